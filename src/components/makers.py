@@ -1,0 +1,172 @@
+"""Sockets and makers: a parent offers its sizes by name, a part takes those that its positional parameters name.
+
+A *maker* is anything that returns the part when called with the sizes: a registered name (``"rms"``), a node of a config
+(``{"name": "rms", "eps": 1e-5}``), the class, a ``functools.partial`` of it, or any function. ``make`` is the only place where
+the two meet. Imports no torch.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from components import registry
+from components.errors import UserError
+from components.signature import Signature
+
+INHERIT = "inherit"  # the value of a socket that takes what the model has for its kind
+
+
+class Maker:
+    """Annotation of a socket, ``norm: Maker["norm"] = "inherit"``: anything that ``make`` accepts for that kind."""
+
+    def __class_getitem__(cls, kind: str) -> Any:
+        return Callable[..., Any]
+
+
+class Makers:
+    """Annotation of an ordered list of parts, ``samplers: Makers["sampler"] = ()``."""
+
+    def __class_getitem__(cls, kind: str) -> Any:
+        return list[Callable[..., Any]]
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A maker with what it inherits (makers by option name or kind), further offers, and its path in the config for messages."""
+
+    maker: Any
+    inherited: Mapping[str, Any] = field(default_factory=dict)
+    offers: Mapping[str, Any] = field(default_factory=dict)
+    where: str = ""
+
+
+class Shared:
+    """A maker that builds once per set of sizes: every user gets the same module, whose owner is the model.
+
+    ``built`` holds the modules in the order of their making; ``adopt`` keeps them out of their users' state dicts.
+    """
+
+    def __init__(self, maker: Any, kind: str, **offers: Any) -> None:
+        self.maker, self.kind, self.offers = maker, kind, offers
+        self._built: dict[tuple[Any, ...], Any] = {}
+
+    def __call__(self, offers: Mapping[str, Any]) -> Any:
+        offers = {**offers, **self.offers}
+        key = tuple(sorted((n, repr(v)) for n, v in offers.items()))
+        if key not in self._built:
+            part = make(self.maker, self.kind, **offers)
+            part.shared_by_model = True
+            self._built[key] = part
+        return self._built[key]
+
+    @property
+    def built(self) -> list[Any]:
+        return list(self._built.values())
+
+
+def adopt(parent: Any, name: str, child: Any) -> None:
+    """``parent.name = child``; a child that the model shares out stays in the model's state dict alone."""
+    if getattr(child, "shared_by_model", False):
+        object.__setattr__(parent, name, child)
+    else:
+        setattr(parent, name, child)
+
+
+def make(maker: Any, kind: str, /, **offers: Any) -> Any:
+    """Call ``maker`` with those of the offered sizes that its positional parameters name.
+
+    Sockets of the part whose value is ``inherit`` take what ``Bound.inherited`` has for their name, else for their kind.
+
+    Raises:
+        UserError: an unknown name, a size that this parent does not offer, nothing to inherit, or the part's own ``ValueError``,
+            each with the path in the config where it happened.
+    """
+    inherited: dict[str, Any] = {}
+    where = ""
+    while isinstance(maker, Bound):
+        inherited = {**inherited, **maker.inherited}
+        offers = {**offers, **maker.offers}
+        where = where or maker.where
+        maker = maker.maker
+    if isinstance(maker, Shared):
+        return maker(offers)
+    target, options, label = resolve(maker, kind, where)
+    signature = signature_of(target)
+    for name, required in signature.sizes.items():
+        if required and name not in offers:
+            raise UserError(where or label, f"{label} needs the size {name}, which its parent does not offer here")
+    sizes = {n: offers[n] for n in signature.sizes if n in offers}
+    for name, option in signature.sockets().items():
+        if option.type.many:
+            continue
+        value = options.get(name, option.default)
+        path = f"{where}.{name}".lstrip(".")
+        if isinstance(value, str) and value == INHERIT:
+            if name not in inherited and option.type.kind not in inherited:
+                raise UserError(path, f"{label} inherits its {option.type.kind}, and nothing above offers one", f"give {name}= a name, a class or a partial")
+            value = inherited.get(name, inherited.get(option.type.kind))
+            path = ""  # what is inherited knows its own path
+        options[name] = Bound(value, inherited, where=path)
+    try:
+        return target(**sizes, **options)
+    except UserError:
+        raise
+    except ValueError as e:
+        raise UserError(where or label, str(e)) from e
+
+
+def make_all(makers: Any, kind: str, /, **offers: Any) -> list[Any]:
+    """Each maker of a list (``Makers``), in order."""
+    return [make(m, kind, **offers) for m in makers or ()]
+
+
+def resolve(maker: Any, kind: str, where: str = "") -> tuple[Any, dict[str, Any], str]:
+    """(what to call, its options, its name for messages)."""
+    if isinstance(maker, str):
+        maker = {"name": maker}
+    if isinstance(maker, Mapping):
+        options = {k: v for k, v in maker.items() if k not in ("name", "preset")}
+        if "name" not in maker:
+            raise UserError(where or kind, f"a {kind} is a name or a mapping with a name, not {dict(maker)!r}")
+        e = registry.entry(kind, maker.get("preset") or maker["name"], where)
+        options = {e.renamed.get(k, k): v for k, v in options.items()}
+        spelled = {n: o.default for n, o in e.signature.options.items() if e.preset_of}
+        options = {**spelled, **options}
+        e.signature.check(where or e.label, options, e.label)
+        return registry.find(kind, e.name), options, e.label
+    if isinstance(maker, functools.partial):
+        if maker.args:
+            raise UserError(where or kind, "a partial with positional arguments would shift the sizes", "bind options by keyword")
+        target, options, label = resolve(maker.func, kind, where)
+        return target, {**options, **maker.keywords}, label
+    if not callable(maker):
+        raise UserError(where or kind, f"{maker!r} makes no {kind}", "give a name, a node, a class or a partial")
+    return maker, {}, getattr(maker, "__name__", repr(maker))
+
+
+@functools.lru_cache(maxsize=None)
+def signature_of(target: Any) -> Signature:
+    """The signature of anything callable; a plain function has sizes only."""
+    try:
+        return Signature.of_class(target)
+    except (ValueError, TypeError):
+        parameters = inspect.signature(target).parameters.values()
+        return Signature(sizes={p.name: p.default is p.empty for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD})
+
+
+def build(kind: str, name: str, /, **offers_and_options: Any) -> Any:
+    """Make the part ``kind/name`` from Python: sizes and options by name, each checked against the part's signature.
+
+    ``build("attention", "gqa", d_model=512, n_heads=8, n_kv_heads=2)``. A socket takes any maker.
+
+    Raises:
+        UserError: an unknown part, size or option, or a value that the option does not allow.
+    """
+    e = registry.entry(kind, name)
+    offers = {k: v for k, v in offers_and_options.items() if k in registry.KINDS[kind].offers or k in e.signature.sizes}
+    options = {k: v for k, v in offers_and_options.items() if k not in offers}
+    return make({"name": name, **options}, kind, **offers)
