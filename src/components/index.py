@@ -16,7 +16,7 @@ from typing import Any
 from components.signature import Signature, sentence
 
 ROOT = Path(__file__).parent
-FORMAT = 1  # of the cache file
+FORMAT = 2  # of the cache file
 
 
 def cache_folder() -> Path:
@@ -89,7 +89,7 @@ def _entry(call: ast.Call, node: ast.ClassDef | ast.FunctionDef, module: str, mo
 def entry_from_json(row: dict[str, Any]) -> Any:
     from components.registry import Entry
 
-    return Entry(**{**row, "signature": Signature.from_json(row["signature"]), "was": tuple(row["was"])})
+    return Entry(**{**row, "signature": Signature.from_json(row["signature"]), "was": tuple(row["was"]), "sets": tuple(row["sets"])})
 
 
 def read_cache(store: Path, stamp: Any) -> Any:

@@ -173,7 +173,7 @@ class Signature:
     options: dict[str, Option] = field(default_factory=dict)
     sentence: str = ""
     doc: str = ""
-    declared: dict[str, Any] = field(default_factory=dict)  # needs, provides, lacks, axes, carries_in, carries_out, share
+    declared: dict[str, Any] = field(default_factory=dict)  # what DECLARATIONS names: needs, provides, axes ...
 
     def sockets(self) -> dict[str, Option]:
         return {n: o for n, o in self.options.items() if o.type.kind is not None}
@@ -251,7 +251,7 @@ class Signature:
         return cls(sizes, options, sentence(doc or module_doc), _whole(module_doc, doc), {n: declared[n] for n in DECLARATIONS if n in declared})
 
 
-DECLARATIONS = ("needs", "provides", "lacks", "axes", "carries_in", "carries_out", "share")
+DECLARATIONS = ("needs", "provides", "lacks", "refuses", "axes", "carries_in", "carries_out", "share", "per_layer")
 
 
 def _family(node: ast.ClassDef | ast.FunctionDef, known: dict[str, ast.ClassDef]) -> list[ast.ClassDef]:

@@ -1,7 +1,7 @@
 """Which layers ``model.layers.<which>`` means, and which maker each layer gets: one grammar for models and for composing.
 
-``all  first  first2  last  last2  every4  every4at3  from8  to7  8  8_11`` (counted from 0, both ends included), or the name of an
-entry in the model's ``pattern``, which repeats over the depth. Every one is an identifier, so Hydra can parse it, in sweeps too.
+``all  first  first2  last  last2  every4  every4at3  from8  to7  8  8_11`` (counted from 0, both ends included), or the name
+of an entry in the model's ``pattern``, which repeats over the depth. Each is a word that Hydra can parse, in sweeps too.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _WORD = re.compile(
 
 
 def indices(which: str, n_layers: int, pattern: Sequence[str] | None = None) -> list[int]:
-    """The layers that ``which`` means, ascending. UserError if it means none, or is neither grammar nor an entry of ``pattern``."""
+    """The layers that ``which`` means, ascending. UserError if it means none, or is no slice and no entry of ``pattern``."""
     which, entries = str(which), list(pattern or ())
     where = f"layers.{which}"
     match = _WORD.fullmatch(which)
