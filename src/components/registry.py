@@ -6,6 +6,7 @@ by the entry-point group ``components``; parts of a running program are known as
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from importlib import import_module
@@ -40,6 +41,7 @@ class Entry:
     was: tuple[str, ...] = ()
     renamed: dict[str, str] = field(default_factory=dict)
     preset_of: str = ""  # a preset: the part whose options it spells out
+    sets: tuple[str, ...] = ()  # a preset: the options that it is about, which nothing earlier may set otherwise
     file: str = ""
 
     @property
@@ -52,13 +54,13 @@ _LIVE: dict[tuple[str, str], Entry] = {}
 _TARGETS: dict[tuple[str, str], Any] = {}
 
 
-def declare_kind(name: str, sentence: str, offers: Iterable[str] = (), *, origin: str = "components") -> Kind:
-    """A new kind with its own contract: the sizes that its parents offer by name."""
-    kind = Kind(name, sentence, tuple(offers), origin)
-    if name in KINDS and KINDS[name] != kind:
-        raise UserError(name, f"the kind is declared twice, by {KINDS[name].origin} and by {origin}", "rename one")
-    KINDS[name] = kind
-    return kind
+def declare_kind(name: str, sentence: str, offers: Iterable[str] = (), *, origin: str | None = None) -> Kind:
+    """A new kind with its own contract: the sizes that its parents offer by name. ``origin``: by default the calling module."""
+    kind = Kind(name, sentence, tuple(offers), origin or sys._getframe(1).f_globals["__name__"])
+    known = KINDS.get(name, kind)
+    if (known.sentence, known.offers) != (kind.sentence, kind.offers):
+        raise UserError(name, f"the kind is declared twice, by {known.origin} and by {kind.origin}", "rename one")
+    return KINDS.setdefault(name, kind)
 
 
 def register(kind: str, name: str, *, was: Iterable[str] = (), renamed: dict[str, str] | None = None) -> Callable[[T], T]:
@@ -77,7 +79,7 @@ def register(kind: str, name: str, *, was: Iterable[str] = (), renamed: dict[str
 
     def decorate(target: T) -> T:
         where = f"{kind}/{name}"
-        if kind not in KINDS:
+        if kind not in kinds():
             raise UserError(where, f"unknown kind {kind!r}", nearest(kind, KINDS, called="kinds") + "; a new one: declare_kind")
         try:
             signature = Signature.of_class(target)
@@ -96,7 +98,7 @@ def register(kind: str, name: str, *, was: Iterable[str] = (), renamed: dict[str
 def preset(kind: str, name: str, *, of: str, **options: Any) -> None:
     """``kind/name``: a name that people look for, spelled out as options of the part ``kind/of``. A literal call, one line."""
     base = entry(kind, of)
-    _add(spelled_preset(base, name, options), None)
+    _add(replace(spelled_preset(base, name, options), origin=sys._getframe(1).f_globals["__name__"]), None)
 
 
 def spelled_preset(base: Entry, name: str, options: dict[str, Any], sentence: str = "") -> Entry:
@@ -104,14 +106,19 @@ def spelled_preset(base: Entry, name: str, options: dict[str, Any], sentence: st
     base.signature.check(f"{base.kind}/{name}", {**{o.name: o.default for o in base.signature.options.values()}, **options}, base.label)
     spelled = {n: replace(o, default=options[n]) if n in options else o for n, o in base.signature.options.items()}
     text = sentence or f"{base.label} with {', '.join(f'{k}={v}' for k, v in options.items())}."
-    return replace(base, name=name, preset_of=base.name, signature=replace(base.signature, options=spelled, sentence=text), was=(), renamed={})
+    signature = replace(base.signature, options=spelled, sentence=text)
+    return replace(base, name=name, preset_of=base.name, sets=tuple(options), signature=signature, was=())
 
 
 def _add(entry: Entry, target: Any) -> None:
+    from components.plugins import left_out
+
     key = (entry.kind, entry.name)
     taken = _LIVE.get(key) or _static().get(key)
     same = taken is not None and (taken.module, taken.qualname, taken.preset_of) == (entry.module, entry.qualname, entry.preset_of)
     if taken is not None and not same:
+        if left_out(entry):
+            return
         raise UserError(entry.label, f"the name is taken twice, by {taken.origin} ({taken.module}) and by {entry.origin} ({entry.module})", "rename one")
     _LIVE[key] = replace(entry, file=taken.file, origin=taken.origin) if taken else entry
     if target is not None:
@@ -136,6 +143,12 @@ def entries(kind: str | None = None) -> dict[tuple[str, str], Entry]:
     return {key: known[key] for key in sorted(known) if kind is None or key[0] == kind}
 
 
+def kinds() -> dict[str, Kind]:
+    """Every kind by name, plug-ins' too."""
+    _static()
+    return KINDS
+
+
 def names(kind: str) -> list[str]:
     return [name for _, name in entries(kind)]
 
@@ -147,18 +160,25 @@ def entry(kind: str, name: str, where: str = "") -> Entry:
     if found is None:
         found = next((e for e in entries(kind).values() if name in e.was), None)
     if found is None:
+        from components.plugins import faults
+
+        broken = "".join(f"; plug-in {f.origin} is broken: {f.text}" for f in faults() if not f.part)
         if kind not in KINDS:
-            raise UserError(where or kind, f"unknown kind {kind!r}", nearest(kind, KINDS, called="kinds"))
-        raise UserError(where or kind, f"unknown {kind} {name!r}", nearest(name, names(kind), called=f"{kind} parts"))
+            raise UserError(where or kind, f"unknown kind {kind!r}", nearest(kind, KINDS, called="kinds") + broken)
+        raise UserError(where or kind, f"unknown {kind} {name!r}", nearest(name, names(kind), called=f"{kind} parts") + broken)
     return found
 
 
 def find(kind: str, name: str) -> Any:
     """The class (or function) itself; imports its module."""
+    from components.plugins import load
+
     e = entry(kind, name)
     key = (kind, e.preset_of or e.name)
     if key not in _TARGETS:
         import_module(e.module)
+    if key not in _TARGETS:
+        load(e.origin)
     if key not in _TARGETS:
         raise UserError(e.label, f"importing {e.module} did not register it", "the file's @register names another part")
     return _TARGETS[key]

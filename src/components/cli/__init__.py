@@ -1,0 +1,113 @@
+"""The command ``components``: one module a subcommand, imported when it is called, so that the rest answers at once."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import NoReturn
+
+from components.errors import UserError, nearest
+
+COMMANDS = {
+    "train": "train a recipe, with any part or value overridden",
+    "evaluate": "measure a run or a checkpoint on its data or on other data",
+    "generate": "continue a prompt with a trained model",
+    "runs": "what was run here, or two runs compared",
+    "list": "the kinds, or the parts of a kind, one sentence each",
+    "show": "one part's parameters, or a recipe's tree of parts",
+    "validate": "compose and check a recipe without training it",
+    "doctor": "versions, devices, kernels, plug-ins, and what is missing",
+    "completion": "print the shell's completion script: bash, zsh or fish",
+}
+USAGE = "components COMMAND [...]   (components COMMAND --help says more)"
+
+
+class Parser(argparse.ArgumentParser):
+    """Faults become one line like all others, instead of a usage block."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(self.prog, message, f"see {self.prog} --help")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a subcommand. Returns the exit code: 0, 2 for a user's mistake (one line on stderr), 130 when interrupted."""
+    words = [*(sys.argv[1:] if argv is None else argv)]  # not list(): the submodule cli.list takes that name here
+    try:
+        code = dispatch(words)
+        sys.stdout.flush()
+        return code
+    except UserError as e:
+        print(f"error: {' '.join(str(e).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # `components list | head`: the reader has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def dispatch(words: list[str]) -> int:
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(overview())
+        return 0
+    if words[0] in ("-V", "--version", "version"):
+        from components import __version__
+
+        print(f"lightning-components {__version__}")
+        return 0
+    name, *rest = words
+    if name == "complete":  # what the completion scripts call
+        return import_module("components.cli.complete").run(rest)
+    if name not in COMMANDS:
+        raise UserError("components", f"unknown command {name!r}", nearest(name, COMMANDS, called="commands"))
+    command = import_module(f"components.cli.{name}")
+    parser = Parser(
+        prog=f"components {name}",
+        description=command.__doc__,
+        add_help=False,
+        allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.add_arguments(parser)
+    parser.add_argument("-h", "--help", action="store_true", help="show this and exit")
+    if "-h" in rest or "--help" in rest:
+        check_overrides([w for w in rest if "=" in w and not w.startswith("-")])
+        print(parser.format_help().rstrip())
+        return 0
+    return command.run(parser.parse_intermixed_args(rest))
+
+
+def check_overrides(overrides: list[str]) -> None:
+    """A wrong override beside --help is said, not skipped."""
+    if overrides:
+        from pathlib import Path
+
+        from components.compose import compose
+
+        recipe = next((o.removeprefix("recipe=") for o in overrides if o.startswith("recipe=")), None)
+        compose(recipe, [o for o in overrides if not o.startswith("recipe=")], cwd=Path.cwd())
+
+
+def overview() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {what}" for name, what in COMMANDS.items()]
+    examples = [
+        "components train recipe=gpt_python model/attention=gqa model.attention.n_kv_heads=2",
+        "components show attention/gqa",
+    ]
+    return "\n".join(
+        [
+            "usage: " + USAGE,
+            "",
+            "Language models from interchangeable parts.",
+            "",
+            *lines,
+            "",
+            "examples:",
+            *(f"  {e}" for e in examples),
+        ]
+    )

@@ -1,0 +1,75 @@
+"""Plain, aligned, wrapped text for the terminal; colour only where a person reads it. Imports no torch."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import textwrap
+from collections.abc import Sequence
+
+STYLES = {"bold": "1", "dim": "2", "red": "31", "cyan": "36"}
+
+
+def width() -> int:
+    """Of the terminal, at most 120 columns, or 100 where there is none."""
+    return max(40, min(120, shutil.get_terminal_size((100, 24)).columns))
+
+
+def coloured() -> bool:
+    """Only on a terminal, and not under NO_COLOR (no-color.org) or TERM=dumb."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def styled(text: str, style: str) -> str:
+    return f"\x1b[{STYLES[style]}m{text}\x1b[0m" if coloured() else text
+
+
+def table(rows: Sequence[Sequence[str]], *, indent: int = 2, head: Sequence[str] = (), limit: int = 34) -> list[str]:
+    """Columns side by side, each as wide as its longest cell up to ``limit``; the last one takes the rest and wraps."""
+    rows = [tuple(map(str, r)) for r in rows]
+    if not rows:
+        return []
+    shown = [tuple(head), *rows] if head else rows
+    widths = [min(limit, max(len(r[i]) for r in shown)) for i in range(len(rows[0]) - 1)]
+    start = indent + sum(w + 2 for w in widths)
+    lines = []
+    for number, row in enumerate(shown):
+        cells = [_wrap(c, w) for c, w in zip(row, widths)] + [_wrap(row[-1], max(24, width() - start))]
+        for i in range(max(map(len, cells))):
+            words = [c[i] if i < len(c) else "" for c in cells]
+            padded = [w.ljust(n) for w, n in zip(words, widths)]
+            if head and number == 0:
+                padded, words[-1] = [styled(p, "dim") for p in padded], styled(words[-1], "dim")
+            elif padded and i == 0:
+                padded[0] = styled(padded[0], "bold")
+            lines.append((" " * indent + "  ".join([*padded, words[-1]])).rstrip())
+    return lines
+
+
+def paragraph(text: str, *, indent: int = 0) -> list[str]:
+    return textwrap.wrap(
+        text,
+        width(),
+        initial_indent=" " * indent,
+        subsequent_indent=" " * indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    ) or [""]
+
+
+def _wrap(text: str, columns: int) -> list[str]:
+    return textwrap.wrap(text, columns, break_on_hyphens=False) or [""]
+
+
+def value(v: object) -> str:
+    """As it is written on the command line: null, true, a list in brackets."""
+    if v is None:
+        return "null"
+    if isinstance(v, bool):
+        return str(v).lower()
+    if isinstance(v, (list, tuple)):
+        return f"[{','.join(map(value, v))}]"
+    if isinstance(v, dict):
+        return f"{{{', '.join(f'{k}: {value(x)}' for k, x in v.items())}}}"
+    return str(v) if v != "" else "''"

@@ -1,0 +1,138 @@
+"""One part: what it is, what it takes, and which recipes use it. Or a recipe: its tree of parts, with --full every value."""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import json
+import re
+from typing import Any
+
+from components import registry
+from components.cli import layout
+from components.cli.list import one_kind, preset_words
+from components.errors import UserError
+from components.share import recipe_files
+from components.signature import REQUIRED
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("what", metavar="KIND/NAME | recipe=NAME", help="a part (attention/gqa), a kind, or a recipe")
+    parser.add_argument("overrides", nargs="*", metavar="override", help="with a recipe: group=part, path.option=value")
+    parser.add_argument("--full", action="store_true", help="with a recipe: every value, and where it comes from")
+    parser.add_argument("--json", action="store_true", help="as data")
+
+
+def run(args: argparse.Namespace) -> int:
+    words = [args.what, *args.overrides]
+    if any("=" in w for w in words):
+        from components.cli.show_recipe import show
+
+        return show(words, full=args.full, as_json=args.json)
+    if args.overrides:
+        raise UserError("show", f"one part at a time, not {' '.join(words)}", "components show KIND/NAME")
+    if args.full:
+        raise UserError("show", "--full is for recipes", "components show recipe=NAME --full")
+    kind, slash, name = args.what.rpartition("/")
+    if not slash and name in registry.kinds() and not args.json:
+        print("\n".join(one_kind(name)))
+        return 0
+    if not slash:
+        raise UserError(args.what, "a part is named KIND/NAME", "components list says which there are; a recipe is recipe=NAME")
+    e = registry.entry(kind.rpartition("/")[2], name)  # model/attention/gqa, as on the command line, means the same
+    print(json.dumps(as_data(e), indent=1) if args.json else "\n".join(as_text(e)))
+    return 0
+
+
+def as_data(e: registry.Entry) -> dict[str, Any]:
+    s = e.signature
+    options = {
+        o.name: {
+            "type": o.type.text,
+            "allowed": o.type.described() or o.type.text,
+            "default": o.default,
+            "required": o.default == REQUIRED,
+            "doc": o.doc,
+            "socket": o.type.kind,
+        }
+        for o in s.options.values()
+    }
+    return {
+        "kind": e.kind,
+        "name": e.name,
+        "sentence": s.sentence,
+        "papers": papers(s.doc),
+        "doc": s.doc,
+        "sizes": {n: {"required": required} for n, required in s.sizes.items()},
+        "options": options,
+        "declared": s.declared,
+        "preset_of": e.preset_of,
+        "was": list(e.was),
+        "recipes": used_by(e),
+        "origin": e.origin,
+        "module": e.module,
+        "class": e.qualname,
+        "file": e.file,
+    }
+
+
+def as_text(e: registry.Entry) -> list[str]:
+    s = e.signature
+    lines = [layout.styled(e.label, "bold"), *layout.paragraph(s.sentence, indent=2)]
+    lines += [line for p in papers(s.doc) for line in layout.paragraph(p, indent=2)]
+    rows = []
+    for o in s.options.values():
+        default = "required" if o.default == REQUIRED else layout.value(o.default)
+        rows.append((o.name, allowed(o.type), default, o.doc))
+    lines += ["", "options", *(layout.table(rows, head=("name", "allowed", "default", "")) or ["  none"])]
+    facts = []
+    if s.sizes:
+        facts.append(
+            ("sizes from its parent", ", ".join(n if required else f"{n} (if there is one)" for n, required in s.sizes.items()))
+        )
+    if e.preset_of:
+        facts.append(("preset", f"spells out {preset_words(e)}"))
+    facts += [(name.replace("_", " "), layout.value(v)) for name, v in s.declared.items()]
+    facts += [("earlier names", ", ".join(e.was))] if e.was else []
+    facts.append(("recipes that use it", ", ".join(used_by(e)) or "none"))
+    facts.append(("from", f"{e.origin}  {e.module}:{e.qualname}"))
+    return [*lines, "", *layout.table(facts, indent=0), *([f"{'file':<21}  {e.file}"] if e.file else [])]
+
+
+def allowed(type_: Any) -> str:
+    """For a socket the kind that goes in, else what the value may be."""
+    if type_.kind is None:
+        return type_.described() or type_.text
+    return f"{'list of ' if type_.many else ''}{type_.kind}{' or null' if type_.optional else ''}"
+
+
+def papers(doc: str) -> list[str]:
+    """The lines of the docstring that name a source: arXiv, doi, an address, or authors with a year."""
+    source = re.compile(r"arXiv|doi|https?://|\b[A-Z][\w'-]+ (et al\.?|& [A-Z][\w'-]+)?,? ?\(?(19|20)\d\d\b", re.I)
+    found = dict.fromkeys(line.strip() for line in inspect.cleandoc(doc).splitlines() if source.search(line))
+    return list(found)
+
+
+def used_by(e: registry.Entry) -> list[str]:
+    """Recipes that name the part, read as text: the kind and the name in one group line, one key, or one node."""
+    import yaml
+
+    found = []
+    for recipe, (_, file) in recipe_files().items():
+        if _names(yaml.safe_load(file.read_text(encoding="utf8")), e.kind, e.name):
+            found.append(recipe)
+    return found
+
+
+def _names(node: Any, kind: str, name: str) -> bool:
+    if isinstance(node, list):
+        return any(_names(v, kind, name) for v in node)
+    if not isinstance(node, dict):
+        return False
+    for key, v in node.items():
+        words = re.split(r"[\s/]+", str(key).split("@")[0])
+        if words[-1] == kind and (v == name or (isinstance(v, dict) and name in (v.get("name"), v.get("preset")))):
+            return True
+        if _names(v, kind, name):
+            return True
+    return False
