@@ -1,0 +1,45 @@
+# make train   sets up .venv if it is missing and trains the default recipe
+# make test    the same set-up, then all tests but the slow ones
+# make quick   the tests of the files touched, in at most a minute
+# make slow    the slow tests; keeps their result in tests/slow_result.txt
+# make lint    ruff and pyright
+
+# the first Python that is new enough, unless PYTHON=... says which
+NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(firstword $(foreach p,python3 python3.13 python3.12 python3.11 python3.14 python,$(shell $(p) -c "$(NEW_ENOUGH)" >/dev/null 2>&1 && echo $(p))))
+TORCH ?= torch==2.13.0
+
+BIN := .venv/bin
+STAMP := .venv/.installed
+# two workers of one thread each: as fast as one with two, and the same on every machine
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+
+.PHONY: setup train test quick slow lint
+
+setup: $(STAMP)
+
+# torch first, so that the version that was tested is there before anything else asks for one
+$(STAMP): pyproject.toml
+	@test -x $(BIN)/python || test -n "$(PYTHON)" || { echo "no Python 3.11 or later found: install one, or say where: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -c "$(NEW_ENOUGH)" || { echo "$(PYTHON) is too old: 3.11 or later is needed" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || { rm -rf .venv; echo "$(PYTHON) cannot make a .venv; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+	$(BIN)/python -m pip install --disable-pip-version-check -q $(TORCH)
+	$(BIN)/python -m pip install --disable-pip-version-check -q -e '.[dev]'
+	@touch $@
+
+train: $(STAMP)
+	$(BIN)/components train $(ARGS)
+
+test: $(STAMP)
+	$(PYTEST) -m "not slow" $(ARGS)
+
+quick: $(STAMP)
+	@$(BIN)/python tests/quick.py $(ARGS)
+
+slow: $(STAMP)
+	@OMP_NUM_THREADS=2 $(BIN)/python tests/slow.py $(ARGS)
+
+lint: $(STAMP)
+	$(BIN)/ruff check src tests
+	$(BIN)/ruff format --check src tests
+	$(BIN)/pyright
