@@ -39,7 +39,13 @@ def own_entries() -> dict[tuple[str, str], Any]:
     from components.registry import KINDS
 
     files = sorted(f for kind in KINDS for f in (ROOT / kind).glob("*.py") if not f.name.startswith("_"))
-    stamp = [FORMAT, [[str(f), f.stat().st_mtime_ns, f.stat().st_size] for f in (*files, Path(__file__), ROOT / "signature.py", ROOT / "registry.py")]]
+    stamp = [
+        FORMAT,
+        [
+            [str(f), f.stat().st_mtime_ns, f.stat().st_size]
+            for f in (*files, Path(__file__), ROOT / "signature.py", ROOT / "registry.py")
+        ],
+    ]
     store = cache_folder() / "own.json"
     rows = read_cache(store, stamp)
     if rows is None:
@@ -74,7 +80,14 @@ def read_sources(files: list[Path]) -> list[Any]:
     return list(found.values())
 
 
-def _entry(call: ast.Call, node: ast.ClassDef | ast.FunctionDef, module: str, module_doc: str, classes: dict[str, ast.ClassDef], file: str) -> Any:
+def _entry(
+    call: ast.Call,
+    node: ast.ClassDef | ast.FunctionDef,
+    module: str,
+    module_doc: str,
+    classes: dict[str, ast.ClassDef],
+    file: str,
+) -> Any:
     from components.registry import Entry
 
     kind, name = (ast.literal_eval(a) for a in call.args)
@@ -83,13 +96,25 @@ def _entry(call: ast.Call, node: ast.ClassDef | ast.FunctionDef, module: str, mo
         signature = Signature.of_node(node, module_doc, classes)
     except ValueError as e:
         raise ValueError(f"{file}: {node.name}: {e}") from None
-    return Entry(kind, name, signature, module, node.name, "components", tuple(extra.get("was", ())), dict(extra.get("renamed", {})), file=file)
+    return Entry(
+        kind,
+        name,
+        signature,
+        module,
+        node.name,
+        "components",
+        tuple(extra.get("was", ())),
+        dict(extra.get("renamed", {})),
+        file=file,
+    )
 
 
 def entry_from_json(row: dict[str, Any]) -> Any:
     from components.registry import Entry
 
-    return Entry(**{**row, "signature": Signature.from_json(row["signature"]), "was": tuple(row["was"]), "sets": tuple(row["sets"])})
+    return Entry(
+        **{**row, "signature": Signature.from_json(row["signature"]), "was": tuple(row["was"]), "sets": tuple(row["sets"])}
+    )
 
 
 def read_cache(store: Path, stamp: Any) -> Any:

@@ -10,17 +10,25 @@ from components.registry import declare_kind
 
 declare_kind("tokenizer", "text <-> ids, trained on a corpus or read from a file")
 declare_kind("embedding", "ids (B, T) -> vectors (B, T, D)", ("vocab_size", "d_model"))
-declare_kind("position", "where a token stands: added to the embedding, rotated into queries and keys, or a bias on scores", ("d_model", "context_length", "n_heads", "head_dim"))
-declare_kind("attention", "mixes information between positions: (B, T, D) -> (B, T, D)", ("d_model", "context_length", "place", "d_memory"))
+declare_kind(
+    "position",
+    "where a token stands: added to the embedding, rotated into queries and keys, or a bias on scores",
+    ("d_model", "context_length", "n_heads", "head_dim"),
+)
+declare_kind(
+    "attention",
+    "mixes information between positions: (B, T, D) -> (B, T, D)",
+    ("d_model", "context_length", "place", "d_memory"),
+)
 declare_kind("mask", "which positions a query may see, by the distance and place of the key", ("context_length",))
 declare_kind("gate", "scales what attention read before it is projected out", ("d_model", "n_heads", "head_dim"))
-declare_kind("norm", "brings vectors to a common scale: (..., D) -> (..., D)", ("dim",))
+declare_kind("norm", "brings vectors to a common scale: (..., D) -> (..., D)", ("dim", "heads"))
 declare_kind("ffn", "works on each position alone: (B, T, D) -> (B, T, D)", ("d_model", "place"))
 declare_kind("block", "order of norms and branches in one layer", ("d_model", "context_length", "place", "d_memory"))
 declare_kind("residual", "how a branch's output is written into the stream", ("d_model", "place"))
 declare_kind("head", "vectors (B, T, D) -> logits (B, T, V)", ("d_model", "vocab_size", "embedding"))
 declare_kind("init", "how each weight matrix is drawn, by its role", ("d_model", "n_layers"))
-declare_kind("stack", "how the layers of one side are wired", ("d_model", "context_length", "d_memory"))
+declare_kind("stack", "how the layers of one side are wired", ("d_model", "context_length", "depth", "d_memory"))
 declare_kind("model", "a whole network: ids -> logits, or a batch and an objective -> terms", ("vocab_size",))
 declare_kind("loss", "the objective: hidden vectors, head and batch -> terms to sum", ("vocab_size",))
 declare_kind("optimizer", "updates the weights, by their roles", ("weights",))
@@ -29,4 +37,4 @@ declare_kind("sampler", "logits -> logits, before a token is drawn", ())
 declare_kind("decoding", "how a continuation is chosen token by token", ())
 declare_kind("cache", "what decoding keeps of the positions already seen", ())
 declare_kind("data", "a source of documents", ())
-declare_kind("task", "what is trained: model, data, loss and metrics together", ())
+declare_kind("task", "what is trained: model, data, loss and metrics together", ("config", "tokenizer"))

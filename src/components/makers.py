@@ -36,11 +36,10 @@ class Makers:
 
 @dataclass(frozen=True)
 class Bound:
-    """A maker with what it inherits (makers by option name or kind), further offers, and its path in the config for messages."""
+    """A maker with what it inherits (makers by option name or kind) and its path in the config for messages."""
 
     maker: Any
     inherited: Mapping[str, Any] = field(default_factory=dict)
-    offers: Mapping[str, Any] = field(default_factory=dict)
     where: str = ""
 
 
@@ -88,8 +87,7 @@ def make(maker: Any, kind: str, /, **offers: Any) -> Any:
     inherited: dict[str, Any] = {}
     where = ""
     while isinstance(maker, Bound):
-        inherited = {**inherited, **maker.inherited}
-        offers = {**offers, **maker.offers}
+        inherited = {**maker.inherited, **inherited}  # the nearest parent wins
         where = where or maker.where
         maker = maker.maker
     if isinstance(maker, Shared):
@@ -100,23 +98,36 @@ def make(maker: Any, kind: str, /, **offers: Any) -> Any:
         if required and name not in offers:
             raise UserError(where or label, f"{label} needs the size {name}, which its parent does not offer here")
     sizes = {n: offers[n] for n in signature.sizes if n in offers}
-    for name, option in signature.sockets().items():
-        if option.type.many:
-            continue
-        value = options.get(name, option.default)
-        path = f"{where}.{name}".lstrip(".")
-        if isinstance(value, str) and value == INHERIT:
-            if name not in inherited and option.type.kind not in inherited:
-                raise UserError(path, f"{label} inherits its {option.type.kind}, and nothing above offers one", f"give {name}= a name, a class or a partial")
-            value = inherited.get(name, inherited.get(option.type.kind))
-            path = ""  # what is inherited knows its own path
-        options[name] = Bound(value, inherited, where=path)
+    options.update(_sockets(signature, options, inherited, where, label))
     try:
         return target(**sizes, **options)
     except UserError:
         raise
     except ValueError as e:
         raise UserError(where or label, str(e)) from e
+
+
+def _sockets(
+    signature: Signature, options: dict[str, Any], inherited: Mapping[str, Any], where: str, label: str
+) -> dict[str, Bound]:
+    """Every socket's maker, bound to what it inherits: from above by its own name, from the part's socket named as the kind, from above by kind."""
+    bound: dict[str, Bound] = {}
+    sockets = [o for o in signature.sockets().values() if not o.type.many]
+    for option in sorted(sockets, key=lambda o: o.name != o.type.kind):  # `norm` before `final_norm`, which may take it
+        name, kind = option.name, option.type.kind
+        value = options.get(name, option.default)
+        path = f"{where}.{name}".lstrip(".")
+        if isinstance(value, str) and value == INHERIT:
+            found = inherited.get(name, bound.get(kind, inherited.get(kind)))  # type: ignore[arg-type]
+            if found is None:
+                raise UserError(
+                    path,
+                    f"{label} inherits its {kind}, and nothing above offers one",
+                    f"give {name}= a name, a class or a partial",
+                )
+            value, path = found, ""  # what is inherited knows its own path
+        bound[name] = Bound(value, inherited, where=path)
+    return bound
 
 
 def make_all(makers: Any, kind: str, /, **offers: Any) -> list[Any]:
@@ -140,7 +151,9 @@ def resolve(maker: Any, kind: str, where: str = "") -> tuple[Any, dict[str, Any]
         return registry.find(kind, e.name), options, e.label
     if isinstance(maker, functools.partial):
         if maker.args:
-            raise UserError(where or kind, "a partial with positional arguments would shift the sizes", "bind options by keyword")
+            raise UserError(
+                where or kind, "a partial with positional arguments would shift the sizes", "bind options by keyword"
+            )
         target, options, label = resolve(maker.func, kind, where)
         return target, {**options, **maker.keywords}, label
     if not callable(maker):
@@ -148,7 +161,7 @@ def resolve(maker: Any, kind: str, where: str = "") -> tuple[Any, dict[str, Any]
     return maker, {}, getattr(maker, "__name__", repr(maker))
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def signature_of(target: Any) -> Signature:
     """The signature of anything callable; a plain function has sizes only."""
     try:

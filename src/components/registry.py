@@ -87,9 +87,25 @@ def register(kind: str, name: str, *, was: Iterable[str] = (), renamed: dict[str
             raise UserError(where, str(e)) from None
         for size in signature.sizes:
             if size not in KINDS[kind].offers:
-                raise UserError(where, f"positional parameter {size!r} is no size that a parent of a {kind} offers", nearest(size, KINDS[kind].offers, called="offers"))
+                raise UserError(
+                    where,
+                    f"positional parameter {size!r} is no size that a parent of a {kind} offers",
+                    nearest(size, KINDS[kind].offers, called="offers"),
+                )
         module = getattr(target, "__module__", "")
-        _add(Entry(kind, name, signature, module, getattr(target, "__qualname__", ""), module.split(".")[0], tuple(was), dict(renamed or {})), target)
+        _add(
+            Entry(
+                kind,
+                name,
+                signature,
+                module,
+                getattr(target, "__qualname__", ""),
+                module.split(".")[0],
+                tuple(was),
+                dict(renamed or {}),
+            ),
+            target,
+        )
         return target
 
     return decorate
@@ -103,7 +119,9 @@ def preset(kind: str, name: str, *, of: str, **options: Any) -> None:
 
 def spelled_preset(base: Entry, name: str, options: dict[str, Any], sentence: str = "") -> Entry:
     """The preset's entry: the base's signature with other defaults."""
-    base.signature.check(f"{base.kind}/{name}", {**{o.name: o.default for o in base.signature.options.values()}, **options}, base.label)
+    base.signature.check(
+        f"{base.kind}/{name}", {**{o.name: o.default for o in base.signature.options.values()}, **options}, base.label
+    )
     spelled = {n: replace(o, default=options[n]) if n in options else o for n, o in base.signature.options.items()}
     text = sentence or f"{base.label} with {', '.join(f'{k}={v}' for k, v in options.items())}."
     signature = replace(base.signature, options=spelled, sentence=text)
@@ -115,11 +133,19 @@ def _add(entry: Entry, target: Any) -> None:
 
     key = (entry.kind, entry.name)
     taken = _LIVE.get(key) or _static().get(key)
-    same = taken is not None and (taken.module, taken.qualname, taken.preset_of) == (entry.module, entry.qualname, entry.preset_of)
+    same = taken is not None and (taken.module, taken.qualname, taken.preset_of) == (
+        entry.module,
+        entry.qualname,
+        entry.preset_of,
+    )
     if taken is not None and not same:
         if left_out(entry):
             return
-        raise UserError(entry.label, f"the name is taken twice, by {taken.origin} ({taken.module}) and by {entry.origin} ({entry.module})", "rename one")
+        raise UserError(
+            entry.label,
+            f"the name is taken twice, by {taken.origin} ({taken.module}) and by {entry.origin} ({entry.module})",
+            "rename one",
+        )
     _LIVE[key] = replace(entry, file=taken.file, origin=taken.origin) if taken else entry
     if target is not None:
         _TARGETS[key] = target

@@ -66,9 +66,20 @@ class Type:
         """The value in the type that was asked for, where that loses nothing (1 -> 1.0, '1e-3' -> 0.001, list -> tuple stays a list)."""
         if "float" in self.bases and "int" not in self.bases and isinstance(value, int) and not isinstance(value, bool):
             return float(value)
-        if "float" in self.bases and isinstance(value, str) and not self.allowed and re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", value):
+        if (
+            "float" in self.bases
+            and isinstance(value, str)
+            and not self.allowed
+            and re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", value)
+        ):
             return float(value)
-        if "str" in self.bases and not self.allowed and isinstance(value, (int, float)) and not isinstance(value, bool) and "int" not in self.bases:
+        if (
+            "str" in self.bases
+            and not self.allowed
+            and isinstance(value, (int, float))
+            and not isinstance(value, bool)
+            and "int" not in self.bases
+        ):
             return str(value)
         return value
 
@@ -182,13 +193,19 @@ class Signature:
         """UserError for an option that does not exist, a value of a wrong type or out of its range, a required one left out."""
         for name, value in options.items():
             if name not in self.options:
-                raise UserError(f"{where}.{name}".lstrip("."), f"{called} has no option {name!r}", nearest(name, self.options, called=f"options of {called}"))
+                raise UserError(
+                    f"{where}.{name}".lstrip("."),
+                    f"{called} has no option {name!r}",
+                    nearest(name, self.options, called=f"options of {called}"),
+                )
             fault = self.options[name].type.fault(value)
             if fault:
                 raise UserError(f"{where}.{name}".lstrip("."), fault)
         for name, option in self.options.items():
             if option.default == REQUIRED and name not in options:
-                raise UserError(f"{where}.{name}".lstrip("."), f"{called} needs it", f"give {option.type.described() or option.type.text}")
+                raise UserError(
+                    f"{where}.{name}".lstrip("."), f"{called} needs it", f"give {option.type.described() or option.type.text}"
+                )
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -208,8 +225,8 @@ class Signature:
         options: dict[str, Option] = {}
         doc = inspect.getdoc(target) if "__doc__" in vars(target) or not inspect.isclass(target) else ""
         docs = argument_docs(doc or "")
-        function = target.__init__ if inspect.isclass(target) else target
-        if function is not object.__init__:
+        function = _constructor(target) if inspect.isclass(target) else target
+        if function is not None:
             parameters = list(inspect.signature(function).parameters.values())[1 if inspect.isclass(target) else 0 :]
             for p in parameters:
                 if p.kind in (p.VAR_KEYWORD, p.VAR_POSITIONAL):
@@ -224,12 +241,18 @@ class Signature:
         return cls(sizes, options, sentence(doc or module_doc), _whole(module_doc, doc), declared)
 
     @classmethod
-    def of_node(cls, node: ast.ClassDef | ast.FunctionDef, module_doc: str, bases: dict[str, ast.ClassDef] | None = None) -> Signature:
+    def of_node(
+        cls, node: ast.ClassDef | ast.FunctionDef, module_doc: str, bases: dict[str, ast.ClassDef] | None = None
+    ) -> Signature:
         """Of a class or function in source; a base class in the same file is followed for what the class leaves out."""
         family = _family(node, bases or {})
         doc = ast.get_docstring(node) or ""
         docs = argument_docs(doc)
-        function = node if isinstance(node, ast.FunctionDef) else next((f for c in family for f in c.body if isinstance(f, ast.FunctionDef) and f.name == "__init__"), None)
+        function = (
+            node
+            if isinstance(node, ast.FunctionDef)
+            else next((f for c in family for f in c.body if isinstance(f, ast.FunctionDef) and f.name == "__init__"), None)
+        )
         sizes: dict[str, bool] = {}
         options: dict[str, Option] = {}
         if function is not None:
@@ -244,11 +267,19 @@ class Signature:
         declared: dict[str, Any] = {}
         for c in reversed(family):
             for s in c.body:
-                targets = s.targets if isinstance(s, ast.Assign) else [s.target] if isinstance(s, ast.AnnAssign) and s.value else []
+                targets = (
+                    s.targets if isinstance(s, ast.Assign) else [s.target] if isinstance(s, ast.AnnAssign) and s.value else []
+                )
                 for t in targets:
                     if isinstance(t, ast.Name) and t.id in DECLARATIONS:
                         declared[t.id] = literal(ast.literal_eval(s.value), t.id)  # type: ignore[union-attr,arg-type]
-        return cls(sizes, options, sentence(doc or module_doc), _whole(module_doc, doc), {n: declared[n] for n in DECLARATIONS if n in declared})
+        return cls(
+            sizes,
+            options,
+            sentence(doc or module_doc),
+            _whole(module_doc, doc),
+            {n: declared[n] for n in DECLARATIONS if n in declared},
+        )
 
 
 DECLARATIONS = ("needs", "provides", "lacks", "refuses", "axes", "carries_in", "carries_out", "share", "per_layer")
@@ -263,6 +294,13 @@ def _family(node: ast.ClassDef | ast.FunctionDef, known: dict[str, ast.ClassDef]
         if isinstance(base, ast.Name) and base.id in known:
             family += _family(known[base.id], known)
     return family
+
+
+def _constructor(target: type) -> Any:
+    """The ``__init__`` that the class or a base of the same file defines; what a framework's base class takes is no choice of the part."""
+    return next(
+        (vars(c)["__init__"] for c in target.__mro__ if c.__module__ == target.__module__ and "__init__" in vars(c)), None
+    )
 
 
 def _text(annotation: Any, name: str) -> str:

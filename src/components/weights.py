@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 AXES = ("d_model", "heads", "kv_heads", "head_dim", "d_ff", "vocab", "experts", "latent", "state", "one")
 ROLES = ("embedding", "hidden", "out", "head", "router", "scale", "bias", "special")
+MATRICES = ("embedding", "hidden", "out", "head", "router")  # the roles that are drawn; the others start from constants
 
 
 @dataclass(frozen=True)
@@ -64,9 +65,11 @@ def role_of(axes: tuple[str, ...], name: str, leaf: str) -> str:
     """The role that follows from the axes: ``leaf`` is the parameter's own name, ``name`` the key in ``axes``."""
     if leaf == "bias":
         return "bias"
-    if len(axes) < 2 or set(axes) <= {"one", "head_dim"}:
-        return "scale" if len(axes) == 1 and leaf in ("weight", "gamma", "scale") else "special"
-    if axes[0] == "vocab":
+    if name == leaf and leaf in ("weight", "scale"):  # a part's own parameter, not a matrix: a norm's or a branch's scale
+        return "scale"
+    if len(axes) < 2:
+        return "special"
+    if axes[0] in ("vocab", "one"):  # a table of vectors, by token or by position
         return "embedding"
     if axes[-1] == "vocab":
         return "head"
@@ -153,6 +156,8 @@ def copy_full(parameter: Tensor, value: Tensor) -> None:
     value = value.to(parameter.dtype)
     if isinstance(parameter, DTensor):
         value = value.to(parameter.to_local().device)
-        parameter.to_local().copy_(distribute_tensor(value, parameter.device_mesh, parameter.placements, src_data_rank=None).to_local())
+        parameter.to_local().copy_(
+            distribute_tensor(value, parameter.device_mesh, parameter.placements, src_data_rank=None).to_local()
+        )
     else:
         parameter.copy_(value)

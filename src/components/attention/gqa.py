@@ -1,0 +1,175 @@
+"""Grouped-query attention: heads of queries share heads of keys and values; multi-head and multi-query are its two ends.
+
+Vaswani et al. 2017, arXiv:1706.03762; Shazeer 2019, arXiv:1911.02150; Ainslie et al. 2023, arXiv:2305.13245. Soft cap: Gemma 2, arXiv:2408.00118;
+sinks: gpt-oss 2025; QK-norm: Henry et al. 2020, arXiv:2010.04245; clipping: DBRX 2024. This one file holds every option of softmax attention.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from components.functional.attention import attend
+from components.functional.visibility import Sight
+from components.registry import register
+from components.signature import Positive, PositiveFloat, Probability
+from components.sockets import Maker, SequenceInfo, adopt, make
+
+
+@register("attention", "gqa")
+class GroupedQueryAttention(nn.Module):
+    """Grouped-query attention: heads of queries share heads of keys and values.
+
+    With ``d_memory`` it is a cross attention: keys and values come from ``info.memory``, all of it is seen, and neither mask nor position applies,
+    since query and key count the positions of different sequences.
+
+    Args:
+        n_heads: heads of queries.
+        n_kv_heads: heads of keys and values; null: as many as n_heads (multi-head), 1: multi-query.
+        head_dim: width of a head; null: d_model / n_heads.
+        position: rotates queries and keys, or biases scores.
+        mask: which distances are seen.
+        gate: scales what was read, before the output projection.
+        qk_norm: norm of queries and keys.
+        qk_norm_over: each head's vector with one scale for all heads (head), with a scale per head (per_head_weight), or all heads together (full).
+        qk_norm_at: before or after the rotation.
+        bias: which of the projections q, k, v, out have a bias.
+        scale: factor on scores; null: 1 / sqrt(head_dim).
+        soft_cap: c in c * tanh(score / c).
+        sinks: a learned logit per head that takes weight and gives nothing.
+        clip: queries, keys and values are clamped to +- this.
+        dropout: probability of dropping an attention weight.
+
+    Shapes: (B, T, D) -> (B, T, D).
+    Errors: ValueError if n_heads does not divide d_model (without head_dim), n_kv_heads not n_heads, or bias names no projection.
+    """
+
+    provides = ("rotates", "biases", "weights")
+    axes = {
+        "q": ("d_model", "heads"),
+        "k": ("d_model", "kv_heads"),
+        "v": ("d_model", "kv_heads"),
+        "out": ("heads", "d_model"),
+        "sink": ("heads",),
+    }
+
+    def __init__(
+        self,
+        d_model: int,
+        context_length: int | None = None,
+        d_memory: int | None = None,
+        *,
+        n_heads: Positive = 4,
+        n_kv_heads: Positive | None = None,
+        head_dim: Positive | None = None,
+        position: Maker[position] = "inherit",
+        mask: Maker[mask] = "full",
+        gate: Maker[gate] = "none",
+        qk_norm: Maker[norm] = "none",
+        qk_norm_over: Literal["head", "per_head_weight", "full"] = "head",
+        qk_norm_at: Literal["before", "after"] = "before",
+        bias: tuple[str, ...] = (),
+        scale: PositiveFloat | None = None,
+        soft_cap: PositiveFloat | None = None,
+        sinks: bool = False,
+        clip: PositiveFloat | None = None,
+        dropout: Probability = 0.0,
+    ) -> None:
+        super().__init__()
+        kv_heads = n_heads if n_kv_heads is None else n_kv_heads
+        if head_dim is None and d_model % n_heads:
+            raise ValueError(
+                f"n_heads={n_heads} does not divide d_model={d_model}; choose n_heads among its divisors, or give head_dim"
+            )
+        if n_heads % kv_heads:
+            raise ValueError(f"n_kv_heads={kv_heads} does not divide n_heads={n_heads}")
+        if wrong := sorted(set(bias) - {"q", "k", "v", "out"}):
+            raise ValueError(f"bias={list(bias)}: {wrong[0]!r} is no projection; there are q, k, v, out")
+        width = d_model // n_heads if head_dim is None else head_dim
+        self.head_dim, self.cross = width, d_memory is not None
+        self.scale, self.soft_cap, self.clip, self.dropout = scale, soft_cap, clip, dropout
+        self.q = nn.Linear(d_model, n_heads * width, bias="q" in bias)
+        self.k = nn.Linear(d_memory or d_model, kv_heads * width, bias="k" in bias)
+        self.v = nn.Linear(d_memory or d_model, kv_heads * width, bias="v" in bias)
+        self.out = nn.Linear(n_heads * width, d_model, bias="out" in bias)
+        self.mask = make("full" if self.cross else mask, "mask", context_length=context_length)
+        self.gate = make(gate, "gate", d_model=d_model, n_heads=n_heads, head_dim=width)
+        self.full_width, self.norm_first = qk_norm_over == "full", qk_norm_at == "before"
+        for name, heads in (("q_norm", n_heads), ("k_norm", kv_heads)):
+            sizes = {"dim": heads * width} if self.full_width else {"dim": width}
+            setattr(
+                self, name, make(qk_norm, "norm", **sizes, **({"heads": heads} if qk_norm_over == "per_head_weight" else {}))
+            )
+        if sinks:
+            self.sink = nn.Parameter(torch.empty(n_heads))
+        if not self.cross:
+            sizes = {"d_model": d_model, "n_heads": n_heads, "head_dim": width}
+            adopt(
+                self,
+                "position",
+                make(position, "position", **sizes, **({} if context_length is None else {"context_length": context_length})),
+            )
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        if hasattr(self, "sink"):
+            nn.init.zeros_(self.sink)
+
+    def forward(self, x: Tensor, info: SequenceInfo) -> Tensor:
+        k_info = info.memory_info if self.cross else info
+        assert k_info is not None
+        slot = info.cache.slot(self, info.visit) if info.cache is not None else None
+        q = self._heads(self.q, x, self.q_norm if self.norm_first else None)
+        if slot is not None and "memory" in slot.state:
+            k, v = slot.state["memory"]
+        else:
+            source = info.memory if self.cross else x
+            k = self._heads(self.k, source, self.k_norm if self.norm_first else None)
+            v = self._heads(self.v, source, None)
+            if self.cross and slot is not None:
+                slot.state["memory"] = (k, v)
+        bias = None
+        if not self.cross:
+            if hasattr(self.position, "rotate"):
+                q, k = self.position.rotate(q, k, info, info)
+            if not self.norm_first:
+                q, k = self._normed(q, self.q_norm), self._normed(k, self.k_norm)
+            if slot is not None:
+                k, v, k_info = slot.append(k, v, info)
+            if hasattr(self.position, "bias"):
+                bias = self.position.bias(q, k, info, k_info)
+        elif not self.norm_first:
+            q, k = self._normed(q, self.q_norm), self._normed(k, self.k_norm)
+        sight = Sight(info, k_info, info.causal and not self.cross, self.mask)
+        read = attend(
+            q,
+            k,
+            v,
+            sight,
+            bias=bias,
+            scale=self.scale,
+            soft_cap=self.soft_cap,
+            sinks=getattr(self, "sink", None),
+            dropout=self.dropout if self.training else 0.0,
+        )
+        return self.out(self.gate(read.transpose(1, 2), x, info).flatten(2))
+
+    def _heads(self, projection: nn.Linear, x: Tensor, norm: nn.Module | None) -> Tensor:
+        """(B, T, D) -> (B, H, T, K); the number of heads is read from the width, since a tensor-parallel rank holds only some."""
+        y = projection(x)
+        if self.clip is not None:
+            y = y.clamp(-self.clip, self.clip)
+        if norm is not None and self.full_width:
+            y = norm(y)
+        y = y.unflatten(-1, (-1, self.head_dim))
+        if norm is not None and not self.full_width:
+            y = norm(y)
+        return y.transpose(1, 2)
+
+    def _normed(self, y: Tensor, norm: nn.Module) -> Tensor:
+        """The norm after the rotation: (B, H, T, K) -> (B, H, T, K)."""
+        y = y.transpose(1, 2)
+        y = norm(y.flatten(2)).unflatten(-1, (-1, self.head_dim)) if self.full_width else norm(y)
+        return y.transpose(1, 2)

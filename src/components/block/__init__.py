@@ -1,0 +1,1 @@
+"""Order of norms and branches in one layer: ``block(s, info) -> s``, s the residual stream."""

@@ -1,0 +1,52 @@
+"""Parallel block: all branches read the same normed copy of the stream, and their outputs are added together.
+
+Wang & Komatsuzaki 2021 (GPT-J); Chowdhery et al. 2022 (PaLM), arXiv:2204.02311, section 2
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from components.block._branches import add_branches
+from components.registry import register
+from components.sockets import Maker, Place, SequenceInfo, make
+
+
+@register("block", "parallel")
+class Parallel(nn.Module):
+    """Parallel block: all branches read the same normed copy of the stream.
+
+    Args:
+        attention: one branch.
+        cross: the branch that reads an encoder's memory, where there is one.
+        ffn: another branch.
+        norm: one for all branches.
+        residual: how each branch is written into the stream.
+
+    Shapes: the stream s as ``residual.open`` made it, (B, T, D) for most -> the same.
+    """
+
+    def __init__(
+        self,
+        d_model: int,
+        context_length: int,
+        place: Place,
+        d_memory: int | None = None,
+        *,
+        attention: Maker[attention] = "inherit",
+        cross: Maker[attention] = "inherit",
+        ffn: Maker[ffn] = "inherit",
+        norm: Maker[norm] = "inherit",
+        residual: Maker[residual] = "inherit",
+    ) -> None:
+        super().__init__()
+        sizes = {"d_model": d_model, "context_length": context_length, "place": place, "d_memory": d_memory}
+        self.norm = make(norm, "norm", dim=d_model)
+        self.branches = add_branches(self, sizes, {"attention": attention, "cross": cross, "ffn": ffn, "residual": residual})
+
+    def forward(self, s: Tensor, info: SequenceInfo) -> Tensor:
+        normed = self.norm(getattr(self, f"{self.branches[0]}_residual").read(s))
+        outputs = [(name, getattr(self, name)(normed, info)) for name in self.branches]
+        for name, y in outputs:
+            s = getattr(self, f"{name}_residual").write(s, y)
+        return s

@@ -1,0 +1,52 @@
+"""Post-norm block: each branch is written into the stream, and then the stream is normed.
+
+Vaswani et al. 2017, arXiv:1706.03762
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from components.block._branches import add_branches
+from components.registry import register
+from components.sockets import Maker, Place, SequenceInfo
+
+
+@register("block", "post_norm")
+class PostNorm(nn.Module):
+    """Post-norm block: each branch is written into the stream, and then the stream is normed.
+
+    Args:
+        attention: the first branch.
+        cross: the branch that reads an encoder's memory, where there is one.
+        ffn: the last branch.
+        norm: of the stream after each branch.
+        residual: how each branch is written into the stream.
+
+    Shapes: the stream s as ``residual.open`` made it, (B, T, D) for most -> the same.
+    """
+
+    def __init__(
+        self,
+        d_model: int,
+        context_length: int,
+        place: Place,
+        d_memory: int | None = None,
+        *,
+        attention: Maker[attention] = "inherit",
+        cross: Maker[attention] = "inherit",
+        ffn: Maker[ffn] = "inherit",
+        norm: Maker[norm] = "inherit",
+        residual: Maker[residual] = "inherit",
+    ) -> None:
+        super().__init__()
+        sizes = {"d_model": d_model, "context_length": context_length, "place": place, "d_memory": d_memory}
+        makers = {"attention": attention, "cross": cross, "ffn": ffn, "norm": norm, "residual": residual}
+        self.branches = add_branches(self, sizes, makers)
+
+    def forward(self, s: Tensor, info: SequenceInfo) -> Tensor:
+        for name in self.branches:
+            residual = getattr(self, f"{name}_residual")
+            s = residual.write(s, getattr(self, name)(residual.read(s), info))
+            s = getattr(self, f"{name}_norm")(s)
+        return s

@@ -1,0 +1,52 @@
+"""Pre-norm block: each branch reads a normed copy of the stream, and the stream itself is never normed.
+
+Xiong et al. 2020, arXiv:2002.04745
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from components.block._branches import add_branches
+from components.registry import register
+from components.sockets import Maker, Place, SequenceInfo
+
+
+@register("block", "pre_norm")
+class PreNorm(nn.Module):
+    """Pre-norm block: each branch reads a normed copy of the stream.
+
+    Args:
+        attention: the first branch.
+        cross: the branch that reads an encoder's memory, where there is one.
+        ffn: the last branch.
+        norm: before each branch.
+        residual: how each branch is written into the stream.
+
+    Shapes: the stream s as ``residual.open`` made it, (B, T, D) for most -> the same.
+    """
+
+    def __init__(
+        self,
+        d_model: int,
+        context_length: int,
+        place: Place,
+        d_memory: int | None = None,
+        *,
+        attention: Maker[attention] = "inherit",
+        cross: Maker[attention] = "inherit",
+        ffn: Maker[ffn] = "inherit",
+        norm: Maker[norm] = "inherit",
+        residual: Maker[residual] = "inherit",
+    ) -> None:
+        super().__init__()
+        sizes = {"d_model": d_model, "context_length": context_length, "place": place, "d_memory": d_memory}
+        makers = {"attention": attention, "cross": cross, "ffn": ffn, "norm": norm, "residual": residual}
+        self.branches = add_branches(self, sizes, makers)
+
+    def forward(self, s: Tensor, info: SequenceInfo) -> Tensor:
+        for name in self.branches:
+            residual = getattr(self, f"{name}_residual")
+            normed = getattr(self, f"{name}_norm")(residual.read(s))
+            s = residual.write(s, getattr(self, name)(normed, info))
+        return s

@@ -1,0 +1,1 @@
+"""ids (B, T) -> vectors (B, T, D)."""

@@ -1,0 +1,42 @@
+"""Token embedding: one learned vector per token of the vocabulary.
+
+Bengio et al. 2003, JMLR 3; scaled by sqrt(d_model) in Vaswani et al. 2017, arXiv:1706.03762, section 3.4
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+from torch import Tensor, nn
+
+from components.registry import register
+from components.signature import NonNegativeFloat, Probability
+from components.sockets import SequenceInfo
+
+
+@register("embedding", "token")
+class TokenEmbedding(nn.Module):
+    """Token embedding: one learned vector per token of the vocabulary.
+
+    Args:
+        scale: multiplies the vectors: a number, or "sqrt" for sqrt(d_model).
+        dropout: probability of dropping an entry of the sum of token and position, applied by the model after ``embedding_norm``.
+
+    Shapes: ids (B, T) -> (B, T, D).
+    """
+
+    provides = ("table",)
+    axes = {"table": ("vocab", "d_model")}
+
+    def __init__(
+        self, vocab_size: int, d_model: int, *, scale: NonNegativeFloat | Literal["sqrt"] = 1.0, dropout: Probability = 0.0
+    ) -> None:
+        super().__init__()
+        self.table = nn.Embedding(vocab_size, d_model)
+        self.scale = math.sqrt(d_model) if scale == "sqrt" else float(scale)
+        self.dropout = dropout
+
+    def forward(self, ids: Tensor, info: SequenceInfo) -> Tensor:  # noqa: ARG002  the contract's second argument
+        x = self.table(ids)
+        return x if self.scale == 1.0 else x * self.scale

@@ -1,0 +1,88 @@
+"""Who may see whom: causality, prefix, documents, padding and a mask's own rule, declared by parts and made a tensor only when a kernel needs one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from components.sockets import SequenceInfo
+
+
+class Rule(Protocol):
+    """What a part of kind ``mask`` is. ``key`` names the rule: equal keys, equal rule."""
+
+    key: tuple[object, ...]
+
+    def covers(self, length: int) -> bool:
+        """Whether the rule hides nothing within any ``length`` consecutive positions from 0: then no mask is needed for it."""
+        ...
+
+    def allow(self, q_positions: Tensor, k_positions: Tensor) -> Tensor | None:
+        """Positions (B, Tq, 1) and (B, 1, Tk) -> True where seen, or None: everything."""
+        ...
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What queries may see of keys. ``q`` and ``k`` are one object when no cache and no memory stand between them."""
+
+    q: SequenceInfo
+    k: SequenceInfo
+    causal: bool
+    rule: Rule
+
+    @property
+    def itself(self) -> bool:
+        return self.q is self.k
+
+    def unlimited(self, tq: int, tk: int) -> bool:
+        """Every query sees every key, as far as can be told without reading tensors."""
+        if self.k.valid is not None or self.k.documents is not None:
+            return False
+        if not self.rule.covers(tk):
+            return False
+        return not self.causal or (tq == 1 and (not self.itself or tk == 1))
+
+    def only_causal(self, tq: int, tk: int) -> bool:
+        """Exactly the lower triangle, so that a kernel's own flag will do."""
+        plain = self.causal and self.itself and self.k.valid is None and self.k.documents is None and self.q.prefix is None
+        return plain and tq == tk and self.rule.covers(tk)
+
+    def dense(self, device: torch.device) -> Tensor:
+        """(B or 1, 1, Tq, Tk), True where seen. A query that sees nothing sees everything: its output is never used, but must be finite."""
+        if self.itself:
+            return self.q.once(("seen", self.rule.key, self.causal), lambda: self._dense(device))
+        if torch.compiler.is_compiling():
+            return self._dense(device)
+        # the infos of a cache or a memory are told apart by identity; the memo keeps this one alive, so that its id stays its own
+        return self.q.once(("seen", self.rule.key, self.causal, id(self.k)), lambda: (self._dense(device), self.k))[0]
+
+    def _dense(self, device: torch.device) -> Tensor:
+        q_positions, k_positions = self.q.positions[:, :, None], self.k.positions[:, None, :]  # type: ignore[index]
+        seen = torch.ones(1, q_positions.shape[1], k_positions.shape[2], dtype=torch.bool, device=device)
+        if self.causal:
+            seen = k_positions <= q_positions
+        rule = self.rule.allow(q_positions, k_positions)
+        if rule is not None:
+            seen = seen & rule
+        if self.causal and self.q.prefix is not None:
+            seen = seen | (k_positions < self.q.prefix[:, None, None])
+        if self.q.documents is not None and self.k.documents is not None:
+            seen = seen & (self.q.documents[:, :, None] == self.k.documents[:, None, :])
+        if self.k.valid is not None:
+            seen = seen & self.k.valid[:, None, :]
+        return (seen | ~seen.any(-1, keepdim=True))[:, None]
+
+    def additive(self, dtype: torch.dtype, device: torch.device) -> Tensor:
+        """``dense`` as 0 and -inf, (B or 1, 1, Tq, Tk), to be added to scores."""
+
+        def compute() -> Tensor:
+            seen = self.dense(device)
+            return torch.zeros(seen.shape, dtype=dtype, device=device).masked_fill_(~seen, float("-inf"))
+
+        if self.itself:
+            return self.q.once(("additive", self.rule.key, self.causal, dtype), compute)
+        return compute()

@@ -1,0 +1,1 @@
+"""Vectors to logits: ``head(x, info)``, (B, T, D) -> (B, T, V)."""

@@ -1,0 +1,1 @@
+"""Which positions a query may see; the contract is ``functional.visibility.Rule``."""

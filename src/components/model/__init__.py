@@ -1,0 +1,1 @@
+"""A whole network: ``model(ids or Batch) -> logits``, ``model(batch, objective) -> Terms``."""

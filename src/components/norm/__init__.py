@@ -1,0 +1,1 @@
+"""Brings vectors to a common scale: (..., D) -> (..., D)."""

@@ -1,0 +1,15 @@
+"""No norm: the identity."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from components.registry import register
+
+
+@register("norm", "none")
+class NoNorm(nn.Module):
+    """No norm: the identity."""
+
+    def forward(self, x: Tensor) -> Tensor:  # (..., D) -> (..., D)
+        return x

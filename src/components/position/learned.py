@@ -1,0 +1,37 @@
+"""Learned absolute positions: one vector per position, added to the embedding.
+
+Gehring et al. 2017, arXiv:1705.03122; Radford et al. 2019 (GPT-2)
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from components.registry import register
+from components.signature import NonNegative
+from components.sockets import SequenceInfo
+
+
+@register("position", "learned")
+class LearnedPosition(nn.Module):
+    """Learned absolute positions: one vector per position, added to the embedding.
+
+    Args:
+        offset: rows of the table before position 0 (2 in BART and RoBERTa).
+
+    Errors: a sequence longer than context_length has no vectors; ``embed`` raises ValueError.
+    """
+
+    axes = {"table": ("one", "d_model")}
+    bounded = True  # nothing beyond context_length: decoding stops there
+
+    def __init__(self, d_model: int, context_length: int, *, offset: NonNegative = 0) -> None:
+        super().__init__()
+        self.table = nn.Embedding(context_length + offset, d_model)
+        self.context_length, self.offset = context_length, offset
+
+    def embed(self, x: Tensor, info: SequenceInfo) -> Tensor:
+        if x.shape[1] > self.context_length:
+            raise ValueError(f"{x.shape[1]} positions, but the learned table has context_length={self.context_length}")
+        assert info.positions is not None
+        return x + self.table(info.positions + self.offset)

@@ -1,0 +1,59 @@
+"""Rotary positions: queries and keys are turned by an angle that grows with the position, so that scores depend on distance.
+
+Su et al. 2021 (RoFormer), arXiv:2104.09864
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from components.functional.rotary import angles, rotate
+from components.registry import register
+from components.signature import PositiveFloat, Probability
+from components.sockets import SequenceInfo
+
+
+@register("position", "rope")
+class RotaryPosition(nn.Module):
+    """Rotary positions: queries and keys are turned by an angle that grows with the position.
+
+    Args:
+        base: channel pair i turns by position / base^(2i / rotated width).
+        fraction: share of the channels that turn, from the first; rounded down to an even number.
+        layout: which channels are a pair: neighbours (``interleaved``) or first and second half (``half``). Checkpoints fix it.
+
+    Errors: ValueError if no pair is left to turn.
+    """
+
+    needs = {"attention": ("rotates",)}
+
+    def __init__(
+        self,
+        head_dim: int,
+        *,
+        base: PositiveFloat = 10000.0,
+        fraction: Probability = 1.0,
+        layout: Literal["interleaved", "half"] = "interleaved",
+    ) -> None:
+        super().__init__()
+        self.width = int(head_dim * fraction) // 2 * 2
+        if self.width == 0:
+            raise ValueError(f"nothing to rotate: head_dim={head_dim} and fraction={fraction} leave no pair of channels")
+        self.base, self.layout = base, layout
+
+    def frequencies(self, device: torch.device) -> Tensor:
+        """(R/2,) angle per position, fp32."""
+        even = torch.arange(0, self.width, 2, device=device, dtype=torch.float32)
+        return self.base ** (-even / self.width)
+
+    def _angles(self, info: SequenceInfo) -> tuple[Tensor, Tensor]:
+        assert info.positions is not None
+        positions = info.positions
+        return info.once(("rope", self.width, self.base), lambda: angles(positions, self.frequencies(positions.device)))
+
+    def rotate(self, q: Tensor, k: Tensor, q_info: SequenceInfo, k_info: SequenceInfo) -> tuple[Tensor, Tensor]:
+        """q (B, H, Tq, K) and k (B, G, Tk, K), each at its own positions."""
+        return rotate(q, *self._angles(q_info), self.layout), rotate(k, *self._angles(k_info), self.layout)
