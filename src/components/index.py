@@ -59,7 +59,7 @@ def read_sources(files: list[Path]) -> list[Any]:
     from components.registry import spelled_preset
 
     found: dict[tuple[str, str], Any] = {}
-    presets: list[tuple[ast.Call, str, str, Path]] = []
+    presets: list[tuple[ast.Call, str]] = []
     for file in files:
         tree = ast.parse(file.read_text(encoding="utf8"), str(file))
         module = ".".join(("components", file.parent.name, file.stem))
@@ -71,8 +71,8 @@ def read_sources(files: list[Path]) -> list[Any]:
                     e = _entry(call, node, module, module_doc, classes, str(file))
                     found[e.kind, e.name] = e
             elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) and ast.unparse(node.value.func) == "preset":
-                presets.append((node.value, module, module_doc, file))
-    for call, module, module_doc, file in presets:
+                presets.append((node.value, module_doc))
+    for call, module_doc in presets:
         kind, name = (ast.literal_eval(a) for a in call.args)
         options = {k.arg: ast.literal_eval(k.value) for k in call.keywords}
         base = found[kind, options.pop("of")]
