@@ -33,11 +33,11 @@ class Parallel(nn.Module):
         place: Place,
         d_memory: int | None = None,
         *,
-        attention: Maker[attention] = "inherit",
-        cross: Maker[attention] = "inherit",
-        ffn: Maker[ffn] = "inherit",
-        norm: Maker[norm] = "inherit",
-        residual: Maker[residual] = "inherit",
+        attention: Maker["attention"] = "inherit",
+        cross: Maker["attention"] = "inherit",
+        ffn: Maker["ffn"] = "inherit",
+        norm: Maker["norm"] = "inherit",
+        residual: Maker["residual"] = "inherit",
     ) -> None:
         super().__init__()
         sizes = {"d_model": d_model, "context_length": context_length, "place": place, "d_memory": d_memory}
