@@ -1,0 +1,118 @@
+"""Packed blocks of a split, addressed by (seed, epoch, index): the same whatever reads them, in whatever order.
+
+The split is read as a ring: its first token is an ``endoftext``, which also ends the last document. Each epoch cuts the ring
+into blocks from another place and deals them in another order; both are functions of (seed, epoch) alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.lib.stride_tricks import sliding_window_view
+
+from components.corpus.corpus import Split
+from components.errors import UserError
+from components.sockets import Batch
+
+
+class Blocks:
+    """Training blocks of ``context_length`` tokens and their targets.
+
+    Args:
+        split: what to read.
+        context_length: T, tokens in a block.
+        seed: of order and cuts.
+        shift: whether each epoch cuts at another place. Without, block ``i`` always starts at ``i * T``.
+    """
+
+    def __init__(self, split: Split, context_length: int, seed: int, *, shift: bool = True) -> None:
+        _require(split, context_length)
+        self.split, self.context_length, self.seed, self.shift = split, context_length, seed, shift
+        self.n_tokens = len(split.tokens)
+        self.n_blocks = max(1, self.n_tokens // context_length)  # what does not fill a block is in other epochs' blocks
+        whole = self.n_tokens > context_length
+        self._windows = sliding_window_view(split.tokens, context_length + 1) if whole else None
+        self._epoch: tuple[int, int, np.ndarray] | None = None
+
+    def starts(self, epoch: int, indices: Sequence[int] | np.ndarray) -> np.ndarray:
+        """(B,) where in the split these blocks start."""
+        offset, order = self._deal(epoch)
+        return (offset + order[np.asarray(indices, dtype=np.int64)] * self.context_length) % self.n_tokens
+
+    def batch(self, epoch: int, indices: Sequence[int] | np.ndarray) -> Batch:
+        """ids, targets, documents and positions (B, T) of blocks ``indices`` (0 to ``n_blocks`` - 1) of ``epoch``."""
+        return batch_of(self._rows(self.starts(epoch, indices)), self.split.endoftext)
+
+    def _deal(self, epoch: int) -> tuple[int, np.ndarray]:
+        if self._epoch is None or self._epoch[0] != epoch:
+            # the raw stream of a bit generator is fixed by definition, Generator.permutation is not
+            raw = np.random.Philox(np.random.SeedSequence([self.seed, epoch])).random_raw(self.n_blocks + 1)
+            offset = int(raw[0] % self.n_tokens) if self.shift else 0
+            self._epoch = epoch, offset, np.argsort(raw[1:], kind="stable")
+        return self._epoch[1], self._epoch[2]
+
+    def _rows(self, starts: np.ndarray) -> np.ndarray:
+        """(B, T + 1) tokens from each start on, around the ring."""
+        last = self.n_tokens - self.context_length - 1
+        if self._windows is None:
+            return self._around(starts)
+        rows = self._windows[np.minimum(starts, last)]
+        beyond = np.flatnonzero(starts > last)
+        if len(beyond):
+            rows[beyond] = self._around(starts[beyond])
+        return rows
+
+    def _around(self, starts: np.ndarray) -> np.ndarray:
+        return self.split.tokens[(starts[:, None] + np.arange(self.context_length + 1)) % self.n_tokens]
+
+
+class EvaluationBlocks:
+    """A split from its start to its end, each target exactly once; the last block is filled up with padding.
+
+    The sum of all negative log likelihoods over ``n_bytes`` and ln 2 is bits per byte. ``n_targets``: every token after the first,
+    and the end of the last document.
+    """
+
+    def __init__(self, split: Split, context_length: int) -> None:
+        _require(split, context_length)
+        self.split, self.context_length = split, context_length
+        self.n_targets = len(split.tokens)
+        self.n_bytes = split.n_bytes
+        self.n_blocks = -(-self.n_targets // context_length)
+
+    def batch(self, epoch: int, indices: Sequence[int] | np.ndarray) -> Batch:  # noqa: ARG002  no epoch differs
+        """Blocks ``indices`` in order. ``valid`` is there only if one of them is padded."""
+        starts = np.asarray(indices, dtype=np.int64) * self.context_length
+        at = starts[:, None] + np.arange(self.context_length + 1)
+        rows = self.split.tokens[at % self.n_targets]
+        outside = at[:, :-1] >= self.n_targets
+        if not outside.any():
+            return batch_of(rows, self.split.endoftext)
+        rows[:, :-1][outside] = self.split.endoftext
+        return batch_of(rows, self.split.endoftext, outside)
+
+
+def batch_of(rows: np.ndarray, endoftext: int, outside: np.ndarray | None = None) -> Batch:
+    """A batch of (B, T + 1) tokens. Every document starts with ``endoftext``, so a target is never another document's text."""
+    ids = rows[:, :-1].astype(np.int64)
+    targets = rows[:, 1:].astype(np.int64)
+    starts = ids == endoftext
+    place = np.arange(ids.shape[1], dtype=np.int64)
+    documents = np.cumsum(starts, axis=1, dtype=np.int64)
+    positions = place - np.maximum.accumulate(np.where(starts, place, 0), axis=1)
+    valid = None
+    if outside is not None:
+        targets[outside] = -100
+        positions[outside] = 0
+        valid = torch.from_numpy(~outside)
+    give = torch.from_numpy
+    return Batch(give(ids), give(targets), positions=give(positions), documents=give(documents), valid=valid)
+
+
+def _require(split: Split, context_length: int) -> None:
+    if context_length < 1:
+        raise ValueError(f"context_length={context_length} must be at least 1")
+    if len(split.tokens) == 0:
+        raise UserError("data", f"the {split.name} split is empty", "give more documents, or a larger share for it")

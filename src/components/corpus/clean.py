@@ -1,0 +1,113 @@
+"""Cleaning: drop what is empty, undecodable or there already, cut what is over-long; count each and keep examples."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from components.corpus.document import Document
+
+EXAMPLES = 5
+REASONS = {
+    "empty": "empty",
+    "undecodable": "no UTF-8",
+    "duplicates": "exact duplicates",
+    "over_long": "over-long, cut into pieces",
+}
+NO_UTF8 = re.compile("[\ud800-\udfff]")
+
+
+@dataclass
+class Report:
+    """What cleaning met. ``counts`` and ``examples`` by reason, ``notes`` from the source and from later steps."""
+
+    read: int = 0
+    kept: int = 0  # documents after cutting
+    characters: int = 0
+    counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(REASONS, 0))
+    examples: dict[str, list[str]] = field(default_factory=lambda: {reason: [] for reason in REASONS})
+    documents: dict[str, int] = field(default_factory=dict)  # by split
+    notes: list[str] = field(default_factory=list)
+
+    def met(self, reason: str, example: str) -> None:
+        self.counts[reason] += 1
+        if len(self.examples[reason]) < EXAMPLES:
+            self.examples[reason].append(example)
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def lines(self) -> list[str]:
+        """For people: one line of totals, one per reason that occurred, then the notes."""
+        splits = ", ".join(f"{n} {split}" for split, n in self.documents.items())
+        lines = [
+            f"{self.read} documents read, {self.kept} kept ({self.characters} characters)" + (f": {splits}" if splits else "")
+        ]
+        for reason, words in REASONS.items():
+            if self.counts[reason]:
+                lines.append(f"{self.counts[reason]} {words}, such as {'; '.join(self.examples[reason][:2])}")
+        return lines + self.notes
+
+
+def clean(documents: Iterable[Document], report: Report, *, max_chars: int) -> Iterator[tuple[bytes, list[str]]]:
+    """(digest of the document, its text in pieces of at most ``max_chars``) of every document that stays.
+
+    All pieces of a document carry its digest, so they go into the same split.
+    """
+    seen: set[bytes] = set()
+    for document in documents:
+        report.read += 1
+        text = document.text
+        if not text or text.isspace():
+            report.met("empty", document.where)
+            continue
+        try:
+            encoded = text.encode("utf8")
+        except UnicodeEncodeError:
+            report.met("undecodable", _first_bad(document))
+            continue
+        digest = hashlib.blake2b(encoded, digest_size=16).digest()
+        if digest in seen:
+            report.met("duplicates", f"{document.where} {_glimpse(text)}")
+            continue
+        seen.add(digest)
+        pieces = [text]
+        if len(text) > max_chars:
+            report.met("over_long", f"{document.where} ({len(text)} characters)")
+            pieces = cut(text, max_chars)
+        report.kept += len(pieces)
+        report.characters += len(text)
+        yield digest, pieces
+
+
+def cut(text: str, max_chars: int) -> list[str]:
+    """``text`` in pieces of at most ``max_chars``, cut at a blank line, else a line's end, else a space."""
+    pieces = []
+    start = 0
+    while len(text) - start > max_chars:
+        end = start + max_chars
+        for mark in ("\n\n", "\n", " "):
+            at = text.rfind(mark, start + max_chars // 2, end)
+            if at >= 0:
+                end = at + len(mark)
+                break
+        pieces.append(text[start:end])
+        start = end
+    return [p for p in (*pieces, text[start:]) if p]
+
+
+def _first_bad(document: Document) -> str:
+    bad = NO_UTF8.search(document.text)
+    assert bad is not None
+    code = ord(bad.group())
+    what = f"byte 0x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else f"lone surrogate U+{code:04X}"
+    line = document.text.count("\n", 0, bad.start()) + max(document.line, 1)
+    return f"{document.origin}:{line} ({what})"
+
+
+def _glimpse(text: str, width: int = 40) -> str:
+    line = " ".join(text[: 2 * width].split())
+    return repr(line if len(line) <= width else line[: width - 1] + "…")

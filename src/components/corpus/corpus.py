@@ -1,0 +1,155 @@
+"""``prepare``: a source and a tokenizer become a ``Corpus`` mapped from disk, made once for the same text and settings."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from components.corpus.clean import Report
+from components.corpus.document import Document
+from components.corpus.store import build, key_of, read_whole
+from components.corpus.texts import SPLITS, Cleaning, Progress, read_texts, require_splits, write_texts
+from components.corpus.tokenise import describe_loss, write_tokens
+from components.corpus.tokens import Tokens, read_tokenizer
+
+FORMAT = 1  # of what lies in the cache
+
+
+class Source(Protocol):
+    """A data part. ``notes``, if it has them, go into the report."""
+
+    def documents(self) -> Iterator[Document]: ...
+    def fingerprint(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class Split:
+    """One split: documents one after the other, each as ``endoftext`` and its tokens.
+
+    Args:
+        name: train, validation or test.
+        tokens: (N,) uint16 or uint32, mapped from disk.
+        starts: (n_documents,) where each document starts in ``tokens``.
+        n_bytes: of UTF-8 that these documents have as text.
+        endoftext: the id that starts every document, and so ends the one before.
+    """
+
+    name: str
+    tokens: np.ndarray = field(repr=False)
+    starts: np.ndarray = field(repr=False)
+    n_bytes: int
+    endoftext: int
+
+    @property
+    def n_documents(self) -> int:
+        return len(self.starts)
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Three splits that share no document, the tokenizer that made them, what cleaning met, and a hash of all tokens."""
+
+    train: Split
+    validation: Split
+    test: Split
+    tokenizer: Tokens
+    report: Report
+    hash: str
+    texts: Path = field(repr=False, default=Path())
+
+    def text(self, split: str) -> Iterator[str]:
+        """The documents of a split as text, for metrics on text and for samples."""
+        return read_texts(self.texts, split)
+
+
+def prepare(
+    source: Source,
+    tokenizer: Any,
+    *,
+    cache: str | Path,
+    validation: float = 0.05,
+    test: float = 0.0,
+    max_chars: int = 100_000,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Corpus:
+    """Clean, split, tokenise, or open what an earlier call with the same text and settings made.
+
+    The tokenizer is trained on the training split alone. Splitting is by a hash of each document's text and ``seed``.
+
+    Args:
+        source: a data part.
+        tokenizer: a tokenizer part; the corpus has its own, read back from the file that was saved.
+        cache: a folder that processes may share.
+        validation: share of documents.
+        test: share of documents.
+        max_chars: longer documents are cut into pieces, which stay in one split.
+        seed: of the split.
+        progress: called as ``progress(what, done, total or None)``.
+
+    Raises:
+        UserError: nothing left to train or validate on, a cache that cannot be written, and what the source raises.
+    """
+    if not (0 <= validation < 1 and 0 <= test < 1 and validation + test < 1):
+        raise ValueError(f"validation={validation} and test={test} must leave something to train on")
+    if max_chars < 1:
+        raise ValueError(f"max_chars={max_chars} must be at least 1")
+    cache = Path(cache).expanduser()
+    progress = progress or _silent
+    cleaning = Cleaning(seed, validation, test, max_chars)
+    settings = [FORMAT, asdict(cleaning)]
+    texts = cache / "texts" / key_of(type(source).__qualname__, source.fingerprint(), *settings)
+
+    def fill_texts(folder: Path) -> dict[str, Any]:
+        report, meta = write_texts(folder, source.documents, cleaning, progress)
+        report.notes = [*getattr(source, "notes", ()), *report.notes]
+        require_splits(report, validation)
+        return {**meta, "report": report.to_dict()}
+
+    # the text's own hash, so that the same text from elsewhere is not tokenised again
+    known = build(texts, fill_texts)
+    tokens = cache / "tokens" / key_of(known["text_hash"], *settings, tokenizer.fingerprint())
+
+    def fill_tokens(folder: Path) -> dict[str, Any]:
+        tokenizer.train(_counted(read_texts(texts, "train"), known["n_documents"]["train"], progress))
+        tokenizer.save(folder / "tokenizer.json")
+        made = read_tokenizer(folder / "tokenizer.json")
+        meta = write_tokens(folder, texts, made, known["n_documents"], progress)
+        return {**meta, "notes": describe_loss(made, texts, meta)}
+
+    made = build(tokens, fill_tokens)
+    report = Report(**known["report"])
+    report.notes = [*report.notes, *made["notes"]]
+    own = read_tokenizer(tokens / "tokenizer.json")
+    splits = {s: _open(tokens, s, known["n_bytes"][s], own.specials["endoftext"]) for s in SPLITS}
+    return Corpus(**splits, tokenizer=own, report=report, hash=made["hash"], texts=texts)
+
+
+def forget(corpus: Corpus) -> None:
+    """Remove the cleaned text of ``corpus`` from the cache; its tokens stay."""
+    if read_whole(corpus.texts) is not None:
+        shutil.rmtree(corpus.texts)
+
+
+def _open(folder: Path, split: str, n_bytes: int, endoftext: int) -> Split:
+    # an empty file cannot be mapped
+    mode = "r" if (folder / f"{split}.npy").stat().st_size > 128 else None
+    tokens = np.load(folder / f"{split}.npy", mmap_mode=mode)
+    return Split(split, tokens, np.load(folder / f"{split}.starts.npy"), n_bytes, endoftext)
+
+
+def _counted(texts: Iterator[str], total: int, progress: Progress) -> Iterator[str]:
+    for i, text in enumerate(texts):
+        if i % 256 == 0:
+            progress("training the tokenizer", i, total)
+        yield text
+    progress("training the tokenizer", total, total)
+
+
+def _silent(what: str, done: int, total: int | None) -> None:
+    """No progress is shown."""

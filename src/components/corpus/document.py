@@ -1,0 +1,27 @@
+"""One text and where it came from: what every data source yields."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A text that stays together: it is in one split, and positions of different documents never see one another.
+
+    Bytes that are no UTF-8 arrive as lone surrogates (``errors="surrogateescape"``), which cleaning counts and locates.
+
+    Args:
+        text: the text, newlines as ``\\n``.
+        origin: the file, or whatever else tells a reader where to look.
+        line: the line of ``origin`` where the text starts, from 1; 0 where lines mean nothing.
+    """
+
+    text: str
+    origin: str
+    line: int = 0
+
+    @property
+    def where(self) -> str:
+        """``file:line``, or the file alone."""
+        return f"{self.origin}:{self.line}" if self.line else self.origin

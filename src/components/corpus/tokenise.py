@@ -1,0 +1,91 @@
+"""Text to ids once: ``endoftext`` and its tokens for each document, as one array per split that is mapped from disk."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from components.corpus.texts import SPLITS, Progress, read_texts
+from components.corpus.tokens import Tokens
+from components.errors import UserError
+
+BATCH = 2048  # documents given to the library at once
+HEADER = 128  # bytes of an .npy header of one dimension
+
+
+def write_tokens(folder: Path, texts: Path, tokenizer: Tokens, counts: dict[str, int], progress: Progress) -> dict[str, Any]:
+    """Tokenise every split of ``texts`` into ``folder``; what to remember: the hash of all tokens, how many are unknown."""
+    if "endoftext" not in tokenizer.specials:
+        raise UserError(
+            "tokenizer",
+            "has no token that ends a document",
+            "add one named <|endoftext|>, or name an eos_token in special_tokens_map.json",
+        )
+    dtype = np.uint16 if tokenizer.vocab_size <= 2**16 else np.uint32
+    whole = hashlib.blake2b((folder / "tokenizer.json").read_bytes(), digest_size=16)
+    unknown = tokenizer.specials.get("unk", -1)
+    n_unknown = n_tokens = done = 0
+    total = sum(counts.values())
+    for split in SPLITS:
+        starts = []
+        at = 0
+        with (folder / f"{split}.npy").open("wb") as f:
+            f.write(bytes(HEADER))
+            for batch in _batches(read_texts(texts, split), BATCH):
+                rows = tokenizer.encode_batch(batch)
+                lengths = np.fromiter((len(r) + 1 for r in rows), dtype=np.int64, count=len(rows))
+                block = _joined(rows, tokenizer.specials["endoftext"], lengths).astype(dtype)
+                starts.append(at + np.cumsum(lengths) - lengths)
+                at += len(block)
+                n_unknown += int(np.count_nonzero(block == unknown)) if unknown >= 0 else 0
+                _require_own_ends(block, tokenizer, len(rows))
+                data = block.tobytes()
+                whole.update(data)
+                f.write(data)
+                done += len(rows)
+                progress("tokenising", done, total)
+            f.seek(0)
+            np.lib.format.write_array_header_1_0(f, {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": (at,)})
+            assert f.tell() == HEADER
+        np.save(folder / f"{split}.starts.npy", np.concatenate(starts) if starts else np.zeros(0, dtype=np.int64))
+        n_tokens += at
+    return {"hash": whole.hexdigest(), "n_tokens": n_tokens, "n_unknown": n_unknown}
+
+
+def _joined(rows: list[list[int]], end: int, lengths: np.ndarray) -> np.ndarray:
+    """One array: each row after an ``end``."""
+    return np.fromiter((i for row in rows for i in (end, *row)), dtype=np.int64, count=int(lengths.sum()))
+
+
+def _require_own_ends(block: np.ndarray, tokenizer: Tokens, documents: int) -> None:
+    """The end of a document is found by its id, so no text may produce it."""
+    if int(np.count_nonzero(block == tokenizer.specials["endoftext"])) != documents:
+        name = tokenizer.roles["endoftext"]
+        raise UserError(
+            "tokenizer", f"reads ordinary text as {name!r}, the token that ends a document", "use a token that no text contains"
+        )
+
+
+def _batches(texts: Iterator[str], size: int) -> Iterator[list[str]]:
+    while batch := list(islice(texts, size)):
+        yield batch
+
+
+def describe_loss(tokenizer: Tokens, texts: Path, made: dict[str, Any], sample: int = 200) -> list[str]:
+    """Lines for the report where text does not come back exactly: then bits per byte say nothing."""
+    documents = [*islice(read_texts(texts, "validation"), sample), *islice(read_texts(texts, "train"), sample)]
+    exact = sum(tokenizer.decode(ids) == text for ids, text in zip(tokenizer.encode_batch(documents), documents))
+    lines = []
+    if made["n_unknown"]:
+        share = made["n_unknown"] / made["n_tokens"]
+        lines.append(f"{made['n_unknown']} tokens are {tokenizer.roles['unk']} ({share:.2%}): what stood there is lost")
+    if exact < len(documents):
+        lines.append(
+            f"the tokenizer gives back {exact} of {len(documents)} sampled documents exactly: bits per byte are not comparable"
+        )
+    return lines

@@ -1,0 +1,123 @@
+"""What turns text into ids and back: a ``tokenizers`` file and the roles of its special tokens.
+
+Special tokens are never read from ordinary text: ``encode("<|endoftext|>")`` gives the ids of these thirteen characters, so no
+text can end a document or start a role. ``decode`` drops nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer
+
+from components.errors import UserError
+
+ROLES = ("unk", "endoftext", "bos", "eos", "pad")
+OWN_NAMES = {role: f"<|{role}|>" for role in ROLES}
+# Where a tokenizer made elsewhere says nothing about roles, these names do, the first that is there.
+USUAL_NAMES: dict[str, tuple[str, ...]] = {
+    "unk": ("<|unk|>", "<unk>", "[UNK]"),
+    "endoftext": ("<|endoftext|>", "<|end_of_text|>", "<|eos|>", "</s>", "<eos>", "[SEP]"),
+    "bos": ("<|bos|>", "<|begin_of_text|>", "<s>", "<bos>", "[CLS]"),
+    "eos": ("<|eos|>", "<|end_of_text|>", "</s>", "<eos>", "<|endoftext|>", "[SEP]"),
+    "pad": ("<|pad|>", "<pad>", "[PAD]"),
+}
+MAP_FILE = "special_tokens_map.json"  # Hugging Face's name: {"bos_token": "<s>", ...}
+PROBE = "Ünïcode, tabs\tand\n\n  spaces; 東京 Ελλάδα 👩‍🚀 \x00 <|endoftext|> def f(x): return x\n"
+
+
+class Tokens:
+    """Text <-> ids. ``specials`` gives the ids of those roles of ``ROLES`` that this tokenizer has."""
+
+    def __init__(self, core: Tokenizer, roles: dict[str, str]) -> None:
+        self._set(core, roles)
+
+    def _set(self, core: Tokenizer, roles: dict[str, str]) -> None:
+        # a file may carry the cutting and padding of its last user, both of which lose text or add ids silently
+        core.no_truncation()
+        core.no_padding()
+        core.encode_special_tokens = True  # not kept in the file, so set by everyone who reads one
+        self.core = core
+        self.roles = roles
+        self.specials: dict[str, int] = {role: core.token_to_id(token) for role, token in roles.items()}
+        self.vocab_size: int = max(core.get_vocab(with_added_tokens=True).values()) + 1  # ids may have holes
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of ordinary text, without any special token."""
+        return self.core.encode(text, add_special_tokens=False).ids
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        """``encode`` of each, on all cores."""
+        return [e.ids for e in self.core.encode_batch_fast(list(texts), add_special_tokens=False)]
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text of ids; special tokens appear by their names."""
+        return self.core.decode([int(i) for i in ids], skip_special_tokens=False)
+
+    def save(self, file: str | Path) -> None:
+        """Write ``tokenizer.json``, and beside it the roles where the names alone do not tell them."""
+        file = Path(file)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(self.core.to_str(), encoding="utf8")
+        if roles_by_name(self.core) != self.roles:
+            held = {f"{role}_token": token for role, token in self.roles.items()}
+            (file.parent / MAP_FILE).write_text(json.dumps(held, ensure_ascii=False), encoding="utf8")
+
+    def round_trips(self, text: str = PROBE) -> bool:
+        """Whether ``text`` comes back exactly."""
+        return self.decode(self.encode(text)) == text
+
+
+def read_tokenizer(file: str | Path) -> Tokens:
+    """Read a ``tokenizer.json``, or the one in a folder, with the roles written beside it or told by the usual names.
+
+    Raises:
+        UserError: no such file, or none that the ``tokenizers`` library reads.
+    """
+    file = Path(file).expanduser()
+    if file.is_dir():
+        if not (file / "tokenizer.json").is_file():
+            raise UserError(
+                str(file), "has no tokenizer.json", "save one there: AutoTokenizer.from_pretrained(...).save_pretrained(folder)"
+            )
+        file = file / "tokenizer.json"
+    if not file.is_file():
+        raise UserError(str(file), "no such tokenizer file", "give a tokenizer.json or a folder with one")
+    try:
+        core = Tokenizer.from_str(file.read_text(encoding="utf8"))
+    except UnicodeDecodeError as e:
+        raise UserError(str(file), f"is no tokenizer.json: {e}") from None
+    except Exception as e:
+        if type(e) is not Exception:  # the library raises bare Exception for a file that it cannot read
+            raise
+        raise UserError(str(file), f"is no tokenizer.json that the tokenizers library reads: {e}") from None
+    return Tokens(core, {**roles_by_name(core), **_roles_beside(core, file.parent)})
+
+
+def roles_by_name(core: Tokenizer) -> dict[str, str]:
+    """The roles whose usual names are in the vocabulary."""
+    found = {role: next((n for n in usual if core.token_to_id(n) is not None), None) for role, usual in USUAL_NAMES.items()}
+    return {role: token for role, token in found.items() if token is not None}
+
+
+def _roles_beside(core: Tokenizer, folder: Path) -> dict[str, str]:
+    """The roles that ``tokenizer_config.json`` and ``special_tokens_map.json`` state; a document ends with what ends a text."""
+    found: dict[str, str] = {}
+    for name in ("tokenizer_config.json", MAP_FILE):
+        if not (folder / name).is_file():
+            continue
+        try:
+            held: dict[str, Any] = json.loads((folder / name).read_text(encoding="utf8"))
+        except ValueError as e:
+            raise UserError(str(folder / name), f"is no JSON: {e}") from None
+        for role in ROLES:
+            token = held.get(f"{role}_token")
+            token = token.get("content") if isinstance(token, dict) else token
+            if isinstance(token, str) and core.token_to_id(token) is not None:
+                found[role] = token
+    if "eos" in found and "endoftext" not in found:
+        found["endoftext"] = found["eos"]
+    return found

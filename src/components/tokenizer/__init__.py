@@ -1,0 +1,1 @@
+"""Tokenizers: text <-> ids, all on the ``tokenizers`` library; one file, one tokenizer."""
