@@ -1,0 +1,103 @@
+"""Cross entropy of one row of logits per target, summed in fp32, keeping one tensor of the logits' size and dtype for the backward pass.
+
+The usual ``F.cross_entropy(logits.float())`` holds three fp32 ones. Here rows are worked on in blocks that fit in the processor's
+cache, in fp32, and only the probabilities are kept; the gradient is written over them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+IGNORED = -100
+BLOCK = {"cpu": 2**18}  # logits per block: 1 MB in fp32
+LARGE_BLOCK = 2**26  # elsewhere launches cost more than memory traffic
+
+
+def cross_entropy_reference(
+    logits: Tensor, targets: Tensor, weights: Tensor | None = None, label_smoothing: float = 0.0
+) -> tuple[Tensor, Tensor]:
+    """By the formula: (Σ w · cross entropy, Σ w · log²Z) over rows whose target is not -100. ``logits`` (N, V), ``targets`` (N,)."""
+    asked = targets != IGNORED
+    log_z = torch.logsumexp(logits.float(), -1)
+    log_p = logits.float() - log_z[:, None]
+    at_target = log_p.gather(1, targets.clamp(min=0)[:, None])[:, 0]
+    losses = -at_target
+    if label_smoothing:
+        losses = (1 - label_smoothing) * losses - label_smoothing * log_p.mean(1)
+    w = asked.float() if weights is None else asked * weights.float()
+    return torch.where(asked, losses * w, 0.0).sum(), torch.where(asked, log_z.square() * w, 0.0).sum()
+
+
+def cross_entropy(
+    logits: Tensor, targets: Tensor, weights: Tensor | None = None, label_smoothing: float = 0.0
+) -> tuple[Tensor, Tensor]:
+    """As ``cross_entropy_reference``, fast and lean. The backward pass can run once.
+
+    Rows with target -100 count nothing, whatever their logits.
+    """
+    return _CrossEntropy.apply(logits, targets, weights, label_smoothing)
+
+
+class _CrossEntropy(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, logits: Tensor, targets: Tensor, weights: Tensor | None, label_smoothing: float
+    ) -> tuple[Tensor, Tensor]:
+        n, v = logits.shape
+        kept = (
+            torch.empty_like(logits) if ctx.needs_input_grad[0] else None
+        )  # exp(logit - largest): the sum is divided by later
+        direct = kept is not None and kept.dtype == torch.float32
+        top, total = (torch.empty(n, 1, dtype=torch.float32, device=logits.device) for _ in range(2))
+        mean = torch.empty_like(top) if label_smoothing else None
+        for rows in blocks(n, v, logits.device):
+            block = logits[rows] if direct else logits[rows].float()
+            torch.amax(block, 1, keepdim=True, out=top[rows])
+            if mean is not None:
+                torch.mean(block, 1, keepdim=True, out=mean[rows])
+            e = torch.sub(block, top[rows], out=kept[rows] if direct else block).exp_()
+            torch.sum(e, 1, keepdim=True, out=total[rows])
+            if kept is not None and not direct:
+                kept[rows] = e
+        asked = targets != IGNORED
+        index = targets.clamp(min=0)[:, None]
+        log_z = (top + total.log())[:, 0]
+        log_p = logits.gather(1, index)[:, 0].float() - log_z
+        w = asked.float() if weights is None else asked * weights.float()
+        losses = -log_p
+        if mean is not None:
+            losses = (1 - label_smoothing) * losses + label_smoothing * (log_z - mean[:, 0])
+        if kept is not None:
+            ctx.label_smoothing = label_smoothing
+            ctx.save_for_backward(kept, index, w, log_z, log_p, total[:, 0])
+        return torch.where(asked, losses * w, 0.0).sum(), torch.where(asked, log_z.square() * w, 0.0).sum()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, by_loss: Tensor, by_z: Tensor) -> tuple[Tensor, None, None, None]:
+        grad, index, w, log_z, log_p, total = ctx.saved_tensors
+        n, v = grad.shape
+        pull = w * by_loss
+        push = pull + w * 2 * log_z * by_z  # times the probability
+        at_target = push * log_p.exp() - pull * (1 - ctx.label_smoothing)
+        spread = pull * (ctx.label_smoothing / v)
+        scale = (push / total)[:, None]
+        for rows in blocks(n, v, grad.device):
+            block = grad[rows] if grad.dtype == torch.float32 else grad[rows].float()
+            block.mul_(scale[rows])
+            if ctx.label_smoothing:
+                block.sub_(spread[rows, None])
+            if block.dtype != grad.dtype:
+                grad[rows] = block
+        grad.scatter_(1, index, (at_target - spread)[:, None].to(grad.dtype))
+        return grad, None, None, None
+
+
+def blocks(n: int, v: int, device: torch.device) -> list[slice]:
+    """Slices of rows, each with about ``BLOCK`` logits."""
+    rows = max(1, BLOCK.get(device.type, LARGE_BLOCK) // v)
+    return [slice(i, i + rows) for i in range(0, n, rows)]

@@ -1,0 +1,52 @@
+"""The nearest semi-orthogonal matrix, roughly: Newton-Schulz iterations over a stack of matrices of one shape.
+
+Each step maps every singular value s to a·s + b·s³ + c·s⁵, which drives all of them into about 0.7 to 1.2: enough for an optimizer,
+and only matrix products.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+# Keller Jordan 2024, https://kellerjordan.github.io/posts/muon/: the steepest slope at 0 that still ends near 1.
+COEFFICIENTS = (3.4445, -4.7750, 2.0315)
+
+
+def orthogonalise_reference(x: Tensor, steps: int = 5, eps: float = 1e-7) -> Tensor:
+    """One matrix (R, C) by the formula, in the dtype of ``x``."""
+    a, b, c = COEFFICIENTS
+    tall = x.shape[0] > x.shape[1]
+    x = x.T if tall else x
+    x = x / x.norm().clamp(min=eps)
+    for _ in range(steps):
+        gram = x @ x.T
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    return x.T if tall else x
+
+
+def orthogonalise(x: Tensor, steps: int = 5, eps: float = 1e-7) -> Tensor:
+    """A stack (N, R, C), in the dtype of ``x``: batched products, over the shorter side.
+
+    The batch is what makes it fast on a CPU: one batched product of 24 matrices of 384 x 384 in bfloat16 takes less than half the time
+    of 24 products.
+    """
+    a, b, c = COEFFICIENTS
+    tall = x.shape[-2] > x.shape[-1]
+    x = x.mT if tall else x
+    x = x / x.norm(dim=(-2, -1), keepdim=True).clamp(min=eps)
+    for _ in range(steps):
+        gram = torch.bmm(x, x.mT)
+        polynomial = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+        x = torch.baddbmm(x, polynomial, x, beta=a)
+    return x.mT if tall else x
+
+
+def product_dtype(device: torch.device) -> torch.dtype:
+    """bfloat16 where the device multiplies it fast, float32 elsewhere."""
+    if device.type == "cpu":
+        fast = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
+        return torch.bfloat16 if fast else torch.float32
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
+    return torch.bfloat16

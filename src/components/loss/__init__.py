@@ -1,0 +1,1 @@
+"""Losses: ``loss(hidden, head, batch) -> Terms``."""

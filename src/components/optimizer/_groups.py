@@ -1,0 +1,40 @@
+"""Parameter groups by role: which weights decay, and under which learning rate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from components.weights import Weight
+
+# Scales, biases and what no matrix is are never decayed: pulling a gain towards zero changes the function, not its complexity.
+DECAYED = ("hidden", "out", "head", "router")
+# Where torch has a fused AdamW. On a CPU it is five times as fast as the loop.
+FUSED_DEVICES = ("cpu", "cuda", "xpu", "mps", "hpu", "mtia")
+
+
+def decay_groups(weights: Iterable[Weight], *, lr: float, weight_decay: float, decay_embedding: bool) -> list[dict[str, Any]]:
+    """Two groups, decayed and not, each only if it has members. Frozen parameters belong to none."""
+    trained = [w for w in weights if w.parameter.requires_grad]
+    decayed = (*DECAYED, "embedding") if decay_embedding else DECAYED
+    groups = [
+        {"params": [w.parameter for w in trained if w.role in decayed], "weight_decay": weight_decay},
+        {"params": [w.parameter for w in trained if w.role not in decayed], "weight_decay": 0.0},
+    ]
+    return [{**g, "lr": lr, "initial_lr": lr} for g in groups if g["params"]]
+
+
+def can_fuse(groups: Iterable[dict[str, Any]]) -> bool:
+    """Every parameter is a floating-point tensor on a device that has the fused kernel."""
+    parameters: list[Tensor] = [p for g in groups for p in g["params"]]
+    return all(p.device.type in FUSED_DEVICES and torch.is_floating_point(p) for p in parameters)
+
+
+def refuse_none(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The groups, if they hold anything to train."""
+    if not groups:
+        raise ValueError("there is no parameter to train: all are frozen")
+    return groups

@@ -1,0 +1,182 @@
+"""Muon: hidden matrices step along the orthogonalised momentum of their gradient, all other weights by AdamW, in one optimizer.
+
+Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/; the scale ``match_rms_adamw``: Liu et al. 2025, arXiv:2502.16982
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.optim.adamw import adamw
+
+from components.functional.orthogonal import orthogonalise, product_dtype
+from components.optimizer._groups import can_fuse, decay_groups, refuse_none
+from components.registry import register
+from components.signature import Fraction, NonNegativeFloat, Positive, PositiveFloat
+from components.weights import Weight
+
+MOST_AT_ONCE = 2**25  # elements of one stack of matrices, so that large models need no second copy of themselves
+
+
+@register("optimizer", "muon")
+class Muon(torch.optim.Optimizer):
+    """Muon for weights of the roles hidden and out, stacks of experts among them; AdamW for embedding, head, router and vectors.
+
+    Args:
+        weights: the weights to train, with their roles.
+        lr: peak learning rate of the matrices.
+        momentum: decay of the running mean of gradients.
+        nesterov: look ahead along the momentum.
+        steps: Newton-Schulz iterations.
+        adjust: scale of each matrix's step: ``original`` sqrt(max(1, out/in)), ``match_rms_adamw`` 0.2 sqrt(max(out, in)), so that AdamW's
+            learning rate and decay fit, or ``none``.
+        weight_decay: share of each matrix that is taken away per step, times the learning rate.
+        dtype: of the products; ``auto`` takes bfloat16 where the device multiplies it fast.
+        adamw_lr: peak learning rate of the other weights.
+        adamw_betas: AdamW's decay of the running mean of the gradient and of its square.
+        adamw_eps: added to AdamW's root.
+        adamw_weight_decay: AdamW's decay of head and router.
+        decay_embedding: decay the embedding as well.
+        fused: use torch's fused AdamW where the device has one.
+    """
+
+    def __init__(
+        self,
+        weights: list[Weight],
+        *,
+        lr: PositiveFloat = 0.02,
+        momentum: Fraction = 0.95,
+        nesterov: bool = True,
+        steps: Positive = 5,
+        adjust: Literal["original", "match_rms_adamw", "none"] = "original",
+        weight_decay: NonNegativeFloat = 0.0,
+        dtype: Literal["auto", "bfloat16", "float32"] = "auto",
+        adamw_lr: PositiveFloat = 3e-3,
+        adamw_betas: tuple[float, float] = (0.9, 0.95),
+        adamw_eps: PositiveFloat = 1e-8,
+        adamw_weight_decay: NonNegativeFloat = 0.0,
+        decay_embedding: bool = False,
+        fused: bool = True,
+    ) -> None:
+        matrices = [w for w in weights if takes_muon(w)]
+        chosen = {id(w.parameter) for w in matrices}
+        others = [w for w in weights if id(w.parameter) not in chosen]
+        muon = {
+            "by": "muon",
+            "lr": lr,
+            "initial_lr": lr,
+            "weight_decay": weight_decay,
+            "momentum": momentum,
+            "nesterov": nesterov,
+        }
+        muon |= {"steps": steps, "adjust": adjust, "dtype": dtype}
+        groups: list[dict[str, Any]] = []
+        for out_first in (True, False):  # nn.Linear keeps (out, in), everything else (in, out); the scale asks which is which
+            members = [w.parameter for w in matrices if isinstance(w.module, nn.Linear) == out_first]
+            if members:
+                groups.append({"params": members, "out_first": out_first, **muon})
+        rest = decay_groups(others, lr=adamw_lr, weight_decay=adamw_weight_decay, decay_embedding=decay_embedding)
+        extra = {"by": "adamw", "betas": tuple(adamw_betas), "eps": adamw_eps, "fused": fused and can_fuse(rest)}
+        super().__init__(refuse_none(groups + [{**g, **extra} for g in rest]), {"lr": lr})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            if group["by"] == "muon":
+                self._muon(group)
+            else:
+                self._adamw(group)
+        return loss
+
+    def _muon(self, group: dict[str, Any]) -> None:
+        parameters = [p for p in group["params"] if p.grad is not None]
+        if not parameters:
+            return
+        momenta = [self._state(p, "momentum_buffer")["momentum_buffer"] for p in parameters]
+        grads = [p.grad for p in parameters]
+        torch._foreach_lerp_(momenta, grads, 1 - group["momentum"])
+        updates = torch._foreach_lerp(grads, momenta, group["momentum"]) if group["nesterov"] else momenta
+        if group["weight_decay"]:
+            torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
+        for stack in stacks(parameters):
+            steps = orthogonal_steps([updates[i] for i in stack], group)
+            shape = parameters[stack[0]].shape
+            rate = group["lr"] * scale_of(shape, group["adjust"], out_first=group["out_first"])
+            for i, step in zip(stack, steps):
+                parameters[i].add_(step.to(parameters[i].dtype), alpha=-rate)
+
+    def _adamw(self, group: dict[str, Any]) -> None:
+        parameters = [p for p in group["params"] if p.grad is not None]
+        if not parameters:
+            return
+        states = [self._state(p, "exp_avg", "exp_avg_sq") for p in parameters]
+        for p, state in zip(parameters, states):
+            if "step" not in state:
+                state["step"] = torch.zeros((), dtype=torch.float32, device=p.device if group["fused"] else "cpu")
+        adamw(
+            parameters,
+            [p.grad for p in parameters],
+            [s["exp_avg"] for s in states],
+            [s["exp_avg_sq"] for s in states],
+            [],
+            [s["step"] for s in states],
+            fused=group["fused"],
+            amsgrad=False,
+            beta1=group["betas"][0],
+            beta2=group["betas"][1],
+            lr=group["lr"],
+            weight_decay=group["weight_decay"],
+            eps=group["eps"],
+            maximize=False,
+        )
+
+    def _state(self, p: Tensor, *names: str) -> dict[str, Any]:
+        """The parameter's state with the named tensors, zero at first; sharded as the parameter is."""
+        state = self.state[p]
+        for name in names:
+            if name not in state:
+                state[name] = torch.zeros_like(p, memory_format=torch.preserve_format)
+        return state
+
+
+def takes_muon(weight: Weight) -> bool:
+    """Matrices inside the layers, and stacks of them. Embedding and head are tables of vectors: their rows do not share directions."""
+    return weight.role in ("hidden", "out") and weight.parameter.ndim in (2, 3) and weight.parameter.requires_grad
+
+
+def scale_of(shape: torch.Size, adjust: str, *, out_first: bool) -> float:
+    d_out, d_in = (shape[-2], shape[-1]) if out_first else (shape[-1], shape[-2])
+    if adjust == "original":
+        return max(1.0, d_out / d_in) ** 0.5
+    return 0.2 * max(d_out, d_in) ** 0.5 if adjust == "match_rms_adamw" else 1.0
+
+
+def stacks(parameters: list[Tensor]) -> list[list[int]]:
+    """Indices of matrices with one shape and device, at most ``MOST_AT_ONCE`` elements together."""
+    by_shape: dict[Any, list[list[int]]] = {}
+    for i, p in enumerate(parameters):
+        piles = by_shape.setdefault((p.shape, p.device), [[]])
+        if piles[-1] and (len(piles[-1]) + 1) * p.numel() > MOST_AT_ONCE:
+            piles.append([])
+        piles[-1].append(i)
+    return [pile for piles in by_shape.values() for pile in piles]
+
+
+def orthogonal_steps(updates: list[Tensor], group: dict[str, Any]) -> list[Tensor]:
+    """Each update orthogonalised. Shards are gathered, since a part of a matrix has other singular values than the whole."""
+    whole = [u.full_tensor() if isinstance(u, DTensor) else u for u in updates]
+    dtype = product_dtype(whole[0].device) if group["dtype"] == "auto" else getattr(torch, group["dtype"])
+    stack = torch.stack([w.to(dtype) for w in whole])
+    found = orthogonalise(stack.flatten(0, -3), group["steps"]).view(stack.shape).unbind(0)
+    return [
+        distribute_tensor(f, u.device_mesh, u.placements, src_data_rank=None) if isinstance(u, DTensor) else f
+        for f, u in zip(found, updates)
+    ]

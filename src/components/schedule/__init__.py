@@ -1,0 +1,1 @@
+"""Schedules: ``schedule(step)`` is the factor on every learning rate at that step."""

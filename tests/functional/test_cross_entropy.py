@@ -1,0 +1,86 @@
+"""The fast cross entropy equals the formula, forward and backward."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from components.functional import cross_entropy as module
+from components.functional.cross_entropy import cross_entropy, cross_entropy_reference
+
+
+def problem(n=37, v=53, dtype=torch.float32, weighted=True):
+    g = torch.Generator().manual_seed(0)
+    logits = (3 * torch.randn(n, v, generator=g)).to(dtype).requires_grad_()
+    targets = torch.randint(0, v, (n,), generator=g)
+    targets[::5] = -100
+    return logits, targets, torch.rand(n, generator=g) if weighted else None
+
+
+def both(logits, targets, weights, smoothing, by=(1.0, 0.1)):
+    found = []
+    for f in (cross_entropy, cross_entropy_reference):
+        loss, z = f(logits, targets, weights, smoothing)
+        (grad,) = torch.autograd.grad(by[0] * loss + by[1] * z, logits)
+        found.append((loss, z, grad))
+    return found
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("block", [1, 200, 2**20])
+def test_equals_the_formula(weighted, smoothing, block, monkeypatch):
+    monkeypatch.setitem(module.BLOCK, "cpu", block)
+    (loss, z, grad), (loss0, z0, grad0) = both(*problem(weighted=weighted), smoothing)
+    torch.testing.assert_close(loss, loss0, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(z, z0, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(grad, grad0, rtol=1e-5, atol=1e-6)
+
+
+def test_bfloat16_logits_are_summed_in_fp32():
+    logits, targets, weights = problem(n=512, v=1024, dtype=torch.bfloat16)
+    (loss, z, grad), (loss0, z0, grad0) = both(logits, targets, weights, 0.0)
+    assert loss.dtype == torch.float32
+    assert grad.dtype == torch.bfloat16
+    torch.testing.assert_close(loss, loss0, rtol=1e-6, atol=0)
+    torch.testing.assert_close(z, z0, rtol=1e-6, atol=0)
+    # each probability is rounded twice to 8 bits; nothing adds up in bfloat16
+    assert (grad.float() - grad0.float()).norm() / grad0.float().norm() < 2e-3
+
+
+def test_an_ignored_row_counts_nothing_even_with_infinite_logits():
+    logits, targets, weights = problem()
+    poisoned = logits.detach().clone()
+    poisoned[0] = float("nan")
+    poisoned[5] = float("inf")
+    poisoned.requires_grad_()
+    loss, z = cross_entropy(poisoned, targets, weights)
+    loss0, _ = cross_entropy(logits, targets, weights)
+    assert loss == loss0
+    assert torch.isfinite(z)
+
+
+def test_large_and_minus_infinite_logits():
+    logits = torch.tensor([[1e4, -1e4, float("-inf")], [float("-inf"), 3.0, 2.0]], requires_grad=True)
+    targets = torch.tensor([1, 2])
+    (loss, _, grad), (loss0, _, grad0) = both(logits, targets, None, 0.0, by=(1.0, 0.0))
+    torch.testing.assert_close(loss, loss0)
+    torch.testing.assert_close(grad, grad0)
+
+
+def test_the_logits_are_not_written_over_and_a_second_backward_is_refused():
+    logits, targets, _ = problem()
+    before = logits.detach().clone()
+    loss, _ = cross_entropy(logits, targets)
+    loss.backward(retain_graph=True)
+    assert torch.equal(logits.detach(), before)
+    with pytest.raises(RuntimeError, match="inplace"):
+        loss.backward()
+
+
+def test_gradients_by_finite_differences_without_weights_and_with_no_grad():
+    logits, targets, weights = problem(n=3, v=4)
+    with torch.no_grad():
+        loss, _ = cross_entropy(logits, targets, weights, 0.1)
+    torch.testing.assert_close(loss, cross_entropy_reference(logits, targets, weights, 0.1)[0])
+    assert not loss.requires_grad
