@@ -8,46 +8,41 @@ from pathlib import Path
 PACKAGE = Path(__file__).parent
 
 
-def shared_root() -> Path:
-    """The folder that holds ``conf/`` and ``recipes/``: the checkout that this file belongs to, else the installed copy.
+def shipped(folder: str) -> Path:
+    """``conf`` or ``recipes``: of the checkout that this file belongs to, else the installed copy.
 
     An editable install leaves a stale copy beside site-packages' other files; the checkout's live files go before it.
     """
     checkout = PACKAGE.parent.parent
-    live = (
-        PACKAGE.parent.name == "src"
-        and (checkout / "pyproject.toml").is_file()
-        and (checkout / "conf" / "train.yaml").is_file()
-    )
-    return checkout if live else PACKAGE / "_share"
+    live = PACKAGE.parent.name == "src" and (checkout / "pyproject.toml").is_file() and (checkout / "conf").is_dir()
+    return (checkout if live else PACKAGE / "_share") / folder
 
 
 def conf_folder() -> Path:
     """The groups that are no parts: trainer, logger, callbacks, paths, and ``train.yaml``."""
-    return shared_root() / "conf"
+    return shipped("conf")
 
 
-def recipe_folders(cwd: Path | None = None) -> list[tuple[str, Path]]:
-    """[(whose, folder)] of every existing recipe folder, the nearest first: the user's ./recipes, ours, plug-ins'."""
+def folders(folder: str, cwd: Path | None = None) -> list[tuple[str, Path]]:
+    """[(whose, where)] of every ``conf`` or ``recipes``, the nearest first: the user's own, ours, plug-ins' recipes."""
     from components.plugins import recipe_packages
 
-    ours = shared_root() / "recipes"
-    folders = [("components", ours)]
-    mine = (cwd or Path.cwd()) / "recipes"
+    ours = shipped(folder)
+    found = [("components", ours)]
+    mine = (cwd or Path.cwd()) / folder
     if mine.is_dir() and mine.resolve() != ours.resolve():
-        folders.insert(0, ("here", mine))
-    for origin, module in recipe_packages():
+        found.insert(0, ("here", mine))
+    for origin, module in recipe_packages() if folder == "recipes" else ():
         top, *rest = module.split(".")
         spec = find_spec(top)  # of a top-level name: nothing is imported
-        places = list(spec.submodule_search_locations or ()) if spec else []
-        folders += [(origin, Path(place, *rest)) for place in places]
-    return [(whose, folder) for whose, folder in folders if folder.is_dir()]
+        found += [(origin, Path(place, *rest)) for place in (spec.submodule_search_locations or ())] if spec else []
+    return [(whose, where) for whose, where in found if where.is_dir()]
 
 
 def recipe_files(cwd: Path | None = None) -> dict[str, tuple[str, Path]]:
     """{name: (whose, file)}: the path below the recipe folder without ``.yaml``; a nearer folder goes before a farther one."""
     found: dict[str, tuple[str, Path]] = {}
-    for whose, folder in recipe_folders(cwd):
+    for whose, folder in folders("recipes", cwd):
         for file in sorted(folder.rglob("*.yaml")):
             found.setdefault(file.relative_to(folder).with_suffix("").as_posix(), (whose, file))
     return dict(sorted(found.items()))

@@ -86,10 +86,11 @@ def check_overrides(overrides: list[str]) -> None:
     if overrides:
         from pathlib import Path
 
+        from components.cli.words import recipe_and_overrides
         from components.compose import compose
 
-        recipe = next((o.removeprefix("recipe=") for o in overrides if o.startswith("recipe=")), None)
-        compose(recipe, [o for o in overrides if not o.startswith("recipe=")], cwd=Path.cwd())
+        recipe, rest = recipe_and_overrides(overrides)
+        compose(recipe, rest, cwd=Path.cwd())
 
 
 def overview() -> str:

@@ -1,0 +1,141 @@
+"""Which part stands where, for completion: the words before, then the recipe's files, then the defaults. Reads YAML and signatures only."""
+
+from __future__ import annotations
+
+import re
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from components import registry
+from components.cli.words import recipe_and_overrides
+from components.errors import UserError
+from components.makers import INHERIT
+from components.registry import Entry
+from components.share import conf_folder, recipe_files
+from components.signature import Option
+
+SELF = "_self_"
+
+
+class Chosen:
+    """The tree of parts as far as it can be known while a line is being typed; what is wrong in it is left out."""
+
+    def __init__(self, words: list[str]) -> None:
+        recipe, overrides = recipe_and_overrides([w for w in words if "=" in w])
+        train = _read(conf_folder() / "train.yaml")
+        self.defaults = {k: v for d in train.pop("defaults", []) if isinstance(d, dict) for k, v in d.items()}
+        self.run_values = train
+        self.said: dict[tuple[str, ...], Any] = {(k,): v for k, v in self.defaults.items()}
+        self._family(recipe or self.defaults.get("recipe", ""), [])
+        for word in overrides:
+            key, _, value = word.lstrip("+").partition("=")
+            self._say(tuple(re.split(r"[./]", key)), value)
+
+    def _family(self, recipe: str, inside: list[str]) -> None:
+        if recipe in inside or recipe not in recipe_files():
+            return
+        values = _read(recipe_files()[recipe][1])
+        for entry in values.pop("defaults", None) or []:
+            if isinstance(entry, str) and entry != SELF:
+                self._family(entry, [*inside, recipe])
+            for key, name in entry.items() if isinstance(entry, dict) else ():
+                self._say(tuple(re.split(r"[./]", key.removeprefix("override").strip().strip("/"))), name)
+        self._say((), values)
+
+    def _say(self, path: tuple[str, ...], value: Any) -> None:
+        if not isinstance(value, dict):
+            self.said[path] = value
+            return
+        name = value.get("preset") or value.get("name")
+        if name and path:
+            self.said[path] = name
+        for key, inner in value.items():
+            if key not in ("name", "preset"):
+                self._say((*path, *str(key).split(".")), inner)
+
+    def top(self) -> list[str]:
+        """First words of a path: parts, groups of files, and the run's own values."""
+        return [*(k for k in self.defaults if k != "recipe"), *self.run_values]
+
+    def groups(self) -> list[str]:
+        """The groups whose choices are files, not parts."""
+        return [k for k in self.defaults if k != "recipe" and k not in registry.kinds()]
+
+    @cached_property
+    def _parts(self) -> dict[tuple[str, ...], Entry | None]:
+        return {}
+
+    def part(self, path: list[str]) -> Entry | None:
+        """The part at a path; None where there is none."""
+        key = tuple(path)
+        if key not in self._parts:
+            self._parts[key] = None  # a circle of inheritance ends here
+            self._parts[key] = self._part(path)
+        return self._parts[key]
+
+    def _part(self, path: list[str]) -> Entry | None:
+        if len(path) == 1:
+            return _entry(path[0], self.said.get((path[0],))) if path[0] in self.defaults else None
+        option = self.options(path[:-1]).get(path[-1])
+        if option is None or option.type.kind is None or option.type.many:
+            return None
+        name = self.said.get(tuple(path), option.default)
+        if name != INHERIT:
+            return _entry(option.type.kind, name)
+        if self.is_slices(path[:-2]):
+            return self.part([*path[:-3], path[-1]])
+        for depth in range(len(path) - 1, 0, -1):  # the nearest above that has a socket of this name, or of this kind
+            for socket in dict.fromkeys((path[-1], option.type.kind)):
+                above = [*path[:depth], socket]
+                if above != path and socket in self.options(path[:depth]) and (found := self.part(above)):
+                    return found
+        return None
+
+    def options(self, path: list[str]) -> dict[str, Option]:
+        """Of the part at a path; below a slice of layers, the sockets that a layer has."""
+        if len(path) > 1 and self.is_slices(path[:-1]):
+            wiring = self.part(path[:-2])
+            sockets = wiring.signature.declared.get("per_layer", ()) if wiring else ()
+            return {n: o for n, o in (wiring.signature.options if wiring else {}).items() if n in sockets}
+        part = self.part(path) if path else None
+        return part.signature.options if part else {}
+
+    def is_slices(self, path: list[str]) -> bool:
+        """Whether the words below this path are slices of layers."""
+        if len(path) < 2:
+            return False
+        part = self.part(path[:-1])
+        option = part.signature.options.get(path[-1]) if part else None
+        return option is not None and option.type.text.startswith("Slices")
+
+    def entries_of_pattern(self, path: list[str]) -> list[str]:
+        """The recipe's own names for layers, if it has a pattern."""
+        pattern = self.said.get((*path[:-1], "pattern")) or ()
+        words = re.findall(r"\w+", pattern) if isinstance(pattern, str) else pattern
+        return list(dict.fromkeys(map(str, words)))
+
+    def settings(self, path: list[str]) -> list[str]:
+        """Keys of a group of files, as its chosen file has them."""
+        if len(path) != 1 or path[0] not in self.groups():
+            return []
+        folders = (Path.cwd() / "conf", conf_folder())
+        file = next((f for d in folders if (f := d / path[0] / f"{self.said[path[0],]}.yaml").is_file()), None)
+        return [k for k in _read(file) if k != "defaults"] if file else []
+
+
+def _entry(kind: str, name: Any) -> Entry | None:
+    try:
+        return registry.entry(kind, str(name).strip()) if name else None
+    except UserError:
+        return None  # a word that is not finished, or that train will refuse by name
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        value = yaml.load(file.read_text(encoding="utf8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except (OSError, yaml.YAMLError):
+        return {}
+    return value if isinstance(value, dict) else {}

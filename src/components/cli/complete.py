@@ -1,0 +1,119 @@
+"""Candidates for the word being typed: commands, flags, groups, parts, options and their values. Imports neither torch nor Hydra."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Iterable
+from importlib import import_module
+from pathlib import Path
+
+from components import registry
+from components.cli import COMMANDS
+from components.cli.chosen import Chosen
+from components.share import conf_folder, recipe_files
+from components.signature import Option
+
+COMPOSING = ("train", "validate", "show", "evaluate", "generate")
+SLICES = ("all", "first", "last", "last2", "every2", "every4at3", "from8", "to7", "8", "8_11")
+
+
+def run(words: list[str]) -> int:
+    """``-- WORD...``: print the candidates for the last word."""
+    for line in candidates([w for i, w in enumerate(words) if (i, w) != (0, "--")] or [""]):
+        print(line)
+    return 0  # never an error: the shell would print it into the line
+
+
+def candidates(words: list[str]) -> list[str]:
+    """Whole words that begin as the last one of ``words`` does; what ends in ``=``, ``.`` or ``/`` is to be continued."""
+    *before, current = words
+    if not before:
+        return _that_begin(COMMANDS, current)
+    command = before[0]
+    if command not in COMMANDS:
+        return []
+    if current.startswith("-"):
+        return _that_begin(_flags(command), current)
+    if command == "list":
+        return _that_begin([*registry.kinds(), "recipe"], current)
+    if command == "completion":
+        return _that_begin(("bash", "zsh", "fish"), current)
+    if command not in COMPOSING:
+        return []
+    if command == "show" and "=" not in current and not any("=" in w for w in before[1:]):
+        parts = [e.label for e in registry.entries().values()] if "/" in current else [f"{k}/" for k in registry.kinds()]
+        return _that_begin([*parts, "recipe="], current)
+    return overrides(before[1:], current)
+
+
+def overrides(before: list[str], current: str) -> list[str]:
+    """Of ``key=value`` arguments, in the light of those that stand before."""
+    chosen = Chosen(before)
+    sign = re.match(r"[+~]*", current)[0]  # type: ignore[index]
+    key, equals, value = current[len(sign) :].partition("=")
+    if equals:
+        path = re.split(r"[./]", key)
+        done = value.rpartition(",")[0]  # of a sweep, the last one is being typed
+        start = f"{sign}{key}={done}{',' if done else ''}"
+        return _that_begin((start + v for v in values(chosen, path)), current)
+    cut = max(key.rfind("."), key.rfind("/")) + 1
+    path = [p for p in re.split(r"[./]", key[:cut]) if p]
+    slash = key[cut - 1 : cut] == "/"
+    return _that_begin((f"{sign}{key[:cut]}{name}" for name in names(chosen, path, groups_only=slash)), current)
+
+
+def names(chosen: Chosen, path: list[str], *, groups_only: bool) -> Iterable[str]:
+    """What may follow ``path``: ``norm=`` to choose a part, ``norm.`` to go into it, ``eps=`` to set a value."""
+    if not path:
+        yield "recipe="
+        for name in chosen.top():
+            yield f"{name}="
+            if name in chosen.defaults:
+                yield f"{name}."
+            if any(o.type.kind for o in chosen.options([name]).values()):
+                yield f"{name}/"
+        return
+    if chosen.is_slices(path):
+        yield from (f"{s}." for s in [*chosen.entries_of_pattern(path), *SLICES])
+        return
+    for name, option in chosen.options(path).items():
+        if option.type.kind is not None:
+            yield f"{name}="
+            if not groups_only and chosen.options([*path, name]):
+                yield f"{name}."
+        elif not groups_only:
+            yield f"{name}." if chosen.is_slices([*path, name]) else f"{name}="
+    if not groups_only:
+        yield from (f"{name}=" for name in chosen.settings(path))
+
+
+def values(chosen: Chosen, path: list[str]) -> list[str]:
+    """What may stand after ``path=``."""
+    if path == ["recipe"]:
+        return list(recipe_files())
+    if len(path) == 1 and path[0] in chosen.groups():
+        return sorted({f.stem for folder in (conf_folder(), Path.cwd() / "conf") for f in (folder / path[0]).glob("*.yaml")})
+    if len(path) == 1 and path[0] in registry.KINDS:
+        return registry.names(path[0])
+    option = chosen.options(path[:-1]).get(path[-1])
+    return _of(option, inherits=len(path) > 1) if option else []
+
+
+def _of(option: Option, *, inherits: bool) -> list[str]:
+    found = [str(v).lower() if isinstance(v, bool) else str(v) for v in option.type.allowed]
+    if option.type.kind is not None:
+        found += registry.names(option.type.kind) + (["inherit"] if inherits and option.default == "inherit" else [])
+    if "bool" in option.type.bases:
+        found += ["true", "false"]
+    return found + (["null"] if option.type.optional else [])
+
+
+def _flags(command: str) -> list[str]:
+    parser = argparse.ArgumentParser(add_help=False)
+    import_module(f"components.cli.{command}").add_arguments(parser)
+    return sorted({s for a in parser._actions for s in a.option_strings if s.startswith("--")} | {"--help"})
+
+
+def _that_begin(found: Iterable[str], current: str) -> list[str]:
+    return [c for c in dict.fromkeys(found) if c.startswith(current)]

@@ -1,0 +1,175 @@
+"""Is everything here? Versions, devices, kernels, optional packages, plug-ins, folders; what is missing and how to get it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import time
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from components.cli import layout
+
+REQUIRED = (
+    "torch",
+    "lightning",
+    "hydra-core",
+    "omegaconf",
+    "tokenizers",
+    "torchmetrics",
+    "numpy",
+    "pyyaml",
+    "rich",
+    "matplotlib",
+)
+OPTIONAL = {
+    "datasets": ("data=hf: data sets of the Hugging Face hub", "pip install 'lightning-components[data]'"),
+    "wandb": ("logger=wandb", "pip install 'lightning-components[wandb]'"),
+    "tensorboard": ("logger=tensorboard", "pip install 'lightning-components[tensorboard]'"),
+    "hydra-joblib-launcher": ("--multirun, several jobs at a time", "pip install hydra-joblib-launcher"),
+    "hydra-submitit-launcher": ("--multirun on a Slurm cluster", "pip install hydra-submitit-launcher"),
+    "hydra-optuna-sweeper": ("--multirun as a search", "pip install hydra-optuna-sweeper"),
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="as data")
+
+
+def run(args: argparse.Namespace) -> int:
+    found = examine()
+    print(json.dumps(found, indent=1) if args.json else "\n".join(as_text(found)))
+    return 1 if found["missing"] else 0
+
+
+def examine() -> dict[str, Any]:
+    """Sections of {name: what was found}; ``missing``: what does not work without being mended."""
+    missing: dict[str, str] = {}
+    versions = {"python": f"{platform.python_version()} ({sys.executable})", "platform": platform.platform()}
+    for name in ("lightning-components", *REQUIRED):
+        versions[name] = _version(name) or "not installed"
+        if name in REQUIRED and not _version(name):
+            missing[name] = f"pip install {name}"
+    optional = {n: _version(n) or f"not installed: for {what}; {how}" for n, (what, how) in OPTIONAL.items()}
+    devices: dict[str, str] = {}
+    kernels: dict[str, str] = {}
+    if "torch" not in missing:
+        try:
+            import torch
+        except (ImportError, OSError) as e:  # installed, and its libraries do not load
+            missing["torch"] = f"installed, but its import fails: {e}"
+        else:
+            devices, kernels = _devices(torch), _kernels(torch)
+    found = {"versions": versions, "devices": devices, "kernels": kernels, "optional packages": optional}
+    return {**found, "plug-ins": _plugins(), "places": _places(), "missing": missing}
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _devices(torch: Any) -> dict[str, str]:
+    found = {
+        "cpu": f"{os.cpu_count()} cores, {torch.get_num_threads()} threads used, {torch.backends.cpu.get_cpu_capability()}"
+    }
+    for i in range(torch.cuda.device_count()):
+        p = torch.cuda.get_device_properties(i)
+        found[f"cuda:{i}"] = f"{p.name}, {p.total_memory / 2**30:.0f} GiB, capability {p.major}.{p.minor}"
+    if not torch.cuda.is_available():
+        built = torch.version.cuda or torch.version.hip
+        found["cuda"] = "none found" if built else f"torch {torch.__version__} is built without it"
+    if torch.backends.mps.is_available():
+        found["mps"] = "available"
+    if hasattr(torch, "xpu") and torch.xpu.is_available():
+        found["xpu"] = f"{torch.xpu.device_count()} devices"
+    return found
+
+
+def _kernels(torch: Any) -> dict[str, str]:
+    """What attention and matrix products can use here."""
+    cuda = torch.cuda.is_available()
+    sdpa = torch.backends.cuda
+    compiler = os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++") or shutil.which("cl")
+    flash = (
+        "yes"
+        if cuda and sdpa.flash_sdp_enabled() and torch.cuda.get_device_capability() >= (8, 0)
+        else "no: needs CUDA, capability 8.0"
+    )
+    if not cuda:
+        flash = "on CPU (part of torch); none for an accelerator"
+    triton = _version("triton") or _version("pytorch-triton-rocm")
+    able = bool(triton) if cuda else bool(compiler)
+    needs = "triton: pip install triton" if cuda else "a C++ compiler, e.g. apt install g++"
+    return {
+        "flash attention": flash,
+        "flex attention": "yes, compiled" if able else f"only uncompiled and slow; to compile: {needs}",
+        "torch.compile": "yes" if able else f"no: needs {needs}",
+        "mkldnn": "yes" if torch.backends.mkldnn.is_available() else "no: matrix products on CPU are slower",
+        "bf16": _bf16(torch, "cuda" if cuda else "cpu"),
+    }
+
+
+def _bf16(torch: Any, device: str) -> str:
+    """Measured: a product of two 512 x 512 matrices in bf16 against fp32."""
+    seconds = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        a = torch.ones(512, 512, device=device, dtype=dtype)
+        best = float("inf")
+        for _ in range(5):
+            start = time.perf_counter()
+            a @ a
+            if device == "cuda":
+                torch.cuda.synchronize()
+            best = min(best, time.perf_counter() - start)
+        seconds[dtype] = best
+    ratio = seconds[torch.float32] / seconds[torch.bfloat16]
+    return f"{ratio:.1f} x the speed of fp32 on {device}" + (
+        "" if ratio > 1 else ": trainer.precision=bf16-mixed will not be faster here"
+    )
+
+
+def _plugins() -> dict[str, str]:
+    from components import plugins, registry
+
+    found = {}
+    for p in plugins.installed().values():
+        parts = [e.label for e in registry.entries().values() if e.origin == p.name]
+        found[f"{p.name} {p.version}"] = ", ".join(parts) or ("recipes only" if p.recipes and not p.modules else "no parts")
+    found.update({f"{f.origin} (broken)": f.text for f in plugins.faults()})
+    return found
+
+
+def _places() -> dict[str, str]:
+    from components.index import cache_folder
+    from components.share import PACKAGE, folders
+
+    cache = cache_folder()
+    above = next(p for p in (cache, *cache.parents) if p.exists())
+    state = "" if os.access(above, os.W_OK) and above.is_dir() else " (cannot be written: everything is read anew each time)"
+    git = shutil.which("git")
+    version = subprocess.run([git, "--version"], capture_output=True, text=True).stdout.strip() if git else ""
+    return {
+        "package": str(PACKAGE),
+        **{f"{what} ({whose})": str(where) for what in ("conf", "recipes") for whose, where in folders(what)},
+        "cache": f"{cache}{state}",
+        "runs": str(Path.cwd() / "runs"),
+        "git": version or "not found: runs are stored without the state of your code; apt install git",
+    }
+
+
+def as_text(found: dict[str, dict[str, str]]) -> list[str]:
+    lines = []
+    for section, rows in found.items():
+        if section != "missing":
+            lines += [layout.styled(section, "bold"), *(layout.table(list(rows.items())) or ["  none"]), ""]
+    lines += ["missing:", *layout.table(list(found["missing"].items()))] if found["missing"] else ["nothing is missing"]
+    return lines

@@ -1,0 +1,87 @@
+"""A recipe as it will be built: the tree of parts, the parameters of each, and with ``full`` every value with its origin."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from components import registry
+from components.cli import layout
+from components.cli.words import recipe_and_overrides
+from components.share import recipe_files, recipe_sentence
+
+
+def show(words: list[str], *, full: bool, as_json: bool) -> int:
+    from components.compose import compose
+
+    recipe, overrides = recipe_and_overrides(words)
+    composed = compose(recipe, overrides, cwd=Path.cwd())
+
+    from components.cli.measure import on_meta, tree, vocabulary
+
+    size = vocabulary(composed.config)
+    row = tree(on_meta(composed.config, size.size))
+    sentence = recipe_sentence(recipe_files()[composed.recipe][1]) if composed.recipe in recipe_files() else ""
+    if as_json:
+        data = {"recipe": composed.recipe, "sentence": sentence, "parameters": row.parameters, "vocabulary": size.size}
+        data |= {"tree": row.as_data(), "config": composed.config, "difference": composed.difference}
+        print(json.dumps({**data, "origins": composed.origins}, indent=1))
+        return 0
+    print(layout.styled(f"recipe {composed.recipe}", "bold"))
+    for line in [*layout.paragraph(sentence, indent=2), "", *as_text(row), "", *beside(composed.config)]:
+        print(line)
+    print(f"\nvocabulary: {size.size:,}{f' ({size.note})' if size.note else ''}")
+    for line in [*composed.difference, *composed.notes]:
+        print(f"  {line}")
+    if full:
+        print()
+        for line in spelled(composed.config, composed.origins):
+            print(line)
+    return 0
+
+
+def as_text(row: Any) -> list[str]:
+    """``attention  gqa  65,536`` indented by depth; a row that stands for several alike says how many."""
+    from components.cli.measure import walk
+
+    rows = []
+    for depth, r in walk(row):
+        times = f"  x {r.times}" if r.times > 1 else ""
+        rows.append(("  " * depth + r.path + times, r.part, f"{r.parameters:,}" + (" each" if r.times > 1 else "")))
+    widths = [max(len(r[i]) for r in rows) for i in range(3)]
+    return [f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:>{widths[2]}}".rstrip() for a, b, c in rows]
+
+
+def beside(config: dict[str, Any]) -> list[str]:
+    """The parts that are no part of the network, each with the options that are not at their defaults."""
+    rows = []
+    for key, node in config.items():
+        if key in registry.kinds() and isinstance(node, dict) and "name" in node and key != "model":
+            e = registry.entry(key, node.get("preset") or node["name"])
+            defaults = {n: o.default for n, o in e.signature.options.items()}
+            other = {n: v for n, v in node.items() if n in defaults and v != defaults[n] and not isinstance(v, dict)}
+            rows.append((e.label, " ".join(f"{n}={layout.value(v)}" for n, v in other.items())))
+    return layout.table(rows, indent=0)
+
+
+def spelled(config: dict[str, Any], origins: dict[str, str]) -> list[str]:
+    """The config as YAML that can be read back, each value's origin as a comment."""
+    lines = list(_lines(config, "", 0, origins))
+    start = min(72, max((len(text) for text, _ in lines), default=0)) + 2
+    return [f"{text:<{start}}# {origin}" if origin else text for text, origin in lines]
+
+
+def _lines(node: dict[str, Any], path: str, depth: int, origins: dict[str, str]) -> Iterator[tuple[str, str]]:
+    for key, v in node.items():
+        here = f"{path}.{key}".lstrip(".")
+        name = yaml.safe_dump(str(key) if not isinstance(key, str) else key).split("\n")[0]
+        if isinstance(v, dict) and v:
+            yield f"{'  ' * depth}{name}:", origins.get(here, "")
+            yield from _lines(v, here, depth + 1, origins)
+        else:
+            text = yaml.safe_dump(v, default_flow_style=True, width=10**6, allow_unicode=True).removesuffix("...\n").strip()
+            yield f"{'  ' * depth}{name}: {text}", origins.get(here, "")
