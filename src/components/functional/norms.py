@@ -30,7 +30,8 @@ class _RMSNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
         # vector_norm accumulates in fp32 in one pass, without the squares in memory
-        squares = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32).square_()
+        precise = torch.float64 if x.dtype == torch.float64 else torch.float32
+        squares = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=precise).square_()
         inverse = (squares / x.shape[-1]).add_(eps).rsqrt_()
         ctx.save_for_backward(x, weight, inverse)
         return (x * inverse).mul_(weight).to(x.dtype)
@@ -39,11 +40,11 @@ class _RMSNorm(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         x, weight, inverse = ctx.saved_tensors
         g = grads[0]
-        y = x * inverse  # fp32: normalised input
+        y = x * inverse  # the normalised input, in fp32 at least
         grad_weight = None
         if ctx.needs_input_grad[1]:
             grad_weight = (g * y).sum_to_size(weight.shape).to(weight.dtype)
         h = g * weight
         along = (h * y).mean(-1, keepdim=True)
-        grad_x = torch.addcmul(h.float(), y, along, value=-1).mul_(inverse)
+        grad_x = torch.addcmul(h.to(y.dtype), y, along, value=-1).mul_(inverse)
         return grad_x.to(x.dtype), grad_weight, None

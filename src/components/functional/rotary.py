@@ -23,7 +23,7 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor, layout: str) -> Tensor:
     turned, rest = x[..., :width], x[..., width:]
     if layout == "interleaved" and x.device.type == "cpu" and not torch.compiler.is_compiling():
         # heads are a transposed view of (B, T, H, K): its last axis is contiguous, which is all that a complex view needs
-        pairs = torch.view_as_complex(turned.float().unflatten(-1, (-1, 2)))
+        pairs = torch.view_as_complex(_precise(turned).unflatten(-1, (-1, 2)))
         turned = torch.view_as_real(pairs * torch.complex(cos, sin)).flatten(-2).to(x.dtype)
     else:
         turned = rotate_reference(turned, cos, sin, layout)
@@ -32,9 +32,13 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor, layout: str) -> Tensor:
 
 def rotate_reference(x: Tensor, cos: Tensor, sin: Tensor, layout: str) -> Tensor:
     """The formula as written: (a, b) -> (a cos - b sin, a sin + b cos) for each pair."""
-    y = x.float()
+    y = _precise(x)
     if layout == "interleaved":
         a, b = y[..., 0::2], y[..., 1::2]
         return torch.stack((a * cos - b * sin, a * sin + b * cos), -1).flatten(-2).to(x.dtype)
     a, b = y.chunk(2, -1)
     return torch.cat((a * cos - b * sin, a * sin + b * cos), -1).to(x.dtype)
+
+
+def _precise(x: Tensor) -> Tensor:
+    return x if x.dtype == torch.float64 else x.float()

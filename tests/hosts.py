@@ -1,0 +1,58 @@
+"""A small model around any part: how the common tests give each registered part a place to work in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from components import build, registry
+from components.sockets import Batch
+
+VOCAB, WIDTH, LENGTH = 40, 32, 12
+# kind -> how a decoder is told to use the part; kinds that no decoder has a socket for have tests of their own
+SOCKETS = ("embedding", "position", "attention", "ffn", "norm", "block", "residual", "head", "init")
+INSIDE_ATTENTION = ("mask", "gate")
+
+
+def parts(*kinds: str) -> list[str]:
+    """``kind/name`` of every registered part of these kinds; a kind without parts is an error of the test."""
+    found = [f"{kind}/{name}" for kind in kinds for name in registry.names(kind)]
+    assert all(any(f.startswith(f"{kind}/") for f in found) for kind in kinds), kinds
+    return found
+
+
+HOSTED = parts(*SOCKETS, *INSIDE_ATTENTION)
+
+
+def decoder(part: str = "", **options: Any) -> nn.Module:
+    """A two-layer decoder with ``part`` in its socket, in eval mode."""
+    kind, _, name = part.partition("/")
+    sizes = {"vocab_size": VOCAB, "d_model": WIDTH, "n_layers": 2, "context_length": LENGTH}
+    chosen: dict[str, Any] = {"attention": {"name": "gqa", "n_heads": 4, "n_kv_heads": 2}}
+    if kind in INSIDE_ATTENTION:
+        node: dict[str, Any] = {"name": name, "window": 5} if name == "sliding_window" else {"name": name}
+        chosen["attention"] = {**chosen["attention"], kind: node}
+    elif kind == "attention":
+        chosen["attention"] = {"name": name, **({"mask": {"name": "sliding_window", "window": 5}} if name == "sliding_window" else {})}
+    elif kind:
+        chosen[kind] = name
+    return build("model", "decoder", **sizes, **{**chosen, **options}).eval()
+
+
+def scramble(model: nn.Module, std: float = 0.1, seed: int = 1) -> nn.Module:
+    """Every parameter redrawn, so that zeros and ones of the first values hide nothing."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for p in model.parameters():
+            p.copy_(torch.empty(p.shape).normal_(0.0, std, generator=generator))
+    return model
+
+
+def ids(rows: int = 2, length: int = LENGTH, seed: int = 0) -> torch.Tensor:
+    return torch.randint(0, VOCAB, (rows, length), generator=torch.Generator().manual_seed(seed))
+
+
+def batch_of(values: torch.Tensor, **changes: Any) -> Batch:
+    return Batch(values, **changes)
