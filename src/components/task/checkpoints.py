@@ -1,0 +1,143 @@
+"""Checkpoints: ``last.ckpt`` and ``best.ckpt`` after each validation, always between optimizer steps, readable as plain data.
+
+Besides Lightning's state each holds the spelled-out config, the tokenizer and the random state of every rank; nothing in it is pickled
+code, so ``torch.load(weights_only=True)`` reads it.
+"""
+
+# ruff: noqa: ARG002  Lightning's hooks have fixed arguments
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, Trainer
+
+from components import __version__
+from components.corpus.tokens import read_tokenizer
+from components.errors import UserError
+from components.task import random_state
+
+SCHEMA = 1
+
+
+class Checkpoints(Callback):
+    """Save after each validation, and the random state with it.
+
+    Args:
+        folder: the run's ``checkpoints/``; the same on all ranks, or None on those that were not told.
+        config: spelled out, plain containers.
+        tokenizer: its files, {name: text}.
+        recorder: knows which validation was the best.
+        save: False trains without writing any.
+    """
+
+    def __init__(
+        self, folder: Path | None, config: dict[str, Any], tokenizer: dict[str, str], recorder: Any, *, save: bool = True
+    ) -> None:
+        self.folder, self.config, self.tokenizer, self.recorder, self.save = folder, config, tokenizer, recorder, save
+        self._random: list[dict[str, torch.Tensor]] | None = None
+        self._saved = -1
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+        checkpoint["components"] = {
+            "version": __version__,
+            "schema": SCHEMA,
+            "config": self.config,
+            "tokenizer": self.tokenizer,
+            "random": random_state.of_all_ranks(trainer.strategy.root_device),
+        }
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+        self._random = checkpoint["components"]["random"]
+
+    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
+        # here and no earlier: setting up draws random numbers too; on_train_epoch_start is not called in the middle of an epoch
+        if self._random is not None and len(self._random) == trainer.world_size:
+            random_state.restore(self._random[trainer.global_rank], trainer.strategy.root_device)
+        else:
+            torch.manual_seed(self.config["seed"] + trainer.global_rank)
+        self._random = None
+
+    def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
+        if trainer.sanity_checking or trainer.state.fn != "fit" or not self.save:
+            return
+        self.recorder.pause()
+        is_best = trainer.strategy.broadcast(self.recorder.best.get("step") == trainer.global_step)
+        self.write(trainer, "last.ckpt")
+        if is_best and trainer.is_global_zero:
+            copied = self.folder / "best.ckpt.part"
+            shutil.copyfile(self.folder / "last.ckpt", copied)
+            os.replace(copied, self.folder / "best.ckpt")
+        self.recorder.go_on()
+
+    def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
+        if self.save and self._saved != trainer.global_step:  # without validation nothing has been saved yet
+            self.write(trainer, "last.ckpt")
+
+    def write(self, trainer: Trainer, name: str) -> None:
+        """All ranks call this; a killed process never leaves half a file under the name."""
+        folder = trainer.strategy.broadcast(str(self.folder))
+        trainer.save_checkpoint(Path(folder) / (name + ".part"))
+        if trainer.is_global_zero:
+            os.replace(Path(folder) / (name + ".part"), Path(folder) / name)
+        trainer.strategy.barrier()
+        self._saved = trainer.global_step
+
+
+def read(file: Path) -> dict[str, Any]:
+    """A checkpoint as plain data, with what this package wrote into it.
+
+    Raises:
+        UserError: no checkpoint, a damaged one, one that is not ours, one of a newer release.
+    """
+    if file.is_dir():
+        raise UserError(
+            str(file),
+            "is a folder of shards",
+            "consolidate it first, or save with trainer.strategy=fsdp2, which writes one file",
+        )
+    try:
+        checkpoint = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+    except FileNotFoundError:
+        raise UserError(str(file), "no such checkpoint") from None
+    except Exception as e:  # torch raises RuntimeError, UnpicklingError, EOFError, KeyError for damaged files
+        if "weights_only" in str(e).lower() or "unsupported" in str(e).lower():
+            raise UserError(
+                str(file),
+                "holds pickled objects, which are not loaded: they could run code",
+                "use a checkpoint of this package",
+            ) from e
+        raise UserError(str(file), f"is no readable checkpoint ({type(e).__name__}: {str(e).splitlines()[0]})") from e
+    ours = checkpoint.get("components") if isinstance(checkpoint, dict) else None
+    if ours is None:
+        raise UserError(str(file), "was not written by this package: it has no config", "use best.ckpt or last.ckpt of a run")
+    if ours["schema"] > SCHEMA:
+        raise UserError(
+            str(file),
+            f"was written by a newer release ({ours['version']}; this is {__version__})",
+            "upgrade lightning-components",
+        )
+    return checkpoint
+
+
+def tokenizer_files(tokenizer: Any) -> dict[str, str]:
+    """What ``save`` writes, as {name: text}: a checkpoint moved elsewhere still knows its tokens."""
+    with tempfile.TemporaryDirectory() as folder:
+        tokenizer.save(Path(folder) / "tokenizer.json")
+        return {file.name: file.read_text(encoding="utf8") for file in sorted(Path(folder).iterdir())}
+
+
+def tokenizer_in(checkpoint: dict[str, Any]) -> Any:
+    with tempfile.TemporaryDirectory() as folder:
+        for name, text in checkpoint["components"]["tokenizer"].items():
+            (Path(folder) / Path(name).name).write_text(text, encoding="utf8")
+        return read_tokenizer(Path(folder) / "tokenizer.json")
+
+
+def weights_in(checkpoint: dict[str, Any]) -> dict[str, torch.Tensor]:
+    """The model's own state dict."""
+    return {n.removeprefix("model."): v for n, v in checkpoint["state_dict"].items() if n.startswith("model.")}

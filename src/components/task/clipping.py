@@ -1,0 +1,39 @@
+"""Clip gradients by their total norm, whatever meshes they lie on: plain tensors, FSDP2 shards and tensor-parallel ones together.
+
+Lightning's own clipping hands all of them to one foreach call, which refuses mixed meshes.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
+
+
+@torch.no_grad()
+def clip_gradients(parameters: Iterable[nn.Parameter], limit: float) -> Tensor | None:
+    """Scale all gradients so that their total 2-norm is at most ``limit``; the norm before that, or None without gradients."""
+    groups: dict[Any, list[Tensor]] = defaultdict(list)
+    for p in parameters:
+        if p.grad is not None:
+            groups[p.grad.device_mesh if isinstance(p.grad, DTensor) else None].append(p.grad)
+    if not groups:
+        return None
+    norms = []
+    for grads in groups.values():
+        norm = torch.nn.utils.get_total_norm(grads, 2.0)
+        norms.append(norm.full_tensor() if isinstance(norm, DTensor) else norm)
+    total = norms[0] if len(norms) == 1 else torch.linalg.vector_norm(torch.stack(norms))
+    factor = (limit / (total + 1e-6)).clamp(max=1.0)
+    if set(groups) == {None}:
+        torch._foreach_mul_(groups[None], factor)
+    else:  # a foreach product refuses mixed meshes as well
+        for grads in groups.values():
+            for grad in grads:
+                local = grad.to_local() if isinstance(grad, DTensor) else grad
+                local.mul_(factor)
+    return total

@@ -1,0 +1,215 @@
+"""Packed blocks for training and validation: what a step reads is a function of (seed, step) alone.
+
+Optimizer step g takes the samples [g*B, (g+1)*B) of an endless stream of permuted epochs. Its rows are cut into micro-batches and ranks;
+so neither workers, nor devices, nor accumulation change what is learnt from, and a run resumes at step g by starting at step g.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningDataModule
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from components.errors import UserError
+from components.sockets import Batch
+from components.task.strategies import data_ranks
+
+
+class Steps(Dataset):  # type: ignore[type-arg]
+    """Micro-batch i of this rank, with what the whole optimizer step asks: (targets, tokens), summed over micro-batches and ranks."""
+
+    def __init__(self, blocks: Any, batch_size: int, accumulate: int, rank: int, ranks: int, apart: bool) -> None:
+        if batch_size % (accumulate * ranks):
+            raise UserError(
+                "task.batch_size",
+                f"{batch_size} sequences a step do not divide into {ranks} devices x {accumulate} micro-batches",
+                f"take a multiple of {accumulate * ranks}",
+            )
+        self.blocks, self.batch_size, self.accumulate, self.apart = blocks, batch_size, accumulate, apart
+        self.rank, self.ranks, self.rows = rank, ranks, batch_size // (accumulate * ranks)
+        self._step: tuple[int, Batch, Tensor] | None = None
+
+    def __getitem__(self, index: int) -> tuple[Batch, Tensor]:
+        step, micro = divmod(index, self.accumulate)
+        if self._step is None or self._step[0] != step:
+            whole = self.whole(step)
+            self._step = step, whole, totals(whole)
+        _, whole, total = self._step
+        start = (micro * self.ranks + self.rank) * self.rows
+        return rows_of(whole, start, start + self.rows), total
+
+    def whole(self, step: int) -> Batch:
+        """All rows of an optimizer step, those of other ranks too: their targets count in the mean."""
+        first, n = step * self.batch_size, self.blocks.n_blocks
+        parts: list[Batch] = []
+        while len(parts) == 0 or first < (step + 1) * self.batch_size:
+            epoch, index = divmod(first, n)
+            count = min(n - index, (step + 1) * self.batch_size - first)
+            parts.append(self.blocks.batch(epoch, range(index, index + count)))
+            first += count
+        return together(joined(parts), self.apart)
+
+
+class FromStep(Sampler[int]):
+    """Micro-batches of one Lightning epoch, from the one that the trainer has come to. The length is that of the whole epoch."""
+
+    def __init__(self, module: Blocked, per_epoch: int, accumulate: int) -> None:
+        self.module, self.per_epoch, self.accumulate = module, per_epoch, accumulate
+
+    def __len__(self) -> int:
+        return self.per_epoch * self.accumulate
+
+    def __iter__(self) -> Iterator[int]:
+        step = self.module.trainer.global_step if self.module.trainer is not None else 0
+        end = (step // self.per_epoch + 1) * self.per_epoch
+        yield from range(step * self.accumulate, end * self.accumulate)
+
+
+class Resumable(DataLoader):  # type: ignore[type-arg]
+    """A loader whose place is the trainer's step: there is no state of its own to save, which is what this says to Lightning."""
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        del state
+
+
+class Whole(Dataset):  # type: ignore[type-arg]
+    """Every block of a split once, cut into equally many batches on every rank; rows that fill up ask for nothing."""
+
+    def __init__(self, blocks: Any, rows: int, rank: int, ranks: int, apart: bool, limit: int | None = None) -> None:
+        self.blocks, self.rows, self.rank, self.ranks, self.apart = blocks, rows, rank, ranks, apart
+        batches = -(-blocks.n_blocks // rows)
+        self.length = -(-(batches if limit is None else min(limit, batches)) // ranks)
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> tuple[Batch, Tensor]:
+        if index >= self.length:
+            raise IndexError(index)
+        start = (index * self.ranks + self.rank) * self.rows
+        wanted = torch.arange(start, start + self.rows)
+        there = wanted < self.blocks.n_blocks
+        batch = self.blocks.batch(0, torch.where(there, wanted, 0).tolist())
+        if not bool(there.all()):
+            batch = replace(batch, targets=torch.where(there[:, None], batch.targets, -100))
+        return together(batch, self.apart), totals(batch)
+
+
+class Blocked(LightningDataModule):
+    """Train, validation and test loaders over ``components.corpus`` blocks.
+
+    Args:
+        train: blocks to learn from, in an order of their own each epoch.
+        validation: blocks of the validation split, or None.
+        test: blocks of the test split, or None.
+        batch_size: sequences per optimizer step, over all devices and micro-batches.
+        apart: packed documents do not see one another.
+        workers: processes that read ahead; order and content do not depend on them.
+        limit: at most so many validation batches.
+        identity: what the data are; a checkpoint of other data is refused.
+    """
+
+    def __init__(
+        self,
+        train: Any,
+        validation: Any = None,
+        test: Any = None,
+        *,
+        batch_size: int,
+        apart: bool = True,
+        workers: int = 0,
+        limit: int | None = None,
+        identity: str = "",
+    ) -> None:
+        super().__init__()
+        self.train, self.validation, self.test = train, validation, test
+        self.batch_size, self.apart, self.workers, self.limit, self.identity = batch_size, apart, workers, limit, identity
+        self.steps_per_epoch = max(1, train.n_blocks // batch_size)
+
+    def limit_steps(self, steps: int) -> None:
+        """Make Lightning's epoch that many optimizer steps; what is read does not change."""
+        self.steps_per_epoch = steps
+
+    def train_dataloader(self) -> DataLoader:  # type: ignore[type-arg]
+        rank, ranks = data_ranks(self.trainer)
+        accumulate = self.trainer.accumulate_grad_batches
+        steps = Steps(self.train, self.batch_size, accumulate, rank, ranks, self.apart)
+        return self._loader(Resumable, steps, FromStep(self, self.steps_per_epoch, accumulate))
+
+    def val_dataloader(self) -> Any:
+        return self._whole(self.validation) if self.validation is not None else []
+
+    def test_dataloader(self) -> Any:
+        return self._whole(self.test) if self.test is not None else []
+
+    def _whole(self, blocks: Any) -> DataLoader:  # type: ignore[type-arg]
+        rank, ranks = data_ranks(self.trainer)
+        rows = max(1, self.batch_size // ranks // self.trainer.accumulate_grad_batches)
+        return self._loader(DataLoader, Whole(blocks, rows, rank, ranks, self.apart, self.limit), None)
+
+    def _loader(self, kind: Any, dataset: Any, sampler: Any) -> DataLoader:  # type: ignore[type-arg]
+        # without a generator of its own a loader draws a seed from the global one, and a resumed run would differ
+        own = torch.Generator().manual_seed(0)
+        pin = self.trainer.strategy.root_device.type == "cuda"
+        kept = self.workers > 0 and sampler is not None
+        return kind(
+            dataset,
+            batch_size=None,
+            sampler=sampler,
+            num_workers=self.workers,
+            generator=own,
+            pin_memory=pin,
+            persistent_workers=kept,
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"samples": self.trainer.global_step * self.batch_size, "batch_size": self.batch_size, "identity": self.identity}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        if state_dict["identity"] != self.identity:
+            raise UserError(
+                "resume",
+                f"the data are not those of the run: {self.identity} instead of {state_dict['identity']}",
+                "start anew with init_from=",
+            )
+
+
+def totals(batch: Batch) -> Tensor:
+    """(weight of all targets, number of tokens)."""
+    asked = batch.targets != -100
+    weight = asked.sum() if batch.weights is None else (batch.weights * asked).sum()
+    tokens = torch.tensor(batch.ids.numel()) if batch.valid is None else batch.valid.sum()
+    return torch.stack((weight.float(), tokens.float()))
+
+
+def together(batch: Batch, apart: bool) -> Batch:
+    """The batch as it is, or with its rows each one document."""
+    return batch if apart else replace(batch, documents=None, positions=None)
+
+
+def rows_of(batch: Batch, start: int, end: int) -> Batch:
+    return each(batch, lambda *t: t[0][start:end])
+
+
+def joined(batches: list[Batch]) -> Batch:
+    return batches[0] if len(batches) == 1 else each(batches[0], lambda *t: torch.cat(t), *batches[1:])
+
+
+def each(batch: Batch, do: Any, *others: Batch) -> Batch:
+    """``do`` on each field of batches that have the same fields."""
+    made: dict[str, Any] = {}
+    for name, value in vars(batch).items():
+        values = [value, *(getattr(o, name) for o in others)]
+        if isinstance(value, Batch):
+            made[name] = each(value, do, *values[1:])
+        else:
+            made[name] = None if value is None else do(*values)
+    return Batch(**made)

@@ -1,0 +1,90 @@
+"""What a run leaves when it ends, however it ends: the picture, the summary, and loggers that are closed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from components.task import curves, run_folder
+from components.task.metrics_file import read_rows
+from components.task.samples import judged
+
+SHOWN = {
+    "state": "state",
+    "step": "steps",
+    "tokens": "tokens",
+    "seconds": "seconds of training",
+    "tokens_per_second": "tokens per second",
+    "mfu": "model FLOPs utilisation",
+    "parameters": "parameters",
+    "train_loss": "training loss",
+    "val_loss": "validation loss",
+    "val_perplexity": "validation perplexity",
+    "val_bits_per_byte": "validation bits per byte",
+    "best_val_loss": "best validation loss",
+    "best_step": "at step",
+    "accepted": "samples that the data accepts",
+}
+
+
+def extras_of(loggers: list[Any], samples: Any) -> list[Any]:
+    """What beside Lightning's logger must see the samples and the end."""
+    made = []
+    for logger in loggers:
+        if type(logger).__module__ == "components.task.wandb":
+            from components.task.wandb import Extras
+
+            made.append(Extras(logger))
+            samples.keep.append(made[-1].keep)
+    return made
+
+
+def figures_of(recorder: Any, module: Any, parameters: int, state: str) -> dict[str, Any]:
+    del module
+    best = {f"best_{n}": v for n, v in recorder.best.items() if n in ("val_loss", "val_bits_per_byte", "step")}
+    return {"state": state, **recorder.final, "seconds": recorder.seconds, **best, "parameters": parameters}
+
+
+def judge(trainer: Any, module: Any, config: dict[str, Any], accept: Callable[[str], bool]) -> dict[str, Any]:
+    """The share of whole texts that the data's own test accepts."""
+    if not trainer.is_global_zero or (trainer.world_size > 1 and type(trainer.strategy).__name__ == "FSDP2"):
+        return {}
+    accepted, written = judged(module, config, accept)
+    return {"accepted": f"{accepted} of {written}", "accepted_share": accepted / written}
+
+
+def complete(folder: Path, recipe: str, figures: dict[str, Any], extras: list[Any], say: Callable[[str], None]) -> None:
+    """curves.png, summary.json, the table, and the loggers' end. Called for failed runs too."""
+    rows = read_rows(folder / "metrics.csv") if (folder / "metrics.csv").exists() else []
+    picture = folder / "curves.png"
+    if rows:
+        curves.draw({recipe: rows}, picture, f"{recipe}  {folder.name}")
+    run_folder.write_json(folder / "summary.json", figures)
+    for extra in extras:
+        extra.finish(picture, best_of(folder), figures, 0 if figures["state"] == "finished" else 1)
+    say(table(figures))
+    for name, text in (
+        ("curves.png", "curves"),
+        ("samples.txt", "samples"),
+        ("metrics.csv", "figures"),
+        ("checkpoints", "checkpoints"),
+    ):
+        if (folder / name).exists():
+            say(f"{text:<12} {folder / name}")
+
+
+def best_of(folder: Path) -> Path:
+    best = folder / "checkpoints" / "best.ckpt"
+    return best if best.exists() else folder / "checkpoints" / "last.ckpt"
+
+
+def table(figures: dict[str, Any]) -> str:
+    lines = [f"  {text:<32}{shown(figures[name])}" for name, text in SHOWN.items() if figures.get(name) is not None]
+    return "\n".join(["", *lines, ""])
+
+
+def shown(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+    return f"{value:,}" if isinstance(value, int) else str(value)

@@ -1,0 +1,78 @@
+"""Text from a model: encode prompts, let the ``decoding`` part choose, decode. For samples while training and for ``components generate``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from components.makers import make
+from components.sockets import Batch
+
+
+@torch.inference_mode()
+def generate(
+    model: Any,
+    tokenizer: Any,
+    config: dict[str, Any],
+    prompt: str = "",
+    *,
+    count: int = 1,
+    max_new_tokens: int = 120,
+    seed: int = 0,
+    on_text: Callable[[str], None] | None = None,
+) -> list[str]:
+    """``count`` continuations of ``prompt``, the prompt included; they end at the token that ends a document.
+
+    Args:
+        model: called as the contracts say; put into eval mode for the time.
+        tokenizer: with ``specials["endoftext"]``, which begins every document.
+        config: its nodes ``decoding`` and ``cache`` are used.
+        prompt: may be empty: then a document begins.
+        count: texts, all drawn from one generator.
+        max_new_tokens: at most.
+        seed: of that generator; the global one is not touched.
+        on_text: called with each new piece of text as it comes; only with ``count=1``.
+    """
+    end = tokenizer.specials["endoftext"]
+    device = next(model.parameters()).device
+    ids = torch.tensor([[end, *tokenizer.encode(prompt)]], device=device).repeat(count, 1)
+    decoding, cache = make(config["decoding"], "decoding"), make(config["cache"], "cache")
+    generator = torch.Generator(device).manual_seed(seed)
+    was_training = model.training
+    model.eval()
+    try:
+        stream = None if on_text is None else _Stream(tokenizer, end, on_text)
+        out = decoding.generate(
+            model, Batch(ids), cache=cache, max_new_tokens=max_new_tokens, stop_ids=(end,), generator=generator, on_token=stream
+        )
+    finally:
+        model.train(was_training)
+    return [_text(tokenizer, row, ids.shape[1], end) for row in out.tolist()]
+
+
+def _text(tokenizer: Any, row: list[int], prompt: int, end: int) -> str:
+    new = row[prompt:]
+    new = new[: new.index(end)] if end in new else new
+    return tokenizer.decode(row[1:prompt] + new)
+
+
+class _Stream:
+    """Turns tokens into pieces of text that are whole characters: a byte-level token may be a part of one."""
+
+    def __init__(self, tokenizer: Any, end: int, give: Callable[[str], None]) -> None:
+        self.tokenizer, self.end, self.give = tokenizer, end, give
+        self.ids: list[int] = []
+        self.shown = 0
+
+    def __call__(self, token: Tensor) -> None:
+        new = int(token.reshape(-1)[0])
+        if new == self.end:
+            return
+        self.ids.append(new)
+        text = self.tokenizer.decode(self.ids)
+        if not text.endswith("�") and len(text) > self.shown:
+            self.give(text[self.shown :])
+            self.shown = len(text)

@@ -1,0 +1,189 @@
+"""What a run says while it trains: rows of metrics.csv, a bar with loss, speed and time left, one line per validation.
+
+Lightning's ``self.log`` and its bar cost more than a small step; here a step costs a comparison, and figures are read off the device
+once per ``log_every_n_steps``.
+"""
+
+# ruff: noqa: ARG002  Lightning's hooks have fixed arguments
+from __future__ import annotations
+
+import math
+import time
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, Trainer
+
+from components.task.flops import flops_per_token, peak_flops
+from components.task.metrics_file import MetricsFile, perplexity
+
+
+class Recorder(Callback):
+    """Counts tokens and seconds, writes rows, feeds the loggers, stops at the last step.
+
+    Args:
+        file: metrics.csv, or None on ranks that write nothing.
+        bar: what shows the progress, or None.
+        tokens_per_step: over all devices and micro-batches.
+        total_steps: the step to stop at; stopping here makes Lightning validate once more.
+        blocks_per_step: share of an epoch that one step reads, for the column ``epoch``.
+        validation: (bytes, targets) of the whole validation split.
+    """
+
+    def __init__(
+        self,
+        file: MetricsFile | None,
+        bar: Any,
+        *,
+        tokens_per_step: int,
+        total_steps: int,
+        blocks_per_step: float,
+        validation: tuple[int, int],
+    ) -> None:
+        self.file, self.bar, self.tokens_per_step, self.total_steps = file, bar, tokens_per_step, total_steps
+        self.blocks_per_step, self.validation = blocks_per_step, validation
+        self.seconds = 0.0  # of training alone: validation, samples and saving do not count
+        self.final: dict[str, float] = {}
+        self.best: dict[str, float] = {}
+        self._since: float | None = None
+        self._marked = (0, 0.0)  # step and seconds of the row before
+        self._step = -1
+        self._per_token, self._peak = 0.0, None
+
+    # -- the clock ---------------------------------------------------------------------------------------------------
+
+    def pause(self) -> None:
+        if self._since is not None:
+            self.seconds += time.perf_counter() - self._since
+            self._since = None
+
+    def go_on(self) -> None:
+        if self._since is None:
+            self._since = time.perf_counter()
+
+    def now(self) -> float:
+        return self.seconds + (time.perf_counter() - self._since if self._since is not None else 0.0)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"seconds": self.now(), "best": dict(self.best), "final": dict(self.final)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.seconds, self.best, self.final = state_dict["seconds"], dict(state_dict["best"]), dict(state_dict["final"])
+
+    # -- training ----------------------------------------------------------------------------------------------------
+
+    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
+        with torch.no_grad():
+            self._per_token = flops_per_token(pl_module.model, pl_module.model.context_length)
+        half = "bf16" in str(trainer.precision) or getattr(trainer.strategy, "compute", None) is torch.bfloat16
+        self._peak = peak_flops(trainer.strategy.root_device, torch.bfloat16 if half else torch.float32)
+        self._step = trainer.global_step
+        self._marked = (self._step, self.seconds)
+        if self.bar is not None:
+            self.bar.start(self._step, self.total_steps, self.seconds)
+        self.go_on()
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        step = trainer.global_step
+        if step == self._step:
+            return  # gradients are still being added up
+        self._step = step
+        last = step >= self.total_steps
+        if last:
+            trainer.should_stop = True
+        if last or step % trainer.log_every_n_steps == 0:
+            self._record(trainer, pl_module, step)
+        if self.bar is not None:
+            self.bar.update(step, self.now())
+
+    def _record(self, trainer: Trainer, module: Any, step: int) -> None:
+        losses = module.take_train()
+        seconds = self.now()
+        done, before = self._marked
+        self._marked = (step, seconds)
+        speed = (step - done) * self.tokens_per_step / max(seconds - before, 1e-9)
+        row = {
+            "epoch": step * self.blocks_per_step,
+            "tokens": step * self.tokens_per_step,
+            "seconds": seconds,
+            "train_loss": losses.get("loss", math.nan),
+            "lr": _rate(trainer),
+            "tokens_per_second": speed,
+            "mfu": speed * self._per_token / self._peak / trainer.world_size if self._peak else None,
+        }
+        self.final.update({n: v for n, v in row.items() if v is not None})
+        extra = {f"train_{n}": v for n, v in losses.items() if n != "loss"}
+        if module.grad_norm is not None:
+            extra["grad_norm"] = float(module.grad_norm)
+        self._give(trainer, step, row, extra)
+        if not math.isfinite(row["train_loss"]):
+            raise FloatingPointError(
+                f"the training loss is {row['train_loss']} at step {step}; see metrics.csv for the steps before"
+            )
+
+    def _give(self, trainer: Trainer, step: int, row: dict[str, Any], extra: dict[str, float]) -> None:
+        if self.file is not None:
+            self.file.add(step, **row)
+        if self.bar is not None:
+            self.bar.figures(row)
+        figures = {n: v for n, v in {**row, **extra}.items() if v is not None}
+        for logger in trainer.loggers:
+            logger.log_metrics(figures, step=step)
+
+    # -- validation --------------------------------------------------------------------------------------------------
+
+    def on_validation_start(self, trainer: Trainer, pl_module: Any) -> None:
+        self.pause()
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
+        if trainer.sanity_checking:
+            pl_module.take_eval()
+            return
+        row = evaluated(pl_module, self.validation, "val")
+        step = trainer.global_step
+        self.final.update(row, step=step)
+        if row["val_loss"] <= self.best.get("val_loss", math.inf):
+            self.best = {**row, "step": step}
+        trainer.callback_metrics.update({n: torch.tensor(v) for n, v in row.items()})  # what EarlyStopping watches
+        row = {"epoch": step * self.blocks_per_step, "tokens": step * self.tokens_per_step, "seconds": self.seconds, **row}
+        shown = {n: row[n] for n in ("epoch", "tokens", "seconds", "val_loss", "val_bits_per_byte")}
+        self._give(trainer, step, shown, {"val_perplexity": row["val_perplexity"]})
+        if self.file is not None:
+            self.file.flush()
+        if self.bar is not None:
+            self.bar.validated(step, row)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
+        if trainer.state.fn == "fit" and not trainer.sanity_checking:
+            self.go_on()
+
+    def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
+        self.close()
+
+    def on_exception(self, trainer: Trainer, pl_module: Any, exception: BaseException) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self.pause()
+        if self.file is not None:
+            self.file.flush()
+        if self.bar is not None:
+            self.bar.stop()
+
+
+def evaluated(module: Any, whole: tuple[int, int], prefix: str) -> dict[str, float]:
+    """Loss, perplexity and bits per byte of the pass that has just ended. A part of the split has its share of the bytes."""
+    losses, nats, weight = module.take_eval()
+    n_bytes, n_targets = whole
+    seen = n_bytes * (weight / n_targets) if n_targets else 0.0
+    loss = losses.get("loss", math.nan)
+    return {
+        f"{prefix}_loss": loss,
+        f"{prefix}_perplexity": perplexity(loss),
+        f"{prefix}_bits_per_byte": nats / math.log(2) / seen if seen else math.nan,
+    }
+
+
+def _rate(trainer: Trainer) -> float:
+    """The largest learning rate that the next step uses."""
+    return max(float(group["lr"]) for group in trainer.optimizers[0].param_groups)

@@ -1,0 +1,150 @@
+"""A run's folder ``runs/<recipe>/<time>/``: made once by the first rank, found again by name, by time or by checkpoint."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import time
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from components import __version__
+from components.errors import UserError, nearest
+
+FOLDER = "COMPONENTS_RUN_FOLDER"  # ranks that the first one starts as processes read it
+RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID")
+
+
+def rank() -> int:
+    """Before Lightning has set anything up."""
+    return next((int(os.environ[name]) for name in RANKS if os.environ.get(name, "").isdigit()), 0)
+
+
+def new_folder(runs: Path, recipe: str) -> Path:
+    """``runs/<recipe>/<time>``; two runs of the same second get different ones."""
+    stamp = time.strftime("%Y-%m-%d_%H-%M-%S")
+    for i in range(1, 1000):
+        folder = runs / recipe / (stamp if i == 1 else f"{stamp}_{i}")
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        except OSError as e:
+            raise UserError(
+                "paths.runs", f"{folder} cannot be made ({e.strerror})", "set paths.runs to a folder that can be written"
+            ) from None
+        (folder / "checkpoints").mkdir()
+        return folder
+    raise UserError("paths.runs", f"{runs / recipe} has a thousand runs of this second")
+
+
+def write_start(folder: Path, config: dict[str, Any], difference: list[str], about: dict[str, Any]) -> None:
+    """config.yaml and run.json; the difference from the recipe stands on top of the config as comments and in run.json."""
+    lines = [f"# components {__version__}, schema {about.get('schema', 1)}", *(f"# difference: {line}" for line in difference)]
+    text = "\n".join(lines) + "\n" + yaml.safe_dump(config, sort_keys=False, allow_unicode=True, width=120)
+    (folder / "config.yaml").write_text(text, encoding="utf8")
+    write_json(folder / "run.json", {**about, "difference": difference})
+
+
+def note_resumed(folder: Path, about: dict[str, Any], step: int | None) -> None:
+    """run.json keeps how the run began, and lists each time that it went on."""
+    known = json.loads((folder / "run.json").read_text(encoding="utf8"))
+    again = {n: about[n] for n in ("began", "command", "versions", "git", "total_steps")}
+    write_json(folder / "run.json", {**known, "resumed": [*known.get("resumed", []), {"step": step, **again}]})
+
+
+def write_json(file: Path, content: dict[str, Any]) -> None:
+    part = file.with_suffix(".part")
+    part.write_text(json.dumps(content, indent=1, default=str), encoding="utf8")
+    os.replace(part, file)
+
+
+def versions() -> dict[str, str]:
+    found = {"python": platform.python_version(), "platform": platform.platform()}
+    for name in ("lightning-components", "torch", "lightning", "hydra-core", "numpy", "tokenizers"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def git_state(folder: Path) -> dict[str, Any] | None:
+    """Commit and whether files differ from it, of the repository around ``folder``; None outside of one."""
+
+    def git(*arguments: str) -> str | None:
+        try:
+            done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=10)
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    commit = git("rev-parse", "HEAD")
+    return None if commit is None else {"commit": commit, "changed": bool(git("status", "--porcelain", "--untracked-files=no"))}
+
+
+def all_runs(runs: Path) -> list[Path]:
+    """Run folders, oldest first."""
+    return sorted(
+        (f.parent for f in runs.glob("**/run.json")),
+        key=lambda f: f.stat().st_ctime if not (f / "run.json").exists() else _began(f),
+    )
+
+
+def _began(folder: Path) -> float:
+    try:
+        return float(json.loads((folder / "run.json").read_text()).get("began", 0.0))
+    except (OSError, ValueError):
+        return 0.0
+
+
+def find_run(name: str, runs: Path) -> tuple[Path, Path | None]:
+    """(run folder, checkpoint or None) that ``name`` means: a folder, a .ckpt, ``<recipe>/<time>``, a time, or ``auto`` for the newest.
+
+    Raises:
+        UserError: none or several fit.
+    """
+    path = Path(name).expanduser()
+    if path.is_file():
+        folder = path.parent.parent
+        return (folder if (folder / "run.json").exists() else path.parent), path
+    if (path / "run.json").exists():
+        return path, None
+    known = all_runs(runs)
+    if name == "auto":
+        known = [f for f in known if (f / "checkpoints" / "last.ckpt").exists()]
+        if not known:
+            raise UserError("resume=auto", f"no run with a checkpoint in {runs}", "start one with recipe=")
+        return known[-1], None
+    fitting = [f for f in known if f == runs / name or f.name == name or f.name.startswith(name)]
+    if len(fitting) == 1:
+        return fitting[0], None
+    if fitting:
+        raise UserError(name, "several runs fit", ", ".join(str(f) for f in fitting))
+    raise UserError(
+        name,
+        f"no such run or checkpoint (looked here and in {runs})",
+        nearest(name, [str(f.relative_to(runs)) for f in known], called="runs"),
+    )
+
+
+def checkpoint_of(folder: Path, *, best: bool) -> Path:
+    """Best by validation, or the last, whichever there is."""
+    for name in ("best.ckpt", "last.ckpt") if best else ("last.ckpt", "best.ckpt"):
+        if (folder / "checkpoints" / name).exists():
+            return folder / "checkpoints" / name
+    raise UserError(str(folder), "has no checkpoint", "the run ended before its first validation")
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    try:
+        return yaml.safe_load((folder / "config.yaml").read_text(encoding="utf8"))
+    except FileNotFoundError:
+        raise UserError(str(folder), "has no config.yaml", "give a run folder or a checkpoint") from None
+    except yaml.YAMLError as e:
+        raise UserError(str(folder / "config.yaml"), f"is no YAML ({e})") from None

@@ -1,0 +1,73 @@
+"""samples.txt: what the model writes after each validation, and at the end the share of texts that the data's ``judge`` accepts."""
+
+# ruff: noqa: ARG002  Lightning's hooks have fixed arguments
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, Trainer
+
+from components.task.generating import generate
+from components.task.strategies import FSDP2
+
+
+class Samples(Callback):
+    """Write, print and log texts; draws from a generator of its own, so that training is not changed by them.
+
+    Args:
+        file: samples.txt, or None on ranks that write nothing.
+        config: for decoding and cache.
+        say: prints, or None.
+        recorder: whose clock stands still meanwhile.
+        keep: also call ``keep(step, prompts, texts)`` (loggers that show tables).
+    """
+
+    def __init__(self, file: Path | None, config: dict[str, Any], say: Callable[[str], None] | None, recorder: Any) -> None:
+        self.file, self.config, self.say, self.recorder = file, config, say, recorder
+        self.keep: list[Callable[[int, list[str], list[str]], None]] = []
+
+    def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
+        together = isinstance(trainer.strategy, FSDP2)  # shards are gathered by all ranks or by none
+        if trainer.sanity_checking or trainer.state.fn != "fit" or not pl_module.samples:
+            return
+        if not (trainer.is_global_zero or together):
+            return
+        self.recorder.pause()
+        prompts = [(pl_module.prompts or [""])[i % len(pl_module.prompts or [""])] for i in range(pl_module.samples)]
+        texts = [
+            generate(
+                pl_module.model,
+                pl_module.tokenizer,
+                self.config,
+                prompt,
+                max_new_tokens=pl_module.sample_tokens,
+                seed=self.config["seed"] + i,
+            )[0]
+            for i, prompt in enumerate(prompts)
+        ]
+        self._write(trainer.global_step, prompts, texts)
+        self.recorder.go_on()
+
+    def _write(self, step: int, prompts: list[str], texts: list[str]) -> None:
+        if self.file is not None:
+            with self.file.open("a", encoding="utf8", errors="replace") as f:
+                for i, text in enumerate(texts):
+                    f.write(f"=== step {step}, sample {i + 1} ===\n{text}\n\n")
+        if self.say is not None and texts:
+            shown = texts[0].rstrip()
+            self.say("\n".join(f"    | {line}" for line in shown.splitlines()[:12]))
+        for keep in self.keep:
+            keep(step, prompts, texts)
+
+
+def judged(module: Any, config: dict[str, Any], judge: Callable[[str], bool]) -> tuple[int, int]:
+    """(accepted, written) of ``judged_samples`` whole texts, drawn at once."""
+    count = module.judged_samples
+    if not count:
+        return 0, 0
+    texts = generate(
+        module.model, module.tokenizer, config, count=count, max_new_tokens=2 * module.sample_tokens, seed=config["seed"]
+    )
+    return sum(bool(judge(text)) for text in texts), count
