@@ -83,7 +83,7 @@ def canonical(layers: Sequence[int], n_layers: int) -> list[str]:
     wanted = sorted(set(layers))
     if wanted == list(range(n_layers)):
         return ["all"]
-    if len(wanted) > 2 and wanted[1] - wanted[0] > 1:
+    if len(wanted) > 1 and wanted[1] - wanted[0] > 1:
         step, start = wanted[1] - wanted[0], wanted[0]
         if start < step and wanted == list(range(start, n_layers, step)):
             return [f"every{step}at{start}" if start else f"every{step}"]

@@ -1,0 +1,67 @@
+"""Whether the chosen parts can work together, by what they declare themselves: needs, provides, refuses, lacks, carries_in, carries_out.
+
+``needs = {"attention": ("rotates",)}``: the part of that kind in scope must provide the words. ``refuses = {"attention": ("cacheable",)}``:
+no chosen part of that kind may lack them. ``carries_in = ("values",)``: an earlier layer must write what a layer reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from components import registry
+from components.compose.scope import Part, parts_of
+from components.errors import UserError
+
+
+def check(config: dict[str, Any]) -> None:
+    """UserError for the first two parts that cannot work together, with both paths, the reason, and the parts that would do."""
+    found = list(parts_of(config))
+    for part in found:
+        for kind, words in _rules(part, "needs"):
+            _needs(part, kind, words, found)
+        for kind, words in _rules(part, "refuses"):
+            for other in found:
+                lacking = [w for w in words if w in other.declared("lacks")] if other.kind == kind else []
+                if lacking:
+                    able = [n for (_, n), e in registry.entries(kind).items() if not set(words) & set(e.signature.declared.get("lacks", ()))]
+                    raise UserError(
+                        part.path,
+                        f"{part.label} cannot work with {other.label} at {other.path}: it is not {' and '.join(lacking)}",
+                        f"{kind} parts that are: {', '.join(able) or 'none'}",
+                    )
+    _carried(found)
+
+
+def _rules(part: Part, what: str) -> Iterator[tuple[str, Sequence[str]]]:
+    for kind, words in (part.entry.signature.declared.get(what) or {}).items():
+        yield kind, [words] if isinstance(words, str) else list(words)
+
+
+def _needs(part: Part, kind: str, words: Sequence[str], found: list[Part]) -> None:
+    others = part.in_scope(kind) or [p for p in found if p.kind == kind]
+    able = [n for (_, n), e in registry.entries(kind).items() if set(words) <= set(e.signature.declared.get("provides", ()))]
+    instead = f"{kind} parts that provide it: {', '.join(able) or 'none'}"
+    if not others:
+        raise UserError(part.path, f"{part.label} needs a part of kind {kind} that provides {' and '.join(words)}, and there is none here", instead)
+    for other in others:
+        missing = [w for w in words if w not in other.declared("provides")]
+        if missing:
+            raise UserError(part.path, f"{part.label} needs {', '.join(missing)} of its {kind}, and {other.label} at {other.path} does not provide it", instead)
+
+
+def _carried(found: list[Part]) -> None:
+    """A layer that reads what no earlier layer, nor the part itself, writes."""
+    for part in found:
+        for word in part.declared("carries_in"):
+            if part.layer is None or word in part.declared("carries_out"):
+                continue
+            writers = [p for p in found if word in p.declared("carries_out") and p.layer is not None]
+            if any(p.stack == part.stack and p.layer < part.layer for p in writers if p.layer is not None):
+                continue
+            able = [f"{k}/{n}" for (k, n), e in registry.entries().items() if word in e.signature.declared.get("carries_out", ())]
+            raise UserError(
+                part.path,
+                f"{part.label} in layer {part.layer} reads {word!r}, and no earlier layer writes it",
+                f"parts that write it: {', '.join(able) or 'none'}",
+            )

@@ -1,0 +1,83 @@
+"""``compose(recipe, overrides)``: every station in order, then the spelled-out config, its difference from the recipe, and the check."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from components.compose.check import check
+from components.compose.difference import difference
+from components.compose.frame import defaults_of
+from components.compose.grammar import Argument, read_value, split
+from components.compose.run_config import Run
+from components.compose.stations import DEFAULT
+from components.errors import UserError
+from components.share import shipped
+
+
+@dataclass(frozen=True)
+class Composed:
+    """A composed run. ``config`` is plain data, every default written; ``difference`` and ``notes`` are lines to print."""
+
+    config: dict[str, Any]
+    recipe: str
+    difference: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    origins: dict[str, str] = field(default_factory=dict)
+
+    def origin(self, path: str) -> str:
+        """Who said the value at ``path``: ``default``, ``recipe <name>`` or ``command line``."""
+        return self.origins.get(path, DEFAULT.label)
+
+    def check(self) -> None:
+        """UserError if two chosen parts cannot work together."""
+        check(self.config)
+
+
+def compose(recipe: str | None = None, overrides: list[str] | tuple[str, ...] = (), *, base: dict[str, Any] | None = None, cwd: Path | str | None = None) -> Composed:
+    """Compose a recipe (by default the one that ``conf/train.yaml`` names), or a saved config as ``base``, with overrides.
+
+    Args:
+        recipe: its name, or a YAML file's path; ``recipe=`` among the overrides says the same.
+        overrides: ``key=value``, as on the command line.
+        base: a spelled-out config to start from, instead of a recipe.
+        cwd: what relative paths are relative to, and where ``./recipes`` and ``./conf`` are looked for.
+
+    Raises:
+        UserError: in one line, where, what, and what instead.
+    """
+    folder = Path(cwd or Path.cwd()).absolute()
+    arguments = [split(o) for o in overrides]
+    named = [a for a in arguments if a.path[0] == "recipe"]
+    if base is not None and (recipe or named):
+        raise UserError("recipe", "a saved config is there to start from, and a recipe beside it", "leave one out")
+    arguments = [a for a in arguments if a.path[0] != "recipe"]
+    choices, values = defaults_of(shipped("conf") / "train.yaml")
+    default = choices.pop("recipe", None)
+    if base is None:
+        recipe = _recipe(named, recipe or default)
+    plain = Run(recipe, base, folder, choices, values, [])
+    if not arguments:
+        return _composed(plain, [])
+    run = Run(recipe, base, folder, choices, values, arguments)
+    return _composed(run, difference(plain.config, run.config))
+
+
+def _composed(run: Run, lines: list[str]) -> Composed:
+    origins = {**run.tree.root.origins(""), **run.frame.origins}
+    made = Composed(run.config, run.recipe, lines, [*run.frame.notes, *run.tree.notes.lines], origins)
+    made.check()
+    return made
+
+
+def _recipe(named: list[Argument], recipe: str | None) -> str:
+    for argument in named:
+        text = argument.text or ""
+        value = text if any(c in text for c in "/.~ ") else read_value(text or "null", argument.typed)
+        if len(argument.path) > 1 or argument.sign == "~" or not isinstance(value, str):
+            raise UserError(repr(argument.typed), "names no recipe", "write recipe=<name> or recipe=./file.yaml")
+        recipe = value
+    if not recipe:
+        raise UserError("recipe", "none is named", "write recipe=<name>")
+    return recipe

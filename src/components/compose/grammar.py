@@ -1,0 +1,87 @@
+"""Arguments ``key=value``, read by Hydra's override parser; paths literally. Hydra is imported when the first one is read."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from components.errors import UserError
+
+TARGET = "_target_"
+_ARGUMENT = re.compile(r"(?P<sign>\+\+|\+|~)?(?P<key>[^=]+?)(?:=(?P<value>.*))?", re.S)
+
+
+@dataclass(frozen=True)
+class Argument:
+    """``+model/attention=mla`` taken apart, its value not read yet. Slash and dot mean the same."""
+
+    sign: str
+    path: tuple[str, ...]
+    text: str | None
+    typed: str
+
+    @property
+    def key(self) -> str:
+        return ".".join(self.path)
+
+
+def split(argument: str) -> Argument:
+    """Take an argument apart at its first ``=``. UserError if it is none."""
+    match = _ARGUMENT.fullmatch(argument)
+    if match is None or (match["value"] is None and match["sign"] != "~"):
+        raise UserError(repr(argument), "is no override", "write key=value, e.g. model/norm=rms or seed=1")
+    key = match["key"]
+    if "@" in key:
+        raise UserError(repr(argument), "packages (group@package) have no meaning here", "write the path, e.g. model.encoder.attention=gqa")
+    path = tuple(re.split(r"[./]", key))
+    if not all(re.fullmatch(r"\w[\w-]*", p) for p in path):
+        raise UserError(repr(argument), f"{key!r} is no path", "write words with dots between them, e.g. model.attention.n_heads=4")
+    return Argument(match["sign"] or "", path, match["value"], argument)
+
+
+def parse(argument: str) -> Any:
+    """Hydra's ``Override`` for one argument. UserError in one line where Hydra's grammar does not read it."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    try:
+        return OverridesParser.create().parse_override(argument)
+    except HydraException as e:
+        said = str(e).strip().splitlines()
+        why = next((line for line in said if "mismatched" in line or "extraneous" in line or "token recognition" in line), said[0] if said else "")
+        raise UserError(repr(argument), f"Hydra's grammar does not read it ({why.strip()})", "quote the value: key='\"...\"'") from None
+
+
+def read_value(text: str, typed: str = "") -> Any:
+    """The value of ``key=text``: number, word, true, null, list, mapping. A sweep is refused: by then Hydra has expanded it."""
+    override = parse(f"value={text}")
+    typed = typed or text
+    if override.is_sweep_override():
+        raise UserError(repr(typed), "is a sweep", "add --multirun, or write a list as [a,b] and text with a comma in quotes")
+    value = override.value()
+    refuse_targets(value, typed)
+    if isinstance(value, str) and "${" in value:
+        raise UserError(repr(typed), "a part's option holds values, not interpolations", "write the value itself")
+    return value
+
+
+def literal_path(text: str, folder: Path) -> str:
+    """``text`` to its end, ``~`` expanded, relative to ``folder``. One pair of quotes around it falls off, unless the file has them."""
+    if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"" and not (folder / text).exists():
+        text = text[1:-1].replace("\\" + text[0], text[0])
+    return text if text == "-" else os.path.normpath(folder / Path(text).expanduser())
+
+
+def refuse_targets(value: Any, where: str) -> None:
+    """Configs are data: a class path in one is refused wherever it stands."""
+    if isinstance(value, dict):
+        if TARGET in value:
+            raise UserError(where, f"{TARGET}: {value[TARGET]!r} names code, and a config is data", "name a registered part: {name: ...}")
+        for key, inner in value.items():
+            refuse_targets(inner, f"{where}.{key}" if where else str(key))
+    elif isinstance(value, list):
+        for inner in value:
+            refuse_targets(inner, where)

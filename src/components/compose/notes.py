@@ -1,0 +1,68 @@
+"""How values and swaps are said to people: short, as they would be typed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from components.compose.node import Node
+from components.compose.stations import DEFAULT, Station
+
+
+def show(value: Any) -> str:
+    """``null``, ``true``, ``1e-05``, ``[a, b]``, ``{name: rms, eps: 1e-05}``."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{k}: {show(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(map(show, value)) + "]"
+    return str(value)
+
+
+def show_node(node: Node) -> str:
+    """A part with what was said about it; a bare name if nothing was."""
+    said = said_of(node)
+    return show({"name": node.name, **said}) if said else node.name
+
+
+def said_of(node: Node) -> dict[str, Any]:
+    """The options that somebody gave, nested; defaults left out."""
+    out: dict[str, Any] = {n: g.value for n, g in node.given.items() if g.station > DEFAULT}
+    for name, child in node.parts.items():
+        inner = said_of(child)
+        if child.station > DEFAULT:
+            out[name] = {"name": child.name, **inner} if inner else child.name
+        elif inner:
+            out[name] = inner
+    for name, (children, station) in node.lists.items():
+        if station > DEFAULT:
+            out[name] = [show_node(c) for c in children]
+    return out
+
+
+@dataclass
+class Notes:
+    """Lines about what a swap kept and dropped, in order, each once."""
+
+    lines: list[str] = field(default_factory=list)
+
+    def add(self, line: str) -> None:
+        if line not in self.lines:
+            self.lines.append(line)
+
+    def swap(self, where: str, old: str, new: str, station: Station, kept: list[str], dropped: list[tuple[str, str]]) -> None:
+        """``model.attention: gqa -> mla (command line); kept ...; dropped n_kv_heads=2 (recipe x): mla has no such option``."""
+        if not kept and not dropped:
+            return
+        line = f"{where}: {old} -> {new} ({station.label})"
+        if kept:
+            line += f"; kept {', '.join(kept)}"
+        if dropped:
+            reasons: dict[str, list[str]] = {}
+            for what, why in dropped:
+                reasons.setdefault(why, []).append(what)
+            line += "".join(f"; dropped {', '.join(what)}: {why}" for why, what in reasons.items())
+        self.add(line)

@@ -1,0 +1,77 @@
+"""Where a value was said: default < each recipe file, parent first < command line; and how what was said is read."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from components.compose.grammar import literal_path, read_value
+from components.signature import Option
+
+
+@dataclass(frozen=True, order=True)
+class Station:
+    """One place that says values; a higher rank wins."""
+
+    rank: int
+    label: str = field(compare=False)
+
+
+DEFAULT = Station(0, "default")
+
+
+@dataclass(frozen=True)
+class Said:
+    """One override: ``path`` from where it is applied, and its value, either read already (YAML) or the text of an argument.
+
+    ``folder``: what relative paths in it are relative to. ``spelled``: from a saved config, where every default is written out.
+    """
+
+    path: tuple[str, ...]
+    station: Station
+    order: int
+    value: Any = None
+    text: str | None = None
+    folder: Path = Path()
+    spelled: bool = False
+    source: str = ""  # file and line, or the argument as typed; for messages
+
+    def under(self, head: str, value: Any) -> Said:
+        """The same, for one entry of a mapping that was said."""
+        return replace(self, path=(*self.path, head), value=value, text=None)
+
+    def below(self, n: int) -> Said:
+        return replace(self, path=self.path[n:])
+
+    def read(self, option: Option | None = None) -> Any:
+        """The value. An argument is read by Hydra's grammar, except for a path, which is taken literally."""
+        bases = option.type.bases if option else ()
+        if "path" in bases:
+            if self.text is not None:
+                if self.text == "null" and option is not None and option.type.optional:
+                    return None
+                return literal_path(self.text, self.folder)
+            return absolute(self.value, self.folder)
+        value = self.value if self.text is None else read_value(self.text, self.source)
+        if "list[path]" in bases:
+            values = value if isinstance(value, list) else [value]
+            return [absolute(v, self.folder) for v in values]
+        return value
+
+
+@dataclass(frozen=True)
+class Given:
+    """A value that somebody gave, and where. ``borrowed``: a slice's copy of what the whole model has."""
+
+    value: Any
+    station: Station
+    borrowed: bool = False
+
+
+def absolute(value: Any, folder: Path) -> Any:
+    """A path relative to ``folder``, with ``~`` expanded; anything else as it is."""
+    if not isinstance(value, str) or value == "-":  # standard input
+        return value
+    return os.path.normpath(folder / Path(value).expanduser())
