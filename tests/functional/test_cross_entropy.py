@@ -84,3 +84,15 @@ def test_gradients_by_finite_differences_without_weights_and_with_no_grad():
         loss, _ = cross_entropy(logits, targets, weights, 0.1)
     torch.testing.assert_close(loss, cross_entropy_reference(logits, targets, weights, 0.1)[0])
     assert not loss.requires_grad
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_without_gradient_it_is_the_same_and_leaves_the_logits_alone(dtype: torch.dtype) -> None:
+    logits = (torch.randn(50, 31, generator=torch.Generator().manual_seed(1)) * 3).to(dtype)
+    targets = torch.arange(50) % 31
+    before = logits.clone()
+    expected = cross_entropy_reference(logits, targets)
+    with torch.no_grad():
+        got = cross_entropy(logits, targets)
+    assert torch.equal(logits, before)
+    torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
