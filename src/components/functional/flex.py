@@ -1,11 +1,12 @@
 """FlexAttention for accelerators: windows, documents and soft caps without a T x T mask. Dong et al. 2024, arXiv:2412.05496.
 
 On a CPU it has no backward pass (torch 2.13), so there it serves only the tests that compare its forward with the reference;
-it was never run on a GPU by the project's own tests.
+on a GPU it is compiled, which the project's own tests never ran.
 """
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import torch
@@ -15,24 +16,24 @@ from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 from components.functional.visibility import Sight
 
 
+@cache
+def _compiled() -> Any:
+    return torch.compile(flex_attention, dynamic=False)
+
+
 def flex_attend(
     q: Tensor, k: Tensor, v: Tensor, sight: Sight, *, bias: Tensor | None, scale: float | None, soft_cap: float | None
 ) -> Tensor:
-    """As ``attend``, with the mask as a rule that is evaluated blockwise."""
+    """As ``attend``, with what may be seen evaluated block by block from positions, documents and padding."""
     b, h, tq, _ = q.shape
     tk = k.shape[2]
 
     def block_mask() -> Any:
-        seen = sight.dense(q.device).expand(b, 1, tq, tk)
-        return create_block_mask(lambda row, _, i, j: seen[row, 0, i, j], b, None, tq, tk, device=q.device.type)
+        return create_block_mask(_rule(sight, b), b, None, tq, tk, device=q.device.type)
 
-    mask = (
-        None
-        if sight.unlimited(tq, tk)
-        else sight.q.once(("flex", sight.rule.key, sight.causal, sight.itself), block_mask)
-        if sight.itself
-        else block_mask()
-    )
+    mask = None
+    if not sight.unlimited(tq, tk):
+        mask = sight.q.once(("flex", sight.rule.key, sight.causal), block_mask) if sight.itself else block_mask()
 
     def score(value: Tensor, row: Tensor, head: Tensor, i: Tensor, j: Tensor) -> Tensor:
         if soft_cap is not None:
@@ -40,6 +41,25 @@ def flex_attend(
         return value if bias is None else value + bias[row if bias.shape[0] > 1 else 0, head, i, j]
 
     changes = soft_cap is not None or bias is not None
-    return flex_attention(
-        q, k, v, score_mod=score if changes else None, block_mask=mask, scale=scale, enable_gqa=h != k.shape[1]
-    )  # type: ignore[return-value]
+    call = _compiled() if q.device.type == "cuda" else flex_attention
+    return call(q, k, v, score_mod=score if changes else None, block_mask=mask, scale=scale, enable_gqa=h != k.shape[1])
+
+
+def _rule(sight: Sight, rows: int) -> Any:
+    """The mask as FlexAttention wants it: a function of row, head, query and key index. The same terms as ``Sight._dense``."""
+    q_at, k_at = (i.positions.expand(rows, -1) for i in (sight.q, sight.k))  # type: ignore[union-attr]
+    q_documents, k_documents, valid, prefix = sight.q.documents, sight.k.documents, sight.k.valid, sight.q.prefix
+
+    def seen(row: Tensor, head: Tensor, i: Tensor, j: Tensor) -> Tensor:  # noqa: ARG001  FlexAttention's arguments
+        q_position, k_position = q_at[row, i], k_at[row, j]
+        ok = k_position <= q_position if sight.causal else k_position == k_position
+        allowed = sight.rule.allow(q_position, k_position)
+        if allowed is not None:
+            ok = ok & allowed
+        if sight.causal and prefix is not None:
+            ok = ok | (k_position < prefix[row])
+        if q_documents is not None and k_documents is not None:
+            ok = ok & (q_documents[row, i] == k_documents[row, j])
+        return ok if valid is None else ok & valid[row, j]
+
+    return seen

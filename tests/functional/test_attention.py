@@ -1,0 +1,148 @@
+"""Every kernel against the naive reference, over what a mask can ask for; and which kernel is chosen when."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+
+from components.functional import attention as A
+from components.functional.flex import flex_attend
+from components.functional.visibility import Sight
+from components.mask.full import FullMask
+from components.mask.sliding_window import SlidingWindowMask
+from components.sockets import SequenceInfo, count_positions
+
+B, H, G, T, K = 2, 4, 2, 10, 8
+WINDOW = SlidingWindowMask(window=3)
+
+
+def tensors(dtype=torch.float64, tq=T, tk=T):
+    g = torch.Generator().manual_seed(0)
+    return [torch.randn(B, h, t, K, generator=g).to(dtype).requires_grad_() for h, t in ((H, tq), (G, tk), (G, tk))]
+
+
+def info(documents=False, padding=False, prefix=False, causal=True, t=T):
+    ids = torch.zeros(B, t, dtype=torch.long)
+    docs = torch.tensor([[0] * 4 + [1] * (t - 4), [0] * t]) if documents else None
+    valid = None
+    if padding:
+        valid = torch.ones(B, t, dtype=torch.bool)
+        valid[0, :3] = False
+    first = torch.tensor([2, 5]) if prefix else None
+    return SequenceInfo(positions=count_positions(ids, docs, valid), documents=docs, valid=valid, causal=causal, prefix=first)
+
+
+def naive_seen(i, rule, causal):
+    """Pair by pair, in plain Python."""
+    t = i.positions.shape[1]
+    seen = torch.zeros(B, 1, t, t, dtype=torch.bool)
+    for b, q, k in itertools.product(range(B), range(t), range(t)):
+        p = i.positions.expand(B, -1)
+        ok = not causal or p[b, k] <= p[b, q]
+        if isinstance(rule, SlidingWindowMask):
+            ok = ok and abs(int(p[b, q] - p[b, k])) < rule.window
+        if causal and i.prefix is not None:
+            ok = ok or p[b, k] < i.prefix[b]
+        if i.documents is not None:
+            ok = ok and i.documents[b, q] == i.documents[b, k]
+        if i.valid is not None:
+            ok = ok and bool(i.valid[b, k])
+        seen[b, 0, q, k] = bool(ok)
+    seen |= ~seen.any(-1, keepdim=True)
+    return seen
+
+
+MASKS = [dict(), dict(documents=True), dict(padding=True), dict(prefix=True), dict(causal=False), dict(causal=False, padding=True), dict(documents=True, padding=True)]
+
+
+@pytest.mark.parametrize("rule", [FullMask(), WINDOW], ids=["full", "window"])
+@pytest.mark.parametrize("mask", MASKS, ids=lambda m: "+".join(m) or "causal")
+@pytest.mark.parametrize("extra", ["", "bias", "scale"])
+def test_kernels_agree_with_the_reference(rule, mask, extra):
+    q, k, v = tensors()
+    i = info(**mask)
+    causal = mask.get("causal", True)
+    bias = torch.randn(1, H, T, T, dtype=torch.float64) if extra == "bias" else None
+    scale = 0.3 if extra == "scale" else None
+    want = A.reference(q, k, v, naive_seen(i, rule, causal), bias=bias, scale=scale)
+    sight = Sight(i, i, causal, rule)
+    got = {
+        "fused": A._fused(q, k, v, sight, bias, scale, 0.0),
+        "products": A._products(q, k, v, sight, bias, scale, None, None, 0.0),
+        "chosen": A.attend(q, k, v, sight, bias=bias, scale=scale),
+    }
+    g = torch.randn_like(want)
+    gradients = torch.autograd.grad(want, (q, k, v), g)
+    for name, out in got.items():
+        torch.testing.assert_close(out, want, msg=name)
+        for a, b in zip(torch.autograd.grad(out, (q, k, v), g), gradients, strict=True):
+            torch.testing.assert_close(a, b, msg=name)
+
+
+@pytest.mark.parametrize("mask", [dict(), dict(documents=True), dict(padding=True)], ids=lambda m: "+".join(m) or "causal")
+@pytest.mark.filterwarnings("ignore:flex_attention called without")
+def test_flex_agrees_with_the_reference(mask):
+    q, k, v = (t.detach().float() for t in tensors())
+    i = info(**mask)
+    bias = torch.randn(1, H, T, T)
+    for b, cap in ((None, None), (bias, None), (None, 5.0)):
+        got = flex_attend(q, k, v, Sight(i, i, True, WINDOW), bias=b, scale=None, soft_cap=cap)
+        want = A.reference(q, k, v, naive_seen(i, WINDOW, True), bias=b, soft_cap=cap)
+        some = naive_seen(i, WINDOW, True).sum(-1)[:, :, :, None] < T  # a query that sees nothing is 0 here and a mean there
+        torch.testing.assert_close(got * some, want * some, rtol=1e-4, atol=1e-5)
+
+
+def test_soft_cap_and_sinks():
+    q, k, v = tensors()
+    i = info(documents=True)
+    sinks = torch.randn(H, dtype=torch.float64)
+    for cap, sink in ((2.0, None), (None, sinks), (2.0, sinks)):
+        got = A.attend(q, k, v, Sight(i, i, True, FullMask()), soft_cap=cap, sinks=sink)
+        torch.testing.assert_close(got, A.reference(q, k, v, naive_seen(i, FullMask(), True), soft_cap=cap, sinks=sink))
+
+
+def test_bf16_is_close_and_keeps_its_dtype():
+    q, k, v = (t.detach() for t in tensors(torch.bfloat16))
+    i = info()
+    out = A.attend(q, k, v, Sight(i, i, True, FullMask()))
+    assert out.dtype == torch.bfloat16
+    torch.testing.assert_close(out.float(), A.reference(q, k, v, naive_seen(i, FullMask(), True)).float(), rtol=0.05, atol=0.02)
+
+
+def test_a_query_that_sees_nothing_is_finite():
+    q, k, v = tensors()
+    i = info(padding=True)
+    for kernel in (A._fused(q, k, v, Sight(i, i, True, WINDOW), None, None, 0.0), A._products(q, k, v, Sight(i, i, True, WINDOW), None, None, None, None, 0.0)):
+        assert torch.isfinite(kernel).all()
+
+
+def test_dropout_keeps_the_mean_and_takes_the_product_path():
+    q, k, v = (t.detach().float() for t in tensors())
+    i = info()
+    sight = Sight(i, i, True, FullMask())
+    torch.manual_seed(0)
+    mean = torch.stack([A.attend(q, k, v, sight, dropout=0.5) for _ in range(600)]).mean(0)
+    torch.testing.assert_close(mean, A.attend(q, k, v, sight), rtol=0.5, atol=0.2)
+    assert A.choose(q, k, sight=sight, soft_cap=None, sinks=None, bias=None, dropout=0.5) == "products"
+
+
+@pytest.mark.parametrize(
+    ("dtype", "length", "kernel"),
+    [(torch.float32, 64, "products"), (torch.float32, 512, "fused"), (torch.bfloat16, 512, "products"), (torch.bfloat16, 4096, "fused"), (torch.float64, 64, "fused")],
+)
+def test_choice_on_a_cpu(dtype, length, kernel):
+    q = torch.empty(1, 2, length, 8, dtype=dtype, device="cpu")
+    i = SequenceInfo(positions=torch.arange(length)[None])
+    assert A.choose(q, q, sight=Sight(i, i, True, FullMask()), soft_cap=None, sinks=None, bias=None, dropout=0.0) == kernel
+
+
+def test_one_new_query_needs_no_mask_and_a_chunk_does():
+    k_info = SequenceInfo(positions=torch.arange(8)[None])
+    last = SequenceInfo(positions=torch.tensor([[7]]))
+    two = SequenceInfo(positions=torch.tensor([[6, 7]]))
+    assert Sight(last, k_info, True, FullMask()).unlimited(1, 8)
+    assert not Sight(last, k_info, True, WINDOW).unlimited(1, 8)
+    assert not Sight(two, k_info, True, FullMask()).unlimited(2, 8)
+    assert Sight(two, k_info, True, WINDOW).dense(torch.device("cpu"))[0, 0].int().tolist() == [[0] * 4 + [1, 1, 1, 0], [0] * 5 + [1, 1, 1]]

@@ -1,0 +1,58 @@
+"""Rotation and RMSNorm: the fast forms against the formulas, forward and backward."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from components.functional.norms import rms_norm, rms_norm_reference
+from components.functional.rotary import angles, rotate, rotate_reference
+
+
+@pytest.mark.parametrize("layout", ["interleaved", "half"])
+@pytest.mark.parametrize("width", [8, 4])
+def test_rotation_agrees_with_the_formula(layout, width):
+    x = torch.randn(2, 3, 5, 8, dtype=torch.float64, requires_grad=True)
+    cos, sin = angles(torch.arange(5)[None], 10.0 ** -torch.arange(width // 2).float())
+    out = rotate(x, cos, sin, layout)
+    want = torch.cat((rotate_reference(x[..., :width], cos, sin, layout), x[..., width:]), -1)
+    torch.testing.assert_close(out, want, rtol=1e-6, atol=1e-6)
+    g = torch.randn_like(out)
+    torch.testing.assert_close(*(torch.autograd.grad(y, x, g)[0] for y in (out, want)), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("layout", ["interleaved", "half"])
+def test_scores_depend_on_distance_alone(layout):
+    q, k = torch.randn(1, 1, 1, 8).expand(1, 1, 6, 8), torch.randn(1, 1, 1, 8).expand(1, 1, 6, 8)
+    cos, sin = angles(torch.arange(6)[None] + 100, 0.3 ** torch.arange(4).float())
+    scores = (rotate(q, cos, sin, layout) @ rotate(k, cos, sin, layout).transpose(-1, -2))[0, 0]
+    for distance in range(-5, 6):
+        along = scores.diagonal(distance)
+        torch.testing.assert_close(along, along[:1].expand_as(along), rtol=1e-4, atol=1e-4)
+
+
+def test_the_layouts_are_permutations_of_one_another():
+    x = torch.randn(1, 2, 5, 8)
+    cos, sin = angles(torch.arange(5)[None], 0.3 ** torch.arange(4).float())
+    order = torch.tensor([0, 4, 1, 5, 2, 6, 3, 7])  # half -> interleaved
+    torch.testing.assert_close(rotate(x[..., order], cos, sin, "interleaved"), rotate(x, cos, sin, "half")[..., order])
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("heads", [None, 3])
+def test_rms_norm(dtype, heads):
+    x = (torch.randn(4, 3, 16) * 3).to(dtype).requires_grad_()
+    w = torch.randn((16,) if heads is None else (3, 16)).to(dtype).requires_grad_()
+    g = torch.randn(4, 3, 16).to(dtype)
+    out, want = rms_norm(x, w, 1e-6), rms_norm_reference(x, w, 1e-6)
+    tolerance = {torch.float64: 1e-10, torch.float32: 1e-5, torch.bfloat16: 5e-2}[dtype]
+    assert out.dtype == dtype
+    torch.testing.assert_close(out, want, rtol=tolerance, atol=tolerance)
+    for a, b in zip(torch.autograd.grad(out, (x, w), g), torch.autograd.grad(want, (x, w), g), strict=True):
+        torch.testing.assert_close(a, b, rtol=tolerance, atol=tolerance * 4)
+
+
+def test_rms_norm_gradcheck():
+    x = torch.randn(3, 6, dtype=torch.float64, requires_grad=True)
+    w = torch.randn(6, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda x, w: rms_norm(x, w, 1e-3), (x, w))
