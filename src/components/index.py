@@ -43,7 +43,7 @@ def own_entries() -> dict[tuple[str, str], Any]:
         FORMAT,
         [
             [str(f), f.stat().st_mtime_ns, f.stat().st_size]
-            for f in (*files, Path(__file__), ROOT / "signature.py", ROOT / "registry.py")
+            for f in (*files, Path(__file__), ROOT / "signature.py", ROOT / "option_types.py", ROOT / "registry.py")
         ],
     ]
     store = cache_folder() / "own.json"

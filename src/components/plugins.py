@@ -171,7 +171,10 @@ def indexed(plugin: Plugin) -> dict[str, Any]:
 
 def _head(plugin: Plugin) -> list[Any]:
     here = Path(__file__).parent
-    ours = [os.stat(here / f) for f in ("plugins.py", "plugin_child.py", "registry.py", "signature.py", "kinds.py")]
+    ours = [
+        os.stat(here / f)
+        for f in ("plugins.py", "plugin_child.py", "registry.py", "signature.py", "option_types.py", "kinds.py")
+    ]
     modules = [plugin.name, plugin.version, plugin.path, plugin.modules]
     return [FORMAT, sys.version, sys.prefix, modules, [[s.st_mtime_ns, s.st_size] for s in ours]]
 

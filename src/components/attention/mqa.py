@@ -1,4 +1,7 @@
-"""Multi-query attention: all heads of queries share one head of keys and values. Shazeer 2019, arXiv:1911.02150"""
+"""Multi-query attention: all heads of queries share one head of keys and values.
+
+Shazeer 2019, arXiv:1911.02150
+"""
 
 from components.registry import preset
 

@@ -1,4 +1,7 @@
-"""Sliding-window attention: a query sees the nearest positions only. Beltagy et al. 2020, arXiv:2004.05150"""
+"""Sliding-window attention: a query sees the nearest positions only.
+
+Beltagy et al. 2020, arXiv:2004.05150
+"""
 
 from components.registry import preset
 

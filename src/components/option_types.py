@@ -1,0 +1,158 @@
+"""What an option may hold: annotations such as ``Positive`` or ``Literal["a", "b"]``, read as text, and the check of a value."""
+
+from __future__ import annotations
+
+import ast
+import re
+from dataclasses import dataclass
+from typing import Any
+
+# Named ranges: readable in a signature and readable by ast. (low, high, base); bounds are inclusive.
+RANGES: dict[str, tuple[str, float | None, float | None]] = {
+    "Positive": ("int", 1, None),
+    "NonNegative": ("int", 0, None),
+    "PositiveFloat": ("float", 1e-30, None),
+    "NonNegativeFloat": ("float", 0.0, None),
+    "Probability": ("float", 0.0, 1.0),
+    "Fraction": ("float", 0.0, 0.999999),
+}
+Positive = int
+NonNegative = int
+PositiveFloat = float
+NonNegativeFloat = float
+Probability = float
+Fraction = float
+Path = str  # an option of this type is taken literally from the command line and made absolute there
+Slices = Any  # the option `layers` of a wiring: {which: {socket: node}}
+
+
+@dataclass(frozen=True)
+class Type:
+    """What a value may be: ``text`` as written, the bases it allows, its closed list or range, the kind if it is a socket."""
+
+    text: str
+    bases: tuple[str, ...] = ()
+    allowed: tuple[Any, ...] = ()
+    low: float | None = None
+    high: float | None = None
+    kind: str | None = None  # Maker["norm"]: a socket of that kind
+    many: bool = False  # Makers["sampler"]: an ordered list of parts
+    optional: bool = False
+
+    def fault(self, value: Any) -> str | None:
+        """Why ``value`` is not allowed, or None. Sockets are checked by whoever resolves them."""
+        if self.kind is not None or "Any" in self.bases or (value is None and self.optional):
+            return None
+        if self.allowed and any(type(value) is type(a) and value == a for a in self.allowed):
+            return None
+        if not any(_is(value, base) for base in self.bases):
+            return f"{value!r} is not {self.described()}"
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            low_ok = self.low is None or value >= self.low
+            high_ok = self.high is None or value <= self.high
+            if not (low_ok and high_ok):
+                return f"{value!r} is out of range: {self.described()}"
+        return None
+
+    def cast(self, value: Any) -> Any:
+        """The value in the type that was asked for, where that loses nothing (1 -> 1.0, '1e-3' -> 0.001, list -> tuple stays a list)."""
+        if "float" in self.bases and "int" not in self.bases and isinstance(value, int) and not isinstance(value, bool):
+            return float(value)
+        if (
+            "float" in self.bases
+            and isinstance(value, str)
+            and not self.allowed
+            and re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", value)
+        ):
+            return float(value)
+        if (
+            "str" in self.bases
+            and not self.allowed
+            and isinstance(value, (int, float))
+            and not isinstance(value, bool)
+            and "int" not in self.bases
+        ):
+            return str(value)
+        return value
+
+    def described(self) -> str:
+        """For people: ``one of 'head', 'full'`` or ``int >= 1``."""
+        words = [f"one of {', '.join(map(repr, self.allowed))}"] if self.allowed else []
+        for base in self.bases:
+            bounds = ""
+            if base in ("int", "float"):
+                low = "" if self.low is None else "> 0" if self.low == 1e-30 else f">= {self.low:g}"
+                high = "" if self.high is None else "< 1" if self.high == 0.999999 else f"<= {self.high:g}"
+                bounds = " " + " and ".join(filter(None, (low, high))) if low or high else ""
+            words.append(base + bounds)
+        return " or ".join(words + (["null"] if self.optional else []))
+
+
+def _is(value: Any, base: str) -> bool:
+    if base in ("str", "path"):
+        return isinstance(value, str)
+    if base == "bool":
+        return isinstance(value, bool)
+    if base == "int":
+        return isinstance(value, int) and not isinstance(value, bool)
+    if base == "float":
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+    if base == "dict":
+        return isinstance(value, dict)
+    if base.startswith("list"):
+        inner = base[5:-1]
+        return isinstance(value, (list, tuple)) and (not inner or all(_is(v, inner) for v in value))
+    return False
+
+
+def parse_type(text: str) -> Type:
+    """``int | None``, ``Literal['a', 'b']``, ``Maker['norm']``, ``Positive``, ``tuple[float, float]`` ... -> Type. ValueError if unknown."""
+    return _parse(ast.parse(text, mode="eval").body, ast.unparse(ast.parse(text, mode="eval")))
+
+
+def _parse(node: ast.expr, text: str) -> Type:
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
+        left, right = _parse(node.left, text), _parse(node.right, text)
+        return Type(
+            text,
+            left.bases + right.bases,
+            left.allowed + right.allowed,
+            left.low if left.low is not None else right.low,
+            left.high if left.high is not None else right.high,
+            left.kind or right.kind,
+            left.many or right.many,
+            left.optional or right.optional,
+        )
+    if isinstance(node, ast.Constant) and node.value is None:
+        return Type(text, optional=True)
+    name = node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else None
+    if name in RANGES:
+        base, low, high = RANGES[name]
+        return Type(text, (base,), low=low, high=high)
+    if name in ("int", "float", "bool", "str", "dict", "list"):
+        return Type(text, (name,))
+    if name == "Path":
+        return Type(text, ("path",))
+    if name in ("Slices", "Any"):
+        return Type(text, ("Any",))
+    if isinstance(node, ast.Subscript):
+        return _parse_subscript(node, text)
+    raise ValueError(f"annotation {text!r} is not one that a config can hold")
+
+
+def _parse_subscript(node: ast.Subscript, text: str) -> Type:
+    outer = ast.unparse(node.value).rsplit(".", 1)[-1]
+    items = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
+    if outer in ("Maker", "Makers"):
+        return Type(text, kind=ast.literal_eval(items[0]), many=outer == "Makers")
+    if outer == "Literal":
+        return Type(text, allowed=tuple(ast.literal_eval(i) for i in items))
+    if outer == "Optional":
+        inner = _parse(items[0], text)
+        return Type(text, inner.bases, inner.allowed, inner.low, inner.high, inner.kind, inner.many, True)
+    if outer in ("tuple", "list"):
+        inner = _parse(items[0], text).bases
+        return Type(text, (f"list[{inner[0]}]" if inner and inner[0] != "Any" else "list",))
+    if outer == "dict":
+        return Type(text, ("dict",))
+    raise ValueError(f"annotation {text!r} is not one that a config can hold")

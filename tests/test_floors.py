@@ -1,0 +1,199 @@
+"""The house keeps its floors: who may import whom, how long a file may be, and what stands in none of them. Read from source."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from components import index, registry
+
+ROOT = Path(__file__).parent.parent
+SRC = ROOT / "src" / "components"
+TORCHLESS = {
+    "errors",
+    "signature",
+    "option_types",
+    "registry",
+    "kinds",
+    "index",
+    "plugins",
+    "plugin_child",
+    "makers",
+    "slices",
+    "share",
+}
+GROUND = TORCHLESS | {"sockets", "weights", "functional", "corpus"}
+TOP = {"task", "compose", "run", "cli", "__main__"}
+KIND_FOLDERS = {
+    *("tokenizer", "embedding", "position", "attention", "mask", "gate", "norm", "ffn", "block", "residual", "head", "init"),
+    *("stack", "model", "loss", "optimizer", "schedule", "sampler", "decoding", "cache", "data"),
+}
+LIGHTNING = {"lightning", "pytorch_lightning", "lightning_fabric", "lightning_utilities"}
+HYDRA = {"hydra", "omegaconf"}
+MOST_LINES = 250
+
+
+def sources() -> list[Path]:
+    return sorted(SRC.rglob("*.py"))
+
+
+def home(file: Path) -> str:
+    """The floor's name for a file: its folder, or its own name where it lies beside the folders."""
+    first = file.relative_to(SRC).parts[0]
+    return first.removesuffix(".py")
+
+
+def imports(file: Path, *, whole: bool = True) -> set[str]:
+    """Dotted names that a file imports, in functions too; ``whole=False``: only what its own import brings along."""
+    tree = ast.parse(file.read_text(encoding="utf8"))
+    found = set()
+    for node in ast.walk(tree) if whole else tree.body:
+        if isinstance(node, ast.Import):
+            found |= {a.name for a in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}: relative import"
+            found |= {f"{node.module}.{a.name}" for a in node.names}
+    return found
+
+
+def ours(names: set[str]) -> set[str]:
+    """{second word} of imports from this package, leaving out the public names of ``components`` itself."""
+    known = {home(f) for f in sources()}
+    return {n.split(".")[1] for n in names if n.startswith("components.") and n.split(".")[1] in known}
+
+
+def third_party(names: set[str]) -> set[str]:
+    return {n.split(".")[0] for n in names}
+
+
+def test_files_are_found():
+    assert len(sources()) > 60
+    assert {home(f) for f in sources()} >= KIND_FOLDERS
+
+
+def test_every_folder_and_file_has_a_floor():
+    unknown = {home(f) for f in sources()} - GROUND - TOP - KIND_FOLDERS - {"__init__"}
+    assert not unknown, f"say in this test on which floor they stand: {unknown}"
+    assert set(registry.KINDS) == KIND_FOLDERS | {"task"}
+
+
+def test_ground_floor_imports_only_the_ground_floor():
+    files = [f for f in sources() if home(f) in GROUND]
+    assert len(files) > 15
+    for file in files:
+        assert ours(imports(file)) <= GROUND, f"{file}: {ours(imports(file)) - GROUND}"
+
+
+@pytest.mark.parametrize("kind", sorted(KIND_FOLDERS))
+def test_kinds_import_the_ground_floor_and_themselves(kind):
+    files = [f for f in sources() if home(f) == kind]
+    assert files
+    for file in files:
+        above = ours(imports(file)) - GROUND - {kind}
+        assert not above, f"{file} imports {above}"
+
+
+def test_each_framework_has_its_place():
+    seen = set()
+    for file in sources():
+        used = third_party(imports(file))
+        seen |= used
+        assert not used & LIGHTNING or home(file) == "task", f"{file}: only task/ imports lightning"
+        assert not used & HYDRA or home(file) in ("cli", "compose"), f"{file}: only cli/ and compose/ import hydra"
+    assert seen & LIGHTNING
+    assert seen & HYDRA
+
+
+def test_wandb_is_imported_by_one_file_of_the_task_folder():
+    users = [f for f in sources() if "wandb" in third_party(imports(f))]
+    assert len(users) <= 1, users
+    assert all(home(f) == "task" for f in users)
+
+
+def test_what_the_command_line_reads_imports_no_torch():
+    for file in sources():
+        if home(file) in TORCHLESS | {"__init__", "__main__"}:
+            assert "torch" not in third_party(imports(file)), file
+
+
+def test_no_file_is_long():
+    long = {
+        str(f.relative_to(ROOT)): n for f in sources() if (n := len(f.read_text(encoding="utf8").splitlines())) > MOST_LINES
+    }
+    assert not long
+
+
+def test_kind_folders_have_no_code_in_init():
+    files = [f for f in sources() if f.name == "__init__.py" and home(f) in KIND_FOLDERS]
+    assert len(files) == len(KIND_FOLDERS), "each is a package"
+    for file in files:
+        body = ast.parse(file.read_text(encoding="utf8")).body
+        assert all(isinstance(n, ast.Expr) for n in body if not isinstance(n, ast.ImportFrom)), file
+
+
+def test_parts_list_their_parameters():
+    seen = 0
+    for file in (f for f in sources() if home(f) in KIND_FOLDERS | {"task"}):
+        for node in ast.parse(file.read_text(encoding="utf8")).body:
+            if not isinstance(node, (ast.ClassDef, ast.FunctionDef)) or not any(
+                "register" in ast.unparse(d) for d in node.decorator_list
+            ):
+                continue
+            made = (
+                [node] if isinstance(node, ast.FunctionDef) else [n for n in node.body if getattr(n, "name", "") == "__init__"]
+            )
+            seen += 1
+            for function in made:
+                assert function.args.kwarg is None, f"{file}: {node.name} takes **{function.args.kwarg.arg}"
+                assert function.args.vararg is None, f"{file}: {node.name} takes *{function.args.vararg.arg}"
+    assert seen > 30
+
+
+def test_a_part_is_where_its_name_says():
+    parts = [e for e in index.own_entries().values() if not e.preset_of]
+    assert len(parts) > 30
+    for e in parts:
+        assert Path(e.file).parent.name == e.kind
+        assert Path(e.file).stem == e.name
+
+
+def test_composer_and_registry_name_no_kind_and_no_part():
+    names = {n for key in index.own_entries() for n in key} | set(registry.KINDS)
+    # words of the config's own grammar, or of Python, that happen to be a part's name as well
+    names -= {"none", "text", "all", "layer", "layers"}
+    files = [SRC / "registry.py", *sorted((SRC / "compose").rglob("*.py"))]
+    assert len(files) > 5
+    for file in files:
+        tree = ast.parse(file.read_text(encoding="utf8"))
+        said = [n for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str) and n.value in names]
+        assert not said, f"{file}:{said[0].lineno}: {said[0].value!r}"
+
+
+def test_annotations_are_not_evaluated():
+    for file in sources():
+        tree = ast.parse(file.read_text(encoding="utf8"))
+        if any(isinstance(n, (ast.FunctionDef, ast.ClassDef)) for n in tree.body):
+            assert "__future__.annotations" in imports(file), file
+
+
+def test_no_machine_of_ours_in_the_tree():
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    files = [ROOT / f for f in listed.stdout.split("\n") if f and (ROOT / f).is_file()]
+    assert len(files) > 80
+    # a leading slash that no other path element precedes; pieced together, so that this file does not hold them
+    forbidden = re.compile(
+        "|".join([r"(?<![\w.}])/" + "(work|root|home/[a-z]+)/", r"\.\./" + "shared", "TO" + "DO", "FIX" + "ME"])
+    )
+    for file in files:
+        try:
+            text = file.read_text(encoding="utf8")
+        except UnicodeDecodeError:
+            continue
+        found = forbidden.search(text)
+        assert not found, f"{file.relative_to(ROOT)}: {found[0]!r}"
