@@ -39,6 +39,11 @@ def small(seed=0):
 
 
 @pytest.fixture
+def small_class():
+    return Small
+
+
+@pytest.fixture
 def model():
     return small()
 

@@ -61,7 +61,7 @@ def test_resumes_exactly(name, model, weights, ids):
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("embedding", [False, True])
-def test_decays_by_role_only(name, embedding, model, weights, ids):
+def test_decays_by_role_only(name, embedding, weights):
     decay = {"weight_decay": 0.5} | ({"adamw_weight_decay": 0.5} if name == "muon" else {})
     before = {w.name: w.parameter.detach().clone() for w in weights}
     optimizer = build("optimizer", name, weights=weights, lr=0.1, decay_embedding=embedding, **decay)
@@ -121,11 +121,9 @@ def test_adamw_equals_torch_and_is_fused_where_it_can_be(model, weights, ids):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
 
 
-def test_adamw_on_the_meta_device_takes_a_step_unfused():
+def test_adamw_on_the_meta_device_takes_a_step_unfused(small_class):
     with torch.device("meta"):
-        from tests.optimizer.conftest import Small
-
-        model = Small()
+        model = small_class()
     optimizer = build("optimizer", "adamw", weights=list(roles(model)))
     for p in model.parameters():
         p.grad = torch.zeros_like(p)

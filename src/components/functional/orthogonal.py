@@ -35,11 +35,33 @@ def orthogonalise(x: Tensor, steps: int = 5, eps: float = 1e-7) -> Tensor:
     tall = x.shape[-2] > x.shape[-1]
     x = x.mT if tall else x
     x = x / x.norm(dim=(-2, -1), keepdim=True).clamp(min=eps)
-    for _ in range(steps):
-        gram = torch.bmm(x, x.mT)
-        polynomial = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
-        x = torch.baddbmm(x, polynomial, x, beta=a)
+    if x.shape[-1] >= 2 * x.shape[-2]:
+        x = _by_gram_matrix(x, steps)
+    else:
+        for _ in range(steps):
+            gram = torch.bmm(x, x.mT)
+            polynomial = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+            x = torch.baddbmm(x, polynomial, x, beta=a)
     return x.mT if tall else x
+
+
+def _by_gram_matrix(x: Tensor, steps: int) -> Tensor:
+    """The same iterations for wide matrices: on x xᵀ, the short side squared, where a step G -> p(G) G p(G) costs no long product.
+
+    Half way the product is applied to ``x`` and G made anew: rounding in bfloat16 would otherwise give directions that ``x`` lacks
+    negative squares, which grow.
+    """
+    a, b, c = COEFFICIENTS
+    for run in ((steps + 1) // 2, steps // 2):
+        gram, product = torch.bmm(x, x.mT), None
+        for i in range(run):
+            p = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+            p.diagonal(dim1=-2, dim2=-1).add_(a)
+            product = p if product is None else torch.bmm(p, product)
+            if i < run - 1:
+                gram = torch.bmm(p, torch.bmm(p, gram))
+        x = x if product is None else torch.bmm(product, x)
+    return x
 
 
 def product_dtype(device: torch.device) -> torch.dtype:

@@ -5,7 +5,7 @@ Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/; the scale ``matc
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
 import torch
@@ -100,18 +100,16 @@ class Muon(torch.optim.Optimizer):
         parameters = [p for p in group["params"] if p.grad is not None]
         if not parameters:
             return
-        momenta = [self._state(p, "momentum_buffer")["momentum_buffer"] for p in parameters]
-        grads = [p.grad for p in parameters]
-        torch._foreach_lerp_(momenta, grads, 1 - group["momentum"])
-        updates = torch._foreach_lerp(grads, momenta, group["momentum"]) if group["nesterov"] else momenta
         if group["weight_decay"]:
             torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
-        for stack in stacks(parameters):
-            steps = orthogonal_steps([updates[i] for i in stack], group)
-            shape = parameters[stack[0]].shape
-            rate = group["lr"] * scale_of(shape, group["adjust"], out_first=group["out_first"])
-            for i, step in zip(stack, steps):
-                parameters[i].add_(step.to(parameters[i].dtype), alpha=-rate)
+        for pile in piles(parameters):
+            momenta = [self._state(p, "momentum_buffer")["momentum_buffer"] for p in pile]
+            torch._foreach_lerp_(momenta, [p.grad for p in pile], 1 - group["momentum"])
+            # one by one: a small temporary stays in the cache, a copy of all gradients does not
+            ahead = (p.grad.lerp(m, group["momentum"]) if group["nesterov"] else m for p, m in zip(pile, momenta))
+            rate = group["lr"] * scale_of(pile[0].shape, group["adjust"], out_first=group["out_first"])
+            for p, step in zip(pile, orthogonal_steps(ahead, pile, group)):
+                p.add_(step.to(p.dtype), alpha=-rate)
 
     def _adamw(self, group: dict[str, Any]) -> None:
         parameters = [p for p in group["params"] if p.grad is not None]
@@ -159,24 +157,26 @@ def scale_of(shape: torch.Size, adjust: str, *, out_first: bool) -> float:
     return 0.2 * max(d_out, d_in) ** 0.5 if adjust == "match_rms_adamw" else 1.0
 
 
-def stacks(parameters: list[Tensor]) -> list[list[int]]:
-    """Indices of matrices with one shape and device, at most ``MOST_AT_ONCE`` elements together."""
-    by_shape: dict[Any, list[list[int]]] = {}
-    for i, p in enumerate(parameters):
-        piles = by_shape.setdefault((p.shape, p.device), [[]])
-        if piles[-1] and (len(piles[-1]) + 1) * p.numel() > MOST_AT_ONCE:
-            piles.append([])
-        piles[-1].append(i)
-    return [pile for piles in by_shape.values() for pile in piles]
+def piles(parameters: list[Tensor]) -> list[list[Tensor]]:
+    """Matrices of one shape and device together, at most ``MOST_AT_ONCE`` elements of them."""
+    by_shape: dict[Any, list[list[Tensor]]] = {}
+    for p in parameters:
+        found = by_shape.setdefault((p.shape, p.device), [[]])
+        if found[-1] and (len(found[-1]) + 1) * p.numel() > MOST_AT_ONCE:
+            found.append([])
+        found[-1].append(p)
+    return [pile for found in by_shape.values() for pile in found]
 
 
-def orthogonal_steps(updates: list[Tensor], group: dict[str, Any]) -> list[Tensor]:
+def orthogonal_steps(updates: Iterable[Tensor], like: list[Tensor], group: dict[str, Any]) -> list[Tensor]:
     """Each update orthogonalised. Shards are gathered, since a part of a matrix has other singular values than the whole."""
-    whole = [u.full_tensor() if isinstance(u, DTensor) else u for u in updates]
-    dtype = product_dtype(whole[0].device) if group["dtype"] == "auto" else getattr(torch, group["dtype"])
-    stack = torch.stack([w.to(dtype) for w in whole])
-    found = orthogonalise(stack.flatten(0, -3), group["steps"]).view(stack.shape).unbind(0)
+    device = like[0].to_local().device if isinstance(like[0], DTensor) else like[0].device
+    dtype = product_dtype(device) if group["dtype"] == "auto" else getattr(torch, group["dtype"])
+    stack = torch.empty(len(like), *like[0].shape, dtype=dtype, device=device)
+    for row, update in zip(stack, updates):
+        row.copy_(update.full_tensor() if isinstance(update, DTensor) else update)
+    found = orthogonalise(stack.flatten(0, -3), group["steps"]).view(stack.shape)
     return [
-        distribute_tensor(f, u.device_mesh, u.placements, src_data_rank=None) if isinstance(u, DTensor) else f
-        for f, u in zip(found, updates)
+        distribute_tensor(f, p.device_mesh, p.placements, src_data_rank=None) if isinstance(p, DTensor) else f
+        for f, p in zip(found, like)
     ]
