@@ -17,6 +17,7 @@ from lightning.pytorch import Trainer
 from components.corpus import prepare
 from components.corpus.blocks import Blocks, EvaluationBlocks
 from components.errors import UserError
+from components.index import cache_folder
 from components.makers import make
 from components.task import checkpoints, ending, limits, resume, run_folder
 from components.task.bar import Bar
@@ -68,7 +69,7 @@ def corpus_of(config: dict[str, Any], options: dict[str, Any], bar: Bar | None, 
     corpus = prepare(
         source,
         Fixed(tokenizer) if tokenizer is not None else make(config["tokenizer"], "tokenizer"),
-        cache=Path((config.get("paths") or {}).get("cache") or "~/.cache/lightning-components").expanduser(),
+        cache=Path((config.get("paths") or {}).get("cache") or cache_folder() / "corpus").expanduser(),
         validation=options["validation_fraction"],
         test=options["test_fraction"],
         max_chars=options["max_chars"],

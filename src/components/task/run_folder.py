@@ -16,6 +16,7 @@ import yaml
 from components import __version__
 from components.errors import UserError, nearest
 
+JOB_FOLDER = "COMPONENTS_JOB_FOLDER"  # set by a sweep, for one run
 FOLDER = "COMPONENTS_RUN_FOLDER"  # ranks that the first one starts as processes read it
 RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID")
 
@@ -26,7 +27,11 @@ def rank() -> int:
 
 
 def new_folder(runs: Path, recipe: str) -> Path:
-    """``runs/<recipe>/<time>``; two runs of the same second get different ones."""
+    """``runs/<recipe>/<time>``; two runs of the same second get different ones. A job of a sweep has its folder already."""
+    given = os.environ.pop(JOB_FOLDER, None)
+    if given:
+        (Path(given) / "checkpoints").mkdir(parents=True, exist_ok=True)
+        return Path(given)
     stamp = time.strftime("%Y-%m-%d_%H-%M-%S")
     for i in range(1, 1000):
         folder = runs / recipe / (stamp if i == 1 else f"{stamp}_{i}")

@@ -1,6 +1,5 @@
 """samples.txt: what the model writes after each validation, and at the end the share of texts that the data's ``judge`` accepts."""
 
-# ruff: noqa: ARG002  Lightning's hooks have fixed arguments
 from __future__ import annotations
 
 from collections.abc import Callable

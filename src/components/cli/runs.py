@@ -1,0 +1,107 @@
+"""What was run here; with two runs: how their configs differ, their final figures, and their curves in one picture."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from components.errors import UserError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("names", nargs="*", metavar="RUN", help="none lists all; two (or more) are compared")
+    parser.add_argument("--runs", default="runs", metavar="FOLDER", help="where they are (default: runs)")
+    parser.add_argument("--json", action="store_true", help="as data")
+
+
+def run(args: argparse.Namespace) -> int:
+    from components.task import run_folder
+
+    runs = Path(args.runs)
+    if len(args.names) == 1:
+        raise UserError("runs", "one run alone is compared with nothing", "give two, or none to list all")
+    if args.names:
+        return compare([run_folder.find_run(name, runs)[0] for name in args.names], runs, args.json)
+    found = [(folder, figures_of(folder)) for folder in run_folder.all_runs(runs)]
+    if args.json:
+        print(json.dumps([{"run": str(folder), **figures} for folder, figures in found]))
+        return 0
+    if not found:
+        print(f"no runs in {runs}")
+        return 0
+    from components.cli.layout import table
+
+    rows = [
+        (
+            str(folder.relative_to(runs)),
+            str(f.get("state", "running or killed")),
+            _shown(f.get("step")),
+            _shown(f.get("val_loss")),
+            _shown(f.get("val_bits_per_byte")),
+            _shown(f.get("seconds")),
+        )
+        for folder, f in found
+    ]
+    print("\n".join(table(rows, head=("run", "state", "steps", "val loss", "bits/byte", "seconds"), limit=60)))
+    return 0
+
+
+def compare(folders: list[Path], runs: Path, as_json: bool) -> int:
+    """Differences of the configs, final figures, curves as text and as a picture beside the runs."""
+    from components.cli.layout import table
+    from components.task import curves, run_folder
+    from components.task.metrics_file import read_rows
+
+    labels = [f"{f.parent.name}/{f.name}" for f in folders]
+    configs = [flat({k: v for k, v in run_folder.read_config(f).items() if k != "components"}) for f in folders]
+    keys = [k for k in dict.fromkeys(k for c in configs for k in c) if len({repr(c.get(k, "-")) for c in configs}) > 1]
+    figures = [figures_of(f) for f in folders]
+    rows = {label: read_rows(f / "metrics.csv") if (f / "metrics.csv").exists() else [] for label, f in zip(labels, folders)}
+    picture = runs / f"compare_{'_'.join(f.name for f in folders)}.png"
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    curves.draw(rows, picture, " / ".join(labels))
+    if as_json:
+        difference = {k: [c.get(k) for c in configs] for k in keys}
+        print(json.dumps({"runs": labels, "difference": difference, "figures": figures, "picture": str(picture)}))
+        return 0
+    print("\n".join(table([(k, *(_shown(c.get(k, "-")) for c in configs)) for k in keys], head=("config", *labels), limit=44)))
+    print("no difference in the configs" if not keys else "")
+    names = [n for n in dict.fromkeys(n for f in figures for n in f) if any(f.get(n) is not None for f in figures)]
+    print("\n".join(table([(n, *(_shown(f.get(n)) for f in figures)) for n in names], head=("figure", *labels), limit=44)))
+    print()
+    for label in labels:
+        for column in ("train_loss", "val_loss"):
+            values = curves.series(rows[label], column)[1]
+            if values:
+                print(f"  {label:<40} {column:<11} {curves.sparkline(values)}  {values[0]:.3f} -> {values[-1]:.3f}")
+    print(f"\ncurves: {picture}")
+    return 0
+
+
+def figures_of(folder: Path) -> dict[str, Any]:
+    """summary.json, or {} of a run that is going on or was killed."""
+    try:
+        return json.loads((folder / "summary.json").read_text(encoding="utf8"))
+    except (OSError, ValueError):
+        return {}
+
+
+def flat(config: Any, path: str = "") -> dict[str, Any]:
+    """{dotted path: value}; lists are values."""
+    if not isinstance(config, dict) or not config:
+        return {path: config}
+    return {k: v for key, value in config.items() for k, v in flat(value, f"{path}.{key}".lstrip(".")).items()}
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return ""
+    return (
+        f"{value:,.4g}"
+        if isinstance(value, float) and abs(value) < 1000
+        else f"{value:,.0f}"
+        if isinstance(value, float)
+        else str(value)
+    )
