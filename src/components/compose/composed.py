@@ -74,6 +74,8 @@ def _composed(run: Run, lines: list[str]) -> Composed:
 def _recipe(named: list[Argument], recipe: str | None) -> str:
     for argument in named:
         text = argument.text or ""
+        if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":
+            text = text[1:-1]
         value = text if any(c in text for c in "/.~ ") else read_value(text or "null", argument.typed)
         if len(argument.path) > 1 or argument.sign == "~" or not isinstance(value, str):
             raise UserError(repr(argument.typed), "names no recipe", "write recipe=<name> or recipe=./file.yaml")

@@ -46,9 +46,18 @@ def _nodes(path: str, old: dict[str, Any], new: dict[str, Any], kind: str | None
             lines += _layers(f"{path}.{name}", old, new, name, layer_sockets(entry.signature))
         elif name in old:
             lines += _differ(f"{path}.{name}", old[name], value, inner)
-        elif swapped and option is not None and _unlike_default(value, option.default, inner):
-            lines.append(f"{path}.{name}: {_short(value, inner)}")
+        elif swapped and option is not None:
+            lines += _new(f"{path}.{name}", value, option.default, inner)
     return lines
+
+
+def _new(path: str, value: Any, default: Any, kind: str | None) -> list[str]:
+    """What an option that the old part does not have holds, beyond its default."""
+    if not _unlike_default(value, default, kind):
+        return []
+    if _is_node(value) and name_of(value) == (default.get("name") if isinstance(default, dict) else default):
+        return [f"{path}.{k}: {show(v)}" for k, v in _said(value, kind).items()]
+    return [f"{path}: {_short(value, kind)}"]
 
 
 def _layers(path: str, old: dict[str, Any], new: dict[str, Any], name: str, sockets: list[str]) -> list[str]:

@@ -123,6 +123,8 @@ def _layers(tree: Tree, node: Node, where: str, above: Sequence[Node]) -> None:
             if id(held[i]) not in copies:
                 copies[id(held[i])] = changed = _copy(held[i])
                 tree.put_all(changed, replace(said, path=said.path[1:]), here)
+                if changed.inherits(socket) and not base.inherits(socket):
+                    raise UserError(f"{here}.{socket}", "a layer's socket has the model's part unless it is given another", "leave the slice out, or name a part")
             held[i] = copies[id(held[i])]
     node.layers = _canonical(tree, node, base, held, path, above)
 

@@ -118,6 +118,7 @@ def unknown_option(node: Node, name: str, where: str) -> UserError:
         instead = f"did you mean {' or '.join(f'{where}.{p}'.lstrip('.') for p in found[:3])}? options of {label}: {', '.join(sorted(node.options))}"
     else:
         others = sorted(f"{where}.{s}={n}" for s, o in sockets_of(node).items() for (_, n), e in registry.entries(o.type.kind).items() if name in e.signature.options)
+        others += [f"{where}={n}" for (_, n), e in registry.entries(node.kind).items() if name in e.signature.options] if where else []
         if others and not instead.startswith("did you mean"):
             instead = f"a part that has it: {', '.join(others[:3])}; {instead}"
     return UserError(f"{where}.{name}".lstrip("."), f"{label} has no option {name!r}", instead)

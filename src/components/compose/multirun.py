@@ -1,0 +1,104 @@
+"""``--multirun``: Hydra's sweeper expands the overrides, its launcher (ours by default) starts the jobs, and the results are collected."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from components import registry
+from components.compose.frame import LITERAL
+from components.compose.grammar import literal_path, split
+from components.compose.jobs import JobResult, hydra_job, read_results
+from components.errors import UserError
+
+_SWEEP = re.compile(r"(choice|glob|range|interval|shuffle|sort|tag)\(")
+
+
+def multirun(
+    recipe: str | None, overrides: Sequence[str], *, cwd: Path | None = None, job: Callable[[Any], float] = hydra_job
+) -> list[JobResult]:
+    """Run every combination that the overrides sweep over, each in its own process.
+
+    A job that fails stops no other; its ``exit_code`` says it. All combinations are composed before the first job starts.
+
+    Args:
+        recipe: a recipe's name, unless ``recipe=`` is among the overrides.
+        overrides: with sweeps (``model/norm=rms,layer seed=1,2``) and Hydra's own (``hydra/launcher=joblib``).
+        cwd: what relative paths are relative to.
+        job: what Hydra's own launchers (joblib, submitit) call.
+
+    Raises:
+        UserError: an override that Hydra's grammar does not read, or a combination that does not compose.
+    """
+    from hydra._internal.hydra import Hydra
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.errors import HydraException
+
+    from components.compose.hydra_loader import LAUNCHER, QUIET, Loader, is_hydra
+
+    folder = Path(cwd or Path.cwd()).absolute()
+    own = [o for o in overrides if is_hydra(o)]
+    task = [quoted(o, folder) for o in overrides if not is_hydra(o)]
+    if recipe is not None and not any(split(o).path[0] == "recipe" for o in task):
+        task.insert(0, quoted(f"recipe={recipe}", folder))
+    given = {o.lstrip("+~").split("=")[0] for o in own}
+    sweep = _folder(own, task, folder)
+    for default in (LAUNCHER, *QUIET, f"hydra.sweep.dir='{sweep}'", "hydra.sweep.subdir=${hydra.job.num}"):
+        if default.split("=")[0] not in given:
+            own.append(default)
+    GlobalHydra.instance().clear()
+    try:
+        hydra = Hydra("components", Loader(folder))
+        GlobalHydra.instance().initialize(hydra)
+        hydra.multirun(None, job, [*own, *task], with_log_configuration=False)
+    except HydraException as e:
+        cause = e.__cause__ if isinstance(e.__cause__, UserError) else e
+        if isinstance(cause, UserError):
+            raise cause from None
+        said = str(e).partition("Config search path")[0]
+        raise UserError("--multirun", " ".join(said.split())) from None
+    finally:
+        GlobalHydra.instance().clear()
+    return read_results(sweep)
+
+
+def _folder(own: list[str], task: list[str], cwd: Path) -> Path:
+    """``hydra.sweep.dir`` as given, else ``<runs>/multirun/<time>``."""
+    for o in own:
+        if o.startswith("hydra.sweep.dir="):
+            return cwd / literal_path(o.partition("=")[2], cwd)
+    runs = next((literal_path(o.partition("=")[2], cwd) for o in reversed(task) if o.startswith("paths.runs=")), "runs")
+    stamp = time.strftime("%Y-%m-%d_%H-%M-%S")
+    for i in range(1, 1000):
+        folder = cwd / runs / "multirun" / (stamp if i == 1 else f"{stamp}_{i}")
+        if not folder.exists():
+            return folder
+    raise UserError("paths.runs", f"{cwd / runs / 'multirun'} has a thousand sweeps of this second")
+
+
+def quoted(override: str, cwd: Path) -> str:
+    """A path in quotes and absolute, since Hydra's sweepers parse every argument; a list of files that exist is a sweep over them."""
+    argument = split(override)
+    if argument.text is None or not is_path(argument.path) or argument.text == "null" or _SWEEP.match(argument.text):
+        return override
+    texts = [argument.text]
+    if "," in argument.text and not Path(literal_path(argument.text, cwd)).exists():
+        pieces = argument.text.split(",")
+        if all(Path(literal_path(p, cwd)).exists() for p in pieces):
+            texts = pieces
+    if argument.path[0] == "recipe":
+        return override if re.fullmatch(r"[\w./,-]+", argument.text) else f"recipe='{literal_path(argument.text, cwd)}'"
+    escaped = [literal_path(t, cwd).replace("'", "\\'") for t in texts]
+    return f"{argument.sign}{argument.key}=" + ",".join(f"'{e}'" for e in escaped)
+
+
+def is_path(path: tuple[str, ...]) -> bool:
+    """Whether any part that may stand there has a path of that name as an option."""
+    if path[0] in (*LITERAL, "recipe"):
+        return True
+    kinds = [path[0]] if len(path) == 2 else registry.kinds()
+    options = [e.signature.options.get(path[-1]) for kind in kinds for e in registry.entries(kind).values()]
+    return len(path) > 1 and any(o is not None and "path" in o.type.bases for o in options)
