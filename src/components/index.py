@@ -8,7 +8,7 @@ from __future__ import annotations
 import ast
 import json
 import os
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -59,7 +59,7 @@ def read_sources(files: list[Path]) -> list[Any]:
     from components.registry import spelled_preset
 
     found: dict[tuple[str, str], Any] = {}
-    presets: list[tuple[ast.Call, str]] = []
+    presets: list[tuple[ast.Call, str, Path]] = []
     for file in files:
         tree = ast.parse(file.read_text(encoding="utf8"), str(file))
         module = ".".join(("components", file.parent.name, file.stem))
@@ -71,12 +71,13 @@ def read_sources(files: list[Path]) -> list[Any]:
                     e = _entry(call, node, module, module_doc, classes, str(file))
                     found[e.kind, e.name] = e
             elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) and ast.unparse(node.value.func) == "preset":
-                presets.append((node.value, module_doc))
-    for call, module_doc in presets:
+                presets.append((node.value, module_doc, file))
+    for call, module_doc, file in presets:
         kind, name = (ast.literal_eval(a) for a in call.args)
         options = {k.arg: ast.literal_eval(k.value) for k in call.keywords}
         base = found[kind, options.pop("of")]
-        found[kind, name] = spelled_preset(base, name, options, sentence(module_doc))
+        e = spelled_preset(base, name, options, sentence(module_doc))
+        found[kind, name] = replace(e, signature=replace(e.signature, doc=module_doc), file=str(file))
     return list(found.values())
 
 

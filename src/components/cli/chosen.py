@@ -10,7 +10,6 @@ from typing import Any
 import yaml
 
 from components import registry
-from components.cli.words import recipe_and_overrides
 from components.errors import UserError
 from components.makers import INHERIT
 from components.registry import Entry
@@ -24,7 +23,8 @@ class Chosen:
     """The tree of parts as far as it can be known while a line is being typed; what is wrong in it is left out."""
 
     def __init__(self, words: list[str]) -> None:
-        recipe, overrides = recipe_and_overrides([w for w in words if "=" in w])
+        overrides = [w for w in words if "=" in w]
+        recipe = next((w.removeprefix("recipe=") for w in reversed(overrides) if w.startswith("recipe=")), "")
         train = _read(conf_folder() / "train.yaml")
         self.defaults = {k: v for d in train.pop("defaults", []) if isinstance(d, dict) for k, v in d.items()}
         self.run_values = train

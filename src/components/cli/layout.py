@@ -8,6 +8,7 @@ import sys
 import textwrap
 from collections.abc import Sequence
 
+LEAST = 24  # columns that the last one of a table gets
 STYLES = {"bold": "1", "dim": "2", "red": "31", "cyan": "36"}
 
 
@@ -32,10 +33,12 @@ def table(rows: Sequence[Sequence[str]], *, indent: int = 2, head: Sequence[str]
         return []
     shown = [tuple(head), *rows] if head else rows
     widths = [min(limit, max(len(r[i]) for r in shown)) for i in range(len(rows[0]) - 1)]
+    while sum(widths) + 2 * len(widths) + indent + LEAST > width() and max(widths, default=0) > LEAST // 2:
+        widths[widths.index(max(widths))] -= 1  # the widest gives way, so that the last has room to wrap in
     start = indent + sum(w + 2 for w in widths)
     lines = []
     for number, row in enumerate(shown):
-        cells = [_wrap(c, w) for c, w in zip(row, widths)] + [_wrap(row[-1], max(24, width() - start))]
+        cells = [_wrap(c, w) for c, w in zip(row, widths)] + [_wrap(row[-1], max(LEAST, width() - start))]
         for i in range(max(map(len, cells))):
             words = [c[i] if i < len(c) else "" for c in cells]
             padded = [w.ljust(n) for w, n in zip(words, widths)]
@@ -59,7 +62,7 @@ def paragraph(text: str, *, indent: int = 0) -> list[str]:
 
 
 def _wrap(text: str, columns: int) -> list[str]:
-    return textwrap.wrap(text, columns, break_on_hyphens=False) or [""]
+    return textwrap.wrap(text, max(1, columns), break_on_hyphens=False) or [""]
 
 
 def value(v: object) -> str:

@@ -84,7 +84,7 @@ def as_text(e: registry.Entry) -> list[str]:
     for o in s.options.values():
         default = "required" if o.default == REQUIRED else layout.value(o.default)
         rows.append((o.name, allowed(o.type), default, o.doc))
-    lines += ["", "options", *(layout.table(rows, head=("name", "allowed", "default", "")) or ["  none"])]
+    lines += ["", "options", *(layout.table(rows, head=("name", "allowed", "default", "what it does")) or ["  none"])]
     facts = []
     if s.sizes:
         facts.append(
