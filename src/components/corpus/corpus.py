@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 
 from components.corpus.clean import Report
 from components.corpus.document import Document
-from components.corpus.store import build, key_of, read_whole
+from components.corpus.store import build, key_of
 from components.corpus.texts import SPLITS, Cleaning, Progress, read_texts, require_splits, write_texts
 from components.corpus.tokenise import describe_loss, write_tokens
 from components.corpus.tokens import Tokens, read_tokenizer
@@ -116,10 +115,10 @@ def prepare(
     tokens = cache / "tokens" / key_of(known["text_hash"], *settings, tokenizer.fingerprint())
 
     def fill_tokens(folder: Path) -> dict[str, Any]:
-        tokenizer.train(_counted(read_texts(texts, "train"), known["n_documents"]["train"], progress))
+        tokenizer.train(_Counted(texts, known["n_documents"]["train"], progress))
         tokenizer.save(folder / "tokenizer.json")
         made = read_tokenizer(folder / "tokenizer.json")
-        meta = write_tokens(folder, texts, made, known["n_documents"], progress)
+        meta = write_tokens(folder, texts, tokenizer, known["n_documents"], progress)
         return {**meta, "notes": describe_loss(made, texts, meta)}
 
     made = build(tokens, fill_tokens)
@@ -130,12 +129,6 @@ def prepare(
     return Corpus(**splits, tokenizer=own, report=report, hash=made["hash"], texts=texts)
 
 
-def forget(corpus: Corpus) -> None:
-    """Remove the cleaned text of ``corpus`` from the cache; its tokens stay."""
-    if read_whole(corpus.texts) is not None:
-        shutil.rmtree(corpus.texts)
-
-
 def _open(folder: Path, split: str, n_bytes: int, endoftext: int) -> Split:
     # an empty file cannot be mapped
     mode = "r" if (folder / f"{split}.npy").stat().st_size > 128 else None
@@ -143,12 +136,18 @@ def _open(folder: Path, split: str, n_bytes: int, endoftext: int) -> Split:
     return Split(split, tokens, np.load(folder / f"{split}.starts.npy"), n_bytes, endoftext)
 
 
-def _counted(texts: Iterator[str], total: int, progress: Progress) -> Iterator[str]:
-    for i, text in enumerate(texts):
-        if i % 256 == 0:
-            progress("training the tokenizer", i, total)
-        yield text
-    progress("training the tokenizer", total, total)
+class _Counted:
+    """The training texts, from disk each time they are asked for, with progress."""
+
+    def __init__(self, texts: Path, total: int, progress: Progress) -> None:
+        self.texts, self.total, self.progress = texts, total, progress
+
+    def __iter__(self) -> Iterator[str]:
+        for i, text in enumerate(read_texts(self.texts, "train")):
+            if i % 256 == 0:
+                self.progress("training the tokenizer", i, self.total)
+            yield text
+        self.progress("training the tokenizer", self.total, self.total)
 
 
 def _silent(what: str, done: int, total: int | None) -> None:

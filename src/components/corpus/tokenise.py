@@ -18,7 +18,7 @@ BATCH = 2048  # documents given to the library at once
 HEADER = 128  # bytes of an .npy header of one dimension
 
 
-def write_tokens(folder: Path, texts: Path, tokenizer: Tokens, counts: dict[str, int], progress: Progress) -> dict[str, Any]:
+def write_tokens(folder: Path, texts: Path, tokenizer: Any, counts: dict[str, int], progress: Progress) -> dict[str, Any]:
     """Tokenise every split of ``texts`` into ``folder``; what to remember: the hash of all tokens, how many are unknown."""
     if "endoftext" not in tokenizer.specials:
         raise UserError(
@@ -62,10 +62,10 @@ def _joined(rows: list[list[int]], end: int, lengths: np.ndarray) -> np.ndarray:
     return np.fromiter((i for row in rows for i in (end, *row)), dtype=np.int64, count=int(lengths.sum()))
 
 
-def _require_own_ends(block: np.ndarray, tokenizer: Tokens, documents: int) -> None:
+def _require_own_ends(block: np.ndarray, tokenizer: Any, documents: int) -> None:
     """The end of a document is found by its id, so no text may produce it."""
     if int(np.count_nonzero(block == tokenizer.specials["endoftext"])) != documents:
-        name = tokenizer.roles["endoftext"]
+        name = tokenizer.decode([tokenizer.specials["endoftext"]])
         raise UserError(
             "tokenizer", f"reads ordinary text as {name!r}, the token that ends a document", "use a token that no text contains"
         )

@@ -35,6 +35,7 @@ class Byte(Trained):
         return core
 
     def encode(self, text: str) -> list[int]:
+        # as the library does, many times faster
         return [b + len(SPECIALS) for b in text.encode("utf8")]
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:

@@ -1,0 +1,35 @@
+"""A tokenizer made elsewhere: any ``tokenizer.json`` that the ``tokenizers`` library reads."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable
+
+from components.corpus.tokens import Tokens, read_tokenizer
+from components.registry import register
+from components.signature import Path
+
+
+@register("tokenizer", "pretrained")
+class Pretrained(Tokens):
+    """Special tokens are those that the files beside it name, else those with usual names (``</s>``, ``[PAD]``, ...).
+
+    Whether text comes back exactly is the file's doing; the report of a corpus says so where it does not.
+
+    Args:
+        path: a tokenizer.json, or a folder with one.
+    """
+
+    def __init__(self, *, path: Path) -> None:
+        read = read_tokenizer(os.path.expanduser(path))
+        super().__init__(read.core, read.roles)
+
+    def train(self, texts: Iterable[str]) -> None:
+        """Nothing is left to learn."""
+
+    def fingerprint(self) -> str:
+        """By content, so that a copy elsewhere is the same tokenizer."""
+        return hashlib.blake2b(
+            repr(sorted(self.roles.items())).encode() + self.core.to_str().encode(), digest_size=16
+        ).hexdigest()
