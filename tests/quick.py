@@ -24,13 +24,15 @@ def touched() -> set[str]:
     return files or set(git("diff", "--name-only", "HEAD~1"))
 
 
-def tests_of(file: str, root: Path = ROOT) -> set[str]:
+def mirrors(file: str, root: Path = ROOT) -> set[str]:
     """Test files for one touched file: itself, its mirror, or else all tests of the folder that mirrors its own."""
     path = Path(file)
     if path.parts[0] == "tests":
         return {file} if path.name.startswith("test_") and (root / file).is_file() else set()
     if path.parts[0] in ("conf", "recipes"):
-        return {str(t.relative_to(root)) for t in [*root.glob("tests/test_every_recipe.py"), *root.glob("tests/compose/test_*.py")]}
+        return {
+            str(t.relative_to(root)) for t in [*root.glob("tests/test_every_recipe.py"), *root.glob("tests/compose/test_*.py")]
+        }
     if path.parts[:2] != ("src", "components") or path.suffix != ".py":
         return set()
     folder = root.joinpath("tests", *path.parts[2:-1])
@@ -42,9 +44,20 @@ def tests_of(file: str, root: Path = ROOT) -> set[str]:
 
 
 def main(arguments: list[str]) -> int:
-    chosen = {t for f in touched() for t in tests_of(f)} | {t for t in ALWAYS if (ROOT / t).is_file()}
+    chosen = {t for f in touched() for t in mirrors(f)} | {t for t in ALWAYS if (ROOT / t).is_file()}
     print(f"{len(chosen)} test files:", *sorted(chosen), sep="\n  ", flush=True)
-    command = [sys.executable, "-m", "pytest", "-n", "2", f"--session-timeout={LIMIT}", "-m", "not slow", *sorted(chosen), *arguments]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-n",
+        "2",
+        f"--session-timeout={LIMIT}",
+        "-m",
+        "not slow",
+        *sorted(chosen),
+        *arguments,
+    ]
     return subprocess.run(command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}).returncode
 
 

@@ -1,0 +1,176 @@
+"""What leaves the checkout: the wheel has its configs and works from any folder; make installs once and says what is missing."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+import quick
+
+import components
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("dist")
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "-o", str(out), str(ROOT)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (file,) = out.glob("*.whl")
+    return file
+
+
+@pytest.fixture(scope="module")
+def installed(wheel, tmp_path_factory) -> Path:
+    """The wheel unpacked, as pip leaves it in site-packages."""
+    site = tmp_path_factory.mktemp("site")
+    zipfile.ZipFile(wheel).extractall(site)
+    return site
+
+
+def python(site: Path, cwd: Path, *words: str) -> subprocess.CompletedProcess:
+    environment = {**os.environ, "PYTHONPATH": str(site)}
+    return subprocess.run([sys.executable, *words], capture_output=True, text=True, cwd=cwd, env=environment, timeout=120)
+
+
+def test_wheel_holds_everything_that_the_checkout_has(wheel):
+    names = set(zipfile.ZipFile(wheel).namelist())
+    code = [f.relative_to(ROOT / "src") for f in (ROOT / "src").rglob("*.py")]
+    shared = [
+        Path("components/_share") / f.relative_to(ROOT)
+        for folder in ("conf", "recipes")
+        for f in (ROOT / folder).rglob("*.yaml")
+    ]
+    assert len(code) > 80
+    assert len(shared) > 5
+    assert not {p.as_posix() for p in (*code, *shared)} - names
+    assert "components/_share/conf/train.yaml" in names
+    assert "components/_share/recipes/gpt_python.yaml" in names
+    assert any(n.startswith("hydra_plugins/") and n.endswith(".py") for n in names)
+    assert "hydra_plugins/__init__.py" not in names, "it is shared with other Hydra plug-ins"
+    assert any(n.endswith("licenses/LICENSE") for n in names)
+    assert not any("tests/" in n or n.endswith(".pyc") for n in names)
+
+
+def test_version_is_said_once(wheel):
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["version"] == components.__version__
+    assert f"-{components.__version__}-" in wheel.name
+
+
+def test_the_installed_package_reads_its_own_configs(installed, tmp_path):
+    done = python(
+        installed,
+        tmp_path,
+        "-c",
+        "from components import share; print(share.PACKAGE, share.conf_folder(), *share.recipe_files())",
+    )
+    package, conf, *recipes = done.stdout.split()
+    assert Path(package) == installed / "components"
+    assert Path(conf) == installed / "components" / "_share" / "conf"
+    assert "gpt_python" in recipes
+
+
+def test_the_installed_command_works_from_any_folder_with_the_users_own_recipes(installed, tmp_path):
+    (tmp_path / "recipes").mkdir()
+    (tmp_path / "recipes" / "mine.yaml").write_text("# My own.\ndefaults:\n  - gpt_python\n")
+    done = python(installed, tmp_path, "-m", "components", "list", "--json")
+    data = json.loads(done.stdout)
+    assert data["recipe"]["mine"]["origin"] == "here"
+    assert data["recipe"]["gpt_python"]["origin"] == "components"
+    assert data["attention"]["gqa"]["file"].startswith(str(installed))
+    checked = python(installed, tmp_path, "-m", "components", "validate", "recipe=mine", "model.n_layers=1")
+    assert checked.returncode == 0, checked.stderr
+    assert "recipe mine" in checked.stdout
+
+
+def test_the_checkout_reads_its_live_configs():
+    from components import share
+
+    assert share.conf_folder() == ROOT / "conf"
+    assert share.shipped("recipes") == ROOT / "recipes"
+
+
+# make
+
+
+def fake_venv(folder: Path, *, installed: bool) -> None:
+    shutil.copy(ROOT / "Makefile", folder)
+    (folder / "pyproject.toml").write_text("")
+    os.utime(folder / "pyproject.toml", (1, 1))
+    (folder / ".venv" / "bin").mkdir(parents=True)
+    (folder / ".venv" / "bin" / "python").symlink_to(sys.executable)
+    if installed:
+        (folder / ".venv" / ".installed").touch()
+
+
+def make(folder: Path, *words: str) -> subprocess.CompletedProcess:
+    return subprocess.run(["make", *words], cwd=folder, capture_output=True, text=True, timeout=60)
+
+
+needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="no make")
+
+
+@needs_make
+@pytest.mark.parametrize("target", ["train", "test", "quick"])
+def test_make_installs_once(tmp_path, target):
+    fake_venv(tmp_path, installed=True)
+    assert "pip install" not in make(tmp_path, "-n", target).stdout
+    os.utime(tmp_path / ".venv" / ".installed", (0, 0))  # older than pyproject.toml, which has changed since
+    said = make(tmp_path, "-n", target).stdout
+    assert said.index("torch==2.13.0") < said.index("-e '.[dev]'"), "torch first"
+
+
+@needs_make
+def test_make_says_which_python_it_needs(tmp_path):
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    (tmp_path / "pyproject.toml").write_text("")
+    none = make(tmp_path, "setup", "PYTHON=")
+    assert none.returncode != 0
+    assert "no Python 3.11 or later found" in none.stderr
+    old = tmp_path / "oldpython"
+    old.write_text("#!/bin/sh\nexit 1\n")
+    old.chmod(0o755)
+    assert "is too old: 3.11 or later is needed" in make(tmp_path, "setup", f"PYTHON={old}").stderr
+    assert not (tmp_path / ".venv").exists()
+
+
+def test_ci_runs_make_test_and_gives_its_exit_code(tmp_path):
+    script = ROOT / ".ci" / "run"
+    assert os.access(script, os.X_OK)
+    fake = tmp_path / "make"
+    fake.write_text('#!/bin/sh\necho "$PWD $@"\nexit 7\n')
+    fake.chmod(0o755)
+    done = subprocess.run(
+        [script], capture_output=True, text=True, cwd="/", env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    )
+    assert (done.returncode, done.stdout.strip()) == (7, f"{ROOT} test")
+
+
+def test_quick_finds_the_tests_of_a_file(tmp_path):
+    for f in (
+        "tests/norm/test_rms.py",
+        "tests/norm/test_layer.py",
+        "tests/test_registry.py",
+        "tests/compose/test_swap.py",
+        "tests/corpus/test_a.py",
+    ):
+        (tmp_path / f).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / f).touch()
+    assert quick.mirrors("src/components/norm/rms.py", tmp_path) == {"tests/norm/test_rms.py"}
+    assert quick.mirrors("src/components/norm/new.py", tmp_path) == {"tests/norm/test_rms.py", "tests/norm/test_layer.py"}
+    assert quick.mirrors("src/components/registry.py", tmp_path) == {"tests/test_registry.py"}
+    assert quick.mirrors("src/components/other.py", tmp_path) == set()
+    assert quick.mirrors("conf/train.yaml", tmp_path) == {"tests/compose/test_swap.py"}
+    assert quick.mirrors("tests/norm/test_rms.py", tmp_path) == {"tests/norm/test_rms.py"}
+    assert quick.mirrors("tests/norm/test_gone.py", tmp_path) == set()
+    assert quick.mirrors("README.md", tmp_path) == set()
