@@ -93,7 +93,7 @@ class HF:
             return datasets.load_dataset(
                 self.path, self.name, split=self.split, revision=self.revision, streaming=self.streaming
             )
-        except (OSError, ValueError, KeyError, datasets.exceptions.DatasetsError) as e:
+        except (OSError, ValueError, KeyError, RuntimeError, datasets.exceptions.DatasetsError) as e:
             # no network, no such data set, configuration or split, a damaged file: the library says which
             if isinstance(e, UserError):
                 raise

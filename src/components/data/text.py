@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import glob
+import hashlib
 import os
 import sys
 from collections.abc import Iterator
+from difflib import get_close_matches
 from pathlib import Path as File
 from typing import Literal
 
@@ -71,7 +73,7 @@ class Text:
     def fingerprint(self) -> str:
         held = [self.field, self.split_on]
         if self.stdin is not None:
-            return key_of("stdin", *held, self.stdin.hex())
+            return key_of("stdin", *held, hashlib.blake2b(self.stdin).hexdigest())
         return key_of("text", *held, stamp_of(f.resolve() for f in self.files()))
 
     def documents(self) -> Iterator[Document]:
@@ -100,7 +102,7 @@ class Text:
             yield from (Document(t, origin, n) for n, t in enumerate(text.split("\n"), 1) if t.strip())
         elif self.split_on == "blank_lines":
             yield from (Document(t, origin, n) for n, t in paragraphs(text))
-        elif size is None:
+        elif size is None or not text:
             yield Document(text, origin, 1)
         else:
             n = 0
@@ -118,5 +120,10 @@ def _nearby(given: File) -> str:
     folder = given.parent
     if not folder.is_dir():
         return f"there is no folder {folder} either"
-    near = sorted(f.name for f in folder.iterdir() if f.name[:3].lower() == given.name[:3].lower())
-    return f"there is {', '.join(near[:5])}" if near else f"looked in {folder.resolve()}"
+    names = sorted(f.name for f in folder.iterdir())
+    near = get_close_matches(given.name, names, n=3, cutoff=0.5)
+    return (
+        f"did you mean {' or '.join(map(repr, near))}?"
+        if near
+        else f"{folder.resolve()} holds {', '.join(names[:5]) or 'nothing'}"
+    )

@@ -1,0 +1,92 @@
+"""Hugging Face data sets from local files, without a network."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from components.errors import UserError
+from components.makers import build
+
+datasets = pytest.importorskip("datasets")
+
+
+@pytest.fixture(autouse=True)
+def offline(monkeypatch, tmp_path):
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path / "hf_cache"))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    made = tmp_path / "set"
+    made.mkdir()
+    for split, n in (("train", 30), ("test", 5)):
+        rows = [{"text": f"{split} {i}", "label": i} for i in range(n)]
+        (made / f"{split}.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
+    return made
+
+
+def texts(path, **options) -> list[str]:
+    return [d.text for d in build("data", "hf", path=str(path), **options).documents()]
+
+
+def test_a_folder_of_files_with_splits(folder):
+    assert texts(folder) == [f"train {i}" for i in range(30)]
+    assert texts(folder, split="test") == [f"test {i}" for i in range(5)]
+    assert texts(folder, split="train[:3]") == ["train 0", "train 1", "train 2"]
+    assert texts(folder, streaming=True) == texts(folder)
+
+
+def test_a_file(folder, tmp_path):
+    assert texts(folder / "test.jsonl") == [f"test {i}" for i in range(5)]
+    (tmp_path / "x.txt").write_text("one\ntwo\n")
+    assert texts(tmp_path / "x.txt") == ["one", "two"]
+
+
+def test_what_save_to_disk_made(tmp_path):
+    made = datasets.Dataset.from_dict({"body": ["a", None, "b"]})
+    made.save_to_disk(tmp_path / "one")
+    datasets.DatasetDict({"train": made, "dev": made}).save_to_disk(tmp_path / "two")
+    assert texts(tmp_path / "one", field="body") == ["a", "", "b"]
+    assert texts(tmp_path / "two", field="body", split="dev") == ["a", "", "b"]
+
+
+def test_origin_names_the_row(folder):
+    first = next(iter(build("data", "hf", path=str(folder)).documents()))
+    assert first.where == f"{folder}[train][0]"
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"field": "txt"}, "has no column 'txt'; did you mean 'text'"),
+        ({"field": "label"}, "holds no text but int .row 0."),
+        ({"split": "dev"}, "dev"),
+        ({"path": "no_user/no_such_set"}, "no_user/no_such_set"),
+    ],
+)
+def test_what_does_not_fit_is_said_in_one_line(folder, options, words):
+    with pytest.raises(UserError, match=words) as caught:
+        texts(**{"path": folder, **options})
+    assert "\n" not in str(caught.value)
+
+
+def test_a_damaged_file_is_said(tmp_path):
+    (tmp_path / "x.parquet").write_bytes(b"PAR1 none")
+    with pytest.raises(UserError, match=r"x\.parquet"):
+        texts(tmp_path / "x.parquet")
+    (tmp_path / "x.doc").write_bytes(b"")
+    with pytest.raises(UserError, match="no data file that is known"):
+        texts(tmp_path / "x.doc")
+
+
+def test_fingerprint_follows_local_files_and_options(folder):
+    first = build("data", "hf", path=str(folder)).fingerprint()
+    assert first == build("data", "hf", path=str(folder)).fingerprint()
+    assert first != build("data", "hf", path=str(folder), split="test").fingerprint()
+    (folder / "train.jsonl").write_text('{"text": "other"}\n')
+    assert first != build("data", "hf", path=str(folder)).fingerprint()
+    assert build("data", "hf", path="a/b").fingerprint() != build("data", "hf", path="a/b", revision="x").fingerprint()
