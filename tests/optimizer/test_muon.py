@@ -146,7 +146,7 @@ def test_two_processes_with_fsdp2_equal_one(name, options, tmp_path):
     assert float(run.stdout.split("worst")[1].split()[0]) < 1e-5
 
 
-def test_one_optimizer_under_lightning(model, weights, ids):
+def test_one_optimizer_under_lightning(model, ids):
     import lightning as L
 
     class Task(L.LightningModule):

@@ -1,0 +1,1 @@
+"""Caches: what decoding keeps of the positions already seen (``sockets.Cache``)."""

@@ -1,0 +1,1 @@
+"""Decodings: how a continuation is chosen, token by token."""

@@ -1,0 +1,29 @@
+"""Repetition: tokens that have occurred become less likely.
+
+Keskar et al. 2019, arXiv:1909.05858
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from components.registry import register
+from components.signature import NonNegative, PositiveFloat
+
+
+@register("sampler", "repetition")
+class Repetition:
+    """Logits of tokens that occurred are divided by ``penalty`` where positive and multiplied by it where negative.
+
+    Args:
+        penalty: above 1 discourages, below 1 encourages.
+        last: how many of the last tokens count; 0: all, the prompt and its padding included.
+    """
+
+    def __init__(self, *, penalty: PositiveFloat = 1.1, last: NonNegative = 0) -> None:
+        self.penalty, self.last = penalty, last
+
+    def __call__(self, logits: Tensor, ids: Tensor) -> Tensor:
+        ids = ids[:, -self.last :]  # [-0:] is all
+        found = logits.gather(-1, ids)
+        return logits.scatter(-1, ids, (found / self.penalty).where(found > 0, found * self.penalty))

@@ -1,0 +1,32 @@
+"""Top-p (nucleus): only the likeliest tokens stay that together reach a probability.
+
+Holtzman et al. 2020, arXiv:1904.09751
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from components.registry import register
+from components.signature import Probability
+
+
+@register("sampler", "top_p")
+class TopP:
+    """The smallest set of likeliest tokens whose probabilities sum to at least ``p`` stays, one token at least; the rest becomes -inf.
+
+    Args:
+        p: probability to reach.
+    """
+
+    def __init__(self, *, p: Probability = 0.95) -> None:
+        self.p = p
+
+    def __call__(self, logits: Tensor, ids: Tensor) -> Tensor:  # noqa: ARG002
+        if self.p == 1.0:
+            return logits
+        ordered, order = logits.sort(descending=True, stable=True)
+        probability = ordered.float().softmax(-1)
+        dropped = probability.cumsum(-1) - probability >= self.p  # what came before has reached p already
+        dropped[:, 0] = False
+        return logits.masked_fill(dropped.scatter(-1, order, dropped), float("-inf"))
