@@ -67,7 +67,13 @@ class Tokenizer:
 def module(**options) -> LanguageModeling:
     config = {
         "seed": 1,
-        "model": {"name": "decoder", "d_model": 8, "n_layers": 2, "context_length": T, "attention": {"name": "gqa", "n_heads": 2}},
+        "model": {
+            "name": "decoder",
+            "d_model": 8,
+            "n_layers": 2,
+            "context_length": T,
+            "attention": {"name": "gqa", "n_heads": 2},
+        },
         "loss": {"name": "next_token", "z_loss": 0.01},
         "optimizer": {"name": "sgd", "lr": 0.5, "momentum": 0.0, "weight_decay": 0.0},
         "schedule": {"name": "constant"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 EPILOG = """examples:
   components train recipe=gpt_python model/attention=gqa model.attention.n_kv_heads=2
@@ -28,9 +29,25 @@ def run(args: argparse.Namespace) -> int:
         from components.compose.multirun import multirun
 
         recipe, overrides = recipe_and_overrides(args.overrides)
-        return multirun(recipe, overrides)
+        results = multirun(recipe, overrides)
+        print("\n".join(summary(results)))
+        return 1 if any(r.exit_code for r in results) else 0
 
     from components.run import train
 
     train(None, args.overrides)
     return 0
+
+
+def summary(results: list[Any]) -> list[str]:
+    """One table of all jobs: what each was asked, and what came of it."""
+    from components.cli.layout import table
+
+    columns = ("step", "train_loss", "val_loss", "val_bits_per_byte", "seconds")
+    rows = []
+    for r in results:
+        figures = [f"{r.figures[c]:.4g}" if isinstance(r.figures.get(c), (int, float)) else "-" for c in columns]
+        state = r.figures.get("state", "failed") if r.exit_code == 0 else f"failed ({r.exit_code})"
+        rows.append((str(r.number), " ".join(r.overrides), state, *figures, str(r.folder)))
+    head = ("job", "overrides", "state", "steps", "train loss", "val loss", "bits/byte", "seconds", "folder")
+    return ["", *table(rows, head=head, limit=48)]

@@ -28,14 +28,14 @@ SHOWN = {
 }
 
 
-def extras_of(loggers: list[Any], samples: Any) -> list[Any]:
+def extras_of(loggers: list[Any], samples: Any, node: dict[str, Any]) -> list[Any]:
     """What beside Lightning's logger must see the samples and the end."""
     made = []
     for logger in loggers:
         if type(logger).__module__ == "components.task.wandb":
             from components.task.wandb import Extras
 
-            made.append(Extras(logger))
+            made.append(Extras(logger, checkpoint=bool(node.get("checkpoint"))))
             samples.keep.append(made[-1].keep)
     return made
 

@@ -187,7 +187,7 @@ def _fit(job: Job) -> Result:
     )
     samples = Samples(folder / "samples.txt" if folder else None, config, bar.say if bar else None, recorder)
     loggers = make_loggers(config.get("logger"), folder, config, say)
-    extras = ending.extras_of(loggers, samples) if folder is not None else []
+    extras = ending.extras_of(loggers, samples, config.get("logger") or {}) if folder is not None else []
     trainer = _trainer(
         settings,
         module,
@@ -274,6 +274,7 @@ def calm() -> None:
         logging.getLogger(name).propagate = False
     for text in (
         ".*LeafSpec.*",
+        ".*Total length of.*",
         ".*does not have many workers.*",
         ".*litlogger.*",
         ".*returned a view.*",

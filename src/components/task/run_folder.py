@@ -18,6 +18,7 @@ from components.errors import UserError, nearest
 
 JOB_FOLDER = "COMPONENTS_JOB_FOLDER"  # set by a sweep, for one run
 FOLDER = "COMPONENTS_RUN_FOLDER"  # ranks that the first one starts as processes read it
+JOB_FOLDER = "COMPONENTS_JOB_FOLDER"  # a sweep has made the folder of this run already
 RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID")
 
 
@@ -32,6 +33,10 @@ def new_folder(runs: Path, recipe: str) -> Path:
     if given:
         (Path(given) / "checkpoints").mkdir(parents=True, exist_ok=True)
         return Path(given)
+    if os.environ.get(JOB_FOLDER):
+        folder = Path(os.environ[JOB_FOLDER])
+        (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
+        return folder
     stamp = time.strftime("%Y-%m-%d_%H-%M-%S")
     for i in range(1, 1000):
         folder = runs / recipe / (stamp if i == 1 else f"{stamp}_{i}")

@@ -13,13 +13,18 @@ from typing import Any
 import wandb
 from lightning.pytorch.loggers import WandbLogger
 
+from components.errors import UserError, nearest
+
+OPTIONS = ("project", "entity", "group", "tags", "notes", "mode", "init_timeout", "checkpoint")
 OFFLINE = "written offline; send it later with: wandb sync"
 
 
 def make_logger(options: dict[str, Any], folder: Path | None, config: dict[str, Any], say: Any) -> WandbLogger:
     """A logger whose run has begun (on the first rank), online if that is possible."""
-    settings = {n: options.get(n) for n in ("project", "entity", "group", "tags", "notes")}
-    settings = {n: v for n, v in settings.items() if v is not None}
+    for name in options:
+        if name not in OPTIONS:
+            raise UserError(f"logger.{name}", f"wandb has no option {name!r} here", nearest(name, OPTIONS, called="options"))
+    settings = {n: options[n] for n in OPTIONS[:5] if options.get(n) is not None}
     settings.setdefault("project", "lightning-components")
     mode = os.environ.get("WANDB_MODE") or options.get("mode")
     if mode is None and not _has_key():
@@ -57,8 +62,8 @@ class _Logger(WandbLogger):
 class Extras:
     """What the logger does not do by itself: the table of samples, the picture and the checkpoint at the end."""
 
-    def __init__(self, logger: WandbLogger) -> None:
-        self.logger = logger
+    def __init__(self, logger: WandbLogger, *, checkpoint: bool) -> None:
+        self.logger, self.checkpoint = logger, checkpoint
         self.rows: list[list[Any]] = []
 
     def keep(self, step: int, prompts: list[str], texts: list[str]) -> None:
@@ -72,7 +77,7 @@ class Extras:
         if picture is not None and picture.exists():
             run.log({"curves": wandb.Image(str(picture))})
         run.summary.update(summary)
-        if checkpoint is not None and checkpoint.exists():
+        if self.checkpoint and checkpoint is not None and checkpoint.exists():
             artifact = wandb.Artifact(f"model-{run.id}", type="model")
             artifact.add_file(str(checkpoint))
             run.log_artifact(artifact)

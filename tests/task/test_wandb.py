@@ -1,0 +1,87 @@
+"""What Weights & Biases is given, read back from what was written offline."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import wandb_reader
+
+pytest.importorskip("wandb")
+
+from components.task import samples as samples_module
+from components.task.experiment import Job, fit
+from components.task.wandb import parts_of
+
+
+@pytest.fixture
+def no_key(monkeypatch, tmp_path):
+    """A user without an account: no key in the environment, none in a home folder, no mode chosen."""
+    for name in ("WANDB_MODE", "WANDB_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path / "wandb_config"))
+
+
+def written(folder: Path) -> wandb_reader.Written:
+    (found,) = (folder / "wandb").glob("offline-run-*")
+    return wandb_reader.read(found)
+
+
+def test_offline_without_a_key(tiny, no_key, monkeypatch, capsys):
+    monkeypatch.setattr(samples_module, "generate", lambda *a, **k: ["once upon a time"])
+    logger = {"name": "wandb", "project": "tests", "checkpoint": True}
+    config = tiny(logger=logger, task={"samples": 2, "prompts": ["once"]}, trainer={"max_steps": 10})
+    folders = [fit(Job(config, "first")).folder, fit(Job(config, "second", quiet=True)).folder]
+    said = capsys.readouterr().out
+    assert said.count("wandb: no API key") == 1
+    for folder in folders:  # the second run is a run of its own
+        found = written(folder)
+        assert found.exit_code == 0
+        assert found.config["model"]["attention"]["n_heads"] == 2
+        assert found.config["parts"]["attention"] == "gqa"
+        train = {h["trainer/global_step"]: h["train_loss"] for h in found.history if "train_loss" in h}
+        assert list(train) == [5, 10]
+        summary = json.loads((folder / "summary.json").read_text())
+        assert train[10] == pytest.approx(summary["train_loss"])
+        assert found.summary["val_loss"] == pytest.approx(summary["val_loss"])
+        table = found.table("samples")
+        assert table["columns"] == ["step", "prompt", "text"]
+        assert table["data"] == [[s, "once", "once upon a time"] for s in (5, 5, 10, 10)]
+        assert any(h.get("curves", {}).get("_type") == "image-file" for h in found.history)
+        assert found.artifacts.count("model") == 1
+
+
+def test_a_failed_run_is_closed_as_failed(tiny, no_key, monkeypatch):
+    def fail(*a, **k):
+        raise KeyError("by the test")
+
+    monkeypatch.setattr(samples_module, "generate", fail)
+    config = tiny(logger={"name": "wandb"}, task={"samples": 1})
+    with pytest.raises(KeyError):
+        fit(Job(config, "tiny", quiet=True))
+    (folder,) = Path(config["paths"]["runs"]).glob("tiny/*")
+    assert written(folder).exit_code == 1
+    assert json.loads((folder / "summary.json").read_text())["state"] == "failed"
+
+
+def test_a_key_without_a_network_goes_on_offline(tiny, no_key, monkeypatch, capsys):
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+    config = tiny(logger={"name": "wandb", "init_timeout": 3}, trainer={"max_steps": 5})
+    folder = fit(Job(config, "tiny")).folder
+    assert "wandb: no connection" in capsys.readouterr().out
+    found = written(folder)
+    assert any("train_loss" in h for h in found.history)
+    assert "model" not in found.artifacts  # only by option
+
+
+def test_parts_by_socket():
+    config = {
+        "model": {"name": "decoder", "attention": {"name": "gqa", "mask": {"name": "full"}}},
+        "seed": 1,
+        "data": {"name": "text"},
+    }
+    assert parts_of(config) == {"model": "decoder", "attention": "gqa", "attention_mask": "full", "data": "text"}

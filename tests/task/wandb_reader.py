@@ -1,0 +1,83 @@
+"""Read what wandb wrote offline: LevelDB log blocks of records after a seven-byte header. Pinned to wandb's format, for tests only."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+BLOCK, HEADER = 32768, 7  # crc (4), length (2), type (1): whole, first, middle, last
+
+
+@dataclass
+class Written:
+    history: list[dict[str, Any]] = field(default_factory=list)
+    config: dict[str, Any] = field(default_factory=dict)
+    summary: dict[str, Any] = field(default_factory=dict)
+    artifacts: list[str] = field(default_factory=list)
+    exit_code: int | None = None
+    folder: Path = Path()
+
+    def table(self, name: str) -> dict[str, Any]:
+        """The newest table of that name: {"columns": [...], "data": [...]}."""
+        path = [h[name]["path"] for h in self.history if name in h][-1]
+        return json.loads((self.folder / "files" / path).read_text())
+
+
+def records(file: Path) -> Iterator[bytes]:
+    data = file.read_bytes()
+    assert data[:4] == b":W&B"
+    at, parts = HEADER, b""
+    while at + HEADER <= len(data):
+        left = BLOCK - at % BLOCK
+        if left < HEADER:
+            at += left
+            continue
+        _, length, kind = struct.unpack_from("<IHB", data, at)
+        part = data[at + HEADER : at + HEADER + length]
+        at += HEADER + length
+        parts = part if kind in (1, 2) else parts + part
+        if kind in (1, 4):
+            yield parts
+
+
+def read(folder: Path) -> Written:
+    """``folder``: one ``offline-run-*``."""
+    from wandb.proto import wandb_internal_pb2 as pb
+
+    out = Written(folder=folder)
+    for raw in records(next(folder.glob("*.wandb"))):
+        record = pb.Record()
+        record.ParseFromString(raw)
+        kind = record.WhichOneof("record_type")
+        if kind == "history":
+            out.history.append(nested(record.history.item))
+        elif kind == "run":
+            put(out.config, record.run.config.update)
+        elif kind == "config":
+            put(out.config, record.config.update)
+        elif kind == "summary":
+            put(out.summary, record.summary.update)
+        elif kind == "artifact":
+            out.artifacts.append(record.artifact.type)
+        elif kind == "exit":
+            out.exit_code = record.exit.exit_code
+    return out
+
+
+def nested(items: Any) -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    put(out, items)
+    return out
+
+
+def put(out: dict[str, Any], items: Any) -> None:
+    for item in items:
+        keys = list(item.nested_key) or [item.key]
+        place = out
+        for key in keys[:-1]:
+            place = place.setdefault(key, {})
+        place[keys[-1]] = json.loads(item.value_json)
