@@ -144,11 +144,10 @@ actions = st.lists(
 @given(actions)
 def test_any_order_of_appends_snapshots_restores_and_reorders(script):
     cache = build("cache", "growing")
-    rows, seed = 2, 0
+    rows = 2
     keys, positions = torch.zeros(2, 2, 0, 3), torch.zeros(2, 0, dtype=torch.long)
     taken = []
-    for what, n in script:
-        seed += 1
+    for seed, (what, n) in enumerate(script, 1):
         if what == "append":
             new = torch.arange(rows * n).view(rows, n) + 100 * seed
             got = step(cache, new, rows=rows, seed=seed, modules=((A, 0),))[A, 0]

@@ -1,0 +1,39 @@
+"""Greedy: always the likeliest token."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from components.decoding._loop import continue_
+from components.registry import register
+from components.sockets import Batch, Cache
+
+
+@register("decoding", "greedy")
+class Greedy:
+    """Greedy: always the likeliest token, so that the same prompt always gives the same text."""
+
+    def generate(
+        self,
+        model: Any,
+        batch: Batch,
+        *,
+        cache: Cache | None = None,
+        max_new_tokens: int,
+        stop_ids: Sequence[int] = (),
+        generator: Any = None,  # noqa: ARG002  nothing is drawn
+        on_token: Callable[[Tensor], None] | None = None,
+    ) -> Tensor:
+        """(B, T + new): see ``continue_``, where padding, stops and the end of the context are said."""
+        return continue_(
+            model,
+            batch,
+            lambda logits, ids, n: logits.argmax(-1),
+            cache=cache,
+            max_new_tokens=max_new_tokens,
+            stop_ids=stop_ids,
+            on_token=on_token,
+        )

@@ -1,0 +1,93 @@
+"""Sample: draw each token from the model's distribution, after the samplers have shaped it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from components.decoding._loop import continue_
+from components.registry import register
+from components.sockets import Batch, Cache, Makers, make_all
+from components.weights import generator_for
+
+
+@register("decoding", "sample")
+class Sample:
+    """Draw each token from softmax(samplers(logits)).
+
+    Args:
+        samplers: what shapes the logits, applied in this order.
+    """
+
+    def __init__(
+        self,
+        *,
+        samplers: Makers["sampler"] = ({"name": "temperature", "value": 0.8}, {"name": "top_k", "k": 50}),
+    ) -> None:
+        self.samplers = make_all(samplers, "sampler")
+
+    def generate(
+        self,
+        model: Any,
+        batch: Batch,
+        *,
+        cache: Cache | None = None,
+        max_new_tokens: int,
+        stop_ids: Sequence[int] = (),
+        generator: int | Sequence[int] | torch.Generator | None = None,
+        on_token: Callable[[Tensor], None] | None = None,
+    ) -> Tensor:
+        """(B, T + new): see ``continue_``, where padding, stops and the end of the context are said.
+
+        Args:
+            generator: a seed, from which each row has its own stream by its number; a seed per row, so that a row draws the same
+                whatever else is in the batch; a torch generator for all rows together; or None: the global one.
+        """
+        draws = Uniforms(batch.ids.shape[0], generator)
+
+        def choose(logits: Tensor, ids: Tensor, n: int) -> Tensor:
+            logits = logits.float()
+            for sampler in self.samplers:
+                logits = sampler(logits, ids)
+            return draw(logits, draws(n).to(logits.device))
+
+        return continue_(model, batch, choose, cache=cache, max_new_tokens=max_new_tokens, stop_ids=stop_ids, on_token=on_token)
+
+
+def draw(logits: Tensor, uniform: Tensor) -> Tensor:
+    """The token at which the running sum of probabilities passes ``uniform`` (B,), in [0, 1) and of 24 bits: never one of probability 0."""
+    wide = torch.float32 if logits.device.type == "mps" else torch.float64
+    total = logits.softmax(-1, dtype=wide).cumsum(-1)
+    passed = total > uniform.to(wide)[:, None] * total[:, -1:]
+    return passed.int().argmax(-1)  # the first of equal ones
+
+
+class Uniforms:
+    """A number in [0, 1) for each row and step. Drawn in blocks, since a call per row and token would cost more than the choice."""
+
+    BLOCK = 64
+
+    def __init__(self, rows: int, source: int | Sequence[int] | torch.Generator | None) -> None:
+        self.rows = rows
+        if isinstance(source, int):
+            self.generators: list[torch.Generator | None] = [generator_for(source, f"row {i}") for i in range(rows)]
+        elif source is None or isinstance(source, torch.Generator):
+            self.generators = [source]
+        elif len(source) != rows:
+            raise ValueError(f"{len(source)} seeds for {rows} rows")
+        else:
+            self.generators = [generator_for(seed, "row 0") for seed in source]
+        self.block = torch.empty(0)
+
+    def __call__(self, n: int) -> Tensor:
+        if n % self.BLOCK == 0:
+            together = self.rows if len(self.generators) == 1 else 1
+            self.block = torch.cat([self._draw(g, together) for g in self.generators], 1)
+        return self.block[n % self.BLOCK]
+
+    def _draw(self, generator: torch.Generator | None, rows: int) -> Tensor:
+        device = "cpu" if generator is None else generator.device
+        return torch.rand(self.BLOCK, rows, generator=generator, device=device)
