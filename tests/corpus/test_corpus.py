@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import numpy as np
 import pytest
 
 from components.corpus import Document, prepare
+from components.corpus.blocks import Blocks
 from components.corpus.store import key_of
 from components.errors import UserError
 from components.makers import build
@@ -95,6 +97,18 @@ def test_another_tokenizer_reads_the_source_no_second_time(tmp_path):
     assert source.reads == 1
     assert a.hash != b.hash
     assert (a.tokenizer.vocab_size, b.tokenizer.vocab_size) == (300, 280)
+
+
+def test_pickled_for_a_worker_it_is_mapped_and_not_copied(tmp_path):
+    corpus = prepare(Made(TEXTS * 20 + [f"{i} more" for i in range(3000)]), bpe(), cache=tmp_path)
+    blocks = Blocks(corpus.train, 16, 0, shift=False)
+    held = pickle.dumps((corpus, blocks))
+    assert len(held) < corpus.train.tokens.nbytes / 2
+    again, other = pickle.loads(held)
+    assert isinstance(again.train.tokens, np.memmap)
+    assert np.array_equal(again.train.tokens, corpus.train.tokens)
+    assert np.array_equal(other.batch(3, [0, 5]).ids, blocks.batch(3, [0, 5]).ids)
+    assert again.tokenizer.encode("<|endoftext|>") == corpus.tokenizer.encode("<|endoftext|>") != [1]
 
 
 def test_hash_is_of_content_alone(tmp_path):
@@ -179,6 +193,7 @@ KILLED = """
 import sys, time
 from pathlib import Path
 from components.corpus import Document, prepare
+from components.corpus.blocks import Blocks
 from components.makers import build
 class Slow:
     notes = []
@@ -214,7 +229,8 @@ def test_what_a_killed_process_leaves_is_not_used(tmp_path, step):
     assert corpus.report.kept == 300
     assert len(corpus.train.tokens) + len(corpus.validation.tokens) == sum(len(f"document {i}") + 1 for i in range(300))
     for folder in left:  # after a day they are swept away
-        os.utime(folder, (time.time() - 2e5,) * 2)
+        for held in (*folder.iterdir(), folder):
+            os.utime(held, (time.time() - 2e5,) * 2)
     prepare(Made(TEXTS), bpe(), cache=tmp_path)
     assert not any(folder.exists() for folder in left)
 

@@ -103,6 +103,13 @@ def test_specials_are_the_first_ids_and_decode_drops_none(trained, name):
 
 
 @pytest.mark.parametrize("name", TRAINED)
+def test_an_id_that_there_is_not_is_refused(trained, name):
+    for wrong in (trained[name].vocab_size, -100):
+        with pytest.raises(ValueError, match=f"id {wrong} is none"):
+            trained[name].decode([5, wrong])
+
+
+@pytest.mark.parametrize("name", TRAINED)
 def test_file_gives_identical_ids(trained, name, tmp_path):
     tokenizer = trained[name]
     tokenizer.save(tmp_path / "new" / "tokenizer.json")

@@ -7,6 +7,8 @@ into blocks from another place and deals them in another order; both are functio
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,6 +37,9 @@ class Blocks:
         whole = self.n_tokens > context_length
         self._windows = sliding_window_view(split.tokens, context_length + 1) if whole else None
         self._epoch: tuple[int, int, np.ndarray] | None = None
+
+    def __reduce__(self) -> Any:
+        return partial(Blocks, shift=self.shift), (self.split, self.context_length, self.seed)
 
     def starts(self, epoch: int, indices: Sequence[int] | np.ndarray) -> np.ndarray:
         """(B,) where in the split these blocks start."""

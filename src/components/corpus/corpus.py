@@ -48,6 +48,12 @@ class Split:
     def n_documents(self) -> int:
         return len(self.starts)
 
+    def __reduce__(self) -> Any:
+        # another process maps the file again: pickled, the array would be copied into every worker
+        if isinstance(self.tokens, np.memmap) and self.tokens.filename is not None:
+            return _open, (Path(self.tokens.filename).parent, self.name, self.n_bytes, self.endoftext)
+        return Split, (self.name, self.tokens, self.starts, self.n_bytes, self.endoftext)
+
 
 @dataclass(frozen=True)
 class Corpus:

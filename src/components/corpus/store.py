@@ -90,7 +90,7 @@ def _sweep(parent: Path) -> None:
     """Remove what killed processes left long ago."""
     for left in parent.glob("*.tmp-*"):
         try:
-            if time.time() - left.stat().st_mtime > STALE:
+            if time.time() - max(f.stat().st_mtime for f in (left, *left.iterdir())) > STALE:
                 shutil.rmtree(left, ignore_errors=True)
         except FileNotFoundError:
             continue  # another process was faster

@@ -43,7 +43,13 @@ class Tokens:
         self.core = core
         self.roles = roles
         self.specials: dict[str, int] = {role: core.token_to_id(token) for role, token in roles.items()}
-        self.vocab_size: int = max(core.get_vocab(with_added_tokens=True).values()) + 1  # ids may have holes
+        ids = set(core.get_vocab(with_added_tokens=True).values())
+        self.vocab_size: int = max(ids) + 1
+        self._holes = set(range(self.vocab_size)) - ids
+
+    def __reduce__(self) -> Any:
+        # the library's own pickle forgets that special tokens are not to be read from text
+        return _unpickled, (self.core.to_str(), self.roles)
 
     def encode(self, text: str) -> list[int]:
         """Ids of ordinary text, without any special token."""
@@ -54,8 +60,12 @@ class Tokens:
         return [e.ids for e in self.core.encode_batch_fast(list(texts), add_special_tokens=False)]
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text of ids; special tokens appear by their names."""
-        return self.core.decode([int(i) for i in ids], skip_special_tokens=False)
+        """The text of ids; special tokens appear by their names. ValueError for an id that there is not."""
+        ids = [int(i) for i in ids]
+        for i in ids:
+            if not 0 <= i < self.vocab_size or i in self._holes:  # the library would leave it out
+                raise ValueError(f"id {i} is none of this tokenizer's {self.vocab_size - len(self._holes)} ids")
+        return self.core.decode(ids, skip_special_tokens=False)
 
     def save(self, file: str | Path) -> None:
         """Write ``tokenizer.json``, and beside it the roles where the names alone do not tell them."""
@@ -95,6 +105,10 @@ def read_tokenizer(file: str | Path) -> Tokens:
             raise
         raise UserError(str(file), f"is no tokenizer.json that the tokenizers library reads: {e}") from None
     return Tokens(core, {**roles_by_name(core), **_roles_beside(core, file.parent)})
+
+
+def _unpickled(held: str, roles: dict[str, str]) -> Tokens:
+    return Tokens(Tokenizer.from_str(held), roles)
 
 
 def roles_by_name(core: Tokenizer) -> dict[str, str]:

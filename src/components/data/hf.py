@@ -17,7 +17,7 @@ BUILDERS = {".jsonl": "json", ".json": "json", ".csv": "csv", ".parquet": "parqu
 
 @register("data", "hf")
 class HF:
-    """Each row is a document.
+    """A text column of a Hugging Face data set, from the hub or local; each row is a document.
 
     A hub data set is taken to stay as it is under its name and revision: give a revision where that matters.
 

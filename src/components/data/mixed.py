@@ -14,7 +14,9 @@ from components.registry import register
 
 @register("data", "mixed")
 class Mixed:
-    """The largest mixture in which source ``i`` has its share and no document comes twice: one source is read whole.
+    """Several sources in given proportions, without repeating a document.
+
+    It is the largest mixture in which source ``i`` has its share and no document comes twice: one source is read whole.
 
     Which documents of the others are taken is drawn by a hash of seed and text, so a source that grows mostly keeps them.
 

@@ -31,7 +31,7 @@ SKIP = {
 
 @register("data", "python_functions")
 class PythonFunctions:
-    """Each function or method is a document, moved to the left margin; licence: PSF.
+    """Functions of the running Python's standard library, each a document: no download; licence: PSF.
 
     The set depends on the Python version, which the report names; the hash of the corpus tells two sets apart.
 

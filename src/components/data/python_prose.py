@@ -27,7 +27,9 @@ LETTERS = re.compile(r"[A-Za-z ,.'`-]")
 
 @register("data", "python_prose")
 class PythonProse:
-    """Each paragraph is a document, on one line; licences: those of the packages, read where they are installed.
+    """Paragraphs from docstrings of the standard library and of installed packages, each a document on one line: no download.
+
+    Licences: those of the packages, which are read where they are installed.
 
     Args:
         packages: import names of packages to read besides the standard library.

@@ -25,7 +25,7 @@ SHORTEST, LONGEST = 200, 4000  # characters of such a piece
 
 @register("data", "text")
 class Text:
-    """Plain text, and tables of texts: jsonl, json, csv, tsv, parquet.
+    """The user's own text: plain files, or tables (jsonl, json, csv, tsv, parquet).
 
     Args:
         path: a file, a folder (searched for text files that are not hidden), a pattern such as ``books/**/*.txt``, or ``-`` for

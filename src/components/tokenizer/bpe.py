@@ -16,7 +16,7 @@ from components.tokenizer._base import SPECIALS, Trained, alphabet, byte_level, 
 
 @register("tokenizer", "bpe")
 class BPE(Trained):
-    """Byte-level BPE with GPT-2's division into words.
+    """Byte-pair encoding on bytes, with GPT-2's division into words; any text comes back exactly.
 
     Args:
         vocab_size: ids at most: 5 special tokens, 256 bytes, the rest learned. Fewer if the text has no more pairs.

@@ -15,7 +15,10 @@ from components.tokenizer._base import OWN_NAMES, SPECIALS, Trained, alphabet, b
 
 @register("tokenizer", "byte")
 class Byte(Trained):
-    """Ids 0 to 4 are special tokens, 5 to 260 the bytes in order of value."""
+    """The bytes of UTF-8: no training, any text comes back exactly.
+
+    Ids 0 to 4 are special tokens, 5 to 260 the bytes in order of value.
+    """
 
     def __init__(self) -> None:
         super().__init__()

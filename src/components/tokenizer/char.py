@@ -14,7 +14,9 @@ from components.tokenizer._base import OWN_NAMES, SPECIALS, Trained
 
 @register("tokenizer", "char")
 class Char(Trained):
-    """Ids 0 to 4 are special tokens, then the characters in order of code point.
+    """One id for each character of the training text.
+
+    Ids 0 to 4 are special tokens, then the characters in order of code point.
 
     Args:
         min_frequency: rarer characters are unknown.

@@ -13,7 +13,9 @@ from components.signature import Path
 
 @register("tokenizer", "pretrained")
 class Pretrained(Tokens):
-    """Special tokens are those that the files beside it name, else those with usual names (``</s>``, ``[PAD]``, ...).
+    """A tokenizer made elsewhere, from its ``tokenizer.json``.
+
+    Special tokens are those that the files beside it name, else those with usual names (``</s>``, ``[PAD]``, ...).
 
     Whether text comes back exactly is the file's doing; the report of a corpus says so where it does not.
 

@@ -17,7 +17,9 @@ from components.tokenizer._base import OWN_NAMES, SPECIALS, Trained, alphabet, b
 
 @register("tokenizer", "unigram")
 class Unigram(Trained):
-    """Ids 0 to 4 are special tokens, then pieces, the most probable first.
+    """Unigram language model on bytes: the most probable division into pieces; any text comes back exactly.
+
+    Ids 0 to 4 are special tokens, then pieces, the most probable first.
 
     Args:
         vocab_size: ids at most: 5 special tokens, 256 bytes, the rest learned.

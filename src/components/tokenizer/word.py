@@ -13,7 +13,9 @@ from components.tokenizer._base import OWN_NAMES, SPECIALS, WORDS, Trained, room
 
 @register("tokenizer", "word")
 class Word(Trained):
-    """Ids 0 to 4 are special tokens, then words, the most frequent first.
+    """One id for each frequent word, sign or stretch of space.
+
+    Ids 0 to 4 are special tokens, then words, the most frequent first.
 
     Args:
         vocab_size: ids at most.

@@ -16,7 +16,9 @@ from components.tokenizer._base import OWN_NAMES, SPECIALS, Trained, room_for
 
 @register("tokenizer", "wordpiece")
 class WordPiece(Trained):
-    """BERT's division at spaces and signs; ``##`` marks pieces inside a word.
+    """Each word as the longest pieces known, as in BERT; spaces are not kept.
+
+    Words end at spaces and signs; ``##`` marks pieces inside a word.
 
     Args:
         vocab_size: ids at most: 5 special tokens, characters, the rest learned.
