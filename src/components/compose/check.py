@@ -24,7 +24,11 @@ def check(config: dict[str, Any]) -> None:
             for other in found:
                 lacking = [w for w in words if w in other.declared("lacks")] if other.kind == kind else []
                 if lacking:
-                    able = [n for (_, n), e in registry.entries(kind).items() if not set(words) & set(e.signature.declared.get("lacks", ()))]
+                    able = [
+                        n
+                        for (_, n), e in registry.entries(kind).items()
+                        if not set(words) & set(e.signature.declared.get("lacks", ()))
+                    ]
                     raise UserError(
                         part.path,
                         f"{part.label} cannot work with {other.label} at {other.path}: it is not {' and '.join(lacking)}",
@@ -43,11 +47,19 @@ def _needs(part: Part, kind: str, words: Sequence[str], found: list[Part]) -> No
     able = [n for (_, n), e in registry.entries(kind).items() if set(words) <= set(e.signature.declared.get("provides", ()))]
     instead = f"{kind} parts that provide it: {', '.join(able) or 'none'}"
     if not others:
-        raise UserError(part.path, f"{part.label} needs a part of kind {kind} that provides {' and '.join(words)}, and there is none here", instead)
+        raise UserError(
+            part.path,
+            f"{part.label} needs a part of kind {kind} that provides {' and '.join(words)}, and there is none here",
+            instead,
+        )
     for other in others:
         missing = [w for w in words if w not in other.declared("provides")]
         if missing:
-            raise UserError(part.path, f"{part.label} needs {', '.join(missing)} of its {kind}, and {other.label} at {other.path} does not provide it", instead)
+            raise UserError(
+                part.path,
+                f"{part.label} needs {', '.join(missing)} of its {kind}, and {other.label} at {other.path} does not provide it",
+                instead,
+            )
 
 
 def _carried(found: list[Part]) -> None:
@@ -59,7 +71,9 @@ def _carried(found: list[Part]) -> None:
             writers = [p for p in found if word in p.declared("carries_out") and p.layer is not None]
             if any(p.stack == part.stack and p.layer < part.layer for p in writers if p.layer is not None):
                 continue
-            able = [f"{k}/{n}" for (k, n), e in registry.entries().items() if word in e.signature.declared.get("carries_out", ())]
+            able = [
+                f"{k}/{n}" for (k, n), e in registry.entries().items() if word in e.signature.declared.get("carries_out", ())
+            ]
             raise UserError(
                 part.path,
                 f"{part.label} in layer {part.layer} reads {word!r}, and no earlier layer writes it",

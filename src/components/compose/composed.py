@@ -35,7 +35,13 @@ class Composed:
         check(self.config)
 
 
-def compose(recipe: str | None = None, overrides: list[str] | tuple[str, ...] = (), *, base: dict[str, Any] | None = None, cwd: Path | str | None = None) -> Composed:
+def compose(
+    recipe: str | None = None,
+    overrides: list[str] | tuple[str, ...] = (),
+    *,
+    base: dict[str, Any] | None = None,
+    cwd: Path | str | None = None,
+) -> Composed:
     """Compose a recipe (by default the one that ``conf/train.yaml`` names), or a saved config as ``base``, with overrides.
 
     Args:

@@ -27,7 +27,11 @@ def _differ(path: str, old: Any, new: Any, kind: str | None) -> list[str]:
     if _is_node(old) and _is_node(new):
         return _nodes(path, old, new, kind)
     if isinstance(old, dict) and isinstance(new, dict) and not _is_node(old) and not _is_node(new) and old and new:
-        return [line for k in [*new, *(k for k in old if k not in new)] for line in _differ(f"{path}.{k}", old.get(k), new.get(k), None)]
+        return [
+            line
+            for k in [*new, *(k for k in old if k not in new)]
+            for line in _differ(f"{path}.{k}", old.get(k), new.get(k), None)
+        ]
     return [f"{path}: {_short(old, kind)} -> {_short(new, kind)}"]
 
 
@@ -46,7 +50,9 @@ def _nodes(path: str, old: dict[str, Any], new: dict[str, Any], kind: str | None
             lines += _layers(f"{path}.{name}", old, new, name, layer_sockets(entry.signature))
         elif name in old:
             lines += _differ(f"{path}.{name}", old[name], value, inner)
-        elif swapped and option is not None:
+        elif option is None:
+            lines.append(f"{path}.{name}: {show(value)}")
+        elif swapped:
             lines += _new(f"{path}.{name}", value, option.default, inner)
     return lines
 

@@ -66,16 +66,20 @@ class Frame:
         """The run's own values, as ``train.yaml`` has them."""
         self.config = {**values, **self.config}
 
-    def say(self, values: dict[str, Any], station: Station, where: str) -> None:
+    def say(self, values: dict[str, Any], station: Station) -> None:
         """A recipe's (or a saved config's) values for groups and the run itself."""
         for key, value in values.items():
             if key not in self.config:
-                raise UserError(f"{where}: {key}", f"unknown key {key!r}", nearest(key, self.config, called="keys"))
+                raise UserError(key, f"unknown key {key!r}", nearest(key, self.config, called="keys"))
             if isinstance(self.config[key], dict):
                 if not isinstance(value, dict):
-                    raise UserError(f"{where}: {key}", f"{key} is a group of values, not {show(value)}", f"choose a file of it by - override /{key}: <name>")
+                    raise UserError(
+                        key,
+                        f"{key} is a group of values, not {show(value)}",
+                        f"choose a file of it by - override /{key}: <name>",
+                    )
                 for inner in value:
-                    self._check(key, inner, where)
+                    self._check(key, inner)
             self.config[key] = _merged(self.config[key], value)
         self._mark(values, station)
 
@@ -95,14 +99,18 @@ class Frame:
             if not isinstance(self.config[head], dict):
                 raise UserError(argument.key, f"{head} is a value, not a group: nothing stands below it", f"write {head}=...")
             if argument.sign != "~":
-                self._check(head, argument.path[1], "", added=argument.sign != "")
+                self._check(head, argument.path[1], added=argument.sign != "")
         elif isinstance(self.config[head], dict) and argument.sign != "~":
             value = read_value(argument.text or "null", argument.typed)
             if isinstance(value, dict):
-                return self.say({head: value}, station, station.label)
+                return self.say({head: value}, station)
             raise UserError(argument.key, f"{argument.text} is no choice of {head}", f"{head}: {', '.join(self.options(head))}")
         elif argument.sign == "~":
-            raise UserError(typed, f"{head} cannot be deleted", "set it to null" if not isinstance(self.config[head], dict) else "delete keys of it")
+            raise UserError(
+                typed,
+                f"{head} cannot be deleted",
+                "set it to null" if not isinstance(self.config[head], dict) else "delete keys of it",
+            )
         if argument.sign == "~":
             return self._delete(argument, station)
         override = parse(f"{argument.sign}{argument.key}" + ("" if argument.text is None else f"={argument.text}"))
@@ -134,12 +142,14 @@ class Frame:
         del node[last]
         self.origins[argument.key] = station.label
 
-    def _check(self, group: str, key: str, where: str, *, added: bool = False) -> None:
-        path = f"{where}: {group}.{key}" if where else f"{group}.{key}"
+    def _check(self, group: str, key: str, *, added: bool = False) -> None:
+        path = f"{group}.{key}"
         if group in CHECKED:
             known = CHECKED[group]()
             if known and key not in known:
-                raise UserError(path, f"the {group} has no argument {key!r}", nearest(key, known, called=f"arguments of the {group}"))
+                raise UserError(
+                    path, f"the {group} has no argument {key!r}", nearest(key, known, called=f"arguments of the {group}")
+                )
         elif group not in OPEN and not added and key not in self.config[group]:
             raise UserError(path, f"{group} has no key {key!r}", nearest(key, self.config[group], called=f"keys of {group}"))
 

@@ -35,10 +35,14 @@ def split(argument: str) -> Argument:
         raise UserError(repr(argument), "is no override", "write key=value, e.g. model/norm=rms or seed=1")
     key = match["key"]
     if "@" in key:
-        raise UserError(repr(argument), "packages (group@package) have no meaning here", "write the path, e.g. model.encoder.attention=gqa")
+        raise UserError(
+            repr(argument), "packages (group@package) have no meaning here", "write the path, e.g. model.encoder.attention=gqa"
+        )
     path = tuple(re.split(r"[./]", key))
     if not all(re.fullmatch(r"\w[\w-]*", p) for p in path):
-        raise UserError(repr(argument), f"{key!r} is no path", "write words with dots between them, e.g. model.attention.n_heads=4")
+        raise UserError(
+            repr(argument), f"{key!r} is no path", "write words with dots between them, e.g. model.attention.n_heads=4"
+        )
     return Argument(match["sign"] or "", path, match["value"], argument)
 
 
@@ -51,8 +55,13 @@ def parse(argument: str) -> Any:
         return OverridesParser.create().parse_override(argument)
     except HydraException as e:
         said = str(e).strip().splitlines()
-        why = next((line for line in said if "mismatched" in line or "extraneous" in line or "token recognition" in line), said[0] if said else "")
-        raise UserError(repr(argument), f"Hydra's grammar does not read it ({why.strip()})", "quote the value: key='\"...\"'") from None
+        why = next(
+            (line for line in said if "mismatched" in line or "extraneous" in line or "token recognition" in line),
+            said[0] if said else "",
+        )
+        raise UserError(
+            repr(argument), f"Hydra's grammar does not read it ({why.strip()})", "quote the value: key='\"...\"'"
+        ) from None
 
 
 def read_value(text: str, typed: str = "") -> Any:
@@ -79,7 +88,9 @@ def refuse_targets(value: Any, where: str) -> None:
     """Configs are data: a class path in one is refused wherever it stands."""
     if isinstance(value, dict):
         if TARGET in value:
-            raise UserError(where, f"{TARGET}: {value[TARGET]!r} names code, and a config is data", "name a registered part: {name: ...}")
+            raise UserError(
+                where, f"{TARGET}: {value[TARGET]!r} names code, and a config is data", "name a registered part: {name: ...}"
+            )
         for key, inner in value.items():
             refuse_targets(inner, f"{where}.{key}" if where else str(key))
     elif isinstance(value, list):

@@ -55,5 +55,7 @@ class Loader(ConfigLoaderImpl):
                     cfg[key] = value
                 parsed = [OverridesParser.create().parse_override(o) for o in task]
                 keys = cfg.hydra.job.config.override_dirname
-                cfg.hydra.job.override_dirname = get_overrides_dirname(parsed, exclude_keys=list(keys.exclude_keys), item_sep=keys.item_sep, kv_sep=keys.kv_sep)
+                cfg.hydra.job.override_dirname = get_overrides_dirname(
+                    parsed, exclude_keys=list(keys.exclude_keys), item_sep=keys.item_sep, kv_sep=keys.kv_sep
+                )
         return cfg

@@ -53,7 +53,9 @@ def run_job(number: int, overrides: Sequence[str], folder: Path, *, quiet: bool 
     began = time.time()
     if quiet:
         with (folder / "output.txt").open("w", encoding="utf8") as out:
-            code = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT).returncode
+            code = subprocess.run(
+                command, env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT
+            ).returncode
     else:
         sys.stdout.flush()
         code = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL).returncode

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import replace
 from typing import Any
 
-from components import slices
+from components import registry, slices
 from components.compose.node import Node
+from components.compose.stations import DEFAULT, Given
 from components.compose.tree import Tree
 from components.errors import UserError, nearest
 from components.makers import INHERIT
@@ -22,6 +24,15 @@ def finish(tree: Tree, node: Node, where: str, above: Sequence[Node]) -> None:
         settle(tree, node, name, where, above)
     for name, child in list(node.parts.items()):
         finish(tree, child, f"{where}.{name}".lstrip("."), [node, *above])
+    for name, given in node.given.items():
+        if (
+            given.value == INHERIT
+            and given.station > DEFAULT
+            and node.options[name].type.kind
+            and inherited(tree, node, name, where, above) is None
+        ):
+            kind, path = node.options[name].type.kind or "", f"{where}.{name}".lstrip(".")
+            raise UserError(path, f"nothing above has a {kind} to inherit", f"{kind} parts: {', '.join(registry.names(kind))}")
     if node.slices:
         _layers(tree, node, where, above)
 
@@ -48,8 +59,6 @@ def settle(tree: Tree, node: Node, name: str, where: str, above: Sequence[Node])
 
 
 def _fresh(tree: Tree, node: Node, name: str, value: Any, path: str, station: Any) -> Node:
-    from components import registry
-
     kind = node.options[name].type.kind or ""
     chosen = value if isinstance(value, str) else value.get("preset") or value.get("name") if isinstance(value, dict) else None
     if not isinstance(chosen, str):
@@ -107,13 +116,15 @@ def _layers(tree: Tree, node: Node, where: str, above: Sequence[Node]) -> None:
         if part is not None:
             base.parts[s] = part.lent()
         else:
-            base.given[s] = node.given.get(s) or _default(node, s)
+            base.given[s] = node.given.get(s) or Given(node.value(s), DEFAULT)
     held = [base] * n_layers
     for said in sorted(node.slices, key=lambda s: (s.station.rank, s.order)):
         which, socket = said.path[:2]
         here = f"{path}.{which}"
         if socket not in sockets:
-            raise UserError(f"{here}.{socket}", f"a layer has no socket {socket!r}", nearest(socket, sockets, called="sockets of a layer"))
+            raise UserError(
+                f"{here}.{socket}", f"a layer has no socket {socket!r}", nearest(socket, sockets, called="sockets of a layer")
+            )
         try:
             wanted = slices.indices(which, n_layers, pattern)
         except UserError as e:
@@ -121,27 +132,21 @@ def _layers(tree: Tree, node: Node, where: str, above: Sequence[Node]) -> None:
         copies: dict[int, Node] = {}
         for i in wanted:
             if id(held[i]) not in copies:
-                copies[id(held[i])] = changed = _copy(held[i])
+                copies[id(held[i])] = changed = deepcopy(held[i])
                 tree.put_all(changed, replace(said, path=said.path[1:]), here)
                 if changed.inherits(socket) and not base.inherits(socket):
-                    raise UserError(f"{here}.{socket}", "a layer's socket has the model's part unless it is given another", "leave the slice out, or name a part")
+                    raise UserError(
+                        f"{here}.{socket}",
+                        "a layer's socket has the model's part unless it is given another",
+                        "leave the slice out, or name a part",
+                    )
             held[i] = copies[id(held[i])]
     node.layers = _canonical(tree, node, base, held, path, above)
 
 
-def _default(node: Node, socket: str) -> Any:
-    from components.compose.stations import DEFAULT, Given
-
-    return Given(node.value(socket), DEFAULT)
-
-
-def _copy(layer: Node) -> Node:
-    from copy import deepcopy
-
-    return deepcopy(layer)
-
-
-def _canonical(tree: Tree, node: Node, base: Node, held: list[Node], path: str, above: Sequence[Node]) -> dict[str, dict[str, Node]]:
+def _canonical(
+    tree: Tree, node: Node, base: Node, held: list[Node], path: str, above: Sequence[Node]
+) -> dict[str, dict[str, Node]]:
     """{which: {socket: node}} that covers the same layers without a pattern and composes again alone."""
     for layer in {id(n): n for n in [base, *held]}.values():
         for socket, child in layer.parts.items():

@@ -97,7 +97,11 @@ class Node:
                 out[name] = deepcopy(self.value(name))
                 if out[name] == REQUIRED:
                     allowed = option.type.described() or f"a {option.type.kind}"
-                    raise UserError(path, f"{self.entry.label} needs it", f"give {path}={allowed}" + (f" ({option.doc})" if option.doc else ""))
+                    raise UserError(
+                        path,
+                        f"{self.entry.label} needs it",
+                        f"give {path}={allowed}" + (f" ({option.doc})" if option.doc else ""),
+                    )
         return out
 
     def origins(self, where: str) -> dict[str, str]:

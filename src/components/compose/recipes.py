@@ -105,4 +105,8 @@ def _choice(entry: Any, file: Path) -> tuple[tuple[str, ...], Any]:
         match = re.fullmatch(r"(?:override\s+)?/?([\w./-]+)", str(key))
         if match and (str(key).startswith("override") or "/" in str(key)):
             return tuple(re.split(r"[./]", match[1])), value
-    raise UserError(f"{short(file)}: defaults", f"{entry!r} is neither a recipe's name nor a choice", "write - parent, - override /model/norm: rms, or - _self_")
+    raise UserError(
+        f"{short(file)}: defaults",
+        f"{entry!r} is neither a recipe's name nor a choice",
+        "write - parent, - override /model/norm: rms, or - _self_",
+    )

@@ -14,7 +14,7 @@ from components.compose.notes import Notes
 from components.compose.recipes import Page, read_family
 from components.compose.stations import DEFAULT, Said, Station
 from components.compose.tree import Tree
-from components.compose.yaml_files import short
+from components.compose.yaml_files import located, short
 from components.errors import UserError, nearest
 from components.registry import Entry
 from components.signature import Option, Signature, Type
@@ -27,7 +27,13 @@ class Run:
     """A recipe's family (or a saved config) and the command line, composed. ``config`` is the spelled-out result."""
 
     def __init__(
-        self, recipe: str | None, base: dict[str, Any] | None, cwd: Path, choices: dict[str, Any], values: dict[str, Any], arguments: list[Argument]
+        self,
+        recipe: str | None,
+        base: dict[str, Any] | None,
+        cwd: Path,
+        choices: dict[str, Any],
+        values: dict[str, Any],
+        arguments: list[Argument],
     ) -> None:
         refuse_targets(base or {}, "saved config")
         self.cwd, self.base = cwd, base or {}
@@ -58,7 +64,9 @@ class Run:
         chosen: dict[str, tuple[Any, Station]] = {g: (c, DEFAULT) for g, c in self.groups.items()}
         chosen.update({g: (c, DEFAULT) for g, c in (self.base.get(ABOUT) or {}).get("choices", {}).items() if g in self.groups})
         for page, station in zip(self.pages, self.stations):
-            chosen.update({path[0]: (choice, station) for path, choice in page.choices if len(path) == 1 and path[0] in self.groups})
+            chosen.update(
+                {path[0]: (choice, station) for path, choice in page.choices if len(path) == 1 and path[0] in self.groups}
+            )
         self.saved_choices = {g: c for g, (c, _) in chosen.items()}
         for a in arguments:
             if self._is_choice(a):
@@ -79,7 +87,10 @@ class Run:
                 said.append(Said(path, station, order, value, folder=page.file.parent, source=where))
             elif path[0] not in self.groups or len(path) > 1:
                 raise UserError(f"{where}: defaults", f"there is no group {'/'.join(path)!r}", self._instead(path[0]))
-        self._values(page.values, station, where, page.file.parent, said)
+        try:
+            self._values(page.values, station, where, page.file.parent, said)
+        except UserError as e:
+            raise UserError(f"{located(page.file, e.where)}: {e.where}", e.what, e.instead) from None
 
     def _saved(self) -> None:
         """A spelled-out config: what differs from the defaults counts as said by it."""
@@ -91,9 +102,14 @@ class Run:
                 files.choose(group, choice, DEFAULT)
                 same = flat(files.config[group])
                 values[group] = unflat({k: v for k, v in flat(values[group]).items() if k not in same or same[k] != v})
-        self._values(values, station, "saved config", self.cwd, [], spelled=True)
+        try:
+            self._values(values, station, "saved config", self.cwd, [], spelled=True)
+        except UserError as e:
+            raise UserError(f"saved config: {e.where}", e.what, e.instead) from None
 
-    def _values(self, values: dict[str, Any], station: Station, where: str, folder: Path, said: list[Said], *, spelled: bool = False) -> None:
+    def _values(
+        self, values: dict[str, Any], station: Station, where: str, folder: Path, said: list[Said], *, spelled: bool = False
+    ) -> None:
         frame: dict[str, Any] = {}
         for key, value in values.items():
             path = tuple(str(key).replace("/", ".").split("."))
@@ -101,20 +117,19 @@ class Run:
                 said.append(Said(path, station, len(said), value, folder=folder, spelled=spelled, source=where))
             elif key not in ("recipe", ABOUT):
                 if path[0] not in self.frame.config:
-                    raise UserError(f"{where}: {key}", f"unknown key {path[0]!r}", self._instead(path[0]))
+                    raise UserError(str(key), f"unknown key {path[0]!r}", self._instead(path[0]))
                 for name in reversed(path[1:]):
                     value = {name: value}
                 frame[path[0]] = {**frame[path[0]], **value} if path[0] in frame else value
-        try:
-            self.tree.apply(said)
-        except UserError as e:
-            raise UserError(f"{where}: {e.where}", e.what, e.instead) from None
-        self.frame.say(frame, station, where)
+        self.tree.apply(said)
+        self.frame.say(frame, station)
 
     def _instead(self, name: str) -> str:
         """What was meant by a word at the top: the group or value of that name, or the socket that has it."""
         known = sorted([*self.parts, *self.frame.config])
-        found = sorted(f"{group}.{name}" for group in self.parts if (part := self.tree.root.part(group)) and name in part.options)
+        found = sorted(
+            f"{group}.{name}" for group in self.parts if (part := self.tree.root.part(group)) and name in part.options
+        )
         if found:
             return f"did you mean {' or '.join(found)}? groups and values: {', '.join(known)}"
         return nearest(name, known, called="groups and values")
@@ -128,7 +143,11 @@ class Run:
                     raise UserError(repr(a.typed), "a part's option is never deleted", f"set it: {a.key}=...")
                 said.append(Said(a.path, self.last, order, text=a.text, folder=self.cwd, source=a.typed))
             elif head not in self.frame.config:
-                raise UserError(a.key, f"unknown {'group' if len(a.path) > 1 or head in registry.KINDS else 'key'} {head!r}", self._instead(head))
+                raise UserError(
+                    a.key,
+                    f"unknown {'group' if len(a.path) > 1 or head in registry.KINDS else 'key'} {head!r}",
+                    self._instead(head),
+                )
         self.tree.apply(said)
         for a in arguments:
             if a.path[0] in self.frame.config and not self._is_choice(a):

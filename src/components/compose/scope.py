@@ -71,9 +71,13 @@ def _walk(part: Part) -> Iterator[Part]:
         value = part.node.get(name)
         if option.type.many:
             for i, inner in enumerate(value or []):
-                yield from _walk(_part(f"{part.path}.{name}.{i}", inner, option.type.kind or "", [part, *part.above], part.layer, part.stack))
+                yield from _walk(
+                    _part(f"{part.path}.{name}.{i}", inner, option.type.kind or "", [part, *part.above], part.layer, part.stack)
+                )
         elif isinstance(value, dict):
-            part.sockets[name] = _part(f"{part.path}.{name}", value, option.type.kind or "", [part, *part.above], part.layer, part.stack)
+            part.sockets[name] = _part(
+                f"{part.path}.{name}", value, option.type.kind or "", [part, *part.above], part.layer, part.stack
+            )
     for name, child in part.sockets.items():
         if name not in per_layer:
             yield from _walk(child)
@@ -89,8 +93,23 @@ def _layers(part: Part, depth: int, sockets: list[str], option: str) -> Iterator
         if makers in seen:
             continue
         seen.append(makers)
-        which = {s: next(w for w, m in reversed(part.node[option].items()) if s in m and i in slices.indices(str(w), depth, _value(part, "pattern"))) for s in makers}
-        layer = Part(f"{part.path}.{option}", "layer", Entry("layer", "layer", registry.Signature()), {}, [part, *part.above], i, part.path)
+        which = {
+            s: next(
+                w
+                for w, m in reversed(part.node[option].items())
+                if s in m and i in slices.indices(str(w), depth, _value(part, "pattern"))
+            )
+            for s in makers
+        }
+        layer = Part(
+            f"{part.path}.{option}",
+            "layer",
+            Entry("layer", "layer", registry.Signature()),
+            {},
+            [part, *part.above],
+            i,
+            part.path,
+        )
         for socket in sockets:
             value = makers.get(socket, part.node.get(socket))
             kind = part.entry.signature.options[socket].type.kind or ""
@@ -98,7 +117,9 @@ def _layers(part: Part, depth: int, sockets: list[str], option: str) -> Iterator
                 path = f"{part.path}.{option}.{which[socket]}.{socket}" if socket in which else f"{part.path}.{socket}"
                 layer.sockets[socket] = _part(path, value, kind, [layer, part, *part.above], i, part.path)
             elif value == INHERIT and (found := _inherited(part, socket, kind)) is not None:
-                layer.sockets[socket] = Part(found.path, kind, found.entry, found.node, [layer, part, *part.above], i, part.path)
+                layer.sockets[socket] = Part(
+                    found.path, kind, found.entry, found.node, [layer, part, *part.above], i, part.path
+                )
         for child in layer.sockets.values():
             yield from _walk(child)
 

@@ -29,7 +29,9 @@ def swap(old: Node, entry: Entry, station: Station, where: str, notes: Notes) ->
             new.given[name] = given
             kept.append(text)
         elif given.station >= station and not given.borrowed:
-            raise UserError(where, f"{name}={show(given.value)} was said before the part became {new.name}: {why}", f"say {new.name} first")
+            raise UserError(
+                where, f"{name}={show(given.value)} was said before the part became {new.name}: {why}", f"say {new.name} first"
+            )
         else:
             dropped.append((text, why))
     for name, child in old.parts.items():
@@ -52,13 +54,24 @@ def swap(old: Node, entry: Entry, station: Station, where: str, notes: Notes) ->
     if old.slices and new.slice_option:
         new.slices = old.slices
     elif old.slices:
-        dropped += [(f"{old.slice_option}.{'.'.join(s.path)} ({s.station.label})", f"{new.name} has no layers to slice") for s in old.slices]
+        dropped += [
+            (f"{old.slice_option}.{'.'.join(s.path)} ({s.station.label})", f"{new.name} has no layers to slice")
+            for s in old.slices
+        ]
     notes.swap(where, old.name, new.name, station, kept, dropped)
     return new
 
 
 def _carry_part(
-    old: Node, new: Node, name: str, child: Node, station: Station, where: str, notes: Notes, kept: list[str], dropped: list[tuple[str, str]]
+    old: Node,
+    new: Node,
+    name: str,
+    child: Node,
+    station: Station,
+    where: str,
+    notes: Notes,
+    kept: list[str],
+    dropped: list[tuple[str, str]],
 ) -> None:
     """A socket's part moves over if somebody chose it; if only its options were said, they try the new part's default."""
     origin = _origin(child)
@@ -102,7 +115,10 @@ def unfit(old: Node, new: Node, name: str, given: Given | None = None) -> str | 
     if name in new.entry.sets:
         return f"{new.name} is about it and sets it"
     mine, theirs = old.options[name].type, new.options[name].type
-    if mine.text != theirs.text:
+    words = (
+        mine.allowed and theirs.allowed and (mine.bases, mine.optional) == (theirs.bases, theirs.optional)
+    )  # two closed lists
+    if mine.text != theirs.text and not words:
         return f"{new.name} has it as {theirs.text}"
     if given is not None and given.value is None:
         return "null does not carry over"
@@ -117,8 +133,17 @@ def unknown_option(node: Node, name: str, where: str) -> UserError:
     if found:
         instead = f"did you mean {' or '.join(f'{where}.{p}'.lstrip('.') for p in found[:3])}? options of {label}: {', '.join(sorted(node.options))}"
     else:
-        others = sorted(f"{where}.{s}={n}" for s, o in sockets_of(node).items() for (_, n), e in registry.entries(o.type.kind).items() if name in e.signature.options)
-        others += [f"{where}={n}" for (_, n), e in registry.entries(node.kind).items() if name in e.signature.options] if where else []
+        others = sorted(
+            f"{where}.{s}={n}"
+            for s, o in sockets_of(node).items()
+            for (_, n), e in registry.entries(o.type.kind).items()
+            if name in e.signature.options
+        )
+        others += (
+            [f"{where}={n}" for (_, n), e in registry.entries(node.kind).items() if name in e.signature.options]
+            if where
+            else []
+        )
         if others and not instead.startswith("did you mean"):
             instead = f"a part that has it: {', '.join(others[:3])}; {instead}"
     return UserError(f"{where}.{name}".lstrip("."), f"{label} has no option {name!r}", instead)

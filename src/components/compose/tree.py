@@ -78,9 +78,16 @@ class Tree:
             child = node.part(head)
             if child is None:
                 kind = option.type.kind
-                raise UserError(path, f"there is no part here ({show(node.value(head))})", f"choose one first, {path}=...; {kind} parts: {', '.join(registry.names(kind))}")
+                raise UserError(
+                    path,
+                    f"there is no part here ({show(node.value(head))})",
+                    f"choose one first, {path}=...; {kind} parts: {', '.join(registry.names(kind))}",
+                )
             node.parts.setdefault(head, child)
-            return [replace(m, path=(head, *m.path)) for m in self.put(node.parts[head], replace(said, path=rest), path, lenient=lenient)]
+            return [
+                replace(m, path=(head, *m.path))
+                for m in self.put(node.parts[head], replace(said, path=rest), path, lenient=lenient)
+            ]
         else:
             return [replace(m, path=(head, *m.path)) for m in self._choose(node, head, said, path)]
         return []
@@ -88,7 +95,10 @@ class Tree:
     def _set(self, node: Node, head: str, said: Said, rest: tuple[str, ...], path: str) -> None:
         option = node.options[head]
         if rest and "dict" not in option.type.bases:
-            raise UserError(f"{path}.{'.'.join(rest)}", f"{path} is {option.type.described() or option.type.text}, not a part: nothing stands below it")
+            raise UserError(
+                f"{path}.{'.'.join(rest)}",
+                f"{path} is {option.type.described() or option.type.text}, not a part: nothing stands below it",
+            )
         value = said.read(option)
         refuse_targets(value, path)
         if rest:
@@ -116,6 +126,8 @@ class Tree:
     def _check_choice(self, node: Node, head: str, value: Any, path: str) -> None:
         kind = node.options[head].type.kind or ""
         refuse_targets(value, path)
+        if value == INHERIT:
+            return
         if isinstance(value, str) or (isinstance(value, dict) and "name" in value):
             name = value if isinstance(value, str) else value.get("preset") or value["name"]
             registry.entry(kind, name if isinstance(name, str) else show(name), path)
@@ -131,7 +143,9 @@ class Tree:
             old = node.part(head)
             node.forget(head)
             if old is not None and old.given:
-                self.notes.swap(path, show_node(old), show(value), said.station, [], [(show_node(old), "the socket holds no part now")])
+                self.notes.swap(
+                    path, show_node(old), show(value), said.station, [], [(show_node(old), "the socket holds no part now")]
+                )
             node.given[head] = Given(value, said.station)
             return []
         spec = {"name": value} if isinstance(value, str) else dict(value)
@@ -175,7 +189,11 @@ class Tree:
         children = []
         for i, v in enumerate(values):
             if not isinstance(v, str) and not (isinstance(v, dict) and "name" in v):
-                raise UserError(f"{path}.{i}", f"{show(v)} is no {kind}", f"write a name or {{name: ...}}; {kind} parts: {', '.join(registry.names(kind))}")
+                raise UserError(
+                    f"{path}.{i}",
+                    f"{show(v)} is no {kind}",
+                    f"write a name or {{name: ...}}; {kind} parts: {', '.join(registry.names(kind))}",
+                )
             spec = {"name": v} if isinstance(v, str) else v
             child = Node(kind, registry.entry(kind, str(spec.get("preset") or spec["name"]), f"{path}.{i}"), said.station)
             for k, inner in spec.items():
@@ -189,7 +207,11 @@ class Tree:
 
     def put_all_lenient(self, node: Node, said: Said, where: str, lenient: bool) -> None:
         if not said.path:
-            raise UserError(where, "a part of a list is edited option by option", f"or write the whole list, {where.rpartition('.')[0]}=[...]")
+            raise UserError(
+                where,
+                "a part of a list is edited option by option",
+                f"or write the whole list, {where.rpartition('.')[0]}=[...]",
+            )
         for inner in self.put(node, said, where, lenient=lenient):
             self.put_all(node, inner, where)
 
@@ -206,7 +228,11 @@ class Tree:
             for key, inner in value.items():
                 self._slice(node, said.under(str(key), inner), path)
         else:
-            raise UserError(".".join((path, *said.path)), f"{show(value)} does not say which socket of which layers", f"write {path}.last.<socket>=...")
+            raise UserError(
+                ".".join((path, *said.path)),
+                f"{show(value)} does not say which socket of which layers",
+                f"write {path}.last.<socket>=...",
+            )
 
 
 def _place(word: str, children: list[Node], path: str) -> int:

@@ -44,6 +44,14 @@ def read_yaml(file: Path) -> dict[str, Any]:
     return value
 
 
+def located(file: Path, path: str) -> str:
+    """``recipes/mine.yaml:4``: the line of the key at ``path``, or of the nearest key above it."""
+    lines, words = key_lines(file), tuple(path.split("."))
+    while words and words not in lines:
+        words = words[:-1]
+    return f"{short(file)}:{lines[words]}" if words else short(file)
+
+
 def key_lines(file: Path) -> dict[tuple[str, ...], int]:
     """{path of keys: line} of every key in a YAML file that has been read before."""
     import yaml
