@@ -126,7 +126,7 @@ def test_lists_of_parts(run) -> None:
     assert composed.config["drawing"]["filters"] == [{"name": "top", "k": 3}, {"name": "nucleus", "p": 0.5}]
     assert composed.difference == ["drawing.filters: [] -> [{name: top, k: 3}, {name: nucleus, p: 0.5}]"]
     assert run("drawing.filters=top").config["drawing"]["filters"] == [{"name": "top", "k": 5}]
-    with pytest.raises(UserError, match="drawing.filters.1: unknown filter 'nucleos'; did you mean 'nucleus'"):
+    with pytest.raises(UserError, match=r"drawing\.filters\.1: unknown filter 'nucleos'; did you mean 'nucleus'"):
         run("drawing.filters=[top, nucleos]")
     with pytest.raises(UserError, match="filter/top has no option 'p'"):
         run("drawing.filters=[{name: top, p: 0.1}]")

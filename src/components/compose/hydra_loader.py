@@ -46,6 +46,7 @@ class Loader(ConfigLoaderImpl):
     ) -> DictConfig:
         own = [o for o in overrides if is_hydra(o)]
         task = [o for o in overrides if not is_hydra(o)]
+        del config_name  # there is none: everything that is not Hydra's own is composed below
         cfg = super().load_configuration(None, own, run_mode, from_shell, validate_sweep_overrides)
         with open_dict(cfg):
             cfg.hydra.overrides.task = task

@@ -53,12 +53,12 @@ def settle(tree: Tree, node: Node, name: str, where: str, above: Sequence[Node])
                 kind = node.options[name].type.kind
                 raise UserError(path, f"inherits its {kind}, and nothing above offers one", f"choose one first: {path}=...")
             node.given.pop(name, None)
-            node.hold(name, _fresh(tree, node, name, edit.read(), path, edit.station))
+            node.hold(name, _fresh(node, name, edit.read(), path, edit.station))
         for more in tree.put(node, replace(edit, path=(name, *edit.path)), where, lenient=leave):
             tree.put_all(node, more, where)
 
 
-def _fresh(tree: Tree, node: Node, name: str, value: Any, path: str, station: Any) -> Node:
+def _fresh(node: Node, name: str, value: Any, path: str, station: Any) -> Node:
     kind = node.options[name].type.kind or ""
     chosen = value if isinstance(value, str) else value.get("preset") or value.get("name") if isinstance(value, dict) else None
     if not isinstance(chosen, str):

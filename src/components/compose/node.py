@@ -58,7 +58,7 @@ class Node:
         if name in self.parts:
             return self.parts[name]
         value = self.value(name)
-        if value is None or value == INHERIT or value == REQUIRED:
+        if value is None or value in (INHERIT, REQUIRED):
             return None
         return of_literal(self.options[name].type.kind or "", value)
 

@@ -48,6 +48,9 @@ class Notes:
     """Lines about what a swap kept and dropped, in order, each once."""
 
     lines: list[str] = field(default_factory=list)
+    ahead: set[str] = field(
+        default_factory=set
+    )  # paths that the present station is still to set: what it keeps there is not news
 
     def add(self, line: str) -> None:
         if line not in self.lines:
@@ -55,6 +58,7 @@ class Notes:
 
     def swap(self, where: str, old: str, new: str, station: Station, kept: list[str], dropped: list[tuple[str, str]]) -> None:
         """``model.attention: gqa -> mla (command line); kept ...; dropped n_kv_heads=2 (recipe x): mla has no such option``."""
+        kept = [text for text in kept if f"{where}.{text.partition('=')[0]}" not in self.ahead]
         if not kept and not dropped:
             return
         line = f"{where}: {old} -> {new} ({station.label})"

@@ -9,11 +9,12 @@ from typing import Any
 
 from components import registry
 from components.compose.grammar import TARGET, refuse_targets
+from components.compose.lists import put_list
 from components.compose.node import Node
 from components.compose.notes import Notes, show, show_node
 from components.compose.stations import Given, Said
 from components.compose.swap import swap, unknown_option
-from components.errors import UserError, nearest
+from components.errors import UserError
 from components.makers import INHERIT
 
 Push = Callable[[Node, Said, str], None]
@@ -29,6 +30,8 @@ class Tree:
     def apply(self, said: Iterable[Said]) -> None:
         """Everything that one station says. The shorter path comes first, so a part is chosen before its options are set."""
         heap: list[tuple[int, int, int, Said]] = []
+        said = list(said)
+        self.notes.ahead = {".".join((*s.path, *inner)) for s in said for inner in _leaves(s.value)}
         for s in said:
             heapq.heappush(heap, (len(s.path), s.order, len(heap), s))
         count = len(heap)
@@ -69,7 +72,7 @@ class Tree:
         if head == node.slice_option:
             self._slice(node, replace(said, path=rest), path)
         elif option.type.many:
-            self._put_list(node, head, replace(said, path=rest), path, lenient)
+            put_list(self, node, head, replace(said, path=rest), path, lenient)
         elif option.type.kind is None:
             self._set(node, head, said, rest, path)
         elif node.inherits(head):
@@ -170,51 +173,6 @@ class Tree:
                 self.put(new, edit, path, lenient=True)
         return new
 
-    def _put_list(self, node: Node, head: str, said: Said, path: str, lenient: bool) -> None:
-        kind = node.options[head].type.kind or ""
-        if said.path:
-            children = node.part_list(head)
-            index = _place(said.path[0], children, path)
-            self.put_all_lenient(children[index], replace(said, path=said.path[1:]), f"{path}.{index}", lenient)
-            node.forget(head)
-            node.lists[head] = (children, said.station)
-            return
-        value = said.read()
-        refuse_targets(value, path)
-        if value is None and node.options[head].type.optional:
-            node.forget(head)
-            node.given[head] = Given(None, said.station)
-            return
-        values = value if isinstance(value, list) else [value]
-        children = []
-        for i, v in enumerate(values):
-            if not isinstance(v, str) and not (isinstance(v, dict) and "name" in v):
-                raise UserError(
-                    f"{path}.{i}",
-                    f"{show(v)} is no {kind}",
-                    f"write a name or {{name: ...}}; {kind} parts: {', '.join(registry.names(kind))}",
-                )
-            spec = {"name": v} if isinstance(v, str) else v
-            child = Node(kind, registry.entry(kind, str(spec.get("preset") or spec["name"]), f"{path}.{i}"), said.station)
-            for k, inner in spec.items():
-                if k not in ("name", "preset"):
-                    self.put_all(child, replace(said, path=(k,), value=inner, text=None), f"{path}.{i}")
-            children.append(child)
-        if said.spelled and [c.spelled(path) for c in children] == [c.spelled(path) for c in node.part_list(head)]:
-            return
-        node.forget(head)
-        node.lists[head] = (children, said.station)
-
-    def put_all_lenient(self, node: Node, said: Said, where: str, lenient: bool) -> None:
-        if not said.path:
-            raise UserError(
-                where,
-                "a part of a list is edited option by option",
-                f"or write the whole list, {where.rpartition('.')[0]}=[...]",
-            )
-        for inner in self.put(node, said, where, lenient=lenient):
-            self.put_all(node, inner, where)
-
     def _slice(self, node: Node, said: Said, path: str) -> None:
         """Kept until the depth and what the layers have are known; written order then decides."""
         if len(said.path) >= 2:
@@ -235,11 +193,7 @@ class Tree:
             )
 
 
-def _place(word: str, children: list[Node], path: str) -> int:
-    """Which part of a list: by its index, or by its name if there is one of that name."""
-    names = [c.name for c in children]
-    if word.isdecimal() and int(word) < len(children):
-        return int(word)
-    if names.count(word) == 1:
-        return names.index(word)
-    raise UserError(f"{path}.{word}", f"the list has no part {word!r}", nearest(word, names, called="in the list"))
+def _leaves(value: Any) -> list[tuple[str, ...]]:
+    if not isinstance(value, dict):
+        return [()]
+    return [(str(k), *inner) for k, v in value.items() for inner in _leaves(v)]
