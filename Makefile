@@ -6,7 +6,9 @@
 
 # the first Python that is new enough, unless PYTHON=... says which
 NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
-PYTHON ?= $(firstword $(foreach p,python3 python3.13 python3.12 python3.11 python3.14 python,$(shell $(p) -c "$(NEW_ENOUGH)" >/dev/null 2>&1 && echo $(p))))
+ifeq ($(origin PYTHON)$(wildcard .venv/bin/python),undefined)
+PYTHON := $(shell for p in python3 python3.13 python3.12 python3.11 python3.14 python; do $$p -c "$(NEW_ENOUGH)" 2>/dev/null && echo $$p && break; done)
+endif
 TORCH ?= torch==2.13.0
 
 BIN := .venv/bin
@@ -23,6 +25,7 @@ $(STAMP): pyproject.toml
 	@test -x $(BIN)/python || test -n "$(PYTHON)" || { echo "no Python 3.11 or later found: install one, or say where: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -c "$(NEW_ENOUGH)" || { echo "$(PYTHON) is too old: 3.11 or later is needed" >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || { rm -rf .venv; echo "$(PYTHON) cannot make a .venv; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+	@echo "installing $(TORCH), then this package and its tools: minutes the first time, nothing the next"
 	$(BIN)/python -m pip install --disable-pip-version-check -q $(TORCH)
 	$(BIN)/python -m pip install --disable-pip-version-check -q -e '.[dev]'
 	@touch $@

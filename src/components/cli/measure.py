@@ -8,11 +8,24 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from components import registry
 from components.makers import Bound, make
+from components.slices import canonical
 
+DRAWS = {"normal_", "uniform_", "trunc_normal_", "kaiming_uniform_", "kaiming_normal_", "xavier_uniform_", "xavier_normal_"}
 PLACEHOLDER = 1024  # ids assumed where only training will tell
+
+
+class Unfilled(TorchFunctionMode):
+    """Nothing is drawn where nothing is stored: torch would load its compiler (2 s) to draw on the meta device."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        tensor = args[0] if args else kwargs.get("tensor")
+        drawn = getattr(func, "__name__", "") in DRAWS and isinstance(tensor, torch.Tensor) and tensor.is_meta
+        return tensor if drawn else func(*args, **kwargs)
 
 
 @dataclass(frozen=True)
@@ -61,7 +74,7 @@ def vocabulary(config: dict[str, Any]) -> Vocabulary:
 
 def on_meta(config: dict[str, Any], size: int) -> nn.Module:
     """The model without its numbers. UserError, with the path, if its parts do not fit."""
-    with torch.device("meta"):
+    with torch.device("meta"), Unfilled():
         return make(Bound(config["model"], where="model"), "model", vocab_size=size)
 
 
@@ -103,15 +116,20 @@ def _rows(module: nn.Module, path: str, labels: dict[tuple[str, str], str], seen
 
 
 def _alike(rows: list[Row]) -> list[Row]:
-    merged: list[Row] = []
+    """Rows that a list numbers and that are alike, as one: ``0-3``, ``every2``, ``0, 5-8``."""
+    if not all(r.path.isdigit() for r in rows):
+        return rows
+    groups: dict[str, list[Row]] = {}
     for row in rows:
-        last = merged[-1] if merged else None
-        if last is not None and row.path.isdigit() and last.path.split("-")[0].isdigit() and last.shape() == row.shape():
-            last.path = f"{last.path.split('-')[0]}-{row.path}"
-            last.times += 1
-        else:
-            merged.append(row)
-    return merged
+        groups.setdefault(repr(row.shape()), []).append(row)
+    for group in groups.values():
+        numbers = [int(r.path) for r in group]
+        whole = numbers == list(range(len(rows))) and len(rows) > 1
+        group[0].path = f"0-{numbers[-1]}" if whole else ", ".join(canonical(numbers, len(rows))).replace("_", "-")
+        if len(rows) == 1:
+            group[0].path = "0"
+        group[0].times = len(group)
+    return [group[0] for group in groups.values()]
 
 
 def walk(row: Row, depth: int = 0) -> Iterator[tuple[int, Row]]:
