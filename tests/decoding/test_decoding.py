@@ -77,7 +77,7 @@ class Counting(nn.Module):
 
     context_length = L
 
-    def forward(self, batch, *, cache=None, last=False):
+    def forward(self, batch, **_):
         self.calls = [*getattr(self, "calls", []), (batch.ids.shape[1], self.training, torch.is_inference_mode_enabled())]
         return 50.0 * torch.nn.functional.one_hot((batch.ids[:, -1:] + 1) % V, V)
 

@@ -108,3 +108,17 @@ def test_nothing_asked_is_zero_and_not_nan(head, batch):
 def test_no_targets_is_said(head, batch):
     with pytest.raises(ValueError, match="targets"):
         build("loss", "next_token", vocab_size=31)(torch.randn(3, 7, 8), head, Batch(batch.ids))
+
+
+@pytest.mark.parametrize("chunk", ["all", 5])
+def test_inside_a_model_and_compiled(chunk, batch):
+    torch.manual_seed(0)
+    model = build("model", "decoder", vocab_size=31, d_model=16, n_layers=1, context_length=8)
+    loss = build("loss", "next_token", vocab_size=31, chunk=chunk)
+    batch = Batch(torch.randint(0, 31, (3, 7)), batch.targets)
+    expected = F.cross_entropy(model(batch).flatten(0, 1), batch.targets.flatten())
+    expected = (expected, *torch.autograd.grad(expected, model.parameters()))
+    for run in (model, torch.compile(model, backend="eager", fullgraph=chunk == "all")):
+        found = total(run(batch, loss))
+        for a, b in zip((found, *torch.autograd.grad(found, model.parameters())), expected):
+            torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)

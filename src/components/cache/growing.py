@@ -105,7 +105,10 @@ class Snapshot:
 
 @register("cache", "growing")
 class Growing:
-    """Every position stays. Positions, documents and padding are kept once for all layers; None as long as no call gives them."""
+    """Growing: every position stays.
+
+    Positions, documents and padding are kept once for all layers; None as long as no call gives them.
+    """
 
     def __init__(self) -> None:
         self.length = 0

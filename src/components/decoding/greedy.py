@@ -31,7 +31,7 @@ class Greedy:
         return continue_(
             model,
             batch,
-            lambda logits, ids, n: logits.argmax(-1),
+            lambda logits, _ids, _n: logits.argmax(-1),
             cache=cache,
             max_new_tokens=max_new_tokens,
             stop_ids=stop_ids,

@@ -16,7 +16,7 @@ from components.weights import generator_for
 
 @register("decoding", "sample")
 class Sample:
-    """Draw each token from softmax(samplers(logits)).
+    """Sample: draw each token from the model's distribution, as the samplers shape it.
 
     Args:
         samplers: what shapes the logits, applied in this order.

@@ -59,7 +59,9 @@ class _CrossEntropy(torch.autograd.Function):
             torch.amax(block, 1, keepdim=True, out=top[rows])
             if mean is not None:
                 torch.mean(block, 1, keepdim=True, out=mean[rows])
-            spare = None if logits.dtype == torch.float32 else block  # .float() of fp32 is the logits themselves: never written to
+            spare = (
+                None if logits.dtype == torch.float32 else block
+            )  # .float() of fp32 is the logits themselves: never written to
             e = torch.sub(block, top[rows], out=kept[rows] if direct else spare).exp_()
             torch.sum(e, 1, keepdim=True, out=total[rows])
             if kept is not None and not direct:

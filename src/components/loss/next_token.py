@@ -23,7 +23,7 @@ ONE_GO, CHUNK = 2**28, 2**26
 
 @register("loss", "next_token")
 class NextToken:
-    """Nats of the tokens that follow, summed in fp32; ``loss(hidden, head, batch) -> Terms``.
+    """Next token: cross entropy with the token that follows, in nats, summed in fp32.
 
     Positions with target -100 count nothing; ``batch.weights`` weigh the others. The term ``loss`` has the sum of weights as its
     weight; ``z_loss``, there only if it has a factor, is the mean square of log Z and enters the total with that factor.

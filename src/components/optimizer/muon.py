@@ -24,7 +24,7 @@ MOST_AT_ONCE = 2**25  # elements of one stack of matrices, so that large models 
 
 @register("optimizer", "muon")
 class Muon(torch.optim.Optimizer):
-    """Muon for weights of the roles hidden and out, stacks of experts among them; AdamW for embedding, head, router and vectors.
+    """Muon for matrices inside the layers (roles hidden and out, stacks of experts among them), AdamW for all other weights.
 
     Args:
         weights: the weights to train, with their roles.

@@ -15,7 +15,7 @@ from components.signature import Probability
 
 @register("sampler", "min_p")
 class MinP:
-    """Tokens with a probability below ``p`` times the largest become -inf.
+    """Min-p: tokens with a probability below ``p`` times the largest become -inf.
 
     Args:
         p: share of the largest probability; 0 keeps all.

@@ -13,7 +13,7 @@ from components.signature import NonNegative, PositiveFloat
 
 @register("sampler", "repetition")
 class Repetition:
-    """Logits of tokens that occurred are divided by ``penalty`` where positive and multiplied by it where negative.
+    """Repetition: logits of tokens that occurred are divided by ``penalty`` where positive, multiplied by it where negative.
 
     Args:
         penalty: above 1 discourages, below 1 encourages.

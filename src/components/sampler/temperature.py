@@ -13,7 +13,7 @@ from components.signature import NonNegativeFloat
 
 @register("sampler", "temperature")
 class Temperature:
-    """Divide every logit by ``value``.
+    """Temperature: divide every logit by ``value``.
 
     Args:
         value: above 1 flatter, below 1 sharper; 0 is no distribution.

@@ -13,7 +13,7 @@ from components.signature import Positive
 
 @register("sampler", "top_k")
 class TopK:
-    """Logits below the k-th largest become -inf; those equal to it stay.
+    """Top-k: logits below the k-th largest become -inf; those equal to it stay.
 
     Args:
         k: how many stay; more than there are tokens: all.

@@ -13,7 +13,9 @@ from components.signature import Probability
 
 @register("sampler", "top_p")
 class TopP:
-    """The smallest set of likeliest tokens whose probabilities sum to at least ``p`` stays, one token at least; the rest becomes -inf.
+    """Top-p (nucleus): the smallest set of likeliest tokens whose probabilities sum to at least ``p`` stays.
+
+    One token stays at least; the logits of the others become -inf.
 
     Args:
         p: probability to reach.

@@ -12,7 +12,7 @@ from components.signature import Fraction
 
 @register("schedule", "constant")
 class Constant:
-    """Factor 1 after the warm-up.
+    """Constant: the learning rate stays, after a warm-up if there is one.
 
     Args:
         total_steps: optimizer steps of the whole run; without a warm-up any number will do.

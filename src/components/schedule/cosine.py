@@ -12,7 +12,7 @@ from components.signature import Fraction, Probability
 
 @register("schedule", "cosine")
 class Cosine:
-    """Factor 1 at the end of the warm-up, ``floor`` after the last step.
+    """Cosine: warm-up to factor 1, then half a cosine to ``floor`` after the last step.
 
     Args:
         total_steps: optimizer steps of the whole run.

@@ -12,7 +12,7 @@ from components.signature import Fraction, Probability
 
 @register("schedule", "linear")
 class Linear:
-    """Factor 1 at the end of the warm-up, ``floor`` after the last step.
+    """Linear: warm-up to factor 1, then a straight line to ``floor`` after the last step.
 
     Args:
         total_steps: optimizer steps of the whole run.

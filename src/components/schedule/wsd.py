@@ -14,7 +14,7 @@ from components.signature import Fraction, Probability
 
 @register("schedule", "wsd")
 class WSD:
-    """Factor 1 between warm-up and decay, ``floor`` after the last step.
+    """WSD: warm-up, stable at factor 1, then decay to ``floor`` after the last step.
 
     Args:
         total_steps: optimizer steps of the whole run.
