@@ -223,6 +223,55 @@ def test_kinds_presets_and_parts_that_build_on_another_plugin(site):
     )
 
 
+def test_a_kind_declared_otherwise_by_two_is_refused(site):
+    for dist, package, offers in (("alpha-parts", "alpha", '"dim"'), ("beta-parts", "beta", '"d_model"')):
+        kind = f'from components import declare_kind\ndeclare_kind("antenna", "receives", ({offers},))\n'
+        part = (
+            PART.format(name=package, sentence="Plain.")
+            .split("\n", 2)[2]
+            .replace('"norm"', '"antenna"')
+            .replace("dim", offers.strip('"'))
+        )
+        install(site, dist, package, {"__init__.py": kind + part})
+    found = listed()
+    assert set(found["antenna"]) == {"alpha"}
+    (text,) = found["broken"]["beta-parts"]["errors"]
+    assert "alpha-parts" in text
+    assert "beta-parts" in text
+
+
+def test_a_kind_of_ours_is_refused(site):
+    install(
+        site, "rude-parts", "rude", {"__init__.py": 'from components import declare_kind\ndeclare_kind("norm", "mine", ())\n'}
+    )
+    found = listed()
+    assert "declared twice, by components" in found["broken"]["rude-parts"]["errors"][0]
+    assert found["norm"]
+
+
+def test_a_package_elsewhere_on_the_path_as_editable_installs_have_it(site, tmp_path, monkeypatch):
+    package = install(site, "fancy-parts", "fancy", {"__init__.py": PART.format(name="fancy", sentence="First.")})
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    package.rename(elsewhere / "fancy")
+    monkeypatch.setenv("PYTHONPATH", f"{site}{os.pathsep}{elsewhere}")
+    assert listed()["norm"]["fancy"]["sentence"] == "First."
+    (elsewhere / "fancy" / "__init__.py").write_text(PART.format(name="fancy", sentence="Second."))
+    assert listed()["norm"]["fancy"]["sentence"] == "Second."
+
+
+def test_the_prompt_stays_quick_and_torchless_with_a_plugin_that_imports_torch(site):
+    install(
+        site,
+        "fancy-parts",
+        "fancy",
+        {"__init__.py": "import torch\n" + PART.format(name="fancy", sentence="A norm.").split("\n", 2)[2]},
+    )
+    assert "fancy" in listed()["norm"], "fills the cache"
+    probe = "import sys\nfrom components.cli import main\nmain(['list', 'norm'])\nassert 'torch' not in sys.modules"
+    assert "fancy" in python(probe)
+
+
 def test_recipes_of_a_plugin_are_found(site):
     package = install(
         site, "fancy-parts", "fancy", {"__init__.py": PART.format(name="fancy", sentence="A norm.")}, recipes="fancy.recipes"

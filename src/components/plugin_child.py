@@ -87,7 +87,7 @@ def _file(module: str) -> str:
 
 def _said(module: str, error: BaseException, own: list[str]) -> str:
     """``module: file:line: ErrorType: message``: the place is the last one in the plug-in's own files."""
-    last = traceback.format_exception_only(error)[-1].strip()
+    last = " ".join(traceback.format_exception_only(error)[-1].split())
     frames = [(f.filename, f.lineno) for f in traceback.extract_tb(error.__traceback__)]
     if isinstance(error, SyntaxError) and error.filename:
         frames.append((error.filename, error.lineno))

@@ -22,6 +22,7 @@ COMMANDS = {
     "doctor": "versions, devices, kernels, plug-ins, and what is missing",
     "completion": "print the shell's completion script: bash, zsh or fish",
 }
+FROM_A_RECIPE = ("train", "validate", "show")
 USAGE = "components COMMAND [...]   (components COMMAND --help says more)"
 
 
@@ -75,15 +76,17 @@ def dispatch(words: list[str]) -> int:
     command.add_arguments(parser)
     parser.add_argument("-h", "--help", action="store_true", help="show this and exit")
     if "-h" in rest or "--help" in rest:
-        check_overrides([w for w in rest if "=" in w and not w.startswith("-")])
+        if name in FROM_A_RECIPE:
+            check_overrides(rest)
         print(parser.format_help().rstrip())
         return 0
     return command.run(parser.parse_intermixed_args(rest))
 
 
-def check_overrides(overrides: list[str]) -> None:
-    """A wrong override beside --help is said, not skipped."""
-    if overrides:
+def check_overrides(words: list[str]) -> None:
+    """A wrong override beside --help is said, not skipped. Sweeps and resumed runs are composed from more than a recipe."""
+    overrides = [w for w in words if "=" in w and not w.startswith("-")]
+    if overrides and not {"-m", "--multirun"} & {*words} and not any(w.startswith("resume=") for w in overrides):
         from pathlib import Path
 
         from components.cli.words import recipe_and_overrides
