@@ -86,7 +86,9 @@ def test_hydras_own_faults_are_not_met_here(run) -> None:
     assert {k: v for k, v in after["mixer"].items() if k != "mode"} == {k: v for k, v in before["mixer"].items() if k != "mode"}
     with pytest.raises(UserError, match="mixer/many has no option 'type'"):  # OLMo-core: accepted and ignored
         run("net.mixer.type=latent")
-    with pytest.raises(UserError, match=r"unknown mixer 'torch\.nn\.GRU'"):  # lightning-hydra-template: the node becomes a string
+    with pytest.raises(
+        UserError, match=r"unknown mixer 'torch\.nn\.GRU'"
+    ):  # lightning-hydra-template: the node becomes a string
         run("net.mixer=torch.nn.GRU")
     with pytest.raises(UserError, match="has no option 'lr'"):  # torchtune: stale options of the replaced part
         run("net.mixer=latent", "net.mixer.lr=1")

@@ -46,7 +46,8 @@ def multirun(
         task.insert(0, quoted(f"recipe={recipe}", folder))
     given = {o.lstrip("+~").split("=")[0] for o in own}
     sweep = _folder(own, task, folder)
-    for default in (LAUNCHER, *QUIET, f"hydra.sweep.dir='{sweep}'", "hydra.sweep.subdir=${hydra.job.num}"):
+    own = [o for o in own if not o.startswith("hydra.sweep.dir=")] + [f"hydra.sweep.dir='{sweep}'"]
+    for default in (LAUNCHER, *QUIET, "hydra.sweep.subdir=${hydra.job.num}", "hydra.job.chdir=false"):
         if default.split("=")[0] not in given:
             own.append(default)
     GlobalHydra.instance().clear()

@@ -153,6 +153,7 @@ class Tree:
             return []
         spec = {"name": value} if isinstance(value, str) else dict(value)
         if "name" in spec:
+            self.notes.ahead |= {f"{path}.{'.'.join(inner)}" for inner in _leaves(spec)}
             self.choose(node, head, str(spec.get("preset") or spec["name"]), said, path)
         return [replace(said, path=(k,), value=v, text=None) for k, v in spec.items() if k not in ("name", "preset")]
 

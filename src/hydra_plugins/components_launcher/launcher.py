@@ -61,7 +61,10 @@ class ComponentsLauncher(Launcher):
         return made
 
     def _folder(self, number: int, overrides: list[str]) -> Path:
-        assert self.config is not None and self.hydra_context is not None
+        assert self.config is not None
+        assert self.hydra_context is not None
+        if OmegaConf.to_container(self.config.hydra.sweep, resolve=False)["subdir"] == "${hydra.job.num}":  # type: ignore[index, call-overload]
+            return Path(str(self.config.hydra.sweep.dir)) / str(number)
         config: Any = self.hydra_context.config_loader.load_sweep_config(self.config, overrides)
         with open_dict(config):
             config.hydra.job.id = config.hydra.job.num = number

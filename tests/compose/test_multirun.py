@@ -1,0 +1,137 @@
+"""Sweeps: Hydra expands them, every job is a process of its own, a failed one stops no other, and paths survive Hydra's grammar."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from components.compose import jobs, multirun
+from components.errors import UserError
+
+CHILD = """
+import json, os, sys
+folder, words = os.environ["COMPONENTS_JOB_FOLDER"], sys.argv[1:]
+if "seed=2" in words:
+    sys.exit(3)
+json.dump({"val_loss": 0.5 + len(words), "words": words, "state": "finished"}, open(folder + "/summary.json", "w"))
+"""
+
+
+@pytest.fixture(autouse=True)
+def child(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stands in for ``components train``: notes its words, fails for seed=2."""
+    (tmp_path / "child.py").write_text(CHILD)
+    monkeypatch.setattr(jobs, "COMMAND", (sys.executable, str(tmp_path / "child.py")))
+
+
+def sweep(folder: Path, *overrides: str, **more: Any) -> list[jobs.JobResult]:
+    return multirun.multirun("gpt_python", list(overrides), cwd=folder, **more)
+
+
+def words(results: list[jobs.JobResult]) -> list[list[str]]:
+    return [r.overrides[1:] for r in results]
+
+
+def test_every_combination_is_a_job_of_its_own(tmp_path) -> None:
+    results = sweep(tmp_path, "model/norm=rms,layer", "seed=1,2", "trainer.max_steps=20")
+    assert words(results) == [
+        [f"model/norm={n}", f"seed={s}", "trainer.max_steps=20"] for n in ("rms", "layer") for s in (1, 2)
+    ]
+    assert [r.exit_code for r in results] == [0, 3, 0, 3], "a job that fails stops no other"
+    assert [r.number for r in results] == [0, 1, 2, 3]
+    assert results[0].figures["words"] == ["recipe=gpt_python", "model/norm=rms", "seed=1", "trainer.max_steps=20"]
+    assert results[0].objective == 4.5
+    assert math.isnan(results[1].objective)
+    assert len({r.folder for r in results}) == 4
+    assert all(r.folder.parent.parent == tmp_path / "runs" / "multirun" for r in results)
+
+
+def test_a_sweep_over_an_option_of_a_slice(tmp_path) -> None:
+    every2 = "model.layers.every2.attention"
+    results = sweep(tmp_path, f"{every2}=sliding_window", f"{every2}.mask.window=8,16")
+    assert words(results) == [[f"{every2}=sliding_window", f"{every2}.mask.window={w}"] for w in (8, 16)]
+    assert [r.exit_code for r in results] == [0, 0]
+
+
+def test_nodes_ranges_and_recipes_sweep(tmp_path) -> None:
+    results = sweep(tmp_path, "model.norm={name: rms, eps: 1e-5},layer", "seed=range(3,5)")
+    assert [w[1] for w in words(results)] == ["seed=3", "seed=4", "seed=3", "seed=4"]
+    results = multirun.multirun(None, ["recipe=gpt_python,llama_tiny"], cwd=tmp_path)
+    assert [r.overrides for r in results] == [["recipe=gpt_python"], ["recipe=llama_tiny"]]
+
+
+def test_what_does_not_compose_is_refused_before_any_job_starts(tmp_path) -> None:
+    for wrong, says in [
+        ("model.norm=rms,lyaer", "model.norm: unknown norm 'lyaer'; did you mean 'layer'"),
+        ("trainer.max_step=1,2", "trainer.max_step: the trainer has no argument 'max_step'"),
+        ("model.layers.from9.norm=rms,layer", "means none of the"),
+        (
+            "hydra/launcher=nope",
+            "Could not find 'hydra/launcher/nope' Available options in 'hydra/launcher': basic components joblib",
+        ),
+        ("seed=1,", "Error"),
+    ]:
+        with pytest.raises(UserError) as e:
+            sweep(tmp_path, wrong)
+        assert says in str(e.value) or wrong == "seed=1,"
+        assert "\n" not in str(e.value)
+    assert not list(tmp_path.glob("runs/multirun/*/*/job.json"))
+
+
+def test_paths_are_literal_in_sweeps_too(tmp_path) -> None:
+    for name in ("book (1).txt", "x,y.txt", "a.txt", "b.txt"):
+        (tmp_path / name).write_text("x")
+    (result,) = sweep(tmp_path, "data=text", "data.path=book (1).txt")
+    assert result.overrides[-1] == f"data.path='{tmp_path / 'book (1).txt'}'"
+    (result,) = sweep(tmp_path, "data=text", "data.path=x,y.txt")
+    assert result.overrides[-1] == f"data.path='{tmp_path / 'x,y.txt'}'"
+    assert len(sweep(tmp_path, "data=text", "data.path=a.txt,b.txt")) == 2, (
+        "files that exist, with commas between them, are a sweep"
+    )
+    (result,) = sweep(tmp_path, "data=text", "data.path=~/x.txt")
+    assert (
+        result.overrides[-1] == f"data.path={Path.home() / 'x.txt'}"
+        or result.overrides[-1] == f"data.path='{Path.home() / 'x.txt'}'"
+    )
+
+
+def test_the_sweep_goes_where_it_is_told(tmp_path) -> None:
+    results = sweep(tmp_path, "seed=1,3", "hydra.sweep.dir=there", "hydra.launcher.n_jobs=2")
+    assert {r.folder for r in results} == {tmp_path / "there" / "0", tmp_path / "there" / "1"}
+    assert (tmp_path / "there/0/output.txt").exists()
+
+
+def joblib_job(config: Any) -> float:
+    """Runs in joblib's worker: what is merged in for a job, and what Hydra keeps."""
+    from hydra.core.hydra_config import HydraConfig
+
+    hydra = HydraConfig.get()
+    folder = Path(hydra.runtime.output_dir)
+    node = config.model.layers["0"]["attention"] if "0" in config.model.layers else config.model.layers["every2"]["attention"]
+    held = {
+        "number": hydra.job.num,
+        "overrides": list(hydra.overrides.task),
+        "folder": str(folder),
+        "exit_code": 0,
+        "seconds": 0.0,
+    }
+    held["figures"] = {"window": node.mask.window, "pid": os.getpid()}
+    (folder / "job.json").write_text(json.dumps(held))
+    return float(node.mask.window)
+
+
+@pytest.mark.parametrize("launcher", ["basic", "joblib"])
+def test_hydras_own_launchers_work_as_they_are(tmp_path, launcher) -> None:
+    every2 = "model.layers.every2.attention"
+    more = ["hydra.launcher.n_jobs=1"] if launcher == "joblib" else []
+    results = sweep(
+        tmp_path, f"{every2}=sliding_window", f"{every2}.mask.window=8,16", f"hydra/launcher={launcher}", *more, job=joblib_job
+    )
+    assert [r.figures["window"] for r in results] == [8, 16]
+    assert words(results)[1] == [f"{every2}=sliding_window", f"{every2}.mask.window=16"]
