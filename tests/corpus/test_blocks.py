@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 import torch
 
+from components.corpus import Document, prepare
 from components.corpus.blocks import Blocks, EvaluationBlocks
 from components.corpus.corpus import Split
 from components.errors import UserError
+from components.makers import build
 
 END = 1
 
@@ -127,3 +131,23 @@ def test_sizes_and_order_survive_a_change_of_batch_size():
     order = np.arange(blocks.n_blocks)
     whole = torch.cat([blocks.batch(0, part).ids for part in np.array_split(order, 3)])
     assert torch.equal(whole, torch.cat([blocks.batch(0, part).ids for part in np.array_split(order, 7)]))
+
+
+class Made:
+    def documents(self):
+        yield from (Document(f"document {i}", "made") for i in range(3000))
+
+    def fingerprint(self):
+        return "made"
+
+
+def test_pickled_for_a_worker_it_is_mapped_and_not_copied(tmp_path):
+    corpus = prepare(Made(), build("tokenizer", "byte"), cache=tmp_path)
+    blocks = Blocks(corpus.train, 16, 0, shift=False)
+    held = pickle.dumps((corpus, blocks))
+    assert len(held) < corpus.train.tokens.nbytes / 2
+    again, other = pickle.loads(held)
+    assert isinstance(again.train.tokens, np.memmap)
+    assert np.array_equal(again.train.tokens, corpus.train.tokens)
+    assert np.array_equal(other.batch(3, [0, 5]).ids, blocks.batch(3, [0, 5]).ids)
+    assert again.tokenizer.encode("<|endoftext|>") == corpus.tokenizer.encode("<|endoftext|>") != [1]

@@ -75,6 +75,17 @@ def test_corpus_says_what_the_tokenizer_loses(tmp_path):
     assert "0 of 60 sampled documents" in lines
 
 
+def test_one_token_for_several_roles_is_no_unknown_text(tmp_path):
+    """GPT-2's files name <|endoftext|> for unk, bos and eos."""
+    made = build("tokenizer", "bpe", vocab_size=261)
+    made.train([])
+    made.save(tmp_path / "tokenizer.json")
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({f"{r}_token": "<|endoftext|>" for r in ("unk", "bos", "eos")}))
+    corpus = prepare(Lines(), build("tokenizer", "pretrained", path=str(tmp_path)), cache=tmp_path / "cache")
+    assert corpus.tokenizer.specials == {"unk": 1, "endoftext": 1, "bos": 1, "eos": 1, "pad": 4}
+    assert corpus.report.notes == []
+
+
 def test_a_tokenizer_without_an_end_is_refused(tmp_path):
     folder = bert(tmp_path, ("[PAD]", "[UNK]", "<start>", "<stop>"))
     with pytest.raises(UserError, match="no token that ends a document"):

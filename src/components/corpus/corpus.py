@@ -124,7 +124,9 @@ def prepare(
         tokenizer.train(_Counted(texts, known["n_documents"]["train"], progress))
         tokenizer.save(folder / "tokenizer.json")
         made = read_tokenizer(folder / "tokenizer.json")
-        meta = write_tokens(folder, texts, tokenizer, known["n_documents"], progress)
+        # a part may be faster than its file, with the same ids
+        encode = getattr(tokenizer, "encode_batch", made.encode_batch)
+        meta = write_tokens(folder, texts, made, encode, known["n_documents"], progress)
         return {**meta, "notes": describe_loss(made, texts, meta)}
 
     made = build(tokens, fill_tokens)

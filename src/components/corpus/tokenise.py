@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,13 @@ from components.corpus.tokens import Tokens
 from components.errors import UserError
 
 BATCH = 2048  # documents given to the library at once
+Encode = Callable[[list[str]], list[list[int]]]
 HEADER = 128  # bytes of an .npy header of one dimension
 
 
-def write_tokens(folder: Path, texts: Path, tokenizer: Any, counts: dict[str, int], progress: Progress) -> dict[str, Any]:
+def write_tokens(
+    folder: Path, texts: Path, tokenizer: Tokens, encode: Encode, counts: dict[str, int], progress: Progress
+) -> dict[str, Any]:
     """Tokenise every split of ``texts`` into ``folder``; what to remember: the hash of all tokens, how many are unknown."""
     if "endoftext" not in tokenizer.specials:
         raise UserError(
@@ -27,8 +31,12 @@ def write_tokens(folder: Path, texts: Path, tokenizer: Any, counts: dict[str, in
             "add one named <|endoftext|>, or name an eos_token in special_tokens_map.json",
         )
     dtype = np.uint16 if tokenizer.vocab_size <= 2**16 else np.uint32
-    whole = hashlib.blake2b((folder / "tokenizer.json").read_bytes(), digest_size=16)
+    # the vocabulary and not the file, whose form changes with releases of the library
+    vocabulary = sorted(tokenizer.core.get_vocab(with_added_tokens=True).items())
+    whole = hashlib.blake2b(json.dumps(vocabulary).encode(), digest_size=16)
     unknown = tokenizer.specials.get("unk", -1)
+    if unknown == tokenizer.specials["endoftext"]:
+        unknown = -1  # as GPT-2 has it: bytes leave nothing unknown
     n_unknown = n_tokens = done = 0
     total = sum(counts.values())
     for split in SPLITS:
@@ -37,7 +45,7 @@ def write_tokens(folder: Path, texts: Path, tokenizer: Any, counts: dict[str, in
         with (folder / f"{split}.npy").open("wb") as f:
             f.write(bytes(HEADER))
             for batch in _batches(read_texts(texts, split), BATCH):
-                rows = tokenizer.encode_batch(batch)
+                rows = encode(batch)
                 lengths = np.fromiter((len(r) + 1 for r in rows), dtype=np.int64, count=len(rows))
                 block = _joined(rows, tokenizer.specials["endoftext"], lengths).astype(dtype)
                 starts.append(at + np.cumsum(lengths) - lengths)
@@ -62,10 +70,10 @@ def _joined(rows: list[list[int]], end: int, lengths: np.ndarray) -> np.ndarray:
     return np.fromiter((i for row in rows for i in (end, *row)), dtype=np.int64, count=int(lengths.sum()))
 
 
-def _require_own_ends(block: np.ndarray, tokenizer: Any, documents: int) -> None:
+def _require_own_ends(block: np.ndarray, tokenizer: Tokens, documents: int) -> None:
     """The end of a document is found by its id, so no text may produce it."""
     if int(np.count_nonzero(block == tokenizer.specials["endoftext"])) != documents:
-        name = tokenizer.decode([tokenizer.specials["endoftext"]])
+        name = tokenizer.roles["endoftext"]
         raise UserError(
             "tokenizer", f"reads ordinary text as {name!r}, the token that ends a document", "use a token that no text contains"
         )

@@ -6,6 +6,7 @@ text can end a document or start a role. ``decode`` drops nothing.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -50,6 +51,14 @@ class Tokens:
     def __reduce__(self) -> Any:
         # the library's own pickle forgets that special tokens are not to be read from text
         return _unpickled, (self.core.to_str(), self.roles)
+
+    def train(self, texts: Iterable[str]) -> None:
+        """What was read from a file has nothing left to learn."""
+
+    def fingerprint(self) -> str:
+        """By content, so that a copy elsewhere is the same tokenizer."""
+        held = json.dumps(self.roles, sort_keys=True) + self.core.to_str()
+        return hashlib.blake2b(held.encode(), digest_size=16).hexdigest()
 
     def encode(self, text: str) -> list[int]:
         """Ids of ordinary text, without any special token."""

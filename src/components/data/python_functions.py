@@ -75,8 +75,20 @@ def functions(source: str, low: int, high: int) -> Iterator[tuple[int, str]]:
             tree = ast.parse(source)
         except (SyntaxError, ValueError):
             return
-    for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef):
-            text = textwrap.dedent("\n".join(lines[node.lineno - 1 : node.end_lineno])) + "\n"
+    for node in _functions(tree):
+        part = lines[node.lineno - 1 : node.end_lineno]
+        # what dedent leaves at least: most functions are too long, and dedent is slow
+        if sum(len(line) - node.col_offset for line in part if not line.isspace()) <= high:
+            text = textwrap.dedent("\n".join(part)) + "\n"
             if low <= len(text) <= high:
                 yield node.lineno, text
+
+
+def _functions(tree: ast.AST) -> Iterator[ast.FunctionDef]:
+    """Every function in order of line, from statements alone: ``ast.walk`` would go through every expression."""
+    if isinstance(tree, ast.FunctionDef):
+        yield tree
+    for name in ("body", "handlers", "orelse", "finalbody", "cases"):
+        block = getattr(tree, name, ())
+        for statement in block if isinstance(block, list) else ():
+            yield from _functions(statement)

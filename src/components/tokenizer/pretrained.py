@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-from collections.abc import Iterable
 
 from components.corpus.tokens import Tokens, read_tokenizer
 from components.registry import register
@@ -26,12 +24,3 @@ class Pretrained(Tokens):
     def __init__(self, *, path: Path) -> None:
         read = read_tokenizer(os.path.expanduser(path))
         super().__init__(read.core, read.roles)
-
-    def train(self, texts: Iterable[str]) -> None:
-        """Nothing is left to learn."""
-
-    def fingerprint(self) -> str:
-        """By content, so that a copy elsewhere is the same tokenizer."""
-        return hashlib.blake2b(
-            repr(sorted(self.roles.items())).encode() + self.core.to_str().encode(), digest_size=16
-        ).hexdigest()
