@@ -1,5 +1,6 @@
 """One optimizer step is one mean over its targets, however they are cut; statistics are seen once per step."""
 
+# ruff: noqa: ARG001, ARG005  fixtures and stand-ins
 from __future__ import annotations
 
 from dataclasses import replace

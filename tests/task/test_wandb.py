@@ -1,5 +1,6 @@
 """What Weights & Biases is given, read back from what was written offline."""
 
+# ruff: noqa: ARG001, ARG005  fixtures and stand-ins
 from __future__ import annotations
 
 import json

@@ -95,6 +95,7 @@ class LanguageModeling(LightningModule):
         self.stats: dict[str, Tensor] = {}
         self.grad_norm: Tensor | None = None
         self._asked: set[str] = set()
+        self._weights: list[nn.Parameter] = []
         self._followers: list[Any] = []
 
     # -- the model ---------------------------------------------------------------------------------------------------
@@ -124,6 +125,7 @@ class LanguageModeling(LightningModule):
             if self.compile_layers:
                 layer.compile(dynamic=True)  # in place: the names in the state dict stay
         self.model = model
+        self._weights = list(model.parameters())  # walking over all modules costs more than a small step
         self._followers = [m for m in model.modules() if callable(getattr(m, "after_step", None))]
 
     def forward(self, batch: Batch | Tensor) -> Tensor:
@@ -175,7 +177,7 @@ class LanguageModeling(LightningModule):
     ) -> None:
         del optimizer, gradient_clip_algorithm
         if gradient_clip_val:
-            self.grad_norm = clip_gradients(self.model.parameters(), float(gradient_clip_val))
+            self.grad_norm = clip_gradients(self._weights, float(gradient_clip_val))
 
     def configure_optimizers(self) -> dict[str, Any]:
         optimizer = make(self.config["optimizer"], "optimizer", weights=list(roles(self.model)))
