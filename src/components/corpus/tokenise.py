@@ -15,7 +15,7 @@ from components.corpus.texts import SPLITS, Progress, read_texts
 from components.corpus.tokens import Tokens
 from components.errors import UserError
 
-BATCH = 2048  # documents given to the library at once
+BATCH = 1_000_000  # characters given to the library at once
 Encode = Callable[[list[str]], list[list[int]]]
 HEADER = 128  # bytes of an .npy header of one dimension
 
@@ -80,7 +80,16 @@ def _require_own_ends(block: np.ndarray, tokenizer: Tokens, documents: int) -> N
 
 
 def _batches(texts: Iterator[str], size: int) -> Iterator[list[str]]:
-    while batch := list(islice(texts, size)):
+    """Lists of about ``size`` characters: what the library keeps of a batch is many times its text."""
+    batch: list[str] = []
+    held = 0
+    for text in texts:
+        batch.append(text)
+        held += len(text)
+        if held >= size:
+            yield batch
+            batch, held = [], 0
+    if batch:
         yield batch
 
 
