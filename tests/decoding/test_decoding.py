@@ -72,6 +72,17 @@ def test_documents_in_the_prompt_stay_apart():
         assert torch.equal(run(model, Batch(ids, documents=documents), cached=cached)[0, 4:], alone)
 
 
+def test_an_encoder_decoder_reads_its_source_once():
+    torch.manual_seed(0)
+    model = build("model", "encoder_decoder", vocab_size=V, d_model=16, n_layers=2, context_length=L)
+    batch = Batch(torch.tensor([[1], [1]]), source=Batch(torch.tensor([[3, 4, 5, 6], [7, 8, 9, 0]])))
+    calls = []
+    model.encoder.register_forward_hook(lambda *_: calls.append(1))
+    found = run(model, batch, n=8)
+    assert len(calls) == 1
+    assert torch.equal(found, run(model, batch, n=8, cached=False))
+
+
 class Counting(nn.Module):
     """Says the next number, whatever came before."""
 

@@ -8,6 +8,7 @@ import io
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_optimizer_state_dict, set_optimizer_state_dict
 
 from components import build, registry
 from components.errors import UserError
@@ -55,6 +56,23 @@ def test_resumes_exactly(name, model, weights, ids):
     file.seek(0)
     again.load_state_dict(torch.load(file, weights_only=True)["optimizer"])
     train(resumed, again, ids, 3)
+    for (n, a), b in zip(model.named_parameters(), resumed.parameters()):
+        assert torch.equal(a, b), n
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("flat", [False, True])
+def test_resumes_exactly_from_a_state_keyed_by_names(name, flat, model, weights, ids):
+    """The form of distributed checkpoints."""
+    optimizer = build("optimizer", name, weights=weights)
+    train(model, optimizer, ids, 3)
+    options = StateDictOptions(flatten_optimizer_state_dict=flat)
+    state = copy.deepcopy(get_optimizer_state_dict(model, optimizer, options=options))
+    resumed = copy.deepcopy(model)
+    again = build("optimizer", name, weights=list(roles(resumed)))
+    set_optimizer_state_dict(resumed, again, state, options=options)
+    train(model, optimizer, ids, 2)
+    train(resumed, again, ids, 2)
     for (n, a), b in zip(model.named_parameters(), resumed.parameters()):
         assert torch.equal(a, b), n
 
