@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from components.compose import compose
 from components.errors import UserError
 
 
@@ -45,3 +46,15 @@ def test_a_reader_needs_an_earlier_writer(run) -> None:
     )
     run("net.layers.from1.mixer=reader", "net.layers.first.mixer=writer")
     assert "in layer 0 reads" in refusal(run, "net.layers.last.mixer=writer", "net.layers.first.mixer=reader")
+
+
+def test_the_librarys_own_rules(tmp_path) -> None:
+    def says(*overrides: str) -> str:
+        with pytest.raises(UserError) as e:
+            compose("gpt_python", list(overrides), cwd=tmp_path)
+        return str(e.value)
+
+    assert says("model=encoder").startswith(
+        "loss: loss/next_token cannot work with model/encoder at model: it is not causal; model parts that are: decoder"
+    )
+    compose("gpt_python", ["model.head=tied", "model.position=alibi", "model=encoder_decoder"], cwd=tmp_path)

@@ -101,6 +101,12 @@ def test_paths_are_literal_in_sweeps_too(tmp_path) -> None:
     )
 
 
+def test_a_name_on_the_hub_is_no_path() -> None:
+    assert multirun.quoted("data.path=a/b,c/d", Path("/x"), ["data=hf"]) == "data.path=a/b,c/d"
+    assert multirun.quoted("data.path=b,c.txt", Path("/x"), ["data=text"]) == "data.path='/x/b,c.txt'"
+    assert multirun.quoted("seed=1,2", Path("/x")) == "seed=1,2"
+
+
 def test_the_sweep_goes_where_it_is_told(tmp_path) -> None:
     results = sweep(tmp_path, "seed=1,3", "hydra.sweep.dir=there", "hydra.launcher.n_jobs=2")
     assert {r.folder for r in results} == {tmp_path / "there" / "0", tmp_path / "there" / "1"}

@@ -42,12 +42,13 @@ def run(args: argparse.Namespace) -> int:
 def summary(results: list[Any]) -> list[str]:
     """One table of all jobs: what each was asked, and what came of it."""
     from components.cli.layout import table
+    from components.compose.jobs import differing
 
     columns = ("step", "train_loss", "val_loss", "val_bits_per_byte", "seconds")
     rows = []
-    for r in results:
+    for r, swept in zip(results, differing(results)):
         figures = [f"{r.figures[c]:.4g}" if isinstance(r.figures.get(c), (int, float)) else "-" for c in columns]
         state = r.figures.get("state", "failed") if r.exit_code == 0 else f"failed ({r.exit_code})"
-        rows.append((str(r.number), " ".join(r.overrides), state, *figures, str(r.folder)))
+        rows.append((str(r.number), " ".join(swept), state, *figures, str(r.folder)))
     head = ("job", "overrides", "state", "steps", "train loss", "val loss", "bits/byte", "seconds", "folder")
     return ["", *table(rows, head=head, limit=48)]

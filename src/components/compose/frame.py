@@ -90,7 +90,7 @@ class Frame:
         from omegaconf import OmegaConf
         from omegaconf.errors import OmegaConfBaseException
 
-        head, typed = argument.path[0], repr(argument.typed)
+        head, last, typed = argument.path[0], argument.key.split(".")[-1], repr(argument.typed)
         if len(argument.path) == 1 and head in LITERAL and argument.text is not None:
             self.config[head] = None if argument.text == "null" else argument.text.strip("'\"")
             self.origins[head] = station.label
@@ -125,7 +125,7 @@ class Frame:
         except (HydraException, OmegaConfBaseException) as e:
             cause = str(e.__cause__ or e).strip().splitlines()[0].rstrip(".")
             held = self.config[head] if isinstance(self.config[head], dict) else {}
-            raise UserError(argument.key, cause, nearest(argument.path[-1], held, called=f"keys of {head}")) from None
+            raise UserError(argument.key, cause, nearest(last, held, called=f"keys of {head}")) from None
         self.config = OmegaConf.to_container(config, resolve=False)  # type: ignore[assignment]
         was, now = flat(before), flat(self.config)
         self.origins.update({k: station.label for k, v in now.items() if k not in was or was[k] != v})

@@ -65,6 +65,12 @@ def run_job(number: int, overrides: Sequence[str], folder: Path, *, quiet: bool 
     return result
 
 
+def differing(results: Sequence[JobResult]) -> list[list[str]]:
+    """For each job the overrides that not all jobs have: what the sweep is about, for tables."""
+    common = set(results[0].overrides).intersection(*(r.overrides for r in results)) if len(results) > 1 else set()
+    return [[o for o in r.overrides if o not in common] for r in results]
+
+
 def read_figures(folder: Path) -> dict[str, Any]:
     """The run's ``summary.json``; empty where there is none."""
     try:

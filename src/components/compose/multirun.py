@@ -41,7 +41,8 @@ def multirun(
 
     folder = Path(cwd or Path.cwd()).absolute()
     own = [o for o in overrides if is_hydra(o)]
-    task = [quoted(o, folder) for o in overrides if not is_hydra(o)]
+    task = [o for o in overrides if not is_hydra(o)]
+    task = [quoted(o, folder, task) for o in task]
     if recipe is not None and not any(split(o).path[0] == "recipe" for o in task):
         task.insert(0, quoted(f"recipe={recipe}", folder))
     given = {o.lstrip("+~").split("=")[0] for o in own}
@@ -80,26 +81,32 @@ def _folder(own: list[str], task: list[str], cwd: Path) -> Path:
     raise UserError("paths.runs", f"{cwd / runs / 'multirun'} has a thousand sweeps of this second")
 
 
-def quoted(override: str, cwd: Path) -> str:
-    """A path in quotes and absolute, since Hydra's sweepers parse every argument; a list of files that exist is a sweep over them."""
+def quoted(override: str, cwd: Path, others: Sequence[str] = ()) -> str:
+    """A path in quotes and absolute, since Hydra's sweepers parse every argument; a list of files that exist is a sweep over them.
+
+    ``others``: the other overrides; if they choose the part, its own signature says whether the option is a path.
+    """
     argument = split(override)
-    if argument.text is None or not is_path(argument.path) or argument.text == "null" or _SWEEP.match(argument.text):
+    if argument.text is None or not is_path(argument.path, others) or argument.text == "null" or _SWEEP.match(argument.text):
         return override
+    if argument.path[0] == "recipe":
+        return override if re.fullmatch(r"[\w./,-]+", argument.text) else f"recipe='{literal_path(argument.text, cwd)}'"
     texts = [argument.text]
     if "," in argument.text and not Path(literal_path(argument.text, cwd)).exists():
         pieces = argument.text.split(",")
         if all(Path(literal_path(p, cwd)).exists() for p in pieces):
             texts = pieces
-    if argument.path[0] == "recipe":
-        return override if re.fullmatch(r"[\w./,-]+", argument.text) else f"recipe='{literal_path(argument.text, cwd)}'"
     escaped = [literal_path(t, cwd).replace("'", "\\'") for t in texts]
     return f"{argument.sign}{argument.key}=" + ",".join(f"'{e}'" for e in escaped)
 
 
-def is_path(path: tuple[str, ...]) -> bool:
-    """Whether any part that may stand there has a path of that name as an option."""
+def is_path(path: tuple[str, ...], others: Sequence[str] = ()) -> bool:
+    """Whether what stands at ``path`` is an option that holds a path: of the parts that ``others`` choose there, else of any."""
     if path[0] in (*LITERAL, "recipe"):
         return True
-    kinds = [path[0]] if len(path) == 2 else registry.kinds()
-    options = [e.signature.options.get(path[-1]) for kind in kinds for e in registry.entries(kind).values()]
-    return len(path) > 1 and any(o is not None and "path" in o.type.bases for o in options)
+    if len(path) < 2:
+        return False
+    chosen = {w for a in map(split, others) if a.path == path[:-1] for w in re.findall(r"\w+", a.text or "")}
+    kinds = [path[0]] if len(path) == 2 else list(registry.kinds())
+    entries = [e for kind in kinds for e in registry.entries(kind).values() if not chosen or e.name in chosen]
+    return any("path" in e.signature.options[path[-1]].type.bases for e in entries if path[-1] in e.signature.options)

@@ -36,6 +36,8 @@ class NextToken:
             ``auto`` takes all in one go up to 256 MB of logits, ``all`` always.
     """
 
+    refuses = {"model": ("causal",)}  # a model that sees the token it is to predict learns nothing
+
     def __init__(
         self,
         vocab_size: int,

@@ -16,7 +16,6 @@ import yaml
 from components import __version__
 from components.errors import UserError, nearest
 
-JOB_FOLDER = "COMPONENTS_JOB_FOLDER"  # set by a sweep, for one run
 FOLDER = "COMPONENTS_RUN_FOLDER"  # ranks that the first one starts as processes read it
 JOB_FOLDER = "COMPONENTS_JOB_FOLDER"  # a sweep has made the folder of this run already
 RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID")
@@ -29,10 +28,6 @@ def rank() -> int:
 
 def new_folder(runs: Path, recipe: str) -> Path:
     """``runs/<recipe>/<time>``; two runs of the same second get different ones. A job of a sweep has its folder already."""
-    given = os.environ.pop(JOB_FOLDER, None)
-    if given:
-        (Path(given) / "checkpoints").mkdir(parents=True, exist_ok=True)
-        return Path(given)
     if os.environ.get(JOB_FOLDER):
         folder = Path(os.environ[JOB_FOLDER])
         (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
