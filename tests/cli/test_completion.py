@@ -11,7 +11,10 @@ import pytest
 
 from components import registry
 from components.cli import COMMANDS, main
+from components.cli.chosen import Chosen
 from components.cli.complete import candidates
+from components.compose import compose
+from components.share import recipe_files
 
 
 def test_commands():
@@ -144,3 +147,26 @@ def test_every_shell_has_a_script(shell, capsys):
     out = capsys.readouterr().out
     assert "complete --" in out
     assert "_components" in out
+
+
+@pytest.mark.parametrize("recipe", sorted(recipe_files()))
+def test_the_parts_that_completion_sees_are_those_that_are_composed(recipe):
+    config = compose(recipe, []).config
+    real = {
+        label for kind in registry.KINDS if isinstance(config.get(kind), dict) for label in _labels(kind, config[kind], config)
+    }
+    assert len(real) > 15
+    assert real <= Chosen([f"recipe={recipe}"]).used()
+
+
+def _labels(kind: str, node: dict, config: dict) -> set[str]:
+    """Of a spelled-out node and all nodes inside it."""
+    options = registry.entry(kind, node["name"]).signature.options
+    found = {f"{kind}/{node['name']}"} | ({f"{kind}/{node['preset']}"} if "preset" in node else set())
+    for name, value in node.items():
+        if name in options and options[name].type.kind and isinstance(value, dict):
+            found |= _labels(options[name].type.kind, value, config)
+    for sockets in (node.get("layers") or {}).values() if isinstance(node.get("layers"), dict) else ():
+        for name, value in sockets.items():
+            found |= _labels(options[name].type.kind, value, config) if isinstance(value, dict) else set()
+    return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from components.registry import Entry
 from components.share import conf_folder, recipe_files
 from components.signature import Option
 
+DEPTH = 8  # of sockets in sockets; a block's branches that inherit would go round for ever
 SELF = "_self_"
 
 
@@ -63,6 +64,20 @@ class Chosen:
     def groups(self) -> list[str]:
         """The groups whose choices are files, not parts."""
         return [k for k in self.defaults if k != "recipe" and k not in registry.kinds()]
+
+    def used(self) -> set[str]:
+        """Labels of every part in the tree, those that are there by default too; of a preset also the part that it spells out."""
+        found: set[str] = set()
+        waiting = [[k] for k in self.defaults] + [list(path) for path in self.said if len(path) > 1]
+        seen: set[tuple[str, ...]] = set()
+        while waiting:
+            path = waiting.pop()
+            entry = None if tuple(path) in seen else self.part(path)
+            seen.add(tuple(path))
+            if entry is not None:
+                found |= {entry.label, f"{entry.kind}/{entry.preset_of or entry.name}"}
+                waiting += [[*path, n] for n, o in entry.signature.options.items() if o.type.kind and len(path) < DEPTH]
+        return found
 
     @cached_property
     def _parts(self) -> dict[tuple[str, ...], Entry | None]:
@@ -133,9 +148,14 @@ def _entry(kind: str, name: Any) -> Entry | None:
         return None  # a word that is not finished, or that train will refuse by name
 
 
+@cache
+def _read_yaml(file: Path) -> Any:
+    return yaml.load(file.read_text(encoding="utf8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+
+
 def _read(file: Path) -> dict[str, Any]:
     try:
-        value = yaml.load(file.read_text(encoding="utf8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        value = _read_yaml(file)
     except (OSError, yaml.YAMLError):
         return {}
-    return value if isinstance(value, dict) else {}
+    return {**value} if isinstance(value, dict) else {}

@@ -114,25 +114,7 @@ def papers(doc: str) -> list[str]:
 
 
 def used_by(e: registry.Entry) -> list[str]:
-    """Recipes that name the part, read as text: the kind and the name in one group line, one key, or one node."""
-    import yaml
+    """Recipes that have the part somewhere in their tree, by name or by default."""
+    from components.cli.chosen import Chosen
 
-    found = []
-    for recipe, (_, file) in recipe_files().items():
-        if _names(yaml.safe_load(file.read_text(encoding="utf8")), e.kind, e.name):
-            found.append(recipe)
-    return found
-
-
-def _names(node: Any, kind: str, name: str) -> bool:
-    if isinstance(node, list):
-        return any(_names(v, kind, name) for v in node)
-    if not isinstance(node, dict):
-        return False
-    for key, v in node.items():
-        words = re.split(r"[\s/]+", str(key).split("@")[0])
-        if words[-1] == kind and (v == name or (isinstance(v, dict) and name in (v.get("name"), v.get("preset")))):
-            return True
-        if _names(v, kind, name):
-            return True
-    return False
+    return [recipe for recipe in recipe_files() if e.label in Chosen([f"recipe={recipe}"]).used()]
