@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from components.functional.attention import attend
+from components.functional.precision import cast_once
 from components.functional.visibility import Sight
 from components.registry import register
 from components.signature import Positive, PositiveFloat, Probability
@@ -121,11 +122,12 @@ class GroupedQueryAttention(nn.Module):
         k_info = info.memory_info if self.cross else info
         assert k_info is not None
         slot = info.cache.slot(self, info.visit) if info.cache is not None else None
+        x = cast_once(x)
         q = self._heads(self.q, x, self.q_norm if self.norm_first else None)
         if slot is not None and "memory" in slot.state:
             k, v = slot.state["memory"]
         else:
-            source = info.memory if self.cross else x
+            source = cast_once(info.memory) if self.cross else x  # type: ignore[arg-type]
             k = self._heads(self.k, source, self.k_norm if self.norm_first else None)
             v = self._heads(self.v, source, None)
             if self.cross and slot is not None:

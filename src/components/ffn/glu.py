@@ -10,6 +10,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from components.functional.activations import ACTIVATIONS
+from components.functional.precision import cast_once
 from components.registry import register
 from components.signature import Positive
 from components.sockets import SequenceInfo
@@ -47,4 +48,5 @@ class GLU(nn.Module):
         self.activation = ACTIVATIONS[activation]
 
     def forward(self, x: Tensor, info: SequenceInfo) -> Tensor:  # noqa: ARG002  the contract's second argument
+        x = cast_once(x)
         return self.out(self.activation(self.gate(x)) * self.up(x))
