@@ -73,6 +73,10 @@ def test_paths_are_relative_to_the_recipe(run, world) -> None:
         ("- net\n", "recipes/mine.yaml: holds a list, not a mapping"),
         ("net: {widht: 1}\n", "recipes/mine.yaml:1: net.widht: net/stack has no option 'widht'; did you mean 'width'"),
         ("seed: 1\nnet:\n  mixer:\n    n_heads: two\n", "recipes/mine.yaml:4: net.mixer.n_heads: 'two' is not int >= 1"),
+        (
+            "net: {width: '${seed}'}\n",
+            "recipes/mine.yaml:1: net.width: '${seed}': a part's option holds values, not interpolations",
+        ),
         ("nett: {}\n", "recipes/mine.yaml:1: nett: unknown key 'nett'; did you mean 'net'"),
         (
             "trainer: {max_step: 1}\n",

@@ -43,6 +43,13 @@ def test_it_says_what_made_it(run) -> None:
     assert about["version"]
 
 
+def test_a_newer_schema_is_refused(run) -> None:
+    saved = copy.deepcopy(run().config)
+    saved["components"]["schema"] = 99
+    with pytest.raises(UserError, match="its schema 99 is newer than 1"):
+        run(base=saved)
+
+
 def test_code_and_a_recipe_beside_it_are_refused(run) -> None:
     saved = copy.deepcopy(run().config)
     with pytest.raises(UserError, match="a saved config is there to start from, and a recipe beside it"):

@@ -72,8 +72,13 @@ def read_value(text: str, typed: str = "") -> Any:
         raise UserError(repr(typed), "is a sweep", "add --multirun, or write a list as [a,b] and text with a comma in quotes")
     value = override.value()
     refuse_targets(value, typed)
+    return plain(value, typed)
+
+
+def plain(value: Any, where: str) -> Any:
+    """The value of a part's option, which holds no interpolation: those belong to the groups that OmegaConf composes."""
     if isinstance(value, str) and "${" in value:
-        raise UserError(repr(typed), "a part's option holds values, not interpolations", "write the value itself")
+        raise UserError(where, f"{value!r}: a part's option holds values, not interpolations", "write the value itself")
     return value
 
 

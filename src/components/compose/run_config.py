@@ -94,6 +94,13 @@ class Run:
 
     def _saved(self) -> None:
         """A spelled-out config: what differs from the defaults counts as said by it."""
+        schema = (self.base.get(ABOUT) or {}).get("schema", SCHEMA)
+        if schema > SCHEMA:
+            raise UserError(
+                "saved config",
+                f"its schema {schema} is newer than {SCHEMA}, the newest that this version knows",
+                "update lightning-components",
+            )
         station = Station(1, f"saved config of {self.recipe}" if self.recipe else "saved config")
         values = dict(self.base)
         files = Frame(self.cwd)

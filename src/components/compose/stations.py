@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from components.compose.grammar import literal_path, read_value
+from components.compose.grammar import literal_path, plain, read_value
 from components.signature import Option
 
 
@@ -45,7 +45,7 @@ class Said:
     def below(self, n: int) -> Said:
         return replace(self, path=self.path[n:])
 
-    def read(self, option: Option | None = None) -> Any:
+    def read(self, option: Option | None = None, where: str = "") -> Any:
         """The value. An argument is read by Hydra's grammar, except for a path, which is taken literally."""
         bases = option.type.bases if option else ()
         if "path" in bases:
@@ -54,7 +54,7 @@ class Said:
                     return None
                 return literal_path(self.text, self.folder)
             return absolute(self.value, self.folder)
-        value = self.value if self.text is None else read_value(self.text, self.source)
+        value = plain(self.value, where or str(self.value)) if self.text is None else read_value(self.text, self.source)
         if "list[path]" in bases:
             values = value if isinstance(value, list) else [value]
             return [absolute(v, self.folder) for v in values]

@@ -102,7 +102,7 @@ class Tree:
                 f"{path}.{'.'.join(rest)}",
                 f"{path} is {option.type.described() or option.type.text}, not a part: nothing stands below it",
             )
-        value = said.read(option)
+        value = said.read(option, path)
         refuse_targets(value, path)
         if rest:
             held = dict(node.value(head) or {})
