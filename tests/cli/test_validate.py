@@ -170,5 +170,14 @@ def test_doctor_says_what_is_missing_and_how_to_get_it(capsys, monkeypatch):
     monkeypatch.setattr(doctor, "_version", lambda name: None if name in ("torch", "wandb") else real(name))
     assert main(["doctor"]) == 1
     out = " ".join(capsys.readouterr().out.split())
-    assert "pip install torch" in out
+    assert "torch pip install 'torch" in out
     assert "not installed: for logger=wandb; pip install 'lightning-components[wandb]'" in out
+
+
+def test_doctor_finds_a_version_out_of_range(capsys, monkeypatch):
+    real = doctor._version
+    monkeypatch.setattr(doctor, "_version", lambda name: "1.0" if name == "lightning" else real(name))
+    assert main(["doctor", "--json"]) == 1
+    missing = json.loads(capsys.readouterr().out)["missing"]
+    assert list(missing) == ["lightning"]
+    assert missing["lightning"].startswith("1.0 is installed: pip install 'lightning")
