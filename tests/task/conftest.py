@@ -31,6 +31,11 @@ def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.fixture
 def tiny(tmp_path: Path) -> Callable[..., dict[str, Any]]:
+    """``make_tiny`` in the test's own folder."""
+    return make_tiny(tmp_path)
+
+
+def make_tiny(tmp_path: Path) -> Callable[..., dict[str, Any]]:
     """``tiny(trainer={...}, task={...})`` -> a spelled-out config whose runs and cache are in the test's own folder."""
     text = tmp_path / "story.txt"
     text.write_text(story())

@@ -1,6 +1,6 @@
 """A run that was stopped goes on to exactly what it would have come to."""
 
-# ruff: noqa: ARG001, ARG002, ARG005  fixtures and hooks
+# ruff: noqa: ARG001, ARG002  fixtures and hooks
 from __future__ import annotations
 
 import os

@@ -1,6 +1,6 @@
 """One optimizer step is one mean over its targets, however they are cut; statistics are seen once per step."""
 
-# ruff: noqa: ARG001, ARG005  fixtures and stand-ins
+# ruff: noqa: ARG005  fixtures and stand-ins
 from __future__ import annotations
 
 from dataclasses import replace
@@ -147,14 +147,18 @@ def test_the_step_is_the_mean_over_all_targets_and_tokens(in_one):
         torch.testing.assert_close(b, a, rtol=1e-5, atol=1e-6, msg=name)
 
 
+def unpacked(item):
+    return item.batch, item.totals
+
+
 def test_ranks_and_micro_batches_together_read_each_sample_once():
     blocks = UnevenBlocks()
     whole = Steps(blocks, 8, 1, 0, 1, True)
     for ranks, accumulate in ((2, 2), (4, 1), (1, 4)):
         parts = [Steps(blocks, 8, accumulate, rank, ranks, True) for rank in range(ranks)]
         for step in (0, 2, 4):  # step 2 ends the first epoch
-            expected, total = whole[step]
-            got = [parts[r][step * accumulate + m] for m in range(accumulate) for r in range(ranks)]
+            expected, total = unpacked(whole[step])
+            got = [unpacked(parts[r][step * accumulate + m]) for m in range(accumulate) for r in range(ranks)]
             assert torch.equal(torch.cat([b.ids for b, _ in got]), expected.ids)
             assert all(torch.equal(t, total) for _, t in got)
             assert torch.allclose(sum(totals(b) for b, _ in got), total)
@@ -169,22 +173,22 @@ def test_a_step_may_reach_into_the_next_epoch():
     blocks = UnevenBlocks()
     wide = Steps(blocks, 40, 1, 0, 1, True)
     first = torch.cat([blocks.batch(0, range(24)).ids, blocks.batch(1, range(16)).ids])
-    assert torch.equal(wide[0][0].ids, first)
+    assert torch.equal(wide[0].batch.ids, first)
 
 
 @pytest.mark.parametrize(("ranks", "rows"), [(1, 5), (2, 5), (4, 7)])
 def test_evaluation_reads_each_block_once_in_equally_many_batches(ranks, rows):
     parts = [Whole(UnevenBlocks(), rows, rank, ranks, True) for rank in range(ranks)]
     assert len({len(p) for p in parts}) == 1
-    asked = sum(int((p[i][0].targets != -100).sum()) for p in parts for i in range(len(p)))
+    asked = sum(int((p[i].batch.targets != -100).sum()) for p in parts for i in range(len(p)))
     assert asked == int((UnevenBlocks().batch(0, range(24)).targets != -100).sum())
 
 
 def test_documents_together():
     batch = replace(UnevenBlocks().batch(0, [0]), documents=torch.ones(1, T), positions=torch.ones(1, T))
     blocks = type("Blocks", (), {"n_blocks": 1, "batch": lambda self, epoch, indices: batch})()
-    assert Steps(blocks, 1, 1, 0, 1, False)[0][0].documents is None
-    assert Steps(blocks, 1, 1, 0, 1, True)[0][0].documents is not None
+    assert Steps(blocks, 1, 1, 0, 1, False)[0].batch.documents is None
+    assert Steps(blocks, 1, 1, 0, 1, True)[0].batch.documents is not None
 
 
 def test_clipping_equals_torch():

@@ -32,7 +32,7 @@ def written(folder: Path) -> wandb_reader.Written:
 
 
 def test_offline_without_a_key(tiny, no_key, monkeypatch, capsys):
-    monkeypatch.setattr(samples_module, "generate", lambda *a, **k: ["once upon a time"])
+    monkeypatch.setattr(samples_module, "generate", lambda *a, count, **k: ["once upon a time"] * count)
     logger = {"name": "wandb", "project": "tests", "checkpoint": True}
     config = tiny(logger=logger, task={"samples": 2, "prompts": ["once"]}, trainer={"max_steps": 10})
     folders = [fit(Job(config, "first")).folder, fit(Job(config, "second", quiet=True)).folder]

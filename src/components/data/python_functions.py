@@ -62,6 +62,15 @@ class PythonFunctions:
             for line, text in functions(source, self.min_chars, self.max_chars):
                 yield Document(text, os.path.relpath(file, self.root), line)
 
+    def judge(self, text: str) -> bool:
+        """ast.parse reads it as Python."""
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                return bool(ast.parse(text).body)
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            return False
+
     def fingerprint(self) -> str:
         return key_of("python_functions", self.min_chars, self.max_chars, sys.version, stamp_of(self.files()))
 

@@ -20,6 +20,20 @@ from components.sockets import Batch
 from components.task.strategies import data_ranks
 
 
+class Item:
+    """A micro-batch, and what the whole step asks: (targets, tokens). A class of its own, since Lightning's precision plug-ins look into
+    dataclasses and refuse frozen ones, and would round the totals."""
+
+    def __init__(self, batch: Batch, totals: Tensor) -> None:
+        self.batch, self.totals = batch, totals
+
+    def to(self, *args: Any, **kwargs: Any) -> Item:
+        return Item(self.batch.to(*args, **kwargs), self.totals.to(*args, **kwargs))
+
+    def pin_memory(self) -> Item:
+        return Item(self.batch.pin_memory(), self.totals.pin_memory())
+
+
 class Steps(Dataset):  # type: ignore[type-arg]
     """Micro-batch i of this rank, with what the whole optimizer step asks: (targets, tokens), summed over micro-batches and ranks."""
 
@@ -34,14 +48,14 @@ class Steps(Dataset):  # type: ignore[type-arg]
         self.rank, self.ranks, self.rows = rank, ranks, batch_size // (accumulate * ranks)
         self._step: tuple[int, Batch, Tensor] | None = None
 
-    def __getitem__(self, index: int) -> tuple[Batch, Tensor]:
+    def __getitem__(self, index: int) -> Item:
         step, micro = divmod(index, self.accumulate)
         if self._step is None or self._step[0] != step:
             whole = self.whole(step)
             self._step = step, whole, totals(whole)
         _, whole, total = self._step
         start = (micro * self.ranks + self.rank) * self.rows
-        return rows_of(whole, start, start + self.rows), total
+        return Item(rows_of(whole, start, start + self.rows), total)
 
     def whole(self, step: int) -> Batch:
         """All rows of an optimizer step, those of other ranks too: their targets count in the mean."""
@@ -91,7 +105,7 @@ class Whole(Dataset):  # type: ignore[type-arg]
     def __len__(self) -> int:
         return self.length
 
-    def __getitem__(self, index: int) -> tuple[Batch, Tensor]:
+    def __getitem__(self, index: int) -> Item:
         if index >= self.length:
             raise IndexError(index)
         start = (index * self.ranks + self.rank) * self.rows
@@ -100,7 +114,7 @@ class Whole(Dataset):  # type: ignore[type-arg]
         batch = self.blocks.batch(0, torch.where(there, wanted, 0).tolist())
         if not bool(there.all()):
             batch = replace(batch, targets=torch.where(there[:, None], batch.targets, -100))
-        return together(batch, self.apart), totals(batch)
+        return Item(together(batch, self.apart), totals(batch))
 
 
 class Blocked(LightningDataModule):

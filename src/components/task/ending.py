@@ -24,7 +24,7 @@ SHOWN = {
     "val_bits_per_byte": "validation bits per byte",
     "best_val_loss": "best validation loss",
     "best_step": "at step",
-    "accepted": "samples that the data accepts",
+    "accepted": "samples accepted",
 }
 
 
@@ -51,7 +51,8 @@ def judge(trainer: Any, module: Any, config: dict[str, Any], accept: Callable[[s
     if not trainer.is_global_zero or (trainer.world_size > 1 and type(trainer.strategy).__name__ == "FSDP2"):
         return {}
     accepted, written = judged(module, config, accept)
-    return {"accepted": f"{accepted} of {written}", "accepted_share": accepted / written}
+    what = (accept.__doc__ or "the data's judge accepts it").strip().splitlines()[0].rstrip(".")
+    return {"accepted": f"{accepted} of {written}: {what}", "accepted_share": accepted / written}
 
 
 def complete(folder: Path, recipe: str, figures: dict[str, Any], extras: list[Any], say: Callable[[str], None]) -> None:

@@ -30,10 +30,10 @@ def evaluate(loaded: Any, split: str = "validation", rows: int | None = None) ->
     objective = task_of(config, loaded.tokenizer).objective
     device = next(model.parameters()).device
     nats = weight = 0.0
-    for batch, _ in Whole(
+    for item in Whole(
         EvaluationBlocks(found, model.context_length), rows or options["batch_size"], 0, 1, options["documents"] == "apart"
     ):
-        value, own = model(batch.to(device), objective).losses["loss"]
+        value, own = model(item.batch.to(device), objective).losses["loss"]
         nats, weight = nats + float(value), weight + float(own)
     mean = nats / weight
     return {

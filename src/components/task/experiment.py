@@ -165,7 +165,7 @@ def _fit(job: Job) -> Result:
         if job.resumed is None:
             run_folder.write_start(folder, config, job.difference, about)
         else:
-            run_folder.note_resumed(folder, about, step)
+            run_folder.note_resumed(folder, config, job.difference, about, step)
         corpus.tokenizer.save(folder / "tokenizer.json")
         file = MetricsFile(folder / "metrics.csv", upto=step)
 

@@ -19,6 +19,7 @@ from components.registry import register
 from components.signature import Fraction, NonNegative, Positive
 from components.sockets import Batch, Layer, Terms, name_parts
 from components.task.clipping import clip_gradients
+from components.task.data_module import Item
 from components.task.strategies import FSDP2, data_ranks
 from components.task.weights import materialise
 from components.weights import roles
@@ -138,9 +139,9 @@ class LanguageModeling(LightningModule):
         self._asked.update(terms.losses)
         return terms
 
-    def training_step(self, item: tuple[Batch, Tensor], batch_idx: int) -> Tensor:
+    def training_step(self, item: Item, batch_idx: int) -> Tensor:
         del batch_idx
-        batch, totals = item
+        batch, totals = item.batch, item.totals
         terms = self.model(batch, self.objective)
         add_sums(self.train_sums, terms)
         for name, value in terms.stats.items():
@@ -188,9 +189,9 @@ class LanguageModeling(LightningModule):
 
     # -- validation and test -----------------------------------------------------------------------------------------
 
-    def validation_step(self, item: tuple[Batch, Tensor], batch_idx: int) -> None:
+    def validation_step(self, item: Item, batch_idx: int) -> None:
         del batch_idx
-        add_sums(self.eval_sums, self.model(item[0], self.objective))
+        add_sums(self.eval_sums, self.model(item.batch, self.objective))
 
     test_step = validation_step
 

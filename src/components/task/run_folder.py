@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import subprocess
 import time
 from importlib.metadata import PackageNotFoundError, version
@@ -50,17 +51,36 @@ def new_folder(runs: Path, recipe: str) -> Path:
 
 def write_start(folder: Path, config: dict[str, Any], difference: list[str], about: dict[str, Any]) -> None:
     """config.yaml and run.json; the difference from the recipe stands on top of the config as comments and in run.json."""
-    lines = [f"# components {__version__}, schema {about.get('schema', 1)}", *(f"# difference: {line}" for line in difference)]
-    text = "\n".join(lines) + "\n" + yaml.safe_dump(config, sort_keys=False, allow_unicode=True, width=120)
-    (folder / "config.yaml").write_text(text, encoding="utf8")
+    write_config(folder, config, difference)
     write_json(folder / "run.json", {**about, "difference": difference})
 
 
-def note_resumed(folder: Path, about: dict[str, Any], step: int | None) -> None:
-    """run.json keeps how the run began, and lists each time that it went on."""
+def write_config(folder: Path, config: dict[str, Any], difference: list[str]) -> None:
+    lines = [f"# components {__version__}", *(f"# difference: {line}" for line in difference)]
+    text = "\n".join(lines) + "\n" + yaml.safe_dump(config, sort_keys=False, allow_unicode=True, width=120)
+    part = folder / "config.yaml.part"
+    part.write_text(text, encoding="utf8")
+    os.replace(part, folder / "config.yaml")
+
+
+def note_resumed(folder: Path, config: dict[str, Any], difference: list[str], about: dict[str, Any], step: int) -> None:
+    """The config with what changed; run.json keeps how the run began, and lists each time that it went on.
+
+    Samples of steps after the checkpoint are cut, as the rows of metrics.csv are: these steps are taken again.
+    """
     known = json.loads((folder / "run.json").read_text(encoding="utf8"))
-    again = {n: about[n] for n in ("began", "command", "versions", "git", "total_steps")}
-    write_json(folder / "run.json", {**known, "resumed": [*known.get("resumed", []), {"step": step, **again}]})
+    write_config(folder, config, [*known.get("difference", []), *(f"{line} (resumed at step {step})" for line in difference)])
+    samples = folder / "samples.txt"
+    if samples.exists():
+        pieces = re.split(r"(?m)^(?==== step \d+, sample \d+ ===$)", samples.read_text(encoding="utf8", errors="replace"))
+        kept = [p for p in pieces if (found := re.match(r"=== step (\d+),", p)) is None or int(found[1]) <= step]
+        samples.write_text("".join(kept), encoding="utf8")
+    again = {
+        "step": step,
+        "difference": difference,
+        **{n: about[n] for n in ("began", "command", "versions", "git", "total_steps")},
+    }
+    write_json(folder / "run.json", {**known, "resumed": [*known.get("resumed", []), again]})
 
 
 def write_json(file: Path, content: dict[str, Any]) -> None:
@@ -126,7 +146,7 @@ def find_run(name: str, runs: Path) -> tuple[Path, Path | None]:
         if not known:
             raise UserError("resume=auto", f"no run with a checkpoint in {runs}", "start one with recipe=")
         return known[-1], None
-    fitting = [f for f in known if f == runs / name or f.name == name or f.name.startswith(name)]
+    fitting = [f for f in known if f == runs / name or f.name == name] or [f for f in known if f.name.startswith(name)]
     if len(fitting) == 1:
         return fitting[0], None
     if fitting:

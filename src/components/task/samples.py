@@ -35,17 +35,20 @@ class Samples(Callback):
             return
         self.recorder.pause()
         prompts = [(pl_module.prompts or [""])[i % len(pl_module.prompts or [""])] for i in range(pl_module.samples)]
-        texts = [
-            generate(
+        texts = [""] * len(prompts)
+        for prompt in dict.fromkeys(prompts):  # equal prompts go on together
+            rows = [i for i, p in enumerate(prompts) if p == prompt]
+            made = generate(
                 pl_module.model,
                 pl_module.tokenizer,
                 self.config,
                 prompt,
+                count=len(rows),
                 max_new_tokens=pl_module.sample_tokens,
-                seed=self.config["seed"] + i,
-            )[0]
-            for i, prompt in enumerate(prompts)
-        ]
+                seed=self.config["seed"],
+            )
+            for i, text in zip(rows, made):
+                texts[i] = text
         self._write(trainer.global_step, prompts, texts)
         self.recorder.go_on()
 

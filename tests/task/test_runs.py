@@ -1,0 +1,244 @@
+"""A run leaves what it says: files, figures that agree with one another, and a model that loads."""
+
+from __future__ import annotations
+
+import json
+import math
+import warnings
+
+import pytest
+import torch
+import yaml
+
+import components
+from components.errors import UserError
+from components.sockets import Layer
+from components.task import checkpoints, limits, strategies
+from components.task.curves import draw, sparkline
+from components.task.evaluation import evaluate
+from components.task.experiment import Job, fit
+from components.task.flops import flops_per_token
+from components.task.metrics_file import COLUMNS, MetricsFile, read_rows
+from components.task.run_folder import find_run, new_folder
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, request):
+    """One run that several tests look at; its config as given."""
+    from conftest import make_tiny
+
+    config = make_tiny(tmp_path_factory.mktemp("run"))(
+        task={"samples": 3, "sample_tokens": 12, "prompts": ["the old", "a"]}, loss={"name": "next_token", "z_loss": 1e-3}
+    )
+    return fit(Job(config, "tiny", ["model.norm: rms -> layer"], quiet=True)), config
+
+
+def test_files_and_figures(finished):
+    result, config = finished
+    folder = result.folder
+    assert folder.parent.name == "tiny"
+    assert {f.name for f in folder.iterdir()} == {
+        "config.yaml",
+        "metrics.csv",
+        "curves.png",
+        "samples.txt",
+        "checkpoints",
+        "tokenizer.json",
+        "summary.json",
+        "run.json",
+    }
+    text = (folder / "config.yaml").read_text()
+    assert "# difference: model.norm: rms -> layer" in text
+    assert yaml.safe_load(text) == config
+    assert (folder / "metrics.csv").read_text().splitlines()[0] == ",".join(COLUMNS)
+    rows = read_rows(folder / "metrics.csv")
+    assert [r["step"] for r in rows] == [5, 10, 15, 20]
+    assert all(r[c] is not None and math.isfinite(r[c]) for r in rows for c in COLUMNS)
+    assert [r["tokens"] for r in rows] == [5 * 128, 10 * 128, 15 * 128, 20 * 128]
+    assert rows[-1]["train_loss"] < rows[0]["train_loss"]
+    assert rows[-1]["val_loss"] < rows[0]["val_loss"]
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["state"] == "finished"
+    assert summary["val_loss"] == pytest.approx(rows[-1]["val_loss"], rel=1e-6)
+    about = json.loads((folder / "run.json").read_text())
+    assert about["versions"]["torch"] == torch.__version__
+    assert about["data"]["hash"]
+    assert (folder / "samples.txt").read_text().count("=== step") == 4 * 3
+    assert "=== step 20, sample 2 ===\na" in (folder / "samples.txt").read_text()
+
+
+def test_best_and_last(finished):
+    result, config = finished
+    best, last = (checkpoints.read(result.folder / "checkpoints" / f"{n}.ckpt") for n in ("best", "last"))
+    assert last["global_step"] == 20
+    assert best["global_step"] == result.figures["best_step"]
+    assert last["components"]["config"] == config
+
+
+def test_a_moved_checkpoint_loads_alone(finished, tmp_path, monkeypatch):
+    result, config = finished
+    monkeypatch.setattr("components.run.compose", lambda recipe, overrides, base, cwd: type("C", (), {"config": base}))
+    moved = tmp_path / "moved.ckpt"
+    moved.write_bytes((result.folder / "checkpoints" / "best.ckpt").read_bytes())
+    loaded = components.load(moved)
+    assert not loaded.model.training
+    assert loaded.config == config
+    ids = torch.tensor([loaded.tokenizer.encode("the old tree")])
+    assert loaded.model(ids).shape == (1, ids.shape[1], loaded.tokenizer.vocab_size)
+    state = torch.get_rng_state()
+    a, b, c = (loaded.generate("the old", max_new_tokens=9, seed=s) for s in (1, 1, 2))
+    assert a == b != c
+    assert a.startswith("the old")
+    assert torch.equal(state, torch.get_rng_state())
+    pieces: list[str] = []
+    assert "the old" + "".join(pieces := []) in loaded.generate("the old", max_new_tokens=9, seed=1, on_text=pieces.append)
+    assert len(loaded.generate("a", count=3, max_new_tokens=2)) == 3
+
+
+def test_evaluation_gives_the_figures_of_the_run(finished, monkeypatch):
+    result, _ = finished
+    monkeypatch.setattr("components.run.compose", lambda recipe, overrides, base, cwd: type("C", (), {"config": base}))
+    loaded = components.load(result.folder)
+    found = evaluate(loaded)
+    assert found["loss"] == pytest.approx(result.figures["best_val_loss"], rel=1e-5)
+    assert found["bits_per_byte"] == pytest.approx(result.figures["best_val_bits_per_byte"], rel=1e-5)
+    assert evaluate(loaded, rows=3)["loss"] == pytest.approx(found["loss"], rel=1e-5)
+    assert evaluate(loaded, "test")["documents"] != found["documents"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "tolerance"),
+    [
+        ({"task": {"activation_checkpointing": True}}, 1e-6),
+        ({"task": {"batch_size": 1, "batch_tokens": 130}}, 1e-6),
+        ({"trainer": {"precision": "bf16-mixed"}}, 2e-2),
+        ({"trainer": {"precision": "bf16-true"}}, 5e-2),
+        ({"trainer": {"precision": "64-true"}}, 1e-5),
+    ],
+)
+def test_the_same_run_in_other_ways(finished, tiny, changes, tolerance):
+    short = {
+        "trainer": {"max_steps": 20, "log_every_n_steps": 5, "limit_val_batches": 0},
+        "loss": {"name": "next_token", "z_loss": 1e-3},
+    }
+    short["trainer"].update(changes.get("trainer", {}))
+    done = fit(Job(tiny(**{**changes, **short}), "other", quiet=True))
+    expected = read_rows(finished[0].folder / "metrics.csv")
+    got = read_rows(done.folder / "metrics.csv")
+    assert got[0]["train_loss"] == pytest.approx(expected[0]["train_loss"], rel=tolerance)
+
+
+def test_compiled_layers_learn_the_same_under_the_same_names(finished, tiny, monkeypatch):
+    monkeypatch.setattr(Layer, "compile", lambda self, **options: torch.nn.Module.compile(self, backend="eager", **options))
+    short = {"max_steps": 5, "limit_val_batches": 0}
+    plain, compiled = (fit(Job(tiny(trainer=short, task={"compile": how}), how, quiet=True)) for how in ("none", "layers"))
+    a, b = (checkpoints.weights_in(checkpoints.read(d.folder / "checkpoints" / "last.ckpt")) for d in (plain, compiled))
+    assert list(a) == list(b)
+    for name, value in a.items():
+        torch.testing.assert_close(b[name], value, rtol=1e-4, atol=1e-5)
+
+
+def test_early_stopping_and_limits_by_tokens(tiny):
+    stopping = {"callbacks": {"early_stopping": {"patience": 1, "min_delta": 100.0}}}
+    assert fit(Job(tiny(**stopping), "early", quiet=True)).figures["step"] == 10
+    assert fit(Job(tiny(trainer={"max_tokens": 1000}), "tokens", quiet=True)).figures["tokens"] == 7 * 128
+    with pytest.raises(UserError, match="early_stopping"):
+        fit(Job(tiny(callbacks={"early_stoping": {}}), "typo", quiet=True))
+
+
+def test_the_data_judge_samples(tiny, monkeypatch, capsys):
+    from components.data.text import Text
+
+    def judge(self, text):
+        """It has a vowel."""
+        return any(v in text for v in "aeiou")
+
+    monkeypatch.setattr(Text, "judge", judge, raising=False)
+    done = fit(Job(tiny(task={"judged_samples": 4, "sample_tokens": 20}), "judged"))
+    assert done.figures["accepted"].endswith("of 4: It has a vowel")
+    assert "samples accepted" in capsys.readouterr().out
+
+
+def test_a_loss_that_is_not_finite_ends_the_run(tiny):
+    config = tiny(optimizer={"name": "sgd", "lr": 1e30}, trainer={"gradient_clip_val": None, "log_every_n_steps": 1})
+    with pytest.raises(FloatingPointError, match="loss is nan at step"):
+        fit(Job(config, "nan", quiet=True))
+
+
+def test_lengths():
+    assert limits.total_steps({"max_steps": 50, "max_tokens": 1000}, 7, 100) == 10
+    assert limits.total_steps({"max_epochs": 3}, 7, 100) == 21
+    assert limits.total_steps({"max_steps": -1, "max_epochs": 2}, 7, 100) == 14
+    with pytest.raises(UserError, match="beside max_time"):
+        limits.total_steps({"max_time": "00:00:01:00"}, 7, 100)
+    with pytest.raises(UserError, match="did you mean 'max_steps'"):
+        limits.trainer_settings({"max_stepz": 3})
+    with pytest.raises(UserError, match="does not depend on devices"):
+        limits.trainer_settings({"use_distributed_sampler": True})
+
+
+def test_hardware_that_would_go_wrong_is_refused(monkeypatch):
+    cpu = {"accelerator": "cpu"}
+    for precision, match in (("16-true", "overflows"), ("16-mixed", "needs a GPU"), (16, "needs a GPU")):
+        with pytest.raises(UserError, match=match):
+            strategies.check_hardware({**cpu, "precision": precision})
+    with pytest.raises(UserError, match="trainer.strategy=fsdp2"):
+        strategies.strategy_of("fsdp", "32-true")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    strategies.check_hardware({**cpu, "devices": 2})
+    for devices in (1, "auto", 4):
+        with pytest.raises(UserError, match="started 2 processes"):
+            strategies.check_hardware({**cpu, "devices": devices})
+
+
+def test_run_folders(tmp_path):
+    one, two = new_folder(tmp_path, "a"), new_folder(tmp_path, "a")
+    assert one != two
+    for folder, began in ((one, 1.0), (two, 2.0)):
+        (folder / "run.json").write_text(json.dumps({"began": began}))
+    assert find_run(one.name, tmp_path)[0] == one
+    assert find_run(f"a/{two.name}", tmp_path)[0] == two
+    assert find_run(str(one), tmp_path)[0] == one
+    (one / "checkpoints" / "last.ckpt").touch()
+    assert find_run("auto", tmp_path)[0] == one
+    with pytest.raises(UserError, match="no such run"):
+        find_run("1999", tmp_path)
+
+
+def test_rows_of_one_step_become_one_and_are_cut(tmp_path):
+    file = MetricsFile(tmp_path / "m.csv")
+    for step in (1, 2, 3):
+        file.add(step, train_loss=float(step))
+        file.add(step, val_loss=2.0 * step)
+    file.flush()
+    rows = read_rows(file.path)
+    assert [(r["step"], r["train_loss"], r["val_loss"], r["lr"]) for r in rows] == [(s, s, 2 * s, None) for s in (1, 2, 3)]
+    MetricsFile(file.path, upto=2)
+    assert [r["step"] for r in read_rows(file.path)] == [1, 2]
+
+
+def test_curves_of_any_length(tmp_path):
+    rows = [{"step": i, "train_loss": 5.0 / (i + 1), "val_loss": None, "lr": 0.1} for i in range(4)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for runs in ({"a": rows}, {"a": rows, "b": rows[:1]}):
+            draw(runs, tmp_path / "c.png", "title")
+            assert (tmp_path / "c.png").read_bytes()[:4] == b"\x89PNG"
+    assert sparkline([3.0, 2.0, 1.0]) == "█▄▁"
+    assert sparkline([1.0]) == "▁"
+
+
+def test_flops_count_the_head_once_tied_or_not(tiny):
+    from components.task.experiment import task_of
+
+    class Ids:
+        vocab_size = 50
+        specials = {}
+
+    def count(**model):
+        return flops_per_token(task_of(tiny(model=model), Ids()).new_model(), 16)
+
+    assert count(head={"name": "tied"}) == count(head={"name": "linear"})
+    model = task_of(tiny(), Ids()).new_model()
+    weights = sum(p.numel() for p in model.parameters()) - 50 * 16
+    assert count() == 6 * weights + 6 * 2 * 16 * 16
