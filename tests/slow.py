@@ -27,7 +27,11 @@ def main(arguments: list[str]) -> int:
         return code
     state = " (with uncommitted changes)" if git("status", "--porcelain", "--untracked-files=no") else ""
     date = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
-    durations = [line for line in lines if line.endswith(("passed", "failed")) or "s call " in line or line.startswith(("FAILED", "ERROR"))]
+    durations = [
+        line
+        for line in lines
+        if line.endswith(("passed", "failed")) or "s call " in line or line.startswith(("FAILED", "ERROR"))
+    ]
     kept = [f"{date}, commit {git('rev-parse', 'HEAD')}{state}, exit code {code}", *durations, *lines[-1:]]
     (ROOT / "tests" / "slow_result.txt").write_text("\n".join(dict.fromkeys(kept)) + "\n", encoding="utf8")
     return code

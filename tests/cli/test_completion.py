@@ -86,6 +86,19 @@ def test_groups_of_files():
     assert "seed=" in candidates(["train", "se"])
 
 
+def test_runs(tmp_path, monkeypatch):
+    folder = tmp_path / "runs" / "gpt_python" / "2026-01-02"
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").touch()
+    monkeypatch.chdir(tmp_path)
+    name = "runs/gpt_python/2026-01-02"
+    assert candidates(["generate", ""]) == [name]
+    assert candidates(["runs", name, "ru"]) == [name]
+    assert candidates(["train", "resume="]) == ["resume=auto", f"resume={name}"]
+    assert "decoding=" in candidates(["generate", name, "dec"])
+    assert candidates(["evaluate", "elsewhere/"]) == []
+
+
 def test_show_and_list():
     assert "attention/gqa" in candidates(["show", "attention/"])
     assert "recipe=" in candidates(["show", ""])

@@ -15,6 +15,7 @@ from components.share import conf_folder, recipe_files
 from components.signature import Option
 
 COMPOSING = ("train", "validate", "show", "evaluate", "generate")
+OF_A_RUN = ("evaluate", "generate")
 SLICES = ("all", "first", "last", "last2", "every2", "every4at3", "from8", "to7", "8", "8_11")
 
 
@@ -39,6 +40,8 @@ def candidates(words: list[str]) -> list[str]:
         return _that_begin([*registry.kinds(), "recipe"], current)
     if command == "completion":
         return _that_begin(("bash", "zsh", "fish"), current)
+    if command == "runs" or (command in OF_A_RUN and all("=" in w or w.startswith("-") for w in before[1:])):
+        return _that_begin(runs(), current)  # where there are none, the shell goes on to files
     if command not in COMPOSING:
         return []
     if command == "show" and "=" not in current and not any("=" in w for w in before[1:]):
@@ -92,12 +95,19 @@ def values(chosen: Chosen, path: list[str]) -> list[str]:
     """What may stand after ``path=``."""
     if path == ["recipe"]:
         return list(recipe_files())
+    if path in (["resume"], ["init_from"]):
+        return [*(["auto"] if path == ["resume"] else []), *runs()]
     if len(path) == 1 and path[0] in chosen.groups():
         return sorted({f.stem for folder in (conf_folder(), Path.cwd() / "conf") for f in (folder / path[0]).glob("*.yaml")})
     if len(path) == 1 and path[0] in registry.KINDS:
         return registry.names(path[0])
     option = chosen.options(path[:-1]).get(path[-1])
     return _of(option, inherits=len(path) > 1) if option else []
+
+
+def runs() -> list[str]:
+    """Folders of runs below here, the latest first."""
+    return sorted((f.parent.as_posix() for f in Path("runs").glob("*/*/config.yaml")), reverse=True)
 
 
 def _of(option: Option, *, inherits: bool) -> list[str]:
