@@ -149,8 +149,9 @@ def _canonical(
 ) -> dict[str, dict[str, Node]]:
     """{which: {socket: node}} that covers the same layers without a pattern and composes again alone."""
     for layer in {id(n): n for n in [base, *held]}.values():
+        mine = slices.canonical([i for i, other in enumerate(held) if other is layer], len(held))
         for socket, child in layer.parts.items():
-            finish(tree, child, f"{path}.{socket}", [layer, node, *above])
+            finish(tree, child, ".".join([path, *mine[:1], socket]), [layer, node, *above])
     found: dict[str, dict[str, Node]] = {}
     for socket in base.options:
         own = _spelled(base, socket, path)

@@ -59,7 +59,7 @@ class Notes:
     def swap(self, where: str, old: str, new: str, station: Station, kept: list[str], dropped: list[tuple[str, str]]) -> None:
         """``model.attention: gqa -> mla (command line); kept ...; dropped n_kv_heads=2 (recipe x): mla has no such option``."""
         kept = [text for text in kept if f"{where}.{text.partition('=')[0]}" not in self.ahead]
-        if not kept and not dropped:
+        if station.complete or not (kept or dropped):
             return
         line = f"{where}: {old} -> {new} ({station.label})"
         if kept:

@@ -101,7 +101,7 @@ class Run:
                 f"its schema {schema} is newer than {SCHEMA}, the newest that this version knows",
                 "update lightning-components",
             )
-        station = Station(1, f"saved config of {self.recipe}" if self.recipe else "saved config")
+        station = Station(1, f"saved config of {self.recipe}" if self.recipe else "saved config", complete=True)
         values = dict(self.base)
         files = Frame(self.cwd)
         for group, choice in self.saved_choices.items():

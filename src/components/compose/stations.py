@@ -13,10 +13,11 @@ from components.signature import Option
 
 @dataclass(frozen=True, order=True)
 class Station:
-    """One place that says values; a higher rank wins."""
+    """One place that says values; a higher rank wins. ``complete``: it says every option of a part, so its swaps are no news."""
 
     rank: int
     label: str = field(compare=False)
+    complete: bool = field(default=False, compare=False)
 
 
 DEFAULT = Station(0, "default")
