@@ -144,6 +144,12 @@ def test_weights_by_name_with_a_report(tiny, capsys):
     said = capsys.readouterr().out
     assert "tensors loaded" in said
     assert "not in the checkpoint, kept new: stack.layers.2" in said
+    assert "its tokenizer" not in said
+    fit(Job(tiny(tokenizer={"name": "char"}, trainer={"max_steps": 1}), "other_tokens", init_from=str(first.folder)))
+    assert (
+        f"its tokenizer is another one; to keep its: tokenizer=pretrained tokenizer.path={first.folder}"
+        in capsys.readouterr().out
+    )
     a, b = (checkpoints.weights_in(x) for x in (checkpoints.read(first.folder / "checkpoints/best.ckpt"), last(second.folder)))
     for name, value in a.items():
         torch.testing.assert_close(b[name], value, rtol=0, atol=1e-6)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import warnings
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -23,7 +24,7 @@ from components.task.run_folder import find_run, new_folder
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory, request):
+def finished(tmp_path_factory):
     """One run that several tests look at; its config as given."""
     from conftest import make_tiny
 
@@ -75,9 +76,17 @@ def test_best_and_last(finished):
     assert last["components"]["config"] == config
 
 
+def as_stored(recipe, overrides, *, base, cwd):
+    """Instead of composing: what the checkpoint holds."""
+    assert recipe is None
+    assert cwd
+    assert overrides == []
+    return SimpleNamespace(config=base)
+
+
 def test_a_moved_checkpoint_loads_alone(finished, tmp_path, monkeypatch):
     result, config = finished
-    monkeypatch.setattr("components.run.compose", lambda recipe, overrides, base, cwd: type("C", (), {"config": base}))
+    monkeypatch.setattr("components.run.compose", as_stored)
     moved = tmp_path / "moved.ckpt"
     moved.write_bytes((result.folder / "checkpoints" / "best.ckpt").read_bytes())
     loaded = components.load(moved)
@@ -97,7 +106,7 @@ def test_a_moved_checkpoint_loads_alone(finished, tmp_path, monkeypatch):
 
 def test_evaluation_gives_the_figures_of_the_run(finished, monkeypatch):
     result, _ = finished
-    monkeypatch.setattr("components.run.compose", lambda recipe, overrides, base, cwd: type("C", (), {"config": base}))
+    monkeypatch.setattr("components.run.compose", as_stored)
     loaded = components.load(result.folder)
     found = evaluate(loaded)
     assert found["loss"] == pytest.approx(result.figures["best_val_loss"], rel=1e-5)
@@ -128,7 +137,7 @@ def test_the_same_run_in_other_ways(finished, tiny, changes, tolerance):
     assert got[0]["train_loss"] == pytest.approx(expected[0]["train_loss"], rel=tolerance)
 
 
-def test_compiled_layers_learn_the_same_under_the_same_names(finished, tiny, monkeypatch):
+def test_compiled_layers_learn_the_same_under_the_same_names(tiny, monkeypatch):
     monkeypatch.setattr(Layer, "compile", lambda self, **options: torch.nn.Module.compile(self, backend="eager", **options))
     short = {"max_steps": 5, "limit_val_batches": 0}
     plain, compiled = (fit(Job(tiny(trainer=short, task={"compile": how}), how, quiet=True)) for how in ("none", "layers"))
@@ -149,11 +158,11 @@ def test_early_stopping_and_limits_by_tokens(tiny):
 def test_the_data_judge_samples(tiny, monkeypatch, capsys):
     from components.data.text import Text
 
-    def judge(self, text):
+    def judge(text):
         """It has a vowel."""
         return any(v in text for v in "aeiou")
 
-    monkeypatch.setattr(Text, "judge", judge, raising=False)
+    monkeypatch.setattr(Text, "judge", staticmethod(judge), raising=False)
     done = fit(Job(tiny(task={"judged_samples": 4, "sample_tokens": 20}), "judged"))
     assert done.figures["accepted"].endswith("of 4: It has a vowel")
     assert "samples accepted" in capsys.readouterr().out
@@ -182,7 +191,7 @@ def test_hardware_that_would_go_wrong_is_refused(monkeypatch):
     for precision, match in (("16-true", "overflows"), ("16-mixed", "needs a GPU"), (16, "needs a GPU")):
         with pytest.raises(UserError, match=match):
             strategies.check_hardware({**cpu, "precision": precision})
-    with pytest.raises(UserError, match="trainer.strategy=fsdp2"):
+    with pytest.raises(UserError, match="strategy=fsdp2"):
         strategies.strategy_of("fsdp", "32-true")
     monkeypatch.setenv("WORLD_SIZE", "2")
     strategies.check_hardware({**cpu, "devices": 2})

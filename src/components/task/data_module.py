@@ -38,14 +38,8 @@ class Steps(Dataset):  # type: ignore[type-arg]
     """Micro-batch i of this rank, with what the whole optimizer step asks: (targets, tokens), summed over micro-batches and ranks."""
 
     def __init__(self, blocks: Any, batch_size: int, accumulate: int, rank: int, ranks: int, apart: bool) -> None:
-        if batch_size % (accumulate * ranks):
-            raise UserError(
-                "task.batch_size",
-                f"{batch_size} sequences a step do not divide into {ranks} devices x {accumulate} micro-batches",
-                f"take a multiple of {accumulate * ranks}",
-            )
         self.blocks, self.batch_size, self.accumulate, self.apart = blocks, batch_size, accumulate, apart
-        self.rank, self.ranks, self.rows = rank, ranks, batch_size // (accumulate * ranks)
+        self.rank, self.ranks, self.rows = rank, ranks, rows_each(batch_size, accumulate, ranks)
         self._step: tuple[int, Batch, Tensor] | None = None
 
     def __getitem__(self, index: int) -> Item:
@@ -194,6 +188,21 @@ class Blocked(LightningDataModule):
                 f"the data are not those of the run: {self.identity} instead of {state_dict['identity']}",
                 "start anew with init_from=",
             )
+
+
+def rows_each(batch_size: int, accumulate: int, ranks: int) -> int:
+    """Rows of one micro-batch on one device.
+
+    Raises:
+        UserError: they would be unequal.
+    """
+    if batch_size % (accumulate * ranks):
+        raise UserError(
+            "task.batch_size",
+            f"{batch_size} sequences a step do not divide into {ranks} devices x {accumulate} micro-batches",
+            f"take a multiple of {accumulate * ranks}",
+        )
+    return batch_size // (accumulate * ranks)
 
 
 def totals(batch: Batch) -> Tensor:

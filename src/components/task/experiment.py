@@ -23,13 +23,13 @@ from components.task import checkpoints, ending, limits, resume, run_folder
 from components.task.bar import Bar
 from components.task.callbacks import make_callbacks
 from components.task.checkpoints import Checkpoints
-from components.task.data_module import Blocked
+from components.task.data_module import Blocked, rows_each
 from components.task.loggers import make_loggers
 from components.task.metrics_file import MetricsFile
 from components.task.preemption import Preempted, Preemption
 from components.task.progress import Recorder
 from components.task.samples import Samples
-from components.task.strategies import check_hardware, strategy_of
+from components.task.strategies import check_hardware, processes, strategy_of
 
 
 @dataclass
@@ -123,20 +123,22 @@ def _fit(job: Job) -> Result:
     check_hardware(settings)
     bar = Bar() if first and not job.quiet and settings.get("enable_progress_bar") is not False else None
     say = _print if first and not job.quiet else _silent
-    start = resume.weights_from(job.init_from, runs_of(config)) if job.init_from else None
+    start = resume.start_from(job.init_from, runs_of(config)) if job.init_from else None
 
     for line in [*job.difference, *job.notes]:
         say(line)
     source, corpus = corpus_of(config, task_options(config), bar)
     for line in corpus.report.lines():
         say(line)
-    module = task_of(config, corpus.tokenizer)
+    module, tokenizer = task_of(config, corpus.tokenizer), checkpoints.tokenizer_files(corpus.tokenizer)
     if start is not None:
-        module.start_from = lambda model: resume.load_weights(model, *start, say)
+        resume.compare_tokenizers(start, tokenizer, say)
+        module.start_from = lambda model: resume.load_weights(model, start.weights, start.origin, say)
     shape = module.built = module.new_model()
     context = shape.context_length
     if module.batch_tokens is not None:
         module.batch_size = max(1, module.batch_tokens // context)
+    rows_each(module.batch_size, settings.get("accumulate_grad_batches") or 1, processes(settings))
     data = data_of(module, corpus, context, config["seed"])
     data.limit_steps(limits.steps_in_epoch(settings, data.steps_per_epoch))
     tokens_per_step = module.batch_size * context
@@ -181,7 +183,7 @@ def _fit(job: Job) -> Result:
     keeper = Checkpoints(
         folder / "checkpoints" if folder else None,
         config,
-        checkpoints.tokenizer_files(corpus.tokenizer),
+        tokenizer,
         recorder,
         save=settings.get("enable_checkpointing") is not False,
     )

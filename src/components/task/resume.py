@@ -105,8 +105,25 @@ def load_weights(model: nn.Module, found: dict[str, torch.Tensor], origin: str, 
             say(f"  {len(names)} {text}: {', '.join(names[:6])}{' ...' if len(names) > 6 else ''}")
 
 
-def weights_from(name: str, runs: Path) -> tuple[dict[str, torch.Tensor], str]:
-    """(state dict of the model, where it is from) for ``init_from=name``."""
-    folder, checkpoint = run_folder.find_run(name, runs)
-    checkpoint = checkpoint or run_folder.checkpoint_of(folder, best=True)
-    return checkpoints.weights_in(checkpoints.read(checkpoint)), str(checkpoint)
+@dataclass(frozen=True)
+class Start:
+    """Weights of another run, where they are from, and the files of its tokenizer."""
+
+    weights: dict[str, torch.Tensor]
+    origin: str
+    tokenizer: dict[str, str]
+
+
+def start_from(name: str, runs: Path) -> Start:
+    """What ``init_from=name`` means: a run's best checkpoint, or the one that is named."""
+    folder, file = run_folder.find_run(name, runs)
+    file = file or run_folder.checkpoint_of(folder, best=True)
+    checkpoint = checkpoints.read(file)
+    return Start(checkpoints.weights_in(checkpoint), str(file), checkpoint["components"]["tokenizer"])
+
+
+def compare_tokenizers(start: Start, own: dict[str, str], say: Callable[[str], None]) -> None:
+    """Another tokenizer gives every id another meaning, which no shape shows."""
+    if own != start.tokenizer:
+        kept = Path(start.origin).parent.parent / "tokenizer.json"
+        say(f"init_from {start.origin}: its tokenizer is another one; to keep its: tokenizer=pretrained tokenizer.path={kept}")

@@ -79,14 +79,18 @@ def check_hardware(settings: dict[str, Any]) -> None:
             "use bf16-mixed or 32-true",
         )
     started = int(os.environ.get("WORLD_SIZE", "1"))
-    if started > 1:
-        devices, nodes = settings.get("devices") or "auto", int(settings.get("num_nodes") or 1)
-        if devices in ("auto", -1, "-1"):
-            devices = 1 if on_cpu else torch.cuda.device_count()
-        count = len(devices) if isinstance(devices, (list, tuple)) else int(devices)
-        if count * nodes != started:
-            raise UserError(
-                "trainer.devices",
-                f"the launcher started {started} processes (WORLD_SIZE), and devices x num_nodes is {count * nodes}",
-                f"set trainer.devices={started // nodes}, or start without the launcher",
-            )
+    asked = processes(settings)
+    if started not in (1, asked):
+        raise UserError(
+            "trainer.devices",
+            f"the launcher started {started} processes (WORLD_SIZE), and devices x num_nodes is {asked}",
+            f"set trainer.devices={started // int(settings.get('num_nodes') or 1)}, or start without the launcher",
+        )
+
+
+def processes(settings: dict[str, Any]) -> int:
+    """devices x num_nodes, with what ``auto`` means on this machine."""
+    devices, nodes = settings.get("devices") or "auto", int(settings.get("num_nodes") or 1)
+    if devices in ("auto", -1, "-1"):
+        devices = torch.cuda.device_count() if torch.cuda.is_available() and settings.get("accelerator") != "cpu" else 1
+    return (len(devices) if isinstance(devices, (list, tuple)) else int(devices)) * nodes

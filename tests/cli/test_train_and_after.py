@@ -1,0 +1,182 @@
+"""train, resume, evaluate, generate and runs as a user types them, on a model of a few thousand weights."""
+
+# ruff: noqa: ARG001  fixtures
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from components.cli import main
+from components.task.checkpoints import read, weights_in
+from components.task.metrics_file import read_rows
+
+RECIPE = """# Tiny: for tests.
+defaults:
+  - override /tokenizer: byte
+  - override /data: text
+  - override /optimizer: adamw
+model: {d_model: 16, n_layers: 1, context_length: 16, attention: {n_heads: 2}}
+data: {path: ./text.txt}
+task: {batch_size: 8, validation_every: 5, samples: 1, sample_tokens: 8, judged_samples: 0}
+optimizer: {lr: 0.01}
+trainer: {max_steps: 10, log_every_n_steps: 5, accelerator: cpu, precision: 32-true}
+"""
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("tiny.yaml").write_text(RECIPE)
+    Path("text.txt").write_text(
+        "\n\n".join(f"the {w} number {i} is here" for i in range(60) for w in ("tree", "stone", "river"))
+    )
+    return tmp_path
+
+
+def train(*words: str) -> Path:
+    assert main(["train", "recipe=./tiny.yaml", *words]) == 0
+    return newest()
+
+
+def newest() -> Path:
+    return max(Path("runs").glob("tiny/*"), key=lambda f: f.stat().st_ctime_ns)
+
+
+def launch(*words: str, ranks: int = 0, **more: str) -> subprocess.Popen:
+    """In a process group of its own, that a test may end as a whole."""
+    dropped = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "COMPONENTS_RUN_FOLDER")
+    env = {k: v for k, v in os.environ.items() if k not in dropped} | {"OMP_NUM_THREADS": "1"} | more
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks), "-m"] if ranks else ["-m"]
+    command = [sys.executable, *torchrun, "components", *words]
+    return subprocess.Popen(
+        command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
+
+
+def ended(process: subprocess.Popen, timeout: float = 120) -> str:
+    try:
+        return process.communicate(timeout=timeout)[0]
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        raise AssertionError(f"did not end: {process.communicate()[0]}") from None
+
+
+def test_from_training_to_comparing(here, capsys):
+    first = train()
+    said = capsys.readouterr().out
+    assert "bits per byte" in said
+    assert str(first / "curves.png") in said
+    time.sleep(1.1)  # folders are named by the second
+    second = train("model/norm=layer", "seed=1")
+    said = capsys.readouterr().out
+    assert "norm" in said.split("run:")[0]  # the difference comes first
+    assert "model" in (second / "config.yaml").read_text().split("recipe:")[0]
+
+    assert main(["evaluate", str(first), "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert figures["loss"] == pytest.approx(json.loads((first / "summary.json").read_text())["best_val_loss"], rel=1e-5)
+    assert main(["evaluate", str(first / "checkpoints" / "last.ckpt"), "--split", "test"]) == 0
+    assert "bits per byte" in capsys.readouterr().out
+
+    texts = []
+    for _ in range(2):
+        assert main(["generate", first.name, "--prompt", "the tree", "--max-new-tokens", "12", "decoding=greedy"]) == 0
+        texts.append(capsys.readouterr().out)
+    assert texts[0] == texts[1]
+    assert texts[0].startswith("the tree")
+    assert main(["generate", str(first), "--samples", "2", "--max-new-tokens", "3"]) == 0
+    assert "=== sample 2 ===" in capsys.readouterr().out
+
+    assert main(["runs"]) == 0
+    listed = capsys.readouterr().out
+    assert first.name in listed
+    assert second.name in listed
+    assert main(["runs", first.name, second.name]) == 0
+    compared = capsys.readouterr().out
+    assert "seed" in compared
+    assert "val_loss" in compared
+    picture = Path(compared.rsplit("curves: ", 1)[1].strip())
+    assert picture.read_bytes()[:4] == b"\x89PNG"
+
+
+def test_resume_as_typed(here, capsys):
+    whole = train("schedule=constant")
+    time.sleep(1.1)
+    short = train("schedule=constant", "trainer.max_steps=5")
+    assert main(["train", "resume=auto", "trainer.max_steps=10"]) == 0
+    assert "trainer.max_steps: 5 -> 10" in capsys.readouterr().out
+    a, b = (weights_in(read(f / "checkpoints" / "last.ckpt")) for f in (whole, short))
+    assert all(torch.equal(a[n], b[n]) for n in a)
+    assert "max_steps: 10" in (short / "config.yaml").read_text()
+    assert json.loads((short / "run.json").read_text())["resumed"][0]["step"] == 5
+    assert (short / "samples.txt").read_text().count("=== step") == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["train", "resume=auto", "recipe=gpt_python"], "init_from="),
+        (["train", "resume=auto"], "no run with a checkpoint"),
+        (["train", "resume=nothing", "model.d_model=3"], "init_from=nothing"),
+        (["train", "recipe=./tiny.yaml", "trainer.precision=16-true"], "bf16-mixed"),
+        (["train", "recipe=./tiny.yaml", "trainer.strategy=fsdp", "trainer.devices=2"], "fsdp2"),
+        (["train", "recipe=./tiny.yaml", "trainer.max_steps=null"], "max_tokens"),
+        (["train", "recipe=./tiny.yaml", "trainer.accumulate_grad_batches=3"], "multiple of 3"),
+        (["generate", "nowhere"], "no such run"),
+        (["evaluate", "tiny.yaml"], "checkpoint"),
+        (["runs", "one"], "give two"),
+    ],
+)
+def test_mistakes_are_one_line(here, capsys, words, says):
+    assert main(words) == 2
+    error = capsys.readouterr().err
+    assert says in error
+    assert error.count("\n") == 1
+    assert not list(Path(".").glob("runs/tiny/*/summary.json"))
+
+
+def test_two_processes_have_the_losses_of_one(here):
+    one = train()
+    time.sleep(1.1)
+    processes = [
+        launch("train", "recipe=./tiny.yaml", "trainer.strategy=ddp", "trainer.devices=2", f"paths.runs=ddp{i}") for i in (1,)
+    ]
+    processes.append(
+        launch("train", "recipe=./tiny.yaml", "trainer.strategy=fsdp2", "trainer.devices=2", "paths.runs=fsdp", ranks=2)
+    )
+    said = [ended(p) for p in processes]
+    expected = read_rows(one / "metrics.csv")
+    for folder, output in zip(("ddp1", "fsdp"), said):
+        (run,) = Path(folder).glob("tiny/*")  # one folder, whoever started the ranks
+        got = read_rows(run / "metrics.csv")
+        for column in ("train_loss", "val_loss"):
+            assert [r[column] for r in got] == pytest.approx([r[column] for r in expected], rel=1e-5), output
+        a, b = (weights_in(read(f / "checkpoints" / "last.ckpt")) for f in (one, run))
+        for name, value in a.items():
+            torch.testing.assert_close(b[name], value, rtol=0, atol=1e-4)
+
+
+def test_all_ranks_stop_together_on_sigterm(here):
+    process = launch(
+        "train", "recipe=./tiny.yaml", "trainer.strategy=ddp", "trainer.devices=2", "trainer.max_steps=100000", "task.samples=0"
+    )
+    deadline = time.time() + 100
+    while not list(Path("runs").glob("tiny/*/checkpoints/last.ckpt")):
+        assert time.time() < deadline
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGTERM)
+    said = ended(process, 60)
+    assert process.returncode == 75, said
+    assert json.loads((newest() / "summary.json").read_text())["state"] == "preempted"
+    step = read(newest() / "checkpoints" / "last.ckpt")["global_step"]
+    assert step % 10 == 0
+    assert main(["train", "resume=auto", f"trainer.max_steps={step + 2}", "trainer.strategy=auto", "trainer.devices=1"]) == 0
