@@ -1,6 +1,6 @@
 """Parts and wirings that the ground floor must carry, though their proper parts come later: written here, used by the contract tests alone.
 
-Importing this module registers them; ``forget`` takes them out again.
+``remember`` registers them, ``forget`` takes them out again, so that no other test meets them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from components.mask.full import FullMask
 from components.stack.layers import Layers
 
 
-@register("ffn", "test_auxiliary")
 class AuxiliaryLoss(nn.Module):
     """An FFN with a loss of its own, which leaves the layer through ``info.out``, and a statistic."""
 
@@ -57,7 +56,6 @@ class _Heads(nn.Module):
         return self.out(attend(q, k, v, Sight(info, k_info, info.causal, self.rule)).transpose(1, 2).flatten(2))
 
 
-@register("attention", "test_value_residual")
 class ValueResidual(_Heads):
     """Later layers mix in the first layer's values (ResFormer): a carry."""
 
@@ -75,7 +73,6 @@ class ValueResidual(_Heads):
         return self.read(q, k, v, info, k_info)
 
 
-@register("attention", "test_shared_keys")
 class SharedKeys(_Heads):
     """Odd layers read the keys and values of the layer before: a carry that holds what the cache returned."""
 
@@ -142,6 +139,18 @@ def loss_of(model, ids, targets):
     return sum(s / w for s, w in terms.losses.values()), terms
 
 
+PARTS = {
+    ("ffn", "test_auxiliary"): AuxiliaryLoss,
+    ("attention", "test_value_residual"): ValueResidual,
+    ("attention", "test_shared_keys"): SharedKeys,
+}
+
+
+def remember() -> None:
+    for (kind, name), part in PARTS.items():
+        register(kind, name)(part)
+
+
 def forget() -> None:
-    for kind, name in (("ffn", "test_auxiliary"), ("attention", "test_value_residual"), ("attention", "test_shared_keys")):
+    for kind, name in PARTS:
         registry.unregister(kind, name)

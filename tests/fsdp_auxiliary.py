@@ -11,6 +11,7 @@ from torch.distributed.tensor import DTensor
 
 from components.sockets import Layer
 
+contract_parts.remember()
 dist.init_process_group("gloo")
 rank = dist.get_rank()
 values, targets = ids(4), ids(4, seed=1)

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from components import build, registry
+from components import build
+from components.index import static_entries
 from components.sockets import Batch
 
 VOCAB, WIDTH, LENGTH = 40, 32, 12
@@ -18,7 +19,8 @@ INSIDE_ATTENTION = ("mask", "gate")
 
 def parts(*kinds: str) -> list[str]:
     """``kind/name`` of every registered part of these kinds; a kind without parts is an error of the test."""
-    found = [f"{kind}/{name}" for kind in kinds for name in registry.names(kind)]
+    # what is installed, not what other test modules registered in this process
+    found = [f"{kind}/{name}" for kind in kinds for known, name in sorted(static_entries()) if known == kind]
     assert all(any(f.startswith(f"{kind}/") for f in found) for kind in kinds), kinds
     return found
 
@@ -35,7 +37,10 @@ def decoder(part: str = "", **options: Any) -> nn.Module:
         node: dict[str, Any] = {"name": name, "window": 5} if name == "sliding_window" else {"name": name}
         chosen["attention"] = {**chosen["attention"], kind: node}
     elif kind == "attention":
-        chosen["attention"] = {"name": name, **({"mask": {"name": "sliding_window", "window": 5}} if name == "sliding_window" else {})}
+        chosen["attention"] = {
+            "name": name,
+            **({"mask": {"name": "sliding_window", "window": 5}} if name == "sliding_window" else {}),
+        }
     elif kind:
         chosen[kind] = name
     return build("model", "decoder", **sizes, **{**chosen, **options}).eval()

@@ -21,6 +21,7 @@ HERE = Path(__file__).parent
 
 @pytest.fixture(autouse=True, scope="module")
 def _parts():
+    contract_parts.remember()
     yield
     contract_parts.forget()
 
@@ -73,7 +74,9 @@ def test_losses_of_layers_add_up_and_statistics_are_told_once():
         total, terms = contract_parts.loss_of(model, ids(), ids(seed=2))
         total.backward()
         assert terms.losses["size"][1] == 4 * 2 * LENGTH * 32
-        assert {k: v.item() for k, v in terms.stats.items()} == {f"stack.layers.{i}.block.ffn.tokens": 2 * LENGTH for i in range(4)}
+        assert {k: v.item() for k, v in terms.stats.items()} == {
+            f"stack.layers.{i}.block.ffn.tokens": 2 * LENGTH for i in range(4)
+        }
         assert all(m.seen == 0 for m in model.modules() if hasattr(m, "seen")), "forward wrote a buffer"
 
 
@@ -94,7 +97,9 @@ def run_two(script: str, timeout: int = 120) -> list[str]:
     """The script under torchrun in a process group of its own, which is killed whole on a time-out."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(HERE / script)]
     env = {**os.environ, "PYTHONPATH": str(HERE), "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True, env=env)
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True, env=env
+    )
     try:
         out, _ = process.communicate(timeout=timeout)
     except subprocess.TimeoutExpired:

@@ -54,7 +54,15 @@ def naive_seen(i, rule, causal):
     return seen
 
 
-MASKS = [dict(), dict(documents=True), dict(padding=True), dict(prefix=True), dict(causal=False), dict(causal=False, padding=True), dict(documents=True, padding=True)]
+MASKS = [
+    dict(),
+    dict(documents=True),
+    dict(padding=True),
+    dict(prefix=True),
+    dict(causal=False),
+    dict(causal=False, padding=True),
+    dict(documents=True, padding=True),
+]
 
 
 @pytest.mark.parametrize("rule", [FullMask(), WINDOW], ids=["full", "window"])
@@ -114,7 +122,10 @@ def test_bf16_is_close_and_keeps_its_dtype():
 def test_a_query_that_sees_nothing_is_finite():
     q, k, v = tensors()
     i = info(padding=True)
-    for kernel in (A._fused(q, k, v, Sight(i, i, True, WINDOW), None, None, 0.0), A._products(q, k, v, Sight(i, i, True, WINDOW), None, None, None, None, 0.0)):
+    for kernel in (
+        A._fused(q, k, v, Sight(i, i, True, WINDOW), None, None, 0.0),
+        A._products(q, k, v, Sight(i, i, True, WINDOW), None, None, None, None, 0.0),
+    ):
         assert torch.isfinite(kernel).all()
 
 
@@ -130,7 +141,13 @@ def test_dropout_keeps_the_mean_and_takes_the_product_path():
 
 @pytest.mark.parametrize(
     ("dtype", "length", "kernel"),
-    [(torch.float32, 64, "products"), (torch.float32, 512, "fused"), (torch.bfloat16, 512, "products"), (torch.bfloat16, 4096, "fused"), (torch.float64, 64, "fused")],
+    [
+        (torch.float32, 64, "products"),
+        (torch.float32, 512, "fused"),
+        (torch.bfloat16, 512, "products"),
+        (torch.bfloat16, 4096, "fused"),
+        (torch.float64, 64, "fused"),
+    ],
 )
 def test_choice_on_a_cpu(dtype, length, kernel):
     q = torch.empty(1, 2, length, 8, dtype=dtype, device="cpu")
@@ -145,4 +162,7 @@ def test_one_new_query_needs_no_mask_and_a_chunk_does():
     assert Sight(last, k_info, True, FullMask()).unlimited(1, 8)
     assert not Sight(last, k_info, True, WINDOW).unlimited(1, 8)
     assert not Sight(two, k_info, True, FullMask()).unlimited(2, 8)
-    assert Sight(two, k_info, True, WINDOW).dense(torch.device("cpu"))[0, 0].int().tolist() == [[0] * 4 + [1, 1, 1, 0], [0] * 5 + [1, 1, 1]]
+    assert Sight(two, k_info, True, WINDOW).dense(torch.device("cpu"))[0, 0].int().tolist() == [
+        [0] * 4 + [1, 1, 1, 0],
+        [0] * 5 + [1, 1, 1],
+    ]

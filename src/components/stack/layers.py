@@ -73,7 +73,7 @@ class Layers(nn.Module):
         self.layers = nn.ModuleList()
         for index in range(count):
             place = Place(index, count)
-            sockets = {**base, **own[index]}
+            sockets = base | {k: Bound(v, where=f"model.layers.{index}.{k}") for k, v in own[index].items()}
             sockets["position"] = positions.shared(sockets["position"], entry=_entry(pattern, index), index=index)
             made = make(
                 Bound(sockets["block"], sockets),
