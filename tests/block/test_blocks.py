@@ -20,7 +20,7 @@ class Branch(nn.Module):
         super().__init__()
         self.linear = nn.Linear(d_model, d_model)
 
-    def forward(self, x, info):
+    def forward(self, x, info):  # noqa: ARG002
         return self.linear(x)
 
 
