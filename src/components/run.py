@@ -87,14 +87,14 @@ def train(recipe: str | None = None, overrides: list[str] | tuple[str, ...] = ()
 
 def load_recipe(name: str | None = None, overrides: list[str] | tuple[str, ...] = ()) -> Recipe:
     """Compose a recipe, prepare its data, and build its model and task, without training."""
-    from components.task import experiment
+    from components.task import building
 
     composed = compose(name, list(overrides), cwd=Path.cwd())
     config = composed.config
-    _, corpus = experiment.corpus_of(config, experiment.task_options(config), None)
-    task = experiment.task_of(config, corpus.tokenizer)
+    _, corpus = building.corpus_of(config, building.task_options(config), None)
+    task = building.task_of(config, corpus.tokenizer)
     task.place(task.new_model(), "cpu")
-    data = experiment.data_of(task, corpus, task.model.context_length, config["seed"])
+    data = building.data_of(task, corpus, task.model.context_length, config["seed"])
     return Recipe(task.model, data, task, config)
 
 
@@ -106,14 +106,14 @@ def load(run_or_checkpoint: str | Path, overrides: list[str] | tuple[str, ...] =
         overrides: of the stored config, for what does not change the weights: ``decoding=greedy``.
         device: where to put it.
     """
-    from components.task import checkpoints, experiment, resume, run_folder
+    from components.task import building, checkpoints, resume, run_folder
 
     folder, file = run_folder.find_run(str(run_or_checkpoint), resume.runs_folder(list(overrides)))
     file = file or run_folder.checkpoint_of(folder, best=True)
     checkpoint = checkpoints.read(file)
     config = compose(None, list(overrides), base=checkpoint["components"]["config"], cwd=Path.cwd()).config
     tokenizer = checkpoints.tokenizer_in(checkpoint)
-    task = experiment.task_of(config, tokenizer)
+    task = building.task_of(config, tokenizer)
     model = task.new_model()
     try:
         model.to_empty(device=device)

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import components
 from components.cli import main
 from components.task.checkpoints import read, weights_in
 from components.task.metrics_file import read_rows
@@ -180,3 +181,24 @@ def test_all_ranks_stop_together_on_sigterm(here):
     step = read(newest() / "checkpoints" / "last.ckpt")["global_step"]
     assert step % 10 == 0
     assert main(["train", "resume=auto", f"trainer.max_steps={step + 2}", "trainer.strategy=auto", "trainer.devices=1"]) == 0
+
+
+def test_from_python(here):
+    made = components.load_recipe("./tiny.yaml", ["seed=5"])
+    batch = made.data.train.batch(0, [0, 1])
+    assert made.model(batch.ids).shape == (2, 16, made.task.tokenizer.vocab_size)
+    again = components.load_recipe("./tiny.yaml", ["seed=5", "model/norm=layer"])
+    shared = dict(made.model.named_parameters())
+    assert all(torch.equal(p, shared[n]) for n, p in again.model.named_parameters() if n in shared and p.dim() > 1)
+    result = components.train("./tiny.yaml", ["trainer.max_steps=2"], quiet=True)
+    assert result.figures["step"] == 2
+    assert components.load(result.folder, ["decoding=greedy"]).generate("the", max_new_tokens=3).startswith("the")
+
+
+def test_a_sweep_ends_with_one_table(here, capsys):
+    words = ["train", "--multirun", "recipe=./tiny.yaml", "trainer.max_steps=2,0.5", "task.samples=0"]
+    assert main(words) == 1  # half a step is refused, and the other job is not stopped by it
+    table = capsys.readouterr().out
+    assert table.count("trainer.max_steps=") == 2
+    assert "finished" in table
+    assert "failed (2)" in table

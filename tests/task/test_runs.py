@@ -238,7 +238,7 @@ def test_curves_of_any_length(tmp_path):
 
 
 def test_flops_count_the_head_once_tied_or_not(tiny):
-    from components.task.experiment import task_of
+    from components.task.building import task_of
 
     class Ids:
         vocab_size = 50

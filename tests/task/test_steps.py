@@ -14,9 +14,9 @@ from torch import nn
 from components.errors import UserError
 from components.signature import Positive
 from components.sockets import Batch
+from components.task.building import calm
 from components.task.clipping import clip_gradients
 from components.task.data_module import Blocked, Steps, Whole, totals
-from components.task.experiment import calm
 from components.task.language_modeling import LanguageModeling, means
 
 VOCABULARY, T = 11, 6

@@ -11,8 +11,10 @@ import wandb_reader
 
 pytest.importorskip("wandb")
 
+from components.errors import UserError
 from components.task import samples as samples_module
 from components.task.experiment import Job, fit
+from components.task.loggers import check_logger
 from components.task.wandb import parts_of
 
 
@@ -86,3 +88,16 @@ def test_parts_by_socket():
         "data": {"name": "text"},
     }
     assert parts_of(config) == {"model": "decoder", "attention": "gqa", "attention_mask": "full", "data": "text"}
+
+
+def test_loggers_are_checked_before_anything_is_made(monkeypatch):
+    for node, says in (
+        ({"name": "wandbb"}, "did you mean 'wandb'"),
+        ({"name": "wandb", "projekt": "x"}, "did you mean 'project'"),
+        ({"name": "csv", "project": "x"}, "no option 'project'"),
+    ):
+        with pytest.raises(UserError, match=says):
+            check_logger(node)
+    monkeypatch.setattr("components.task.loggers.find_spec", lambda name: None)
+    with pytest.raises(UserError, match="tensorboard is not installed"):
+        check_logger({"name": "tensorboard"})

@@ -9,8 +9,8 @@ import torch
 
 from components.corpus.blocks import EvaluationBlocks
 from components.errors import UserError
+from components.task.building import corpus_of, task_of, task_options
 from components.task.data_module import Whole
-from components.task.experiment import corpus_of, task_of, task_options
 from components.task.metrics_file import perplexity
 
 

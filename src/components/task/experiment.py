@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
-import logging
 import os
 import sys
 import time
-import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Trainer
 
-from components.corpus import prepare
-from components.corpus.blocks import Blocks, EvaluationBlocks
 from components.errors import UserError
-from components.index import cache_folder
-from components.makers import make
 from components.task import checkpoints, ending, limits, resume, run_folder
 from components.task.bar import Bar
+from components.task.building import aloud, calm, corpus_of, data_of, runs_of, silent, task_of, task_options
 from components.task.callbacks import make_callbacks
 from components.task.checkpoints import Checkpoints
-from components.task.data_module import Blocked, rows_each
-from components.task.loggers import make_loggers
+from components.task.data_module import rows_each
+from components.task.loggers import check_logger, make_loggers
 from components.task.metrics_file import MetricsFile
 from components.task.preemption import Preempted, Preemption
 from components.task.progress import Recorder
@@ -63,48 +57,6 @@ class Result:
     figures: dict[str, Any]
 
 
-def corpus_of(config: dict[str, Any], options: dict[str, Any], bar: Bar | None, tokenizer: Any = None) -> tuple[Any, Any]:
-    """(data part, prepared corpus) of a config; ``options`` are the task's, ``tokenizer`` one that is trained already."""
-    source = make(config["data"], "data")
-    corpus = prepare(
-        source,
-        Fixed(tokenizer) if tokenizer is not None else make(config["tokenizer"], "tokenizer"),
-        cache=Path((config.get("paths") or {}).get("cache") or cache_folder() / "corpus").expanduser(),
-        validation=options["validation_fraction"],
-        test=options["test_fraction"],
-        max_chars=options["max_chars"],
-        progress=bar.task if bar is not None else None,
-    )
-    return source, corpus
-
-
-class Fixed:
-    """A tokenizer that is trained already, as ``prepare`` wants one."""
-
-    def __init__(self, tokenizer: Any) -> None:
-        self.save = tokenizer.save
-        self._files = checkpoints.tokenizer_files(tokenizer)
-
-    def train(self, texts: Any) -> None:
-        """There is nothing left to learn."""
-
-    def fingerprint(self) -> str:
-        return hashlib.blake2b(repr(sorted(self._files.items())).encode(), digest_size=16).hexdigest()
-
-
-def task_of(config: dict[str, Any], tokenizer: Any) -> Any:
-    """The LightningModule of a config."""
-    return make(config["task"], "task", config=config, tokenizer=tokenizer)
-
-
-def task_options(config: dict[str, Any]) -> dict[str, Any]:
-    """All options of the node ``task``, defaults included."""
-    from components.makers import resolve, signature_of
-
-    target, given, _ = resolve(config["task"], "task", "task")
-    return {**{n: o.default for n, o in signature_of(target).options.items()}, **given}
-
-
 def fit(job: Job) -> Result:
     """Train, and leave everything in the run's folder. Raises what training raised, after the folder has been completed."""
     calm()
@@ -121,8 +73,10 @@ def _fit(job: Job) -> Result:
     config, first = job.config, run_folder.rank() == 0
     settings = limits.trainer_settings(config.get("trainer") or {})
     check_hardware(settings)
+    check_logger(config.get("logger"))
+    callbacks = make_callbacks(config.get("callbacks"))
     bar = Bar() if first and not job.quiet and settings.get("enable_progress_bar") is not False else None
-    say = _print if first and not job.quiet else _silent
+    say = aloud if first and not job.quiet else silent
     start = resume.start_from(job.init_from, runs_of(config)) if job.init_from else None
 
     for line in [*job.difference, *job.notes]:
@@ -195,7 +149,7 @@ def _fit(job: Job) -> Result:
         module,
         folder,
         loggers,
-        [recorder, samples, keeper, Preemption(keeper), *make_callbacks(config.get("callbacks"))],
+        [recorder, samples, keeper, Preemption(keeper), *callbacks],
     )
     state = "failed"
     try:
@@ -219,29 +173,6 @@ def _fit(job: Job) -> Result:
     return Result(folder, figures)
 
 
-def _print(text: str) -> None:
-    print(text, flush=True)
-
-
-def _silent(text: str) -> None:
-    del text
-
-
-def data_of(module: Any, corpus: Any, context: int, seed: int) -> Blocked:
-    """Loaders over the corpus as the module asks for them."""
-    whole = {s.name: EvaluationBlocks(s, context) if len(s.tokens) else None for s in (corpus.validation, corpus.test)}
-    return Blocked(
-        Blocks(corpus.train, context, seed),
-        whole["validation"],
-        whole["test"],
-        batch_size=module.batch_size,
-        apart=module.documents == "apart",
-        workers=module.num_workers,
-        limit=module.validation_batches,
-        identity=corpus.hash,
-    )
-
-
 def _folder(job: Job, runs: Path) -> Path:
     if job.resumed is not None:
         folder = job.resumed.folder
@@ -249,10 +180,6 @@ def _folder(job: Job, runs: Path) -> Path:
         folder = run_folder.new_folder(runs, job.recipe)
     os.environ[run_folder.FOLDER] = str(folder)
     return folder
-
-
-def runs_of(config: dict[str, Any]) -> Path:
-    return Path((config.get("paths") or {}).get("runs") or "runs").expanduser()
 
 
 def _trainer(settings: dict[str, Any], module: Any, folder: Path | None, loggers: list[Any], callbacks: list[Any]) -> Trainer:
@@ -267,19 +194,3 @@ def _trainer(settings: dict[str, Any], module: Any, folder: Path | None, loggers
         return Trainer(**arguments, callbacks=callbacks, logger=loggers or False, default_root_dir=str(folder or "."))
     except (ValueError, TypeError) as e:  # Lightning's own check of what the user gave
         raise UserError("trainer", str(e)) from e
-
-
-def calm() -> None:
-    """Lightning's hints and the warnings that every run has are not about this run."""
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-        logging.getLogger(name).propagate = False
-    for text in (
-        ".*LeafSpec.*",
-        ".*Total length of.*",
-        ".*does not have many workers.*",
-        ".*litlogger.*",
-        ".*returned a view.*",
-        ".*`val_dataloader`.*many workers.*",
-    ):
-        warnings.filterwarnings("ignore", text)

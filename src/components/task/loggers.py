@@ -2,37 +2,51 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from components.errors import UserError, nearest
 
 NAMES = ("csv", "none", "wandb", "tensorboard")
+LIBRARY = {"wandb": ("wandb",), "tensorboard": ("tensorboard", "tensorboardX")}
+OPTIONS: dict[str, tuple[str, ...]] = {
+    "csv": (),
+    "none": (),
+    "tensorboard": (),
+    "wandb": ("project", "entity", "group", "tags", "notes", "mode", "init_timeout", "checkpoint"),
+}
 
 
-def make_loggers(node: dict[str, Any] | None, folder: Path | None, config: dict[str, Any], say: Any) -> list[Any]:
-    """Lightning loggers for the node ``logger`` = {name, options}.
+def check_logger(node: dict[str, Any] | None) -> None:
+    """What can be known before anything is made.
 
     Raises:
-        UserError: an unknown name, or a library that is not installed.
+        UserError: an unknown name or option, or a library that is not installed.
     """
     options = dict(node or {})
     name = options.pop("name", "csv")
-    if name in ("csv", "none"):
-        return []
+    if name not in NAMES:
+        raise UserError("logger", f"unknown logger {name!r}", nearest(name, NAMES, called="loggers"))
+    if name in LIBRARY and not any(find_spec(library) for library in LIBRARY[name]):
+        raise UserError("logger", f"{name} is not installed", f"pip install 'lightning-components[{name}]'")
+    for option in options:
+        if option not in OPTIONS[name]:
+            raise UserError(
+                f"logger.{option}", f"{name} has no option {option!r}", nearest(option, OPTIONS[name], called="options")
+            )
+
+
+def make_loggers(node: dict[str, Any] | None, folder: Path | None, config: dict[str, Any], say: Any) -> list[Any]:
+    """Lightning loggers for the node ``logger`` = {name, options}, which ``check_logger`` has seen."""
+    options = dict(node or {})
+    name = options.pop("name", "csv")
     if name == "tensorboard":
         from lightning.pytorch.loggers import TensorBoardLogger
 
-        try:
-            return [TensorBoardLogger(str(folder or "."), name="", version="tensorboard", default_hp_metric=False)]
-        except ModuleNotFoundError:
-            raise UserError(
-                "logger", "tensorboard is not installed", "pip install 'lightning-components[tensorboard]'"
-            ) from None
+        return [TensorBoardLogger(str(folder or "."), name="", version="tensorboard", default_hp_metric=False)]
     if name == "wandb":
-        try:
-            from components.task.wandb import make_logger
-        except ModuleNotFoundError:
-            raise UserError("logger", "wandb is not installed", "pip install 'lightning-components[wandb]'") from None
+        from components.task.wandb import make_logger
+
         return [make_logger(options, folder, config, say)]
-    raise UserError("logger", f"unknown logger {name!r}", nearest(name, NAMES, called="loggers"))
+    return []

@@ -13,18 +13,12 @@ from typing import Any
 import wandb
 from lightning.pytorch.loggers import WandbLogger
 
-from components.errors import UserError, nearest
-
-OPTIONS = ("project", "entity", "group", "tags", "notes", "mode", "init_timeout", "checkpoint")
 OFFLINE = "written offline; send it later with: wandb sync"
 
 
 def make_logger(options: dict[str, Any], folder: Path | None, config: dict[str, Any], say: Any) -> WandbLogger:
     """A logger whose run has begun (on the first rank), online if that is possible."""
-    for name in options:
-        if name not in OPTIONS:
-            raise UserError(f"logger.{name}", f"wandb has no option {name!r} here", nearest(name, OPTIONS, called="options"))
-    settings = {n: options[n] for n in OPTIONS[:5] if options.get(n) is not None}
+    settings = {n: options[n] for n in ("project", "entity", "group", "tags", "notes") if options.get(n) is not None}
     settings.setdefault("project", "lightning-components")
     mode = os.environ.get("WANDB_MODE") or options.get("mode")
     if mode is None and not _has_key():

@@ -1,0 +1,100 @@
+"""A config's data, module and loaders, built: what training, evaluation and Python users start from."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import warnings
+from pathlib import Path
+from typing import Any
+
+from components.corpus import prepare
+from components.corpus.blocks import Blocks, EvaluationBlocks
+from components.index import cache_folder
+from components.makers import make, resolve, signature_of
+from components.task import checkpoints
+from components.task.bar import Bar
+from components.task.data_module import Blocked
+
+
+def corpus_of(config: dict[str, Any], options: dict[str, Any], bar: Bar | None, tokenizer: Any = None) -> tuple[Any, Any]:
+    """(data part, prepared corpus) of a config; ``options`` are the task's, ``tokenizer`` one that is trained already."""
+    source = make(config["data"], "data")
+    corpus = prepare(
+        source,
+        Fixed(tokenizer) if tokenizer is not None else make(config["tokenizer"], "tokenizer"),
+        cache=Path((config.get("paths") or {}).get("cache") or cache_folder() / "corpus").expanduser(),
+        validation=options["validation_fraction"],
+        test=options["test_fraction"],
+        max_chars=options["max_chars"],
+        progress=bar.task if bar is not None else None,
+    )
+    return source, corpus
+
+
+class Fixed:
+    """A tokenizer that is trained already, as ``prepare`` wants one."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self.save = tokenizer.save
+        self._files = checkpoints.tokenizer_files(tokenizer)
+
+    def train(self, texts: Any) -> None:
+        """There is nothing left to learn."""
+
+    def fingerprint(self) -> str:
+        return hashlib.blake2b(repr(sorted(self._files.items())).encode(), digest_size=16).hexdigest()
+
+
+def task_of(config: dict[str, Any], tokenizer: Any) -> Any:
+    """The LightningModule of a config."""
+    return make(config["task"], "task", config=config, tokenizer=tokenizer)
+
+
+def task_options(config: dict[str, Any]) -> dict[str, Any]:
+    """All options of the node ``task``, defaults included."""
+    target, given, _ = resolve(config["task"], "task", "task")
+    return {**{n: o.default for n, o in signature_of(target).options.items()}, **given}
+
+
+def aloud(text: str) -> None:
+    print(text, flush=True)
+
+
+def silent(text: str) -> None:
+    del text
+
+
+def data_of(module: Any, corpus: Any, context: int, seed: int) -> Blocked:
+    """Loaders over the corpus as the module asks for them."""
+    whole = {s.name: EvaluationBlocks(s, context) if len(s.tokens) else None for s in (corpus.validation, corpus.test)}
+    return Blocked(
+        Blocks(corpus.train, context, seed),
+        whole["validation"],
+        whole["test"],
+        batch_size=module.batch_size,
+        apart=module.documents == "apart",
+        workers=module.num_workers,
+        limit=module.validation_batches,
+        identity=corpus.hash,
+    )
+
+
+def runs_of(config: dict[str, Any]) -> Path:
+    return Path((config.get("paths") or {}).get("runs") or "runs").expanduser()
+
+
+def calm() -> None:
+    """Lightning's hints and the warnings that every run has are not about this run."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+        logging.getLogger(name).propagate = False
+    for text in (
+        ".*LeafSpec.*",
+        ".*Total length of.*",
+        ".*does not have many workers.*",
+        ".*litlogger.*",
+        ".*returned a view.*",
+        ".*`val_dataloader`.*many workers.*",
+    ):
+        warnings.filterwarnings("ignore", text)
