@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +21,26 @@ def short(file: Path) -> str:
 
 def read_yaml(file: Path) -> dict[str, Any]:
     """The mapping in ``file``, interpolations left as they are. UserError with file and line."""
+    try:
+        state = file.stat()
+    except OSError as e:
+        raise UserError(short(file), f"cannot be read: {e.strerror}") from None
+    return deepcopy(_read(file, state.st_mtime_ns, state.st_size))
+
+
+@lru_cache(maxsize=256)
+def _read(file: Path, time: int, size: int) -> dict[str, Any]:
+    """Read once for each state of the file: a composition reads the same files for the recipe and for what differs from it."""
     import yaml
     from omegaconf._utils import get_yaml_loader
 
+    del time, size
     try:
-        text = file.read_text(encoding="utf8")
+        value = yaml.load(file.read_text(encoding="utf8"), Loader=get_yaml_loader())
     except OSError as e:
         raise UserError(short(file), f"cannot be read: {e.strerror}") from None
     except UnicodeDecodeError as e:
         raise UserError(short(file), f"is not UTF-8 text (byte {e.start})") from None
-    try:
-        value = yaml.load(text, Loader=get_yaml_loader())
     except yaml.MarkedYAMLError as e:
         mark = e.problem_mark or e.context_mark
         line = f":{mark.line + 1}" if mark else ""
