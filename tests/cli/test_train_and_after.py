@@ -151,7 +151,15 @@ def test_two_processes_have_the_losses_of_one(here):
         launch("train", "recipe=./tiny.yaml", "trainer.strategy=ddp", "trainer.devices=2", f"paths.runs=ddp{i}") for i in (1,)
     ]
     processes.append(
-        launch("train", "recipe=./tiny.yaml", "trainer.strategy=fsdp2", "trainer.devices=2", "paths.runs=fsdp", ranks=2)
+        launch(
+            "train",
+            "recipe=./tiny.yaml",
+            "trainer.strategy=fsdp2",
+            "trainer.devices=2",
+            "trainer.accumulate_grad_batches=2",
+            "paths.runs=fsdp",
+            ranks=2,
+        )
     )
     said = [ended(p) for p in processes]
     expected = read_rows(one / "metrics.csv")
