@@ -116,7 +116,6 @@ def load(run_or_checkpoint: str | Path, overrides: list[str] | tuple[str, ...] =
     task = building.task_of(config, tokenizer)
     model = task.new_model()
     try:
-        model.to_empty(device=device)
         task.place(model, device)
         model.load_state_dict(checkpoints.weights_in(checkpoint))
     except RuntimeError as e:

@@ -16,6 +16,7 @@ import torch
 
 import components
 from components.cli import main
+from components.errors import UserError
 from components.task.checkpoints import read, weights_in
 from components.task.metrics_file import read_rows
 
@@ -200,6 +201,13 @@ def test_from_python(here):
     assert all(torch.equal(p, shared[n]) for n, p in again.model.named_parameters() if n in shared and p.dim() > 1)
     result = components.train("./tiny.yaml", ["trainer.max_steps=2"], quiet=True)
     assert result.figures["step"] == 2
+    with pytest.raises(UserError, match="leave overrides of the model out"):
+        components.load(result.folder, ["model.d_model=32"])
+    epoch = components.train(
+        "./tiny.yaml", ["trainer.max_steps=null", "trainer.max_epochs=1", "trainer.limit_train_batches=3"], quiet=True
+    )
+    assert epoch.figures["step"] == 3
+    assert components.train("./tiny.yaml", ["trainer.fast_dev_run=true"], quiet=True).figures["step"] == 1
     assert components.load(result.folder, ["decoding=greedy"]).generate("the", max_new_tokens=3).startswith("the")
 
 

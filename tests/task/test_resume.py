@@ -89,6 +89,13 @@ def test_a_finished_run_goes_on_when_it_is_made_longer(tiny):
     assert_same(last(whole.folder), last(short.folder))
 
 
+def test_a_finished_run_says_so(tiny):
+    done = fit(Job(tiny(trainer={"max_steps": 2}), "done", quiet=True))
+    with pytest.raises(UserError, match="has done its 2 steps"):
+        fit(resumed(done.folder, tiny(trainer={"max_steps": 2})))
+    assert len(read_rows(done.folder / "metrics.csv")) == 1
+
+
 def test_the_longer_schedule_counts_after_a_resume(tiny):
     short = fit(Job(tiny(trainer={"max_steps": 10}), "short", quiet=True))
     fit(resumed(short.folder, tiny()))

@@ -184,6 +184,14 @@ def test_evaluation_reads_each_block_once_in_equally_many_batches(ranks, rows):
     assert asked == int((UnevenBlocks().batch(0, range(24)).targets != -100).sum())
 
 
+def test_a_limited_evaluation_reads_the_same_on_any_number_of_ranks():
+    def read(ranks, rows):
+        parts = [Whole(UnevenBlocks(), rows, rank, ranks, True, most=7) for rank in range(ranks)]
+        return sum(int((p[i].batch.targets != -100).sum()) for p in parts for i in range(len(p)))
+
+    assert len({read(1, 4), read(1, 7), read(2, 2), read(4, 1)}) == 1
+
+
 def test_documents_together():
     batch = replace(UnevenBlocks().batch(0, [0]), documents=torch.ones(1, T), positions=torch.ones(1, T))
     blocks = type("Blocks", (), {"n_blocks": 1, "batch": lambda self, epoch, indices: batch})()

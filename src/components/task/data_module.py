@@ -91,10 +91,10 @@ class Resumable(DataLoader):  # type: ignore[type-arg]
 class Whole(Dataset):  # type: ignore[type-arg]
     """Every block of a split once, cut into equally many batches on every rank; rows that fill up ask for nothing."""
 
-    def __init__(self, blocks: Any, rows: int, rank: int, ranks: int, apart: bool, limit: int | None = None) -> None:
+    def __init__(self, blocks: Any, rows: int, rank: int, ranks: int, apart: bool, most: int | None = None) -> None:
         self.blocks, self.rows, self.rank, self.ranks, self.apart = blocks, rows, rank, ranks, apart
-        batches = -(-blocks.n_blocks // rows)
-        self.length = -(-(batches if limit is None else min(limit, batches)) // ranks)
+        self.wanted = blocks.n_blocks if most is None else min(most, blocks.n_blocks)
+        self.length = -(-self.wanted // (rows * ranks))
 
     def __len__(self) -> int:
         return self.length
@@ -103,9 +103,9 @@ class Whole(Dataset):  # type: ignore[type-arg]
         if index >= self.length:
             raise IndexError(index)
         start = (index * self.ranks + self.rank) * self.rows
-        wanted = torch.arange(start, start + self.rows)
-        there = wanted < self.blocks.n_blocks
-        batch = self.blocks.batch(0, torch.where(there, wanted, 0).tolist())
+        at = torch.arange(start, start + self.rows)
+        there = at < self.wanted
+        batch = self.blocks.batch(0, torch.where(there, at, 0).tolist())
         if not bool(there.all()):
             batch = replace(batch, targets=torch.where(there[:, None], batch.targets, -100))
         return Item(together(batch, self.apart), totals(batch))
@@ -121,7 +121,7 @@ class Blocked(LightningDataModule):
         batch_size: sequences per optimizer step, over all devices and micro-batches.
         apart: packed documents do not see one another.
         workers: processes that read ahead; order and content do not depend on them.
-        limit: at most so many validation batches.
+        limit: at most so many times ``batch_size`` sequences are evaluated.
         identity: what the data are; a checkpoint of other data is refused.
     """
 
@@ -161,7 +161,8 @@ class Blocked(LightningDataModule):
     def _whole(self, blocks: Any) -> DataLoader:  # type: ignore[type-arg]
         rank, ranks = data_ranks(self.trainer)
         rows = max(1, self.batch_size // ranks // self.trainer.accumulate_grad_batches)
-        return self._loader(DataLoader, Whole(blocks, rows, rank, ranks, self.apart, self.limit), None)
+        most = None if self.limit is None else self.limit * self.batch_size
+        return self._loader(DataLoader, Whole(blocks, rows, rank, ranks, self.apart, most), None)
 
     def _loader(self, kind: Any, dataset: Any, sampler: Any) -> DataLoader:  # type: ignore[type-arg]
         # without a generator of its own a loader draws a seed from the global one, and a resumed run would differ

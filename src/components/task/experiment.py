@@ -79,8 +79,10 @@ def _fit(job: Job) -> Result:
     say = aloud if first and not job.quiet else silent
     start = resume.start_from(job.init_from, runs_of(config)) if job.init_from else None
 
+    if job.difference or job.notes:
+        say(f"difference from {'the run' if job.resumed else 'recipe ' + job.recipe}:")
     for line in [*job.difference, *job.notes]:
-        say(line)
+        say(f"  {line}")
     source, corpus = corpus_of(config, task_options(config), bar)
     for line in corpus.report.lines():
         say(line)
@@ -98,6 +100,9 @@ def _fit(job: Job) -> Result:
     tokens_per_step = module.batch_size * context
     module.total_steps = limits.total_steps(settings, data.steps_per_epoch, tokens_per_step)
 
+    step = checkpoints.read(job.resumed.checkpoint)["global_step"] if job.resumed else None
+    if step is not None and step >= module.total_steps:
+        raise UserError("resume", f"the run has done its {module.total_steps} steps", "set trainer.max_steps to more")
     folder = _folder(job, runs_of(config)) if first else None
     parameters = sum(p.numel() for p in shape.parameters())
     about = {
@@ -114,7 +119,6 @@ def _fit(job: Job) -> Result:
     say(
         f"{parameters:,} parameters, {module.total_steps} steps of {module.batch_size} x {context} tokens, vocabulary {corpus.tokenizer.vocab_size}"
     )
-    step = checkpoints.read(job.resumed.checkpoint)["global_step"] if job.resumed else None
     file = None
     if folder is not None:
         say(f"run: {folder}")

@@ -39,7 +39,7 @@ class LanguageModeling(LightningModule):
         test_fraction: share of the documents held out for a final test.
         max_chars: longer documents are cut into pieces of so many characters.
         validation_every: optimizer steps between validations; there is always one at the end.
-        validation_batches: at most so many batches per validation; null takes the whole split.
+        validation_batches: at most so many batches (of batch_size sequences) per validation; null takes the whole split.
         samples: texts written after each validation.
         sample_tokens: at most so many new tokens in each.
         prompts: what samples begin with, in turn; without any they begin as documents do.
