@@ -104,6 +104,10 @@ def test_paths_are_literal_in_sweeps_too(tmp_path) -> None:
 def test_a_name_on_the_hub_is_no_path() -> None:
     assert multirun.quoted("data.path=a/b,c/d", Path("/x"), ["data=hf"]) == "data.path=a/b,c/d"
     assert multirun.quoted("data.path=b,c.txt", Path("/x"), ["data=text"]) == "data.path='/x/b,c.txt'"
+    assert multirun.quoted("init_from=gpt_python/2026-01-01_10-00-00", Path("/x")) == "init_from=gpt_python/2026-01-01_10-00-00"
+    assert multirun.quoted("init_from=my runs/1", Path("/x")) == "init_from='my runs/1'"
+    assert multirun.quoted("recipe=a,./b.yaml", Path("/x")) == "recipe=a,./b.yaml"
+    assert multirun.quoted("data.path=it's.txt", Path("/x"), ["data=text"]) == "data.path='/x/it\\'s.txt'"
     assert multirun.quoted("seed=1,2", Path("/x")) == "seed=1,2"
 
 
@@ -141,3 +145,9 @@ def test_hydras_own_launchers_work_as_they_are(tmp_path, launcher) -> None:
     )
     assert [r.figures["window"] for r in results] == [8, 16]
     assert words(results)[1] == [f"{every2}=sliding_window", f"{every2}.mask.window=16"]
+
+
+def test_what_differs_between_jobs(tmp_path) -> None:
+    results = sweep(tmp_path, "model/norm=rms,layer", "trainer.max_steps=20")
+    assert jobs.differing(results) == [["model/norm=rms"], ["model/norm=layer"]]
+    assert jobs.differing(results[:1]) == [["recipe=gpt_python", "model/norm=rms", "trainer.max_steps=20"]]

@@ -53,16 +53,25 @@ def run_job(number: int, overrides: Sequence[str], folder: Path, *, quiet: bool 
     began = time.time()
     if quiet:
         with (folder / "output.txt").open("w", encoding="utf8") as out:
-            code = subprocess.run(
-                command, env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT
-            ).returncode
+            code = _wait(command, environment, out)
     else:
         sys.stdout.flush()
-        code = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL).returncode
+        code = _wait(command, environment, None)
     result = JobResult(number, list(overrides), folder, code, time.time() - began, read_figures(folder))
     held = {**asdict(result), "folder": str(folder)}
     (folder / "job.json").write_text(json.dumps(held, indent=1), encoding="utf8")
     return result
+
+
+def _wait(command: list[str], environment: dict[str, str], out: Any) -> int:
+    """The process's exit code. An interrupt reaches it too, and it is given the time to complete its folder."""
+    errors = subprocess.STDOUT if out else None
+    process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=errors)
+    try:
+        return process.wait()
+    except KeyboardInterrupt:
+        process.wait()
+        raise
 
 
 def differing(results: Sequence[JobResult]) -> list[list[str]]:

@@ -47,7 +47,7 @@ def multirun(
         task.insert(0, quoted(f"recipe={recipe}", folder))
     given = {o.lstrip("+~").split("=")[0] for o in own}
     sweep = _folder(own, task, folder)
-    own = [o for o in own if not o.startswith("hydra.sweep.dir=")] + [f"hydra.sweep.dir='{sweep}'"]
+    own = [o for o in own if not o.startswith("hydra.sweep.dir=")] + [f"hydra.sweep.dir={in_quotes(str(sweep))}"]
     for default in (LAUNCHER, *QUIET, "hydra.sweep.subdir=${hydra.job.num}", "hydra.job.chdir=false"):
         if default.split("=")[0] not in given:
             own.append(default)
@@ -89,15 +89,22 @@ def quoted(override: str, cwd: Path, others: Sequence[str] = ()) -> str:
     argument = split(override)
     if argument.text is None or not is_path(argument.path, others) or argument.text == "null" or _SWEEP.match(argument.text):
         return override
-    if argument.path[0] == "recipe":
-        return override if re.fullmatch(r"[\w./,-]+", argument.text) else f"recipe='{literal_path(argument.text, cwd)}'"
+    if argument.path[0] in (*LITERAL, "recipe"):  # a name or a path: as it was typed
+        plain = re.fullmatch(r"[\w./,:-]+", argument.text)
+        return override if plain else f"{argument.sign}{argument.key}={in_quotes(argument.text)}"
     texts = [argument.text]
     if "," in argument.text and not Path(literal_path(argument.text, cwd)).exists():
         pieces = argument.text.split(",")
         if all(Path(literal_path(p, cwd)).exists() for p in pieces):
             texts = pieces
-    escaped = [literal_path(t, cwd).replace("'", "\\'") for t in texts]
-    return f"{argument.sign}{argument.key}=" + ",".join(f"'{e}'" for e in escaped)
+    return f"{argument.sign}{argument.key}=" + ",".join(in_quotes(literal_path(t, cwd)) for t in texts)
+
+
+def in_quotes(text: str) -> str:
+    """For Hydra's grammar, unless it is in quotes already."""
+    if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":
+        return text
+    return "'" + text.replace("'", "\\'") + "'"
 
 
 def is_path(path: tuple[str, ...], others: Sequence[str] = ()) -> bool:
