@@ -6,15 +6,16 @@ import pytest
 import torch
 
 from components.functional.norms import rms_norm, rms_norm_reference
-from components.functional.rotary import angles, rotate, rotate_reference
+from components.functional.rotary import angles, rotate, rotate_reference, tables
 
 
 @pytest.mark.parametrize("layout", ["interleaved", "half"])
 @pytest.mark.parametrize("width", [8, 4])
 def test_rotation_agrees_with_the_formula(layout, width):
     x = torch.randn(2, 3, 5, 8, dtype=torch.float64, requires_grad=True)
-    cos, sin = angles(torch.arange(5)[None], 10.0 ** -torch.arange(width // 2).float())
-    out = rotate(x, cos, sin, layout)
+    frequencies = 10.0 ** -torch.arange(width // 2).float()
+    cos, sin = angles(torch.arange(5)[None], frequencies)
+    out = rotate(x, tables(torch.arange(5)[None], frequencies, layout), layout)
     want = torch.cat((rotate_reference(x[..., :width], cos, sin, layout), x[..., width:]), -1)
     torch.testing.assert_close(out, want, rtol=1e-6, atol=1e-6)
     g = torch.randn_like(out)
@@ -24,8 +25,8 @@ def test_rotation_agrees_with_the_formula(layout, width):
 @pytest.mark.parametrize("layout", ["interleaved", "half"])
 def test_scores_depend_on_distance_alone(layout):
     q, k = torch.randn(1, 1, 1, 8).expand(1, 1, 6, 8), torch.randn(1, 1, 1, 8).expand(1, 1, 6, 8)
-    cos, sin = angles(torch.arange(6)[None] + 100, 0.3 ** torch.arange(4).float())
-    scores = (rotate(q, cos, sin, layout) @ rotate(k, cos, sin, layout).transpose(-1, -2))[0, 0]
+    factors = tables(torch.arange(6)[None] + 100, 0.3 ** torch.arange(4).float(), layout)
+    scores = (rotate(q, factors, layout) @ rotate(k, factors, layout).transpose(-1, -2))[0, 0]
     for distance in range(-5, 6):
         along = scores.diagonal(distance)
         torch.testing.assert_close(along, along[:1].expand_as(along), rtol=1e-4, atol=1e-4)
@@ -33,9 +34,9 @@ def test_scores_depend_on_distance_alone(layout):
 
 def test_the_layouts_are_permutations_of_one_another():
     x = torch.randn(1, 2, 5, 8)
-    cos, sin = angles(torch.arange(5)[None], 0.3 ** torch.arange(4).float())
+    half, pairs = (tables(torch.arange(5)[None], 0.3 ** torch.arange(4).float(), n) for n in ("half", "interleaved"))
     order = torch.tensor([0, 4, 1, 5, 2, 6, 3, 7])  # half -> interleaved
-    torch.testing.assert_close(rotate(x[..., order], cos, sin, "interleaved"), rotate(x, cos, sin, "half")[..., order])
+    torch.testing.assert_close(rotate(x[..., order], pairs, "interleaved"), rotate(x, half, "half")[..., order])
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])

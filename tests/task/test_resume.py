@@ -3,6 +3,7 @@
 # ruff: noqa: ARG001, ARG002  fixtures and hooks
 from __future__ import annotations
 
+import json
 import os
 import signal
 from pathlib import Path
@@ -31,6 +32,8 @@ class StopAfter(Callback):
         if trainer.global_step == self.step:
             if self.how == "killed":
                 raise KeyError("stopped by the test")
+            if self.how == "Ctrl-C":
+                raise KeyboardInterrupt
             os.kill(os.getpid(), signal.SIGTERM)
 
 
@@ -87,6 +90,18 @@ def test_a_finished_run_goes_on_when_it_is_made_longer(tiny):
     short = fit(Job(tiny(**constant, trainer={"max_steps": 10}), "short", quiet=True))
     fit(resumed(short.folder, tiny(**constant)))
     assert_same(last(whole.folder), last(short.folder))
+
+
+def test_an_interrupted_run_is_complete_and_the_next_one_hears_ctrl_c(tiny, stopping):
+    handler = signal.getsignal(signal.SIGINT)
+    config = tiny(callbacks={"stop_after": {"step": 7, "how": "Ctrl-C"}})
+    with pytest.raises(KeyboardInterrupt):
+        fit(Job(config, "cut", quiet=True))
+    assert signal.getsignal(signal.SIGINT) is handler
+    (folder,) = Path(config["paths"]["runs"]).glob("cut/*")
+    assert json.loads((folder / "summary.json").read_text())["state"] == "interrupted"
+    assert [r["step"] for r in read_rows(folder / "metrics.csv")] == [5]
+    assert (folder / "curves.png").exists()
 
 
 def test_a_finished_run_says_so(tiny):

@@ -97,12 +97,15 @@ class GroupedQueryAttention(nn.Module):
         self.out = nn.Linear(n_heads * width, d_model, bias="out" in bias)
         self.mask = make("full" if self.cross else mask, "mask", context_length=context_length)
         self.gate = make(gate, "gate", d_model=d_model, n_heads=n_heads, head_dim=width)
-        self.full_width, self.norm_first = qk_norm_over == "full", qk_norm_at == "before"
+        self.full_width = qk_norm_over == "full"
         for name, heads in (("q_norm", n_heads), ("k_norm", kv_heads)):
             sizes = {"dim": heads * width} if self.full_width else {"dim": width}
             setattr(
                 self, name, make(qk_norm, "norm", **sizes, **({"heads": heads} if qk_norm_over == "per_head_weight" else {}))
             )
+        normed = not getattr(self.q_norm, "identity", False)
+        self.norm_first, self.norm_after = normed and qk_norm_at == "before", normed and qk_norm_at == "after"
+        self.gated = not getattr(self.gate, "identity", False)
         if sinks:
             self.sink = nn.Parameter(torch.empty(n_heads))
         if not self.cross:
@@ -136,13 +139,13 @@ class GroupedQueryAttention(nn.Module):
         if not self.cross:
             if hasattr(self.position, "rotate"):
                 q, k = self.position.rotate(q, k, info, info)
-            if not self.norm_first:
+            if self.norm_after:
                 q, k = self._normed(q, self.q_norm), self._normed(k, self.k_norm)
             if slot is not None:
                 k, v, k_info = slot.append(k, v, info)
             if hasattr(self.position, "bias"):
                 bias = self.position.bias(q, k, info, k_info)
-        elif not self.norm_first:
+        elif self.norm_after:
             q, k = self._normed(q, self.q_norm), self._normed(k, self.k_norm)
         sight = Sight(info, k_info, info.causal and not self.cross, self.mask)
         read = attend(
@@ -156,7 +159,8 @@ class GroupedQueryAttention(nn.Module):
             sinks=getattr(self, "sink", None),
             dropout=self.dropout if self.training else 0.0,
         )
-        return self.out(self.gate(read.transpose(1, 2), x, info).flatten(2))
+        read = read.transpose(1, 2)
+        return self.out((self.gate(read, x, info) if self.gated else read).flatten(2))
 
     def _heads(self, projection: nn.Linear, x: Tensor, norm: nn.Module | None) -> Tensor:
         """(B, T, D) -> (B, H, T, K); the number of heads is read from the width, since a tensor-parallel rank holds only some."""

@@ -1,6 +1,6 @@
 """Rotation of pairs of channels by an angle that grows with the position. Su et al. 2021 (RoFormer), arXiv:2104.09864, eq. 34.
 
-Two layouts, permutations of one another: ``interleaved`` pairs channels (0, 1), (2, 3), ...; ``half`` pairs (0, K/2), (1, K/2 + 1), ...
+Two layouts, permutations of one another: ``interleaved`` pairs channels (0, 1), (2, 3), ...; ``half`` pairs (0, R/2), (1, R/2 + 1), ...
 On a CPU the interleaved pairs are complex numbers in memory, and one complex product is 2-4 times faster than the real form.
 """
 
@@ -8,6 +8,10 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+
+Tables = tuple[
+    Tensor, ...
+]  # (complex factors,) or (factors of a channel, factors of its partner), each (B or 1, 1, T, R/2 or R)
 
 
 def angles(positions: Tensor, frequencies: Tensor) -> tuple[Tensor, Tensor]:
@@ -17,21 +21,35 @@ def angles(positions: Tensor, frequencies: Tensor) -> tuple[Tensor, Tensor]:
         return phase.cos(), phase.sin()
 
 
-def rotate(x: Tensor, cos: Tensor, sin: Tensor, layout: str) -> Tensor:
-    """Rotate the first 2 * R/2 channels of x (B, H, T, K) in fp32; the other channels pass. Keeps shape and dtype."""
-    width = 2 * cos.shape[-1]
-    turned, rest = x[..., :width], x[..., width:]
-    if layout == "interleaved" and x.device.type == "cpu" and not torch.compiler.is_compiling():
+def tables(positions: Tensor, frequencies: Tensor, layout: str) -> Tables:
+    """What ``rotate`` multiplies by, computed once per forward for all layers."""
+    cos, sin = angles(positions, frequencies)
+    if layout == "half":
+        return torch.cat((cos, cos), -1), torch.cat((-sin, sin), -1)
+    if positions.device.type == "cpu" and not torch.compiler.is_compiling():
+        return (torch.complex(cos, sin),)
+    return cos, sin
+
+
+def rotate(x: Tensor, factors: Tables, layout: str) -> Tensor:
+    """Rotate the first R channels of x (B, H, T, K) in fp32; the other channels pass. Keeps shape and dtype."""
+    width = factors[0].shape[-1] * (1 if layout == "half" else 2)
+    if width < x.shape[-1]:
+        return torch.cat((rotate(x[..., :width], factors, layout), x[..., width:]), -1)
+    y = _precise(x)
+    if layout == "half":
+        # each channel's partner is half the width away: one roll, where a split and a join would take five passes
+        turned = torch.addcmul(y * factors[0], y.roll(width // 2, -1), factors[1])
+    elif len(factors) == 1:
         # heads are a transposed view of (B, T, H, K): its last axis is contiguous, which is all that a complex view needs
-        pairs = torch.view_as_complex(_precise(turned).unflatten(-1, (-1, 2)))
-        turned = torch.view_as_real(pairs * torch.complex(cos, sin)).flatten(-2).to(x.dtype)
+        turned = torch.view_as_real(torch.view_as_complex(y.unflatten(-1, (-1, 2))) * factors[0]).flatten(-2)
     else:
-        turned = rotate_reference(turned, cos, sin, layout)
-    return torch.cat((turned, rest), -1) if rest.shape[-1] else turned
+        turned = rotate_reference(y, *factors, layout)
+    return turned if turned.dtype == x.dtype else turned.to(x.dtype)
 
 
 def rotate_reference(x: Tensor, cos: Tensor, sin: Tensor, layout: str) -> Tensor:
-    """The formula as written: (a, b) -> (a cos - b sin, a sin + b cos) for each pair."""
+    """The formula as written: (a, b) -> (a cos - b sin, a sin + b cos) for each pair; cos and sin (B or 1, 1, T, R/2)."""
     y = _precise(x)
     if layout == "interleaved":
         a, b = y[..., 0::2], y[..., 1::2]
@@ -41,4 +59,4 @@ def rotate_reference(x: Tensor, cos: Tensor, sin: Tensor, layout: str) -> Tensor
 
 
 def _precise(x: Tensor) -> Tensor:
-    return x if x.dtype == torch.float64 else x.float()
+    return x if x.dtype in (torch.float32, torch.float64) else x.float()

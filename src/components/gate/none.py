@@ -12,5 +12,7 @@ from components.sockets import SequenceInfo
 class NoGate(nn.Module):
     """No gate: what attention read passes as it is."""
 
+    identity = True  # a parent need not call it
+
     def forward(self, read: Tensor, x: Tensor, info: SequenceInfo) -> Tensor:  # noqa: ARG002  the contract's arguments
         return read

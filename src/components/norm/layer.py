@@ -38,6 +38,9 @@ class LayerNorm(nn.Module):
         nn.init.zeros_(self.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.weight.dim() == 1:
-            return F.layer_norm(x, (self.dim,), self.weight.to(x.dtype), self.bias.to(x.dtype), self.eps)
-        return F.layer_norm(x, (self.dim,), None, None, self.eps) * self.weight.to(x.dtype) + self.bias.to(x.dtype)
+        weight, bias = self.weight, self.bias
+        if weight.dtype != x.dtype:
+            weight, bias = weight.to(x.dtype), bias.to(x.dtype)
+        if weight.dim() == 1:
+            return torch.layer_norm(x, (self.dim,), weight, bias, self.eps)
+        return F.layer_norm(x, (self.dim,), None, None, self.eps) * weight + bias

@@ -11,5 +11,7 @@ from components.registry import register
 class NoNorm(nn.Module):
     """No norm: the identity."""
 
+    identity = True  # a parent need not call it
+
     def forward(self, x: Tensor) -> Tensor:  # (..., D) -> (..., D)
         return x

@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from components.functional.rotary import angles, rotate
+from components.functional.rotary import Tables, rotate, tables
 from components.registry import register
 from components.signature import PositiveFloat, Probability
 from components.sockets import SequenceInfo
@@ -49,11 +49,12 @@ class RotaryPosition(nn.Module):
         even = torch.arange(0, self.width, 2, device=device, dtype=torch.float32)
         return self.base ** (-even / self.width)
 
-    def _angles(self, info: SequenceInfo) -> tuple[Tensor, Tensor]:
-        assert info.positions is not None
+    def _tables(self, info: SequenceInfo) -> Tables:
         positions = info.positions
-        return info.once(("rope", self.width, self.base), lambda: angles(positions, self.frequencies(positions.device)))
+        assert positions is not None
+        key = ("rope", self.width, self.base, self.layout)
+        return info.once(key, lambda: tables(positions, self.frequencies(positions.device), self.layout))
 
     def rotate(self, q: Tensor, k: Tensor, q_info: SequenceInfo, k_info: SequenceInfo) -> tuple[Tensor, Tensor]:
         """q (B, H, Tq, K) and k (B, G, Tk, K), each at its own positions."""
-        return rotate(q, *self._angles(q_info), self.layout), rotate(k, *self._angles(k_info), self.layout)
+        return rotate(q, self._tables(q_info), self.layout), rotate(k, self._tables(k_info), self.layout)

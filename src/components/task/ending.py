@@ -9,6 +9,7 @@ from typing import Any
 from components.task import curves, run_folder
 from components.task.metrics_file import read_rows
 from components.task.samples import judged
+from components.task.strategies import FSDP2
 
 SHOWN = {
     "state": "state",
@@ -40,15 +41,16 @@ def extras_of(loggers: list[Any], samples: Any, node: dict[str, Any]) -> list[An
     return made
 
 
-def figures_of(recorder: Any, module: Any, parameters: int, state: str) -> dict[str, Any]:
-    del module
+def figures_of(recorder: Any, parameters: int, state: str) -> dict[str, Any]:
+    """What summary.json holds."""
     best = {f"best_{n}": v for n, v in recorder.best.items() if n in ("val_loss", "val_bits_per_byte", "step")}
     return {"state": state, **recorder.final, "seconds": recorder.seconds, **best, "parameters": parameters}
 
 
-def judge(trainer: Any, module: Any, config: dict[str, Any], accept: Callable[[str], bool]) -> dict[str, Any]:
-    """The share of whole texts that the data's own test accepts."""
-    if not trainer.is_global_zero or (trainer.world_size > 1 and type(trainer.strategy).__name__ == "FSDP2"):
+def judge(trainer: Any, module: Any, config: dict[str, Any], accept: Callable[[str], bool] | None) -> dict[str, Any]:
+    """The share of whole texts that the data's own test accepts, if it has one."""
+    sharded = isinstance(trainer.strategy, FSDP2)  # its ranks have parted by now, so nobody could gather the weights
+    if accept is None or not module.judged_samples or not trainer.is_global_zero or sharded:
         return {}
     accepted, written = judged(module, config, accept)
     what = (accept.__doc__ or "the data's judge accepts it").strip().splitlines()[0].rstrip(".")

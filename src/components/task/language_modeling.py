@@ -87,7 +87,9 @@ class LanguageModeling(LightningModule):
             num_workers,
         )
         self.model: nn.Module | None = None
-        object.__setattr__(self, "built", None)  # a model on the meta device that configure_model may take
+        self.built: list[
+            nn.Module
+        ] = []  # a model on the meta device that configure_model may take; in a list, so as to be no submodule
         self.start_from: Callable[[nn.Module], None] | None = None  # other weights than the initial ones
         self.loss = make(config["loss"], "loss", vocab_size=tokenizer.vocab_size)
         self.total_steps = 0  # set by whoever knows the trainer's limits
@@ -106,7 +108,7 @@ class LanguageModeling(LightningModule):
         if self.model is not None:
             return
         strategy = self.trainer.strategy
-        model, self.built = self.built or self.new_model(), None
+        model = self.built.pop() if self.built else self.new_model()
         if isinstance(strategy, FSDP2):
             strategy.shard(model)
         self.place(model, strategy.root_device)

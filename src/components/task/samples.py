@@ -67,8 +67,6 @@ class Samples(Callback):
 def judged(module: Any, config: dict[str, Any], judge: Callable[[str], bool]) -> tuple[int, int]:
     """(accepted, written) of ``judged_samples`` whole texts, drawn at once."""
     count = module.judged_samples
-    if not count:
-        return 0, 0
     texts = generate(
         module.model, module.tokenizer, config, count=count, max_new_tokens=2 * module.sample_tokens, seed=config["seed"]
     )
