@@ -33,6 +33,9 @@ CASES = [
     ("mixer=many", "mixer: unknown group 'mixer'; did you mean net.mixer?"),
     ("sed=1", "sed: unknown key 'sed'; did you mean 'seed'"),
     ("+extra=1", "extra: unknown key 'extra'"),
+    ("hydra.run.dir=x", "'hydra.run.dir=x': Hydra's own settings steer sweeps; add --multirun"),
+    ("hydra/launcher=joblib", "Hydra's own settings steer sweeps"),
+    ("net=", "net: unknown net ''; net parts: flat, stack"),
     ("net@x=stack", "packages (group@package) have no meaning here"),
     # a node that is not there, or is none
     ("net.nothing.at.all=1", "net.nothing: net/stack has no option 'nothing'"),
