@@ -1,0 +1,68 @@
+"""What README and docs claim is run: Python blocks as they stand, commands that only look as they stand, training commands composed and built."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from components import registry
+from components.cli import main
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+LOOKING = ("list", "show", "validate", "doctor", "completion", "runs")
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(encoding="utf8"), re.M | re.S)
+
+
+COMMANDS = [
+    (p, line[2:]) for p in PAGES for block in blocks(p, "console") for line in block.splitlines() if line.startswith("$ ")
+]
+PYTHON = [(p, block) for p in PAGES for block in blocks(p, "python")]
+
+
+def test_pages_have_commands_and_code():
+    assert len(COMMANDS) >= 15
+    assert len(PYTHON) >= 2
+
+
+@pytest.mark.parametrize(("page", "command"), COMMANDS, ids=[c for _, c in COMMANDS])
+def test_commands(page, command, tmp_path, monkeypatch, capsys):  # noqa: ARG001  the page shows in a failure
+    program, *words = shlex.split(command)
+    if program == "make":
+        assert re.search(rf"^{words[0]}:", (ROOT / "Makefile").read_text(), re.M)
+        return
+    assert program == "components"
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "book.txt").write_text("A page.\n\n" * 50)
+    if words[0] in LOOKING:
+        assert main(words) in (0, None)
+    elif words[0] == "train":
+        sweep = "--multirun" in words
+        plain = [w.split(",")[0] if sweep else w for w in words[1:] if w != "--multirun"]
+        assert main(["validate", *plain]) in (0, None)
+    else:
+        assert main([words[0], "--help"]) in (0, None)
+    capsys.readouterr()
+
+
+@pytest.mark.parametrize(("page", "code"), PYTHON, ids=[f"{p.name}-{i}" for i, (p, _) in enumerate(PYTHON)])
+def test_python(page, code, tmp_path):
+    before = set(registry.entries())
+    file = tmp_path / "page.py"
+    file.write_text(code)
+    exec(compile(code, str(file), "exec"), {"__name__": f"page_{page.stem}"})
+    for kind, name in set(registry.entries()) - before:
+        registry.unregister(kind, name)
+
+
+def test_links_lead_somewhere():
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf8")):
+            if "://" not in target:
+                assert (page.parent / target).exists(), f"{page.name}: {target}"
