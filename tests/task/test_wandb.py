@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,10 @@ def no_key(monkeypatch, tmp_path):
 
 def written(folder: Path) -> wandb_reader.Written:
     (found,) = (folder / "wandb").glob("offline-run-*")
-    return wandb_reader.read(found)
+    end = time.time() + 20
+    while (read := wandb_reader.read(found)).exit_code is None and time.time() < end:
+        time.sleep(0.2)  # wandb's own process writes the last records
+    return read
 
 
 def test_offline_without_a_key(tiny, no_key, monkeypatch, capsys):

@@ -1,0 +1,131 @@
+"""What a run will be, settled before anything is written: everything that can be refused is refused here."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from components.errors import UserError
+from components.task import checkpoints, limits, resume, run_folder
+from components.task.bar import Bar
+from components.task.building import corpus_of, data_of, runs_of, task_of, task_options
+from components.task.callbacks import make_callbacks
+from components.task.data_module import Blocked, rows_each
+from components.task.loggers import check_logger
+from components.task.strategies import check_hardware, processes, strategy_of
+
+
+@dataclass
+class Job:
+    """What is to be trained.
+
+    Args:
+        config: spelled out, plain containers.
+        recipe: its name, which is also the folder's.
+        difference: lines that say what differs from the recipe.
+        notes: options that were kept or dropped by a swap.
+        resumed: the run that goes on, or None.
+        init_from: where the first weights come from, or None.
+        quiet: print nothing.
+    """
+
+    config: dict[str, Any]
+    recipe: str = "custom"
+    difference: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    resumed: resume.Resumed | None = None
+    init_from: str | None = None
+    quiet: bool = False
+
+
+@dataclass
+class Plan:
+    """A job with its data prepared and its module made (the model on the meta device).
+
+    Args:
+        job: what was asked.
+        settings: of the Trainer.
+        callbacks: those that the config names.
+        source: the data part.
+        corpus: what it gave.
+        module: the LightningModule, with its length.
+        data: the loaders.
+        tokenizer: its files, {name: text}.
+        parameters: of the model.
+        step: of the checkpoint that the run goes on from, or None.
+    """
+
+    job: Job
+    settings: dict[str, Any]
+    callbacks: list[Any]
+    source: Any
+    corpus: Any
+    module: Any
+    data: Blocked
+    tokenizer: dict[str, str]
+    parameters: int
+    step: int | None
+
+    @property
+    def tokens_per_step(self) -> int:
+        return self.module.batch_size * self.data.train.context_length
+
+    def about(self) -> dict[str, Any]:
+        """run.json: where the figures come from."""
+        return {
+            "recipe": self.job.recipe,
+            "began": time.time(),
+            "command": sys.argv,
+            "schema": checkpoints.SCHEMA,
+            "versions": run_folder.versions(),
+            "data": {"hash": self.corpus.hash, "report": self.corpus.report.lines()},
+            "git": run_folder.git_state(Path.cwd()),
+            "parameters": self.parameters,
+            "total_steps": self.module.total_steps,
+        }
+
+
+def plan(job: Job, say: Callable[[str], None], bar: Bar | None) -> Plan:
+    """Check, say the difference, prepare the data, make the module. Writes to the data cache alone.
+
+    Raises:
+        UserError: what the config asks for cannot be trained here.
+    """
+    config = job.config
+    settings = limits.trainer_settings(config.get("trainer") or {})
+    check_hardware(settings)
+    strategy_of(settings.get("strategy"), str(settings.get("precision")))
+    check_logger(config.get("logger"))
+    callbacks = make_callbacks(config.get("callbacks"))
+    start = resume.start_from(job.init_from, runs_of(config)) if job.init_from else None
+    if job.difference or job.notes:
+        say(f"difference from {'the run' if job.resumed else 'recipe ' + job.recipe}:")
+    for line in [*job.difference, *job.notes]:
+        say(f"  {line}")
+    source, corpus = corpus_of(config, task_options(config), bar)
+    for line in corpus.report.lines():
+        say(line)
+    module, tokenizer = task_of(config, corpus.tokenizer), checkpoints.tokenizer_files(corpus.tokenizer)
+    if start is not None:
+        resume.compare_tokenizers(start, tokenizer, say)
+        module.start_from = lambda model: resume.load_weights(model, start.weights, start.origin, say)
+    model = module.new_model()
+    module.built.append(model)
+    context = model.context_length
+    if module.batch_tokens is not None:
+        module.batch_size = max(1, module.batch_tokens // context)
+    rows_each(module.batch_size, settings.get("accumulate_grad_batches") or 1, processes(settings))
+    data = data_of(module, corpus, context, config["seed"])
+    data.limit_steps(limits.steps_in_epoch(settings, data.steps_per_epoch))
+    module.total_steps = limits.total_steps(settings, data.steps_per_epoch, module.batch_size * context)
+    step = checkpoints.read(job.resumed.checkpoint)["global_step"] if job.resumed else None
+    if step is not None and step >= module.total_steps:
+        raise UserError("resume", f"the run has done its {module.total_steps} steps", "set trainer.max_steps to more")
+    parameters = sum(p.numel() for p in model.parameters())
+    shape = f"{module.total_steps} steps of {module.batch_size} x {context} tokens"
+    say(f"{parameters:,} parameters, {shape}, vocabulary {corpus.tokenizer.vocab_size}")
+    return Plan(job, settings, callbacks, source, corpus, module, data, tokenizer, parameters, step)
