@@ -25,6 +25,7 @@ from components.task.preemption import Preempted, Preemption
 from components.task.progress import Recorder
 from components.task.samples import Samples
 from components.task.strategies import strategy_of
+from components.task.together import Together
 
 __all__ = ["Job", "Result", "fit"]
 
@@ -84,7 +85,9 @@ def train(planned: Plan, folder: Path | None, bar: Bar | None, say: Callable[[st
     try:
         loggers = make_loggers(job.config.get("logger"), folder, job.config, say)
         extras = ending.extras_of(loggers, samples, job.config.get("logger") or {}) if folder else []
-        trainer = trainer_of(planned, folder, loggers, [recorder, samples, keeper, Preemption(keeper), *planned.callbacks])
+        trainer = trainer_of(
+            planned, folder, loggers, [Together([recorder, samples, keeper, Preemption(keeper)]), *planned.callbacks]
+        )
         # weights_only: a checkpoint is data, not code
         trainer.fit(module, data, ckpt_path=str(job.resumed.checkpoint) if job.resumed else None, weights_only=True)
         state = "finished"

@@ -1,0 +1,39 @@
+"""Several callbacks as one: Lightning profiles and calls every hook of every callback in every step, overridden or not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from lightning.pytorch import Callback
+
+STATE = ("state_dict", "load_state_dict", "state_key")
+
+
+class Together(Callback):
+    """Calls, in order, those members that do something at a hook. The state of each is kept under its class's name."""
+
+    def __init__(self, members: list[Callback]) -> None:
+        self.members = members
+        for hook in vars(Callback):
+            if hook.startswith("_") or hook in STATE:
+                continue
+            calls = [getattr(m, hook) for m in members if getattr(type(m), hook) is not getattr(Callback, hook)]
+            if calls:
+                setattr(self, hook, calls[0] if len(calls) == 1 else _each(calls))
+
+    def state_dict(self) -> dict[str, Any]:
+        return {type(m).__name__: state for m in self.members if (state := m.state_dict())}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        for member in self.members:
+            if type(member).__name__ in state_dict:
+                member.load_state_dict(state_dict[type(member).__name__])
+
+
+def _each(calls: list[Callable[..., None]]) -> Callable[..., None]:
+    def call(*args: Any, **kwargs: Any) -> None:
+        for one in calls:
+            one(*args, **kwargs)
+
+    return call
