@@ -69,7 +69,7 @@ def test_padding_changes_nothing(part, side):
     pad = torch.full((1, 4), 3)
     padded = torch.cat((pad, values) if side == "left" else (values, pad), 1)
     valid = torch.ones_like(padded, dtype=torch.bool)
-    valid[:, :4 if side == "left" else None][:, -4:] = False
+    valid[:, : 4 if side == "left" else None][:, -4:] = False
     if side == "right":
         valid[:, :8] = True
     out = model(Batch(padded, valid=valid))[:, -8:] if side == "left" else model(Batch(padded, valid=valid))[:, :8]

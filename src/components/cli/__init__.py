@@ -35,6 +35,8 @@ class Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a subcommand. Returns the exit code: 0, 2 for a user's mistake (one line on stderr), 130 when interrupted."""
+    # OpenMP's threads wait for one another by spinning; where another program wants the same core, the default cost a factor of 20
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     words = [*(sys.argv[1:] if argv is None else argv)]  # not list(): the submodule cli.list takes that name here
     try:
         code = dispatch(words)

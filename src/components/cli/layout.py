@@ -8,7 +8,7 @@ import sys
 import textwrap
 from collections.abc import Sequence
 
-LEAST = 24  # columns that the last one of a table gets
+LEAST = 24  # columns that the last one of a table gets, if it wants so many
 STYLES = {"bold": "1", "dim": "2", "red": "31", "cyan": "36"}
 
 
@@ -33,7 +33,8 @@ def table(rows: Sequence[Sequence[str]], *, indent: int = 2, head: Sequence[str]
         return []
     shown = [tuple(head), *rows] if head else rows
     widths = [min(limit, max(len(r[i]) for r in shown)) for i in range(len(rows[0]) - 1)]
-    while sum(widths) + 2 * len(widths) + indent + LEAST > width() and max(widths, default=0) > LEAST // 2:
+    last = min(LEAST, max(len(r[-1]) for r in shown))
+    while sum(widths) + 2 * len(widths) + indent + last > width() and max(widths, default=0) > LEAST // 2:
         widths[widths.index(max(widths))] -= 1  # the widest gives way, so that the last has room to wrap in
     start = indent + sum(w + 2 for w in widths)
     lines = []

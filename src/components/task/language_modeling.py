@@ -14,7 +14,7 @@ import torch.distributed as dist
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
-from components.makers import make
+from components.makers import Bound, make
 from components.registry import register
 from components.signature import Fraction, NonNegative, Positive
 from components.sockets import Batch, Layer, Terms, name_parts
@@ -87,9 +87,8 @@ class LanguageModeling(LightningModule):
             num_workers,
         )
         self.model: nn.Module | None = None
-        self.built: list[
-            nn.Module
-        ] = []  # a model on the meta device that configure_model may take; in a list, so as to be no submodule
+        # a model on the meta device that configure_model may take; in a list, so as to be no submodule
+        self.built: list[nn.Module] = []
         self.start_from: Callable[[nn.Module], None] | None = None  # other weights than the initial ones
         self.loss = make(config["loss"], "loss", vocab_size=tokenizer.vocab_size)
         self.total_steps = 0  # set by whoever knows the trainer's limits
@@ -115,7 +114,7 @@ class LanguageModeling(LightningModule):
 
     def new_model(self) -> nn.Module:
         with torch.device("meta"):
-            model = make(self.config["model"], "model", vocab_size=self.tokenizer.vocab_size)
+            model = make(Bound(self.config["model"], where="model"), "model", vocab_size=self.tokenizer.vocab_size)
         name_parts(model)
         return model
 

@@ -115,10 +115,7 @@ def git_state(folder: Path) -> dict[str, Any] | None:
 
 def all_runs(runs: Path) -> list[Path]:
     """Run folders, oldest first."""
-    return sorted(
-        (f.parent for f in runs.glob("**/run.json")),
-        key=lambda f: f.stat().st_ctime if not (f / "run.json").exists() else _began(f),
-    )
+    return sorted((f.parent for f in runs.glob("**/run.json")), key=_began)
 
 
 def _began(folder: Path) -> float:
