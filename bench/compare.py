@@ -1,8 +1,8 @@
 """Composition costs nothing: the composed shape (a) beside transformers, litgpt and x-transformers; writes docs/performance.md.
 
 ``pip install -e .[bench]`` in an environment of its own, then ``python bench/compare.py [--rounds 7] [--write]``. For each library: our parts
-compute its function with its weights; losses before the first step must agree (1e-4 in fp32, 1 % in bf16) and greedy texts be equal, or nothing is timed. Then the two
-processes take turns; medians of the rounds and of the round-by-round ratios are reported.
+compute its function with its weights; losses before the first step must agree (1e-4 in fp32, 1 % in bf16) and greedy texts be equal,
+or nothing is timed. Then the two processes take turns; medians of the rounds and of the round-by-round ratios are reported.
 """
 
 from __future__ import annotations
