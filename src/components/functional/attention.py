@@ -6,17 +6,17 @@ Parts declare what may be seen (``Sight``) and a bias; they never call a kernel.
 from __future__ import annotations
 
 import math
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
+from components.functional.products import LeanProducts, masked_scores
 from components.functional.visibility import Sight
 
-# Lengths up to which plain batched products beat the fused CPU kernel, forward and backward together, measured on two AVX-512 cores:
-# bf16 at T=256 14 ms against 32, at 1024 55 against 61; fp32 at 128 2.7 against 3.4, at 256 51 against 41.
-CPU_PRODUCTS_UP_TO = {torch.bfloat16: 1024, torch.float16: 1024, torch.float32: 128}
+# Lengths up to which batched products beat the fused CPU kernel, forward and backward together, measured on two AVX-512 cores:
+# bf16 at T=256 29 ms against 52, at 512 26 against 37, at 1024 48 against 41. In fp32 the fused kernel is faster at every length.
+CPU_PRODUCTS_UP_TO = {torch.bfloat16: 512, torch.float16: 512}
 
 
 def attend(
@@ -44,8 +44,9 @@ def attend(
         sinks: (H,) a logit per head that takes weight and gives nothing (gpt-oss).
         dropout: probability with which a weight is dropped; give 0 outside training.
 
-    Returns: (B, H, Tq, Kv) in q's dtype.
+    Returns: (B, H, Tq, Kv) in v's dtype, in which everything is computed.
     """
+    q, k = q.to(v.dtype), k.to(v.dtype)  # a norm or a rotation may have given fp32 where autocast projected to bf16
     kernel = choose(q, k, soft_cap=soft_cap, sinks=sinks, bias=bias, dropout=dropout, sight=sight)
     if kernel == "flex":
         from components.functional.flex import flex_attend
@@ -111,10 +112,10 @@ def _products(
     mask = None if unlimited else sight.additive(q.dtype, q.device)
     plain = soft_cap is None and bias is None and mask is not None and mask.shape[0] == 1
     if plain and sinks is None and dropout == 0.0 and torch.is_grad_enabled() and not torch.compiler.is_compiling():
-        return _LeanProducts.apply(q3, k3, v3, mask[0], scale).view(b, h, tq, v.shape[-1])  # type: ignore[index]
+        return LeanProducts.apply(q3, k3, v3, mask[0], scale).view(b, h, tq, v.shape[-1])  # type: ignore[index]
     if plain:
         # the product is added onto the mask in one pass
-        scores = _masked_scores(q3, k3, mask[0], scale).view(b, h, tq, tk)  # type: ignore[index]
+        scores = masked_scores(q3, k3, mask[0], scale).view(b, h, tq, tk)  # type: ignore[index]
     else:
         scores = torch.bmm(q3 * scale, k3.transpose(1, 2)).view(b, h, tq, tk)
         if soft_cap is not None:
@@ -129,33 +130,6 @@ def _products(
     if dropout > 0.0:
         weights = F.dropout(weights, dropout)
     return torch.bmm(weights.to(v.dtype).reshape(b * h, tq, tk), v3).view(b, h, tq, v.shape[-1])
-
-
-def _masked_scores(q: Tensor, k: Tensor, mask: Tensor, scale: float) -> Tensor:
-    """(N, Tq, K), (N, Tk, K) and (1, Tq, Tk) -> (N, Tq, Tk)."""
-    return torch.baddbmm(mask.expand(q.shape[0], -1, -1), q, k.transpose(1, 2), alpha=scale)
-
-
-class _LeanProducts(torch.autograd.Function):
-    """softmax(q k^T * scale + mask) v that keeps no T x T tensor for the backward pass: it computes the weights again, for 5 % of a step's time."""
-
-    @staticmethod
-    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, mask: Tensor, scale: float) -> Tensor:
-        ctx.save_for_backward(q, k, v, mask)
-        ctx.scale = scale
-        return torch.bmm(torch.softmax(_masked_scores(q, k, mask, scale), -1), v)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
-        q, k, v, mask = ctx.saved_tensors
-        weights = torch.softmax(_masked_scores(q, k, mask, ctx.scale), -1)
-        grad = grads[0]
-        grad_v = torch.bmm(weights.transpose(1, 2), grad)
-        grad_weights = torch.bmm(grad, v.transpose(1, 2))
-        grad_scores = torch._softmax_backward_data(grad_weights, weights, -1, weights.dtype)
-        del grad_weights, weights
-        grad_q = torch.bmm(grad_scores, k).mul_(ctx.scale)
-        return grad_q, torch.bmm(grad_scores.transpose(1, 2), q).mul_(ctx.scale), grad_v, None, None
 
 
 def reference(
