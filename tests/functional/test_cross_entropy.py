@@ -54,10 +54,22 @@ def test_an_ignored_row_counts_nothing_even_with_infinite_logits():
     poisoned[0] = float("nan")
     poisoned[5] = float("inf")
     poisoned.requires_grad_()
-    loss, z = cross_entropy(poisoned, targets, weights)
-    loss0, _ = cross_entropy(logits, targets, weights)
-    assert loss == loss0
+    (loss, z, grad), (loss0, _, grad0) = both(poisoned, targets, weights, 0.1)
+    (clean, _, grad1), _ = both(logits, targets, weights, 0.1)
+    assert loss == clean
     assert torch.isfinite(z)
+    assert torch.equal(grad, grad1)
+    assert (grad[targets == -100] == 0).all()
+    torch.testing.assert_close((loss, grad), (loss0, grad0), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("f", [cross_entropy, cross_entropy_reference])
+@pytest.mark.parametrize("wrong", [-1, -99, 53])
+def test_a_target_that_is_no_token_is_refused(f, wrong):
+    logits, targets, _ = problem()
+    targets[3] = wrong
+    with pytest.raises((IndexError, RuntimeError), match="out of bounds"):
+        f(logits, targets)
 
 
 def test_large_and_minus_infinite_logits():
@@ -78,12 +90,22 @@ def test_the_logits_are_not_written_over_and_a_second_backward_is_refused():
         loss.backward()
 
 
-def test_gradients_by_finite_differences_without_weights_and_with_no_grad():
+def test_gradients_by_finite_differences():
     logits, targets, weights = problem(n=3, v=4)
+
+    def total(x):
+        loss, z = cross_entropy(x, targets, weights, 0.1)
+        return loss + 0.1 * z
+
+    (grad,) = torch.autograd.grad(total(logits), logits)
+    step = 1e-2
     with torch.no_grad():
-        loss, _ = cross_entropy(logits, targets, weights, 0.1)
-    torch.testing.assert_close(loss, cross_entropy_reference(logits, targets, weights, 0.1)[0])
-    assert not loss.requires_grad
+        for place in range(logits.numel()):
+            by = torch.zeros(logits.numel())
+            by[place] = step
+            by = by.view_as(logits)
+            slope = (total(logits + by) - total(logits - by)) / (2 * step)
+            assert slope.item() == pytest.approx(grad.flatten()[place].item(), abs=2e-3)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

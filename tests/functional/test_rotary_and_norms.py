@@ -57,3 +57,28 @@ def test_rms_norm_gradcheck():
     x = torch.randn(3, 6, dtype=torch.float64, requires_grad=True)
     w = torch.randn(6, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda x, w: rms_norm(x, w, 1e-3), (x, w))
+
+
+@pytest.mark.parametrize("head_dim", [7, 9])
+def test_an_odd_width_turns_all_but_its_last_channel(head_dim):
+    x = torch.randn(2, 5, 3, head_dim, requires_grad=True).transpose(1, 2)  # heads as attention has them
+    frequencies = 0.3 ** torch.arange(head_dim // 2).float()
+    cos, sin = angles(torch.arange(5)[None], frequencies)
+    for layout in ("interleaved", "half"):
+        out = rotate(x, tables(torch.arange(5)[None], frequencies, layout), layout)
+        want = torch.cat((rotate_reference(x[..., :-1], cos, sin, layout), x[..., -1:]), -1)
+        torch.testing.assert_close(out, want)
+        g = torch.randn_like(out)
+        torch.testing.assert_close(*(torch.autograd.grad(y, x, g)[0] for y in (out, want)))
+
+
+def test_a_view_that_starts_at_an_odd_place_is_turned_as_any():
+    x = torch.randn(2 * 3 * 5 * 8 + 1)[1:].view(2, 3, 5, 8)
+    factors = tables(torch.arange(5)[None], 0.3 ** torch.arange(4).float(), "interleaved")
+    assert torch.equal(rotate(x, factors, "interleaved"), rotate(x.clone(), factors, "interleaved"))
+
+
+def test_rms_norm_has_second_derivatives():
+    x = torch.randn(3, 6, dtype=torch.float64, requires_grad=True)
+    w = torch.randn(6, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradgradcheck(lambda x, w: rms_norm(x, w, 1e-3), (x, w))

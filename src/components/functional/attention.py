@@ -6,16 +6,18 @@ Parts declare what may be seen (``Sight``) and a bias; they never call a kernel.
 from __future__ import annotations
 
 import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from components.functional.products import LeanProducts, masked_scores
 from components.functional.visibility import Sight
 
 # Lengths up to which batched products beat the fused CPU kernel, forward and backward together, measured on two AVX-512 cores:
 # bf16 at T=256 29 ms against 52, at 512 26 against 37, at 1024 48 against 41. In fp32 the fused kernel is faster at every length.
+# In bf16 the products round scores to bf16 before the softmax, where the fused kernel keeps fp32: the relative error of the output is about
+# 0.003 where scores have a standard deviation of 1 and 0.011 where they have 3; fused 0.002.
 CPU_PRODUCTS_UP_TO = {torch.bfloat16: 512, torch.float16: 512}
 
 

@@ -22,9 +22,10 @@ def cross_entropy_reference(
 ) -> tuple[Tensor, Tensor]:
     """By the formula: (Σ w · cross entropy, Σ w · log²Z) over rows whose target is not -100. ``logits`` (N, V), ``targets`` (N,)."""
     asked = targets != IGNORED
-    log_z = torch.logsumexp(logits.float(), -1)
-    log_p = logits.float() - log_z[:, None]
-    at_target = log_p.gather(1, targets.clamp(min=0)[:, None])[:, 0]
+    logits = torch.where(asked[:, None], logits, 0.0).float()
+    log_z = torch.logsumexp(logits, -1)
+    log_p = logits - log_z[:, None]
+    at_target = log_p.gather(1, torch.where(asked, targets, 0)[:, None])[:, 0]
     losses = -at_target
     if label_smoothing:
         losses = (1 - label_smoothing) * losses - label_smoothing * log_p.mean(1)
@@ -37,7 +38,8 @@ def cross_entropy(
 ) -> tuple[Tensor, Tensor]:
     """As ``cross_entropy_reference``, fast and lean. The backward pass can run once.
 
-    Rows with target -100 count nothing, whatever their logits.
+    Rows with target -100 count nothing and get gradient 0, whatever their logits; any other target that is no index of a logit is refused
+    by ``gather`` (an IndexError or RuntimeError on CPUs, a device-side assertion on GPUs).
     """
     return _CrossEntropy.apply(logits, targets, weights, label_smoothing)
 
@@ -67,7 +69,7 @@ class _CrossEntropy(torch.autograd.Function):
             if kept is not None and not direct:
                 kept[rows] = e
         asked = targets != IGNORED
-        index = targets.clamp(min=0)[:, None]
+        index = torch.where(asked, targets, 0)[:, None]
         log_z = (top + total.log())[:, 0]
         log_p = logits.gather(1, index)[:, 0].float() - log_z
         w = asked.float() if weights is None else asked * weights.float()
@@ -76,19 +78,19 @@ class _CrossEntropy(torch.autograd.Function):
             losses = (1 - label_smoothing) * losses + label_smoothing * (log_z - mean[:, 0])
         if kept is not None:
             ctx.label_smoothing = label_smoothing
-            ctx.save_for_backward(kept, index, w, log_z, log_p, total[:, 0])
+            ctx.save_for_backward(kept, index, asked, w, log_z, log_p, total[:, 0])
         return torch.where(asked, losses * w, 0.0).sum(), torch.where(asked, log_z.square() * w, 0.0).sum()
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, by_loss: Tensor, by_z: Tensor) -> tuple[Tensor, None, None, None]:
-        grad, index, w, log_z, log_p, total = ctx.saved_tensors
+        grad, index, asked, w, log_z, log_p, total = ctx.saved_tensors
         n, v = grad.shape
         pull = w * by_loss
         push = pull + w * 2 * log_z * by_z  # times the probability
-        at_target = push * log_p.exp() - pull * (1 - ctx.label_smoothing)
+        at_target = torch.where(asked, push * log_p.exp() - pull * (1 - ctx.label_smoothing), 0.0)
         spread = pull * (ctx.label_smoothing / v)
-        scale = (push / total)[:, None]
+        scale = torch.where(asked, push / total, 0.0)[:, None]
         for rows in blocks(n, v, grad.device):
             block = grad[rows] if grad.dtype == torch.float32 else grad[rows].float()
             block.mul_(scale[rows])
@@ -96,6 +98,7 @@ class _CrossEntropy(torch.autograd.Function):
                 block.sub_(spread[rows, None])
             if block.dtype != grad.dtype:
                 grad[rows] = block
+        grad.index_fill_(0, (~asked).nonzero()[:, 0], 0.0)  # 0 times an infinite logit is no 0; few rows, so no pass over all
         grad.scatter_(1, index, (at_target - spread)[:, None].to(grad.dtype))
         return grad, None, None, None
 

@@ -48,11 +48,15 @@ def flex_attend(
 def _rule(sight: Sight, rows: int) -> Any:
     """The mask as FlexAttention wants it: a function of row, head, query and key index. The same terms as ``Sight._dense``."""
     q_at, k_at = (i.positions.expand(rows, -1) for i in (sight.q, sight.k))  # type: ignore[union-attr]
+    by_column = sight.itself
     q_documents, k_documents, valid, prefix = sight.q.documents, sight.k.documents, sight.k.valid, sight.q.prefix
 
     def seen(row: Tensor, head: Tensor, i: Tensor, j: Tensor) -> Tensor:  # noqa: ARG001  FlexAttention's arguments
         q_position, k_position = q_at[row, i], k_at[row, j]
-        ok = k_position <= q_position if sight.causal else k_position == k_position
+        if sight.causal:
+            ok = j <= i if by_column else k_position <= q_position
+        else:
+            ok = k_position == k_position
         allowed = sight.rule.allow(q_position, k_position)
         if allowed is not None:
             ok = ok & allowed

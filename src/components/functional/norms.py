@@ -34,11 +34,14 @@ class _RMSNorm(torch.autograd.Function):
         squares = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=precise).square_()
         inverse = (squares / x.shape[-1]).add_(eps).rsqrt_()
         ctx.save_for_backward(x, weight, inverse)
+        ctx.eps = eps
         return (x * inverse).mul_(weight).to(x.dtype)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         x, weight, inverse = ctx.saved_tensors
+        if torch.is_grad_enabled():  # with create_graph: what was saved as a number is a function of x again
+            inverse = (x.to(inverse.dtype).square().mean(-1, keepdim=True) + ctx.eps).rsqrt()
         g = grads[0]
         y = x * inverse  # the normalised input, in fp32 at least
         grad_weight = None

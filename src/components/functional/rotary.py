@@ -41,7 +41,9 @@ def rotate(x: Tensor, factors: Tables, layout: str) -> Tensor:
         # each channel's partner is half the width away: one roll, where a split and a join would take five passes
         turned = torch.addcmul(y * factors[0], y.roll(width // 2, -1), factors[1])
     elif len(factors) == 1:
-        # heads are a transposed view of (B, T, H, K): its last axis is contiguous, which is all that a complex view needs
+        # heads are a transposed view of (B, T, H, K): a complex view needs neighbours in memory and every pair at an even place
+        if y.stride(-1) != 1 or y.storage_offset() % 2 or any(s % 2 for s in y.stride()[:-1]):
+            y = y.clone(memory_format=torch.contiguous_format)
         turned = torch.view_as_real(torch.view_as_complex(y.unflatten(-1, (-1, 2))) * factors[0]).flatten(-2)
     else:
         turned = rotate_reference(y, *factors, layout)

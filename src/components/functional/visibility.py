@@ -27,7 +27,11 @@ class Rule(Protocol):
 
 @dataclass(frozen=True)
 class Sight:
-    """What queries may see of keys. ``q`` and ``k`` are one object when no cache and no memory stand between them."""
+    """What queries may see of keys. ``q`` and ``k`` are one object when no cache and no memory stand between them.
+
+    Then "later" means further right, so that positions which restart without ``documents`` show nothing of the future; between
+    different sequences it means a greater position. Rules and prefix always go by position.
+    """
 
     q: SequenceInfo
     k: SequenceInfo
@@ -63,7 +67,9 @@ class Sight:
     def _dense(self, device: torch.device) -> Tensor:
         q_positions, k_positions = self.q.positions[:, :, None], self.k.positions[:, None, :]  # type: ignore[index]
         seen = torch.ones(1, q_positions.shape[1], k_positions.shape[2], dtype=torch.bool, device=device)
-        if self.causal:
+        if self.causal and self.itself:
+            seen = seen.tril()
+        elif self.causal:
             seen = k_positions <= q_positions
         rule = self.rule.allow(q_positions, k_positions)
         if rule is not None:
