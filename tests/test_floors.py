@@ -15,6 +15,7 @@ ROOT = Path(__file__).parent.parent
 SRC = ROOT / "src" / "components"
 TORCHLESS = {
     "errors",
+    "paths",
     "signature",
     "option_types",
     "registry",

@@ -50,6 +50,6 @@ def recipe_files(cwd: Path | None = None) -> dict[str, tuple[str, Path]]:
 
 def recipe_sentence(file: Path) -> str:
     """A recipe's first line, which says what and why."""
-    with file.open(encoding="utf8") as lines:
+    with file.open(encoding="utf8", errors="replace") as lines:
         first = next(lines, "").strip()
     return first.lstrip("# ").strip() if first.startswith("#") else ""

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
+
 from components.compose.trainer_keys import trainer_keys
+from components.errors import UserError
 
 
 def test_a_group_starts_from_its_file_and_recipes_stay_on_top(run) -> None:
@@ -59,3 +64,57 @@ def test_the_difference_names_values_of_the_run_too(run) -> None:
         "logger: csv -> wandb",
         "logger.project: x",
     ]
+
+
+def own(world: Path, name: str, text: str) -> None:
+    file = world / "conf" / f"{name}.yaml"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text)
+
+
+def test_an_empty_defaults_list_is_none(run, world) -> None:
+    own(world, "trainer/mine", "defaults:\nmax_steps: 2\n")
+    assert run("trainer=mine").config["trainer"] == {"max_steps": 2}
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (
+            "precision: 16\nmax_step: 5\n",
+            "conf/trainer/mine.yaml:2: trainer.max_step: the trainer has no argument 'max_step'; did",
+        ),
+        ("defaults: 5\n", "conf/trainer/mine.yaml:1: defaults: 5 is no list"),
+        ("defaults: [{a: b}]\n", "trainer: {a: b} is no choice of trainer"),
+        ("callbacks._target_: os.system\n", "names code, and a config is data"),
+    ],
+)
+def test_the_users_own_files_are_checked(run, world, text, says) -> None:
+    own(world, "trainer/mine", text)
+    with pytest.raises(UserError) as e:
+        run("trainer=mine")
+    assert says in str(e.value)
+
+
+def test_a_users_own_train_yaml_is_not_ignored(run, world) -> None:
+    saved = run("seed=3").config
+    own(world, "train", "seed: 5\n")
+    with pytest.raises(UserError, match=r"conf/train\.yaml: is not read: .*; say it in recipes/<name>\.yaml"):
+        run()
+    assert run(base=saved).config["seed"] == 3, "a saved config does not start from it"
+
+
+@pytest.mark.parametrize(
+    "typed",
+    ["logger._target_=os.system", "+logger._target_=os.system", "net._target_.x=1", "net.mixer._target_=x", "_target_=x"],
+)
+def test_no_override_names_code(run, typed) -> None:
+    with pytest.raises(UserError, match="names code, and a config is data"):
+        run(typed)
+
+
+def test_a_line_of_the_difference_is_one_line(run) -> None:
+    composed = run('+logger.note="a\nb\r\x1b[2K"', "logger=wandb", "net.mixer=latent", recipe="parent")
+    assert composed.config["logger"]["note"] == "a\nb\r\x1b[2K"
+    assert composed.difference[-1] == r"logger.note: a\nb\r\x1b[2K"
+    assert all(line.isprintable() for line in [*composed.difference, *composed.notes])

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import io
-
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from components.corpus.clean import Report, clean, cut
 from components.corpus.document import Document
-from components.corpus.progress import ShownProgress
 
 DOCUMENTS = [
     Document("kept", "a.txt", 1),
@@ -62,37 +58,3 @@ def test_cut_prefers_blank_lines_to_lines_to_spaces():
     assert cut("one two\n\nthree four five", 12) == ["one two\n\n", "three four ", "five"]
     assert cut("one two\nthree four five", 12)[0] == "one two\n"
     assert cut("x" * 25, 12) == ["x" * 12, "x" * 12, "x"]
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
-@pytest.mark.parametrize(("file", "patience"), [(io.StringIO(), 100), (Terminal(), 100)])
-def test_short_steps_show_nothing(file, patience):
-    with ShownProgress(file, patience=patience) as progress:
-        for i in range(3):
-            progress("reading", i, None)
-        progress("reading", 3, 3)
-    assert file.getvalue() == ""
-
-
-def test_a_long_step_is_one_line_where_there_is_no_terminal():
-    file = io.StringIO()
-    with ShownProgress(file, patience=0) as progress:
-        for what in ("reading", "tokenising"):
-            for i in range(5):
-                progress(what, i, 4)
-    lines = file.getvalue().splitlines()
-    assert [line.split(" in ")[0] for line in lines] == ["reading: 4 documents", "tokenising: 4 documents"]
-
-
-def test_a_long_step_is_a_bar_on_a_terminal():
-    file = Terminal()
-    with ShownProgress(file, patience=0) as progress:
-        progress("tokenising", 1, 4)
-        progress("tokenising", 4, 4)
-    assert "tokenising" in file.getvalue()
-    assert "4/4" in file.getvalue()
-    assert progress.bar is None

@@ -67,6 +67,17 @@ def dispatch(words: list[str]) -> int:
         return import_module("components.cli.complete").run(rest)
     if name not in COMMANDS:
         raise UserError("components", f"unknown command {name!r}", nearest(name, COMMANDS, called="commands"))
+    parser = parser_of(name)
+    if "-h" in rest or "--help" in rest:
+        if name in FROM_A_RECIPE:
+            check_overrides(rest)
+        print(parser.format_help().rstrip())
+        return 0
+    return import_module(f"components.cli.{name}").run(parser.parse_intermixed_args(rest))
+
+
+def parser_of(name: str) -> Parser:
+    """What reads a subcommand's words."""
     command = import_module(f"components.cli.{name}")
     parser = Parser(
         prog=f"components {name}",
@@ -77,12 +88,7 @@ def dispatch(words: list[str]) -> int:
     )
     command.add_arguments(parser)
     parser.add_argument("-h", "--help", action="store_true", help="show this and exit")
-    if "-h" in rest or "--help" in rest:
-        if name in FROM_A_RECIPE:
-            check_overrides(rest)
-        print(parser.format_help().rstrip())
-        return 0
-    return command.run(parser.parse_intermixed_args(rest))
+    return parser
 
 
 def check_overrides(words: list[str]) -> None:

@@ -39,11 +39,12 @@ class Chosen:
         if recipe in inside or recipe not in recipe_files():
             return
         values = _read(recipe_files()[recipe][1])
-        for entry in values.pop("defaults", None) or []:
+        entries = values.pop("defaults", None)
+        for entry in entries if isinstance(entries, list) else ():
             if isinstance(entry, str) and entry != SELF:
                 self._family(entry, [*inside, recipe])
             for key, name in entry.items() if isinstance(entry, dict) else ():
-                self._say(tuple(re.split(r"[./]", key.removeprefix("override").strip().strip("/"))), name)
+                self._say(tuple(re.split(r"[./]", str(key).removeprefix("override").strip().strip("/"))), name)
         self._say((), values)
 
     def _say(self, path: tuple[str, ...], value: Any) -> None:
@@ -77,6 +78,8 @@ class Chosen:
             if entry is not None:
                 found |= {entry.label, f"{entry.kind}/{entry.preset_of or entry.name}"}
                 waiting += [[*path, n] for n, o in entry.signature.options.items() if o.type.kind and len(path) < DEPTH]
+                for name, option in entry.signature.options.items():
+                    found |= _inside(option, self.said.get((*path, name), option.default), DEPTH) if option.type.many else set()
         return found
 
     @cached_property
@@ -97,7 +100,7 @@ class Chosen:
         option = self.options(path[:-1]).get(path[-1])
         if option is None or option.type.kind is None or option.type.many:
             return None
-        name = self.said.get(tuple(path), option.default)
+        name = _name(self.said.get(tuple(path), option.default))
         if name != INHERIT:
             return _entry(option.type.kind, name)
         if self.is_slices(path[:-2]):
@@ -141,6 +144,26 @@ class Chosen:
         return [k for k in _read(file) if k != "defaults"] if file else []
 
 
+def _name(value: Any) -> Any:
+    """Of a part that is written ``{name: top_k, k: 50}``, as in a signature's default."""
+    return value.get("preset") or value.get("name") if isinstance(value, dict) else value
+
+
+def _inside(option: Option, value: Any, depth: int) -> set[str]:
+    """Labels of the parts that a socket's value names, and of those in them. An argument's value is text still."""
+    if isinstance(value, str) and value.startswith(("[", "{")):
+        value = _parsed(value)
+    found: set[str] = set()
+    for spec in value if isinstance(value, (list, tuple)) else [value]:
+        entry = _entry(option.type.kind or "", _name(spec)) if spec != INHERIT else None
+        if entry is not None:
+            found |= {entry.label, f"{entry.kind}/{entry.preset_of or entry.name}"}
+            said = spec if isinstance(spec, dict) else {}
+            for name, inner in entry.signature.options.items() if depth else ():
+                found |= _inside(inner, said.get(name, inner.default), depth - 1) if inner.type.kind else set()
+    return found
+
+
 def _entry(kind: str, name: Any) -> Entry | None:
     try:
         return registry.entry(kind, str(name).strip()) if name else None
@@ -148,14 +171,21 @@ def _entry(kind: str, name: Any) -> Entry | None:
         return None  # a word that is not finished, or that train will refuse by name
 
 
+def _parsed(text: str) -> Any:
+    try:
+        return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except yaml.YAMLError:
+        return None  # train will say what is wrong with it
+
+
 @cache
 def _read_yaml(file: Path) -> Any:
-    return yaml.load(file.read_text(encoding="utf8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    return _parsed(file.read_text(encoding="utf8"))
 
 
 def _read(file: Path) -> dict[str, Any]:
     try:
         value = _read_yaml(file)
-    except (OSError, yaml.YAMLError):
+    except (OSError, UnicodeDecodeError):
         return {}
     return {**value} if isinstance(value, dict) else {}

@@ -10,8 +10,10 @@ from components.compose.check import check
 from components.compose.difference import difference
 from components.compose.frame import defaults_of
 from components.compose.grammar import Argument, read_value, split
+from components.compose.notes import one_line
 from components.compose.run_config import Run
 from components.compose.stations import DEFAULT
+from components.compose.yaml_files import short
 from components.errors import UserError
 from components.share import shipped
 
@@ -59,6 +61,8 @@ def compose(
     if base is not None and (recipe or named):
         raise UserError("recipe", "a saved config is there to start from, and a recipe beside it", "leave one out")
     arguments = [a for a in arguments if a.path[0] != "recipe"]
+    if base is None:
+        _no_train_file(folder)
     choices, values = defaults_of(shipped("conf") / "train.yaml")
     default = choices.pop("recipe", None)
     if base is None:
@@ -72,9 +76,21 @@ def compose(
 
 def _composed(run: Run, lines: list[str]) -> Composed:
     origins = {**run.tree.root.origins(""), **run.frame.origins}
-    made = Composed(run.config, run.recipe, lines, [*run.frame.notes, *run.tree.notes.lines], origins)
+    notes = [*run.frame.notes, *run.tree.notes.lines]
+    made = Composed(run.config, run.recipe, [*map(one_line, lines)], [*map(one_line, notes)], origins)
     made.check()
     return made
+
+
+def _no_train_file(folder: Path) -> None:
+    """A user's own ``conf/train.yaml`` would be the one file of ``./conf`` that nobody reads, so it is refused."""
+    mine, ours = folder / "conf" / "train.yaml", shipped("conf") / "train.yaml"
+    if mine.is_file() and mine.resolve() != ours.resolve():
+        raise UserError(
+            short(mine),
+            "is not read: what a run starts from is a recipe",
+            "say it in recipes/<name>.yaml and give recipe=<name>",
+        )
 
 
 def _recipe(named: list[Argument], recipe: str | None) -> str:

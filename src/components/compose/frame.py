@@ -11,17 +11,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from components.compose.grammar import Argument, parse, read_value, refuse_targets
+from components.compose.grammar import Argument, literal, parse, read_value, refuse_targets
 from components.compose.notes import show
 from components.compose.stations import DEFAULT, Station
 from components.compose.trainer_keys import trainer_keys
-from components.compose.yaml_files import read_yaml, short
+from components.compose.yaml_files import located, read_yaml, short
 from components.errors import UserError, nearest
+from components.paths import expanded
 from components.share import folders
 
 OPEN = ("callbacks", "logger")  # whoever reads them names what is wrong, since what they may hold depends on what is chosen
 CHECKED = {"trainer": trainer_keys}
 LITERAL = ("resume", "init_from")
+PATHS = "paths"  # the group whose values are paths: what is typed is taken as it stands
 
 
 @dataclass
@@ -56,9 +58,20 @@ class Frame:
             raise UserError(short(known[option][0]), f"builds on itself: {' -> '.join([*inside, option])}")
         if len(known[option]) > 1:
             self.notes.append(f"{group}={option}: your own {short(known[option][0])} is used, not the shipped one")
-        values = read_yaml(known[option][0])
+        file = known[option][0]
+        values = read_yaml(file)
+        parents = values.pop("defaults", None) or []
+        if not isinstance(parents, list):
+            raise UserError(
+                located(file, "defaults"), f"defaults: {show(parents)} is no list", "write - <name> lines, or - _self_"
+            )
+        for key in values if group in CHECKED else ():
+            try:
+                self._check(group, key)
+            except UserError as e:
+                raise UserError(f"{located(file, str(key))}: {e.where}", e.what, e.instead) from None
         merged: dict[str, Any] = {}
-        for parent in values.pop("defaults", []):
+        for parent in parents:
             merged = _merged(merged, values if parent == "_self_" else self._read(group, parent, [*inside, option]))
         return _merged(merged, values)
 
@@ -100,6 +113,10 @@ class Frame:
                 raise UserError(argument.key, f"{head} is a value, not a group: nothing stands below it", f"write {head}=...")
             if argument.sign != "~":
                 self._check(head, argument.path[1], added=argument.sign != "")
+            if head == PATHS and len(argument.path) == 2 and argument.sign != "~" and argument.text is not None:
+                self.config[head][argument.path[1]] = None if argument.text == "null" else literal(argument.text)
+                self.origins[argument.key] = station.label
+                return
         elif isinstance(self.config[head], dict) and argument.sign != "~":
             value = read_value(argument.text or "null", argument.typed)
             if isinstance(value, dict):
@@ -164,9 +181,14 @@ class Frame:
         from omegaconf.errors import OmegaConfBaseException
 
         try:
-            return OmegaConf.to_container(OmegaConf.create(self.config), resolve=True)  # type: ignore[return-value]
+            values: Any = OmegaConf.to_container(OmegaConf.create(self.config), resolve=True)
         except OmegaConfBaseException as e:
             raise UserError(str(getattr(e, "full_key", "") or "config"), str(e).strip().splitlines()[0]) from None
+        for key, value in (values.get(PATHS) or {}).items():
+            if isinstance(value, str):
+                path = expanded(value, f"{PATHS}.{key}")
+                values[PATHS][key] = str(path) if value.startswith("~") else value
+        return values
 
 
 def flat(value: Any, path: str = "") -> dict[str, Any]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from components.errors import UserError
+from components.paths import expanded
 
 TARGET = "_target_"
 _ARGUMENT = re.compile(r"(?P<sign>\+\+|\+|~)?(?P<key>[^=]+?)(?:=(?P<value>.*))?", re.S)
@@ -43,6 +44,8 @@ def split(argument: str) -> Argument:
         raise UserError(
             repr(argument), f"{key!r} is no path", "write words with dots between them, e.g. model.attention.n_heads=4"
         )
+    if TARGET in path:
+        refuse_targets({TARGET: match["value"]}, ".".join(path[: path.index(TARGET)]) or "config")
     return Argument(match["sign"] or "", path, match["value"], argument)
 
 
@@ -82,21 +85,29 @@ def plain(value: Any, where: str) -> Any:
     return value
 
 
-def literal_path(text: str, folder: Path) -> str:
+def literal(text: str) -> str:
+    """``text`` without the one pair of quotes around it, if there is one."""
+    if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":
+        return text[1:-1].replace("\\" + text[0], text[0])
+    return text
+
+
+def literal_path(text: str, folder: Path, where: str = "path") -> str:
     """``text`` to its end, ``~`` expanded, relative to ``folder``. One pair of quotes around it falls off, unless the file has them."""
-    if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"" and not (folder / text).exists():
-        text = text[1:-1].replace("\\" + text[0], text[0])
-    return text if text == "-" else os.path.normpath(folder / Path(text).expanduser())
+    bare = literal(text)
+    if bare != text and not os.path.exists(folder / text):
+        text = bare
+    return text if text == "-" else os.path.normpath(expanded(text, where, folder))
 
 
 def refuse_targets(value: Any, where: str) -> None:
     """Configs are data: a class path in one is refused wherever it stands."""
     if isinstance(value, dict):
-        if TARGET in value:
-            raise UserError(
-                where, f"{TARGET}: {value[TARGET]!r} names code, and a config is data", "name a registered part: {name: ...}"
-            )
         for key, inner in value.items():
+            if TARGET in re.split(r"[./]", str(key)):
+                raise UserError(
+                    where, f"{key}: {inner!r} names code, and a config is data", "name a registered part: {name: ...}"
+                )
             refuse_targets(inner, f"{where}.{key}" if where else str(key))
     elif isinstance(value, list):
         for inner in value:

@@ -13,6 +13,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from components.errors import UserError
+
 FOLDER = "COMPONENTS_JOB_FOLDER"  # the run writes into this folder instead of making one
 OBJECTIVE = "COMPONENTS_OBJECTIVE"  # the figure that a sweeper is to make small
 COMMAND = (sys.executable, "-m", "components", "train")
@@ -47,6 +49,8 @@ def run_job(number: int, overrides: Sequence[str], folder: Path, *, quiet: bool 
         quiet: what the job prints goes to ``output.txt`` in the folder.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    for old in (folder / "job.json", folder / "summary.json"):
+        old.unlink(missing_ok=True)  # of an earlier job in this folder: not to be taken for what comes of this one
     environment = {k: v for k, v in os.environ.items() if k not in _RANKS}
     environment[FOLDER] = str(folder.absolute())
     command = [*COMMAND, *overrides]
@@ -88,13 +92,44 @@ def read_figures(folder: Path) -> dict[str, Any]:
         return {}
 
 
-def read_results(sweep: Path) -> list[JobResult]:
-    """What every job of a sweep left, by number."""
-    found = []
-    for file in sweep.glob("*/job.json"):
-        held = json.loads(file.read_text(encoding="utf8"))
-        found.append(JobResult(**{**held, "folder": Path(held["folder"])}))
-    return sorted(found, key=lambda r: r.number)
+def results_of(returned: Any, sweep: Path, began: float) -> list[JobResult]:
+    """What every job of this sweep left, by number; a job that left nothing has failed.
+
+    Args:
+        returned: what the sweeper hands back: Hydra's ``JobReturn`` of every job. Some sweepers hand nothing back.
+        sweep: where the jobs' folders are looked for then, those written since ``began``.
+        began: when the sweep began; what a reused folder holds from before is none of its results.
+    """
+    jobs = _returns(returned)
+    if not jobs:
+        files = [f for f in sweep.rglob("job.json") if f.stat().st_mtime >= began - 1]
+        found = sorted((r for f in files if (r := _read(f.parent))), key=lambda r: r.number)
+        if not found:
+            raise UserError("--multirun", f"no job has left a result below {sweep}", "look at what the launcher said")
+        return found
+    results = []
+    for number, job in enumerate(jobs):
+        folder = Path(str(job.working_dir if job.hydra_cfg is None else job.hydra_cfg.hydra.runtime.output_dir))
+        fresh = (folder / "job.json").exists() and (folder / "job.json").stat().st_mtime >= began - 1
+        result = _read(folder) if fresh else None
+        lost = JobResult(number, [o for o in job.overrides or () if not o.startswith("hydra.")], folder, 1, 0.0)
+        results.append(result if result is not None and result.number == number else lost)
+    return results
+
+
+def _returns(returned: Any) -> list[Any]:
+    """Hydra's own sweeper hands back a list for each batch of jobs."""
+    if isinstance(returned, (list, tuple)):
+        return [job for inner in returned for job in _returns(inner)]
+    return [returned] if hasattr(returned, "working_dir") else []
+
+
+def _read(folder: Path) -> JobResult | None:
+    try:
+        held = json.loads((folder / "job.json").read_text(encoding="utf8"))
+    except (OSError, ValueError):
+        return None
+    return JobResult(**{**held, "folder": Path(held["folder"])})
 
 
 def hydra_job(config: Any) -> float:

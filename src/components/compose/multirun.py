@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from components import registry
-from components.compose.frame import LITERAL
-from components.compose.grammar import literal_path, split
-from components.compose.jobs import JobResult, hydra_job, read_results
+from components.compose.frame import LITERAL, PATHS
+from components.compose.grammar import TARGET, literal_path, split
+from components.compose.jobs import JobResult, hydra_job, results_of
 from components.errors import UserError
 
 _SWEEP = re.compile(r"(choice|glob|range|interval|shuffle|sort|tag)\(")
@@ -45,17 +45,23 @@ def multirun(
     task = [quoted(o, folder, task) for o in task]
     if recipe is not None and not any(split(o).path[0] == "recipe" for o in task):
         task.insert(0, quoted(f"recipe={recipe}", folder))
+    for o in own:
+        if TARGET in o:
+            raise UserError(
+                repr(o), f"{TARGET} names code, and a config is data", "name a launcher or a sweeper: hydra/launcher=..."
+            )
     given = {o.lstrip("+~").split("=")[0] for o in own}
     sweep = _folder(own, task, folder)
     own = [o for o in own if not o.startswith("hydra.sweep.dir=")] + [f"hydra.sweep.dir={in_quotes(str(sweep))}"]
     for default in (LAUNCHER, *QUIET, "hydra.sweep.subdir=${hydra.job.num}", "hydra.job.chdir=false"):
         if default.split("=")[0] not in given:
             own.append(default)
+    began = time.time()
     GlobalHydra.instance().clear()
     try:
         hydra = Hydra("components", Loader(folder))
         GlobalHydra.instance().initialize(hydra)
-        hydra.multirun(None, job, [*own, *task], with_log_configuration=False)
+        returned = hydra.multirun(None, job, [*own, *task], with_log_configuration=False)
     except HydraException as e:
         cause = e.__cause__ if isinstance(e.__cause__, UserError) else e
         if isinstance(cause, UserError):
@@ -64,7 +70,7 @@ def multirun(
         raise UserError("--multirun", " ".join(said.split())) from None
     finally:
         GlobalHydra.instance().clear()
-    return read_results(sweep)
+    return results_of(returned, sweep, began)
 
 
 def _folder(own: list[str], task: list[str], cwd: Path) -> Path:
@@ -89,7 +95,7 @@ def quoted(override: str, cwd: Path, others: Sequence[str] = ()) -> str:
     argument = split(override)
     if argument.text is None or not is_path(argument.path, others) or argument.text == "null" or _SWEEP.match(argument.text):
         return override
-    if argument.path[0] in (*LITERAL, "recipe"):  # a name or a path: as it was typed
+    if argument.path[0] in (*LITERAL, PATHS, "recipe"):  # a name or a path: as it was typed
         plain = re.fullmatch(r"[\w./,:-]+", argument.text)
         return override if plain else f"{argument.sign}{argument.key}={in_quotes(argument.text)}"
     texts = [argument.text]
@@ -109,7 +115,7 @@ def in_quotes(text: str) -> str:
 
 def is_path(path: tuple[str, ...], others: Sequence[str] = ()) -> bool:
     """Whether what stands at ``path`` is an option that holds a path: of the parts that ``others`` choose there, else of any."""
-    if path[0] in (*LITERAL, "recipe"):
+    if path[0] in (*LITERAL, "recipe") or (path[0] == PATHS and len(path) == 2):
         return True
     if len(path) < 2:
         return False

@@ -9,6 +9,11 @@ from components.compose.node import Node
 from components.compose.stations import DEFAULT, Station
 
 
+def one_line(text: str) -> str:
+    """``text`` with what would begin a new line, or move the cursor, written out: ``\\n``. It is printed, and stands in comments."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
 def show(value: Any) -> str:
     """``null``, ``true``, ``1e-05``, ``[a, b]``, ``{name: rms, eps: 1e-05}``."""
     if value is None:
@@ -19,7 +24,7 @@ def show(value: Any) -> str:
         return "{" + ", ".join(f"{k}: {show(v)}" for k, v in value.items()) + "}"
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(map(show, value)) + "]"
-    return str(value)
+    return one_line(str(value))
 
 
 def show_node(node: Node) -> str:

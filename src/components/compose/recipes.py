@@ -9,6 +9,7 @@ from typing import Any
 
 from components.compose.yaml_files import read_yaml, short
 from components.errors import UserError, nearest
+from components.paths import expanded
 from components.share import folders, recipe_sentence
 
 
@@ -51,7 +52,7 @@ def all_recipes(cwd: Path) -> dict[str, Recipe]:
 def find_recipe(name: str, cwd: Path, where: str = "recipe") -> Recipe:
     """By name, or a user's file by its path. UserError with the nearest and all."""
     if name.endswith((".yaml", ".yml")) or name.startswith((".", "/", "~")):
-        file = (cwd / Path(name).expanduser()).resolve()
+        file = expanded(name, where, cwd).resolve()
         for candidate in (file, file.with_name(file.name + ".yaml")):
             if candidate.is_file():
                 return Recipe(candidate.stem, candidate)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from components.compose.grammar import literal_path, plain, read_value
+from components.paths import expanded
 from components.signature import Option
 
 
@@ -53,12 +54,12 @@ class Said:
             if self.text is not None:
                 if self.text == "null" and option is not None and option.type.optional:
                     return None
-                return literal_path(self.text, self.folder)
-            return absolute(self.value, self.folder)
+                return literal_path(self.text, self.folder, where)
+            return absolute(self.value, self.folder, where)
         value = plain(self.value, where or str(self.value)) if self.text is None else read_value(self.text, self.source)
         if "list[path]" in bases:
             values = value if isinstance(value, list) else [value]
-            return [absolute(v, self.folder) for v in values]
+            return [absolute(v, self.folder, where) for v in values]
         return value
 
 
@@ -71,8 +72,8 @@ class Given:
     borrowed: bool = False
 
 
-def absolute(value: Any, folder: Path) -> Any:
+def absolute(value: Any, folder: Path, where: str) -> Any:
     """A path relative to ``folder``, with ``~`` expanded; anything else as it is."""
     if not isinstance(value, str) or value == "-":  # standard input
         return value
-    return os.path.normpath(folder / Path(value).expanduser())
+    return os.path.normpath(expanded(value, where, folder))

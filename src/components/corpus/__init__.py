@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from components.corpus.corpus import Corpus, Split, prepare
 from components.corpus.document import Document
-from components.corpus.progress import ShownProgress
 from components.corpus.tokens import Tokens, read_tokenizer
 
-__all__ = ["Corpus", "Document", "ShownProgress", "Split", "Tokens", "prepare", "read_tokenizer"]
+__all__ = ["Corpus", "Document", "Split", "Tokens", "prepare", "read_tokenizer"]

@@ -14,6 +14,8 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from components.errors import UserError
+
 
 @dataclass
 class ComponentsLauncherConf:
@@ -38,19 +40,21 @@ class ComponentsLauncher(Launcher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         total = initial_job_idx + len(job_overrides)
+        folders = [self._folder(initial_job_idx + i, list(overrides)) for i, overrides in enumerate(job_overrides)]
+        if len({*folders}) < total - initial_job_idx:
+            raise UserError("hydra.sweep.subdir", "gives two jobs the same folder", "put ${hydra.job.num} into it")
 
         def run(index: int) -> JobReturn:
-            return self._run(initial_job_idx + index, list(job_overrides[index]), total)
+            return self._run(initial_job_idx + index, list(job_overrides[index]), folders[index], total)
 
         if self.n_jobs == 1:
             return [run(i) for i in range(len(job_overrides))]
         with ThreadPoolExecutor(self.n_jobs) as pool:
             return list(pool.map(run, range(len(job_overrides))))
 
-    def _run(self, number: int, overrides: list[str], total: int) -> JobReturn:
+    def _run(self, number: int, overrides: list[str], folder: Path, total: int) -> JobReturn:
         from components.compose.jobs import run_job
 
-        folder = self._folder(number, overrides)
         print(f"job {number} of {total}: {' '.join(filter_overrides(overrides))}", flush=True)
         result = run_job(number, filter_overrides(overrides), folder, quiet=self.n_jobs > 1)
         if result.exit_code:
