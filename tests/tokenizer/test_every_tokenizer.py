@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import os
+import pickle
 import subprocess
 import sys
 
@@ -164,7 +166,22 @@ def test_untrained_says_so(name):
     tokenizer = build("tokenizer", name, **options(name))
     with pytest.raises(RuntimeError, match="not trained yet"):
         _ = tokenizer.vocab_size
+    for use in (lambda: tokenizer.encode("a"), lambda: tokenizer.encode_batch(["a"]), lambda: tokenizer.decode([5])):
+        with pytest.raises(RuntimeError, match="not trained yet"):
+            use()
     assert not hasattr(tokenizer, "something_else")
+
+
+@pytest.mark.parametrize("name", [n for n in TRAINED if n != "byte"])
+def test_an_untrained_one_is_copied_and_pickled_with_its_options(name):
+    tokenizer = build("tokenizer", name, **options(name))
+    for twin in (copy.deepcopy(tokenizer), pickle.loads(pickle.dumps(tokenizer))):
+        assert type(twin) is type(tokenizer)
+        assert twin.fingerprint() == tokenizer.fingerprint()
+        twin.train(TEXTS)
+        assert twin.decode(twin.encode("def")) == "def"
+    with pytest.raises(RuntimeError, match="not trained yet"):
+        _ = tokenizer.vocab_size
 
 
 def test_fingerprints_tell_options_apart():

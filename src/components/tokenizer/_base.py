@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copyreg
 import hashlib
 import json
 from collections.abc import Iterable
@@ -35,8 +36,13 @@ class Trained(Tokens):
         held = json.dumps([type(self).__module__, type(self).__qualname__, self.options], sort_keys=True)
         return hashlib.blake2b(held.encode(), digest_size=16).hexdigest()
 
+    def __reduce__(self) -> Any:
+        if "core" in vars(self):
+            return super().__reduce__()
+        return copyreg.__newobj__, (type(self),), dict(vars(self))  # untrained: its options are all there is
+
     def __getattr__(self, name: str) -> Any:
-        if name in ("core", "roles", "specials", "vocab_size"):
+        if name in ("core", "roles", "specials", "vocab_size", "_holes", "_ids"):  # all that training sets
             raise RuntimeError(f"{type(self).__name__} is not trained yet: call train(texts) or read a saved one")
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
