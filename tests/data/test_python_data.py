@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import textwrap
-from itertools import islice
+from itertools import islice, pairwise
 
 import pytest
 
@@ -40,6 +40,22 @@ def test_methods_are_moved_to_the_margin_and_form_feeds_shift_no_line():
     ]
 
 
+def test_a_function_within_a_document_is_no_document_of_its_own():
+    inner = "def inner(x):\n    return x + 1\n"
+    outer = "def outer(y):\n" + textwrap.indent(inner, "    ") + "    return inner(y)\n"
+    long = "def long(y):\n" + textwrap.indent(inner, "    ") + "    y = 1\n" * 40
+    assert list(functions(outer, 10, 100)) == [(1, outer)]
+    assert list(functions(long, 10, 100)) == [(2, inner)]  # its parent is too long to be one
+
+
+def test_no_document_stands_within_another():
+    seen: dict[str, list[tuple[int, int]]] = {}
+    for d in islice(build("data", "python_functions").documents(), 3000):
+        seen.setdefault(d.origin, []).append((d.line, d.line + d.text.count("\n") - 1))
+    for spans in seen.values():
+        assert all(end < start for (_, end), (start, _) in pairwise(spans))
+
+
 def test_what_does_not_parse_has_no_functions():
     assert list(functions("def f(:\n", 1, 100)) == []
     assert list(functions("\0", 1, 100)) == []
@@ -67,7 +83,7 @@ def test_prose_takes_sentences_and_leaves_code():
         ''')
     assert list(prose(source, 40)) == [
         (3, "Compute the sum of all the numbers that this function was given, and nothing else at all."),
-        (3, "Whatever stands below a heading is kept, but for the heading itself, as here."),
+        (10, "Whatever stands below a heading is kept, but for the heading itself, as here."),
     ]
 
 

@@ -72,11 +72,11 @@ class PythonFunctions:
             return False
 
     def fingerprint(self) -> str:
-        return key_of("python_functions", self.min_chars, self.max_chars, sys.version, stamp_of(self.files()))
+        return key_of("python_functions", 2, self.min_chars, self.max_chars, sys.version, stamp_of(self.files()))
 
 
 def functions(source: str, low: int, high: int) -> Iterator[tuple[int, str]]:
-    """(line, text) of each function whose text has ``low`` to ``high`` characters. A file that does not parse has none."""
+    """(line, text) of each function whose text has ``low`` to ``high`` characters, none within another. A file that does not parse has none."""
     lines = source.split("\n")  # not splitlines: a form feed ends no line for the parser
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the library's own invalid escapes are not the reader's concern
@@ -84,20 +84,28 @@ def functions(source: str, low: int, high: int) -> Iterator[tuple[int, str]]:
             tree = ast.parse(source)
         except (SyntaxError, ValueError):
             return
-    for node in _functions(tree):
-        part = lines[node.lineno - 1 : node.end_lineno]
-        # what dedent leaves at least: most functions are too long, and dedent is slow
-        if sum(len(line) - node.col_offset for line in part if not line.isspace()) <= high:
-            text = textwrap.dedent("\n".join(part)) + "\n"
-            if low <= len(text) <= high:
-                yield node.lineno, text
+    yield from _within(tree, lines, low, high)
 
 
-def _functions(tree: ast.AST) -> Iterator[ast.FunctionDef]:
-    """Every function in order of line, from statements alone: ``ast.walk`` would go through every expression."""
+def _within(tree: ast.AST, lines: list[str], low: int, high: int) -> Iterator[tuple[int, str]]:
+    """Functions in order of line, from statements alone: ``ast.walk`` would go through every expression.
+
+    Not into a function that is a document: what it defines would be a second one, perhaps in another split.
+    """
     if isinstance(tree, ast.FunctionDef):
-        yield tree
+        text = _text(tree, lines, high)
+        if text is not None and low <= len(text) <= high:
+            yield tree.lineno, text
+            return
     for name in ("body", "handlers", "orelse", "finalbody", "cases"):
         block = getattr(tree, name, ())
         for statement in block if isinstance(block, list) else ():
-            yield from _functions(statement)
+            yield from _within(statement, lines, low, high)
+
+
+def _text(node: ast.FunctionDef, lines: list[str], high: int) -> str | None:
+    """The function at the margin, or None if it is longer than ``high`` at sight: most are, and dedent is slow."""
+    part = lines[node.lineno - 1 : node.end_lineno]
+    if sum(len(line) - node.col_offset for line in part if not line.isspace()) > high:
+        return None
+    return textwrap.dedent("\n".join(part)) + "\n"

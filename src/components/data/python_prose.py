@@ -89,13 +89,22 @@ def _root(package: str) -> str:
 
 def prose(source: str, min_chars: int) -> Iterator[tuple[int, str]]:
     """(line, text) of each paragraph of a docstring that reads as sentences: a capital first, an end last, hardly anything but letters."""
-    line, at = 1, 0
+    line, at = 1, 0  # line of the place ``at``
     for docstring in DOCSTRING.finditer(source):
-        for part in BLANK.split(docstring.group(2)):
+        for start, part in _parts(docstring):
             text = HEADING.sub("", " ".join(part.split()), count=1)
             if len(text) < min_chars or not text.endswith((".", "?", "!")) or not OPENS.match(text) or CODE.search(text):
                 continue
             if len(LETTERS.findall(text)) >= 0.93 * len(text):
-                line += source.count("\n", at, docstring.start())
-                at = docstring.start()
+                line += source.count("\n", at, start)
+                at = start
                 yield line, text
+
+
+def _parts(docstring: re.Match[str]) -> Iterator[tuple[int, str]]:
+    """(place in the source of the first character that is no space, text) between the docstring's blank lines."""
+    start, last = docstring.span(2)
+    for end, following in [*(gap.span() for gap in BLANK.finditer(docstring.string, start, last)), (last, last)]:
+        part = docstring.string[start:end]
+        yield start + len(part) - len(part.lstrip()), part
+        start = following
