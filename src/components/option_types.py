@@ -38,6 +38,7 @@ class Type:
     kind: str | None = None  # Maker["norm"]: a socket of that kind
     many: bool = False  # Makers["sampler"]: an ordered list of parts
     optional: bool = False
+    length: int | None = None  # tuple[float, float]: exactly 2
 
     def fault(self, value: Any) -> str | None:
         """Why ``value`` is not allowed, or None. Sockets are checked by whoever resolves them."""
@@ -46,6 +47,8 @@ class Type:
         if self.allowed and any(type(value) is type(a) and value == a for a in self.allowed):
             return None
         if not any(_is(value, base) for base in self.bases):
+            return f"{value!r} is not {self.described()}"
+        if self.length is not None and isinstance(value, (list, tuple)) and len(value) != self.length:
             return f"{value!r} is not {self.described()}"
         if isinstance(value, (int, float)) and not isinstance(value, bool):
             low_ok = self.low is None or value >= self.low
@@ -84,7 +87,9 @@ class Type:
                 low = "" if self.low is None else "> 0" if self.low == 1e-30 else f">= {self.low:g}"
                 high = "" if self.high is None else "< 1" if self.high == 0.999999 else f"<= {self.high:g}"
                 bounds = " " + " and ".join(filter(None, (low, high))) if low or high else ""
-            words.append(base + bounds)
+            words.append(
+                base + bounds + (f" of length {self.length}" if self.length is not None and base.startswith("list") else "")
+            )
         return " or ".join(words + (["null"] if self.optional else []))
 
 
@@ -122,6 +127,7 @@ def _parse(node: ast.expr, text: str) -> Type:
             left.kind or right.kind,
             left.many or right.many,
             left.optional or right.optional,
+            left.length if left.length is not None else right.length,
         )
     if isinstance(node, ast.Constant) and node.value is None:
         return Type(text, optional=True)
@@ -149,10 +155,12 @@ def _parse_subscript(node: ast.Subscript, text: str) -> Type:
         return Type(text, allowed=tuple(ast.literal_eval(i) for i in items))
     if outer == "Optional":
         inner = _parse(items[0], text)
-        return Type(text, inner.bases, inner.allowed, inner.low, inner.high, inner.kind, inner.many, True)
+        return Type(text, inner.bases, inner.allowed, inner.low, inner.high, inner.kind, inner.many, True, inner.length)
     if outer in ("tuple", "list"):
         inner = _parse(items[0], text).bases
-        return Type(text, (f"list[{inner[0]}]" if inner and inner[0] != "Any" else "list",))
+        open_ended = outer == "list" or (isinstance(items[-1], ast.Constant) and items[-1].value is ...)
+        base = f"list[{inner[0]}]" if inner and inner[0] != "Any" else "list"
+        return Type(text, (base,), length=None if open_ended else len(items))
     if outer == "dict":
         return Type(text, ("dict",))
     raise ValueError(f"annotation {text!r} is not one that a config can hold")

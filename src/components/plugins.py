@@ -24,7 +24,7 @@ from typing import Any
 GROUP = "components"
 RECIPES = "components.recipes"
 PATIENCE = 300  # seconds that a plug-in's import may take
-FORMAT = 1  # of the cache file
+FORMAT = 2  # of the cache file
 
 
 @dataclass(frozen=True)

@@ -152,3 +152,10 @@ def test_adamw_on_the_meta_device_takes_a_step_unfused(small_class):
 def test_sgd_refuses_nesterov_without_momentum(weights):
     with pytest.raises(UserError, match="momentum"):
         build("optimizer", "sgd", weights=weights, momentum=0.0, nesterov=True)
+
+
+@pytest.mark.parametrize(("name", "option"), [("adamw", "betas"), ("muon", "adamw_betas")])
+@pytest.mark.parametrize("betas", [(1.0, 0.9), (0.9, 1.5), (-0.1, 0.9), (0.9,)])
+def test_betas_that_are_no_two_decays_are_refused(name, option, betas, weights):
+    with pytest.raises(UserError, match=r"at least 0 and below 1|of length 2"):
+        build("optimizer", name, weights=weights, **{option: betas})

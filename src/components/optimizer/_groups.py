@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -25,6 +25,13 @@ def decay_groups(weights: Iterable[Weight], *, lr: float, weight_decay: float, d
         {"params": [w.parameter for w in trained if w.role not in decayed], "weight_decay": 0.0},
     ]
     return [{**g, "lr": lr, "initial_lr": lr} for g in groups if g["params"]]
+
+
+def checked_betas(betas: Sequence[float]) -> tuple[float, float]:
+    """AdamW's two decays. ValueError unless each is in [0, 1)."""
+    if len(betas) != 2 or not all(0.0 <= b < 1.0 for b in betas):
+        raise ValueError(f"betas={list(betas)}: two decays, each at least 0 and below 1")
+    return betas[0], betas[1]
 
 
 def can_fuse(groups: Iterable[dict[str, Any]]) -> bool:

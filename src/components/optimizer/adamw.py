@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import torch
 
-from components.optimizer._groups import can_fuse, decay_groups, refuse_none
+from components.optimizer._groups import can_fuse, checked_betas, decay_groups, refuse_none
 from components.registry import register
 from components.signature import NonNegativeFloat, PositiveFloat
 from components.weights import Weight
@@ -39,4 +39,4 @@ class AdamW(torch.optim.AdamW):
         fused: bool = True,
     ) -> None:
         groups = refuse_none(decay_groups(weights, lr=lr, weight_decay=weight_decay, decay_embedding=decay_embedding))
-        super().__init__(groups, lr=lr, betas=tuple(betas), eps=eps, fused=fused and can_fuse(groups))
+        super().__init__(groups, lr=lr, betas=checked_betas(betas), eps=eps, fused=fused and can_fuse(groups))

@@ -14,7 +14,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim.adamw import adamw
 
 from components.functional.orthogonal import orthogonalise, product_dtype
-from components.optimizer._groups import can_fuse, decay_groups, refuse_none
+from components.optimizer._groups import can_fuse, checked_betas, decay_groups, refuse_none
 from components.registry import register
 from components.signature import Fraction, NonNegativeFloat, Positive, PositiveFloat
 from components.weights import Weight
@@ -80,7 +80,7 @@ class Muon(torch.optim.Optimizer):
             if members:
                 groups.append({"params": members, "out_first": out_first, **muon})
         rest = decay_groups(others, lr=adamw_lr, weight_decay=adamw_weight_decay, decay_embedding=decay_embedding)
-        extra = {"by": "adamw", "betas": tuple(adamw_betas), "eps": adamw_eps, "fused": fused and can_fuse(rest)}
+        extra = {"by": "adamw", "betas": checked_betas(adamw_betas), "eps": adamw_eps, "fused": fused and can_fuse(rest)}
         super().__init__(refuse_none(groups + [{**g, **extra} for g in rest]), {"lr": lr})
 
     @torch.no_grad()
