@@ -114,18 +114,19 @@ def register(kind: str, name: str, *, was: Iterable[str] = (), renamed: dict[str
 def preset(kind: str, name: str, *, of: str, **options: Any) -> None:
     """``kind/name``: a name that people look for, spelled out as options of the part ``kind/of``. A literal call, one line."""
     base = entry(kind, of)
-    _add(replace(spelled_preset(base, name, options), origin=sys._getframe(1).f_globals["__name__"]), None)
+    _add(replace(spelled_preset(base, name, options), origin=sys._getframe(1).f_globals["__name__"].split(".")[0]), None)
 
 
 def spelled_preset(base: Entry, name: str, options: dict[str, Any], sentence: str = "") -> Entry:
-    """The preset's entry: the base's signature with other defaults."""
+    """The preset's entry: the base's signature with other defaults. ``base`` may be a preset itself."""
     base.signature.check(
         f"{base.kind}/{name}", {**{o.name: o.default for o in base.signature.options.values()}, **options}, base.label
     )
     spelled = {n: replace(o, default=options[n]) if n in options else o for n, o in base.signature.options.items()}
     text = sentence or f"{base.label} with {', '.join(f'{k}={v}' for k, v in options.items())}."
     signature = replace(base.signature, options=spelled, sentence=text)
-    return replace(base, name=name, preset_of=base.name, sets=tuple(options), signature=signature, was=())
+    sets = tuple(dict.fromkeys((*base.sets, *options)))  # a preset of a preset is about what both set
+    return replace(base, name=name, preset_of=base.preset_of or base.name, sets=sets, signature=signature, was=())
 
 
 def _add(entry: Entry, target: Any) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import inspect
 import re
+import sys
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args, get_origin
 
@@ -149,6 +150,9 @@ class Signature:
 DECLARATIONS = ("needs", "provides", "lacks", "refuses", "axes", "carries_in", "carries_out", "share", "per_layer")
 
 
+FRAMEWORKS = {"torch", "lightning", "pytorch_lightning", "lightning_fabric"}
+
+
 def _family(node: ast.ClassDef | ast.FunctionDef, known: dict[str, ast.ClassDef]) -> list[ast.ClassDef]:
     """The class and its bases of the same file, nearest first."""
     if isinstance(node, ast.FunctionDef):
@@ -161,10 +165,10 @@ def _family(node: ast.ClassDef | ast.FunctionDef, known: dict[str, ast.ClassDef]
 
 
 def _constructor(target: type) -> Any:
-    """The ``__init__`` that the class or a base of the same file defines; what a framework's base class takes is no choice of the part."""
-    return next(
-        (vars(c)["__init__"] for c in target.__mro__ if c.__module__ == target.__module__ and "__init__" in vars(c)), None
-    )
+    """The ``__init__`` that the class or the nearest base defines; what a framework's base class takes is no choice of the part."""
+    owner = next(c for c in target.__mro__ if "__init__" in vars(c))
+    foreign = owner.__module__ != target.__module__ and owner.__module__.split(".")[0] in FRAMEWORKS | sys.stdlib_module_names
+    return None if foreign else vars(owner)["__init__"]
 
 
 def _text(annotation: Any, name: str) -> str:
