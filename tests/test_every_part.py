@@ -28,6 +28,18 @@ def test_shape_dtype_and_finite(part):
 
 
 @every_part
+def test_bf16_autocast_forward_and_backward(part):
+    model = scramble(decoder(part)).train()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        logits = model(ids())
+        loss = F.cross_entropy(logits.float().flatten(0, 1), ids(seed=3).flatten())
+    loss.backward()
+    assert all(
+        p.grad is not None and p.grad.dtype == torch.float32 and torch.isfinite(p.grad).all() for p in model.parameters()
+    )
+
+
+@every_part
 def test_every_parameter_has_a_gradient_and_a_role(part):
     model = scramble(decoder(part)).double()
     logits = model(ids(4))

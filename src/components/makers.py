@@ -44,7 +44,7 @@ class Bound:
 
 
 class Shared:
-    """A maker that builds once per set of sizes: every user gets the same module, whose owner is the model.
+    """A maker that builds once per set of the sizes that its part takes: every user gets the same module, whose owner is the model.
 
     ``built`` holds the modules in the order of their making; ``adopt`` keeps them out of their users' state dicts.
     """
@@ -55,7 +55,8 @@ class Shared:
 
     def __call__(self, offers: Mapping[str, Any]) -> Any:
         offers = {**offers, **self.offers}
-        key = tuple(sorted((n, repr(v)) for n, v in offers.items()))
+        taken = sizes_of(self.maker, self.kind)  # layers that differ in a size that the part does not ask for share it
+        key = tuple(sorted((n, repr(v)) for n, v in offers.items() if n in taken))
         if key not in self._built:
             part = make(self.maker, self.kind, **offers)
             part.shared_by_model = True
@@ -159,6 +160,15 @@ def resolve(maker: Any, kind: str, where: str = "") -> tuple[Any, dict[str, Any]
     if not callable(maker):
         raise UserError(where or kind, f"{maker!r} makes no {kind}", "give a name, a node, a class or a partial")
     return maker, {}, getattr(maker, "__name__", repr(maker))
+
+
+def sizes_of(maker: Any, kind: str) -> dict[str, bool]:
+    """The sizes that ``maker`` takes by name, each with whether it must be offered."""
+    where = ""
+    while isinstance(maker, (Bound, Shared)):
+        where = where or getattr(maker, "where", "")
+        maker = maker.maker
+    return signature_of(resolve(maker, kind, where)[0]).sizes
 
 
 @functools.cache

@@ -39,6 +39,7 @@ class Batch:
         valid: (B, T) False on padding.
         token_types: (B, T) segment ids.
         source: what an encoder reads, for encoder-decoders.
+        prefix: (B,) number of leading positions that every position sees.
     """
 
     ids: Tensor
@@ -49,6 +50,7 @@ class Batch:
     valid: Tensor | None = None
     token_types: Tensor | None = None
     source: Batch | None = None
+    prefix: Tensor | None = None
 
     def to(self, *args: Any, **kwargs: Any) -> Batch:
         """Every tensor moved, as ``Tensor.to``."""
@@ -58,6 +60,9 @@ class Batch:
     def pin_memory(self) -> Batch:
         moved = {f.name: getattr(self, f.name) for f in fields(self)}
         return Batch(**{n: v if v is None else v.pin_memory() for n, v in moved.items()})
+
+
+MEMO_DEPENDS_ON = frozenset(("ids", "positions", "documents", "valid", "token_types", "prefix", "causal"))
 
 
 @dataclass(frozen=True)
@@ -103,7 +108,9 @@ class SequenceInfo:
         return self.memo[key]
 
     def with_(self, **changes: Any) -> SequenceInfo:
-        """A copy with these fields changed."""
+        """A copy with these fields changed; what was computed from fields that change is not taken along."""
+        if not MEMO_DEPENDS_ON.isdisjoint(changes):
+            changes.setdefault("memo", {})
         if torch.compiler.is_compiling():
             return replace(self, **changes)
         # every layer makes one for every token of a decoding: this takes a fifth of the time of dataclasses.replace
@@ -118,10 +125,11 @@ class SequenceInfo:
         if positions is None:
             positions = count_positions(batch.ids, batch.documents, batch.valid)
             if cache is not None and cache.length:
-                if batch.valid is not None or batch.documents is not None:
-                    raise ValueError("a cached call with padding or documents needs positions: the cache cannot count them")
+                if cache.uneven or batch.valid is not None or batch.documents is not None:
+                    raise ValueError("padding or documents, cached or new: give positions, a cache cannot count them")
                 positions = positions + cache.length
-        return cls(batch.ids, positions, batch.documents, batch.valid, batch.token_types, causal=causal, cache=cache)
+        given = (batch.ids, positions, batch.documents, batch.valid, batch.token_types)
+        return cls(*given, causal=causal, prefix=batch.prefix, cache=cache)
 
 
 def count_positions(ids: Tensor, documents: Tensor | None = None, valid: Tensor | None = None) -> Tensor:
@@ -157,7 +165,13 @@ class Terms:
 
 pytree.register_dataclass(Batch, field_names=[f.name for f in fields(Batch)])
 pytree.register_dataclass(SequenceInfo, field_names=[f.name for f in fields(SequenceInfo)])
-pytree.register_dataclass(Terms, field_names=["losses", "stats"], drop_field_names=["aim"])
+# ``aim`` is context and no leaf: a function of tensors mapped over terms meets tensors alone, and the factors stay
+pytree.register_pytree_node(
+    Terms,
+    lambda terms: ([terms.losses, terms.stats], tuple(terms.aim.items())),
+    lambda children, aim: Terms(*children, dict(aim)),  # type: ignore[misc]
+    serialized_type_name="components.sockets.Terms",
+)
 
 
 class Slot(Protocol):
@@ -171,9 +185,13 @@ class Slot(Protocol):
 
 
 class Cache(Protocol):
-    """What decoding keeps of the positions already seen. ``length``: positions stored so far, padding included."""
+    """What decoding keeps of the positions already seen. ``length``: positions stored so far, padding included.
+
+    ``uneven``: some of them are padding or have documents, so that ``length`` does not tell the next position.
+    """
 
     length: int
+    uneven: bool
 
     def open(self, info: SequenceInfo) -> None: ...  # by the model, once per forward
     def slot(self, module: nn.Module, visit: int = 0) -> Slot: ...

@@ -21,7 +21,7 @@ MATRICES = ("embedding", "hidden", "out", "head", "router")  # the roles that ar
 
 @dataclass(frozen=True)
 class Weight:
-    """One parameter with what it is. ``axes``: input first, output last; ``place``: (index, count) of its layer, or None."""
+    """One parameter with what it is. ``axes``: input first, output last; ``layer``: index of its layer, or None."""
 
     name: str
     parameter: nn.Parameter
@@ -129,6 +129,17 @@ def generator_for(seed: int, name: str, device: torch.device | str = "cpu") -> t
     return torch.Generator(device).manual_seed(int.from_bytes(digest, "little") >> 1)
 
 
+def key_of(weight: Weight) -> str:
+    """The weight's name in the model that named its parts (``sockets.name_parts``): a wrapper around the model draws the same values."""
+    path, _, leaf = weight.name.rpartition(".")
+    return f"{getattr(weight.module, 'part_path', path)}.{leaf}".lstrip(".")
+
+
+def blank(weight: Weight, generator: torch.Generator) -> Tensor:
+    """Memory for the weight's full value: fp32 on the generator's device, whatever dtype and device are the default at the moment."""
+    return torch.empty(weight.parameter.shape, dtype=torch.float32, device=generator.device)
+
+
 @torch.no_grad()
 def initialise(model: nn.Module, init: Any, seed: int) -> None:
     """Give every parameter and buffer its first value, whatever device or sharding it has; the same from meta as direct.
@@ -142,9 +153,12 @@ def initialise(model: nn.Module, init: Any, seed: int) -> None:
             if callable(reset):
                 reset()
     for weight in roles(model):
-        value = init(weight, generator_for(seed, weight.name))
+        if weight.parameter.is_meta:
+            continue  # it can hold no value
+        generator = generator_for(seed, key_of(weight))
+        value = init(weight, generator)
         if value is None and weight.role == "bias" and isinstance(weight.module, nn.Linear):
-            value = torch.zeros(weight.parameter.shape)
+            value = blank(weight, generator).zero_()
         if value is not None:
             copy_full(weight.parameter, value)
 

@@ -60,3 +60,27 @@ def test_a_parameter_that_no_part_declares_is_an_error():
     m.stack.layers[0].block.extra = torch.nn.Parameter(torch.zeros(3))
     with pytest.raises(ValueError, match=r"block\.extra: no part declares its axes"):
         list(roles(m))
+
+
+def test_default_dtype_and_device_decide_nothing():
+    for init in ("normal", "depth_scaled", "zero_out"):
+        plain = model(init)
+        torch.set_default_dtype(torch.bfloat16)
+        try:
+            other = build("model", "decoder", vocab_size=300, d_model=64, n_layers=3, context_length=64, init=init).float()
+            with torch.device("meta"):  # a default that reaches into init would leave no values
+                initialise(other, other.init, seed=3)
+        finally:
+            torch.set_default_dtype(torch.float32)
+        for weight in roles(other):
+            assert torch.equal(weight.parameter, plain[weight.name].parameter), weight.name
+
+
+def test_a_wrapper_changes_no_draw():
+    one = build("model", "decoder", vocab_size=30, d_model=32, context_length=8)
+    other = build("model", "decoder", vocab_size=30, d_model=32, context_length=8)
+    wrapped = torch.nn.ModuleDict({"inside": other})
+    initialise(one, one.init, seed=4)
+    initialise(wrapped, other.init, seed=4)
+    for (name, a), b in zip(one.named_parameters(), other.parameters(), strict=True):
+        assert torch.equal(a, b), name

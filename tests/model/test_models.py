@@ -12,7 +12,7 @@ from components import build
 from components.attention.gqa import GroupedQueryAttention
 from components.errors import UserError
 from components.norm.layer import LayerNorm
-from components.sockets import Batch
+from components.sockets import Batch, SequenceInfo
 
 SIZES = dict(vocab_size=30, d_model=32, context_length=12)
 IDS = torch.randint(0, 30, (2, 10), generator=torch.Generator().manual_seed(0))
@@ -82,6 +82,48 @@ def test_one_position_module_for_each_entry_of_a_pattern():
     positions = [layer.block.attention.position for layer in model.stack.layers]
     assert [p.base for p in positions] == [1e4, 1e4, 1e6] * 2
     assert len({id(p) for p in positions}) == len(model.stack.positions) == 2
+
+
+@pytest.mark.parametrize("position", ["learned", "sinusoidal"])
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        {"pattern": ["a", "b"], "layers": {"b": {"ffn": "glu"}}},
+        {"layers": {"last": {"attention": {"name": "gqa", "n_heads": 2}}}},
+        {"layers": {"0": {"attention": {"name": "gqa", "n_heads": 8}}, "last": {"ffn": "glu"}}, "pattern": ["a", "b", "c"]},
+    ],
+    ids=["pattern", "heads", "both"],
+)
+def test_absolute_positions_are_added_once(position, chosen):
+    model = build("model", "decoder", **SIZES, n_layers=4, position=position, **chosen)
+    assert len(model.stack.positions) == 1
+    entered = model.stack.enter(torch.zeros(1, 4, 32), SequenceInfo.of(Batch(IDS[:1, :4]), causal=True))
+    alone = model.stack.positions[0].embed(torch.zeros(1, 4, 32), SequenceInfo.of(Batch(IDS[:1, :4]), causal=True))
+    assert torch.equal(entered, alone)
+
+
+def test_positions_are_told_apart_by_the_sizes_that_they_take():
+    layers = {
+        "last": {"attention": {"name": "gqa", "n_heads": 8, "head_dim": 8}}
+    }  # as wide heads as the others, and more of them
+    for position, count in (("rope", 1), ("alibi", 2)):
+        model = build("model", "decoder", **SIZES, n_layers=3, position=position, layers=layers)
+        assert len(model.stack.positions) == count
+
+
+def test_an_embedding_without_dropout_will_do():
+    for name in ("decoder", "encoder", "encoder_decoder"):
+        model = build("model", name, **SIZES).train()
+        del model.embedding.dropout
+        batch = Batch(IDS, source=Batch(IDS)) if name == "encoder_decoder" else IDS
+        assert model(batch).shape == (2, 10, 30)
+
+
+def test_the_deeper_side_decides_how_small_branches_start():
+    for sides in ({"encoder": 8, "decoder": 2}, {"encoder": 2, "decoder": 8}, {"encoder": 8, "decoder": 8}):
+        nodes = {side: {"name": "layers", "n_layers": n} for side, n in sides.items()}
+        model = build("model", "encoder_decoder", **SIZES, n_layers=2, **nodes)
+        assert model.init.out_std == pytest.approx(model.init.std / 4)
 
 
 def test_a_shared_position_is_once_in_the_state_dict():

@@ -55,3 +55,11 @@ def test_rope_first_frequency_is_one_and_fraction_leaves_the_rest():
 def test_rope_without_a_pair_is_refused():
     with pytest.raises(UserError, match=r"head_dim=8 and fraction=0\.1"):
         build("position", "rope", head_dim=8, fraction=0.1)
+
+
+def test_learned_says_so_when_a_cached_call_goes_beyond_its_table():
+    model = build("model", "decoder", vocab_size=9, d_model=16, n_layers=1, context_length=4, position="learned").eval()
+    cache = build("cache", "growing")
+    model(torch.zeros(1, 4, dtype=torch.long), cache=cache)
+    with pytest.raises(ValueError, match="position 4 in a cached call"):
+        model(torch.zeros(1, 1, dtype=torch.long), cache=cache)

@@ -117,6 +117,11 @@ class Growing:
         self._log = {name: Buffer(1) for name in ("positions", "documents", "valid")}
         self._slots: dict[tuple[nn.Module, int], GrowingSlot] = {}
 
+    @property
+    def uneven(self) -> bool:
+        """Does the log hold padding or documents?"""
+        return bool(self._log["documents"].length or self._log["valid"].length)
+
     def open(self, info: SequenceInfo) -> None:
         """Note the positions of this forward, before any layer appends to its slot."""
         positions = info.positions

@@ -93,7 +93,7 @@ class Cached:
     def __call__(self, ids: Tensor, end: int) -> Tensor:
         if self.positions is None:
             b, positions = self.batch, positions_of(self.batch)
-            batch = Batch(b.ids, None, None, positions, b.documents, b.valid, b.token_types, b.source)
+            batch = Batch(b.ids, None, None, positions, b.documents, b.valid, b.token_types, b.source, b.prefix)
             self.positions = positions[:, -1:]
         else:
             self.positions = self.positions + 1
@@ -113,9 +113,11 @@ class Recomputed:
         start = 0 if self.limit is None else max(0, end - self.limit)
         after = torch.arange(1, more + 1, device=ids.device)
         positions = torch.cat([self.positions, self.positions[:, -1:] + after], 1)[:, start:]
+        prefix = b.prefix
         if self.limit is not None:
             excess = (positions[:, -1:] - (self.limit - 1)).clamp(min=0)
             positions = (positions - excess).clamp(min=0)
+            prefix = None if prefix is None else (prefix - excess[:, 0]).clamp(min=0)
 
         def longer(x: Tensor | None) -> Tensor | None:
             """The last column goes on: it is valid, and new tokens belong to its document."""
@@ -128,6 +130,7 @@ class Recomputed:
             valid=longer(b.valid),
             token_types=longer(b.token_types),
             source=b.source,
+            prefix=prefix,
         )
         return self.model(batch, last=True)[:, -1]
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from components.registry import register
 from components.signature import NonNegativeFloat
-from components.weights import MATRICES, Weight
+from components.weights import MATRICES, Weight, blank
 
 
 @register("init", "depth_scaled")
@@ -30,4 +30,4 @@ class DepthScaled:
         if weight.role not in MATRICES:
             return None
         std = self.out_std if weight.role == "out" else self.std
-        return torch.empty(weight.parameter.shape).normal_(0.0, std, generator=generator)
+        return blank(weight, generator).normal_(0.0, std, generator=generator)

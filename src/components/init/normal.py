@@ -10,7 +10,7 @@ from torch import Tensor
 
 from components.registry import register
 from components.signature import NonNegativeFloat
-from components.weights import MATRICES, Weight
+from components.weights import MATRICES, Weight, blank
 
 
 @register("init", "normal")
@@ -27,4 +27,4 @@ class Normal:
     def __call__(self, weight: Weight, generator: torch.Generator) -> Tensor | None:
         if weight.role not in MATRICES:
             return None
-        return torch.empty(weight.parameter.shape).normal_(0.0, self.std, generator=generator)
+        return blank(weight, generator).normal_(0.0, self.std, generator=generator)

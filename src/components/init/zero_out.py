@@ -10,7 +10,7 @@ from torch import Tensor
 
 from components.registry import register
 from components.signature import NonNegativeFloat
-from components.weights import MATRICES, Weight
+from components.weights import MATRICES, Weight, blank
 
 
 @register("init", "zero_out")
@@ -28,7 +28,7 @@ class ZeroOut:
     def __call__(self, weight: Weight, generator: torch.Generator) -> Tensor | None:
         if weight.role not in MATRICES:
             return None
-        value = torch.empty(weight.parameter.shape)
+        value = blank(weight, generator)
         if weight.role in ("out", "head"):
             return value.zero_()
         std = self.embedding_std if weight.role == "embedding" else self.gain / weight.fan_in**0.5

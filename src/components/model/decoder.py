@@ -89,8 +89,8 @@ class Decoder(nn.Module):
         if cache is not None:
             cache.open(info)
         x = self.stack.enter(self.embedding(batch.ids, info), info)
-        if self.embedding.dropout:
-            x = F.dropout(x, self.embedding.dropout, self.training)
+        if dropout := getattr(self.embedding, "dropout", 0.0):
+            x = F.dropout(x, dropout, self.training)
         hidden, out = self.stack(x, info)
         if objective is None:
             return self.head(hidden[:, -1:] if last else hidden, info)

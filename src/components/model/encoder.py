@@ -86,8 +86,8 @@ class Encoder(nn.Module):
         batch = batch if isinstance(batch, Batch) else Batch(batch)
         info = SequenceInfo.of(batch, causal=False)
         x = self.stack.enter(self.embedding(batch.ids, info), info)
-        if self.embedding.dropout:
-            x = F.dropout(x, self.embedding.dropout, self.training)
+        if dropout := getattr(self.embedding, "dropout", 0.0):
+            x = F.dropout(x, dropout, self.training)
         hidden, out = self.stack(x, info)
         if objective is None:
             return self.head(hidden, info)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from components.registry import register
 from components.signature import Positive
-from components.sockets import Batch, Bound, Cache, Maker, SequenceInfo, Terms, make, merge_out, name_parts, terms_of
+from components.sockets import Batch, Bound, Cache, Layer, Maker, SequenceInfo, Terms, make, merge_out, name_parts, terms_of
 from components.weights import initialise
 
 
@@ -77,7 +77,9 @@ class EncoderDecoder(nn.Module):
         self.decoder = make(Bound(decoder, sockets, where="model.decoder"), "stack", **sizes, d_memory=d_model)
         self.head = make(head, "head", d_model=d_model, vocab_size=vocab_size, embedding=self.embedding)
         name_parts(self)
-        self.init = make(init, "init", d_model=d_model, n_layers=n_layers)
+        # a side may have chosen its own depth; the deeper one decides how small the branches start
+        deepest = max((m.place.count for m in self.modules() if isinstance(m, Layer)), default=n_layers)
+        self.init = make(init, "init", d_model=d_model, n_layers=deepest)
         initialise(self, self.init, seed=0)
 
     def encode(self, source: Batch) -> tuple[Tensor, SequenceInfo, dict[str, Any]]:
@@ -105,4 +107,5 @@ class EncoderDecoder(nn.Module):
 
     def _enter(self, side: nn.Module, ids: Tensor, info: SequenceInfo) -> Tensor:
         x = side.enter(self.embedding(ids, info), info)  # type: ignore[operator]
-        return F.dropout(x, self.embedding.dropout, self.training) if self.embedding.dropout else x
+        dropout = getattr(self.embedding, "dropout", 0.0)
+        return F.dropout(x, dropout, self.training) if dropout else x

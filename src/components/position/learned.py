@@ -5,6 +5,7 @@ Gehring et al. 2017, arXiv:1705.03122; Radford et al. 2019 (GPT-2)
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from components.registry import register
@@ -19,10 +20,11 @@ class LearnedPosition(nn.Module):
     Args:
         offset: rows of the table before position 0 (2 in BART and RoBERTa).
 
-    Errors: a sequence longer than context_length has no vectors; ``embed`` raises ValueError.
+    Errors: a sequence longer than context_length, cached positions included, has no vectors; ``embed`` raises ValueError.
     """
 
     axes = {"table": ("one", "d_model")}
+    share = "stack"  # added to the embedding, so once, whatever the pattern and the heads of the layers
     bounded = True  # nothing beyond context_length: decoding stops there
 
     def __init__(self, d_model: int, context_length: int, *, offset: NonNegative = 0) -> None:
@@ -34,4 +36,8 @@ class LearnedPosition(nn.Module):
         if x.shape[1] > self.context_length:
             raise ValueError(f"{x.shape[1]} positions, but the learned table has context_length={self.context_length}")
         assert info.positions is not None
+        if info.cache is not None and not torch.compiler.is_compiling() and int(info.positions.max()) >= self.context_length:
+            raise ValueError(
+                f"position {int(info.positions.max())} in a cached call, but the learned table has context_length={self.context_length}"
+            )
         return x + self.table(info.positions + self.offset)

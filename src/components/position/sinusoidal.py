@@ -23,6 +23,8 @@ class SinusoidalPosition(nn.Module):
     Channels 2i and 2i + 1 hold sin and cos of position / base^(2i / d_model), as in the paper.
     """
 
+    share = "stack"  # added to the embedding, so once, whatever the pattern of the layers
+
     def __init__(self, d_model: int, *, base: PositiveFloat = 10000.0) -> None:
         super().__init__()
         if d_model % 2:

@@ -17,12 +17,7 @@ def materialise(model: nn.Module, device: torch.device | str, seed: int) -> None
         for path in others:
             owner, _, leaf = path.rpartition(".")
             setattr(model.get_submodule(owner), leaf, tensor)
-    dtype = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float32)  # precision=bf16-true and 64-true set it, and would draw other numbers
-    try:
-        initialise(model, model.init, seed)
-    finally:
-        torch.set_default_dtype(dtype)
+    initialise(model, model.init, seed)
 
 
 def _ties(model: nn.Module) -> list[tuple[str, list[str]]]:
