@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,10 +59,9 @@ def train(recipe: str | None = None, overrides: list[str] | tuple[str, ...] = ()
     from components.task import experiment, resume
 
     rest, special = resume.split_overrides(list(overrides))
-    if "recipe" in special:
-        recipe = special["recipe"]
+    recipe = _one_recipe(recipe, special)
     resumed = None
-    if special.get("resume") not in (None, "null"):
+    if special.get("resume"):
         if recipe is not None:
             raise UserError(
                 "recipe", "resume= goes on with the run's own config", "leave recipe= out, or take init_from= for a new run"
@@ -69,30 +69,56 @@ def train(recipe: str | None = None, overrides: list[str] | tuple[str, ...] = ()
         if "init_from" in special:
             raise UserError("init_from", "resume= goes on with the run's own weights", "take one of the two")
         resumed = resume.find_resumed(special["resume"], rest, resume.runs_folder(rest))
-    composed = compose(recipe, rest, base=resumed.config if resumed else None, cwd=Path.cwd())
-    init_from = special.get("init_from")
-    name = composed.recipe or "custom"
+        composed = compose(None, rest, base=resumed.config, cwd=Path.cwd())
+    else:
+        composed = _compose_anew(recipe, rest, special)
     return experiment.fit(
         experiment.Job(
             composed.config,
-            Path(name).stem,
+            composed.recipe or "custom",
             composed.difference,
             composed.notes,
             resumed,
-            init_from if init_from != "null" else None,
+            None if resumed else composed.config.get("init_from"),
             quiet,
         )
     )
 
 
-def load_recipe(name: str | None = None, overrides: list[str] | tuple[str, ...] = ()) -> Recipe:
-    """Compose a recipe, prepare its data, and build its model and task, without training."""
-    from components.task import building
+def _one_recipe(recipe: str | None, special: dict[str, str | None]) -> str | None:
+    if recipe is not None and special.get("recipe") is not None:
+        raise UserError("recipe", f"given twice: {recipe}, {special['recipe']}", "choose one")
+    return special.get("recipe") if recipe is None else recipe
 
-    composed = compose(name, list(overrides), cwd=Path.cwd())
+
+def _compose_anew(recipe: str | None, rest: list[str], special: dict[str, str | None]) -> Any:
+    """A new run's config. ``init_from`` is a value of it, which a recipe may have too; ``resume`` is none."""
+    start = [f"init_from={special['init_from'] or 'null'}"] if "init_from" in special else []
+    composed = compose(recipe, [*start, *rest], cwd=Path.cwd())
+    if composed.config.get("resume") is not None:
+        raise UserError("resume", f"recipe {composed.recipe} cannot go on with a run", "write resume= on the command line")
+    return composed
+
+
+def load_recipe(name: str | None = None, overrides: list[str] | tuple[str, ...] = ()) -> Recipe:
+    """Compose a recipe, prepare its data, and build its model and task, without training; ``init_from=`` gives it other weights."""
+    from components.task import building, checkpoints, resume
+    from components.task.bar import Bar
+    from components.task.frame import check_frame
+
+    rest, special = resume.split_overrides(list(overrides))
+    if special.get("resume"):
+        raise UserError("resume", "a recipe is built anew", "components.load(run), or components.train with resume=")
+    composed = _compose_anew(_one_recipe(name, special), rest, special)
     config = composed.config
-    _, corpus = building.corpus_of(config, building.task_options(config), None)
+    check_frame(config)
+    found = resume.start_from(config["init_from"], building.runs_of(config)) if config.get("init_from") else None
+    _, corpus = building.corpus_of(config, building.task_options(config), Bar(sys.stderr))
     task = building.task_of(config, corpus.tokenizer)
+    if found is not None:
+        config["init_from"] = found.origin
+        resume.compare_tokenizers(found, checkpoints.tokenizer_files(corpus.tokenizer), building.aside)
+        task.start_from = lambda model: resume.load_weights(model, found.weights, found.origin, building.aside)
     task.place(task.new_model(), "cpu")
     data = building.data_of(task, corpus, task.model.context_length, config["seed"])
     return Recipe(task.model, data, task, config)
@@ -108,15 +134,19 @@ def load(run_or_checkpoint: str | Path, overrides: list[str] | tuple[str, ...] =
     """
     from components.task import building, checkpoints, resume, run_folder
 
-    folder, file = run_folder.find_run(str(run_or_checkpoint), resume.runs_folder(list(overrides)))
+    rest, special = resume.split_overrides(list(overrides))
+    if special:
+        raise UserError(f"{next(iter(special))}=", "a trained model is loaded as it is", "leave it out")
+    place = building.device_of(device)
+    folder, file = run_folder.find_run(str(run_or_checkpoint), resume.runs_folder(rest))
     file = file or run_folder.checkpoint_of(folder, best=True)
     checkpoint = checkpoints.read(file)
-    config = compose(None, list(overrides), base=checkpoint["components"]["config"], cwd=Path.cwd()).config
+    config = compose(None, rest, base=checkpoint["components"]["config"], cwd=Path.cwd()).config
     tokenizer = checkpoints.tokenizer_in(checkpoint)
     task = building.task_of(config, tokenizer)
     model = task.new_model()
+    task.place(model, place)
     try:
-        task.place(model, device)
         model.load_state_dict(checkpoints.weights_in(checkpoint))
     except RuntimeError as e:
         raise UserError(
@@ -129,9 +159,21 @@ def load(run_or_checkpoint: str | Path, overrides: list[str] | tuple[str, ...] =
 
 
 def evaluate(
-    run_or_checkpoint: str | Path, overrides: list[str] | tuple[str, ...] = (), *, split: str = "validation"
+    run_or_checkpoint: str | Path,
+    overrides: list[str] | tuple[str, ...] = (),
+    *,
+    split: str = "validation",
+    device: str = "cpu",
 ) -> dict[str, float]:
-    """Loss, perplexity and bits per byte of the whole validation or test split of the run's data, or of other data by override."""
-    from components.task import evaluation
+    """Loss, perplexity and bits per byte of a split of the run's data, or of other data by override.
 
-    return evaluation.evaluate(load(run_or_checkpoint, overrides), split)
+    Args:
+        run_or_checkpoint: as ``load`` takes it.
+        overrides: of the stored config: ``data=text data.path=other.txt``.
+        split: train, validation or test, split as in training; ``all``: every document.
+        device: where to compute.
+    """
+    from components.task import evaluation
+    from components.task.bar import Bar
+
+    return evaluation.evaluate(load(run_or_checkpoint, overrides, device=device), split, bar=Bar(sys.stderr))

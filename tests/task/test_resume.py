@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -39,7 +40,7 @@ class StopAfter(Callback):
 
 @pytest.fixture
 def stopping(monkeypatch):
-    monkeypatch.setitem(callbacks.KNOWN, "stop_after", (StopAfter, {}))
+    monkeypatch.setitem(callbacks.KNOWN, "stop_after", (StopAfter, {"step": "int", "how": "str"}))
 
 
 def last(folder: Path) -> dict:
@@ -183,6 +184,10 @@ def test_a_checkpoint_is_data(tiny, tmp_path):
     with pytest.raises(UserError, match="pickled objects"):
         checkpoints.read(bad)
     bad.write_bytes(b"not a checkpoint")
+    with pytest.raises(UserError, match="is no checkpoint"):
+        checkpoints.read(bad)
+    with zipfile.ZipFile(bad, "w") as archive:
+        archive.writestr("a", "b")
     with pytest.raises(UserError, match="no readable checkpoint"):
         checkpoints.read(bad)
     torch.save({"state_dict": {}}, bad)

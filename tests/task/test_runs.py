@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import warnings
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -14,7 +15,7 @@ import yaml
 import components
 from components.errors import UserError
 from components.sockets import Layer
-from components.task import checkpoints, limits, strategies
+from components.task import checkpoints, devices, limits
 from components.task.curves import draw, sparkline
 from components.task.evaluation import evaluate
 from components.task.experiment import Job, fit
@@ -100,7 +101,12 @@ def test_a_moved_checkpoint_loads_alone(finished, tmp_path, monkeypatch):
     assert a.startswith("the old")
     assert torch.equal(state, torch.get_rng_state())
     pieces: list[str] = []
-    assert "the old" + "".join(pieces := []) in loaded.generate("the old", max_new_tokens=9, seed=1, on_text=pieces.append)
+    text = loaded.generate("the old", max_new_tokens=9, seed=1, on_text=pieces.append)
+    assert text == a
+    assert pieces
+    assert text.startswith("the old" + "".join(pieces))
+    # what is held back at the end is a character that did not become whole
+    assert text.removeprefix("the old" + "".join(pieces)).strip("\N{REPLACEMENT CHARACTER}") == ""
     assert len(loaded.generate("a", count=3, max_new_tokens=2)) == 3
 
 
@@ -170,8 +176,11 @@ def test_the_data_judge_samples(tiny, monkeypatch, capsys):
 
 def test_a_loss_that_is_not_finite_ends_the_run(tiny):
     config = tiny(optimizer={"name": "sgd", "lr": 1e30}, trainer={"gradient_clip_val": None, "log_every_n_steps": 1})
-    with pytest.raises(FloatingPointError, match="loss is nan at step"):
+    with pytest.raises(UserError, match=r"loss is nan at step .*lower optimizer.lr"):
         fit(Job(config, "nan", quiet=True))
+    (folder,) = Path(config["paths"]["runs"]).glob("nan/*")
+    assert json.loads((folder / "summary.json").read_text())["state"] == "failed"
+    assert (folder / "metrics.csv").exists()
 
 
 def test_lengths():
@@ -188,16 +197,14 @@ def test_lengths():
 
 def test_hardware_that_would_go_wrong_is_refused(monkeypatch):
     cpu = {"accelerator": "cpu"}
-    for precision, match in (("16-true", "overflows"), ("16-mixed", "needs a GPU"), (16, "needs a GPU")):
-        with pytest.raises(UserError, match=match):
-            strategies.check_hardware({**cpu, "precision": precision})
-    with pytest.raises(UserError, match="strategy=fsdp2"):
-        strategies.strategy_of("fsdp", "32-true")
+    for precision in ("16-mixed", 16):
+        with pytest.raises(UserError, match="needs a GPU"):
+            devices.check_hardware({**cpu, "precision": precision})
     monkeypatch.setenv("WORLD_SIZE", "2")
-    strategies.check_hardware({**cpu, "devices": 2})
-    for devices in (1, "auto", 4):
+    devices.check_hardware({**cpu, "devices": 2})
+    for count in (1, "auto", 4):
         with pytest.raises(UserError, match="started 2 processes"):
-            strategies.check_hardware({**cpu, "devices": devices})
+            devices.check_hardware({**cpu, "devices": count})
 
 
 def test_run_folders(tmp_path):

@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from components.task import run_folder
 
-    runs = Path(args.runs)
+    runs = Path(args.runs).expanduser()
     if len(args.names) == 1:
         raise UserError("runs", "one run alone is compared with nothing", "give two, or none to list all")
     if args.names:
@@ -45,21 +45,24 @@ def run(args: argparse.Namespace) -> int:
         for folder, f in found
     ]
     print("\n".join(table(rows, head=("run", "state", "steps", "val loss", "bits/byte", "seconds"), limit=60)))
+    for _, f in found:
+        if "fault" in f:
+            print(f"damaged: {f['fault']}")
     return 0
 
 
 def compare(folders: list[Path], runs: Path, as_json: bool) -> int:
     """Differences of the configs, final figures, curves as text and as a picture beside the runs."""
     from components.cli.layout import table
-    from components.task import curves, run_folder
+    from components.task import curves, records
     from components.task.metrics_file import read_rows
 
-    labels = [f"{f.parent.name}/{f.name}" for f in folders]
-    configs = [flat({k: v for k, v in run_folder.read_config(f).items() if k != "components"}) for f in folders]
+    labels = [label_of(f, runs) for f in folders]
+    configs = [flat({k: v for k, v in records.read_config(f).items() if k != "components"}) for f in folders]
     keys = [k for k in dict.fromkeys(k for c in configs for k in c) if len({repr(c.get(k, "-")) for c in configs}) > 1]
-    figures = [figures_of(f) for f in folders]
+    figures = [records.read_summary(f) for f in folders]
     rows = {label: read_rows(f / "metrics.csv") if (f / "metrics.csv").exists() else [] for label, f in zip(labels, folders)}
-    picture = runs / f"compare_{'_'.join(f.name for f in folders)}.png"
+    picture = runs / f"compare_{'_'.join(label.strip('/').replace('/', '-') for label in labels)}.png"
     picture.parent.mkdir(parents=True, exist_ok=True)
     curves.draw(rows, picture, " / ".join(labels))
     if as_json:
@@ -81,11 +84,20 @@ def compare(folders: list[Path], runs: Path, as_json: bool) -> int:
 
 
 def figures_of(folder: Path) -> dict[str, Any]:
-    """summary.json, or {} of a run that is going on or was killed."""
+    """summary.json, or {} of a run that is going on or was killed; of a damaged folder what is damaged."""
+    from components.task import records
+
     try:
-        return json.loads((folder / "summary.json").read_text(encoding="utf8"))
-    except (OSError, ValueError):
-        return {}
+        records.read_about(folder)
+        return records.read_summary(folder)
+    except UserError as e:
+        return {"state": "damaged", "fault": str(e)}
+
+
+def label_of(folder: Path, runs: Path) -> str:
+    """The path below the folder of runs; of a run from elsewhere the whole one."""
+    folder, runs = folder.absolute(), runs.absolute()
+    return (folder.relative_to(runs) if folder.is_relative_to(runs) else folder).as_posix()
 
 
 def flat(config: Any, path: str = "") -> dict[str, Any]:

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from components.corpus import prepare
 from components.corpus.blocks import Blocks, EvaluationBlocks
+from components.errors import UserError
 from components.index import cache_folder
-from components.makers import make, resolve, signature_of
+from components.makers import make
 from components.task import checkpoints
 from components.task.bar import Bar
 from components.task.data_module import Blocked
+from components.task.frame import task_values
 
 
 def corpus_of(config: dict[str, Any], options: dict[str, Any], bar: Bar | None, tokenizer: Any = None) -> tuple[Any, Any]:
@@ -53,12 +58,25 @@ def task_of(config: dict[str, Any], tokenizer: Any) -> Any:
 
 def task_options(config: dict[str, Any]) -> dict[str, Any]:
     """All options of the node ``task``, defaults included."""
-    target, given, _ = resolve(config["task"], "task", "task")
-    return {**{n: o.default for n, o in signature_of(target).options.items()}, **given}
+    return task_values(config["task"])
+
+
+def device_of(name: str) -> torch.device:
+    """UserError where there is no such device."""
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as e:  # torch asserts where it was built without CUDA
+        raise UserError("device", f"{name!r} is not here ({str(e).splitlines()[0]})", "use cpu, cuda, cuda:1 or mps") from None
+    return device
 
 
 def aloud(text: str) -> None:
     print(text, flush=True)
+
+
+def aside(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 def silent(text: str) -> None:

@@ -1,34 +1,100 @@
-"""Lightning callbacks that a config can name: a closed list, since a config is data and never code."""
+"""Lightning callbacks that a config can name: a closed list, since a config is data and never code.
+
+Lightning is imported when one is made; what a config says about them is checked without it.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from lightning.pytorch.callbacks import Callback, DeviceStatsMonitor, EarlyStopping
-
 from components.errors import UserError, nearest
+from components.option_types import parse_type
 
-KNOWN: dict[str, tuple[type[Callback], dict[str, Any]]] = {
-    "early_stopping": (EarlyStopping, {"monitor": "val_loss", "check_on_train_epoch_end": False}),
-    "device_stats": (DeviceStatsMonitor, {}),
+
+def early_stopping(**options: Any) -> Any:
+    from lightning.pytorch.callbacks import EarlyStopping
+
+    return EarlyStopping(**{"monitor": "val_loss", "check_on_train_epoch_end": False, **options})
+
+
+def device_stats(**options: Any) -> Any:
+    from lightning.pytorch.callbacks import DeviceStatsMonitor
+
+    return DeviceStatsMonitor(**options)
+
+
+# name: (what makes it, {option: annotation})
+KNOWN: dict[str, tuple[Callable[..., Any], dict[str, str]]] = {
+    "early_stopping": (
+        early_stopping,
+        {
+            "monitor": "Literal['val_loss', 'val_perplexity', 'val_bits_per_byte']",
+            "min_delta": "float",
+            "patience": "NonNegative",
+            "verbose": "bool",
+            "mode": "Literal['min', 'max']",
+            "strict": "bool",
+            "check_finite": "bool",
+            "stopping_threshold": "float | None",
+            "divergence_threshold": "float | None",
+        },
+    ),
+    "device_stats": (device_stats, {"cpu_stats": "bool | None"}),
 }
+NEEDS_LOGGER = ("device_stats",)
 
 
-def make_callbacks(node: dict[str, Any] | None) -> list[Callback]:
-    """``{early_stopping: {patience: 3}}`` -> callbacks, or one node ``{name: early_stopping, patience: 3}``."""
+def chosen(node: dict[str, Any] | None) -> dict[str, dict[str, Any]]:
+    """{name: options} of those that are on, from ``{early_stopping: {patience: 3}}`` or from one node ``{name: early_stopping, ...}``.
+
+    Raises:
+        UserError: an unknown callback, or something that is no mapping of options.
+    """
     node = dict(node or {})
     if "name" in node:
         name = node.pop("name")
         node = {} if name in ("none", "default", None) else {name: node}
-    made = []
+    found = {}
     for name, options in node.items():
-        if options is None or options is False:
-            continue
         if name not in KNOWN:
             raise UserError(f"callbacks.{name}", f"unknown callback {name!r}", nearest(name, KNOWN, called="callbacks"))
-        kind, defaults = KNOWN[name]
-        try:
-            made.append(kind(**{**defaults, **(options if isinstance(options, dict) else {})}))
-        except TypeError as e:
-            raise UserError(f"callbacks.{name}", str(e)) from None
-    return made
+        if options is None or options is False:
+            continue
+        if options is not True and not isinstance(options, dict):
+            raise UserError(
+                f"callbacks.{name}",
+                f"{options!r} is no mapping of options",
+                f"write callbacks.{name}=true or {{option: value}}",
+            )
+        found[name] = {} if options is True else options
+    return found
+
+
+def check_callbacks(node: dict[str, Any] | None, *, logger: str) -> None:
+    """What can be known before any is made.
+
+    Raises:
+        UserError: an unknown callback or option, a value that it does not take, or no logger where one is needed.
+    """
+    for name, options in chosen(node).items():
+        known = KNOWN[name][1]
+        for option, value in options.items():
+            if option not in known:
+                raise UserError(
+                    f"callbacks.{name}.{option}",
+                    f"{name} has no option {option!r}",
+                    nearest(option, known, called=f"options of {name}"),
+                )
+            fault = parse_type(known[option]).fault(value)
+            if fault:
+                raise UserError(f"callbacks.{name}.{option}", fault)
+        if name in NEEDS_LOGGER and logger == "csv":
+            raise UserError(
+                f"callbacks.{name}", "its figures have no column in metrics.csv", "add logger=tensorboard or logger=wandb"
+            )
+
+
+def make_callbacks(node: dict[str, Any] | None) -> list[Any]:
+    """Those that the config names, which ``check_callbacks`` has seen."""
+    return [KNOWN[name][0](**options) for name, options in chosen(node).items()]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from components import __version__
 from components.corpus.tokens import read_tokenizer
 from components.errors import UserError
 from components.task import random_state
+from components.task.records import check_config
 
 SCHEMA = 1
 
@@ -100,10 +102,12 @@ def read(file: Path) -> dict[str, Any]:
             "is a folder of shards",
             "consolidate it first, or save with trainer.strategy=fsdp2, which writes one file",
         )
+    if not file.exists():
+        raise UserError(str(file), "no such checkpoint")
+    if not zipfile.is_zipfile(file):  # torch would try to unpickle it, and say that it found code
+        raise UserError(str(file), "is no checkpoint", "give a run, or best.ckpt or last.ckpt of one")
     try:
         checkpoint = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
-    except FileNotFoundError:
-        raise UserError(str(file), "no such checkpoint") from None
     except Exception as e:  # torch raises RuntimeError, UnpicklingError, EOFError, KeyError for damaged files
         if "weights_only" in str(e).lower() or "unsupported" in str(e).lower():
             raise UserError(
@@ -115,13 +119,33 @@ def read(file: Path) -> dict[str, Any]:
     ours = checkpoint.get("components") if isinstance(checkpoint, dict) else None
     if ours is None:
         raise UserError(str(file), "was not written by this package: it has no config", "use best.ckpt or last.ckpt of a run")
-    if ours["schema"] > SCHEMA:
+    check_shape(checkpoint, ours, str(file))
+    return checkpoint
+
+
+def check_shape(checkpoint: dict[str, Any], ours: Any, where: str) -> None:
+    """UserError for one of a newer release, or one in which something is missing that every checkpoint has."""
+    schema = ours.get("schema") if isinstance(ours, dict) else None
+    if isinstance(schema, int) and schema > SCHEMA:
         raise UserError(
-            str(file),
-            f"was written by a newer release ({ours['version']}; this is {__version__})",
+            where,
+            f"was written by a newer release ({ours.get('version')}; this is {__version__})",
             "upgrade lightning-components",
         )
-    return checkpoint
+    tokenizer = ours.get("tokenizer") if isinstance(ours, dict) else None
+    lacking = [
+        name
+        for name, there in (
+            ("schema", isinstance(schema, int)),
+            ("tokenizer", isinstance(tokenizer, dict) and "tokenizer.json" in tokenizer),
+            ("state_dict", isinstance(checkpoint.get("state_dict"), dict)),
+            ("global_step", isinstance(checkpoint.get("global_step"), int)),
+        )
+        if not there
+    ]
+    if lacking:
+        raise UserError(where, f"is damaged: it lacks {', '.join(lacking)}", "use another checkpoint of the run")
+    check_config(ours.get("config"), where)
 
 
 def tokenizer_files(tokenizer: Any) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Clip gradients by their total norm, whatever meshes they lie on: plain tensors, FSDP2 shards and tensor-parallel ones together.
+"""Clip gradients by their total norm or by value, on whatever meshes they lie: plain tensors, FSDP2 shards, tensor-parallel ones together.
 
 Lightning's own clipping hands all of them to one foreach call, which refuses mixed meshes.
 """
@@ -37,3 +37,11 @@ def clip_gradients(parameters: Iterable[nn.Parameter], limit: float) -> Tensor |
                 local = grad.to_local() if isinstance(grad, DTensor) else grad
                 local.mul_(factor)
     return total
+
+
+@torch.no_grad()
+def clip_values(parameters: Iterable[nn.Parameter], limit: float) -> None:
+    """Each number of each gradient into [-limit, limit]; shards need nothing of one another for that."""
+    for p in parameters:
+        if p.grad is not None:
+            (p.grad.to_local() if isinstance(p.grad, DTensor) else p.grad).clamp_(-limit, limit)

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from components.errors import UserError
 from components.sockets import Batch
+from components.task.frame import rows_each
 from components.task.strategies import data_ranks
 
 
@@ -189,21 +190,6 @@ class Blocked(LightningDataModule):
                 f"the data are not those of the run: {self.identity} instead of {state_dict['identity']}",
                 "start anew with init_from=",
             )
-
-
-def rows_each(batch_size: int, accumulate: int, ranks: int) -> int:
-    """Rows of one micro-batch on one device.
-
-    Raises:
-        UserError: they would be unequal.
-    """
-    if batch_size % (accumulate * ranks):
-        raise UserError(
-            "task.batch_size",
-            f"{batch_size} sequences a step do not divide into {ranks} devices x {accumulate} micro-batches",
-            f"take a multiple of {accumulate * ranks}",
-        )
-    return batch_size // (accumulate * ranks)
 
 
 def totals(batch: Batch) -> Tensor:

@@ -13,33 +13,39 @@ from components.task.building import corpus_of, task_of, task_options
 from components.task.data_module import Whole
 from components.task.metrics_file import perplexity
 
+SPLITS = ("train", "validation", "test")
+
 
 @torch.inference_mode()
-def evaluate(loaded: Any, split: str = "validation", rows: int | None = None) -> dict[str, float]:
-    """Loss (nats per token), perplexity and bits per byte of ``split``.
+def evaluate(loaded: Any, split: str = "validation", rows: int | None = None, bar: Any = None) -> dict[str, float]:
+    """Loss (nats per token), perplexity and bits per byte of ``split``, or of ``all`` splits together.
 
     Raises:
         UserError: the data have no such split.
     """
     config, model = loaded.config, loaded.model
     options = task_options(config)
-    _, corpus = corpus_of(config, options, None, loaded.tokenizer)
-    found = getattr(corpus, split)
-    if not len(found.tokens):
-        raise UserError(f"--split {split}", "the data have no such split", f"set task.{split}_fraction")
+    if split not in (*SPLITS, "all"):
+        raise UserError("split", f"there is no split {split!r}", f"splits: {', '.join(SPLITS)}, all")
+    _, corpus = corpus_of(config, options, bar, loaded.tokenizer)
+    splits = {s.name: s for s in (corpus.train, corpus.validation, corpus.test) if len(s.tokens)}
+    found = list(splits.values()) if split == "all" else [splits[split]] if split in splits else []
+    if not found:
+        raise UserError(f"--split {split}", "the data have no such split", f"set task.{split}_fraction, or take --split all")
     objective = task_of(config, loaded.tokenizer).objective
     device = next(model.parameters()).device
     nats = weight = 0.0
-    for item in Whole(
-        EvaluationBlocks(found, model.context_length), rows or options["batch_size"], 0, 1, options["documents"] == "apart"
-    ):
-        value, own = model(item.batch.to(device), objective).losses["loss"]
-        nats, weight = nats + float(value), weight + float(own)
+    for one in found:
+        blocks = EvaluationBlocks(one, model.context_length)
+        for item in Whole(blocks, rows or options["batch_size"], 0, 1, options["documents"] == "apart"):
+            value, own = model(item.batch.to(device), objective).losses["loss"]
+            nats, weight = nats + float(value), weight + float(own)
     mean = nats / weight
     return {
         "loss": mean,
         "perplexity": perplexity(mean),
-        "bits_per_byte": nats / math.log(2) / found.n_bytes,
+        "bits_per_byte": nats / math.log(2) / sum(s.n_bytes for s in found),
         "targets": weight,
-        "documents": float(found.n_documents),
+        "documents": float(sum(s.n_documents for s in found)),
+        "documents_in_all": float(sum(s.n_documents for s in splits.values())),
     }

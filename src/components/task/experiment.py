@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch import Trainer
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from components.errors import UserError
-from components.task import ending, limits, run_folder
+from components.task import ending, run_folder
 from components.task.bar import Bar
 from components.task.building import aloud, calm, runs_of, silent
 from components.task.checkpoints import Checkpoints
@@ -24,8 +24,8 @@ from components.task.planning import Job, Plan, plan
 from components.task.preemption import Preempted, Preemption
 from components.task.progress import Recorder
 from components.task.samples import Samples
-from components.task.strategies import strategy_of
 from components.task.together import Together
+from components.task.trainer import make_trainer
 
 __all__ = ["Job", "Result", "fit"]
 
@@ -85,8 +85,13 @@ def train(planned: Plan, folder: Path | None, bar: Bar | None, say: Callable[[st
     try:
         loggers = make_loggers(job.config.get("logger"), folder, job.config, say)
         extras = ending.extras_of(loggers, samples, job.config.get("logger") or {}) if folder else []
-        trainer = trainer_of(
-            planned, folder, loggers, [Together([recorder, samples, keeper, Preemption(keeper)]), *planned.callbacks]
+        trainer = make_trainer(
+            planned.settings,
+            module.validation_every,
+            module.total_steps,
+            folder=folder,
+            loggers=loggers,
+            callbacks=[Together([recorder, samples, keeper, Preemption(keeper)]), *planned.callbacks],
         )
         # weights_only: a checkpoint is data, not code
         trainer.fit(module, data, ckpt_path=str(job.resumed.checkpoint) if job.resumed else None, weights_only=True)
@@ -102,27 +107,13 @@ def train(planned: Plan, folder: Path | None, bar: Bar | None, say: Callable[[st
         if isinstance(e.__context__, KeyboardInterrupt):  # Lightning turns it into exit(1)
             raise KeyboardInterrupt from None
         raise
+    except MisconfigurationException as e:  # Lightning's word for what the user gave
+        raise UserError("trainer", " ".join(str(e).split())) from e
     finally:
         figures = {**ending.figures_of(recorder, planned.parameters, state), **judged}
         if folder is not None:
             ending.complete(folder, job.recipe, figures, extras, say)
     return Result(folder, figures)
-
-
-def trainer_of(planned: Plan, folder: Path | None, loggers: list[Any], callbacks: list[Any]) -> Trainer:
-    """Lightning's Trainer with the user's arguments; order of data, saving and the bar are ours."""
-    arguments = {n: v for n, v in planned.settings.items() if n not in limits.OURS}
-    strategy, precision = strategy_of(arguments.get("strategy") or "auto", str(arguments.get("precision") or "32-true"))
-    accumulate = arguments.get("accumulate_grad_batches") or 1
-    if arguments.get("val_check_interval") is None:
-        arguments.update(val_check_interval=planned.module.validation_every * accumulate, check_val_every_n_epoch=None)
-    arguments.update(strategy=strategy, precision=precision, max_steps=planned.module.total_steps)
-    arguments.update(accumulate_grad_batches=accumulate, use_distributed_sampler=False)
-    arguments.update(enable_progress_bar=False, enable_checkpointing=False)
-    try:
-        return Trainer(**arguments, callbacks=callbacks, logger=loggers or False, default_root_dir=str(folder or "."))
-    except (ValueError, TypeError) as e:  # Lightning's own check of what the user gave
-        raise UserError("trainer", str(e)) from e
 
 
 @contextmanager

@@ -8,6 +8,7 @@ on a CPU, and the maker's dense figure on known GPUs.
 
 from __future__ import annotations
 
+import re
 import time
 
 import torch
@@ -16,20 +17,24 @@ from torch import nn
 from components.sockets import Layer
 from components.weights import roles
 
-# dense bf16 FLOP/s as the makers state them, by a piece of the device's name
-PEAKS = {
-    "H200": 989e12,
-    "H100": 989e12,
-    "A100": 312e12,
-    "B200": 2250e12,
-    "L40S": 362e12,
-    "L4": 121e12,
-    "A10": 125e12,
-    "V100": 125e12,
-    "T4": 65e12,
-    "RTX 4090": 165e12,
-    "RTX 3090": 71e12,
-}
+# dense TFLOP/s as the makers state them in (bf16, fp16, fp32 without tensor cores), None where the device has no such units or
+# nothing is known; by words of the device's name, the more particular first
+PEAKS: tuple[tuple[tuple[str, ...], tuple[float | None, float | None, float | None]], ...] = (
+    (("B200",), (2250, 2250, None)),
+    (("H200",), (989, 989, 67)),
+    (("H100", "PCIe"), (756, 756, 51)),
+    (("H100", "NVL"), (835, 835, 60)),
+    (("H100",), (989, 989, 67)),
+    (("A100",), (312, 312, 19.5)),
+    (("A10",), (125, 125, 31.2)),
+    (("L40S",), (362, 362, 91.6)),
+    (("L40",), (181, 181, 90.5)),
+    (("L4",), (121, 121, 30.3)),
+    (("V100",), (None, 125, 15.7)),
+    (("T4",), (None, 65, 8.1)),
+    (("RTX", "4090"), (165, 165, 82.6)),
+    (("RTX", "3090"), (71, 71, 35.6)),
+)
 
 
 def flops_per_token(model: nn.Module, context_length: int) -> float:
@@ -49,10 +54,19 @@ def peak_flops(device: torch.device, dtype: torch.dtype) -> float | None:
     if device.type == "cpu":
         return _measured(dtype)
     if device.type == "cuda":
-        name = torch.cuda.get_device_name(device)
-        found = next((peak for piece, peak in PEAKS.items() if piece in name), None)
-        return found if found is None or dtype != torch.float32 else found / 2
+        # where fp32 is multiplied as TF32 its own peak is not the measure
+        plain = dtype != torch.float32 or torch.get_float32_matmul_precision() == "highest"
+        return stated_peak(torch.cuda.get_device_name(device), dtype) if plain else None
     return None
+
+
+def stated_peak(name: str, dtype: torch.dtype) -> float | None:
+    """What the maker of the device called ``name`` states, by whole words: an L40 is no L4."""
+    words = set(re.split(r"[\s-]+", name))
+    found = next((peaks for piece, peaks in PEAKS if words.issuperset(piece)), (None, None, None))
+    columns = (torch.bfloat16, torch.float16, torch.float32)
+    peak = found[columns.index(dtype)] if dtype in columns else None
+    return None if peak is None else peak * 1e12
 
 
 def _measured(dtype: torch.dtype, size: int = 768, seconds: float = 0.15) -> float:

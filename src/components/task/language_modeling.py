@@ -18,7 +18,7 @@ from components.makers import Bound, make
 from components.registry import register
 from components.signature import Fraction, NonNegative, Positive
 from components.sockets import Batch, Layer, Terms, name_parts
-from components.task.clipping import clip_gradients
+from components.task.clipping import clip_gradients, clip_values
 from components.task.data_module import Item
 from components.task.strategies import FSDP2, data_ranks
 from components.task.weights import materialise
@@ -177,8 +177,10 @@ class LanguageModeling(LightningModule):
     def configure_gradient_clipping(
         self, optimizer: Any, gradient_clip_val: Any = None, gradient_clip_algorithm: Any = None
     ) -> None:
-        del optimizer, gradient_clip_algorithm
-        if gradient_clip_val:
+        del optimizer
+        if gradient_clip_val and gradient_clip_algorithm == "value":
+            clip_values(self._weights, float(gradient_clip_val))
+        elif gradient_clip_val:
             self.grad_norm = clip_gradients(self._weights, float(gradient_clip_val))
 
     def configure_optimizers(self) -> dict[str, Any]:

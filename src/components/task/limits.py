@@ -1,13 +1,17 @@
-"""How long a run is, known before it starts, and the arguments of Lightning's Trainer, checked by name."""
+"""The arguments of Lightning's Trainer, checked by name and by type, and how long a run is, known before it starts.
+
+Imports no Lightning: ``components validate`` reads this too.
+"""
 
 from __future__ import annotations
 
-import inspect
+import re
 from typing import Any
 
-from lightning.pytorch import Trainer
-
+from components.compose.trainer_keys import trainer_keys
 from components.errors import UserError, nearest
+from components.option_types import parse_type
+from components.task.devices import count_devices
 
 OURS = ("max_tokens",)
 DEFAULTS = {"gradient_clip_val": 1.0, "log_every_n_steps": 10, "num_sanity_val_steps": 0, "enable_model_summary": False}
@@ -18,23 +22,124 @@ NOT_OURS = {
     "callbacks": "use the group callbacks",
     "logger": "use the group logger",
     "default_root_dir": "use paths.runs",
+    "check_val_every_n_epoch": "validations are counted in optimizer steps: use task.validation_every",
+    "limit_test_batches": "training does not look at the test split: components evaluate RUN --split test does, at all of it",
+    "limit_predict_batches": "nothing is predicted while training: components generate RUN",
+    "enable_autolog_hparams": "loggers get the whole config as it is",
+    "model_registry": "use logger=wandb logger.checkpoint=true",
+    "barebones": "a run without figures and checkpoints leaves nothing",
 }
+PRECISIONS = (
+    *("32-true", "bf16-mixed", "bf16-true", "16-mixed", "16-true", "64-true"),
+    *("transformer-engine", "transformer-engine-float16", "64", "32", "16", "bf16", 64, 32, 16),
+)
+_ddp = [f"ddp{how}{unused}" for how in ("", "_spawn", "_fork", "_notebook") for unused in ("", "_find_unused_parameters_")]
+STRATEGIES = (
+    *(
+        "auto",
+        "fsdp2",
+        "single_device",
+        "single_xla",
+        "xla",
+        "xla_debug",
+        "deepspeed",
+        "deepspeed_stage_1",
+        "deepspeed_stage_2",
+    ),
+    *("deepspeed_stage_2_offload", "deepspeed_stage_3", "deepspeed_stage_3_offload", "deepspeed_stage_3_offload_nvme"),
+    *(n if not n.endswith("_") else n + b for n in _ddp for b in (("true", "false") if n.endswith("_") else ("",))),
+)
+SWITCHES = ("enable_checkpointing", "enable_progress_bar", "enable_model_summary", "detect_anomaly", "inference_mode")
+TYPES = {
+    **dict.fromkeys((*SWITCHES, "benchmark", "sync_batchnorm"), "bool | None"),
+    **dict.fromkeys(("accelerator", "profiler"), "str | None"),
+    **dict.fromkeys(("num_nodes", "accumulate_grad_batches", "log_every_n_steps", "val_check_interval"), "Positive | None"),
+    **dict.fromkeys(("min_epochs", "min_steps"), "NonNegative | None"),
+    "precision": f"Literal[{', '.join(map(repr, PRECISIONS))}] | None",
+    "gradient_clip_val": "NonNegativeFloat | None",
+    "gradient_clip_algorithm": "Literal['norm', 'value'] | None",
+    "deterministic": "bool | Literal['warn'] | None",
+    "fast_dev_run": "bool | NonNegative | None",
+    "num_sanity_val_steps": "int | None",
+    "max_time": "str | dict | None",
+}
+LENGTHS = ("max_steps", "max_epochs", "max_tokens")
 
 
 def trainer_settings(node: dict[str, Any]) -> dict[str, Any]:
     """The node ``trainer`` with our defaults; unknown arguments and those that the library owns are refused."""
-    known = [n for n in inspect.signature(Trainer.__init__).parameters if n != "self"]
+    known = [n for n in trainer_keys() if n not in OURS]
     for name, value in node.items():
         if name in NOT_OURS and value not in (None, False, 0, 0.0):
             raise UserError(f"trainer.{name}", "cannot be set", NOT_OURS[name])
-        if name not in known and name not in (*OURS, "name"):
+        if known and name not in known and name not in (*OURS, "name"):
             raise UserError(
                 f"trainer.{name}",
                 f"Lightning's Trainer has no argument {name!r}",
                 nearest(name, [*known, *OURS], called="arguments"),
             )
     kept = {n: v for n, v in node.items() if n not in NOT_OURS and n != "name"}
-    return {**DEFAULTS, **{n: v for n, v in kept.items() if v is not None or n not in DEFAULTS or n == "gradient_clip_val"}}
+    settings = {**DEFAULTS, **{n: v for n, v in kept.items() if v is not None or n not in DEFAULTS or n == "gradient_clip_val"}}
+    check_values(settings)
+    return settings
+
+
+def check_values(settings: dict[str, Any]) -> None:
+    """Types and ranges, in the words of the config; what depends on the machine is left to whoever is on it."""
+    for name, value in settings.items():
+        fault = parse_type(TYPES[name]).fault(value) if name in TYPES else None
+        if (
+            name in LENGTHS
+            and value is not None
+            and not (_number(value) and value == int(value) and (value >= 1 or value == -1))
+        ):
+            fault = f"{value!r} is no number >= 1 (null: not limited by it)"
+        if fault:
+            raise UserError(f"trainer.{name}", fault)
+    strategy, time = settings.get("strategy"), settings.get("max_time")
+    if str(settings.get("precision")) == "16-true":
+        raise UserError(
+            "trainer.precision",
+            "16-true overflows within a few steps: Adam's eps underflows in fp16",
+            "use bf16-mixed or bf16-true",
+        )
+    if isinstance(strategy, str) and strategy.startswith("fsdp") and strategy != "fsdp2":
+        raise UserError("trainer.strategy", f"{strategy!r} is FSDP1, which is not supported", "use trainer.strategy=fsdp2")
+    if strategy is not None and strategy not in STRATEGIES:
+        raise UserError(
+            "trainer.strategy", f"unknown strategy {strategy!r}", nearest(strategy, STRATEGIES, called="strategies")
+        )
+    if isinstance(time, str) and not re.fullmatch(r"\d+:\d\d:\d\d:\d\d", time):
+        raise UserError("trainer.max_time", f"{time!r} is no time", "write days:hours:minutes:seconds, e.g. 00:08:00:00")
+    count_devices(settings.get("devices"))
+    accumulate = settings.get("accumulate_grad_batches") or 1
+    _portion(settings, "limit_train_batches", least=accumulate)
+    _portion(settings, "limit_val_batches", least=0)
+    every = settings.get("val_check_interval")
+    if every is not None and every % accumulate:
+        raise UserError(
+            "trainer.val_check_interval",
+            f"{every} micro-batches are no whole number of steps of {accumulate}",
+            "use task.validation_every, which counts steps",
+        )
+    total_steps(settings, 1, 1)
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e18
+
+
+def _portion(settings: dict[str, Any], name: str, least: int) -> None:
+    """A share of the batches (a float up to 1.0) or a number of them."""
+    value = settings.get(name)
+    whole = isinstance(value, int)
+    if value is None or (_number(value) and (value >= least if whole else min(least, 1e-9) <= value <= 1.0)):
+        return
+    raise UserError(
+        f"trainer.{name}",
+        f"{value!r} is neither a share up to 1.0 nor a number of micro-batches >= {least}",
+        "leave it out for all" if least else "null: all, 0: none",
+    )
 
 
 def steps_in_epoch(settings: dict[str, Any], steps_per_epoch: int) -> int:
@@ -43,7 +148,7 @@ def steps_in_epoch(settings: dict[str, Any], steps_per_epoch: int) -> int:
     accumulate = settings.get("accumulate_grad_batches") or 1
     if isinstance(limit, float):
         return max(1, int(steps_per_epoch * limit))
-    return max(1, min(steps_per_epoch, limit // accumulate)) if limit else steps_per_epoch
+    return steps_per_epoch if limit is None else max(1, min(steps_per_epoch, limit // accumulate))
 
 
 def total_steps(settings: dict[str, Any], per_epoch: int, tokens_per_step: int) -> int:
@@ -60,7 +165,7 @@ def total_steps(settings: dict[str, Any], per_epoch: int, tokens_per_step: int) 
         limits.append(max(1, int(settings["fast_dev_run"])))
     if steps is not None and steps >= 0:
         limits.append(int(steps))
-    if tokens:
+    if tokens is not None and tokens >= 0:
         limits.append(max(1, int(tokens) // tokens_per_step))
     if epochs is not None and epochs >= 0:
         limits.append(int(epochs) * per_epoch)

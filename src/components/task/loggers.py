@@ -7,14 +7,20 @@ from pathlib import Path
 from typing import Any
 
 from components.errors import UserError, nearest
+from components.option_types import parse_type
 
-NAMES = ("csv", "none", "wandb", "tensorboard")
+NAMES = ("csv", "wandb", "tensorboard")
 LIBRARY = {"wandb": ("wandb",), "tensorboard": ("tensorboard", "tensorboardX")}
-OPTIONS: dict[str, tuple[str, ...]] = {
-    "csv": (),
-    "none": (),
-    "tensorboard": (),
-    "wandb": ("project", "entity", "group", "tags", "notes", "mode", "init_timeout", "checkpoint"),
+OPTIONS: dict[str, dict[str, str]] = {
+    "csv": {},
+    "tensorboard": {},
+    "wandb": {
+        **dict.fromkeys(("project", "entity", "group", "notes"), "str | None"),
+        "tags": "list[str] | None",
+        "mode": "Literal['online', 'offline', 'disabled'] | None",
+        "init_timeout": "PositiveFloat | None",
+        "checkpoint": "bool | None",
+    },
 }
 
 
@@ -22,7 +28,7 @@ def check_logger(node: dict[str, Any] | None) -> None:
     """What can be known before anything is made.
 
     Raises:
-        UserError: an unknown name or option, or a library that is not installed.
+        UserError: an unknown name or option, a value that it does not take, or a library that is not installed.
     """
     options = dict(node or {})
     name = options.pop("name", "csv")
@@ -30,11 +36,14 @@ def check_logger(node: dict[str, Any] | None) -> None:
         raise UserError("logger", f"unknown logger {name!r}", nearest(name, NAMES, called="loggers"))
     if name in LIBRARY and not any(find_spec(library) for library in LIBRARY[name]):
         raise UserError("logger", f"{name} is not installed", f"pip install 'lightning-components[{name}]'")
-    for option in options:
+    for option, value in options.items():
         if option not in OPTIONS[name]:
             raise UserError(
                 f"logger.{option}", f"{name} has no option {option!r}", nearest(option, OPTIONS[name], called="options")
             )
+        fault = parse_type(OPTIONS[name][option]).fault(value)
+        if fault:
+            raise UserError(f"logger.{option}", fault)
 
 
 def make_loggers(node: dict[str, Any] | None, folder: Path | None, config: dict[str, Any], say: Any) -> list[Any]:

@@ -7,6 +7,8 @@ import math
 from pathlib import Path
 from typing import Any
 
+from components.errors import UserError
+
 COLUMNS = (
     "step",
     "epoch",
@@ -58,14 +60,31 @@ def _shown(value: Any) -> str:
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Each row with numbers, None where a cell is empty."""
+    """Each row with numbers, None where a cell is empty.
+
+    Raises:
+        UserError: a cell that is no number, or a file that is no table of ours.
+    """
     rows: list[dict[str, Any]] = []
-    with path.open(newline="") as f:
-        for row in csv.DictReader(f):
-            values = {c: float(row[c]) if row.get(c) else None for c in COLUMNS}
-            if values["step"] is not None:
-                rows.append({**values, "step": int(values["step"])})
+    try:
+        with path.open(newline="", encoding="utf8") as f:
+            reader = csv.DictReader(f)
+            if "step" not in (reader.fieldnames or ()):
+                raise UserError(str(path), "is damaged: its first line names no column step")
+            for row in reader:
+                values = {c: _number(row[c], f"{path}, line {reader.line_num}") if row.get(c) else None for c in COLUMNS}
+                if values["step"] is not None:
+                    rows.append({**values, "step": int(values["step"])})
+    except (UnicodeDecodeError, csv.Error):
+        raise UserError(str(path), "is damaged: it is no table of text") from None
     return rows
+
+
+def _number(cell: str, where: str) -> float:
+    try:
+        return float(cell)
+    except ValueError:
+        raise UserError(where, f"is damaged: {cell!r} is no number") from None
 
 
 def perplexity(loss: float) -> float:

@@ -14,9 +14,10 @@ from components.task import checkpoints, limits, resume, run_folder
 from components.task.bar import Bar
 from components.task.building import corpus_of, data_of, runs_of, task_of, task_options
 from components.task.callbacks import make_callbacks
-from components.task.data_module import Blocked, rows_each
-from components.task.loggers import check_logger
-from components.task.strategies import check_hardware, processes, strategy_of
+from components.task.data_module import Blocked
+from components.task.devices import check_hardware, processes
+from components.task.frame import check_frame, rows_each
+from components.task.trainer import make_trainer
 
 
 @dataclass
@@ -78,6 +79,7 @@ class Plan:
         """run.json: where the figures come from."""
         return {
             "recipe": self.job.recipe,
+            "init_from": self.job.config.get("init_from"),
             "began": time.time(),
             "command": sys.argv,
             "schema": checkpoints.SCHEMA,
@@ -95,18 +97,20 @@ def plan(job: Job, say: Callable[[str], None], bar: Bar | None) -> Plan:
     Raises:
         UserError: what the config asks for cannot be trained here.
     """
-    config = job.config
-    settings = limits.trainer_settings(config.get("trainer") or {})
+    settings = check_frame(job.config)
     check_hardware(settings)
-    strategy_of(settings.get("strategy"), str(settings.get("precision")))
-    check_logger(config.get("logger"))
-    callbacks = make_callbacks(config.get("callbacks"))
-    start = resume.start_from(job.init_from, runs_of(config)) if job.init_from else None
+    options = task_options(job.config)
+    make_trainer(settings, options["validation_every"], 1)  # what Lightning refuses it refuses now, before there is a folder
+    callbacks = make_callbacks(job.config.get("callbacks"))
+    start = resume.start_from(job.init_from, runs_of(job.config)) if job.init_from else None
+    if start is not None:
+        job.config = {**job.config, "init_from": start.origin}
+    config = job.config
     if job.difference or job.notes:
         say(f"difference from {'the run' if job.resumed else 'recipe ' + job.recipe}:")
     for line in [*job.difference, *job.notes]:
         say(f"  {line}")
-    source, corpus = corpus_of(config, task_options(config), bar)
+    source, corpus = corpus_of(config, options, bar)
     for line in corpus.report.lines():
         say(line)
     module, tokenizer = task_of(config, corpus.tokenizer), checkpoints.tokenizer_files(corpus.tokenizer)

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, Trainer
 
+from components.errors import UserError
 from components.task.flops import flops_per_token, peak_flops
 from components.task.metrics_file import MetricsFile, perplexity
 
@@ -75,8 +76,7 @@ class Recorder(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         with torch.no_grad():
             self._per_token = flops_per_token(pl_module.model, pl_module.model.context_length)
-        half = "bf16" in str(trainer.precision) or getattr(trainer.strategy, "compute", None) is torch.bfloat16
-        self._peak = peak_flops(trainer.strategy.root_device, torch.bfloat16 if half else torch.float32)
+        self._peak = peak_flops(trainer.strategy.root_device, _multiplied_in(trainer))
         self._step = trainer.global_step
         self._marked = (self._step, self.seconds)
         if self.bar is not None:
@@ -117,8 +117,10 @@ class Recorder(Callback):
             extra["grad_norm"] = float(module.grad_norm)
         self._give(trainer, step, row, extra)
         if not math.isfinite(row["train_loss"]):
-            raise FloatingPointError(
-                f"the training loss is {row['train_loss']} at step {step}; see metrics.csv for the steps before"
+            raise UserError(
+                "training",
+                f"the loss is {row['train_loss']} at step {step}",
+                "lower optimizer.lr, or warm up longer; the steps before are in metrics.csv",
             )
 
     def _give(self, trainer: Trainer, step: int, row: dict[str, Any], extra: dict[str, float]) -> None:
@@ -182,6 +184,13 @@ def evaluated(module: Any, whole: tuple[int, int], prefix: str) -> dict[str, flo
         f"{prefix}_perplexity": perplexity(loss),
         f"{prefix}_bits_per_byte": nats / math.log(2) / seen if seen else math.nan,
     }
+
+
+def _multiplied_in(trainer: Trainer) -> torch.dtype:
+    precision = str(trainer.precision)
+    if "bf16" in precision or getattr(trainer.strategy, "compute", None) is torch.bfloat16:
+        return torch.bfloat16
+    return {"16": torch.float16, "64": torch.float64}.get(precision.split("-")[0], torch.float32)
 
 
 def _rate(trainer: Trainer) -> float:

@@ -10,8 +10,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from components.cli.words import recipe_and_overrides
 from components.errors import UserError
-from components.task import checkpoints, run_folder
+from components.task import checkpoints, records, run_folder
+from components.task.metrics_file import read_rows
 from components.weights import copy_full
 
 # what leaves the result of an uninterrupted run as it is, or only says where and how long
@@ -24,6 +26,7 @@ ALLOWED = (
     "trainer.precision",
 )
 ALLOWED_GROUPS = ("logger", "callbacks", "paths")
+SPECIAL = ("resume", "init_from", "recipe")
 
 
 @dataclass(frozen=True)
@@ -35,17 +38,34 @@ class Resumed:
     config: dict[str, Any]
 
 
-def split_overrides(overrides: list[str]) -> tuple[list[str], dict[str, str]]:
-    """(overrides of the config, {"resume": ..., "init_from": ..., "recipe": ...}): these three choose where a run begins."""
-    special: dict[str, str] = {}
+def split_overrides(overrides: list[str]) -> tuple[list[str], dict[str, str | None]]:
+    """(overrides of the config, {"resume": ..., "init_from": ..., "recipe": ...}): these three choose where a run begins.
+
+    ``+`` and ``++`` before them mean nothing more; null is None.
+
+    Raises:
+        UserError: one of them given twice, or without a value.
+    """
+    plain = [o.lstrip("+") if o.lstrip("+").partition("=")[0] in SPECIAL else o for o in overrides]
+    recipe, plain = recipe_and_overrides(plain)
+    special: dict[str, str | None] = {} if recipe is None else {"recipe": unquoted(recipe)}
     rest: list[str] = []
-    for override in overrides:
+    for override in plain:
         key, sign, value = override.partition("=")
-        if sign and key in ("resume", "init_from", "recipe"):
-            special[key] = value
-        else:
+        if not sign or key not in SPECIAL:
             rest.append(override)
+            continue
+        if key in special:
+            raise UserError(key, f"given twice: {special[key]}, {value}", "choose one")
+        if not value:
+            raise UserError(key, f"no name after {key}=", "give a run's folder, its time, a checkpoint, or null")
+        special[key] = None if value == "null" else unquoted(value)
     return rest, special
+
+
+def unquoted(text: str) -> str:
+    """Without the one pair of quotes that a sweep puts around a path."""
+    return text[1:-1] if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"" else text
 
 
 def find_resumed(name: str, overrides: list[str], runs: Path) -> Resumed:
@@ -64,18 +84,22 @@ def find_resumed(name: str, overrides: list[str], runs: Path) -> Resumed:
             )
     folder, checkpoint = run_folder.find_run(name, runs)
     checkpoint = checkpoint or run_folder.checkpoint_of(folder, best=False)
-    if not (folder / "config.yaml").exists():
-        raise UserError(
-            f"resume={name}",
-            f"{folder} is no run folder (it has no config.yaml)",
-            f"start from the weights alone: init_from={name}",
-        )
-    return Resumed(folder, checkpoint, run_folder.read_config(folder))
+    for file in ("config.yaml", "run.json"):
+        if not (folder / file).exists():
+            raise UserError(
+                f"resume={name}",
+                f"{folder} is no run folder (it has no {file})",
+                f"start from the weights alone: init_from={name}",
+            )
+    records.read_about(folder)  # the run's files are continued: damage is said before anything is written
+    if (folder / "metrics.csv").exists():
+        read_rows(folder / "metrics.csv")
+    return Resumed(folder, checkpoint, records.read_config(folder))
 
 
 def runs_folder(overrides: list[str], default: str = "runs") -> Path:
     """Where runs are looked for before there is a config."""
-    given = [o.partition("=")[2] for o in overrides if o.startswith("paths.runs=")]
+    given = [unquoted(o.partition("=")[2]) for o in overrides if o.lstrip("+").replace("/", ".").startswith("paths.runs=")]
     return Path(given[-1] if given else default).expanduser()
 
 
@@ -119,7 +143,7 @@ def start_from(name: str, runs: Path) -> Start:
     folder, file = run_folder.find_run(name, runs)
     file = file or run_folder.checkpoint_of(folder, best=True)
     checkpoint = checkpoints.read(file)
-    return Start(checkpoints.weights_in(checkpoint), str(file), checkpoint["components"]["tokenizer"])
+    return Start(checkpoints.weights_in(checkpoint), str(file.absolute()), checkpoint["components"]["tokenizer"])
 
 
 def compare_tokenizers(start: Start, own: dict[str, str], say: Callable[[str], None]) -> None:

@@ -16,6 +16,7 @@ import yaml
 
 from components import __version__
 from components.errors import UserError, nearest
+from components.task.records import read_about
 
 FOLDER = "COMPONENTS_RUN_FOLDER"  # ranks that the first one starts as processes read it
 JOB_FOLDER = "COMPONENTS_JOB_FOLDER"  # a sweep has made the folder of this run already
@@ -68,7 +69,7 @@ def note_resumed(folder: Path, config: dict[str, Any], difference: list[str], ab
 
     Samples of steps after the checkpoint are cut, as the rows of metrics.csv are: these steps are taken again.
     """
-    known = json.loads((folder / "run.json").read_text(encoding="utf8"))
+    known = read_about(folder)
     write_config(folder, config, [*known.get("difference", []), *(f"{line} (resumed at step {step})" for line in difference)])
     samples = folder / "samples.txt"
     if samples.exists():
@@ -114,14 +115,14 @@ def git_state(folder: Path) -> dict[str, Any] | None:
 
 
 def all_runs(runs: Path) -> list[Path]:
-    """Run folders, oldest first."""
+    """Run folders, oldest first; those whose run.json is damaged before all others."""
     return sorted((f.parent for f in runs.glob("**/run.json")), key=_began)
 
 
 def _began(folder: Path) -> float:
     try:
-        return float(json.loads((folder / "run.json").read_text()).get("began", 0.0))
-    except (OSError, ValueError):
+        return float(read_about(folder)["began"])
+    except UserError:
         return 0.0
 
 
@@ -161,12 +162,3 @@ def checkpoint_of(folder: Path, *, best: bool) -> Path:
         if (folder / "checkpoints" / name).exists():
             return folder / "checkpoints" / name
     raise UserError(str(folder), "has no checkpoint", "the run ended before its first validation")
-
-
-def read_config(folder: Path) -> dict[str, Any]:
-    try:
-        return yaml.safe_load((folder / "config.yaml").read_text(encoding="utf8"))
-    except FileNotFoundError:
-        raise UserError(str(folder), "has no config.yaml", "give a run folder or a checkpoint") from None
-    except yaml.YAMLError as e:
-        raise UserError(str(folder / "config.yaml"), f"is no YAML ({e})") from None

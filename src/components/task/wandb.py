@@ -79,13 +79,13 @@ class Extras:
 
 
 def parts_of(config: dict[str, Any], path: str = "") -> dict[str, str]:
-    """{socket: part} for every node; the sockets of the model without the prefix ``model``."""
+    """{socket: part, or the preset that was chosen} for every node; the sockets of the model without the prefix ``model``."""
     found: dict[str, str] = {}
     for key, value in config.items():
         if isinstance(value, dict):
             here = f"{path}.{key}".lstrip(".")
             if isinstance(value.get("name"), str):
-                found[here.removeprefix("model.").replace(".", "_")] = value["name"]
+                found[here.removeprefix("model.").replace(".", "_")] = value.get("preset") or value["name"]
             found.update(parts_of(value, here))
     return found
 

@@ -1,0 +1,89 @@
+"""What of a config belongs to no part's signature, checked in one place: trainer, seed, logger, callbacks, paths, shares, rows.
+
+Imports no Lightning and reads no data: ``components validate`` asks the same as a run that starts.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from components import registry
+from components.errors import UserError, nearest
+from components.option_types import parse_type
+from components.task.callbacks import check_callbacks
+from components.task.devices import count_devices
+from components.task.limits import trainer_settings
+from components.task.loggers import check_logger
+
+PATHS = {"runs": "str | None", "cache": "str | None"}
+LARGEST_SEED = 2**32 - 1  # numpy takes no larger one
+
+
+def check_frame(config: dict[str, Any]) -> dict[str, Any]:
+    """The trainer's settings, after a look at everything that can be known from the config alone.
+
+    Raises:
+        UserError: the first value that cannot be trained with.
+    """
+    seed = config.get("seed")
+    if parse_type("NonNegative").fault(seed) or seed > LARGEST_SEED:
+        raise UserError("seed", f"{seed!r} is no number from 0 to {LARGEST_SEED}")
+    for name in ("trainer", "logger", "callbacks", "paths"):
+        if not isinstance(config.get(name) or {}, dict):
+            raise UserError(name, f"{config[name]!r} is no group of values")
+    settings = trainer_settings(config.get("trainer") or {})
+    for name, value in (config.get("paths") or {}).items():
+        if name not in PATHS:
+            raise UserError(f"paths.{name}", f"there is no path {name!r}", nearest(name, PATHS, called="paths"))
+        if parse_type(PATHS[name]).fault(value):
+            raise UserError(f"paths.{name}", f"{value!r} is no path", f"write text: paths.{name}=folder")
+    check_logger(config.get("logger"))
+    check_callbacks(config.get("callbacks"), logger=(config.get("logger") or {}).get("name", "csv"))
+    check_task(config, settings)
+    return settings
+
+
+def check_task(config: dict[str, Any], settings: dict[str, Any]) -> None:
+    """Shares that leave something to train on, and rows that divide among micro-batches and the devices that are named."""
+    options = task_values(config["task"])
+    validation, test = options.get("validation_fraction", 0.0), options.get("test_fraction", 0.0)
+    if validation + test >= 1:
+        raise UserError(
+            "task.validation_fraction",
+            f"{validation:g} and task.test_fraction {test:g} leave nothing to train on",
+            "their sum is below 1",
+        )
+    if validation == 0 and (config.get("callbacks") or {}).get("early_stopping"):
+        raise UserError(
+            "callbacks.early_stopping", "it watches validation, and there is none", "set task.validation_fraction above 0"
+        )
+    rows, tokens = options.get("batch_size"), options.get("batch_tokens")
+    context = config["model"].get("context_length")
+    if tokens is not None:
+        rows = max(1, tokens // context) if isinstance(context, int) else None
+    ranks = (count_devices(settings.get("devices")) or 1) * (settings.get("num_nodes") or 1)
+    if rows is not None:
+        rows_each(rows, settings.get("accumulate_grad_batches") or 1, ranks)
+
+
+def task_values(node: dict[str, Any]) -> dict[str, Any]:
+    """All options of the node ``task``, defaults included, without importing the part."""
+    entry = registry.entry("task", node.get("preset") or node["name"], "task")
+    given = {entry.renamed.get(n, n): v for n, v in node.items() if n not in ("name", "preset")}
+    entry.signature.check("task", given, entry.label)
+    return {**{n: o.default for n, o in entry.signature.options.items()}, **given}
+
+
+def rows_each(batch_size: int, accumulate: int, ranks: int) -> int:
+    """Rows of one micro-batch on one device.
+
+    Raises:
+        UserError: they would be unequal.
+    """
+    if batch_size % (accumulate * ranks):
+        raise UserError(
+            "task.batch_size",
+            f"{batch_size} sequences a step do not divide into {ranks} devices x {accumulate} micro-batches",
+            f"take a multiple of {accumulate * ranks}",
+        )
+    return batch_size // (accumulate * ranks)
