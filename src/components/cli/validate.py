@@ -20,6 +20,9 @@ def run(args: argparse.Namespace) -> int:
     composed = compose(recipe, overrides, cwd=Path.cwd())
 
     from components.cli.measure import count, on_meta, short, vocabulary
+    from components.task.frame import check_frame
+
+    check_frame(composed.config)
 
     size = vocabulary(composed.config)
     parameters = count(on_meta(composed.config, size.size))
