@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,25 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 ALWAYS = ("tests/test_floors.py", "tests/test_signatures.py")
 LIMIT = 55  # seconds; the rest of the minute is pytest's start
+MODELS = ("test_contracts.py", "test_every_part.py", "test_without_hydra.py")
+NAMES = ("test_signatures.py", "test_without_hydra.py", "cli/test_list_and_show.py", "compose/test_choices.py")
+# what no folder of tests mirrors
+BESIDE = {
+    **{f"src/components/{name}.py": MODELS for name in ("makers", "sockets", "weights")},
+    **{f"src/components/{name}.py": NAMES for name in ("registry", "kinds", "index", "signature", "option_types")},
+    **{f"src/components/{name}.py": ("test_plugins.py",) for name in ("plugins", "plugin_child")},
+    **{f"src/components/{name}.py": ("compose/test_messages.py", "compose/test_paths.py") for name in ("errors", "paths")},
+    "src/components/share.py": ("compose/test_recipes.py", "cli/test_list_and_show.py"),
+    "src/components/run.py": ("task/test_runs.py", "test_docs.py"),
+    "src/components/__init__.py": ("test_without_hydra.py", "cli/test_answers_at_once.py"),
+    "src/components/__main__.py": ("cli/test_main.py",),
+    "src/hydra_plugins": ("compose/test_multirun.py",),
+    "README.md": ("test_docs.py",),
+    "docs": ("test_docs.py",),
+    "pyproject.toml": ("test_packaging.py",),
+    "Makefile": ("test_packaging.py", "test_docs.py"),
+    ".ci": ("test_packaging.py",),
+}
 
 
 def git(*words: str) -> list[str]:
@@ -25,22 +45,35 @@ def touched() -> set[str]:
 
 
 def mirrors(file: str, root: Path = ROOT) -> set[str]:
-    """Test files for one touched file: itself, its mirror, or else all tests of the folder that mirrors its own."""
+    """Test files for one touched file: itself, its mirror, all tests of the folder that mirrors its own, or what BESIDE says."""
     path = Path(file)
+    named = next((tests for name, tests in BESIDE.items() if path.is_relative_to(name)), None)
+    if named is not None:
+        return found(root, *named)
     if path.parts[0] == "tests":
-        return {file} if path.name.startswith("test_") and (root / file).is_file() else set()
+        return of_tests(path, root)
     if path.parts[0] in ("conf", "recipes"):
-        return {
-            str(t.relative_to(root)) for t in [*root.glob("tests/test_every_recipe.py"), *root.glob("tests/compose/test_*.py")]
-        }
+        return found(root, "test_every_recipe.py", "compose/test_*.py")
     if path.parts[:2] != ("src", "components") or path.suffix != ".py":
         return set()
-    folder = root.joinpath("tests", *path.parts[2:-1])
-    mirror = folder / f"test_{path.stem.lstrip('_')}.py"
-    if mirror.is_file():
-        return {str(mirror.relative_to(root))}
+    folder = "/".join(path.parts[2:-1])
+    mirror = found(root, f"{folder}/test_{path.stem.lstrip('_')}.py".lstrip("/"))
     deep = len(path.parts) > 3  # a file beside the folders has no folder of tests but its own file
-    return {str(t.relative_to(root)) for t in folder.glob("test_*.py")} if deep else set()
+    return mirror or ((found(root, f"{folder}/test_*.py") or found(root, *MODELS)) if deep else set())
+
+
+def found(root: Path, *patterns: str) -> set[str]:
+    return {str(t.relative_to(root)) for pattern in patterns for t in root.glob(f"tests/{pattern}")}
+
+
+def of_tests(path: Path, root: Path) -> set[str]:
+    """A test is its own; a conftest.py belongs to its folder; what else lies here, to the tests that name it."""
+    if path.name.startswith("test_"):
+        return {str(path)} if (root / path).is_file() else set()
+    if path.name == "conftest.py":
+        return found(root, "/".join((*path.parts[1:-1], "test_*.py"))) if len(path.parts) > 2 else found(root, *MODELS)
+    name = re.compile(rf"\b{re.escape(path.stem if len(path.parts) == 2 else path.parts[1])}\b")
+    return {t for t in found(root, "test_*.py", "*/test_*.py") if name.search((root / t).read_text(encoding="utf8"))}
 
 
 def main(arguments: list[str]) -> int:

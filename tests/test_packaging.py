@@ -160,7 +160,7 @@ def test_quick_finds_the_tests_of_a_file(tmp_path):
     for f in (
         "tests/norm/test_rms.py",
         "tests/norm/test_layer.py",
-        "tests/test_registry.py",
+        "tests/test_slices.py",
         "tests/compose/test_swap.py",
         "tests/corpus/test_a.py",
     ):
@@ -168,9 +168,33 @@ def test_quick_finds_the_tests_of_a_file(tmp_path):
         (tmp_path / f).touch()
     assert quick.mirrors("src/components/norm/rms.py", tmp_path) == {"tests/norm/test_rms.py"}
     assert quick.mirrors("src/components/norm/new.py", tmp_path) == {"tests/norm/test_rms.py", "tests/norm/test_layer.py"}
-    assert quick.mirrors("src/components/registry.py", tmp_path) == {"tests/test_registry.py"}
+    assert quick.mirrors("src/components/slices.py", tmp_path) == {"tests/test_slices.py"}
     assert quick.mirrors("src/components/other.py", tmp_path) == set()
     assert quick.mirrors("conf/train.yaml", tmp_path) == {"tests/compose/test_swap.py"}
     assert quick.mirrors("tests/norm/test_rms.py", tmp_path) == {"tests/norm/test_rms.py"}
     assert quick.mirrors("tests/norm/test_gone.py", tmp_path) == set()
-    assert quick.mirrors("README.md", tmp_path) == set()
+    assert quick.mirrors("CHANGELOG.md", tmp_path) == set()
+
+
+def test_quick_finds_tests_for_every_file_of_the_library_and_for_the_tests_own_helpers():
+    listed = [
+        f for folder in ("src", "tests") for f in (ROOT / folder).rglob("*.py") if f.name not in ("__init__.py", "slow.py")
+    ]
+    assert not [f for f in listed if not quick.mirrors(str(f.relative_to(ROOT)))]
+    assert not [t for tests in quick.BESIDE.values() for t in tests if not quick.found(ROOT, t)]
+    assert quick.mirrors("src/components/makers.py") >= {"tests/test_contracts.py", "tests/test_every_part.py"}
+    assert "tests/test_contracts.py" in quick.mirrors("tests/contract_parts.py")
+    assert "tests/test_every_part.py" in quick.mirrors("tests/hosts.py")
+    assert quick.mirrors("tests/task/conftest.py") >= {"tests/task/test_runs.py"}
+    assert quick.mirrors("pyproject.toml") == {"tests/test_packaging.py"}
+
+
+def test_the_installed_command_trains_on_a_users_own_text(installed, tmp_path):
+    (tmp_path / "book.txt").write_text("".join(f"Page {i} of a small book has words in it.\n\n" for i in range(400)))
+    small = ["model.n_layers=1", "model.d_model=32", "model.attention.n_heads=2", "tokenizer=byte", "model.context_length=32"]
+    words = ["data=text", "data.path=book.txt", *small, "trainer.max_steps=2", "paths.cache=cache"]
+    done = python(installed, tmp_path, "-m", "components", "train", *words)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (run,) = (tmp_path / "runs" / "gpt_python").iterdir()
+    assert json.loads((run / "summary.json").read_text())["step"] == 2
+    assert (run / "checkpoints" / "last.ckpt").is_file()

@@ -177,8 +177,9 @@ def _labels(kind: str, node: dict, config: dict) -> set[str]:
     options = registry.entry(kind, node["name"]).signature.options
     found = {f"{kind}/{node['name']}"} | ({f"{kind}/{node['preset']}"} if "preset" in node else set())
     for name, value in node.items():
-        if name in options and options[name].type.kind and isinstance(value, dict):
-            found |= _labels(options[name].type.kind, value, config)
+        for inner in value if isinstance(value, list) else [value]:
+            if name in options and options[name].type.kind and isinstance(inner, dict):
+                found |= _labels(options[name].type.kind, inner, config)
     for sockets in (node.get("layers") or {}).values() if isinstance(node.get("layers"), dict) else ():
         for name, value in sockets.items():
             found |= _labels(options[name].type.kind, value, config) if isinstance(value, dict) else set()

@@ -92,6 +92,48 @@ def test_show_tells_which_recipes_use_a_part(capsys, tmp_path, monkeypatch):
     assert "other" not in used
 
 
+def test_recipes_that_use_a_part_of_a_list(capsys, tmp_path, monkeypatch):
+    (tmp_path / "recipes").mkdir()
+    (tmp_path / "recipes" / "cut.yaml").write_text("# A.\ndecoding:\n  samplers: [min_p, {name: top_p, p: 0.5}]\n")
+    (tmp_path / "recipes" / "first.yaml").write_text("# B.\ndecoding: greedy\n")
+    monkeypatch.chdir(tmp_path)
+
+    def used(part: str) -> list[str]:
+        return json.loads(printed(capsys, "show", part, "--json"))["recipes"]
+
+    assert "gpt_python" in used("sampler/temperature"), "by the default of decoding/sample"
+    assert used("sampler/min_p") == used("sampler/top_p") == ["cut"]
+    assert not {"cut", "first"} & {*used("sampler/temperature")}
+
+
+def test_every_part_can_be_shown(capsys):
+    for label in sorted(e.label for e in registry.entries().values()):
+        data = json.loads(printed(capsys, "show", label, "--json"))
+        assert {"sentence", "options", "recipes"} <= set(data), label
+        assert label in printed(capsys, "show", label)
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        b"# Caf\xe9.\nseed: 1\n",
+        b"# A.\ndefaults: 5\n",
+        b"# A.\ndefaults: [{5: 6}, 7]\n",
+        b"- 1\n",
+        b"# A.\nmodel: [1, {2: 3}]\n5: 6\n",
+    ],
+)
+def test_a_broken_recipe_breaks_no_answer(capsys, tmp_path, monkeypatch, recipe):
+    (tmp_path / "recipes").mkdir()
+    (tmp_path / "recipes" / "mine.yaml").write_bytes(recipe)
+    monkeypatch.chdir(tmp_path)
+    assert "gpt_python" in json.loads(printed(capsys, "show", "norm/layer", "--json"))["recipes"]
+    assert "mine" in printed(capsys, "list", "recipe")
+    assert "optimizer.lr=" in printed(capsys, "complete", "--", "train", "recipe=mine", "optimizer.")
+    assert main(["validate", "recipe=mine"]) == 2
+    assert "recipes/mine.yaml" in capsys.readouterr().err
+
+
 def test_show_takes_the_group_as_typed_in_an_override(capsys):
     assert printed(capsys, "show", "model/attention/gqa") == printed(capsys, "show", "attention/gqa")
 
