@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from components.functional.attention import attend
+from components.functional.joint import joint_linear
 from components.functional.precision import cast_once
 from components.functional.visibility import Sight
 from components.registry import register
@@ -31,7 +32,7 @@ class GroupedQueryAttention(nn.Module):
         n_kv_heads: heads of keys and values; null: as many as n_heads (multi-head), 1: multi-query.
         head_dim: width of a head; null: d_model / n_heads.
         position: rotates queries and keys, or biases scores.
-        mask: which distances are seen.
+        mask: which distances are seen; a cross attention sees all of its memory, whatever mask it is given or inherits.
         gate: scales what was read, before the output projection.
         qk_norm: norm of queries and keys.
         qk_norm_over: each head's vector with one scale for all heads (head), with a scale per head (per_head_weight), or all heads together (full).
@@ -126,14 +127,15 @@ class GroupedQueryAttention(nn.Module):
         assert k_info is not None
         slot = info.cache.slot(self, info.visit) if info.cache is not None else None
         x = cast_once(x)
-        q = self._heads(self.q, x, self.q_norm if self.norm_first else None)
-        if slot is not None and "memory" in slot.state:
+        if not self.cross:
+            q, k, v = self._heads(joint_linear(x, (self.q, self.k, self.v)))
+        elif slot is not None and "memory" in slot.state:
+            (q,) = self._heads([self.q(x)])
             k, v = slot.state["memory"]
         else:
-            source = cast_once(info.memory) if self.cross else x  # type: ignore[arg-type]
-            k = self._heads(self.k, source, self.k_norm if self.norm_first else None)
-            v = self._heads(self.v, source, None)
-            if self.cross and slot is not None:
+            memory = cast_once(info.memory)  # type: ignore[arg-type]
+            q, k, v = self._heads([self.q(x), *joint_linear(memory, (self.k, self.v))])
+            if slot is not None:
                 slot.state["memory"] = (k, v)
         bias = None
         if not self.cross:
@@ -162,17 +164,20 @@ class GroupedQueryAttention(nn.Module):
         read = read.transpose(1, 2)
         return self.out((self.gate(read, x, info) if self.gated else read).flatten(2))
 
-    def _heads(self, projection: nn.Linear, x: Tensor, norm: nn.Module | None) -> Tensor:
-        """(B, T, D) -> (B, H, T, K); the number of heads is read from the width, since a tensor-parallel rank holds only some."""
-        y = projection(x)
-        if self.clip is not None:
-            y = y.clamp(-self.clip, self.clip)
-        if norm is not None and self.full_width:
-            y = norm(y)
-        y = y.unflatten(-1, (-1, self.head_dim))
-        if norm is not None and not self.full_width:
-            y = norm(y)
-        return y.transpose(1, 2)
+    def _heads(self, projected: list[Tensor]) -> list[Tensor]:
+        """Queries, keys and values (B, T, H * K) -> (B, H, T, K); the number of heads is read from the width, since a tensor-parallel rank holds only some."""
+        heads = []
+        for y, norm in zip(projected, (self.q_norm, self.k_norm, None)):
+            if self.clip is not None:
+                y = y.clamp(-self.clip, self.clip)
+            early = norm is not None and self.norm_first
+            if early and self.full_width:
+                y = norm(y)
+            y = y.unflatten(-1, (-1, self.head_dim))
+            if early and not self.full_width:
+                y = norm(y)
+            heads.append(y.transpose(1, 2))
+        return heads
 
     def _normed(self, y: Tensor, norm: nn.Module) -> Tensor:
         """The norm after the rotation: (B, H, T, K) -> (B, H, T, K)."""

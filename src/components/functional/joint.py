@@ -1,0 +1,58 @@
+"""Several linear maps of one input as one product: the maps stay modules of their own, joining them is the kernel's business."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+# Rows from which joining is worth it on a CPU. For a few rows, as in decoding, copying the weights would cost more than the product.
+ROWS = 1024
+
+
+def joint_linear(x: Tensor, maps: Sequence[nn.Module]) -> list[Tensor]:
+    """``[m(x) for m in maps]``; one product where the maps are plain ``nn.Linear``s and it is faster. x (B, T, D)."""
+    biases = [getattr(m, "bias", None) for m in maps]
+    joined = (
+        x.device.type == "cpu"
+        and x.numel() >= ROWS * x.shape[-1]
+        and all(_plain(m) for m in maps)
+        and len({b is None for b in biases}) == 1
+        and not torch.compiler.is_compiling()
+    )
+    if not joined:
+        return [m(x) for m in maps]
+    weights = [m.weight.to(x.dtype) for m in maps]  # type: ignore[operator]
+    bias = None if biases[0] is None else torch.cat(biases).to(x.dtype)  # type: ignore[arg-type]
+    return [y.view(*x.shape[:-1], -1) for y in _Joint.apply(x.reshape(-1, x.shape[-1]), bias, *weights)]
+
+
+def _plain(module: nn.Module) -> bool:
+    """A linear map that nobody has wrapped, hooked, replaced or sharded: what calling it would do is known."""
+    hooks = module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
+    return type(module) is nn.Linear and not hooks and type(module.weight) in (nn.Parameter, Tensor)
+
+
+class _Joint(torch.autograd.Function):
+    """One product forward; backward adds the maps' gradients of x up within the products, instead of in passes and memory of their own."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, bias: Tensor | None, *weights: Tensor) -> tuple[Tensor, ...]:
+        ctx.save_for_backward(x, *weights)
+        ctx.has_bias = bias is not None
+        joined = torch.cat(weights).t()
+        y = x @ joined if bias is None else torch.addmm(bias, x, joined)
+        return y.split([w.shape[0] for w in weights], -1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        x, *weights = ctx.saved_tensors
+        grad_x = grads[0] @ weights[0]
+        for grad, weight in zip(grads[1:], weights[1:], strict=True):
+            grad_x.addmm_(grad, weight)
+        grad_bias = torch.cat([g.sum(0) for g in grads]) if ctx.has_bias else None
+        return grad_x, grad_bias, *(g.t() @ x for g in grads)
