@@ -12,35 +12,19 @@ import time
 from pathlib import Path
 
 import pytest
+import tiny_recipe
 import torch
 
 import components
-from components.cli import main
+from components.cli import generate, main
 from components.errors import UserError
 from components.task.checkpoints import read, weights_in
 from components.task.metrics_file import read_rows
 
-RECIPE = """# Tiny: for tests.
-defaults:
-  - override /tokenizer: byte
-  - override /data: text
-  - override /optimizer: adamw
-model: {d_model: 16, n_layers: 1, context_length: 16, attention: {n_heads: 2}}
-data: {path: ./text.txt}
-task: {batch_size: 8, validation_every: 5, samples: 1, sample_tokens: 8, judged_samples: 0}
-optimizer: {lr: 0.01}
-trainer: {max_steps: 10, log_every_n_steps: 5, accelerator: cpu, precision: 32-true}
-"""
-
 
 @pytest.fixture
 def here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    Path("tiny.yaml").write_text(RECIPE)
-    Path("text.txt").write_text(
-        "\n\n".join(f"the {w} number {i} is here" for i in range(60) for w in ("tree", "stone", "river"))
-    )
-    return tmp_path
+    return tiny_recipe.write(tmp_path, monkeypatch)
 
 
 def train(*words: str) -> Path:
@@ -88,6 +72,17 @@ def test_from_training_to_comparing(here, capsys):
     assert main(["evaluate", str(first / "checkpoints" / "last.ckpt"), "--split", "test"]) == 0
     assert "bits per byte" in capsys.readouterr().out
 
+    assert main(["evaluate", str(first), "--split", "all", "--json"]) == 0
+    everything = json.loads(capsys.readouterr().out)
+    assert everything["documents"] == everything["documents_in_all"] > figures["documents"]
+    Path("other.txt").write_text("\n\n".join(f"other words number {i}" for i in range(30)))
+    assert main(["evaluate", str(first), "data.path=other.txt", "data.split_on=blank_lines", "--split", "all"]) == 0
+    assert "all: 30 of the data's 30 documents" in capsys.readouterr().out
+
+    hot = "decoding.samplers=[{name: temperature, value: 0.5}, {name: top_p, p: 0.9}]"
+    assert hot in " ".join(generate.HELP.split())
+    assert main(["generate", str(first), hot, "--max-new-tokens", "3"]) == 0
+    capsys.readouterr()
     texts = []
     for _ in range(2):
         assert main(["generate", first.name, "--prompt", "the tree", "--max-new-tokens", "12", "decoding=greedy"]) == 0
@@ -120,29 +115,6 @@ def test_resume_as_typed(here, capsys):
     assert "max_steps: 10" in (short / "config.yaml").read_text()
     assert json.loads((short / "run.json").read_text())["resumed"][0]["step"] == 5
     assert (short / "samples.txt").read_text().count("=== step") == 2
-
-
-@pytest.mark.parametrize(
-    ("words", "says"),
-    [
-        (["train", "resume=auto", "recipe=gpt_python"], "init_from="),
-        (["train", "resume=auto"], "no run with a checkpoint"),
-        (["train", "resume=nothing", "model.d_model=3"], "init_from=nothing"),
-        (["train", "recipe=./tiny.yaml", "trainer.precision=16-true"], "bf16-mixed"),
-        (["train", "recipe=./tiny.yaml", "trainer.strategy=fsdp", "trainer.devices=2"], "fsdp2"),
-        (["train", "recipe=./tiny.yaml", "trainer.max_steps=null"], "max_tokens"),
-        (["train", "recipe=./tiny.yaml", "trainer.accumulate_grad_batches=3"], "multiple of 3"),
-        (["generate", "nowhere"], "no such run"),
-        (["evaluate", "tiny.yaml"], "checkpoint"),
-        (["runs", "one"], "give two"),
-    ],
-)
-def test_mistakes_are_one_line(here, capsys, words, says):
-    assert main(words) == 2
-    error = capsys.readouterr().err
-    assert says in error
-    assert error.count("\n") == 1
-    assert not list(Path(".").glob("runs/tiny/*/summary.json"))
 
 
 def test_two_processes_have_the_losses_of_one(here):

@@ -62,7 +62,7 @@ def test_the_list_of_runs_says_which_is_damaged(copy, capsys, file, content):
         assert main(["train", f"resume={copy}", "trainer.max_steps=7"]) == 2
         assert "run.json" in capsys.readouterr().err
     else:
-        with pytest.raises(UserError, match="summary.json"):
+        with pytest.raises(UserError, match=r"summary\.json"):
             records.read_summary(copy)
 
 

@@ -33,21 +33,12 @@ PRECISIONS = (
     *("32-true", "bf16-mixed", "bf16-true", "16-mixed", "16-true", "64-true"),
     *("transformer-engine", "transformer-engine-float16", "64", "32", "16", "bf16", 64, 32, 16),
 )
-_ddp = [f"ddp{how}{unused}" for how in ("", "_spawn", "_fork", "_notebook") for unused in ("", "_find_unused_parameters_")]
+_UNUSED = ("", "_find_unused_parameters_true", "_find_unused_parameters_false")
+_STAGES = ("", "_stage_1", "_stage_2", "_stage_2_offload", "_stage_3", "_stage_3_offload", "_stage_3_offload_nvme")
 STRATEGIES = (
-    *(
-        "auto",
-        "fsdp2",
-        "single_device",
-        "single_xla",
-        "xla",
-        "xla_debug",
-        "deepspeed",
-        "deepspeed_stage_1",
-        "deepspeed_stage_2",
-    ),
-    *("deepspeed_stage_2_offload", "deepspeed_stage_3", "deepspeed_stage_3_offload", "deepspeed_stage_3_offload_nvme"),
-    *(n if not n.endswith("_") else n + b for n in _ddp for b in (("true", "false") if n.endswith("_") else ("",))),
+    *("auto", "fsdp2", "single_device", "single_tpu", "single_xla", "xla", "xla_debug"),
+    *(f"ddp{how}{unused}" for how in ("", "_spawn", "_fork", "_notebook") for unused in _UNUSED),
+    *(f"deepspeed{stage}" for stage in _STAGES),
 )
 SWITCHES = ("enable_checkpointing", "enable_progress_bar", "enable_model_summary", "detect_anomaly", "inference_mode")
 TYPES = {
