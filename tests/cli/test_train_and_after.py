@@ -100,6 +100,7 @@ def test_from_training_to_comparing(here, capsys):
     compared = capsys.readouterr().out
     assert "seed" in compared
     assert "val_loss" in compared
+    assert str(first.relative_to("runs")) in compared
     picture = Path(compared.rsplit("curves: ", 1)[1].strip())
     assert picture.read_bytes()[:4] == b"\x89PNG"
 

@@ -99,3 +99,21 @@ def test_other_weights_to_begin_with(here, capsys):
         components.train("./tiny.yaml", ["recipe=gpt_python"])
     assert main(["train", "recipe=./starting.yaml", "init_from=null", *short]) == 0
     assert "init_from " not in capsys.readouterr().out.split("run:")[1]
+
+
+def test_recipes_of_like_names_do_not_share_a_folder(here, capsys):
+    """A run's label is its path below the folder of runs, whatever dots and folders its recipe's name has."""
+    Path("recipes/small").mkdir(parents=True)
+    for file in ("recipes/small/gpt.yaml", "recipes/gpt.yaml", "gpt.v2.yaml"):
+        Path(file).write_text(tiny_recipe.RECIPE)
+    for name in ("small/gpt", "gpt", "./gpt.v2.yaml"):
+        assert main(["train", f"recipe={name}", "trainer.max_steps=1", "data.path=text.txt", "task.samples=0"]) == 0
+    runs = Path("runs")
+    found = [str(f.parent.parent.relative_to(runs)) for f in runs.rglob("run.json")]
+    assert sorted(found) == ["gpt", "gpt.v2", "small/gpt"]
+    a, b = next(runs.glob("small/gpt/*")), next(runs.glob("gpt/*"))
+    capsys.readouterr()
+    assert main(["runs", str(a), str(b)]) == 0
+    out = capsys.readouterr().out
+    assert f"small/gpt/{a.name}" in out
+    assert out.rsplit("curves: ", 1)[1].strip() == f"runs/compare_small-gpt-{a.name}_gpt-{b.name}.png"

@@ -19,7 +19,6 @@ from components.task import checkpoints, devices, limits
 from components.task.curves import draw, sparkline
 from components.task.evaluation import evaluate
 from components.task.experiment import Job, fit
-from components.task.flops import flops_per_token
 from components.task.metrics_file import COLUMNS, MetricsFile, read_rows
 from components.task.run_folder import find_run, new_folder
 
@@ -242,19 +241,3 @@ def test_curves_of_any_length(tmp_path):
             assert (tmp_path / "c.png").read_bytes()[:4] == b"\x89PNG"
     assert sparkline([3.0, 2.0, 1.0]) == "█▄▁"
     assert sparkline([1.0]) == "▁"
-
-
-def test_flops_count_the_head_once_tied_or_not(tiny):
-    from components.task.building import task_of
-
-    class Ids:
-        vocab_size = 50
-        specials = {}
-
-    def count(**model):
-        return flops_per_token(task_of(tiny(model=model), Ids()).new_model(), 16)
-
-    assert count(head={"name": "tied"}) == count(head={"name": "linear"})
-    model = task_of(tiny(), Ids()).new_model()
-    weights = sum(p.numel() for p in model.parameters()) - 50 * 16
-    assert count() == 6 * weights + 6 * 2 * 16 * 16

@@ -90,8 +90,10 @@ def test_parts_by_socket():
         "model": {"name": "decoder", "attention": {"name": "gqa", "mask": {"name": "full"}}},
         "seed": 1,
         "data": {"name": "text"},
+        "loss": {"name": "next_token", "preset": "smoothed"},
     }
-    assert parts_of(config) == {"model": "decoder", "attention": "gqa", "attention_mask": "full", "data": "text"}
+    parts = {"model": "decoder", "attention": "gqa", "attention_mask": "full", "data": "text"}
+    assert parts_of(config) == {**parts, "loss": "smoothed"}
 
 
 def test_loggers_are_checked_before_anything_is_made(monkeypatch):

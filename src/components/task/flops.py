@@ -63,6 +63,8 @@ def peak_flops(device: torch.device, dtype: torch.dtype) -> float | None:
 def stated_peak(name: str, dtype: torch.dtype) -> float | None:
     """What the maker of the device called ``name`` states, by whole words: an L40 is no L4."""
     words = set(re.split(r"[\s-]+", name))
+    if "Laptop" in words:  # another chip, under a tighter limit of power
+        return None
     found = next((peaks for piece, peaks in PEAKS if words.issuperset(piece)), (None, None, None))
     columns = (torch.bfloat16, torch.float16, torch.float32)
     peak = found[columns.index(dtype)] if dtype in columns else None
