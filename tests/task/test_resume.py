@@ -195,3 +195,14 @@ def test_a_checkpoint_is_data(tiny, tmp_path):
         checkpoints.read(bad)
     with pytest.raises(UserError, match="no such checkpoint"):
         checkpoints.read(tmp_path / "none.ckpt")
+
+
+def test_words_that_say_where_a_run_begins():
+    words = ["+init_from='a b/c'", "seed=1", "++resume=null", "+recipe=x", "+trainer.max_time=null"]
+    rest, special = resume.split_overrides(words)
+    assert rest == ["seed=1", "+trainer.max_time=null"]
+    assert special == {"init_from": "a b/c", "resume": None, "recipe": "x"}
+    with pytest.raises(UserError, match="given twice: a, b"):
+        resume.split_overrides(["resume=a", "+resume=b"])
+    assert resume.runs_folder(["paths.runs=~/there"]) == Path.home() / "there"
+    assert resume.runs_folder(["seed=1"]) == Path("runs")
