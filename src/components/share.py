@@ -40,11 +40,16 @@ def folders(folder: str, cwd: Path | None = None) -> list[tuple[str, Path]]:
 
 
 def recipe_files(cwd: Path | None = None) -> dict[str, tuple[str, Path]]:
-    """{name: (whose, file)}: the path below the recipe folder without ``.yaml``; a nearer folder goes before a farther one."""
-    found: dict[str, tuple[str, Path]] = {}
+    """{name: (whose, file)} of the recipes that a name means; a nearer folder goes before a farther one."""
+    return {name: files[0] for name, files in same_recipes(cwd).items()}
+
+
+def same_recipes(cwd: Path | None = None) -> dict[str, list[tuple[str, Path]]]:
+    """{name: [(whose, file), ...]}, the nearest first. A name is the path below the recipe folder without ``.yaml``."""
+    found: dict[str, list[tuple[str, Path]]] = {}
     for whose, folder in folders("recipes", cwd):
         for file in sorted(folder.rglob("*.yaml")):
-            found.setdefault(file.relative_to(folder).with_suffix("").as_posix(), (whose, file))
+            found.setdefault(file.relative_to(folder).with_suffix("").as_posix(), []).append((whose, file))
     return dict(sorted(found.items()))
 
 

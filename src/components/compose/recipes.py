@@ -10,7 +10,7 @@ from typing import Any
 from components.compose.yaml_files import read_yaml, short
 from components.errors import UserError, nearest
 from components.paths import expanded
-from components.share import folders, recipe_sentence
+from components.share import recipe_sentence, same_recipes
 
 
 @dataclass(frozen=True)
@@ -42,11 +42,8 @@ class Page:
 
 def all_recipes(cwd: Path) -> dict[str, Recipe]:
     """Every recipe by name: the user's ``./recipes``, then the shipped ones, then plug-ins'; a nearer one replaces a farther."""
-    found: dict[str, list[Path]] = {}
-    for _, folder in folders("recipes", cwd):
-        for file in sorted(folder.rglob("*.yaml")):
-            found.setdefault(file.relative_to(folder).with_suffix("").as_posix(), []).append(file)
-    return {name: Recipe(name, fs[0], fs[1] if len(fs) > 1 else None) for name, fs in sorted(found.items())}
+    found = {name: [file for _, file in files] for name, files in same_recipes(cwd).items()}
+    return {name: Recipe(name, files[0], files[1] if len(files) > 1 else None) for name, files in found.items()}
 
 
 def find_recipe(name: str, cwd: Path, where: str = "recipe") -> Recipe:
