@@ -116,10 +116,14 @@ class GroupedQueryAttention(nn.Module):
                 "position",
                 make(position, "position", **sizes, **({} if context_length is None else {"context_length": context_length})),
             )
+        # asked once: a missing attribute of a module costs an exception, for every layer and token of a decoding
+        self.rotates, self.biased = (not self.cross and hasattr(self.position, method) for method in ("rotate", "bias"))
+        if not sinks:
+            self.sink = None
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        if hasattr(self, "sink"):
+        if self.sink is not None:
             nn.init.zeros_(self.sink)
 
     def forward(self, x: Tensor, info: SequenceInfo) -> Tensor:
@@ -139,13 +143,13 @@ class GroupedQueryAttention(nn.Module):
                 slot.state["memory"] = (k, v)
         bias = None
         if not self.cross:
-            if hasattr(self.position, "rotate"):
+            if self.rotates:
                 q, k = self.position.rotate(q, k, info, info)
             if self.norm_after:
                 q, k = self._normed(q, self.q_norm), self._normed(k, self.k_norm)
             if slot is not None:
                 k, v, k_info = slot.append(k, v, info)
-            if hasattr(self.position, "bias"):
+            if self.biased:
                 bias = self.position.bias(q, k, info, k_info)
         elif self.norm_after:
             q, k = self._normed(q, self.q_norm), self._normed(k, self.k_norm)
@@ -158,7 +162,7 @@ class GroupedQueryAttention(nn.Module):
             bias=bias,
             scale=self.scale,
             soft_cap=self.soft_cap,
-            sinks=getattr(self, "sink", None),
+            sinks=self.sink,
             dropout=self.dropout if self.training else 0.0,
         )
         read = read.transpose(1, 2)
