@@ -25,7 +25,11 @@ def main(arguments: list[str]) -> int:
     code = process.wait()
     if arguments or code == NOTHING_COLLECTED:  # not the whole: nothing to keep
         return code
-    state = " (with uncommitted changes)" if git("status", "--porcelain", "--untracked-files=no") else ""
+    state = (
+        " (with uncommitted changes)"
+        if git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!docs/results.md")
+        else ""
+    )
     date = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
     durations = [
         line
