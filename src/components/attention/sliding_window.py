@@ -5,4 +5,4 @@ Beltagy et al. 2020, arXiv:2004.05150
 
 from components.registry import preset
 
-preset("attention", "sliding_window", of="gqa", mask={"name": "sliding_window", "window": 128})
+preset("attention", "sliding_window", of="gqa", mask={"name": "sliding_window", "window": 64})

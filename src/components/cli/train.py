@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from typing import Any
 
 EPILOG = """examples:
@@ -49,6 +50,6 @@ def summary(results: list[Any]) -> list[str]:
     for r, swept in zip(results, differing(results)):
         figures = [f"{r.figures[c]:.4g}" if isinstance(r.figures.get(c), (int, float)) else "-" for c in columns]
         state = r.figures.get("state", "failed") if r.exit_code == 0 else f"failed ({r.exit_code})"
-        rows.append((str(r.number), " ".join(swept), state, *figures, str(r.folder)))
+        rows.append((str(r.number), " ".join(swept), state, *figures, os.path.relpath(r.folder)))
     head = ("job", "overrides", "state", "steps", "train loss", "val loss", "bits/byte", "seconds", "folder")
     return ["", *table(rows, head=head, limit=48)]

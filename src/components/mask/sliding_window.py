@@ -19,7 +19,7 @@ class SlidingWindowMask(nn.Module):
         window: positions seen in each direction that causality allows, the query's own included.
     """
 
-    def __init__(self, *, window: Positive = 128) -> None:
+    def __init__(self, *, window: Positive = 64) -> None:
         super().__init__()
         self.window = window
         self.key = ("sliding_window", window)
