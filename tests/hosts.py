@@ -13,8 +13,19 @@ from components.sockets import Batch
 
 VOCAB, WIDTH, LENGTH = 40, 32, 12
 # kind -> how a decoder is told to use the part; kinds that no decoder has a socket for have tests of their own
-SOCKETS = ("embedding", "position", "attention", "ffn", "norm", "block", "residual", "head", "init")
-INSIDE_ATTENTION = ("mask", "gate")
+SOCKETS = ("embedding", "position", "attention", "ffn", "norm", "block", "residual", "stack", "head", "init")
+# kinds that stand inside another part: which, and what it is told to be
+INSIDE = {
+    "mask": ("attention", {"name": "gqa", "n_heads": 4, "n_kv_heads": 2}),
+    "gate": ("attention", {"name": "gqa", "n_heads": 4, "n_kv_heads": 2}),
+    "value": ("attention", {"name": "gqa", "n_heads": 4, "n_kv_heads": 2}),
+    "sharing": ("attention", {"name": "gqa", "n_heads": 4, "n_kv_heads": 2}),
+    "scaling": ("position", {"name": "rope"}),
+    "router": ("ffn", {"name": "moe", "n_experts": 4}),
+    "pooling": ("head", {"name": "classification"}),
+}
+# options that let a part show itself at 12 positions and a width of 32
+SMALL: dict[str, dict[str, Any]] = {"mask/sliding_window": {"window": 5}}
 
 
 def parts(*kinds: str) -> list[str]:
@@ -25,7 +36,11 @@ def parts(*kinds: str) -> list[str]:
     return found
 
 
-HOSTED = parts(*SOCKETS, *INSIDE_ATTENTION)
+HOSTED = [
+    p
+    for p in parts(*SOCKETS, *(k for k in INSIDE if any(known == k for known, _ in static_entries())))
+    if p.split("/")[0] in (*SOCKETS, "mask", "gate", "value", "sharing", "scaling")
+]
 
 
 def decoder(part: str = "", **options: Any) -> nn.Module:
@@ -33,16 +48,14 @@ def decoder(part: str = "", **options: Any) -> nn.Module:
     kind, _, name = part.partition("/")
     sizes = {"vocab_size": VOCAB, "d_model": WIDTH, "n_layers": 2, "context_length": LENGTH}
     chosen: dict[str, Any] = {"attention": {"name": "gqa", "n_heads": 4, "n_kv_heads": 2}}
-    if kind in INSIDE_ATTENTION:
-        node: dict[str, Any] = {"name": name, "window": 5} if name == "sliding_window" else {"name": name}
-        chosen["attention"] = {**chosen["attention"], kind: node}
-    elif kind == "attention":
-        chosen["attention"] = {
-            "name": name,
-            **({"mask": {"name": "sliding_window", "window": 5}} if name == "sliding_window" else {}),
-        }
+    node = {"name": name, **SMALL.get(part, {})}
+    if part == "attention/sliding_window":
+        node["mask"] = {"name": "sliding_window", "window": 5}
+    if kind in INSIDE:
+        socket, host = INSIDE[kind]
+        chosen[socket] = {**host, kind: node}
     elif kind:
-        chosen[kind] = name
+        chosen[kind] = node
     return build("model", "decoder", **sizes, **{**chosen, **options}).eval()
 
 

@@ -27,10 +27,11 @@ TORCHLESS = {
     "slices",
     "share",
 }
-GROUND = TORCHLESS | {"sockets", "weights", "functional", "corpus"}
-TOP = {"task", "compose", "run", "cli", "__main__"}
+GROUND = TORCHLESS | {"sockets", "weights", "flops", "functional", "corpus"}
+TOP = {"task", "compose", "run", "cli", "check", "__main__"}
 KIND_FOLDERS = {
     *("tokenizer", "embedding", "position", "attention", "mask", "gate", "norm", "ffn", "block", "residual", "head", "init"),
+    *("router", "scaling", "value", "sharing", "adapter", "pooling"),
     *("stack", "model", "loss", "optimizer", "schedule", "sampler", "decoding", "cache", "data"),
 }
 LIGHTNING = {"lightning", "pytorch_lightning", "lightning_fabric", "lightning_utilities"}
@@ -165,7 +166,7 @@ def test_a_part_is_where_its_name_says():
 def test_composer_and_registry_name_no_kind_and_no_part():
     names = {n for key in index.own_entries() for n in key} | set(registry.KINDS)
     # words of the config's own grammar, or of Python, that happen to be a part's name as well
-    names -= {"none", "text", "all", "layer", "layers"}
+    names -= {"none", "text", "all", "layer", "layers", "value"}
     files = [SRC / "registry.py", *sorted((SRC / "compose").rglob("*.py"))]
     assert len(files) > 5
     for file in files:

@@ -21,7 +21,9 @@ MATRICES = ("embedding", "hidden", "out", "head", "router")  # the roles that ar
 
 @dataclass(frozen=True)
 class Weight:
-    """One parameter with what it is. ``axes``: input first, output last; ``layer``: index of its layer, or None."""
+    """One parameter with what it is. ``axes``: input first, output last; ``layer``: index of its layer, or None;
+
+    ``lr_scale``: factor on the optimizer's learning rate, as the init says (muP)."""
 
     name: str
     parameter: nn.Parameter
@@ -29,6 +31,7 @@ class Weight:
     axes: tuple[str, ...]
     module: nn.Module
     layer: int | None = None
+    lr_scale: float = 1.0
 
     @property
     def fan_in(self) -> int:

@@ -118,7 +118,7 @@ def test_full_config_reads_back_and_says_where_values_come_from(capsys):
         for k, v in json.loads(printed(capsys, "show", "recipe=gpt_python", "model.n_layers=3", "--json"))["config"].items()
         if k in config
     }
-    (line,) = [line for line in out.splitlines() if line.strip().startswith("n_layers:")]
+    (line,) = [line for line in out.splitlines() if line.startswith("  n_layers:")]
     assert line.split("#")[1].strip() == "command line"
     (line,) = [line for line in out.splitlines() if line.strip().startswith("d_model:")]
     assert line.split("#")[1].strip() == "recipe gpt_python"

@@ -6,18 +6,20 @@ sinks: gpt-oss 2025; QK-norm: Henry et al. 2020, arXiv:2010.04245; clipping: DBR
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from components.flops import NOTHING, Flops, Work, children, flops_of
 from components.functional.attention import attend
 from components.functional.joint import joint_linear
 from components.functional.precision import cast_once
 from components.functional.visibility import Sight
 from components.registry import register
 from components.signature import Positive, PositiveFloat, Probability
-from components.sockets import Maker, SequenceInfo, adopt, make
+from components.sockets import Maker, Place, SequenceInfo, adopt, make
 
 
 @register("attention", "gqa")
@@ -33,7 +35,9 @@ class GroupedQueryAttention(nn.Module):
         head_dim: width of a head; null: d_model / n_heads.
         position: rotates queries and keys, or biases scores.
         mask: which distances are seen; a cross attention sees all of its memory, whatever mask it is given or inherits.
+        value: changes values before they are kept and read.
         gate: scales what was read, before the output projection.
+        sharing: whose keys and values are read; a layer that borrows has no such projections of its own, nor a norm of keys.
         qk_norm: norm of queries and keys.
         qk_norm_over: each head's vector with one scale for all heads (head), with a scale per head (per_head_weight), or all heads together (full).
         qk_norm_at: before or after the rotation.
@@ -48,7 +52,7 @@ class GroupedQueryAttention(nn.Module):
     Errors: ValueError if n_heads does not divide d_model (without head_dim), n_kv_heads not n_heads, or bias names no projection.
     """
 
-    provides = ("rotates", "biases", "weights")
+    provides = ("rotates", "biases", "weights", "memory", "prefix")
     axes = {
         "q": ("d_model", "heads"),
         "k": ("d_model", "kv_heads"),
@@ -61,6 +65,7 @@ class GroupedQueryAttention(nn.Module):
         self,
         d_model: int,
         context_length: int | None = None,
+        place: Place | None = None,
         d_memory: int | None = None,
         *,
         n_heads: Positive = 4,
@@ -68,7 +73,9 @@ class GroupedQueryAttention(nn.Module):
         head_dim: Positive | None = None,
         position: Maker["position"] = "inherit",
         mask: Maker["mask"] = "full",
+        value: Maker["value"] = "none",
         gate: Maker["gate"] = "none",
+        sharing: Maker["sharing"] = "none",
         qk_norm: Maker["norm"] = "none",
         qk_norm_over: Literal["head", "per_head_weight", "full"] = "head",
         qk_norm_at: Literal["before", "after"] = "before",
@@ -93,20 +100,32 @@ class GroupedQueryAttention(nn.Module):
         self.head_dim, self.cross = width, d_memory is not None
         self.scale, self.soft_cap, self.clip, self.dropout = scale, soft_cap, clip, dropout
         self.q = nn.Linear(d_model, n_heads * width, bias="q" in bias)
-        self.k = nn.Linear(d_memory or d_model, kv_heads * width, bias="k" in bias)
-        self.v = nn.Linear(d_memory or d_model, kv_heads * width, bias="v" in bias)
+        self.sharing = make("none" if self.cross else sharing, "sharing", **({} if place is None else {"place": place}))
+        self.borrows = self.sharing.borrows
+        if not self.borrows:
+            self.k = nn.Linear(d_memory or d_model, kv_heads * width, bias="k" in bias)
+            self.v = nn.Linear(d_memory or d_model, kv_heads * width, bias="v" in bias)
         self.out = nn.Linear(n_heads * width, d_model, bias="out" in bias)
         self.mask = make("full" if self.cross else mask, "mask", context_length=context_length)
+        of_values = {
+            "d_model": d_model,
+            "n_kv_heads": kv_heads,
+            "head_dim": width,
+            **({} if place is None else {"place": place}),
+        }
+        self.value = make("none" if self.cross or self.borrows else value, "value", **of_values)
         self.gate = make(gate, "gate", d_model=d_model, n_heads=n_heads, head_dim=width)
         self.full_width = qk_norm_over == "full"
-        for name, heads in (("q_norm", n_heads), ("k_norm", kv_heads)):
+        for name, heads in (("q_norm", n_heads), *([] if self.borrows else [("k_norm", kv_heads)])):
             sizes = {"dim": heads * width} if self.full_width else {"dim": width}
             setattr(
                 self, name, make(qk_norm, "norm", **sizes, **({"heads": heads} if qk_norm_over == "per_head_weight" else {}))
             )
         normed = not getattr(self.q_norm, "identity", False)
         self.norm_first, self.norm_after = normed and qk_norm_at == "before", normed and qk_norm_at == "after"
-        self.gated = not getattr(self.gate, "identity", False)
+        self.gated, self.valued, self.lends = (
+            not getattr(part, "identity", False) for part in (self.gate, self.value, self.sharing)
+        )
         if sinks:
             self.sink = nn.Parameter(torch.empty(n_heads))
         if not self.cross:
@@ -127,32 +146,8 @@ class GroupedQueryAttention(nn.Module):
             nn.init.zeros_(self.sink)
 
     def forward(self, x: Tensor, info: SequenceInfo) -> Tensor:
-        k_info = info.memory_info if self.cross else info
-        assert k_info is not None
-        slot = info.cache.slot(self, info.visit) if info.cache is not None else None
         x = cast_once(x)
-        if not self.cross:
-            q, k, v = self._heads(joint_linear(x, (self.q, self.k, self.v)))
-        elif slot is not None and "memory" in slot.state:
-            (q,) = self._heads([self.q(x)])
-            k, v = slot.state["memory"]
-        else:
-            memory = cast_once(info.memory)  # type: ignore[arg-type]
-            q, k, v = self._heads([self.q(x), *joint_linear(memory, (self.k, self.v))])
-            if slot is not None:
-                slot.state["memory"] = (k, v)
-        bias = None
-        if not self.cross:
-            if self.rotates:
-                q, k = self.position.rotate(q, k, info, info)
-            if self.norm_after:
-                q, k = self._normed(q, self.q_norm), self._normed(k, self.k_norm)
-            if slot is not None:
-                k, v, k_info = slot.append(k, v, info)
-            if self.biased:
-                bias = self.position.bias(q, k, info, k_info)
-        elif self.norm_after:
-            q, k = self._normed(q, self.q_norm), self._normed(k, self.k_norm)
+        q, k, v, k_info, bias = self._across(x, info) if self.cross else self._within(x, info)
         sight = Sight(info, k_info, info.causal and not self.cross, self.mask)
         read = attend(
             q,
@@ -167,6 +162,57 @@ class GroupedQueryAttention(nn.Module):
         )
         read = read.transpose(1, 2)
         return self.out((self.gate(read, x, info) if self.gated else read).flatten(2))
+
+    def _within(self, x: Tensor, info: SequenceInfo) -> tuple[Tensor, Tensor, Tensor, SequenceInfo, Tensor | None]:
+        """Queries, keys, values, the info that describes the keys, and the bias on scores, of one sequence."""
+        if self.borrows:
+            k, v, k_info = self.sharing.borrow(info)
+            (q,) = self._heads([self.q(x)])
+            if self.rotates:
+                q, _ = self.position.rotate(q, q, info, info)
+            if self.norm_after:
+                q = self._normed(q, self.q_norm)
+        else:
+            q, k, v = self._heads(joint_linear(x, (self.q, self.k, self.v)))
+            if self.valued:
+                v = self.value(v, x, info)
+            if self.rotates:
+                q, k = self.position.rotate(q, k, info, info)
+            if self.norm_after:
+                q, k = self._normed(q, self.q_norm), self._normed(k, self.k_norm)
+            k_info = info
+            if info.cache is not None:
+                k, v, k_info = info.cache.slot(self, info.visit).append(k, v, info)
+            if self.lends:
+                self.sharing.lend(k, v, k_info, info)
+        return q, k, v, k_info, self.position.bias(q, k, info, k_info) if self.biased else None
+
+    def _across(self, x: Tensor, info: SequenceInfo) -> tuple[Tensor, Tensor, Tensor, SequenceInfo, None]:
+        """The same with keys and values of the memory, which decoding projects once."""
+        assert info.memory_info is not None
+        state = info.cache.slot(self, info.visit).state if info.cache is not None else {}
+        if "memory" in state:
+            (q,) = self._heads([self.q(x)])
+            k, v = state["memory"]
+        else:
+            memory = cast_once(info.memory)  # type: ignore[arg-type]
+            q, k, v = self._heads([self.q(x), *joint_linear(memory, (self.k, self.v))])
+            if self.norm_after:
+                k = self._normed(k, self.k_norm)
+            state["memory"] = (k, v)
+        if self.norm_after:
+            q = self._normed(q, self.q_norm)
+        return q, k, v, info.memory_info, None
+
+    def flops(self, work: Work) -> Flops:
+        tk = (work.memory or 0) if self.cross else work.length
+        projections = children(self, work, leave=("k", "v") if self.cross else ())
+        if self.cross:
+            projections += children(self, replace(work, length=tk), leave=("q", "out", "gate", "q_norm"))
+        wide = 4 * self.q.out_features  # scores and their sum, 2 FLOPs each per channel and cell
+        cells = work.length * tk if self.cross else self.mask.cells(work.length, work.causal)
+        products = Flops(wide * work.length * tk, wide * cells)
+        return projections + products + (NOTHING if self.cross else flops_of(self.position, work))
 
     def _heads(self, projected: list[Tensor]) -> list[Tensor]:
         """Queries, keys and values (B, T, H * K) -> (B, H, T, K); the number of heads is read from the width, since a tensor-parallel rank holds only some."""

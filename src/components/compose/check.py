@@ -1,6 +1,7 @@
 """Whether the chosen parts can work together, by what they declare themselves: needs, provides, refuses, lacks, carries_in, carries_out.
 
-``needs = {"attention": ("rotates",)}``: the part of that kind in scope must provide the words. ``refuses = {"attention": ("cacheable",)}``:
+``needs = {"attention": ("rotates",)}``: the part of that kind in scope must provide the words; ``{"decoder.cross": ("memory",)}``: what the
+layers of the part's socket ``decoder`` have as ``cross``. ``refuses = {"attention": ("cacheable",)}``:
 no chosen part of that kind may lack them. ``carries_in = ("values",)``: an earlier layer must write what a layer reads.
 """
 
@@ -43,7 +44,13 @@ def _rules(part: Part, what: str) -> Iterator[tuple[str, Sequence[str]]]:
 
 
 def _needs(part: Part, kind: str, words: Sequence[str], found: list[Part]) -> None:
-    others = part.in_scope(kind) or [p for p in found if p.kind == kind]
+    if "." in kind:
+        others = _in_socket(part, kind, found)
+        if not others:
+            return
+        kind = others[0].kind
+    else:
+        others = part.in_scope(kind) or [p for p in found if p.kind == kind]
     able = [n for (_, n), e in registry.entries(kind).items() if set(words) <= set(e.signature.declared.get("provides", ()))]
     instead = f"{kind} parts that provide it: {', '.join(able) or 'none'}"
     if not others:
@@ -62,14 +69,20 @@ def _needs(part: Part, kind: str, words: Sequence[str], found: list[Part]) -> No
             )
 
 
+def _in_socket(part: Part, sockets: str, found: list[Part]) -> list[Part]:
+    """What the layers of one side have in a socket: ``decoder.cross`` for the side ``decoder`` of ``part``."""
+    side, socket = sockets.split(".")
+    return [p for p in found if p.stack == f"{part.path}.{side}" and p.above and p.above[0].sockets.get(socket) is p]
+
+
 def _carried(found: list[Part]) -> None:
     """A layer that reads what no earlier layer, nor the part itself, writes."""
     for part in found:
         for word in part.declared("carries_in"):
             if part.layer is None or word in part.declared("carries_out"):
                 continue
-            writers = [p for p in found if word in p.declared("carries_out") and p.layer is not None]
-            if any(p.stack == part.stack and p.layer < part.layer for p in writers if p.layer is not None):
+            writers = [p for p in found if word in p.declared("carries_out")]
+            if any(p.layer is None or (p.stack == part.stack and p.layer < part.layer) for p in writers):
                 continue
             able = [
                 f"{k}/{n}" for (k, n), e in registry.entries().items() if word in e.signature.declared.get("carries_out", ())

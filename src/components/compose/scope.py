@@ -64,9 +64,7 @@ def _part(path: str, node: dict[str, Any], kind: str, above: list[Part], layer: 
 def _walk(part: Part) -> Iterator[Part]:
     yield part
     signature = part.entry.signature
-    stacked = next((n for n, o in signature.options.items() if o.type.text.split(" ")[0] == "Slices"), None)
-    depth = _value(part, "n_layers") if stacked else None
-    per_layer = layer_sockets(signature) if isinstance(depth, int) else []
+    stacked = _sliced(signature)
     for name, option in signature.sockets().items():
         value = part.node.get(name)
         if option.type.many:
@@ -78,6 +76,9 @@ def _walk(part: Part) -> Iterator[Part]:
             part.sockets[name] = _part(
                 f"{part.path}.{name}", value, option.type.kind or "", [part, *part.above], part.layer, part.stack
             )
+    wired = any(_sliced(child.entry.signature) for child in part.sockets.values())  # then the layers are walked there
+    depth = _value(part, "n_layers") if stacked and not wired else None
+    per_layer = layer_sockets(signature) if isinstance(depth, int) or (stacked and wired) else []
     for name, child in part.sockets.items():
         if name not in per_layer:
             yield from _walk(child)
@@ -85,9 +86,15 @@ def _walk(part: Part) -> Iterator[Part]:
         yield from _layers(part, depth, per_layer, stacked or "")
 
 
+def _sliced(signature: registry.Signature) -> str | None:
+    """The option that says which layers have parts of their own, if there is one."""
+    return next((n for n, o in signature.options.items() if o.type.text.split(" ")[0] == "Slices"), None)
+
+
 def _layers(part: Part, depth: int, sockets: list[str], option: str) -> Iterator[Part]:
     """Layers that are alike are walked once, at the first of them."""
-    own = slices.resolve(depth, _value(part, "pattern"), part.node.get(option), sockets)
+    owner = next((s for s in (part, *part.above) if s.node.get(option)), part)
+    own = slices.resolve(depth, _value(part, "pattern"), owner.node.get(option), sockets)
     seen: list[dict[str, Any]] = []
     for i, makers in enumerate(own):
         if makers in seen:
@@ -96,7 +103,7 @@ def _layers(part: Part, depth: int, sockets: list[str], option: str) -> Iterator
         which = {
             s: next(
                 w
-                for w, m in reversed(part.node[option].items())
+                for w, m in reversed(owner.node[option].items())
                 if s in m and i in slices.indices(str(w), depth, _value(part, "pattern"))
             )
             for s in makers
@@ -114,7 +121,7 @@ def _layers(part: Part, depth: int, sockets: list[str], option: str) -> Iterator
             value = makers.get(socket, part.node.get(socket))
             kind = part.entry.signature.options[socket].type.kind or ""
             if isinstance(value, dict):
-                path = f"{part.path}.{option}.{which[socket]}.{socket}" if socket in which else f"{part.path}.{socket}"
+                path = f"{owner.path}.{option}.{which[socket]}.{socket}" if socket in which else f"{part.path}.{socket}"
                 layer.sockets[socket] = _part(path, value, kind, [layer, part, *part.above], i, part.path)
             elif value == INHERIT and (found := _inherited(part, socket, kind)) is not None:
                 layer.sockets[socket] = Part(
@@ -135,6 +142,6 @@ def _inherited(part: Part, name: str, kind: str) -> Part | None:
 
 def _value(part: Part, name: str) -> Any:
     for scope in (part, *part.above):
-        if scope.node.get(name) not in (None, INHERIT):
+        if scope.node.get(name) not in (None, INHERIT, [], ()):
             return scope.node[name]
     return None

@@ -15,9 +15,10 @@ Tables = tuple[
 
 
 def angles(positions: Tensor, frequencies: Tensor) -> tuple[Tensor, Tensor]:
-    """cos and sin of position x frequency in fp32: (B, T) and (R/2,) -> two (B, 1, T, R/2), broadcasting over heads."""
+    """cos and sin of position x frequency in fp32: (B, T) and (R/2,), or (B, 1, R/2) where each row has its own -> two (B, 1, T, R/2), broadcasting over heads."""
     with torch.autocast(positions.device.type, enabled=False):
-        phase = positions[:, None, :, None].float() * frequencies.float()
+        rates = frequencies.float() if frequencies.dim() == 1 else frequencies[:, None].float()
+        phase = positions[:, None, :, None].float() * rates
         return phase.cos(), phase.sin()
 
 

@@ -20,6 +20,10 @@ class Rule(Protocol):
         """Whether the rule hides nothing within any ``length`` consecutive positions from 0: then no mask is needed for it."""
         ...
 
+    def cells(self, length: int, causal: bool) -> int:
+        """How many (query, key) pairs of ``length`` consecutive positions from 0 are seen, causality included."""
+        ...
+
     def allow(self, q_positions: Tensor, k_positions: Tensor) -> Tensor | None:
         """Positions (B, Tq, 1) and (B, 1, Tk) -> True where seen, or None: everything."""
         ...

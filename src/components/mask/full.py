@@ -16,5 +16,8 @@ class FullMask(nn.Module):
     def covers(self, length: int) -> bool:  # noqa: ARG002  the contract's argument
         return True
 
+    def cells(self, length: int, causal: bool) -> int:
+        return length * (length + 1) // 2 if causal else length * length
+
     def allow(self, q_positions: Tensor, k_positions: Tensor) -> Tensor | None:  # noqa: ARG002
         return None

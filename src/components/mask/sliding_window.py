@@ -27,5 +27,10 @@ class SlidingWindowMask(nn.Module):
     def covers(self, length: int) -> bool:
         return length <= self.window
 
+    def cells(self, length: int, causal: bool) -> int:
+        seen = min(self.window, length)
+        below = seen * (seen + 1) // 2 + (length - seen) * seen  # at or before the query
+        return below if causal else 2 * below - length
+
     def allow(self, q_positions: Tensor, k_positions: Tensor) -> Tensor | None:
         return (q_positions - k_positions).abs() < self.window

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from components.registry import register
 from components.signature import Positive, Slices
-from components.sockets import Batch, Bound, Cache, Maker, SequenceInfo, Terms, make, name_parts, terms_of
+from components.sockets import Batch, Bound, Cache, Maker, SequenceInfo, Terms, make, merge_out, name_parts, terms_of
 from components.weights import initialise
 
 
@@ -34,6 +34,7 @@ class Decoder(nn.Module):
         residual: how branches are written into the stream.
         embedding_norm: before the first layer.
         final_norm: after the last layer.
+        stack: how the layers are wired; it takes n_layers, pattern and layers from here.
         head: vectors to logits.
         init: how weights are drawn.
         pattern: names of entries that repeat over the depth.
@@ -61,6 +62,7 @@ class Decoder(nn.Module):
         residual: Maker["residual"] = "add",
         embedding_norm: Maker["norm"] = "none",
         final_norm: Maker["norm"] = "inherit",
+        stack: Maker["stack"] = "layers",
         head: Maker["head"] = "linear",
         init: Maker["init"] = "depth_scaled",
         pattern: tuple[str, ...] = (),
@@ -71,10 +73,8 @@ class Decoder(nn.Module):
         self.embedding = make(embedding, "embedding", vocab_size=vocab_size, d_model=d_model)
         sockets = {"position": position, "attention": attention, "ffn": ffn, "norm": norm, "block": block, "residual": residual}
         sockets |= {"embedding_norm": embedding_norm, "final_norm": final_norm}
-        stack = {"name": "layers", "pattern": list(pattern), "layers": layers, "embedding_norm": "inherit"}
-        self.stack = make(
-            Bound(stack, sockets, where="model"), "stack", d_model=d_model, context_length=context_length, depth=n_layers
-        )
+        sizes = {"d_model": d_model, "context_length": context_length, "depth": n_layers, "entries": pattern, "slices": layers}
+        self.stack = make(Bound(stack, sockets, where="model.stack"), "stack", **sizes)
         self.head = make(head, "head", d_model=d_model, vocab_size=vocab_size, embedding=self.embedding)
         name_parts(self)
         self.init = make(init, "init", d_model=d_model, n_layers=n_layers)
@@ -88,10 +88,13 @@ class Decoder(nn.Module):
         info = SequenceInfo.of(batch, causal=True, cache=cache)
         if cache is not None:
             cache.open(info)
-        x = self.stack.enter(self.embedding(batch.ids, info), info)
+        x = self.embedding(batch.ids, info)
+        if info.out:  # what the embedding wrote, every layer may read
+            info = info.with_(carry=info.out, out={})
+        x = self.stack.enter(x, info)
         if dropout := getattr(self.embedding, "dropout", 0.0):
             x = F.dropout(x, dropout, self.training)
         hidden, out = self.stack(x, info)
         if objective is None:
             return self.head(hidden[:, -1:] if last else hidden, info)
-        return objective(hidden, partial(self.head, info=info), batch).merged(terms_of(out))
+        return objective(hidden, partial(self.head, info=info), batch).merged(terms_of(merge_out(info.carry, out)))

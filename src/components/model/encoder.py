@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from components.registry import register
 from components.signature import Positive, Slices
-from components.sockets import Batch, Bound, Maker, SequenceInfo, Terms, make, name_parts, terms_of
+from components.sockets import Batch, Bound, Maker, SequenceInfo, Terms, make, merge_out, name_parts, terms_of
 from components.weights import initialise
 
 
@@ -34,6 +34,7 @@ class Encoder(nn.Module):
         residual: how branches are written into the stream.
         embedding_norm: before the first layer.
         final_norm: after the last layer.
+        stack: how the layers are wired; it takes n_layers, pattern and layers from here.
         head: vectors to logits.
         init: how weights are drawn.
         pattern: names of entries that repeat over the depth.
@@ -62,6 +63,7 @@ class Encoder(nn.Module):
         residual: Maker["residual"] = "add",
         embedding_norm: Maker["norm"] = "none",
         final_norm: Maker["norm"] = "inherit",
+        stack: Maker["stack"] = "layers",
         head: Maker["head"] = "linear",
         init: Maker["init"] = "depth_scaled",
         pattern: tuple[str, ...] = (),
@@ -72,10 +74,8 @@ class Encoder(nn.Module):
         self.embedding = make(embedding, "embedding", vocab_size=vocab_size, d_model=d_model)
         sockets = {"position": position, "attention": attention, "ffn": ffn, "norm": norm, "block": block, "residual": residual}
         sockets |= {"embedding_norm": embedding_norm, "final_norm": final_norm}
-        stack = {"name": "layers", "pattern": list(pattern), "layers": layers, "embedding_norm": "inherit"}
-        self.stack = make(
-            Bound(stack, sockets, where="model"), "stack", d_model=d_model, context_length=context_length, depth=n_layers
-        )
+        sizes = {"d_model": d_model, "context_length": context_length, "depth": n_layers, "entries": pattern, "slices": layers}
+        self.stack = make(Bound(stack, sockets, where="model.stack"), "stack", **sizes)
         self.head = make(head, "head", d_model=d_model, vocab_size=vocab_size, embedding=self.embedding)
         name_parts(self)
         self.init = make(init, "init", d_model=d_model, n_layers=n_layers)
@@ -85,10 +85,13 @@ class Encoder(nn.Module):
         """Logits of every position, or what ``objective(hidden, head, batch)`` and the layers return."""
         batch = batch if isinstance(batch, Batch) else Batch(batch)
         info = SequenceInfo.of(batch, causal=False)
-        x = self.stack.enter(self.embedding(batch.ids, info), info)
+        x = self.embedding(batch.ids, info)
+        if info.out:  # what the embedding wrote, every layer may read
+            info = info.with_(carry=info.out, out={})
+        x = self.stack.enter(x, info)
         if dropout := getattr(self.embedding, "dropout", 0.0):
             x = F.dropout(x, dropout, self.training)
         hidden, out = self.stack(x, info)
         if objective is None:
             return self.head(hidden, info)
-        return objective(hidden, partial(self.head, info=info), batch).merged(terms_of(out))
+        return objective(hidden, partial(self.head, info=info), batch).merged(terms_of(merge_out(info.carry, out)))

@@ -11,6 +11,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from components.flops import Flops, Work, flops_of
 from components.registry import register
 from components.signature import Positive
 from components.sockets import Batch, Bound, Cache, Layer, Maker, SequenceInfo, Terms, make, merge_out, name_parts, terms_of
@@ -44,6 +45,7 @@ class EncoderDecoder(nn.Module):
     """
 
     provides = ("causal", "source")
+    needs = {"decoder.cross": ("memory",)}  # what the decoder's layers have as `cross` reads an encoder's memory
 
     def __init__(
         self,
@@ -82,11 +84,18 @@ class EncoderDecoder(nn.Module):
         self.init = make(init, "init", d_model=d_model, n_layers=deepest)
         initialise(self, self.init, seed=0)
 
+    def flops(self, work: Work) -> Flops:
+        """Of a source of ``work.memory`` positions (as many as the target if None) and a target of ``work.length``."""
+        source = work.length if work.memory is None else work.memory
+        target = Work(work.length, causal=True, memory=source)
+        return flops_of(self.encoder, Work(source, causal=False)) + flops_of(self.decoder, target) + flops_of(self.head, target)
+
     def encode(self, source: Batch) -> tuple[Tensor, SequenceInfo, dict[str, Any]]:
         """Memory (B, S, D), the info that describes its positions, and what the encoder's layers wrote out."""
         info = SequenceInfo.of(source, causal=False)
-        memory, out = self.encoder(self._enter(self.encoder, source.ids, info), info)
-        return memory, info, out
+        x, info = self._enter(self.encoder, source.ids, info)
+        memory, out = self.encoder(x, info)
+        return memory, info, merge_out(info.carry, out)
 
     def forward(self, batch: Batch, objective: Any = None, *, cache: Cache | None = None, last: bool = False) -> Tensor | Terms:
         """Logits of every target position, or ``Terms``. With a cache the source is read on the first call and remembered."""
@@ -100,12 +109,19 @@ class EncoderDecoder(nn.Module):
         info = SequenceInfo.of(batch, causal=True, cache=cache).with_(memory=memory, memory_info=memory_info)
         if cache is not None:
             cache.open(info)
-        hidden, out = self.decoder(self._enter(self.decoder, batch.ids, info), info)
+        x, info = self._enter(self.decoder, batch.ids, info)
+        hidden, out = self.decoder(x, info)
         if objective is None:
             return self.head(hidden[:, -1:] if last else hidden, info)
-        return objective(hidden, partial(self.head, info=info), batch).merged(terms_of(merge_out(encoder_out, out)))
+        return objective(hidden, partial(self.head, info=info), batch).merged(
+            terms_of(merge_out(merge_out(encoder_out, info.carry), out))
+        )
 
-    def _enter(self, side: nn.Module, ids: Tensor, info: SequenceInfo) -> Tensor:
-        x = side.enter(self.embedding(ids, info), info)  # type: ignore[operator]
+    def _enter(self, side: nn.Module, ids: Tensor, info: SequenceInfo) -> tuple[Tensor, SequenceInfo]:
+        """What goes into the first layer, and the info with what the embedding wrote."""
+        x = self.embedding(ids, info)
+        if info.out:
+            info = info.with_(carry=info.out, out={})
+        x = side.enter(x, info)  # type: ignore[operator]
         dropout = getattr(self.embedding, "dropout", 0.0)
-        return F.dropout(x, dropout, self.training) if dropout else x
+        return (F.dropout(x, dropout, self.training) if dropout else x), info

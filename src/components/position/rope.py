@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from components.functional.rotary import Tables, rotate, tables
 from components.registry import register
 from components.signature import PositiveFloat, Probability
-from components.sockets import SequenceInfo
+from components.sockets import Maker, SequenceInfo, make
 
 
 @register("position", "rope")
@@ -24,6 +24,7 @@ class RotaryPosition(nn.Module):
         base: channel pair i turns by position / base^(2i / rotated width).
         fraction: share of the channels that turn, from the first; rounded down to an even number.
         layout: which channels are a pair: neighbours (``interleaved``) or first and second half (``half``). Checkpoints fix it.
+        scaling: stretches the frequencies beyond the length they were trained on.
 
     Errors: ValueError if no pair is left to turn.
     """
@@ -33,16 +34,21 @@ class RotaryPosition(nn.Module):
     def __init__(
         self,
         head_dim: int,
+        context_length: int | None = None,
         *,
         base: PositiveFloat = 10000.0,
         fraction: Probability = 1.0,
         layout: Literal["interleaved", "half"] = "interleaved",
+        scaling: Maker["scaling"] = "none",
     ) -> None:
         super().__init__()
         self.width = int(head_dim * fraction) // 2 * 2
         if self.width == 0:
             raise ValueError(f"nothing to rotate: head_dim={head_dim} and fraction={fraction} leave no pair of channels")
         self.base, self.layout = base, layout
+        sizes = {"width": self.width, "base": base, **({} if context_length is None else {"context_length": context_length})}
+        self.scaling = make(scaling, "scaling", **sizes)
+        self.scaled = not getattr(self.scaling, "identity", False)
 
     def frequencies(self, device: torch.device) -> Tensor:
         """(R/2,) angle per position, fp32."""
@@ -52,8 +58,17 @@ class RotaryPosition(nn.Module):
     def _tables(self, info: SequenceInfo) -> Tables:
         positions = info.positions
         assert positions is not None
-        key = ("rope", self.width, self.base, self.layout)
-        return info.once(key, lambda: tables(positions, self.frequencies(positions.device), self.layout))
+
+        def compute() -> Tables:
+            frequencies = self.frequencies(positions.device)
+            if not self.scaled:
+                return tables(positions, frequencies, self.layout)
+            # two parts of one name may differ in options and depend on nothing else: the memo is keyed by the module
+            turned = tables(positions, self.scaling.scale(frequencies, positions), self.layout)
+            return tuple(t * self.scaling.factor for t in turned)
+
+        key = ("rope", self.width, self.base, self.layout, id(self.scaling) if self.scaled else None)
+        return info.once(key, compute)
 
     def rotate(self, q: Tensor, k: Tensor, q_info: SequenceInfo, k_info: SequenceInfo) -> tuple[Tensor, Tensor]:
         """q (B, H, Tq, K) and k (B, G, Tk, K), each at its own positions."""

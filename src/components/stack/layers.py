@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from components.flops import Flops, Work, children
 from components.registry import register
 from components.signature import Positive, Slices
 from components.slices import resolve
@@ -20,8 +21,8 @@ class Layers(nn.Module):
 
     Args:
         n_layers: null: as many as the model says.
-        pattern: names that repeat over the depth, for ``layers`` to address.
-        layers: {which: {socket: maker}}, parts of their own for some layers; later ones win.
+        pattern: names that repeat over the depth, for ``layers`` to address; without any, the model's.
+        layers: {which: {socket: maker}}, parts of their own for some layers; later ones win. null: the model's.
         block: order of norms and branches.
         attention: of every layer.
         cross: of every layer, where there is a memory.
@@ -42,6 +43,8 @@ class Layers(nn.Module):
         d_model: int,
         context_length: int,
         depth: int = 1,
+        entries: Sequence[str] = (),
+        slices: Any = None,
         d_memory: int | None = None,
         *,
         n_layers: Positive | None = None,
@@ -54,11 +57,12 @@ class Layers(nn.Module):
         norm: Maker["norm"] = "inherit",
         residual: Maker["residual"] = "inherit",
         position: Maker["position"] = "inherit",
-        embedding_norm: Maker["norm"] = "none",
+        embedding_norm: Maker["norm"] = "inherit",
         final_norm: Maker["norm"] = "inherit",
     ) -> None:
         super().__init__()
         count = depth if n_layers is None else n_layers
+        pattern, layers = pattern or entries, slices if layers is None else layers
         base: dict[str, Any] = {
             "block": block,
             "attention": attention,
@@ -95,6 +99,9 @@ class Layers(nn.Module):
             if hasattr(position, "embed"):
                 x = position.embed(x, info)
         return self.embedding_norm(x)
+
+    def flops(self, work: Work) -> Flops:
+        return children(self, work, leave=("positions",))  # attention counts what it asks of its position
 
     def forward(self, x: Tensor, info: SequenceInfo) -> tuple[Tensor, dict[str, Any]]:
         s = self.residual.open(x)

@@ -1,7 +1,6 @@
 """Model FLOPs utilisation: the work that the model's definition asks for, over what the device can do.
 
-Work per token, forward and backward: 6 FLOPs for each weight that multiplies (embedding tables are looked up, so they count
-only where the head uses them), plus 6 x layers x d_model x context for causal attention scores and their sums (half of the full square).
+The work is what the parts report of their algorithms (``components/flops.py``), the cells that a mask hides left out.
 Recomputation under activation checkpointing is not counted. The peak is the product of matrices in the same dtype, measured once
 on a CPU, and the maker's dense figure on known GPUs.
 """
@@ -14,8 +13,7 @@ import time
 import torch
 from torch import nn
 
-from components.sockets import Layer
-from components.weights import roles
+from components.flops import Work, flops_of
 
 # dense TFLOP/s as the makers state them in (bf16, fp16, fp32 without tensor cores), None where the device has no such units or
 # nothing is known; by words of the device's name, the more particular first
@@ -38,15 +36,8 @@ PEAKS: tuple[tuple[tuple[str, ...], tuple[float | None, float | None, float | No
 
 
 def flops_per_token(model: nn.Module, context_length: int) -> float:
-    """Forward and backward, as the module's docstring counts them."""
-    weights = list(roles(model))
-    counted = sum(w.parameter.numel() for w in weights if w.role != "embedding")
-    tables = [w.parameter for w in weights if w.role == "embedding"]
-    if tables and not any(w.role == "head" for w in weights):
-        counted += tables[0].numel()  # a tied head multiplies by the first table
-    d_model = tables[0].shape[-1] if tables else 0
-    layers = sum(isinstance(m, Layer) for m in model.modules())
-    return 6.0 * counted + 6.0 * layers * d_model * context_length
+    """Forward and backward: three times what the parts' algorithms ask for in a forward pass, the backward pass being two."""
+    return 3.0 * flops_of(model, Work(context_length)).algorithm / context_length
 
 
 def peak_flops(device: torch.device, dtype: torch.dtype) -> float | None:

@@ -7,6 +7,7 @@ its targets, however they are cut into micro-batches and ranks (equal weights fo
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch
@@ -184,7 +185,10 @@ class LanguageModeling(LightningModule):
             self.grad_norm = clip_gradients(self._weights, float(gradient_clip_val))
 
     def configure_optimizers(self) -> dict[str, Any]:
-        optimizer = make(self.config["optimizer"], "optimizer", weights=list(roles(self.model)))
+        weights = list(roles(self.model))
+        if scale := getattr(getattr(self.model, "init", None), "lr_scale", None):
+            weights = [replace(w, lr_scale=scale(w)) for w in weights]
+        optimizer = make(self.config["optimizer"], "optimizer", weights=weights)
         factor = make(self.config["schedule"], "schedule", total_steps=self.total_steps)
         # a plain function: LambdaLR would save and restore the state of an object, and a longer total_steps would be lost on resume
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: factor(step))

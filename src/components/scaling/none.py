@@ -1,0 +1,18 @@
+"""Frequencies as they are."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from components.registry import register
+
+
+@register("scaling", "none")
+class NoScaling(nn.Module):
+    """Frequencies as they are."""
+
+    identity = True  # a parent need not call it
+    factor = 1.0
+
+    def scale(self, frequencies: Tensor, positions: Tensor) -> Tensor:  # noqa: ARG002  the contract's arguments
+        return frequencies
