@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from components import registry
 from components.compose.node import Node
 from components.compose.notes import Notes, show, show_node
@@ -125,9 +127,18 @@ def unfit(old: Node, new: Node, name: str, given: Given | None = None) -> str | 
     return theirs.fault(given.value) if given is not None else None
 
 
-def unknown_option(node: Node, name: str, where: str) -> UserError:
-    """No such option: the nearest, all of this part, and where a socket's part has one of that name."""
+def unknown_option(node: Node, name: str, where: str, value: Any = None) -> UserError:
+    """No such option: the nearest, all of this part, and where a socket's part has one of that name.
+
+    A socket that the part does not have is a choice of parts that cannot work together: both are named, and those that could.
+    """
     label = node.entry.label
+    if name in registry.kinds():
+        chosen = value.get("name") if isinstance(value, dict) else value
+        both = f"{label} takes no {name}" + (f", so it cannot work with {name}/{chosen}" if isinstance(chosen, str) else "")
+        able = [n for (_, n), e in registry.entries(node.kind).items() if name in e.signature.options]
+        instead = f"{node.kind} parts that take one: {', '.join(able) or 'none'}; options of {label}: {', '.join(sorted(node.options)) or 'none'}"
+        return UserError(f"{where}.{name}".lstrip("."), both, instead)
     instead = nearest(name, node.options, called=f"options of {label}")
     found = sorted(_paths_of(node, name, 3))
     if found:
