@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from components import build
+from components.check.small import AROUND, SMALL
 from components.index import static_entries
 from components.sockets import Batch
 
@@ -24,8 +25,7 @@ INSIDE = {
     "router": ("ffn", {"name": "moe", "n_experts": 4}),
     "pooling": ("head", {"name": "classification"}),
 }
-# options that let a part show itself at 12 positions and a width of 32
-SMALL: dict[str, dict[str, Any]] = {"mask/sliding_window": {"window": 5}}
+# SMALL and AROUND now live in src/components/check/small.py: add the line for your part there
 
 
 def parts(*kinds: str) -> list[str]:
@@ -49,14 +49,12 @@ def decoder(part: str = "", **options: Any) -> nn.Module:
     sizes = {"vocab_size": VOCAB, "d_model": WIDTH, "n_layers": 2, "context_length": LENGTH}
     chosen: dict[str, Any] = {"attention": {"name": "gqa", "n_heads": 4, "n_kv_heads": 2}}
     node = {"name": name, **SMALL.get(part, {})}
-    if part == "attention/sliding_window":
-        node["mask"] = {"name": "sliding_window", "window": 5}
     if kind in INSIDE:
         socket, host = INSIDE[kind]
         chosen[socket] = {**host, kind: node}
     elif kind:
         chosen[kind] = node
-    return build("model", "decoder", **sizes, **{**chosen, **options}).eval()
+    return build("model", "decoder", **{**sizes, **chosen, **AROUND.get(part, {}), **options}).eval()
 
 
 def scramble(model: nn.Module, std: float = 0.1, seed: int = 1) -> nn.Module:

@@ -1,0 +1,16 @@
+"""With which options a part of ours shows itself at 12 positions and a width of 32, and what it needs around it there.
+
+A part of another package says the same in its class: ``checked_with = ("window=5", "model.n_layers=4")``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+# kind/name -> options of the part itself
+SMALL: dict[str, dict[str, Any]] = {
+    "mask/sliding_window": {"window": 5},
+    "attention/sliding_window": {"mask": {"name": "sliding_window", "window": 5}},
+}
+# kind/name -> other sockets and sizes of the decoder that it is put into
+AROUND: dict[str, dict[str, Any]] = {}
