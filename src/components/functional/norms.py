@@ -9,13 +9,27 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
-    """x / sqrt(mean(x^2) + eps) * weight over the last axis, computed in fp32, in x's dtype. ``weight`` broadcasts from the right."""
+def rms_norm(x: Tensor, weight: Tensor | None, eps: float) -> Tensor:
+    """x / sqrt(mean(x^2) + eps) * weight over the last axis, computed in fp32, in x's dtype. ``weight`` broadcasts from the right; None: 1."""
     if x.device.type == "cpu" and not torch.compiler.is_compiling() and type(x) is Tensor:
-        return _RMSNorm.apply(x, weight, eps)
+        return _RMSNorm.apply(x, x.new_ones(x.shape[-1]) if weight is None else weight, eps)
+    if weight is None:
+        return F.rms_norm(x, (x.shape[-1],), None, eps)
     if weight.dim() == 1:
         return F.rms_norm(x, (x.shape[-1],), weight.to(x.dtype), eps)
     return F.rms_norm(x, (x.shape[-1],), None, eps) * weight.to(x.dtype)
+
+
+def at_least_fp32(x: Tensor) -> Tensor:
+    """x in fp32 where it is a half precision, else as it is."""
+    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
+
+
+def affine(y: Tensor, weight: Tensor | None, bias: Tensor | None, dtype: torch.dtype) -> Tensor:
+    """y * weight + bias, each only where there is one, in ``dtype``; both broadcast from the right."""
+    y = y if weight is None else y * weight
+    y = y if bias is None else y + bias
+    return y.to(dtype)
 
 
 def rms_norm_reference(x: Tensor, weight: Tensor, eps: float) -> Tensor:
