@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from components.block._branches import add_branches
+from components.block._branches import add_branches, reads, write_all
 from components.registry import register
 from components.sockets import Maker, Place, SequenceInfo, make
 
 
 @register("block", "parallel")
 class Parallel(nn.Module):
-    """Parallel block: all branches read the same normed copy of the stream.
+    """Parallel block: all branches read the same normed copy of the stream, and their outputs are added together.
 
     Args:
         attention: one branch.
@@ -42,11 +42,12 @@ class Parallel(nn.Module):
         super().__init__()
         sizes = {"d_model": d_model, "context_length": context_length, "place": place, "d_memory": d_memory}
         self.norm = make(norm, "norm", dim=d_model)
-        self.branches = add_branches(self, sizes, {"attention": attention, "cross": cross, "ffn": ffn, "residual": residual})
+        makers = {"attention": attention, "cross": cross, "ffn": ffn, "residual": residual}
+        self.branches = add_branches(self, sizes, makers)
 
     def forward(self, s: Tensor, info: SequenceInfo) -> Tensor:
-        normed = self.norm(getattr(self, f"{self.branches[0]}_residual").read(s))
-        outputs = [(name, getattr(self, name)(normed, info)) for name in self.branches]
-        for name, y in outputs:
-            s = getattr(self, f"{name}_residual").write(s, y)
-        return s
+        inputs: list[Tensor] = []
+        for x in (found := reads(self, self.branches, s)):
+            # a residual whose read is the identity gives all branches one tensor, which is normed once
+            inputs.append(inputs[0] if inputs and x is found[0] else self.norm(x))
+        return write_all(self, self.branches, inputs, s, info)

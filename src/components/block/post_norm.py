@@ -20,7 +20,10 @@ class PostNorm(nn.Module):
         attention: the first branch.
         cross: the branch that reads an encoder's memory, where there is one.
         ffn: the last branch.
-        norm: of the stream after each branch.
+        norm: of the stream after each branch that has none of its own.
+        attention_norm: after the attention; by default ``norm``.
+        cross_norm: after the cross attention; by default ``norm``.
+        ffn_norm: after the ffn; by default ``norm``.
         residual: how each branch is written into the stream.
 
     Shapes: the stream s as ``residual.open`` made it, (B, T, D) for most -> the same.
@@ -37,11 +40,15 @@ class PostNorm(nn.Module):
         cross: Maker["attention"] = "inherit",
         ffn: Maker["ffn"] = "inherit",
         norm: Maker["norm"] = "inherit",
+        attention_norm: Maker["norm"] = "inherit",
+        cross_norm: Maker["norm"] = "inherit",
+        ffn_norm: Maker["norm"] = "inherit",
         residual: Maker["residual"] = "inherit",
     ) -> None:
         super().__init__()
         sizes = {"d_model": d_model, "context_length": context_length, "place": place, "d_memory": d_memory}
-        makers = {"attention": attention, "cross": cross, "ffn": ffn, "norm": norm, "residual": residual}
+        makers = {"attention": attention, "cross": cross, "ffn": ffn, "residual": residual, "norm": norm}
+        makers |= {"attention_norm": attention_norm, "cross_norm": cross_norm, "ffn_norm": ffn_norm}
         self.branches = add_branches(self, sizes, makers)
 
     def forward(self, s: Tensor, info: SequenceInfo) -> Tensor:
