@@ -15,7 +15,9 @@ from components.signature import PositiveFloat
 
 @register("norm", "l2")
 class L2Norm(nn.Module):
-    """L2 norm: divide each vector by its length, and nothing else. (What Llama 4 calls so is ``rms`` with ``scale: none``.)
+    """L2 norm: divide each vector by its length, and nothing else.
+
+    What Llama 4 calls L2 norm divides by the root mean square: that is ``rms`` with ``scale: none``.
 
     Args:
         eps: the length is taken to be at least this.
