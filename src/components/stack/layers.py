@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from components.flops import Flops, Work, children
 from components.registry import register
 from components.signature import Positive, Slices
-from components.slices import resolve
-from components.sockets import Bound, Layer, Maker, Place, SequenceInfo, make, merge_out
-from components.stack._positions import Positions
+from components.sockets import Maker, SequenceInfo
+from components.stack._building import Wiring, passed
 
 
 @register("stack", "layers")
-class Layers(nn.Module):
+class Layers(Wiring):
     """Layers in sequence; the stack owns the positions, opens and closes the stream, and norms what comes out.
 
     Args:
@@ -62,57 +60,24 @@ class Layers(nn.Module):
     ) -> None:
         super().__init__()
         count = depth if n_layers is None else n_layers
-        pattern, layers = pattern or entries, slices if layers is None else layers
-        base: dict[str, Any] = {
-            "block": block,
-            "attention": attention,
-            "cross": cross,
-            "ffn": ffn,
-            "norm": norm,
-            "residual": residual,
-            "position": position,
-        }
-        own = resolve(count, pattern, layers, list(base))
-        positions = Positions(d_model=d_model, context_length=context_length)
-        self.layers = nn.ModuleList()
-        for index in range(count):
-            place = Place(index, count)
-            sockets = base | {k: Bound(v, where=f"model.layers.{index}.{k}") for k, v in own[index].items()}
-            sockets["position"] = positions.shared(sockets["position"], entry=_entry(pattern, index), index=index)
-            made = make(
-                Bound(sockets["block"], sockets),
-                "block",
-                d_model=d_model,
-                context_length=context_length,
-                place=place,
-                d_memory=d_memory,
-            )
-            self.layers.append(Layer(made, place))
-        self.positions = nn.ModuleList(positions.modules(position))
-        self.residual = make(residual, "residual", d_model=d_model)
-        self.embedding_norm = make(embedding_norm, "norm", dim=d_model)
-        self.final_norm = make(final_norm, "norm", dim=d_model)
-
-    def enter(self, x: Tensor, info: SequenceInfo) -> Tensor:
-        """Positions added to the embedding, each kind of position once, then normed."""
-        for position in self.positions:
-            if hasattr(position, "embed"):
-                x = position.embed(x, info)
-        return self.embedding_norm(x)
-
-    def flops(self, work: Work) -> Flops:
-        return children(self, work, leave=("positions",))  # attention counts what it asks of its position
+        self.build(
+            {"d_model": d_model, "context_length": context_length, "d_memory": d_memory},
+            n_layers=count,
+            pattern=pattern or entries,
+            layers=slices if layers is None else layers,
+            embedding_norm=embedding_norm,
+            final_norm=final_norm,
+            block=block,
+            attention=attention,
+            cross=cross,
+            ffn=ffn,
+            norm=norm,
+            residual=residual,
+            position=position,
+        )
 
     def forward(self, x: Tensor, info: SequenceInfo) -> tuple[Tensor, dict[str, Any]]:
-        s = self.residual.open(x)
-        total: dict[str, Any] = {}
+        s, total = self.residual.open(x), {}
         for layer in self.layers:
-            s, out = layer(s, info)
-            if out:
-                total = merge_out(total, out)
-                info = info.with_(carry={**info.carry, **out})
-        return self.final_norm(self.residual.close(s)), total
-
-
-def _entry(pattern: Sequence[str], index: int) -> str:
-    return pattern[index % len(pattern)] if pattern else "all"
+            s, info, total = passed(layer, s, info, total)
+        return self.leave(s), total
