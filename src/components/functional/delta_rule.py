@@ -1,0 +1,113 @@
+"""The delta rule: a state that is corrected towards v_t where k_t reads it, step by step, and in chunks.
+
+S_t = a_t S_(t-1) + k_t^T b_t (v_t - k_t a_t S_(t-1)), o_t = q_t S_t. Schlag et al. 2021, arXiv:2102.11174; chunks by the WY form: Yang et al. 2024,
+arXiv:2406.06484, section 3; with decays a_t: Yang et al. 2024, arXiv:2412.06464, section 3.3.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from components.flops import Flops
+from components.functional.linear_attention import (
+    CHUNK,
+    chunk_for,
+    empty_state,
+    grouped,
+    head_decays,
+    marks_of,
+    precise,
+    silenced,
+    weigh,
+)
+
+
+def delta_rule_reference(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    beta: Tensor,
+    g: Tensor | None = None,
+    *,
+    state: Tensor | None = None,
+    start: Tensor | None = None,
+    valid: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """The recurrence as written, position by position; what decoding uses. Arguments as ``delta_rule``."""
+    q, k, v, beta = precise(q), silenced(k, valid), silenced(v, valid), silenced(beta, valid)
+    g = None if g is None else silenced(g, valid)
+    q, k = (y.repeat_interleave(v.shape[1] // y.shape[1], 1) for y in (q, k))
+    s = empty_state(k, v) if state is None else state
+    out = []
+    for t in range(q.shape[2]):
+        if start is not None:  # a document begins: what came before is forgotten
+            s = s.masked_fill(start[:, t, None, None, None], 0.0)
+        if g is not None:
+            s = s * g[:, :, t, None, None].exp()
+        error = v[:, :, t, None] - k[:, :, t, None] @ s
+        s = s + k[:, :, t, :, None] @ (beta[:, :, t, None, None] * error)
+        out.append(q[:, :, t, None] @ s)
+    return torch.cat(out, 2), s
+
+
+def delta_rule(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    beta: Tensor,
+    g: Tensor | None = None,
+    *,
+    state: Tensor | None = None,
+    start: Tensor | None = None,
+    valid: Tensor | None = None,
+    chunk: int = CHUNK,
+) -> tuple[Tensor, Tensor]:
+    """o (B, H, T, V) and the last state (B, H, K, V), in fp32 at least.
+
+    Within a chunk the corrections depend on one another: u_i = b_i (v_i - k_i S - sum over j < i of (k_i . k_j) u_j), decays left out. These are unit triangular
+    systems, solved for all chunks at once by forward substitution (``torch.linalg.solve_triangular``), which no length of keys makes unstable, as
+    the products of an explicit inverse would be. The state then passes from chunk to chunk, two products for each.
+
+    Args:
+        q, k: (B, G, T, K); each of the G groups serves H / G heads.
+        v: (B, H, T, V).
+        beta: (B, H, T) how much of the error is corrected.
+        g: (B, H, T) log of the decay, at most 0, or None: nothing decays.
+        state, start, valid, chunk: as in ``linear_attention``.
+    """
+    length, size = q.shape[2], chunk_for(q.shape[2], chunk)
+    with torch.autocast(q.device.type, enabled=False):
+        if length == 1:
+            return delta_rule_reference(q, k, v, beta, g, state=state, start=start, valid=valid)
+        q, k, v, beta = precise(q), silenced(k, valid), silenced(v, valid), silenced(beta, valid)
+        s = (empty_state(k, v) if state is None else state).unflatten(1, (k.shape[1], -1))
+        marks, groups = marks_of(start, length, size, q), k.shape[1]
+        g = None if g is None else grouped(silenced(g, valid), groups, size, rows=True)
+        q, k, v, beta = (grouped(y, groups, size, rows=y.dim() == 3) for y in (q, k, v, beta))
+        seen, enter, leave, carry = head_decays(q @ k.mT, g, marks)
+        coupled, *_ = head_decays(k @ k.mT, g, marks)
+        enter, leave = marks.early if enter is None else enter, marks.late if leave is None else leave
+        known = torch.cat((weigh(k, enter).expand(*v.shape[:-1], -1), v), -1) * beta[..., None]
+        solved = torch.linalg.solve_triangular((coupled * beta[..., None]).tril(-1), known, upper=False, unitriangular=True)
+        reads, values = solved.split((k.shape[-1], v.shape[-1]), -1)
+        leaving = weigh(k, leave).mT
+        states, corrections = [], []
+        for n in range(v.shape[3]):
+            states.append(s)
+            corrections.append(values[:, :, :, n] - reads[:, :, :, n] @ s)
+            s = s if carry is None else s * carry[:, :, :, n]
+            s = s if marks.whole is None else s * marks.whole[:, :, :, n]
+            s = s + leaving[:, :, :, n] @ corrections[-1]
+        out = weigh(q @ torch.stack(states, 3), enter) + seen @ torch.stack(corrections, 3)
+        return out.flatten(1, 2).flatten(2, 3)[:, :, :length], s.flatten(1, 2)
+
+
+def delta_rule_flops(length: int, groups: int, heads: int, key: int, value: int) -> Flops:
+    """Of ``delta_rule`` for one row, the triangular systems left out as ``torch`` counts; the algorithm is the recurrence: k S, k^T u and q S."""
+    state = 6 * heads * key * value
+    if length == 1:
+        return Flops(state, state)
+    size = chunk_for(length, CHUNK)
+    chunk = 4 * size * size * key * groups + 2 * size * size * value * heads + size * state
+    return Flops(-(-length // size) * chunk, length * state)
