@@ -9,17 +9,33 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from components.sockets import SequenceInfo
+
 Tables = tuple[
     Tensor, ...
 ]  # (complex factors,) or (factors of a channel, factors of its partner), each (B or 1, 1, T, R/2 or R)
 
 
 def angles(positions: Tensor, frequencies: Tensor) -> tuple[Tensor, Tensor]:
-    """cos and sin of position x frequency in fp32: (B, T) and (R/2,), or (B, 1, R/2) where each row has its own -> two (B, 1, T, R/2), broadcasting over heads."""
+    """cos and sin of position x frequency in fp32: (B, T) and (R/2,), or (B, 1 or T, R/2), -> two (B, 1, T, R/2), broadcasting over heads."""
     with torch.autocast(positions.device.type, enabled=False):
         rates = frequencies.float() if frequencies.dim() == 1 else frequencies[:, None].float()
         phase = positions[:, None, :, None].float() * rates
         return phase.cos(), phase.sin()
+
+
+def reach(info: SequenceInfo) -> Tensor:
+    """(B or 1, 1) or (B, T): the last position of the document that each position belongs to, of those in this call; padding has none."""
+    positions = info.positions
+    assert positions is not None
+    if info.valid is not None:
+        positions = torch.where(info.valid, positions, torch.zeros_like(positions))
+    if info.documents is None:
+        return positions.amax(1, keepdim=True)
+    positions, documents = torch.broadcast_tensors(positions, info.documents)
+    number = torch.zeros_like(documents, dtype=torch.long)
+    number[:, 1:] = (documents[:, 1:] != documents[:, :-1]).long().cumsum(1)
+    return torch.zeros_like(positions).scatter_reduce(1, number, positions, "amax").gather(1, number)
 
 
 def tables(positions: Tensor, frequencies: Tensor, layout: str) -> Tables:

@@ -64,7 +64,7 @@ class RotaryPosition(nn.Module):
             if not self.scaled:
                 return tables(positions, frequencies, self.layout)
             # two parts of one name may differ in options and depend on nothing else: the memo is keyed by the module
-            turned = tables(positions, self.scaling.scale(frequencies, positions), self.layout)
+            turned = tables(positions, self.scaling.scale(frequencies, info), self.layout)
             return tuple(t * self.scaling.factor for t in turned)
 
         key = ("rope", self.width, self.base, self.layout, id(self.scaling) if self.scaled else None)

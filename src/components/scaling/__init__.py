@@ -1,2 +1,2 @@
-"""Stretches rotary frequencies: ``scale(frequencies (R/2,), positions (B, T)) -> (R/2,) or (B, 1, R/2)`` in fp32, and ``factor``, which
+"""Stretches rotary frequencies: ``scale(frequencies (R/2,), info) -> (R/2,) or (B, 1 or T, R/2)`` in fp32, and ``factor``, which
 multiplies rotated queries and keys."""

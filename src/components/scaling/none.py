@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from components.registry import register
+from components.sockets import SequenceInfo
 
 
 @register("scaling", "none")
@@ -14,5 +15,5 @@ class NoScaling(nn.Module):
     identity = True  # a parent need not call it
     factor = 1.0
 
-    def scale(self, frequencies: Tensor, positions: Tensor) -> Tensor:  # noqa: ARG002  the contract's arguments
+    def scale(self, frequencies: Tensor, info: SequenceInfo) -> Tensor:  # noqa: ARG002  the contract's arguments
         return frequencies
