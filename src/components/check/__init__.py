@@ -1,1 +1,27 @@
-"""The battery: what every part is held to, one short function a property, for our parts and anyone's."""
+"""The battery: what every part is held to, one short function a property, for our parts and anyone's.
+
+``battery("attention/mine")`` gives the cases for ``pytest.mark.parametrize``, ``assert_part("attention/mine")`` runs them all, and
+``components check attention/mine`` prints them line by line. ``holds`` makes a function a property, of a kind of one's own too.
+"""
+
+from components.check.cases import Case, Property, Verdict, Violation, assert_part, battery, checked_kinds, holds, judged
+from components.check.host import Host
+from components.check.subject import Subject, subject_of
+
+# each module registers its properties, in the order in which they are printed
+from components.check import values, isolation, cached, building, costs, off_path  # isort: skip  # noqa: F401
+
+__all__ = [
+    "Case",
+    "Host",
+    "Property",
+    "Subject",
+    "Verdict",
+    "Violation",
+    "assert_part",
+    "battery",
+    "checked_kinds",
+    "holds",
+    "judged",
+    "subject_of",
+]

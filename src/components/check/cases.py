@@ -1,0 +1,134 @@
+"""Properties, and the battery that is made of them: one case for each property that applies to a part, one for each lack that it declares."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import torch
+
+from components.check.host import ON_PATH, Host
+from components.check.subject import Subject, subject_of
+from components.errors import UserError
+
+LACKS = ("causal", "batch_independent", "cacheable", "exact_cache_beyond_context", "documents", "round_trip")
+F = TypeVar("F", bound=Callable[..., None])
+
+
+class Violation(AssertionError):
+    """A property that does not hold, with the measured figure."""
+
+
+@dataclass(frozen=True)
+class Property:
+    """``check(host)`` raises ``Violation`` where it does not hold. ``lack``: the word by which a part declares that it does not."""
+
+    name: str
+    check: Callable[[Host], None]
+    kinds: tuple[str, ...]
+    applies: Callable[[Host], bool]
+    lack: str = ""
+
+
+PROPERTIES: list[Property] = []
+
+
+def holds(name: str, *kinds: str, lack: str = "", applies: Callable[[Host], bool] = lambda host: True) -> Callable[[F], F]:
+    """Make a function a property of every part of these kinds (of none named: of all on a model's path).
+
+    ``name`` is what is printed. A package that brings a kind of its own decorates the properties of its contract with this.
+    """
+
+    def decorate(check: F) -> F:
+        new = Property(name, check, kinds or ON_PATH, applies, lack)
+        PROPERTIES[:] = [p for p in PROPERTIES if (p.name, p.kinds) != (new.name, new.kinds)] + [new]
+        return check
+
+    return decorate
+
+
+@dataclass(frozen=True)
+class Case:
+    """One property of one part. Calling it raises ``Violation`` where it does not hold."""
+
+    subject: Subject
+    name: str
+    check: Callable[[], None] = field(repr=False, compare=False)
+
+    def __call__(self) -> None:
+        torch.manual_seed(0)
+        try:
+            self.check()
+        except (Violation, UserError):
+            raise
+        except Exception as e:
+            raise Violation(f"{type(e).__name__}: {' '.join(str(e).split())[:300]}") from e
+
+    def __str__(self) -> str:
+        return f"{self.subject.label}: {self.name}"
+
+
+def battery(what: Any, options: Iterable[str] | dict[str, Any] = (), *, kind: str | None = None) -> list[Case]:
+    """Every case of a part, for ``@pytest.mark.parametrize("case", battery("attention/mine"), ids=str)``.
+
+    Args:
+        what: ``kind/name``, ``package.module:Class``, or a class.
+        options: the part's, {name: value} or ``name=value`` words.
+        kind: of a class that is not registered.
+    """
+    subject = what if isinstance(what, Subject) else subject_of(what, options, kind=kind)
+    host = Host.of(subject)
+    known = [p for p in PROPERTIES if subject.kind in p.kinds]
+    if not known:
+        raise UserError(subject.label, f"there is no battery for a {subject.kind}", f"kinds with one: {', '.join(checked_kinds())}")
+    cases = [
+        Case(subject, p.name, lambda p=p: p.check(host)) for p in known if p.lack not in subject.lacks and p.applies(host)
+    ]
+    return [*cases, *(Case(subject, f"lacks {word}, as declared", lambda w=word: prove(subject, w)) for word in subject.lacks)]
+
+
+def checked_kinds() -> list[str]:
+    return sorted({k for p in PROPERTIES for k in p.kinds})
+
+
+def prove(subject: Subject, lack: str) -> str:
+    """A declared lack must show. Returns how it does; Violation if nothing does."""
+    if lack not in LACKS:
+        raise Violation(f"{lack!r} is no lack; there are {', '.join(LACKS)}")
+    proofs = [p for p in PROPERTIES if p.lack == lack and subject.kind in p.kinds]
+    host = Host.of(subject)
+    if lack in ("causal", "cacheable", "exact_cache_beyond_context") and host.wiring == "encoder":
+        host = Host(subject, "decoder")  # where the property would be needed
+    for p in proofs:
+        try:
+            p.check(host)
+        except Exception as e:  # noqa: BLE001  what is refused where it is needed is lacking as well
+            return f"{p.name}: {' '.join(str(e).split())}"
+    said = ", ".join(p.name for p in proofs) or f"no property of a {subject.kind} shows it"
+    raise Violation(f"it is declared but does not show: {said} {'hold' if len(proofs) > 1 else 'holds' if proofs else ''}".rstrip())
+
+
+def assert_part(what: Any, options: Iterable[str] | dict[str, Any] = (), *, kind: str | None = None) -> None:
+    """The whole battery in one call. AssertionError with every property that does not hold."""
+    wrong = [f"{v.name}: {v.text}" for v in judged(battery(what, options, kind=kind)) if not v.holds]
+    if wrong:
+        raise AssertionError(f"{what} does not keep its contract\n  " + "\n  ".join(wrong))
+
+
+@dataclass(frozen=True)
+class Verdict:
+    name: str
+    holds: bool
+    text: str = ""
+
+
+def judged(cases: Iterable[Case]) -> Iterable[Verdict]:
+    """Each case's verdict, as it comes."""
+    for case in cases:
+        try:
+            case()
+        except (AssertionError, UserError) as e:
+            yield Verdict(case.name, False, str(e))
+        else:
+            yield Verdict(case.name, True)

@@ -1,0 +1,147 @@
+"""A small model around any part: where the properties see it at work."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from components import build, registry
+from components.check.subject import Subject
+from components.errors import UserError
+from components.makers import make
+from components.sockets import Batch, Terms
+
+VOCAB, WIDTH, LENGTH, SOURCE = 40, 32, 12, 9
+# kinds that a decoder has a socket for
+SOCKETS = ("embedding", "position", "attention", "ffn", "norm", "block", "residual", "stack", "head", "init")
+# kinds that stand inside another part: in which socket of the model, and what stands there
+INSIDE: dict[str, tuple[str, dict[str, Any]]] = {
+    "mask": ("attention", {"name": "gqa", "n_heads": 4, "n_kv_heads": 2}),
+    "gate": ("attention", {"name": "gqa", "n_heads": 4, "n_kv_heads": 2}),
+    "value": ("attention", {"name": "gqa", "n_heads": 4, "n_kv_heads": 2}),
+    "sharing": ("attention", {"name": "gqa", "n_heads": 4, "n_kv_heads": 2}),
+    "scaling": ("position", {"name": "rope"}),
+    "router": ("ffn", {"name": "moe", "n_experts": 4}),
+    "pooling": ("head", {"name": "classification"}),
+}
+ON_PATH = (*SOCKETS, *INSIDE, "model")
+
+
+@dataclass(frozen=True)
+class Host:
+    """Builds the model that has the subject in its socket. ``wiring``: decoder, encoder (parts that lack causality), or cross (the decoder's
+
+    second attention in an encoder-decoder); ``itself`` where the subject is a whole model."""
+
+    subject: Subject
+    wiring: str = "decoder"
+
+    @classmethod
+    def of(cls, subject: Subject) -> Host:
+        if subject.kind == "model":
+            return cls(subject, "itself")
+        if subject.kind == "attention" and subject.signature.sizes.get("d_memory"):
+            return cls(subject, "cross")
+        return cls(subject, "encoder" if "causal" in subject.lacks else "decoder")
+
+    def __str__(self) -> str:
+        around = "a model of its own" if self.wiring == "itself" else {"cross": "an encoder-decoder, as cross attention"}.get(
+            self.wiring, f"{'an' if self.wiring == 'encoder' else 'a'} {self.wiring}"
+        )
+        return f"in {around}: 2 layers, width {WIDTH}, {LENGTH} positions"
+
+    @property
+    def causal(self) -> bool:
+        return self.wiring != "encoder" and not (self.wiring == "itself" and "causal" in self.subject.lacks)
+
+    @property
+    def has_source(self) -> bool:
+        return self.wiring == "cross" or (self.wiring == "itself" and "source" in self.subject.declared("provides"))
+
+    def build(self, *, length: int = LENGTH, layers: int = 2, plain: bool = False) -> nn.Module:
+        """The model in eval mode; ``plain``: the same without the subject."""
+        s = self.subject
+        sizes: dict[str, Any] = {"d_model": WIDTH, "n_layers": layers, "context_length": length}
+        chosen: dict[str, Any] = {**sizes, "attention": {"name": "gqa", "n_heads": 4, "n_kv_heads": 2}, **s.around}
+        if self.wiring == "itself":
+            options = {n: v for n, v in chosen.items() if n in s.signature.options}
+            maker = {**options, **s.maker} if isinstance(s.maker, dict) else s.maker
+            return make(maker, "model", vocab_size=VOCAB, **({} if isinstance(s.maker, dict) else options)).eval()
+        if s.kind in INSIDE and not plain:
+            socket, around = INSIDE[s.kind]
+            name = s.around.get(socket, around)
+            around = {"name": name} if isinstance(name, str) else dict(name)
+            if (socket, around["name"]) not in registry.entries():
+                raise UserError(s.label, f"a {s.kind} is checked inside {socket}/{around['name']}, which is not there")
+            chosen[socket] = {**around, s.kind: s.maker}
+        elif not plain:
+            chosen["cross" if self.wiring == "cross" else s.kind] = s.maker
+        model = "encoder_decoder" if self.wiring == "cross" else self.wiring
+        if model == "encoder":
+            chosen.setdefault("position", "rope")
+        return build("model", model, vocab_size=VOCAB, **chosen).eval()
+
+    def model(self, std: float = 0.3, *, dtype: torch.dtype = torch.float64, **sizes: Any) -> nn.Module:
+        """The model with every parameter redrawn, so that zeros and ones of the first values hide nothing."""
+        return scramble(self.build(**sizes), std).to(dtype)
+
+    def parts(self, model: nn.Module) -> list[nn.Module]:
+        """The subject's modules in the model, each once; none where the part is a function or no module."""
+        if not isinstance(self.subject.target, type):
+            return []
+        return [m for m in model.modules() if type(m) is self.subject.target]
+
+    def batch(self, values: Tensor, **changes: Any) -> Batch:
+        """A batch; a model that reads a source gets one, the same for every row."""
+        if self.has_source:
+            source = (torch.arange(SOURCE) * 7 % VOCAB)[None].expand(values.shape[0], -1)
+            changes.setdefault("source", Batch(source))
+        return Batch(values, **changes)
+
+    def run(self, model: nn.Module, values: Tensor | Batch, **changes: Any) -> Tensor:
+        """Logits without gradient."""
+        with torch.no_grad():
+            return model(values if isinstance(values, Batch) else self.batch(values), **changes)
+
+    @cached_property
+    def pooled(self) -> bool:
+        """Does the head give one vector per sequence, so that positions have no outputs of their own?"""
+        if self.subject.kind not in ("head", "pooling"):
+            return False
+        try:
+            out = self.run(self.model(), ids())
+        except Exception:  # noqa: BLE001  the properties will say what is wrong
+            return False
+        return not isinstance(out, Tensor) or out.ndim < 3
+
+
+def scramble(model: nn.Module, std: float, seed: int = 1) -> nn.Module:
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for p in model.parameters():
+            p.copy_(torch.empty(p.shape).normal_(0.0, std, generator=generator))
+    return model
+
+
+def ids(rows: int = 2, length: int = LENGTH, seed: int = 0) -> Tensor:
+    return torch.randint(0, VOCAB, (rows, length), generator=torch.Generator().manual_seed(seed))
+
+
+def objective(hidden: Tensor, head: Any, batch: Batch) -> Terms:  # noqa: ARG001  the contract's third argument
+    """Distance of whatever the head gives to fixed noise: every output counts."""
+    outputs = [x for x in pytree.tree_leaves(head(hidden)) if isinstance(x, Tensor)]
+    total = torch.zeros((), dtype=torch.float32)
+    for x in outputs:
+        noise = torch.empty(x.shape).normal_(generator=torch.Generator().manual_seed(7))
+        total = total + (x.to(torch.promote_types(x.dtype, torch.float32)) - noise.to(x.device)).square().mean()
+    return Terms({"loss": (total, torch.ones(()))}, aim={"loss": 1.0})
+
+
+def total_loss(terms: Terms) -> Tensor:
+    """Of all terms, the layers' own (load balance, z-loss) included."""
+    return torch.stack([(value / weight).to(torch.float64) for value, weight in terms.losses.values()]).sum()
