@@ -9,7 +9,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from components.functional.activations import ACTIVATIONS
+from components.functional.activations import ACTIVATIONS, glu_width
 from components.functional.precision import cast_once
 from components.registry import register
 from components.signature import Positive
@@ -37,11 +37,28 @@ class GLU(nn.Module):
         *,
         d_ff: Positive | None = None,
         multiple_of: Positive = 32,
-        activation: Literal["relu", "relu2", "gelu", "gelu_tanh", "silu", "sigmoid", "tanh", "identity"] = "silu",
+        activation: Literal[
+            "relu",
+            "relu2",
+            "leaky_relu",
+            "elu",
+            "selu",
+            "gelu",
+            "gelu_tanh",
+            "quick_gelu",
+            "silu",
+            "mish",
+            "softplus",
+            "softsign",
+            "hard_swish",
+            "sigmoid",
+            "tanh",
+            "identity",
+        ] = "silu",
         bias: bool = False,
     ) -> None:
         super().__init__()
-        width = -(-8 * d_model // (3 * multiple_of)) * multiple_of if d_ff is None else d_ff
+        width = glu_width(d_model, multiple_of) if d_ff is None else d_ff
         self.gate = nn.Linear(d_model, width, bias=bias)
         self.up = nn.Linear(d_model, width, bias=bias)
         self.out = nn.Linear(width, d_model, bias=bias)

@@ -13,13 +13,37 @@ def relu2(x: Tensor) -> Tensor:
     return F.relu(x).square()
 
 
+def quick_gelu(x: Tensor) -> Tensor:
+    """x sigmoid(1.702 x), the sigmoid approximation. Hendrycks & Gimpel 2016, arXiv:1606.08415, section 2."""
+    return x * F.sigmoid(1.702 * x)
+
+
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": F.relu,
     "relu2": relu2,
+    "leaky_relu": F.leaky_relu,
+    "elu": F.elu,
+    "selu": F.selu,
     "gelu": F.gelu,
     "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"),
+    "quick_gelu": quick_gelu,
     "silu": F.silu,
+    "mish": F.mish,
+    "softplus": F.softplus,
+    "softsign": F.softsign,
+    "hard_swish": F.hardswish,
     "sigmoid": F.sigmoid,
     "tanh": F.tanh,
     "identity": lambda x: x,
 }
+
+
+def clamped_glu(gate: Tensor, up: Tensor, limit: float, slope: float) -> Tensor:
+    """(up + 1) * gate * sigmoid(slope * gate), with gate at most ``limit`` and up within +- ``limit``, as gpt-oss has it."""
+    gate, up = gate.clamp(max=limit), up.clamp(-limit, limit)
+    return (up + 1) * gate * F.sigmoid(slope * gate)
+
+
+def glu_width(d_model: int, multiple_of: int) -> int:
+    """8/3 of d_model, rounded up: a GLU of that width has the parameters of an MLP of four times d_model."""
+    return -(-8 * d_model // (3 * multiple_of)) * multiple_of
