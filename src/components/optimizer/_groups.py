@@ -17,14 +17,19 @@ FUSED_DEVICES = ("cpu", "cuda", "xpu", "mps", "hpu", "mtia")
 
 
 def decay_groups(weights: Iterable[Weight], *, lr: float, weight_decay: float, decay_embedding: bool) -> list[dict[str, Any]]:
-    """Two groups, decayed and not, each only if it has members. Frozen parameters belong to none."""
-    trained = [w for w in weights if w.parameter.requires_grad]
+    """Groups of decayed weights, then of the others, one for each ``lr_scale`` among them (muP). Frozen parameters belong to none.
+
+    A group's decay is divided by its ``lr_scale``, so that a step takes the same share of each decayed matrix at every width.
+    """
     decayed = (*DECAYED, "embedding") if decay_embedding else DECAYED
-    groups = [
-        {"params": [w.parameter for w in trained if w.role in decayed], "weight_decay": weight_decay},
-        {"params": [w.parameter for w in trained if w.role not in decayed], "weight_decay": 0.0},
-    ]
-    return [{**g, "lr": lr, "initial_lr": lr} for g in groups if g["params"]]
+    groups: dict[tuple[bool, float], dict[str, Any]] = {}
+    for w in sorted((w for w in weights if w.parameter.requires_grad), key=lambda w: w.role not in decayed):
+        key = (w.role in decayed, w.lr_scale)
+        if key not in groups:
+            decay = weight_decay / w.lr_scale if key[0] else 0.0
+            groups[key] = {"params": [], "weight_decay": decay, "lr": lr * w.lr_scale, "initial_lr": lr * w.lr_scale}
+        groups[key]["params"].append(w.parameter)
+    return list(groups.values())
 
 
 def checked_betas(betas: Sequence[float]) -> tuple[float, float]:
