@@ -1,0 +1,55 @@
+"""What our own optimizers share: the closure, sums in fp32, and a state that keeps its dtype when it is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def called(closure: Callable[[], Any] | None) -> Any:
+    """What the closure returns, with gradients on; None without one."""
+    if closure is None:
+        return None
+    with torch.enable_grad():
+        return closure()
+
+
+def wide(tensor: Tensor) -> Tensor:
+    """In fp32, where it is narrower: running averages lose small steps in bf16."""
+    return tensor.float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor
+
+
+def zeros(p: Tensor) -> Tensor:
+    """A running average's beginning; sharded as the parameter is."""
+    return torch.zeros_like(p, dtype=torch.promote_types(p.dtype, torch.float32), memory_format=torch.preserve_format)
+
+
+def copied(p: Tensor) -> Tensor:
+    """Its value in fp32 or wider, in memory of its own."""
+    return p.detach().to(torch.promote_types(p.dtype, torch.float32), copy=True)
+
+
+def trained(group: dict[str, Any]) -> list[Tensor]:
+    """The group's parameters that have a gradient."""
+    return [p for p in group["params"] if p.grad is not None]
+
+
+@torch.no_grad()
+def keep_dtypes(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> None:
+    """After ``load_state_dict(saved)``, which casts all state to the parameter's dtype: what was saved in another one has it again."""
+    for parameter, state in _pairs(optimizer, saved):
+        held = optimizer.state.get(parameter, {})
+        for name, value in state.items():
+            mine = held.get(name)
+            if isinstance(value, Tensor) and isinstance(mine, Tensor) and mine.dtype != value.dtype:
+                held[name] = value.detach().to(device=mine.device, copy=True)
+
+
+def _pairs(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> Iterator[tuple[Tensor, dict[str, Any]]]:
+    keys = [k for group in saved["param_groups"] for k in group["params"]]
+    held = [p for group in optimizer.param_groups for p in group["params"]]
+    for key, parameter in zip(keys, held, strict=True):
+        yield parameter, saved["state"].get(key, {})

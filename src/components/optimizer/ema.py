@@ -1,0 +1,89 @@
+"""EMA: an exponential running average of the weights that another optimizer trains; the average is what is evaluated and saved.
+
+Polyak & Juditsky 1992; as used since Vaswani et al. 2017 and Ho et al. 2020, arXiv:2006.11239, appendix B
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from components.makers import Maker, make
+from components.optimizer._nested import averaging, layers, load, share
+from components.optimizer._state import called, copied, keep_dtypes, wide
+from components.registry import register
+from components.signature import Fraction
+from components.weights import Weight
+
+
+@register("optimizer", "ema")
+class EMA(torch.optim.Optimizer):
+    """Averages what ``inner`` trains: average = decay * average + (1 - decay) * weight after each step, in fp32 at least.
+
+    ``eval()`` puts the average into the parameters and keeps the trained weights in the state, ``train()`` puts those back.
+
+    Args:
+        weights: the weights to train, with their roles.
+        inner: the optimizer that trains them.
+        decay: of the average.
+        warm: at step t the decay is at most (1 + t) / (10 + t), so that the first weights are soon forgotten.
+    """
+
+    def __init__(
+        self,
+        weights: list[Weight],
+        *,
+        inner: Maker["optimizer"] = "adamw",
+        decay: Fraction = 0.999,
+        warm: bool = True,
+    ) -> None:
+        self.inner = make(inner, "optimizer", weights=weights)
+        if (other := averaging(self.inner)) is not None:
+            raise ValueError(f"inner: {type(other).__name__} averages weights itself; an average of an average is not meant")
+        if any(hasattr(layer, "saw_norm") for layer in layers(self.inner)):
+            raise ValueError("inner: skip_step goes around ema, so that a step that is skipped is not averaged")
+        super().__init__(self.inner.param_groups, self.inner.defaults)
+        share(self, self.inner)
+        self.decay, self.warm = decay, warm
+        for group in self.param_groups:
+            group["averaged_steps"] = 0
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        if any("trained" in state for state in self.state.values()):
+            raise RuntimeError("ema: the parameters hold the average; call optimizer.train() before a step")
+        loss = called(closure)
+        moving = [p for g in self.param_groups for p in g["params"] if p.grad is not None or "average" in self.state[p]]
+        # beside the state, not in it: an optimizer knows its first step by an empty one
+        first = {p: copied(p) for p in moving if "average" not in self.state[p]}
+        self.inner.step()
+        for group in self.param_groups:
+            group["averaged_steps"] += 1
+        for p in moving:
+            self.state[p].setdefault("average", first.get(p)).lerp_(wide(p.detach()), 1 - self._decay())
+        return loss
+
+    def _decay(self) -> float:
+        t = self.param_groups[0]["averaged_steps"]
+        return min(self.decay, (1 + t) / (10 + t)) if self.warm else self.decay
+
+    @torch.no_grad()
+    def eval(self) -> None:
+        """Put the average into the parameters, and the trained weights into the state."""
+        for p, state in self.state.items():
+            if "average" in state and "trained" not in state:
+                state["trained"] = p.detach().clone()
+                p.copy_(state["average"])
+
+    @torch.no_grad()
+    def train(self) -> None:
+        """Put the trained weights back, also after loading a state that was saved between ``eval()`` and ``train()``."""
+        for p, state in self.state.items():
+            if "trained" in state:
+                p.copy_(state.pop("trained"))
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        load(self, self.inner, state_dict)
+        keep_dtypes(self, state_dict)
