@@ -50,8 +50,12 @@ class Host:
         return cls(subject, "encoder" if "causal" in subject.lacks else "decoder")
 
     def __str__(self) -> str:
-        around = "a model of its own" if self.wiring == "itself" else {"cross": "an encoder-decoder, as cross attention"}.get(
-            self.wiring, f"{'an' if self.wiring == 'encoder' else 'a'} {self.wiring}"
+        around = (
+            "a model of its own"
+            if self.wiring == "itself"
+            else {"cross": "an encoder-decoder, as cross attention"}.get(
+                self.wiring, f"{'an' if self.wiring == 'encoder' else 'a'} {self.wiring}"
+            )
         )
         return f"in {around}: 2 layers, width {WIDTH}, {LENGTH} positions"
 
@@ -63,7 +67,7 @@ class Host:
     def has_source(self) -> bool:
         return self.wiring == "cross" or (self.wiring == "itself" and "source" in self.subject.declared("provides"))
 
-    def build(self, *, length: int = LENGTH, layers: int = 2, plain: bool = False) -> nn.Module:
+    def build(self, *, length: int = LENGTH, layers: int = 2, plain: bool = False, vocab: int = VOCAB) -> nn.Module:
         """The model in eval mode; ``plain``: the same without the subject."""
         s = self.subject
         sizes: dict[str, Any] = {"d_model": WIDTH, "n_layers": layers, "context_length": length}
@@ -71,7 +75,7 @@ class Host:
         if self.wiring == "itself":
             options = {n: v for n, v in chosen.items() if n in s.signature.options}
             maker = {**options, **s.maker} if isinstance(s.maker, dict) else s.maker
-            return make(maker, "model", vocab_size=VOCAB, **({} if isinstance(s.maker, dict) else options)).eval()
+            return make(maker, "model", vocab_size=vocab, **({} if isinstance(s.maker, dict) else options)).eval()
         if s.kind in INSIDE and not plain:
             socket, around = INSIDE[s.kind]
             name = s.around.get(socket, around)
@@ -84,7 +88,7 @@ class Host:
         model = "encoder_decoder" if self.wiring == "cross" else self.wiring
         if model == "encoder":
             chosen.setdefault("position", "rope")
-        return build("model", model, vocab_size=VOCAB, **chosen).eval()
+        return build("model", model, vocab_size=vocab, **chosen).eval()
 
     def model(self, std: float = 0.3, *, dtype: torch.dtype = torch.float64, **sizes: Any) -> nn.Module:
         """The model with every parameter redrawn, so that zeros and ones of the first values hide nothing."""
