@@ -7,13 +7,16 @@ import math
 import pytest
 import torch
 
-from components import build, registry
+from components import build
 from components.errors import UserError
+from components.index import own_entries
 from components.makers import make_all
 
 INF = float("inf")
 LOGITS = torch.randn(5, 40, generator=torch.Generator().manual_seed(0)) * 3
 IDS = torch.randint(0, 40, (5, 9), generator=torch.Generator().manual_seed(1))
+IDS[0] = torch.tensor([4, 5, 6, 5, 6, 7, 4, 5, 6])  # n-grams of one, two and three that occur again
+IDS[1] = 8
 
 
 def kept(logits, keep):
@@ -55,7 +58,55 @@ def repetition(logits, penalty, last):
     return out
 
 
+def typical(logits, p):
+    sets = []
+    for row in logits.double():
+        log_p = row.log_softmax(-1)
+        entropy = -sum(x.exp() * x for x in log_p if x > -INF)
+        surprise = [abs(-x - entropy).item() for x in log_p]
+        chosen, total = set(), 0.0
+        for i in sorted(range(len(row)), key=lambda i: surprise[i]):
+            chosen.add(i)
+            total += log_p[i].exp().item()
+            if total >= p:
+                break
+        sets.append(chosen)
+    return kept(logits, sets)
+
+
+def completes(text, n):
+    """Tokens that would complete an n-gram which ``text`` has, by reading it from its start."""
+    end = text[len(text) - n + 1 :]
+    return {text[i + n - 1] for i in range(len(text) - n + 1) if text[i : i + n - 1] == end}
+
+
+def no_repeat(logits, n, penalty):
+    out = logits.clone()
+    for row, ids in zip(out, IDS.tolist()):
+        for i in completes(ids, n):
+            row[i] = -INF if penalty is None else row[i] - penalty
+    return out
+
+
+def counted(logits, last, each, once):
+    out = logits.clone()
+    for row, ids in zip(out, IDS.tolist()):
+        for i in range(40):
+            n = ids[-last:].count(i) if last else ids.count(i)
+            row[i] -= each * n + once * (n > 0)
+    return out
+
+
 CASES = [
+    *[("typical", {"p": p}, lambda x, p=p: typical(x, p)) for p in (0.0, 0.2, 0.95)],
+    *[
+        ("no_repeat_ngram", {"n": n, "penalty": a}, lambda x, n=n, a=a: no_repeat(x, n, a))
+        for n in (1, 2, 3, 9, 10)
+        for a in (None, 1.5)
+    ],
+    ("allowed_tokens", {"ids": (3, 1, 39)}, lambda x: kept(x, [{1, 3, 39}] * 5)),
+    *[("frequency", {"penalty": a, "last": n}, lambda x, a=a, n=n: counted(x, n, a, 0)) for a in (0.7, -0.5) for n in (0, 3)],
+    *[("presence", {"penalty": a, "last": n}, lambda x, a=a, n=n: counted(x, n, 0, a)) for a in (0.7, -0.5) for n in (0, 3)],
     ("temperature", {"value": 0.7}, lambda x: x / 0.7),
     ("temperature", {"value": 1.0}, lambda x: x),
     *[("top_k", {"k": k}, lambda x, k=k: top_k(x, k)) for k in (1, 7, 40, 99)],
@@ -73,8 +124,36 @@ def test_equals_the_formula(name, options, naive):
 
 
 def test_every_sampler_has_a_case():
-    assert {c[0] for c in CASES} >= {"temperature", "top_k", "top_p", "min_p", "repetition"}
-    assert {c[0] for c in CASES} <= set(registry.names("sampler"))
+    assert {c[0] for c in CASES} == {e.name for e in own_entries().values() if e.kind == "sampler"}
+
+
+def test_the_cases_of_n_grams_ban_something():
+    assert [sorted(completes(IDS[0].tolist(), n)) for n in (1, 2, 3)] == [[4, 5, 6, 7], [5, 7], [5, 7]]
+    assert completes(IDS[1].tolist(), 9) == {8}
+
+
+def test_where_every_token_would_be_forbidden_the_row_stays():
+    x = torch.tensor([[0.5, 0.1], [0.2, 0.3]])
+    out = build("sampler", "no_repeat_ngram", n=1)(x, torch.tensor([[0, 1, 1], [1, 1, 1]]))
+    assert torch.equal(out[0], x[0])
+    assert out[1].tolist() == [pytest.approx(0.2), -INF]
+
+
+@pytest.mark.parametrize(("ids", "says"), [((), "give the numbers"), ((-1, 2), "from 0")])
+def test_allowed_tokens_wants_ids(ids, says):
+    with pytest.raises(UserError, match=says):
+        build("sampler", "allowed_tokens", ids=ids)
+
+
+def test_allowed_tokens_beyond_the_vocabulary():
+    with pytest.raises(ValueError, match="40 tokens"):
+        build("sampler", "allowed_tokens", ids=(40,))(LOGITS, IDS)
+
+
+def test_typical_keeps_what_is_near_the_entropy_and_not_the_likeliest():
+    """A likely token tells less than is expected: with little mass asked for, the middle stays."""
+    x = torch.tensor([[0.4, *[0.1] * 6]]).log()
+    assert build("sampler", "typical", p=0.15)(x, IDS[:1]).isfinite()[0].tolist() == [False, True, True, *[False] * 4]
 
 
 def test_order_matters():

@@ -1,0 +1,141 @@
+"""Heads that give logits at each position: their options by formula, their weights, and what they hold once."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from components import build
+from components.flops import Work, flops_of
+from components.sockets import Batch, SequenceInfo
+from components.weights import initialise, roles
+
+V, D = 13, 8
+SIZES = {"vocab_size": V, "d_model": D, "n_layers": 1, "context_length": 6}
+IDS = torch.randint(0, V, (2, 6), generator=torch.Generator().manual_seed(0))
+
+
+def model(head, seed: int = 1) -> nn.Module:
+    made = build("model", "decoder", **SIZES, attention={"name": "mha", "n_heads": 2}, head=head).eval()
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for p in made.parameters():
+            p.copy_(torch.randn(p.shape, generator=generator) * 0.5)
+    return made
+
+
+def through(head) -> tuple[nn.Module, torch.Tensor, torch.Tensor]:
+    """(model, the vectors that its head gets, the logits that come out)."""
+    made = model(head)
+    kept = []
+    made.head.register_forward_hook(lambda _, args, out: kept.extend((args[0], out)))
+    made(IDS)
+    return made, kept[0].detach(), kept[1].detach()
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize(("option", "factor"), [(1.0, 1.0), (0.0625, 0.0625), ("rsqrt", D**-0.5)])
+@pytest.mark.parametrize("cap", [None, 3.0])
+@pytest.mark.parametrize("name", ["linear", "tied"])
+def test_bias_multiplier_and_cap(name, bias, option, factor, cap):
+    made, x, logits = through({"name": name, "bias": bias, "multiplier": option, "soft_cap": cap})
+    matrix = made.embedding.table.weight if name == "tied" else made.head.logits.weight
+    expected = factor * (x @ matrix.T)
+    if bias:
+        expected = expected + (made.head.bias if name == "tied" else made.head.logits.bias)
+    if cap:
+        expected = cap * torch.tanh(expected / cap)
+        assert logits.abs().max() < cap
+    torch.testing.assert_close(logits, expected)
+
+
+def test_a_tied_head_holds_its_bias_and_nothing_else():
+    made = model({"name": "tied", "bias": True})
+    assert [n for n, _ in made.named_parameters() if n.startswith("head")] == ["head.bias"]
+    assert next(w.role for w in roles(made) if w.name == "head.bias") == "bias"
+    initialise(made, made.init, seed=0)
+    assert not made.head.bias.any()
+    with torch.device("meta"):
+        hollow = build("model", "decoder", **SIZES, head={"name": "tied", "bias": True})
+    hollow = hollow.to_empty(device="cpu")
+    initialise(hollow, hollow.init, seed=0)
+    assert not hollow.head.bias.any()
+
+
+def test_mlm_is_berts_transform():
+    """dense, gelu, LayerNorm, then the embedding's own matrix with a bias: BertLMPredictionHead."""
+    made, x, logits = through({"name": "mlm", "output": {"name": "tied", "bias": True}})
+    head = made.head
+    y = F.layer_norm(F.gelu(F.linear(x, head.dense.weight, head.dense.bias)), (D,), head.norm.weight, head.norm.bias, 1e-5)
+    torch.testing.assert_close(logits, F.linear(y, made.embedding.table.weight, head.output.bias))
+    assert {w.name: w.role for w in roles(made) if w.name.startswith("head")} == {
+        "head.dense.weight": "hidden",
+        "head.dense.bias": "bias",
+        "head.norm.weight": "scale",
+        "head.norm.bias": "bias",
+        "head.output.bias": "bias",
+    }
+
+
+def test_mlm_with_a_matrix_of_its_own():
+    made, x, logits = through({"name": "mlm", "activation": "relu", "norm": "none", "dense_bias": False, "output": "linear"})
+    torch.testing.assert_close(logits, F.relu(x @ made.head.dense.weight.T) @ made.head.output.logits.weight.T)
+
+
+def test_multi_token_predicts_further_ahead_on_request():
+    made, x, logits = through({"name": "multi_token", "n_ahead": 2, "output": {"name": "tied", "bias": True}})
+    head, info = made.head, SequenceInfo(IDS)
+    torch.testing.assert_close(logits, head.output(x))
+    for k in (1, 2):
+        step = head.ahead[k - 1]
+        y = x + F.silu(F.linear(F.rms_norm(x, (D,), step.norm.weight, 1e-6), step.dense.weight))
+        torch.testing.assert_close(head(x, info, ahead=k), head.output(y))
+    with pytest.raises(ValueError, match="ahead=3: this head predicts 0 to 2"):
+        head(x, info, ahead=3)
+
+
+def test_value_is_one_number_at_each_position():
+    made, x, values = through("value")
+    assert values.shape == (2, 6, 1)
+    torch.testing.assert_close(values[..., 0], x @ made.head.amounts.weight[0] + made.head.amounts.bias)
+    drops = build("head", "value", d_model=D, dropout=0.5).train()
+    assert (drops(torch.ones(1, 400, D), SequenceInfo()).unique().numel()) > 2
+    assert drops.eval()(torch.ones(1, 400, D), SequenceInfo()).unique().numel() == 1
+
+
+@pytest.mark.parametrize(
+    "head",
+    ["linear", "tied", "value", "multi_token", "mlm", {"name": "mlm", "output": "linear"}, {"name": "tied", "bias": True}],
+)
+def test_flops_are_those_that_are_counted(head):
+    made = model(head)
+    for t in (3, 6):
+        x = torch.randn(1, t, D)
+        with FlopCounterMode(display=False) as counter:
+            made.head(x, SequenceInfo(IDS[:1, :t]))
+        assert flops_of(made.head, Work(t)) == (counter.get_total_flops(),) * 2
+
+
+@pytest.mark.parametrize("head", ["value", "multi_token"])
+def test_gradient_round_trip_and_meta(head):
+    made = model(head)
+    info = SequenceInfo(IDS)
+    x = torch.randn(2, 6, D, dtype=torch.float64)
+    part = made.double().head
+    out = part(x, info) if head == "value" else sum(part(x, info, ahead=k).square() for k in range(4))
+    out.square().sum().backward()
+    assert all((p.grad != 0).double().mean() >= 0.99 for p in part.parameters())
+    other = model(head, seed=2).double()
+    other.load_state_dict(made.state_dict())
+    assert torch.equal(other(Batch(IDS)), made(Batch(IDS)))
+    direct = build("model", "decoder", **SIZES, head=head)
+    with torch.device("meta"):
+        hollow = build("model", "decoder", **SIZES, head=head)
+    hollow = hollow.to_empty(device="cpu")
+    for each in (direct, hollow):
+        initialise(each, each.init, seed=5)
+    for (name, a), b in zip(direct.state_dict().items(), hollow.state_dict().values(), strict=True):
+        assert torch.equal(a, b), name
