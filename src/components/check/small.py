@@ -11,6 +11,15 @@ from typing import Any
 SMALL: dict[str, dict[str, Any]] = {
     "mask/sliding_window": {"window": 5},
     "attention/sliding_window": {"mask": {"name": "sliding_window", "window": 5}},
+    "attention/chunked": {"mask": {"name": "chunked", "size": 5}},
+    "mask/chunked": {"size": 5},
+    "mask/blocks": {"size": 3},
+    "mask/dilated": {"window": 5},
+    "mask/first_and_window": {"first": 1, "window": 3},
+    "scaling/linear": {"factor": 4.0},
+    "scaling/yarn": {"factor": 4.0},
+    "scaling/longrope": {"short_factor": [1.5, 2.0, 3.0, 4.0]},
+    "scaling/proportional": {"fraction": 0.5},
 }
 # kind/name -> other sockets and sizes of the decoder that it is put into
 AROUND: dict[str, dict[str, Any]] = {}
