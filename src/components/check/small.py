@@ -22,4 +22,6 @@ SMALL: dict[str, dict[str, Any]] = {
     "scaling/proportional": {"fraction": 0.5},
 }
 # kind/name -> other sockets and sizes of the decoder that it is put into
-AROUND: dict[str, dict[str, Any]] = {}
+AROUND: dict[str, dict[str, Any]] = {
+    "attention/mamba2": {"position": "none"},  # it has no queries and keys to rotate
+}
