@@ -20,6 +20,7 @@ COMMANDS = {
     "show": "one part's parameters, or a recipe's tree of parts",
     "validate": "compose and check a recipe without training it",
     "doctor": "versions, devices, kernels, plug-ins, and what is missing",
+    "catalogue": "write a page per kind: options, compatibility, size of every part",
     "completion": "print the shell's completion script: bash, zsh or fish",
 }
 FROM_A_RECIPE = ("train", "validate", "show")

@@ -1,0 +1,367 @@
+"""Any part with any part: every pair from two sockets trains, decodes with a cache and sees no future, or is refused with a reason.
+
+``python tests/test_pairs.py`` prints rows, pairs, built and refused, and rewrites the golden list (tests/golden/pairs.txt) and docs/pairs.md.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from copy import deepcopy
+from functools import cache
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from covering import Cell, Row, all_pairs, covering_array
+from hosts import parts
+
+from components import build, registry
+from components.compose import compose
+from components.compose.check import check
+from components.errors import UserError
+from components.makers import Bound, make
+from components.sockets import Batch, Terms
+
+ROOT = Path(__file__).parent.parent
+GOLDEN, PAGE = Path(__file__).parent / "golden" / "pairs.txt", ROOT / "docs" / "pairs.md"
+LENGTH, VOCAB = 12, 40
+AT_ONCE = 12  # rows in one test
+# what makes a default recipe small and neutral: no position, so that every attention is welcome
+SMALL = ("model.d_model=32", "model.context_length=16", "model.init=depth_scaled")
+NEUTRAL = ("model/position=none", "model/attention=gqa", "model/norm=rms")
+# options without which a part would not show itself in a model this small
+OPTIONS: dict[str, tuple[str, ...]] = {}
+
+
+class Host:
+    """A wiring with sockets: ``sockets`` = {name of the socket: (its path in an override, the kind that goes in)}."""
+
+    def __init__(
+        self, name: str, model: str, sockets: dict[str, tuple[str, str]], *fixed: str, leave: Iterable[str] = ()
+    ) -> None:
+        self.name, self.model, self.paths, self.fixed = name, model, sockets, fixed
+        left = set(leave)
+        self.sockets = {
+            socket: [p.split("/")[1] for p in parts(kind) if p not in left and not _preset(p)]
+            for socket, (_, kind) in sockets.items()
+        }
+
+    def overrides(self, row: Row) -> list[str]:
+        """What the command line says for these choices; sockets that are left open stay neutral."""
+        said = [f"model={self.model}", *SMALL, *NEUTRAL, *self.fixed]
+        for socket, part in row.items():
+            path, kind = self.paths[socket]
+            if not (socket == "mask" and part == "full"):  # what every mixer has, whether it has a socket for it or not
+                said.append(f"{path}={part}")
+                said += [f"{path.replace('/', '.')}.{option}" for option in OPTIONS.get(f"{kind}/{part}", ())]
+        return said
+
+    def config(self, row: Row) -> dict[str, Any]:
+        return compose("gpt_python", self.overrides(row)).config
+
+
+def _preset(part: str) -> bool:
+    return bool(registry.entry(*part.split("/")).preset_of)
+
+
+def at_top(*kinds: str) -> dict[str, tuple[str, str]]:
+    return {kind: (f"model/{kind}", kind) for kind in kinds}
+
+
+MASK = {"mask": ("model.attention.mask", "mask")}
+HOSTS = [
+    Host(
+        "decoder",
+        "decoder",
+        {**at_top("position", "attention", "norm", "ffn", "block", "residual", "embedding", "head", "stack"), **MASK},
+    ),
+]
+
+
+def model_of(config: dict[str, Any]) -> torch.nn.Module:
+    return make(Bound(config["model"], where="model"), "model", vocab_size=VOCAB)
+
+
+@cache
+def nodes(host: Host) -> dict[Cell, Any]:
+    """The spelled-out node of every part in its socket, or the error where it cannot stand there even alone."""
+    found: dict[Cell, Any] = {}
+    for socket, names in host.sockets.items():
+        for name in names:
+            config = host.config({socket: name})
+            found[socket, name] = _at(config, host.paths[socket][0])
+    return found
+
+
+def _at(config: dict[str, Any], path: str) -> Any:
+    for word in path.replace("/", ".").split("."):
+        config = config[word]
+    return config
+
+
+@cache
+def plain(host: Host) -> dict[str, Any]:
+    return host.config({})
+
+
+def refusal(host: Host, row: Row) -> str | None:
+    """Why these parts are refused together, or None. The composer's own check, on a config put together from spelled-out nodes."""
+    config = dict(plain(host))
+    config["model"] = model = deepcopy(config["model"])
+    for socket in sorted(row, key=lambda s: host.paths[s][0].count(".")):  # what stands inside another part after that part
+        path = host.paths[socket][0].replace("/", ".").split(".")[1:]
+        holder = model
+        for word in path[:-1]:
+            holder = holder[word]
+        if path[-1] not in holder:
+            if row[socket] == "full":
+                continue
+            return f"{holder['name']} takes no {path[-1]}"
+        holder[path[-1]] = deepcopy(nodes(host)[socket, row[socket]])
+    try:
+        check(config)
+    except UserError as e:
+        return str(e)
+    return None
+
+
+@cache
+def array(host: Host) -> tuple[list[Row], dict[tuple[Cell, Cell], str], int]:
+    """(rows, {refused pair: reason}, number of pairs)."""
+    pairs = all_pairs(host.sockets)
+    refused = {p: why for p in pairs if (why := refusal(host, dict(p))) is not None}
+    forbidden = {frozenset(p) for p in refused}
+
+    def fits(row: Row) -> bool:
+        if any(frozenset(p) in forbidden for p in combinations(row.items(), 2)):
+            return False
+        return len(row) < len(host.sockets) or refusal(host, row) is None
+
+    rows, lost = covering_array(host.sockets, [p for p in pairs if p not in refused], fits)
+    assert not lost, f"pairs that fit alone but in no whole row: {lost[:5]}"
+    return rows, refused, len(pairs)
+
+
+# -- what a row has to do ------------------------------------------------------------------------------------------------
+
+
+def lacks(host: Host, row: Row) -> set[str]:
+    return {w for s, p in row.items() for w in registry.entry(host.paths[s][1], p).signature.declared.get("lacks", ())}
+
+
+def exercise(host: Host, row: Row, config: dict[str, Any]) -> None:
+    """One training step, decoding with a cache in unequal chunks, and no look at the future."""
+    model = model_of(config).double()
+    ids = torch.randint(0, VOCAB, (2, LENGTH), generator=torch.Generator().manual_seed(0))
+    missing = lacks(host, row) | set(registry.entry("model", host.model).signature.declared.get("lacks", ()))
+    train(model, batch_of(host, ids))
+    model.eval()
+    with torch.no_grad():
+        whole = model(batch_of(host, ids))
+        assert torch.isfinite(whole).all()
+        if "causal" not in missing:
+            changed = ids.clone()
+            changed[:, 7:] = (changed[:, 7:] + 1) % VOCAB
+            torch.testing.assert_close(model(batch_of(host, changed))[:, :7], whole[:, :7], rtol=1e-9, atol=1e-9)
+        if not missing & {"causal", "cacheable"}:
+            kept = build("cache", "growing")
+            steps = [
+                model(batch_of(host, ids, slice(a, b)), cache=kept)
+                for a, b in ((0, 5), (5, 6), (6, 10), (10, 11), (11, LENGTH))
+            ]
+            torch.testing.assert_close(torch.cat(steps, 1), whole, rtol=1e-6, atol=1e-7)
+
+
+def batch_of(host: Host, ids: torch.Tensor, part: slice = slice(None)) -> Batch:
+    source = Batch(ids.flip(1)) if host.model == "encoder_decoder" else None
+    return Batch(ids[:, part], targets=ids[:, part].roll(-1, 1), source=source)
+
+
+def train(model: torch.nn.Module, batch: Batch) -> None:
+    """A step of gradient descent on all logits, whatever their shape."""
+
+    def objective(hidden: torch.Tensor, head: Any, batch: Batch) -> Terms:
+        del batch
+        logits = head(hidden)
+        log_p = logits.log_softmax(-1) if logits.shape[-1] > 1 else -logits.square()
+        return Terms({"loss": (-log_p[..., 0].sum(), torch.tensor(float(logits[..., 0].numel())))})
+
+    terms = model.train()(batch, objective)
+    total = sum(value / weight for value, weight in terms.losses.values())
+    assert torch.isfinite(total)
+    total.backward()
+    with torch.no_grad():
+        for p in model.parameters():
+            if p.grad is not None:
+                assert torch.isfinite(p.grad).all()
+                p -= 0.05 * p.grad
+    assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters())
+
+
+def works_after_all(host: Host, pair: tuple[Cell, Cell]) -> bool:
+    """Composed with the check off: does the refused pair do all that a row must, with both parts taking part?"""
+    row = dict(pair)
+    config = unchecked(host, row)
+    if config is None:
+        return False
+    try:
+        exercise(host, row, config)
+    except (UserError, RuntimeError, ValueError, TypeError, AttributeError, KeyError, AssertionError):
+        return False
+    return all(takes_part(host, row, socket, config) for socket in row)
+
+
+def unchecked(host: Host, row: Row) -> dict[str, Any] | None:
+    """The row's config without the check, or None where a socket does not exist."""
+    config = deepcopy(plain(host))
+    for socket in sorted(row, key=lambda s: host.paths[s][0].count(".")):
+        path = host.paths[socket][0].replace("/", ".").split(".")
+        holder = _at(config, ".".join(path[:-1]))
+        if path[-1] not in holder:
+            return None
+        holder[path[-1]] = deepcopy(nodes(host)[socket, row[socket]])
+    return config
+
+
+def takes_part(host: Host, row: Row, socket: str, config: dict[str, Any]) -> bool:
+    """Whether the model computes something else with the part than with what stands in its socket when nothing is said."""
+    other = unchecked(host, {s: p for s, p in row.items() if s != socket})
+    assert other is not None
+    ids = torch.randint(0, VOCAB, (2, LENGTH), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        a, b = (_scrambled(model_of(c))(batch_of(host, ids)) for c in (config, other))
+        if host.model == "encoder_decoder":  # a decoder that does not read its source is no encoder-decoder
+            model = _scrambled(model_of(config))
+            batch = batch_of(host, ids)
+            if torch.equal(model(batch), model(Batch(ids, source=Batch((ids + 1) % VOCAB)))):
+                return False
+    return a.shape != b.shape or not torch.equal(a, b)
+
+
+def _scrambled(model: torch.nn.Module) -> torch.nn.Module:
+    """Parameters by name, so that models that share a parameter share its value."""
+    from components.weights import generator_for
+
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            p.copy_(torch.empty(p.shape).normal_(0.0, 0.2, generator=generator_for(1, name)))
+    return model.double().eval()
+
+
+# -- the tests -----------------------------------------------------------------------------------------------------------
+
+every_host = pytest.mark.parametrize("host", HOSTS, ids=lambda h: h.name)
+CHUNKS = [(host, i) for host in HOSTS for i in range(0, len(array(host)[0]), AT_ONCE)] if "pytest" in sys.modules else []
+REFUSED = [(host, i) for host in HOSTS for i in range(0, len(array(host)[1]), AT_ONCE)] if "pytest" in sys.modules else []
+
+
+@pytest.mark.parametrize(("host", "first"), CHUNKS, ids=lambda x: x.name if isinstance(x, Host) else str(x))
+def test_rows_train_decode_and_see_no_future(host, first):
+    for row in array(host)[0][first : first + AT_ONCE]:
+        try:
+            exercise(host, row, host.config(row))
+        except Exception as e:
+            raise AssertionError(f"{' '.join(host.overrides(row))}: {type(e).__name__}: {e}") from e
+
+
+@pytest.mark.parametrize(("host", "first"), REFUSED, ids=lambda x: x.name if isinstance(x, Host) else str(x))
+def test_refused_pairs_are_refused_by_name_and_would_not_work(host, first):
+    for pair in list(array(host)[1])[first : first + AT_ONCE]:
+        with pytest.raises(UserError) as said:
+            host.config(dict(pair))
+        for socket, part in pair:
+            assert f"{host.paths[socket][1]}/{part}" in str(said.value), str(said.value)
+        assert not works_after_all(host, pair), f"{pair} is refused, and works"
+
+
+@every_host
+def test_every_pair_is_in_a_row_or_refused(host):
+    rows, refused, pairs = array(host)
+    met = {frozenset(p) for row in rows for p in combinations(row.items(), 2)}
+    assert not met & {frozenset(p) for p in refused}
+    assert len(met) + len(refused) == pairs
+    assert len(refused) <= 0.1 * pairs
+
+
+def test_what_everybody_combines_is_never_refused():
+    host = HOSTS[0]
+    refused = {frozenset(p) for p in array(host)[1]}
+    for attention in ("gqa", "mla"):
+        for position in ("rope", "alibi", "t5_bias", "learned", "sinusoidal", "none"):
+            assert frozenset({("attention", attention), ("position", position)}) not in refused
+    common = [("attention", "gqa"), ("attention", "mla"), ("mask", "sliding_window")]
+    common += [("position", p) for p in ("rope", "alibi", "t5_bias", "learned", "sinusoidal", "none")]
+    for cell in common:
+        for socket in ("norm", "ffn", "block"):
+            for part in host.sockets[socket]:
+                assert frozenset({cell, (socket, part)}) not in refused, (cell, part)
+        assert cell[0] == "mask" or frozenset({cell, ("mask", "sliding_window")}) not in refused
+
+
+def test_the_golden_list_is_as_it_was():
+    assert GOLDEN.read_text(encoding="utf8") == golden(), "python tests/test_pairs.py writes it anew; look at the difference"
+    assert PAGE.read_text(encoding="utf8") == page(), "python tests/test_pairs.py writes it anew"
+
+
+# -- what is kept and shown ----------------------------------------------------------------------------------------------
+
+
+def golden() -> str:
+    lines = []
+    for host in HOSTS:
+        rows, refused, pairs = array(host)
+        lines.append(f"{host.name}: rows {len(rows)}, pairs {pairs}, built {pairs - len(refused)}, refused {len(refused)}")
+        lines += ["  " + " ".join(f"{s}={p}" for s, p in row.items()) for row in rows]
+        lines += [f"  refused {a[0]}={a[1]} with {b[0]}={b[1]}" for a, b in refused]
+    return "\n".join(lines) + "\n"
+
+
+def page() -> str:
+    lines = [
+        "# Any part with any part",
+        "",
+        "Every pair of parts from two sockets stands in at least one model that is built, trained for a step, decoded with a cache and",
+        "checked for looks at the future, or is refused by `components validate` with a reason. Written by `python tests/test_pairs.py`;",
+        "`pytest tests/test_pairs.py` runs all rows, and each refused pair with the check off, where it has to fail or be ignored.",
+    ]
+    for host in HOSTS:
+        rows, refused, pairs = array(host)
+        share = f"{100 * len(refused) / pairs:.1f}"
+        lines += [
+            "",
+            f"## {host.name}",
+            "",
+            f"{pairs} pairs in {len(rows)} models: {pairs - len(refused)} built, {len(refused)} refused ({share} %).",
+        ]
+        lines += ["", "Refused pairs of all pairs, socket by socket:", "", "| | " + " | ".join(host.sockets) + " |"]
+        lines.append("|---" * (len(host.sockets) + 1) + "|")
+        for a in host.sockets:
+            cells = []
+            for b in host.sockets:
+                n = sum({p[0][0], p[1][0]} == {a, b} for p in refused)
+                cells.append("" if a == b else f"{n} / {len(host.sockets[a]) * len(host.sockets[b])}")
+            lines.append(f"| {a} ({len(host.sockets[a])}) | " + " | ".join(cells) + " |")
+        if refused:
+            lines += ["", "| refused | with | reason |", "|---|---|---|"]
+        reasons: dict[tuple[str, str], list[str]] = {}
+        for pair, why in refused.items():
+            (a, b) = sorted(pair, key=lambda c: f"{host.paths[c[0]][1]}/{c[1]} needs" not in why)
+            reason = why.split(" needs ")[1].split(", and ")[0] if " needs " in why else why.split(": ")[-1]
+            reasons.setdefault((f"{a[0]}={a[1]}", ("needs " if " needs " in why else "") + _of_kind(reason)), []).append(
+                f"{b[0]}={b[1]}"
+            )
+        lines += [f"| {who} | {', '.join(sorted(whom))} | {why} |" for (who, why), whom in sorted(reasons.items())]
+    return "\n".join(lines) + "\n"
+
+
+def _of_kind(reason: str) -> str:
+    return reason.split(" takes no ")[-1] if " takes no " not in reason else "takes no " + reason.split(" takes no ")[1]
+
+
+if __name__ == "__main__":
+    GOLDEN.write_text(golden(), encoding="utf8")
+    PAGE.write_text(page(), encoding="utf8")
+    print(*[line for line in golden().splitlines() if not line.startswith(" ")], sep="\n")
