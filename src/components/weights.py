@@ -148,14 +148,17 @@ def initialise(model: nn.Module, init: Any, seed: int) -> None:
     """Give every parameter and buffer its first value, whatever device or sharding it has; the same from meta as direct.
 
     Constants come from each module's ``reset_parameters`` (scales, gates, biases: no randomness), matrices from ``init(weight, generator)``
-    -> a full-shape fp32 tensor, or None to leave the constant.
+    -> a full-shape fp32 tensor, or None to leave the constant. An init that has a ``check(weights)`` sees them all before the first.
     """
     for module in model.modules():
         if not isinstance(module, (nn.Linear, nn.Embedding)):
             reset = getattr(module, "reset_parameters", None)
             if callable(reset):
                 reset()
-    for weight in roles(model):
+    weights = list(roles(model))
+    if callable(check := getattr(init, "check", None)):
+        check(weights)
+    for weight in weights:
         if weight.parameter.is_meta:
             continue  # it can hold no value
         generator = generator_for(seed, key_of(weight))
