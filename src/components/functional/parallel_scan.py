@@ -1,0 +1,82 @@
+"""h_t = a_t h_(t-1) + b_t for every channel by itself, without a loop over positions: three forms of one recurrence.
+
+Blelloch 1990; in log space: Heinsen 2023, arXiv:2311.06281; Feng et al. 2024, arXiv:2410.01201, appendix B
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from components.functional.earlier import plain, starts
+from components.sockets import SequenceInfo
+
+
+def scan_reference(a: Tensor, b: Tensor, first: Tensor | None = None) -> Tensor:
+    """Position by position: a and b (B, T, H), ``first`` (B, H) is h before them, 0 if None -> (B, T, H)."""
+    h = torch.zeros_like(b[:, 0]) if first is None else first
+    read = []
+    for t in range(b.shape[1]):
+        h = a[:, t] * h + b[:, t]
+        read.append(h)
+    return torch.stack(read, 1)
+
+
+def scan(a: Tensor, b: Tensor, first: Tensor | None = None) -> Tensor:
+    """As ``scan_reference``, in log2(T) passes of pairs, of pairs of pairs and so on. For 0 <= a <= 1 nothing can overflow."""
+    if first is not None:
+        b = torch.cat((b[:, :1] + a[:, :1] * first[:, None], b[:, 1:]), 1)
+    step = 1
+    while step < b.shape[1]:
+        b = torch.cat((b[:, :step], torch.addcmul(b[:, step:], a[:, step:], b[:, :-step])), 1)
+        a = torch.cat((a[:, :step], a[:, step:] * a[:, :-step]), 1)
+        step *= 2
+    return b
+
+
+def log_scan(log_a: Tensor, log_b: Tensor, first: Tensor | None = None) -> Tensor:
+    """As ``scan_reference`` for positive a, b and ``first``, from the logarithms of a and b; one pass.
+
+    The exponents grow with the sum of log a: in fp32 the relative error is about 1e-7 times that sum.
+    """
+    if first is not None:
+        log_b = torch.cat((first.log()[:, None], log_b), 1)
+        log_a = F.pad(log_a, (0, 0, 1, 0))
+    sums = log_a.cumsum(1)
+    h = (sums + torch.logcumsumexp(log_b - sums, 1)).exp()
+    return h if first is None else h[:, 1:]
+
+
+def scan_of(log_a: Tensor, log_b: Tensor, info: SequenceInfo, state: dict[str, Any] | None) -> Tensor:
+    """The recurrence over these positions: padding passes h on, a document begins with h = 0, a cached call goes on where the last one stopped.
+
+    In log space where there is neither padding nor a border of documents; those have a = 1, b = 0 and a = 0, which have no finite logarithm.
+    """
+    rows, length = log_a.shape[:2]
+    start = starts(info, rows, length, state)
+    first = None if state is None else state.get("h")
+    if plain(info) and length > 1:
+        h = log_scan(log_a, log_b, first)
+    else:
+        a, b = log_a.exp(), log_b.exp()
+        if start is not None:
+            a = torch.where(start[..., None], 0.0, a)
+        if info.valid is not None:
+            a, b = torch.where(info.valid[..., None], a, 1.0), torch.where(info.valid[..., None], b, 0.0)
+        h = scan(a, b, first)
+    if state is not None:
+        state["h"] = h[:, -1].detach()
+    return h
+
+
+def positive(x: Tensor) -> Tensor:
+    """g(x) = x + 1/2 where x >= 0, else sigmoid(x): positive and smooth (appendix B.3)."""
+    return torch.where(x >= 0, x + 0.5, torch.sigmoid(x))
+
+
+def log_positive(x: Tensor) -> Tensor:
+    """log g(x)."""
+    return torch.where(x >= 0, (F.relu(x) + 0.5).log(), F.logsigmoid(x))

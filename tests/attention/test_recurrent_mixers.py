@@ -1,0 +1,191 @@
+"""LSTM and GRU against torch's, minGRU and minLSTM against the paper's loop; their scans against one another; states through documents, padding, decoding."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from mixer_tools import D, T, counted, drawn, info, inputs, reported, stepwise
+
+from components import build
+from components.check import battery
+from components.compose import compose
+from components.compose.check import check
+from components.errors import UserError
+from components.functional.parallel_scan import log_positive, log_scan, positive, scan, scan_reference
+
+MIXERS = ("lstm", "gru", "min_gru", "min_lstm")
+every_mixer = pytest.mark.parametrize("name", MIXERS)
+
+
+def test_lstm_is_torchs():
+    part, theirs = drawn("lstm", hidden=5, forget_bias=0.0), torch.nn.LSTM(D, 5, batch_first=True).double()
+    with torch.no_grad():
+        theirs.weight_ih_l0.copy_(part.input.weight)
+        theirs.weight_hh_l0.copy_(part.recurrent.weight)
+        theirs.bias_ih_l0.copy_(part.input.bias)
+        theirs.bias_hh_l0.zero_()
+    torch.testing.assert_close(part(inputs(), info()), part.out(theirs(inputs())[0]))
+
+
+def test_gru_is_torchs():
+    part, theirs = drawn("gru", hidden=5), torch.nn.GRU(D, 5, batch_first=True).double()
+    with torch.no_grad():
+        theirs.weight_ih_l0.copy_(part.input.weight)
+        theirs.weight_hh_l0.copy_(part.recurrent.weight)
+        theirs.bias_ih_l0.copy_(part.input.bias)
+        theirs.bias_hh_l0.copy_(part.recurrent.bias)
+    torch.testing.assert_close(part(inputs(), info()), part.out(theirs(inputs())[0]))
+
+
+def test_forget_bias_is_a_constant_on_the_forget_gate():
+    part, shifted = drawn("lstm", forget_bias=0.0), drawn("lstm", forget_bias=1.5)
+    with torch.no_grad():
+        part.input.bias[D : 2 * D] += 1.5
+    torch.testing.assert_close(shifted(inputs(), info()), part(inputs(), info()))
+
+
+def test_min_gru_is_the_papers_loop():
+    part, x = drawn("min_gru", hidden=5), inputs()
+    h, read = torch.zeros(2, 5, dtype=torch.float64), []
+    for t in range(T):
+        z, c = torch.sigmoid(part.gate(x[:, t])), part.candidate(x[:, t])
+        h = (1 - z) * h + z * torch.where(c >= 0, c + 0.5, torch.sigmoid(c))
+        read.append(h)
+    torch.testing.assert_close(part(x, info()), part.out(torch.stack(read, 1)))
+
+
+@pytest.mark.parametrize("forget_bias", [0.0, 2.0])
+def test_min_lstm_is_the_papers_loop(forget_bias):
+    part, x = drawn("min_lstm", hidden=5, forget_bias=forget_bias), inputs()
+    h, read = torch.zeros(2, 5, dtype=torch.float64), []
+    for t in range(T):
+        f, i = torch.sigmoid(part.forget(x[:, t]) + forget_bias), torch.sigmoid(part.write(x[:, t]))
+        c = part.candidate(x[:, t])
+        h = f / (f + i) * h + i / (f + i) * torch.where(c >= 0, c + 0.5, torch.sigmoid(c))
+        read.append(h)
+    torch.testing.assert_close(part(x, info()), part.out(torch.stack(read, 1)))
+
+
+@pytest.mark.parametrize("length", [1, 2, 7, 64, 100])
+@pytest.mark.parametrize("begun", [False, True])
+def test_scans_agree_in_values_and_gradients(length, begun):
+    generator = torch.Generator().manual_seed(length)
+    logits, values = (torch.randn(2, length, 3, dtype=torch.float64, generator=generator) * 3 for _ in range(2))
+    first = torch.rand(2, 3, dtype=torch.float64, generator=generator) if begun else None
+    weight = torch.randn(2, length, 3, dtype=torch.float64, generator=generator)
+
+    def run(form):
+        leaves = [logits.clone().requires_grad_(), values.clone().requires_grad_()]
+        log_a, log_b = F.logsigmoid(leaves[0]), F.logsigmoid(-leaves[0]) + log_positive(leaves[1])
+        h = form(log_a, log_b)
+        (h * weight).sum().backward()
+        return [h.detach(), *(leaf.grad for leaf in leaves)]
+
+    wanted = run(lambda a, b: scan_reference(a.exp(), b.exp(), first))
+    for form in (lambda a, b: scan(a.exp(), b.exp(), first), lambda a, b: log_scan(a, b, first)):
+        for got, want in zip(run(form), wanted, strict=True):
+            torch.testing.assert_close(got, want)
+
+
+def test_the_scan_may_forget_all_and_keep_all():
+    a = torch.tensor([0.5, 1.0, 0.0, 1.0, 0.25]).double().view(1, 5, 1)
+    b = torch.tensor([1.0, 0.0, 3.0, 0.0, 1.0]).double().view(1, 5, 1)
+    assert scan(a, b, torch.tensor([[2.0]]).double()).flatten().tolist() == [2.0, 2.0, 3.0, 3.0, 1.75]
+    assert scan_reference(a, b, torch.tensor([[2.0]]).double()).flatten().tolist() == [2.0, 2.0, 3.0, 3.0, 1.75]
+
+
+def test_log_space_holds_in_fp32_over_a_long_sequence_with_gates_near_both_ends():
+    logits = torch.linspace(-30, 30, 2000).view(1, 2000, 1)
+    log_a, log_b = F.logsigmoid(-logits), F.logsigmoid(logits)
+    wanted = scan_reference(log_a.double().exp(), log_b.double().exp())
+    torch.testing.assert_close(log_scan(log_a, log_b).double(), wanted, rtol=5e-3, atol=1e-30)
+    torch.testing.assert_close(scan(log_a.exp(), log_b.exp()).double(), wanted, rtol=1e-5, atol=1e-30)
+
+
+def test_the_positive_map_is_smooth_where_its_halves_meet():
+    x = torch.tensor([-1e-9, 0.0, 1e-9, -40.0, 40.0], dtype=torch.float64, requires_grad=True)
+    y = positive(x)
+    torch.testing.assert_close(log_positive(x), y.log())
+    assert (y > 0).all()
+    assert y[:3].tolist() == pytest.approx([0.5] * 3)
+
+
+@every_mixer
+@pytest.mark.parametrize("chunk", [1, 3])
+def test_cached_equals_the_full_pass(name, chunk):
+    part = drawn(name, hidden=5)
+    torch.testing.assert_close(stepwise(part, inputs(), chunk), part(inputs(), info()))
+
+
+@pytest.mark.parametrize(
+    ("name", "options"), [*((n, {}) for n in MIXERS), *((n, {"conv_size": 3}) for n in ("min_gru", "min_lstm"))], ids=str
+)
+@pytest.mark.parametrize("chunk", [T, 1, 3])
+def test_documents_and_padding_anywhere(name, options, chunk):
+    """Two documents with padding before, between and within: each as if it stood alone."""
+    part, x = drawn(name, **options), inputs(1, 9)
+    valid = torch.tensor([[False, True, True, False, True, False, True, True, True]])
+    documents = torch.tensor([[0, 0, 0, 0, 0, 0, 1, 1, 1]])
+    positions = torch.tensor([[0, 0, 1, 2, 2, 3, 0, 1, 2]])
+    given = {"valid": valid, "documents": documents, "positions": positions}
+    out = stepwise(part, x, chunk, **given) if chunk < T else part(x, info(9, **given))
+    one, two = [1, 2, 4], [6, 7, 8]
+    torch.testing.assert_close(out[:, one], part(x[:, one], info(3)))
+    torch.testing.assert_close(out[:, two], part(x[:, two], info(3)))
+
+
+@every_mixer
+def test_reads_from_left_to_right_in_an_encoder_too(name):
+    part = drawn(name)
+    assert torch.equal(part(inputs(), info(causal=False)), part(inputs(), info()))
+
+
+@every_mixer
+def test_a_snapshot_keeps_its_state(name):
+    part, x = drawn(name), inputs()
+    cache = build("cache", "growing")
+
+    def step(t):
+        at = info(1, cache=cache, positions=torch.tensor([[t]]))
+        cache.open(at.with_(ids=torch.zeros(2, 1, dtype=torch.long)))
+        return part(x[:, t : t + 1], at)
+
+    step(0)
+    snapshot = cache.snapshot()
+    first = step(1)
+    step(2)
+    cache.restore(snapshot)
+    assert torch.equal(step(1), first)
+    cache.reorder(torch.tensor([1, 1, 0]))
+    x = x[[1, 1, 0]]
+    at = info(1, cache=cache, positions=torch.tensor([[2]]))
+    cache.open(at.with_(ids=torch.zeros(3, 1, dtype=torch.long)))
+    torch.testing.assert_close(part(x[:, 2:3], at), part(x[:, :3], info(3))[:, 2:])
+
+
+@every_mixer
+def test_flops(name):
+    part = drawn(name, hidden=5)
+    assert reported(part, 9).executed == counted(part, 9)
+    gates = {"lstm": 4 * (D + 5), "gru": 3 * (D + 5), "min_gru": 2 * D, "min_lstm": 3 * D}[name]
+    assert reported(part, 9) == (9 * 2 * 5 * (gates + D),) * 2
+
+
+@every_mixer
+def test_takes_positions_that_are_added_and_refuses_those_that_rotate(name):
+    sizes = {"vocab_size": 11, "d_model": D, "n_layers": 1, "context_length": T}
+    model = build("model", "decoder", **sizes, attention=name, position="learned")
+    model(torch.zeros(1, T, dtype=torch.long)).sum().backward()
+    (table,) = [p for n, p in model.named_parameters() if n.endswith("table.weight") and p.shape[0] == T]
+    assert (table.grad != 0).any()
+    config = compose("gpt_python", [f"model/attention={name}"]).config
+    with pytest.raises(UserError, match=f"rope needs rotates of its attention, and attention/{name} .* does not provide it"):
+        check(config)
+
+
+@pytest.mark.parametrize(
+    "case", [c for n in ("min_gru", "min_lstm") for c in battery(f"attention/{n}", ["conv_size=4"])], ids=str
+)
+def test_contract_with_a_convolution(case):
+    case()
