@@ -39,7 +39,7 @@ def parts(*kinds: str) -> list[str]:
 HOSTED = [
     p
     for p in parts(*SOCKETS, *(k for k in INSIDE if any(known == k for known, _ in static_entries())))
-    if p.split("/")[0] in (*SOCKETS, "mask", "gate", "value", "sharing", "scaling")
+    if p.split("/")[0] in (*SOCKETS, "mask", "gate", "value", "sharing", "scaling", "router")
 ]
 
 

@@ -10,6 +10,7 @@ from typing import Any
 # kind/name -> options of the part itself
 SMALL: dict[str, dict[str, Any]] = {
     "mask/sliding_window": {"window": 5},
+    "ffn/product_key_memory": {"n_keys": 2, "k": 2},
     "attention/sliding_window": {"mask": {"name": "sliding_window", "window": 5}},
     "attention/chunked": {"mask": {"name": "chunked", "size": 5}},
     "mask/chunked": {"size": 5},
@@ -20,6 +21,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "scaling/yarn": {"factor": 4.0},
     "scaling/longrope": {"short_factor": [1.5, 2.0, 3.0, 4.0]},
     "scaling/proportional": {"fraction": 0.5},
+    "sampler/allowed_tokens": {"ids": [1, 3, 5]},
 }
 # kind/name -> other sockets and sizes of the decoder that it is put into
 AROUND: dict[str, dict[str, Any]] = {

@@ -16,7 +16,7 @@ class NoFFN(nn.Module):
     """
 
     axes = {}
-    zero = True  # a parent need not call it
+    absent = True  # a block leaves the branch out, with its norm and residual
 
     def forward(self, x: Tensor, info: SequenceInfo) -> Tensor:  # noqa: ARG002  the contract's second argument
         return x * 0.0  # no new zeros: what made x keeps a gradient, of 0, which DDP waits for
