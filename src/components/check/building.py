@@ -13,7 +13,9 @@ from components.check.values import tensors
 from components.sockets import Layer, Terms
 from components.weights import initialise
 
-ALL_NAMES_STAY = tuple(k for k in ON_PATH if k not in ("init", "model"))  # an init changes every weight, a model is all there is
+ALL_NAMES_STAY = tuple(
+    k for k in ON_PATH if k not in ("init", "model")
+)  # an init changes every weight, a model is all there is
 
 
 def equal(a: Tensor, b: Tensor) -> bool:
@@ -75,7 +77,9 @@ def deterministic(host: Host) -> None:
         torch.manual_seed(seed)
         built.append(host.build())
     if name := first_difference(*(m.state_dict() for m in built)):
-        raise Violation(f"{name} depends on the global random state: constants belong to reset_parameters, matrices to the init")
+        raise Violation(
+            f"{name} depends on the global random state: constants belong to reset_parameters, matrices to the init"
+        )
     for training in (False, True):
         outputs = []
         for _ in range(2):
@@ -89,7 +93,9 @@ def deterministic(host: Host) -> None:
     torch.manual_seed(4)
     for x, y in zip(tensors(host.run(built[0].eval(), ids())), tensors(host.run(built[1].eval(), ids())), strict=True):
         if not equal(x, y):
-            raise Violation(f"two builds differ by {(x - y).abs().max():.2g}: something that is no parameter is drawn at random")
+            raise Violation(
+                f"two builds differ by {(x - y).abs().max():.2g}: something that is no parameter is drawn at random"
+            )
 
 
 @holds("a swap leaves other weights as they were", *ALL_NAMES_STAY)
@@ -134,9 +140,16 @@ def writes_nothing(host: Host) -> None:
 
 def state_of(module: nn.Module) -> dict[str, Any]:
     """Tensors, plain values and sizes of containers that the module itself holds."""
-    own = {n: v for n, v in vars(module).items() if not n.startswith(("_forward", "_backward", "_parameters", "_modules", "_buffers"))}
+    own = {
+        n: v
+        for n, v in vars(module).items()
+        if not n.startswith(("_forward", "_backward", "_parameters", "_modules", "_buffers"))
+    }
     own |= dict(module.named_buffers(recurse=False)) | dict(module.named_parameters(recurse=False))
-    return {n: v.detach().clone() if isinstance(v, Tensor) else len(v) if isinstance(v, (dict, list, set)) else v for n, v in own.items()}
+    return {
+        n: v.detach().clone() if isinstance(v, Tensor) else len(v) if isinstance(v, (dict, list, set)) else v
+        for n, v in own.items()
+    }
 
 
 def alike(a: Any, b: Any) -> bool:

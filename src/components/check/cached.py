@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -21,7 +21,9 @@ def decodes(host: Host) -> bool:
     return host.causal and not host.pooled
 
 
-def property_of(name: str, lack: str = "cacheable", applies=decodes):  # noqa: ANN001, ANN201
+def property_of(
+    name: str, lack: str = "cacheable", applies: Callable[[Host], bool] = decodes
+) -> Callable[[Callable[[Host], None]], Callable[[Host], None]]:
     return holds(name, *KINDS, lack=lack, applies=applies)
 
 
@@ -65,10 +67,14 @@ def with_left_padding(host: Host) -> None:
     cuts = [slice(0, 6), *(slice(i, i + 1) for i in range(6, LENGTH))]
     steps = [host.run(model, host.batch(values[:, c], valid=valid[:, c], positions=positions[:, c]), cache=cache) for c in cuts]
     shown = valid[..., None]
-    same(torch.cat(steps, 1) * shown, whole * shown, "with three padded positions, position {} differs by {} from the full pass")
+    same(
+        torch.cat(steps, 1) * shown, whole * shown, "with three padded positions, position {} differs by {} from the full pass"
+    )
 
 
-@property_of("cached with documents equals the full pass", applies=lambda host: decodes(host) and "documents" not in host.subject.lacks)
+@property_of(
+    "cached with documents equals the full pass", applies=lambda host: decodes(host) and "documents" not in host.subject.lacks
+)
 def with_documents(host: Host) -> None:
     model, values = host.model(), ids()
     documents = torch.tensor([[0] * 4 + [1] * 3 + [2] * 5, [0] * 7 + [1] * 5])
@@ -104,7 +110,7 @@ def unbounded(host: Host) -> bool:
         return False
     try:
         return not any(getattr(m, "bounded", False) for m in host.build().modules())
-    except Exception:  # noqa: BLE001  the properties will say what is wrong
+    except Exception:  # the properties will say what is wrong
         return True
 
 

@@ -34,7 +34,7 @@ class Property:
 PROPERTIES: list[Property] = []
 
 
-def holds(name: str, *kinds: str, lack: str = "", applies: Callable[[Host], bool] = lambda host: True) -> Callable[[F], F]:
+def holds(name: str, *kinds: str, lack: str = "", applies: Callable[[Host], bool] = lambda _: True) -> Callable[[F], F]:
     """Make a function a property of every part of these kinds (of none named: of all on a model's path).
 
     ``name`` is what is printed. A package that brings a kind of its own decorates the properties of its contract with this.
@@ -81,10 +81,10 @@ def battery(what: Any, options: Iterable[str] | dict[str, Any] = (), *, kind: st
     host = Host.of(subject)
     known = [p for p in PROPERTIES if subject.kind in p.kinds]
     if not known:
-        raise UserError(subject.label, f"there is no battery for a {subject.kind}", f"kinds with one: {', '.join(checked_kinds())}")
-    cases = [
-        Case(subject, p.name, lambda p=p: p.check(host)) for p in known if p.lack not in subject.lacks and p.applies(host)
-    ]
+        raise UserError(
+            subject.label, f"there is no battery for a {subject.kind}", f"kinds with one: {', '.join(checked_kinds())}"
+        )
+    cases = [Case(subject, p.name, lambda p=p: p.check(host)) for p in known if p.lack not in subject.lacks and p.applies(host)]
     return [*cases, *(Case(subject, f"lacks {word}, as declared", lambda w=word: prove(subject, w)) for word in subject.lacks)]
 
 
@@ -103,10 +103,12 @@ def prove(subject: Subject, lack: str) -> str:
     for p in proofs:
         try:
             p.check(host)
-        except Exception as e:  # noqa: BLE001  what is refused where it is needed is lacking as well
+        except Exception as e:  # what is refused where it is needed is lacking as well
             return f"{p.name}: {' '.join(str(e).split())}"
     said = ", ".join(p.name for p in proofs) or f"no property of a {subject.kind} shows it"
-    raise Violation(f"it is declared but does not show: {said} {'hold' if len(proofs) > 1 else 'holds' if proofs else ''}".rstrip())
+    raise Violation(
+        f"it is declared but does not show: {said} {'hold' if len(proofs) > 1 else 'holds' if proofs else ''}".rstrip()
+    )
 
 
 def assert_part(what: Any, options: Iterable[str] | dict[str, Any] = (), *, kind: str | None = None) -> None:

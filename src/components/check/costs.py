@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -51,7 +53,7 @@ def flops_of_the_algorithm(host: Host) -> None:
         found.append(algorithm)
     if host.pooled:
         return
-    for a, b in zip(found, found[1:]):
+    for a, b in pairwise(found):
         if host.subject.kind != "model" and not 1.5 * a <= b <= 4 * a:  # between linear and quadratic in the length
             raise Violation(f"they grow by {b / max(a, 1):.2f} when the length doubles")
 

@@ -47,7 +47,7 @@ class Host:
             return cls(subject, "itself")
         if subject.kind == "attention" and subject.signature.sizes.get("d_memory"):
             return cls(subject, "cross")
-        return cls(subject, "encoder" if "causal" in subject.lacks else "decoder")
+        return cls(subject, "encoder" if "causal" in subject.lacks or subject.kind == "pooling" else "decoder")
 
     def __str__(self) -> str:
         around = (
@@ -83,7 +83,7 @@ class Host:
             if (socket, around["name"]) not in registry.entries():
                 raise UserError(s.label, f"a {s.kind} is checked inside {socket}/{around['name']}, which is not there")
             chosen[socket] = {**around, s.kind: s.maker}
-        elif not plain:
+        elif not plain and s.kind in SOCKETS:
             chosen["cross" if self.wiring == "cross" else s.kind] = s.maker
         model = "encoder_decoder" if self.wiring == "cross" else self.wiring
         if model == "encoder":
@@ -119,12 +119,12 @@ class Host:
             return False
         try:
             out = self.run(self.model(), ids())
-        except Exception:  # noqa: BLE001  the properties will say what is wrong
+        except Exception:  # the properties will say what is wrong
             return False
         return not isinstance(out, Tensor) or out.ndim < 3
 
 
-def scramble(model: nn.Module, std: float, seed: int = 1) -> nn.Module:
+def scramble(model: nn.Module, std: float = 0.1, seed: int = 1) -> nn.Module:
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for p in model.parameters():
@@ -137,8 +137,10 @@ def ids(rows: int = 2, length: int = LENGTH, seed: int = 0) -> Tensor:
 
 
 def objective(hidden: Tensor, head: Any, batch: Batch) -> Terms:  # noqa: ARG001  the contract's third argument
-    """Distance of whatever the head gives to fixed noise: every output counts."""
-    outputs = [x for x in pytree.tree_leaves(head(hidden)) if isinstance(x, Tensor)]
+    """Distance of whatever the head gives to fixed noise: every output counts, those of tokens further ahead as well."""
+    further = getattr(getattr(head, "func", None), "n_ahead", 0)
+    given = [head(hidden), *(head(hidden, ahead=k) for k in range(1, further + 1))]
+    outputs = [x for x in pytree.tree_leaves(given) if isinstance(x, Tensor)]
     total = torch.zeros((), dtype=torch.float32)
     for x in outputs:
         noise = torch.empty(x.shape).normal_(generator=torch.Generator().manual_seed(7))

@@ -88,7 +88,7 @@ def seeded(host: Host, model: nn.Module, values: Tensor, seed: int) -> Tensor:
 
 
 def relative(host: Host) -> bool:
-    """With rotary positions and a mask that goes by distance, nothing may depend on where the sequence begins."""
+    """With rotary positions nothing may depend on where the sequence begins."""
     return host.wiring == "decoder" and host.subject.kind in MOVABLE and not {"position", "attention"} & {*host.subject.around}
 
 
@@ -97,17 +97,29 @@ MOVABLE = ("attention", "value", "gate", "sharing", "ffn", "norm", "residual", "
 
 @holds("goes by distance", *MOVABLE, applies=relative)
 def goes_by_distance(host: Host) -> None:
-    """The rotation of queries and keys alone shows distances only; of values, where they stand."""
-    model, values = host.model(length=4 * LENGTH), ids()
-    here = torch.arange(LENGTH)[None].expand(2, -1)
+    """A rotation of queries and keys shows distances only; one of values, where they stand.
+
+    A lone position is the same wherever it stands; a sequence is where scores are products of rotated queries and keys, which an attention
+    promises that ``provides`` biases or weights (a feature map after the rotation, or channels that forget at different rates, lose it).
+    """
+    model = host.model(length=4 * LENGTH)
+    exact = host.subject.kind != "attention" or {"biases", "weights"} & {*host.subject.declared("provides")}
+    for length in (1, LENGTH) if exact and not counts_from_the_start(model) else (1,):
+        values, here = ids(length=length), torch.arange(length)[None].expand(2, -1)
+        out = [host.run(model, host.batch(values, positions=p)) for p in (here, here + SHIFT)]
+        same(out[1], out[0], f"position {{}} changes by {{}} when all positions are {SHIFT} further on", 1e-4)
+
+
+def counts_from_the_start(model: nn.Module) -> bool:
+    """Has it a mask that goes by more than distance, as chunks do?"""
+    here = torch.arange(LENGTH)[None]
     for part in model.modules():
-        allow = getattr(part, "allow", None)  # a mask that counts from the beginning (chunks) may do so
+        allow = getattr(part, "allow", None)
         if callable(allow):
             a, b = (allow(p[:, :, None], p[:, None, :]) for p in (here, here + SHIFT))
             if a is not None and not torch.equal(a, b):
-                return
-    out = [host.run(model, host.batch(values, positions=p)) for p in (here, here + SHIFT)]
-    same(out[1], out[0], f"position {{}} changes by {{}} when all positions are {SHIFT} further on")
+                return True
+    return False
 
 
 def same(a: Tensor, b: Tensor, said: str, tolerance: float = 1e-6) -> None:

@@ -47,5 +47,7 @@ def holder(host: Host, model: nn.Module) -> nn.Module:
 def figures_of(subject: Subject) -> Figures:
     """Figures of anything on a model's path."""
     if subject.kind not in ON_PATH or subject.kind == "init":
-        raise UserError(subject.label, f"a {subject.kind} has no parameters of its own", f"kinds that are measured: {', '.join(ON_PATH)}")
+        raise UserError(
+            subject.label, f"a {subject.kind} has no parameters of its own", f"kinds that are measured: {', '.join(ON_PATH)}"
+        )
     return figures(Host.of(subject))

@@ -188,5 +188,3 @@ def init_differs(host: Host) -> None:
     initialise(model, model.init, seed=2)
     if not first_difference(one, model.state_dict()):
         raise Violation("two seeds give the same weights")
-
-

@@ -25,5 +25,7 @@ SMALL: dict[str, dict[str, Any]] = {
 }
 # kind/name -> other sockets and sizes of the decoder that it is put into
 AROUND: dict[str, dict[str, Any]] = {
+    "attention/gla": {"position": "none"},  # channels forget each at its own rate: no pair of them can be rotated
+    "attention/hgrn2": {"position": "none"},
     "attention/mamba2": {"position": "none"},  # it has no queries and keys to rotate
 }

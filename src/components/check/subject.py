@@ -14,7 +14,7 @@ import yaml
 from components import registry
 from components.check.small import AROUND, SMALL
 from components.errors import UserError, nearest
-from components.signature import Signature
+from components.signature import REQUIRED, Signature
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,9 @@ def subject_of(what: Any, options: Iterable[str] | dict[str, Any] = (), *, kind:
     given, around = _given(options, e.signature, e.label)
     own, own_around = _given(getattr(target, "checked_with", ()), e.signature, e.label)
     chosen = {**SMALL.get(e.label, {}), **own, **given}
-    e.signature.check(e.label, {**{n: o.default for n, o in e.signature.options.items()}, **chosen}, e.label)
+    e.signature.check(
+        e.label, {**{n: o.default for n, o in e.signature.options.items() if o.default != REQUIRED}, **chosen}, e.label
+    )
     around = {**AROUND.get(e.label, {}), **own_around, **around}
     return Subject(e.kind, e.label, {"name": e.name, **chosen}, target, e.signature, around)
 
@@ -90,7 +92,9 @@ def _of_class(target: Any, options: Any, kind: str | None) -> Subject:
             return subject_of(f"{known}/{name}", options)
     label = f"{target.__module__}:{target.__qualname__}"
     if kind is None:
-        raise UserError(label, "it is registered nowhere, so its kind is not known", 'decorate it with @register("KIND", "NAME")')
+        raise UserError(
+            label, "it is registered nowhere, so its kind is not known", 'decorate it with @register("KIND", "NAME")'
+        )
     if kind not in registry.kinds():
         raise UserError(label, f"unknown kind {kind!r}", nearest(kind, registry.kinds(), called="kinds"))
     signature = Signature.of_class(target)
@@ -110,7 +114,9 @@ def _given(options: Iterable[str] | dict[str, Any], signature: Signature, label:
         if name.startswith("model."):
             around[name.removeprefix("model.")] = value
         elif name not in signature.options:
-            raise UserError(f"{label}.{name}", f"{label} has no option {name!r}", nearest(name, signature.options, called="options"))
+            raise UserError(
+                f"{label}.{name}", f"{label} has no option {name!r}", nearest(name, signature.options, called="options")
+            )
         else:
             given[name] = signature.options[name].type.cast(value)
     return given, around
