@@ -20,7 +20,7 @@ class ASGD(torch.optim.ASGD):
     Args:
         weights: the weights to train, with their roles.
         lr: peak learning rate.
-        lambd: how fast the step falls.
+        lambd: share of each decayed matrix that is taken away per step, and how fast its step falls.
         alpha: power of the fall.
         t0: step at which averaging begins.
         weight_decay: factor of each decayed matrix that is added to its gradient.
@@ -46,7 +46,9 @@ class ASGD(torch.optim.ASGD):
         capturable: bool = False,
         decay_embedding: bool = False,
     ) -> None:
-        groups = refuse_none(decay_groups(weights, lr=lr, weight_decay=weight_decay, decay_embedding=decay_embedding))
+        groups = refuse_none(decay_groups(weights, lr=lr, weight_decay=1.0, decay_embedding=decay_embedding))
+        for g in groups:  # its own decay, lambd, goes by role as well
+            g["lambd"], g["weight_decay"] = g["weight_decay"] * lambd, g["weight_decay"] * weight_decay
         super().__init__(
             groups,
             lr=lr,
