@@ -42,18 +42,20 @@ def kept(part: nn.Module, info: SequenceInfo) -> dict[str, Any] | None:
 
 
 def recall(
-    rule: Callable[..., tuple[Tensor, Tensor]], *inputs: Tensor | None, info: SequenceInfo, state: dict[str, Any] | None
+    rule: Callable[..., tuple[Tensor, Tensor]],
+    *inputs: Tensor,
+    info: SequenceInfo,
+    state: dict[str, Any] | None,
+    name: str = "memory",
 ) -> Tensor:
     """What ``rule`` reads: from an empty state or where the cache's call before stopped, forgetting at documents, stepping over padding."""
-    q = inputs[0]
-    assert q is not None
-    rows, length = q.shape[0], q.shape[2]
-    start = starts(info, rows, length, state)
+    rows, length = inputs[0].shape[0], inputs[0].shape[2]
+    start = starts(info, rows, length, state, f"{name}.document")
     valid = None if info.valid is None else info.valid.expand(rows, length)
-    before = None if state is None else state.get("memory")
+    before = None if state is None else state.get(name)
     read, after = rule(*inputs, state=before, start=start, valid=valid)
     if state is not None:
-        state["memory"] = after.detach()
+        state[name] = after.detach()
     return read
 
 

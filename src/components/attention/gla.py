@@ -10,8 +10,8 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from components.attention._linear import head_width, kept, place_position, recall, split_heads, way_out
-from components.flops import Flops, Work, children, flops_of
+from components.attention._linear import head_width, kept, recall, split_heads, way_out
+from components.flops import Flops, Work, children
 from components.functional.joint import joint_linear
 from components.functional.linear_attention import linear_attention, linear_attention_flops, precise
 from components.functional.precision import cast_once
@@ -25,7 +25,8 @@ from components.sockets import Maker, SequenceInfo, make
 class GatedLinearAttention(nn.Module):
     """Gated linear attention: every channel of the state forgets at a rate that the input chooses.
 
-    Reads from left to right whatever ``info.causal`` says, in an encoder too.
+    Reads from left to right whatever ``info.causal`` says, in an encoder too. It takes no position: a rotation
+    shows distances only where both channels of a pair forget alike.
 
     Args:
         n_heads: heads.
@@ -34,7 +35,6 @@ class GatedLinearAttention(nn.Module):
         gate_low_rank_dim: rank of the projection to decays.
         gate_logit_normalizer: decays are sigmoid(logit)^(1 / this): the greater, the longer a channel remembers.
         conv_size: taps of a short convolution, with silu, on queries, keys and values; null: none.
-        position: rotates queries and keys; where the two channels of a pair forget at different rates, scores depend on distance only nearly. None in the paper.
         output_norm: of each head's vector.
         output_gate: activation of the gate after the norm, or none.
 
@@ -42,7 +42,6 @@ class GatedLinearAttention(nn.Module):
     Errors: ValueError if n_heads does not divide the widths.
     """
 
-    provides = ("rotates",)
     axes = {
         "q": ("d_model", "heads"),
         "k": ("d_model", "heads"),
@@ -59,7 +58,6 @@ class GatedLinearAttention(nn.Module):
     def __init__(
         self,
         d_model: int,
-        context_length: int | None = None,
         *,
         n_heads: Positive = 4,
         expand_k: PositiveFloat = 0.5,
@@ -67,7 +65,6 @@ class GatedLinearAttention(nn.Module):
         gate_low_rank_dim: Positive = 16,
         gate_logit_normalizer: PositiveFloat = 16.0,
         conv_size: Positive | None = None,
-        position: Maker["position"] = "inherit",
         output_norm: Maker["norm"] = "rms",
         output_gate: Literal["silu", "sigmoid", "none"] = "silu",
     ) -> None:
@@ -85,7 +82,6 @@ class GatedLinearAttention(nn.Module):
         if output_gate != "none":
             self.z = nn.Linear(d_model, values, bias=False)
         self.out = nn.Linear(values, d_model, bias=False)
-        place_position(self, position, d_model, n_heads, self.k_width, context_length)
         self.output_norm = make(output_norm, "norm", dim=self.v_width)
 
     def forward(self, x: Tensor, info: SequenceInfo) -> Tensor:
@@ -94,8 +90,6 @@ class GatedLinearAttention(nn.Module):
         if self.conv_size is not None:
             parts = [F.silu(y) for y in short_convolutions(parts, (self.q_conv, self.k_conv, self.v_conv), info, state)]
         q, k, v = (split_heads(y, w) for y, w in zip(parts, (self.k_width, self.k_width, self.v_width)))
-        if self.rotates:
-            q, k = self.position.rotate(q, k, info, info)
         logits = precise(self.decay_up(self.decay_down(x)))
         g = split_heads(F.logsigmoid(logits) / self.gate_logit_normalizer, self.k_width)
         read = recall(linear_attention, precise(q) * self.k_width**-0.5, k, v, g, info=info, state=state)
@@ -104,4 +98,4 @@ class GatedLinearAttention(nn.Module):
     def flops(self, work: Work) -> Flops:
         heads = self.v.out_features // self.v_width
         own = linear_attention_flops(work.length, heads, heads, self.k_width, self.v_width, channels=True)
-        return children(self, work, leave=("position",)) + flops_of(self.position, work) + own
+        return children(self, work) + own

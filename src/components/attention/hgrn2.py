@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from components.attention._linear import head_width, kept, place_position, recall, split_heads, way_out
-from components.flops import Flops, Work, children, flops_of
+from components.attention._linear import head_width, kept, recall, split_heads, way_out
+from components.flops import Flops, Work, children
 from components.functional.joint import joint_linear
 from components.functional.linear_attention import linear_attention, linear_attention_flops, precise
 from components.functional.precision import cast_once
@@ -28,13 +28,13 @@ class HGRN2(nn.Module):
 
     Reads from left to right whatever ``info.causal`` says, in an encoder too. The forget gate is b + (1 - b) sigmoid(f), the key 1 - forget gate.
     The bound b grows with depth, from 0 in the first layer, so that later layers remember longer; each layer learns its own from index / count, where
-    the paper ties them over the depth by a cumulative softmax that starts at the same values.
+    the paper ties them over the depth by a cumulative softmax that starts at the same values. It takes no position: a rotation shows distances only
+    where both channels of a pair forget alike.
 
     Args:
         n_heads: heads.
         expand_ratio: width of a head's queries and keys; null: d_model / n_heads.
         lower_bound: forget gates have a lower bound, learned for each channel.
-        position: rotates queries and keys; where the two channels of a pair forget at different rates, scores depend on distance only nearly. None in the paper.
         output_norm: of what was read.
         output_norm_over: each head's vector, or all heads together.
 
@@ -42,7 +42,6 @@ class HGRN2(nn.Module):
     Errors: ValueError if n_heads does not divide d_model.
     """
 
-    provides = ("rotates",)
     axes = {
         "q": ("d_model", "heads"),
         "f": ("d_model", "heads"),
@@ -54,13 +53,11 @@ class HGRN2(nn.Module):
     def __init__(
         self,
         d_model: int,
-        context_length: int | None = None,
         place: Place | None = None,
         *,
         n_heads: Positive = 4,
         expand_ratio: Positive | None = None,
         lower_bound: bool = True,
-        position: Maker["position"] = "inherit",
         output_norm: Maker["norm"] = "rms",
         output_norm_over: Literal["head", "full"] = "full",
     ) -> None:
@@ -73,7 +70,6 @@ class HGRN2(nn.Module):
         self.v = nn.Linear(d_model, d_model, bias=False)
         self.out = nn.Linear(d_model, d_model, bias=False)
         self.bound = nn.Parameter(torch.empty(n_heads * self.k_width)) if self.first_bound else None
-        place_position(self, position, d_model, n_heads, self.k_width, context_length)
         self.output_norm = make(output_norm, "norm", dim=d_model if self.over == "full" else self.v_width)
         self.reset_parameters()
 
@@ -91,12 +87,10 @@ class HGRN2(nn.Module):
             rest = F.logsigmoid(-bound)  # log(1 - b)
             g, log_k = torch.logaddexp(F.logsigmoid(bound), rest + g), rest + log_k
         q, k, g = (split_heads(y, self.k_width) for y in (F.silu(q), log_k.exp(), g))
-        if self.rotates:
-            q, k = self.position.rotate(q, k, info, info)
         read = recall(linear_attention, precise(q), k, split_heads(v, self.v_width), g, info=info, state=state)
         return way_out(self, read, x, over=self.over)
 
     def flops(self, work: Work) -> Flops:
         heads = self.v.out_features // self.v_width
         own = linear_attention_flops(work.length, heads, heads, self.k_width, self.v_width, channels=True)
-        return children(self, work, leave=("position",)) + flops_of(self.position, work) + own
+        return children(self, work) + own

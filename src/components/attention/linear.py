@@ -35,11 +35,13 @@ class LinearAttention(nn.Module):
             Taylor polynomial of exp (feature_dim^2 + feature_dim + 1 features: keep it at about 16); dpfp: products of neighbours in (relu(x), relu(-x)).
         normalise: divide by the sum of weights, as softmax does; without it the sum is scaled by 1 / sqrt(features).
         eps: added to the sum of weights.
-        position: rotates queries and keys before the feature map, so that weights stay positive (RoFormer, eq. 19, rotates features instead).
+        position: rotates features, while the sum of weights is of those that are not rotated (RoFormer, arXiv:2104.09864, eq. 19); with taylor, whose
+            products depend on those of queries and keys alone, queries and keys themselves.
         output_norm: of each head's vector.
 
     Shapes: (B, T, D) -> (B, T, D).
-    Errors: ValueError if n_heads does not divide d_model (without head_dim), or identity is to be normalised: its weights may sum to 0.
+    Errors: ValueError if n_heads does not divide d_model (without head_dim), or a normalised map has weights that may sum to 0: identity, and
+        relu and dpfp with a rotation.
     """
 
     provides = ("rotates",)
@@ -71,24 +73,41 @@ class LinearAttention(nn.Module):
         self.k = nn.Linear(d_model, n_heads * self.width, bias=False)
         self.v = nn.Linear(d_model, n_heads * self.head_dim, bias=False)
         self.out = nn.Linear(n_heads * self.head_dim, d_model, bias=False)
-        place_position(self, position, d_model, n_heads, self.width, context_length)
+        self.features = {"taylor": self.width**2 + self.width + 1, "dpfp": 2 * self.width}.get(feature_map, self.width)
+        turned = self.width if feature_map == "taylor" else self.features
+        place_position(self, position, d_model, n_heads, turned, context_length)
+        self.rotates_first, self.rotates_features = (
+            self.rotates and (feature_map == "taylor") is first for first in (True, False)
+        )
+        if normalise and self.rotates_features and feature_map in ("relu", "dpfp"):
+            raise ValueError(
+                f"feature_map={feature_map} gives sums of weights that may be 0 where the rotated sum is not; "
+                "choose normalise=false, position=none, or a map that is positive"
+            )
         self.output_norm = make(output_norm, "norm", dim=self.head_dim)
 
     def forward(self, x: Tensor, info: SequenceInfo) -> Tensor:
         x, state = cast_once(x), kept(self, info)
         q, k, v = joint_linear(x, (self.q, self.k, self.v))
         q, k, v = split_heads(q, self.width), split_heads(k, self.width), split_heads(v, self.head_dim)
-        if self.rotates:
+        if self.rotates_first:
             q, k = self.position.rotate(q, k, info, info)
-        q, k, v = self.features(q), self.features(k), precise(v)
+        q, k, v = self.mapped(q), self.mapped(k), precise(v)
+        turned = self.position.rotate(q, k, info, info) if self.rotates_features else (q, k)
         if not self.normalise:
-            read = recall(linear_attention, q * q.shape[-1] ** -0.5, k, v, info=info, state=state)
-            return way_out(self, read, x)
-        # a value of 1 beside the others sums the weights
-        read = recall(linear_attention, q, k, F.pad(v, (0, 1), value=1.0), info=info, state=state)
-        return way_out(self, read[..., :-1] / (read[..., -1:] + self.eps), x)
+            q, k = turned
+            return way_out(self, recall(linear_attention, q * self.features**-0.5, k, v, info=info, state=state), x)
+        ones = torch.ones_like(v[..., :1])  # a value of 1 sums the weights
+        if self.rotates_features:
+            total = recall(linear_attention, q, k, ones, info=info, state=state, name="weights")
+            read = recall(linear_attention, *turned, v, info=info, state=state)
+        else:
+            read, total = recall(linear_attention, q, k, torch.cat((v, ones), -1), info=info, state=state).split(
+                (self.head_dim, 1), -1
+            )
+        return way_out(self, read / (total + self.eps), x)
 
-    def features(self, y: Tensor) -> Tensor:
+    def mapped(self, y: Tensor) -> Tensor:
         """(..., K) -> (..., features) in fp32 at least."""
         y = precise(y)
         if self.feature_map == "elu1":
@@ -107,7 +126,12 @@ class LinearAttention(nn.Module):
         return y
 
     def flops(self, work: Work) -> Flops:
-        features = {"taylor": self.width**2 + self.width + 1, "dpfp": 2 * self.width}.get(self.feature_map, self.width)
         heads = self.v.out_features // self.head_dim
-        own = linear_attention_flops(work.length, heads, heads, features, self.head_dim + self.normalise)
+        sizes = (work.length, heads, heads, self.features)
+        if not self.normalise:
+            own = linear_attention_flops(*sizes, self.head_dim)
+        elif self.rotates_features:
+            own = linear_attention_flops(*sizes, self.head_dim) + linear_attention_flops(*sizes, 1)
+        else:
+            own = linear_attention_flops(*sizes, self.head_dim + 1)
         return children(self, work, leave=("position",)) + flops_of(self.position, work) + own
