@@ -43,13 +43,15 @@ class GroupedQueryAttention(nn.Module):
         qk_norm_at: before or after the rotation.
         bias: which of the projections q, k, v, out have a bias.
         scale: factor on scores; null: 1 / sqrt(head_dim).
+        scale_by_layer: divides that factor by the layer's number, from 1 (an option of GPT-2).
         soft_cap: c in c * tanh(score / c).
         sinks: a learned logit per head that takes weight and gives nothing.
         clip: queries, keys and values are clamped to +- this.
         dropout: probability of dropping an attention weight.
 
     Shapes: (B, T, D) -> (B, T, D).
-    Errors: ValueError if n_heads does not divide d_model (without head_dim), n_kv_heads not n_heads, or bias names no projection.
+    Errors: ValueError if n_heads does not divide d_model (without head_dim), n_kv_heads not n_heads, bias names no projection, lent keys have
+        another width, or a norm after the rotation would undo what the position does.
     """
 
     provides = ("rotates", "biases", "weights", "memory", "prefix")
@@ -81,6 +83,7 @@ class GroupedQueryAttention(nn.Module):
         qk_norm_at: Literal["before", "after"] = "before",
         bias: tuple[str, ...] = (),
         scale: PositiveFloat | None = None,
+        scale_by_layer: bool = False,
         soft_cap: PositiveFloat | None = None,
         sinks: bool = False,
         clip: PositiveFloat | None = None,
@@ -98,6 +101,10 @@ class GroupedQueryAttention(nn.Module):
             raise ValueError(f"bias={list(bias)}: {wrong[0]!r} is no projection; there are q, k, v, out")
         width = d_model // n_heads if head_dim is None else head_dim
         self.head_dim, self.cross = width, d_memory is not None
+        if scale_by_layer:
+            if place is None:
+                raise ValueError("scale_by_layer=true needs a layer: this attention stands in none")
+            scale = (width**-0.5 if scale is None else scale) / (place.index + 1)
         self.scale, self.soft_cap, self.clip, self.dropout = scale, soft_cap, clip, dropout
         self.q = nn.Linear(d_model, n_heads * width, bias="q" in bias)
         self.sharing = make("none" if self.cross else sharing, "sharing", **({} if place is None else {"place": place}))
@@ -115,7 +122,7 @@ class GroupedQueryAttention(nn.Module):
         }
         self.value = make("none" if self.cross or self.borrows else value, "value", **of_values)
         self.gate = make(gate, "gate", d_model=d_model, n_heads=n_heads, head_dim=width)
-        self.full_width = qk_norm_over == "full"
+        self.full_width, self.k_norm = qk_norm_over == "full", None
         for name, heads in (("q_norm", n_heads), *([] if self.borrows else [("k_norm", kv_heads)])):
             sizes = {"dim": heads * width} if self.full_width else {"dim": width}
             setattr(
@@ -137,6 +144,8 @@ class GroupedQueryAttention(nn.Module):
             )
         # asked once: a missing attribute of a module costs an exception, for every layer and token of a decoding
         self.rotates, self.biased = (not self.cross and hasattr(self.position, method) for method in ("rotate", "bias"))
+        if self.rotates and self.norm_after and getattr(self.position, "sets_lengths", False):
+            raise ValueError("qk_norm_at=after would undo the lengths that this position gives to queries: use before")
         if not sinks:
             self.sink = None
         self.reset_parameters()
@@ -167,6 +176,10 @@ class GroupedQueryAttention(nn.Module):
         """Queries, keys, values, the info that describes the keys, and the bias on scores, of one sequence."""
         if self.borrows:
             k, v, k_info = self.sharing.borrow(info)
+            if k.shape[-1] != self.head_dim:
+                raise ValueError(
+                    f"keys of width {k.shape[-1]} are lent to heads of width {self.head_dim}: give both layers the same head_dim"
+                )
             (q,) = self._heads([self.q(x)])
             if self.rotates:
                 q, _ = self.position.rotate(q, q, info, info)
