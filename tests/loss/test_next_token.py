@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from components import build
-from components.loss import next_token
+from components.loss import _tokens
 from components.sockets import Batch
 
 
@@ -78,8 +78,8 @@ def test_chunks_hold_only_their_rows(head, batch):
 
 
 def test_auto_chunks_by_the_size_of_the_logits(head, batch, monkeypatch):
-    monkeypatch.setattr(next_token, "ONE_GO", 31 * 4 * 20)
-    monkeypatch.setattr(next_token, "CHUNK", 31 * 4 * 10)
+    monkeypatch.setattr(_tokens, "ONE_GO", 31 * 4 * 20)
+    monkeypatch.setattr(_tokens, "CHUNK", 31 * 4 * 10)
     loss = build("loss", "next_token", vocab_size=31)
     loss(torch.randn(3, 7, 8), head, batch)
     assert head.rows == [10, 10, 1]

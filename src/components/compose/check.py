@@ -50,7 +50,8 @@ def _needs(part: Part, kind: str, words: Sequence[str], found: list[Part]) -> No
             return
         kind = others[0].kind
     else:
-        others = part.in_scope(kind) or [p for p in found if p.kind == kind]
+        # a part inside another of its kind answers to that one alone
+        others = part.in_scope(kind) or [p for p in found if p.kind == kind and all(a.kind != kind for a in p.above)]
     able = [n for (_, n), e in registry.entries(kind).items() if set(words) <= set(e.signature.declared.get("provides", ()))]
     instead = f"{kind} parts that provide it: {', '.join(able) or 'none'}"
     if not others:
