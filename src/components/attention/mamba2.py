@@ -42,7 +42,7 @@ class Mamba2(nn.Module):
         dt_max: greatest first value of dt.
         dt_limit: dt is clamped between these; null: it is not.
         output_norm: of what was read.
-        output_norm_over: all heads together, or those of a group.
+        output_norm_over: the heads of a group, as published, or all together, as Bamba and Granite 4 have it.
         norm_before_gate: silu(z) multiplies after the norm; false: before it, as published.
 
     Shapes: (B, T, D) -> (B, T, D).
@@ -79,7 +79,7 @@ class Mamba2(nn.Module):
         dt_max: PositiveFloat = 0.1,
         dt_limit: tuple[float, float] | None = None,
         output_norm: Maker["norm"] = "rms",
-        output_norm_over: Literal["full", "group"] = "full",
+        output_norm_over: Literal["full", "group"] = "group",
         norm_before_gate: bool = False,
     ) -> None:
         super().__init__()
@@ -88,7 +88,7 @@ class Mamba2(nn.Module):
             raise ValueError(f"n_groups={n_groups} does not divide n_heads={n_heads}")
         inner, states = n_heads * self.head_dim, n_groups * state_size
         self.state_size, self.n_groups, self.dt_range, self.dt_limit = state_size, n_groups, (dt_min, dt_max), dt_limit
-        self.by_group, self.norm_before_gate = output_norm_over == "group", norm_before_gate
+        self.by_group, self.norm_before_gate = output_norm_over == "group" and n_groups > 1, norm_before_gate
         for name, width in (("z", inner), ("x", inner), ("B", states), ("C", states), ("dt", n_heads)):
             setattr(self, name, nn.Linear(d_model, width, bias=bias))
         self.x_conv, self.B_conv, self.C_conv = (ShortConvolution(c, conv_size, conv_bias) for c in (inner, states, states))

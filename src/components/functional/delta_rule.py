@@ -12,6 +12,7 @@ from torch import Tensor
 from components.flops import Flops
 from components.functional.linear_attention import (
     CHUNK,
+    GONE,
     chunk_for,
     empty_state,
     grouped,
@@ -83,7 +84,7 @@ def delta_rule(
         q, k, v, beta = precise(q), silenced(k, valid), silenced(v, valid), silenced(beta, valid)
         s = (empty_state(k, v) if state is None else state).unflatten(1, (k.shape[1], -1))
         marks, groups = marks_of(start, length, size, q), k.shape[1]
-        g = None if g is None else grouped(silenced(g, valid), groups, size, rows=True)
+        g = None if g is None else grouped(silenced(g, valid).clamp(min=GONE), groups, size, rows=True)
         q, k, v, beta = (grouped(y, groups, size, rows=y.dim() == 3) for y in (q, k, v, beta))
         seen, enter, leave, carry = head_decays(q @ k.mT, g, marks)
         coupled, *_ = head_decays(k @ k.mT, g, marks)

@@ -15,6 +15,9 @@ from torch import Tensor
 from components.flops import Flops
 
 CHUNK = 64  # positions that are computed at once; a power of two
+GONE = (
+    -80.0
+)  # log of a decay that leaves nothing; sums of greater ones would take away the digits of the small ones beside them
 PAIRED = 4  # within so many positions, decays per channel are multiplied out pair by pair
 
 
@@ -75,7 +78,7 @@ def linear_attention(
         marks = marks_of(start, length, size, q)
         channels = g is not None and g.dim() == 4
         q, k = (grouped(y, k.shape[1], size) for y in (q, k))
-        g = None if g is None else grouped(g, k.shape[1], size, rows=not channels)
+        g = None if g is None else grouped(g.clamp(min=GONE), k.shape[1], size, rows=not channels)
         v = grouped(v, k.shape[1], size)
         if channels:
             assert g is not None
