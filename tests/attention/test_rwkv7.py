@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from mixer_tools import D, T, counted, drawn, info, inputs, reported, stepwise
+from mixer_tools import D, counted, drawn, info, inputs, reported, stepwise
 
 from components import build
 from components.errors import UserError
