@@ -11,9 +11,17 @@ from typing import Any
 SMALL: dict[str, dict[str, Any]] = {
     "mask/sliding_window": {"window": 5},
     "ffn/product_key_memory": {"n_keys": 2, "k": 2},
+    "embedding/ngram_hash": {"buckets": 64},
     "attention/sliding_window": {"mask": {"name": "sliding_window", "window": 5}},
     "attention/chunked": {"mask": {"name": "chunked", "size": 5}},
     "mask/chunked": {"size": 5},
+    "position/cope": {"n_positions": 6},
+    "position/dynamic_bias": {"activation": "gelu"},
+    "position/fire": {"activation": "gelu"},
+    "position/log_temperature": {"floor_scale": 3, "inner": "rope"},
+    "position/rope_2d": {"width": 3},
+    "position/shaw": {"max_distance": 4},
+    "position/t5_bias": {"buckets": 8, "max_distance": 10},
     "mask/blocks": {"size": 3},
     "mask/dilated": {"window": 5},
     "mask/first_and_window": {"first": 1, "window": 3},
@@ -25,6 +33,7 @@ SMALL: dict[str, dict[str, Any]] = {
 }
 # kind/name -> other sockets and sizes of the decoder that it is put into
 AROUND: dict[str, dict[str, Any]] = {
+    "embedding/value_embeddings": {"attention": {"name": "gqa", "n_heads": 4, "n_kv_heads": 2, "value": "embedding"}},
     "attention/gla": {"position": "none"},  # channels forget each at its own rate: no pair of them can be rotated
     "attention/hgrn2": {"position": "none"},
     "attention/mamba2": {"position": "none"},  # it has no queries and keys to rotate

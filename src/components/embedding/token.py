@@ -5,11 +5,11 @@ Bengio et al. 2003, JMLR 3; scaled by sqrt(d_model) in Vaswani et al. 2017, arXi
 
 from __future__ import annotations
 
-import math
 from typing import Literal
 
 from torch import Tensor, nn
 
+from components.embedding._scale import scale_of, scaled
 from components.flops import NOTHING, Flops, Work
 from components.registry import register
 from components.signature import NonNegativeFloat, Probability
@@ -35,12 +35,10 @@ class TokenEmbedding(nn.Module):
     ) -> None:
         super().__init__()
         self.table = nn.Embedding(vocab_size, d_model)
-        self.scale = math.sqrt(d_model) if scale == "sqrt" else float(scale)
-        self.dropout = dropout
+        self.scale, self.dropout = scale_of(scale, d_model), dropout
 
     def flops(self, work: Work) -> Flops:  # noqa: ARG002  the contract's argument
         return NOTHING  # looked up
 
     def forward(self, ids: Tensor, info: SequenceInfo) -> Tensor:  # noqa: ARG002  the contract's second argument
-        x = self.table(ids)
-        return x if self.scale == 1.0 else x * self.scale
+        return scaled(self.table(ids), self.scale)

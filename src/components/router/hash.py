@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from components.functional.hashing import mixed
 from components.functional.routing import Routing, check_groups, flat_valid, token_choice
 from components.registry import register
 from components.signature import NonNegative, Positive
@@ -40,17 +41,9 @@ class HashRouter(nn.Module):
         if info.ids is None:
             raise ValueError("router hash chooses by token ids, and there are none here; choose a router that learns")
         ids = info.ids.expand(x.shape[:2]).reshape(-1, 1)
-        keys = _mixed(
+        keys = mixed(
             ids * self.n_experts + torch.arange(self.n_experts, device=x.device) + self.seed * 0x1F123BB5159A55E5 % 2**40
         )
         indices = keys.topk(self.k, -1).indices  # of each token's keys for all experts, the greatest: even, and never one twice
         weights = torch.full(indices.shape, 1 / self.k, dtype=torch.float32, device=x.device)
         return token_choice(indices, weights, self.n_experts, flat_valid(info, x))
-
-
-def _mixed(keys: Tensor) -> Tensor:
-    """Whole numbers -> numbers below 2^31 that look random: two rounds of multiplying and folding the high bits down."""
-    for factor in (0x9E3779B1, 0x85EBCA77):
-        keys = (keys & 0x7FFFFFFF) * factor
-        keys = (keys >> 15) ^ (keys & 0x7FFFFFFF)
-    return keys & 0x7FFFFFFF
