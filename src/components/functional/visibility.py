@@ -29,6 +29,24 @@ class Rule(Protocol):
         ...
 
 
+class _Everything:
+    """The rule that hides nothing; it has the key of the part ``mask/full``, so that both share what is computed of them."""
+
+    key = ("full",)
+
+    def covers(self, length: int) -> bool:  # noqa: ARG002  the contract's arguments, here and below
+        return True
+
+    def cells(self, length: int, causal: bool) -> int:
+        return length * (length + 1) // 2 if causal else length * length
+
+    def allow(self, q_positions: Tensor, k_positions: Tensor) -> Tensor | None:  # noqa: ARG002
+        return None
+
+
+EVERYTHING = _Everything()  # for parts that ask who may see whom without a mask of their own
+
+
 @dataclass(frozen=True)
 class Sight:
     """What queries may see of keys. ``q`` and ``k`` are one object when no cache and no memory stand between them.
