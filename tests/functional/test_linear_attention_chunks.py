@@ -98,7 +98,7 @@ def test_no_decay_overflows(decay, strength):
     wanted = outcome(linear_attention_reference, double, state)
     for a, b in zip(found, wanted, strict=True):
         assert torch.isfinite(a).all()
-        assert (a.double() - b).abs().max() <= 5e-4 * b.abs().max()
+        assert (a.double() - b).abs().max() <= 5e-4 * b.abs().max() + 1e-9
 
 
 def test_equal_keys_keep_the_delta_rule_stable():
