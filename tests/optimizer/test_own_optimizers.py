@@ -235,7 +235,7 @@ def test_a_quadratic_converges(name):
         optimizer.step()
     if name == "schedule_free":
         optimizer.eval()
-    assert float((x - 1).abs().max()) < 0.02
+    assert float((x.detach() - 1).abs().max()) < 0.02
 
 
 @pytest.mark.parametrize("name", [*OWN, "ema"])
@@ -260,7 +260,9 @@ def test_state_of_bf16_weights_is_fp32_and_comes_back_so(name, model, ids):
         for key, value in optimizer.state[p].items():
             other = again.state[q][key]
             assert value == other if isinstance(value, int) else value.dtype == other.dtype and torch.equal(value, other), key
-    assert name == "lion" or any(v.dtype == torch.float32 for v in optimizer.state[model.q.weight].values() if torch.is_tensor(v))
+    assert name == "lion" or any(
+        v.dtype == torch.float32 for v in optimizer.state[model.q.weight].values() if torch.is_tensor(v)
+    )
     train(model, optimizer, 2)
     train(twin, again, 2)
     assert all(torch.equal(p, q) for p, q in zip(model.parameters(), twin.parameters()))
@@ -277,7 +279,7 @@ def test_rates_scaled_by_the_init_are_followed(name, weights):
 
 
 def test_what_they_refuse(weights):
-    with pytest.raises(UserError, match="shampoo_beta=1.5"):
+    with pytest.raises(UserError, match=r"shampoo_beta=1\.5"):
         build("optimizer", "soap", weights=weights, shampoo_beta=1.5)
     for name in ("lion", "soap", "schedule_free"):
         with pytest.raises(UserError, match="at least 0 and below 1"):
@@ -290,5 +292,8 @@ def test_what_they_refuse(weights):
 
 def test_soap_matrices_are_turned_and_back_without_loss():
     x = torch.randn(3, 4, 6, dtype=torch.float64)
-    state = {"basis_left": torch.linalg.qr(torch.randn(3, 4, 4).double())[0], "basis_right": torch.linalg.qr(torch.randn(3, 6, 6).double())[0]}
+    state = {
+        "basis_left": torch.linalg.qr(torch.randn(3, 4, 4).double())[0],
+        "basis_right": torch.linalg.qr(torch.randn(3, 6, 6).double())[0],
+    }
     torch.testing.assert_close(soap_module.turn(soap_module.turn(x, state), state, back=True), x)

@@ -64,6 +64,8 @@ def test_steps_are_torchs(name, model, ids):
 
 def test_options_reach_torch(weights):
     optimizer = build("optimizer", "rmsprop", weights=weights, alpha=0.5, momentum=0.3, centered=True, maximize=True)
-    assert all((g["alpha"], g["momentum"], g["centered"], g["maximize"]) == (0.5, 0.3, True, True) for g in optimizer.param_groups)
+    assert all(
+        (g["alpha"], g["momentum"], g["centered"], g["maximize"]) == (0.5, 0.3, True, True) for g in optimizer.param_groups
+    )
     with pytest.raises(UserError, match="Invalid eta values"):
         build("optimizer", "rprop", weights=weights, etas=(2.0, 1.0))

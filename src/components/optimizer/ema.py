@@ -22,7 +22,8 @@ from components.weights import Weight
 class EMA(torch.optim.Optimizer):
     """Averages what ``inner`` trains: average = decay * average + (1 - decay) * weight after each step, in fp32 at least.
 
-    ``eval()`` puts the average into the parameters and keeps the trained weights in the state, ``train()`` puts those back.
+    ``eval()`` swaps average and parameters, ``train()`` swaps them back; the state says which of the two it holds, so that what is
+    saved between them goes on exactly. Weights narrower than fp32 have a place of their own in the state meanwhile.
 
     Args:
         weights: the weights to train, with their roles.
@@ -48,11 +49,11 @@ class EMA(torch.optim.Optimizer):
         share(self, self.inner)
         self.decay, self.warm = decay, warm
         for group in self.param_groups:
-            group["averaged_steps"] = 0
+            group |= {"averaged_steps": 0, "averaged": False}
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        if any("trained" in state for state in self.state.values()):
+        if self.param_groups[0]["averaged"]:
             raise RuntimeError("ema: the parameters hold the average; call optimizer.train() before a step")
         loss = called(closure)
         moving = [p for g in self.param_groups for p in g["params"] if p.grad is not None or "average" in self.state[p]]
@@ -62,7 +63,12 @@ class EMA(torch.optim.Optimizer):
         for group in self.param_groups:
             group["averaged_steps"] += 1
         for p in moving:
-            self.state[p].setdefault("average", first.get(p)).lerp_(wide(p.detach()), 1 - self._decay())
+            state = self.state[p]
+            if p in first:  # all keys from the first step on: what loads a sharded state makes them by a step
+                state["average"] = first[p]
+                if p.dtype != first[p].dtype:
+                    state["trained"] = torch.zeros_like(p)
+            state["average"].lerp_(wide(p.detach()), 1 - self._decay())
         return loss
 
     def _decay(self) -> float:
@@ -71,18 +77,31 @@ class EMA(torch.optim.Optimizer):
 
     @torch.no_grad()
     def eval(self) -> None:
-        """Put the average into the parameters, and the trained weights into the state."""
-        for p, state in self.state.items():
-            if "average" in state and "trained" not in state:
-                state["trained"] = p.detach().clone()
-                p.copy_(state["average"])
+        """Put the average into the parameters."""
+        self._swap(averaged=True)
 
     @torch.no_grad()
     def train(self) -> None:
         """Put the trained weights back, also after loading a state that was saved between ``eval()`` and ``train()``."""
+        self._swap(averaged=False)
+
+    def _swap(self, *, averaged: bool) -> None:
+        if self.param_groups[0]["averaged"] == averaged:
+            return
+        for group in self.param_groups:
+            group["averaged"] = averaged
         for p, state in self.state.items():
-            if "trained" in state:
-                p.copy_(state.pop("trained"))
+            if "average" not in state:
+                continue
+            if "trained" not in state:
+                held = p.detach().clone()
+                p.copy_(state["average"])
+                state["average"].copy_(held)
+            elif averaged:
+                state["trained"].copy_(p)
+                p.copy_(state["average"])
+            else:
+                p.copy_(state["trained"])
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         load(self, self.inner, state_dict)

@@ -89,7 +89,7 @@ class SOAP(torch.optim.Optimizer):
                 for side, size in zip(SIDES, grad.shape[-2:]):
                     if size <= group["largest"]:
                         state[f"covariance_{side}"] = (1 - group["shampoo_beta"]) * covariance(grad, side)
-                        state[f"basis_{side}"] = torch.linalg.eigh(state[f"covariance_{side}"])[1].flip(-1)
+                        state[f"basis_{side}"] = torch.linalg.eigh(state[f"covariance_{side}"])[1].flip(-1).contiguous()
                 return None
         state["steps"] += 1
         inside = turn(grad, state)
@@ -133,4 +133,4 @@ def renew(state: dict[str, Any], side: str) -> None:
     axis = -2 if side == "left" else -1
     chosen = order.unsqueeze(-1 if side == "left" else -2).expand_as(state["exp_avg_sq"])
     state["exp_avg_sq"] = state["exp_avg_sq"].gather(axis, chosen)
-    state[f"basis_{side}"] = torch.linalg.qr(matrix @ basis.gather(-1, order.unsqueeze(-2).expand_as(basis)))[0]
+    state[f"basis_{side}"] = torch.linalg.qr(matrix @ basis.gather(-1, order.unsqueeze(-2).expand_as(basis)))[0].contiguous()
