@@ -85,6 +85,8 @@ class Host:
             chosen[socket] = {**around, s.kind: s.maker}
         elif not plain and s.kind in SOCKETS:
             chosen["cross" if self.wiring == "cross" else s.kind] = s.maker
+        if s.kind == "attention" and not any(o.type.kind == "position" for o in s.signature.options.values()):
+            chosen.setdefault("position", "none")  # it has nothing to rotate
         model = "encoder_decoder" if self.wiring == "cross" else self.wiring
         if model == "encoder":
             chosen.setdefault("position", "rope")
