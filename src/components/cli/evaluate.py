@@ -35,5 +35,6 @@ def run(args: argparse.Namespace) -> int:
     print(f"{args.split}: {documents}, {figures['targets']:,.0f} tokens")
     print(f"  loss            {figures['loss']:.4f} nats per token")
     print(f"  perplexity      {figures['perplexity']:.2f}")
-    print(f"  bits per byte   {figures['bits_per_byte']:.4f}")
+    if "bits_per_byte" in figures:
+        print(f"  bits per byte   {figures['bits_per_byte']:.4f}")
     return 0

@@ -11,6 +11,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from components import registry
+from components.errors import UserError
 from components.makers import Bound, make
 from components.slices import canonical
 
@@ -61,7 +62,24 @@ class Row:
 
 
 def vocabulary(config: dict[str, Any]) -> Vocabulary:
-    """What the tokenizer will have: as its options say, or what it knows without any text."""
+    """What the tokenizer will have, as its options say or as it knows without any text, and the ids that the loss adds."""
+    found = _tokens(config)
+    more = _extra(config, found.size)
+    added = f"{more} of them added by loss/{config['loss']['name']}" if more else ""
+    return Vocabulary(found.size + more, "; ".join(filter(None, (found.note, added))))
+
+
+def _extra(config: dict[str, Any], size: int) -> int:
+    """Ids beyond the tokenizer's; a loss that cannot be made with an assumed vocabulary names ids of its own, and adds none."""
+    if "loss" not in config:
+        return 0
+    try:
+        return int(getattr(make(Bound(config["loss"], where="loss"), "loss", vocab_size=size), "extra_tokens", 0))
+    except UserError:
+        return 0
+
+
+def _tokens(config: dict[str, Any]) -> Vocabulary:
     node = config["tokenizer"]
     if isinstance(node.get("vocab_size"), int):
         return Vocabulary(node["vocab_size"], "at most, as training finds pieces")

@@ -55,7 +55,8 @@ class Bar:
 
     def validated(self, step: int, row: dict[str, Any]) -> None:
         text = f"step {step}  validation: loss {row['val_loss']:.4f}, perplexity {row['val_perplexity']:.2f}"
-        self.say(f"{text}, {row['val_bits_per_byte']:.4f} bits per byte")
+        bits = row.get("val_bits_per_byte")
+        self.say(text if bits is None else f"{text}, {bits:.4f} bits per byte")
 
     def say(self, text: str) -> None:
         """Print above the bar."""

@@ -20,6 +20,7 @@ from components.task import checkpoints
 from components.task.bar import Bar
 from components.task.data_module import Blocked
 from components.task.frame import task_values
+from components.task.objectives import Preparation
 
 
 def corpus_of(config: dict[str, Any], options: dict[str, Any], bar: Bar | None, tokenizer: Any = None) -> tuple[Any, Any]:
@@ -95,6 +96,7 @@ def data_of(module: Any, corpus: Any, context: int, seed: int) -> Blocked:
         workers=module.num_workers,
         limit=module.validation_batches,
         identity=corpus.hash,
+        preparation=Preparation(module.loss, seed),
     )
 
 

@@ -1,7 +1,8 @@
 """Packed blocks for training and validation: what a step reads is a function of (seed, step) alone.
 
 Optimizer step g takes the samples [g*B, (g+1)*B) of an endless stream of permuted epochs. Its rows are cut into micro-batches and ranks;
-so neither workers, nor devices, nor accumulation change what is learnt from, and a run resumes at step g by starting at step g.
+so neither workers, nor devices, nor accumulation change what is learnt from, and a run resumes at step g by starting at step g. What the
+loss draws (masks, spans, prefixes) is drawn for all rows of a step at once, from (seed, step) as well.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from components.errors import UserError
 from components.sockets import Batch
+from components.task.batches import joined, rows_of, together, totals, unasked, widened
 from components.task.frame import rows_each
+from components.task.objectives import GROUP, Preparation
 from components.task.strategies import data_ranks
 
 
@@ -38,8 +41,18 @@ class Item:
 class Steps(Dataset):  # type: ignore[type-arg]
     """Micro-batch i of this rank, with what the whole optimizer step asks: (targets, tokens), summed over micro-batches and ranks."""
 
-    def __init__(self, blocks: Any, batch_size: int, accumulate: int, rank: int, ranks: int, apart: bool) -> None:
+    def __init__(
+        self,
+        blocks: Any,
+        batch_size: int,
+        accumulate: int,
+        rank: int,
+        ranks: int,
+        apart: bool,
+        preparation: Preparation | None = None,
+    ) -> None:
         self.blocks, self.batch_size, self.accumulate, self.apart = blocks, batch_size, accumulate, apart
+        self.preparation = preparation or Preparation()
         self.rank, self.ranks, self.rows = rank, ranks, rows_each(batch_size, accumulate, ranks)
         self._step: tuple[int, Batch, Tensor] | None = None
 
@@ -61,7 +74,7 @@ class Steps(Dataset):  # type: ignore[type-arg]
             count = min(n - index, (step + 1) * self.batch_size - first)
             parts.append(self.blocks.batch(epoch, range(index, index + count)))
             first += count
-        return together(joined(parts), self.apart)
+        return self.preparation.step(together(joined(parts), self.apart), step)
 
 
 class FromStep(Sampler[int]):
@@ -92,10 +105,21 @@ class Resumable(DataLoader):  # type: ignore[type-arg]
 class Whole(Dataset):  # type: ignore[type-arg]
     """Every block of a split once, cut into equally many batches on every rank; rows that fill up ask for nothing."""
 
-    def __init__(self, blocks: Any, rows: int, rank: int, ranks: int, apart: bool, most: int | None = None) -> None:
+    def __init__(
+        self,
+        blocks: Any,
+        rows: int,
+        rank: int,
+        ranks: int,
+        apart: bool,
+        most: int | None = None,
+        preparation: Preparation | None = None,
+    ) -> None:
         self.blocks, self.rows, self.rank, self.ranks, self.apart = blocks, rows, rank, ranks, apart
         self.wanted = blocks.n_blocks if most is None else min(most, blocks.n_blocks)
         self.length = -(-self.wanted // (rows * ranks))
+        self.preparation = preparation or Preparation()
+        self._group: tuple[int, Batch] | None = None
 
     def __len__(self) -> int:
         return self.length
@@ -106,10 +130,23 @@ class Whole(Dataset):  # type: ignore[type-arg]
         start = (index * self.ranks + self.rank) * self.rows
         at = torch.arange(start, start + self.rows)
         there = at < self.wanted
-        batch = self.blocks.batch(0, torch.where(there, at, 0).tolist())
+        batch = self.read(torch.where(there, at, 0).tolist())
         if not bool(there.all()):
-            batch = replace(batch, targets=torch.where(there[:, None], batch.targets, -100))
-        return Item(together(batch, self.apart), totals(batch))
+            batch = replace(batch, targets=unasked(batch.targets, there))
+        return Item(batch, totals(batch))
+
+    def read(self, rows: list[int]) -> Batch:
+        """Rows by number. What the loss draws it draws for groups of them that do not depend on how they are cut into batches."""
+        if self.preparation.prepare is None:
+            return together(self.blocks.batch(0, rows), self.apart)
+        parts = []
+        for row in rows:
+            group, place = divmod(row, GROUP)
+            if self._group is None or self._group[0] != group:
+                whole = self.blocks.batch(0, range(group * GROUP, min((group + 1) * GROUP, self.blocks.n_blocks)))
+                self._group = group, self.preparation.group(together(whole, self.apart), group)
+            parts.append(rows_of(self._group[1], place, place + 1))
+        return joined(widened(parts))
 
 
 class Blocked(LightningDataModule):
@@ -124,6 +161,7 @@ class Blocked(LightningDataModule):
         workers: processes that read ahead; order and content do not depend on them.
         limit: at most so many times ``batch_size`` sequences are evaluated.
         identity: what the data are; a checkpoint of other data is refused.
+        preparation: what the loss does to each batch first.
     """
 
     def __init__(
@@ -137,8 +175,10 @@ class Blocked(LightningDataModule):
         workers: int = 0,
         limit: int | None = None,
         identity: str = "",
+        preparation: Preparation | None = None,
     ) -> None:
         super().__init__()
+        self.preparation = preparation
         self.train, self.validation, self.test = train, validation, test
         self.batch_size, self.apart, self.workers, self.limit, self.identity = batch_size, apart, workers, limit, identity
         self.steps_per_epoch = max(1, train.n_blocks // batch_size)
@@ -150,7 +190,7 @@ class Blocked(LightningDataModule):
     def train_dataloader(self) -> DataLoader:  # type: ignore[type-arg]
         rank, ranks = data_ranks(self.trainer)
         accumulate = self.trainer.accumulate_grad_batches
-        steps = Steps(self.train, self.batch_size, accumulate, rank, ranks, self.apart)
+        steps = Steps(self.train, self.batch_size, accumulate, rank, ranks, self.apart, self.preparation)
         return self._loader(Resumable, steps, FromStep(self, self.steps_per_epoch, accumulate))
 
     def val_dataloader(self) -> Any:
@@ -163,7 +203,7 @@ class Blocked(LightningDataModule):
         rank, ranks = data_ranks(self.trainer)
         rows = max(1, self.batch_size // ranks // self.trainer.accumulate_grad_batches)
         most = None if self.limit is None else self.limit * self.batch_size
-        return self._loader(DataLoader, Whole(blocks, rows, rank, ranks, self.apart, most), None)
+        return self._loader(DataLoader, Whole(blocks, rows, rank, ranks, self.apart, most, self.preparation), None)
 
     def _loader(self, kind: Any, dataset: Any, sampler: Any) -> DataLoader:  # type: ignore[type-arg]
         # without a generator of its own a loader draws a seed from the global one, and a resumed run would differ
@@ -190,36 +230,3 @@ class Blocked(LightningDataModule):
                 f"the data are not those of the run: {self.identity} instead of {state_dict['identity']}",
                 "start anew with init_from=",
             )
-
-
-def totals(batch: Batch) -> Tensor:
-    """(weight of all targets, number of tokens)."""
-    asked = batch.targets != -100
-    weight = asked.sum() if batch.weights is None else (batch.weights * asked).sum()
-    tokens = torch.tensor(batch.ids.numel()) if batch.valid is None else batch.valid.sum()
-    return torch.stack((weight.float(), tokens.float()))
-
-
-def together(batch: Batch, apart: bool) -> Batch:
-    """The batch as it is, or with its rows each one document."""
-    return batch if apart else replace(batch, documents=None, positions=None)
-
-
-def rows_of(batch: Batch, start: int, end: int) -> Batch:
-    return each(batch, lambda *t: t[0][start:end])
-
-
-def joined(batches: list[Batch]) -> Batch:
-    return batches[0] if len(batches) == 1 else each(batches[0], lambda *t: torch.cat(t), *batches[1:])
-
-
-def each(batch: Batch, do: Any, *others: Batch) -> Batch:
-    """``do`` on each field of batches that have the same fields."""
-    made: dict[str, Any] = {}
-    for name, value in vars(batch).items():
-        values = [value, *(getattr(o, name) for o in others)]
-        if isinstance(value, Batch):
-            made[name] = each(value, do, *values[1:])
-        else:
-            made[name] = None if value is None else do(*values)
-    return Batch(**made)

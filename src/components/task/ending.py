@@ -8,6 +8,7 @@ from typing import Any
 
 from components.task import curves, run_folder
 from components.task.metrics_file import read_rows
+from components.task.objectives import silent_reason
 from components.task.samples import judged
 from components.task.strategies import FSDP2
 
@@ -50,7 +51,7 @@ def figures_of(recorder: Any, parameters: int, state: str) -> dict[str, Any]:
 def judge(trainer: Any, module: Any, config: dict[str, Any], accept: Callable[[str], bool] | None) -> dict[str, Any]:
     """The share of whole texts that the data's own test accepts, if it has one."""
     sharded = isinstance(trainer.strategy, FSDP2)  # its ranks have parted by now, so nobody could gather the weights
-    if accept is None or not module.judged_samples or not trainer.is_global_zero or sharded:
+    if accept is None or not module.judged_samples or not trainer.is_global_zero or sharded or silent_reason(module.model):
         return {}
     accepted, written = judged(module, config, accept)
     what = (accept.__doc__ or "the data's judge accepts it").strip().splitlines()[0].rstrip(".")

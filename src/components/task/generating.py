@@ -6,10 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from components.errors import UserError
 from components.makers import make
 from components.sockets import Batch
+from components.task.objectives import silent_reason
 
 
 @torch.inference_mode()
@@ -35,7 +37,12 @@ def generate(
         max_new_tokens: at most.
         seed: of that generator; the global one is not touched.
         on_text: called with each new piece of text as it comes; only with ``count=1``.
+
+    Raises:
+        UserError: the model does not continue a text.
     """
+    if reason := silent_reason(model):
+        raise UserError("generate", f"the model continues no text: {reason}", "take a causal decoder with a head for tokens")
     end = tokenizer.specials["endoftext"]
     device = next(model.parameters()).device
     ids = torch.tensor([[end, *tokenizer.encode(prompt)]], device=device).repeat(count, 1)
@@ -46,11 +53,22 @@ def generate(
     try:
         stream = None if on_text is None else _Stream(tokenizer, end, on_text)
         out = decoding.generate(
-            model, Batch(ids), cache=cache, max_new_tokens=max_new_tokens, stop_ids=(end,), generator=generator, on_token=stream
+            Within(model, tokenizer.vocab_size), Batch(ids), cache=cache, max_new_tokens=max_new_tokens, stop_ids=(end,), generator=generator, on_token=stream
         )
     finally:
         model.train(was_training)
     return [_text(tokenizer, row, ids.shape[1], end) for row in out.tolist()]
+
+
+class Within(nn.Module):
+    """A model whose logits are those of the tokenizer's ids alone: masks and sentinels that its objective has beyond them are never drawn."""
+
+    def __init__(self, model: Any, size: int) -> None:
+        super().__init__()
+        self.model, self.size, self.context_length = model, size, model.context_length
+
+    def forward(self, batch: Batch, **options: Any) -> Tensor:
+        return self.model(batch, **options)[..., : self.size]
 
 
 def _text(tokenizer: Any, row: list[int], prompt: int, end: int) -> str:

@@ -1,4 +1,4 @@
-"""Language modelling: predict each next token; one Lightning module for every model, loss, optimizer and schedule.
+"""Language modelling: predict tokens of packed text; one Lightning module for every model, loss, optimizer and schedule.
 
 It knows no part. ``model(batch, objective)`` gives sums and weights; the gradient of an optimizer step is that of the mean over all of
 its targets, however they are cut into micro-batches and ranks (equal weights for unequal micro-batches: Lightning#20350).
@@ -19,8 +19,10 @@ from components.makers import Bound, make
 from components.registry import register
 from components.signature import Fraction, NonNegative, Positive
 from components.sockets import Batch, Layer, Terms, name_parts
+from components.task.batches import tokens_in
 from components.task.clipping import clip_gradients, clip_values
 from components.task.data_module import Item
+from components.task.objectives import extra_tokens, teacher_for
 from components.task.strategies import FSDP2, data_ranks
 from components.task.weights import materialise
 from components.weights import roles
@@ -28,7 +30,7 @@ from components.weights import roles
 
 @register("task", "language_modeling")
 class LanguageModeling(LightningModule):
-    """Predict each next token of packed documents.
+    """Predict tokens of packed documents: each next one, or what the loss hides.
 
     Args:
         config: the composed config: nodes for model, loss, optimizer, schedule, and the seed.
@@ -41,7 +43,7 @@ class LanguageModeling(LightningModule):
         max_chars: longer documents are cut into pieces of so many characters.
         validation_every: optimizer steps between validations; there is always one at the end.
         validation_batches: at most so many batches (of batch_size sequences) per validation; null takes the whole split.
-        samples: texts written after each validation.
+        samples: texts written after each validation, where the model can continue one.
         sample_tokens: at most so many new tokens in each.
         prompts: what samples begin with, in turn; without any they begin as documents do.
         judged_samples: texts at the end that the data's ``judge`` looks at, if it has one.
@@ -92,6 +94,7 @@ class LanguageModeling(LightningModule):
         self.built: list[nn.Module] = []
         self.start_from: Callable[[nn.Module], None] | None = None  # other weights than the initial ones
         self.loss = make(config["loss"], "loss", vocab_size=tokenizer.vocab_size)
+        self.vocab_size = tokenizer.vocab_size + extra_tokens(self.loss)
         self.total_steps = 0  # set by whoever knows the trainer's limits
         self.train_sums: dict[str, Tensor] = {}
         self.eval_sums: dict[str, Tensor] = {}
@@ -105,9 +108,10 @@ class LanguageModeling(LightningModule):
 
     def configure_model(self) -> None:
         """Build on the meta device, shard if the strategy says so, then give every weight its value: the same on 1, 2 or 4 ranks."""
+        strategy = self.trainer.strategy
+        self.meet_teacher(strategy.root_device)
         if self.model is not None:
             return
-        strategy = self.trainer.strategy
         model = self.built.pop() if self.built else self.new_model()
         if isinstance(strategy, FSDP2):
             strategy.shard(model)
@@ -115,7 +119,7 @@ class LanguageModeling(LightningModule):
 
     def new_model(self) -> nn.Module:
         with torch.device("meta"):
-            model = make(Bound(self.config["model"], where="model"), "model", vocab_size=self.tokenizer.vocab_size)
+            model = make(Bound(self.config["model"], where="model"), "model", vocab_size=self.vocab_size)
         name_parts(model)
         return model
 
@@ -130,6 +134,11 @@ class LanguageModeling(LightningModule):
         self.model = model
         self._weights = list(model.parameters())  # walking over all modules costs more than a small step
         self._followers = [m for m in model.modules() if callable(getattr(m, "after_step", None))]
+
+    def meet_teacher(self, device: torch.device | str) -> None:
+        """Give the loss the model that it learns from, if it wants one."""
+        if getattr(self.loss, "wants", None) == "teacher":
+            self.loss.teacher = (self.loss.teacher or teacher_for(self)).to(device)
 
     def forward(self, batch: Batch | Tensor) -> Tensor:
         return self.model(batch)
@@ -158,7 +167,7 @@ class LanguageModeling(LightningModule):
         its first backward pass, so sums need no second pass over the gradients.
         """
         weight = terms.losses["loss"][1]
-        tokens = batch.ids.numel() if batch.valid is None else batch.valid.sum()
+        tokens = tokens_in(batch)
         total: Tensor | None = None
         for name, (value, own) in terms.losses.items():
             share = weight / totals[0] if name in self._asked else tokens / totals[1]

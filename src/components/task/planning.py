@@ -17,6 +17,7 @@ from components.task.callbacks import make_callbacks
 from components.task.data_module import Blocked
 from components.task.devices import check_hardware, processes
 from components.task.frame import check_frame, rows_each
+from components.task.objectives import silent_reason
 from components.task.trainer import make_trainer
 
 
@@ -131,5 +132,8 @@ def plan(job: Job, say: Callable[[str], None], bar: Bar | None) -> Plan:
         raise UserError("resume", f"the run has done its {module.total_steps} steps", "set trainer.max_steps to more")
     parameters = sum(p.numel() for p in model.parameters())
     shape = f"{module.total_steps} steps of {module.batch_size} x {context} tokens"
-    say(f"{parameters:,} parameters, {shape}, vocabulary {corpus.tokenizer.vocab_size}")
+    say(f"{parameters:,} parameters, {shape}, vocabulary {module.vocab_size}")
+    if (module.samples or module.judged_samples) and (reason := silent_reason(model)):
+        say(f"no samples: {reason}")
+    module.meet_teacher("cpu")
     return Plan(job, settings, callbacks, source, corpus, module, data, tokenizer, parameters, step)

@@ -17,6 +17,7 @@ from lightning.pytorch import Callback, Trainer
 from components.errors import UserError
 from components.task.flops import flops_per_token, peak_flops
 from components.task.metrics_file import MetricsFile, perplexity
+from components.task.objectives import measures_text
 
 
 class Recorder(Callback):
@@ -148,7 +149,7 @@ class Recorder(Callback):
             self.best = {**row, "step": step}
         trainer.callback_metrics.update({n: torch.tensor(v) for n, v in row.items()})  # what EarlyStopping watches
         row = {"epoch": step * self.blocks_per_step, "tokens": step * self.tokens_per_step, "seconds": self.seconds, **row}
-        shown = {n: row[n] for n in ("epoch", "tokens", "seconds", "val_loss", "val_bits_per_byte")}
+        shown = {n: row.get(n) for n in ("epoch", "tokens", "seconds", "val_loss", "val_bits_per_byte")}
         self._give(trainer, step, shown, {"val_perplexity": row["val_perplexity"]})
         if self.file is not None:
             self.file.flush()
@@ -174,16 +175,18 @@ class Recorder(Callback):
 
 
 def evaluated(module: Any, whole: tuple[int, int], prefix: str) -> dict[str, float]:
-    """Loss, perplexity and bits per byte of the pass that has just ended. A part of the split has its share of the bytes."""
+    """Loss, perplexity and bits per byte of the pass that has just ended. A part of the split has its share of the bytes.
+
+    Bits per byte are there only if the loss is the likelihood of the text, left to right.
+    """
     losses, nats, weight = module.take_eval()
     n_bytes, n_targets = whole
     seen = n_bytes * (weight / n_targets) if n_targets else 0.0
     loss = losses.get("loss", math.nan)
-    return {
-        f"{prefix}_loss": loss,
-        f"{prefix}_perplexity": perplexity(loss),
-        f"{prefix}_bits_per_byte": nats / math.log(2) / seen if seen else math.nan,
-    }
+    row = {f"{prefix}_loss": loss, f"{prefix}_perplexity": perplexity(loss)}
+    if measures_text(module.loss, module.model):
+        row[f"{prefix}_bits_per_byte"] = nats / math.log(2) / seen if seen else math.nan
+    return row
 
 
 def _multiplied_in(trainer: Trainer) -> torch.dtype:

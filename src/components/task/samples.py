@@ -9,6 +9,7 @@ from typing import Any
 from lightning.pytorch import Callback, Trainer
 
 from components.task.generating import generate
+from components.task.objectives import silent_reason
 from components.task.strategies import FSDP2
 
 
@@ -29,7 +30,7 @@ class Samples(Callback):
 
     def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
         together = isinstance(trainer.strategy, FSDP2)  # shards are gathered by all ranks or by none
-        if trainer.sanity_checking or trainer.state.fn != "fit" or not pl_module.samples:
+        if trainer.sanity_checking or trainer.state.fn != "fit" or not pl_module.samples or silent_reason(pl_module.model):
             return
         if not (trainer.is_global_zero or together):
             return

@@ -1,0 +1,93 @@
+"""What a loss may ask of whoever trains: a batch prepared before the model sees it, more ids than the tokenizer has, a teacher.
+
+``prepare(batch, generator)`` changes the rows of a whole optimizer step, before they are cut into micro-batches and ranks; ``extra_tokens``
+are ids beyond the tokenizer's; ``likelihood`` says whether the mean is that of the whole text, left to right; ``wants = "teacher"`` asks
+for the model of ``teacher_run``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+
+from components.errors import UserError
+from components.sockets import Batch
+from components.weights import generator_for
+
+GROUP = 64  # rows of an evaluation that are prepared together, whatever the size of its batches
+
+
+def extra_tokens(loss: Any) -> int:
+    return int(getattr(loss, "extra_tokens", 0))
+
+
+def lacking(model: nn.Module, word: str) -> bool:
+    """Does any part of the model declare that it lacks ``word``?"""
+    return any(word in getattr(m, "lacks", ()) for m in model.modules())
+
+
+def measures_text(loss: Any, model: nn.Module) -> bool:
+    """Whether the loss is the negative log likelihood of the text, so that bits per byte follow from it."""
+    return bool(getattr(loss, "likelihood", not hasattr(loss, "prepare"))) and not lacking(model, "causal")
+
+
+def silent_reason(model: nn.Module) -> str:
+    """Why the model cannot continue a text, or an empty string where it can."""
+    if "source" in getattr(model, "provides", ()):
+        return "the model writes only after it has read a source"
+    for part in model.modules():
+        if {"amounts", "classes"} & set(getattr(part, "provides", ())):
+            return f"{type(part).__name__} gives no tokens"
+    for word, what in (("causal", "sees later tokens"), ("cacheable", "keeps no cache")):
+        for part in model.modules():
+            if word in getattr(part, "lacks", ()):
+                return f"{type(part).__name__} {what}"
+    return ""
+
+
+class Preparation:
+    """The loss's ``prepare`` with the draws of a step, or of rows of an evaluation: functions of the seed and of their number alone.
+
+    Args:
+        loss: one without ``prepare`` leaves every batch as it is.
+        seed: the run's.
+    """
+
+    def __init__(self, loss: Any = None, seed: int = 0) -> None:
+        self.prepare: Callable[[Batch, torch.Generator], Batch] | None = getattr(loss, "prepare", None)
+        self.seed = seed
+
+    def step(self, batch: Batch, step: int) -> Batch:
+        """All rows of optimizer step ``step``."""
+        return batch if self.prepare is None else self.prepare(batch, generator_for(self.seed, f"objective of step {step}"))
+
+    def group(self, batch: Batch, group: int) -> Batch:
+        """Rows ``group * GROUP`` and after of a split that is evaluated: the same in every evaluation."""
+        return batch if self.prepare is None else self.prepare(batch, generator_for(self.seed, f"objective of group {group}"))
+
+
+def teacher_for(task: Any) -> nn.Module | None:
+    """The model that the task's loss learns from, frozen, on the CPU; None where the loss wants none.
+
+    Raises:
+        UserError: there is no such run, or its tokens are others.
+    """
+    if getattr(task.loss, "wants", None) != "teacher":
+        return None
+    from components.run import load
+    from components.task.checkpoints import tokenizer_files
+
+    try:
+        loaded = load(task.loss.teacher_run)
+    except UserError as e:
+        raise UserError("loss.teacher", str(e)) from e
+    if tokenizer_files(loaded.tokenizer) != tokenizer_files(task.tokenizer):
+        raise UserError(
+            "loss.teacher",
+            f"the tokenizer of {task.loss.teacher_run} is another one",
+            "take its: tokenizer=pretrained tokenizer.path=",
+        )
+    return loaded.model.requires_grad_(False)
