@@ -28,7 +28,7 @@ TORCHLESS = {
     "share",
 }
 GROUND = TORCHLESS | {"sockets", "weights", "flops", "functional", "corpus"}
-TOP = {"task", "compose", "run", "cli", "check", "catalogue", "__main__"}
+TOP = {"task", "compose", "run", "cli", "check", "catalogue", "interop", "__main__"}
 KIND_FOLDERS = {
     *("tokenizer", "embedding", "position", "attention", "mask", "gate", "norm", "ffn", "block", "residual", "head", "init"),
     *("router", "scaling", "value", "sharing", "adapter", "pooling"),

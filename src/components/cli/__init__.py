@@ -15,6 +15,7 @@ COMMANDS = {
     "train": "train a recipe, with any part or value overridden",
     "evaluate": "measure a run or a checkpoint on its data or on other data",
     "generate": "continue a prompt with a trained model",
+    "import": "read a checkpoint in Hugging Face's layout, or print the recipe of a config.json",
     "runs": "what was run here, or two runs compared",
     "list": "the kinds, or the parts of a kind, one sentence each",
     "show": "one part's parameters, or a recipe's tree of parts",

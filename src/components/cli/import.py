@@ -1,0 +1,45 @@
+"""Read a checkpoint in Hugging Face's layout as a run of ours, or print the recipe of a config.json."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from components.errors import UserError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "path", metavar="FOLDER_OR_HUB_ID", help="a folder with config.json and *.safetensors, or a model's name on the hub"
+    )
+    parser.add_argument("--to", metavar="RUN", help="the run's folder to write; for generate, evaluate, init_from and export")
+    parser.add_argument(
+        "--config-only", action="store_true", help="print the recipe of a config.json, and which fields it used"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    if args.config_only == (args.to is not None):
+        raise UserError(
+            "components import", "needs either --to RUN or --config-only", "components import FOLDER --to runs/mine"
+        )
+    if args.config_only:
+        print(config_only(Path(args.path)), end="")
+        return 0
+    from components.task.importing import import_folder
+
+    made = import_folder(args.path, Path(args.to))
+    print(made)
+    return 0
+
+
+def config_only(path: Path) -> str:
+    """The recipe as a file's text; the config.json stands in its comments."""
+    from components.interop.convert import read_config, recipe_text
+
+    architecture, recipe, used, source = read_config(path)
+    unused = [n for n in source if n not in used]
+    lines = [f"# config.json: {json.dumps(source, indent=1)}".replace("\n", "\n# ")]
+    lines += [f"# fields used: {', '.join(used)}", f"# without effect on the numbers: {', '.join(unused) or 'none'}"]
+    return recipe_text(recipe, f"{architecture.label} with the sizes of {path}.") + "\n".join(lines) + "\n"

@@ -1,0 +1,91 @@
+"""One architecture: which config fields are which options, and which tensor is which, as data that both directions read."""
+
+from __future__ import annotations
+
+import pkgutil
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import import_module
+from typing import Any
+
+from components.interop.fields import Field, Get
+from components.interop.forms import Form, Same
+
+SAME = Same()
+
+
+@dataclass(frozen=True)
+class Rule:
+    """``theirs`` and ``ours`` are names with places: {i} a layer, {p} weight or bias, {e} every expert in turn (in theirs alone)."""
+
+    theirs: str | tuple[str, ...]
+    ours: str | tuple[str, ...]
+    form: Form | Callable[[Get], Form] = SAME
+
+    @property
+    def their_names(self) -> tuple[str, ...]:
+        return (self.theirs,) if isinstance(self.theirs, str) else self.theirs
+
+    @property
+    def our_names(self) -> tuple[str, ...]:
+        return (self.ours,) if isinstance(self.ours, str) else self.ours
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What a class of transformers is in our parts.
+
+    Args:
+        names: of the classes, as ``architectures`` in config.json; the first is written.
+        model_type: as in config.json.
+        base: the nodes that all its models have: ``{"model": {"name": "decoder", "norm": "rms"}}``.
+        fields: config.json and options.
+        tensors: names and forms.
+        free: more fields that change no number.
+        ignored: patterns of their tensors that carry nothing (tables that are computed).
+        copies: {theirs: theirs} a tensor that may be there as a copy of another, where the two are tied.
+        prefix: what stands before the names of all tensors but the head's; files of a bare model lack it.
+        fits: whether a config that names this class is this architecture (two may share a class), e.g. by a field's value.
+    """
+
+    names: tuple[str, ...]
+    model_type: str
+    base: Mapping[str, Any]
+    fields: Sequence[Field]
+    tensors: Sequence[Rule]
+    free: frozenset[str] = frozenset()
+    ignored: tuple[str, ...] = ()
+    copies: Mapping[str, str] = field(default_factory=dict)
+    prefix: str = ""
+    fits: Callable[[Mapping[str, Any]], bool] = lambda _: True
+
+    @property
+    def label(self) -> str:
+        return self.names[0]
+
+
+@cache
+def architectures() -> list[Architecture]:
+    """All that the files in ``architectures/`` declare."""
+    from components.interop import architectures as folder
+
+    found: list[Architecture] = []
+    for module in sorted(m.name for m in pkgutil.iter_modules(folder.__path__) if not m.name.startswith("_")):
+        declared = import_module(f"{folder.__name__}.{module}").ARCHITECTURE
+        found += [declared] if isinstance(declared, Architecture) else list(declared)
+    return found
+
+
+def pattern(name: str) -> re.Pattern[str]:
+    """A name with places, as what matches it; {i} and {p} become groups of these names."""
+    text = re.escape(name).replace(r"\{i\}", r"(?P<i>\d+)").replace(r"\{j\}", r"(?P<j>\d+)")
+    return re.compile(text.replace(r"\{p\}", "(?P<p>weight|bias)").replace(r"\{e\}", r"(?P<e>\d+)") + r"\Z")
+
+
+def filled(name: str, places: Mapping[str, str | None]) -> str:
+    for place, value in places.items():
+        if value is not None:
+            name = name.replace("{" + place + "}", value)
+    return name

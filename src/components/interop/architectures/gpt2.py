@@ -1,0 +1,74 @@
+"""GPT-2 (Radford et al. 2019): one fused matrix for queries, keys and values, every matrix kept (in, out)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from components.interop.architecture import Architecture, Rule
+from components.interop.architectures._common import stack
+from components.interop.fields import ACTIVATIONS, Computed, Get, Only, Same, Theirs, Word
+from components.interop.forms import Rows, Transposed
+
+SUMMARY = ("type", "use_proj", "activation", "first_dropout", "proj_to_labels")  # of its class with two heads
+EVERY = ["q", "k", "v", "out"]
+
+
+def _read_inner(config: Theirs) -> dict[str, Any]:
+    return {"model.ffn.d_ff": config.get("n_inner") or 4 * config["n_embd"]}
+
+
+def _write_inner(get: Get) -> dict[str, Any]:
+    return {"n_inner": get("model.ffn.d_ff") or int(get("model.ffn.widen") * get("model.d_model"))}
+
+
+def _qkv(p: str) -> tuple[str, ...]:
+    return tuple(stack(f"attention.{n}.{p}") for n in "qkv")
+
+
+ARCHITECTURE = Architecture(
+    names=("GPT2LMHeadModel", "GPT2Model"),
+    model_type="gpt2",
+    base={
+        "model": {
+            "name": "decoder",
+            "position": "learned",
+            "norm": "layer",
+            "block": "pre_norm",
+            "head": "tied",
+            "attention": {"name": "gqa", "bias": EVERY},
+            "ffn": {"name": "mlp", "bias": True},
+        }
+    },
+    fields=(
+        Same("vocab_size", "vocab_size", 50257),
+        Same("n_embd", "model.d_model", 768),
+        Same("n_layer", "model.n_layers", 12),
+        Same("n_head", "model.attention.n_heads", 12),
+        Same("n_positions", "model.context_length", 1024),
+        Computed(("n_inner",), _read_inner, _write_inner),
+        Word("activation_function", "model.ffn.activation", ACTIVATIONS, "gelu_new"),
+        Same("layer_norm_epsilon", "model.norm.eps", 1e-5),
+        Same("attn_pdrop", "model.attention.dropout", 0.1),
+        Same("resid_pdrop", "model.residual.dropout", 0.1),
+        Same("embd_pdrop", "model.embedding.dropout", 0.1),
+        Same("scale_attn_by_inverse_layer_idx", "model.attention.scale_by_layer", False),
+        Only("scale_attn_weights", True),
+        Only("tie_word_embeddings", True),
+    ),
+    tensors=(
+        Rule("transformer.wte.weight", "embedding.table.weight"),
+        Rule("transformer.wpe.weight", "stack.positions.0.table.weight"),
+        Rule("transformer.h.{i}.attn.c_attn.weight", _qkv("weight"), Rows(transposed=True)),
+        Rule("transformer.h.{i}.attn.c_attn.bias", _qkv("bias"), Rows()),
+        Rule("transformer.h.{i}.attn.c_proj.{p}", stack("attention.out.{p}"), Transposed()),
+        Rule("transformer.h.{i}.mlp.c_fc.{p}", stack("ffn.up.{p}"), Transposed()),
+        Rule("transformer.h.{i}.mlp.c_proj.{p}", stack("ffn.out.{p}"), Transposed()),
+        Rule("transformer.h.{i}.ln_1.{p}", stack("attention_norm.{p}")),
+        Rule("transformer.h.{i}.ln_2.{p}", stack("ffn_norm.{p}")),
+        Rule("transformer.ln_f.{p}", "stack.final_norm.{p}"),
+    ),
+    free=frozenset(("n_ctx", "reorder_and_upcast_attn", *(f"summary_{w}" for w in SUMMARY))),
+    prefix="transformer.",
+    copies={"lm_head.weight": "transformer.wte.weight"},
+    ignored=("transformer.h.{i}.attn.bias", "transformer.h.{i}.attn.masked_bias"),
+)

@@ -1,0 +1,166 @@
+"""A folder in Hugging Face's layout to a run of ours, and a run to such a folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch import Tensor, nn
+
+from components.compose import compose
+from components.errors import UserError
+from components.interop import tensors
+from components.interop.architecture import Architecture, architectures
+from components.interop.config import architecture_of, at, config_of, recipe_of
+from components.interop.files import Tensors, read_json, write
+from components.makers import Bound, make
+from components.sockets import name_parts
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What a folder holds, in our terms: the spelled-out config, the weights in the files' dtypes, what config.json said."""
+
+    architecture: Architecture
+    recipe: dict[str, Any]
+    config: dict[str, Any]
+    weights: dict[str, Tensor]
+    used: list[str]
+    source: dict[str, Any]
+
+
+def read_config(file: Path) -> tuple[Architecture, dict[str, Any], list[str], dict[str, Any]]:
+    """(architecture, recipe, fields used, config.json) of a config.json or the folder that has one."""
+    file = file / "config.json" if file.is_dir() else file
+    source = read_json(file)
+    architecture = architecture_of(source, str(file))
+    recipe, used = recipe_of(architecture, source, str(file))
+    return architecture, recipe, used, source
+
+
+def read_folder(folder: Path) -> Imported:
+    """Config and weights of a folder.
+
+    Raises:
+        UserError: whatever does not fit, in one list; nothing has been written then.
+    """
+    architecture, recipe, used, source = read_config(folder)
+    config = spelled_out(recipe)
+    model = on_meta(config, vocab_of(recipe))
+    shapes = {n: t.shape for n, t in model.state_dict().items()}
+    weights = tensors.read(architecture, Tensors(folder), shapes, lambda path: at(config, path), str(folder))
+    return Imported(architecture, recipe, config, weights, used, source)
+
+
+def vocab_of(recipe: Mapping[str, Any]) -> int:
+    return int(recipe["vocab_size"])
+
+
+def spelled_out(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """The composed config of a recipe's nodes."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "imported.yaml"
+        file.write_text(recipe_text(recipe, "imported"), encoding="utf8")
+        return compose(str(file)).config
+
+
+def recipe_text(recipe: Mapping[str, Any], sentence: str) -> str:
+    nodes = {k: v for k, v in recipe.items() if k != "vocab_size"}
+    return f"# {sentence}\n" + yaml.safe_dump(nodes, sort_keys=False, allow_unicode=True, width=120)
+
+
+def on_meta(config: Mapping[str, Any], vocab_size: int) -> nn.Module:
+    with torch.device("meta"):
+        model = make(Bound(config["model"], where="model"), "model", vocab_size=vocab_size)
+    name_parts(model)
+    return model
+
+
+def architecture_for(config: Mapping[str, Any], vocab_size: int) -> tuple[Architecture, dict[str, Any]]:
+    """The architecture that is this model, and its config.json: the one whose config, read again, composes to the same model.
+
+    Raises:
+        UserError: none is; with what the nearest would change.
+    """
+    best: tuple[int, Architecture, list[str]] | None = None
+    for architecture in architectures():
+        if at(architecture.base, "model.name") != at(config, "model.name"):
+            continue
+        try:
+            made = {**config_of(architecture, config), "vocab_size": vocab_size}
+            recipe, _ = recipe_of(architecture, made, "export")
+            differing = differences(config["model"], spelled_out(recipe)["model"])
+        except UserError as e:
+            differing = [str(e)]
+        if not differing:
+            return architecture, made
+        if best is None or len(differing) < best[0]:
+            best = (len(differing), architecture, differing)
+    if best is None:
+        raise UserError("export", f"no known architecture is a model/{at(config, 'model.name')}")
+    raise UserError(
+        "export",
+        f"the model is none of the known architectures; nearest is {best[1].label}, with {'; '.join(best[2][:6])}",
+        "keep it as a run: components.load reads it",
+    )
+
+
+# what no forward pass in eval mode depends on
+UNSEEN = ("dropout", "init", "context_length")
+
+
+def differences(ours: Any, theirs: Any, path: str = "model") -> list[str]:
+    """Options in which two spelled-out nodes differ, by path; what only training sees is left out."""
+    if isinstance(ours, Mapping) and isinstance(theirs, Mapping) and ours.get("name") == theirs.get("name"):
+        found = []
+        for name in dict.fromkeys((*ours, *theirs)):
+            if name not in UNSEEN and name != "preset":
+                found += differences(ours.get(name), theirs.get(name), f"{path}.{name}")
+        return found
+    if ours == theirs or (isinstance(ours, (list, tuple)) and isinstance(theirs, (list, tuple)) and list(ours) == list(theirs)):
+        return []
+    return [f"{path}={_short(ours)} where it has {_short(theirs)}"]
+
+
+def _short(value: Any) -> str:
+    return str(value["name"]) if isinstance(value, Mapping) and "name" in value else json.dumps(value, default=str)
+
+
+def write_folder(
+    config: Mapping[str, Any],
+    weights: Mapping[str, Tensor],
+    vocab_size: int,
+    folder: Path,
+    extra: Mapping[str, Any] | None = None,
+) -> Architecture:
+    """A folder that transformers loads. Written beside and moved into place: an error leaves nothing behind.
+
+    Args:
+        extra: fields for config.json that change no number (special tokens).
+    """
+    architecture, fields = architecture_for(config, vocab_size)
+    made = tensors.write(architecture, weights, lambda path: at(config, path))
+    dtypes = {str(t.dtype).removeprefix("torch.") for t in made.values()}
+    fields = {**fields, **(extra or {}), **({"dtype": dtypes.pop()} if len(dtypes) == 1 else {})}
+    if folder.exists() and any(folder.iterdir()):
+        raise UserError(str(folder), "is there and not empty", "name a new folder")
+    part = folder.with_name(folder.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    try:
+        write(made, part)
+        (part / "config.json").write_text(json.dumps(fields, indent=2) + "\n", encoding="utf8")
+        if folder.exists():
+            folder.rmdir()
+        os.replace(part, folder)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return architecture

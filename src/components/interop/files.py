@@ -1,0 +1,98 @@
+"""Safetensors files of a checkpoint's folder, one or several with an index, memory-mapped; nothing pickled is ever read."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from components.errors import UserError
+
+INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
+
+
+class Tensors:
+    """Their tensors by name, each read when asked for. ``names`` is known without reading any."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._files = {file: _open(folder / file) for file in _files(folder)}
+        self._where = {name: file for file, opened in self._files.items() for name in opened.keys()}  # noqa: SIM118  no mapping
+
+    @property
+    def names(self) -> set[str]:
+        return set(self._where)
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        return tuple(self._files[self._where[name]].get_slice(name).get_shape())
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._files[self._where[name]].get_tensor(name)
+
+
+def _files(folder: Path) -> list[str]:
+    if (folder / INDEX).is_file():
+        index = read_json(folder / INDEX)
+        files = sorted(set(index.get("weight_map", {}).values()))
+        if missing := [f for f in files if not (folder / f).is_file()]:
+            raise UserError(str(folder), f"{INDEX} names {', '.join(missing)}, which is not there", "fetch the whole folder")
+        return files
+    if (folder / SINGLE).is_file():
+        return [SINGLE]
+    others = sorted(f.name for f in folder.glob("*.safetensors"))
+    if others:
+        return others
+    pickled = sorted(f.name for pattern in ("*.bin", "*.pt", "*.pth") for f in folder.glob(pattern))
+    found = f"there is {', '.join(pickled)}, which could run code when read" if pickled else "no *.safetensors there"
+    raise UserError(str(folder), f"no weights: {found}", "take the safetensors version of the checkpoint")
+
+
+def _open(file: Path) -> Any:
+    try:
+        return safe_open(file, framework="pt")
+    except (SafetensorError, OSError) as e:
+        raise UserError(str(file), f"is damaged or no safetensors file ({str(e).splitlines()[0]})", "fetch it again") from None
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(file.read_text(encoding="utf8"))
+    except FileNotFoundError:
+        raise UserError(str(file), "is not there", "name a folder with config.json and *.safetensors") from None
+    except (OSError, ValueError) as e:
+        raise UserError(str(file), f"cannot be read as JSON ({e})") from None
+    if not isinstance(found, dict):
+        raise UserError(str(file), "is no JSON object")
+    return found
+
+
+def write(tensors: dict[str, Tensor], folder: Path, *, shard_bytes: int = 5 * 2**30) -> list[str]:
+    """``tensors`` as safetensors, in as many files as ``shard_bytes`` ask for, with an index if there are several; the files' names."""
+    shards: list[dict[str, Tensor]] = [{}]
+    filled = 0
+    for name, tensor in tensors.items():
+        size = tensor.numel() * tensor.element_size()
+        if shards[-1] and filled + size > shard_bytes:
+            shards.append({})
+            filled = 0
+        shards[-1][name] = tensor.contiguous()
+        filled += size
+    if len(shards) == 1:
+        save_file(shards[0], folder / SINGLE, metadata={"format": "pt"})
+        return [SINGLE]
+    files = [f"model-{i + 1:05d}-of-{len(shards):05d}.safetensors" for i in range(len(shards))]
+    for file, shard in zip(files, shards, strict=True):
+        save_file(shard, folder / file, metadata={"format": "pt"})
+    total = sum(t.numel() * t.element_size() for t in tensors.values())
+    index = {"metadata": {"total_size": total}, "weight_map": {n: f for f, s in zip(files, shards, strict=True) for n in s}}
+    (folder / INDEX).write_text(json.dumps(index, indent=1), encoding="utf8")
+    return [*files, INDEX]
+
+
+def meta(shape: torch.Size | tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    return torch.empty(shape, dtype=dtype, device="meta")

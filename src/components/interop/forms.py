@@ -1,0 +1,157 @@
+"""How tensors of a checkpoint become ours and back: each form splits theirs into ours and joins ours into theirs, one the inverse of the other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+
+class Form(Protocol):
+    def split(self, theirs: Sequence[Tensor], ours: Sequence[torch.Size]) -> list[Tensor]:
+        """Our tensors, of the shapes ``ours``, from theirs."""
+        ...
+
+    def join(self, ours: Sequence[Tensor]) -> list[Tensor]:
+        """Their tensors from ours; on meta tensors this says which shapes theirs have to have."""
+        ...
+
+
+@dataclass(frozen=True)
+class Same:
+    """One tensor, as it is."""
+
+    def split(self, theirs: Sequence[Tensor], ours: Sequence[torch.Size]) -> list[Tensor]:  # noqa: ARG002
+        return list(theirs)
+
+    def join(self, ours: Sequence[Tensor]) -> list[Tensor]:
+        return list(ours)
+
+
+@dataclass(frozen=True)
+class Transposed:
+    """A matrix kept (in, out) where ``nn.Linear`` keeps (out, in), as GPT-2's Conv1D does. A vector stays."""
+
+    def split(self, theirs: Sequence[Tensor], ours: Sequence[torch.Size]) -> list[Tensor]:  # noqa: ARG002
+        return [t.t() if t.dim() == 2 else t for t in theirs]
+
+    def join(self, ours: Sequence[Tensor]) -> list[Tensor]:
+        return [t.t() if t.dim() == 2 else t for t in ours]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Several of ours below one another in one of theirs: ``[q; k; v]`` (GPT-2, MPT, Phi-3), ``[gate; up]``. ``transposed``: side by side."""
+
+    transposed: bool = False
+
+    def split(self, theirs: Sequence[Tensor], ours: Sequence[torch.Size]) -> list[Tensor]:
+        (whole,) = theirs
+        whole = whole.t() if self.transposed and whole.dim() == 2 else whole
+        return list(whole.split([s[0] for s in ours]))
+
+    def join(self, ours: Sequence[Tensor]) -> list[Tensor]:
+        whole = torch.cat(list(ours))
+        return [whole.t() if self.transposed and whole.dim() == 2 else whole]
+
+
+@dataclass(frozen=True)
+class PerHead:
+    """Queries, keys and values interleaved head by head: for each head of keys its queries, then its key, then its value.
+
+    GPT-NeoX and BLOOM with as many keys as queries, Falcon with fewer. ``head_dim``: rows of one head.
+    """
+
+    head_dim: int
+
+    def split(self, theirs: Sequence[Tensor], ours: Sequence[torch.Size]) -> list[Tensor]:
+        (whole,) = theirs
+        groups = ours[1][0] // self.head_dim
+        rest = whole.shape[1:]
+        grouped = whole.reshape(groups, -1, self.head_dim, *rest)
+        return [p.reshape(-1, *rest) for p in (grouped[:, :-2], grouped[:, -2:-1], grouped[:, -1:])]
+
+    def join(self, ours: Sequence[Tensor]) -> list[Tensor]:
+        q, k, v = ours
+        groups, rest = k.shape[0] // self.head_dim, k.shape[1:]
+        parts = [t.reshape(groups, -1, self.head_dim, *rest) for t in (q, k, v)]
+        return [torch.cat(parts, 1).reshape(-1, *rest)]
+
+
+@dataclass(frozen=True)
+class Chunks:
+    """Ours in turn within each block of rows: for each of ``blocks`` blocks its rows of the first, of the second, ...
+
+    Qwen3-Next's ``[q | gate]`` per head: two of ours, one block a head.
+    """
+
+    blocks: int
+
+    def split(self, theirs: Sequence[Tensor], ours: Sequence[torch.Size]) -> list[Tensor]:
+        (whole,) = theirs
+        rest = whole.shape[1:]
+        grouped = whole.reshape(self.blocks, -1, *rest)
+        parts = grouped.split([s[0] // self.blocks for s in ours], 1)
+        return [p.reshape(-1, *rest) for p in parts]
+
+    def join(self, ours: Sequence[Tensor]) -> list[Tensor]:
+        rest = ours[0].shape[1:]
+        return [torch.cat([t.reshape(self.blocks, -1, *rest) for t in ours], 1).reshape(-1, *rest)]
+
+
+@dataclass(frozen=True)
+class Experts:
+    """One matrix (out, in) for each expert in theirs, one stack (E, in, out) in ours. Vectors (out,) become (E, out)."""
+
+    def split(self, theirs: Sequence[Tensor], ours: Sequence[torch.Size]) -> list[Tensor]:  # noqa: ARG002
+        return [torch.stack([t.t() if t.dim() == 2 else t for t in theirs])]
+
+    def join(self, ours: Sequence[Tensor]) -> list[Tensor]:
+        (stack,) = ours
+        return [t.t() if t.dim() == 2 else t for t in stack.unbind()]
+
+
+@dataclass(frozen=True)
+class FusedExperts:
+    """All experts in one tensor of theirs, several of ours side by side in its last axis, as gate and up.
+
+    Args:
+        transposed: theirs is (E, out, in), ours (E, in, out); else both are (E, in, out).
+        alternating: columns in turn (gate, up, gate, up, ...) instead of one after another (gpt-oss).
+    """
+
+    transposed: bool = False
+    alternating: bool = False
+
+    def split(self, theirs: Sequence[Tensor], ours: Sequence[torch.Size]) -> list[Tensor]:
+        (whole,) = theirs
+        whole = whole.transpose(1, 2) if self.transposed and whole.dim() == 3 else whole
+        if self.alternating:
+            return [whole[..., i :: len(ours)] for i in range(len(ours))]
+        return list(whole.split([s[-1] for s in ours], -1))
+
+    def join(self, ours: Sequence[Tensor]) -> list[Tensor]:
+        whole = torch.stack(list(ours), -1).flatten(-2) if self.alternating else torch.cat(list(ours), -1)
+        return [whole.transpose(1, 2) if self.transposed and whole.dim() == 3 else whole]
+
+
+@dataclass(frozen=True)
+class Reshaped:
+    """The same numbers in another shape, as a convolution's (channels, 1, width) for our (channels, width). ``shape``: theirs, -1 for ours' first axis."""
+
+    shape: tuple[int, ...]
+
+    def split(self, theirs: Sequence[Tensor], ours: Sequence[torch.Size]) -> list[Tensor]:
+        return [t.reshape(s) for t, s in zip(theirs, ours, strict=True)]
+
+    def join(self, ours: Sequence[Tensor]) -> list[Tensor]:
+        return [
+            t.reshape(
+                [t.shape[0] if n == -1 else n for n in self.shape[:-1]]
+                + [t.shape[-1] if self.shape[-1] == -1 else self.shape[-1]]
+            )
+            for t in ours
+        ]

@@ -1,0 +1,125 @@
+"""Their tensors to ours and back by an architecture's rules; every fault of a checkpoint is found before anything is read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from components.errors import UserError
+from components.interop.architecture import Architecture, Rule, filled, pattern
+from components.interop.fields import Get
+from components.interop.files import Tensors, meta
+from components.interop.forms import Form
+
+Shapes = Mapping[str, torch.Size]
+SHOWN = 12  # faults that are listed; the rest is counted
+
+
+@dataclass(frozen=True)
+class Step:
+    """One application of a rule: these tensors of theirs are these of ours."""
+
+    theirs: tuple[str, ...]
+    ours: tuple[str, ...]
+    form: Form
+
+
+def steps(architecture: Architecture, ours: Shapes, get: Get) -> list[Step]:
+    """What there is to do for a model with these tensors.
+
+    Raises:
+        UserError: tensors of ours that no rule knows: the model has a part that the architecture does not have.
+    """
+    done: list[Step] = []
+    open_names = dict.fromkeys(ours)
+    for rule in architecture.tensors:
+        form = rule.form(get) if callable(rule.form) and not hasattr(rule.form, "split") else rule.form
+        first = pattern(rule.our_names[0])
+        for name in list(open_names):
+            if (found := first.match(name)) is None:
+                continue
+            names = tuple(filled(n, found.groupdict()) for n in rule.our_names)
+            if any(n not in open_names for n in names):
+                continue
+            done.append(Step(_theirs(rule, found.groupdict(), ours[name]), names, form))  # type: ignore[arg-type]
+            for n in names:
+                del open_names[n]
+    if open_names:
+        raise UserError(
+            architecture.label,
+            f"has no place for {_listed(list(open_names))}",
+            "leave out the parts that these belong to, or keep the model in our own format",
+        )
+    return done
+
+
+def _theirs(rule: Rule, places: Mapping[str, str | None], shape: torch.Size) -> tuple[str, ...]:
+    names = [filled(n, places) for n in rule.their_names]
+    return tuple(n.replace("{e}", str(e)) for n in names for e in (range(shape[0]) if "{e}" in n else (0,)))
+
+
+def read(architecture: Architecture, tensors: Tensors, ours: Shapes, get: Get, where: str) -> dict[str, Tensor]:
+    """Our state dict, in the dtypes of the files.
+
+    Raises:
+        UserError: one list of what is missing, left over, or of another shape.
+    """
+    todo = steps(architecture, ours, get)
+    there = tensors.names
+    prefix = architecture.prefix if _bare(architecture, there, todo) else ""
+    faults: list[str] = []
+    used: set[str] = set()
+    for step in todo:
+        names = [n.removeprefix(prefix) for n in step.theirs]
+        used.update(names)
+        wanted = step.form.join([meta(ours[n], torch.float32) for n in step.ours])
+        for name, like in zip(names, wanted, strict=True):
+            if name not in there:
+                faults.append(f"{name} is missing")
+            elif tensors.shape(name) != tuple(like.shape):
+                faults.append(f"{name} is {_shape(tensors.shape(name))}, not {_shape(like.shape)}")
+    copies = {a.removeprefix(prefix): b.removeprefix(prefix) for a, b in architecture.copies.items()}
+    ignored = [pattern(i) for i in architecture.ignored]
+    for name in sorted(there - used):
+        if name in copies and copies[name] in used:
+            if not torch.equal(tensors[name], tensors[copies[name]]):
+                faults.append(f"{name} is no copy of {copies[name]}, though the config ties them")
+        elif not any(i.match(name) or i.match(prefix + name) for i in ignored):
+            faults.append(f"{name} has no place in the model")
+    if faults:
+        raise UserError(where, f"the tensors do not fit {architecture.label}: {'; '.join(faults[:SHOWN])}" + _more(faults))
+    found: dict[str, Tensor] = {}
+    for step in todo:
+        parts = step.form.split([tensors[n.removeprefix(prefix)] for n in step.theirs], [ours[n] for n in step.ours])
+        found.update(zip(step.ours, (p.contiguous() for p in parts), strict=True))
+    return found
+
+
+def write(architecture: Architecture, ours: Mapping[str, Tensor], get: Get) -> dict[str, Tensor]:
+    """Their tensors from our state dict, in its dtypes."""
+    made: dict[str, Tensor] = {}
+    for step in steps(architecture, {n: t.shape for n, t in ours.items()}, get):
+        made.update(zip(step.theirs, step.form.join([ours[n] for n in step.ours]), strict=True))
+    return dict(sorted(made.items()))
+
+
+def _bare(architecture: Architecture, there: set[str], todo: Sequence[Step]) -> bool:
+    """A bare model's files lack the prefix that its class with a head has (``transformer.``, ``bert.``)."""
+    prefixed = [n for step in todo for n in step.theirs if architecture.prefix and n.startswith(architecture.prefix)]
+    return bool(prefixed) and not there.intersection(prefixed)
+
+
+def _shape(shape: Any) -> str:
+    return "x".join(map(str, shape)) or "a number"
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:SHOWN]) + _more(names)
+
+
+def _more(faults: Sequence[Any]) -> str:
+    return f" and {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""

@@ -1,0 +1,77 @@
+"""docs/architectures.md: the table of known architectures, every figure measured when it is written."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from parity import Oracle, close, logits_of_ours, logits_of_theirs, made, parameters_of_theirs, quoted, source_ids
+
+from components import build
+from components.interop import convert
+from components.sockets import Batch
+
+PAGE = Path(__file__).parent.parent.parent / "docs" / "architectures.md"
+HEAD = """# Known models are recipes
+
+Written by `python tests/interop/test_every_architecture.py`, which makes a tiny random model of each class of transformers, reads it, and compares.
+`pytest tests/interop` holds all rows to it. Difference: the largest of all logits, relative to the largest logit, fp32.
+
+| architecture | class of transformers | largest difference | greedy text | in and out | recipe | parameters, equal to the class's on meta |
+|---|---|---|---|---|---|---|
+"""
+
+
+def write(oracles: Sequence[Oracle], words: Sequence[str]) -> None:
+    del words
+    lines = []
+    for oracle in oracles:
+        with tempfile.TemporaryDirectory() as folder:
+            pair = made(oracle, Path(folder) / "theirs")
+            ids = pair.ids(length=oracle.length)
+            difference = close(logits_of_ours(oracle, pair, ids), logits_of_theirs(oracle, pair, ids))
+            greedy = _greedy(oracle, pair) if oracle.generates else "does not generate"
+            convert.write_folder(pair.imported.config, pair.imported.weights, pair.vocab, Path(folder) / "ours")
+            same = "byte for byte" if _same(Path(folder)) else "DIFFERS"
+        sizes = [f"`{r}`" for r in oracle.recipes]
+        counts = [f"{_count(oracle, r):,}" for r in oracle.recipes]
+        row = [oracle.name, f"`{oracle.cls}`", f"{difference:.1e}", greedy, same, ", ".join(sizes), ", ".join(counts)]
+        lines.append("| " + " | ".join(row) + " |")
+        print(lines[-1], flush=True)
+    PAGE.write_text(HEAD + "\n".join(lines) + "\n", encoding="utf8")
+
+
+def _greedy(oracle: Oracle, pair) -> str:
+    options = {
+        "max_new_tokens": 12,
+        "min_new_tokens": 12,
+        "do_sample": False,
+        "num_beams": 1,
+        "eos_token_id": -1,
+        "pad_token_id": 0,
+    }
+    ids = pair.ids(2, 1, seed=3) if oracle.source else pair.ids()
+    source = Batch(source_ids(pair)) if oracle.source else None
+    if oracle.source:
+        theirs = pair.theirs.generate(input_ids=source_ids(pair), decoder_input_ids=ids, **options)
+    else:
+        theirs = pair.theirs.generate(input_ids=ids, attention_mask=torch.ones_like(ids), **options)
+    ours = build("decoding", "greedy").generate(
+        pair.ours, Batch(ids, source=source), cache=build("cache", "growing"), max_new_tokens=12
+    )
+    return "token for token" if torch.equal(ours, theirs) else "DIFFERS"
+
+
+def _same(folder: Path) -> bool:
+    from safetensors.torch import load_file
+
+    a, b = (load_file(folder / f / "model.safetensors") for f in ("theirs", "ours"))
+    return a.keys() == b.keys() and all(torch.equal(a[n], b[n]) for n in a)
+
+
+def _count(oracle: Oracle, recipe: str) -> int:
+    fields = {k: v for k, v in quoted(recipe).items() if k not in ("architectures", "model_type", "transformers_version")}
+    return parameters_of_theirs(oracle.cls, oracle.config[0], json.dumps(fields, sort_keys=True))
