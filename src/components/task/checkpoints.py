@@ -21,6 +21,7 @@ from components import __version__
 from components.corpus.tokens import read_tokenizer
 from components.errors import UserError
 from components.task import random_state
+from components.task.averaging import averaged
 from components.task.records import check_config
 
 SCHEMA = 1
@@ -83,7 +84,8 @@ class Checkpoints(Callback):
     def write(self, trainer: Trainer, name: str) -> None:
         """All ranks call this; a killed process never leaves half a file under the name."""
         folder = trainer.strategy.broadcast(str(self.folder))
-        trainer.save_checkpoint(Path(folder) / (name + ".part"))
+        with averaged(trainer.lightning_module):
+            trainer.save_checkpoint(Path(folder) / (name + ".part"))
         if trainer.is_global_zero:
             os.replace(Path(folder) / (name + ".part"), Path(folder) / name)
         trainer.strategy.barrier()

@@ -16,9 +16,11 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
 from components.makers import Bound, make
+from components.optimizer._nested import tell_norm
 from components.registry import register
 from components.signature import Fraction, NonNegative, Positive
 from components.sockets import Batch, Layer, Terms, name_parts
+from components.task.averaging import Averaged
 from components.task.batches import tokens_in
 from components.task.clipping import clip_gradients, clip_values
 from components.task.data_module import Item
@@ -29,7 +31,7 @@ from components.weights import roles
 
 
 @register("task", "language_modeling")
-class LanguageModeling(LightningModule):
+class LanguageModeling(Averaged, LightningModule):
     """Predict tokens of packed documents: each next one, or what the loss hides.
 
     Args:
@@ -120,6 +122,7 @@ class LanguageModeling(LightningModule):
     def new_model(self) -> nn.Module:
         with torch.device("meta"):
             model = make(Bound(self.config["model"], where="model"), "model", vocab_size=self.vocab_size)
+            model = make(Bound(self.config.get("adapter") or "none", where="adapter"), "adapter").apply(model)
         name_parts(model)
         return model
 
@@ -187,11 +190,11 @@ class LanguageModeling(LightningModule):
     def configure_gradient_clipping(
         self, optimizer: Any, gradient_clip_val: Any = None, gradient_clip_algorithm: Any = None
     ) -> None:
-        del optimizer
         if gradient_clip_val and gradient_clip_algorithm == "value":
             clip_values(self._weights, float(gradient_clip_val))
         elif gradient_clip_val:
             self.grad_norm = clip_gradients(self._weights, float(gradient_clip_val))
+            tell_norm(optimizer, self.grad_norm)
 
     def configure_optimizers(self) -> dict[str, Any]:
         weights = list(roles(self.model))
