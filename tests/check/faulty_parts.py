@@ -446,8 +446,6 @@ class StartsAwake:
 class CountsPadding:
     """A loss over every position, asked for or not."""
 
-    of_rows = False
-
     def __init__(self, vocab_size: int) -> None:
         self.vocab_size = vocab_size
 

@@ -29,10 +29,12 @@ SMALL: dict[str, dict[str, Any]] = {
     "scaling/yarn": {"factor": 4.0},
     "scaling/longrope": {"short_factor": [1.5, 2.0, 3.0, 4.0]},
     "scaling/proportional": {"fraction": 0.5},
+    "loss/distillation": {"teacher": "the battery gives one"},
     "sampler/allowed_tokens": {"ids": [1, 3, 5]},
 }
 # kind/name -> other sockets and sizes of the decoder that it is put into
 AROUND: dict[str, dict[str, Any]] = {
+    "value/embedding": {"embedding": "value_embeddings"},
     "embedding/value_embeddings": {"attention": {"name": "gqa", "n_heads": 4, "n_kv_heads": 2, "value": "embedding"}},
     "attention/gla": {"position": "none"},  # channels forget each at its own rate: no pair of them can be rotated
     "attention/hgrn2": {"position": "none"},

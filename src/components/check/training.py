@@ -2,49 +2,75 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import nn
+from torch.utils import _pytree as pytree
 
-from components import build
+from components import build, registry
+from components.check.building import equal
 from components.check.cases import Violation, holds
 from components.check.host import LENGTH, VOCAB, WIDTH, Host, ids, objective, scramble, total_loss
 from components.check.off_path import made
-from components.check.values import finite
+from components.check.values import finite, tensors
+from components.errors import UserError
 from components.sockets import Batch, Terms
 
 
-def decoder(host: Host, **sockets: Any) -> nn.Module:
-    sizes = {"vocab_size": VOCAB, "d_model": WIDTH, "n_layers": 2, "context_length": LENGTH}
-    model = build("model", "decoder", **{**sizes, **host.subject.around, **sockets})
-    return scramble(model, 0.1)
+def decoder(host: Host, *, model: str = "decoder", vocab: int = VOCAB, **sockets: Any) -> nn.Module:
+    sizes = {"vocab_size": vocab, "d_model": WIDTH, "n_layers": 2, "context_length": 2 * LENGTH}
+    return scramble(build("model", model, **{**sizes, **sockets, **host.subject.around}), 0.1)
 
 
-def labelled(values: torch.Tensor, *, without: int = 0) -> Batch:
-    """Next tokens as targets, the last ``without`` of every row not asked for."""
-    targets = values.roll(-1, 1)
-    targets[:, LENGTH - without :] = -100
-    return Batch(values, targets=targets)
+class Course:
+    """A loss with a model that gives what it needs, and a batch that has what it asks for."""
+
+    def __init__(self, host: Host) -> None:
+        needs = host.subject.declared("needs") or {}
+        self.loss = made(host.subject, vocab_size=VOCAB)
+        wiring = {"bidirectional": "encoder", "source": "encoder_decoder"}
+        model = next((wiring[word] for word in needs.get("model", ()) if word in wiring), "decoder")
+        heads = [
+            e.name
+            for e in registry.entries("head").values()
+            if {*needs.get("head", ())} <= {*e.signature.declared.get("provides", ())}
+        ]
+        if not heads:
+            raise UserError(host.subject.label, f"there is no head that provides {' and '.join(needs['head'])}")
+        head = "linear" if "linear" in heads else heads[0]
+        self.words = {*needs.get("head", ())}
+        vocab = VOCAB + int(getattr(self.loss, "extra_tokens", 0))
+        self.model = decoder(host, model=model, vocab=vocab, head=head)
+        if getattr(self.loss, "wants", "") == "teacher":
+            self.loss.teacher = scramble(decoder(host, model=model, vocab=vocab, head=head), 0.1, seed=2)
+
+    def batch(self, *, asked: bool = True, seed: int = 0) -> Batch:
+        values = ids()
+        if self.words & {"classes", "amounts"}:
+            numbers = self.words & {"amounts"}
+            targets = torch.tensor([0.5, 1.5]) if numbers else torch.tensor([0, 1])
+            return Batch(values, targets=targets if asked else torch.full_like(targets, float("nan") if numbers else -100))
+        batch = self.prepared(Batch(values, targets=values.roll(-1, 1)), seed)
+        return batch if asked else replace(batch, targets=torch.full_like(batch.targets, -100))  # type: ignore[arg-type]
+
+    def prepared(self, batch: Batch, seed: int) -> Batch:
+        prepare = getattr(self.loss, "prepare", None)
+        return prepare(batch, torch.Generator().manual_seed(seed)) if callable(prepare) else batch
+
+    def terms(self, batch: Batch) -> Terms:
+        return self.model(batch, self.loss)
+
+    def figures(self, batch: Batch) -> dict[str, tuple[float, float]]:
+        """With gradients on, since a loss may do less where nothing is learned."""
+        return {n: (float(s.detach()), float(torch.as_tensor(w).detach())) for n, (s, w) in self.terms(batch).losses.items()}
 
 
-def terms_of(host: Host, model: nn.Module, batch: Batch, *, grad: bool = False) -> Terms:
-    loss = made(host.subject, vocab_size=VOCAB)
-    if isinstance(loss, nn.Module):
-        loss = loss.train()
-    terms = model(batch, loss)
-    return terms if grad else Terms({n: (s.detach(), torch.as_tensor(w).detach()) for n, (s, w) in terms.losses.items()})
-
-
-def by_position(host: Host) -> bool:
-    """Losses that ask for a token at each position; others (of a whole sequence, of a source) have batches of their own."""
-    return host.subject.label in ("loss/next_token", "loss/multi_token") or not getattr(host.subject.target, "of_rows", True)
-
-
-@holds("is finite and has a gradient", "loss", applies=by_position)
+@holds("is finite and has a gradient", "loss")
 def loss_has_a_gradient(host: Host) -> None:
-    model = decoder(host)
-    terms = terms_of(host, model, labelled(ids()), grad=True)
+    course = Course(host)
+    terms = course.terms(course.batch())
     if not terms.losses:
         raise Violation("it gives no term")
     for name, (total, weight) in terms.losses.items():
@@ -56,35 +82,50 @@ def loss_has_a_gradient(host: Host) -> None:
         if not float(weight) > 0:
             raise Violation(f"term {name} has the weight {float(weight)}")
     total_loss(terms).backward()
-    for name, p in model.named_parameters():
-        if p.grad is not None:
-            finite(p.grad, f"the gradient of {name}")
-    if not any(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters()):
+    grads = [p.grad for p in course.model.parameters() if p.grad is not None]
+    for grad in grads:
+        finite(grad, "a gradient")
+    if not any(grad.abs().sum() > 0 for grad in grads):
         raise Violation("no parameter of the model has a gradient")
 
 
-@holds("sums over rows", "loss", applies=by_position)
+@holds("sums over rows", "loss")
 def loss_adds_up(host: Host) -> None:
     """Sum and weight of two rows together are those of each alone: micro-batches and ranks then change nothing."""
-    model = decoder(host).double()
-    values = ids()
-    together = terms_of(host, model, labelled(values, without=3)).losses
-    alone = [terms_of(host, model, labelled(values[i : i + 1], without=3)).losses for i in range(2)]
+    course = Course(host)
+    course.model.double()
+    if isinstance(teacher := getattr(course.loss, "teacher", None), nn.Module):
+        teacher.double()
+    batch = course.batch()
+    rows = [pytree.tree_map(lambda x, i=i: x[i : i + 1], batch) for i in range(2)]
+    together, alone = course.figures(batch), [course.figures(row) for row in rows]
     for name, figures in together.items():
         for what, i in (("sum", 0), ("weight", 1)):
-            added = sum(float(a[name][i]) for a in alone)
-            if abs(float(figures[i]) - added) > 1e-4 * max(1.0, abs(added)):
-                raise Violation(f"the {what} of {name} is {float(figures[i]):.6g} for two rows, {added:.6g} for each alone")
+            added = sum(a[name][i] for a in alone)
+            if abs(figures[i] - added) > 1e-4 * max(1.0, abs(added)):
+                raise Violation(f"the {what} of {name} is {figures[i]:.6g} for two rows, {added:.6g} for each alone")
 
 
-@holds("counts only what is asked for", "loss", applies=by_position)
+@holds("counts only what is asked for", "loss")
 def loss_ignores(host: Host) -> None:
-    model = decoder(host).double()
-    values = ids()
-    none = terms_of(host, model, labelled(values, without=LENGTH)).losses
-    for name, (total, weight) in none.items():
-        if not (float(total) == 0.0 and float(weight) == 0.0):
-            raise Violation(f"term {name} is {float(total):.4g} with weight {float(weight):.4g} where nothing is asked")
+    course = Course(host)
+    for name, (total, weight) in course.figures(course.batch(asked=False)).items():
+        if not (total == 0.0 and weight == 0.0):
+            raise Violation(f"term {name} is {total:.4g} with weight {weight:.4g} where nothing is asked")
+
+
+@holds("prepares the same batch under the same seed", "loss", applies=lambda host: hasattr(host.subject.target, "prepare"))
+def loss_prepares(host: Host) -> None:
+    course = Course(host)
+    given = Batch(ids(), targets=ids().roll(-1, 1))
+    made_ = []
+    for state in (0, 1):
+        torch.manual_seed(state)
+        made_.append(tensors(course.prepared(given, 3)))
+    if not all(equal(a, b) for a, b in zip(*made_, strict=True)):
+        raise Violation("it draws from another generator than the one that it is given")
+    if not torch.equal(given.ids, ids()):
+        raise Violation("it changes the batch that it is given")
 
 
 @holds("starts as the model without it", "adapter")
