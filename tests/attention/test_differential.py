@@ -99,3 +99,28 @@ def test_sizes_that_do_not_fit_are_refused():
         drawn("differential", n_heads=5, position="none")
     with pytest.raises(UserError, match="n_kv_heads=3 does not divide n_heads=4"):
         drawn("differential", n_kv_heads=3, position="none")
+
+
+@pytest.mark.parametrize("kv_heads", [4, 2])
+def test_is_transformers_attention_of_diff_llama(kv_heads):
+    """Their value heads i and i + half are the two halves of our value head i; all else has our order."""
+    transformers = pytest.importorskip("transformers")
+    from transformers.models.diffllama import modeling_diffllama as theirs
+
+    heads = {"num_attention_heads": 4, "num_key_value_heads": kv_heads, "head_dim": 4}
+    config = transformers.DiffLlamaConfig(hidden_size=D, attn_implementation="eager", **heads)
+    oracle = theirs.DiffLlamaAttention(config, layer_idx=3).double()
+    rope, norm = {"name": "rope", "layout": "half"}, {"name": "rms", "eps": config.rms_norm_eps}
+    ours = {"n_heads": 2, "n_kv_heads": kv_heads // 2, "position": rope, "head_norm": norm, "place": Place(3, 12)}
+    part = drawn("differential", **ours)
+    with torch.no_grad():
+        part.head_norm.weight.fill_(1.0)  # theirs has none
+        for name, matrix in (("q", part.q.weight), ("k", part.k.weight), ("o", part.out.weight)):
+            getattr(oracle, f"{name}_proj").weight.copy_(matrix)
+        oracle.v_proj.weight.copy_(part.v.weight.view(kv_heads // 2, 2, 4, D).transpose(0, 1).reshape(-1, D))
+        for name in ("q1", "k1", "q2", "k2"):
+            getattr(oracle, f"lambda_{name}").copy_(getattr(part, f"lambda_{name}"))
+    angles = theirs.DiffLlamaRotaryEmbedding(config)(inputs(), torch.arange(T)[None])
+    hidden = torch.full((T, T), float("-inf"), dtype=torch.float64).triu(1)[None, None]
+    wanted = oracle(inputs(), position_embeddings=angles, attention_mask=hidden)[0]
+    torch.testing.assert_close(part(inputs(), info()), wanted, rtol=1e-5, atol=1e-5)

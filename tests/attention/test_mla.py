@@ -118,3 +118,35 @@ def test_widths_that_are_not_given_follow_from_d_model():
     assert (part.nope, part.rope, part.v_width, part.kv_down.out_features) == (8, 4, 8, 8)
     with pytest.raises(UserError, match=f"n_heads=3 does not divide d_model={D}"):
         drawn("mla", n_heads=3, latent_norm="rms", position="none")
+
+
+@pytest.mark.parametrize("q_rank", [None, 8])
+@pytest.mark.parametrize("version", [2, 3])
+def test_is_transformers_attention_of_deepseek(version, q_rank):
+    """Weights as the checkpoints join them; the remaining difference is theirs and ours rounding angles to fp32."""
+    transformers = pytest.importorskip("transformers")
+    from importlib import import_module
+
+    theirs = import_module(f"transformers.models.deepseek_v{version}.modeling_deepseek_v{version}")
+    sizes = {"kv_lora_rank": 7, "q_lora_rank": q_rank, "qk_rope_head_dim": 6, "qk_nope_head_dim": 4, "v_head_dim": 5}
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 4}
+    config = getattr(transformers, f"DeepseekV{version}Config")(hidden_size=D, attn_implementation="eager", **heads, **sizes)
+    oracle = getattr(theirs, f"DeepseekV{version}Attention")(config, 0).double()
+    norm = {"name": "rms", "eps": config.rms_norm_eps}
+    part = drawn("mla", **{**SIZES, "n_heads": 4, "latent_norm": norm}, q_rank=q_rank, position="rope")
+    up = torch.cat((part.k_up.weight.view(4, 4, 7), part.v_up.weight.view(4, 5, 7)), 1).flatten(0, 1)
+    pairs = {
+        "kv_a_proj_with_mqa": torch.cat((part.kv_down.weight, part.k_rope.weight)),
+        "kv_a_layernorm": part.kv_norm.weight,
+        "kv_b_proj": up,
+        "o_proj": part.out.weight,
+    }
+    if q_rank is None:
+        pairs["q_proj"] = part.q.weight
+    else:
+        pairs |= {"q_a_proj": part.q_down.weight, "q_a_layernorm": part.q_norm.weight, "q_b_proj": part.q_up.weight}
+    oracle.load_state_dict({f"{name}.weight": value for name, value in pairs.items()})
+    angles = getattr(theirs, f"DeepseekV{version}RotaryEmbedding")(config)(inputs(), torch.arange(T)[None])
+    hidden = torch.full((T, T), float("-inf"), dtype=torch.float64).triu(1)[None, None]
+    wanted = oracle(inputs(), position_embeddings=angles, attention_mask=hidden)[0]
+    torch.testing.assert_close(part(inputs(), info()), wanted, rtol=1e-5, atol=1e-5)
