@@ -99,14 +99,19 @@ def put(batch: Batch, at: Tensor, values: Tensor, where: Tensor) -> None:
 
 
 def spans(rows: int, length: int, rate: float, mean: float, generator: torch.Generator) -> Tensor:
-    """(B, T) True in the spans: as many tokens and spans in every row, cut at random, each after a stretch that stays."""
+    """(B, T) True in the spans: as many tokens and spans in every row, cut at random, each after a stretch that stays.
+
+    Then each row is turned by a random offset (``random_roll`` there): without, the last span always ends the row, and in rows of up to 30
+    tokens it is the only one.
+    """
     if length < 2:
         return torch.zeros(rows, length, dtype=torch.bool)
     missing = min(max(round(length * rate), 1), length - 1)
     count = min(max(round(missing / mean), 1), missing, length - missing)
     kept, gone = (segments(rows, n, count, generator) for n in (length - missing, missing))
     ends = torch.stack((kept, gone), 2).flatten(1).cumsum(1)  # kept, gone, kept, gone, ...
-    at = torch.arange(length, device=ends.device).expand(rows, -1).contiguous()
+    turned = torch.randint(length, (rows, 1), generator=generator, device=generator.device)
+    at = (torch.arange(length, device=ends.device) + turned) % length
     return torch.searchsorted(ends, at, right=True) % 2 == 1
 
 
