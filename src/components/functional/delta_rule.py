@@ -13,6 +13,7 @@ from components.flops import Flops
 from components.functional.linear_attention import (
     CHUNK,
     GONE,
+    by_chunk,
     chunk_for,
     empty_state,
     grouped,
@@ -94,12 +95,11 @@ def delta_rule(
         reads, values = solved.split((k.shape[-1], v.shape[-1]), -1)
         leaving = weigh(k, leave).mT
         states, corrections = [], []
-        for n in range(v.shape[3]):
+        each = (values.unbind(3), reads.unbind(3), leaving.unbind(3), by_chunk(carry, marks.whole, v.shape[3]))
+        for value, key, write, keep in zip(*each, strict=True):
             states.append(s)
-            corrections.append(values[:, :, :, n] - reads[:, :, :, n] @ s)
-            s = s if carry is None else s * carry[:, :, :, n]
-            s = s if marks.whole is None else s * marks.whole[:, :, :, n]
-            s = s + leaving[:, :, :, n] @ corrections[-1]
+            corrections.append(value - key @ s)
+            s = (s if keep is None else s * keep) + write @ corrections[-1]
         out = weigh(q @ torch.stack(states, 3), enter) + seen @ torch.stack(corrections, 3)
         return out.flatten(1, 2).flatten(2, 3)[:, :, :length], s.flatten(1, 2)
 

@@ -6,6 +6,7 @@ decays per head: Dao & Gu 2024 (Mamba-2), arXiv:2405.21060; decays per channel: 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -92,11 +93,9 @@ def linear_attention(
             read, written = q, k.mT @ weigh(v, marks.late if leave is None else leave)
         states = []
         s = first.unflatten(1, (k.shape[1], -1))
-        for n in range(v.shape[3]):
+        for keep, new in zip(by_chunk(carry, marks.whole, v.shape[3]), written.unbind(3)):
             states.append(s)
-            s = s if carry is None else s * carry[:, :, :, n]
-            s = s if marks.whole is None else s * marks.whole[:, :, :, n]
-            s = s + written[:, :, :, n]
+            s = (s if keep is None else s * keep) + new
         before = read @ torch.stack(states, 3)
         if not channels:
             before = weigh(before, marks.early if enter is None else enter)
@@ -171,6 +170,12 @@ def head_decays(scores: Tensor, g: Tensor | None, marks: Marks) -> tuple[Tensor,
     if marks.early is not None and marks.late is not None:
         enter, leave = enter * marks.early, leave * marks.late
     return scores * decay, enter, leave, carry
+
+
+def by_chunk(carry: Tensor | None, whole: Tensor | None, chunks: int) -> Sequence[Tensor | None]:
+    """What of the state each chunk keeps; unbound at once, since a slice for each would cost a full gradient for each."""
+    keep = whole if carry is None else carry if whole is None else carry * whole
+    return [None] * chunks if keep is None else keep.unbind(3)
 
 
 def chunk_for(length: int, chunk: int) -> int:
