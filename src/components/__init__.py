@@ -19,6 +19,8 @@ _PUBLIC = {
     "load_recipe": "components.run",
     "load": "components.run",
     "train": "components.run",
+    "merge": "components.adapter._merge",
+    "adapter_state_dict": "components.adapter._merge",
 }
 __all__ = [*_PUBLIC, "__version__"]
 
