@@ -20,6 +20,8 @@ COMMANDS = {
     "list": "the kinds, or the parts of a kind, one sentence each",
     "show": "one part's parameters, or a recipe's tree of parts",
     "validate": "compose and check a recipe without training it",
+    "check": "hold a part, yours too, to the contract of its kind",
+    "new": "begin a package with a part of your own",
     "doctor": "versions, devices, kernels, plug-ins, and what is missing",
     "catalogue": "write a page per kind: options, compatibility, size of every part",
     "completion": "print the shell's completion script: bash, zsh or fish",

@@ -1,0 +1,59 @@
+"""Hold a part to its kind's contract, line by line: one of ours, a plug-in's, or any class that a decorator registers.
+
+  components check attention/gqa n_kv_heads=2
+  components check my_package.module:MyAttention model.n_layers=4
+
+Exit code 0 where all holds, 1 where something does not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from components.cli import layout
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("what", metavar="KIND/NAME | PACKAGE.MODULE:CLASS", help="the part")
+    parser.add_argument(
+        "options", nargs="*", metavar="option=value", help="the part's; model.OPTION=value: of the model around it"
+    )
+    parser.add_argument("--kind", help="of a class that no decorator registers")
+    parser.add_argument("--only", metavar="WORDS", help="only properties whose name has these words in it")
+    parser.add_argument("--json", action="store_true", help="as data")
+
+
+def run(args: argparse.Namespace) -> int:
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))  # as python -m has it: a module that lies here is found
+    from components.check import Host, battery, judged, subject_of
+    from components.errors import UserError
+
+    subject = subject_of(args.what, args.options, kind=args.kind)
+    cases = [c for c in battery(subject) if args.only is None or args.only in c.name]
+    if not cases:
+        raise UserError(subject.label, f"no property has {args.only!r} in its name", "without --only all are checked")
+    host = Host.of(subject)
+    where = f"{subject.label} {host}" if subject.kind in _on_path() else subject.label
+    if args.json:
+        verdicts = list(judged(cases))
+        found = [{"property": v.name, "holds": v.holds, "text": v.text} for v in verdicts]
+        print(json.dumps({"part": subject.label, "kind": subject.kind, "where": where, "properties": found}, indent=1))
+        return int(not all(v.holds for v in verdicts))
+    print(where)
+    wrong = 0
+    for v in judged(cases):
+        wrong += not v.holds
+        mark = "  holds  " if v.holds else layout.styled("  FAILS  ", "red")
+        print(f"{mark}{v.name}{f': {v.text}' if v.text else ''}", flush=True)
+    print(f"{len(cases)} properties, all hold" if not wrong else f"{wrong} of {len(cases)} properties do not hold")
+    return int(bool(wrong))
+
+
+def _on_path() -> tuple[str, ...]:
+    from components.check.host import ON_PATH
+
+    return ON_PATH
