@@ -78,9 +78,8 @@ def unit(y: Tensor, eps: float = 1e-6) -> Tensor:
     return y * (y.square().sum(-1, keepdim=True) + eps).rsqrt()
 
 
-def inverse_softplus_of_log_spaced(low: float, high: float, like: Tensor) -> Tensor:
+def inverse_softplus_of_log_spaced(low: float, high: float, count: int) -> Tensor:
     """softplus(result) runs from ``low`` to ``high`` in equal ratios: the papers draw log-uniformly, this takes the same range without chance."""
-    count = like.shape[0]
-    share = torch.arange(count, dtype=torch.float32, device=like.device) / max(count - 1, 1)
-    dt = torch.exp(torch.log(torch.tensor(low)) * (1 - share) + torch.log(torch.tensor(high)) * share)
+    share = torch.arange(count, dtype=torch.float64, device="cpu") / max(count - 1, 1)
+    dt = low * (high / low) ** share
     return dt + torch.log(-torch.expm1(-dt))

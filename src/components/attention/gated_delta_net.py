@@ -30,6 +30,7 @@ from components.functional.short_convolution import ShortConvolution, short_conv
 from components.registry import register
 from components.signature import Positive
 from components.sockets import Maker, SequenceInfo, make
+from components.weights import copy_full
 
 
 @register("attention", "gated_delta_net")
@@ -112,9 +113,9 @@ class GatedDeltaNet(nn.Module):
     @torch.no_grad()
     def reset_parameters(self) -> None:
         count = self.A_log.shape[0]
-        middles = (torch.arange(count, dtype=torch.float32, device=self.A_log.device) + 0.5) * (16.0 / count)
-        self.A_log.copy_(middles.log())
-        self.dt_bias.copy_(inverse_softplus_of_log_spaced(0.001, 0.1, self.dt_bias))
+        middles = (torch.arange(count, dtype=torch.float64, device="cpu") + 0.5) * (16.0 / count)
+        copy_full(self.A_log, middles.log())
+        copy_full(self.dt_bias, inverse_softplus_of_log_spaced(0.001, 0.1, count))
 
     def forward(self, x: Tensor, info: SequenceInfo) -> Tensor:
         x, state = cast_once(x), kept(self, info)

@@ -20,6 +20,7 @@ from components.functional.short_convolution import ShortConvolution, short_conv
 from components.registry import register
 from components.signature import Positive, PositiveFloat
 from components.sockets import Maker, SequenceInfo, make
+from components.weights import copy_full
 
 
 @register("attention", "mamba2")
@@ -101,9 +102,9 @@ class Mamba2(nn.Module):
     @torch.no_grad()
     def reset_parameters(self) -> None:
         count = self.A_log.shape[0]
-        self.A_log.copy_(torch.arange(1, count + 1, dtype=torch.float32, device=self.A_log.device).log())
-        self.D.fill_(1.0)
-        self.dt_bias.copy_(inverse_softplus_of_log_spaced(*self.dt_range, self.dt_bias))
+        copy_full(self.A_log, torch.arange(1, count + 1, dtype=torch.float64, device="cpu").log())
+        nn.init.ones_(self.D)
+        copy_full(self.dt_bias, inverse_softplus_of_log_spaced(*self.dt_range, count))
 
     def forward(self, u: Tensor, info: SequenceInfo) -> Tensor:
         u, state = cast_once(u), kept(self, info)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from components.functional.earlier import earlier
 from components.sockets import SequenceInfo
+from components.weights import copy_full
 
 
 class ShortConvolution(nn.Module):
@@ -33,11 +34,11 @@ class ShortConvolution(nn.Module):
         root = 1.5  # root^(W + 1) = root + 1, whose powers are the steps of Roberts' sequence
         for _ in range(64):
             root = (1.0 + root) ** (1.0 / (width + 1))
-        steps = torch.tensor([root ** -(n + 1) for n in range(width)], dtype=torch.float64)
-        spread = (torch.arange(1, channels + 1, dtype=torch.float64)[:, None] * steps + 0.5) % 1.0
-        self.taps.copy_(((2.0 * spread - 1.0) / width**0.5).to(self.taps.device))
+        steps = torch.tensor([root ** -(n + 1) for n in range(width)], dtype=torch.float64, device="cpu")
+        spread = (torch.arange(1, channels + 1, dtype=torch.float64, device="cpu")[:, None] * steps + 0.5) % 1.0
+        copy_full(self.taps, (2.0 * spread - 1.0) / width**0.5)
         if self.bias is not None:
-            self.bias.zero_()
+            nn.init.zeros_(self.bias)
 
 
 def short_convolutions(
