@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from components import build
+from components.compose import compose
 from components.errors import UserError
 from components.sockets import SequenceInfo
 
@@ -115,6 +116,13 @@ def test_experts_choose_their_best_tokens(capacity):
         others[mine] = False
         assert not others.any() or scores[mine, e].min() >= scores[others, e].max()
         torch.testing.assert_close(routing.weights[routing.experts == e], scores[mine, e])
+
+
+def test_expert_choice_is_refused_where_nobody_may_see_the_future():
+    chosen = ["model/ffn=moe", "model.ffn.router=expert_choice"]
+    with pytest.raises(UserError, match="router/expert_choice needs bidirectional of its model"):
+        compose("llama_tiny", chosen)
+    compose("llama_tiny", ["model=encoder", "loss=masked_lm", "model.d_model=64", *chosen])
 
 
 def test_hashes_are_even_and_fixed_and_differ_by_seed():

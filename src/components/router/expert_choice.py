@@ -29,6 +29,7 @@ class ExpertChoice(nn.Module):
     Shapes: (B, T, D) -> ``Routing`` with as many choices for each expert.
     """
 
+    needs = {"model": ("bidirectional",)}  # in a decoder it would tell each position of later ones
     lacks = ("causal", "batch_independent", "cacheable", "documents")
     axes = {"logits": ("d_model", "experts")}
 
