@@ -48,6 +48,8 @@ def figures_of(subject: Subject) -> Figures:
     """Figures of anything on a model's path."""
     if subject.kind not in ON_PATH or subject.kind == "init":
         raise UserError(
-            subject.label, f"a {subject.kind} has no parameters of its own", f"kinds that are measured: {', '.join(ON_PATH)}"
+            subject.label,
+            f"a {subject.kind} has no parameters of its own",
+            f"kinds that are measured: {', '.join(k for k in ON_PATH if k != 'init')}",
         )
     return figures(Host.of(subject))

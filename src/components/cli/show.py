@@ -20,12 +20,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("what", metavar="KIND/NAME | recipe=NAME", help="a part (attention/gqa), a kind, or a recipe")
     parser.add_argument("overrides", nargs="*", metavar="override", help="with a recipe: group=part, path.option=value")
     parser.add_argument("--full", action="store_true", help="with a recipe: every value, and where it comes from")
+    parser.add_argument(
+        "--measure", action="store_true", help="with a part: its parameters and FLOPs in a small model (imports torch)"
+    )
     parser.add_argument("--json", action="store_true", help="as data")
 
 
 def run(args: argparse.Namespace) -> int:
     words = [args.what, *args.overrides]
     if any("=" in w for w in words):
+        if args.measure:
+            raise UserError("show", "--measure is for parts", "components validate counts a recipe's parameters")
         from components.cli.show_recipe import show
 
         return show(words, full=args.full, as_json=args.json)
@@ -34,14 +39,32 @@ def run(args: argparse.Namespace) -> int:
     if args.full:
         raise UserError("show", "--full is for recipes", "components show recipe=NAME --full")
     kind, slash, name = args.what.rpartition("/")
-    if not slash and name in registry.kinds() and not args.json:
+    if not slash and name in registry.kinds() and not args.json and not args.measure:
         print("\n".join(one_kind(name)))
         return 0
     if not slash:
         raise UserError(args.what, "a part is named KIND/NAME", "components list says which there are; a recipe is recipe=NAME")
     e = registry.entry(kind.rpartition("/")[2], name)  # model/attention/gqa, as on the command line, means the same
-    print(json.dumps(as_data(e), indent=1) if args.json else "\n".join(as_text(e)))
+    size = measured(e) if args.measure else {}
+    if args.json:
+        print(json.dumps({**as_data(e), **({"measured": size} if size else {})}, indent=1))
+        return 0
+    print("\n".join(as_text(e)))
+    if size:
+        flops = f"{size['executed']:,} executed, {size['algorithm']:,} by the algorithm"
+        rows = {"parameters": f"{size['parameters']:,}", "FLOPs per token": flops, "measured": size["shape"]}
+        print("\n".join(f"{name:<21}  {text}" for name, text in rows.items()))
     return 0
+
+
+def measured(e: registry.Entry) -> dict[str, Any]:
+    """Parameters and FLOPs per token of one instance in the battery's small model, built on the meta device."""
+    from components.check.measure import figures_of
+    from components.check.subject import subject_of
+
+    f = figures_of(subject_of(e.label))
+    per_token = {"executed": round(f.executed / f.length), "algorithm": round(f.algorithm / f.length)}
+    return {"parameters": f.parameters, **per_token, "shape": f"one of it with what stands in its sockets, {f.shape}"}
 
 
 def as_data(e: registry.Entry) -> dict[str, Any]:
