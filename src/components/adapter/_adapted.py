@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from components.errors import UserError, nearest
 from components.weights import Weight, blank, copy_full, generator_for, key_of, roles
 
-
 OWN = ("was", "added", "axes", "factor", "dropout", "on_output")  # what adapted modules keep beside their parameters
 
 
@@ -109,7 +108,7 @@ def adapt(model: nn.Module, targets: dict[str, list[str]], classes: dict[type, t
             matched = [p for p in paths if fnmatchcase(p, pattern)]
             if not matched:
                 kinds = ", ".join(c.__name__ for c in classes)
-                known = {"*." + ".".join(p.split(".")[-2:]) for p in paths}
+                known = {short(p) for p in paths}
                 what = f"{pattern!r} matches no {kinds} of the model"
                 raise UserError(f"adapter.{option}", what, nearest(pattern, known, called="there are"))
             for path in matched:
@@ -124,7 +123,7 @@ def adapt(model: nn.Module, targets: dict[str, list[str]], classes: dict[type, t
     for pattern in train:
         matched = [n for n in names if fnmatchcase(n, pattern) or any(fnmatchcase(p, pattern) for p in above(n))]
         if not matched:
-            known = {"*." + ".".join(n.split(".")[-3:-1]) for n in names if "." in n}
+            known = {short(n.rpartition(".")[0]) for n in names}
             raise UserError(
                 "adapter.train", f"{pattern!r} matches nothing of the model", nearest(pattern, known, called="there are")
             )
@@ -134,6 +133,12 @@ def adapt(model: nn.Module, targets: dict[str, list[str]], classes: dict[type, t
         model.init = First(model.init)  # type: ignore[assignment]
     draw(model)
     return model
+
+
+def short(path: str) -> str:
+    """A pattern for a path and its like in other layers: its last two words."""
+    words = path.split(".")
+    return path if len(words) < 3 else "*." + ".".join(words[-2:])
 
 
 def above(name: str) -> list[str]:

@@ -18,6 +18,7 @@ import torch
 from lightning.pytorch import Callback, Trainer
 
 from components import __version__
+from components.adapter._merge import adapter_state_dict
 from components.corpus.tokens import read_tokenizer
 from components.errors import UserError
 from components.task import random_state
@@ -75,6 +76,7 @@ class Checkpoints(Callback):
             copied = self.folder / "best.ckpt.part"
             shutil.copyfile(self.folder / "last.ckpt", copied)
             os.replace(copied, self.folder / "best.ckpt")
+            self.write_adapter(pl_module.model, self.folder / "best.ckpt")
         self.recorder.go_on()
 
     def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
@@ -88,8 +90,20 @@ class Checkpoints(Callback):
             trainer.save_checkpoint(Path(folder) / (name + ".part"))
         if trainer.is_global_zero:
             os.replace(Path(folder) / (name + ".part"), Path(folder) / name)
+            self.write_adapter(trainer.lightning_module.model, Path(folder) / name)
         trainer.strategy.barrier()
         self._saved = trainer.global_step
+
+    def write_adapter(self, model: Any, file: Path) -> None:
+        """Beside the checkpoint ``last.ckpt`` what is trained of it, ``last.adapter.pt``, if the model has an adapter."""
+        if (self.config.get("adapter") or {}).get("name", "none") == "none":
+            return
+        found = torch.load(file, map_location="cpu", weights_only=True, mmap=True)  # whole, whatever was sharded
+        state = {n: found["state_dict"][f"model.{n}"].clone() for n in adapter_state_dict(model)}
+        about = {"version": __version__, "schema": SCHEMA, "adapter": self.config["adapter"]}
+        target = file.with_suffix(".adapter.pt")
+        torch.save({"components": about, "state_dict": state}, target.with_suffix(".part"))
+        os.replace(target.with_suffix(".part"), target)
 
 
 def read(file: Path) -> dict[str, Any]:

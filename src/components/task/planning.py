@@ -132,7 +132,9 @@ def plan(job: Job, say: Callable[[str], None], bar: Bar | None) -> Plan:
         raise UserError("resume", f"the run has done its {module.total_steps} steps", "set trainer.max_steps to more")
     parameters = sum(p.numel() for p in model.parameters())
     shape = f"{module.total_steps} steps of {module.batch_size} x {context} tokens"
-    say(f"{parameters:,} parameters, {shape}, vocabulary {module.vocab_size}")
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    some = "" if trained == parameters else f" ({trained:,} of them trained)"
+    say(f"{parameters:,} parameters{some}, {shape}, vocabulary {module.vocab_size}")
     if (module.samples or module.judged_samples) and (reason := silent_reason(model)):
         say(f"no samples: {reason}")
     module.meet_teacher("cpu")

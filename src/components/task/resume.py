@@ -120,9 +120,9 @@ def load_weights(model: nn.Module, found: dict[str, torch.Tensor], origin: str, 
         for name in fitting:
             copy_full(own[name], found[name])
     for path, module in model.named_modules():
-        if callable(follow := getattr(module, "follow_base", None)) and f"{path}.weight" in fitting:
-            if not any(f"{path}.{name}" in fitting for name in module.added):
-                follow()
+        follow = getattr(module, "follow_base", None)  # an adapter over weights that have just come
+        if callable(follow) and f"{path}.weight" in fitting and not any(f"{path}.{n}" in fitting for n in module.added):
+            follow()
     say(f"init_from {origin}: {len(fitting)} of {len(own)} tensors loaded")
     for names, text in (
         (other_shape, "of another shape, kept new"),
