@@ -7,7 +7,7 @@ import torch
 
 from components import build
 from components.errors import UserError
-from components.sockets import SequenceInfo
+from components.sockets import Place, SequenceInfo
 
 D, T = 16, 6
 
@@ -66,6 +66,14 @@ def test_formula(options):
     part = attention(**options)
     wanted = naive(part, x(), kv_heads=options.get("n_kv_heads", 4), cap=options.get("soft_cap"), scale=options.get("scale"))
     torch.testing.assert_close(part(x(), info()), wanted)
+
+
+def test_scale_by_layer_divides_by_the_number_of_the_layer():
+    for options, scale in (({}, 0.5), ({"scale": 0.2}, 0.2)):
+        part = attention(scale_by_layer=True, place=Place(2, 4), **options)
+        torch.testing.assert_close(part(x(), info()), naive(part, x(), scale=scale / 3))
+    with pytest.raises(UserError, match="scale_by_layer=true needs a layer"):
+        attention(scale_by_layer=True)
 
 
 def test_qk_norm_divides_each_head_by_its_root_mean_square():

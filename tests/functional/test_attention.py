@@ -10,7 +10,11 @@ import torch
 from components.functional import attention as A
 from components.functional import products as P
 from components.functional.flex import flex_attend
-from components.functional.visibility import Sight
+from components.functional.visibility import EVERYTHING, Sight
+from components.mask.blocks import BlocksMask
+from components.mask.chunked import ChunkedMask
+from components.mask.dilated import DilatedMask
+from components.mask.first_and_window import FirstAndWindowMask
 from components.mask.full import FullMask
 from components.mask.sliding_window import SlidingWindowMask
 from components.sockets import SequenceInfo, count_positions
@@ -42,8 +46,7 @@ def naive_seen(i, rule, causal):
     for b, q, k in itertools.product(range(B), range(t), range(t)):
         p = i.positions.expand(B, -1)
         ok = not causal or k <= q
-        if isinstance(rule, SlidingWindowMask):
-            ok = ok and abs(int(p[b, q] - p[b, k])) < rule.window
+        ok = ok and ALLOWED[rule.key](int(p[b, q]), int(p[b, k]))
         if causal and i.prefix is not None:
             ok = ok or p[b, k] < i.prefix[b]
         if i.documents is not None:
@@ -55,6 +58,14 @@ def naive_seen(i, rule, causal):
     return seen
 
 
+ALLOWED = {
+    ("full",): lambda q, k: True,  # noqa: ARG005
+    ("sliding_window", 3): lambda q, k: abs(q - k) < 3,
+    ("chunked", 3): lambda q, k: q // 3 == k // 3,
+    ("blocks", 2, 1): lambda q, k: abs(q // 2 - k // 2) <= 1,
+    ("dilated", 6, 2): lambda q, k: abs(q - k) in (0, 2, 4),
+    ("first_and_window", 2, 3): lambda q, k: abs(q - k) < 3 or k < 2,
+}
 MASKS = [
     dict(),
     dict(documents=True),
@@ -101,6 +112,35 @@ def test_flex_agrees_with_the_reference(mask):
         want = A.reference(q, k, v, naive_seen(i, WINDOW, True), bias=b, soft_cap=cap)
         some = naive_seen(i, WINDOW, True).sum(-1)[:, :, :, None] < T  # a query that sees nothing is 0 here and a mean there
         torch.testing.assert_close(got * some, want * some, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [ChunkedMask(size=3), BlocksMask(size=2, back=1), DilatedMask(window=6, stride=2), FirstAndWindowMask(first=2, window=3)],
+    ids=lambda r: r.key[0],
+)
+@pytest.mark.filterwarnings("ignore:flex_attention called without")
+def test_every_kernel_follows_every_mask(rule):
+    q, k, v = (t.detach().float() for t in tensors())
+    for i in (info(), info(documents=True), info(causal=False), info(prefix=True)):
+        sight = Sight(i, i, i.causal, rule)
+        want = A.reference(q, k, v, naive_seen(i, rule, i.causal))
+        got = {
+            "fused": A._fused(q, k, v, sight, None, None, 0.0),
+            "products": A._products(q, k, v, sight, None, None, None, None, 0.0),
+            "flex": flex_attend(q, k, v, sight, bias=None, scale=None, soft_cap=None),
+        }
+        for name, out in got.items():
+            torch.testing.assert_close(out, want, rtol=1e-4, atol=1e-5, msg=name)
+
+
+def test_the_rule_that_hides_nothing_is_mask_full():
+    """Equal keys, equal rule: what is computed of one serves the other."""
+    assert EVERYTHING.key == FullMask.key
+    i = info(documents=True)
+    assert Sight(i, i, True, EVERYTHING).dense(torch.device("cpu")) is Sight(i, i, True, FullMask()).dense(torch.device("cpu"))
+    for causal in (True, False):
+        assert [EVERYTHING.cells(n, causal) for n in range(9)] == [FullMask().cells(n, causal) for n in range(9)]
 
 
 def test_soft_cap_and_sinks():
