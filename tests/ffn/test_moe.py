@@ -184,7 +184,7 @@ def test_the_balance_loss_evens_the_load():
         return info.out["stat..load"]
 
     before = step()
-    for _ in range(150):
+    for _ in range(80):
         after = step()
     assert before.max() > 2 * 240 / E
     assert after.max() < 1.4 * 240 / E
