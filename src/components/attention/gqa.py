@@ -219,7 +219,7 @@ class GroupedQueryAttention(nn.Module):
 
     def flops(self, work: Work) -> Flops:
         tk = (work.memory or 0) if self.cross else work.length
-        projections = children(self, work, leave=("k", "v") if self.cross else ())
+        projections = children(self, work, leave=("k", "v") if self.cross else ("position",))
         if self.cross:
             projections += children(self, replace(work, length=tk), leave=("q", "out", "gate", "q_norm"))
         wide = 4 * self.q.out_features  # scores and their sum, 2 FLOPs each per channel and cell

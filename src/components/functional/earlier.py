@@ -80,6 +80,9 @@ def starts(
     """
     last = None if state is None else state.get(name)
     if info.documents is None:
+        if state is not None:  # all of it was one document, the first, should a later call name documents
+            device = info.positions.device if info.positions is not None else None
+            state[name] = torch.zeros(rows, 1, dtype=torch.long, device=device)
         return None
     document = info.documents.long().expand(rows, length)
     valid = torch.ones_like(document, dtype=torch.bool) if info.valid is None else info.valid.expand(rows, length)
