@@ -22,6 +22,19 @@ def test_sinusoidal_channels():
             assert table[p, 2 * i + 1] == pytest.approx(math.cos(p / 10000 ** (2 * i / 6)), abs=1e-6)
 
 
+def test_sinusoidal_in_halves_is_the_same_in_another_order():
+    pairs, halves = (
+        build("position", "sinusoidal", d_model=6, layout=n).table(INFO.positions) for n in ("interleaved", "half")
+    )
+    assert torch.equal(halves, pairs[..., [0, 2, 4, 1, 3, 5]])
+
+
+def test_alibi_factor_multiplies_the_bias():
+    plain, divided = (build("position", "alibi", n_heads=6, factor=f).bias(None, None, INFO, INFO) for f in (1.0, 0.125))
+    assert torch.equal(divided, plain * 0.125)
+    assert divided[0, 0, 3, 0] < 0
+
+
 def test_learned_adds_the_row_of_the_position_and_offset():
     position = build("position", "learned", d_model=3, context_length=8, offset=2)
     out = position.embed(torch.zeros(1, 4, 3), SequenceInfo(positions=torch.tensor([[0, 1, 0, 5]])))

@@ -20,25 +20,26 @@ class ALiBi(nn.Module):
     Args:
         max_slope_exponent: the slopes are 2^(-e i / H') for i = 1 .. H', H' the power of two at or below the number of heads; heads beyond it take
             the slopes in between, as in the paper's code. 8 in the paper.
+        factor: multiplies all slopes (Falcon divides its own with the scores, by sqrt(head_dim)).
     """
 
     needs = {"attention": ("biases",)}
 
-    def __init__(self, n_heads: int, *, max_slope_exponent: PositiveFloat = 8.0) -> None:
+    def __init__(self, n_heads: int, *, max_slope_exponent: PositiveFloat = 8.0, factor: PositiveFloat = 1.0) -> None:
         super().__init__()
-        self.n_heads, self.exponent = n_heads, max_slope_exponent
+        self.n_heads, self.exponent, self.factor = n_heads, max_slope_exponent, factor
 
     def slopes(self, device: torch.device | None = None) -> Tensor:
         """(H,) in fp32."""
         power = 1 << (self.n_heads.bit_length() - 1)
         first = [2 ** (-self.exponent * i / power) for i in range(1, power + 1)]
         between = [2 ** (-self.exponent * i / (2 * power)) for i in range(1, 2 * power + 1, 2)]
-        return torch.tensor((first + between)[: self.n_heads], dtype=torch.float32, device=device)
+        return torch.tensor((first + between)[: self.n_heads], dtype=torch.float32, device=device) * self.factor
 
     def bias(self, q: Tensor, k: Tensor, q_info: SequenceInfo, k_info: SequenceInfo) -> Tensor:  # noqa: ARG002  q, k: the contract's
         """(B or 1, H, Tq, Tk): -slope times distance. Symmetric where later positions are seen (encoders)."""
         if q_info is k_info:
-            return q_info.once(("alibi", self.n_heads, self.exponent), lambda: self._bias(q_info, k_info))
+            return q_info.once(("alibi", self.n_heads, self.exponent, self.factor), lambda: self._bias(q_info, k_info))
         return self._bias(q_info, k_info)
 
     def _bias(self, q_info: SequenceInfo, k_info: SequenceInfo) -> Tensor:
