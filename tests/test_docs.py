@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 
 from components import registry
+from components.check.cases import PROPERTIES
 from components.cli import main, parser_of
 from components.compose import compose
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-LOOKING = ("list", "show", "validate", "doctor", "completion", "runs")
+LOOKING = ("list", "show", "validate", "doctor", "completion", "runs", "check", "new")
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -56,12 +57,15 @@ def test_commands(page, command, tmp_path, monkeypatch, capsys):  # noqa: ARG001
 
 @pytest.mark.parametrize(("page", "code"), PYTHON, ids=[f"{p.name}-{i}" for i, (p, _) in enumerate(PYTHON)])
 def test_python(page, code, tmp_path):
-    before = set(registry.entries())
+    before, kinds, properties = set(registry.entries()), dict(registry.KINDS), list(PROPERTIES)
     file = tmp_path / "page.py"
     file.write_text(code)
     exec(compile(code, str(file), "exec"), {"__name__": f"page_{page.stem}"})
     for kind, name in set(registry.entries()) - before:
         registry.unregister(kind, name)
+    registry.KINDS.clear()
+    registry.KINDS.update(kinds)
+    PROPERTIES[:] = properties
 
 
 def test_links_lead_somewhere():
