@@ -154,6 +154,7 @@ def picture(widths: tuple[int, ...], sizes: dict, losses: dict, path: Path) -> N
 
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
+    from matplotlib.ticker import LogFormatterSciNotation
 
     figure, axes = plt.subplots(2, 3, figsize=(12, 6.4), layout="constrained")
     for row, kind in zip(axes, INITS, strict=True):
@@ -168,13 +169,15 @@ def picture(widths: tuple[int, ...], sizes: dict, losses: dict, path: Path) -> N
                 )
             ax.set(xscale="log", yscale="log", title=f"{kind}: {name}, mean |value|", xlabel="d_model")
             ax.set_xticks(widths, [str(w) for w in widths], minor=False)
-            ax.minorticks_off()
+            ax.xaxis.minorticks_off()
+            ax.yaxis.set_minor_formatter(LogFormatterSciNotation(minor_thresholds=(2, 0.5)))
         row[0].legend(fontsize=8)
-        for number, ((of, width), values) in enumerate(sorted(losses.items())):
+        for (of, width), values in losses.items():
             if of == kind:
-                row[2].plot(RATES, values, "o-", color=f"C{number % 3}", label=f"d = {width}")
+                colour = "C0" if width == BASE else "C1"
+                row[2].plot(RATES, values, "o-", color=colour, label=f"d = {width}")
                 best = min(range(len(values)), key=values.__getitem__)
-                row[2].plot(RATES[best], values[best], "*", color=f"C{number % 3}", markersize=14)
+                row[2].plot(RATES[best], values[best], "*", color=colour, markersize=14)
         row[2].set(xscale="log", title=f"{kind}: loss after {TRAIN_STEPS} steps", xlabel="learning rate")
         row[2].legend(fontsize=8)
     for column in (0, 1):
@@ -213,9 +216,8 @@ def page(widths: tuple[int, ...], sizes: dict, losses: dict, seconds: float) -> 
                 values = sizes[kind, name, step]
                 change = f"{slope(widths, [c for _, c in values]):+.2f}" if step else ""
                 cells = " | ".join(f"{v:.3g}" for v, _ in values)
-                lines.append(
-                    f"| {kind} | {name} | {step} | {cells} | {slope(widths, [v for v, _ in values]):+.2f} | {change} |"
-                )
+                own = f"{slope(widths, [v for v, _ in values]):+.2f}" if values[0][0] else ""
+                lines.append(f"| {kind} | {name} | {step} | {cells} | {own} | {change} |")
     worst = {
         k: max(abs(slope(widths, [c for _, c in sizes[k, n, s]])) for n in names for s in range(1, STEPS + 1)) for k in INITS
     }
@@ -238,7 +240,17 @@ def page(widths: tuple[int, ...], sizes: dict, losses: dict, seconds: float) -> 
     for (kind, width), values in losses.items():
         best = min(values)
         lines.append(f"| {kind} | {width} | " + " | ".join(f"**{v:.3f}**" if v == best else f"{v:.3f}" for v in values) + " |")
-    lines += ["", *verdict(losses), ""]
+    lines += [
+        "",
+        *verdict(losses),
+        "",
+        "## What it does not cover",
+        "",
+        "Only d_model, heads and d_ff growing together with head_dim as it is. A tied head is the embedding and would need a divisor that grows "
+        "with the width. The factors are AdamW's: `muon` applies them to its AdamW part (head), and not to hidden matrices, whose "
+        "orthogonalised steps have one size at every width. Decay is divided by a group's factor, so that its share per step is the same.",
+        "",
+    ]
     return "\n".join(lines)
 
 
@@ -253,6 +265,11 @@ def verdict(losses: dict) -> list[str]:
             f"- {kind}: the best rate at d = {narrow} is 2^{round(math.log2(RATES[here]))}, at d = {wide} 2^{round(math.log2(RATES[there]))} "
             f"({abs(here - there)} steps of the grid apart). Training d = {wide} with the narrow model's rate costs {cost:.3f} nats against its own best."
         )
+    best = {kind: min(losses[kind, wide]) for kind in INITS}
+    said.append(
+        f"- What carries over is the rate; a lower loss is not promised. At d = {wide}, each at its own best rate: {best['mup']:.3f} (mup), "
+        f"{best['standard']:.3f} (standard). One seed, two widths, a short run: a check of the rules, no study of them."
+    )
     return said
 
 

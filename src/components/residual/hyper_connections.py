@@ -13,6 +13,7 @@ from components.flops import NOTHING, Flops, Work, both
 from components.registry import register
 from components.signature import Positive, Probability
 from components.sockets import Place
+from components.weights import copy_full
 
 
 @register("residual", "hyper_connections")
@@ -66,8 +67,9 @@ class HyperConnections(nn.Module):
     def reset_parameters(self) -> None:
         if self.place is None:
             return
-        self.read_weights.zero_()[self.place.index % self.streams] = 1.0
-        nn.init.eye_(self.mix_weights)
+        identity = torch.eye(self.streams, device="cpu")
+        copy_full(self.read_weights, identity[self.place.index % self.streams])  # the parameter may be a shard
+        copy_full(self.mix_weights, identity)
         nn.init.ones_(self.write_weights)
         if self.dynamic:
             nn.init.constant_(self.factors, 0.01)

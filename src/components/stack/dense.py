@@ -15,6 +15,7 @@ from components.registry import register
 from components.signature import Positive, Slices
 from components.sockets import Maker, SequenceInfo
 from components.stack._building import Wiring, passed
+from components.weights import copy_full
 
 
 @register("stack", "dense")
@@ -90,12 +91,10 @@ class Dense(Wiring):
         self.mixing = nn.Parameter(torch.empty(sum(len(v) for v in self.sources.values())))
         self.reset_parameters()
 
+    @torch.no_grad()
     def reset_parameters(self) -> None:
-        with torch.no_grad():
-            for sources, weights in zip(
-                self.sources.values(), self.mixing.split([len(v) for v in self.sources.values()]), strict=True
-            ):
-                weights.copy_(torch.tensor([0.0] * (len(sources) - 1) + [1.0]))
+        newest = [float(source == layer + 1) for layer, sources in self.sources.items() for source in sources]
+        copy_full(self.mixing, torch.tensor(newest, device="cpu"))  # a shard of it knows no place in the whole
 
     def forward(self, x: Tensor, info: SequenceInfo) -> tuple[Tensor, dict[str, Any]]:
         s, total = self.residual.open(x), {}
