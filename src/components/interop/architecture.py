@@ -18,11 +18,15 @@ SAME = Same()
 
 @dataclass(frozen=True)
 class Rule:
-    """``theirs`` and ``ours`` are names with places: {i} a layer, {p} weight or bias, {e} every expert in turn (in theirs alone)."""
+    """``theirs`` and ``ours`` are names with places: {i} a layer, {p} weight or bias, {e} every expert in turn (in theirs alone).
+
+    ``dims``: how many axes ours has, where two rules share a name: an expert's ``ffn.up.weight`` has three, a dense layer's two.
+    """
 
     theirs: str | tuple[str, ...]
     ours: str | tuple[str, ...]
     form: Form | Callable[[Get], Form] = SAME
+    dims: int | None = None
 
     @property
     def their_names(self) -> tuple[str, ...]:
@@ -79,8 +83,8 @@ def architectures() -> list[Architecture]:
 
 
 def pattern(name: str) -> re.Pattern[str]:
-    """A name with places, as what matches it; {i} and {p} become groups of these names."""
-    text = re.escape(name).replace(r"\{i\}", r"(?P<i>\d+)").replace(r"\{j\}", r"(?P<j>\d+)")
+    """A name with places, as what matches it; {i} and {p} become groups of these names, * is anything."""
+    text = re.escape(name).replace(r"\*", ".*").replace(r"\{i\}", r"(?P<i>\d+)").replace(r"\{j\}", r"(?P<j>\d+)")
     return re.compile(text.replace(r"\{p\}", "(?P<p>weight|bias)").replace(r"\{e\}", r"(?P<e>\d+)") + r"\Z")
 
 

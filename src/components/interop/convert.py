@@ -114,7 +114,7 @@ def architecture_for(config: Mapping[str, Any], vocab_size: int) -> tuple[Archit
 
 
 # what no forward pass in eval mode depends on
-UNSEEN = ("dropout", "init", "context_length")
+UNSEEN = ("dropout", "init", "context_length", "load_balance", "balance_over", "z_loss", "rate")
 
 
 def differences(ours: Any, theirs: Any, path: str = "model") -> list[str]:

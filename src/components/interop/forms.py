@@ -155,3 +155,26 @@ class Reshaped:
             )
             for t in ours
         ]
+
+
+@dataclass(frozen=True)
+class Convolutions:
+    """Several of our depthwise convolutions (channels, width) below one another in one of theirs, (channels, 1, width)."""
+
+    def split(self, theirs: Sequence[Tensor], ours: Sequence[torch.Size]) -> list[Tensor]:
+        (whole,) = theirs
+        return list(whole.squeeze(1).split([s[0] for s in ours]))
+
+    def join(self, ours: Sequence[Tensor]) -> list[Tensor]:
+        return [torch.cat(list(ours)).unsqueeze(1)]
+
+
+@dataclass(frozen=True)
+class Flat:
+    """One row of numbers in theirs, of any shape in ours: a norm's scale for each group."""
+
+    def split(self, theirs: Sequence[Tensor], ours: Sequence[torch.Size]) -> list[Tensor]:
+        return [t.reshape(s) for t, s in zip(theirs, ours, strict=True)]
+
+    def join(self, ours: Sequence[Tensor]) -> list[Tensor]:
+        return [t.flatten() for t in ours]

@@ -40,7 +40,7 @@ def steps(architecture: Architecture, ours: Shapes, get: Get) -> list[Step]:
         form = rule.form(get) if callable(rule.form) and not hasattr(rule.form, "split") else rule.form
         first = pattern(rule.our_names[0])
         for name in list(open_names):
-            if (found := first.match(name)) is None:
+            if (found := first.match(name)) is None or rule.dims not in (None, len(ours[name])):
                 continue
             names = tuple(filled(n, found.groupdict()) for n in rule.our_names)
             if any(n not in open_names for n in names):

@@ -42,6 +42,14 @@ TIED = Word("tie_word_embeddings", "model.head.name", {False: "linear", True: "t
 SCALINGS: dict[str, tuple[str, dict[str, str]]] = {
     "default": ("none", {}),
     "linear": ("linear", {"factor": "factor"}),
+    "yarn": (
+        "yarn",
+        {
+            "factor": "factor",
+            "original_max_position_embeddings": "original_context",
+            **{n: n for n in ("beta_fast", "beta_slow", "truncate", "attention_factor", "mscale", "mscale_all_dim")},
+        },
+    ),
     "llama3": (
         "llama3",
         {
@@ -85,7 +93,7 @@ def write_rope(node: dict[str, Any]) -> dict[str, Any]:
     if kind is None:
         raise Unsupported(f"scaling {scaling['name']} has no name in rope_parameters")
     names = {ours: theirs for theirs, ours in SCALINGS[kind][1].items()}
-    made = {"rope_type": kind, "rope_theta": node["base"], **{names[n]: v for n, v in scaling.items() if n in names}}
+    made = {"rope_type": kind, "rope_theta": node["base"], **{names[n]: v for n, v in scaling.items() if n in names and v is not None}}
     return made if node.get("fraction", 1.0) == 1.0 else {**made, "partial_rotary_factor": node["fraction"]}
 
 
