@@ -17,6 +17,7 @@ from components.mask.sliding_window import SlidingWindowMask
 from components.optimizer.sgd import SGD
 from components.signature import Positive
 from components.sockets import Maker, SequenceInfo, adopt, make
+from components.tokenizer.byte import Byte
 
 # sound
 
@@ -441,6 +442,15 @@ class StartsAwake:
                 p.mul_(1.1)
                 p.requires_grad_(False)
         return model
+
+
+class SwallowsSpaces(Byte):
+    def decode(self, ids: Any) -> str:
+        return super().decode(ids).replace("  ", " ")
+
+
+class ForgetsNothing(Byte):
+    lacks = ("round_trip",)
 
 
 class CountsPadding:

@@ -56,7 +56,7 @@ def test_as_data(capsys):
         (["faulty_parts:Norm"], "registered nowhere"),
         (["faulty_parts:Norm", "--kind", "nrom"], "did you mean 'norm'"),
         (["nowhere.to:Be"], "there is no module 'nowhere'"),
-        (["tokenizer/byte"], "there is no battery for a tokenizer"),
+        (["decoding/greedy"], "there is no battery for a decoding"),
     ],
 )
 def test_a_users_mistake_is_one_line(words, said, capsys):

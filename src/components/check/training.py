@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
-from components import build, registry
+from components import build, merge, registry
 from components.check.building import equal
 from components.check.cases import Violation, holds
 from components.check.host import LENGTH, VOCAB, WIDTH, Host, ids, objective, scramble, total_loss
@@ -150,3 +150,25 @@ def adapter_freezes(host: Host) -> None:
     total_loss(model(Batch(ids()), objective)).backward()
     if dead := [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None]:
         raise Violation(f"{dead[0]} has no gradient")
+
+
+@holds("merges exactly", "adapter", applies=lambda host: host.subject.label != "adapter/none")
+def adapter_merges(host: Host) -> None:
+    plain = decoder(host).double()
+    model = made(host.subject).apply(decoder(host).double()).eval()
+    generator = torch.Generator().manual_seed(5)
+    with torch.no_grad():
+        for p in model.parameters():
+            if p.requires_grad:
+                p.add_(torch.empty(p.shape, dtype=p.dtype).normal_(0.0, 0.1, generator=generator))
+        want = model(ids())
+        merged = merge(model)
+        error = (merged(ids()) - want).abs().max().item()
+        moved = (want - plain.eval()(ids())).abs().max().item()
+    if not moved > 0:
+        raise Violation("its weights change nothing")
+    if not error <= 1e-9:
+        raise Violation(f"merged, logits differ by {error:.2g}")
+    names = {n: p.shape for n, p in merged.named_parameters()}
+    if names != {n: p.shape for n, p in plain.named_parameters()}:
+        raise Violation("merged, the model has other parameters than without it")

@@ -33,7 +33,10 @@ def run(args: argparse.Namespace) -> int:
     from components.errors import UserError
 
     subject = subject_of(args.what, args.options, kind=args.kind)
-    cases = [c for c in battery(subject) if args.only is None or args.only in c.name]
+    whole = battery(subject)
+    if not whole:
+        raise UserError(subject.label, "no property applies to it as it stands")
+    cases = [c for c in whole if args.only is None or args.only in c.name]
     if not cases:
         raise UserError(subject.label, f"no property has {args.only!r} in its name", "without --only all are checked")
     host = Host.of(subject)
