@@ -12,7 +12,7 @@ from components.index import static_entries
 # what is installed, not what other test modules registered in this process
 PARTS = [f"{kind}/{name}" for kind, name in sorted(static_entries()) if kind in checked_kinds()]
 PARTS.remove("tokenizer/pretrained")  # it is read from a file
-UNCHECKED = {"decoding", "data", "task"}  # each has tests of its own over every part
+UNCHECKED = {"decoding", "data", "task"}  # they have tests of their own
 
 
 def cases_of(part: str) -> list[Case]:

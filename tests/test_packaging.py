@@ -184,7 +184,7 @@ def test_quick_finds_tests_for_every_file_of_the_library_and_for_the_tests_own_h
     assert not [t for tests in quick.BESIDE.values() for t in tests if not quick.found(ROOT, t)]
     assert quick.mirrors("src/components/makers.py") >= {"tests/test_contracts.py", "tests/test_every_part.py"}
     assert "tests/test_contracts.py" in quick.mirrors("tests/contract_parts.py")
-    assert "tests/test_every_part.py" in quick.mirrors("tests/hosts.py")
+    assert "tests/test_sockets.py" in quick.mirrors("tests/hosts.py")
     assert quick.mirrors("tests/task/conftest.py") >= {"tests/task/test_runs.py"}
     assert quick.mirrors("pyproject.toml") == {"tests/test_packaging.py"}
 
