@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from components.task.batches import tokens_in, totals, unasked, widened
 from components.task.data_module import Steps, Whole
 from components.task.evaluation import evaluate as measure
 from components.task.experiment import Job, fit
+from components.task.generating import generate
 from components.task.language_modeling import LanguageModeling
 from components.task.metrics_file import read_rows
 from components.task.objectives import GROUP, Preparation, extra_tokens, silent_reason
@@ -121,6 +123,14 @@ def test_a_resumed_run_draws_what_the_whole_run_drew(tiny, name, monkeypatch):
     on = train(None, [f"resume={folder}", f"paths.runs={whole.folder.parent.parent}"], quiet=True)
     for key, value in weights_of(on).items():
         assert torch.equal(value, weights_of(whole)[key]), key
+
+
+@pytest.mark.parametrize("loss", ["next_token", "prefix_lm"])
+def test_an_encoder_decoder_without_a_source_is_refused_before_there_is_a_folder(tiny, loss):
+    start = Job(tiny(model=BOTH, loss={"name": loss}), "tiny", quiet=True)
+    with pytest.raises(UserError, match=f"EncoderDecoder reads a source, and the batches of loss/{loss} have none"):
+        fit(start)
+    assert not Path(start.config["paths"]["runs"]).exists()
 
 
 # -- what the data side gives ---------------------------------------------------------------------------------------------
@@ -238,6 +248,26 @@ def test_why_a_model_continues_no_text():
     assert "source" in silent_reason(build("model", "encoder_decoder", **sizes))
     assert "no tokens" in silent_reason(build("model", "decoder", **sizes, head="value"))
     assert "no tokens" in silent_reason(build("model", "decoder", **sizes, head="classification"))
+
+
+def test_ids_beyond_the_tokenizers_are_never_drawn():
+    tokenizer = build("tokenizer", "byte")
+    tokenizer.train(())
+    model = build(
+        "model",
+        "decoder",
+        vocab_size=BYTES + 3,
+        **{k: v for k, v in DECODER.items() if k != "name"},
+        head={"name": "linear", "bias": True},
+    )
+    with torch.no_grad():
+        model.head.logits.bias[BYTES:] = 100.0
+    with pytest.raises(ValueError, match=f"id {BYTES} is none"):  # what a draw of one would do
+        tokenizer.decode([BYTES])
+    for decoding in ("greedy", "sample"):
+        config = {"decoding": {"name": decoding}, "cache": {"name": "growing"}}
+        (text,) = generate(model, tokenizer, config, "ab", max_new_tokens=6)
+        assert text.startswith("ab")
 
 
 # -- distillation -----------------------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from components.task import checkpoints
 from components.task.bar import Bar
 from components.task.data_module import Blocked
 from components.task.frame import task_values
-from components.task.objectives import Preparation
+from components.task.objectives import Preparation, need_source
 
 
 def corpus_of(config: dict[str, Any], options: dict[str, Any], bar: Bar | None, tokenizer: Any = None) -> tuple[Any, Any]:
@@ -85,10 +85,17 @@ def silent(text: str) -> None:
 
 
 def data_of(module: Any, corpus: Any, context: int, seed: int) -> Blocked:
-    """Loaders over the corpus as the module asks for them."""
+    """Loaders over the corpus as the module asks for them.
+
+    Raises:
+        UserError: the model reads what no batch has.
+    """
+    train, preparation = Blocks(corpus.train, context, seed), Preparation(module.loss, seed)
+    model = module.built[0] if module.built else module.model
+    need_source(module, model, preparation.step(train.batch(0, [0]), 0))
     whole = {s.name: EvaluationBlocks(s, context) if len(s.tokens) else None for s in (corpus.validation, corpus.test)}
     return Blocked(
-        Blocks(corpus.train, context, seed),
+        train,
         whole["validation"],
         whole["test"],
         batch_size=module.batch_size,
@@ -96,7 +103,7 @@ def data_of(module: Any, corpus: Any, context: int, seed: int) -> Blocked:
         workers=module.num_workers,
         limit=module.validation_batches,
         identity=corpus.hash,
-        preparation=Preparation(module.loss, seed),
+        preparation=preparation,
     )
 
 

@@ -48,12 +48,19 @@ def generate(
     ids = torch.tensor([[end, *tokenizer.encode(prompt)]], device=device).repeat(count, 1)
     decoding, cache = make(config["decoding"], "decoding"), make(config["cache"], "cache")
     generator = torch.Generator(device).manual_seed(seed)
+    speaker = model if getattr(model, "vocab_size", None) == tokenizer.vocab_size else Within(model, tokenizer.vocab_size)
     was_training = model.training
     model.eval()
     try:
         stream = None if on_text is None else _Stream(tokenizer, end, on_text)
         out = decoding.generate(
-            Within(model, tokenizer.vocab_size), Batch(ids), cache=cache, max_new_tokens=max_new_tokens, stop_ids=(end,), generator=generator, on_token=stream
+            speaker,
+            Batch(ids),
+            cache=cache,
+            max_new_tokens=max_new_tokens,
+            stop_ids=(end,),
+            generator=generator,
+            on_token=stream,
         )
     finally:
         model.train(was_training)

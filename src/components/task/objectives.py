@@ -69,6 +69,16 @@ class Preparation:
         return batch if self.prepare is None else self.prepare(batch, generator_for(self.seed, f"objective of group {group}"))
 
 
+def need_source(task: Any, model: nn.Module, first: Batch) -> None:
+    """UserError where the model reads a source and neither the data nor the loss give one; ``first``: a batch as it is trained on."""
+    if "source" in getattr(model, "provides", ()) and first.source is None:
+        raise UserError(
+            "loss",
+            f"{type(model).__name__} reads a source, and the batches of loss/{task.config['loss']['name']} have none",
+            "take loss=span_corruption or loss=seq2seq, or a decoder",
+        )
+
+
 def teacher_for(task: Any) -> nn.Module | None:
     """The model that the task's loss learns from, frozen, on the CPU; None where the loss wants none.
 
