@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from components import build
+from components.cli import main
 from components.errors import UserError
 from components.index import static_entries
 from components.weights import Experts, Weight, generator_for, initialise, roles
@@ -137,6 +138,14 @@ def test_rules_that_cannot_be(rules, said):
     if "names" in said:
         with pytest.raises(UserError, match=said), torch.device("meta"):
             model({"name": "rules", "rules": rules})
+
+
+def test_rules_from_the_command_line(capsys):
+    words = ["validate", "recipe=gpt_python", "model/init=rules"]
+    assert main([*words, "model.init.rules={*.ffn.*: {name: xavier, gain: 0.5}, head.*: 0}"]) == 0
+    assert "model.init: zero_out -> rules" in capsys.readouterr().out
+    assert main([*words, "model.init.rules={*.fnn.*: 0.01}"]) != 0
+    assert "'*.fnn.*': it names no matrix of this model" in "".join(capsys.readouterr())
 
 
 def test_rules_pass_rates_on():

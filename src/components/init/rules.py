@@ -20,7 +20,8 @@ class Rules:
     """Rules: how each matrix is drawn by its name, first match wins.
 
     Args:
-        rules: {pattern: std or init}; ``*`` and ``?`` in a pattern stand for any characters of the full name, ``{"*.ffn.out.weight": 0.0}``.
+        rules: {pattern: std or init}; ``*`` and ``?`` in a pattern stand for any characters of the full name; on the command line
+            without quotes, ``model.init.rules={*.ffn.out.weight: 0.01}``.
             An init is a name or a mapping with one, ``{name: xavier, gain: 0.5}``.
         base: init of what no rule names. Scales, biases and other constants are not drawn, whatever the rules say.
 
