@@ -108,3 +108,13 @@ def test_a_pattern_that_matches_nothing_is_said_before_there_is_a_run(base):
     with pytest.raises(UserError, match=r"adapter\.targets: '\*\.attention\.qq' matches no"):
         components.train("./tiny.yaml", ["adapter=lora", "adapter.targets=['*.attention.qq']"], quiet=True)
     assert sorted(base.parent.iterdir()) == before
+
+
+def test_an_adapter_is_never_lost_on_the_way(base):
+    tuned = components.train("./tiny.yaml", [f"init_from={base}", "adapter=lora"], quiet=True).folder
+    for adapter in ("none", "ia3"):
+        with pytest.raises(UserError, match="has an adapter that this model has not"):
+            components.load_recipe("./tiny.yaml", [f"init_from={tuned}", f"adapter={adapter}"])
+    again = components.load_recipe("./tiny.yaml", [f"init_from={tuned}", "adapter=lora"]).model.eval()
+    ids = torch.randint(0, 100, (2, 16))
+    assert torch.equal(again(ids), components.load(tuned).model(ids))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,9 @@ from components.task import callbacks, checkpoints, evaluation, resume, run_fold
 from components.task.experiment import Job, fit
 from components.task.metrics_file import read_rows
 from components.task.preemption import Preempted
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "cli"))
+from tiny_recipe import RECIPE
 
 OPTIMIZERS = {
     "ema": {"name": "ema", "decay": 0.9, "inner": {"name": "adamw", "lr": 1e-2}},
@@ -145,3 +150,30 @@ def test_a_spike_is_seen_before_it_is_clipped(tiny, monkeypatch):
     assert group["skipped"] == 1
     assert len(group["norms"]) == 8
     assert max(group["norms"]) > 100 * sorted(group["norms"])[0]
+
+
+@pytest.mark.slow
+def test_under_fsdp2_as_on_one_device_and_resumed_bit_for_bit(tmp_path):
+    """Two processes, as a user starts them: the same validation losses, and a run in two halves ends in the same weights."""
+    (tmp_path / "tiny.yaml").write_text(RECIPE)
+    (tmp_path / "text.txt").write_text(
+        "\n\n".join(f"the {w} number {i}" for i in range(60) for w in ("tree", "stone", "river"))
+    )
+    two = ["trainer.devices=2", "trainer.strategy=fsdp2"]
+    small = ["optimizer=ema", "optimizer.decay=0.9", "optimizer.inner.eps=1e-4", "task.samples=0", "task.validation_every=3"]
+    small += ["schedule=constant"]
+
+    def run(*words):
+        command = [sys.executable, "-m", "components", "train", *words]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=200)
+        assert done.returncode == 0, done.stderr[-2000:]
+        return sorted((tmp_path / "runs" / "tiny").iterdir())[-1]
+
+    one = run("recipe=./tiny.yaml", *small)
+    whole = run("recipe=./tiny.yaml", *small, *two)
+    half = run("recipe=./tiny.yaml", *small, *two, "trainer.max_steps=5")
+    run(f"resume={half}", "trainer.max_steps=10")
+    losses = [[r["val_loss"] for r in read_rows(f / "metrics.csv") if r["val_loss"]] for f in (one, whole)]
+    assert losses[0] == pytest.approx(losses[1], abs=1e-4)
+    a, b = (checkpoints.weights_in(last(f)) for f in (whole, half))
+    assert all(torch.equal(a[n], b[n]) for n in a)

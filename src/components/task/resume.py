@@ -27,6 +27,7 @@ ALLOWED = (
 )
 ALLOWED_GROUPS = ("logger", "callbacks", "paths")
 SPECIAL = ("resume", "init_from", "recipe")
+ADDED = (".lora_b", ".ia3")  # the end of a name that only an adapter has
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ def load_weights(model: nn.Module, found: dict[str, torch.Tensor], origin: str, 
     """Copy by name what fits by shape, and say what did and what did not.
 
     Raises:
-        UserError: nothing fits.
+        UserError: nothing fits, or an adapter would be lost.
     """
     own = dict(model.named_parameters()) | {n: b for n, b in model.named_buffers() if n in model.state_dict()}
     fitting = [n for n in own if n in found and found[n].shape == own[n].shape]
@@ -116,6 +117,12 @@ def load_weights(model: nn.Module, found: dict[str, torch.Tensor], origin: str, 
     unused = [n for n in found if n not in own]
     if not fitting:
         raise UserError("init_from", f"no weight of {origin} fits this model", "compare the two configs: components runs A B")
+    if any(n.endswith(ADDED) for n in unused):
+        raise UserError(
+            "init_from",
+            f"{origin} has an adapter that this model has not: its weights without it are not what was trained",
+            "give the adapter= of that run, or the run that it began with",
+        )
     with torch.no_grad():
         for name in fitting:
             copy_full(own[name], found[name])
