@@ -32,7 +32,7 @@ def _read_head_dim(config: Theirs) -> dict[str, Any]:
 
 def _write_head_dim(get: Get) -> dict[str, Any]:
     width = get("model.attention.head_dim")
-    return {"head_dim": get("model.d_model") // get("model.attention.n_heads") if width is None else width}
+    return {} if width is None else {"head_dim": width}
 
 
 HEAD_DIM = Computed(("head_dim",), _read_head_dim, _write_head_dim)
