@@ -1,6 +1,6 @@
 """muP held to its two promises on small decoders: activations keep their scale over width, and the best learning rate carries over.
 
-``python bench/mup.py [--write] [--quick]``; about ten minutes on one core, no downloads. ``--write`` renews docs/mup.md and docs/mup.png.
+``python bench/mup.py [--write] [--quick]``; ten to twenty minutes on one core, no downloads. ``--write`` renews docs/mup.md and docs/mup.png.
 """
 
 from __future__ import annotations
