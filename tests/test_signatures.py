@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+
 import pytest
 
 from components import registry
@@ -52,3 +54,11 @@ def test_sizes_are_offered_and_defaults_allowed(entry):
     for option in entry.signature.options.values():
         if option.default != "<required>":
             assert option.type.fault(option.default) is None
+
+
+@pytest.mark.parametrize("word", ["name", "preset"])
+def test_an_option_cannot_take_a_word_of_the_nodes(word):
+    """An option ``name`` would replace the part's own name in every composed config, and nothing could be composed."""
+    text = f"class Part:\n    def __init__(self, *, {word}: str | None = None) -> None: ...\n"
+    with pytest.raises(ValueError, match=f"{word}: no option can be called so"):
+        Signature.of_node(ast.parse(text).body[0], "")

@@ -29,6 +29,7 @@ from components.option_types import (  # noqa: F401  parts take their annotation
 )
 
 REQUIRED = "<required>"
+OWN_WORDS = ("name", "preset")  # of a node
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,10 @@ class Option:
     type: Type
     default: Any = REQUIRED
     doc: str = ""
+
+    def __post_init__(self) -> None:
+        if self.name in OWN_WORDS:
+            raise ValueError(f"{self.name}: no option can be called so, since a node's {self.name} says which part it is")
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ class HF:
 
     Args:
         path: a hub id (``roneneldan/TinyStories``), a folder (of data files, or made by ``save_to_disk``), or a data file.
-        name: the configuration, where a data set has several.
+        subset: the configuration, where a data set has several.
         split: which split to read; slices such as ``train[:1%]`` work.
         field: the column that holds the text.
         revision: a commit or tag of the hub's repository.
@@ -34,18 +34,18 @@ class HF:
         self,
         *,
         path: str,
-        name: str | None = None,
+        subset: str | None = None,
         split: str = "train",
         field: str = "text",
         revision: str | None = None,
         streaming: bool = False,
     ) -> None:
-        self.path, self.name, self.split, self.field = os.path.expanduser(path), name, split, field
+        self.path, self.subset, self.split, self.field = os.path.expanduser(path), subset, split, field
         self.revision, self.streaming = revision, streaming
         self.notes: list[str] = []
 
     def fingerprint(self) -> str:
-        held = [self.name, self.split, self.field]
+        held = [self.subset, self.split, self.field]
         given = File(self.path)
         if given.exists():
             files = [given] if given.is_file() else sorted(f for f in given.rglob("*") if f.is_file())
@@ -91,7 +91,7 @@ class HF:
                     BUILDERS[given.suffix], data_files=self.path, split=self.split, streaming=self.streaming
                 )
             return datasets.load_dataset(
-                self.path, self.name, split=self.split, revision=self.revision, streaming=self.streaming
+                self.path, self.subset, split=self.split, revision=self.revision, streaming=self.streaming
             )
         except (OSError, ValueError, KeyError, RuntimeError, datasets.exceptions.DatasetsError) as e:
             # no network, no such data set, configuration or split, a damaged file: the library says which

@@ -1,0 +1,235 @@
+"""Parts that stand in no socket of a model, each with three models: they work, or the composer refuses them with a reason.
+
+Optimizers, schedules, losses, samplers, tokenizers, data, adapters and inits with a plain decoder, a hybrid one and an encoder-decoder.
+"""
+
+from __future__ import annotations
+
+import json
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hosts import parts
+
+from components import build, merge, registry
+from components.compose import compose
+from components.errors import UserError
+from components.makers import make
+from components.sockets import Batch, name_parts
+from components.weights import roles
+
+VOCAB, LENGTH = 300, 16
+SMALL = ("model.d_model=48", "model.context_length=32", "model.n_layers=2")
+MODELS = {
+    "plain": ("model=decoder", "model/position=rope", "model/ffn=glu"),
+    "hybrid": (
+        "model=decoder",
+        "model/position=none",
+        "model/ffn=moe",
+        "model/residual=hyper_connections",
+        "model.layers.first.attention=gated_delta_net",
+    ),
+    "encoder-decoder": ("model=encoder_decoder", "model/position=sinusoidal", "loss=seq2seq"),
+}
+KINDS = ("optimizer", "schedule", "loss", "sampler", "tokenizer", "data", "adapter", "init")
+# heads that losses need, and what has to be said with a part
+BESIDE = {
+    "loss/classification": ("model/head=classification",),
+    "loss/regression": ("model/head=regression",),
+    "loss/multi_token": ("model/head=multi_token",),
+    "loss/distillation": ("loss.teacher=a-run",),
+    "adapter/ia3": ("adapter.inputs=['*.attention.out']",),
+    "data/hf": ("data.path={table}",),
+    "data/text": ("data.path={file}",),
+    "data/mixed": ("data.parts=[{name: text, path: '{file}'}]",),
+    "tokenizer/pretrained": ("tokenizer.path={tokenizer}",),
+}
+CASES = [p for p in parts(*KINDS) if not registry.entry(*p.split("/")).preset_of]
+REFUSED = {  # what the composer refuses, and a word of its reason
+    ("loss/span_corruption", "plain"): "source",
+    ("loss/span_corruption", "hybrid"): "source",
+    ("loss/seq2seq", "plain"): "source",
+    ("loss/seq2seq", "hybrid"): "source",
+    ("loss/masked_lm", "plain"): "bidirectional",
+    ("loss/masked_lm", "hybrid"): "bidirectional",
+    ("loss/masked_lm", "encoder-decoder"): "bidirectional",
+    ("loss/prefix_lm", "hybrid"): "prefix",
+}
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("texts")
+    (folder / "text.txt").write_text(
+        "\n\n".join(f"Paragraph {i} says that {i} and {i} are {2 * i}." for i in range(60)), encoding="utf8"
+    )
+    (folder / "table.jsonl").write_text("\n".join(json.dumps({"text": f"Line {i}."}) for i in range(40)), encoding="utf8")
+    tokenizer = build("tokenizer", "byte")
+    tokenizer.train(())
+    tokenizer.save(folder / "tokenizer.json")
+    return {"file": folder / "text.txt", "table": folder / "table.jsonl", "tokenizer": folder / "tokenizer.json"}
+
+
+def composed(part: str, model: str, files: dict[str, Path]) -> dict[str, Any]:
+    kind, name = part.split("/")
+    said = [*SMALL, *MODELS[model]]
+    said += [] if kind == "sampler" else [f"model/init={name}" if kind == "init" else f"{kind}={name}"]
+    for word in BESIDE.get(part, ()):
+        for file, path in files.items():
+            word = word.replace("{" + file + "}", str(path))
+        said.append(word)
+    return compose("gpt_python", said).config
+
+
+def model_of(config: dict[str, Any], extra: int = 0) -> torch.nn.Module:
+    model = make(config["model"], "model", vocab_size=VOCAB + extra)
+    name_parts(model)
+    return model
+
+
+def batch_of(config: dict[str, Any], loss: Any = None) -> Batch:
+    ids = torch.randint(5, VOCAB, (4, LENGTH), generator=torch.Generator().manual_seed(0))
+    batch = Batch(ids, targets=ids.roll(-1, 1))
+    if "classes" in registry.entry("head", config["model"]["head"]["name"]).signature.declared.get("provides", ()):
+        batch = Batch(ids, targets=torch.tensor([0, 1, 0, 1]))
+    if "amounts" in registry.entry("head", config["model"]["head"]["name"]).signature.declared.get("provides", ()):
+        batch = Batch(ids, targets=torch.tensor([0.1, 1.0, -0.5, 2.0]))
+    if hasattr(loss, "prepare"):
+        return loss.prepare(batch, torch.Generator().manual_seed(1))
+    return batch
+
+
+def loss_of(model: torch.nn.Module, loss: Any, batch: Batch) -> torch.Tensor:
+    terms = model(batch, loss)
+    return sum(terms.aim.get(n, 1.0) * value / weight for n, (value, weight) in terms.losses.items())
+
+
+def objective(config: dict[str, Any], model: str) -> tuple[torch.nn.Module, Any, Batch]:
+    """A model, a loss that suits it, and a batch."""
+    loss = make(config["loss"], "loss", vocab_size=VOCAB)
+    network = model_of(config, getattr(loss, "extra_tokens", 0)).train()
+    batch = batch_of(config, loss)
+    if model == "encoder-decoder" and batch.source is None:
+        batch = Batch(batch.ids, targets=batch.targets, source=Batch(batch.ids.flip(1)))
+    return network, loss, batch
+
+
+def _optimizer(config: dict[str, Any], name: str, model: str) -> None:
+    del name
+    network, loss, batch = objective(config, model)
+    before = [p.detach().clone() for p in network.parameters()]
+    optimizer = make(config["optimizer"], "optimizer", weights=list(roles(network)))
+    for _ in range(3):
+        value = loss_of(network, loss, batch)
+        assert torch.isfinite(value)
+        optimizer.zero_grad()
+        value.backward()
+        optimizer.step()
+    assert any(not torch.equal(a, b) for a, b in zip(before, network.parameters(), strict=True))
+    assert torch.isfinite(loss_of(network, loss, batch))
+
+
+def _schedule(config: dict[str, Any], name: str, model: str) -> None:
+    del name
+    network, loss, batch = objective(config, model)
+    factor = make(config["schedule"], "schedule", total_steps=20)
+    optimizer = build("optimizer", "adamw", weights=list(roles(network)))
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+    for _ in range(3):
+        loss_of(network, loss, batch).backward()
+        optimizer.step()
+        scheduler.step()
+    assert all(0 <= factor(step) < 100 for step in range(21))
+
+
+def _loss(config: dict[str, Any], name: str, model: str) -> None:
+    network, loss, batch = objective(config, model)
+    if getattr(loss, "wants", None) == "teacher":
+        loss.teacher = model_of(config).eval()
+    value = loss_of(network, loss, batch)
+    assert torch.isfinite(value), name
+    value.backward()
+    assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in network.parameters())
+
+
+def _sampler(config: dict[str, Any], name: str, model: str) -> None:
+    network, _, batch = objective(config, model)
+    decoding = build(
+        "decoding", "sample", samplers=[{"name": name, **({"ids": [7, 8, 9]} if name == "allowed_tokens" else {})}]
+    )
+    batch = Batch(batch.ids, source=batch.source)
+    made = decoding.generate(network.eval(), batch, cache=build("cache", "growing"), max_new_tokens=5, generator=0)
+    assert made.shape == (*batch.ids.shape[:1], batch.ids.shape[1] + 5)
+    assert torch.equal(made, decoding.generate(network, batch, cache=build("cache", "growing"), max_new_tokens=5, generator=0))
+
+
+def _read(config: dict[str, Any], model: str, text: str, tokenizer: Any) -> None:
+    """The model reads ids of a text."""
+    network = make(config["model"], "model", vocab_size=tokenizer.vocab_size)
+    ids = torch.tensor([tokenizer.encode(text)[:LENGTH]])
+    logits = network(Batch(ids, source=Batch(ids) if model == "encoder-decoder" else None))
+    assert logits.shape == (*ids.shape, tokenizer.vocab_size)
+
+
+def _tokenizer(config: dict[str, Any], name: str, model: str) -> None:
+    options = {"vocab_size": VOCAB} if "vocab_size" in config["tokenizer"] else {}
+    tokenizer = make({**config["tokenizer"], **options}, "tokenizer")
+    if name != "pretrained":
+        tokenizer.train([f"some text with {i} numbers" for i in range(50)])
+    _read(config, model, "some text with numbers", tokenizer)
+
+
+def _data(config: dict[str, Any], name: str, model: str) -> None:
+    del name
+    tokenizer = build("tokenizer", "byte")
+    tokenizer.train(())
+    for document in islice(make(config["data"], "data").documents(), 2):
+        _read(config, model, document.text, tokenizer)
+
+
+def _adapter(config: dict[str, Any], name: str, model: str) -> None:
+    network, loss, batch = objective(config, model)
+    network = make(config["adapter"], "adapter").apply(network)
+    trained = [w for w in roles(network) if w.parameter.requires_grad]
+    optimizer = build("optimizer", "adamw", weights=trained, lr=0.01)
+    for _ in range(2):
+        optimizer.zero_grad()
+        loss_of(network, loss, batch).backward()
+        optimizer.step()
+    network.eval()
+    if name == "none":
+        return  # nothing to merge, which merge says
+    with torch.no_grad():
+        before = network(batch)
+        after = merge(network)(batch)
+    torch.testing.assert_close(after, before, rtol=1e-4, atol=1e-5)
+    assert sum(w.parameter.numel() for w in trained) < 0.5 * sum(p.numel() for p in network.parameters())
+
+
+def _init(config: dict[str, Any], name: str, model: str) -> None:
+    del name
+    network, loss, batch = objective(config, model)
+    assert torch.isfinite(loss_of(network, loss, batch))
+
+
+DO = {"optimizer": _optimizer, "schedule": _schedule, "loss": _loss, "sampler": _sampler, "tokenizer": _tokenizer}
+DO |= {"data": _data, "adapter": _adapter, "init": _init}
+
+
+@pytest.mark.parametrize("part", CASES)
+@pytest.mark.parametrize("model", MODELS)
+def test_it_works_or_is_refused(part, model, files):
+    kind, name = part.split("/")
+    if (part, model) in REFUSED:
+        with pytest.raises(UserError, match=REFUSED[part, model]):
+            composed(part, model, files)
+        return
+    DO[kind](composed(part, model, files), name, model)
+
+
+def test_there_are_enough():
+    assert len(CASES) >= 60
+    assert len(REFUSED) <= 0.1 * len(CASES) * len(MODELS)
