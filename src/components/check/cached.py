@@ -105,18 +105,24 @@ def goes_back(host: Host) -> None:
     same(last, whole[rows, 9:], "after reorder, position {} of what follows differs by {} from the full pass")
 
 
-def unbounded(host: Host) -> bool:
-    if not decodes(host) or "cacheable" in host.subject.lacks:
-        return False
-    try:
-        return not any(getattr(m, "bounded", False) for m in host.build().modules())
-    except Exception:  # the properties will say what is wrong
-        return True
-
-
-@property_of("cached beyond the context equals the full pass", lack="exact_cache_beyond_context", applies=unbounded)
+@property_of(
+    "cached beyond the context equals the full pass",
+    lack="exact_cache_beyond_context",
+    applies=lambda host: decodes(host) and "cacheable" not in host.subject.lacks,
+)
 def beyond_the_context(host: Host) -> None:
-    in_pieces(host, 1, f"beyond the context of {LENGTH}", length=LENGTH + 8)
+    """A part that is ``bounded`` has nothing there, and must say so instead of giving something."""
+    length = LENGTH + 8
+    if not any(getattr(m, "bounded", False) for m in host.build().modules()):
+        return in_pieces(host, 1, f"beyond the context of {LENGTH}", length=length)
+    model, cache, values = host.model(), empty(host), ids(length=length)
+    for calls in ([slice(0, length)], chunks(length, 1)):
+        try:
+            for c in calls:
+                host.run(model, values[:, c], **({} if c.stop - c.start == length else {"cache": cache}))
+        except ValueError:
+            continue
+        raise Violation(f"it is bounded, and gives something for position {length - 1} of a context of {LENGTH}")
 
 
 @holds("says how much memory it takes", "cache")
