@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from components.attention.gqa import GroupedQueryAttention
 from components.cache.growing import Growing
 from components.flops import Flops, Work, children
 from components.functional.attention import attend
@@ -153,6 +154,20 @@ class IgnoresDocuments(Attention):
 class IgnoresPadding(Attention):
     def forward(self, x: Tensor, info: SequenceInfo) -> Tensor:
         return super().forward(x, info.with_(valid=None))
+
+
+class IgnoresPaddingOfTheMemory(GroupedQueryAttention):
+    """As cross attention only."""
+
+    provides = ("rotates", "memory")
+
+    def __init__(self, d_model: int, d_memory: int | None = None, *, position: Maker["position"] = "inherit") -> None:
+        super().__init__(d_model, d_memory=d_memory, position=position)
+
+    def forward(self, x: Tensor, info: SequenceInfo) -> Tensor:
+        if self.cross:
+            info = info.with_(memory_info=info.memory_info.with_(valid=None))
+        return super().forward(x, info)
 
 
 class StateRunsThroughPadding(Leaky):

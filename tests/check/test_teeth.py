@@ -44,6 +44,7 @@ FAULTY = [
     ("ffn", f.SeesOneAhead, FUTURE, (DOCUMENTS, RIGHT, *CACHED)),
     ("attention", f.IgnoresDocuments, DOCUMENTS, (PACKED,)),
     ("attention", f.IgnoresPadding, LEFT, (PADDED,)),
+    ("attention", f.IgnoresPaddingOfTheMemory, "ignores padding of the source, as cross attention", ()),
     ("attention", f.StateRunsThroughPadding, LEFT, ()),
     ("mask", f.OffByOneAtTheEdge, STEPS, CACHED),
     ("mask", f.MiscountsCells, "counts the cells that it shows", ()),
@@ -130,7 +131,7 @@ def test_a_lack_is_proved_where_the_property_is_needed():
     assert "lacks causal, as declared" in cases
     assert FUTURE not in cases
     assert not set(CACHED) & set(cases)
-    cases["lacks causal, as declared"]()
+    assert cases["lacks causal, as declared"]().startswith("sees no future: position 6 changes by ")
 
 
 def test_assert_part_names_all_that_is_wrong():

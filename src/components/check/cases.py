@@ -13,6 +13,16 @@ from components.check.subject import Subject, subject_of
 from components.errors import UserError
 
 LACKS = ("causal", "batch_independent", "cacheable", "exact_cache_beyond_context", "documents", "round_trip")
+# what an attention that reads a memory is held to once more, as the second attention of an encoder-decoder
+ACROSS = (
+    "keeps shape and dtype",
+    "every parameter has a gradient",
+    "sees no future",
+    "ignores padding of the source",
+    "ignores batch neighbours",
+    "cached token by token equals the full pass",
+    "executes the FLOPs that it reports",
+)
 F = TypeVar("F", bound=Callable[..., None])
 
 
@@ -54,12 +64,13 @@ class Case:
 
     subject: Subject
     name: str
-    check: Callable[[], None] = field(repr=False, compare=False)
+    check: Callable[[], str | None] = field(repr=False, compare=False)
 
-    def __call__(self) -> None:
+    def __call__(self) -> str:
+        """What there is to say where it holds: how a lack shows."""
         torch.manual_seed(0)
         try:
-            self.check()
+            return self.check() or ""
         except (Violation, UserError):
             raise
         except Exception as e:
@@ -85,6 +96,10 @@ def battery(what: Any, options: Iterable[str] | dict[str, Any] = (), *, kind: st
             subject.label, f"there is no battery for a {subject.kind}", f"kinds with one: {', '.join(checked_kinds())}"
         )
     cases = [Case(subject, p.name, lambda p=p: p.check(host)) for p in known if p.lack not in subject.lacks and p.applies(host)]
+    if subject.kind == "attention" and host.wiring == "decoder" and "memory" in subject.declared("provides"):
+        across = Host(subject, "cross")
+        also = [p for p in known if p.name in ACROSS and p.lack not in subject.lacks and p.applies(across)]
+        cases += [Case(subject, f"{p.name}, as cross attention", lambda p=p: p.check(across)) for p in also]
     return [*cases, *(Case(subject, f"lacks {word}, as declared", lambda w=word: prove(subject, w)) for word in subject.lacks)]
 
 
@@ -131,8 +146,8 @@ def judged(cases: Iterable[Case]) -> Iterable[Verdict]:
     """Each case's verdict, as it comes."""
     for case in cases:
         try:
-            case()
+            text = case()
         except (AssertionError, UserError) as e:
             yield Verdict(case.name, False, str(e))
         else:
-            yield Verdict(case.name, True)
+            yield Verdict(case.name, True, text)
