@@ -36,75 +36,136 @@ def _write_head_dim(get: Get) -> dict[str, Any]:
 
 
 HEAD_DIM = Computed(("head_dim",), _read_head_dim, _write_head_dim)
-TIED = Word("tie_word_embeddings", "model.head.name", {False: "linear", True: "tied"}, False)
 
-# rope_parameters (transformers 5) or rope_theta and rope_scaling before; the names of our options for each scaling
-SCALINGS: dict[str, tuple[str, dict[str, str]]] = {
-    "default": ("none", {}),
-    "linear": ("linear", {"factor": "factor"}),
+
+def head_dim(default: int) -> Computed:
+    """The width of a head, in classes that do not derive it where it is absent."""
+
+    def read(config: Theirs) -> dict[str, Any]:
+        return {"model.attention.head_dim": value_of(config, "head_dim", default)}
+
+    def write(get: Get) -> dict[str, Any]:
+        return {"head_dim": get("model.attention.head_dim") or get("model.d_model") // get("model.attention.n_heads")}
+
+    return Computed(("head_dim",), read, write)
+
+
+def tied(default: bool) -> Word:
+    return Word("tie_word_embeddings", "model.head.name", {False: "linear", True: "tied"}, default)
+
+
+TIED = tied(False)
+
+
+def unused(theirs: str, *values: Any) -> Computed:
+    """A field of which the class takes no notice when it has one of these values."""
+
+    def read(config: Theirs) -> dict[str, Any]:
+        if (value := config.get(theirs)) not in (None, *values):
+            raise Unsupported(f"{theirs}={value!r}: only {', '.join(map(repr, values)) or 'null'} is supported")
+        return {}
+
+    return Computed((theirs,), read, lambda get: {})  # noqa: ARG005  the contract's argument
+
+
+ORIGINAL = "original_max_position_embeddings"
+# rope_type: our scaling, the names of its options, those that the class cannot do without
+SCALINGS: dict[str, tuple[str, dict[str, str], tuple[str, ...]]] = {
+    "default": ("none", {}, ()),
+    "linear": ("linear", {"factor": "factor"}, ("factor",)),
+    "dynamic": ("dynamic_ntk", {"factor": "factor"}, ("factor",)),
     "yarn": (
         "yarn",
         {
             "factor": "factor",
-            "original_max_position_embeddings": "original_context",
+            ORIGINAL: "original_context",
             **{n: n for n in ("beta_fast", "beta_slow", "truncate", "attention_factor", "mscale", "mscale_all_dim")},
         },
+        ("factor",),
     ),
     "llama3": (
         "llama3",
-        {
-            "factor": "factor",
-            "low_freq_factor": "low_freq_factor",
-            "high_freq_factor": "high_freq_factor",
-            "original_max_position_embeddings": "original_context",
-        },
+        {**{n: n for n in ("factor", "low_freq_factor", "high_freq_factor")}, ORIGINAL: "original_context"},
+        ("factor",),
     ),
+    "longrope": (
+        "longrope",
+        {**{n: n for n in ("short_factor", "long_factor", "factor", "attention_factor")}, ORIGINAL: "original_context"},
+        ("short_factor", "long_factor"),
+    ),
+    "proportional": ("proportional", {"partial_rotary_factor": "fraction", "factor": "divisor"}, ()),
 }
 
 
-def read_rope(parameters: dict[str, Any], prefix: str = "model.position") -> dict[str, Any]:
+def read_rope(parameters: Theirs, prefix: str = "model.position", theta: float = 10000.0) -> dict[str, Any]:
     """Options of a rope position from one ``rope_parameters``."""
-    parameters = dict(parameters)
-    kind = parameters.pop("rope_type", parameters.pop("type", "default"))
+    given = {n: v for n, v in parameters.items() if v is not None}
+    older = given.pop("type", "default")
+    kind = given.pop("rope_type", older)
     if kind not in SCALINGS:
         raise Unsupported(f"rope_type={kind!r}: there are {', '.join(SCALINGS)}")
-    ours, names = SCALINGS[kind]
-    made = {f"{prefix}.base": float(parameters.pop("rope_theta", 10000.0))}
-    if "partial_rotary_factor" in parameters:
-        made[f"{prefix}.fraction"] = parameters.pop("partial_rotary_factor")
-    if unknown := [n for n in parameters if n not in names]:
+    ours, names, _ = SCALINGS[kind]
+    made: dict[str, Any] = {f"{prefix}.base": float(given.pop("rope_theta", theta))}
+    if "partial_rotary_factor" in given and "partial_rotary_factor" not in names:
+        made[f"{prefix}.fraction"] = given.pop("partial_rotary_factor")
+    if kind == "default":
+        given.pop(ORIGINAL, None)  # says nothing where nothing is stretched
+    if unknown := [n for n in given if n not in names]:
         raise Unsupported(f"rope_parameters: {', '.join(unknown)} of {kind} is not known")
     if ours != "none":
-        made[f"{prefix}.scaling"] = {"name": ours, **{names[n]: v for n, v in parameters.items()}}  # type: ignore[assignment]
+        made[f"{prefix}.scaling"] = {"name": ours, **{names[n]: v for n, v in given.items()}}
     return made
 
 
-def _read(config: Theirs) -> dict[str, Any]:
-    parameters = config.get("rope_parameters")
-    if parameters is None:
-        parameters = {"rope_theta": value_of(config, "rope_theta", 10000.0), **(config.get("rope_scaling") or {})}
-    return read_rope(parameters)
-
-
-def write_rope(node: dict[str, Any]) -> dict[str, Any]:
+def write_rope(node: Any) -> dict[str, Any]:
+    """``rope_parameters`` for a rope position."""
+    if not isinstance(node, dict) or node.get("name") != "rope":
+        raise Unsupported(f"position {node if isinstance(node, str) else (node or {}).get('name')}: it has rope")
     scaling = node.get("scaling") or {"name": "none"}
     scaling = {"name": scaling} if isinstance(scaling, str) else scaling
-    kind = next((k for k, (ours, _) in SCALINGS.items() if ours == scaling["name"]), None)
+    kind = next((k for k, (ours, *_) in SCALINGS.items() if ours == scaling["name"]), None)
     if kind is None:
         raise Unsupported(f"scaling {scaling['name']} has no name in rope_parameters")
-    names = {ours: theirs for theirs, ours in SCALINGS[kind][1].items()}
-    made = {"rope_type": kind, "rope_theta": node["base"], **{names[n]: v for n, v in scaling.items() if n in names and v is not None}}
+    _, names, needed = SCALINGS[kind]
+    if missing := [names[n] for n in needed if not scaling.get(names[n])]:
+        raise Unsupported(f"scaling {scaling['name']} without {', '.join(missing)}: {kind} needs the numbers themselves")
+    values = {theirs: scaling.get(ours) for theirs, ours in names.items()}
+    made = {"rope_type": kind, "rope_theta": node["base"]}
+    made |= {n: list(v) if isinstance(v, tuple) else v for n, v in values.items() if v is not None}
     return made if node.get("fraction", 1.0) == 1.0 else {**made, "partial_rotary_factor": node["fraction"]}
 
 
-def _write(get: Get) -> dict[str, Any]:
-    node = get("model.position")
-    if not isinstance(node, dict) or node.get("name") != "rope":
-        raise Unsupported(f"position {node if isinstance(node, str) else (node or {}).get('name')}: it has rope")
-    return {"rope_parameters": write_rope(node)}
+def flat_rope(config: Theirs, theta: float) -> dict[str, Any]:
+    """``rope_parameters`` (transformers 5), or the fields beside one another that were there before, completed as the class does it."""
+    made = {n: v for n, v in (config.get("rope_scaling") or config.get("rope_parameters") or {}).items() if v is not None}
+    made.setdefault("rope_theta", value_of(config, "rope_theta", theta) or theta)
+    if config.get("partial_rotary_factor") is not None:
+        made.setdefault("partial_rotary_factor", config["partial_rotary_factor"])
+    if config.get(ORIGINAL) is not None and made.get("rope_type", made.get("type")) in ("llama3", "yarn", "longrope"):
+        made[ORIGINAL] = config[ORIGINAL]
+    return made
 
 
-ROPE = (Computed(("rope_parameters", "rope_theta", "rope_scaling"), _read, _write),)
+def rope(theta: float = 10000.0, *, partial: bool = True) -> Computed:
+    """The position of all layers. ``theta``: the class's own base; ``partial``: whether it can turn a share of the channels alone."""
+
+    def checked(made: dict[str, Any], share: Any) -> dict[str, Any]:
+        if not partial and share not in (None, 1.0):
+            raise Unsupported(f"partial_rotary_factor={share}: the class turns all channels")
+        return made
+
+    def read(config: Theirs) -> dict[str, Any]:
+        made = read_rope(flat_rope(config, theta))
+        return checked(made, made.get("model.position.fraction"))
+
+    def write(get: Get) -> dict[str, Any]:
+        return checked({"rope_parameters": write_rope(get("model.position"))}, get("model.position.fraction"))
+
+    return Computed(ROPE_FIELDS, read, write)
+
+
+ROPE_FIELDS = ("rope_parameters", "rope_theta", "rope_scaling", "partial_rotary_factor", ORIGINAL)
+ROPE = (rope(),)
 
 ATTENTION = tuple(
     Rule(f"model.layers.{{i}}.self_attn.{theirs}.{{p}}", stack(f"attention.{ours}.{{p}}"))
