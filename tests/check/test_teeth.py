@@ -82,7 +82,7 @@ FAULTY = [
     ("init", f.DrawsFromTheWorld, "draws from its generator alone", (META, SAME)),
     ("init", f.LeavesTheHead, "gives every matrix a value of full shape in fp32", (META, SAME)),
     ("cache", f.KeepsTheOrderOfRows, BACK, ()),
-    ("adapter", f.StartsAwake, "starts as the model without it", ("trains only its own weights",)),
+    ("adapter", f.StartsAwake, "starts as the model without it", ("trains only its own weights", "merges exactly")),
     ("tokenizer", f.SwallowsSpaces, "gives text back", ()),
     ("tokenizer", f.ForgetsNothing, "lacks round_trip, as declared", ()),
     ("loss", f.CountsPadding, "counts only what is asked for", ()),
