@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import torch
 from parity import Oracle
+from torch import nn
 
 SMALL = {
     "vocab_size": 97,
@@ -13,6 +15,40 @@ SMALL = {
     "num_key_value_heads": 2,
     "max_position_embeddings": 64,
 }
+YARN = {
+    "rope_type": "yarn",
+    "rope_theta": 1e4,
+    "factor": 4.0,
+    "beta_fast": 4.0,
+    "beta_slow": 0.5,
+    "original_max_position_embeddings": 16,
+}
+LATENT = {
+    **SMALL,
+    "num_key_value_heads": 4,
+    "num_hidden_layers": 3,
+    "num_experts_per_tok": 3,
+    "n_routed_experts": 8,
+    "n_shared_experts": 2,
+    "moe_intermediate_size": 12,
+    "q_lora_rank": 16,
+    "kv_lora_rank": 12,
+    "qk_rope_head_dim": 8,
+    "qk_nope_head_dim": 6,
+    "v_head_dim": 10,
+    "first_k_dense_replace": 1,
+    "rope_parameters": {**YARN, "mscale": 0.7, "mscale_all_dim": 1.0},
+}
+
+
+def corrected(model: nn.Module) -> None:
+    """Corrections that change the choice, as training would have left them."""
+    generator = torch.Generator().manual_seed(5)
+    for name, buffer in model.named_buffers():
+        if name.endswith("e_score_correction_bias"):
+            buffer.copy_(torch.empty(buffer.shape).normal_(0.0, 0.1, generator=generator))
+
+
 ORACLES = [
     Oracle(
         "Mixtral",
@@ -37,5 +73,58 @@ ORACLES = [
             },
         ),
         recipes=("known/qwen3_30b_a3b",),
+    ),
+    Oracle(
+        "DeepSeek-V3",
+        "DeepseekV3ForCausalLM",
+        ("DeepseekV3Config", {**LATENT, "n_group": 4, "topk_group": 2, "norm_topk_prob": True, "routed_scaling_factor": 2.5}),
+        recipes=("known/deepseek_v3",),
+        scaled=48,
+        prepare=corrected,
+    ),
+    Oracle(
+        "DeepSeek-V3 without query rank",
+        "DeepseekV3ForCausalLM",
+        (
+            "DeepseekV3Config",
+            {**LATENT, "q_lora_rank": None, "n_group": 1, "topk_group": 1, "rope_interleave": False, "attention_bias": True},
+        ),
+    ),
+    Oracle(
+        "DeepSeek-V2",
+        "DeepseekV2ForCausalLM",
+        (
+            "DeepseekV2Config",
+            {**LATENT, "n_group": 4, "topk_group": 2, "topk_method": "group_limited_greedy", "routed_scaling_factor": 4.0},
+        ),
+        recipes=("known/deepseek_v2",),
+        scaled=48,
+    ),
+    Oracle(
+        "DeepSeek-V2-Lite",
+        "DeepseekV2ForCausalLM",
+        ("DeepseekV2Config", {**LATENT, "q_lora_rank": None, "n_group": 1, "topk_group": 1}),
+        recipes=("known/deepseek_v2_lite",),
+        scaled=48,
+    ),
+    Oracle(
+        "gpt-oss",
+        "GptOssForCausalLM",
+        (
+            "GptOssConfig",
+            {
+                **SMALL,
+                "num_hidden_layers": 4,
+                "head_dim": 16,
+                "num_local_experts": 6,
+                "num_experts_per_tok": 3,
+                "sliding_window": 8,
+                "swiglu_limit": 0.5,
+                "rope_parameters": {**YARN, "truncate": False},
+            },
+        ),
+        recipes=("known/gpt_oss_20b", "known/gpt_oss_120b"),
+        window=8,
+        scaled=48,
     ),
 ]
