@@ -1,0 +1,95 @@
+"""A window on every layer, on some of them by ``layer_types``, and a rotary base for each kind of layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from components.interop.architectures._common import flat_rope, read_rope, write_rope
+from components.interop.architectures._layers import each_layer, in_layers
+from components.interop.fields import Computed, Get, Theirs, Unsupported, value_of
+
+KINDS = ("sliding_attention", "full_attention")
+SLIDING, FULL = KINDS
+
+
+def every_layer(default: int | None) -> Computed:
+    """``sliding_window`` of all layers, null for none."""
+
+    def read(config: Theirs) -> dict[str, Any]:
+        window = value_of(config, "sliding_window", default)
+        return {} if window is None else {"model.attention.mask": _mask(window)}
+
+    def write(get: Get) -> dict[str, Any]:
+        return {"sliding_window": _window(get("model.attention.mask"))}
+
+    return Computed(("sliding_window",), read, write)
+
+
+def every(period: int) -> Callable[[Theirs], list[str]]:
+    """The kinds of layers where nothing is said: the last of every ``period`` sees all, the others a window."""
+    return lambda config: [SLIDING if (i + 1) % period else FULL for i in range(config["num_hidden_layers"])]
+
+
+def by_layer(
+    unsaid: Callable[[Theirs], list[str]], window: int | None, *names: str, bases: tuple[float, float] | None = None
+) -> Computed:
+    """``layer_types``. What most layers have is the model's own, and the others are named under ``layers``.
+
+    Args:
+        unsaid: the kinds where ``layer_types`` is absent.
+        window: the class's own.
+        names: of the fields that ``unsaid`` reads.
+        bases: of the rotation in sliding and in full layers; ``rope_parameters`` are given for each kind of layer then.
+    """
+
+    def read(config: Theirs) -> dict[str, Any]:
+        types = config.get("layer_types") or unsaid(config)
+        if unknown := sorted(set(types) - set(KINDS)):
+            raise Unsupported(f"layer_types: {', '.join(unknown)} is not known, there are {', '.join(KINDS)}")
+        wide = value_of(config, "sliding_window", window)
+        if SLIDING in types and wide is None:
+            raise Unsupported("sliding_window=None, and layer_types has sliding_attention")
+        nodes: dict[str, dict[str, Any]] = {SLIDING: {"mask": _mask(wide)}, FULL: {"mask": "full"}}
+        most, few = (SLIDING, FULL) if types.count(SLIDING) > types.count(FULL) else (FULL, SLIDING)
+        others = [i for i, kind in enumerate(types) if kind == few]
+        made = {f"model.attention.{n}": v for n, v in nodes[most].items()}
+        made |= in_layers(others, len(types), "attention", nodes[few])
+        if bases is not None:
+            ropes = both_ropes(config, bases)
+            made |= {f"model.position.{n}": v for n, v in ropes[most].items()}
+            if ropes[few] != ropes[most]:
+                made |= in_layers(others, len(types), "position", ropes[few])
+        return made
+
+    def write(get: Get) -> dict[str, Any]:
+        windows = [_window(node.get("mask")) for node in each_layer(get, "attention")]
+        types = [KINDS[w is None] for w in windows]
+        made: dict[str, Any] = {"layer_types": types, "sliding_window": next((w for w in windows if w is not None), window)}
+        if bases is not None:
+            positions = dict(zip(types, each_layer(get, "position"), strict=True))
+            made["rope_parameters"] = {kind: write_rope(node) for kind, node in positions.items()}
+        return made
+
+    more = ("rope_parameters", "rope_theta", "rope_scaling") if bases is not None else ()
+    return Computed(("layer_types", "sliding_window", *names, *more), read, write)
+
+
+def both_ropes(config: Theirs, bases: tuple[float, float]) -> dict[str, dict[str, Any]]:
+    """Options of rope in either kind of layer. Before transformers 5 a scaling was the full ones' alone."""
+    given = config.get("rope_parameters") or {}
+    sliding = given.get(SLIDING) or {"rope_theta": config.get("rope_local_base_freq", bases[0])}
+    full = given.get(FULL) or flat_rope({**config, "rope_parameters": None}, bases[1])
+    found = {SLIDING: read_rope(sliding, "", bases[0]), FULL: read_rope(full, "", bases[1])}
+    return {kind: {"scaling": "none", **{n.lstrip("."): v for n, v in options.items()}} for kind, options in found.items()}
+
+
+def _mask(window: int | None) -> dict[str, Any]:
+    return {"name": "sliding_window", "window": window}
+
+
+def _window(mask: Any) -> int | None:
+    name = mask.get("name") if isinstance(mask, dict) else mask
+    if name not in (None, "full", "sliding_window"):
+        raise Unsupported(f"mask {name}: it has sliding_window and full")
+    return mask["window"] if name == "sliding_window" else None

@@ -1,0 +1,65 @@
+"""Command-R and R+ (Cohere 2024): one layer norm for both branches side by side, neighbouring channels turned, logits scaled down.
+
+R+ norms each head's queries and keys, with a scale for every head and channel.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from components.interop.architecture import Architecture, Rule
+from components.interop.architectures._common import ATTENTION, GLU, HEAD_DIM, decoder_sizes, rope, stack, tied
+from components.interop.architectures.gemma3 import QK_NORMS
+from components.interop.architectures.llama import BASE, BIAS, DROPOUT, ENDS, FILES, SILU
+from components.interop.fields import Computed, Get, Same, Theirs, Unsupported, value_of
+
+
+def _read(config: Theirs) -> dict[str, Any]:
+    eps = value_of(config, "layer_norm_eps", 1e-5)
+    made = {"model.norm.eps": eps}
+    if config.get("use_qk_norm"):
+        made["model.attention.qk_norm"] = {"name": "layer", "eps": eps, "bias": False}
+        made["model.attention.qk_norm_over"] = "per_head_weight"
+    return made
+
+
+def _write(get: Get) -> dict[str, Any]:
+    name = get("model.attention.qk_norm.name")
+    if name not in ("none", "layer"):
+        raise Unsupported(f"model.attention.qk_norm={name}: it has layer or none")
+    return {"layer_norm_eps": get("model.norm.eps"), "use_qk_norm": name == "layer"}
+
+
+ARCHITECTURE = Architecture(
+    names=("CohereForCausalLM",),
+    model_type="cohere",
+    base={
+        "model": {
+            **BASE["model"],
+            "position": {"name": "rope", "layout": "interleaved"},
+            "norm": {"name": "layer", "bias": False},
+            "block": "parallel",
+        }
+    },
+    fields=(
+        *decoder_sizes(),
+        Same("num_key_value_heads", "model.attention.n_kv_heads", None),
+        HEAD_DIM,
+        rope(500000.0, partial=False),
+        Computed(("layer_norm_eps", "use_qk_norm"), _read, _write),
+        Same("logit_scale", "model.head.multiplier", 0.0625),
+        SILU,
+        BIAS,
+        DROPOUT,
+        tied(True),
+    ),
+    tensors=(
+        *ENDS,
+        *ATTENTION,
+        *GLU,
+        *QK_NORMS,
+        Rule("model.layers.{i}.input_layernorm.weight", stack("norm.weight")),
+    ),
+    free=frozenset(("model_max_length",)),
+    **FILES,
+)

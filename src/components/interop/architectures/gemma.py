@@ -1,0 +1,41 @@
+"""Gemma 1 (Gemma Team 2024, arXiv:2403.08295): norms of 1 + weight, embeddings times sqrt(width), a gated unit bent by tanh's gelu.
+
+The class takes ``hidden_act: gelu`` for the approximation by tanh, as the released models mean it, and never reads ``hidden_activation``.
+"""
+
+from __future__ import annotations
+
+from components.interop.architecture import Architecture
+from components.interop.architectures._common import decoder_sizes, head_dim, rope, tied, unused
+from components.interop.architectures.llama import BASE, BIAS, DROPOUT, FILES, TENSORS
+from components.interop.fields import Same, Word
+
+GELU = {"gelu_pytorch_tanh": "gelu_tanh", "gelu_new": "gelu_tanh"}
+GEMMA = {
+    "model": {
+        **BASE["model"],
+        "norm": {"name": "rms", "unit_offset": True},
+        "embedding": {"name": "token", "scale": "sqrt"},
+        "ffn": {"name": "glu", "activation": "gelu_tanh"},
+    }
+}
+ARCHITECTURE = Architecture(
+    names=("GemmaForCausalLM",),
+    model_type="gemma",
+    base=GEMMA,
+    fields=(
+        *decoder_sizes(),
+        Same("num_key_value_heads", "model.attention.n_kv_heads", 16),
+        head_dim(256),
+        rope(partial=False),
+        Same("rms_norm_eps", "model.norm.eps", 1e-6),
+        Word("hidden_act", "model.ffn.activation", {**GELU, "gelu": "gelu_tanh"}, "gelu_pytorch_tanh"),
+        unused("hidden_activation", *GELU, "gelu"),
+        unused("use_bidirectional_attention", False),
+        BIAS,
+        DROPOUT,
+        tied(True),
+    ),
+    tensors=TENSORS,
+    **FILES,
+)

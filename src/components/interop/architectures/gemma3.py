@@ -1,0 +1,36 @@
+"""Gemma 3, text (Gemma Team 2025, arXiv:2503.19786): Gemma 2's layers with normed queries and keys, five windows to one full view.
+
+Sliding layers turn by a base of their own. The class reads no ``attn_logit_softcapping``, so only null is taken.
+"""
+
+from __future__ import annotations
+
+from components.interop.architecture import Architecture, Rule
+from components.interop.architectures._common import stack, unused
+from components.interop.architectures._windows import by_layer, every
+from components.interop.architectures.gemma2 import FIELDS, SANDWICH, TENSORS
+from components.interop.architectures.llama import FILES
+from components.interop.fields import Same, Theirs
+
+QK_NORMS = tuple(Rule(f"model.layers.{{i}}.self_attn.{n}.weight", stack(f"attention.{n}.weight")) for n in ("q_norm", "k_norm"))
+QK = {"name": "gqa", "qk_norm": {"name": "rms", "unit_offset": True}}
+
+
+def _kinds(config: Theirs) -> list[str]:
+    return every(config.get("sliding_window_pattern") or 6)(config)
+
+
+ARCHITECTURE = Architecture(
+    names=("Gemma3ForCausalLM", "Gemma3TextModel"),
+    model_type="gemma3_text",
+    base={"model": {**SANDWICH["model"], "attention": QK}},
+    fields=(
+        *(f if f.names != ("final_logit_softcapping",) else Same(f.theirs, f.ours, None) for f in FIELDS),
+        Same("rms_norm_eps", "model.attention.qk_norm.eps", 1e-6),
+        by_layer(_kinds, 4096, "sliding_window_pattern", "_sliding_window_pattern", "rope_local_base_freq", bases=(1e4, 1e6)),
+        unused("attn_logit_softcapping"),
+    ),
+    tensors=(*TENSORS, *QK_NORMS),
+    free=frozenset(("cache_implementation",)),
+    **FILES,
+)
