@@ -9,8 +9,10 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from components import build
+from components.errors import UserError
 from components.flops import Work, flops_of
 from components.sockets import Batch, SequenceInfo
+from components.task.objectives import need_logits
 from components.weights import initialise, roles
 
 V, D = 13, 8
@@ -50,6 +52,28 @@ def test_bias_multiplier_and_cap(name, bias, option, factor, cap):
         expected = cap * torch.tanh(expected / cap)
         assert logits.abs().max() < cap
     torch.testing.assert_close(logits, expected)
+
+
+def test_a_fixed_bias_is_kept_but_not_trained():
+    made = model({"name": "tied", "bias": "fixed"})
+    assert [n for n, _ in made.named_parameters() if n.startswith("head")] == []
+    assert "head.bias" in made.state_dict()
+    before = made(IDS)
+    with torch.no_grad():
+        made.head.bias.copy_(torch.arange(V))
+    torch.testing.assert_close(made(IDS) - before, torch.arange(V).float().expand_as(before))
+    initialise(made, made.init, seed=0)
+    assert not made.head.bias.any()
+
+
+def test_without_a_head_the_hidden_vectors_come_out():
+    made, x, out = through("none")
+    assert torch.equal(x, out)
+    assert out.shape == (*IDS.shape, D)
+    assert not [n for n in made.state_dict() if n.startswith("head")]
+    with pytest.raises(UserError, match="needs logits"):
+        need_logits(made)
+    need_logits(model("linear"))
 
 
 def test_a_tied_head_holds_its_bias_and_nothing_else():

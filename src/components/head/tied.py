@@ -24,7 +24,7 @@ class TiedHead(nn.Module):
     """Tied head: the embedding's own matrix turns vectors back into logits.
 
     Args:
-        bias: whether each logit has one, which is the head's own.
+        bias: whether each logit has one, which is the head's own; "fixed": a number that is kept but not trained (BART's ``final_logits_bias``).
         soft_cap: c in c * tanh(logit / c), which keeps logits within (-c, c); null: none.
         multiplier: factor on the product, before the bias: a number, or "rsqrt" for 1 / sqrt(d_model).
 
@@ -40,14 +40,17 @@ class TiedHead(nn.Module):
         vocab_size: int,
         embedding: nn.Module,
         *,
-        bias: bool = False,
+        bias: bool | Literal["fixed"] = False,
         soft_cap: PositiveFloat | None = None,
         multiplier: PositiveFloat | Literal["rsqrt"] = 1.0,
     ) -> None:
         super().__init__()
         # not a child: the matrix belongs to the embedding, and appears once in the state dict
         object.__setattr__(self, "embedding", embedding)
-        self.bias = nn.Parameter(torch.empty(vocab_size)) if bias else None
+        self.bias = nn.Parameter(torch.empty(vocab_size)) if bias is True else None
+        if bias == "fixed":
+            del self.bias
+            self.register_buffer("bias", torch.empty(vocab_size))
         self.soft_cap = soft_cap
         self.multiplier = d_model**-0.5 if multiplier == "rsqrt" else float(multiplier)
         self.reset_parameters()

@@ -50,6 +50,8 @@ class Architecture:
         free: more fields that change no number.
         ignored: patterns of their tensors that carry nothing (tables that are computed).
         copies: {theirs: theirs} a tensor that may be there as a copy of another, where the two are tied.
+        zero: patterns of their tensors that older files lack: they are zeros then.
+        renamed: {as older files call it: as it is called now}, parts of names.
         prefix: what stands before the names of all tensors but the head's; files of a bare model lack it.
         fits: whether a config that names this class is this architecture (two may share a class), e.g. by a field's value.
     """
@@ -62,6 +64,8 @@ class Architecture:
     free: frozenset[str] = frozenset()
     ignored: tuple[str, ...] = ()
     copies: Mapping[str, str] = field(default_factory=dict)
+    zero: tuple[str, ...] = ()
+    renamed: Mapping[str, str] = field(default_factory=dict)
     prefix: str = ""
     fits: Callable[[Mapping[str, Any]], bool] = lambda _: True
 

@@ -69,24 +69,30 @@ def read(architecture: Architecture, tensors: Tensors, ours: Shapes, get: Get, w
         UserError: one list of what is missing, left over, or of another shape.
     """
     todo = steps(architecture, ours, get)
-    there = tensors.names
-    prefix = architecture.prefix if _bare(architecture, there, todo) else ""
+    there = _named(architecture, tensors)
+    prefix = architecture.prefix if _bare(architecture, set(there), todo) else ""
+    copies = {a.removeprefix(prefix): b.removeprefix(prefix) for a, b in architecture.copies.items()}
+    for name, original in copies.items():  # of two that are one, a file may have either
+        if name in there and original not in there:
+            there[original] = there.pop(name)
+    ignored, zero = ([pattern(i) for i in patterns] for patterns in (architecture.ignored, architecture.zero))
     faults: list[str] = []
     used: set[str] = set()
+    zeros: dict[str, Tensor] = {}
     for step in todo:
         names = [n.removeprefix(prefix) for n in step.theirs]
         used.update(names)
         wanted = step.form.join([meta(ours[n], torch.float32) for n in step.ours])
         for name, like in zip(names, wanted, strict=True):
-            if name not in there:
+            if name not in there and any(z.match(name) for z in zero):
+                zeros[name] = torch.zeros(like.shape)
+            elif name not in there:
                 faults.append(f"{name} is missing")
-            elif tensors.shape(name) != tuple(like.shape):
-                faults.append(f"{name} is {_shape(tensors.shape(name))}, not {_shape(like.shape)}")
-    copies = {a.removeprefix(prefix): b.removeprefix(prefix) for a, b in architecture.copies.items()}
-    ignored = [pattern(i) for i in architecture.ignored]
-    for name in sorted(there - used):
+            elif tensors.shape(there[name]) != tuple(like.shape):
+                faults.append(f"{name} is {_shape(tensors.shape(there[name]))}, not {_shape(like.shape)}")
+    for name in sorted(set(there) - used):
         if name in copies and copies[name] in used:
-            if not torch.equal(tensors[name], tensors[copies[name]]):
+            if not torch.equal(tensors[there[name]], tensors[there[copies[name]]]):
                 faults.append(f"{name} is no copy of {copies[name]}, though the config ties them")
         elif not any(i.match(name) or i.match(prefix + name) for i in ignored):
             faults.append(f"{name} has no place in the model")
@@ -94,9 +100,22 @@ def read(architecture: Architecture, tensors: Tensors, ours: Shapes, get: Get, w
         raise UserError(where, f"the tensors do not fit {architecture.label}: {'; '.join(faults[:SHOWN])}" + _more(faults))
     found: dict[str, Tensor] = {}
     for step in todo:
-        parts = step.form.split([tensors[n.removeprefix(prefix)] for n in step.theirs], [ours[n] for n in step.ours])
+        names = [n.removeprefix(prefix) for n in step.theirs]
+        theirs = [zeros[n] if n in zeros else tensors[there[n]] for n in names]
+        parts = step.form.split(theirs, [ours[n] for n in step.ours])
         found.update(zip(step.ours, (p.contiguous() for p in parts), strict=True))
     return found
+
+
+def _named(architecture: Architecture, tensors: Tensors) -> dict[str, str]:
+    """{name as it is today: name in the files}."""
+    made = {}
+    for name in tensors.names:
+        now = name
+        for before, after in architecture.renamed.items():
+            now = now.replace(before, after)
+        made[now] = name
+    return made
 
 
 def write(architecture: Architecture, ours: Mapping[str, Tensor], get: Get) -> dict[str, Tensor]:

@@ -20,7 +20,7 @@ from components.task import checkpoints
 from components.task.bar import Bar
 from components.task.data_module import Blocked
 from components.task.frame import task_values
-from components.task.objectives import Preparation, need_source
+from components.task.objectives import Preparation, need_logits, need_source
 
 
 def corpus_of(config: dict[str, Any], options: dict[str, Any], bar: Bar | None, tokenizer: Any = None) -> tuple[Any, Any]:
@@ -92,6 +92,7 @@ def data_of(module: Any, corpus: Any, context: int, seed: int) -> Blocked:
     """
     train, preparation = Blocks(corpus.train, context, seed), Preparation(module.loss, seed)
     model = module.built[0] if module.built else module.model
+    need_logits(model)
     need_source(module, model, preparation.step(train.batch(0, [0]), 0))
     whole = {s.name: EvaluationBlocks(s, context) if len(s.tokens) else None for s in (corpus.validation, corpus.test)}
     return Blocked(

@@ -39,7 +39,7 @@ def silent_reason(model: nn.Module) -> str:
     if "source" in getattr(model, "provides", ()):
         return "the model writes only after it has read a source"
     for part in model.modules():
-        if {"amounts", "classes"} & set(getattr(part, "provides", ())):
+        if {"amounts", "classes", "vectors"} & set(getattr(part, "provides", ())):
             return f"{type(part).__name__} gives no tokens"
     for word, what in (("causal", "sees later tokens"), ("cacheable", "keeps no cache")):
         for part in model.modules():
@@ -76,6 +76,14 @@ def need_source(task: Any, model: nn.Module, first: Batch) -> None:
             "loss",
             f"{type(model).__name__} reads a source, and the batches of loss/{task.config['loss']['name']} have none",
             "take loss=span_corruption or loss=seq2seq, or a decoder",
+        )
+
+
+def need_logits(model: nn.Module) -> None:
+    """UserError where the model has no head: a loss would take its hidden vectors for logits."""
+    if "vectors" in getattr(getattr(model, "head", None), "provides", ()):
+        raise UserError(
+            "model.head", "head/none gives hidden vectors, and a loss needs logits", "choose a head: model/head=tied"
         )
 
 
