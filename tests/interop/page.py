@@ -34,7 +34,8 @@ def write(oracles: Sequence[Oracle], words: Sequence[str]) -> None:
             ids = pair.ids(length=oracle.length)
             difference = close(logits_of_ours(oracle, pair, ids), logits_of_theirs(oracle, pair, ids))
             greedy = _greedy(oracle, pair) if oracle.generates else "does not generate"
-            convert.write_folder(pair.imported.config, pair.imported.weights, pair.vocab, Path(folder) / "ours")
+            label = pair.imported.architecture.label
+            convert.write_folder(pair.imported.config, pair.imported.weights, pair.vocab, Path(folder) / "ours", prefer=label)
             same = "byte for byte" if _same(Path(folder)) else "DIFFERS"
         sizes = [f"`{r}`" for r in oracle.recipes]
         counts = [f"{_count(oracle, r):,}" for r in oracle.recipes]

@@ -84,14 +84,18 @@ def on_meta(config: Mapping[str, Any], vocab_size: int) -> nn.Module:
     return model
 
 
-def architecture_for(config: Mapping[str, Any], vocab_size: int) -> tuple[Architecture, dict[str, Any]]:
+def architecture_for(
+    config: Mapping[str, Any], vocab_size: int, prefer: str | None = None
+) -> tuple[Architecture, dict[str, Any]]:
     """The architecture that is this model, and its config.json: the one whose config, read again, composes to the same model.
+
+    Several may be (Mistral without a window is Llama): the one that ``prefer`` names is tried first.
 
     Raises:
         UserError: none is; with what the nearest would change.
     """
     best: tuple[int, Architecture, list[str]] | None = None
-    for architecture in architectures():
+    for architecture in sorted(architectures(), key=lambda a: prefer not in a.names):
         if at(architecture.base, "model.name") != at(config, "model.name"):
             continue
         try:
@@ -140,13 +144,15 @@ def write_folder(
     vocab_size: int,
     folder: Path,
     extra: Mapping[str, Any] | None = None,
+    prefer: str | None = None,
 ) -> Architecture:
     """A folder that transformers loads. Written beside and moved into place: an error leaves nothing behind.
 
     Args:
         extra: fields for config.json that change no number (special tokens).
+        prefer: name of the class to write, where the model is several.
     """
-    architecture, fields = architecture_for(config, vocab_size)
+    architecture, fields = architecture_for(config, vocab_size, prefer)
     made = tensors.write(architecture, weights, lambda path: at(config, path))
     dtypes = {str(t.dtype).removeprefix("torch.") for t in made.values()}
     fields = {**fields, **(extra or {}), **({"dtype": dtypes.pop()} if len(dtypes) == 1 else {})}
