@@ -34,6 +34,7 @@ class Oracle:
         scaled: a length beyond the original context, where frequencies are scaled.
         padded: whether its class takes left padding by an attention mask.
         generates: whether greedy text is compared.
+        first_position: the number that their class gives to the first token.
         source: an encoder-decoder: ids of a source are given too.
         prepare: called with their model before it is saved (buffers that training would set).
     """
@@ -47,6 +48,7 @@ class Oracle:
     scaled: int | None = None
     padded: bool = True
     generates: bool = True
+    first_position: int = 0
     source: bool = False
     prepare: Callable[[nn.Module], None] | None = field(default=None, compare=False)
 
@@ -69,7 +71,7 @@ def theirs(oracle: Oracle) -> nn.Module:
     model = getattr(transformers, oracle.cls)(config).eval()
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
-        for p in model.parameters():
+        for p in (p for p in model.parameters() if p.requires_grad):
             p.copy_(torch.empty(p.shape).normal_(0.0, oracle.std, generator=generator))
     if oracle.prepare is not None:
         oracle.prepare(model)
@@ -140,9 +142,9 @@ def quoted(recipe: str) -> dict[str, Any]:
 
 @cache
 def parameters_of_theirs(cls: str, config: str, fields: str) -> int:
-    """Of their class on meta; ``fields`` as JSON. A parameter that two modules share counts once."""
+    """Of their class on meta; ``fields`` as JSON. A parameter that two modules share counts once, a frozen table of sinusoids not at all."""
     import transformers
 
     with torch.device("meta"):
         model = getattr(transformers, cls)(getattr(transformers, config)(**json.loads(fields)))
-    return sum(p.numel() for p in model.parameters())
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)

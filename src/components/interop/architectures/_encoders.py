@@ -1,0 +1,94 @@
+"""What BERT and its kin share: post-norm layers, names of tensors, fields."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from components.interop.architecture import Rule
+from components.interop.architectures._common import stack, unused
+from components.interop.fields import ACTIVATIONS, Computed, Field, Get, Only, Same, Theirs, Unsupported, value_of
+
+EVERY = ["q", "k", "v", "out"]
+BASE: dict[str, Any] = {
+    "name": "encoder",
+    "embedding": "token_types",
+    "position": "learned",
+    "norm": "layer",
+    "block": "post_norm",
+    "embedding_norm": "inherit",
+    "final_norm": "none",
+    "attention": {"name": "gqa", "bias": EVERY},
+    "ffn": {"name": "mlp", "bias": True},
+}
+MASKED: dict[str, Any] = {"name": "mlm", "norm": "layer", "output": {"name": "tied", "bias": True}}
+
+
+def spread(theirs: str, *ours: str, default: Any, table: Mapping[Any, Any] | None = None) -> Computed:
+    """One field that is several options of ours, all equal; ``table``: our value for each of theirs."""
+
+    def read(config: Theirs) -> dict[str, Any]:
+        value = value_of(config, theirs, default)
+        if table is not None and value not in table:
+            raise Unsupported(f"{theirs}={value!r}: there are {', '.join(map(repr, table))}")
+        return dict.fromkeys(ours, value if table is None else table[value])
+
+    def write(get: Get) -> dict[str, Any]:
+        value = get(ours[0])
+        if table is None:
+            return {theirs: value}
+        if value not in table.values():
+            raise Unsupported(f"{ours[0]}={value!r}: {theirs} knows {', '.join(map(repr, table.values()))}")
+        return {theirs: next(t for t, o in table.items() if o == value)}
+
+    return Computed((theirs,), read, write)
+
+
+def sizes(vocab_size: int) -> tuple[Field, ...]:
+    return (
+        Same("vocab_size", "vocab_size", vocab_size),
+        Same("hidden_size", "model.d_model", 768),
+        Same("num_hidden_layers", "model.n_layers", 12),
+        Same("num_attention_heads", "model.attention.n_heads", 12),
+        Same("intermediate_size", "model.ffn.d_ff", 3072),
+        Same("type_vocab_size", "model.embedding.n_types", 2),
+        Same("attention_probs_dropout_prob", "model.attention.dropout", 0.1),
+        spread("hidden_dropout_prob", "model.residual.dropout", "model.embedding.dropout", default=0.1),
+        Only("is_decoder", False),
+        Only("add_cross_attention", False),
+        unused("position_embedding_type", "absolute"),
+    )
+
+
+# sizes of a norm and activation, of the layers alone or of the head as well
+HEADLESS = (
+    Same("layer_norm_eps", "model.norm.eps", 1e-12),
+    spread("hidden_act", "model.ffn.activation", default="gelu", table=ACTIVATIONS),
+)
+
+
+def tensors(prefix: str) -> tuple[Rule, ...]:
+    """All but the head's; ``prefix`` is ``bert.`` or the like, and empty in a bare class."""
+    embeddings = {"word": "embedding.table", "token_type": "embedding.types", "position": "stack.positions.0.table"}
+    layer = {
+        **{f"attention.self.{a}": f"attention.{b}" for a, b in (("query", "q"), ("key", "k"), ("value", "v"))},
+        "attention.output.dense": "attention.out",
+        "attention.output.LayerNorm": "attention_norm",
+        "intermediate.dense": "ffn.up",
+        "output.dense": "ffn.out",
+        "output.LayerNorm": "ffn_norm",
+    }
+    return (
+        *(Rule(f"{prefix}embeddings.{a}_embeddings.weight", f"{b}.weight") for a, b in embeddings.items()),
+        Rule(f"{prefix}embeddings.LayerNorm.{{p}}", "stack.embedding_norm.{p}"),
+        *(Rule(f"{prefix}encoder.layer.{{i}}.{a}.{{p}}", stack(f"{b}.{{p}}")) for a, b in layer.items()),
+    )
+
+
+RENAMED = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
+FREE = frozenset(("classifier_dropout",))
+
+
+def computed(prefix: str) -> tuple[str, ...]:
+    """Tensors that no hidden vector depends on: the pooler, and counted positions."""
+    return (f"{prefix}pooler.dense.{{p}}", f"{prefix}embeddings.position_ids", f"{prefix}embeddings.token_type_ids")

@@ -1,0 +1,61 @@
+"""RoBERTa (Liu et al. 2019, arXiv:1907.11692): BERT whose positions count from the padding token's id on.
+
+Its table has one row for each position and for every id up to the padding token's, so that padding has a row of its own.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from components.interop.architecture import Architecture, Rule
+from components.interop.architectures._encoders import BASE, FREE, HEADLESS, MASKED, computed, sizes, spread, tensors
+from components.interop.fields import ACTIVATIONS, Computed, Get, Only, Theirs, value_of
+
+
+def _read(config: Theirs) -> dict[str, Any]:
+    offset = value_of(config, "pad_token_id", 1) + 1
+    rows = value_of(config, "max_position_embeddings", 512)
+    return {"model.context_length": rows - offset, "model.position.offset": offset}
+
+
+def _write(get: Get) -> dict[str, Any]:
+    offset = get("model.position.offset") or 0
+    return {"max_position_embeddings": get("model.context_length") + offset, "pad_token_id": offset - 1}
+
+
+POSITIONS = Computed(("max_position_embeddings", "pad_token_id"), _read, _write)
+ARCHITECTURE = (
+    Architecture(
+        names=("RobertaForMaskedLM",),
+        model_type="roberta",
+        base={"model": {**BASE, "head": {**MASKED, "activation": "gelu"}}, "loss": "masked_lm"},
+        fields=(
+            *sizes(50265),
+            POSITIONS,
+            spread("layer_norm_eps", "model.norm.eps", "model.head.norm.eps", default=1e-12),
+            spread("hidden_act", "model.ffn.activation", default="gelu", table=ACTIVATIONS),
+            Only("tie_word_embeddings", True),
+        ),
+        tensors=(
+            *tensors("roberta."),
+            Rule("lm_head.dense.{p}", "head.dense.{p}"),
+            Rule("lm_head.layer_norm.{p}", "head.norm.{p}"),
+            Rule("lm_head.bias", "head.output.bias"),
+        ),
+        free=FREE,
+        ignored=computed("roberta."),
+        copies={
+            "lm_head.decoder.weight": "roberta.embeddings.word_embeddings.weight",
+            "lm_head.decoder.bias": "lm_head.bias",
+        },
+    ),
+    Architecture(
+        names=("RobertaModel",),
+        model_type="roberta",
+        base={"model": {**BASE, "head": "none"}, "loss": "masked_lm"},
+        fields=(*sizes(50265), POSITIONS, *HEADLESS),
+        tensors=tensors(""),
+        free=FREE,
+        ignored=computed(""),
+    ),
+)
