@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from components.interop.architecture import Rule
-from components.interop.fields import Computed, Field, Get, Same, Theirs, Unsupported, Word, value_of
+from components.interop.fields import REQUIRED, Computed, Field, Get, Same, Theirs, Unsupported, Word, value_of
 
 LAYER = "stack.layers.{i}.block."
 
@@ -55,6 +57,15 @@ def tied(default: bool) -> Word:
 
 
 TIED = tied(False)
+
+
+def either(names: tuple[str, ...], ours: str, default: Any = REQUIRED) -> Computed:
+    """A value that files of different ages call by different names; the first is written."""
+
+    def read(config: Theirs) -> dict[str, Any]:
+        return {ours: value_of(config, next((n for n in names if n in config), names[0]), default)}
+
+    return Computed(names, read, lambda get: {names[0]: get(ours)})
 
 
 def unused(theirs: str, *values: Any) -> Computed:
@@ -146,22 +157,38 @@ def flat_rope(config: Theirs, theta: float) -> dict[str, Any]:
     return made
 
 
-def rope(theta: float = 10000.0, *, partial: bool = True) -> Computed:
-    """The position of all layers. ``theta``: the class's own base; ``partial``: whether it can turn a share of the channels alone."""
+def rope(
+    theta: float = 10000.0, *, partial: bool = True, share: float = 1.0, older: Mapping[str, str] = MappingProxyType({})
+) -> Computed:
+    """The position of all layers.
 
-    def checked(made: dict[str, Any], share: Any) -> dict[str, Any]:
-        if not partial and share not in (None, 1.0):
-            raise Unsupported(f"partial_rotary_factor={share}: the class turns all channels")
+    Args:
+        theta: the class's own base.
+        partial: whether it can turn a share of the channels alone.
+        share: that share, where no field says it.
+        older: fields of older files, and what they are called now.
+    """
+
+    def checked(made: dict[str, Any], found: Any) -> dict[str, Any]:
+        if not partial and found not in (None, 1.0):
+            raise Unsupported(f"partial_rotary_factor={found}: the class turns all channels")
         return made
 
     def read(config: Theirs) -> dict[str, Any]:
-        made = read_rope(flat_rope(config, theta))
+        config = {**{now: config[n] for n, now in older.items() if n in config}, **config}
+        parameters = flat_rope(config, theta)
+        if share != 1.0:
+            parameters.setdefault("partial_rotary_factor", share)
+        made = read_rope(parameters)
         return checked(made, made.get("model.position.fraction"))
 
     def write(get: Get) -> dict[str, Any]:
-        return checked({"rope_parameters": write_rope(get("model.position"))}, get("model.position.fraction"))
+        made = write_rope(get("model.position"))
+        if share != 1.0:
+            made.setdefault("partial_rotary_factor", 1.0)
+        return checked({"rope_parameters": made}, get("model.position.fraction"))
 
-    return Computed(ROPE_FIELDS, read, write)
+    return Computed((*ROPE_FIELDS, *older), read, write)
 
 
 ROPE_FIELDS = ("rope_parameters", "rope_theta", "rope_scaling", "partial_rotary_factor", ORIGINAL)
