@@ -24,4 +24,18 @@ ORACLES = [
         generates=False,
         first_position=2,
     ),
+    Oracle(
+        "ModernBERT",
+        "ModernBertForMaskedLM",
+        (
+            "ModernBertConfig",
+            {
+                **SMALL,
+                **{"num_hidden_layers": 5, "local_attention": 8, "pad_token_id": 0, "cls_token_id": 1, "sep_token_id": 2},
+            },
+        ),
+        recipes=("known/modernbert_base",),
+        window=16,
+        generates=False,
+    ),
 ]
