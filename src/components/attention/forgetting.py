@@ -106,8 +106,8 @@ class ForgettingAttention(nn.Module):
         sums = rates.cumsum(-1)
         if info.cache is None:
             return sums, sums
-        # in a slot of their own, in their own dtype; the sums of later calls go on from the last one
-        slot = info.cache.slot(self.forget, info.visit)
+        # in a second slot, in their own dtype; the sums of later calls go on from the last one
+        slot = info.cache.slot(self, -1 - info.visit)
         if "forgotten" in slot.state:
             sums = sums + slot.state["forgotten"]
         slot.state["forgotten"] = sums[..., -1:].detach()

@@ -20,10 +20,13 @@ class BlocksMask(nn.Module):
         back: how many blocks before the query's own are seen, and as many after it where later positions are seen at all.
     """
 
+    anchored = True
+
     def __init__(self, *, size: Positive = 64, back: NonNegative = 1) -> None:
         super().__init__()
         self.size, self.back = size, back
         self.key = ("blocks", size, back)
+        self.reach = size * (back + 1)
 
     def covers(self, length: int) -> bool:
         return length <= self.size * (self.back + 1)

@@ -19,10 +19,13 @@ class ChunkedMask(nn.Module):
         size: positions of a piece (8192 in Llama 4).
     """
 
+    anchored = True
+
     def __init__(self, *, size: Positive = 64) -> None:
         super().__init__()
         self.size = size
         self.key = ("chunked", size)
+        self.reach = size
 
     def covers(self, length: int) -> bool:
         return length <= self.size

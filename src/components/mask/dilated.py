@@ -24,6 +24,7 @@ class DilatedMask(nn.Module):
         super().__init__()
         self.window, self.stride = window, stride
         self.key = ("dilated", window, stride)
+        self.reach = window
 
     def covers(self, length: int) -> bool:
         return length <= (self.window if self.stride == 1 else 1)

@@ -23,6 +23,7 @@ class SlidingWindowMask(nn.Module):
         super().__init__()
         self.window = window
         self.key = ("sliding_window", window)
+        self.reach = window
 
     def covers(self, length: int) -> bool:
         return length <= self.window
