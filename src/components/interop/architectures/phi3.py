@@ -31,6 +31,8 @@ def _write_rope(get: Get) -> dict[str, Any]:
     return made if original is None else {**made, ORIGINAL: original}
 
 
+# the class's own padding token lies beyond small vocabularies; a tokenizer that comes along says which it is
+PADDING = Computed(("pad_token_id",), lambda config: {}, lambda get: {"pad_token_id": None})  # noqa: ARG005  the contract's arguments
 ARCHITECTURE = Architecture(
     names=("Phi3ForCausalLM",),
     model_type="phi3",
@@ -48,6 +50,7 @@ ARCHITECTURE = Architecture(
         Same("embd_pdrop", "model.embedding.dropout", 0.0),
         *(unused(n, False) for n in ("attention_bias", "mlp_bias", "lm_head_bias")),
         *(unused(n, 1) for n in ("full_attn_mod", "interpolate_factor")),
+        PADDING,
         TIED,
     ),
     tensors=(
