@@ -23,6 +23,7 @@ YARN = {
     "beta_slow": 0.5,
     "original_max_position_embeddings": 16,
 }
+LLAMA3 = {"rope_type": "llama3", "rope_theta": 1e4, "factor": 16.0, "low_freq_factor": 1.0, "high_freq_factor": 1.0}
 LATENT = {
     **SMALL,
     "num_key_value_heads": 4,
@@ -126,5 +127,66 @@ ORACLES = [
         recipes=("known/gpt_oss_20b", "known/gpt_oss_120b"),
         window=8,
         scaled=48,
+    ),
+    Oracle(
+        "Qwen3-Next",
+        "Qwen3NextForCausalLM",
+        (
+            "Qwen3NextConfig",
+            {
+                **SMALL,
+                "num_hidden_layers": 4,
+                "head_dim": 16,
+                "num_experts": 8,
+                "num_experts_per_tok": 3,
+                "moe_intermediate_size": 12,
+                "shared_expert_intermediate_size": 20,
+                "linear_num_key_heads": 2,
+                "linear_num_value_heads": 4,
+                "linear_key_head_dim": 8,
+                "linear_value_head_dim": 6,
+                "mlp_only_layers": [1],
+            },
+        ),
+        recipes=("known/qwen3_next_80b_a3b",),
+    ),
+    Oracle(
+        "Llama 4",
+        "Llama4ForCausalLM",
+        (
+            "Llama4TextConfig",
+            {
+                **SMALL,
+                "num_hidden_layers": 4,
+                "intermediate_size_mlp": 40,
+                "head_dim": 8,
+                "num_local_experts": 4,
+                "interleave_moe_layer_step": 2,
+                "attention_chunk_size": 10,
+                "floor_scale": 30,  # beyond the length of the rows with padding, whose positions its class counts with the padding
+                "attn_scale": 0.5,
+                "rope_parameters": {**LLAMA3, "original_max_position_embeddings": 16},
+            },
+        ),
+        recipes=("known/llama4_scout",),
+        window=10,
+        scaled=48,
+    ),
+    Oracle(
+        "Llama 4 Maverick",
+        "Llama4ForCausalLM",
+        (
+            "Llama4TextConfig",
+            {
+                **SMALL,
+                "head_dim": 8,
+                "num_local_experts": 4,
+                "num_experts_per_tok": 2,
+                "attention_chunk_size": 10,
+                "use_qk_norm": False,
+                "attn_temperature_tuning": False,
+                "no_rope_layers": [0, 1, 1],
+            },
+        ),
     ),
 ]

@@ -28,6 +28,7 @@ class SigmoidTopK(nn.Module):
         n_groups: the experts stand in so many groups, one after the other.
         top_groups: each token chooses among the experts of so many groups, those with the greatest sum of two corrected scores; null: of all.
         bias: whether the logits have one.
+        corrected: whether there is a correction; false: none is kept, and rate is nothing (Llama 4).
 
     Shapes: (B, T, D) -> ``Routing`` with B * T * k choices.
     Errors: ValueError if n_groups does not divide the experts, or k exceeds those of top_groups groups.
@@ -47,17 +48,19 @@ class SigmoidTopK(nn.Module):
         n_groups: Positive = 1,
         top_groups: Positive | None = None,
         bias: bool = False,
+        corrected: bool = True,
     ) -> None:
         super().__init__()
-        self.k, self.renormalise, self.rate, self.n_groups = k, renormalise, rate, n_groups
+        self.k, self.renormalise, self.rate, self.n_groups = k, renormalise, rate if corrected else 0.0, n_groups
         self.top_groups = n_groups if top_groups is None else top_groups
         check_groups(k, n_experts, n_groups, self.top_groups)
         self.logits = nn.Linear(d_model, n_experts, bias=bias)
-        self.register_buffer("correction", torch.empty(n_experts))
+        self.register_buffer("correction", torch.empty(n_experts) if corrected else None)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        self.correction.zero_()
+        if self.correction is not None:
+            self.correction.zero_()
 
     def choices(self, tokens: int) -> int:
         return tokens * self.k
@@ -65,7 +68,9 @@ class SigmoidTopK(nn.Module):
     def forward(self, x: Tensor, info: SequenceInfo) -> Routing:
         logits = at_least_fp32(self.logits(x.reshape(-1, x.shape[-1])))
         scores = torch.sigmoid(logits)
-        corrected = scores.detach() + self.correction.to(scores.dtype)
+        corrected = scores.detach()
+        if self.correction is not None:
+            corrected = corrected + self.correction.to(scores.dtype)
         indices = within_groups(corrected, self.n_groups, self.top_groups, best=2).topk(self.k, -1).indices
         weights = scores.gather(-1, indices)
         if self.renormalise:

@@ -25,7 +25,7 @@ class Llama3Scaling(nn.Module):
         high_freq_factor: waves that fit more often stay.
         original_context: positions that the model was trained on; null: context_length.
 
-    Errors: ValueError if low_freq_factor is not below high_freq_factor.
+    Where the two are equal nothing is blended, as in Llama 4. Errors: ValueError if low_freq_factor is above high_freq_factor.
     """
 
     factor = 1.0
@@ -40,12 +40,13 @@ class Llama3Scaling(nn.Module):
         original_context: Positive | None = None,
     ) -> None:
         super().__init__()
-        if low_freq_factor >= high_freq_factor:
-            raise ValueError(f"low_freq_factor={low_freq_factor} must be below high_freq_factor={high_freq_factor}")
+        if low_freq_factor > high_freq_factor:
+            raise ValueError(f"low_freq_factor={low_freq_factor} must not be above high_freq_factor={high_freq_factor}")
         self.stretch, self.original = stretch(factor, original_context, context_length)
         self.low, self.high = low_freq_factor, high_freq_factor
 
     def scale(self, frequencies: Tensor, info: SequenceInfo) -> Tensor:  # noqa: ARG002  the contract's arguments
         fits = self.original * frequencies / (2 * math.pi)  # how often a wave fits into the original context
-        kept = ((fits - self.low) / (self.high - self.low)).clamp(0, 1)
+        blend = self.high - self.low
+        kept = ((fits - self.low) / blend).clamp(0, 1) if blend else (fits >= self.low).to(fits.dtype)
         return (1 - kept) * frequencies / self.stretch + kept * frequencies
