@@ -1,4 +1,4 @@
-"""Text to ids once: ``endoftext`` and its tokens for each document, as one array per split that is mapped from disk."""
+"""Text to ids once: ``endoftext``, what else begins a text, and its tokens for each document, as one array per split that is mapped from disk."""
 
 from __future__ import annotations
 
@@ -37,6 +37,7 @@ def write_tokens(
     unknown = tokenizer.specials.get("unk", -1)
     if unknown == tokenizer.specials["endoftext"]:
         unknown = -1  # as GPT-2 has it: bytes leave nothing unknown
+    begins = [i for i in tokenizer.begins or () if i != tokenizer.specials["endoftext"]]  # <s> of a tokenizer made elsewhere
     n_unknown = n_tokens = done = 0
     total = sum(counts.values())
     for split in SPLITS:
@@ -45,7 +46,7 @@ def write_tokens(
         with (folder / f"{split}.npy").open("wb") as f:
             f.write(bytes(HEADER))
             for batch in _batches(read_texts(texts, split), BATCH):
-                rows = encode(batch)
+                rows = [[*begins, *row] for row in encode(batch)] if begins else encode(batch)
                 lengths = np.fromiter((len(r) + 1 for r in rows), dtype=np.int64, count=len(rows))
                 block = _joined(rows, tokenizer.specials["endoftext"], lengths).astype(dtype)
                 starts.append(at + np.cumsum(lengths) - lengths)

@@ -27,16 +27,23 @@ USUAL_NAMES: dict[str, tuple[str, ...]] = {
     "pad": ("<|pad|>", "<pad>", "[PAD]"),
 }
 MAP_FILE = "special_tokens_map.json"  # Hugging Face's name: {"bos_token": "<s>", ...}
+# Ours, where a model came with its tokenizer: {"vocab_size": its rows, "begins": ids before a text, "ends": ids at which one is over}.
+OWN_FILE = "components.json"
+KEPT = ("tokenizer_config.json", MAP_FILE, "chat_template.jinja", OWN_FILE)  # files that go wherever tokenizer.json goes
 PROBE = "Ünïcode, tabs\tand\n\n  spaces; 東京 Ελλάδα 👩‍🚀 \x00 <|endoftext|> def f(x): return x\n"
 
 
 class Tokens:
-    """Text <-> ids. ``specials`` gives the ids of those roles of ``ROLES`` that this tokenizer has."""
+    """Text <-> ids. ``specials`` gives the ids of those roles of ``ROLES`` that this tokenizer has.
 
-    def __init__(self, core: Tokenizer, roles: dict[str, str]) -> None:
-        self._set(core, roles)
+    ``begins``: ids that its file puts before a text, None where nothing says (then a text begins with ``endoftext``); ``ends``: ids at
+    which a text is over, None likewise; ``files``: what lay beside tokenizer.json, {name: text}, written wherever it is saved.
+    """
 
-    def _set(self, core: Tokenizer, roles: dict[str, str]) -> None:
+    def __init__(self, core: Tokenizer, roles: dict[str, str], files: dict[str, str] | None = None) -> None:
+        self._set(core, roles, files)
+
+    def _set(self, core: Tokenizer, roles: dict[str, str], files: dict[str, str] | None = None) -> None:
         # a file may carry the cutting and padding of its last user, both of which lose text or add ids silently
         core.no_truncation()
         core.no_padding()
@@ -45,12 +52,17 @@ class Tokens:
         self.roles = roles
         self.specials: dict[str, int] = {role: core.token_to_id(token) for role, token in roles.items()}
         ids = set(core.get_vocab(with_added_tokens=True).values())
-        self.vocab_size: int = max(ids) + 1
-        self._holes = set(range(self.vocab_size)) - ids
+        self.files = dict(files or {})
+        known = json.loads(self.files.get(OWN_FILE, "{}"))
+        self.vocab_size: int = known.get("vocab_size") or max(ids) + 1
+        self._holes = set(range(max(ids) + 1)) - ids
+        self._n_named = max(ids) + 1
+        self.begins: list[int] | None = known.get("begins", prefix_of(core) or None)
+        self.ends: list[int] | None = known.get("ends")
 
     def __reduce__(self) -> Any:
         # the library's own pickle forgets that special tokens are not to be read from text
-        return _unpickled, (self.core.to_str(), self.roles)
+        return _unpickled, (self.core.to_str(), self.roles, self.files)
 
     def train(self, texts: Iterable[str]) -> None:
         """What was read from a file has nothing left to learn."""
@@ -60,20 +72,34 @@ class Tokens:
         held = json.dumps(self.roles, sort_keys=True) + self.core.to_str()
         return hashlib.blake2b(held.encode(), digest_size=16).hexdigest()
 
-    def encode(self, text: str) -> list[int]:
-        """Ids of ordinary text, without any special token."""
-        return self.core.encode(text, add_special_tokens=False).ids
+    def encode(self, text: str, *, special_tokens: bool = False) -> list[int]:
+        """Ids of ordinary text, without any special token.
+
+        Args:
+            text: anything.
+            special_tokens: read special tokens that stand in the text, and put those before and after that the file asks for.
+        """
+        if not special_tokens:
+            return self.core.encode(text, add_special_tokens=False).ids
+        self.core.encode_special_tokens = False
+        try:
+            return self.core.encode(text, add_special_tokens=True).ids
+        finally:
+            self.core.encode_special_tokens = True
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """``encode`` of each, on all cores."""
         return [e.ids for e in self.core.encode_batch_fast(list(texts), add_special_tokens=False)]
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text of ids; special tokens appear by their names. ValueError for an id that there is not."""
+        """The text of ids; special tokens appear by their names. ValueError for an id that there is not.
+
+        Rows that a model has beyond its tokenizer's ids have no text.
+        """
         ids = [int(i) for i in ids]
         for i in ids:
-            if not 0 <= i < self.vocab_size or i in self._holes:  # the library would leave it out
-                raise ValueError(f"id {i} is none of this tokenizer's {self.vocab_size - len(self._holes)} ids")
+            if not 0 <= i < max(self.vocab_size, self._n_named) or i in self._holes:  # the library would leave it out
+                raise ValueError(f"id {i} is none of this tokenizer's {self._n_named - len(self._holes)} ids")
         return self.core.decode(ids, skip_special_tokens=False)
 
     def save(self, file: str | Path) -> None:
@@ -81,8 +107,10 @@ class Tokens:
         file = Path(file)
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(self.core.to_str(), encoding="utf8")
-        if roles_by_name(self.core) != self.roles:
-            held = {f"{role}_token": token for role, token in self.roles.items()}
+        for name, text in self.files.items():
+            (file.parent / name).write_text(text, encoding="utf8")
+        if roles_read(self.core, file.parent) != self.roles:
+            held = json.loads(self.files.get(MAP_FILE, "{}")) | {f"{role}_token": t for role, t in self.roles.items()}
             (file.parent / MAP_FILE).write_text(json.dumps(held, ensure_ascii=False), encoding="utf8")
 
     def round_trips(self, text: str = PROBE) -> bool:
@@ -113,11 +141,30 @@ def read_tokenizer(file: str | Path) -> Tokens:
         if type(e) is not Exception:  # the library raises bare Exception for a file that it cannot read
             raise
         raise UserError(str(file), f"is no tokenizer.json that the tokenizers library reads: {e}") from None
-    return Tokens(core, {**roles_by_name(core), **_roles_beside(core, file.parent)})
+    return Tokens(core, roles_read(core, file.parent), files_beside(file.parent))
 
 
-def _unpickled(held: str, roles: dict[str, str]) -> Tokens:
-    return Tokens(Tokenizer.from_str(held), roles)
+def _unpickled(held: str, roles: dict[str, str], files: dict[str, str]) -> Tokens:
+    return Tokens(Tokenizer.from_str(held), roles, files)
+
+
+def files_beside(folder: Path) -> dict[str, str]:
+    """Those of ``KEPT`` that are there."""
+    return {name: (folder / name).read_text(encoding="utf8") for name in KEPT if (folder / name).is_file()}
+
+
+def prefix_of(core: Tokenizer) -> list[int]:
+    """The special tokens that the file puts before a text."""
+    if core.post_processor is None:
+        return []
+    made = core.encode("a", add_special_tokens=True)
+    marks = [*made.special_tokens_mask, 0]
+    return made.ids[: marks.index(0)]
+
+
+def roles_read(core: Tokenizer, folder: Path) -> dict[str, str]:
+    """The roles that the files in ``folder`` state, and those that usual names tell."""
+    return {**roles_by_name(core), **_roles_beside(core, folder)}
 
 
 def roles_by_name(core: Tokenizer) -> dict[str, str]:

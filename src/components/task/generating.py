@@ -26,11 +26,11 @@ def generate(
     seed: int = 0,
     on_text: Callable[[str], None] | None = None,
 ) -> list[str]:
-    """``count`` continuations of ``prompt``, the prompt included; they end at the token that ends a document.
+    """``count`` continuations of ``prompt``, the prompt included; they end at the token that ends a document, or at the tokenizer's ``ends``.
 
     Args:
         model: called as the contracts say; put into eval mode for the time.
-        tokenizer: with ``specials["endoftext"]``, which begins every document.
+        tokenizer: its ``begins`` come before the prompt; where it has none said, ``specials["endoftext"]`` begins every document.
         config: its nodes ``decoding`` and ``cache`` are used.
         prompt: may be empty: then a document begins.
         count: texts, all drawn from one generator.
@@ -43,28 +43,43 @@ def generate(
     """
     if reason := silent_reason(model):
         raise UserError("generate", f"the model continues no text: {reason}", "take a causal decoder with a head for tokens")
-    end = tokenizer.specials["endoftext"]
+    begins, ends = first_ids(tokenizer), stop_ids(tokenizer)
+    given = tokenizer.encode(prompt)
+    start = begins if begins or given else [tokenizer.specials.get("bos", tokenizer.specials.get("endoftext", 0))]
     device = next(model.parameters()).device
-    ids = torch.tensor([[end, *tokenizer.encode(prompt)]], device=device).repeat(count, 1)
+    ids = torch.tensor([[*start, *given]], device=device).repeat(count, 1)
     decoding, cache = make(config["decoding"], "decoding"), make(config["cache"], "cache")
     generator = torch.Generator(device).manual_seed(seed)
     speaker = model if getattr(model, "vocab_size", None) == tokenizer.vocab_size else Within(model, tokenizer.vocab_size)
     was_training = model.training
     model.eval()
     try:
-        stream = None if on_text is None else _Stream(tokenizer, end, on_text)
+        stream = None if on_text is None else _Stream(tokenizer, ends, on_text, given)
         out = decoding.generate(
             speaker,
             Batch(ids),
             cache=cache,
             max_new_tokens=max_new_tokens,
-            stop_ids=(end,),
+            stop_ids=ends,
             generator=generator,
             on_token=stream,
         )
     finally:
         model.train(was_training)
-    return [_text(tokenizer, row, ids.shape[1], end) for row in out.tolist()]
+    return [_text(tokenizer, row, len(start), ids.shape[1], ends) for row in out.tolist()]
+
+
+def first_ids(tokenizer: Any) -> list[int]:
+    """Before every prompt: what the tokenizer's file says, else what begins every document."""
+    begins = getattr(tokenizer, "begins", None)
+    return [tokenizer.specials["endoftext"]] if begins is None else list(begins)
+
+
+def stop_ids(tokenizer: Any) -> tuple[int, ...]:
+    """Where a text is over: what came with the model, else what ends every document."""
+    ends = getattr(tokenizer, "ends", None)
+    own = tokenizer.specials.get("endoftext")
+    return tuple(ends) if ends is not None else () if own is None else (own,)
 
 
 class Within(nn.Module):
@@ -78,23 +93,23 @@ class Within(nn.Module):
         return self.model(batch, **options)[..., : self.size]
 
 
-def _text(tokenizer: Any, row: list[int], prompt: int, end: int) -> str:
+def _text(tokenizer: Any, row: list[int], start: int, prompt: int, ends: tuple[int, ...]) -> str:
     new = row[prompt:]
-    new = new[: new.index(end)] if end in new else new
-    return tokenizer.decode(row[1:prompt] + new)
+    over = next((i for i, token in enumerate(new) if token in ends), len(new))
+    return tokenizer.decode(row[start:prompt] + new[:over])
 
 
 class _Stream:
     """Turns tokens into pieces of text that are whole characters: a byte-level token may be a part of one."""
 
-    def __init__(self, tokenizer: Any, end: int, give: Callable[[str], None]) -> None:
-        self.tokenizer, self.end, self.give = tokenizer, end, give
-        self.ids: list[int] = []
-        self.shown = 0
+    def __init__(self, tokenizer: Any, ends: tuple[int, ...], give: Callable[[str], None], prompt: list[int]) -> None:
+        self.tokenizer, self.ends, self.give = tokenizer, ends, give
+        self.ids = list(prompt)  # the text of a token may depend on what stands before it
+        self.shown = len(tokenizer.decode(prompt)) if prompt else 0
 
     def __call__(self, token: Tensor) -> None:
         new = int(token.reshape(-1)[0])
-        if new == self.end:
+        if new in self.ends:
             return
         self.ids.append(new)
         text = self.tokenizer.decode(self.ids)
