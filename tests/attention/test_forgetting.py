@@ -88,7 +88,7 @@ def test_sums_stay_in_fp32_when_the_model_is_bf16_and_are_kept_so():
     at = info(cache=cache)
     cache.open(at.with_(ids=torch.zeros(2, T, dtype=torch.long)))
     part(inputs().bfloat16(), at)
-    assert cache.slot(part.forget).keys.read().dtype == torch.float32
+    assert cache.slot(part, -1).keys.read().dtype == torch.float32
     assert cache.slot(part).keys.read().dtype == torch.bfloat16
 
 
