@@ -21,6 +21,9 @@ def _write_inner(get: Get) -> dict[str, Any]:
     return {"n_inner": get("model.ffn.d_ff") or int(get("model.ffn.widen") * get("model.d_model"))}
 
 
+INNER = Computed(("n_inner",), _read_inner, _write_inner)
+
+
 def _qkv(p: str) -> tuple[str, ...]:
     return tuple(stack(f"attention.{n}.{p}") for n in "qkv")
 
@@ -45,7 +48,7 @@ ARCHITECTURE = Architecture(
         Same("n_layer", "model.n_layers", 12),
         Same("n_head", "model.attention.n_heads", 12),
         Same("n_positions", "model.context_length", 1024),
-        Computed(("n_inner",), _read_inner, _write_inner),
+        INNER,
         Word("activation_function", "model.ffn.activation", ACTIVATIONS, "gelu_new"),
         Same("layer_norm_epsilon", "model.norm.eps", 1e-5),
         Same("attn_pdrop", "model.attention.dropout", 0.1),

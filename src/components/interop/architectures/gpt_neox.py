@@ -1,0 +1,61 @@
+"""GPT-NeoX (Black et al. 2022, arXiv:2204.06745) and Pythia (Biderman et al. 2023, arXiv:2304.01373): a quarter of the channels turns, branches in parallel."""
+
+from __future__ import annotations
+
+from components.interop.architecture import Architecture, Rule
+from components.interop.architectures._common import decoder_sizes, rope, stack, tied
+from components.interop.fields import ACTIVATIONS, Get, Same, Word
+from components.interop.forms import PerHead
+
+EVERY = ["q", "k", "v", "out"]
+OLDER = {"rotary_pct": "partial_rotary_factor", "rotary_emb_base": "rope_theta"}
+
+
+def per_head(get: Get) -> PerHead:
+    return PerHead(get("model.d_model") // get("model.attention.n_heads"))
+
+
+def fused(name: str) -> Rule:
+    """The projections of queries, keys and values, interleaved by head."""
+    return Rule(f"{name}.{{p}}", tuple(stack(f"attention.{n}.{{p}}") for n in "qkv"), per_head)
+
+
+ARCHITECTURE = Architecture(
+    names=("GPTNeoXForCausalLM",),
+    model_type="gpt_neox",
+    base={
+        "model": {
+            "name": "decoder",
+            "position": {"name": "rope", "layout": "half"},
+            "norm": "layer",
+            "attention": "gqa",
+            "ffn": {"name": "mlp", "bias": True},
+        }
+    },
+    fields=(
+        *decoder_sizes(),
+        rope(share=0.25, older=OLDER),
+        Word("use_parallel_residual", "model.block.name", {True: "parallel_two_norms", False: "pre_norm"}, True),
+        Word("hidden_act", "model.ffn.activation", ACTIVATIONS, "gelu"),
+        Word("attention_bias", "model.attention.bias", {True: EVERY, False: []}, True),
+        Same("layer_norm_eps", "model.norm.eps", 1e-5),
+        Same("attention_dropout", "model.attention.dropout", 0.0),
+        Same("hidden_dropout", "model.residual.dropout", 0.0),
+        tied(False),
+    ),
+    tensors=(
+        Rule("gpt_neox.embed_in.weight", "embedding.table.weight"),
+        fused("gpt_neox.layers.{i}.attention.query_key_value"),
+        Rule("gpt_neox.layers.{i}.attention.dense.{p}", stack("attention.out.{p}")),
+        Rule("gpt_neox.layers.{i}.mlp.dense_h_to_4h.{p}", stack("ffn.up.{p}")),
+        Rule("gpt_neox.layers.{i}.mlp.dense_4h_to_h.{p}", stack("ffn.out.{p}")),
+        Rule("gpt_neox.layers.{i}.input_layernorm.{p}", stack("attention_norm.{p}")),
+        Rule("gpt_neox.layers.{i}.post_attention_layernorm.{p}", stack("ffn_norm.{p}")),
+        Rule("gpt_neox.final_layer_norm.{p}", "stack.final_norm.{p}"),
+        Rule("embed_out.weight", "head.logits.weight"),
+    ),
+    free=frozenset(("classifier_dropout",)),
+    prefix="gpt_neox.",
+    copies={"embed_out.weight": "gpt_neox.embed_in.weight"},
+    ignored=tuple(f"gpt_neox.layers.{{i}}.attention.{n}" for n in ("bias", "masked_bias", "rotary_emb.inv_freq")),
+)
