@@ -36,6 +36,7 @@ class Oracle:
         generates: whether greedy text is compared.
         first_position: the number that their class gives to the first token.
         source: an encoder-decoder: ids of a source are given too.
+        untied: their class ties the head to the embedding, the published config does not, so that one matrix more is counted.
         prepare: called with their model before it is saved (buffers that training would set).
     """
 
@@ -50,6 +51,7 @@ class Oracle:
     generates: bool = True
     first_position: int = 0
     source: bool = False
+    untied: bool = False
     prepare: Callable[[nn.Module], None] | None = field(default=None, compare=False)
 
     def __str__(self) -> str:
@@ -132,12 +134,25 @@ def source_ids(pair: Pair) -> torch.Tensor:
     return pair.ids(2, 11, seed=9)
 
 
+def target_ids(pair: Pair) -> torch.Tensor:
+    """What a target begins with: their generation puts its first token before whatever else it is given."""
+    begin = torch.full((2, 1), pair.theirs.generation_config.decoder_start_token_id)
+    return torch.cat([begin, pair.ids(2, 3, seed=3)], 1)
+
+
 def quoted(recipe: str) -> dict[str, Any]:
     """The config.json that a recipe quotes in its comments, between ``# config.json:`` and the next line that is no comment."""
     text = recipe_files()[recipe][1].read_text(encoding="utf8")
     found = re.search(r"^# config\.json[^\n{]*(\{.*?^# \}|\{[^\n]*\})$", text, re.MULTILINE | re.DOTALL)
     assert found, f"recipes/{recipe}.yaml quotes no config.json"
     return json.loads(re.sub(r"^# ?", "", found[1], flags=re.MULTILINE))
+
+
+def published_parameters(oracle: Oracle, source: dict[str, Any]) -> int:
+    """What a model of a published config.json has, by their class."""
+    fields = {k: v for k, v in source.items() if k not in ("architectures", "model_type", "transformers_version")}
+    count = parameters_of_theirs(oracle.cls, oracle.config[0], json.dumps(fields, sort_keys=True))
+    return count + source["vocab_size"] * source["d_model"] if oracle.untied else count
 
 
 @cache

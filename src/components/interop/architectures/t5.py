@@ -1,0 +1,128 @@
+"""T5 (Raffel et al. 2019, arXiv:1910.10683), v1.1 (Shazeer 2020, arXiv:2002.05202) and Flan-T5 (Chung et al. 2022, arXiv:2210.11416).
+
+Scores are not scaled, each side has one table of biases by distance, and the cross attention none. v1.0 ties the head to the embedding and
+scales what it reads by d_model^-0.5; v1.1 has a head of its own and no such factor, which its config says by ``tie_word_embeddings: false``.
+transformers 5 ties the head of both (unless a file holds two different matrices) and saves v1.1 as ``scale_decoder_outputs: false``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from components.interop.architecture import Architecture, Rule
+from components.interop.architectures._encoders import spread
+from components.interop.fields import Computed, Get, Only, Same, Theirs, Unsupported, value_of
+
+PLAIN = {"relu": "relu", "gelu": "gelu", "gelu_new": "gelu_tanh", "silu": "silu"}
+GATED = {"gelu": "gelu_tanh", "silu": "silu", "relu": "relu", "gelu_new": "gelu_tanh"}
+
+
+def _read_depth(config: Theirs) -> dict[str, Any]:
+    encoder = value_of(config, "num_layers", 6)
+    decoder = config.get("num_decoder_layers") or encoder
+    return {"model.n_layers": encoder, "model.decoder.n_layers": None if decoder == encoder else decoder}
+
+
+def _write_depth(get: Get) -> dict[str, Any]:
+    encoder = get("model.n_layers")
+    return {"num_layers": encoder, "num_decoder_layers": get("model.decoder.n_layers") or encoder}
+
+
+def _read_head(config: Theirs) -> dict[str, Any]:
+    tied = value_of(config, "tie_word_embeddings", True) is not False
+    scaled = value_of(config, "scale_decoder_outputs", tied)
+    return {"model.head.name": "tied" if tied else "linear", "model.head.multiplier": "rsqrt" if scaled else 1.0}
+
+
+def _write_head(get: Get) -> dict[str, Any]:
+    factor = get("model.head.multiplier")
+    if factor not in (1.0, "rsqrt"):
+        raise Unsupported(f"model.head.multiplier={factor!r}: there are 1.0 and 'rsqrt'")
+    return {"tie_word_embeddings": get("model.head.name") == "tied", "scale_decoder_outputs": factor == "rsqrt"}
+
+
+def _activation(gated: bool) -> Computed:
+    """``feed_forward_proj``; ``dense_act_fn`` and ``is_gated_act`` follow from it."""
+    table, before = (GATED, "gated-") if gated else (PLAIN, "")
+
+    def read(config: Theirs) -> dict[str, Any]:
+        value = value_of(config, "feed_forward_proj", "relu")
+        if (name := value.removeprefix(before)) not in table:
+            raise Unsupported(f"feed_forward_proj={value!r}: there are {', '.join(before + n for n in table)}")
+        return {"model.ffn.activation": table[name]}
+
+    def write(get: Get) -> dict[str, Any]:
+        name = get("model.ffn.activation")
+        found = next((t for t, o in table.items() if o == name), None)
+        if found is None:
+            raise Unsupported(f"model.ffn.activation={name!r}: feed_forward_proj knows {', '.join(table)}")
+        return {"feed_forward_proj": before + found}
+
+    return Computed(("feed_forward_proj", "dense_act_fn", "is_gated_act"), read, write)
+
+
+def _side(side: str, branches: tuple[tuple[str, str], ...], ffn: dict[str, str]) -> tuple[Rule, ...]:
+    """``branches``: theirs and ours of each attention, in order; the ffn comes after them."""
+    ours = f"{side}.layers.{{i}}.block."
+    rules: list[Rule] = []
+    for n, (theirs, name) in enumerate((*branches, ("DenseReluDense", "ffn"))):
+        layer = f"{side}.block.{{i}}.layer.{n}."
+        maps = ffn if name == "ffn" else {"q": "q", "k": "k", "v": "v", "o": "out"}
+        rules += [Rule(f"{layer}{theirs}.{a}.weight", f"{ours}{name}.{b}.weight") for a, b in maps.items()]
+        rules.append(Rule(f"{layer}layer_norm.weight", f"{ours}{name}_norm.weight"))
+    table = f"{side}.block.0.layer.0.SelfAttention.relative_attention_bias.weight"
+    return (
+        *rules,
+        Rule(table, f"{side}.positions.0.table.weight"),
+        Rule(f"{side}.final_layer_norm.weight", f"{side}.final_norm.weight"),
+    )
+
+
+def _architecture(gated: bool) -> Architecture:
+    ffn = {"wi_0": "gate", "wi_1": "up", "wo": "out"} if gated else {"wi": "up", "wo": "out"}
+    attention = ("SelfAttention", "attention")
+    return Architecture(
+        names=("T5ForConditionalGeneration", "T5WithLMHeadModel"),
+        model_type="t5",
+        base={
+            "model": {
+                "name": "encoder_decoder",
+                "position": "t5_bias",
+                "norm": "rms",
+                "block": "pre_norm",
+                "attention": {"name": "gqa", "scale": 1.0},
+                "ffn": "glu" if gated else "mlp",
+                "decoder": "layers",
+            },
+            "loss": "span_corruption",
+        },
+        fields=(
+            Same("vocab_size", "vocab_size", 32128),
+            Same("d_model", "model.d_model", 512),
+            Computed(("num_layers", "num_decoder_layers"), _read_depth, _write_depth),
+            Same("num_heads", "model.attention.n_heads", 8),
+            Same("d_kv", "model.attention.head_dim", 64),
+            Same("d_ff", "model.ffn.d_ff", 2048),
+            Same("relative_attention_num_buckets", "model.position.buckets", 32),
+            Same("relative_attention_max_distance", "model.position.max_distance", 128),
+            Same("layer_norm_epsilon", "model.norm.eps", 1e-6),
+            spread("dropout_rate", "model.residual.dropout", "model.embedding.dropout", "model.attention.dropout", default=0.1),
+            _activation(gated),
+            Computed(("tie_word_embeddings", "scale_decoder_outputs"), _read_head, _write_head),
+            Computed(("n_positions",), lambda c: {"model.context_length": c.get("n_positions") or 512}, lambda get: {}),  # noqa: ARG005
+            Only("is_decoder", False),
+        ),
+        tensors=(
+            Rule("shared.weight", "embedding.table.weight"),
+            *_side("encoder", (attention,), ffn),
+            *_side("decoder", (attention, ("EncDecAttention", "cross")), ffn),
+            Rule("lm_head.weight", "head.logits.weight"),
+        ),
+        free=frozenset(("classifier_dropout", "output_past")),
+        ignored=("decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight",),
+        copies=dict.fromkeys(("encoder.embed_tokens.weight", "decoder.embed_tokens.weight", "lm_head.weight"), "shared.weight"),
+        fits=lambda config: str(config.get("feed_forward_proj", "relu")).startswith("gated-") == gated,
+    )
+
+
+ARCHITECTURE = (_architecture(False), _architecture(True))
