@@ -131,17 +131,22 @@ def read_tokenizer(file: str | Path) -> Tokens:
                 str(file), "has no tokenizer.json", "save one there: AutoTokenizer.from_pretrained(...).save_pretrained(folder)"
             )
         file = file / "tokenizer.json"
+    core = parsed(file)
+    return Tokens(core, roles_read(core, file.parent), files_beside(file.parent))
+
+
+def parsed(file: Path) -> Tokenizer:
+    """A tokenizer.json as the library's object. UserError for whatever is none."""
     if not file.is_file():
         raise UserError(str(file), "no such tokenizer file", "give a tokenizer.json or a folder with one")
     try:
-        core = Tokenizer.from_str(file.read_text(encoding="utf8"))
+        return Tokenizer.from_str(file.read_text(encoding="utf8"))
     except UnicodeDecodeError as e:
         raise UserError(str(file), f"is no tokenizer.json: {e}") from None
     except Exception as e:
         if type(e) is not Exception:  # the library raises bare Exception for a file that it cannot read
             raise
         raise UserError(str(file), f"is no tokenizer.json that the tokenizers library reads: {e}") from None
-    return Tokens(core, roles_read(core, file.parent), files_beside(file.parent))
 
 
 def _unpickled(held: str, roles: dict[str, str], files: dict[str, str]) -> Tokens:

@@ -1,26 +1,28 @@
-"""A tokenizer made elsewhere: any ``tokenizer.json`` that the ``tokenizers`` library reads."""
+"""A tokenizer made elsewhere: any ``tokenizer.json`` that the ``tokenizers`` library reads, SentencePiece and tiktoken files."""
 
 from __future__ import annotations
 
 import os
+import pathlib
 
-from components.corpus.tokens import Tokens, read_tokenizer
+from components.corpus.foreign import read_pretrained
+from components.corpus.tokens import Tokens
 from components.registry import register
 from components.signature import Path
 
 
 @register("tokenizer", "pretrained")
 class Pretrained(Tokens):
-    """A tokenizer made elsewhere, from its ``tokenizer.json``.
+    """A tokenizer made elsewhere, from its ``tokenizer.json``, its SentencePiece model or its rank file.
 
     Special tokens are those that the files beside it name, else those with usual names (``</s>``, ``[PAD]``, ...).
 
     Whether text comes back exactly is the file's doing; the report of a corpus says so where it does not.
 
     Args:
-        path: a tokenizer.json, or a folder with one.
+        path: a tokenizer.json, or a folder with one or with another tokenizer's files; a run's folder too.
     """
 
     def __init__(self, *, path: Path) -> None:
-        read = read_tokenizer(os.path.expanduser(path))
-        super().__init__(read.core, read.roles)
+        read = read_pretrained(pathlib.Path(os.path.expanduser(path)))
+        super().__init__(read.core, read.roles, read.files)

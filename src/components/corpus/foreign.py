@@ -1,0 +1,189 @@
+"""Tokenizers made elsewhere, whatever files they are: tokenizer.json, rank files of tiktoken, SentencePiece and older files by transformers.
+
+The special tokens that ``tokenizer_config.json`` names are there afterwards, and come before and after a text as it says.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, processors
+
+from components.corpus.tokens import MAP_FILE, Tokens, files_beside, parsed, read_tokenizer, roles_read
+from components.errors import UserError
+
+# what a rank file is read with: it says nothing about how text is divided before
+WORDS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+# read by transformers' own conversions
+OLDER = ("tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "vocab.txt", "vocab.json", "source.spm")
+NAMED = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
+
+
+def read_pretrained(path: Path) -> Tokens:
+    """A tokenizer by its file or its folder.
+
+    Raises:
+        UserError: there is none, or none that is read here.
+    """
+    whole = path.parent if (path.is_file() and path.name in OLDER) or path.suffix == ".tiktoken" else path
+    core = read_core(whole) if whole.is_dir() else None
+    return read_tokenizer(path) if core is None else Tokens(core, roles_read(core, whole), files_beside(whole))
+
+
+def read_core(folder: Path) -> Tokenizer | None:
+    """The tokenizer of a folder in Hugging Face's layout, None if it has none.
+
+    Raises:
+        UserError: a file that nobody here reads, or one that needs transformers where that is not installed.
+    """
+    ranks = _rank_file(folder)
+    if (folder / "tokenizer.json").is_file():
+        core = parsed(folder / "tokenizer.json")
+    elif ranks is not None:
+        core = from_ranks(ranks, digits=1 if ranks.name.startswith("qwen") else 3)
+    elif any((folder / name).is_file() for name in OLDER):
+        core = _by_transformers(folder)
+    else:
+        return None
+    said = {**stated(folder / MAP_FILE), **stated(folder / "tokenizer_config.json")}
+    _add_tokens(core, said)
+    _begin_and_end(core, said)
+    return core
+
+
+def stated(file: Path) -> dict[str, Any]:
+    """A JSON file's object; empty if there is no such file."""
+    if not file.is_file():
+        return {}
+    try:
+        found = json.loads(file.read_text(encoding="utf8"))
+    except ValueError as e:
+        raise UserError(str(file), f"is no JSON: {e}") from None
+    return found if isinstance(found, dict) else {}
+
+
+def _rank_file(folder: Path) -> Path | None:
+    """``*.tiktoken``, or a ``tokenizer.model`` that is text: ``<base64> <rank>`` in each line."""
+    for file in [*sorted(folder.glob("*.tiktoken")), folder / "tiktoken.model", folder / "tokenizer.model"]:
+        if file.is_file():
+            with file.open("rb") as f:
+                token, _, rank = f.readline().strip().partition(b" ")
+            try:
+                if rank.isdigit() and base64.b64decode(token, validate=True):
+                    return file
+            except binascii.Error:
+                continue
+    return None
+
+
+def from_ranks(file: Path, digits: int = 3) -> Tokenizer:
+    """Byte-level BPE of a rank file: bytes are joined in the order of the ranks of what they give.
+
+    Args:
+        file: ``<base64> <rank>`` in each line.
+        digits: of a number that stay together.
+    """
+    try:
+        lines = [line.split() for line in file.read_bytes().splitlines() if line.strip()]
+        ranks = {base64.b64decode(token, validate=True): int(rank) for token, rank in lines}
+    except ValueError as e:
+        raise UserError(str(file), f"is no rank file of tiktoken ({e})", "each line is <base64> <rank>") from None
+    shown = printable_bytes()
+    text = {token: "".join(shown[b] for b in token) for token in ranks}
+    merges: list[tuple[str, str]] = []
+    for token in sorted(ranks, key=ranks.__getitem__):
+        cuts = ((token[:i], token[i:]) for i in range(1, len(token)))
+        whole = sorted((c for c in cuts if c[0] in ranks and c[1] in ranks), key=lambda c: (ranks[c[0]], ranks[c[1]]))
+        merges += [(text[a], text[b]) for a, b in whole]
+    core = Tokenizer(models.BPE({text[t]: rank for t, rank in ranks.items()}, merges, ignore_merges=True))
+    words = Regex(WORDS.replace("{1,3}", f"{{1,{digits}}}"))
+    core.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(words, behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    core.decoder = decoders.ByteLevel()
+    return core
+
+
+def printable_bytes() -> dict[int, str]:
+    """The printable character that stands for each byte in a byte-level vocabulary (GPT-2's)."""
+    own = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    rest = [b for b in range(256) if b not in own]
+    return {**{b: chr(b) for b in own}, **{b: chr(256 + i) for i, b in enumerate(rest)}}
+
+
+def _by_transformers(folder: Path) -> Tokenizer:
+    there = ", ".join(name for name in OLDER if (folder / name).is_file())
+    try:
+        from transformers import AutoTokenizer
+    except ImportError:
+        raise UserError(
+            str(folder),
+            f"has {there} and no tokenizer.json, which transformers converts",
+            "pip install 'lightning-components[interop]' sentencepiece protobuf",
+        ) from None
+    try:
+        found = AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+        return Tokenizer.from_str(found.backend_tokenizer.to_str())
+    except Exception as e:  # whatever its many converters raise
+        raise UserError(
+            str(folder),
+            f"transformers does not read its tokenizer ({there}): {str(e).strip().splitlines()[0]}",
+            "pip install sentencepiece protobuf tiktoken, or save a tokenizer.json there",
+        ) from e
+
+
+def _add_tokens(core: Tokenizer, said: dict[str, Any]) -> None:
+    """Special tokens that are named and lack an id get one, as transformers gives it: those with a number first."""
+    numbered = {int(i): t for i, t in (said.get("added_tokens_decoder") or {}).items()}
+    size = core.get_vocab_size(with_added_tokens=True)
+    for i in range(size, max(numbered, default=-1) + 1):
+        numbered.setdefault(i, {"content": f"<|reserved_token_{i}|>", "special": True})  # rank files leave such numbers free
+    lists = [said.get(n) or () for n in ("additional_special_tokens", "extra_special_tokens")]
+    extra = [t for tokens in lists for t in (tokens.values() if isinstance(tokens, dict) else tokens)]
+    named = [said.get(f"{role}_token") for role in NAMED]
+    for token in [*(numbered[i] for i in sorted(numbered)), *named, *extra]:
+        made = token_of(token)
+        if made is not None and core.token_to_id(made.content) is None:
+            core.add_special_tokens([made]) if made.special else core.add_tokens([made])
+        elif made is not None and made.special and made.content not in _special(core):
+            core.add_special_tokens([made])  # an ordinary piece of the vocabulary becomes one that text cannot spell
+
+
+def _special(core: Tokenizer) -> Iterable[str]:
+    return {t.content for t in core.get_added_tokens_decoder().values() if t.special}
+
+
+def token_of(token: Any) -> AddedToken | None:
+    """A token as these files write it: its text, or an object with its text and properties."""
+    if isinstance(token, str):
+        return AddedToken(token, special=True, normalized=False)
+    if not isinstance(token, dict) or not isinstance(token.get("content"), str):
+        return None
+    flags = {n: bool(token[n]) for n in ("single_word", "lstrip", "rstrip", "normalized", "special") if n in token}
+    return AddedToken(token["content"], **{"special": True, "normalized": False, **flags})
+
+
+def _begin_and_end(core: Tokenizer, said: dict[str, Any]) -> None:
+    """``add_bos_token`` and ``add_eos_token``, where they are said, go before what the file itself does."""
+    if not {"add_bos_token", "add_eos_token"} & {n for n, v in said.items() if v is not None}:
+        return
+    found = {role: token_of(said.get(f"{role}_token")) for role in ("bos", "eos")}
+    used = {role: t.content for role, t in found.items() if t is not None and said.get(f"add_{role}_token")}
+    parts = [*([used["bos"]] if "bos" in used else []), "$A", *([used["eos"]] if "eos" in used else [])]
+    tokens = [(t, core.token_to_id(t)) for t in dict.fromkeys(used.values())]
+    core.post_processor = processors.TemplateProcessing(single=" ".join(parts), pair=None, special_tokens=tokens)
+
+
+def numbers(vocab_size: int) -> Tokenizer:
+    """For a model that came without a tokenizer: an id is written as its number."""
+    core = Tokenizer(models.WordLevel({str(i): i for i in range(vocab_size)}, unk_token="0"))
+    core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return core
