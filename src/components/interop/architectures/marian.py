@@ -1,0 +1,39 @@
+"""The original Transformer (Vaswani et al. 2017, arXiv:1706.03762) as Marian writes it (Junczys-Dowmunt et al. 2018, arXiv:1804.00344).
+
+All sines stand before all cosines; source and target share one vocabulary.
+"""
+
+from __future__ import annotations
+
+from components.interop.architecture import Architecture
+from components.interop.architectures._common import unused
+from components.interop.architectures.bart import BASE, COMMON, fields, tensors
+from components.interop.fields import Computed, Get, Only, Theirs, Unsupported
+
+
+def _read(config: Theirs) -> dict[str, object]:
+    ours, theirs = config.get("vocab_size"), config.get("decoder_vocab_size")
+    if theirs not in (None, ours):
+        raise Unsupported(f"decoder_vocab_size={theirs!r} beside vocab_size={ours!r}: both sides have one vocabulary here")
+    return {}
+
+
+def _write(get: Get) -> dict[str, object]:  # noqa: ARG001  the contract's argument
+    return {"decoder_vocab_size": None, "pad_token_id": None}  # the class's own may lie beyond the vocabulary
+
+
+ARCHITECTURE = Architecture(
+    names=("MarianMTModel",),
+    model_type="marian",
+    base={"model": {**BASE, "position": {"name": "sinusoidal", "layout": "half"}}, "loss": "seq2seq"},
+    fields=(
+        *fields(58101),
+        Computed(("decoder_vocab_size",), _read, _write),
+        Only("share_encoder_decoder_embeddings", True),
+        unused("normalize_embedding", False),
+        unused("static_position_embeddings", True),
+    ),
+    tensors=tensors(),
+    ignored=("model.encoder.embed_positions.weight", "model.decoder.embed_positions.weight"),
+    **COMMON,
+)
