@@ -50,6 +50,21 @@ def corrected(model: nn.Module) -> None:
             buffer.copy_(torch.empty(buffer.shape).normal_(0.0, 0.1, generator=generator))
 
 
+MULTIPLIED = {"attention_multiplier": 0.2, "embedding_multiplier": 7, "logits_scaling": 3.5, "residual_multiplier": 0.4}
+HYBRID = {
+    **SMALL,
+    **MULTIPLIED,
+    "num_local_experts": 6,
+    "num_experts_per_tok": 3,
+    "intermediate_size": 12,
+    "shared_intermediate_size": 20,
+    "mamba_n_heads": 4,
+    "mamba_d_head": 16,
+    "mamba_d_state": 6,
+    "layer_types": ["mamba", "attention", "mamba"],
+}
+
+
 ORACLES = [
     Oracle(
         "Mixtral",
@@ -187,6 +202,29 @@ ORACLES = [
                 "attn_temperature_tuning": False,
                 "no_rope_layers": [0, 1, 1],
             },
+        ),
+    ),
+    Oracle(
+        "GraniteMoe",
+        "GraniteMoeForCausalLM",
+        (
+            "GraniteMoeConfig",
+            {**SMALL, **MULTIPLIED, "num_local_experts": 6, "num_experts_per_tok": 3, "tie_word_embeddings": True},
+        ),
+        recipes=("known/granite_3_1b_a400m",),
+    ),
+    Oracle(
+        "Granite 4 hybrid",
+        "GraniteMoeHybridForCausalLM",
+        ("GraniteMoeHybridConfig", {**HYBRID, "mamba_n_groups": 2, "tie_word_embeddings": True}),
+        recipes=("known/granite_4_h_tiny",),
+    ),
+    Oracle(
+        "Granite 4 hybrid without experts",
+        "GraniteMoeHybridForCausalLM",
+        (
+            "GraniteMoeHybridConfig",
+            {**HYBRID, "num_local_experts": 0, "position_embedding_type": "rope", "mamba_conv_bias": False},
         ),
     ),
 ]

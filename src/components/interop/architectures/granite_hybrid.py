@@ -1,0 +1,136 @@
+"""Granite 4 hybrids (IBM 2025): Mamba-2 in most layers, attention in a few, a shared FFN beside the experts or, without experts, alone.
+
+Positions are rotated only where ``position_embedding_type`` is "rope". The norm after Mamba-2 is taken over each group, as by the class.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from components.interop.architecture import Architecture, Rule
+from components.interop.architectures._common import ATTENTION, ROPE_FIELDS, rope, stack
+from components.interop.architectures._layers import in_layers, layers_of, option
+from components.interop.architectures._moe import EMBEDDED, FREE
+from components.interop.architectures.granite_moe import EXPERTS, FIELDS, NODE
+from components.interop.fields import Computed, Get, Only, Same, Theirs, Unsupported, value_of
+from components.interop.forms import Convolutions, Flat, Rows
+
+ROPE = rope(partial=False)
+SIZES = {  # theirs: (ours, of the class)
+    "mamba_n_heads": ("n_heads", 128),
+    "mamba_expand": ("expand", 2),
+    "mamba_d_state": ("state_size", 256),
+    "mamba_n_groups": ("n_groups", 1),
+    "mamba_d_conv": ("conv_size", 4),
+    "mamba_conv_bias": ("conv_bias", True),
+    "mamba_proj_bias": ("bias", False),
+}
+LAYER_FIELDS = ("layer_types", "layers_block_type", "mamba_d_head", "time_step_limit", "rms_norm_eps", *SIZES)
+KINDS = {"mamba": True, "linear_attention": True, "attention": False, "full_attention": False}  # whether it is Mamba-2
+
+
+def _read_layers(config: Theirs) -> dict[str, Any]:
+    n_layers = config["num_hidden_layers"]
+    types = config.get("layer_types") or config.get("layers_block_type") or ["mamba"] * n_layers
+    if unknown := sorted(set(types) - set(KINDS)):
+        raise Unsupported(f"layer_types: {', '.join(unknown)} is not known, there are {', '.join(KINDS)}")
+    limit = config.get("time_step_limit")
+    if limit is not None and (limit[0] != 0 or limit[1] not in (float("inf"), {"__float__": "Infinity"})):
+        raise Unsupported(f"time_step_limit={limit!r}: only from 0 without end is supported")
+    sizes = {ours: value_of(config, theirs, default) for theirs, (ours, default) in SIZES.items()}
+    width, inner = config.get("mamba_d_head", "auto"), sizes["expand"] * config["hidden_size"]
+    if width not in (None, "auto") and width * sizes["n_heads"] != inner:
+        raise Unsupported(f"mamba_d_head={width}: {sizes['n_heads']} heads have to be {inner} wide together")
+    node = {"name": "mamba2", **sizes, "output_norm": {"name": "rms", "eps": value_of(config, "rms_norm_eps", 1e-6)}}
+    mamba = [i for i, t in enumerate(types) if KINDS[t]]
+    made = in_layers(mamba, n_layers, "attention", node)
+    # a Mamba-2 turns nothing
+    return made | (in_layers(mamba, n_layers, "position", "none") if config.get("position_embedding_type") == "rope" else {})
+
+
+def _write_layers(get: Get) -> dict[str, Any]:
+    sizes = {theirs: option(get, "attention", "mamba2", ours, default) for theirs, (ours, default) in SIZES.items()}
+    inner = sizes["mamba_expand"] * get("model.d_model")
+    if int(sizes["mamba_expand"]) != sizes["mamba_expand"] or inner % sizes["mamba_n_heads"]:
+        raise Unsupported(f"expand={sizes['mamba_expand']}: its class has whole numbers, and heads of one width")
+    sizes |= {"mamba_expand": int(sizes["mamba_expand"]), "mamba_d_head": int(inner) // sizes["mamba_n_heads"]}
+    mamba = layers_of(get, "attention", "mamba2")
+    return {**sizes, "layer_types": ["mamba" if i in mamba else "attention" for i in range(get("model.n_layers"))]}
+
+
+def _read_position(config: Theirs) -> dict[str, Any]:
+    kind = config.get("position_embedding_type")
+    if kind not in (None, "rope", "nope"):
+        raise Unsupported(f"position_embedding_type={kind!r}: there are 'rope' and 'nope'")
+    return {"model.position.layout": "half", **ROPE.read(config)} if kind == "rope" else {"model.position.name": "none"}
+
+
+def _write_position(get: Get) -> dict[str, Any]:
+    turned = (get("model.position.name") or get("model.position")) == "rope"
+    return {"position_embedding_type": "rope", **ROPE.write(get)} if turned else {"position_embedding_type": None}
+
+
+def _mamba(theirs: str, ours: str, *form: Any) -> Rule:
+    """Of a Mamba-2. Several of theirs for as many of ours apply where all are there, which tells its ``out`` from attention's."""
+    names = tuple(stack(f"attention.{n}") for n in ours.split())
+    return Rule(tuple(f"model.layers.{{i}}.mamba.{n}" for n in theirs.split()), names, *form)
+
+
+def _shared(where: str, **dims: int) -> tuple[Rule, ...]:
+    both = tuple(stack(f"{where}.{n}.weight") for n in ("gate", "up"))
+    return (
+        Rule("model.layers.{i}.shared_mlp.input_linear.weight", both, Rows(), **dims),
+        Rule("model.layers.{i}.shared_mlp.output_linear.weight", stack(f"{where}.out.weight"), **dims),
+    )
+
+
+def _base(ffn: dict[str, Any]) -> dict[str, Any]:
+    parts = {"position": {"name": "rope"}, "norm": "rms", "block": "pre_norm", "attention": "gqa", "residual": "scaled"}
+    return {"model": {"name": "decoder", **parts, "ffn": ffn}}
+
+
+OWN = (
+    Computed(LAYER_FIELDS, _read_layers, _write_layers),
+    Computed((*ROPE_FIELDS, "position_embedding_type"), _read_position, _write_position),
+)
+TENSORS = (
+    *EMBEDDED,
+    _mamba("A_log D dt_bias out_proj.weight", "A_log D dt_bias out.weight"),
+    _mamba("dt_bias out_proj.bias", "dt_bias out.bias"),
+    _mamba("in_proj.{p}", "z.{p} x.{p} B.{p} C.{p} dt.{p}", Rows()),
+    _mamba("conv1d.weight", "x_conv.taps B_conv.taps C_conv.taps", Convolutions()),
+    _mamba("conv1d.bias", "x_conv.bias B_conv.bias C_conv.bias", Rows()),
+    _mamba("norm.weight", "output_norm.weight", Flat()),
+    *ATTENTION,
+)
+FILES: dict[str, Any] = {
+    "free": FREE | {"mamba_chunk_size", "normalization_function", "init_method"},
+    "prefix": "model.",
+    "copies": {"lm_head.weight": "model.embed_tokens.weight"},
+}
+GLU = {"name": "glu", "activation": "silu"}
+WITH_EXPERTS = Architecture(
+    names=("GraniteMoeHybridForCausalLM",),
+    model_type="granitemoehybrid",
+    base=_base({**NODE, "shared": GLU}),
+    fields=(*FIELDS, *OWN, Same("shared_intermediate_size", "model.ffn.shared.d_ff", 1024)),
+    tensors=(*TENSORS, *EXPERTS, *_shared("ffn.shared")),
+    fits=lambda config: config.get("num_local_experts", 8) != 0,
+    **FILES,
+)
+_ABSENT = ("num_local_experts", "num_experts_per_tok", "intermediate_size")
+WITHOUT = Architecture(
+    names=("GraniteMoeHybridForCausalLM",),
+    model_type="granitemoehybrid",
+    base=_base(GLU),
+    fields=(
+        *(f for f in FIELDS if not set(f.names) & set(_ABSENT)),
+        *OWN,
+        Only("num_local_experts", 0),
+        Same("shared_intermediate_size", "model.ffn.d_ff", 1024),
+    ),
+    tensors=(*TENSORS, *_shared("ffn", dims=2)),
+    fits=lambda config: config.get("num_local_experts", 8) == 0,
+    **{**FILES, "free": FILES["free"] | {"num_experts_per_tok", "intermediate_size"}},
+)
+ARCHITECTURE = (WITH_EXPERTS, WITHOUT)
