@@ -11,7 +11,7 @@ ORACLES = [
         "GPT-2",
         "GPT2LMHeadModel",
         ("GPT2Config", {"vocab_size": 97, "n_embd": 48, "n_layer": 3, "n_head": 4, "n_positions": 64}),
-        recipes=("known/gpt2",),
+        recipes=("known/gpt2", "known/gpt2_medium", "known/gpt2_large", "known/gpt2_xl"),
     ),
     Oracle(
         "Llama 2",
