@@ -70,6 +70,6 @@ ARCHITECTURE = Architecture(
         Rule(f"{_EXPERTS}down_proj_bias", stack("ffn.out_bias.bias")),
         Rule("model.layers.{i}.mlp.router.{p}", stack("ffn.router.logits.{p}")),
     ),
-    free=FREE | {"initial_context_length"},
+    free=FREE | {"initial_context_length", "experts_per_token"},
     prefix="model.",
 )

@@ -126,7 +126,7 @@ ARCHITECTURE = Architecture(
         *(Rule(f"{_EXPERTS}{theirs}.weight", stack(f"ffn.{ours}.weight"), dims=2) for theirs, ours in PROJECTIONS),
         Rule(f"{_EXPERTS}router.weight", stack("ffn.router.logits.weight")),
     ),
-    free=FREE,
+    free=FREE | {"cache_implementation", "for_llm_compressor"},
     prefix="model.",
     copies={"lm_head.weight": "model.embed_tokens.weight"},
 )
