@@ -125,29 +125,36 @@ def load_recipe(name: str | None = None, overrides: list[str] | tuple[str, ...] 
 
 
 def load(run_or_checkpoint: str | Path, overrides: list[str] | tuple[str, ...] = (), *, device: str = "cpu") -> Loaded:
-    """A trained model from a run (its best checkpoint by validation) or from a checkpoint file.
+    """A trained model from a run (its best checkpoint by validation), from a checkpoint file, or from a folder in Hugging Face's layout.
 
     Args:
-        run_or_checkpoint: a run's folder, its time or ``recipe/time`` under ``./runs``, or a ``.ckpt`` file.
+        run_or_checkpoint: a run's folder, its time or ``recipe/time`` under ``./runs``, a ``.ckpt`` file, or a folder with
+            config.json and safetensors.
         overrides: of the stored config, for what does not change the weights: ``decoding=greedy``.
         device: where to put it.
     """
-    from components.task import building, checkpoints, resume, run_folder
+    from components.task import building, checkpoints, importing, resume, run_folder
 
     rest, special = resume.split_overrides(list(overrides))
     if special:
         raise UserError(f"{next(iter(special))}=", "a trained model is loaded as it is", "leave it out")
     place = building.device_of(device)
-    folder, file = run_folder.find_run(str(run_or_checkpoint), resume.runs_folder(rest))
-    file = file or run_folder.checkpoint_of(folder, best=True)
-    checkpoint = checkpoints.read(file)
-    config = compose(None, rest, base=checkpoint["components"]["config"], cwd=Path.cwd()).config
-    tokenizer = checkpoints.tokenizer_in(checkpoint)
+    path = Path(run_or_checkpoint).expanduser()
+    if importing.is_foreign(path):
+        folder, file, foreign = path, path, importing.read(path)
+        stored, tokenizer, weights = foreign.config, foreign.tokenizer, foreign.weights
+    else:
+        folder, file = run_folder.find_run(str(run_or_checkpoint), resume.runs_folder(rest))
+        file = file or run_folder.checkpoint_of(folder, best=True)
+        checkpoint = checkpoints.read(file)
+        stored, tokenizer = checkpoint["components"]["config"], checkpoints.tokenizer_in(checkpoint)
+        weights = checkpoints.weights_in(checkpoint)
+    config = compose(None, rest, base=stored, cwd=Path.cwd()).config
     task = building.task_of(config, tokenizer)
     model = task.new_model()
     task.place(model, place)
     try:
-        model.load_state_dict(checkpoints.weights_in(checkpoint))
+        model.load_state_dict(weights)
     except RuntimeError as e:
         raise UserError(
             str(file),

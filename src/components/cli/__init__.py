@@ -16,6 +16,7 @@ COMMANDS = {
     "evaluate": "measure a run or a checkpoint on its data or on other data",
     "generate": "continue a prompt with a trained model",
     "import": "read a checkpoint in Hugging Face's layout, or print the recipe of a config.json",
+    "export": "write a run as a folder that transformers loads",
     "runs": "what was run here, or two runs compared",
     "list": "the kinds, or the parts of a kind, one sentence each",
     "show": "one part's parameters, or a recipe's tree of parts",

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,9 @@ from components.compose import compose
 from components.errors import UserError
 from components.interop import tensors
 from components.interop.architecture import Architecture, architectures
+from components.interop.compare import differences, explicit, layer_by_layer
 from components.interop.config import architecture_of, at, config_of, recipe_of
-from components.interop.files import Tensors, read_json, write
+from components.interop.files import SHARD_BYTES, Tensors, read_json, write
 from components.makers import Bound, make
 from components.sockets import name_parts
 
@@ -35,6 +36,7 @@ class Imported:
     weights: dict[str, Tensor]
     used: list[str]
     source: dict[str, Any]
+    bare: bool = False  # the files are those of a model without a head: names lack the prefix
 
 
 def read_config(file: Path) -> tuple[Architecture, dict[str, Any], list[str], dict[str, Any]]:
@@ -56,8 +58,10 @@ def read_folder(folder: Path) -> Imported:
     config = spelled_out(recipe)
     model = on_meta(config, vocab_of(recipe))
     shapes = {n: t.shape for n, t in model.state_dict().items()}
-    weights = tensors.read(architecture, Tensors(folder), shapes, lambda path: at(config, path), str(folder))
-    return Imported(architecture, recipe, config, weights, used, source)
+    files = Tensors(folder)
+    weights = tensors.read(architecture, files, shapes, lambda path: at(config, path), str(folder))
+    bare = bool(architecture.prefix) and not any(n.startswith(architecture.prefix) for n in files.names)
+    return Imported(architecture, recipe, config, weights, used, source, bare)
 
 
 def vocab_of(recipe: Mapping[str, Any]) -> int:
@@ -95,13 +99,15 @@ def architecture_for(
         UserError: none is; with what the nearest would change.
     """
     best: tuple[int, Architecture, list[str]] | None = None
+    ours = explicit(config)
     for architecture in sorted(architectures(), key=lambda a: prefer not in a.names):
         if at(architecture.base, "model.name") != at(config, "model.name"):
             continue
         try:
-            made = {**config_of(architecture, config), "vocab_size": vocab_size}
+            made = {**config_of(architecture, ours), "vocab_size": vocab_size}
             recipe, _ = recipe_of(architecture, made, "export")
-            differing = differences(config["model"], spelled_out(recipe)["model"])
+            theirs = explicit(spelled_out(recipe))
+            differing = differences(layer_by_layer(ours["model"]), layer_by_layer(theirs["model"]))
         except UserError as e:
             differing = [str(e)]
         if not differing:
@@ -117,53 +123,46 @@ def architecture_for(
     )
 
 
-# what no forward pass in eval mode depends on
-UNSEEN = ("dropout", "init", "context_length", "load_balance", "balance_over", "z_loss", "rate")
-
-
-def differences(ours: Any, theirs: Any, path: str = "model") -> list[str]:
-    """Options in which two spelled-out nodes differ, by path; what only training sees is left out."""
-    if isinstance(ours, Mapping) and isinstance(theirs, Mapping) and ours.get("name") == theirs.get("name"):
-        found = []
-        for name in dict.fromkeys((*ours, *theirs)):
-            if name not in UNSEEN and name != "preset":
-                found += differences(ours.get(name), theirs.get(name), f"{path}.{name}")
-        return found
-    if ours == theirs or (isinstance(ours, (list, tuple)) and isinstance(theirs, (list, tuple)) and list(ours) == list(theirs)):
-        return []
-    return [f"{path}={_short(ours)} where it has {_short(theirs)}"]
-
-
-def _short(value: Any) -> str:
-    return str(value["name"]) if isinstance(value, Mapping) and "name" in value else json.dumps(value, default=str)
-
-
 def write_folder(
     config: Mapping[str, Any],
     weights: Mapping[str, Tensor],
     vocab_size: int,
     folder: Path,
-    extra: Mapping[str, Any] | None = None,
+    extra: Mapping[str, Any] | Callable[[Architecture], Mapping[str, Any]] | None = None,
     prefer: str | None = None,
+    *,
+    bare: bool = False,
+    shard_bytes: int = SHARD_BYTES,
+    files: Mapping[str, str] | None = None,
 ) -> Architecture:
     """A folder that transformers loads. Written beside and moved into place: an error leaves nothing behind.
 
     Args:
-        extra: fields for config.json that change no number (special tokens).
+        extra: fields for config.json that change no number (special tokens), or what gives them for the architecture.
         prefer: name of the class to write, where the model is several.
+        bare: leave the prefix of all names out, as the class without a head does.
+        shard_bytes: of one file at most.
+        files: {name: text} of more files, such as the tokenizer's.
     """
     architecture, fields = architecture_for(config, vocab_size, prefer)
     made = tensors.write(architecture, weights, lambda path: at(config, path))
     dtypes = {str(t.dtype).removeprefix("torch.") for t in made.values()}
-    fields = {**fields, **(extra or {}), **({"dtype": dtypes.pop()} if len(dtypes) == 1 else {})}
+    more = extra(architecture) if callable(extra) else extra or {}
+    if prefer in architecture.names:
+        fields["architectures"] = [prefer]
+    if bare:
+        made = {n.removeprefix(architecture.prefix): t for n, t in made.items()}
+    fields = {**fields, **more, **({"dtype": dtypes.pop()} if len(dtypes) == 1 else {})}
     if folder.exists() and any(folder.iterdir()):
         raise UserError(str(folder), "is there and not empty", "name a new folder")
     part = folder.with_name(folder.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     try:
-        write(made, part)
-        (part / "config.json").write_text(json.dumps(fields, indent=2) + "\n", encoding="utf8")
+        write(made, part, shard_bytes=shard_bytes)
+        for name, text in (files or {}).items():
+            (part / name).write_text(text, encoding="utf8")
+        (part / "config.json").write_text(json.dumps(fields, indent=2, sort_keys=True) + "\n", encoding="utf8")
         if folder.exists():
             folder.rmdir()
         os.replace(part, folder)

@@ -14,6 +14,7 @@ from torch import Tensor
 from components.errors import UserError
 
 INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
+SHARD_BYTES = 5 * 10**9
 
 
 class Tensors:
@@ -71,7 +72,7 @@ def read_json(file: Path) -> dict[str, Any]:
     return found
 
 
-def write(tensors: dict[str, Tensor], folder: Path, *, shard_bytes: int = 5 * 2**30) -> list[str]:
+def write(tensors: dict[str, Tensor], folder: Path, *, shard_bytes: int = SHARD_BYTES) -> list[str]:
     """``tensors`` as safetensors, in as many files as ``shard_bytes`` ask for, with an index if there are several; the files' names."""
     shards: list[dict[str, Tensor]] = [{}]
     filled = 0

@@ -92,7 +92,13 @@ def find_resumed(name: str, overrides: list[str], runs: Path) -> Resumed:
                 f"{folder} is no run folder (it has no {file})",
                 f"start from the weights alone: init_from={name}",
             )
-    records.read_about(folder)  # the run's files are continued: damage is said before anything is written
+    about = records.read_about(folder)  # the run's files are continued: damage is said before anything is written
+    if "imported" in about:
+        raise UserError(
+            f"resume={name}",
+            "the run was imported: there are weights and no state of an optimizer",
+            f"start from its weights: recipe={folder / 'config.yaml'} init_from={name}",
+        )
     if (folder / "metrics.csv").exists():
         read_rows(folder / "metrics.csv")
     return Resumed(folder, checkpoint, records.read_config(folder))

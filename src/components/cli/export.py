@@ -1,0 +1,35 @@
+"""Write a run as a folder in Hugging Face's layout, which transformers and the engines that serve models read."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+
+from components.errors import UserError
+
+UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", nargs="?", metavar="RUN_OR_CHECKPOINT", help="a run's folder, its time, auto, or a .ckpt file")
+    parser.add_argument("--to", metavar="FOLDER", help="the folder to write")
+    parser.add_argument(
+        "--shard-size", type=_size, default=5 * 10**9, metavar="SIZE", help="of one file, at most (default 5GB)"
+    )
+
+
+def _size(text: str) -> int:
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMG]?I?B?)", text.strip().upper())
+    if found is None or found[2] not in UNITS or float(found[1]) <= 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no size: write 500MB or 5GB")
+    return max(1, int(float(found[1]) * UNITS[found[2]]))
+
+
+def run(args: argparse.Namespace) -> int:
+    if args.run is None or args.to is None:
+        raise UserError("components export", "needs a run and --to FOLDER", "components export RUN --to exported/mine")
+    from components.task.exporting import export_run
+
+    print(export_run(args.run, Path(args.to), shard_bytes=args.shard_size))
+    return 0

@@ -1,0 +1,122 @@
+"""A run as a folder in Hugging Face's layout: config.json, safetensors, the tokenizer with its special tokens, how to generate."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer, processors
+from torch import Tensor, nn
+
+from components.adapter._merge import merge
+from components.corpus.foreign import token_of
+from components.corpus.tokens import MAP_FILE, OWN_FILE, Tokens
+from components.errors import UserError
+from components.interop import convert
+from components.interop.architecture import Architecture
+from components.interop.fields import FREE
+from components.task import building, checkpoints, resume, run_folder
+from components.task.generating import first_ids, stop_ids
+from components.task.importing import GENERATION
+
+TOKENS = ("bos", "eos", "pad", "unk")
+UNKEPT = ("architectures", "model_type", "torch_dtype", "dtype", "auto_map", "quantization_config")
+
+
+def export_run(run: str, to: Path, *, shard_bytes: int) -> str:
+    """Write ``to`` from a run's best checkpoint or from a checkpoint; what to tell about it.
+
+    Raises:
+        UserError: the model is no known architecture, or ``to`` is there already; nothing has been written then.
+    """
+    to = to.expanduser()
+    if to.exists() and (not to.is_dir() or any(to.iterdir())):
+        raise UserError(str(to), "is there already and not empty", "name a new folder with --to")
+    folder, file = run_folder.find_run(run, resume.runs_folder([]))
+    file = file or run_folder.checkpoint_of(folder, best=True)
+    checkpoint = checkpoints.read(file)
+    ours = checkpoint["components"]
+    config, tokenizer = ours["config"], checkpoints.tokenizer_in(checkpoint)
+    task = building.task_of(config, tokenizer)
+    weights = plain_weights(task, checkpoints.weights_in(checkpoint), config)
+    source = ours.get("source") or {}
+    prefer = (source.get("config", {}).get("architectures") or [source.get("architecture")])[0]
+    made = convert.write_folder(
+        config,
+        weights,
+        task.vocab_size,
+        to,
+        extra=lambda found: fields(source.get("config"), tokenizer, found),
+        prefer=prefer,
+        bare=bool(source.get("bare")),
+        shard_bytes=shard_bytes,
+        files=tokenizer_files(tokenizer, config) | generation_file(source.get("generation_config"), tokenizer),
+    )
+    folded = "; the adapter is in the weights" if len(weights) != len(checkpoints.weights_in(checkpoint)) else ""
+    return f"{prefer if prefer in made.names else made.label}: {len(weights)} tensors of {file}{folded}\nfolder: {to}"
+
+
+def plain_weights(task: Any, weights: dict[str, Tensor], config: dict[str, Any]) -> dict[str, Tensor]:
+    """The model's own tensors, an adapter taken into them."""
+    if (config.get("adapter") or {}).get("name", "none") == "none":
+        return weights
+    model: nn.Module = task.new_model()
+    task.place(model, "cpu")
+    model.load_state_dict(weights)
+    return {n: t.detach() for n, t in merge(model).state_dict().items()}
+
+
+def fields(source: dict[str, Any] | None, tokenizer: Tokens, found: Architecture) -> dict[str, Any]:
+    """Fields of config.json that change no number: those that came with the model, else the special tokens."""
+    if source is not None:
+        free = FREE | found.free
+        return {n: v for n, v in source.items() if n in free and n not in UNKEPT}
+    return {f"{role}_token_id": i for role, i in special_ids(tokenizer).items() if role in ("bos", "eos", "pad")}
+
+
+def special_ids(tokenizer: Tokens) -> dict[str, int]:
+    """By the roles that transformers knows; of ours, the token between documents is both the first and the last of a text."""
+    ids = {role: i for role, i in tokenizer.specials.items() if role in TOKENS}
+    end = tokenizer.specials.get("endoftext")
+    return ids if end is None or tokenizer.begins is not None else {**ids, "bos": end, "eos": end}
+
+
+def generation_file(source: dict[str, Any] | None, tokenizer: Tokens) -> dict[str, str]:
+    """generation_config.json: where a text begins and is over."""
+    first, over = first_ids(tokenizer), list(stop_ids(tokenizer))
+    held = source or {
+        **({"bos_token_id": first[0]} if first else {}),
+        **({"eos_token_id": over[0] if len(over) == 1 else over} if over else {}),
+        **({"pad_token_id": tokenizer.specials["pad"]} if "pad" in tokenizer.specials else {}),
+    }
+    return {GENERATION: json.dumps(held, indent=2) + "\n"}
+
+
+def tokenizer_files(tokenizer: Tokens, config: dict[str, Any]) -> dict[str, str]:
+    """tokenizer.json and what transformers reads beside it; nothing for ids that are written as numbers."""
+    if json.loads(tokenizer.files.get(OWN_FILE, "{}")).get("numbers"):
+        return {}
+    core = Tokenizer.from_str(tokenizer.core.to_str())
+    first = [i for i in first_ids(tokenizer) if tokenizer.begins is None]
+    if first:  # generate begins with it here, so it does there
+        name = core.id_to_token(first[0])
+        core.post_processor = processors.TemplateProcessing(single=f"{name} $A", special_tokens=[(name, first[0])])
+    named = {f"{role}_token": core.id_to_token(i) for role, i in special_ids(tokenizer).items()}
+    files = {n: t for n, t in tokenizer.files.items() if n != OWN_FILE}
+    said = stated_in(files)
+    if "tokenizer_config.json" not in files:
+        about = {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False}
+        length = config["model"].get("context_length")
+        files["tokenizer_config.json"] = _json({**about, **({"model_max_length": length} if length else {}), **named})
+    if MAP_FILE not in files and not any(token_of(said.get(n)) for n in named):
+        files[MAP_FILE] = _json(named)
+    return {**files, "tokenizer.json": core.to_str(pretty=True)}
+
+
+def stated_in(files: dict[str, str]) -> dict[str, Any]:
+    return {k: v for name in (MAP_FILE, "tokenizer_config.json") if name in files for k, v in json.loads(files[name]).items()}
+
+
+def _json(held: dict[str, Any]) -> str:
+    return json.dumps(held, indent=2, ensure_ascii=False) + "\n"

@@ -1,0 +1,180 @@
+"""A checkpoint in Hugging Face's layout as a run of ours: a folder of the same files, with the tensors in the dtypes that they came in."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from components import __version__
+from components.corpus.foreign import numbers, read_core, stated, token_of
+from components.corpus.tokens import KEPT, MAP_FILE, OWN_FILE, Tokens, files_beside, prefix_of, roles_read
+from components.errors import UserError
+from components.interop import convert
+from components.task import checkpoints, random_state, run_folder
+
+HUB_ID = re.compile(r"[\w][\w.-]*/[\w.-]+\Z|[\w][\w.-]*\Z")
+FETCHED = ("*.json", "*.safetensors", "*.model", "*.tiktoken", "*.txt", "*.jinja", "*.spm")
+GENERATION = "generation_config.json"
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """What a folder holds, in our terms. ``source``: what export needs to write the same again; ``notes``: to be told."""
+
+    config: dict[str, Any]
+    weights: dict[str, Tensor]
+    tokenizer: Tokens
+    source: dict[str, Any]
+    notes: list[str]
+
+
+def import_folder(path: str, to: Path) -> str:
+    """Write ``to``, a run's folder, from a folder or a model of the hub; what to tell about it.
+
+    Raises:
+        UserError: whatever does not fit; nothing has been written then.
+    """
+    to = to.expanduser()
+    if to.exists() and (not to.is_dir() or any(to.iterdir())):
+        raise UserError(str(to), "is there already", "name a new folder with --to")
+    folder = located(path)
+    foreign = read(folder)
+    config = {
+        **foreign.config,
+        "recipe": to.name,
+        "tokenizer": {"name": "pretrained", "path": str(to.absolute() / "tokenizer.json")},
+    }
+    part = to.with_name(to.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    try:
+        (part / "checkpoints").mkdir(parents=True)
+        _write(part, foreign, config, str(path))
+        if to.exists():
+            to.rmdir()
+        os.replace(part, to)
+    except OSError as e:
+        raise UserError(str(to), f"cannot be written ({e.strerror})", "name another folder with --to") from None
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    count = sum(t.numel() for t in foreign.weights.values())
+    dtypes = ", ".join(sorted({_dtype(t) for t in foreign.weights.values()}))
+    return "\n".join(
+        [
+            f"{foreign.source['architecture']}: {len(foreign.weights)} tensors, {count:,} numbers in {dtypes}",
+            *foreign.notes,
+            f"run: {to}",
+        ]
+    )
+
+
+def is_foreign(path: Path) -> bool:
+    """Whether a folder has Hugging Face's layout and is no run of ours."""
+    return path.is_dir() and (path / "config.json").is_file() and not (path / "run.json").exists()
+
+
+def located(path: str) -> Path:
+    """The folder that ``path`` is, or that the hub has under this name."""
+    folder = Path(path).expanduser()
+    if folder.is_file():
+        folder = folder.parent
+    if folder.is_dir():
+        return folder
+    if HUB_ID.match(path) is None or path.startswith("."):
+        raise UserError(
+            path, "there is no such folder", "name a folder with config.json and *.safetensors, or a model on the hub"
+        )
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(path, allow_patterns=list(FETCHED)))
+    except Exception as e:  # its many errors of network, rights and names
+        said = str(e).strip().splitlines() or [type(e).__name__]
+        raise UserError(path, f"is no folder here, and the hub does not give it ({said[0]})", "name a folder") from e
+
+
+def read(folder: Path) -> Foreign:
+    """Config, weights and tokenizer of a folder in Hugging Face's layout."""
+    imported = convert.read_folder(folder)
+    rows = convert.vocab_of(imported.recipe)
+    generation = stated(folder / GENERATION)
+    tokenizer, notes = _tokenizer(folder, rows, imported.source, generation)
+    source = {
+        "architecture": imported.architecture.label,
+        "config": imported.source,
+        "generation_config": generation,
+        "bare": imported.bare,
+    }
+    return Foreign(imported.config, imported.weights, tokenizer, source, notes)
+
+
+def _tokenizer(folder: Path, rows: int, config: dict[str, Any], generation: dict[str, Any]) -> tuple[Tokens, list[str]]:
+    core, notes, own = read_core(folder), [], {"vocab_size": rows}
+    if core is None:
+        core, own["numbers"] = numbers(rows), True
+        notes.append("no tokenizer there: ids are written as numbers")
+    end = next((c["eos_token_id"] for c in (generation, config) if c.get("eos_token_id") is not None), None)
+    ends = [end] if isinstance(end, int) else end
+    first = config.get("bos_token_id")
+    own["begins"] = ([first] if isinstance(first, int) and first < rows else []) if "numbers" in own else prefix_of(core)
+    if ends:
+        own["ends"] = list(ends)
+    roles = {} if "numbers" in own else roles_read(core, folder)
+    said = {**stated(folder / MAP_FILE), **stated(folder / "tokenizer_config.json")}
+    for role, name in (("bos", "bos"), ("eos", "eos"), ("pad", "pad"), ("endoftext", "eos")):
+        i = config.get(f"{name}_token_id")
+        if token_of(said.get(f"{name}_token")) is None and isinstance(i, int) and (token := core.id_to_token(i)) is not None:
+            roles[role] = token
+    lacking = [t for t, i in core.get_vocab(with_added_tokens=True).items() if i >= rows]
+    if lacking:
+        notes.append(f"{len(lacking)} tokens have no row in the model and must not be used: {', '.join(sorted(lacking)[:5])}")
+    files = {**files_beside(folder), OWN_FILE: json.dumps(own)} if "numbers" not in own else {OWN_FILE: json.dumps(own)}
+    return Tokens(core, roles, {name: files[name] for name in KEPT if name in files}), notes
+
+
+def _write(folder: Path, foreign: Foreign, config: dict[str, Any], path: str) -> None:
+    """The files of a run, and one checkpoint that stands before its first step."""
+    about = {
+        "recipe": config["recipe"],
+        "init_from": None,
+        "began": time.time(),
+        "command": sys.argv,
+        "schema": checkpoints.SCHEMA,
+        "versions": run_folder.versions(),
+        "imported": path,
+        "source": foreign.source,
+        "git": None,
+        "parameters": sum(t.numel() for t in foreign.weights.values()),
+    }
+    run_folder.write_start(folder, config, [], about)
+    foreign.tokenizer.save(folder / "tokenizer.json")
+    ours = {
+        "version": __version__,
+        "schema": checkpoints.SCHEMA,
+        "config": config,
+        "tokenizer": checkpoints.tokenizer_files(foreign.tokenizer),
+        "random": random_state.of_all_ranks(torch.device("cpu")),
+        "source": foreign.source,
+    }
+    state = {f"model.{name}": own_memory(tensor) for name, tensor in foreign.weights.items()}
+    torch.save({"components": ours, "state_dict": state, "global_step": 0}, folder / "checkpoints" / "last.ckpt")
+    run_folder.write_json(folder / "summary.json", {"state": "imported", "step": 0, "parameters": about["parameters"]})
+
+
+def own_memory(tensor: Tensor) -> Tensor:
+    """The tensor alone: a view would be saved with all that it is a view of."""
+    alone = tensor.untyped_storage().nbytes() == tensor.numel() * tensor.element_size()
+    return tensor if alone else tensor.clone()
+
+
+def _dtype(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
