@@ -13,6 +13,7 @@ from components.interop import convert
 from components.interop.architectures._common import ORIGINAL, SCALINGS, read_rope, write_rope
 from components.interop.config import architecture_of, recipe_of
 from components.interop.fields import Unsupported
+from components.makers import Bound, make
 from components.sockets import Batch
 
 pytest.importorskip("transformers")
@@ -141,6 +142,70 @@ def test_fields_as_older_files_have_them(name, tmp_path):
     ids = torch.randint(5, 97, (1, 40), generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         assert close(ours(imported)(Batch(ids)), again(input_ids=ids).logits) <= 1e-5
+
+
+UNSAID = (
+    "MistralForCausalLM",
+    "GemmaForCausalLM",
+    "Gemma2ForCausalLM",
+    "Gemma3ForCausalLM",
+    "Qwen2ForCausalLM",
+    "Qwen3ForCausalLM",
+)
+
+
+@pytest.mark.parametrize("cls", UNSAID)
+def test_heads_of_keys_that_are_absent_are_the_class_s_own(cls):
+    import transformers
+
+    config = {"architectures": [cls], **{n: v for n, v in SIZES.items() if n != "num_key_value_heads"}}
+    nodes, _ = recipe_of(architecture_of(config, "here"), config, "here")
+    assert nodes["model"]["attention"]["n_kv_heads"] == getattr(transformers, BARE[cls])().num_key_value_heads
+
+
+# models that nobody imported, as one writes them here: sizes left to the parts, layers named by a pattern
+HALF = {"name": "rope", "layout": "half"}
+SWIGLU = {"name": "glu", "activation": "silu"}
+SMALL = {"name": "decoder", "d_model": 32, "n_layers": 4, "context_length": 64, "norm": "rms", "position": HALF, "ffn": SWIGLU}
+WINDOW = {"mask": {"name": "sliding_window", "window": 5}}
+OWN = {
+    "LlamaForCausalLM": SMALL,
+    "MistralForCausalLM": {**SMALL, "attention": {"name": "mqa", **WINDOW}, "ffn": {**SWIGLU, "multiple_of": 8}},
+    "Qwen2ForCausalLM": {
+        **SMALL,
+        "attention": {"name": "gqa", "bias": ["q", "k", "v"]},
+        "pattern": ["local", "wide"],
+        "layers": {"local": {"attention": WINDOW}},
+    },
+    "Olmo3ForCausalLM": {
+        **SMALL,
+        "block": "output_norm",
+        "attention": {"name": "gqa", "qk_norm": "rms", "qk_norm_over": "full"},
+        "pattern": ["wide", "local"],
+        "layers": {"local": {"attention": WINDOW, "position": {"name": "rope", "layout": "half", "base": 500.0}}},
+    },
+}
+
+
+@pytest.mark.parametrize("cls", OWN)
+def test_a_model_of_ours_is_written_as_the_class_that_it_is(cls, tmp_path):
+    import transformers
+
+    config = convert.spelled_out({"model": OWN[cls]})
+    model = make(Bound(config["model"], where="model"), "model", vocab_size=97).eval()
+    assert convert.write_folder(config, model.state_dict(), 97, tmp_path / "out").label == cls
+    again = getattr(transformers, cls).from_pretrained(tmp_path / "out", attn_implementation="eager").eval()
+    ids = torch.randint(5, 97, (2, 24), generator=torch.Generator().manual_seed(2))
+    with torch.no_grad():
+        assert close(model(Batch(ids)), again(input_ids=ids).logits) <= 1e-5
+
+
+def test_what_makes_a_model_of_ours_nobody_s_is_named(tmp_path):
+    config = convert.spelled_out({"model": {**SMALL, "layers": {"2": {"ffn": {"name": "mlp", "activation": "silu"}}}}})
+    model = convert.on_meta(config, 97)
+    with pytest.raises(UserError, match=r"nearest is .*layers\.2\.ffn"):
+        convert.write_folder(config, model.state_dict(), 97, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 REFUSED = {

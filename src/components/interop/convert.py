@@ -25,6 +25,8 @@ from components.interop.files import SHARD_BYTES, Tensors, read_json, write
 from components.makers import Bound, make
 from components.sockets import name_parts
 
+FAR = 1000  # options that differ, where an architecture cannot even say what the model is
+
 
 @dataclass(frozen=True)
 class Imported:
@@ -108,12 +110,13 @@ def architecture_for(
             recipe, _ = recipe_of(architecture, made, "export")
             theirs = explicit(spelled_out(recipe))
             differing = differences(layer_by_layer(ours["model"]), layer_by_layer(theirs["model"]))
+            distance = len(differing)
         except UserError as e:
-            differing = [str(e)]
+            differing, distance = [str(e)], FAR
         if not differing:
             return architecture, made
-        if best is None or len(differing) < best[0]:
-            best = (len(differing), architecture, differing)
+        if best is None or distance < best[0]:
+            best = (distance, architecture, differing)
     if best is None:
         raise UserError("export", f"no known architecture is a model/{at(config, 'model.name')}")
     raise UserError(

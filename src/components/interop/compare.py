@@ -1,0 +1,69 @@
+"""Whether two spelled-out models are the same one, however each of them says it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from copy import deepcopy
+from typing import Any
+
+from components.functional.activations import glu_width
+from components.slices import resolve
+
+# what no forward pass in eval mode depends on
+UNSEEN = ("dropout", "init", "context_length", "load_balance", "balance_over", "z_loss", "rate", "preset")
+PER_LAYER = ("block", "attention", "ffn", "norm", "residual", "position")
+
+
+def differences(ours: Any, theirs: Any, path: str = "model") -> list[str]:
+    """Options in which two spelled-out nodes differ, by path; what only training sees is left out."""
+    if isinstance(ours, Mapping) and isinstance(theirs, Mapping) and ours.get("name") == theirs.get("name"):
+        found = []
+        for name in dict.fromkeys((*ours, *theirs)):
+            if name not in UNSEEN:
+                found += differences(ours.get(name), theirs.get(name), f"{path}.{name}")
+        return found
+    if ours == theirs or (isinstance(ours, (list, tuple)) and isinstance(theirs, (list, tuple)) and list(ours) == list(theirs)):
+        return []
+    return [f"{path}={_short(ours)} where it has {_short(theirs)}"]
+
+
+def explicit(config: Mapping[str, Any]) -> dict[str, Any]:
+    """``config`` with the sizes that a null leaves to a part, and with the layers that a pattern names counted."""
+    made = deepcopy(dict(config))
+    model = made["model"]
+    if not isinstance(model.get("n_layers"), int) or not isinstance(model.get("d_model"), int):
+        return made
+    if model.get("pattern"):
+        chosen = resolve(model["n_layers"], model["pattern"], model["layers"], PER_LAYER)
+        model["layers"] = {str(i): nodes for i, nodes in enumerate(chosen) if nodes}
+        model["pattern"] = type(model["pattern"])()
+    for nodes in (model, *(model.get("layers") or {}).values()):
+        _sizes(nodes.get("attention"), nodes.get("ffn"), model["d_model"])
+    return made
+
+
+def layer_by_layer(model: Mapping[str, Any]) -> dict[str, Any]:
+    """An explicit ``model`` with all parts of every layer under ``layers``, whichever of them the model calls its own."""
+    if not isinstance(model.get("n_layers"), int):
+        return dict(model)
+    own = {socket: model[socket] for socket in PER_LAYER if socket in model}
+    chosen = resolve(model["n_layers"], None, model.get("layers"), PER_LAYER)
+    layers = {str(i): {**own, **nodes} for i, nodes in enumerate(chosen)}
+    ends = {"norm": own.get("norm"), "residual": own.get("residual")}  # the stack's own too
+    return {**{n: v for n, v in model.items() if n not in PER_LAYER}, **ends, "layers": layers}
+
+
+def _sizes(attention: Any, ffn: Any, d_model: int) -> None:
+    if isinstance(attention, dict) and attention.get("name") == "gqa":
+        heads = attention["n_heads"]
+        attention["n_kv_heads"] = attention["n_kv_heads"] or heads
+        attention["head_dim"] = attention["head_dim"] or d_model // heads
+    if isinstance(ffn, dict) and ffn.get("name") in ("glu", "mlp"):
+        rest = ffn.pop("multiple_of" if ffn["name"] == "glu" else "widen", None)
+        if ffn["d_ff"] is None and rest is not None:
+            ffn["d_ff"] = glu_width(d_model, rest) if ffn["name"] == "glu" else int(d_model * rest)
+
+
+def _short(value: Any) -> str:
+    return str(value["name"]) if isinstance(value, Mapping) and "name" in value else json.dumps(value, default=str)
