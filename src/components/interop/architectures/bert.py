@@ -22,7 +22,7 @@ BARE = Architecture(
 )
 ARCHITECTURE = (
     Architecture(
-        names=("BertForMaskedLM", "BertForPreTraining"),
+        names=("BertForMaskedLM",),
         model_type="bert",
         base={"model": {**BASE, "head": MASKED}, "loss": "masked_lm"},
         fields=(
