@@ -1,9 +1,10 @@
-"""The loop of the decodings that choose one token at a time: what is fed to the model, where rows stop, what is given back."""
+"""What decodings share: what is fed to the model, in pieces if asked for, and the loop of those that choose one token at a time."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import fields
 from typing import Any
 
 import torch
@@ -15,6 +16,8 @@ from components.sockets import Batch, Cache, count_positions
 
 # (logits (B, V) of the last position, ids (B, T) so far, number of the new token) -> (B,)
 Choose = Callable[[Tensor, Tensor, int], Tensor]
+# ids (B, T) so far -> (B,) True for the rows that are over, whatever their last token is
+Over = Callable[[Tensor], Tensor]
 
 
 def continue_(
@@ -26,15 +29,27 @@ def continue_(
     max_new_tokens: int,
     stop_ids: Sequence[int] = (),
     on_token: Callable[[Tensor], None] | None = None,
+    over: Over | None = None,
+    prefill_chunk: int | None = None,
 ) -> Tensor:
     """``batch.ids`` (B, T) with what ``choose`` chose after them: (B, T + new).
 
-    Prompts of different lengths are padded on the left, with ``batch.valid`` False there. A row is over with its first stop id, and
-    filled up with ``stop_ids[0]``; the loop is over when all rows are, or after ``max_new_tokens``.
+    Prompts of different lengths are padded on the left, with ``batch.valid`` False there. A row is over with its first stop id, or when
+    ``over`` says so, and filled up with ``stop_ids[0]`` (0 without); the loop is over when all rows are, or after ``max_new_tokens``.
+    With a cache, a prompt is read in pieces of ``prefill_chunk`` tokens, which takes less memory (not with a prefix: all of it sees itself).
 
     Beyond ``model.context_length``: models go on, unless one of their modules says ``bounded = True`` (a table of positions). Those end
     there with a cache; without one they read the last ``context_length`` tokens only, counted from 0.
     """
+    limit, max_new_tokens = checked(model, batch, cache, max_new_tokens)
+    with torch.inference_mode(), evaluating(model):
+        feed = feed_of(model, batch, cache, limit, prefill_chunk)
+        ids = _run(feed, batch.ids, choose, max_new_tokens, stop_ids, on_token, over)
+    return ids.clone()  # a normal tensor again, which a training step may take
+
+
+def checked(model: Any, batch: Batch, cache: Cache | None, max_new_tokens: int) -> tuple[int | None, int]:
+    """(``context_limit``, how many tokens may be chosen). UserError or ValueError for a prompt that cannot be read."""
     prompt = batch.ids.shape[1]
     if prompt == 0:
         raise UserError("prompt", "it has no token", "begin with the token that starts a document")
@@ -47,36 +62,40 @@ def continue_(
                 "prompt", f"{prompt} tokens do not fit into the model's context of {limit}", "shorten it, or use no cache"
             )
         max_new_tokens = min(max_new_tokens, limit - prompt + 1)  # the last one is not read again
-    with torch.inference_mode(), evaluating(model):
-        ids = _run(model, batch, choose, cache, limit, max_new_tokens, stop_ids, on_token)
-    return ids.clone()  # a normal tensor again, which a training step may take
+    return limit, max_new_tokens
+
+
+def feed_of(model: Any, batch: Batch, cache: Cache | None, limit: int | None, prefill_chunk: int | None) -> Cached | Recomputed:
+    return Cached(model, batch, cache, prefill_chunk) if cache is not None else Recomputed(model, batch, limit)
 
 
 def _run(
-    model: Any,
-    batch: Batch,
+    feed: Callable[[Tensor, int], Tensor],
+    given: Tensor,
     choose: Choose,
-    cache: Cache | None,
-    limit: int | None,
     max_new_tokens: int,
     stop_ids: Sequence[int],
     on_token: Callable[[Tensor], None] | None,
+    over: Over | None,
 ) -> Tensor:
-    prompt = batch.ids.shape[1]
+    prompt = given.shape[1]
     fill = stop_ids[0] if stop_ids else 0
-    ids = F.pad(batch.ids, (0, max_new_tokens), value=fill)
+    ids = F.pad(given, (0, max_new_tokens), value=fill)
     stops = torch.tensor(list(stop_ids), device=ids.device) if stop_ids else None
-    over = torch.zeros(ids.shape[0], dtype=torch.bool, device=ids.device)
-    feed = Cached(model, batch, cache) if cache is not None else Recomputed(model, batch, limit)
+    ended = torch.zeros(ids.shape[0], dtype=torch.bool, device=ids.device)
+    ends = stops is not None or over is not None
     for n in range(max_new_tokens):
         new = choose(feed(ids, prompt + n), ids[:, : prompt + n], n)
+        if ends:
+            new = new.masked_fill_(ended, fill)
         if stops is not None:
-            new = new.masked_fill_(over, fill)
-            over |= torch.isin(new, stops)
+            ended |= torch.isin(new, stops)
         ids[:, prompt + n] = new
         if on_token is not None:
             on_token(new)
-        if stops is not None and over.all():
+        if over is not None:
+            ended |= over(ids[:, : prompt + n + 1])
+        if ends and ended.all():
             return ids[:, : prompt + n + 1]
     return ids
 
@@ -84,10 +103,11 @@ def _run(
 class Cached:
     """Logits (B, V) of column ``end - 1``, by reading what is new since the last call: the prompt, then one token at a time."""
 
-    def __init__(self, model: Any, batch: Batch, cache: Cache) -> None:
-        self.model, self.batch, self.cache = model, batch, cache
+    def __init__(self, model: Any, batch: Batch, cache: Cache, prefill_chunk: int | None = None) -> None:
+        self.model, self.batch, self.cache, self.chunk = model, batch, cache, prefill_chunk
         self.documents = None if batch.documents is None else batch.documents[:, -1:]
         self.types = None if batch.token_types is None else batch.token_types[:, -1:]
+        self.prefix = batch.prefix
         self.positions: Tensor | None = None
 
     def __call__(self, ids: Tensor, end: int) -> Tensor:
@@ -95,10 +115,22 @@ class Cached:
             b, positions = self.batch, positions_of(self.batch)
             batch = Batch(b.ids, None, None, positions, b.documents, b.valid, b.token_types, b.source, b.prefix)
             self.positions = positions[:, -1:]
+            *earlier, batch = pieces(batch, self.chunk)
+            for piece in earlier:
+                self.model(piece, cache=self.cache, last=True)
         else:
             self.positions = self.positions + 1
-            batch = Batch(ids[:, end - 1 : end], positions=self.positions, documents=self.documents, token_types=self.types)
+            batch = Batch(
+                ids[:, end - 1 : end], None, None, self.positions, self.documents, None, self.types, None, self.prefix
+            )
         return self.model(batch, cache=self.cache, last=True)[:, -1]
+
+    def reorder(self, rows: Tensor) -> None:
+        """Row i goes on from row rows[i]."""
+        self.cache.reorder(rows)
+        self.positions, self.documents, self.types, self.prefix = (
+            picked(x, rows) for x in (self.positions, self.documents, self.types, self.prefix)
+        )
 
 
 class Recomputed:
@@ -133,6 +165,35 @@ class Recomputed:
             prefix=prefix,
         )
         return self.model(batch, last=True)[:, -1]
+
+    def reorder(self, rows: Tensor) -> None:
+        self.batch, self.positions = rows_of(self.batch, rows), picked(self.positions, rows)
+
+
+def picked(x: Tensor | None, rows: Tensor) -> Tensor | None:
+    """Row i is what row rows[i] was; one row that stands for all of them stays."""
+    return x if x is None or (x.shape[0] == 1 and rows.max() > 0) else x.index_select(0, rows)
+
+
+def rows_of(batch: Batch, rows: Tensor) -> Batch:
+    source = None if batch.source is None else rows_of(batch.source, rows)
+    changed = {f.name: picked(getattr(batch, f.name), rows) for f in fields(batch) if f.name != "source"}
+    return Batch(**changed, source=source)
+
+
+def pieces(batch: Batch, size: int | None) -> list[Batch]:
+    """``batch`` cut into pieces of ``size`` columns; not if it has a prefix, which sees all of itself."""
+    length = batch.ids.shape[1]
+    if size is None or size >= length or batch.prefix is not None:
+        return [batch]
+    return [columns(batch, i, min(i + size, length)) for i in range(0, length, size)]
+
+
+def columns(batch: Batch, start: int, end: int) -> Batch:
+    """The positions from ``start`` to ``end`` of a batch that says its positions."""
+    names = ("ids", "positions", "documents", "valid", "token_types")
+    cut = {n: v if (v := getattr(batch, n)) is None else v[:, start:end] for n in names}
+    return Batch(**cut, source=batch.source, prefix=batch.prefix)
 
 
 def positions_of(batch: Batch) -> Tensor:

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from components.decoding._loop import continue_
+from components.decoding._loop import Over, continue_
 from components.registry import register
 from components.sockets import Batch, Cache
 
@@ -26,6 +26,8 @@ class Greedy:
         stop_ids: Sequence[int] = (),
         generator: Any = None,  # noqa: ARG002  nothing is drawn
         on_token: Callable[[Tensor], None] | None = None,
+        over: Over | None = None,
+        prefill_chunk: int | None = None,
     ) -> Tensor:
         """(B, T + new): see ``continue_``, where padding, stops and the end of the context are said."""
         return continue_(
@@ -36,4 +38,6 @@ class Greedy:
             max_new_tokens=max_new_tokens,
             stop_ids=stop_ids,
             on_token=on_token,
+            over=over,
+            prefill_chunk=prefill_chunk,
         )

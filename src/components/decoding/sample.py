@@ -8,10 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from components.decoding._loop import continue_
+from components.decoding._loop import Over, continue_
 from components.registry import register
 from components.sockets import Batch, Cache, Makers, make_all
 from components.weights import generator_for
+
+Source = int | Sequence[int | tuple[int, int]] | torch.Generator | None
 
 
 @register("decoding", "sample")
@@ -37,14 +39,16 @@ class Sample:
         cache: Cache | None = None,
         max_new_tokens: int,
         stop_ids: Sequence[int] = (),
-        generator: int | Sequence[int] | torch.Generator | None = None,
+        generator: Source = None,
         on_token: Callable[[Tensor], None] | None = None,
+        over: Over | None = None,
+        prefill_chunk: int | None = None,
     ) -> Tensor:
         """(B, T + new): see ``continue_``, where padding, stops and the end of the context are said.
 
         Args:
-            generator: a seed, from which each row has its own stream by its number; a seed per row, so that a row draws the same
-                whatever else is in the batch; a torch generator for all rows together; or None: the global one.
+            generator: a seed, from which each row has its own stream by its number; a seed per row, or (seed, number), so that a row
+                draws the same whatever else is in the batch; a torch generator for all rows together; or None: the global one.
         """
         draws = Uniforms(batch.ids.shape[0], generator)
 
@@ -54,7 +58,17 @@ class Sample:
                 logits = sampler(logits, ids)
             return draw(logits, draws(n).to(logits.device))
 
-        return continue_(model, batch, choose, cache=cache, max_new_tokens=max_new_tokens, stop_ids=stop_ids, on_token=on_token)
+        return continue_(
+            model,
+            batch,
+            choose,
+            cache=cache,
+            max_new_tokens=max_new_tokens,
+            stop_ids=stop_ids,
+            on_token=on_token,
+            over=over,
+            prefill_chunk=prefill_chunk,
+        )
 
 
 def draw(logits: Tensor, uniform: Tensor) -> Tensor:
@@ -65,21 +79,25 @@ def draw(logits: Tensor, uniform: Tensor) -> Tensor:
     return passed.int().argmax(-1)  # the first of equal ones
 
 
+def streams(rows: int, source: Source) -> list[torch.Generator | None]:
+    """A generator for each row, or one for all rows."""
+    if isinstance(source, int):
+        return [generator_for(source, f"row {i}") for i in range(rows)]
+    if source is None or isinstance(source, torch.Generator):
+        return [source]
+    if len(source) != rows:
+        raise ValueError(f"{len(source)} seeds for {rows} rows")
+    pairs = [(seed, 0) if isinstance(seed, int) else seed for seed in source]
+    return [generator_for(seed, f"row {number}") for seed, number in pairs]
+
+
 class Uniforms:
     """A number in [0, 1) for each row and step. Drawn in blocks, since a call per row and token would cost more than the choice."""
 
     BLOCK = 64
 
-    def __init__(self, rows: int, source: int | Sequence[int] | torch.Generator | None) -> None:
-        self.rows = rows
-        if isinstance(source, int):
-            self.generators: list[torch.Generator | None] = [generator_for(source, f"row {i}") for i in range(rows)]
-        elif source is None or isinstance(source, torch.Generator):
-            self.generators = [source]
-        elif len(source) != rows:
-            raise ValueError(f"{len(source)} seeds for {rows} rows")
-        else:
-            self.generators = [generator_for(seed, "row 0") for seed in source]
+    def __init__(self, rows: int, source: Source) -> None:
+        self.rows, self.generators = rows, streams(rows, source)
         self.block = torch.empty(0)
 
     def __call__(self, n: int) -> Tensor:
