@@ -18,7 +18,7 @@ MODELS = ("test_contracts.py", "test_every_part.py", "test_without_hydra.py")
 NAMES = ("test_signatures.py", "test_without_hydra.py", "cli/test_list_and_show.py", "compose/test_choices.py")
 # what no folder of tests mirrors
 BESIDE = {
-    **{f"src/components/{name}.py": MODELS for name in ("makers", "sockets", "weights")},
+    **{f"src/components/{name}.py": MODELS for name in ("makers", "sockets", "weights", "flops")},
     **{f"src/components/{name}.py": NAMES for name in ("registry", "kinds", "index", "signature", "option_types")},
     **{f"src/components/{name}.py": ("test_plugins.py",) for name in ("plugins", "plugin_child")},
     **{f"src/components/{name}.py": ("compose/test_messages.py", "compose/test_paths.py") for name in ("errors", "paths")},
@@ -26,6 +26,8 @@ BESIDE = {
     "src/components/run.py": ("task/test_runs.py", "test_docs.py"),
     "src/components/__init__.py": ("test_without_hydra.py", "cli/test_answers_at_once.py"),
     "src/components/__main__.py": ("cli/test_main.py",),
+    "src/components/check": ("test_every_part.py", "check/test_teeth.py"),
+    "src/components/catalogue": ("test_catalogue.py",),
     "src/hydra_plugins": ("compose/test_multirun.py",),
     "README.md": ("test_docs.py",),
     "docs": ("test_docs.py",),

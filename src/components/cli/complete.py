@@ -38,6 +38,10 @@ def candidates(words: list[str]) -> list[str]:
         return _that_begin(_flags(command), current)
     if command == "list":
         return _that_begin([*registry.kinds(), "recipe"], current)
+    if command in ("new", "catalogue"):
+        return _that_begin(registry.kinds(), current)
+    if command == "check" and "=" not in current and not any("=" in w for w in before[1:]):
+        return _that_begin(_parts(current), current)
     if command == "completion":
         return _that_begin(("bash", "zsh", "fish"), current)
     if command == "runs" or (command in OF_A_RUN and all("=" in w or w.startswith("-") for w in before[1:])):
@@ -45,8 +49,7 @@ def candidates(words: list[str]) -> list[str]:
     if command not in COMPOSING:
         return []
     if command == "show" and "=" not in current and not any("=" in w for w in before[1:]):
-        parts = [e.label for e in registry.entries().values()] if "/" in current else [f"{k}/" for k in registry.kinds()]
-        return _that_begin([*parts, "recipe="], current)
+        return _that_begin([*_parts(current), "recipe="], current)
     return overrides(before[1:], current)
 
 
@@ -117,6 +120,11 @@ def _of(option: Option, *, inherits: bool) -> list[str]:
     if "bool" in option.type.bases:
         found += ["true", "false"]
     return found + (["null"] if option.type.optional else [])
+
+
+def _parts(current: str) -> list[str]:
+    """Kinds until there is a slash, then parts."""
+    return [e.label for e in registry.entries().values()] if "/" in current else [f"{k}/" for k in registry.kinds()]
 
 
 def _flags(command: str) -> list[str]:
