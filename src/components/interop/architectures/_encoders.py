@@ -87,6 +87,7 @@ def tensors(prefix: str) -> tuple[Rule, ...]:
 
 RENAMED = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
 FREE = frozenset(("classifier_dropout",))
+HEADLESS_FREE = FREE | {"tie_word_embeddings"}
 
 
 def computed(prefix: str) -> tuple[str, ...]:

@@ -6,7 +6,18 @@ The pooler and the next-sentence classifier, on which no logit and no hidden vec
 from __future__ import annotations
 
 from components.interop.architecture import Architecture, Rule
-from components.interop.architectures._encoders import BASE, FREE, HEADLESS, MASKED, RENAMED, computed, sizes, spread, tensors
+from components.interop.architectures._encoders import (
+    BASE,
+    FREE,
+    HEADLESS,
+    HEADLESS_FREE,
+    MASKED,
+    RENAMED,
+    computed,
+    sizes,
+    spread,
+    tensors,
+)
 from components.interop.fields import ACTIVATIONS, Only, Same
 
 POSITIONS = Same("max_position_embeddings", "model.context_length", 512)
@@ -16,7 +27,7 @@ BARE = Architecture(
     base={"model": {**BASE, "head": "none"}, "loss": "masked_lm"},
     fields=(*sizes(30522), POSITIONS, *HEADLESS),
     tensors=tensors(""),
-    free=FREE,
+    free=HEADLESS_FREE,
     ignored=computed(""),
     renamed=RENAMED,
 )

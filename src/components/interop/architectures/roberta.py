@@ -8,7 +8,17 @@ from __future__ import annotations
 from typing import Any
 
 from components.interop.architecture import Architecture, Rule
-from components.interop.architectures._encoders import BASE, FREE, HEADLESS, MASKED, computed, sizes, spread, tensors
+from components.interop.architectures._encoders import (
+    BASE,
+    FREE,
+    HEADLESS,
+    HEADLESS_FREE,
+    MASKED,
+    computed,
+    sizes,
+    spread,
+    tensors,
+)
 from components.interop.fields import ACTIVATIONS, Computed, Get, Only, Theirs, value_of
 
 
@@ -55,7 +65,7 @@ ARCHITECTURE = (
         base={"model": {**BASE, "head": "none"}, "loss": "masked_lm"},
         fields=(*sizes(50265), POSITIONS, *HEADLESS),
         tensors=tensors(""),
-        free=FREE,
+        free=HEADLESS_FREE,
         ignored=computed(""),
     ),
 )
