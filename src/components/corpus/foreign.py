@@ -14,7 +14,7 @@ from typing import Any
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, processors
 
-from components.corpus.tokens import MAP_FILE, Tokens, files_beside, parsed, read_tokenizer, roles_read
+from components.corpus.tokens import MAP_FILE, Tokens, files_beside, parsed, read_tokenizer, roles_by_name, roles_read
 from components.errors import UserError
 
 # what a rank file is read with: it says nothing about how text is divided before
@@ -47,7 +47,7 @@ def read_core(folder: Path) -> Tokenizer | None:
     elif ranks is not None:
         core = from_ranks(ranks, digits=1 if ranks.name.startswith("qwen") else 3)
     elif any((folder / name).is_file() for name in OLDER):
-        core = _by_transformers(folder)
+        return _by_transformers(folder)  # which does the rest too
     else:
         return None
     said = {**stated(folder / MAP_FILE), **stated(folder / "tokenizer_config.json")}
@@ -175,7 +175,7 @@ def _begin_and_end(core: Tokenizer, said: dict[str, Any]) -> None:
     """``add_bos_token`` and ``add_eos_token``, where they are said, go before what the file itself does."""
     if not {"add_bos_token", "add_eos_token"} & {n for n, v in said.items() if v is not None}:
         return
-    found = {role: token_of(said.get(f"{role}_token")) for role in ("bos", "eos")}
+    found = {role: token_of(said.get(f"{role}_token") or roles_by_name(core).get(role)) for role in ("bos", "eos")}
     used = {role: t.content for role, t in found.items() if t is not None and said.get(f"add_{role}_token")}
     parts = [*([used["bos"]] if "bos" in used else []), "$A", *([used["eos"]] if "eos" in used else [])]
     tokens = [(t, core.token_to_id(t)) for t in dict.fromkeys(used.values())]
