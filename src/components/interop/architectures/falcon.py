@@ -18,8 +18,7 @@ ROPE = rope(partial=False)
 
 def _sizes(config: Theirs) -> tuple[int, int]:
     """Width of the stream, number of heads."""
-    width, heads = config.get("hidden_size", config.get("n_embed")), config.get("num_attention_heads", config.get("n_head"))
-    return width or 4544, heads or 71
+    return config.get("hidden_size", config.get("n_embed", 4544)), config.get("num_attention_heads", 71)
 
 
 def _read_position(config: Theirs) -> dict[str, Any]:
@@ -53,8 +52,8 @@ def _read_heads(config: Theirs) -> dict[str, Any]:
 
 
 def _write_heads(get: Get) -> dict[str, Any]:
-    heads = get("model.attention.n_kv_heads")
-    if heads not in (1, None):
+    heads, queries = get("model.attention.n_kv_heads"), get("model.attention.n_heads")
+    if heads not in (1, None, queries):
         raise Unsupported(f"n_kv_heads={heads}: without new_decoder_architecture there is 1, or as many as queries")
     return {"multi_query": heads == 1}
 
@@ -67,8 +66,8 @@ def _falcon(wiring: tuple[Field, ...], norms: dict[str, str], *, new: bool, free
         fields=(
             Same("vocab_size", "vocab_size", 65024),
             either(("hidden_size", "n_embed"), "model.d_model", 4544),
-            either(("num_hidden_layers", "n_layer"), "model.n_layers", 32),
-            either(("num_attention_heads", "n_head"), "model.attention.n_heads", 71),
+            Same("num_hidden_layers", "model.n_layers", 32),
+            Same("num_attention_heads", "model.attention.n_heads", 71),
             Same("max_position_embeddings", "model.context_length", 2048),
             Computed(("ffn_hidden_size",), _read_inner, _write_inner),
             Computed(("alibi", *ROPE_FIELDS), _read_position, _write_position),

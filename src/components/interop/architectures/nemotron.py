@@ -25,7 +25,7 @@ ARCHITECTURE = Architecture(
     base={"model": {"name": "decoder", **PARTS}},
     fields=(
         *decoder_sizes(),
-        Same("num_key_value_heads", "model.attention.n_kv_heads", None),
+        Same("num_key_value_heads", "model.attention.n_kv_heads"),
         *(HEAD_DIM, BIAS, DROPOUT, rope(share=0.5), tied(False)),
         Word("hidden_act", "model.ffn.activation", ACTIVATIONS, "relu2"),
         Same("mlp_bias", "model.ffn.bias", False),
