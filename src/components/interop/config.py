@@ -47,7 +47,7 @@ def recipe_of(architecture: Architecture, config: Mapping[str, Any], where: str)
     faults += [f"{n}={config[n]!r}: not known, and it may change the numbers" for n in unknown]
     if faults:
         raise UserError(where, f"{architecture.label}: {'; '.join(faults)}", "such a model cannot be composed here yet")
-    return nodes, used
+    return nodes, list(dict.fromkeys(used))
 
 
 def config_of(architecture: Architecture, config: Mapping[str, Any]) -> dict[str, Any]:
