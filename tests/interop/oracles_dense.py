@@ -49,7 +49,7 @@ ORACLES = [
         "Mistral",
         "MistralForCausalLM",
         ("MistralConfig", {**WIDE, "sliding_window": 7}),
-        recipes=("known/mistral_7b",),
+        recipes=("known/mistral_7b", "known/mistral_7b_v0_3"),
         window=7,
     ),
     Oracle(
@@ -71,7 +71,7 @@ ORACLES = [
                 "final_logit_softcapping": 3.0,
             },
         ),
-        recipes=("known/gemma2_2b", "known/gemma2_9b"),
+        recipes=("known/gemma2_2b", "known/gemma2_9b", "known/gemma2_27b"),
         window=7,
     ),
     Oracle(
@@ -144,7 +144,7 @@ ORACLES = [
         "Phi-3",
         "Phi3ForCausalLM",
         ("Phi3Config", {**SMALL, **TOKENS, "max_position_embeddings": 64, "sliding_window": 7}),
-        recipes=("known/phi3_mini",),
+        recipes=("known/phi3_mini", "known/phi4"),
         window=7,
     ),
     Oracle(

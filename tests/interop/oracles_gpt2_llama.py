@@ -17,7 +17,7 @@ ORACLES = [
         "Llama 2",
         "LlamaForCausalLM",
         ("LlamaConfig", {**SMALL, "max_position_embeddings": 64}),
-        recipes=("known/llama2_7b", "known/llama2_70b"),
+        recipes=("known/llama2_7b", "known/llama2_13b", "known/llama2_70b"),
     ),
     Oracle(
         "Llama 3",
@@ -31,7 +31,7 @@ ORACLES = [
                 "rope_parameters": {**LLAMA3, "original_max_position_embeddings": 16},
             },
         ),
-        recipes=("known/llama3_8b", "known/llama3_1_8b", "known/llama3_2_1b"),
+        recipes=("known/llama3_8b", "known/llama3_1_8b", "known/llama3_1_70b", "known/llama3_2_1b"),
         scaled=48,
     ),
 ]
