@@ -20,8 +20,28 @@ class Loaded:
     config: dict[str, Any]
     folder: Path | None = None
 
-    def generate(self, text: str = "", *, max_new_tokens: int = 120, seed: int = 0, count: int = 1, on_text: Any = None) -> Any:
-        """The continuation of ``text``, ``text`` included; with ``count`` over 1 a list of them. Drawn from a generator of its own."""
+    def generate(
+        self,
+        text: Any = "",
+        *,
+        max_new_tokens: int = 120,
+        seed: int = 0,
+        count: int = 1,
+        on_text: Any = None,
+        stop: Any = (),
+        prefill_chunk: int | None = None,
+    ) -> Any:
+        """The continuation of ``text``, ``text`` included; with ``count`` over 1 a list of them.
+
+        Args:
+            text: a prompt, or a list of prompts: then what is returned is a list with an entry for each.
+            max_new_tokens: at most.
+            seed: of what is drawn; a prompt's texts do not depend on what else is asked for.
+            count: texts of each prompt.
+            on_text: called with each piece of text as it comes; for one text.
+            stop: a string, or several, before which a text ends.
+            prefill_chunk: prompts are read in pieces of so many tokens.
+        """
         from components.task.generating import generate
 
         made = generate(
@@ -33,8 +53,34 @@ class Loaded:
             max_new_tokens=max_new_tokens,
             seed=seed,
             on_text=on_text,
+            stop=[stop] if isinstance(stop, str) else list(stop),
+            prefill_chunk=prefill_chunk,
         )
-        return made if count > 1 else made[0]
+        each = made if count == 1 else [made[i : i + count] for i in range(0, len(made), count)]
+        return each[0] if isinstance(text, str) else each
+
+    def score(self, texts: Any) -> Any:
+        """How likely the model finds each text: ``log_probability`` and ``tokens``, a list of (text, log-probability). For one text, one."""
+        from components.task.scoring import score
+
+        return (
+            score(self.model, self.tokenizer, [texts])[0]
+            if isinstance(texts, str)
+            else score(self.model, self.tokenizer, texts)
+        )
+
+    def chat(self, messages: list[dict[str, str]], *, template: str | Path | None = None, **options: Any) -> str:
+        """The model's answer to a conversation of ``{"role": ..., "content": ...}``.
+
+        Args:
+            messages: roles are system, user and assistant.
+            template: a file with a Jinja template; without one the tokenizer's own.
+            options: ``max_new_tokens``, ``seed``, ``on_text``, ``prefill_chunk``.
+        """
+        from components.task.chat import Template, answer, find_template
+
+        made = Template(find_template(self.tokenizer, template), self.tokenizer)
+        return answer(self.model, self.tokenizer, self.config, messages, made, **options)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ from components.errors import UserError, nearest
 COMMANDS = {
     "train": "train a recipe, with any part or value overridden",
     "evaluate": "measure a run or a checkpoint on its data or on other data",
-    "generate": "continue a prompt with a trained model",
+    "generate": "continue a prompt with a trained model, or score texts",
+    "chat": "talk with a trained model that has a chat template",
     "import": "read a checkpoint in Hugging Face's layout, or print the recipe of a config.json",
     "export": "write a run as a folder that transformers loads",
     "runs": "what was run here, or two runs compared",

@@ -1,26 +1,39 @@
-"""Continue a prompt with a trained model; the text appears as it is made."""
+"""Continue prompts with a trained model, or score texts; a single text appears as it is made."""
 
 from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
+from typing import Any
 
 from components.errors import UserError
 
-HELP = "decoding=greedy, or 'decoding.samplers=[{name: temperature, value: 0.5}, {name: top_p, p: 0.9}]'"
+HELP = "decoding=greedy, cache=ring, or 'decoding.samplers=[{name: temperature, value: 0.5}, {name: top_p, p: 0.9}]'"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", nargs="?", metavar="RUN_OR_CHECKPOINT", help="a run's folder, its time, auto, or a .ckpt file")
     parser.add_argument("overrides", nargs="*", metavar="override", help=HELP)
-    parser.add_argument("--prompt", default="", help="what the text begins with; empty begins a document")
-    parser.add_argument("--max-new-tokens", type=_count, default=200, metavar="N", help="at most (default 200)")
+    several = {"action": "append", "default": []}
+    parser.add_argument(
+        "--prompt", **several, help="what the text begins with; empty begins a document; may be given several times"
+    )  # type: ignore[arg-type]
+    parser.add_argument("--stop", **several, metavar="TEXT", help="end before this text; may be given several times")  # type: ignore[arg-type]
+    parser.add_argument("--samples", type=count, default=1, metavar="N", help="texts of each prompt (default 1)")
+    parser.add_argument("--max-new-tokens", type=count, default=200, metavar="N", help="at most (default 200)")
+    parser.add_argument("--prefill-chunk", type=count, metavar="N", help="read prompts in pieces of N tokens: less memory")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of what is drawn (default 0)")
     parser.add_argument("--device", default="cpu", metavar="NAME", help="cpu, cuda, cuda:1, mps (default cpu)")
-    parser.add_argument("--samples", type=_count, default=1, metavar="N", help="texts (default 1)")
+    parser.add_argument(
+        "--score",
+        **several,
+        metavar="FILE",
+        help="how likely the model finds the file's text, instead of writing; several times",
+    )  # type: ignore[arg-type]
 
 
-def _count(text: str) -> int:
+def count(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no whole number >= 1")
     return int(text)
@@ -29,24 +42,51 @@ def _count(text: str) -> int:
 def run(args: argparse.Namespace) -> int:
     if args.run is None:
         raise UserError("components generate", "no run is named", "components generate RUN; components runs lists them")
+    texts = [read(file) for file in args.score]
 
     from components.run import load
 
     loaded = load(args.run, args.overrides, device=args.device)
-    if args.samples > 1:
-        made = loaded.generate(args.prompt, max_new_tokens=args.max_new_tokens, seed=args.seed, count=args.samples)
-        for i, text in enumerate(made):
-            print(f"=== sample {i + 1} ===\n{text}\n")
+    if texts:
+        return scored(loaded, args.score, texts)
+    options = {
+        "max_new_tokens": args.max_new_tokens,
+        "seed": args.seed,
+        "stop": args.stop,
+        "prefill_chunk": args.prefill_chunk,
+    }
+    prompts = args.prompt or [""]
+    if len(prompts) > 1 or args.samples > 1:
+        for i, made in enumerate(loaded.generate(prompts, count=args.samples, **options)):
+            for j, text in enumerate([made] if args.samples == 1 else made):
+                names = [f"prompt {i + 1}"] * (len(prompts) > 1) + [f"sample {j + 1}"] * (args.samples > 1)
+                print(f"=== {', '.join(names)} ===\n{text}\n")
         return 0
-    shown = []
+    shown: list[str] = []
 
     def show(text: str) -> None:
         shown.append(text)
         sys.stdout.write(text)
         sys.stdout.flush()
 
-    show(args.prompt)
-    whole = loaded.generate(args.prompt, max_new_tokens=args.max_new_tokens, seed=args.seed, on_text=show)
+    show(prompts[0])
+    whole = loaded.generate(prompts[0], on_text=show, **options)
     # a token may be a part of a character: what was held back at the end
     print(whole[len("".join(shown)) :] if whole.startswith("".join(shown)) else "")
+    return 0
+
+
+def read(file: str) -> str:
+    try:
+        return Path(file).expanduser().read_text(encoding="utf8")
+    except (OSError, UnicodeDecodeError) as e:
+        raise UserError(file, f"cannot be read as text ({e})", "--score FILE: a text in UTF-8") from None
+
+
+def scored(loaded: Any, files: list[str], texts: list[str]) -> int:
+    width = max(map(len, [*files, "file"]))
+    print(f"{'file':<{width}}  {'tokens':>7}  {'log p':>12}  {'log p a token':>13}")
+    for file, found in zip(files, loaded.score(texts)):
+        tokens = len(found.tokens)
+        print(f"{file:<{width}}  {tokens:>7}  {found.log_probability:>12.3f}  {found.log_probability / max(tokens, 1):>13.4f}")
     return 0

@@ -85,7 +85,7 @@ class Speculative:
                 readers = [Reader(m, row, kept, prefill_chunk) for m, kept in zip((self.draft, model), caches)]
                 numbers = Uniforms(1, sources[i if len(sources) > 1 else 0])
                 heard = on_token if rows == 1 else None
-                made.append(self._row(*readers, numbers, most, stop_ids, heard, over))
+                made.append(self._row(*readers, numbers, most, stop_ids, heard, _padded(over, batch.ids[i : i + 1], row)))
         longest = max((len(m) for m in made), default=0)
         fill = stop_ids[0] if stop_ids else 0
         new = torch.tensor([m + [fill] * (longest - len(m)) for m in made], dtype=torch.long, device=batch.ids.device)
@@ -212,6 +212,13 @@ def row_of(batch: Batch, i: int) -> Batch:
     prefix = None if batch.prefix is None else batch.prefix[i : i + 1]
     fields = {"documents": one(batch.documents), "token_types": one(batch.token_types)}
     return Batch(batch.ids[i][kept][None], positions=one(positions), **fields, source=source, prefix=prefix)
+
+
+def _padded(over: Over | None, whole: Tensor, row: Batch) -> Over | None:
+    """``over`` as the caller knows the row: with its padding."""
+    if over is None:
+        return None
+    return lambda ids: over(torch.cat((whole, ids[:, row.ids.shape[1] :]), 1))
 
 
 def longer(row: Batch, ids: Tensor) -> Batch:

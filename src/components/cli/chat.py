@@ -1,0 +1,81 @@
+"""Talk with a trained model. Ctrl-C stops an answer and keeps the conversation; /clear begins anew, /exit leaves."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+from components.cli.generate import HELP, count
+from components.errors import UserError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", nargs="?", metavar="RUN_OR_CHECKPOINT", help="a run's folder, its time, auto, or a .ckpt file")
+    parser.add_argument("overrides", nargs="*", metavar="override", help=HELP)
+    parser.add_argument(
+        "--template", metavar="FILE", help="a chat template in Jinja; default: the one that came with the tokenizer"
+    )
+    parser.add_argument("--system", metavar="TEXT", help="what the conversation begins with, as the role system")
+    parser.add_argument("--max-new-tokens", type=count, default=512, metavar="N", help="of an answer, at most (default 512)")
+    parser.add_argument(
+        "--prefill-chunk", type=count, metavar="N", help="read the conversation in pieces of N tokens: less memory"
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of what is drawn (default 0)")
+    parser.add_argument("--device", default="cpu", metavar="NAME", help="cpu, cuda, cuda:1, mps (default cpu)")
+
+
+def run(args: argparse.Namespace) -> int:
+    if args.run is None:
+        raise UserError("components chat", "no run is named", "components chat RUN; components runs lists them")
+
+    from components.run import load
+    from components.task.chat import Template, find_template
+
+    loaded = load(args.run, args.overrides, device=args.device)
+    Template(find_template(loaded.tokenizer, args.template), loaded.tokenizer)  # before anything is typed
+    said = first = [{"role": "system", "content": args.system}] if args.system else []
+    options = {
+        "template": args.template,
+        "max_new_tokens": args.max_new_tokens,
+        "prefill_chunk": args.prefill_chunk,
+        "seed": args.seed,
+    }
+    while True:
+        try:
+            line = input("> ").strip()
+        except EOFError:
+            print()
+            return 0
+        except KeyboardInterrupt:
+            print("\n(/exit leaves)")
+            continue
+        if line == "/exit":
+            return 0
+        if line == "/clear":
+            said = first
+        elif line:
+            said = [*said, {"role": "user", "content": line}]
+            try:
+                said = [*said, {"role": "assistant", "content": spoken(loaded, said, options)}]
+            except UserError as e:
+                print(f"error: {' '.join(str(e).split())}", file=sys.stderr)
+                said = said[:-1]
+
+
+def spoken(loaded: Any, said: list[dict[str, str]], options: dict[str, Any]) -> str:
+    """The answer, shown as it comes; when it is interrupted, as far as it came."""
+    shown: list[str] = []
+
+    def show(text: str) -> None:
+        shown.append(text)
+        sys.stdout.write(text)
+        sys.stdout.flush()
+
+    try:
+        whole = loaded.chat(said, on_text=show, **options)
+    except KeyboardInterrupt:
+        print(" ...")
+        return "".join(shown)
+    print(whole[len("".join(shown)) :] if whole.startswith("".join(shown)) else "")
+    return whole
