@@ -22,6 +22,7 @@ pytest.importorskip("transformers")
 LLAMA_NAMES = {"hidden_size": 64, "intermediate_size": 80, "num_hidden_layers": 2, "num_attention_heads": 4}
 FALCON = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
 SIZES = {
+    "GPT2": {"n_embd": 64, "n_layer": 2, "n_head": 4},
     "GPTNeoX": {**LLAMA_NAMES, "max_position_embeddings": 64},
     "GPTJ": {"n_embd": 256, "n_layer": 2, "n_head": 4, "n_positions": 64},  # heads of 64, as wide as the class turns by itself
     "Phi": {**LLAMA_NAMES, "max_position_embeddings": 64},
@@ -34,8 +35,9 @@ LINEAR = {"rope_scaling": {"type": "linear", "factor": 2.0}}
 MANY = {"multi_query": False, "bias": True}
 # (class, fields beside the sizes) as older files have them; their config class reads the same ones
 SPELLED = {
+    "scores by layer": ("GPT2", {"scale_attn_by_inverse_layer_idx": True, "n_inner": 96, "activation_function": "relu"}),
     "rotary_pct": ("GPTNeoX", {"rotary_pct": 0.5, "rotary_emb_base": 500, "tie_word_embeddings": True}),
-    "rotary_pct, stretched": ("GPTNeoX", {"rotary_pct": 1.0, "rotary_emb_base": 10000, **LINEAR}),
+    "rotary_pct, stretched": ("GPTNeoX", {"rotary_pct": 0.5, "rotary_emb_base": 10000, **LINEAR}),
     "one after the other": ("GPTNeoX", {"use_parallel_residual": False, "attention_bias": False, "hidden_act": "gelu_fast"}),
     "a narrow turn": ("GPTJ", {"rotary_dim": 16, "n_inner": 96, "layer_norm_epsilon": 1e-3, "tie_word_embeddings": True}),
     "a share of 0.4": ("Phi", {"partial_rotary_factor": 0.4, "rope_theta": 500.0, "num_key_value_heads": 2}),
@@ -53,10 +55,14 @@ SPELLED = {
 }
 
 
+def class_of(name: str) -> str:
+    return f"{name}LMHeadModel" if name == "GPT2" else f"{name}ForCausalLM"
+
+
 def agrees(name: str, fields: dict, folder: Path) -> convert.Imported:
     """Their tiny model of these fields against ours, which reads the fields as they stand here, not as transformers saves them."""
     fields = {"vocab_size": 97, **fields}
-    cls = f"{name}ForCausalLM"
+    cls = class_of(name)
     given = json.loads(json.dumps(fields))  # some config classes change what they are given
     model = theirs(Oracle(cls, cls, (f"{name}Config", given), prepare=sdpa if fields.get("alibi") else None))
     model.save_pretrained(folder / "theirs")
@@ -153,6 +159,7 @@ def test_what_makes_a_model_of_ours_nobody_s_is_named(case, tmp_path):
 
 
 REFUSED = {
+    "scale_attn_weights=False": ("GPT2", {"scale_attn_weights": False}),
     "rotary_dim=None": ("GPTJ", {"rotary_dim": None}),
     "rotary_dim=80": ("GPTJ", {"rotary_dim": 80}),
     "hidden_act='gelu_10'": ("Phi", {"hidden_act": "gelu_10"}),
@@ -161,7 +168,9 @@ REFUSED = {
     "parallel_attn=False": ("Falcon", {"new_decoder_architecture": True, "parallel_attn": False}),
     "partial_rotary_factor=0.5": ("Falcon", {"partial_rotary_factor": 0.5}),
     "n_layer=2: not known": ("Falcon", {"n_layer": 2}),
+    "apply_residual_connection_post_layernorm=True: only": ("Falcon", {"apply_residual_connection_post_layernorm": True}),
     "alibi=False": ("Mpt", {"attn_config": {"alibi": False}}),
+    "rope_theta is not known": ("Mpt", {"attn_config": {"rope_theta": 10000}}),
     "alibi_bias_max=16": ("Mpt", {"attn_config": {"alibi_bias_max": 16}}),
     "qk_ln=True": ("Mpt", {"attn_config": {"qk_ln": True}}),
     "expansion_ratio=2": ("Mpt", {"expansion_ratio": 2}),
@@ -176,7 +185,7 @@ REFUSED = {
 @pytest.mark.parametrize("fault", REFUSED)
 def test_what_would_change_the_numbers_is_refused(fault):
     name, fields = REFUSED[fault]
-    config = {"architectures": [f"{name}ForCausalLM"], "vocab_size": 97, **SIZES[name], **fields}
+    config = {"architectures": [class_of(name)], "vocab_size": 97, **SIZES[name], **fields}
     config = {n: v for n, v in config.items() if v is not ...}
     with pytest.raises(UserError, match=re.escape(fault)):
         recipe_of(architecture_of(config, "here"), config, "here")

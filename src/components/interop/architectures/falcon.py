@@ -58,7 +58,7 @@ def _write_heads(get: Get) -> dict[str, Any]:
     return {"multi_query": heads == 1}
 
 
-def _falcon(wiring: tuple[Field, ...], norms: dict[str, str], *, new: bool, free: frozenset[str] = frozenset()) -> Architecture:
+def _falcon(wiring: tuple[Field, ...], norms: dict[str, str], *, new: bool) -> Architecture:
     return Architecture(
         names=("FalconForCausalLM",),
         model_type="falcon",
@@ -77,6 +77,7 @@ def _falcon(wiring: tuple[Field, ...], norms: dict[str, str], *, new: bool, free
             Same("layer_norm_epsilon", "model.norm.eps", 1e-5),
             Same("hidden_dropout", "model.residual.dropout", 0.0),
             Same("attention_dropout", "model.attention.dropout", 0.0),
+            Only("apply_residual_connection_post_layernorm", False),
             tied(True),
         ),
         tensors=(
@@ -90,7 +91,7 @@ def _falcon(wiring: tuple[Field, ...], norms: dict[str, str], *, new: bool, free
             Rule("transformer.ln_f.{p}", "stack.final_norm.{p}"),
             Rule("lm_head.weight", "head.logits.weight"),
         ),
-        free=frozenset(("apply_residual_connection_post_layernorm",)) | free,
+        free=frozenset(("multi_query",)),  # the older layout reads it, the newer does not
         prefix="transformer.",
         copies={"lm_head.weight": "transformer.word_embeddings.weight"},
         fits=lambda config: bool(config.get("new_decoder_architecture")) == new,
@@ -122,6 +123,5 @@ ARCHITECTURE = (
         ),
         {"attention_norm": "ln_attn", "ffn_norm": "ln_mlp"},
         new=True,
-        free=frozenset(("multi_query",)),
     ),
 )

@@ -10,13 +10,14 @@ from typing import Any
 
 from components.interop.architecture import Architecture, Rule
 from components.interop.architectures._common import stack, tied
-from components.interop.fields import Computed, Get, Only, Same, Theirs, Unsupported
+from components.interop.fields import FREE, Computed, Get, Only, Same, Theirs, Unsupported
 from components.interop.forms import Rows
 
 ONLY = {
     **{"attn_type": "multihead_attention", "alibi": True, "alibi_bias_max": 8},
     **{"prefix_lm": False, "qk_ln": False, "attn_uses_sequence_id": False},
 }
+NAMED = ("attn_pdrop", "attn_impl", "clip_qkv", "softmax_scale")
 TRAINING = ("emb_pdrop", "resid_pdrop", "embedding_fraction")
 
 
@@ -24,6 +25,8 @@ def _read_attention(config: Theirs) -> dict[str, Any]:
     given = config.get("attn_config") or {}
     if wrong := [f"{n}={given[n]!r}" for n, value in ONLY.items() if given.get(n, value) != value]:
         raise Unsupported(f"attn_config: {', '.join(wrong)} is not supported")
+    if unknown := [n for n in given if n not in {*ONLY, *NAMED, *FREE} and given[n] is not None]:
+        raise Unsupported(f"attn_config: {', '.join(unknown)} is not known, and may change the numbers")
     return {
         "model.attention.clip": given.get("clip_qkv") or None,
         "model.attention.scale": given.get("softmax_scale"),
