@@ -39,7 +39,8 @@ def explicit(config: Mapping[str, Any]) -> dict[str, Any]:
         model["layers"] = {str(i): nodes for i, nodes in enumerate(chosen) if nodes}
         model["pattern"] = type(model["pattern"])()
     for nodes in (model, *(model.get("layers") or {}).values()):
-        _sizes(nodes.get("attention"), nodes.get("ffn"), model["d_model"])
+        _attention(nodes.get("attention"), model["d_model"], nodes.get("norm", model.get("norm")))
+        _ffn(nodes.get("ffn"), model["d_model"])
     return made
 
 
@@ -54,15 +55,33 @@ def layer_by_layer(model: Mapping[str, Any]) -> dict[str, Any]:
     return {**{n: v for n, v in model.items() if n not in PER_LAYER}, **ends, "layers": layers}
 
 
-def _sizes(attention: Any, ffn: Any, d_model: int) -> None:
-    if isinstance(attention, dict) and attention.get("name") == "gqa":
-        heads = attention["n_heads"]
-        attention["n_kv_heads"] = attention["n_kv_heads"] or heads
-        attention["head_dim"] = attention["head_dim"] or d_model // heads
-    if isinstance(ffn, dict) and ffn.get("name") in ("glu", "mlp"):
-        rest = ffn.pop("multiple_of" if ffn["name"] == "glu" else "widen", None)
-        if ffn["d_ff"] is None and rest is not None:
-            ffn["d_ff"] = glu_width(d_model, rest) if ffn["name"] == "glu" else int(d_model * rest)
+def _attention(node: Any, d_model: int, norm: Any) -> None:
+    name = node.get("name") if isinstance(node, dict) else None
+    if name == "gqa":
+        heads = node["n_heads"]
+        node["n_kv_heads"] = node["n_kv_heads"] or heads
+        node["head_dim"] = node["head_dim"] or d_model // heads
+    if name == "mla":
+        nope = node["nope_dim"] = node["nope_dim"] or d_model // node["n_heads"]
+        node["rope_dim"] = node["rope_dim"] or -(-nope // 4) * 2
+        node["kv_rank"], node["v_dim"] = node["kv_rank"] or max(1, d_model // 2), node["v_dim"] or nope
+        node["latent_norm"] = norm if node["latent_norm"] == "inherit" else node["latent_norm"]
+
+
+def _ffn(node: Any, d_model: int) -> None:
+    name = node.get("name") if isinstance(node, dict) else None
+    if name in ("glu", "mlp"):
+        rest = node.pop("multiple_of" if name == "glu" else "widen", None)
+        if node["d_ff"] is None and rest is not None:
+            node["d_ff"] = glu_width(d_model, rest) if name == "glu" else int(d_model * rest)
+    if name == "moe":
+        rest = node.pop("multiple_of", None)
+        if node["d_ff"] is None and rest is not None:
+            node["d_ff"] = 4 * d_model if node["expert"] == "mlp" else glu_width(d_model, rest)
+        _ffn(node["shared"], d_model)
+        router = node["router"]
+        if isinstance(router, dict) and "top_groups" in router:
+            router["top_groups"] = router["top_groups"] or router["n_groups"]
 
 
 def _short(value: Any) -> str:

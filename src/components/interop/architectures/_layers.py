@@ -18,11 +18,11 @@ def in_layers(layers: Iterable[int], n_layers: int, socket: str, node: Any) -> d
 def each_layer(get: Get, socket: str) -> list[dict[str, Any]]:
     """What every layer has at ``socket``, in a spelled-out config."""
     n_layers = get("model.n_layers")
-    held = [_node(get(f"model.{socket}"))] * n_layers
+    held = [named(get(f"model.{socket}"))] * n_layers
     for which, sockets in (get("model.layers") or {}).items():
         if socket in sockets:
             for i in indices(str(which), n_layers):
-                held[i] = _node(sockets[socket])
+                held[i] = named(sockets[socket])
     return held
 
 
@@ -36,5 +36,6 @@ def option(get: Get, socket: str, name: str, of: str, otherwise: Any = None) -> 
     return next((node.get(of) for node in each_layer(get, socket) if node.get("name") == name), otherwise)
 
 
-def _node(value: Any) -> dict[str, Any]:
+def named(value: Any) -> dict[str, Any]:
+    """A node of a spelled-out config, which may be its name alone, or nothing."""
     return {"name": value} if isinstance(value, str) else dict(value or {})

@@ -1,4 +1,4 @@
-"""What mixtures of experts share: names of experts' matrices, dense layers among them, a window on some layers."""
+"""What mixtures of experts share: names of experts' matrices, dense layers among them."""
 
 from __future__ import annotations
 
@@ -7,20 +7,15 @@ from typing import Any
 
 from components.interop.architecture import Rule
 from components.interop.architectures._common import stack
-from components.interop.architectures._layers import each_layer, in_layers, layers_of, option
-from components.interop.fields import Computed, Get, Only, Same, Theirs, Unsupported, Word, value_of
+from components.interop.architectures._layers import in_layers, layers_of, option
+from components.interop.architectures.llama import ENDS, NORMS
+from components.interop.fields import Computed, Field, Get, Only, Same, Theirs, Unsupported, Word, value_of
 from components.interop.forms import Experts
 
 # the losses that a router's training adds, and the noise it gets, are training's own: no model here has them unless asked
 FREE = frozenset(("output_router_logits", "router_aux_loss_coef", "router_jitter_noise"))
 MOE = {"name": "moe", "expert": "glu", "activation": "silu", "load_balance": 0.0}
-EMBEDDED = (
-    Rule("model.embed_tokens.weight", "embedding.table.weight"),
-    Rule("model.layers.{i}.input_layernorm.weight", stack("attention_norm.weight")),
-    Rule("model.layers.{i}.post_attention_layernorm.weight", stack("ffn_norm.weight")),
-    Rule("model.norm.weight", "stack.final_norm.weight"),
-    Rule("lm_head.weight", "head.logits.weight"),
-)
+EMBEDDED = (*ENDS, *NORMS)
 QK_NORMS = tuple(Rule(f"model.layers.{{i}}.self_attn.{n}.weight", stack(f"attention.{n}.weight")) for n in ("q_norm", "k_norm"))
 PROJECTIONS = (("gate_proj", "gate"), ("up_proj", "up"), ("down_proj", "out"))
 DENSE_GLU = tuple(
@@ -54,9 +49,10 @@ def count(*names: str) -> Computed:
     return Computed(names, read, lambda get: {names[0]: get("model.ffn.n_experts")})
 
 
-def attention_fields(*, bias: bool = False) -> tuple[Same | Word, ...]:
+def attention_fields(kv_heads: int | None, *, bias: bool = False) -> tuple[Field, ...]:
+    """``kv_heads``, ``bias``: the class's own where nothing is said."""
     return (
-        Same("num_key_value_heads", "model.attention.n_kv_heads", None),
+        Same("num_key_value_heads", "model.attention.n_kv_heads", kv_heads),
         Word("attention_bias", "model.attention.bias", {False: [], True: ["q", "k", "v", "out"]}, bias),
         Same("attention_dropout", "model.attention.dropout", 0.0),
         Only("hidden_act", "silu"),
@@ -87,23 +83,3 @@ def sparse_step() -> Computed:
         return {"mlp_only_layers": layers_of(get, "ffn", "glu"), "decoder_sparse_step": 1, "intermediate_size": width}
 
     return Computed(("mlp_only_layers", "decoder_sparse_step", "intermediate_size"), read, write)
-
-
-def windowed(kinds: tuple[str, str] = ("sliding_attention", "full_attention")) -> Computed:
-    """``layer_types``: in some layers only so many positions are seen. Without the field every second layer is full, the second first."""
-
-    def read(config: Theirs) -> dict[str, Any]:
-        n_layers = config["num_hidden_layers"]
-        types = config.get("layer_types") or [kinds[i % 2] for i in range(n_layers)]
-        if unknown := sorted(set(types) - set(kinds)):
-            raise Unsupported(f"layer_types: {', '.join(unknown)} is not known, there are {', '.join(kinds)}")
-        mask = {"name": "sliding_window", "window": value_of(config, "sliding_window")}
-        return in_layers([i for i, t in enumerate(types) if t == kinds[0]], n_layers, "attention", {"mask": mask})
-
-    def write(get: Get) -> dict[str, Any]:
-        masks = [node.get("mask") or {} for node in each_layer(get, "attention")]
-        windows = [m.get("window") if isinstance(m, dict) else None for m in masks]
-        wide = next((w for w in windows if w is not None), None)
-        return {"layer_types": [kinds[w is None] for w in windows], "sliding_window": wide}
-
-    return Computed(("layer_types", "sliding_window"), read, write)

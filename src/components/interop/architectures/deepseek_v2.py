@@ -42,7 +42,7 @@ ARCHITECTURE = Architecture(
     },
     fields=(
         *fields(dense_first=0),
-        rope(),
+        rope(partial=False),
         Computed(("topk_method", "n_group", "topk_group"), _read_groups, _write_groups),
         Only("norm_topk_prob", False),
         Only("scoring_func", "softmax"),

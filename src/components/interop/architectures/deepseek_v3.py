@@ -28,7 +28,7 @@ ARCHITECTURE = Architecture(
     },
     fields=(
         *fields(dense_first=3),
-        rope(),
+        rope(partial=False),
         Word("rope_interleave", "model.position.layout", {True: "interleaved", False: "half"}, True),
         Same("norm_topk_prob", "model.ffn.router.renormalise", True),
         Same("n_group", "model.ffn.router.n_groups", 8),

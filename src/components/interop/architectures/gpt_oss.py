@@ -9,11 +9,12 @@ from typing import Any
 
 from components.interop.architecture import Architecture, Rule
 from components.interop.architectures._common import ATTENTION, ROPE_FIELDS, TIED, decoder_sizes, rope, stack
-from components.interop.architectures._moe import EMBEDDED, FREE, attention_fields, count, windowed
+from components.interop.architectures._moe import EMBEDDED, FREE, attention_fields, count
+from components.interop.architectures._windows import by_layer, every
 from components.interop.fields import Computed, Same, Theirs, Unsupported
 from components.interop.forms import FusedExperts
 
-ROPE = rope(150000.0)
+ROPE = rope(150000.0, partial=False)
 
 
 def _read_rope(config: Theirs) -> dict[str, Any]:
@@ -45,10 +46,10 @@ ARCHITECTURE = Architecture(
     fields=(
         *(f for f in decoder_sizes() if f.names != ("intermediate_size",)),
         Same("intermediate_size", "model.ffn.d_ff"),
-        *attention_fields(bias=True),
+        *attention_fields(8, bias=True),
         Same("head_dim", "model.attention.head_dim", 64),
         Computed(ROPE_FIELDS, _read_rope, ROPE.write),
-        windowed(),
+        by_layer(every(2), 128),
         count("num_local_experts", "num_experts"),
         Same("num_experts_per_tok", "model.ffn.router.k", 4),
         Same("swiglu_limit", "model.ffn.limit", 7.0),

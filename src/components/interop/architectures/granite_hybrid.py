@@ -95,8 +95,9 @@ OWN = (
 )
 TENSORS = (
     *EMBEDDED,
-    _mamba("A_log D dt_bias out_proj.weight", "A_log D dt_bias out.weight"),
-    _mamba("dt_bias out_proj.bias", "dt_bias out.bias"),
+    _mamba("A_log dt_bias out_proj.weight", "A_log dt_bias out.weight"),
+    _mamba("D out_proj.bias", "D out.bias"),
+    _mamba("D", "D"),
     _mamba("in_proj.{p}", "z.{p} x.{p} B.{p} C.{p} dt.{p}", Rows()),
     _mamba("conv1d.weight", "x_conv.taps B_conv.taps C_conv.taps", Convolutions()),
     _mamba("conv1d.bias", "x_conv.bias B_conv.bias C_conv.bias", Rows()),

@@ -23,7 +23,7 @@ EXPERTS = (
 NODE = {**MOE, "router": "top_k_softmax"}
 FIELDS = (
     *decoder_sizes(),
-    *attention_fields(),
+    *attention_fields(None),
     HEAD_DIM,
     *MULTIPLIERS,
     count("num_local_experts"),

@@ -10,7 +10,7 @@ from typing import Any
 
 from components.interop.architecture import Architecture, Rule
 from components.interop.architectures._common import ATTENTION, TIED, decoder_sizes, rope, stack
-from components.interop.architectures._layers import each_layer, in_layers, layers_of, option
+from components.interop.architectures._layers import each_layer, in_layers, layers_of, named, option
 from components.interop.architectures._moe import (
     EMBEDDED,
     FREE,
@@ -38,7 +38,10 @@ def _read_layers(config: Theirs) -> dict[str, Any]:
         raise Unsupported(f"layer_types: {', '.join(unknown)} is not known, there are {', '.join(KINDS)}")
     eps = value_of(config, "rms_norm_eps", 1e-5)
     norm = {"name": "rms", "scale": "none", "eps": eps} if config.get("use_qk_norm", True) else "none"
-    chunks = {"name": "chunked", "size": value_of(config, "attention_chunk_size", 8192)}
+    size = value_of(config, "attention_chunk_size", 8192)
+    if size is None:
+        raise Unsupported("attention_chunk_size=None: its class needs a number even where no layer is chunked")
+    chunks = {"name": "chunked", "size": size}
     made: dict[str, Any] = {"model.norm.eps": eps, "model.attention.qk_norm": norm, "model.attention.mask": chunks}
     for unturned in (False, True):
         for full in (False, True):
@@ -53,18 +56,16 @@ def _read_layers(config: Theirs) -> dict[str, Any]:
 
 
 def _write_layers(get: Get) -> dict[str, Any]:
-    turned = layers_of(get, "position", "rope")
-    masks = [node["mask"] if isinstance(node["mask"], dict) else {} for node in each_layer(get, "attention")]
+    turned, mixers = layers_of(get, "position", "rope"), each_layer(get, "attention")
+    masks, norms = ([named(node.get(socket)) for node in mixers] for socket in ("mask", "qk_norm"))
     return {
         "no_rope_layers": [int(i in turned) for i in range(get("model.n_layers"))],
         "layer_types": [KINDS[m.get("name") != "chunked"] for m in masks],
-        "attention_chunk_size": next((m["size"] for m in masks if m.get("name") == "chunked"), None),
+        "attention_chunk_size": next((m["size"] for m in masks if m.get("name") == "chunked"), 8192),
         "attn_temperature_tuning": bool(layers_of(get, "position", "log_temperature")),
         "attn_scale": option(get, "position", "log_temperature", "scale", 0.1),
         "floor_scale": option(get, "position", "log_temperature", "floor_scale", 8192),
-        "use_qk_norm": any(
-            isinstance(q, dict) and q["name"] == "rms" for q in (n["qk_norm"] for n in each_layer(get, "attention"))
-        ),
+        "use_qk_norm": any(n.get("name") == "rms" for n in norms),
         "rms_norm_eps": get("model.norm.eps"),
     }
 
@@ -108,7 +109,7 @@ ARCHITECTURE = Architecture(
     },
     fields=(
         *(f for f in decoder_sizes() if f.names != ("intermediate_size",)),
-        *attention_fields(),
+        *attention_fields(8),
         Same("head_dim", "model.attention.head_dim", 128),
         rope(500000.0, partial=False),
         Computed(LAYER_FIELDS, _read_layers, _write_layers),

@@ -5,22 +5,11 @@ Hub and ``save_pretrained`` name each expert's matrices alike. A router's noise 
 
 from __future__ import annotations
 
-from typing import Any
-
 from components.interop.architecture import Architecture, Rule
-from components.interop.architectures._common import ATTENTION, HEAD_DIM, ROPE, TIED, decoder_sizes, stack
+from components.interop.architectures._common import ATTENTION, HEAD_DIM, TIED, decoder_sizes, rope, stack
 from components.interop.architectures._moe import EMBEDDED, FREE, MOE, attention_fields, count, experts
-from components.interop.fields import Computed, Get, Same, Theirs
-
-
-def _read_window(config: Theirs) -> dict[str, Any]:
-    window = config.get("sliding_window")
-    return {} if window is None else {"model.attention.mask": {"name": "sliding_window", "window": window}}
-
-
-def _write_window(get: Get) -> dict[str, Any]:
-    return {"sliding_window": get("model.attention.mask.window")}
-
+from components.interop.architectures._windows import every_layer
+from components.interop.fields import Same
 
 ARCHITECTURE = Architecture(
     names=("MixtralForCausalLM",),
@@ -37,13 +26,13 @@ ARCHITECTURE = Architecture(
     },
     fields=(
         *decoder_sizes(),
-        *attention_fields(),
+        *attention_fields(8),
         HEAD_DIM,
-        *ROPE,
+        rope(1e6, partial=False),
         count("num_local_experts", "num_experts"),
         Same("num_experts_per_tok", "model.ffn.router.k", 2),
         Same("rms_norm_eps", "model.norm.eps", 1e-5),
-        Computed(("sliding_window",), _read_window, _write_window),
+        every_layer(None),
         TIED,
     ),
     tensors=(

@@ -6,7 +6,7 @@ Its class takes the number of experts as ``num_experts`` and saves it as ``num_l
 from __future__ import annotations
 
 from components.interop.architecture import Architecture, Rule
-from components.interop.architectures._common import ATTENTION, HEAD_DIM, ROPE, TIED, decoder_sizes, stack
+from components.interop.architectures._common import ATTENTION, HEAD_DIM, TIED, decoder_sizes, rope, stack
 from components.interop.architectures._moe import (
     DENSE_GLU,
     EMBEDDED,
@@ -35,9 +35,9 @@ ARCHITECTURE = Architecture(
     },
     fields=(
         *(f for f in decoder_sizes() if f.names != ("intermediate_size",)),
-        *attention_fields(),
+        *attention_fields(4),
         HEAD_DIM,
-        *ROPE,
+        rope(partial=False),
         count("num_experts", "num_local_experts"),
         Same("num_experts_per_tok", "model.ffn.router.k", 8),
         Same("norm_topk_prob", "model.ffn.router.renormalise", False),

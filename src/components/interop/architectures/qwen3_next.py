@@ -91,7 +91,7 @@ ARCHITECTURE = Architecture(
     },
     fields=(
         *(f for f in decoder_sizes() if f.names != ("intermediate_size",)),
-        *(f for f in attention_fields() if f.names != ("attention_bias",)),
+        *(f for f in attention_fields(2) if f.names != ("attention_bias",)),
         Only("attention_bias", False),
         Same("head_dim", "model.attention.head_dim", 256),
         Computed(ROPE_FIELDS, _read_rope, rope().write),
