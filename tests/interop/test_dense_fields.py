@@ -80,11 +80,17 @@ SPELLED = {
             "rope_scaling": {"rope_type": "linear", "factor": 2.0},
         },
     ),
-    "windows above a layer": ("Qwen2ForCausalLM", {"use_sliding_window": True, "sliding_window": 5, "max_window_layers": 2}),
+    "windows above a layer": (
+        "Qwen2ForCausalLM",
+        {"use_sliding_window": True, "sliding_window": 5, "max_window_layers": 2, "use_mrope": False},
+    ),
     "windows not asked for": (
         "Qwen3ForCausalLM",
         {**WIDE, "use_sliding_window": False, "sliding_window": 5, "max_window_layers": 2},
     ),
+    "windows on all": ("Qwen2ForCausalLM", {"use_sliding_window": True, "sliding_window": 5, "max_window_layers": 0}),
+    "windows on none": ("Olmo3ForCausalLM", {"layer_types": ["full_attention"] * 6}),
+    "one base, no full layer": ("Gemma3ForCausalLM", {**WIDE, "sliding_window": 5, "layer_types": ["sliding_attention"] * 6}),
     "clipped": ("OlmoForCausalLM", {"clip_qkv": 0.1, "tie_word_embeddings": True}),
     "YaRN on full layers": (
         "Olmo3ForCausalLM",
@@ -176,6 +182,26 @@ OWN = {
         "attention": {"name": "gqa", "bias": ["q", "k", "v"]},
         "pattern": ["local", "wide"],
         "layers": {"local": {"attention": WINDOW}},
+    },
+    "Qwen3ForCausalLM": {**SMALL, "attention": {"name": "gqa", "qk_norm": "rms"}, "head": "tied"},
+    "GemmaForCausalLM": {
+        **SMALL,
+        "norm": {"name": "rms", "unit_offset": True},
+        "embedding": {"name": "token", "scale": "sqrt"},
+        "ffn": {"name": "glu", "activation": "gelu_tanh"},
+    },
+    "GraniteForCausalLM": {
+        **SMALL,
+        "residual": {"name": "scaled", "scale": 0.5},
+        "attention": {"name": "gqa", "scale": 0.3},
+        "head": {"name": "linear", "multiplier": 0.3},
+    },
+    "CohereForCausalLM": {
+        **SMALL,
+        "position": "rope",
+        "norm": {"name": "layer", "bias": False},
+        "block": "parallel",
+        "attention": {"name": "gqa", "qk_norm": {"name": "layer", "bias": False}, "qk_norm_over": "per_head_weight"},
     },
     "Olmo3ForCausalLM": {
         **SMALL,

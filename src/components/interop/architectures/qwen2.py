@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from components.interop.architecture import Architecture
-from components.interop.architectures._common import HEAD_DIM, TIED, decoder_sizes, rope
+from components.interop.architectures._common import HEAD_DIM, TIED, decoder_sizes, rope, unused
 from components.interop.architectures._windows import FULL, SLIDING, by_layer
 from components.interop.architectures.llama import BASE, DROPOUT, FILES, SILU, TENSORS
 from components.interop.fields import Computed, Get, Same, Theirs, Unsupported
@@ -38,6 +38,7 @@ FIELDS = (
     Same("num_key_value_heads", "model.attention.n_kv_heads", 32),
     rope(partial=False),
     WINDOWS,
+    unused("use_mrope", False),
     Same("rms_norm_eps", "model.norm.eps", 1e-6),
     SILU,
     DROPOUT,
