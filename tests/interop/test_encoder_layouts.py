@@ -14,6 +14,7 @@ from parity import Oracle, Pair, close, logits_of_ours, logits_of_theirs, made, 
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+import components
 from components.errors import UserError
 from components.interop import convert
 from components.sockets import Batch
@@ -108,6 +109,19 @@ def test_marians_tables_of_sinusoids_are_no_weights(tmp_path):
         convert.read_folder(changed(tmp_path, decoder_vocab_size=98))
     with pytest.raises(UserError, match=r"encoder_ffn_dim=80, decoder_ffn_dim=96: both sides"):
         convert.read_folder(changed(tmp_path, decoder_vocab_size=97, decoder_ffn_dim=96))
+
+
+@pytest.mark.parametrize("name", ["BERT", "T5 v1.0", "Transformer"])
+def test_a_folder_is_loaded_with_as_many_rows_as_it_has(name, tmp_path):
+    """Its objective wants no tokens beyond them, which would be rows that the checkpoint has not."""
+    oracle = BY_NAME[name]
+    pair = made(oracle, tmp_path)
+    loaded = components.load(tmp_path)
+    ids = pair.ids()
+    batch = Batch(ids, source=Batch(source_ids(pair))) if oracle.source else Batch(ids)
+    with torch.no_grad():
+        assert torch.equal(loaded.model(batch), pair.ours(batch))
+    assert loaded.config["loss"].get("mask_id", 96) == 96  # no tokenizer says which it is
 
 
 MODERN = BY_NAME["ModernBERT"].config[1]

@@ -114,7 +114,20 @@ def read(folder: Path) -> Foreign:
         "generation_config": generation,
         "bare": imported.bare,
     }
-    return Foreign(imported.config, imported.weights, tokenizer, source, notes)
+    config = _masking(imported.config, tokenizer, folder, rows, notes)
+    return Foreign(config, imported.weights, tokenizer, source, notes)
+
+
+def _masking(config: dict[str, Any], tokenizer: Tokens, folder: Path, rows: int, notes: list[str]) -> dict[str, Any]:
+    """``config`` with the mask that the checkpoint has: without one, masked_lm would want a token more than the model has."""
+    if config["loss"]["name"] != "masked_lm":
+        return config
+    said = {**stated(folder / MAP_FILE), **stated(folder / "tokenizer_config.json")}
+    names = ([mask.content] if (mask := token_of(said.get("mask_token"))) else []) + ["[MASK]", "<mask>"]
+    found = [i for n in names if (i := tokenizer.core.token_to_id(n)) is not None and i < rows]
+    if not found:
+        notes.append(f"no mask token there: loss.mask_id is the last id, {rows - 1}; say which it is before training on")
+    return {**config, "loss": {**config["loss"], "mask_id": found[0] if found else rows - 1}}
 
 
 def _tokenizer(folder: Path, rows: int, config: dict[str, Any], generation: dict[str, Any]) -> tuple[Tokens, list[str]]:

@@ -94,7 +94,7 @@ def _architecture(gated: bool) -> Architecture:
                 "ffn": "glu" if gated else "mlp",
                 "decoder": "layers",
             },
-            "loss": "span_corruption",
+            "loss": "seq2seq",
         },
         fields=(
             Same("vocab_size", "vocab_size", 32128),
