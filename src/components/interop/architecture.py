@@ -49,6 +49,7 @@ class Architecture:
         tensors: names and forms.
         free: more fields that change no number.
         ignored: patterns of their tensors that carry nothing (tables that are computed).
+        left: patterns of their weights that no output here depends on; import says that it leaves them behind.
         copies: {theirs: theirs} a tensor that may be there as a copy of another, where the two are tied.
         zero: patterns of their tensors that older files lack: they are zeros then.
         renamed: {as older files call it: as it is called now}, parts of names.
@@ -63,6 +64,7 @@ class Architecture:
     tensors: Sequence[Rule]
     free: frozenset[str] = frozenset()
     ignored: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()
     copies: Mapping[str, str] = field(default_factory=dict)
     zero: tuple[str, ...] = ()
     renamed: Mapping[str, str] = field(default_factory=dict)

@@ -75,7 +75,9 @@ def read(architecture: Architecture, tensors: Tensors, ours: Shapes, get: Get, w
     for name, original in copies.items():  # of two that are one, a file may have either
         if name in there and original not in there:
             there[original] = there.pop(name)
-    ignored, zero = ([pattern(i) for i in patterns] for patterns in (architecture.ignored, architecture.zero))
+    ignored, zero = (
+        [pattern(i) for i in patterns] for patterns in ((*architecture.ignored, *architecture.left), architecture.zero)
+    )
     faults: list[str] = []
     used: set[str] = set()
     zeros: dict[str, Tensor] = {}
@@ -105,6 +107,12 @@ def read(architecture: Architecture, tensors: Tensors, ours: Shapes, get: Get, w
         parts = step.form.split(theirs, [ours[n] for n in step.ours])
         found.update(zip(step.ours, (p.contiguous() for p in parts), strict=True))
     return found
+
+
+def left_behind(architecture: Architecture, tensors: Tensors) -> list[str]:
+    """Weights of the files that are not read, since nothing here depends on them."""
+    left = [pattern(name) for name in architecture.left]
+    return sorted(n for n in _named(architecture, tensors) if any(p.match(n) or p.match(architecture.prefix + n) for p in left))
 
 
 def _named(architecture: Architecture, tensors: Tensors) -> dict[str, str]:

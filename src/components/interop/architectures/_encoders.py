@@ -91,5 +91,10 @@ HEADLESS_FREE = FREE | {"tie_word_embeddings"}
 
 
 def computed(prefix: str) -> tuple[str, ...]:
-    """Tensors that no hidden vector depends on: the pooler, and counted positions."""
-    return (f"{prefix}pooler.dense.{{p}}", f"{prefix}embeddings.position_ids", f"{prefix}embeddings.token_type_ids")
+    """Numbers that are counted, not learned."""
+    return (f"{prefix}embeddings.position_ids", f"{prefix}embeddings.token_type_ids")
+
+
+def left(prefix: str) -> tuple[str, ...]:
+    """The pooler: a dense layer over the first vector."""
+    return (f"{prefix}pooler.dense.{{p}}",)

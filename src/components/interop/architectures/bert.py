@@ -14,6 +14,7 @@ from components.interop.architectures._encoders import (
     MASKED,
     RENAMED,
     computed,
+    left,
     sizes,
     spread,
     tensors,
@@ -29,6 +30,7 @@ BARE = Architecture(
     tensors=tensors(""),
     free=HEADLESS_FREE,
     ignored=computed(""),
+    left=left(""),
     renamed=RENAMED,
 )
 ARCHITECTURE = (
@@ -50,7 +52,8 @@ ARCHITECTURE = (
             Rule("cls.predictions.bias", "head.output.bias"),
         ),
         free=FREE,
-        ignored=(*computed("bert."), "cls.seq_relationship.{p}"),
+        ignored=computed("bert."),
+        left=(*left("bert."), "cls.seq_relationship.{p}"),
         copies={
             "cls.predictions.decoder.weight": "bert.embeddings.word_embeddings.weight",
             "cls.predictions.decoder.bias": "cls.predictions.bias",

@@ -15,6 +15,7 @@ from components.interop.architectures._encoders import (
     HEADLESS_FREE,
     MASKED,
     computed,
+    left,
     sizes,
     spread,
     tensors,
@@ -54,6 +55,7 @@ ARCHITECTURE = (
         ),
         free=FREE,
         ignored=computed("roberta."),
+        left=left("roberta."),
         copies={
             "lm_head.decoder.weight": "roberta.embeddings.word_embeddings.weight",
             "lm_head.decoder.bias": "lm_head.bias",
@@ -67,5 +69,6 @@ ARCHITECTURE = (
         tensors=tensors(""),
         free=HEADLESS_FREE,
         ignored=computed(""),
+        left=left(""),
     ),
 )
