@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from components.cache._slots import SMALLEST, Buffer, Log, Slot, Slots
+from components.errors import UserError
 from components.registry import register
 from components.signature import Positive
 from components.sockets import SequenceInfo
@@ -96,9 +97,9 @@ class RingSlot(Slot):
     def append(self, k: Tensor, v: Tensor, info: SequenceInfo) -> tuple[Tensor, Tensor, SequenceInfo]:
         sliding = isinstance(self.keys, Sliding)
         if self.refused:
-            raise ValueError(self.refused)
+            raise UserError("cache.window", self.refused, "raise it, or leave it null for as many as each layer sees")
         if sliding and info.prefix is not None:
-            raise ValueError("a prefix that every position sees does not stay in a ring: use cache=growing")
+            raise UserError("cache", "a prefix that every position sees does not stay in a ring", "use cache=growing")
         keys, values, stored = super().append(k, v, info)
         if sliding and self.log.index is not None:
             self.keys.keep_valid(keys.detach())
@@ -115,7 +116,7 @@ class Ring(Slots):
     Args:
         window: positions that every layer keeps, the newest included; null: each its own. A layer that sees further is refused.
 
-    Errors: ValueError on the first call if a layer sees further than ``window``, or with a prefix.
+    Errors: UserError on the first call if a layer sees further than ``window``, or with a prefix.
     """
 
     def __init__(self, *, window: Positive | None = None) -> None:
@@ -137,10 +138,7 @@ class Ring(Slots):
             if reach is None or reach > self.window:
                 rule = "no mask" if mask is None else type(mask).__name__
                 sees = "every position" if reach is None else f"{reach} positions"
-                refused = (
-                    f"{getattr(module, 'part_path', '') or type(module).__name__} sees {sees} ({rule}), and the ring keeps "
-                    f"{self.window}: raise window, or leave it null for as many as each layer sees"
-                )
+                refused = f"{getattr(module, 'part_path', '') or type(module).__name__} sees {sees} ({rule}), and the ring keeps {self.window}"
             reach = self.window
         log = self._log(reach, bool(getattr(mask, "anchored", False)))
         slot = RingSlot(self, log, Buffer if reach is None else partial(Sliding, log=log))

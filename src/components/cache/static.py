@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from components.cache._slots import NAMES, Slot, Slots
+from components.errors import UserError
 from components.registry import register
 from components.signature import Positive
 from components.sockets import SequenceInfo
@@ -111,7 +112,7 @@ class Static(Slots):
     Args:
         max_length: places, padding and new tokens included.
 
-    Errors: ValueError when it is full.
+    Errors: UserError when it is full.
     """
 
     def __init__(self, *, max_length: Positive = 2048) -> None:
@@ -132,9 +133,11 @@ class Static(Slots):
         positions, log = info.positions, self._logs[None]
         assert positions is not None, "a cached call needs positions"
         if not torch.compiler.is_compiling() and log.length + positions.shape[1] > self.max_length:
-            raise ValueError(
-                f"cache/static has {self.max_length} places, and {log.length + positions.shape[1]} are needed: "
-                "raise max_length, or take cache=growing"
+            needed = log.length + positions.shape[1]
+            raise UserError(
+                "cache.max_length",
+                f"cache/static has {self.max_length} places, and {needed} are needed",
+                "raise it, or take cache=growing",
             )
         self.rows = positions.shape[0] if info.ids is None else info.ids.shape[0]
         log.add(info, 0)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from components.decoding._loop import Over, checked, columns, context_limit, evaluating, pieces, positions_of
 from components.decoding.sample import Source, Uniforms, draw, streams
+from components.errors import UserError
 from components.registry import register
 from components.signature import Path, Positive
 from components.sockets import Batch, Cache, Makers, make_all
@@ -34,7 +35,7 @@ class Speculative:
         ahead: tokens that are proposed at a time.
         samplers: what shapes the logits of both models, applied in this order.
 
-    Errors: ValueError without a draft, or if its logits are of another number.
+    Errors: UserError without a draft; ValueError if its logits are of another number.
     """
 
     wants = "draft"  # whoever generates loads the model of ``draft_run`` and sets ``draft`` to it
@@ -66,7 +67,9 @@ class Speculative:
     ) -> Tensor:
         """(B, T + new): see ``continue_``; the generator is as ``sample`` has it. Ends with the context if the model cannot go beyond it."""
         if self.draft is None:
-            raise ValueError("decoding/speculative has no small model: give draft=RUN, or set its attribute draft")
+            raise UserError(
+                "decoding.draft", "speculative decoding has no small model", "give draft=RUN, or set its attribute draft"
+            )
         limit, most = checked(model, batch, cache, max_new_tokens)
         prompt, rows = batch.ids.shape[1], batch.ids.shape[0]
         if limit is not None:
