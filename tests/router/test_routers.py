@@ -102,6 +102,18 @@ def test_without_a_rate_nothing_is_written_and_nothing_moves():
     assert (router.correction == 0).all()
 
 
+def test_without_a_correction_there_is_none_to_keep_and_the_greatest_logits_are_chosen():
+    router, here, x = made("sigmoid_top_k", k=2, corrected=False, renormalise=False), info(), inputs()
+    routing = router(x, here)
+    assert "correction" not in router.state_dict()
+    assert not here.out
+    best, chosen = router.logits(x).flatten(0, 1).topk(2, -1)
+    assert torch.equal(routing.experts.view(-1, 2), chosen)
+    torch.testing.assert_close(routing.weights.view(-1, 2), torch.sigmoid(best))
+    router.reset_parameters()
+    router.after_step({".load": torch.arange(float(E))})
+
+
 @pytest.mark.parametrize("capacity", [0.5, 2.0, 9.0])
 def test_experts_choose_their_best_tokens(capacity):
     router, x = made("expert_choice", capacity=capacity), inputs()
