@@ -17,6 +17,7 @@ from torch import Tensor
 import components
 from components.errors import UserError
 from components.interop import convert
+from components.interop.config import architecture_of, at, recipe_of
 from components.sockets import Batch
 
 transformers = pytest.importorskip("transformers")
@@ -122,6 +123,56 @@ def test_a_folder_is_loaded_with_as_many_rows_as_it_has(name, tmp_path):
     with torch.no_grad():
         assert torch.equal(loaded.model(batch), pair.ours(batch))
     assert loaded.config["loss"].get("mask_id", 96) == 96  # no tokenizer says which it is
+
+
+# fields beside the sizes that configs on the hub have, and what they become
+FOUND = {
+    "BertForMaskedLM": (
+        {
+            **{"directionality": "bidi", "pooler_fc_size": 768, "pooler_num_attention_heads": 12, "pooler_num_fc_layers": 3},
+            **{"pooler_size_per_head": 128, "pooler_type": "first_token_transform", "vocab_size": 119547, "output_past": True},
+        },
+        {"model.name": "encoder", "vocab_size": 119547, "model.d_model": 768},
+    ),
+    "BartForConditionalGeneration": (
+        {
+            **{"_num_labels": 3, "add_bias_logits": False, "add_final_layer_norm": False, "extra_pos_embeddings": 2},
+            **{"force_bos_token_to_be_generated": True, "forced_bos_token_id": 0, "length_penalty": 2.0, "max_length": 142},
+            **{"min_length": 56, "no_repeat_ngram_size": 3, "normalize_before": False, "normalize_embedding": True},
+            **{
+                "num_beams": 4,
+                "num_hidden_layers": 12,
+                "output_past": True,
+                "prefix": " ",
+                "static_position_embeddings": False,
+            },
+        },
+        {"model.d_model": 1024, "model.position.offset": 2, "model.embedding_norm": "inherit"},
+    ),
+    "MarianMTModel": (
+        {
+            **{"_num_labels": 3, "activation_function": "swish", "bad_words_ids": [[58100]], "decoder_vocab_size": 58101},
+            **{"d_model": 512, "normalize_embedding": False, "static_position_embeddings": True, "scale_embedding": True},
+            **{f"{side}_{n}": v for side in ("encoder", "decoder") for n, v in (("layers", 6), ("ffn_dim", 2048))},
+        },
+        {"model.ffn.activation": "silu", "model.embedding.scale": "sqrt", "model.n_layers": 6, "model.decoder.n_layers": None},
+    ),
+    "T5ForConditionalGeneration": (
+        {
+            **{"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False, "n_positions": 512, "output_past": True},
+            **{"task_specific_params": {"summarization": {"prefix": "summarize: "}}, "num_decoder_layers": 6},
+        },
+        {"model.head.name": "linear", "model.head.multiplier": 1.0, "model.ffn.name": "glu", "model.attention.scale": 1.0},
+    ),
+}
+
+
+@pytest.mark.parametrize("cls", FOUND)
+def test_configs_as_they_lie_on_the_hub(cls):
+    fields, wanted = FOUND[cls]
+    config = {"architectures": [cls], **fields}
+    recipe, _ = recipe_of(architecture_of(config, "here"), config, "here")
+    assert {path: at(recipe, path) for path in wanted} == wanted
 
 
 MODERN = BY_NAME["ModernBERT"].config[1]

@@ -86,7 +86,8 @@ def tensors(prefix: str) -> tuple[Rule, ...]:
 
 
 RENAMED = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
-FREE = frozenset(("classifier_dropout",))
+POOLER = ("pooler_fc_size", "pooler_num_attention_heads", "pooler_num_fc_layers", "pooler_size_per_head", "pooler_type")
+FREE = frozenset(("classifier_dropout", "directionality", "output_past", *POOLER))
 HEADLESS_FREE = FREE | {"tie_word_embeddings"}
 
 

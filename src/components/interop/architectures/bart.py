@@ -88,7 +88,7 @@ def tensors() -> tuple[Rule, ...]:
 
 
 FREE = ("activation_dropout", "classifier_dropout", "classif_dropout", "encoder_layerdrop", "decoder_layerdrop", "init_std")
-FREE += ("extra_pos_embeddings", "force_bos_token_to_be_generated", "output_past", "save_step")
+FREE += ("extra_pos_embeddings", "force_bos_token_to_be_generated", "output_past", "save_step", "_num_labels")
 GENERATION = (
     "num_beams",
     "max_length",

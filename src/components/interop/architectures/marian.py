@@ -12,7 +12,7 @@ from components.interop.fields import Computed, Get, Only, Theirs, Unsupported
 
 
 def _read(config: Theirs) -> dict[str, object]:
-    ours, theirs = config.get("vocab_size"), config.get("decoder_vocab_size")
+    ours, theirs = config.get("vocab_size", 58101), config.get("decoder_vocab_size")
     if theirs not in (None, ours):
         raise Unsupported(f"decoder_vocab_size={theirs!r} beside vocab_size={ours!r}: both sides have one vocabulary here")
     return {}
