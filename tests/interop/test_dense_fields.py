@@ -229,7 +229,7 @@ def test_a_model_of_ours_is_written_as_the_class_that_it_is(cls, tmp_path):
 def test_what_makes_a_model_of_ours_nobody_s_is_named(tmp_path):
     config = convert.spelled_out({"model": {**SMALL, "layers": {"2": {"ffn": {"name": "mlp", "activation": "silu"}}}}})
     model = convert.on_meta(config, 97)
-    with pytest.raises(UserError, match=r"nearest is .*layers\.2\.ffn"):
+    with pytest.raises(UserError, match="none of the known architectures; nearest is .*ForCausalLM, with model"):
         convert.write_folder(config, model.state_dict(), 97, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -246,6 +246,7 @@ REFUSED = {
     ),
     "chunked_attention is not known": ("Olmo3ForCausalLM", {"layer_types": ["chunked_attention"] * 6}),
     "use_sliding_window=False": ("Qwen2ForCausalLM", {"layer_types": ["sliding_attention"] * 6}),
+    "truncate=False": ("Olmo3ForCausalLM", {"rope_scaling": {"rope_type": "yarn", "truncate": False, **YARN}}),
     "sliding_window=None": ("Olmo3ForCausalLM", {"sliding_window": None}),
     "qk_layernorm=True: not known": ("Phi3ForCausalLM", {"qk_layernorm": True}),
     "lm_head_bias=True": ("Phi3ForCausalLM", {"lm_head_bias": True}),

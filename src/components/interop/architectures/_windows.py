@@ -80,6 +80,8 @@ def both_ropes(config: Theirs, bases: tuple[float, float]) -> dict[str, dict[str
     given = config.get("rope_parameters") or {}
     sliding = given.get(SLIDING) or {"rope_theta": config.get("rope_local_base_freq", bases[0])}
     full = given.get(FULL) or flat_rope({**config, "rope_parameters": None}, bases[1])
+    if False in (sliding.get("truncate"), full.get("truncate")):
+        raise Unsupported("truncate=False: the class does not read it of one kind of layer")
     found = {SLIDING: read_rope(sliding, "", bases[0]), FULL: read_rope(full, "", bases[1])}
     return {kind: {"scaling": "none", **{n.lstrip("."): v for n, v in options.items()}} for kind, options in found.items()}
 
