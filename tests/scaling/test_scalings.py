@@ -212,7 +212,11 @@ def test_proportional_leaves_slow_pairs_where_they_are():
     [
         ("linear", {}, "no context_length here"),
         ("yarn", {"factor": 2.0}, "no context_length here"),
-        ("llama3", {"context_length": 8, "low_freq_factor": 5.0}, r"low_freq_factor=5.0 must not be above high_freq_factor=4.0"),
+        (
+            "llama3",
+            {"context_length": 8, "low_freq_factor": 5.0},
+            r"low_freq_factor=5.0 must not be above high_freq_factor=4.0",
+        ),
         (
             "longrope",
             {"context_length": 8, "long_factor": [1.0]},
