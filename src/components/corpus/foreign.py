@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -31,11 +32,11 @@ def read_pretrained(path: Path) -> Tokens:
         UserError: there is none, or none that is read here.
     """
     whole = path.parent if (path.is_file() and path.name in OLDER) or path.suffix == ".tiktoken" else path
-    core = read_core(whole) if whole.is_dir() else None
-    return read_tokenizer(path) if core is None else Tokens(core, roles_read(core, whole), files_beside(whole))
+    found = read_any(whole) if whole.is_dir() else None
+    return read_tokenizer(path) if found is None else found
 
 
-def read_core(folder: Path) -> Tokenizer | None:
+def read_any(folder: Path) -> Tokens | None:
     """The tokenizer of a folder in Hugging Face's layout, None if it has none.
 
     Raises:
@@ -47,13 +48,15 @@ def read_core(folder: Path) -> Tokenizer | None:
     elif ranks is not None:
         core = from_ranks(ranks, digits=1 if ranks.name.startswith("qwen") else 3)
     elif any((folder / name).is_file() for name in OLDER):
-        return _by_transformers(folder)  # which does the rest too
+        with tempfile.TemporaryDirectory() as newer:
+            _by_transformers(folder, newer)
+            return read_any(Path(newer))
     else:
         return None
     said = {**stated(folder / MAP_FILE), **stated(folder / "tokenizer_config.json")}
     _add_tokens(core, said)
     _begin_and_end(core, said)
-    return core
+    return Tokens(core, roles_read(core, folder), files_beside(folder))
 
 
 def stated(file: Path) -> dict[str, Any]:
@@ -119,7 +122,8 @@ def printable_bytes() -> dict[int, str]:
     return {**{b: chr(b) for b in own}, **{b: chr(256 + i) for i, b in enumerate(rest)}}
 
 
-def _by_transformers(folder: Path) -> Tokenizer:
+def _by_transformers(folder: Path, to: str) -> None:
+    """Write ``to/tokenizer.json`` and what goes with it from older files."""
     there = ", ".join(name for name in OLDER if (folder / name).is_file())
     try:
         from transformers import AutoTokenizer
@@ -130,8 +134,7 @@ def _by_transformers(folder: Path) -> Tokenizer:
             "pip install 'lightning-components[interop]' sentencepiece protobuf",
         ) from None
     try:
-        found = AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
-        return Tokenizer.from_str(found.backend_tokenizer.to_str())
+        AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False).save_pretrained(to)
     except Exception as e:  # whatever its many converters raise
         raise UserError(
             str(folder),

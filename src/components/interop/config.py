@@ -50,20 +50,26 @@ def recipe_of(architecture: Architecture, config: Mapping[str, Any], where: str)
     return nodes, list(dict.fromkeys(used))
 
 
-def config_of(architecture: Architecture, config: Mapping[str, Any]) -> dict[str, Any]:
+def config_of(architecture: Architecture, config: Mapping[str, Any], faults: list[str] | None = None) -> dict[str, Any]:
     """A config.json for our spelled-out ``config``.
+
+    Args:
+        architecture: whose fields are written.
+        config: ours.
+        faults: takes what cannot be said, instead of raising it.
 
     Raises:
         UserError: options that the architecture does not have.
     """
-    faults: list[str] = []
+    kept = faults
+    faults = [] if kept is None else kept
     made: dict[str, Any] = {"architectures": [architecture.label], "model_type": architecture.model_type}
     for field in architecture.fields:
         try:
             made.update(field.write(lambda path: at(config, path)))
         except Unsupported as e:
             faults.append(str(e))
-    if faults:
+    if faults and kept is None:
         raise UserError("export", f"{architecture.label}: {'; '.join(faults)}")
     return made
 

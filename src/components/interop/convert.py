@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,10 @@ from components.interop import tensors
 from components.interop.architecture import Architecture, architectures
 from components.interop.compare import differences, explicit, layer_by_layer
 from components.interop.config import architecture_of, at, config_of, recipe_of
+from components.interop.fields import FREE
 from components.interop.files import SHARD_BYTES, Tensors, read_json, write
 from components.makers import Bound, make
 from components.sockets import name_parts
-
-FAR = 1000  # options that differ, where an architecture cannot even say what the model is
 
 
 @dataclass(frozen=True)
@@ -105,14 +105,16 @@ def architecture_for(
     for architecture in sorted(architectures(), key=lambda a: prefer not in a.names):
         if at(architecture.base, "model.name") != at(config, "model.name"):
             continue
+        faults: list[str] = []
         try:
-            made = {**config_of(architecture, ours), "vocab_size": vocab_size}
+            made = {**config_of(architecture, ours, faults), "vocab_size": vocab_size}
             recipe, _ = recipe_of(architecture, made, "export")
             theirs = explicit(spelled_out(recipe))
             differing = differences(layer_by_layer(ours["model"]), layer_by_layer(theirs["model"]))
-            distance = len(differing)
+            differing = [*dict.fromkeys(re.sub(r"^model\.layers\.\d+\.", "model.", d) for d in differing)] or faults
         except UserError as e:
-            differing, distance = [str(e)], FAR
+            differing = [*(faults or [str(e)]), *unlike(architecture, ours)]
+        distance = len(differing)
         if not differing:
             return architecture, made
         if best is None or distance < best[0]:
@@ -126,14 +128,35 @@ def architecture_for(
     )
 
 
+def unlike(architecture: Architecture, config: Mapping[str, Any]) -> list[str]:
+    """Parts that all models of the architecture have and this one has not."""
+    base = {n: v.get("name") if isinstance(v, Mapping) else v for n, v in architecture.base["model"].items()}
+    held = {n: at(config, f"model.{n}.name") for n, v in base.items() if isinstance(v, str) and n != "name"}
+    return [f"model.{n}={name} where it has {base[n]}" for n, name in held.items() if name is not None and name != base[n]]
+
+
+UNKEPT = frozenset(("architectures", "model_type", "torch_dtype", "dtype", "auto_map", "quantization_config"))
+
+
+def says(architecture: Architecture, source: Mapping[str, Any], config: Mapping[str, Any], vocab_size: int) -> bool:
+    """Whether a config.json is this model still."""
+    try:
+        recipe, _ = recipe_of(architecture, source, "export")
+    except UserError:
+        return False
+    ours, theirs = (layer_by_layer(explicit(c)["model"]) for c in (config, spelled_out(recipe)))
+    return vocab_of(recipe) == vocab_size and not differences(ours, theirs)
+
+
 def write_folder(
     config: Mapping[str, Any],
     weights: Mapping[str, Tensor],
     vocab_size: int,
     folder: Path,
-    extra: Mapping[str, Any] | Callable[[Architecture], Mapping[str, Any]] | None = None,
+    extra: Mapping[str, Any] | None = None,
     prefer: str | None = None,
     *,
+    source: Mapping[str, Any] | None = None,
     bare: bool = False,
     shard_bytes: int = SHARD_BYTES,
     files: Mapping[str, str] | None = None,
@@ -141,8 +164,9 @@ def write_folder(
     """A folder that transformers loads. Written beside and moved into place: an error leaves nothing behind.
 
     Args:
-        extra: fields for config.json that change no number (special tokens), or what gives them for the architecture.
+        extra: fields for config.json that change no number (special tokens).
         prefer: name of the class to write, where the model is several.
+        source: the config.json that came with the model: written again where it still says this model, else its fields without effect.
         bare: leave the prefix of all names out, as the class without a head does.
         shard_bytes: of one file at most.
         files: {name: text} of more files, such as the tokenizer's.
@@ -150,12 +174,16 @@ def write_folder(
     architecture, fields = architecture_for(config, vocab_size, prefer)
     made = tensors.write(architecture, weights, lambda path: at(config, path))
     dtypes = {str(t.dtype).removeprefix("torch.") for t in made.values()}
-    more = extra(architecture) if callable(extra) else extra or {}
+    fields |= extra or {}
+    if source is not None:
+        free = {n: v for n, v in source.items() if n in (FREE | architecture.free) - UNKEPT}
+        fields = {**source} if says(architecture, source, config, vocab_size) else {**fields, **free}
     if prefer in architecture.names:
         fields["architectures"] = [prefer]
     if bare:
         made = {n.removeprefix(architecture.prefix): t for n, t in made.items()}
-    fields = {**fields, **more, **({"dtype": dtypes.pop()} if len(dtypes) == 1 else {})}
+    if len(dtypes) == 1:
+        fields = {**{n: v for n, v in fields.items() if n != "torch_dtype"}, "dtype": dtypes.pop()}
     if folder.exists() and any(folder.iterdir()):
         raise UserError(str(folder), "is there and not empty", "name a new folder")
     part = folder.with_name(folder.name + ".part")

@@ -14,14 +14,12 @@ from components.corpus.foreign import token_of
 from components.corpus.tokens import MAP_FILE, OWN_FILE, Tokens
 from components.errors import UserError
 from components.interop import convert
-from components.interop.architecture import Architecture
-from components.interop.fields import FREE
+from components.interop.halves import in_halves
 from components.task import building, checkpoints, resume, run_folder
 from components.task.generating import first_ids, stop_ids
 from components.task.importing import GENERATION
 
 TOKENS = ("bos", "eos", "pad", "unk")
-UNKEPT = ("architectures", "model_type", "torch_dtype", "dtype", "auto_map", "quantization_config")
 
 
 def export_run(run: str, to: Path, *, shard_bytes: int) -> str:
@@ -42,12 +40,13 @@ def export_run(run: str, to: Path, *, shard_bytes: int) -> str:
     weights = plain_weights(task, checkpoints.weights_in(checkpoint), config)
     source = ours.get("source") or {}
     prefer = (source.get("config", {}).get("architectures") or [source.get("architecture")])[0]
+    known = known_form(config, weights, task.vocab_size, prefer)
     made = convert.write_folder(
-        config,
-        weights,
+        *known,
         task.vocab_size,
         to,
-        extra=lambda found: fields(source.get("config"), tokenizer, found),
+        extra={f"{role}_token_id": i for role, i in special_ids(tokenizer).items() if role in ("bos", "eos", "pad")},
+        source=source.get("config"),
         prefer=prefer,
         bare=bool(source.get("bare")),
         shard_bytes=shard_bytes,
@@ -55,6 +54,20 @@ def export_run(run: str, to: Path, *, shard_bytes: int) -> str:
     )
     folded = "; the adapter is in the weights" if len(weights) != len(checkpoints.weights_in(checkpoint)) else ""
     return f"{prefer if prefer in made.names else made.label}: {len(weights)} tensors of {file}{folded}\nfolder: {to}"
+
+
+def known_form(
+    config: dict[str, Any], weights: dict[str, Tensor], vocab_size: int, prefer: str | None
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The model as it is if that is known; else with its rotary pairs in halves, where that makes it a known one."""
+    try:
+        convert.architecture_for(config, vocab_size, prefer)
+    except UserError:
+        if (other := in_halves(config, weights)) is None:
+            raise
+        convert.architecture_for(other[0], vocab_size, prefer)
+        return other
+    return config, weights
 
 
 def plain_weights(task: Any, weights: dict[str, Tensor], config: dict[str, Any]) -> dict[str, Tensor]:
@@ -65,14 +78,6 @@ def plain_weights(task: Any, weights: dict[str, Tensor], config: dict[str, Any])
     task.place(model, "cpu")
     model.load_state_dict(weights)
     return {n: t.detach() for n, t in merge(model).state_dict().items()}
-
-
-def fields(source: dict[str, Any] | None, tokenizer: Tokens, found: Architecture) -> dict[str, Any]:
-    """Fields of config.json that change no number: those that came with the model, else the special tokens."""
-    if source is not None:
-        free = FREE | found.free
-        return {n: v for n, v in source.items() if n in free and n not in UNKEPT}
-    return {f"{role}_token_id": i for role, i in special_ids(tokenizer).items() if role in ("bos", "eos", "pad")}
 
 
 def special_ids(tokenizer: Tokens) -> dict[str, int]:

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from components import __version__
-from components.corpus.foreign import numbers, read_core, stated, token_of
-from components.corpus.tokens import KEPT, MAP_FILE, OWN_FILE, Tokens, files_beside, prefix_of, roles_read
+from components.corpus.foreign import numbers, read_any, stated, token_of
+from components.corpus.tokens import MAP_FILE, OWN_FILE, Tokens, prefix_of
 from components.errors import UserError
 from components.interop import convert
 from components.task import checkpoints, random_state, run_folder
@@ -114,15 +114,15 @@ def read(folder: Path) -> Foreign:
         "generation_config": generation,
         "bare": imported.bare,
     }
-    config = _masking(imported.config, tokenizer, folder, rows, notes)
+    config = _masking(imported.config, tokenizer, rows, notes)
     return Foreign(config, imported.weights, tokenizer, source, notes)
 
 
-def _masking(config: dict[str, Any], tokenizer: Tokens, folder: Path, rows: int, notes: list[str]) -> dict[str, Any]:
+def _masking(config: dict[str, Any], tokenizer: Tokens, rows: int, notes: list[str]) -> dict[str, Any]:
     """``config`` with the mask that the checkpoint has: without one, masked_lm would want a token more than the model has."""
     if config["loss"]["name"] != "masked_lm":
         return config
-    said = {**stated(folder / MAP_FILE), **stated(folder / "tokenizer_config.json")}
+    said = _said(tokenizer)
     names = ([mask.content] if (mask := token_of(said.get("mask_token"))) else []) + ["[MASK]", "<mask>"]
     found = [i for n in names if (i := tokenizer.core.token_to_id(n)) is not None and i < rows]
     if not found:
@@ -130,28 +130,36 @@ def _masking(config: dict[str, Any], tokenizer: Tokens, folder: Path, rows: int,
     return {**config, "loss": {**config["loss"], "mask_id": found[0] if found else rows - 1}}
 
 
+def _said(tokenizer: Tokens) -> dict[str, Any]:
+    """What the files beside it say of its special tokens."""
+    return {
+        n: v for file in (MAP_FILE, "tokenizer_config.json") for n, v in json.loads(tokenizer.files.get(file, "{}")).items()
+    }
+
+
 def _tokenizer(folder: Path, rows: int, config: dict[str, Any], generation: dict[str, Any]) -> tuple[Tokens, list[str]]:
-    core, notes, own = read_core(folder), [], {"vocab_size": rows}
-    if core is None:
-        core, own["numbers"] = numbers(rows), True
+    """The folder's tokenizer, which knows of the model's rows, of what begins a text and where one is over; what is to be told."""
+    found, notes = read_any(folder), []
+    own: dict[str, Any] = {"vocab_size": rows}
+    first, last = (config.get(f"{role}_token_id") for role in ("bos", "eos"))
+    if found is None:
+        found = Tokens(numbers(rows), {})
+        own |= {"numbers": True, "begins": [first] if isinstance(first, int) and first < rows else []}
         notes.append("no tokenizer there: ids are written as numbers")
-    end = next((c["eos_token_id"] for c in (generation, config) if c.get("eos_token_id") is not None), None)
-    ends = [end] if isinstance(end, int) else end
-    first = config.get("bos_token_id")
-    own["begins"] = ([first] if isinstance(first, int) and first < rows else []) if "numbers" in own else prefix_of(core)
-    if ends:
-        own["ends"] = list(ends)
-    roles = {} if "numbers" in own else roles_read(core, folder)
-    said = {**stated(folder / MAP_FILE), **stated(folder / "tokenizer_config.json")}
+    else:
+        own["begins"] = prefix_of(found.core)
+    ends = generation.get("eos_token_id", last)
+    if ends is not None:
+        own["ends"] = [ends] if isinstance(ends, int) else list(ends)
+    core, roles = found.core, dict(found.roles)
+    said = _said(found)
     for role, name in (("bos", "bos"), ("eos", "eos"), ("pad", "pad"), ("endoftext", "eos")):
         i = config.get(f"{name}_token_id")
         if token_of(said.get(f"{name}_token")) is None and isinstance(i, int) and (token := core.id_to_token(i)) is not None:
             roles[role] = token
-    lacking = [t for t, i in core.get_vocab(with_added_tokens=True).items() if i >= rows]
-    if lacking:
-        notes.append(f"{len(lacking)} tokens have no row in the model and must not be used: {', '.join(sorted(lacking)[:5])}")
-    files = {**files_beside(folder), OWN_FILE: json.dumps(own)} if "numbers" not in own else {OWN_FILE: json.dumps(own)}
-    return Tokens(core, roles, {name: files[name] for name in KEPT if name in files}), notes
+    if lacking := sorted(t for t, i in core.get_vocab(with_added_tokens=True).items() if i >= rows):
+        notes.append(f"{len(lacking)} tokens have no row in the model and must not be used: {', '.join(lacking[:5])}")
+    return Tokens(core, roles, {**found.files, OWN_FILE: json.dumps(own)}), notes
 
 
 def _write(folder: Path, foreign: Foreign, config: dict[str, Any], path: str) -> None:

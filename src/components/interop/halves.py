@@ -1,0 +1,52 @@
+"""A model whose rotary pairs are neighbours as the same model whose pairs are two halves, which is how most known architectures have them.
+
+The channels of each head's queries and keys change places, all in the same way: their products, and so the model, stay what they are.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from copy import deepcopy
+from typing import Any
+
+import torch
+from torch import Tensor
+
+TURNED = re.compile(r"\.attention\.(q|k)\.(weight|bias)\Z|\.attention\.[qk]_norm\.(weight|scale|bias)\Z")
+
+
+def in_halves(config: Mapping[str, Any], weights: Mapping[str, Tensor]) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
+    """(config, weights) of the same model with pairs in halves; None if its pairs are no neighbours, or its layers differ in their heads."""
+    made = deepcopy(dict(config))
+    model = made["model"]
+    ropes = [node for node in nodes(model) if node.get("name") == "rope"]
+    attentions = [node for node in nodes(model) if "n_heads" in node]
+    widths = {node.get("head_dim") or model["d_model"] // node["n_heads"] for node in attentions}
+    shares = {rope.get("fraction", 1.0) for rope in ropes}
+    neighbours = all(rope.get("layout", "interleaved") == "interleaved" for rope in ropes)
+    if not ropes or not neighbours or len(widths) != 1 or len(shares) != 1 or any(a.get("name") != "gqa" for a in attentions):
+        return None
+    head_dim = widths.pop()
+    width = int(head_dim * shares.pop()) // 2 * 2
+    order = torch.cat([torch.arange(0, width, 2), torch.arange(1, width, 2), torch.arange(width, head_dim)])
+    for rope in ropes:
+        rope["layout"] = "half"
+    return made, {name: turned(t, head_dim, order) if TURNED.search(name) else t for name, t in weights.items()}
+
+
+def turned(tensor: Tensor, head_dim: int, order: Tensor) -> Tensor:
+    """Each head's rows in ``order``; scales of a norm (per head, for each head, or over all) likewise."""
+    rest = tensor.shape[1:] if tensor.shape[0] % head_dim == 0 else ()
+    return tensor.reshape(-1, head_dim, *rest)[:, order].reshape(tensor.shape)
+
+
+def nodes(value: Any) -> Iterator[dict[str, Any]]:
+    """Every part of a spelled-out config, at any depth."""
+    if isinstance(value, dict):
+        yield value
+        for inner in value.values():
+            yield from nodes(inner)
+    elif isinstance(value, (list, tuple)):
+        for inner in value:
+            yield from nodes(inner)
