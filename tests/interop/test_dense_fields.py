@@ -229,7 +229,7 @@ def test_a_model_of_ours_is_written_as_the_class_that_it_is(cls, tmp_path):
 def test_what_makes_a_model_of_ours_nobody_s_is_named(tmp_path):
     config = convert.spelled_out({"model": {**SMALL, "layers": {"2": {"ffn": {"name": "mlp", "activation": "silu"}}}}})
     model = convert.on_meta(config, 97)
-    with pytest.raises(UserError, match="none of the known architectures; nearest is .*ForCausalLM, with model"):
+    with pytest.raises(UserError, match=r"none of the known architectures; nearest is .*ForCausalLM, with model"):
         convert.write_folder(config, model.state_dict(), 97, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
