@@ -73,18 +73,26 @@ def test_logits_agree_with_padding_on_the_left(oracle, pairs):
     mask[0, :5] = 0
     positions = (mask.cumsum(1) - 1).clamp(min=0)
     if oracle.source:
-        theirs = logits_of_theirs(oracle, pair, ids)  # padding of the source
-        src = source_ids(pair)
-        seen = torch.ones_like(src)
-        seen[0, -3:] = 0
-        with torch.no_grad():
-            theirs = pair.theirs(input_ids=src, attention_mask=seen, decoder_input_ids=ids).logits
-            ours = pair.ours(Batch(ids, source=Batch(src, valid=seen.bool())))
-        assert close(ours, theirs) <= CLOSE
+        _padded_source_and_target(pair, ids, mask)
         return
     theirs = logits_of_theirs(oracle, pair, ids, attention_mask=mask, **_positions(pair, positions + oracle.first_position))
     ours = logits_of_ours(oracle, pair, ids, valid=mask.bool(), positions=positions)
     assert close(ours[mask.bool()], theirs[mask.bool()]) <= CLOSE
+
+
+def _padded_source_and_target(pair: Pair, ids: torch.Tensor, mask: torch.Tensor) -> None:
+    """The source on either side, the target on the left; their classes count padding as positions."""
+    source = source_ids(pair)
+    for padding in (slice(None, 3), slice(-3, None)):
+        seen = torch.ones_like(source)
+        seen[0, padding] = 0
+        given = {"attention_mask": seen, "decoder_input_ids": ids, "decoder_attention_mask": mask}
+        counted = [torch.arange(x.shape[1]).expand_as(x) for x in (source, ids)]
+        with torch.no_grad():
+            theirs = pair.theirs(input_ids=source, **given).logits
+            read = Batch(source, valid=seen.bool(), positions=counted[0])
+            ours = pair.ours(Batch(ids, valid=mask.bool(), positions=counted[1], source=read))
+        assert close(ours[mask.bool()], theirs[mask.bool()]) <= CLOSE
 
 
 def _positions(pair: Pair, positions: torch.Tensor) -> dict[str, torch.Tensor]:
