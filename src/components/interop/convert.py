@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 import yaml
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from components.compose import compose
@@ -57,13 +58,22 @@ def read_folder(folder: Path) -> Imported:
         UserError: whatever does not fit, in one list; nothing has been written then.
     """
     architecture, recipe, used, source = read_config(folder)
-    config = spelled_out(recipe)
-    model = on_meta(config, vocab_of(recipe))
+    config, model = composed(recipe, folder)
     shapes = {n: t.shape for n, t in model.state_dict().items()}
     files = Tensors(folder)
     weights = tensors.read(architecture, files, shapes, lambda path: at(config, path), str(folder))
     bare = bool(architecture.prefix) and not any(n.startswith(architecture.prefix) for n in files.names)
     return Imported(architecture, recipe, config, weights, used, source, bare)
+
+
+def composed(recipe: Mapping[str, Any], folder: Path) -> tuple[dict[str, Any], nn.Module]:
+    """(config, model on meta) of a recipe that config.json gave; its faults are config.json's."""
+    try:
+        config = spelled_out(recipe)
+        return config, on_meta(config, vocab_of(recipe))
+    except (UserError, ValueError, TypeError) as e:
+        said = re.sub(r"\S*imported\.yaml(:\d+)?: ", "", str(e))
+        raise UserError(str(folder / "config.json"), f"gives no model: {said}") from e
 
 
 def vocab_of(recipe: Mapping[str, Any]) -> int:
@@ -197,6 +207,8 @@ def write_folder(
         if folder.exists():
             folder.rmdir()
         os.replace(part, folder)
+    except (OSError, SafetensorError) as e:
+        raise UserError(str(folder), f"cannot be written ({str(e).splitlines()[0]})", "name another folder") from None
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return architecture

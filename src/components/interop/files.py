@@ -39,7 +39,12 @@ class Tensors:
 def _files(folder: Path) -> list[str]:
     if (folder / INDEX).is_file():
         index = read_json(folder / INDEX)
-        files = sorted(set(index.get("weight_map", {}).values()))
+        named = index.get("weight_map")
+        if not isinstance(named, dict) or not named or not all(isinstance(f, str) for f in named.values()):
+            raise UserError(str(folder / INDEX), "has no weight_map from names to files", "fetch it again")
+        files = sorted(set(named.values()))
+        if outside := [f for f in files if Path(f).name != f]:
+            raise UserError(str(folder / INDEX), f"names {outside[0]}, outside of the folder", "fetch it again")
         if missing := [f for f in files if not (folder / f).is_file()]:
             raise UserError(str(folder), f"{INDEX} names {', '.join(missing)}, which is not there", "fetch the whole folder")
         return files

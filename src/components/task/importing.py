@@ -64,8 +64,8 @@ def import_folder(path: str, to: Path) -> str:
         if to.exists():
             to.rmdir()
         os.replace(part, to)
-    except OSError as e:
-        raise UserError(str(to), f"cannot be written ({e.strerror})", "name another folder with --to") from None
+    except (OSError, RuntimeError) as e:  # torch says it its own way that a disk is full
+        raise UserError(str(to), f"cannot be written ({str(e).splitlines()[0]})", "name another folder with --to") from None
     finally:
         shutil.rmtree(part, ignore_errors=True)
     count = sum(t.numel() for t in foreign.weights.values())
