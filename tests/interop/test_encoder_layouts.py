@@ -190,6 +190,8 @@ VARIANTS = [
         {**MODERN, "layer_types": ["sliding_attention"] * 2 + ["full_attention"] * 3},
     ),
     ("BertForMaskedLM", "BertConfig", {**BY_NAME["BERT"].config[1], "hidden_act": "relu", "type_vocab_size": 3}),
+    ("XLMRobertaForMaskedLM", "XLMRobertaConfig", {**BY_NAME["RoBERTa"].config[1], "pad_token_id": 3}),
+    ("CamembertForMaskedLM", "CamembertConfig", BY_NAME["RoBERTa"].config[1]),
     ("T5ForConditionalGeneration", "T5Config", {**T5, "feed_forward_proj": "gated-silu"}),
     ("T5ForConditionalGeneration", "T5Config", {**T5, "feed_forward_proj": "gelu_new", "tie_word_embeddings": False}),
     ("BartForConditionalGeneration", "BartConfig", {**BY_NAME["BART"].config[1], "scale_embedding": True, "encoder_layers": 3}),
@@ -203,7 +205,7 @@ def test_other_values_of_fields(cls, config, fields, tmp_path):
     pair = made(oracle, tmp_path / "theirs")
     ids = pair.ids()
     assert close(logits_of_ours(oracle, pair, ids), logits_of_theirs(oracle, pair, ids)) <= CLOSE
-    written = convert.write_folder(pair.imported.config, pair.imported.weights, pair.vocab, tmp_path / "ours")
+    written = convert.write_folder(pair.imported.config, pair.imported.weights, pair.vocab, tmp_path / "ours", prefer=cls)
     assert written.label == cls
     a, b = (load_file(tmp_path / f / "model.safetensors") for f in ("theirs", "ours"))
     assert a.keys() == b.keys()

@@ -1,4 +1,4 @@
-"""RoBERTa (Liu et al. 2019, arXiv:1907.11692): BERT whose positions count from the padding token's id on.
+"""RoBERTa (Liu et al. 2019, arXiv:1907.11692), XLM-R and CamemBERT: BERT whose positions count from the padding token's id on.
 
 Its table has one row for each position and for every id up to the padding token's, so that padding has a row of its own.
 """
@@ -20,11 +20,14 @@ from components.interop.architectures._encoders import (
     spread,
     tensors,
 )
-from components.interop.fields import ACTIVATIONS, Computed, Get, Only, Theirs, value_of
+from components.interop.fields import ACTIVATIONS, Computed, Get, Only, Theirs, Unsupported, value_of
 
 
 def _read(config: Theirs) -> dict[str, Any]:
-    offset = value_of(config, "pad_token_id", 1) + 1
+    padding = value_of(config, "pad_token_id", 1)
+    if not isinstance(padding, int):
+        raise Unsupported(f"pad_token_id={padding!r}: positions are counted from it")
+    offset = padding + 1
     rows = value_of(config, "max_position_embeddings", 512)
     return {"model.context_length": rows - offset, "model.position.offset": offset}
 
@@ -35,40 +38,51 @@ def _write(get: Get) -> dict[str, Any]:
 
 
 POSITIONS = Computed(("max_position_embeddings", "pad_token_id"), _read, _write)
+
+
+def _both(name: str, model_type: str, vocab_size: int) -> tuple[Architecture, ...]:
+    """The class with a masked-LM head and the bare one."""
+    return (
+        Architecture(
+            names=(f"{name}ForMaskedLM",),
+            model_type=model_type,
+            base={"model": {**BASE, "head": {**MASKED, "activation": "gelu"}}, "loss": "masked_lm"},
+            fields=(
+                *sizes(vocab_size),
+                POSITIONS,
+                spread("layer_norm_eps", "model.norm.eps", "model.head.norm.eps", default=1e-12),
+                spread("hidden_act", "model.ffn.activation", default="gelu", table=ACTIVATIONS),
+                Only("tie_word_embeddings", True),
+            ),
+            tensors=(
+                *tensors("roberta."),
+                Rule("lm_head.dense.{p}", "head.dense.{p}"),
+                Rule("lm_head.layer_norm.{p}", "head.norm.{p}"),
+                Rule("lm_head.bias", "head.output.bias"),
+            ),
+            free=FREE,
+            ignored=computed("roberta."),
+            left=left("roberta."),
+            copies={
+                "lm_head.decoder.weight": "roberta.embeddings.word_embeddings.weight",
+                "lm_head.decoder.bias": "lm_head.bias",
+            },
+        ),
+        Architecture(
+            names=(f"{name}Model",),
+            model_type=model_type,
+            base={"model": {**BASE, "head": "none"}, "loss": "masked_lm"},
+            fields=(*sizes(vocab_size), POSITIONS, *HEADLESS),
+            tensors=tensors(""),
+            free=HEADLESS_FREE,
+            ignored=computed(""),
+            left=left(""),
+        ),
+    )
+
+
 ARCHITECTURE = (
-    Architecture(
-        names=("RobertaForMaskedLM",),
-        model_type="roberta",
-        base={"model": {**BASE, "head": {**MASKED, "activation": "gelu"}}, "loss": "masked_lm"},
-        fields=(
-            *sizes(50265),
-            POSITIONS,
-            spread("layer_norm_eps", "model.norm.eps", "model.head.norm.eps", default=1e-12),
-            spread("hidden_act", "model.ffn.activation", default="gelu", table=ACTIVATIONS),
-            Only("tie_word_embeddings", True),
-        ),
-        tensors=(
-            *tensors("roberta."),
-            Rule("lm_head.dense.{p}", "head.dense.{p}"),
-            Rule("lm_head.layer_norm.{p}", "head.norm.{p}"),
-            Rule("lm_head.bias", "head.output.bias"),
-        ),
-        free=FREE,
-        ignored=computed("roberta."),
-        left=left("roberta."),
-        copies={
-            "lm_head.decoder.weight": "roberta.embeddings.word_embeddings.weight",
-            "lm_head.decoder.bias": "lm_head.bias",
-        },
-    ),
-    Architecture(
-        names=("RobertaModel",),
-        model_type="roberta",
-        base={"model": {**BASE, "head": "none"}, "loss": "masked_lm"},
-        fields=(*sizes(50265), POSITIONS, *HEADLESS),
-        tensors=tensors(""),
-        free=HEADLESS_FREE,
-        ignored=computed(""),
-        left=left(""),
-    ),
+    *_both("Roberta", "roberta", 50265),
+    *_both("XLMRoberta", "xlm-roberta", 30522),
+    *_both("Camembert", "camembert", 30522),
 )
