@@ -145,7 +145,7 @@ def test_show_a_kind_lists_it(capsys):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["show", "attention/gqaa"], "did you mean 'gqa'? attention parts: gqa"),
+        (["show", "attention/gqaa"], "did you mean 'gqa'? attention parts: both_ways"),
         (["show", "atention/gqa"], "did you mean 'attention'?"),
         (["show", "gqa"], "KIND/NAME"),
         (["show", "norm/rms", "norm/layer"], "one part at a time"),

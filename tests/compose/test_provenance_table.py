@@ -78,7 +78,7 @@ TABLE: list[tuple[str, list[str], str, Any, list[str], list[str]]] = [
         "model.attention.qk_norm",
         {"name": "layer", "eps": 1e-5},
         ["model.attention.qk_norm: rms -> layer (command line); kept eps=1e-05 (recipe parent)"],
-        ["model.attention.qk_norm: rms -> layer"],
+        ["model.attention.qk_norm: rms -> layer", "model.attention.qk_norm.bias: false -> true"],
     ),
     (
         "parent",
@@ -86,7 +86,11 @@ TABLE: list[tuple[str, list[str], str, Any, list[str], list[str]]] = [
         "model.attention.qk_norm",
         {"name": "layer", "eps": 1e-3},
         [],
-        ["model.attention.qk_norm: rms -> layer", "model.attention.qk_norm.eps: 1e-05 -> 0.001"],
+        [
+            "model.attention.qk_norm: rms -> layer",
+            "model.attention.qk_norm.eps: 1e-05 -> 0.001",
+            "model.attention.qk_norm.bias: false -> true",
+        ],
     ),
     (
         "parent",
@@ -154,6 +158,7 @@ TABLE: list[tuple[str, list[str], str, Any, list[str], list[str]]] = [
             "model: decoder -> encoder_decoder",
             "model.norm: rms -> layer",
             "model.norm.eps: 1e-06 -> 1e-05",
+            "model.norm.bias: false -> true",
             "model.encoder.n_layers: 2",
             "model.encoder.attention: {name: gqa, n_heads: 3, n_kv_heads: 2, qk_norm: {name: rms, eps: 1e-05}}",
         ],
@@ -197,7 +202,12 @@ TABLE: list[tuple[str, list[str], str, Any, list[str], list[str]]] = [
         "model.final_norm",
         {"name": "layer", "eps": 0.1},
         [],
-        ["model.norm: rms -> layer", "model.norm.eps: 1e-06 -> 1e-05", "model.final_norm: inherit -> {name: layer, eps: 0.1}"],
+        [
+            "model.norm: rms -> layer",
+            "model.norm.eps: 1e-06 -> 1e-05",
+            "model.norm.bias: false -> true",
+            "model.final_norm: inherit -> {name: layer, eps: 0.1}",
+        ],
     ),
     (
         "parent",
