@@ -1,4 +1,4 @@
-"""Fields of config.json of mixtures of experts and hybrids, as the hub has them: what a class takes where nothing is said, what is refused."""
+"""Fields of mixtures of experts and hybrids as the hub has them: what a class takes where nothing is said, what is refused."""
 
 from __future__ import annotations
 

@@ -36,6 +36,7 @@ class SigmoidTopK(nn.Module):
 
     axes = {"logits": ("d_model", "experts")}
     part_path = ""
+    correction: Tensor | None
 
     def __init__(
         self,
@@ -83,5 +84,5 @@ class SigmoidTopK(nn.Module):
 
     def after_step(self, stats: dict[str, Tensor]) -> None:
         load = stats.get(f"{self.part_path}.load")
-        if self.rate and load is not None:
+        if self.rate and load is not None and self.correction is not None:
             self.correction.add_(torch.sign(load.mean() - load).to(self.correction), alpha=self.rate)

@@ -1,4 +1,4 @@
-"""DeepSeek-V2 and V2-Lite (DeepSeek-AI 2024, arXiv:2405.04434): latent attention, softmax over all experts, limited to groups or not.
+"""DeepSeek-V2 and V2-Lite (DeepSeek-AI 2024, arXiv:2405.04434): latent attention, softmax over experts, in groups or not.
 
 Its class does not read ``norm_topk_prob``; DeepSeek's own code does, so only the value that both understand alike is taken.
 """

@@ -1,8 +1,8 @@
 """DeepSeek-V3 and R1 (DeepSeek-AI 2024, arXiv:2412.19437): latent attention, 256 experts in groups, chosen with a correction.
 
-The correction stays as it is unless ``model.ffn.router.rate`` says otherwise: the class does not move it. The class drops the weights of the
-module that predicts a second token (layer 61 of the published model), and so do we. The latent vectors' norms have an eps of their own, 1e-6.
-Checkpoints in 8 bits have to be converted first: their tensors of scales are refused.
+The correction stays as it is unless ``model.ffn.router.rate`` says otherwise: the class does not move it. The class drops the
+weights of the module that predicts a second token (layer 61 of the published model), and so do we. The latent vectors' norms have
+an eps of their own, 1e-6. Checkpoints in 8 bits have to be converted first: their tensors of scales are refused.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Granite 4 hybrids (IBM 2025): Mamba-2 in most layers, attention in a few, a shared FFN beside the experts or, without experts, alone.
+"""Granite 4 hybrids (IBM 2025): Mamba-2 in most layers, attention in a few, a shared FFN beside the experts or alone.
 
-Positions are rotated only where ``position_embedding_type`` is "rope". The norm after Mamba-2 is taken over each group, as by the class.
+Positions are rotated only where ``position_embedding_type`` is "rope". The norm after Mamba-2 is over each group, as the class has it.
 """
 
 from __future__ import annotations
@@ -71,16 +71,16 @@ def _write_position(get: Get) -> dict[str, Any]:
 
 
 def _mamba(theirs: str, ours: str, *form: Any) -> Rule:
-    """Of a Mamba-2. Several of theirs for as many of ours apply where all are there, which tells its ``out`` from attention's."""
+    """Of a Mamba-2. Several of theirs for as many of ours hold where all are there: so its ``out`` is told from attention's."""
     names = tuple(stack(f"attention.{n}") for n in ours.split())
     return Rule(tuple(f"model.layers.{{i}}.mamba.{n}" for n in theirs.split()), names, *form)
 
 
-def _shared(where: str, **dims: int) -> tuple[Rule, ...]:
+def _shared(where: str, dims: int | None = None) -> tuple[Rule, ...]:
     both = tuple(stack(f"{where}.{n}.weight") for n in ("gate", "up"))
     return (
-        Rule("model.layers.{i}.shared_mlp.input_linear.weight", both, Rows(), **dims),
-        Rule("model.layers.{i}.shared_mlp.output_linear.weight", stack(f"{where}.out.weight"), **dims),
+        Rule("model.layers.{i}.shared_mlp.input_linear.weight", both, Rows(), dims=dims),
+        Rule("model.layers.{i}.shared_mlp.output_linear.weight", stack(f"{where}.out.weight"), dims=dims),
     )
 
 

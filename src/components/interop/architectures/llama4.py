@@ -1,7 +1,7 @@
-"""Llama 4's text model (Meta 2025): rotary positions within chunks in three layers of four, none and all that came before in the fourth.
+"""Llama 4's text model (Meta 2025): rotary positions within chunks in three layers of four, all and no position in the fourth.
 
-Rotated queries and keys are normed after the rotation; where nothing rotates, queries grow with the position. A router's weight scales what an
-expert reads. The hub's checkpoints are of the class with images, ``Llama4ForConditionalGeneration``, which is not known here.
+Rotated queries and keys are normed after the rotation; where nothing rotates, queries grow with the position. A router's weight
+scales what an expert reads. The hub's checkpoints are of the class with images, which is not known here.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Mixtral (Jiang et al. 2024, arXiv:2401.04088): Mistral with eight experts a layer, of which each token passes through two.
 
-Hub and ``save_pretrained`` name each expert's matrices alike. A router's noise (``router_jitter_noise``) and loss are training's.
+Hub and ``save_pretrained`` name experts' matrices alike. A router's noise (``router_jitter_noise``) and loss are training's.
 """
 
 from __future__ import annotations

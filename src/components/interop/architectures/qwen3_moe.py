@@ -1,4 +1,4 @@
-"""Qwen3-MoE (Yang et al. 2025, arXiv:2505.09388): Qwen3's attention, 128 experts of which each token passes through eight, no shared one.
+"""Qwen3-MoE (Yang et al. 2025, arXiv:2505.09388): Qwen3's attention, and experts without a shared one among them.
 
 Its class takes the number of experts as ``num_experts`` and saves it as ``num_local_experts``.
 """

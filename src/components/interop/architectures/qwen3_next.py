@@ -1,7 +1,7 @@
-"""Qwen3-Next (Qwen 2025): Gated DeltaNet in three layers of four, gated attention in the fourth, 512 experts beside a gated shared one.
+"""Qwen3-Next (Qwen 2025): Gated DeltaNet in three layers of four, gated attention in the fourth, a gated shared expert.
 
-Queries and the gate of what was read stand head by head in one matrix; queries, keys, values and z of the DeltaNet group by group of keys in
-another. The hub's tensors of the module that predicts more tokens (``mtp.``) are dropped, as by the class.
+Queries and the gate of what was read stand head by head in one matrix; queries, keys, values and z of the DeltaNet group by
+group of keys in another. The hub's tensors of the module that predicts more tokens (``mtp.``) are dropped, as by the class.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def _groups(get: Get) -> Chunks:
 
 
 def _linear(theirs: str, ours: str, *form: Any) -> Rule:
-    """Of a DeltaNet. Several of theirs for as many of ours apply where all are there, which tells its ``out`` from attention's."""
+    """Of a DeltaNet. Several of theirs for as many of ours hold where all are there: so its ``out`` is told from attention's."""
     names = tuple(stack(f"attention.{n}") for n in ours.split())
     return Rule(tuple(f"model.layers.{{i}}.linear_attn.{n}" for n in theirs.split()), names, *form)
 
