@@ -55,7 +55,17 @@ class Template:
         def as_json(x: Any, ensure_ascii: bool = False, indent: int | None = None, **more: Any) -> str:
             return json.dumps(x, ensure_ascii=ensure_ascii, indent=indent, **more)
 
-        environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
+        class Generation(jinja2.ext.Extension):
+            """{% generation %} marks what training asks for; here it is what stands in it."""
+
+            tags = {"generation"}
+
+            def parse(self, parser: Any) -> Any:
+                next(parser.stream)
+                return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+        extensions = [Generation, loopcontrols]
+        environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=extensions)
         environment.filters["tojson"] = as_json
         environment.globals.update(raise_exception=refuse, strftime_now=lambda form: datetime.now().strftime(form))
         self.tokenizer, self.faults = tokenizer, (jinja2.TemplateError, TypeError, KeyError)
@@ -70,7 +80,9 @@ class Template:
     def text(self, messages: list[Message], *, answer: bool = True) -> str:
         """The conversation as text; with ``answer`` up to where the next answer begins."""
         try:
-            return self.template.render(messages=messages, add_generation_prompt=answer, **self.words)
+            return self.template.render(
+                messages=messages, tools=None, documents=None, add_generation_prompt=answer, **self.words
+            )
         except self.faults as e:
             raise UserError("chat template", f"refuses this conversation: {e}") from None
 
