@@ -7,6 +7,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+import yaml
 
 from components import registry
 from components.check.cases import PROPERTIES
@@ -42,6 +43,9 @@ def test_commands(page, command, tmp_path, monkeypatch, capsys):  # noqa: ARG001
     assert program == "components"
     monkeypatch.chdir(tmp_path)
     (tmp_path / "book.txt").write_text("A page.\n\n" * 50)
+    if "runs/mine/config.yaml" in command:  # what an import leaves
+        (tmp_path / "runs" / "mine").mkdir(parents=True)
+        (tmp_path / "runs" / "mine" / "config.yaml").write_text(yaml.safe_dump(compose("llama_tiny").config))
     if words[0] in LOOKING:
         assert main(words) in (0, None)
     elif words[0] == "train":
@@ -50,8 +54,8 @@ def test_commands(page, command, tmp_path, monkeypatch, capsys):  # noqa: ARG001
         assert main(["validate", *plain]) in (0, None)
     else:
         asked = parser_of(words[0]).parse_intermixed_args(words[1:])  # UserError for a flag that the command does not take
-        assert asked.run
-        compose(None, asked.overrides, cwd=tmp_path)
+        assert getattr(asked, "path" if words[0] == "import" else "run")
+        compose(None, getattr(asked, "overrides", []), cwd=tmp_path)
     capsys.readouterr()
 
 

@@ -25,7 +25,7 @@ def run(args: argparse.Namespace) -> int:
             "components import", "needs either --to RUN or --config-only", "components import FOLDER --to runs/mine"
         )
     if args.config_only:
-        print(config_only(Path(args.path)), end="")
+        print(config_only(args.path), end="")
         return 0
     from components.task.importing import import_folder
 
@@ -34,11 +34,13 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def config_only(path: Path) -> str:
+def config_only(path: str) -> str:
     """The recipe as a file's text; the config.json stands in its comments."""
     from components.interop.convert import read_config, recipe_text
+    from components.task.importing import located
 
-    architecture, recipe, used, source = read_config(path)
+    file = Path(path).expanduser()
+    architecture, recipe, used, source = read_config(file if file.is_file() else located(path, ("config.json",)))
     unused = [n for n in source if n not in used]
     lines = [f"# config.json: {json.dumps(source, indent=1)}".replace("\n", "\n# ")]
     lines += [f"# fields used: {', '.join(used)}", f"# without effect on the numbers: {', '.join(unused) or 'none'}"]

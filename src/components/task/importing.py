@@ -8,6 +8,7 @@ import re
 import shutil
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,8 +85,8 @@ def is_foreign(path: Path) -> bool:
     return path.is_dir() and (path / "config.json").is_file() and not (path / "run.json").exists()
 
 
-def located(path: str) -> Path:
-    """The folder that ``path`` is, or that the hub has under this name."""
+def located(path: str, fetched: Sequence[str] = FETCHED) -> Path:
+    """The folder that ``path`` is, or that the hub has under this name: those of its files that ``fetched`` names."""
     folder = Path(path).expanduser()
     if folder.is_file():
         folder = folder.parent
@@ -98,7 +99,7 @@ def located(path: str) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(path, allow_patterns=list(FETCHED)))
+        return Path(snapshot_download(path, allow_patterns=list(fetched)))
     except Exception as e:  # its many errors of network, rights and names
         said = str(e).strip().splitlines() or [type(e).__name__]
         raise UserError(path, f"is no folder here, and the hub does not give it ({said[0]})", "name a folder") from e
