@@ -276,3 +276,31 @@ def test_an_empty_cache_can_be_copied():
             assert two.length == 0
             network(values[:, :5], cache=two)
         assert (one.length, two.length) == (T, 5)
+
+
+@torch.no_grad()
+def test_eight_bits_go_back_and_change_rows():
+    network, values = model(), ids()
+
+    def from_20(cache, rows):
+        return in_pieces(network, cache, lambda c: Batch(rows[:, 20:][:, c]), [5, 6, 7, 30])
+
+    straight, back = build("cache", "int8"), build("cache", "int8")
+    for cache in (straight, back):
+        network(values[:, :20], cache=cache)
+    kept = back.snapshot()
+    network(ids(seed=5)[:, :30], cache=back)
+    back.restore(kept)
+    back.reorder(torch.tensor([1, 0, 1]))
+    found = from_20(back, values[[1, 0, 1]])
+    assert torch.allclose(found, from_20(straight, values)[[1, 0, 1]], rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["sliding", "chunked", "blocks", "dilated"])
+def test_reach_is_no_shorter_than_what_a_mask_shows(name):
+    """Else a ring would forget what a query still sees; and it is not longer than the farthest that any query sees."""
+    rule = next(m.mask for m in model(name).modules() if hasattr(m, "mask"))
+    positions = torch.arange(200)
+    seen = rule.allow(positions[None, :, None], positions[None, None, :])[0].tril()
+    distance = positions[:, None] - positions[None]
+    assert distance[seen].max() == rule.reach - 1
