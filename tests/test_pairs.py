@@ -17,7 +17,7 @@ import torch
 from covering import Cell, Row, all_pairs, covering_array
 from hosts import parts
 
-from components import build, registry
+from components import registry
 from components.compose import compose
 from components.compose.check import check
 from components.errors import UserError
@@ -82,6 +82,7 @@ def lacking(word: str, *kinds: str) -> list[str]:
     return [p for p in parts(*kinds) if p not in without(word, *kinds)]
 
 
+CACHE = {"cache": ("cache", "cache")}
 MASK = {"mask": ("model.attention.mask", "mask")}
 INSIDE = {kind: (f"model.attention.{kind}", kind) for kind in ("mask", "gate", "value", "sharing")}
 TOKEN_HEADS = lacking("causal", "head")  # to be left out where every position has logits of its own
@@ -90,7 +91,7 @@ HOSTS = [
     Host(
         "decoder",
         "decoder",
-        {**at_top("position", "attention", "norm", "ffn", "block", "residual", "embedding", "head", "stack"), **MASK},
+        {**at_top("position", "attention", "norm", "ffn", "block", "residual", "embedding", "head", "stack"), **MASK, **CACHE},
         leave=lacking("causal", "attention", "head", "ffn"),
     ),
     Host(
@@ -158,10 +159,10 @@ def plain(host: Host) -> dict[str, Any]:
 def refusal(host: Host, row: Row) -> str | None:
     """Why these parts are refused together, or None. The composer's own check, on a config put together from spelled-out nodes."""
     config = {kind: node for kind, node in plain(host).items() if kind != "loss"}  # which stands in no socket of the model
-    config["model"] = model = deepcopy(config["model"])
+    config["model"] = deepcopy(config["model"])
     for socket in sorted(row, key=lambda s: host.paths[s][0].count(".")):  # what stands inside another part after that part
-        path = host.paths[socket][0].replace("/", ".").split(".")[1:]
-        holder = model
+        path = host.paths[socket][0].replace("/", ".").split(".")
+        holder = config
         for word in path[:-1]:
             holder = holder[word]
         if path[-1] not in holder:
@@ -215,7 +216,7 @@ def exercise(host: Host, row: Row, config: dict[str, Any]) -> None:
             changed[:, 7:] = (changed[:, 7:] + 1) % VOCAB
             torch.testing.assert_close(model(batch_of(host, changed))[:, :7], whole[:, :7], rtol=1e-9, atol=1e-9)
         if not missing & {"causal", "cacheable"}:
-            kept = build("cache", "growing")
+            kept = make(config["cache"], "cache")
             steps = [
                 model(batch_of(host, ids, slice(a, b)), cache=kept)
                 for a, b in ((0, 5), (5, 6), (6, 10), (10, 11), (11, LENGTH))
@@ -268,7 +269,7 @@ def unchecked(host: Host, row: Row) -> dict[str, Any] | None:
     config = deepcopy(plain(host))
     for socket in sorted(row, key=lambda s: host.paths[s][0].count(".")):
         path = host.paths[socket][0].replace("/", ".").split(".")
-        holder = _at(config, ".".join(path[:-1]))
+        holder = _at(config, ".".join(path[:-1])) if path[1:] else config
         if path[-1] not in holder:
             return None
         holder[path[-1]] = deepcopy(nodes(host)[socket, row[socket]])
