@@ -1,6 +1,7 @@
 """Tokenizers made elsewhere, whatever files they are: tokenizer.json, rank files of tiktoken, SentencePiece and older files by transformers.
 
 The special tokens that ``tokenizer_config.json`` names are there afterwards, and come before and after a text as it says.
+Longer than most: one function for each layout of files.
 """
 
 from __future__ import annotations

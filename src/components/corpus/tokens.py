@@ -1,7 +1,8 @@
 """What turns text into ids and back: a ``tokenizers`` file and the roles of its special tokens.
 
 Special tokens are never read from ordinary text: ``encode("<|endoftext|>")`` gives the ids of these thirteen characters, so no
-text can end a document or start a role. ``decode`` drops nothing.
+text can end a document or start a role. ``decode`` drops nothing but rows of a model that stand for no token.
+Longer than most: the class, and all that is kept beside its file, which reading and writing must agree on.
 """
 
 from __future__ import annotations

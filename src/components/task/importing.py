@@ -1,4 +1,7 @@
-"""A checkpoint in Hugging Face's layout as a run of ours: a folder of the same files, with the tensors in the dtypes that they came in."""
+"""A checkpoint in Hugging Face's layout as a run of ours: a folder of the same files, with the tensors in the dtypes that they came in.
+
+Longer than most: where it is found, what its tokenizer and objective become, and the folder that is written are one transaction.
+"""
 
 from __future__ import annotations
 
