@@ -23,7 +23,9 @@ SELF = "_self_"
 class Chosen:
     """The tree of parts as far as it can be known while a line is being typed; what is wrong in it is left out."""
 
-    def __init__(self, words: list[str]) -> None:
+    def __init__(self, words: list[str], recipes: dict[str, tuple[str, Path]] | None = None) -> None:
+        """``recipes``: what ``recipe_files`` gives, for a caller that asks about many."""
+        self.recipes = recipe_files() if recipes is None else recipes
         overrides = [w for w in words if "=" in w]
         recipe = next((w.removeprefix("recipe=") for w in reversed(overrides) if w.startswith("recipe=")), "")
         train = _read(conf_folder() / "train.yaml")
@@ -36,9 +38,9 @@ class Chosen:
             self._say(tuple(re.split(r"[./]", key)), value)
 
     def _family(self, recipe: str, inside: list[str]) -> None:
-        if recipe in inside or recipe not in recipe_files():
+        if recipe in inside or recipe not in self.recipes:
             return
-        values = _read(recipe_files()[recipe][1])
+        values = _read(self.recipes[recipe][1])
         entries = values.pop("defaults", None)
         for entry in entries if isinstance(entries, list) else ():
             if isinstance(entry, str) and entry != SELF:
@@ -165,8 +167,11 @@ def _inside(option: Option, value: Any, depth: int) -> set[str]:
 
 
 def _entry(kind: str, name: Any) -> Entry | None:
+    word = str(name).strip()
+    if not name or word == INHERIT:
+        return None
     try:
-        return registry.entry(kind, str(name).strip()) if name else None
+        return registry.entry(kind, word)
     except UserError:
         return None  # a word that is not finished, or that train will refuse by name
 

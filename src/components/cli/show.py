@@ -140,4 +140,5 @@ def used_by(e: registry.Entry) -> list[str]:
     """Recipes that have the part somewhere in their tree, by name or by default."""
     from components.cli.chosen import Chosen
 
-    return [recipe for recipe in recipe_files() if e.label in Chosen([f"recipe={recipe}"]).used()]
+    recipes = recipe_files()
+    return [recipe for recipe in recipes if e.label in Chosen([f"recipe={recipe}"], recipes).used()]
