@@ -168,7 +168,7 @@ def _inside(option: Option, value: Any, depth: int) -> set[str]:
 
 def _entry(kind: str, name: Any) -> Entry | None:
     word = str(name).strip()
-    if not name or word == INHERIT:
+    if not name or word == INHERIT or kind not in registry.kinds():  # a group of files is asked for as well
         return None
     try:
         return registry.entry(kind, word)
