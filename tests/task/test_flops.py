@@ -19,7 +19,9 @@ def test_flops_count_the_head_once_tied_or_not(tiny):
 
     assert count(head={"name": "tied"}) == count(head={"name": "linear"})
     model = task_of(tiny(), Ids()).new_model()
-    weights = sum(p.numel() for p in model.parameters() if p.dim() > 1) - 50 * 16  # matrices, without the table that is looked up
+    weights = (
+        sum(p.numel() for p in model.parameters() if p.dim() > 1) - 50 * 16
+    )  # matrices, without the table that is looked up
     cells = (16 + 1) / 2  # positions seen on average
     assert count() == 6 * weights + 3 * 2 * 4 * 16 * cells  # scores and their sum, 2 FLOPs each, in two layers
 
