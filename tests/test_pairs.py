@@ -121,6 +121,13 @@ HOSTS = [
         leave=POOLED,
     ),
     Host(
+        "experts of an encoder",
+        "encoder",
+        {"router": ("model.ffn.router", "router"), **at_top("block")},
+        "model/ffn=moe",
+        "loss=masked_lm",
+    ),
+    Host(
         "encoder-decoder",
         "encoder_decoder",
         {**at_top("position", "attention", "norm", "ffn", "block", "residual")},
@@ -334,6 +341,22 @@ def test_every_pair_is_in_a_row_or_refused(host):
     assert not met & {frozenset(p) for p in refused}
     assert len(met) + len(refused) == pairs
     assert len(refused) <= 0.1 * pairs
+
+
+def test_every_part_is_somewhere():
+    """In a row here, with three models in test_three_models, or in a recipe."""
+    import test_three_models
+
+    from components.cli.chosen import Chosen
+    from components.share import recipe_files
+
+    here = {f"{kind}/{part}" for host in HOSTS for socket, (_, kind) in host.paths.items() for part in host.sockets[socket]}
+    recipes = recipe_files()
+    used = {label for recipe in recipes for label in Chosen([f"recipe={recipe}"], recipes).used()}
+    models = {f"model/{host.model}" for host in HOSTS}
+    every = {e.label for e in registry.entries().values() if not e.preset_of and e.origin.split(".")[0] == "components"}
+    nowhere = every - here - used - models - set(test_three_models.CASES)
+    assert not nowhere
 
 
 def test_what_everybody_combines_is_never_refused():

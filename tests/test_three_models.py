@@ -1,6 +1,6 @@
 """Parts that stand in no socket of a model, each with three models: they work, or the composer refuses them with a reason.
 
-Optimizers, schedules, losses, samplers, tokenizers, data, adapters and inits with a plain decoder, a hybrid one and an encoder-decoder.
+Optimizers, schedules, losses, samplers, decodings, tokenizers, data, adapters and inits with a plain decoder, a hybrid one and an encoder-decoder.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ MODELS = {
     ),
     "encoder-decoder": ("model=encoder_decoder", "model/position=sinusoidal", "loss=seq2seq"),
 }
-KINDS = ("optimizer", "schedule", "loss", "sampler", "tokenizer", "data", "adapter", "init")
+KINDS = ("optimizer", "schedule", "loss", "sampler", "tokenizer", "data", "adapter", "init", "decoding")
 # heads that losses need, and what has to be said with a part
 BESIDE = {
     "loss/classification": ("model/head=classification",),
@@ -166,6 +166,20 @@ def _sampler(config: dict[str, Any], name: str, model: str) -> None:
     assert torch.equal(made, decoding.generate(network, batch, cache=build("cache", "growing"), max_new_tokens=5, generator=0))
 
 
+def _decoding(config: dict[str, Any], name: str, model: str) -> None:
+    network, _, batch = objective(config, model)
+    decoding = make(config["decoding"], "decoding")
+    if getattr(decoding, "wants", None) == "draft":
+        decoding.draft = objective(config, model)[0].eval()
+    batch = Batch(batch.ids, source=batch.source)
+    made = [
+        decoding.generate(network.eval(), batch, cache=build("cache", "growing"), max_new_tokens=5, generator=0)
+        for _ in range(2)
+    ]
+    assert made[0].shape == (*batch.ids.shape[:1], batch.ids.shape[1] + 5), name
+    assert torch.equal(*made)
+
+
 def _read(config: dict[str, Any], model: str, text: str, tokenizer: Any) -> None:
     """The model reads ids of a text."""
     network = make(config["model"], "model", vocab_size=tokenizer.vocab_size)
@@ -215,7 +229,14 @@ def _init(config: dict[str, Any], name: str, model: str) -> None:
     assert torch.isfinite(loss_of(network, loss, batch))
 
 
-DO = {"optimizer": _optimizer, "schedule": _schedule, "loss": _loss, "sampler": _sampler, "tokenizer": _tokenizer}
+DO = {
+    "optimizer": _optimizer,
+    "schedule": _schedule,
+    "loss": _loss,
+    "sampler": _sampler,
+    "decoding": _decoding,
+    "tokenizer": _tokenizer,
+}
 DO |= {"data": _data, "adapter": _adapter, "init": _init}
 
 
