@@ -42,4 +42,5 @@ for checkpointing in (False, True):
     assert all(torch.equal(load, want.stats[name]) for name, load in loads.items())
     if rank == 0:
         print(f"worst {worst:.3e}", flush=True)
+dist.barrier()  # nobody leaves while another still talks: threads of gloo would be cut off
 dist.destroy_process_group()

@@ -7,6 +7,7 @@ import itertools
 import pytest
 import torch
 
+from components import build
 from components.functional import attention as A
 from components.functional import products as P
 from components.functional.flex import flex_attend
@@ -276,3 +277,15 @@ def test_bf16_products_round_scores_by_a_known_amount():
     errors = {name: ((out.float() - want).norm() / want.norm()).item() for name, out in errors.items()}
     assert errors["fused"] < 0.004
     assert errors["products"] < 0.02
+
+
+def test_compiled_for_lengths_that_vary():
+    """From the second length on compile takes lengths as symbols, and the fused kernel's flag must be no symbol."""
+    model = build(
+        "model", "decoder", vocab_size=20, d_model=16, n_layers=1, context_length=16, attention={"name": "gqa", "n_heads": 2}
+    )
+    torch._dynamo.reset()
+    compiled = torch.compile(model, fullgraph=True, backend="eager", dynamic=True)
+    for length in (12, 9, 7):
+        ids = torch.arange(length)[None] % 20
+        torch.testing.assert_close(compiled(ids), model(ids), rtol=1e-4, atol=1e-5)

@@ -120,6 +120,7 @@ worst = max((p - q.full_tensor()).abs().max().item() for p, q in zip(single.para
 assert b.state[sharded.q.weight], "no state"
 if dist.get_rank() == 0:
     print("worst", worst)
+dist.barrier()  # nobody leaves while another still talks: threads of gloo would be cut off
 dist.destroy_process_group()
 """
 

@@ -72,6 +72,7 @@ for name, options in CASES.items():
     again = max(again, worst(many, other))
     if dist.get_rank() == 0:
         print("case", name, apart, again, flush=True)
+dist.barrier()  # nobody leaves while another still talks: threads of gloo would be cut off
 dist.destroy_process_group()
 """
 

@@ -36,6 +36,7 @@ def compare(rank, store, found):
         worst = max((a - b.full_tensor()).abs().max().item() for a, b in pairs)
         if rank == 0:
             (found / f"{number}_{residual}").write_text(str(worst))
+    dist.barrier()  # nobody leaves while another still talks: threads of gloo would be cut off
     dist.destroy_process_group()
 
 
