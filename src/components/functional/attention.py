@@ -80,7 +80,9 @@ def choose(
 def _fused(q: Tensor, k: Tensor, v: Tensor, sight: Sight, bias: Tensor | None, scale: float | None, dropout: float) -> Tensor:
     tq, tk = q.shape[2], k.shape[2]
     grouped = q.shape[1] != k.shape[1]
-    causal = bias is None and bool(sight.only_causal(tq, tk))  # bool(): with lengths that vary, compile has symbols here
+    # a branch and no expression: where lengths vary, compile would hand the kernel a symbol for its flag
+    causal = True if bias is None and sight.only_causal(tq, tk) else False  # noqa: SIM210
+    flag = True if causal and tq > 1 else False  # noqa: SIM210
     mask: Tensor | None = None
     if not causal and not sight.unlimited(tq, tk):
         mask = sight.dense(q.device) if bias is None else bias.to(q.dtype) + sight.additive(q.dtype, q.device)
@@ -88,7 +90,7 @@ def _fused(q: Tensor, k: Tensor, v: Tensor, sight: Sight, bias: Tensor | None, s
         mask = bias.to(q.dtype)
     # never a mask and is_causal together: the fused CPU kernel would combine them silently, the others raise
     return F.scaled_dot_product_attention(
-        q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=causal and bool(tq > 1), scale=scale, enable_gqa=grouped
+        q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=flag, scale=scale, enable_gqa=grouped
     )
 
 
