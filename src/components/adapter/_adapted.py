@@ -21,20 +21,21 @@ OWN = ("was", "added", "axes", "factor", "dropout", "on_output")  # what adapted
 class Adapted:
     """What every adapted module has. ``added``: its new parameters' names; ``was``: the class that it had."""
 
+    # the ``type: ignore``s below: a mixin over nn.Linear, nn.Embedding or Experts, whose weight and bias a checker cannot see from here
     was: type[nn.Module]
     added: tuple[str, ...] = ()
     axes: dict[str, tuple[str, ...]]
 
     def effective_weight(self) -> Tensor:
         """The matrix that the module multiplies by."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} says in effective_weight() what it multiplies by")
 
     def effective_bias(self) -> Tensor | None:
         return self.bias  # type: ignore[attr-defined,no-any-return]
 
     def first_value(self, name: str, weight: Weight, generator: torch.Generator) -> Tensor:
         """The first value of one of ``added``, at full shape in fp32."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} says in first_value() how {name} begins")
 
     def follow_base(self) -> None:
         """The base weight was loaded after this module was made: what depends on it is set anew."""

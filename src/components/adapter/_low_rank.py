@@ -33,7 +33,7 @@ class LowRank(Adapted):
 
     def factors(self, axes: tuple[str, ...], shape: tuple[int, ...], rank: int) -> None:
         """Add ``lora_a`` and ``lora_b``."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} says in factors() which shapes they have")
 
     def first_value(self, name: str, weight: Weight, generator: torch.Generator) -> Tensor:
         value = blank(weight, generator)
