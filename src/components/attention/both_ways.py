@@ -51,6 +51,7 @@ class BothWays(nn.Module):
         sizes = {name: size for name, size in sizes.items() if size is not None}
         self.forward_mixer = make(forward_mixer, "attention", **sizes)
         self.backward_mixer = make(backward_mixer, "attention", **sizes)
+        self.backward_mixer.reads_backwards = True  # for who looks at what it reads
         self.factor = 1.0 if combine == "sum" else 0.5
 
     def forward(self, x: Tensor, info: SequenceInfo) -> Tensor:

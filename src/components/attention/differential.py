@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from components.attention._softmax import adopt_position, head_width, heads_of, kept, kv_heads_of, softmax_flops
 from components.flops import Flops, Work
+from components.functional import watch
 from components.functional.attention import attend
 from components.functional.joint import joint_linear
 from components.functional.precision import cast_once
@@ -115,6 +116,9 @@ class DifferentialAttention(nn.Module):
         sight = Sight(info, k_info, info.causal, self.mask)
         # first maps, then second ones: both groups of heads read the same values
         read = attend(q, k, torch.cat((v, v), 1), sight, bias=bias, dropout=self.dropout if self.training else 0.0)
+        if watch.sink is not None:
+            own = torch.eye(read.shape[1] // 2, device=read.device)
+            watch.sink("mixed", matrix=torch.cat((own, -self.weight().to(own.dtype) * own), 1))
         first, second = read.chunk(2, 1)
         difference = (first - self.weight().to(first.dtype) * second).transpose(1, 2)
         return self.out((self.head_norm(difference) * (1 - self.lambda_init)).flatten(2))

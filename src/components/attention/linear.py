@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from components.attention._linear import head_width, kept, place_position, recall, split_heads, way_out
 from components.flops import Flops, Work, children, flops_of
+from components.functional import watch
 from components.functional.joint import joint_linear
 from components.functional.linear_attention import linear_attention, linear_attention_flops, precise
 from components.functional.precision import cast_once
@@ -105,6 +106,8 @@ class LinearAttention(nn.Module):
             read, total = recall(linear_attention, q, k, torch.cat((v, ones), -1), info=info, state=state).split(
                 (self.head_dim, 1), -1
             )
+        if watch.sink is not None:
+            watch.sink("divided", total=total + self.eps)
         return way_out(self, read / (total + self.eps), x)
 
     def mapped(self, y: Tensor) -> Tensor:

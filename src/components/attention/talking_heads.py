@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from components.attention._softmax import adopt_position, head_width, heads_of, kept, softmax_flops
 from components.flops import Flops, Work
+from components.functional import watch
 from components.functional.joint import joint_linear
 from components.functional.precision import cast_once
 from components.functional.visibility import Sight
@@ -93,6 +94,8 @@ class TalkingHeadsAttention(nn.Module):
         sight = Sight(info, k_info, info.causal, self.mask)
         weights = scores.masked_fill(~sight.dense(x.device), float("-inf")).softmax(-1).to(v.dtype)
         weights = _mixed(self.after, weights)
+        if watch.sink is not None:
+            watch.sink("weights", weights=weights, v=v, q=q, k=k)
         if self.training and self.dropout > 0.0:
             weights = F.dropout(weights, self.dropout)
         return self.out(torch.matmul(weights.to(v.dtype), v).transpose(1, 2).flatten(2))

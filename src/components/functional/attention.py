@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from components.functional import watch
 from components.functional.products import LeanProducts, masked_scores
 from components.functional.visibility import Sight
 
@@ -49,6 +50,8 @@ def attend(
     Returns: (B, H, Tq, Kv) in v's dtype, in which everything is computed.
     """
     q, k = q.to(v.dtype), k.to(v.dtype)  # a norm or a rotation may have given fp32 where autocast projected to bf16
+    if watch.sink is not None:
+        watch.sink("softmax", q=q, k=k, v=v, sight=sight, bias=bias, scale=scale, soft_cap=soft_cap, sinks=sinks)
     kernel = choose(q, k, soft_cap=soft_cap, sinks=sinks, bias=bias, dropout=dropout, sight=sight)
     if kernel == "flex":
         from components.functional.flex import flex_attend

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from components.flops import Flops
+from components.functional import watch
 from components.functional.linear_attention import (
     CHUNK,
     GONE,
@@ -78,6 +79,9 @@ def delta_rule(
         g: (B, H, T) log of the decay, at most 0, or None: nothing decays.
         state, start, valid, chunk: as in ``linear_attention``.
     """
+    if watch.sink is not None:
+        options = {"state": state, "start": start, "valid": valid}
+        watch.sink("linear", rule=delta_rule, inputs=(q, k, v, beta, g), value=2, time=2, options=options)
     length, size = q.shape[2], chunk_for(q.shape[2], chunk)
     with torch.autocast(q.device.type, enabled=False):
         if length == 1:

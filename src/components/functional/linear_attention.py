@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from components.flops import Flops
+from components.functional import watch
 
 CHUNK = 64  # positions that are computed at once; a power of two
 GONE = (
@@ -70,6 +71,9 @@ def linear_attention(
         valid: (B, T) False at padding, which leaves the state alone.
         chunk: positions per chunk, a power of two; short sequences take less.
     """
+    if watch.sink is not None:
+        options = {"state": state, "start": start, "valid": valid}
+        watch.sink("linear", rule=linear_attention, inputs=(q, k, v, g), value=2, time=2, options=options)
     length, size = q.shape[2], chunk_for(q.shape[2], chunk)
     with torch.autocast(q.device.type, enabled=False):
         if length == 1:

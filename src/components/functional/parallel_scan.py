@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from components.functional import watch
 from components.functional.earlier import plain, starts
 from components.sockets import SequenceInfo
 
@@ -60,6 +61,8 @@ def scan_of(log_a: Tensor, log_b: Tensor, info: SequenceInfo, state: dict[str, A
 
     In log space where there is neither padding nor a border of documents; those have a = 1, b = 0 and a = 0, which have no finite logarithm.
     """
+    if watch.sink is not None:
+        watch.sink("scan", log_a=log_a, log_b=log_b)
     rows, length = log_a.shape[:2]
     start = starts(info, rows, length, state)
     first = None if state is None else state.get("h")

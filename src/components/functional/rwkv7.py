@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from components.functional import watch
+
 CHUNK = 32  # positions; decays of at least exp(-0.61) per position keep exp(-sum) below 3e8 over this many
 
 
@@ -58,6 +60,8 @@ def rwkv7(
     With S_t = Z_t diag(P_t), P the product of decays within the chunk, Z only grows: by u_s^T b_s / P_s + v_s^T k_s / P_s, where
     u_t = Z_(t-1) (P_(t-1) a_t)^T depends on earlier u alone: a triangular system per chunk.
     """
+    if watch.sink is not None:
+        watch.sink("linear", rule=rwkv7, inputs=(r, log_w, k, v, a, b, start, state), value=3, time=1, options={})
     rows, length, heads, width = r.shape
     size = min(CHUNK, length)
     short = -length % size
