@@ -26,6 +26,7 @@ TORCHLESS = {
     "makers",
     "slices",
     "share",
+    "leaving",
 }
 GROUND = TORCHLESS | {"sockets", "weights", "flops", "functional", "corpus"}
 TOP = {"task", "compose", "run", "cli", "check", "catalogue", "interop", "__main__"}

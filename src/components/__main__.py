@@ -1,8 +1,6 @@
 """``python -m components`` is the command ``components``."""
 
-import sys
-
-from components.cli import main
+from components.cli import command
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command()

@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import NoReturn
 
 from components.errors import UserError, nearest
+from components.leaving import has_talked, leave
 
 COMMANDS = {
     "train": "train a recipe, with any part or value overridden",
@@ -57,6 +58,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `components list | head`: the reader has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def command() -> NoReturn:
+    """What the shell starts: ``main``, and the exit."""
+    code = main()
+    if has_talked():
+        leave(code)
+    sys.exit(code)
 
 
 def dispatch(words: list[str]) -> int:
