@@ -13,7 +13,8 @@ from torch import nn
 import torch.nn.functional as F
 from components import build
 from components.norm.rms import RMSNorm
-from components.sockets import SequenceInfo, count_positions
+from components.functional.positions import count_positions
+from components.sockets import SequenceInfo
 
 class Mine(L.LightningModule):
     def __init__(self):

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 from torch.utils.checkpoint import checkpoint
 
+from components.functional.positions import count_positions
 from components.makers import INHERIT, Bound, Maker, Makers, Shared, adopt, make, make_all  # noqa: F401  parts take these from here
 
 
@@ -40,6 +41,8 @@ class Batch:
         token_types: (B, T) segment ids.
         source: what an encoder reads, for encoder-decoders.
         prefix: (B,) number of leading positions that every position sees.
+        values: (B, T, F) numbers of each position, for embeddings that read them instead of ids (rows of a table, patches of a picture);
+            ids are 0 then.
     """
 
     ids: Tensor
@@ -51,6 +54,7 @@ class Batch:
     token_types: Tensor | None = None
     source: Batch | None = None
     prefix: Tensor | None = None
+    values: Tensor | None = None
 
     def to(self, *args: Any, **kwargs: Any) -> Batch:
         """Every tensor moved, as ``Tensor.to``."""
@@ -78,6 +82,7 @@ class SequenceInfo:
         memory: (B, S, D) what an encoder wrote; ``memory_info`` describes its positions.
         causal: no position sees a later one.
         prefix: (B,) number of leading positions that everyone sees, or None.
+        values: (B, T, F) numbers of these positions, or None.
         cache: what decoding keeps, or None.
         visit: how often this forward has passed through the same layer before (looped layers).
         carry: what earlier layers wrote to ``out``, by name; the newest wins.
@@ -94,6 +99,7 @@ class SequenceInfo:
     memory_info: SequenceInfo | None = None
     causal: bool = True
     prefix: Tensor | None = None
+    values: Tensor | None = None
     cache: Cache | None = None
     visit: int = 0
     carry: dict[str, Any] = field(default_factory=dict)
@@ -129,22 +135,7 @@ class SequenceInfo:
                     raise ValueError("padding or documents, cached or new: give positions, a cache cannot count them")
                 positions = positions + cache.length
         given = (batch.ids, positions, batch.documents, batch.valid, batch.token_types)
-        return cls(*given, causal=causal, prefix=batch.prefix, cache=cache)
-
-
-def count_positions(ids: Tensor, documents: Tensor | None = None, valid: Tensor | None = None) -> Tensor:
-    """(B, T), or (1, T) where all rows are alike: the number of valid tokens of the same document before each."""
-    t = ids.shape[1]
-    if documents is None and valid is None:
-        return torch.arange(t, device=ids.device)[None]
-    kept = torch.ones_like(ids) if valid is None else valid.to(ids.dtype)
-    before = kept.cumsum(1) - kept
-    if documents is None:
-        return before
-    starts = torch.ones_like(documents, dtype=torch.bool)
-    starts[:, 1:] = documents[:, 1:] != documents[:, :-1]
-    at_start = torch.where(starts, before, torch.zeros_like(before)).cummax(1).values
-    return before - at_start
+        return cls(*given, causal=causal, prefix=batch.prefix, values=batch.values, cache=cache)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from components import build
 from components.functional import attention as A
 from components.functional import products as P
 from components.functional.flex import flex_attend
+from components.functional.positions import count_positions
 from components.functional.visibility import EVERYTHING, Sight
 from components.mask.blocks import BlocksMask
 from components.mask.chunked import ChunkedMask
@@ -18,7 +19,7 @@ from components.mask.dilated import DilatedMask
 from components.mask.first_and_window import FirstAndWindowMask
 from components.mask.full import FullMask
 from components.mask.sliding_window import SlidingWindowMask
-from components.sockets import SequenceInfo, count_positions
+from components.sockets import SequenceInfo
 
 B, H, G, T, K = 2, 4, 2, 10, 8
 WINDOW = SlidingWindowMask(window=3)

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from components.flops import Flops, Work, children
+from components.functional.positions import count_positions
 from components.registry import register
-from components.sockets import Maker, Place, SequenceInfo, count_positions, make, merge_out
+from components.sockets import Maker, Place, SequenceInfo, make, merge_out
 
 REVERSED = "reversed."  # before the words that the reverse reader hands on: their positions run backwards
 

@@ -30,6 +30,8 @@ class HF:
         streaming: read over the network without storing the data set.
     """
 
+    provides = ("text",)
+
     def __init__(
         self,
         *,

@@ -27,6 +27,8 @@ class Mixed:
         seed: of the draw.
     """
 
+    provides = ("text",)
+
     def __init__(
         self,
         *,

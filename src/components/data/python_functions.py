@@ -40,6 +40,8 @@ class PythonFunctions:
         max_chars: longer functions are left out.
     """
 
+    provides = ("text",)
+
     def __init__(self, *, min_chars: Positive = 60, max_chars: Positive = 700) -> None:
         if min_chars > max_chars:
             raise ValueError(f"min_chars={min_chars} is more than max_chars={max_chars}")

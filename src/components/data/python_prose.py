@@ -36,6 +36,8 @@ class PythonProse:
         min_chars: shorter paragraphs are left out.
     """
 
+    provides = ("text",)
+
     def __init__(
         self,
         *,

@@ -35,6 +35,8 @@ class Text:
             fewer than 50 files are cut at blank lines into pieces, of which some can be held out.
     """
 
+    provides = ("text",)
+
     def __init__(
         self, *, path: Path, field: str = "text", split_on: Literal["auto", "file", "blank_lines", "lines"] = "auto"
     ) -> None:

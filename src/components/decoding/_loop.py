@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from components.errors import UserError
-from components.sockets import Batch, Cache, count_positions
+from components.functional.positions import count_positions
+from components.sockets import Batch, Cache
 
 # (logits (B, V) of the last position, ids (B, T) so far, number of the new token) -> (B,)
 Choose = Callable[[Tensor, Tensor, int], Tensor]
@@ -56,6 +57,8 @@ def checked(model: Any, batch: Batch, cache: Cache | None, max_new_tokens: int) 
     if batch.valid is not None and not batch.valid[:, -1].all():
         raise ValueError("prompts are padded on the left: valid must be True in the last column")
     limit = context_limit(model)
+    if limit is not None and batch.source is not None and (length := batch.source.ids.shape[1]) > limit:
+        raise UserError("prompt", f"a source of {length} tokens does not fit into the model's context of {limit}", "shorten it")
     if cache is not None and limit is not None:
         if prompt > limit:
             raise UserError(

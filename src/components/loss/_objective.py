@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from components.functional.cross_entropy import IGNORED
-from components.sockets import Batch, count_positions
+from components.functional.positions import count_positions
+from components.sockets import Batch
 
 
 def text_of(batch: Batch, name: str) -> Tensor:

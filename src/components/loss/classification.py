@@ -27,6 +27,7 @@ class Classification:
     """
 
     needs = {"head": ("classes",)}
+    provides = ("classes",)
     likelihood = False
 
     def __init__(self, *, label_smoothing: Fraction = 0.0, class_weights: tuple[float, ...] = ()) -> None:

@@ -36,6 +36,7 @@ class Distillation:
     """
 
     refuses = {"model": ("causal",), "attention": ("causal",), "head": ("causal",)}
+    provides = ("tokens",)
     likelihood = True
     wants = "teacher"  # whoever trains loads the model of ``teacher_run`` and sets ``teacher`` to it
 

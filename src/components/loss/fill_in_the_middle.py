@@ -34,6 +34,7 @@ class FillInTheMiddle:
     """
 
     refuses = {"model": ("causal",), "attention": ("causal",), "head": ("causal",)}
+    provides = ("tokens",)
     likelihood = False  # the text is another one
 
     def __init__(

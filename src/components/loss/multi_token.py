@@ -35,6 +35,7 @@ class MultiTokenLoss:
 
     needs = {"head": ("ahead",)}
     refuses = {"model": ("causal",), "attention": ("causal",), "head": ("causal",)}
+    provides = ("tokens",)
     likelihood = True
 
     def __init__(

@@ -32,6 +32,7 @@ class NextToken:
 
     # a model that sees the token it is to predict learns nothing
     refuses = {"model": ("causal",), "attention": ("causal",), "head": ("causal",)}
+    provides = ("tokens",)
     likelihood = True  # the mean is that of the whole text, so bits per byte follow from it
 
     def __init__(

@@ -34,6 +34,7 @@ class PrefixLM:
 
     needs = {"attention": ("prefix",)}
     refuses = {"model": ("causal",), "attention": ("causal",), "head": ("causal",)}
+    provides = ("tokens",)
     likelihood = False  # of a part of the text only
 
     def __init__(

@@ -28,6 +28,7 @@ class Regression:
     """
 
     needs = {"head": ("amounts",)}
+    provides = ("amounts",)
     likelihood = False
 
     def __init__(self, *, distance: Literal["l1", "mse", "huber"] = "mse", delta: PositiveFloat = 1.0) -> None:

@@ -34,6 +34,7 @@ class SequenceToSequence:
 
     needs = {"model": ("source",)}
     refuses = {"head": ("causal",)}
+    provides = ("tokens",)
     likelihood = False  # of the target alone
 
     def __init__(

@@ -38,6 +38,7 @@ class SpanCorruption:
 
     needs = {"model": ("source",)}
     refuses = {"head": ("causal",)}
+    provides = ("tokens",)
     likelihood = False
 
     def __init__(
