@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -101,11 +102,28 @@ def make(maker: Any, kind: str, /, **offers: Any) -> Any:
     sizes = {n: offers[n] for n in signature.sizes if n in offers}
     options.update(_sockets(signature, options, inherited, where, label))
     try:
-        return target(**sizes, **options)
+        part = target(**sizes, **options)
     except UserError:
         raise
     except ValueError as e:
         raise UserError(where or label, str(e)) from e
+    if _told is not None:
+        _told(part, label, signature, options)
+    return part
+
+
+_told: Callable[[Any, str, Signature, dict[str, Any]], None] | None = None
+
+
+@contextmanager
+def telling(listener: Callable[[Any, str, Signature, dict[str, Any]], None]) -> Iterator[None]:
+    """``listener(part, label, signature, options)`` hears of every part that ``make`` makes until the end of the block."""
+    global _told
+    before, _told = _told, listener
+    try:
+        yield
+    finally:
+        _told = before
 
 
 def _sockets(

@@ -1,0 +1,202 @@
+"""How much of each earlier position a mixer reads: softmax weights by the plain formula, equivalent weights of linear reads, gradients of the rest.
+
+A read that is linear in its values, o_t = sum_s w_ts v_s, has a matrix whether or not it was ever made: with v_s = e_s, the s-th unit vector, row t
+of the read *is* w_t. Delta rules: Yang et al. 2024, arXiv:2406.06484; state-space models as attention: Ali et al. 2024, arXiv:2403.01590
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from components.explain.recorder import Call, Heard
+from components.functional.watch import watching
+from components.sockets import SequenceInfo
+
+PROBES = 16  # random directions by which |dy/dx| is estimated where the stream is wider
+SOFTMAX, EQUIVALENT, SHARE, GRADIENT = "softmax", "equivalent", "share", "gradient"
+HOW = {
+    SOFTMAX: "softmax of scaled and masked products of queries and keys",
+    EQUIVALENT: "equivalent weights: the read is linear in the values, so these factors are exact, though no such matrix is ever made",
+    SHARE: "share of each position in the state, averaged over channels: every channel is a decaying sum of its own",
+    GRADIENT: "|d output / d input|, each row scaled to sum 1: this mixer is not linear in what it reads, so this is a sensitivity, no weight",
+}
+
+
+@dataclass
+class Reading:
+    """What one mixer read, of one sequence. Heads that share keys keep them shared: H is a multiple of G.
+
+    Args:
+        how: a key of HOW.
+        weights: (H, Tq, Tk).
+        values: (G, Tk, V) that they weigh; None for gradients.
+        q, k: (H, Tq, K), (G, Tk, K), where there are some.
+        seen: (H or 1, Tq, Tk) True where a query sees a key.
+        bias: (H or 1, Tq, Tk) added to scaled scores.
+        scale, soft_cap: of the scores.
+        sinks: (H,) logits that take weight and give nothing.
+        mixing: (H, H') factors with which maps were added up to heads, (H', Tq, Tk) being the maps before.
+        maps: these maps; None where heads are not mixed.
+    """
+
+    how: str
+    weights: Tensor
+    values: Tensor | None = None
+    q: Tensor | None = None
+    k: Tensor | None = None
+    seen: Tensor | None = None
+    bias: Tensor | None = None
+    scale: float | None = None
+    soft_cap: float | None = None
+    sinks: Tensor | None = None
+    mixing: Tensor | None = None
+    maps: Tensor | None = None
+
+    @property
+    def context(self) -> Tensor | None:
+        """(H, Tq, V): what is read, weights times values."""
+        if self.values is None or self.how == SHARE:
+            return None
+        return self.weights @ repeated(self.values, self.weights.shape[0])
+
+
+def readings(call: Call) -> list[Reading]:
+    """Of one call of an attention part, for the first row of its batch; two where a mixer reads both ways."""
+    with torch.no_grad(), watching(None):
+        found: list[Reading] = []
+        turned: list[bool] = []
+        for heard in call.heard:
+            if heard.word == "mixed":
+                found[-1] = mixed(found[-1], heard.found["matrix"])
+            elif heard.word == "divided":
+                found, turned = [divided(found[-1], heard)], turned[-1:]
+            else:
+                found.append(READ[heard.word](heard.found))
+                turned.append(heard.backwards)
+        found = [flipped(r) if back else r for r, back in zip(found, turned)]
+    return found or [by_gradient(call)]
+
+
+def softmax_weights(found: dict[str, Any]) -> Reading:
+    """As ``functional.attention.reference``, with every intermediate kept."""
+    q, k, v = (found[n][0] for n in ("q", "k", "v"))
+    heads, tq, width = q.shape
+    tk = k.shape[1]
+    scale = width**-0.5 if found["scale"] is None else float(found["scale"])
+    scores = q.double() @ repeated(k, heads).double().transpose(1, 2) * scale
+    if found["soft_cap"] is not None:
+        scores = found["soft_cap"] * torch.tanh(scores / found["soft_cap"])
+    bias = found["bias"]
+    bias = None if bias is None else bias[0].expand(-1, tq, tk)
+    if bias is not None:
+        scores = scores + bias.double()
+    seen = torch.ones(1, tq, tk, dtype=torch.bool) if found["sight"].unlimited(tq, tk) else found["sight"].dense(q.device)[0]
+    scores = scores.masked_fill(~seen, -math.inf)
+    sinks = found["sinks"]
+    if sinks is not None:
+        scores = torch.cat((scores, sinks.double()[:, None, None].expand(-1, tq, 1)), -1)
+    weights = scores.softmax(-1)[..., :tk].to(v.dtype)
+    return Reading(SOFTMAX, weights, v, q, k, seen, bias, scale, found["soft_cap"], sinks)
+
+
+def made_weights(found: dict[str, Any]) -> Reading:
+    return Reading(SOFTMAX, found["weights"][0], found["v"][0], found["q"][0], found["k"][0])
+
+
+def linear_weights(found: dict[str, Any]) -> Reading:
+    """``rule`` with each position's value replaced by its own unit vector; weights (H, T, T)."""
+    inputs, at, time = list(found["inputs"]), found["value"], found["time"]
+    value = inputs[at]
+    length = value.shape[time]
+    shape = [1] * value.dim()
+    shape[time], shape[-1] = length, length
+    inputs[at] = torch.eye(length, dtype=value.dtype).view(shape).expand(*value.shape[:-1], length)
+    read = found["rule"](*inputs, **found["options"])[0]
+    if time == 1:
+        read, value = read.transpose(1, 2), value.transpose(1, 2)
+    return Reading(EQUIVALENT, read[0], value[0])
+
+
+def scan_weights(found: dict[str, Any]) -> Reading:
+    """h_t = sum_s (a_t ... a_(s+1)) b_s per channel: how much of |h_t| came from each s, mean over channels. One head."""
+    log_a, log_b = found["log_a"][0].double(), found["log_b"][0].double()
+    sums = log_a.cumsum(0)
+    logs = sums[:, None] - sums[None] + log_b[None]  # (T, T, channels)
+    later = torch.ones(len(sums), len(sums), dtype=torch.bool).triu(1)[..., None]
+    share = logs.masked_fill(later, -math.inf).softmax(1).mean(-1)
+    return Reading(SHARE, share[None].to(found["log_a"].dtype))
+
+
+READ = {"softmax": softmax_weights, "weights": made_weights, "linear": linear_weights, "scan": scan_weights}
+
+
+def mixed(reading: Reading, matrix: Tensor) -> Reading:
+    """Heads as the sums of maps that the part makes of them."""
+    matrix = matrix.to(reading.weights.dtype)
+    weights = torch.einsum("hm,mqk->hqk", matrix, reading.weights)
+    values = None if reading.values is None else repeated(reading.values, matrix.shape[1])[: matrix.shape[0]]
+    return replace(reading, weights=weights, values=values, mixing=matrix, maps=reading.weights)
+
+
+def divided(reading: Reading, heard: Heard) -> Reading:
+    values = reading.values
+    if values is not None and values.shape[-1] > 1 and bool((values[..., -1] == 1).all()):
+        values = values[..., :-1]  # the column of ones summed the weights
+    return replace(reading, weights=reading.weights / heard.found["total"][0], values=values)
+
+
+def flipped(reading: Reading) -> Reading:
+    """The reading of a reversed sequence, told in the order of the sequence."""
+    both = {n: None if (v := getattr(reading, n)) is None else v.flip(-1, -2) for n in ("weights", "seen", "bias", "maps")}
+    rows = {n: None if (v := getattr(reading, n)) is None else v.flip(-2) for n in ("values", "q", "k")}
+    return replace(reading, **both, **rows)
+
+
+def repeated(shared: Tensor, heads: int) -> Tensor:
+    """(G, T, K) -> (H, T, K): each group as often as heads share it."""
+    return shared.repeat_interleave(heads // shared.shape[0], 0)
+
+
+def by_gradient(call: Call) -> Reading:
+    """|d y_t / d x_s| (Frobenius) from the part itself, rows scaled to sum 1; estimated by random directions where the stream is wide."""
+    assert call.info is not None
+    x = call.x[:1].detach()
+    length, width = x.shape[1:]
+    rows = (
+        x.expand(length, -1, -1).clone().requires_grad_(True)
+    )  # row t asks for position t alone: one backward pass serves all
+    info = widened(call.info, length)
+    exact = width <= PROBES
+    generator = torch.Generator().manual_seed(0)
+    squares = torch.zeros(length, length, dtype=torch.float64)
+    at = torch.arange(length)
+    with torch.enable_grad(), watching(None):
+        y = call.module(rows, info)[at, at]
+        for n in range(width if exact else PROBES):
+            probe = torch.eye(width)[n] if exact else torch.randn(width, generator=generator)
+            (gradient,) = torch.autograd.grad((y * probe.to(y.dtype)).sum(), rows, retain_graph=True)
+            squares += gradient.double().square().sum(-1)
+    norms = squares.sqrt()
+    weights = norms / norms.sum(-1, keepdim=True).clamp(min=1e-30)
+    return Reading(GRADIENT, weights[None].to(x.dtype))
+
+
+def widened(info: SequenceInfo, rows: int) -> SequenceInfo:
+    """The info of one sequence, for ``rows`` copies of it."""
+
+    def wide(value: Any) -> Any:
+        if isinstance(value, Tensor) and value.dim() > 0 and value.shape[0] == 1:
+            return value.expand(rows, *value.shape[1:])
+        if isinstance(value, SequenceInfo):
+            return widened(value, rows)
+        if isinstance(value, tuple):
+            return tuple(wide(v) for v in value)
+        return {n: wide(v) for n, v in value.items()} if isinstance(value, dict) else value
+
+    changes = {f.name: wide(getattr(info, f.name)) for f in fields(info) if f.name not in ("memo", "out", "cache")}
+    return replace(info, **changes, memo={}, out={}, cache=None)

@@ -1,0 +1,154 @@
+"""Every registered attention shows what it reads: weights come out, see no future, and times values are what the part really read."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from components import registry
+from components.check.host import Host, ids
+from components.check.subject import subject_of
+from components.explain import mixers
+from components.explain.recorder import Recorder
+from components.functional import watch
+from components.functional.attention import attend
+
+PARTS = [e.label for e in registry.entries("attention").values()]
+# what is read goes straight into the projection `out`, without a norm or a gate between
+STRAIGHT = ("chunked", "gqa", "mha", "mla", "mqa", "sliding_window", "talking_heads")
+EXACT = {
+    mixers.SOFTMAX: ("chunked", "differential", "forgetting", "gqa", "mha", "mla", "mqa", "sliding_window", "talking_heads"),
+    mixers.EQUIVALENT: ("delta_net", "gated_delta_net", "gla", "hgrn2", "linear", "mamba2", "retention", "rwkv7"),
+    mixers.SHARE: ("min_gru", "min_lstm"),
+    mixers.GRADIENT: ("both_ways", "gru", "lstm"),
+}
+
+
+def recorded(label, options=(), **batch):
+    host = Host.of(subject_of(label, options))
+    model = host.model(0.3)
+    recorder = Recorder(model)
+    with recorder.listening():
+        host.run(model, host.batch(ids(1), **batch))
+    assert watch.sink is None
+    return host, recorder
+
+
+def test_all_attention_parts_are_here():
+    assert len(PARTS) >= 20
+    assert sorted(label.partition("/")[2] for label in PARTS) == sorted(n for names in EXACT.values() for n in names)
+
+
+@pytest.mark.parametrize("label", PARTS)
+def test_weights_of_every_attention(label):
+    host, recorder = recorded(label)
+    name = label.partition("/")[2]
+    calls = recorder.of_kind("attention")
+    crossed = [c for c in calls if getattr(c.module, "cross", False)]
+    assert len(calls) == (6 if host.wiring == "cross" else 2)  # in a cross attention's host, both sides have their own as well
+    for call in crossed or calls:
+        for reading in mixers.readings(call):
+            assert reading.how == next(how for how, names in EXACT.items() if name in names)
+            heads, tq, tk = reading.weights.shape
+            assert (tq, tk) == (12, 9 if crossed else 12)
+            assert reading.weights.isfinite().all()
+            assert reading.weights.abs().sum() > 0
+            if "causal" not in host.subject.lacks and not crossed:
+                assert reading.weights.triu(1).abs().max() == 0, "a weight on the future"
+            if reading.how != mixers.EQUIVALENT and reading.mixing is None and name != "talking_heads":
+                torch.testing.assert_close(reading.weights.sum(-1), torch.ones(heads, tq, dtype=torch.float64))
+            if name == "linear":
+                torch.testing.assert_close(
+                    reading.weights.sum(-1), torch.ones(heads, tq, dtype=torch.float64), atol=1e-4, rtol=0
+                )
+            if reading.context is not None:
+                torch.testing.assert_close(reading.context, really_read(call), atol=1e-9, rtol=1e-6)
+
+
+def really_read(call):
+    """By the kernel that the part itself called, with what it gave to it."""
+    words = [h.word for h in call.heard]
+    found = [h for h in call.heard if h.word in mixers.READ][
+        -1
+    ].found  # before it, a linear attention may have read its divisor
+    if words[0] == "softmax":
+        read = attend(**found)[0]
+        if "mixed" in words:
+            first, second = read.chunk(2)
+            read = first - call.module.weight() * second
+        return read
+    if words[0] == "weights":
+        return (found["weights"] @ found["v"])[0]
+    read = found["rule"](*found["inputs"], **found["options"])[0]
+    read = read.transpose(1, 2)[0] if found["time"] == 1 else read[0]
+    if "divided" not in words:
+        return read
+    return read[..., : call.module.head_dim] / call.heard[-1].found["total"][0]
+
+
+@pytest.mark.parametrize("name", STRAIGHT)
+def test_what_was_read_is_what_the_projection_got(name):
+    _, recorder = recorded(f"attention/{name}")
+    for call in recorder.of_kind("attention"):
+        (reading,) = mixers.readings(call)
+        (out,) = [c for c in recorder.linears if c.path == f"{call.path}.out"]
+        torch.testing.assert_close(reading.context.transpose(0, 1).flatten(1), out.x[0], atol=1e-9, rtol=1e-6)
+
+
+def test_every_option_of_scores_is_in_the_formula():
+    options = {
+        "soft_cap": 3.0,
+        "sinks": True,
+        "scale": 0.4,
+        "position": "alibi",
+        "mask": {"name": "sliding_window", "window": 5},
+    }
+    _, recorder = recorded("attention/gqa", {**options, "n_kv_heads": 2}, documents=torch.tensor([[0] * 5 + [1] * 7]))
+    for call in [c for c in recorder.of_kind("attention") if not c.module.cross]:
+        (r,) = mixers.readings(call)
+        if call.path.startswith("decoder"):
+            assert not r.weights[:, 5:, :5].any(), "another document"
+    for call in [c for c in recorder.of_kind("attention") if c.module.soft_cap]:
+        (r,) = mixers.readings(call)
+        torch.testing.assert_close(r.context, attend(**call.heard[0].found)[0])
+        assert (r.weights.sum(-1) < 1).all(), "the sink took some"
+
+
+@pytest.mark.parametrize("name", ["gru", "lstm"])
+def test_gradients_of_a_recurrence_fall_with_distance(name):
+    _, recorder = recorded(f"attention/{name}")
+    (reading,) = mixers.readings(recorder.of_kind("attention")[0])
+    last = reading.weights[0, -1]
+    assert last[-1] > last[0] >= 0
+    assert last[-2] > last[0]
+
+
+def test_gradients_are_those_of_the_jacobian():
+    _, recorder = recorded("attention/gru")
+    call = recorder.of_kind("attention")[0]
+    (reading,) = mixers.readings(call)
+    jacobian = torch.autograd.functional.jacobian(lambda x: call.module(x, call.info), call.x)[0, :, :, 0]  # (T, D, T, D)
+    norms = jacobian.square().sum((1, 3)).sqrt()
+    exact = norms / norms.sum(-1, keepdim=True)
+    assert (reading.weights[0] - exact).abs().max() < 0.15  # by 16 random directions of 32
+    assert (reading.weights[0].argmax(-1) == exact.argmax(-1)).float().mean() > 0.7
+
+
+def test_both_directions_of_both_ways():
+    options = {"forward_mixer": "retention", "backward_mixer": "retention"}
+    _, recorder = recorded("attention/both_ways", options)
+    left, right = mixers.readings(recorder.of_kind("attention")[0])
+    assert left.weights.triu(1).abs().max() == 0
+    assert right.weights.tril(-1).abs().max() == 0
+    assert right.weights.triu(1).abs().max() > 0
+
+
+@pytest.mark.parametrize(("position", "sums"), [("none", True), ("rope", False)])
+def test_linear_attention_is_divided_by_its_sum_of_weights(position, sums):
+    _, recorder = recorded("attention/linear", {"model.position": position})
+    call = recorder.of_kind("attention")[0]
+    assert [h.word for h in call.heard] == ["linear", "divided"] if sums else ["linear", "linear", "divided"]
+    (reading,) = mixers.readings(call)
+    assert reading.values.shape[-1] == call.module.head_dim, "the column of ones is no value"
+    total = reading.weights.sum(-1)
+    assert ((total - 1).abs().max() < 1e-4) == sums  # rotated features are divided by the sum of those that are not
