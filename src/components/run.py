@@ -30,8 +30,11 @@ class Loaded:
         on_text: Any = None,
         stop: Any = (),
         prefill_chunk: int | None = None,
+        target: Any = "",
     ) -> Any:
         """The continuation of ``text``, ``text`` included; with ``count`` over 1 a list of them.
+
+        Of an encoder-decoder: what it writes after it has read ``text``, its source.
 
         Args:
             text: a prompt, or a list of prompts: then what is returned is a list with an entry for each.
@@ -41,6 +44,7 @@ class Loaded:
             on_text: called with each piece of text as it comes; for one text.
             stop: a string, or several, before which a text ends.
             prefill_chunk: prompts are read in pieces of so many tokens.
+            target: what an encoder-decoder's text begins with, for all prompts, or a list with one for each; it is included.
         """
         from components.task.generating import generate
 
@@ -55,19 +59,30 @@ class Loaded:
             on_text=on_text,
             stop=[stop] if isinstance(stop, str) else list(stop),
             prefill_chunk=prefill_chunk,
+            target=target,
         )
         each = made if count == 1 else [made[i : i + count] for i in range(0, len(made), count)]
         return each[0] if isinstance(text, str) else each
 
-    def score(self, texts: Any) -> Any:
-        """How likely the model finds each text: ``log_probability`` and ``tokens``, a list of (text, log-probability). For one text, one."""
+    @property
+    def reads_source(self) -> bool:
+        """Whether the model is an encoder-decoder, whose prompts are sources."""
+        from components.task.objectives import reads_source
+
+        return reads_source(self.model)
+
+    def score(self, texts: Any, sources: Any = None) -> Any:
+        """How likely the model finds each text: ``log_probability`` and ``tokens``, a list of (text, log-probability). For one text, one.
+
+        Args:
+            texts: one, or a list.
+            sources: of an encoder-decoder: what it reads before each, likewise one or a list.
+        """
         from components.task.scoring import score
 
-        return (
-            score(self.model, self.tokenizer, [texts])[0]
-            if isinstance(texts, str)
-            else score(self.model, self.tokenizer, texts)
-        )
+        if isinstance(texts, str):
+            return score(self.model, self.tokenizer, [texts], None if sources is None else [sources])[0]
+        return score(self.model, self.tokenizer, texts, sources)
 
     def chat(self, messages: list[dict[str, str]], *, template: str | Path | None = None, **options: Any) -> str:
         """The model's answer to a conversation of ``{"role": ..., "content": ...}``.

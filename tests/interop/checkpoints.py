@@ -47,6 +47,20 @@ def t5(folder: Path) -> Path:
     return _saved(transformers.T5ForConditionalGeneration(config), folder)
 
 
+def bart(folder: Path, **more: Any) -> Path:
+    """With ``<s>`` and ``</s>`` around every text, and ``</s>`` before what the decoder writes."""
+    import transformers
+
+    foreign_tokenizers.byte_level(folder, begins=True, ends=True)
+    size = len(transformers.AutoTokenizer.from_pretrained(folder))
+    sides = {
+        f"{side}_{n}": v for side in ("encoder", "decoder") for n, v in (("layers", 2), ("attention_heads", 4), ("ffn_dim", 64))
+    }
+    tokens = {"bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 3, "decoder_start_token_id": 1, "forced_eos_token_id": None}
+    config = transformers.BartConfig(vocab_size=size, d_model=32, max_position_embeddings=64, **sides, **{**tokens, **more})
+    return _saved(transformers.BartForConditionalGeneration(config), folder)
+
+
 def bert(folder: Path) -> Path:
     """The class without a head, and a tokenizer that is vocab.txt alone."""
     import transformers

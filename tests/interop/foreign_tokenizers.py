@@ -31,8 +31,8 @@ PROBES = [
 SPECIALS = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>", "mask_token": "<mask>"}
 
 
-def byte_level(folder: Path, *, begins: bool) -> Path:
-    """tokenizer.json as GPT-2's kin have it; ``begins``: as Llama 3, with the first token before every text."""
+def byte_level(folder: Path, *, begins: bool, ends: bool = False) -> Path:
+    """tokenizer.json as GPT-2's kin have it; ``begins``: as Llama 3, with the first token before every text; ``ends``: as BART, with the last too."""
     core = Tokenizer(models.BPE())
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     core.decoder = decoders.ByteLevel()
@@ -44,7 +44,8 @@ def byte_level(folder: Path, *, begins: bool) -> Path:
     )
     core.train_from_iterator(TEXT, trainer)
     if begins:
-        core.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
+        single = "<s> $A </s>" if ends else "<s> $A"
+        core.post_processor = processors.TemplateProcessing(single=single, special_tokens=[("<s>", 0), ("</s>", 1)])
     else:
         core.post_processor = processors.ByteLevel(trim_offsets=False)
     return _fast(core, folder, **SPECIALS)

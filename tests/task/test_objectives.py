@@ -80,6 +80,8 @@ def test_a_run_learns_and_says_what_it_can(tiny, name, capsys):
     assert measure(loaded, "validation", rows=3)["loss"] == pytest.approx(found["loss"], rel=1e-5)
     if texts:
         assert loaded.generate("the old", max_new_tokens=5).startswith("the old")
+    elif loaded.reads_source:
+        assert loaded.generate("the old", target="bridge", max_new_tokens=5).startswith("bridge")
     else:
         with pytest.raises(UserError, match="continues no text"):
             loaded.generate("the old")

@@ -1,4 +1,7 @@
-"""Continue prompts with a trained model, or score texts; a single text appears as it is made."""
+"""Continue prompts with a trained model, or score texts; a single text appears as it is made.
+
+An encoder-decoder reads a prompt as its source: what is printed is its own text.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +20,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("overrides", nargs="*", metavar="override", help=HELP)
     several = {"action": "append", "default": []}
     parser.add_argument(
-        "--prompt", **several, help="what the text begins with; empty begins a document; may be given several times"
+        "--prompt",
+        **several,
+        metavar="TEXT",
+        help="what the text begins with; empty begins a document; an encoder-decoder's source; may be given several times",
     )  # type: ignore[arg-type]
+    parser.add_argument("--target", default="", metavar="TEXT", help="what an encoder-decoder's own text begins with")
     parser.add_argument("--stop", **several, metavar="TEXT", help="end before this text; may be given several times")  # type: ignore[arg-type]
     parser.add_argument("--samples", type=count, default=1, metavar="N", help="texts of each prompt (default 1)")
     parser.add_argument("--max-new-tokens", type=count, default=200, metavar="N", help="at most (default 200)")
@@ -29,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--score",
         **several,
         metavar="FILE",
-        help="how likely the model finds the file's text, instead of writing; several times",
+        help="how likely the model finds the file's text, instead of writing; several times, an encoder-decoder with a --prompt for each",
     )  # type: ignore[arg-type]
 
 
@@ -47,13 +54,16 @@ def run(args: argparse.Namespace) -> int:
     from components.run import load
 
     loaded = load(args.run, args.overrides, device=args.device)
+    if loaded.reads_source and not args.prompt:
+        raise UserError("--prompt", "an encoder-decoder writes after it has read a source", "give it as --prompt TEXT")
     if texts:
-        return scored(loaded, args.score, texts)
+        return scored(loaded, args.score, texts, args.prompt if loaded.reads_source else None)
     options = {
         "max_new_tokens": args.max_new_tokens,
         "seed": args.seed,
         "stop": args.stop,
         "prefill_chunk": args.prefill_chunk,
+        "target": args.target,
     }
     prompts = args.prompt or [""]
     if len(prompts) > 1 or args.samples > 1:
@@ -69,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
         sys.stdout.write(text)
         sys.stdout.flush()
 
-    show(prompts[0])
+    show(args.target if loaded.reads_source else prompts[0])
     whole = loaded.generate(prompts[0], on_text=show, **options)
     # a token may be a part of a character: what was held back at the end
     print(whole[len("".join(shown)) :] if whole.startswith("".join(shown)) else "")
@@ -83,10 +93,10 @@ def read(file: str) -> str:
         raise UserError(file, f"cannot be read as text ({e})", "--score FILE: a text in UTF-8") from None
 
 
-def scored(loaded: Any, files: list[str], texts: list[str]) -> int:
+def scored(loaded: Any, files: list[str], texts: list[str], sources: list[str] | None) -> int:
     width = max(map(len, [*files, "file"]))
     print(f"{'file':<{width}}  {'tokens':>7}  {'log p':>12}  {'log p a token':>13}")
-    for file, found in zip(files, loaded.score(texts)):
+    for file, found in zip(files, loaded.score(texts, sources)):
         tokens = len(found.tokens)
         print(f"{file:<{width}}  {tokens:>7}  {found.log_probability:>12.3f}  {found.log_probability / max(tokens, 1):>13.4f}")
     return 0

@@ -28,7 +28,8 @@ USUAL_NAMES: dict[str, tuple[str, ...]] = {
     "pad": ("<|pad|>", "<pad>", "[PAD]"),
 }
 MAP_FILE = "special_tokens_map.json"  # Hugging Face's name: {"bos_token": "<s>", ...}
-# Ours, where a model came with its tokenizer: {"vocab_size": its rows, "begins": ids before a text, "ends": ids at which one is over}.
+# Ours, where a model came with its tokenizer: {"vocab_size": its rows, "begins": ids before a text, "ends": ids at which one is over, "starts": ids
+# that stand before what an encoder-decoder writes}.
 OWN_FILE = "components.json"
 KEPT = ("tokenizer_config.json", MAP_FILE, "chat_template.jinja", OWN_FILE)  # files that go wherever tokenizer.json goes
 PROBE = "Ünïcode, tabs\tand\n\n  spaces; 東京 Ελλάδα 👩‍🚀 \x00 <|endoftext|> def f(x): return x\n"
@@ -60,6 +61,7 @@ class Tokens:
         self._n_named = max(ids) + 1
         self.begins: list[int] | None = known.get("begins", prefix_of(core) or None)
         self.ends: list[int] | None = known.get("ends")
+        self.starts: list[int] | None = known.get("starts")
 
     def __reduce__(self) -> Any:
         # the library's own pickle forgets that special tokens are not to be read from text
@@ -87,6 +89,10 @@ class Tokens:
             return self.core.encode(text, add_special_tokens=True).ids
         finally:
             self.core.encode_special_tokens = True
+
+    def encode_whole(self, text: str) -> list[int]:
+        """Ids of ordinary text, with the special tokens before and after it that the file asks for."""
+        return self.core.encode(text, add_special_tokens=True).ids
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """``encode`` of each, on all cores."""

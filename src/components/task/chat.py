@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from components.errors import UserError
-from components.task.generating import Stream, continue_ids, stop_ids, text_of
+from components.task.generating import continue_ids, stop_ids
+from components.task.streaming import Stream, text_of
 
 Message = dict[str, str]  # role (system, user, assistant) and content
 PROBE = "an answer"

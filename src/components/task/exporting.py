@@ -15,8 +15,9 @@ from components.corpus.tokens import MAP_FILE, OWN_FILE, Tokens
 from components.errors import UserError
 from components.interop import convert
 from components.interop.halves import in_halves
+from components.registry import find
 from components.task import building, checkpoints, resume, run_folder
-from components.task.generating import first_ids, stop_ids
+from components.task.generating import first_ids, stop_ids, target_start
 from components.task.importing import GENERATION
 
 TOKENS = ("bos", "eos", "pad", "unk")
@@ -40,17 +41,20 @@ def export_run(run: str, to: Path, *, shard_bytes: int) -> str:
     weights = plain_weights(task, checkpoints.weights_in(checkpoint), config)
     source = ours.get("source") or {}
     prefer = (source.get("config", {}).get("architectures") or [source.get("architecture")])[0]
+    begins = target_start(tokenizer)[0] if "source" in getattr(find("model", config["model"]["name"]), "provides", ()) else None
+    own = {f"{role}_token_id": i for role, i in special_ids(tokenizer).items() if role in ("bos", "eos", "pad")}
+    own |= {} if begins is None else {"decoder_start_token_id": begins}
     known = known_form(config, weights, task.vocab_size, prefer)
     made = convert.write_folder(
         *known,
         task.vocab_size,
         to,
-        extra={f"{role}_token_id": i for role, i in special_ids(tokenizer).items() if role in ("bos", "eos", "pad")},
+        extra=own,
         source=source.get("config"),
         prefer=prefer,
         bare=bool(source.get("bare")),
         shard_bytes=shard_bytes,
-        files=tokenizer_files(tokenizer, config) | generation_file(source.get("generation_config"), tokenizer),
+        files=tokenizer_files(tokenizer, config) | generation_file(source.get("generation_config"), tokenizer, begins),
     )
     folded = "; the adapter is in the weights" if len(weights) != len(checkpoints.weights_in(checkpoint)) else ""
     return f"{prefer if prefer in made.names else made.label}: {len(weights)} tensors of {file}{folded}\nfolder: {to}"
@@ -87,13 +91,14 @@ def special_ids(tokenizer: Tokens) -> dict[str, int]:
     return ids if end is None or tokenizer.begins is not None else {**ids, "bos": end, "eos": end}
 
 
-def generation_file(source: dict[str, Any] | None, tokenizer: Tokens) -> dict[str, str]:
-    """generation_config.json: where a text begins and is over."""
+def generation_file(source: dict[str, Any] | None, tokenizer: Tokens, begins: int | None = None) -> dict[str, str]:
+    """generation_config.json: where a text begins and is over; ``begins``: with what a decoder begins that reads a source."""
     first, over = first_ids(tokenizer), list(stop_ids(tokenizer))
     held = source or {
         **({"bos_token_id": first[0]} if first else {}),
         **({"eos_token_id": over[0] if len(over) == 1 else over} if over else {}),
         **({"pad_token_id": tokenizer.specials["pad"]} if "pad" in tokenizer.specials else {}),
+        **({} if begins is None else {"decoder_start_token_id": begins}),
     }
     return {GENERATION: json.dumps(held, indent=2) + "\n"}
 

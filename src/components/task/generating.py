@@ -1,8 +1,12 @@
-"""Text from a model: encode prompts, let the ``decoding`` part choose, decode. For samples while training and for ``components generate``."""
+"""Text from a model: encode prompts, let the ``decoding`` part choose, decode. For samples while training and for ``components generate``.
+
+A decoder continues its prompts. An encoder-decoder reads each prompt as its source, once, and writes a text of its own.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -12,7 +16,8 @@ from torch import Tensor, nn
 from components.errors import UserError
 from components.makers import make
 from components.sockets import Batch
-from components.task.objectives import silent_reason
+from components.task.objectives import reads_source, silent_reason
+from components.task.streaming import Stream, over_at, text_of
 
 
 def generate(
@@ -27,31 +32,49 @@ def generate(
     on_text: Callable[[str], None] | None = None,
     stop: Sequence[str] = (),
     prefill_chunk: int | None = None,
+    target: str | Sequence[str] = "",
 ) -> list[str]:
     """``count`` continuations of each prompt, the prompt included; they end at the token that ends a document, or at the tokenizer's ``ends``.
+
+    Of an encoder-decoder: ``count`` texts for each prompt, which is their source and no part of them.
 
     Args:
         model: called as the contracts say; put into eval mode for the time.
         tokenizer: its ``begins`` come before the prompt; where it has none said, ``specials["endoftext"]`` begins every document.
         config: its nodes ``decoding`` and ``cache`` are used.
         prompt: one, or several, which are continued together and give the texts that each would give alone; may be empty: then a
-            document begins.
+            document begins. An encoder-decoder reads it with the special tokens that the tokenizer's file puts around a text.
         count: texts of each prompt, one after another in what is returned.
         max_new_tokens: at most.
         seed: of what is drawn; the n-th text of a prompt has a stream of its own, whatever else is drawn with it.
         on_text: called with each new piece of text as it comes; only for one prompt with ``count=1``.
         stop: a text also ends before the first of these strings.
         prefill_chunk: prompts are read in pieces of so many tokens, which takes less memory.
+        target: what the texts of an encoder-decoder begin with, after the token that begins them all: one, or one for each prompt.
 
     Raises:
-        UserError: the model does not continue a text.
+        UserError: the model does not continue a text, or ``target`` is given to one that reads no source.
     """
-    begins = first_ids(tokenizer)
-    given = [tokenizer.encode(p) for p in ([prompt] if isinstance(prompt, str) else prompt)]
-    starts = [begins if begins or g else [tokenizer.specials.get("bos", tokenizer.specials.get("endoftext", 0))] for g in given]
+    prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+    targets = [target] * len(prompts) if isinstance(target, str) else list(target)
+    ends, before = stop_ids(tokenizer), ()  # before: what an encoder-decoder has learnt to write before a text
+    if reads_source(model):
+        if len(targets) != len(prompts):
+            raise ValueError(f"{len(targets)} targets for {len(prompts)} prompts")
+        given = [tokenizer.encode(t) for t in targets]
+        starts = [target_start(tokenizer, t) for t in targets]
+        sources = [source_ids(tokenizer, p) for p in prompts for _ in range(count)]
+        before = () if any(targets) else tuple(tokenizer.begins or ())
+    elif any(targets):
+        raise UserError(
+            "target", "the model reads no source, so that its text begins with the prompt", "put it into the prompt"
+        )
+    else:
+        given, sources = [tokenizer.encode(p) for p in prompts], None
+        begins, first = first_ids(tokenizer), tokenizer.specials.get("bos", tokenizer.specials.get("endoftext", 0))
+        starts = [begins if begins or g else [first] for g in given]
     rows = [[*s, *g] for s, g in zip(starts, given) for _ in range(count)]
-    ends = stop_ids(tokenizer)
-    stream = None if on_text is None else Stream(tokenizer, ends, on_text, given[0], stop)
+    stream = None if on_text is None else Stream(tokenizer, ends, on_text, given[0], stop, before)
     made = continue_ids(
         model,
         tokenizer,
@@ -63,8 +86,9 @@ def generate(
         on_token=stream,
         stop=stop,
         prefill_chunk=prefill_chunk,
+        sources=sources,
     )
-    return [text_of(tokenizer, given[i // count], new, stop) for i, new in enumerate(made)]
+    return [text_of(tokenizer, given[i // count], after(before, new), stop) for i, new in enumerate(made)]
 
 
 @torch.inference_mode()
@@ -80,31 +104,37 @@ def continue_ids(
     on_token: Callable[[Tensor], None] | None = None,
     stop: Sequence[str] = (),
     prefill_chunk: int | None = None,
+    sources: list[list[int]] | None = None,
 ) -> list[list[int]]:
-    """The ids that the model writes after those of each row, without the one that ends them. Shorter rows are padded on the left."""
-    if reason := silent_reason(model):
+    """The ids that the model writes after those of each row, without the one that ends them. Shorter rows are padded on the left.
+
+    ``sources``: what an encoder-decoder reads for each row; shorter ones are padded on the right.
+    """
+    if reason := silent_reason(model, source=sources is not None):
         raise UserError("generate", f"the model continues no text: {reason}", "take a causal decoder with a head for tokens")
     if not rows:
         return []
     device, width = next(model.parameters()).device, max(map(len, rows))
-    ids = torch.tensor([[0] * (width - len(r)) + r for r in rows], device=device)
-    lengths = torch.tensor([len(r) for r in rows], device=device)
-    valid = None if bool((lengths == width).all()) else torch.arange(width, device=device) >= width - lengths[:, None]
+    batch = together(rows, device, left=True)
+    if sources is not None:
+        if not all(sources):
+            raise UserError("prompt", "the source has no token", "give a text that the model reads")
+        batch = replace(batch, source=together(sources, device, left=False))
     decoding, cache = make(config["decoding"], "decoding"), make(config["cache"], "cache")
     if getattr(decoding, "wants", None) == "draft":
-        decoding.draft = draft_of(decoding.draft_run, tokenizer, device)
+        decoding.draft = draft_of(decoding.draft_run, tokenizer, device, source=sources is not None)
     was_training = model.training
     model.eval()
     try:
         out = decoding.generate(
             speaker(model, tokenizer),
-            Batch(ids, valid=valid),
+            batch,
             cache=cache,
             max_new_tokens=max_new_tokens,
             stop_ids=tuple(ends),
             generator=list(seeds),
             on_token=on_token,
-            **({"over": _over(tokenizer, stop, width)} if stop else {}),
+            **({"over": over_at(tokenizer, stop, width)} if stop else {}),
             **({"prefill_chunk": prefill_chunk} if prefill_chunk else {}),
         )
     finally:
@@ -113,11 +143,21 @@ def continue_ids(
     return [row[: next((i for i, token in enumerate(row) if token in ends), len(row))] for row in new]
 
 
-def draft_of(run: str | None, tokenizer: Any, device: torch.device) -> Any:
-    """The small model of speculative decoding.
+def together(rows: list[list[int]], device: torch.device, *, left: bool) -> Batch:
+    """Rows of ids as one batch, the shorter ones padded on the left or on the right."""
+    width = max(map(len, rows))
+    pads = [[0] * (width - len(r)) for r in rows]
+    ids = torch.tensor([[*p, *r] if left else [*r, *p] for p, r in zip(pads, rows)], device=device)
+    lengths, columns = torch.tensor([len(r) for r in rows], device=device)[:, None], torch.arange(width, device=device)
+    whole = all(len(r) == width for r in rows)
+    return Batch(ids, valid=None if whole else columns >= width - lengths if left else columns < lengths)
+
+
+def draft_of(run: str | None, tokenizer: Any, device: torch.device, *, source: bool = False) -> Any:
+    """The small model of speculative decoding; ``source``: it may read one.
 
     Raises:
-        UserError: none is named, there is no such run, or its tokens are others.
+        UserError: none is named, there is no such run, its tokens are others, or it cannot continue a text.
     """
     if run is None:
         raise UserError(
@@ -131,6 +171,8 @@ def draft_of(run: str | None, tokenizer: Any, device: torch.device) -> Any:
         raise UserError(
             "decoding.draft", f"the tokenizer of {run} is another one", "train the small model with the large one's tokenizer"
         )
+    if reason := silent_reason(loaded.model, source=source):
+        raise UserError("decoding.draft", f"{run} continues no text: {reason}", "train a small model of the same kind")
     return speaker(loaded.model, tokenizer)
 
 
@@ -145,6 +187,29 @@ def first_ids(tokenizer: Any) -> list[int]:
     """Before every prompt: what the tokenizer's file says, else what begins every document."""
     begins = getattr(tokenizer, "begins", None)
     return [tokenizer.specials["endoftext"]] if begins is None else list(begins)
+
+
+def source_ids(tokenizer: Any, text: str) -> list[int]:
+    """What an encoder reads: the text with what the tokenizer's file puts around one; where it says nothing, as a document begins."""
+    whole = tokenizer.encode_whole(text)
+    return whole if tokenizer.begins is not None else [*first_ids(tokenizer), *whole]
+
+
+def target_start(tokenizer: Any, text: str = "") -> list[int]:
+    """What stands before ``text``, with which an encoder-decoder's own text begins.
+
+    That is what came with the model (``starts``: decoder_start_token_id), else what begins every text or document; and, where there is a
+    ``text``, what its file puts before one.
+    """
+    starts, begins, own = tokenizer.starts, list(tokenizer.begins or ()), tokenizer.specials
+    if starts is None:
+        starts = first_ids(tokenizer) or [own.get("bos", own.get("endoftext", 0))]
+    return list(starts) if not text or starts[len(starts) - len(begins) :] == begins else [*starts, *begins]
+
+
+def after(before: Sequence[int], ids: list[int]) -> list[int]:
+    """``ids`` without those of ``before`` that come first."""
+    return ids[next((n for n, i in enumerate(ids) if i not in before), len(ids)) :]
 
 
 def stop_ids(tokenizer: Any) -> tuple[int, ...]:
@@ -168,55 +233,3 @@ class Within(nn.Module):
 
     def forward(self, batch: Batch, **options: Any) -> Tensor:
         return self.model(batch, **options)[..., : self.size]
-
-
-def text_of(tokenizer: Any, given: list[int], new: list[int], stop: Sequence[str] = ()) -> str:
-    """Of a prompt's ids and what came after them, up to the first of the strings ``stop`` in what is new."""
-    text = tokenizer.decode([*given, *new])
-    if stop:
-        before = len(tokenizer.decode(given)) if given else 0
-        text = text[: min((at for s in stop if (at := text.find(s, before)) >= 0), default=len(text))]
-    return text
-
-
-def _over(tokenizer: Any, stop: Sequence[str], width: int) -> Callable[[Tensor], Tensor]:
-    """Whether one of the strings stands among the newest tokens after the first ``width``."""
-    reach = 2 * max(len(s.encode("utf8")) for s in stop) + 4  # tokens; a token has a byte of text at least
-
-    def over(ids: Tensor) -> Tensor:
-        newest = ids[:, max(width, ids.shape[1] - reach) :].tolist()
-        texts = (tokenizer.decode(row) for row in newest)
-        return torch.tensor([any(s in text for s in stop) for text in texts], device=ids.device)
-
-    return over
-
-
-class Stream:
-    """Turns tokens into pieces of text that are whole characters: a byte-level token may be a part of one.
-
-    What may be the beginning of a string at which the text stops is held back.
-    """
-
-    def __init__(
-        self,
-        tokenizer: Any,
-        ends: Sequence[int],
-        give: Callable[[str], None],
-        prompt: list[int],
-        stop: Sequence[str] = (),
-    ) -> None:
-        self.tokenizer, self.ends, self.give, self.stop = tokenizer, ends, give, stop
-        self.prompt, self.new = list(prompt), []  # the text of a token may depend on what stands before it
-        self.shown = len(tokenizer.decode(prompt)) if prompt else 0
-
-    def __call__(self, token: Tensor) -> None:
-        new = int(token.reshape(-1)[0])
-        if new in self.ends:
-            return
-        self.new.append(new)
-        text = text_of(self.tokenizer, self.prompt, self.new, self.stop)
-        possible = [n for s in self.stop for n in range(1, len(s)) if text.endswith(s[:n])]
-        text = text[: len(text) - max(possible, default=0)]
-        if not text.endswith("\ufffd") and len(text) > self.shown:
-            self.give(text[self.shown :])
-            self.shown = len(text)

@@ -159,6 +159,10 @@ def _tokenizer(folder: Path, rows: int, config: dict[str, Any], generation: dict
     ends = generation.get("eos_token_id", last)
     if ends is not None:
         own["ends"] = [ends] if isinstance(ends, int) else list(ends)
+    # a first token that is forced stands where every text has it: it is given instead of chosen
+    said_first = [generation.get(n, config.get(n)) for n in ("decoder_start_token_id", "forced_bos_token_id")]
+    if isinstance(said_first[0], int):
+        own["starts"] = [i for i in said_first if isinstance(i, int)]
     core, roles = found.core, dict(found.roles)
     said = _said(found)
     for role, name in (("bos", "bos"), ("eos", "eos"), ("pad", "pad"), ("endoftext", "eos")):

@@ -34,15 +34,22 @@ def measures_text(loss: Any, model: nn.Module) -> bool:
     return bool(getattr(loss, "likelihood", not hasattr(loss, "prepare"))) and not lacking(model, "causal")
 
 
-def silent_reason(model: nn.Module) -> str:
-    """Why the model cannot continue a text, or an empty string where it can."""
-    if "source" in getattr(model, "provides", ()):
+def reads_source(model: nn.Module) -> bool:
+    """Whether the model is an encoder-decoder."""
+    return "source" in getattr(model, "provides", ())
+
+
+def silent_reason(model: nn.Module, *, source: bool = False) -> str:
+    """Why the model cannot continue a text, or an empty string where it can; ``source``: it is given what it reads before."""
+    if reads_source(model) and not source:
         return "the model writes only after it has read a source"
-    for part in model.modules():
+    beside = set(model.encoder.modules()) if reads_source(model) else ()  # type: ignore[operator]
+    parts = [part for part in model.modules() if part not in beside]
+    for part in parts:
         if {"amounts", "classes", "vectors"} & set(getattr(part, "provides", ())):
             return f"{type(part).__name__} gives no tokens"
     for word, what in (("causal", "sees later tokens"), ("cacheable", "keeps no cache")):
-        for part in model.modules():
+        for part in parts:
             if word in getattr(part, "lacks", ()):
                 return f"{type(part).__name__} {what}"
     return ""
@@ -71,7 +78,7 @@ class Preparation:
 
 def need_source(task: Any, model: nn.Module, first: Batch) -> None:
     """UserError where the model reads a source and neither the data nor the loss give one; ``first``: a batch as it is trained on."""
-    if "source" in getattr(model, "provides", ()) and first.source is None:
+    if reads_source(model) and first.source is None:
         raise UserError(
             "loss",
             f"{type(model).__name__} reads a source, and the batches of loss/{task.config['loss']['name']} have none",

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
 from components.decoding._loop import context_limit, evaluating
 from components.errors import UserError
-from components.sockets import Batch
-from components.task.generating import first_ids, speaker
-from components.task.objectives import silent_reason
+from components.task.generating import first_ids, source_ids, speaker, target_start, together
+from components.task.objectives import reads_source, silent_reason
 
 ROWS = 8  # texts that are read together
 
@@ -27,19 +26,24 @@ class Score:
 
 
 @torch.inference_mode()
-def score(model: Any, tokenizer: Any, texts: Sequence[str]) -> list[Score]:
+def score(model: Any, tokenizer: Any, texts: Sequence[str], sources: Sequence[str] | None = None) -> list[Score]:
     """How likely the model finds each text after what begins a document; that it ends there is not counted.
 
-    Where the tokenizer puts nothing before a text, its first token has no score.
+    Where the tokenizer puts nothing before a text, its first token has no score. An encoder-decoder reads the text's source before.
 
     Raises:
-        UserError: the model continues no text, or a text is longer than it can read.
+        UserError: the model continues no text, a text is longer than it can read, or there is not one source for each text.
     """
-    if reason := silent_reason(model):
+    if reason := silent_reason(model, source=sources is not None):
         raise UserError("score", f"the model continues no text: {reason}", "take a causal decoder with a head for tokens")
-    begins, limit = first_ids(tokenizer), context_limit(model)
+    if sources is not None and not reads_source(model):
+        raise UserError("score", "the model reads no source", "leave the source out")
+    if sources is not None and len(sources) != len(texts):
+        raise UserError("score", f"{len(sources)} sources for {len(texts)} texts", "give one for each")
+    begins, limit = first_ids(tokenizer) if sources is None else target_start(tokenizer, " "), context_limit(model)
+    read = None if sources is None else [source_ids(tokenizer, source) for source in sources]
     rows = [[*begins, *tokenizer.encode(text)] for text in texts]
-    if limit is not None and (most := max(map(len, rows), default=0)) > limit:
+    if limit is not None and (most := max(map(len, [*rows, *(read or ())]), default=0)) > limit:
         raise UserError("score", f"{most} tokens do not fit into the model's context of {limit}", "cut the text")
     device, known = next(model.parameters()).device, max(len(begins), 1)
     found: dict[int, list[tuple[int, float]]] = {}
@@ -51,10 +55,11 @@ def score(model: Any, tokenizer: Any, texts: Sequence[str]) -> list[Score]:
             if width == 0:
                 found |= {i: [] for i in some}
                 continue
-            ids = torch.tensor([rows[i] + [0] * (width - len(rows[i])) for i in some], device=device)
-            valid = torch.tensor([[True] * len(rows[i]) + [False] * (width - len(rows[i])) for i in some], device=device)
-            logits = speaker(model, tokenizer)(Batch(ids, valid=None if bool(valid.all()) else valid))
-            logs = logits[:, :-1].float().log_softmax(-1).gather(2, ids[:, 1:, None])[..., 0].tolist()
+            batch = together([rows[i] for i in some], device, left=False)
+            if read is not None:
+                batch = replace(batch, source=together([read[i] for i in some], device, left=False))
+            logits = speaker(model, tokenizer)(batch)
+            logs = logits[:, :-1].float().log_softmax(-1).gather(2, batch.ids[:, 1:, None])[..., 0].tolist()
             for i, row in zip(some, logs):
                 found[i] = [(rows[i][k], row[k - 1]) for k in range(known, len(rows[i]))]
     return [
