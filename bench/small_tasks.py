@@ -1,42 +1,66 @@
 """Six attentions and six positions on associative recall, copying and induction: what each mechanism can and cannot do, in minutes on two cores.
 
-``python bench/small_tasks.py`` prints the table, ``--write`` also writes docs/small_tasks.md; ``--only recall --parts gqa linear`` runs some of it.
-All models have two layers of width 64, a token shift in the embedding (as Zoology gives every model a short convolution, Arora et al. 2023,
-arXiv:2312.04927), the same optimizer, steps and batches; the FFN's width makes up for differences in parameters.
+``python bench/small_tasks.py`` trains and prints the page, ``--write`` also writes docs/small_tasks.json (every run) and docs/small_tasks.md (made from it);
+``--render`` makes the page again without training; ``--only recall --parts gqa linear`` runs some of it, into no file. A run that was interrupted
+goes on with ``--write --keep``. Nothing depends on the clock: each run has one thread, its own seed and a fixed number of steps.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import math
 import os
 import statistics
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-PAGE = Path(__file__).parent.parent / "docs" / "small_tasks.md"
-WIDTH, LAYERS, BATCH, SEEDS, LR, WARM = 64, 2, 16, (0, 1, 2), 3e-3, 50
+DOCS = Path(__file__).parent.parent / "docs"
+RUNS, PAGE = DOCS / "small_tasks.json", DOCS / "small_tasks.md"
 ATTENTIONS = ("gqa", "linear", "retention", "gla", "delta_net", "gated_delta_net")
-POSITIONS = ("rope", "alibi", "t5_bias", "none", "sinusoidal", "learned")
-STEPS = {"recall": 600, "copy": 2000, "induction": 300}
-VOCAB = 128  # tokens 0..63 and 64..127 are keys and values, or simply letters
-PAIRS, COPIED, LONGER, LENGTH = 32, 16, 4, 64
-WHAT = {
-    "recall": f"{PAIRS} pairs of key and value, then every key again: the share of values recalled (MQAR; Arora et al. 2023, arXiv:2312.04927)",
-    "copy": f"{COPIED} letters, then the same again: the share repeated; at {LONGER} times that length after it was trained on 4 to {COPIED} letters",
-    "induction": f"{LENGTH} letters in which pairs come again: the second letter, given the first (Olsson et al. 2022, arXiv:2209.11895)",
+POSITIONS = ("none", "rope", "alibi", "t5_bias", "sinusoidal", "learned")
+# what the runs were made with stands beside their results, so that a test sees when it is no longer what stands here
+SETTINGS: dict[str, Any] = {
+    "width": 64,
+    "layers": 2,
+    "heads": 2,
+    "d_ff": 128,  # of gqa; the others' makes up for differences in parameters
+    "batch": 16,
+    "rates": [1e-3, 3e-3, 1e-2],
+    "seeds": [0, 1, 2],  # the rates are tried on the first
+    "warm": 0.1,  # share of the steps
+    "steps": {"recall": 1500, "induction": 1000, "copy": 2000},
+    "stop": {"recall": 0.99, "induction": 0.99},  # accuracy on validation at which a run ends, looked at every 100 steps
 }
+EVERY, VALIDATION, TEST = 100, 64, 256  # steps between looks; rows
+VOCAB = 128  # tokens 0..63 and 64..127 are keys and values, or simply letters
+PAIRS, TRAINED_PAIRS, COPIED, LONGER, LENGTH = 32, (4, 8, 16, 32), 16, 4, 64
+COLUMNS = ("recall", "induction", "copy", "copy longer")
+WHAT = {
+    "recall": f"{PAIRS} pairs of key and value, then the same pairs in another order: the share of values recalled (MQAR, Arora et al. 2023, "
+    "arXiv:2312.04927). Each training batch has 4, 8, 16 or 32 pairs, as in Arora et al. 2024, arXiv:2402.18668; validation and test have 32.",
+    "induction": f"{LENGTH} letters in which eight pairs come again among noise: the second letter, given the first (Olsson et al. 2022, arXiv:2209.11895).",
+    "copy": f"letters, a sign, then the same letters: the share repeated. Trained on 4 to {COPIED} letters, tested on {COPIED} (copy) and on "
+    f"{LONGER * COPIED} (copy longer), as in Kazemnejad et al. 2023, arXiv:2305.19466.",
+}
+Job = tuple[str, str, str]  # task, attention, position
 
 
-def recall(rows: int, generator: Any, pairs: int = PAIRS) -> tuple[Any, Any]:
-    """ids, targets (rows, 4 * pairs): pairs in one order, then in another; asked is the value after each key of the second half."""
+def recall(rows: int, generator: Any, pairs: int | None = None) -> tuple[Any, Any]:
+    """ids, targets (rows, 4 * pairs): pairs in one order, then in another; asked is the value after each key of the second half.
+
+    Without ``pairs`` as many as chance says of TRAINED_PAIRS, the same in all rows.
+    """
     import torch
 
+    if pairs is None:
+        pairs = TRAINED_PAIRS[int(torch.randint(len(TRAINED_PAIRS), (1,), generator=generator))]
     keys = torch.rand(rows, 64, generator=generator).argsort(1)[:, :pairs]
     values = torch.randint(64, 128, (rows, pairs), generator=generator)
     order = torch.rand(rows, pairs, generator=generator).argsort(1)
@@ -81,42 +105,65 @@ def induction(rows: int, generator: Any, pairs: int = 8) -> tuple[Any, Any]:
     return ids, targets
 
 
-TASKS = {"recall": recall, "copy": copy, "induction": induction}
+TASKS = {"recall": recall, "induction": induction, "copy": copy}
+# what validation and each column of the table ask
+ASKED = {"recall": {"recall": {"pairs": PAIRS}}, "induction": {"induction": {}}}
+ASKED["copy"] = {"copy": {"letters": COPIED}, "copy longer": {"letters": LONGER * COPIED}}
 
 
 def model_of(task: str, attention: str, position: str, d_ff: int) -> Any:
     from components import build
 
     length = {"recall": 4 * PAIRS, "copy": 2 * LONGER * COPIED + 1, "induction": LENGTH}[task]
-    node: dict[str, Any] = {"name": attention, "n_heads": 2}
     parts = {
+        "attention": {"name": attention, "n_heads": SETTINGS["heads"]},
         "position": position,
         "embedding": {"name": "token_shift", "start": 1.0},
         "norm": "rms",
         "ffn": {"name": "glu", "d_ff": d_ff},
         "init": "normal",
     }
-    return build(
-        "model", "decoder", vocab_size=VOCAB, d_model=WIDTH, n_layers=LAYERS, context_length=length, attention=node, **parts
-    )
+    sizes = {"vocab_size": VOCAB, "d_model": SETTINGS["width"], "n_layers": SETTINGS["layers"], "context_length": length}
+    return build("model", "decoder", **sizes, **parts)
 
 
 def equal_width(task: str, attention: str, position: str) -> tuple[int, int]:
-    """(d_ff, parameters): the FFN's width with which the model has as many parameters as the one with gqa and d_ff = 192."""
+    """(d_ff, parameters): the FFN's width with which the model has as many parameters as that with gqa and no position."""
     import torch
 
-    def count(name: str, d_ff: int) -> int:
+    def count(attention: str, position: str, d_ff: int) -> int:
         with torch.device("meta"):
-            return sum(p.numel() for p in model_of(task, name, position, d_ff).parameters())
+            return sum(p.numel() for p in model_of(task, attention, position, d_ff).parameters())
 
-    wanted = count("gqa", 192)
-    per_unit = (count(attention, 193) - count(attention, 192)) or 1
-    d_ff = max(8, 192 + round((wanted - count(attention, 192)) / per_unit))
-    return d_ff, count(attention, d_ff)
+    base = SETTINGS["d_ff"]
+    wanted, here = count("gqa", "none", base), count(attention, position, base)
+    per_unit = count(attention, position, base + 1) - here
+    d_ff = max(8, base + round((wanted - here) / per_unit))
+    return d_ff, count(attention, position, d_ff)
 
 
-def trained(task: str, attention: str, position: str, seed: int, steps: int) -> dict[str, float]:
-    """Accuracies after training, and the seconds it took."""
+def factor_of(step: int, steps: int) -> float:
+    """Of the learning rate: a linear rise, then a cosine to 0."""
+    warm = max(1, int(SETTINGS["warm"] * steps))
+    return (step + 1) / warm if step < warm else 0.5 + 0.5 * math.cos(math.pi * (step - warm) / (steps - warm))
+
+
+def asked(model: Any, task: str, column: str, rows: int, seed: int) -> tuple[float, float]:
+    """Accuracy and loss on ``rows`` new rows."""
+    import torch
+    import torch.nn.functional as F
+
+    ids, targets = TASKS[task](rows, torch.Generator().manual_seed(seed), **ASKED[task][column])
+    model.eval()
+    with torch.no_grad():
+        logits = torch.cat([model(part) for part in ids.split(64)])
+    model.train()
+    hit = logits.argmax(-1) == targets
+    return hit[targets != -100].float().mean().item(), F.cross_entropy(logits.flatten(0, 1), targets.flatten()).item()
+
+
+def trained(task: str, attention: str, position: str, rate: float, seed: int, steps: int | None = None) -> dict[str, Any]:
+    """One run: what it was, and its accuracies."""
     import torch
     import torch.nn.functional as F
 
@@ -125,106 +172,214 @@ def trained(task: str, attention: str, position: str, seed: int, steps: int) -> 
 
     torch.set_num_threads(1)
     torch.manual_seed(seed)
+    total = SETTINGS["steps"][task] if steps is None else steps
     d_ff, parameters = equal_width(task, attention, position)
     model = model_of(task, attention, position, d_ff)
     initialise(model, model.init, seed)
-    optimizer = build("optimizer", "adamw", weights=list(roles(model)), lr=LR)
-    generator = torch.Generator().manual_seed(seed)
-    start = time.perf_counter()
-    for step in range(steps):
-        factor = min(1.0, (step + 1) / WARM, (steps - step) / (0.3 * steps))
+    optimizer = build("optimizer", "adamw", weights=list(roles(model)), lr=rate)
+    generator, began, step = torch.Generator().manual_seed(seed), time.process_time(), 0
+    for step in range(1, total + 1):
         for group in optimizer.param_groups:
-            group["lr"] = LR * factor
-        ids, targets = TASKS[task](BATCH, generator)
+            group["lr"] = rate * factor_of(step - 1, total)
+        ids, targets = TASKS[task](SETTINGS["batch"], generator)
         loss = F.cross_entropy(model(ids).flatten(0, 1), targets.flatten())
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
-    seconds = time.perf_counter() - start
-    held_out = torch.Generator().manual_seed(10**6)
-    model.eval()
-    found = {"parameters": float(parameters), "seconds": seconds}
-    asked = {"": {}} if task != "copy" else {"": {"letters": COPIED}, " longer": {"letters": LONGER * COPIED}}
-    for name, options in asked.items():
-        ids, targets = TASKS[task](128, held_out, **options)
-        with torch.no_grad():
-            hit = model(ids).argmax(-1) == targets
-        found[task + name] = hit[targets != -100].float().mean().item()
-    return found
+        look = task in SETTINGS["stop"] and step % EVERY == 0 and step < total
+        if look and asked(model, task, task, VALIDATION, 10**6)[0] >= SETTINGS["stop"][task]:
+            break
+    validation, loss_there = asked(model, task, task, VALIDATION, 10**6)
+    return {
+        **{"task": task, "attention": attention, "position": position, "rate": rate, "seed": seed},
+        **{"d_ff": d_ff, "parameters": parameters, "steps": step, "seconds": round(time.process_time() - began, 1)},
+        **{"validation": round(validation, 4), "validation loss": round(loss_there, 4)},
+        "test": {column: round(asked(model, task, column, TEST, 10**6 + 1)[0], 4) for column in ASKED[task]},
+    }
 
 
-def jobs(only: list[str], parts: list[str]) -> list[tuple[str, str, str]]:
-    """(task, attention, position): recall and induction tell attentions apart, copying and induction positions."""
-    wanted = [(t, a, "none") for t in ("recall", "induction") for a in ATTENTIONS]
-    wanted += [(t, "gqa", p) for t in ("copy", "induction") for p in POSITIONS]
-    wanted = list(dict.fromkeys(wanted))
-    return [j for j in wanted if (not only or j[0] in only) and (not parts or {j[1], j[2]} & set(parts))]
+def jobs(only: list[str], parts: list[str]) -> list[Job]:
+    """Attentions without a position, positions with softmax attention; gqa without a position is both."""
+    pairs = list(dict.fromkeys([(a, "none") for a in ATTENTIONS] + [("gqa", p) for p in POSITIONS]))
+    wanted = [(t, a, p) for t in TASKS for a, p in pairs]
+    return [j for j in wanted if (not only or j[0] in only) and (not parts or names(j) & set(parts))]
+
+
+def names(job: Job) -> set[str]:
+    """What a job is called by: its attention where it has no position, its position where it has softmax attention."""
+    _, attention, position = job
+    return ({attention} if position == "none" else set()) | ({position} if attention == "gqa" else set())
+
+
+def best_rate(runs: list[dict[str, Any]]) -> float:
+    """Of one job's runs with the first seed: that of the highest accuracy on validation, then of the lowest loss."""
+    tried = [r for r in runs if r["seed"] == SETTINGS["seeds"][0]]
+    return max(tried, key=lambda r: (r["validation"], -r["validation loss"]))["rate"]
+
+
+def of_job(runs: list[dict[str, Any]], job: Job) -> list[dict[str, Any]]:
+    return [r for r in runs if (r["task"], r["attention"], r["position"]) == job]
+
+
+def chosen(runs: list[dict[str, Any]], job: Job) -> list[dict[str, Any]]:
+    """The runs that the table shows: every seed with the best rate."""
+    mine = of_job(runs, job)
+    return sorted((r for r in mine if r["rate"] == best_rate(mine)), key=lambda r: r["seed"])
+
+
+def table(runs: list[dict[str, Any]], title: str, rows: list[tuple[str, str, str]]) -> list[str]:
+    """Title, head and one line for each (name, attention, position)."""
+    lines = ["", f"## {title}", "", "| part | parameters | " + " | ".join(COLUMNS) + " |", "|---" * (len(COLUMNS) + 2) + "|"]
+    for name, attention, position in rows:
+        cells, counts = [], set()
+        for task, columns in ASKED.items():
+            found = chosen(runs, (task, attention, position))
+            counts |= {r["parameters"] for r in found}
+            for column in columns:
+                values = [r["test"][column] for r in found]
+                rate = f" ({found[0]['rate']:g})" if column == task else ""
+                cells.append(f"{statistics.mean(values):.3f} ± {statistics.pstdev(values):.3f}{rate}")
+        sizes = "–".join(f"{n:,}" for n in sorted({min(counts), max(counts)}))
+        lines.append(f"| {name} | {sizes} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def against(runs: list[dict[str, Any]]) -> list[str]:
+    """What is expected, what came out, and whether that is it."""
+
+    def mean(task: str, attention: str, position: str, column: str) -> float:
+        return statistics.mean(r["test"][column] for r in chosen(runs, (task, attention, position)))
+
+    lines = ["", "## Against the literature", "", "| figure | expected | came out | reached |", "|---|---|---|---|"]
+    for attention, sign, bound in (("gqa", "≥", 0.95), ("delta_net", "≥", 0.80), ("linear", "≤", 0.60)):
+        value = mean("recall", attention, "none", "recall")
+        reached = value >= bound if sign == "≥" else value <= bound
+        name = "softmax (gqa)" if attention == "gqa" else attention
+        lines.append(f"| recall, {PAIRS} pairs: {name} | {sign} {bound:.2f} | {value:.3f} | {'yes' if reached else 'no'} |")
+    for position in ("alibi", "none"):
+        long, short = (mean("copy", "gqa", position, c) for c in ("copy longer", "copy"))
+        lines.append(
+            f"| copy at {LONGER} times the length, over copy: {position} | ≥ 0.50 | {long:.3f} / {short:.3f} = {long / short:.2f} "
+            f"| {'yes' if long >= short / 2 else 'no'} |"
+        )
+    value = mean("copy", "gqa", "learned", "copy longer")
+    lines.append(f"| copy at {LONGER} times the length: learned | ≤ 0.10 | {value:.3f} | {'yes' if value <= 0.1 else 'no'} |")
+    return lines
+
+
+def page(stored: dict[str, Any]) -> str:
+    """docs/small_tasks.md, from what docs/small_tasks.json holds and nothing else."""
+    runs, s = stored["runs"], stored["settings"]
+    minutes = sum(r["seconds"] for r in runs) / 60
+    rates = ", ".join(f"{r:g}" for r in s["rates"])
+    stops = " and ".join(f"{t} at {v:g}" for t, v in s["stop"].items())
+    lines = [
+        "# Small tasks that tell parts apart",
+        "",
+        f"`python bench/small_tasks.py --write` made this page and [small_tasks.json](small_tasks.json), which has every run: {len(runs)} runs, "
+        f"{minutes:.0f} minutes of processor time in all, torch {stored['torch']}; two processes, one thread each.",
+        "",
+        *(f"- **{task}**: {what}" for task, what in WHAT.items()),
+        "",
+        "## How it was measured",
+        "",
+        f"Two layers of width {s['width']} with {s['heads']} heads, token shift in the embedding (every model has it, as Arora et al. 2023 give every model a short "
+        f"convolution), RMSNorm, SwiGLU, every matrix from a normal distribution of 0.02. The FFN (d_ff {s['d_ff']} with gqa) is made narrower or wider until all "
+        "models have equally many parameters. Attentions have no position, positions have softmax attention; all other options are the parts' own defaults. "
+        f"Vocabulary {VOCAB}, batches of {s['batch']} new rows, AdamW (weight decay 0.1, gradients clipped to norm 1), a linear rise over {s['warm']:.0%} of the "
+        "steps, then a cosine to 0; " + ", ".join(f"{n} steps of {t}" for t, n in s["steps"].items()) + ".",
+        "",
+        f"Every part has the same chances: each of the learning rates {rates} on seed {s['seeds'][0]}; the rate with the highest accuracy on {VALIDATION} "
+        f"validation rows (for copying of the trained length) is run with seeds {' and '.join(map(str, s['seeds'][1:]))} as well. The tables have the mean over "
+        f"the seeds ± their standard deviation on {TEST} other rows, and in brackets the rate. A run ends early once validation reaches its goal ({stops}; "
+        "Arora et al. stop at 0.99 too); copying never does.",
+    ]
+    lines += table(
+        runs, "Attentions, without a position", [("softmax (gqa)" if a == "gqa" else a, a, "none") for a in ATTENTIONS]
+    )
+    lines += table(runs, "Positions, with softmax attention (gqa)", [(p, "gqa", p) for p in POSITIONS])
+    lines += [*against(runs), "", "## What to know about it", "", *NOTES]
+    lines += [
+        "",
+        "## Every rate that was tried",
+        "",
+        f"Accuracy on validation after the steps in brackets, seed {s['seeds'][0]}; the highest was taken.",
+        "",
+    ]
+    lines += [
+        "| task | attention | position | " + " | ".join(f"{r:g}" for r in s["rates"]) + " |",
+        "|---" * (3 + len(s["rates"])) + "|",
+    ]
+    for job in jobs([], []):
+        tried = {r["rate"]: r for r in of_job(runs, job) if r["seed"] == s["seeds"][0]}
+        cells = [f"{tried[r]['validation']:.3f} ({tried[r]['steps']})" for r in s["rates"]]
+        lines.append(f"| {' | '.join(job)} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+NOTES = [
+    "The expected figures and the settings stood before this run; none was changed for what came out. Smaller than in the papers are the vocabulary (8192 in Arora "
+    "et al., which makes recall harder) and the number of steps (tens of thousands there); pairs follow one another without filler, and every model has its FFN.",
+    "",
+    "Earlier versions of this script had one learning rate (3e-3) for all parts, 32 pairs in every batch of recall, and 700, 500, 500, then 600, 300, 2000 steps "
+    "of recall, induction and copying; five settings were tried on softmax attention and chosen by its result, among them the first value of the token shift's "
+    "factor (0, the part's default, then 1, which was kept: at 0 each model begins without the token shift that it is meant to have). No run of all parts was "
+    "finished with them, and none of their results is here.",
+]
+
+
+def load() -> dict[str, Any]:
+    return json.loads(RUNS.read_text(encoding="utf8"))
+
+
+def save(runs: list[dict[str, Any]]) -> None:
+    """One line a run, always in the same order."""
+    import torch
+
+    order = {job: n for n, job in enumerate(jobs([], []))}
+    runs = sorted(runs, key=lambda r: (order[r["task"], r["attention"], r["position"]], r["seed"], r["rate"]))
+    head = json.dumps({"torch": torch.__version__.split("+")[0], "settings": SETTINGS})[1:-1]
+    RUNS.write_text("{" + head + ', "runs": [\n' + ",\n".join(json.dumps(r) for r in runs) + "\n]}\n", encoding="utf8")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--write", action="store_true", help="write docs/small_tasks.md")
+    parser.add_argument("--write", action="store_true", help="write docs/small_tasks.json and docs/small_tasks.md")
+    parser.add_argument("--keep", action="store_true", help="with --write: keep the runs that are in the file already")
+    parser.add_argument(
+        "--render", action="store_true", help="make docs/small_tasks.md from docs/small_tasks.json, without training"
+    )
     parser.add_argument("--only", nargs="*", default=[], choices=list(TASKS))
     parser.add_argument("--parts", nargs="*", default=[])
-    parser.add_argument("--seeds", type=int, default=len(SEEDS))
+    parser.add_argument("--workers", type=int, default=2, help="processes, one thread each")
     args = parser.parse_args()
-    start = time.perf_counter()
-    wanted = [(j, seed) for j in jobs(args.only, args.parts) for seed in SEEDS[: args.seeds]]
-    results: dict[tuple[str, str, str], list[dict[str, float]]] = {}
-    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
-        futures = [(j, pool.submit(trained, *j, seed, STEPS[j[0]])) for j, seed in wanted]
-        for job, future in futures:
-            results.setdefault(job, []).append(future.result())
-            print(*job, {k: round(v, 3) for k, v in results[job][-1].items()}, file=sys.stderr, flush=True)
-    text = page(results, time.perf_counter() - start)
-    print(text)
+    if args.render:
+        PAGE.write_text(page(load()), encoding="utf8")
+        return
+    if args.write and (args.only or args.parts):
+        parser.error("--write needs all tasks and parts")
+    if args.keep and (not args.write or load()["settings"] != json.loads(json.dumps(SETTINGS))):
+        parser.error("--keep goes with --write, and with the settings that the file was made with")
+    runs: list[dict[str, Any]] = load()["runs"] if args.keep else []
+    wanted, seeds = jobs(args.only, args.parts), SETTINGS["seeds"]
+    with ProcessPoolExecutor(args.workers, mp_context=get_context("spawn")) as pool:
+        for stage in ("rates", "seeds"):
+            if stage == "rates":
+                todo = [(*j, rate, seeds[0]) for j in wanted for rate in SETTINGS["rates"]]
+            else:
+                todo = [(*j, best_rate(of_job(runs, j)), seed) for j in wanted for seed in seeds[1:]]
+            there = {(r["task"], r["attention"], r["position"], r["rate"], r["seed"]) for r in runs}
+            for future in as_completed([pool.submit(trained, *t) for t in todo if t not in there]):
+                runs.append(future.result())
+                print(json.dumps(runs[-1]), file=sys.stderr, flush=True)
+                if args.write:
+                    save(runs)
+    if args.only or args.parts:
+        return  # the page is of all
     if args.write:
-        PAGE.write_text(text, encoding="utf8")
-
-
-def page(results: dict[tuple[str, str, str], list[dict[str, float]]], seconds: float) -> str:
-    seeds = max(len(r) for r in results.values())
-    lines = ["# Small tasks that tell parts apart", ""]
-    lines += [
-        f"`python bench/small_tasks.py --write`: {seconds / 60:.0f} minutes on two cores; means of {seeds} seeds, ± their standard deviation.",
-        "",
-    ]
-    lines += [f"- **{task}**: {what}" for task, what in WHAT.items()]
-    said = (
-        f"{LAYERS} layers, width {WIDTH}, 2 heads, token shift in the embedding, SwiGLU, RMSNorm, AdamW {LR:g}, batch {BATCH}, "
-    )
-    lines += ["", said + ", ".join(f"{s} steps of {t}" for t, s in STEPS.items()) + "."]
-    columns = ("recall", "induction", "copy", "copy longer")
-    for title, name in (
-        ("Attentions, without a position", "attention"),
-        ("Positions, with softmax attention (gqa)", "position"),
-    ):
-        rows: dict[tuple[str, str], dict[str, list[float]]] = {}
-        for (_, attention, position), found in results.items():
-            if position == "none" if name == "attention" else attention == "gqa":
-                row = rows.setdefault((attention, position), {})
-                for one in found:
-                    for name, value in one.items():
-                        row.setdefault(name, []).append(value)
-        if not rows:
-            continue
-        lines += [
-            "",
-            f"## {title}",
-            "",
-            f"| {name} | parameters | " + " | ".join(columns) + " |",
-            "|---" * (len(columns) + 2) + "|",
-        ]
-        for (attention, position), row in rows.items():
-            count = sorted({int(v) for v in row["parameters"]})
-            cells = [f"{statistics.mean(row[c]):.3f} ± {statistics.pstdev(row[c]):.3f}" if c in row else "" for c in columns]
-            lines.append(
-                f"| {attention if name == 'attention' else position} | {'–'.join(f'{n:,}' for n in (count[0], count[-1])[: len(count)])} | "
-                + " | ".join(cells)
-                + " |"
-            )
-    return "\n".join(lines) + "\n"
+        PAGE.write_text(page(load()), encoding="utf8")
+    print(page(load()) if args.write else page({"torch": "", "settings": SETTINGS, "runs": runs}))
 
 
 if __name__ == "__main__":

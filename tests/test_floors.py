@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import statistics
 import subprocess
 from pathlib import Path
 
@@ -38,6 +39,7 @@ KIND_FOLDERS = {
 LIGHTNING = {"lightning", "pytorch_lightning", "lightning_fabric", "lightning_utilities"}
 HYDRA = {"hydra", "omegaconf"}
 MOST_LINES = 250
+MEDIAN_LINES = 80  # of a part's file: a part is one idea
 
 
 def sources() -> list[Path]:
@@ -128,6 +130,13 @@ def test_no_file_is_long():
         str(f.relative_to(ROOT)): n for f in sources() if (n := len(f.read_text(encoding="utf8").splitlines())) > MOST_LINES
     }
     assert not long
+
+
+def test_half_of_the_parts_are_short():
+    files = {e.file for e in index.own_entries().values() if not e.preset_of}
+    assert len(files) > 120, "one file, one part"
+    median = statistics.median(len(Path(f).read_text(encoding="utf8").splitlines()) for f in files)
+    assert median <= MEDIAN_LINES, median
 
 
 def test_kind_folders_have_no_code_in_init():

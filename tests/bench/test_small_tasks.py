@@ -1,0 +1,110 @@
+"""The small tasks can be answered, their models have equally many parameters, and their page is what its runs give."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+import torch
+
+FILE = Path(__file__).parents[2] / "bench" / "small_tasks.py"
+
+
+@pytest.fixture(scope="module")
+def bench():
+    spec = importlib.util.spec_from_file_location("small_tasks", FILE)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def looked_up(row: list[int], at: int) -> int:
+    """What followed the last time that the letter at ``at`` stood before."""
+    earlier = [i for i in range(at) if row[i] == row[at]]
+    return row[earlier[-1] + 1]
+
+
+@pytest.mark.parametrize(("task", "options", "per_row"), [("recall", {"pairs": 32}, 32), ("induction", {}, 8)])
+def test_recall_and_induction_are_answered_by_looking_up(bench, task, options, per_row):
+    ids, targets = bench.TASKS[task](20, generator(), **options)
+    assert ids.shape == targets.shape == (20, {"recall": 128, "induction": 64}[task])
+    assert ((targets != -100).sum(1) == per_row).all()
+    asked = [(r, t) for r in range(20) for t in range(ids.shape[1]) if targets[r, t] != -100]
+    rows = ids.tolist()
+    assert all(looked_up(rows[r], t) == targets[r, t] for r, t in asked)
+    # a letter says nothing about its value without the row: values differ between rows
+    assert len({(rows[r][t], int(targets[r, t])) for r, t in asked}) > 0.9 * len(asked)
+
+
+def test_recall_asks_every_key_once_in_another_order(bench):
+    ids, targets = bench.recall(20, generator(), pairs=32)
+    first, again = ids[:, 0:64:2], ids[:, 64::2]
+    assert (first.sort(1).values == again.sort(1).values).all()
+    assert all(len(set(row)) == 32 and max(row) < 64 for row in first.tolist())
+    assert (first == again).float().mean() < 0.1
+    assert (targets[:, 64::2] == ids[:, 65::2]).all()
+    assert (ids[:, 1::2] >= 64).all()
+
+
+def test_copy_repeats_what_stood_before_the_sign(bench):
+    ids, targets = bench.copy(20, generator(), letters=16)
+    assert ids.shape == (20, 33)
+    assert (ids[:, 16] == 0).all()
+    assert (ids[:, :16] > 0).all()
+    assert (targets[:, 16:32] == ids[:, :16]).all()
+    assert (targets[:, :16] == -100).all()
+    assert (targets[:, 32] == -100).all()
+
+
+def test_training_batches_have_every_size(bench):
+    sizes = {task: {bench.TASKS[task](1, generator(n))[0].shape[1] for n in range(200)} for task in bench.TASKS}
+    assert sizes["recall"] == {16, 32, 64, 128}
+    assert sizes["induction"] == {64}
+    assert sizes["copy"] == {2 * n + 1 for n in range(4, 17)}
+
+
+def test_parameters_are_equal_within_five_percent(bench):
+    jobs = bench.jobs([], [])
+    assert len(jobs) == 3 * 11
+    assert {a for _, a, _ in jobs} == set(bench.ATTENTIONS)
+    assert {p for _, _, p in jobs} == set(bench.POSITIONS)
+    for task in bench.TASKS:
+        counts = {job: bench.equal_width(*job)[1] for job in jobs if job[0] == task}
+        assert max(counts.values()) <= 1.05 * min(counts.values()), counts
+
+
+def test_counted_is_built(bench):
+    d_ff, counted = bench.equal_width("copy", "gqa", "learned")
+    assert counted == sum(p.numel() for p in bench.model_of("copy", "gqa", "learned", d_ff).parameters())
+
+
+def test_learning_rate_rises_and_falls(bench):
+    factors = [bench.factor_of(step, 100) for step in range(100)]
+    assert factors[:10] == pytest.approx([0.1 * (n + 1) for n in range(10)])
+    assert factors[10:] == sorted(factors[10:], reverse=True)
+    assert 0 < factors[-1] < 0.01
+
+
+def test_a_run_is_the_same_twice_and_depends_on_its_seed(bench):
+    first, again, other = (bench.trained("copy", "linear", "none", 1e-2, seed, steps=3) for seed in (0, 0, 1))
+    for run in (first, again, other):
+        del run["seconds"]
+    assert first == again
+    assert first["validation loss"] != other["validation loss"]
+    assert set(first["test"]) == {"copy", "copy longer"}
+
+
+def test_the_best_rate_is_that_of_validation(bench):
+    runs = [
+        {"seed": 0, "rate": 1e-3, "validation": 0.9, "validation loss": 0.1, "test": {"copy": 1.0}},
+        {"seed": 0, "rate": 3e-3, "validation": 0.9, "validation loss": 0.05, "test": {"copy": 0.1}},
+        {"seed": 1, "rate": 1e-2, "validation": 1.0, "validation loss": 0.0, "test": {"copy": 1.0}},
+    ]
+    assert bench.best_rate(runs) == 3e-3
