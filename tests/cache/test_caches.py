@@ -180,6 +180,60 @@ def test_recurrent_state_does_not_grow():
     assert sizes[0] == 2 * state + 64 * 8
 
 
+K = D // H  # width of a head
+SHIFT = 3  # earlier positions that a short convolution of 4 reads
+# (options, numbers that a layer carries from one position to the next, for each row)
+STATES = {
+    "linear": ({"normalise": True}, H * K * (K + 1)),  # and the sum of keys
+    "retention": ({"expand_k": 0.5, "expand_v": 2.0}, H * (K // 2) * (2 * K)),
+    "gla": ({"expand_k": 0.5}, H * (K // 2) * K),
+    "hgrn2": ({"expand_ratio": 4}, H * 4 * K),
+    "delta_net": ({}, H * K * K + SHIFT * 3 * D),
+    "gated_delta_net": ({"head_dim": 4, "head_v_dim": K}, H * 4 * K + SHIFT * (2 * H * 4 + D)),
+    "mamba2": ({"expand": 2.0, "state_size": 6, "n_groups": 1}, 2 * D * 6 + SHIFT * (2 * D + 2 * 6)),
+    "rwkv7": ({}, H * K * K + D),
+    "gru": ({"hidden": 24}, 24),
+    "lstm": ({"hidden": 24}, 2 * 24),
+    "min_gru": ({"hidden": 24}, 24),
+}
+
+
+@pytest.mark.parametrize("length", [9, 60])
+@pytest.mark.parametrize("name", STATES)
+def test_a_recurrent_state_is_what_the_formula_says(name, length):
+    options, numbers = STATES[name]
+    attention, layers, rows = {"name": name, **options}, 2, 3
+    network = build(
+        "model", "decoder", vocab_size=V, d_model=D, context_length=128, n_layers=layers, attention=attention, position="none"
+    )
+    mark, log = 8, 64 * 8  # the last document of each row; positions
+    for cache in ("growing", "ring", "int8"):
+        found = filled(build("cache", cache), network.eval(), ids(rows, length), (length - 1, 1))
+        assert found == layers * rows * (4 * numbers + mark) + log
+
+
+@torch.no_grad()
+def test_an_encoders_memory_is_kept_once():
+    """Its vectors, and the keys and values that each layer of the decoder reads from them."""
+    network = build(
+        "model",
+        "encoder_decoder",
+        vocab_size=V,
+        d_model=D,
+        context_length=128,
+        n_layers=2,
+        attention={"name": "gqa", "n_kv_heads": 2},
+    )
+    cache, source = build("cache", "growing"), ids(length=50)
+    found = []
+    for start in range(0, 30, 10):
+        network.eval()(Batch(ids()[:, start : start + 10], source=Batch(source)), cache=cache)
+        found.append(cache.bytes())
+    kv = 2 * 2 * 2 * 2 * K * 4  # keys and values, layers, rows, heads
+    memory = 2 * 50 * D * 4 + kv * 50 + 2 * 50 * 8 + 50 * 8  # with the ids and positions of the source
+    assert found == [memory + kv * 64 + 64 * 8] * 3
+
+
 # ring
 
 

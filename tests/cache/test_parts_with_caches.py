@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.utils import _pytree as pytree
 
 from components import build
 from components.check.cached import decodes
@@ -27,6 +28,25 @@ def hosts(name):
 def test_there_are_parts():
     assert sum(len(hosts(name)) for name in NAMES) > 80
     assert sum(len(hosts(name)) == 2 for name in NAMES) >= 5
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_a_cache_says_is_all_that_it_keeps_alive(name):
+    """A state that were a view of a prompt's activations would keep them."""
+    for host in hosts(name):
+        model, values, kept = host.model(), ids(), build("cache", "growing")
+        for cut in (slice(0, 9), slice(9, 10)):
+            host.run(model, values[:, cut], cache=kept)
+            assert alive(kept) == kept.bytes()
+
+
+def alive(cache):
+    """Bytes of all storages behind buffers and states."""
+    slots, logs = cache._slots.values(), cache._logs.values()
+    buffers = [b for s in slots for b in (s.keys, s.values)] + [b for log in logs for b in log.lines.values()]
+    held = [b.data for b in buffers] + [x for s in slots for x in pytree.tree_leaves(s.state)]
+    storages = [x.untyped_storage() for x in held if isinstance(x, torch.Tensor)]
+    return sum({s.data_ptr(): s.nbytes() for s in storages}.values())
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -110,7 +110,7 @@ class ForgettingAttention(nn.Module):
         slot = info.cache.slot(self, -1 - info.visit)
         if "forgotten" in slot.state:
             sums = sums + slot.state["forgotten"]
-        slot.state["forgotten"] = sums[..., -1:].detach()
+        slot.state["forgotten"] = sums[..., -1:].detach().clone()  # a view would keep all sums in memory
         stored, _, _ = slot.append(sums[..., None], sums.new_empty(*sums.shape, 0), info)
         return sums, stored[..., 0]
 

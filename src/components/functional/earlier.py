@@ -35,7 +35,7 @@ def earlier(
     if plain(info) and (kept is None or kept[1] is None):
         padded = torch.cat((x.new_full((x.shape[0], count, *x.shape[2:]), fill) if kept is None else kept[0], x), 1)
         if state is not None:
-            state[name] = (padded[:, -count:], None)
+            state[name] = (padded[:, -count:].clone(), None)  # a view would keep the whole prompt in memory
         return [padded[:, count - n : count - n + t] for n in range(1, count + 1)]
     rows = x.shape[0]
     document = torch.zeros(rows, t, dtype=torch.long, device=x.device) if info.documents is None else info.documents.long()

@@ -104,7 +104,9 @@ class EncoderDecoder(nn.Module):
         memo = cache.slot(self).state if cache is not None else {}
         if "encoded" not in memo:
             assert batch.source is not None
-            memo["encoded"] = self.encode(batch.source)
+            memory, memory_info, encoder_out = self.encode(batch.source)
+            # without what the encoder computed of the positions: tables and masks of (S, S) would live as long as the cache
+            memo["encoded"] = memory, memory_info.with_(memo={}), encoder_out
         memory, memory_info, encoder_out = memo["encoded"]
         info = SequenceInfo.of(batch, causal=True, cache=cache).with_(memory=memory, memory_info=memory_info)
         if cache is not None:
