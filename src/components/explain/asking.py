@@ -1,0 +1,100 @@
+"""What the explained pass reads: the prompt, and after it what the model itself wrote, so that one pass shows every step of the writing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from components.decoding._loop import context_limit
+from components.explain.subject import Subject
+from components.explain.tokens import Words, masked
+from components.makers import make
+from components.sockets import Batch
+from components.task.generating import continue_ids, first_ids, source_ids, stop_ids, target_start
+from components.task.objectives import reads_source, silent_reason
+
+
+@dataclass
+class Asked:
+    """Args:
+    batch: one row; what the explained pass reads.
+    words: how ids are shown.
+    given: leading tokens of the row that were not written by the model.
+    begins: how many of them stand before every text.
+    writes: whether the model continues texts at all; ``why_not`` says why it does not.
+    seed: of what was drawn.
+    ended: whether the model ended the text itself.
+    """
+
+    batch: Batch
+    words: Words
+    given: int
+    begins: int = 0
+    writes: bool = False
+    why_not: str = ""
+    seed: int = 0
+    ended: bool = False
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def ids(self) -> list[int]:
+        return self.batch.ids[0].tolist()
+
+
+def ask(subject: Subject, prompt: str, *, new_tokens: int, seed: int) -> Asked:
+    """The row that is explained. Causal models read what they wrote after the prompt; encoder-decoders what they wrote from the source.
+
+    Raises:
+        UserError: a prompt that the model cannot read.
+    """
+    model, tokenizer = subject.model, subject.tokenizer
+    source = reads_source(model)
+    why_not = silent_reason(model, source=source)
+    if source:
+        sources, start = source_ids(tokenizer, prompt), target_start(tokenizer)
+        return _written(subject, start, len(start), new_tokens, seed, sources=sources)
+    begins = first_ids(tokenizer)
+    loss = _loss(subject)
+    names = {i: "<mask>" for i in [getattr(loss, "mask_id", None)] if i is not None}
+    ids = [*begins, *masked(tokenizer, prompt, next(iter(names), None))]
+    if not ids:
+        ids = [tokenizer.specials.get("bos", tokenizer.specials.get("endoftext", 0))]
+    if why_not:
+        words = Words(tokenizer, names)
+        return Asked(Batch(torch.tensor([ids])), words, len(ids), len(begins), why_not=why_not, seed=seed)
+    return _written(subject, ids, len(begins), new_tokens, seed)
+
+
+def _written(
+    subject: Subject, ids: list[int], begins: int, new_tokens: int, seed: int, *, sources: list[int] | None = None
+) -> Asked:
+    model, tokenizer, notes = subject.model, subject.tokenizer, []
+    limit = context_limit(model)
+    if limit is not None and len(ids) + new_tokens > limit:
+        new_tokens = max(0, limit - len(ids))
+        notes.append(f"The model reads at most {limit} tokens, so it wrote at most {new_tokens} after the prompt.")
+    new: list[int] = []
+    if new_tokens:
+        (new,) = continue_ids(
+            model,
+            tokenizer,
+            subject.config,
+            [ids],
+            seeds=[(seed, 0)],
+            ends=stop_ids(tokenizer),
+            max_new_tokens=new_tokens,
+            sources=None if sources is None else [sources],
+        )
+    batch = Batch(torch.tensor([[*ids, *new]]), source=None if sources is None else Batch(torch.tensor([sources])))
+    ended = len(new) < new_tokens
+    return Asked(batch, Words(tokenizer), len(ids), begins, writes=True, seed=seed, ended=ended, notes=notes)
+
+
+def _loss(subject: Subject) -> Any:
+    """The objective that the config names, for the ids that it adds; None where it cannot be made alone."""
+    try:
+        return make(subject.config["loss"], "loss", vocab_size=subject.tokenizer.vocab_size)
+    except (KeyError, ValueError):
+        return None

@@ -1,0 +1,101 @@
+"""From logits to a token: probabilities, what each sampler keeps, and where the die fell."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from components.explain.asking import Asked
+from components.explain.subject import Subject
+from components.makers import make
+from components.task.generating import stop_ids
+
+TOP = 10
+
+
+def top_of(logits: Tensor, count: int = TOP) -> list[list[float]]:
+    """[[id, logit, probability], ...], the most likely first; what has no probability is left out."""
+    p = logits.double().softmax(-1)
+    values, found = p.topk(min(count, p.shape[-1]))
+    return [[int(i), float(logits[i]), float(v)] for v, i in zip(values, found) if v > 0]
+
+
+def predictions(logits: Tensor, asked: Asked) -> list[dict[str, Any]]:
+    """For each position: the likeliest tokens, and the token that does follow, with its rank and probability."""
+    ids = asked.ids
+    rows = []
+    for t, row in enumerate(logits):
+        p = row.double().softmax(-1)
+        entropy = float(-(p * p.clamp(min=1e-300).log()).sum())
+        follows = ids[t + 1] if t + 1 < len(ids) and not asked.why_not else None
+        known = None
+        if follows is not None:
+            rank = int((p > p[follows]).sum()) + 1
+            known = {"id": follows, "logit": float(row[follows]), "p": float(p[follows]), "rank": rank}
+        spread = {"max": float(row.max()), "log_sum": float(row.double().logsumexp(-1))}
+        rows.append({"top": top_of(row), "next": known, "entropy": entropy, **spread})
+    return rows
+
+
+def steps(subject: Subject, asked: Asked, logits: Tensor) -> dict[str, Any] | None:
+    """Each token that the model wrote: what was left after each sampler, and what was drawn. None where it writes nothing.
+
+    ``logits`` (T, V) are those of the whole row; a cache or none gives the same up to rounding.
+    """
+    if not asked.writes:
+        return None
+    decoding = make(subject.config["decoding"], "decoding")
+    samplers = list(getattr(decoding, "samplers", []) or [])
+    node = subject.config["decoding"]
+    names = [_called(s) for s in (node.get("samplers") or [])] if samplers else []
+    logits = logits[:, : subject.tokenizer.vocab_size]
+    draws = _draws(asked, node)
+    ids = torch.tensor([asked.ids])
+    found = []
+    last = ids.shape[1] if not asked.ended else ids.shape[1] + 1  # the end that it chose stands in no text
+    for end in range(asked.given, last):
+        row = logits[None, end - 1].float()
+        chosen = int(ids[0, end]) if end < ids.shape[1] else None
+        stages = [_stage("the model's own probabilities", row[0], chosen)]
+        for name, sampler in zip(names, samplers, strict=False):
+            row = sampler(row, ids[:, :end])
+            stages.append(_stage(name, row[0], chosen))
+        step: dict[str, Any] = {"position": end - 1, "chosen": chosen, "stages": stages}
+        if draws is not None:
+            u = float(draws(end - asked.given)[0])
+            step["drawn"] = u
+            total = row[0].softmax(-1, dtype=torch.float64).cumsum(-1)
+            at = int((total > u * total[-1]).int().argmax())
+            step["from"], step["to"] = float(total[at - 1]) if at else 0.0, float(total[at])
+            step["fell_on"] = at
+            if chosen is None and at in stop_ids(subject.tokenizer):
+                step["chosen"] = at
+        elif chosen is None:
+            step["chosen"] = int(row[0].argmax())
+        found.append(step)
+    return {"decoding": node.get("preset") or node["name"], "seed": asked.seed, "steps": found, "ended": asked.ended}
+
+
+def _stage(name: str, logits: Tensor, chosen: int | None) -> dict[str, Any]:
+    p = logits.double().softmax(-1)
+    kept = int((p > 0).sum())
+    own = None if chosen is None else float(p[chosen])
+    return {"name": name, "kept": kept, "of": p.shape[-1], "top": top_of(logits), "p": own}
+
+
+def _called(node: Any) -> str:
+    if isinstance(node, str):
+        return node
+    options = [f"{v:g}" if isinstance(v, float) else str(v) for k, v in node.items() if k not in ("name", "preset")]
+    return " ".join([str(node.get("preset") or node["name"]), *options])
+
+
+def _draws(asked: Asked, node: dict[str, Any]) -> Any:
+    """The numbers that ``decoding/sample`` draws for this row; None for decodings that draw none, or otherwise."""
+    if (node.get("preset") or node["name"]) != "sample":
+        return None
+    from components.decoding.sample import Uniforms
+
+    return Uniforms(1, [(asked.seed, 0)])

@@ -1,0 +1,123 @@
+"""What is explained: a run or a recipe, built anew so that the options of every part are known."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from components.errors import UserError
+from components.makers import telling
+from components.registry import Entry
+from components.share import recipe_files
+from components.signature import Signature
+
+
+@dataclass(frozen=True)
+class Made:
+    """How a part was made: its label (a preset's own), its signature, and the options that were given."""
+
+    label: str
+    signature: Signature
+    options: dict[str, Any]
+
+
+@dataclass
+class Subject:
+    """A model with all that is known about it. ``made``: {id of a module: how it was made}; ``notes``: what a reader should know."""
+
+    name: str
+    model: Any
+    tokenizer: Any
+    config: dict[str, Any]
+    made: dict[int, Made] = field(default_factory=dict)
+    folder: Path | None = None
+    trained: str = "not trained"
+    difference: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def subject_of(what: Any, overrides: list[str] | tuple[str, ...] = ()) -> Subject:
+    """The subject that ``what`` names.
+
+    Args:
+        what: a recipe by name (``gpt_python``, ``recipe=gpt_python``), a run or checkpoint as ``components.load`` takes it, or what
+            ``components.load`` and ``components.load_recipe`` return.
+        overrides: ``group=part``, ``path.option=value``: of the recipe, or of the run's stored config.
+
+    Raises:
+        UserError: neither a recipe nor a run of that name.
+    """
+    if not isinstance(what, (str, Path)):
+        return of_loaded(what)
+    name = str(what)
+    if name.startswith("recipe=") or (name in recipe_files() and not Path(name).exists()):
+        return of_recipe(name.removeprefix("recipe="), list(overrides))
+    return of_run(name, list(overrides))
+
+
+def of_recipe(name: str, overrides: list[str]) -> Subject:
+    from components.run import load_recipe
+
+    made: dict[int, Made] = {}
+    with telling(_into(made)):
+        recipe = load_recipe(name, overrides)
+    tokenizer = getattr(recipe.task, "tokenizer", None)
+    subject = Subject(name, recipe.model.eval(), tokenizer, recipe.config, made, difference=list(overrides))
+    if recipe.config.get("init_from"):
+        subject.trained = f"weights of {recipe.config['init_from']}"
+    else:
+        subject.notes.append("This is a recipe that was not trained: the numbers are those of its first weights.")
+    return subject
+
+
+def of_run(name: str, overrides: list[str]) -> Subject:
+    from components.run import load
+
+    made: dict[int, Made] = {}
+    with telling(_into(made)):
+        loaded = load(name, overrides)
+    return of_loaded(loaded, made, name)
+
+
+def of_loaded(loaded: Any, made: dict[int, Made] | None = None, name: str = "") -> Subject:
+    """Of what ``components.load`` or ``load_recipe`` gave; options are known where the parts were made under ``telling``."""
+    folder = getattr(loaded, "folder", None)
+    tokenizer = getattr(loaded, "tokenizer", None) or getattr(getattr(loaded, "task", None), "tokenizer", None)
+    recipe = loaded.config.get("recipe") or "model"
+    called = f"{recipe}/{Path(folder).name}" if folder is not None else Path(name).name or str(recipe)
+    subject = Subject(called, loaded.model.eval(), tokenizer, loaded.config, made or {}, folder)
+    if folder is not None:
+        about, summary = _json(Path(folder) / "run.json"), _json(Path(folder) / "summary.json")
+        subject.difference = list(about.get("difference", []))
+        best = f", the best at step {summary['best_step']:,}" if summary.get("best_step") else ""
+        subject.trained = f"{summary['step']:,} steps{best}" if summary.get("step") else "trained"
+    return subject
+
+
+def label_of(subject: Subject, module: Any, entry: Entry | None) -> str:
+    made = subject.made.get(id(module))
+    return made.label if made is not None else entry.label if entry is not None else type(module).__name__
+
+
+def _into(made: dict[int, Made]) -> Any:
+    def hear(part: Any, label: str, signature: Signature, options: dict[str, Any]) -> None:
+        made[id(part)] = Made(label, signature, options)
+
+    return hear
+
+
+def _json(file: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(file.read_text(encoding="utf8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def need_prompt(prompt: str | None) -> str:
+    """UserError without one."""
+    if prompt is None:
+        raise UserError("components explain", "no prompt is given", "--prompt TEXT: what the model shall read")
+    return prompt

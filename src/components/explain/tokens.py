@@ -1,0 +1,99 @@
+"""Text <-> tokens for people: what each id looks like, and what a prompt with masks, or a row of numbers, is as a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+from components.errors import UserError
+
+MASK = "[MASK]"
+
+
+class Words:
+    """How ids are shown. ``text(i)`` of one id, ``pieces(ids)`` of ids in a row; ids beyond the tokenizer's have names of their own.
+
+    Args:
+        tokenizer: None where a model has classes or numbers: then ids are shown by ``names``, or as numbers.
+        names: {id: name} that come before what the tokenizer says.
+    """
+
+    def __init__(self, tokenizer: Any, names: dict[int, str] | None = None) -> None:
+        self.tokenizer, self.names = tokenizer, dict(names or {})
+        roles = getattr(tokenizer, "specials", None) or {}
+        self.special = {i: f"<{role}>" for role, i in roles.items()}
+
+    def text(self, i: int) -> str:
+        if i in self.names:
+            return self.names[i]
+        if i in self.special:
+            return self.special[i]
+        return str(i) if self.tokenizer is None else _text(self.tokenizer, i)
+
+    def is_special(self, i: int) -> bool:
+        return i in self.special or i in self.names
+
+    def pieces(self, ids: Sequence[int]) -> list[str]:
+        return [self.text(i) for i in ids]
+
+
+@lru_cache(maxsize=65536)
+def _text(tokenizer: Any, i: int) -> str:
+    if i >= tokenizer.vocab_size:
+        return f"<{i}>"
+    raw = tokenizer.core.id_to_token(i)
+    try:
+        text = tokenizer.decode([i])
+    except ValueError:
+        return f"<{i}>"
+    if "\ufffd" in text and raw:
+        known = _bytes()
+        if all(c in known for c in raw):  # a part of a character: its bytes
+            return "".join(f"<{known[c]:02X}>" for c in raw)
+    if raw and raw.startswith("\u2581") and not text.startswith(" "):
+        return f" {text}"  # SentencePiece's space, which decoding drops at the beginning of a text
+    if not text and raw:
+        return raw
+    return text
+
+
+@lru_cache(maxsize=1)
+def _bytes() -> dict[str, int]:
+    """The characters that byte-level tokenizers write bytes with (GPT-2's table)."""
+    shown = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    table = {chr(b): b for b in shown}
+    hidden = [b for b in range(256) if b not in shown]
+    return table | {chr(256 + n): b for n, b in enumerate(hidden)}
+
+
+def masked(tokenizer: Any, text: str, mask_id: int | None) -> list[int]:
+    """Ids of a text in which ``[MASK]`` stands for the model's mask.
+
+    Raises:
+        UserError: there is a mask in the text, and the loss has none.
+    """
+    pieces = text.split(MASK)
+    if len(pieces) > 1 and mask_id is None:
+        raise UserError("--prompt", f"{MASK} stands in it, and this model's loss has no mask", "leave it out")
+    ids = list(tokenizer.encode(pieces[0]))
+    for piece in pieces[1:]:
+        ids += [mask_id, *tokenizer.encode(piece)]  # type: ignore[list-item]
+    return ids
+
+
+def numbers(text: str, count: int | None = None) -> list[float]:
+    """``32,107,56,11.2`` as numbers.
+
+    Raises:
+        UserError: it is no row of numbers, or one of another length.
+    """
+    try:
+        row = [float(w) for w in text.replace(";", ",").split(",") if w.strip()]
+    except ValueError:
+        row = []
+    if not row:
+        raise UserError("--prompt", f"{text!r} is no row of numbers", 'this model reads numbers: --prompt "32,107,56,11.2"')
+    if count is not None and len(row) != count:
+        raise UserError("--prompt", f"{len(row)} numbers, and the model reads {count}", f"give {count}, with commas between")
+    return row
