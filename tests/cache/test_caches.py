@@ -163,6 +163,10 @@ def test_a_latent_is_kept_as_small_as_it_is():
     rank, rope = part.kv_down.out_features, part.rope
     assert rank + rope < 2 * D  # than keys and values of all heads
     assert filled(build("cache", "growing"), network, batch) == 2 * 2 * (rank + rope) * 128 * 4 + 8 * 128
+    assert filled(build("cache", "static", max_length=100), network, batch) == 2 * 2 * (rank + rope) * 100 * 4 + 9 * 100
+    assert filled(build("cache", "int8"), network, batch) == 2 * 2 * (rank + rope + 2 * 4) * 128 + 8 * 128
+    ring = 5 - 1 + 64
+    assert filled(build("cache", "ring"), network, batch) == 2 * 2 * (rank + rope) * ring * 4 + 8 * ring
 
 
 def test_recurrent_state_does_not_grow():
