@@ -1,17 +1,15 @@
-"""Reading documents from one file: plain text, jsonl, json, csv, tsv, parquet. Every fault names the file and the line."""
+"""Finding files by what a user gives, and reading plain text."""
 
 from __future__ import annotations
 
-import csv
-import io
-import json
+import glob
+import os
 import re
 from collections.abc import Iterator
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
 
-from components.corpus.document import Document
-from components.errors import UserError, nearest
+from components.errors import UserError
 
 TABLES = {".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet"}
 # What a folder is searched for; a file that is named or matched by a glob is read whatever its suffix.
@@ -69,93 +67,50 @@ def read_bytes(file: Path) -> bytes:
         raise UserError(str(file), f"cannot be read: {e.strerror}") from None
 
 
-def table_documents(file: Path, field: str) -> Iterator[Document]:
-    """One document for each row, from its column ``field``."""
-    suffix = file.suffix.lower()
-    if suffix in (".jsonl", ".ndjson"):
-        return _jsonl(file, field)
-    if suffix == ".json":
-        return _json(file, field)
-    if suffix == ".parquet":
-        return _parquet(file, field)
-    return _csv(file, field, "\t" if suffix == ".tsv" else ",")
+def files_of(path: str, suffixes: set[str], what: str) -> list[Path]:
+    """The files that ``path`` names, sorted: itself, those below a folder that have one of the suffixes, or those that a pattern matches.
+
+    Raises:
+        UserError: there are none. ``what``: the word for those that a folder is searched for.
+    """
+    given = Path(path)
+    if given.is_file():
+        return [given]
+    if given.is_dir():
+        return _in_folder(given, suffixes, what)
+    found = sorted(Path(f) for f in glob.glob(path, recursive=True) if os.path.isfile(f))
+    if not found:
+        raise UserError(path, "matches no file" if glob.has_magic(path) else "no such file or folder", _nearby(given))
+    return found
 
 
-def _text_of(row: Any, field: str, file: Path, line: int) -> Document:
-    where = f"{file}:{line}"
-    if not isinstance(row, dict):
-        raise UserError(where, f"is no object but {type(row).__name__}", f'each row is {{"{field}": "text"}}')
-    if field not in row:
-        raise UserError(where, f"has no field {field!r}", nearest(field, row, called="fields") + "; choose by field=")
-    value = row[field]
-    if value is not None and not isinstance(value, str):
-        raise UserError(where, f"field {field!r} is no text but {type(value).__name__}")
-    return Document(value or "", str(file), line)
+def _in_folder(folder: Path, suffixes: set[str], what: str) -> list[Path]:
+    visible = sorted(
+        f for f in folder.rglob("*") if f.is_file() and not any(p.startswith(".") for p in f.relative_to(folder).parts)
+    )
+    found = [f for f in visible if f.suffix.lower() in suffixes]
+    if not found:
+        there = sorted({f.suffix or "no suffix" for f in visible})
+        raise UserError(
+            str(folder),
+            f"has no {what} ({', '.join(there) or 'it is empty'})",
+            "name others by a pattern: path=folder/**/*.log",
+        )
+    return found
 
 
-def _jsonl(file: Path, field: str) -> Iterator[Document]:
-    try:
-        with file.open("rb") as f:
-            for number, line in enumerate(f, 1):
-                if line.isspace():
-                    continue
-                try:
-                    row = json.loads(decoded(line))
-                except ValueError as e:
-                    raise UserError(f"{file}:{number}", f"is no JSON: {e}") from None
-                yield _text_of(row, field, file, number)
-    except OSError as e:
-        raise UserError(str(file), f"cannot be read: {e.strerror}") from None
-
-
-def _json(file: Path, field: str) -> Iterator[Document]:
-    try:
-        rows = json.loads(decoded(read_bytes(file)))
-    except json.JSONDecodeError as e:
-        raise UserError(f"{file}:{e.lineno}", f"is no JSON: {e.msg}", "one object a line: name it .jsonl") from None
-    if not isinstance(rows, list):
-        raise UserError(str(file), f"holds no list of objects but {type(rows).__name__}")
-    for number, row in enumerate(rows, 1):
-        if not isinstance(row, dict) or field not in row:
-            raise UserError(str(file), f"object {number} has no field {field!r}", "choose by field=")
-        yield Document(_text_of(row, field, file, number).text, f"{file}[{number - 1}]")
-
-
-def _csv(file: Path, field: str, delimiter: str) -> Iterator[Document]:
-    csv.field_size_limit(2**31 - 1)
-    reader = csv.DictReader(io.StringIO(decoded(read_bytes(file)), newline=""), delimiter=delimiter, strict=True)
-    start = 2
-    try:
-        for row in reader:
-            yield _text_of({k: v for k, v in row.items() if k is not None}, field, file, start)
-            start = reader.line_num + 1
-    except csv.Error as e:
-        raise UserError(f"{file}:{reader.line_num}", f"is no table: {e}") from None
-
-
-def _parquet(file: Path, field: str) -> Iterator[Document]:
-    try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-    except ImportError:
-        raise UserError(str(file), "reading parquet needs pyarrow", "pip install 'lightning-components[data]'") from None
-    try:
-        with pq.ParquetFile(file) as table:
-            if field not in table.schema_arrow.names:
-                raise UserError(
-                    str(file),
-                    f"has no column {field!r}",
-                    nearest(field, table.schema_arrow.names, called="columns") + "; choose by field=",
-                )
-            row = 0
-            for group in table.iter_batches(columns=[field], batch_size=1024):
-                for value in group.column(0).to_pylist():
-                    row += 1
-                    if value is not None and not isinstance(value, str):
-                        raise UserError(f"{file}:{row}", f"column {field!r} is no text but {type(value).__name__}")
-                    yield Document(value or "", str(file), row)
-    except (pa.ArrowInvalid, OSError) as e:
-        raise UserError(str(file), f"is no parquet file: {' '.join(str(e).split())}") from None
+def _nearby(given: Path) -> str:
+    """What a mistyped path may have meant."""
+    folder = given.parent
+    if not folder.is_dir():
+        return f"there is no folder {folder} either"
+    names = sorted(f.name for f in folder.iterdir())
+    near = get_close_matches(given.name, names, n=3, cutoff=0.5)
+    return (
+        f"did you mean {' or '.join(map(repr, near))}?"
+        if near
+        else f"{folder.resolve()} holds {', '.join(names[:5]) or 'nothing'}"
+    )
 
 
 def pieces(text: str, size: int) -> Iterator[tuple[int, str]]:

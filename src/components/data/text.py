@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import os
 import sys
 from collections.abc import Iterator
-from difflib import get_close_matches
 from pathlib import Path as File
 from typing import Literal
 
 from components.corpus.document import Document
 from components.corpus.store import key_of, stamp_of
-from components.data._files import PLAIN, TABLES, decoded, paragraphs, pieces, read_bytes, table_documents
-from components.errors import UserError
+from components.data._files import PLAIN, TABLES, decoded, files_of, paragraphs, pieces, read_bytes
+from components.data._tables import rows_of
 from components.registry import register
 from components.signature import Path
 
@@ -47,30 +45,7 @@ class Text:
 
     def files(self) -> list[File]:
         """What ``path`` names, sorted. UserError if that is nothing."""
-        given = File(self.path)
-        if given.is_file():
-            return [given]
-        if given.is_dir():
-            return self._in_folder(given)
-        found = sorted(File(f) for f in glob.glob(self.path, recursive=True) if os.path.isfile(f))
-        if not found:
-            what = "matches no file" if glob.has_magic(self.path) else "no such file or folder"
-            raise UserError(self.path, what, _nearby(given))
-        return found
-
-    def _in_folder(self, folder: File) -> list[File]:
-        visible = sorted(
-            f for f in folder.rglob("*") if f.is_file() and not any(p.startswith(".") for p in f.relative_to(folder).parts)
-        )
-        found = [f for f in visible if f.suffix.lower() in PLAIN | TABLES]
-        if not found:
-            suffixes = sorted({f.suffix or "no suffix" for f in visible})
-            raise UserError(
-                str(folder),
-                f"has no text file ({', '.join(suffixes) or 'it is empty'})",
-                "name others by a pattern: path=folder/**/*.log",
-            )
-        return found
+        return files_of(self.path, PLAIN | TABLES, "text file")
 
     def fingerprint(self) -> str:
         held = [self.field, self.split_on]
@@ -88,7 +63,8 @@ class Text:
         size = self._piece_size(len(plain), sum(f.stat().st_size for f in plain))
         for file in files:
             if file.suffix.lower() in TABLES:
-                yield from table_documents(file, self.field)
+                for row in rows_of(file, [self.field]):
+                    yield Document(row.text(self.field, "field") or "", row.origin, row.line)
             else:
                 yield from self._plain(str(file), read_bytes(file), size)
 
@@ -115,17 +91,3 @@ class Text:
                 self.notes.append(
                     f"{origin}: cut at blank lines into {n} documents of about {size} characters, so that some can be held out"
                 )
-
-
-def _nearby(given: File) -> str:
-    """What a mistyped path may have meant."""
-    folder = given.parent
-    if not folder.is_dir():
-        return f"there is no folder {folder} either"
-    names = sorted(f.name for f in folder.iterdir())
-    near = get_close_matches(given.name, names, n=3, cutoff=0.5)
-    return (
-        f"did you mean {' or '.join(map(repr, near))}?"
-        if near
-        else f"{folder.resolve()} holds {', '.join(names[:5]) or 'nothing'}"
-    )
