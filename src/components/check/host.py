@@ -103,7 +103,10 @@ class Host:
         return [m for m in model.modules() if type(m) is self.subject.target]
 
     def batch(self, values: Tensor, **changes: Any) -> Batch:
-        """A batch; a model that reads a source gets one, the same for every row."""
+        """A batch; a model that reads a source gets one, the same for every row, and a part that reads numbers those that stand for the ids."""
+        if self.d_in:
+            changes.setdefault("values", numbers(values, self.d_in))
+            values = torch.zeros_like(values)
         if self.has_source:
             source = (torch.arange(SOURCE) * 7 % VOCAB)[None].expand(values.shape[0], -1)
             changes.setdefault("source", Batch(source))
@@ -113,6 +116,13 @@ class Host:
         """Logits without gradient."""
         with torch.no_grad():
             return model(values if isinstance(values, Batch) else self.batch(values), **changes)
+
+    @cached_property
+    def d_in(self) -> int:
+        """How many numbers a position has where the subject reads them (it says so as ``d_in``); 0: it reads ids."""
+        if "values" not in (self.subject.declared("needs") or {}).get("data", ()):
+            return 0
+        return self.parts(self.build())[0].d_in  # type: ignore[return-value]
 
     @cached_property
     def pooled(self) -> bool:
@@ -136,6 +146,12 @@ def scramble(model: nn.Module, std: float = 0.1, seed: int = 1) -> nn.Module:
 
 def ids(rows: int = 2, length: int = LENGTH, seed: int = 0) -> Tensor:
     return torch.randint(0, VOCAB, (rows, length), generator=torch.Generator().manual_seed(seed))
+
+
+def numbers(ids: Tensor, count: int) -> Tensor:
+    """(B, T, count) numbers for ids: another id, other numbers."""
+    table = torch.empty(VOCAB, count).normal_(generator=torch.Generator().manual_seed(6))
+    return table[ids]
 
 
 def objective(hidden: Tensor, head: Any, batch: Batch) -> Terms:  # noqa: ARG001  the contract's third argument

@@ -12,6 +12,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "mask/sliding_window": {"window": 5},
     "ffn/product_key_memory": {"n_keys": 2, "k": 2},
     "embedding/ngram_hash": {"buckets": 64},
+    "embedding/patches": {"d_in": 4},
+    "model/mlp": {"window": 4, "hidden": [24, 20], "activation": "gelu"},
     "attention/sliding_window": {"mask": {"name": "sliding_window", "window": 5}},
     "attention/chunked": {"mask": {"name": "chunked", "size": 5}},
     "mask/chunked": {"size": 5},

@@ -1,8 +1,8 @@
 """Whether the chosen parts can work together, by what they declare themselves: needs, provides, refuses, lacks, carries_in, carries_out.
 
 ``needs = {"attention": ("rotates",)}``: the part of that kind in scope must provide the words; ``{"decoder.cross": ("memory",)}``: what the
-layers of the part's socket ``decoder`` have as ``cross``. ``refuses = {"attention": ("cacheable",)}``:
-no chosen part of that kind may lack them. ``carries_in = ("values",)``: an earlier layer must write what a layer reads.
+layers of the part's socket ``decoder`` have as ``cross``; ``{"cross": ("memory|absent",)}``: the part's own socket ``cross``, one of the words.
+``refuses = {"attention": ("cacheable",)}``: no chosen part of that kind may lack them. ``carries_in = ("values",)``: an earlier layer must write what a layer reads.
 """
 
 from __future__ import annotations
@@ -48,11 +48,19 @@ def _needs(part: Part, kind: str, words: Sequence[str], found: list[Part]) -> No
         others = _in_socket(part, kind, found)
         if not others:
             return
+        kind = called = others[0].kind
+    elif kind in part.sockets:
+        others, called = [part.sockets[kind]], kind
         kind = others[0].kind
+    elif kind not in registry.kinds() and kind in part.entry.signature.sockets():
+        return  # its socket inherits: what stands there answers where it stands
     else:
         # a part inside another of its kind answers to that one alone
         others = part.in_scope(kind) or [p for p in found if p.kind == kind and all(a.kind != kind for a in p.above)]
-    able = [n for (_, n), e in registry.entries(kind).items() if set(words) <= set(e.signature.declared.get("provides", ()))]
+        if not others and len(part.above[-1].sockets) == 1:
+            return  # a model alone: the run around it is not chosen yet
+        called = kind
+    able = [n for (_, n), e in registry.entries(kind).items() if not _missing(words, e.signature.declared.get("provides", ()))]
     instead = f"{kind} parts that provide it: {', '.join(able) or 'none'}"
     if not others:
         raise UserError(
@@ -61,13 +69,18 @@ def _needs(part: Part, kind: str, words: Sequence[str], found: list[Part]) -> No
             instead,
         )
     for other in others:
-        missing = [w for w in words if w not in other.declared("provides")]
-        if missing:
+        if missing := _missing(words, other.declared("provides")):
+            said = ", ".join(w.replace("|", " or ") for w in missing)
             raise UserError(
                 part.path,
-                f"{part.label} needs {', '.join(missing)} of its {kind}, and {other.label} at {other.path} does not provide it",
+                f"{part.label} needs {said} of its {called}, and {other.label} at {other.path} does not provide it",
                 instead,
             )
+
+
+def _missing(words: Sequence[str], provided: Sequence[str]) -> list[str]:
+    """The words of which nothing is provided; ``a|b`` asks for one of them."""
+    return [w for w in words if not set(w.split("|")) & set(provided)]
 
 
 def _in_socket(part: Part, sockets: str, found: list[Part]) -> list[Part]:

@@ -38,6 +38,14 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
+def step(x: Tensor) -> Tensor:
+    """1 above 0, else 0: a threshold unit, whose gradient is 0 everywhere. McCulloch & Pitts 1943; Rosenblatt 1958."""
+    return F.relu(x.sign())  # no comparison: its gradient is there, and 0
+
+
+UNITS = {**ACTIVATIONS, "step": step}  # of networks whose units are looked at as such, whether they can learn or not
+
+
 def clamped_glu(gate: Tensor, up: Tensor, limit: float, slope: float) -> Tensor:
     """(up + 1) * gate * sigmoid(slope * gate), with gate at most ``limit`` and up within +- ``limit``, as gpt-oss has it."""
     gate, up = gate.clamp(max=limit), up.clamp(-limit, limit)

@@ -29,6 +29,7 @@ class TiedHead(nn.Module):
         multiplier: factor on the product, before the bias: a number, or "rsqrt" for 1 / sqrt(d_model).
 
     Shapes: (B, T, D) -> (B, T, V).
+    Errors: ValueError where the embedding's vectors are of another width than those that the head reads.
     """
 
     needs = {"embedding": ("table",)}
@@ -47,6 +48,10 @@ class TiedHead(nn.Module):
         super().__init__()
         # not a child: the matrix belongs to the embedding, and appears once in the state dict
         object.__setattr__(self, "embedding", embedding)
+        if (width := embedding.table.embedding_dim) != d_model:  # type: ignore[union-attr]
+            raise ValueError(
+                f"head/tied reads vectors of width {d_model}, and the embedding's are {width} wide: use head=linear"
+            )
         self.bias = nn.Parameter(torch.empty(vocab_size)) if bias is True else None
         if bias == "fixed":
             del self.bias

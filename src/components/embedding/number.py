@@ -1,0 +1,37 @@
+"""Number: a token is its number in the vocabulary and no vector of its own; what an embedding is there to improve on."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import Tensor
+
+from components.embedding._values import Unlearned
+from components.flops import NOTHING, Flops, Work
+from components.registry import register
+from components.signature import NonNegativeFloat
+from components.sockets import SequenceInfo
+
+
+@register("embedding", "number")
+class Number(Unlearned):
+    """Number: a token is its number in the vocabulary, the same in every channel; nothing is learned.
+
+    With d_model=1 a position is one input. What lies between two numbers means nothing: token 3 is no mixture of tokens 2 and 4.
+
+    Args:
+        scale: multiplies the number: a factor, or "vocab" for 1 / vocab_size, which brings it to [0, 1).
+
+    Shapes: ids (B, T) -> (B, T, D).
+    """
+
+    def __init__(self, vocab_size: int, d_model: int, *, scale: NonNegativeFloat | Literal["vocab"] = 1.0) -> None:
+        super().__init__()
+        self.d_model, self.scale = d_model, 1 / vocab_size if scale == "vocab" else float(scale)
+
+    def flops(self, work: Work) -> Flops:  # noqa: ARG002  the contract's argument
+        return NOTHING  # no product of matrices
+
+    def forward(self, ids: Tensor, info: SequenceInfo) -> Tensor:  # noqa: ARG002  the contract's second argument
+        number = self.cast(ids.double() * self.scale)
+        return number[..., None].expand(*ids.shape, self.d_model)
