@@ -17,7 +17,8 @@ from components.sockets import Batch
 from components.task.building import calm
 from components.task.clipping import clip_gradients
 from components.task.data_module import Blocked, Steps, Whole, totals
-from components.task.language_modeling import LanguageModeling, means
+from components.task._training import means
+from components.task.language_modeling import LanguageModeling
 
 VOCABULARY, T = 11, 6
 

@@ -1,4 +1,4 @@
-"""Measure a run or a checkpoint: loss, perplexity and bits per byte on its own data or on other data."""
+"""Measure a run or a checkpoint: loss, perplexity, bits per byte and the task's metrics on its own data or on other data."""
 
 from __future__ import annotations
 
@@ -31,10 +31,11 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(figures))
         return 0
-    documents = f"{figures['documents']:,.0f} of the data's {figures['documents_in_all']:,.0f} documents"
-    print(f"{args.split}: {documents}, {figures['targets']:,.0f} tokens")
-    print(f"  loss            {figures['loss']:.4f} nats per token")
-    print(f"  perplexity      {figures['perplexity']:.2f}")
-    if "bits_per_byte" in figures:
-        print(f"  bits per byte   {figures['bits_per_byte']:.4f}")
+    tokens = "perplexity" in figures
+    read = f"{figures.pop('documents'):,.0f} of the data's {figures.pop('documents_in_all'):,.0f} documents"
+    print(f"{args.split}: {read}, {figures.pop('targets'):,.0f} {'tokens' if tokens else 'answers'}")
+    print(f"  loss            {figures.pop('loss'):.4f}{' nats per token' if tokens else ''}")
+    forms = {"perplexity": ".2f", "bits_per_byte": ".4f"}
+    for name, value in figures.items():
+        print(f"  {name.replace('_', ' '):<15} {value:{forms.get(name, '.4g')}}")
     return 0

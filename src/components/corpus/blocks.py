@@ -32,6 +32,7 @@ class Blocks:
     def __init__(self, split: Split, context_length: int, seed: int, *, shift: bool = True) -> None:
         _require(split, context_length)
         self.split, self.context_length, self.seed, self.shift = split, context_length, seed, shift
+        self.tokens_per_row = context_length
         self.n_tokens = len(split.tokens)
         self.n_blocks = max(1, self.n_tokens // context_length)  # what does not fill a block is in other epochs' blocks
         whole = self.n_tokens > context_length
@@ -84,7 +85,7 @@ class EvaluationBlocks:
         _require(split, context_length)
         self.split, self.context_length = split, context_length
         self.n_targets = len(split.tokens)
-        self.n_bytes = split.n_bytes
+        self.n_bytes, self.n_documents = split.n_bytes, split.n_documents
         self.n_blocks = -(-self.n_targets // context_length)
 
     def batch(self, epoch: int, indices: Sequence[int] | np.ndarray) -> Batch:  # noqa: ARG002  no epoch differs

@@ -16,13 +16,16 @@ REASONS = {
     "undecodable": "no UTF-8",
     "duplicates": "exact duplicates",
     "over_long": "over-long, cut into pieces",
+    "unanswered": "without an answer",
+    "abnormal": "with numbers that are not finite",
+    "conflicting": "with another answer to an input that was there already (kept)",
 }
 NO_UTF8 = re.compile("[\ud800-\udfff]")
 
 
 @dataclass
 class Report:
-    """What cleaning met. ``counts`` and ``examples`` by reason, ``notes`` from the source and from later steps."""
+    """What cleaning met. ``counts`` and ``examples`` by reason, ``notes`` from the source and from later steps; ``called``: what is counted."""
 
     read: int = 0
     kept: int = 0  # documents after cutting
@@ -31,6 +34,7 @@ class Report:
     examples: dict[str, list[str]] = field(default_factory=lambda: {reason: [] for reason in REASONS})
     documents: dict[str, int] = field(default_factory=dict)  # by split
     notes: list[str] = field(default_factory=list)
+    called: str = "documents"
 
     def met(self, reason: str, example: str) -> None:
         self.counts[reason] += 1
@@ -44,10 +48,11 @@ class Report:
         """For people: one line of totals, one per reason that occurred, then the notes."""
         splits = ", ".join(f"{n} {split}" for split, n in self.documents.items())
         lines = [
-            f"{self.read} documents read, {self.kept} kept ({self.characters} characters)" + (f": {splits}" if splits else "")
+            f"{self.read} {self.called} read, {self.kept} kept ({self.characters} characters)"
+            + (f": {splits}" if splits else "")
         ]
         for reason, words in REASONS.items():
-            if self.counts[reason]:
+            if self.counts.get(reason):  # a report from the cache may be older than a reason
                 lines.append(f"{self.counts[reason]} {words}, such as {'; '.join(self.examples[reason][:2])}")
         return lines + self.notes
 

@@ -95,11 +95,13 @@ def require_splits(report: Report, validation: float) -> None:
     if report.kept == 0:
         met = ", ".join(f"{n} {reason}" for reason, n in report.counts.items() if n) or "the source gave none"
         example = next((e for examples in report.examples.values() for e in examples), "")
-        raise UserError("data", f"no document is left after cleaning ({met}{': ' + example if example else ''})")
+        raise UserError(
+            "data", f"none of the {report.called} is left after cleaning ({met}{': ' + example if example else ''})"
+        )
     if report.documents["train"] == 0 or (validation > 0 and report.documents["validation"] == 0):
         empty = "train" if report.documents["train"] == 0 else "validation"
         raise UserError(
             "data",
-            f"{report.kept} documents leave the {empty} split empty",
-            "give more or smaller documents, or another share for validation",
+            f"{report.kept} {report.called} leave the {empty} split empty",
+            f"give more{' or smaller' if report.called == 'documents' else ''} {report.called}, or another share for validation",
         )

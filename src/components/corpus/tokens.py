@@ -31,7 +31,14 @@ MAP_FILE = "special_tokens_map.json"  # Hugging Face's name: {"bos_token": "<s>"
 # Ours, where a model came with its tokenizer: {"vocab_size": its rows, "begins": ids before a text, "ends": ids at which one is over, "starts": ids
 # that stand before what an encoder-decoder writes}.
 OWN_FILE = "components.json"
-KEPT = ("tokenizer_config.json", MAP_FILE, "chat_template.jinja", OWN_FILE)  # files that go wherever tokenizer.json goes
+LABELS_FILE = "labels.json"  # what a classifier's scores stand for, in their order: ["leaf", "flower"]
+KEPT = (
+    "tokenizer_config.json",
+    MAP_FILE,
+    "chat_template.jinja",
+    OWN_FILE,
+    LABELS_FILE,
+)  # files that go wherever tokenizer.json goes
 PROBE = "Ünïcode, tabs\tand\n\n  spaces; 東京 Ελλάδα 👩‍🚀 \x00 <|endoftext|> def f(x): return x\n"
 
 
@@ -62,6 +69,11 @@ class Tokens:
         self.begins: list[int] | None = known.get("begins", prefix_of(core) or None)
         self.ends: list[int] | None = known.get("ends")
         self.starts: list[int] | None = known.get("starts")
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """What a classifier's scores stand for; empty where there is none."""
+        return tuple(json.loads(self.files.get(LABELS_FILE, "[]")))
 
     def __reduce__(self) -> Any:
         # the library's own pickle forgets that special tokens are not to be read from text

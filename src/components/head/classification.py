@@ -50,6 +50,7 @@ class ClassificationHead(nn.Module):
         bias: bool = True,
     ) -> None:
         super().__init__()
+        self.n_classes = n_classes
         self.pooling = make(pooling, "pooling", d_model=d_model)
         self.dense = nn.Linear(d_model, d_model, bias=bias) if dense else None
         self.activation = ACTIVATIONS[activation]

@@ -36,7 +36,7 @@ class MaskedLM:
 
     needs = {"model": ("bidirectional",)}
     refuses = {"head": ("causal",)}  # a head of one vector per row has no logits at each position
-    provides = ("tokens",)
+    provides = ("tokens", "hidden_tokens")
     likelihood = False
 
     def __init__(

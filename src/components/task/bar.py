@@ -54,9 +54,7 @@ class Bar:
         return "  ".join(parts)
 
     def validated(self, step: int, row: dict[str, Any]) -> None:
-        text = f"step {step}  validation: loss {row['val_loss']:.4f}, perplexity {row['val_perplexity']:.2f}"
-        bits = row.get("val_bits_per_byte")
-        self.say(text if bits is None else f"{text}, {bits:.4f} bits per byte")
+        self.say(f"step {step}  validation: {told(row, 'val_')}")
 
     def say(self, text: str) -> None:
         """Print above the bar."""
@@ -96,3 +94,11 @@ def span(seconds: float) -> str:
     minutes, s = divmod(int(seconds), 60)
     hours, m = divmod(minutes, 60)
     return f"{hours}:{m:02d}:{s:02d}" if hours else f"{m}:{s:02d}"
+
+
+def told(figures: dict[str, Any], prefix: str = "") -> str:
+    """What was measured, in words: loss, perplexity, bits per byte, then the task's metrics by their names."""
+    forms = {"loss": "loss {:.4f}", "perplexity": "perplexity {:.2f}", "bits_per_byte": "{:.4f} bits per byte"}
+    measured = {n.removeprefix(prefix): v for n, v in figures.items() if n.startswith(prefix)}
+    parts = [form.format(measured[n]) for n, form in forms.items() if measured.get(n) is not None]
+    return ", ".join([*parts, *(f"{n.replace('_', ' ')} {v:.4g}" for n, v in measured.items() if n not in forms)])

@@ -72,7 +72,11 @@ def widened(batches: list[Batch]) -> list[Batch]:
     for b in batches:
         values = {**vars(b), "valid": torch.ones_like(b.ids, dtype=torch.bool) if b.valid is None else b.valid}
         for name, value in values.items():
-            if isinstance(value, Tensor) and value.shape[:2] == b.ids.shape:
-                values[name] = F.pad(value, (0, length - value.shape[1]), value=fill.get(name, 0))
+            amounts = (
+                name == "targets" and isinstance(value, Tensor) and value.is_floating_point()
+            )  # of the row, not of its positions
+            if isinstance(value, Tensor) and value.shape[:2] == b.ids.shape and not amounts:
+                behind = (0,) * (2 * (value.dim() - 2))  # numbers of a position stay as many
+                values[name] = F.pad(value, (*behind, 0, length - value.shape[1]), value=fill.get(name, 0))
         made.append(Batch(**values))
     return made

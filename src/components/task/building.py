@@ -11,8 +11,7 @@ from typing import Any
 
 import torch
 
-from components.corpus import prepare
-from components.corpus.blocks import Blocks, EvaluationBlocks
+from components import registry
 from components.errors import UserError
 from components.index import cache_folder
 from components.makers import make
@@ -26,16 +25,10 @@ from components.task.objectives import Preparation, need_logits, need_source
 def corpus_of(config: dict[str, Any], options: dict[str, Any], bar: Bar | None, tokenizer: Any = None) -> tuple[Any, Any]:
     """(data part, prepared corpus) of a config; ``options`` are the task's, ``tokenizer`` one that is trained already."""
     source = make(config["data"], "data")
-    corpus = prepare(
-        source,
-        Fixed(tokenizer) if tokenizer is not None else make(config["tokenizer"], "tokenizer"),
-        cache=Path((config.get("paths") or {}).get("cache") or cache_folder() / "corpus").expanduser(),
-        validation=options["validation_fraction"],
-        test=options["test_fraction"],
-        max_chars=options["max_chars"],
-        progress=bar.task if bar is not None else None,
-    )
-    return source, corpus
+    given = Fixed(tokenizer) if tokenizer is not None else make(config["tokenizer"], "tokenizer")
+    cache = Path((config.get("paths") or {}).get("cache") or cache_folder() / "corpus").expanduser()
+    task = registry.find("task", config["task"].get("preset") or config["task"]["name"])
+    return source, task.prepare(source, given, options, cache, bar.task if bar is not None else None)
 
 
 class Fixed:
@@ -90,15 +83,15 @@ def data_of(module: Any, corpus: Any, context: int, seed: int) -> Blocked:
     Raises:
         UserError: the model reads what no batch has.
     """
-    train, preparation = Blocks(corpus.train, context, seed), Preparation(module.loss, seed)
+    train, preparation = module.blocks(corpus, "train", context, seed), Preparation(module.loss, seed)
     model = module.built[0] if module.built else module.model
+    module.check(model, corpus)
     need_logits(model)
     need_source(module, model, preparation.step(train.batch(0, [0]), 0))
-    whole = {s.name: EvaluationBlocks(s, context) if len(s.tokens) else None for s in (corpus.validation, corpus.test)}
     return Blocked(
         train,
-        whole["validation"],
-        whole["test"],
+        module.blocks(corpus, "validation", context),
+        module.blocks(corpus, "test", context),
         batch_size=module.batch_size,
         apart=module.documents == "apart",
         workers=module.num_workers,

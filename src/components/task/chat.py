@@ -89,6 +89,39 @@ class Template:
 
     def ids(self, messages: list[Message], *, answer: bool = True) -> list[int]:
         """The same as ids."""
+        messages, names = self._hidden(messages)
+        return self._ids(self.text(messages, answer=answer), names)
+
+    def turns(self, messages: list[Message]) -> list[tuple[list[int], bool]]:
+        """The whole conversation in pieces of ids, each with whether it is what a model is to say: an answer and the sign that ends it.
+
+        Each answer is encoded by itself, as what a model says after the ids before it.
+
+        Raises:
+            UserError: the template writes the conversation otherwise where an answer is still to come.
+        """
+        messages, names = self._hidden(messages)
+        whole, ends = self.text(messages, answer=False), self.ends()
+        pieces: list[tuple[list[int], bool]] = []
+        done = 0
+        for i, message in enumerate(messages):
+            if message["role"] != "assistant":
+                continue
+            before, through = self.text(messages[:i]), self.text(messages[: i + 1], answer=False)
+            if not (whole.startswith(through) and through.startswith(before) and len(before) >= done):
+                raise UserError(
+                    "chat template",
+                    "writes what comes before an answer otherwise when the answer is there",
+                    "take one in which what is said later changes nothing before it",
+                )
+            said = self._ids(through[len(before) :], names)
+            over = next((n + 1 for n, token in enumerate(said) if token in ends), len(said))
+            pieces += [(self._ids(whole[done : len(before)], names), False), (said[:over], True), (said[over:], False)]
+            done = len(through)
+        return [*pieces, (self._ids(whole[done:], names), False)]
+
+    def _hidden(self, messages: list[Message]) -> tuple[list[Message], list[str]]:
+        """Messages in which names of special tokens are replaced by their numbers in the list."""
         names: list[str] = []
 
         def hide(found: re.Match[str]) -> str:
@@ -98,8 +131,11 @@ class Template:
         if self.special:
             special = re.compile("|".join(map(re.escape, sorted(self.special, key=len, reverse=True))))
             messages = [{**m, "content": special.sub(hide, m["content"])} for m in messages]
+        return messages, names
+
+    def _ids(self, text: str, names: list[str]) -> list[int]:
         made: list[int] = []
-        for i, piece in enumerate(re.split("\ue000(\\d+)\ue001", self.text(messages, answer=answer))):
+        for i, piece in enumerate(re.split("\ue000(\\d+)\ue001", text)):
             made += self.tokenizer.encode(names[int(piece)]) if i % 2 else self._encode(piece)
         return made
 

@@ -74,7 +74,7 @@ class Steps(Dataset):  # type: ignore[type-arg]
             count = min(n - index, (step + 1) * self.batch_size - first)
             parts.append(self.blocks.batch(epoch, range(index, index + count)))
             first += count
-        return self.preparation.step(together(joined(parts), self.apart), step)
+        return self.preparation.step(together(joined(widened(parts)), self.apart), step)
 
 
 class FromStep(Sampler[int]):

@@ -75,7 +75,7 @@ def train(planned: Plan, folder: Path | None, bar: Bar | None, say: Callable[[st
         tokens_per_step=planned.tokens_per_step,
         total_steps=module.total_steps,
         blocks_per_step=module.batch_size / data.train.n_blocks,
-        validation=(planned.corpus.validation.n_bytes, len(planned.corpus.validation.tokens)),
+        validation=(data.validation.n_bytes, data.validation.n_targets) if data.validation is not None else (0, 0),
     )
     save = planned.settings.get("enable_checkpointing") is not False
     keeper = Checkpoints(folder / "checkpoints" if folder else None, job.config, planned.tokenizer, recorder, save=save)

@@ -142,7 +142,7 @@ def steps_in_epoch(settings: dict[str, Any], steps_per_epoch: int) -> int:
     return steps_per_epoch if limit is None else max(1, min(steps_per_epoch, limit // accumulate))
 
 
-def total_steps(settings: dict[str, Any], per_epoch: int, tokens_per_step: int) -> int:
+def total_steps(settings: dict[str, Any], per_epoch: int, tokens_per_step: float) -> int:
     """The smallest of max_steps, max_tokens and max_epochs, in optimizer steps.
 
     Lightning's own estimate builds the loaders to count (Lightning#20550); here the counts are known.
@@ -157,7 +157,7 @@ def total_steps(settings: dict[str, Any], per_epoch: int, tokens_per_step: int) 
     if steps is not None and steps >= 0:
         limits.append(int(steps))
     if tokens is not None and tokens >= 0:
-        limits.append(max(1, int(tokens) // tokens_per_step))
+        limits.append(max(1, int(tokens // tokens_per_step)))
     if epochs is not None and epochs >= 0:
         limits.append(int(epochs) * per_epoch)
     if not limits:

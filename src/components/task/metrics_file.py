@@ -1,9 +1,10 @@
-"""metrics.csv: one row a logged step, always the same columns; the csv logger, which needs no library and can be cut and continued."""
+"""metrics.csv: one row a logged step; the csv logger, which needs no library and can be cut and continued."""
 
 from __future__ import annotations
 
 import csv
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,9 @@ COLUMNS = (
 class MetricsFile:
     """Rows of ``metrics.csv``; what training and validation say about the same step becomes one row.
 
+    The columns of ``COLUMNS`` are always there; what a task, a loss or a part measures besides has columns of its own behind them,
+    added when it is first said.
+
     Args:
         path: the file; an existing one is continued.
         upto: rows after this step are cut first (the run goes on from a checkpoint of that step).
@@ -35,10 +39,8 @@ class MetricsFile:
         self.path = path
         self.pending: dict[str, Any] = {}
         kept = [r for r in read_rows(path) if upto is not None and r["step"] <= upto] if path.exists() else []
-        with path.open("w", newline="") as f:
-            writer = csv.DictWriter(f, COLUMNS)
-            writer.writeheader()
-            writer.writerows({c: _shown(r[c]) for c in COLUMNS} for r in kept)
+        self.columns = [*COLUMNS, *(c for c in (kept[0] if kept else ()) if c not in COLUMNS)]
+        self._write(kept)
 
     def add(self, step: int, **figures: Any) -> None:
         """Add figures to the row of ``step``. The row is written when the next step begins, or by ``flush``."""
@@ -47,10 +49,23 @@ class MetricsFile:
         self.pending.update(step=step, **figures)
 
     def flush(self) -> None:
-        if self.pending:
-            with self.path.open("a", newline="") as f:
-                csv.DictWriter(f, COLUMNS).writerow({c: _shown(self.pending.get(c)) for c in COLUMNS})
-            self.pending = {}
+        if not self.pending:
+            return
+        if new := [c for c in self.pending if c not in self.columns]:
+            rows = read_rows(self.path)
+            self.columns += new
+            self._write(rows)
+        with self.path.open("a", newline="") as f:
+            csv.DictWriter(f, self.columns).writerow({c: _shown(self.pending.get(c)) for c in self.columns})
+        self.pending = {}
+
+    def _write(self, rows: list[dict[str, Any]]) -> None:
+        whole = self.path.with_name(self.path.name + ".part")
+        with whole.open("w", newline="") as f:
+            writer = csv.DictWriter(f, self.columns)
+            writer.writeheader()
+            writer.writerows({c: _shown(r.get(c)) for c in self.columns} for r in rows)
+        os.replace(whole, self.path)  # a killed process leaves one or the other
 
 
 def _shown(value: Any) -> str:
@@ -71,8 +86,9 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
             reader = csv.DictReader(f)
             if "step" not in (reader.fieldnames or ()):
                 raise UserError(str(path), "is damaged: its first line names no column step")
+            columns = dict.fromkeys((*COLUMNS, *reader.fieldnames))  # type: ignore[misc]  # checked above
             for row in reader:
-                values = {c: _number(row[c], f"{path}, line {reader.line_num}") if row.get(c) else None for c in COLUMNS}
+                values = {c: _number(row[c], f"{path}, line {reader.line_num}") if row.get(c) else None for c in columns}
                 if values["step"] is not None:
                     rows.append({**values, "step": int(values["step"])})
     except (UnicodeDecodeError, csv.Error):

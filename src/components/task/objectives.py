@@ -29,6 +29,11 @@ def lacking(model: nn.Module, word: str) -> bool:
     return any(word in getattr(m, "lacks", ()) for m in model.modules())
 
 
+def counts_tokens(loss: Any) -> bool:
+    """Whether the loss is a mean over tokens, so that its exponential is a perplexity."""
+    return not {"classes", "amounts"} & set(getattr(loss, "provides", ()))
+
+
 def measures_text(loss: Any, model: nn.Module) -> bool:
     """Whether the loss is the negative log likelihood of the text, so that bits per byte follow from it."""
     return bool(getattr(loss, "likelihood", not hasattr(loss, "prepare"))) and not lacking(model, "causal")

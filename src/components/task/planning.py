@@ -73,8 +73,9 @@ class Plan:
     step: int | None
 
     @property
-    def tokens_per_step(self) -> int:
-        return self.module.batch_size * self.data.train.context_length
+    def tokens_per_step(self) -> float:
+        """On the average, where rows are examples of different lengths."""
+        return self.module.batch_size * self.data.train.tokens_per_row
 
     def about(self) -> dict[str, Any]:
         """run.json: where the figures come from."""
@@ -125,17 +126,19 @@ def plan(job: Job, say: Callable[[str], None], bar: Bar | None) -> Plan:
         module.batch_size = max(1, module.batch_tokens // context)
     rows_each(module.batch_size, settings.get("accumulate_grad_batches") or 1, processes(settings))
     data = data_of(module, corpus, context, config["seed"])
+    for line in [line for blocks in (data.train, data.validation, data.test) for line in getattr(blocks, "notes", ())]:
+        say(line)
     data.limit_steps(limits.steps_in_epoch(settings, data.steps_per_epoch))
-    module.total_steps = limits.total_steps(settings, data.steps_per_epoch, module.batch_size * context)
+    module.total_steps = limits.total_steps(settings, data.steps_per_epoch, module.batch_size * data.train.tokens_per_row)
     step = checkpoints.read(job.resumed.checkpoint)["global_step"] if job.resumed else None
     if step is not None and step >= module.total_steps:
         raise UserError("resume", f"the run has done its {module.total_steps} steps", "set trainer.max_steps to more")
     parameters = sum(p.numel() for p in model.parameters())
-    shape = f"{module.total_steps} steps of {module.batch_size} x {context} tokens"
+    shape = f"{module.total_steps} steps of {module.batch_size} x {data.train.tokens_per_row:.3g} tokens"
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     some = "" if trained == parameters else f" ({trained:,} of them trained)"
     say(f"{parameters:,} parameters{some}, {shape}, vocabulary {module.vocab_size}")
-    if (module.samples or module.judged_samples) and (reason := silent_reason(model)):
+    if (module.samples or module.judged_samples) and (reason := silent_reason(model, source=module.gives_sources)):
         say(f"no samples: {reason}")
     module.meet_teacher("cpu")
     return Plan(job, settings, callbacks, source, corpus, module, data, tokenizer, parameters, step)

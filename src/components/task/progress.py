@@ -16,8 +16,9 @@ from lightning.pytorch import Callback, Trainer
 
 from components.errors import UserError
 from components.task.flops import flops_per_token, peak_flops
+from components.task.loads import loads
 from components.task.metrics_file import MetricsFile, perplexity
-from components.task.objectives import measures_text
+from components.task.objectives import counts_tokens, measures_text
 
 
 class Recorder(Callback):
@@ -37,7 +38,7 @@ class Recorder(Callback):
         file: MetricsFile | None,
         bar: Any,
         *,
-        tokens_per_step: int,
+        tokens_per_step: float,
         total_steps: int,
         blocks_per_step: float,
         validation: tuple[int, int],
@@ -105,7 +106,7 @@ class Recorder(Callback):
         speed = (step - done) * self.tokens_per_step / max(seconds - before, 1e-9)
         row = {
             "epoch": step * self.blocks_per_step,
-            "tokens": step * self.tokens_per_step,
+            "tokens": round(step * self.tokens_per_step),
             "seconds": seconds,
             "train_loss": losses.get("loss", math.nan),
             "lr": _rate(trainer),
@@ -113,7 +114,7 @@ class Recorder(Callback):
             "mfu": speed * self._per_token / self._peak / trainer.world_size if self._peak else None,
         }
         self.final.update({n: v for n, v in row.items() if v is not None})
-        extra = {f"train_{n}": v for n, v in losses.items() if n != "loss"}
+        extra = {f"train_{n}": v for n, v in losses.items() if n != "loss"} | loads(module.last_stats)
         if module.grad_norm is not None:
             extra["grad_norm"] = float(module.grad_norm)
         self._give(trainer, step, row, extra)
@@ -126,7 +127,7 @@ class Recorder(Callback):
 
     def _give(self, trainer: Trainer, step: int, row: dict[str, Any], extra: dict[str, float]) -> None:
         if self.file is not None:
-            self.file.add(step, **row)
+            self.file.add(step, **row, **extra)
         if self.bar is not None:
             self.bar.figures(row)
         figures = {n: v for n, v in {**row, **extra}.items() if v is not None}
@@ -140,7 +141,7 @@ class Recorder(Callback):
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
         if trainer.sanity_checking:
-            pl_module.take_eval()
+            pl_module.take_eval()  # nothing of it counts
             return
         row = evaluated(pl_module, self.validation, "val")
         step = trainer.global_step
@@ -148,9 +149,14 @@ class Recorder(Callback):
         if row["val_loss"] <= self.best.get("val_loss", math.inf):
             self.best = {**row, "step": step}
         trainer.callback_metrics.update({n: torch.tensor(v) for n, v in row.items()})  # what EarlyStopping watches
-        row = {"epoch": step * self.blocks_per_step, "tokens": step * self.tokens_per_step, "seconds": self.seconds, **row}
+        row = {
+            "epoch": step * self.blocks_per_step,
+            "tokens": round(step * self.tokens_per_step),
+            "seconds": self.seconds,
+            **row,
+        }
         shown = {n: row.get(n) for n in ("epoch", "tokens", "seconds", "val_loss", "val_bits_per_byte")}
-        self._give(trainer, step, shown, {"val_perplexity": row["val_perplexity"]})
+        self._give(trainer, step, shown, {n: v for n, v in row.items() if n.startswith("val_") and n not in shown})
         if self.file is not None:
             self.file.flush()
         if self.bar is not None:
@@ -175,15 +181,18 @@ class Recorder(Callback):
 
 
 def evaluated(module: Any, whole: tuple[int, int], prefix: str) -> dict[str, float]:
-    """Loss, perplexity and bits per byte of the pass that has just ended. A part of the split has its share of the bytes.
+    """Loss, perplexity of tokens, metrics and bits per byte of the pass that has just ended. A part of the split has its share of the bytes.
 
     Bits per byte are there only if the loss is the likelihood of the text, left to right.
     """
-    losses, nats, weight = module.take_eval()
+    means, nats, weight = module.take_eval()
     n_bytes, n_targets = whole
     seen = n_bytes * (weight / n_targets) if n_targets else 0.0
-    loss = losses.get("loss", math.nan)
-    row = {f"{prefix}_loss": loss, f"{prefix}_perplexity": perplexity(loss)}
+    loss = means.pop("loss", math.nan)
+    row = {f"{prefix}_loss": loss}
+    if counts_tokens(module.loss):
+        row[f"{prefix}_perplexity"] = perplexity(loss)
+    row.update({f"{prefix}_{name}": value for name, value in means.items()})
     if measures_text(module.loss, module.model):
         row[f"{prefix}_bits_per_byte"] = nats / math.log(2) / seen if seen else math.nan
     return row

@@ -30,26 +30,14 @@ class Samples(Callback):
 
     def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
         together = isinstance(trainer.strategy, FSDP2)  # shards are gathered by all ranks or by none
-        if trainer.sanity_checking or trainer.state.fn != "fit" or not pl_module.samples or silent_reason(pl_module.model):
+        if trainer.sanity_checking or trainer.state.fn != "fit" or not pl_module.samples:
+            return
+        if silent_reason(pl_module.model, source=pl_module.gives_sources):
             return
         if not (trainer.is_global_zero or together):
             return
         self.recorder.pause()
-        prompts = [(pl_module.prompts or [""])[i % len(pl_module.prompts or [""])] for i in range(pl_module.samples)]
-        texts = [""] * len(prompts)
-        for prompt in dict.fromkeys(prompts):  # equal prompts go on together
-            rows = [i for i, p in enumerate(prompts) if p == prompt]
-            made = generate(
-                pl_module.model,
-                pl_module.tokenizer,
-                self.config,
-                prompt,
-                count=len(rows),
-                max_new_tokens=pl_module.sample_tokens,
-                seed=self.config["seed"],
-            )
-            for i, text in zip(rows, made):
-                texts[i] = text
+        prompts, texts = pl_module.write(pl_module.held_out(pl_module.samples))
         self._write(trainer.global_step, prompts, texts)
         self.recorder.go_on()
 

@@ -1,0 +1,195 @@
+"""``prepare_examples``: a source of examples and a tokenizer become an ``ExampleCorpus``: cleaned with a report, split by input, made once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from components.corpus.clean import Report
+from components.corpus.example import Example
+from components.corpus.store import build, key_of
+from components.corpus.texts import SPLITS, Cleaning, Progress, drawn, require_splits
+from components.corpus.tokens import LABELS_FILE, Tokens, read_tokenizer
+
+FORMAT = 1  # of what lies in the cache
+
+
+class ExampleSource(Protocol):
+    """A data part that yields examples. ``labels``, if it has them, says their order; ``notes`` go into the report."""
+
+    def examples(self) -> Iterator[Example]: ...
+    def fingerprint(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class ExampleCorpus:
+    """Three splits that share no input, the tokenizer that was trained on the first, and what cleaning met."""
+
+    train: list[Example] = field(repr=False)
+    validation: list[Example] = field(repr=False)
+    test: list[Example] = field(repr=False)
+    tokenizer: Tokens
+    report: Report
+    hash: str
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels by number; empty where answers are none. A tokenizer that has some already decides their order."""
+        return self.tokenizer.labels
+
+    def text(self, split: str) -> Iterator[str]:
+        """Every text of a split: inputs, answers, what was said."""
+        return texts_of(getattr(self, split))
+
+
+def prepare_examples(
+    source: ExampleSource,
+    tokenizer: Any,
+    *,
+    cache: str | Path,
+    labelled: bool,
+    validation: float = 0.05,
+    test: float = 0.0,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> ExampleCorpus:
+    """Clean, split, train the tokenizer on the training split, or open what an earlier call with the same data and settings made.
+
+    Args:
+        source: a data part with ``examples``.
+        tokenizer: a tokenizer part, or one that is trained already.
+        cache: a folder that processes may share.
+        labelled: answers are labels, which get numbers.
+        validation: share of inputs, where the source does not split itself.
+        test: share of inputs, likewise.
+        seed: of the split.
+        progress: called as ``progress(what, done, total or None)``.
+
+    Raises:
+        UserError: nothing left to train or validate on, and what the source raises.
+    """
+    cleaning = Cleaning(seed, validation, test, 0)
+    cache = Path(cache).expanduser() / "examples"
+    folder = cache / key_of(type(source).__qualname__, source.fingerprint(), FORMAT, seed, validation, test)
+
+    def fill(folder: Path) -> dict[str, Any]:
+        report = Report(called="examples")
+        splits, digest = split(source.examples(), cleaning, report)
+        report.notes = [*getattr(source, "notes", ()), *report.notes]
+        require_splits(report, validation)
+        for name, examples in splits.items():
+            write(folder / f"{name}.jsonl", examples)
+        return {"report": report.to_dict(), "hash": digest}
+
+    known = build(folder, fill)
+    splits = {name: list(read(folder / f"{name}.jsonl")) for name in SPLITS}
+    trained = cache / key_of(known["hash"], seed, validation, test, tokenizer.fingerprint())
+
+    def train(folder: Path) -> dict[str, Any]:
+        if progress is not None:
+            progress("training the tokenizer", 0, None)
+        tokenizer.train(texts_of(splits["train"]))
+        tokenizer.save(folder / "tokenizer.json")
+        return {}
+
+    build(trained, train)
+    own = read_tokenizer(trained / "tokenizer.json")
+    if labelled and not own.labels:
+        found = getattr(source, "labels", None) or sorted({e.answer for s in splits.values() for e in s})
+        own.files[LABELS_FILE] = json.dumps(list(found), ensure_ascii=False)
+    return ExampleCorpus(**splits, tokenizer=own, report=Report(**known["report"]), hash=known["hash"])
+
+
+def split(examples: Iterable[Example], cleaning: Cleaning, report: Report) -> tuple[dict[str, list[Example]], str]:
+    """({split: examples that stay}, a hash of all of them). What is dropped is counted in ``report``."""
+    made: dict[str, list[Example]] = {name: [] for name in SPLITS}
+    answers: dict[bytes, set[str]] = {}
+    whole = hashlib.blake2b(digest_size=16)
+    own = False
+    for example in examples:
+        report.read += 1
+        if fault := fault_of(example):
+            report.met(fault, example.where)
+            continue
+        digest = hashlib.blake2b(json.dumps(example.input).encode(), digest_size=16).digest()
+        answer = json.dumps(example.answer)
+        known = answers.setdefault(digest, set())
+        if answer in known:
+            report.met("duplicates", example.where)
+            continue
+        if known:
+            report.met("conflicting", example.where)
+        known.add(answer)
+        own |= example.split is not None
+        name = example.split or cleaning.split_of(digest)
+        whole.update(digest + answer.encode() + name.encode())
+        report.kept += 1
+        report.characters += sum(map(len, texts_of([example])))
+        made[name].append(example)
+    if not own and cleaning.validation > 0 and not made["validation"] and len(made["train"]) > 1:
+        inputs = {json.dumps(e.input): e for e in made["train"]}
+        held = min(inputs, key=lambda text: drawn(hashlib.blake2b(text.encode(), digest_size=16).digest(), cleaning.seed))
+        made["validation"] = [e for e in made["train"] if json.dumps(e.input) == held]
+        made["train"] = [e for e in made["train"] if json.dumps(e.input) != held]
+        report.notes.append(f"only {report.kept} examples: one input was held out for validation, more than its share")
+    report.documents = {name: len(kept) for name, kept in made.items()}
+    return made, whole.hexdigest()
+
+
+def fault_of(example: Example) -> str:
+    """Why an example cannot be learnt from, as a reason of the report; empty where it can."""
+    answer, given = example.answer, example.input
+    if isinstance(given, str):
+        if not given.strip():
+            return "empty"
+        if answer is None or (isinstance(answer, str) and not answer.strip()):
+            return "unanswered"
+    elif not given:
+        return "empty"
+    elif isinstance(given[0], dict):
+        if not any(m["role"] == "assistant" and m["content"].strip() for m in given):  # type: ignore[index]
+            return "unanswered"
+    else:
+        if not all(math.isfinite(v) for row in given for v in row):  # type: ignore[arg-type]
+            return "abnormal"
+        if answer is None or (isinstance(answer, str) and not answer.strip()):
+            return "unanswered"
+    if isinstance(answer, tuple) and not all(math.isfinite(v) for v in answer):
+        return "abnormal"
+    try:
+        for text in texts_of([example]):
+            text.encode("utf8")
+    except UnicodeEncodeError:
+        return "undecodable"
+    return ""
+
+
+def texts_of(examples: Iterable[Example]) -> Iterator[str]:
+    """Every text in them."""
+    for example in examples:
+        if isinstance(example.input, str):
+            yield example.input
+        elif example.input and isinstance(example.input[0], dict):
+            yield from (m["content"] for m in example.input)  # type: ignore[index]
+        if isinstance(example.answer, str):
+            yield example.answer
+
+
+def write(file: Path, examples: Iterable[Example]) -> None:
+    with file.open("w", encoding="utf8") as f:
+        for e in examples:
+            f.write(json.dumps([e.input, e.answer, e.origin, e.line, e.split]) + "\n")
+
+
+def read(file: Path) -> Iterator[Example]:
+    with file.open(encoding="utf8") as f:
+        for line in f:
+            given, answer, *rest = json.loads(line)
+            if not isinstance(given, str):
+                given = tuple(v if isinstance(v, dict) else tuple(v) for v in given)
+            yield Example(given, tuple(answer) if isinstance(answer, list) else answer, *rest)

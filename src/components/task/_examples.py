@@ -1,0 +1,52 @@
+"""Tasks over examples: one example a row, padded to the longest of its batch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from components.corpus.example import Example
+from components.corpus.examples import prepare_examples
+from components.corpus.rows import Row, Rows
+from components.task._training import Training
+
+
+class FromExamples(Training):
+    """The base of tasks that read ``Example``s: a task says how one becomes a row (``encode``), and whether answers are labels."""
+
+    labelled = False
+
+    @classmethod
+    def prepare(cls, source: Any, tokenizer: Any, options: dict[str, Any], cache: Any, progress: Any) -> Any:
+        return prepare_examples(
+            source,
+            tokenizer,
+            cache=cache,
+            labelled=cls.labelled,
+            validation=options["validation_fraction"],
+            test=options["test_fraction"],
+            progress=progress,
+        )
+
+    def blocks(self, corpus: Any, split: str, context: int, seed: int | None = None) -> Any:
+        examples = getattr(corpus, split)
+        made = Rows(split, examples, self.encode, context, seed) if examples else None
+        if made is not None and split == "validation":
+            self.asked = made.examples
+        return made
+
+    asked: list[Example] = []
+
+    def held_out(self, count: int) -> list[Any]:
+        return self.asked[:count]
+
+    def encode(self, example: Example, longest: int) -> Row:
+        """The row of an example, cut to ``longest`` positions where that leaves its answer as it is."""
+        raise NotImplementedError
+
+
+def text_row(tokenizer: Any, text: str, longest: int) -> tuple[list[int], bool]:
+    """(ids, whether it was cut): a text with what stands before one, so that its first vector may stand for it."""
+    from components.task.generating import source_ids
+
+    ids = source_ids(tokenizer, text)
+    return ids[:longest], len(ids) > longest
