@@ -16,6 +16,7 @@ COMMANDS = {
     "train": "train a recipe, with any part or value overridden",
     "evaluate": "measure a run or a checkpoint on its data or on other data",
     "generate": "continue a prompt with a trained model, or score texts",
+    "explain": "show on one page what a model does with a text, and why it says what it says",
     "chat": "talk with a trained model that has a chat template",
     "import": "read a checkpoint in Hugging Face's layout, or print the recipe of a config.json",
     "export": "write a run as a folder that transformers loads",

@@ -14,8 +14,8 @@ from components.cli.chosen import Chosen
 from components.share import conf_folder, recipe_files
 from components.signature import Option
 
-COMPOSING = ("train", "validate", "show", "evaluate", "generate")
-OF_A_RUN = ("evaluate", "generate")
+COMPOSING = ("train", "validate", "show", "evaluate", "generate", "explain")
+OF_A_RUN = ("evaluate", "generate", "explain")
 SLICES = ("all", "first", "last", "last2", "every2", "every4at3", "from8", "to7", "8", "8_11")
 
 

@@ -22,7 +22,7 @@ def answers(data: dict[str, Any], words: Words) -> list[dict[str, Any]]:
         row: dict[str, Any] = {"said": words.text(target), "id": target, "written": step is not None, "follows": given}
         found = [
             _chance(prediction, target, words),
-            _choice(data, step, target, words),
+            _choice(data, step, words),
             _words(data, t),
             _when(data, t, target, words),
         ]
@@ -49,7 +49,7 @@ def _chance(prediction: dict[str, Any], target: int, words: Words) -> Sentence:
     return {"about": "how sure", "text": f"The model itself {mine}. It also thought of {', '.join(others)}."}
 
 
-def _choice(data: dict[str, Any], step: dict[str, Any] | None, target: int, words: Words) -> Sentence | None:
+def _choice(data: dict[str, Any], step: dict[str, Any] | None, words: Words) -> Sentence | None:
     if step is None:
         return None
     name, last = data["generation"]["decoding"], step["stages"][-1]

@@ -1,0 +1,74 @@
+"""Show what a model does with a text: every step of one real pass, on one page and as a table.
+
+A recipe that was not trained is explained with its first weights; two names are put side by side."""
+
+from __future__ import annotations
+
+import argparse
+
+from components.errors import UserError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "subjects",
+        nargs="*",
+        metavar="RUN_OR_RECIPE | override",
+        help="a run's folder, its time, auto, a .ckpt file, or a recipe's name; two to compare them; group=part, path.option=value",
+    )
+    parser.add_argument(
+        "--prompt",
+        metavar="TEXT",
+        help="what the model reads; [MASK] for a mask, numbers with commas for models that read numbers",
+    )
+    parser.add_argument("--out", metavar="FILE", help="write the page here (HTML, loads nothing from anywhere)")
+    parser.add_argument("--figures", metavar="FOLDER", help="write the same as pictures (PNG)")
+    parser.add_argument("--table", action="store_true", help="print the table too when --out or --figures is given")
+    parser.add_argument("--loss", action="store_true", help="a backward pass as well: gradients of every layer, dead units")
+    parser.add_argument(
+        "--max-new-tokens", type=whole, default=12, metavar="N", help="the model writes so many at most (default 12)"
+    )
+    parser.add_argument("--shown", type=whole, default=64, metavar="N", help="the last N tokens are shown (default 64)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of what is drawn (default 0)")
+
+
+def whole(text: str) -> int:
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number")
+    return int(text)
+
+
+def run(args: argparse.Namespace) -> int:
+    names = [w for w in args.subjects if "=" not in w or w.startswith("recipe=")]
+    overrides = [w for w in args.subjects if w not in names]
+    if not 1 <= len(names) <= 2:
+        raise UserError(
+            "components explain",
+            f"{len(names) or 'no'} runs or recipes are named",
+            'one, or two to compare them: components explain RUN --prompt "def add(a, b):" --out page.html',
+        )
+    if args.prompt is None:
+        raise UserError("components explain", "there is no prompt", "--prompt TEXT says what the model shall read")
+    if args.shown < 1:
+        raise UserError("--shown", "nothing would be shown", "1 or more")
+
+    from components.explain import explain
+
+    made = explain(
+        *names,
+        prompt=args.prompt,
+        overrides=overrides,
+        new_tokens=args.max_new_tokens,
+        shown=args.shown,
+        loss=args.loss,
+        seed=args.seed,
+    )
+    if args.table or not (args.out or args.figures):
+        print(made.table())
+    if args.out:
+        file = made.save(args.out)
+        print(f"page: {file} ({file.stat().st_size / 1e6:.2f} MB)")
+    if args.figures:
+        for file in made.save_figures(args.figures):
+            print(f"figure: {file}")
+    return 0

@@ -1,0 +1,86 @@
+"""``explain(run, prompt=...)``: one pass of one model, or of two, as data, page, table and figures."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from components.errors import UserError
+from components.explain.page import page
+from components.explain.subject import Subject, subject_of
+from components.explain.trace import Options, trace
+
+
+@dataclass
+class Explanation:
+    """Args:
+    traces: one or two, as ``trace`` documents them; tensors in ``Array``.
+    configs: of the models, spelled out.
+    """
+
+    traces: list[dict[str, Any]]
+    configs: list[dict[str, Any]]
+
+    @property
+    def trace(self) -> dict[str, Any]:
+        """The first."""
+        return self.traces[0]
+
+    def page(self) -> str:
+        """A whole HTML page that loads nothing."""
+        return page(self.traces, self.configs)
+
+    def save(self, file: str | Path) -> Path:
+        """Write the page, whole or not at all."""
+        file = Path(file).expanduser()
+        part = file.with_name(file.name + ".part")
+        try:
+            part.write_text(self.page(), encoding="utf8")
+            os.replace(part, file)
+        except OSError as e:
+            raise UserError(str(file), f"cannot be written ({e.strerror})", "--out FILE in a folder that exists") from None
+        return file
+
+    def table(self) -> str:
+        """The same for a terminal."""
+        from components.explain.table import table
+
+        return "\n\n".join(table(t) for t in self.traces)
+
+    def figures(self) -> dict[str, Any]:
+        """{name: matplotlib figure} of the first trace."""
+        from components.explain.figures import figures
+
+        return figures(self.trace)
+
+
+def explain(
+    *subjects: Any,
+    prompt: str,
+    overrides: list[str] | tuple[str, ...] = (),
+    new_tokens: int = 12,
+    shown: int = 64,
+    loss: bool = False,
+    seed: int = 0,
+) -> Explanation:
+    """What one model, or each of two, does with ``prompt``.
+
+    Args:
+        subjects: one or two: a run, a checkpoint, a recipe by name, or what ``components.load`` or ``load_recipe`` returned.
+        prompt: a text; ``[MASK]`` is the mask of a masked language model; a row of numbers, with commas, for models that read numbers.
+        overrides: of the recipe, or of the stored config, as on the command line.
+        new_tokens: how many tokens the model writes after the prompt, at most.
+        shown: how many of the last tokens are shown; all are read.
+        loss: a backward pass of the config's own loss as well.
+        seed: of what is drawn.
+
+    Raises:
+        UserError: nothing of that name, or a prompt that the model cannot read.
+    """
+    if not 1 <= len(subjects) <= 2:
+        raise UserError("explain", f"{len(subjects)} models are named", "one, or two to compare them")
+    found = [s if isinstance(s, Subject) else subject_of(s, overrides) for s in subjects]
+    options = Options(new_tokens, shown, loss, seed)
+    return Explanation([trace(s, prompt, options) for s in found], [s.config for s in found])
