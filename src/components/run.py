@@ -213,7 +213,7 @@ def load(run_or_checkpoint: str | Path, overrides: list[str] | tuple[str, ...] =
     config = compose(None, rest, base=stored, cwd=Path.cwd()).config
     task = building.task_of(config, tokenizer)
     model = task.new_model()
-    task.place(model, place)
+    task.place(model, place, draw=False)
     try:
         model.load_state_dict(weights)
     except RuntimeError as e:

@@ -23,7 +23,7 @@ MATRICES = ("embedding", "hidden", "out", "head", "router")  # the roles that ar
 class Weight:
     """One parameter with what it is. ``axes``: input first, output last; ``layer``: index of its layer, or None;
 
-    ``lr_scale``: factor on the optimizer's learning rate, as the init says (muP)."""
+    ``lr_scale``: factor on the optimizer's learning rate, as the init says (muP); ``rate``: another one, as the tuning says."""
 
     name: str
     parameter: nn.Parameter
@@ -32,6 +32,7 @@ class Weight:
     module: nn.Module
     layer: int | None = None
     lr_scale: float = 1.0
+    rate: float = 1.0
 
     @property
     def fan_in(self) -> int:
@@ -144,17 +145,20 @@ def blank(weight: Weight, generator: torch.Generator) -> Tensor:
 
 
 @torch.no_grad()
-def initialise(model: nn.Module, init: Any, seed: int) -> None:
+def initialise(model: nn.Module, init: Any, seed: int, *, draw: bool = True) -> None:
     """Give every parameter and buffer its first value, whatever device or sharding it has; the same from meta as direct.
 
     Constants come from each module's ``reset_parameters`` (scales, gates, biases: no randomness), matrices from ``init(weight, generator)``
     -> a full-shape fp32 tensor, or None to leave the constant. An init that has a ``check(weights)`` sees them all before the first.
+    Without ``draw`` there are constants alone, buffers that no state dict has among them: for who loads a whole state dict next.
     """
     for module in model.modules():
         if not isinstance(module, (nn.Linear, nn.Embedding)):
             reset = getattr(module, "reset_parameters", None)
             if callable(reset):
                 reset()
+    if not draw:
+        return
     weights = list(roles(model))
     if callable(check := getattr(init, "check", None)):
         check(weights)

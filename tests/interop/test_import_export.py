@@ -118,6 +118,30 @@ def test_a_folder_of_theirs_is_loaded_as_it_is(folders):
     assert direct.folder is None
 
 
+@pytest.mark.parametrize("name", ["llama", "gpt2", "t5", "bert"])
+def test_weights_are_read_and_none_is_drawn_before(name, folders, monkeypatch):
+    theirs, run, _ = folders(name)
+    wanted = components.load(run).model.state_dict()
+    real = torch.nn.Module.to_empty
+
+    def poisoned(model, **options):
+        made = real(model, **options)
+        with torch.no_grad():
+            for t in (*made.parameters(), *made.buffers()):
+                t.fill_(float("nan") if t.is_floating_point() else -1)
+        return made
+
+    def drawn(*_):
+        raise AssertionError("a value is drawn")
+
+    monkeypatch.setattr(torch.nn.Module, "to_empty", poisoned)
+    monkeypatch.setattr("components.weights.generator_for", drawn)
+    for path in (theirs, run):
+        model = components.load(path).model
+        assert all(torch.equal(t, wanted[n]) for n, t in model.state_dict().items())
+        assert not any(b.isnan().any() for b in model.buffers())
+
+
 def test_an_encoder_decoder_takes_source_and_target(folders):
     theirs, run, _ = folders("t5")
     model = transformers.AutoModelForSeq2SeqLM.from_pretrained(theirs)

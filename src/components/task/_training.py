@@ -7,7 +7,6 @@ its targets, however they are cut into micro-batches and ranks (equal weights fo
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
@@ -25,8 +24,8 @@ from components.task.generating import generate
 from components.task.objectives import extra_tokens, teacher_for
 from components.task.strategies import FSDP2, data_ranks
 from components.task.sums import add_sums, means, summed
+from components.task.tuning import freeze, tuned
 from components.task.weights import materialise
-from components.weights import roles
 
 
 class Training(Averaged, LightningModule):
@@ -123,10 +122,12 @@ class Training(Averaged, LightningModule):
             model = make(Bound(self.config["model"], where="model"), "model", vocab_size=self.vocab_size)
             model = make(Bound(self.config.get("adapter") or "none", where="adapter"), "adapter").apply(model)
         name_parts(model)
+        freeze(model, self.config)
         return model
 
-    def place(self, model: nn.Module, device: torch.device | str) -> None:
-        materialise(model, device, self.config["seed"])
+    def place(self, model: nn.Module, device: torch.device | str, *, draw: bool = True) -> None:
+        """``draw``: the initial values too; without, a whole state dict must be loaded next."""
+        materialise(model, device, self.config["seed"], draw=draw)
         if self.start_from is not None:
             self.start_from(model)
         for layer in (m for m in model.modules() if isinstance(m, Layer)):
@@ -197,10 +198,7 @@ class Training(Averaged, LightningModule):
             tell_norm(optimizer, self.grad_norm)
 
     def configure_optimizers(self) -> dict[str, Any]:
-        weights = list(roles(self.model))
-        if scale := getattr(getattr(self.model, "init", None), "lr_scale", None):
-            weights = [replace(w, lr_scale=scale(w)) for w in weights]
-        optimizer = make(self.config["optimizer"], "optimizer", weights=weights)
+        optimizer = make(self.config["optimizer"], "optimizer", weights=tuned(self.model, self.config))
         factor = make(self.config["schedule"], "schedule", total_steps=self.total_steps)
         # a plain function: LambdaLR would save and restore the state of an object, and a longer total_steps would be lost on resume
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: factor(step))

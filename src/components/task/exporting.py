@@ -79,7 +79,7 @@ def plain_weights(task: Any, weights: dict[str, Tensor], config: dict[str, Any])
     if (config.get("adapter") or {}).get("name", "none") == "none":
         return weights
     model: nn.Module = task.new_model()
-    task.place(model, "cpu")
+    task.place(model, "cpu", draw=False)
     model.load_state_dict(weights)
     return {n: t.detach() for n, t in merge(model).state_dict().items()}
 

@@ -8,8 +8,11 @@ from torch import nn
 from components.weights import initialise
 
 
-def materialise(model: nn.Module, device: torch.device | str, seed: int) -> None:
-    """Every parameter and buffer on ``device`` with its initial value; sharded parameters get their shard of the same values."""
+def materialise(model: nn.Module, device: torch.device | str, seed: int, *, draw: bool = True) -> None:
+    """Every parameter and buffer on ``device`` with its initial value; sharded parameters get their shard of the same values.
+
+    Without ``draw`` matrices have no value yet, which ``load_state_dict`` gives them: it refuses to leave one out.
+    """
     ties = _ties(model)
     model.to_empty(device=device)
     for first, others in ties:  # to_empty makes one tensor per name
@@ -17,7 +20,7 @@ def materialise(model: nn.Module, device: torch.device | str, seed: int) -> None
         for path in others:
             owner, _, leaf = path.rpartition(".")
             setattr(model.get_submodule(owner), leaf, tensor)
-    initialise(model, model.init, seed)
+    initialise(model, model.init, seed, draw=draw)
 
 
 def _ties(model: nn.Module) -> list[tuple[str, list[str]]]:
