@@ -62,8 +62,8 @@ def test_origin_names_the_row(folder):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"field": "txt"}, "has no column 'txt'; did you mean 'text'"),
-        ({"field": "label"}, "holds no text but int .row 0."),
+        ({"field": "txt"}, r"\[train\]\[0\]: has no field 'txt'; did you mean 'text'"),
+        ({"field": "label"}, r"\[train\]\[0\]: field 'label' is no text but int"),
         ({"split": "dev"}, "dev"),
         ({"path": "no_user/no_such_set"}, "no_user/no_such_set"),
     ],
@@ -90,3 +90,58 @@ def test_fingerprint_follows_local_files_and_options(folder):
     (folder / "train.jsonl").write_text('{"text": "other"}\n')
     assert first != build("data", "hf", path=str(folder)).fingerprint()
     assert build("data", "hf", path="a/b").fingerprint() != build("data", "hf", path="a/b", revision="x").fingerprint()
+
+
+# examples
+
+
+def examples(name: str, path, **options):
+    return list(build("data", name, path=str(path), **options).examples())
+
+
+def test_labels_and_pairs_from_splits(folder):
+    found = examples("hf_labelled_text", folder)
+    assert [(e.input, e.answer, e.split) for e in found[:2]] == [("train 0", "0", None), ("train 1", "1", None)]
+    assert found[1].where == f"{folder}[train][1]"
+    split = [(e.input, e.split) for e in examples("hf_labelled_text", folder, split="train[:1]", validation_split="test")]
+    assert split[:2] == [("train 0", "train"), ("test 0", "validation")]
+    pairs = [(e.input, e.answer) for e in examples("hf_text_pairs", folder, source="text", target="text", test_split="test")]
+    assert pairs[-1] == ("test 4", "test 4")
+    assert examples("hf_labelled_text", folder, streaming=True) == found
+    with pytest.raises(UserError, match=r"\[train\]\[0\]: has no field 'source'; .*choose by source="):
+        examples("hf_text_pairs", folder)
+
+
+def test_the_data_sets_own_names_of_labels(tmp_path):
+    features = datasets.Features({"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["good", "bad"])})
+    rows = {"text": ["a", "b", "c"], "label": [1, 0, -1]}
+    datasets.Dataset.from_dict(rows, features=features).save_to_disk(tmp_path / "one")
+    source = build("data", "hf_labelled_text", path=str(tmp_path / "one"))
+    assert source.labels == ("good", "bad")
+    assert [e.answer for e in source.examples()] == ["bad", "good", None]
+
+
+def test_translations_within_a_column(tmp_path):
+    datasets.Dataset.from_dict({"translation": [{"en": "yes", "fr": "oui"}]}).save_to_disk(tmp_path / "one")
+    found = examples("hf_text_pairs", tmp_path / "one", source="translation.en", target="translation.fr")
+    assert [(e.input, e.answer) for e in found] == [("yes", "oui")]
+
+
+def test_conversations(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"instruction": "Hi", "input": "", "output": "Hello"}\n')
+    said = ({"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"})
+    assert [e.input for e in examples("hf_conversations", tmp_path / "a.jsonl")] == [said]
+    (tmp_path / "b.jsonl").write_text('{"text": "Hi"}\n')
+    with pytest.raises(UserError, match="is no conversation"):
+        examples("hf_conversations", tmp_path / "b.jsonl")
+    assert examples("hf_conversations", tmp_path / "b.jsonl", abnormal="drop") == []
+
+
+@pytest.mark.parametrize("name", ["hf_labelled_text", "hf_text_pairs", "hf_conversations"])
+def test_fingerprints_of_examples(folder, name):
+    first = build("data", name, path=str(folder)).fingerprint()
+    assert first == build("data", name, path=str(folder)).fingerprint()
+    others = {
+        build("data", name, path=str(folder), **{o: "test"}).fingerprint() for o in ("split", "validation_split", "test_split")
+    }
+    assert len(others - {first}) == 3
