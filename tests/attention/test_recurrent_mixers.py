@@ -1,4 +1,4 @@
-"""LSTM and GRU against torch's, minGRU and minLSTM against the paper's loop; their scans against one another; states through documents, padding, decoding."""
+"""RNN, LSTM and GRU against torch's, minGRU and minLSTM against the paper's loop; their scans against one another; states through documents, padding, decoding."""
 
 from __future__ import annotations
 
@@ -12,9 +12,24 @@ from components.check import battery
 from components.compose import compose
 from components.errors import UserError
 from components.functional.parallel_scan import BLOCK, log_positive, log_scan, positive, scan, scan_reference
+from components.functional.recurrent import last_of
+from components.sockets import SequenceInfo
 
-MIXERS = ("lstm", "gru", "min_gru", "min_lstm")
+MIXERS = ("rnn", "lstm", "gru", "min_gru", "min_lstm")
+CELLS = ("rnn", "lstm", "gru")  # whose state can be handed on
 every_mixer = pytest.mark.parametrize("name", MIXERS)
+
+
+@pytest.mark.parametrize("activation", ["tanh", "relu"])
+def test_rnn_is_torchs(activation):
+    part = drawn("rnn", hidden=5, activation=activation)
+    theirs = torch.nn.RNN(D, 5, nonlinearity=activation, batch_first=True).double()
+    with torch.no_grad():
+        theirs.weight_ih_l0.copy_(part.input.weight)
+        theirs.weight_hh_l0.copy_(part.recurrent.weight)
+        theirs.bias_ih_l0.copy_(part.input.bias)
+        theirs.bias_hh_l0.zero_()
+    torch.testing.assert_close(part(inputs(), info()), part.out(theirs(inputs())[0]))
 
 
 def test_lstm_is_torchs():
@@ -113,6 +128,48 @@ def test_the_positive_map_is_smooth_where_its_halves_meet():
     assert y[:3].tolist() == pytest.approx([0.5] * 3)
 
 
+@pytest.mark.parametrize("name", CELLS)
+def test_a_state_that_is_handed_on_goes_on(name):
+    """The first half's last state and the second half are the whole; gradients pass on; padding leaves the state alone."""
+    part, x = drawn(name, hidden=5), inputs().requires_grad_()
+    whole, states = part.carried(x, info())
+    assert all(s.shape == (2, T, 5) for s in states)
+    first = part.carried(x[:, :4], info(4))[1]
+    rest, _ = part.carried(x[:, 4:], info(3), last_of(first, info(4)))
+    torch.testing.assert_close(rest, whole[:, 4:])
+    (gradient,) = torch.autograd.grad(rest.sum(), x)
+    assert (gradient[:, 0] != 0).all()
+    longer = torch.cat((x[:, :4], x[:, :2]), 1)
+    valid = (torch.arange(6) < 4)[None].expand(2, -1)
+    padded = last_of(part.carried(longer, info(6, valid=valid))[1], info(6, valid=valid))
+    for a, b in zip(padded, last_of(first, info(4)), strict=True):
+        torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize("chunk", [T, 1, 3])
+def test_each_document_begins_with_a_state_of_its_own(name, chunk):
+    """Padding before, between and within; the state of a place where no document begins is never read."""
+    part, x = drawn(name, hidden=5), inputs(1, 9)
+    begin = tuple(
+        torch.randn(1, 2, 5, generator=torch.Generator().manual_seed(i)).double() for i in range(1 + (name == "lstm"))
+    )
+    valid = torch.tensor([[False, True, True, False, True, False, True, True, True]])
+    documents = torch.tensor([[4, 0, 0, 0, 0, 0, 1, 1, 1]])
+    cache, out = build("cache", "growing"), []
+    for at in range(0, 9, chunk):
+        here = slice(at, at + chunk)
+        given = {"valid": valid[:, here], "documents": documents[:, here], "positions": torch.arange(9)[None, here]}
+        step = SequenceInfo(**given, cache=cache)
+        cache.open(step.with_(ids=torch.zeros_like(given["documents"])))
+        which = given["documents"].clamp(max=1)[..., None].expand(-1, -1, 5)
+        out.append(part.carried(x[:, here], step, tuple(b.gather(1, which) for b in begin))[0])
+    whole = torch.cat(out, 1)
+    for n, places in ((0, [1, 2, 4]), (1, [6, 7, 8])):
+        alone, _ = part.carried(x[:, places], info(3), tuple(b[:, n] for b in begin))
+        torch.testing.assert_close(whole[:, places], alone)
+
+
 @every_mixer
 @pytest.mark.parametrize("chunk", [1, 3])
 def test_cached_equals_the_full_pass(name, chunk):
@@ -170,7 +227,7 @@ def test_a_snapshot_keeps_its_state(name):
 def test_flops(name):
     part = drawn(name, hidden=5)
     assert reported(part, 9).executed == counted(part, 9)
-    gates = {"lstm": 4 * (D + 5), "gru": 3 * (D + 5), "min_gru": 2 * D, "min_lstm": 3 * D}[name]
+    gates = {"rnn": D + 5, "lstm": 4 * (D + 5), "gru": 3 * (D + 5), "min_gru": 2 * D, "min_lstm": 3 * D}[name]
     assert reported(part, 9) == (9 * 2 * 5 * (gates + D),) * 2
 
 

@@ -111,6 +111,17 @@ def test_an_absent_branch_leaves_nothing_behind(name):
     b(torch.randn(2, 3, D), INFO)
 
 
+@pytest.mark.parametrize("name", ORDERS)
+def test_a_layer_of_ffn_alone(name):
+    b = block(name, attention="none")
+    assert set(b.branches) <= {"first_ffn", "ffn"}
+    assert not [n for n, _ in b.named_parameters() if "attention" in n]
+    s = torch.randn(2, 3, D)
+    changed = s.clone()
+    changed[:, 1] += 1
+    assert torch.equal(b(s, INFO)[:, [0, 2]], b(changed, INFO)[:, [0, 2]])  # every position is alone
+
+
 def test_the_macaron_halves_and_its_first_ffn_can_be_told_apart():
     b = block("macaron", first_ffn={"name": "mlp", "d_ff": 5}, scale=1.0)
     assert b.first_ffn.up.out_features == 5

@@ -33,6 +33,8 @@ class Macaron(nn.Module):
     Shapes: the stream s as ``residual.open`` made it, (B, T, D) for most -> the same.
     """
 
+    provides = ("sequential",)
+
     def __init__(
         self,
         d_model: int,

@@ -33,6 +33,8 @@ class NormFormer(nn.Module):
     activations (the ffn's).
     """
 
+    provides = ("sequential",)
+
     def __init__(
         self,
         d_model: int,

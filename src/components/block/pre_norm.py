@@ -29,6 +29,8 @@ class PreNorm(nn.Module):
     Shapes: the stream s as ``residual.open`` made it, (B, T, D) for most -> the same.
     """
 
+    provides = ("sequential",)
+
     def __init__(
         self,
         d_model: int,

@@ -73,7 +73,8 @@ class Host:
         sizes: dict[str, Any] = {"d_model": WIDTH, "n_layers": layers, "context_length": length}
         chosen: dict[str, Any] = {**sizes, "attention": {"name": "gqa", "n_heads": 4, "n_kv_heads": 2}, **s.around}
         if self.wiring == "itself":
-            options = {n: v for n, v in chosen.items() if n in s.signature.options}
+            own = s.declared("needs") or {}  # a socket of which it needs something keeps what stands there by default
+            options = {n: v for n, v in chosen.items() if n in s.signature.options and n not in own}
             maker = {**options, **s.maker} if isinstance(s.maker, dict) else s.maker
             return make(maker, "model", vocab_size=vocab, **({} if isinstance(s.maker, dict) else options)).eval()
         if s.kind in INSIDE and not plain:

@@ -1,4 +1,4 @@
-"""A recurrence cell by cell: what padding leaves alone and where a document begins empty are said once, for every cell."""
+"""A recurrence cell by cell: what padding leaves alone and where a document begins anew are said once, for every cell."""
 
 from __future__ import annotations
 
@@ -11,32 +11,70 @@ from torch import Tensor
 from components.functional.earlier import starts
 from components.sockets import SequenceInfo
 
-Cell = Callable[[Tensor, tuple[Tensor, ...]], tuple[Tensor, ...]]
+States = tuple[Tensor, ...]
+Cell = Callable[[Tensor, States], States]
 
 
-def unroll(cell: Cell, inputs: Tensor, empty: tuple[Tensor, ...], info: SequenceInfo, state: dict[str, Any] | None) -> Tensor:
-    """The first of the cell's states after each position, (B, T, H).
+def unrolled(cell: Cell, inputs: Tensor, begin: States, info: SequenceInfo, state: dict[str, Any] | None) -> States:
+    """The cell's states after each position, each (B, T, H).
 
     Args:
         cell: (input of one position (B, G), states before it) -> states after it, each (B, H).
         inputs: (B, T, G).
-        empty: the states of a beginning document.
+        begin: the states with which a document begins, each (B, H), or (B, T, H) for the one that begins at each position.
         info: of these positions; padding passes the states on.
         state: of the cache's slot, or None without a cache.
     """
     rows, length = inputs.shape[:2]
     start = starts(info, rows, length, state)
-    states = empty if state is None or "states" not in state else state["states"]
-    read = []
+    differ = begin[0].dim() == 3
+    if differ:
+        start = _first_too(start, info, rows, length, inputs.device, state)
+    states = tuple(b[:, 0] if differ else b for b in begin) if state is None or "states" not in state else state["states"]
+    after_each = []
     for t in range(length):
-        before = states if start is None else _where(start[:, t], empty, states)
+        before = states
+        if start is not None:
+            before = _where(start[:, t], tuple(b[:, t] if differ else b for b in begin), states)
         after = cell(inputs[:, t], before)
         states = after if info.valid is None else _where(info.valid[:, t], after, states)
-        read.append(states[0])
+        after_each.append(states)
     if state is not None:
         state["states"] = tuple(s.detach() for s in states)
-    return torch.stack(read, 1)
+    return tuple(torch.stack(s, 1) for s in zip(*after_each, strict=True))
 
 
-def _where(choose: Tensor, a: tuple[Tensor, ...], b: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+def last_of(states: States, info: SequenceInfo, documents: Tensor | None = None) -> States:
+    """Of states (B, S, H) after each position, those after a row's last valid one (B, H): padding has passed them on.
+
+    With ``documents`` (B, T) and ``info.documents``, those after the last valid position of the same document, (B, T, H); 0 where it has none.
+    """
+    if documents is None or info.documents is None:
+        return tuple(s[:, -1] for s in states)
+    same = documents[:, :, None] == info.documents[:, None, :]
+    if info.valid is not None:
+        same = same & info.valid[:, None, :]
+    places = torch.arange(same.shape[2], device=same.device)
+    last = torch.where(same, places, -1).amax(-1, keepdim=True)
+    picked = []
+    for s in states:
+        at = last.clamp(min=0).expand(s.shape[0], -1, s.shape[2])
+        picked.append(torch.where(last >= 0, s.gather(1, at), 0))
+    return tuple(picked)
+
+
+def _first_too(
+    start: Tensor | None, info: SequenceInfo, rows: int, length: int, device: torch.device, state: dict[str, Any] | None
+) -> Tensor:
+    """(B, T) True where a document begins, a row's first valid position included: padding before it may be of another document."""
+    valid = torch.ones(rows, length, dtype=torch.bool, device=device) if info.valid is None else info.valid.expand(rows, length)
+    seen = valid.new_zeros(rows, 1) if state is None or "seen" not in state else state["seen"]
+    before = seen | (valid.cumsum(1) - valid.long() > 0)
+    if state is not None:
+        state["seen"] = seen | valid.any(1, keepdim=True)
+    first = valid & ~before
+    return first if start is None else start | first
+
+
+def _where(choose: Tensor, a: States, b: States) -> States:
     return tuple(torch.where(choose[:, None], x, y) for x, y in zip(a, b, strict=True))
