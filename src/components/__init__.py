@@ -19,6 +19,7 @@ _PUBLIC = {
     "load_recipe": "components.run",
     "load": "components.run",
     "train": "components.run",
+    "evaluate": "components.run",
     "explain": "components.explain",
     "merge": "components.adapter._merge",
     "adapter_state_dict": "components.adapter._merge",

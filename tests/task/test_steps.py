@@ -17,8 +17,8 @@ from components.sockets import Batch
 from components.task.building import calm
 from components.task.clipping import clip_gradients
 from components.task.data_module import Blocked, Steps, Whole, totals
-from components.task._training import means
 from components.task.language_modeling import LanguageModeling
+from components.task.sums import means
 
 VOCABULARY, T = 11, 6
 

@@ -1,13 +1,17 @@
-"""Measure a trained model on a split: the same tokenizer, all documents, every target once."""
+"""Measure a trained model on a split: the same tokenizer, all documents, every target once; then what evaluations ask of it."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import asdict
 from typing import Any
 
 import torch
 
 from components.errors import UserError
+from components.makers import make_all
+from components.measuring import WORDS, Held
+from components.task.asked import Trained
 from components.task.building import corpus_of, task_of, task_options
 from components.task.data_module import Item, Whole
 from components.task.metrics_file import perplexity
@@ -17,25 +21,33 @@ SPLITS = ("train", "validation", "test")
 
 
 @torch.inference_mode()
-def evaluate(loaded: Any, split: str = "validation", rows: int | None = None, bar: Any = None) -> dict[str, float]:
+def evaluate(
+    loaded: Any, split: str = "validation", rows: int | None = None, bar: Any = None, evaluations: Any = ()
+) -> dict[str, Any]:
     """Loss, perplexity of tokens (nats), bits per byte and the task's metrics of ``split``, or of ``all`` splits together.
 
-    Bits per byte are there only if the loss is the likelihood of the text, left to right.
+    Bits per byte are there only if the loss is the likelihood of the text, left to right. With ``evaluations`` (makers) also
+    ``evaluations``: {name: {figure: {value, error, count, chance}}}.
 
     Raises:
-        UserError: the data have no such split.
+        UserError: the data have no such split, or a model or data cannot be asked what an evaluation asks.
     """
     config, model = loaded.config, loaded.model
     options = task_options(config)
     if split not in (*SPLITS, "all"):
         raise UserError("split", f"there is no split {split!r}", f"splits: {', '.join(SPLITS)}, all")
-    _, corpus = corpus_of(config, options, bar, loaded.tokenizer)
+    parts = named(make_all(evaluations, "evaluation"))
+    source, corpus = corpus_of(config, options, bar, loaded.tokenizer)
     task = task_of(config, loaded.tokenizer)
     task.model = model
     splits = {name: blocks for name in SPLITS if (blocks := task.blocks(corpus, name, model.context_length)) is not None}
     found = list(splits.values()) if split == "all" else [splits[split]] if split in splits else []
     if not found:
         raise UserError(f"--split {split}", "the data have no such split", f"set task.{split}_fraction, or take --split all")
+    asked = Trained(loaded, task)
+    held = held_of(source, corpus, SPLITS if split == "all" else (split,), asked.labelled)
+    for name, part in parts.items():
+        allow(name, part, asked, held)
     preparation = Preparation(task.loss, config["seed"])
     device = next(model.parameters()).device
     task.metrics.to(device)
@@ -48,9 +60,60 @@ def evaluate(loaded: Any, split: str = "validation", rows: int | None = None, ba
     return {
         "loss": loss,
         **({"perplexity": perplexity(loss)} if counts_tokens(task.loss) else {}),
-        **({"bits_per_byte": nats / math.log(2) / n_bytes} if measures_text(task.loss, model) else {}),
+        **({"bits_per_byte": nats / math.log(2) / n_bytes} if n_bytes and measures_text(task.loss, model) else {}),
         **means,
         "targets": weight,
         "documents": float(sum(b.n_documents for b in found)),
         "documents_in_all": float(sum(b.n_documents for b in splits.values())),
+        **({"evaluations": {name: measured(name, part, asked, held) for name, part in parts.items()}} if parts else {}),
     }
+
+
+def named(parts: list[Any]) -> dict[str, Any]:
+    """{name: part}; several of one kind are numbered: ``few_shot``, ``few_shot 2``."""
+    found: dict[str, Any] = {}
+    for part in parts:
+        name = next((e.name for (_, n), e in registry.entries("evaluation").items() if registry_target(n) is type(part)), "")
+        name = name or type(part).__name__
+        number = sum(known == name or known.startswith(f"{name} ") for known in found)
+        found[f"{name} {number + 1}" if number else name] = part
+    return found
+
+
+def held_of(source: Any, corpus: Any, splits: tuple[str, ...], labelled: bool) -> Held:
+    """What evaluations read of a corpus of documents or of examples."""
+
+    def texts() -> list[str]:
+        return [text for split in splits for text in corpus.text(split)]
+
+    def examples(of: tuple[str, ...]) -> list[Any]:
+        return [e for split in of for e in getattr(corpus, split)] if hasattr(source, "examples") else []
+
+    return Held(
+        texts=texts,
+        seen=lambda: corpus.text("train"),
+        items=(lambda: examples(splits)) if labelled else texts,
+        examples=lambda: examples(splits),
+        shown=lambda: examples(("train",)),
+        labels=corpus.labels if labelled else (),
+        judge=getattr(source, "judge", None),
+    )
+
+
+def allow(name: str, part: Any, asked: Trained, held: Held) -> None:
+    """UserError where the model or the data cannot be asked what the evaluation asks."""
+    where = f"evaluation.{name}"
+    for word in part.asks:
+        if word not in WORDS:
+            raise UserError(where, f"asks={part.asks}: {word!r} can be asked of nothing", f"words: {', '.join(WORDS)}")
+        if word == "judge" and held.judge is None:
+            raise UserError(where, "the data have no rule that judges a text", "take data=python_functions, or leave it out")
+        if word == "examples" and not held.examples():
+            raise UserError(where, "the data have text, and no examples with answers", f"name some: {where}.data=language_id")
+        if word not in ("judge", "examples") and (reason := asked.refusal(word)):
+            raise UserError(where, reason, "leave it out, or take a causal decoder with a head for tokens")
+
+
+def measured(name: str, part: Any, asked: Trained, held: Held) -> dict[str, Any]:
+    """{figure: {value, error, count, chance}} of one evaluation."""
+    return {figure: asdict(found) for figure, found in part.measure(asked, held).items()}

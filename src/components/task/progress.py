@@ -193,7 +193,7 @@ def evaluated(module: Any, whole: tuple[int, int], prefix: str) -> dict[str, flo
     if counts_tokens(module.loss):
         row[f"{prefix}_perplexity"] = perplexity(loss)
     row.update({f"{prefix}_{name}": value for name, value in means.items()})
-    if measures_text(module.loss, module.model):
+    if n_bytes and measures_text(module.loss, module.model):  # rows of examples have none: not all of their text is asked for
         row[f"{prefix}_bits_per_byte"] = nats / math.log(2) / seen if seen else math.nan
     return row
 
