@@ -16,6 +16,7 @@ ROOT = Path(__file__).parent.parent
 SRC = ROOT / "src" / "components"
 TORCHLESS = {
     "errors",
+    "names",
     "paths",
     "signature",
     "option_types",
@@ -33,7 +34,7 @@ GROUND = TORCHLESS | {"sockets", "weights", "flops", "functional", "corpus"}
 TOP = {"task", "compose", "run", "cli", "check", "catalogue", "interop", "__main__"}
 KIND_FOLDERS = {
     *("tokenizer", "embedding", "position", "attention", "mask", "gate", "norm", "ffn", "block", "residual", "head", "init"),
-    *("router", "scaling", "value", "sharing", "adapter", "pooling"),
+    *("router", "scaling", "value", "sharing", "adapter", "tuning", "pooling"),
     *("stack", "model", "loss", "optimizer", "schedule", "sampler", "decoding", "cache", "data"),
 }
 LIGHTNING = {"lightning", "pytorch_lightning", "lightning_fabric", "lightning_utilities"}

@@ -19,6 +19,7 @@ from components.compose import compose
 from components.errors import UserError
 from components.makers import make
 from components.sockets import Batch, name_parts
+from components.task.tuning import freeze, tuned
 from components.weights import roles
 
 VOCAB, LENGTH = 300, 16
@@ -34,7 +35,7 @@ MODELS = {
     ),
     "encoder-decoder": ("model=encoder_decoder", "model/position=sinusoidal", "loss=seq2seq"),
 }
-KINDS = ("optimizer", "schedule", "loss", "sampler", "tokenizer", "data", "adapter", "init", "decoding")
+KINDS = ("optimizer", "schedule", "loss", "sampler", "tokenizer", "data", "adapter", "tuning", "init", "decoding")
 # heads that losses need, and what has to be said with a part
 BESIDE = {
     "loss/classification": ("model/head=classification",),
@@ -223,6 +224,22 @@ def _adapter(config: dict[str, Any], name: str, model: str) -> None:
     assert sum(w.parameter.numel() for w in trained) < 0.5 * sum(p.numel() for p in network.parameters())
 
 
+def _tuning(config: dict[str, Any], name: str, model: str) -> None:
+    network, loss, batch = objective(config, model)
+    freeze(network, config)
+    before = {n: p.detach().clone() for n, p in network.named_parameters()}
+    optimizer = build("optimizer", "muon", weights=tuned(network, config))
+    for _ in range(2):
+        optimizer.zero_grad()
+        loss_of(network, loss, batch).backward()
+        optimizer.step()
+    kept = {n for n, p in network.named_parameters() if torch.equal(before[n], p)}
+    frozen = {n for n, p in network.named_parameters() if not p.requires_grad}
+    assert frozen <= kept
+    assert bool(frozen) == (name == "frozen")
+    assert {"head.logits.weight"} <= before.keys() - kept
+
+
 def _init(config: dict[str, Any], name: str, model: str) -> None:
     del name
     network, loss, batch = objective(config, model)
@@ -237,7 +254,7 @@ DO = {
     "decoding": _decoding,
     "tokenizer": _tokenizer,
 }
-DO |= {"data": _data, "adapter": _adapter, "init": _init}
+DO |= {"data": _data, "adapter": _adapter, "tuning": _tuning, "init": _init}
 
 
 @pytest.mark.parametrize("part", CASES)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from components.errors import UserError, nearest
+from components.names import matching, short
 from components.weights import Weight, blank, copy_full, generator_for, key_of, roles
 
 OWN = ("was", "added", "axes", "factor", "dropout", "on_output")  # what adapted modules keep beside their parameters
@@ -122,30 +123,12 @@ def adapt(model: nn.Module, targets: dict[str, list[str]], classes: dict[type, t
         module.put(axes, option, **options)  # type: ignore[operator]
     names = dict(model.named_parameters())
     for pattern in train:
-        matched = [n for n in names if fnmatchcase(n, pattern) or any(fnmatchcase(p, pattern) for p in above(n))]
-        if not matched:
-            known = {short(n.rpartition(".")[0]) for n in names}
-            raise UserError(
-                "adapter.train", f"{pattern!r} matches nothing of the model", nearest(pattern, known, called="there are")
-            )
-        for name in matched:
+        for name in matching(pattern, names, "adapter.train"):
             names[name].requires_grad_(True)
     if hasattr(model, "init"):
         model.init = First(model.init)  # type: ignore[assignment]
     draw(model)
     return model
-
-
-def short(path: str) -> str:
-    """A pattern for a path and its like in other layers: its last two words."""
-    words = path.split(".")
-    return path if len(words) < 3 else "*." + ".".join(words[-2:])
-
-
-def above(name: str) -> list[str]:
-    """The paths of all modules that hold a parameter: ``a.b.weight`` -> ``a``, ``a.b``."""
-    parts = name.split(".")
-    return [".".join(parts[:i]) for i in range(1, len(parts))]
 
 
 @torch.no_grad()

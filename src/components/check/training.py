@@ -1,7 +1,8 @@
-"""Properties of losses and adapters: terms that count what was asked for; small weights that start as nothing and merge exactly."""
+"""Properties of losses, adapters and tunings: terms that count what was asked for; small weights that start as nothing and merge exactly; rates."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +18,7 @@ from components.check.off_path import made
 from components.check.values import finite, tensors
 from components.errors import UserError
 from components.sockets import Batch, Terms
+from components.weights import roles
 
 
 def decoder(host: Host, *, model: str = "decoder", vocab: int = VOCAB, **sockets: Any) -> nn.Module:
@@ -172,3 +174,36 @@ def adapter_merges(host: Host) -> None:
     names = {n: p.shape for n, p in merged.named_parameters()}
     if names != {n: p.shape for n, p in plain.named_parameters()}:
         raise Violation("merged, the model has other parameters than without it")
+
+
+def rates(host: Host, model: nn.Module) -> list[float]:
+    return made(host.subject).rates(list(roles(model)))
+
+
+@holds("gives each weight a rate", "tuning")
+def tuning_gives_rates(host: Host) -> None:
+    for wiring in ("decoder", "encoder_decoder"):
+        model = decoder(host, model=wiring)
+        found = rates(host, model)
+        if len(found) != len(list(roles(model))):
+            raise Violation(f"{len(found)} rates for the {len(list(roles(model)))} weights of {wiring}")
+        if wrong := [r for r in found if not 0.0 <= r < math.inf]:
+            raise Violation(f"{wrong[0]} is no factor on a learning rate")
+        if not any(found):
+            raise Violation(f"no weight of {wiring} is left to learn")
+
+
+@holds("changes nothing itself", "tuning")
+def tuning_only_says(host: Host) -> None:
+    model, twin = decoder(host), decoder(host)
+    rates(host, model)
+    for (name, p), q in zip(model.named_parameters(), twin.parameters(), strict=True):
+        if p.requires_grad != q.requires_grad or not torch.equal(p, q):
+            raise Violation(f"{name} is another one after it was asked")
+
+
+@holds("needs no values", "tuning")
+def tuning_on_meta(host: Host) -> None:
+    """Whoever trains asks it about a model that has none yet."""
+    if rates(host, decoder(host).to("meta")) != rates(host, decoder(host)):
+        raise Violation("it says something else of a model on the meta device")

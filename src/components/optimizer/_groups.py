@@ -17,17 +17,18 @@ FUSED_DEVICES = ("cpu", "cuda", "xpu", "mps", "hpu", "mtia")
 
 
 def decay_groups(weights: Iterable[Weight], *, lr: float, weight_decay: float, decay_embedding: bool) -> list[dict[str, Any]]:
-    """Groups of decayed weights, then of the others, one for each ``lr_scale`` among them (muP). Frozen parameters belong to none.
+    """Groups of decayed weights, then of the others, one for each rate among them. Frozen parameters belong to none.
 
-    A group's decay is divided by its ``lr_scale``, so that a step takes the same share of each decayed matrix at every width.
+    A group's decay is divided by its ``lr_scale`` (muP), so that a step takes the same share of each decayed matrix at every width; what
+    the tuning slows down decays more slowly too.
     """
     decayed = (*DECAYED, "embedding") if decay_embedding else DECAYED
-    groups: dict[tuple[bool, float], dict[str, Any]] = {}
+    groups: dict[tuple[bool, float, float], dict[str, Any]] = {}
     for w in sorted((w for w in weights if w.parameter.requires_grad), key=lambda w: w.role not in decayed):
-        key = (w.role in decayed, w.lr_scale)
+        key = (w.role in decayed, w.lr_scale, w.rate)
         if key not in groups:
-            decay = weight_decay / w.lr_scale if key[0] else 0.0
-            groups[key] = {"params": [], "weight_decay": decay, "lr": lr * w.lr_scale, "initial_lr": lr * w.lr_scale}
+            decay, own = weight_decay / w.lr_scale if key[0] else 0.0, lr * w.lr_scale * w.rate
+            groups[key] = {"params": [], "weight_decay": decay, "lr": own, "initial_lr": own}
         groups[key]["params"].append(w.parameter)
     return list(groups.values())
 

@@ -65,20 +65,16 @@ class Muon(torch.optim.Optimizer):
         matrices = [w for w in weights if takes_muon(w)]
         chosen = {id(w.parameter) for w in matrices}
         others = [w for w in weights if id(w.parameter) not in chosen]
-        muon = {
-            "by": "muon",
-            "lr": lr,
-            "initial_lr": lr,
-            "weight_decay": weight_decay,
-            "momentum": momentum,
-            "nesterov": nesterov,
-        }
+        muon = {"by": "muon", "weight_decay": weight_decay, "momentum": momentum, "nesterov": nesterov}
         muon |= {"steps": steps, "adjust": adjust, "dtype": dtype}
+        found: dict[tuple[bool, float], list[nn.Parameter]] = {}
+        for w in sorted(matrices, key=lambda w: not isinstance(w.module, nn.Linear)):
+            # nn.Linear keeps (out, in), everything else (in, out); the scale asks which is which
+            found.setdefault((isinstance(w.module, nn.Linear), w.rate), []).append(w.parameter)
         groups: list[dict[str, Any]] = []
-        for out_first in (True, False):  # nn.Linear keeps (out, in), everything else (in, out); the scale asks which is which
-            members = [w.parameter for w in matrices if isinstance(w.module, nn.Linear) == out_first]
-            if members:
-                groups.append({"params": members, "out_first": out_first, **muon})
+        for (out_first, rate), members in found.items():
+            own = {"lr": lr * rate, "initial_lr": lr * rate}
+            groups.append({"params": members, "out_first": out_first, **own, **muon})
         rest = decay_groups(others, lr=adamw_lr, weight_decay=adamw_weight_decay, decay_embedding=decay_embedding)
         extra = {"by": "adamw", "betas": checked_betas(adamw_betas), "eps": adamw_eps, "fused": fused and can_fuse(rest)}
         super().__init__(refuse_none(groups + [{**g, **extra} for g in rest]), {"lr": lr})

@@ -19,6 +19,7 @@ from components.task.devices import check_hardware, processes
 from components.task.frame import check_frame, rows_each
 from components.task.objectives import silent_reason
 from components.task.trainer import make_trainer
+from components.task.tuning import rate_lines
 
 
 @dataclass
@@ -138,6 +139,8 @@ def plan(job: Job, say: Callable[[str], None], bar: Bar | None) -> Plan:
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     some = "" if trained == parameters else f" ({trained:,} of them trained)"
     say(f"{parameters:,} parameters{some}, {shape}, vocabulary {module.vocab_size}")
+    for line in rate_lines(model, config):
+        say(line)
     if (module.samples or module.judged_samples) and (reason := silent_reason(model, source=module.gives_sources)):
         say(f"no samples: {reason}")
     module.meet_teacher("cpu")
