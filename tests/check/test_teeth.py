@@ -152,7 +152,7 @@ def test_assert_part_names_all_that_is_wrong():
         ("faulty_parts:Nrom", (), "did you mean 'Norm'"),
         ("no_such_module:Norm", (), "there is no module 'no_such_module'"),
         ("faulty_parts:Norm", (), '@register("KIND", "NAME")'),
-        ("data/text", ("path=x",), "there is no battery for a data"),
+        ("decoding/greedy", (), "there is no battery for a decoding"),
     ],
 )
 def test_a_users_mistake_says_what_instead(what, options, said):

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
+GIVEN = "the battery gives one"
+# kind -> required options that the battery itself sees to
+SUPPLIED: dict[str, dict[str, Any]] = {"data": {"path": GIVEN}}
 # kind/name -> options of the part itself
 SMALL: dict[str, dict[str, Any]] = {
     "mask/sliding_window": {"window": 5},
@@ -31,8 +34,16 @@ SMALL: dict[str, dict[str, Any]] = {
     "scaling/yarn": {"factor": 4.0},
     "scaling/longrope": {"short_factor": [1.5, 2.0, 3.0, 4.0]},
     "scaling/proportional": {"fraction": 0.5},
-    "loss/distillation": {"teacher": "the battery gives one"},
+    "loss/distillation": {"teacher": GIVEN},
     "sampler/allowed_tokens": {"ids": [1, 3, 5]},
+    "data/babel_dates": {"count": 300},
+    "data/hf": {"streaming": True},  # nothing of the battery's file is to stay in a cache
+    "data/hf_conversations": {"streaming": True},
+    "data/hf_labelled_text": {"streaming": True},
+    "data/hf_text_pairs": {"streaming": True},
+    "data/mixed": {"parts": ["rhyme", "python_functions"]},
+    "data/python_instructions": {"max_prompt": 300},  # another would be looked for in the whole library
+    "data/table_amounts": {"targets": ["amount"]},
 }
 # kind/name -> other sockets and sizes of the decoder that it is put into
 AROUND: dict[str, dict[str, Any]] = {

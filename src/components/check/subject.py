@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from components import registry
-from components.check.small import AROUND, SMALL
+from components.check.small import AROUND, SMALL, SUPPLIED
 from components.errors import UserError, nearest
 from components.signature import REQUIRED, Signature
 
@@ -61,7 +61,9 @@ def subject_of(what: Any, options: Iterable[str] | dict[str, Any] = (), *, kind:
     target = registry.find(e.kind, e.name)
     given, around = _given(options, e.signature, e.label)
     own, own_around = _given(getattr(target, "checked_with", ()), e.signature, e.label)
-    chosen = {**SMALL.get(e.label, {}), **own, **given}
+    needed = {n for n, o in e.signature.options.items() if o.default == REQUIRED}
+    supplied = {n: v for n, v in SUPPLIED.get(e.kind, {}).items() if n in needed}
+    chosen = {**supplied, **SMALL.get(e.label, {}), **own, **given}
     e.signature.check(
         e.label, {**{n: o.default for n, o in e.signature.options.items() if o.default != REQUIRED}, **chosen}, e.label
     )
