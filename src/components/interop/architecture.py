@@ -44,6 +44,7 @@ class Architecture:
     Args:
         names: of the classes, as ``architectures`` in config.json; the first is written.
         model_type: as in config.json.
+        within: classes of models that read more than text, of which this is the text model: their config.json has its own as ``text_config``.
         base: the nodes that all its models have: ``{"model": {"name": "decoder", "norm": "rms"}}``.
         fields: config.json and options.
         tensors: names and forms.
@@ -70,6 +71,7 @@ class Architecture:
     renamed: Mapping[str, str] = field(default_factory=dict)
     prefix: str = ""
     fits: Callable[[Mapping[str, Any]], bool] = lambda _: True
+    within: tuple[str, ...] = ()
 
     @property
     def label(self) -> str:

@@ -10,6 +10,23 @@ from components.errors import UserError, nearest
 from components.interop.architecture import Architecture, architectures
 from components.interop.fields import FREE, Unsupported
 
+WHOLE = (
+    "tie_word_embeddings",
+    "bos_token_id",
+    "eos_token_id",
+    "pad_token_id",
+)  # fields that a model of more than text has for its text model
+
+
+def text_model_of(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The config.json of the text model within a model that reads more than text; any other as it is."""
+    named = set(config.get("architectures") or ())
+    label = next((a.label for a in architectures() if named & set(a.within)), None)
+    if label is None or not isinstance(config.get("text_config"), Mapping):
+        return dict(config)
+    kept = {n: config[n] for n in WHOLE if config.get(n) is not None}
+    return {**config["text_config"], **kept, "architectures": [label]}
+
 
 def architecture_of(config: Mapping[str, Any], where: str) -> Architecture:
     """The architecture that a config.json names."""
@@ -23,7 +40,8 @@ def architecture_of(config: Mapping[str, Any], where: str) -> Architecture:
     if not named and config.get("model_type") is None:
         raise UserError(where, "names no architecture", 'it needs "architectures": ["LlamaForCausalLM"] or the like')
     name = str(named[0]) if named else str(config.get("model_type"))
-    raise UserError(where, f"architecture {name} is not known here", nearest(name, list(known), called="architectures"))
+    more = "; it reads more than text" if "text_config" in config else ""
+    raise UserError(where, f"architecture {name} is not known here{more}", nearest(name, list(known), called="architectures"))
 
 
 def recipe_of(architecture: Architecture, config: Mapping[str, Any], where: str) -> tuple[dict[str, Any], list[str]]:

@@ -22,7 +22,7 @@ from components.errors import UserError
 from components.interop import tensors
 from components.interop.architecture import Architecture, architectures
 from components.interop.compare import differences, explicit, layer_by_layer
-from components.interop.config import architecture_of, at, config_of, recipe_of
+from components.interop.config import architecture_of, at, config_of, recipe_of, text_model_of
 from components.interop.fields import FREE
 from components.interop.files import SHARD_BYTES, Tensors, read_json, write
 from components.makers import Bound, make
@@ -40,12 +40,13 @@ class Imported:
     used: list[str]
     source: dict[str, Any]
     bare: bool = False  # the files are those of a model without a head: names lack the prefix
+    whole: str | None = None  # the class of the model that this is the text model of
 
 
 def read_config(file: Path) -> tuple[Architecture, dict[str, Any], list[str], dict[str, Any]]:
     """(architecture, recipe, fields used, config.json) of a config.json or the folder that has one."""
     file = file / "config.json" if file.is_dir() else file
-    source = read_json(file)
+    source = text_model_of(read_json(file))
     architecture = architecture_of(source, str(file))
     recipe, used = recipe_of(architecture, source, str(file))
     return architecture, recipe, used, source
@@ -62,8 +63,10 @@ def read_folder(folder: Path) -> Imported:
     shapes = {n: t.shape for n, t in model.state_dict().items()}
     files = Tensors(folder)
     weights = tensors.read(architecture, files, shapes, lambda path: at(config, path), str(folder))
-    bare = bool(architecture.prefix) and not any(n.startswith(architecture.prefix) for n in files.names)
-    return Imported(architecture, recipe, config, weights, used, source, bare)
+    bare = bool(architecture.prefix) and not any(n.startswith(architecture.prefix) for n in tensors.named(architecture, files))
+    name = (read_json(folder / "config.json").get("architectures") or [None])[0]
+    whole = name if name in architecture.within else None
+    return Imported(architecture, recipe, config, weights, used, source, bare, whole)
 
 
 def composed(recipe: Mapping[str, Any], folder: Path) -> tuple[dict[str, Any], nn.Module]:

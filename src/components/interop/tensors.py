@@ -69,7 +69,7 @@ def read(architecture: Architecture, tensors: Tensors, ours: Shapes, get: Get, w
         UserError: one list of what is missing, left over, or of another shape.
     """
     todo = steps(architecture, ours, get)
-    there = _named(architecture, tensors)
+    there = named(architecture, tensors)
     prefix = architecture.prefix if _bare(architecture, set(there), todo) else ""
     copies = {a.removeprefix(prefix): b.removeprefix(prefix) for a, b in architecture.copies.items()}
     for name, original in copies.items():  # of two that are one, a file may have either
@@ -110,12 +110,16 @@ def read(architecture: Architecture, tensors: Tensors, ours: Shapes, get: Get, w
 
 
 def left_behind(architecture: Architecture, tensors: Tensors) -> list[str]:
-    """Weights of the files that are not read, since nothing here depends on them."""
-    left = [pattern(name) for name in architecture.left]
-    return sorted(n for n in _named(architecture, tensors) if any(p.match(n) or p.match(architecture.prefix + n) for p in left))
+    """Weights of the files that are not read, since nothing here depends on them; of many alike their pattern and number."""
+    found: list[str] = []
+    for left in architecture.left:
+        one, prefix = pattern(left), architecture.prefix
+        names = sorted(n for n in named(architecture, tensors) if one.match(n) or one.match(prefix + n))
+        found += names if len(names) <= SHOWN else [f"{left} ({len(names)} tensors)"]
+    return sorted(found)
 
 
-def _named(architecture: Architecture, tensors: Tensors) -> dict[str, str]:
+def named(architecture: Architecture, tensors: Tensors) -> dict[str, str]:
     """{name as it is today: name in the files}."""
     made = {}
     for name in tensors.names:

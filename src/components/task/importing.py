@@ -120,6 +120,8 @@ def read(folder: Path) -> Foreign:
         "generation_config": generation,
         "bare": imported.bare,
     }
+    if imported.whole is not None:
+        notes.append(f"of {imported.whole} its text model alone: nothing here reads images")
     if left := left_behind(imported.architecture, Tensors(folder)):
         notes.append(f"left behind, since no output here depends on it: {', '.join(left)}")
     config = _masking(imported.config, tokenizer, rows, notes)

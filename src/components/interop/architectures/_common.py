@@ -194,6 +194,12 @@ def rope(
 ROPE_FIELDS = ("rope_parameters", "rope_theta", "rope_scaling", "partial_rotary_factor", ORIGINAL)
 ROPE = (rope(),)
 
+# of a model that reads images too: how files call its text model's tensors, old and new, and what else they have
+IN_IMAGES: dict[str, Any] = {
+    "renamed": {"language_model.model.": "model.", "model.language_model.": "model.", "language_model.lm_head.": "lm_head."},
+    "left": tuple(f"{m}{n}.*" for m in ("", "model.") for n in ("vision_tower", "vision_model", "multi_modal_projector")),
+}
+
 ATTENTION = tuple(
     Rule(f"model.layers.{{i}}.self_attn.{theirs}.{{p}}", stack(f"attention.{ours}.{{p}}"))
     for theirs, ours in (("q_proj", "q"), ("k_proj", "k"), ("v_proj", "v"), ("o_proj", "out"))

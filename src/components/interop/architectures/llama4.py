@@ -1,7 +1,7 @@
 """Llama 4's text model (Meta 2025): rotary positions within chunks in three layers of four, all and no position in the fourth.
 
 Rotated queries and keys are normed after the rotation; where nothing rotates, queries grow with the position. A router's weight
-scales what an expert reads. The hub's checkpoints are of the class with images, which is not known here.
+scales what an expert reads. The hub's checkpoints are of the class with images: their text model is read.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from components.interop.architecture import Architecture, Rule
-from components.interop.architectures._common import ATTENTION, TIED, decoder_sizes, rope, stack
+from components.interop.architectures._common import ATTENTION, IN_IMAGES, TIED, decoder_sizes, rope, stack
 from components.interop.architectures._layers import each_layer, in_layers, layers_of, named, option
 from components.interop.architectures._moe import (
     EMBEDDED,
@@ -129,5 +129,7 @@ ARCHITECTURE = Architecture(
     ),
     free=FREE | {"cache_implementation", "for_llm_compressor"},
     prefix="model.",
+    within=("Llama4ForConditionalGeneration",),
+    **IN_IMAGES,
     copies={"lm_head.weight": "model.embed_tokens.weight"},
 )
