@@ -26,6 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--table", action="store_true", help="print the table too when --out or --figures is given")
     parser.add_argument("--loss", action="store_true", help="a backward pass as well: gradients of every layer, dead units")
     parser.add_argument(
+        "--target", metavar="TEXT", help="for the loss: a label, amounts, or what an encoder-decoder should write"
+    )
+    parser.add_argument(
         "--max-new-tokens", type=whole, default=12, metavar="N", help="the model writes so many at most (default 12)"
     )
     parser.add_argument("--shown", type=whole, default=64, metavar="N", help="the last N tokens are shown (default 64)")
@@ -60,7 +63,8 @@ def run(args: argparse.Namespace) -> int:
         overrides=overrides,
         new_tokens=args.max_new_tokens,
         shown=args.shown,
-        loss=args.loss,
+        loss=args.loss or args.target is not None,
+        target=args.target,
         seed=args.seed,
     )
     if args.table or not (args.out or args.figures):

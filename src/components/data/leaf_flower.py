@@ -33,6 +33,7 @@ class LeafFlower:
 
     provides = ("values", "labels")
     labels = ("leaf", "flower")
+    columns = ("red", "green", "blue", "volume")  # what the numbers are, for who draws them
 
     def __init__(self, *, divide_by: PositiveFloat = 1.0) -> None:
         self.divide_by = divide_by

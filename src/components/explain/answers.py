@@ -12,6 +12,8 @@ Sentence = dict[str, str]
 
 def answers(data: dict[str, Any], words: Words) -> list[dict[str, Any]]:
     """For each position shown: {asked, said, chance, sentences: [{about, text}]}."""
+    if data["whole"] is not None:
+        return [of_whole(data)]
     rows = []
     steps = {s["position"]: s for s in (data["generation"] or {"steps": ()})["steps"]}
     for t, prediction in enumerate(data["predictions"]):
@@ -29,6 +31,30 @@ def answers(data: dict[str, Any], words: Words) -> list[dict[str, Any]]:
         row["sentences"] = [s for s in [*found, _branches(data, t), _look(data, t)] if s is not None]
         rows.append(row)
     return rows
+
+
+def of_whole(data: dict[str, Any]) -> dict[str, Any]:
+    """The answer of a head that says one thing of the whole input."""
+    whole = data["whole"]
+    name, best = whole["names"][whole["likeliest"]], whole["likeliest"]
+    scores = ", ".join(f"{n} {s:.4g}" for n, s in zip(whole["names"], whole["scores"]))
+    row: dict[str, Any] = {"said": name, "id": best, "written": False, "follows": False}
+    if whole["p"] is None:
+        return row | {"said": scores, "sentences": [{"about": "the amounts", "text": f"The head gives {scores}."}]}
+    chances = ", ".join(f"{n} {share(p)}" for n, p in zip(whole["names"], whole["p"]))
+    found = [{"about": "how sure", "text": f"The scores are {scores}; softmax makes probabilities of them: {chances}."}]
+    found += [s for s in (_words(data, 0), _hidden(data, best)) if s is not None]
+    return row | {"sentences": found}
+
+
+def _hidden(data: dict[str, Any], best: int) -> Sentence | None:
+    """Of a small network: which hidden neurons spoke for the answer."""
+    if data["network"] is None or len(data["network"]["layers"]) < 2:
+        return None
+    last = data["network"]["layers"][-1]
+    terms = [(w * x, i + 1) for i, (w, x) in enumerate(zip(last["weights"][best], last["inputs"][-1]))]
+    each = ", ".join(f"neuron {i} adds {v + 0.0:+.4g}" for v, i in sorted(terms, key=lambda t: -abs(t[0]))[:4])
+    return {"about": "who spoke for it", "text": f"Of the last hidden layer, {each} to its score."}
 
 
 def quoted(text: str) -> str:
@@ -56,7 +82,7 @@ def _choice(data: dict[str, Any], step: dict[str, Any] | None, words: Words) -> 
     if "drawn" in step:
         shaped = ", ".join(s["name"] for s in step["stages"][1:])
         kept = (
-            f"After {shaped} {last['kept']:,} of {last['of']:,} tokens were left"
+            f"After {shaped}, {last['kept']:,} of {last['of']:,} tokens were left"
             if shaped
             else f"All {last['of']:,} tokens were left"
         )
@@ -77,6 +103,8 @@ def _words(data: dict[str, Any], t: int) -> Sentence | None:
         return None
     row = influence.tensor[t].tolist()
     tokens = data["source"] if data["source"] is not None else data["tokens"]
+    if len(tokens) < 2:
+        return None
     order = sorted(range(min(len(row), len(tokens))), key=lambda s: -abs(row[s]))[:3]
     each = [f"{quoted(tokens[s]['text'])} at {s + 1} ({row[s]:+.2f})" for s in order if row[s]]
     if not each:

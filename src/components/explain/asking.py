@@ -9,7 +9,7 @@ import torch
 
 from components.decoding._loop import context_limit
 from components.explain.subject import Subject
-from components.explain.tokens import Words, masked
+from components.explain.tokens import Words, masked, numbers
 from components.makers import make
 from components.sockets import Batch
 from components.task.generating import continue_ids, first_ids, source_ids, stop_ids, target_start
@@ -37,6 +37,8 @@ class Asked:
     seed: int = 0
     ended: bool = False
     notes: list[str] = field(default_factory=list)
+    says: str = "tokens"  # or classes, or amounts: one row of numbers for the whole input
+    numbers: list[list[float]] | None = None  # of each position, as they were given
 
     @property
     def ids(self) -> list[int]:
@@ -50,6 +52,14 @@ def ask(subject: Subject, prompt: str, *, new_tokens: int, seed: int) -> Asked:
         UserError: a prompt that the model cannot read.
     """
     model, tokenizer = subject.model, subject.tokenizer
+    says = says_what(model)
+    if width := width_of_values(model):
+        return _numbers(subject, prompt, width, says, seed)
+    if says != "tokens":
+        ids = source_ids(tokenizer, prompt)
+        begins = len(ids) - len(tokenizer.encode(prompt))
+        why = f"it gives {says}, no text"
+        return Asked(Batch(torch.tensor([ids])), Words(tokenizer), len(ids), max(0, begins), why_not=why, seed=seed, says=says)
     source = reads_source(model)
     why_not = silent_reason(model, source=source)
     if source:
@@ -65,6 +75,44 @@ def ask(subject: Subject, prompt: str, *, new_tokens: int, seed: int) -> Asked:
         words = Words(tokenizer, names)
         return Asked(Batch(torch.tensor([ids])), words, len(ids), len(begins), why_not=why_not, seed=seed)
     return _written(subject, ids, len(begins), new_tokens, seed)
+
+
+def says_what(model: Any) -> str:
+    """tokens, classes or amounts, by what the head provides."""
+    given = set(getattr(getattr(model, "head", None), "provides", ()))
+    return next((word for word in ("classes", "amounts") if word in given), "tokens")
+
+
+def width_of_values(model: Any) -> int:
+    """How many numbers each position has, where the model reads numbers and no ids; else 0."""
+    found = next((m for m in model.modules() if "values" in getattr(m, "provides", ()) and hasattr(m, "d_in")), None)
+    return 0 if found is None else int(found.d_in)
+
+
+def _numbers(subject: Subject, prompt: str, width: int, says: str, seed: int) -> Asked:
+    """A row of numbers, scaled as the data scale theirs."""
+    given = numbers(prompt, width)
+    node = subject.config.get("data") or {}
+    less, by = (_each(node.get(name), width, default) for name, default in (("subtract", 0.0), ("divide_by", 1.0)))
+    as_given = [given[i : i + width] for i in range(0, len(given), width)]
+    rows = [[(x - a) / b for x, a, b in zip(given[i : i + width], less, by)] for i in range(0, len(given), width)]
+    texts = [" ".join(f"{x:g}" for x in given[i : i + width]) for i in range(0, len(given), width)]
+    ids = torch.zeros(1, len(rows), dtype=torch.long)
+    words = Words(None, {0: texts[0] if len(texts) == 1 else "numbers"})
+    asked = Asked(
+        Batch(ids, values=torch.tensor([rows])), words, len(rows), why_not=f"it gives {says}, no text", seed=seed, says=says
+    )
+    asked.numbers = as_given
+    if [x for row in rows for x in row] != given:
+        asked.notes.append(
+            "The numbers are scaled as the config's data scale theirs, (number - subtract) / divide_by, before the model reads them."
+        )
+    return asked
+
+
+def _each(value: Any, width: int, default: float) -> list[float]:
+    found = [float(v) for v in (value if isinstance(value, (list, tuple)) else [] if value is None else [value])]
+    return found * width if len(found) == 1 else found if len(found) == width else [default] * width
 
 
 def _written(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -13,8 +14,10 @@ from components.explain.asking import Asked
 from components.explain.pack import Array
 from components.explain.recorder import Recorder
 from components.explain.subject import Subject
+from components.explain.tokens import numbers
 from components.makers import make
 from components.sockets import Batch, Layer
+from components.task.generating import stop_ids
 from components.task.objectives import Preparation
 
 
@@ -38,15 +41,13 @@ def influence(subject: Subject, recorder: Recorder, asked: Asked, shown: slice, 
         with torch.enable_grad():
             logits = subject.model(asked.batch)
             tokens = leaf[0]  # what an encoder reads comes first
+            asks = zip(range(logits.shape[1])[shown], targets, strict=True) if asked.says == "tokens" else [(-1, targets[0])]
             rows = []
-            for t, target in (
-                zip(range(logits.shape[1])[shown], targets, strict=True) if logits.dim() == 3 else ((0, targets[0]),)
-            ):
-                if target is None:
-                    rows.append(torch.zeros(tokens.shape[1]))
-                    continue
-                row = logits[0, t] if logits.dim() == 3 else logits[0]
-                (gradient,) = torch.autograd.grad(row[target], tokens, retain_graph=True, allow_unused=True)
+            for t, target in asks:
+                row = logits[0, t] if asked.says == "tokens" else logits[0].reshape(-1)
+                gradient = None
+                if target is not None:
+                    (gradient,) = torch.autograd.grad(row[target], tokens, retain_graph=True, allow_unused=True)
                 rows.append(torch.zeros(tokens.shape[1]) if gradient is None else (gradient * tokens.detach())[0].sum(-1))
     finally:
         handle.remove()
@@ -91,7 +92,7 @@ def backward(subject: Subject, batch: Batch, seed: int) -> dict[str, Any]:
         return {
             "loss": float(total.detach()),
             "terms": parts,
-            "tokens": int((batch.targets != -100).sum()) if batch.targets is not None else None,
+            "asked": int((batch.targets != -100).sum()) if batch.targets is not None else None,
             "stream": [{"path": p, "norm": float(s.grad.norm()) if s.grad is not None else 0.0} for p, s in streams],
             **_weights(model),
         }
@@ -128,7 +129,8 @@ def _weights(model: nn.Module) -> dict[str, Any]:
             "of": p.shape[0] if p.dim() else 1,
         }
         rows.append(row)
-        where = next((q for q in layer_of if name.startswith(f"{q}.")), name.partition(".")[0])
+        own = re.match(r"(\w+\.\d+)\.|(\w+)", name)
+        where = next((q for q in layer_of if name.startswith(f"{q}.")), (own[1] or own[2]) if own else name)
         squares = by_layer.setdefault(where, [0.0, 0.0])
         squares[0] += row["gradient"] ** 2
         squares[1] += row["norm"] ** 2
@@ -136,12 +138,34 @@ def _weights(model: nn.Module) -> dict[str, Any]:
     return {"layers": layers, "weights": rows}
 
 
-def with_targets(asked: Asked) -> Batch:
-    """The explained row as it would be trained on: each position is asked for the token that follows."""
-    batch, ids = asked.batch, asked.batch.ids
-    targets = torch.cat((ids[:, 1:], torch.full_like(ids[:, :1], -100)), 1)
-    if asked.why_not:  # what is hidden and asked for, the loss says itself
-        targets = ids.clone()
-    if batch.source is None:
-        targets[:, asked.given - 1 :] = -100 if asked.writes else targets[:, asked.given - 1 :]
-    return replace(batch, targets=targets)
+def with_targets(subject: Subject, asked: Asked, target: str | None) -> Batch:
+    """The explained input as it would be trained on.
+
+    Args:
+        subject: its tokenizer knows the labels.
+        asked: text is asked for the token that follows, as far as it was given.
+        target: a label, amounts with commas, or what an encoder-decoder should have written (what it did write, if None).
+
+    Raises:
+        UserError: there must be a target, or it is none that the model knows.
+    """
+    batch, tokenizer = asked.batch, subject.tokenizer
+    if asked.says == "classes":
+        labels = list(getattr(tokenizer, "labels", ()) or ())
+        if target not in labels:
+            raise UserError("--target", f"{target!r} is no label of this model", f"--target one of {', '.join(labels)}")
+        return replace(batch, targets=torch.tensor([labels.index(target)]))
+    if asked.says == "amounts":
+        if target is None:
+            raise UserError("--target", "a loss of amounts needs them", "--target 1.5,2")
+        return replace(batch, targets=torch.tensor([numbers(target, 1)]))
+    if batch.source is not None:
+        written = tokenizer.encode(target) if target is not None else asked.ids[asked.given :]
+        ids = torch.tensor([[*asked.ids[: asked.given], *written, *stop_ids(tokenizer)[:1]]])
+        return Batch(ids[:, :-1], targets=ids[:, 1:], source=batch.source)
+    if asked.why_not:  # what is hidden and asked for, the loss chooses itself
+        return replace(batch, targets=batch.ids.clone())
+    ids = batch.ids[:, : asked.given]
+    if ids.shape[1] < 2:
+        raise UserError("--prompt", "one token has no next one to ask for", "give more text")
+    return Batch(ids[:, :-1], targets=ids[:, 1:])

@@ -63,6 +63,7 @@ def explain(
     new_tokens: int = 12,
     shown: int = 64,
     loss: bool = False,
+    target: str | None = None,
     seed: int = 0,
 ) -> Explanation:
     """What one model, or each of two, does with ``prompt``.
@@ -74,6 +75,7 @@ def explain(
         new_tokens: how many tokens the model writes after the prompt, at most.
         shown: how many of the last tokens are shown; all are read.
         loss: a backward pass of the config's own loss as well.
+        target: for the loss: a label, amounts, or what an encoder-decoder should write.
         seed: of what is drawn.
 
     Raises:
@@ -82,5 +84,5 @@ def explain(
     if not 1 <= len(subjects) <= 2:
         raise UserError("explain", f"{len(subjects)} models are named", "one, or two to compare them")
     found = [s if isinstance(s, Subject) else subject_of(s, overrides) for s in subjects]
-    options = Options(new_tokens, shown, loss, seed)
+    options = Options(new_tokens, shown, loss, target, seed)
     return Explanation([trace(s, prompt, options) for s in found], [s.config for s in found])

@@ -33,38 +33,54 @@ def closed(wiring: nn.Module, s: Tensor) -> Tensor:
     return (residual.close(s) if residual is not None and hasattr(residual, "close") else s)[0]
 
 
-def layers(recorder: Recorder, sides: list[str], shown: slice) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """(layers, mixers) of the trace, in the order in which they were called.
+def sides_of(recorder: Recorder, source: bool) -> list[str]:
+    """Paths of the stacks in the order of their calls; the last one makes the logits. Where there are no layers, names of what reads and writes."""
+    found = list(dict.fromkeys(wiring_of(recorder.model, c.path)[0] for c in recorder.layers))
+    return found or (["encoder", "decoder"] if source else [""])
+
+
+def layers(
+    recorder: Recorder, sides: list[str], shown: slice, *, source: bool
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """(layers, mixers) of the trace, in the order in which they were called; a mixer that stands in no layer is one of its own.
 
     Args:
         recorder: of a pass of one row.
-        sides: paths of the stacks; the last one makes the logits.
-        shown: positions that the page shows.
+        sides: as ``sides_of`` gives them.
+        shown: positions of the text that the page shows.
+        source: whether the first side reads a source, all of which is shown.
     """
     found, readers = [], []
-    for index, call in enumerate(recorder.layers):
+    outer = [c for kind in ("attention", "ffn") for c in recorder.of_kind(kind) if isinstance(c.y, Tensor) and not absent(c)]
+    alone = [c for c in outer if c.kind == "attention" and c.layer is None]
+    for call in [*recorder.layers, *alone]:
+        inside = call in recorder.layers
         path, wiring = wiring_of(recorder.model, call.path)
-        before, after = closed(wiring, call.x), closed(wiring, call.y)
-        layer: dict[str, Any] = {"path": call.path, "side": sides.index(path) if path in sides else 0, "branches": []}
-        layer["visit"] = sum(c.path == call.path for c in recorder.layers[:index])
-        layer["norm"] = Array(after[shown].norm(dim=-1))
-        layer["norm_before"] = Array(before[shown].norm(dim=-1))
-        for inner in recorder.calls:
-            if inner.layer == index and inner.kind in ("attention", "ffn") and isinstance(inner.y, Tensor):
-                if any(o is not inner and o.layer == index and inner.path.startswith(f"{o.path}.") for o in recorder.calls):
-                    continue  # a mixer inside a mixer, an expert inside a mixture
-                branch = {"name": inner.path.rpartition(".")[2], "kind": inner.kind, "path": inner.path}
-                branch["norm"] = Array(inner.y[0][shown].norm(dim=-1))
-                if inner.kind == "attention":
-                    branch["mixers"] = []
-                    for reading in mixers.readings(inner):
-                        branch["mixers"].append(len(readers))
-                        readers.append(mixer(inner, reading, index, layer["side"], shown))
-                else:
-                    branch["neurons"] = neurons(recorder, inner, shown)
-                layer["branches"].append(branch)
+        side = sides.index(path) if path in sides else len(sides) - 1
+        if not inside and source and getattr(call.info, "memory", None) is None:
+            side = 0
+        rows = slice(None) if source and side == 0 and len(sides) > 1 else shown
+        before, after = (closed(wiring, s) if inside else s[0] for s in (call.x, call.y))
+        layer: dict[str, Any] = {"path": call.path, "side": side, "branches": []}
+        layer["visit"] = sum(x["path"] == call.path for x in found)
+        layer["norm"], layer["norm_before"] = Array(after[rows].norm(dim=-1)), Array(before[rows].norm(dim=-1))
+        for inner in [c for c in outer if c.layer == call.layer] if inside else [call]:
+            branch: dict[str, Any] = {"name": inner.path.rpartition(".")[2], "kind": inner.kind, "path": inner.path}
+            branch["norm"] = Array(inner.y[0][rows].norm(dim=-1))
+            if inner.kind == "attention":
+                made = [mixer(inner, reading, len(found), side, rows) for reading in mixers.readings(inner)]
+                branch["mixers"] = list(range(len(readers), len(readers) + len(made)))
+                readers += made
+            else:
+                branch["neurons"] = neurons(recorder, inner, rows)
+            layer["branches"].append(branch)
         found.append(layer)
     return found, readers
+
+
+def absent(call: Call) -> bool:
+    """A part that stands for none: it gives zeros."""
+    return bool(getattr(call.module, "absent", False))
 
 
 def mixer(call: Call, r: Reading, layer: int, side: int, shown: slice) -> dict[str, Any]:

@@ -170,13 +170,13 @@ def by_gradient(call: Call) -> Reading:
     rows = (
         x.expand(length, -1, -1).clone().requires_grad_(True)
     )  # row t asks for position t alone: one backward pass serves all
-    info = widened(call.info, length)
+    info, begin = widened(call.info, length), wide(call.begin, length)
     exact = width <= PROBES
     generator = torch.Generator().manual_seed(0)
     squares = torch.zeros(length, length, dtype=torch.float64)
     at = torch.arange(length)
     with torch.enable_grad(), watching(None):
-        y = call.module(rows, info)[at, at]
+        y = call.run(rows, info, begin)[at, at]
         for n in range(width if exact else PROBES):
             probe = torch.eye(width)[n] if exact else torch.randn(width, generator=generator)
             (gradient,) = torch.autograd.grad((y * probe.to(y.dtype)).sum(), rows, retain_graph=True)
@@ -188,15 +188,15 @@ def by_gradient(call: Call) -> Reading:
 
 def widened(info: SequenceInfo, rows: int) -> SequenceInfo:
     """The info of one sequence, for ``rows`` copies of it."""
-
-    def wide(value: Any) -> Any:
-        if isinstance(value, Tensor) and value.dim() > 0 and value.shape[0] == 1:
-            return value.expand(rows, *value.shape[1:])
-        if isinstance(value, SequenceInfo):
-            return widened(value, rows)
-        if isinstance(value, tuple):
-            return tuple(wide(v) for v in value)
-        return {n: wide(v) for n, v in value.items()} if isinstance(value, dict) else value
-
-    changes = {f.name: wide(getattr(info, f.name)) for f in fields(info) if f.name not in ("memo", "out", "cache")}
+    changes = {f.name: wide(getattr(info, f.name), rows) for f in fields(info) if f.name not in ("memo", "out", "cache")}
     return replace(info, **changes, memo={}, out={}, cache=None)
+
+
+def wide(value: Any, rows: int) -> Any:
+    if isinstance(value, Tensor) and value.dim() > 0 and value.shape[0] == 1:
+        return value.expand(rows, *value.shape[1:])
+    if isinstance(value, SequenceInfo):
+        return widened(value, rows)
+    if isinstance(value, tuple):
+        return tuple(wide(v, rows) for v in value)
+    return {n: wide(v, rows) for n, v in value.items()} if isinstance(value, dict) else value

@@ -42,21 +42,27 @@ def _nodes(
     entry = recorder.entries.get(path)
     loose = sum(p.numel() for p in own)
     if entry is None and not isinstance(module, Layer) and path and not recorder.kind_at(path):
-        return [*children, _rest(path, loose, sum(p.numel() * p.element_size() for p in own))] if loose else children
+        return [*children, _rest(path, own)] if own else children
     rest = [c for c in children if c["label"] == ""]
+    matrices = [
+        {"name": n, "shape": list(p.shape)} for n, p in module.named_parameters(recurse=False) if any(p is o for o in own)
+    ]
+    matrices += [m | {"name": m["name"].removeprefix(f"{path}.")} for c in rest for m in c["matrices"]]
     parts = sorted((c for c in children if c["label"]), key=lambda c: c["called"])
     parameters = loose + sum(c["parameters"] * c["times"] for c in children)
     size = sum(p.numel() * p.element_size() for p in own) + sum(c["bytes"] * c["times"] for c in children)
     node = {"name": name, "path": path, "parameters": parameters, "bytes": size, "times": 1, "paths": [path]}
-    node |= {"own_parameters": loose + sum(c["parameters"] for c in rest), "children": folded(parts)}
+    node |= {"matrices": matrices, "children": folded(parts)}
     node |= {"called": recorder.order.get(path, -1), "out_bytes": recorder.bytes.get(path, 0)}
     node |= {"shape": recorder.shapes.get(path), "flops": _flops(module, path, work)}
     return [node | described(module, entry, subject.made.get(id(module)))]
 
 
-def _rest(path: str, parameters: int, size: int) -> Node:
+def _rest(path: str, own: list[nn.Parameter]) -> Node:
     """Numbers of a module that is no part: they belong to the part around it."""
-    return {"label": "", "path": path, "parameters": parameters, "bytes": size, "times": 1, "children": [], "called": 0}
+    sizes = {"parameters": sum(p.numel() for p in own), "bytes": sum(p.numel() * p.element_size() for p in own)}
+    matrices = [{"name": path if p.dim() > 1 or len(own) == 1 else f"{path}.bias", "shape": list(p.shape)} for p in own]
+    return {"label": "", "path": path, "times": 1, "children": [], "called": 0, "matrices": matrices, **sizes}
 
 
 def described(module: nn.Module, entry: Entry | None, made: Made | None) -> Node:

@@ -40,6 +40,11 @@ class Call:
     heard: list[Heard] = field(default_factory=list)
     layer: int | None = None  # index into ``Recorder.layers``
     within: str = ""
+    begin: Any = None  # the state that a recurrence was handed
+
+    def run(self, x: Tensor, info: SequenceInfo, begin: Any = None) -> Tensor:
+        """The part once more, of other inputs."""
+        return self.module(x, info) if self.begin is None else self.module.carried(x, info, begin)[0]  # type: ignore[operator]
 
 
 class Recorder:
@@ -67,7 +72,9 @@ class Recorder:
             for path, module in self.model.named_modules():
                 # a plain module that stands in a part's place is kept like one of ours
                 kind = self.kind_at(path)
-                if kind or isinstance(module, (Layer, nn.Linear)):
+                if kind == "attention" and callable(getattr(module, "carried", None)):
+                    stack.enter_context(self._carrying(path, module, kind))
+                elif kind or isinstance(module, (Layer, nn.Linear)):
                     before, after = self._before(path, module, kind), self._after(path, module)
                     stack.callback(module.register_forward_pre_hook(before).remove)
                     stack.callback(module.register_forward_hook(after).remove)
@@ -93,6 +100,24 @@ class Recorder:
         """Calls of the outermost parts of a kind: not of one inside another of its kind."""
         inner = {id(c) for c in self.calls if any(c.path.startswith(o.path + ".") for o in self.calls if o.kind == kind)}
         return [c for c in self.calls if c.kind == kind and id(c) not in inner]
+
+    @contextmanager
+    def _carrying(self, path: str, module: nn.Module, kind: str) -> Iterator[None]:
+        """A recurrence whose state is handed on is called by its method ``carried``, which no hook sees, and calls it itself."""
+        before, after, carried = self._before(path, module, kind), self._after(path, module), module.carried
+
+        def heard(x: Tensor, info: SequenceInfo, begin: Any = None) -> Any:
+            before(module, (x, info))
+            self._running[-1].begin = begin
+            y = carried(x, info, begin)  # type: ignore[operator]
+            after(module, (x, info), y[0])
+            return y
+
+        module.carried = heard  # type: ignore[assignment]
+        try:
+            yield
+        finally:
+            del module.carried
 
     def _before(self, path: str, module: nn.Module, kind: str) -> Any:
         def hook(_: nn.Module, args: tuple[Any, ...]) -> None:

@@ -82,18 +82,22 @@ def masked(tokenizer: Any, text: str, mask_id: int | None) -> list[int]:
     return ids
 
 
-def numbers(text: str, count: int | None = None) -> list[float]:
-    """``32,107,56,11.2`` as numbers.
+def numbers(text: str, width: int) -> list[float]:
+    """``32,107,56,11.2`` as numbers: ``width`` for each position.
 
     Raises:
-        UserError: it is no row of numbers, or one of another length.
+        UserError: these are no numbers, or not whole positions of them.
     """
     try:
-        row = [float(w) for w in text.replace(";", ",").split(",") if w.strip()]
+        row = [float(w) for w in text.replace(";", ",").replace("\n", ",").split(",") if w.strip()]
     except ValueError:
         row = []
     if not row:
         raise UserError("--prompt", f"{text!r} is no row of numbers", 'this model reads numbers: --prompt "32,107,56,11.2"')
-    if count is not None and len(row) != count:
-        raise UserError("--prompt", f"{len(row)} numbers, and the model reads {count}", f"give {count}, with commas between")
+    if len(row) % width:
+        raise UserError(
+            "--prompt",
+            f"{len(row)} numbers, and the model reads {width} at each position",
+            f"give {width}, with commas between",
+        )
     return row

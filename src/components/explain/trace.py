@@ -6,7 +6,8 @@
      embeddings: [{path, side, norm (T), vectors (T, D)}], positions: [{path, label, how, added | turned (T, K)}],
      layers: [{path, side, visit, norm, norm_before, branches: [{name, kind, path, norm, mixers | neurons}]}], mixers: [<layers.mixer>],
      lens: [{after, top, next}], without: [{path, p}], influence (T, S), predictions: [<steps.predictions>], generation: <steps.steps>,
-     answers: [<answers.answers>], network: <network.network>, backward: <backward.backward>}
+     values: {names, given, read} or null, says: tokens | classes | amounts, whole: <said> or null, answers: [<answers.answers>],
+     network: <network.network>, backward: <backward.backward>}
 
 Tensors are ``Array``s until ``packed`` writes them. Everything is of the first row; ``T`` counts the positions that are shown.
 """
@@ -19,10 +20,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from components import registry
 from components.explain import layers as inside
 from components.explain.answers import answers
 from components.explain.asking import Asked, ask
 from components.explain.backward import backward, influence, with_targets
+from components.explain.network import network
 from components.explain.pack import Array
 from components.explain.parts import drawing
 from components.explain.positions import positions
@@ -37,11 +40,15 @@ DRAWN_VECTORS = 64  # channels of an embedding that are drawn
 
 @dataclass(frozen=True)
 class Options:
-    """What to look at: ``new_tokens`` that the model writes, ``shown`` positions at most, ``loss``: a backward pass too, ``seed`` of draws."""
+    """What to look at: ``new_tokens`` that the model writes, ``shown`` positions at most, ``loss``: a backward pass too, of ``target`` where the
+
+    text is not its own answer (a label, amounts, the text that an encoder-decoder should write); ``seed`` of draws.
+    """
 
     new_tokens: int = 12
     shown: int = 64
     loss: bool = False
+    target: str | None = None
     seed: int = 0
 
 
@@ -54,45 +61,75 @@ def trace(subject: Subject, prompt: str, options: Options) -> dict[str, Any]:
             logits = subject.model(asked.batch)
         data = _data(subject, asked, recorder, logits, options)
         if options.loss:
-            data["backward"] = backward(subject, with_targets(asked), options.seed)
+            data["backward"] = backward(subject, with_targets(subject, asked, options.target), options.seed)
     return data
 
 
 def _data(subject: Subject, asked: Asked, recorder: Recorder, logits: Tensor, options: Options) -> dict[str, Any]:
-    length = asked.batch.ids.shape[1]
+    length, source = asked.batch.ids.shape[1], asked.batch.source
     shown = slice(max(0, length - options.shown), length)
-    sides = list(dict.fromkeys(inside.wiring_of(recorder.model, c.path)[0] for c in recorder.layers)) or [""]
-    each = logits.dim() == 3
-    found = predictions(logits[0, shown] if each else logits[:1], _window(asked, shown)) if each else []
-    targets: list[int | None] = [_target(p) for p in found]
-    layers, mixers = inside.layers(recorder, sides, shown)
-    data: dict[str, Any] = {
-        "version": VERSION,
-        "name": subject.name,
-        "trained": subject.trained,
-        "difference": subject.difference,
-    }
-    data["notes"] = [*subject.notes, *asked.notes]
+    sides = inside.sides_of(recorder, source is not None)
+    each = asked.says == "tokens" and logits.dim() == 3
+    found = predictions(logits[0, shown], _window(asked, shown)) if each else []
+    whole = None if each else said(logits[0].reshape(-1), asked, subject)
+    targets: list[int | None] = [_target(p) for p in found] if each else [whole["likeliest"]]  # type: ignore[index]
+    layers, mixers = inside.layers(recorder, sides, shown, source=source is not None)
+    model = drawing(subject, recorder, work_of(asked, sides))
+    notes = [*subject.notes, *asked.notes]
     if shown.start:
-        data["notes"].append(f"The text has {length} tokens; all were read, and the last {length - shown.start} are shown.")
-    data["model"] = drawing(subject, recorder, work_of(asked, sides))
-    data["facts"] = facts(subject, data["model"], length)
-    data["first"], data["given"], data["why_not"] = shown.start, asked.given, asked.why_not
-    data["tokens"] = _tokens(asked)[shown]
-    source = asked.batch.source
+        notes.append(f"The text has {length} tokens; all were read, and the last {length - shown.start} are shown.")
+    data: dict[str, Any] = {"version": VERSION, "name": subject.name, "trained": subject.trained}
+    data |= {"difference": subject.difference, "notes": notes, "model": model, "facts": facts(subject, model, length)}
+    data |= {"first": shown.start, "given": asked.given, "why_not": asked.why_not, "says": asked.says, "whole": whole}
+    data |= {"tokens": _tokens(asked)[shown], "sides": _sides(sides, source is not None, recorder)}
+    data["values"] = values(subject, asked)
     data["source"] = None if source is None else _rows(asked, source.ids[0].tolist(), "source")
-    data["sides"] = _sides(sides, source is not None, recorder)
-    data["embeddings"] = _embeddings(recorder, shown, source is not None)
-    data["positions"] = positions(recorder, shown)
+    data |= {"embeddings": _embeddings(recorder, shown, source is not None), "positions": positions(recorder, shown)}
     data |= {"layers": layers, "mixers": mixers, "predictions": found}
     data["lens"] = inside.lens(recorder, sides[-1], shown, targets) if each else []
     data["without"] = inside.without(recorder, sides[-1], shown, targets) if each else []
     data["generation"] = steps(subject, asked, logits[0]) if each else None
-    data["influence"] = influence(subject, recorder, asked, shown, targets) if each else None
-    data["backward"] = None
+    data["influence"] = influence(subject, recorder, asked, shown, targets)
+    data |= {"network": named_network(recorder, subject, asked), "backward": None}
     data["answers"] = answers(data, asked.words)
     data["words"] = {str(i): asked.words.text(i) for i in sorted(_named(data))}
     return data
+
+
+def said(row: Tensor, asked: Asked, subject: Subject) -> dict[str, Any]:
+    """What a head says of the whole input: {names, scores, p, likeliest}; ``p`` is null for amounts."""
+    names = list(getattr(subject.tokenizer, "labels", ()) or ())
+    names = [names[i] if i < len(names) and asked.says == "classes" else str(i + 1) for i in range(len(row))]
+    p = row.double().softmax(-1).tolist() if asked.says == "classes" else None
+    return {"names": names, "scores": row.tolist(), "p": p, "likeliest": int(row.argmax()) if asked.says == "classes" else 0}
+
+
+def named_network(recorder: Recorder, subject: Subject, asked: Asked) -> dict[str, Any] | None:
+    """The small network with the names of its inputs and outputs where the data have some."""
+    found = network(recorder)
+    if found is None:
+        return None
+    first, last = found["layers"][0], found["layers"][-1]
+    columns = list((subject.config.get("data") or {}).get("features") or columns_of(subject))
+    labels = list(getattr(subject.tokenizer, "labels", ()) or ()) if asked.says == "classes" else []
+    names = {"inputs": columns if len(columns) == len(first["inputs"][0]) else []}
+    names["outputs"] = labels if len(labels) == len(last["sums"][0]) else []
+    return found | {"names": names, "softmax": asked.says == "classes"}
+
+
+def values(subject: Subject, asked: Asked) -> dict[str, Any] | None:
+    """{names, given, read} of each position where the model reads numbers: as they were given, and as it reads them."""
+    if asked.numbers is None or asked.batch.values is None:
+        return None
+    columns = list((subject.config.get("data") or {}).get("features") or columns_of(subject))
+    names = columns if len(columns) == len(asked.numbers[0]) else []
+    return {"names": names, "given": asked.numbers, "read": asked.batch.values[0].tolist()}
+
+
+def columns_of(subject: Subject) -> tuple[str, ...]:
+    """The names of the columns that the data part declares."""
+    node = subject.config.get("data") or {}
+    return tuple(getattr(registry.find("data", node["name"]), "columns", ()) or ()) if "name" in node else ()
 
 
 def _window(asked: Asked, shown: slice) -> Asked:

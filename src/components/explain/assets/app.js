@@ -44,18 +44,21 @@ const start = () => {
     document.documentElement.dataset.theme = next;
     try { localStorage.setItem("glass-box-theme", next); } catch { /* a page from a file may not keep it */ }
     glass.update();
-  } }, "◐ light / dark");
+  } }, "◐", h("span", { class: "word" }, " light / dark"));
   page.append(h("header", {}, h("div", {}, h("h1", {}, two ? `${views[0].data.name}  and  ${views[1].data.name}` : views[0].data.name), h("p", { class: "soft", style: "margin:0" }, views.map(v => `${v.data.model.label}, ${many(v.data.facts.parameters)} parameters, ${v.data.trained}`).join("  ·  "))), toggle));
 
+  const order = ["answer", "network", "text", "attention", "stream", "neurons", "logits", "said", "model", "gradients"];
+  SECTIONS.sort((a, b) => order.indexOf(a.id) - order.indexOf(b.id));
   const sections = SECTIONS.filter(s => views.some(v => s.needs(v)));
-  page.append(h("nav", { class: "top", "aria-label": "sections" }, (two ? [{ id: "compare", title: "What the swap changed" }] : []).concat(sections).map(s => h("a", { href: `#${s.id}` }, s.title))));
+  const named = s => typeof s.title === "function" ? s.title(views.find(v => s.needs(v))) : s.title;
+  page.append(h("nav", { class: "top", "aria-label": "sections" }, (two ? [{ id: "compare", title: "What the swap changed" }] : []).concat(sections).map(s => h("a", { href: `#${s.id}` }, named(s)))));
   const strip = page.appendChild(h("div", { class: "strip" })), inner = strip.appendChild(h("div", { class: "inner pair" }));
   for (const v of views) if (v.data.tokens.length) inner.append(tokens(v));
 
   const main = page.appendChild(h("main", {}));
   if (two) main.append(compare(given, views));
   for (const s of sections) {
-    const node = main.appendChild(h("section", { id: s.id, "aria-labelledby": `${s.id}-title` }, h("h2", { id: `${s.id}-title` }, s.title)));
+    const node = main.appendChild(h("section", { id: s.id, "aria-labelledby": `${s.id}-title` }, h("h2", { id: `${s.id}-title` }, named(s))));
     if (!two) node.append(h("p", { class: "lead" }, s.lead(views[0])));
     const pair = node.appendChild(h("div", { class: "pair" }));
     for (const v of views) {
@@ -89,8 +92,8 @@ const tokens = v => {
     b.tabIndex = t === v.t ? 0 : -1;
     b.classList.toggle("next", t === v.t + 1);
   }));
-  const how = d.why_not ? `It continues no text: ${d.why_not}.` : `${d.given - d.tokens.filter(x => x.role === "begins").length} tokens were given, what follows (dashed) it wrote itself.`;
-  return h("div", { class: "one" }, d.source ? h("div", { class: "hint" }, "source: ", h("span", { class: "mono" }, d.source.map(x => x.special ? "" : x.text).join(""))) : null, list, h("p", { class: "hint" }, how, " Choose one; ← and → move. Outlined: the token that follows."));
+  const how = d.says !== "tokens" ? "" : d.why_not ? `It continues no text: ${d.why_not}.` : `${d.given - d.tokens.filter(x => x.role === "begins").length} tokens were given, what follows (dashed) it wrote itself.`;
+  return h("div", { class: "one" }, d.source ? h("div", { class: "hint" }, "source: ", h("span", { class: "mono" }, d.source.map(x => x.special ? "" : x.text).join(""))) : null, list, d.tokens.length > 1 ? h("p", { class: "hint" }, how, d.says === "tokens" ? " Choose one; ← and → move. Outlined: the token that follows." : " Choose one; ← and → move.") : h("p", { class: "hint" }, "what it was given"));
 };
 
 const compare = (given, views) => {

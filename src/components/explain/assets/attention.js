@@ -45,14 +45,14 @@ section("attention", "Attention: who reads whom",
 
 // the map itself: a canvas that takes the focus and the arrow keys
 const map = (holder, o) => {
-  const room = holder.clientWidth || 560, gutter = 84, size = Math.max(7, Math.min(26, Math.floor(Math.min((room - gutter) / o.S, 620 / Math.max(o.T, 12))))), scale = window.devicePixelRatio || 1;
+  const label = i => o.what ? o.rows[i].text : visible(o.rows[i].text), room = holder.clientWidth || 560, gutter = o.what ? 76 : 84, size = Math.max(7, Math.min(26, Math.floor(Math.min((room - gutter) / o.S, 620 / Math.max(o.T, 12))))), scale = window.devicePixelRatio || 1;
   let canvas = holder.querySelector("canvas");
   if (!canvas) {
     canvas = holder.appendChild(h("canvas", { tabindex: 0, role: "img", "data-test": "map" }));
     const find = e => { const b = canvas.getBoundingClientRect(), q = canvas.q; return [Math.floor((e.clientY - b.top - q.gutter) / q.size), Math.floor((e.clientX - b.left - q.gutter) / q.size)]; };
     const inside = (i, j) => i >= 0 && j >= 0 && i < canvas.q.T && j < canvas.q.S;
     canvas.addEventListener("click", e => { const [i, j] = find(e); if (inside(i, j)) canvas.q.pick(i, j); });
-    canvas.addEventListener("mousemove", e => { const [i, j] = find(e), q = canvas.q; canvas.title = inside(i, j) ? `${visible(q.rows[i].text)} reads ${visible(q.columns[j].text)}: ${q.seen(i, j) ? num(q.value(i, j)) : "hidden"}` : ""; });
+    canvas.addEventListener("mousemove", e => { const [i, j] = find(e), q = canvas.q; canvas.title = inside(i, j) ? `${q.name(i)} ${q.what || "reads"} ${visible(q.columns[j].text)}: ${q.seen(i, j) ? num(q.value(i, j)) : "hidden"}` : ""; });
     canvas.addEventListener("keydown", e => {
       const q = canvas.q, move = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] }[e.key];
       if (!move) return;
@@ -61,12 +61,12 @@ const map = (holder, o) => {
       q.pick(Math.max(0, Math.min(q.T - 1, q.r + move[0])), Math.max(0, Math.min(q.S - 1, q.s + move[1])));
     });
   }
-  canvas.q = { ...o, size, gutter };
-  canvas.setAttribute("aria-label", `${o.label}: ${o.rows[o.r].text} reads ${o.columns[o.s].text} with ${o.seen(o.r, o.s) ? num(o.value(o.r, o.s)) : "nothing, it is hidden"}; arrow keys choose another cell`);
+  canvas.q = { ...o, size, gutter, name: label };
+  canvas.setAttribute("aria-label", `${o.label}: ${label(o.r)} ${o.what || "reads"} ${o.columns[o.s].text} with ${o.seen(o.r, o.s) ? num(o.value(o.r, o.s)) : "nothing, it is hidden"}; arrow keys choose another cell`);
   const width = gutter + o.S * size + 2, height = gutter + o.T * size + 2;
   Object.assign(canvas, { width: width * scale, height: height * scale });
   Object.assign(canvas.style, { width: `${width}px`, height: `${height}px` });
-  const c = canvas.getContext("2d"), style = getComputedStyle(document.documentElement), ink = style.getPropertyValue("--ink"), soft = style.getPropertyValue("--soft"), accent = style.getPropertyValue("--warm");
+  const c = canvas.getContext("2d"), style = getComputedStyle(document.documentElement), soft = style.getPropertyValue("--soft"), accent = style.getPropertyValue("--warm");
   c.scale(scale, scale);
   for (let i = 0; i < o.T; i++) for (let j = 0; j < o.S; j++) {
     if (!o.seen(i, j)) continue;
@@ -74,11 +74,11 @@ const map = (holder, o) => {
     c.fillRect(gutter + j * size, gutter + i * size, size - (size > 9 ? 1 : 0), size - (size > 9 ? 1 : 0));
   }
   c.font = `${Math.min(12, size + 2)}px ui-monospace, Menlo, Consolas, monospace`;
-  const cut = text => { const v = visible(text); return v.length > 10 ? v.slice(0, 9) + "…" : v; };
+  const cut = v => { return v.length > 10 ? v.slice(0, 9) + "…" : v; };
   const every = size >= 9 ? 1 : 2;
   c.textBaseline = "middle";
-  for (let i = 0; i < o.T; i++) if (i % every === 0 || i === o.r) { c.fillStyle = i === o.r ? accent : i === o.r ? ink : soft; c.textAlign = "right"; c.fillText(cut(o.rows[i].text), gutter - 5, gutter + (i + .5) * size); }
-  for (let j = 0; j < o.S; j++) if (j % every === 0 || j === o.s) { c.save(); c.translate(gutter + (j + .5) * size, gutter - 5); c.rotate(-Math.PI / 2); c.textAlign = "left"; c.fillStyle = j === o.s ? accent : soft; c.fillText(cut(o.columns[j].text), 0, 0); c.restore(); }
+  for (let i = 0; i < o.T; i++) if (i % every === 0 || i === o.r) { c.fillStyle = i === o.r ? accent : soft; c.textAlign = "right"; c.fillText(cut(label(i)), gutter - 5, gutter + (i + .5) * size); }
+  for (let j = 0; j < o.S; j++) if (j % every === 0 || j === o.s) { c.save(); c.translate(gutter + (j + .5) * size, gutter - 5); c.rotate(-Math.PI / 2); c.textAlign = "left"; c.fillStyle = j === o.s ? accent : soft; c.fillText(cut(visible(o.columns[j].text)), 0, 0); c.restore(); }
   c.strokeStyle = accent; c.lineWidth = 2.5;
   c.strokeRect(gutter + o.s * size - 1.25, gutter + o.r * size - 1.25, size + 1.5, size + 1.5);
   return canvas.q;
@@ -122,7 +122,7 @@ const cell = (view, m, rows, columns, t, s, head) => {
     out.push(h("div", { class: "formula" }, "weight = ", m.mixing[head].map((f, i) => [f, i]).filter(([f]) => f).map(([f, i]) => `${num(f, 3)} · map ${i + 1} (${m.maps ? num(m.maps.at(i, t, s), 3) : "…"})`).join(" + "), " = ", h("span", { class: "eq" }, num(weight))));
   } else out.push(h("p", { class: "small soft" }, m.how === "softmax" ? "The page had no room for queries and keys, or the part mixes its heads; the weight is the real one." : HOW[m.how]));
   const total = Array.from(m.weights.row(head, t)).map((w, j) => [w, j]).filter(([w]) => w).sort((a, b) => Math.abs(b[0]) - Math.abs(a[0])).slice(0, 6), top = Math.abs((total[0] || [1])[0]);
-  out.push(h("h3", {}, "What this row reads"), h("table", {}, h("tbody", {}, total.map(([w, j]) => h("tr", { class: j === s ? "on" : "" }, h("td", {}, tok(columns[j].text)), h("td", { class: "r num" }, num(w, 3)), h("td", {}, bar(w / top, { class: w < 0 ? "down" : "" })))))));
+  out.push(h("h3", {}, "What this row reads"), h("table", { class: "tight" }, h("tbody", {}, total.map(([w, j]) => h("tr", { class: j === s ? "on" : "" }, h("td", {}, tok(columns[j].text)), h("td", { class: "r num" }, num(w, 3)), h("td", {}, bar(w / top, { class: w < 0 ? "down" : "" })))))));
   if (m.v && m.how !== "gradient" && m.how !== "share" && m.v.shape[0]) {
     const G = m.v.shape[0], g = Math.floor(head / (H / G)), row = m.weights.row(head, t), V = m.v.shape[2], first = Float32Array.from(row, (_, j) => m.v.at(g, j, view.channel % V));
     out.push(h("h3", {}, "The context vector"), h("p", { class: "small soft" }, `Each of its ${V} numbers is the weighted sum of that channel of the values`, m.context_norm ? `; its length is ${num(m.context_norm.at(head, t))}` : "", ". Channel ", h("input", { type: "number", min: 1, max: V, value: view.channel % V + 1, "aria-label": "channel of the context vector", style: "width:4.2rem;font:inherit;background:var(--hush);color:inherit;border:1px solid var(--line);border-radius:6px", onchange: e => view.set({ channel: Math.max(0, Math.min(V - 1, (+e.target.value || 1) - 1)) }) }), ":"),
@@ -132,7 +132,7 @@ const cell = (view, m, rows, columns, t, s, head) => {
 };
 const spoken = path => {
   const w = path.split("."), at = w.lastIndexOf("layers");
-  if (at < 0) return path;
+  if (at < 0 || w[at + 1] === undefined) return path;
   const rest = w.slice(at + 2).filter(x => x !== "block").join(" "), side = at > 0 && w[at - 1] !== "stack" ? `${w[at - 1]} ` : "";
   return `${side}layer ${w[at + 1]}${rest ? ` · ${rest}` : ""}`;
 };

@@ -54,7 +54,7 @@ const many = n => n === null || n === undefined ? "–" : Math.round(n).toLocale
 const short = n => {
   if (n === null || n === undefined) return "–";
   for (const [size, unit] of [[1e12, "T"], [1e9, "G"], [1e6, "M"], [1e3, "k"]]) if (n >= size) return `${Number((n / size).toPrecision(3))}\u202f${unit}`;
-  return String(n);
+  return num(n, 3);
 };
 const bytes = n => n >= 1048576 ? `${num(n / 1048576, 3)} MB` : n >= 1024 ? `${num(n / 1024, 3)} kB` : `${n} B`;
 const percent = p => p >= 0.0995 ? `${Math.round(p * 100)}\u202f%` : p >= 0.0005 ? `${num(p * 100, 2)}\u202f%` : `${num(p * 100, 2)}\u202f%`;

@@ -1,11 +1,11 @@
 // The stream: what every layer wrote into it, and what would have been said there; neurons; the last step from logits to a token.
 
-const target = view => { const a = (view.data.answers || [])[view.t]; return a ? a.id : null; };
+const target = view => { const a = view.data.whole ? null : (view.data.answers || [])[view.t]; return a ? a.id : null; };
 
 section("stream", "The stream through the layers",
   () => "A token's vector is carried through the layers, and each branch writes into it. Beside: its length after each layer, how much each branch wrote, and what the head would have said there.",
   (view, panel) => {
-    const d = view.data, side = d.sides.length - 1, layers = d.layers.filter(l => l.side === side), table = panel.appendChild(h("div", { class: "scroll" })), lens = panel.appendChild(h("div", {})), words = panel.appendChild(h("div", {})), update = influence(view, words);
+    const d = view.data, side = d.sides.length - 1, layers = d.layers.filter(l => l.side === side), table = panel.appendChild(h("div", { class: "scroll" })), lens = panel.appendChild(h("div", {})), lensMap = h("div", { class: "map", "data-test": "lens-map" }), words = panel.appendChild(h("div", {})), update = influence(view, words);
     return () => {
       const t = view.t, top = Math.max(...layers.map(l => l.norm.at(t)), layers.length ? layers[0].norm_before.at(t) : 0), id = target(view), p = rows => rows.next[t];
       const without = Object.fromEntries((d.without || []).map(w => [w.path, w.p[t]])), known = d.predictions[t] && d.predictions[t].next ? d.predictions[t].next.p : null;
@@ -15,13 +15,10 @@ section("stream", "The stream through the layers",
       layers.forEach((l, n) => body.push(line(`${spoken(l.path)}${l.visit ? ` (pass ${l.visit + 1})` : ""}`, l.norm.at(t), l.branches.map(b => h("div", {}, `${b.name} wrote ${num(b.norm.at(t), 3)}`, without[b.path] !== undefined && without[b.path] !== null ? h("span", { class: "soft" }, ` · without it: ${percent(without[b.path])}`) : "")), d.lens[n + 1])));
       table.replaceChildren(h("table", { "data-test": "stream" }, h("thead", {}, h("tr", {}, h("th", {}, "after"), h("th", { class: "r" }, "length"), h("th", {}, ""), h("th", {}, "branches"), h("th", {}, "it would say"), h("th", { class: "r" }, id === null ? "" : "p of ", id === null ? "" : tok(view.word(id))))), h("tbody", {}, body)));
       if (Object.keys(without).length) table.append(h("p", { class: "small soft" }, `“Without it”: the probability of the answer (${known === null ? "–" : percent(known)}) if that branch had written nothing and everything else stayed as it is.`));
-      lens.replaceChildren();
+      if (d.lens.length && !lens.children.length && d.lens[0].next.some(x => x !== null)) lens.append(h("h3", {}, "When the answer appears"), h("p", { class: "small soft" }, "One column a token, one row a layer: the probability that the head would give there, to the token that does follow. Choose a column to go to its token."), lensMap, legend("0", "1", shade, ""));
       if (d.lens.length && d.lens[0].next.some(x => x !== null)) {
-        const T = d.tokens.length, values = d.lens.flatMap(r => r.next.map(x => x || 0)), block = Math.max(7, Math.min(22, Math.floor(620 / T))), picture = thumbnail(values, d.lens.length, T, block, shade);
-        picture.removeAttribute("aria-hidden");
-        picture.setAttribute("role", "img");
-        picture.setAttribute("aria-label", "probability of the token that follows, by layer (rows, the embedding on top) and position (columns)");
-        lens.append(h("h3", {}, "When the answer appears"), h("p", { class: "small soft" }, "One column a token, one row a layer (the embedding on top): the probability that the head would give there to the token that follows."), h("div", { class: "scroll" }, picture), legend("0", "1", shade, ""));
+        const rows = d.lens.map((r, n) => ({ text: n ? spoken(r.after) : "embedding" }));
+        map(lensMap, { rows, columns: d.tokens, T: rows.length, S: d.tokens.length, value: (i, j) => d.lens[i].next[j], seen: (i, j) => d.lens[i].next[j] !== null, colour: shade, r: Math.min(view.depth ?? rows.length - 1, rows.length - 1), s: t, label: "probability of the token that follows", what: "after", pick: (i, j) => view.set({ depth: i, t: j }) });
       }
       update();
     };
@@ -62,3 +59,12 @@ section("logits", "From logits to the next token",
       else if (step) drawn.append(`decoding/${d.generation.decoding} draws nothing.`);
     };
   }, view => view.data.predictions.length);
+
+section("said", "From scores to the answer",
+  view => view.data.whole.p ? "The head gives one score for each label, and softmax makes probabilities of them: p = e^score / Σ e^score." : "The head gives these amounts.",
+  (view, panel) => {
+    const w = view.data.whole, top = Math.max(...w.scores), sum = w.scores.reduce((a, s) => a + Math.exp(s - top), 0);
+    panel.append(h("table", { "data-test": "whole" }, h("thead", {}, h("tr", {}, h("th", {}, w.p ? "label" : "amount"), h("th", { class: "r" }, "score"), w.p ? h("th", { class: "r" }, "p") : null, h("th", {}))), h("tbody", {}, w.names.map((n, i) => h("tr", { class: w.p && i === w.likeliest ? "on" : "" }, h("td", {}, n), h("td", { class: "r num" }, num(w.scores[i])), w.p ? h("td", { class: "r num" }, num(w.p[i])) : null, h("td", {}, w.p ? bar(w.p[i], { full: 10 }) : ""))))));
+    if (w.p) panel.append(h("div", { class: "formula" }, `p(${w.names[w.likeliest]}) = e^${num(w.scores[w.likeliest])} / (${w.scores.slice(0, 6).map(s => `e^${num(s)}`).join(" + ")}${w.scores.length > 6 ? " + …" : ""}) = `, h("span", { class: "eq" }, num(Math.exp(w.scores[w.likeliest] - top) / sum))));
+    return () => {};
+  }, view => view.data.whole);

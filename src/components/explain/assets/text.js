@@ -1,22 +1,23 @@
 // The answer, and the way from text to vectors.
 
 section("answer", "Why did it say that?",
-  () => "Choose a token above: what the model made of it, and why it said what it said next. Every number here stands below with its own computation.",
+  view => view.data.whole ? "What it made of what it was given. Every number here stands below with its own computation." : "Choose a token above: what the model made of it, and why it said what it said next. Every number here stands below with its own computation.",
   (view, panel) => {
     const words = panel.appendChild(h("p", { class: "answer", "data-test": "answer" })), list = panel.appendChild(h("dl", { class: "why" }));
     return () => {
-      const a = view.data.answers[view.t];
+      const a = view.data.answers[Math.min(view.t, view.data.answers.length - 1)];
       words.replaceChildren();
       list.replaceChildren();
       if (!a) { words.append("This model gives no token at each position; see what it computed below."); return; }
       const before = view.data.tokens.slice(Math.max(0, view.t - 7), view.t + 1).map(x => x.text).join("");
-      words.append("After ", h("b", {}, (view.t > 7 ? "…" : "") + before), a.written ? " it said " : view.data.why_not ? " its first choice for this place is " : a.follows ? " comes " : " it would go on with ", h("b", { "data-test": "said" }, visible(a.said)));
+      if (view.data.whole) words.append("It says ", h("b", { "data-test": "said" }, a.said));
+      else words.append("After ", h("b", {}, (view.t > 7 ? "…" : "") + before), a.written ? " it said " : view.data.why_not ? " its first choice for this place is " : a.follows ? " comes " : " it would go on with ", h("b", { "data-test": "said" }, visible(a.said)));
       for (const s of a.sentences) list.append(h("dt", {}, s.about), h("dd", {}, s.text));
     };
   }, view => view.data.answers && view.data.answers.length);
 
-section("text", "Text → tokens → ids → vectors",
-  view => { const e = view.data.embeddings[0]; return `The text is cut into ${view.data.tokens.length} tokens, each has a number, and the number picks a row of the embedding table: ${e ? e.width : "?"} learned numbers. Everything after this is arithmetic on these rows.`; },
+section("text", view => view.data.values ? "What goes in" : "Text → tokens → ids → vectors",
+  view => { const e = view.data.embeddings[0]; return view.data.values ? "A network reads numbers and nothing else. These are the numbers of each position, as they were given and as the model reads them." : `The text is cut into ${view.data.tokens.length} tokens, each has a number, and the number picks a row of the embedding table: ${e ? e.width : "?"} learned numbers. Everything after this is arithmetic on these rows.`; },
   (view, panel) => {
     const d = view.data, draw = panel.appendChild(h("div", {}));
     const positions = panel.appendChild(h("div", {}));
@@ -31,7 +32,9 @@ section("text", "Text → tokens → ids → vectors",
     }
     return () => {
       const t = view.t, x = d.tokens[t], e = d.embeddings[d.embeddings.length - 1];
-      draw.replaceChildren(h("p", { class: "formula" }, `“${visible(x.text)}”  →  id `, h("b", { "data-test": "id" }, x.id), e ? `  →  row ${x.id} of ${e.path} (${e.width} numbers), length ` : "", e ? h("b", { "data-test": "embedding-norm" }, num(e.norm.at(t))) : ""));
+      if (d.values) {
+        draw.replaceChildren(h("div", { class: "scroll" }, h("table", { class: "tight" }, h("thead", {}, h("tr", {}, h("th", {}, ""), d.values.given[t].map((_, i) => h("th", { class: "r" }, d.values.names[i] || i + 1)))), h("tbody", {}, [["given", d.values.given[t]], ["read", d.values.read[t]]].map(([n, row]) => h("tr", {}, h("td", { class: "soft" }, n), row.map(v => h("td", { class: "num r" }, num(v)))))))));
+      } else draw.replaceChildren(h("p", { class: "formula" }, `“${visible(x.text)}”  →  id `, h("b", { "data-test": "id" }, x.id), e ? `  →  row ${x.id} of ${e.path} (${e.width} numbers), length ` : "", e ? h("b", { "data-test": "embedding-norm" }, num(e.norm.at(t))) : ""));
       if (e && e.vectors) {
         const row = e.vectors.row(t), m = largest(e.vectors.values);
         draw.append(h("p", { class: "formula", "data-test": "embedding" }, "(", Array.from(row.subarray(0, 12), v => num(v, 3)).join(", "), row.length > 12 ? ", …)" : ")"));
@@ -46,8 +49,8 @@ const influence = (view, panel) => {
   return () => {
     panel.replaceChildren();
     if (!d.influence) return;
-    const row = d.influence.row(view.t), tokens = d.source || d.tokens, m = largest(row);
-    panel.append(h("h3", {}, "Which words mattered"), h("p", { class: "small soft" }, "Slope of the answer's logit along each token's embedding, times that embedding: to first order, what the token adds (blue) or takes away (orange)."),
+    const row = d.influence.row(Math.min(view.t, d.influence.shape[0] - 1)), tokens = d.source || d.tokens, m = largest(row);
+    panel.append(h("h3", {}, "Which words mattered"), h("p", { class: "small soft" }, "Slope of the answer's score along each token's embedding, times that embedding: to first order, what the token adds (blue) or takes away (orange)."),
       h("div", { class: "tokens", style: "max-height:none" }, Array.from(row.subarray(0, tokens.length), (v, s) => { const c = signed(v / m); return h("span", { class: "tok", style: `background:${rgb(c)};color:${inkOn(c)}`, title: num(v) }, visible(tokens[s].text)); })));
   };
 };
