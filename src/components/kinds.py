@@ -51,6 +51,6 @@ declare_kind("tuning", "which weights learn, and how fast each: a factor on the 
 declare_kind("sampler", "logits -> logits, before a token is drawn", ())
 declare_kind("decoding", "how a continuation is chosen token by token", ())
 declare_kind("cache", "what decoding keeps of the positions already seen", ())
-declare_kind("data", "a source of documents", ())
+declare_kind("data", "a source of documents, or of examples with their answers", ())
 declare_kind("task", "what is trained: model, data, loss and metrics together", ("config", "tokenizer"))
 declare_kind("evaluation", "what a trained model can do: asked on held-out data, figures with their standard errors", ())

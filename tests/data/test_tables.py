@@ -93,8 +93,11 @@ def test_missing_and_abnormal_cells_are_counted_or_refused(tmp_path):
     finite = [all(map(math.isfinite, e.input[0])) for e in found]
     assert finite == [True, False, False, False, False, True, False, False]
     assert [e.answer for e in found] == ["x", "x", "y", "x", "x", None, None, "x"]
-    assert made.notes[1] == f"5 cells are empty, such as {file}:3 (a); {file}:4 (a): rows left out"
-    assert made.notes[2] == f"3 cells are no numbers, such as {file}:5 (b='oops'); {file}:6 (b='inf'): rows left out"
+    assert made.notes[1] == f"cells that are empty: 5, such as {file}:3 (a); {file}:4 (a); their rows are left out"
+    assert (
+        made.notes[2]
+        == f"cells that are no numbers: 3, such as {file}:5 (b='oops'); {file}:6 (b='inf'); their rows are left out"
+    )
     with pytest.raises(UserError, match=r"t\.csv:3: column 'a' is empty; data\.missing=drop"):
         list(source("table", file, missing="refuse", abnormal="drop").examples())
     file.write_text("a,label\n1,\n")

@@ -31,7 +31,7 @@ class Columns:
     ) -> None:
         self.rows = list(tables.rows([*features, *others] if features else ()))
         self.missing, self.abnormal = missing, abnormal
-        self.met: dict[str, list[str]] = {"empty": [], "no numbers": []}
+        self.met: dict[str, list[str]] = {"that are empty": [], "that are no numbers": []}
         self.spans: dict[str, list[float]] = {}
         self.left: list[str] = []
         there = dict.fromkeys(name for _, row in self.rows for name in row.cells)
@@ -58,11 +58,11 @@ class Columns:
     def _at(self, row: Row, name: str) -> float:
         cell = row.cells.get(name)
         if is_missing(cell):
-            return self._fault(row, f"column {name!r} is empty", "missing", self.missing, "empty", name)
+            return self._fault(row, f"column {name!r} is empty", "missing", self.missing, "that are empty", name)
         value = _number(cell)
         if value is None or not math.isfinite(value):
             what = f"column {name!r} holds {_short(cell)}, which is no number"
-            return self._fault(row, what, "abnormal", self.abnormal, "no numbers", f"{name}={_short(cell)}")
+            return self._fault(row, what, "abnormal", self.abnormal, "that are no numbers", f"{name}={_short(cell)}")
         span = self.spans.setdefault(name, [value, value])
         span[:] = [min(span[0], value), max(span[1], value)]
         return value
@@ -70,7 +70,7 @@ class Columns:
     def label(self, row: Row, label: str | None) -> str | None:
         """The label, if there is one. UserError where there must be."""
         if label is None:
-            self._fault(row, "the label is empty", "missing", self.missing, "empty", "label")
+            self._fault(row, "the label is empty", "missing", self.missing, "that are empty", "label")
         return label
 
     def _fault(self, row: Row, what: str, option: str, do: OnFault, word: str, example: str) -> float:
@@ -87,7 +87,9 @@ class Columns:
         if self.left:
             lines.append(f"columns left out, without a number in them: {', '.join(self.left)}")
         lines += [
-            f"{len(at)} cells are {word}, such as {'; '.join(at[:2])}: rows left out" for word, at in self.met.items() if at
+            f"cells {word}: {len(at)}, such as {'; '.join(at[:2])}; their rows are left out"
+            for word, at in self.met.items()
+            if at
         ]
         return lines
 

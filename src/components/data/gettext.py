@@ -14,7 +14,7 @@ from components.registry import register
 from components.signature import Positive
 
 # Other names of the folder for the same written language; fr_FR for fr and the like go without saying.
-ALSO = {"zh_Hans": ("zh_CN", "zh_SG"), "zh_Hant": ("zh_TW", "zh_HK"), "nb": ("no",), "en_GB": ()}
+ALSO = {"zh_Hans": ("zh_CN", "zh_SG"), "zh_Hant": ("zh_TW", "zh_HK"), "nb": ("no",)}
 NAMES = ("iso_", "iso-codes")  # lists of the names of countries and languages, no sentences
 
 
