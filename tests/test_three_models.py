@@ -192,7 +192,11 @@ def _read(config: dict[str, Any], model: str, text: str, tokenizer: Any) -> None
 def _tokenizer(config: dict[str, Any], name: str, model: str) -> None:
     options = {"vocab_size": VOCAB} if "vocab_size" in config["tokenizer"] else {}
     tokenizer = make({**config["tokenizer"], **options}, "tokenizer")
-    if name != "pretrained":
+    if name == "of_run":
+        tokenizer.take(build("tokenizer", "byte"))
+        tokenizer.tokens.train(())
+        tokenizer = tokenizer.tokens
+    elif name != "pretrained":
         tokenizer.train([f"some text with {i} numbers" for i in range(50)])
     _read(config, model, "some text with numbers", tokenizer)
 

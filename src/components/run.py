@@ -163,7 +163,7 @@ def _compose_anew(recipe: str | None, rest: list[str], special: dict[str, str | 
 
 def load_recipe(name: str | None = None, overrides: list[str] | tuple[str, ...] = ()) -> Recipe:
     """Compose a recipe, prepare its data, and build its model and task, without training; ``init_from=`` gives it other weights."""
-    from components.task import building, checkpoints, resume
+    from components.task import building, resume, starting
     from components.task.bar import Bar
     from components.task.frame import check_frame
 
@@ -173,14 +173,14 @@ def load_recipe(name: str | None = None, overrides: list[str] | tuple[str, ...] 
     composed = _compose_anew(_one_recipe(name, special), rest, special)
     config = composed.config
     check_frame(config)
-    found = resume.start_from(config["init_from"], building.runs_of(config)) if config.get("init_from") else None
+    found = starting.start_from(config["init_from"], building.runs_of(config)) if config.get("init_from") else None
     _, corpus = building.corpus_of(config, building.task_options(config), Bar(sys.stderr))
     task = building.task_of(config, corpus.tokenizer)
+    model = task.new_model()
     if found is not None:
         config["init_from"] = found.origin
-        resume.compare_tokenizers(found, checkpoints.tokenizer_files(corpus.tokenizer), building.aside)
-        task.start_from = lambda model: resume.load_weights(model, found.weights, found.origin, building.aside)
-    task.place(task.new_model(), "cpu")
+        starting.begin_from(task, model, found, building.aside)
+    task.place(model, "cpu")
     data = building.data_of(task, corpus, task.model.context_length, config["seed"])
     return Recipe(task.model, data, task, config)
 

@@ -158,26 +158,6 @@ def test_what_resume_may_change():
             resume.find_resumed("nothing_here", [refused], Path("nowhere"))
 
 
-def test_weights_by_name_with_a_report(tiny, capsys):
-    first = fit(Job(tiny(), "tiny", quiet=True))
-    changed = tiny(
-        model={"n_layers": 3}, trainer={"max_steps": 1, "gradient_clip_val": None}, optimizer={"name": "sgd", "lr": 1e-9}
-    )
-    second = fit(Job(changed, "deeper", init_from=str(first.folder)))
-    said = capsys.readouterr().out
-    assert "tensors loaded" in said
-    assert "not in the checkpoint, kept new: stack.layers.2" in said
-    assert "its tokenizer" not in said
-    fit(Job(tiny(tokenizer={"name": "char"}, trainer={"max_steps": 1}), "other_tokens", init_from=str(first.folder)))
-    assert (
-        f"its tokenizer is another one; to keep its: tokenizer=pretrained tokenizer.path={first.folder}"
-        in capsys.readouterr().out
-    )
-    a, b = (checkpoints.weights_in(x) for x in (checkpoints.read(first.folder / "checkpoints/best.ckpt"), last(second.folder)))
-    for name, value in a.items():
-        torch.testing.assert_close(b[name], value, rtol=0, atol=1e-6)
-
-
 def test_a_checkpoint_is_data(tiny, tmp_path):
     bad = tmp_path / "bad.ckpt"
     torch.save({"components": experiment.Job({})}, bad)

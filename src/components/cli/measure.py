@@ -84,6 +84,12 @@ def _tokens(config: dict[str, Any]) -> Vocabulary:
     if isinstance(node.get("vocab_size"), int):
         return Vocabulary(node["vocab_size"], "at most, as training finds pieces")
     tokenizer = make(Bound(node, where="tokenizer"), "tokenizer")
+    if getattr(tokenizer, "wants", None) == "run":
+        if not (tokenizer.run or config.get("init_from")):
+            return Vocabulary(PLACEHOLDER, "assumed; that of the run that init_from= names")
+        from components.task.building import tokenizer_of
+
+        return Vocabulary(tokenizer_of(config).vocab_size)
     tokenizer.train(())
     if tokenizer.vocab_size > len(tokenizer.specials):
         return Vocabulary(tokenizer.vocab_size)

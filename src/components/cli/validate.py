@@ -21,11 +21,13 @@ def run(args: argparse.Namespace) -> int:
 
     from components.cli.measure import count, on_meta, short, vocabulary
     from components.task.frame import check_frame
+    from components.task.tuning import rate_lines
 
     check_frame(composed.config)
 
     size = vocabulary(composed.config)
-    parameters = count(on_meta(composed.config, size.size))
+    model = on_meta(composed.config, size.size)
+    parameters, rates = count(model), rate_lines(model, composed.config)
     if args.json:
         data = {"recipe": composed.recipe, "parameters": parameters, "vocabulary": size.size, "vocabulary_note": size.note}
         print(
@@ -37,6 +39,8 @@ def run(args: argparse.Namespace) -> int:
     about = "about " if size.note else ""
     print(f"recipe {composed.recipe}: {about}{short(parameters)} parameters ({parameters:,})")
     print(f"vocabulary: {size.size:,}{f' ({size.note})' if size.note else ''}")
+    for line in rates:
+        print(line)
     print("difference from the recipe:" if composed.difference else "no difference from the recipe")
     for line in [*composed.difference, *composed.notes]:
         print(f"  {line}")

@@ -32,13 +32,8 @@ MAP_FILE = "special_tokens_map.json"  # Hugging Face's name: {"bos_token": "<s>"
 # that stand before what an encoder-decoder writes}.
 OWN_FILE = "components.json"
 LABELS_FILE = "labels.json"  # what a classifier's scores stand for, in their order: ["leaf", "flower"]
-KEPT = (
-    "tokenizer_config.json",
-    MAP_FILE,
-    "chat_template.jinja",
-    OWN_FILE,
-    LABELS_FILE,
-)  # files that go wherever tokenizer.json goes
+TEMPLATE_FILE = "chat_template.jinja"
+KEPT = ("tokenizer_config.json", MAP_FILE, TEMPLATE_FILE, OWN_FILE, LABELS_FILE)  # files that go wherever tokenizer.json goes
 PROBE = "Ünïcode, tabs\tand\n\n  spaces; 東京 Ελλάδα 👩‍🚀 \x00 <|endoftext|> def f(x): return x\n"
 
 
@@ -170,6 +165,12 @@ def parsed(file: Path) -> Tokenizer:
 
 def _unpickled(held: str, roles: dict[str, str], files: dict[str, str]) -> Tokens:
     return Tokens(Tokenizer.from_str(held), roles, files)
+
+
+def same_tokens(files: dict[str, str], others: dict[str, str]) -> bool:
+    """Whether two tokenizers, by what each writes, mean the same by every id. Labels and a chat template say nothing about tokens."""
+    a, b = ({n: text for n, text in f.items() if n not in (LABELS_FILE, TEMPLATE_FILE)} for f in (files, others))
+    return a == b
 
 
 def files_beside(folder: Path) -> dict[str, str]:

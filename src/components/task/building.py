@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import sys
 import warnings
 from pathlib import Path
@@ -15,20 +16,46 @@ from components import registry
 from components.errors import UserError
 from components.index import cache_folder
 from components.makers import make
-from components.task import checkpoints
+from components.task import checkpoints, run_folder
 from components.task.bar import Bar
 from components.task.data_module import Blocked
 from components.task.frame import task_values
 from components.task.objectives import Preparation, need_logits, need_source
 
 
-def corpus_of(config: dict[str, Any], options: dict[str, Any], bar: Bar | None, tokenizer: Any = None) -> tuple[Any, Any]:
-    """(data part, prepared corpus) of a config; ``options`` are the task's, ``tokenizer`` one that is trained already."""
+def corpus_of(
+    config: dict[str, Any], options: dict[str, Any], bar: Bar | None, tokenizer: Any = None, going_on: Path | None = None
+) -> tuple[Any, Any]:
+    """(data part, prepared corpus) of a config; ``options`` are the task's, ``tokenizer`` one that is trained already.
+
+    ``going_on``: the checkpoint of a run that goes on, which has its tokenizer.
+    """
     source = make(config["data"], "data")
-    given = Fixed(tokenizer) if tokenizer is not None else make(config["tokenizer"], "tokenizer")
+    given = Fixed(tokenizer) if tokenizer is not None else tokenizer_of(config, going_on)
     cache = Path((config.get("paths") or {}).get("cache") or cache_folder() / "corpus").expanduser()
     task = registry.find("task", config["task"].get("preset") or config["task"]["name"])
     return source, task.prepare(source, given, options, cache, bar.task if bar is not None else None)
+
+
+def tokenizer_of(config: dict[str, Any], going_on: Path | None = None) -> Any:
+    """The part that a config names; one that wants a run's tokenizer gets it.
+
+    Raises:
+        UserError: no run is named, or there is none.
+    """
+    part = make(config["tokenizer"], "tokenizer")
+    if getattr(part, "wants", None) == "run":
+        name = going_on or part.run or config.get("init_from")
+        if name is None:
+            raise UserError(
+                "tokenizer.run", "of which run?", "give init_from=RUN, or from scratch with its tokens tokenizer.run=RUN"
+            )
+        runs = runs_of(config)
+        if not Path(name).exists():  # the time of a run, or recipe/time, made a path where it was typed
+            name = os.path.relpath(name)
+        folder, file = run_folder.find_run(str(name), runs)
+        part.take(checkpoints.tokenizer_in(checkpoints.read(file or run_folder.checkpoint_of(folder, best=True))))
+    return part
 
 
 class Fixed:

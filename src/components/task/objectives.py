@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from components.corpus.tokens import same_tokens
 from components.errors import UserError
 from components.sockets import Batch
 from components.weights import generator_for
@@ -114,10 +115,10 @@ def teacher_for(task: Any) -> nn.Module | None:
         loaded = load(task.loss.teacher_run)
     except UserError as e:
         raise UserError("loss.teacher", str(e)) from e
-    if tokenizer_files(loaded.tokenizer) != tokenizer_files(task.tokenizer):
+    if not same_tokens(tokenizer_files(loaded.tokenizer), tokenizer_files(task.tokenizer)):
         raise UserError(
             "loss.teacher",
             f"the tokenizer of {task.loss.teacher_run} is another one",
-            "take its: tokenizer=pretrained tokenizer.path=",
+            f"take its: tokenizer=of_run tokenizer.run={task.loss.teacher_run}",
         )
     return loaded.model.requires_grad_(False)

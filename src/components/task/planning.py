@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from components.errors import UserError
-from components.task import checkpoints, limits, resume, run_folder
+from components.task import checkpoints, limits, resume, run_folder, starting
 from components.task.bar import Bar
 from components.task.building import corpus_of, data_of, runs_of, task_of, task_options
 from components.task.callbacks import make_callbacks
@@ -60,6 +60,7 @@ class Plan:
         tokenizer: its files, {name: text}.
         parameters: of the model.
         step: of the checkpoint that the run goes on from, or None.
+        matched: what of another run's weights it begins with, or None.
     """
 
     job: Job
@@ -72,6 +73,7 @@ class Plan:
     tokenizer: dict[str, str]
     parameters: int
     step: int | None
+    matched: starting.Match | None
 
     @property
     def tokens_per_step(self) -> float:
@@ -83,6 +85,7 @@ class Plan:
         return {
             "recipe": self.job.recipe,
             "init_from": self.job.config.get("init_from"),
+            "weights": None if self.matched is None else self.matched.report(),
             "began": time.time(),
             "command": sys.argv,
             "schema": checkpoints.SCHEMA,
@@ -105,7 +108,7 @@ def plan(job: Job, say: Callable[[str], None], bar: Bar | None) -> Plan:
     options = task_options(job.config)
     make_trainer(settings, options["validation_every"], 1)  # what Lightning refuses it refuses now, before there is a folder
     callbacks = make_callbacks(job.config.get("callbacks"))
-    start = resume.start_from(job.init_from, runs_of(job.config)) if job.init_from else None
+    start = starting.start_from(job.init_from, runs_of(job.config)) if job.init_from else None
     if start is not None:
         job.config = {**job.config, "init_from": start.origin}
     config = job.config
@@ -113,14 +116,12 @@ def plan(job: Job, say: Callable[[str], None], bar: Bar | None) -> Plan:
         say(f"difference from {'the run' if job.resumed else 'recipe ' + job.recipe}:")
     for line in [*job.difference, *job.notes]:
         say(f"  {line}")
-    source, corpus = corpus_of(config, options, bar)
+    source, corpus = corpus_of(config, options, bar, going_on=job.resumed.checkpoint if job.resumed else None)
     for line in corpus.report.lines():
         say(line)
     module, tokenizer = task_of(config, corpus.tokenizer), checkpoints.tokenizer_files(corpus.tokenizer)
-    if start is not None:
-        resume.compare_tokenizers(start, tokenizer, say)
-        module.start_from = lambda model: resume.load_weights(model, start.weights, start.origin, say)
     model = module.new_model()
+    matched = starting.begin_from(module, model, start, say) if start is not None else None
     module.built.append(model)
     context = model.context_length
     if module.batch_tokens is not None:
@@ -144,4 +145,4 @@ def plan(job: Job, say: Callable[[str], None], bar: Bar | None) -> Plan:
     if (module.samples or module.judged_samples) and (reason := silent_reason(model, source=module.gives_sources)):
         say(f"no samples: {reason}")
     module.meet_teacher("cpu")
-    return Plan(job, settings, callbacks, source, corpus, module, data, tokenizer, parameters, step)
+    return Plan(job, settings, callbacks, source, corpus, module, data, tokenizer, parameters, step, matched)

@@ -1,20 +1,15 @@
-"""``resume=`` goes on with a run as it was; ``init_from=`` starts a new one from another's weights. What each may change."""
+"""``resume=`` goes on with a run as it was, and what may change then; ``init_from=`` (``starting.py``) starts a new one from another's weights."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import nn
-
 from components.cli.words import recipe_and_overrides
 from components.errors import UserError
-from components.task import checkpoints, records, run_folder
+from components.task import records, run_folder
 from components.task.metrics_file import read_rows
-from components.weights import copy_full
 
 # what leaves the result of an uninterrupted run as it is, or only says where and how long
 ALLOWED = (
@@ -27,7 +22,6 @@ ALLOWED = (
 )
 ALLOWED_GROUPS = ("logger", "callbacks", "paths")
 SPECIAL = ("resume", "init_from", "recipe")
-ADDED = (".lora_b", ".ia3")  # the end of a name that only an adapter has
 
 
 @dataclass(frozen=True)
@@ -108,63 +102,3 @@ def runs_folder(overrides: list[str], default: str = "runs") -> Path:
     """Where runs are looked for before there is a config."""
     given = [unquoted(o.partition("=")[2]) for o in overrides if o.lstrip("+").replace("/", ".").startswith("paths.runs=")]
     return Path(given[-1] if given else default).expanduser()
-
-
-def load_weights(model: nn.Module, found: dict[str, torch.Tensor], origin: str, say: Callable[[str], None]) -> None:
-    """Copy by name what fits by shape, and say what did and what did not.
-
-    Raises:
-        UserError: nothing fits, or an adapter would be lost.
-    """
-    own = dict(model.named_parameters()) | {n: b for n, b in model.named_buffers() if n in model.state_dict()}
-    fitting = [n for n in own if n in found and found[n].shape == own[n].shape]
-    other_shape = [n for n in own if n in found and found[n].shape != own[n].shape]
-    missing = [n for n in own if n not in found]
-    unused = [n for n in found if n not in own]
-    if not fitting:
-        raise UserError("init_from", f"no weight of {origin} fits this model", "compare the two configs: components runs A B")
-    if any(n.endswith(ADDED) for n in unused):
-        raise UserError(
-            "init_from",
-            f"{origin} has an adapter that this model has not: its weights without it are not what was trained",
-            "give the adapter= of that run, or the run that it began with",
-        )
-    with torch.no_grad():
-        for name in fitting:
-            copy_full(own[name], found[name])
-    for path, module in model.named_modules():
-        follow = getattr(module, "follow_base", None)  # an adapter over weights that have just come
-        if callable(follow) and f"{path}.weight" in fitting and not any(f"{path}.{n}" in fitting for n in module.added):
-            follow()
-    say(f"init_from {origin}: {len(fitting)} of {len(own)} tensors loaded")
-    for names, text in (
-        (other_shape, "of another shape, kept new"),
-        (missing, "not in the checkpoint, kept new"),
-        (unused, "in the checkpoint, not used"),
-    ):
-        if names:
-            say(f"  {len(names)} {text}: {', '.join(names[:6])}{' ...' if len(names) > 6 else ''}")
-
-
-@dataclass(frozen=True)
-class Start:
-    """Weights of another run, where they are from, and the files of its tokenizer."""
-
-    weights: dict[str, torch.Tensor]
-    origin: str
-    tokenizer: dict[str, str]
-
-
-def start_from(name: str, runs: Path) -> Start:
-    """What ``init_from=name`` means: a run's best checkpoint, or the one that is named."""
-    folder, file = run_folder.find_run(name, runs)
-    file = file or run_folder.checkpoint_of(folder, best=True)
-    checkpoint = checkpoints.read(file)
-    return Start(checkpoints.weights_in(checkpoint), str(file.absolute()), checkpoint["components"]["tokenizer"])
-
-
-def compare_tokenizers(start: Start, own: dict[str, str], say: Callable[[str], None]) -> None:
-    """Another tokenizer gives every id another meaning, which no shape shows."""
-    if own != start.tokenizer:
-        kept = Path(start.origin).parent.parent / "tokenizer.json"
-        say(f"init_from {start.origin}: its tokenizer is another one; to keep its: tokenizer=pretrained tokenizer.path={kept}")

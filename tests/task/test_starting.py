@@ -1,0 +1,161 @@
+"""init_from=: what is loaded, what is new, what is left; whose tokens; which weights then learn. As a user types it, in one run's length."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import components
+from components.cli import main
+from components.corpus.tokens import read_tokenizer
+from components.errors import UserError
+from components.task.checkpoints import read, weights_in
+from components.task.starting import Start, match
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "cli"))
+from tiny_recipe import write
+
+CLASSIFIER = """# Tiny classifier: for tests.
+defaults:
+  - ./tiny.yaml
+  - override /data: labelled_text
+  - override /task: classification
+  - override /loss: classification
+  - override /model/head: classification
+  - _self_
+model: {head: {n_classes: 2, pooling: mean}}
+data: {path: ./labelled.csv}
+task: {batch_size: 8, validation_every: 5, validation_fraction: 0.2}
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("starting")
+    with pytest.MonkeyPatch.context() as patch:
+        write(folder, patch)
+        rows = [
+            f"the {w} number {i} is here,{label}" for i in range(20) for w, label in (("tree", "plant"), ("stone", "thing"))
+        ]
+        Path("labelled.csv").write_text("text,label\n" + "\n".join(rows) + "\n")
+        Path("tiny_classifier.yaml").write_text(CLASSIFIER)
+        yield folder
+
+
+@pytest.fixture(autouse=True)
+def _here(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+
+
+@pytest.fixture(scope="module")
+def base(folder):
+    """A language model with tokens of its own making."""
+    run = components.train("./tiny.yaml", ["tokenizer=char", "trainer.max_steps=5"], quiet=True).folder
+    return folder / run
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    return weights_in(read(run / "checkpoints" / "last.ckpt"))
+
+
+def test_a_classifier_from_a_language_model(base, capsys):
+    """The body comes by name, the head is new; frozen, the body stays bit for bit, also after a pause."""
+    words = ["train", "recipe=./tiny_classifier.yaml", f"init_from={base}", "tokenizer=of_run", "tuning=frozen"]
+    assert main([*words, "trainer.max_steps=4"]) == 0
+    said = capsys.readouterr().out
+    assert re.search(r"tensors loaded, 9\d\.\d% of the numbers: embedding, stack\n", said)
+    assert "  1 not in the checkpoint, new here: head.logits.bias\n" in said
+    assert re.search(r"  1 of another shape, new here: head\.logits\.weight \(\d+, 16\) there, \(2, 16\) here\n", said)
+    assert "parameters (34 of them trained)" in said
+    assert "frozen: embedding, stack\n" in said
+    (run,) = Path("runs").glob("tiny_classifier/*")
+    about = json.loads((run / "run.json").read_text())["weights"]
+    assert about["loaded"] == ["embedding", "stack"]
+    assert about["tensors"] - about["tensors_loaded"] == 2
+    first, best = weights(run), weights_in(read(base / "checkpoints" / "best.ckpt"))
+    body = [n for n in first if not n.startswith("head.")]
+    assert len(body) == about["tensors_loaded"]
+    assert all(torch.equal(first[n], best[n]) for n in body)
+    assert main(["train", f"resume={run}", "trainer.max_steps=8"]) == 0
+    assert "tensors loaded" not in capsys.readouterr().out
+    second = weights(run)
+    assert all(torch.equal(second[n], best[n]) for n in body)
+    assert not torch.equal(second["head.logits.weight"], first["head.logits.weight"])
+    kept, own = (read_tokenizer(f / "tokenizer.json") for f in (run, base))
+    assert kept.core.to_str() == own.core.to_str()
+    assert kept.labels == ("plant", "thing")
+    assert own.labels == ()
+    # what the run has learned on top of is not needed any more
+    assert components.load(run).tokenizer.vocab_size == own.vocab_size
+
+
+def test_from_scratch_with_the_same_tokens_and_both_in_one_table(base, capsys):
+    tuned, scratch = (
+        components.train("./tiny_classifier.yaml", ["tokenizer=of_run", "trainer.max_steps=5", *words], quiet=True).folder
+        for words in ([f"init_from={base}", "tuning=layer_decay"], [f"tokenizer.run={base}"])
+    )
+    assert (tuned / "tokenizer.json").read_bytes() == (scratch / "tokenizer.json").read_bytes()
+    assert json.loads((scratch / "run.json").read_text())["weights"] is None
+    capsys.readouterr()
+    assert main(["runs", str(tuned), str(scratch)]) == 0
+    said = capsys.readouterr().out
+    for row in ("init_from", "tuning.name", "val_loss", "val_accuracy", "val_f1"):
+        assert re.search(rf"(?m)^\s*{row}\s", said), row
+
+
+def test_other_tokens_are_refused_or_said(base, capsys):
+    """Ids that mean something else are an error where their vectors would be loaded, and told where these begin anew."""
+    Path("other.txt").write_text(Path("text.txt").read_text().replace("b", "z"))  # as many tokens, and one is another
+    other = ["data.path=other.txt", "tokenizer=char", f"init_from={base}"]
+    with pytest.raises(UserError, match=r"its ids mean other tokens.*embedding\.table\.weight.*tokenizer=of_run"):
+        components.train("./tiny.yaml", other, quiet=True)
+    before = len(list(Path("runs").glob("*/*")))
+    assert main(["train", "recipe=./tiny_classifier.yaml", f"init_from={base}", "tokenizer=byte", "trainer.max_steps=1"]) == 0
+    said = capsys.readouterr().out
+    assert "its tokenizer is another one, of another size" in said
+    assert re.search(r"2 of another shape, new here: embedding\.table\.weight \(\d+, 16\) there, \(\d+, 16\) here, head", said)
+    assert len(list(Path("runs").glob("*/*"))) == before + 1
+    with pytest.raises(UserError, match="of which run"):
+        components.train("./tiny_classifier.yaml", ["tokenizer=of_run"], quiet=True)
+    with pytest.raises(UserError, match="no such run"):
+        components.train("./tiny_classifier.yaml", ["tokenizer=of_run", "tokenizer.run=nowhere"], quiet=True)
+    assert main(["validate", "recipe=./tiny_classifier.yaml", "tokenizer=of_run"]) == 0
+    assert "assumed; that of the run" in capsys.readouterr().out
+
+
+def test_labels_and_a_chat_template_are_no_tokens(base, capsys):
+    """A classifier goes on from a classifier; its labels are the data's, and a template beside the tokens changes nothing."""
+    first = components.train(
+        "./tiny_classifier.yaml", [f"init_from={base}", "tokenizer=of_run", "trainer.max_steps=1"], quiet=True
+    ).folder
+    (first / "tokenizer.json").with_name("chat_template.jinja").write_text("{{ messages }}")
+    again = components.train("./tiny.yaml", [f"init_from={first}", "tokenizer=char", "trainer.max_steps=1"], quiet=True).folder
+    assert json.loads((again / "run.json").read_text())["weights"]["loaded"] == ["embedding", "stack"]
+    Path("relabelled.csv").write_text(Path("labelled.csv").read_text().replace(",plant", ",water"))
+    words = ["data.path=relabelled.csv", f"init_from={first}", "tokenizer=of_run", "trainer.max_steps=1"]
+    other = components.train("./tiny_classifier.yaml", words).folder
+    assert "its labels are others" in capsys.readouterr().out
+    assert read_tokenizer(other / "tokenizer.json").labels == ("thing", "water")
+
+
+def test_what_matches_is_found_by_name_and_shape():
+    model = components.build("model", "decoder", vocab_size=20, d_model=16, n_layers=3, context_length=8)
+    state = {n: v.clone() for n, v in model.state_dict().items()}
+    state["stack.layers.1.block.ffn.out.weight"] = torch.zeros(3, 3)
+    del state["stack.final_norm.weight"]
+    state["extra.weight"] = torch.zeros(2)
+    found = match(model, Start(state, "there", {}))
+    assert (found.new, found.left) == (["stack.final_norm.weight"], ["extra.weight"])
+    assert found.reshaped == {
+        "stack.layers.1.block.ffn.out.weight": ((3, 3), tuple(model.stack.layers[1].block.ffn.out.weight.shape))
+    }
+    assert found.lines()[0].startswith(
+        "init_from there: 25 of 27 tensors loaded, 89.6% of the numbers: embedding, stack.layers.0, "
+    )
+    with pytest.raises(UserError, match="no weight of there fits"):
+        match(model, Start({"extra.weight": torch.zeros(2)}, "there", {}))
