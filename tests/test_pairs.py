@@ -18,6 +18,7 @@ from covering import Cell, Row, all_pairs, covering_array
 from hosts import parts
 
 from components import registry
+from components.check.host import numbers
 from components.compose import compose
 from components.compose.check import check
 from components.errors import UserError
@@ -31,17 +32,30 @@ PIECES = 12  # tests that share the rows of a host, so that workers do
 # what makes a default recipe small and neutral: no position, so that every attention is welcome
 SMALL = ("model.d_model=48", "model.context_length=16", "model.init=depth_scaled")
 NEUTRAL = ("model/position=none", "model/attention=gqa", "model/norm=rms")
-# what a part has to have beside it, in no socket of the model
-BESIDE = {"head/classification": "loss=classification", "head/regression": "loss=regression"}
+CLASSES = ("loss=classification", "task=classification")
+# what a part has to have beside it, or has to be told
+BESIDE = {
+    "head/classification": (*CLASSES, "data=language_id"),
+    "head/regression": ("loss=regression", "task=regression", "data=table_amounts", "data.path=amounts.csv"),
+    "embedding/patches": ("model.embedding.d_in=4",),
+    # nothing carries a signal past a branch: few of them, which begin so that it neither dies out nor grows
+    "residual/none": ("model.n_layers=2", "model.init=xavier", "model.init.embedding_std=1.0"),
+}
 
 
 class Host:
     """A wiring with sockets: ``sockets`` = {name of the socket: (its path in an override, the kind that goes in)}."""
 
     def __init__(
-        self, name: str, model: str, sockets: dict[str, tuple[str, str]], *fixed: str, leave: Iterable[str] = ()
+        self,
+        name: str,
+        model: str,
+        sockets: dict[str, tuple[str, str]],
+        *fixed: str,
+        leave: Iterable[str] = (),
+        neutral: tuple[str, ...] = NEUTRAL,
     ) -> None:
-        self.name, self.model, self.paths, self.fixed = name, model, sockets, fixed
+        self.name, self.model, self.paths, self.fixed, self.neutral = name, model, sockets, fixed, neutral
         left = set(leave)
         self.sockets = {
             socket: [p.split("/")[1] for p in parts(kind) if p not in left and not _preset(p)]
@@ -53,12 +67,12 @@ class Host:
 
     def overrides(self, row: Row) -> list[str]:
         """What the command line says for these choices; sockets that are left open stay neutral."""
-        said = [f"model={self.model}", *SMALL, *NEUTRAL, *self.fixed]
+        said = [f"model={self.model}", *SMALL, *self.neutral, *self.fixed]
         for socket, part in row.items():
             path, kind = self.paths[socket]
             if not (socket == "mask" and part == "full"):  # what every mixer has, whether it has a socket for it or not
                 said.append(f"{path}={part}")
-                said += [BESIDE[f"{kind}/{part}"]] if f"{kind}/{part}" in BESIDE else []
+                said += BESIDE.get(f"{kind}/{part}", ())
         return said
 
     def config(self, row: Row) -> dict[str, Any]:
@@ -82,17 +96,27 @@ def lacking(word: str, *kinds: str) -> list[str]:
     return [p for p in parts(*kinds) if p not in without(word, *kinds)]
 
 
+def providing(*words: str, kind: str) -> list[str]:
+    """Parts that provide one of ``words``."""
+    return [p for p in parts(kind) if {*words} & {*registry.entry(*p.split("/")).signature.declared.get("provides", ())}]
+
+
+def others(some: Iterable[str], kind: str) -> list[str]:
+    return [p for p in parts(kind) if p not in {*some}]
+
+
 CACHE = {"cache": ("cache", "cache")}
 MASK = {"mask": ("model.attention.mask", "mask")}
 INSIDE = {kind: (f"model.attention.{kind}", kind) for kind in ("mask", "gate", "value", "sharing")}
 TOKEN_HEADS = lacking("causal", "head")  # to be left out where every position has logits of its own
 POOLED = without("causal", "head")
+NUMBERS = providing("values", kind="embedding")  # they read numbers, which a text has none of
 HOSTS = [
     Host(
         "decoder",
         "decoder",
         {**at_top("position", "attention", "norm", "ffn", "block", "residual", "embedding", "head", "stack"), **MASK, **CACHE},
-        leave=lacking("causal", "attention", "head", "ffn"),
+        leave=[*lacking("causal", "attention", "head", "ffn"), *NUMBERS],
     ),
     Host(
         "softmax attention",
@@ -117,8 +141,43 @@ HOSTS = [
             "pooling": ("model.head.pooling", "pooling"),
         },
         "model/head=classification",
-        "loss=classification",
+        *BESIDE["head/classification"],
         leave=POOLED,
+    ),
+    Host(
+        "encoder of numbers",
+        "encoder",
+        {**at_top("embedding", "norm"), "pooling": ("model.head.pooling", "pooling")},
+        "model/head=classification",
+        *CLASSES,
+        "data=digits",
+        "model/embedding=values",
+        leave=others(NUMBERS, "embedding"),
+    ),
+    Host(
+        "mlp",
+        "mlp",
+        {**at_top("embedding", "norm", "head"), **CACHE},
+        "model.window=3",
+        "model.hidden=[24,48]",
+        leave=[*TOKEN_HEADS, *NUMBERS],
+        neutral=("model/norm=rms",),
+    ),
+    Host(
+        "recurrent",
+        "recurrent",
+        {**at_top("attention", "embedding", "head"), **CACHE},
+        "loss=seq2seq",
+        leave=[*TOKEN_HEADS, *NUMBERS, *others(providing("state", kind="attention"), "attention")],
+        neutral=("model/attention=gru",),
+    ),
+    Host(
+        "recurrent with attention",
+        "recurrent",
+        {"cross": ("model/cross", "attention"), **at_top("embedding"), **CACHE},
+        "loss=seq2seq",
+        leave=[*NUMBERS, *others(providing("memory", "absent", kind="attention"), "attention")],
+        neutral=("model/attention=gru",),
     ),
     Host(
         "experts of an encoder",
@@ -126,6 +185,7 @@ HOSTS = [
         {"router": ("model.ffn.router", "router"), **at_top("block")},
         "model/ffn=moe",
         "loss=masked_lm",
+        "task=masked_language_modeling",
     ),
     Host(
         "encoder-decoder",
@@ -165,7 +225,7 @@ def plain(host: Host) -> dict[str, Any]:
 
 def refusal(host: Host, row: Row) -> str | None:
     """Why these parts are refused together, or None. The composer's own check, on a config put together from spelled-out nodes."""
-    config = {kind: node for kind, node in plain(host).items() if kind != "loss"}  # which stands in no socket of the model
+    config = {kind: node for kind, node in plain(host).items() if kind not in ("loss", "task")}  # they go by the head
     config["model"] = deepcopy(config["model"])
     for socket in sorted(row, key=lambda s: host.paths[s][0].count(".")):  # what stands inside another part after that part
         path = host.paths[socket][0].replace("/", ".").split(".")
@@ -213,27 +273,34 @@ def exercise(host: Host, row: Row, config: dict[str, Any]) -> None:
     model = model_of(config).double()
     ids = torch.randint(0, VOCAB, (2, LENGTH), generator=torch.Generator().manual_seed(0))
     missing = lacks(host, row) | set(registry.entry("model", host.model).signature.declared.get("lacks", ()))
-    train(model, batch_of(host, ids))
+    train(model, batch_of(host, model, ids))
     model.eval()
     with torch.no_grad():
-        whole = model(batch_of(host, ids))
+        whole = model(batch_of(host, model, ids))
         assert torch.isfinite(whole).all()
         if "causal" not in missing:
             changed = ids.clone()
             changed[:, 7:] = (changed[:, 7:] + 1) % VOCAB
-            torch.testing.assert_close(model(batch_of(host, changed))[:, :7], whole[:, :7], rtol=1e-9, atol=1e-9)
+            torch.testing.assert_close(model(batch_of(host, model, changed))[:, :7], whole[:, :7], rtol=1e-9, atol=1e-9)
         if not missing & {"causal", "cacheable"}:
             kept = make(config["cache"], "cache")
             steps = [
-                model(batch_of(host, ids, slice(a, b)), cache=kept)
+                model(batch_of(host, model, ids, slice(a, b)), cache=kept)
                 for a, b in ((0, 5), (5, 6), (6, 10), (10, 11), (11, LENGTH))
             ]
             torch.testing.assert_close(torch.cat(steps, 1), whole, rtol=1e-6, atol=1e-7)
 
 
-def batch_of(host: Host, ids: torch.Tensor, part: slice = slice(None)) -> Batch:
-    source = Batch(torch.arange(9).expand(ids.shape[0], -1) * 7 % VOCAB) if host.model == "encoder_decoder" else None
-    return Batch(ids[:, part], targets=ids[:, part].roll(-1, 1), source=source)
+def batch_of(host: Host, model: torch.nn.Module, ids: torch.Tensor, part: slice = slice(None)) -> Batch:
+    """A batch with what the wiring and the embedding read."""
+    ids = ids[:, part]
+    source = Batch(torch.arange(9).expand(ids.shape[0], -1) * 7 % VOCAB) if reads_source(host) else None
+    values = numbers(ids, model.embedding.d_in) if "values" in getattr(model.embedding, "provides", ()) else None
+    return Batch(ids if values is None else torch.zeros_like(ids), targets=ids.roll(-1, 1), source=source, values=values)
+
+
+def reads_source(host: Host) -> bool:
+    return "source" in registry.entry("model", host.model).signature.declared["provides"]
 
 
 def train(model: torch.nn.Module, batch: Batch) -> None:
@@ -268,7 +335,19 @@ def works_after_all(host: Host, pair: tuple[Cell, Cell]) -> bool:
         exercise(host, row, config)
     except (UserError, RuntimeError, ValueError, TypeError, AttributeError, KeyError, AssertionError):
         return False
-    return all(takes_part(host, row, socket, config) for socket in row)
+    return all(takes_part(host, row, socket, config) for socket in row) and not silent(host, config) - alone_silent(host, row)
+
+
+def silent(host: Host, config: dict[str, Any]) -> set[str]:
+    """Parameters that a training step gives no gradient: what they compute is heard nowhere."""
+    model = model_of(config).double()
+    train(model, batch_of(host, model, torch.arange(2 * LENGTH).view(2, LENGTH) % VOCAB))
+    return {name for name, p in model.named_parameters() if p.grad is None}
+
+
+def alone_silent(host: Host, row: Row) -> set[str]:
+    """Those of the row's parts, each without the others."""
+    return {name for s, p in row.items() if (config := unchecked(host, {s: p})) is not None for name in silent(host, config)}
 
 
 def unchecked(host: Host, row: Row) -> dict[str, Any] | None:
@@ -289,10 +368,11 @@ def takes_part(host: Host, row: Row, socket: str, config: dict[str, Any]) -> boo
     assert other is not None
     ids = torch.randint(0, VOCAB, (2, LENGTH), generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        a, b = (_scrambled(model_of(c))(batch_of(host, ids)) for c in (config, other))
-        if host.model == "encoder_decoder":  # a decoder that does not read its source is no encoder-decoder
-            model = _scrambled(model_of(config))
-            batch = batch_of(host, ids)
+        models = [_scrambled(model_of(c)) for c in (config, other)]
+        a, b = (model(batch_of(host, model, ids)) for model in models)
+        if reads_source(host):  # a decoder that does not read its source is no encoder-decoder
+            model = models[0]
+            batch = batch_of(host, model, ids)
             if torch.equal(model(batch), model(Batch(ids, source=Batch((ids + 1) % VOCAB)))):
                 return False
     return a.shape != b.shape or not torch.equal(a, b)

@@ -49,6 +49,7 @@ SMALL: dict[str, dict[str, Any]] = {
 AROUND: dict[str, dict[str, Any]] = {
     "value/embedding": {"embedding": "value_embeddings"},
     "embedding/value_embeddings": {"attention": {"name": "gqa", "n_heads": 4, "n_kv_heads": 2, "value": "embedding"}},
+    "embedding/number": {"position": "learned"},  # else all channels but one are 0, and so are gradients of what reads them
     "attention/gla": {"position": "none"},  # channels forget each at its own rate: no pair of them can be rotated
     "attention/hgrn2": {"position": "none"},
     "attention/mamba2": {"position": "none"},  # it has no queries and keys to rotate

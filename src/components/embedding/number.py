@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch.nn.functional as F
 from torch import Tensor
 
 from components.embedding._values import Unlearned
@@ -15,7 +16,7 @@ from components.sockets import SequenceInfo
 
 @register("embedding", "number")
 class Number(Unlearned):
-    """Number: a token is its number in the vocabulary, the same in every channel; nothing is learned.
+    """Number: a token is its number in the vocabulary, in the first channel; the others are 0, and nothing is learned.
 
     With d_model=1 a position is one input. What lies between two numbers means nothing: token 3 is no mixture of tokens 2 and 4.
 
@@ -34,4 +35,4 @@ class Number(Unlearned):
 
     def forward(self, ids: Tensor, info: SequenceInfo) -> Tensor:  # noqa: ARG002  the contract's second argument
         number = self.cast(ids.double() * self.scale)
-        return number[..., None].expand(*ids.shape, self.d_model)
+        return F.pad(number[..., None], (0, self.d_model - 1))
