@@ -79,7 +79,7 @@ def test_what_is_no_conversation_is_refused_or_counted(tmp_path, row, words):
     assert "data.abnormal=drop" in str(caught.value)
     source = build("data", "conversations", path=str(tmp_path / "c.jsonl"), abnormal="drop")
     assert [e.input for e in source.examples()] == [TALK]
-    assert source.notes[0].startswith("1 rows left out that are no conversation in text, such as ")
+    assert source.notes[0].startswith("rows left out that are no conversation in text: 1, such as ")
     assert f"{tmp_path}/c.jsonl:2" in source.notes[0]
 
 

@@ -42,7 +42,7 @@ def conversations(rows: Iterator[tuple[str | None, Row]], abnormal: OnFault, not
             continue
         yield Example(messages, None, row.origin, row.line, split)
     if dropped:
-        notes.append(f"{len(dropped)} rows left out that are no conversation in text, such as {'; '.join(dropped[:2])}")
+        notes.append(f"rows left out that are no conversation in text: {len(dropped)}, such as {'; '.join(dropped[:2])}")
 
 
 def messages_of(row: Row) -> tuple[Message, ...]:
