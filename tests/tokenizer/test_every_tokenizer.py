@@ -16,8 +16,8 @@ from components import registry
 from components.corpus.tokens import PROBE, ROLES, read_tokenizer
 from components.makers import build
 
-# "none" has no text to give back: see test_none.py
-TRAINED = [name for name in registry.names("tokenizer") if name not in ("pretrained", "none")]
+# "none" has no text to give back (test_none.py), the others are read from files
+TRAINED = [name for name in registry.names("tokenizer") if name not in ("pretrained", "of_run", "none")]
 TEXTS = [f"def f{i}(x):\n    return x + {i}  # the quick brown fox, été\n" for i in range(60)]
 STRANGE = [
     "",
