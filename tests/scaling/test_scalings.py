@@ -192,6 +192,21 @@ def test_padding_does_not_count_as_length(scaling, side):
     torch.testing.assert_close(padded[:, :, kept], alone)
 
 
+def test_longrope_turns_a_whole_text_by_the_list_of_its_length_and_one_call_at_a_time_by_what_it_sees():
+    part, x = rope({"name": "longrope", "short_factor": [1.5] * 8, "long_factor": [3.0] * 8, "factor": 1.0}), q(length=9)
+    short, long = (
+        rope({"name": "longrope", f"{n}_factor": [f] * 8, "factor": 1.0}) for n, f in (("short", 1.5), ("long", 3.0))
+    )
+    assert part.scaling.turns_at == 8
+    whole, _ = part.rotate(x, x, at(9), at(9))
+    torch.testing.assert_close(whole, long.rotate(x, x, at(9), at(9))[0])  # the first positions, too
+    before, _ = part.rotate(x[:, :, :8], x[:, :, :8], at(8), at(8))
+    torch.testing.assert_close(before, short.rotate(x[:, :, :8], x[:, :, :8], at(8), at(8))[0])
+    assert not torch.allclose(before, whole[:, :, :8], atol=1e-3)  # what a cache keeps is not what a full pass has
+    new = SequenceInfo(positions=torch.tensor([[8]]))
+    torch.testing.assert_close(part.rotate(x[:, :, 8:], x[:, :, 8:], new, new)[0], whole[:, :, 8:])
+
+
 def test_factor_lengthens_what_was_rotated():
     part, x = rope({"name": "yarn", "factor": 4.0}), q()
     turned, _ = part.rotate(x, x, at(24), at(24))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import torch
@@ -104,10 +104,16 @@ def _run(
 
 
 class Cached:
-    """Logits (B, V) of column ``end - 1``, by reading what is new since the last call: the prompt, then one token at a time."""
+    """Logits (B, V) of column ``end - 1``, by reading what is new since the last call: the prompt, then one token at a time.
+
+    Where a text's length changes all of its angles (``turns_at`` of a module), what is cached is no longer what a full pass would have:
+    then everything is read again, in one piece.
+    """
 
     def __init__(self, model: Any, batch: Batch, cache: Cache, prefill_chunk: int | None = None) -> None:
         self.model, self.batch, self.cache, self.chunk = model, batch, cache, prefill_chunk
+        self.turns = {m.turns_at for m in modules_of(model) if hasattr(m, "turns_at")} if cache.length == 0 else set()
+        self.empty = cache.snapshot() if self.turns else None
         self.documents = None if batch.documents is None else batch.documents[:, -1:]
         self.types = None if batch.token_types is None else batch.token_types[:, -1:]
         self.prefix = batch.prefix
@@ -115,22 +121,33 @@ class Cached:
 
     def __call__(self, ids: Tensor, end: int) -> Tensor:
         if self.positions is None:
-            b, positions = self.batch, positions_of(self.batch)
-            batch = Batch(b.ids, None, None, positions, b.documents, b.valid, b.token_types, b.source, b.prefix)
-            self.positions = positions[:, -1:]
-            *earlier, batch = pieces(batch, self.chunk)
-            for piece in earlier:
-                self.model(piece, cache=self.cache, last=True)
+            batch = self._whole(ids, end)
         else:
             self.positions = self.positions + 1
-            batch = Batch(
-                ids[:, end - 1 : end], None, None, self.positions, self.documents, None, self.types, None, self.prefix
-            )
+            if any(bool((self.positions == turn).any()) for turn in self.turns):
+                self.cache.restore(self.empty)
+                batch = self._whole(ids, end)
+            else:
+                batch = Batch(
+                    ids[:, end - 1 : end], None, None, self.positions, self.documents, None, self.types, None, self.prefix
+                )
         return self.model(batch, cache=self.cache, last=True)[:, -1]
+
+    def _whole(self, ids: Tensor, end: int) -> Batch:
+        """What is left to read of everything, after all pieces but the last."""
+        batch = longer(self.batch, positions_of(self.batch), ids, end)
+        self.positions = batch.positions[:, -1:]  # type: ignore[index]
+        turned = any(bool((self.positions >= turn).any()) for turn in self.turns)
+        *earlier, last = pieces(batch, None if turned else self.chunk)
+        for piece in earlier:
+            self.model(piece, cache=self.cache, last=True)
+        return last
 
     def reorder(self, rows: Tensor) -> None:
         """Row i goes on from row rows[i]."""
         self.cache.reorder(rows)
+        if self.turns:
+            self.batch = rows_of(self.batch, rows)
         self.positions, self.documents, self.types, self.prefix = (
             picked(x, rows) for x in (self.positions, self.documents, self.types, self.prefix)
         )
@@ -144,33 +161,29 @@ class Recomputed:
         self.positions = positions_of(batch)
 
     def __call__(self, ids: Tensor, end: int) -> Tensor:
-        b, more = self.batch, end - self.batch.ids.shape[1]
-        start = 0 if self.limit is None else max(0, end - self.limit)
-        after = torch.arange(1, more + 1, device=ids.device)
-        positions = torch.cat([self.positions, self.positions[:, -1:] + after], 1)[:, start:]
-        prefix = b.prefix
+        batch = longer(self.batch, self.positions, ids, end)
         if self.limit is not None:
-            excess = (positions[:, -1:] - (self.limit - 1)).clamp(min=0)
-            positions = (positions - excess).clamp(min=0)
-            prefix = None if prefix is None else (prefix - excess[:, 0]).clamp(min=0)
-
-        def longer(x: Tensor | None) -> Tensor | None:
-            """The last column goes on: it is valid, and new tokens belong to its document."""
-            return None if x is None else torch.cat([x, x[:, -1:].expand(-1, more)], 1)[:, start:]
-
-        batch = Batch(
-            ids[:, start:end],
-            positions=positions,
-            documents=longer(b.documents),
-            valid=longer(b.valid),
-            token_types=longer(b.token_types),
-            source=b.source,
-            prefix=prefix,
-        )
+            batch = columns(batch, max(0, end - self.limit), end)
+            excess = (batch.positions[:, -1:] - (self.limit - 1)).clamp(min=0)  # type: ignore[index]
+            prefix = None if batch.prefix is None else (batch.prefix - excess[:, 0]).clamp(min=0)
+            batch = replace(batch, positions=(batch.positions - excess).clamp(min=0), prefix=prefix)  # type: ignore[operator]
         return self.model(batch, last=True)[:, -1]
 
     def reorder(self, rows: Tensor) -> None:
         self.batch, self.positions = rows_of(self.batch, rows), picked(self.positions, rows)
+
+
+def longer(batch: Batch, positions: Tensor, ids: Tensor, end: int) -> Batch:
+    """``batch`` and the columns of ``ids`` that came after it, up to ``end``: valid, at the next positions, of its last document and type."""
+    more = end - batch.ids.shape[1]
+    after = torch.arange(1, more + 1, device=ids.device)
+
+    def on(x: Tensor | None) -> Tensor | None:
+        return None if x is None else torch.cat([x, x[:, -1:].expand(-1, more)], 1)
+
+    positions = torch.cat([positions, positions[:, -1:] + after], 1)
+    kept = {"documents": on(batch.documents), "valid": on(batch.valid), "token_types": on(batch.token_types)}
+    return Batch(ids[:, :end], positions=positions, **kept, source=batch.source, prefix=batch.prefix)
 
 
 def picked(x: Tensor | None, rows: Tensor) -> Tensor | None:
@@ -205,8 +218,11 @@ def positions_of(batch: Batch) -> Tensor:
 
 def context_limit(model: Any) -> int | None:
     """``context_length`` if some part cannot go beyond it."""
-    modules = model.modules() if isinstance(model, nn.Module) else [model]
-    return model.context_length if any(getattr(m, "bounded", False) for m in modules) else None
+    return model.context_length if any(getattr(m, "bounded", False) for m in modules_of(model)) else None
+
+
+def modules_of(model: Any) -> Iterable[Any]:
+    return model.modules() if isinstance(model, nn.Module) else [model]
 
 
 @contextmanager

@@ -24,13 +24,17 @@ class LongRopeScaling(nn.Module):
     Args:
         short_factor: divisors, one per pair, for documents within the original context; none: all 1.
         long_factor: divisors for longer documents; none: all 1.
-        original_context: where long begins; null: context_length.
+        original_context: where long begins; null: context_length. A text that comes there while it is written is read again, since the keys that a
+            cache stored were turned by the short divisors.
         factor: how much longer the new context is; null: context_length / original_context.
         attention_factor: multiplies rotated queries and keys; null: sqrt(1 + ln(factor) / ln(original_context)), 1 for factors up to 1.
 
     Errors: ValueError if a list is not as long as there are pairs.
 
-    The length is each document's own, as far as one call sees it. Keys that a cache stored keep the angles of their time.
+    The length is each document's own, as far as one call sees it: a text that passes original_context is turned by the long divisors from its
+    first token on. Keys that a cache stored keep the short ones, so decoding reads the text again when it comes to original_context
+    (``turns_at``), and a longer prompt in one piece, whatever prefill_chunk says. Who calls a model with a cache, and speculative
+    decoding, have the short keys beside the long ones.
     """
 
     lacks = ("exact_cache_beyond_context",)
@@ -53,6 +57,7 @@ class LongRopeScaling(nn.Module):
         times, self.original = stretch(factor, original_context, context_length)
         if attention_factor is None:
             attention_factor = 1.0 if times <= 1 else math.sqrt(1 + math.log(times) / math.log(self.original))
+        self.turns_at = self.original  # the position at which all earlier ones turn otherwise
         self.factor = float(attention_factor)
         self.short, self.long = (tuple(given) or (1.0,) * (width // 2) for given in (short_factor, long_factor))
 
