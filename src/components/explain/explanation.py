@@ -55,6 +55,22 @@ class Explanation:
 
         return figures(self.trace)
 
+    def save_figures(self, folder: str | Path) -> list[Path]:
+        """Each figure as a PNG in ``folder``; of two models, the second one's begin with ``b_``."""
+        from components.explain.figures import figures
+
+        folder = Path(folder).expanduser()
+        files = []
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            for trace, before in zip(self.traces, ("", "b_")):
+                for name, figure in figures(trace).items():
+                    files.append(folder / f"{before}{name}.png")
+                    figure.savefig(files[-1])
+        except OSError as e:
+            raise UserError(str(folder), f"cannot be written ({e.strerror})", "--figures FOLDER that can be made") from None
+        return files
+
 
 def explain(
     *subjects: Any,

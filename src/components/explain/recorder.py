@@ -27,7 +27,7 @@ class Heard:
     backwards: bool
 
 
-@dataclass
+@dataclass(eq=False)  # two calls are never the same, whatever is in them
 class Call:
     """One call of a part. ``inside``: the path of the attention, or the layer, that was running."""
 
