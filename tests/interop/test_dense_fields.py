@@ -6,15 +6,17 @@ import json
 
 import pytest
 import torch
-from parity import Oracle, close, ours, theirs
+from oracles_dense import ORACLES
+from parity import Oracle, close, made, ours, theirs
 
+import components
 from components.errors import UserError
 from components.interop import convert
 from components.interop.architectures._common import ORIGINAL, SCALINGS, read_rope, write_rope
 from components.interop.config import architecture_of, recipe_of
 from components.interop.fields import Unsupported
 from components.makers import Bound, make
-from components.sockets import Batch
+from components.sockets import Batch, SequenceInfo
 
 pytest.importorskip("transformers")
 
@@ -297,3 +299,16 @@ def test_a_model_that_is_several_takes_the_name_it_came_from(tmp_path):
         made = convert.write_folder(imported.config, imported.weights, 97, tmp_path / name, prefer=prefer)
         assert made.label == name
         assert json.loads((tmp_path / name / "config.json").read_text())["architectures"] == [name]
+
+
+@pytest.mark.parametrize("name", ["Gemma 1", "Gemma 2", "Gemma 3"])
+def test_gemmas_factor_rounded_as_its_class_rounds_it_in_bf16(name, tmp_path):
+    pair = made(next(o for o in ORACLES if o.name == name), tmp_path)
+    ids = pair.ids()
+    rounded = torch.tensor(pair.theirs.config.hidden_size**0.5).bfloat16().item()
+    with torch.no_grad():
+        wanted = pair.theirs.bfloat16()(input_ids=ids, output_hidden_states=True).hidden_states[0]
+        for override, same in (([], False), ([f"model.embedding.scale={rounded}"], True)):
+            model = components.load(tmp_path, override).model.bfloat16()
+            found = model.embedding(ids, SequenceInfo.of(Batch(ids), causal=True))
+            assert torch.equal(found, wanted) is same
