@@ -30,12 +30,12 @@ TORCHLESS = {
     "share",
     "leaving",
 }
-GROUND = TORCHLESS | {"sockets", "weights", "flops", "functional", "corpus"}
+GROUND = TORCHLESS | {"sockets", "weights", "flops", "functional", "corpus", "measuring"}
 TOP = {"task", "compose", "run", "cli", "check", "catalogue", "interop", "__main__"}
 KIND_FOLDERS = {
     *("tokenizer", "embedding", "position", "attention", "mask", "gate", "norm", "ffn", "block", "residual", "head", "init"),
     *("router", "scaling", "value", "sharing", "adapter", "tuning", "pooling"),
-    *("stack", "model", "loss", "optimizer", "schedule", "sampler", "decoding", "cache", "data"),
+    *("stack", "model", "loss", "optimizer", "schedule", "sampler", "decoding", "cache", "data", "evaluation"),
 }
 LIGHTNING = {"lightning", "pytorch_lightning", "lightning_fabric", "lightning_utilities"}
 HYDRA = {"hydra", "omegaconf"}

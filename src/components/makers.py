@@ -135,6 +135,8 @@ def _sockets(
     for option in sorted(sockets, key=lambda o: o.name != o.type.kind):  # `norm` before `final_norm`, which may take it
         name, kind = option.name, option.type.kind
         value = options.get(name, option.default)
+        if value is None and option.type.optional:
+            continue  # nothing stands there
         path = f"{where}.{name}".lstrip(".")
         if isinstance(value, str) and value == INHERIT:
             found = inherited.get(name, bound.get(kind, inherited.get(kind)))  # type: ignore[arg-type]

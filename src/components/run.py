@@ -163,18 +163,16 @@ def _compose_anew(recipe: str | None, rest: list[str], special: dict[str, str | 
 
 def load_recipe(name: str | None = None, overrides: list[str] | tuple[str, ...] = ()) -> Recipe:
     """Compose a recipe, prepare its data, and build its model and task, without training; ``init_from=`` gives it other weights."""
-    from components.task import building, resume, starting
-    from components.task.bar import Bar
-    from components.task.frame import check_frame
+    from components.task import bar, building, frame, resume, starting
 
     rest, special = resume.split_overrides(list(overrides))
     if special.get("resume"):
         raise UserError("resume", "a recipe is built anew", "components.load(run), or components.train with resume=")
     composed = _compose_anew(_one_recipe(name, special), rest, special)
     config = composed.config
-    check_frame(config)
+    frame.check_frame(config)
     found = starting.start_from(config["init_from"], building.runs_of(config)) if config.get("init_from") else None
-    _, corpus = building.corpus_of(config, building.task_options(config), Bar(sys.stderr))
+    _, corpus = building.corpus_of(config, building.task_options(config), bar.Bar(sys.stderr))
     task = building.task_of(config, corpus.tokenizer)
     model = task.new_model()
     if found is not None:
@@ -185,14 +183,16 @@ def load_recipe(name: str | None = None, overrides: list[str] | tuple[str, ...] 
     return Recipe(task.model, data, task, config)
 
 
-def load(run_or_checkpoint: str | Path, overrides: list[str] | tuple[str, ...] = (), *, device: str = "cpu") -> Loaded:
+def load(
+    run_or_checkpoint: str | Path, overrides: list[str] | tuple[str, ...] = (), *, device: str = "cpu", command: str = ""
+) -> Loaded:
     """A trained model from a run (its best checkpoint by validation), from a checkpoint file, or from a folder in Hugging Face's layout.
 
     Args:
-        run_or_checkpoint: a run's folder, its time or ``recipe/time`` under ``./runs``, a ``.ckpt`` file, or a folder with
-            config.json and safetensors.
+        run_or_checkpoint: a run's folder, its time or ``recipe/time`` under ``./runs``, a ``.ckpt`` file, or a folder with config.json and safetensors.
         overrides: of the stored config, for what does not change the weights: ``decoding=greedy``.
         device: where to put it.
+        command: one whose own groups the overrides may name: ``evaluate``.
     """
     from components.task import building, checkpoints, importing, resume, run_folder
 
@@ -210,7 +210,7 @@ def load(run_or_checkpoint: str | Path, overrides: list[str] | tuple[str, ...] =
         checkpoint = checkpoints.read(file)
         stored, tokenizer = checkpoint["components"]["config"], checkpoints.tokenizer_in(checkpoint)
         weights = checkpoints.weights_in(checkpoint)
-    config = compose(None, rest, base=stored, cwd=Path.cwd()).config
+    config = compose(None, rest, base=stored, cwd=Path.cwd(), command=command).config
     task = building.task_of(config, tokenizer)
     model = task.new_model()
     task.place(model, place, draw=False)
@@ -230,18 +230,20 @@ def evaluate(
     run_or_checkpoint: str | Path,
     overrides: list[str] | tuple[str, ...] = (),
     *,
+    evaluations: Any = (),
     split: str = "validation",
     device: str = "cpu",
-) -> dict[str, float]:
-    """Loss, perplexity and bits per byte of a split of the run's data, or of other data by override.
+) -> dict[str, Any]:
+    """Loss, perplexity, bits per byte of a split of the data, and ``evaluations``: {name: {figure: {value, error, count, chance}}} where asked for.
 
     Args:
         run_or_checkpoint: as ``load`` takes it.
-        overrides: of the stored config: ``data=text data.path=other.txt``.
+        overrides: of the stored config: ``data=text data.path=other.txt``, ``evaluation=[cloze,minimal_pairs]``.
+        evaluations: names, nodes, classes or partials, after those of the overrides.
         split: train, validation or test, split as in training; ``all``: every document.
         device: where to compute.
     """
-    from components.task import evaluation
-    from components.task.bar import Bar
+    from components.task import bar, evaluation
 
-    return evaluation.evaluate(load(run_or_checkpoint, overrides, device=device), split, bar=Bar(sys.stderr))
+    loaded = load(run_or_checkpoint, overrides, device=device, command="evaluate")
+    return evaluation.evaluate(loaded, split, bar=bar.Bar(sys.stderr), evaluations=evaluations)

@@ -1,16 +1,26 @@
-"""Measure a run or a checkpoint: loss, perplexity, bits per byte and the task's metrics on its own data or on other data."""
+"""Measure a run or a checkpoint on its own data or on other data: loss, perplexity, bits per byte, the task's metrics, and evaluations.
+
+  components evaluate auto evaluation=[calibration,cloze,minimal_pairs,parse_rate]
+  components evaluate auto 'evaluation=[{name: few_shot, data: language_id, k: 8}]'
+  components evaluate auto evaluation=cloze evaluation.cloze.count=500 --json
+
+components list evaluation says which there are. Each share has its standard error, and what guessing would give.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
+from typing import Any
 
 from components.errors import UserError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", nargs="?", metavar="RUN_OR_CHECKPOINT", help="a run's folder, its time, auto, or a .ckpt file")
-    parser.add_argument("overrides", nargs="*", metavar="override", help="data=text data.path=other.txt")
+    parser.add_argument(
+        "overrides", nargs="*", metavar="override", help="data=text data.path=other.txt, evaluation=[cloze,few_shot]"
+    )
     parser.add_argument(
         "--split",
         choices=("validation", "test", "train", "all"),
@@ -31,6 +41,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(figures))
         return 0
+    evaluations = figures.pop("evaluations", {})
     tokens = "perplexity" in figures
     read = f"{figures.pop('documents'):,.0f} of the data's {figures.pop('documents_in_all'):,.0f} documents"
     print(f"{args.split}: {read}, {figures.pop('targets'):,.0f} {'tokens' if tokens else 'answers'}")
@@ -38,4 +49,16 @@ def run(args: argparse.Namespace) -> int:
     forms = {"perplexity": ".2f", "bits_per_byte": ".4f"}
     for name, value in figures.items():
         print(f"  {name.replace('_', ' '):<15} {value:{forms.get(name, '.4g')}}")
+    wide = max((len(name) for found in evaluations.values() for name in found), default=0)
+    for name, found in evaluations.items():
+        print(name.replace("_", " "))
+        for figure, f in found.items():
+            print(f"  {figure.replace('_', ' '):<{max(wide, 15)}} {said(f)}".rstrip())
     return 0
+
+
+def said(figure: dict[str, Any]) -> str:
+    """``0.4120 ± 0.0350  of 200, chance 0.2``"""
+    error = " " * 9 if figure["error"] is None else f" ± {figure['error']:.4f}"
+    chance = "" if figure["chance"] is None else f", chance {figure['chance']:.4g}"
+    return f"{figure['value']:.4f}{error}  of {figure['count']:,}{chance}"

@@ -43,6 +43,7 @@ def compose(
     *,
     base: dict[str, Any] | None = None,
     cwd: Path | str | None = None,
+    command: str = "",
 ) -> Composed:
     """Compose a recipe (by default the one that ``conf/train.yaml`` names), or a saved config as ``base``, with overrides.
 
@@ -51,6 +52,7 @@ def compose(
         overrides: ``key=value``, as on the command line.
         base: a spelled-out config to start from, instead of a recipe.
         cwd: what relative paths are relative to, and where ``./recipes`` and ``./conf`` are looked for.
+        command: one that has groups of its own beside a run's, in ``conf/<command>.yaml``.
 
     Raises:
         UserError: in one line, where, what, and what instead.
@@ -64,6 +66,8 @@ def compose(
     if base is None:
         _no_train_file(folder)
     choices, values = defaults_of(shipped("conf") / "train.yaml")
+    if command:
+        choices.update(defaults_of(shipped("conf") / f"{command}.yaml")[0])
     default = choices.pop("recipe", None)
     if base is None:
         recipe = _recipe(named, recipe or default)

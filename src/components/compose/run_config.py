@@ -43,7 +43,7 @@ class Run:
         self.stations = [Station(i + 1, p.label) for i, p in enumerate(self.pages)]
         self.last = Station(len(self.pages) + 2, "command line")
         kinds = registry.kinds()
-        sockets = {g: Option(g, Type(f"Maker[{g!r}]", kind=g, optional=c is None), c) for g, c in choices.items() if g in kinds}
+        sockets = {g: _socket(g, c) for g, c in choices.items() if g in kinds}
         self.groups = {g: c for g, c in choices.items() if g not in kinds}
         self.tree = Tree(Node("run", Entry("run", "config", Signature(options=sockets))), Notes())
         self._frame_files(values, arguments)
@@ -171,6 +171,14 @@ class Run:
         about = {"version": __version__, "schema": SCHEMA, "choices": dict(self.choices)}
         values = {k: v for k, v in frame.items() if k not in self.groups}
         return {ABOUT: about, "recipe": self.recipe, **values, **spelled, **{g: frame[g] for g in self.groups}}
+
+
+def _socket(kind: str, choice: Any) -> Option:
+    """A group of parts: of one, or in order of several where its default is a list."""
+    many = isinstance(choice, list)
+    return Option(
+        kind, Type(f"{'Makers' if many else 'Maker'}[{kind!r}]", kind=kind, many=many, optional=choice is None), choice
+    )
 
 
 def unflat(leaves: dict[str, Any]) -> dict[str, Any]:

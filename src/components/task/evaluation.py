@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from components.errors import UserError
-from components.makers import make_all
+from components.makers import make_all, telling
 from components.measuring import WORDS, Held
 from components.task.asked import Trained
 from components.task.building import corpus_of, task_of, task_options
@@ -26,8 +26,8 @@ def evaluate(
 ) -> dict[str, Any]:
     """Loss, perplexity of tokens (nats), bits per byte and the task's metrics of ``split``, or of ``all`` splits together.
 
-    Bits per byte are there only if the loss is the likelihood of the text, left to right. With ``evaluations`` (makers) also
-    ``evaluations``: {name: {figure: {value, error, count, chance}}}.
+    Bits per byte are there only if the loss is the likelihood of the text, left to right. With ``evaluations`` (makers, after those of the
+    config's node ``evaluation``) also ``evaluations``: {name: {figure: {value, error, count, chance}}}.
 
     Raises:
         UserError: the data have no such split, or a model or data cannot be asked what an evaluation asks.
@@ -36,7 +36,7 @@ def evaluate(
     options = task_options(config)
     if split not in (*SPLITS, "all"):
         raise UserError("split", f"there is no split {split!r}", f"splits: {', '.join(SPLITS)}, all")
-    parts = named(make_all(evaluations, "evaluation"))
+    parts = named([*config.get("evaluation", ()), *evaluations])
     source, corpus = corpus_of(config, options, bar, loaded.tokenizer)
     task = task_of(config, loaded.tokenizer)
     task.model = model
@@ -65,18 +65,20 @@ def evaluate(
         "targets": weight,
         "documents": float(sum(b.n_documents for b in found)),
         "documents_in_all": float(sum(b.n_documents for b in splits.values())),
-        **({"evaluations": {name: measured(name, part, asked, held) for name, part in parts.items()}} if parts else {}),
+        **({"evaluations": {name: measured(part, asked, held) for name, part in parts.items()}} if parts else {}),
     }
 
 
-def named(parts: list[Any]) -> dict[str, Any]:
-    """{name: part}; several of one kind are numbered: ``few_shot``, ``few_shot 2``."""
+def named(evaluations: Any) -> dict[str, Any]:
+    """{name: part}; those that are asked for several times are numbered: ``few_shot``, ``few_shot 2``."""
+    labels: dict[int, str] = {}
+    with telling(lambda part, label, *_: labels.setdefault(id(part), label.rpartition("/")[2])):
+        parts = make_all(evaluations, "evaluation")
     found: dict[str, Any] = {}
     for part in parts:
-        name = next((e.name for (_, n), e in registry.entries("evaluation").items() if registry_target(n) is type(part)), "")
-        name = name or type(part).__name__
-        number = sum(known == name or known.startswith(f"{name} ") for known in found)
-        found[f"{name} {number + 1}" if number else name] = part
+        name = labels[id(part)]
+        number = 1 + sum(known == name or known.startswith(f"{name} ") for known in found)
+        found[f"{name} {number}" if number > 1 else name] = part
     return found
 
 
@@ -114,6 +116,6 @@ def allow(name: str, part: Any, asked: Trained, held: Held) -> None:
             raise UserError(where, reason, "leave it out, or take a causal decoder with a head for tokens")
 
 
-def measured(name: str, part: Any, asked: Trained, held: Held) -> dict[str, Any]:
+def measured(part: Any, asked: Trained, held: Held) -> dict[str, Any]:
     """{figure: {value, error, count, chance}} of one evaluation."""
     return {figure: asdict(found) for figure, found in part.measure(asked, held).items()}
