@@ -59,7 +59,7 @@ def attention(trace: dict[str, Any]) -> Any:
         weights = m["weights"].tensor[head]
         signed = bool((weights < -1e-6).any())
         most = float(weights.abs().max()) or 1.0
-        axes.imshow(weights, cmap=SIGNED if signed else SEEN, vmin=-most if signed else 0.0, vmax=most, interpolation="nearest")
+        axes.imshow(weights.numpy(), cmap=SIGNED if signed else SEEN, vmin=-most if signed else 0.0, vmax=most, interpolation="nearest")
         axes.set_title(f"{spoken(m['path']).removeprefix('the ')}, head {head + 1}", fontsize=6.5)
         columns_of = trace["source"] if m["crossed"] and trace["source"] else trace["tokens"]
         ticks(axes, columns_of, weights.shape[-1], "x")
@@ -83,7 +83,7 @@ def lens(trace: dict[str, Any]) -> Any:
     values = torch.tensor([[float("nan") if p is None else p for p in row["next"]] for row in trace["lens"]])
     figure = new_figure(0.28 * values.shape[1] + 1.8, 0.32 * values.shape[0] + 1.4)
     axes = figure.subplots()
-    shown = axes.imshow(values, cmap=SEEN, vmin=0.0, vmax=1.0, aspect="auto", interpolation="nearest")
+    shown = axes.imshow(values.numpy(), cmap=SEEN, vmin=0.0, vmax=1.0, aspect="auto", interpolation="nearest")
     names = [row["after"] if n == 0 else spoken_short(row["after"]) for n, row in enumerate(trace["lens"])]
     axes.set_yticks(range(len(names)), names, fontsize=7)
     ticks(axes, trace["tokens"], values.shape[1], "x")
@@ -152,7 +152,7 @@ def influence(trace: dict[str, Any]) -> Any:
     figure = new_figure(0.26 * values.shape[1] + 1.6, 0.24 * values.shape[0] + 1.4)
     axes = figure.subplots()
     most = float(values.abs().max()) or 1.0
-    shown = axes.imshow(values, cmap=SIGNED, vmin=-most, vmax=most, aspect="auto", interpolation="nearest")
+    shown = axes.imshow(values.numpy(), cmap=SIGNED, vmin=-most, vmax=most, aspect="auto", interpolation="nearest")
     ticks(axes, trace["source"] or trace["tokens"], values.shape[1], "x")
     ticks(axes, trace["tokens"], values.shape[0], "y")
     axes.set_title("what each token adds to the logit of what follows (gradient × embedding)", fontsize=7)
