@@ -27,6 +27,8 @@ class View {
 }
 
 const glass = window.glass = {
+  shade,
+  signed,
   views: [],
   update() { for (const v of glass.views) for (const f of v.updates) f(); },
 };
