@@ -152,7 +152,7 @@ class Signature:
         )
 
 
-DECLARATIONS = ("needs", "provides", "lacks", "refuses", "axes", "carries_in", "carries_out", "share", "per_layer")
+DECLARATIONS = ("needs", "provides", "lacks", "refuses", "axes", "carries_in", "carries_out", "share", "per_layer", "asks")
 
 
 FRAMEWORKS = {"torch", "lightning", "pytorch_lightning", "lightning_fabric"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -10,6 +11,10 @@ from torch import Tensor, nn
 
 from components.attention.gqa import GroupedQueryAttention
 from components.cache.growing import Growing
+from components.evaluation.cloze import Cloze
+from components.evaluation.matching import Matching
+from components.evaluation.minimal_pairs import MinimalPairs
+from components.evaluation.parse_rate import ParseRate
 from components.flops import Flops, Work, children
 from components.functional.attention import attend
 from components.functional.earlier import starts
@@ -479,3 +484,58 @@ class CountsPadding:
 
         logits = head(hidden).float()
         return Terms({"loss": (logits.logsumexp(-1).sum(), torch.tensor(float(batch.ids.numel())))}, aim={"loss": 1.0})
+
+
+class LooksAtTheAnswer(Cloze):
+    """The real word is scored with what follows it as well, which no other choice is."""
+
+    def __init__(self) -> None:
+        super().__init__(band=5)
+
+    def measure(self, model: Any, held: Any) -> Any:
+        class Peeks:
+            fit = staticmethod(model.fit)
+
+            @staticmethod
+            def score(texts: list[str]) -> list[float]:
+                return [s + 100.0 * any(t.startswith(text) for t in held.texts()) for s, text in zip(model.score(texts), texts)]
+
+        return super().measure(Peeks(), held)
+
+
+class DrawsUnseeded(MinimalPairs):
+    def __init__(self) -> None:
+        super().__init__(count=20)
+
+    def measure(self, model: Any, held: Any) -> Any:
+        self.seed = random.randrange(2**31)
+        return super().measure(model, held)
+
+
+class AsksInSecret(ParseRate):
+    """It scores texts, and declares that it writes them."""
+
+    def __init__(self) -> None:
+        super().__init__(count=5)
+
+    def measure(self, model: Any, held: Any) -> Any:
+        model.score(["a text"])
+        return super().measure(model, held)
+
+
+class PrefersTheWrong(MinimalPairs):
+    """The pair the other way round: at chance for one that guesses, and wrong for one that knows."""
+
+    def __init__(self) -> None:
+        super().__init__(count=100)
+
+    def measure(self, model: Any, held: Any) -> Any:
+        return {n: replace(f, value=1 - f.value) for n, f in super().measure(model, held).items()}
+
+
+class SaysNoError(Matching):
+    def __init__(self) -> None:
+        super().__init__(count=50)
+
+    def measure(self, model: Any, held: Any) -> Any:
+        return {n: replace(f, error=None) for n, f in super().measure(model, held).items()}

@@ -86,6 +86,11 @@ FAULTY = [
     ("tokenizer", f.SwallowsSpaces, "gives text back", ()),
     ("tokenizer", f.ForgetsNothing, "lacks round_trip, as declared", ()),
     ("loss", f.CountsPadding, "counts only what is asked for", ()),
+    ("evaluation", f.LooksAtTheAnswer, "is at chance for a model that knows nothing", ()),
+    ("evaluation", f.DrawsUnseeded, "gives the same figures under the same seed", ()),
+    ("evaluation", f.AsksInSecret, "asks for what it declares", ()),
+    ("evaluation", f.PrefersTheWrong, "is right for a model that knows everything", ()),
+    ("evaluation", f.SaysNoError, "says how sure its figures are", ()),
 ]
 SLOW = "compiles without a graph break"
 

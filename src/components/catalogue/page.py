@@ -96,6 +96,8 @@ def _works_with(entry: Entry) -> list[str]:
         facts.append(f"provides {', '.join(provides)}")
     for kind, words in (declared.get("refuses") or {}).items():
         facts.append(f"refuses a {kind} that is not {' and '.join([words] if isinstance(words, str) else words)}")
+    if asks := declared.get("asks"):
+        facts.append(f"asks a run for {', '.join(asks)}")
     for what, text in (("carries_in", "reads from earlier layers"), ("carries_out", "writes for later layers")):
         if words := declared.get(what):
             facts.append(f"{text}: {', '.join(words)}")

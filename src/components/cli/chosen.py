@@ -23,13 +23,14 @@ SELF = "_self_"
 class Chosen:
     """The tree of parts as far as it can be known while a line is being typed; what is wrong in it is left out."""
 
-    def __init__(self, words: list[str], recipes: dict[str, tuple[str, Path]] | None = None) -> None:
-        """``recipes``: what ``recipe_files`` gives, for a caller that asks about many."""
+    def __init__(self, words: list[str], recipes: dict[str, tuple[str, Path]] | None = None, command: str = "") -> None:
+        """``recipes``: what ``recipe_files`` gives, for a caller that asks about many; ``command``: one that may have groups of its own."""
         self.recipes = recipe_files() if recipes is None else recipes
         overrides = [w for w in words if "=" in w]
         recipe = next((w.removeprefix("recipe=") for w in reversed(overrides) if w.startswith("recipe=")), "")
         train = _read(conf_folder() / "train.yaml")
-        self.defaults = {k: v for d in train.pop("defaults", []) if isinstance(d, dict) for k, v in d.items()}
+        own = _read(conf_folder() / f"{command}.yaml").get("defaults", []) if command else []
+        self.defaults = {k: v for d in [*train.pop("defaults", []), *own] if isinstance(d, dict) for k, v in d.items()}
         self.run_values = train
         self.said: dict[tuple[str, ...], Any] = {(k,): v for k, v in self.defaults.items()}
         self._family(recipe or self.defaults.get("recipe", ""), [])
@@ -99,6 +100,8 @@ class Chosen:
     def _part(self, path: list[str]) -> Entry | None:
         if len(path) == 1:
             return _entry(path[0], self.said.get((path[0],))) if path[0] in self.defaults else None
+        if len(path) == 2 and isinstance(self.defaults.get(path[0]), list):  # a part of a list, by its name
+            return _entry(path[0], path[1])
         option = self.options(path[:-1]).get(path[-1])
         if option is None or option.type.kind is None or option.type.many:
             return None

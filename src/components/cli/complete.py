@@ -50,18 +50,18 @@ def candidates(words: list[str]) -> list[str]:
         return []
     if command == "show" and "=" not in current and not any("=" in w for w in before[1:]):
         return _that_begin([*_parts(current), "recipe="], current)
-    return overrides(before[1:], current)
+    return overrides(before[1:], current, command)
 
 
-def overrides(before: list[str], current: str) -> list[str]:
+def overrides(before: list[str], current: str, command: str = "") -> list[str]:
     """Of ``key=value`` arguments, in the light of those that stand before."""
-    chosen = Chosen(before)
+    chosen = Chosen(before, command=command)
     sign = re.match(r"[+~]*", current)[0]  # type: ignore[index]
     key, equals, value = current[len(sign) :].partition("=")
     if equals:
         path = re.split(r"[./]", key)
-        done = value.rpartition(",")[0]  # of a sweep, the last one is being typed
-        start = f"{sign}{key}={done}{',' if done else ''}"
+        done = re.match(r"(.*[,\[])?", value, re.S)[0]  # type: ignore[index]  # of a sweep or a list, the last one is being typed
+        start = f"{sign}{key}={done}"
         return _that_begin((start + v for v in values(chosen, path)), current)
     cut = max(key.rfind("."), key.rfind("/")) + 1
     path = [p for p in re.split(r"[./]", key[:cut]) if p]
@@ -83,6 +83,10 @@ def names(chosen: Chosen, path: list[str], *, groups_only: bool) -> Iterable[str
     if chosen.is_slices(path):
         yield from (f"{s}." for s in [*chosen.entries_of_pattern(path), *SLICES])
         return
+    if len(path) == 1 and isinstance(chosen.defaults.get(path[0]), list):
+        yield from (
+            f"{name}." for name in registry.names(path[0]) if name in re.findall(r"\w+", str(chosen.said.get((path[0],))))
+        )
     for name, option in chosen.options(path).items():
         if option.type.kind is not None:
             yield f"{name}="
