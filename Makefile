@@ -2,6 +2,7 @@
 # make test    the same set-up, then all tests but the slow ones
 # make quick   the tests of the files touched, in at most a minute
 # make slow    the slow tests; keeps their result in tests/slow_result.txt
+# make browser the pages of `components explain` in a real Chromium; keeps their result in tests/browser_result.txt
 # make lint    ruff and pyright
 
 # the first Python that is new enough, unless PYTHON=... says which
@@ -16,7 +17,7 @@ STAMP := .venv/.installed
 # two workers of one thread each: as fast as one with two, and the same on every machine
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
-.PHONY: setup train test quick slow lint
+.PHONY: setup train test quick slow browser lint
 
 setup: $(STAMP)
 
@@ -41,6 +42,9 @@ quick: $(STAMP)
 
 slow: $(STAMP)
 	@OMP_NUM_THREADS=2 $(BIN)/python tests/slow.py $(ARGS)
+
+browser: $(STAMP)
+	@OMP_NUM_THREADS=2 $(BIN)/python tests/browser/run.py $(ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check src tests

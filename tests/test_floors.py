@@ -31,7 +31,7 @@ TORCHLESS = {
     "leaving",
 }
 GROUND = TORCHLESS | {"sockets", "weights", "flops", "functional", "corpus", "measuring"}
-TOP = {"task", "compose", "run", "cli", "check", "catalogue", "interop", "__main__"}
+TOP = {"task", "compose", "run", "cli", "check", "catalogue", "interop", "explain", "__main__"}
 KIND_FOLDERS = {
     *("tokenizer", "embedding", "position", "attention", "mask", "gate", "norm", "ffn", "block", "residual", "head", "init"),
     *("router", "scaling", "value", "sharing", "adapter", "tuning", "pooling"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,6 @@ import torch
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "explain")]
 
-import itertools
 
 from chromium import MISSING, Browser, find  # noqa: E402
 from small import subject_of_model  # noqa: E402
@@ -322,7 +322,7 @@ def test_colours_are_told_apart_by_lightness(browser, pages):
         browser.open(file, dark=dark)
         ramp = browser.value("Array.from({length: 21}, (_, i) => glass.shade(i / 20))")
         grey = [0.2126 * r + 0.7152 * g + 0.0722 * b for r, g, b in ramp]
-        steps = [b - a for a, b in itertools.pairwise(grey)]
+        steps = [b - a for a, b in pairwise(grey)]
         assert all(s > 0 for s in steps) or all(s < 0 for s in steps)
         plus, minus = browser.value("[glass.signed(1), glass.signed(-1)]")
         assert abs(plus[2] - minus[2]) > 80, "blue against orange: they differ in blue, which nearly everybody sees"
@@ -401,7 +401,7 @@ def test_two_models_side_by_side(browser, pages):
 RUNS = [r for r in os.environ.get("GLASS_BOX_RUNS", "").split(os.pathsep) if r]
 
 
-@pytest.mark.parametrize("given", RUNS)
+@pytest.mark.parametrize("given", RUNS, ids=[Path(r.partition("=")[0]).parent.name for r in RUNS])
 def test_pages_of_real_runs(browser, tmp_path, given):
     """RUN=PROMPT: made by the command itself, in 20 s and 3 MB, and opened."""
     import subprocess

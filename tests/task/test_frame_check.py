@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import subprocess
 import sys
 from pathlib import Path
@@ -112,8 +113,10 @@ def test_names_are_those_of_lightning():
     assert ours == set(get_args(lightnings._PRECISION_INPUT_STR)) | set(get_args(lightnings._PRECISION_INPUT_STR_ALIAS))
     known = {s for s in StrategyRegistry.available_strategies() if not s.startswith("fsdp")}
     assert known <= set(limits.STRATEGIES)
-    for name, (make, _) in callbacks.KNOWN.items():
-        assert make().__class__.__module__.startswith("lightning"), name
+    for name, (make, options) in callbacks.KNOWN.items():
+        made = type(make())
+        assert name == "figures" or made.__module__.startswith("lightning"), name
+        assert set(options) <= set(inspect.signature(made.__init__).parameters), name
 
 
 def test_no_lightning_to_check():

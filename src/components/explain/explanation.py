@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,7 +67,9 @@ class Explanation:
             for trace, before in zip(self.traces, ("", "b_")):
                 for name, figure in figures(trace).items():
                     files.append(folder / f"{before}{name}.png")
-                    figure.savefig(files[-1])
+                    with warnings.catch_warnings():
+                        warnings.filterwarnings("ignore", "Glyph .* missing")  # a script that matplotlib's font does not have
+                        figure.savefig(files[-1])
         except OSError as e:
             raise UserError(str(folder), f"cannot be written ({e.strerror})", "--figures FOLDER that can be made") from None
         return files

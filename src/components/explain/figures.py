@@ -59,7 +59,9 @@ def attention(trace: dict[str, Any]) -> Any:
         weights = m["weights"].tensor[head]
         signed = bool((weights < -1e-6).any())
         most = float(weights.abs().max()) or 1.0
-        axes.imshow(weights.numpy(), cmap=SIGNED if signed else SEEN, vmin=-most if signed else 0.0, vmax=most, interpolation="nearest")
+        axes.imshow(
+            weights.numpy(), cmap=SIGNED if signed else SEEN, vmin=-most if signed else 0.0, vmax=most, interpolation="nearest"
+        )
         axes.set_title(f"{spoken(m['path']).removeprefix('the ')}, head {head + 1}", fontsize=6.5)
         columns_of = trace["source"] if m["crossed"] and trace["source"] else trace["tokens"]
         ticks(axes, columns_of, weights.shape[-1], "x")

@@ -30,8 +30,18 @@ def positions(recorder: Recorder, shown: slice) -> list[dict[str, Any]]:
                 row |= _turned(module, users, info, shown)
         if any(h.word == "softmax" and h.found["bias"] is not None for c in users for h in c.heard):
             row["how"].append("biases")
-        rows.append(row)
+        if not any(_alike(row, other) for other in rows):  # both sides of an encoder-decoder may have the same
+            rows.append(row)
     return rows
+
+
+def _alike(a: dict[str, Any], b: dict[str, Any]) -> bool:
+    tensors = all(_equal(a.get(name), b.get(name)) for name in ("added", "turned"))
+    return a["label"] == b["label"] and a["how"] == b["how"] and tensors
+
+
+def _equal(a: Array | None, b: Array | None) -> bool:
+    return a is b if a is None or b is None else torch.equal(a.tensor, b.tensor)
 
 
 def _added(module: Any, recorder: Recorder, info: SequenceInfo, shown: slice) -> dict[str, Any]:

@@ -24,6 +24,12 @@ def device_stats(**options: Any) -> Any:
     return DeviceStatsMonitor(**options)
 
 
+def figures(**options: Any) -> Any:
+    from components.task.figures import Figures
+
+    return Figures(**options)
+
+
 # name: (what makes it, {option: annotation})
 KNOWN: dict[str, tuple[Callable[..., Any], dict[str, str]]] = {
     "early_stopping": (
@@ -40,6 +46,7 @@ KNOWN: dict[str, tuple[Callable[..., Any], dict[str, str]]] = {
             "divergence_threshold": "float | None",
         },
     ),
+    "figures": (figures, {"prompt": "str | None", "new_tokens": "NonNegative", "target": "str | None"}),
     "device_stats": (device_stats, {"cpu_stats": "bool | None"}),
 }
 NEEDS_LOGGER = ("device_stats",)
