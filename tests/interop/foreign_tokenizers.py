@@ -185,3 +185,24 @@ def _fast(core: Tokenizer, folder: Path, **options: object) -> Path:
 
     transformers.PreTrainedTokenizerFast(tokenizer_object=core, **options).save_pretrained(folder)
     return folder
+
+
+def marian(folder: Path) -> Path:
+    """A SentencePiece model for each side and one vocabulary for both."""
+    import sentencepiece as spm
+    import transformers
+
+    folder.mkdir(parents=True)
+    text = folder.with_name(folder.name + ".txt")
+    text.write_text("\n".join(TEXT), encoding="utf8")
+    for side in ("source", "target"):
+        options = {"vocab_size": 300, "hard_vocab_limit": False, "minloglevel": 2}
+        spm.SentencePieceTrainer.train(input=str(text), model_prefix=str(folder / side), **options)
+        (folder / f"{side}.model").rename(folder / f"{side}.spm")
+    model = spm.SentencePieceProcessor(model_file=str(folder / "source.spm"))
+    pieces = ["</s>", "<unk>", *(model.id_to_piece(i) for i in range(3, model.get_piece_size())), "<pad>"]
+    (folder / "vocab.json").write_text(json.dumps({p: i for i, p in enumerate(pieces)}), encoding="utf8")
+    said = {"tokenizer_class": "MarianTokenizer", "source_lang": "en", "target_lang": "de"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(said))
+    transformers.MarianConfig(vocab_size=len(pieces)).save_pretrained(folder)
+    return folder

@@ -130,3 +130,10 @@ def test_a_broken_sentencepiece_file_is_one_line(tmp_path):
     (tmp_path / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "T5Tokenizer"}))
     with pytest.raises(UserError, match=r"transformers does not read its tokenizer \(spiece\.model\)"):
         read_pretrained(tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore:Recommended. pip install sacremoses")
+def test_a_tokenizer_that_is_no_tokenizer_json_says_so(tmp_path):
+    pytest.importorskip("sentencepiece")
+    with pytest.raises(UserError, match=r"vocab\.json, source\.spm.*no form as a tokenizer\.json"):
+        read_pretrained(made.marian(tmp_path / "marian"))

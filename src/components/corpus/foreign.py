@@ -51,6 +51,13 @@ def read_any(folder: Path) -> Tokens | None:
     elif any((folder / name).is_file() for name in OLDER):
         with tempfile.TemporaryDirectory() as newer:
             _by_transformers(folder, newer)
+            if not (Path(newer) / "tokenizer.json").is_file():  # Marian's: two SentencePiece models and one vocabulary
+                there = ", ".join(name for name in OLDER if (folder / name).is_file())
+                raise UserError(
+                    str(folder),
+                    f"its tokenizer ({there}) has no form as a tokenizer.json, not with transformers either",
+                    "take these files away to import the model without: its ids are numbers then",
+                )
             return read_any(Path(newer))
     else:
         return None
