@@ -77,18 +77,20 @@ class Trained:
     def predict(self, items: Sequence[Any]) -> list[list[Prediction]]:
         if self.labelled:
             return self._labels(items)
-        made: list[list[Prediction]] = [[] for _ in items]
-        rows = sorted(self._rows(items), key=lambda row: len(row[1]))
-        known = max(len(self.begins), 1)
+        rows = list(self._rows(items))
+        made: list[list[Prediction]] = [[] for _ in rows]
+        order, known = sorted(range(len(rows)), key=lambda i: len(rows[i][1])), max(len(self.begins), 1)
         with torch.inference_mode(), evaluating(self.model):
             device, model = next(self.model.parameters()).device, speaker(self.model, self.tokenizer)
-            for at in range(0, len(rows), ROWS):
-                some = rows[at : at + ROWS]
-                batch = together([ids for _, ids in some], device, left=False)
-                found = predictions(model(batch)[:, :-1], batch.ids[:, 1:])
-                for (number, ids), own in zip(some, found):
-                    made[number] += own[known - 1 : len(ids) - 1]
-        return made
+            for at in range(0, len(order), ROWS):
+                some = order[at : at + ROWS]
+                batch = together([rows[i][1] for i in some], device, left=False)
+                for i, own in zip(some, predictions(model(batch)[:, :-1], batch.ids[:, 1:])):
+                    made[i] = own[known - 1 : len(rows[i][1]) - 1]
+        found: list[list[Prediction]] = [[] for _ in items]
+        for (number, _), own in zip(rows, made):
+            found[number] += own
+        return found
 
     def _rows(self, texts: Sequence[str]) -> Iterator[tuple[int, list[int]]]:
         """(number of the text, ids) of pieces that the model can read, each with what begins a document."""
