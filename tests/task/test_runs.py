@@ -77,11 +77,11 @@ def test_best_and_last(finished):
     assert last["components"]["config"] == config
 
 
-def as_stored(recipe, overrides, *, base, cwd):
+def as_stored(recipe, overrides, *, base, cwd, command=""):
     """Instead of composing: what the checkpoint holds."""
     assert recipe is None
     assert cwd
-    assert overrides == []
+    assert (overrides, command) == ([], "")
     return SimpleNamespace(config=base)
 
 
