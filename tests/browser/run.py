@@ -60,11 +60,7 @@ def main(arguments: list[str]) -> int:
         f"make browser: {date}, commit {git('rev-parse', 'HEAD')}, exit code {code}",
         f"{chromium_version()}, Python {platform.python_version()}, torch {version('torch')}, websocket-client {version('websocket-client')}",
         *(line for line in lines if line.startswith("made: ")),
-        *(
-            line.split("pages.py::")[-1]
-            for line in lines
-            if "pages.py::" in line and "run" not in line.split("pages.py::")[-1][:25]
-        ),
+        *(line.split("pages.py::")[-1] for line in lines if "pages.py::" in line and line.endswith(("PASSED", "FAILED"))),
         lines[-1] if lines else "",
     ]
     (ROOT / "tests" / "browser_result.txt").write_text("\n".join(dict.fromkeys(kept)) + "\n", encoding="utf8")

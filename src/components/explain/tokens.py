@@ -51,7 +51,7 @@ def _text(tokenizer: Any, i: int) -> str:
         known = _bytes()
         if all(c in known for c in raw):  # a part of a character: its bytes
             return "".join(f"<{known[c]:02X}>" for c in raw)
-    if any(ord(c) < 32 and c not in "\n\t" or 127 <= ord(c) < 160 for c in text):
+    if any((ord(c) < 32 and c not in "\n\t") or 127 <= ord(c) < 160 for c in text):
         return "".join(f"<{ord(c):02X}>" if ord(c) < 32 or 127 <= ord(c) < 160 else c for c in text)
     if raw and raw.startswith("\u2581") and not text.startswith(" "):
         return f" {text}"  # SentencePiece's space, which decoding drops at the beginning of a text
