@@ -16,7 +16,7 @@ import components
 from components.errors import UserError
 from components.sockets import Layer
 from components.task import checkpoints, devices, limits
-from components.task.curves import draw, sparkline
+from components.task.curves import draw, figure_of, sparkline
 from components.task.evaluation import evaluate
 from components.task.experiment import Job, fit
 from components.task.metrics_file import COLUMNS, MetricsFile, read_rows
@@ -242,3 +242,26 @@ def test_curves_of_any_length(tmp_path):
             assert (tmp_path / "c.png").read_bytes()[:4] == b"\x89PNG"
     assert sparkline([3.0, 2.0, 1.0]) == "█▄▁"
     assert sparkline([1.0]) == "▁"
+
+
+def test_what_a_task_measures_has_a_panel_of_its_own():
+    """Train and validation loss in one picture, accuracy and the like below; perplexity is the loss again."""
+    text = [{"step": i, "train_loss": 3.0, "val_loss": 2.0, "val_perplexity": 7.4, "val_bits_per_byte": 1.0} for i in (1, 2)]
+    label = [{"step": i, "train_loss": 3.0, "val_loss": 2.0, "val_accuracy": 0.5 * i, "val_f1": 0.1} for i in (1, 2)]
+    amount = [{"step": 1, "train_loss": 3.0, "val_loss": 2.0, "val_mean_absolute_error": 12.0}]
+    loss, rate = figure_of({"a": text}, "one").axes
+    assert (loss.get_ylabel(), rate.get_ylabel()) == ("loss (nats per token)", "learning rate")
+    assert [t.get_text() for t in loss.get_legend().get_texts()] == ["train", "validation"]
+    loss, measured, _ = figure_of({"a": label}, "one").axes
+    assert loss.get_ylabel() == "loss"
+    assert [(line.get_label(), list(line.get_ydata())) for line in measured.lines] == [
+        ("accuracy", [0.5, 1.0]),
+        ("f1", [0.1, 0.1]),
+    ]
+    assert measured.get_ylim() == (0, 1.02)
+    _, both, _ = figure_of({"a": text, "b": label, "c": label}, "three").axes
+    assert [t.get_text() for t in both.get_legend().get_texts()] == ["accuracy", "f1"]
+    assert {(line.get_color(), line.get_linestyle()) for line in both.lines} == {
+        (c, d) for c in ("C1", "C2") for d in ("-", "--")
+    }
+    assert figure_of({"a": amount}, "one").axes[1].get_ylim()[1] > 12

@@ -32,6 +32,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"no runs in {runs}")
         return 0
     from components.cli.layout import table
+    from components.task.metrics_file import measured
 
     rows = [
         (
@@ -40,11 +41,12 @@ def run(args: argparse.Namespace) -> int:
             _shown(f.get("step")),
             _shown(f.get("val_loss")),
             _shown(f.get("val_bits_per_byte")),
+            next((f"{n.removeprefix('val_')} {_shown(f[n])}" for n in measured(f)), ""),
             _shown(f.get("seconds")),
         )
         for folder, f in found
     ]
-    print("\n".join(table(rows, head=("run", "state", "steps", "val loss", "bits/byte", "seconds"), limit=60)))
+    print("\n".join(table(rows, head=("run", "state", "steps", "val loss", "bits/byte", "measured", "seconds"), limit=60)))
     for _, f in found:
         if "fault" in f:
             print(f"damaged: {f['fault']}")
@@ -74,11 +76,12 @@ def compare(folders: list[Path], runs: Path, as_json: bool) -> int:
     names = [n for n in dict.fromkeys(n for f in figures for n in f) if any(f.get(n) is not None for f in figures)]
     print("\n".join(table([(n, *(_shown(f.get(n)) for f in figures)) for n in names], head=("figure", *labels), limit=44)))
     print()
+    wide = max(map(len, ("train_loss", *curves.measures(rows))))
     for label in labels:
-        for column in ("train_loss", "val_loss"):
+        for column in ("train_loss", "val_loss", *curves.measures({label: rows[label]})):
             values = curves.series(rows[label], column)[1]
             if values:
-                print(f"  {label:<40} {column:<11} {curves.sparkline(values)}  {values[0]:.3f} -> {values[-1]:.3f}")
+                print(f"  {label:<40} {column:<{wide}} {curves.sparkline(values)}  {values[0]:.3f} -> {values[-1]:.3f}")
     print(f"\ncurves: {picture}")
     return 0
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from components.task import curves, run_folder
-from components.task.metrics_file import read_rows
+from components.task.metrics_file import measured, read_rows
 from components.task.objectives import silent_reason
 from components.task.samples import judged
 from components.task.strategies import FSDP2
@@ -84,7 +84,8 @@ def best_of(folder: Path) -> Path:
 
 
 def table(figures: dict[str, Any]) -> str:
-    lines = [f"  {text:<32}{shown(figures[name])}" for name, text in SHOWN.items() if figures.get(name) is not None]
+    names = {**SHOWN, **{n: f"validation {n.removeprefix('val_').replace('_', ' ')}" for n in measured(figures)}}
+    lines = [f"  {text:<32}{shown(figures[name])}" for name, text in names.items() if figures.get(name) is not None]
     return "\n".join(["", *lines, ""])
 
 

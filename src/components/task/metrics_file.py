@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import math
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ COLUMNS = (
     "tokens_per_second",
     "mfu",
 )
+
+OF_LOSS = ("val_loss", "val_perplexity", "val_bits_per_byte")  # one figure in three units
 
 
 class MetricsFile:
@@ -101,6 +104,11 @@ def _number(cell: str, where: str) -> float:
         return float(cell)
     except ValueError:
         raise UserError(where, f"is damaged: {cell!r} is no number") from None
+
+
+def measured(figures: Iterable[str]) -> list[str]:
+    """Those names of figures that a task measures in validation besides its loss."""
+    return [n for n in figures if n.startswith("val_") and n not in OF_LOSS]
 
 
 def perplexity(loss: float) -> float:
