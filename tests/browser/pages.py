@@ -150,6 +150,16 @@ def test_the_chosen_cell_is_worked_out(browser, pages, name):
     assert browser.complaints == []
 
 
+def test_an_equivalent_weight_is_worked_out(browser, pages):
+    made, file = pages("linear")
+    browser.open(file)
+    for n, m in enumerate(made.trace["mixers"]):
+        browser.value(f"glass.views[0].set({{mixer: {n}, head: 1, t: 6, s: 3}})")
+        weight = float(m["weights"].tensor[1, 6, 3])
+        assert number(browser.text("[data-test=weight]")) == pytest.approx(weight, rel=2e-3)
+        assert number(browser.text("[data-test=equivalent]")) == pytest.approx(weight, rel=2e-3)
+
+
 def test_hidden_cells_say_so(browser, pages):
     _, file = pages("softmax")
     browser.open(file)

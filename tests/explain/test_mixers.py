@@ -148,3 +148,22 @@ def test_linear_attention_is_divided_by_its_sum_of_weights(position, sums):
     assert reading.values.shape[-1] == call.module.head_dim, "the column of ones is no value"
     total = reading.weights.sum(-1)
     assert ((total - 1).abs().max() < 1e-4) == sums  # rotated features are divided by the sum of those that are not
+
+
+@pytest.mark.parametrize("name", ["linear", "retention", "mamba2", "gated_delta_net", "gla"])
+def test_the_product_that_a_cell_is_spelled_by(name):
+    """Query times key, times what is kept, over the divisor: the weight. Corrected and channel-wise states have no such product, and give none."""
+    _, recorder = recorded(f"attention/{name}")
+    (reading,) = mixers.readings(recorder.of_kind("attention")[0])
+    if name in ("gated_delta_net", "gla"):
+        assert reading.q is None
+        return
+    heads = reading.weights.shape[0]
+    q, k = (mixers.repeated(y, heads) for y in (reading.q, reading.k))
+    product = torch.einsum("htc,hsc->hts", q, k)
+    if reading.decay is not None:
+        product = product * (reading.decay[:, :, None] - reading.decay[:, None]).exp()
+    if reading.divisor is not None:
+        product = product / reading.divisor[..., None]
+    torch.testing.assert_close(product.tril(), reading.weights, atol=1e-9, rtol=1e-6)
+    assert (reading.decay is not None) == (name != "linear")

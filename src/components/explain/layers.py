@@ -93,6 +93,8 @@ def mixer(call: Call, r: Reading, layer: int, side: int, shown: slice) -> dict[s
     data["crossed"] = crossed
     data["weights"] = Array(r.weights[:, shown, columns])
     data["outside"] = outside
+    for name, rows_of in (("decay", r.decay), ("divisor", r.divisor)):
+        data[name] = None if rows_of is None else Array(rows_of[:, shown])
     for name, value, rows in (("q", r.q, shown), ("k", r.k, columns), ("v", r.values, columns)):
         data[name] = None if value is None else Array(value[:, rows], rank=3 if name == "v" else 2)
     data["bias"] = None if r.bias is None else Array(r.bias[:, shown, columns], rank=1)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from components.explain.recorder import Call, Heard
+from components.functional.linear_attention import linear_attention
 from components.functional.watch import watching
 from components.sockets import SequenceInfo
 
@@ -42,6 +43,9 @@ class Reading:
         sinks: (H,) logits that take weight and give nothing.
         mixing: (H, H') factors with which maps were added up to heads, (H', Tq, Tk) being the maps before.
         maps: these maps; None where heads are not mixed.
+        decay: (H, T) sums of the logarithm of what is kept from position to position: a weight is q . k times exp(decay_t - decay_s). None where
+            nothing decays, or channels each at their own rate.
+        divisor: (H, T) what was read is divided by.
     """
 
     how: str
@@ -56,6 +60,8 @@ class Reading:
     sinks: Tensor | None = None
     mixing: Tensor | None = None
     maps: Tensor | None = None
+    decay: Tensor | None = None
+    divisor: Tensor | None = None
 
     @property
     def context(self) -> Tensor | None:
@@ -119,7 +125,11 @@ def linear_weights(found: dict[str, Any]) -> Reading:
     read = found["rule"](*inputs, **found["options"])[0]
     if time == 1:
         read, value = read.transpose(1, 2), value.transpose(1, 2)
-    return Reading(EQUIVALENT, read[0], value[0])
+    reading = Reading(EQUIVALENT, read[0], value[0])
+    if found["rule"] is not linear_attention or (inputs[3] is not None and inputs[3].dim() == 4):
+        return reading  # corrections and rates per channel: no weight is one product of a query and a key
+    decay = None if inputs[3] is None else inputs[3][0].cumsum(-1)
+    return replace(reading, q=inputs[0][0], k=inputs[1][0], decay=decay)
 
 
 def scan_weights(found: dict[str, Any]) -> Reading:
@@ -147,14 +157,17 @@ def divided(reading: Reading, heard: Heard) -> Reading:
     values = reading.values
     if values is not None and values.shape[-1] > 1 and bool((values[..., -1] == 1).all()):
         values = values[..., :-1]  # the column of ones summed the weights
-    return replace(reading, weights=reading.weights / heard.found["total"][0], values=values)
+    return replace(
+        reading, weights=reading.weights / heard.found["total"][0], values=values, divisor=heard.found["total"][0, ..., 0]
+    )
 
 
 def flipped(reading: Reading) -> Reading:
     """The reading of a reversed sequence, told in the order of the sequence."""
     both = {n: None if (v := getattr(reading, n)) is None else v.flip(-1, -2) for n in ("weights", "seen", "bias", "maps")}
     rows = {n: None if (v := getattr(reading, n)) is None else v.flip(-2) for n in ("values", "q", "k")}
-    return replace(reading, **both, **rows)
+    ends = {n: None if (v := getattr(reading, n)) is None else v.flip(-1) for n in ("decay", "divisor")}
+    return replace(reading, **both, **rows, **ends)
 
 
 def repeated(shared: Tensor, heads: int) -> Tensor:

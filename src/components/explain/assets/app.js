@@ -40,6 +40,7 @@ const start = () => {
   glass.views = given.traces.map((d, i) => new View(d, i));
   const views = glass.views, two = views.length > 1;
   page.style.setProperty("--n", views.length);
+  page.classList.toggle("two", two);
 
   const toggle = h("button", { "data-test": "theme", "aria-label": "switch between light and dark", onclick: () => {
     const next = theme() === "dark" ? "light" : "dark";

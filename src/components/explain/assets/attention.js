@@ -120,7 +120,15 @@ const cell = (view, m, rows, columns, t, s, head) => {
     }
   } else if (m.mixing) {
     out.push(h("div", { class: "formula" }, "weight = ", m.mixing[head].map((f, i) => [f, i]).filter(([f]) => f).map(([f, i]) => `${num(f, 3)} · map ${i + 1} (${m.maps ? num(m.maps.at(i, t, s), 3) : "…"})`).join(" + "), " = ", h("span", { class: "eq" }, num(weight))));
-  } else out.push(h("p", { class: "small soft" }, m.how === "softmax" ? "The page had no room for queries and keys, or the part mixes its heads; the weight is the real one." : HOW[m.how]));
+  } else if (m.how === "equivalent" && m.q && m.k) {
+    const product = terms(m.q.row(Math.floor(head / (H / m.q.shape[0])), t), m.k.row(Math.floor(head / (H / m.k.shape[0])), s)), kept = m.decay ? m.decay.at(head, t) - m.decay.at(head, s) : 0;
+    const whole = product.total * (s > t ? 0 : Math.exp(kept)) / (m.divisor ? m.divisor.at(head, t) : 1);
+    out.push(written("q · k = ", product));
+    if (m.decay && s <= t) out.push(h("div", { class: "formula" }, `× e^${num(kept)}, what the state has kept over ${t - s} position${t - s === 1 ? "" : "s"} = `, h("span", { class: "eq" }, num(product.total * Math.exp(kept)))));
+    if (s > t) out.push(h("div", { class: "formula" }, "a later position is not in the state yet: ", h("span", { class: "eq" }, "0")));
+    else if (m.divisor) out.push(h("div", { class: "formula" }, `÷ the sum of weights ${num(m.divisor.at(head, t))} = `, h("span", { class: "eq", "data-test": "equivalent" }, num(whole))));
+    out.push(h("p", { class: "small soft" }, "No such matrix is ever made: the state holds the sum of k · v of all positions so far, and q reads it once."));
+  } else out.push(h("p", { class: "small soft" }, m.how === "softmax" ? "The page had no room for queries and keys, or the part mixes its heads; the weight is the real one." : m.how === "equivalent" ? "The state was corrected, or decayed channel by channel, between that position and this one: the factor is what is left of it, exactly." : "A sensitivity, no weight: see above."));
   const total = Array.from(m.weights.row(head, t)).map((w, j) => [w, j]).filter(([w]) => w).sort((a, b) => Math.abs(b[0]) - Math.abs(a[0])).slice(0, 6), top = Math.abs((total[0] || [1])[0]);
   out.push(h("h3", {}, "What this row reads"), h("table", { class: "tight" }, h("tbody", {}, total.map(([w, j]) => h("tr", { class: j === s ? "on" : "" }, h("td", {}, tok(columns[j].text)), h("td", { class: "r num" }, num(w, 3)), h("td", {}, bar(w / top, { class: w < 0 ? "down" : "" })))))));
   if (m.v && m.how !== "gradient" && m.how !== "share" && m.v.shape[0]) {
