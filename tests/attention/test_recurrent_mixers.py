@@ -12,7 +12,7 @@ from components.check import battery
 from components.compose import compose
 from components.errors import UserError
 from components.functional.parallel_scan import BLOCK, log_positive, log_scan, positive, scan, scan_reference
-from components.functional.recurrent import last_of
+from components.functional.recurrent import STATE, last_of
 from components.sockets import SequenceInfo
 
 MIXERS = ("rnn", "lstm", "gru", "min_gru", "min_lstm")
@@ -128,20 +128,29 @@ def test_the_positive_map_is_smooth_where_its_halves_meet():
     assert y[:3].tolist() == pytest.approx([0.5] * 3)
 
 
+def carried(part, x, info, begin=()):
+    """The output and the states after each position of a recurrence that begins with ``begin``."""
+    out = {}
+    return part(x, info.with_(carry={STATE: begin}, out=out)), out[STATE]
+
+
 @pytest.mark.parametrize("name", CELLS)
 def test_a_state_that_is_handed_on_goes_on(name):
     """The first half's last state and the second half are the whole; gradients pass on; padding leaves the state alone."""
     part, x = drawn(name, hidden=5), inputs().requires_grad_()
-    whole, states = part.carried(x, info())
+    whole, states = carried(part, x, info())
+    unasked = info()
+    assert torch.equal(part(x, unasked), whole)
+    assert not unasked.out
     assert all(s.shape == (2, T, 5) for s in states)
-    first = part.carried(x[:, :4], info(4))[1]
-    rest, _ = part.carried(x[:, 4:], info(3), last_of(first, info(4)))
+    first = carried(part, x[:, :4], info(4))[1]
+    rest, _ = carried(part, x[:, 4:], info(3), last_of(first, info(4)))
     torch.testing.assert_close(rest, whole[:, 4:])
     (gradient,) = torch.autograd.grad(rest.sum(), x)
     assert (gradient[:, 0] != 0).all()
     longer = torch.cat((x[:, :4], x[:, :2]), 1)
     valid = (torch.arange(6) < 4)[None].expand(2, -1)
-    padded = last_of(part.carried(longer, info(6, valid=valid))[1], info(6, valid=valid))
+    padded = last_of(carried(part, longer, info(6, valid=valid))[1], info(6, valid=valid))
     for a, b in zip(padded, last_of(first, info(4)), strict=True):
         torch.testing.assert_close(a, b)
 
@@ -163,10 +172,10 @@ def test_each_document_begins_with_a_state_of_its_own(name, chunk):
         step = SequenceInfo(**given, cache=cache)
         cache.open(step.with_(ids=torch.zeros_like(given["documents"])))
         which = given["documents"].clamp(max=1)[..., None].expand(-1, -1, 5)
-        out.append(part.carried(x[:, here], step, tuple(b.gather(1, which) for b in begin))[0])
+        out.append(carried(part, x[:, here], step, tuple(b.gather(1, which) for b in begin))[0])
     whole = torch.cat(out, 1)
     for n, places in ((0, [1, 2, 4]), (1, [6, 7, 8])):
-        alone, _ = part.carried(x[:, places], info(3), tuple(b[:, n] for b in begin))
+        alone, _ = carried(part, x[:, places], info(3), tuple(b[:, n] for b in begin))
         torch.testing.assert_close(whole[:, places], alone)
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from components.functional.precision import cast_once
-from components.functional.recurrent import States, unrolled
+from components.functional.recurrent import States, unroll
 from components.registry import register
 from components.signature import Positive
 from components.sockets import SequenceInfo
@@ -40,16 +40,11 @@ class GRU(nn.Module):
         self.out = nn.Linear(self.hidden, d_model, bias=False)
 
     def forward(self, x: Tensor, info: SequenceInfo) -> Tensor:
-        return self.carried(x, info)[0]
-
-    def carried(self, x: Tensor, info: SequenceInfo, begin: States | None = None) -> tuple[Tensor, States]:
-        """The output, and the states after each position; a document begins with ``begin`` (as ``unrolled`` has it), empty without."""
         inputs = self.input(cast_once(x))
         precise = inputs.dtype if inputs.dtype == torch.float64 else torch.float32
-        empty = (torch.zeros(x.shape[0], self.hidden, dtype=precise, device=x.device),)
+        empty = torch.zeros(x.shape[0], self.hidden, dtype=precise, device=x.device)
         state = None if info.cache is None else info.cache.slot(self, info.visit).state
-        states = unrolled(self._cell, inputs, empty if begin is None else begin, info, state)
-        return self.out(states[0].to(inputs.dtype)), states
+        return self.out(unroll(self._cell, inputs, (empty,), info, state).to(inputs.dtype))
 
     def _cell(self, y: Tensor, states: States) -> States:
         """The hidden vector, carried on in fp32 at least: a gate near 1 keeps it for long."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from components.functional.precision import cast_once
-from components.functional.recurrent import States, unrolled
+from components.functional.recurrent import States, unroll
 from components.registry import register
 from components.signature import Positive
 from components.sockets import SequenceInfo
@@ -41,16 +41,11 @@ class LSTM(nn.Module):
         self.out = nn.Linear(self.hidden, d_model, bias=False)
 
     def forward(self, x: Tensor, info: SequenceInfo) -> Tensor:
-        return self.carried(x, info)[0]
-
-    def carried(self, x: Tensor, info: SequenceInfo, begin: States | None = None) -> tuple[Tensor, States]:
-        """The output, and the states after each position; a document begins with ``begin`` (as ``unrolled`` has it), empty without."""
         inputs = self.input(cast_once(x))
         precise = inputs.dtype if inputs.dtype == torch.float64 else torch.float32
         empty = inputs.new_zeros(x.shape[0], self.hidden)
         state = None if info.cache is None else info.cache.slot(self, info.visit).state
-        states = unrolled(self._cell, inputs, (empty, empty.to(precise)) if begin is None else begin, info, state)
-        return self.out(states[0]), states
+        return self.out(unroll(self._cell, inputs, (empty, empty.to(precise)), info, state))
 
     def _cell(self, y: Tensor, states: States) -> States:
         """States (h, c): what is read, in the dtype of the products, and the memory, in fp32 at least."""

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from components.functional.activations import ACTIVATIONS
 from components.functional.precision import cast_once
-from components.functional.recurrent import States, unrolled
+from components.functional.recurrent import States, unroll
 from components.registry import register
 from components.signature import Positive
 from components.sockets import SequenceInfo
@@ -43,15 +43,10 @@ class RNN(nn.Module):
         self.out = nn.Linear(self.hidden, d_model, bias=False)
 
     def forward(self, x: Tensor, info: SequenceInfo) -> Tensor:
-        return self.carried(x, info)[0]
-
-    def carried(self, x: Tensor, info: SequenceInfo, begin: States | None = None) -> tuple[Tensor, States]:
-        """The output, and the states after each position; a document begins with ``begin`` (as ``unrolled`` has it), empty without."""
         inputs = self.input(cast_once(x))
-        empty = (inputs.new_zeros(x.shape[0], self.hidden),)
+        empty = inputs.new_zeros(x.shape[0], self.hidden)
         state = None if info.cache is None else info.cache.slot(self, info.visit).state
-        states = unrolled(self._cell, inputs, empty if begin is None else begin, info, state)
-        return self.out(states[0]), states
+        return self.out(unroll(self._cell, inputs, (empty,), info, state))
 
     def _cell(self, y: Tensor, states: States) -> States:
         (h,) = states

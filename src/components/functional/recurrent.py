@@ -13,21 +13,25 @@ from components.sockets import SequenceInfo
 
 States = tuple[Tensor, ...]
 Cell = Callable[[Tensor, States], States]
+STATE = "state"  # under this word ``info.carry`` may say with which states a document begins, and ``info.out`` then tells those after each position
 
 
-def unrolled(cell: Cell, inputs: Tensor, begin: States, info: SequenceInfo, state: dict[str, Any] | None) -> States:
-    """The cell's states after each position, each (B, T, H).
+def unroll(cell: Cell, inputs: Tensor, empty: States, info: SequenceInfo, state: dict[str, Any] | None) -> Tensor:
+    """The first of the cell's states after each position, (B, T, H).
 
     Args:
         cell: (input of one position (B, G), states before it) -> states after it, each (B, H).
         inputs: (B, T, G).
-        begin: the states with which a document begins, each (B, H), or (B, T, H) for the one that begins at each position.
+        empty: the states of a beginning document, unless ``info.carry["state"]`` has others: each (B, H), or (B, T, H) for the document that
+            begins at each position; () for these. Then all states, (B, T, H), are written to ``info.out["state"]``.
         info: of these positions; padding passes the states on.
         state: of the cache's slot, or None without a cache.
     """
     rows, length = inputs.shape[:2]
-    start = starts(info, rows, length, state)
+    asked = STATE in info.carry
+    begin = info.carry.get(STATE) or empty
     differ = begin[0].dim() == 3
+    start = starts(info, rows, length, state)
     if differ:
         start = _first_too(start, info, rows, length, inputs.device, state)
     states = tuple(b[:, 0] if differ else b for b in begin) if state is None or "states" not in state else state["states"]
@@ -38,10 +42,13 @@ def unrolled(cell: Cell, inputs: Tensor, begin: States, info: SequenceInfo, stat
             before = _where(start[:, t], tuple(b[:, t] if differ else b for b in begin), states)
         after = cell(inputs[:, t], before)
         states = after if info.valid is None else _where(info.valid[:, t], after, states)
-        after_each.append(states)
+        after_each.append(states if asked else states[:1])
     if state is not None:
         state["states"] = tuple(s.detach() for s in states)
-    return tuple(torch.stack(s, 1) for s in zip(*after_each, strict=True))
+    read = tuple(torch.stack(s, 1) for s in zip(*after_each, strict=True))
+    if asked:
+        info.out[STATE] = read
+    return read[0]
 
 
 def last_of(states: States, info: SequenceInfo, documents: Tensor | None = None) -> States:

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from components.flops import Flops, Work, flops_of
-from components.functional.recurrent import States, last_of
+from components.functional.recurrent import STATE, States, last_of
 from components.registry import register
 from components.signature import Positive, Probability
 from components.sockets import Batch, Bound, Cache, Maker, Place, SequenceInfo, Terms, make, merge_out, name_parts, terms_of
@@ -71,7 +71,7 @@ class Recurrent(nn.Module):
             nn.ModuleList(make(recurrence, "attention", **sizes, place=Place(i, n_layers)) for i in range(n_layers))
             for _ in range(2)
         )
-        if not callable(getattr(self.encoder[0], "carried", None)):
+        if STATE not in getattr(self.encoder[0], "provides", ()):
             raise ValueError(f"{type(self.encoder[0]).__name__} hands no state on: use attention=rnn, gru or lstm")
         self.cross = make(Bound(cross, alone, where="model.cross"), "attention", **sizes, place=Place(0, 1), d_memory=d_model)
         self.attends = not getattr(self.cross, "absent", False)
@@ -97,7 +97,7 @@ class Recurrent(nn.Module):
         info = SequenceInfo.of(source, causal=True)
         x, states = self._embedded(source, info), []
         for i, cell in enumerate(self.encoder):
-            x, after = cell.carried(self._dropped(x) if i else x, info)  # type: ignore[operator]
+            x, after = _passed(cell, self._dropped(x) if i else x, info, ())
             states.append(last_of(after, info) if info.documents is None else after)
         return x, info, states
 
@@ -116,7 +116,7 @@ class Recurrent(nn.Module):
         x = self._embedded(batch, info)
         for i, (cell, ended) in enumerate(zip(self.decoder, states, strict=True)):
             begin = ended if memory_info.documents is None else last_of(ended, memory_info, info.documents)
-            x, _ = cell.carried(self._dropped(x) if i else x, info, begin)  # type: ignore[operator]
+            x, _ = _passed(cell, self._dropped(x) if i else x, info, begin)
         x = self._dropped(torch.tanh(self.combine(torch.cat((self._context(x, info), x), -1))))
         if objective is None:
             return self.head(x[:, -1:] if last else x, info)
@@ -138,3 +138,12 @@ class Recurrent(nn.Module):
 
     def _dropped(self, x: Tensor) -> Tensor:
         return F.dropout(x, self.dropout, self.training) if self.dropout else x
+
+
+def _passed(cell: nn.Module, x: Tensor, info: SequenceInfo, begin: States) -> tuple[Tensor, States]:
+    """What the recurrence writes, and its states after each position (B, T, H), where documents begin with ``begin``; (): empty."""
+    out: dict[str, Any] = {}
+    y = cell(x, info.with_(carry={**info.carry, STATE: begin}, out=out))
+    states = out.pop(STATE)
+    info.out.update(merge_out(info.out, out))
+    return y, states
