@@ -28,6 +28,7 @@ BESIDE = {
     "src/components/__main__.py": ("cli/test_main.py",),
     "src/components/check": ("test_every_part.py", "check/test_teeth.py"),
     "src/components/catalogue": ("test_catalogue.py",),
+    "src/components/explain/assets": ("explain/test_page.py",),
     "src/hydra_plugins": ("compose/test_multirun.py",),
     "README.md": ("test_docs.py",),
     "docs": ("test_docs.py",),
