@@ -113,7 +113,7 @@ class Recorder(Callback):
             "tokens_per_second": speed,
             "mfu": speed * self._per_token / self._peak / trainer.world_size if self._peak else None,
         }
-        self.final.update({n: v for n, v in row.items() if v is not None})
+        self.final.update({n: v for n, v in row.items() if v is not None}, step=step)
         extra = {f"train_{n}": v for n, v in losses.items() if n != "loss"} | loads(module.last_stats)
         if module.grad_norm is not None:
             extra["grad_norm"] = float(module.grad_norm)
