@@ -4,7 +4,7 @@ class View {
   constructor(data, index) {
     this.data = unpack(data);
     this.index = index;
-    const written = this.data.generation && this.data.generation.steps.length ? this.data.generation.steps[0].position - this.data.first : this.data.tokens.length - 1;
+    const written = this.data.generation && this.data.generation.steps.length ? this.data.generation.steps[0].position - this.data.first : Math.max(this.data.tokens.findIndex(x => x.text === "<mask>"), this.data.tokens.some(x => x.text === "<mask>") ? 0 : this.data.tokens.length - 1);
     Object.assign(this, { t: Math.max(0, Math.min(written, this.data.tokens.length - 1)), mixer: 0, head: 0, s: 0, r: 0, channel: 0, updates: [] });
     const last = this.data.mixers.findLastIndex ? this.data.mixers.findLastIndex(m => m.side === this.data.sides.length - 1) : this.data.mixers.length - 1;
     this.mixer = Math.max(0, last);
@@ -93,10 +93,10 @@ const tokens = v => {
   v.updates.push(() => buttons.forEach((b, t) => {
     b.setAttribute("aria-current", t === v.t);
     b.tabIndex = t === v.t ? 0 : -1;
-    b.classList.toggle("next", t === v.t + 1);
+    b.classList.toggle("next", !d.why_not && t === v.t + 1);
   }));
   const how = d.says !== "tokens" ? "" : d.source ? "It has read the source; what is dashed it wrote itself." : d.why_not ? `It continues no text: ${d.why_not}.` : `${d.given - d.tokens.filter(x => x.role === "begins").length} tokens were given, what follows (dashed) it wrote itself.`;
-  return h("div", { class: "one" }, d.source ? h("div", { class: "hint" }, "source: ", h("span", { class: "mono" }, d.source.map(x => x.special ? "" : x.text).join(""))) : null, list, d.tokens.length > 1 ? h("p", { class: "hint" }, how, d.says === "tokens" ? " Choose one; ← and → move. Outlined: the token that follows." : " Choose one; ← and → move.") : h("p", { class: "hint" }, "what it was given"));
+  return h("div", { class: "one" }, d.source ? h("div", { class: "hint" }, "source: ", h("span", { class: "mono" }, d.source.map(x => x.special ? "" : x.text).join(""))) : null, list, d.tokens.length > 1 ? h("p", { class: "hint" }, how, d.says === "tokens" && !d.why_not ? " Choose one; ← and → move. Outlined: the token that follows." : " Choose one; ← and → move.") : h("p", { class: "hint" }, "what it was given"));
 };
 
 const compare = (given, views) => {

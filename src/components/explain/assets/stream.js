@@ -8,7 +8,7 @@ section("stream", "The stream through the layers",
     const d = view.data, side = d.sides.length - 1, layers = d.layers.filter(l => l.side === side), table = panel.appendChild(h("div", { class: "scroll" })), lens = panel.appendChild(h("div", {})), lensMap = h("div", { class: "map", "data-test": "lens-map" }), words = panel.appendChild(h("div", {})), update = influence(view, words);
     return () => {
       const t = view.t, top = Math.max(...layers.map(l => l.norm.at(t)), layers.length ? layers[0].norm_before.at(t) : 0), id = target(view), p = rows => rows.next[t];
-      const without = Object.fromEntries((d.without || []).map(w => [w.path, w.p[t]])), known = d.predictions[t] && d.predictions[t].next ? d.predictions[t].next.p : null;
+      const without = Object.fromEntries((d.without || []).map(w => [w.path, w.p[t]])), guess = d.predictions[t], known = guess ? guess.next ? guess.next.p : guess.top[0][2] : null;
       const line = (name, norm, branches, lens) => h("tr", {}, h("td", {}, name), h("td", { class: "num r" }, num(norm, 3)), h("td", {}, bar(norm / top, { class: "pale", full: 5 })), h("td", { class: "num small" }, branches), h("td", {}, lens ? lens.top[t].slice(0, 3).map(([i, , q]) => h("span", {}, tok(view.word(i), { class: i === id ? "on" : "" }), h("span", { class: "num small soft" }, ` ${percent(q)}  `))) : ""), h("td", { class: "num r", "data-test": "lens" }, lens && p(lens) !== null ? percent(p(lens)) : ""));
       const body = [];
       if (layers.length) body.push(line("embedding", layers[0].norm_before.at(t), without.embedding !== undefined && without.embedding !== null ? `without: ${percent(without.embedding)}` : "", d.lens[0]));

@@ -11,7 +11,8 @@ section("answer", "Why did it say that?",
       if (!a) { words.append("This model gives no token at each position; see what it computed below."); return; }
       const before = view.data.tokens.slice(Math.max(0, view.t - 7), view.t + 1).map(x => x.text).join("");
       if (view.data.whole) words.append("It says ", h("b", { "data-test": "said" }, a.said));
-      else words.append("After ", h("b", {}, (view.t > 7 ? "…" : "") + before), a.written ? " it said " : view.data.why_not ? " its first choice for this place is " : a.follows ? " comes " : " it would go on with ", h("b", { "data-test": "said" }, visible(a.said)));
+      else if (view.data.why_not) words.append("In the place of ", h("b", {}, visible(view.data.tokens[view.t].text)), " at ", String(view.t + view.data.first + 1), " it would put ", h("b", { "data-test": "said" }, visible(a.said)));
+      else words.append("After ", h("b", {}, (view.t > 7 ? "…" : "") + before), a.written ? " it said " : a.follows ? " comes " : " it would go on with ", h("b", { "data-test": "said" }, visible(a.said)));
       for (const s of a.sentences) list.append(h("dt", {}, s.about), h("dd", {}, s.text));
     };
   }, view => view.data.answers && view.data.answers.length);
