@@ -36,7 +36,7 @@ CLASSES = ("loss=classification", "task=classification")
 # what a part has to have beside it, or has to be told
 BESIDE = {
     "head/classification": (*CLASSES, "data=language_id"),
-    "head/regression": ("loss=regression", "task=regression", "data=table_amounts", "data.path=amounts.csv"),
+    "head/regression": ("loss=regression", "task=regression", "data=judges", "model/embedding=values"),
     "embedding/patches": ("model.embedding.d_in=4",),
     # nothing carries a signal past a branch: few of them, which begin so that it neither dies out nor grows
     "residual/none": ("model.n_layers=2", "model.init=xavier", "model.init.embedding_std=1.0"),

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from components import build
+from components import build, registry
+from components.compose import compose
 from components.compose.check import check
 from components.errors import UserError
 from components.flops import Work, flops_of
@@ -67,6 +68,17 @@ def test_a_source_without_numbers_is_refused():
         check({**model_config("values"), "data": {"name": "text"}})
     check({**model_config("token"), "data": {"name": "text"}})
     check(model_config("values"))  # a model alone has no source
+
+
+def test_numbers_without_an_embedding_that_reads_them_are_refused():
+    sources = [e for e in registry.entries("data").values() if "values" in e.signature.declared.get("provides", ())]
+    assert len(sources) >= 5
+    for source in sources:
+        assert source.signature.declared.get("needs") == {"embedding": ["values"]}, source.label
+    with pytest.raises(
+        UserError, match=r"data: data/digits needs values of its embedding, and embedding/token at model.embedding does"
+    ):
+        compose("ladder/15_patches", ["model/embedding=token"])
 
 
 @pytest.mark.parametrize("norm", ["layer", "none"])

@@ -23,6 +23,7 @@ class Digits:
         patch: pixels along a patch's side: 2 gives 16 positions of 4 numbers, 8 one position of 64.
     """
 
+    needs = {"embedding": ("values",)}  # there are no ids to look up
     provides = ("values", "labels")
     labels = ("0", "1", "2", "3", "4", "5", "6", "7", "8", "9")
 

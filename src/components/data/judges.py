@@ -23,6 +23,7 @@ class Judges:
         seed: of the marks after the first row.
     """
 
+    needs = {"embedding": ("values",)}  # there are no ids to look up
     provides = ("values", "amounts")
 
     def __init__(self, *, count: Positive = 64, seed: NonNegative = 0) -> None:

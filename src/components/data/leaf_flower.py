@@ -31,6 +31,7 @@ class LeafFlower:
         divide_by: every number is divided by it; 255 brings the colours to 0 to 1.
     """
 
+    needs = {"embedding": ("values",)}  # there are no ids to look up
     provides = ("values", "labels")
     labels = ("leaf", "flower")
     columns = ("red", "green", "blue", "volume")  # what the numbers are, for who draws them

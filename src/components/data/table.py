@@ -35,6 +35,7 @@ class Table:
         columns: of csv and tsv whose first line is a row: the names of the columns.
     """
 
+    needs = {"embedding": ("values",)}  # there are no ids to look up
     provides = ("values", "labels")
 
     def __init__(

@@ -34,6 +34,7 @@ class TableAmounts:
         columns: of csv and tsv whose first line is a row: the names of the columns.
     """
 
+    needs = {"embedding": ("values",)}  # there are no ids to look up
     provides = ("values", "amounts")
 
     def __init__(
