@@ -29,7 +29,7 @@ def test_it_says_what_it_is_and_composes_and_builds(name: str, tmp_path: Path) -
     with torch.device("meta"):
         model = make(composed.config["model"], "model", vocab_size=composed.config["tokenizer"].get("vocab_size", 300))
     parameters = sum(p.numel() for p in model.parameters())
-    assert parameters > 10_000
+    assert parameters >= 4  # the smallest is one unit with three inputs
     if name == "gpt2_124m":
         assert parameters == 124_439_808
 
