@@ -181,6 +181,8 @@ def test_the_command_and_the_function(tmp_path, monkeypatch, capsys):
     assert any("not trained" in n for n in shown["notes"])
     options = {o["name"]: o["value"] for o in find(shown["model"], "attention/gqa")["options"]}
     assert options["n_heads"] == 2
+    changed = {o["name"] for o in find(shown["model"], "attention/gqa")["options"] if o["changed"]}
+    assert changed == {"n_heads", "n_kv_heads"}, "what is not at its default"
     assert find(shown["model"], "attention/gqa")["sentence"].startswith("Grouped-query attention")
     made = components.explain("llama_tiny", prompt="the cat", overrides=small)
     assert made.trace["answers"] == shown["answers"]
