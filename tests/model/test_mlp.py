@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from components import build
 from components.errors import UserError
 from components.sockets import Batch, Terms
+from components.task.objectives import need_layers
 from components.weights import roles
 
 LEAF = (32.0, 107.0, 56.0, 11.2)
@@ -179,3 +182,13 @@ def test_a_tied_head_wants_a_last_layer_as_wide_as_a_vector():
         build("model", "mlp", vocab_size=9, d_model=4, hidden=[6], head="tied")
     with pytest.raises(UserError, match="a layer has at least one unit"):
         build("model", "mlp", vocab_size=9, hidden=[6, 0])
+
+
+@pytest.mark.parametrize("asked", [{"activation_checkpointing": True}, {"compile_layers": True}])
+def test_what_is_done_layer_by_layer_is_refused_without_layers(asked):
+    task = SimpleNamespace(**{"activation_checkpointing": False, "compile_layers": False, "config": {"model": {"name": "mlp"}}})
+    need_layers(task, network())
+    vars(task).update(asked)
+    with pytest.raises(UserError, match=r"task.(activation_checkpointing|compile): model/mlp has no layers of its own"):
+        need_layers(task, network())
+    need_layers(task, build("model", "decoder", vocab_size=9, d_model=16, n_layers=1))

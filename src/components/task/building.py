@@ -20,7 +20,7 @@ from components.task import checkpoints, run_folder
 from components.task.bar import Bar
 from components.task.data_module import Blocked
 from components.task.frame import task_values
-from components.task.objectives import Preparation, need_logits, need_source
+from components.task.objectives import Preparation, need_layers, need_logits, need_source
 
 
 def corpus_of(
@@ -114,6 +114,7 @@ def data_of(module: Any, corpus: Any, context: int, seed: int) -> Blocked:
     model = module.built[0] if module.built else module.model
     module.check(model, corpus)
     need_logits(model)
+    need_layers(module, model)
     need_source(module, model, preparation.step(train.batch(0, [0]), 0))
     return Blocked(
         train,

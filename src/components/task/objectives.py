@@ -15,7 +15,7 @@ from torch import nn
 
 from components.corpus.tokens import same_tokens
 from components.errors import UserError
-from components.sockets import Batch
+from components.sockets import Batch, Layer
 from components.weights import generator_for
 
 GROUP = 64  # rows of an evaluation that are prepared together, whatever the size of its batches
@@ -97,6 +97,17 @@ def need_logits(model: nn.Module) -> None:
     if "vectors" in getattr(getattr(model, "head", None), "provides", ()):
         raise UserError(
             "model.head", "head/none gives hidden vectors, and a loss needs logits", "choose a head: model/head=tied"
+        )
+
+
+def need_layers(task: Any, model: nn.Module) -> None:
+    """UserError where layers are to be recomputed or compiled, and the model has none: nothing would be."""
+    asked = {"activation_checkpointing": task.activation_checkpointing, "compile": task.compile_layers}
+    if any(asked.values()) and not any(isinstance(m, Layer) for m in model.modules()):
+        option = next(name for name, value in asked.items() if value)
+        name = task.config["model"]["name"]
+        raise UserError(
+            f"task.{option}", f"model/{name} has no layers of its own, so that nothing would come of it", "leave it out"
         )
 
 
