@@ -185,3 +185,31 @@ def test_a_word_that_nobody_knows(finished):
 
     with pytest.raises(UserError, match="'mercy' can be asked of nothing; words: likelihood, writing"):
         components.evaluate(finished, evaluations=[Asks])
+
+
+def test_a_run_on_conversations_is_asked_with_its_own(tmp_path, monkeypatch):
+    """Examples in the prompt are those that it was trained on, questions those that were held out."""
+    monkeypatch.chdir(tmp_path)
+    talks = [
+        [{"role": "user", "content": f"say {w} {i}"}, {"role": "assistant", "content": w}] for i in range(8) for w in WORDS
+    ]
+    (tmp_path / "chat.jsonl").write_text("\n".join(json.dumps({"messages": talk}) for talk in talks) + "\n")
+    small = ["recipe=llama_tiny", "model.d_model=16", "trainer.max_steps=2", "trainer.precision=32-true", "tokenizer=byte"]
+    small += ["model.context_length=128", "task=instruction_tuning", "data=conversations", "data.path=chat.jsonl"]
+    run = components.train(overrides=[*small, "task.validation_fraction=0.2", "task.samples=0"], quiet=True).folder
+    written = []
+
+    def echo(self, prompts, **options):
+        del self, options
+        written.extend(prompts)
+        return [prompt.splitlines()[-1].split()[1] for prompt in prompts]
+
+    monkeypatch.setattr(Trained, "write", echo)
+    found = components.evaluate(run, evaluations=[{"name": "few_shot", "k": 2}])["evaluations"]["few_shot"]
+    assert found["accuracy"]["value"] == 1.0
+    assert found["accuracy"]["chance"] is None
+    asked = {prompt.splitlines()[-1].removesuffix(" => ") for prompt in written}
+    shown = {line.split(" => ")[0] for prompt in written for line in prompt.splitlines()[:-1]}
+    assert len(asked) == found["accuracy"]["count"] > 4
+    assert not asked & shown
+    assert asked | shown <= {talk[0]["content"] for talk in talks}

@@ -29,7 +29,7 @@ class FewShot:
     Args:
         k: examples in each prompt, drawn for each question; of the run's own data from the training split.
         count: questions.
-        data: a source of labels, pairs or conversations; null: the run's own data.
+        data: a source of labels, pairs or conversations, which is not split: the run may have read it; null: the run's own data.
         template: an example as text; ``{input}`` comes before ``{answer}``, and what follows ends it.
         max_new_tokens: of an answer that is written.
         seed: of what is drawn.

@@ -12,7 +12,7 @@ from components.signature import Positive
 
 @register("evaluation", "parse_rate")
 class ParseRate:
-    """The share of whole texts, written from the beginning of a document, that the data's ``judge`` accepts: for Python, ``ast.parse``.
+    """The share of whole texts, written from the beginning of a document, that the judge of the data accepts: for Python, ast.parse.
 
     A text that is not over after ``max_new_tokens`` is judged as it stands.
 
