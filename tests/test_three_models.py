@@ -46,6 +46,7 @@ BESIDE = {
     "data/hf": ("data.path={table}",),
     "data/text": ("data.path={file}",),
     "data/mixed": ("data.parts=[{name: text, path: '{file}'}]",),
+    "data/texts_of": ("data.source=babel_dates",),
     "tokenizer/pretrained": ("tokenizer.path={tokenizer}",),
 }
 CASES = [p for p in parts(*KINDS) if not registry.entry(*p.split("/")).preset_of]

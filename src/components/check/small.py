@@ -43,6 +43,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "data/hf_text_pairs": {"streaming": True},
     "data/mixed": {"parts": ["rhyme", "python_functions"]},
     "data/python_instructions": {"max_prompt": 300},  # another would be looked for in the whole library
+    "data/texts_of": {"source": {"name": "babel_dates", "count": 300}},
     "data/table_amounts": {"targets": ["amount"]},
 }
 # kind/name -> other sockets and sizes of the decoder that it is put into

@@ -16,7 +16,7 @@ from components.corpus.store import build, key_of
 from components.corpus.texts import SPLITS, Cleaning, Progress, drawn, require_splits
 from components.corpus.tokens import LABELS_FILE, Tokens, read_tokenizer
 
-FORMAT = 1  # of what lies in the cache
+FORMAT = 2  # of what lies in the cache
 
 
 class ExampleSource(Protocol):
@@ -116,7 +116,7 @@ def split(examples: Iterable[Example], cleaning: Cleaning, report: Report) -> tu
         if fault := fault_of(example):
             report.met(fault, example.where)
             continue
-        digest = hashlib.blake2b(json.dumps(example.input).encode(), digest_size=16).digest()
+        digest = digest_of(example)
         answer = json.dumps(example.answer)
         known = answers.setdefault(digest, set())
         if answer in known:
@@ -132,13 +132,18 @@ def split(examples: Iterable[Example], cleaning: Cleaning, report: Report) -> tu
         report.characters += sum(map(len, texts_of([example])))
         made[name].append(example)
     if not own and cleaning.validation > 0 and not made["validation"] and len(made["train"]) > 1:
-        inputs = {json.dumps(e.input): e for e in made["train"]}
-        held = min(inputs, key=lambda text: drawn(hashlib.blake2b(text.encode(), digest_size=16).digest(), cleaning.seed))
-        made["validation"] = [e for e in made["train"] if json.dumps(e.input) == held]
-        made["train"] = [e for e in made["train"] if json.dumps(e.input) != held]
+        held = min((digest_of(e) for e in made["train"]), key=lambda digest: drawn(digest, cleaning.seed))
+        made["validation"] = [e for e in made["train"] if digest_of(e) == held]
+        made["train"] = [e for e in made["train"] if digest_of(e) != held]
         report.notes.append(f"only {report.kept} examples: one input was held out for validation, more than its share")
     report.documents = {name: len(kept) for name, kept in made.items()}
     return made, whole.hexdigest()
+
+
+def digest_of(example: Example) -> bytes:
+    """Of its input; of a text as ``clean`` has it for documents, so that both hold out the same."""
+    given = example.input if isinstance(example.input, str) else json.dumps(example.input)
+    return hashlib.blake2b(given.encode(), digest_size=16).digest()
 
 
 def fault_of(example: Example) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Literal
 
 from torch import Tensor, nn
 from torchmetrics.classification import MulticlassAccuracy, MulticlassCalibrationError, MulticlassF1Score
 
 from components.corpus.example import Example
+from components.corpus.examples import digest_of
 from components.corpus.rows import Row
 from components.errors import UserError, nearest
 from components.functional.cross_entropy import IGNORED
@@ -24,6 +26,8 @@ class Classification(FromExamples):
     Args:
         config: the composed config: nodes for model, loss, optimizer, schedule, and the seed.
         tokenizer: gives the size of the vocabulary, and the labels by number.
+        per_label: learn from at most so many inputs of each label, drawn by a hash; null takes all. What is held out stays as it is, so that runs
+            with few labels and with many are measured on the same.
         batch_size: inputs per optimizer step, over all devices and micro-batches.
         validation_fraction: share of the inputs held out for validation, where the data do not say.
         test_fraction: share of the inputs held out for a final test, likewise.
@@ -42,6 +46,7 @@ class Classification(FromExamples):
         config: dict[str, Any],
         tokenizer: Any,
         *,
+        per_label: Positive | None = None,
         batch_size: Positive = 16,
         validation_fraction: Fraction = 0.1,
         test_fraction: Fraction = 0.0,
@@ -54,6 +59,11 @@ class Classification(FromExamples):
         self.numbers = {}
         self.begin(config, tokenizer, locals())
         self.numbers = {label: i for i, label in enumerate(tokenizer.labels)}
+
+    def blocks(self, corpus: Any, split: str, context: int, seed: int | None = None) -> Any:
+        if split == "train" and self.per_label is not None:
+            corpus = replace(corpus, train=few_of_each(corpus.train, self.per_label))
+        return super().blocks(corpus, split, context, seed)
 
     def encode(self, example: Example, longest: int) -> Row:
         if example.answer not in self.numbers:
@@ -87,3 +97,15 @@ class Classification(FromExamples):
         probabilities = head(hidden).float().softmax(-1)
         for metric in self.metrics.values():
             metric.update(probabilities, batch.targets)
+
+
+def few_of_each(examples: list[Example], most: int) -> list[Example]:
+    """At most so many of each answer, those whose input has the smallest hash: with more asked for, these stay."""
+    count: dict[Any, int] = {}
+    chosen: set[int] = set()
+    for i in sorted(range(len(examples)), key=lambda i: (digest_of(examples[i]), i)):
+        answer = examples[i].answer
+        if count.setdefault(answer, 0) < most:
+            count[answer] += 1
+            chosen.add(i)
+    return [e for i, e in enumerate(examples) if i in chosen]
