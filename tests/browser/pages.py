@@ -160,6 +160,21 @@ def test_an_equivalent_weight_is_worked_out(browser, pages):
         assert number(browser.text("[data-test=equivalent]")) == pytest.approx(weight, rel=2e-3)
 
 
+@pytest.mark.parametrize("name", ["softmax", "pairs", "linear"])
+def test_the_sharpest_look_can_be_shown(browser, pages, name):
+    made, file = pages(name)
+    browser.open(file)
+    t = browser.value("glass.views[0].t")
+    browser.value("document.querySelector('[data-test=look]').focus()")
+    browser.press("Enter")
+    m, head, s = next(x["at"] for x in made.trace["answers"][t]["sentences"] if "at" in x)
+    assert browser.value("(v => [v.mixer, v.head, v.s, v.r])(glass.views[0])") == [m, head, s, t]
+    weight = float(made.trace["mixers"][m]["weights"].tensor[head, t, s])
+    assert number(browser.text("[data-test=weight]")) == pytest.approx(weight, rel=2e-3)
+    top = browser.value("document.querySelector('#attention').getBoundingClientRect().top")
+    assert top < browser.value("innerHeight")
+
+
 def test_hidden_cells_say_so(browser, pages):
     _, file = pages("softmax")
     browser.open(file)

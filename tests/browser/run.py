@@ -48,7 +48,7 @@ def main(arguments: list[str]) -> int:
     environment = {**os.environ, "GLASS_BOX_RUNS": os.pathsep.join(args.runs)}
     if args.pictures:
         environment["GLASS_BOX_PICTURES"] = str(Path(args.pictures).resolve())
-    command = [sys.executable, "-m", "pytest", str(HERE / "pages.py"), "-v", "-s", "--timeout=600", "-rfE"]
+    command = [sys.executable, "-m", "pytest", str(HERE / "pages.py"), "-vv", "-s", "--timeout=600", "-rfE"]
     process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     lines = []
     for line in process.stdout or ():

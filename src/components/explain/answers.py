@@ -7,7 +7,7 @@ from typing import Any
 from components.explain.pack import Array
 from components.explain.tokens import Words
 
-Sentence = dict[str, str]
+Sentence = dict[str, Any]  # {about, text}, and {at: [mixer, head, column]} where there is a cell to look at
 
 
 def answers(data: dict[str, Any], words: Words) -> list[dict[str, Any]]:
@@ -106,7 +106,8 @@ def _words(data: dict[str, Any], t: int) -> Sentence | None:
     if len(tokens) < 2:
         return None
     order = sorted(range(min(len(row), len(tokens))), key=lambda s: -abs(row[s]))[:3]
-    each = [f"{quoted(tokens[s]['text'])} at {s + 1} ({row[s]:+.2f})" for s in order if row[s]]
+    first = 0 if data["source"] is not None else data["first"]
+    each = [f"{quoted(tokens[s]['text'])} at {s + 1 + first} ({row[s]:+.2f})" for s in order if row[s]]
     if not each:
         return None
     return {"about": "which words", "text": f"To first order, what the tokens add to its logit: most {', '.join(each)}."}
@@ -148,8 +149,8 @@ def _branches(data: dict[str, Any], t: int) -> Sentence | None:
 
 def _look(data: dict[str, Any], t: int) -> Sentence | None:
     """The sharpest reading of another position."""
-    best: tuple[float, str, int, int, dict[str, Any]] | None = None
-    for m in data["mixers"]:
+    best: tuple[float, int, int, int] | None = None
+    for n, m in enumerate(data["mixers"]):
         weights = m["weights"]
         if not isinstance(weights, Array) or (data["source"] is not None and m["side"] != len(data["sides"]) - 1):
             continue
@@ -161,14 +162,17 @@ def _look(data: dict[str, Any], t: int) -> Sentence | None:
         value, at = rows.flatten().max(0)
         head, s = divmod(int(at), rows.shape[-1])
         if best is None or float(value) > best[0]:
-            best = (float(value), m["path"], head, s, m)
+            best = (float(value), n, head, s)
     if best is None or best[0] <= 0:
         return None
-    value, path, head, s, m = best
-    tokens = data["source"] if m["reads"] == 0 and data["source"] is not None else data["tokens"]
+    value, n, head, s = best
+    m = data["mixers"][n]
+    of_source = m["reads"] == 0 and data["source"] is not None
+    tokens, place = (data["source"], s + 1) if of_source else (data["tokens"], s + 1 + data["first"])
     return {
         "about": "where it looked",
-        "text": f"Its sharpest look is in {spoken(path)}, head {head + 1}: {value:.0%} of what is read there comes from {quoted(tokens[s]['text'])} at {s + 1}.",
+        "text": f"Its sharpest look is in {spoken(m['path'])}, head {head + 1}: {value:.0%} of what is read there comes from {quoted(tokens[s]['text'])} at {place}.",
+        "at": [n, head, s],
     }
 
 

@@ -100,7 +100,7 @@ def mixer(call: Call, r: Reading, layer: int, side: int, shown: slice) -> dict[s
     data["bias"] = None if r.bias is None else Array(r.bias[:, shown, columns], rank=1)
     data["seen"] = None if r.seen is None else [_row(x) for x in r.seen[0, shown, columns]]
     data["scale"], data["soft_cap"] = r.scale, r.soft_cap
-    data["sinks"] = None if r.sinks is None else [float(x) for x in r.sinks]
+    data["sinks"] = None if r.sinks is None else [float(x) for x in r.sinks.detach()]
     if r.mixing is not None:
         data["mixing"] = [[float(x) for x in row] for row in r.mixing]
         data["maps"] = None if r.maps is None else Array(r.maps[:, shown, columns], rank=2)
