@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from components import build
+from components import build, registry
 from components.flops import Work, flops_of
 from components.index import static_entries
 from components.sockets import Layer, Place
@@ -195,8 +195,13 @@ def test_the_stacks_own_has_nothing_to_learn(name):
     assert made.close(made.open(x)).shape == x.shape
 
 
-@pytest.mark.parametrize("residual", RESIDUALS)
-@pytest.mark.parametrize("block", BLOCKS)
+def fits(block, residual):
+    """As the composer has it: without a residual only the last of branches side by side would be heard."""
+    needed = registry.entry("residual", residual).signature.declared.get("needs", {}).get("block", [])
+    return set(needed) <= {*registry.entry("block", block).signature.declared.get("provides", ())}
+
+
+@pytest.mark.parametrize(("block", "residual"), [(b, r) for r in RESIDUALS for b in BLOCKS if fits(b, r)])
 def test_every_block_with_every_residual(block, residual):
     sizes = {"vocab_size": 20, "d_model": 32, "n_layers": 2, "context_length": 8, "attention": {"name": "gqa", "n_heads": 4}}
     model = build("model", "decoder", **sizes, block=block, residual=residual)
@@ -236,3 +241,18 @@ def test_every_block_with_a_memory_and_a_widened_stream(block):
     a, b = (model(Batch(ids, source=Batch(source))) for source in (ids, ids + 1))
     assert a.shape == (1, 8, 20)
     assert not torch.allclose(a, b)
+
+
+@pytest.mark.parametrize("block", [b for b in BLOCKS if not fits(b, "none")])
+def test_side_by_side_and_without_a_residual_one_branch_is_not_heard(block):
+    """Why the composer refuses them."""
+    sizes = {"vocab_size": 20, "d_model": 32, "n_layers": 2, "context_length": 8, "attention": {"name": "gqa", "n_heads": 4}}
+    model = build("model", "decoder", **sizes, block=block, residual="none")
+    model(torch.randint(0, 20, (4, 8))).sum().backward()
+    unheard = {n for n, p in model.named_parameters() if p.grad is None}
+    assert {f"stack.layers.{i}.block.attention.out.weight" for i in range(2)} <= unheard
+
+
+def test_only_blocks_side_by_side_need_a_residual():
+    assert [b for b in BLOCKS if not fits(b, "none")] == ["parallel", "parallel_two_norms"]
+    assert all(fits(b, r) for b in BLOCKS for r in RESIDUALS if r != "none")
