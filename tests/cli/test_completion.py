@@ -168,7 +168,7 @@ def test_the_parts_that_completion_sees_are_those_that_are_composed(recipe):
     real = {
         label for kind in registry.KINDS if isinstance(config.get(kind), dict) for label in _labels(kind, config[kind], config)
     }
-    assert len(real) > 15
+    assert len(real) > 12  # a network of layers without attention has few
     assert real <= Chosen([f"recipe={recipe}"]).used()
 
 

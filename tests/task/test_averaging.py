@@ -107,7 +107,7 @@ def test_stopped_between_validations_it_goes_on_bit_for_bit(name, step, tiny, st
 
 def test_what_is_sampled_and_judged_is_the_average(tiny, monkeypatch):
     """Weights at each sampling equal those of the checkpoint written beside it."""
-    from components.task import samples
+    from components.task import _training
 
     seen = []
 
@@ -115,7 +115,7 @@ def test_what_is_sampled_and_judged_is_the_average(tiny, monkeypatch):
         seen.append([p.detach().clone() for p in model.parameters()])
         return ["x"] * kwargs.get("count", 1)
 
-    monkeypatch.setattr(samples, "generate", record)
+    monkeypatch.setattr(_training, "generate", record)
     run = fit(Job(tiny(optimizer=OPTIMIZERS["schedule_free"], task={"samples": 1}), "tiny", quiet=True))
     assert len(seen) == 4
     saved = checkpoints.weights_in(last(run.folder))
