@@ -171,8 +171,10 @@ def test_the_sharpest_look_can_be_shown(browser, pages, name):
     assert browser.value("(v => [v.mixer, v.head, v.s, v.r])(glass.views[0])") == [m, head, s, t]
     weight = float(made.trace["mixers"][m]["weights"].tensor[head, t, s])
     assert number(browser.text("[data-test=weight]")) == pytest.approx(weight, rel=2e-3)
-    top = browser.value("document.querySelector('#attention').getBoundingClientRect().top")
-    assert top < browser.value("innerHeight")
+    assert browser.value("document.activeElement.dataset.test") == "map", "the arrow keys go on from there"
+    top = "document.querySelector('#attention').getBoundingClientRect().top"
+    settled = f"new Promise(done => {{ let n = 0; const look = () => ({top} < innerHeight / 2 || n++ > 100) ? done({top}) : setTimeout(look, 20); look(); }})"
+    assert browser.value(settled) < 450
 
 
 def test_hidden_cells_say_so(browser, pages):

@@ -171,7 +171,7 @@ def _look(data: dict[str, Any], t: int) -> Sentence | None:
     tokens, place = (data["source"], s + 1) if of_source else (data["tokens"], s + 1 + data["first"])
     return {
         "about": "where it looked",
-        "text": f"Its sharpest look is in {spoken(m['path'])}, head {head + 1}: {value:.0%} of what is read there comes from {quoted(tokens[s]['text'])} at {place}.",
+        "text": f"Its sharpest look is in {spoken(m['path'])}, head {head + 1}: {value:.0%} of what is read there is of {quoted(tokens[s]['text'])} at {place}.",
         "at": [n, head, s],
     }
 

@@ -13,7 +13,12 @@ section("answer", "Why did it say that?",
       if (view.data.whole) words.append("It says ", h("b", { "data-test": "said" }, a.said));
       else if (view.data.why_not) words.append("In the place of ", h("b", {}, visible(view.data.tokens[view.t].text)), " at ", String(view.t + view.data.first + 1), " it would put ", h("b", { "data-test": "said" }, visible(a.said)));
       else words.append("After ", h("b", {}, (view.t > 7 ? "…" : "") + before), a.written ? " it said " : a.follows ? " comes " : " it would go on with ", h("b", { "data-test": "said" }, visible(a.said)));
-      for (const s of a.sentences) list.append(h("dt", {}, s.about), h("dd", {}, s.text, s.at ? h("span", {}, " ", h("a", { href: "#attention", "data-test": "look", onclick: () => view.set({ mixer: s.at[0], head: s.at[1], s: s.at[2] }) }, "Show this cell")) : null));
+      for (const s of a.sentences) list.append(h("dt", {}, s.about), h("dd", {}, s.text, s.at ? h("span", {}, " ", h("a", { href: "#attention", "data-test": "look", onclick: e => {
+        e.preventDefault(); // what was clicked is drawn anew
+        view.set({ mixer: s.at[0], head: s.at[1], s: s.at[2] });
+        document.getElementById("attention").scrollIntoView();
+        document.querySelectorAll("#attention [data-test=map]")[view.index].focus({ preventScroll: true });
+      } }, "Show this cell")) : null));
     };
   }, view => view.data.answers && view.data.answers.length);
 
