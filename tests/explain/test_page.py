@@ -190,6 +190,16 @@ def test_the_command_and_the_function(tmp_path, monkeypatch, capsys):
     assert components.explain.explain is not None
 
 
+def test_an_override_goes_to_the_one_that_it_follows():
+    from components.cli.explain import subjects
+
+    assert subjects(["seed=1", "a", "model/norm=rms", "b", "x.y=2", "seed=3"]) == (
+        [("a", ["model/norm=rms"]), ("b", ["x.y=2", "seed=3"])],
+        ["seed=1"],
+    )
+    assert subjects(["recipe=a", "seed=1"]) == ([("recipe=a", ["seed=1"])], [])
+
+
 def find(node, label):
     if node["label"] == label:
         return node

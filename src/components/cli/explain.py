@@ -14,7 +14,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "subjects",
         nargs="*",
         metavar="RUN_OR_RECIPE | override",
-        help="a run's folder, its time, auto, a .ckpt file, or a recipe's name; two to compare them; group=part, path.option=value",
+        help="a run's folder, its time, auto, a .ckpt file, or a recipe's name; two to compare them; an override (group=part, path.option=value) "
+        "goes to the one that it follows, before the first to both",
     )
     parser.add_argument(
         "--prompt",
@@ -41,9 +42,20 @@ def whole(text: str) -> int:
     return int(text)
 
 
+def subjects(words: list[str]) -> tuple[list[tuple[str, list[str]]], list[str]]:
+    """([(name, overrides that follow it), ...], overrides that stand before the first and are meant for all)."""
+    names: list[tuple[str, list[str]]] = []
+    common: list[str] = []
+    for word in words:
+        if "=" not in word or word.startswith("recipe="):
+            names.append((word, []))
+        else:
+            (names[-1][1] if names else common).append(word)
+    return names, common
+
+
 def run(args: argparse.Namespace) -> int:
-    names = [w for w in args.subjects if "=" not in w or w.startswith("recipe=")]
-    overrides = [w for w in args.subjects if w not in names]
+    names, overrides = subjects(args.subjects)
     if not 1 <= len(names) <= 2:
         raise UserError(
             "components explain",

@@ -88,9 +88,10 @@ def explain(
     """What one model, or each of two, does with ``prompt``.
 
     Args:
-        subjects: one or two: a run, a checkpoint, a recipe by name, or what ``components.load`` or ``load_recipe`` returned.
+        subjects: one or two: a run, a checkpoint, a recipe by name, or what ``components.load`` or ``load_recipe`` returned; a name and
+            overrides of its own as a pair, ``("gpt_python", ["model/norm=rms"])``.
         prompt: a text; ``[MASK]`` is the mask of a masked language model; a row of numbers, with commas, for models that read numbers.
-        overrides: of the recipe, or of the stored config, as on the command line.
+        overrides: of all of them: of the recipe, or of the stored config.
         new_tokens: how many tokens the model writes after the prompt, at most.
         shown: how many of the last tokens are shown; all are read.
         loss: a backward pass of the config's own loss as well.
@@ -102,6 +103,9 @@ def explain(
     """
     if not 1 <= len(subjects) <= 2:
         raise UserError("explain", f"{len(subjects)} models are named", "one, or two to compare them")
-    found = [s if isinstance(s, Subject) else subject_of(s, overrides) for s in subjects]
+    found = []
+    for subject in subjects:
+        name, own = subject if isinstance(subject, tuple) else (subject, ())
+        found.append(subject if isinstance(subject, Subject) else subject_of(name, [*overrides, *own]))
     options = Options(new_tokens, shown, loss, target, seed)
     return Explanation([trace(s, prompt, options) for s in found], [s.config for s in found])
