@@ -107,5 +107,6 @@ def explain(
     for subject in subjects:
         name, own = subject if isinstance(subject, tuple) else (subject, ())
         found.append(subject if isinstance(subject, Subject) else subject_of(name, [*overrides, *own]))
+        found[-1].name = " ".join([found[-1].name, *own])
     options = Options(new_tokens, shown, loss, target, seed)
     return Explanation([trace(s, prompt, options) for s in found], [s.config for s in found])

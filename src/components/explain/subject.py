@@ -64,8 +64,7 @@ def of_recipe(name: str, overrides: list[str]) -> Subject:
     with telling(_into(made)):
         recipe = load_recipe(name, overrides)
     tokenizer = getattr(recipe.task, "tokenizer", None)
-    called = " ".join([name, *(o for o in overrides if not o.startswith("paths."))])
-    subject = Subject(called, recipe.model.eval(), tokenizer, recipe.config, made, difference=list(overrides))
+    subject = Subject(name, recipe.model.eval(), tokenizer, recipe.config, made, difference=list(overrides))
     if recipe.config.get("init_from"):
         subject.trained = f"weights of {recipe.config['init_from']}"
     else:
