@@ -56,6 +56,10 @@ class Asked(Protocol):
         """The natural logarithm of the probability of each whole text, as a document begins. Likelihood."""
         ...
 
+    def count(self, texts: Sequence[str]) -> list[int]:
+        """How many tokens each text has. Likelihood."""
+        ...
+
     def write(
         self, prompts: Sequence[str], *, samples: int = 1, max_new_tokens: int, seed: int, stop: Sequence[str] = ()
     ) -> list[str]:

@@ -36,6 +36,9 @@ class Table:
         self.asked += texts
         return [self.log_probability(self.words(text)) for text in texts]
 
+    def count(self, texts: list[str]) -> list[int]:
+        return [len(self.words(text)) for text in texts]
+
     def log_probability(self, words: list[str]) -> float:
         return sum(math.log((self.pairs[a, b] + 1e-6) / (self.before[a] + 1e-6 * self.size)) for a, b in pairwise(words))
 

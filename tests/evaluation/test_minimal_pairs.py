@@ -30,7 +30,8 @@ def test_edits():
 
 def test_a_table_that_knows_gets_all_one_that_draws_half():
     figures = pairs(Table(STORIES), count=100)
-    assert set(figures) == {"accuracy", "swapped_words", "is_are", "was_were", "brackets"}
+    assert set(figures) == {"accuracy", "swapped_words", "is_are", "was_were", "brackets", "by_length"}
+    assert figures.pop("by_length").value == 0.5, "an edit changes no number of words"
     assert all(f.value == 1.0 and f.chance == 0.5 for f in figures.values())
     assert figures["accuracy"].count == 400
     for seed in range(3):
@@ -59,6 +60,17 @@ def test_a_table_of_single_words_knows_nothing_of_their_order():
             return sum(-len(word) for word in words)
 
     assert pairs(Single(STORIES), edits=["swapped_words"])["accuracy"].value == 0.5
+
+
+def test_what_fewer_tokens_alone_would_get():
+    class Letters(Alike):
+        def count(self, texts):
+            return [len(text) for text in texts]
+
+    found = pairs(Letters(), edits=["is_are"])
+    assert found["by_length"].value == pytest.approx(0.5, abs=0.15), "is has become are, or are has become is, as is drawn"
+    assert pairs(Letters(), edits=["was_were"])["by_length"].value == 1.0
+    assert found["by_length"].chance is None
 
 
 def test_what_cannot_be_asked_is_said():

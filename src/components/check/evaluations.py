@@ -24,7 +24,7 @@ VERBS = ("count", "sort", "merge", "split", "paint", "weigh", "fold", "lift", "c
 NOUNS = ("apples", "bricks", "cables", "drums", "engines", "flags", "gates", "hats", "islands", "jars", "kites", "lamps")
 ENDS = ("morning", "noon", "night", "spring", "summer", "autumn", "winter", "dawn", "dusk", "midday", "evening", "easter")
 UNLIKELY = -20.0
-METHODS = {"likelihood": ("fit", "score"), "writing": ("write",), "predictions": ("predict",)}
+METHODS = {"likelihood": ("fit", "score", "count"), "writing": ("write",), "predictions": ("predict",)}
 
 
 def function(verb: int, noun: int) -> str:
@@ -66,6 +66,9 @@ class Knows:
 
     def score(self, texts: Sequence[str]) -> list[float]:
         return [self.known(text) for text in texts]
+
+    def count(self, texts: Sequence[str]) -> list[int]:
+        return [len(text.split()) for text in texts]
 
     def known(self, text: str) -> float:
         if wrong := [e for e in EXAMPLES if e.input in text and not self.answered(text, e)]:

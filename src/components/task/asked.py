@@ -58,6 +58,9 @@ class Trained:
         known.update((found.text, found.log_probability) for found in score(self.model, self.tokenizer, list(known)))
         return [known[text] for text in texts]
 
+    def count(self, texts: Sequence[str]) -> list[int]:
+        return [len(ids) for ids in self.tokenizer.encode_batch(texts)]
+
     def write(
         self, prompts: Sequence[str], *, samples: int = 1, max_new_tokens: int, seed: int, stop: Sequence[str] = ()
     ) -> list[str]:
