@@ -80,7 +80,14 @@ def _data(subject: Subject, asked: Asked, recorder: Recorder, logits: Tensor, op
         notes.append(f"The text has {length} tokens; all were read, and the last {length - shown.start} are shown.")
     data: dict[str, Any] = {"version": VERSION, "name": subject.name, "trained": subject.trained}
     data |= {"difference": subject.difference, "notes": notes, "model": model, "facts": facts(subject, model, length)}
-    data |= {"first": shown.start, "given": asked.given, "why_not": asked.why_not, "says": asked.says, "whole": whole}
+    data |= {
+        "first": shown.start,
+        "given": asked.given,
+        "begins": asked.begins,
+        "why_not": asked.why_not,
+        "says": asked.says,
+        "whole": whole,
+    }
     data |= {"tokens": _tokens(asked)[shown], "sides": _sides(sides, source is not None, recorder)}
     data["values"] = values(subject, asked)
     data["source"] = None if source is None else _rows(asked, source.ids[0].tolist(), "source")

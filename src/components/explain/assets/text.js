@@ -23,7 +23,7 @@ section("answer", "Why did it say that?",
   }, view => view.data.answers && view.data.answers.length);
 
 section("text", view => view.data.values ? "What goes in" : "Text → tokens → ids → vectors",
-  view => { const e = view.data.embeddings[0]; return view.data.values ? "A network reads numbers and nothing else. These are the numbers of each position, as they were given and as the model reads them." : `The text is cut into ${view.data.tokens.length} tokens, each has a number, and the number picks a row of the embedding table: ${e ? e.width : "?"} learned numbers. Everything after this is arithmetic on these rows.`; },
+  view => { const e = view.data.embeddings[0]; return view.data.values ? "A network reads numbers and nothing else. These are the numbers of each position, as they were given and as the model reads them." : `The text is cut into ${view.data.facts.tokens} tokens, each has a number, and the number picks a row of the embedding table: ${e ? e.width : "?"} learned numbers. Everything after this is arithmetic on these rows.`; },
   (view, panel) => {
     const d = view.data, draw = panel.appendChild(h("div", {}));
     const positions = panel.appendChild(h("div", {}));
