@@ -220,6 +220,8 @@ class Broadcast:
         stations: how many there are.
     """
 
+    provides = ("text",)
+
     def __init__(self, *, stations: int = 300) -> None:
         self.stations, self.notes = stations, []
 
