@@ -5,6 +5,7 @@ The rungs are trained whole by ``make slow`` (tests/test_ladder_slow.py), which 
 
 from __future__ import annotations
 
+import json
 import math
 from itertools import pairwise
 from pathlib import Path
@@ -275,10 +276,30 @@ FEWER = {
 }
 
 
+# rungs that begin with another run's weights: that run, in small, and what makes the rung as small
+TWO = ["model.d_model=48", "model.n_layers=1", "task.validation_every=3"]
+BEGUN = {
+    "13_classify": (
+        ["recipe=ladder/09_gpt", "data=texts_of", "data.source={name: language_id, languages: [de, fr]}", *TWO],
+        ["data.languages=[de,fr]", "model.head.n_classes=2", *TWO],
+    ),
+    "14_instruct": (["recipe=gpt_python", *TWO], [*TWO]),
+}
+
+
 @pytest.mark.parametrize("name", RUNGS)
 def test_three_steps(name, tmp_path):
     words = [f"paths.runs={tmp_path}", "trainer.max_steps=3", "trainer.log_every_n_steps=1"]
-    made = components.train(f"ladder/{name}", [*words, *FEWER.get(name, [])], quiet=True)
+    begun = []
+    if name in BEGUN:
+        first, smaller = BEGUN[name]
+        small = ["tokenizer.vocab_size=300", "task.samples=0", "task.judged_samples=0"]
+        run = components.train(None, [*first, *words, *small], quiet=True).folder
+        begun = [*smaller, f"init_from={run}"]
+    made = components.train(f"ladder/{name}", [*words, *FEWER.get(name, []), *begun], quiet=True)
+    if begun:
+        weights = json.loads((made.folder / "run.json").read_text())["weights"]
+        assert {"embedding", "stack"} <= {*weights["loaded"]}
     assert made.figures["state"] == "finished"
     assert made.figures["step"] == 3
     assert math.isfinite(made.figures["train_loss"])
