@@ -29,16 +29,17 @@ class Reads:
     def answer(self, prompt):
         *shown, question = prompt.strip("\n").splitlines()
         thing = question.split()[0]
-        return next((line.split("=> ")[1] for line in shown if line.split()[0] == thing), "blue")
+        return next(((line.split("=> ")[1], 2.0) for line in shown if line.split()[0] == thing), ("blue", 1.0))
 
     def score(self, texts):
         self.prompts += texts
-        return [float(text.split("=> ")[-1].strip() == self.answer(text)) for text in texts]
+        answers = [self.answer(text) for text in texts]
+        return [sure * (text.split("=> ")[-1].strip() == answer) for text, (answer, sure) in zip(texts, answers)]
 
     def write(self, prompts, *, samples=1, max_new_tokens, seed, stop=()):  # noqa: ARG002
         self.prompts += prompts
         self.stop = stop
-        return [self.answer(p) + " " for p in prompts]
+        return [self.answer(p)[0] + " " for p in prompts]
 
 
 LABELS = ("blue", "green", "red", "yellow")
@@ -64,6 +65,19 @@ def test_more_examples_help_one_that_reads_them(labels):
     assert none["most_frequent"].value == pytest.approx(0.25, abs=0.05)
 
 
+def test_a_label_that_is_likely_anywhere_has_no_advantage():
+    class Short(Reads):
+        """The prompt says nothing; labels are likelier the fewer letters they have."""
+
+        def score(self, texts):
+            return [-float(len(text)) for text in texts]
+
+    assert few_shot(Short(), k=1)["accuracy"].value == pytest.approx(0.25), "all gain alike"
+    likely = few_shot(Short(), k=1, choose_by="likelihood")
+    assert likely["accuracy"].value == sum(e.answer == "red" for e in THINGS[::3]) / len(THINGS[::3])
+    assert likely["most_frequent"].value >= likely["accuracy"].value
+
+
 def test_the_prompt():
     reads = Reads()
     few_shot(reads, held(()), k=3, count=5)
@@ -81,7 +95,7 @@ def test_the_prompt():
 def test_a_template_of_ones_own():
     reads = Reads()
     with pytest.raises(IndexError):  # the subject splits at =>
-        few_shot(reads, k=1, count=1, template="Q {{x}}: {input}\nA: {answer}\n\n")
+        few_shot(reads, held(()), k=1, count=1, template="Q {{x}}: {input}\nA: {answer}\n\n")
     assert reads.prompts[0].startswith("Q {{x}}: ")
     assert "\nA: " in reads.prompts[0]
 

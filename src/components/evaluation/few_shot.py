@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from typing import Literal
 
 from components.corpus.example import Example
 from components.errors import UserError
@@ -22,15 +23,17 @@ WHERE = "evaluation.few_shot"
 class FewShot:
     """k examples with their answers in the prompt, then one without: the share of right answers.
 
-    Where answers are labels, each label is scored as the answer, and the likeliest is the model's; else the model writes, as the run's decoding
-    chooses (``decoding=greedy``), and what it writes up to what follows an answer is compared. ``most_frequent`` is what always giving the
-    commonest answer gets; ``examples`` how many stand in a prompt on average: those that the model's context has no room for are left out.
+    Where answers are labels, each label is scored as the answer; else the model writes, as the run's decoding
+    chooses (``decoding=greedy``), and what it writes up to what follows an answer is compared. ``most_frequent`` is what always giving one
+    answer gets at best; ``examples`` how many stand in a prompt on average: those that the model's context has no room for are left out.
 
     Args:
         k: examples in each prompt, drawn for each question; of the run's own data from the training split.
         count: questions.
         data: a source of labels, pairs or conversations, which is not split: the run may have read it; null: the run's own data.
         template: an example as text; ``{input}`` comes before ``{answer}``, and what follows ends it.
+        choose_by: which label is the model's. gain: the one that the prompt makes likelier by the largest factor than it is alone, where a label of
+            fewer tokens has no advantage (section 2.4 of the paper); likelihood: the likeliest.
         max_new_tokens: of an answer that is written.
         seed: of what is drawn.
     """
@@ -44,6 +47,7 @@ class FewShot:
         count: Positive = 100,
         data: Maker["data"] | None = None,
         template: str = "{input} => {answer}\n",
+        choose_by: Literal["gain", "likelihood"] = "gain",
         max_new_tokens: Positive = 60,
         seed: int = 0,
     ) -> None:
@@ -54,6 +58,7 @@ class FewShot:
         if not self.end:
             raise ValueError(f"template={template!r} needs something after {{answer}}, where an answer ends")
         self.k, self.count, self.max_new_tokens, self.seed = k, count, max_new_tokens, seed
+        self.choose_by = choose_by
         self.data = None if data is None else make(data, "data")
         if self.data is not None:
             self.asks = ("likelihood", "writing")
@@ -71,7 +76,7 @@ class FewShot:
         if not asked:
             raise UserError(WHERE, "no question fits into the model's context", "take a model with a longer one")
         hits = self.scored(model, asked, labels) if labels else self.written(model, asked)
-        common = Counter(answer for _, answer in shown or questions).most_common(1)[0][0]
+        common = Counter(answer for answer, _, _ in asked).most_common(1)[0][0]
         return {
             "accuracy": share(hits, chance=1 / len(labels) if labels else None),
             "most_frequent": share([answer == common for answer, _, _ in asked]),
@@ -112,7 +117,10 @@ class FewShot:
     def scored(self, model: Asked, asked: list[tuple[str, str, int]], labels: list[str]) -> list[float]:
         choices = [[answer, *(other for other in labels if other != answer)] for answer, _, _ in asked]
         texts = [prompt + label + self.end for (_, prompt, _), own in zip(asked, choices) for label in own]
+        alone = dict(zip(labels, model.score([self.between + label + self.end for label in labels])))
         scores, n = model.score(texts), len(labels)
+        if self.choose_by == "gain":
+            scores = [score - alone[label] for score, label in zip(scores, (label for own in choices for label in own))]
         return [won(scores[at : at + n]) for at in range(0, len(scores), n)]
 
     def written(self, model: Asked, asked: list[tuple[str, str, int]]) -> list[float]:
