@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "explain")]
@@ -443,6 +444,8 @@ def test_pages_of_real_runs(browser, tmp_path, given):
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     seconds, size, name = time.monotonic() - began, file.stat().st_size, f"{Path(run).parent.name}/{Path(run).name}"
+    chosen = yaml.safe_load((Path(run) / "config.yaml").read_text(encoding="utf8"))["model"]
+    name += f" ({chosen['name']}, {chosen['attention']['name']})" if "attention" in chosen else f" ({chosen['name']})"
     print(
         f"\nmade: {name}  {size / 1e6:.2f} MB  {seconds:.1f} s, of which {used:.1f} s of processor time (load {os.getloadavg()[0]:.1f})"
     )
