@@ -16,9 +16,13 @@ from hosts import parts
 
 from components import build, merge, registry
 from components.compose import compose
+from components.corpus.rows import batch_of as rows_of
+from components.corpus.tokens import LABELS_FILE
 from components.errors import UserError
 from components.makers import make
 from components.sockets import Batch, name_parts
+from components.task.building import task_of
+from components.task.instruction_tuning import PLAIN, TEMPLATE
 from components.task.tuning import freeze, tuned
 from components.weights import roles
 
@@ -37,9 +41,54 @@ MODELS = {
 }
 KINDS = ("optimizer", "schedule", "loss", "sampler", "tokenizer", "data", "adapter", "tuning", "init", "decoding")
 # heads that losses need, and what has to be said with a part
+TEXTS = ("model.d_model=48", "model.context_length=512", "model.n_layers=2", "tokenizer=byte")
+LABELS = (
+    "model=encoder",
+    "model/init=xavier",
+    "model/head=classification",
+    "task=classification",
+    "loss=classification",
+    *TEXTS,
+)
+NUMBERS = (
+    "model=encoder",
+    "model/embedding=patches",
+    "model.embedding.d_in=4",
+    "tokenizer=none",
+    "model.d_model=48",
+    "model.n_layers=2",
+)
+PAIRS = ("model=encoder_decoder", "task=sequence_to_sequence", "loss=seq2seq", *TEXTS)
+TALKS = ("model=decoder", "task=instruction_tuning", *TEXTS)
+OTHERS = {
+    "plain": (),
+    "hybrid": ("model/ffn=moe", "model/residual=hyper_connections"),
+    "encoder-decoder": ("model/block=sandwich", "model/norm=layer"),
+}
+# what goes with a source of examples, by what it gives: three models of the kind that its task wants
+WITH = {
+    ("labels",): LABELS,
+    ("values", "labels"): (*NUMBERS, "model/head=classification", "task=classification", "loss=classification"),
+    ("values", "amounts"): (*NUMBERS, "model/head=regression", "task=regression", "loss=regression"),
+    ("pairs",): PAIRS,
+    ("conversations",): TALKS,
+}
+# losses of other answers than tokens, with a source that has such answers
+LOSSES = {
+    "loss/classification": ("data=leaf_flower", *WITH["values", "labels"]),
+    "loss/regression": ("data=judges", *WITH["values", "amounts"], "model.embedding.d_in=3"),
+}
 BESIDE = {
-    "loss/classification": ("model/head=classification",),
-    "loss/regression": ("model/head=regression",),
+    "data/labelled_text": ("data.path={labels}",),
+    "data/hf_labelled_text": ("data.path={labels_jsonl}",),
+    "data/text_pairs": ("data.path={pairs}",),
+    "data/hf_text_pairs": ("data.path={pairs_jsonl}",),
+    "data/table": ("data.path={numbers}", "data.label=label", "data.features=[a,b,c,d]"),
+    "data/table_amounts": ("data.path={numbers}", "data.targets=[e]", "data.features=[a,b,c,d]"),
+    "data/conversations": ("data.path={talks}",),
+    "data/hf_conversations": ("data.path={talks}",),
+    "data/digits": ("model.head.n_classes=10",),
+    "data/judges": ("model.embedding.d_in=3",),
     "loss/multi_token": ("model/head=multi_token",),
     "loss/distillation": ("loss.teacher=a-run",),
     "adapter/ia3": ("adapter.inputs=['*.attention.out']",),
@@ -72,12 +121,34 @@ def files(tmp_path_factory) -> dict[str, Path]:
     tokenizer = build("tokenizer", "byte")
     tokenizer.train(())
     tokenizer.save(folder / "tokenizer.json")
-    return {"file": folder / "text.txt", "table": folder / "table.jsonl", "tokenizer": folder / "tokenizer.json"}
+    rows = [{"text": f"text {i}", "label": "ab"[i % 2], "source": f"one {i}", "target": f"un {i}"} for i in range(20)]
+    turns = [{"role": "user", "content": "one?"}, {"role": "assistant", "content": "un"}]
+    written = {
+        "labels": ("labels.tsv", "\n".join(["text\tlabel", *(f"{r['text']}\t{r['label']}" for r in rows)])),
+        "labels_jsonl": ("labels.jsonl", "\n".join(map(json.dumps, rows))),
+        "pairs": ("pairs.tsv", "\n".join(["source\ttarget", *(f"{r['source']}\t{r['target']}" for r in rows)])),
+        "pairs_jsonl": ("pairs.jsonl", "\n".join(map(json.dumps, rows))),
+        "numbers": (
+            "numbers.csv",
+            "\n".join(["a,b,c,d,e,label", *(f"{i},{i + 1},2,3,{i / 2},{'xy'[i % 2]}" for i in range(20))]),
+        ),
+        "talks": (
+            "talks.jsonl",
+            "\n".join(json.dumps({"messages": [*turns, {"role": "user", "content": str(i)}, turns[1]]}) for i in range(20)),
+        ),
+    }
+    for name, text in written.values():
+        (folder / name).write_text(text + "\n", encoding="utf8")
+    plain = {"file": folder / "text.txt", "table": folder / "table.jsonl", "tokenizer": folder / "tokenizer.json"}
+    return plain | {word: folder / name for word, (name, _) in written.items()}
 
 
 def composed(part: str, model: str, files: dict[str, Path]) -> dict[str, Any]:
     kind, name = part.split("/")
-    said = [*SMALL, *MODELS[model]]
+    gives = registry.entry(kind, name).signature.declared.get("provides", ()) if kind == "data" else ()
+    said = [*WITH[tuple(gives)], *OTHERS[model]] if tuple(gives) in WITH else [*SMALL, *MODELS[model]]
+    if part in LOSSES:
+        said = [*LOSSES[part], *OTHERS[model]]
     said += [] if kind == "sampler" else [f"model/init={name}" if kind == "init" else f"{kind}={name}"]
     for word in BESIDE.get(part, ()):
         for file, path in files.items():
@@ -95,6 +166,13 @@ def model_of(config: dict[str, Any], extra: int = 0) -> torch.nn.Module:
 def batch_of(config: dict[str, Any], loss: Any = None) -> Batch:
     ids = torch.randint(5, VOCAB, (4, LENGTH), generator=torch.Generator().manual_seed(0))
     batch = Batch(ids, targets=ids.roll(-1, 1))
+    values = torch.rand(4, 1, config["model"]["embedding"].get("d_in", 1), generator=torch.Generator().manual_seed(0))
+    if "values" in registry.entry("embedding", config["model"]["embedding"]["name"]).signature.declared.get("needs", {}).get(
+        "data", ()
+    ):
+        answers = torch.tensor([0, 1, 0, 1])
+        classes = config["model"]["head"]["name"] == "classification"
+        return Batch(ids[:, :1] * 0, targets=answers if classes else answers.float(), values=values)
     if "classes" in registry.entry("head", config["model"]["head"]["name"]).signature.declared.get("provides", ()):
         batch = Batch(ids, targets=torch.tensor([0, 1, 0, 1]))
     if "amounts" in registry.entry("head", config["model"]["head"]["name"]).signature.declared.get("provides", ()):
@@ -114,7 +192,7 @@ def objective(config: dict[str, Any], model: str) -> tuple[torch.nn.Module, Any,
     loss = make(config["loss"], "loss", vocab_size=VOCAB)
     network = model_of(config, getattr(loss, "extra_tokens", 0)).train()
     batch = batch_of(config, loss)
-    if model == "encoder-decoder" and batch.source is None:
+    if model == "encoder-decoder" and batch.source is None and batch.values is None:
         batch = Batch(batch.ids, targets=batch.targets, source=Batch(batch.ids.flip(1)))
     return network, loss, batch
 
@@ -203,11 +281,30 @@ def _tokenizer(config: dict[str, Any], name: str, model: str) -> None:
 
 
 def _data(config: dict[str, Any], name: str, model: str) -> None:
-    del name
+    if hasattr(source := make(config["data"], "data"), "examples"):
+        _examples(config, source, name)
+        return
     tokenizer = build("tokenizer", "byte")
     tokenizer.train(())
     for document in islice(make(config["data"], "data").documents(), 2):
         _read(config, model, document.text, tokenizer)
+
+
+def _examples(config: dict[str, Any], source: Any, name: str) -> None:
+    """Its task learns one step from its first examples."""
+    examples = list(islice(source.examples(), 4))
+    tokenizer = build("tokenizer", "byte")
+    tokenizer.train(())
+    labels = sorted({e.answer for e in examples if isinstance(e.answer, str)})
+    tokenizer.files |= {LABELS_FILE: json.dumps(labels), TEMPLATE: PLAIN}
+    task = task_of(config, tokenizer)
+    model = task.new_model()
+    task.place(model, "cpu")
+    value, weight = model(rows_of([task.encode(e, 512) for e in examples]), task.objective).losses["loss"]
+    assert weight > 0
+    assert torch.isfinite(value), name
+    value.backward()
+    assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters())
 
 
 def _adapter(config: dict[str, Any], name: str, model: str) -> None:
