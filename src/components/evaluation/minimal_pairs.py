@@ -50,7 +50,7 @@ class MinimalPairs:
     """Real lines, or sentences of a line, against the same with one fault: the share in which the real one is likelier, for each kind of fault.
 
     The model reads the document up to the line and then the whole line, so that what follows from the fault within it counts. ``by_length`` is
-    what preferring the text of fewer tokens gets: a tokenizer has learnt what stands together, so that an untrained model is above chance.
+    what preferring the text of fewer tokens gets: a tokenizer has learnt what stands together, so that an untrained model may be above chance.
 
     Args:
         count: pairs of each kind of fault, of different lines, drawn from all that the split has.
