@@ -73,7 +73,7 @@ def loggers_installed(monkeypatch):
         ({"callbacks": {"early_stopping": {"mode": "up"}}}, "callbacks.early_stopping.mode: 'up'"),
         ({"callbacks": {"early_stopping": {"patience": "abc"}}}, "callbacks.early_stopping.patience"),
         ({"callbacks": {"early_stopping": {"patienze": 1}}}, "did you mean 'patience'"),
-        ({"callbacks": {"early_stopping": {"monitor": "loss"}}}, "monitor: 'loss' is not one of 'val_loss'"),
+        ({"callbacks": {"early_stopping": {"monitor": "loss"}}}, "monitor: 'loss' is no figure of validation; val_loss"),
         ({"callbacks": {"early_stopping": True}, "task": {"validation_fraction": 0.0}}, "watches validation"),
         ({"callbacks": {"device_stats": True}}, "logger=tensorboard"),
         ({"paths": {"runs": [1]}}, r"paths.runs: \[1\] is no path"),

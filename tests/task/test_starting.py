@@ -143,6 +143,16 @@ def test_labels_and_a_chat_template_are_no_tokens(base, capsys):
     assert read_tokenizer(other / "tokenizer.json").labels == ("thing", "water")
 
 
+def test_early_stopping_watches_what_the_task_measures():
+    """Accuracy is better when it is more: a run that reaches it stops, and nothing else is watched by mistake."""
+    stopping = "callbacks.early_stopping={monitor: val_accuracy, stopping_threshold: 0.3, patience: 100}"
+    made = components.train("./tiny_classifier.yaml", [stopping, "task.validation_every=1", "trainer.max_steps=9"], quiet=True)
+    assert made.figures["val_accuracy"] >= 0.3
+    assert made.figures["step"] < 9
+    with pytest.raises(UserError, match=r"monitor: 'val_acuracy' is not measured; did you mean 'val_accuracy'"):
+        components.train("./tiny_classifier.yaml", ["callbacks.early_stopping={monitor: val_acuracy}"], quiet=True)
+
+
 def test_what_matches_is_found_by_name_and_shape():
     model = components.build("model", "decoder", vocab_size=20, d_model=16, n_layers=3, context_length=8)
     state = {n: v.clone() for n, v in model.state_dict().items()}

@@ -10,6 +10,7 @@ from typing import Any
 
 from components.errors import UserError, nearest
 from components.option_types import parse_type
+from components.task.metrics_file import OF_LOSS
 
 
 def early_stopping(**options: Any) -> Any:
@@ -35,7 +36,7 @@ KNOWN: dict[str, tuple[Callable[..., Any], dict[str, str]]] = {
     "early_stopping": (
         early_stopping,
         {
-            "monitor": "Literal['val_loss', 'val_perplexity', 'val_bits_per_byte']",
+            "monitor": "str",
             "min_delta": "float",
             "patience": "NonNegative",
             "verbose": "bool",
@@ -96,12 +97,35 @@ def check_callbacks(node: dict[str, Any] | None, *, logger: str) -> None:
             fault = parse_type(known[option]).fault(value)
             if fault:
                 raise UserError(f"callbacks.{name}.{option}", fault)
+            if option == "monitor" and not value.startswith("val_"):
+                said = f"{', '.join(OF_LOSS)}, or val_ and a metric of the task"
+                raise UserError(f"callbacks.{name}.{option}", f"{value!r} is no figure of validation", said)
         if name in NEEDS_LOGGER and logger == "csv":
             raise UserError(
                 f"callbacks.{name}", "its figures have no column in metrics.csv", "add logger=tensorboard or logger=wandb"
             )
 
 
-def make_callbacks(node: dict[str, Any] | None) -> list[Any]:
-    """Those that the config names, which ``check_callbacks`` has seen."""
-    return [KNOWN[name][0](**options) for name, options in chosen(node).items()]
+def make_callbacks(node: dict[str, Any] | None, metrics: Any = None) -> list[Any]:
+    """Those that the config names, which ``check_callbacks`` has seen; ``metrics``: what the task measures, by name.
+
+    Raises:
+        UserError: early stopping watches what is not measured.
+    """
+    found = chosen(node)
+    if "early_stopping" in found:
+        found["early_stopping"] = watching(found["early_stopping"], dict(metrics or {}))
+    return [KNOWN[name][0](**options) for name, options in found.items()]
+
+
+def watching(options: dict[str, Any], metrics: dict[str, Any]) -> dict[str, Any]:
+    """Early stopping's options with the way that is better: less of a loss, and of a metric what it says itself; without a word, more."""
+    name = options.get("monitor", OF_LOSS[0])
+    if name in OF_LOSS:
+        return options
+    metric = metrics.get(name.removeprefix("val_")) if name.startswith("val_") else None
+    if metric is None:
+        known = [*OF_LOSS, *(f"val_{n}" for n in metrics)]
+        raise UserError("callbacks.early_stopping.monitor", f"{name!r} is not measured", nearest(name, known, called="figures"))
+    better = "min" if getattr(metric, "higher_is_better", None) is False else "max"
+    return {"mode": better, **options}

@@ -107,7 +107,6 @@ def plan(job: Job, say: Callable[[str], None], bar: Bar | None) -> Plan:
     check_hardware(settings)
     options = task_options(job.config)
     make_trainer(settings, options["validation_every"], 1)  # what Lightning refuses it refuses now, before there is a folder
-    callbacks = make_callbacks(job.config.get("callbacks"))
     start = starting.start_from(job.init_from, runs_of(job.config)) if job.init_from else None
     if start is not None:
         job.config = {**job.config, "init_from": start.origin}
@@ -120,6 +119,7 @@ def plan(job: Job, say: Callable[[str], None], bar: Bar | None) -> Plan:
     for line in corpus.report.lines():
         say(line)
     module, tokenizer = task_of(config, corpus.tokenizer), checkpoints.tokenizer_files(corpus.tokenizer)
+    callbacks = make_callbacks(config.get("callbacks"), module.metrics)
     model = module.new_model()
     matched = starting.begin_from(module, model, start, say) if start is not None else None
     module.built.append(model)
