@@ -22,6 +22,7 @@ BESIDE = {
     **{f"src/components/{name}.py": NAMES for name in ("registry", "kinds", "index", "signature", "option_types")},
     **{f"src/components/{name}.py": ("test_plugins.py",) for name in ("plugins", "plugin_child")},
     **{f"src/components/{name}.py": ("compose/test_messages.py", "compose/test_paths.py") for name in ("errors", "paths")},
+    "src/components/names.py": ("tuning/test_tunings.py", "task/test_starting.py"),
     "src/components/share.py": ("compose/test_recipes.py", "cli/test_list_and_show.py"),
     "src/components/run.py": ("task/test_runs.py", "test_docs.py"),
     "src/components/__init__.py": ("test_without_hydra.py", "cli/test_answers_at_once.py"),
