@@ -15,6 +15,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+# read when torch is loaded: threads that spin while they wait cost much where another program wants the core, as in components.cli
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+
 import yaml
 from ladder_claims import CLAIMS, FIRST, LINES, OVER, Claim
 from ladder_rungs import MEASURES, RECIPES, ROOT, Lab, every_run, seconds_of

@@ -16,7 +16,7 @@ Found = dict[str, Any]
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)))
 SEEN, PLAIN = "cividis", "0.35"
-VANISHED = 1e-30  # gradients below it are drawn here: single precision ends at 1e-45
+VANISHED, EXPLODED = 1e-30, 1e30  # gradients beyond are drawn here: single precision ends at 1e-45 and 3e38
 
 
 def saved(figure: Any, file: Path) -> None:
@@ -57,10 +57,11 @@ def line(axes: Any, points: list[list[float]], n: int, label: str | None = None,
 def heads(looked: Found) -> Any:
     """Attention weights of each head, rows read columns."""
     weights, names = torch.tensor(looked["weights"]), texts_of([{"text": t} for t in looked["tokens"]])
+    most = float(weights[:, 2:].max())  # the first rows have nothing else to read
     figure, made = panels(len(weights), width=max(5.0, 3.1 * len(weights)), height=4.6 if len(weights) == 1 else 3.5)
     for n, (axes, values) in enumerate(zip(made, weights, strict=True)):
         axes.grid(False)
-        shown = axes.imshow(values.numpy(), cmap=SEEN, vmin=0.0, vmax=float(weights.max()), interpolation="nearest")
+        shown = axes.imshow(values.numpy(), cmap=SEEN, vmin=0.0, vmax=most, interpolation="nearest")
         axes.set_xticks(range(len(names)), names, rotation=90, fontsize=7)
         axes.set_yticks(range(len(names)), names if n == 0 else [""] * len(names), fontsize=7)
         named(axes, f"head {n + 1}", "is read", "reads" if n == 0 else "", legend=False)
@@ -152,10 +153,10 @@ def deep_residual(found: Found) -> dict[str, Any]:
     figure, made = panels(len(found["gradients"]), width=9, height=3.6, sharey=True)
     for axes, (depth, each) in zip(made, found["gradients"].items(), strict=True):
         for n, (name, norms) in enumerate(each.items()):
-            points = [[i + 1, min(max(v, VANISHED), 1e20) if v == v else 1e20] for i, v in enumerate(norms)]
+            points = [[i + 1, min(max(v, VANISHED), EXPLODED) if v == v else EXPLODED] for i, v in enumerate(norms)]
             line(axes, points, n, name)
         axes.set_yscale("log")
-        named(axes, f"{depth} layers", "layer", "norm of the gradient" if axes is made[0] else "", legend=False)
+        named(axes, f"{depth} layers", "layer", "norm of the gradient (0: at 1e-30)" if axes is made[0] else "", legend=False)
     figure.legend(*made[0].get_legend_handles_labels(), loc="outside lower center", ncols=5, fontsize=8, frameon=False)
     loss, (axes,) = panels(1, width=7)
     for n, (name, runs) in enumerate(found["runs"].items()):
