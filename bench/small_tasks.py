@@ -339,8 +339,8 @@ EARLIER = [
     "The third, 1 / fan-in with an embedding of 0.02, is that of the tables. Before it was taken it was run on softmax attention and delta_net with the rate 3e-3: "
     "the init was chosen by the recall of these three parts, the other parts and columns had no say. With it gated_delta_net stayed at chance because of its "
     "output gate (silu): without it 500 steps at 3e-3 reached 0.177, and delta_net with such a gate 0.017 against 0.060 without. Arora et al.'s code runs both "
-    "delta nets without it, which had been overlooked, so it was taken out; retention and gla keep theirs. Nothing was changed after that. The rows below are all runs of "
-    "those attempts: accuracy on validation of recall, seed 0, with the steps in brackets.",
+    "delta nets without it, which had been overlooked, so it was taken out; retention and gla keep theirs. Nothing was changed after that. The rows below are all "
+    "runs of those attempts: accuracy on validation of recall, seed 0, with the steps in brackets.",
 ]
 
 
