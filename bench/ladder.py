@@ -88,7 +88,7 @@ def section(number: str, stored: dict[str, Any]) -> list[str]:
     if number == "fit":
         lines += [LINES["fit"][0], ""]
     else:
-        said = " ".join(read(rung)[0]).split(" Look for: ")
+        said = re.sub(r" [\w ]*ommands, RUN being what the first one prints:", "", " ".join(read(rung)[0])).split(" Look for: ")
         lines += [said[0], "", f"Look for: {said[1]}", ""]
         over = OVER.get(number, before)
         if over != rung:
@@ -102,11 +102,9 @@ def section(number: str, stored: dict[str, Any]) -> list[str]:
     lines += ["", *CLAIMS[number].tables(found)]
     lines += [line for name in CLAIMS[number].pictures for line in ("", f"![{title}: {name}](ladder/{name}.png)")]
     seconds, cpu = seconds_of(found), max(r["cpu_seconds"] for r in every_run(found))
-    lines += [
-        "",
-        f"{len(seconds)} runs, {min(seconds):.0f} to {max(seconds):.0f} s of training each, at most {cpu:.0f} s of processor time with the "
-        f"preparation of data; threads: {found['threads']}, load of the machine: {found['load']:.1f}, torch {found['torch']}.",
-    ]
+    said = f"{len(seconds)} run{'s' * (len(seconds) != 1)}, {min(seconds):.0f} to {max(seconds):.0f} s of training each, "
+    said += f"at most {cpu:.0f} s of processor time with the preparation of data; "
+    lines += ["", said + f"threads: {found['threads']}, load of the machine: {found['load']:.1f}, torch {found['torch']}."]
     return lines
 
 
@@ -199,7 +197,11 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--write", action="store_true", help="keep the figures, and draw and write the page")
     parser.add_argument("--render", action="store_true", help="draw and write the page from what was kept")
-    parser.add_argument("--folder", type=Path, help="where runs are left; else they are thrown away")
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        help="where runs are left, and finished ones of the same config are taken from; else they are thrown away",
+    )
     args = parser.parse_args()
     numbers = args.only or list(MEASURES)
     if unknown := set(numbers) - set(MEASURES):

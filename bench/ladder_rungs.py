@@ -6,6 +6,7 @@ A figure here is measured and never judged: what follows from it is in ladder_cl
 from __future__ import annotations
 
 import csv
+import json
 import math
 import os
 import random
@@ -13,11 +14,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
+import yaml
 
 import components
+from components.compose import compose
 from components.sockets import Batch, Layer
 from components.task.data_module import Steps, Whole
 
@@ -39,6 +43,7 @@ DEEP = {
     "plain, init of He et al.": ["model/residual=none", "model/init=kaiming"],
 }
 CROSS = {"without attention": [], "with attention": ["model/cross=gqa"]}
+CPU = "cpu_seconds.txt"  # beside summary.json: processor time of a whole run, which other processes hardly change
 SHOWN = ("seconds", "cpu_seconds", "train_loss", "val_loss")
 LENGTHS, EACH = range(3, 17), 50
 VARIANTS = {  # each a swap of rung 9
@@ -59,15 +64,28 @@ class Lab:
     known: dict[str, Any] = field(default_factory=dict)
 
     def train(self, rung: str, *words: str, seed: int = 0) -> Any:
+        name, words = f"ladder/{rung}" if rung[0].isdigit() else rung, (f"paths.runs={self.folder}", f"seed={seed}", *words)
+        if (found := self.finished(name, words)) is not None:
+            return found
         started = time.process_time()
-        made = components.train(
-            f"ladder/{rung}" if rung[0].isdigit() else rung, [f"paths.runs={self.folder}", f"seed={seed}", *words], quiet=True
-        )
-        figures = made.figures
-        figures["cpu_seconds"] = time.process_time() - started
-        shown = {n: round(v, 4) for n, v in figures.items() if n in SHOWN and v is not None}
-        self.say(f"{rung} {' '.join(words)} seed {seed}: {shown}, load {os.getloadavg()[0]:.1f}")
+        made = components.train(name, list(words), quiet=True)
+        made.figures["cpu_seconds"] = time.process_time() - started
+        (made.folder / CPU).write_text(str(made.figures["cpu_seconds"]))
+        shown = {n: round(v, 4) for n, v in made.figures.items() if n in SHOWN and v is not None}
+        self.say(f"{name} {' '.join(words[1:])}: {shown}, load {os.getloadavg()[0]:.1f}")
         return made
+
+    def finished(self, name: str, words: tuple[str, ...]) -> Any:
+        """A run of the same config that an earlier walk has left in the folder."""
+        config = compose(name, list(words)).config
+        for file in sorted((self.folder / name).glob(f"*/{CPU}")):
+            known = yaml.safe_load((file.parent / "config.yaml").read_text(encoding="utf8"))
+            if str(known["init_from"]).startswith(str(config["init_from"])):  # the checkpoint in the run that was named
+                known["init_from"] = config["init_from"]
+            if known == config:
+                figures = json.loads((file.parent / "summary.json").read_text(encoding="utf8"))
+                return SimpleNamespace(folder=file.parent, figures={**figures, "cpu_seconds": float(file.read_text())})
+        return None
 
     def known_runs(self, number: str) -> list[dict[str, Any]]:
         """Of another rung's own recipe, if they are known for these seeds."""
@@ -213,8 +231,6 @@ TRIED = ("unforgettable cats", "The network learns.", "猫 🐈\n\tif x:", "\x00
 
 
 def subwords(lab: Lab) -> dict[str, Any]:
-    import json
-
     runs: dict[str, list[Any]] = {}
     for name, words in {"bpe": [], "char": ["tokenizer=char"]}.items():
         for seed in lab.seeds:
