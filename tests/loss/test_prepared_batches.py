@@ -296,8 +296,15 @@ def test_what_cannot_work_together_is_refused_before_anything_is_built(overrides
         ["loss=span_corruption", "model=encoder_decoder"],
         ["loss=prefix_lm"],
         ["loss=multi_token", "model/head=multi_token", "model.head.output=tied"],
-        ["loss=classification", "model=encoder", "model/head=classification", "model.head.pooling=mean"],
-        ["loss=regression", "model/head=value"],
+        [
+            "loss=classification",
+            "task=classification",
+            "data=language_id",
+            "model=encoder",
+            "model/head=classification",
+            "model.head.pooling=mean",
+        ],
+        ["loss=regression", "task=regression", "data=judges", "model=mlp", "model/embedding=values", "model/head=regression"],
     ],
 )
 def test_what_can_is_composed(overrides):

@@ -51,7 +51,7 @@ def test_files_and_figures(finished):
     text = (folder / "config.yaml").read_text()
     assert "# difference: model.norm: rms -> layer" in text
     assert yaml.safe_load(text) == config
-    more = ("train_z_loss", "grad_norm", "val_perplexity", "val_z_loss")  # what this loss and this trainer say besides
+    more = ("train_z_loss", "grad_norm", "val_perplexity")  # what this loss and this trainer say besides
     assert (folder / "metrics.csv").read_text().splitlines()[0] == ",".join((*COLUMNS, *more))
     rows = read_rows(folder / "metrics.csv")
     assert [r["step"] for r in rows] == [5, 10, 15, 20]

@@ -13,7 +13,7 @@ import wandb_reader
 pytest.importorskip("wandb")
 
 from components.errors import UserError
-from components.task import samples as samples_module
+from components.task import _training as writing
 from components.task.experiment import Job, fit
 from components.task.loggers import check_logger
 from components.task.wandb import parts_of
@@ -38,7 +38,7 @@ def written(folder: Path) -> wandb_reader.Written:
 
 
 def test_offline_without_a_key(tiny, no_key, monkeypatch, capsys):
-    monkeypatch.setattr(samples_module, "generate", lambda *a, count, **k: ["once upon a time"] * count)
+    monkeypatch.setattr(writing, "generate", lambda *a, count, **k: ["once upon a time"] * count)
     logger = {"name": "wandb", "project": "tests", "checkpoint": True}
     config = tiny(logger=logger, task={"samples": 2, "prompts": ["once"]}, trainer={"max_steps": 10})
     folders = [fit(Job(config, "first")).folder, fit(Job(config, "second", quiet=True)).folder]
@@ -65,7 +65,7 @@ def test_a_failed_run_is_closed_as_failed(tiny, no_key, monkeypatch):
     def fail(*a, **k):
         raise KeyError("by the test")
 
-    monkeypatch.setattr(samples_module, "generate", fail)
+    monkeypatch.setattr(writing, "generate", fail)
     config = tiny(logger={"name": "wandb"}, task={"samples": 1})
     with pytest.raises(KeyError):
         fit(Job(config, "tiny", quiet=True))

@@ -46,7 +46,11 @@ def run(args: argparse.Namespace) -> int:
         )
         for folder, f in found
     ]
-    print("\n".join(table(rows, head=("run", "state", "steps", "val loss", "bits/byte", "measured", "seconds"), limit=60)))
+    head = ("run", "state", "steps", "val loss", "bits/byte", "measured", "seconds")
+    kept = [
+        i for i in range(len(head)) if head[i] != "measured" or any(row[i] for row in rows)
+    ]  # runs of text measure nothing more
+    print("\n".join(table([[row[i] for i in kept] for row in rows], head=[head[i] for i in kept], limit=60)))
     for _, f in found:
         if "fault" in f:
             print(f"damaged: {f['fault']}")

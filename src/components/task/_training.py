@@ -228,10 +228,11 @@ class Training(Averaged, LightningModule):
         return taken
 
     def take_eval(self) -> tuple[dict[str, float], float, float]:
-        """(means, sum of nats, number of targets) of the validation or test pass, over all ranks."""
+        """({"loss": its mean, and the task's metrics}, sum of nats, number of targets) of the validation or test pass, over all ranks."""
         sums, self.eval_sums = summed(self.eval_sums), {}
         nats, weight = sums["loss"].tolist() if "loss" in sums else (0.0, 0.0)
-        return {**means(sums), **self.take_metrics()}, nats, weight
+        loss = {"loss": nats / weight} if weight else {}
+        return {**loss, **self.take_metrics()}, nats, weight
 
     def take_metrics(self) -> dict[str, float]:
         """Each metric over all ranks since the last call, 0 to 1 where it is a share."""
