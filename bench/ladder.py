@@ -40,11 +40,29 @@ def read(rung: str) -> tuple[list[str], dict[str, Any]]:
 
 
 def fingerprint(rung: str) -> str:
-    """Of a recipe's values and of those that it begins with; what is said about them does not count."""
+    """Of the values that a recipe ends up with, whichever recipe below it they come from; what is said about them does not count."""
+    return hashlib.blake2b(json.dumps(merged(rung), sort_keys=True).encode(), digest_size=8).hexdigest()
+
+
+def merged(rung: str) -> dict[str, Any]:
+    """{path: value} of a recipe, over those of the recipes that it begins with."""
     values = read(rung)[1]
-    below = [d.split("/", 1)[1] for d in values["defaults"] if isinstance(d, str) and d.startswith("ladder/")]
-    said = json.dumps([values, *map(fingerprint, below)], sort_keys=True)
-    return hashlib.blake2b(said.encode(), digest_size=8).hexdigest()
+    found: dict[str, Any] = {}
+    for line in values.pop("defaults"):
+        if isinstance(line, dict):
+            found |= line
+        elif line.startswith("ladder/"):
+            found |= merged(line.removeprefix("ladder/"))
+
+    def walk(path: str, value: Any) -> None:
+        if isinstance(value, dict):
+            for name, inner in value.items():
+                walk(f"{path}.{name}", inner)
+        else:
+            found[path] = value
+
+    walk("", values)
+    return found
 
 
 def rung_of(number: str) -> str:
