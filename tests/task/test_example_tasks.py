@@ -87,6 +87,24 @@ def test_answers_are_scored_by_what_is_written():
     assert f"{asked[0].input} -> " in (made.folder / "samples.txt").read_text()
 
 
+def test_what_is_scored_is_of_the_split_that_is_measured(monkeypatch):
+    from components.task.sequence_to_sequence import SequenceToSequence
+
+    made = components.train(overrides=[*TRANSLATE, "task.test_fraction=0.3"], quiet=True)
+    loaded = components.load(made.folder)
+    corpus = building.corpus_of(loaded.config, building.task_options(loaded.config), None, loaded.tokenizer)[1]
+    seen = []
+
+    def ask(self, examples):  # noqa: ARG001  in the place of a method
+        seen.append([e.input for e in examples])
+        return [e.answer for e in examples]
+
+    monkeypatch.setattr(SequenceToSequence, "ask", ask)
+    for split in ("validation", "test"):
+        assert evaluate(made.folder, split=split)["exact_match"] == 1.0
+        assert seen.pop() == [e.input for e in getattr(corpus, split)[:4]]
+
+
 def test_a_target_is_asked_whole_with_its_end_and_the_source_is_read_apart():
     tokenizer = components.build("tokenizer", "byte")
     tokenizer.train([])

@@ -29,15 +29,10 @@ class FromExamples(Training):
 
     def blocks(self, corpus: Any, split: str, context: int, seed: int | None = None) -> Any:
         examples = getattr(corpus, split)
-        made = Rows(split, examples, self.encode, context, seed) if examples else None
-        if made is not None and split == "validation":
-            self.asked = made.examples
-        return made
-
-    asked: list[Example] = []
+        return Rows(split, examples, self.encode, context, seed) if examples else None
 
     def held_out(self, count: int) -> list[Any]:
-        return self.asked[:count]
+        return self.measured_on[:count]
 
     def encode(self, example: Example, longest: int) -> Row:
         """The row of an example, cut to ``longest`` positions where that leaves its answer as it is."""

@@ -116,9 +116,11 @@ def data_of(module: Any, corpus: Any, context: int, seed: int) -> Blocked:
     need_logits(model)
     need_layers(module, model)
     need_source(module, model, preparation.step(train.batch(0, [0]), 0))
+    validation = module.blocks(corpus, "validation", context)
+    module.measured_on = examples_of(validation)
     return Blocked(
         train,
-        module.blocks(corpus, "validation", context),
+        validation,
         module.blocks(corpus, "test", context),
         batch_size=module.batch_size,
         apart=module.documents == "apart",
@@ -127,6 +129,11 @@ def data_of(module: Any, corpus: Any, context: int, seed: int) -> Blocked:
         identity=corpus.hash,
         preparation=preparation,
     )
+
+
+def examples_of(*blocks: Any) -> list[Any]:
+    """The examples of rows, in their order; none of packed text."""
+    return [example for one in blocks for example in getattr(one, "examples", ())]
 
 
 def runs_of(config: dict[str, Any]) -> Path:

@@ -12,7 +12,7 @@ from components.errors import UserError
 from components.makers import make_all, telling
 from components.measuring import WORDS, Held
 from components.task.asked import Trained
-from components.task.building import corpus_of, task_of, task_options
+from components.task.building import corpus_of, examples_of, task_of, task_options
 from components.task.data_module import Item, Whole
 from components.task.metrics_file import perplexity
 from components.task.objectives import Preparation, counts_tokens, measures_text
@@ -48,6 +48,7 @@ def evaluate(
     held = held_of(source, corpus, SPLITS if split == "all" else (split,), asked.labelled)
     for name, part in parts.items():
         allow(name, part, asked, held)
+    task.measured_on = examples_of(*found)
     preparation = Preparation(task.loss, config["seed"])
     device = next(model.parameters()).device
     task.metrics.to(device)
