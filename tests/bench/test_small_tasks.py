@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import json
+import statistics
 from pathlib import Path
 
 import pytest
@@ -108,3 +110,37 @@ def test_the_best_rate_is_that_of_validation(bench):
         {"seed": 1, "rate": 1e-2, "validation": 1.0, "validation loss": 0.0, "test": {"copy": 1.0}},
     ]
     assert bench.best_rate(runs) == 3e-3
+
+
+def test_the_page_is_made_from_the_runs(bench):
+    stored = bench.load()
+    assert bench.PAGE.read_text(encoding="utf8") == bench.page(stored), "python bench/small_tasks.py --render"
+    assert stored["settings"] == json.loads(json.dumps(bench.SETTINGS)), "the script has changed since its runs: --write"
+
+
+def test_what_the_literature_has_figures_for_is_there_whole(bench):
+    """The other runs may be missing: then the page says how many there are, and the cell that it is not run."""
+    runs = bench.load()["runs"]
+    rates, seeds = bench.SETTINGS["rates"], bench.SETTINGS["seeds"]
+    for job in bench.jobs([], []):
+        mine = bench.of_job(runs, job)
+        if bench.named(job):
+            assert sorted(r["rate"] for r in mine if r["seed"] == seeds[0]) == rates, job
+            assert [r["seed"] for r in bench.chosen(runs, job)] == seeds, job
+        if mine:
+            assert {(r["d_ff"], r["parameters"]) for r in mine} == {bench.equal_width(*job)}, (
+                "the parts have changed since: --write"
+            )
+    whole = 33 * (len(rates) + len(seeds) - 1)
+    text = bench.PAGE.read_text(encoding="utf8")
+    assert (f"{len(runs)} of {whole} runs were made" in text) == (len(runs) < whole)
+
+
+def test_the_table_says_what_the_runs_say(bench):
+    """The mean of softmax attention's recall, looked up here by hand."""
+    runs = [r for r in bench.load()["runs"] if (r["task"], r["attention"], r["position"]) == ("recall", "gqa", "none")]
+    tried = {r["rate"]: r["validation"] for r in runs if r["seed"] == 0}
+    best = [rate for rate, value in tried.items() if value == max(tried.values())]
+    mean = statistics.mean(r["test"]["recall"] for r in runs if r["rate"] in best)
+    row = next(line for line in bench.PAGE.read_text(encoding="utf8").splitlines() if line.startswith("| softmax (gqa) |"))
+    assert row.split("|")[3].strip().startswith(f"{mean:.3f} ± ")
