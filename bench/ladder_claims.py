@@ -250,7 +250,7 @@ def gpt_table(found: Found) -> list[str]:
     said += f"{seeds(runs)}. "
     if all(r.get("accepted") is not None for r in runs):
         said += f"Of 24 texts that it writes at the end `ast.parse` accepts {statistics.mean(column(runs, 'accepted')):.0%}. "
-    return [said + "After `def ` it writes:", "", "```python", *found["sample"].rstrip().splitlines(), "```"]
+    return [said + "After `def ` it writes:", "", "```text", *found["sample"].rstrip().splitlines(), "```"]
 
 
 # -- 10 to 15 --------------------------------------------------------------------------------------------------------------------
@@ -381,7 +381,7 @@ def tuned_table(found: Found) -> list[str]:
             "",
             f'Asked "{found["asked"]}" the first answers:',
             "",
-            "```python",
+            "```text",
             *found["answer"].strip().splitlines(),
             "```",
         ]
