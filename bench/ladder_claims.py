@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from ladder_rungs import TUNED
+
 Found = dict[str, Any]
 SEEDS = 3  # what "lower" and "beats" need
 
@@ -373,9 +375,12 @@ def instruct(found: Found) -> list[Claim]:
 def tuned_table(found: Found) -> list[str]:
     runs = {n: r for n, r in found["runs"].items() if n != "pretraining"}
     measure = "val_accuracy" if "val_accuracy" in runs["pretrained"][0] else "val_token_accuracy"
-    rows = [[n, *(spread(column(r, c)) for c in ("val_loss", measure)), f"{r[0]['parameters']:,}"] for n, r in runs.items()]
+    rows = [
+        [n, *(spread(column(r, c)) for c in ("val_loss", measure)), f"{r[0]['parameters']:,}", f"{r[0]['learned']:,}"]
+        for n, r in runs.items()
+    ]
     said = f"One pretraining ({found['runs']['pretraining'][0]['seconds']:.0f} s), {seeds(runs['pretrained'])} of each:"
-    lines = [said, "", *table(["", "validation loss", measure[4:].replace("_", " "), "parameters"], rows)]
+    lines = [said, "", *table(["", "validation loss", measure[4:].replace("_", " "), "parameters", "that learn"], rows)]
     if "answer" in found:
         lines += [
             "",
@@ -479,6 +484,7 @@ LINES: dict[str, list[str]] = {
     "13": [
         "components train recipe=ladder/13_classify init_from=RUN",
         "components train recipe=ladder/13_classify tokenizer.run=RUN optimizer.lr=0.002",
+        *(f"components train recipe=ladder/13_classify init_from=RUN {' '.join(words)}" for words in TUNED.values()),
     ],
     "14": [
         "components train recipe=ladder/14_instruct init_from=RUN",

@@ -43,6 +43,11 @@ DEEP = {
     "plain, init of He et al.": ["model/residual=none", "model/init=kaiming"],
 }
 CROSS = {"without attention": [], "with attention": ["model/cross=gqa"]}
+TUNED = {  # ways to fine-tune rung 13
+    "lower layers more slowly": ["tuning=layer_decay"],
+    "the head alone": ["tuning=frozen", "optimizer.lr=0.01"],
+    "the head, and LoRA in the layers": ["adapter=lora", "adapter.train=[head]", "optimizer.lr=0.003"],
+}
 CPU = "cpu_seconds.txt"  # beside summary.json: processor time of a whole run, which other processes hardly change
 SHOWN = ("seconds", "cpu_seconds", "train_loss", "val_loss")
 LENGTHS, EACH = range(3, 17), 50
@@ -386,11 +391,21 @@ def variants(lab: Lab) -> dict[str, Any]:
 
 
 def classify(lab: Lab) -> dict[str, Any]:
-    """Pretrained once; fine-tuned, and trained from scratch with the same tokens, with every seed."""
+    """Pretrained once; fine-tuned in every way, and trained from scratch with the same tokens, with every seed."""
     words = ("data=texts_of", "data.source=language_id", "tokenizer.vocab_size=2048", "task.judged_samples=0")
-    found = tuned(lab, "13_classify", lab.train("09_gpt", *words), "optimizer.lr=0.002")
+    before = lab.train("09_gpt", *words)
+    found = tuned(lab, "13_classify", before, "optimizer.lr=0.002")
     del found["folder"]
+    for name, ways in TUNED.items():
+        for seed in lab.seeds:
+            made = lab.train("13_classify", f"init_from={before.folder}", *ways, seed=seed)
+            found["runs"].setdefault(name, []).append(record(made, seed, learned=learned(made), curve=curve(made)))
     return found
+
+
+def learned(made: Any) -> int:
+    """How many of a run's weights learn."""
+    return sum(p.numel() for p in components.load(made.folder).model.parameters() if p.requires_grad)
 
 
 def instruct(lab: Lab) -> dict[str, Any]:
@@ -408,7 +423,7 @@ def tuned(lab: Lab, rung: str, before: Any, *alone: str) -> dict[str, Any]:
     for name, words in start.items():
         for seed in lab.seeds:
             made = lab.train(rung, *words, seed=seed)
-            runs.setdefault(name, []).append(record(made, seed, curve=curve(made)))
+            runs.setdefault(name, []).append(record(made, seed, learned=learned(made), curve=curve(made)))
             folders.append(made.folder)
     return {"runs": runs, "folder": str(folders[0])}
 

@@ -8,10 +8,9 @@ from dataclasses import asdict
 import pytest
 import torch
 
-from components import preset, register, registry
+from components import build, preset, register, registry
 from components.attention.gqa import GroupedQueryAttention
 from components.errors import UserError
-from components.makers import build
 from components.option_types import parse_type
 from components.signature import Signature
 

@@ -15,7 +15,7 @@ _PUBLIC = {
     "register": "components.registry",
     "declare_kind": "components.registry",
     "preset": "components.registry",
-    "build": "components.makers",
+    "build": "components.compose.build",
     "load_recipe": "components.run",
     "load": "components.run",
     "train": "components.run",

@@ -199,17 +199,3 @@ def signature_of(target: Any) -> Signature:
     except (ValueError, TypeError):
         parameters = inspect.signature(target).parameters.values()
         return Signature(sizes={p.name: p.default is p.empty for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD})
-
-
-def build(kind: str, name: str, /, **offers_and_options: Any) -> Any:
-    """Make the part ``kind/name`` from Python: sizes and options by name, each checked against the part's signature.
-
-    ``build("attention", "gqa", d_model=512, n_heads=8, n_kv_heads=2)``. A socket takes any maker.
-
-    Raises:
-        UserError: an unknown part, size or option, or a value that the option does not allow.
-    """
-    e = registry.entry(kind, name)
-    offers = {k: v for k, v in offers_and_options.items() if k in registry.KINDS[kind].offers or k in e.signature.sizes}
-    options = {k: v for k, v in offers_and_options.items() if k not in offers}
-    return make({"name": name, **options}, kind, **offers)

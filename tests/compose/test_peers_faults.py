@@ -31,7 +31,7 @@ def test_litgpt_overriding_one_field_silently_discards_the_named_model() -> None
 
 
 def test_litgpt_divisibility_is_an_assert_without_text() -> None:
-    from components.makers import build
+    from components import build
 
     with pytest.raises(ValueError, match=r"n_heads=5 does not divide d_model=64"):
         build("attention", "gqa", d_model=64, context_length=8, n_heads=5, position="none")

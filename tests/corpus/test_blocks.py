@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
+from components import build
 from components.corpus import Document, prepare
 from components.corpus.blocks import Blocks, EvaluationBlocks
 from components.corpus.corpus import Split
 from components.errors import UserError
-from components.makers import build
 
 END = 1
 

@@ -18,10 +18,10 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
+from components import build
 from components.corpus import Document, prepare
 from components.corpus.store import key_of
 from components.errors import UserError
-from components.makers import build
 
 
 @dataclass
@@ -190,7 +190,7 @@ KILLED = """
 import sys, time
 from pathlib import Path
 from components.corpus import Document, prepare
-from components.makers import build
+from components import build
 class Slow:
     notes = []
     def fingerprint(self): return "slow"

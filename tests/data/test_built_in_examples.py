@@ -8,11 +8,11 @@ from datetime import date
 
 import pytest
 
+from components import build
 from components.corpus import prepare
 from components.data import _catalogues
 from components.data.rhyme import RHYME
 from components.errors import UserError
-from components.makers import build
 
 
 def examples(name: str, **options):

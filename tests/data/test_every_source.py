@@ -8,9 +8,8 @@ import sys
 
 import pytest
 
-from components import registry
+from components import build, registry
 from components.corpus.examples import prepare_examples
-from components.makers import build
 from components.signature import REQUIRED
 
 BUILT_IN = {
@@ -21,7 +20,7 @@ BUILT_IN = {
 READ = """
 import hashlib, sys
 from itertools import islice
-from components.makers import build
+from components import build
 for name in sys.argv[1:]:
     source = build("data", name)
     ways = [getattr(source, w) for w in ("documents", "examples") if hasattr(source, w)]

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
+from components import build
 from components.errors import UserError
-from components.makers import build
 
 datasets = pytest.importorskip("datasets")
 

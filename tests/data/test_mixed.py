@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from components import build
 from components.corpus import prepare
 from components.errors import UserError
-from components.makers import build
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ import math
 
 import pytest
 
+from components import build
 from components.errors import UserError
-from components.makers import build
 
 CSV = "id,red,green,kind,note\n1,10,0.5,leaf,x\n2,-20,1e1,flower,y\n3,30,0,leaf,z\n"
 

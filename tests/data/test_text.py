@@ -8,9 +8,9 @@ import os
 
 import pytest
 
+from components import build
 from components.corpus import prepare
 from components.errors import UserError
-from components.makers import build
 
 
 def texts(path, **options) -> list[str]:

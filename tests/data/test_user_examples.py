@@ -6,8 +6,8 @@ import json
 
 import pytest
 
+from components import build
 from components.errors import UserError
-from components.makers import build
 
 PAIRS = [("A cat, black.", 'Un "chat" noir.'), ("Two\nlines", "été")]
 

@@ -12,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from components import build, registry
 from components.flops import Work, flops_of
 from components.index import static_entries
+from components.makers import make
 from components.sockets import Layer, Place
 
 D = 6
@@ -246,8 +247,8 @@ def test_every_block_with_a_memory_and_a_widened_stream(block):
 @pytest.mark.parametrize("block", [b for b in BLOCKS if not fits(b, "none")])
 def test_side_by_side_and_without_a_residual_one_branch_is_not_heard(block):
     """Why the composer refuses them."""
-    sizes = {"vocab_size": 20, "d_model": 32, "n_layers": 2, "context_length": 8, "attention": {"name": "gqa", "n_heads": 4}}
-    model = build("model", "decoder", **sizes, block=block, residual="none")
+    sizes = {"d_model": 32, "n_layers": 2, "context_length": 8, "attention": {"name": "gqa", "n_heads": 4}}
+    model = make({"name": "decoder", **sizes, "block": block, "residual": "none"}, "model", vocab_size=20)
     model(torch.randint(0, 20, (4, 8))).sum().backward()
     unheard = {n for n, p in model.named_parameters() if p.grad is None}
     assert {f"stack.layers.{i}.block.attention.out.weight" for i in range(2)} <= unheard

@@ -108,6 +108,47 @@ def test_from_scratch_with_the_same_tokens_and_both_in_one_table(base, capsys):
         assert re.search(rf"(?m)^\s*{row}\s", said), row
 
 
+def test_what_is_new_is_not_frozen(base, capsys):
+    """A head that nothing was loaded into would give random answers for ever beside an adapter; nothing is written."""
+    words = ["train", "recipe=./tiny_classifier.yaml", f"init_from={base}", "tokenizer=of_run", "trainer.max_steps=4"]
+    before = len(list(Path("runs").glob("*/*")))
+    for chosen, where, instead in (
+        (["adapter=lora", "adapter.rank=2"], "adapter: head: not in ", "let it learn: adapter.train=[head]"),
+        (["adapter=ia3", "adapter.train=['*norm*']"], "adapter: head: not in ", "let it learn: adapter.train=[*norm*, head]"),
+        (
+            ["tuning=frozen", "tuning.but=[stack.layers.0]"],
+            "tuning: head: not in ",
+            "let it learn: tuning.but=[stack.layers.0, head]",
+        ),
+    ):
+        assert main([*words, *chosen]) == 2
+        said = capsys.readouterr().err.splitlines()[-1]
+        assert where in said, said
+        assert "frozen here, so would stay as drawn" in said, said
+        assert said.endswith(instead), said
+    # a table of other tokens is as new as the head
+    other = [
+        "train",
+        "recipe=./tiny_classifier.yaml",
+        f"init_from={base}",
+        "tokenizer=byte",
+        "tuning=layer_decay",
+        "tuning.decay=0",
+    ]
+    assert main(other) == 2
+    assert "embedding: not in " in (said := capsys.readouterr().err)
+    assert said.strip().endswith("choose another tuning")
+    assert len(list(Path("runs").glob("*/*"))) == before
+    assert main([*words, "adapter=lora", "adapter.rank=2", "adapter.train=[head]"]) == 0
+    assert "stays as it was drawn" not in capsys.readouterr().out
+    run = max(Path("runs").glob("tiny_classifier/*"), key=lambda f: f.stat().st_mtime)
+    best = weights_in(read(base / "checkpoints" / "best.ckpt"))
+    moved = {n for n, v in weights(run).items() if n not in best or v.shape != best[n].shape or not torch.equal(v, best[n])}
+    assert {n.rpartition(".")[2] for n in moved if not n.startswith("head.")} == {"lora_a", "lora_b"}
+    assert main(["train", "recipe=./tiny.yaml", "adapter=lora", "adapter.rank=2", "trainer.max_steps=1"]) == 0
+    assert "what is frozen stays as it was drawn: init_from=RUN" in capsys.readouterr().out
+
+
 def test_other_tokens_are_refused_or_said(base, capsys):
     """Ids that mean something else are an error where their vectors would be loaded, and told where these begin anew."""
     Path("other.txt").write_text(Path("text.txt").read_text().replace("b", "z"))  # as many tokens, and one is another

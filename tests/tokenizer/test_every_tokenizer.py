@@ -12,9 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components import registry
+from components import build, registry
 from components.corpus.tokens import PROBE, ROLES, read_tokenizer
-from components.makers import build
 
 # "none" has no text to give back (test_none.py), the others are read from files
 TRAINED = [name for name in registry.names("tokenizer") if name not in ("pretrained", "of_run", "none")]
@@ -130,7 +129,7 @@ def test_file_gives_identical_ids(trained, name, tmp_path):
 
 TRAIN = """
 import hashlib, sys
-from components.makers import build
+from components import build
 texts = [f"def f{i}(x):\\n    return x + {i}  # the quick brown fox, été\\n" for i in range(60)]
 for spec in sys.argv[1:]:
     name, *size = spec.split("=")

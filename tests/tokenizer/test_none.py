@@ -5,8 +5,8 @@ from __future__ import annotations
 import copy
 import pickle
 
+from components import build
 from components.corpus.tokens import read_tokenizer
-from components.makers import build
 
 
 def test_there_are_the_special_tokens_alone():

@@ -7,10 +7,10 @@ import json
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
+from components import build
 from components.corpus import prepare, read_tokenizer
 from components.corpus.document import Document
 from components.errors import UserError
-from components.makers import build
 
 
 def bert(tmp_path, names=("[PAD]", "[UNK]", "[CLS]", "[SEP]")):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from components.makers import build
+from components import build
 
 
 def test_byte_ids_are_the_bytes_in_order():

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from components import build, registry
+from components import registry
 from components.check.subject import Subject
 from components.errors import UserError
 from components.makers import make
@@ -91,7 +91,7 @@ class Host:
         model = "encoder_decoder" if self.wiring == "cross" else self.wiring
         if model == "encoder":
             chosen.setdefault("position", "rope")
-        return build("model", model, vocab_size=vocab, **chosen).eval()
+        return make({"name": model, **chosen}, "model", vocab_size=vocab).eval()  # `plain` may lack what another part reads
 
     def model(self, std: float = 0.3, *, dtype: torch.dtype = torch.float64, **sizes: Any) -> nn.Module:
         """The model with every parameter redrawn, so that zeros and ones of the first values hide nothing."""

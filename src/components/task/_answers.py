@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -23,12 +23,14 @@ class Answering(FromExamples):
     """
 
     scored: int = 0
+    bleu_tokenize: Literal["13a", "intl", "zh", "char", "none"] = "13a"
 
     def measures(self) -> dict[str, Any]:
-        written = (
-            {"exact_match": MeanMetric(), "bleu": SacreBLEUScore(), "chrf": CHRFScore(n_word_order=0)} if self.scored else {}
-        )
-        return {"token_accuracy": MeanMetric(), **written}
+        found: dict[str, Any] = {"token_accuracy": MeanMetric()}
+        if self.scored:
+            bleu = SacreBLEUScore(tokenize=self.bleu_tokenize)
+            found |= {"exact_match": MeanMetric(), "bleu": bleu, "chrf": CHRFScore(n_word_order=0)}
+        return found
 
     def observe(self, hidden: Tensor, head: Any, batch: Batch) -> None:
         assert batch.targets is not None

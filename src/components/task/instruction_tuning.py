@@ -42,6 +42,7 @@ class InstructionTuning(Answering):
         validation_every: optimizer steps between validations; there is always one at the end.
         validation_batches: at most so many batches per validation; null takes the whole split.
         scored: held-out conversations whose last answer is written in each validation, for exact match, BLEU and chrF.
+        bleu_tokenize: how BLEU finds words, as in sacrebleu: ``zh`` or ``char`` for writing without spaces, which is one word to ``13a``.
         samples: answers that are shown and kept after each validation.
         sample_tokens: at most so many tokens in each answer.
         activation_checkpointing: recompute each layer in the backward pass, for less memory.
@@ -64,6 +65,7 @@ class InstructionTuning(Answering):
         validation_every: Positive = 200,
         validation_batches: Positive | None = None,
         scored: NonNegative = 0,
+        bleu_tokenize: Literal["13a", "intl", "zh", "char", "none"] = "13a",
         samples: NonNegative = 2,
         sample_tokens: Positive = 120,
         activation_checkpointing: bool = False,

@@ -142,6 +142,8 @@ def plan(job: Job, say: Callable[[str], None], bar: Bar | None) -> Plan:
     say(f"{parameters:,} parameters{some}, {shape}, vocabulary {module.vocab_size}")
     for line in rate_lines(model, config):
         say(line)
+    if trained < parameters and not config.get("init_from"):
+        say("what is frozen stays as it was drawn: init_from=RUN gives it the weights of a trained model")
     if (module.samples or module.judged_samples) and (reason := silent_reason(model, source=module.gives_sources)):
         say(f"no samples: {reason}")
     module.meet_teacher("cpu")

@@ -1,0 +1,62 @@
+"""A part from Python, by name: its options are checked as a config's are, and so is whether the parts in it can work together. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from components import registry
+from components.compose.check import check
+from components.compose.node import of_literal
+from components.makers import INHERIT, make
+from components.option_types import Type
+
+
+def build(kind: str, name: str, /, **offers_and_options: Any) -> Any:
+    """Make the part ``kind/name`` from Python: sizes and options by name, each checked against the part's signature.
+
+    ``build("attention", "gqa", d_model=512, n_heads=8, n_kv_heads=2)``. A socket takes any maker; a class or a function says nothing of
+    itself, so that what stands beside it is not held against it.
+
+    Raises:
+        UserError: an unknown part, size or option, a value that the option does not allow, or two parts that cannot work together.
+    """
+    entry = registry.entry(kind, name)
+    offers = {k: v for k, v in offers_and_options.items() if k in registry.KINDS[kind].offers or k in entry.signature.sizes}
+    node = {"name": name, **{k: v for k, v in offers_and_options.items() if k not in offers}}
+    part = make(node, kind, **offers)
+    check({kind: of_literal(kind, _named(kind, node)).spelled(kind)})  # after: a name that is not there is the nearer fault
+    return part
+
+
+def _named(kind: str, node: Mapping[str, Any]) -> dict[str, Any]:
+    """The node without what is no name and no mapping; a socket that holds such a thing counts as one that inherits."""
+    entry = registry.entry(kind, node.get("preset") or node["name"])
+    types = {n: o.type for n, o in entry.signature.options.items()}
+    held: dict[str, Any] = {}
+    for name, value in node.items():
+        name = entry.renamed.get(name, name)
+        if name in types and types[name].text.split(" ")[0] == "Slices":
+            held[name] = {which: _layer(types, sockets) for which, sockets in (value or {}).items()}
+        elif name not in types or types[name].kind is None or value is None:
+            held[name] = value
+        elif types[name].many:
+            held[name] = [_maker(types[name].kind, v) for v in value if isinstance(v, (str, Mapping))]
+        else:
+            held[name] = _maker(types[name].kind, value)
+    return held
+
+
+def _layer(types: Mapping[str, Type], sockets: Mapping[str, Any]) -> dict[str, Any]:
+    """The parts of one slice, spelled out: nothing above a slice does so."""
+    held: dict[str, Any] = {}
+    for name, value in sockets.items():
+        maker, kind = _maker(types[name].kind, value), types[name].kind or ""
+        held[name] = of_literal(kind, maker).spelled(name) if isinstance(maker, dict) else maker
+    return held
+
+
+def _maker(kind: str | None, value: Any) -> Any:
+    if isinstance(value, str):
+        return value if value == INHERIT else {"name": value}
+    return _named(kind or "", value) if isinstance(value, Mapping) else INHERIT

@@ -1,0 +1,56 @@
+"""``components.build`` refuses what a config refuses: two parts that cannot work together."""
+
+from __future__ import annotations
+
+import functools
+
+import pytest
+
+from components import build
+from components.block.parallel import Parallel
+from components.errors import UserError
+from components.residual.none import NoResidual
+from components.sockets import Place
+
+SIZES = {"vocab_size": 20, "d_model": 16, "n_layers": 2, "context_length": 8}
+HEADS = {"name": "gqa", "n_heads": 2}
+
+
+def decoder(**options):
+    return build("model", "decoder", **SIZES, **{"attention": HEADS, "position": "none", **options})
+
+
+def test_parts_that_a_config_would_refuse_are_refused() -> None:
+    with pytest.raises(UserError, match=r"^model.residual: residual/none needs sequential of its block, and block/parallel"):
+        decoder(block="parallel", residual="none")
+    with pytest.raises(UserError, match=r"^model.position: position/alibi needs biases of its attention, and attention/linear"):
+        decoder(position={"name": "alibi"}, attention={"name": "linear", "n_heads": 2})
+    decoder(block="pre_norm", residual="none")
+    decoder(position="alibi")
+
+
+def test_in_layers_of_their_own_too() -> None:
+    with pytest.raises(UserError, match=r"block/parallel at model.layers.last.block does not provide it"):
+        decoder(residual="none", layers={"last": {"block": {"name": "parallel"}}})
+    with pytest.raises(UserError, match=r"block/parallel at model.layers.last.block does not provide it"):
+        decoder(residual="none", layers={"last": {"block": "parallel"}})
+    decoder(layers={"last": {"block": {"name": "parallel"}}})
+
+
+def test_makers_that_are_no_names_are_left_to_themselves() -> None:
+    """A class has no declarations that could be read beside others': it is taken, as are the sizes and the options of the rest."""
+    for block in (Parallel, functools.partial(Parallel, norm="layer")):
+        assert [type(m) for m in decoder(block=block, residual="add").modules()].count(Parallel) == SIZES["n_layers"]
+    with pytest.raises(UserError, match="position/alibi needs biases"):  # the rest is still held against each other
+        decoder(block=Parallel, residual=NoResidual, position="alibi", attention={"name": "linear", "n_heads": 2})
+
+
+def test_a_part_alone() -> None:
+    build("residual", "none")
+    sizes = {"d_model": 16, "context_length": 8, "place": Place(0, 1)}
+    options = {"attention": {**HEADS, "position": "none"}, "ffn": {"name": "mlp", "d_ff": 16}, "norm": "rms"}
+    build("block", "parallel", **sizes, **options, cross=None, residual="add")
+    with pytest.raises(
+        UserError, match=r"^block.residual: residual/none needs sequential of its block, and block/parallel at block"
+    ):
+        build("block", "parallel", **sizes, **options, cross=None, residual="none")
