@@ -358,7 +358,8 @@ def translation(lab: Lab) -> dict[str, Any]:
             made = lab.train("11_translation", *words, seed=seed)
             scores = {}
             for decoding in ("greedy", "beam"):
-                found = components.evaluate(made.folder, [f"decoding={decoding}", "task.scored=500"])
+                asked = [f"decoding={decoding}", "task.scored=500", f"task.bleu_tokenize={'zh' if target == 'zh' else '13a'}"]
+                found = components.evaluate(made.folder, asked)
                 scores[decoding] = {n: digits(found[n]) for n in ("exact_match", "bleu", "chrf")}
             runs.setdefault(target, []).append(record(made, seed, scores=scores, curve=curve(made)))
             if seed == lab.seeds[0]:

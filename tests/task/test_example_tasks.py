@@ -84,6 +84,9 @@ def test_answers_are_scored_by_what_is_written():
     texts, answers = [t.strip() for t in texts], [[e.answer for e in asked]]
     assert said["bleu"] == pytest.approx(sacrebleu.corpus_bleu(texts, answers).score / 100, abs=1e-4)
     assert said["chrf"] == pytest.approx(sacrebleu.corpus_chrf(texts, answers).score / 100, abs=1e-4)
+    by_character = evaluate(made.folder, ["task.bleu_tokenize=char"])["bleu"]
+    assert by_character == pytest.approx(sacrebleu.corpus_bleu(texts, answers, tokenize="char").score / 100, abs=1e-4)
+    assert by_character != pytest.approx(said["bleu"], abs=1e-4)
     assert f"{asked[0].input} -> " in (made.folder / "samples.txt").read_text()
 
 

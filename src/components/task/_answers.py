@@ -7,19 +7,19 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 from torchmetrics import MeanMetric
-from torchmetrics.text import CHRFScore, SacreBLEUScore
 
 from components.functional.cross_entropy import IGNORED
 from components.sockets import Batch
 from components.task._examples import FromExamples
+from components.task.bleu import Bleu
+from components.task.chrf import ChrF
 
 
 class Answering(FromExamples):
     """The base of tasks whose answers are texts. A task says what is asked and what should be answered (``ask``, ``answers``).
 
     Besides the share of tokens that would have been the likeliest (``token_accuracy``), ``scored`` held-out examples are answered in each
-    validation, by the run's own decoding: ``exact_match`` is the share that equals the answer, ``bleu`` and ``chrf`` (0 to 1) are those of
-    sacrebleu (Post 2018, arXiv:1804.08771; Popović 2015, chrF).
+    validation, by the run's own decoding: ``exact_match`` is the share that equals the answer, ``bleu`` and ``chrf`` (0 to 1) are sacrebleu's.
     """
 
     scored: int = 0
@@ -28,8 +28,7 @@ class Answering(FromExamples):
     def measures(self) -> dict[str, Any]:
         found: dict[str, Any] = {"token_accuracy": MeanMetric()}
         if self.scored:
-            bleu = SacreBLEUScore(tokenize=self.bleu_tokenize)
-            found |= {"exact_match": MeanMetric(), "bleu": bleu, "chrf": CHRFScore(n_word_order=0)}
+            found |= {"exact_match": MeanMetric(), "bleu": Bleu(tokenize=self.bleu_tokenize), "chrf": ChrF()}
         return found
 
     def observe(self, hidden: Tensor, head: Any, batch: Batch) -> None:
@@ -55,8 +54,8 @@ class Answering(FromExamples):
             said = [text.strip() for text in self.ask(examples)]
             meant = [self.asked_and_answer(e)[1].strip() for e in examples]
             self.metrics["exact_match"].update(torch.tensor([float(a == b) for a, b in zip(said, meant)], device=self.device))
-            for name in ("bleu", "chrf"):
-                self.metrics[name].update(said, [[m] for m in meant])
+            self.metrics["bleu"].update(said, [[m] for m in meant])
+            self.metrics["chrf"].update(said, meant)
         return super().take_metrics()
 
     def write(self, asked: list[Any]) -> tuple[list[str], list[str]]:

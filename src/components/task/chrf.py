@@ -1,0 +1,52 @@
+"""chrF as sacrebleu gives it: n-grams of characters instead of words, which needs no words and sees half a word that is right.
+
+Popović 2015, doi:10.18653/v1/W15-3049, with characters of all texts counted together; Post 2018, arXiv:1804.08771
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+ORDER, BETA = 6, 2.0
+
+
+class ChrF(Metric):
+    """chrF2 of all texts together, 0 to 1: F-score of precision and recall, each the mean over orders 1 to 6 that both sides have.
+
+    Not torchmetrics': that one takes orders longer than a text as 0, so that a right answer of one letter scores a sixth.
+    """
+
+    higher_is_better = True
+    full_state_update = False
+    counts: Tensor  # (6, 3): n-grams that were written, that should have been, that are right
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.add_state("counts", torch.zeros(ORDER, 3, dtype=torch.float64), dist_reduce_fx="sum")
+
+    def update(self, written: Sequence[str], meant: Sequence[str]) -> None:
+        found = [[count(w, m, n) for n in range(1, ORDER + 1)] for w, m in zip(written, meant, strict=True)]
+        self.counts += torch.tensor(found, dtype=torch.float64, device=self.counts.device).reshape(-1, ORDER, 3).sum(0)
+
+    def compute(self) -> Tensor:
+        written, meant, right = self.counts[(self.counts[:, :2] > 0).all(1)].T
+        precision, recall = (right / written).mean(), (right / meant).mean()
+        score = (1 + BETA**2) * precision * recall / (BETA**2 * precision + recall)
+        return score.nan_to_num(0.0).float()
+
+
+def count(written: str, meant: str, n: int) -> tuple[int, int, int]:
+    """How many n-grams there are in each, and how many in both; of an order that the one that is meant does not have none is counted."""
+    ours, theirs = ngrams(written, n), ngrams(meant, n)
+    return ours.total() if theirs else 0, theirs.total(), (ours & theirs).total()
+
+
+def ngrams(text: str, n: int) -> Counter[str]:
+    letters = "".join(text.split())
+    return Counter(letters[i : i + n] for i in range(len(letters) - n + 1))
