@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import subprocess
@@ -106,7 +107,10 @@ def test_ctrl_c_in_a_real_process():
         "from components.cli import main\n"
         "sys.exit(main(['list']))"
     )
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    # a shell that starts the tests with & has the signal ignored, in all that they start
+    listening = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen([sys.executable, "-c", code], **pipes, preexec_fn=listening)
     assert process.stdout.readline() == "up\n"
     time.sleep(0.05)
     process.send_signal(signal.SIGINT)
