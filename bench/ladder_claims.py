@@ -431,7 +431,8 @@ def fitting_table(found: Found) -> list[str]:
     rows = []
     for name, run in found["runs"].items():
         (train, held), best = (run["curve"][s][-1][1] for s in ("train", "validation")), run["best_val_loss"]
-        words = f"`components train recipe=ladder/15_patches {' '.join(quoted(w) for w in (*FIT_WORDS, *FIT[name]))}`"
+        said = {w.partition("=")[0]: w for w in (*FIT_WORDS, *FIT[name])}  # each value once, as the last one has it
+        words = f"`components train recipe=ladder/15_patches {' '.join(quoted(w) for w in said.values())}`"
         rows.append([name, words, str(run["step"]), f"{train:.4f}", f"{held:.3f}", f"{best:.3f}"])
     return table(["", "command", "steps", "training loss", "validation loss", "at best"], rows)
 
