@@ -170,14 +170,15 @@ def test_chat_as_typed(trained, template, monkeypatch, capsys):
         "--max-new-tokens",
         "9",
     ]
-    typed(["the tree", "", KeyboardInterrupt(), "and the stone", "/clear", "anew", "/exit", "never"], monkeypatch)
+    typed(["the tree", "", KeyboardInterrupt(), "and the stone", "/clera", "/clear", "anew", "/exit", "never"], monkeypatch)
     assert main(words) == 0
     assert [[m["content"] for m in messages if m["role"] != "assistant"] for messages in heard] == [
         ["be short", "the tree"],
         ["be short", "the tree", "and the stone"],
         ["be short", "anew"],
     ]
-    out = capsys.readouterr().out
+    out, err = capsys.readouterr()
+    assert err == "error: /clera: unknown command; /clear begins anew, /exit leaves\n"
     answer = heard[1][2]
     assert answer["role"] == "assistant"
     assert answer["content"] in out

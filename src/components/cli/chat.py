@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from typing import Any
 
@@ -54,6 +55,8 @@ def run(args: argparse.Namespace) -> int:
             return 0
         if line == "/clear":
             said = first
+        elif re.fullmatch(r"/[a-z]+", line):  # a slip of the keys is not talked about
+            print(f"error: {line}: unknown command; /clear begins anew, /exit leaves", file=sys.stderr)
         elif line:
             said = [*said, {"role": "user", "content": line}]
             try:
