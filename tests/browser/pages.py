@@ -20,8 +20,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "explain")]
 
 
 from chromium import MISSING, Browser, find  # noqa: E402
-from small import subject_of_model  # noqa: E402
-from test_models import leaf_flower  # noqa: E402
+from small import leaf_flower, subject_of_model  # noqa: E402
 
 from components.explain import explain  # noqa: E402
 

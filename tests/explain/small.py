@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+
 from components.check.host import VOCAB, Host, scramble
 from components.check.subject import subject_of
 from components.explain.subject import Made, Subject
@@ -52,3 +54,18 @@ def subject_of_model(name: str = "decoder", nodes: dict[str, Any] | None = None,
     if labels:
         tokens.files["labels.json"] = __import__("json").dumps(list(labels))
     return Subject(f"model/{name}", scramble(model, 0.3), tokens, config_of(**(nodes or {})), made)
+
+
+def leaf_flower(divide_by: float = 1.0) -> Subject:
+    """The network of the first picture, with its numbers."""
+    nodes = {"loss": {"name": "classification"}, "data": {"name": "leaf_flower", "divide_by": divide_by}}
+    head = {"name": "classification", "n_classes": 2}
+    options = {"d_model": 4, "hidden": (3,), "context_length": 1, "embedding": "values", "head": head}
+    subject = subject_of_model("mlp", nodes, ["leaf", "flower"], **options)
+    with torch.no_grad():  # the numbers of the first picture
+        hidden, out = subject.model.layers[0], subject.model.head.logits
+        hidden.weight.copy_(torch.tensor([[0.10, -0.29, -0.07, 0.46], [0.05, 0.02, -0.05, 0.1], [-0.4, -0.3, -0.02, 0.01]]))
+        hidden.bias.copy_(torch.tensor([0.25, 0.0, 0.0]))
+        out.weight.copy_(torch.tensor([[0.1, 0.3, 0.2], [0.2, 0.1, 0.3]]))
+        out.bias.zero_()
+    return subject

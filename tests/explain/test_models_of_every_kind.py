@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from small import subject_of_model
+from small import leaf_flower, subject_of_model
 from test_trace import arrays, ids_of
 from torch import nn
 
@@ -84,20 +84,6 @@ def test_texts_get_labels():
     assert data["predictions"] == []
     with pytest.raises(UserError, match="cat, dog, owl"):
         trace(subject, "it meows", Options(loss=True, target="cow"))
-
-
-def leaf_flower(divide_by=1.0):
-    nodes = {"loss": {"name": "classification"}, "data": {"name": "leaf_flower", "divide_by": divide_by}}
-    head = {"name": "classification", "n_classes": 2}
-    options = {"d_model": 4, "hidden": (3,), "context_length": 1, "embedding": "values", "head": head}
-    subject = subject_of_model("mlp", nodes, ["leaf", "flower"], **options)
-    with torch.no_grad():  # the numbers of the first picture
-        hidden, out = subject.model.layers[0], subject.model.head.logits
-        hidden.weight.copy_(torch.tensor([[0.10, -0.29, -0.07, 0.46], [0.05, 0.02, -0.05, 0.1], [-0.4, -0.3, -0.02, 0.01]]))
-        hidden.bias.copy_(torch.tensor([0.25, 0.0, 0.0]))
-        out.weight.copy_(torch.tensor([[0.1, 0.3, 0.2], [0.2, 0.1, 0.3]]))
-        out.bias.zero_()
-    return subject
 
 
 def test_the_sums_of_leaf_and_flower():

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
+from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,6 +18,8 @@ from components.explain import explain
 from components.explain.answers import spoken
 from components.explain.pack import unpacked
 from components.explain.page import SCRIPTS, asset, embedded, page
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -208,3 +213,19 @@ def find(node, label):
 
 def test_page_of_nothing_but_a_trace(made):
     assert page(made.traces, made.configs) == made.page()
+
+
+def test_what_the_browsers_tests_import_is_there():
+    """They run by `make browser` alone, so that a helper which moves would be missed by them last."""
+    folders = [ROOT / "tests" / "browser", ROOT / "tests" / "explain"]
+    imported = [n for n in ast.walk(ast.parse((folders[0] / "pages.py").read_text())) if isinstance(n, ast.ImportFrom)]
+    ours = [(n, f / f"{n.module}.py") for n in imported for f in folders if (f / f"{n.module}.py").exists()]
+    assert {f.stem for _, f in ours} == {"chromium", "small"}
+    outside = {n.module.partition(".")[0] for n in imported} - {f.stem for _, f in ours}
+    assert all(find_spec(name) for name in outside), outside
+    for node, file in ours:
+        made = {getattr(d, "name", None) for d in ast.parse(file.read_text()).body}
+        made |= {
+            t.id for d in ast.parse(file.read_text()).body if isinstance(d, ast.Assign) for t in d.targets if hasattr(t, "id")
+        }
+        assert {a.name for a in node.names} <= made, file
