@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import statistics
 
 import pytest
 import torch
@@ -63,6 +64,23 @@ def test_the_error_counts_documents_not_tokens():
     found = measure(documents)["accuracy"]
     assert found.count == 2000
     assert found.error == pytest.approx(0.5 / 39**0.5)
+
+
+def test_the_errors_are_those_that_drawing_again_shows():
+    """Many test sets of the same model: how much their figures differ is what one of them says of itself; tokens of one document are alike."""
+    order, found = random.Random(2), []
+    for _ in range(150):
+        documents = []
+        for _ in range(60):
+            bad = order.random() < 0.5  # the model is too sure of half of the documents
+            sure = [order.uniform(0.5, 1.0) for _ in range(20)]
+            documents.append([Prediction(c, int(order.random() >= c - 0.4 * bad)) for c in sure])
+        found.append(measure(documents, bins=5))
+    for name in ("expected_calibration_error", "confidence", "accuracy"):
+        seen = statistics.stdev(f[name].value for f in found)
+        said = statistics.mean(f[name].error for f in found)
+        assert said == pytest.approx(seen, rel=0.2), name
+    assert measure([[Prediction(0.7, 0)]])["expected_calibration_error"].error is None
 
 
 def test_nothing_to_predict_is_said():
