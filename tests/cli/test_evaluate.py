@@ -45,7 +45,9 @@ def test_figures_stand_below_the_loss_each_with_its_error_and_chance(trained, ca
     assert re.fullmatch(r"  accuracy +0\.\d{4} ± 0\.\d{4}  of \d+, chance 0\.2", cloze)
     pairs = out[out.index("minimal pairs") + 1 :]
     assert any(re.fullmatch(r"  is are +[01]\.\d{4} ± 0\.\d{4}  of \d+, chance 0\.5", line) for line in pairs), pairs
-    assert re.fullmatch(r"  expected calibration error +0\.\d{4} ± 0\.\d{4}  of [\d,]+", next(line for line in out if "expected" in line))
+    assert re.fullmatch(
+        r"  expected calibration error +0\.\d{4} ± 0\.\d{4}  of [\d,]+", next(line for line in out if "expected" in line)
+    )
     assert main(["evaluate", str(trained)]) == 0
     assert out[:4] == capsys.readouterr().out.splitlines()[:4]
 
