@@ -37,12 +37,27 @@ def test_in_layers_of_their_own_too() -> None:
     decoder(layers={"last": {"block": {"name": "parallel"}}})
 
 
-def test_makers_that_are_no_names_are_left_to_themselves() -> None:
-    """A class has no declarations that could be read beside others': it is taken, as are the sizes and the options of the rest."""
-    for block in (Parallel, functools.partial(Parallel, norm="layer")):
+def test_classes_and_partials_of_parts_are_known() -> None:
+    for block in (
+        Parallel,
+        functools.partial(Parallel, norm="layer"),
+        functools.partial(functools.partial(Parallel), norm="rms"),
+    ):
+        with pytest.raises(UserError, match=r"block/parallel at model.block does not provide it"):
+            decoder(block=block, residual=NoResidual)
         assert [type(m) for m in decoder(block=block, residual="add").modules()].count(Parallel) == SIZES["n_layers"]
-    with pytest.raises(UserError, match="position/alibi needs biases"):  # the rest is still held against each other
-        decoder(block=Parallel, residual=NoResidual, position="alibi", attention={"name": "linear", "n_heads": 2})
+
+
+def test_of_any_other_function_nothing_is_known() -> None:
+    def mine(d_model, context_length, place):
+        options = {"attention": {**HEADS, "position": "none"}, "ffn": "mlp", "norm": "rms", "residual": "add"}
+        return Parallel(d_model, context_length, place, cross=None, **options)
+
+    decoder(block=mine, residual="none")
+    with pytest.raises(
+        UserError, match="block/parallel at model.layers.last.block"
+    ):  # the rest is held against each other all the same
+        decoder(block=mine, residual="none", layers={"last": {"block": "parallel"}})
 
 
 def test_a_part_alone() -> None:

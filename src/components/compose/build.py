@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,8 +16,8 @@ from components.option_types import Type
 def build(kind: str, name: str, /, **offers_and_options: Any) -> Any:
     """Make the part ``kind/name`` from Python: sizes and options by name, each checked against the part's signature.
 
-    ``build("attention", "gqa", d_model=512, n_heads=8, n_kv_heads=2)``. A socket takes any maker; a class or a function says nothing of
-    itself, so that what stands beside it is not held against it.
+    ``build("attention", "gqa", d_model=512, n_heads=8, n_kv_heads=2)``. A socket takes any maker; nothing is held against a
+    function or a class that is not registered.
 
     Raises:
         UserError: an unknown part, size or option, a value that the option does not allow, or two parts that cannot work together.
@@ -30,7 +31,7 @@ def build(kind: str, name: str, /, **offers_and_options: Any) -> Any:
 
 
 def _named(kind: str, node: Mapping[str, Any]) -> dict[str, Any]:
-    """The node without what is no name and no mapping; a socket that holds such a thing counts as one that inherits."""
+    """The node with every maker as a node; a socket that holds one of which nothing is known counts as one that inherits."""
     entry = registry.entry(kind, node.get("preset") or node["name"])
     types = {n: o.type for n, o in entry.signature.options.items()}
     held: dict[str, Any] = {}
@@ -41,7 +42,7 @@ def _named(kind: str, node: Mapping[str, Any]) -> dict[str, Any]:
         elif name not in types or types[name].kind is None or value is None:
             held[name] = value
         elif types[name].many:
-            held[name] = [_maker(types[name].kind, v) for v in value if isinstance(v, (str, Mapping))]
+            held[name] = [m for v in value if (m := _maker(types[name].kind, v)) != INHERIT]
         else:
             held[name] = _maker(types[name].kind, value)
     return held
@@ -57,6 +58,14 @@ def _layer(types: Mapping[str, Type], sockets: Mapping[str, Any]) -> dict[str, A
 
 
 def _maker(kind: str | None, value: Any) -> Any:
-    if isinstance(value, str):
-        return value if value == INHERIT else {"name": value}
-    return _named(kind or "", value) if isinstance(value, Mapping) else INHERIT
+    """What a maker says of itself: a name, a node, the class of a registered part or a partial of it; of any other function nothing is known."""
+    options: dict[str, Any] = {}
+    while isinstance(value, functools.partial):
+        options, value = {**value.keywords, **options}, value.func
+    if callable(value):
+        where = (getattr(value, "__module__", ""), getattr(value, "__qualname__", ""))
+        known = (e.name for e in registry.entries(kind or "").values() if not e.preset_of and (e.module, e.qualname) == where)
+        value = next(known, INHERIT)
+    if isinstance(value, Mapping):
+        return _named(kind or "", value)
+    return INHERIT if value == INHERIT else _named(kind or "", {"name": value, **options})

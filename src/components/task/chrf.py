@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,8 +25,8 @@ class ChrF(Metric):
     full_state_update = False
     counts: Tensor  # (6, 3): n-grams that were written, that should have been, that are right
 
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+    def __init__(self) -> None:
+        super().__init__()
         self.add_state("counts", torch.zeros(ORDER, 3, dtype=torch.float64), dist_reduce_fx="sum")
 
     def update(self, written: Sequence[str], meant: Sequence[str]) -> None:
