@@ -55,13 +55,14 @@ class Preemption(Callback):
         if step == self._step:
             return
         self._step = step
+        stop = self.asked
         if trainer.world_size > 1:
             if step % self.every:
                 return
             flag = torch.tensor(int(self.asked), device=trainer.strategy.root_device)
             dist.all_reduce(flag, dist.ReduceOp.MAX)
-            self.asked = bool(flag.item())
-        if self.asked:
+            stop = bool(flag.item())  # `asked` is the handler's alone: a signal that comes meanwhile is for the next agreement
+        if stop:
             self.checkpoints.write(trainer, "last.ckpt")
             raise Preempted
 
