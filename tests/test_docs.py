@@ -54,9 +54,8 @@ def test_commands(page, command, tmp_path, monkeypatch, capsys):  # noqa: ARG001
         assert main(words) in (0, None)
     elif words[0] == "train":
         sweep = "--multirun" in words
-        plain = [
-            w.split(",")[0] if sweep else w for w in words[1:] if w != "--multirun" and not w.endswith("=RUN")
-        ]  # which is not here
+        words = [w for w in words[1:] if w != "--multirun" and not w.endswith("=RUN")]  # there is no such run here
+        plain = [w.split(",")[0] if sweep else w for w in words]
         assert main(["validate", *plain]) in (0, None)
     else:
         asked = parser_of(words[0]).parse_intermixed_args(words[1:])  # UserError for a flag that the command does not take

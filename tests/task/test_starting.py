@@ -126,6 +126,14 @@ def test_what_is_new_is_not_frozen(base, capsys):
         assert where in said, said
         assert "frozen here, so would stay as drawn" in said, said
         assert said.endswith(instead), said
+    # what is new in many layers is one pattern, and following what is said is enough
+    normed = [*words, "adapter=lora", "adapter.rank=2", "model.n_layers=2", "model.attention.qk_norm=rms"]
+    assert main(normed) == 2
+    option = re.search(r"let it learn: (adapter\.train=\[.*\])$", capsys.readouterr().err.strip())
+    assert option
+    assert "stack.layers.*" in option[1]
+    assert main([*normed, option[1]]) == 0
+    before += 1
     # a table of other tokens is as new as the head
     other = [
         "train",

@@ -51,7 +51,7 @@ class Calibration:
         return {
             **figures,
             "confidence": share([p.confidence for p in made], of),
-            "expected_calibration_error": Figure(expected(bins), self.error(made, of), len(made)),
+            "expected_calibration_error": Figure(expected(bins), self.error(bins, made, of), len(made)),
             "largest_gap": Figure(max((gap for n, gap in gaps if 100 * n >= len(made)), default=0.0), count=len(made)),
         }
 
@@ -65,14 +65,13 @@ class Calibration:
             own[1] += (p.rank == 0) - p.confidence
         return bins
 
-    def error(self, made: list[Prediction], of: list[int]) -> float | None:
+    def error(self, whole: Bins, made: list[Prediction], of: list[int]) -> float | None:
         """Standard error of the expected calibration error by the jackknife: what it is without each document (Efron & Stein 1981)."""
         groups: dict[int, list[int]] = {}
         for i, document in enumerate(of if len(set(of)) >= FEW else range(len(made))):
             groups.setdefault(document, []).append(i)
         if len(groups) < 2:
             return None
-        whole = self.bins_of(range(len(made)), made)
         without = []
         for which in groups.values():
             left = dict(whole)

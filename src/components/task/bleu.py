@@ -17,10 +17,10 @@ class Bleu(SacreBLEUScore):
     """
 
     def compute(self) -> Tensor:
-        right, made = self.numerator.double(), self.denominator.double()
+        right, made = self.numerator.cpu().double(), self.denominator.cpu().double()  # not every device has doubles
         if not right.any() or not made.all():
             return self.numerator.new_zeros(())
         missed = right == 0
         precision = torch.where(missed, 0.5 ** missed.cumsum(0), right) / made
         brevity = torch.exp((1 - self.target_len / self.preds_len).clamp(max=0.0))
-        return brevity * precision.log().mean().exp().to(brevity.dtype)
+        return brevity * precision.log().mean().exp().to(brevity)

@@ -27,17 +27,18 @@ class ChrF(Metric):
 
     def __init__(self) -> None:
         super().__init__()
-        self.add_state("counts", torch.zeros(ORDER, 3, dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("counts", torch.zeros(ORDER, 3, dtype=torch.long), dist_reduce_fx="sum")
 
     def update(self, written: Sequence[str], meant: Sequence[str]) -> None:
         found = [[count(w, m, n) for n in range(1, ORDER + 1)] for w, m in zip(written, meant, strict=True)]
-        self.counts += torch.tensor(found, dtype=torch.float64, device=self.counts.device).reshape(-1, ORDER, 3).sum(0)
+        self.counts += torch.tensor(found, dtype=torch.long).reshape(-1, ORDER, 3).sum(0).to(self.counts.device)
 
     def compute(self) -> Tensor:
-        written, meant, right = self.counts[(self.counts[:, :2] > 0).all(1)].T
+        counts = self.counts.cpu().double()  # not every device has doubles
+        written, meant, right = counts[(counts[:, :2] > 0).all(1)].T
         precision, recall = (right / written).mean(), (right / meant).mean()
         score = (1 + BETA**2) * precision * recall / (BETA**2 * precision + recall)
-        return score.nan_to_num(0.0).float()
+        return score.nan_to_num(0.0).float().to(self.counts.device)
 
 
 def count(written: str, meant: str, n: int) -> tuple[int, int, int]:
