@@ -16,6 +16,7 @@ ROOT = Path(__file__).parent.parent
 SRC = ROOT / "src" / "components"
 TORCHLESS = {
     "errors",
+    "files",
     "names",
     "paths",
     "signature",
