@@ -22,7 +22,7 @@ def odd(tmp_path):
 
 @pytest.mark.parametrize("name", ["folder", "pipe", "endless", "circle", "missing", "nul\0l"])
 def test_what_is_no_file_is_not_read(odd, name):
-    with pytest.raises(UserError, match="is a folder|is a pipe|is a device|cannot be read"):
+    with pytest.raises(UserError, match=r"is a folder|is a pipe|is a device|cannot be read"):
         files.read_bytes(odd / name)
 
 
