@@ -14,21 +14,20 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
 from components.makers import Bound, make
-from components.optimizer._nested import tell_norm
 from components.sockets import Batch, Layer, Terms, name_parts
 from components.task.averaging import Averaged
 from components.task.batches import tokens_in
-from components.task.clipping import clip_gradients, clip_values
 from components.task.data_module import Item
 from components.task.generating import generate
 from components.task.objectives import extra_tokens, teacher_for
+from components.task.stepping import Stepping
 from components.task.strategies import FSDP2, data_ranks
 from components.task.sums import add_sums, means, summed
 from components.task.tuning import freeze, tuned
 from components.task.weights import materialise
 
 
-class Training(Averaged, LightningModule):
+class Training(Stepping, Averaged, LightningModule):
     """The base of every task. A task says what it reads (``prepare``, ``blocks``) and what it measures (``measures``, ``observe``).
 
     Args:
@@ -66,12 +65,8 @@ class Training(Averaged, LightningModule):
         self.total_steps = 0  # set by whoever knows the trainer's limits
         self.train_sums: dict[str, Tensor] = {}
         self.eval_sums: dict[str, Tensor] = {}
-        self.stats: dict[str, Tensor] = {}
-        self.last_stats: dict[str, Tensor] = {}  # of the last optimizer step, over all ranks
-        self.grad_norm: Tensor | None = None
         self._asked: set[str] = set()
-        self._weights: list[nn.Parameter] = []
-        self._followers: list[Any] = []
+        self.begin_stepping()
 
     # -- what it reads and measures ------------------------------------------------------------------------------------
 
@@ -136,8 +131,7 @@ class Training(Averaged, LightningModule):
             if self.compile_layers:
                 layer.compile(dynamic=True)  # in place: the names in the state dict stay
         self.model = model
-        self._weights = list(model.parameters())  # walking over all modules costs more than a small step
-        self._followers = [m for m in model.modules() if callable(getattr(m, "after_step", None))]
+        self.follow(model)
 
     def meet_teacher(self, device: torch.device | str) -> None:
         """Give the loss the model that it learns from, if it wants one."""
@@ -155,8 +149,11 @@ class Training(Averaged, LightningModule):
         self._asked.update(terms.losses)
         return terms
 
-    def training_step(self, item: Item, batch_idx: int) -> Tensor:
+    def training_step(self, item: Item, batch_idx: int) -> Tensor | None:
+        """The micro-batch's share of the step's mean loss; None where the whole step asks for nothing (``Stepping``)."""
         del batch_idx
+        if not item.asked:
+            return None
         batch, totals = item.batch, item.totals
         terms = self.model(batch, self.objective)
         add_sums(self.train_sums, terms)
@@ -169,9 +166,10 @@ class Training(Averaged, LightningModule):
         """What this micro-batch adds to the step's mean loss.
 
         Terms of the objective are weighted by targets, terms that layers wrote by tokens: both are known for the whole step before
-        its first backward pass, so sums need no second pass over the gradients.
+        its first backward pass, so sums need no second pass over the gradients. Where nothing is asked, in this micro-batch or in the
+        whole step, the share is 0.
         """
-        weight = terms.losses["loss"][1]
+        weight, totals = terms.losses["loss"][1], totals.clamp(min=1e-9)
         tokens = tokens_in(batch)
         total: Tensor | None = None
         for name, (value, own) in terms.losses.items():
@@ -180,23 +178,6 @@ class Training(Averaged, LightningModule):
             total = part if total is None else total + part
         assert total is not None
         return total
-
-    def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None) -> None:
-        super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
-        if self.stats or self._followers:
-            stats = summed(self.stats)
-            for part in self._followers:
-                part.after_step(stats)
-            self.last_stats, self.stats = stats, {}
-
-    def configure_gradient_clipping(
-        self, optimizer: Any, gradient_clip_val: Any = None, gradient_clip_algorithm: Any = None
-    ) -> None:
-        if gradient_clip_val and gradient_clip_algorithm == "value":
-            clip_values(self._weights, float(gradient_clip_val))
-        elif gradient_clip_val:
-            self.grad_norm = clip_gradients(self._weights, float(gradient_clip_val))
-            tell_norm(optimizer, self.grad_norm)
 
     def configure_optimizers(self) -> dict[str, Any]:
         optimizer = make(self.config["optimizer"], "optimizer", weights=tuned(self.model, self.config))

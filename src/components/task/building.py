@@ -108,7 +108,7 @@ def data_of(module: Any, corpus: Any, context: int, seed: int) -> Blocked:
     """Loaders over the corpus as the module asks for them.
 
     Raises:
-        UserError: the model reads what no batch has.
+        UserError: the model reads what no batch has, or what is held out has nothing to measure.
     """
     train, preparation = module.blocks(corpus, "train", context, seed), Preparation(module.loss, seed)
     model = module.built[0] if module.built else module.model
@@ -118,7 +118,7 @@ def data_of(module: Any, corpus: Any, context: int, seed: int) -> Blocked:
     need_source(module, model, preparation.step(train.batch(0, [0]), 0))
     validation = module.blocks(corpus, "validation", context)
     module.measured_on = examples_of(validation)
-    return Blocked(
+    made = Blocked(
         train,
         validation,
         module.blocks(corpus, "test", context),
@@ -129,6 +129,13 @@ def data_of(module: Any, corpus: Any, context: int, seed: int) -> Blocked:
         identity=corpus.hash,
         preparation=preparation,
     )
+    if validation is not None and not any(item.asked for item in made.measured(validation, module.batch_size)):
+        raise UserError(
+            "task.validation_fraction",
+            "the rows that are validated on ask for nothing: no target is in them",
+            "hold out more, or nothing: task.validation_fraction=0",
+        )
+    return made
 
 
 def examples_of(*blocks: Any) -> list[Any]:
@@ -151,6 +158,8 @@ def calm() -> None:
         ".*does not have many workers.*",
         ".*litlogger.*",
         ".*returned a view.*",
+        ".*`training_step` returned `None`.*",  # a step that asks for nothing, which the run counts and says
+        ".*lr_scheduler.step.*before.*optimizer.step.*",  # where it is the first one
         ".*`val_dataloader`.*many workers.*",
     ):
         warnings.filterwarnings("ignore", text)

@@ -19,6 +19,7 @@ SHOWN = {
     "seconds": "seconds of training",
     "tokens_per_second": "tokens per second",
     "mfu": "model FLOPs utilisation",
+    "idle_steps": "steps that asked for nothing",
     "parameters": "parameters",
     "train_loss": "training loss",
     "val_loss": "validation loss",

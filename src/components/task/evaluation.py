@@ -56,6 +56,8 @@ def evaluate(
         for item in Whole(blocks, rows or task.batch_size, 0, 1, task.documents == "apart", preparation=preparation):
             task.validation_step(Item(item.batch.to(device), item.totals), 0)
     means, nats, weight = task.take_eval()
+    if not weight:
+        raise UserError(f"--split {split}", "its rows ask for nothing: no target is in them", "take another split, or all")
     loss = means.pop("loss")
     n_bytes = sum(b.n_bytes for b in found)
     return {

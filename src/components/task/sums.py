@@ -6,12 +6,14 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from components.functional.precision import widest
 from components.sockets import Terms
 
 
 def add_sums(sums: dict[str, Tensor], terms: Terms) -> None:
     for name, (value, weight) in terms.losses.items():
-        pair = torch.stack((value.detach().double(), weight.detach().double()))  # fp32 stops counting targets at 16.7 million
+        # fp32 stops counting targets at 16.7 million
+        pair = torch.stack([x.detach().to(widest(x.device)) for x in (value, weight)])
         sums[name] = sums[name] + pair if name in sums else pair
 
 
@@ -25,4 +27,5 @@ def summed(sums: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def means(sums: dict[str, Tensor]) -> dict[str, float]:
-    return {name: (s / w if w else 0.0) for name, (s, w) in ((n, v.tolist()) for n, v in sums.items())}
+    """Each term's sum over its weight; a term of which nothing was asked has no mean, and is left out."""
+    return {name: s / w for name, (s, w) in ((n, v.tolist()) for n, v in sums.items()) if w}

@@ -1,0 +1,67 @@
+"""One optimizer step: whether there is one, what its gradients are clipped to, and what parts do after it."""
+
+# ruff: noqa: ARG002  Lightning's hooks have fixed arguments
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from components.optimizer._nested import tell_norm
+from components.task.clipping import clip_gradients, clip_values
+from components.task.data_module import Item
+from components.task.sums import summed
+
+
+class Stepping:
+    """Hooks of a LightningModule around ``optimizer.step``.
+
+    A step whose rows ask for nothing at all (no target, or weights of 0) is no step: no gradient, and neither weight decay nor momentum
+    moves a weight, no average or optimizer state either. It counts as a step of the schedule, so that a run reads what it would read anyhow.
+    The data side has counted the targets of the whole step, so all micro-batches and ranks know it before they begin, without asking
+    the device.
+    """
+
+    idle = False  # the step at hand asks for nothing
+    grad_norm: Tensor | None = None  # of the last step, before it was clipped
+
+    def begin_stepping(self) -> None:
+        self.stats: dict[str, Tensor] = {}
+        self.last_stats: dict[str, Tensor] = {}  # of the last optimizer step, over all ranks
+        self._weights: list[nn.Parameter] = []
+        self._followers: list[Any] = []
+
+    def follow(self, model: nn.Module) -> None:
+        """Remember what is walked over at each step: a walk over all modules costs more than a small step."""
+        self._weights = list(model.parameters())
+        self._followers = [m for m in model.modules() if callable(getattr(m, "after_step", None))]
+
+    def on_train_batch_start(self, batch: Item, batch_idx: int) -> None:
+        self.idle = not batch.asked
+
+    def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None) -> None:
+        if self.idle:
+            optimizer_closure()  # Lightning waits for its result, which is None
+            self.grad_norm, self.last_stats, self.stats = None, {}, {}
+            return
+        super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)  # type: ignore[misc]
+        if self.stats or self._followers:
+            stats = summed(self.stats)
+            for part in self._followers:
+                part.after_step(stats)
+            self.last_stats, self.stats = stats, {}
+
+    def configure_gradient_clipping(
+        self, optimizer: Any, gradient_clip_val: Any = None, gradient_clip_algorithm: Any = None
+    ) -> None:
+        if not gradient_clip_val:
+            return
+        scaler = getattr(self.trainer.precision_plugin, "scaler", None)  # type: ignore[attr-defined]
+        if scaler is not None and getattr(optimizer, "_step_supports_amp_scaling", False):
+            # a fused optimizer would divide by the scale in its own step, after the clipping; the scaler notes that it is done already
+            scaler.unscale_(optimizer)
+        if gradient_clip_algorithm == "value":
+            clip_values(self._weights, float(gradient_clip_val))
+        else:
+            self.grad_norm = clip_gradients(self._weights, float(gradient_clip_val))
+            tell_norm(optimizer, self.grad_norm)
