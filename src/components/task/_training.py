@@ -149,16 +149,14 @@ class Training(Stepping, Averaged, LightningModule):
         self._asked.update(terms.losses)
         return terms
 
-    def training_step(self, item: Item, batch_idx: int) -> Tensor | None:
-        """The micro-batch's share of the step's mean loss; None where the whole step asks for nothing (``Stepping``)."""
+    def training_step(self, item: Item, batch_idx: int) -> Tensor:
         del batch_idx
-        if not item.asked:
-            return None
         batch, totals = item.batch, item.totals
         terms = self.model(batch, self.objective)
-        add_sums(self.train_sums, terms)
-        for name, value in terms.stats.items():
-            self.stats[name] = self.stats[name] + value.detach() if name in self.stats else value.detach()
+        if item.asked:  # else there will be no step
+            add_sums(self.train_sums, terms)
+            for name, value in terms.stats.items():
+                self.stats[name] = self.stats[name] + value.detach() if name in self.stats else value.detach()
         # Lightning divides by the micro-batches, DDP and FSDP2 by the ranks; the totals have counted both already
         return self.share_of_mean(terms, batch, totals) * (self.trainer.accumulate_grad_batches * data_ranks(self.trainer)[1])
 

@@ -158,8 +158,7 @@ def calm() -> None:
         ".*does not have many workers.*",
         ".*litlogger.*",
         ".*returned a view.*",
-        ".*`training_step` returned `None`.*",  # a step that asks for nothing, which the run counts and says
-        ".*lr_scheduler.step.*before.*optimizer.step.*",  # where it is the first one
+        ".*lr_scheduler.step.*before.*optimizer.step.*",  # the first step asks for nothing, which the run says
         ".*`val_dataloader`.*many workers.*",
     ):
         warnings.filterwarnings("ignore", text)

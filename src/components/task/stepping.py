@@ -16,10 +16,10 @@ from components.task.sums import summed
 class Stepping:
     """Hooks of a LightningModule around ``optimizer.step``.
 
-    A step whose rows ask for nothing at all (no target, or weights of 0) is no step: no gradient, and neither weight decay nor momentum
-    moves a weight, no average or optimizer state either. It counts as a step of the schedule, so that a run reads what it would read anyhow.
-    The data side has counted the targets of the whole step, so all micro-batches and ranks know it before they begin, without asking
-    the device.
+    A step whose rows ask for nothing at all (no target, or weights of 0) is no step: the optimizer is not called, so that neither weight
+    decay nor momentum moves a weight, and no average or count of steps goes on. It counts as a step of the schedule, so that a run reads
+    what it would read anyhow. The data side has counted the targets of the whole step, so all micro-batches and ranks know it before
+    they begin, without asking the device.
     """
 
     idle = False  # the step at hand asks for nothing
@@ -41,8 +41,9 @@ class Stepping:
 
     def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None) -> None:
         if self.idle:
-            optimizer_closure()  # Lightning waits for its result, which is None
-            self.grad_norm, self.last_stats, self.stats = None, {}, {}
+            # what Lightning and the ranks wait for; returning None from training_step is refused where there are several
+            optimizer_closure()
+            self.grad_norm, self.last_stats = None, {}
             return
         super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)  # type: ignore[misc]
         if self.stats or self._followers:
