@@ -19,11 +19,12 @@ from components.sockets import Batch, Layer, Terms, name_parts
 from components.task.averaging import Averaged
 from components.task.batches import tokens_in
 from components.task.clipping import clip_gradients, clip_values
+from components.task.collectives import Sums, computed
 from components.task.data_module import Item
 from components.task.generating import generate
 from components.task.objectives import extra_tokens, teacher_for
 from components.task.strategies import FSDP2, data_ranks
-from components.task.sums import add_sums, means, summed
+from components.task.sums import add_sums, means
 from components.task.tuning import freeze, tuned
 from components.task.weights import materialise
 
@@ -67,6 +68,8 @@ class Training(Averaged, LightningModule):
         self.train_sums: dict[str, Tensor] = {}
         self.eval_sums: dict[str, Tensor] = {}
         self.stats: dict[str, Tensor] = {}
+        # over all ranks: of training, of validation, of the statistics of a step
+        self._train_over, self._eval_over, self._stats_over = Sums(), Sums(), Sums(steady=True)
         self.last_stats: dict[str, Tensor] = {}  # of the last optimizer step, over all ranks
         self.grad_norm: Tensor | None = None
         self._asked: set[str] = set()
@@ -183,8 +186,12 @@ class Training(Averaged, LightningModule):
 
     def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None) -> None:
         super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
-        if self.stats or self._followers:
-            stats = summed(self.stats)
+        self.after_optimizer_step()
+
+    def after_optimizer_step(self) -> None:
+        """Give the parts that follow the optimizer what layers counted in the step, over all ranks."""
+        if self.stats or self._followers or self._stats_over.pending:
+            stats = self._stats_over(self.stats)
             for part in self._followers:
                 part.after_step(stats)
             self.last_stats, self.stats = stats, {}
@@ -225,21 +232,16 @@ class Training(Averaged, LightningModule):
 
     def take_train(self) -> dict[str, float]:
         """Means over what was trained on since the last call, over all ranks."""
-        taken, self.train_sums = means(summed(self.train_sums)), {}
+        taken, self.train_sums = means(self._train_over(self.train_sums)), {}
         return taken
 
     def take_eval(self) -> tuple[dict[str, float], float, float]:
         """({"loss": its mean, and the task's metrics}, sum of nats, number of targets) of the validation or test pass, over all ranks."""
-        sums, self.eval_sums = summed(self.eval_sums), {}
+        sums, self.eval_sums = self._eval_over(self.eval_sums), {}
         nats, weight = sums["loss"].tolist() if "loss" in sums else (0.0, 0.0)
         loss = {"loss": nats / weight} if weight else {}
         return {**loss, **self.take_metrics()}, nats, weight
 
     def take_metrics(self) -> dict[str, float]:
-        """Each metric over all ranks since the last call, 0 to 1 where it is a share."""
-        taken = {}
-        for name, metric in self.metrics.items():
-            if metric.update_called:
-                taken[name] = float(metric.compute())
-            metric.reset()
-        return taken
+        """Each metric that a rank has fed, over all ranks since the last call, 0 to 1 where it is a share. All ranks call this."""
+        return computed(self.metrics)
