@@ -17,12 +17,13 @@ from components.makers import Bound, make
 from components.sockets import Batch, Layer, Terms, name_parts
 from components.task.averaging import Averaged
 from components.task.batches import tokens_in
+from components.task.collectives import Sums, computed
 from components.task.data_module import Item
 from components.task.generating import generate
 from components.task.objectives import extra_tokens, teacher_for
 from components.task.stepping import Stepping
 from components.task.strategies import FSDP2, data_ranks
-from components.task.sums import add_sums, means, summed
+from components.task.sums import add_sums, means
 from components.task.tuning import freeze, tuned
 from components.task.weights import materialise
 
@@ -65,6 +66,7 @@ class Training(Stepping, Averaged, LightningModule):
         self.total_steps = 0  # set by whoever knows the trainer's limits
         self.train_sums: dict[str, Tensor] = {}
         self.eval_sums: dict[str, Tensor] = {}
+        self._train_over, self._eval_over = Sums(), Sums()  # over all ranks
         self._asked: set[str] = set()
         self.begin_stepping()
 
@@ -204,21 +206,16 @@ class Training(Stepping, Averaged, LightningModule):
 
     def take_train(self) -> dict[str, float]:
         """Means over what was trained on since the last call, over all ranks."""
-        taken, self.train_sums = means(summed(self.train_sums)), {}
+        taken, self.train_sums = means(self._train_over(self.train_sums)), {}
         return taken
 
     def take_eval(self) -> tuple[dict[str, float], float, float]:
         """({"loss": its mean, and the task's metrics}, sum of nats, number of targets) of the validation or test pass, over all ranks."""
-        sums, self.eval_sums = summed(self.eval_sums), {}
+        sums, self.eval_sums = self._eval_over(self.eval_sums), {}
         nats, weight = sums["loss"].tolist() if "loss" in sums else (0.0, 0.0)
         loss = {"loss": nats / weight} if weight else {}
         return {**loss, **self.take_metrics()}, nats, weight
 
     def take_metrics(self) -> dict[str, float]:
-        """Each metric over all ranks since the last call, 0 to 1 where it is a share."""
-        taken = {}
-        for name, metric in self.metrics.items():
-            if metric.update_called:
-                taken[name] = float(metric.compute())
-            metric.reset()
-        return taken
+        """Each metric that a rank has fed, over all ranks since the last call, 0 to 1 where it is a share. All ranks call this."""
+        return computed(self.metrics)

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from components.optimizer._nested import tell_norm
 from components.task.clipping import clip_gradients, clip_values
+from components.task.collectives import Sums
 from components.task.data_module import Item
-from components.task.sums import summed
 
 
 class Stepping:
@@ -27,6 +27,7 @@ class Stepping:
 
     def begin_stepping(self) -> None:
         self.stats: dict[str, Tensor] = {}
+        self._stats_over = Sums(steady=True)
         self.last_stats: dict[str, Tensor] = {}  # of the last optimizer step, over all ranks
         self._weights: list[nn.Parameter] = []
         self._followers: list[Any] = []
@@ -46,8 +47,12 @@ class Stepping:
             self.grad_norm, self.last_stats = None, {}
             return
         super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)  # type: ignore[misc]
-        if self.stats or self._followers:
-            stats = summed(self.stats)
+        self.after_optimizer_step()
+
+    def after_optimizer_step(self) -> None:
+        """Give the parts that follow the optimizer what layers counted in the step, over all ranks."""
+        if self.stats or self._followers or self._stats_over.pending:
+            stats = self._stats_over(self.stats)
             for part in self._followers:
                 part.after_step(stats)
             self.last_stats, self.stats = stats, {}
