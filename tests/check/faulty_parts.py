@@ -389,13 +389,18 @@ class AnotherFormula(WithReference):
 
 
 class RefusesEverything:
-    def __call__(self, logits: Tensor, ids: Tensor) -> Tensor:  # noqa: ARG002
+    def __call__(self, logits: Tensor, ids: Tensor, valid: Tensor | None) -> Tensor:  # noqa: ARG002
         return torch.full_like(logits, float("-inf"))
 
 
 class ComparesRows:
-    def __call__(self, logits: Tensor, ids: Tensor) -> Tensor:  # noqa: ARG002
+    def __call__(self, logits: Tensor, ids: Tensor, valid: Tensor | None) -> Tensor:  # noqa: ARG002
         return logits + 0.1 * torch.arange(len(logits), dtype=logits.dtype)[:, None]
+
+
+class ReadsPadding:
+    def __call__(self, logits: Tensor, ids: Tensor, valid: Tensor | None) -> Tensor:  # noqa: ARG002
+        return logits.scatter_add(1, ids, logits.new_full((), -0.1).expand(ids.shape))
 
 
 class DrawsBelowZero:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from components.decoding._loop import Over, continue_
@@ -52,11 +53,13 @@ class Sample:
                 draws the same whatever else is in the batch; a torch generator for all rows together; or None: the global one.
         """
         draws = Uniforms(batch.ids.shape[0], generator)
+        valid = None if batch.valid is None else F.pad(batch.valid, (0, max_new_tokens), value=True)
 
         def choose(logits: Tensor, ids: Tensor, n: int) -> Tensor:
             logits = logits.float()
+            known = None if valid is None else valid[:, : ids.shape[1]]
             for sampler in self.samplers:
-                logits = sampler(logits, ids)
+                logits = sampler(logits, ids, known)
             return draw(logits, draws(n).to(logits.device))
 
         return continue_(

@@ -71,10 +71,8 @@ class Speculative:
             raise UserError(
                 "decoding.draft", "speculative decoding has no small model", "give draft=RUN, or set its attribute draft"
             )
-        limit, most = checked(model, batch, cache, max_new_tokens)
-        prompt, rows = batch.ids.shape[1], batch.ids.shape[0]
-        if limit is not None:
-            most = max(0, min(most, limit - prompt + 1))
+        limit, _, _ = checked(model, batch, cache, max_new_tokens)
+        rows = batch.ids.shape[0]
         sources = streams(rows, generator)
         self.proposed, self.accepted = 0, 0
         caches = (None, None) if cache is None else (copy.deepcopy(cache), cache)
@@ -89,6 +87,7 @@ class Speculative:
                 readers = [Reader(m, row, kept, prefill_chunk) for m, kept in zip((self.draft, model), caches)]
                 numbers = Uniforms(1, sources[i if len(sources) > 1 else 0])
                 heard = on_token if rows == 1 else None
+                most = max_new_tokens if limit is None else max(0, min(max_new_tokens, limit - row.ids.shape[1] + 1))
                 made.append(self._row(*readers, numbers, most, stop_ids, heard, _padded(over, batch.ids[i : i + 1], row)))
         longest = max((len(m) for m in made), default=0)
         fill = stop_ids[0] if stop_ids else 0
@@ -161,7 +160,7 @@ class Speculative:
         """Probabilities (1, V), in fp64 where there is such."""
         logits = logits.float()
         for sampler in self.samplers:
-            logits = sampler(logits, ids)
+            logits = sampler(logits, ids, None)  # a row stands here without its padding
         return logits.softmax(-1, dtype=widest(logits.device))
 
 

@@ -27,7 +27,7 @@ class AllowedTokens:
             raise ValueError(f"ids={list(ids)}: give the numbers of the tokens that can be drawn, from 0")
         self.ids = tuple(ids)
 
-    def __call__(self, logits: Tensor, ids: Tensor) -> Tensor:  # noqa: ARG002
+    def __call__(self, logits: Tensor, ids: Tensor, valid: Tensor | None) -> Tensor:  # noqa: ARG002
         if max(self.ids) >= logits.shape[-1]:
             raise ValueError(f"ids has {max(self.ids)}, and there are {logits.shape[-1]} tokens; leave it out")
         at = torch.tensor(self.ids, device=logits.device)
