@@ -29,7 +29,7 @@ class FromExamples(Training):
 
     def blocks(self, corpus: Any, split: str, context: int, seed: int | None = None) -> Any:
         examples = getattr(corpus, split)
-        return Rows(split, examples, self.encode, context, seed) if examples else None
+        return Rows(split, examples, self.encode, context, seed, folder=corpus.rows) if examples else None
 
     def held_out(self, count: int) -> list[Any]:
         return self.measured_on[:count]

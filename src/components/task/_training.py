@@ -6,7 +6,7 @@ its targets, however they are cut into micro-batches and ranks (equal weights fo
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -62,7 +62,7 @@ class Training(Stepping, Averaged, LightningModule):
         self.loss = make(config["loss"], "loss", vocab_size=tokenizer.vocab_size)
         self.vocab_size = tokenizer.vocab_size + extra_tokens(self.loss)
         self.metrics = nn.ModuleDict(self.measures())
-        self.measured_on: list[Any] = []  # the examples that are measured on, where there are any
+        self.measured_on: Sequence[Any] = ()  # the examples that are measured on, where there are any
         self.total_steps = 0  # set by whoever knows the trainer's limits
         self.train_sums: dict[str, Tensor] = {}
         self.eval_sums: dict[str, Tensor] = {}

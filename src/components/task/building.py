@@ -7,12 +7,14 @@ import logging
 import os
 import sys
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from components import registry
+from components.corpus.example_files import Chained
 from components.errors import UserError
 from components.index import cache_folder
 from components.makers import make
@@ -138,9 +140,9 @@ def data_of(module: Any, corpus: Any, context: int, seed: int) -> Blocked:
     return made
 
 
-def examples_of(*blocks: Any) -> list[Any]:
+def examples_of(*blocks: Any) -> Sequence[Any]:
     """The examples of rows, in their order; none of packed text."""
-    return [example for one in blocks for example in getattr(one, "examples", ())]
+    return Chained([one.examples for one in blocks if hasattr(one, "examples")])
 
 
 def runs_of(config: dict[str, Any]) -> Path:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
 import torch
 
+from components.corpus.example_files import Chained
 from components.errors import UserError
 from components.makers import make_all, telling
 from components.measuring import WORDS, Held
@@ -91,8 +93,8 @@ def held_of(source: Any, corpus: Any, splits: tuple[str, ...], labelled: bool) -
     def texts() -> list[str]:
         return [text for split in splits for text in corpus.text(split)]
 
-    def examples(of: tuple[str, ...]) -> list[Any]:
-        return [e for split in of for e in getattr(corpus, split)] if hasattr(source, "examples") else []
+    def examples(of: tuple[str, ...]) -> Sequence[Any]:
+        return Chained([getattr(corpus, split) for split in of] if hasattr(source, "examples") else [])
 
     return Held(
         texts=texts,
