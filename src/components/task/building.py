@@ -5,14 +5,13 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import sys
 import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from components import registry
+from components import registry, terminal
 from components.errors import UserError
 from components.index import cache_folder
 from components.makers import make
@@ -93,11 +92,11 @@ def device_of(name: str) -> torch.device:
 
 
 def aloud(text: str) -> None:
-    print(text, flush=True)
+    terminal.tell(text)
 
 
 def aside(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    terminal.complain(text)
 
 
 def silent(text: str) -> None:
