@@ -17,6 +17,7 @@ SRC = ROOT / "src" / "components"
 TORCHLESS = {
     "errors",
     "files",
+    "terminal",
     "names",
     "paths",
     "signature",

@@ -8,11 +8,14 @@ from __future__ import annotations
 import ast
 import json
 import os
+from contextlib import suppress
 from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from components.errors import UserError
+from components.files import make_folder, write_json
 from components.signature import Signature, sentence
 
 ROOT = Path(__file__).parent
@@ -129,10 +132,6 @@ def read_cache(store: Path, stamp: Any) -> Any:
 
 def write_cache(store: Path, stamp: Any, rows: Any) -> None:
     """Whole or not at all; a folder that cannot be written only costs the time."""
-    try:
-        store.parent.mkdir(parents=True, exist_ok=True)
-        temporary = store.with_suffix(f".{os.getpid()}.tmp")
-        temporary.write_text(json.dumps({"stamp": stamp, "rows": rows}), encoding="utf8")
-        temporary.replace(store)
-    except OSError:
-        return
+    with suppress(UserError):
+        make_folder(store.parent)
+        write_json(store, {"stamp": stamp, "rows": rows}, indent=None)

@@ -14,12 +14,16 @@ import subprocess
 import sys
 import zlib
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module, metadata
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+
+from components.errors import UserError
+from components.files import make_folder, write_json
 
 GROUP = "components"
 RECIPES = "components.recipes"
@@ -159,13 +163,9 @@ def indexed(plugin: Plugin) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError):
         pass  # no record, or one of another release: made anew below
     record = {**_ask_child(plugin), "head": head, "paths": _path_times()}
-    try:
-        store.parent.mkdir(parents=True, exist_ok=True)
-        temporary = store.with_suffix(f".{os.getpid()}.tmp")
-        temporary.write_text(json.dumps(record), encoding="utf8")
-        temporary.replace(store)
-    except OSError:
-        pass  # a folder that cannot be written only costs the time
+    with suppress(UserError):  # a folder that cannot be written only costs the time
+        make_folder(store.parent)
+        write_json(store, record, indent=None)
     return record
 
 

@@ -17,6 +17,7 @@ from typing import Any
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
+from components import terminal
 from components.cli import layout
 
 DISTRIBUTION = "lightning-components"
@@ -36,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     found = examine()
-    print(json.dumps(found, indent=1) if args.json else "\n".join(as_text(found)))
+    terminal.show(json.dumps(found, indent=1) if args.json else "\n".join(as_text(found)))
     return 1 if found["missing"] else 0
 
 

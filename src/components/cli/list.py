@@ -6,7 +6,7 @@ import argparse
 import json
 from typing import Any
 
-from components import plugins, registry
+from components import plugins, registry, terminal
 from components.cli import layout
 from components.errors import UserError, nearest
 from components.share import recipe_files, recipe_sentence
@@ -24,10 +24,10 @@ def run(args: argparse.Namespace) -> int:
     if args.kind is not None and args.kind not in (*kinds, RECIPE):
         raise UserError(args.kind, "unknown kind", nearest(args.kind, [*kinds, RECIPE], called="kinds"))
     if args.json:
-        print(json.dumps(as_data(args.kind), indent=1))
+        terminal.show(json.dumps(as_data(args.kind), indent=1))
         return 0
     lines = overview() if args.kind is None else recipes() if args.kind == RECIPE else one_kind(args.kind)
-    print("\n".join([*lines, *broken()]))
+    terminal.show("\n".join([*lines, *broken()]))
     return 0
 
 

@@ -16,6 +16,7 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from components.errors import UserError
+from components.files import make_folder, write_json, write_text
 
 ROLES = ("unk", "endoftext", "bos", "eos", "pad")
 OWN_NAMES = {role: f"<|{role}|>" for role in ROLES}
@@ -119,13 +120,13 @@ class Tokens:
     def save(self, file: str | Path) -> None:
         """Write ``tokenizer.json``, and beside it the roles where the names alone do not tell them."""
         file = Path(file)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(self.core.to_str(), encoding="utf8")
+        folder = make_folder(file.parent)
+        write_text(file, self.core.to_str())
         for name, text in self.files.items():
-            (file.parent / name).write_text(text, encoding="utf8")
+            write_text(folder / name, text)
         if roles_read(self.core, file.parent) != self.roles:
             held = json.loads(self.files.get(MAP_FILE, "{}")) | {f"{role}_token": t for role, t in self.roles.items()}
-            (file.parent / MAP_FILE).write_text(json.dumps(held, ensure_ascii=False), encoding="utf8")
+            write_json(folder / MAP_FILE, held, indent=None)
 
     def round_trips(self, text: str = PROBE) -> bool:
         """Whether ``text`` comes back exactly."""

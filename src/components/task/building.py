@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 
 import torch
 
-from components import registry
+from components import registry, terminal
 from components.corpus.example_files import Chained
 from components.errors import UserError
 from components.index import cache_folder
@@ -95,11 +94,11 @@ def device_of(name: str) -> torch.device:
 
 
 def aloud(text: str) -> None:
-    print(text, flush=True)
+    terminal.tell(text)
 
 
 def aside(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    terminal.complain(text)
 
 
 def silent(text: str) -> None:

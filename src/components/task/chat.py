@@ -12,6 +12,7 @@ from typing import Any
 from components.errors import UserError
 from components.task.generating import continue_ids, stop_ids
 from components.task.streaming import Stream, text_of
+from components.terminal import require_text
 
 Message = dict[str, str]  # role (system, user, assistant) and content
 PROBE = "an answer"
@@ -182,6 +183,7 @@ def answer(
     prefill_chunk: int | None = None,
 ) -> str:
     """What the model answers to a conversation."""
+    require_text("message", messages)
     ends = template.ends()
     (new,) = continue_ids(
         model,

@@ -18,6 +18,7 @@ from components.makers import make
 from components.sockets import Batch
 from components.task.objectives import reads_source, silent_reason
 from components.task.streaming import Stream, over_at, text_of
+from components.terminal import require_text
 
 
 def generate(
@@ -55,6 +56,8 @@ def generate(
     Raises:
         UserError: the model does not continue a text, or ``target`` is given to one that reads no source.
     """
+    require_text("prompt", prompt, target)
+    require_text("stop", stop)
     prompts = [prompt] if isinstance(prompt, str) else list(prompt)
     targets = [target] * len(prompts) if isinstance(target, str) else list(target)
     ends, before = stop_ids(tokenizer), ()  # before: what an encoder-decoder has learnt to write before a text
