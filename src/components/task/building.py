@@ -13,8 +13,8 @@ from typing import Any
 import torch
 
 from components import registry
+from components.cache_file import cache_folder
 from components.errors import UserError
-from components.index import cache_folder
 from components.makers import make
 from components.task import checkpoints, run_folder
 from components.task.bar import Bar
