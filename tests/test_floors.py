@@ -22,6 +22,8 @@ TORCHLESS = {
     "paths",
     "signature",
     "option_types",
+    "entry",
+    "cache_file",
     "registry",
     "kinds",
     "index",

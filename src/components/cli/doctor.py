@@ -150,12 +150,12 @@ def _plugins() -> dict[str, str]:
     for p in plugins.installed().values():
         parts = [e.label for e in registry.entries().values() if e.origin == p.name]
         found[f"{p.name} {p.version}"] = ", ".join(parts) or ("recipes only" if p.recipes and not p.modules else "no parts")
-    found.update({f"{f.origin} (broken)": f.text for f in plugins.faults()})
+    found.update({f"{f.origin} (broken)": f.text for f in registry.faults()})
     return found
 
 
 def _places() -> dict[str, str]:
-    from components.index import cache_folder
+    from components.cache_file import cache_folder
     from components.share import PACKAGE, folders
 
     cache = cache_folder()

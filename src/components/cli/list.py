@@ -6,7 +6,7 @@ import argparse
 import json
 from typing import Any
 
-from components import plugins, registry, terminal
+from components import registry, terminal
 from components.cli import layout
 from components.errors import UserError, nearest
 from components.share import recipe_files, recipe_sentence
@@ -45,7 +45,7 @@ def as_data(kind: str | None) -> dict[str, Any]:
     if kind in (None, RECIPE):
         files = recipe_files().items()
         found[RECIPE] = {name: {"sentence": recipe_sentence(f), "origin": whose, "file": str(f)} for name, (whose, f) in files}
-    faults = plugins.faults()
+    faults = registry.faults()
     if faults and kind is None:
         found["broken"] = {o: {"errors": [f.text for f in faults if f.origin == o]} for o in sorted({f.origin for f in faults})}
     return found
@@ -92,7 +92,7 @@ def preset_words(entry: registry.Entry) -> str:
 def broken() -> list[str]:
     """Plug-ins that could not be used, each with its error."""
     lines = []
-    for f in plugins.faults():
+    for f in registry.faults():
         lines += ["", *layout.paragraph(f"broken plug-in {f.origin}: {f.text}")]
     return lines
 

@@ -13,9 +13,9 @@ from typing import Any
 import torch
 
 from components import registry, terminal
+from components.cache_file import cache_folder
 from components.corpus.example_files import Chained
 from components.errors import UserError
-from components.index import cache_folder
 from components.makers import make
 from components.task import checkpoints, run_folder
 from components.task.bar import Bar
