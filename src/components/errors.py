@@ -9,6 +9,8 @@ from difflib import get_close_matches
 class UserError(ValueError):
     """A mistake that the reader of the message can mend: ``where: what; what instead``."""
 
+    exit_code = 2  # of the command
+
     def __init__(self, where: str, what: str, instead: str = "") -> None:
         self.where, self.what, self.instead = where, what, instead
         super().__init__(": ".join(filter(None, (where, what))) + (f"; {instead}" if instead else ""))

@@ -117,8 +117,10 @@ def train(recipe: str | None = None, overrides: list[str] | tuple[str, ...] = ()
     Raises:
         UserError: what cannot be composed or trained.
     """
-    from components.task import experiment, resume
+    from components.task import experiment, ranks, resume
 
+    if ranks.launched():
+        ranks.follow(experiment.fit)
     rest, special = resume.split_overrides(list(overrides))
     recipe = _one_recipe(recipe, special)
     resumed = None
@@ -133,17 +135,8 @@ def train(recipe: str | None = None, overrides: list[str] | tuple[str, ...] = ()
         composed = compose(None, rest, base=resumed.config, cwd=Path.cwd())
     else:
         composed = _compose_anew(recipe, rest, special)
-    return experiment.fit(
-        experiment.Job(
-            composed.config,
-            composed.recipe or "custom",
-            composed.difference,
-            composed.notes,
-            resumed,
-            None if resumed else composed.config.get("init_from"),
-            quiet,
-        )
-    )
+    said, start = (composed.difference, composed.notes), None if resumed else composed.config.get("init_from")
+    return experiment.fit(experiment.Job(composed.config, composed.recipe or "custom", *said, resumed, start, quiet))
 
 
 def _one_recipe(recipe: str | None, special: dict[str, str | None]) -> str | None:
