@@ -16,7 +16,7 @@ from components.corpus.store import build, key_of
 from components.corpus.texts import SPLITS, Cleaning, Progress, drawn, require_splits
 from components.corpus.tokens import LABELS_FILE, Tokens, read_tokenizer
 
-FORMAT = 2  # of what lies in the cache
+FORMAT = 3  # of what lies in the cache
 
 
 class ExampleSource(Protocol):
