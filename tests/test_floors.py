@@ -17,6 +17,8 @@ SRC = ROOT / "src" / "components"
 TORCHLESS = {
     "errors",
     "files",
+    "content",
+    "memory",
     "names",
     "paths",
     "signature",
