@@ -11,10 +11,10 @@ from typing import Any, NoReturn
 
 from components.errors import UserError
 from components.files import read_json
-from components.option_types import BITS
 
 DEPTH = 64
 VALUES = 500_000
+BITS = 1000  # of a whole number: it is still a float; transformers writes 10^30 for a length without bound
 MOST = 16 * 2**20  # bytes of a file that holds settings
 SCALARS = (str, bool, int, float, type(None))
 
