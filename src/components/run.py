@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from components.compose import compose
-from components.errors import UserError
+from components.errors import UserError, found_in
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ def train(recipe: str | None = None, overrides: list[str] | tuple[str, ...] = ()
         if "init_from" in special:
             raise UserError("init_from", "resume= goes on with the run's own weights", "take one of the two")
         resumed = resume.find_resumed(special["resume"], rest, resume.runs_folder(rest))
-        composed = compose(None, rest, base=resumed.config, cwd=Path.cwd())
+        composed = compose(None, rest, base=resumed.config, cwd=Path.cwd(), source=resumed.folder / "config.yaml")
     else:
         composed = _compose_anew(recipe, rest, special)
     said, start = (composed.difference, composed.notes), None if resumed else composed.config.get("init_from")
@@ -201,12 +201,13 @@ def load(
         folder, file = run_folder.find_run(str(run_or_checkpoint), resume.runs_folder(rest))
         file = file or run_folder.checkpoint_of(folder, best=True)
         checkpoint = checkpoints.read(file)
-        stored, tokenizer = checkpoint["components"]["config"], checkpoints.tokenizer_in(checkpoint)
+        stored, tokenizer = checkpoint["components"]["config"], checkpoints.tokenizer_in(checkpoint, file)
         weights = checkpoints.weights_in(checkpoint)
-    config = compose(None, rest, base=stored, cwd=Path.cwd(), command=command).config
-    task = building.task_of(config, tokenizer)
-    model = task.new_model()
-    task.place(model, place, draw=False)
+    config = compose(None, rest, base=stored, cwd=Path.cwd(), command=command, source=file).config
+    with found_in(file):
+        task = building.task_of(config, tokenizer)
+        model = task.new_model()
+        task.place(model, place, draw=False)
     try:
         model.load_state_dict(weights)
     except RuntimeError as e:

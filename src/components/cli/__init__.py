@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import NoReturn
 
 from components import terminal
-from components.errors import UserError, nearest
+from components.errors import MOST, UserError, nearest
 from components.leaving import has_talked, leave
 
 COMMANDS = {
@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         code = dispatch(words)
     except UserError as e:
-        terminal.complain(f"error: {' '.join(str(e).split())}")
+        terminal.complain(f"error: {e.line(MOST - len('error: '))}")
         code = e.exit_code
     except KeyboardInterrupt:
         terminal.complain("interrupted")

@@ -15,7 +15,7 @@ import yaml
 
 from components import __version__
 from components.errors import UserError, nearest
-from components.files import make_folder, write_json, write_text
+from components.files import make_folder, read_text, write_json, write_text
 from components.task.records import read_about
 from components.terminal import readable
 
@@ -73,7 +73,7 @@ def note_resumed(folder: Path, config: dict[str, Any], difference: list[str], ab
     write_config(folder, config, [*known.get("difference", []), *(f"{line} (resumed at step {step})" for line in difference)])
     samples = folder / "samples.txt"
     if samples.exists():
-        pieces = re.split(r"(?m)^(?==== step \d+, sample \d+ ===$)", samples.read_text(encoding="utf8", errors="replace"))
+        pieces = re.split(r"(?m)^(?==== step \d+, sample \d+ ===$)", read_text(samples, errors="replace"))
         kept = [p for p in pieces if (found := re.match(r"=== step (\d+),", p)) is None or int(found[1]) <= step]
         samples.write_text("".join(kept), encoding="utf8")
     again = {
