@@ -94,7 +94,8 @@ class Loaded:
         """
         from components.task.chat import Template, answer, find_template
 
-        made = Template(find_template(self.tokenizer, template), self.tokenizer)
+        source, where = find_template(self.tokenizer, template)
+        made = Template(source, self.tokenizer, where)
         return answer(self.model, self.tokenizer, self.config, messages, made, **options)
 
 

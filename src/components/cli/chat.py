@@ -36,7 +36,8 @@ def run(args: argparse.Namespace) -> int:
     from components.task.chat import Template, find_template
 
     loaded = load(args.run, args.overrides, device=args.device)
-    Template(find_template(loaded.tokenizer, args.template), loaded.tokenizer)  # before anything is typed
+    source, where = find_template(loaded.tokenizer, args.template)
+    Template(source, loaded.tokenizer, where)  # before anything is typed
     said = first = [{"role": "system", "content": args.system}] if args.system else []
     options = {
         "template": args.template,

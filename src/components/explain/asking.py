@@ -13,7 +13,7 @@ from components.explain.tokens import Words, masked, numbers
 from components.makers import make
 from components.sockets import Batch
 from components.task.generating import continue_ids, first_ids, source_ids, stop_ids, target_start
-from components.task.objectives import reads_source, silent_reason
+from components.task.objectives import lacking, reads_source, silent_reason
 
 
 @dataclass
@@ -69,6 +69,8 @@ def ask(subject: Subject, prompt: str, *, new_tokens: int, seed: int) -> Asked:
     loss = _loss(subject)
     names = {i: "<mask>" for i in [getattr(loss, "mask_id", None)] if i is not None}
     ids = [*begins, *masked(tokenizer, prompt, next(iter(names), None))]
+    if lacking(model, "causal"):  # an encoder reads what stands after a text too
+        ids += tokenizer.closes
     if not ids:
         ids = [tokenizer.specials.get("bos", tokenizer.specials.get("endoftext", 0))]
     if why_not:

@@ -40,8 +40,11 @@ class FromExamples(Training):
 
 
 def text_row(tokenizer: Any, text: str, longest: int) -> tuple[list[int], bool]:
-    """(ids, whether it was cut): a text with what stands before one, so that its first vector may stand for it."""
+    """(ids, whether it was cut): a text with what stands around one, also where the text is cut."""
     from components.task.generating import source_ids
 
     ids = source_ids(tokenizer, text)
-    return ids[:longest], len(ids) > longest
+    if len(ids) <= longest:
+        return ids, False
+    after = tokenizer.closes[:longest]
+    return [*ids[: longest - len(after)], *after], True

@@ -18,18 +18,20 @@ import torch
 from torch import Tensor
 
 from components import __version__
-from components.corpus.foreign import numbers, read_any, stated, token_of
-from components.corpus.tokens import MAP_FILE, OWN_FILE, Tokens, prefix_of
+from components.corpus.foreign import numbers, read_any, token_of
+from components.corpus.token_files import around, stated
+from components.corpus.tokens import CONFIG_FILE, MAP_FILE, OWN_FILE, Tokens
 from components.errors import UserError
 from components.files import make_folder, whole, whole_folder
 from components.interop import convert
 from components.interop.files import Tensors
 from components.interop.tensors import left_behind
 from components.task import checkpoints, random_state, run_folder
+from components.task.generation_config import FILE as GENERATION
+from components.task.generation_config import decoding_of, ends_of
 
 HUB_ID = re.compile(r"[\w][\w.-]*/[\w.-]+\Z|[\w][\w.-]*\Z")
 FETCHED = ("*.json", "*.safetensors", "*.model", "*.tiktoken", "*.txt", "*.jinja", "*.spm")
-GENERATION = "generation_config.json"
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,11 @@ def read(folder: Path) -> Foreign:
     if left := left_behind(imported.architecture, Tensors(folder)):
         notes.append(f"left behind, since no output here depends on it: {', '.join(left)}")
     config = _masking(imported.config, tokenizer, rows, notes)
+    decoding, unread = decoding_of(generation, str(folder / GENERATION))
+    if decoding is not None:
+        config = {**config, "decoding": decoding}
+    if unread:
+        notes.append(f"{GENERATION}: {', '.join(unread[:12])} left unread: no option of decoding={config['decoding']['name']}")
     return Foreign(config, imported.weights, tokenizer, source, notes)
 
 
@@ -131,9 +138,7 @@ def _masking(config: dict[str, Any], tokenizer: Tokens, rows: int, notes: list[s
 
 def _said(tokenizer: Tokens) -> dict[str, Any]:
     """What the files beside it say of its special tokens."""
-    return {
-        n: v for file in (MAP_FILE, "tokenizer_config.json") for n, v in json.loads(tokenizer.files.get(file, "{}")).items()
-    }
+    return {**tokenizer.said(MAP_FILE), **tokenizer.said(CONFIG_FILE)}
 
 
 def _tokenizer(folder: Path, rows: int, config: dict[str, Any], generation: dict[str, Any]) -> tuple[Tokens, list[str]]:
@@ -146,10 +151,10 @@ def _tokenizer(folder: Path, rows: int, config: dict[str, Any], generation: dict
         own |= {"numbers": True, "begins": [first] if isinstance(first, int) and first < rows else []}
         notes.append("no tokenizer there: ids are written as numbers")
     else:
-        own["begins"] = prefix_of(found.core)
-    ends = generation.get("eos_token_id", last)
+        own["begins"] = around(found.core)[0]
+    ends = ends_of(generation, last, str(folder / (GENERATION if "eos_token_id" in generation else "config.json")))
     if ends is not None:
-        own["ends"] = [ends] if isinstance(ends, int) else list(ends)
+        own["ends"] = ends
     # a first token that is forced stands where every text has it: it is given instead of chosen
     said_first = [generation.get(n, config.get(n)) for n in ("decoder_start_token_id", "forced_bos_token_id")]
     if isinstance(said_first[0], int):

@@ -73,7 +73,8 @@ class InstructionTuning(Answering):
         num_workers: Workers = 0,
     ) -> None:
         self.begin(config, tokenizer, locals())
-        self.words = Template(find_template(tokenizer), tokenizer)
+        source, where = find_template(tokenizer)
+        self.words = Template(source, tokenizer, where)
 
     @classmethod
     def prepare(cls, source: Any, tokenizer: Any, options: dict[str, Any], cache: Any, progress: Any) -> Any:
@@ -99,7 +100,7 @@ class InstructionTuning(Answering):
 def template_for(tokenizer: Any, file: str | None) -> str:
     """The template in ``file``, else the tokenizer's own, else plain headings."""
     try:
-        return find_template(tokenizer, file)
+        return find_template(tokenizer, file)[0]
     except UserError:
         if file is not None:
             raise

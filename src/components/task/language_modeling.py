@@ -9,6 +9,7 @@ from components.corpus.blocks import Blocks, EvaluationBlocks
 from components.registry import register
 from components.signature import Fraction, NonNegative, Positive, Workers
 from components.task._training import Training
+from components.task.objectives import reads_whole
 
 
 @register("task", "language_modeling")
@@ -74,6 +75,7 @@ class LanguageModeling(Training):
 
     def blocks(self, corpus: Any, split: str, context: int, seed: int | None = None) -> Any:
         found = getattr(corpus, split)
+        whole = reads_whole(self.loss)
         if seed is not None:
-            return Blocks(found, context, seed)
-        return EvaluationBlocks(found, context) if len(found.tokens) else None
+            return Blocks(found, context, seed, whole=whole)
+        return EvaluationBlocks(found, context, whole=whole) if len(found.tokens) else None
