@@ -188,7 +188,7 @@ def load(
         device: where to put it.
         command: one whose own groups the overrides may name: ``evaluate``.
     """
-    from components.task import building, checkpoints, importing, resume, run_folder
+    from components.task import archive, building, checkpoints, importing, resume, run_folder
 
     rest, special = resume.split_overrides(list(overrides))
     if special:
@@ -209,14 +209,7 @@ def load(
         task = building.task_of(config, tokenizer)
         model = task.new_model()
         task.place(model, place, draw=False)
-    try:
-        model.load_state_dict(weights)
-    except RuntimeError as e:
-        raise UserError(
-            str(file),
-            f"the weights do not fit the config: {str(e).splitlines()[-1].strip()}",
-            "leave overrides of the model out",
-        ) from e
+    archive.load_into(model, weights, str(file))
     model.eval()
     return Loaded(model, tokenizer, config, folder if (folder / "run.json").exists() else None)
 

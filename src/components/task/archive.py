@@ -7,11 +7,12 @@ every member; comparing them reads the file once, at more than a gigabyte a seco
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from components import __version__
 from components.content import plain
@@ -88,7 +89,7 @@ def check_shape(checkpoint: Any, where: str) -> None:
 def check_tokenizer(files: dict[Any, Any], where: str) -> None:
     """UserError unless they are {name: text}, and those that we read ourselves hold what they should."""
     for name, text in plain(files, where).items():
-        if not (isinstance(name, str) and isinstance(text, str) and name == Path(name).name and name.isprintable()):
+        if not (isinstance(name, str) and isinstance(text, str) and name and name == Path(name).name and name.isprintable()):
             raise UserError(where, f"is damaged: it has a file {name!r}, which is no name with a text", DAMAGED)
     for name in files:
         if name in (OWN_FILE, MAP_FILE, LABELS_FILE, "tokenizer_config.json"):
@@ -101,13 +102,42 @@ def check_tokenizer(files: dict[Any, Any], where: str) -> None:
                 raise UserError(f"{where}: {name}", f"is damaged: {odd[0]}={held[odd[0]]!r}", DAMAGED)
 
 
+def check_fits(model: nn.Module, weights: Mapping[str, torch.Tensor], where: str) -> None:
+    """UserError for a weight of another shape or sort than the model's, which may be on meta; whole numbers are no weights."""
+    own = model.state_dict()
+    for name, tensor in weights.items():
+        if name not in own:
+            continue
+        if tensor.shape != own[name].shape:
+            shapes = f"{name} is {tuple(tensor.shape)} there and {tuple(own[name].shape)} here"
+            raise UserError(where, f"the weights do not fit the config: {shapes}", "leave overrides of the model out")
+    check_kinds(own, weights, where)
+
+
+def check_kinds(own: Mapping[str, torch.Tensor], weights: Mapping[str, torch.Tensor], where: str) -> None:
+    """UserError where one of two tensors of a name has whole numbers, and the other one weights."""
+    for name in own:
+        if name in weights and weights[name].is_floating_point() != own[name].is_floating_point():
+            raise UserError(where, f"is damaged: {name} is {weights[name].dtype}, not {own[name].dtype}", DAMAGED)
+
+
+def load_into(model: nn.Module, weights: Mapping[str, torch.Tensor], where: str) -> None:
+    """Give the model all its weights. UserError where they are not those of this model."""
+    check_fits(model, weights, where)
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as e:  # a name too many or too few
+        said = f"the weights do not fit the config: {str(e).splitlines()[-1].strip()}"
+        raise UserError(where, said, "leave overrides of the model out") from e
+
+
 def _ids(value: Any) -> bool:
     return value is None or (isinstance(value, list) and all(_whole(i) and i >= 0 for i in value))
 
 
 # what a tokenizer that came with a model keeps in components.json
 OWN: dict[str, Callable[[Any], bool]] = {
-    "vocab_size": lambda v: v is None or (_whole(v) and v > 0),
+    "vocab_size": lambda v: v is None or (_whole(v) and 0 < v < 2**31),
     **dict.fromkeys(("begins", "ends", "starts"), _ids),
 }
 

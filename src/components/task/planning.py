@@ -11,7 +11,7 @@ from typing import Any
 
 from components import memory
 from components.errors import UserError
-from components.task import checkpoints, limits, resume, run_folder, starting
+from components.task import archive, checkpoints, limits, resume, run_folder, starting
 from components.task.bar import Bar
 from components.task.building import corpus_of, data_of, runs_of, task_of, task_options
 from components.task.callbacks import make_callbacks
@@ -139,7 +139,7 @@ def plan(job: Job, say: Callable[[str], None], bar: Bar | None) -> Plan:
         say(line)
     data.limit_steps(limits.steps_in_epoch(settings, data.steps_per_epoch))
     module.total_steps = limits.total_steps(settings, data.steps_per_epoch, module.batch_size * data.train.tokens_per_row)
-    step = checkpoints.read(job.resumed.checkpoint)["global_step"] if job.resumed else None
+    step = going_on(job.resumed.checkpoint, model) if job.resumed else None
     if step is not None and step >= module.total_steps:
         raise UserError("resume", f"the run has done its {module.total_steps} steps", "set trainer.max_steps to more")
     parameters = sum(p.numel() for p in model.parameters())
@@ -155,3 +155,10 @@ def plan(job: Job, say: Callable[[str], None], bar: Bar | None) -> Plan:
         say(f"no samples: {reason}")
     module.meet_teacher("cpu")
     return Plan(job, settings, callbacks, source, corpus, module, data, tokenizer, parameters, step, matched)
+
+
+def going_on(file: Path, model: Any) -> int:
+    """The step of the checkpoint that a run goes on from. UserError where its weights are not those of the model."""
+    checkpoint = checkpoints.read(file)
+    archive.check_fits(model, checkpoints.weights_in(checkpoint), str(file))
+    return int(checkpoint["global_step"])
