@@ -17,10 +17,13 @@ SRC = ROOT / "src" / "components"
 TORCHLESS = {
     "errors",
     "files",
+    "terminal",
     "names",
     "paths",
     "signature",
     "option_types",
+    "entry",
+    "cache_file",
     "registry",
     "kinds",
     "index",

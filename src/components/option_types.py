@@ -7,6 +7,8 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from components.terminal import fault_of
+
 # Named ranges: readable in a signature and readable by ast. (low, high, base); bounds are inclusive.
 RANGES: dict[str, tuple[str, float | None, float | None]] = {
     "Positive": ("int", 1, None),
@@ -48,6 +50,8 @@ class Type:
             return None
         if not any(_is(value, base) for base in self.bases):
             return f"{value!r} is not {self.described()}"
+        if "path" not in self.bases and (said := not_text(value)):  # a file's name may be any bytes
+            return said
         if self.length is not None and isinstance(value, (list, tuple)) and len(value) != self.length:
             return f"{value!r} is not {self.described()}"
         if isinstance(value, (int, float)) and not isinstance(value, bool):
@@ -91,6 +95,12 @@ class Type:
                 base + bounds + (f" of length {self.length}" if self.length is not None and base.startswith("list") else "")
             )
         return " or ".join(words + (["null"] if self.optional else []))
+
+
+def not_text(value: Any) -> str | None:
+    """Why a string, or one in a list, is no text that a tokenizer or a log could take."""
+    each = value if isinstance(value, (list, tuple)) else [value]
+    return next((f"{v!r} {said}" for v in each if isinstance(v, str) and (said := fault_of(v))), None)
 
 
 def _is(value: Any, base: str) -> bool:

@@ -58,6 +58,7 @@ FAULTY = [
     ("norm", f.NormsOverRows, NEIGHBOURS, (PADDED, BACK)),
     ("norm", f.NormsOverRowsInTraining, NEIGHBOURS, ()),
     ("ffn", f.CountsInForward, WRITES, (RECOMPUTED,)),
+    ("ffn", f.CountsInBf16, "adds up in fp32 when cast to bf16", ()),
     ("ffn", f.GrowsWithCalls, RECOMPUTED, (WRITES, SAME, SAVED)),
     ("norm", f.DrawsInConstructor, SAME, (META,)),
     ("ffn", f.DrawsOutsideTorch, SAME, (RECOMPUTED,)),

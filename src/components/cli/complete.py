@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from importlib import import_module
 from pathlib import Path
 
-from components import registry
+from components import registry, terminal
 from components.cli import COMMANDS
 from components.cli.chosen import Chosen
 from components.share import conf_folder, recipe_files
@@ -22,7 +22,7 @@ SLICES = ("all", "first", "last", "last2", "every2", "every4at3", "from8", "to7"
 def run(words: list[str]) -> int:
     """``-- WORD...``: print the candidates for the last word."""
     for line in candidates([w for i, w in enumerate(words) if (i, w) != (0, "--")] or [""]):
-        print(line)
+        terminal.show(line)
     return 0  # never an error: the shell would print it into the line
 
 

@@ -6,11 +6,13 @@ An encoder-decoder reads a prompt as its source: what is printed is its own text
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any
 
+from components import terminal
 from components.errors import UserError
+from components.files import read_text
+from components.terminal import require_text
 
 HELP = "decoding=greedy, cache=ring, or 'decoding.samplers=[{name: temperature, value: 0.5}, {name: top_p, p: 0.9}]'"
 
@@ -49,7 +51,9 @@ def count(text: str) -> int:
 def run(args: argparse.Namespace) -> int:
     if args.run is None:
         raise UserError("components generate", "no run is named", "components generate RUN; components runs lists them")
-    texts = [read(file) for file in args.score]
+    for option in ("prompt", "target", "stop"):
+        require_text(f"--{option}", getattr(args, option))
+    texts = [read_text(Path(file).expanduser()) for file in args.score]
 
     from components.run import load
 
@@ -70,33 +74,27 @@ def run(args: argparse.Namespace) -> int:
         for i, made in enumerate(loaded.generate(prompts, count=args.samples, **options)):
             for j, text in enumerate([made] if args.samples == 1 else made):
                 names = [f"prompt {i + 1}"] * (len(prompts) > 1) + [f"sample {j + 1}"] * (args.samples > 1)
-                print(f"=== {', '.join(names)} ===\n{text}\n")
+                terminal.show(f"=== {', '.join(names)} ===\n{text}\n")
         return 0
     shown: list[str] = []
 
     def show(text: str) -> None:
         shown.append(text)
-        sys.stdout.write(text)
-        sys.stdout.flush()
+        terminal.show(text, end="", flush=True)
 
     show(args.target if loaded.reads_source else prompts[0])
     whole = loaded.generate(prompts[0], on_text=show, **options)
     # a token may be a part of a character: what was held back at the end
-    print(whole[len("".join(shown)) :] if whole.startswith("".join(shown)) else "")
+    terminal.show(whole[len("".join(shown)) :] if whole.startswith("".join(shown)) else "")
     return 0
-
-
-def read(file: str) -> str:
-    try:
-        return Path(file).expanduser().read_text(encoding="utf8")
-    except (OSError, UnicodeDecodeError) as e:
-        raise UserError(file, f"cannot be read as text ({e})", "--score FILE: a text in UTF-8") from None
 
 
 def scored(loaded: Any, files: list[str], texts: list[str], sources: list[str] | None) -> int:
     width = max(map(len, [*files, "file"]))
-    print(f"{'file':<{width}}  {'tokens':>7}  {'log p':>12}  {'log p a token':>13}")
+    terminal.show(f"{'file':<{width}}  {'tokens':>7}  {'log p':>12}  {'log p a token':>13}")
     for file, found in zip(files, loaded.score(texts, sources)):
         tokens = len(found.tokens)
-        print(f"{file:<{width}}  {tokens:>7}  {found.log_probability:>12.3f}  {found.log_probability / max(tokens, 1):>13.4f}")
+        terminal.show(
+            f"{file:<{width}}  {tokens:>7}  {found.log_probability:>12.3f}  {found.log_probability / max(tokens, 1):>13.4f}"
+        )
     return 0

@@ -15,7 +15,6 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-from components import files as disk
 from components.corpus.token_files import (
     CONFIG_FILE,
     KEPT,
@@ -34,6 +33,7 @@ from components.corpus.token_files import (
     said_in,
 )
 from components.errors import UserError
+from components.files import make_folder, write_json, write_text
 
 __all__ = [
     "CONFIG_FILE",
@@ -177,13 +177,13 @@ class Tokens:
     def save(self, file: str | Path) -> None:
         """Write ``tokenizer.json``, and beside it the roles where the names alone do not tell them."""
         file = Path(file)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        disk.write_text(file, self.core.to_str())
+        folder = make_folder(file.parent)
+        write_text(file, self.core.to_str())
         for name, text in self.files.items():
-            disk.write_text(file.parent / name, text)
+            write_text(folder / name, text)
         if roles_read(self.core, file.parent) != self.roles:
             held = self.said(MAP_FILE) | {f"{role}_token": t for role, t in self.roles.items()}
-            disk.write_text(file.parent / MAP_FILE, json.dumps(held, ensure_ascii=False))
+            write_json(folder / MAP_FILE, held, indent=None)
 
     def round_trips(self, text: str = PROBE) -> bool:
         """Whether ``text`` comes back exactly."""

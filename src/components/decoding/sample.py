@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from components.decoding._loop import Over, continue_
+from components.functional.precision import widest
 from components.registry import register
 from components.sockets import Batch, Cache, Makers, make_all
 from components.weights import generator_for
@@ -76,7 +77,7 @@ class Sample:
 
 def draw(logits: Tensor, uniform: Tensor) -> Tensor:
     """The token at which the running sum of probabilities passes ``uniform`` (B,), in [0, 1) and of 24 bits: never one of probability 0."""
-    wide = torch.float32 if logits.device.type == "mps" else torch.float64
+    wide = widest(logits.device)
     total = logits.softmax(-1, dtype=wide).cumsum(-1)
     passed = total > uniform.to(wide)[:, None] * total[:, -1:]
     return passed.int().argmax(-1)  # the first of equal ones

@@ -13,9 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from components.decoding._loop import Over, checked, columns, context_limit, evaluating, pieces, positions_of
+from components.decoding._loop import Over, checked, context_limit, evaluating
+from components.decoding._rows import columns, pieces, positions_of
 from components.decoding.sample import Source, Uniforms, draw, streams
 from components.errors import UserError
+from components.functional.precision import widest
 from components.registry import register
 from components.signature import Path, Positive
 from components.sockets import Batch, Cache, Makers, make_all
@@ -160,7 +162,7 @@ class Speculative:
         logits = logits.float()
         for sampler in self.samplers:
             logits = sampler(logits, ids, None)  # a row stands here without its padding
-        return logits.softmax(-1, dtype=torch.float32 if logits.device.type == "mps" else torch.float64)
+        return logits.softmax(-1, dtype=widest(logits.device))
 
 
 class Reader:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,11 +12,11 @@ from typing import Any
 
 import torch
 import yaml
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from components.compose import compose
 from components.errors import UserError
+from components.files import whole_folder, write_text
 from components.interop import tensors
 from components.interop.architecture import Architecture, architectures
 from components.interop.compare import differences, explicit, layer_by_layer
@@ -87,7 +85,7 @@ def spelled_out(recipe: Mapping[str, Any]) -> dict[str, Any]:
     """The composed config of a recipe's nodes."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "imported.yaml"
-        file.write_text(recipe_text(recipe, "imported"), encoding="utf8")
+        write_text(file, recipe_text(recipe, "imported"))
         return compose(str(file)).config
 
 
@@ -197,21 +195,9 @@ def write_folder(
         made = {n.removeprefix(architecture.prefix): t for n, t in made.items()}
     if len(dtypes) == 1:
         fields = {**{n: v for n, v in fields.items() if n != "torch_dtype"}, "dtype": dtypes.pop()}
-    if folder.exists() and any(folder.iterdir()):
-        raise UserError(str(folder), "is there and not empty", "name a new folder")
-    part = folder.with_name(folder.name + ".part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    try:
+    with whole_folder(folder) as part:
         write(made, part, shard_bytes=shard_bytes)
         for name, text in (files or {}).items():
-            (part / name).write_text(text, encoding="utf8")
-        (part / "config.json").write_text(json.dumps(fields, indent=2, sort_keys=True) + "\n", encoding="utf8")
-        if folder.exists():
-            folder.rmdir()
-        os.replace(part, folder)
-    except (OSError, SafetensorError) as e:
-        raise UserError(str(folder), f"cannot be written ({str(e).splitlines()[0]})", "name another folder") from None
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+            write_text(part / name, text)
+        write_text(part / "config.json", json.dumps(fields, indent=2, sort_keys=True) + "\n")
     return architecture

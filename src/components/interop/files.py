@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from components.errors import UserError
+from components.files import write_json
 
 INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
 SHARD_BYTES = 5 * 10**9
@@ -89,15 +90,24 @@ def write(tensors: dict[str, Tensor], folder: Path, *, shard_bytes: int = SHARD_
         shards[-1][name] = tensor.contiguous()
         filled += size
     if len(shards) == 1:
-        save_file(shards[0], folder / SINGLE, metadata={"format": "pt"})
+        _save(shards[0], folder / SINGLE)
         return [SINGLE]
     files = [f"model-{i + 1:05d}-of-{len(shards):05d}.safetensors" for i in range(len(shards))]
     for file, shard in zip(files, shards, strict=True):
-        save_file(shard, folder / file, metadata={"format": "pt"})
+        _save(shard, folder / file)
     total = sum(t.numel() * t.element_size() for t in tensors.values())
     index = {"metadata": {"total_size": total}, "weight_map": {n: f for f, s in zip(files, shards, strict=True) for n in s}}
-    (folder / INDEX).write_text(json.dumps(index, indent=1), encoding="utf8")
+    write_json(folder / INDEX, index)
     return [*files, INDEX]
+
+
+def _save(tensors: dict[str, Tensor], file: Path) -> None:
+    try:
+        save_file(tensors, file, metadata={"format": "pt"})
+    except (OSError, SafetensorError) as e:  # a full disk is an error of the library's own
+        raise UserError(
+            str(file), f"cannot be written ({str(e).splitlines()[0]})", "make room, or name another place"
+        ) from None
 
 
 def meta(shape: torch.Size | tuple[int, ...], dtype: torch.dtype) -> Tensor:

@@ -13,6 +13,7 @@ from components.sockets import Batch
 from components.task._examples import FromExamples
 from components.task.bleu import Bleu
 from components.task.chrf import ChrF
+from components.task.collectives import rank, updated
 
 
 class Answering(FromExamples):
@@ -48,15 +49,19 @@ class Answering(FromExamples):
         raise NotImplementedError
 
     def take_metrics(self) -> dict[str, float]:
-        """All ranks answer the same examples: shards are gathered by all of them or by none."""
-        if self.scored and self.metrics["token_accuracy"].update_called:
-            examples = self.held_out(self.scored)
-            said = [text.strip() for text in self.ask(examples)]
-            meant = [self.asked_and_answer(e)[1].strip() for e in examples]
+        """All ranks answer the same examples, since shards are gathered by all of them or by none; one rank counts the answers."""
+        if self.scored and "token_accuracy" in updated(self.metrics):
+            self.score_answers()
+        return super().take_metrics()
+
+    def score_answers(self) -> None:
+        examples = self.held_out(self.scored)
+        said = [text.strip() for text in self.ask(examples)]
+        meant = [self.asked_and_answer(e)[1].strip() for e in examples]
+        if rank() == 0:
             self.metrics["exact_match"].update(torch.tensor([float(a == b) for a, b in zip(said, meant)], device=self.device))
             self.metrics["bleu"].update(said, [[m] for m in meant])
             self.metrics["chrf"].update(said, meant)
-        return super().take_metrics()
 
     def write(self, asked: list[Any]) -> tuple[list[str], list[str]]:
         questions = [self.asked_and_answer(e)[0] for e in asked]

@@ -14,6 +14,7 @@ from components.corpus.tokens import CONFIG_FILE, TEMPLATE_FILE
 from components.errors import UserError
 from components.task.generating import continue_ids, stop_ids
 from components.task.streaming import Stream, text_of
+from components.terminal import require_text
 
 Message = dict[str, str]  # role (system, user, assistant) and content
 PROBE = "an answer"
@@ -198,6 +199,7 @@ def answer(
     prefill_chunk: int | None = None,
 ) -> str:
     """What the model answers to a conversation."""
+    require_text("message", messages)
     ends, ids = template.ends(), template.ids(messages)
     tokenizer.need_rows(ids, "chat: the conversation as its template writes it")
     (new,) = continue_ids(

@@ -26,16 +26,20 @@ from components.task.strategies import data_ranks
 
 class Item:
     """A micro-batch, and what the whole step asks: (targets, tokens). A class of its own, since Lightning's precision plug-ins look into
-    dataclasses and refuse frozen ones, and would round the totals."""
+    dataclasses and refuse frozen ones, and would round the totals.
 
-    def __init__(self, batch: Batch, totals: Tensor) -> None:
+    ``asked``: whether the whole step asks for anything; known here, so that nobody has to read it off a device.
+    """
+
+    def __init__(self, batch: Batch, totals: Tensor, asked: bool | None = None) -> None:
         self.batch, self.totals = batch, totals
+        self.asked = bool(totals[0] != 0) if asked is None else asked
 
     def to(self, *args: Any, **kwargs: Any) -> Item:
-        return Item(self.batch.to(*args, **kwargs), self.totals.to(*args, **kwargs))
+        return Item(self.batch.to(*args, **kwargs), self.totals.to(*args, **kwargs), self.asked)
 
     def pin_memory(self) -> Item:
-        return Item(self.batch.pin_memory(), self.totals.pin_memory())
+        return Item(self.batch.pin_memory(), self.totals.pin_memory(), self.asked)
 
 
 class Steps(Dataset):  # type: ignore[type-arg]
@@ -202,8 +206,12 @@ class Blocked(LightningDataModule):
     def _whole(self, blocks: Any) -> DataLoader:  # type: ignore[type-arg]
         rank, ranks = data_ranks(self.trainer)
         rows = max(1, self.batch_size // ranks // self.trainer.accumulate_grad_batches)
+        return self._loader(DataLoader, self.measured(blocks, rows, rank, ranks), None)
+
+    def measured(self, blocks: Any, rows: int, rank: int = 0, ranks: int = 1) -> Whole:
+        """The batches of ``rows`` rows in which this rank of ``ranks`` measures a split."""
         most = None if self.limit is None else self.limit * self.batch_size
-        return self._loader(DataLoader, Whole(blocks, rows, rank, ranks, self.apart, most, self.preparation), None)
+        return Whole(blocks, rows, rank, ranks, self.apart, most, self.preparation)
 
     def _loader(self, kind: Any, dataset: Any, sampler: Any) -> DataLoader:  # type: ignore[type-arg]
         # without a generator of its own a loader draws a seed from the global one, and a resumed run would differ

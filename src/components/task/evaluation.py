@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
 import torch
 
+from components.corpus.example_files import Chained
 from components.errors import UserError
 from components.makers import make_all, telling
 from components.measuring import WORDS, Held
@@ -56,6 +58,8 @@ def evaluate(
         for item in Whole(blocks, rows or task.batch_size, 0, 1, task.documents == "apart", preparation=preparation):
             task.validation_step(Item(item.batch.to(device), item.totals), 0)
     means, nats, weight = task.take_eval()
+    if not weight:
+        raise UserError(f"--split {split}", "its rows ask for nothing: no target is in them", "take another split, or all")
     loss = means.pop("loss")
     n_bytes = sum(b.n_bytes for b in found)
     return {
@@ -89,8 +93,8 @@ def held_of(source: Any, corpus: Any, splits: tuple[str, ...], labelled: bool) -
     def texts() -> list[str]:
         return [text for split in splits for text in corpus.text(split)]
 
-    def examples(of: tuple[str, ...]) -> list[Any]:
-        return [e for split in of for e in getattr(corpus, split)] if hasattr(source, "examples") else []
+    def examples(of: tuple[str, ...]) -> Sequence[Any]:
+        return Chained([getattr(corpus, split) for split in of] if hasattr(source, "examples") else [])
 
     return Held(
         texts=texts,

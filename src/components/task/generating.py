@@ -19,6 +19,7 @@ from components.makers import make
 from components.sockets import Batch
 from components.task.objectives import reads_source, silent_reason
 from components.task.streaming import Stream, over_at, text_of
+from components.terminal import require_text
 
 
 def generate(
@@ -57,6 +58,8 @@ def generate(
         UserError: the model does not continue a text, ``target`` is given to one that reads no source, a text has a token that the model has
             no row for, or a stop is empty.
     """
+    require_text("prompt", prompt, target)
+    require_text("stop", stop)
     if not all(stop):
         raise UserError(
             "stop", "an empty text stands everywhere, so that nothing would be written", "leave it out, or give a text"

@@ -6,9 +6,7 @@ Longer than most: where it is found, what its tokenizer and objective become, an
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 import sys
 import time
 from collections.abc import Sequence
@@ -24,6 +22,7 @@ from components.corpus.foreign import numbers, read_any, token_of
 from components.corpus.token_files import around, stated
 from components.corpus.tokens import CONFIG_FILE, MAP_FILE, OWN_FILE, Tokens
 from components.errors import UserError
+from components.files import make_folder, whole, whole_folder
 from components.interop import convert
 from components.interop.files import Tensors
 from components.interop.tensors import left_behind
@@ -53,7 +52,7 @@ def import_folder(path: str, to: Path) -> str:
         UserError: whatever does not fit; nothing has been written then.
     """
     to = to.expanduser()
-    if to.exists() and (not to.is_dir() or any(to.iterdir())):
+    if to.exists() and (not to.is_dir() or any(to.iterdir())):  # said before the work
         raise UserError(str(to), "is there already", "name a new folder with --to")
     folder = located(path)
     foreign = read(folder)
@@ -62,18 +61,8 @@ def import_folder(path: str, to: Path) -> str:
         "recipe": to.name,
         "tokenizer": {"name": "pretrained", "path": str(to.absolute() / "tokenizer.json")},
     }
-    part = to.with_name(to.name + ".part")
-    shutil.rmtree(part, ignore_errors=True)
-    try:
-        (part / "checkpoints").mkdir(parents=True)
+    with whole_folder(to) as part:
         _write(part, foreign, config, str(path))
-        if to.exists():
-            to.rmdir()
-        os.replace(part, to)
-    except (OSError, RuntimeError) as e:  # torch says it its own way that a disk is full
-        raise UserError(str(to), f"cannot be written ({str(e).splitlines()[0]})", "name another folder with --to") from None
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     count = sum(t.numel() for t in foreign.weights.values())
     dtypes = ", ".join(sorted({_dtype(t) for t in foreign.weights.values()}))
     return "\n".join(
@@ -206,7 +195,8 @@ def _write(folder: Path, foreign: Foreign, config: dict[str, Any], path: str) ->
         "source": foreign.source,
     }
     state = {f"model.{name}": own_memory(tensor) for name, tensor in foreign.weights.items()}
-    torch.save({"components": ours, "state_dict": state, "global_step": 0}, folder / "checkpoints" / "last.ckpt")
+    with whole(make_folder(folder / "checkpoints") / "last.ckpt") as file:
+        torch.save({"components": ours, "state_dict": state, "global_step": 0}, file)
     run_folder.write_json(folder / "summary.json", {"state": "imported", "step": 0, "parameters": about["parameters"]})
 
 

@@ -40,6 +40,7 @@ STRATEGIES = (
     *(f"ddp{how}{unused}" for how in ("", "_spawn", "_fork", "_notebook") for unused in _UNUSED),
     *(f"deepspeed{stage}" for stage in _STAGES),
 )
+FSDP1 = ("fsdp", "fsdp_cpu_offload")  # Lightning's names
 SWITCHES = ("enable_checkpointing", "enable_progress_bar", "enable_model_summary", "detect_anomaly", "inference_mode")
 TYPES = {
     **dict.fromkeys((*SWITCHES, "benchmark", "sync_batchnorm"), "bool | None"),
@@ -94,7 +95,7 @@ def check_values(settings: dict[str, Any]) -> None:
             "16-true overflows within a few steps: Adam's eps underflows in fp16",
             "use bf16-mixed or bf16-true",
         )
-    if isinstance(strategy, str) and strategy.startswith("fsdp") and strategy != "fsdp2":
+    if strategy in FSDP1:
         raise UserError("trainer.strategy", f"{strategy!r} is FSDP1, which is not supported", "use trainer.strategy=fsdp2")
     if strategy is not None and strategy not in STRATEGIES:
         raise UserError(

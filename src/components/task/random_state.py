@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import random
-from typing import Any
 
 import numpy as np
 import torch
-import torch.distributed as dist
 from torch import Tensor
+
+from components.task.collectives import everywhere
 
 
 def here(device: torch.device) -> dict[str, Tensor]:
@@ -30,12 +30,7 @@ def here(device: torch.device) -> dict[str, Tensor]:
 
 def of_all_ranks(device: torch.device) -> list[dict[str, Tensor]]:
     """All ranks call this together."""
-    state = here(device)
-    if not dist.is_initialized() or dist.get_world_size() == 1:
-        return [state]
-    gathered: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(gathered, state)
-    return gathered
+    return everywhere(here(device))
 
 
 def restore(state: dict[str, Tensor], device: torch.device) -> None:

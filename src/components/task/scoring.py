@@ -12,6 +12,7 @@ from components.decoding._loop import context_limit, evaluating
 from components.errors import UserError
 from components.task.generating import first_ids, source_ids, speaker, target_start, together
 from components.task.objectives import reads_source, silent_reason
+from components.terminal import require_text
 
 ROWS = 8  # texts that are read together
 
@@ -35,6 +36,7 @@ def score(model: Any, tokenizer: Any, texts: Sequence[str], sources: Sequence[st
         UserError: the model continues no text, a text is longer than it can read or has a token that it has no row for, or there is not one
             source for each text.
     """
+    require_text("score", texts, sources)
     if reason := silent_reason(model, source=sources is not None):
         raise UserError("score", f"the model continues no text: {reason}", "take a causal decoder with a head for tokens")
     if sources is not None and not reads_source(model):

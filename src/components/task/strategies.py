@@ -12,8 +12,10 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.strategies import ModelParallelStrategy, Strategy
 from torch import nn
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+from torch.optim import Optimizer
 
 from components.sockets import Layer
+from components.task.optimizer_state import load_whole, whole_state
 
 
 class FSDP2(ModelParallelStrategy):
@@ -40,6 +42,20 @@ class FSDP2(ModelParallelStrategy):
             if isinstance(module, Layer):
                 fully_shard(module, mesh=mesh, mp_policy=policy)
         fully_shard(model, mesh=mesh, mp_policy=policy)
+
+    def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
+        return whole_state(self.model, getattr(optimizer, "_optimizer", optimizer))
+
+    def load_checkpoint(self, checkpoint_path: Any, weights_only: bool | None = None) -> dict[str, Any]:
+        """Weights and optimizer state, of whatever layout wrote them; returns the rest."""
+        optimizers, self.optimizers = self.optimizers, []  # Lightning would number their state as it never does without shards
+        try:
+            checkpoint = super().load_checkpoint(checkpoint_path, weights_only=weights_only)
+        finally:
+            self.optimizers = optimizers
+        for optimizer, state in zip(optimizers, checkpoint.get("optimizer_states", ())):
+            load_whole(self.model, optimizer, state)
+        return checkpoint
 
 
 def strategy_of(name: Any, precision: str) -> tuple[Any, str]:

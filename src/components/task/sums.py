@@ -1,28 +1,21 @@
-"""Sums and weights of losses: added up over micro-batches and ranks, divided once."""
+"""Sums and weights of losses: added up over micro-batches, and over ranks by ``collectives``, divided once."""
 
 from __future__ import annotations
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
+from components.functional.precision import widest
 from components.sockets import Terms
 
 
 def add_sums(sums: dict[str, Tensor], terms: Terms) -> None:
     for name, (value, weight) in terms.losses.items():
-        pair = torch.stack((value.detach().double(), weight.detach().double()))  # fp32 stops counting targets at 16.7 million
+        # fp32 stops counting targets at 16.7 million
+        pair = torch.stack([x.detach().to(widest(x.device)) for x in (value, weight)])
         sums[name] = sums[name] + pair if name in sums else pair
 
 
-def summed(sums: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Over all ranks."""
-    if sums and dist.is_initialized() and dist.get_world_size() > 1:
-        sums = {n: v.clone() for n, v in sorted(sums.items())}
-        for value in sums.values():
-            dist.all_reduce(value)
-    return sums
-
-
 def means(sums: dict[str, Tensor]) -> dict[str, float]:
-    return {name: (s / w if w else 0.0) for name, (s, w) in ((n, v.tolist()) for n, v in sums.items())}
+    """Each term's sum over its weight; a term of which nothing was asked has no mean, and is left out."""
+    return {name: s / w for name, (s, w) in ((n, v.tolist()) for n, v in sums.items()) if w}

@@ -1,0 +1,41 @@
+"""Ranks as threads of this process: collectives as between processes, in milliseconds."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch.testing._internal.distributed import multi_threaded_pg
+
+
+def on_ranks(count: int, function: Callable[[int], Any], *, timeout: float = 10) -> list[Any]:
+    """What ``function(rank)`` gives or raises, for each rank. AssertionError where one has not ended in time: it waits for another."""
+    results: list[Any] = [None] * count
+    store = dist.HashStore()
+
+    def run(rank: int) -> None:
+        dist.init_process_group("threaded", rank=rank, world_size=count, store=store)
+        try:
+            results[rank] = function(rank)
+        except Exception as e:
+            results[rank] = e
+        finally:
+            dist.destroy_process_group()
+
+    multi_threaded_pg._install_threaded_pg()
+    torch._C._distributed_c10d._set_thread_isolation_mode(True)
+    try:
+        threads = [threading.Thread(target=run, args=(rank,), daemon=True) for rank in range(count)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(timeout)
+        waiting = [rank for rank, thread in enumerate(threads) if thread.is_alive()]
+        assert not waiting, f"ranks {waiting} wait for ever"
+    finally:
+        torch._C._distributed_c10d._set_thread_isolation_mode(False)
+        multi_threaded_pg._uninstall_threaded_pg()
+    return results
