@@ -15,9 +15,13 @@ from components.corpus.row_building import Building, arrays_of
 from components.errors import UserError
 from components.sockets import Batch
 
-__all__ = ["Encode", "Row", "Rows", "batch_of"]
+__all__ = ["Encode", "LeftOut", "Row", "Rows", "batch_of"]
 
-Encode = Callable[[Example, int], Row]  # an example, and how long a row may be
+Encode = Callable[[Example, int], Row]  # an example, and how long a row may be; LeftOut where none comes of it
+
+
+class LeftOut(Exception):
+    """Why no row comes of an example, where whoever gave the data wants such ones dropped and counted."""
 
 
 class Rows:
@@ -50,10 +54,14 @@ class Rows:
         self.context_length, self.seed = context_length, seed
         self.notes: list[str] = []
         kept, long, cut, tokens = array("q"), 0, 0, 0
-        too_long = ""
+        dropped, too_long, why_dropped = 0, "", ""
         with Building(folder) as made:
             for number, example in enumerate(examples):
-                row = encode(example, context_length)
+                try:
+                    row = encode(example, context_length)
+                except LeftOut as e:
+                    dropped, why_dropped = dropped + 1, why_dropped or f"{example.where} ({e})"
+                    continue
                 if max(len(row.ids), len(row.source or ())) > context_length:
                     long, too_long = long + 1, too_long or example.where
                     continue
@@ -66,15 +74,21 @@ class Rows:
                 tokens += len(row.ids) + len(row.source or ())
             if not kept:
                 why = f"all {long} are longer than the model reads" if long else "it is empty"
+                if dropped:
+                    raise UserError(
+                        "data", f"the {name} split has no example that fits: {dropped} left out, such as {why_dropped}"
+                    )
                 raise UserError("data", f"the {name} split has no example that fits: {why}", "set model.context_length to more")
         self.rows = made.done()
-        self.examples = Chosen(examples, np.frombuffer(kept, dtype=np.int64)) if long else examples
+        self.examples = Chosen(examples, np.frombuffer(kept, dtype=np.int64)) if long or dropped else examples
         if cut:
             self.notes.append(f"{cut} examples of {name} cut to model.context_length={context_length}")
         if long:
             self.notes.append(
                 f"{long} examples of {name} left out: longer than model.context_length={context_length}, such as {too_long}"
             )
+        if dropped:
+            self.notes.append(f"{dropped} examples of {name} left out, such as {why_dropped}")
         self.n_blocks = self.n_documents = len(self.rows)
         self.tokens_per_row = tokens / self.n_blocks
         self._epoch: tuple[int, np.ndarray] | None = None

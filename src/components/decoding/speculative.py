@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from components.decoding._loop import Over, checked, columns, context_limit, evaluating, pieces, positions_of
+from components.decoding._loop import Over, checked, context_limit, evaluating
+from components.decoding._rows import columns, pieces, positions_of
 from components.decoding.sample import Source, Uniforms, draw, streams
 from components.errors import UserError
 from components.functional.precision import widest

@@ -29,10 +29,17 @@ class FromExamples(Training):
 
     def blocks(self, corpus: Any, split: str, context: int, seed: int | None = None) -> Any:
         examples = getattr(corpus, split)
-        return Rows(split, examples, self.encode, context, seed, folder=corpus.rows) if examples else None
+        return Rows(split, examples, self.known, context, seed, folder=corpus.rows) if examples else None
 
     def held_out(self, count: int) -> list[Any]:
         return self.measured_on[:count]
+
+    def known(self, example: Example, longest: int) -> Row:
+        """``encode``, of which the model has a row for every token. UserError that names the example where it has not."""
+        row = self.encode(example, longest)
+        for ids in (row.ids, row.source or (), row.targets if isinstance(row.targets, list) else ()):
+            self.tokenizer.need_rows(ids, example.where)
+        return row
 
     def encode(self, example: Example, longest: int) -> Row:
         """The row of an example, cut to ``longest`` positions where that leaves its answer as it is."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from components.corpus.example import Example
-from components.corpus.rows import Row
+from components.corpus.rows import LeftOut, Row
 from components.errors import UserError
 from components.functional.cross_entropy import IGNORED
 from components.registry import register
@@ -83,7 +83,14 @@ class InstructionTuning(Answering):
         return made
 
     def encode(self, example: Example, longest: int) -> Row:  # noqa: ARG002  half a conversation has no end
-        pieces = self.words.turns([dict(m) for m in example.input])  # type: ignore[arg-type]
+        try:
+            pieces = self.words.turns([dict(m) for m in example.input])  # type: ignore[arg-type]
+        except UserError as e:
+            abnormal = self.config["data"].get("abnormal")
+            if abnormal == "drop":
+                raise LeftOut(f"{e.where} {e.what}") from None
+            instead = "data.abnormal=drop leaves such rows out" if abnormal else e.instead
+            raise UserError(example.where, f"{e.where} {e.what}", instead) from None
         ids = [token for piece, _ in pieces for token in piece]
         asked = [said for piece, said in pieces for _ in piece]
         return Row(ids[:-1], [i if a else IGNORED for i, a in zip(ids[1:], asked[1:])])
