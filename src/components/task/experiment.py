@@ -24,6 +24,7 @@ from components.task.metrics_file import MetricsFile
 from components.task.planning import Job, Plan, plan
 from components.task.preemption import Preempted, Preemption
 from components.task.progress import Recorder
+from components.task.reading import gone, tells_of_a_dead_reader
 from components.task.samples import Samples
 from components.task.together import Together
 from components.task.trainer import make_trainer
@@ -135,6 +136,10 @@ def train(planned: Plan, folder: Path | None, bar: Bar | None, say: Callable[[st
         raise
     except MisconfigurationException as e:  # Lightning's word for what the user gave
         raise UserError("trainer", " ".join(str(e).split())) from e
+    except RuntimeError as e:
+        if tells_of_a_dead_reader(e):
+            raise gone() from e
+        raise
     finally:
         figures = {**ending.figures_of(recorder, planned.parameters, state), **judged}
         complete(figures)
