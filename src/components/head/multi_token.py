@@ -44,6 +44,7 @@ class MultiToken(nn.Module):
     """
 
     provides = ("ahead",)
+    carries_out = ("ahead",)
 
     def __init__(
         self,

@@ -22,6 +22,7 @@ SHOWN = {
     "mfu": "model FLOPs utilisation",
     "idle_steps": "steps that asked for nothing",
     "parameters": "parameters",
+    "unread_weights": "weights that nothing reads",
     "train_loss": "training loss",
     "val_loss": "validation loss",
     "val_perplexity": "validation perplexity",

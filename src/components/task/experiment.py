@@ -133,13 +133,11 @@ def train(planned: Plan, folder: Path | None, bar: Bar | None, say: Callable[[st
     except RuntimeError as e:
         if (lost := watch.explained(e)) is not None:
             raise lost from e
-        raise
-    except MisconfigurationException as e:  # Lightning's word for what the user gave
-        raise UserError("trainer", " ".join(str(e).split())) from e
-    except RuntimeError as e:
         if tells_of_a_dead_reader(e):
             raise gone() from e
         raise
+    except MisconfigurationException as e:  # Lightning's word for what the user gave
+        raise UserError("trainer", " ".join(str(e).split())) from e
     finally:
         figures = {**ending.figures_of(recorder, planned.parameters, state), **judged}
         complete(figures)

@@ -19,6 +19,7 @@ from components.task.flops import flops_per_token, peak_flops
 from components.task.loads import loads
 from components.task.metrics_file import MetricsFile, perplexity
 from components.task.objectives import counts_tokens, measures_text
+from components.task.tuning import few
 
 
 class Recorder(Callback):
@@ -94,6 +95,12 @@ class Recorder(Callback):
         self._step = step
         if pl_module.idle:
             self._count_idle(step)
+        if pl_module.unread and "unread_weights" not in self.final:
+            self.final["unread_weights"] = len(pl_module.unread)
+            if self.bar is not None:
+                self.bar.say(
+                    f"no gradient reaches {few(list(pl_module.unread))}: nothing reads them, and they stay as they are"
+                )
         last = step >= self.total_steps
         if last:
             trainer.should_stop = True
