@@ -106,6 +106,9 @@ def prepare(trainer: Trainer, watch: Watch) -> None:
     if (seconds := _seconds()) is not None:
         strategy._timeout = timedelta(seconds=seconds)
         watch.patience = min(PATIENCE, seconds)
+    loop = trainer.fit_loop.epoch_loop
+    watch.progress = lambda: (trainer.global_step, loop.batch_progress.total.ready, loop.val_loop.batch_progress.total.ready)
+    watch.works = strategy.root_device.type == "cpu"
     if type(strategy.launcher) is _SubprocessScriptLauncher:
         strategy._launcher = Launcher(strategy.launcher, watch)
     if not watch.is_alive():

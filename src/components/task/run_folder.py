@@ -21,12 +21,18 @@ from components.terminal import readable
 
 FOLDER = "COMPONENTS_RUN_FOLDER"  # ranks that the first one starts as processes read it
 JOB_FOLDER = "COMPONENTS_JOB_FOLDER"  # a sweep has made the folder of this run already
-RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID")
+RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "NODE_RANK", "GROUP_RANK")
 
 
 def rank() -> int:
     """Before Lightning has set anything up."""
-    return next((int(os.environ[name]) for name in RANKS if os.environ.get(name, "").isdigit()), 0)
+    given = {name: int(os.environ[name]) for name in RANKS if os.environ.get(name, "").isdigit()}
+    if "RANK" in given:
+        return given["RANK"]
+    of_node = given.get("LOCAL_RANK", given.get("SLURM_PROCID", 0))
+    return of_node or given.get(
+        "NODE_RANK", given.get("GROUP_RANK", 0)
+    )  # the first process of another node is not the first of all
 
 
 def new_folder(runs: Path, recipe: str) -> Path:

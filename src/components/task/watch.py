@@ -19,14 +19,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import torch.distributed as dist
-
 from components.errors import UserError
 
 FIRST = "COMPONENTS_FIRST_RANK"  # process id of the rank that has started this one
 EVERY = 1.0  # seconds between two looks
 GRACE = 10.0  # seconds in which the main thread may notice by itself that a rank has gone, and complete the run's folder
 PATIENCE = 60.0  # seconds without a step of the main thread after which SIGTERM no longer waits for it
+BUSY = 0.2  # share of a processor that a process takes which does not wait
 SAY_STOPPED = 30.0  # seconds after which a stopped rank is spoken of
 ENDED_BY_SIGTERM = 128 + signal.SIGTERM
 
@@ -51,12 +50,14 @@ class Watch(threading.Thread):
         self.folder: Path | None = None  # the run's
         self.complete: Callable[[], None] | None = None  # leave the run's folder as that of a failed run
         self.quiet = False
+        self.progress: Callable[[], Any] = lambda: None  # changes with each batch
+        self.works = True  # seconds of the processor tell work from waiting: not where waiting for a device takes them too
         self._main = threading.main_thread()
         self._ending = threading.RLock()
         self._here, self._there = socket.socketpair()
         self._before: int | None = None
         self._lost_since = self._asked = self._stopped_since = None
-        self._seen: tuple[Any, float] | None = None
+        self._seen: tuple[Any, float, float] | None = None  # what the main thread was at, when, and its seconds of work
 
     def start(self) -> None:
         for end in (self._here, self._there):
@@ -123,8 +124,10 @@ class Watch(threading.Thread):
 
     def explained(self, error: BaseException) -> RankLost | None:
         """The rank behind an error of a collective; None if it is another error."""
+        from torch.distributed import DistError
+
         text = str(error)
-        if not (isinstance(error, dist.DistError) or "gloo" in text.lower() or "nccl" in text.lower()):
+        if not (isinstance(error, DistError) or "gloo" in text.lower() or "nccl" in text.lower()):
             return None
         until = time.monotonic() + 3 * EVERY  # a process is seen to have gone a moment after its connections
         while (found := self.lost()) is None and not self.orphan() and time.monotonic() < until:
@@ -159,13 +162,14 @@ class Watch(threading.Thread):
             print(f"{which} is stopped; the others wait for it", file=sys.stderr, flush=True)
 
     def _moves(self, now: float) -> bool:
-        """Whether the main thread has done a step of Python since the last look, or not long ago."""
+        """Whether the main thread has come further since the last look, or not long ago, or is at work: a step may take its time."""
         frame, stack = sys._current_frames().get(self._main.ident or 0), []
         while frame is not None:
             stack.append((id(frame), frame.f_lasti))
             frame = frame.f_back
-        if self._seen is None or self._seen[0] != stack:
-            self._seen = stack, now
+        place, work = (stack, self.progress()), time.process_time()
+        if self._seen is None or self._seen[0] != place or (self.works and work - self._seen[2] > BUSY * (now - self._seen[1])):
+            self._seen = place, now, work
         return now - self._seen[1] < self.patience
 
     def _place(self) -> str:
