@@ -21,6 +21,7 @@ SHOWN = {
     "tokens_per_second": "tokens per second",
     "mfu": "model FLOPs utilisation",
     "idle_steps": "steps that asked for nothing",
+    "skipped_steps": "steps skipped as outliers",
     "parameters": "parameters",
     "unread_weights": "weights that nothing reads",
     "train_loss": "training loss",

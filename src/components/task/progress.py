@@ -15,6 +15,7 @@ import torch
 from lightning.pytorch import Callback, Trainer
 
 from components.errors import UserError
+from components.optimizer._nested import figures
 from components.task.flops import flops_per_token, peak_flops
 from components.task.loads import loads
 from components.task.metrics_file import MetricsFile, perplexity
@@ -130,8 +131,9 @@ class Recorder(Callback):
             "tokens_per_second": speed,
             "mfu": speed * self._per_token / self._peak / trainer.world_size if self._peak else None,
         }
-        self.final.update({n: v for n, v in row.items() if v is not None}, step=step)
-        extra = {f"train_{n}": v for n, v in losses.items() if n != "loss"} | loads(module.last_stats)
+        own = figures(trainer.optimizers[0])
+        self.final.update({n: v for n, v in (row | own).items() if v is not None}, step=step)
+        extra = own | {f"train_{n}": v for n, v in losses.items() if n != "loss"} | loads(module.last_stats)
         if module.grad_norm is not None:
             extra["grad_norm"] = float(module.grad_norm)
         self._give(trainer, step, row, extra)
