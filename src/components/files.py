@@ -21,7 +21,7 @@ from typing import Any, BinaryIO
 from components.errors import UserError
 
 MOST = 256 * 2**20  # bytes of a file that is read as a whole; weights and corpora are mapped or streamed
-PIECE = 2**20
+PIECE = 2**16
 STALE = 3600  # seconds after which a part that nobody has finished belongs to nobody
 PART = ".part"
 

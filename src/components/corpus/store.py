@@ -72,7 +72,7 @@ def _checksum(file: Path) -> str:
     for certain, and any other but for one in four thousand million."""
     value = 0
     with file.open("rb") as f:
-        while block := f.read(2**20):
+        while block := f.read(2**18):
             value = zlib.crc32(block, value)
     return f"{value:08x}"
 

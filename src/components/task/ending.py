@@ -81,6 +81,7 @@ def complete(folder: Path, recipe: str, figures: dict[str, Any], extras: list[An
         ("samples.txt", "samples"),
         ("metrics.csv", "figures"),
         ("checkpoints", "checkpoints"),
+        ("fit-profile.txt", "profile"),
     ):
         if (folder / name).exists():
             say(f"{text:<12} {folder / name}")
