@@ -59,8 +59,8 @@ def fit(job: Job, watch: Watch | None = None) -> Result:
             result = train(planned, folder, bar, say, watch)
             ended = True
             return result
-        except (SystemExit, KeyboardInterrupt):  # all ranks stop
-            ended = True
+        except SystemExit as e:  # on SIGTERM all ranks stop
+            ended = isinstance(e, Preempted) or e.code == 0
             raise
         finally:
             ranks.close(watch, ended=ended)

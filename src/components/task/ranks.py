@@ -49,6 +49,7 @@ class Launcher(_SubprocessScriptLauncher):
 def tell(folder: Path, checkpoint: Path | None) -> None:
     """Leave in the environment what the ranks that are started next must know. The first rank calls this when the folder is written."""
     os.environ[run_folder.FOLDER], os.environ[FIRST] = str(folder.absolute()), str(os.getpid())
+    os.environ.pop(CHECKPOINT, None)
     if checkpoint is not None:
         os.environ[CHECKPOINT] = str(checkpoint.absolute())
 
@@ -111,6 +112,8 @@ def prepare(trainer: Trainer, watch: Watch) -> None:
     watch.works = strategy.root_device.type == "cpu"
     if type(strategy.launcher) is _SubprocessScriptLauncher:
         strategy._launcher = Launcher(strategy.launcher, watch)
+    elif strategy.launcher is not None:
+        return  # ranks that are forked or spawned: multiprocessing watches them
     if not watch.is_alive():
         watch.start()
 

@@ -30,6 +30,20 @@ SAY_STOPPED = 30.0  # seconds after which a stopped rank is spoken of
 ENDED_BY_SIGTERM = 128 + signal.SIGTERM
 
 
+_woken = False  # the first look after a signal comes at once, through a socket that forked processes would share
+
+
+def _forked() -> None:
+    """Signals of a process that reads data are its own."""
+    if _woken:
+        with suppress(ValueError):
+            signal.set_wakeup_fd(-1)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
+
+
 class RankLost(UserError):
     """Another rank has gone, or does not answer: no mistake of the user, so the exit code is 1."""
 
@@ -54,23 +68,26 @@ class Watch(threading.Thread):
         self.works = True  # seconds of the processor tell work from waiting: not where waiting for a device takes them too
         self._main = threading.main_thread()
         self._ending = threading.RLock()
-        self._here, self._there = socket.socketpair()
         self._before: int | None = None
         self._lost_since = self._asked = self._stopped_since = None
         self._seen: tuple[Any, float, float] | None = None  # what the main thread was at, when, and its seconds of work
 
     def start(self) -> None:
+        global _woken
+        self._here, self._there = socket.socketpair()
         for end in (self._here, self._there):
             end.setblocking(False)
         if threading.current_thread() is self._main:
             self._before = signal.set_wakeup_fd(self._there.fileno(), warn_on_full_buffer=False)
+            _woken = True
         super().start()
 
     def stop(self) -> None:
         """No more looks."""
+        global _woken
         if self._before is not None:
             signal.set_wakeup_fd(self._before)
-            self._before = None
+            self._before, _woken = None, False
         if self.is_alive():
             self._there.send(b"\0")
             self.join(5 * EVERY)
