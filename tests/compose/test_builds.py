@@ -100,7 +100,7 @@ def test_a_model_draws_from_its_seed_and_from_nothing_else() -> None:
 
 def test_a_seed_is_a_models_or_a_parts_own() -> None:
     assert build("evaluation", "cloze", seed=5).seed == 5
-    with pytest.raises(UserError, match="attention/gqa.seed: only a model draws"):
-        build("attention", "gqa", d_model=16, n_heads=2, seed=5)
+    with pytest.raises(UserError, match=r"attention/gqa.seed: only a model draws"):
+        build("attention", "gqa", d_model=16, n_heads=2, position="rope", seed=5)
     with pytest.raises(UserError, match="no number from 0 on"):
         _weights(seed=-1)
