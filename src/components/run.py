@@ -13,7 +13,7 @@ from components.errors import UserError, found_in
 
 @dataclass(frozen=True)
 class Loaded:
-    """A trained model: ``model(ids (B, T)) -> logits (B, T, V)``, in eval mode, with its tokenizer and its spelled-out config."""
+    """A trained model: ``model(ids (B, T)) -> logits (B, T, V)``, in eval mode, with its tokenizer and its spelled-out config. Safe from several threads."""
 
     model: Any
     tokenizer: Any
@@ -92,10 +92,9 @@ class Loaded:
             template: a file with a Jinja template; without one the tokenizer's own.
             options: ``max_new_tokens``, ``seed``, ``on_text``, ``prefill_chunk``.
         """
-        from components.task.chat import Template, answer, find_template
+        from components.task.chat import answer, template_of
 
-        source, where = find_template(self.tokenizer, template)
-        made = Template(source, self.tokenizer, where)
+        made = template_of(self.tokenizer, template)
         return answer(self.model, self.tokenizer, self.config, messages, made, **options)
 
 
@@ -234,4 +233,5 @@ def evaluate(
     from components.task import bar, evaluation
 
     loaded = load(run_or_checkpoint, overrides, device=device, command="evaluate")
+    evaluation.need_data(loaded, run_or_checkpoint, overrides)
     return evaluation.evaluate(loaded, split, bar=bar.Bar(sys.stderr), evaluations=evaluations)

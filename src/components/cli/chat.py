@@ -33,11 +33,10 @@ def run(args: argparse.Namespace) -> int:
 
     require_text("--system", args.system)
     from components.run import load
-    from components.task.chat import Template, find_template
+    from components.task.chat import template_of
 
     loaded = load(args.run, args.overrides, device=args.device)
-    source, where = find_template(loaded.tokenizer, args.template)
-    Template(source, loaded.tokenizer, where)  # before anything is typed
+    template_of(loaded.tokenizer, args.template)  # before anything is typed
     said = first = [{"role": "system", "content": args.system}] if args.system else []
     options = {
         "template": args.template,

@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # type: ignore[arg-type]
     parser.add_argument("--target", default="", metavar="TEXT", help="what an encoder-decoder's own text begins with")
     parser.add_argument("--stop", **several, metavar="TEXT", help="end before this text; may be given several times")  # type: ignore[arg-type]
-    parser.add_argument("--samples", type=count, default=1, metavar="N", help="texts of each prompt (default 1)")
+    parser.add_argument("--samples", type=several, default=1, metavar="N", help="texts of each prompt (default 1)")
     parser.add_argument("--max-new-tokens", type=count, default=200, metavar="N", help="at most (default 200)")
     parser.add_argument("--prefill-chunk", type=count, metavar="N", help="read prompts in pieces of N tokens: less memory")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of what is drawn (default 0)")
@@ -42,9 +42,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # type: ignore[arg-type]
 
 
-def count(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
+def several(text: str) -> int:
+    return count(text, 10_000)
+
+
+def count(text: str, most: int = 1_000_000) -> int:
+    if not (text.isascii() and text.isdigit()) or not text.strip("0"):
         raise argparse.ArgumentTypeError(f"{text!r} is no whole number >= 1")
+    if len(text) > 9 or int(text) > most:
+        raise argparse.ArgumentTypeError(f"{text[:20]} is more than {most:,}")
     return int(text)
 
 
@@ -83,7 +89,11 @@ def run(args: argparse.Namespace) -> int:
         terminal.show(text, end="", flush=True)
 
     show(args.target if loaded.reads_source else prompts[0])
-    whole = loaded.generate(prompts[0], on_text=show, **options)
+    try:
+        whole = loaded.generate(prompts[0], on_text=show, **options)
+    except UserError:
+        terminal.show("")  # the prompt stands there: what is wrong begins its own line
+        raise
     # a token may be a part of a character: what was held back at the end
     terminal.show(whole[len("".join(shown)) :] if whole.startswith("".join(shown)) else "")
     return 0

@@ -40,6 +40,12 @@ def find_template(tokenizer: Any, file: str | Path | None = None) -> tuple[str, 
     return found, CONFIG_FILE
 
 
+def template_of(tokenizer: Any, file: str | Path | None = None) -> Template:
+    """The template that ``find_template`` finds."""
+    source, where = find_template(tokenizer, file)
+    return Template(source, tokenizer, where)
+
+
 class Template:
     """A chat template: sandboxed and bounded, with the functions that transformers gives to one. Safe from several threads.
 

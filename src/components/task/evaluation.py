@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from components.corpus.example_files import Chained
 from components.errors import UserError
+from components.files import read_json
 from components.makers import make_all, telling
 from components.measuring import WORDS, Held
 from components.task.asked import Trained
 from components.task.building import corpus_of, examples_of, task_of, task_options
+from components.task.importing import is_foreign
 from components.task.data_module import Item, Whole
 from components.task.metrics_file import perplexity
 from components.task.objectives import Preparation, counts_tokens, measures_text
@@ -72,6 +76,15 @@ def evaluate(
         "documents_in_all": float(sum(b.n_documents for b in splits.values())),
         **({"evaluations": {name: measured(part, asked, held) for name, part in parts.items()}} if parts else {}),
     }
+
+
+def need_data(loaded: Any, place: str | Path, overrides: Sequence[str]) -> None:
+    """UserError where a model was imported and nobody says what to measure it on: the data of its config are a default and none of its own."""
+    if any(word.lstrip("+").partition("=")[0].partition(".")[0] == "data" for word in overrides):
+        return
+    about = read_json(loaded.folder / "run.json") if loaded.folder is not None else {}
+    if is_foreign(Path(place).expanduser()) or (isinstance(about, dict) and "imported" in about):
+        raise UserError("evaluate", "the model was imported, and brings no data", "name some: data=text data.path=FILE")
 
 
 def named(evaluations: Any) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from components.functional.cross_entropy import IGNORED
 from components.registry import register
 from components.signature import Fraction, NonNegative, Path, Positive, Workers
 from components.task._answers import Answering
-from components.task.chat import Template, answer, find_template
+from components.task.chat import answer, find_template, template_of
 
 # where neither the run nor its tokenizer brings one: instruction and answer under headings, as Alpaca has them
 PLAIN = (
@@ -73,8 +73,7 @@ class InstructionTuning(Answering):
         num_workers: Workers = 0,
     ) -> None:
         self.begin(config, tokenizer, locals())
-        source, where = find_template(tokenizer)
-        self.words = Template(source, tokenizer, where)
+        self.words = template_of(tokenizer)
 
     @classmethod
     def prepare(cls, source: Any, tokenizer: Any, options: dict[str, Any], cache: Any, progress: Any) -> Any:

@@ -69,7 +69,7 @@ class Stream:
         self.tokenizer, self.ends, self.give, self.stop, self.before = tokenizer, ends, give, stop, before
         self.begun = self.over = False
         self.held = ""  # text that may begin a stop
-        self.window, self.known, self.waiting = list(prompt[-2 * BEFORE :]), 0, 0
+        self.window, self.waiting, self.look = list(prompt[-2 * BEFORE :]), 0, 0
         self.known = len(tokenizer.decode(self.window)) if prompt else 0
         if prompt and not self.known:
             self.window = list(prompt)
@@ -82,16 +82,18 @@ class Stream:
         self.begun = True
         self.window.append(new)
         self.waiting += 1
-        if self.waiting > EAGER and self.waiting % (self.waiting // EAGER):
-            return  # bytes that will never be a character: looked at ever more seldom, so that the work stays linear
+        if self.waiting < self.look:
+            return
         text = self.tokenizer.decode(self.window)
         if text.endswith(OPEN) or len(text) <= self.known:
+            # bytes that will never be a character are looked at ever more seldom, so that the work stays linear
+            self.look = self.waiting + max(1, self.waiting // EAGER)
             return
         self._show(text[self.known :])
         last = self.window[-self.waiting :]
         known = len(self.tokenizer.decode(last))
         if known:  # what has no text is no context
-            self.window, self.known, self.waiting = last, known, 0
+            self.window, self.known, self.waiting, self.look = last, known, 0, 0
         else:
             self.known = len(text)
 
