@@ -112,7 +112,8 @@ def roles(model: nn.Module) -> Iterator[Weight]:
     Raises:
         ValueError: a parameter that no part declares, since nobody could then know what to do with it.
     """
-    from components.sockets import Layer
+    from components.errors import UserError
+from components.sockets import Layer
 
     seen: set[int] = set()
     layer_of = {path: m.place.index for path, m in model.named_modules() if isinstance(m, Layer)}
@@ -193,6 +194,19 @@ def initialise(model: nn.Module, init: Any, seed: int, *, draw: bool = True) -> 
             value = blank(weight, generator).zero_()
         if value is not None:
             copy_full(weight.parameter, value)
+
+
+def redraw(model: Any, seed: Any, where: str) -> None:
+    """All weights of a model anew from the seed.
+
+    Raises:
+        UserError: it is no model, or ``seed`` no number from 0 on.
+    """
+    if not callable(getattr(model, "init", None)):
+        raise UserError(f"{where}.seed", "only a model draws its weights from a seed", "call torch.manual_seed before")
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise UserError(f"{where}.seed", f"{seed!r} is no number from 0 on")
+    initialise(model, model.init, seed)
 
 
 def copy_full(parameter: Tensor, value: Tensor) -> None:
