@@ -13,7 +13,7 @@ from torch import nn
 from components import build
 from components.check.host import INSIDE, LENGTH, SOCKETS, VOCAB, WIDTH, Host, ids, scramble
 from components.check.subject import subject_of
-from components.index import static_entries
+from components.registry import static_entries
 from components.sockets import Batch
 
 __all__ = ["INSIDE", "LENGTH", "SOCKETS", "VOCAB", "WIDTH", "batch_of", "decoder", "ids", "parts", "scramble"]

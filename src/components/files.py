@@ -6,9 +6,11 @@ end. Writing never does: a run folder that somebody sent may hold a link to a fi
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import secrets
+import shutil
 import stat
 import time
 from collections.abc import Iterator
@@ -19,6 +21,7 @@ from typing import Any, BinaryIO
 from components.errors import UserError
 
 MOST = 256 * 2**20  # bytes of a file that is read as a whole; weights and corpora are mapped or streamed
+PIECE = 2**16
 STALE = 3600  # seconds after which a part that nobody has finished belongs to nobody
 PART = ".part"
 
@@ -45,15 +48,17 @@ def read_bytes(file: str | Path, *, most: int = MOST) -> bytes:
     Raises:
         UserError: it cannot be read, or is larger.
     """
-    path = regular(file)
+    path, held = regular(file), bytearray()
     try:
         with path.open("rb") as f:
-            held = f.read(most + 1)
+            # piece by piece, for read(n) takes the memory of n bytes at once
+            while len(held) <= most and (piece := f.read(PIECE)):
+                held += piece
     except OSError as e:
         raise UserError(str(path), f"cannot be read ({reason(e)})", "give a file that can be read") from None
     if len(held) > most:
         raise UserError(str(path), f"is larger than {most:,} bytes", "no such file is that large; give another")
-    return held
+    return bytes(held)
 
 
 def read_text(file: str | Path, *, most: int = MOST, errors: str = "strict") -> str:
@@ -94,7 +99,7 @@ def whole(file: str | Path) -> Iterator[BinaryIO]:
         _sweep(path)
         if path.is_dir() and not path.is_symlink():
             raise IsADirectoryError(21, os.strerror(21))
-        stream = os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), "wb")
+        stream = _Stream(io.FileIO(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), "wb"))
         try:
             with stream:
                 yield stream
@@ -104,6 +109,8 @@ def whole(file: str | Path) -> Iterator[BinaryIO]:
         except BaseException:
             with suppress(OSError):
                 part.unlink()
+            if stream.fault is not None:  # torch and others have their own words for it
+                raise stream.fault from None
             raise
     except OSError as e:
         raise unwritable(path, e) from None
@@ -144,6 +151,41 @@ def open_append(file: str | Path) -> BinaryIO:
     return os.fdopen(handle, "ab")
 
 
+@contextmanager
+def whole_folder(folder: str | Path) -> Iterator[Path]:
+    """An empty folder that becomes ``folder`` at the end of the block, with all that was put into it; on any error there is nothing.
+
+    Raises:
+        UserError: ``folder`` is there and not empty, or cannot be written.
+    """
+    path = Path(folder)
+    part = path.with_name(f"{path.name}.{secrets.token_hex(4)}{PART}")
+    try:
+        if path.is_symlink() or (path.exists() and (not path.is_dir() or any(path.iterdir()))):
+            raise UserError(str(path), "is there already", "name a new folder")
+        _sweep(path)
+        part.mkdir(parents=True)
+        try:
+            yield part
+            if path.exists():
+                path.rmdir()
+            os.replace(part, path)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)  # renamed away if all went well
+    except OSError as e:
+        raise unwritable(path, e) from None
+
+
+def make_folder(folder: str | Path) -> Path:
+    """``folder`` and those above it, made where they are not there. UserError where that cannot be."""
+    path = Path(folder)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise unwritable(path, e) from None
+    return path
+
+
 def unwritable(path: str | Path, error: OSError) -> UserError:
     """What to tell a user whose disk, folder or rights do not allow it."""
     return UserError(str(path), f"cannot be written ({reason(error)})", "make room or allow it, or name another place")
@@ -152,6 +194,19 @@ def unwritable(path: str | Path, error: OSError) -> UserError:
 def reason(error: BaseException) -> str:
     """The operating system's own words, without its number and path."""
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
+class _Stream(io.BufferedWriter):
+    """Remembers what the operating system said: a library that writes here may say no more than that it failed."""
+
+    fault: OSError | None = None
+
+    def write(self, held: Any) -> int:
+        try:
+            return super().write(held)
+        except OSError as e:
+            self.fault = e
+            raise
 
 
 def _sort(mode: int) -> str:
@@ -164,7 +219,7 @@ def _sweep(path: Path) -> None:
     for left in path.parent.glob(f"{_literal(path.name)}.????????{PART}"):
         with suppress(OSError):
             if time.time() - left.lstat().st_mtime > STALE:
-                left.unlink()
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
 
 
 def _literal(name: str) -> str:

@@ -1,49 +1,28 @@
-"""What is registered, read from source without importing it: ours by ``ast``, plug-ins' by a child process, both cached.
-
-The cache is keyed by the time and size of every file that it was made from, so it is never stale.
-"""
+"""The parts of this package, read from their source by ``ast`` without importing them, and kept in a cache."""
 
 from __future__ import annotations
 
 import ast
-import json
-import os
 from dataclasses import asdict, replace
-from functools import cache
 from pathlib import Path
-from typing import Any
 
+from components import kinds  # noqa: F401  the built-in kinds declare themselves
+from components.cache_file import cache_folder, read_cache, write_cache
+from components.entry import KINDS, Entry, entry_from_json, spelled_preset
 from components.signature import Signature, sentence
 
 ROOT = Path(__file__).parent
 FORMAT = 2  # of the cache file
 
 
-def cache_folder() -> Path:
-    """The user's cache of this package: ``$COMPONENTS_CACHE``, else ``$XDG_CACHE_HOME/components``, else ``~/.cache/components``."""
-    own = os.environ.get("COMPONENTS_CACHE")
-    return Path(own) if own else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "components"
-
-
-@cache
-def static_entries() -> dict[tuple[str, str], Any]:
-    """{(kind, name): Entry} of this package and of installed plug-ins, without importing any of them."""
-    from components.plugins import plugin_entries
-
-    own = own_entries()
-    return {**own, **plugin_entries(own)}
-
-
-def own_entries() -> dict[tuple[str, str], Any]:
+def own_entries() -> dict[tuple[str, str], Entry]:
     """The parts of this package: one file each, ``<kind>/<name>.py``."""
-    from components.registry import KINDS
-
     files = sorted(f for kind in KINDS for f in (ROOT / kind).glob("*.py") if not f.name.startswith("_"))
     stamp = [
         FORMAT,
         [
             [str(f), f.stat().st_mtime_ns, f.stat().st_size]
-            for f in (*files, Path(__file__), ROOT / "signature.py", ROOT / "option_types.py", ROOT / "registry.py")
+            for f in (*files, Path(__file__), ROOT / "signature.py", ROOT / "option_types.py", ROOT / "entry.py")
         ],
     ]
     store = cache_folder() / "own.json"
@@ -54,11 +33,9 @@ def own_entries() -> dict[tuple[str, str], Any]:
     return {(e.kind, e.name): e for e in map(entry_from_json, rows)}
 
 
-def read_sources(files: list[Path]) -> list[Any]:
+def read_sources(files: list[Path]) -> list[Entry]:
     """Entries of part files of this package, presets last since they build on others."""
-    from components.registry import spelled_preset
-
-    found: dict[tuple[str, str], Any] = {}
+    found: dict[tuple[str, str], Entry] = {}
     presets: list[tuple[ast.Call, str, Path]] = []
     for file in files:
         tree = ast.parse(file.read_text(encoding="utf8"), str(file))
@@ -88,9 +65,7 @@ def _entry(
     module_doc: str,
     classes: dict[str, ast.ClassDef],
     file: str,
-) -> Any:
-    from components.registry import Entry
-
+) -> Entry:
     kind, name = (ast.literal_eval(a) for a in call.args)
     extra = {k.arg: ast.literal_eval(k.value) for k in call.keywords}
     try:
@@ -108,31 +83,3 @@ def _entry(
         dict(extra.get("renamed", {})),
         file=file,
     )
-
-
-def entry_from_json(row: dict[str, Any]) -> Any:
-    from components.registry import Entry
-
-    return Entry(
-        **{**row, "signature": Signature.from_json(row["signature"]), "was": tuple(row["was"]), "sets": tuple(row["sets"])}
-    )
-
-
-def read_cache(store: Path, stamp: Any) -> Any:
-    """The rows that were stored under exactly this stamp, or None."""
-    try:
-        held = json.loads(store.read_text(encoding="utf8"))
-        return held["rows"] if held["stamp"] == json.loads(json.dumps(stamp)) else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def write_cache(store: Path, stamp: Any, rows: Any) -> None:
-    """Whole or not at all; a folder that cannot be written only costs the time."""
-    try:
-        store.parent.mkdir(parents=True, exist_ok=True)
-        temporary = store.with_suffix(f".{os.getpid()}.tmp")
-        temporary.write_text(json.dumps({"stamp": stamp, "rows": rows}), encoding="utf8")
-        temporary.replace(store)
-    except OSError:
-        return

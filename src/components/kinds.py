@@ -6,7 +6,7 @@ without gives the parameter a default. The forward contracts are in ``sockets.py
 
 from __future__ import annotations
 
-from components.registry import declare_kind
+from components.entry import declare_kind
 
 declare_kind("tokenizer", "text <-> ids, trained on a corpus or read from a file")
 declare_kind("embedding", "ids (B, T) -> vectors (B, T, D)", ("vocab_size", "d_model"))

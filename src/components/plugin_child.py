@@ -27,16 +27,16 @@ def record(plugin: plugins.Plugin) -> dict[str, Any]:
     errors: list[str] = []
     found: dict[tuple[str, str], registry.Entry] = {}
     for module in plugin.modules:
-        collected = plugins.collected = []
-        seen = set(registry._LIVE)
+        collected = registry.collected = []
+        seen = set(registry.LIVE)
         try:
             import_module(module)
         except (Exception, SystemExit) as e:  # whatever a stranger's module raises is its author's to read, by name
             errors.append(_said(module, e, [*folders, *files]))
-            for key in set(registry._LIVE) - seen:
+            for key in set(registry.LIVE) - seen:
                 registry.unregister(*key)
             continue
-        for e in (*collected, *(registry._LIVE[key] for key in registry._LIVE if key not in seen)):
+        for e in (*collected, *(registry.LIVE[key] for key in registry.LIVE if key not in seen)):
             if not _is_ours(e, ours) and _owner(e.origin if e.preset_of else e.module, plugin) == plugin.name:
                 found[e.kind, e.name] = replace(e, origin=plugin.name, file=_file(e.module))
     declared = [asdict(registry.KINDS[k]) for k in registry.KINDS if k not in kinds]
@@ -74,7 +74,7 @@ def _owner(module: str, plugin: plugins.Plugin) -> str:
 
 def _sources(entries: Any) -> set[str]:
     """The files that the signatures came from: those of the classes and of what they inherit from."""
-    classes = [registry._TARGETS.get((e.kind, e.preset_of or e.name)) for e in entries]
+    classes = [registry.TARGETS.get((e.kind, e.preset_of or e.name)) for e in entries]
     family = [c for target in classes if target for c in (inspect.getmro(target) if inspect.isclass(target) else [target])]
     found = {_file(c.__module__) for c in family} | {e.file for e in entries}
     found |= {_file(e.module) for e in entries if e.preset_of}
@@ -99,7 +99,7 @@ def _said(module: str, error: BaseException, own: list[str]) -> str:
 def main(name: str) -> None:
     answer = os.fdopen(os.dup(1), "w", encoding="utf8")
     os.dup2(2, 1)  # what a plug-in prints while it is imported is no part of the answer
-    plugins.collected = []
+    registry.collected = []
     json.dump(record(plugins.installed()[name]), answer)
     answer.flush()
 

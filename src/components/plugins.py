@@ -21,10 +21,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from components.cache_file import cache_folder, read_cache, write_cache
+from components.entry import KINDS, Entry, Kind, entry_from_json
+
 GROUP = "components"
 RECIPES = "components.recipes"
 PATIENCE = 300  # seconds that a plug-in's import may take
-FORMAT = 2  # of the cache file
+FORMAT = 3  # of the cache file
 
 
 @dataclass(frozen=True)
@@ -48,10 +51,6 @@ class Fault:
     module: str = ""
 
 
-_faults: list[Fault] = []
-collected: list[Any] | None = None  # in the child process: the entries that the plug-in registers
-
-
 @cache
 def installed() -> dict[str, Plugin]:
     """The plug-ins on ``sys.path`` by name; the first of a name wins, as it does for import."""
@@ -72,49 +71,25 @@ def recipe_packages() -> list[tuple[str, str]]:
     return [(p.name, package) for p in installed().values() for package in p.recipes]
 
 
-def faults() -> list[Fault]:
-    """What is wrong with the installed plug-ins, as ``components list`` and ``doctor`` print it."""
-    from components.index import static_entries
-
-    static_entries()
-    return list(_faults)
-
-
 def load(origin: str) -> None:
     """Import every registering module of the plug-in, for a part that another module of it registers."""
     for module in installed()[origin].modules if origin in installed() else ():
         import_module(module)
 
 
-def left_out(entry: Any) -> bool:
-    """Was this part reported as taken twice? Then the rest of its plug-in may go on being imported."""
-    from components.registry import _LIVE
-
-    if collected is not None:
-        known = (entry.kind, entry.name) in _LIVE  # taken by a plug-in, this one or one that it builds on: its fault
-        collected.extend([] if known else [entry])
-        return not known
-    return any((f.part, f.module) == (entry.label, entry.module) for f in faults())
-
-
-def plugin_entries(own: dict[tuple[str, str], Any]) -> dict[tuple[str, str], Any]:
-    """{(kind, name): Entry} of all installed plug-ins. Their kinds are declared; what is refused goes to ``faults()``."""
-    from components.index import entry_from_json
-    from components.registry import KINDS
-
-    _faults.clear()
-    if collected is not None:
-        return {}
-    usable = [(p, record) for p in installed().values() if p.modules and _declared(p, record := indexed(p))]
-    found: dict[tuple[str, str], Any] = {}
+def plugin_entries(own: dict[tuple[str, str], Entry]) -> tuple[dict[tuple[str, str], Entry], list[Fault]]:
+    """({(kind, name): Entry} of all installed plug-ins, what is wrong with them). Their kinds are declared."""
+    faults: list[Fault] = []
+    usable = [(p, record) for p in installed().values() if p.modules and _declared(p, record := indexed(p), faults)]
+    found: dict[tuple[str, str], Entry] = {}
     for plugin, record in usable:  # after all kinds are known: a plug-in may bring parts of another one's kind
         for e in map(entry_from_json, record["entries"]):
             taken = own.get((e.kind, e.name)) or found.get((e.kind, e.name))
             if taken is not None:
                 text = f"{e.label}: the name is taken twice, by {taken.origin} ({taken.module}) and by {plugin.name} ({e.module}); rename one"
-                _faults.append(Fault(plugin.name, text, e.label, e.module))
+                faults.append(Fault(plugin.name, text, e.label, e.module))
             elif e.kind not in KINDS:
-                _faults.append(
+                faults.append(
                     Fault(
                         plugin.name,
                         f"{e.label}: the plug-in that declares the kind {e.kind!r} is not usable",
@@ -124,19 +99,17 @@ def plugin_entries(own: dict[tuple[str, str], Any]) -> dict[tuple[str, str], Any
                 )
             else:
                 found[e.kind, e.name] = e
-    return found
+    return found, faults
 
 
-def _declared(plugin: Plugin, record: dict[str, Any]) -> bool:
+def _declared(plugin: Plugin, record: dict[str, Any], faults: list[Fault]) -> bool:
     """Declare the plug-in's kinds. False if one is another's: its import would fail here, so none of its parts could be used."""
-    from components.registry import KINDS, Kind
-
-    _faults.extend(Fault(plugin.name, text) for text in record["errors"])
+    faults.extend(Fault(plugin.name, text) for text in record["errors"])
     kinds = [Kind(k["name"], k["sentence"], tuple(k["offers"]), plugin.name) for k in record["kinds"]]
     for k in kinds:
         there = KINDS.get(k.name, k)
         if (there.sentence, there.offers) != (k.sentence, k.offers):
-            _faults.append(
+            faults.append(
                 Fault(plugin.name, f"kind {k.name!r} is declared twice, by {there.origin} and by {plugin.name}; rename one")
             )
             return False
@@ -147,25 +120,17 @@ def _declared(plugin: Plugin, record: dict[str, Any]) -> bool:
 
 def indexed(plugin: Plugin) -> dict[str, Any]:
     """The plug-in's record: from the cache if nothing that it was made from has changed, else made anew."""
-    from components.index import cache_folder
-
     store = cache_folder() / f"plugin-{plugin.name}-{zlib.crc32(sys.prefix.encode()):08x}.json"
-    head = json.loads(json.dumps(_head(plugin)))
+    head = _head(plugin)
     try:
-        record = json.loads(store.read_text(encoding="utf8"))
-        fresh = record["head"] == head and record["stamp"] == stamp(record["folders"], record["files"])
+        record = read_cache(store, head)
+        fresh = record is not None and record["stamp"] == stamp(record["folders"], record["files"])
         if fresh and (not record["errors"] or record["paths"] == _path_times()):
             return record
-    except (OSError, ValueError, KeyError, TypeError):
-        pass  # no record, or one of another release: made anew below
-    record = {**_ask_child(plugin), "head": head, "paths": _path_times()}
-    try:
-        store.parent.mkdir(parents=True, exist_ok=True)
-        temporary = store.with_suffix(f".{os.getpid()}.tmp")
-        temporary.write_text(json.dumps(record), encoding="utf8")
-        temporary.replace(store)
-    except OSError:
-        pass  # a folder that cannot be written only costs the time
+    except (KeyError, TypeError):
+        pass  # the user's cache holds something else: made anew below
+    record = {**_ask_child(plugin), "paths": _path_times()}
+    write_cache(store, head, record)
     return record
 
 
@@ -173,7 +138,7 @@ def _head(plugin: Plugin) -> list[Any]:
     here = Path(__file__).parent
     ours = [
         os.stat(here / f)
-        for f in ("plugins.py", "plugin_child.py", "registry.py", "signature.py", "option_types.py", "kinds.py")
+        for f in ("plugins.py", "plugin_child.py", "registry.py", "entry.py", "signature.py", "option_types.py", "kinds.py")
     ]
     modules = [plugin.name, plugin.version, plugin.path, plugin.modules]
     return [FORMAT, sys.version, sys.prefix, modules, [[s.st_mtime_ns, s.st_size] for s in ours]]

@@ -59,6 +59,28 @@ class Experts(nn.Module):
         return torch.bmm(x, self.weight)
 
 
+class Accumulating(nn.Module):
+    """A part that adds up in buffers (what ``after_step`` moves): they are fp32 at least, whatever the model is built in or cast to.
+
+    In bf16 a sum stops growing at 256 times what is added. Casting the model to it, ``precision: bf16-true`` among the ways, leaves these buffers'
+    values to the digit; a wider type is taken.
+    """
+
+    def accumulate(self, name: str, *shape: int) -> None:
+        """Register the buffer ``name``; ``reset_parameters`` gives it its first value."""
+        dtype = torch.promote_types(torch.get_default_dtype(), torch.float32)
+        self.register_buffer(name, torch.empty(shape, dtype=dtype))
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Any:
+        held = dict(self._buffers)
+        super()._apply(fn, recurse)
+        for name, before in held.items():
+            after = self._buffers[name]
+            if before is not None and after is not None and after.dtype in (torch.bfloat16, torch.float16):
+                self._buffers[name] = before.to(after.device, torch.promote_types(before.dtype, torch.float32))
+        return self
+
+
 def weight_of(module: nn.Module) -> Tensor:
     """The matrix that the module multiplies by, adapters included. The only way to a weight that is not by calling its module."""
     effective = getattr(module, "effective_weight", None)

@@ -279,6 +279,21 @@ class CountsInForward(FeedForward):
         return super().forward(x, info)
 
 
+class CountsInBf16(FeedForward):
+    """Its count between steps is cast with the model."""
+
+    def __init__(self, d_model: int) -> None:
+        super().__init__(d_model)
+        self.register_buffer("steps", torch.zeros(()))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        self.steps.zero_()
+
+    def after_step(self, stats: dict[str, Tensor]) -> None:
+        self.steps.add_(float(len(stats) > 0))
+
+
 class GrowsWithCalls(FeedForward):
     """What it gives depends on how often it was asked, so that a recomputation gives something else."""
 
@@ -389,13 +404,18 @@ class AnotherFormula(WithReference):
 
 
 class RefusesEverything:
-    def __call__(self, logits: Tensor, ids: Tensor) -> Tensor:  # noqa: ARG002
+    def __call__(self, logits: Tensor, ids: Tensor, valid: Tensor | None) -> Tensor:  # noqa: ARG002
         return torch.full_like(logits, float("-inf"))
 
 
 class ComparesRows:
-    def __call__(self, logits: Tensor, ids: Tensor) -> Tensor:  # noqa: ARG002
+    def __call__(self, logits: Tensor, ids: Tensor, valid: Tensor | None) -> Tensor:  # noqa: ARG002
         return logits + 0.1 * torch.arange(len(logits), dtype=logits.dtype)[:, None]
+
+
+class ReadsPadding:
+    def __call__(self, logits: Tensor, ids: Tensor, valid: Tensor | None) -> Tensor:  # noqa: ARG002
+        return logits.scatter_add(1, ids, logits.new_full((), -0.1).expand(ids.shape))
 
 
 class DrawsBelowZero:

@@ -278,7 +278,7 @@ def test_the_template_that_came_with_the_tokenizer_is_found(loaded):
         },
     ):
         loaded.tokenizer.files = files
-        assert chatting.find_template(loaded.tokenizer) == TEMPLATE
+        assert chatting.find_template(loaded.tokenizer) == (TEMPLATE, next(iter(files)))
         assert isinstance(loaded.chat(MESSAGES, max_new_tokens=3), str)
 
 

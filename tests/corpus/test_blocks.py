@@ -12,9 +12,11 @@ from components import build
 from components.corpus import Document, prepare
 from components.corpus.blocks import Blocks, EvaluationBlocks
 from components.corpus.corpus import Split
+from components.corpus.framing import Frame
 from components.errors import UserError
 
 END = 1
+OURS = Frame((END,), (), END)
 
 
 def split_of(lengths: list[int], seed: int = 0) -> Split:
@@ -22,7 +24,7 @@ def split_of(lengths: list[int], seed: int = 0) -> Split:
     drawn = np.random.default_rng(seed)
     rows = [[END, *drawn.integers(2, 60000, n)] for n in lengths]
     starts = np.cumsum([0, *map(len, rows)])[:-1]
-    return Split("train", np.concatenate(rows).astype(np.uint16), starts, n_bytes=sum(lengths), endoftext=END)
+    return Split("train", np.concatenate(rows).astype(np.uint16), starts, n_bytes=sum(lengths), frame=OURS)
 
 
 def naive(split: Split, start: int, t: int) -> tuple[list[int], ...]:
@@ -117,7 +119,7 @@ def test_only_the_batch_with_padding_says_so():
 
 
 def test_nothing_to_read_is_said():
-    empty = Split("validation", np.zeros(0, np.uint16), np.zeros(0, np.int64), 0, END)
+    empty = Split("validation", np.zeros(0, np.uint16), np.zeros(0, np.int64), 0, OURS)
     for make in (lambda: Blocks(empty, 8, 0), lambda: EvaluationBlocks(empty, 8)):
         with pytest.raises(UserError, match="validation split is empty"):
             make()

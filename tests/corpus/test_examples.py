@@ -10,7 +10,8 @@ import torch
 from components import build
 from components.corpus.clean import Report
 from components.corpus.example import Example
-from components.corpus.examples import prepare_examples, split
+from components.corpus.example_files import Stored
+from components.corpus.examples import prepare_examples, write_examples
 from components.corpus.rows import Row, Rows, batch_of
 from components.corpus.texts import Cleaning
 from components.errors import UserError
@@ -42,7 +43,13 @@ def prepared(tmp_path, examples, **options):
     )
 
 
-def test_what_cannot_be_learnt_from_is_counted_with_its_place():
+def split(folder, examples, cleaning, report):
+    folder.mkdir(exist_ok=True)
+    digest = write_examples(folder, examples, cleaning, report)
+    return {name: list(Stored(folder / f"{name}.jsonl")) for name in ("train", "validation", "test")}, digest
+
+
+def test_what_cannot_be_learnt_from_is_counted_with_its_place(tmp_path):
     given = [
         Example("kept", "leaf", "f", 1),
         Example("  ", "leaf", "f", 2),
@@ -57,7 +64,7 @@ def test_what_cannot_be_learnt_from_is_counted_with_its_place():
         Example((), "leaf", "f", 11),
     ]
     report = Report(called="examples")
-    made, _ = split(given, Cleaning(0, 0.0, 0.0, 0), report)
+    made, _ = split(tmp_path, given, Cleaning(0, 0.0, 0.0, 0), report)
     assert [(e.line, e.answer) for e in made["train"]] == [(1, "leaf"), (6, "flower")]
     assert {r: n for r, n in report.counts.items() if n} == {
         "empty": 2, "unanswered": 3, "duplicates": 1, "conflicting": 1, "abnormal": 2, "undecodable": 1,
@@ -66,13 +73,13 @@ def test_what_cannot_be_learnt_from_is_counted_with_its_place():
     assert "11 examples read, 2 kept" in report.lines()[0]
 
 
-def test_equal_inputs_stay_in_one_split_and_others_do_not_move_them():
+def test_equal_inputs_stay_in_one_split_and_others_do_not_move_them(tmp_path):
     both = [Example(f"text {i // 2}", ("leaf", "flower")[i % 2], "f", i) for i in range(200)]
-    made, _ = split(both, Cleaning(0, 0.3, 0.2, 0), Report())
+    made, _ = split(tmp_path, both, Cleaning(0, 0.3, 0.2, 0), Report())
     where = {name: {e.input for e in kept} for name, kept in made.items()}
     assert all(where.values())
     assert not where["train"] & where["validation"] | where["train"] & where["test"] | where["validation"] & where["test"]
-    fewer, _ = split(both[50:], Cleaning(0, 0.3, 0.2, 0), Report())
+    fewer, _ = split(tmp_path / "fewer", both[50:], Cleaning(0, 0.3, 0.2, 0), Report())
     assert all({e.input for e in fewer[name]} <= where[name] for name in where)
 
 

@@ -103,7 +103,7 @@ def test_the_distribution_of_texts_is_the_large_models(ahead, samplers):
     def expected(table):
         logits = table.logits.detach()
         for sampler in (build("sampler", s["name"], **{k: v for k, v in s.items() if k != "name"}) for s in samplers):
-            logits = sampler(logits, torch.zeros(4, 1, dtype=torch.long))
+            logits = sampler(logits, torch.zeros(4, 1, dtype=torch.long), None)
         p = logits.softmax(-1)
         chain = [p[0, a] * p[a, b] * p[b, c] for c in range(4) for b in range(4) for a in range(4)]
         return torch.stack(chain).double() * rows

@@ -181,7 +181,7 @@ def test_each_step_is_drawn_as_shown(decoder, explained):
         assert step["chosen"] == ids[t + 1] == step["fell_on"]
         row = logits[None, t]
         for stage, sampler in zip(step["stages"], [None, *samplers], strict=True):
-            row = row if sampler is None else sampler(row, torch.tensor([ids[: t + 1]]))
+            row = row if sampler is None else sampler(row, torch.tensor([ids[: t + 1]]), None)
             p = row.double().softmax(-1)[0]
             assert stage["kept"] == int((p > 0).sum())
             assert stage["p"] == pytest.approx(float(p[step["chosen"]]), abs=1e-6)

@@ -10,7 +10,7 @@ import torch
 from components import build
 from components.cli import main
 from components.errors import UserError
-from components.index import static_entries
+from components.registry import static_entries
 from components.weights import Experts, Weight, generator_for, initialise, roles
 
 D, LAYERS = 64, 3

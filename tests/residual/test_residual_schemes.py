@@ -11,8 +11,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from components import build, registry
 from components.flops import Work, flops_of
-from components.index import static_entries
 from components.makers import make
+from components.registry import static_entries
 from components.sockets import Layer, Place
 
 D = 6

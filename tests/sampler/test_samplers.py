@@ -119,7 +119,7 @@ CASES = [
 @pytest.mark.parametrize(("name", "options", "naive"), CASES)
 def test_equals_the_formula(name, options, naive):
     before = LOGITS.clone()
-    torch.testing.assert_close(build("sampler", name, **options)(LOGITS, IDS), naive(LOGITS))
+    torch.testing.assert_close(build("sampler", name, **options)(LOGITS, IDS, None), naive(LOGITS))
     assert torch.equal(LOGITS, before)
 
 
@@ -134,7 +134,7 @@ def test_the_cases_of_n_grams_ban_something():
 
 def test_where_every_token_would_be_forbidden_the_row_stays():
     x = torch.tensor([[0.5, 0.1], [0.2, 0.3]])
-    out = build("sampler", "no_repeat_ngram", n=1)(x, torch.tensor([[0, 1, 1], [1, 1, 1]]))
+    out = build("sampler", "no_repeat_ngram", n=1)(x, torch.tensor([[0, 1, 1], [1, 1, 1]]), None)
     assert torch.equal(out[0], x[0])
     assert out[1].tolist() == [pytest.approx(0.2), -INF]
 
@@ -147,20 +147,20 @@ def test_allowed_tokens_wants_ids(ids, says):
 
 def test_allowed_tokens_beyond_the_vocabulary():
     with pytest.raises(ValueError, match="40 tokens"):
-        build("sampler", "allowed_tokens", ids=(40,))(LOGITS, IDS)
+        build("sampler", "allowed_tokens", ids=(40,))(LOGITS, IDS, None)
 
 
 def test_typical_keeps_what_is_near_the_entropy_and_not_the_likeliest():
     """A likely token tells less than is expected: with little mass asked for, the middle stays."""
     x = torch.tensor([[0.4, *[0.1] * 6]]).log()
-    assert build("sampler", "typical", p=0.15)(x, IDS[:1]).isfinite()[0].tolist() == [False, True, True, *[False] * 4]
+    assert build("sampler", "typical", p=0.15)(x, IDS[:1], None).isfinite()[0].tolist() == [False, True, True, *[False] * 4]
 
 
 def test_order_matters():
     def run(*nodes):
         x = LOGITS
         for s in make_all(nodes, "sampler"):
-            x = s(x, IDS)
+            x = s(x, IDS, None)
         return x
 
     hot, nucleus = {"name": "temperature", "value": 3.0}, {"name": "top_p", "p": 0.8}
@@ -171,15 +171,15 @@ def test_order_matters():
 
 
 def test_one_token_always_stays_even_after_others_were_dropped():
-    x = build("sampler", "top_k", k=1)(LOGITS, IDS)
+    x = build("sampler", "top_k", k=1)(LOGITS, IDS, None)
     for name, options in (("top_p", {"p": 0.0}), ("min_p", {"p": 1.0}), ("top_p", {"p": 0.9})):
-        x = build("sampler", name, **options)(x, IDS)
+        x = build("sampler", name, **options)(x, IDS, None)
         assert x.isfinite().sum(-1).tolist() == [1] * 5
 
 
 def test_equal_logits_at_the_edge_of_top_k_stay():
     x = torch.tensor([[1.0, 2.0, 2.0, 0.0]])
-    assert build("sampler", "top_k", k=1)(x, IDS[:1]).tolist() == [[-INF, 2.0, 2.0, -INF]]
+    assert build("sampler", "top_k", k=1)(x, IDS[:1], None).tolist() == [[-INF, 2.0, 2.0, -INF]]
 
 
 def test_temperature_zero_is_refused_with_the_remedy():
@@ -189,4 +189,4 @@ def test_temperature_zero_is_refused_with_the_remedy():
 
 def test_min_p_needs_no_softmax_to_be_right_at_large_logits():
     x = torch.tensor([[1000.0, 1000.0 + math.log(0.2), 0.0]])
-    assert build("sampler", "min_p", p=0.1)(x, IDS[:1]).isfinite().tolist() == [[True, True, False]]
+    assert build("sampler", "min_p", p=0.1)(x, IDS[:1], None).isfinite().tolist() == [[True, True, False]]

@@ -97,7 +97,7 @@ def test_a_tokenizer_without_an_end_is_refused(tmp_path):
     [
         (None, "no such tokenizer file"),
         (b"{}", "no tokenizer.json that"),
-        (b"\xff\xfe", "is no tokenizer.json"),
+        (b"\xff\xfe", "is no UTF-8"),
         ("folder", "has no tokenizer.json"),
     ],
 )

@@ -190,3 +190,16 @@ def checkpointing_is_exact(host: Host) -> None:
         results.append(figures | {f"the figure {n}": torch.as_tensor(x) for n, x in terms.stats.items()})
     if name := first_difference(*results):
         raise Violation(f"{name} differs from a pass that keeps its activations")
+
+
+def counts(host: Host) -> bool:
+    return callable(getattr(host.subject.target, "after_step", None))
+
+
+@holds("adds up in fp32 when cast to bf16", applies=counts)
+def sums_stay_wide(host: Host) -> None:
+    """What ``after_step`` moves a little at each step would stand still in bf16."""
+    for part in host.parts(host.build().to(torch.bfloat16)):
+        for name, buffer in part.named_buffers():
+            if buffer.dtype in (torch.bfloat16, torch.float16):
+                raise Violation(f"{name} became {buffer.dtype}: make it with weights.Accumulating".replace("torch.", ""))

@@ -35,7 +35,7 @@ def sampler_keeps_shape(host: Host) -> None:
     for dtype in (torch.float32, torch.bfloat16):
         before = some_logits().to(dtype)
         given = before.clone()
-        out = made(host.subject)(given, ids(5))
+        out = made(host.subject)(given, ids(5), None)
         if out.shape != before.shape or out.dtype != dtype:
             raise Violation(f"{tuple(before.shape)} {before.dtype} became {tuple(out.shape)} {out.dtype}".replace("torch.", ""))
         if not equal(given, before):
@@ -47,7 +47,7 @@ def sampler_leaves_a_token(host: Host) -> None:
     flat, one = torch.zeros(5, VOCAB), torch.full((5, VOCAB), -math.inf)
     one[:, 3] = 0.0
     for name, logits in (("random", some_logits()), ("equal", flat), ("all but one -inf", one), ("large", some_logits() * 1e3)):
-        out = made(host.subject)(logits, ids(5))
+        out = made(host.subject)(logits, ids(5), None)
         if out.isnan().any():
             raise Violation(f"{int(out.isnan().sum())} logits are NaN where they were {name}")
         if (out == math.inf).any() or not torch.isfinite(out).any(-1).all():
@@ -56,11 +56,24 @@ def sampler_leaves_a_token(host: Host) -> None:
 
 @holds("ignores batch neighbours", "sampler", lack="batch_independent")
 def sampler_ignores_neighbours(host: Host) -> None:
-    together = made(host.subject)(some_logits(), ids(5))
+    together = made(host.subject)(some_logits(), ids(5), None)
     for row in range(5):
-        alone = made(host.subject)(some_logits()[row : row + 1], ids(5)[row : row + 1])
+        alone = made(host.subject)(some_logits()[row : row + 1], ids(5)[row : row + 1], None)
         if not equal(together[row : row + 1], alone):
             raise Violation(f"row {row} is another one beside four others")
+
+
+@holds("counts no padding", "sampler")
+def sampler_counts_no_padding(host: Host) -> None:
+    logits, given = some_logits(), ids(5)
+    for length in (1, 2, given.shape[1]):
+        own = given[:, given.shape[1] - length :]
+        want = made(host.subject)(logits, own, None)
+        for pad in (0, 3):
+            padded = torch.cat((torch.full((5, 6), pad), own), 1)
+            valid = torch.arange(padded.shape[1]).expand(5, -1) >= 6
+            if not equal(made(host.subject)(logits, padded, valid), want):
+                raise Violation(f"six places of padding before {length} tokens change the logits")
 
 
 @holds("is finite and never negative", "schedule")

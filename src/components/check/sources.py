@@ -20,6 +20,7 @@ from components.check.subject import Subject
 from components.corpus.document import Document
 from components.corpus.example import Example
 from components.errors import UserError
+from components.files import write_text
 from components.makers import make
 from components.signature import REQUIRED, Option
 
@@ -45,7 +46,7 @@ def write_sample(folder: str, rows: int) -> str:
         talk = [{"role": "user", "content": f"What is {i} doubled?"}, {"role": "assistant", "content": f"It is {2 * i}."}]
         texts = {"text": f"The number {i}.", "source": f"number {i}", "target": f"nombre {i}", "label": ("even", "odd")[i % 2]}
         lines.append(json.dumps({**texts, "size": float(i), "amount": 2.0 * i, "messages": talk}))
-    file.write_text("\n".join(lines) + "\n", encoding="utf8")
+    write_text(file, "\n".join(lines) + "\n")
     return str(file)
 
 

@@ -89,7 +89,7 @@ def imported(address: str) -> Any:
 
 
 def _of_class(target: Any, options: Any, kind: str | None) -> Subject:
-    for (known, name), registered in registry._TARGETS.items():
+    for (known, name), registered in registry.TARGETS.items():
         if registered is target and kind in (None, known):
             return subject_of(f"{known}/{name}", options)
     label = f"{target.__module__}:{target.__qualname__}"

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import NoReturn
 
-from components.errors import UserError, nearest
+from components import terminal
+from components.errors import MOST, UserError, nearest
 from components.leaving import has_talked, leave
 
 COMMANDS = {
@@ -46,19 +47,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     # OpenMP's threads wait for one another by spinning; where another program wants the same core, the default cost a factor of 20
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     words = [*(sys.argv[1:] if argv is None else argv)]  # not list(): the submodule cli.list takes that name here
+    terminal.prepare()
     try:
         code = dispatch(words)
-        sys.stdout.flush()
-        return code
     except UserError as e:
-        print(f"error: {' '.join(str(e).split())}", file=sys.stderr)
-        return e.exit_code
+        terminal.complain(f"error: {e.line(MOST - len('error: '))}")
+        code = e.exit_code
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
+        terminal.complain("interrupted")
+        code = 130
     except BrokenPipeError:  # `components list | head`: the reader has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        code = 0
+    return terminal.finish(code)
 
 
 def command() -> NoReturn:
@@ -76,12 +76,12 @@ def command() -> NoReturn:
 
 def dispatch(words: list[str]) -> int:
     if not words or words[0] in ("-h", "--help", "help"):
-        print(overview())
+        terminal.show(overview())
         return 0
     if words[0] in ("-V", "--version", "version"):
         from components import __version__
 
-        print(f"lightning-components {__version__}")
+        terminal.show(f"lightning-components {__version__}")
         return 0
     name, *rest = words
     if name == "complete":  # what the completion scripts call
@@ -92,7 +92,7 @@ def dispatch(words: list[str]) -> int:
     if "-h" in rest or "--help" in rest:
         if name in FROM_A_RECIPE:
             check_overrides(rest)
-        print(parser.format_help().rstrip())
+        terminal.show(parser.format_help().rstrip())
         return 0
     return import_module(f"components.cli.{name}").run(parser.parse_intermixed_args(rest))
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from components import registry
+from components import registry, terminal
 from components.errors import UserError, nearest
+from components.files import make_folder, write_text
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,11 +27,10 @@ def run(args: argparse.Namespace) -> int:
     if args.kind is None:
         pages = {"README.md": index_page(), **pages}
     if args.to is None:
-        print("\n".join(pages.values()), end="")
+        terminal.show("\n".join(pages.values()), end="")
         return 0
-    folder = Path(args.to)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = make_folder(args.to)
     for name, text in pages.items():
-        (folder / name).write_text(text, encoding="utf8")
-    print(f"wrote {len(pages)} pages to {folder}")
+        write_text(folder / name, text)
+    terminal.show(f"wrote {len(pages)} pages to {folder}")
     return 0

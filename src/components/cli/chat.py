@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import re
-import sys
 from typing import Any
 
+from components import terminal
 from components.cli.generate import HELP, count
 from components.errors import UserError
+from components.terminal import require_text
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,11 +31,12 @@ def run(args: argparse.Namespace) -> int:
     if args.run is None:
         raise UserError("components chat", "no run is named", "components chat RUN; components runs lists them")
 
+    require_text("--system", args.system)
     from components.run import load
-    from components.task.chat import Template, find_template
+    from components.task.chat import template_of
 
     loaded = load(args.run, args.overrides, device=args.device)
-    Template(find_template(loaded.tokenizer, args.template), loaded.tokenizer)  # before anything is typed
+    template_of(loaded.tokenizer, args.template)  # before anything is typed
     said = first = [{"role": "system", "content": args.system}] if args.system else []
     options = {
         "template": args.template,
@@ -46,23 +48,23 @@ def run(args: argparse.Namespace) -> int:
         try:
             line = input("> ").strip()
         except EOFError:
-            print()
+            terminal.show()
             return 0
         except KeyboardInterrupt:
-            print("\n(/exit leaves)")
+            terminal.show("\n(/exit leaves)")
             continue
         if line == "/exit":
             return 0
         if line == "/clear":
             said = first
         elif re.fullmatch(r"/[a-z]+", line):  # a slip of the keys is not talked about
-            print(f"error: {line}: unknown command; /clear begins anew, /exit leaves", file=sys.stderr)
+            terminal.complain(f"error: {line}: unknown command; /clear begins anew, /exit leaves")
         elif line:
             said = [*said, {"role": "user", "content": line}]
             try:
                 said = [*said, {"role": "assistant", "content": spoken(loaded, said, options)}]
             except UserError as e:
-                print(f"error: {' '.join(str(e).split())}", file=sys.stderr)
+                terminal.complain(f"error: {' '.join(str(e).split())}")
                 said = said[:-1]
 
 
@@ -72,13 +74,12 @@ def spoken(loaded: Any, said: list[dict[str, str]], options: dict[str, Any]) -> 
 
     def show(text: str) -> None:
         shown.append(text)
-        sys.stdout.write(text)
-        sys.stdout.flush()
+        terminal.show(text, end="", flush=True)
 
     try:
         whole = loaded.chat(said, on_text=show, **options)
     except KeyboardInterrupt:
-        print(" ...")
+        terminal.show(" ...")
         return "".join(shown)
-    print(whole[len("".join(shown)) :] if whole.startswith("".join(shown)) else "")
+    terminal.show(whole[len("".join(shown)) :] if whole.startswith("".join(shown)) else "")
     return whole

@@ -13,6 +13,7 @@ import json
 import sys
 from pathlib import Path
 
+from components import terminal
 from components.cli import layout
 
 
@@ -44,15 +45,15 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         verdicts = list(judged(cases))
         found = [{"property": v.name, "holds": v.holds, "text": v.text} for v in verdicts]
-        print(json.dumps({"part": subject.label, "kind": subject.kind, "where": where, "properties": found}, indent=1))
+        terminal.show(json.dumps({"part": subject.label, "kind": subject.kind, "where": where, "properties": found}, indent=1))
         return int(not all(v.holds for v in verdicts))
-    print(where)
+    terminal.show(where)
     wrong = 0
     for v in judged(cases):
         wrong += not v.holds
         mark = "  holds  " if v.holds else layout.styled("  FAILS  ", "red")
-        print(f"{mark}{v.name}{f': {v.text}' if v.text else ''}", flush=True)
-    print(f"{len(cases)} properties, all hold" if not wrong else f"{wrong} of {len(cases)} properties do not hold")
+        terminal.show(f"{mark}{v.name}{f': {v.text}' if v.text else ''}", flush=True)
+    terminal.show(f"{len(cases)} properties, all hold" if not wrong else f"{wrong} of {len(cases)} properties do not hold")
     return int(bool(wrong))
 
 

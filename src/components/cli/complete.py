@@ -8,9 +8,10 @@ from collections.abc import Iterable
 from importlib import import_module
 from pathlib import Path
 
-from components import registry
+from components import registry, terminal
 from components.cli import COMMANDS
 from components.cli.chosen import Chosen
+from components.cli.words import is_override
 from components.share import conf_folder, recipe_files
 from components.signature import Option
 
@@ -22,7 +23,7 @@ SLICES = ("all", "first", "last", "last2", "every2", "every4at3", "from8", "to7"
 def run(words: list[str]) -> int:
     """``-- WORD...``: print the candidates for the last word."""
     for line in candidates([w for i, w in enumerate(words) if (i, w) != (0, "--")] or [""]):
-        print(line)
+        terminal.show(line)
     return 0  # never an error: the shell would print it into the line
 
 
@@ -44,7 +45,7 @@ def candidates(words: list[str]) -> list[str]:
         return _that_begin(_parts(current), current)
     if command == "completion":
         return _that_begin(("bash", "zsh", "fish"), current)
-    if command == "runs" or (command in OF_A_RUN and all("=" in w or w.startswith("-") for w in before[1:])):
+    if command == "runs" or (command in OF_A_RUN and all(is_override(w) or w.startswith("-") for w in before[1:])):
         return _that_begin(runs(), current)  # where there are none, the shell goes on to files
     if command not in COMPOSING:
         return []

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from components import terminal
+
 # Each asks `components complete -- WORDS` (the last one is being typed), one candidate a line. What ends in = . or / goes on.
 BASH = r"""
 _components() {
@@ -51,5 +53,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    print(SCRIPTS[args.shell].strip())
+    terminal.show(SCRIPTS[args.shell].strip())
     return 0

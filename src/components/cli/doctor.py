@@ -17,6 +17,7 @@ from typing import Any
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
+from components import terminal
 from components.cli import layout
 
 DISTRIBUTION = "lightning-components"
@@ -36,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     found = examine()
-    print(json.dumps(found, indent=1) if args.json else "\n".join(as_text(found)))
+    terminal.show(json.dumps(found, indent=1) if args.json else "\n".join(as_text(found)))
     return 1 if found["missing"] else 0
 
 
@@ -149,12 +150,12 @@ def _plugins() -> dict[str, str]:
     for p in plugins.installed().values():
         parts = [e.label for e in registry.entries().values() if e.origin == p.name]
         found[f"{p.name} {p.version}"] = ", ".join(parts) or ("recipes only" if p.recipes and not p.modules else "no parts")
-    found.update({f"{f.origin} (broken)": f.text for f in plugins.faults()})
+    found.update({f"{f.origin} (broken)": f.text for f in registry.faults()})
     return found
 
 
 def _places() -> dict[str, str]:
-    from components.index import cache_folder
+    from components.cache_file import cache_folder
     from components.share import PACKAGE, folders
 
     cache = cache_folder()

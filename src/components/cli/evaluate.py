@@ -13,6 +13,7 @@ import argparse
 import json
 from typing import Any
 
+from components import terminal
 from components.errors import UserError
 
 
@@ -39,21 +40,21 @@ def run(args: argparse.Namespace) -> int:
 
     figures = evaluate(args.run, args.overrides, split=args.split, device=args.device)
     if args.json:
-        print(json.dumps(figures))
+        terminal.show(json.dumps(figures))
         return 0
     evaluations = figures.pop("evaluations", {})
     tokens = "perplexity" in figures
     read = f"{figures.pop('documents'):,.0f} of the data's {figures.pop('documents_in_all'):,.0f} documents"
-    print(f"{args.split}: {read}, {figures.pop('targets'):,.0f} {'tokens' if tokens else 'answers'}")
-    print(f"  loss            {figures.pop('loss'):.4f}{' nats per token' if tokens else ''}")
+    terminal.show(f"{args.split}: {read}, {figures.pop('targets'):,.0f} {'tokens' if tokens else 'answers'}")
+    terminal.show(f"  loss            {figures.pop('loss'):.4f}{' nats per token' if tokens else ''}")
     forms = {"perplexity": ".2f", "bits_per_byte": ".4f"}
     for name, value in figures.items():
-        print(f"  {name.replace('_', ' '):<15} {value:{forms.get(name, '.4g')}}")
+        terminal.show(f"  {name.replace('_', ' '):<15} {value:{forms.get(name, '.4g')}}")
     wide = max((len(name) for found in evaluations.values() for name in found), default=0)
     for name, found in evaluations.items():
-        print(name.replace("_", " "))
+        terminal.show(name.replace("_", " "))
         for figure, f in found.items():
-            print(f"  {figure.replace('_', ' '):<{max(wide, 15)}} {said(f)}".rstrip())
+            terminal.show(f"  {figure.replace('_', ' '):<{max(wide, 15)}} {said(f)}".rstrip())
     return 0
 
 

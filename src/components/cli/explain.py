@@ -6,7 +6,10 @@ from __future__ import annotations
 
 import argparse
 
+from components import terminal
+from components.cli.words import is_override
 from components.errors import UserError
+from components.terminal import require_text
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,7 +50,7 @@ def subjects(words: list[str]) -> tuple[list[tuple[str, list[str]]], list[str]]:
     names: list[tuple[str, list[str]]] = []
     common: list[str] = []
     for word in words:
-        if "=" not in word or word.startswith("recipe="):
+        if not is_override(word) or word.startswith("recipe="):
             names.append((word, []))
         else:
             (names[-1][1] if names else common).append(word)
@@ -64,6 +67,8 @@ def run(args: argparse.Namespace) -> int:
         )
     if args.prompt is None:
         raise UserError("components explain", "there is no prompt", "--prompt TEXT says what the model shall read")
+    require_text("--prompt", args.prompt)
+    require_text("--target", args.target)
     if args.shown < 1:
         raise UserError("--shown", "nothing would be shown", "1 or more")
 
@@ -80,11 +85,11 @@ def run(args: argparse.Namespace) -> int:
         seed=args.seed,
     )
     if args.table or not (args.out or args.figures):
-        print(made.table())
+        terminal.show(made.table())
     if args.out:
         file = made.save(args.out)
-        print(f"page: {file} ({file.stat().st_size / 1e6:.2f} MB)")
+        terminal.show(f"page: {file} ({file.stat().st_size / 1e6:.2f} MB)")
     if args.figures:
         for file in made.save_figures(args.figures):
-            print(f"figure: {file}")
+            terminal.show(f"figure: {file}")
     return 0

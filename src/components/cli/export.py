@@ -6,6 +6,7 @@ import argparse
 import re
 from pathlib import Path
 
+from components import terminal
 from components.errors import UserError
 
 UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
@@ -31,5 +32,5 @@ def run(args: argparse.Namespace) -> int:
         raise UserError("components export", "needs a run and --to FOLDER", "components export RUN --to exported/mine")
     from components.task.exporting import export_run
 
-    print(export_run(args.run, Path(args.to), shard_bytes=args.shard_size))
+    terminal.show(export_run(args.run, Path(args.to), shard_bytes=args.shard_size))
     return 0

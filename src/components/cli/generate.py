@@ -6,11 +6,13 @@ An encoder-decoder reads a prompt as its source: what is printed is its own text
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any
 
+from components import terminal
 from components.errors import UserError
+from components.files import read_text
+from components.terminal import require_text
 
 HELP = "decoding=greedy, cache=ring, or 'decoding.samplers=[{name: temperature, value: 0.5}, {name: top_p, p: 0.9}]'"
 
@@ -27,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # type: ignore[arg-type]
     parser.add_argument("--target", default="", metavar="TEXT", help="what an encoder-decoder's own text begins with")
     parser.add_argument("--stop", **several, metavar="TEXT", help="end before this text; may be given several times")  # type: ignore[arg-type]
-    parser.add_argument("--samples", type=count, default=1, metavar="N", help="texts of each prompt (default 1)")
+    parser.add_argument("--samples", type=several, default=1, metavar="N", help="texts of each prompt (default 1)")
     parser.add_argument("--max-new-tokens", type=count, default=200, metavar="N", help="at most (default 200)")
     parser.add_argument("--prefill-chunk", type=count, metavar="N", help="read prompts in pieces of N tokens: less memory")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of what is drawn (default 0)")
@@ -40,16 +42,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # type: ignore[arg-type]
 
 
-def count(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
+def several(text: str) -> int:
+    return count(text, 10_000)
+
+
+def count(text: str, most: int = 1_000_000) -> int:
+    if not (text.isascii() and text.isdigit()) or not text.strip("0"):
         raise argparse.ArgumentTypeError(f"{text!r} is no whole number >= 1")
+    if len(text) > 9 or int(text) > most:
+        raise argparse.ArgumentTypeError(f"{text[:20]} is more than {most:,}")
     return int(text)
 
 
 def run(args: argparse.Namespace) -> int:
     if args.run is None:
         raise UserError("components generate", "no run is named", "components generate RUN; components runs lists them")
-    texts = [read(file) for file in args.score]
+    for option in ("prompt", "target", "stop"):
+        require_text(f"--{option}", getattr(args, option))
+    texts = [read_text(Path(file).expanduser()) for file in args.score]
 
     from components.run import load
 
@@ -70,33 +80,31 @@ def run(args: argparse.Namespace) -> int:
         for i, made in enumerate(loaded.generate(prompts, count=args.samples, **options)):
             for j, text in enumerate([made] if args.samples == 1 else made):
                 names = [f"prompt {i + 1}"] * (len(prompts) > 1) + [f"sample {j + 1}"] * (args.samples > 1)
-                print(f"=== {', '.join(names)} ===\n{text}\n")
+                terminal.show(f"=== {', '.join(names)} ===\n{text}\n")
         return 0
     shown: list[str] = []
 
     def show(text: str) -> None:
         shown.append(text)
-        sys.stdout.write(text)
-        sys.stdout.flush()
+        terminal.show(text, end="", flush=True)
 
     show(args.target if loaded.reads_source else prompts[0])
-    whole = loaded.generate(prompts[0], on_text=show, **options)
-    # a token may be a part of a character: what was held back at the end
-    print(whole[len("".join(shown)) :] if whole.startswith("".join(shown)) else "")
-    return 0
-
-
-def read(file: str) -> str:
     try:
-        return Path(file).expanduser().read_text(encoding="utf8")
-    except (OSError, UnicodeDecodeError) as e:
-        raise UserError(file, f"cannot be read as text ({e})", "--score FILE: a text in UTF-8") from None
+        whole = loaded.generate(prompts[0], on_text=show, **options)
+    except UserError:
+        terminal.show("")  # the prompt stands there: what is wrong begins its own line
+        raise
+    # a token may be a part of a character: what was held back at the end
+    terminal.show(whole[len("".join(shown)) :] if whole.startswith("".join(shown)) else "")
+    return 0
 
 
 def scored(loaded: Any, files: list[str], texts: list[str], sources: list[str] | None) -> int:
     width = max(map(len, [*files, "file"]))
-    print(f"{'file':<{width}}  {'tokens':>7}  {'log p':>12}  {'log p a token':>13}")
+    terminal.show(f"{'file':<{width}}  {'tokens':>7}  {'log p':>12}  {'log p a token':>13}")
     for file, found in zip(files, loaded.score(texts, sources)):
         tokens = len(found.tokens)
-        print(f"{file:<{width}}  {tokens:>7}  {found.log_probability:>12.3f}  {found.log_probability / max(tokens, 1):>13.4f}")
+        terminal.show(
+            f"{file:<{width}}  {tokens:>7}  {found.log_probability:>12.3f}  {found.log_probability / max(tokens, 1):>13.4f}"
+        )
     return 0

@@ -6,6 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
+from components import terminal
 from components.errors import UserError
 
 
@@ -25,12 +26,12 @@ def run(args: argparse.Namespace) -> int:
             "components import", "needs either --to RUN or --config-only", "components import FOLDER --to runs/mine"
         )
     if args.config_only:
-        print(config_only(args.path), end="")
+        terminal.show(config_only(args.path), end="")
         return 0
     from components.task.importing import import_folder
 
     made = import_folder(args.path, Path(args.to))
-    print(made)
+    terminal.show(made)
     return 0
 
 

@@ -8,6 +8,8 @@ import sys
 import textwrap
 from collections.abc import Sequence
 
+from components import terminal
+
 LEAST = 24  # columns that the last one of a table gets, if it wants so many
 STYLES = {"bold": "1", "dim": "2", "red": "31", "cyan": "36"}
 
@@ -19,7 +21,7 @@ def width() -> int:
 
 def coloured() -> bool:
     """Only on a terminal, and not under NO_COLOR (no-color.org) or TERM=dumb."""
-    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    return terminal.is_live(sys.stdout) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def styled(text: str, style: str) -> str:

@@ -6,7 +6,7 @@ import argparse
 import json
 from typing import Any
 
-from components import plugins, registry
+from components import registry, terminal
 from components.cli import layout
 from components.errors import UserError, nearest
 from components.share import recipe_files, recipe_sentence
@@ -24,10 +24,10 @@ def run(args: argparse.Namespace) -> int:
     if args.kind is not None and args.kind not in (*kinds, RECIPE):
         raise UserError(args.kind, "unknown kind", nearest(args.kind, [*kinds, RECIPE], called="kinds"))
     if args.json:
-        print(json.dumps(as_data(args.kind), indent=1))
+        terminal.show(json.dumps(as_data(args.kind), indent=1))
         return 0
     lines = overview() if args.kind is None else recipes() if args.kind == RECIPE else one_kind(args.kind)
-    print("\n".join([*lines, *broken()]))
+    terminal.show("\n".join([*lines, *broken()]))
     return 0
 
 
@@ -45,7 +45,7 @@ def as_data(kind: str | None) -> dict[str, Any]:
     if kind in (None, RECIPE):
         files = recipe_files().items()
         found[RECIPE] = {name: {"sentence": recipe_sentence(f), "origin": whose, "file": str(f)} for name, (whose, f) in files}
-    faults = plugins.faults()
+    faults = registry.faults()
     if faults and kind is None:
         found["broken"] = {o: {"errors": [f.text for f in faults if f.origin == o]} for o in sorted({f.origin for f in faults})}
     return found
@@ -92,7 +92,7 @@ def preset_words(entry: registry.Entry) -> str:
 def broken() -> list[str]:
     """Plug-ins that could not be used, each with its error."""
     lines = []
-    for f in plugins.faults():
+    for f in registry.faults():
         lines += ["", *layout.paragraph(f"broken plug-in {f.origin}: {f.text}")]
     return lines
 

@@ -12,9 +12,10 @@ import re
 from importlib.util import find_spec
 from pathlib import Path
 
-from components import __version__, registry
+from components import __version__, registry, terminal
 from components.cli import templates
 from components.errors import UserError, nearest
+from components.files import make_folder, whole_folder, write_text
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,12 +27,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     folder = Path(args.to).expanduser() / args.name
     check(args.kind, args.name, folder)
-    for path, text in files(args.kind, args.name).items():
-        (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        (folder / path).write_text(text, encoding="utf8")
-        print(folder / path)
+    texts = files(args.kind, args.name)
+    with whole_folder(folder) as part:
+        for path, text in texts.items():
+            make_folder((part / path).parent)
+            write_text(part / path, text)
+    for path in texts:
+        terminal.show(folder / path)
     label = f"{args.kind}/{args.name}"
-    print(
+    terminal.show(
         f"\nnext: pip install -e {folder}   then: components check {label}   and: components train model/{args.kind}={args.name}"
     )
     return 0

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from components import terminal
 from components.errors import UserError
 
 
@@ -26,10 +27,10 @@ def run(args: argparse.Namespace) -> int:
         return compare([run_folder.find_run(name, runs)[0] for name in args.names], runs, args.json)
     found = [(folder, figures_of(folder)) for folder in run_folder.all_runs(runs)]
     if args.json:
-        print(json.dumps([{"run": str(folder), **figures} for folder, figures in found]))
+        terminal.show(json.dumps([{"run": str(folder), **figures} for folder, figures in found]))
         return 0
     if not found:
-        print(f"no runs in {runs}")
+        terminal.show(f"no runs in {runs}")
         return 0
     from components.cli.layout import table
     from components.task.metrics_file import measured
@@ -50,16 +51,17 @@ def run(args: argparse.Namespace) -> int:
     kept = [
         i for i in range(len(head)) if head[i] != "measured" or any(row[i] for row in rows)
     ]  # runs of text measure nothing more
-    print("\n".join(table([[row[i] for i in kept] for row in rows], head=[head[i] for i in kept], limit=60)))
+    terminal.show("\n".join(table([[row[i] for i in kept] for row in rows], head=[head[i] for i in kept], limit=60)))
     for _, f in found:
         if "fault" in f:
-            print(f"damaged: {f['fault']}")
+            terminal.show(f"damaged: {f['fault']}")
     return 0
 
 
 def compare(folders: list[Path], runs: Path, as_json: bool) -> int:
     """Differences of the configs, final figures, curves as text and as a picture beside the runs."""
     from components.cli.layout import table
+    from components.files import make_folder
     from components.task import curves, records
     from components.task.metrics_file import read_rows
 
@@ -69,24 +71,34 @@ def compare(folders: list[Path], runs: Path, as_json: bool) -> int:
     figures = [records.read_summary(f) for f in folders]
     rows = {label: read_rows(f / "metrics.csv") if (f / "metrics.csv").exists() else [] for label, f in zip(labels, folders)}
     picture = runs / f"compare_{'_'.join(label.strip('/').replace('/', '-') for label in labels)}.png"
-    picture.parent.mkdir(parents=True, exist_ok=True)
-    curves.draw(rows, picture, " / ".join(labels))
+    try:
+        make_folder(picture.parent)
+        curves.draw(rows, picture, " / ".join(labels))
+        drawn = str(picture)
+    except UserError as e:  # the tables are what was asked for
+        terminal.complain(f"note: {e}")
+        drawn = None
     if as_json:
         difference = {k: [c.get(k) for c in configs] for k in keys}
-        print(json.dumps({"runs": labels, "difference": difference, "figures": figures, "picture": str(picture)}))
+        terminal.show(json.dumps({"runs": labels, "difference": difference, "figures": figures, "picture": drawn}))
         return 0
-    print("\n".join(table([(k, *(_shown(c.get(k, "-")) for c in configs)) for k in keys], head=("config", *labels), limit=44)))
-    print("no difference in the configs" if not keys else "")
+    terminal.show(
+        "\n".join(table([(k, *(_shown(c.get(k, "-")) for c in configs)) for k in keys], head=("config", *labels), limit=44))
+    )
+    terminal.show("no difference in the configs" if not keys else "")
     names = [n for n in dict.fromkeys(n for f in figures for n in f) if any(f.get(n) is not None for f in figures)]
-    print("\n".join(table([(n, *(_shown(f.get(n)) for f in figures)) for n in names], head=("figure", *labels), limit=44)))
-    print()
+    terminal.show(
+        "\n".join(table([(n, *(_shown(f.get(n)) for f in figures)) for n in names], head=("figure", *labels), limit=44))
+    )
+    terminal.show()
     wide = max(map(len, ("train_loss", *curves.measures(rows))))
     for label in labels:
         for column in ("train_loss", "val_loss", *curves.measures({label: rows[label]})):
             values = curves.series(rows[label], column)[1]
             if values:
-                print(f"  {label:<40} {column:<{wide}} {curves.sparkline(values)}  {values[0]:.3f} -> {values[-1]:.3f}")
-    print(f"\ncurves: {picture}")
+                terminal.show(f"  {label:<40} {column:<{wide}} {curves.sparkline(values)}  {values[0]:.3f} -> {values[-1]:.3f}")
+    if drawn:
+        terminal.show(f"\ncurves: {drawn}")
     return 0
 
 

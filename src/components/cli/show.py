@@ -8,7 +8,7 @@ import json
 import re
 from typing import Any
 
-from components import registry
+from components import registry, terminal
 from components.cli import layout
 from components.cli.list import one_kind, preset_words
 from components.errors import UserError
@@ -40,20 +40,20 @@ def run(args: argparse.Namespace) -> int:
         raise UserError("show", "--full is for recipes", "components show recipe=NAME --full")
     kind, slash, name = args.what.rpartition("/")
     if not slash and name in registry.kinds() and not args.json and not args.measure:
-        print("\n".join(one_kind(name)))
+        terminal.show("\n".join(one_kind(name)))
         return 0
     if not slash:
         raise UserError(args.what, "a part is named KIND/NAME", "components list says which there are; a recipe is recipe=NAME")
     e = registry.entry(kind.rpartition("/")[2], name)  # model/attention/gqa, as on the command line, means the same
     size = measured(e) if args.measure else {}
     if args.json:
-        print(json.dumps({**as_data(e), **({"measured": size} if size else {})}, indent=1))
+        terminal.show(json.dumps({**as_data(e), **({"measured": size} if size else {})}, indent=1))
         return 0
-    print("\n".join(as_text(e)))
+    terminal.show("\n".join(as_text(e)))
     if size:
         flops = f"{size['executed']:,} executed, {size['algorithm']:,} by the algorithm"
         rows = {"parameters": f"{size['parameters']:,}", "FLOPs per token": flops, "measured": size["shape"]}
-        print("\n".join(f"{name:<21}  {text}" for name, text in rows.items()))
+        terminal.show("\n".join(f"{name:<21}  {text}" for name, text in rows.items()))
     return 0
 
 

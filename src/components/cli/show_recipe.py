@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from components import registry
+from components import registry, terminal
 from components.cli import layout
 from components.cli.words import recipe_and_overrides
 from components.share import recipe_files, recipe_sentence
@@ -29,18 +29,18 @@ def show(words: list[str], *, full: bool, as_json: bool) -> int:
     if as_json:
         data = {"recipe": composed.recipe, "sentence": sentence, "parameters": row.parameters, "vocabulary": size.size}
         data |= {"tree": row.as_data(), "config": composed.config, "difference": composed.difference}
-        print(json.dumps({**data, "origins": composed.origins}, indent=1))
+        terminal.show(json.dumps({**data, "origins": composed.origins}, indent=1))
         return 0
-    print(layout.styled(f"recipe {composed.recipe}", "bold"))
+    terminal.show(layout.styled(f"recipe {composed.recipe}", "bold"))
     for line in [*layout.paragraph(sentence, indent=2), "", *as_text(row), "", *beside(composed.config)]:
-        print(line)
-    print(f"\nvocabulary: {size.size:,}{f' ({size.note})' if size.note else ''}")
+        terminal.show(line)
+    terminal.show(f"\nvocabulary: {size.size:,}{f' ({size.note})' if size.note else ''}")
     for line in [*composed.difference, *composed.notes]:
-        print(f"  {line}")
+        terminal.show(f"  {line}")
     if full:
-        print()
+        terminal.show()
         for line in spelled(composed.config, composed.origins):
-            print(line)
+            terminal.show(line)
     return 0
 
 

@@ -6,6 +6,8 @@ import argparse
 import os
 from typing import Any
 
+from components import terminal
+
 EPILOG = """examples:
   components train recipe=gpt_python model/attention=gqa model.attention.n_kv_heads=2
   components train data=text data.path=book.txt
@@ -31,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
 
         recipe, overrides = recipe_and_overrides(args.overrides)
         results = multirun(recipe, overrides)
-        print("\n".join(summary(results)))
+        terminal.show("\n".join(summary(results)))
         return 1 if any(r.exit_code for r in results) else 0
 
     from components.run import train

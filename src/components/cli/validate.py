@@ -6,6 +6,8 @@ import argparse
 import json
 from pathlib import Path
 
+from components import terminal
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("overrides", nargs="*", metavar="recipe=NAME | override", help="group=part, path.option=value")
@@ -30,19 +32,19 @@ def run(args: argparse.Namespace) -> int:
     parameters, rates = count(model), rate_lines(model, composed.config)
     if args.json:
         data = {"recipe": composed.recipe, "parameters": parameters, "vocabulary": size.size, "vocabulary_note": size.note}
-        print(
+        terminal.show(
             json.dumps(
                 {**data, "difference": composed.difference, "notes": composed.notes, "config": composed.config}, indent=1
             )
         )
         return 0
     about = "about " if size.note else ""
-    print(f"recipe {composed.recipe}: {about}{short(parameters)} parameters ({parameters:,})")
-    print(f"vocabulary: {size.size:,}{f' ({size.note})' if size.note else ''}")
+    terminal.show(f"recipe {composed.recipe}: {about}{short(parameters)} parameters ({parameters:,})")
+    terminal.show(f"vocabulary: {size.size:,}{f' ({size.note})' if size.note else ''}")
     for line in rates:
-        print(line)
-    print("difference from the recipe:" if composed.difference else "no difference from the recipe")
+        terminal.show(line)
+    terminal.show("difference from the recipe:" if composed.difference else "no difference from the recipe")
     for line in [*composed.difference, *composed.notes]:
-        print(f"  {line}")
-    print("valid")
+        terminal.show(f"  {line}")
+    terminal.show("valid")
     return 0

@@ -13,7 +13,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from components import terminal
 from components.errors import UserError
+from components.files import make_folder, open_append, write_json
 
 FOLDER = "COMPONENTS_JOB_FOLDER"  # the run writes into this folder instead of making one
 OBJECTIVE = "COMPONENTS_OBJECTIVE"  # the figure that a sweeper is to make small
@@ -56,22 +58,22 @@ def run_job(number: int, overrides: Sequence[str], folder: Path, *, quiet: bool 
         folder: the run's; ``job.json`` is written there too.
         quiet: what the job prints goes to ``output.txt`` in the folder.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    for old in (folder / "job.json", folder / "summary.json"):
+    make_folder(folder)
+    for old in (folder / "job.json", folder / "summary.json", folder / "output.txt"):
         old.unlink(missing_ok=True)  # of an earlier job in this folder: not to be taken for what comes of this one
     environment = {k: v for k, v in os.environ.items() if k not in _RANKS}
     environment[FOLDER] = str(folder.absolute())
     command = [*COMMAND, *overrides]
     began = time.time()
     if quiet:
-        with (folder / "output.txt").open("w", encoding="utf8") as out:
+        with open_append(folder / "output.txt") as out:
             code = _wait(command, environment, out)
     else:
-        sys.stdout.flush()
+        terminal.tell("", end="")  # what stands before the job's own lines
         code = _wait(command, environment, None)
     result = JobResult(number, list(overrides), folder, code, time.time() - began, read_figures(folder))
     held = {**asdict(result), "folder": str(folder)}
-    (folder / "job.json").write_text(json.dumps(held, indent=1), encoding="utf8")
+    write_json(folder / "job.json", held)
     return result
 
 

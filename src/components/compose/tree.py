@@ -9,7 +9,7 @@ from typing import Any
 
 from components import registry
 from components.compose.grammar import TARGET, refuse_targets
-from components.compose.lists import put_list
+from components.compose.lists import place, read_list
 from components.compose.node import Node
 from components.compose.notes import Notes, show, show_node
 from components.compose.stations import Given, Said
@@ -72,7 +72,7 @@ class Tree:
         if head == node.slice_option:
             self._slice(node, replace(said, path=rest), path)
         elif option.type.many:
-            put_list(self, node, head, replace(said, path=rest), path, lenient)
+            self._list(node, head, replace(said, path=rest), path, lenient)
         elif option.type.kind is None:
             self._set(node, head, said, rest, path)
         elif node.inherits(head):
@@ -94,6 +94,38 @@ class Tree:
         else:
             return [replace(m, path=(head, *m.path)) for m in self._choose(node, head, said, path)]
         return []
+
+    def _list(self, node: Node, head: str, said: Said, path: str, lenient: bool) -> None:
+        """A socket of several parts: written whole, or edited part by part."""
+        if said.path:
+            children = node.part_list(head)
+            index = place(said.path[0], children, path)
+            self._edit_in_list(children[index], replace(said, path=said.path[1:]), path, index, lenient)
+            node.forget(head)
+            node.lists[head] = (children, said.station)
+            return
+        option, value = node.options[head], said.read()
+        refuse_targets(value, path)
+        if value is None and option.type.optional:
+            node.forget(head)
+            node.given[head] = Given(None, said.station)
+            return
+        children = []
+        for i, (child, overrides) in enumerate(read_list(option.type.kind or "", value, said, path)):
+            for inner in overrides:
+                self.put_all(child, inner, f"{path}.{i}")
+            children.append(child)
+        if said.spelled and [c.spelled(path) for c in children] == [c.spelled(path) for c in node.part_list(head)]:
+            return
+        node.forget(head)
+        node.lists[head] = (children, said.station)
+
+    def _edit_in_list(self, node: Node, said: Said, path: str, index: int, lenient: bool) -> None:
+        where = f"{path}.{index}"
+        if not said.path:
+            raise UserError(where, "a part of a list is edited option by option", f"or write the whole list, {path}=[...]")
+        for inner in self.put(node, said, where, lenient=lenient):
+            self.put_all(node, inner, where)
 
     def _set(self, node: Node, head: str, said: Said, rest: tuple[str, ...], path: str) -> None:
         option = node.options[head]

@@ -1,7 +1,7 @@
 """Packed blocks of a split, addressed by (seed, epoch, index): the same whatever reads them, in whatever order.
 
-The split is read as a ring: its first token is an ``endoftext``, which also ends the last document. Each epoch cuts the ring
-into blocks from another place and deals them in another order; both are functions of (seed, epoch) alone.
+The split is read as a ring: after the last document the first one begins. Each epoch cuts the ring into blocks from another place and
+deals them in another order; both are functions of (seed, epoch) alone.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import torch
 from numpy.lib.stride_tricks import sliding_window_view
 
 from components.corpus.corpus import Split
+from components.corpus.framing import Frame
 from components.errors import UserError
 from components.sockets import Batch
 
@@ -27,11 +28,12 @@ class Blocks:
         context_length: T, tokens in a block.
         seed: of order and cuts.
         shift: whether each epoch cuts at another place. Without, block ``i`` always starts at ``i * T``.
+        whole: documents are for an encoder, which reads all of their frames.
     """
 
-    def __init__(self, split: Split, context_length: int, seed: int, *, shift: bool = True) -> None:
+    def __init__(self, split: Split, context_length: int, seed: int, *, shift: bool = True, whole: bool = False) -> None:
         _require(split, context_length)
-        self.split, self.context_length, self.seed, self.shift = split, context_length, seed, shift
+        self.split, self.context_length, self.seed, self.shift, self.whole = split, context_length, seed, shift, whole
         self.tokens_per_row = context_length
         self.n_tokens = len(split.tokens)
         self.n_blocks = max(1, self.n_tokens // context_length)  # what does not fill a block is in other epochs' blocks
@@ -40,7 +42,7 @@ class Blocks:
         self._epoch: tuple[int, int, np.ndarray] | None = None
 
     def __reduce__(self) -> Any:
-        return partial(Blocks, shift=self.shift), (self.split, self.context_length, self.seed)
+        return partial(Blocks, shift=self.shift, whole=self.whole), (self.split, self.context_length, self.seed)
 
     def starts(self, epoch: int, indices: Sequence[int] | np.ndarray) -> np.ndarray:
         """(B,) where in the split these blocks start."""
@@ -49,7 +51,7 @@ class Blocks:
 
     def batch(self, epoch: int, indices: Sequence[int] | np.ndarray) -> Batch:
         """ids, targets, documents and positions (B, T) of blocks ``indices`` (0 to ``n_blocks`` - 1) of ``epoch``."""
-        return batch_of(self._rows(self.starts(epoch, indices)), self.split.endoftext)
+        return batch_of(self._rows(self.starts(epoch, indices)), self.split.frame, self.whole)
 
     def _deal(self, epoch: int) -> tuple[int, np.ndarray]:
         if self._epoch is None or self._epoch[0] != epoch:
@@ -77,34 +79,40 @@ class Blocks:
 class EvaluationBlocks:
     """A split from its start to its end, each target exactly once; the last block is filled up with padding.
 
-    The sum of all negative log likelihoods over ``n_bytes`` and ln 2 is bits per byte. ``n_targets``: every token after the first,
-    and the end of the last document.
+    The sum of all negative log likelihoods over ``n_bytes`` and ln 2 is bits per byte. ``n_targets``: every token of a text, and the end of
+    each document.
     """
 
-    def __init__(self, split: Split, context_length: int) -> None:
+    def __init__(self, split: Split, context_length: int, *, whole: bool = False) -> None:
         _require(split, context_length)
-        self.split, self.context_length = split, context_length
-        self.n_targets = len(split.tokens)
+        self.split, self.context_length, self.whole = split, context_length, whole
+        self.n_tokens = len(split.tokens)
+        self.n_targets = self.n_tokens - split.n_documents * split.frame.unasked(whole)
         self.n_bytes, self.n_documents = split.n_bytes, split.n_documents
-        self.n_blocks = -(-self.n_targets // context_length)
+        self.n_blocks = -(-self.n_tokens // context_length)
 
     def batch(self, epoch: int, indices: Sequence[int] | np.ndarray) -> Batch:  # noqa: ARG002  no epoch differs
         """Blocks ``indices`` in order. ``valid`` is there only if one of them is padded."""
         starts = np.asarray(indices, dtype=np.int64) * self.context_length
         at = starts[:, None] + np.arange(self.context_length + 1)
-        rows = self.split.tokens[at % self.n_targets]
-        outside = at[:, :-1] >= self.n_targets
+        rows = self.split.tokens[at % self.n_tokens]
+        outside = at[:, :-1] >= self.n_tokens
         if not outside.any():
-            return batch_of(rows, self.split.endoftext)
-        rows[:, :-1][outside] = self.split.endoftext
-        return batch_of(rows, self.split.endoftext, outside)
+            return batch_of(rows, self.split.frame, self.whole)
+        rows[:, :-1][outside] = self.split.frame.mark
+        return batch_of(rows, self.split.frame, self.whole, outside)
 
 
-def batch_of(rows: np.ndarray, endoftext: int, outside: np.ndarray | None = None) -> Batch:
-    """A batch of (B, T + 1) tokens. Every document starts with ``endoftext``, so a target is never another document's text."""
+def batch_of(rows: np.ndarray, frame: Frame, whole: bool = False, outside: np.ndarray | None = None) -> Batch:
+    """A batch of (B, T + 1) tokens. A target is never another document's text, nor what stands before one.
+
+    With ``whole`` targets are the tokens themselves, -100 where they are the frame's: what an objective that hides some may ask for.
+    """
     ids = rows[:, :-1].astype(np.int64)
-    targets = rows[:, 1:].astype(np.int64)
-    starts = ids == endoftext
+    starts = ids == frame.mark
+    if frame.closing(whole):
+        starts = np.pad(starts[:, :-1], ((0, 0), (1, 0)))
+    targets = _whole_targets(ids, frame) if whole else _next_targets(rows[:, 1:].astype(np.int64), frame)
     place = np.arange(ids.shape[1], dtype=np.int64)
     documents = np.cumsum(starts, axis=1, dtype=np.int64)
     positions = place - np.maximum.accumulate(np.where(starts, place, 0), axis=1)
@@ -115,6 +123,19 @@ def batch_of(rows: np.ndarray, endoftext: int, outside: np.ndarray | None = None
         valid = torch.from_numpy(~outside)
     give = torch.from_numpy
     return Batch(give(ids), give(targets), positions=give(positions), documents=give(documents), valid=valid)
+
+
+def _next_targets(targets: np.ndarray, frame: Frame) -> np.ndarray:
+    """What follows each token: ``end`` where the next document begins, nothing where it has been said or where something is given."""
+    if frame.mark != frame.end or frame.after:
+        targets[targets == frame.mark] = frame.end if not (frame.before and frame.after) else -100
+    for token in frame.before[1:]:
+        targets[targets == token] = -100
+    return targets
+
+
+def _whole_targets(ids: np.ndarray, frame: Frame) -> np.ndarray:
+    return np.where(np.isin(ids, (*frame.before, *frame.after)), -100, ids)
 
 
 def _require(split: Split, context_length: int) -> None:

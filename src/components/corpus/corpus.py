@@ -11,12 +11,14 @@ import numpy as np
 
 from components.corpus.clean import Report
 from components.corpus.document import Document
-from components.corpus.store import build, key_of
+from components.corpus.framing import Frame, frame_of
+from components.corpus.store import build, key_of, require_sound
 from components.corpus.texts import SPLITS, Cleaning, Progress, read_texts, require_splits, write_texts
 from components.corpus.tokenise import describe_loss, write_tokens
 from components.corpus.tokens import Tokens, read_tokenizer
 
-FORMAT = 1  # of what lies in the cache
+FORMAT = 2  # of what lies in the cache
+TOKENS = 2  # of its tokens alone: what stands around each document
 
 
 class Source(Protocol):
@@ -28,21 +30,21 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class Split:
-    """One split: documents one after the other, each as ``endoftext`` and its tokens.
+    """One split: documents one after the other, each with what its frame puts around it.
 
     Args:
         name: train, validation or test.
         tokens: (N,) uint16 or uint32, mapped from disk.
         starts: (n_documents,) where each document starts in ``tokens``.
         n_bytes: of UTF-8 that these documents have as text.
-        endoftext: the id that starts every document, and so ends the one before.
+        frame: the tokens around each document.
     """
 
     name: str
     tokens: np.ndarray = field(repr=False)
     starts: np.ndarray = field(repr=False)
     n_bytes: int
-    endoftext: int
+    frame: Frame
 
     @property
     def n_documents(self) -> int:
@@ -51,8 +53,8 @@ class Split:
     def __reduce__(self) -> Any:
         # another process maps the file again: pickled, the array would be copied into every worker
         if isinstance(self.tokens, np.memmap) and self.tokens.filename is not None:
-            return _open, (Path(self.tokens.filename).parent, self.name, self.n_bytes, self.endoftext)
-        return Split, (self.name, self.tokens, self.starts, self.n_bytes, self.endoftext)
+            return _open, (Path(self.tokens.filename).parent, self.name, self.n_bytes, self.frame)
+        return Split, (self.name, self.tokens, self.starts, self.n_bytes, self.frame)
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,7 @@ class Corpus:
 
     def text(self, split: str) -> Iterator[str]:
         """The documents of a split as text, for metrics on text and for samples."""
+        require_sound(self.texts, f"{split}.txt", f"{split}.ends.npy")
         return read_texts(self.texts, split)
 
 
@@ -117,10 +120,11 @@ def prepare(
         return {**meta, "report": report.to_dict()}
 
     # the text's own hash, so that the same text from elsewhere is not tokenised again
-    known = build(texts, fill_texts)
-    tokens = cache / "tokens" / key_of(known["text_hash"], *settings, tokenizer.fingerprint())
+    known = build(texts, fill_texts, sums=False)  # looked at where they are read
+    tokens = cache / "tokens" / key_of(known["text_hash"], *settings, TOKENS, tokenizer.fingerprint())
 
     def fill_tokens(folder: Path) -> dict[str, Any]:
+        build(texts, fill_texts)
         tokenizer.train(_Counted(texts, known["n_documents"]["train"], progress))
         tokenizer.save(folder / "tokenizer.json")
         made = read_tokenizer(folder / "tokenizer.json")
@@ -133,15 +137,15 @@ def prepare(
     report = Report(**known["report"])
     report.notes = [*report.notes, *made["notes"]]
     own = read_tokenizer(tokens / "tokenizer.json")
-    splits = {s: _open(tokens, s, known["n_bytes"][s], own.specials["endoftext"]) for s in SPLITS}
+    splits = {s: _open(tokens, s, known["n_bytes"][s], frame_of(own)) for s in SPLITS}
     return Corpus(**splits, tokenizer=own, report=report, hash=made["hash"], texts=texts)
 
 
-def _open(folder: Path, split: str, n_bytes: int, endoftext: int) -> Split:
+def _open(folder: Path, split: str, n_bytes: int, frame: Frame) -> Split:
     # an empty file cannot be mapped
     mode = "r" if (folder / f"{split}.npy").stat().st_size > 128 else None
     tokens = np.load(folder / f"{split}.npy", mmap_mode=mode)
-    return Split(split, tokens, np.load(folder / f"{split}.starts.npy"), n_bytes, endoftext)
+    return Split(split, tokens, np.load(folder / f"{split}.starts.npy"), n_bytes, frame)
 
 
 class _Counted:

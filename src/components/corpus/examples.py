@@ -5,18 +5,20 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from components.corpus.clean import Report
 from components.corpus.example import Example
+from components.corpus.example_files import Stored, Writer, ends_of
 from components.corpus.store import build, key_of
 from components.corpus.texts import SPLITS, Cleaning, Progress, drawn, require_splits
 from components.corpus.tokens import LABELS_FILE, Tokens, read_tokenizer
 
-FORMAT = 2  # of what lies in the cache
+FORMAT = 3  # of what lies in the cache
 
 
 class ExampleSource(Protocol):
@@ -30,12 +32,13 @@ class ExampleSource(Protocol):
 class ExampleCorpus:
     """Three splits that share no input, the tokenizer that was trained on the first, and what cleaning met."""
 
-    train: list[Example] = field(repr=False)
-    validation: list[Example] = field(repr=False)
-    test: list[Example] = field(repr=False)
+    train: Sequence[Example] = field(repr=False)
+    validation: Sequence[Example] = field(repr=False)
+    test: Sequence[Example] = field(repr=False)
     tokenizer: Tokens
     report: Report
     hash: str
+    rows: Path | None = field(repr=False, default=None)  # the folder for what becomes of them, which processes may share
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -79,15 +82,13 @@ def prepare_examples(
 
     def fill(folder: Path) -> dict[str, Any]:
         report = Report(called="examples")
-        splits, digest = split(source.examples(), cleaning, report)
+        digest = write_examples(folder, source.examples(), cleaning, report)
         report.notes = [*getattr(source, "notes", ()), *report.notes]
         require_splits(report, validation)
-        for name, examples in splits.items():
-            write(folder / f"{name}.jsonl", examples)
         return {"report": report.to_dict(), "hash": digest}
 
     known = build(folder, fill)
-    splits = {name: list(read(folder / f"{name}.jsonl")) for name in SPLITS}
+    splits = {name: Stored(folder / f"{name}.jsonl") for name in SPLITS}
     trained = cache / key_of(known["hash"], seed, validation, test, tokenizer.fingerprint())
 
     def train(folder: Path) -> dict[str, Any]:
@@ -102,42 +103,64 @@ def prepare_examples(
     if labelled and not own.labels:
         found = getattr(source, "labels", None) or sorted({e.answer for s in splits.values() for e in s})
         own.files[LABELS_FILE] = json.dumps(list(found), ensure_ascii=False)
-    return ExampleCorpus(**splits, tokenizer=own, report=Report(**known["report"]), hash=known["hash"])
+    return ExampleCorpus(**splits, tokenizer=own, report=Report(**known["report"]), hash=known["hash"], rows=cache / "rows")
 
 
-def split(examples: Iterable[Example], cleaning: Cleaning, report: Report) -> tuple[dict[str, list[Example]], str]:
-    """({split: examples that stay}, a hash of all of them). What is dropped is counted in ``report``."""
-    made: dict[str, list[Example]] = {name: [] for name in SPLITS}
-    answers: dict[bytes, set[str]] = {}
+def write_examples(folder: Path, examples: Iterable[Example], cleaning: Cleaning, report: Report) -> str:
+    """Clean and write each split into ``folder``; a hash of all that stays. What is dropped is counted in ``report``."""
     whole = hashlib.blake2b(digest_size=16)
+    nearest: tuple[float, bytes] = (1.0, b"")
     own = False
+    with ExitStack() as stack:
+        files = {name: stack.enter_context(Writer(folder / f"{name}.jsonl")) for name in SPLITS}
+        for digest, example in cleaned(examples, report):
+            own |= example.split is not None
+            name = example.split or cleaning.split_of(digest)
+            if name == "train":
+                nearest = min(nearest, (drawn(digest, cleaning.seed), digest))
+            whole.update(digest + json.dumps(example.answer).encode() + name.encode())
+            report.kept += 1
+            report.characters += sum(map(len, texts_of([example])))
+            files[name].add(example)
+    report.documents = {name: len(file) for name, file in files.items()}
+    if not own and cleaning.validation > 0 and not report.documents["validation"] and report.documents["train"] > 1:
+        report.documents |= hold_out(folder, nearest[1])
+        report.notes.append(f"only {report.kept} examples: one input was held out for validation, more than its share")
+    return whole.hexdigest()
+
+
+def cleaned(examples: Iterable[Example], report: Report) -> Iterator[tuple[bytes, Example]]:
+    """(digest of its input, example) of every example that stays."""
+    inputs: set[bytes] = set()
+    pairs: set[bytes] = set()  # an input with an answer
     for example in examples:
         report.read += 1
         if fault := fault_of(example):
             report.met(fault, example.where)
             continue
         digest = digest_of(example)
-        answer = json.dumps(example.answer)
-        known = answers.setdefault(digest, set())
-        if answer in known:
+        pair = hashlib.blake2b(digest + json.dumps(example.answer).encode(), digest_size=16).digest()
+        if pair in pairs:
             report.met("duplicates", example.where)
             continue
-        if known:
+        if digest in inputs:
             report.met("conflicting", example.where)
-        known.add(answer)
-        own |= example.split is not None
-        name = example.split or cleaning.split_of(digest)
-        whole.update(digest + answer.encode() + name.encode())
-        report.kept += 1
-        report.characters += sum(map(len, texts_of([example])))
-        made[name].append(example)
-    if not own and cleaning.validation > 0 and not made["validation"] and len(made["train"]) > 1:
-        held = min((digest_of(e) for e in made["train"]), key=lambda digest: drawn(digest, cleaning.seed))
-        made["validation"] = [e for e in made["train"] if digest_of(e) == held]
-        made["train"] = [e for e in made["train"] if digest_of(e) != held]
-        report.notes.append(f"only {report.kept} examples: one input was held out for validation, more than its share")
-    report.documents = {name: len(kept) for name, kept in made.items()}
-    return made, whole.hexdigest()
+        inputs.add(digest)
+        pairs.add(pair)
+        yield digest, example
+
+
+def hold_out(folder: Path, held: bytes) -> dict[str, int]:
+    """Move the training examples whose input has this digest to validation; how many each has then."""
+    train, aside = folder / "train.jsonl", folder / "all.jsonl"
+    for file in (train, ends_of(train)):
+        file.rename(file.with_name(file.name.replace("train", "all", 1)))
+    with Writer(train) as kept, Writer(folder / "validation.jsonl") as moved:
+        for example in Stored(aside):
+            (moved if digest_of(example) == held else kept).add(example)
+    for file in (aside, ends_of(aside)):
+        file.unlink()
+    return {"train": len(kept), "validation": len(moved)}
 
 
 def digest_of(example: Example) -> bytes:
@@ -183,18 +206,3 @@ def texts_of(examples: Iterable[Example]) -> Iterator[str]:
             yield from (m["content"] for m in example.input)  # type: ignore[index]
         if isinstance(example.answer, str):
             yield example.answer
-
-
-def write(file: Path, examples: Iterable[Example]) -> None:
-    with file.open("w", encoding="utf8") as f:
-        for e in examples:
-            f.write(json.dumps([e.input, e.answer, e.origin, e.line, e.split]) + "\n")
-
-
-def read(file: Path) -> Iterator[Example]:
-    with file.open(encoding="utf8") as f:
-        for line in f:
-            given, answer, *rest = json.loads(line)
-            if not isinstance(given, str):
-                given = tuple(v if isinstance(v, dict) else tuple(v) for v in given)
-            yield Example(given, tuple(answer) if isinstance(answer, list) else answer, *rest)

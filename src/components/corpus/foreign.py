@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,13 +15,26 @@ from typing import Any
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, processors
 
-from components.corpus.tokens import MAP_FILE, Tokens, files_beside, parsed, read_tokenizer, roles_by_name, roles_read
+from components import files
+from components.corpus.token_files import (
+    CONFIG_FILE,
+    MAP_FILE,
+    MOST_IDS,
+    files_beside,
+    guarded,
+    parsed,
+    roles_by_name,
+    roles_read,
+    stated,
+)
+from components.corpus.tokens import Tokens, read_tokenizer
 from components.errors import UserError
 
 # what a rank file is read with: it says nothing about how text is divided before
 WORDS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 # read by transformers' own conversions
 OLDER = ("tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "vocab.txt", "vocab.json", "source.spm")
+MOST_FREE = 2**16  # numbers of added tokens that nothing has; Llama 3 has 256
 NAMED = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
 
 
@@ -61,21 +73,12 @@ def read_any(folder: Path) -> Tokens | None:
             return read_any(Path(newer))
     else:
         return None
-    said = {**stated(folder / MAP_FILE), **stated(folder / "tokenizer_config.json")}
-    _add_tokens(core, said)
-    _begin_and_end(core, said)
-    return Tokens(core, roles_read(core, folder), files_beside(folder))
-
-
-def stated(file: Path) -> dict[str, Any]:
-    """A JSON file's object; empty if there is no such file."""
-    if not file.is_file():
-        return {}
-    try:
-        found = json.loads(file.read_text(encoding="utf8"))
-    except ValueError as e:
-        raise UserError(str(file), f"is no JSON: {e}") from None
-    return found if isinstance(found, dict) else {}
+    said = {**stated(folder / MAP_FILE), **stated(folder / CONFIG_FILE)}
+    with guarded(folder / CONFIG_FILE):
+        _add_tokens(core, said, str(folder / CONFIG_FILE))
+        _begin_and_end(core, said)
+    with guarded(folder):
+        return Tokens(core, roles_read(core, folder), files_beside(folder))
 
 
 def _rank_file(folder: Path) -> Path | None:
@@ -100,8 +103,10 @@ def from_ranks(file: Path, digits: int = 3) -> Tokenizer:
         digits: of a number that stay together.
     """
     try:
-        lines = [line.split() for line in file.read_bytes().splitlines() if line.strip()]
+        lines = [line.split() for line in files.read_bytes(file).splitlines() if line.strip()]
         ranks = {base64.b64decode(token, validate=True): int(rank) for token, rank in lines}
+        if max(ranks.values(), default=-1) >= MOST_IDS or min(ranks.values(), default=0) < 0:
+            raise ValueError(f"a rank is not between 0 and {MOST_IDS:,}")
     except ValueError as e:
         raise UserError(str(file), f"is no rank file of tiktoken ({e})", "each line is <base64> <rank>") from None
     shown = printable_bytes()
@@ -151,13 +156,18 @@ def _by_transformers(folder: Path, to: str) -> None:
         ) from e
 
 
-def _add_tokens(core: Tokenizer, said: dict[str, Any]) -> None:
+def _add_tokens(core: Tokenizer, said: dict[str, Any], where: str) -> None:
     """Special tokens that are named and lack an id get one, as transformers gives it: those with a number first."""
-    numbered = {int(i): t for i, t in (said.get("added_tokens_decoder") or {}).items()}
+    numbered = _numbered(said.get("added_tokens_decoder") or {}, where)
     size = core.get_vocab_size(with_added_tokens=True)
+    if max(numbered, default=-1) >= size + MOST_FREE:
+        raise UserError(where, f"numbers a token {max(numbered)}, and there are {size} others", "mend its added_tokens_decoder")
     for i in range(size, max(numbered, default=-1) + 1):
         numbered.setdefault(i, {"content": f"<|reserved_token_{i}|>", "special": True})  # rank files leave such numbers free
     lists = [said.get(n) or () for n in ("additional_special_tokens", "extra_special_tokens")]
+    for name, tokens in zip(("additional_special_tokens", "extra_special_tokens"), lists):
+        if not isinstance(tokens, (list, tuple, dict)):
+            raise UserError(where, f"{name} is no list of tokens but {type(tokens).__name__}", "mend it")
     extra = [t for tokens in lists for t in (tokens.values() if isinstance(tokens, dict) else tokens)]
     named = [said.get(f"{role}_token") for role in NAMED]
     for token in [*(numbered[i] for i in sorted(numbered)), *named, *extra]:
@@ -166,6 +176,13 @@ def _add_tokens(core: Tokenizer, said: dict[str, Any]) -> None:
             core.add_special_tokens([made]) if made.special else core.add_tokens([made])
         elif made is not None and made.special and made.content not in _special(core):
             core.add_special_tokens([made])  # an ordinary piece of the vocabulary becomes one that text cannot spell
+
+
+def _numbered(found: Any, where: str) -> dict[int, Any]:
+    """{"32000": token, ...} by number."""
+    if not (isinstance(found, dict) and all(str(i).isdecimal() and len(str(i)) < 10 for i in found)):
+        raise UserError(where, "added_tokens_decoder holds no tokens by their numbers", 'it is {"32000": {...}, ...}')
+    return {int(i): token for i, token in found.items()}
 
 
 def _special(core: Tokenizer) -> Iterable[str]:

@@ -1,4 +1,4 @@
-"""Text to ids once: ``endoftext``, what else begins a text, and its tokens for each document, as one array per split that is mapped from disk."""
+"""Text to ids once: the tokens of each document with what its frame puts around them, as one array per split that is mapped from disk."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from components.corpus.framing import Frame, frame_of
 from components.corpus.texts import SPLITS, Progress, read_texts
 from components.corpus.tokens import Tokens
 from components.errors import UserError
@@ -37,7 +38,7 @@ def write_tokens(
     unknown = tokenizer.specials.get("unk", -1)
     if unknown == tokenizer.specials["endoftext"]:
         unknown = -1  # as GPT-2 has it: bytes leave nothing unknown
-    begins = [i for i in tokenizer.begins or () if i != tokenizer.specials["endoftext"]]  # <s> of a tokenizer made elsewhere
+    frame = frame_of(tokenizer)
     n_unknown = n_tokens = done = 0
     total = sum(counts.values())
     for split in SPLITS:
@@ -46,13 +47,19 @@ def write_tokens(
         with (folder / f"{split}.npy").open("wb") as f:
             f.write(bytes(HEADER))
             for batch in _batches(read_texts(texts, split), BATCH):
-                rows = [[*begins, *row] for row in encode(batch)] if begins else encode(batch)
-                lengths = np.fromiter((len(r) + 1 for r in rows), dtype=np.int64, count=len(rows))
-                block = _joined(rows, tokenizer.specials["endoftext"], lengths).astype(dtype)
+                rows = encode(batch)
+                around = len(frame.before) + len(frame.after)
+                lengths = np.fromiter((len(r) + around for r in rows), dtype=np.int64, count=len(rows))
+                ids = _joined(rows, frame, lengths)
+                if len(ids) and int(ids.max()) >= tokenizer.vocab_size:
+                    for row, text in zip(rows, batch):
+                        tokenizer.need_rows(row, f"the document {_glimpse(text)}")
+                    tokenizer.need_rows((*frame.before, *frame.after), "the frame of every document")
+                block = ids.astype(dtype)
                 starts.append(at + np.cumsum(lengths) - lengths)
                 at += len(block)
                 n_unknown += int(np.count_nonzero(block == unknown)) if unknown >= 0 else 0
-                _require_own_ends(block, tokenizer, len(rows))
+                _require_own_ends(block, tokenizer, frame, len(rows))
                 data = block.tobytes()
                 whole.update(data)
                 f.write(data)
@@ -66,18 +73,27 @@ def write_tokens(
     return {"hash": whole.hexdigest(), "n_tokens": n_tokens, "n_unknown": n_unknown}
 
 
-def _joined(rows: list[list[int]], end: int, lengths: np.ndarray) -> np.ndarray:
-    """One array: each row after an ``end``."""
-    return np.fromiter((i for row in rows for i in (end, *row)), dtype=np.int64, count=int(lengths.sum()))
+def _joined(rows: list[list[int]], frame: Frame, lengths: np.ndarray) -> np.ndarray:
+    """One array: each row in its frame."""
+    before, after = frame.before, frame.after
+    return np.fromiter((i for row in rows for i in (*before, *row, *after)), dtype=np.int64, count=int(lengths.sum()))
 
 
-def _require_own_ends(block: np.ndarray, tokenizer: Tokens, documents: int) -> None:
-    """The end of a document is found by its id, so no text may produce it."""
-    if int(np.count_nonzero(block == tokenizer.specials["endoftext"])) != documents:
-        name = tokenizer.roles["endoftext"]
-        raise UserError(
-            "tokenizer", f"reads ordinary text as {name!r}, the token that ends a document", "use a token that no text contains"
-        )
+def _require_own_ends(block: np.ndarray, tokenizer: Tokens, frame: Frame, documents: int) -> None:
+    """Where a document begins and ends is found by an id, so no text may produce it."""
+    around = (*frame.before, *frame.after)
+    for token in {frame.mark, frame.end}:
+        if int(np.count_nonzero(block == token)) != documents * around.count(token):
+            raise UserError(
+                "tokenizer",
+                f"reads ordinary text as {tokenizer.core.id_to_token(token)!r}, the token that ends a document",
+                "use a token that no text contains",
+            )
+
+
+def _glimpse(text: str, width: int = 40) -> str:
+    line = " ".join(text[: 2 * width].split())
+    return repr(line if len(line) <= width else line[: width - 1] + "…")
 
 
 def _batches(texts: Iterator[str], size: int) -> Iterator[list[str]]:

@@ -2,46 +2,63 @@
 
 Special tokens are never read from ordinary text: ``encode("<|endoftext|>")`` gives the ids of these thirteen characters, so no
 text can end a document or start a role. ``decode`` drops nothing but rows of a model that stand for no token.
-Longer than most: the class, and all that is kept beside its file, which reading and writing must agree on.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import threading
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from tokenizers import Tokenizer
 
+from components.corpus.token_files import (
+    CONFIG_FILE,
+    KEPT,
+    LABELS_FILE,
+    MAP_FILE,
+    OWN_FILE,
+    ROLES,
+    TEMPLATE_FILE,
+    around,
+    files_beside,
+    guarded,
+    labels_in,
+    own_facts,
+    parsed,
+    roles_read,
+    said_in,
+)
 from components.errors import UserError
+from components.files import make_folder, write_json, write_text
 
-ROLES = ("unk", "endoftext", "bos", "eos", "pad")
+__all__ = [
+    "CONFIG_FILE",
+    "KEPT",
+    "LABELS_FILE",
+    "MAP_FILE",
+    "OWN_FILE",
+    "OWN_NAMES",
+    "PROBE",
+    "ROLES",
+    "TEMPLATE_FILE",
+    "Tokens",
+    "read_tokenizer",
+]
 OWN_NAMES = {role: f"<|{role}|>" for role in ROLES}
-# Where a tokenizer made elsewhere says nothing about roles, these names do, the first that is there.
-USUAL_NAMES: dict[str, tuple[str, ...]] = {
-    "unk": ("<|unk|>", "<unk>", "[UNK]"),
-    "endoftext": ("<|endoftext|>", "<|end_of_text|>", "<|eos|>", "</s>", "<eos>", "[SEP]"),
-    "bos": ("<|bos|>", "<|begin_of_text|>", "<s>", "<bos>", "[CLS]"),
-    "eos": ("<|eos|>", "<|end_of_text|>", "</s>", "<eos>", "<|endoftext|>", "[SEP]"),
-    "pad": ("<|pad|>", "<pad>", "[PAD]"),
-}
-MAP_FILE = "special_tokens_map.json"  # Hugging Face's name: {"bos_token": "<s>", ...}
-# Ours, where a model came with its tokenizer: {"vocab_size": its rows, "begins": ids before a text, "ends": ids at which one is over, "starts": ids
-# that stand before what an encoder-decoder writes}.
-OWN_FILE = "components.json"
-LABELS_FILE = "labels.json"  # what a classifier's scores stand for, in their order: ["leaf", "flower"]
-TEMPLATE_FILE = "chat_template.jinja"
-KEPT = ("tokenizer_config.json", MAP_FILE, TEMPLATE_FILE, OWN_FILE, LABELS_FILE)  # files that go wherever tokenizer.json goes
 PROBE = "Ünïcode, tabs\tand\n\n  spaces; 東京 Ελλάδα 👩‍🚀 \x00 <|endoftext|> def f(x): return x\n"
+_MAKING = threading.Lock()
 
 
 class Tokens:
-    """Text <-> ids. ``specials`` gives the ids of those roles of ``ROLES`` that this tokenizer has.
+    """Text <-> ids. ``specials`` gives the ids of those roles of ``ROLES`` that this tokenizer has. Safe from several threads.
 
-    ``begins``: ids that its file puts before a text, None where nothing says (then a text begins with ``endoftext``); ``ends``: ids at
-    which a text is over, None likewise; ``files``: what lay beside tokenizer.json, {name: text}, written wherever it is saved.
+    ``begins``: ids that its file puts before a text, None where nothing says (then a text begins with ``endoftext``); ``closes``: ids that
+    its file puts after one; ``ends``: ids at which a text is over, None likewise; ``files``: what lay beside tokenizer.json, {name: text},
+    written wherever it is saved.
     """
 
     def __init__(self, core: Tokenizer, roles: dict[str, str], files: dict[str, str] | None = None) -> None:
@@ -53,22 +70,27 @@ class Tokens:
         core.no_padding()
         core.encode_special_tokens = True  # not kept in the file, so set by everyone who reads one
         self.core = core
+        self._reading: Tokenizer | None = None
         self.roles = roles
         self.specials: dict[str, int] = {role: core.token_to_id(token) for role, token in roles.items()}
-        ids = set(core.get_vocab(with_added_tokens=True).values())
+        self._known = set(core.get_vocab(with_added_tokens=True).values())
         self.files = dict(files or {})
-        known = json.loads(self.files.get(OWN_FILE, "{}"))
-        self.vocab_size: int = known.get("vocab_size") or max(ids) + 1
-        self._holes = set(range(max(ids) + 1)) - ids
-        self._n_named = max(ids) + 1
-        self.begins: list[int] | None = known.get("begins", prefix_of(core) or None)
+        known = own_facts(self.files)
+        self._n_named = max(self._known) + 1
+        self.vocab_size: int = known.get("vocab_size") or self._n_named
+        before, self.closes = around(core)
+        self.begins: list[int] | None = known.get("begins", before or None)
         self.ends: list[int] | None = known.get("ends")
         self.starts: list[int] | None = known.get("starts")
 
     @property
     def labels(self) -> tuple[str, ...]:
         """What a classifier's scores stand for; empty where there is none."""
-        return tuple(json.loads(self.files.get(LABELS_FILE, "[]")))
+        return labels_in(self.files)
+
+    def said(self, name: str) -> dict[str, Any]:
+        """What a JSON file beside tokenizer.json says; empty where there is none. UserError where it is no object."""
+        return said_in(self.files, name)
 
     def __reduce__(self) -> Any:
         # the library's own pickle forgets that special tokens are not to be read from text
@@ -79,8 +101,18 @@ class Tokens:
 
     def fingerprint(self) -> str:
         """By content, so that a copy elsewhere is the same tokenizer."""
-        held = json.dumps(self.roles, sort_keys=True) + self.core.to_str()
+        held = json.dumps([self.roles, self.begins], sort_keys=True) + self.core.to_str()
         return hashlib.blake2b(held.encode(), digest_size=16).hexdigest()
+
+    @property
+    def reading(self) -> Tokenizer:
+        """The library's object that reads special tokens in a text. A second one: a flag that is turned and turned back, other threads see."""
+        with _MAKING:
+            if self._reading is None:
+                made = Tokenizer.from_str(self.core.to_str())
+                made.encode_special_tokens = False
+                self._reading = made
+        return self._reading
 
     def encode(self, text: str, *, special_tokens: bool = False) -> list[int]:
         """Ids of ordinary text, without any special token.
@@ -88,22 +120,48 @@ class Tokens:
         Args:
             text: anything.
             special_tokens: read special tokens that stand in the text, and put those before and after that the file asks for.
+
+        Raises:
+            UserError: a lone surrogate stands in it, which is no character.
         """
-        if not special_tokens:
-            return self.core.encode(text, add_special_tokens=False).ids
-        self.core.encode_special_tokens = False
-        try:
-            return self.core.encode(text, add_special_tokens=True).ids
-        finally:
-            self.core.encode_special_tokens = True
+        return self._encoded(self.reading if special_tokens else self.core, text, around=special_tokens)
 
     def encode_whole(self, text: str) -> list[int]:
         """Ids of ordinary text, with the special tokens before and after it that the file asks for."""
-        return self.core.encode(text, add_special_tokens=True).ids
+        return self._encoded(self.core, text, around=True)
+
+    def encode_marked(self, text: str) -> list[int]:
+        """Ids of text in which special tokens are read; none is put before or after."""
+        return self._encoded(self.reading, text, around=False)
+
+    def _encoded(self, core: Tokenizer, text: str, *, around: bool) -> list[int]:
+        try:
+            return core.encode(text, add_special_tokens=around).ids
+        except (TypeError, UnicodeError):
+            bad = next((c for c in text if "\ud800" <= c <= "\udfff"), None) if isinstance(text, str) else None
+            if bad is None:
+                raise
+            raise UserError(
+                "text",
+                f"has U+{ord(bad):04X} at character {text.index(bad) + 1}, which is no character",
+                "give text that is UTF-8",
+            ) from None
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """``encode`` of each, on all cores."""
         return [e.ids for e in self.core.encode_batch_fast(list(texts), add_special_tokens=False)]
+
+    def need_rows(self, ids: Iterable[int], where: str) -> None:
+        """UserError, begun with ``where``, if one of ``ids`` is a token that the model has no row for: added to a tokenizer, and never to its model."""
+        if self._n_named <= self.vocab_size:
+            return
+        lost = next((i for i in ids if i >= self.vocab_size), None)
+        if lost is not None:
+            raise UserError(
+                where,
+                f"holds the token {self.core.id_to_token(lost)!r} (id {lost}), and the model has rows for ids below {self.vocab_size} alone",
+                "leave it out, or take a model with a row for it",
+            )
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of ids; special tokens appear by their names. ValueError for an id that there is not.
@@ -112,20 +170,20 @@ class Tokens:
         """
         ids = [int(i) for i in ids]
         for i in ids:
-            if not 0 <= i < max(self.vocab_size, self._n_named) or i in self._holes:  # the library would leave it out
-                raise ValueError(f"id {i} is none of this tokenizer's {self._n_named - len(self._holes)} ids")
+            if i not in self._known and not self._n_named <= i < self.vocab_size:  # the library would leave it out
+                raise ValueError(f"id {i} is none of this tokenizer's {len(self._known)} ids")
         return self.core.decode(ids, skip_special_tokens=False)
 
     def save(self, file: str | Path) -> None:
         """Write ``tokenizer.json``, and beside it the roles where the names alone do not tell them."""
         file = Path(file)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(self.core.to_str(), encoding="utf8")
+        folder = make_folder(file.parent)
+        write_text(file, self.core.to_str())
         for name, text in self.files.items():
-            (file.parent / name).write_text(text, encoding="utf8")
+            write_text(folder / name, text)
         if roles_read(self.core, file.parent) != self.roles:
-            held = json.loads(self.files.get(MAP_FILE, "{}")) | {f"{role}_token": t for role, t in self.roles.items()}
-            (file.parent / MAP_FILE).write_text(json.dumps(held, ensure_ascii=False), encoding="utf8")
+            held = self.said(MAP_FILE) | {f"{role}_token": t for role, t in self.roles.items()}
+            write_json(folder / MAP_FILE, held, indent=None)
 
     def round_trips(self, text: str = PROBE) -> bool:
         """Whether ``text`` comes back exactly."""
@@ -146,21 +204,8 @@ def read_tokenizer(file: str | Path) -> Tokens:
             )
         file = file / "tokenizer.json"
     core = parsed(file)
-    return Tokens(core, roles_read(core, file.parent), files_beside(file.parent))
-
-
-def parsed(file: Path) -> Tokenizer:
-    """A tokenizer.json as the library's object. UserError for whatever is none."""
-    if not file.is_file():
-        raise UserError(str(file), "no such tokenizer file", "give a tokenizer.json or a folder with one")
-    try:
-        return Tokenizer.from_str(file.read_text(encoding="utf8"))
-    except UnicodeDecodeError as e:
-        raise UserError(str(file), f"is no tokenizer.json: {e}") from None
-    except Exception as e:
-        if type(e) is not Exception:  # the library raises bare Exception for a file that it cannot read
-            raise
-        raise UserError(str(file), f"is no tokenizer.json that the tokenizers library reads: {e}") from None
+    with guarded(file):
+        return Tokens(core, roles_read(core, file.parent), files_beside(file.parent))
 
 
 def _unpickled(held: str, roles: dict[str, str], files: dict[str, str]) -> Tokens:
@@ -171,48 +216,3 @@ def same_tokens(files: dict[str, str], others: dict[str, str]) -> bool:
     """Whether two tokenizers, by what each writes, mean the same by every id. Labels and a chat template say nothing about tokens."""
     a, b = ({n: text for n, text in f.items() if n not in (LABELS_FILE, TEMPLATE_FILE)} for f in (files, others))
     return a == b
-
-
-def files_beside(folder: Path) -> dict[str, str]:
-    """Those of ``KEPT`` that are there."""
-    return {name: (folder / name).read_text(encoding="utf8") for name in KEPT if (folder / name).is_file()}
-
-
-def prefix_of(core: Tokenizer) -> list[int]:
-    """The special tokens that the file puts before a text."""
-    if core.post_processor is None:
-        return []
-    made = core.encode("a", add_special_tokens=True)
-    marks = [*made.special_tokens_mask, 0]
-    return made.ids[: marks.index(0)]
-
-
-def roles_read(core: Tokenizer, folder: Path) -> dict[str, str]:
-    """The roles that the files in ``folder`` state, and those that usual names tell."""
-    return {**roles_by_name(core), **_roles_beside(core, folder)}
-
-
-def roles_by_name(core: Tokenizer) -> dict[str, str]:
-    """The roles whose usual names are in the vocabulary."""
-    found = {role: next((n for n in usual if core.token_to_id(n) is not None), None) for role, usual in USUAL_NAMES.items()}
-    return {role: token for role, token in found.items() if token is not None}
-
-
-def _roles_beside(core: Tokenizer, folder: Path) -> dict[str, str]:
-    """The roles that ``tokenizer_config.json`` and ``special_tokens_map.json`` state; a document ends with what ends a text."""
-    found: dict[str, str] = {}
-    for name in ("tokenizer_config.json", MAP_FILE):
-        if not (folder / name).is_file():
-            continue
-        try:
-            held: dict[str, Any] = json.loads((folder / name).read_text(encoding="utf8"))
-        except ValueError as e:
-            raise UserError(str(folder / name), f"is no JSON: {e}") from None
-        for role in ROLES:
-            token = held.get(f"{role}_token")
-            token = token.get("content") if isinstance(token, dict) else token
-            if isinstance(token, str) and core.token_to_id(token) is not None:
-                found[role] = token
-    if "eos" in found and "endoftext" not in found:
-        found["endoftext"] = found["eos"]
-    return found

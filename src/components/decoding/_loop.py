@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from components.decoding._rows import columns, longer, picked, pieces, positions_of, rows_of
 from components.errors import UserError
-from components.functional.positions import count_positions
 from components.sockets import Batch, Cache
 
 # (logits (B, V) of the last position, ids (B, T) so far, number of the new token) -> (B,)
@@ -39,18 +39,18 @@ def continue_(
     ``over`` says so, and filled up with ``stop_ids[0]`` (0 without); the loop is over when all rows are, or after ``max_new_tokens``.
     With a cache, a prompt is read in pieces of ``prefill_chunk`` tokens, which takes less memory (not with a prefix: all of it sees itself).
 
-    Beyond ``model.context_length``: models go on, unless one of their modules says ``bounded = True`` (a table of positions). Those end
-    there with a cache; without one they read the last ``context_length`` tokens only, counted from 0.
+    Beyond ``model.context_length``: models go on, unless one of their modules says ``bounded = True`` (a table of positions). With a cache
+    a row is over there; without one they read the last ``context_length`` tokens only, counted from 0.
     """
-    limit, max_new_tokens = checked(model, batch, cache, max_new_tokens)
+    limit, max_new_tokens, room = checked(model, batch, cache, max_new_tokens)
     with torch.inference_mode(), evaluating(model):
         feed = feed_of(model, batch, cache, limit, prefill_chunk)
-        ids = _run(feed, batch.ids, choose, max_new_tokens, stop_ids, on_token, over)
+        ids = _run(feed, batch.ids, choose, max_new_tokens, room, stop_ids, on_token, over)
     return ids.clone()  # a normal tensor again, which a training step may take
 
 
-def checked(model: Any, batch: Batch, cache: Cache | None, max_new_tokens: int) -> tuple[int | None, int]:
-    """(``context_limit``, how many tokens may be chosen). UserError or ValueError for a prompt that cannot be read."""
+def checked(model: Any, batch: Batch, cache: Cache | None, max_new_tokens: int) -> tuple[int | None, int, Tensor | None]:
+    """(``context_limit``, how many tokens may be chosen, and in each row (B,) where that differs). UserError, ValueError: no such prompt."""
     prompt = batch.ids.shape[1]
     if prompt == 0:
         raise UserError("prompt", "it has no token", "begin with the token that starts a document")
@@ -59,17 +59,20 @@ def checked(model: Any, batch: Batch, cache: Cache | None, max_new_tokens: int) 
     limit = context_limit(model)
     if limit is not None and batch.source is not None and (length := batch.source.ids.shape[1]) > limit:
         raise UserError("prompt", f"a source of {length} tokens does not fit into the model's context of {limit}", "shorten it")
-    if cache is not None and limit is not None:
-        if prompt > limit:
-            raise UserError(
-                "prompt", f"{prompt} tokens do not fit into the model's context of {limit}", "shorten it, or use no cache"
-            )
-        max_new_tokens = min(max_new_tokens, limit - prompt + 1)  # the last one is not read again
-    return limit, max_new_tokens
+    if cache is None or limit is None:
+        return limit, max_new_tokens, None
+    if prompt > limit:
+        raise UserError(
+            "prompt", f"{prompt} tokens do not fit into the model's context of {limit}", "shorten it, or use no cache"
+        )
+    if batch.valid is None:
+        return limit, min(max_new_tokens, limit - prompt + 1), None  # the last one is not read again
+    room = (limit + 1 - batch.valid.sum(1)).clamp(max=max_new_tokens)
+    return limit, int(room.max()), None if bool((room == room[0]).all()) else room
 
 
 def feed_of(model: Any, batch: Batch, cache: Cache | None, limit: int | None, prefill_chunk: int | None) -> Cached | Recomputed:
-    return Cached(model, batch, cache, prefill_chunk) if cache is not None else Recomputed(model, batch, limit)
+    return Cached(model, batch, cache, limit, prefill_chunk) if cache is not None else Recomputed(model, batch, limit)
 
 
 def _run(
@@ -77,6 +80,7 @@ def _run(
     given: Tensor,
     choose: Choose,
     max_new_tokens: int,
+    room: Tensor | None,
     stop_ids: Sequence[int],
     on_token: Callable[[Tensor], None] | None,
     over: Over | None,
@@ -86,7 +90,7 @@ def _run(
     ids = F.pad(given, (0, max_new_tokens), value=fill)
     stops = torch.tensor(list(stop_ids), device=ids.device) if stop_ids else None
     ended = torch.zeros(ids.shape[0], dtype=torch.bool, device=ids.device)
-    ends = stops is not None or over is not None
+    ends = stops is not None or over is not None or room is not None
     for n in range(max_new_tokens):
         new = choose(feed(ids, prompt + n), ids[:, : prompt + n], n)
         if ends:
@@ -98,6 +102,8 @@ def _run(
             on_token(new)
         if over is not None:
             ended |= over(ids[:, : prompt + n + 1])
+        if room is not None:
+            ended |= room <= n + 1
         if ends and ended.all():
             return ids[:, : prompt + n + 1]
     return ids
@@ -110,8 +116,11 @@ class Cached:
     then everything is read again, in one piece.
     """
 
-    def __init__(self, model: Any, batch: Batch, cache: Cache, prefill_chunk: int | None = None) -> None:
+    def __init__(
+        self, model: Any, batch: Batch, cache: Cache, limit: int | None = None, prefill_chunk: int | None = None
+    ) -> None:
         self.model, self.batch, self.cache, self.chunk = model, batch, cache, prefill_chunk
+        self.limit = None if batch.valid is None else limit  # rows of other lengths come to it at other times
         self.turns = {m.turns_at for m in modules_of(model) if hasattr(m, "turns_at")} if cache.length == 0 else set()
         self.empty = cache.snapshot() if self.turns else None
         self.documents = None if batch.documents is None else batch.documents[:, -1:]
@@ -124,6 +133,8 @@ class Cached:
             batch = self._whole(ids, end)
         else:
             self.positions = self.positions + 1
+            if self.limit is not None:  # a row that is over at the end of the context is read on, for nothing
+                self.positions = self.positions.clamp(max=self.limit - 1)
             if any(bool((self.positions == turn).any()) for turn in self.turns):
                 self.cache.restore(self.empty)
                 batch = self._whole(ids, end)
@@ -171,49 +182,6 @@ class Recomputed:
 
     def reorder(self, rows: Tensor) -> None:
         self.batch, self.positions = rows_of(self.batch, rows), picked(self.positions, rows)
-
-
-def longer(batch: Batch, positions: Tensor, ids: Tensor, end: int) -> Batch:
-    """``batch`` and the columns of ``ids`` that came after it, up to ``end``: valid, at the next positions, of its last document and type."""
-    more = end - batch.ids.shape[1]
-    after = torch.arange(1, more + 1, device=ids.device)
-
-    def on(x: Tensor | None) -> Tensor | None:
-        return None if x is None else torch.cat([x, x[:, -1:].expand(-1, more)], 1)
-
-    positions = torch.cat([positions, positions[:, -1:] + after], 1)
-    kept = {"documents": on(batch.documents), "valid": on(batch.valid), "token_types": on(batch.token_types)}
-    return Batch(ids[:, :end], positions=positions, **kept, source=batch.source, prefix=batch.prefix)
-
-
-def picked(x: Tensor | None, rows: Tensor) -> Tensor | None:
-    """Row i is what row rows[i] was; one row that stands for all of them stays."""
-    return x if x is None or (x.shape[0] == 1 and rows.max() > 0) else x.index_select(0, rows)
-
-
-def rows_of(batch: Batch, rows: Tensor) -> Batch:
-    source = None if batch.source is None else rows_of(batch.source, rows)
-    changed = {f.name: picked(getattr(batch, f.name), rows) for f in fields(batch) if f.name != "source"}
-    return Batch(**changed, source=source)
-
-
-def pieces(batch: Batch, size: int | None) -> list[Batch]:
-    """``batch`` cut into pieces of ``size`` columns; not if it has a prefix, which sees all of itself."""
-    length = batch.ids.shape[1]
-    if size is None or size >= length or batch.prefix is not None:
-        return [batch]
-    return [columns(batch, i, min(i + size, length)) for i in range(0, length, size)]
-
-
-def columns(batch: Batch, start: int, end: int) -> Batch:
-    """The positions from ``start`` to ``end`` of a batch that says its positions."""
-    names = ("ids", "positions", "documents", "valid", "token_types")
-    cut = {n: v if (v := getattr(batch, n)) is None else v[:, start:end] for n in names}
-    return Batch(**cut, source=batch.source, prefix=batch.prefix)
-
-
-def positions_of(batch: Batch) -> Tensor:
-    return count_positions(batch.ids, batch.documents, batch.valid) if batch.positions is None else batch.positions
 
 
 def context_limit(model: Any) -> int | None:

@@ -57,18 +57,20 @@ class Beam:
         prefill_chunk: int | None = None,
     ) -> Tensor:
         """(B, T + new), the best text of each row: see ``continue_``, where padding, stops and the end of the context are said."""
-        limit, max_new_tokens = checked(model, batch, cache, max_new_tokens)
+        limit, max_new_tokens, room = checked(model, batch, cache, max_new_tokens)
         if max_new_tokens < 1:
             return batch.ids.clone()
         with torch.inference_mode(), evaluating(model):
             feed = feed_of(model, batch, cache, limit, prefill_chunk)
-            found = self._search(feed, batch.ids, max_new_tokens, stop_ids, over)
+            found = self._search(feed, batch.ids, max_new_tokens, room, stop_ids, over)
         if on_token is not None:
             for column in found[:, batch.ids.shape[1] :].unbind(1):
                 on_token(column)
         return found.clone()
 
-    def _search(self, feed: Any, given: Tensor, most: int, stop_ids: Sequence[int], over: Over | None) -> Tensor:
+    def _search(
+        self, feed: Any, given: Tensor, most: int, room: Tensor | None, stop_ids: Sequence[int], over: Over | None
+    ) -> Tensor:
         rows, prompt, n, device = given.shape[0], given.shape[1], self.beam_size, given.device
         fill = stop_ids[0] if stop_ids else 0
         stops = torch.tensor(list(stop_ids), dtype=torch.long, device=device)
@@ -79,6 +81,7 @@ class Beam:
         texts, scores = ids.view(rows, n, -1).clone(), torch.full((rows, n), NEVER, device=device)
         finished = torch.zeros(rows, n, dtype=torch.bool, device=device)
         open_ = torch.ones(rows, 1, dtype=torch.bool, device=device)  # may the row still become better?
+        limit: Tensor | int = most if room is None else room[:, None]
         last = 0
         for step in range(most):
             end = prompt + step
@@ -95,6 +98,8 @@ class Beam:
                 ended = ended | over(made[:, : end + 1]).view_as(ended)
             if step + 1 == most:
                 ended = torch.ones_like(ended)
+            elif room is not None:
+                ended = ended | (step + 1 >= limit)
             sums, chosen = torch.where(ended, best + NEVER, best).topk(n)
             order = (first + parent.gather(1, chosen)).flatten()
             made = made.view(rows, best.shape[1], -1)
@@ -107,15 +112,15 @@ class Beam:
             texts = torch.cat((texts, made), 1).gather(1, kept[..., None].expand(-1, -1, made.shape[-1]))
             finished = torch.cat((finished, among), 1).gather(1, kept)
             last = step + 1
-            open_ = open_ & self._may_improve(sums, scores, finished, step + 1, most)
+            open_ = open_ & self._may_improve(sums, scores, finished, step + 1, limit) & (step + 1 < limit)
             if not open_.any() or (self.early_stopping == "full" and finished.all()) or step + 1 == most:
                 break
             feed.reorder(order)
         text = texts[:, 0]
         return text[:, : prompt + last] if over is not None or not stop_ids else _shortest(text, prompt, last, stops)
 
-    def _may_improve(self, sums: Tensor, scores: Tensor, finished: Tensor, length: int, most: int) -> Tensor:
-        """(B, 1): could an unfinished text become better than the worst finished one?"""
+    def _may_improve(self, sums: Tensor, scores: Tensor, finished: Tensor, length: Tensor | int, most: Tensor | int) -> Tensor:
+        """(B, 1): could an unfinished text become better than the worst finished one? ``most``: tokens it may have, (B, 1) or for all."""
         if self.early_stopping == "never" and self.length_penalty > 0:
             length = most
         worst = torch.where(finished, scores.min(1, keepdim=True).values, torch.full_like(scores, NEVER))

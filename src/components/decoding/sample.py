@@ -6,9 +6,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from components.decoding._loop import Over, continue_
+from components.functional.precision import widest
 from components.registry import register
 from components.sockets import Batch, Cache, Makers, make_all
 from components.weights import generator_for
@@ -51,11 +53,13 @@ class Sample:
                 draws the same whatever else is in the batch; a torch generator for all rows together; or None: the global one.
         """
         draws = Uniforms(batch.ids.shape[0], generator)
+        valid = None if batch.valid is None else F.pad(batch.valid, (0, max_new_tokens), value=True)
 
         def choose(logits: Tensor, ids: Tensor, n: int) -> Tensor:
             logits = logits.float()
+            known = None if valid is None else valid[:, : ids.shape[1]]
             for sampler in self.samplers:
-                logits = sampler(logits, ids)
+                logits = sampler(logits, ids, known)
             return draw(logits, draws(n).to(logits.device))
 
         return continue_(
@@ -73,7 +77,7 @@ class Sample:
 
 def draw(logits: Tensor, uniform: Tensor) -> Tensor:
     """The token at which the running sum of probabilities passes ``uniform`` (B,), in [0, 1) and of 24 bits: never one of probability 0."""
-    wide = torch.float32 if logits.device.type == "mps" else torch.float64
+    wide = widest(logits.device)
     total = logits.softmax(-1, dtype=wide).cumsum(-1)
     passed = total > uniform.to(wide)[:, None] * total[:, -1:]
     return passed.int().argmax(-1)  # the first of equal ones

@@ -13,9 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from components.decoding._loop import Over, checked, columns, context_limit, evaluating, pieces, positions_of
+from components.decoding._loop import Over, checked, context_limit, evaluating
+from components.decoding._rows import columns, pieces, positions_of
 from components.decoding.sample import Source, Uniforms, draw, streams
 from components.errors import UserError
+from components.functional.precision import widest
 from components.registry import register
 from components.signature import Path, Positive
 from components.sockets import Batch, Cache, Makers, make_all
@@ -70,10 +72,8 @@ class Speculative:
             raise UserError(
                 "decoding.draft", "speculative decoding has no small model", "give draft=RUN, or set its attribute draft"
             )
-        limit, most = checked(model, batch, cache, max_new_tokens)
-        prompt, rows = batch.ids.shape[1], batch.ids.shape[0]
-        if limit is not None:
-            most = max(0, min(most, limit - prompt + 1))
+        limit, _, _ = checked(model, batch, cache, max_new_tokens)
+        rows = batch.ids.shape[0]
         sources = streams(rows, generator)
         self.proposed, self.accepted = 0, 0
         caches = (None, None) if cache is None else (copy.deepcopy(cache), cache)
@@ -88,6 +88,7 @@ class Speculative:
                 readers = [Reader(m, row, kept, prefill_chunk) for m, kept in zip((self.draft, model), caches)]
                 numbers = Uniforms(1, sources[i if len(sources) > 1 else 0])
                 heard = on_token if rows == 1 else None
+                most = max_new_tokens if limit is None else max(0, min(max_new_tokens, limit - row.ids.shape[1] + 1))
                 made.append(self._row(*readers, numbers, most, stop_ids, heard, _padded(over, batch.ids[i : i + 1], row)))
         longest = max((len(m) for m in made), default=0)
         fill = stop_ids[0] if stop_ids else 0
@@ -160,8 +161,8 @@ class Speculative:
         """Probabilities (1, V), in fp64 where there is such."""
         logits = logits.float()
         for sampler in self.samplers:
-            logits = sampler(logits, ids)
-        return logits.softmax(-1, dtype=torch.float32 if logits.device.type == "mps" else torch.float64)
+            logits = sampler(logits, ids, None)  # a row stands here without its padding
+        return logits.softmax(-1, dtype=widest(logits.device))
 
 
 class Reader:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from components.embedding._values import Unlearned
 from components.flops import NOTHING, Flops, Work
+from components.functional.precision import widest
 from components.registry import register
 from components.signature import NonNegativeFloat
 from components.sockets import SequenceInfo
@@ -34,5 +35,5 @@ class Number(Unlearned):
         return NOTHING  # no product of matrices
 
     def forward(self, ids: Tensor, info: SequenceInfo) -> Tensor:  # noqa: ARG002  the contract's second argument
-        number = self.cast(ids.double() * self.scale)
+        number = self.cast(ids.to(widest(ids.device)) * self.scale)
         return F.pad(number[..., None], (0, self.d_model - 1))

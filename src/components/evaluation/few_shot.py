@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from typing import Literal
+from collections.abc import Sequence
+from typing import Any, Literal
 
 from components.corpus.example import Example
 from components.errors import UserError
@@ -83,10 +84,10 @@ class FewShot:
             "examples": Figure(sum(n for _, _, n in asked) / len(asked), count=len(asked)),
         }
 
-    def material(self, held: Held) -> tuple[list[tuple[str, str]], list[tuple[str, str]], list[str]]:
+    def material(self, held: Held) -> tuple[list[tuple[str, str]], Sequence[tuple[str, str]], list[str]]:
         """(questions, examples to show, labels), no question among those that are shown."""
         if self.data is None:
-            asked, shown, labels = list(held.examples()), list(held.shown()), list(held.labels)
+            asked, shown, labels = held.examples(), held.shown(), list(held.labels)
         else:
             if not hasattr(self.data, "examples"):
                 raise UserError(
@@ -99,10 +100,10 @@ class FewShot:
             labelled = "labels" in getattr(self.data, "provides", ())
             labels = sorted({str(e.answer) for e in every if e.answer}) if labelled else []
         questions = [pair_of(e) for e in drawn(asked, self.count, self.seed)]
-        return questions, [pair_of(e) for e in shown], labels
+        return questions, Pairs(shown), labels
 
     def prompt(
-        self, model: Asked, question: tuple[str, str], shown: list[tuple[str, str]], labels: list[str]
+        self, model: Asked, question: tuple[str, str], shown: Sequence[tuple[str, str]], labels: list[str]
     ) -> tuple[str, int] | None:
         """(the prompt up to where the answer begins, how many examples are in it), or None where even the question is too long."""
         asked = self.head + question[0] + self.between
@@ -127,6 +128,19 @@ class FewShot:
         prompts = [prompt for _, prompt, _ in asked]
         texts = model.write(prompts, max_new_tokens=self.max_new_tokens, seed=self.seed, stop=[self.end])
         return [float(text.strip() == answer.strip()) for text, (answer, _, _) in zip(texts, asked)]
+
+
+class Pairs(Sequence[tuple[str, str]]):
+    """``pair_of`` each example, once it is drawn: a training split is large, and few of it stand in prompts."""
+
+    def __init__(self, examples: Sequence[Example]) -> None:
+        self.examples = examples
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def __getitem__(self, number: Any) -> Any:
+        return pair_of(self.examples[number])
 
 
 def pair_of(example: Example) -> tuple[str, str]:

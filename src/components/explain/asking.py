@@ -8,12 +8,16 @@ from typing import Any
 import torch
 
 from components.decoding._loop import context_limit
+from components.errors import UserError
 from components.explain.subject import Subject
 from components.explain.tokens import Words, masked, numbers
 from components.makers import make
 from components.sockets import Batch
 from components.task.generating import continue_ids, first_ids, source_ids, stop_ids, target_start
-from components.task.objectives import reads_source, silent_reason
+from components.task.objectives import lacking, reads_source, silent_reason
+
+
+MOST = 4096  # tokens of a prompt
 
 
 @dataclass
@@ -56,25 +60,38 @@ def ask(subject: Subject, prompt: str, *, new_tokens: int, seed: int) -> Asked:
     if width := width_of_values(model):
         return _numbers(subject, prompt, width, says, seed)
     if says != "tokens":
-        ids = source_ids(tokenizer, prompt)
-        begins = len(ids) - len(tokenizer.encode(prompt))
+        ids = _readable(tokenizer, source_ids(tokenizer, prompt))
+        begins = len(ids) - len(tokenizer.encode(prompt)) - len(tokenizer.closes)
         why = f"it gives {says}, no text"
         return Asked(Batch(torch.tensor([ids])), Words(tokenizer), len(ids), max(0, begins), why_not=why, seed=seed, says=says)
     source = reads_source(model)
     why_not = silent_reason(model, source=source)
     if source:
-        sources, start = source_ids(tokenizer, prompt), target_start(tokenizer)
+        sources, start = _readable(tokenizer, source_ids(tokenizer, prompt)), target_start(tokenizer)
         return _written(subject, start, len(start), new_tokens, seed, sources=sources)
     begins = first_ids(tokenizer)
     loss = _loss(subject)
     names = {i: "<mask>" for i in [getattr(loss, "mask_id", None)] if i is not None}
     ids = [*begins, *masked(tokenizer, prompt, next(iter(names), None))]
+    if lacking(model, "causal"):  # an encoder reads what stands after a text too
+        ids += tokenizer.closes
     if not ids:
         ids = [tokenizer.specials.get("bos", tokenizer.specials.get("endoftext", 0))]
+    _readable(tokenizer, [i for i in ids if i not in names])
     if why_not:
         words = Words(tokenizer, names)
         return Asked(Batch(torch.tensor([ids])), words, len(ids), len(begins), why_not=why_not, seed=seed)
     return _written(subject, ids, len(begins), new_tokens, seed)
+
+
+def _readable(tokenizer: Any, ids: list[int]) -> list[int]:
+    """``ids``, if the model has a row for each and they are few enough to be explained one by one. UserError else."""
+    if len(ids) > MOST:
+        raise UserError(
+            "--prompt", f"it has {len(ids):,} tokens, and each is explained with every other", f"give at most {MOST:,}"
+        )
+    tokenizer.need_rows(ids, "--prompt")
+    return ids
 
 
 def says_what(model: Any) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,8 @@ from components.errors import UserError
 from components.explain.page import page
 from components.explain.subject import Subject, subject_of
 from components.explain.trace import Options, trace
+from components.files import make_folder, whole, write_text
+from components.terminal import readable, require_text
 
 
 @dataclass
@@ -36,12 +37,7 @@ class Explanation:
     def save(self, file: str | Path) -> Path:
         """Write the page, whole or not at all."""
         file = Path(file).expanduser()
-        part = file.with_name(file.name + ".part")
-        try:
-            part.write_text(self.page(), encoding="utf8")
-            os.replace(part, file)
-        except OSError as e:
-            raise UserError(str(file), f"cannot be written ({e.strerror})", "--out FILE in a folder that exists") from None
+        write_text(file, self.page())
         return file
 
     def table(self) -> str:
@@ -60,18 +56,14 @@ class Explanation:
         """Each figure as a PNG in ``folder``; of two models, the second one's begin with ``b_``."""
         from components.explain.figures import figures
 
-        folder = Path(folder).expanduser()
+        folder = make_folder(Path(folder).expanduser())
         files = []
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            for trace, before in zip(self.traces, ("", "b_")):
-                for name, figure in figures(trace).items():
-                    files.append(folder / f"{before}{name}.png")
-                    with warnings.catch_warnings():
-                        warnings.filterwarnings("ignore", "Glyph .* missing")  # a script that matplotlib's font does not have
-                        figure.savefig(files[-1])
-        except OSError as e:
-            raise UserError(str(folder), f"cannot be written ({e.strerror})", "--figures FOLDER that can be made") from None
+        for one, before in zip(self.traces, ("", "b_")):
+            for name, figure in figures(one).items():
+                files.append(folder / f"{before}{name}.png")
+                with warnings.catch_warnings(), whole(files[-1]) as stream:
+                    warnings.filterwarnings("ignore", "Glyph .* missing")  # a script that matplotlib's font does not have
+                    figure.savefig(stream, format="png")
         return files
 
 
@@ -103,10 +95,12 @@ def explain(
     """
     if not 1 <= len(subjects) <= 2:
         raise UserError("explain", f"{len(subjects)} models are named", "one, or two to compare them")
+    require_text("prompt", prompt)
+    require_text("target", target)
     found = []
     for subject in subjects:
         name, own = subject if isinstance(subject, tuple) else (subject, ())
         found.append(subject if isinstance(subject, Subject) else subject_of(name, [*overrides, *own]))
-        found[-1].name = " ".join([found[-1].name, *own])
+        found[-1].name = readable(" ".join([found[-1].name, *own]))
     options = Options(new_tokens, shown, loss, target, seed)
     return Explanation([trace(s, prompt, options) for s in found], [s.config for s in found])

@@ -60,7 +60,7 @@ def steps(subject: Subject, asked: Asked, logits: Tensor) -> dict[str, Any] | No
         chosen = int(ids[0, end]) if end < ids.shape[1] else None
         stages = [_stage("the model's own probabilities", row[0], chosen)]
         for name, sampler in zip(names, samplers, strict=False):
-            row = sampler(row, ids[:, :end])
+            row = sampler(row, ids[:, :end], None)
             stages.append(_stage(name, row[0], chosen))
         step: dict[str, Any] = {"position": end - 1, "chosen": chosen, "stages": stages}
         if draws is not None:

@@ -1,9 +1,16 @@
-"""What autocast leaves to us."""
+"""What autocast leaves to us, and what a device has."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
+
+NO_DOUBLES = ("mps",)  # kinds of device without fp64
+
+
+def widest(device: torch.device) -> torch.dtype:
+    """fp64, or fp32 on a device that has no doubles."""
+    return torch.float32 if device.type in NO_DOUBLES else torch.float64
 
 
 def cast_once(x: Tensor) -> Tensor:

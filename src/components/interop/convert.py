@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,19 +12,21 @@ from typing import Any
 
 import torch
 import yaml
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from components.compose import compose
 from components.errors import UserError
+from components.files import whole_folder, write_text
 from components.interop import tensors
 from components.interop.architecture import Architecture, architectures
 from components.interop.compare import differences, explicit, layer_by_layer
-from components.interop.config import architecture_of, at, config_of, recipe_of, text_model_of
+from components.interop.config import architecture_of, at, config_of, names_of, recipe_of, text_model_of, unlike
 from components.interop.fields import FREE
 from components.interop.files import SHARD_BYTES, Tensors, read_json, write
 from components.makers import Bound, make
 from components.sockets import name_parts
+
+SLACK = 10**6  # numbers that a file may lack: biases and tables that are zero, or computed
 
 
 @dataclass(frozen=True)
@@ -62,9 +62,13 @@ def read_folder(folder: Path) -> Imported:
     config, model = composed(recipe, folder)
     shapes = {n: t.shape for n, t in model.state_dict().items()}
     files = Tensors(folder)
+    count = sum(shape.numel() for shape in shapes.values())
+    if count > files.bytes + SLACK:  # a number has two bytes, and two names may share it
+        said = f"gives a model of {count:,} numbers, and the safetensors there have {files.bytes:,} bytes"
+        raise UserError(str(folder / "config.json"), said, "fetch the whole folder again")
     weights = tensors.read(architecture, files, shapes, lambda path: at(config, path), str(folder))
     bare = bool(architecture.prefix) and not any(n.startswith(architecture.prefix) for n in tensors.named(architecture, files))
-    name = (read_json(folder / "config.json").get("architectures") or [None])[0]
+    name = next(iter(names_of(read_json(folder / "config.json"))), None)
     whole = name if name in architecture.within else None
     return Imported(architecture, recipe, config, weights, used, source, bare, whole)
 
@@ -87,7 +91,7 @@ def spelled_out(recipe: Mapping[str, Any]) -> dict[str, Any]:
     """The composed config of a recipe's nodes."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "imported.yaml"
-        file.write_text(recipe_text(recipe, "imported"), encoding="utf8")
+        write_text(file, recipe_text(recipe, "imported"))
         return compose(str(file)).config
 
 
@@ -141,13 +145,6 @@ def architecture_for(
     )
 
 
-def unlike(architecture: Architecture, config: Mapping[str, Any]) -> list[str]:
-    """Parts that all models of the architecture have and this one has not."""
-    base = {n: v.get("name") if isinstance(v, Mapping) else v for n, v in architecture.base["model"].items()}
-    held = {n: at(config, f"model.{n}.name") for n, v in base.items() if isinstance(v, str) and n != "name"}
-    return [f"model.{n}={name} where it has {base[n]}" for n, name in held.items() if name is not None and name != base[n]]
-
-
 UNKEPT = frozenset(("architectures", "model_type", "torch_dtype", "dtype", "auto_map", "quantization_config"))
 
 
@@ -197,21 +194,9 @@ def write_folder(
         made = {n.removeprefix(architecture.prefix): t for n, t in made.items()}
     if len(dtypes) == 1:
         fields = {**{n: v for n, v in fields.items() if n != "torch_dtype"}, "dtype": dtypes.pop()}
-    if folder.exists() and any(folder.iterdir()):
-        raise UserError(str(folder), "is there and not empty", "name a new folder")
-    part = folder.with_name(folder.name + ".part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    try:
+    with whole_folder(folder) as part:
         write(made, part, shard_bytes=shard_bytes)
         for name, text in (files or {}).items():
-            (part / name).write_text(text, encoding="utf8")
-        (part / "config.json").write_text(json.dumps(fields, indent=2, sort_keys=True) + "\n", encoding="utf8")
-        if folder.exists():
-            folder.rmdir()
-        os.replace(part, folder)
-    except (OSError, SafetensorError) as e:
-        raise UserError(str(folder), f"cannot be written ({str(e).splitlines()[0]})", "name another folder") from None
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+            write_text(part / name, text)
+        write_text(part / "config.json", json.dumps(fields, indent=2, sort_keys=True) + "\n")
     return architecture

@@ -18,8 +18,10 @@ def text_of(batch: Batch, name: str) -> Tensor:
 
 
 def changeable(batch: Batch) -> Tensor:
-    """(B, T) True where a token may be hidden: valid, and not the first of its document, which tells where one begins."""
+    """(B, T) True where a token may be hidden: valid, asked for, and not the first of its document, which tells where one begins."""
     kept = positions_of(batch) > 0
+    if batch.targets is not None:
+        kept = kept & (batch.targets != IGNORED)
     return kept if batch.valid is None else kept & batch.valid
 
 

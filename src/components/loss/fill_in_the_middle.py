@@ -74,7 +74,10 @@ class FillInTheMiddle:
         follows: list[int] = []
         numbers: list[int] = []
         for n, (start, end) in enumerate(zip(starts, [*starts[1:], length])):
-            piece, cut = self._cut(ids[start:end], draws[start])
+            # a last token after which nothing is asked is the document's end, and stays there
+            over = 1 if end < length and targets[end - 1] == IGNORED else 0
+            piece, cut = self._cut(ids[start : end - over], draws[start])
+            piece = [*piece, *ids[end - over : end]]
             text += piece
             # after the middle the document ends; where its end is not in the row, nothing is known to follow
             follows += [*piece[1:], targets[end - 1] if end < length else IGNORED] if cut else targets[start:end]

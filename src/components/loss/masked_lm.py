@@ -22,7 +22,7 @@ from components.sockets import Batch, Terms
 class MaskedLM:
     """Masked LM: cross entropy of the tokens that were chosen, most of which the model sees as a mask.
 
-    ``prepare`` chooses; a document's first token, which tells where it begins, is never chosen.
+    ``prepare`` chooses; a document's first token, which tells where it begins, and special tokens around it are never chosen.
 
     Args:
         vocab_size: number of tokens that the tokenizer has.
@@ -38,6 +38,7 @@ class MaskedLM:
     refuses = {"head": ("causal",)}  # a head of one vector per row has no logits at each position
     provides = ("tokens", "hidden_tokens")
     likelihood = False
+    whole = True  # documents with all that their tokenizer puts around them; none of it is hidden
 
     def __init__(
         self,

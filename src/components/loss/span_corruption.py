@@ -40,6 +40,7 @@ class SpanCorruption:
     refuses = {"head": ("causal",)}
     provides = ("tokens",)
     likelihood = False
+    whole = True  # documents with all that their tokenizer puts around them; none of it is missing
 
     def __init__(
         self,

@@ -48,6 +48,14 @@ def keep_dtypes(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> None
                 held[name] = value.detach().to(device=mine.device, copy=True)
 
 
+@torch.no_grad()
+def load_wide(optimizer: torch.optim.Optimizer, saved: dict[str, Any], *names: str) -> None:
+    """``keep_dtypes``, and the named states in fp32 at least, those of a checkpoint that had them narrower too."""
+    keep_dtypes(optimizer, saved)
+    for state in optimizer.state.values():
+        state.update({name: wide(state[name]) for name in names if name in state})
+
+
 def _pairs(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> Iterator[tuple[Tensor, dict[str, Any]]]:
     keys = [k for group in saved["param_groups"] for k in group["params"]]
     held = [p for group in optimizer.param_groups for p in group["params"]]

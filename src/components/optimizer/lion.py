@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from components.optimizer._groups import checked_betas, decay_groups, refuse_none
-from components.optimizer._state import called, trained
+from components.optimizer._state import called, load_wide, trained, wide, zeros
 from components.registry import register
 from components.signature import NonNegativeFloat, PositiveFloat
 from components.weights import Weight
@@ -48,11 +48,18 @@ class Lion(torch.optim.Optimizer):
             parameters = trained(group)
             if not parameters:
                 continue
-            grads, (direction, decay) = [p.grad for p in parameters], group["betas"]
-            means = [self.state[p].setdefault("exp_avg", torch.zeros_like(p)) for p in parameters]
-            steps = [torch.sign(m.lerp(g, 1 - direction)) for m, g in zip(means, grads)]
+            grads, (direction, decay) = [wide(p.grad) for p in parameters], group["betas"]
+            for p in parameters:
+                if not self.state[p]:
+                    self.state[p]["exp_avg"] = zeros(p)
+            means = [self.state[p]["exp_avg"] for p in parameters]
+            steps = [torch.sign(m.lerp(g, 1 - direction)).to(p.dtype) for p, m, g in zip(parameters, means, grads)]
             torch._foreach_lerp_(means, grads, 1 - decay)
             if group["weight_decay"]:
                 torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
             torch._foreach_add_(parameters, steps, alpha=-group["lr"])
         return loss
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict(state_dict)
+        load_wide(self, state_dict, "exp_avg")

@@ -15,6 +15,7 @@ from torch.optim.adamw import adamw
 
 from components.functional.orthogonal import orthogonalise, product_dtype
 from components.optimizer._groups import can_fuse, checked_betas, decay_groups, refuse_none
+from components.optimizer._state import load_wide, wide, zeros
 from components.registry import register
 from components.signature import Fraction, NonNegativeFloat, Positive, PositiveFloat
 from components.weights import Weight
@@ -92,6 +93,10 @@ class Muon(torch.optim.Optimizer):
                 self._adamw(group)
         return loss
 
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict(state_dict)
+        load_wide(self, state_dict, "momentum_buffer")
+
     def _muon(self, group: dict[str, Any]) -> None:
         parameters = [p for p in group["params"] if p.grad is not None]
         if not parameters:
@@ -99,10 +104,13 @@ class Muon(torch.optim.Optimizer):
         if group["weight_decay"]:
             torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
         for pile in piles(parameters):
-            momenta = [self._state(p, "momentum_buffer")["momentum_buffer"] for p in pile]
-            torch._foreach_lerp_(momenta, [p.grad for p in pile], 1 - group["momentum"])
+            for p in pile:
+                if not self.state[p]:
+                    self.state[p]["momentum_buffer"] = zeros(p)
+            momenta = [self.state[p]["momentum_buffer"] for p in pile]
+            torch._foreach_lerp_(momenta, [wide(p.grad) for p in pile], 1 - group["momentum"])
             # one by one: a small temporary stays in the cache, a copy of all gradients does not
-            ahead = (p.grad.lerp(m, group["momentum"]) if group["nesterov"] else m for p, m in zip(pile, momenta))
+            ahead = (wide(p.grad).lerp(m, group["momentum"]) if group["nesterov"] else m for p, m in zip(pile, momenta))
             rate = group["lr"] * scale_of(pile[0].shape, group["adjust"], out_first=group["out_first"])
             for p, step in zip(pile, orthogonal_steps(ahead, pile, group)):
                 p.add_(step.to(p.dtype), alpha=-rate)

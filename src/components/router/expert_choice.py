@@ -5,7 +5,7 @@ Zhou et al. 2022, arXiv:2202.09368, section 3.2
 
 from __future__ import annotations
 
-import math
+from fractions import Fraction
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,8 @@ from components.functional.routing import Routing, flat_valid
 from components.registry import register
 from components.signature import PositiveFloat
 from components.sockets import SequenceInfo
+
+MOST = 10**6  # of the denominator that a capacity is read with
 
 
 @register("router", "expert_choice")
@@ -35,12 +37,14 @@ class ExpertChoice(nn.Module):
 
     def __init__(self, d_model: int, n_experts: int, *, capacity: PositiveFloat = 2.0) -> None:
         super().__init__()
-        self.capacity, self.n_experts = capacity, n_experts
+        self.n_experts = n_experts
+        # of whole numbers: not every device has doubles, and 10 * 1.1 is 11, where floats round up to 12
+        self.share = max(Fraction(capacity).limit_denominator(MOST), Fraction(1, MOST)) / n_experts
         self.logits = nn.Linear(d_model, n_experts, bias=False)
 
     def taken(self, tokens: int) -> int:
         """How many of so many tokens each expert takes."""
-        return min(tokens, math.ceil(tokens * self.capacity / self.n_experts))
+        return min(tokens, -(-tokens * self.share.numerator // self.share.denominator))
 
     def choices(self, tokens: int) -> int:
         return self.n_experts * self.taken(tokens)
@@ -54,8 +58,8 @@ class ExpertChoice(nn.Module):
         experts = torch.arange(e, device=x.device)[:, None].expand_as(tokens)
         weights = scores.t().gather(-1, tokens)
         if valid is not None:  # padding counts for nothing: with fewer tokens each expert takes fewer, the first of its list
-            there = valid.sum().double()  # as exact as Python's own numbers
-            room = torch.minimum(torch.ceil(there * self.capacity / e), there)
+            there = valid.sum()
+            room = torch.minimum(-(-there * self.share.numerator // self.share.denominator), there)
             rank = torch.arange(tokens.shape[1], device=x.device)
             experts = torch.where(rank < room, experts, torch.full_like(experts, e))
         return Routing(tokens.reshape(-1), experts.reshape(-1), weights.reshape(-1), e, logits)

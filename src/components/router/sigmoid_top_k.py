@@ -13,13 +13,15 @@ from components.functional.routing import Routing, check_groups, flat_valid, tok
 from components.registry import register
 from components.signature import NonNegativeFloat, Positive
 from components.sockets import SequenceInfo
+from components.weights import Accumulating
 
 
 @register("router", "sigmoid_top_k")
-class SigmoidTopK(nn.Module):
+class SigmoidTopK(Accumulating):
     """Sigmoid top-k router: each expert is scored by itself, and a correction that follows the load keeps the choice even.
 
-    The correction is added for the choice alone and never enters a weight. It is a buffer, moved after each optimizer step.
+    The correction is added for the choice alone and never enters a weight. It is a buffer, moved after each optimizer step, and
+    stays in fp32 whatever the model is cast to.
 
     Args:
         k: experts of each token.
@@ -56,7 +58,10 @@ class SigmoidTopK(nn.Module):
         self.top_groups = n_groups if top_groups is None else top_groups
         check_groups(k, n_experts, n_groups, self.top_groups)
         self.logits = nn.Linear(d_model, n_experts, bias=bias)
-        self.register_buffer("correction", torch.empty(n_experts) if corrected else None)
+        if corrected:
+            self.accumulate("correction", n_experts)
+        else:
+            self.register_buffer("correction", None)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:

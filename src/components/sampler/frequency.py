@@ -17,12 +17,13 @@ class Frequency:
 
     Args:
         penalty: above 0 discourages, below 0 encourages.
-        last: how many of the last tokens count; 0: all, the prompt and its padding included.
+        last: how many of the last tokens count; 0: all, the prompt included.
     """
 
     def __init__(self, *, penalty: float = 0.2, last: NonNegative = 0) -> None:
         self.penalty, self.last = penalty, last
 
-    def __call__(self, logits: Tensor, ids: Tensor) -> Tensor:
+    def __call__(self, logits: Tensor, ids: Tensor, valid: Tensor | None) -> Tensor:
         ids = ids[:, -self.last :]  # [-0:] is all
-        return logits.scatter_add(1, ids, logits.new_full((), -self.penalty).expand(ids.shape))
+        less = logits.new_full((), -self.penalty).expand(ids.shape)
+        return logits.scatter_add(1, ids, less if valid is None else less * valid[:, -self.last :])

@@ -24,7 +24,7 @@ class MinP:
     def __init__(self, *, p: Probability = 0.05) -> None:
         self.p = p
 
-    def __call__(self, logits: Tensor, ids: Tensor) -> Tensor:  # noqa: ARG002
+    def __call__(self, logits: Tensor, ids: Tensor, valid: Tensor | None) -> Tensor:  # noqa: ARG002
         if self.p == 0.0:
             return logits
         # p(token) / p(likeliest) = exp(their difference): no softmax is needed

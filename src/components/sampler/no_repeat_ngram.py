@@ -15,7 +15,7 @@ from components.signature import Positive, PositiveFloat
 class NoRepeatNgram:
     """No repeated n-gram: what would complete an n-gram that has occurred becomes -inf, or less likely.
 
-    A row in which nothing would be left stays as it is. The prompt and its padding count.
+    A row in which nothing would be left stays as it is. The prompt counts.
 
     Args:
         n: length of the n-grams; 1 forbids every token that has occurred.
@@ -25,11 +25,13 @@ class NoRepeatNgram:
     def __init__(self, *, n: Positive = 3, penalty: PositiveFloat | None = None) -> None:
         self.n, self.penalty = n, penalty
 
-    def __call__(self, logits: Tensor, ids: Tensor) -> Tensor:
+    def __call__(self, logits: Tensor, ids: Tensor, valid: Tensor | None) -> Tensor:
         if ids.shape[1] < self.n:
             return logits
         grams = ids.unfold(1, self.n, 1)  # (B, T - n + 1, n)
         begun = (grams[:, :, :-1] == ids[:, None, ids.shape[1] - self.n + 1 :]).all(-1)
+        if valid is not None:
+            begun = begun & valid.unfold(1, self.n, 1).all(-1)
         hits = logits.new_zeros(logits.shape).scatter_add_(1, grams[:, :, -1], begun.to(logits.dtype)) > 0
         if self.penalty is not None:
             return logits - self.penalty * hits

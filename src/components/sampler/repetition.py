@@ -17,13 +17,15 @@ class Repetition:
 
     Args:
         penalty: above 1 discourages, below 1 encourages.
-        last: how many of the last tokens count; 0: all, the prompt and its padding included.
+        last: how many of the last tokens count; 0: all, the prompt included.
     """
 
     def __init__(self, *, penalty: PositiveFloat = 1.1, last: NonNegative = 0) -> None:
         self.penalty, self.last = penalty, last
 
-    def __call__(self, logits: Tensor, ids: Tensor) -> Tensor:
+    def __call__(self, logits: Tensor, ids: Tensor, valid: Tensor | None) -> Tensor:
+        if valid is not None:  # padding becomes the newest token, which has occurred anyway
+            ids = ids.where(valid, ids[:, -1:])
         ids = ids[:, -self.last :]  # [-0:] is all
         found = logits.gather(-1, ids)
         return logits.scatter(-1, ids, (found / self.penalty).where(found > 0, found * self.penalty))

@@ -24,5 +24,5 @@ class Temperature:
             raise ValueError("value=0 leaves no distribution to draw from; use decoding=greedy")
         self.value = value
 
-    def __call__(self, logits: Tensor, ids: Tensor) -> Tensor:  # noqa: ARG002
+    def __call__(self, logits: Tensor, ids: Tensor, valid: Tensor | None) -> Tensor:  # noqa: ARG002
         return logits if self.value == 1.0 else logits / self.value

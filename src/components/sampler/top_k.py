@@ -22,7 +22,7 @@ class TopK:
     def __init__(self, *, k: Positive = 50) -> None:
         self.k = k
 
-    def __call__(self, logits: Tensor, ids: Tensor) -> Tensor:  # noqa: ARG002
+    def __call__(self, logits: Tensor, ids: Tensor, valid: Tensor | None) -> Tensor:  # noqa: ARG002
         if self.k >= logits.shape[-1]:
             return logits
         least = logits.topk(self.k, sorted=True).values[:, -1:]

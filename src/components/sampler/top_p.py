@@ -24,7 +24,7 @@ class TopP:
     def __init__(self, *, p: Probability = 0.95) -> None:
         self.p = p
 
-    def __call__(self, logits: Tensor, ids: Tensor) -> Tensor:  # noqa: ARG002
+    def __call__(self, logits: Tensor, ids: Tensor, valid: Tensor | None) -> Tensor:  # noqa: ARG002
         if self.p == 1.0:
             return logits
         ordered, order = logits.sort(descending=True, stable=True)

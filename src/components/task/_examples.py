@@ -29,10 +29,17 @@ class FromExamples(Training):
 
     def blocks(self, corpus: Any, split: str, context: int, seed: int | None = None) -> Any:
         examples = getattr(corpus, split)
-        return Rows(split, examples, self.encode, context, seed) if examples else None
+        return Rows(split, examples, self.known, context, seed, folder=corpus.rows) if examples else None
 
     def held_out(self, count: int) -> list[Any]:
         return self.measured_on[:count]
+
+    def known(self, example: Example, longest: int) -> Row:
+        """``encode``, of which the model has a row for every token. UserError that names the example where it has not."""
+        row = self.encode(example, longest)
+        for ids in (row.ids, row.source or (), row.targets if isinstance(row.targets, list) else ()):
+            self.tokenizer.need_rows(ids, example.where)
+        return row
 
     def encode(self, example: Example, longest: int) -> Row:
         """The row of an example, cut to ``longest`` positions where that leaves its answer as it is."""
@@ -40,8 +47,11 @@ class FromExamples(Training):
 
 
 def text_row(tokenizer: Any, text: str, longest: int) -> tuple[list[int], bool]:
-    """(ids, whether it was cut): a text with what stands before one, so that its first vector may stand for it."""
+    """(ids, whether it was cut): a text with what stands around one, also where the text is cut."""
     from components.task.generating import source_ids
 
     ids = source_ids(tokenizer, text)
-    return ids[:longest], len(ids) > longest
+    if len(ids) <= longest:
+        return ids, False
+    after = tokenizer.closes[:longest]
+    return [*ids[: longest - len(after)], *after], True

@@ -6,7 +6,7 @@ its targets, however they are cut into micro-batches and ranks (equal weights fo
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -14,22 +14,21 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
 from components.makers import Bound, make
-from components.optimizer._nested import tell_norm
 from components.sockets import Batch, Layer, Terms, name_parts
 from components.task.averaging import Averaged
 from components.task.batches import tokens_in
-from components.task.clipping import clip_gradients, clip_values
 from components.task.collectives import Sums, computed
 from components.task.data_module import Item
 from components.task.generating import generate
 from components.task.objectives import extra_tokens, teacher_for
+from components.task.stepping import Stepping
 from components.task.strategies import FSDP2, data_ranks
 from components.task.sums import add_sums, means
 from components.task.tuning import freeze, tuned
 from components.task.weights import materialise
 
 
-class Training(Averaged, LightningModule):
+class Training(Stepping, Averaged, LightningModule):
     """The base of every task. A task says what it reads (``prepare``, ``blocks``) and what it measures (``measures``, ``observe``).
 
     Args:
@@ -63,18 +62,13 @@ class Training(Averaged, LightningModule):
         self.loss = make(config["loss"], "loss", vocab_size=tokenizer.vocab_size)
         self.vocab_size = tokenizer.vocab_size + extra_tokens(self.loss)
         self.metrics = nn.ModuleDict(self.measures())
-        self.measured_on: list[Any] = []  # the examples that are measured on, where there are any
+        self.measured_on: Sequence[Any] = ()  # the examples that are measured on, where there are any
         self.total_steps = 0  # set by whoever knows the trainer's limits
         self.train_sums: dict[str, Tensor] = {}
         self.eval_sums: dict[str, Tensor] = {}
-        self.stats: dict[str, Tensor] = {}
-        # over all ranks: of training, of validation, of the statistics of a step
-        self._train_over, self._eval_over, self._stats_over = Sums(), Sums(), Sums(steady=True)
-        self.last_stats: dict[str, Tensor] = {}  # of the last optimizer step, over all ranks
-        self.grad_norm: Tensor | None = None
+        self._train_over, self._eval_over = Sums(), Sums()  # over all ranks
         self._asked: set[str] = set()
-        self._weights: list[nn.Parameter] = []
-        self._followers: list[Any] = []
+        self.begin_stepping()
 
     # -- what it reads and measures ------------------------------------------------------------------------------------
 
@@ -139,8 +133,7 @@ class Training(Averaged, LightningModule):
             if self.compile_layers:
                 layer.compile(dynamic=True)  # in place: the names in the state dict stay
         self.model = model
-        self._weights = list(model.parameters())  # walking over all modules costs more than a small step
-        self._followers = [m for m in model.modules() if callable(getattr(m, "after_step", None))]
+        self.follow(model)
 
     def meet_teacher(self, device: torch.device | str) -> None:
         """Give the loss the model that it learns from, if it wants one."""
@@ -162,9 +155,10 @@ class Training(Averaged, LightningModule):
         del batch_idx
         batch, totals = item.batch, item.totals
         terms = self.model(batch, self.objective)
-        add_sums(self.train_sums, terms)
-        for name, value in terms.stats.items():
-            self.stats[name] = self.stats[name] + value.detach() if name in self.stats else value.detach()
+        if item.asked:  # else there will be no step
+            add_sums(self.train_sums, terms)
+            for name, value in terms.stats.items():
+                self.stats[name] = self.stats[name] + value.detach() if name in self.stats else value.detach()
         # Lightning divides by the micro-batches, DDP and FSDP2 by the ranks; the totals have counted both already
         return self.share_of_mean(terms, batch, totals) * (self.trainer.accumulate_grad_batches * data_ranks(self.trainer)[1])
 
@@ -172,9 +166,10 @@ class Training(Averaged, LightningModule):
         """What this micro-batch adds to the step's mean loss.
 
         Terms of the objective are weighted by targets, terms that layers wrote by tokens: both are known for the whole step before
-        its first backward pass, so sums need no second pass over the gradients.
+        its first backward pass, so sums need no second pass over the gradients. Where nothing is asked, in this micro-batch or in the
+        whole step, the share is 0.
         """
-        weight = terms.losses["loss"][1]
+        weight, totals = terms.losses["loss"][1], totals.clamp(min=1e-9)
         tokens = tokens_in(batch)
         total: Tensor | None = None
         for name, (value, own) in terms.losses.items():
@@ -183,27 +178,6 @@ class Training(Averaged, LightningModule):
             total = part if total is None else total + part
         assert total is not None
         return total
-
-    def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None) -> None:
-        super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
-        self.after_optimizer_step()
-
-    def after_optimizer_step(self) -> None:
-        """Give the parts that follow the optimizer what layers counted in the step, over all ranks."""
-        if self.stats or self._followers or self._stats_over.pending:
-            stats = self._stats_over(self.stats)
-            for part in self._followers:
-                part.after_step(stats)
-            self.last_stats, self.stats = stats, {}
-
-    def configure_gradient_clipping(
-        self, optimizer: Any, gradient_clip_val: Any = None, gradient_clip_algorithm: Any = None
-    ) -> None:
-        if gradient_clip_val and gradient_clip_algorithm == "value":
-            clip_values(self._weights, float(gradient_clip_val))
-        elif gradient_clip_val:
-            self.grad_norm = clip_gradients(self._weights, float(gradient_clip_val))
-            tell_norm(optimizer, self.grad_norm)
 
     def configure_optimizers(self) -> dict[str, Any]:
         optimizer = make(self.config["optimizer"], "optimizer", weights=tuned(self.model, self.config))

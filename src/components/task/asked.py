@@ -109,7 +109,7 @@ class Trained:
             for item in Whole(rows, self.task.batch_size, 0, 1, self.task.documents == "apart"):
                 batch = item.batch.to(device)
                 made += predictions(self.model(batch)[:, None], batch.targets[:, None])
-        return made[: len(rows.rows)]
+        return made[: rows.n_blocks]
 
 
 def predictions(logits: Tensor, targets: Tensor) -> list[list[Prediction]]:

@@ -6,6 +6,8 @@ import sys
 import time
 from typing import Any, TextIO
 
+from components import terminal
+
 
 class Bar:
     """Loss, tokens/s and time left.
@@ -17,7 +19,7 @@ class Bar:
 
     def __init__(self, out: TextIO | None = None, every: float = 10.0) -> None:
         self.out = out or sys.stdout
-        self.live = bool(getattr(self.out, "isatty", lambda: False)())
+        self.live = terminal.is_live(self.out)
         self.every = 0.5 if self.live else every
         self.first = self.total = 0
         self._row: dict[str, Any] = {}
@@ -58,12 +60,8 @@ class Bar:
 
     def say(self, text: str) -> None:
         """Print above the bar."""
-        if self.live and self._line:
-            self.out.write("\r\x1b[K")
-        self.out.write(text + "\n")
-        if self.live and self._line:
-            self.out.write(self._line)
-        self.out.flush()
+        below = self.live and self._line
+        terminal.tell(f"\r\x1b[K{text}\n{self._line}" if below else f"{text}\n", self.out, end="")
 
     def task(self, what: str, done: int, total: int | None) -> None:
         """A long step before training: one line on a terminal, one at its end elsewhere."""
@@ -79,14 +77,12 @@ class Bar:
 
     def stop(self) -> None:
         if self.live and self._line:
-            self.out.write("\n")
-            self.out.flush()
+            terminal.tell("", self.out)
         self._line = ""
 
     def _draw(self, text: str) -> None:
         self._line = text if self.live else ""
-        self.out.write(f"\r\x1b[K{text}" if self.live else text + "\n")
-        self.out.flush()
+        terminal.tell(f"\r\x1b[K{text}" if self.live else f"{text}\n", self.out, end="")
 
 
 def span(seconds: float) -> str:

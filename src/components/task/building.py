@@ -5,16 +5,17 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import sys
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from components import registry
+from components import registry, terminal
+from components.cache_file import cache_folder
+from components.corpus.example_files import Chained
 from components.errors import UserError
-from components.index import cache_folder
 from components.makers import make
 from components.task import checkpoints, run_folder
 from components.task.bar import Bar
@@ -54,7 +55,8 @@ def tokenizer_of(config: dict[str, Any], going_on: Path | None = None) -> Any:
         if not Path(name).exists():  # the time of a run, or recipe/time, made a path where it was typed
             name = os.path.relpath(name)
         folder, file = run_folder.find_run(str(name), runs)
-        part.take(checkpoints.tokenizer_in(checkpoints.read(file or run_folder.checkpoint_of(folder, best=True))))
+        file = file or run_folder.checkpoint_of(folder, best=True)
+        part.take(checkpoints.tokenizer_in(checkpoints.read(file), file))
     return part
 
 
@@ -93,11 +95,11 @@ def device_of(name: str) -> torch.device:
 
 
 def aloud(text: str) -> None:
-    print(text, flush=True)
+    terminal.tell(text)
 
 
 def aside(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    terminal.complain(text)
 
 
 def silent(text: str) -> None:
@@ -108,7 +110,7 @@ def data_of(module: Any, corpus: Any, context: int, seed: int) -> Blocked:
     """Loaders over the corpus as the module asks for them.
 
     Raises:
-        UserError: the model reads what no batch has.
+        UserError: the model reads what no batch has, or what is held out has nothing to measure.
     """
     train, preparation = module.blocks(corpus, "train", context, seed), Preparation(module.loss, seed)
     model = module.built[0] if module.built else module.model
@@ -118,7 +120,7 @@ def data_of(module: Any, corpus: Any, context: int, seed: int) -> Blocked:
     need_source(module, model, preparation.step(train.batch(0, [0]), 0))
     validation = module.blocks(corpus, "validation", context)
     module.measured_on = examples_of(validation)
-    return Blocked(
+    made = Blocked(
         train,
         validation,
         module.blocks(corpus, "test", context),
@@ -129,11 +131,18 @@ def data_of(module: Any, corpus: Any, context: int, seed: int) -> Blocked:
         identity=corpus.hash,
         preparation=preparation,
     )
+    if validation is not None and not any(item.asked for item in made.measured(validation, module.batch_size)):
+        raise UserError(
+            "task.validation_fraction",
+            "the rows that are validated on ask for nothing: no target is in them",
+            "hold out more, or nothing: task.validation_fraction=0",
+        )
+    return made
 
 
-def examples_of(*blocks: Any) -> list[Any]:
+def examples_of(*blocks: Any) -> Sequence[Any]:
     """The examples of rows, in their order; none of packed text."""
-    return [example for one in blocks for example in getattr(one, "examples", ())]
+    return Chained([one.examples for one in blocks if hasattr(one, "examples")])
 
 
 def runs_of(config: dict[str, Any]) -> Path:
@@ -151,6 +160,7 @@ def calm() -> None:
         ".*does not have many workers.*",
         ".*litlogger.*",
         ".*returned a view.*",
+        ".*lr_scheduler.step.*before.*optimizer.step.*",  # the first step asks for nothing, which the run says
         ".*`val_dataloader`.*many workers.*",
     ):
         warnings.filterwarnings("ignore", text)

@@ -9,88 +9,95 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from components import files
+from components.corpus.tokens import CONFIG_FILE, TEMPLATE_FILE
 from components.errors import UserError
 from components.task.generating import continue_ids, stop_ids
 from components.task.streaming import Stream, text_of
+from components.terminal import require_text
 
 Message = dict[str, str]  # role (system, user, assistant) and content
 PROBE = "an answer"
+SHOWN = 200  # characters of what a template says
 
 
-def find_template(tokenizer: Any, file: str | Path | None = None) -> str:
-    """The template in ``file``, else the one that came with the tokenizer.
+def find_template(tokenizer: Any, file: str | Path | None = None) -> tuple[str, str]:
+    """(the template in ``file``, else the one that came with the tokenizer; the name of the file that it is from).
 
     Raises:
         UserError: there is none.
     """
     if file is not None:
-        try:
-            return Path(file).expanduser().read_text(encoding="utf8")
-        except (OSError, UnicodeDecodeError) as e:
-            raise UserError(str(file), f"cannot be read as a template ({e})", "give a file with a Jinja template") from None
-    files = getattr(tokenizer, "files", {})
-    if "chat_template.jinja" in files:
-        return files["chat_template.jinja"]
-    found = json.loads(files.get("tokenizer_config.json", "{}")).get("chat_template")
+        return files.read_text(Path(file).expanduser()), str(file)
+    held = getattr(tokenizer, "files", {})
+    if TEMPLATE_FILE in held:
+        return held[TEMPLATE_FILE], TEMPLATE_FILE
+    found = tokenizer.said(CONFIG_FILE).get("chat_template") if CONFIG_FILE in held else None
     if isinstance(found, list):  # several, by name
-        found = {t.get("name"): t.get("template") for t in found}.get("default")
+        found = {str(t.get("name")): t.get("template") for t in found if isinstance(t, dict)}.get("default")
     if not isinstance(found, str):
         raise UserError("chat", "the tokenizer has no chat template", "give one, a file in Jinja: --template FILE")
-    return found
+    return found, CONFIG_FILE
+
+
+def template_of(tokenizer: Any, file: str | Path | None = None) -> Template:
+    """The template that ``find_template`` finds."""
+    source, where = find_template(tokenizer, file)
+    return Template(source, tokenizer, where)
 
 
 class Template:
-    """A chat template: sandboxed, with the functions that transformers gives to one.
+    """A chat template: sandboxed and bounded, with the functions that transformers gives to one. Safe from several threads.
 
     A special token's name in what someone says stays ordinary text: no message can end a turn or begin one.
+
+    Args:
+        source: in Jinja.
+        tokenizer: reads what the template writes, special tokens too.
+        where: the file that it is from, for messages.
     """
 
-    def __init__(self, source: str, tokenizer: Any) -> None:
-        import jinja2
-        from jinja2.ext import loopcontrols
-        from jinja2.sandbox import ImmutableSandboxedEnvironment
+    def __init__(self, source: str, tokenizer: Any, where: str = "chat template") -> None:
+        from components.task.sandbox import Sandbox
 
         def refuse(message: str) -> None:
-            raise jinja2.TemplateError(message)
+            raise Refused(str(message))
 
         def as_json(x: Any, ensure_ascii: bool = False, indent: int | None = None, **more: Any) -> str:
             return json.dumps(x, ensure_ascii=ensure_ascii, indent=indent, **more)
 
-        class Generation(jinja2.ext.Extension):
-            """{% generation %} marks what training asks for; here it is what stands in it."""
-
-            tags = {"generation"}
-
-            def parse(self, parser: Any) -> Any:
-                next(parser.stream)
-                return parser.parse_statements(("name:endgeneration",), drop_needle=True)
-
-        extensions = [Generation, loopcontrols]
-        environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=extensions)
-        environment.filters["tojson"] = as_json
-        environment.globals.update(raise_exception=refuse, strftime_now=lambda form: datetime.now().strftime(form))
-        self.tokenizer, self.faults = tokenizer, (jinja2.TemplateError, TypeError, KeyError)
+        self.sandbox, self.tokenizer, self.where = Sandbox(), tokenizer, where
+        self.sandbox.add_filter("tojson", as_json)
+        self.sandbox.globals.update(raise_exception=refuse, strftime_now=lambda form: datetime.now().strftime(form))
         self.words = words_of(tokenizer)
         core = tokenizer.core
         self.special = {t.content: i for i, t in core.get_added_tokens_decoder().items() if t.special}
+        named = sorted(filter(None, self.special), key=len, reverse=True)
+        self.names = re.compile("|".join(map(re.escape, named))) if named else None
         try:
-            self.template = environment.from_string(source)
-        except jinja2.TemplateError as e:
-            raise UserError("chat template", f"is no Jinja template: {e}") from None
+            self.template = self.sandbox.compiled(source)
+        except Exception as e:  # a stranger's text: whatever parsing and compiling it raise
+            raise UserError(where, f"is no Jinja template: {_said(e)}", "mend it, or give another: --template FILE") from e
 
     def text(self, messages: list[Message], *, answer: bool = True) -> str:
-        """The conversation as text; with ``answer`` up to where the next answer begins."""
+        """The conversation as text; with ``answer`` up to where the next answer begins.
+
+        Raises:
+            UserError: the template refuses the conversation, fails, or takes more time or memory than any conversation needs.
+        """
         try:
-            return self.template.render(
-                messages=messages, tools=None, documents=None, add_generation_prompt=answer, **self.words
+            return self.sandbox.render(
+                self.template, messages=messages, tools=None, documents=None, add_generation_prompt=answer, **self.words
             )
-        except self.faults as e:
-            raise UserError("chat template", f"refuses this conversation: {e}") from None
+        except Exception as e:  # a stranger's program: whatever it makes Python raise
+            raise UserError(
+                self.where, f"refuses this conversation: {_said(e)}", "change the conversation, or the template"
+            ) from e
 
     def ids(self, messages: list[Message], *, answer: bool = True) -> list[int]:
         """The same as ids."""
-        messages, names = self._hidden(messages)
-        return self._ids(self.text(messages, answer=answer), names)
+        hidden, names = self._hidden(messages)
+        return self._ids(self.text(hidden, answer=answer), names)
 
     def turns(self, messages: list[Message]) -> list[tuple[list[int], bool]]:
         """The whole conversation in pieces of ids, each with whether it is what a model is to say: an answer and the sign that ends it.
@@ -110,7 +117,7 @@ class Template:
             before, through = self.text(messages[:i]), self.text(messages[: i + 1], answer=False)
             if not (whole.startswith(through) and through.startswith(before) and len(before) >= done):
                 raise UserError(
-                    "chat template",
+                    self.where,
                     "writes what comes before an answer otherwise when the answer is there",
                     "take one in which what is said later changes nothing before it",
                 )
@@ -120,33 +127,38 @@ class Template:
             done = len(through)
         return [*pieces, (self._ids(whole[done:], names), False)]
 
-    def _hidden(self, messages: list[Message]) -> tuple[list[Message], list[str]]:
-        """Messages in which names of special tokens are replaced by their numbers in the list."""
-        names: list[str] = []
+    def _hidden(self, messages: list[Message]) -> tuple[list[Message], dict[str, str]]:
+        """Messages in which each name of a special token is another text, and {that text: the name}.
+
+        It is one that nobody says: private characters around a number that stands in no message.
+        """
+        for message in messages:
+            if not (
+                isinstance(message, dict) and isinstance(message.get("role"), str) and isinstance(message.get("content"), str)
+            ):
+                raise UserError("chat", f"{message!r:.60} is no message in text", 'it is {"role": "user", "content": "..."}')
+        said = [v for m in messages for v in m.values() if isinstance(v, str)]
+        if self.names is None or not any(map(self.names.search, said)):
+            return messages, {}
+        key = 0
+        while any(f"\ue000{key}." in text for text in said):
+            key += 1
+        hidden: dict[str, str] = {}
 
         def hide(found: re.Match[str]) -> str:
-            names.append(found[0])
-            return f"\ue000{len(names) - 1}\ue001"
+            mark = f"\ue000{key}.{len(hidden)}\ue001"
+            hidden[mark] = found[0]
+            return mark
 
-        if self.special:
-            special = re.compile("|".join(map(re.escape, sorted(self.special, key=len, reverse=True))))
-            messages = [{**m, "content": special.sub(hide, m["content"])} for m in messages]
-        return messages, names
+        return [{k: self.names.sub(hide, v) if isinstance(v, str) else v for k, v in m.items()} for m in messages], hidden
 
-    def _ids(self, text: str, names: list[str]) -> list[int]:
+    def _ids(self, text: str, hidden: dict[str, str]) -> list[int]:
+        if not hidden:
+            return self.tokenizer.encode_marked(text)
         made: list[int] = []
-        for i, piece in enumerate(re.split("\ue000(\\d+)\ue001", text)):
-            made += self.tokenizer.encode(names[int(piece)]) if i % 2 else self._encode(piece)
+        for piece in re.split("(\ue000\\d+\\.\\d+\ue001)", text):
+            made += self.tokenizer.encode(hidden[piece]) if piece in hidden else self.tokenizer.encode_marked(piece)
         return made
-
-    def _encode(self, text: str) -> list[int]:
-        """Special tokens are read; none is put before or after, the template has written them."""
-        core = self.tokenizer.core
-        core.encode_special_tokens = False
-        try:
-            return core.encode(text, add_special_tokens=False).ids
-        finally:
-            core.encode_special_tokens = True
 
     def ends(self) -> tuple[int, ...]:
         """At which ids an answer is over: where a text is, and at the special token that the template writes after an answer."""
@@ -156,14 +168,25 @@ class Template:
             after = self.text([{"role": "user", "content": "a"}, {"role": "assistant", "content": PROBE}], answer=False)
         except UserError:
             after = ""
-        following = self._encode(after.rpartition(PROBE)[2])[:1] if PROBE in after else []
+        following = self.tokenizer.encode_marked(after.rpartition(PROBE)[2])[:1] if PROBE in after else []
         own = [i for i in following if i in self.special.values()]
         return tuple(dict.fromkeys([*own, *([] if eos is None else [eos]), *ends]))
 
 
+class Refused(Exception):
+    """What a template says with raise_exception."""
+
+
+def _said(e: Exception) -> str:
+    """An exception's own words where it is the template's or Jinja's, else with its kind, for people."""
+    text = " ".join(str(e).split())[:SHOWN]
+    jinja = type(e).__module__.startswith(("jinja2", "components"))
+    return "".join(c if c.isprintable() else "?" for c in (text if jinja and text else f"{type(e).__name__} {text}".strip()))
+
+
 def words_of(tokenizer: Any) -> dict[str, str]:
     """``bos_token``, ``eos_token``, ... as templates name them."""
-    held = json.loads(getattr(tokenizer, "files", {}).get("tokenizer_config.json", "{}"))
+    held = tokenizer.said(CONFIG_FILE)
     stated = {n: t.get("content") if isinstance(t, dict) else t for n, t in held.items() if n.endswith("_token")}
     named = {f"{role}_token": name for role, name in tokenizer.roles.items()}
     return {**named, **{n: t for n, t in stated.items() if isinstance(t, str)}}
@@ -182,12 +205,14 @@ def answer(
     prefill_chunk: int | None = None,
 ) -> str:
     """What the model answers to a conversation."""
-    ends = template.ends()
+    require_text("message", messages)
+    ends, ids = template.ends(), template.ids(messages)
+    tokenizer.need_rows(ids, "chat: the conversation as its template writes it")
     (new,) = continue_ids(
         model,
         tokenizer,
         config,
-        [template.ids(messages)],
+        [ids],
         seeds=[(seed, 0)],
         ends=ends,
         max_new_tokens=max_new_tokens,

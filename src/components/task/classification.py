@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import heapq
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
+import numpy as np
 from torch import Tensor, nn
 from torchmetrics.classification import MulticlassAccuracy, MulticlassCalibrationError, MulticlassF1Score
 
 from components.corpus.example import Example
+from components.corpus.example_files import Chosen
 from components.corpus.examples import digest_of
 from components.corpus.rows import Row
 from components.errors import UserError, nearest
 from components.functional.cross_entropy import IGNORED
 from components.registry import register
-from components.signature import Fraction, NonNegative, Positive
+from components.signature import Fraction, Positive, Workers
 from components.sockets import Batch
 from components.task._examples import FromExamples, text_row
 
@@ -54,7 +58,7 @@ class Classification(FromExamples):
         validation_batches: Positive | None = None,
         activation_checkpointing: bool = False,
         compile: Literal["none", "layers"] = "none",
-        num_workers: NonNegative = 0,
+        num_workers: Workers = 0,
     ) -> None:
         self.numbers = {}
         self.begin(config, tokenizer, locals())
@@ -99,13 +103,12 @@ class Classification(FromExamples):
             metric.update(probabilities, batch.targets)
 
 
-def few_of_each(examples: list[Example], most: int) -> list[Example]:
+def few_of_each(examples: Sequence[Example], most: int) -> Chosen:
     """At most so many of each answer, those whose input has the smallest hash: with more asked for, these stay."""
-    count: dict[Any, int] = {}
-    chosen: set[int] = set()
-    for i in sorted(range(len(examples)), key=lambda i: (digest_of(examples[i]), i)):
-        answer = examples[i].answer
-        if count.setdefault(answer, 0) < most:
-            count[answer] += 1
-            chosen.add(i)
-    return [e for i, e in enumerate(examples) if i in chosen]
+    held: dict[Any, list[tuple[bytes, int]]] = {}  # of each answer the smallest so far, the largest of them first
+    for i, example in enumerate(examples):
+        own = held.setdefault(example.answer, [])
+        heapq.heappush(own, (bytes(255 - b for b in digest_of(example)), -i))
+        if len(own) > most:
+            heapq.heappop(own)
+    return Chosen(examples, np.array(sorted(-i for own in held.values() for _, i in own), dtype=np.int64))

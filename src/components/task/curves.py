@@ -5,14 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from components.files import whole
 from components.task.metrics_file import measured
+from components.terminal import readable
 
 LINES = ("-", "--", ":", "-.")
 
 
 def draw(runs: dict[str, list[dict[str, Any]]], file: Path, title: str) -> None:
     """Draw the rows of each run (label -> rows of metrics.csv) into ``file`` (png)."""
-    figure_of(runs, title).savefig(file)
+    with whole(file) as stream:
+        figure_of({readable(label): rows for label, rows in runs.items()}, readable(title)).savefig(stream, format="png")
 
 
 def figure_of(runs: dict[str, list[dict[str, Any]]], title: str) -> Any:

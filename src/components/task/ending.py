@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from components.errors import UserError
 from components.task import curves, run_folder
 from components.task.metrics_file import measured, read_rows
 from components.task.objectives import silent_reason
@@ -19,7 +20,10 @@ SHOWN = {
     "seconds": "seconds of training",
     "tokens_per_second": "tokens per second",
     "mfu": "model FLOPs utilisation",
+    "idle_steps": "steps that asked for nothing",
+    "skipped_steps": "steps skipped as outliers",
     "parameters": "parameters",
+    "unread_weights": "weights that nothing reads",
     "train_loss": "training loss",
     "val_loss": "validation loss",
     "val_perplexity": "validation perplexity",
@@ -62,9 +66,13 @@ def complete(folder: Path, recipe: str, figures: dict[str, Any], extras: list[An
     """curves.png, summary.json, the table, and the loggers' end. Called for failed runs too."""
     rows = read_rows(folder / "metrics.csv") if (folder / "metrics.csv").exists() else []
     picture = folder / "curves.png"
-    if rows:
-        curves.draw({recipe: rows}, picture, f"{recipe}  {folder.name}")
-    run_folder.write_json(folder / "summary.json", figures)
+    faults = []
+    try:
+        run_folder.write_json(folder / "summary.json", figures)
+        if rows:
+            curves.draw({recipe: rows}, picture, f"{recipe}  {folder.name}")
+    except UserError as e:  # a full disk, which training itself may have met already: that is the error to be seen
+        faults.append(e)
     for extra in extras:
         extra.finish(picture, best_of(folder), figures, 0 if figures["state"] == "finished" else 1)
     say(table(figures))
@@ -73,9 +81,12 @@ def complete(folder: Path, recipe: str, figures: dict[str, Any], extras: list[An
         ("samples.txt", "samples"),
         ("metrics.csv", "figures"),
         ("checkpoints", "checkpoints"),
+        ("fit-profile.txt", "profile"),
     ):
         if (folder / name).exists():
             say(f"{text:<12} {folder / name}")
+    if faults and figures["state"] == "finished":
+        raise faults[0]
 
 
 def best_of(folder: Path) -> Path:

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import torch
 
+from components.corpus.example_files import Chained
 from components.errors import UserError
+from components.files import read_json
 from components.makers import make_all, telling
 from components.measuring import WORDS, Held
 from components.task.asked import Trained
 from components.task.building import corpus_of, examples_of, task_of, task_options
+from components.task.importing import is_foreign
 from components.task.data_module import Item, Whole
 from components.task.metrics_file import perplexity
 from components.task.objectives import Preparation, counts_tokens, measures_text
@@ -56,6 +62,8 @@ def evaluate(
         for item in Whole(blocks, rows or task.batch_size, 0, 1, task.documents == "apart", preparation=preparation):
             task.validation_step(Item(item.batch.to(device), item.totals), 0)
     means, nats, weight = task.take_eval()
+    if not weight:
+        raise UserError(f"--split {split}", "its rows ask for nothing: no target is in them", "take another split, or all")
     loss = means.pop("loss")
     n_bytes = sum(b.n_bytes for b in found)
     return {
@@ -68,6 +76,15 @@ def evaluate(
         "documents_in_all": float(sum(b.n_documents for b in splits.values())),
         **({"evaluations": {name: measured(part, asked, held) for name, part in parts.items()}} if parts else {}),
     }
+
+
+def need_data(loaded: Any, place: str | Path, overrides: Sequence[str]) -> None:
+    """UserError where a model was imported and nobody says what to measure it on: the data of its config are a default and none of its own."""
+    if any(word.lstrip("+").partition("=")[0].partition(".")[0] == "data" for word in overrides):
+        return
+    about = read_json(loaded.folder / "run.json") if loaded.folder is not None else {}
+    if is_foreign(Path(place).expanduser()) or (isinstance(about, dict) and "imported" in about):
+        raise UserError("evaluate", "the model was imported, and brings no data", "name some: data=text data.path=FILE")
 
 
 def named(evaluations: Any) -> dict[str, Any]:
@@ -89,8 +106,8 @@ def held_of(source: Any, corpus: Any, splits: tuple[str, ...], labelled: bool) -
     def texts() -> list[str]:
         return [text for split in splits for text in corpus.text(split)]
 
-    def examples(of: tuple[str, ...]) -> list[Any]:
-        return [e for split in of for e in getattr(corpus, split)] if hasattr(source, "examples") else []
+    def examples(of: tuple[str, ...]) -> Sequence[Any]:
+        return Chained([getattr(corpus, split) for split in of] if hasattr(source, "examples") else [])
 
     return Held(
         texts=texts,

@@ -24,6 +24,7 @@ from components.task.metrics_file import MetricsFile
 from components.task.planning import Job, Plan, plan
 from components.task.preemption import Preempted, Preemption
 from components.task.progress import Recorder
+from components.task.reading import gone, tells_of_a_dead_reader
 from components.task.samples import Samples
 from components.task.together import Together
 from components.task.trainer import make_trainer
@@ -132,6 +133,8 @@ def train(planned: Plan, folder: Path | None, bar: Bar | None, say: Callable[[st
     except RuntimeError as e:
         if (lost := watch.explained(e)) is not None:
             raise lost from e
+        if tells_of_a_dead_reader(e):
+            raise gone() from e
         raise
     except MisconfigurationException as e:  # Lightning's word for what the user gave
         raise UserError("trainer", " ".join(str(e).split())) from e

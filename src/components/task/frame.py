@@ -15,7 +15,10 @@ from components.task.devices import count_devices
 from components.task.limits import trainer_settings
 from components.task.loggers import check_logger
 
-PATHS = {"runs": "str | None", "cache": "str | None"}
+PATHS = {
+    "runs": "str | None",
+    "cache": "Path | None",
+}  # runs is text: PyTorch opens no checkpoint below a folder whose name is none
 LARGEST_SEED = 2**32 - 1  # numpy takes no larger one
 
 
@@ -35,8 +38,9 @@ def check_frame(config: dict[str, Any]) -> dict[str, Any]:
     for name, value in (config.get("paths") or {}).items():
         if name not in PATHS:
             raise UserError(f"paths.{name}", f"there is no path {name!r}", nearest(name, PATHS, called="paths"))
-        if parse_type(PATHS[name]).fault(value):
-            raise UserError(f"paths.{name}", f"{value!r} is no path", f"write text: paths.{name}=folder")
+        if fault := parse_type(PATHS[name]).fault(value):
+            said = fault if isinstance(value, str) else f"{value!r} is no path"
+            raise UserError(f"paths.{name}", said, f"write text: paths.{name}=folder")
     check_logger(config.get("logger"))
     check_callbacks(config.get("callbacks"), logger=(config.get("logger") or {}).get("name", "csv"))
     check_task(config, settings)
@@ -57,6 +61,8 @@ def check_task(config: dict[str, Any], settings: dict[str, Any]) -> None:
         raise UserError(
             "callbacks.early_stopping", "it watches validation, and there is none", "set task.validation_fraction above 0"
         )
+    if settings.get("limit_val_batches") == 0 and (config.get("callbacks") or {}).get("early_stopping"):
+        raise UserError("callbacks.early_stopping", "it watches validation, and trainer.limit_val_batches=0 leaves it out")
     rows, tokens = options.get("batch_size"), options.get("batch_tokens")
     context = config["model"].get("context_length")
     if tokens is not None:

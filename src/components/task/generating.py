@@ -13,11 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from components.decoding._loop import context_limit, evaluating
 from components.errors import UserError
 from components.makers import make
 from components.sockets import Batch
 from components.task.objectives import reads_source, silent_reason
 from components.task.streaming import Stream, over_at, text_of
+from components.terminal import require_text
 
 
 def generate(
@@ -53,8 +55,15 @@ def generate(
         target: what the texts of an encoder-decoder begin with, after the token that begins them all: one, or one for each prompt.
 
     Raises:
-        UserError: the model does not continue a text, or ``target`` is given to one that reads no source.
+        UserError: the model does not continue a text, ``target`` is given to one that reads no source, a text has a token that the model has
+            no row for, or a stop is empty.
     """
+    require_text("prompt", prompt, target)
+    require_text("stop", stop)
+    if not all(stop):
+        raise UserError(
+            "stop", "an empty text stands everywhere, so that nothing would be written", "leave it out, or give a text"
+        )
     prompts = [prompt] if isinstance(prompt, str) else list(prompt)
     targets = [target] * len(prompts) if isinstance(target, str) else list(target)
     ends, before = stop_ids(tokenizer), ()  # before: what an encoder-decoder has learnt to write before a text
@@ -73,6 +82,10 @@ def generate(
         given, sources = [tokenizer.encode(p) for p in prompts], None
         begins, first = first_ids(tokenizer), tokenizer.specials.get("bos", tokenizer.specials.get("endoftext", 0))
         starts = [begins if begins or g else [first] for g in given]
+    for text, ids in zip(prompts, sources[::count] if sources is not None else given):
+        tokenizer.need_rows(ids, f"prompt: {text!r:.60}")
+    for text, ids in zip(targets, given) if sources is not None else ():
+        tokenizer.need_rows(ids, f"target: {text!r:.60}")
     rows = [[*s, *g] for s, g in zip(starts, given) for _ in range(count)]
     stream = None if on_text is None else Stream(tokenizer, ends, on_text, given[0], stop, before)
     made = continue_ids(
@@ -87,6 +100,7 @@ def generate(
         stop=stop,
         prefill_chunk=prefill_chunk,
         sources=sources,
+        before=before,
     )
     return [text_of(tokenizer, given[i // count], after(before, new), stop) for i, new in enumerate(made)]
 
@@ -105,10 +119,12 @@ def continue_ids(
     stop: Sequence[str] = (),
     prefill_chunk: int | None = None,
     sources: list[list[int]] | None = None,
+    before: Sequence[int] = (),
 ) -> list[list[int]]:
     """The ids that the model writes after those of each row, without the one that ends them. Shorter rows are padded on the left.
 
-    ``sources``: what an encoder-decoder reads for each row; shorter ones are padded on the right.
+    ``sources``: what an encoder-decoder reads for each row; shorter ones are padded on the right. ``before``: ids that come first in what
+    it writes and are no part of its text.
     """
     if reason := silent_reason(model, source=sources is not None):
         raise UserError("generate", f"the model continues no text: {reason}", "take a causal decoder with a head for tokens")
@@ -123,9 +139,8 @@ def continue_ids(
     decoding, cache = make(config["decoding"], "decoding"), make(config["cache"], "cache")
     if getattr(decoding, "wants", None) == "draft":
         decoding.draft = draft_of(decoding.draft_run, tokenizer, device, source=sources is not None)
-    was_training = model.training
-    model.eval()
-    try:
+    bound = None if cache is None else context_limit(model)
+    with evaluating(model):
         out = decoding.generate(
             speaker(model, tokenizer),
             batch,
@@ -134,12 +149,12 @@ def continue_ids(
             stop_ids=tuple(ends),
             generator=list(seeds),
             on_token=on_token,
-            **({"over": over_at(tokenizer, stop, width)} if stop else {}),
+            **({"over": over_at(tokenizer, stop, width, before)} if stop else {}),
             **({"prefill_chunk": prefill_chunk} if prefill_chunk else {}),
         )
-    finally:
-        model.train(was_training)
-    new = [row[width:] for row in out.tolist()]
+    # a row that came to the end of the context before others is filled up
+    room = [None if bound is None else bound + 1 - len(row) for row in rows]
+    new = [row[width:][:most] for row, most in zip(out.tolist(), room)]
     return [row[: next((i for i, token in enumerate(row) if token in ends), len(row))] for row in new]
 
 
@@ -192,7 +207,7 @@ def first_ids(tokenizer: Any) -> list[int]:
 def source_ids(tokenizer: Any, text: str) -> list[int]:
     """What an encoder reads: the text with what the tokenizer's file puts around one; where it says nothing, as a document begins."""
     whole = tokenizer.encode_whole(text)
-    return whole if tokenizer.begins is not None else [*first_ids(tokenizer), *whole]
+    return whole if tokenizer.begins is not None or tokenizer.closes else [*first_ids(tokenizer), *whole]
 
 
 def target_start(tokenizer: Any, text: str = "") -> list[int]:

@@ -6,9 +6,7 @@ Longer than most: where it is found, what its tokenizer and objective become, an
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 import sys
 import time
 from collections.abc import Sequence
@@ -20,17 +18,20 @@ import torch
 from torch import Tensor
 
 from components import __version__
-from components.corpus.foreign import numbers, read_any, stated, token_of
-from components.corpus.tokens import MAP_FILE, OWN_FILE, Tokens, prefix_of
+from components.corpus.foreign import numbers, read_any, token_of
+from components.corpus.token_files import around, stated
+from components.corpus.tokens import CONFIG_FILE, MAP_FILE, OWN_FILE, Tokens
 from components.errors import UserError
+from components.files import make_folder, whole, whole_folder
 from components.interop import convert
 from components.interop.files import Tensors
 from components.interop.tensors import left_behind
 from components.task import checkpoints, random_state, run_folder
+from components.task.generation_config import FILE as GENERATION
+from components.task.generation_config import decoding_of, ends_of
 
 HUB_ID = re.compile(r"[\w][\w.-]*/[\w.-]+\Z|[\w][\w.-]*\Z")
 FETCHED = ("*.json", "*.safetensors", "*.model", "*.tiktoken", "*.txt", "*.jinja", "*.spm")
-GENERATION = "generation_config.json"
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ def import_folder(path: str, to: Path) -> str:
         UserError: whatever does not fit; nothing has been written then.
     """
     to = to.expanduser()
-    if to.exists() and (not to.is_dir() or any(to.iterdir())):
+    if to.exists() and (not to.is_dir() or any(to.iterdir())):  # said before the work
         raise UserError(str(to), "is there already", "name a new folder with --to")
     folder = located(path)
     foreign = read(folder)
@@ -60,18 +61,8 @@ def import_folder(path: str, to: Path) -> str:
         "recipe": to.name,
         "tokenizer": {"name": "pretrained", "path": str(to.absolute() / "tokenizer.json")},
     }
-    part = to.with_name(to.name + ".part")
-    shutil.rmtree(part, ignore_errors=True)
-    try:
-        (part / "checkpoints").mkdir(parents=True)
+    with whole_folder(to) as part:
         _write(part, foreign, config, str(path))
-        if to.exists():
-            to.rmdir()
-        os.replace(part, to)
-    except (OSError, RuntimeError) as e:  # torch says it its own way that a disk is full
-        raise UserError(str(to), f"cannot be written ({str(e).splitlines()[0]})", "name another folder with --to") from None
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     count = sum(t.numel() for t in foreign.weights.values())
     dtypes = ", ".join(sorted({_dtype(t) for t in foreign.weights.values()}))
     return "\n".join(
@@ -125,6 +116,11 @@ def read(folder: Path) -> Foreign:
     if left := left_behind(imported.architecture, Tensors(folder)):
         notes.append(f"left behind, since no output here depends on it: {', '.join(left)}")
     config = _masking(imported.config, tokenizer, rows, notes)
+    decoding, unread = decoding_of(generation, str(folder / GENERATION))
+    if decoding is not None:
+        config = {**config, "decoding": decoding}
+    if unread:
+        notes.append(f"{GENERATION}: {', '.join(unread[:12])} left unread: no option of decoding={config['decoding']['name']}")
     return Foreign(config, imported.weights, tokenizer, source, notes)
 
 
@@ -142,9 +138,7 @@ def _masking(config: dict[str, Any], tokenizer: Tokens, rows: int, notes: list[s
 
 def _said(tokenizer: Tokens) -> dict[str, Any]:
     """What the files beside it say of its special tokens."""
-    return {
-        n: v for file in (MAP_FILE, "tokenizer_config.json") for n, v in json.loads(tokenizer.files.get(file, "{}")).items()
-    }
+    return {**tokenizer.said(MAP_FILE), **tokenizer.said(CONFIG_FILE)}
 
 
 def _tokenizer(folder: Path, rows: int, config: dict[str, Any], generation: dict[str, Any]) -> tuple[Tokens, list[str]]:
@@ -157,10 +151,10 @@ def _tokenizer(folder: Path, rows: int, config: dict[str, Any], generation: dict
         own |= {"numbers": True, "begins": [first] if isinstance(first, int) and first < rows else []}
         notes.append("no tokenizer there: ids are written as numbers")
     else:
-        own["begins"] = prefix_of(found.core)
-    ends = generation.get("eos_token_id", last)
+        own["begins"] = around(found.core)[0]
+    ends = ends_of(generation, last, str(folder / (GENERATION if "eos_token_id" in generation else "config.json")))
     if ends is not None:
-        own["ends"] = [ends] if isinstance(ends, int) else list(ends)
+        own["ends"] = ends
     # a first token that is forced stands where every text has it: it is given instead of chosen
     said_first = [generation.get(n, config.get(n)) for n in ("decoder_start_token_id", "forced_bos_token_id")]
     if isinstance(said_first[0], int):
@@ -201,7 +195,8 @@ def _write(folder: Path, foreign: Foreign, config: dict[str, Any], path: str) ->
         "source": foreign.source,
     }
     state = {f"model.{name}": own_memory(tensor) for name, tensor in foreign.weights.items()}
-    torch.save({"components": ours, "state_dict": state, "global_step": 0}, folder / "checkpoints" / "last.ckpt")
+    with whole(make_folder(folder / "checkpoints") / "last.ckpt") as file:
+        torch.save({"components": ours, "state_dict": state, "global_step": 0}, file)
     run_folder.write_json(folder / "summary.json", {"state": "imported", "step": 0, "parameters": about["parameters"]})
 
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from components.corpus.example import Example
-from components.corpus.rows import Row
+from components.corpus.rows import LeftOut, Row
 from components.errors import UserError
 from components.functional.cross_entropy import IGNORED
 from components.registry import register
-from components.signature import Fraction, NonNegative, Path, Positive
+from components.signature import Fraction, NonNegative, Path, Positive, Workers
 from components.task._answers import Answering
-from components.task.chat import Template, answer, find_template
+from components.task.chat import answer, find_template, template_of
 
 # where neither the run nor its tokenizer brings one: instruction and answer under headings, as Alpaca has them
 PLAIN = (
@@ -70,10 +70,10 @@ class InstructionTuning(Answering):
         sample_tokens: Positive = 120,
         activation_checkpointing: bool = False,
         compile: Literal["none", "layers"] = "none",
-        num_workers: NonNegative = 0,
+        num_workers: Workers = 0,
     ) -> None:
         self.begin(config, tokenizer, locals())
-        self.words = Template(find_template(tokenizer), tokenizer)
+        self.words = template_of(tokenizer)
 
     @classmethod
     def prepare(cls, source: Any, tokenizer: Any, options: dict[str, Any], cache: Any, progress: Any) -> Any:
@@ -82,7 +82,14 @@ class InstructionTuning(Answering):
         return made
 
     def encode(self, example: Example, longest: int) -> Row:  # noqa: ARG002  half a conversation has no end
-        pieces = self.words.turns([dict(m) for m in example.input])  # type: ignore[arg-type]
+        try:
+            pieces = self.words.turns([dict(m) for m in example.input])  # type: ignore[arg-type]
+        except UserError as e:
+            abnormal = self.config["data"].get("abnormal")
+            if abnormal == "drop":
+                raise LeftOut(f"{e.where} {e.what}") from None
+            instead = "data.abnormal=drop leaves such rows out" if abnormal else e.instead
+            raise UserError(example.where, f"{e.where} {e.what}", instead) from None
         ids = [token for piece, _ in pieces for token in piece]
         asked = [said for piece, said in pieces for _ in piece]
         return Row(ids[:-1], [i if a else IGNORED for i, a in zip(ids[1:], asked[1:])])
@@ -99,7 +106,7 @@ class InstructionTuning(Answering):
 def template_for(tokenizer: Any, file: str | None) -> str:
     """The template in ``file``, else the tokenizer's own, else plain headings."""
     try:
-        return find_template(tokenizer, file)
+        return find_template(tokenizer, file)[0]
     except UserError:
         if file is not None:
             raise

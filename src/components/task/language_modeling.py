@@ -7,8 +7,9 @@ from typing import Any, Literal
 from components.corpus import prepare
 from components.corpus.blocks import Blocks, EvaluationBlocks
 from components.registry import register
-from components.signature import Fraction, NonNegative, Positive
+from components.signature import Fraction, NonNegative, Positive, Workers
 from components.task._training import Training
+from components.task.objectives import reads_whole
 
 
 @register("task", "language_modeling")
@@ -56,7 +57,7 @@ class LanguageModeling(Training):
         judged_samples: NonNegative = 24,
         activation_checkpointing: bool = False,
         compile: Literal["none", "layers"] = "none",
-        num_workers: NonNegative = 0,
+        num_workers: Workers = 0,
     ) -> None:
         self.begin(config, tokenizer, locals())
 
@@ -74,6 +75,7 @@ class LanguageModeling(Training):
 
     def blocks(self, corpus: Any, split: str, context: int, seed: int | None = None) -> Any:
         found = getattr(corpus, split)
+        whole = reads_whole(self.loss)
         if seed is not None:
-            return Blocks(found, context, seed)
-        return EvaluationBlocks(found, context) if len(found.tokens) else None
+            return Blocks(found, context, seed, whole=whole)
+        return EvaluationBlocks(found, context, whole=whole) if len(found.tokens) else None

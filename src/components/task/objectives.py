@@ -40,6 +40,11 @@ def measures_text(loss: Any, model: nn.Module) -> bool:
     return bool(getattr(loss, "likelihood", not hasattr(loss, "prepare"))) and not lacking(model, "causal")
 
 
+def reads_whole(loss: Any) -> bool:
+    """Whether the loss reads documents with all that the tokenizer puts around them, and hides tokens of the text itself."""
+    return bool(getattr(loss, "whole", False))
+
+
 def reads_source(model: nn.Module) -> bool:
     """Whether the model is an encoder-decoder."""
     return "source" in getattr(model, "provides", ())

@@ -15,10 +15,12 @@ import torch
 from lightning.pytorch import Callback, Trainer
 
 from components.errors import UserError
+from components.optimizer._nested import figures
 from components.task.flops import flops_per_token, peak_flops
 from components.task.loads import loads
 from components.task.metrics_file import MetricsFile, perplexity
 from components.task.objectives import counts_tokens, measures_text
+from components.task.tuning import few
 
 
 class Recorder(Callback):
@@ -48,6 +50,7 @@ class Recorder(Callback):
         self.seconds = 0.0  # of training alone: validation, samples and saving do not count
         self.final: dict[str, float] = {}
         self.best: dict[str, float] = {}
+        self.idle = 0  # steps whose rows asked for nothing
         self._since: float | None = None
         self._marked = (0, 0.0)  # step and seconds of the row before
         self._step = -1
@@ -68,10 +71,11 @@ class Recorder(Callback):
         return self.seconds + (time.perf_counter() - self._since if self._since is not None else 0.0)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"seconds": self.now(), "best": dict(self.best), "final": dict(self.final)}
+        return {"seconds": self.now(), "best": dict(self.best), "final": dict(self.final), "idle": self.idle}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.seconds, self.best, self.final = state_dict["seconds"], dict(state_dict["best"]), dict(state_dict["final"])
+        self.idle = state_dict.get("idle", 0)
 
     # -- training ----------------------------------------------------------------------------------------------------
 
@@ -90,6 +94,14 @@ class Recorder(Callback):
         if step == self._step:
             return  # gradients are still being added up
         self._step = step
+        if pl_module.idle:
+            self._count_idle(step)
+        if pl_module.unread and "unread_weights" not in self.final:
+            self.final["unread_weights"] = len(pl_module.unread)
+            if self.bar is not None:
+                self.bar.say(
+                    f"no gradient reaches {few(list(pl_module.unread))}: nothing reads them, and they stay as they are"
+                )
         last = step >= self.total_steps
         if last:
             trainer.should_stop = True
@@ -97,6 +109,12 @@ class Recorder(Callback):
             self._record(trainer, pl_module, step)
         if self.bar is not None:
             self.bar.update(step, self.now())
+
+    def _count_idle(self, step: int) -> None:
+        self.idle += 1
+        self.final["idle_steps"] = self.idle
+        if self.idle == 1 and self.bar is not None:
+            self.bar.say(f"step {step}  asks for nothing (no target in its rows), and changes nothing; such steps are counted")
 
     def _record(self, trainer: Trainer, module: Any, step: int) -> None:
         losses = module.take_train()
@@ -108,17 +126,18 @@ class Recorder(Callback):
             "epoch": step * self.blocks_per_step,
             "tokens": round(step * self.tokens_per_step),
             "seconds": seconds,
-            "train_loss": losses.get("loss", math.nan),
+            "train_loss": losses.get("loss"),  # none where nothing was asked since the last row
             "lr": _rate(trainer),
             "tokens_per_second": speed,
             "mfu": speed * self._per_token / self._peak / trainer.world_size if self._peak else None,
         }
-        self.final.update({n: v for n, v in row.items() if v is not None}, step=step)
-        extra = {f"train_{n}": v for n, v in losses.items() if n != "loss"} | loads(module.last_stats)
+        own = figures(trainer.optimizers[0])
+        self.final.update({n: v for n, v in (row | own).items() if v is not None}, step=step)
+        extra = own | {f"train_{n}": v for n, v in losses.items() if n != "loss"} | loads(module.last_stats)
         if module.grad_norm is not None:
             extra["grad_norm"] = float(module.grad_norm)
         self._give(trainer, step, row, extra)
-        if not math.isfinite(row["train_loss"]):
+        if row["train_loss"] is not None and not math.isfinite(row["train_loss"]):
             raise UserError(
                 "training",
                 f"the loss is {row['train_loss']} at step {step}",

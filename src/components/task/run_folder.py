@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import re
@@ -16,7 +15,9 @@ import yaml
 
 from components import __version__
 from components.errors import UserError, nearest
+from components.files import make_folder, read_text, write_json, write_text
 from components.task.records import read_about
+from components.terminal import readable
 
 FOLDER = "COMPONENTS_RUN_FOLDER"  # ranks that the first one starts as processes read it
 JOB_FOLDER = "COMPONENTS_JOB_FOLDER"  # a sweep has made the folder of this run already
@@ -38,11 +39,12 @@ def new_folder(runs: Path, recipe: str) -> Path:
     """``runs/<recipe>/<time>``; two runs of the same second get different ones. A job of a sweep has its folder already."""
     if os.environ.get(JOB_FOLDER):
         folder = Path(os.environ[JOB_FOLDER])
-        (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
+        make_folder(folder / "checkpoints")
         return folder
     stamp = time.strftime("%Y-%m-%d_%H-%M-%S")
+    named = readable(recipe, "_")  # a file may have any bytes in its name, a folder that PyTorch reads from may not
     for i in range(1, 1000):
-        folder = runs / recipe / (stamp if i == 1 else f"{stamp}_{i}")
+        folder = runs / named / (stamp if i == 1 else f"{stamp}_{i}")
         try:
             folder.mkdir(parents=True)
         except FileExistsError:
@@ -51,7 +53,7 @@ def new_folder(runs: Path, recipe: str) -> Path:
             raise UserError(
                 "paths.runs", f"{folder} cannot be made ({e.strerror})", "set paths.runs to a folder that can be written"
             ) from None
-        (folder / "checkpoints").mkdir()
+        make_folder(folder / "checkpoints")
         return folder
     raise UserError("paths.runs", f"{runs / recipe} has a thousand runs of this second")
 
@@ -65,9 +67,7 @@ def write_start(folder: Path, config: dict[str, Any], difference: list[str], abo
 def write_config(folder: Path, config: dict[str, Any], difference: list[str]) -> None:
     lines = [f"# components {__version__}", *(f"# difference: {line}" for line in difference)]
     text = "\n".join(lines) + "\n" + yaml.safe_dump(config, sort_keys=False, allow_unicode=True, width=120)
-    part = folder / "config.yaml.part"
-    part.write_text(text, encoding="utf8")
-    os.replace(part, folder / "config.yaml")
+    write_text(folder / "config.yaml", text)
 
 
 def note_resumed(folder: Path, config: dict[str, Any], difference: list[str], about: dict[str, Any], step: int) -> None:
@@ -79,7 +79,7 @@ def note_resumed(folder: Path, config: dict[str, Any], difference: list[str], ab
     write_config(folder, config, [*known.get("difference", []), *(f"{line} (resumed at step {step})" for line in difference)])
     samples = folder / "samples.txt"
     if samples.exists():
-        pieces = re.split(r"(?m)^(?==== step \d+, sample \d+ ===$)", samples.read_text(encoding="utf8", errors="replace"))
+        pieces = re.split(r"(?m)^(?==== step \d+, sample \d+ ===$)", read_text(samples, errors="replace"))
         kept = [p for p in pieces if (found := re.match(r"=== step (\d+),", p)) is None or int(found[1]) <= step]
         samples.write_text("".join(kept), encoding="utf8")
     again = {
@@ -88,12 +88,6 @@ def note_resumed(folder: Path, config: dict[str, Any], difference: list[str], ab
         **{n: about[n] for n in ("began", "command", "versions", "git", "total_steps")},
     }
     write_json(folder / "run.json", {**known, "resumed": [*known.get("resumed", []), again]})
-
-
-def write_json(file: Path, content: dict[str, Any]) -> None:
-    part = file.with_suffix(".part")
-    part.write_text(json.dumps(content, indent=1, default=str), encoding="utf8")
-    os.replace(part, file)
 
 
 def versions() -> dict[str, str]:

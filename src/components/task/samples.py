@@ -8,6 +8,9 @@ from typing import Any
 
 from lightning.pytorch import Callback, Trainer
 
+from components import terminal
+from components.errors import UserError
+from components.files import open_append, reason
 from components.task.generating import generate
 from components.task.objectives import silent_reason
 from components.task.strategies import FSDP2
@@ -43,9 +46,12 @@ class Samples(Callback):
 
     def _write(self, step: int, prompts: list[str], texts: list[str]) -> None:
         if self.file is not None:
-            with self.file.open("a", encoding="utf8", errors="replace") as f:
-                for i, text in enumerate(texts):
-                    f.write(f"=== step {step}, sample {i + 1} ===\n{text}\n\n")
+            written = "".join(f"=== step {step}, sample {i + 1} ===\n{text}\n\n" for i, text in enumerate(texts))
+            try:
+                with open_append(self.file) as f:
+                    f.write(written.encode("utf8", errors="replace"))
+            except (UserError, OSError) as e:  # what is being trained is not lost for a text
+                terminal.complain(f"samples: not written ({reason(e)})")
         if self.say is not None and texts:
             shown = texts[0].rstrip()
             self.say("\n".join(f"    | {line}" for line in shown.splitlines()[:12]))

@@ -12,6 +12,7 @@ from components.decoding._loop import context_limit, evaluating
 from components.errors import UserError
 from components.task.generating import first_ids, source_ids, speaker, target_start, together
 from components.task.objectives import reads_source, silent_reason
+from components.terminal import require_text
 
 ROWS = 8  # texts that are read together
 
@@ -32,8 +33,10 @@ def score(model: Any, tokenizer: Any, texts: Sequence[str], sources: Sequence[st
     Where the tokenizer puts nothing before a text, its first token has no score. An encoder-decoder reads the text's source before.
 
     Raises:
-        UserError: the model continues no text, a text is longer than it can read, or there is not one source for each text.
+        UserError: the model continues no text, a text is longer than it can read or has a token that it has no row for, or there is not one
+            source for each text.
     """
+    require_text("score", texts, sources)
     if reason := silent_reason(model, source=sources is not None):
         raise UserError("score", f"the model continues no text: {reason}", "take a causal decoder with a head for tokens")
     if sources is not None and not reads_source(model):
@@ -43,6 +46,10 @@ def score(model: Any, tokenizer: Any, texts: Sequence[str], sources: Sequence[st
     begins, limit = first_ids(tokenizer) if sources is None else target_start(tokenizer, " "), context_limit(model)
     read = None if sources is None else [source_ids(tokenizer, source) for source in sources]
     rows = [[*begins, *tokenizer.encode(text)] for text in texts]
+    for text, row in zip(texts, rows):
+        tokenizer.need_rows(row, f"score: the text {text!r:.60}")
+    for source, row in zip(sources or (), read or ()):
+        tokenizer.need_rows(row, f"score: the source {source!r:.60}")
     if limit is not None and (most := max(map(len, [*rows, *(read or ())]), default=0)) > limit:
         raise UserError("score", f"{most} tokens do not fit into the model's context of {limit}", "cut the text")
     device, known = next(model.parameters()).device, max(len(begins), 1)

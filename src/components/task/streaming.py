@@ -1,4 +1,8 @@
-"""Tokens as text while they come: whole characters only, up to the string at which a text stops."""
+"""Tokens as text while they come: whole characters only, up to the string at which a text stops.
+
+The text of a token depends on those before it, but only on a few: a space that a decoder drops at the beginning, bytes that make a character
+together. So the newest tokens are decoded together with those of the last piece, and what that piece was is left out.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
+
+OPEN = "\ufffd"  # what decoders write for bytes that are no whole character yet
+EAGER = 8  # tokens without a whole character after which not every further one is looked at
+BEFORE = 4  # tokens of context
 
 
 def text_of(tokenizer: Any, given: list[int], new: list[int], stop: Sequence[str] = ()) -> str:
@@ -18,20 +26,33 @@ def text_of(tokenizer: Any, given: list[int], new: list[int], stop: Sequence[str
     return text
 
 
-def over_at(tokenizer: Any, stop: Sequence[str], width: int) -> Callable[[Tensor], Tensor]:
-    """Whether one of the strings stands among the newest tokens after the first ``width``."""
-    reach = 2 * max(len(s.encode("utf8")) for s in stop) + 4  # tokens; a token has a byte of text at least
+def over_at(tokenizer: Any, stop: Sequence[str], width: int, before: Sequence[int] = ()) -> Callable[[Tensor], Tensor]:
+    """Whether one of the strings stands among the newest tokens after the first ``width``, as ``text_of`` would find it.
 
-    def over(ids: Tensor) -> Tensor:
-        newest = ids[:, max(width, ids.shape[1] - reach) :].tolist()
-        texts = (tokenizer.decode(row) for row in newest)
-        return torch.tensor([any(s in text for s in stop) for text in texts], device=ids.device)
+    ``before``: ids that are no part of a text where they come first in it.
+    """
+    reach = 2 * max(len(s.encode("utf8", errors="replace")) for s in stop) + 4  # tokens; a token has a byte of text at least
+    special = {i for i, token in tokenizer.core.get_added_tokens_decoder().items() if token.special}
 
-    return over
+    def found(row: list[int]) -> bool:
+        first = width
+        while first < len(row) and row[first] in before:
+            first += 1
+        start = max(first, len(row) - reach)
+        context = row[max(first, start - BEFORE) : start]
+        for i in reversed(row[max(0, start - BEFORE) : width] if first == width else ()):
+            if i in special:  # it begins the text and is none of it
+                break
+            context.insert(0, i)
+        known = len(tokenizer.decode(context)) if context else 0
+        text = tokenizer.decode([*context, *row[start:]])
+        return any(text.find(s, known) >= 0 for s in stop)
+
+    return lambda ids: torch.tensor([found(row) for row in ids.tolist()], device=ids.device)
 
 
 class Stream:
-    """Turns tokens into pieces of text that are whole characters: a byte-level token may be a part of one.
+    """Turns tokens into pieces of text that are whole characters: a byte-level token may be a part of one. Linear in the tokens.
 
     What may be the beginning of a string at which the text stops is held back; ids of ``before`` that come first are left out.
     """
@@ -46,17 +67,44 @@ class Stream:
         before: Sequence[int] = (),
     ) -> None:
         self.tokenizer, self.ends, self.give, self.stop, self.before = tokenizer, ends, give, stop, before
-        self.prompt, self.new = list(prompt), []  # the text of a token may depend on what stands before it
-        self.shown = len(tokenizer.decode(prompt)) if prompt else 0
+        self.begun = self.over = False
+        self.held = ""  # text that may begin a stop
+        self.window, self.waiting, self.look = list(prompt[-2 * BEFORE :]), 0, 0
+        self.known = len(tokenizer.decode(self.window)) if prompt else 0
+        if prompt and not self.known:
+            self.window = list(prompt)
+            self.known = len(tokenizer.decode(prompt))
 
     def __call__(self, token: Tensor) -> None:
         new = int(token.reshape(-1)[0])
-        if new in self.ends or (not self.new and new in self.before):
+        if self.over or new in self.ends or (not self.begun and new in self.before):
             return
-        self.new.append(new)
-        text = text_of(self.tokenizer, self.prompt, self.new, self.stop)
-        possible = [n for s in self.stop for n in range(1, len(s)) if text.endswith(s[:n])]
-        text = text[: len(text) - max(possible, default=0)]
-        if not text.endswith("\ufffd") and len(text) > self.shown:
-            self.give(text[self.shown :])
-            self.shown = len(text)
+        self.begun = True
+        self.window.append(new)
+        self.waiting += 1
+        if self.waiting < self.look:
+            return
+        text = self.tokenizer.decode(self.window)
+        if text.endswith(OPEN) or len(text) <= self.known:
+            # bytes that will never be a character are looked at ever more seldom, so that the work stays linear
+            self.look = self.waiting + max(1, self.waiting // EAGER)
+            return
+        self._show(text[self.known :])
+        last = self.window[-self.waiting :]
+        known = len(self.tokenizer.decode(last))
+        if known:  # what has no text is no context
+            self.window, self.known, self.waiting, self.look = last, known, 0, 0
+        else:
+            self.known = len(text)
+
+    def _show(self, fresh: str) -> None:
+        text = self.held + fresh
+        at = min((at for s in self.stop if (at := text.find(s)) >= 0), default=None)
+        self.over = at is not None
+        shown = text if at is None else text[:at]
+        if at is None:
+            possible = (n for s in self.stop for n in range(1, len(s)) if text.endswith(s[:n]))
+            shown = text[: len(text) - max(possible, default=0)]
+        self.held = text[len(shown) :]
+        if shown:
+            self.give(shown)

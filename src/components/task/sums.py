@@ -5,14 +5,17 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from components.functional.precision import widest
 from components.sockets import Terms
 
 
 def add_sums(sums: dict[str, Tensor], terms: Terms) -> None:
     for name, (value, weight) in terms.losses.items():
-        pair = torch.stack((value.detach().double(), weight.detach().double()))  # fp32 stops counting targets at 16.7 million
+        # fp32 stops counting targets at 16.7 million
+        pair = torch.stack([x.detach().to(widest(x.device)) for x in (value, weight)])
         sums[name] = sums[name] + pair if name in sums else pair
 
 
 def means(sums: dict[str, Tensor]) -> dict[str, float]:
-    return {name: (s / w if w else 0.0) for name, (s, w) in ((n, v.tolist()) for n, v in sums.items())}
+    """Each term's sum over its weight; a term of which nothing was asked has no mean, and is left out."""
+    return {name: s / w for name, (s, w) in ((n, v.tolist()) for n, v in sums.items()) if w}

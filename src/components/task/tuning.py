@@ -5,14 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from torch import nn
+from torch import nn, optim
 
+from components import registry
 from components.errors import UserError
 from components.makers import Bound, make
 from components.names import in_short
 from components.weights import Weight, roles
 
 MOST = 6  # names in one line
+TORCHS = tuple(c for c in vars(optim).values() if isinstance(c, type) and c is not optim.Optimizer)
 
 
 def tuned(model: nn.Module, config: dict[str, Any]) -> list[Weight]:
@@ -52,6 +54,23 @@ def rate_lines(model: nn.Module, config: dict[str, Any]) -> list[str]:
         said = (f"{rate:.3g} {few(in_short(found[rate], names))}" for rate in sorted(found, reverse=True))
         lines.append(f"learning rates, as a share: {'; '.join(said)}")
     return lines
+
+
+def narrow_lines(config: dict[str, Any], precision: Any) -> list[str]:
+    """That torch's own optimizers keep their averages in the weights' dtype, where that is bf16 or fp16: small steps of theirs are lost."""
+    if str(precision) not in ("bf16-true", "16-true"):
+        return []
+    node = config["optimizer"]
+    while isinstance(node, dict) and "inner" in node:
+        node = node["inner"]
+    name = str(node.get("name", "")) if isinstance(node, dict) else str(node)
+    made = registry.find("optimizer", name) if ("optimizer", name) in registry.entries("optimizer") else None
+    if not (isinstance(made, type) and issubclass(made, TORCHS)):
+        return []
+    kind = str(precision).removesuffix("-true")
+    return [
+        f"optimizer/{name} keeps its averages in {kind}, as the weights are; trainer.precision=bf16-mixed keeps both in fp32"
+    ]
 
 
 def few(names: list[str]) -> str:

@@ -42,7 +42,7 @@ class Trained(Tokens):
         return copyreg.__newobj__, (type(self),), dict(vars(self))  # untrained: its options are all there is
 
     def __getattr__(self, name: str) -> Any:
-        if name in ("core", "roles", "specials", "vocab_size", "_holes", "_ids"):  # all that training sets
+        if name in ("core", "roles", "specials", "vocab_size", "_known", "_ids"):  # all that training sets
             raise RuntimeError(f"{type(self).__name__} is not trained yet: call train(texts) or read a saved one")
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 

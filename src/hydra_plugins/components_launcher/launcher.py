@@ -14,6 +14,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from components import terminal
 from components.errors import UserError
 
 
@@ -55,10 +56,10 @@ class ComponentsLauncher(Launcher):
     def _run(self, number: int, overrides: list[str], folder: Path, total: int) -> JobReturn:
         from components.compose.jobs import run_job
 
-        print(f"job {number} of {total}: {' '.join(filter_overrides(overrides))}", flush=True)
+        terminal.tell(f"job {number} of {total}: {' '.join(filter_overrides(overrides))}")
         result = run_job(number, filter_overrides(overrides), folder, quiet=self.n_jobs > 1)
         if result.exit_code:
-            print(f"job {number} failed with exit code {result.exit_code}; the others go on", flush=True)
+            terminal.tell(f"job {number} failed with exit code {result.exit_code}; the others go on")
         made = JobReturn()
         made.overrides, made.working_dir, made.status = list(overrides), str(folder), JobStatus.COMPLETED
         made.return_value = result.objective

@@ -1,0 +1,126 @@
+"""How much a chat template may make: a meter, what a value is in size, and what filters, methods and formats would make of one."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import jinja2
+from jinja2.utils import Namespace
+
+MOST_WORK = 2**27  # characters that a render may make; a step of a loop and a call count as STEP
+MOST_NUMBER = 100_000  # a width, a count or a precision that is asked for
+MOST_SECONDS = 2.0  # of the thread's processor time
+STEP, EACH, ELEMENT = 100, 16, 64  # a step of a loop or a call, each statement of a step, an element of a list: in characters
+LOOK = 2**16  # the clock is looked at when so much has been made
+AMPLIFYING = {"%", "format", "format_map", "replace", "join", "translate", "expandtabs", "indent", "tojson"}
+# methods and filters whose numbers say no size
+ANY_NUMBER = {
+    "default",
+    "d",
+    "int",
+    "float",
+    "select",
+    "selectattr",
+    "reject",
+    "rejectattr",
+    "map",
+    "count",
+    "index",
+    "get",
+    "sum",
+}
+NUMBER, NESTED = re.compile(r"\d+"), re.compile(r"\{[^{}]*\{")
+
+
+class TooMuch(jinja2.TemplateError):
+    """A template asks for more than any conversation needs."""
+
+
+class Meter:
+    """What a render has made so far."""
+
+    def __init__(self, most: int) -> None:
+        self.made, self.most, self.next = 0, most, LOOK
+        self.end = time.thread_time() + MOST_SECONDS
+
+    def count(self, amount: int) -> None:
+        self.made += amount
+        if self.made >= self.next:
+            self.look()
+
+    def look(self) -> None:
+        """Is it too much, or has it taken too long?"""
+        if self.made > self.most:
+            raise TooMuch(f"it makes more than {self.most:,} characters, or takes as many steps")
+        if time.thread_time() > self.end:
+            raise TooMuch(f"it takes more than {MOST_SECONDS:g} s")
+        self.next = self.made + LOOK
+
+    def fits(self, amount: int) -> None:
+        """Before it is made."""
+        if amount > self.most - self.made:
+            raise TooMuch(f"it makes more than {self.most:,} characters, or takes as many steps")
+
+
+def size(value: Any, most: int) -> int:
+    """Characters and elements of a value, those within it counted as often as they would be written; not looked at beyond ``most``."""
+    found, waiting = 0, [value]
+    while waiting and found <= most:
+        x = waiting.pop()
+        found += ELEMENT
+        if isinstance(x, (str, bytes)):
+            found += len(x)
+        elif isinstance(x, int):
+            found += x.bit_length() // 8
+        elif isinstance(x, dict):
+            waiting += [*x.keys(), *x.values()]
+        elif isinstance(x, (list, tuple, set, frozenset)):
+            waiting += x
+        elif isinstance(x, Namespace):
+            waiting.append(x._Namespace__attrs)  # type: ignore[attr-defined]
+    return found
+
+
+def bound(meter: Meter, name: str, value: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """TooMuch for a filter, method or format that would make more of ``value`` than there is room for."""
+    more = (*args, *kwargs.values())
+    if not more and name not in AMPLIFYING:
+        return
+    for number in more:
+        if isinstance(number, int) and abs(number) > MOST_NUMBER and name not in ANY_NUMBER:
+            raise TooMuch(f"{name} is asked for {str(number)[:20]}, and {MOST_NUMBER:,} is the most")
+    if name not in AMPLIFYING:
+        return
+    length, most = size(value, meter.most), meter.most
+    if name in ("%", "format", "format_map"):
+        text = value if isinstance(value, str) else str(value, "latin1") if isinstance(value, bytes) else ""
+        widest = max((int(n) if len(n) < 7 else 2 * MOST_NUMBER for n in NUMBER.findall(text)), default=0)
+        if widest > MOST_NUMBER:
+            raise TooMuch(f"a width of more than {MOST_NUMBER:,} is asked for")
+        starred = "*" in text or NESTED.search(text) is not None  # a width may be among what is given
+        if starred and any(isinstance(n, int) and abs(n) > MOST_NUMBER for n in _within(more)):
+            raise TooMuch(f"a width of more than {MOST_NUMBER:,} is asked for")
+        given = size(list(more), most) + widest + MOST_NUMBER * starred
+        meter.fits(length + (text.count("%") + text.count("{")) * given)
+    elif name == "replace":
+        times = value.count(more[0]) if isinstance(value, str) and more and isinstance(more[0], str) else length
+        meter.fits(length + times * size(more[1:], most))
+    elif name == "join":
+        items = more[0] if isinstance(value, str) and more and not isinstance(more[0], str) else value
+        count = len(items) if hasattr(items, "__len__") else MOST_NUMBER
+        meter.fits(size(items, most) + count * (length if items is not value else size(more, most)))
+    else:  # a width for each line, each tab, each character
+        each = sum(abs(n) if isinstance(n, int) else size(n, most) for n in more)
+        meter.fits(length + (length if name == "translate" else _marks(value)) * each)
+
+
+def _within(values: tuple[Any, ...]) -> Iterator[Any]:
+    for value in values:
+        yield from value if isinstance(value, (tuple, list)) else (value.values() if isinstance(value, dict) else (value,))
+
+
+def _marks(value: Any) -> int:
+    return value.count("\n") + value.count("\t") + 1 if isinstance(value, str) else size(value, MOST_WORK)
