@@ -73,7 +73,7 @@ def test_losses_of_layers_add_up_and_statistics_are_told_once():
         set_checkpointing(model, checkpointing)
         total, terms = contract_parts.loss_of(model, ids(), ids(seed=2))
         total.backward()
-        assert terms.losses["size"][1] == 4 * 2 * LENGTH * 32
+        assert terms.losses["size"][1] == 2 * LENGTH * 32, "the weight of one layer: means add up, not weights"
         assert {k: v.item() for k, v in terms.stats.items()} == {
             f"stack.layers.{i}.block.ffn.tokens": 2 * LENGTH for i in range(4)
         }

@@ -18,6 +18,8 @@ TORCHLESS = {
     "errors",
     "files",
     "terminal",
+    "content",
+    "memory",
     "names",
     "paths",
     "signature",

@@ -38,6 +38,8 @@ BESIDE = {
     "head/classification": (*CLASSES, "data=language_id"),
     "head/regression": ("loss=regression", "task=regression", "data=judges", "model/embedding=values"),
     "embedding/patches": ("model.embedding.d_in=4",),
+    "head/multi_token": ("loss=multi_token",),
+    "value/embedding": ("model/embedding=value_embeddings",),
     # nothing carries a signal past a branch: few of them, which begin so that it neither dies out nor grows
     "residual/none": ("model.n_layers=2", "model.init=xavier", "model.init.embedding_std=1.0"),
 }
@@ -111,19 +113,19 @@ INSIDE = {kind: (f"model.attention.{kind}", kind) for kind in ("mask", "gate", "
 TOKEN_HEADS = lacking("causal", "head")  # to be left out where every position has logits of its own
 POOLED = without("causal", "head")
 NUMBERS = providing("values", kind="embedding")  # they read numbers, which a text has none of
+READ_ELSEWHERE = ["embedding/value_embeddings"]  # by value=embedding alone, in whose host it is
 HOSTS = [
     Host(
         "decoder",
         "decoder",
         {**at_top("position", "attention", "norm", "ffn", "block", "residual", "embedding", "head", "stack"), **MASK, **CACHE},
-        leave=[*lacking("causal", "attention", "head", "ffn"), *NUMBERS],
+        leave=[*lacking("causal", "attention", "head", "ffn"), *NUMBERS, *READ_ELSEWHERE],
     ),
     Host(
         "softmax attention",
         "decoder",
         {**INSIDE, "scaling": ("model.position.scaling", "scaling"), **at_top("block", "residual", "stack")},
         "model/position=rope",
-        "model/embedding=value_embeddings",
     ),
     Host(
         "mixture of experts",
@@ -160,7 +162,7 @@ HOSTS = [
         {**at_top("embedding", "norm", "head"), **CACHE},
         "model.window=3",
         "model.hidden=[24,48]",
-        leave=[*TOKEN_HEADS, *NUMBERS],
+        leave=[*TOKEN_HEADS, *NUMBERS, *READ_ELSEWHERE],
         neutral=("model/norm=rms",),
     ),
     Host(
@@ -168,7 +170,7 @@ HOSTS = [
         "recurrent",
         {**at_top("attention", "embedding", "head"), **CACHE},
         "loss=seq2seq",
-        leave=[*TOKEN_HEADS, *NUMBERS, *others(providing("state", kind="attention"), "attention")],
+        leave=[*TOKEN_HEADS, *NUMBERS, *READ_ELSEWHERE, *others(providing("state", kind="attention"), "attention")],
         neutral=("model/attention=gru",),
     ),
     Host(
@@ -176,7 +178,7 @@ HOSTS = [
         "recurrent",
         {"cross": ("model/cross", "attention"), **at_top("embedding"), **CACHE},
         "loss=seq2seq",
-        leave=[*NUMBERS, *others(providing("memory", "absent", kind="attention"), "attention")],
+        leave=[*NUMBERS, *READ_ELSEWHERE, *others(providing("memory", "absent", kind="attention"), "attention")],
         neutral=("model/attention=gru",),
     ),
     Host(
@@ -219,13 +221,20 @@ def _at(config: dict[str, Any], path: str) -> Any:
 
 
 @cache
-def plain(host: Host) -> dict[str, Any]:
-    return host.config({})
+def plain(host: Host, *read: Cell) -> dict[str, Any]:
+    """``read``: parts that have to have another one beside them in the model."""
+    return host.config(dict(read))
+
+
+def with_beside(host: Host, row: Row) -> tuple[Cell, ...]:
+    return tuple(c for c in row.items() if (host.paths[c[0]][1], c[1]) == ("value", "embedding"))
 
 
 def refusal(host: Host, row: Row) -> str | None:
     """Why these parts are refused together, or None. The composer's own check, on a config put together from spelled-out nodes."""
-    config = {kind: node for kind, node in plain(host).items() if kind not in ("loss", "task")}  # they go by the head
+    config = {
+        kind: node for kind, node in plain(host, *with_beside(host, row)).items() if kind not in ("loss", "task")
+    }  # they go by the head
     config["model"] = deepcopy(config["model"])
     for socket in sorted(row, key=lambda s: host.paths[s][0].count(".")):  # what stands inside another part after that part
         path = host.paths[socket][0].replace("/", ".").split(".")
@@ -316,6 +325,9 @@ def train(model: torch.nn.Module, batch: Batch) -> None:
     total = sum(value / weight for value, weight in terms.losses.values())
     assert torch.isfinite(total)
     total.backward()
+    # the objective above asks the head for the next token alone
+    dead = [n for n, p in model.named_parameters() if p.grad is None and not n.startswith("head.ahead.")]
+    assert not dead, f"accepted, and nothing reads {dead}"
     length = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)  # models without any norm may have steep places
     assert torch.isfinite(length)
     assert length > 0
@@ -431,6 +443,7 @@ def test_every_part_is_somewhere():
     from components.share import recipe_files
 
     here = {f"{kind}/{part}" for host in HOSTS for socket, (_, kind) in host.paths.items() for part in host.sockets[socket]}
+    here |= {*READ_ELSEWHERE}  # beside value=embedding
     recipes = recipe_files()
     used = {label for recipe in recipes for label in Chosen([f"recipe={recipe}"], recipes).used()}
     models = {f"model/{host.model}" for host in HOSTS}

@@ -21,6 +21,7 @@ from typing import Any, BinaryIO
 from components.errors import UserError
 
 MOST = 256 * 2**20  # bytes of a file that is read as a whole; weights and corpora are mapped or streamed
+PIECE = 2**16
 STALE = 3600  # seconds after which a part that nobody has finished belongs to nobody
 PART = ".part"
 
@@ -47,15 +48,17 @@ def read_bytes(file: str | Path, *, most: int = MOST) -> bytes:
     Raises:
         UserError: it cannot be read, or is larger.
     """
-    path = regular(file)
+    path, held = regular(file), bytearray()
     try:
         with path.open("rb") as f:
-            held = f.read(most + 1)
+            # piece by piece, for read(n) takes the memory of n bytes at once
+            while len(held) <= most and (piece := f.read(PIECE)):
+                held += piece
     except OSError as e:
         raise UserError(str(path), f"cannot be read ({reason(e)})", "give a file that can be read") from None
     if len(held) > most:
         raise UserError(str(path), f"is larger than {most:,} bytes", "no such file is that large; give another")
-    return held
+    return bytes(held)
 
 
 def read_text(file: str | Path, *, most: int = MOST, errors: str = "strict") -> str:

@@ -14,9 +14,19 @@ import sys
 import threading
 from typing import NoReturn
 
+_closed = False  # a process group was open here
+
+
+def note_talk() -> None:
+    """A process group has been closed here: its threads may take a moment longer."""
+    global _closed
+    _closed = True
+
 
 def has_talked() -> bool:
-    """Whether a process group is open here. Imports nothing."""
+    """Whether a process group is open here, or was. Imports nothing."""
+    if _closed:
+        return True
     dist = sys.modules.get("torch.distributed")
     return dist is not None and dist.is_available() and dist.is_initialized()
 

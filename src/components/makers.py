@@ -107,6 +107,12 @@ def make(maker: Any, kind: str, /, **offers: Any) -> Any:
         raise
     except ValueError as e:
         raise UserError(where or label, str(e)) from e
+    except (RuntimeError, OverflowError) as e:  # torch's words for a size that no tensor can have
+        if not any(word in str(e).lower() for word in ("overflow", "negative dimension", "too large")):
+            raise
+        said = ", ".join(f"{n}={v}" for n, v in {**sizes, **options}.items() if isinstance(v, int) and not isinstance(v, bool))
+        what = "a size would be negative" if "negative" in str(e) else "needs more memory than any machine has"
+        raise UserError(where or label, f"{what} ({said})", "choose other sizes") from e
     if _told is not None:
         _told(part, label, signature, options)
     return part

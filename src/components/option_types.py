@@ -17,13 +17,21 @@ RANGES: dict[str, tuple[str, float | None, float | None]] = {
     "NonNegativeFloat": ("float", 0.0, None),
     "Probability": ("float", 0.0, 1.0),
     "Fraction": ("float", 0.0, 0.999999),
+    # bounds of what is built or started one by one, which would otherwise take hours before any size is known
+    "Depth": ("int", 1, 2048),  # twice the deepest transformer that was published (Wang et al. 2022, arXiv:2203.00555)
+    "Rows": ("int", 1, 2**24),  # of a vocabulary that is learned: 64 times the largest in use
+    "Workers": ("int", 0, 512),
 }
+BITS = 63  # of a whole number: nothing that is counted here needs more
 Positive = int
 NonNegative = int
 PositiveFloat = float
 NonNegativeFloat = float
 Probability = float
 Fraction = float
+Depth = int
+Rows = int
+Workers = int
 Path = str  # an option of this type is taken literally from the command line and made absolute there
 Slices = Any  # the option `layers` of a wiring: {which: {socket: node}}
 
@@ -46,6 +54,8 @@ class Type:
         """Why ``value`` is not allowed, or None. Sockets are checked by whoever resolves them."""
         if self.kind is not None or "Any" in self.bases or (value is None and self.optional):
             return None
+        if isinstance(value, int) and value.bit_length() > BITS:
+            return f"a whole number of {value.bit_length()} bits is out of range: {self.described()}"
         if self.allowed and any(type(value) is type(a) and value == a for a in self.allowed):
             return None
         if not any(_is(value, base) for base in self.bases):
@@ -63,6 +73,8 @@ class Type:
 
     def cast(self, value: Any) -> Any:
         """The value in the type that was asked for, where that loses nothing (1 -> 1.0, '1e-3' -> 0.001, list -> tuple stays a list)."""
+        if isinstance(value, int) and value.bit_length() > BITS:
+            return value  # refused, and too large for a float
         if "float" in self.bases and "int" not in self.bases and isinstance(value, int) and not isinstance(value, bool):
             return float(value)
         if (
@@ -88,8 +100,8 @@ class Type:
         for base in self.bases:
             bounds = ""
             if base in ("int", "float"):
-                low = "" if self.low is None else "> 0" if self.low == 1e-30 else f">= {self.low:g}"
-                high = "" if self.high is None else "< 1" if self.high == 0.999999 else f"<= {self.high:g}"
+                low = "" if self.low is None else "> 0" if self.low == 1e-30 else f">= {_plain(self.low)}"
+                high = "" if self.high is None else "< 1" if self.high == 0.999999 else f"<= {_plain(self.high)}"
                 bounds = " " + " and ".join(filter(None, (low, high))) if low or high else ""
             words.append(
                 base + bounds + (f" of length {self.length}" if self.length is not None and base.startswith("list") else "")
@@ -101,6 +113,10 @@ def not_text(value: Any) -> str | None:
     """Why a string, or one in a list, is no text that a tokenizer or a log could take."""
     each = value if isinstance(value, (list, tuple)) else [value]
     return next((f"{v!r} {said}" for v in each if isinstance(v, str) and (said := fault_of(v))), None)
+
+
+def _plain(bound: float) -> str:
+    return str(bound) if isinstance(bound, int) else f"{bound:g}"
 
 
 def _is(value: Any, base: str) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from components.compose import compose
-from components.errors import UserError
+from components.errors import UserError, found_in
 
 
 @dataclass(frozen=True)
@@ -117,8 +117,10 @@ def train(recipe: str | None = None, overrides: list[str] | tuple[str, ...] = ()
     Raises:
         UserError: what cannot be composed or trained.
     """
-    from components.task import experiment, resume
+    from components.task import experiment, ranks, resume
 
+    if ranks.launched():
+        ranks.follow(experiment.fit)
     rest, special = resume.split_overrides(list(overrides))
     recipe = _one_recipe(recipe, special)
     resumed = None
@@ -130,20 +132,11 @@ def train(recipe: str | None = None, overrides: list[str] | tuple[str, ...] = ()
         if "init_from" in special:
             raise UserError("init_from", "resume= goes on with the run's own weights", "take one of the two")
         resumed = resume.find_resumed(special["resume"], rest, resume.runs_folder(rest))
-        composed = compose(None, rest, base=resumed.config, cwd=Path.cwd())
+        composed = compose(None, rest, base=resumed.config, cwd=Path.cwd(), source=resumed.folder / "config.yaml")
     else:
         composed = _compose_anew(recipe, rest, special)
-    return experiment.fit(
-        experiment.Job(
-            composed.config,
-            composed.recipe or "custom",
-            composed.difference,
-            composed.notes,
-            resumed,
-            None if resumed else composed.config.get("init_from"),
-            quiet,
-        )
-    )
+    said, start = (composed.difference, composed.notes), None if resumed else composed.config.get("init_from")
+    return experiment.fit(experiment.Job(composed.config, composed.recipe or "custom", *said, resumed, start, quiet))
 
 
 def _one_recipe(recipe: str | None, special: dict[str, str | None]) -> str | None:
@@ -194,7 +187,7 @@ def load(
         device: where to put it.
         command: one whose own groups the overrides may name: ``evaluate``.
     """
-    from components.task import building, checkpoints, importing, resume, run_folder
+    from components.task import archive, building, checkpoints, importing, resume, run_folder
 
     rest, special = resume.split_overrides(list(overrides))
     if special:
@@ -208,20 +201,14 @@ def load(
         folder, file = run_folder.find_run(str(run_or_checkpoint), resume.runs_folder(rest))
         file = file or run_folder.checkpoint_of(folder, best=True)
         checkpoint = checkpoints.read(file)
-        stored, tokenizer = checkpoint["components"]["config"], checkpoints.tokenizer_in(checkpoint)
+        stored, tokenizer = checkpoint["components"]["config"], checkpoints.tokenizer_in(checkpoint, file)
         weights = checkpoints.weights_in(checkpoint)
-    config = compose(None, rest, base=stored, cwd=Path.cwd(), command=command).config
-    task = building.task_of(config, tokenizer)
-    model = task.new_model()
-    task.place(model, place, draw=False)
-    try:
-        model.load_state_dict(weights)
-    except RuntimeError as e:
-        raise UserError(
-            str(file),
-            f"the weights do not fit the config: {str(e).splitlines()[-1].strip()}",
-            "leave overrides of the model out",
-        ) from e
+    config = compose(None, rest, base=stored, cwd=Path.cwd(), command=command, source=file).config
+    with found_in(file):
+        task = building.task_of(config, tokenizer)
+        model = task.new_model()
+        task.place(model, place, draw=False)
+    archive.load_into(model, weights, str(file))
     model.eval()
     return Loaded(model, tokenizer, config, folder if (folder / "run.json").exists() else None)
 

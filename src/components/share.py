@@ -48,7 +48,7 @@ def same_recipes(cwd: Path | None = None) -> dict[str, list[tuple[str, Path]]]:
     """{name: [(whose, file), ...]}, the nearest first. A name is the path below the recipe folder without ``.yaml``."""
     found: dict[str, list[tuple[str, Path]]] = {}
     for whose, folder in folders("recipes", cwd):
-        for file in sorted(folder.rglob("*.yaml")):
+        for file in sorted(f for f in folder.rglob("*.yaml") if f.is_file()):  # a pipe of that name would wait for ever
             found.setdefault(file.relative_to(folder).with_suffix("").as_posix(), []).append((whose, file))
     return dict(sorted(found.items()))
 

@@ -16,6 +16,7 @@ from typing import Any, Literal, get_args, get_origin
 from components.errors import UserError, nearest
 from components.option_types import (  # noqa: F401  parts take their annotations from here
     RANGES,
+    Depth,
     Fraction,
     NonNegative,
     NonNegativeFloat,
@@ -23,8 +24,10 @@ from components.option_types import (  # noqa: F401  parts take their annotation
     Positive,
     PositiveFloat,
     Probability,
+    Rows,
     Slices,
     Type,
+    Workers,
     parse_type,
 )
 

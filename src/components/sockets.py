@@ -215,18 +215,23 @@ class Layer(nn.Module):
 
 
 def terms_of(out: dict[str, Any]) -> Terms:
-    """The losses and statistics among what layers wrote: ``loss.<name>`` adds up over layers, ``stat.<path>.<name>`` is kept apart."""
+    """The losses and statistics among what layers wrote, merged: of ``loss.<name>`` the layers' means, ``stat.<path>.<name>`` is kept apart."""
     losses = {k.removeprefix("loss."): v for k, v in out.items() if k.startswith("loss.")}
     stats = {k.removeprefix("stat."): v for k, v in out.items() if k.startswith("stat.")}
     return Terms(losses, stats, {n: 1.0 for n in losses})
 
 
 def merge_out(total: dict[str, Any], out: dict[str, Any]) -> dict[str, Any]:
-    """``total`` with a layer's ``out``: losses (sum, weight) and statistics add up, anything else is replaced by the newest."""
+    """``total`` with a layer's ``out``: means of losses and statistics add up, anything else is replaced by the newest.
+
+    Losses (sum, weight) of two layers have the mean of the first plus the mean of the second, as published factors mean it: each layer has its own
+    loss (docs/decisions/losses-of-layers-add-up.md). Layers that see as many tokens have the same weight, and then only sums add up.
+    """
     merged = dict(total)
     for key, value in out.items():
         if key.startswith("loss.") and key in merged:
-            merged[key] = (merged[key][0] + value[0], merged[key][1] + value[1])
+            (whole, weight), (more, own) = merged[key], value
+            merged[key] = (whole + more * (weight / own.clamp(min=1e-9)), weight)
         elif key.startswith("stat.") and key in merged:
             merged[key] = merged[key] + value
         else:

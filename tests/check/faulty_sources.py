@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from components.corpus.contents import hash_of
 from components.corpus.document import Document
 from components.corpus.example import Example
-from components.corpus.store import key_of, stamp_of
+from components.corpus.store import key_of
 from components.signature import Path
 
 
@@ -48,7 +49,7 @@ class Lines:
         self.path, self.upper = File(path), upper
 
     def fingerprint(self) -> str:
-        return key_of("lines", self.upper, stamp_of([self.path]))
+        return key_of("lines", self.upper, hash_of([self.path]))
 
     def documents(self) -> Iterator[Document]:
         for i, line in enumerate(self.path.read_text().splitlines(), 1):
@@ -104,7 +105,7 @@ class ForgetsAnOption(Numbers):
 
 class ForgetsASwitch(Lines):
     def fingerprint(self) -> str:
-        return key_of("lines", stamp_of([self.path]))
+        return key_of("lines", hash_of([self.path]))
 
 
 class LooksAtTheNameAlone(Lines):

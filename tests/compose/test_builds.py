@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from components import build
 from components.compose import compose
 from components.errors import UserError
 from components.makers import make
@@ -77,3 +78,29 @@ def test_the_sides_of_an_encoder_decoder_have_layers_of_their_own() -> None:
 def test_sizes_that_do_not_divide_are_said_with_their_path() -> None:
     with pytest.raises(UserError, match=r"attention: n_heads=5 does not divide d_model=64"):
         built("model.attention.n_heads=5", "model.attention.n_kv_heads=1")
+
+
+SMALL = {"vocab_size": 30, "d_model": 16, "n_layers": 1, "context_length": 8}
+
+
+def _weights(**options):
+    made = build("model", "decoder", **SMALL, attention={"name": "gqa", "n_heads": 2}, **options)
+    return torch.cat([p.detach().flatten() for p in made.parameters()])
+
+
+def test_a_model_draws_from_its_seed_and_from_nothing_else() -> None:
+    torch.manual_seed(1)
+    first = _weights()
+    torch.manual_seed(2)
+    assert torch.equal(_weights(), first)
+    assert torch.equal(_weights(seed=0), first)
+    assert not torch.equal(_weights(seed=7), first)
+    assert torch.equal(_weights(seed=7), _weights(seed=7))
+
+
+def test_a_seed_is_a_models_or_a_parts_own() -> None:
+    assert build("evaluation", "cloze", seed=5).seed == 5
+    with pytest.raises(UserError, match=r"attention/gqa.seed: only a model draws"):
+        build("attention", "gqa", d_model=16, n_heads=2, position="rope", seed=5)
+    with pytest.raises(UserError, match="no number from 0 on"):
+        _weights(seed=-1)

@@ -64,7 +64,8 @@ def test_roles(name):
 
 @pytest.mark.parametrize("name", [n for n in NAMES if n != "factorised"])
 def test_a_tied_head_uses_the_table(name):
-    model = scramble(decoder(embedding=name, head="tied"))
+    reader = {"attention": {"name": "gqa", "n_heads": 4, "value": "embedding"}} if name == "value_embeddings" else {}
+    model = scramble(decoder(embedding=name, head="tied", **reader))
     assert model.head.embedding.table.weight is model.embedding.table.weight
     assert model(ids()).shape == (2, 12, 40)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -11,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from components import build
 from components.errors import UserError
 from components.flops import Work, flops_of
-from components.sockets import Batch, SequenceInfo, Terms
+from components.sockets import Batch, SequenceInfo, Terms, merge_out
 from components.weights import roles
 
 D, E, FF = 8, 6, 12
@@ -264,3 +266,36 @@ def test_four_micro_batches_are_one_batch():
     for name, value in one.items():
         torch.testing.assert_close(four[name], value, rtol=1e-5, atol=1e-7)
     assert all(one[n].abs().max() >= 0.05 for n in corrections), "else this would hold for a correction that never moves"
+
+
+@pytest.mark.parametrize("layers", [1, 2, 6])
+@pytest.mark.parametrize("model", ["decoder", "encoder_decoder"])
+def test_losses_of_layers_add_up(layers, model):
+    """Switch Transformer, section 2.2: each layer's loss is added to the total, so that a factor is as strong at every depth.
+
+    Routers that are all alike: the loss of each layer is 1, whatever the number of its tokens.
+    """
+    ffn = {"name": "moe", "n_experts": 4, "load_balance": 0.01, "z_loss": 0.001}
+    cross = {"cross": "gqa"} if model == "encoder_decoder" else {}
+    sizes = {"vocab_size": 50, "d_model": 16, "n_layers": layers, "context_length": 12}
+    made = build("model", model, **sizes, attention={"name": "gqa", "n_heads": 2}, ffn=ffn, **cross).train()
+    routers = [m for m in made.modules() if type(m).__name__ == "SoftmaxTopK"]
+    with torch.no_grad():
+        for router in routers:
+            router.logits.weight.zero_()
+    ids = torch.randint(0, 50, (2, 12), generator=torch.Generator().manual_seed(0))
+    source = Batch(ids[:, :5]) if cross else None
+    terms = made(Batch(ids, targets=ids, source=source), build("loss", "next_token", vocab_size=50))
+    assert len(routers) == layers * (2 if cross else 1)
+    for name, each in (("load_balance", 0.01), ("router_z", 0.001 * math.log(4) ** 2)):
+        value, weight = terms.losses[name]
+        torch.testing.assert_close(value / weight, torch.tensor(each * len(routers)), rtol=1e-4, atol=1e-7)
+
+
+def test_a_layer_of_padding_alone_adds_nothing():
+    one, none = (torch.tensor(6.0), torch.tensor(3.0)), (torch.tensor(0.0), torch.tensor(0.0))
+    assert [float(x) for x in merge_out({"loss.a": one}, {"loss.a": none})["loss.a"]] == [6.0, 3.0]
+    assert [float(x) for x in merge_out({"loss.a": one}, {"loss.a": (torch.tensor(4.0), torch.tensor(1.0))})["loss.a"]] == [
+        18.0,
+        3.0,
+    ]

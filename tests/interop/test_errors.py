@@ -114,7 +114,7 @@ WRONG = {
     "sizes that do not go together": (fields(num_attention_heads=5), ["n_heads=5"]),
     "a needed field is missing": (lambda f: made.changed(f, hidden_size=None), ["hidden_size is missing"]),
     "no config.json": (without("config.json"), ["config.json", "is not there"]),
-    "a broken config.json": (text("config.json", '{"architectures": ['), ["config.json", "cannot be read as JSON"]),
+    "a broken config.json": (text("config.json", '{"architectures": ['), ["config.json", "is no JSON that can be read"]),
     "a config.json that is a list": (text("config.json", "[]"), ["no JSON object"]),
     "a broken tokenizer.json": (text("tokenizer.json", "{}"), ["tokenizer.json"]),
     "a broken tokenizer_config.json": (text("tokenizer_config.json", "{"), ["tokenizer_config.json", "no JSON"]),

@@ -45,6 +45,7 @@ def loggers_installed(monkeypatch):
         ({"trainer": {"precision": "16-true"}}, "overflows"),
         ({"trainer": {"strategy": "foo"}}, "unknown strategy 'foo'"),
         ({"trainer": {"strategy": "fsdp"}}, "use trainer.strategy=fsdp2"),
+        ({"trainer": {"strategy": "fsdp2_tp"}}, "unknown strategy 'fsdp2_tp'; did you mean 'fsdp2'?"),
         ({"trainer": {"strategy": 3}}, "unknown strategy 3"),
         ({"trainer": {"max_time": "an hour"}}, "trainer.max_time"),
         ({"trainer": {"devices": "two"}}, "trainer.devices: 'two'"),
@@ -57,6 +58,10 @@ def loggers_installed(monkeypatch):
         ({"trainer": {"val_check_interval": 0.5}}, "trainer.val_check_interval"),
         ({"trainer": {"check_val_every_n_epoch": 2}}, "task.validation_every"),
         ({"trainer": {"limit_train_batches": 0}}, "trainer.limit_train_batches: 0"),
+        ({"trainer": {"profiler": "foo"}}, "trainer.profiler: 'foo' is not one of 'simple'"),
+        ({"trainer": {"plugins": "x"}}, "trainer.plugins: cannot be set"),
+        ({"trainer": {"limit_val_batches": 0}, "callbacks": {"early_stopping": True}}, "limit_val_batches=0 leaves it out"),
+        ({"trainer": {"limit_train_batches": 1}}, "trainer.limit_train_batches: makes epochs shorter"),
         ({"trainer": {"limit_train_batches": 1.5}}, "trainer.limit_train_batches: 1.5"),
         ({"trainer": {"limit_train_batches": 1, "accumulate_grad_batches": 2}}, "micro-batches >= 2"),
         ({"trainer": {"limit_val_batches": -1}}, "trainer.limit_val_batches"),
@@ -97,7 +102,15 @@ def test_what_cannot_be_trained_is_refused_before_the_data(tiny, changes, says):
     [
         {"trainer": {"devices": "auto", "precision": 64, "max_steps": -1, "max_tokens": 1e6}},
         {"trainer": {"devices": [0, 1], "strategy": "ddp_find_unused_parameters_true", "max_time": "00:01:00:00"}},
-        {"trainer": {"limit_train_batches": 0.5, "limit_val_batches": 0, "gradient_clip_val": None, "fast_dev_run": 2}},
+        {
+            "trainer": {
+                "max_epochs": 9,
+                "limit_train_batches": 0.5,
+                "limit_val_batches": 0,
+                "gradient_clip_val": None,
+                "fast_dev_run": 2,
+            }
+        },
         {"trainer": {"check_val_every_n_epoch": None, "use_distributed_sampler": False, "deterministic": "warn"}},
         {"callbacks": {"early_stopping": {"patience": 3, "stopping_threshold": 1.0}}, "paths": {"cache": None}},
         {"logger": {**WANDB, "tags": ["a"], "mode": "offline", "init_timeout": 3}},
@@ -134,7 +147,7 @@ def test_devices():
 
 
 def test_what_lightning_refuses_is_refused_before_there_is_a_folder(tiny):
-    for changes in ({"accelerator": "gpuu"}, {"accelerator": "tpu"}, {"profiler": "foo"}, {"devices": [0, 1]}):
+    for changes in ({"accelerator": "gpuu"}, {"accelerator": "tpu"}, {"devices": [0, 1]}):
         config = tiny(trainer=changes)
         with pytest.raises(UserError, match=r"^trainer: ") as refused:
             fit(Job(config, "tiny", quiet=True))

@@ -64,7 +64,10 @@ def assert_same(a: dict, b: dict) -> None:
     ("how", "step", "workers", "accumulate"), [("killed", 12, 0, 1), ("SIGTERM", 7, 0, 2), ("SIGTERM", 13, 2, 1)]
 )
 def test_bit_for_bit_with_dropout_across_epochs(tiny, stopping, how, step, workers, accumulate):
-    changes = {"model": DROPOUT, "trainer": {"accumulate_grad_batches": accumulate, "limit_train_batches": 9 * accumulate}}
+    changes = {
+        "model": DROPOUT,
+        "trainer": {"accumulate_grad_batches": accumulate, "limit_train_batches": 9 * accumulate, "max_epochs": 99},
+    }
     changes["task"] = {"num_workers": workers}
     whole = fit(Job(tiny(**changes), "whole", quiet=True))
     with pytest.raises(KeyError if how == "killed" else Preempted) as stopped:

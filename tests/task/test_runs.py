@@ -77,11 +77,12 @@ def test_best_and_last(finished):
     assert last["components"]["config"] == config
 
 
-def as_stored(recipe, overrides, *, base, cwd, command=""):
+def as_stored(recipe, overrides, *, base, cwd, command="", source=""):
     """Instead of composing: what the checkpoint holds."""
     assert recipe is None
     assert cwd
     assert (overrides, command) == ([], "")
+    assert source
     return SimpleNamespace(config=base)
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from pathlib import Path
 
@@ -12,6 +13,9 @@ import wandb_reader
 
 pytest.importorskip("wandb")
 
+import wandb
+
+import components
 from components.errors import UserError
 from components.task import _training as writing
 from components.task.experiment import Job, fit
@@ -27,6 +31,13 @@ def no_key(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path / "wandb_config"))
+    yield
+    wandb.teardown()  # it reads the environment once in a process
+
+
+@pytest.fixture
+def afresh():
+    wandb.teardown()
 
 
 def written(folder: Path) -> wandb_reader.Written:
@@ -83,6 +94,66 @@ def test_a_key_without_a_network_goes_on_offline(tiny, no_key, monkeypatch, caps
     found = written(folder)
     assert any("train_loss" in h for h in found.history)
     assert "model" not in found.artifacts  # only by option
+
+
+SHORT = {"max_steps": 5}
+OWN = {
+    "WANDB_PROJECT": "my-own-project",
+    "WANDB_NAME": "my-own-name",
+    "WANDB_ENTITY": "my-own-entity",
+    "WANDB_RUN_GROUP": "my-own-group",
+    "WANDB_TAGS": "my-own-tag,another-tag",
+    "WANDB_NOTES": "my-own-notes",
+    "WANDB_JOB_TYPE": "my-own-job",
+    "WANDB_RUN_ID": "my-own-id",
+}
+
+
+def test_its_own_environment_is_obeyed_and_the_config_goes_before_it(afresh, tiny, no_key, monkeypatch, tmp_path):
+    for name, value in OWN.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("WANDB_MODE", "dryrun")  # its earlier name of offline
+    monkeypatch.setenv("WANDB_DIR", str(tmp_path / "elsewhere"))
+    logger = {"name": "wandb", "project": "said", "tags": ["said-too"]}
+    for config, there in (
+        (tiny(logger={"name": "wandb"}, trainer=SHORT), set(OWN.values())),
+        (tiny(logger=logger, trainer=SHORT), {"said"}),
+    ):
+        folder = fit(Job(config, "tiny", quiet=True)).folder
+        assert not (folder / "wandb").exists()
+        (found,) = (tmp_path / "elsewhere" / "wandb").glob("offline-run-*")
+        written(tmp_path / "elsewhere")
+        held = next(found.glob("*.wandb")).read_bytes()
+        for value in there | {"my-own-notes", "my-own-name"}:
+            assert all(word.encode() in held for word in value.split(",")), value
+        assert (b"my-own-project" in held) == ("said" not in there)
+        shutil.rmtree(tmp_path / "elsewhere")
+
+
+def test_a_run_that_goes_on_goes_on_there_too(tiny, no_key, tmp_path):
+    first = fit(Job(tiny(logger={"name": "wandb"}, trainer={"max_steps": 5}), "tiny", quiet=True)).folder
+    components.train(None, [f"resume={first}", "trainer.max_steps=10"], quiet=True)
+    other = fit(Job(tiny(logger={"name": "wandb"}, trainer={"max_steps": 5}), "tiny", quiet=True)).folder
+    ids = [[f.name.rpartition("-")[2] for f in (folder / "wandb").glob("offline-run-*")] for folder in (first, other)]
+    assert len(ids[0]) == 2
+    assert len({*ids[0]}) == 1
+    assert ids[1][0] not in ids[0]
+
+
+@pytest.mark.parametrize(("variable", "value"), [("WANDB_MODE", "bogus"), ("WANDB_RESUME", "perhaps")])
+def test_a_variable_that_says_nothing_is_one_line_before_anything_is_made(variable, value, tiny, no_key, monkeypatch):
+    monkeypatch.setenv(variable, value)
+    config = tiny(logger={"name": "wandb"})
+    with pytest.raises(UserError, match=f"{variable}: '{value}' is none of its values; .*, or unset it"):
+        fit(Job(config, "tiny", quiet=True))
+    assert not Path(config["paths"]["runs"]).exists()
+    check_logger({"name": "csv"})
+
+
+def test_what_it_does_not_take_is_one_line(afresh, tiny, no_key, monkeypatch):
+    monkeypatch.setenv("WANDB_RUN_ID", "a/b:c")
+    with pytest.raises(UserError, match=r"logger: W&B begins no run: Run ID cannot contain"):
+        fit(Job(tiny(logger={"name": "wandb"}), "tiny", quiet=True))
 
 
 def test_parts_by_socket():

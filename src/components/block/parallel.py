@@ -44,6 +44,8 @@ class Parallel(nn.Module):
         self.norm = make(norm, "norm", dim=d_model)
         makers = {"attention": attention, "cross": cross, "ffn": ffn, "residual": residual}
         self.branches = add_branches(self, sizes, makers)
+        if not self.branches:
+            del self.norm  # nothing would read it
 
     def forward(self, s: Tensor, info: SequenceInfo) -> Tensor:
         inputs: list[Tensor] = []

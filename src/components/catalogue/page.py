@@ -98,7 +98,7 @@ def _works_with(entry: Entry) -> list[str]:
         facts.append(f"refuses a {kind} that is not {' and '.join([words] if isinstance(words, str) else words)}")
     if asks := declared.get("asks"):
         facts.append(f"asks a run for {', '.join(asks)}")
-    for what, text in (("carries_in", "reads from earlier layers"), ("carries_out", "writes for later layers")):
+    for what, text in (("carries_in", "reads of other parts"), ("carries_out", "writes for other parts")):
         if words := declared.get(what):
             facts.append(f"{text}: {', '.join(words)}")
     for word in declared.get("lacks") or ():

@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import NoReturn
 
 from components import terminal
-from components.errors import UserError, nearest
+from components.errors import MOST, UserError, nearest
 from components.leaving import has_talked, leave
 
 COMMANDS = {
@@ -43,7 +43,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a subcommand. Returns the exit code: 0, 2 for a user's mistake (one line on stderr), 130 when interrupted."""
+    """Run a subcommand. Returns the exit code: 0, 2 for a user's mistake (one line on stderr), 1 for a lost rank (likewise), 130 when interrupted."""
     # OpenMP's threads wait for one another by spinning; where another program wants the same core, the default cost a factor of 20
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     words = [*(sys.argv[1:] if argv is None else argv)]  # not list(): the submodule cli.list takes that name here
@@ -51,8 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         code = dispatch(words)
     except UserError as e:
-        terminal.complain(f"error: {' '.join(str(e).split())}")
-        code = 2
+        terminal.complain(f"error: {e.line(MOST - len('error: '))}")
+        code = e.exit_code
     except KeyboardInterrupt:
         terminal.complain("interrupted")
         code = 130
@@ -63,7 +63,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def command() -> NoReturn:
     """What the shell starts: ``main``, and the exit."""
-    code = main()
+    try:
+        code = main()
+    except SystemExit as e:  # a run that was stopped says with which code
+        if not isinstance(e.code, int):
+            raise
+        code = e.code
     if has_talked():
         leave(code)
     sys.exit(code)

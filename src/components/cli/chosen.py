@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from components import registry
+from components.cli.words import is_override
 from components.errors import UserError
 from components.makers import INHERIT
 from components.registry import Entry
@@ -26,7 +27,7 @@ class Chosen:
     def __init__(self, words: list[str], recipes: dict[str, tuple[str, Path]] | None = None, command: str = "") -> None:
         """``recipes``: what ``recipe_files`` gives, for a caller that asks about many; ``command``: one that may have groups of its own."""
         self.recipes = recipe_files() if recipes is None else recipes
-        overrides = [w for w in words if "=" in w]
+        overrides = [w for w in words if is_override(w)]
         recipe = next((w.removeprefix("recipe=") for w in reversed(overrides) if w.startswith("recipe=")), "")
         train = _read(conf_folder() / "train.yaml")
         own = _read(conf_folder() / f"{command}.yaml").get("defaults", []) if command else []

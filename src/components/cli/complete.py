@@ -11,6 +11,7 @@ from pathlib import Path
 from components import registry, terminal
 from components.cli import COMMANDS
 from components.cli.chosen import Chosen
+from components.cli.words import is_override
 from components.share import conf_folder, recipe_files
 from components.signature import Option
 
@@ -44,7 +45,7 @@ def candidates(words: list[str]) -> list[str]:
         return _that_begin(_parts(current), current)
     if command == "completion":
         return _that_begin(("bash", "zsh", "fish"), current)
-    if command == "runs" or (command in OF_A_RUN and all("=" in w or w.startswith("-") for w in before[1:])):
+    if command == "runs" or (command in OF_A_RUN and all(is_override(w) or w.startswith("-") for w in before[1:])):
         return _that_begin(runs(), current)  # where there are none, the shell goes on to files
     if command not in COMPOSING:
         return []

@@ -7,6 +7,7 @@ from __future__ import annotations
 import argparse
 
 from components import terminal
+from components.cli.words import is_override
 from components.errors import UserError
 from components.terminal import require_text
 
@@ -49,7 +50,7 @@ def subjects(words: list[str]) -> tuple[list[tuple[str, list[str]]], list[str]]:
     names: list[tuple[str, list[str]]] = []
     common: list[str] = []
     for word in words:
-        if "=" not in word or word.startswith("recipe="):
+        if not is_override(word) or word.startswith("recipe="):
             names.append((word, []))
         else:
             (names[-1][1] if names else common).append(word)

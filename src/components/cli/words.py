@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import os
+
 from components.errors import UserError
+
+
+def is_override(word: str) -> bool:
+    """``key=value``, where a run may stand as well: what is there as a file or a folder is none, whatever its name. ``+key=value`` always is."""
+    return "=" in word and not os.path.exists(os.path.expanduser(word))
 
 
 def recipe_and_overrides(words: list[str]) -> tuple[str | None, list[str]]:

@@ -9,25 +9,45 @@ from typing import Any
 from components import registry
 from components.compose.check import check
 from components.compose.node import of_literal
+from components.errors import UserError
 from components.makers import INHERIT, make
 from components.option_types import Type
 
 
-def build(kind: str, name: str, /, **offers_and_options: Any) -> Any:
+def build(kind: str, name: str, /, *, seed: int | None = None, **offers_and_options: Any) -> Any:
     """Make the part ``kind/name`` from Python: sizes and options by name, each checked against the part's signature.
 
     ``build("attention", "gqa", d_model=512, n_heads=8, n_kv_heads=2)``. A socket takes any maker; nothing is held against a
     function or a class that is not registered.
 
+    A model draws each weight from a generator of its own, seeded by ``seed`` (0 if left out) and the weight's name: ``torch.manual_seed`` changes
+    nothing, and a swap leaves all other weights as they were. A part alone has what its torch modules draw from the global generator.
+
     Raises:
-        UserError: an unknown part, size or option, a value that the option does not allow, or two parts that cannot work together.
+        UserError: an unknown part, size or option, a value that the option does not allow, two parts that cannot work together, or a seed
+            for what is no model.
     """
     entry = registry.entry(kind, name)
+    if seed is not None and ("seed" in entry.signature.options or "seed" in entry.signature.sizes):
+        offers_and_options["seed"], seed = seed, None  # the part's own
     offers = {k: v for k, v in offers_and_options.items() if k in registry.KINDS[kind].offers or k in entry.signature.sizes}
     node = {"name": name, **{k: v for k, v in offers_and_options.items() if k not in offers}}
     part = make(node, kind, **offers)
     check({kind: of_literal(kind, _named(kind, node)).spelled(kind)})  # after: a name that is not there is the nearer fault
+    if seed is not None:
+        _draw(part, entry.label, seed)
     return part
+
+
+def _draw(model: Any, label: str, seed: int) -> None:
+    """All weights anew from the seed."""
+    if not callable(getattr(model, "init", None)):
+        raise UserError(f"{label}.seed", "only a model draws its weights from a seed", "call torch.manual_seed before")
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise UserError(f"{label}.seed", f"{seed!r} is no number from 0 on")
+    from components.weights import initialise
+
+    initialise(model, model.init, seed)
 
 
 def _named(kind: str, node: Mapping[str, Any]) -> dict[str, Any]:

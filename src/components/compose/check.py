@@ -3,6 +3,7 @@
 ``needs = {"attention": ("rotates",)}``: the part of that kind in scope must provide the words; ``{"decoder.cross": ("memory",)}``: what the
 layers of the part's socket ``decoder`` have as ``cross``; ``{"cross": ("memory|absent",)}``: the part's own socket ``cross``, one of the words.
 ``refuses = {"attention": ("cacheable",)}``: no chosen part of that kind may lack them. ``carries_in = ("values",)``: an earlier layer must write what a layer reads.
+``carries_out = ("values",)`` of a part that stands in no layer (one in a layer may be read by the same part in a later one): some part must read it.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ def check(config: dict[str, Any]) -> None:
                         f"{kind} parts that are: {', '.join(able) or 'none'}",
                     )
     _carried(found)
+    _unread(found)
 
 
 def _rules(part: Part, what: str) -> Iterator[tuple[str, Sequence[str]]]:
@@ -105,4 +107,21 @@ def _carried(found: list[Part]) -> None:
                 part.path,
                 f"{part.label} in layer {part.layer} reads {word!r}, and no earlier layer writes it",
                 f"parts that write it: {', '.join(able) or 'none'}",
+            )
+
+
+def _unread(found: list[Part]) -> None:
+    """A part of a model that writes for another, and there is none: a swap that does nothing, and weights without a gradient."""
+    places = {option.type.kind for part in found for option in part.entry.signature.sockets().values()}
+    for part in (p for p in found if p.layer is None):
+        for word in part.declared("carries_out"):
+            able = [e for e in registry.entries().values() if word in e.signature.declared.get("carries_in", ())]
+            if any(word in p.declared("carries_in") for p in found):
+                continue
+            if len(part.above[-1].sockets) == 1 and not any(e.kind in places for e in able):
+                continue  # a part or a model alone: what is around it is not chosen yet
+            raise UserError(
+                part.path,
+                f"{part.label} writes {word!r}, and no part reads it: weights of it would never learn",
+                f"parts that read it: {', '.join(e.label for e in able) or 'none'}",
             )

@@ -11,10 +11,11 @@ from components.compose.difference import difference
 from components.compose.frame import defaults_of
 from components.compose.grammar import Argument, read_value, split
 from components.compose.notes import one_line
+from components.compose.recipes import find_recipe
 from components.compose.run_config import Run
 from components.compose.stations import DEFAULT
 from components.compose.yaml_files import short
-from components.errors import UserError
+from components.errors import UserError, found_in
 from components.share import shipped
 
 
@@ -44,6 +45,7 @@ def compose(
     base: dict[str, Any] | None = None,
     cwd: Path | str | None = None,
     command: str = "",
+    source: Path | str = "",
 ) -> Composed:
     """Compose a recipe (by default the one that ``conf/train.yaml`` names), or a saved config as ``base``, with overrides.
 
@@ -53,6 +55,7 @@ def compose(
         base: a spelled-out config to start from, instead of a recipe.
         cwd: what relative paths are relative to, and where ``./recipes`` and ``./conf`` are looked for.
         command: one that has groups of its own beside a run's, in ``conf/<command>.yaml``.
+        source: the file that ``base`` is from, for messages about it.
 
     Raises:
         UserError: in one line, where, what, and what instead.
@@ -71,11 +74,18 @@ def compose(
     default = choices.pop("recipe", None)
     if base is None:
         recipe = _recipe(named, recipe or default)
-    plain = Run(recipe, base, folder, choices, values, [])
-    if not arguments:
-        return _composed(plain, [])
+    with found_in(source if base is not None else _own_file(recipe, folder)):
+        plain = Run(recipe, base, folder, choices, values, [])
+        if not arguments:
+            return _composed(plain, [])
     run = Run(recipe, base, folder, choices, values, arguments)
     return _composed(run, difference(plain.config, run.config))
+
+
+def _own_file(recipe: str | None, folder: Path) -> str:
+    """The recipe's file for messages, where it is not one that came with the package."""
+    file = find_recipe(str(recipe), folder).file
+    return "" if file.is_relative_to(shipped("recipes").resolve()) else short(file)
 
 
 def _composed(run: Run, lines: list[str]) -> Composed:

@@ -184,6 +184,8 @@ class Frame:
             values: Any = OmegaConf.to_container(OmegaConf.create(self.config), resolve=True)
         except OmegaConfBaseException as e:
             raise UserError(str(getattr(e, "full_key", "") or "config"), str(e).strip().splitlines()[0]) from None
+        except RecursionError:
+            raise UserError("config", "a value stands for another in a circle, or too often", "write the value") from None
         for key, value in (values.get(PATHS) or {}).items():
             if isinstance(value, str):
                 path = expanded(value, f"{PATHS}.{key}")

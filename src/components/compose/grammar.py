@@ -56,6 +56,8 @@ def parse(argument: str) -> Any:
 
     try:
         return OverridesParser.create().parse_override(argument)
+    except (ValueError, RecursionError) as e:  # a number of thousands of digits, a list of thousands of levels
+        raise UserError(repr(argument), f"cannot be read ({e})", "write another value") from None
     except HydraException as e:
         said = str(e).strip().splitlines()
         why = next(

@@ -20,7 +20,15 @@ from components.files import make_folder, open_append, write_json
 FOLDER = "COMPONENTS_JOB_FOLDER"  # the run writes into this folder instead of making one
 OBJECTIVE = "COMPONENTS_OBJECTIVE"  # the figure that a sweeper is to make small
 COMMAND = (sys.executable, "-m", "components", "train")
-_RANKS = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "NODE_RANK", "COMPONENTS_RUN_FOLDER")
+_RANKS = (
+    "RANK",
+    "LOCAL_RANK",
+    "WORLD_SIZE",
+    "NODE_RANK",
+    "COMPONENTS_RUN_FOLDER",
+    "COMPONENTS_FIRST_RANK",
+    "COMPONENTS_RUN_CHECKPOINT",
+)
 
 
 @dataclass(frozen=True)

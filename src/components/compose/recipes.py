@@ -10,16 +10,19 @@ from typing import Any
 from components.compose.yaml_files import read_yaml, short
 from components.errors import UserError, nearest
 from components.paths import expanded
-from components.share import recipe_sentence, same_recipes
+from components.share import folders, recipe_sentence, same_recipes
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """One recipe that can be named. ``sentence``: its first comment line. ``shadows``: the shipped file that a user's own replaces."""
+    """One recipe that can be named. ``sentence``: its first comment line. ``shadows``: the shipped file that a user's own replaces.
+
+    ``own``: it lies in ``./recipes``, or came with an installed package; any other file may be a stranger's."""
 
     name: str
     file: Path
     shadows: Path | None = None
+    own: bool = True
 
     @property
     def sentence(self) -> str:
@@ -34,6 +37,7 @@ class Page:
     file: Path
     choices: list[tuple[tuple[str, ...], Any]] = field(default_factory=list)
     values: dict[str, Any] = field(default_factory=dict)
+    own: bool = True
 
     @property
     def label(self) -> str:
@@ -52,7 +56,8 @@ def find_recipe(name: str, cwd: Path, where: str = "recipe") -> Recipe:
         file = expanded(name, where, cwd).resolve()
         for candidate in (file, file.with_name(file.name + ".yaml")):
             if candidate.is_file():
-                return Recipe(candidate.stem, candidate)
+                roots = [folder.resolve() for _, folder in folders("recipes", cwd)]
+                return Recipe(candidate.stem, candidate, own=any(candidate.is_relative_to(root) for root in roots))
         raise UserError(where, f"there is no file {name}", "a recipe is a name or a YAML file's path")
     known = all_recipes(cwd)
     if name not in known:
@@ -78,7 +83,7 @@ def _read(recipe: Recipe, cwd: Path, inside: list[Path], pages: list[Page], note
     defaults = values.pop("defaults", None) or []
     if not isinstance(defaults, list):
         raise UserError(short(recipe.file), "defaults: is a list", "write - parent, - override /model/norm: rms")
-    page = Page(recipe.name, recipe.file, values=values)
+    page = Page(recipe.name, recipe.file, values=values, own=recipe.own)
     placed = False
     for entry in defaults:
         if entry == "_self_":

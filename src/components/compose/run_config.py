@@ -13,6 +13,7 @@ from components.compose.node import Node
 from components.compose.notes import Notes
 from components.compose.recipes import Page, read_family
 from components.compose.stations import DEFAULT, Said, Station
+from components.compose.strangers import check_frame_values, check_recipe, without_paths
 from components.compose.tree import Tree
 from components.compose.yaml_files import located, short
 from components.errors import UserError, nearest
@@ -87,8 +88,9 @@ class Run:
                 said.append(Said(path, station, order, value, folder=page.file.parent, source=where))
             elif path[0] not in self.groups or len(path) > 1:
                 raise UserError(f"{where}: defaults", f"there is no group {'/'.join(path)!r}", self._instead(path[0]))
+        values = page.values if page.own else check_recipe(page.values, where, self.parts, spelled=ABOUT in page.values)
         try:
-            self._values(page.values, station, where, page.file.parent, said)
+            self._values(values, station, where, page.file.parent, said)
         except UserError as e:
             raise UserError(f"{located(page.file, e.where)}: {e.where}", e.what, e.instead) from None
 
@@ -102,7 +104,8 @@ class Run:
                 "update lightning-components",
             )
         station = Station(1, f"saved config of {self.recipe}" if self.recipe else "saved config", complete=True)
-        values = dict(self.base)
+        check_frame_values(self.base, "saved config", self.parts)
+        values = without_paths(self.base)
         files = Frame(self.cwd)
         for group, choice in self.saved_choices.items():
             if isinstance(values.get(group), dict):
@@ -164,10 +167,20 @@ class Run:
             if a.path[0] in self.frame.config and not self._is_choice(a):
                 self.frame.override(a, self.last)
 
+    def _resolved(self) -> dict[str, Any]:
+        """The frame's values; one that leads nowhere is the fault of the file that says it."""
+        try:
+            return self.frame.resolved()
+        except UserError as e:
+            for page in reversed(self.pages):
+                if any(f"{path}.".startswith(f"{e.where}.") for path in flat(page.values)):
+                    raise UserError(f"{located(page.file, e.where)}: {e.where}", e.what, e.instead) from None
+            raise
+
     def _spelled(self) -> dict[str, Any]:
         spelled = self.tree.root.spelled("")
         spelled.pop("name")
-        frame = self.frame.resolved()
+        frame = self._resolved()
         about = {"version": __version__, "schema": SCHEMA, "choices": dict(self.choices)}
         values = {k: v for k, v in frame.items() if k not in self.groups}
         return {ABOUT: about, "recipe": self.recipe, **values, **spelled, **{g: frame[g] for g in self.groups}}

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from components.compose.grammar import refuse_targets
+from components.content import DEPTH, MOST, VALUES, plain
 from components.errors import UserError
+from components.files import read_text, regular
 
 
 def short(file: Path) -> str:
@@ -21,38 +23,81 @@ def short(file: Path) -> str:
 
 def read_yaml(file: Path) -> dict[str, Any]:
     """The mapping in ``file``, interpolations left as they are. UserError with file and line."""
-    try:
-        state = file.stat()
-    except OSError as e:
-        raise UserError(short(file), f"cannot be read: {e.strerror}") from None
+    state = regular(file).stat()
     return deepcopy(_read(file, state.st_mtime_ns, state.st_size))
 
 
 @lru_cache(maxsize=256)
 def _read(file: Path, time: int, size: int) -> dict[str, Any]:
     """Read once for each state of the file: a composition reads the same files for the recipe and for what differs from it."""
-    import yaml
-    from omegaconf._utils import get_yaml_loader
-
     del time, size
-    try:
-        value = yaml.load(file.read_text(encoding="utf8"), Loader=get_yaml_loader())
-    except OSError as e:
-        raise UserError(short(file), f"cannot be read: {e.strerror}") from None
-    except UnicodeDecodeError as e:
-        raise UserError(short(file), f"is not UTF-8 text (byte {e.start})") from None
-    except yaml.MarkedYAMLError as e:
-        mark = e.problem_mark or e.context_mark
-        line = f":{mark.line + 1}" if mark else ""
-        raise UserError(f"{short(file)}{line}", f"is no valid YAML: {(e.problem or str(e)).splitlines()[0]}") from None
-    except yaml.YAMLError as e:
-        raise UserError(short(file), f"is no valid YAML: {str(e).splitlines()[0]}") from None
+    value = parse_yaml(read_text(file, most=MOST), short(file))
     if value is None:
         return {}
     if not isinstance(value, dict):
         raise UserError(short(file), f"holds a {type(value).__name__}, not a mapping", "write key: value lines")
     refuse_targets(value, short(file))
     return value
+
+
+def parse_yaml(text: str, where: str) -> Any:
+    """What a YAML text holds, plain. UserError with the file, ``where``, and the line."""
+    import yaml
+    from omegaconf._utils import get_yaml_loader
+
+    loader = get_yaml_loader()(text)
+    try:
+        node = _node(loader, where)
+        return None if node is None else plain(loader.construct_document(node), where)
+    except yaml.MarkedYAMLError as e:
+        mark = e.problem_mark or e.context_mark
+        line = f":{mark.line + 1}" if mark else ""
+        raise UserError(f"{where}{line}", f"is no valid YAML: {(e.problem or str(e)).splitlines()[0]}") from None
+    except yaml.YAMLError as e:
+        raise UserError(where, f"is no valid YAML: {str(e).splitlines()[0]}") from None
+    except RecursionError:  # aliases that hold one another: reading follows them for ever
+        raise UserError(where, f"is nested deeper than {DEPTH} levels, or holds itself", "write it flat") from None
+    except (ValueError, OverflowError) as e:
+        if isinstance(e, UserError):
+            raise
+        raise UserError(where, f"has a value that cannot be read ({e})", "write another value") from None
+    finally:
+        loader.dispose()
+
+
+def _node(loader: Any, where: str) -> Any:
+    """The tree of nodes, before any value is made of it: its depth is counted while it is read, what aliases stand for afterwards."""
+    import yaml
+
+    depth = 0
+    compose = loader.compose_node
+
+    def bounded(parent: Any, index: Any) -> Any:
+        nonlocal depth
+        depth += 1
+        if depth > DEPTH:
+            line = loader.peek_event().start_mark.line + 1
+            raise UserError(f"{where}:{line}", f"is nested deeper than {DEPTH} levels", "write it flat")
+        made = compose(parent, index)
+        depth -= 1
+        return made
+
+    loader.compose_node = bounded
+    node = loader.get_single_node()
+    sizes: dict[int, int] = {}
+
+    def size(held: yaml.Node) -> int:
+        if id(held) not in sizes:
+            sizes[id(held)] = VALUES + 1  # of one that is met within itself
+            inner = held.value if isinstance(held, yaml.SequenceNode) else ()
+            if isinstance(held, yaml.MappingNode):
+                inner = [n for pair in held.value for n in pair]
+            sizes[id(held)] = 1 + sum(map(size, inner))
+        return sizes[id(held)]
+
+    if node is not None and size(node) > VALUES:
+        raise UserError(where, f"stands for more than {VALUES:,} values, or holds itself: aliases are counted", "write it out")
+    return node
 
 
 def located(file: Path, path: str) -> str:
@@ -76,5 +121,5 @@ def key_lines(file: Path) -> dict[tuple[str, ...], int]:
                 lines[inner] = key.start_mark.line + 1
                 walk(value, inner)
 
-    walk(yaml.compose(file.read_text(encoding="utf8")), ())
+    walk(yaml.compose(read_text(file, most=MOST)), ())
     return lines

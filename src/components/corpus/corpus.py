@@ -12,12 +12,12 @@ import numpy as np
 from components.corpus.clean import Report
 from components.corpus.document import Document
 from components.corpus.framing import Frame, frame_of
-from components.corpus.store import build, key_of
+from components.corpus.store import build, key_of, require_sound
 from components.corpus.texts import SPLITS, Cleaning, Progress, read_texts, require_splits, write_texts
 from components.corpus.tokenise import describe_loss, write_tokens
 from components.corpus.tokens import Tokens, read_tokenizer
 
-FORMAT = 1  # of what lies in the cache
+FORMAT = 2  # of what lies in the cache
 TOKENS = 2  # of its tokens alone: what stands around each document
 
 
@@ -71,6 +71,7 @@ class Corpus:
 
     def text(self, split: str) -> Iterator[str]:
         """The documents of a split as text, for metrics on text and for samples."""
+        require_sound(self.texts, f"{split}.txt", f"{split}.ends.npy")
         return read_texts(self.texts, split)
 
 
@@ -119,10 +120,11 @@ def prepare(
         return {**meta, "report": report.to_dict()}
 
     # the text's own hash, so that the same text from elsewhere is not tokenised again
-    known = build(texts, fill_texts)
+    known = build(texts, fill_texts, sums=False)  # looked at where they are read
     tokens = cache / "tokens" / key_of(known["text_hash"], *settings, TOKENS, tokenizer.fingerprint())
 
     def fill_tokens(folder: Path) -> dict[str, Any]:
+        build(texts, fill_texts)
         tokenizer.train(_Counted(texts, known["n_documents"]["train"], progress))
         tokenizer.save(folder / "tokenizer.json")
         made = read_tokenizer(folder / "tokenizer.json")

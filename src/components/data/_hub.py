@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path as File
 from typing import Any
 
-from components.corpus.store import stamp_of
+from components.corpus.contents import hash_of
 from components.data._tables import Row
 from components.errors import UserError, nearest
 
@@ -34,7 +34,7 @@ class Hub:
         given = File(self.path)
         if given.exists():
             files = [given] if given.is_file() else sorted(f for f in given.rglob("*") if f.is_file())
-            return [self.subset, stamp_of(f.resolve() for f in files)]
+            return [self.subset, hash_of(f.resolve() for f in files)]
         return [self.subset, self.path, self.revision]
 
     def rows(self, splits: dict[str, str | None], columns: Sequence[str] = ()) -> Iterator[tuple[str | None, Row]]:

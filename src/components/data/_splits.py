@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from components.corpus.store import stamp_of
+from components.corpus.contents import hash_of
 from components.data._files import TABLES, files_of
 from components.data._tables import Layout, Row, rows_of
 
@@ -44,4 +44,4 @@ class Tables:
         """What a source's own fingerprint has of them."""
         files = list(self.files())
         held = [self.layout.columns, self.layout.quotes, [split for split, _ in files]]
-        return [*held, stamp_of(f.resolve() for _, f in files)]
+        return [*held, hash_of(f.resolve() for _, f in files)]

@@ -6,8 +6,9 @@ import os
 from collections.abc import Iterator
 from functools import cached_property
 
+from components.corpus.contents import hash_of
 from components.corpus.example import Example
-from components.corpus.store import key_of, stamp_of
+from components.corpus.store import key_of
 from components.data._catalogues import catalogues, messages, plain, roots
 from components.errors import UserError, nearest
 from components.registry import register
@@ -54,7 +55,7 @@ class Gettext:
         return found
 
     def fingerprint(self) -> str:
-        return key_of("gettext", self.language, self.max_chars, self.marked, stamp_of(self.files))
+        return key_of("gettext", self.language, self.max_chars, self.marked, hash_of(self.files))
 
     def examples(self) -> Iterator[Example]:
         self.notes.clear()

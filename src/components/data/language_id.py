@@ -6,8 +6,9 @@ import os
 from collections.abc import Iterator
 from functools import cached_property
 
+from components.corpus.contents import hash_of
 from components.corpus.example import Example
-from components.corpus.store import key_of, stamp_of
+from components.corpus.store import key_of
 from components.data._catalogues import catalogues, django, messages, plain
 from components.errors import UserError, nearest
 from components.registry import register
@@ -40,7 +41,7 @@ class LanguageId:
 
     def fingerprint(self) -> str:
         files = [f for files in self.there.values() for f in files]
-        return key_of("language_id", self.languages, self.min_chars, self.marked, stamp_of(files))
+        return key_of("language_id", self.languages, self.min_chars, self.marked, hash_of(files))
 
     @cached_property
     def strings(self) -> dict[str, dict[str, str]]:

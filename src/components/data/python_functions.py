@@ -9,8 +9,9 @@ import sysconfig
 import textwrap
 from collections.abc import Iterator
 
+from components.corpus.contents import hash_of
 from components.corpus.document import Document
-from components.corpus.store import key_of, stamp_of
+from components.corpus.store import key_of
 from components.data._python import blocks, library_files, library_root, parsed
 from components.registry import register
 from components.signature import Positive
@@ -51,7 +52,7 @@ class PythonFunctions:
         return tree is not None and bool(tree.body)
 
     def fingerprint(self) -> str:
-        return key_of("python_functions", 2, self.min_chars, self.max_chars, sys.version, stamp_of(library_files()))
+        return key_of("python_functions", 2, self.min_chars, self.max_chars, sys.version, hash_of(library_files()))
 
 
 def functions(source: str, low: int, high: int) -> Iterator[tuple[int, str]]:

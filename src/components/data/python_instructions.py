@@ -8,8 +8,9 @@ import sys
 import textwrap
 from collections.abc import Iterator
 
+from components.corpus.contents import hash_of
 from components.corpus.example import Example
-from components.corpus.store import key_of, stamp_of
+from components.corpus.store import key_of
 from components.data._python import blocks, library_files, library_root, parsed
 from components.registry import register
 from components.signature import Positive
@@ -38,7 +39,7 @@ class PythonInstructions:
 
     def fingerprint(self) -> str:
         held = [self.min_chars, self.max_chars, self.max_prompt, sys.version]
-        return key_of("python_instructions", *held, stamp_of(library_files()))
+        return key_of("python_instructions", *held, hash_of(library_files()))
 
     def examples(self) -> Iterator[Example]:
         root = library_root()

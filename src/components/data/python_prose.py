@@ -9,8 +9,9 @@ import sysconfig
 from collections.abc import Iterator
 from importlib.util import find_spec
 
+from components.corpus.contents import hash_of
 from components.corpus.document import Document
-from components.corpus.store import key_of, stamp_of
+from components.corpus.store import key_of
 from components.errors import UserError
 from components.registry import register
 from components.signature import Positive
@@ -79,7 +80,7 @@ class PythonProse:
                 yield Document(text, name, line)
 
     def fingerprint(self) -> str:
-        return key_of("python_prose", self.packages, self.min_chars, sys.version, stamp_of(file for file, _ in self.files()))
+        return key_of("python_prose", self.packages, self.min_chars, sys.version, hash_of(file for file, _ in self.files()))
 
 
 def _root(package: str) -> str:

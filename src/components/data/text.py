@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path as File
 from typing import Literal
 
+from components.corpus.contents import hash_of
 from components.corpus.document import Document
-from components.corpus.store import key_of, stamp_of
+from components.corpus.store import key_of
 from components.data._files import PLAIN, TABLES, decoded, files_of, paragraphs, pieces, read_bytes
 from components.data._tables import rows_of
 from components.registry import register
@@ -51,7 +52,7 @@ class Text:
         held = [self.field, self.split_on]
         if self.stdin is not None:
             return key_of("stdin", *held, hashlib.blake2b(self.stdin).hexdigest())
-        return key_of("text", *held, stamp_of(f.resolve() for f in self.files()))
+        return key_of("text", *held, hash_of(f.resolve() for f in self.files()))
 
     def documents(self) -> Iterator[Document]:
         self.notes.clear()

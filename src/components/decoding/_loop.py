@@ -50,10 +50,7 @@ def continue_(
 
 
 def checked(model: Any, batch: Batch, cache: Cache | None, max_new_tokens: int) -> tuple[int | None, int, Tensor | None]:
-    """(``context_limit``, how many tokens may be chosen at most, and in each row (B,) where these are not all the same).
-
-    UserError or ValueError for a prompt that cannot be read.
-    """
+    """(``context_limit``, how many tokens may be chosen, and in each row (B,) where that differs). UserError, ValueError: no such prompt."""
     prompt = batch.ids.shape[1]
     if prompt == 0:
         raise UserError("prompt", "it has no token", "begin with the token that starts a document")

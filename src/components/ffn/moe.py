@@ -43,9 +43,11 @@ class MixtureOfExperts(nn.Module):
         routed_scale: factor on what the routed experts give, beside the shared one.
         shared: an FFN that every token passes through as well, of its own width; several shared experts are one that is as wide as all.
         shared_gate: whether a learned sigmoid, one number per token, scales the shared expert.
-        load_balance: factor of the loss that is least when all experts have the same load; needs a router with probabilities.
+        load_balance: factor of the loss that is least, 1 for each layer, when all experts have the same load, whatever the router's k; layers add
+            up, as in Switch Transformer, whose factor is 0.01, and DeepSeek. Needs a router with probabilities. What transformers calls
+            router_aux_loss_coef is the factor of one loss over all layers together, k times as large: take k / n_layers of it.
         balance_over: whether load is to be even over the whole micro-batch or within each sequence.
-        z_loss: factor of the mean squared log-sum-exp of the router's logits; 1e-3 is usual.
+        z_loss: factor of the mean squared log-sum-exp of the router's logits; layers add up, as in ST-MoE, whose factor is 0.001.
 
     Shapes: (B, T, D) -> (B, T, D).
     Errors: ValueError for a gate of no shared expert.

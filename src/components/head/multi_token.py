@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from components.flops import Flops, Work, flops_of
 from components.registry import register
-from components.signature import Positive
+from components.signature import Depth
 from components.sockets import Maker, SequenceInfo, make
 
 
@@ -44,6 +44,7 @@ class MultiToken(nn.Module):
     """
 
     provides = ("ahead",)
+    carries_out = ("ahead",)
 
     def __init__(
         self,
@@ -51,7 +52,7 @@ class MultiToken(nn.Module):
         vocab_size: int,
         embedding: nn.Module,
         *,
-        n_ahead: Positive = 3,
+        n_ahead: Depth = 3,
         norm: Maker["norm"] = "rms",
         output: Maker["head"] = "linear",
     ) -> None:

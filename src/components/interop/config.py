@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from typing import Any
 
 from components.errors import UserError, nearest
 from components.interop.architecture import Architecture, architectures
 from components.interop.fields import FREE, Unsupported
+from components.option_types import parse_type
+
+DEPTH = parse_type("Depth | None")
+SIZE = parse_type("Positive")
+DEPTHS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "num_decoder_layers", "encoder_layers", "decoder_layers")
 
 WHOLE = (
     "tie_word_embeddings",
@@ -20,7 +25,7 @@ WHOLE = (
 
 def text_model_of(config: Mapping[str, Any]) -> dict[str, Any]:
     """The config.json of the text model within a model that reads more than text; any other as it is."""
-    named = set(config.get("architectures") or ())
+    named = set(names_of(config))
     label = next((a.label for a in architectures() if named & set(a.within)), None)
     if label is None or not isinstance(config.get("text_config"), Mapping):
         return dict(config)
@@ -30,11 +35,12 @@ def text_model_of(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def architecture_of(config: Mapping[str, Any], where: str) -> Architecture:
     """The architecture that a config.json names."""
-    named = config.get("architectures") or []
+    named = names_of(config, where)
     known = {name: a for a in architectures() for name in a.names}
-    fitting = [a for a in architectures() if set(named) & set(a.names) and a.fits(config)]
+    meant = [a for a in architectures() if set(named) & set(a.names)]
     if not named:
-        fitting = [a for a in architectures() if a.model_type == config.get("model_type") and a.fits(config)]
+        meant = [a for a in architectures() if a.model_type == config.get("model_type")]
+    fitting = [a for a in meant if _read(lambda a=a: a.fits(config), a.label, where)]
     if fitting:
         return fitting[0]
     if not named and config.get("model_type") is None:
@@ -44,22 +50,56 @@ def architecture_of(config: Mapping[str, Any], where: str) -> Architecture:
     raise UserError(where, f"architecture {name} is not known here{more}", nearest(name, list(known), called="architectures"))
 
 
+def names_of(config: Mapping[str, Any], where: str = "") -> list[str]:
+    """``architectures``: the classes that a config.json names; empty where it names none."""
+    named = config.get("architectures")
+    if isinstance(named, list) and all(isinstance(n, str) for n in named):
+        return named
+    if named and where:
+        raise UserError(where, f"architectures={named!r} is no list of names", 'write "architectures": ["LlamaForCausalLM"]')
+    return []
+
+
+def _read(what: Callable[[], Any], called: str, where: str) -> Any:
+    """What a reader of fields makes of a config.json; whatever it stumbles over is a value of another type than the field has."""
+    try:
+        return what()
+    except (Unsupported, UserError):
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as e:
+        missing = isinstance(e, KeyError)
+        said = f"{e.args[0] if e.args else e} is missing" if missing else f"has a value that it cannot have ({e})"
+        raise Unreadable(where, f"{called}: {said}", "fetch it again, or mend it") from e
+
+
+class Unreadable(UserError):
+    """Fields that no model of the class has."""
+
+
 def recipe_of(architecture: Architecture, config: Mapping[str, Any], where: str) -> tuple[dict[str, Any], list[str]]:
     """(nodes of a recipe, names of the fields that were used).
 
     Raises:
         UserError: one list of all fields that have a value we do not express or that nobody knows.
     """
+    for name in DEPTHS:
+        if (fault := DEPTH.fault(config.get(name))) is not None:  # before anything counts to it
+            raise UserError(where, f"{architecture.label}: {name}: {fault}", "such a model cannot be composed here")
     faults: list[str] = []
     used: list[str] = []
     nodes: dict[str, Any] = deepcopy(dict(architecture.base))
     for field in architecture.fields:
         used += [n for n in field.names if n in config]
         try:
-            for path, value in field.read(config).items():
+            read = _read(lambda field=field: field.read(config), ", ".join(field.names), "")
+            for path, value in read.items():
                 put(nodes, path, value)
         except Unsupported as e:
             faults.append(str(e))
+        except Unreadable as e:
+            faults.append(e.what)
+    if "vocab_size" in nodes and (fault := SIZE.fault(nodes["vocab_size"])) is not None:
+        faults.append(f"vocab_size: {fault}")
     free = FREE | architecture.free
     unknown = [n for n in config if n not in used and n not in free and config[n] is not None]
     faults += [f"{n}={config[n]!r}: not known, and it may change the numbers" for n in unknown]
@@ -83,13 +123,39 @@ def config_of(architecture: Architecture, config: Mapping[str, Any], faults: lis
     faults = [] if kept is None else kept
     made: dict[str, Any] = {"architectures": [architecture.label], "model_type": architecture.model_type}
     for field in architecture.fields:
+        lacking: list[str] = []
+
+        def get(path: str, lacking: list[str] = lacking) -> Any:
+            if not there(config, path):
+                lacking.append(path)
+            return at(config, path)
+
         try:
-            made.update(field.write(lambda path: at(config, path)))
+            made.update(field.write(get))
         except Unsupported as e:
             faults.append(str(e))
+        except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError):
+            # a mapping reads options of its own parts: what this model has not, or has of another part, it cannot write
+            if not (other := [*(f"{path} is not there" for path in lacking), *unlike(architecture, config)]):
+                raise
+            faults.append(f"{', '.join(field.names)}: {', '.join(other)}")
     if faults and kept is None:
         raise UserError("export", f"{architecture.label}: {'; '.join(faults)}")
     return made
+
+
+def unlike(architecture: Architecture, config: Mapping[str, Any]) -> list[str]:
+    """Parts that all models of the architecture have and this one has not."""
+    base = {n: v.get("name") if isinstance(v, Mapping) else v for n, v in architecture.base["model"].items()}
+    held = {n: at(config, f"model.{n}.name") for n, v in base.items() if isinstance(v, str) and n != "name"}
+    return [f"model.{n}={name} where it has {base[n]}" for n, name in held.items() if name is not None and name != base[n]]
+
+
+def there(config: Any, path: str) -> bool:
+    """Whether anything is said at a dotted path, null included."""
+    owner, _, last = path.rpartition(".")
+    held = at(config, owner) if owner else config
+    return (isinstance(held, Mapping) and last in held) or at(config, path) is not None
 
 
 def at(config: Any, path: str) -> Any:

@@ -20,11 +20,13 @@ from components.files import whole_folder, write_text
 from components.interop import tensors
 from components.interop.architecture import Architecture, architectures
 from components.interop.compare import differences, explicit, layer_by_layer
-from components.interop.config import architecture_of, at, config_of, recipe_of, text_model_of
+from components.interop.config import architecture_of, at, config_of, names_of, recipe_of, text_model_of, unlike
 from components.interop.fields import FREE
 from components.interop.files import SHARD_BYTES, Tensors, read_json, write
 from components.makers import Bound, make
 from components.sockets import name_parts
+
+SLACK = 10**6  # numbers that a file may lack: biases and tables that are zero, or computed
 
 
 @dataclass(frozen=True)
@@ -60,9 +62,13 @@ def read_folder(folder: Path) -> Imported:
     config, model = composed(recipe, folder)
     shapes = {n: t.shape for n, t in model.state_dict().items()}
     files = Tensors(folder)
+    count = sum(shape.numel() for shape in shapes.values())
+    if count > files.bytes + SLACK:  # a number has two bytes, and two names may share it
+        said = f"gives a model of {count:,} numbers, and the safetensors there have {files.bytes:,} bytes"
+        raise UserError(str(folder / "config.json"), said, "fetch the whole folder again")
     weights = tensors.read(architecture, files, shapes, lambda path: at(config, path), str(folder))
     bare = bool(architecture.prefix) and not any(n.startswith(architecture.prefix) for n in tensors.named(architecture, files))
-    name = (read_json(folder / "config.json").get("architectures") or [None])[0]
+    name = next(iter(names_of(read_json(folder / "config.json"))), None)
     whole = name if name in architecture.within else None
     return Imported(architecture, recipe, config, weights, used, source, bare, whole)
 
@@ -137,13 +143,6 @@ def architecture_for(
         f"the model is none of the known architectures; nearest is {best[1].label}, with {'; '.join(best[2][:6])}",
         "keep it as a run: components.load reads it",
     )
-
-
-def unlike(architecture: Architecture, config: Mapping[str, Any]) -> list[str]:
-    """Parts that all models of the architecture have and this one has not."""
-    base = {n: v.get("name") if isinstance(v, Mapping) else v for n, v in architecture.base["model"].items()}
-    held = {n: at(config, f"model.{n}.name") for n, v in base.items() if isinstance(v, str) and n != "name"}
-    return [f"model.{n}={name} where it has {base[n]}" for n, name in held.items() if name is not None and name != base[n]]
 
 
 UNKEPT = frozenset(("architectures", "model_type", "torch_dtype", "dtype", "auto_map", "quantization_config"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from components.content import read_mapping
 from components.errors import UserError
-from components.files import write_json
+from components.files import regular, write_json
 
 INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
 SHARD_BYTES = 5 * 10**9
@@ -30,15 +30,24 @@ class Tensors:
     def names(self) -> set[str]:
         return set(self._where)
 
+    @property
+    def bytes(self) -> int:
+        """Of all files."""
+        return sum((self.folder / file).stat().st_size for file in self._files)
+
     def shape(self, name: str) -> tuple[int, ...]:
         return tuple(self._files[self._where[name]].get_slice(name).get_shape())
+
+    def dtype(self, name: str) -> str:
+        """As safetensors spells it: ``F32``, ``BF16``, ``I8``."""
+        return str(self._files[self._where[name]].get_slice(name).get_dtype())
 
     def __getitem__(self, name: str) -> Tensor:
         return self._files[self._where[name]].get_tensor(name)
 
 
 def _files(folder: Path) -> list[str]:
-    if (folder / INDEX).is_file():
+    if (folder / INDEX).exists():
         index = read_json(folder / INDEX)
         named = index.get("weight_map")
         if not isinstance(named, dict) or not named or not all(isinstance(f, str) for f in named.values()):
@@ -46,10 +55,10 @@ def _files(folder: Path) -> list[str]:
         files = sorted(set(named.values()))
         if outside := [f for f in files if Path(f).name != f]:
             raise UserError(str(folder / INDEX), f"names {outside[0]}, outside of the folder", "fetch it again")
-        if missing := [f for f in files if not (folder / f).is_file()]:
+        if missing := [f for f in files if not (folder / f).exists()]:
             raise UserError(str(folder), f"{INDEX} names {', '.join(missing)}, which is not there", "fetch the whole folder")
         return files
-    if (folder / SINGLE).is_file():
+    if (folder / SINGLE).exists():
         return [SINGLE]
     others = sorted(f.name for f in folder.glob("*.safetensors"))
     if others:
@@ -60,6 +69,7 @@ def _files(folder: Path) -> list[str]:
 
 
 def _open(file: Path) -> Any:
+    regular(file)  # a pipe would wait for ever
     try:
         return safe_open(file, framework="pt")
     except (SafetensorError, OSError) as e:
@@ -67,15 +77,10 @@ def _open(file: Path) -> Any:
 
 
 def read_json(file: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(file.read_text(encoding="utf8"))
-    except FileNotFoundError:
-        raise UserError(str(file), "is not there", "name a folder with config.json and *.safetensors") from None
-    except (OSError, ValueError) as e:
-        raise UserError(str(file), f"cannot be read as JSON ({e})") from None
-    if not isinstance(found, dict):
-        raise UserError(str(file), "is no JSON object")
-    return found
+    """The mapping in a JSON file, plain. UserError if it is not there, no file, or holds anything else."""
+    if not file.exists():
+        raise UserError(str(file), "is not there", "name a folder with config.json and *.safetensors")
+    return read_mapping(file)
 
 
 def write(tensors: dict[str, Tensor], folder: Path, *, shard_bytes: int = SHARD_BYTES) -> list[str]:

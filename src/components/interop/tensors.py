@@ -16,6 +16,7 @@ from components.interop.files import Tensors, meta
 from components.interop.forms import Form
 
 Shapes = Mapping[str, torch.Size]
+DTYPES = ("F32", "BF16", "F16", "F64")  # others are quantised, and mean nothing without their scales
 SHOWN = 12  # faults that are listed; the rest is counted
 
 
@@ -92,6 +93,8 @@ def read(architecture: Architecture, tensors: Tensors, ours: Shapes, get: Get, w
                 faults.append(f"{name} is missing")
             elif tensors.shape(there[name]) != tuple(like.shape):
                 faults.append(f"{name} is {_shape(tensors.shape(there[name]))}, not {_shape(like.shape)}")
+            elif tensors.dtype(there[name]) not in DTYPES:
+                faults.append(f"{name} is {tensors.dtype(there[name])}, and weights are {', '.join(DTYPES)}")
     for name in sorted(set(there) - used):
         if name in copies and copies[name] in used:
             if not torch.equal(tensors[there[name]], tensors[there[copies[name]]]):

@@ -34,6 +34,7 @@ class MultiTokenLoss:
     """
 
     needs = {"head": ("ahead",)}
+    carries_in = ("ahead",)
     refuses = {"model": ("causal",), "attention": ("causal",), "head": ("causal",)}
     provides = ("tokens",)
     likelihood = True

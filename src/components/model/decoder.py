@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from components.registry import register
-from components.signature import Positive, Slices
+from components.signature import Depth, Positive, Slices
 from components.sockets import Batch, Bound, Cache, Maker, SequenceInfo, Terms, make, merge_out, name_parts, terms_of
 from components.weights import initialise
 
@@ -51,7 +51,7 @@ class Decoder(nn.Module):
         vocab_size: int,
         *,
         d_model: Positive = 256,
-        n_layers: Positive = 4,
+        n_layers: Depth = 4,
         context_length: Positive = 256,
         embedding: Maker["embedding"] = "token",
         position: Maker["position"] = "rope",

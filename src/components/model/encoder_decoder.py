@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from components.flops import Flops, Work, flops_of
 from components.registry import register
-from components.signature import Positive
+from components.signature import Depth, Positive
 from components.sockets import Batch, Bound, Cache, Layer, Maker, SequenceInfo, Terms, make, merge_out, name_parts, terms_of
 from components.weights import initialise
 
@@ -52,7 +52,7 @@ class EncoderDecoder(nn.Module):
         vocab_size: int,
         *,
         d_model: Positive = 256,
-        n_layers: Positive = 2,
+        n_layers: Depth = 2,
         context_length: Positive = 256,
         embedding: Maker["embedding"] = "token",
         position: Maker["position"] = "sinusoidal",

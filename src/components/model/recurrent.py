@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from components.flops import Flops, Work, flops_of
 from components.functional.recurrent import STATE, States, last_of
 from components.registry import register
-from components.signature import Positive, Probability
+from components.signature import Depth, Positive, Probability
 from components.sockets import Batch, Bound, Cache, Maker, Place, SequenceInfo, Terms, make, merge_out, name_parts, terms_of
 from components.weights import initialise
 
@@ -52,7 +52,7 @@ class Recurrent(nn.Module):
         vocab_size: int,
         *,
         d_model: Positive = 256,
-        n_layers: Positive = 1,
+        n_layers: Depth = 1,
         context_length: Positive = 256,
         embedding: Maker["embedding"] = "token",
         attention: Maker["attention"] = "gru",

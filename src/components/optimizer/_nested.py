@@ -29,6 +29,15 @@ def tell_norm(optimizer: Optimizer, norm: Tensor | None) -> None:
             one.saw_norm(norm)  # type: ignore[attr-defined]
 
 
+def figures(optimizer: Optimizer) -> dict[str, float]:
+    """What its layers say of themselves (``figures``), for the run's own: counts of steps that were skipped, say."""
+    found: dict[str, float] = {}
+    for one in layers(optimizer):
+        if callable(told := getattr(one, "figures", None)):
+            found |= told()
+    return found
+
+
 def share(outer: Optimizer, inner: Optimizer) -> None:
     """Groups and state of ``inner`` are those of ``outer`` too."""
     outer.param_groups, outer.state, outer.defaults = inner.param_groups, inner.state, inner.defaults

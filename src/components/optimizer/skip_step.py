@@ -27,7 +27,8 @@ class SkipStep(torch.optim.Optimizer):
     """Leaves weights and ``inner``'s state as they are where the norm of all gradients is an outlier, or no number.
 
     The norm is that before clipping where the task tells it (``saw_norm``), else that of the gradients as they are. It is the same on
-    all ranks, so all skip together. The decision is made on the host, which waits for the device once per step.
+    all ranks, so all skip together. The decision is made on the host, which waits for the device once per step. The run's figures count
+    what was skipped, as ``skipped_steps``.
 
     Args:
         weights: the weights to train, with their roles.
@@ -70,6 +71,10 @@ class SkipStep(torch.optim.Optimizer):
         if math.isfinite(value):
             first["norms"] = [*first["norms"], value][-self.window :]
         return loss
+
+    def figures(self) -> dict[str, float]:
+        """``skipped_steps``: how many so far."""
+        return {"skipped_steps": self.param_groups[0]["skipped"]}
 
     def stands_out(self, norms: list[float], value: float) -> bool:
         """More than ``sigma`` standard deviations above the mean of ``norms``, once there are enough of them; or no number."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from components.errors import UserError
 from components.registry import register
 
 
@@ -29,6 +30,8 @@ class AllowedTokens:
 
     def __call__(self, logits: Tensor, ids: Tensor, valid: Tensor | None) -> Tensor:  # noqa: ARG002
         if max(self.ids) >= logits.shape[-1]:
-            raise ValueError(f"ids has {max(self.ids)}, and there are {logits.shape[-1]} tokens; leave it out")
+            raise UserError(
+                "sampler", f"allowed_tokens: ids has {max(self.ids)}, and there are {logits.shape[-1]} tokens", "leave it out"
+            )
         at = torch.tensor(self.ids, device=logits.device)
         return torch.full_like(logits, float("-inf")).index_copy(1, at, logits[:, at])

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from components.registry import register
-from components.signature import Positive, Slices
+from components.signature import Depth, Positive, Slices
 from components.sockets import Maker, SequenceInfo
 from components.stack._building import Wiring, passed
 from components.weights import copy_full
@@ -53,7 +53,7 @@ class Dense(Wiring):
         slices: Any = None,
         d_memory: int | None = None,
         *,
-        n_layers: Positive | None = None,
+        n_layers: Depth | None = None,
         pattern: tuple[str, ...] = (),
         layers: Slices = None,
         block: Maker["block"] = "inherit",

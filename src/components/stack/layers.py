@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from components.registry import register
-from components.signature import Positive, Slices
+from components.signature import Depth, Slices
 from components.sockets import Maker, SequenceInfo
 from components.stack._building import Wiring, passed
 
@@ -45,7 +45,7 @@ class Layers(Wiring):
         slices: Any = None,
         d_memory: int | None = None,
         *,
-        n_layers: Positive | None = None,
+        n_layers: Depth | None = None,
         pattern: tuple[str, ...] = (),
         layers: Slices = None,
         block: Maker["block"] = "inherit",

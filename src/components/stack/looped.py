@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from components.flops import Flops, Work, children, flops_of
 from components.registry import register
-from components.signature import NonNegative, Positive, Slices
+from components.signature import Depth, NonNegative, Slices
 from components.sockets import Maker, SequenceInfo
 from components.stack._building import Wiring, passed
 
@@ -55,7 +55,7 @@ class Looped(Wiring):
         slices: Any = None,
         d_memory: int | None = None,
         *,
-        n_layers: Positive | None = None,
+        n_layers: Depth | None = None,
         pattern: tuple[str, ...] = (),
         layers: Slices = None,
         block: Maker["block"] = "inherit",
@@ -67,7 +67,7 @@ class Looped(Wiring):
         position: Maker["position"] = "inherit",
         embedding_norm: Maker["norm"] = "inherit",
         final_norm: Maker["norm"] = "inherit",
-        loops: Positive = 2,
+        loops: Depth = 2,
         prelude: NonNegative = 0,
         coda: NonNegative = 0,
         inject: bool = False,

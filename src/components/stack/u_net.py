@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from components.registry import register
-from components.signature import Positive, Slices
+from components.signature import Depth, Slices
 from components.sockets import Maker, SequenceInfo
 from components.stack._building import Wiring, passed
 
@@ -51,7 +51,7 @@ class UNet(Wiring):
         slices: Any = None,
         d_memory: int | None = None,
         *,
-        n_layers: Positive | None = None,
+        n_layers: Depth | None = None,
         pattern: tuple[str, ...] = (),
         layers: Slices = None,
         block: Maker["block"] = "inherit",

@@ -55,7 +55,8 @@ def tokenizer_of(config: dict[str, Any], going_on: Path | None = None) -> Any:
         if not Path(name).exists():  # the time of a run, or recipe/time, made a path where it was typed
             name = os.path.relpath(name)
         folder, file = run_folder.find_run(str(name), runs)
-        part.take(checkpoints.tokenizer_in(checkpoints.read(file or run_folder.checkpoint_of(folder, best=True))))
+        file = file or run_folder.checkpoint_of(folder, best=True)
+        part.take(checkpoints.tokenizer_in(checkpoints.read(file), file))
     return part
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +21,8 @@ from components.adapter._merge import adapter_state_dict
 from components.corpus.tokens import read_tokenizer
 from components.errors import UserError
 from components.task import random_state
+from components.task.archive import SCHEMA, check_archive, check_shape
 from components.task.averaging import averaged
-from components.task.records import check_config
-
-SCHEMA = 1
 
 
 class Checkpoints(Callback):
@@ -120,8 +117,7 @@ def read(file: Path) -> dict[str, Any]:
         )
     if not file.exists():
         raise UserError(str(file), "no such checkpoint")
-    if not zipfile.is_zipfile(file):  # torch would try to unpickle it, and say that it found code
-        raise UserError(str(file), "is no checkpoint", "give a run, or best.ckpt or last.ckpt of one")
+    check_archive(file)
     try:
         checkpoint = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
     except Exception as e:  # torch raises RuntimeError, UnpicklingError, EOFError, KeyError for damaged files
@@ -131,37 +127,9 @@ def read(file: Path) -> dict[str, Any]:
                 "holds pickled objects, which are not loaded: they could run code",
                 "use a checkpoint of this package",
             ) from e
-        raise UserError(str(file), f"is no readable checkpoint ({type(e).__name__}: {str(e).splitlines()[0]})") from e
-    ours = checkpoint.get("components") if isinstance(checkpoint, dict) else None
-    if ours is None:
-        raise UserError(str(file), "was not written by this package: it has no config", "use best.ckpt or last.ckpt of a run")
-    check_shape(checkpoint, ours, str(file))
+        raise UserError(str(file), f"is no readable checkpoint ({type(e).__name__}: {(str(e).splitlines() or [''])[0]})") from e
+    check_shape(checkpoint, str(file))
     return checkpoint
-
-
-def check_shape(checkpoint: dict[str, Any], ours: Any, where: str) -> None:
-    """UserError for one of a newer release, or one in which something is missing that every checkpoint has."""
-    schema = ours.get("schema") if isinstance(ours, dict) else None
-    if isinstance(schema, int) and schema > SCHEMA:
-        raise UserError(
-            where,
-            f"was written by a newer release ({ours.get('version')}; this is {__version__})",
-            "upgrade lightning-components",
-        )
-    tokenizer = ours.get("tokenizer") if isinstance(ours, dict) else None
-    lacking = [
-        name
-        for name, there in (
-            ("schema", isinstance(schema, int)),
-            ("tokenizer", isinstance(tokenizer, dict) and "tokenizer.json" in tokenizer),
-            ("state_dict", isinstance(checkpoint.get("state_dict"), dict)),
-            ("global_step", isinstance(checkpoint.get("global_step"), int)),
-        )
-        if not there
-    ]
-    if lacking:
-        raise UserError(where, f"is damaged: it lacks {', '.join(lacking)}", "use another checkpoint of the run")
-    check_config(ours.get("config"), where)
 
 
 def tokenizer_files(tokenizer: Any) -> dict[str, str]:
@@ -171,11 +139,20 @@ def tokenizer_files(tokenizer: Any) -> dict[str, str]:
         return {file.name: file.read_text(encoding="utf8") for file in sorted(Path(folder).iterdir())}
 
 
-def tokenizer_in(checkpoint: dict[str, Any]) -> Any:
+def tokenizer_in(checkpoint: dict[str, Any], file: Path | str = "") -> Any:
+    """Its tokenizer; ``file``: of the checkpoint, for messages.
+
+    Raises:
+        UserError: none that can be read.
+    """
     with tempfile.TemporaryDirectory() as folder:
         for name, text in checkpoint["components"]["tokenizer"].items():
-            (Path(folder) / Path(name).name).write_text(text, encoding="utf8")
-        return read_tokenizer(Path(folder) / "tokenizer.json")
+            (Path(folder) / name).write_text(text, encoding="utf8")
+        try:
+            return read_tokenizer(Path(folder) / "tokenizer.json")
+        except UserError as e:  # the temporary folder is no place that anybody knows
+            where = ": ".join(filter(None, (str(file), Path(e.where).name)))
+            raise UserError(where, e.what.replace(f"{folder}{os.sep}", ""), e.instead) from e
 
 
 def weights_in(checkpoint: dict[str, Any]) -> dict[str, torch.Tensor]:

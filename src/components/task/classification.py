@@ -18,7 +18,7 @@ from components.corpus.rows import Row
 from components.errors import UserError, nearest
 from components.functional.cross_entropy import IGNORED
 from components.registry import register
-from components.signature import Fraction, NonNegative, Positive
+from components.signature import Fraction, Positive, Workers
 from components.sockets import Batch
 from components.task._examples import FromExamples, text_row
 
@@ -58,7 +58,7 @@ class Classification(FromExamples):
         validation_batches: Positive | None = None,
         activation_checkpointing: bool = False,
         compile: Literal["none", "layers"] = "none",
-        num_workers: NonNegative = 0,
+        num_workers: Workers = 0,
     ) -> None:
         self.numbers = {}
         self.begin(config, tokenizer, locals())

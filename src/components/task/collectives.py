@@ -130,17 +130,21 @@ def computed(metrics: Mapping[str, Any]) -> dict[str, float]:
     return taken
 
 
+class Differing(UserError):
+    """Raised by all ranks alike; one of them says it."""
+
+
 def same_everywhere(facts: Mapping[str, Any], instead: str) -> None:
     """Each rank has found these facts by itself; the first rank's hold.
 
     Raises:
-        UserError: on all ranks, where one has found something else.
+        Differing: on all ranks, where one has found something else.
     """
     first, *others = everywhere(dict(facts))
     for rank, theirs in enumerate(others, start=1):
         for name, value in first.items():
             if theirs.get(name) != value:
-                raise UserError(f"rank {rank}", f"its {name} is {theirs.get(name)}, that of the first rank {value}", instead)
+                raise Differing(f"rank {rank}", f"its {name} is {theirs.get(name)}, that of the first rank {value}", instead)
 
 
 def _size(shape: tuple[int, ...]) -> int:

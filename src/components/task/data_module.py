@@ -21,6 +21,7 @@ from components.sockets import Batch
 from components.task.batches import joined, rows_of, together, totals, unasked, widened
 from components.task.frame import rows_each
 from components.task.objectives import GROUP, Preparation
+from components.task.reading import Readers
 from components.task.strategies import data_ranks
 
 
@@ -96,7 +97,7 @@ class FromStep(Sampler[int]):
         yield from range(step * self.accumulate, end * self.accumulate)
 
 
-class Resumable(DataLoader):  # type: ignore[type-arg]
+class Resumable(Readers):
     """A loader whose place is the trainer's step: there is no state of its own to save, which is what this says to Lightning."""
 
     def state_dict(self) -> dict[str, Any]:
@@ -192,8 +193,7 @@ class Blocked(LightningDataModule):
         self.steps_per_epoch = steps
 
     def train_dataloader(self) -> DataLoader:  # type: ignore[type-arg]
-        rank, ranks = data_ranks(self.trainer)
-        accumulate = self.trainer.accumulate_grad_batches
+        rank, ranks, accumulate = self.place()
         steps = Steps(self.train, self.batch_size, accumulate, rank, ranks, self.apart, self.preparation)
         return self._loader(Resumable, steps, FromStep(self, self.steps_per_epoch, accumulate))
 
@@ -203,10 +203,14 @@ class Blocked(LightningDataModule):
     def test_dataloader(self) -> Any:
         return self._whole(self.test) if self.test is not None else []
 
+    def place(self) -> tuple[int, int, int]:
+        """(rank, ranks, micro-batches a step): without a trainer one process that reads each step at once."""
+        return (0, 1, 1) if self.trainer is None else (*data_ranks(self.trainer), self.trainer.accumulate_grad_batches)
+
     def _whole(self, blocks: Any) -> DataLoader:  # type: ignore[type-arg]
-        rank, ranks = data_ranks(self.trainer)
-        rows = max(1, self.batch_size // ranks // self.trainer.accumulate_grad_batches)
-        return self._loader(DataLoader, self.measured(blocks, rows, rank, ranks), None)
+        rank, ranks, accumulate = self.place()
+        rows = max(1, self.batch_size // ranks // accumulate)
+        return self._loader(Readers, self.measured(blocks, rows, rank, ranks), None)
 
     def measured(self, blocks: Any, rows: int, rank: int = 0, ranks: int = 1) -> Whole:
         """The batches of ``rows`` rows in which this rank of ``ranks`` measures a split."""
@@ -216,20 +220,12 @@ class Blocked(LightningDataModule):
     def _loader(self, kind: Any, dataset: Any, sampler: Any) -> DataLoader:  # type: ignore[type-arg]
         # without a generator of its own a loader draws a seed from the global one, and a resumed run would differ
         own = torch.Generator().manual_seed(0)
-        pin = self.trainer.strategy.root_device.type == "cuda"
-        kept = self.workers > 0 and sampler is not None
-        return kind(
-            dataset,
-            batch_size=None,
-            sampler=sampler,
-            num_workers=self.workers,
-            generator=own,
-            pin_memory=pin,
-            persistent_workers=kept,
-        )
+        pin = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
+        return kind(dataset, batch_size=None, sampler=sampler, num_workers=self.workers, generator=own, pin_memory=pin)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"samples": self.trainer.global_step * self.batch_size, "batch_size": self.batch_size, "identity": self.identity}
+        step = self.trainer.global_step if self.trainer is not None else 0
+        return {"samples": step * self.batch_size, "batch_size": self.batch_size, "identity": self.identity}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         if state_dict["identity"] != self.identity:

@@ -46,6 +46,13 @@ def processes(settings: dict[str, Any]) -> int:
     return devices * nodes
 
 
+def device_kind(settings: dict[str, Any]) -> str:
+    """Where the weights will stand: ``cuda`` or ``cpu``, whose memory Apple's GPUs share."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() and settings.get("accelerator") != "cpu" else "cpu"
+
+
 def check_hardware(settings: dict[str, Any]) -> None:
     """Refuse what would hang or train in another precision here: fp16 on a CPU, a launcher that started another number of processes."""
     import torch

@@ -21,7 +21,9 @@ SHOWN = {
     "tokens_per_second": "tokens per second",
     "mfu": "model FLOPs utilisation",
     "idle_steps": "steps that asked for nothing",
+    "skipped_steps": "steps skipped as outliers",
     "parameters": "parameters",
+    "unread_weights": "weights that nothing reads",
     "train_loss": "training loss",
     "val_loss": "validation loss",
     "val_perplexity": "validation perplexity",
@@ -79,6 +81,7 @@ def complete(folder: Path, recipe: str, figures: dict[str, Any], extras: list[An
         ("samples.txt", "samples"),
         ("metrics.csv", "figures"),
         ("checkpoints", "checkpoints"),
+        ("fit-profile.txt", "profile"),
     ):
         if (folder / name).exists():
             say(f"{text:<12} {folder / name}")

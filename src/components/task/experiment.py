@@ -14,7 +14,8 @@ from typing import Any
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from components.errors import UserError
-from components.task import ending, run_folder
+from components.task import ending, ranks, run_folder
+from components.task.alike import Alike
 from components.task.bar import Bar
 from components.task.building import aloud, calm, runs_of, silent
 from components.task.checkpoints import Checkpoints
@@ -23,9 +24,11 @@ from components.task.metrics_file import MetricsFile
 from components.task.planning import Job, Plan, plan
 from components.task.preemption import Preempted, Preemption
 from components.task.progress import Recorder
+from components.task.reading import gone, tells_of_a_dead_reader
 from components.task.samples import Samples
 from components.task.together import Together
 from components.task.trainer import make_trainer
+from components.task.watch import Watch
 
 __all__ = ["Job", "Result", "fit"]
 
@@ -38,8 +41,12 @@ class Result:
     figures: dict[str, Any]
 
 
-def fit(job: Job) -> Result:
-    """Train, and leave everything in the run's folder. Raises what training raised, after the folder has been completed."""
+def fit(job: Job, watch: Watch | None = None) -> Result:
+    """Train, and leave everything in the run's folder. Raises what training raised, after the folder has been completed.
+
+    ``watch``: of a rank that another one has started.
+    """
+    watch, ended = watch or Watch(), False
     calm()
     first = run_folder.rank() == 0
     say = aloud if first and not job.quiet else silent
@@ -48,7 +55,15 @@ def fit(job: Job) -> Result:
     with restored():
         planned = plan(job, say, bar)
         folder = open_folder(planned, say) if first else None
-        return train(planned, folder, bar, say)
+        try:
+            result = train(planned, folder, bar, say, watch)
+            ended = True
+            return result
+        except SystemExit as e:  # on SIGTERM all ranks stop
+            ended = isinstance(e, Preempted) or e.code == 0
+            raise
+        finally:
+            ranks.close(watch, ended=ended)
 
 
 def open_folder(planned: Plan, say: Callable[[str], None]) -> Path:
@@ -61,12 +76,12 @@ def open_folder(planned: Plan, say: Callable[[str], None]) -> Path:
         folder = job.resumed.folder
         run_folder.note_resumed(folder, job.config, job.difference, about, planned.step or 0)
     planned.corpus.tokenizer.save(folder / "tokenizer.json")
-    os.environ[run_folder.FOLDER] = str(folder)  # for the ranks that Lightning starts
+    ranks.tell(folder, job.resumed.checkpoint if job.resumed else None)
     say(f"run: {folder}")
     return folder
 
 
-def train(planned: Plan, folder: Path | None, bar: Bar | None, say: Callable[[str], None]) -> Result:
+def train(planned: Plan, folder: Path | None, bar: Bar | None, say: Callable[[str], None], watch: Watch) -> Result:
     """``folder`` is None on ranks that write nothing."""
     job, module, data = planned.job, planned.module, planned.data
     recorder = Recorder(
@@ -82,6 +97,13 @@ def train(planned: Plan, folder: Path | None, bar: Bar | None, say: Callable[[st
     samples = Samples(folder / "samples.txt" if folder else None, job.config, bar.say if bar else None, recorder)
     extras: list[Any] = []
     state, judged = "failed", {}
+
+    def complete(figures: dict[str, Any]) -> None:
+        if folder is not None:
+            ending.complete(folder, job.recipe, figures, extras, say)
+
+    watch.complete = lambda: complete(ending.figures_of(recorder, planned.parameters, state))
+    watch.folder = folder or watch.folder
     try:
         loggers = make_loggers(job.config.get("logger"), folder, job.config, say)
         extras = ending.extras_of(loggers, samples, job.config.get("logger") or {}) if folder else []
@@ -91,8 +113,9 @@ def train(planned: Plan, folder: Path | None, bar: Bar | None, say: Callable[[st
             module.total_steps,
             folder=folder,
             loggers=loggers,
-            callbacks=[Together([recorder, samples, keeper, Preemption(keeper)]), *planned.callbacks],
+            callbacks=[Together([Alike(planned), recorder, samples, keeper, Preemption(keeper)]), *planned.callbacks],
         )
+        ranks.prepare(trainer, watch)
         # weights_only: a checkpoint is data, not code
         trainer.fit(module, data, ckpt_path=str(job.resumed.checkpoint) if job.resumed else None, weights_only=True)
         state = "finished"
@@ -107,12 +130,17 @@ def train(planned: Plan, folder: Path | None, bar: Bar | None, say: Callable[[st
         if isinstance(e.__context__, KeyboardInterrupt):  # Lightning turns it into exit(1)
             raise KeyboardInterrupt from None
         raise
+    except RuntimeError as e:
+        if (lost := watch.explained(e)) is not None:
+            raise lost from e
+        if tells_of_a_dead_reader(e):
+            raise gone() from e
+        raise
     except MisconfigurationException as e:  # Lightning's word for what the user gave
         raise UserError("trainer", " ".join(str(e).split())) from e
     finally:
         figures = {**ending.figures_of(recorder, planned.parameters, state), **judged}
-        if folder is not None:
-            ending.complete(folder, job.recipe, figures, extras, say)
+        complete(figures)
     return Result(folder, figures)
 
 

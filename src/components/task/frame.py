@@ -61,6 +61,8 @@ def check_task(config: dict[str, Any], settings: dict[str, Any]) -> None:
         raise UserError(
             "callbacks.early_stopping", "it watches validation, and there is none", "set task.validation_fraction above 0"
         )
+    if settings.get("limit_val_batches") == 0 and (config.get("callbacks") or {}).get("early_stopping"):
+        raise UserError("callbacks.early_stopping", "it watches validation, and trainer.limit_val_batches=0 leaves it out")
     rows, tokens = options.get("batch_size"), options.get("batch_tokens")
     context = config["model"].get("context_length")
     if tokens is not None:

@@ -12,7 +12,7 @@ from components.corpus.rows import LeftOut, Row
 from components.errors import UserError
 from components.functional.cross_entropy import IGNORED
 from components.registry import register
-from components.signature import Fraction, NonNegative, Path, Positive
+from components.signature import Fraction, NonNegative, Path, Positive, Workers
 from components.task._answers import Answering
 from components.task.chat import answer, find_template, template_of
 
@@ -70,7 +70,7 @@ class InstructionTuning(Answering):
         sample_tokens: Positive = 120,
         activation_checkpointing: bool = False,
         compile: Literal["none", "layers"] = "none",
-        num_workers: NonNegative = 0,
+        num_workers: Workers = 0,
     ) -> None:
         self.begin(config, tokenizer, locals())
         self.words = template_of(tokenizer)

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from components.corpus import prepare
 from components.corpus.blocks import Blocks, EvaluationBlocks
 from components.registry import register
-from components.signature import Fraction, NonNegative, Positive
+from components.signature import Fraction, NonNegative, Positive, Workers
 from components.task._training import Training
 from components.task.objectives import reads_whole
 
@@ -57,7 +57,7 @@ class LanguageModeling(Training):
         judged_samples: NonNegative = 24,
         activation_checkpointing: bool = False,
         compile: Literal["none", "layers"] = "none",
-        num_workers: NonNegative = 0,
+        num_workers: Workers = 0,
     ) -> None:
         self.begin(config, tokenizer, locals())
 

@@ -17,8 +17,9 @@ OURS = ("max_tokens",)
 DEFAULTS = {"gradient_clip_val": 1.0, "log_every_n_steps": 10, "num_sanity_val_steps": 0, "enable_model_summary": False}
 NOT_OURS = {
     "use_distributed_sampler": "the order of the data is the library's own, so that it does not depend on devices",
-    "overfit_batches": "use trainer.limit_train_batches with task.validation_every, or a small corpus",
+    "overfit_batches": "give a small corpus, which a model that learns fits in the same way: data=text data.path=few.txt",
     "reload_dataloaders_every_n_epochs": "the loaders do not change between epochs",
+    "plugins": "they are objects, which a config cannot hold: trainer.precision and trainer.strategy choose ours",
     "callbacks": "use the group callbacks",
     "logger": "use the group logger",
     "default_root_dir": "use paths.runs",
@@ -41,10 +42,12 @@ STRATEGIES = (
     *(f"deepspeed{stage}" for stage in _STAGES),
 )
 FSDP1 = ("fsdp", "fsdp_cpu_offload")  # Lightning's names
+PROFILERS = ("simple", "advanced", "pytorch")
 SWITCHES = ("enable_checkpointing", "enable_progress_bar", "enable_model_summary", "detect_anomaly", "inference_mode")
 TYPES = {
     **dict.fromkeys((*SWITCHES, "benchmark", "sync_batchnorm"), "bool | None"),
-    **dict.fromkeys(("accelerator", "profiler"), "str | None"),
+    "accelerator": "str | None",
+    "profiler": f"Literal[{', '.join(map(repr, PROFILERS))}] | None",
     **dict.fromkeys(("num_nodes", "accumulate_grad_batches", "log_every_n_steps", "val_check_interval"), "Positive | None"),
     **dict.fromkeys(("min_epochs", "min_steps"), "NonNegative | None"),
     "precision": f"Literal[{', '.join(map(repr, PRECISIONS))}] | None",
@@ -106,6 +109,12 @@ def check_values(settings: dict[str, Any]) -> None:
     count_devices(settings.get("devices"))
     accumulate = settings.get("accumulate_grad_batches") or 1
     _portion(settings, "limit_train_batches", least=accumulate)
+    if settings.get("limit_train_batches") is not None and settings.get("max_epochs") is None:
+        raise UserError(
+            "trainer.limit_train_batches",
+            "makes epochs shorter, and nothing of this run is counted in epochs",
+            "set trainer.max_epochs, or leave it out: trainer.max_steps alone says how much is read",
+        )
     _portion(settings, "limit_val_batches", least=0)
     every = settings.get("val_check_interval")
     if every is not None and every % accumulate:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,13 @@ from components.option_types import parse_type
 
 NAMES = ("csv", "wandb", "tensorboard")
 LIBRARY = {"wandb": ("wandb",), "tensorboard": ("tensorboard", "tensorboardX")}
+# variables of a logger's own that have closed lists of values; what they say is obeyed by the logger itself
+ENVIRONMENT = {
+    "wandb": {
+        "WANDB_MODE": ("online", "offline", "disabled", "shared", "dryrun", "run"),
+        "WANDB_RESUME": ("allow", "must", "never", "auto"),
+    }
+}
 OPTIONS: dict[str, dict[str, str]] = {
     "csv": {},
     "tensorboard": {},
@@ -44,6 +52,9 @@ def check_logger(node: dict[str, Any] | None) -> None:
         fault = parse_type(OPTIONS[name][option]).fault(value)
         if fault:
             raise UserError(f"logger.{option}", fault)
+    for variable, known in ENVIRONMENT.get(name, {}).items():
+        if (value := os.environ.get(variable) or known[0]) not in known:
+            raise UserError(variable, f"{value!r} is none of its values", f"{', '.join(known)}, or unset it")
 
 
 def make_loggers(node: dict[str, Any] | None, folder: Path | None, config: dict[str, Any], say: Any) -> list[Any]:

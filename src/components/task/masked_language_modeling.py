@@ -9,7 +9,7 @@ from torchmetrics import MeanMetric
 
 from components.functional.cross_entropy import IGNORED
 from components.registry import register
-from components.signature import Fraction, NonNegative, Positive
+from components.signature import Fraction, Positive, Workers
 from components.sockets import Batch
 from components.task.language_modeling import LanguageModeling
 
@@ -51,7 +51,7 @@ class MaskedLanguageModeling(LanguageModeling):
         validation_batches: Positive | None = None,
         activation_checkpointing: bool = False,
         compile: Literal["none", "layers"] = "none",
-        num_workers: NonNegative = 0,
+        num_workers: Workers = 0,
     ) -> None:
         self.begin(config, tokenizer, locals())
 

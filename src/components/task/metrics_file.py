@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 import os
 from collections.abc import Iterable
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from components.errors import UserError
+from components.files import read_text
 
 COLUMNS = (
     "step",
@@ -84,17 +86,20 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
         UserError: a cell that is no number, or a file that is no table of ours.
     """
     rows: list[dict[str, Any]] = []
+    text = read_text(path)  # a file, and no pipe or device
     try:
-        with path.open(newline="", encoding="utf8") as f:
-            reader = csv.DictReader(f)
-            if "step" not in (reader.fieldnames or ()):
-                raise UserError(str(path), "is damaged: its first line names no column step")
-            columns = dict.fromkeys((*COLUMNS, *reader.fieldnames))  # type: ignore[misc]  # checked above
-            for row in reader:
-                values = {c: _number(row[c], f"{path}, line {reader.line_num}") if row.get(c) else None for c in columns}
-                if values["step"] is not None:
-                    rows.append({**values, "step": int(values["step"])})
-    except (UnicodeDecodeError, csv.Error):
+        reader = csv.DictReader(io.StringIO(text, newline=""))
+        if "step" not in (reader.fieldnames or ()):
+            raise UserError(str(path), "is damaged: its first line names no column step")
+        columns = dict.fromkeys((*COLUMNS, *reader.fieldnames))  # type: ignore[misc]  # checked above
+        for row in reader:
+            where = f"{path}, line {reader.line_num}"
+            values = {c: _number(row[c], where) if row.get(c) else None for c in columns}
+            if values["step"] is not None:
+                if not math.isfinite(values["step"]):
+                    raise UserError(where, f"is damaged: {row['step']!r} is no step")
+                rows.append({**values, "step": int(values["step"])})
+    except csv.Error:
         raise UserError(str(path), "is damaged: it is no table of text") from None
     return rows
 

@@ -9,17 +9,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from components import memory
 from components.errors import UserError
-from components.task import checkpoints, limits, resume, run_folder, starting
+from components.task import archive, checkpoints, limits, resume, run_folder, starting
 from components.task.bar import Bar
 from components.task.building import corpus_of, data_of, runs_of, task_of, task_options
 from components.task.callbacks import make_callbacks
 from components.task.data_module import Blocked
-from components.task.devices import check_hardware, processes
+from components.task.devices import check_hardware, device_kind, processes
 from components.task.frame import check_frame, rows_each
 from components.task.objectives import silent_reason
 from components.task.trainer import make_trainer
 from components.task.tuning import narrow_lines, rate_lines
+from components.task.weights import fits
 
 
 @dataclass
@@ -123,16 +125,21 @@ def plan(job: Job, say: Callable[[str], None], bar: Bar | None) -> Plan:
     model = module.new_model()
     matched = starting.begin_from(module, model, start, say) if start is not None else None
     module.built.append(model)
+    fits(
+        model, device_kind(settings), ranks=processes(settings)
+    )  # before there is a folder; each process looks again at its part
     context = model.context_length
     if module.batch_tokens is not None:
         module.batch_size = max(1, module.batch_tokens // context)
     rows_each(module.batch_size, settings.get("accumulate_grad_batches") or 1, processes(settings))
+    held = module.batch_size * (context + 1) * 8
+    memory.hold(held, "model.context_length", f"the {module.batch_size} rows of a step", "make task.batch_size or it smaller")
     data = data_of(module, corpus, context, config["seed"])
     for line in [line for blocks in (data.train, data.validation, data.test) for line in getattr(blocks, "notes", ())]:
         say(line)
     data.limit_steps(limits.steps_in_epoch(settings, data.steps_per_epoch))
     module.total_steps = limits.total_steps(settings, data.steps_per_epoch, module.batch_size * data.train.tokens_per_row)
-    step = checkpoints.read(job.resumed.checkpoint)["global_step"] if job.resumed else None
+    step = going_on(job.resumed.checkpoint, model) if job.resumed else None
     if step is not None and step >= module.total_steps:
         raise UserError("resume", f"the run has done its {module.total_steps} steps", "set trainer.max_steps to more")
     parameters = sum(p.numel() for p in model.parameters())
@@ -148,3 +155,10 @@ def plan(job: Job, say: Callable[[str], None], bar: Bar | None) -> Plan:
         say(f"no samples: {reason}")
     module.meet_teacher("cpu")
     return Plan(job, settings, callbacks, source, corpus, module, data, tokenizer, parameters, step, matched)
+
+
+def going_on(file: Path, model: Any) -> int:
+    """The step of the checkpoint that a run goes on from. UserError where its weights are not those of the model."""
+    checkpoint = checkpoints.read(file)
+    archive.check_fits(model, checkpoints.weights_in(checkpoint), str(file))
+    return int(checkpoint["global_step"])

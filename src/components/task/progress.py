@@ -15,10 +15,12 @@ import torch
 from lightning.pytorch import Callback, Trainer
 
 from components.errors import UserError
+from components.optimizer._nested import figures
 from components.task.flops import flops_per_token, peak_flops
 from components.task.loads import loads
 from components.task.metrics_file import MetricsFile, perplexity
 from components.task.objectives import counts_tokens, measures_text
+from components.task.tuning import few
 
 
 class Recorder(Callback):
@@ -94,6 +96,12 @@ class Recorder(Callback):
         self._step = step
         if pl_module.idle:
             self._count_idle(step)
+        if pl_module.unread and "unread_weights" not in self.final:
+            self.final["unread_weights"] = len(pl_module.unread)
+            if self.bar is not None:
+                self.bar.say(
+                    f"no gradient reaches {few(list(pl_module.unread))}: nothing reads them, and they stay as they are"
+                )
         last = step >= self.total_steps
         if last:
             trainer.should_stop = True
@@ -123,8 +131,9 @@ class Recorder(Callback):
             "tokens_per_second": speed,
             "mfu": speed * self._per_token / self._peak / trainer.world_size if self._peak else None,
         }
-        self.final.update({n: v for n, v in row.items() if v is not None}, step=step)
-        extra = {f"train_{n}": v for n, v in losses.items() if n != "loss"} | loads(module.last_stats)
+        own = figures(trainer.optimizers[0])
+        self.final.update({n: v for n, v in (row | own).items() if v is not None}, step=step)
+        extra = own | {f"train_{n}": v for n, v in losses.items() if n != "loss"} | loads(module.last_stats)
         if module.grad_norm is not None:
             extra["grad_norm"] = float(module.grad_norm)
         self._give(trainer, step, row, extra)

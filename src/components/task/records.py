@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
+import math
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from components.compose.yaml_files import parse_yaml
+from components.content import MOST, mapping
 from components.errors import UserError
+from components.files import read_json, read_text
 
 NODES = ("model", "tokenizer", "data", "task", "loss", "optimizer", "schedule", "decoding", "cache")
 
@@ -20,13 +21,9 @@ def read_config(folder: Path) -> dict[str, Any]:
         UserError: there is none, or it is damaged. Without it nobody knows what the run was.
     """
     file = folder / "config.yaml"
-    if not file.is_file():
+    if not file.exists():
         raise UserError(str(folder), "has no config.yaml", "give a run folder or a checkpoint")
-    try:
-        config = yaml.safe_load(_text(file))
-    except yaml.YAMLError as e:
-        raise UserError(str(file), f"is no YAML ({str(e).splitlines()[0]})") from None
-    return check_config(config, str(file))
+    return check_config(parse_yaml(read_text(file, most=MOST), str(file)), str(file))
 
 
 def check_config(config: Any, where: str) -> dict[str, Any]:
@@ -43,43 +40,30 @@ def check_config(config: Any, where: str) -> dict[str, Any]:
 def read_about(folder: Path) -> dict[str, Any]:
     """run.json: how the run began. UserError if there is none, or it is damaged."""
     file = folder / "run.json"
-    if not file.is_file():
+    if not file.exists():
         raise UserError(str(folder), "has no run.json", "give a run folder")
-    about = _json(file)
+    about = _mapping(file)
     if not _number(about.get("began")):
         raise UserError(str(file), "is damaged: it does not say when the run began")
-    for name in ("difference", "resumed"):
-        if not isinstance(about.get(name, []), list):
-            raise UserError(str(file), f"is damaged: {name} is no list")
+    for name, of in (("difference", str), ("resumed", dict)):
+        held = about.get(name, [])
+        if not isinstance(held, list) or not all(isinstance(one, of) for one in held):
+            raise UserError(str(file), f"is damaged: {name} is no list of {'texts' if of is str else 'mappings'}")
     return about
 
 
 def read_summary(folder: Path) -> dict[str, Any]:
     """summary.json: the final figures; empty of a run that is going on or was killed. UserError if it is damaged."""
     file = folder / "summary.json"
-    return _json(file) if file.exists() else {}
+    return _mapping(file) if file.exists() else {}
 
 
-def _json(file: Path) -> dict[str, Any]:
-    try:
-        held = json.loads(_text(file))
-    except ValueError as e:
-        if isinstance(e, UserError):
-            raise
-        raise UserError(str(file), f"is no JSON ({e})") from None
+def _mapping(file: Path) -> dict[str, Any]:
+    held = read_json(file, most=MOST)
     if not isinstance(held, dict):
         raise UserError(str(file), "is damaged: it holds no mapping")
-    return held
-
-
-def _text(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf8")
-    except UnicodeDecodeError:
-        raise UserError(str(file), "is damaged: it is no UTF-8 text") from None
-    except OSError as e:
-        raise UserError(str(file), f"cannot be read ({e.strerror})") from None
+    return mapping(held, str(file))
 
 
 def _number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

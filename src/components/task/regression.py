@@ -11,7 +11,7 @@ from components.corpus.example import Example
 from components.corpus.rows import Row
 from components.errors import UserError
 from components.registry import register
-from components.signature import Fraction, NonNegative, Positive
+from components.signature import Fraction, Positive, Workers
 from components.sockets import Batch
 from components.task._examples import FromExamples, text_row
 
@@ -47,7 +47,7 @@ class Regression(FromExamples):
         validation_batches: Positive | None = None,
         activation_checkpointing: bool = False,
         compile: Literal["none", "layers"] = "none",
-        num_workers: NonNegative = 0,
+        num_workers: Workers = 0,
     ) -> None:
         self.begin(config, tokenizer, locals())
 

@@ -15,18 +15,24 @@ import yaml
 
 from components import __version__
 from components.errors import UserError, nearest
-from components.files import make_folder, write_json, write_text
+from components.files import make_folder, read_text, write_json, write_text
 from components.task.records import read_about
 from components.terminal import readable
 
 FOLDER = "COMPONENTS_RUN_FOLDER"  # ranks that the first one starts as processes read it
 JOB_FOLDER = "COMPONENTS_JOB_FOLDER"  # a sweep has made the folder of this run already
-RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID")
+RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "NODE_RANK", "GROUP_RANK")
 
 
 def rank() -> int:
     """Before Lightning has set anything up."""
-    return next((int(os.environ[name]) for name in RANKS if os.environ.get(name, "").isdigit()), 0)
+    given = {name: int(os.environ[name]) for name in RANKS if os.environ.get(name, "").isdigit()}
+    if "RANK" in given:
+        return given["RANK"]
+    of_node = given.get("LOCAL_RANK", given.get("SLURM_PROCID", 0))
+    return of_node or given.get(
+        "NODE_RANK", given.get("GROUP_RANK", 0)
+    )  # the first process of another node is not the first of all
 
 
 def new_folder(runs: Path, recipe: str) -> Path:
@@ -73,7 +79,7 @@ def note_resumed(folder: Path, config: dict[str, Any], difference: list[str], ab
     write_config(folder, config, [*known.get("difference", []), *(f"{line} (resumed at step {step})" for line in difference)])
     samples = folder / "samples.txt"
     if samples.exists():
-        pieces = re.split(r"(?m)^(?==== step \d+, sample \d+ ===$)", samples.read_text(encoding="utf8", errors="replace"))
+        pieces = re.split(r"(?m)^(?==== step \d+, sample \d+ ===$)", read_text(samples, errors="replace"))
         kept = [p for p in pieces if (found := re.match(r"=== step (\d+),", p)) is None or int(found[1]) <= step]
         samples.write_text("".join(kept), encoding="utf8")
     again = {

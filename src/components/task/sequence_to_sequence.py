@@ -7,7 +7,7 @@ from typing import Any, Literal
 from components.corpus.example import Example
 from components.corpus.rows import Row
 from components.registry import register
-from components.signature import Fraction, NonNegative, Positive
+from components.signature import Fraction, NonNegative, Positive, Workers
 from components.task._answers import Answering
 from components.task.generating import generate, source_ids, stop_ids, target_start
 
@@ -52,7 +52,7 @@ class SequenceToSequence(Answering):
         sample_tokens: Positive = 64,
         activation_checkpointing: bool = False,
         compile: Literal["none", "layers"] = "none",
-        num_workers: NonNegative = 0,
+        num_workers: Workers = 0,
     ) -> None:
         self.begin(config, tokenizer, locals())
 

@@ -15,6 +15,7 @@ from components.corpus.tokens import LABELS_FILE, same_tokens
 from components.errors import UserError
 from components.names import in_short
 from components.task import checkpoints, run_folder
+from components.task.archive import check_kinds
 from components.task.tuning import few, tuned
 from components.weights import copy_full, roles
 
@@ -99,6 +100,7 @@ def match(model: nn.Module, start: Start) -> Match:
         UserError: none fits, or an adapter would be lost.
     """
     own, found = tensors(model), start.weights
+    check_kinds(own, found, start.origin)
     fitting = [n for n in own if n in found and found[n].shape == own[n].shape]
     left = [n for n in found if n not in own]
     if not fitting:

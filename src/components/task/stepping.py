@@ -5,12 +5,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
 
+from components.errors import UserError
 from components.optimizer._nested import tell_norm
 from components.task.clipping import clip_gradients, clip_values
 from components.task.collectives import Sums
 from components.task.data_module import Item
+from components.task.tuning import few
 
 
 class Stepping:
@@ -23,6 +26,7 @@ class Stepping:
     """
 
     idle = False  # the step at hand asks for nothing
+    unread: tuple[str, ...] | None = None  # weights that had no gradient in the first step, once it is taken
     grad_norm: Tensor | None = None  # of the last step, before it was clipped
 
     def begin_stepping(self) -> None:
@@ -47,6 +51,8 @@ class Stepping:
             self.grad_norm, self.last_stats = None, {}
             return
         super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)  # type: ignore[misc]
+        if self.unread is None:
+            self.unread = self._without_gradient()
         self.after_optimizer_step()
 
     def after_optimizer_step(self) -> None:
@@ -56,6 +62,22 @@ class Stepping:
             for part in self._followers:
                 part.after_step(stats)
             self.last_stats, self.stats = stats, {}
+
+    def _without_gradient(self) -> tuple[str, ...]:
+        """Names of weights that are to be trained and have none.
+
+        Raises:
+            UserError: there are such, and ranks would wait for their gradients.
+        """
+        model: nn.Module = self.model  # type: ignore[assignment]
+        found = tuple(n for n, p in model.named_parameters() if p.requires_grad and p.grad is None)
+        if found and isinstance(self.trainer.strategy, DDPStrategy):  # type: ignore[attr-defined]
+            raise UserError(
+                "trainer.strategy",
+                f"nothing reads {few(list(found))}, and under ddp each rank waits for the gradient of every weight",
+                "leave out the part that has them, or freeze them: tuning=frozen",
+            )
+        return found
 
     def configure_gradient_clipping(
         self, optimizer: Any, gradient_clip_val: Any = None, gradient_clip_algorithm: Any = None

@@ -6,6 +6,7 @@ imports wandb.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 from typing import Any
@@ -13,37 +14,82 @@ from typing import Any
 import wandb
 from lightning.pytorch.loggers import WandbLogger
 
+from components.errors import UserError
+from components.task.records import read_about
+from components.terminal import fault_of
+
+# what we would choose, and the variables of W&B's that go before it
+VARIABLES = {"project": "WANDB_PROJECT", "name": "WANDB_NAME", "id": "WANDB_RUN_ID"}
+MODES = {"dryrun": "offline", "run": "online"}  # earlier names
+
+PROJECT = "lightning-components"
+TIMEOUT = 15.0  # seconds to wait for the server
 OFFLINE = "written offline; send it later with: wandb sync"
 
 
 def make_logger(options: dict[str, Any], folder: Path | None, config: dict[str, Any], say: Any) -> WandbLogger:
-    """A logger whose run has begun (on the first rank), online if that is possible."""
+    """A logger whose run has begun (on the first rank), online if that is possible.
+
+    What the config says goes before W&B's own environment (``WANDB_PROJECT``, ``WANDB_RUN_GROUP``, ...), and that before what we would choose; of
+    ``WANDB_MODE`` the environment goes first, so that a machine can be kept offline. A run that goes on goes on there too.
+
+    Raises:
+        UserError: W&B does not take what it is given.
+    """
+    try:
+        return _begun(options, folder, config, say)
+    except wandb.errors.Error as e:
+        said = " ".join(str(e).split())
+        raise UserError("logger", f"W&B begins no run: {said}", "look at logger. and at the variables WANDB_*") from None
+
+
+def _begun(options: dict[str, Any], folder: Path | None, config: dict[str, Any], say: Any) -> WandbLogger:
     settings = {n: options[n] for n in ("project", "entity", "group", "tags", "notes") if options.get(n) is not None}
-    settings.setdefault("project", "lightning-components")
-    mode = os.environ.get("WANDB_MODE") or options.get("mode")
+    place = Path(os.environ.get("WANDB_DIR") or folder or ".")
+    mode = MODES.get(found := os.environ.get("WANDB_MODE") or options.get("mode"), found)
     if mode is None and not _has_key():
         mode = "offline"
-        say(f"wandb: no API key, so this run is {OFFLINE} {folder / 'wandb' if folder else ''}/offline-run-*")
+        say(f"wandb: no API key, so this run is {OFFLINE} {place / 'wandb'}/offline-run-*")
     mode = mode or "online"
-    name = "/".join(folder.parts[-2:]) if folder else None
-    logger = _Logger(name=name, save_dir=str(folder or "."), log_model=False, offline=mode == "offline", **settings)
+    if fault := fault_of(str(place)):
+        raise UserError("logger", f"W&B cannot write to {place}: its name {fault}", "set paths.runs or WANDB_DIR")
+    ours = {"project": PROJECT, **({"name": "/".join(folder.parts[-2:]), "id": id_of(folder)} if folder else {})}
+    chosen = {n: v for n, v in ours.items() if not os.environ.get(VARIABLES[n])} | settings
+    logger = _Logger(save_dir=str(place), log_model=False, offline=mode == "offline", **chosen)
     if folder is not None:
-        logger.begin(mode, float(options.get("init_timeout") or 15), say)
+        logger.begin(mode, options.get("init_timeout"), say)
         logger.log_config(config)
     return logger
+
+
+def id_of(folder: Path) -> str:
+    """W&B's id of a run: of when and as what it began, so that it is the same when the run goes on, wherever its folder lies by then."""
+    known = f"{folder.name} {read_about(folder)['began']!r}"
+    return hashlib.blake2b(known.encode(errors="replace"), digest_size=6).hexdigest()
 
 
 class _Logger(WandbLogger):
     """Lightning's logger over a run that is begun here, with a time limit."""
 
-    def begin(self, mode: str, timeout: float, say: Any) -> None:
-        init = {**self._wandb_init, "mode": mode, "reinit": "finish_previous"}
+    def begin(self, mode: str, timeout: float | None, say: Any) -> None:
+        # without those that are None: W&B would look no further. Lightning reads WANDB_PROJECT itself
+        given = {n: v for n, v in self._wandb_init.items() if v is not None and n != "resume"}
+        if mode in ("online", "shared") and not os.environ.get("WANDB_RESUME"):
+            given["resume"] = "allow"
+        init = {**given, "mode": mode, "reinit": "finish_previous"}
         quiet = {"silent": True, "console": "off"}
+        waits = {} if timeout is None and os.environ.get("WANDB_INIT_TIMEOUT") else {"init_timeout": timeout or TIMEOUT}
         try:
-            self._experiment = wandb.init(**init, settings=wandb.Settings(init_timeout=timeout, **quiet))
+            self._experiment = wandb.init(**init, settings=wandb.Settings(**waits, **quiet))
         except (wandb.errors.CommError, wandb.errors.UsageError, wandb.errors.AuthenticationError, TimeoutError) as e:
             say(f"wandb: no connection ({str(e).splitlines()[0]}), so this run is {OFFLINE}")
-            self._experiment = wandb.init(**{**init, "mode": "offline"}, settings=wandb.Settings(**quiet))
+            # the id is held by the attempt that has failed
+            init = {
+                **{n: v for n, v in init.items() if n != "resume"},
+                "mode": "offline",
+                "id": f"{init.get('id', '')}-offline",
+            }
+            self._experiment = wandb.init(**init, settings=wandb.Settings(**quiet))
         if mode != "disabled":
             self._experiment.define_metric("trainer/global_step")
             self._experiment.define_metric("*", step_metric="trainer/global_step", step_sync=True)

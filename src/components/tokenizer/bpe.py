@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from tokenizers import Tokenizer, models, trainers
 
 from components.registry import register
-from components.signature import NonNegative, Positive
+from components.signature import NonNegative, Rows
 from components.tokenizer._base import SPECIALS, Trained, alphabet, byte_level, room_for
 
 
@@ -23,7 +23,7 @@ class BPE(Trained):
         min_frequency: how often a pair must occur to become a token.
     """
 
-    def __init__(self, *, vocab_size: Positive = 1024, min_frequency: NonNegative = 2) -> None:
+    def __init__(self, *, vocab_size: Rows = 1024, min_frequency: NonNegative = 2) -> None:
         room_for(vocab_size, 256, "bytes")
         super().__init__(vocab_size=vocab_size, min_frequency=min_frequency)
 

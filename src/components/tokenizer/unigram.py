@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from tokenizers import Tokenizer, models, trainers
 
 from components.registry import register
-from components.signature import Positive
+from components.signature import Positive, Rows
 from components.tokenizer._base import OWN_NAMES, SPECIALS, Trained, alphabet, byte_level, room_for
 
 
@@ -26,7 +26,7 @@ class Unigram(Trained):
         max_piece_length: bytes of a piece at most.
     """
 
-    def __init__(self, *, vocab_size: Positive = 1024, max_piece_length: Positive = 16) -> None:
+    def __init__(self, *, vocab_size: Rows = 1024, max_piece_length: Positive = 16) -> None:
         room_for(vocab_size, 256, "bytes")
         super().__init__(vocab_size=vocab_size, max_piece_length=max_piece_length)
 

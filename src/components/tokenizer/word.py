@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from components.registry import register
-from components.signature import NonNegative, Positive
+from components.signature import NonNegative, Rows
 from components.tokenizer._base import OWN_NAMES, SPECIALS, WORDS, Trained, room_for
 
 
@@ -24,7 +24,7 @@ class Word(Trained):
 
     lacks = ("round_trip",)  # rare words
 
-    def __init__(self, *, vocab_size: Positive = 8192, min_frequency: NonNegative = 2) -> None:
+    def __init__(self, *, vocab_size: Rows = 8192, min_frequency: NonNegative = 2) -> None:
         room_for(vocab_size, 1, "word")
         super().__init__(vocab_size=vocab_size, min_frequency=min_frequency)
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 from components.registry import register
-from components.signature import NonNegative, Positive
+from components.signature import NonNegative, Rows
 from components.tokenizer._base import OWN_NAMES, SPECIALS, Trained, room_for
 
 
@@ -28,7 +28,7 @@ class WordPiece(Trained):
 
     lacks = ("round_trip",)  # spaces, unseen characters
 
-    def __init__(self, *, vocab_size: Positive = 8192, min_frequency: NonNegative = 2, lowercase: bool = False) -> None:
+    def __init__(self, *, vocab_size: Rows = 8192, min_frequency: NonNegative = 2, lowercase: bool = False) -> None:
         room_for(vocab_size, 1, "character")
         super().__init__(vocab_size=vocab_size, min_frequency=min_frequency, lowercase=lowercase)
 
