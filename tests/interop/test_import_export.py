@@ -188,8 +188,9 @@ def test_documents_begin_as_the_file_says(folders, tmp_path):
     config = compose(str(run / "config.yaml"), ["data=text", f"data.path={book}"]).config
     _, corpus = corpus_of(config, task_options(config), None)
     tokens = corpus.train.tokens[: corpus.train.starts[3]].tolist()
-    assert tokens[:2] == [2, 1]  # </s> and then <s>, which every prompt begins with
-    assert [tokens[i + 1] for i, t in enumerate(tokens) if t == 2] == [1, 1, 1]
+    assert tokens[0] == 1  # <s>, which every prompt begins with; </s> is what is asked for before the next one
+    assert [i for i, t in enumerate(tokens) if t == 1] == corpus.train.starts[:3].tolist()
+    assert 2 not in tokens
 
 
 def test_dtypes_stay_and_files_are_cut(tmp_path):

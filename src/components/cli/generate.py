@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # type: ignore[arg-type]
     parser.add_argument("--target", default="", metavar="TEXT", help="what an encoder-decoder's own text begins with")
     parser.add_argument("--stop", **several, metavar="TEXT", help="end before this text; may be given several times")  # type: ignore[arg-type]
-    parser.add_argument("--samples", type=several, default=1, metavar="N", help="texts of each prompt (default 1)")
+    parser.add_argument("--samples", type=samples, default=1, metavar="N", help="texts of each prompt (default 1)")
     parser.add_argument("--max-new-tokens", type=count, default=200, metavar="N", help="at most (default 200)")
     parser.add_argument("--prefill-chunk", type=count, metavar="N", help="read prompts in pieces of N tokens: less memory")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of what is drawn (default 0)")
@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # type: ignore[arg-type]
 
 
-def several(text: str) -> int:
+def samples(text: str) -> int:
     return count(text, 10_000)
 
 

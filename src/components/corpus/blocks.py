@@ -99,7 +99,6 @@ class EvaluationBlocks:
         outside = at[:, :-1] >= self.n_tokens
         if not outside.any():
             return batch_of(rows, self.split.frame, self.whole)
-        rows[:, :-1][outside] = self.split.frame.mark
         return batch_of(rows, self.split.frame, self.whole, outside)
 
 
@@ -109,6 +108,8 @@ def batch_of(rows: np.ndarray, frame: Frame, whole: bool = False, outside: np.nd
     With ``whole`` targets are the tokens themselves, -100 where they are the frame's: what an objective that hides some may ask for.
     """
     ids = rows[:, :-1].astype(np.int64)
+    if outside is not None:
+        ids[outside] = frame.mark
     starts = ids == frame.mark
     if frame.closing(whole):
         starts = np.pad(starts[:, :-1], ((0, 0), (1, 0)))
