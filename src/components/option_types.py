@@ -46,6 +46,8 @@ class Type:
             return None
         if self.allowed and any(type(value) is type(a) and value == a for a in self.allowed):
             return None
+        if value == "" and "path" in self.bases:
+            return "'' names no file"
         if not any(_is(value, base) for base in self.bases):
             return f"{value!r} is not {self.described()}"
         if self.length is not None and isinstance(value, (list, tuple)) and len(value) != self.length:

@@ -14,7 +14,7 @@ from components.explain.subject import Subject, subject_of
 from components.explain.trace import Options, trace
 
 
-@dataclass
+@dataclass(repr=False)
 class Explanation:
     """Args:
     traces: one or two, as ``trace`` documents them; tensors in ``Array``.
@@ -23,6 +23,10 @@ class Explanation:
 
     traces: list[dict[str, Any]]
     configs: list[dict[str, Any]]
+
+    def __repr__(self) -> str:
+        shown = "; ".join(f"{t['name']} ({t['trained']}), {len(t['tokens'])} tokens" for t in self.traces)
+        return f"<Explanation of {shown}: print(.table()), .save(FILE), .figures(), .trace>"
 
     @property
     def trace(self) -> dict[str, Any]:

@@ -96,7 +96,7 @@ def train(planned: Plan, folder: Path | None, bar: Bar | None, say: Callable[[st
         )
         # weights_only: a checkpoint is data, not code
         trainer.fit(module, data, ckpt_path=str(job.resumed.checkpoint) if job.resumed else None, weights_only=True)
-        state = "finished"
+        state = "finished" if trainer.global_step >= module.total_steps else "stopped early"
         judged = ending.judge(trainer, module, job.config, getattr(planned.source, "judge", None))
     except Preempted:
         state = "preempted"
@@ -115,7 +115,7 @@ def train(planned: Plan, folder: Path | None, bar: Bar | None, say: Callable[[st
             raise gone() from e
         raise
     finally:
-        figures = {**ending.figures_of(recorder, planned.parameters, state), **judged}
+        figures = {**ending.figures_of(recorder, planned.parameters, state, data.validated), **judged}
         if folder is not None:
             ending.complete(folder, job.recipe, figures, extras, say)
     return Result(folder, figures)
