@@ -197,7 +197,7 @@ class Blocked(LightningDataModule):
         _, ranks, accumulate = self.place()
         each = max(1, self.batch_size // ranks // accumulate) * ranks
         batches = share if isinstance(share, int) else int(share * -(-min(most, rows) // each))
-        if share != 1.0 and batches * each < min(most, rows):
+        if batches * each < min(most, rows):
             most, by = batches * each, "trainer.limit_val_batches"
         return f"{most:,} of {rows:,} rows ({by})" if most < rows else None
 
