@@ -113,6 +113,14 @@ class SequenceInfo:
                 self.memo[key] = compute()
         return self.memo[key]
 
+    def placed(self) -> Tensor:
+        """``positions``. ValueError where there are none: a part that was called by hand."""
+        if self.positions is None:
+            raise ValueError(
+                "this info has no positions: SequenceInfo.of(Batch(ids), causal=True) counts them, or give positions=(B, T)"
+            )
+        return self.positions
+
     def with_(self, **changes: Any) -> SequenceInfo:
         """A copy with these fields changed; what was computed from fields that change is not taken along."""
         if not MEMO_DEPENDS_ON.isdisjoint(changes):

@@ -95,11 +95,11 @@ def literal(text: str) -> str:
 
 
 def literal_path(text: str, folder: Path, where: str = "path") -> str:
-    """``text`` to its end, ``~`` expanded, relative to ``folder``. One pair of quotes around it falls off, unless the file has them."""
+    """``text`` to its end, ``~`` expanded, relative to ``folder``. One pair of quotes around it falls off, unless the file has them. Nothing stays nothing."""
     bare = literal(text)
     if bare != text and not os.path.exists(folder / text):
         text = bare
-    return text if text == "-" else os.path.normpath(expanded(text, where, folder))
+    return text if text in ("-", "") else os.path.normpath(expanded(text, where, folder))
 
 
 def refuse_targets(value: Any, where: str) -> None:

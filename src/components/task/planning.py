@@ -21,6 +21,7 @@ from components.task.frame import check_frame, rows_each
 from components.task.objectives import silent_reason
 from components.task.trainer import make_trainer
 from components.task.tuning import narrow_lines, rate_lines
+from components.task.unchecked import unchecked
 from components.task.weights import fits
 
 
@@ -147,7 +148,7 @@ def plan(job: Job, say: Callable[[str], None], bar: Bar | None) -> Plan:
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     some = "" if trained == parameters else f" ({trained:,} of them trained)"
     say(f"{parameters:,} parameters{some}, {shape}, vocabulary {module.vocab_size}")
-    for line in [*rate_lines(model, config), *narrow_lines(config, settings.get("precision"))]:
+    for line in [*rate_lines(model, config), *narrow_lines(config, settings.get("precision")), *unchecked(config)]:
         say(line)
     if trained < parameters and not config.get("init_from"):
         say("what is frozen stays as it was drawn: init_from=RUN gives it the weights of a trained model")
