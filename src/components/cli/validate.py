@@ -23,7 +23,8 @@ def run(args: argparse.Namespace) -> int:
     from components.task.frame import check_frame
     from components.task.tuning import rate_lines
 
-    check_frame(composed.config)
+    with composed.told():
+        check_frame(composed.config)
 
     size = vocabulary(composed.config)
     model = on_meta(composed.config, size.size)
