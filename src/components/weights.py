@@ -196,19 +196,6 @@ def initialise(model: nn.Module, init: Any, seed: int, *, draw: bool = True) -> 
             copy_full(weight.parameter, value)
 
 
-def redraw(model: Any, seed: Any, where: str) -> None:
-    """All weights of a model anew from the seed.
-
-    Raises:
-        UserError: it is no model, or ``seed`` no number from 0 on.
-    """
-    if not callable(getattr(model, "init", None)):
-        raise UserError(f"{where}.seed", "only a model draws its weights from a seed", "call torch.manual_seed before")
-    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-        raise UserError(f"{where}.seed", f"{seed!r} is no number from 0 on")
-    initialise(model, model.init, seed)
-
-
 def copy_full(parameter: Tensor, value: Tensor) -> None:
     """``parameter[:] = value`` where value has the full shape and the parameter may be a shard."""
     from torch.distributed.tensor import DTensor, distribute_tensor
@@ -221,3 +208,16 @@ def copy_full(parameter: Tensor, value: Tensor) -> None:
         )
     else:
         parameter.copy_(value)
+
+
+def redraw(model: Any, seed: Any, where: str) -> None:
+    """All weights of a model anew from the seed.
+
+    Raises:
+        UserError: it is no model, or ``seed`` no number from 0 on.
+    """
+    if not callable(getattr(model, "init", None)):
+        raise UserError(f"{where}.seed", "only a model draws its weights from a seed", "call torch.manual_seed before")
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise UserError(f"{where}.seed", f"{seed!r} is no number from 0 on")
+    initialise(model, model.init, seed)

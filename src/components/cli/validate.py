@@ -25,8 +25,9 @@ def run(args: argparse.Namespace) -> int:
     from components.task.frame import check_frame, check_paths
     from components.task.tuning import rate_lines
 
-    check_frame(composed.config)
-    check_paths(composed.config["data"])
+    with composed.told():
+        check_frame(composed.config)
+        check_paths(composed.config["data"])
 
     size = vocabulary(composed.config)
     model = on_meta(composed.config, size.size)

@@ -49,15 +49,15 @@ def split(argument: str) -> Argument:
     return Argument(match["sign"] or "", path, match["value"], argument)
 
 
-def parse(argument: str) -> Any:
-    """Hydra's ``Override`` for one argument. UserError in one line where Hydra's grammar does not read it."""
+def parse(argument: str, typed: str = "") -> Any:
+    """Hydra's ``Override`` for one argument, which was ``typed``. UserError in one line where Hydra's grammar does not read it."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
     try:
         return OverridesParser.create().parse_override(argument)
     except (ValueError, RecursionError) as e:  # a number of thousands of digits, a list of thousands of levels
-        raise UserError(repr(argument), f"cannot be read ({e})", "write another value") from None
+        raise UserError(repr(typed or argument), f"cannot be read ({e})", "write another value") from None
     except HydraException as e:
         said = str(e).strip().splitlines()
         why = next(
@@ -65,13 +65,13 @@ def parse(argument: str) -> Any:
             said[0] if said else "",
         )
         raise UserError(
-            repr(argument), f"Hydra's grammar does not read it ({why.strip()})", "quote the value: key='\"...\"'"
+            repr(typed or argument), f"Hydra's grammar does not read it ({why.strip()})", "quote the value: key='\"...\"'"
         ) from None
 
 
 def read_value(text: str, typed: str = "") -> Any:
     """The value of ``key=text``: number, word, true, null, list, mapping. A sweep is refused: by then Hydra has expanded it."""
-    override = parse(f"value={text}")
+    override = parse(f"value={text}", typed)
     typed = typed or text
     if override.is_sweep_override():
         raise UserError(repr(typed), "is a sweep", "add --multirun, or write a list as [a,b] and text with a comma in quotes")

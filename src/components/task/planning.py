@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from components import memory
-from components.errors import UserError
+from components.errors import UserError, found_in
 from components.task import archive, checkpoints, limits, resume, run_folder, starting
 from components.task.bar import Bar
 from components.task.building import corpus_of, data_of, runs_of, task_of, task_options
@@ -121,9 +121,12 @@ def plan(job: Job, say: Callable[[str], None], bar: Bar | None) -> Plan:
     source, corpus = corpus_of(config, options, bar, going_on=job.resumed.checkpoint if job.resumed else None)
     for line in corpus.report.lines():
         say(line)
-    module, tokenizer = task_of(config, corpus.tokenizer), checkpoints.tokenizer_files(corpus.tokenizer)
+    with found_in(job.resumed.folder / "config.yaml" if job.resumed else ""):
+        module = task_of(config, corpus.tokenizer)
+        model = module.new_model()
+        fits(model, device_kind(settings), ranks=processes(settings))  # before there is a folder; each process looks again
+    tokenizer = checkpoints.tokenizer_files(corpus.tokenizer)
     callbacks = make_callbacks(config.get("callbacks"), module.metrics)
-    model = module.new_model()
     matched = starting.begin_from(module, model, start, say) if start is not None else None
     module.built.append(model)
     fits(
