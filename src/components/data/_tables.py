@@ -32,7 +32,7 @@ class Row:
         found: Any = self.cells
         for word in [name] if name in self.cells else name.split("."):
             if not isinstance(found, dict) or word not in found:
-                instead = f"{nearest(name, self.cells, called='fields')}; choose by {option}={self.hint}"
+                instead = f"{nearest(name, self.cells, called='fields')}; choose by data.{option}={self.hint}"
                 raise UserError(self.where, f"has no field {name!r}", instead)
             found = found[word]
         return found

@@ -6,7 +6,7 @@ import hashlib
 import logging
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from components.cache_file import cache_folder
 from components.corpus.example_files import Chained
 from components.errors import UserError
 from components.makers import make
+from components.share import recipe_commands, recipe_files
 from components.task import checkpoints, run_folder
 from components.task.bar import Bar
 from components.task.data_module import Blocked
@@ -25,17 +26,30 @@ from components.task.objectives import Preparation, need_layers, need_logits, ne
 
 
 def corpus_of(
-    config: dict[str, Any], options: dict[str, Any], bar: Bar | None, tokenizer: Any = None, going_on: Path | None = None
+    config: dict[str, Any],
+    options: dict[str, Any],
+    bar: Bar | None,
+    tokenizer: Any = None,
+    going_on: Path | None = None,
+    begin: Callable[[], None] | None = None,
 ) -> tuple[Any, Any]:
     """(data part, prepared corpus) of a config; ``options`` are the task's, ``tokenizer`` one that is trained already.
 
-    ``going_on``: the checkpoint of a run that goes on, which has its tokenizer.
+    ``going_on``: the checkpoint of a run that goes on, which has its tokenizer. ``begin`` is called when the work begins: until then a mistake
+    is said alone.
     """
     source = make(config["data"], "data")
     given = Fixed(tokenizer) if tokenizer is not None else tokenizer_of(config, going_on)
     cache = Path((config.get("paths") or {}).get("cache") or cache_folder() / "corpus").expanduser()
     task = registry.find("task", config["task"].get("preset") or config["task"]["name"])
-    return source, task.prepare(source, given, options, cache, bar.task if bar is not None else None)
+
+    def progress(what: str, done: int, total: int | None) -> None:
+        if begin is not None:
+            begin()
+        if bar is not None:
+            bar.task(what, done, total)
+
+    return source, task.prepare(source, given, options, cache, progress)
 
 
 def tokenizer_of(config: dict[str, Any], going_on: Path | None = None) -> Any:
@@ -48,9 +62,7 @@ def tokenizer_of(config: dict[str, Any], going_on: Path | None = None) -> Any:
     if getattr(part, "wants", None) == "run":
         name = going_on or part.run or config.get("init_from")
         if name is None:
-            raise UserError(
-                "tokenizer.run", "of which run?", "give init_from=RUN, or from scratch with its tokens tokenizer.run=RUN"
-            )
+            raise UserError("tokenizer.run", "of which run? none is named", how_to_name_one(str(config.get("recipe") or "")))
         runs = runs_of(config)
         if not Path(name).exists():  # the time of a run, or recipe/time, made a path where it was typed
             name = os.path.relpath(name)
@@ -58,6 +70,16 @@ def tokenizer_of(config: dict[str, Any], going_on: Path | None = None) -> Any:
         file = file or run_folder.checkpoint_of(folder, best=True)
         part.take(checkpoints.tokenizer_in(checkpoints.read(file), file))
     return part
+
+
+def how_to_name_one(recipe: str) -> str:
+    """The commands that lead there, where the recipe's own first lines have them."""
+    _, file = recipe_files().get(recipe, ("", None))
+    first, *then = recipe_commands(file) if file else [""]
+    goes_on = next((c for c in then if c.endswith("=RUN")), None)
+    if not goes_on:
+        return "give init_from=RUN, or from scratch with its tokens tokenizer.run=RUN"
+    return f"first {first}, then {goes_on}, where RUN is the folder that the first one prints (from scratch with its tokens: tokenizer.run=RUN)"
 
 
 class Fixed:

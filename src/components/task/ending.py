@@ -90,6 +90,8 @@ def complete(folder: Path, recipe: str, figures: dict[str, Any], extras: list[An
     ):
         if (folder / name).exists():
             say(f"{text:<12} {folder / name}")
+    if figures["state"] in ("interrupted", "preempted", "failed") and (folder / "checkpoints" / "last.ckpt").exists():
+        say(f"to go on:    components train resume={folder}   (resume=auto: the newest run)")
     if faults and figures["state"] == "finished":
         raise faults[0]
 

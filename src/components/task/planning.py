@@ -114,11 +114,16 @@ def plan(job: Job, say: Callable[[str], None], bar: Bar | None) -> Plan:
     if start is not None:
         job.config = {**job.config, "init_from": start.origin}
     config = job.config
-    if job.difference or job.notes:
-        say(f"difference from {'the run' if job.resumed else 'recipe ' + job.recipe}:")
-    for line in [*job.difference, *job.notes]:
-        say(f"  {line}")
-    source, corpus = corpus_of(config, options, bar, going_on=job.resumed.checkpoint if job.resumed else None)
+    told = [f"  {line}" for line in (*job.difference, *job.notes)]
+    if told:
+        told.insert(0, f"difference from {'the run' if job.resumed else 'recipe ' + job.recipe}:")
+
+    def begin() -> None:
+        while told:
+            say(told.pop(0))
+
+    source, corpus = corpus_of(config, options, bar, going_on=job.resumed.checkpoint if job.resumed else None, begin=begin)
+    begin()
     for line in corpus.report.lines():
         say(line)
     with found_in(job.resumed.folder / "config.yaml" if job.resumed else ""):
