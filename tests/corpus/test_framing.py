@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -36,8 +36,8 @@ def naive(split: Split, t: int, *, whole: bool) -> list[tuple[list[int], ...]]:
     """(ids, targets, documents counted from 0, positions) of each block of T, document by document."""
     frame, ring = split.frame, split.tokens.tolist()
     bounds = [*split.starts.tolist(), len(ring)]
-    place = [(n, i - a) for n, (a, b) in enumerate(itertools.pairwise(bounds)) for i in range(a, b)]
-    sizes = [b - a for a, b in itertools.pairwise(bounds)]
+    place = [(n, i - a) for n, (a, b) in enumerate(pairwise(bounds)) for i in range(a, b)]
+    sizes = [b - a for a, b in pairwise(bounds)]
     opening = bool(frame.before) or not whole
 
     def target(i: int) -> int:
