@@ -6,7 +6,8 @@ import hashlib
 import logging
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,20 @@ def corpus_of(
         if bar is not None:
             bar.task(what, done, total)
 
-    return source, task.prepare(source, given, options, cache, progress)
+    with of_data(config):
+        return source, task.prepare(source, given, options, cache, progress)
+
+
+@contextmanager
+def of_data(config: dict[str, Any]) -> Iterator[None]:
+    """What is said about the data of a config names their file, also where it is about all of them and comes from whoever reads the rows."""
+    path = str(config["data"].get("path") or "")
+    try:
+        yield
+    except UserError as e:
+        if not path or os.path.basename(path.rstrip("/")) in str(e) or not e.where.startswith(("data", "model.", "tokenizer")):
+            raise
+        raise UserError(f"{e.where} ({path})", e.what, e.instead) from e
 
 
 def tokenizer_of(config: dict[str, Any], going_on: Path | None = None) -> Any:
@@ -134,18 +148,21 @@ def data_of(module: Any, corpus: Any, context: int, seed: int) -> Blocked:
     Raises:
         UserError: the model reads what no batch has, or what is held out has nothing to measure.
     """
-    train, preparation = module.blocks(corpus, "train", context, seed), Preparation(module.loss, seed)
-    model = module.built[0] if module.built else module.model
-    module.check(model, corpus)
-    need_logits(model)
-    need_layers(module, model)
-    need_source(module, model, preparation.step(train.batch(0, [0]), 0))
-    validation = module.blocks(corpus, "validation", context)
+    with of_data(module.config):
+        train, preparation = module.blocks(corpus, "train", context, seed), Preparation(module.loss, seed)
+        model = module.built[0] if module.built else module.model
+        module.check(model, corpus)
+        need_logits(model)
+        need_layers(module, model)
+        first = preparation.step(train.batch(0, [0]), 0)
+        need_source(module, model, first)
+        need_width(model, first)
+        validation, test = module.blocks(corpus, "validation", context), module.blocks(corpus, "test", context)
     module.measured_on = examples_of(validation)
     made = Blocked(
         train,
         validation,
-        module.blocks(corpus, "test", context),
+        test,
         batch_size=module.batch_size,
         apart=module.documents == "apart",
         workers=module.num_workers,
@@ -160,6 +177,18 @@ def data_of(module: Any, corpus: Any, context: int, seed: int) -> Blocked:
             "hold out more, or nothing: task.validation_fraction=0",
         )
     return made
+
+
+def need_width(model: Any, batch: Any) -> None:
+    """UserError if each position has another count of numbers than the model reads."""
+    reads = next((m for m in model.modules() if "values" in getattr(m, "provides", ()) and hasattr(m, "d_in")), None)
+    if reads is not None and batch.values is not None and batch.values.shape[-1] != reads.d_in:
+        given = batch.values.shape[-1]
+        raise UserError(
+            "data",
+            f"a row has {given:,} numbers, and the model reads {reads.d_in:,}",
+            f"set model.d_model={given}, or name columns",
+        )
 
 
 def examples_of(*blocks: Any) -> Sequence[Any]:
