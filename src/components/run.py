@@ -117,7 +117,7 @@ def train(recipe: str | None = None, overrides: list[str] | tuple[str, ...] = ()
     Raises:
         UserError: what cannot be composed or trained.
     """
-    from components.task import experiment, resume
+    from components.task import building, experiment, records, resume, slurm
 
     rest, special = resume.split_overrides(list(overrides))
     recipe = _one_recipe(recipe, special)
@@ -133,17 +133,16 @@ def train(recipe: str | None = None, overrides: list[str] | tuple[str, ...] = ()
         composed = compose(None, rest, base=resumed.config, cwd=Path.cwd())
     else:
         composed = _compose_anew(recipe, rest, special)
-    return experiment.fit(
-        experiment.Job(
-            composed.config,
-            composed.recipe or "custom",
-            composed.difference,
-            composed.notes,
-            resumed,
-            None if resumed else composed.config.get("init_from"),
-            quiet,
-        )
-    )
+        begun = slurm.begun_here(building.runs_of(composed.config))
+        if begun is not None and begun[1]:  # a command of a job that was queued again
+            print(f"done before this job was queued again: {begun[0]}", flush=True)
+            return experiment.Result(begun[0], records.read_summary(begun[0]))
+        if begun is not None:
+            resumed = resume.find_resumed(str(begun[0]), [], begun[0].parent)
+            composed = compose(None, [], base=resumed.config, cwd=Path.cwd())
+    start = None if resumed else composed.config.get("init_from")
+    named = composed.recipe or "custom"
+    return experiment.fit(experiment.Job(composed.config, named, composed.difference, composed.notes, resumed, start, quiet))
 
 
 def _one_recipe(recipe: str | None, special: dict[str, str | None]) -> str | None:

@@ -21,6 +21,7 @@ from components.sockets import Batch
 from components.task.batches import joined, rows_of, together, totals, unasked, widened
 from components.task.frame import rows_each
 from components.task.objectives import GROUP, Preparation
+from components.task.signals import deaf
 from components.task.strategies import data_ranks
 
 
@@ -218,6 +219,7 @@ class Blocked(LightningDataModule):
             generator=own,
             pin_memory=pin,
             persistent_workers=kept,
+            worker_init_fn=deaf,
         )
 
     def state_dict(self) -> dict[str, Any]:

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from components import files
+from components.errors import UserError
 from components.task import curves, run_folder
 from components.task.metrics_file import measured, read_rows
 from components.task.objectives import silent_reason
@@ -44,7 +46,8 @@ def extras_of(loggers: list[Any], samples: Any, node: dict[str, Any]) -> list[An
 
 def figures_of(recorder: Any, parameters: int, state: str) -> dict[str, Any]:
     """What summary.json holds."""
-    best = {f"best_{n}": v for n, v in recorder.best.items() if n in ("val_loss", "val_bits_per_byte", "step")}
+    shown = ("val_loss", "val_bits_per_byte", "step", recorder.watched[0])
+    best = {f"best_{n}": v for n, v in recorder.best.items() if n in shown}
     return {"state": state, **recorder.final, "seconds": recorder.seconds, **best, "parameters": parameters}
 
 
@@ -58,13 +61,23 @@ def judge(trainer: Any, module: Any, config: dict[str, Any], accept: Callable[[s
     return {"accepted": f"{accepted} of {written}: {what}", "accepted_share": accepted / written}
 
 
-def complete(folder: Path, recipe: str, figures: dict[str, Any], extras: list[Any], say: Callable[[str], None]) -> None:
-    """curves.png, summary.json, the table, and the loggers' end. Called for failed runs too."""
-    rows = read_rows(folder / "metrics.csv") if (folder / "metrics.csv").exists() else []
-    picture = folder / "curves.png"
-    if rows:
-        curves.draw({recipe: rows}, picture, f"{recipe}  {folder.name}")
-    run_folder.write_json(folder / "summary.json", figures)
+def complete(
+    folder: Path, recipe: str, figures: dict[str, Any], extras: list[Any], say: Callable[[str], None]
+) -> UserError | None:
+    """curves.png, summary.json, the table, and the loggers' end. Called for failed runs too, so what cannot be written is said and returned."""
+    picture, fault = folder / "curves.png", None
+    try:
+        rows = read_rows(folder / "metrics.csv") if (folder / "metrics.csv").exists() else []
+        if rows:
+            curves.draw({recipe: rows}, picture, f"{recipe}  {folder.name}")
+    except (OSError, UserError) as e:
+        fault = e if isinstance(e, UserError) else files.unwritable(picture, e)
+        say(f"no picture: {fault}")
+    try:
+        run_folder.write_json(folder / "summary.json", figures)
+    except UserError as e:
+        fault = e
+        say(f"no summary: {e}")
     for extra in extras:
         extra.finish(picture, best_of(folder), figures, 0 if figures["state"] == "finished" else 1)
     say(table(figures))
@@ -76,6 +89,7 @@ def complete(folder: Path, recipe: str, figures: dict[str, Any], extras: list[An
     ):
         if (folder / name).exists():
             say(f"{text:<12} {folder / name}")
+    return fault
 
 
 def best_of(folder: Path) -> Path:

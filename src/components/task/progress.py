@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import time
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -31,6 +32,7 @@ class Recorder(Callback):
         total_steps: the step to stop at; stopping here makes Lightning validate once more.
         blocks_per_step: share of an epoch that one step reads, for the column ``epoch``.
         validation: (bytes, targets) of the whole validation split.
+        watched: (figure of validation, "min" or "max") that says which checkpoint is the best.
     """
 
     def __init__(
@@ -42,9 +44,10 @@ class Recorder(Callback):
         total_steps: int,
         blocks_per_step: float,
         validation: tuple[int, int],
+        watched: tuple[str, str] = ("val_loss", "min"),
     ) -> None:
         self.file, self.bar, self.tokens_per_step, self.total_steps = file, bar, tokens_per_step, total_steps
-        self.blocks_per_step, self.validation = blocks_per_step, validation
+        self.blocks_per_step, self.validation, self.watched = blocks_per_step, validation, watched
         self.seconds = 0.0  # of training alone: validation, samples and saving do not count
         self.final: dict[str, float] = {}
         self.best: dict[str, float] = {}
@@ -68,10 +71,12 @@ class Recorder(Callback):
         return self.seconds + (time.perf_counter() - self._since if self._since is not None else 0.0)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"seconds": self.now(), "best": dict(self.best), "final": dict(self.final)}
+        # the time of saving is not training's: a run that goes on counts on from here
+        return {"seconds": self.now(), "best": dict(self.best), "final": dict(self.final), "marked": list(self._marked)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.seconds, self.best, self.final = state_dict["seconds"], dict(state_dict["best"]), dict(state_dict["final"])
+        self._marked = tuple(state_dict.get("marked", (0, 0.0)))  # type: ignore[assignment]  # a list is what a checkpoint holds
 
     # -- training ----------------------------------------------------------------------------------------------------
 
@@ -80,7 +85,8 @@ class Recorder(Callback):
             self._per_token = flops_per_token(pl_module.model, pl_module.model.context_length)
         self._peak = peak_flops(trainer.strategy.root_device, _multiplied_in(trainer))
         self._step = trainer.global_step
-        self._marked = (self._step, self.seconds)
+        if not 0 < self._marked[0] <= self._step:
+            self._marked = (self._step, self.seconds)
         if self.bar is not None:
             self.bar.start(self._step, self.total_steps, self.seconds)
         self.go_on()
@@ -146,7 +152,7 @@ class Recorder(Callback):
         row = evaluated(pl_module, self.validation, "val")
         step = trainer.global_step
         self.final.update(row, step=step)
-        if row["val_loss"] <= self.best.get("val_loss", math.inf):
+        if self._is_best(row):
             self.best = {**row, "step": step}
         trainer.callback_metrics.update({n: torch.tensor(v) for n, v in row.items()})  # what EarlyStopping watches
         row = {
@@ -157,10 +163,22 @@ class Recorder(Callback):
         }
         shown = {n: row.get(n) for n in ("epoch", "tokens", "seconds", "val_loss", "val_bits_per_byte")}
         self._give(trainer, step, shown, {n: v for n, v in row.items() if n.startswith("val_") and n not in shown})
-        if self.file is not None:
-            self.file.flush()
+        self.flush()
         if self.bar is not None:
             self.bar.validated(step, row)
+        if "val_loss" in row and not math.isfinite(row["val_loss"]):  # before it is saved over the last good checkpoint
+            raise UserError(
+                "training",
+                f"the validation loss is {row['val_loss']} at step {step}",
+                "lower optimizer.lr, or warm up longer; last.ckpt is of the validation before",
+            )
+
+    def _is_best(self, row: dict[str, float]) -> bool:
+        name, better = self.watched
+        value, before = row.get(name, math.nan), self.best.get(name)
+        if before is None:
+            return not math.isnan(value)
+        return value <= before if better == "min" else value >= before
 
     def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
         if trainer.state.fn == "fit" and not trainer.sanity_checking:
@@ -170,12 +188,17 @@ class Recorder(Callback):
         self.close()
 
     def on_exception(self, trainer: Trainer, pl_module: Any, exception: BaseException) -> None:
-        self.close()
+        with suppress(UserError):  # a full disk, which may be the very reason
+            self.close()
+
+    def flush(self) -> None:
+        """What has been counted is in the file."""
+        if self.file is not None:
+            self.file.flush()
 
     def close(self) -> None:
         self.pause()
-        if self.file is not None:
-            self.file.flush()
+        self.flush()
         if self.bar is not None:
             self.bar.stop()
 

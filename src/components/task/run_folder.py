@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import math
 import os
 import platform
 import re
@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from components import __version__
+from components import __version__, files
 from components.errors import UserError, nearest
 from components.task.records import read_about
 
@@ -59,9 +59,7 @@ def write_start(folder: Path, config: dict[str, Any], difference: list[str], abo
 def write_config(folder: Path, config: dict[str, Any], difference: list[str]) -> None:
     lines = [f"# components {__version__}", *(f"# difference: {line}" for line in difference)]
     text = "\n".join(lines) + "\n" + yaml.safe_dump(config, sort_keys=False, allow_unicode=True, width=120)
-    part = folder / "config.yaml.part"
-    part.write_text(text, encoding="utf8")
-    os.replace(part, folder / "config.yaml")
+    files.write_text(folder / "config.yaml", text)
 
 
 def note_resumed(folder: Path, config: dict[str, Any], difference: list[str], about: dict[str, Any], step: int) -> None:
@@ -75,7 +73,7 @@ def note_resumed(folder: Path, config: dict[str, Any], difference: list[str], ab
     if samples.exists():
         pieces = re.split(r"(?m)^(?==== step \d+, sample \d+ ===$)", samples.read_text(encoding="utf8", errors="replace"))
         kept = [p for p in pieces if (found := re.match(r"=== step (\d+),", p)) is None or int(found[1]) <= step]
-        samples.write_text("".join(kept), encoding="utf8")
+        files.write_text(samples, "".join(kept))
     again = {
         "step": step,
         "difference": difference,
@@ -85,9 +83,16 @@ def note_resumed(folder: Path, config: dict[str, Any], difference: list[str], ab
 
 
 def write_json(file: Path, content: dict[str, Any]) -> None:
-    part = file.with_suffix(".part")
-    part.write_text(json.dumps(content, indent=1, default=str), encoding="utf8")
-    os.replace(part, file)
+    """What is no number, which JSON has not, is null there."""
+    files.write_json(file, _plain(content))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _plain(one) for name, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def versions() -> dict[str, str]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, Trainer
 
+from components import files
 from components.task.generating import generate
 from components.task.objectives import silent_reason
 from components.task.strategies import FSDP2
@@ -43,9 +44,12 @@ class Samples(Callback):
 
     def _write(self, step: int, prompts: list[str], texts: list[str]) -> None:
         if self.file is not None:
-            with self.file.open("a", encoding="utf8", errors="replace") as f:
-                for i, text in enumerate(texts):
-                    f.write(f"=== step {step}, sample {i + 1} ===\n{text}\n\n")
+            written = "".join(f"=== step {step}, sample {i + 1} ===\n{text}\n\n" for i, text in enumerate(texts))
+            try:
+                with files.open_append(self.file) as f:
+                    f.write(written.encode("utf8", errors="replace"))
+            except OSError as e:
+                raise files.unwritable(self.file, e) from None
         if self.say is not None and texts:
             shown = texts[0].rstrip()
             self.say("\n".join(f"    | {line}" for line in shown.splitlines()[:12]))
