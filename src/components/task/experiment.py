@@ -84,7 +84,14 @@ def train(planned: Plan, folder: Path | None, bar: Bar | None, say: Callable[[st
         watched=watched(planned.callbacks),
     )
     save = planned.settings.get("enable_checkpointing") is not False
-    keeper = Checkpoints(folder / "checkpoints" if folder else None, job.config, planned.tokenizer, recorder, save=save)
+    keeper = Checkpoints(
+        folder / "checkpoints" if folder else None,
+        job.config,
+        planned.tokenizer,
+        recorder,
+        save=save,
+        finishing=planned.finishing,
+    )
     samples = Samples(folder / "samples.txt" if folder else None, job.config, bar.say if bar else None, recorder)
     extras: list[Any] = []
     state, judged, asked = "failed", {}, 0

@@ -40,11 +40,20 @@ class Checkpoints(Callback):
         tokenizer: its files, {name: text}.
         recorder: knows which validation was the best.
         save: False trains without writing any.
+        finishing: nothing is left to train, the run only ends.
     """
 
     def __init__(
-        self, folder: Path | None, config: dict[str, Any], tokenizer: dict[str, str], recorder: Any, *, save: bool = True
+        self,
+        folder: Path | None,
+        config: dict[str, Any],
+        tokenizer: dict[str, str],
+        recorder: Any,
+        *,
+        save: bool = True,
+        finishing: bool = False,
     ) -> None:
+        self.finishing = finishing
         self.folder, self.config, self.tokenizer, self.recorder, self.save = folder, config, tokenizer, recorder, save
         self._found: dict[str, Any] | None = None  # what the checkpoint says that the run goes on from
         self._saved = -1
@@ -82,8 +91,8 @@ class Checkpoints(Callback):
         if found.get("due"):
             pl_module.holds_average = True  # the checkpoint's weights are the average, if there is one
             validate_now(trainer)
-        if found.get("stopped") or trainer.global_step >= self.recorder.total_steps:
-            trainer.should_stop = True  # nothing is left but the end
+        if self.finishing:
+            trainer.should_stop = True
 
     def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
         if trainer.sanity_checking or trainer.state.fn != "fit" or not self.save:
