@@ -117,7 +117,7 @@ def train(recipe: str | None = None, overrides: list[str] | tuple[str, ...] = ()
     Raises:
         UserError: what cannot be composed or trained.
     """
-    from components.task import experiment, ranks, resume
+    from components.task import building, experiment, ranks, records, resume, slurm
 
     if ranks.launched():
         ranks.follow(experiment.fit)
@@ -135,6 +135,13 @@ def train(recipe: str | None = None, overrides: list[str] | tuple[str, ...] = ()
         composed = compose(None, rest, base=resumed.config, cwd=Path.cwd(), source=resumed.folder / "config.yaml")
     else:
         composed = _compose_anew(recipe, rest, special)
+        begun = slurm.begun_here(building.runs_of(composed.config))
+        if begun is not None and begun[1]:  # a command of a job that was queued again
+            terminal.tell(f"done before this job was queued again: {begun[0]}")
+            return experiment.Result(begun[0], records.read_summary(begun[0]))
+        if begun is not None:
+            resumed = resume.find_resumed(str(begun[0]), [], begun[0].parent)
+            composed = compose(None, [], base=resumed.config, cwd=Path.cwd(), source=resumed.folder / "config.yaml")
     said, start = (composed.difference, composed.notes), None if resumed else composed.config.get("init_from")
     return experiment.fit(experiment.Job(composed.config, composed.recipe or "custom", *said, resumed, start, quiet))
 

@@ -19,13 +19,14 @@ from components.errors import UserError
 from components.task import collectives, ranks, records, resume, run_folder
 from components.task.alike import Alike
 from components.task.metrics_file import read_rows
+from components.task.planning import Job
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parents[1] / "cli"))
 from threaded import on_ranks
 from tiny_recipe import write
 
-RANKS = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "NODE_RANK", run_folder.FOLDER, ranks.FIRST, ranks.CHECKPOINT)
+RANKS = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "NODE_RANK", run_folder.FOLDER, ranks.FIRST, ranks.RUN)
 AMOUNTS = [
     *("recipe=ladder/01_leaf_flower", "data=judges", "data.count=32", "model.d_model=3", "task=regression", "loss=regression"),
     *(
@@ -114,7 +115,7 @@ def test_onto_shards_and_no_rank_outlives_the_first(here):  # noqa: ARG001
     assert [rows[s] for s in expected] == pytest.approx(list(expected.values()), rel=1e-6)
 
 
-def test_a_started_rank_takes_the_run_from_the_folder(tmp_path, monkeypatch):
+def test_a_started_rank_takes_the_run_from_the_first_one(tmp_path, monkeypatch):
     for name in RANKS:
         monkeypatch.delenv(name, raising=False)
     assert not ranks.launched()
@@ -124,17 +125,17 @@ def test_a_started_rank_takes_the_run_from_the_folder(tmp_path, monkeypatch):
         "lr": 1e-05,
         "seed": 3,
     }
-    run_folder.write_start(tmp_path, config, [], {"recipe": "tiny", "began": 1.0})
-    for name in (run_folder.FOLDER, ranks.FIRST, ranks.CHECKPOINT):
+    for name in (run_folder.FOLDER, ranks.FIRST, ranks.RUN):
         monkeypatch.setenv(name, "")  # so that it is as before afterwards
         monkeypatch.delenv(name)
-    ranks.tell(tmp_path, None)
+    ranks.tell(tmp_path, Job(config, "tiny", init_from="/a/b.ckpt"))
     assert not ranks.launched(), "the first rank itself"
     job = ranks.job()
     assert (job.config, job.recipe, job.init_from, job.resumed) == (config, "tiny", "/a/b.ckpt", None)
-    ranks.tell(tmp_path, tmp_path / "checkpoints" / "last.ckpt")
-    assert ranks.job().resumed == resume.Resumed(tmp_path, tmp_path / "checkpoints" / "last.ckpt", config)
-    assert ranks.job().init_from is None
+    before = resume.Resumed(tmp_path, tmp_path / "checkpoints" / "last.ckpt", {**config, "seed": 4})
+    ranks.tell(tmp_path, Job(config, "tiny", resumed=before))
+    job = ranks.job()  # the folder still has the config of before: nothing is written until the run may go on
+    assert (job.config, job.resumed, job.init_from) == (config, before, None)
     monkeypatch.setenv(ranks.FIRST, "1")
     assert not ranks.launched(), "a command that a run has called is no rank of it"
     monkeypatch.setenv("LOCAL_RANK", "1")

@@ -146,6 +146,13 @@ def test_what_resume_may_change():
         "logger=wandb",
         "callbacks.early_stopping={patience: 2}",
         "paths.runs=x",
+        "trainer.accumulate_grad_batches=2",
+        "trainer.num_nodes=2",
+        "trainer.log_every_n_steps=3",
+        "task.num_workers=1",
+        "task.validation_every=3",
+        "task.activation_checkpointing=true",
+        "task.compile=layers",
     ):
         with pytest.raises(UserError, match="no such run"):
             resume.find_resumed("nothing_here", [allowed], Path("nowhere"))
@@ -153,7 +160,7 @@ def test_what_resume_may_change():
         "model/norm=rms",
         "model.d_model=8",
         "seed=2",
-        "trainer.accumulate_grad_batches=2",
+        "trainer.gradient_clip_val=2",
         "task.batch_size=4",
         "+trainer.x=1",
     ):

@@ -239,14 +239,36 @@ def test_run_folders(tmp_path):
 
 def test_rows_of_one_step_become_one_and_are_cut(tmp_path):
     file = MetricsFile(tmp_path / "m.csv")
+    file.open()
     for step in (1, 2, 3):
         file.add(step, train_loss=float(step))
         file.add(step, val_loss=2.0 * step)
     file.flush()
     rows = read_rows(file.path)
     assert [(r["step"], r["train_loss"], r["val_loss"], r["lr"]) for r in rows] == [(s, s, 2 * s, None) for s in (1, 2, 3)]
-    MetricsFile(file.path, upto=2)
+    again = MetricsFile(file.path)
+    again.open(upto=2)
     assert [r["step"] for r in read_rows(file.path)] == [1, 2]
+
+
+def test_a_row_that_is_written_already_is_gone_on_with(tmp_path):
+    """Stopped between a step and its validation; a count stays a count when it is written again."""
+    file = MetricsFile(tmp_path / "m.csv")
+    file.open()
+    for step in (1, 2):
+        file.add(step, tokens=123_456_789 * step, train_loss=0.1)
+    file.flush()
+    again = MetricsFile(file.path)
+    again.open(upto=2)
+    again.add(2, val_loss=3.0, val_accuracy=0.5)
+    again.add(3, train_loss=0.2)
+    again.flush()
+    assert [(r["step"], r["train_loss"], r["val_loss"], r["val_accuracy"]) for r in read_rows(file.path)] == [
+        (1, 0.1, None, None),
+        (2, 0.1, 3.0, 0.5),
+        (3, 0.2, None, None),
+    ]
+    assert "123456789" in file.path.read_text()
 
 
 def test_curves_of_any_length(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 from typing import Any
 
 from components import terminal
@@ -37,8 +38,15 @@ def run(args: argparse.Namespace) -> int:
         return 1 if any(r.exit_code for r in results) else 0
 
     from components.run import train
+    from components.task.signals import Preempted
 
-    train(None, args.overrides)
+    try:
+        train(None, args.overrides)
+    except Preempted:
+        signal.signal(
+            signal.SIGTERM, signal.SIG_IGN
+        )  # all is saved, and a second one must not change what this process says of it
+        raise
     return 0
 
 

@@ -204,6 +204,10 @@ class Training(Stepping, Averaged, LightningModule):
         """Update ``self.metrics``. Called inside the model's forward, so that ``head`` has its weights under FSDP2."""
         raise NotImplementedError(f"{type(self).__name__} has metrics, so it must say what they see")
 
+    def train_so_far(self) -> dict[str, Tensor]:
+        """Sums over all ranks of what was trained on since they were last taken."""
+        return self._train_over(self.train_sums)
+
     def take_train(self) -> dict[str, float]:
         """Means over what was trained on since the last call, over all ranks."""
         taken, self.train_sums = means(self._train_over(self.train_sums)), {}

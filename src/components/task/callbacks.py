@@ -14,7 +14,7 @@ from components.task.metrics_file import OF_LOSS
 
 
 def early_stopping(**options: Any) -> Any:
-    from lightning.pytorch.callbacks import EarlyStopping
+    from components.task.early_stopping import EarlyStopping
 
     return EarlyStopping(**{"monitor": "val_loss", "check_on_train_epoch_end": False, **options})
 
@@ -116,6 +116,11 @@ def make_callbacks(node: dict[str, Any] | None, metrics: Any = None) -> list[Any
     if "early_stopping" in found:
         found["early_stopping"] = watching(found["early_stopping"], dict(metrics or {}))
     return [KNOWN[name][0](**options) for name, options in found.items()]
+
+
+def watched(made: list[Any]) -> tuple[str, str]:
+    """(figure, "min" or "max") that the best checkpoint is chosen by: what early stopping watches, else the loss."""
+    return next(((c.monitor, c.mode) for c in made if hasattr(c, "monitor")), (OF_LOSS[0], "min"))
 
 
 def watching(options: dict[str, Any], metrics: dict[str, Any]) -> dict[str, Any]:

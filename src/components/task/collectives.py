@@ -110,6 +110,13 @@ class Sums:
         return None if news else {n: v for (n, v), count in zip(found.items(), held) if count}
 
 
+def least(value: Tensor) -> Tensor:
+    """The smallest value of any rank."""
+    if several():
+        dist.all_reduce(value, dist.ReduceOp.MIN)
+    return value
+
+
 def updated(metrics: Mapping[str, Any]) -> set[str]:
     """Names of the torchmetrics objects that at least one rank has fed since the last reset."""
     return set().union(*everywhere([n for n, m in metrics.items() if m.update_called]))

@@ -22,6 +22,7 @@ from components.task.batches import joined, rows_of, together, totals, unasked, 
 from components.task.frame import rows_each
 from components.task.objectives import GROUP, Preparation
 from components.task.reading import Readers
+from components.task.signals import deaf
 from components.task.strategies import data_ranks
 
 
@@ -234,7 +235,15 @@ class Blocked(LightningDataModule):
         # without a generator of its own a loader draws a seed from the global one, and a resumed run would differ
         own = torch.Generator().manual_seed(0)
         pin = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
-        return kind(dataset, batch_size=None, sampler=sampler, num_workers=self.workers, generator=own, pin_memory=pin)
+        return kind(
+            dataset,
+            batch_size=None,
+            sampler=sampler,
+            num_workers=self.workers,
+            generator=own,
+            pin_memory=pin,
+            worker_init_fn=deaf,
+        )
 
     def state_dict(self) -> dict[str, Any]:
         step = self.trainer.global_step if self.trainer is not None else 0

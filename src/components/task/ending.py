@@ -6,8 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from components import files
 from components.errors import UserError
-from components.task import curves, run_folder
+from components.task import curves, records, run_folder
 from components.task.metrics_file import measured, read_rows
 from components.task.objectives import silent_reason
 from components.task.samples import judged
@@ -35,9 +36,6 @@ SHOWN = {
 }
 
 
-DONE = ("finished", "stopped early")
-
-
 def extras_of(loggers: list[Any], samples: Any, node: dict[str, Any]) -> list[Any]:
     """What beside Lightning's logger must see the samples and the end."""
     made = []
@@ -52,7 +50,8 @@ def extras_of(loggers: list[Any], samples: Any, node: dict[str, Any]) -> list[An
 
 def figures_of(recorder: Any, parameters: int, state: str, validated: str | None = None) -> dict[str, Any]:
     """What summary.json holds; ``validated`` where a validation measures a part of its split alone."""
-    best = {f"best_{n}": v for n, v in recorder.best.items() if n in ("val_loss", "val_bits_per_byte", "step")}
+    shown = ("val_loss", "val_bits_per_byte", "step", recorder.watched[0])
+    best = {f"best_{n}": v for n, v in recorder.best.items() if n in shown}
     also = {"validated": validated} if validated and "val_loss" in recorder.final else {}
     return {"state": state, **recorder.final, **also, "seconds": recorder.seconds, **best, "parameters": parameters}
 
@@ -67,19 +66,25 @@ def judge(trainer: Any, module: Any, config: dict[str, Any], accept: Callable[[s
     return {"accepted": f"{accepted} of {written}: {what}", "accepted_share": accepted / written}
 
 
-def complete(folder: Path, recipe: str, figures: dict[str, Any], extras: list[Any], say: Callable[[str], None]) -> None:
-    """curves.png, summary.json, the table, and the loggers' end. Called for failed runs too."""
-    rows = read_rows(folder / "metrics.csv") if (folder / "metrics.csv").exists() else []
-    picture = folder / "curves.png"
-    faults = []
+def complete(
+    folder: Path, recipe: str, figures: dict[str, Any], extras: list[Any], say: Callable[[str], None]
+) -> UserError | None:
+    """curves.png, summary.json, the table, and the loggers' end. Called for failed runs too, so what cannot be written is said and returned."""
+    picture, fault = folder / "curves.png", None
     try:
-        run_folder.write_json(folder / "summary.json", figures)
+        rows = read_rows(folder / "metrics.csv") if (folder / "metrics.csv").exists() else []
         if rows:
             curves.draw({recipe: rows}, picture, f"{recipe}  {folder.name}")
-    except UserError as e:  # a full disk, which training itself may have met already: that is the error to be seen
-        faults.append(e)
+    except (OSError, UserError) as e:
+        fault = e if isinstance(e, UserError) else files.unwritable(picture, e)
+        say(f"no picture: {fault}")
+    try:
+        run_folder.write_json(folder / "summary.json", figures)
+    except UserError as e:
+        fault = e
+        say(f"no summary: {e}")
     for extra in extras:
-        extra.finish(picture, best_of(folder), figures, 0 if figures["state"] in DONE else 1)
+        extra.finish(picture, best_of(folder), figures, 0 if figures["state"] in records.DONE else 1)
     say(table(figures))
     for name, text in (
         ("curves.png", "curves"),
@@ -92,8 +97,7 @@ def complete(folder: Path, recipe: str, figures: dict[str, Any], extras: list[An
             say(f"{text:<12} {folder / name}")
     if figures["state"] in ("interrupted", "preempted", "failed") and (folder / "checkpoints" / "last.ckpt").exists():
         say(f"to go on:    components train resume={folder}   (resume=auto: the newest run)")
-    if faults and figures["state"] == "finished":
-        raise faults[0]
+    return fault
 
 
 def best_of(folder: Path) -> Path:

@@ -14,18 +14,22 @@ from typing import Any
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from components.errors import UserError
-from components.task import ending, ranks, run_folder
+from components.task import ending, ranks, records, run_folder, slurm
 from components.task.alike import Alike
 from components.task.bar import Bar
 from components.task.building import aloud, calm, runs_of, silent
-from components.task.checkpoints import Checkpoints
+from components.task.callbacks import watched
+from components.task.entry import Entry
+from components.task.lock import Lock
 from components.task.loggers import make_loggers
 from components.task.metrics_file import MetricsFile
 from components.task.planning import Job, Plan, plan
-from components.task.preemption import Preempted, Preemption
+from components.task.preemption import Preemption, nothing
 from components.task.progress import Recorder
 from components.task.reading import gone, tells_of_a_dead_reader
 from components.task.samples import Samples
+from components.task.saving import Checkpoints
+from components.task.signals import INTERRUPT, REQUEUE, Preempted, Signals
 from components.task.together import Together
 from components.task.trainer import make_trainer
 from components.task.watch import Watch
@@ -52,57 +56,67 @@ def fit(job: Job, watch: Watch | None = None) -> Result:
     say = aloud if first and not job.quiet else silent
     shown = first and not job.quiet and (job.config.get("trainer") or {}).get("enable_progress_bar") is not False
     bar = Bar() if shown else None
-    with restored():
+    signals = Signals(requeue=slurm.job() is not None, aloud=first)
+    with restored(), signals.heard():
         planned = plan(job, say, bar)
-        folder = open_folder(planned, say) if first else None
+        folder = folder_of(planned) if first else None
+        lock = Lock(folder) if folder is not None else None  # before anything is written into a folder that is there already
         try:
-            result = train(planned, folder, bar, say, watch)
+            result = train(planned, folder, bar, say, watch, signals)
             ended = True
             return result
-        except SystemExit as e:  # on SIGTERM all ranks stop
-            ended = isinstance(e, Preempted) or e.code == 0
+        except (SystemExit, KeyboardInterrupt) as e:  # asked by a signal, all ranks stop
+            ended = signals.agreed or (isinstance(e, SystemExit) and e.code == 0)
             raise
         finally:
             ranks.close(watch, ended=ended)
+            if lock is not None:
+                lock.release()
 
 
-def open_folder(planned: Plan, say: Callable[[str], None]) -> Path:
-    """The run's folder with what is known at the start; a run that goes on keeps its own."""
-    job, about = planned.job, planned.about()
-    if job.resumed is None:
-        folder = run_folder.new_folder(runs_of(job.config), job.recipe)
-        run_folder.write_start(folder, job.config, job.difference, about)
-    else:
-        folder = job.resumed.folder
-        run_folder.note_resumed(folder, job.config, job.difference, about, planned.step or 0)
-    planned.corpus.tokenizer.save(folder / "tokenizer.json")
-    ranks.tell(folder, job.resumed.checkpoint if job.resumed else None)
-    say(f"run: {folder}")
+def folder_of(planned: Plan) -> Path:
+    """The run's folder: a new one, or that of the run that goes on."""
+    job = planned.job
+    folder = run_folder.new_folder(runs_of(job.config), job.recipe) if job.resumed is None else job.resumed.folder
+    ranks.tell(folder, job)
     return folder
 
 
-def train(planned: Plan, folder: Path | None, bar: Bar | None, say: Callable[[str], None], watch: Watch) -> Result:
+def train(
+    planned: Plan, folder: Path | None, bar: Bar | None, say: Callable[[str], None], watch: Watch, signals: Signals
+) -> Result:
     """``folder`` is None on ranks that write nothing."""
     job, module, data = planned.job, planned.module, planned.data
+    file = MetricsFile(folder / "metrics.csv") if folder else None
+    entry = Entry(planned, folder, file, say)
     recorder = Recorder(
-        MetricsFile(folder / "metrics.csv", upto=planned.step) if folder else None,
+        file,
         bar,
         tokens_per_step=planned.tokens_per_step,
         total_steps=module.total_steps,
         blocks_per_step=module.batch_size / data.train.n_blocks,
         validation=(data.validation.n_bytes, data.validation.n_targets) if data.validation is not None else (0, 0),
+        watched=watched(planned.callbacks),
     )
     save = planned.settings.get("enable_checkpointing") is not False
-    keeper = Checkpoints(folder / "checkpoints" if folder else None, job.config, planned.tokenizer, recorder, save=save)
+    keeper = Checkpoints(
+        folder / "checkpoints" if folder else None,
+        job.config,
+        planned.tokenizer,
+        recorder,
+        save=save,
+        finishing=planned.finishing,
+    )
     samples = Samples(folder / "samples.txt" if folder else None, job.config, bar.say if bar else None, recorder)
     extras: list[Any] = []
-    state, judged = "failed", {}
+    state, judged, asked = "failed", {}, 0
 
-    def complete(figures: dict[str, Any]) -> None:
-        if folder is not None:
-            ending.complete(folder, job.recipe, figures, extras, say)
+    def complete() -> UserError | None:
+        figures = {**ending.figures_of(recorder, planned.parameters, state, data.validated), **judged}
+        written = folder is not None and entry.entered
+        return ending.complete(folder, job.recipe, figures, extras, say) if written else None
 
-    watch.complete = lambda: complete(ending.figures_of(recorder, planned.parameters, state, data.validated))
+    watch.complete = complete
     watch.folder = folder or watch.folder
     try:
         loggers = make_loggers(job.config.get("logger"), folder, job.config, say)
@@ -110,20 +124,28 @@ def train(planned: Plan, folder: Path | None, bar: Bar | None, say: Callable[[st
         trainer = make_trainer(
             planned.settings,
             module.validation_every,
-            module.total_steps,
+            module.total_steps + planned.finishing,  # Lightning does not even begin where no step is left
             folder=folder,
             loggers=loggers,
-            callbacks=[Together([Alike(planned), recorder, samples, keeper, Preemption(keeper)]), *planned.callbacks],
+            # what saves comes behind all that counts
+            callbacks=[
+                Together([Alike(planned), entry, recorder, samples, *planned.callbacks, keeper, Preemption(keeper, signals)])
+            ],
         )
+        trainer._signal_connector.register_signal_handlers = nothing
         ranks.prepare(trainer, watch)
         # weights_only: a checkpoint is data, not code
         trainer.fit(module, data, ckpt_path=str(job.resumed.checkpoint) if job.resumed else None, weights_only=True)
+        signals.phase = "after"
         state = "finished" if trainer.global_step >= module.total_steps else "stopped early"
         judged = ending.judge(trainer, module, job.config, getattr(planned.source, "judge", None))
-    except Preempted:
-        state = "preempted"
+    except Preempted as e:
+        signals.phase, signals.agreed, asked = "after", True, e.asked
+        state = "interrupted" if asked == INTERRUPT else "preempted"
         if folder is None and run_folder.FOLDER in os.environ:
             raise SystemExit(0) from None  # Lightning's launcher ends the first rank when another one ends with an error
+        if asked == INTERRUPT:
+            raise KeyboardInterrupt from None
         raise
     except SystemExit as e:
         state = "interrupted"
@@ -139,8 +161,12 @@ def train(planned: Plan, folder: Path | None, bar: Bar | None, say: Callable[[st
     except MisconfigurationException as e:  # Lightning's word for what the user gave
         raise UserError("trainer", " ".join(str(e).split())) from e
     finally:
-        figures = {**ending.figures_of(recorder, planned.parameters, state, data.validated), **judged}
-        complete(figures)
+        signals.phase = "after"
+        fault = complete()
+        if asked == REQUEUE and folder is not None:
+            slurm.requeue(say)
+        if fault is not None and state in records.DONE:  # else what ended the run is said, and not what followed from it
+            raise fault
     return Result(folder, figures)
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import math
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from components import files
 from components.errors import UserError
 from components.files import read_text
 
@@ -36,21 +36,33 @@ class MetricsFile:
     added when it is first said.
 
     Args:
-        path: the file; an existing one is continued.
-        upto: rows after this step are cut first (the run goes on from a checkpoint of that step).
+        path: the file, which ``open`` makes or goes on with.
     """
 
-    def __init__(self, path: Path, upto: int | None = None) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
         self.pending: dict[str, Any] = {}
-        kept = [r for r in read_rows(path) if upto is not None and r["step"] <= upto] if path.exists() else []
+        self.columns = [*COLUMNS]
+        self._last: dict[str, Any] | None = None
+
+    def open(self, upto: int | None = None) -> None:
+        """Begin anew, or with the rows up to step ``upto``: the run goes on from a checkpoint of that step."""
+        kept = [r for r in read_rows(self.path) if upto is not None and r["step"] <= upto] if self.path.exists() else []
         self.columns = [*COLUMNS, *(c for c in (kept[0] if kept else ()) if c not in COLUMNS)]
         self._write(kept)
+        self._last = kept[-1] if kept else None
 
     def add(self, step: int, **figures: Any) -> None:
-        """Add figures to the row of ``step``. The row is written when the next step begins, or by ``flush``."""
+        """Add figures to the row of ``step``. The row is written when the next step begins, or by ``flush``.
+
+        One that is written already is taken back: a run that was stopped between a step and its validation goes on with that row.
+        """
         if self.pending and self.pending["step"] != step:
             self.flush()
+        if self._last is not None and self._last["step"] == step:
+            self._write(read_rows(self.path)[:-1])
+            self.pending = {n: v for n, v in self._last.items() if v is not None}
+        self._last = None
         self.pending.update(step=step, **figures)
 
     def flush(self) -> None:
@@ -60,17 +72,21 @@ class MetricsFile:
             rows = read_rows(self.path)
             self.columns += new
             self._write(rows)
-        with self.path.open("a", newline="") as f:
-            csv.DictWriter(f, self.columns).writerow({c: _shown(self.pending.get(c)) for c in self.columns})
-        self.pending = {}
+        row = io.StringIO(newline="")
+        csv.DictWriter(row, self.columns).writerow({c: _shown(self.pending.get(c)) for c in self.columns})
+        try:
+            with files.open_append(self.path) as f:
+                f.write(row.getvalue().encode())
+        except OSError as e:  # a full disk
+            raise files.unwritable(self.path, e) from None
+        self.pending, self._last = {}, self.pending
 
     def _write(self, rows: list[dict[str, Any]]) -> None:
-        whole = self.path.with_name(self.path.name + ".part")
-        with whole.open("w", newline="") as f:
-            writer = csv.DictWriter(f, self.columns)
-            writer.writeheader()
-            writer.writerows({c: _shown(r.get(c)) for c in self.columns} for r in rows)
-        os.replace(whole, self.path)  # a killed process leaves one or the other
+        table = io.StringIO(newline="")
+        writer = csv.DictWriter(table, self.columns)
+        writer.writeheader()
+        writer.writerows({c: _shown(r.get(c)) for c in self.columns} for r in rows)
+        files.write_text(self.path, table.getvalue())  # a killed process leaves one or the other
 
 
 def _shown(value: Any) -> str:
@@ -106,7 +122,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 
 def _number(cell: str, where: str) -> float:
     try:
-        return float(cell)
+        return int(cell) if cell.isdecimal() else float(cell)  # a count stays one when it is written again
     except ValueError:
         raise UserError(where, f"is damaged: {cell!r} is no number") from None
 

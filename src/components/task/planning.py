@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from components import memory
-from components.errors import UserError, found_in
-from components.task import archive, checkpoints, limits, resume, run_folder, starting
+from components.errors import found_in
+from components.task import checkpoints, limits, resumable, resume, run_folder, slurm, starting
 from components.task.bar import Bar
 from components.task.building import corpus_of, data_of, runs_of, task_of, task_options
 from components.task.callbacks import make_callbacks
@@ -64,6 +64,7 @@ class Plan:
         parameters: of the model.
         step: of the checkpoint that the run goes on from, or None.
         matched: what of another run's weights it begins with, or None.
+        finishing: all steps of the run are done, but not its end.
     """
 
     job: Job
@@ -77,6 +78,7 @@ class Plan:
     parameters: int
     step: int | None
     matched: starting.Match | None
+    finishing: bool = False
 
     @property
     def tokens_per_step(self) -> float:
@@ -90,6 +92,7 @@ class Plan:
             "init_from": self.job.config.get("init_from"),
             "weights": None if self.matched is None else self.matched.report(),
             "began": time.time(),
+            "job": slurm.job(),
             "command": sys.argv,
             "schema": checkpoints.SCHEMA,
             "versions": run_folder.versions(),
@@ -148,9 +151,9 @@ def plan(job: Job, say: Callable[[str], None], bar: Bar | None) -> Plan:
         say(line)
     data.limit_steps(limits.steps_in_epoch(settings, data.steps_per_epoch))
     module.total_steps = limits.total_steps(settings, data.steps_per_epoch, module.batch_size * data.train.tokens_per_row)
-    step = going_on(job.resumed.checkpoint, model) if job.resumed else None
-    if step is not None and step >= module.total_steps:
-        raise UserError("resume", f"the run has done its {module.total_steps} steps", "set trainer.max_steps to more")
+    step, finishing = resumable.place(job.resumed, config, module, data) if job.resumed else (None, False)
+    if finishing:
+        say(f"all steps are done (the last was {step}): what is left is the end of the run")
     parameters = sum(p.numel() for p in model.parameters())
     shape = f"{module.total_steps} steps of {module.batch_size} x {data.train.tokens_per_row:.3g} tokens"
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
@@ -163,11 +166,4 @@ def plan(job: Job, say: Callable[[str], None], bar: Bar | None) -> Plan:
     if (module.samples or module.judged_samples) and (reason := silent_reason(model, source=module.gives_sources)):
         say(f"no samples: {reason}")
     module.meet_teacher("cpu")
-    return Plan(job, settings, callbacks, source, corpus, module, data, tokenizer, parameters, step, matched)
-
-
-def going_on(file: Path, model: Any) -> int:
-    """The step of the checkpoint that a run goes on from. UserError where its weights are not those of the model."""
-    checkpoint = checkpoints.read(file)
-    archive.check_fits(model, checkpoints.weights_in(checkpoint), str(file))
-    return int(checkpoint["global_step"])
+    return Plan(job, settings, callbacks, source, corpus, module, data, tokenizer, parameters, step, matched, finishing)

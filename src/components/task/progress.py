@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import time
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -33,6 +34,7 @@ class Recorder(Callback):
         total_steps: the step to stop at; stopping here makes Lightning validate once more.
         blocks_per_step: share of an epoch that one step reads, for the column ``epoch``.
         validation: (bytes, targets) of the whole validation split.
+        watched: (figure of validation, "min" or "max") that says which checkpoint is the best.
     """
 
     def __init__(
@@ -44,17 +46,17 @@ class Recorder(Callback):
         total_steps: int,
         blocks_per_step: float,
         validation: tuple[int, int],
+        watched: tuple[str, str] = ("val_loss", "min"),
     ) -> None:
         self.file, self.bar, self.tokens_per_step, self.total_steps = file, bar, tokens_per_step, total_steps
-        self.blocks_per_step, self.validation = blocks_per_step, validation
+        self.blocks_per_step, self.validation, self.watched = blocks_per_step, validation, watched
         self.seconds = 0.0  # of training alone: validation, samples and saving do not count
         self.final: dict[str, float] = {}
         self.best: dict[str, float] = {}
         self.idle = 0  # steps whose rows asked for nothing
         self._since: float | None = None
         self._marked = (0, 0.0)  # step and seconds of the row before
-        self._step = -1
-        self._per_token, self._peak = 0.0, None
+        self._step, self._per_token, self._peak = -1, 0.0, None
 
     # -- the clock ---------------------------------------------------------------------------------------------------
 
@@ -71,11 +73,14 @@ class Recorder(Callback):
         return self.seconds + (time.perf_counter() - self._since if self._since is not None else 0.0)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"seconds": self.now(), "best": dict(self.best), "final": dict(self.final), "idle": self.idle}
+        # the time of saving is not training's: a run that goes on counts on from here
+        more = {"idle": self.idle, "marked": list(self._marked)}
+        return {"seconds": self.now(), "best": dict(self.best), "final": dict(self.final), **more}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.seconds, self.best, self.final = state_dict["seconds"], dict(state_dict["best"]), dict(state_dict["final"])
         self.idle = state_dict.get("idle", 0)
+        self._marked = tuple(state_dict.get("marked", (0, 0.0)))  # type: ignore[assignment]  # a list is what a checkpoint holds
 
     # -- training ----------------------------------------------------------------------------------------------------
 
@@ -84,7 +89,8 @@ class Recorder(Callback):
             self._per_token = flops_per_token(pl_module.model, pl_module.model.context_length)
         self._peak = peak_flops(trainer.strategy.root_device, _multiplied_in(trainer))
         self._step = trainer.global_step
-        self._marked = (self._step, self.seconds)
+        if not 0 < self._marked[0] <= self._step:
+            self._marked = (self._step, self.seconds)
         if self.bar is not None:
             self.bar.start(self._step, self.total_steps, self.seconds)
         self.go_on()
@@ -99,9 +105,7 @@ class Recorder(Callback):
         if pl_module.unread and "unread_weights" not in self.final:
             self.final["unread_weights"] = len(pl_module.unread)
             if self.bar is not None:
-                self.bar.say(
-                    f"no gradient reaches {few(list(pl_module.unread))}: nothing reads them, and they stay as they are"
-                )
+                self.bar.say(f"no gradient reaches {few(list(pl_module.unread))}: nothing reads them, so they stay as they are")
         last = step >= self.total_steps
         if last:
             trainer.should_stop = True
@@ -165,7 +169,7 @@ class Recorder(Callback):
         row = evaluated(pl_module, self.validation, "val")
         step = trainer.global_step
         self.final.update(row, step=step)
-        if row["val_loss"] <= self.best.get("val_loss", math.inf):
+        if self._is_best(row):
             self.best = {**row, "step": step}
         trainer.callback_metrics.update({n: torch.tensor(v) for n, v in row.items()})  # what EarlyStopping watches
         row = {
@@ -176,10 +180,22 @@ class Recorder(Callback):
         }
         shown = {n: row.get(n) for n in ("epoch", "tokens", "seconds", "val_loss", "val_bits_per_byte")}
         self._give(trainer, step, shown, {n: v for n, v in row.items() if n.startswith("val_") and n not in shown})
-        if self.file is not None:
-            self.file.flush()
+        self.flush()
         if self.bar is not None:
             self.bar.validated(step, row)
+        if "val_loss" in row and not math.isfinite(row["val_loss"]):  # before it is saved over the last good checkpoint
+            raise UserError(
+                "training",
+                f"the validation loss is {row['val_loss']} at step {step}",
+                "lower optimizer.lr, or warm up longer; last.ckpt is of the validation before",
+            )
+
+    def _is_best(self, row: dict[str, float]) -> bool:
+        name, better = self.watched
+        value, before = row.get(name, math.nan), self.best.get(name)
+        if before is None:
+            return not math.isnan(value)
+        return value <= before if better == "min" else value >= before
 
     def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
         if trainer.state.fn == "fit" and not trainer.sanity_checking:
@@ -189,12 +205,17 @@ class Recorder(Callback):
         self.close()
 
     def on_exception(self, trainer: Trainer, pl_module: Any, exception: BaseException) -> None:
-        self.close()
+        with suppress(UserError):  # a full disk, which may be the very reason
+            self.close()
+
+    def flush(self) -> None:
+        """What has been counted is in the file."""
+        if self.file is not None:
+            self.file.flush()
 
     def close(self) -> None:
         self.pause()
-        if self.file is not None:
-            self.file.flush()
+        self.flush()
         if self.bar is not None:
             self.bar.stop()
 

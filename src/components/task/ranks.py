@@ -1,12 +1,13 @@
 """Ranks that a run starts as processes of this machine: each does the first rank's run and nothing else, and none outlives the others.
 
 Lightning starts the whole script again for each of them. What it would come to train there may be another run (the script's second one,
-or what ``resume=auto`` means a moment later). So such a process takes the run from the folder that the first rank has written, at its
+or what ``resume=auto`` means a moment later). So such a process takes the run from the first rank, through its environment, at its
 first call of ``train``, and its work is done when that run has ended.
 """
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import traceback
@@ -21,12 +22,12 @@ from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 
 from components.errors import UserError
 from components.leaving import leave, note_talk
-from components.task import records, resume, run_folder
+from components.task import resume, run_folder
 from components.task.collectives import Differing
 from components.task.planning import Job
 from components.task.watch import FIRST, PATIENCE, Watch
 
-CHECKPOINT = "COMPONENTS_RUN_CHECKPOINT"  # of the run that the first rank goes on with
+RUN = "COMPONENTS_RUN"  # what the first rank trains: config, recipe, and the checkpoint that it goes on from
 TIMEOUT = "COMPONENTS_RANK_TIMEOUT"  # seconds after which a rank no longer waits for another; without it torch's 30 minutes
 YIELD = 5.0  # seconds in which the first rank has said what is wrong with all of them
 LEAVING = 60.0  # seconds in which ranks that have done their work have ended
@@ -46,12 +47,12 @@ class Launcher(_SubprocessScriptLauncher):
         return super().launch(function, *args, trainer=trainer, **kwargs)
 
 
-def tell(folder: Path, checkpoint: Path | None) -> None:
-    """Leave in the environment what the ranks that are started next must know. The first rank calls this when the folder is written."""
+def tell(folder: Path, job: Job) -> None:
+    """Leave in the environment what the ranks that are started next must know: nothing is written before a run may begin."""
     os.environ[run_folder.FOLDER], os.environ[FIRST] = str(folder.absolute()), str(os.getpid())
-    os.environ.pop(CHECKPOINT, None)
-    if checkpoint is not None:
-        os.environ[CHECKPOINT] = str(checkpoint.absolute())
+    checkpoint = str(job.resumed.checkpoint.absolute()) if job.resumed else None
+    held = {"config": job.config, "recipe": job.recipe, "checkpoint": checkpoint, "before": job.resumed and job.resumed.config}
+    os.environ[RUN] = json.dumps(held)
 
 
 def launched() -> bool:
@@ -64,11 +65,11 @@ def launched() -> bool:
 
 
 def job() -> Job:
-    """The first rank's run, as it has written it down."""
-    folder, checkpoint = Path(os.environ[run_folder.FOLDER]), os.environ.get(CHECKPOINT)
-    config, about = records.read_config(folder), records.read_about(folder)
-    resumed = resume.Resumed(folder, Path(checkpoint), config) if checkpoint else None
-    return Job(config, about["recipe"], resumed=resumed, init_from=None if resumed else config.get("init_from"), quiet=True)
+    """The first rank's run, as it has left it in the environment."""
+    folder, held = Path(os.environ[run_folder.FOLDER]), json.loads(os.environ[RUN])
+    config, checkpoint = held["config"], held["checkpoint"]
+    resumed = resume.Resumed(folder, Path(checkpoint), held["before"]) if checkpoint else None
+    return Job(config, held["recipe"], resumed=resumed, init_from=None if resumed else config.get("init_from"), quiet=True)
 
 
 def follow(fit: Callable[[Job, Watch], Any]) -> NoReturn:

@@ -12,6 +12,7 @@ from components.content import MOST, mapping
 from components.errors import UserError
 from components.files import read_json, read_text
 
+DONE = ("finished", "stopped early")  # states of a run that has come to its end
 NODES = ("model", "tokenizer", "data", "task", "loss", "optimizer", "schedule", "decoding", "cache")
 
 

@@ -11,16 +11,18 @@ from components.errors import UserError
 from components.task import records, run_folder
 from components.task.metrics_file import read_rows
 
-# what leaves the result of an uninterrupted run as it is, or only says where and how long
+# what leaves the result of an uninterrupted run as it is, or only says where, how long and how fast, or when it is looked at
 ALLOWED = (
-    "trainer.max_steps",
-    "trainer.max_tokens",
-    "trainer.max_time",
-    "trainer.devices",
-    "trainer.strategy",
-    "trainer.precision",
+    *(f"trainer.{name}" for name in ("max_steps", "max_tokens", "max_time")),
+    *(
+        f"trainer.{name}"
+        for name in ("devices", "num_nodes", "accelerator", "strategy", "precision", "accumulate_grad_batches")
+    ),
+    *(f"trainer.{name}" for name in ("log_every_n_steps", "enable_progress_bar", "profiler", "detect_anomaly")),
+    *(f"task.{name}" for name in ("num_workers", "validation_every", "activation_checkpointing", "compile")),
+    *(f"task.{name}" for name in ("samples", "sample_tokens", "judged_samples", "prompts")),
 )
-ALLOWED_GROUPS = ("logger", "callbacks", "paths")
+ALLOWED_GROUPS = ("logger", "callbacks", "paths", "decoding", "cache")
 SPECIAL = ("resume", "init_from", "recipe")
 
 
@@ -74,8 +76,9 @@ def find_resumed(name: str, overrides: list[str], runs: Path) -> Resumed:
         if key not in ALLOWED and key.split(".")[0] not in ALLOWED_GROUPS:
             raise UserError(
                 key,
-                f"resume= goes on with the run as it was; only {', '.join((*ALLOWED, *ALLOWED_GROUPS))} may change",
-                f"for another run from these weights: init_from={name} with any overrides",
+                f"would make it another run; resume= may change {', '.join(n.partition('.')[2] for n in ALLOWED[:10])}, "
+                f"{', '.join(ALLOWED_GROUPS)} and what is only shown",
+                f"for another run from these weights: init_from={name}",
             )
     folder, checkpoint = run_folder.find_run(name, runs)
     checkpoint = checkpoint or run_folder.checkpoint_of(folder, best=False)

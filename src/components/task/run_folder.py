@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import re
@@ -13,9 +14,9 @@ from typing import Any
 
 import yaml
 
-from components import __version__
+from components import __version__, files
 from components.errors import UserError, nearest
-from components.files import make_folder, read_text, write_json, write_text
+from components.files import make_folder, read_text, write_text
 from components.task.records import read_about
 from components.terminal import readable
 
@@ -81,13 +82,26 @@ def note_resumed(folder: Path, config: dict[str, Any], difference: list[str], ab
     if samples.exists():
         pieces = re.split(r"(?m)^(?==== step \d+, sample \d+ ===$)", read_text(samples, errors="replace"))
         kept = [p for p in pieces if (found := re.match(r"=== step (\d+),", p)) is None or int(found[1]) <= step]
-        samples.write_text("".join(kept), encoding="utf8")
+        write_text(samples, "".join(kept))
     again = {
         "step": step,
         "difference": difference,
         **{n: about[n] for n in ("began", "command", "versions", "git", "total_steps")},
     }
     write_json(folder / "run.json", {**known, "resumed": [*known.get("resumed", []), again]})
+
+
+def write_json(file: Path, content: dict[str, Any]) -> None:
+    """What is no number, which JSON has not, is null there."""
+    files.write_json(file, _plain(content))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _plain(one) for name, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def versions() -> dict[str, str]:

@@ -26,6 +26,7 @@ class Together(Callback):
         return {type(m).__name__: state for m in self.members if (state := m.state_dict())}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """A member that the checkpoint does not know begins anew."""
         for member in self.members:
             if type(member).__name__ in state_dict:
                 member.load_state_dict(state_dict[type(member).__name__])
