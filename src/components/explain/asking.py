@@ -16,7 +16,6 @@ from components.sockets import Batch
 from components.task.generating import continue_ids, first_ids, source_ids, stop_ids, target_start
 from components.task.objectives import lacking, reads_source, silent_reason
 
-
 MOST = 4096  # tokens of a prompt
 
 

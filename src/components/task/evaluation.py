@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,8 +17,8 @@ from components.makers import make_all, telling
 from components.measuring import WORDS, Held
 from components.task.asked import Trained
 from components.task.building import corpus_of, examples_of, task_of, task_options
-from components.task.importing import is_foreign
 from components.task.data_module import Item, Whole
+from components.task.importing import is_foreign
 from components.task.metrics_file import perplexity
 from components.task.objectives import Preparation, counts_tokens, measures_text
 
