@@ -11,6 +11,7 @@ import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.strategies import ModelParallelStrategy, Strategy
 from torch import nn
+from torch.distributed import distributed_c10d
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.optim import Optimizer
 
@@ -32,6 +33,8 @@ class FSDP2(ModelParallelStrategy):
     def setup_environment(self) -> None:
         self._data_parallel_size = self.num_nodes * self.num_processes
         super().setup_environment()
+        for name in self.device_mesh.mesh_dim_names or ():  # groups of a mesh have torch's own time-out otherwise
+            distributed_c10d._set_pg_timeout(self._timeout, self.device_mesh.get_group(name))
 
     def shard(self, model: nn.Module) -> None:
         """Each Layer, then the rest with the root."""
