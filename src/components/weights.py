@@ -195,6 +195,15 @@ def initialise(model: nn.Module, init: Any, seed: int, *, draw: bool = True) -> 
             copy_full(weight.parameter, value)
 
 
+def redraw(model: nn.Module, seed: int) -> None:
+    """Every weight of a whole model anew from the seed. ValueError for a part alone, and for what is no seed."""
+    if not callable(init := getattr(model, "init", None)):
+        raise ValueError("only a model draws its weights from a seed")
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise ValueError(f"{seed!r} is no number from 0 on")
+    initialise(model, init, seed)
+
+
 def copy_full(parameter: Tensor, value: Tensor) -> None:
     """``parameter[:] = value`` where value has the full shape and the parameter may be a shard."""
     from torch.distributed.tensor import DTensor, distribute_tensor
