@@ -14,8 +14,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from components.errors import UserError
-
 AXES = ("d_model", "heads", "kv_heads", "head_dim", "d_ff", "vocab", "experts", "latent", "state", "one")
 ROLES = ("embedding", "hidden", "out", "head", "router", "scale", "bias", "special")
 MATRICES = ("embedding", "hidden", "out", "head", "router")  # the roles that are drawn; the others start from constants
@@ -197,6 +195,15 @@ def initialise(model: nn.Module, init: Any, seed: int, *, draw: bool = True) -> 
             copy_full(weight.parameter, value)
 
 
+def redraw(model: nn.Module, seed: int) -> None:
+    """Every weight of a whole model anew from the seed. ValueError for a part alone, and for what is no seed."""
+    if not callable(init := getattr(model, "init", None)):
+        raise ValueError("only a model draws its weights from a seed")
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise ValueError(f"{seed!r} is no number from 0 on")
+    initialise(model, init, seed)
+
+
 def copy_full(parameter: Tensor, value: Tensor) -> None:
     """``parameter[:] = value`` where value has the full shape and the parameter may be a shard."""
     from torch.distributed.tensor import DTensor, distribute_tensor
@@ -209,16 +216,3 @@ def copy_full(parameter: Tensor, value: Tensor) -> None:
         )
     else:
         parameter.copy_(value)
-
-
-def redraw(model: Any, seed: Any, where: str) -> None:
-    """All weights of a model anew from the seed.
-
-    Raises:
-        UserError: it is no model, or ``seed`` no number from 0 on.
-    """
-    if not callable(getattr(model, "init", None)):
-        raise UserError(f"{where}.seed", "only a model draws its weights from a seed", "call torch.manual_seed before")
-    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-        raise UserError(f"{where}.seed", f"{seed!r} is no number from 0 on")
-    initialise(model, model.init, seed)

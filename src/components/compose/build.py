@@ -34,9 +34,12 @@ def build(kind: str, name: str, /, *, seed: int | None = None, **offers_and_opti
     part = make(node, kind, **offers)
     check({kind: of_literal(kind, _named(kind, node)).spelled(kind)})  # after: a name that is not there is the nearer fault
     if seed is not None:
-        from components.weights import redraw
+        from components.weights import redraw  # torch, which whatever has weights has imported
 
-        redraw(part, seed, entry.label)
+        try:
+            redraw(part, seed)
+        except ValueError as e:
+            raise UserError(f"{entry.label}.seed", str(e), "leave it out, or call torch.manual_seed before") from e
     return part
 
 
