@@ -74,7 +74,7 @@ def test_every_command_names_the_token_and_the_text(name, capsys):
 
 def test_a_conversation_too():
     loaded = components.load("run")
-    with pytest.raises(UserError, match="chat: the conversation as its template writes it: holds the token '<|im_start|>'"):
+    with pytest.raises(UserError, match=r"chat: the conversation as its template writes it: holds the token '<\|im_start\|>'"):
         loaded.chat([{"role": "user", "content": "hello"}], template="chatml.jinja")
 
 
