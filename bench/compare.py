@@ -1,6 +1,8 @@
 """Composition costs nothing: the composed shape (a) beside transformers, litgpt and x-transformers; writes docs/performance.md.
 
-``pip install -e .[bench]`` in an environment of its own, then ``python bench/compare.py [--rounds 7] [--write]``. For each library: our parts
+``pip install -e .[bench]`` in an environment of its own, and ``pip install --no-deps litgpt``, whose requirements (an older numpy, an older
+huggingface_hub) neither ours nor transformers' can be met with; what is not installed is left out. Then
+``python bench/compare.py [--rounds 7] [--write]``. For each library: our parts
 compute its function with its weights; losses before the first step must agree (1e-4 in fp32, 1 % in bf16) and greedy texts be equal,
 or nothing is timed. Then the two processes take turns; medians of the rounds and of the round-by-round ratios are reported.
 """
@@ -14,7 +16,7 @@ import platform
 import statistics
 import subprocess
 import sys
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -42,6 +44,13 @@ class Worker:
 
     def end(self) -> None:
         self.process.communicate("end\n")
+
+
+def installed(name: str) -> bool:
+    try:
+        return bool(version(name))
+    except PackageNotFoundError:
+        return False
 
 
 def compare(name: str, precision: str, rounds: int, threads: str) -> list[dict]:
@@ -82,7 +91,7 @@ def table(rows: list[dict], threads: str) -> str:
     lines = ["# Performance", "", "Made by `python bench/compare.py --write`; do not edit.", ""]
     lines += [
         f"{platform.processor() or platform.machine()}, {threads} threads, Python {platform.python_version()}, "
-        + ", ".join(f"{n} {version(n)}" for n in ("torch", *NAMES))
+        + ", ".join(f"{n} {version(n)}" for n in ("torch", *filter(installed, NAMES)))
         + ".",
         "",
     ]
@@ -114,7 +123,10 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="replace docs/performance.md")
     args = parser.parse_args()
     rows = []
-    for name in (args.only,) if args.only else NAMES:
+    there = [name for name in NAMES if installed(name)]
+    if args.write and len(there) < len(NAMES):
+        raise SystemExit(f"--write replaces the whole page; not installed: {', '.join(n for n in NAMES if n not in there)}")
+    for name in (args.only,) if args.only else there:
         for precision in (args.precision,) if args.precision else ("fp32", "bf16"):
             rows += compare(name, precision, args.rounds, args.threads)
             print(

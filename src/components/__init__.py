@@ -6,7 +6,7 @@ Nothing here imports torch until it is used, so that the command line answers at
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
@@ -25,6 +25,24 @@ _PUBLIC = {
     "adapter_state_dict": "components.adapter._merge",
 }
 __all__ = [*_PUBLIC, "__version__"]
+
+
+if TYPE_CHECKING:  # what an editor reads
+    from components.adapter._merge import adapter_state_dict as adapter_state_dict
+    from components.adapter._merge import merge as merge
+    from components.compose.build import build as build
+    from components.explain import explain as explain
+    from components.registry import declare_kind as declare_kind
+    from components.registry import preset as preset
+    from components.registry import register as register
+    from components.run import evaluate as evaluate
+    from components.run import load as load
+    from components.run import load_recipe as load_recipe
+    from components.run import train as train
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_PUBLIC})
 
 
 def __getattr__(name: str) -> Any:

@@ -58,6 +58,8 @@ class Type:
             return f"a whole number of {value.bit_length()} bits is out of range: {self.described()}"
         if self.allowed and any(type(value) is type(a) and value == a for a in self.allowed):
             return None
+        if value == "" and "path" in self.bases:
+            return "'' names no file"
         if not any(_is(value, base) for base in self.bases):
             return f"{value!r} is not {self.described()}"
         if "path" not in self.bases and (said := not_text(value)):  # a file's name may be any bytes

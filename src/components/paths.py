@@ -23,6 +23,8 @@ def expanded(text: str | Path, where: str, folder: Path | None = None) -> Path:
     try:
         path.stat()
     except OSError as e:
+        if e.errno == errno.ELOOP:
+            raise UserError(where, f"{str(text)!r} is a link that leads to itself", "give a file's path") from None
         if e.errno == errno.ENAMETOOLONG:
             raise UserError(where, f"'{str(text)[:40]}...' is longer than any file's name", "give a file's path") from None
     except ValueError as e:  # a null byte

@@ -147,23 +147,26 @@ def _one_recipe(recipe: str | None, special: dict[str, str | None]) -> str | Non
 
 def _compose_anew(recipe: str | None, rest: list[str], special: dict[str, str | None]) -> Any:
     """A new run's config. ``init_from`` is a value of it, which a recipe may have too; ``resume`` is none."""
+    from components.task.frame import check_frame
+
     start = [f"init_from={special['init_from'] or 'null'}"] if "init_from" in special else []
     composed = compose(recipe, [*start, *rest], cwd=Path.cwd())
     if composed.config.get("resume") is not None:
         raise UserError("resume", f"recipe {composed.recipe} cannot go on with a run", "write resume= on the command line")
+    with composed.told():
+        check_frame(composed.config)
     return composed
 
 
 def load_recipe(name: str | None = None, overrides: list[str] | tuple[str, ...] = ()) -> Recipe:
     """Compose a recipe, prepare its data, and build its model and task, without training; ``init_from=`` gives it other weights."""
-    from components.task import bar, building, frame, resume, starting
+    from components.task import bar, building, resume, starting
 
     rest, special = resume.split_overrides(list(overrides))
     if special.get("resume"):
         raise UserError("resume", "a recipe is built anew", "components.load(run), or components.train with resume=")
     composed = _compose_anew(_one_recipe(name, special), rest, special)
     config = composed.config
-    frame.check_frame(config)
     found = starting.start_from(config["init_from"], building.runs_of(config)) if config.get("init_from") else None
     _, corpus = building.corpus_of(config, building.task_options(config), bar.Bar(sys.stderr))
     task = building.task_of(config, corpus.tokenizer)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from importlib.util import find_spec
+from itertools import takewhile
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent
@@ -51,6 +53,14 @@ def same_recipes(cwd: Path | None = None) -> dict[str, list[tuple[str, Path]]]:
         for file in sorted(f for f in folder.rglob("*.yaml") if f.is_file()):  # a pipe of that name would wait for ever
             found.setdefault(file.relative_to(folder).with_suffix("").as_posix(), []).append((whose, file))
     return dict(sorted(found.items()))
+
+
+def recipe_commands(file: Path) -> list[str]:
+    """The commands that a recipe's first comment names, as they can be typed: up to what is said about them."""
+    with file.open(encoding="utf8", errors="replace") as lines:
+        head = list(takewhile(lambda line: line.startswith("#"), lines))
+    found = (re.match(r"#\s+(components .*)", line) for line in head)
+    return [re.split(r"\s+\(|;", match[1])[0].strip() for match in found if match]
 
 
 def recipe_sentence(file: Path) -> str:

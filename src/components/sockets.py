@@ -113,6 +113,12 @@ class SequenceInfo:
                 self.memo[key] = compute()
         return self.memo[key]
 
+    def placed(self) -> Tensor:
+        """``positions``. ValueError where there are none: a part that was called by hand."""
+        if self.positions is None:
+            raise ValueError("this info has no positions: SequenceInfo.of(Batch(ids), causal=True) counts them")
+        return self.positions
+
     def with_(self, **changes: Any) -> SequenceInfo:
         """A copy with these fields changed; what was computed from fields that change is not taken along."""
         if not MEMO_DEPENDS_ON.isdisjoint(changes):
@@ -224,8 +230,7 @@ def terms_of(out: dict[str, Any]) -> Terms:
 def merge_out(total: dict[str, Any], out: dict[str, Any]) -> dict[str, Any]:
     """``total`` with a layer's ``out``: means of losses and statistics add up, anything else is replaced by the newest.
 
-    Losses (sum, weight) of two layers have the mean of the first plus the mean of the second, as published factors mean it: each layer has its own
-    loss (docs/decisions/losses-of-layers-add-up.md). Layers that see as many tokens have the same weight, and then only sums add up.
+    Each layer has a loss (sum, weight) of its own, as published factors mean it (docs/decisions/losses-of-layers-add-up.md).
     """
     merged = dict(total)
     for key, value in out.items():

@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from components.errors import UserError
+
 AXES = ("d_model", "heads", "kv_heads", "head_dim", "d_ff", "vocab", "experts", "latent", "state", "one")
 ROLES = ("embedding", "hidden", "out", "head", "router", "scale", "bias", "special")
 MATRICES = ("embedding", "hidden", "out", "head", "router")  # the roles that are drawn; the others start from constants
@@ -207,3 +209,16 @@ def copy_full(parameter: Tensor, value: Tensor) -> None:
         )
     else:
         parameter.copy_(value)
+
+
+def redraw(model: Any, seed: Any, where: str) -> None:
+    """All weights of a model anew from the seed.
+
+    Raises:
+        UserError: it is no model, or ``seed`` no number from 0 on.
+    """
+    if not callable(getattr(model, "init", None)):
+        raise UserError(f"{where}.seed", "only a model draws its weights from a seed", "call torch.manual_seed before")
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise UserError(f"{where}.seed", f"{seed!r} is no number from 0 on")
+    initialise(model, model.init, seed)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import pytest
 
 from components.cli import main
+from components.task.unchecked import unchecked
 
 
 @pytest.fixture(autouse=True)
@@ -85,3 +87,40 @@ def test_show_measures_a_part(capsys):
 def test_what_has_no_figures_says_so(words, said, capsys):
     assert main(["show", *words, "--measure"]) == 2
     assert said in capsys.readouterr().err
+
+
+@pytest.fixture
+def own_norm(monkeypatch, tmp_path):
+    """A part of somebody else's module, which is forgotten afterwards."""
+    from components import registry
+
+    monkeypatch.setattr(registry, "_LIVE", dict(registry._LIVE))
+    monkeypatch.setattr(registry, "_TARGETS", dict(registry._TARGETS))
+    monkeypatch.setenv("COMPONENTS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "own_norm.py").write_text(
+        "from torch import nn\n"
+        "from components import register\n"
+        '@register("norm", "own")\n'
+        "class Own(nn.Module):\n"
+        '    """Leaves things as they are."""\n'
+        "    identity = True\n"
+        "    def forward(self, x, info=None):\n"
+        "        return x\n"
+    )
+    __import__("own_norm")
+    yield tmp_path / "own_norm.py"
+    sys.modules.pop("own_norm")
+
+
+def test_a_part_of_others_is_said_to_be_unchecked_until_it_was(own_norm, capsys):
+    config = {"model": {"name": "decoder", "d_model": 8, "n_layers": 1, "norm": {"name": "own"}}}
+    (line,) = unchecked(config)
+    assert line == "norm/own was not checked as it stands (cache, documents, padding): components check own_norm:Own"
+    assert not unchecked({"model": {**config["model"], "norm": {"name": "rms"}}})
+    assert main(["check", "own_norm:Own", "--only", "padding"]) == 0
+    assert unchecked(config), "a part of the properties is not all of them"
+    assert main(["check", "own_norm:Own"]) == 0, capsys.readouterr().out
+    assert not unchecked(config)
+    own_norm.write_text(own_norm.read_text() + "# changed\n")
+    assert unchecked(config) == [line]

@@ -57,7 +57,7 @@ CASES = [
     ("net.width", "'net.width': is no override"),
     ("=3", "'=3': is no override"),
     ("net..width=3", "'net..width' is no path"),
-    ("net.mixer={name: many", "Hydra's grammar does not read it"),
+    ("net.mixer={name: many", "cannot be read ('{name: many' cannot stand where it does)"),
     ("net.width=1,2", "'net.width=1,2': is a sweep; add --multirun"),
     ("seed=1,2", "'seed=1,2': is a sweep; add --multirun"),
     ("net.width=${seed}", "a part's option holds values, not interpolations"),

@@ -108,7 +108,7 @@ def test_labels_and_pairs_from_splits(folder):
     pairs = [(e.input, e.answer) for e in examples("hf_text_pairs", folder, source="text", target="text", test_split="test")]
     assert pairs[-1] == ("test 4", "test 4")
     assert examples("hf_labelled_text", folder, streaming=True) == found
-    with pytest.raises(UserError, match=r"\[train\]\[0\]: has no field 'source'; .*choose by source="):
+    with pytest.raises(UserError, match=r"\[train\]\[0\]: has no field 'source'; .*choose by data.source="):
         examples("hf_text_pairs", folder)
 
 

@@ -107,7 +107,7 @@ def test_missing_and_abnormal_cells_are_counted_or_refused(tmp_path):
 
 def test_columns_that_there_are_not(file, tmp_path):
     with pytest.raises(
-        UserError, match=r"t\.csv:2: has no column 'label'; columns: .*; choose by label=, or name those of a file"
+        UserError, match=r"t\.csv:2: has no column 'label'; columns: .*; choose by data.label=, or name those of a file"
     ):
         list(source("table", file).examples())
     with pytest.raises(UserError, match=r"has no column 'gren'; did you mean 'green'"):

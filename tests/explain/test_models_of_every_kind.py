@@ -10,6 +10,7 @@ from torch import nn
 
 from components.errors import UserError
 from components.explain import mixers
+from components.explain.explanation import Explanation
 from components.explain.trace import Options, trace
 from components.sockets import Batch
 
@@ -82,6 +83,10 @@ def test_texts_get_labels():
     assert data["backward"]["loss"] == pytest.approx(float(-scores.log_softmax(-1)[1]), rel=1e-5)
     assert list(data["influence"].tensor.shape) == [1, len(ids_of(data))]
     assert data["predictions"] == []
+    made = Explanation([data], [subject.config])
+    assert data["answers"][0]["said"] in made.table()
+    assert len(repr(made)) < 300
+    assert f"{len(data['tokens'])} tokens" in repr(made)
     with pytest.raises(UserError, match="cat, dog, owl"):
         trace(subject, "it meows", Options(loss=True, target="cow"))
 

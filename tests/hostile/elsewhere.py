@@ -10,6 +10,12 @@ from typing import Any
 
 from corpus import IMPORT, NODES, RESUME, RUN, TRAIN, VALUES, Case, files, in_checkpoint, in_json, node, text
 
+# Beginnings of the names of cases that do not end well yet: take one out when its room has been mended.
+PENDING = (
+    *("template/", "tokenizer", "prompt/"),  # limits of templates and prompts, the content of tokenizers' files
+    *("data/", "link/"),  # messages that name the data's file, writing through links
+    "resume/",  # the state of loops, schedules and optimizers in a checkpoint that goes on
+)
 TEMPLATES = {
     "9**10^7": "{{ 9**10000000 }}",
     "a format width": "{{ '%1000000000d' % 3 }}",

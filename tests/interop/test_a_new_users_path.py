@@ -49,10 +49,13 @@ def logits(folder: str, ids: torch.Tensor) -> torch.Tensor:
         return transformers.AutoModelForCausalLM.from_pretrained(folder)(ids).logits
 
 
-@pytest.mark.usefixtures("start")
-def test_import_generate_swap_tune_export(capsys):
+def test_import_generate_swap_tune_export(start, capsys):
     assert main(["generate", "runs/mine", "--prompt", "The quick", "--max-new-tokens", "6", "decoding=greedy"]) == 0
     assert capsys.readouterr().out.startswith("The quick")
+
+    from components.explain.subject import subject_of
+
+    assert {subject_of(name).trained for name in ("runs/mine", str(start))} == {"trained elsewhere"}
 
     # one part is another: the head shares the embedding's table, so its own is left
     run = tuned("model/head=tied")

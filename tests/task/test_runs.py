@@ -156,10 +156,25 @@ def test_compiled_layers_learn_the_same_under_the_same_names(tiny, monkeypatch):
 
 def test_early_stopping_and_limits_by_tokens(tiny):
     stopping = {"callbacks": {"early_stopping": {"patience": 1, "min_delta": 100.0}}}
-    assert fit(Job(tiny(**stopping), "early", quiet=True)).figures["step"] == 10
+    figures = fit(Job(tiny(**stopping), "early", quiet=True)).figures
+    assert (figures["step"], figures["state"]) == (10, "stopped early")
     assert fit(Job(tiny(trainer={"max_tokens": 1000}), "tokens", quiet=True)).figures["tokens"] == 7 * 128
     with pytest.raises(UserError, match="early_stopping"):
         fit(Job(tiny(callbacks={"early_stoping": {}}), "typo", quiet=True))
+
+
+def test_a_validation_of_a_part_says_of_how_much(tiny, capsys):
+    some = fit(Job(tiny(task={"validation_batches": 2}, trainer={"max_steps": 5}), "some"))
+    said, rows = some.figures["validated"], int(some.figures["validated"].split()[2])
+    assert said == f"16 of {rows} rows (task.validation_batches)"
+    assert rows > 16
+    assert said in capsys.readouterr().out
+    fewer = fit(
+        Job(tiny(task={"validation_batches": 2}, trainer={"max_steps": 5, "limit_val_batches": 1}), "fewer", quiet=True)
+    )
+    assert fewer.figures["validated"] == f"8 of {rows} rows (trainer.limit_val_batches)"
+    whole = fit(Job(tiny(trainer={"max_steps": 5}), "whole", quiet=True))
+    assert "validated" not in whole.figures
 
 
 def test_the_data_judge_samples(tiny, monkeypatch, capsys):

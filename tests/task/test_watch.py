@@ -131,6 +131,23 @@ def test_a_rank_that_was_killed_ends_the_one_that_started_it_and_all_others():
     assert gone(one)
 
 
+@pytest.mark.parametrize("code", [75, 1])
+def test_a_rank_that_was_asked_to_stop_gives_the_first_time_to_complete_the_folder(code, monkeypatch):
+    monkeypatch.setattr(watching, "EVERY", 0.05)
+    monkeypatch.setattr(watching, "GRACE", 0.1)
+    came: list[float] = []
+    monkeypatch.setattr(Watch, "_end", lambda self, where, what, _: came.append(time.monotonic()))  # noqa: ARG005
+    watch = of_ranks(subprocess.Popen([sys.executable, "-c", f"exit({code})"]))
+    watch.patience = 0.5
+    watch.children[0].wait()
+    began = time.monotonic()
+    watch.start()
+    while not came and time.monotonic() < began + 5:
+        time.sleep(0.01)
+    watch.stop()
+    assert (came[0] - began >= 0.5) == (code == 75)
+
+
 def test_a_rank_does_not_outlive_the_one_that_started_it():
     process, _ = waiting(1, 0)  # no process of ours is a child of process 1
     assert process.communicate(timeout=20)[0].splitlines() == [

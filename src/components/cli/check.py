@@ -32,6 +32,7 @@ def run(args: argparse.Namespace) -> int:
         sys.path.insert(0, str(Path.cwd()))  # as python -m has it: a module that lies here is found
     from components.check import Host, battery, judged, subject_of
     from components.errors import UserError
+    from components.task.unchecked import remember
 
     subject = subject_of(args.what, args.options, kind=args.kind)
     whole = battery(subject)
@@ -44,6 +45,8 @@ def run(args: argparse.Namespace) -> int:
     where = f"{subject.label} {host}" if subject.kind in _on_path() else subject.label
     if args.json:
         verdicts = list(judged(cases))
+        if cases == whole and all(v.holds for v in verdicts):
+            remember(subject.label, subject.target)
         found = [{"property": v.name, "holds": v.holds, "text": v.text} for v in verdicts]
         terminal.show(json.dumps({"part": subject.label, "kind": subject.kind, "where": where, "properties": found}, indent=1))
         return int(not all(v.holds for v in verdicts))
@@ -53,6 +56,8 @@ def run(args: argparse.Namespace) -> int:
         wrong += not v.holds
         mark = "  holds  " if v.holds else layout.styled("  FAILS  ", "red")
         terminal.show(f"{mark}{v.name}{f': {v.text}' if v.text else ''}", flush=True)
+    if cases == whole and not wrong:
+        remember(subject.label, subject.target)
     terminal.show(f"{len(cases)} properties, all hold" if not wrong else f"{wrong} of {len(cases)} properties do not hold")
     return int(bool(wrong))
 

@@ -85,7 +85,7 @@ def _version(name: str) -> str | None:
 
 def _devices(torch: Any) -> dict[str, str]:
     found = {
-        "cpu": f"{os.cpu_count()} cores, {torch.get_num_threads()} threads used, {torch.backends.cpu.get_cpu_capability()}"
+        "cpu": f"{os.cpu_count()} cores, {torch.get_num_threads()} of them used as threads, {torch.backends.cpu.get_cpu_capability()}"
     }
     for i in range(torch.cuda.device_count()):
         p = torch.cuda.get_device_properties(i)

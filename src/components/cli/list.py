@@ -60,9 +60,18 @@ def overview() -> list[str]:
         if parts:
             rows.append(("", "", ", ".join(parts)))
     rows.append((RECIPE, str(len(recipe_files())), "a complete run in one short file"))
-    rows += [("", "", ", ".join(recipe_files()))] if recipe_files() else []
+    rows += [("", "", line) for line in by_folder(list(recipe_files()))]
     more = "components list KIND says what each part is; components show KIND/NAME what it takes."
     return [*layout.table(rows, indent=0, head=("kind", "parts", "what it does, and its parts")), "", *layout.paragraph(more)]
+
+
+def by_folder(names: list[str]) -> list[str]:
+    """``known/  llama_tiny, gpt2_124m``: a line for each folder, those in none first."""
+    folders: dict[str, list[str]] = {}
+    for name in names:
+        folder, slash, last = name.rpartition("/")
+        folders.setdefault(folder + slash, []).append(last)
+    return [f"{folder + '  ' if folder else ''}{', '.join(held)}" for folder, held in sorted(folders.items())]
 
 
 def one_kind(kind: str) -> list[str]:

@@ -15,6 +15,8 @@ from components.errors import UserError
 from components.share import recipe_files
 from components.signature import REQUIRED
 
+FEW = 5  # recipes that are named for a part; a part that most use would fill the screen
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("what", metavar="KIND/NAME | recipe=NAME", help="a part (attention/gqa), a kind, or a recipe")
@@ -117,9 +119,15 @@ def as_text(e: registry.Entry) -> list[str]:
         facts.append(("preset", f"spells out {preset_words(e)}"))
     facts += [(name.replace("_", " "), layout.value(v)) for name, v in s.declared.items()]
     facts += [("earlier names", ", ".join(e.was))] if e.was else []
-    facts.append(("recipes that use it", ", ".join(used_by(e)) or "none"))
+    facts.append(("recipes that use it", few(used_by(e))))
     facts.append(("from", f"{e.origin}  {e.module}:{e.qualname}"))
     return [*lines, "", *layout.table(facts, indent=0), *([f"{'file':<21}  {e.file}"] if e.file else [])]
+
+
+def few(names: list[str]) -> str:
+    """The first five, and how many there are; ``--json`` has them all."""
+    more = f" and {len(names) - FEW} more (--json has all {len(names)})" if len(names) > FEW else ""
+    return ", ".join(names[:FEW]) + more if names else "none"
 
 
 def allowed(type_: Any) -> str:

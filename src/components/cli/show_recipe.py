@@ -34,7 +34,8 @@ def show(words: list[str], *, full: bool, as_json: bool) -> int:
     terminal.show(layout.styled(f"recipe {composed.recipe}", "bold"))
     for line in [*layout.paragraph(sentence, indent=2), "", *as_text(row), "", *beside(composed.config)]:
         terminal.show(line)
-    terminal.show(f"\nvocabulary: {size.size:,}{f' ({size.note})' if size.note else ''}")
+    counted = "; the parameters above are counted with it, a trained or downloaded tokenizer may have more" if size.note else ""
+    terminal.show(f"\nvocabulary: {size.size:,}{f' ({size.note})' if size.note else ''}{counted}")
     for line in [*composed.difference, *composed.notes]:
         terminal.show(f"  {line}")
     if full:

@@ -22,10 +22,12 @@ def run(args: argparse.Namespace) -> int:
     composed = compose(recipe, overrides, cwd=Path.cwd())
 
     from components.cli.measure import count, on_meta, short, vocabulary
-    from components.task.frame import check_frame
+    from components.task.frame import check_frame, check_paths
     from components.task.tuning import rate_lines
 
-    check_frame(composed.config)
+    with composed.told():
+        check_frame(composed.config)
+        check_paths(composed.config["data"])
 
     size = vocabulary(composed.config)
     model = on_meta(composed.config, size.size)

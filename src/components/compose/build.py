@@ -9,7 +9,6 @@ from typing import Any
 from components import registry
 from components.compose.check import check
 from components.compose.node import of_literal
-from components.errors import UserError
 from components.makers import INHERIT, make
 from components.option_types import Type
 
@@ -35,19 +34,10 @@ def build(kind: str, name: str, /, *, seed: int | None = None, **offers_and_opti
     part = make(node, kind, **offers)
     check({kind: of_literal(kind, _named(kind, node)).spelled(kind)})  # after: a name that is not there is the nearer fault
     if seed is not None:
-        _draw(part, entry.label, seed)
+        from components.weights import redraw
+
+        redraw(part, seed, entry.label)
     return part
-
-
-def _draw(model: Any, label: str, seed: int) -> None:
-    """All weights anew from the seed."""
-    if not callable(getattr(model, "init", None)):
-        raise UserError(f"{label}.seed", "only a model draws its weights from a seed", "call torch.manual_seed before")
-    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-        raise UserError(f"{label}.seed", f"{seed!r} is no number from 0 on")
-    from components.weights import initialise
-
-    initialise(model, model.init, seed)
 
 
 def _named(kind: str, node: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,8 +16,8 @@ from components.compose.notes import one_line
 from components.compose.recipes import find_recipe
 from components.compose.run_config import Run
 from components.compose.stations import DEFAULT
-from components.compose.yaml_files import short
-from components.errors import UserError, found_in
+from components.compose.yaml_files import located, short
+from components.errors import UserError, found_in, in_file
 from components.share import shipped
 
 
@@ -28,10 +30,23 @@ class Composed:
     difference: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     origins: dict[str, str] = field(default_factory=dict)
+    files: dict[str, Path] = field(default_factory=dict)
 
     def origin(self, path: str) -> str:
         """Who said the value at ``path``: ``default``, ``recipe <name>`` or ``command line``."""
         return self.origins.get(path, DEFAULT.label)
+
+    @contextmanager
+    def told(self) -> Iterator[None]:
+        """A value that is refused within the block is the fault of the recipe that says it: the message begins with its file and line."""
+        try:
+            yield
+        except UserError as e:
+            said = next((o for path, o in self.origins.items() if f"{path}.".startswith(f"{e.where}.")), "")
+            file = self.files.get(said)
+            if file is None:
+                raise
+            raise in_file(e, located(file, e.where)) from e.__cause__
 
     def check(self) -> None:
         """UserError if two chosen parts cannot work together."""
@@ -91,7 +106,9 @@ def _own_file(recipe: str | None, folder: Path) -> str:
 def _composed(run: Run, lines: list[str]) -> Composed:
     origins = {**run.tree.root.origins(""), **run.frame.origins}
     notes = [*run.frame.notes, *run.tree.notes.lines]
-    made = Composed(run.config, run.recipe, [*map(one_line, lines)], [*map(one_line, notes)], origins)
+    made = Composed(
+        run.config, run.recipe, [*map(one_line, lines)], [*map(one_line, notes)], origins, {p.label: p.file for p in run.pages}
+    )
     made.check()
     return made
 

@@ -180,6 +180,9 @@ class Frame:
         from omegaconf import OmegaConf
         from omegaconf.errors import OmegaConfBaseException
 
+        for path, value in flat(self.config).items():
+            if isinstance(value, str) and value.count("${") > 16:  # each level costs a hundred frames of the parser
+                raise UserError(path, "has more than 16 interpolations in one value", "write the value")
         try:
             values: Any = OmegaConf.to_container(OmegaConf.create(self.config), resolve=True)
         except OmegaConfBaseException as e:

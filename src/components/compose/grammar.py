@@ -49,30 +49,35 @@ def split(argument: str) -> Argument:
     return Argument(match["sign"] or "", path, match["value"], argument)
 
 
-def parse(argument: str) -> Any:
-    """Hydra's ``Override`` for one argument. UserError in one line where Hydra's grammar does not read it."""
+def parse(argument: str, typed: str = "") -> Any:
+    """Hydra's ``Override`` for one argument, which was ``typed``. UserError in one line where Hydra's grammar does not read it."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
     try:
         return OverridesParser.create().parse_override(argument)
     except (ValueError, RecursionError) as e:  # a number of thousands of digits, a list of thousands of levels
-        raise UserError(repr(argument), f"cannot be read ({e})", "write another value") from None
+        raise UserError(repr(typed or argument), f"cannot be read ({e})", "write another value") from None
     except HydraException as e:
-        said = str(e).strip().splitlines()
-        why = next(
-            (line for line in said if "mismatched" in line or "extraneous" in line or "token recognition" in line),
-            said[0] if said else "",
-        )
         raise UserError(
-            repr(argument), f"Hydra's grammar does not read it ({why.strip()})", "quote the value: key='\"...\"'"
+            repr(typed or argument), f"cannot be read ({_fault(str(e))})", "quote the value: key='\"...\"'"
         ) from None
+
+
+def _fault(said: str) -> str:
+    """What Hydra's parser met, without the names of its tokens."""
+    met = re.search(
+        r"(?:mismatched input|extraneous input|no viable alternative at input|token recognition error at:) '(.*?)'", said
+    )
+    if met is None:
+        return (said.strip().splitlines() or ["by Hydra's grammar"])[0]
+    return "it ends too early" if met[1] == "<EOF>" else f"{met[1]!r} cannot stand where it does"
 
 
 def read_value(text: str, typed: str = "") -> Any:
     """The value of ``key=text``: number, word, true, null, list, mapping. A sweep is refused: by then Hydra has expanded it."""
-    override = parse(f"value={text}")
     typed = typed or text
+    override = parse(f"value={text}", typed)
     if override.is_sweep_override():
         raise UserError(repr(typed), "is a sweep", "add --multirun, or write a list as [a,b] and text with a comma in quotes")
     value = override.value()
@@ -95,11 +100,11 @@ def literal(text: str) -> str:
 
 
 def literal_path(text: str, folder: Path, where: str = "path") -> str:
-    """``text`` to its end, ``~`` expanded, relative to ``folder``. One pair of quotes around it falls off, unless the file has them."""
+    """``text`` to its end, ``~`` expanded, relative to ``folder``. One pair of quotes around it falls off, unless the file has them. Nothing stays nothing."""
     bare = literal(text)
     if bare != text and not os.path.exists(folder / text):
         text = bare
-    return text if text == "-" else os.path.normpath(expanded(text, where, folder))
+    return text if text in ("-", "") else os.path.normpath(expanded(text, where, folder))
 
 
 def refuse_targets(value: Any, where: str) -> None:

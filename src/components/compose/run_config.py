@@ -136,7 +136,7 @@ class Run:
 
     def _instead(self, name: str) -> str:
         """What was meant by a word at the top: the group or value of that name, or the socket that has it."""
-        known = sorted([*self.parts, *self.frame.config])
+        known = sorted([*self.parts, *self.frame.config, "recipe"])
         found = sorted(
             f"{group}.{name}" for group in self.parts if (part := self.tree.root.part(group)) and name in part.options
         )

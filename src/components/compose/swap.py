@@ -127,10 +127,11 @@ def unfit(old: Node, new: Node, name: str, given: Given | None = None) -> str | 
     return theirs.fault(given.value) if given is not None else None
 
 
-def unknown_option(node: Node, name: str, where: str, value: Any = None) -> UserError:
+def unknown_option(node: Node, name: str, where: str, value: Any = None, root: Node | None = None) -> UserError:
     """No such option: the nearest, all of this part, and where a socket's part has one of that name.
 
     A socket that the part does not have is a choice of parts that cannot work together: both are named, and those that could.
+    ``root``: of the whole tree, where an option of that name may be meant.
     """
     label = node.entry.label
     if name in registry.kinds():
@@ -157,6 +158,8 @@ def unknown_option(node: Node, name: str, where: str, value: Any = None) -> User
         )
         if others and not instead.startswith("did you mean"):
             instead = f"a part that has it: {', '.join(others[:3])}; {instead}"
+        elif root is not None and not instead.startswith("did you mean") and (elsewhere := sorted(_paths_of(root, name, 4))):
+            instead = f"did you mean {' or '.join(elsewhere[:3])}? {instead}"
     return UserError(f"{where}.{name}".lstrip("."), f"{label} has no option {name!r}", instead)
 
 

@@ -67,7 +67,7 @@ class Tree:
         if head == TARGET:
             refuse_targets({TARGET: said.value if said.text is None else said.text}, where or "config")
         if head not in node.options:
-            raise unknown_option(node, head, where, said.read())
+            raise unknown_option(node, head, where, said.read(), self.root)
         option = node.options[head]
         if head == node.slice_option:
             self._slice(node, replace(said, path=rest), path)

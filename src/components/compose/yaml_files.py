@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from components.compose.grammar import refuse_targets
-from components.content import DEPTH, MOST, VALUES, plain
+from components.content import DEPTH, VALUES, plain
 from components.errors import UserError
 from components.files import read_text, regular
+
+# the largest config here has some thousand values; YAML is read at some ten thousand a second
+NODES, MOST = 30_000, 2 * 2**20
 
 
 def short(file: Path) -> str:
@@ -45,8 +48,9 @@ def parse_yaml(text: str, where: str) -> Any:
     import yaml
     from omegaconf._utils import get_yaml_loader
 
-    loader = get_yaml_loader()(text)
+    loader: Any = None
     try:
+        loader = get_yaml_loader()(text)
         node = _node(loader, where)
         return None if node is None else plain(loader.construct_document(node), where)
     except yaml.MarkedYAMLError as e:
@@ -62,22 +66,23 @@ def parse_yaml(text: str, where: str) -> Any:
             raise
         raise UserError(where, f"has a value that cannot be read ({e})", "write another value") from None
     finally:
-        loader.dispose()
+        if loader is not None:
+            loader.dispose()
 
 
 def _node(loader: Any, where: str) -> Any:
     """The tree of nodes, before any value is made of it: its depth is counted while it is read, what aliases stand for afterwards."""
     import yaml
 
-    depth = 0
+    depth = count = 0
     compose = loader.compose_node
 
     def bounded(parent: Any, index: Any) -> Any:
-        nonlocal depth
-        depth += 1
-        if depth > DEPTH:
-            line = loader.peek_event().start_mark.line + 1
-            raise UserError(f"{where}:{line}", f"is nested deeper than {DEPTH} levels", "write it flat")
+        nonlocal depth, count
+        depth, count = depth + 1, count + 1
+        if depth > DEPTH or count > NODES:
+            what = f"is nested deeper than {DEPTH} levels" if depth > DEPTH else f"holds more than {NODES:,} values"
+            raise UserError(f"{where}:{loader.peek_event().start_mark.line + 1}", what, "give a file that is a config")
         made = compose(parent, index)
         depth -= 1
         return made

@@ -20,6 +20,7 @@ REASONS = {
     "abnormal": "with numbers that are not finite",
     "conflicting": "with another answer to an input that was there already (kept)",
 }
+ONE = {"duplicates": "exact duplicate"}  # of them one alone
 NO_UTF8 = re.compile("[\ud800-\udfff]")
 
 
@@ -48,11 +49,12 @@ class Report:
         """For people: one line of totals, one per reason that occurred, then the notes."""
         splits = ", ".join(f"{n} {split}" for split, n in self.documents.items())
         lines = [
-            f"{self.read} {self.called} read, {self.kept} kept ({self.characters} characters)"
+            f"{self.read} {self.called if self.read != 1 else self.called.removesuffix('s')} read, {self.kept} kept ({self.characters} characters)"
             + (f": {splits}" if splits else "")
         ]
         for reason, words in REASONS.items():
             if self.counts.get(reason):  # a report from the cache may be older than a reason
+                words = ONE.get(reason, words) if self.counts[reason] == 1 else words
                 lines.append(f"{self.counts[reason]} {words}, such as {'; '.join(self.examples[reason][:2])}")
         return lines + self.notes
 

@@ -10,6 +10,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from components.errors import UserError
+from components.files import reason, regular
 
 TABLES = {".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet"}
 # What a folder is searched for; a file that is named or matched by a glob is read whatever its suffix.
@@ -62,9 +63,11 @@ def decoded(data: bytes) -> str:
 
 def read_bytes(file: Path) -> bytes:
     try:
-        return file.read_bytes()
+        return regular(file).read_bytes()
     except OSError as e:
-        raise UserError(str(file), f"cannot be read: {e.strerror}") from None
+        raise UserError(str(file), f"cannot be read ({reason(e)})") from None
+    except (MemoryError, OverflowError):
+        raise UserError(str(file), "is larger than the memory", "cut it into several, and name their folder") from None
 
 
 def files_of(path: str, suffixes: set[str], what: str) -> list[Path]:

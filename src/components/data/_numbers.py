@@ -38,7 +38,7 @@ class Columns:
         hint = self.rows[0][1].hint if self.rows else ""
         for option, names in (("features", features), (answer, others)):
             if self.rows and (unknown := [n for n in names if n not in there]):
-                instead = f"{nearest(unknown[0], there, called='columns')}; choose by {option}={hint}"
+                instead = f"{nearest(unknown[0], there, called='columns')}; choose by data.{option}={hint}"
                 raise UserError(self.rows[0][1].where, f"has no column {unknown[0]!r}", instead)
         if not features:
             numeric = {n for _, row in self.rows for n, cell in row.cells.items() if _finite(cell)}

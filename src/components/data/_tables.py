@@ -32,7 +32,7 @@ class Row:
         found: Any = self.cells
         for word in [name] if name in self.cells else name.split("."):
             if not isinstance(found, dict) or word not in found:
-                instead = f"{nearest(name, self.cells, called='fields')}; choose by {option}={self.hint}"
+                instead = f"{nearest(name, self.cells, called='fields')}; choose by data.{option}={self.hint}"
                 raise UserError(self.where, f"has no field {name!r}", instead)
             found = found[word]
         return found
@@ -83,24 +83,27 @@ def _jsonl(file: Path) -> Iterator[Row]:
                 if line.isspace():
                     continue
                 where = f"{file}:{number}"
-                try:
-                    row = json.loads(decoded(line))
-                except ValueError as e:
-                    raise UserError(where, f"is no JSON: {e}") from None
-                yield Row(_object(row, where), str(file), number)
+                yield Row(_object(_parsed(line, where), where), str(file), number)
     except OSError as e:
         raise UserError(str(file), f"cannot be read: {e.strerror}") from None
 
 
 def _json(file: Path) -> Iterator[Row]:
-    try:
-        rows = json.loads(decoded(read_bytes(file)))
-    except json.JSONDecodeError as e:
-        raise UserError(f"{file}:{e.lineno}", f"is no JSON: {e.msg}", "one object a line: name it .jsonl") from None
+    rows = _parsed(read_bytes(file), str(file), "one object a line: name it .jsonl")
     if not isinstance(rows, list):
         raise UserError(str(file), f"holds no list of objects but {type(rows).__name__}")
     for i, row in enumerate(rows):
         yield Row(_object(row, f"{file}[{i}]"), f"{file}[{i}]")
+
+
+def _parsed(data: bytes, where: str, instead: str = "") -> Any:
+    try:
+        return json.loads(decoded(data))
+    except json.JSONDecodeError as e:
+        raise UserError(f"{where}:{e.lineno}" if instead else where, f"is no JSON: {e.msg}", instead) from None
+    except (ValueError, RecursionError, MemoryError) as e:  # a number of 5,000 digits, a list in a list in a list ...
+        what = "nested too deeply" if isinstance(e, RecursionError) else str(e).split(";")[0] or "too large"
+        raise UserError(where, f"is no JSON that can be read ({what})") from None
 
 
 def _object(row: Any, where: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from components.files import make_folder, whole, write_text
 from components.terminal import readable, require_text
 
 
-@dataclass
+@dataclass(repr=False)
 class Explanation:
     """Args:
     traces: one or two, as ``trace`` documents them; tensors in ``Array``.
@@ -24,6 +24,10 @@ class Explanation:
 
     traces: list[dict[str, Any]]
     configs: list[dict[str, Any]]
+
+    def __repr__(self) -> str:
+        shown = "; ".join(f"{t['name']} ({t['trained']}), {len(t['tokens'])} tokens" for t in self.traces)
+        return f"<Explanation of {shown}: print(.table()), .save(FILE), .figures(), .trace>"
 
     @property
     def trace(self) -> dict[str, Any]:

@@ -92,7 +92,10 @@ def of_loaded(loaded: Any, made: dict[int, Made] | None = None, name: str = "") 
         about, summary = _json(Path(folder) / "run.json"), _json(Path(folder) / "summary.json")
         subject.difference = list(about.get("difference", []))
         best = f", the best at step {summary['best_step']:,}" if summary.get("best_step") else ""
-        subject.trained = f"{summary['step']:,} steps{best}" if summary.get("step") else "trained"
+        elsewhere = "trained elsewhere" if summary.get("state") == "imported" else "trained"
+        subject.trained = f"{summary['step']:,} steps{best}" if summary.get("step") else elsewhere
+    elif not hasattr(loaded, "task"):  # no recipe that was just built, but a folder of Hugging Face's
+        subject.trained = "trained elsewhere"
     return subject
 
 

@@ -51,7 +51,7 @@ def _answers(trace: dict[str, Any]) -> list[str]:
     written = [a for a in answers if a["written"]]
     if not answers:
         return []
-    first = answers[chosen(trace)]
+    first = answers[0 if trace["whole"] is not None else chosen(trace)]  # a classifier answers once, for all positions
     lines = [f"  {quoted(first['said'])}"]
     lines += layout.table([(s["about"], s["text"]) for s in first["sentences"]], indent=4)
     if len(written) > 1:

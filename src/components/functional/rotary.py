@@ -26,8 +26,7 @@ def angles(positions: Tensor, frequencies: Tensor) -> tuple[Tensor, Tensor]:
 
 def reach(info: SequenceInfo) -> Tensor:
     """(B or 1, 1) or (B, T): the last position of the document that each position belongs to, of those in this call; padding has none."""
-    positions = info.positions
-    assert positions is not None
+    positions = info.placed()
     if info.valid is not None:
         positions = torch.where(info.valid, positions, torch.zeros_like(positions))
     if info.documents is None:

@@ -72,7 +72,7 @@ def _open(file: Path) -> Any:
     regular(file)  # a pipe would wait for ever
     try:
         return safe_open(file, framework="pt")
-    except (SafetensorError, OSError) as e:
+    except (SafetensorError, OSError, MemoryError) as e:
         raise UserError(str(file), f"is damaged or no safetensors file ({str(e).splitlines()[0]})", "fetch it again") from None
 
 

@@ -15,9 +15,7 @@ def distances(q_info: SequenceInfo, k_info: SequenceInfo) -> Tensor:
     """(B or 1, Tq, Tk): position of the query less position of the key, positive towards the past."""
 
     def compute() -> Tensor:
-        assert q_info.positions is not None
-        assert k_info.positions is not None
-        return q_info.positions[:, :, None] - k_info.positions[:, None, :]
+        return q_info.placed()[:, :, None] - k_info.placed()[:, None, :]
 
     return q_info.once("distances", compute) if q_info is k_info else compute()
 

@@ -57,11 +57,10 @@ class ALiBi(nn.Module):
         return self._bias(q_info, k_info)
 
     def _bias(self, q_info: SequenceInfo, k_info: SequenceInfo) -> Tensor:
-        assert q_info.positions is not None
-        assert k_info.positions is not None
+        q_at, k_at = q_info.placed(), k_info.placed()
         if self.rounding == "bfloat16":
-            slopes = self._of_paper(k_info.positions.device).bfloat16()[None, :, None]
+            slopes = self._of_paper(k_at.device).bfloat16()[None, :, None]
             to, of = ((slopes * i.positions[:, None].bfloat16()).float() for i in (q_info, k_info))  # type: ignore[index]
             return -self.factor * (to[..., :, None] - of[..., None, :]).abs()
-        distance = (q_info.positions[:, :, None] - k_info.positions[:, None, :]).abs()
+        distance = (q_at[:, :, None] - k_at[:, None, :]).abs()
         return -self.slopes(distance.device)[None, :, None, None] * distance[:, None].float()

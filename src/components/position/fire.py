@@ -55,11 +55,11 @@ class Fire(nn.Module):
         nn.init.ones_(self.threshold)  # in units of its start, so that one learning rate fits both
 
     def bias(self, q: Tensor, k: Tensor, q_info: SequenceInfo, k_info: SequenceInfo) -> Tensor:  # noqa: ARG002  q, k: the contract's
-        assert q_info.positions is not None
+        q_at = q_info.placed()
         c, threshold = precise(self.c), precise(self.threshold).abs() * self.unit
         with torch.autocast(c.device.type, enabled=False):
             distance = (c * distances(q_info, k_info).abs()).abs().log1p()
-            whole = (c * torch.maximum(q_info.positions.to(c.dtype), threshold)).abs().log1p() + 1e-6
+            whole = (c * torch.maximum(q_at.to(c.dtype), threshold)).abs().log1p() + 1e-6
             place = (distance / whole[:, :, None])[..., None]
             return self.heads(self.activation(self.hidden(place.to(self.hidden.weight.dtype)))).permute(0, 3, 1, 2)
 

@@ -35,9 +35,9 @@ class LearnedPosition(nn.Module):
     def embed(self, x: Tensor, info: SequenceInfo) -> Tensor:
         if x.shape[1] > self.context_length:
             raise ValueError(f"{x.shape[1]} positions, but the learned table has context_length={self.context_length}")
-        assert info.positions is not None
-        if info.cache is not None and not torch.compiler.is_compiling() and int(info.positions.max()) >= self.context_length:
+        at = info.placed()
+        if info.cache is not None and not torch.compiler.is_compiling() and int(at.max()) >= self.context_length:
             raise ValueError(
-                f"position {int(info.positions.max())} in a cached call, but the learned table has context_length={self.context_length}"
+                f"position {int(at.max())} in a cached call, but the learned table has context_length={self.context_length}"
             )
-        return x + self.table(info.positions + self.offset)
+        return x + self.table(at + self.offset)

@@ -60,7 +60,6 @@ class LogTemperature(nn.Module):
     def rotate(self, q: Tensor, k: Tensor, q_info: SequenceInfo, k_info: SequenceInfo) -> tuple[Tensor, Tensor]:
         if self.turns:
             q, k = self.inner.rotate(q, k, q_info, k_info)
-        positions = q_info.positions
-        assert positions is not None
+        positions = q_info.placed()
         grown = q_info.once(("log_temperature", self.strength, self.floor_scale), lambda: self.growth(positions))
         return (q * grown[:, None, :, None]).to(q.dtype), k

@@ -56,8 +56,7 @@ class RotaryPosition(nn.Module):
         return self.base ** (-even / self.width)
 
     def _tables(self, info: SequenceInfo) -> Tables:
-        positions = info.positions
-        assert positions is not None
+        positions = info.placed()
 
         def compute() -> Tables:
             frequencies = self.frequencies(positions.device)

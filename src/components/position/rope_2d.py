@@ -44,8 +44,7 @@ class RotaryPosition2D(nn.Module):
         self.half, self.width, self.base, self.layout = head_dim // 2, width, base, layout
 
     def _tables(self, info: SequenceInfo) -> tuple[Tables, Tables]:
-        positions = info.positions
-        assert positions is not None
+        positions = info.placed()
 
         def compute() -> tuple[Tables, Tables]:
             even = torch.arange(0, self.half, 2, device=positions.device, dtype=torch.float32)

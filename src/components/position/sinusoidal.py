@@ -36,7 +36,7 @@ class SinusoidalPosition(nn.Module):
         self.d_model, self.base, self.layout = d_model, base, layout
 
     def embed(self, x: Tensor, info: SequenceInfo) -> Tensor:
-        return x + info.once(("sinusoidal", self.d_model, self.base, self.layout), lambda: self.table(info.positions)).to(
+        return x + info.once(("sinusoidal", self.d_model, self.base, self.layout), lambda: self.table(info.placed())).to(
             x.dtype
         )  # type: ignore[arg-type]
 

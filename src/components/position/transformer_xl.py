@@ -54,7 +54,7 @@ class TransformerXL(nn.Module):
 
     def _within(self, q: Tensor, q_info: SequenceInfo, k_info: SequenceInfo) -> Tensor:
         """Within one sequence: each of its distances is mapped once, and looked up."""
-        low, high = span(q_info, k_info.positions.shape[1])  # type: ignore[union-attr]
+        low, high = span(q_info, k_info.placed().shape[1])
         sin, cos = self._waves(torch.arange(low, high + 1, device=q.device), self.r.weight)
         mapped = self.r(torch.cat((sin, cos), -1).to(self.r.weight.dtype)).to(q.dtype)
         scores = q @ mapped.view(-1, self.n_heads, self.head_dim).permute(1, 2, 0)  # (B, H, Tq, distances)

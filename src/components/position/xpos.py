@@ -48,8 +48,7 @@ class XPos(nn.Module):
         self.width, self.base, self.gamma, self.scale_base, self.layout = head_dim, base, gamma, scale_base, layout
 
     def _tables(self, info: SequenceInfo, sign: int) -> Tables:
-        positions = info.positions
-        assert positions is not None
+        positions = info.placed()
 
         def compute() -> Tables:
             pair = torch.arange(0, self.width, 2, device=positions.device, dtype=torch.float32) / self.width

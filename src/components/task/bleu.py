@@ -5,9 +5,13 @@ Papineni et al. 2002, doi:10.3115/1073083.1073135; Post 2018, arXiv:1804.08771; 
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 import torch
 from torch import Tensor
 from torchmetrics.text import SacreBLEUScore
+
+from components.errors import UserError
 
 
 class Bleu(SacreBLEUScore):
@@ -15,6 +19,11 @@ class Bleu(SacreBLEUScore):
 
     torchmetrics itself gives 0 there, or adds 1 to every count. It stays 0 where no single word is right, or where no text has four.
     """
+
+    def __init__(self, tokenize: str = "13a") -> None:
+        if tokenize == "intl" and find_spec("regex") is None:
+            raise UserError("task.bleu_tokenize", "intl needs the package regex", "pip install 'lightning-components[bleu]'")
+        super().__init__(tokenize=tokenize)  # type: ignore[arg-type]
 
     def compute(self) -> Tensor:
         right, made = self.numerator.cpu().double(), self.denominator.cpu().double()  # not every device has doubles

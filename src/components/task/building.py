@@ -6,7 +6,8 @@ import hashlib
 import logging
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from components.cache_file import cache_folder
 from components.corpus.example_files import Chained
 from components.errors import UserError
 from components.makers import make
+from components.share import recipe_commands, recipe_files
 from components.task import checkpoints, run_folder
 from components.task.bar import Bar
 from components.task.data_module import Blocked
@@ -25,17 +27,43 @@ from components.task.objectives import Preparation, need_layers, need_logits, ne
 
 
 def corpus_of(
-    config: dict[str, Any], options: dict[str, Any], bar: Bar | None, tokenizer: Any = None, going_on: Path | None = None
+    config: dict[str, Any],
+    options: dict[str, Any],
+    bar: Bar | None,
+    tokenizer: Any = None,
+    going_on: Path | None = None,
+    begin: Callable[[], None] | None = None,
 ) -> tuple[Any, Any]:
     """(data part, prepared corpus) of a config; ``options`` are the task's, ``tokenizer`` one that is trained already.
 
-    ``going_on``: the checkpoint of a run that goes on, which has its tokenizer.
+    ``going_on``: the checkpoint of a run that goes on, which has its tokenizer. ``begin`` is called when the work begins: until then a mistake
+    is said alone.
     """
     source = make(config["data"], "data")
     given = Fixed(tokenizer) if tokenizer is not None else tokenizer_of(config, going_on)
     cache = Path((config.get("paths") or {}).get("cache") or cache_folder() / "corpus").expanduser()
     task = registry.find("task", config["task"].get("preset") or config["task"]["name"])
-    return source, task.prepare(source, given, options, cache, bar.task if bar is not None else None)
+
+    def progress(what: str, done: int, total: int | None) -> None:
+        if begin is not None:
+            begin()
+        if bar is not None:
+            bar.task(what, done, total)
+
+    with of_data(config):
+        return source, task.prepare(source, given, options, cache, progress)
+
+
+@contextmanager
+def of_data(config: dict[str, Any]) -> Iterator[None]:
+    """What is said about the data of a config names their file, also where it is about all of them and comes from whoever reads the rows."""
+    path = str(config["data"].get("path") or "")
+    try:
+        yield
+    except UserError as e:
+        if not path or os.path.basename(path.rstrip("/")) in str(e) or not e.where.startswith(("data", "model.", "tokenizer")):
+            raise
+        raise UserError(f"{e.where} ({path})", e.what, e.instead) from e
 
 
 def tokenizer_of(config: dict[str, Any], going_on: Path | None = None) -> Any:
@@ -48,9 +76,7 @@ def tokenizer_of(config: dict[str, Any], going_on: Path | None = None) -> Any:
     if getattr(part, "wants", None) == "run":
         name = going_on or part.run or config.get("init_from")
         if name is None:
-            raise UserError(
-                "tokenizer.run", "of which run?", "give init_from=RUN, or from scratch with its tokens tokenizer.run=RUN"
-            )
+            raise UserError("tokenizer.run", "of which run? none is named", how_to_name_one(str(config.get("recipe") or "")))
         runs = runs_of(config)
         if not Path(name).exists():  # the time of a run, or recipe/time, made a path where it was typed
             name = os.path.relpath(name)
@@ -58,6 +84,16 @@ def tokenizer_of(config: dict[str, Any], going_on: Path | None = None) -> Any:
         file = file or run_folder.checkpoint_of(folder, best=True)
         part.take(checkpoints.tokenizer_in(checkpoints.read(file), file))
     return part
+
+
+def how_to_name_one(recipe: str) -> str:
+    """The commands that lead there, where the recipe's own first lines have them."""
+    _, file = recipe_files().get(recipe, ("", None))
+    first, *then = recipe_commands(file) if file else [""]
+    goes_on = next((c for c in then if c.endswith("=RUN")), None)
+    if not goes_on:
+        return "give init_from=RUN, or from scratch with its tokens tokenizer.run=RUN"
+    return f"first {first}, then {goes_on}, where RUN is the folder that the first one prints (from scratch with its tokens: tokenizer.run=RUN)"
 
 
 class Fixed:
@@ -112,18 +148,21 @@ def data_of(module: Any, corpus: Any, context: int, seed: int) -> Blocked:
     Raises:
         UserError: the model reads what no batch has, or what is held out has nothing to measure.
     """
-    train, preparation = module.blocks(corpus, "train", context, seed), Preparation(module.loss, seed)
-    model = module.built[0] if module.built else module.model
-    module.check(model, corpus)
-    need_logits(model)
-    need_layers(module, model)
-    need_source(module, model, preparation.step(train.batch(0, [0]), 0))
-    validation = module.blocks(corpus, "validation", context)
+    with of_data(module.config):
+        train, preparation = module.blocks(corpus, "train", context, seed), Preparation(module.loss, seed)
+        model = module.built[0] if module.built else module.model
+        module.check(model, corpus)
+        need_logits(model)
+        need_layers(module, model)
+        first = preparation.step(train.batch(0, [0]), 0)
+        need_source(module, model, first)
+        need_width(model, first)
+        validation, test = module.blocks(corpus, "validation", context), module.blocks(corpus, "test", context)
     module.measured_on = examples_of(validation)
     made = Blocked(
         train,
         validation,
-        module.blocks(corpus, "test", context),
+        test,
         batch_size=module.batch_size,
         apart=module.documents == "apart",
         workers=module.num_workers,
@@ -138,6 +177,18 @@ def data_of(module: Any, corpus: Any, context: int, seed: int) -> Blocked:
             "hold out more, or nothing: task.validation_fraction=0",
         )
     return made
+
+
+def need_width(model: Any, batch: Any) -> None:
+    """UserError if each position has another count of numbers than the model reads."""
+    reads = next((m for m in model.modules() if "values" in getattr(m, "provides", ()) and hasattr(m, "d_in")), None)
+    if reads is not None and batch.values is not None and batch.values.shape[-1] != reads.d_in:
+        given = batch.values.shape[-1]
+        raise UserError(
+            "data",
+            f"a row has {given:,} numbers, and the model reads {reads.d_in:,}",
+            f"set model.d_model={given}, or name columns",
+        )
 
 
 def examples_of(*blocks: Any) -> Sequence[Any]:

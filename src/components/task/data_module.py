@@ -192,6 +192,19 @@ class Blocked(LightningDataModule):
         """Make Lightning's epoch that many optimizer steps; what is read does not change."""
         self.steps_per_epoch = steps
 
+    @property
+    def validated(self) -> str | None:
+        """How much of its split a validation measures, in words; None: all of it."""
+        rows = 0 if self.validation is None else self.validation.n_blocks
+        most, by = (rows, "") if self.limit is None else (self.limit * self.batch_size, "task.validation_batches")
+        share = 1.0 if self.trainer is None else self.trainer.limit_val_batches
+        _, ranks, accumulate = self.place()
+        each = max(1, self.batch_size // ranks // accumulate) * ranks
+        batches = share if isinstance(share, int) else int(share * -(-min(most, rows) // each))
+        if batches * each < min(most, rows):
+            most, by = batches * each, "trainer.limit_val_batches"
+        return f"{most:,} of {rows:,} rows ({by})" if most < rows else None
+
     def train_dataloader(self) -> DataLoader:  # type: ignore[type-arg]
         rank, ranks, accumulate = self.place()
         steps = Steps(self.train, self.batch_size, accumulate, rank, ranks, self.apart, self.preparation)

@@ -26,12 +26,16 @@ SHOWN = {
     "unread_weights": "weights that nothing reads",
     "train_loss": "training loss",
     "val_loss": "validation loss",
+    "validated": "validation measured on",
     "val_perplexity": "validation perplexity",
     "val_bits_per_byte": "validation bits per byte",
     "best_val_loss": "best validation loss",
     "best_step": "at step",
     "accepted": "samples accepted",
 }
+
+
+DONE = ("finished", "stopped early")
 
 
 def extras_of(loggers: list[Any], samples: Any, node: dict[str, Any]) -> list[Any]:
@@ -46,10 +50,11 @@ def extras_of(loggers: list[Any], samples: Any, node: dict[str, Any]) -> list[An
     return made
 
 
-def figures_of(recorder: Any, parameters: int, state: str) -> dict[str, Any]:
-    """What summary.json holds."""
+def figures_of(recorder: Any, parameters: int, state: str, validated: str | None = None) -> dict[str, Any]:
+    """What summary.json holds; ``validated`` where a validation measures a part of its split alone."""
     best = {f"best_{n}": v for n, v in recorder.best.items() if n in ("val_loss", "val_bits_per_byte", "step")}
-    return {"state": state, **recorder.final, "seconds": recorder.seconds, **best, "parameters": parameters}
+    also = {"validated": validated} if validated and "val_loss" in recorder.final else {}
+    return {"state": state, **recorder.final, **also, "seconds": recorder.seconds, **best, "parameters": parameters}
 
 
 def judge(trainer: Any, module: Any, config: dict[str, Any], accept: Callable[[str], bool] | None) -> dict[str, Any]:
@@ -74,7 +79,7 @@ def complete(folder: Path, recipe: str, figures: dict[str, Any], extras: list[An
     except UserError as e:  # a full disk, which training itself may have met already: that is the error to be seen
         faults.append(e)
     for extra in extras:
-        extra.finish(picture, best_of(folder), figures, 0 if figures["state"] == "finished" else 1)
+        extra.finish(picture, best_of(folder), figures, 0 if figures["state"] in DONE else 1)
     say(table(figures))
     for name, text in (
         ("curves.png", "curves"),
@@ -85,6 +90,8 @@ def complete(folder: Path, recipe: str, figures: dict[str, Any], extras: list[An
     ):
         if (folder / name).exists():
             say(f"{text:<12} {folder / name}")
+    if figures["state"] in ("interrupted", "preempted", "failed") and (folder / "checkpoints" / "last.ckpt").exists():
+        say(f"to go on:    components train resume={folder}   (resume=auto: the newest run)")
     if faults and figures["state"] == "finished":
         raise faults[0]
 
@@ -96,7 +103,9 @@ def best_of(folder: Path) -> Path:
 
 def table(figures: dict[str, Any]) -> str:
     names = {**SHOWN, **{n: f"validation {n.removeprefix('val_').replace('_', ' ')}" for n in measured(figures)}}
-    lines = [f"  {text:<32}{shown(figures[name])}" for name, text in names.items() if figures.get(name) is not None]
+    names = {name: text for name, text in names.items() if figures.get(name) is not None}
+    wide = max([30, *map(len, names.values())]) + 2
+    lines = [f"  {text:<{wide}}{shown(figures[name])}" for name, text in names.items()]
     return "\n".join(["", *lines, ""])
 
 

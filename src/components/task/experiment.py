@@ -102,7 +102,7 @@ def train(planned: Plan, folder: Path | None, bar: Bar | None, say: Callable[[st
         if folder is not None:
             ending.complete(folder, job.recipe, figures, extras, say)
 
-    watch.complete = lambda: complete(ending.figures_of(recorder, planned.parameters, state))
+    watch.complete = lambda: complete(ending.figures_of(recorder, planned.parameters, state, data.validated))
     watch.folder = folder or watch.folder
     try:
         loggers = make_loggers(job.config.get("logger"), folder, job.config, say)
@@ -118,7 +118,7 @@ def train(planned: Plan, folder: Path | None, bar: Bar | None, say: Callable[[st
         ranks.prepare(trainer, watch)
         # weights_only: a checkpoint is data, not code
         trainer.fit(module, data, ckpt_path=str(job.resumed.checkpoint) if job.resumed else None, weights_only=True)
-        state = "finished"
+        state = "finished" if trainer.global_step >= module.total_steps else "stopped early"
         judged = ending.judge(trainer, module, job.config, getattr(planned.source, "judge", None))
     except Preempted:
         state = "preempted"
@@ -139,7 +139,7 @@ def train(planned: Plan, folder: Path | None, bar: Bar | None, say: Callable[[st
     except MisconfigurationException as e:  # Lightning's word for what the user gave
         raise UserError("trainer", " ".join(str(e).split())) from e
     finally:
-        figures = {**ending.figures_of(recorder, planned.parameters, state), **judged}
+        figures = {**ending.figures_of(recorder, planned.parameters, state, data.validated), **judged}
         complete(figures)
     return Result(folder, figures)
 

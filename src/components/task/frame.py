@@ -5,6 +5,8 @@ Imports no Lightning and reads no data: ``components validate`` asks the same as
 
 from __future__ import annotations
 
+import glob
+from pathlib import Path
 from typing import Any
 
 from components import registry
@@ -19,6 +21,7 @@ PATHS = {
     "runs": "str | None",
     "cache": "Path | None",
 }  # runs is text: PyTorch opens no checkpoint below a folder whose name is none
+HINT = "a path on the command line is relative to this folder, one in a recipe's file to that file's"
 LARGEST_SEED = 2**32 - 1  # numpy takes no larger one
 
 
@@ -70,6 +73,18 @@ def check_task(config: dict[str, Any], settings: dict[str, Any]) -> None:
     ranks = (count_devices(settings.get("devices")) or 1) * (settings.get("num_nodes") or 1)
     if rows is not None:
         rows_each(rows, settings.get("accumulate_grad_batches") or 1, ranks)
+
+
+def check_paths(node: Any, where: str = "data") -> None:
+    """UserError where the data are to be read from a path at which nothing is; parts inside of parts too."""
+    for key, value in node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ():
+        check_paths(value, f"{where}.{key}")
+    if not isinstance(node, dict) or "name" not in node:
+        return
+    options = registry.entry("data", node.get("preset") or node["name"]).signature.options
+    for name in (n for n in node if n in options and "path" in options[n].type.bases and node[n] is not None):
+        if not Path(node[name]).exists() and not glob.glob(node[name], recursive=True):
+            raise UserError(f"{where}.{name}", f"{node[name]}: there is no such file or folder", HINT)
 
 
 def task_values(node: dict[str, Any]) -> dict[str, Any]:

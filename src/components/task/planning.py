@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from components import memory
-from components.errors import UserError
+from components.errors import UserError, found_in
 from components.task import archive, checkpoints, limits, resume, run_folder, starting
 from components.task.bar import Bar
 from components.task.building import corpus_of, data_of, runs_of, task_of, task_options
@@ -21,6 +21,7 @@ from components.task.frame import check_frame, rows_each
 from components.task.objectives import silent_reason
 from components.task.trainer import make_trainer
 from components.task.tuning import narrow_lines, rate_lines
+from components.task.unchecked import unchecked
 from components.task.weights import fits
 
 
@@ -113,16 +114,24 @@ def plan(job: Job, say: Callable[[str], None], bar: Bar | None) -> Plan:
     if start is not None:
         job.config = {**job.config, "init_from": start.origin}
     config = job.config
-    if job.difference or job.notes:
-        say(f"difference from {'the run' if job.resumed else 'recipe ' + job.recipe}:")
-    for line in [*job.difference, *job.notes]:
-        say(f"  {line}")
-    source, corpus = corpus_of(config, options, bar, going_on=job.resumed.checkpoint if job.resumed else None)
+    told = [f"  {line}" for line in (*job.difference, *job.notes)]
+    if told:
+        told.insert(0, f"difference from {'the run' if job.resumed else 'recipe ' + job.recipe}:")
+
+    def begin() -> None:
+        while told:
+            say(told.pop(0))
+
+    source, corpus = corpus_of(config, options, bar, going_on=job.resumed.checkpoint if job.resumed else None, begin=begin)
+    begin()
     for line in corpus.report.lines():
         say(line)
-    module, tokenizer = task_of(config, corpus.tokenizer), checkpoints.tokenizer_files(corpus.tokenizer)
+    with found_in(job.resumed.folder / "config.yaml" if job.resumed else ""):
+        module = task_of(config, corpus.tokenizer)
+        model = module.new_model()
+        fits(model, device_kind(settings), ranks=processes(settings))  # before there is a folder; each process looks again
+    tokenizer = checkpoints.tokenizer_files(corpus.tokenizer)
     callbacks = make_callbacks(config.get("callbacks"), module.metrics)
-    model = module.new_model()
     matched = starting.begin_from(module, model, start, say) if start is not None else None
     module.built.append(model)
     fits(
@@ -147,7 +156,7 @@ def plan(job: Job, say: Callable[[str], None], bar: Bar | None) -> Plan:
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     some = "" if trained == parameters else f" ({trained:,} of them trained)"
     say(f"{parameters:,} parameters{some}, {shape}, vocabulary {module.vocab_size}")
-    for line in [*rate_lines(model, config), *narrow_lines(config, settings.get("precision"))]:
+    for line in [*rate_lines(model, config), *narrow_lines(config, settings.get("precision")), *unchecked(config)]:
         say(line)
     if trained < parameters and not config.get("init_from"):
         say("what is frozen stays as it was drawn: init_from=RUN gives it the weights of a trained model")

@@ -25,6 +25,8 @@ def here(device: torch.device) -> dict[str, Tensor]:
     assert name == "MT19937"
     if device.type == "cuda":
         state["cuda"] = torch.cuda.get_rng_state(device)
+    elif device.type == "mps":
+        state["mps"] = torch.mps.get_rng_state()
     return state
 
 
@@ -42,3 +44,5 @@ def restore(state: dict[str, Tensor], device: torch.device) -> None:
     np.random.set_state(("MT19937", state["numpy"].numpy().astype(np.uint32), position, has_gauss, float(state["numpy_gauss"])))
     if "cuda" in state and device.type == "cuda":
         torch.cuda.set_rng_state(state["cuda"].to("cpu", torch.uint8), device)
+    if "mps" in state and device.type == "mps":
+        torch.mps.set_rng_state(state["mps"].to("cpu", torch.uint8))

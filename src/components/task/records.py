@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+from components.compose.yaml_files import MOST as MOST_YAML
 from components.compose.yaml_files import parse_yaml
 from components.content import MOST, mapping
 from components.errors import UserError
@@ -23,7 +24,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     file = folder / "config.yaml"
     if not file.exists():
         raise UserError(str(folder), "has no config.yaml", "give a run folder or a checkpoint")
-    return check_config(parse_yaml(read_text(file, most=MOST), str(file)), str(file))
+    return check_config(parse_yaml(read_text(file, most=MOST_YAML), str(file)), str(file))
 
 
 def check_config(config: Any, where: str) -> dict[str, Any]:

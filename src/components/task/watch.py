@@ -26,6 +26,7 @@ EVERY = 1.0  # seconds between two looks
 GRACE = 10.0  # seconds in which the main thread may notice by itself that a rank has gone, and complete the run's folder
 PATIENCE = 60.0  # seconds without a step of the main thread after which SIGTERM no longer waits for it
 BUSY = 0.2  # share of a processor that a process takes which does not wait
+EXIT_TRY_AGAIN = 75  # of a rank that was asked to stop
 SAY_STOPPED = 30.0  # seconds after which a stopped rank is spoken of
 ENDED_BY_SIGTERM = 128 + signal.SIGTERM
 
@@ -109,7 +110,9 @@ class Watch(threading.Thread):
             self._end(f"the first rank (process {self.parent})", "has gone", 1)
         if (lost := self.lost()) is not None:
             self._lost_since = self._lost_since or now
-            if now - self._lost_since > GRACE:
+            # ranks that were asked to stop have all saved, and this one is completing the folder
+            stopped = all(p.returncode in (None, 0, EXIT_TRY_AGAIN) for p in self.children)
+            if now - self._lost_since > (self.patience if stopped else GRACE):
                 self._end(*lost, 1)
         if self._asked is not None and not self._moves(now):
             self._end(
