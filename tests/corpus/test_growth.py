@@ -175,6 +175,19 @@ def test_a_damaged_file_of_examples_is_one_line(tmp_path, harm):
         list(Stored(file))
 
 
+def test_a_table_is_read_row_by_row(tmp_path):
+    import json
+
+    count = 3000
+    with (tmp_path / "t.jsonl").open("w") as f:
+        for i in range(count):
+            f.write(json.dumps({f"c{j}": i + j / 7 for j in range(10)} | {"label": "ab"[i % 2]}) + "\n")
+    source = build("data", "table", path=str(tmp_path / "t.jsonl"))
+    n, _, most = held_after(lambda: sum(1 for _ in source.examples()))
+    assert n == count
+    assert most < count * 100, f"{most} bytes for {count} rows of ten numbers"
+
+
 def test_few_of_each_label_are_those_of_the_smallest_hash():
     from components.corpus.examples import digest_of
 

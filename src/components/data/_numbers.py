@@ -15,7 +15,7 @@ OnFault = Literal["drop", "refuse"]
 
 
 class Columns:
-    """The numbers of each row of the user's tables.
+    """The numbers of each row of the user's tables, which are read twice: a list of all cells would be many times the file.
 
     Args:
         tables: the files.
@@ -29,27 +29,32 @@ class Columns:
     def __init__(
         self, tables: Tables, features: Sequence[str], others: Sequence[str], answer: str, missing: OnFault, abnormal: OnFault
     ) -> None:
-        self.rows = list(tables.rows([*features, *others] if features else ()))
+        self.tables, self.wanted = tables, [*features, *others] if features else ()
         self.missing, self.abnormal = missing, abnormal
         self.met: dict[str, list[str]] = {"that are empty": [], "that are no numbers": []}
         self.spans: dict[str, list[float]] = {}
         self.left: list[str] = []
-        there = dict.fromkeys(name for _, row in self.rows for name in row.cells)
-        hint = self.rows[0][1].hint if self.rows else ""
+        first: Row | None = None
+        there: dict[str, None] = {}
+        numeric: set[str] = set()
+        for _, row in self:
+            first = first or row
+            there.update(dict.fromkeys(row.cells))
+            if not features:
+                numeric.update(n for n, cell in row.cells.items() if n not in numeric and _finite(cell))
         for option, names in (("features", features), (answer, others)):
-            if self.rows and (unknown := [n for n in names if n not in there]):
-                instead = f"{nearest(unknown[0], there, called='columns')}; choose by data.{option}={hint}"
-                raise UserError(self.rows[0][1].where, f"has no column {unknown[0]!r}", instead)
+            if first is not None and (unknown := [n for n in names if n not in there]):
+                instead = f"{nearest(unknown[0], there, called='columns')}; choose by data.{option}={first.hint}"
+                raise UserError(first.where, f"has no column {unknown[0]!r}", instead)
         if not features:
-            numeric = {n for _, row in self.rows for n, cell in row.cells.items() if _finite(cell)}
             features = [n for n in there if n in numeric and n not in others]
             self.left = [n for n in there if n not in numeric and n not in others]
-        if self.rows and not features:
-            raise UserError(self.rows[0][1].origin, "has no column of numbers", "one number in each cell, written with a point")
+        if first is not None and not features:
+            raise UserError(first.origin, "has no column of numbers", "one number in each cell, written with a point")
         self.features = list(features)
 
     def __iter__(self) -> Iterator[tuple[str | None, Row]]:
-        return iter(self.rows)
+        return iter(self.tables.rows(self.wanted))
 
     def numbers(self, row: Row, names: Sequence[str]) -> tuple[float, ...]:
         """The cells as numbers, NaN for what is none. UserError where that is to be refused."""

@@ -24,6 +24,7 @@ MODES = {"dryrun": "offline", "run": "online"}  # earlier names
 
 PROJECT = "lightning-components"
 TIMEOUT = 15.0  # seconds to wait for the server
+SHOWN = 1000  # the newest samples: the whole table is sent each time
 OFFLINE = "written offline; send it later with: wandb sync"
 
 
@@ -107,7 +108,7 @@ class Extras:
         self.rows: list[list[Any]] = []
 
     def keep(self, step: int, prompts: list[str], texts: list[str]) -> None:
-        self.rows += [[step, p, t] for p, t in zip(prompts, texts)]
+        self.rows = [*self.rows, *([step, p, t] for p, t in zip(prompts, texts))][-SHOWN:]
         table = wandb.Table(columns=["step", "prompt", "text"], data=self.rows)
         self.logger.experiment.log({"samples": table, "trainer/global_step": step})
 
