@@ -23,7 +23,7 @@ import yaml
 import components
 from components.compose import compose
 from components.sockets import Batch, Layer
-from components.task.data_module import Steps, Whole
+from components.task.steps import Steps, Whole
 
 ROOT = Path(__file__).parent.parent
 RECIPES = ROOT / "recipes" / "ladder"

@@ -17,8 +17,9 @@ from components.index import static_entries
 from components.makers import make
 from components.sockets import Batch
 from components.task.clipping import clip_gradients
-from components.task.data_module import Item, totals
+from components.task.data_module import totals
 from components.task.language_modeling import LanguageModeling
+from components.task.steps import Item
 from components.task.tuning import tuned
 
 if "--as-if-it-had" not in sys.argv:

@@ -33,6 +33,7 @@ TORCHLESS = {
     "plugin_child",
     "makers",
     "slices",
+    "micro_batches",
     "share",
     "leaving",
 }

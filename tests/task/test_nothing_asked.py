@@ -16,9 +16,10 @@ from components import build, registry
 from components.errors import UserError
 from components.sockets import Batch
 from components.task.building import calm
-from components.task.data_module import Blocked, Steps
+from components.task.data_module import Blocked
 from components.task.experiment import Job, fit
 from components.task.language_modeling import LanguageModeling
+from components.task.steps import Steps
 
 VOCABULARY, T = 11, 6
 

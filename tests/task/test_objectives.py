@@ -11,17 +11,18 @@ import torch
 
 from components import build
 from components.cli.measure import vocabulary
+from components.corpus.preparation import GROUP, Preparation
 from components.errors import UserError
 from components.run import evaluate, load
 from components.sockets import Batch
 from components.task.batches import tokens_in, totals, unasked, widened
-from components.task.data_module import Steps, Whole
 from components.task.evaluation import evaluate as measure
 from components.task.experiment import Job, fit
 from components.task.generating import generate
 from components.task.language_modeling import LanguageModeling
 from components.task.metrics_file import read_rows
-from components.task.objectives import GROUP, Preparation, extra_tokens, silent_reason
+from components.task.objectives import extra_tokens, silent_reason
+from components.task.steps import Steps, Whole
 
 ATTENTION = {"name": "gqa", "n_heads": 2}
 SIZES = {"d_model": 32, "n_layers": 1, "context_length": 32, "attention": ATTENTION}

@@ -16,8 +16,9 @@ from components.signature import Positive
 from components.sockets import Batch
 from components.task.building import calm
 from components.task.clipping import clip_gradients
-from components.task.data_module import Blocked, Steps, Whole, totals
+from components.task.data_module import Blocked, totals
 from components.task.language_modeling import LanguageModeling
+from components.task.steps import Steps, Whole
 from components.task.sums import means
 
 VOCABULARY, T = 11, 6

@@ -18,10 +18,10 @@ from components.sockets import Batch, Layer, Terms, name_parts
 from components.task.averaging import Averaged
 from components.task.batches import tokens_in
 from components.task.collectives import Sums, computed
-from components.task.data_module import Item
 from components.task.generating import generate
 from components.task.objectives import extra_tokens, teacher_for
 from components.task.stepping import Stepping
+from components.task.steps import Item
 from components.task.strategies import FSDP2, data_ranks
 from components.task.sums import add_sums, means
 from components.task.tuning import freeze, tuned

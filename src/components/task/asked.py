@@ -11,10 +11,10 @@ from torch import Tensor
 from components.corpus.rows import Rows
 from components.decoding._loop import evaluating
 from components.measuring import Prediction
-from components.task.data_module import Whole
 from components.task.generating import first_ids, generate, speaker, together
 from components.task.objectives import silent_reason
 from components.task.scoring import ROWS, score
+from components.task.steps import Whole
 
 WIDEST = 32  # characters of a token at most, when a long text is cut to what may fit
 

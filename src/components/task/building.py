@@ -16,6 +16,7 @@ import torch
 from components import registry, terminal
 from components.cache_file import cache_folder
 from components.corpus.example_files import Chained
+from components.corpus.preparation import Preparation
 from components.errors import UserError
 from components.makers import make
 from components.share import recipe_commands, recipe_files
@@ -23,7 +24,7 @@ from components.task import checkpoints, run_folder
 from components.task.bar import Bar
 from components.task.data_module import Blocked
 from components.task.frame import task_values
-from components.task.objectives import Preparation, need_layers, need_logits, need_source
+from components.task.objectives import need_layers, need_logits, need_source
 
 
 def corpus_of(

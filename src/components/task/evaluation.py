@@ -11,16 +11,17 @@ from typing import Any
 import torch
 
 from components.corpus.example_files import Chained
+from components.corpus.preparation import Preparation
 from components.errors import UserError
 from components.files import read_json
 from components.makers import make_all, telling
 from components.measuring import WORDS, Held
 from components.task.asked import Trained
 from components.task.building import corpus_of, examples_of, task_of, task_options
-from components.task.data_module import Item, Whole
 from components.task.importing import is_foreign
 from components.task.metrics_file import perplexity
-from components.task.objectives import Preparation, counts_tokens, measures_text
+from components.task.objectives import counts_tokens, measures_text
+from components.task.steps import Item, Whole
 
 SPLITS = ("train", "validation", "test")
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from components import registry
 from components.errors import UserError, nearest
+from components.micro_batches import rows_each
 from components.option_types import parse_type
 from components.task.callbacks import check_callbacks
 from components.task.devices import count_devices
@@ -93,18 +94,3 @@ def task_values(node: dict[str, Any]) -> dict[str, Any]:
     given = {entry.renamed.get(n, n): v for n, v in node.items() if n not in ("name", "preset")}
     entry.signature.check("task", given, entry.label)
     return {**{n: o.default for n, o in entry.signature.options.items()}, **given}
-
-
-def rows_each(batch_size: int, accumulate: int, ranks: int) -> int:
-    """Rows of one micro-batch on one device.
-
-    Raises:
-        UserError: they would be unequal.
-    """
-    if batch_size % (accumulate * ranks):
-        raise UserError(
-            "task.batch_size",
-            f"{batch_size} sequences a step do not divide into {ranks} devices x {accumulate} micro-batches",
-            f"take a multiple of {accumulate * ranks}",
-        )
-    return batch_size // (accumulate * ranks)

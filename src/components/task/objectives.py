@@ -7,18 +7,13 @@ for the model of ``teacher_run``.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import nn
 
 from components.corpus.tokens import same_tokens
 from components.errors import UserError
 from components.sockets import Batch, Layer
-from components.weights import generator_for
-
-GROUP = 64  # rows of an evaluation that are prepared together, whatever the size of its batches
 
 
 def extra_tokens(loss: Any) -> int:
@@ -64,27 +59,6 @@ def silent_reason(model: nn.Module, *, source: bool = False) -> str:
             if word in getattr(part, "lacks", ()):
                 return f"{type(part).__name__} {what}"
     return ""
-
-
-class Preparation:
-    """The loss's ``prepare`` with the draws of a step, or of rows of an evaluation: functions of the seed and of their number alone.
-
-    Args:
-        loss: one without ``prepare`` leaves every batch as it is.
-        seed: the run's.
-    """
-
-    def __init__(self, loss: Any = None, seed: int = 0) -> None:
-        self.prepare: Callable[[Batch, torch.Generator], Batch] | None = getattr(loss, "prepare", None)
-        self.seed = seed
-
-    def step(self, batch: Batch, step: int) -> Batch:
-        """All rows of optimizer step ``step``."""
-        return batch if self.prepare is None else self.prepare(batch, generator_for(self.seed, f"objective of step {step}"))
-
-    def group(self, batch: Batch, group: int) -> Batch:
-        """Rows ``group * GROUP`` and after of a split that is evaluated: the same in every evaluation."""
-        return batch if self.prepare is None else self.prepare(batch, generator_for(self.seed, f"objective of group {group}"))
 
 
 def need_source(task: Any, model: nn.Module, first: Batch) -> None:

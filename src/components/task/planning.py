@@ -11,13 +11,14 @@ from typing import Any
 
 from components import memory
 from components.errors import found_in
+from components.micro_batches import rows_each
 from components.task import checkpoints, limits, resumable, resume, run_folder, slurm, starting
 from components.task.bar import Bar
 from components.task.building import corpus_of, data_of, runs_of, task_of, task_options
 from components.task.callbacks import make_callbacks
 from components.task.data_module import Blocked
 from components.task.devices import check_hardware, device_kind, processes
-from components.task.frame import check_frame, rows_each
+from components.task.frame import check_frame
 from components.task.objectives import silent_reason
 from components.task.trainer import make_trainer
 from components.task.tuning import narrow_lines, rate_lines

@@ -12,7 +12,7 @@ from components.errors import UserError
 from components.optimizer._nested import tell_norm
 from components.task.clipping import clip_gradients, clip_values
 from components.task.collectives import Sums
-from components.task.data_module import Item
+from components.task.steps import Item
 from components.task.tuning import few
 
 
