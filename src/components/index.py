@@ -1,6 +1,7 @@
 """What is registered, read from source without importing it: ours by ``ast``, plug-ins' by a child process, both cached.
 
-The cache is keyed by the time and size of every file that it was made from, so it is never stale.
+The cache is keyed by the state of every file that it was made from (size, inode, times of writing and of change), so it is never stale: archives set
+the time of writing as they like, the time of change no program can.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from components.files import make_folder, write_json
 from components.signature import Signature, sentence
 
 ROOT = Path(__file__).parent
-FORMAT = 2  # of the cache file
+FORMAT = 3  # of the cache file
 
 
 def cache_folder() -> Path:
@@ -45,7 +46,7 @@ def own_entries() -> dict[tuple[str, str], Any]:
     stamp = [
         FORMAT,
         [
-            [str(f), f.stat().st_mtime_ns, f.stat().st_size]
+            [str(f), *state_of(f)]
             for f in (*files, Path(__file__), ROOT / "signature.py", ROOT / "option_types.py", ROOT / "registry.py")
         ],
     ]
@@ -111,6 +112,12 @@ def _entry(
         dict(extra.get("renamed", {})),
         file=file,
     )
+
+
+def state_of(file: str | Path) -> list[int]:
+    """[size, time of writing, inode, time of change]: equal as long as nobody has written to the file. OSError where there is none."""
+    held = os.stat(file)
+    return [held.st_size, held.st_mtime_ns, held.st_ino, held.st_ctime_ns]
 
 
 def entry_from_json(row: dict[str, Any]) -> Any:
