@@ -1,4 +1,8 @@
-"""Small files that only save time: kept in the user's cache under a stamp of all that they were made from, so never stale."""
+"""Small files that only save time: kept in the user's cache under a stamp of all that they were made from.
+
+The stamp is the state of files (size, inode, times of writing and of change), so it is never stale: archives set the time of writing as they
+like, the time of change no program can.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +20,12 @@ def cache_folder() -> Path:
     """The user's cache of this package: ``$COMPONENTS_CACHE``, else ``$XDG_CACHE_HOME/components``, else ``~/.cache/components``."""
     own = os.environ.get("COMPONENTS_CACHE")
     return Path(own) if own else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "components"
+
+
+def state_of(file: str | Path) -> list[int]:
+    """[size, time of writing, inode, time of change]: equal as long as nobody has written to the file. OSError where there is none."""
+    held = os.stat(file)
+    return [held.st_size, held.st_mtime_ns, held.st_ino, held.st_ctime_ns]
 
 
 def read_cache(store: Path, stamp: Any) -> Any:

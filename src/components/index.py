@@ -7,12 +7,12 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from components import kinds  # noqa: F401  the built-in kinds declare themselves
-from components.cache_file import cache_folder, read_cache, write_cache
+from components.cache_file import cache_folder, read_cache, state_of, write_cache
 from components.entry import KINDS, Entry, entry_from_json, spelled_preset
 from components.signature import Signature, sentence
 
 ROOT = Path(__file__).parent
-FORMAT = 2  # of the cache file
+FORMAT = 3  # of the cache file
 
 
 def own_entries() -> dict[tuple[str, str], Entry]:
@@ -21,7 +21,7 @@ def own_entries() -> dict[tuple[str, str], Entry]:
     stamp = [
         FORMAT,
         [
-            [str(f), f.stat().st_mtime_ns, f.stat().st_size]
+            [str(f), *state_of(f)]
             for f in (*files, Path(__file__), ROOT / "signature.py", ROOT / "option_types.py", ROOT / "entry.py")
         ],
     ]

@@ -21,7 +21,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from components.cache_file import cache_folder, read_cache, write_cache
+from components.cache_file import cache_folder, read_cache, state_of, write_cache
 from components.entry import KINDS, Entry, Kind, entry_from_json
 
 GROUP = "components"
@@ -137,11 +137,11 @@ def indexed(plugin: Plugin) -> dict[str, Any]:
 def _head(plugin: Plugin) -> list[Any]:
     here = Path(__file__).parent
     ours = [
-        os.stat(here / f)
+        state_of(here / f)
         for f in ("plugins.py", "plugin_child.py", "registry.py", "entry.py", "signature.py", "option_types.py", "kinds.py")
     ]
     modules = [plugin.name, plugin.version, plugin.path, plugin.modules]
-    return [FORMAT, sys.version, sys.prefix, modules, [[s.st_mtime_ns, s.st_size] for s in ours]]
+    return [FORMAT, sys.version, sys.prefix, modules, ours]
 
 
 def _path_times() -> list[Any]:
@@ -189,7 +189,7 @@ def places(modules: Iterable[str]) -> tuple[list[str], list[str]]:
 
 
 def stamp(folders: Iterable[str], files: Iterable[str]) -> list[list[Any]]:
-    """[path, time, size] of the files and of every ``.py`` below the folders, so that an added file is seen."""
+    """[path, what ``state_of`` says] of the files and of every ``.py`` below the folders, so that an added file is seen."""
     paths = set(files)
     for folder in folders:
         for here, below, names in os.walk(folder):
@@ -197,6 +197,5 @@ def stamp(folders: Iterable[str], files: Iterable[str]) -> list[list[Any]]:
             paths.update(os.path.join(here, n) for n in names if n.endswith(".py"))
     rows = []
     for path in sorted(paths):
-        state = os.stat(path) if os.path.isfile(path) else None
-        rows.append([path, state.st_mtime_ns if state else 0, state.st_size if state else -1])
+        rows.append([path, *(state_of(path) if os.path.isfile(path) else ())])
     return rows

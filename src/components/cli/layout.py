@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 import textwrap
@@ -11,6 +12,7 @@ from collections.abc import Sequence
 from components import terminal
 
 LEAST = 24  # columns that the last one of a table gets, if it wants so many
+NUMBER = re.compile(r"(-|-?[\d,.]+(e[+-]?\d+)?%?)?")  # a figure, or none
 STYLES = {"bold": "1", "dim": "2", "red": "31", "cyan": "36"}
 
 
@@ -29,27 +31,36 @@ def styled(text: str, style: str) -> str:
 
 
 def table(rows: Sequence[Sequence[str]], *, indent: int = 2, head: Sequence[str] = (), limit: int = 34) -> list[str]:
-    """Columns side by side, each as wide as its longest cell up to ``limit``; the last one takes the rest and wraps."""
+    """Columns side by side, each as wide as its longest cell up to ``limit``, figures to the right; the last one takes the rest and wraps."""
     rows = [tuple(map(str, r)) for r in rows]
     if not rows:
         return []
     shown = [tuple(head), *rows] if head else rows
     widths = [min(limit, max(len(r[i]) for r in shown)) for i in range(len(rows[0]) - 1)]
     last = min(LEAST, max(len(r[-1]) for r in shown))
-    while sum(widths) + 2 * len(widths) + indent + last > width() and max(widths, default=0) > LEAST // 2:
-        widths[widths.index(max(widths))] -= 1  # the widest gives way, so that the last has room to wrap in
+    words = [max((len(w) for r in shown for w in r[i].split()), default=0) for i in range(len(widths))]
+    for least in (
+        words,
+        [LEAST // 2] * len(widths),
+    ):  # the widest gives way, so that the last has room to wrap in: between words, if that is enough
+        while sum(widths) + 2 * len(widths) + indent + last > width():
+            wide = [i for i, w in enumerate(widths) if w > least[i]]
+            if not wide:
+                break
+            widths[max(wide, key=lambda i: widths[i])] -= 1
+    numeric = [all(NUMBER.fullmatch(r[i]) for r in rows) and any(r[i] for r in rows) for i in range(len(widths))]
     start = indent + sum(w + 2 for w in widths)
     lines = []
     for number, row in enumerate(shown):
         cells = [_wrap(c, w) for c, w in zip(row, widths)] + [_wrap(row[-1], max(LEAST, width() - start))]
         for i in range(max(map(len, cells))):
-            words = [c[i] if i < len(c) else "" for c in cells]
-            padded = [w.ljust(n) for w, n in zip(words, widths)]
+            texts = [c[i] if i < len(c) else "" for c in cells]
+            padded = [t.rjust(n) if right else t.ljust(n) for t, n, right in zip(texts, widths, numeric)]
             if head and number == 0:
-                padded, words[-1] = [styled(p, "dim") for p in padded], styled(words[-1], "dim")
+                padded, texts[-1] = [styled(p, "dim") for p in padded], styled(texts[-1], "dim")
             elif padded and i == 0:
                 padded[0] = styled(padded[0], "bold")
-            lines.append((" " * indent + "  ".join([*padded, words[-1]])).rstrip())
+            lines.append((" " * indent + "  ".join([*padded, texts[-1]])).rstrip())
     return lines
 
 

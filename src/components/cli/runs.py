@@ -44,13 +44,13 @@ def run(args: argparse.Namespace) -> int:
             _shown(f.get("val_bits_per_byte")),
             next((f"{n.removeprefix('val_')} {_shown(f[n])}" for n in measured(f)), ""),
             _shown(f.get("seconds")),
+            own,
         )
-        for folder, f in found
+        for (folder, f), own in zip(found, own_differences([folder for folder, _ in found]))
     ]
-    head = ("run", "state", "steps", "val loss", "bits/byte", "measured", "seconds")
-    kept = [
-        i for i in range(len(head)) if head[i] != "measured" or any(row[i] for row in rows)
-    ]  # runs of text measure nothing more
+    head = ("run", "state", "steps", "val loss", "bits/byte", "measured", "seconds", "not as all others")
+    # runs of text measure nothing more, and one alone has no others
+    kept = [i for i in range(len(head)) if head[i] not in ("measured", head[-1]) or any(row[i] for row in rows)]
     terminal.show("\n".join(table([[row[i] for i in kept] for row in rows], head=[head[i] for i in kept], limit=60)))
     for _, f in found:
         if "fault" in f:
@@ -100,6 +100,20 @@ def compare(folders: list[Path], runs: Path, as_json: bool) -> int:
     if drawn:
         terminal.show(f"\ncurves: {drawn}")
     return 0
+
+
+def own_differences(folders: list[Path]) -> list[str]:
+    """Of each run what it has otherwise than its recipe, but for what all of them have so: how they differ from one another."""
+    from components.task import records
+
+    said = []
+    for folder in folders:
+        try:
+            said.append([str(line) for line in records.read_about(folder).get("difference", [])])
+        except UserError:
+            said.append([])
+    common = set(said[0]).intersection(*said) if said else set()
+    return ["; ".join(line for line in lines if line not in common) for lines in said]
 
 
 def figures_of(folder: Path) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from components import index
 from components.errors import UserError
 from components.files import reason
 from components.index import cache_folder, read_cache, write_cache
@@ -56,12 +57,11 @@ def hash_of(files: Iterable[str | Path], *, kept: Path | None = None) -> str:
 
 
 def state_of(path: str | Path) -> list[int]:
-    """[size, time of writing, inode, time of change]: equal as long as nobody has written to it."""
+    """``index.state_of``. UserError where there is no such file."""
     try:
-        held = os.stat(path)
+        return index.state_of(path)
     except OSError as e:
         raise UserError(str(path), f"cannot be read ({reason(e)})", "give a file that is there") from None
-    return [held.st_size, held.st_mtime_ns, held.st_ino, held.st_ctime_ns]
 
 
 def _digest(path: str) -> str:
