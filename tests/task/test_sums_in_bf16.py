@@ -52,7 +52,7 @@ def test_built_where_bf16_is_the_default():
 def test_a_run_in_bf16_keeps_saves_and_resumes_it(tiny, monkeypatch):
     """A checkpoint is loaded before Lightning casts the model: the sum must not be rounded there."""
     seen = []
-    config = tiny(model=MOE, trainer={"precision": "bf16-true", "max_steps": 6}, task={"validation_every": 3})
+    config = tiny(model=MOE, trainer={"precision": "bf16-true", "max_steps": 7}, task={"validation_every": 3})
     monkeypatch.setattr(Accumulating, "_apply", watched(seen, Accumulating._apply))
     done = fit(Job(config, "moe", quiet=True))
     kept = torch.load(done.folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
@@ -63,7 +63,7 @@ def test_a_run_in_bf16_keeps_saves_and_resumes_it(tiny, monkeypatch):
         assert value.dtype == torch.float32
         # whole steps of 0.001, which bf16 has not
         torch.testing.assert_close(value, (value / 0.001).round() * 0.001, rtol=0, atol=1e-7)
-        assert value.abs().max() > 0
+    assert any(value.any() for value in found.values()), "an odd number of steps up and down"
 
 
 def watched(seen, inner):
