@@ -25,10 +25,10 @@ class UserError(ValueError):
     def line(self, most: int = MOST) -> str:
         """The message as a terminal gets it: one line of printable text, of at most ``most`` characters.
 
-        What is said instead is shortened first, then what, then where; each keeps its beginning and its end.
+        What is wrong is shortened first, then what to do instead, which people copy, then where; each keeps its beginning and its end.
         """
         where, what, instead = map(printable, (self.where, self.what, self.instead))
-        for least, part in ((60, "instead"), (100, "what"), (80, "where"), (0, "what")):
+        for least, part in ((140, "what"), (60, "instead"), (80, "where"), (0, "what")):
             over = len(UserError(where, what, instead).args[0]) - most
             if over <= 0:
                 break
