@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from components import index
+from components import cache_file
 from components.errors import UserError
 from components.files import reason
 from components.index import cache_folder, read_cache, write_cache
@@ -57,9 +57,9 @@ def hash_of(files: Iterable[str | Path], *, kept: Path | None = None) -> str:
 
 
 def state_of(path: str | Path) -> list[int]:
-    """``index.state_of``. UserError where there is no such file."""
+    """``cache_file.state_of``. UserError where there is no such file."""
     try:
-        return index.state_of(path)
+        return cache_file.state_of(path)
     except OSError as e:
         raise UserError(str(path), f"cannot be read ({reason(e)})", "give a file that is there") from None
 
