@@ -19,9 +19,12 @@ NAMES = ("test_signatures.py", "test_without_hydra.py", "cli/test_list_and_show.
 # what no folder of tests mirrors
 BESIDE = {
     **{f"src/components/{name}.py": MODELS for name in ("makers", "sockets", "weights", "flops")},
-    **{f"src/components/{name}.py": NAMES for name in ("registry", "kinds", "index", "signature", "option_types")},
+    **{f"src/components/{name}.py": NAMES for name in ("entry", "registry", "kinds", "index", "signature", "option_types")},
     **{f"src/components/{name}.py": ("test_plugins.py",) for name in ("plugins", "plugin_child")},
     **{f"src/components/{name}.py": ("compose/test_messages.py", "compose/test_paths.py") for name in ("errors", "paths")},
+    "src/components/memory.py": ("test_content.py",),
+    "src/components/micro_batches.py": ("task/test_steps.py", "task/test_objectives.py"),
+    "tests/single_device.py": ("task/test_without_doubles.py",),
     "src/components/names.py": ("tuning/test_tunings.py", "task/test_starting.py"),
     "src/components/share.py": ("compose/test_recipes.py", "cli/test_list_and_show.py"),
     "src/components/run.py": ("task/test_runs.py", "test_docs.py"),

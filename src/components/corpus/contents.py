@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from components import cache_file
+from components.cache_file import cache_folder, read_cache, write_cache
 from components.errors import UserError
 from components.files import reason
-from components.index import cache_folder, read_cache, write_cache
 
 LITTLE = 32 * 2**20  # bytes that are always read: some hundredths of a second
 FRESH = 2.0  # seconds within which the clock of a file system may not tell two changes apart
