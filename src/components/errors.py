@@ -28,7 +28,7 @@ class UserError(ValueError):
         What is wrong is shortened first, then what to do instead, which people copy, then where; each keeps its beginning and its end.
         """
         where, what, instead = map(printable, (self.where, self.what, self.instead))
-        for least, part in ((140, "what"), (60, "instead"), (80, "where"), (0, "what")):
+        for least, part in ((84, "what"), (36, "what"), (60, "instead"), (80, "where"), (0, "what")):
             over = len(UserError(where, what, instead).args[0]) - most
             if over <= 0:
                 break
@@ -53,7 +53,7 @@ def cut(text: str, most: int) -> str:
         return text
     if most <= len(CUT) + 2:
         return text[: max(0, most)]
-    head = (most - len(CUT)) * 2 // 3
+    head = (most - len(CUT)) // 2
     return text[:head] + CUT + text[len(text) - (most - len(CUT) - head) :]
 
 
