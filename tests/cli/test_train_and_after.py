@@ -252,4 +252,5 @@ def test_a_sweep_ends_with_one_table(here, capsys):
     table = capsys.readouterr().out
     assert table.count("trainer.max_steps=") == 2
     assert "finished" in table
-    assert "failed (2)" in table
+    assert "failed" in table
+    assert "(2)" in table
