@@ -28,7 +28,7 @@ class UserError(ValueError):
         What is wrong is shortened first, then what to do instead, which people copy, then where; each keeps its beginning and its end.
         """
         where, what, instead = map(printable, (self.where, self.what, self.instead))
-        for least, part in ((84, "what"), (36, "what"), (60, "instead"), (80, "where"), (0, "what")):
+        for least, part in ((100, "what"), (60, "instead"), (80, "where"), (0, "what")):
             over = len(UserError(where, what, instead).args[0]) - most
             if over <= 0:
                 break
