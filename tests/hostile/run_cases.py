@@ -1,7 +1,7 @@
 """Runs the corpus: one process that has imported everything, a fork of it for each case, with bounds of memory and time.
 
 ``python run_cases.py FOLDER RESULTS [PATTERN]`` writes one line of JSON a case: how it ended, and what is wrong with that. Without a
-pattern a share of them all, less those that are ``PENDING``.
+pattern a share of them all.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ import traceback
 from pathlib import Path
 
 from corpus import CKPT, RECIPE, RUN, Case, cases, thinned
-from elsewhere import PENDING
 
 SECONDS, MEMORY, AT_ONCE, SHARE = 20, 3 * 2**30, 2, 6
 SOUND, OUTSIDE = "sound", "outside"
@@ -155,7 +154,7 @@ def main() -> None:
     running: dict[int, tuple[Case, Path, float]] = {}
     left = [c for c in cases() if re.search(pattern, c.name)]
     if not pattern:
-        left = [c for c in thinned(left, SHARE) if not c.name.startswith(PENDING)]
+        left = thinned(left, SHARE)
     with results.open("w") as f:
         while left or running:
             while left and len(running) < AT_ONCE:

@@ -18,7 +18,7 @@ from components.corpus.row import Form, Row, described
 from components.corpus.row_arrays import FORM, RowArrays, codes, mapped, shaped
 from components.corpus.store import build
 from components.errors import UserError
-from components.files import unwritable
+from components.files import make_folder, unwritable, write_text
 
 AT_ONCE = 2**16  # numbers that wait in memory to be written
 
@@ -61,7 +61,7 @@ class Building:
     def __enter__(self) -> Building:
         if self.folder is not None:
             try:
-                self.folder.mkdir(parents=True, exist_ok=True)
+                make_folder(self.folder)
                 self.temporary = Path(tempfile.mkdtemp(prefix="rows.tmp-", dir=self.folder))
             except OSError as e:
                 raise unwritable(self.folder, e) from None
@@ -131,7 +131,7 @@ class Building:
         assert self.temporary is not None
         for file in list(self.temporary.iterdir()):
             os.replace(file, folder / file.name)
-        (folder / FORM).write_text(json.dumps(self.form), encoding="utf8")
+        write_text(folder / FORM, json.dumps(self.form))
         return {}
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from difflib import get_close_matches
 from pathlib import Path
 
+from components import memory
 from components.errors import UserError
 from components.files import reason, regular
 
@@ -55,6 +56,9 @@ PLAIN |= {
 }
 
 
+LARGER, CUT = "is larger than the memory", "cut it into several, and name their folder"
+
+
 def decoded(data: bytes) -> str:
     """Text with ``\\n`` newlines; bytes that are no UTF-8 stay as lone surrogates, for cleaning to find."""
     text = data.decode("utf8", errors="surrogateescape").removeprefix("\ufeff")
@@ -63,11 +67,18 @@ def decoded(data: bytes) -> str:
 
 def read_bytes(file: Path) -> bytes:
     try:
-        return regular(file).read_bytes()
+        return need_memory(file).read_bytes()
     except OSError as e:
         raise UserError(str(file), f"cannot be read ({reason(e)})") from None
     except (MemoryError, OverflowError):
-        raise UserError(str(file), "is larger than the memory", "cut it into several, and name their folder") from None
+        raise UserError(str(file), LARGER, CUT) from None
+
+
+def need_memory(file: Path) -> Path:
+    """UserError for a file that is read as a whole and is larger than the memory: before hours are spent on its hash."""
+    if (size := regular(file).stat().st_size) > (there := memory.available()):
+        raise UserError(str(file), f"{LARGER} ({memory.shown(size)}, and there are {memory.shown(there)})", CUT)
+    return file
 
 
 def files_of(path: str, suffixes: set[str], what: str) -> list[Path]:

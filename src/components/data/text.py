@@ -12,7 +12,7 @@ from typing import Literal
 from components.corpus.contents import hash_of
 from components.corpus.document import Document
 from components.corpus.store import key_of
-from components.data._files import PLAIN, TABLES, decoded, files_of, paragraphs, pieces, read_bytes
+from components.data._files import PLAIN, TABLES, decoded, files_of, need_memory, paragraphs, pieces, read_bytes
 from components.data._tables import rows_of
 from components.registry import register
 from components.signature import Path
@@ -52,7 +52,11 @@ class Text:
         held = [self.field, self.split_on]
         if self.stdin is not None:
             return key_of("stdin", *held, hashlib.blake2b(self.stdin).hexdigest())
-        return key_of("text", *held, hash_of(f.resolve() for f in self.files()))
+        files = self.files()
+        for file in files:
+            if file.suffix.lower() not in TABLES:
+                need_memory(file)
+        return key_of("text", *held, hash_of(f.resolve() for f in files))
 
     def documents(self) -> Iterator[Document]:
         self.notes.clear()

@@ -13,6 +13,7 @@ import torch
 
 from components.corpus.tokens import read_tokenizer
 from components.errors import UserError
+from components.files import write_text
 from components.task.archive import check_archive, check_shape
 
 
@@ -60,7 +61,7 @@ def tokenizer_in(checkpoint: dict[str, Any], file: Path | str = "") -> Any:
     """
     with tempfile.TemporaryDirectory() as folder:
         for name, text in checkpoint["components"]["tokenizer"].items():
-            (Path(folder) / name).write_text(text, encoding="utf8")
+            write_text(Path(folder) / name, text)
         try:
             return read_tokenizer(Path(folder) / "tokenizer.json")
         except UserError as e:  # the temporary folder is no place that anybody knows

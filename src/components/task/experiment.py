@@ -111,10 +111,12 @@ def train(
     extras: list[Any] = []
     state, judged, asked = "failed", {}, 0
 
+    def figures() -> dict[str, Any]:
+        return {**ending.figures_of(recorder, planned.parameters, state, data.validated), **judged}
+
     def complete() -> UserError | None:
-        figures = {**ending.figures_of(recorder, planned.parameters, state, data.validated), **judged}
         written = folder is not None and entry.entered
-        return ending.complete(folder, job.recipe, figures, extras, say) if written else None
+        return ending.complete(folder, job.recipe, figures(), extras, say) if written else None
 
     watch.complete = complete
     watch.folder = folder or watch.folder
@@ -167,7 +169,7 @@ def train(
             slurm.requeue(say)
         if fault is not None and state in records.DONE:  # else what ended the run is said, and not what followed from it
             raise fault
-    return Result(folder, figures)
+    return Result(folder, figures())
 
 
 @contextmanager

@@ -26,7 +26,7 @@ from components.files import make_folder, whole, whole_folder
 from components.interop import convert
 from components.interop.files import Tensors
 from components.interop.tensors import left_behind
-from components.task import checkpoints, random_state, run_folder
+from components.task import archive, checkpoints, random_state, run_folder
 from components.task.generation_config import FILE as GENERATION
 from components.task.generation_config import decoding_of, ends_of
 
@@ -177,7 +177,7 @@ def _write(folder: Path, foreign: Foreign, config: dict[str, Any], path: str) ->
         "init_from": None,
         "began": time.time(),
         "command": sys.argv,
-        "schema": checkpoints.SCHEMA,
+        "schema": archive.SCHEMA,
         "versions": run_folder.versions(),
         "imported": path,
         "source": foreign.source,
@@ -188,7 +188,7 @@ def _write(folder: Path, foreign: Foreign, config: dict[str, Any], path: str) ->
     foreign.tokenizer.save(folder / "tokenizer.json")
     ours = {
         "version": __version__,
-        "schema": checkpoints.SCHEMA,
+        "schema": archive.SCHEMA,
         "config": config,
         "tokenizer": checkpoints.tokenizer_files(foreign.tokenizer),
         "random": random_state.of_all_ranks(torch.device("cpu")),

@@ -12,7 +12,7 @@ from typing import Any
 from components import memory
 from components.errors import found_in
 from components.micro_batches import rows_each
-from components.task import checkpoints, limits, resumable, resume, run_folder, slurm, starting
+from components.task import archive, checkpoints, limits, resumable, resume, run_folder, slurm, starting
 from components.task.bar import Bar
 from components.task.building import corpus_of, data_of, runs_of, task_of, task_options
 from components.task.callbacks import make_callbacks
@@ -95,7 +95,7 @@ class Plan:
             "began": time.time(),
             "job": slurm.job(),
             "command": sys.argv,
-            "schema": checkpoints.SCHEMA,
+            "schema": archive.SCHEMA,
             "versions": run_folder.versions(),
             "data": {"hash": self.corpus.hash, "report": self.corpus.report.lines()},
             "git": run_folder.git_state(Path.cwd()),

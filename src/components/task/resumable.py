@@ -132,9 +132,12 @@ def _derived(size: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
 
 
 def _rest(held: dict[str, Any]) -> str:
-    schedulers, members = held.get("lr_schedulers"), (held.get("callbacks") or {}).get("Together")
+    schedulers, callbacks = held.get("lr_schedulers"), held.get("callbacks")
     if not isinstance(schedulers, list) or len(schedulers) != 1 or not isinstance(schedulers[0], dict):
         return "there is no state of the schedule"
+    if not {"base_lrs", "last_epoch", "lr_lambdas"} <= schedulers[0].keys():
+        return "the state of the schedule is cut short"
+    members = callbacks.get("Together") if isinstance(callbacks, dict) else None
     recorder = members.get("Recorder") if isinstance(members, dict) else None
     if not isinstance(recorder, dict) or not {"seconds", "best", "final"} <= recorder.keys():
         return "there are no figures of the run so far"

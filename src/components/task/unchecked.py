@@ -12,17 +12,17 @@ from pathlib import Path
 from typing import Any
 
 from components import registry
+from components.cache_file import cache_folder
 from components.compose.scope import parts_of
 from components.errors import UserError
-from components.files import write_text
-from components.index import cache_folder
+from components.files import make_folder, write_text
 
 
 def remember(label: str, target: Any) -> None:
     """The part ``label`` holds to its contract, as its source stands now. Nothing is said where the cache cannot be written."""
     mark = _mark(label, target)
-    with suppress(OSError, UserError):
-        mark.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(UserError):
+        make_folder(mark.parent)
         write_text(mark, f"{label}\n")
 
 

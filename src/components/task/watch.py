@@ -19,6 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from components import terminal
 from components.errors import UserError
 
 FIRST = "COMPONENTS_FIRST_RANK"  # process id of the rank that has started this one
@@ -179,7 +180,7 @@ class Watch(threading.Thread):
             self._stopped_since = now
         elif 0 < self._stopped_since < now - SAY_STOPPED:
             self._stopped_since = -1.0  # said
-            print(f"{which} is stopped; the others wait for it", file=sys.stderr, flush=True)
+            terminal.complain(f"{which} is stopped; the others wait for it")
 
     def _moves(self, now: float) -> bool:
         """Whether the main thread has come further since the last look, or not long ago, or is at work: a step may take its time."""
@@ -218,7 +219,7 @@ class Watch(threading.Thread):
         """Why this process ends: one line, the first that comes."""
         if not self.quiet:
             name = f"rank {os.environ['LOCAL_RANK']}: " if self.parent is not None else ""
-            print(f"error: {name}{' '.join(str(error).split())}", file=sys.stderr, flush=True)
+            terminal.complain(f"error: {name}{error.line()}")
             self.quiet = True
 
     def end_children(self, *, within: float) -> None:
