@@ -13,8 +13,8 @@ from components import build
 from components.check.host import ON_PATH, Host, ids
 from components.check.subject import subject_of
 from components.functional import precision
-from components.index import static_entries
 from components.makers import make
+from components.registry import static_entries
 from components.sockets import Batch
 from components.task.clipping import clip_gradients
 from components.task.data_module import totals

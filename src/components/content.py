@@ -19,8 +19,10 @@ MOST = 16 * 2**20  # bytes of a file that holds settings
 SCALARS = (str, bool, int, float, type(None))
 
 
-def plain(value: Any, where: str) -> Any:
+def plain(value: Any, where: str, *, names: bool = False) -> Any:
     """``value``, if it is made of mappings, lists, texts, numbers, true, false and null, written out not too deep and not too long.
+
+    ``names``: a text may name a file whose name is no UTF-8; its bytes are those that Python stands in for by ``surrogateescape``.
 
     Raises:
         UserError: it is not; it begins with ``where``.
@@ -51,7 +53,7 @@ def plain(value: Any, where: str) -> Any:
             _refuse(place, f"holds a whole number of {held.bit_length()} bits")
         if isinstance(held, str) and not held.isascii():
             try:
-                held.encode("utf8")
+                held.encode("utf8", errors="surrogateescape" if names else "strict")
             except UnicodeEncodeError:
                 _refuse(place, "holds half of a surrogate pair, which is no text")
 

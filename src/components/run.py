@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from components import terminal
 from components.compose import compose
 from components.errors import UserError, found_in
 

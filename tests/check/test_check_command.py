@@ -94,8 +94,8 @@ def own_norm(monkeypatch, tmp_path):
     """A part of somebody else's module, which is forgotten afterwards."""
     from components import registry
 
-    monkeypatch.setattr(registry, "_LIVE", dict(registry._LIVE))
-    monkeypatch.setattr(registry, "_TARGETS", dict(registry._TARGETS))
+    monkeypatch.setattr(registry, "LIVE", dict(registry.LIVE))
+    monkeypatch.setattr(registry, "TARGETS", dict(registry.TARGETS))
     monkeypatch.setenv("COMPONENTS_CACHE", str(tmp_path / "cache"))
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "own_norm.py").write_text(

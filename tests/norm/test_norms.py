@@ -79,7 +79,7 @@ def test_dtype_is_the_inputs_and_sums_are_taken_in_fp32(case):
 @pytest.mark.parametrize("case", [c for c in FORMULAS if c not in ("l2", "dynamic_tanh", "dynamic_erf")])
 def test_at_first_all_but_the_squashing_ones_bring_vectors_to_one_scale(case):
     norm, _ = made(case)
-    out = norm(torch.randn(50, 8) * 7)
+    out = norm(torch.randn(50, 8, generator=torch.Generator().manual_seed(0)) * 7)
     assert 0.3 < out.square().mean().sqrt() < 1.6
     if case != "partial_rms":
         torch.testing.assert_close(out.square().mean(), torch.tensor(1.0), rtol=1e-3, atol=1e-3)

@@ -27,7 +27,7 @@ SRC = Path(components.__file__).parent
 TALKING = {
     "task/collectives.py",
     "task/preemption.py",  # between steps, which all ranks take
-    "task/checkpoints.py",  # where all ranks save
+    "task/saving.py",  # where all ranks save
     "weights.py",  # shards of a whole tensor, parameter by parameter
 }
 COLLECTIVES = {

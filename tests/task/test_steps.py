@@ -14,9 +14,10 @@ from torch import nn
 from components.errors import UserError
 from components.signature import Positive
 from components.sockets import Batch
+from components.task.batches import totals
 from components.task.building import calm
 from components.task.clipping import clip_gradients
-from components.task.data_module import Blocked, totals
+from components.task.data_module import Blocked
 from components.task.language_modeling import LanguageModeling
 from components.task.steps import Steps, Whole
 from components.task.sums import means

@@ -39,10 +39,8 @@ def table(rows: Sequence[Sequence[str]], *, indent: int = 2, head: Sequence[str]
     widths = [min(limit, max(len(r[i]) for r in shown)) for i in range(len(rows[0]) - 1)]
     last = min(LEAST, max(len(r[-1]) for r in shown))
     words = [max((len(w) for r in shown for w in r[i].split()), default=0) for i in range(len(widths))]
-    for least in (
-        words,
-        [LEAST // 2] * len(widths),
-    ):  # the widest gives way, so that the last has room to wrap in: between words, if that is enough
+    # the widest gives way, so that the last has room to wrap in: between words, if that is enough; what a row is called stays whole
+    for least in (words, [*words[:1], *([LEAST // 2] * len(widths[1:]))]):
         while sum(widths) + 2 * len(widths) + indent + last > width():
             wide = [i for i, w in enumerate(widths) if w > least[i]]
             if not wide:

@@ -9,6 +9,7 @@ from typing import Any
 from components import registry
 from components.compose.check import check
 from components.compose.node import of_literal
+from components.errors import UserError
 from components.makers import INHERIT, make
 from components.option_types import Type
 

@@ -112,14 +112,14 @@ def _carried(found: list[Part]) -> None:
 
 def _unread(found: list[Part]) -> None:
     """A part of a model that writes for another, and there is none: a swap that does nothing, and weights without a gradient."""
-    places = {option.type.kind for part in found for option in part.entry.signature.sockets().values()}
+    chosen = {part.kind for part in found} | {o.type.kind for part in found for o in part.entry.signature.sockets().values()}
     for part in (p for p in found if p.layer is None):
         for word in part.declared("carries_out"):
             able = [e for e in registry.entries().values() if word in e.signature.declared.get("carries_in", ())]
             if any(word in p.declared("carries_in") for p in found):
                 continue
-            if len(part.above[-1].sockets) == 1 and not any(e.kind in places for e in able):
-                continue  # a part or a model alone: what is around it is not chosen yet
+            if able and not any(e.kind in chosen for e in able):
+                continue  # a part or a model alone: what would read it is not chosen yet
             raise UserError(
                 part.path,
                 f"{part.label} writes {word!r}, and no part reads it: weights of it would never learn",

@@ -100,7 +100,8 @@ def build(folder: Path, fill: Callable[[Path], dict[str, Any]], *, sums: bool = 
     except OSError as e:
         raise _unwritable(folder, e) from None
     try:
-        meta = json.loads(json.dumps(fill(temporary)))  # as it will be read
+        # as it will be read: half a character, which a file's name may have, is none of UTF-8
+        meta = json.loads(json.dumps(fill(temporary), ensure_ascii=False).encode("utf8", errors="replace"))
         meta["files"] = {f.name: [f.stat().st_size, _checksum(f)] for f in sorted(temporary.iterdir())}
         write_json(temporary / META, {"sum": _sum_of(meta), "meta": meta}, indent=None)
         _take_place(temporary, folder)

@@ -78,7 +78,7 @@ def check_shape(checkpoint: Any, where: str) -> None:
     if lacking:
         raise UserError(where, f"is damaged: it lacks {', '.join(lacking)}", DAMAGED)
     check_tokenizer(tokenizer, f"{where}: tokenizer")
-    plain(ours.get("config"), f"{where}: config")
+    plain(ours.get("config"), f"{where}: config", names=True)
     plain(ours.get("source"), f"{where}: source")
     check_config(ours.get("config"), where)
     for name, tensor in checkpoint["state_dict"].items():

@@ -5,6 +5,7 @@ Nothing in one is pickled code, so ``torch.load(weights_only=True)`` reads it. W
 
 from __future__ import annotations
 
+import os
 import tempfile
 from pathlib import Path
 from typing import Any

@@ -58,7 +58,8 @@ class Reading:
         try:
             return next(self.read)
         except (RuntimeError, OSError, EOFError) as e:
-            if all(reader.is_alive() for reader in self.read._workers):
+            cut = isinstance(e, (ConnectionError, EOFError))  # a moment before the system tells that the process is gone
+            if not cut and all(reader.is_alive() for reader in self.read._workers):
                 raise  # the data's own
             raise gone() from e
 
