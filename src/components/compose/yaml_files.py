@@ -52,7 +52,7 @@ def parse_yaml(text: str, where: str) -> Any:
     try:
         loader = get_yaml_loader()(text)
         node = _node(loader, where)
-        return None if node is None else plain(loader.construct_document(node), where)
+        return None if node is None else plain(loader.construct_document(node), where, names=True)
     except yaml.MarkedYAMLError as e:
         mark = e.problem_mark or e.context_mark
         line = f":{mark.line + 1}" if mark else ""
