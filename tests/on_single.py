@@ -16,8 +16,8 @@ from components.functional import precision
 from components.makers import make
 from components.registry import static_entries
 from components.sockets import Batch
-from components.task.clipping import clip_gradients
 from components.task.batches import totals
+from components.task.clipping import clip_gradients
 from components.task.language_modeling import LanguageModeling
 from components.task.steps import Item
 from components.task.tuning import tuned

@@ -21,8 +21,8 @@ from components.corpus.tokens import LABELS_FILE
 from components.errors import UserError
 from components.makers import make
 from components.sockets import Batch, name_parts
-from components.task.building import task_of
 from components.task.instruction_tuning import PLAIN, TEMPLATE
+from components.task.preparing import task_of
 from components.task.tuning import freeze, tuned
 from components.weights import roles
 

@@ -205,3 +205,11 @@ def signature_of(target: Any) -> Signature:
     except (ValueError, TypeError):
         parameters = inspect.signature(target).parameters.values()
         return Signature(sizes={p.name: p.default is p.empty for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD})
+
+
+def task_values(node: dict[str, Any]) -> dict[str, Any]:
+    """All options of the node ``task``, defaults included, without importing the part."""
+    entry = registry.entry("task", node.get("preset") or node["name"], "task")
+    given = {entry.renamed.get(n, n): v for n, v in node.items() if n not in ("name", "preset")}
+    entry.signature.check("task", given, entry.label)
+    return {**{n: o.default for n, o in entry.signature.options.items()}, **given}

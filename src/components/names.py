@@ -54,3 +54,10 @@ def in_short(names: Iterable[str], all_names: Iterable[str]) -> list[str]:
             runs.append((head, [number], tail))
     spans = ("" if n[0] < 0 else f"{n[0]}" if len(n) == 1 else f"{n[0]}-{n[-1]}" for _, n, _ in runs)
     return [head + span + tail for (head, _, tail), span in zip(runs, spans)]
+
+
+def few(names: list[str]) -> str:
+    return ", ".join(names[:MOST]) + (f" and {len(names) - MOST} more" if len(names) > MOST else "")
+
+
+MOST = 6  # names in one line

@@ -9,7 +9,7 @@ from typing import Any
 
 from components import terminal
 from components.compose import compose
-from components.errors import UserError, found_in
+from components.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Loaded:
     @property
     def reads_source(self) -> bool:
         """Whether the model is an encoder-decoder, whose prompts are sources."""
-        from components.task.objectives import reads_source
+        from components.traits import reads_source
 
         return reads_source(self.model)
 
@@ -118,7 +118,7 @@ def train(recipe: str | None = None, overrides: list[str] | tuple[str, ...] = ()
     Raises:
         UserError: what cannot be composed or trained.
     """
-    from components.task import building, experiment, ranks, records, resume, slurm
+    from components.task import experiment, preparing, ranks, records, resume, slurm
 
     if ranks.launched():
         ranks.follow(experiment.fit)
@@ -136,7 +136,7 @@ def train(recipe: str | None = None, overrides: list[str] | tuple[str, ...] = ()
         composed = compose(None, rest, base=resumed.config, cwd=Path.cwd(), source=resumed.folder / "config.yaml")
     else:
         composed = _compose_anew(recipe, rest, special)
-        begun = slurm.begun_here(building.runs_of(composed.config))
+        begun = slurm.begun_here(preparing.runs_of(composed.config))
         if begun is not None and begun[1]:  # a command of a job that was queued again
             terminal.tell(f"done before this job was queued again: {begun[0]}")
             return experiment.Result(begun[0], records.read_summary(begun[0]))
@@ -168,20 +168,20 @@ def _compose_anew(recipe: str | None, rest: list[str], special: dict[str, str | 
 
 def load_recipe(name: str | None = None, overrides: list[str] | tuple[str, ...] = ()) -> Recipe:
     """Compose a recipe, prepare its data, and build its model and task, without training; ``init_from=`` gives it other weights."""
-    from components.task import bar, building, resume, starting
+    from components.task import bar, building, init_from, preparing, resume, starting
 
     rest, special = resume.split_overrides(list(overrides))
     if special.get("resume"):
         raise UserError("resume", "a recipe is built anew", "components.load(run), or components.train with resume=")
     composed = _compose_anew(_one_recipe(name, special), rest, special)
     config = composed.config
-    found = starting.start_from(config["init_from"], building.runs_of(config)) if config.get("init_from") else None
-    _, corpus = building.corpus_of(config, building.task_options(config), bar.Bar(sys.stderr))
-    task = building.task_of(config, corpus.tokenizer)
+    found = starting.start_from(config["init_from"], preparing.runs_of(config)) if config.get("init_from") else None
+    _, corpus = preparing.corpus_of(config, preparing.task_options(config), bar.Bar(sys.stderr))
+    task = preparing.task_of(config, corpus.tokenizer)
     model = task.new_model()
     if found is not None:
         config["init_from"] = found.origin
-        starting.begin_from(task, model, found, building.aside)
+        init_from.begin_task(task, model, found, preparing.aside)
     task.place(model, "cpu")
     data = building.data_of(task, corpus, task.model.context_length, config["seed"])
     return Recipe(task.model, data, task, config)
@@ -198,30 +198,10 @@ def load(
         device: where to put it.
         command: one whose own groups the overrides may name: ``evaluate``.
     """
-    from components.task import archive, building, checkpoints, importing, resume, run_folder
+    from components.task.loading import open_model
 
-    rest, special = resume.split_overrides(list(overrides))
-    if special:
-        raise UserError(f"{next(iter(special))}=", "a trained model is loaded as it is", "leave it out")
-    place = building.device_of(device)
-    path = Path(run_or_checkpoint).expanduser()
-    if importing.is_foreign(path):
-        folder, file, foreign = path, path, importing.read(path)
-        stored, tokenizer, weights = foreign.config, foreign.tokenizer, foreign.weights
-    else:
-        folder, file = run_folder.find_run(str(run_or_checkpoint), resume.runs_folder(rest))
-        file = file or run_folder.checkpoint_of(folder, best=True)
-        checkpoint = checkpoints.read(file)
-        stored, tokenizer = checkpoint["components"]["config"], checkpoints.tokenizer_in(checkpoint, file)
-        weights = checkpoints.weights_in(checkpoint)
-    config = compose(None, rest, base=stored, cwd=Path.cwd(), command=command, source=file).config
-    with found_in(file):
-        task = building.task_of(config, tokenizer)
-        model = task.new_model()
-        task.place(model, place, draw=False)
-    archive.load_into(model, weights, str(file))
-    model.eval()
-    return Loaded(model, tokenizer, config, folder if (folder / "run.json").exists() else None)
+    opened = open_model(run_or_checkpoint, overrides, device=device, command=command)
+    return Loaded(opened.model, opened.tokenizer, opened.config, opened.folder)
 
 
 def evaluate(

@@ -119,7 +119,7 @@ def test_numbers_and_conversations_come_back_from_the_cache_as_they_were(tmp_pat
 
 
 def test_labels_of_a_trained_tokenizer_keep_their_numbers(tmp_path):
-    from components.task.building import Fixed
+    from components.task.preparing import Fixed
 
     first = prepared(tmp_path, labelled())
     source = Source(labelled(), "other")

@@ -18,7 +18,7 @@ from components.explain.asking import ask
 from components.explain.subject import subject_of
 from components.makers import make
 from components.task import importing
-from components.task.building import Fixed
+from components.task.preparing import Fixed
 
 transformers = pytest.importorskip("transformers")
 TEXTS = [f"The quick brown fox number {i} jumps over the lazy dog." for i in range(24)]

@@ -18,7 +18,7 @@ from components.compose import compose
 from components.errors import UserError
 from components.sockets import Batch
 from components.task import checkpoints
-from components.task.building import corpus_of, task_options
+from components.task.preparing import corpus_of, task_options
 
 transformers = pytest.importorskip("transformers")
 PROMPTS = ["The quick brown fox", "Größe und Maß", "東京は", ""]

@@ -12,7 +12,7 @@ import components
 from components import build
 from components.errors import UserError
 from components.evaluation.cloze import Cloze
-from components.task import building
+from components.task import preparing
 from components.task.asked import Trained, predictions
 from components.task.evaluation import evaluate, named
 from components.task.experiment import Job, fit
@@ -43,7 +43,7 @@ def loaded(finished):
 
 @pytest.fixture
 def asked(loaded):
-    return Trained(loaded, building.task_of(loaded.config, loaded.tokenizer))
+    return Trained(loaded, preparing.task_of(loaded.config, loaded.tokenizer))
 
 
 def logs(loaded, text):
@@ -136,7 +136,7 @@ def test_the_rate_that_is_judged_at_the_end_of_training_is_the_same(finished, mo
 
     monkeypatch.setattr(Text, "judge", staticmethod(lambda text: "near" in text), raising=False)
     loaded = components.load(finished)
-    task = building.task_of(loaded.config, loaded.tokenizer)
+    task = preparing.task_of(loaded.config, loaded.tokenizer)
     task.model, task.judged_samples, task.sample_tokens = loaded.model, 12, 10
     accepted, written = judged(task, loaded.config, Text.judge)
     assert 0 < accepted < written

@@ -15,7 +15,7 @@ from components.compose import compose
 from components.corpus.example import Example
 from components.errors import UserError
 from components.run import evaluate
-from components.task import building
+from components.task import preparing
 
 EN, FR = (["the", "cat", "dog", "runs", "sees", "house"], ["le", "chat", "chien", "court", "voit", "maison"])
 SMALL = ["recipe=llama_tiny", "model.d_model=32", "trainer.max_steps=6", "task.validation_every=3", "trainer.precision=32-true"]
@@ -47,8 +47,8 @@ def test_a_classifier_is_measured_as_by_hand():
     said = evaluate(made.folder)
     loaded = components.load(made.folder)
     assert loaded.tokenizer.labels == ("en", "fr")
-    corpus = building.corpus_of(loaded.config, building.task_options(loaded.config), None, loaded.tokenizer)[1]
-    task = building.task_of(loaded.config, loaded.tokenizer)
+    corpus = preparing.corpus_of(loaded.config, preparing.task_options(loaded.config), None, loaded.tokenizer)[1]
+    task = preparing.task_of(loaded.config, loaded.tokenizer)
     hits, table = 0, [[0, 0], [0, 0]]
     for example in corpus.validation:
         row = task.encode(example, 64)
@@ -74,7 +74,7 @@ def test_answers_are_scored_by_what_is_written():
     made = components.train(overrides=TRANSLATE, quiet=True)
     loaded = components.load(made.folder)
     said = evaluate(made.folder)
-    corpus = building.corpus_of(loaded.config, building.task_options(loaded.config), None, loaded.tokenizer)[1]
+    corpus = preparing.corpus_of(loaded.config, preparing.task_options(loaded.config), None, loaded.tokenizer)[1]
     asked = corpus.validation[:4]
     texts = loaded.generate([e.input for e in asked], max_new_tokens=8)
     assert said["exact_match"] == sum(t.strip() == e.answer for t, e in zip(texts, asked)) / len(asked)
@@ -95,7 +95,7 @@ def test_what_is_scored_is_of_the_split_that_is_measured(monkeypatch):
 
     made = components.train(overrides=[*TRANSLATE, "task.test_fraction=0.3"], quiet=True)
     loaded = components.load(made.folder)
-    corpus = building.corpus_of(loaded.config, building.task_options(loaded.config), None, loaded.tokenizer)[1]
+    corpus = preparing.corpus_of(loaded.config, preparing.task_options(loaded.config), None, loaded.tokenizer)[1]
     seen = []
 
     def ask(self, examples):  # noqa: ARG001  in the place of a method
@@ -112,7 +112,7 @@ def test_a_target_is_asked_whole_with_its_end_and_the_source_is_read_apart():
     tokenizer = components.build("tokenizer", "byte")
     tokenizer.train([])
     config = compose(None, TRANSLATE).config
-    task = building.task_of(config, saved(tokenizer))
+    task = preparing.task_of(config, saved(tokenizer))
     row = task.encode(Example("ab", "cde", "f"), 64)
     text = task.tokenizer.encode
     end = task.tokenizer.specials["endoftext"]
@@ -149,7 +149,7 @@ def instructed(template=None):
     config = compose(
         None, [*SMALL, "task=instruction_tuning", "data=conversations", "data.path=chat.jsonl", "tokenizer=byte"]
     ).config
-    return building.task_of(config, tokens)
+    return preparing.task_of(config, tokens)
 
 
 def test_only_answers_and_the_sign_that_ends_each_are_asked_for():
@@ -233,7 +233,7 @@ def test_numbers_are_learnt_and_measured():
 
     config = compose(None, [*CLASSIFY]).config | {"task": {"name": "regression"}, "loss": {"name": "regression"}}
     config["model"] = config["model"] | {"head": {"name": "regression", "n_outputs": 2}}
-    task = building.task_of(config, saved(build("tokenizer", "byte")))
+    task = preparing.task_of(config, saved(build("tokenizer", "byte")))
     row = task.encode(Example("ab", (1.0, 2.0), "f"), 8)
     assert row.targets == (1.0, 2.0)
     hidden = torch.tensor([[[1.0, 2.0]], [[0.0, 0.0]], [[5.0, 5.0]]])

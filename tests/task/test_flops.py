@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from components.task.building import task_of
 from components.task.flops import flops_per_token, stated_peak
+from components.task.preparing import task_of
 
 
 def test_flops_count_the_head_once_tied_or_not(tiny):

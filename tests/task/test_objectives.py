@@ -21,8 +21,8 @@ from components.task.experiment import Job, fit
 from components.task.generating import generate
 from components.task.language_modeling import LanguageModeling
 from components.task.metrics_file import read_rows
-from components.task.objectives import extra_tokens, silent_reason
 from components.task.steps import Steps, Whole
+from components.traits import extra_tokens, silent_reason
 
 ATTENTION = {"name": "gqa", "n_heads": 2}
 SIZES = {"d_model": 32, "n_layers": 1, "context_length": 32, "attention": ATTENTION}

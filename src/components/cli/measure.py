@@ -87,7 +87,7 @@ def _tokens(config: dict[str, Any]) -> Vocabulary:
     if getattr(tokenizer, "wants", None) == "run":
         if not (tokenizer.run or config.get("init_from")):
             return Vocabulary(PLACEHOLDER, "assumed; that of the run that init_from= names")
-        from components.task.building import tokenizer_of
+        from components.task.preparing import tokenizer_of
 
         return Vocabulary(tokenizer_of(config).vocab_size)
     tokenizer.train(())

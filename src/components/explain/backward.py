@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from components.corpus.preparation import Preparation
+from components.corpus.special_ids import stop_ids
 from components.errors import UserError
 from components.explain.asking import Asked
 from components.explain.pack import Array
@@ -18,7 +19,6 @@ from components.explain.subject import Subject
 from components.explain.tokens import numbers
 from components.makers import make
 from components.sockets import Batch, Layer
-from components.task.generating import stop_ids
 
 
 def influence(subject: Subject, recorder: Recorder, asked: Asked, shown: slice, targets: list[int | None]) -> Array | None:

@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from components.corpus.special_ids import stop_ids
 from components.explain.asking import Asked
 from components.explain.subject import Subject
 from components.makers import make
-from components.task.generating import stop_ids
 
 TOP = 10
 

@@ -58,13 +58,12 @@ def subject_of(what: Any, overrides: list[str] | tuple[str, ...] = ()) -> Subjec
 
 
 def of_recipe(name: str, overrides: list[str]) -> Subject:
-    from components.run import load_recipe
+    from components.task.loading import open_recipe
 
     made: dict[int, Made] = {}
     with telling(_into(made)):
-        recipe = load_recipe(name, overrides)
-    tokenizer = getattr(recipe.task, "tokenizer", None)
-    subject = Subject(name, recipe.model.eval(), tokenizer, recipe.config, made, difference=list(overrides))
+        recipe = open_recipe(name, overrides)
+    subject = Subject(name, recipe.model, recipe.tokenizer, recipe.config, made, difference=list(overrides))
     if recipe.config.get("init_from"):
         subject.trained = f"weights of {recipe.config['init_from']}"
     else:
@@ -73,11 +72,11 @@ def of_recipe(name: str, overrides: list[str]) -> Subject:
 
 
 def of_run(name: str, overrides: list[str]) -> Subject:
-    from components.run import load
+    from components.task.loading import open_model
 
     made: dict[int, Made] = {}
     with telling(_into(made)):
-        loaded = load(name, overrides)
+        loaded = open_model(name, overrides)
     return of_loaded(loaded, made, name)
 
 

@@ -48,7 +48,7 @@ class FromExamples(Training):
 
 def text_row(tokenizer: Any, text: str, longest: int) -> tuple[list[int], bool]:
     """(ids, whether it was cut): a text with what stands around one, also where the text is cut."""
-    from components.task.generating import source_ids
+    from components.corpus.special_ids import source_ids
 
     ids = source_ids(tokenizer, text)
     if len(ids) <= longest:

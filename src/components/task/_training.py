@@ -13,19 +13,21 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
-from components.makers import Bound, make
-from components.sockets import Batch, Layer, Terms, name_parts
+from components.makers import make
+from components.sockets import Batch, Layer, Terms
 from components.task.averaging import Averaged
 from components.task.batches import tokens_in
 from components.task.collectives import Sums, computed
 from components.task.generating import generate
-from components.task.objectives import extra_tokens, teacher_for
+from components.task.loading import model_of
+from components.task.objectives import teacher_for
 from components.task.stepping import Stepping
 from components.task.steps import Item
 from components.task.strategies import FSDP2, data_ranks
 from components.task.sums import add_sums, means
 from components.task.tuning import freeze, tuned
 from components.task.weights import materialise
+from components.traits import extra_tokens
 
 
 class Training(Stepping, Averaged, LightningModule):
@@ -116,10 +118,7 @@ class Training(Stepping, Averaged, LightningModule):
         self.place(model, strategy.root_device)
 
     def new_model(self) -> nn.Module:
-        with torch.device("meta"):
-            model = make(Bound(self.config["model"], where="model"), "model", vocab_size=self.vocab_size)
-            model = make(Bound(self.config.get("adapter") or "none", where="adapter"), "adapter").apply(model)
-        name_parts(model)
+        model = model_of(self.config, self.vocab_size)
         freeze(model, self.config)
         return model
 

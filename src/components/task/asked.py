@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 
 from components.corpus.rows import Rows
+from components.corpus.special_ids import first_ids
 from components.decoding._loop import evaluating
 from components.measuring import Prediction
-from components.task.generating import first_ids, generate, speaker, together
-from components.task.objectives import silent_reason
+from components.task.generating import generate, speaker, together
 from components.task.scoring import ROWS, score
 from components.task.steps import Whole
+from components.traits import silent_reason
 
 WIDEST = 32  # characters of a token at most, when a long text is cut to what may fit
 

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from components import files
+from components.corpus.special_ids import stop_ids
 from components.corpus.tokens import CONFIG_FILE, TEMPLATE_FILE
 from components.errors import UserError
-from components.task.generating import continue_ids, stop_ids
+from components.task.generating import continue_ids
 from components.task.streaming import Stream, text_of
 from components.terminal import require_text
 

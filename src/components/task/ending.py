@@ -10,9 +10,9 @@ from components import files
 from components.errors import UserError
 from components.task import curves, records, run_folder
 from components.task.metrics_file import measured, read_rows
-from components.task.objectives import silent_reason
 from components.task.samples import judged
 from components.task.strategies import FSDP2
+from components.traits import silent_reason
 
 SHOWN = {
     "state": "state",

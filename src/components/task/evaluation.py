@@ -17,11 +17,11 @@ from components.files import read_json
 from components.makers import make_all, telling
 from components.measuring import WORDS, Held
 from components.task.asked import Trained
-from components.task.building import corpus_of, examples_of, task_of, task_options
 from components.task.importing import is_foreign
 from components.task.metrics_file import perplexity
-from components.task.objectives import counts_tokens, measures_text
+from components.task.preparing import corpus_of, examples_of, task_of, task_options
 from components.task.steps import Item, Whole
+from components.traits import counts_tokens, measures_text
 
 SPLITS = ("train", "validation", "test")
 

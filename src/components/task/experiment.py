@@ -17,7 +17,7 @@ from components.errors import UserError
 from components.task import ending, ranks, records, run_folder, slurm
 from components.task.alike import Alike
 from components.task.bar import Bar
-from components.task.building import aloud, calm, runs_of, silent
+from components.task.building import calm
 from components.task.callbacks import watched
 from components.task.entry import Entry
 from components.task.lock import Lock
@@ -25,6 +25,7 @@ from components.task.loggers import make_loggers
 from components.task.metrics_file import MetricsFile
 from components.task.planning import Job, Plan, plan
 from components.task.preemption import Preemption, nothing
+from components.task.preparing import aloud, runs_of, silent
 from components.task.progress import Recorder
 from components.task.reading import gone, tells_of_a_dead_reader
 from components.task.samples import Samples

@@ -7,18 +7,20 @@ from pathlib import Path
 from typing import Any
 
 from tokenizers import Tokenizer, processors
-from torch import Tensor, nn
+from torch import Tensor
 
 from components.adapter._merge import merge
 from components.corpus.foreign import token_of
+from components.corpus.special_ids import first_ids, stop_ids, target_start
 from components.corpus.tokens import MAP_FILE, OWN_FILE, Tokens
 from components.errors import UserError
 from components.interop import convert
 from components.interop.halves import in_halves
 from components.registry import find
-from components.task import building, checkpoints, resume, run_folder
-from components.task.generating import first_ids, stop_ids, target_start
+from components.task import checkpoints, resume, run_folder
 from components.task.importing import GENERATION
+from components.task.loading import model_of, vocab_size_of
+from components.task.weights import materialise
 
 TOKENS = ("bos", "eos", "pad", "unk")
 
@@ -37,17 +39,17 @@ def export_run(run: str, to: Path, *, shard_bytes: int) -> str:
     checkpoint = checkpoints.read(file)
     ours = checkpoint["components"]
     config, tokenizer = ours["config"], checkpoints.tokenizer_in(checkpoint)
-    task = building.task_of(config, tokenizer)
-    weights = plain_weights(task, checkpoints.weights_in(checkpoint), config)
+    vocab_size = vocab_size_of(config, tokenizer)
+    weights = plain_weights(vocab_size, checkpoints.weights_in(checkpoint), config)
     source = ours.get("source") or {}
     prefer = (source.get("config", {}).get("architectures") or [source.get("architecture")])[0]
     begins = target_start(tokenizer)[0] if "source" in getattr(find("model", config["model"]["name"]), "provides", ()) else None
     own = {f"{role}_token_id": i for role, i in special_ids(tokenizer).items() if role in ("bos", "eos", "pad")}
     own |= {} if begins is None else {"decoder_start_token_id": begins}
-    known = known_form(config, weights, task.vocab_size, prefer)
+    known = known_form(config, weights, vocab_size, prefer)
     made = convert.write_folder(
         *known,
-        task.vocab_size,
+        vocab_size,
         to,
         extra=own,
         source=source.get("config"),
@@ -74,12 +76,12 @@ def known_form(
     return config, weights
 
 
-def plain_weights(task: Any, weights: dict[str, Tensor], config: dict[str, Any]) -> dict[str, Tensor]:
+def plain_weights(vocab_size: int, weights: dict[str, Tensor], config: dict[str, Any]) -> dict[str, Tensor]:
     """The model's own tensors, an adapter taken into them."""
     if (config.get("adapter") or {}).get("name", "none") == "none":
         return weights
-    model: nn.Module = task.new_model()
-    task.place(model, "cpu", draw=False)
+    model = model_of(config, vocab_size)
+    materialise(model, "cpu", config["seed"], draw=False)
     model.load_state_dict(weights)
     return {n: t.detach() for n, t in merge(model).state_dict().items()}
 

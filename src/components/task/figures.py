@@ -26,14 +26,14 @@ class Figures(Callback):
         if not trainer.is_global_zero:
             return
         from components.explain import explain
-        from components.run import load
-        from components.task.building import aside
+        from components.task.loading import open_model
+        from components.task.preparing import aside
 
         folder = Path(trainer.default_root_dir)
         prompt = self.prompt if self.prompt is not None else next(iter(getattr(pl_module, "prompts", None) or [""]))
         try:
             made = explain(
-                load(folder), prompt=prompt, new_tokens=self.new_tokens, target=self.target, loss=self.target is not None
+                open_model(folder), prompt=prompt, new_tokens=self.new_tokens, target=self.target, loss=self.target is not None
             )
         except UserError as e:  # what was trained is not lost for a picture
             aside(f"callbacks.figures: nothing is drawn ({' '.join(str(e).split())})")

@@ -11,6 +11,7 @@ from typing import Any
 
 from components import registry
 from components.errors import UserError, nearest
+from components.makers import task_values
 from components.micro_batches import rows_each
 from components.option_types import parse_type
 from components.task.callbacks import check_callbacks
@@ -86,11 +87,3 @@ def check_paths(node: Any, where: str = "data") -> None:
     for name in (n for n in node if n in options and "path" in options[n].type.bases and node[n] is not None):
         if not Path(node[name]).exists() and not glob.glob(node[name], recursive=True):
             raise UserError(f"{where}.{name}", f"{node[name]}: there is no such file or folder", HINT)
-
-
-def task_values(node: dict[str, Any]) -> dict[str, Any]:
-    """All options of the node ``task``, defaults included, without importing the part."""
-    entry = registry.entry("task", node.get("preset") or node["name"], "task")
-    given = {entry.renamed.get(n, n): v for n, v in node.items() if n not in ("name", "preset")}
-    entry.signature.check("task", given, entry.label)
-    return {**{n: o.default for n, o in entry.signature.options.items()}, **given}

@@ -13,13 +13,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from components.corpus.special_ids import first_ids, source_ids, stop_ids, target_start
 from components.decoding._loop import context_limit, evaluating
 from components.errors import UserError
 from components.makers import make
 from components.sockets import Batch
-from components.task.objectives import reads_source, silent_reason
 from components.task.streaming import Stream, over_at, text_of
 from components.terminal import require_text
+from components.traits import reads_source, silent_reason
 
 
 def generate(
@@ -193,45 +194,14 @@ def draft_of(run: str | None, tokenizer: Any, device: torch.device, *, source: b
 
 @lru_cache(maxsize=1)  # a conversation asks for the same one with every answer
 def _loaded(run: str, device: str) -> Any:
-    from components.run import load
+    from components.task.loading import open_model
 
-    return load(run, device=device)
-
-
-def first_ids(tokenizer: Any) -> list[int]:
-    """Before every prompt: what the tokenizer's file says, else what begins every document."""
-    begins = getattr(tokenizer, "begins", None)
-    return [tokenizer.specials["endoftext"]] if begins is None else list(begins)
-
-
-def source_ids(tokenizer: Any, text: str) -> list[int]:
-    """What an encoder reads: the text with what the tokenizer's file puts around one; where it says nothing, as a document begins."""
-    whole = tokenizer.encode_whole(text)
-    return whole if tokenizer.begins is not None or tokenizer.closes else [*first_ids(tokenizer), *whole]
-
-
-def target_start(tokenizer: Any, text: str = "") -> list[int]:
-    """What stands before ``text``, with which an encoder-decoder's own text begins.
-
-    That is what came with the model (``starts``: decoder_start_token_id), else what begins every text or document; and, where there is a
-    ``text``, what its file puts before one.
-    """
-    starts, begins, own = tokenizer.starts, list(tokenizer.begins or ()), tokenizer.specials
-    if starts is None:
-        starts = first_ids(tokenizer) or [own.get("bos", own.get("endoftext", 0))]
-    return list(starts) if not text or starts[len(starts) - len(begins) :] == begins else [*starts, *begins]
+    return open_model(run, device=device)
 
 
 def after(before: Sequence[int], ids: list[int]) -> list[int]:
     """``ids`` without those of ``before`` that come first."""
     return ids[next((n for n, i in enumerate(ids) if i not in before), len(ids)) :]
-
-
-def stop_ids(tokenizer: Any) -> tuple[int, ...]:
-    """Where a text is over: what came with the model, else what ends every document."""
-    ends = getattr(tokenizer, "ends", None)
-    own = tokenizer.specials.get("endoftext")
-    return tuple(ends) if ends is not None else () if own is None else (own,)
 
 
 def speaker(model: Any, tokenizer: Any) -> Any:

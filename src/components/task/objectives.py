@@ -14,51 +14,12 @@ from torch import nn
 from components.corpus.tokens import same_tokens
 from components.errors import UserError
 from components.sockets import Batch, Layer
-
-
-def extra_tokens(loss: Any) -> int:
-    return int(getattr(loss, "extra_tokens", 0))
-
-
-def lacking(model: nn.Module, word: str) -> bool:
-    """Does any part of the model declare that it lacks ``word``?"""
-    return any(word in getattr(m, "lacks", ()) for m in model.modules())
-
-
-def counts_tokens(loss: Any) -> bool:
-    """Whether the loss is a mean over tokens, so that its exponential is a perplexity."""
-    return not {"classes", "amounts"} & set(getattr(loss, "provides", ()))
-
-
-def measures_text(loss: Any, model: nn.Module) -> bool:
-    """Whether the loss is the negative log likelihood of the text, so that bits per byte follow from it."""
-    return bool(getattr(loss, "likelihood", not hasattr(loss, "prepare"))) and not lacking(model, "causal")
+from components.traits import reads_source
 
 
 def reads_whole(loss: Any) -> bool:
     """Whether the loss reads documents with all that the tokenizer puts around them, and hides tokens of the text itself."""
     return bool(getattr(loss, "whole", False))
-
-
-def reads_source(model: nn.Module) -> bool:
-    """Whether the model is an encoder-decoder."""
-    return "source" in getattr(model, "provides", ())
-
-
-def silent_reason(model: nn.Module, *, source: bool = False) -> str:
-    """Why the model cannot continue a text, or an empty string where it can; ``source``: it is given what it reads before."""
-    if reads_source(model) and not source:
-        return "the model writes only after it has read a source"
-    beside = set(model.encoder.modules()) if reads_source(model) else ()  # type: ignore[operator]
-    parts = [part for part in model.modules() if part not in beside]
-    for part in parts:
-        if {"amounts", "classes", "vectors"} & set(getattr(part, "provides", ())):
-            return f"{type(part).__name__} gives no tokens"
-    for word, what in (("causal", "sees later tokens"), ("cacheable", "keeps no cache")):
-        for part in parts:
-            if word in getattr(part, "lacks", ()):
-                return f"{type(part).__name__} {what}"
-    return ""
 
 
 def need_source(task: Any, model: nn.Module, first: Batch) -> None:
@@ -98,11 +59,11 @@ def teacher_for(task: Any) -> nn.Module | None:
     """
     if getattr(task.loss, "wants", None) != "teacher":
         return None
-    from components.run import load
     from components.task.checkpoints import tokenizer_files
+    from components.task.loading import open_model
 
     try:
-        loaded = load(task.loss.teacher_run)
+        loaded = open_model(task.loss.teacher_run)
     except UserError as e:
         raise UserError("loss.teacher", str(e)) from e
     if not same_tokens(tokenizer_files(loaded.tokenizer), tokenizer_files(task.tokenizer)):

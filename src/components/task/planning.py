@@ -12,18 +12,19 @@ from typing import Any
 from components import memory
 from components.errors import found_in
 from components.micro_batches import rows_each
-from components.task import archive, checkpoints, limits, resumable, resume, run_folder, slurm, starting
+from components.task import archive, checkpoints, init_from, limits, resumable, resume, run_folder, slurm, starting
 from components.task.bar import Bar
-from components.task.building import corpus_of, data_of, runs_of, task_of, task_options
+from components.task.building import data_of
 from components.task.callbacks import make_callbacks
 from components.task.data_module import Blocked
 from components.task.devices import check_hardware, device_kind, processes
 from components.task.frame import check_frame
-from components.task.objectives import silent_reason
+from components.task.preparing import corpus_of, runs_of, task_of, task_options
 from components.task.trainer import make_trainer
 from components.task.tuning import narrow_lines, rate_lines
 from components.task.unchecked import unchecked
 from components.task.weights import fits
+from components.traits import silent_reason
 
 
 @dataclass
@@ -136,7 +137,7 @@ def plan(job: Job, say: Callable[[str], None], bar: Bar | None) -> Plan:
         fits(model, device_kind(settings), ranks=processes(settings))  # before there is a folder; each process looks again
     tokenizer = checkpoints.tokenizer_files(corpus.tokenizer)
     callbacks = make_callbacks(config.get("callbacks"), module.metrics)
-    matched = starting.begin_from(module, model, start, say) if start is not None else None
+    matched = init_from.begin_task(module, model, start, say) if start is not None else None
     module.built.append(model)
     fits(
         model, device_kind(settings), ranks=processes(settings)

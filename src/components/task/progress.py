@@ -16,12 +16,12 @@ import torch
 from lightning.pytorch import Callback, Trainer
 
 from components.errors import UserError
+from components.names import few
 from components.optimizer._nested import figures
 from components.task.flops import flops_per_token, peak_flops
 from components.task.loads import loads
 from components.task.metrics_file import MetricsFile, perplexity
-from components.task.objectives import counts_tokens, measures_text
-from components.task.tuning import few
+from components.traits import counts_tokens, measures_text
 
 
 class Recorder(Callback):

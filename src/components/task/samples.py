@@ -12,8 +12,8 @@ from components import terminal
 from components.errors import UserError
 from components.files import open_append, reason
 from components.task.generating import generate
-from components.task.objectives import silent_reason
 from components.task.strategies import FSDP2
+from components.traits import silent_reason
 
 
 class Samples(Callback):

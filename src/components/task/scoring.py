@@ -8,11 +8,12 @@ from typing import Any
 
 import torch
 
+from components.corpus.special_ids import first_ids, source_ids, target_start
 from components.decoding._loop import context_limit, evaluating
 from components.errors import UserError
-from components.task.generating import first_ids, source_ids, speaker, target_start, together
-from components.task.objectives import reads_source, silent_reason
+from components.task.generating import speaker, together
 from components.terminal import require_text
+from components.traits import reads_source, silent_reason
 
 ROWS = 8  # texts that are read together
 

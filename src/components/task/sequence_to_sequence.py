@@ -6,10 +6,11 @@ from typing import Any, Literal
 
 from components.corpus.example import Example
 from components.corpus.rows import Row
+from components.corpus.special_ids import source_ids, stop_ids, target_start
 from components.registry import register
 from components.signature import Fraction, NonNegative, Positive, Workers
 from components.task._answers import Answering
-from components.task.generating import generate, source_ids, stop_ids, target_start
+from components.task.generating import generate
 
 
 @register("task", "sequence_to_sequence")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,10 +12,9 @@ from torch import Tensor, nn
 
 from components.corpus.tokens import LABELS_FILE, same_tokens
 from components.errors import UserError
-from components.names import in_short
+from components.names import few, in_short
 from components.task import checkpoints, run_folder
 from components.task.archive import check_kinds
-from components.task.tuning import few, tuned
 from components.weights import copy_full, roles
 
 ADDED = (".lora_b", ".ia3")  # the end of a name that only an adapter has
@@ -124,13 +122,13 @@ def tensors(model: nn.Module) -> dict[str, Tensor]:
     return dict(model.named_parameters()) | {n: b for n, b in model.named_buffers() if n in saved}
 
 
-def begin_from(task: Any, model: nn.Module, start: Start, say: Callable[[str], None]) -> Match:
-    """Have the task's model begin with the weights, and say what that means. ``model``: as it will be, on any device.
+def begin_from(tokenizer: Any, model: nn.Module, start: Start, say: Callable[[str], None]) -> Match:
+    """Say what it means that the model begins with the weights; ``load`` of what is returned does it. ``model``: as it will be, on any device.
 
     Raises:
-        UserError: they do not fit, their ids mean something else, or what they leave out is frozen.
+        UserError: they do not fit, or their ids mean something else.
     """
-    matched, own = match(model, start), checkpoints.tokenizer_files(task.tokenizer)
+    matched, own = match(model, start), checkpoints.tokenizer_files(tokenizer)
     for line in matched.lines():
         say(line)
     if not same_tokens(own, start.tokenizer):
@@ -144,22 +142,4 @@ def begin_from(task: Any, model: nn.Module, start: Start, say: Callable[[str], N
         say("  its tokenizer is another one, of another size: vectors of tokens begin anew; tokenizer=of_run would keep both")
     if start.tokenizer.get(LABELS_FILE, own.get(LABELS_FILE)) != own.get(LABELS_FILE) and "head" in matched.report()["loaded"]:
         say("  its labels are others, or in another order, and its head is loaded: what it knows of them is of no use")
-    refuse_frozen(model, task.config, matched)
-    task.start_from = matched.load
     return matched
-
-
-def refuse_frozen(model: nn.Module, config: dict[str, Any], matched: Match) -> None:
-    """UserError where a weight that nothing was loaded into would never learn: a head of this run's own beside an adapter."""
-    new = {*matched.new, *matched.reshaped}
-    stuck = [w for w in tuned(model, config) if w.name in new and not w.parameter.requires_grad]
-    for where, option in (("tuning", "but"), ("adapter", "train")):
-        names = in_short([w.name for w in stuck if (where == "tuning") == (w.rate == 0.0)], matched.sizes)
-        if names:
-            patterns = dict.fromkeys(re.sub(r"(?<=\.)\d+(-\d+)?(?=\.|$)", "*", n) for n in names)
-            said = ", ".join([*config[where].get(option, ()), *patterns])
-            raise UserError(
-                where,
-                f"{few(names)}: not in {matched.start.origin} and frozen here, so would stay as drawn",
-                f"let it learn: {where}.{option}=[{said}]" if option in config[where] else f"choose another {where}",
-            )

@@ -9,11 +9,11 @@ from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
 
 from components.errors import UserError
+from components.names import few
 from components.optimizer._nested import tell_norm
 from components.task.clipping import clip_gradients, clip_values
 from components.task.collectives import Sums
 from components.task.steps import Item
-from components.task.tuning import few
 
 
 class Stepping:

@@ -10,10 +10,9 @@ from torch import nn, optim
 from components import registry
 from components.errors import UserError
 from components.makers import Bound, make
-from components.names import in_short
+from components.names import few, in_short
 from components.weights import Weight, roles
 
-MOST = 6  # names in one line
 TORCHS = tuple(c for c in vars(optim).values() if isinstance(c, type) and c is not optim.Optimizer)
 
 
@@ -71,7 +70,3 @@ def narrow_lines(config: dict[str, Any], precision: Any) -> list[str]:
     return [
         f"optimizer/{name} keeps its averages in {kind}, as the weights are; trainer.precision=bf16-mixed keeps both in fp32"
     ]
-
-
-def few(names: list[str]) -> str:
-    return ", ".join(names[:MOST]) + (f" and {len(names) - MOST} more" if len(names) > MOST else "")
