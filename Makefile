@@ -4,6 +4,7 @@
 # make slow    the slow tests; keeps their result in tests/slow_result.txt
 # make browser the pages of `components explain` in a real Chromium; keeps their result in tests/browser_result.txt
 # make lint    ruff and pyright
+# make generated  writes again what is made from the source: catalogue, pairs, goldens, the picture of the rooms
 
 # the first Python that is new enough, unless PYTHON=... says which
 NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
@@ -17,7 +18,7 @@ STAMP := .venv/.installed
 # two workers of one thread each: as fast as one with two, and the same on every machine
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
-.PHONY: setup train test quick slow browser lint
+.PHONY: setup train test quick slow browser lint generated
 
 setup: $(STAMP)
 
@@ -50,3 +51,11 @@ lint: $(STAMP)
 	$(BIN)/ruff check src tests
 	$(BIN)/ruff format --check src tests
 	$(BIN)/pyright
+
+generated: $(STAMP)
+	$(BIN)/python tests/test_catalogue.py
+	$(BIN)/python tests/test_pairs.py
+	$(BIN)/python tests/test_every_recipe.py
+	$(BIN)/python tests/interop/test_every_architecture.py
+	$(BIN)/python bench/house.py --picture docs/architecture.svg
+	@echo "not made again, since they take longer: see the table in CONTRIBUTING.md"

@@ -75,9 +75,9 @@ def rung_of(number: str) -> str:
 
 def swapped(rung: str, over: str) -> list[str]:
     """The parts in which a recipe differs from another, and how many values besides."""
-    from components import registry
     from components.compose import compose
     from components.compose.difference import difference
+    from components.core import registry
 
     lines = [
         line

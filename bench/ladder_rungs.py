@@ -22,8 +22,8 @@ import yaml
 
 import components
 from components.compose import compose
-from components.sockets import Batch, Layer
-from components.task.steps import Steps, Whole
+from components.core.sockets import Batch, Layer
+from components.corpus.steps import Steps, Whole
 
 ROOT = Path(__file__).parent.parent
 RECIPES = ROOT / "recipes" / "ladder"
@@ -188,7 +188,7 @@ def judged(model: Any, marks: tuple[float, ...]) -> float:
 
 
 def next_character(lab: Lab) -> dict[str, Any]:
-    from components.data.rhyme import RHYME
+    from components.parts.data.rhyme import RHYME
 
     runs = []
     for seed in lab.seeds:
@@ -337,7 +337,7 @@ def recurrent(lab: Lab) -> dict[str, Any]:
 
 def by_length(loaded: Any) -> list[float]:
     """Exact match on numbers of each length that are drawn anew: of 3 digits on, hardly one of them was seen."""
-    from components.data.spelled_numbers import WORDS, SpelledNumbers
+    from components.parts.data.spelled_numbers import WORDS, SpelledNumbers
 
     seen = {e.input for e in SpelledNumbers(count=loaded.config["data"]["count"]).examples()}
     drawn, found = random.Random(12345), []

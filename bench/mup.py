@@ -20,8 +20,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from components import build
-from components.sockets import Layer
-from components.weights import initialise, roles
+from components.core.sockets import Layer
+from components.core.weights import initialise, roles
 
 DOCS = Path(__file__).parent.parent / "docs"
 WIDTHS, SEEDS, STEPS = (32, 64, 128, 256, 512), (0, 1, 2), 3

@@ -34,7 +34,7 @@ def ours(parts: dict[str, Any]) -> nn.Module:
 
 def our_loss(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     from components import build
-    from components.sockets import Batch
+    from components.core.sockets import Batch
 
     total, weight = model(Batch(x, targets=y), build("loss", "next_token", vocab_size=V)).losses["loss"]
     return total / weight
@@ -42,7 +42,7 @@ def our_loss(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
 
 def our_generate(model: nn.Module, prompt: Tensor, new: int) -> Tensor:
     from components import build
-    from components.sockets import Batch
+    from components.core.sockets import Batch
 
     return build("decoding", "greedy").generate(
         model, Batch(prompt), cache=build("cache", "growing"), max_new_tokens=new, stop_ids=()

@@ -175,7 +175,7 @@ def trained(task: str, attention: str, position: str, rate: float, seed: int, st
     import torch.nn.functional as F
 
     from components import build
-    from components.weights import initialise, roles
+    from components.core.weights import initialise, roles
 
     torch.set_num_threads(1)
     torch.manual_seed(seed)

@@ -9,11 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from components import build, register, registry
+from components import build, register
+from components.core import registry
 from components.functional.attention import attend
 from components.functional.visibility import Sight
-from components.mask.full import FullMask
-from components.stack.layers import Layers
+from components.parts.mask.full import FullMask
+from components.parts.stack.layers import Layers
 
 
 class AuxiliaryLoss(nn.Module):
@@ -127,13 +128,13 @@ def loss_of(model, ids, targets):
     """The total that training minimises: next-token loss and the layers' own, as means of sums over weights."""
 
     def objective(hidden, head, batch):
-        from components.sockets import Terms
+        from components.core.sockets import Terms
 
         logits = head(hidden)
         total = F.cross_entropy(logits.flatten(0, 1).float(), batch.targets.flatten(), reduction="sum")
         return Terms({"loss": (total, torch.tensor(float(batch.targets.numel())))})
 
-    from components.sockets import Batch
+    from components.core.sockets import Batch
 
     terms = model(Batch(ids, targets=targets), objective)
     return sum(s / w for s, w in terms.losses.values()), terms

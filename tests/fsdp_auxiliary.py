@@ -8,8 +8,8 @@ from hosts import ids, scramble
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 
-from components.leaving import leave
-from components.sockets import Layer
+from components.core.leaving import leave
+from components.core.sockets import Layer
 
 contract_parts.remember()
 dist.init_process_group("gloo")

@@ -13,8 +13,8 @@ from torch import nn
 from components import build
 from components.check.host import INSIDE, LENGTH, SOCKETS, VOCAB, WIDTH, Host, ids, scramble
 from components.check.subject import subject_of
-from components.registry import static_entries
-from components.sockets import Batch
+from components.core.registry import static_entries
+from components.core.sockets import Batch
 
 __all__ = ["INSIDE", "LENGTH", "SOCKETS", "VOCAB", "WIDTH", "batch_of", "decoder", "ids", "parts", "scramble"]
 

@@ -12,15 +12,15 @@ import torch
 from components import build
 from components.check.host import ON_PATH, Host, ids
 from components.check.subject import subject_of
+from components.core.makers import make
+from components.core.registry import static_entries
+from components.core.sockets import Batch
+from components.corpus.batches import totals
+from components.corpus.steps import Item
 from components.functional import precision
-from components.makers import make
-from components.registry import static_entries
-from components.sockets import Batch
-from components.task.batches import totals
-from components.task.clipping import clip_gradients
-from components.task.language_modeling import LanguageModeling
-from components.task.steps import Item
-from components.task.tuning import tuned
+from components.training.clipping import clip_gradients
+from components.training.task.language_modeling import LanguageModeling
+from components.training.tuning import tuned
 
 if "--as-if-it-had" not in sys.argv:
     precision.NO_DOUBLES = (*precision.NO_DOUBLES, single_device.NAME)

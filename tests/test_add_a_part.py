@@ -19,8 +19,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from components.registry import register
-from components.signature import PositiveFloat
+from components.core.registry import register
+from components.core.signature import PositiveFloat
 
 
 @register("norm", "largest")

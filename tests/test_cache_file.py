@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
-from components import plugins
-from components.cache_file import state_of
+from components.core import plugins
+from components.core.cache_file import state_of
 
 
 def test_the_same_size_and_time_of_writing_is_another_state(tmp_path):

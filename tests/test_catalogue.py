@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from components import registry
 from components.catalogue import index_page, kind_page
 from components.catalogue.formulas import counted, formulas_of, solve
 from components.cli import main
+from components.core import registry
 
 FOLDER = Path(__file__).parent.parent / "docs" / "catalogue"
 STALE = "docs/catalogue is stale: python tests/test_catalogue.py writes it anew"

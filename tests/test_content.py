@@ -6,10 +6,10 @@ import zipfile
 
 import pytest
 
-from components import content, files, memory
 from components.compose import compose
 from components.compose.yaml_files import parse_yaml
-from components.errors import UserError, found_in
+from components.core import content, files, memory
+from components.core.errors import UserError, found_in
 
 
 def nested(levels: int) -> list:
@@ -105,7 +105,7 @@ def test_paths_and_environment_of_a_stranger(tmp_path, monkeypatch):
 def test_a_flipped_byte_is_seen(tmp_path):
     import torch
 
-    from components.task.archive import check_archive
+    from components.runs.archive import check_archive
 
     file = tmp_path / "x.ckpt"
     torch.save({"state_dict": {"a": torch.arange(1000.0)}}, file)

@@ -14,7 +14,7 @@ import torch
 from hosts import LENGTH, ids, scramble
 
 from components import build
-from components.sockets import Layer
+from components.core.sockets import Layer
 
 HERE = Path(__file__).parent
 

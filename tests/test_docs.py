@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from components import registry
 from components.check.cases import PROPERTIES
 from components.cli import main, parser_of
 from components.compose import compose
+from components.core import registry
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from components import registry
 from components.check import Case, battery, checked_kinds
 from components.check.cases import LACKS
-from components.registry import static_entries
+from components.core import registry
+from components.core.registry import static_entries
 
 # what is installed, not what other test modules registered in this process
 PARTS = [f"{kind}/{name}" for kind, name in sorted(static_entries()) if kind in checked_kinds()]

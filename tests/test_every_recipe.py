@@ -9,7 +9,7 @@ import torch
 import yaml
 
 from components.compose import all_recipes, compose
-from components.makers import make
+from components.core.makers import make
 
 ROOT = Path(__file__).parent.parent
 GOLDEN = ROOT / "tests" / "golden"

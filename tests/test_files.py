@@ -6,8 +6,8 @@ import os
 
 import pytest
 
-from components import files
-from components.errors import UserError
+from components.core import files
+from components.core.errors import UserError
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ import torch
 
 import components
 from components.cli import main
-from components.errors import UserError
-from components.sockets import SequenceInfo
-from components.task import ending
+from components.core.errors import UserError
+from components.core.sockets import SequenceInfo
+from components.training import ending
 
 POSITIONS = ("rope", "alibi", "t5_bias", "fire", "log_temperature", "xpos", "rope_2d", "kerple", "transformer_xl")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import re
 import statistics
 import subprocess
@@ -10,44 +11,31 @@ from pathlib import Path
 
 import pytest
 
-from components import index, registry
+from components.core import index, registry
 
 ROOT = Path(__file__).parent.parent
 SRC = ROOT / "src" / "components"
+# of core/: what the command line reads before it knows whether a model is built
 TORCHLESS = {
-    "errors",
-    "files",
-    "terminal",
-    "content",
-    "memory",
-    "names",
-    "paths",
-    "signature",
-    "option_types",
-    "entry",
-    "cache_file",
-    "registry",
-    "kinds",
-    "index",
-    "plugins",
-    "plugin_child",
-    "makers",
-    "slices",
-    "micro_batches",
-    "share",
-    "leaving",
+    *("errors", "files", "names", "paths", "signature", "option_types", "entry", "cache_file", "registry", "kinds", "index"),
+    *("plugins", "plugin_child", "makers", "slices", "share", "leaving", "layout", "bar", "micro_batches", "moved"),
 }
-GROUND = TORCHLESS | {"sockets", "weights", "flops", "functional", "corpus", "measuring"}
-TOP = {"task", "compose", "run", "cli", "check", "catalogue", "interop", "explain", "__main__"}
-KIND_FOLDERS = {
-    *("tokenizer", "embedding", "position", "attention", "mask", "gate", "norm", "ffn", "block", "residual", "head", "init"),
-    *("router", "scaling", "value", "sharing", "adapter", "tuning", "pooling"),
-    *("stack", "model", "loss", "optimizer", "schedule", "sampler", "decoding", "cache", "data", "evaluation"),
-}
+BELOW_PARTS = {"core", "functional", "corpus"}
+KIND_FOLDERS = {p.name for p in (SRC / "parts").iterdir() if p.is_dir() and p.name != "__pycache__"}
 LIGHTNING = {"lightning", "pytorch_lightning", "lightning_fabric", "lightning_utilities"}
 HYDRA = {"hydra", "omegaconf"}
+MOST_ENTRIES = 18  # in src/components: `ls` is the plan
 MOST_LINES = 250
 MEDIAN_LINES = 80  # of a part's file: a part is one idea
+
+
+@pytest.fixture(scope="module")
+def house():
+    """bench/house.py, which measures what is held here."""
+    spec = importlib.util.spec_from_file_location("house", ROOT / "bench" / "house.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def sources() -> list[Path]:
@@ -73,41 +61,47 @@ def imports(file: Path, *, whole: bool = True) -> set[str]:
     return found
 
 
-def ours(names: set[str]) -> set[str]:
-    """{second word} of imports from this package, leaving out the public names of ``components`` itself."""
-    known = {home(f) for f in sources()}
-    return {n.split(".")[1] for n in names if n.startswith("components.") and n.split(".")[1] in known}
-
-
 def third_party(names: set[str]) -> set[str]:
     return {n.split(".")[0] for n in names}
 
 
-def test_files_are_found():
-    assert len(sources()) > 60
-    assert {home(f) for f in sources()} >= KIND_FOLDERS
+def test_every_entry_is_a_room(house):
+    names = {n.removesuffix(".py") for n in house.entries()} - {"py.typed"}
+    assert names == {*house.ROOMS, *house.FACE}
+    assert len(house.entries()) <= MOST_ENTRIES
+    assert len(sources()) > 500
 
 
-def test_every_folder_and_file_has_a_floor():
-    unknown = {home(f) for f in sources()} - GROUND - TOP - KIND_FOLDERS - {"__init__"}
-    assert not unknown, f"say in this test on which floor they stand: {unknown}"
+def test_the_catalogue_is_the_kinds_and_nothing_else():
+    assert {p.name for p in (SRC / "parts").iterdir()} - {"__pycache__"} == KIND_FOLDERS | {"__init__.py"}
     assert set(registry.KINDS) == KIND_FOLDERS | {"task"}
+    assert (SRC / "training" / "task").is_dir()
 
 
-def test_ground_floor_imports_only_the_ground_floor():
-    files = [f for f in sources() if home(f) in GROUND]
-    assert len(files) > 15
-    for file in files:
-        assert ours(imports(file)) <= GROUND, f"{file}: {ours(imports(file)) - GROUND}"
+def test_no_import_runs_up(house):
+    assert sum(house.arrows().values()) > 1000, "imports are found"
+    assert house.up() == []
+
+
+def test_no_file_is_part_of_a_circle(house):
+    assert house.circles() == []
+
+
+def test_a_circle_and_an_arrow_up_would_be_seen(house, monkeypatch):
+    links = {"components.core.a": frozenset({"components.cli.b"}), "components.cli.b": frozenset({"components.core.a"})}
+    monkeypatch.setattr(house, "graph", lambda: links)
+    assert house.circles() == [["components.cli.b", "components.core.a"]]
+    assert house.up() == [("components.core.a", "components.cli.b")]
 
 
 @pytest.mark.parametrize("kind", sorted(KIND_FOLDERS))
-def test_kinds_import_the_ground_floor_and_themselves(kind):
-    files = [f for f in sources() if home(f) == kind]
+def test_kinds_import_the_ground_floor_and_themselves(house, kind):
+    own = f"components.parts.{kind}"
+    files = {m: imported for m, imported in house.graph().items() if f"{m}.".startswith(f"{own}.")}
     assert files
-    for file in files:
-        above = ours(imports(file)) - GROUND - {kind}
-        assert not above, f"{file} imports {above}"
+    for module, imported in files.items():
+        above = {m for m in imported if house.room(m) not in BELOW_PARTS and not f"{m}.".startswith(f"{own}.")}
+        assert not above, f"{module} imports {above}"
 
 
 def test_each_framework_has_its_place():
@@ -115,22 +109,22 @@ def test_each_framework_has_its_place():
     for file in sources():
         used = third_party(imports(file))
         seen |= used
-        assert not used & LIGHTNING or home(file) == "task", f"{file}: only task/ imports lightning"
+        assert not used & LIGHTNING or home(file) == "training", f"{file}: only training/ imports lightning"
         assert not used & HYDRA or home(file) in ("cli", "compose"), f"{file}: only cli/ and compose/ import hydra"
     assert seen & LIGHTNING
     assert seen & HYDRA
 
 
-def test_wandb_is_imported_by_one_file_of_the_task_folder():
+def test_wandb_is_imported_by_one_file_of_the_training_room():
     users = [f for f in sources() if "wandb" in third_party(imports(f))]
     assert len(users) <= 1, users
-    assert all(home(f) == "task" for f in users)
+    assert all(home(f) == "training" for f in users)
 
 
 def test_what_the_command_line_reads_imports_no_torch():
-    for file in sources():
-        if home(file) in TORCHLESS | {"__init__", "__main__"}:
-            assert "torch" not in third_party(imports(file)), file
+    named = [SRC / "core" / f"{name}.py" for name in sorted(TORCHLESS)]
+    for file in [*named, SRC / "__init__.py", SRC / "__main__.py"]:
+        assert "torch" not in third_party(imports(file)), file
 
 
 def test_no_file_is_long():
@@ -148,7 +142,7 @@ def test_half_of_the_parts_are_short():
 
 
 def test_kind_folders_have_no_code_in_init():
-    files = [f for f in sources() if f.name == "__init__.py" and home(f) in KIND_FOLDERS]
+    files = [f for f in sources() if f.name == "__init__.py" and f.parent.parent == SRC / "parts"]
     assert len(files) == len(KIND_FOLDERS), "each is a package"
     for file in files:
         body = ast.parse(file.read_text(encoding="utf8")).body
@@ -157,7 +151,7 @@ def test_kind_folders_have_no_code_in_init():
 
 def test_parts_list_their_parameters():
     seen = 0
-    for file in (f for f in sources() if home(f) in KIND_FOLDERS | {"task"}):
+    for file in (f for f in sources() if f.parent.name in registry.KINDS):
         for node in ast.parse(file.read_text(encoding="utf8")).body:
             if not isinstance(node, (ast.ClassDef, ast.FunctionDef)) or not any(
                 "register" in ast.unparse(d) for d in node.decorator_list
@@ -185,7 +179,7 @@ def test_composer_and_registry_name_no_kind_and_no_part():
     names = {n for key in index.own_entries() for n in key} | set(registry.KINDS)
     # words of the config's own grammar, or of Python, that happen to be a part's name as well
     names -= {"none", "text", "all", "layer", "layers", "value", "group"}
-    files = [SRC / "registry.py", *sorted((SRC / "compose").rglob("*.py"))]
+    files = [SRC / "core" / "registry.py", SRC / "core" / "entry.py", *sorted((SRC / "compose").rglob("*.py"))]
     assert len(files) > 5
     for file in files:
         tree = ast.parse(file.read_text(encoding="utf8"))
@@ -217,3 +211,13 @@ def test_no_machine_of_ours_in_the_tree():
             continue
         found = forbidden.search(text)
         assert not found, f"{file.relative_to(ROOT)}: {found[0]!r}"
+
+
+def test_the_picture_and_the_walks_show_the_house_as_it_is(house):
+    stale = "python bench/house.py --picture docs/architecture.svg draws it anew"
+    assert (ROOT / "docs" / "architecture.svg").read_text(encoding="utf8") == house.picture(), stale
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf8")
+    named = set(re.findall(r"`([a-z_]+/(?:[a-z_]+/)*(?:[a-z_]+\.py)?)`", text))
+    assert len(named) > 30
+    assert not [name for name in named if not (SRC / name).exists() and not (ROOT / name).exists()]
+    assert all(f"`{room}/`" in text or f"`{room}.py`" in text for room in house.ROOMS)

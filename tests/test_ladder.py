@@ -17,8 +17,8 @@ import torch.nn.functional as F
 import components
 from components import build
 from components.compose import compose
-from components.makers import make
-from components.sockets import Batch, SequenceInfo
+from components.core.makers import make
+from components.core.sockets import Batch, SequenceInfo
 
 ROOT = Path(__file__).parent.parent
 RUNGS = sorted(f.stem for f in (ROOT / "recipes" / "ladder").glob("*.yaml"))
@@ -60,8 +60,8 @@ def test_absolute_error_of_an_output():
 def test_the_mean_loss_is_that_of_all_samples():
     """0.2, 0.5 and 0.1 are 0.2667 in the mean, whether they came as one batch or as two of unequal size."""
     assert loss_of("regression", [[0.2], [0.5], [0.1]], [[0.0], [0.0], [0.0]], distance="l1")[1] == pytest.approx(0.8 / 3)
-    from components.sockets import Terms
-    from components.task.sums import add_sums, means
+    from components.core.sockets import Terms
+    from components.training.sums import add_sums, means
 
     sums: dict = {}
     for batch in ([0.2, 0.5], [0.1]):
@@ -71,7 +71,7 @@ def test_the_mean_loss_is_that_of_all_samples():
 
 def test_a_step_against_the_gradient():
     """0.17 with a gradient of 200 and a rate of 0.01 becomes -1.83."""
-    from components.weights import Weight
+    from components.core.weights import Weight
 
     p = torch.nn.Parameter(torch.tensor([0.17]))
     p.grad = torch.tensor([200.0])

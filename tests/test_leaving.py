@@ -9,7 +9,7 @@ import pytest
 
 SCRIPT = """
 import atexit, sys, threading, time
-from components.leaving import has_talked, leave
+from components.core.leaving import has_talked, leave
 class Late:
     def __del__(self):
         print("taken apart")  # what sys.exit would do
@@ -33,7 +33,7 @@ def test_what_happens_before_a_process_is_gone(how, last):
 
 def test_a_group_is_noticed(tmp_path):
     script = (
-        "import torch.distributed as dist\nfrom components.leaving import has_talked\nassert not has_talked()\n"
+        "import torch.distributed as dist\nfrom components.core.leaving import has_talked\nassert not has_talked()\n"
         f"dist.init_process_group('gloo', init_method='file://{tmp_path}/store', rank=0, world_size=1)\nassert has_talked()"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)

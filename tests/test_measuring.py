@@ -7,7 +7,7 @@ import statistics
 
 import pytest
 
-from components.measuring import drawn, share, won
+from components.corpus.measuring import drawn, share, won
 
 
 def test_a_share_and_its_error():

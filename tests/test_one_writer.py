@@ -42,16 +42,16 @@ ALLOWED = {
         "interop/files.py",
         "save_file",
     ): "safetensors writes by itself; what it says is turned into one line there, in files.whole_folder",
-    ("task/importing.py", "torch.save"): "into the stream of files.whole",
-    ("task/saving.py", "torch.save"): "into the stream of files.whole",
-    ("task/saving.py", "os.replace"): "one file under two names; what the system says is turned into one line there",
-    ("task/curves.py", "savefig"): "into the stream of files.whole",
+    ("runs/importing.py", "torch.save"): "into the stream of files.whole",
+    ("training/saving.py", "torch.save"): "into the stream of files.whole",
+    ("training/saving.py", "os.replace"): "one file under two names; what the system says is turned into one line there",
+    ("runs/curves.py", "savefig"): "into the stream of files.whole",
     ("explain/explanation.py", "savefig"): "into the stream of files.whole",
     (
-        "task/run_folder.py",
+        "runs/run_folder.py",
         "mkdir",
     ): "the folder of a run, which must be new; what the system says is turned into one line there",
-    ("terminal.py", "os.open"): "the null device",
+    ("core/terminal.py", "os.open"): "the null device",
 }
 
 
@@ -70,9 +70,9 @@ def test_one_module_prints():
     printed = [
         (file, node.lineno)
         for file, node, called in calls()
-        if file != "terminal.py" and (called == "print" or called.endswith(("stdout.write", "stderr.write")))
+        if file != "core/terminal.py" and (called == "print" or called.endswith(("stdout.write", "stderr.write")))
     ]
-    assert not printed, "components.terminal prints: show, tell or complain"
+    assert not printed, "components.core.terminal prints: show, tell or complain"
 
 
 def mode_of(node: ast.Call, called: str) -> str:
@@ -99,9 +99,9 @@ def written(node: ast.Call, called: str) -> str:
 
 def test_every_write_goes_through_files():
     found = {(file, what) for file, node, called in calls() if (what := written(node, called))}
-    bare = {f for f in found if f[0] != "files.py" and f not in ALLOWED}
-    assert not bare, "components.files writes: whole, write_text, write_json, open_append, whole_folder, make_folder"
-    assert any(f[0] == "files.py" for f in found)
+    bare = {f for f in found if f[0] != "core/files.py" and f not in ALLOWED}
+    assert not bare, "components.core.files writes: whole, write_text, write_json, open_append, whole_folder, make_folder"
+    assert any(f[0] == "core/files.py" for f in found)
     gone = {f for f in ALLOWED if f not in found}
     assert not gone, "no longer there: take them out of ALLOWED"
 

@@ -94,7 +94,7 @@ def test_the_installed_command_works_from_any_folder_with_the_users_own_recipes(
 
 
 def test_the_checkout_reads_its_live_configs():
-    from components import share
+    from components.core import share
 
     assert share.conf_folder() == ROOT / "conf"
     assert share.shipped("recipes") == ROOT / "recipes"
@@ -166,9 +166,9 @@ def test_quick_finds_the_tests_of_a_file(tmp_path):
     ):
         (tmp_path / f).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / f).touch()
-    assert quick.mirrors("src/components/norm/rms.py", tmp_path) == {"tests/norm/test_rms.py"}
-    assert quick.mirrors("src/components/norm/new.py", tmp_path) == {"tests/norm/test_rms.py", "tests/norm/test_layer.py"}
-    assert quick.mirrors("src/components/slices.py", tmp_path) == {"tests/test_slices.py"}
+    assert quick.mirrors("src/components/parts/norm/rms.py", tmp_path) == {"tests/norm/test_rms.py"}
+    assert quick.mirrors("src/components/parts/norm/new.py", tmp_path) == {"tests/norm/test_rms.py", "tests/norm/test_layer.py"}
+    assert quick.mirrors("src/components/core/slices.py", tmp_path) == {"tests/test_slices.py"}
     assert quick.mirrors("src/components/other.py", tmp_path) == set()
     assert quick.mirrors("conf/train.yaml", tmp_path) == {"tests/compose/test_swap.py"}
     assert quick.mirrors("tests/norm/test_rms.py", tmp_path) == {"tests/norm/test_rms.py"}
@@ -182,10 +182,10 @@ def test_quick_finds_tests_for_every_file_of_the_library_and_for_the_tests_own_h
     ]
     assert not [f for f in listed if not quick.mirrors(str(f.relative_to(ROOT)))]
     assert not [t for tests in quick.BESIDE.values() for t in tests if not quick.found(ROOT, t)]
-    assert quick.mirrors("src/components/makers.py") >= {"tests/test_contracts.py", "tests/test_every_part.py"}
+    assert quick.mirrors("src/components/core/makers.py") >= {"tests/test_contracts.py", "tests/test_every_part.py"}
     assert "tests/test_contracts.py" in quick.mirrors("tests/contract_parts.py")
     assert "tests/test_sockets.py" in quick.mirrors("tests/hosts.py")
-    assert quick.mirrors("tests/task/conftest.py") >= {"tests/task/test_runs.py"}
+    assert quick.mirrors("tests/training/conftest.py") >= {"tests/training/test_runs.py"}
     assert quick.mirrors("pyproject.toml") == {"tests/test_packaging.py"}
 
 

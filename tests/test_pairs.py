@@ -17,13 +17,13 @@ import torch
 from covering import Cell, Row, all_pairs, covering_array
 from hosts import parts
 
-from components import registry
 from components.check.host import numbers
 from components.compose import compose
 from components.compose.check import check
-from components.errors import UserError
-from components.makers import Bound, make
-from components.sockets import Batch, Terms
+from components.core import registry
+from components.core.errors import UserError
+from components.core.makers import Bound, make
+from components.core.sockets import Batch, Terms
 
 ROOT = Path(__file__).parent.parent
 GOLDEN, PAGE = Path(__file__).parent / "golden" / "pairs.txt", ROOT / "docs" / "pairs.md"
@@ -392,7 +392,7 @@ def takes_part(host: Host, row: Row, socket: str, config: dict[str, Any]) -> boo
 
 def _scrambled(model: torch.nn.Module) -> torch.nn.Module:
     """Parameters by name, so that models that share a parameter share its value."""
-    from components.weights import generator_for
+    from components.core.weights import generator_for
 
     with torch.no_grad():
         for name, p in model.named_parameters():
@@ -439,8 +439,8 @@ def test_every_part_is_somewhere():
     """In a row here, with three models in test_three_models, or in a recipe. Evaluations, which no run has, are in tests/evaluation."""
     import test_three_models
 
-    from components.cli.chosen import Chosen
-    from components.share import recipe_files
+    from components.compose.chosen import Chosen
+    from components.core.share import recipe_files
 
     here = {f"{kind}/{part}" for host in HOSTS for socket, (_, kind) in host.paths.items() for part in host.sockets[socket]}
     here |= {*READ_ELSEWHERE}  # beside value=embedding

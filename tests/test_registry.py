@@ -8,11 +8,12 @@ from dataclasses import asdict
 import pytest
 import torch
 
-from components import build, preset, register, registry
-from components.attention.gqa import GroupedQueryAttention
-from components.errors import UserError
-from components.option_types import parse_type
-from components.signature import Signature
+from components import build, preset, register
+from components.core import registry
+from components.core.errors import UserError
+from components.core.option_types import parse_type
+from components.core.signature import Signature
+from components.parts.attention.gqa import GroupedQueryAttention
 
 
 class Inherits(GroupedQueryAttention):
@@ -60,7 +61,7 @@ def test_a_preset_of_a_preset_is_one_of_the_part(forget):
 
 def test_presets_of_own_modules_have_their_package_as_origin():
     registry.find("attention", "mqa")
-    __import__("components.attention.mqa")
+    __import__("components.parts.attention.mqa")
     assert registry.entry("attention", "mqa").origin == "components"
 
 

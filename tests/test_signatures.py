@@ -6,9 +6,9 @@ import ast
 
 import pytest
 
-from components import registry
-from components.index import own_entries
-from components.signature import Signature
+from components.core import registry
+from components.core.index import own_entries
+from components.core.signature import Signature
 
 ENTRIES = own_entries()
 

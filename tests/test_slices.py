@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from components.errors import UserError
-from components.slices import canonical, indices, resolve
+from components.core.errors import UserError
+from components.core.slices import canonical, indices, resolve
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from hosts import decoder, ids, scramble
 from torch.utils import _pytree as pytree
 
 from components import build
-from components.sockets import Batch, SequenceInfo, Terms
+from components.core.sockets import Batch, SequenceInfo, Terms
 
 PREFIX = torch.tensor([3, 5])
 

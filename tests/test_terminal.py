@@ -9,9 +9,9 @@ from contextlib import suppress
 
 import pytest
 
-from components import terminal
-from components.errors import UserError
-from components.option_types import parse_type
+from components.core import terminal
+from components.core.errors import UserError
+from components.core.option_types import parse_type
 
 TYPED = b"caf\xe9".decode("utf8", "surrogateescape")
 

@@ -14,17 +14,18 @@ import pytest
 import torch
 from hosts import parts
 
-from components import build, merge, registry
+from components import build, merge
 from components.compose import compose
+from components.core import registry
+from components.core.errors import UserError
+from components.core.makers import make
+from components.core.sockets import Batch, name_parts
+from components.core.weights import roles
 from components.corpus.rows import batch_of as rows_of
 from components.corpus.tokens import LABELS_FILE
-from components.errors import UserError
-from components.makers import make
-from components.sockets import Batch, name_parts
-from components.task.instruction_tuning import PLAIN, TEMPLATE
-from components.task.preparing import task_of
-from components.task.tuning import freeze, tuned
-from components.weights import roles
+from components.runs.preparing import task_of
+from components.training.task.instruction_tuning import PLAIN, TEMPLATE
+from components.training.tuning import freeze, tuned
 
 VOCAB, LENGTH = 300, 16
 SMALL = ("model.d_model=48", "model.context_length=32", "model.n_layers=2")

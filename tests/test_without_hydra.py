@@ -12,9 +12,9 @@ import torch
 from torch import nn
 import torch.nn.functional as F
 from components import build
-from components.norm.rms import RMSNorm
-from components.functional.positions import count_positions
-from components.sockets import SequenceInfo
+from components.parts.norm.rms import RMSNorm
+from components.core.positions import count_positions
+from components.core.sockets import SequenceInfo
 
 class Mine(L.LightningModule):
     def __init__(self):

@@ -8,33 +8,36 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from components.core import moved
+
 __version__ = "0.1.0"
 
 # public name -> the module that defines it
 _PUBLIC = {
-    "register": "components.registry",
-    "declare_kind": "components.registry",
-    "preset": "components.registry",
+    "register": "components.core.registry",
+    "declare_kind": "components.core.registry",
+    "preset": "components.core.registry",
     "build": "components.compose.build",
     "load_recipe": "components.run",
     "load": "components.run",
     "train": "components.run",
     "evaluate": "components.run",
     "explain": "components.explain",
-    "merge": "components.adapter._merge",
-    "adapter_state_dict": "components.adapter._merge",
+    "merge": "components.parts.adapter._merge",
+    "adapter_state_dict": "components.parts.adapter._merge",
 }
 __all__ = [*_PUBLIC, "__version__"]
+moved.install()
 
 
 if TYPE_CHECKING:  # what an editor reads
-    from components.adapter._merge import adapter_state_dict as adapter_state_dict
-    from components.adapter._merge import merge as merge
     from components.compose.build import build as build
+    from components.core.registry import declare_kind as declare_kind
+    from components.core.registry import preset as preset
+    from components.core.registry import register as register
     from components.explain import explain as explain
-    from components.registry import declare_kind as declare_kind
-    from components.registry import preset as preset
-    from components.registry import register as register
+    from components.parts.adapter._merge import adapter_state_dict as adapter_state_dict
+    from components.parts.adapter._merge import merge as merge
     from components.run import evaluate as evaluate
     from components.run import load as load
     from components.run import load_recipe as load_recipe

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from components import terminal
 from components.compose import compose
-from components.errors import UserError
+from components.core import terminal
+from components.core.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Loaded:
             prefill_chunk: prompts are read in pieces of so many tokens.
             target: what an encoder-decoder's text begins with, for all prompts, or a list with one for each; it is included.
         """
-        from components.task.generating import generate
+        from components.generation.generating import generate
 
         made = generate(
             self.model,
@@ -68,7 +68,7 @@ class Loaded:
     @property
     def reads_source(self) -> bool:
         """Whether the model is an encoder-decoder, whose prompts are sources."""
-        from components.traits import reads_source
+        from components.core.traits import reads_source
 
         return reads_source(self.model)
 
@@ -79,7 +79,7 @@ class Loaded:
             texts: one, or a list.
             sources: of an encoder-decoder: what it reads before each, likewise one or a list.
         """
-        from components.task.scoring import score
+        from components.generation.scoring import score
 
         if isinstance(texts, str):
             return score(self.model, self.tokenizer, [texts], None if sources is None else [sources])[0]
@@ -93,7 +93,7 @@ class Loaded:
             template: a file with a Jinja template; without one the tokenizer's own.
             options: ``max_new_tokens``, ``seed``, ``on_text``, ``prefill_chunk``.
         """
-        from components.task.chat import answer, template_of
+        from components.generation.chat import answer, template_of
 
         made = template_of(self.tokenizer, template)
         return answer(self.model, self.tokenizer, self.config, messages, made, **options)
@@ -118,7 +118,8 @@ def train(recipe: str | None = None, overrides: list[str] | tuple[str, ...] = ()
     Raises:
         UserError: what cannot be composed or trained.
     """
-    from components.task import experiment, preparing, ranks, records, resume, slurm
+    from components.runs import preparing, records, resume
+    from components.training import experiment, ranks, slurm
 
     if ranks.launched():
         ranks.follow(experiment.fit)
@@ -155,7 +156,7 @@ def _one_recipe(recipe: str | None, special: dict[str, str | None]) -> str | Non
 
 def _compose_anew(recipe: str | None, rest: list[str], special: dict[str, str | None]) -> Any:
     """A new run's config. ``init_from`` is a value of it, which a recipe may have too; ``resume`` is none."""
-    from components.task.frame import check_frame
+    from components.training.frame import check_frame
 
     start = [f"init_from={special['init_from'] or 'null'}"] if "init_from" in special else []
     composed = compose(recipe, [*start, *rest], cwd=Path.cwd())
@@ -168,7 +169,9 @@ def _compose_anew(recipe: str | None, rest: list[str], special: dict[str, str | 
 
 def load_recipe(name: str | None = None, overrides: list[str] | tuple[str, ...] = ()) -> Recipe:
     """Compose a recipe, prepare its data, and build its model and task, without training; ``init_from=`` gives it other weights."""
-    from components.task import bar, building, init_from, preparing, resume, starting
+    from components.core import bar
+    from components.runs import preparing, resume, starting
+    from components.training import building, init_from
 
     rest, special = resume.split_overrides(list(overrides))
     if special.get("resume"):
@@ -198,7 +201,7 @@ def load(
         device: where to put it.
         command: one whose own groups the overrides may name: ``evaluate``.
     """
-    from components.task.loading import open_model
+    from components.runs.loading import open_model
 
     opened = open_model(run_or_checkpoint, overrides, device=device, command=command)
     return Loaded(opened.model, opened.tokenizer, opened.config, opened.folder)
@@ -221,7 +224,8 @@ def evaluate(
         split: train, validation or test, split as in training; ``all``: every document.
         device: where to compute.
     """
-    from components.task import bar, evaluation
+    from components.core import bar
+    from components.evaluating import evaluation
 
     loaded = load(run_or_checkpoint, overrides, device=device, command="evaluate")
     evaluation.need_data(loaded, run_or_checkpoint, overrides)

@@ -13,13 +13,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import components
 from components import build
-from components.adapter._adapted import Adapted
-from components.errors import UserError
-from components.flops import Work, flops_of
+from components.core.errors import UserError
+from components.core.flops import Work, flops_of
+from components.core.sockets import name_parts
+from components.core.weights import Experts, initialise, roles, weight_of
 from components.functional.joint import _plain
-from components.sockets import name_parts
-from components.task.weights import materialise
-from components.weights import Experts, initialise, roles, weight_of
+from components.parts.adapter._adapted import Adapted
+from components.runs.weights import materialise
 
 SIZES = {"vocab_size": 30, "d_model": 16, "n_layers": 2, "context_length": 12}
 ADAPTERS = {

@@ -9,8 +9,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from components import build
-from components.flops import Flops, Work, flops_of
-from components.sockets import SequenceInfo
+from components.core.flops import Flops, Work, flops_of
+from components.core.sockets import SequenceInfo
 
 D, T = 16, 7
 

@@ -8,8 +8,8 @@ from mixer_tools import D, T, counted, drawn, info, inputs, reported
 from torch import nn
 
 from components import build
-from components.attention.both_ways import turned
-from components.sockets import Place, SequenceInfo
+from components.core.sockets import Place, SequenceInfo
+from components.parts.attention.both_ways import turned
 
 PAIRS = [("lstm", "lstm"), ("min_gru", "rwkv7"), ("gru", {"name": "gqa", "n_heads": 2, "position": "rope"})]
 

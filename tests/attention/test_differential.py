@@ -9,8 +9,8 @@ import torch
 from mixer_tools import D, T, counted, drawn, info, inputs, reported, stepwise
 
 from components import build
-from components.errors import UserError
-from components.sockets import Place
+from components.core.errors import UserError
+from components.core.sockets import Place
 
 
 def naive(part, x, heads, kv_heads, lam, init):

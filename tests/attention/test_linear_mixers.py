@@ -10,10 +10,10 @@ import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from components import build
-from components.errors import UserError
-from components.flops import Work, flops_of
-from components.functional.positions import count_positions
-from components.sockets import Batch, Place, SequenceInfo
+from components.core.errors import UserError
+from components.core.flops import Work, flops_of
+from components.core.positions import count_positions
+from components.core.sockets import Batch, Place, SequenceInfo
 
 D, T = 16, 7
 MIXERS = ("linear", "retention", "gla", "hgrn2", "delta_net", "gated_delta_net", "mamba2")

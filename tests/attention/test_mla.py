@@ -7,7 +7,7 @@ import torch
 from mixer_tools import D, T, counted, drawn, info, inputs, reported, stepwise
 
 from components import build
-from components.errors import UserError
+from components.core.errors import UserError
 
 SIZES = {"n_heads": 3, "nope_dim": 4, "rope_dim": 6, "v_dim": 5, "kv_rank": 7, "latent_norm": "rms"}
 

@@ -10,10 +10,10 @@ from mixer_tools import D, T, counted, drawn, info, inputs, reported, stepwise
 from components import build
 from components.check import battery
 from components.compose import compose
-from components.errors import UserError
+from components.core.errors import UserError
+from components.core.sockets import SequenceInfo
 from components.functional.parallel_scan import BLOCK, log_positive, log_scan, positive, scan, scan_reference
 from components.functional.recurrent import STATE, last_of
-from components.sockets import SequenceInfo
 
 MIXERS = ("rnn", "lstm", "gru", "min_gru", "min_lstm")
 CELLS = ("rnn", "lstm", "gru")  # whose state can be handed on

@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from mixer_tools import D, counted, drawn, info, inputs, reported, stepwise
 
 from components import build
-from components.errors import UserError
+from components.core.errors import UserError
+from components.core.sockets import Place
 from components.functional.rwkv7 import CHUNK, rwkv7, rwkv7_reference
-from components.sockets import Place
 
 SECOND = {"place": Place(1, 2)}
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from mixer_tools import D, T, counted, drawn, info, inputs, reported, stepwise
 
-from components.errors import UserError
+from components.core.errors import UserError
 
 
 def naive(part, x, heads=4):

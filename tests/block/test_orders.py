@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from components import build
-from components.block.pre_norm import PreNorm
-from components.sockets import Place, SequenceInfo
+from components.core.sockets import Place, SequenceInfo
+from components.parts.block.pre_norm import PreNorm
 
 D = 8
 INFO = SequenceInfo(positions=torch.arange(3)[None])

@@ -9,8 +9,8 @@ import torch
 
 from components import build
 from components.check.host import scramble
-from components.errors import UserError
-from components.sockets import Batch, SequenceInfo
+from components.core.errors import UserError
+from components.core.sockets import Batch, SequenceInfo
 
 V, D, H, T = 40, 32, 4, 80
 SLIDING = {"name": "sliding_window", "window": 5}

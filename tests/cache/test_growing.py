@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from components import build
-from components.sockets import SequenceInfo
+from components.core.sockets import SequenceInfo
 
 A, B = nn.Identity(), nn.Identity()
 

@@ -10,7 +10,7 @@ from components import build
 from components.check.cached import decodes
 from components.check.host import LENGTH, Host, ids
 from components.check.subject import subject_of
-from components.registry import entries
+from components.core.registry import entries
 
 WINDOW = {"mask": {"name": "sliding_window", "window": 4}}
 KINDS = ("attention", "position", "mask", "value", "sharing", "stack", "block", "embedding", "ffn", "scaling")

@@ -9,21 +9,21 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from components.attention.gqa import GroupedQueryAttention
-from components.cache.growing import Growing
-from components.evaluation.cloze import Cloze
-from components.evaluation.matching import Matching
-from components.evaluation.minimal_pairs import MinimalPairs
-from components.evaluation.parse_rate import ParseRate
-from components.flops import Flops, Work, children
+from components.core.flops import Flops, Work, children
+from components.core.signature import Positive
+from components.core.sockets import Maker, SequenceInfo, adopt, make
 from components.functional.attention import attend
 from components.functional.earlier import starts
 from components.functional.visibility import Sight
-from components.mask.sliding_window import SlidingWindowMask
-from components.optimizer.sgd import SGD
-from components.signature import Positive
-from components.sockets import Maker, SequenceInfo, adopt, make
-from components.tokenizer.byte import Byte
+from components.parts.attention.gqa import GroupedQueryAttention
+from components.parts.cache.growing import Growing
+from components.parts.evaluation.cloze import Cloze
+from components.parts.evaluation.matching import Matching
+from components.parts.evaluation.minimal_pairs import MinimalPairs
+from components.parts.evaluation.parse_rate import ParseRate
+from components.parts.mask.sliding_window import SlidingWindowMask
+from components.parts.optimizer.sgd import SGD
+from components.parts.tokenizer.byte import Byte
 
 # sound
 
@@ -500,7 +500,7 @@ class CountsPadding:
         self.vocab_size = vocab_size
 
     def __call__(self, hidden: Tensor, head: Any, batch: Any) -> Any:
-        from components.sockets import Terms
+        from components.core.sockets import Terms
 
         logits = head(hidden).float()
         return Terms({"loss": (logits.logsumexp(-1).sum(), torch.tensor(float(batch.ids.numel())))}, aim={"loss": 1.0})

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from components.core.signature import Path
 from components.corpus.contents import hash_of
 from components.corpus.document import Document
 from components.corpus.example import Example
 from components.corpus.store import key_of
-from components.signature import Path
 
 
 class Numbers:

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from components.cli import main
-from components.task.unchecked import unchecked
+from components.training.unchecked import unchecked
 
 
 @pytest.fixture(autouse=True)
@@ -92,7 +92,7 @@ def test_what_has_no_figures_says_so(words, said, capsys):
 @pytest.fixture
 def own_norm(monkeypatch, tmp_path):
     """A part of somebody else's module, which is forgotten afterwards."""
-    from components import registry
+    from components.core import registry
 
     monkeypatch.setattr(registry, "LIVE", dict(registry.LIVE))
     monkeypatch.setattr(registry, "TARGETS", dict(registry.TARGETS))

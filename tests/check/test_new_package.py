@@ -111,7 +111,7 @@ def test_a_name_that_is_taken_is_refused_naming_both(environment):
         ("tokenizer", "mine", "no template"),
         ("norm", "My-Norm", "lower-case letters"),
         ("norm", "class", "lower-case letters"),
-        ("norm", "rms", "lightning-components has a part of this name (components.norm.rms)"),
+        ("norm", "rms", "lightning-components has a part of this name (components.parts.norm.rms)"),
         ("norm", "torch", "a Python package of this name"),
         ("norm", "there", "exists already"),
     ],
@@ -155,7 +155,7 @@ from torch import Tensor, nn
 
 from components import declare_kind, register
 from components.corpus.document import Document
-from components.sockets import Maker, SequenceInfo, make
+from components.core.sockets import Maker, SequenceInfo, make
 
 declare_kind("antenna", "receives a signal: (..., D) -> (..., D)", ("d_model",))
 
@@ -242,7 +242,7 @@ from __future__ import annotations
 import torch
 
 from components.check import Host, Violation, holds
-from components.makers import make
+from components.core.makers import make
 
 
 @holds("keeps the sign", "antenna")

@@ -8,7 +8,7 @@ import faulty_parts as f
 import pytest
 
 from components.check import assert_part, battery, judged
-from components.errors import UserError
+from components.core.errors import UserError
 
 SOUND = [
     ("attention", f.Attention),

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from components import registry
 from components.cli import COMMANDS, main
-from components.cli.chosen import Chosen
 from components.cli.complete import candidates
 from components.compose import compose
-from components.share import recipe_files
+from components.compose.chosen import Chosen
+from components.core import registry
+from components.core.share import recipe_files
 
 
 def test_commands():

@@ -101,6 +101,6 @@ def test_a_file_that_is_none_and_one_that_memory_does_not_hold(tmp_path, monkeyp
     assert "pipe.txt" in capsys.readouterr().err
     with open("big.txt", "wb") as f:
         f.truncate(2**20)
-    monkeypatch.setattr("components.data._files.Path.read_bytes", lambda _: bytearray(2**62))
+    monkeypatch.setattr("components.parts.data._files.Path.read_bytes", lambda _: bytearray(2**62))
     assert main(["train", *KINDS["text"], "data.path=big.txt"]) == 2
     assert "big.txt: is larger than the memory" in capsys.readouterr().err

@@ -10,8 +10,8 @@ import torch
 
 import components
 from components.cli import main
-from components.errors import UserError
-from components.task import chat as chatting
+from components.core.errors import UserError
+from components.generation import chat as chatting
 
 WORDS = ["the tree", "the", "stone number 1", ""]
 TEMPLATE = """{%- for m in messages %}{{ '<|bos|>' + m.role + ': ' + m['content'] | trim + eos_token }}{% endfor %}

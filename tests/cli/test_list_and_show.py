@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from components import registry
-from components.cli import layout, main
+from components.cli import main
 from components.cli.show import papers
+from components.core import layout, registry
 
 
 def printed(capsys, *words: str) -> str:

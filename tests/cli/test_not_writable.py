@@ -47,7 +47,7 @@ def test_nothing_below_a_file_can_be_written(here, capsys):
 
 
 def test_samples_that_cannot_be_kept_end_no_training(here, capsys, monkeypatch):
-    monkeypatch.setattr("components.task.samples.open_append", lambda _: open("/dev/full", "wb", buffering=0))  # noqa: SIM115
+    monkeypatch.setattr("components.training.samples.open_append", lambda _: open("/dev/full", "wb", buffering=0))  # noqa: SIM115
     assert main([*TRAIN, "task.samples=1"]) == 0
     assert "samples: not written (No space left on device)" in capsys.readouterr().err
 
@@ -56,6 +56,6 @@ def test_a_full_disk_is_one_line(here, capsys, monkeypatch):
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("components.files.os.replace", full)
+    monkeypatch.setattr("components.core.files.os.replace", full)
     assert main(TRAIN) == 2
     assert "cannot be written (No space left on device)" in capsys.readouterr().err

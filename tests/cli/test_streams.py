@@ -16,7 +16,7 @@ import tiny_recipe
 
 import components
 from components.cli import main
-from components.errors import UserError
+from components.core.errors import UserError
 
 BYTES = b"caf\xe9".decode("utf8", "surrogateescape")
 AT_ONCE = ("trainer.max_steps=4", "task.validation_every=2")

@@ -18,11 +18,11 @@ import torch
 
 import components
 from components.cli import generate, main
-from components.errors import UserError
-from components.task.checkpoints import read, weights_in
-from components.task.metrics_file import read_rows
-from components.task.preemption import Preemption
-from components.task.signals import REQUEUE
+from components.core.errors import UserError
+from components.runs.checkpoints import read, weights_in
+from components.runs.metrics_file import read_rows
+from components.training.preemption import Preemption
+from components.training.signals import REQUEUE
 
 
 @pytest.fixture

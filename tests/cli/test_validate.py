@@ -9,10 +9,10 @@ import torch
 import yaml
 from torch import nn
 
-from components import registry
 from components.cli import doctor, main
 from components.cli.measure import Row, Unfilled, count, on_meta, short, tree, vocabulary, walk
-from components.makers import make
+from components.core import registry
+from components.core.makers import make
 
 
 def printed(capsys, *words: str) -> str:

@@ -13,8 +13,8 @@ import yaml
 
 import components
 from components.cli import main
-from components.errors import UserError
-from components.task.checkpoints import read, weights_in
+from components.core.errors import UserError
+from components.runs.checkpoints import read, weights_in
 
 
 @pytest.fixture

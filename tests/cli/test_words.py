@@ -10,7 +10,7 @@ import tiny_recipe
 from components.cli import main
 from components.cli.complete import candidates
 from components.cli.explain import subjects
-from components.cli.words import is_override
+from components.compose.words import is_override
 
 
 def test_what_is_there_is_no_override(tmp_path, monkeypatch):

@@ -8,11 +8,11 @@ from typing import Literal
 
 import pytest
 
-from components import registry, share
 from components.compose import Composed, composed
-from components.registry import declare_kind, preset, register, unregister
-from components.signature import Positive, PositiveFloat, Probability, Slices
-from components.sockets import Maker, Makers
+from components.core import registry, share
+from components.core.registry import declare_kind, preset, register, unregister
+from components.core.signature import Positive, PositiveFloat, Probability, Slices
+from components.core.sockets import Maker, Makers
 
 KINDS = ("net", "mixer", "veil", "scale", "place", "drawing", "filter", "source")
 TRAIN = """

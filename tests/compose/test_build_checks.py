@@ -7,10 +7,10 @@ import functools
 import pytest
 
 from components import build
-from components.block.parallel import Parallel
-from components.errors import UserError
-from components.residual.none import NoResidual
-from components.sockets import Place
+from components.core.errors import UserError
+from components.core.sockets import Place
+from components.parts.block.parallel import Parallel
+from components.parts.residual.none import NoResidual
 
 SIZES = {"vocab_size": 20, "d_model": 16, "n_layers": 2, "context_length": 8}
 HEADS = {"name": "gqa", "n_heads": 2}

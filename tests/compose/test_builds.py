@@ -10,8 +10,8 @@ import torch
 
 from components import build
 from components.compose import compose
-from components.errors import UserError
-from components.makers import make
+from components.core.errors import UserError
+from components.core.makers import make
 
 CWD = Path(__file__).parent
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from components.errors import UserError
+from components.core.errors import UserError
 
 
 def test_defaults_are_spelled_out(run) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from components.compose.trainer_keys import trainer_keys
-from components.errors import UserError
+from components.core.errors import UserError
 
 
 def test_a_group_starts_from_its_file_and_recipes_stay_on_top(run) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from components.compose import composed
-from components.errors import UserError
+from components.core.errors import UserError
 
 
 @pytest.fixture

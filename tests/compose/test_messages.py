@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from components.errors import UserError
+from components.core.errors import UserError
 
 CASES = [
     # an unknown part, an unknown option (and where it would be), in a recipe's or Hydra's spelling

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from components.compose import jobs, multirun
-from components.errors import UserError
+from components.core.errors import UserError
 
 CHILD = """
 import json, os, sys

@@ -10,7 +10,7 @@ import torch
 import yaml
 
 from components.compose import compose
-from components.makers import make
+from components.core.makers import make
 
 FILES = sorted((Path(__file__).parents[1] / "old_runs").glob("*.yaml"))
 

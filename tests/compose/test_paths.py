@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from components.errors import UserError
+from components.core.errors import UserError
 
 
 @pytest.mark.parametrize(

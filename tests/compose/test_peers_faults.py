@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from components.compose import Composed, compose
-from components.errors import UserError
+from components.core.errors import UserError
 
 CWD = Path(__file__).parent
 
@@ -106,12 +106,12 @@ def test_hydra_answers_group_null_with_a_traceback(group: str) -> None:
 
 
 def _names(kind: str) -> list[str]:
-    from components import registry
+    from components.core import registry
 
     return registry.names(kind)
 
 
 def _options(kind: str, name: str) -> list[Any]:
-    from components import registry
+    from components.core import registry
 
     return sorted(registry.entry(kind, name).signature.options)

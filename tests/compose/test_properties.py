@@ -6,8 +6,8 @@ import json
 import random
 from typing import Any
 
-from components import registry
-from components.errors import UserError
+from components.core import registry
+from components.core.errors import UserError
 
 VALUES = {"int": ["1", "2", "8"], "float": ["0.1", "0.5"], "bool": ["true", "false"]}
 SLICES = ["all", "first", "last2", "every2", "every2at1", "from1", "0", "1_2"]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from components.compose import all_recipes
-from components.errors import UserError
+from components.core.errors import UserError
 
 
 def write(folder: Path, name: str, text: str) -> Path:

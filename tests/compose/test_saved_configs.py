@@ -6,7 +6,7 @@ import copy
 
 import pytest
 
-from components.errors import UserError
+from components.core.errors import UserError
 
 
 def test_a_saved_config_is_a_fixed_point(run) -> None:

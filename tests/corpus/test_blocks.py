@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from components import build
+from components.core.errors import UserError
 from components.corpus import Document, prepare
 from components.corpus.blocks import Blocks, EvaluationBlocks
 from components.corpus.corpus import Split
 from components.corpus.framing import Frame
-from components.errors import UserError
 
 END = 1
 OURS = Frame((END,), (), END)

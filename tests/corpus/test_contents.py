@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from components import build
+from components.core.errors import UserError
 from components.corpus import contents, prepare, store
 from components.corpus.contents import hash_of
 from components.corpus.examples import prepare_examples
-from components.errors import UserError
 
 TEXT = "".join(f"line {i} with words\n" for i in range(40))
 

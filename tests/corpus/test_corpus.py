@@ -19,9 +19,9 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
 from components import build
+from components.core.errors import UserError
 from components.corpus import Document, prepare
 from components.corpus.store import key_of
-from components.errors import UserError
 
 
 @dataclass
@@ -83,7 +83,7 @@ def test_second_time_reads_nothing_again(tmp_path, monkeypatch):
     source = Made(TEXTS)
     first = prepare(source, bpe(), cache=tmp_path)
     trained = []
-    monkeypatch.setattr("components.tokenizer.bpe.BPE.train", lambda *_: trained.append(1))
+    monkeypatch.setattr("components.parts.tokenizer.bpe.BPE.train", lambda *_: trained.append(1))
     second = prepare(source, bpe(), cache=tmp_path)
     assert (source.reads, trained) == (1, [])
     assert second.hash == first.hash

@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from components import build
+from components.core.errors import UserError
 from components.corpus.clean import Report
 from components.corpus.example import Example
 from components.corpus.example_files import Stored
 from components.corpus.examples import prepare_examples, write_examples
 from components.corpus.rows import Row, Rows, batch_of
 from components.corpus.texts import Cleaning
-from components.errors import UserError
 
 
 class Source:
@@ -119,7 +119,7 @@ def test_numbers_and_conversations_come_back_from_the_cache_as_they_were(tmp_pat
 
 
 def test_labels_of_a_trained_tokenizer_keep_their_numbers(tmp_path):
-    from components.task.preparing import Fixed
+    from components.runs.preparing import Fixed
 
     first = prepared(tmp_path, labelled())
     source = Source(labelled(), "other")
@@ -150,7 +150,7 @@ def test_sources_classes_numbers_and_values_are_padded_each_in_its_way():
 
 
 def test_batches_of_other_lengths_are_joined_with_their_numbers_kept():
-    from components.task.batches import joined, widened
+    from components.corpus.batches import joined, widened
 
     a = batch_of([Row([0, 0], (1.0, 2.0), values=[[1], [2]])])
     b = batch_of([Row([0], (3.0, 4.0), values=[[5]])])

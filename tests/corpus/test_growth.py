@@ -11,13 +11,13 @@ import pytest
 import torch
 
 from components import build
+from components.core.errors import UserError
 from components.corpus.example import Example
 from components.corpus.example_files import Chained, Chosen, Stored, Writer
 from components.corpus.examples import prepare_examples
 from components.corpus.row import Row
 from components.corpus.rows import Rows, batch_of
-from components.errors import UserError
-from components.task.classification import few_of_each
+from components.training.task.classification import few_of_each
 
 WIDTH, COUNT = 50, 4000  # numbers of an example, examples
 

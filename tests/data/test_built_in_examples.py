@@ -9,10 +9,10 @@ from datetime import date
 import pytest
 
 from components import build
+from components.core.errors import UserError
 from components.corpus import prepare
-from components.data import _catalogues
-from components.data.rhyme import RHYME
-from components.errors import UserError
+from components.parts.data import _catalogues
+from components.parts.data.rhyme import RHYME
 
 
 def examples(name: str, **options):
@@ -155,7 +155,7 @@ def write_catalogue(file, messages: dict[str, str], *, order: str = "<", charset
 @pytest.fixture
 def machine(tmp_path, monkeypatch):
     """A machine with two catalogues of French and one of Chinese."""
-    monkeypatch.setattr("components.data.gettext.roots", lambda: [str(tmp_path)])
+    monkeypatch.setattr("components.parts.data.gettext.roots", lambda: [str(tmp_path)])
     write_catalogue(
         tmp_path / "a/fr/LC_MESSAGES/a.mo",
         {

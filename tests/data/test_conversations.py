@@ -9,8 +9,8 @@ from itertools import islice
 import pytest
 
 from components import build
-from components.data.python_instructions import instructions
-from components.errors import UserError
+from components.core.errors import UserError
+from components.parts.data.python_instructions import instructions
 
 
 def said(*turns: tuple[str, str]):

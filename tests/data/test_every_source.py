@@ -8,9 +8,10 @@ import sys
 
 import pytest
 
-from components import build, registry
+from components import build
+from components.core import registry
+from components.core.signature import REQUIRED
 from components.corpus.examples import prepare_examples
-from components.signature import REQUIRED
 
 BUILT_IN = {
     name: tuple(e.signature.declared["provides"])

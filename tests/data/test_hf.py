@@ -7,7 +7,7 @@ import json
 import pytest
 
 from components import build
-from components.errors import UserError
+from components.core.errors import UserError
 
 datasets = pytest.importorskip("datasets")
 

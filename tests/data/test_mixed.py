@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from components import build
+from components.core.errors import UserError
 from components.corpus import prepare
-from components.errors import UserError
 
 
 @pytest.fixture

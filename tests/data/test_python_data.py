@@ -9,9 +9,9 @@ from itertools import islice, pairwise
 import pytest
 
 from components import build
-from components.data.python_functions import functions
-from components.data.python_prose import prose
-from components.errors import UserError
+from components.core.errors import UserError
+from components.parts.data.python_functions import functions
+from components.parts.data.python_prose import prose
 
 
 def test_functions_are_whole_and_within_the_lengths():

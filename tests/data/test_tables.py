@@ -7,7 +7,7 @@ import math
 import pytest
 
 from components import build
-from components.errors import UserError
+from components.core.errors import UserError
 
 CSV = "id,red,green,kind,note\n1,10,0.5,leaf,x\n2,-20,1e1,flower,y\n3,30,0,leaf,z\n"
 

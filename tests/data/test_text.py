@@ -9,8 +9,8 @@ import os
 import pytest
 
 from components import build
+from components.core.errors import UserError
 from components.corpus import prepare
-from components.errors import UserError
 
 
 def texts(path, **options) -> list[str]:

@@ -7,10 +7,10 @@ import json
 import pytest
 
 from components import build
+from components.core.errors import UserError
 from components.corpus import prepare
 from components.corpus.examples import prepare_examples
-from components.errors import UserError
-from components.task.classification import few_of_each
+from components.training.task.classification import few_of_each
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from components import build
-from components.errors import UserError
+from components.core.errors import UserError
 
 PAIRS = [("A cat, black.", 'Un "chat" noir.'), ("Two\nlines", "été")]
 

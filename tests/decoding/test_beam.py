@@ -9,7 +9,7 @@ import torch
 
 from components import build
 from components.check.host import scramble
-from components.sockets import Batch
+from components.core.sockets import Batch
 
 V, STOP = 5, 3
 PROMPTS = torch.tensor([[1, 4, 2], [0, 2, 2]])

@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from components import build
-from components.decoding.sample import Uniforms, draw
-from components.errors import UserError
-from components.sockets import Batch
+from components.core.errors import UserError
+from components.core.sockets import Batch
+from components.parts.decoding.sample import Uniforms, draw
 
 V, L = 13, 12
 

@@ -8,8 +8,8 @@ import torch
 from components import build
 from components.check.host import scramble
 from components.check.small import SMALL
-from components.index import own_entries
-from components.sockets import Batch
+from components.core.index import own_entries
+from components.core.sockets import Batch
 
 V, LONGEST, SEEDS = 7, 6, 4
 ROWS = [[1, 5], [3, 2, 4, 1, 6, 2], [2, 2, 2]]

@@ -8,8 +8,8 @@ from torch import nn
 
 from components import build
 from components.check.host import scramble
-from components.errors import UserError
-from components.sockets import Batch
+from components.core.errors import UserError
+from components.core.sockets import Batch
 
 V = 13
 IDS = torch.tensor([[9, 9, 9, 1, 5], [4, 2, 6, 1, 0]])

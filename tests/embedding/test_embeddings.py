@@ -8,11 +8,11 @@ import torch.nn.functional as F
 from hosts import decoder, ids, scramble
 
 from components import build
-from components.errors import UserError
-from components.flops import Work, flops_of
+from components.core.errors import UserError
+from components.core.flops import Work, flops_of
+from components.core.sockets import Batch, SequenceInfo
+from components.core.weights import roles
 from components.functional.hashing import mixed
-from components.sockets import Batch, SequenceInfo
-from components.weights import roles
 
 V, D = 13, 8
 NAMES = ("token", "factorised", "ngram_hash", "token_shift", "value_embeddings", "token_types")

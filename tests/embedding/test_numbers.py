@@ -5,15 +5,16 @@ from __future__ import annotations
 import pytest
 import torch
 
-from components import build, registry
+from components import build
 from components.compose import compose
 from components.compose.check import check
-from components.errors import UserError
-from components.flops import Work, flops_of
+from components.core import registry
+from components.core.errors import UserError
+from components.core.flops import Work, flops_of
+from components.core.sockets import Batch, SequenceInfo
+from components.core.weights import roles
 from components.functional.cross_entropy import IGNORED
-from components.loss.classification import Classification
-from components.sockets import Batch, SequenceInfo
-from components.weights import roles
+from components.parts.loss.classification import Classification
 
 IDS = torch.zeros(2, 3, dtype=torch.long)
 VALUES = torch.arange(24.0).view(2, 3, 4)

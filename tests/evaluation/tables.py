@@ -8,7 +8,7 @@ import re
 from collections import Counter
 from itertools import pairwise
 
-from components.measuring import Held
+from components.corpus.measuring import Held
 
 
 def tokens(text: str) -> list[str]:

@@ -10,8 +10,8 @@ import torch
 from torchmetrics.classification import BinaryCalibrationError
 
 from components import build
-from components.errors import UserError
-from components.measuring import Held, Prediction
+from components.core.errors import UserError
+from components.corpus.measuring import Held, Prediction
 
 
 class Says:

@@ -8,9 +8,9 @@ import pytest
 from tables import PLACES, STORIES, Alike, Draws, Table, held
 
 from components import build
-from components.errors import UserError
-from components.evaluation._words import last_words
-from components.measuring import Held
+from components.core.errors import UserError
+from components.corpus.measuring import Held
+from components.parts.evaluation._words import last_words
 
 
 def cloze(model, material=None, **options):

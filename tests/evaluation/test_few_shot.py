@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from components import build
+from components.core.errors import UserError
 from components.corpus.example import Example
-from components.errors import UserError
-from components.measuring import Held
+from components.corpus.measuring import Held
 
 COLOURS = {"sky": "blue", "grass": "green", "blood": "red", "sun": "yellow"}
 THINGS = [Example(f"{thing} {i}", colour, "here") for i in range(30) for thing, colour in COLOURS.items()]

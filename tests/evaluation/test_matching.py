@@ -6,8 +6,8 @@ import pytest
 from tables import Draws, Table, held
 
 from components import build
-from components.errors import UserError
-from components.evaluation.matching import functions
+from components.core.errors import UserError
+from components.parts.evaluation.matching import functions
 
 WORDS = ("apples", "bricks", "cables", "drums", "engines", "flags", "gates", "hats", "islands", "jars", "kites", "lamps")
 TEXTS = [

@@ -6,9 +6,9 @@ import pytest
 from tables import STORIES, Alike, Draws, Table, held
 
 from components import build
-from components.errors import UserError
-from components.evaluation.minimal_pairs import EDITS
-from components.measuring import Held
+from components.core.errors import UserError
+from components.corpus.measuring import Held
+from components.parts.evaluation.minimal_pairs import EDITS
 
 
 def pairs(model, material=None, **options):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from components import build
-from components.measuring import Held
+from components.corpus.measuring import Held
 
 
 class Writes:

@@ -8,8 +8,8 @@ import torch
 
 from components.check.host import VOCAB, Host, scramble
 from components.check.subject import subject_of
+from components.core.makers import make, telling
 from components.explain.subject import Made, Subject
-from components.makers import make, telling
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz .,:;!?()"  # 35, and five special tokens
 DECODING = {"name": "sample", "samplers": [{"name": "temperature", "value": 0.7}, {"name": "top_k", "k": 5}]}

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from components import registry
 from components.check.host import Host, ids
 from components.check.subject import subject_of
+from components.core import registry
 from components.explain import mixers
 from components.explain.recorder import Recorder
 from components.functional import watch

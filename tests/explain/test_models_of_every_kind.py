@@ -8,11 +8,11 @@ from small import leaf_flower, subject_of_model
 from test_trace import arrays, ids_of
 from torch import nn
 
-from components.errors import UserError
+from components.core.errors import UserError
+from components.core.sockets import Batch
 from components.explain import mixers
 from components.explain.explanation import Explanation
 from components.explain.trace import Options, trace
-from components.sockets import Batch
 
 SOURCE = {"d_model": 32, "context_length": 40}
 
@@ -157,7 +157,7 @@ def test_amounts():
 
 
 def registered(kind, name):
-    from components import registry
+    from components.core import registry
 
     return registry.entry(kind, name).signature.options
 

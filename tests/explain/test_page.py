@@ -13,7 +13,7 @@ import torch
 from small import subject_of_model
 
 from components.cli import main
-from components.errors import UserError
+from components.core.errors import UserError
 from components.explain import explain
 from components.explain.answers import spoken
 from components.explain.pack import unpacked

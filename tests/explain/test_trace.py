@@ -7,16 +7,16 @@ import torch
 from small import DECODING, subject_for, subject_of_model
 from torch import nn
 
-from components import registry
 from components.check.host import ON_PATH
-from components.errors import UserError
+from components.core import registry
+from components.core.errors import UserError
+from components.core.makers import make
+from components.core.sockets import Batch
 from components.explain.pack import Array, packed, unpacked
 from components.explain.page import page
 from components.explain.subject import Subject
 from components.explain.trace import Options, trace
-from components.makers import make
-from components.sockets import Batch
-from components.task.generating import generate
+from components.generation.generating import generate
 
 PARTS = [e.label for e in registry.entries().values() if e.kind in ON_PATH and e.kind != "init"]
 ELSEWHERE = {

@@ -9,8 +9,8 @@ from hosts import ids, scramble
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 
-from components.leaving import leave
-from components.sockets import Layer
+from components.core.leaving import leave
+from components.core.sockets import Layer
 
 MOE = {
     "name": "moe", "n_experts": 4, "d_ff": 16, "expert": "clamped_glu", "bias": True, "router": "sigmoid_top_k",

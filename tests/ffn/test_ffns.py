@@ -8,10 +8,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from components import build, registry
-from components.errors import UserError
+from components import build
+from components.core import registry
+from components.core.errors import UserError
+from components.core.sockets import Place, SequenceInfo
 from components.functional.activations import ACTIVATIONS
-from components.sockets import Place, SequenceInfo
 
 INFO = SequenceInfo()
 SELU = (1.0507009873554805, 1.6732632423543772)

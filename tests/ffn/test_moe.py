@@ -11,10 +11,10 @@ from hosts import decoder, ids, scramble
 from torch.utils.flop_counter import FlopCounterMode
 
 from components import build
-from components.errors import UserError
-from components.flops import Work, flops_of
-from components.sockets import Batch, SequenceInfo, Terms, merge_out
-from components.weights import roles
+from components.core.errors import UserError
+from components.core.flops import Work, flops_of
+from components.core.sockets import Batch, SequenceInfo, Terms, merge_out
+from components.core.weights import roles
 
 D, E, FF = 8, 6, 12
 

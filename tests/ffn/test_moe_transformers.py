@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from components import build
+from components.core.sockets import SequenceInfo
 from components.functional.routing import balance_loss, token_choice
-from components.sockets import SequenceInfo
 
 transformers = pytest.importorskip("transformers")
 D, E, FF, WIDE = 16, 8, 12, 20

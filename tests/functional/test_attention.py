@@ -8,18 +8,18 @@ import pytest
 import torch
 
 from components import build
+from components.core.positions import count_positions
+from components.core.sockets import SequenceInfo
 from components.functional import attention as A
 from components.functional import products as P
 from components.functional.flex import flex_attend
-from components.functional.positions import count_positions
 from components.functional.visibility import EVERYTHING, Sight
-from components.mask.blocks import BlocksMask
-from components.mask.chunked import ChunkedMask
-from components.mask.dilated import DilatedMask
-from components.mask.first_and_window import FirstAndWindowMask
-from components.mask.full import FullMask
-from components.mask.sliding_window import SlidingWindowMask
-from components.sockets import SequenceInfo
+from components.parts.mask.blocks import BlocksMask
+from components.parts.mask.chunked import ChunkedMask
+from components.parts.mask.dilated import DilatedMask
+from components.parts.mask.first_and_window import FirstAndWindowMask
+from components.parts.mask.full import FullMask
+from components.parts.mask.sliding_window import SlidingWindowMask
 
 B, H, G, T, K = 2, 4, 2, 10, 8
 WINDOW = SlidingWindowMask(window=3)

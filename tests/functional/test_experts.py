@@ -8,9 +8,9 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
+from components.core.weights import Experts
 from components.functional.experts import ExpertBias, apply_experts, experts_reference, fastest
 from components.functional.routing import Routing, balance_loss, check_groups, token_choice, within_groups, z_loss
-from components.weights import Experts
 
 N, D, F_, E = 9, 8, 16, 4
 

@@ -8,8 +8,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from components import build
-from components.flops import Work, flops_of
-from components.sockets import SequenceInfo
+from components.core.flops import Work, flops_of
+from components.core.sockets import SequenceInfo
 
 B, T, D, H, K = 2, 5, 12, 3, 4
 INFO = SequenceInfo(positions=torch.arange(T)[None])

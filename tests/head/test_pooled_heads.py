@@ -9,9 +9,9 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from components import build
-from components.flops import Work, flops_of
-from components.sockets import Batch, SequenceInfo
-from components.weights import initialise, roles
+from components.core.flops import Work, flops_of
+from components.core.sockets import Batch, SequenceInfo
+from components.core.weights import initialise, roles
 
 V, D, T, N = 19, 16, 7, 3
 POOLINGS = ("first", "last", "mean", "max", "attention")

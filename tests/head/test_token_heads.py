@@ -9,11 +9,11 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from components import build
-from components.errors import UserError
-from components.flops import Work, flops_of
-from components.sockets import Batch, SequenceInfo
-from components.task.objectives import need_logits
-from components.weights import initialise, roles
+from components.core.errors import UserError
+from components.core.flops import Work, flops_of
+from components.core.sockets import Batch, SequenceInfo
+from components.core.weights import initialise, roles
+from components.training.objectives import need_logits
 
 V, D = 13, 8
 SIZES = {"vocab_size": V, "d_model": D, "n_layers": 1, "context_length": 6}

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from components import build
-from components.weights import initialise, roles
+from components.core.weights import initialise, roles
 
 
 def model(init, **options):

@@ -9,9 +9,9 @@ import torch
 
 from components import build
 from components.cli import main
-from components.errors import UserError
-from components.registry import static_entries
-from components.weights import Experts, Weight, generator_for, initialise, roles
+from components.core.errors import UserError
+from components.core.registry import static_entries
+from components.core.weights import Experts, Weight, generator_for, initialise, roles
 
 D, LAYERS = 64, 3
 INITS = sorted(n for kind, n in static_entries() if kind == "init")

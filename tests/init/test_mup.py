@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 
 from components import build
-from components.init.mup import MuP
-from components.weights import initialise, roles
+from components.core.weights import initialise, roles
+from components.parts.init.mup import MuP
 
 WIDTHS = (32, 64, 128, 256)
 IDS = torch.randint(0, 50, (4, 16), generator=torch.Generator().manual_seed(0))

@@ -10,8 +10,8 @@ import torch
 from parity import Oracle, close, logits_of_ours, logits_of_theirs, made, published_parameters, quoted, source_ids, target_ids
 
 from components import build
+from components.core.sockets import Batch
 from components.interop import convert
-from components.sockets import Batch
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "architectures.md"
 HEAD = """# Known models are recipes

@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from components.core.share import recipe_files
+from components.core.sockets import Batch
 from components.interop import convert
-from components.share import recipe_files
-from components.sockets import Batch
 
 LENGTH = 24
 
@@ -82,7 +82,7 @@ def theirs(oracle: Oracle) -> nn.Module:
 
 def ours(imported: convert.Imported) -> nn.Module:
     """Our model with the imported weights, in eval mode."""
-    from components.weights import initialise
+    from components.core.weights import initialise
 
     model = convert.on_meta(imported.config, convert.vocab_of(imported.recipe)).to_empty(device="cpu")
     initialise(model, model.init, 0)

@@ -10,13 +10,13 @@ from oracles_dense import ORACLES
 from parity import Oracle, close, made, ours, theirs
 
 import components
-from components.errors import UserError
+from components.core.errors import UserError
+from components.core.makers import Bound, make
+from components.core.sockets import Batch, SequenceInfo
 from components.interop import convert
 from components.interop.architectures._common import ORIGINAL, SCALINGS, read_rope, write_rope
 from components.interop.config import architecture_of, recipe_of
 from components.interop.fields import Unsupported
-from components.makers import Bound, make
-from components.sockets import Batch, SequenceInfo
 
 pytest.importorskip("transformers")
 

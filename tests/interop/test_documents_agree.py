@@ -11,14 +11,14 @@ import torch
 
 import components
 from components.cli import main
+from components.core.errors import UserError
+from components.core.makers import make
 from components.corpus import prepare
 from components.corpus.blocks import EvaluationBlocks
-from components.errors import UserError
 from components.explain.asking import ask
 from components.explain.subject import subject_of
-from components.makers import make
-from components.task import importing
-from components.task.preparing import Fixed
+from components.runs import importing
+from components.runs.preparing import Fixed
 
 transformers = pytest.importorskip("transformers")
 TEXTS = [f"The quick brown fox number {i} jumps over the lazy dog." for i in range(24)]

@@ -14,9 +14,9 @@ from parity import made
 
 import components
 from components.cli import main
+from components.core.errors import UserError
 from components.corpus.special_ids import source_ids, target_start
-from components.errors import UserError
-from components.task.generating import continue_ids
+from components.generation.generating import continue_ids
 
 transformers = pytest.importorskip("transformers")
 NEW = 12

@@ -15,10 +15,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import components
-from components.errors import UserError
+from components.core.errors import UserError
+from components.core.sockets import Batch
 from components.interop import convert
 from components.interop.config import architecture_of, at, recipe_of
-from components.sockets import Batch
 
 transformers = pytest.importorskip("transformers")
 BY_NAME = {o.name: o for m in (oracles_encoders, oracles_encoder_decoders) for o in m.ORACLES}

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 import components
 from components.cli import main
-from components.errors import UserError
+from components.core.errors import UserError
 
 pytest.importorskip("transformers")
 

@@ -26,9 +26,9 @@ from parity import (
 
 from components import build
 from components.compose import compose
+from components.core.sockets import Batch
 from components.interop import convert
 from components.interop.config import architecture_of, recipe_of
-from components.sockets import Batch
 
 pytest.importorskip("transformers")
 

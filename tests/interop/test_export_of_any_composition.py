@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from components import registry
 from components.compose import compose
-from components.errors import UserError
+from components.core import registry
+from components.core.errors import UserError
 from components.interop.architecture import architectures
 from components.interop.compare import explicit
 from components.interop.config import at, config_of, recipe_of

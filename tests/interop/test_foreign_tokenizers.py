@@ -9,9 +9,9 @@ from importlib.util import find_spec
 import foreign_tokenizers as made
 import pytest
 
+from components.core.errors import UserError
 from components.corpus.foreign import read_pretrained
 from components.corpus.tokens import read_tokenizer
-from components.errors import UserError
 
 pytest.importorskip("transformers")
 

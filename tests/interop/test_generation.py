@@ -8,7 +8,7 @@ from oracles_gpt2_llama import ORACLES
 from parity import made
 
 from components import build
-from components.sockets import Batch
+from components.core.sockets import Batch
 
 pytest.importorskip("transformers")
 

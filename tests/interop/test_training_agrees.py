@@ -20,8 +20,8 @@ from parity import Oracle, Pair, made
 from torch import Tensor, nn
 
 from components import build
+from components.core.sockets import Batch
 from components.interop import convert
-from components.sockets import Batch
 
 pytest.importorskip("transformers")
 BY_NAME = {o.name: o for m in (oracles_encoders, oracles_encoder_decoders, oracles_gpt2_llama, oracles_moe) for o in m.ORACLES}

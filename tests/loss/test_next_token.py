@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from components import build
-from components.loss import _tokens
-from components.sockets import Batch
+from components.core.sockets import Batch
+from components.parts.loss import _tokens
 
 
 class Counted(nn.Linear):

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from components import build
-from components.sockets import Batch, SequenceInfo, Terms
+from components.core.sockets import Batch, SequenceInfo, Terms
 
 V, D, B, T = 23, 8, 3, 7
 IDS = torch.randint(0, V, (B, T + 1), generator=torch.Generator().manual_seed(0))

@@ -8,8 +8,8 @@ from torch import nn
 
 from components import build
 from components.compose import compose
-from components.errors import UserError
-from components.sockets import Batch
+from components.core.errors import UserError
+from components.core.sockets import Batch
 
 V, B, T = 50, 40, 64
 ENDOFTEXT = 0

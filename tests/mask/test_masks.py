@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from components import build
-from components.flops import Work, flops_of
+from components.core.flops import Work, flops_of
+from components.core.sockets import SequenceInfo
 from components.functional.visibility import Sight
-from components.sockets import SequenceInfo
 
 MASKS = [
     ("full", {}),

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from components import build
-from components.errors import UserError
-from components.sockets import Batch, Terms
-from components.task.objectives import need_layers
-from components.weights import roles
+from components.core.errors import UserError
+from components.core.sockets import Batch, Terms
+from components.core.weights import roles
+from components.training.objectives import need_layers
 
 LEAF = (32.0, 107.0, 56.0, 11.2)
 FIRST = torch.tensor([0.10, -0.29, -0.07, 0.46])  # the weights of the first hidden unit

@@ -9,10 +9,10 @@ import torch
 from torch import nn
 
 from components import build
-from components.attention.gqa import GroupedQueryAttention
-from components.errors import UserError
-from components.norm.layer import LayerNorm
-from components.sockets import Batch, SequenceInfo
+from components.core.errors import UserError
+from components.core.sockets import Batch, SequenceInfo
+from components.parts.attention.gqa import GroupedQueryAttention
+from components.parts.norm.layer import LayerNorm
 
 SIZES = dict(vocab_size=30, d_model=32, context_length=12)
 IDS = torch.randint(0, 30, (2, 10), generator=torch.Generator().manual_seed(0))

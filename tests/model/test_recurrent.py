@@ -7,10 +7,10 @@ import torch
 
 from components import build
 from components.compose import compose
-from components.errors import UserError
-from components.loss.seq2seq import SequenceToSequence
-from components.makers import make
-from components.sockets import Batch
+from components.core.errors import UserError
+from components.core.makers import make
+from components.core.sockets import Batch
+from components.parts.loss.seq2seq import SequenceToSequence
 
 V, D = 17, 12
 SIZES = {"vocab_size": V, "d_model": D, "context_length": 16}

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from components import build
-from components.errors import UserError
+from components.core.errors import UserError
 
 torch.manual_seed(0)
 X = torch.randn(2, 5, 3, 8, dtype=torch.float64) * 4 + 1

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from components.weights import Experts, roles
+from components.core.weights import Experts, roles
 
 
 class Small(nn.Module):

@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 
 from components import build
-from components.errors import UserError
-from components.optimizer._nested import averaging, layers, tell_norm
-from components.weights import roles
+from components.core.errors import UserError
+from components.core.weights import roles
+from components.parts.optimizer._nested import averaging, layers, tell_norm
 
 
 def train(model, optimizer, ids, steps):

@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 
 from components import build
+from components.core.weights import roles
 from components.functional.orthogonal import orthogonalise_reference
-from components.optimizer import muon as module
-from components.weights import roles
+from components.parts.optimizer import muon as module
 
 
 def by(optimizer, which):
@@ -97,8 +97,8 @@ import torch.nn.functional as F
 from torch.distributed.fsdp import fully_shard
 from conftest import small
 from components import build
-from components.leaving import leave
-from components.weights import roles
+from components.core.leaving import leave
+from components.core.weights import roles
 
 dist.init_process_group("gloo")
 torch.set_num_threads(1)

@@ -10,9 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_optimizer_state_dict, set_optimizer_state_dict
 
-from components import build, registry
-from components.errors import UserError
-from components.weights import roles
+from components import build
+from components.core import registry
+from components.core.errors import UserError
+from components.core.weights import roles
 
 NAMES = registry.names("optimizer")
 NESTED = ("ema", "skip_step")  # around another one, which has the options

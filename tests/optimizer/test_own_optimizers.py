@@ -9,10 +9,11 @@ import pytest
 import torch
 from torch import nn
 
-from components import build, registry
-from components.errors import UserError
-from components.optimizer import soap as soap_module
-from components.weights import Weight, roles
+from components import build
+from components.core import registry
+from components.core.errors import UserError
+from components.core.weights import Weight, roles
+from components.parts.optimizer import soap as soap_module
 
 OWN = ("lion", "adafactor", "soap", "schedule_free")
 # learning rates under which a quadratic converges; lion and rprop move by the rate alone, so theirs is small

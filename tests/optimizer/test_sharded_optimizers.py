@@ -15,9 +15,9 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, get_optimi
 from torch.distributed.fsdp import fully_shard
 from conftest import small
 from components import build
-from components.leaving import leave
-from components.optimizer._nested import averaging
-from components.weights import roles
+from components.core.leaving import leave
+from components.parts.optimizer._nested import averaging
+from components.core.weights import roles
 
 dist.init_process_group("gloo")
 torch.set_num_threads(1)

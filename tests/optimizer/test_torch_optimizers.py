@@ -9,9 +9,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from components import build, registry
-from components.errors import UserError
-from components.weights import roles
+from components import build
+from components.core import registry
+from components.core.errors import UserError
+from components.core.weights import roles
 
 # ours -> torch's; adamw and sgd have other defaults, their options are named as torch's
 BY_NAME = {

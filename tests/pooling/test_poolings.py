@@ -9,10 +9,10 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from components import build
-from components.errors import UserError
-from components.flops import Work, flops_of
-from components.index import own_entries
-from components.sockets import SequenceInfo
+from components.core.errors import UserError
+from components.core.flops import Work, flops_of
+from components.core.index import own_entries
+from components.core.sockets import SequenceInfo
 
 D, T = 6, 5
 NAMES = ("first", "last", "mean", "max", "attention")

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from components import build
-from components.sockets import SequenceInfo
+from components.core.sockets import SequenceInfo
 
 
 def bias(length: int, **options) -> torch.Tensor:

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from components import build
-from components.errors import UserError
-from components.sockets import SequenceInfo
+from components.core.errors import UserError
+from components.core.sockets import SequenceInfo
 
 INFO = SequenceInfo(positions=torch.tensor([[0, 1, 2, 3]]))
 

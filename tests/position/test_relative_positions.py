@@ -11,9 +11,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from components import build
-from components.errors import UserError
-from components.flops import Work, flops_of
-from components.sockets import SequenceInfo
+from components.core.errors import UserError
+from components.core.flops import Work, flops_of
+from components.core.sockets import SequenceInfo
 
 T, H, G, K, D = 7, 4, 2, 8, 32
 SIZES = {"d_model": D, "context_length": 64, "n_heads": H, "head_dim": K}
@@ -360,7 +360,7 @@ def test_what_cannot_be_is_refused(name, options, message):
 
 
 def build_sizes(name):
-    from components import registry
+    from components.core import registry
 
     return registry.entry("position", name).signature.sizes
 

@@ -9,11 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from components import build, registry
-from components.flops import Work, flops_of
-from components.makers import make
-from components.registry import static_entries
-from components.sockets import Layer, Place
+from components import build
+from components.core import registry
+from components.core.flops import Work, flops_of
+from components.core.makers import make
+from components.core.registry import static_entries
+from components.core.sockets import Layer, Place
 
 D = 6
 BLOCKS, RESIDUALS = (sorted(n for kind, n in static_entries() if kind == wanted) for wanted in ("block", "residual"))
@@ -233,7 +234,7 @@ def test_every_block_with_every_residual(block, residual):
 
 @pytest.mark.parametrize("block", BLOCKS)
 def test_every_block_with_a_memory_and_a_widened_stream(block):
-    from components.sockets import Batch
+    from components.core.sockets import Batch
 
     model = build(
         "model", "encoder_decoder", vocab_size=20, d_model=32, context_length=8, attention={"name": "gqa", "n_heads": 4}, block=block, residual="hyper_connections"

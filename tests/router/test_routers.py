@@ -7,8 +7,8 @@ import torch
 
 from components import build
 from components.compose import compose
-from components.errors import UserError
-from components.sockets import SequenceInfo
+from components.core.errors import UserError
+from components.core.sockets import SequenceInfo
 
 D, E = 8, 6
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from components import build
-from components.errors import UserError
-from components.index import own_entries
-from components.makers import make_all
+from components.core.errors import UserError
+from components.core.index import own_entries
+from components.core.makers import make_all
 
 INF = float("inf")
 LOGITS = torch.randn(5, 40, generator=torch.Generator().manual_seed(0)) * 3

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from components import build
-from components.errors import UserError
-from components.sockets import SequenceInfo
+from components.core.errors import UserError
+from components.core.sockets import SequenceInfo
 
 # (part, context_length, length of the document, options, frequencies, factor). The last two columns are what ROPE_INIT_FUNCTIONS of
 # transformers 5.23.0 gave for head_dim 16, rope_theta 10000, max_position_embeddings = context_length and the same options under their

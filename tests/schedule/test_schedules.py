@@ -7,8 +7,9 @@ import math
 import pytest
 import torch
 
-from components import build, registry
-from components.errors import UserError
+from components import build
+from components.core import registry
+from components.core.errors import UserError
 
 
 def schedule(name, **options):

@@ -8,9 +8,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from components import build
-from components.errors import UserError
-from components.flops import Work, flops_of
-from components.sockets import Batch, Place, SequenceInfo
+from components.core.errors import UserError
+from components.core.flops import Work, flops_of
+from components.core.sockets import Batch, Place, SequenceInfo
 
 
 def model(sharing, n_layers=4, **options):
@@ -137,7 +137,7 @@ def test_in_a_looped_stack_every_pass_lends_anew(sharing):
 
 
 def test_gradients_reach_the_lender_through_the_borrower_and_recomputation_is_exact():
-    from components.sockets import Layer
+    from components.core.sockets import Layer
 
     grads = []
     for checkpointing in (False, True):

@@ -8,9 +8,9 @@ import torch.multiprocessing as mp
 from torch.distributed.fsdp import fully_shard
 
 from components import build
-from components.leaving import leave
-from components.sockets import Layer
-from components.weights import initialise
+from components.core.leaving import leave
+from components.core.sockets import Layer
+from components.core.weights import initialise
 
 IDS = torch.randint(0, 20, (2, 12), generator=torch.Generator().manual_seed(0))
 LOOP = {"name": "looped", "loops": 2, "inject": True}

@@ -8,9 +8,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from components import build
 from components.cli import main
-from components.errors import UserError
-from components.flops import Work, flops_of
-from components.sockets import Batch, Layer, SequenceInfo
+from components.core.errors import UserError
+from components.core.flops import Work, flops_of
+from components.core.sockets import Batch, Layer, SequenceInfo
 
 SIZES = {"vocab_size": 20, "d_model": 32, "context_length": 12, "attention": {"name": "gqa", "n_heads": 4}}
 IDS = torch.randint(0, 20, (2, 12), generator=torch.Generator().manual_seed(0))

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components import build, registry
+from components import build
+from components.core import registry
 from components.corpus.tokens import PROBE, ROLES, read_tokenizer
 
 # "none" has no text to give back (test_none.py), the others are read from files

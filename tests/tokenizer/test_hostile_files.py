@@ -9,9 +9,9 @@ import os
 import pytest
 
 from components import build
+from components.core.errors import UserError
 from components.corpus.foreign import read_pretrained
 from components.corpus.tokens import Tokens, read_tokenizer
-from components.errors import UserError
 
 
 @pytest.fixture

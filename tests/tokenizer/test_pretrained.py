@@ -8,9 +8,9 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from components import build
+from components.core.errors import UserError
 from components.corpus import prepare, read_tokenizer
 from components.corpus.document import Document
-from components.errors import UserError
 
 
 def bert(tmp_path, names=("[PAD]", "[UNK]", "[CLS]", "[SEP]")):

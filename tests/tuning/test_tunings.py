@@ -8,12 +8,13 @@ import pytest
 import torch
 from hosts import parts
 
-from components import build, registry
-from components.errors import UserError
-from components.names import in_short
-from components.sockets import Batch
-from components.task.tuning import freeze, rate_lines, tuned
-from components.weights import roles
+from components import build
+from components.core import registry
+from components.core.errors import UserError
+from components.core.names import in_short
+from components.core.sockets import Batch
+from components.core.weights import roles
+from components.training.tuning import freeze, rate_lines, tuned
 
 OPTIMIZERS = [p.partition("/")[2] for p in parts("optimizer")]
 

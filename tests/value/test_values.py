@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from components import build
-from components.errors import UserError
-from components.sockets import Place, SequenceInfo
+from components.core.errors import UserError
+from components.core.sockets import Place, SequenceInfo
 
 G, T, K, D = 2, 5, 4, 12
 

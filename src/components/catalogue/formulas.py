@@ -19,9 +19,9 @@ import torch
 from components.check.host import ON_PATH, SOURCE, Host
 from components.check.measure import holder
 from components.check.subject import subject_of
-from components.errors import UserError
-from components.flops import Work, flops_of
-from components.registry import Entry
+from components.core.errors import UserError
+from components.core.flops import Work, flops_of
+from components.core.registry import Entry
 
 Sizes = tuple[int, int, int]  # d, T, V
 WIDTHS, LENGTHS, VOCABS = (64, 128, 192, 256), (64, 128, 192), (40, 80)
@@ -76,7 +76,7 @@ def counted(label: str, sizes: Sizes) -> tuple[int, int]:
 
 def _needed(subject: Any) -> bool:
     """Whether the part has options that must be given."""
-    from components.signature import REQUIRED
+    from components.core.signature import REQUIRED
 
     return any(o.default == REQUIRED for o in subject.signature.options.values())
 

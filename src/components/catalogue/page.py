@@ -7,11 +7,11 @@ import json
 import re
 from typing import Any
 
-from components import registry
 from components.catalogue.formulas import Formulas, formulas_of
 from components.check.host import ON_PATH
-from components.registry import Entry
-from components.signature import REQUIRED, Option
+from components.core import registry
+from components.core.registry import Entry
+from components.core.signature import REQUIRED, Option
 
 SOURCE = re.compile(r"arXiv|doi|https?://|\b[A-Z][\w'-]+ (et al\.?|& [A-Z][\w'-]+)?,? ?\(?(19|20)\d\d\b", re.I)
 SIZES = (

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from components.check.cases import Violation, holds
 from components.check.host import ON_PATH, Host, ids, objective, scramble, total_loss
 from components.check.values import tensors
-from components.sockets import Layer, Terms
-from components.weights import initialise
+from components.core.sockets import Layer, Terms
+from components.core.weights import initialise
 
 ALL_NAMES_STAY = tuple(
     k for k in ON_PATH if k not in ("init", "model")

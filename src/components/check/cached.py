@@ -12,7 +12,7 @@ from components.check.cases import Violation, holds
 from components.check.host import LENGTH, ON_PATH, VOCAB, Host, ids
 from components.check.isolation import same
 from components.check.values import tensors
-from components.sockets import Cache
+from components.core.sockets import Cache
 
 KINDS = (*ON_PATH, "cache")
 

@@ -10,7 +10,7 @@ import torch
 
 from components.check.host import ON_PATH, Host
 from components.check.subject import Subject, subject_of
-from components.errors import UserError
+from components.core.errors import UserError
 
 LACKS = ("causal", "batch_independent", "cacheable", "exact_cache_beyond_context", "documents", "round_trip")
 # what an attention that reads a memory is held to once more, as the second attention of an encoder-decoder

@@ -13,8 +13,8 @@ from components.check.building import step
 from components.check.cases import Violation, holds
 from components.check.host import ON_PATH, SOURCE, Host, ids
 from components.check.measure import figures, holder
-from components.flops import Flops, Work, flops_of
-from components.sockets import SequenceInfo
+from components.core.flops import Flops, Work, flops_of
+from components.core.sockets import SequenceInfo
 
 LENGTHS = (16, 80)
 CELLS = (64, 256)

@@ -18,7 +18,7 @@ from components.check.cases import Violation, holds
 from components.check.host import Host
 from components.check.off_path import made
 from components.corpus.example import Example
-from components.measuring import WORDS, Figure, Held, Prediction
+from components.corpus.measuring import WORDS, Figure, Held, Prediction
 
 VERBS = ("count", "sort", "merge", "split", "paint", "weigh", "fold", "lift", "cut", "tie", "burn", "dig")
 NOUNS = ("apples", "bricks", "cables", "drums", "engines", "flags", "gates", "hats", "islands", "jars", "kites", "lamps")

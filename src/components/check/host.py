@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from components import registry
 from components.check.subject import Subject
-from components.errors import UserError
-from components.makers import make
-from components.sockets import Batch, Terms
+from components.core import registry
+from components.core.errors import UserError
+from components.core.makers import make
+from components.core.sockets import Batch, Terms
 
 VOCAB, WIDTH, LENGTH, SOURCE = 40, 32, 12, 9
 # kinds that a decoder has a socket for

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from components.check.cases import Violation, holds
 from components.check.host import LENGTH, VOCAB, Host, ids
-from components.sockets import Batch
+from components.core.sockets import Batch
 
 DOCUMENTS = (5, 1, 6)
 SHIFT = 5

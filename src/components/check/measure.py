@@ -9,8 +9,8 @@ from torch import nn
 
 from components.check.host import LENGTH, ON_PATH, SOURCE, WIDTH, Host
 from components.check.subject import Subject
-from components.errors import UserError
-from components.flops import Work, flops_of
+from components.core.errors import UserError
+from components.core.flops import Work, flops_of
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,9 @@ from components.check.cases import Violation, holds
 from components.check.host import VOCAB, Host, ids
 from components.check.subject import Subject
 from components.check.values import finite
-from components.errors import UserError
-from components.makers import make
-from components.weights import MATRICES, generator_for, initialise, roles
+from components.core.errors import UserError
+from components.core.makers import make
+from components.core.weights import MATRICES, generator_for, initialise, roles
 
 STEPS = 100
 

@@ -17,12 +17,12 @@ from components.check.cases import Violation, holds
 from components.check.host import Host
 from components.check.small import GIVEN
 from components.check.subject import Subject
+from components.core.errors import UserError
+from components.core.files import write_text
+from components.core.makers import make
+from components.core.signature import REQUIRED, Option
 from components.corpus.document import Document
 from components.corpus.example import Example
-from components.errors import UserError
-from components.files import write_text
-from components.makers import make
-from components.signature import REQUIRED, Option
 
 WORDS = ("text", "labels", "amounts", "pairs", "conversations", "values")
 SPLITS = (None, "train", "validation", "test")

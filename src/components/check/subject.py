@@ -11,10 +11,10 @@ from typing import Any
 
 import yaml
 
-from components import registry
 from components.check.small import AROUND, SMALL, SUPPLIED
-from components.errors import UserError, nearest
-from components.signature import REQUIRED, Signature
+from components.core import registry
+from components.core.errors import UserError, nearest
+from components.core.signature import REQUIRED, Signature
 
 
 @dataclass(frozen=True)

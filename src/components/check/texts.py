@@ -7,7 +7,7 @@ from typing import Any
 from components.check.cases import Violation, holds
 from components.check.host import Host
 from components.check.off_path import made
-from components.signature import REQUIRED
+from components.core.signature import REQUIRED
 
 TEXTS = [f"def f{i}(x):\n    return x + {i}  # the quick brown fox, été\n" for i in range(60)]
 STRANGE = [

@@ -10,15 +10,16 @@ import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
-from components import build, merge, registry
+from components import build, merge
 from components.check.building import equal
 from components.check.cases import Violation, holds
 from components.check.host import LENGTH, VOCAB, WIDTH, Host, ids, objective, scramble, total_loss
 from components.check.off_path import made
 from components.check.values import finite, tensors
-from components.errors import UserError
-from components.sockets import Batch, Terms
-from components.weights import roles
+from components.core import registry
+from components.core.errors import UserError
+from components.core.sockets import Batch, Terms
+from components.core.weights import roles
 
 
 def decoder(host: Host, *, model: str = "decoder", vocab: int = VOCAB, **sockets: Any) -> nn.Module:

@@ -10,7 +10,7 @@ from torch.utils import _pytree as pytree
 
 from components.check.cases import Violation, holds
 from components.check.host import LENGTH, VOCAB, Host, ids, objective, total_loss
-from components.weights import ROLES, roles
+from components.core.weights import ROLES, roles
 
 KEEPS_WIDTH = ("attention", "ffn", "norm")  # kinds whose output is as wide as their input
 

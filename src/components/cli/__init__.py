@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import NoReturn
 
-from components import terminal
-from components.errors import MOST, UserError, nearest
-from components.leaving import has_talked, leave
+from components.core import terminal
+from components.core.errors import MOST, UserError, nearest
+from components.core.leaving import has_talked, leave
 
 COMMANDS = {
     "train": "train a recipe, with any part or value overridden",
@@ -118,8 +118,8 @@ def check_overrides(words: list[str]) -> None:
     if overrides and not {"-m", "--multirun"} & {*words} and not any(w.startswith("resume=") for w in overrides):
         from pathlib import Path
 
-        from components.cli.words import recipe_and_overrides
         from components.compose import compose
+        from components.compose.words import recipe_and_overrides
 
         recipe, rest = recipe_and_overrides(overrides)
         compose(recipe, rest, cwd=Path.cwd())

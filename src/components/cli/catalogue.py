@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from components import registry, terminal
-from components.errors import UserError, nearest
-from components.files import make_folder, write_text
+from components.core import registry, terminal
+from components.core.errors import UserError, nearest
+from components.core.files import make_folder, write_text
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -6,10 +6,10 @@ import argparse
 import re
 from typing import Any
 
-from components import terminal
 from components.cli.generate import HELP, count
-from components.errors import UserError
-from components.terminal import require_text
+from components.core import terminal
+from components.core.errors import UserError
+from components.core.terminal import require_text
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,8 +32,8 @@ def run(args: argparse.Namespace) -> int:
         raise UserError("components chat", "no run is named", "components chat RUN; components runs lists them")
 
     require_text("--system", args.system)
+    from components.generation.chat import template_of
     from components.run import load
-    from components.task.chat import template_of
 
     loaded = load(args.run, args.overrides, device=args.device)
     template_of(loaded.tokenizer, args.template)  # before anything is typed

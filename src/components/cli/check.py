@@ -13,8 +13,7 @@ import json
 import sys
 from pathlib import Path
 
-from components import terminal
-from components.cli import layout
+from components.core import layout, terminal
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,8 +30,8 @@ def run(args: argparse.Namespace) -> int:
     if str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))  # as python -m has it: a module that lies here is found
     from components.check import Host, battery, judged, subject_of
-    from components.errors import UserError
-    from components.task.unchecked import remember
+    from components.core.errors import UserError
+    from components.training.unchecked import remember
 
     subject = subject_of(args.what, args.options, kind=args.kind)
     whole = battery(subject)

@@ -8,12 +8,12 @@ from collections.abc import Iterable
 from importlib import import_module
 from pathlib import Path
 
-from components import registry, terminal
 from components.cli import COMMANDS
-from components.cli.chosen import Chosen
-from components.cli.words import is_override
-from components.share import conf_folder, recipe_files
-from components.signature import Option
+from components.compose.chosen import Chosen
+from components.compose.words import is_override
+from components.core import registry, terminal
+from components.core.share import conf_folder, recipe_files
+from components.core.signature import Option
 
 COMPOSING = ("train", "validate", "show", "evaluate", "generate", "explain")
 OF_A_RUN = ("evaluate", "generate", "explain")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from components import terminal
+from components.core import terminal
 
 # Each asks `components complete -- WORDS` (the last one is being typed), one candidate a line. What ends in = . or / goes on.
 BASH = r"""

@@ -17,8 +17,7 @@ from typing import Any
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-from components import terminal
-from components.cli import layout
+from components.core import layout, terminal
 
 DISTRIBUTION = "lightning-components"
 OPTIONAL = {
@@ -144,7 +143,7 @@ def _bf16(torch: Any, device: str) -> str:
 
 
 def _plugins() -> dict[str, str]:
-    from components import plugins, registry
+    from components.core import plugins, registry
 
     found = {}
     for p in plugins.installed().values():
@@ -155,8 +154,8 @@ def _plugins() -> dict[str, str]:
 
 
 def _places() -> dict[str, str]:
-    from components.cache_file import cache_folder
-    from components.share import PACKAGE, folders
+    from components.core.cache_file import cache_folder
+    from components.core.share import PACKAGE, folders
 
     cache = cache_folder()
     above = next(p for p in (cache, *cache.parents) if p.exists())

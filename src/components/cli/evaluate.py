@@ -13,8 +13,8 @@ import argparse
 import json
 from typing import Any
 
-from components import terminal
-from components.errors import UserError
+from components.core import terminal
+from components.core.errors import UserError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -6,10 +6,10 @@ from __future__ import annotations
 
 import argparse
 
-from components import terminal
-from components.cli.words import is_override
-from components.errors import UserError
-from components.terminal import require_text
+from components.compose.words import is_override
+from components.core import terminal
+from components.core.errors import UserError
+from components.core.terminal import require_text
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -6,8 +6,8 @@ import argparse
 import re
 from pathlib import Path
 
-from components import terminal
-from components.errors import UserError
+from components.core import terminal
+from components.core.errors import UserError
 
 UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 
@@ -30,7 +30,7 @@ def _size(text: str) -> int:
 def run(args: argparse.Namespace) -> int:
     if args.run is None or args.to is None:
         raise UserError("components export", "needs a run and --to FOLDER", "components export RUN --to exported/mine")
-    from components.task.exporting import export_run
+    from components.runs.exporting import export_run
 
     terminal.show(export_run(args.run, Path(args.to), shard_bytes=args.shard_size))
     return 0

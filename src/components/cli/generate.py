@@ -9,10 +9,10 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from components import terminal
-from components.errors import UserError
-from components.files import read_text
-from components.terminal import require_text
+from components.core import terminal
+from components.core.errors import UserError
+from components.core.files import read_text
+from components.core.terminal import require_text
 
 HELP = "decoding=greedy, cache=ring, or 'decoding.samplers=[{name: temperature, value: 0.5}, {name: top_p, p: 0.9}]'"
 

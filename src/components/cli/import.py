@@ -6,8 +6,8 @@ import argparse
 import json
 from pathlib import Path
 
-from components import terminal
-from components.errors import UserError
+from components.core import terminal
+from components.core.errors import UserError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,7 +28,7 @@ def run(args: argparse.Namespace) -> int:
     if args.config_only:
         terminal.show(config_only(args.path), end="")
         return 0
-    from components.task.importing import import_folder
+    from components.runs.importing import import_folder
 
     made = import_folder(args.path, Path(args.to))
     terminal.show(made)
@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
 def config_only(path: str) -> str:
     """The recipe as a file's text; the config.json stands in its comments."""
     from components.interop.convert import read_config, recipe_text
-    from components.task.importing import located
+    from components.runs.importing import located
 
     file = Path(path).expanduser()
     architecture, recipe, used, source = read_config(file if file.is_file() else located(path, ("config.json",)))

@@ -6,10 +6,9 @@ import argparse
 import json
 from typing import Any
 
-from components import registry, terminal
-from components.cli import layout
-from components.errors import UserError, nearest
-from components.share import recipe_files, recipe_sentence
+from components.core import layout, registry, terminal
+from components.core.errors import UserError, nearest
+from components.core.share import recipe_files, recipe_sentence
 
 RECIPE = "recipe"
 

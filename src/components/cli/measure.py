@@ -10,10 +10,10 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from components import registry
-from components.errors import UserError
-from components.makers import Bound, make
-from components.slices import canonical
+from components.core import registry
+from components.core.errors import UserError
+from components.core.makers import Bound, make
+from components.core.slices import canonical
 
 DRAWS = {"normal_", "uniform_", "trunc_normal_", "kaiming_uniform_", "kaiming_normal_", "xavier_uniform_", "xavier_normal_"}
 PLACEHOLDER = 1024  # ids assumed where only training will tell
@@ -87,7 +87,7 @@ def _tokens(config: dict[str, Any]) -> Vocabulary:
     if getattr(tokenizer, "wants", None) == "run":
         if not (tokenizer.run or config.get("init_from")):
             return Vocabulary(PLACEHOLDER, "assumed; that of the run that init_from= names")
-        from components.task.preparing import tokenizer_of
+        from components.runs.preparing import tokenizer_of
 
         return Vocabulary(tokenizer_of(config).vocab_size)
     tokenizer.train(())

@@ -12,10 +12,11 @@ import re
 from importlib.util import find_spec
 from pathlib import Path
 
-from components import __version__, registry, terminal
+from components import __version__
 from components.cli import templates
-from components.errors import UserError, nearest
-from components.files import make_folder, whole_folder, write_text
+from components.core import registry, terminal
+from components.core.errors import UserError, nearest
+from components.core.files import make_folder, whole_folder, write_text
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -7,8 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from components import terminal
-from components.errors import UserError
+from components.core import terminal
+from components.core.errors import UserError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from components.task import run_folder
+    from components.runs import run_folder
 
     runs = Path(args.runs).expanduser()
     if len(args.names) == 1:
@@ -32,8 +32,8 @@ def run(args: argparse.Namespace) -> int:
     if not found:
         terminal.show(f"no runs in {runs}")
         return 0
-    from components.cli.layout import table
-    from components.task.metrics_file import measured
+    from components.core.layout import table
+    from components.runs.metrics_file import measured
 
     rows = [
         (
@@ -60,10 +60,10 @@ def run(args: argparse.Namespace) -> int:
 
 def compare(folders: list[Path], runs: Path, as_json: bool) -> int:
     """Differences of the configs, final figures, curves as text and as a picture beside the runs."""
-    from components.cli.layout import table
-    from components.files import make_folder
-    from components.task import curves, records
-    from components.task.metrics_file import read_rows
+    from components.core.files import make_folder
+    from components.core.layout import table
+    from components.runs import curves, records
+    from components.runs.metrics_file import read_rows
 
     labels = [label_of(f, runs) for f in folders]
     configs = [flat({k: v for k, v in records.read_config(f).items() if k != "components"}) for f in folders]
@@ -104,7 +104,7 @@ def compare(folders: list[Path], runs: Path, as_json: bool) -> int:
 
 def own_differences(folders: list[Path]) -> list[str]:
     """Of each run what it has otherwise than its recipe, but for what all of them have so: how they differ from one another."""
-    from components.task import records
+    from components.runs import records
 
     said = []
     for folder in folders:
@@ -118,7 +118,7 @@ def own_differences(folders: list[Path]) -> list[str]:
 
 def figures_of(folder: Path) -> dict[str, Any]:
     """summary.json, or {} of a run that is going on or was killed; of a damaged folder what is damaged."""
-    from components.task import records
+    from components.runs import records
 
     try:
         records.read_about(folder)

@@ -8,12 +8,11 @@ import json
 import re
 from typing import Any
 
-from components import registry, terminal
-from components.cli import layout
 from components.cli.list import one_kind, preset_words
-from components.errors import UserError
-from components.share import recipe_files
-from components.signature import REQUIRED
+from components.core import layout, registry, terminal
+from components.core.errors import UserError
+from components.core.share import recipe_files
+from components.core.signature import REQUIRED
 
 FEW = 5  # recipes that are named for a part; a part that most use would fill the screen
 
@@ -146,7 +145,7 @@ def papers(doc: str) -> list[str]:
 
 def used_by(e: registry.Entry) -> list[str]:
     """Recipes that have the part somewhere in their tree, by name or by default."""
-    from components.cli.chosen import Chosen
+    from components.compose.chosen import Chosen
 
     recipes = recipe_files()
     return [recipe for recipe in recipes if e.label in Chosen([f"recipe={recipe}"], recipes).used()]

@@ -9,10 +9,9 @@ from typing import Any
 
 import yaml
 
-from components import registry, terminal
-from components.cli import layout
-from components.cli.words import recipe_and_overrides
-from components.share import recipe_files, recipe_sentence
+from components.compose.words import recipe_and_overrides
+from components.core import layout, registry, terminal
+from components.core.share import recipe_files, recipe_sentence
 
 
 def show(words: list[str], *, full: bool, as_json: bool) -> int:

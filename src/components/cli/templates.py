@@ -21,11 +21,11 @@ PARTS = {
     "attention": (
         "Softmax attention, written out.",
         """from components import register
-from components.flops import Flops, Work, children
+from components.core.flops import Flops, Work, children
 from components.functional.attention import attend
 from components.functional.visibility import Sight
-from components.signature import Positive
-from components.sockets import Maker, SequenceInfo, adopt, make
+from components.core.signature import Positive
+from components.core.sockets import Maker, SequenceInfo, adopt, make
 from torch import Tensor, nn""",
         '''
     Args:
@@ -71,7 +71,7 @@ from torch import Tensor, nn""",
         "Divide each vector by its mean absolute value, then scale every channel.",
         """import torch
 from components import register
-from components.signature import PositiveFloat
+from components.core.signature import PositiveFloat
 from torch import Tensor, nn""",
         '''
     Args:
@@ -100,8 +100,8 @@ from torch import Tensor, nn""",
         "Two matrices with the square of a ReLU between them.",
         """import torch
 from components import register
-from components.signature import Positive
-from components.sockets import SequenceInfo
+from components.core.signature import Positive
+from components.core.sockets import SequenceInfo
 from torch import Tensor, nn""",
         '''
     Args:
@@ -125,8 +125,8 @@ from torch import Tensor, nn""",
         "A penalty on scores that grows with the logarithm of the distance, at a rate that each head learns.",
         """import torch
 from components import register
-from components.signature import PositiveFloat
-from components.sockets import SequenceInfo
+from components.core.signature import PositiveFloat
+from components.core.sockets import SequenceInfo
 from torch import Tensor, nn""",
         '''
     Args:
@@ -156,8 +156,8 @@ from torch import Tensor, nn""",
         "A branch's output counts by one learned number.",
         """import torch
 from components import register
-from components.signature import NonNegativeFloat
-from components.sockets import Place
+from components.core.signature import NonNegativeFloat
+from components.core.sockets import Place
 from torch import Tensor, nn""",
         '''
     Args:

@@ -7,7 +7,7 @@ import os
 import signal
 from typing import Any
 
-from components import terminal
+from components.core import terminal
 
 EPILOG = """examples:
   components train recipe=gpt_python model/attention=gqa model.attention.n_kv_heads=2
@@ -29,8 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     if args.multirun:
-        from components.cli.words import recipe_and_overrides
         from components.compose.multirun import multirun
+        from components.compose.words import recipe_and_overrides
 
         recipe, overrides = recipe_and_overrides(args.overrides)
         results = multirun(recipe, overrides)
@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
         return 1 if any(r.exit_code for r in results) else 0
 
     from components.run import train
-    from components.task.signals import Preempted
+    from components.training.signals import Preempted
 
     try:
         train(None, args.overrides)
@@ -52,9 +52,9 @@ def run(args: argparse.Namespace) -> int:
 
 def summary(results: list[Any]) -> list[str]:
     """One table of all jobs: what each was asked, and what came of it."""
-    from components.cli.layout import table
     from components.compose.jobs import differing
-    from components.task.metrics_file import measured
+    from components.core.layout import table
+    from components.runs.metrics_file import measured
 
     own = tuple(dict.fromkeys(n for r in results for n in measured(r.figures)))
     columns = ("step", "train_loss", "val_loss", "val_bits_per_byte", *own, "seconds")

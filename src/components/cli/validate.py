@@ -6,7 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-from components import terminal
+from components.core import terminal
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,15 +15,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from components.cli.words import recipe_and_overrides
     from components.compose import compose
+    from components.compose.words import recipe_and_overrides
 
     recipe, overrides = recipe_and_overrides(args.overrides)
     composed = compose(recipe, overrides, cwd=Path.cwd())
 
     from components.cli.measure import count, on_meta, short, vocabulary
-    from components.task.frame import check_frame, check_paths
-    from components.task.tuning import rate_lines
+    from components.training.frame import check_frame, check_paths
+    from components.training.tuning import rate_lines
 
     with composed.told():
         check_frame(composed.config)

@@ -6,12 +6,12 @@ import functools
 from collections.abc import Mapping
 from typing import Any
 
-from components import registry
 from components.compose.check import check
 from components.compose.node import of_literal
-from components.errors import UserError
-from components.makers import INHERIT, make
-from components.option_types import Type
+from components.core import registry
+from components.core.errors import UserError
+from components.core.makers import INHERIT, make
+from components.core.option_types import Type
 
 
 def build(kind: str, name: str, /, *, seed: int | None = None, **offers_and_options: Any) -> Any:
@@ -35,7 +35,7 @@ def build(kind: str, name: str, /, *, seed: int | None = None, **offers_and_opti
     part = make(node, kind, **offers)
     check({kind: of_literal(kind, _named(kind, node)).spelled(kind)})  # after: a name that is not there is the nearer fault
     if seed is not None:
-        from components.weights import redraw  # torch, which whatever has weights has imported
+        from components.core.weights import redraw  # torch, which whatever has weights has imported
 
         try:
             redraw(part, seed)

@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from components import registry
 from components.compose.scope import Part, parts_of
-from components.errors import UserError
+from components.core import registry
+from components.core.errors import UserError
 
 
 def check(config: dict[str, Any]) -> None:

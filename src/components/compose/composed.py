@@ -17,8 +17,8 @@ from components.compose.recipes import find_recipe
 from components.compose.run_config import Run
 from components.compose.stations import DEFAULT
 from components.compose.yaml_files import located, short
-from components.errors import UserError, found_in, in_file
-from components.share import shipped
+from components.core.errors import UserError, found_in, in_file
+from components.core.share import shipped
 
 
 @dataclass(frozen=True)

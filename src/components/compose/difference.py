@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from components import registry, slices
 from components.compose.layers import layer_sockets
 from components.compose.notes import show
+from components.core import registry, slices
 
 SKIP = ("components",)
 

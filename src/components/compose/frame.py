@@ -16,9 +16,9 @@ from components.compose.notes import show
 from components.compose.stations import DEFAULT, Station
 from components.compose.trainer_keys import trainer_keys
 from components.compose.yaml_files import located, read_yaml, short
-from components.errors import UserError, nearest
-from components.paths import expanded
-from components.share import folders
+from components.core.errors import UserError, nearest
+from components.core.paths import expanded
+from components.core.share import folders
 
 OPEN = ("callbacks", "logger")  # whoever reads them names what is wrong, since what they may hold depends on what is chosen
 CHECKED = {"trainer": trainer_keys}

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from components.errors import UserError
-from components.paths import expanded
+from components.core.errors import UserError
+from components.core.paths import expanded
 
 TARGET = "_target_"
 _ARGUMENT = re.compile(r"(?P<sign>\+\+|\+|~)?(?P<key>[^=]+?)(?:=(?P<value>.*))?", re.S)

@@ -13,9 +13,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from components import terminal
-from components.errors import UserError
-from components.files import make_folder, open_append, write_json
+from components.core import terminal
+from components.core.errors import UserError
+from components.core.files import make_folder, open_append, write_json
 
 FOLDER = "COMPONENTS_JOB_FOLDER"  # the run writes into this folder instead of making one
 OBJECTIVE = "COMPONENTS_OBJECTIVE"  # the figure that a sweeper is to make small

@@ -8,14 +8,14 @@ from copy import deepcopy
 from dataclasses import replace
 from typing import Any
 
-from components import registry, slices
 from components.compose.node import Node
 from components.compose.stations import DEFAULT, Given
 from components.compose.tree import Tree
-from components.errors import UserError, nearest
-from components.makers import INHERIT
-from components.registry import Entry
-from components.signature import Signature
+from components.core import registry, slices
+from components.core.errors import UserError, nearest
+from components.core.makers import INHERIT
+from components.core.registry import Entry
+from components.core.signature import Signature
 
 
 def finish(tree: Tree, node: Node, where: str, above: Sequence[Node]) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from components import registry
 from components.compose.node import Node
 from components.compose.notes import show
 from components.compose.stations import Said
-from components.errors import UserError, nearest
+from components.core import registry
+from components.core.errors import UserError, nearest
 
 
 def read_list(kind: str, value: Any, said: Said, path: str) -> list[tuple[Node, list[Said]]]:

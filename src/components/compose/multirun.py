@@ -8,11 +8,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from components import registry
 from components.compose.frame import LITERAL, PATHS
 from components.compose.grammar import TARGET, literal_path, split
 from components.compose.jobs import JobResult, hydra_job, results_of
-from components.errors import UserError
+from components.core import registry
+from components.core.errors import UserError
 
 _SWEEP = re.compile(r"(choice|glob|range|interval|shuffle|sort|tag)\(")
 

@@ -6,12 +6,12 @@ from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from components import registry
 from components.compose.stations import DEFAULT, Given, Said, Station
-from components.errors import UserError
-from components.makers import INHERIT
-from components.registry import Entry
-from components.signature import REQUIRED, Option
+from components.core import registry
+from components.core.errors import UserError
+from components.core.makers import INHERIT
+from components.core.registry import Entry
+from components.core.signature import REQUIRED, Option
 
 
 @dataclass

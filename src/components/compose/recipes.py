@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from components.compose.yaml_files import read_yaml, short
-from components.errors import UserError, nearest
-from components.paths import expanded
-from components.share import folders, recipe_sentence, same_recipes
+from components.core.errors import UserError, nearest
+from components.core.paths import expanded
+from components.core.share import folders, recipe_sentence, same_recipes
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from components import __version__, registry
+from components import __version__
 from components.compose.frame import Frame, flat
 from components.compose.grammar import Argument, read_value, refuse_targets
 from components.compose.layers import finish
@@ -16,9 +16,10 @@ from components.compose.stations import DEFAULT, Said, Station
 from components.compose.strangers import check_frame_values, check_recipe, without_paths
 from components.compose.tree import Tree
 from components.compose.yaml_files import located, short
-from components.errors import UserError, nearest
-from components.registry import Entry
-from components.signature import Option, Signature, Type
+from components.core import registry
+from components.core.errors import UserError, nearest
+from components.core.registry import Entry
+from components.core.signature import Option, Signature, Type
 
 SCHEMA = 1  # of the spelled-out config
 ABOUT = "components"  # its key for versions and for the choices of groups that are no parts

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from components import registry, slices
 from components.compose.layers import layer_sockets
-from components.makers import INHERIT
-from components.registry import Entry
+from components.core import registry, slices
+from components.core.makers import INHERIT
+from components.core.registry import Entry
 
 
 @dataclass

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from components.compose.grammar import literal_path, plain, read_value
-from components.paths import expanded
-from components.signature import Option
+from components.core.paths import expanded
+from components.core.signature import Option
 
 
 @dataclass(frozen=True, order=True)

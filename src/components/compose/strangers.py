@@ -10,7 +10,7 @@ from collections.abc import Collection
 from typing import Any
 
 from components.compose.frame import PATHS
-from components.errors import UserError
+from components.core.errors import UserError
 
 
 def without_paths(values: dict[str, Any]) -> dict[str, Any]:

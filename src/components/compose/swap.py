@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from components import registry
 from components.compose.node import Node
 from components.compose.notes import Notes, show, show_node
 from components.compose.stations import DEFAULT, Given, Station
-from components.errors import UserError, nearest
-from components.registry import Entry
-from components.signature import Option
+from components.core import registry
+from components.core.errors import UserError, nearest
+from components.core.registry import Entry
+from components.core.signature import Option
 
 
 def swap(old: Node, entry: Entry, station: Station, where: str, notes: Notes) -> Node:

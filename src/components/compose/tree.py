@@ -7,15 +7,15 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from components import registry
 from components.compose.grammar import TARGET, refuse_targets
 from components.compose.lists import place, read_list
 from components.compose.node import Node
 from components.compose.notes import Notes, show, show_node
 from components.compose.stations import Given, Said
 from components.compose.swap import swap, unknown_option
-from components.errors import UserError
-from components.makers import INHERIT
+from components.core import registry
+from components.core.errors import UserError
+from components.core.makers import INHERIT
 
 Push = Callable[[Node, Said, str], None]
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from components.compose.grammar import refuse_targets
-from components.content import DEPTH, VALUES, plain
-from components.errors import UserError
-from components.files import read_text, regular
+from components.core.content import DEPTH, VALUES, plain
+from components.core.errors import UserError
+from components.core.files import read_text, regular
 
 # the largest config here has some thousand values; YAML is read at some ten thousand a second
 NODES, MOST = 30_000, 2 * 2**20

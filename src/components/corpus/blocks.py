@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from numpy.lib.stride_tricks import sliding_window_view
 
+from components.core.errors import UserError
+from components.core.sockets import Batch
 from components.corpus.corpus import Split
 from components.corpus.framing import Frame
-from components.errors import UserError
-from components.sockets import Batch
 
 
 class Blocks:

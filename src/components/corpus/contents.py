@@ -16,10 +16,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from components import cache_file
-from components.cache_file import cache_folder, read_cache, write_cache
-from components.errors import UserError
-from components.files import reason
+from components.core import cache_file
+from components.core.cache_file import cache_folder, read_cache, write_cache
+from components.core.errors import UserError
+from components.core.files import reason
 
 LITTLE = 32 * 2**20  # bytes that are always read: some hundredths of a second
 FRESH = 2.0  # seconds within which the clock of a file system may not tell two changes apart

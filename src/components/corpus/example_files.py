@@ -13,8 +13,8 @@ from typing import Any, overload
 
 import numpy as np
 
+from components.core.errors import UserError
 from components.corpus.example import Example
-from components.errors import UserError
 
 
 class Examples(Sequence[Example]):

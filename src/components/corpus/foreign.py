@@ -15,7 +15,8 @@ from typing import Any
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, processors
 
-from components import files
+from components.core import files
+from components.core.errors import UserError
 from components.corpus.token_files import (
     CONFIG_FILE,
     MAP_FILE,
@@ -28,7 +29,6 @@ from components.corpus.token_files import (
     stated,
 )
 from components.corpus.tokens import Tokens, read_tokenizer
-from components.errors import UserError
 
 # what a rank file is read with: it says nothing about how text is divided before
 WORDS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"

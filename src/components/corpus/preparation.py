@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from components.sockets import Batch
-from components.weights import generator_for
+from components.core.sockets import Batch
+from components.core.weights import generator_for
 
 GROUP = 64  # rows of an evaluation that are prepared together, whatever the size of its batches
 

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from components.core.sockets import Batch
 from components.corpus.row import Form
-from components.sockets import Batch
 
 FORM = "form.json"
 

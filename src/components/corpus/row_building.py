@@ -14,11 +14,11 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from components.core.errors import UserError
+from components.core.files import make_folder, unwritable, write_text
 from components.corpus.row import Form, Row, described
 from components.corpus.row_arrays import FORM, RowArrays, codes, mapped, shaped
 from components.corpus.store import build
-from components.errors import UserError
-from components.files import make_folder, unwritable, write_text
 
 AT_ONCE = 2**16  # numbers that wait in memory to be written
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
+from components.core.errors import UserError
+from components.core.sockets import Batch
 from components.corpus.example import Example
 from components.corpus.example_files import Chosen
 from components.corpus.row import Row
 from components.corpus.row_building import Building, arrays_of
-from components.errors import UserError
-from components.sockets import Batch
 
 __all__ = ["Encode", "LeftOut", "Row", "Rows", "batch_of"]
 

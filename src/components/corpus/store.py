@@ -13,8 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from components.errors import UserError
-from components.files import read_json, reason, write_json
+from components.core.errors import UserError
+from components.core.files import read_json, reason, write_json
 
 META = "meta.json"
 _SEEN: set[tuple[str, int, int, int]] = set()  # files whose sum was right, in this process

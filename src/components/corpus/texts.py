@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from components.core.errors import UserError
 from components.corpus.clean import Report, clean
 from components.corpus.document import Document
-from components.errors import UserError
 
 SPLITS = ("train", "validation", "test")
 Progress = Callable[[str, int, int | None], None]  # (what, done, of how many if that is known)

@@ -10,8 +10,8 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-from components import files
-from components.errors import UserError
+from components.core import files
+from components.core.errors import UserError
 
 ROLES = ("unk", "endoftext", "bos", "eos", "pad")
 # Where a tokenizer made elsewhere says nothing about roles, these names do, the first that is there.

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from components.core.errors import UserError
 from components.corpus.framing import Frame, frame_of
 from components.corpus.texts import SPLITS, Progress, read_texts
 from components.corpus.tokens import Tokens
-from components.errors import UserError
 
 BATCH = 1_000_000  # characters given to the library at once
 Encode = Callable[[list[str]], list[list[int]]]

@@ -15,6 +15,8 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
+from components.core.errors import UserError
+from components.core.files import make_folder, write_json, write_text
 from components.corpus.token_files import (
     CONFIG_FILE,
     KEPT,
@@ -32,8 +34,6 @@ from components.corpus.token_files import (
     roles_read,
     said_in,
 )
-from components.errors import UserError
-from components.files import make_folder, write_json, write_text
 
 __all__ = [
     "CONFIG_FILE",

@@ -7,15 +7,15 @@ from typing import Any
 
 import torch
 
+from components.core.errors import UserError
+from components.core.makers import make
+from components.core.sockets import Batch
+from components.core.traits import lacking, reads_source, silent_reason
 from components.corpus.special_ids import first_ids, source_ids, stop_ids, target_start
-from components.decoding._loop import context_limit
-from components.errors import UserError
 from components.explain.subject import Subject
 from components.explain.tokens import Words, masked, numbers
-from components.makers import make
-from components.sockets import Batch
-from components.task.generating import continue_ids
-from components.traits import lacking, reads_source, silent_reason
+from components.generation.generating import continue_ids
+from components.parts.decoding._loop import context_limit
 
 MOST = 4096  # tokens of a prompt
 

@@ -9,16 +9,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from components.core.errors import UserError
+from components.core.makers import make
+from components.core.sockets import Batch, Layer
 from components.corpus.preparation import Preparation
 from components.corpus.special_ids import stop_ids
-from components.errors import UserError
 from components.explain.asking import Asked
 from components.explain.pack import Array
 from components.explain.recorder import Recorder
 from components.explain.subject import Subject
 from components.explain.tokens import numbers
-from components.makers import make
-from components.sockets import Batch, Layer
 
 
 def influence(subject: Subject, recorder: Recorder, asked: Asked, shown: slice, targets: list[int | None]) -> Array | None:

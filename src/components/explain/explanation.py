@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from components.errors import UserError
+from components.core.errors import UserError
+from components.core.files import make_folder, whole, write_text
+from components.core.terminal import readable, require_text
 from components.explain.page import page
 from components.explain.subject import Subject, subject_of
 from components.explain.trace import Options, trace
-from components.files import make_folder, whole, write_text
-from components.terminal import readable, require_text
 
 
 @dataclass(repr=False)

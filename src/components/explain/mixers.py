@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from components.core.sockets import SequenceInfo
 from components.explain.recorder import Call, Heard
 from components.functional.linear_attention import linear_attention
 from components.functional.watch import watching
-from components.sockets import SequenceInfo
 
 PROBES = 16  # random directions by which |dy/dx| is estimated where the stream is wider
 SOFTMAX, EQUIVALENT, SHARE, GRADIENT = "softmax", "equivalent", "share", "gradient"

@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
+from components.core.weights import weight_of
 from components.explain.recorder import Call, Recorder
-from components.weights import weight_of
 
 MOST_WEIGHTS = 600
 

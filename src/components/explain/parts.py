@@ -6,11 +6,11 @@ from typing import Any
 
 from torch import nn
 
+from components.core.flops import Work, flops_of
+from components.core.registry import Entry
+from components.core.sockets import Layer
 from components.explain.recorder import Recorder
 from components.explain.subject import Made, Subject
-from components.flops import Work, flops_of
-from components.registry import Entry
-from components.sockets import Layer
 
 Node = dict[str, Any]
 

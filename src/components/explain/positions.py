@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from components.core.sockets import SequenceInfo
 from components.explain.pack import Array
 from components.explain.recorder import Recorder
-from components.sockets import SequenceInfo
 
 CHANNELS = 64
 

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from components import registry
+from components.core import registry
+from components.core.registry import Entry
+from components.core.sockets import Layer, SequenceInfo
 from components.functional.watch import watching
-from components.registry import Entry
-from components.sockets import Layer, SequenceInfo
 
 KEPT = ("embedding", "attention", "ffn", "router", "head", "pooling")  # kinds whose inputs and outputs are kept
 

@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from components.core.makers import make
 from components.corpus.special_ids import stop_ids
 from components.explain.asking import Asked
 from components.explain.subject import Subject
-from components.makers import make
 
 TOP = 10
 
@@ -96,6 +96,6 @@ def _draws(asked: Asked, node: dict[str, Any]) -> Any:
     """The numbers that ``decoding/sample`` draws for this row; None for decodings that draw none, or otherwise."""
     if (node.get("preset") or node["name"]) != "sample":
         return None
-    from components.decoding.sample import Uniforms
+    from components.parts.decoding.sample import Uniforms
 
     return Uniforms(1, [(asked.seed, 0)])

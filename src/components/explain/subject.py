@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from components.errors import UserError
-from components.makers import telling
-from components.registry import Entry
-from components.share import recipe_files
-from components.signature import Signature
+from components.core.errors import UserError
+from components.core.makers import telling
+from components.core.registry import Entry
+from components.core.share import recipe_files
+from components.core.signature import Signature
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def subject_of(what: Any, overrides: list[str] | tuple[str, ...] = ()) -> Subjec
 
 
 def of_recipe(name: str, overrides: list[str]) -> Subject:
-    from components.task.loading import open_recipe
+    from components.runs.loading import open_recipe
 
     made: dict[int, Made] = {}
     with telling(_into(made)):
@@ -72,7 +72,7 @@ def of_recipe(name: str, overrides: list[str]) -> Subject:
 
 
 def of_run(name: str, overrides: list[str]) -> Subject:
-    from components.task.loading import open_model
+    from components.runs.loading import open_model
 
     made: dict[int, Made] = {}
     with telling(_into(made)):

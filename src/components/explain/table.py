@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from components.cli import layout
+from components.core import layout
 from components.explain.answers import quoted, share, spoken
 from components.explain.parts import walk
 

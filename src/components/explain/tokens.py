@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
-from components.errors import UserError
+from components.core.errors import UserError
 
 MASK = "[MASK]"
 

@@ -20,7 +20,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from components import registry
+from components.core import registry
+from components.core.flops import Work
 from components.explain import layers as inside
 from components.explain.answers import answers
 from components.explain.asking import Asked, ask
@@ -32,7 +33,6 @@ from components.explain.positions import positions
 from components.explain.recorder import Recorder, plainly
 from components.explain.steps import predictions, steps
 from components.explain.subject import Subject
-from components.flops import Work
 
 VERSION = 1
 DRAWN_VECTORS = 64  # channels of an embedding that are drawn

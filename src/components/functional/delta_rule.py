@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from components.flops import Flops
+from components.core.flops import Flops
 from components.functional import watch
 from components.functional.linear_attention import (
     CHUNK,

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from components.sockets import SequenceInfo
+from components.core.sockets import SequenceInfo
 
 
 def plain(info: SequenceInfo) -> bool:

@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor
 
+from components.core.weights import Experts, weight_of
 from components.functional.routing import Routing
-from components.weights import Experts, weight_of
 
 Multiply = Callable[[str, Tensor], Tensor]  # (name of a matrix, rows) -> rows times each one's expert's matrix, plus its bias
 Formula = Callable[[Tensor, Multiply], Tensor]

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from components.flops import Flops
+from components.core.flops import Flops
 from components.functional import watch
 
 CHUNK = 64  # positions that are computed at once; a power of two

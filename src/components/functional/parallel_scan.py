@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from components.core.sockets import SequenceInfo
 from components.functional import watch
 from components.functional.earlier import plain, starts
-from components.sockets import SequenceInfo
 
 BLOCK = 256  # positions that one sum of logarithms goes over
 

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from components.core.sockets import SequenceInfo
 from components.functional.earlier import starts
-from components.sockets import SequenceInfo
 
 States = tuple[Tensor, ...]
 Cell = Callable[[Tensor, States], States]

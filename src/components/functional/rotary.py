@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from components.sockets import SequenceInfo
+from components.core.sockets import SequenceInfo
 
 Tables = tuple[
     Tensor, ...

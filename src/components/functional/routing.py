@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from components.core.sockets import SequenceInfo
 from components.functional.norms import at_least_fp32
-from components.sockets import SequenceInfo
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from components.core.sockets import SequenceInfo
+from components.core.weights import copy_full
 from components.functional.earlier import earlier
-from components.sockets import SequenceInfo
-from components.weights import copy_full
 
 
 class ShortConvolution(nn.Module):

@@ -8,7 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from components.sockets import SequenceInfo
+from components.core.sockets import SequenceInfo
 
 
 class Rule(Protocol):

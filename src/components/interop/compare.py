@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any
 
+from components.core.slices import resolve
 from components.functional.activations import glu_width
-from components.slices import resolve
 
 # what no forward pass in eval mode depends on
 UNSEEN = ("dropout", "init", "context_length", "load_balance", "balance_over", "z_loss", "rate", "preset")

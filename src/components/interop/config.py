@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from copy import deepcopy
 from typing import Any
 
-from components.errors import UserError, nearest
+from components.core.errors import UserError, nearest
+from components.core.option_types import parse_type
 from components.interop.architecture import Architecture, architectures
 from components.interop.fields import FREE, Unsupported
-from components.option_types import parse_type
 
 DEPTH = parse_type("Depth | None")
 SIZE = parse_type("Positive")

@@ -15,16 +15,16 @@ import yaml
 from torch import Tensor, nn
 
 from components.compose import compose
-from components.errors import UserError
-from components.files import whole_folder, write_text
+from components.core.errors import UserError
+from components.core.files import whole_folder, write_text
+from components.core.makers import Bound, make
+from components.core.sockets import name_parts
 from components.interop import tensors
 from components.interop.architecture import Architecture, architectures
 from components.interop.compare import differences, explicit, layer_by_layer
 from components.interop.config import architecture_of, at, config_of, names_of, recipe_of, text_model_of, unlike
 from components.interop.fields import FREE
 from components.interop.files import SHARD_BYTES, Tensors, read_json, write
-from components.makers import Bound, make
-from components.sockets import name_parts
 
 SLACK = 10**6  # numbers that a file may lack: biases and tables that are zero, or computed
 

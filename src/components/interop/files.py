@@ -10,9 +10,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from components.content import read_mapping
-from components.errors import UserError
-from components.files import regular, write_json
+from components.core.content import read_mapping
+from components.core.errors import UserError
+from components.core.files import regular, write_json
 
 INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
 SHARD_BYTES = 5 * 10**9

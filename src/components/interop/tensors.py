@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from components.errors import UserError
+from components.core.errors import UserError
 from components.interop.architecture import Architecture, Rule, filled, pattern
 from components.interop.fields import Get
 from components.interop.files import Tensors, meta

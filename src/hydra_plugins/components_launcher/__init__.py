@@ -1,7 +1,7 @@
-"""Hydra launcher plug-in ``components``, the default: each job of a sweep is a process of its own, one after another."""
+"""Hydra looks for its plug-ins here; the code is ``components.compose.launcher``."""
 
-from __future__ import annotations
+from components.compose.launcher import Launcher
 
-from hydra_plugins.components_launcher.launcher import ComponentsLauncher
 
-__all__ = ["ComponentsLauncher"]
+class ComponentsLauncher(Launcher):
+    """The launcher ``components``, the default: each job of a sweep is a process of its own, one after another."""

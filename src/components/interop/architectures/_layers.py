@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from components.core.slices import canonical, indices
 from components.interop.fields import Get
-from components.slices import canonical, indices
 
 
 def in_layers(layers: Iterable[int], n_layers: int, socket: str, node: Any) -> dict[str, Any]:

@@ -1,0 +1,164 @@
+"""What ranks do together. All of them call a function of this file or none does; what only one rank knows is agreed on inside.
+
+A collective behind a condition that is a rank's own waits for ever: one rank has nothing to measure, another has a name more. So sums
+and metrics are gathered here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from functools import reduce
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from components.core.errors import UserError
+
+
+def several() -> bool:
+    """Whether there are other ranks to talk to."""
+    return dist.is_initialized() and dist.get_world_size() > 1
+
+
+def rank() -> int:
+    return dist.get_rank() if several() else 0
+
+
+def everywhere(value: Any) -> list[Any]:
+    """What each rank gave, in the order of the ranks. Plain data: it is pickled."""
+    if not several():
+        return [value]
+    gathered: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(gathered, value)
+    return gathered
+
+
+class Sums:
+    """Dictionaries of tensors, added up over all ranks in one reduction. A rank that lacks a name adds nothing to it.
+
+    Names and shapes are agreed on in the first call; in later ones a number beside the values says whether some rank has a new name.
+
+    Args:
+        steady: the names are those of the model, in every step and on every rank the same. Then nothing is read back from the device,
+            and a new name is a fault of the part that writes it.
+    """
+
+    def __init__(self, *, steady: bool = False) -> None:
+        self.steady = steady
+        self.agreed: dict[str, tuple[tuple[int, ...], torch.dtype]] | None = None
+
+    @property
+    def pending(self) -> bool:
+        """Whether a call must be made although this rank has nothing to add: it is the first, or others may have something."""
+        return several() and (self.agreed is None or bool(self.agreed))
+
+    def __call__(self, sums: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The sums of the names that at least one rank has; of steady ones, all names.
+
+        Raises:
+            RuntimeError: a name of another shape than on another rank, or a new one where names are steady.
+        """
+        if not several():
+            return sums
+        if not self.agreed:  # of the model's statistics there are none in a step that asks for nothing
+            self._agree(sums)
+        taken = self._reduced(sums)
+        if taken is None:
+            self._agree(sums)
+            taken = self._reduced(sums)
+            assert taken is not None
+        return taken
+
+    def _agree(self, sums: dict[str, Tensor]) -> None:
+        known = dict(self.agreed or {})
+        for theirs in everywhere({n: (tuple(v.shape), v.dtype) for n, v in sums.items()}):
+            for name, (shape, dtype) in theirs.items():
+                before = known.get(name, (shape, dtype))
+                if before[0] != shape:
+                    raise RuntimeError(f"{name} is {before[0]} on one rank and {shape} on another")
+                known[name] = shape, torch.promote_types(before[1], dtype)
+        self.agreed = dict(sorted(known.items()))
+
+    def _reduced(self, sums: dict[str, Tensor]) -> dict[str, Tensor] | None:
+        """None where some rank has a name that was not agreed on."""
+        assert self.agreed is not None
+        new = sorted(sums.keys() - self.agreed.keys())
+        if new and self.steady:
+            raise RuntimeError(
+                f"{', '.join(new)}: written in this step and not in the first; a statistic is written in each step"
+            )
+        if self.steady and not self.agreed:
+            return {}
+        device = next((v.device for v in sums.values()), _device())
+        dtype = reduce(torch.promote_types, (d for _, d in self.agreed.values()), torch.float32)
+        there = [float(name in sums) for name in self.agreed]
+        parts = [
+            sums[n].detach().reshape(-1).to(dtype) if n in sums else torch.zeros(_size(shape), dtype=dtype, device=device)
+            for n, (shape, _) in self.agreed.items()
+        ]
+        flat = torch.cat([*parts, torch.tensor([*there, float(bool(new))], dtype=dtype, device=device)])
+        dist.all_reduce(flat)
+        sizes = [_size(shape) for shape, _ in self.agreed.values()]
+        *values, counts = flat.split([*sizes, len(there) + 1])
+        found = {n: v.reshape(shape).to(d) for (n, (shape, d)), v in zip(self.agreed.items(), values)}
+        if self.steady:
+            return found
+        *held, news = counts.tolist()
+        return None if news else {n: v for (n, v), count in zip(found.items(), held) if count}
+
+
+def least(value: Tensor) -> Tensor:
+    """The smallest value of any rank."""
+    if several():
+        dist.all_reduce(value, dist.ReduceOp.MIN)
+    return value
+
+
+def updated(metrics: Mapping[str, Any]) -> set[str]:
+    """Names of the torchmetrics objects that at least one rank has fed since the last reset."""
+    return set().union(*everywhere([n for n, m in metrics.items() if m.update_called]))
+
+
+def computed(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """The value over all ranks of each metric that at least one has fed; all are reset. One that nobody fed has no value.
+
+    ``compute`` of torchmetrics is a collective of as many calls as the metric has states, so every rank computes the same metrics.
+    """
+    fed, taken = updated(metrics), {}
+    for name, metric in metrics.items():
+        if name in fed:
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", ".*was called before the ``update`` method.*")  # another rank has fed it
+                taken[name] = float(metric.compute())
+        metric.reset()
+    return taken
+
+
+class Differing(UserError):
+    """Raised by all ranks alike; one of them says it."""
+
+
+def same_everywhere(facts: Mapping[str, Any], instead: str) -> None:
+    """Each rank has found these facts by itself; the first rank's hold.
+
+    Raises:
+        Differing: on all ranks, where one has found something else.
+    """
+    first, *others = everywhere(dict(facts))
+    for rank, theirs in enumerate(others, start=1):
+        for name, value in first.items():
+            if theirs.get(name) != value:
+                raise Differing(f"rank {rank}", f"its {name} is {theirs.get(name)}, that of the first rank {value}", instead)
+
+
+def _size(shape: tuple[int, ...]) -> int:
+    return torch.Size(shape).numel()
+
+
+def _device() -> torch.device:
+    """Where a rank that has no tensor at hand makes one."""
+    gpu = dist.get_backend() == "nccl"
+    return torch.device("cuda", torch.cuda.current_device()) if gpu else torch.device("cpu")

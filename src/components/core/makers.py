@@ -1,0 +1,215 @@
+"""Sockets and makers: a parent offers its sizes by name, a part takes those that its positional parameters name.
+
+A *maker* is anything that returns the part when called with the sizes: a registered name (``"rms"``), a node of a config
+(``{"name": "rms", "eps": 1e-5}``), the class, a ``functools.partial`` of it, or any function. ``make`` is the only place where
+the two meet. Imports no torch.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from components.core import registry
+from components.core.errors import UserError
+from components.core.signature import Signature
+
+INHERIT = "inherit"  # the value of a socket that takes what the model has for its kind
+
+
+class Maker:
+    """Annotation of a socket, ``norm: Maker["norm"] = "inherit"``: anything that ``make`` accepts for that kind."""
+
+    def __class_getitem__(cls, kind: str) -> Any:
+        return Callable[..., Any]
+
+
+class Makers:
+    """Annotation of an ordered list of parts, ``samplers: Makers["sampler"] = ()``."""
+
+    def __class_getitem__(cls, kind: str) -> Any:
+        return list[Callable[..., Any]]
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A maker with what it inherits (makers by option name or kind) and its path in the config for messages."""
+
+    maker: Any
+    inherited: Mapping[str, Any] = field(default_factory=dict)
+    where: str = ""
+
+
+class Shared:
+    """A maker that builds once per set of the sizes that its part takes: every user gets the same module, whose owner is the model.
+
+    ``built`` holds the modules in the order of their making; ``adopt`` keeps them out of their users' state dicts.
+    """
+
+    def __init__(self, maker: Any, kind: str, **offers: Any) -> None:
+        self.maker, self.kind, self.offers = maker, kind, offers
+        self._built: dict[tuple[Any, ...], Any] = {}
+
+    def __call__(self, offers: Mapping[str, Any]) -> Any:
+        offers = {**offers, **self.offers}
+        taken = sizes_of(self.maker, self.kind)  # layers that differ in a size that the part does not ask for share it
+        key = tuple(sorted((n, repr(v)) for n, v in offers.items() if n in taken))
+        if key not in self._built:
+            part = make(self.maker, self.kind, **offers)
+            part.shared_by_model = True
+            self._built[key] = part
+        return self._built[key]
+
+    @property
+    def built(self) -> list[Any]:
+        return list(self._built.values())
+
+
+def adopt(parent: Any, name: str, child: Any) -> None:
+    """``parent.name = child``; a child that the model shares out stays in the model's state dict alone."""
+    if getattr(child, "shared_by_model", False):
+        object.__setattr__(parent, name, child)
+    else:
+        setattr(parent, name, child)
+
+
+def make(maker: Any, kind: str, /, **offers: Any) -> Any:
+    """Call ``maker`` with those of the offered sizes that its positional parameters name.
+
+    Sockets of the part whose value is ``inherit`` take what ``Bound.inherited`` has for their name, else for their kind.
+
+    Raises:
+        UserError: an unknown name, a size that this parent does not offer, nothing to inherit, or the part's own ``ValueError``,
+            each with the path in the config where it happened.
+    """
+    inherited: dict[str, Any] = {}
+    where = ""
+    while isinstance(maker, Bound):
+        inherited = {**maker.inherited, **inherited}  # the nearest parent wins
+        where = where or maker.where
+        maker = maker.maker
+    if isinstance(maker, Shared):
+        return maker(offers)
+    target, options, label = resolve(maker, kind, where)
+    signature = signature_of(target)
+    for name, required in signature.sizes.items():
+        if required and name not in offers:
+            raise UserError(where or label, f"{label} needs the size {name}, which its parent does not offer here")
+    sizes = {n: offers[n] for n in signature.sizes if n in offers}
+    options.update(_sockets(signature, options, inherited, where, label))
+    try:
+        part = target(**sizes, **options)
+    except UserError:
+        raise
+    except ValueError as e:
+        raise UserError(where or label, str(e)) from e
+    except (RuntimeError, OverflowError) as e:  # torch's words for a size that no tensor can have
+        if not any(word in str(e).lower() for word in ("overflow", "negative dimension", "too large")):
+            raise
+        said = ", ".join(f"{n}={v}" for n, v in {**sizes, **options}.items() if isinstance(v, int) and not isinstance(v, bool))
+        what = "a size would be negative" if "negative" in str(e) else "needs more memory than any machine has"
+        raise UserError(where or label, f"{what} ({said})", "choose other sizes") from e
+    if _told is not None:
+        _told(part, label, signature, options)
+    return part
+
+
+_told: Callable[[Any, str, Signature, dict[str, Any]], None] | None = None
+
+
+@contextmanager
+def telling(listener: Callable[[Any, str, Signature, dict[str, Any]], None]) -> Iterator[None]:
+    """``listener(part, label, signature, options)`` hears of every part that ``make`` makes until the end of the block."""
+    global _told
+    before, _told = _told, listener
+    try:
+        yield
+    finally:
+        _told = before
+
+
+def _sockets(
+    signature: Signature, options: dict[str, Any], inherited: Mapping[str, Any], where: str, label: str
+) -> dict[str, Bound]:
+    """Every socket's maker, bound to what it inherits: from above by its own name, from the part's socket named as the kind, from above by kind."""
+    bound: dict[str, Bound] = {}
+    sockets = [o for o in signature.sockets().values() if not o.type.many]
+    for option in sorted(sockets, key=lambda o: o.name != o.type.kind):  # `norm` before `final_norm`, which may take it
+        name, kind = option.name, option.type.kind
+        value = options.get(name, option.default)
+        if value is None and option.type.optional:
+            continue  # nothing stands there
+        path = f"{where}.{name}".lstrip(".")
+        if isinstance(value, str) and value == INHERIT:
+            found = inherited.get(name, bound.get(kind, inherited.get(kind)))  # type: ignore[arg-type]
+            if found is None:
+                raise UserError(
+                    path,
+                    f"{label} inherits its {kind}, and nothing above offers one",
+                    f"give {name}= a name, a class or a partial",
+                )
+            value, path = found, ""  # what is inherited knows its own path
+        bound[name] = Bound(value, inherited, where=path)
+    return bound
+
+
+def make_all(makers: Any, kind: str, /, **offers: Any) -> list[Any]:
+    """Each maker of a list (``Makers``), in order."""
+    return [make(m, kind, **offers) for m in makers or ()]
+
+
+def resolve(maker: Any, kind: str, where: str = "") -> tuple[Any, dict[str, Any], str]:
+    """(what to call, its options, its name for messages)."""
+    if isinstance(maker, str):
+        maker = {"name": maker}
+    if isinstance(maker, Mapping):
+        options = {k: v for k, v in maker.items() if k not in ("name", "preset")}
+        if "name" not in maker:
+            raise UserError(where or kind, f"a {kind} is a name or a mapping with a name, not {dict(maker)!r}")
+        e = registry.entry(kind, maker.get("preset") or maker["name"], where)
+        options = {e.renamed.get(k, k): v for k, v in options.items()}
+        spelled = {n: o.default for n, o in e.signature.options.items() if e.preset_of}
+        options = {**spelled, **options}
+        e.signature.check(where or e.label, options, e.label)
+        return registry.find(kind, e.name), options, e.label
+    if isinstance(maker, functools.partial):
+        if maker.args:
+            raise UserError(
+                where or kind, "a partial with positional arguments would shift the sizes", "bind options by keyword"
+            )
+        target, options, label = resolve(maker.func, kind, where)
+        return target, {**options, **maker.keywords}, label
+    if not callable(maker):
+        raise UserError(where or kind, f"{maker!r} makes no {kind}", "give a name, a node, a class or a partial")
+    return maker, {}, getattr(maker, "__name__", repr(maker))
+
+
+def sizes_of(maker: Any, kind: str) -> dict[str, bool]:
+    """The sizes that ``maker`` takes by name, each with whether it must be offered."""
+    where = ""
+    while isinstance(maker, (Bound, Shared)):
+        where = where or getattr(maker, "where", "")
+        maker = maker.maker
+    return signature_of(resolve(maker, kind, where)[0]).sizes
+
+
+@functools.cache
+def signature_of(target: Any) -> Signature:
+    """The signature of anything callable; a plain function has sizes only."""
+    try:
+        return Signature.of_class(target)
+    except (ValueError, TypeError):
+        parameters = inspect.signature(target).parameters.values()
+        return Signature(sizes={p.name: p.default is p.empty for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD})
+
+
+def task_values(node: dict[str, Any]) -> dict[str, Any]:
+    """All options of the node ``task``, defaults included, without importing the part."""
+    entry = registry.entry("task", node.get("preset") or node["name"], "task")
+    given = {entry.renamed.get(n, n): v for n, v in node.items() if n not in ("name", "preset")}
+    entry.signature.check("task", given, entry.label)
+    return {**{n: o.default for n, o in entry.signature.options.items()}, **given}

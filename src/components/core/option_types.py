@@ -1,0 +1,194 @@
+"""What an option may hold: annotations such as ``Positive`` or ``Literal["a", "b"]``, read as text, and the check of a value."""
+
+from __future__ import annotations
+
+import ast
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from components.core.terminal import fault_of
+
+# Named ranges: readable in a signature and readable by ast. (low, high, base); bounds are inclusive.
+RANGES: dict[str, tuple[str, float | None, float | None]] = {
+    "Positive": ("int", 1, None),
+    "NonNegative": ("int", 0, None),
+    "PositiveFloat": ("float", 1e-30, None),
+    "NonNegativeFloat": ("float", 0.0, None),
+    "Probability": ("float", 0.0, 1.0),
+    "Fraction": ("float", 0.0, 0.999999),
+    # bounds of what is built or started one by one, which would otherwise take hours before any size is known
+    "Depth": ("int", 1, 2048),  # twice the deepest transformer that was published (Wang et al. 2022, arXiv:2203.00555)
+    "Rows": ("int", 1, 2**24),  # of a vocabulary that is learned: 64 times the largest in use
+    "Workers": ("int", 0, 512),
+}
+BITS = 63  # of a whole number: nothing that is counted here needs more
+Positive = int
+NonNegative = int
+PositiveFloat = float
+NonNegativeFloat = float
+Probability = float
+Fraction = float
+Depth = int
+Rows = int
+Workers = int
+Path = str  # an option of this type is taken literally from the command line and made absolute there
+Slices = Any  # the option `layers` of a wiring: {which: {socket: node}}
+
+
+@dataclass(frozen=True)
+class Type:
+    """What a value may be: ``text`` as written, the bases it allows, its closed list or range, the kind if it is a socket."""
+
+    text: str
+    bases: tuple[str, ...] = ()
+    allowed: tuple[Any, ...] = ()
+    low: float | None = None
+    high: float | None = None
+    kind: str | None = None  # Maker["norm"]: a socket of that kind
+    many: bool = False  # Makers["sampler"]: an ordered list of parts
+    optional: bool = False
+    length: int | None = None  # tuple[float, float]: exactly 2
+
+    def fault(self, value: Any) -> str | None:
+        """Why ``value`` is not allowed, or None. Sockets are checked by whoever resolves them."""
+        if self.kind is not None or "Any" in self.bases or (value is None and self.optional):
+            return None
+        if isinstance(value, int) and value.bit_length() > BITS:
+            return f"a whole number of {value.bit_length()} bits is out of range: {self.described()}"
+        if self.allowed and any(type(value) is type(a) and value == a for a in self.allowed):
+            return None
+        if value == "" and "path" in self.bases:
+            return "'' names no file"
+        if not any(_is(value, base) for base in self.bases):
+            return f"{value!r} is not {self.described()}"
+        if "path" not in self.bases and (said := not_text(value)):  # a file's name may be any bytes
+            return said
+        if self.length is not None and isinstance(value, (list, tuple)) and len(value) != self.length:
+            return f"{value!r} is not {self.described()}"
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            low_ok = self.low is None or value >= self.low
+            high_ok = self.high is None or value <= self.high
+            if not (low_ok and high_ok):
+                return f"{value!r} is out of range: {self.described()}"
+        return None
+
+    def cast(self, value: Any) -> Any:
+        """The value in the type that was asked for, where that loses nothing (1 -> 1.0, '1e-3' -> 0.001, list -> tuple stays a list)."""
+        if isinstance(value, int) and value.bit_length() > BITS:
+            return value  # refused, and too large for a float
+        if "float" in self.bases and "int" not in self.bases and isinstance(value, int) and not isinstance(value, bool):
+            return float(value)
+        if (
+            "float" in self.bases
+            and isinstance(value, str)
+            and not self.allowed
+            and re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", value)
+        ):
+            return float(value)
+        if (
+            "str" in self.bases
+            and not self.allowed
+            and isinstance(value, (int, float))
+            and not isinstance(value, bool)
+            and "int" not in self.bases
+        ):
+            return str(value)
+        return value
+
+    def described(self) -> str:
+        """For people: ``one of 'head', 'full'`` or ``int >= 1``."""
+        words = [f"one of {', '.join(map(repr, self.allowed))}"] if self.allowed else []
+        for base in self.bases:
+            bounds = ""
+            if base in ("int", "float"):
+                low = "" if self.low is None else "> 0" if self.low == 1e-30 else f">= {_plain(self.low)}"
+                high = "" if self.high is None else "< 1" if self.high == 0.999999 else f"<= {_plain(self.high)}"
+                bounds = " " + " and ".join(filter(None, (low, high))) if low or high else ""
+            words.append(
+                base + bounds + (f" of length {self.length}" if self.length is not None and base.startswith("list") else "")
+            )
+        return " or ".join(words + (["null"] if self.optional else []))
+
+
+def not_text(value: Any) -> str | None:
+    """Why a string, or one in a list, is no text that a tokenizer or a log could take."""
+    each = value if isinstance(value, (list, tuple)) else [value]
+    return next((f"{v!r} {said}" for v in each if isinstance(v, str) and (said := fault_of(v))), None)
+
+
+def _plain(bound: float) -> str:
+    return str(bound) if isinstance(bound, int) else f"{bound:g}"
+
+
+def _is(value: Any, base: str) -> bool:
+    if base in ("str", "path"):
+        return isinstance(value, str)
+    if base == "bool":
+        return isinstance(value, bool)
+    if base == "int":
+        return isinstance(value, int) and not isinstance(value, bool)
+    if base == "float":
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+    if base == "dict":
+        return isinstance(value, dict)
+    if base.startswith("list"):
+        inner = base[5:-1]
+        return isinstance(value, (list, tuple)) and (not inner or all(_is(v, inner) for v in value))
+    return False
+
+
+def parse_type(text: str) -> Type:
+    """``int | None``, ``Literal['a', 'b']``, ``Maker['norm']``, ``Positive``, ``tuple[float, float]`` ... -> Type. ValueError if unknown."""
+    return _parse(ast.parse(text, mode="eval").body, ast.unparse(ast.parse(text, mode="eval")))
+
+
+def _parse(node: ast.expr, text: str) -> Type:
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
+        left, right = _parse(node.left, text), _parse(node.right, text)
+        return Type(
+            text,
+            left.bases + right.bases,
+            left.allowed + right.allowed,
+            left.low if left.low is not None else right.low,
+            left.high if left.high is not None else right.high,
+            left.kind or right.kind,
+            left.many or right.many,
+            left.optional or right.optional,
+            left.length if left.length is not None else right.length,
+        )
+    if isinstance(node, ast.Constant) and node.value is None:
+        return Type(text, optional=True)
+    name = node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else None
+    if name in RANGES:
+        base, low, high = RANGES[name]
+        return Type(text, (base,), low=low, high=high)
+    if name in ("int", "float", "bool", "str", "dict", "list"):
+        return Type(text, (name,))
+    if name == "Path":
+        return Type(text, ("path",))
+    if name in ("Slices", "Any"):
+        return Type(text, ("Any",))
+    if isinstance(node, ast.Subscript):
+        return _parse_subscript(node, text)
+    raise ValueError(f"annotation {text!r} is not one that a config can hold")
+
+
+def _parse_subscript(node: ast.Subscript, text: str) -> Type:
+    outer = ast.unparse(node.value).rsplit(".", 1)[-1]
+    items = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
+    if outer in ("Maker", "Makers"):
+        return Type(text, kind=ast.literal_eval(items[0]), many=outer == "Makers")
+    if outer == "Literal":
+        return Type(text, allowed=tuple(ast.literal_eval(i) for i in items))
+    if outer == "Optional":
+        inner = _parse(items[0], text)
+        return Type(text, inner.bases, inner.allowed, inner.low, inner.high, inner.kind, inner.many, True, inner.length)
+    if outer in ("tuple", "list"):
+        inner = _parse(items[0], text).bases
+        open_ended = outer == "list" or (isinstance(items[-1], ast.Constant) and items[-1].value is ...)
+        base = f"list[{inner[0]}]" if inner and inner[0] != "Any" else "list"
+        return Type(text, (base,), length=None if open_ended else len(items))
+    if outer == "dict":
+        return Type(text, ("dict",))
+    raise ValueError(f"annotation {text!r} is not one that a config can hold")

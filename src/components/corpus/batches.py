@@ -1,0 +1,82 @@
+"""Batches cut, joined, counted and widened: what a step and its micro-batches do with rows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from components.core.sockets import Batch
+from components.functional.cross_entropy import IGNORED
+
+
+def totals(batch: Batch) -> Tensor:
+    """(weight of all targets, number of tokens)."""
+    assert batch.targets is not None
+    asked = ~batch.targets.isnan() if batch.targets.is_floating_point() else batch.targets != IGNORED
+    weight = asked.sum() if batch.weights is None else (batch.weights * asked).sum()
+    return torch.stack((weight.float(), torch.as_tensor(tokens_in(batch)).float()))
+
+
+def tokens_in(batch: Batch) -> Tensor | int:
+    """Valid tokens, those of a source too: what the losses of layers are means over."""
+    own = batch.ids.numel() if batch.valid is None else batch.valid.sum()
+    return own if batch.source is None else own + tokens_in(batch.source)
+
+
+def unasked(targets: Tensor | None, there: Tensor) -> Tensor:
+    """The targets of the rows that are ``there``; of the others nothing is asked."""
+    assert targets is not None
+    kept = there.view(-1, *[1] * (targets.dim() - 1))
+    return torch.where(kept, targets, float("nan") if targets.is_floating_point() else IGNORED)
+
+
+def together(batch: Batch, apart: bool) -> Batch:
+    """The batch as it is, or with its rows each one document."""
+    return batch if apart else replace(batch, documents=None, positions=None)
+
+
+def rows_of(batch: Batch, start: int, end: int) -> Batch:
+    return each(batch, lambda *t: t[0][start:end])
+
+
+def joined(batches: list[Batch]) -> Batch:
+    return batches[0] if len(batches) == 1 else each(batches[0], lambda *t: torch.cat(t), *batches[1:])
+
+
+def each(batch: Batch, do: Any, *others: Batch) -> Batch:
+    """``do`` on each field of batches that have the same fields."""
+    made: dict[str, Any] = {}
+    for name, value in vars(batch).items():
+        values = [value, *(getattr(o, name) for o in others)]
+        if isinstance(value, Batch):
+            made[name] = each(value, do, *values[1:])
+        else:
+            made[name] = None if value is None else do(*values)
+    return Batch(**made)
+
+
+def widened(batches: list[Batch]) -> list[Batch]:
+    """Rows of one length: shorter ones filled up with padding on the right, their sources too."""
+    if batches[0].source is not None:
+        sources = widened([b.source for b in batches])  # type: ignore[misc]
+        batches = [Batch(**{**vars(b), "source": s}) for b, s in zip(batches, sources)]
+    length = max(b.ids.shape[1] for b in batches)
+    if all(b.ids.shape[1] == length for b in batches) and len({b.valid is None for b in batches}) == 1:
+        return batches
+    fill = {"targets": -100, "documents": -1, "valid": False}
+    made = []
+    for b in batches:
+        values = {**vars(b), "valid": torch.ones_like(b.ids, dtype=torch.bool) if b.valid is None else b.valid}
+        for name, value in values.items():
+            amounts = (
+                name == "targets" and isinstance(value, Tensor) and value.is_floating_point()
+            )  # of the row, not of its positions
+            if isinstance(value, Tensor) and value.shape[:2] == b.ids.shape and not amounts:
+                behind = (0,) * (2 * (value.dim() - 2))  # numbers of a position stay as many
+                values[name] = F.pad(value, (*behind, 0, length - value.shape[1]), value=fill.get(name, 0))
+        made.append(Batch(**values))
+    return made

@@ -1,0 +1,124 @@
+"""Micro-batches of a step and batches of an evaluation: what is read is a function of (seed, step) alone.
+
+Optimizer step g takes the samples [g*B, (g+1)*B) of an endless stream of permuted epochs. Its rows are cut into micro-batches and ranks;
+so neither workers, nor devices, nor accumulation change what is learnt from. What the loss draws (masks, spans, prefixes) is drawn for
+all rows of a step at once, from (seed, step) as well.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from components.core.micro_batches import rows_each
+from components.core.sockets import Batch
+from components.corpus.batches import joined, rows_of, together, totals, unasked, widened
+from components.corpus.preparation import GROUP, Preparation
+
+
+class Item:
+    """A micro-batch, and what the whole step asks: (targets, tokens). A class of its own, since Lightning's precision plug-ins look into
+    dataclasses and refuse frozen ones, and would round the totals.
+
+    ``asked``: whether the whole step asks for anything; known here, so that nobody has to read it off a device.
+    """
+
+    def __init__(self, batch: Batch, totals: Tensor, asked: bool | None = None) -> None:
+        self.batch, self.totals = batch, totals
+        self.asked = bool(totals[0] != 0) if asked is None else asked
+
+    def to(self, *args: Any, **kwargs: Any) -> Item:
+        return Item(self.batch.to(*args, **kwargs), self.totals.to(*args, **kwargs), self.asked)
+
+    def pin_memory(self) -> Item:
+        return Item(self.batch.pin_memory(), self.totals.pin_memory(), self.asked)
+
+
+class Steps(Dataset):  # type: ignore[type-arg]
+    """Micro-batch i of this rank, with what the whole optimizer step asks: (targets, tokens), summed over micro-batches and ranks."""
+
+    def __init__(
+        self,
+        blocks: Any,
+        batch_size: int,
+        accumulate: int,
+        rank: int,
+        ranks: int,
+        apart: bool,
+        preparation: Preparation | None = None,
+    ) -> None:
+        self.blocks, self.batch_size, self.accumulate, self.apart = blocks, batch_size, accumulate, apart
+        self.preparation = preparation or Preparation()
+        self.rank, self.ranks, self.rows = rank, ranks, rows_each(batch_size, accumulate, ranks)
+        self._step: tuple[int, Batch, Tensor] | None = None
+
+    def __getitem__(self, index: int) -> Item:
+        step, micro = divmod(index, self.accumulate)
+        if self._step is None or self._step[0] != step:
+            whole = self.whole(step)
+            self._step = step, whole, totals(whole)
+        _, whole, total = self._step
+        start = (micro * self.ranks + self.rank) * self.rows
+        return Item(rows_of(whole, start, start + self.rows), total)
+
+    def whole(self, step: int) -> Batch:
+        """All rows of an optimizer step, those of other ranks too: their targets count in the mean."""
+        first, n = step * self.batch_size, self.blocks.n_blocks
+        parts: list[Batch] = []
+        while len(parts) == 0 or first < (step + 1) * self.batch_size:
+            epoch, index = divmod(first, n)
+            count = min(n - index, (step + 1) * self.batch_size - first)
+            parts.append(self.blocks.batch(epoch, range(index, index + count)))
+            first += count
+        return self.preparation.step(together(joined(widened(parts)), self.apart), step)
+
+
+class Whole(Dataset):  # type: ignore[type-arg]
+    """Every block of a split once, cut into equally many batches on every rank; rows that fill up ask for nothing."""
+
+    def __init__(
+        self,
+        blocks: Any,
+        rows: int,
+        rank: int,
+        ranks: int,
+        apart: bool,
+        most: int | None = None,
+        preparation: Preparation | None = None,
+    ) -> None:
+        self.blocks, self.rows, self.rank, self.ranks, self.apart = blocks, rows, rank, ranks, apart
+        self.wanted = blocks.n_blocks if most is None else min(most, blocks.n_blocks)
+        self.length = -(-self.wanted // (rows * ranks))
+        self.preparation = preparation or Preparation()
+        self._group: tuple[int, Batch] | None = None
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> Item:
+        if index >= self.length:
+            raise IndexError(index)
+        start = (index * self.ranks + self.rank) * self.rows
+        at = torch.arange(start, start + self.rows)
+        there = at < self.wanted
+        batch = self.read(torch.where(there, at, 0).tolist())
+        if not bool(there.all()):
+            batch = replace(batch, targets=unasked(batch.targets, there))
+        return Item(batch, totals(batch))
+
+    def read(self, rows: list[int]) -> Batch:
+        """Rows by number. What the loss draws it draws for groups of them that do not depend on how they are cut into batches."""
+        if self.preparation.prepare is None:
+            return together(self.blocks.batch(0, rows), self.apart)
+        parts = []
+        for row in rows:
+            group, place = divmod(row, GROUP)
+            if self._group is None or self._group[0] != group:
+                whole = self.blocks.batch(0, range(group * GROUP, min((group + 1) * GROUP, self.blocks.n_blocks)))
+                self._group = group, self.preparation.group(together(whole, self.apart), group)
+            parts.append(rows_of(self._group[1], place, place + 1))
+        return joined(widened(parts))

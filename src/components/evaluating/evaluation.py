@@ -1,0 +1,139 @@
+"""Measure a trained model on a split: the same tokenizer, all documents, every target once; then what evaluations ask of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from components.core.errors import UserError
+from components.core.files import read_json
+from components.core.makers import make_all, telling
+from components.core.traits import counts_tokens, measures_text
+from components.corpus.example_files import Chained
+from components.corpus.measuring import WORDS, Held
+from components.corpus.preparation import Preparation
+from components.corpus.steps import Item, Whole
+from components.evaluating.asked import Trained
+from components.runs.importing import is_foreign
+from components.runs.metrics_file import perplexity
+from components.runs.preparing import corpus_of, examples_of, task_of, task_options
+
+SPLITS = ("train", "validation", "test")
+
+
+@torch.inference_mode()
+def evaluate(
+    loaded: Any, split: str = "validation", rows: int | None = None, bar: Any = None, evaluations: Any = ()
+) -> dict[str, Any]:
+    """Loss, perplexity of tokens (nats), bits per byte and the task's metrics of ``split``, or of ``all`` splits together.
+
+    Bits per byte are there only if the loss is the likelihood of the text, left to right. With ``evaluations`` (makers, after those of the
+    config's node ``evaluation``) also ``evaluations``: {name: {figure: {value, error, count, chance}}}.
+
+    Raises:
+        UserError: the data have no such split, or a model or data cannot be asked what an evaluation asks.
+    """
+    config, model = loaded.config, loaded.model
+    options = task_options(config)
+    if split not in (*SPLITS, "all"):
+        raise UserError("split", f"there is no split {split!r}", f"splits: {', '.join(SPLITS)}, all")
+    parts = named([*config.get("evaluation", ()), *evaluations])
+    source, corpus = corpus_of(config, options, bar, loaded.tokenizer)
+    task = task_of(config, loaded.tokenizer)
+    task.model = model
+    splits = {name: blocks for name in SPLITS if (blocks := task.blocks(corpus, name, model.context_length)) is not None}
+    found = list(splits.values()) if split == "all" else [splits[split]] if split in splits else []
+    if not found:
+        raise UserError(f"--split {split}", "the data have no such split", f"set task.{split}_fraction, or take --split all")
+    asked = Trained(loaded, task)
+    held = held_of(source, corpus, SPLITS if split == "all" else (split,), asked.labelled)
+    for name, part in parts.items():
+        allow(name, part, asked, held)
+    task.measured_on = examples_of(*found)
+    preparation = Preparation(task.loss, config["seed"])
+    device = next(model.parameters()).device
+    task.metrics.to(device)
+    for blocks in found:
+        for item in Whole(blocks, rows or task.batch_size, 0, 1, task.documents == "apart", preparation=preparation):
+            task.validation_step(Item(item.batch.to(device), item.totals), 0)
+    means, nats, weight = task.take_eval()
+    if not weight:
+        raise UserError(f"--split {split}", "its rows ask for nothing: no target is in them", "take another split, or all")
+    loss = means.pop("loss")
+    n_bytes = sum(b.n_bytes for b in found)
+    return {
+        "loss": loss,
+        **({"perplexity": perplexity(loss)} if counts_tokens(task.loss) else {}),
+        **({"bits_per_byte": nats / math.log(2) / n_bytes} if n_bytes and measures_text(task.loss, model) else {}),
+        **means,
+        "targets": weight,
+        "documents": float(sum(b.n_documents for b in found)),
+        "documents_in_all": float(sum(b.n_documents for b in splits.values())),
+        **({"evaluations": {name: measured(part, asked, held) for name, part in parts.items()}} if parts else {}),
+    }
+
+
+def need_data(loaded: Any, place: str | Path, overrides: Sequence[str]) -> None:
+    """UserError where a model was imported and nobody says what to measure it on: the data of its config are a default and none of its own."""
+    if any(word.lstrip("+").partition("=")[0].partition(".")[0] == "data" for word in overrides):
+        return
+    about = read_json(loaded.folder / "run.json") if loaded.folder is not None else {}
+    if is_foreign(Path(place).expanduser()) or (isinstance(about, dict) and "imported" in about):
+        raise UserError("evaluate", "the model was imported, and brings no data", "name some: data=text data.path=FILE")
+
+
+def named(evaluations: Any) -> dict[str, Any]:
+    """{name: part}; those that are asked for several times are numbered: ``few_shot``, ``few_shot 2``."""
+    labels: dict[int, str] = {}
+    with telling(lambda part, label, *_: labels.setdefault(id(part), label.rpartition("/")[2])):
+        parts = make_all(evaluations, "evaluation")
+    found: dict[str, Any] = {}
+    for part in parts:
+        name = labels[id(part)]
+        number = 1 + sum(known == name or known.startswith(f"{name} ") for known in found)
+        found[f"{name} {number}" if number > 1 else name] = part
+    return found
+
+
+def held_of(source: Any, corpus: Any, splits: tuple[str, ...], labelled: bool) -> Held:
+    """What evaluations read of a corpus of documents or of examples."""
+
+    def texts() -> list[str]:
+        return [text for split in splits for text in corpus.text(split)]
+
+    def examples(of: tuple[str, ...]) -> Sequence[Any]:
+        return Chained([getattr(corpus, split) for split in of] if hasattr(source, "examples") else [])
+
+    return Held(
+        texts=texts,
+        seen=lambda: corpus.text("train"),
+        items=(lambda: examples(splits)) if labelled else texts,
+        examples=lambda: examples(splits),
+        shown=lambda: examples(("train",)),
+        labels=corpus.labels if labelled else (),
+        judge=getattr(source, "judge", None),
+    )
+
+
+def allow(name: str, part: Any, asked: Trained, held: Held) -> None:
+    """UserError where the model or the data cannot be asked what the evaluation asks."""
+    where = f"evaluation.{name}"
+    for word in part.asks:
+        if word not in WORDS:
+            raise UserError(where, f"asks={part.asks}: {word!r} can be asked of nothing", f"words: {', '.join(WORDS)}")
+        if word == "judge" and held.judge is None:
+            raise UserError(where, "the data have no rule that judges a text", "take data=python_functions, or leave it out")
+        if word == "examples" and not held.examples():
+            raise UserError(where, "the data have text, and no examples with answers", f"name some: {where}.data=language_id")
+        if word not in ("judge", "examples") and (reason := asked.refusal(word)):
+            raise UserError(where, reason, "leave it out, or take a causal decoder with a head for tokens")
+
+
+def measured(part: Any, asked: Trained, held: Held) -> dict[str, Any]:
+    """{figure: {value, error, count, chance}} of one evaluation."""
+    return {figure: asdict(found) for figure, found in part.measure(asked, held).items()}

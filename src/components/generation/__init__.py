@@ -1,0 +1,1 @@
+"""Text from a model: continued, streamed, scored, answered. Knows no Lightning."""

@@ -1,0 +1,223 @@
+"""Conversations: a chat template, in Jinja as with Hugging Face's tokenizers, turns messages into the ids that a model goes on with."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from components.core import files
+from components.core.errors import UserError
+from components.core.terminal import require_text
+from components.corpus.special_ids import stop_ids
+from components.corpus.tokens import CONFIG_FILE, TEMPLATE_FILE
+from components.generation.generating import continue_ids
+from components.generation.streaming import Stream, text_of
+
+Message = dict[str, str]  # role (system, user, assistant) and content
+PROBE = "an answer"
+SHOWN = 200  # characters of what a template says
+
+
+def find_template(tokenizer: Any, file: str | Path | None = None) -> tuple[str, str]:
+    """(the template in ``file``, else the one that came with the tokenizer; the name of the file that it is from).
+
+    Raises:
+        UserError: there is none.
+    """
+    if file is not None:
+        return files.read_text(Path(file).expanduser()), str(file)
+    held = getattr(tokenizer, "files", {})
+    if TEMPLATE_FILE in held:
+        return held[TEMPLATE_FILE], TEMPLATE_FILE
+    found = tokenizer.said(CONFIG_FILE).get("chat_template") if CONFIG_FILE in held else None
+    if isinstance(found, list):  # several, by name
+        found = {str(t.get("name")): t.get("template") for t in found if isinstance(t, dict)}.get("default")
+    if not isinstance(found, str):
+        raise UserError("chat", "the tokenizer has no chat template", "give one, a file in Jinja: --template FILE")
+    return found, CONFIG_FILE
+
+
+def template_of(tokenizer: Any, file: str | Path | None = None) -> Template:
+    """The template that ``find_template`` finds."""
+    source, where = find_template(tokenizer, file)
+    return Template(source, tokenizer, where)
+
+
+class Template:
+    """A chat template: sandboxed and bounded, with the functions that transformers gives to one. Safe from several threads.
+
+    A special token's name in what someone says stays ordinary text: no message can end a turn or begin one.
+
+    Args:
+        source: in Jinja.
+        tokenizer: reads what the template writes, special tokens too.
+        where: the file that it is from, for messages.
+    """
+
+    def __init__(self, source: str, tokenizer: Any, where: str = "chat template") -> None:
+        from components.generation.sandbox import Sandbox
+
+        def refuse(message: str) -> None:
+            raise Refused(str(message))
+
+        def as_json(x: Any, ensure_ascii: bool = False, indent: int | None = None, **more: Any) -> str:
+            return json.dumps(x, ensure_ascii=ensure_ascii, indent=indent, **more)
+
+        self.sandbox, self.tokenizer, self.where = Sandbox(), tokenizer, where
+        self.sandbox.add_filter("tojson", as_json)
+        self.sandbox.globals.update(raise_exception=refuse, strftime_now=lambda form: datetime.now().strftime(form))
+        self.words = words_of(tokenizer)
+        core = tokenizer.core
+        self.special = {t.content: i for i, t in core.get_added_tokens_decoder().items() if t.special}
+        named = sorted(filter(None, self.special), key=len, reverse=True)
+        self.names = re.compile("|".join(map(re.escape, named))) if named else None
+        try:
+            self.template = self.sandbox.compiled(source)
+        except Exception as e:  # a stranger's text: whatever parsing and compiling it raise
+            raise UserError(where, f"is no Jinja template: {_said(e)}", "mend it, or give another: --template FILE") from e
+
+    def text(self, messages: list[Message], *, answer: bool = True) -> str:
+        """The conversation as text; with ``answer`` up to where the next answer begins.
+
+        Raises:
+            UserError: the template refuses the conversation, fails, or takes more time or memory than any conversation needs.
+        """
+        try:
+            return self.sandbox.render(
+                self.template, messages=messages, tools=None, documents=None, add_generation_prompt=answer, **self.words
+            )
+        except Exception as e:  # a stranger's program: whatever it makes Python raise
+            raise UserError(
+                self.where, f"refuses this conversation: {_said(e)}", "change the conversation, or the template"
+            ) from e
+
+    def ids(self, messages: list[Message], *, answer: bool = True) -> list[int]:
+        """The same as ids."""
+        hidden, names = self._hidden(messages)
+        return self._ids(self.text(hidden, answer=answer), names)
+
+    def turns(self, messages: list[Message]) -> list[tuple[list[int], bool]]:
+        """The whole conversation in pieces of ids, each with whether it is what a model is to say: an answer and the sign that ends it.
+
+        Each answer is encoded by itself, as what a model says after the ids before it.
+
+        Raises:
+            UserError: the template writes the conversation otherwise where an answer is still to come.
+        """
+        messages, names = self._hidden(messages)
+        whole, ends = self.text(messages, answer=False), self.ends()
+        pieces: list[tuple[list[int], bool]] = []
+        done = 0
+        for i, message in enumerate(messages):
+            if message["role"] != "assistant":
+                continue
+            before, through = self.text(messages[:i]), self.text(messages[: i + 1], answer=False)
+            if not (whole.startswith(through) and through.startswith(before) and len(before) >= done):
+                raise UserError(
+                    self.where,
+                    "writes what comes before an answer otherwise when the answer is there",
+                    "take one in which what is said later changes nothing before it",
+                )
+            said = self._ids(through[len(before) :], names)
+            over = next((n + 1 for n, token in enumerate(said) if token in ends), len(said))
+            pieces += [(self._ids(whole[done : len(before)], names), False), (said[:over], True), (said[over:], False)]
+            done = len(through)
+        return [*pieces, (self._ids(whole[done:], names), False)]
+
+    def _hidden(self, messages: list[Message]) -> tuple[list[Message], dict[str, str]]:
+        """Messages in which each name of a special token is another text, and {that text: the name}.
+
+        It is one that nobody says: private characters around a number that stands in no message.
+        """
+        for message in messages:
+            if not (
+                isinstance(message, dict) and isinstance(message.get("role"), str) and isinstance(message.get("content"), str)
+            ):
+                raise UserError("chat", f"{message!r:.60} is no message in text", 'it is {"role": "user", "content": "..."}')
+        said = [v for m in messages for v in m.values() if isinstance(v, str)]
+        if self.names is None or not any(map(self.names.search, said)):
+            return messages, {}
+        key = 0
+        while any(f"\ue000{key}." in text for text in said):
+            key += 1
+        hidden: dict[str, str] = {}
+
+        def hide(found: re.Match[str]) -> str:
+            mark = f"\ue000{key}.{len(hidden)}\ue001"
+            hidden[mark] = found[0]
+            return mark
+
+        return [{k: self.names.sub(hide, v) if isinstance(v, str) else v for k, v in m.items()} for m in messages], hidden
+
+    def _ids(self, text: str, hidden: dict[str, str]) -> list[int]:
+        if not hidden:
+            return self.tokenizer.encode_marked(text)
+        made: list[int] = []
+        for piece in re.split("(\ue000\\d+\\.\\d+\ue001)", text):
+            made += self.tokenizer.encode(hidden[piece]) if piece in hidden else self.tokenizer.encode_marked(piece)
+        return made
+
+    def ends(self) -> tuple[int, ...]:
+        """At which ids an answer is over: where a text is, and at the special token that the template writes after an answer."""
+        ends = stop_ids(self.tokenizer)
+        eos = self.tokenizer.specials.get("eos")
+        try:
+            after = self.text([{"role": "user", "content": "a"}, {"role": "assistant", "content": PROBE}], answer=False)
+        except UserError:
+            after = ""
+        following = self.tokenizer.encode_marked(after.rpartition(PROBE)[2])[:1] if PROBE in after else []
+        own = [i for i in following if i in self.special.values()]
+        return tuple(dict.fromkeys([*own, *([] if eos is None else [eos]), *ends]))
+
+
+class Refused(Exception):
+    """What a template says with raise_exception."""
+
+
+def _said(e: Exception) -> str:
+    """An exception's own words where it is the template's or Jinja's, else with its kind, for people."""
+    text = " ".join(str(e).split())[:SHOWN]
+    jinja = type(e).__module__.startswith(("jinja2", "components"))
+    return "".join(c if c.isprintable() else "?" for c in (text if jinja and text else f"{type(e).__name__} {text}".strip()))
+
+
+def words_of(tokenizer: Any) -> dict[str, str]:
+    """``bos_token``, ``eos_token``, ... as templates name them."""
+    held = tokenizer.said(CONFIG_FILE)
+    stated = {n: t.get("content") if isinstance(t, dict) else t for n, t in held.items() if n.endswith("_token")}
+    named = {f"{role}_token": name for role, name in tokenizer.roles.items()}
+    return {**named, **{n: t for n, t in stated.items() if isinstance(t, str)}}
+
+
+def answer(
+    model: Any,
+    tokenizer: Any,
+    config: dict[str, Any],
+    messages: list[Message],
+    template: Template,
+    *,
+    max_new_tokens: int = 512,
+    seed: int = 0,
+    on_text: Callable[[str], None] | None = None,
+    prefill_chunk: int | None = None,
+) -> str:
+    """What the model answers to a conversation."""
+    require_text("message", messages)
+    ends, ids = template.ends(), template.ids(messages)
+    tokenizer.need_rows(ids, "chat: the conversation as its template writes it")
+    (new,) = continue_ids(
+        model,
+        tokenizer,
+        config,
+        [ids],
+        seeds=[(seed, 0)],
+        ends=ends,
+        max_new_tokens=max_new_tokens,
+        on_token=None if on_text is None else Stream(tokenizer, ends, on_text, []),
+        prefill_chunk=prefill_chunk,
+    )
+    return text_of(tokenizer, [], new)

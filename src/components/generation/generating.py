@@ -1,0 +1,220 @@
+"""Text from a model: encode prompts, let the ``decoding`` part choose, decode. For samples while training and for ``components generate``.
+
+A decoder continues its prompts. An encoder-decoder reads each prompt as its source, once, and writes a text of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from components.core.errors import UserError
+from components.core.makers import make
+from components.core.sockets import Batch
+from components.core.terminal import require_text
+from components.core.traits import reads_source, silent_reason
+from components.corpus.special_ids import first_ids, source_ids, stop_ids, target_start
+from components.generation.streaming import Stream, over_at, text_of
+from components.parts.decoding._loop import context_limit, evaluating
+
+
+def generate(
+    model: Any,
+    tokenizer: Any,
+    config: dict[str, Any],
+    prompt: str | Sequence[str] = "",
+    *,
+    count: int = 1,
+    max_new_tokens: int = 120,
+    seed: int = 0,
+    on_text: Callable[[str], None] | None = None,
+    stop: Sequence[str] = (),
+    prefill_chunk: int | None = None,
+    target: str | Sequence[str] = "",
+) -> list[str]:
+    """``count`` continuations of each prompt, the prompt included; they end at the token that ends a document, or at the tokenizer's ``ends``.
+
+    Of an encoder-decoder: ``count`` texts for each prompt, which is their source and no part of them.
+
+    Args:
+        model: called as the contracts say; put into eval mode for the time.
+        tokenizer: its ``begins`` come before the prompt; where it has none said, ``specials["endoftext"]`` begins every document.
+        config: its nodes ``decoding`` and ``cache`` are used.
+        prompt: one, or several, which are continued together and give the texts that each would give alone; may be empty: then a
+            document begins. An encoder-decoder reads it with the special tokens that the tokenizer's file puts around a text.
+        count: texts of each prompt, one after another in what is returned.
+        max_new_tokens: at most.
+        seed: of what is drawn; the n-th text of a prompt has a stream of its own, whatever else is drawn with it.
+        on_text: called with each new piece of text as it comes; only for one prompt with ``count=1``.
+        stop: a text also ends before the first of these strings.
+        prefill_chunk: prompts are read in pieces of so many tokens, which takes less memory.
+        target: what the texts of an encoder-decoder begin with, after the token that begins them all: one, or one for each prompt.
+
+    Raises:
+        UserError: the model does not continue a text, ``target`` is given to one that reads no source, a text has a token that the model has
+            no row for, or a stop is empty.
+    """
+    require_text("prompt", prompt, target)
+    require_text("stop", stop)
+    if not all(stop):
+        raise UserError(
+            "stop", "an empty text stands everywhere, so that nothing would be written", "leave it out, or give a text"
+        )
+    prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+    targets = [target] * len(prompts) if isinstance(target, str) else list(target)
+    ends, before = stop_ids(tokenizer), ()  # before: what an encoder-decoder has learnt to write before a text
+    if reads_source(model):
+        if len(targets) != len(prompts):
+            raise ValueError(f"{len(targets)} targets for {len(prompts)} prompts")
+        given = [tokenizer.encode(t) for t in targets]
+        starts = [target_start(tokenizer, t) for t in targets]
+        sources = [source_ids(tokenizer, p) for p in prompts for _ in range(count)]
+        before = () if any(targets) else tuple(tokenizer.begins or ())
+    elif any(targets):
+        raise UserError(
+            "target", "the model reads no source, so that its text begins with the prompt", "put it into the prompt"
+        )
+    else:
+        given, sources = [tokenizer.encode(p) for p in prompts], None
+        begins, first = first_ids(tokenizer), tokenizer.specials.get("bos", tokenizer.specials.get("endoftext", 0))
+        starts = [begins if begins or g else [first] for g in given]
+    for text, ids in zip(prompts, sources[::count] if sources is not None else given):
+        tokenizer.need_rows(ids, f"prompt: {text!r:.60}")
+    for text, ids in zip(targets, given) if sources is not None else ():
+        tokenizer.need_rows(ids, f"target: {text!r:.60}")
+    rows = [[*s, *g] for s, g in zip(starts, given) for _ in range(count)]
+    stream = None if on_text is None else Stream(tokenizer, ends, on_text, given[0], stop, before)
+    made = continue_ids(
+        model,
+        tokenizer,
+        config,
+        rows,
+        seeds=[(seed, i % count) for i in range(len(rows))],
+        ends=ends,
+        max_new_tokens=max_new_tokens,
+        on_token=stream,
+        stop=stop,
+        prefill_chunk=prefill_chunk,
+        sources=sources,
+        before=before,
+    )
+    return [text_of(tokenizer, given[i // count], after(before, new), stop) for i, new in enumerate(made)]
+
+
+@torch.inference_mode()
+def continue_ids(
+    model: Any,
+    tokenizer: Any,
+    config: dict[str, Any],
+    rows: list[list[int]],
+    *,
+    seeds: Sequence[tuple[int, int]],
+    ends: Sequence[int],
+    max_new_tokens: int,
+    on_token: Callable[[Tensor], None] | None = None,
+    stop: Sequence[str] = (),
+    prefill_chunk: int | None = None,
+    sources: list[list[int]] | None = None,
+    before: Sequence[int] = (),
+) -> list[list[int]]:
+    """The ids that the model writes after those of each row, without the one that ends them. Shorter rows are padded on the left.
+
+    ``sources``: what an encoder-decoder reads for each row; shorter ones are padded on the right. ``before``: ids that come first in what
+    it writes and are no part of its text.
+    """
+    if reason := silent_reason(model, source=sources is not None):
+        raise UserError("generate", f"the model continues no text: {reason}", "take a causal decoder with a head for tokens")
+    if not rows:
+        return []
+    device, width = next(model.parameters()).device, max(map(len, rows))
+    batch = together(rows, device, left=True)
+    if sources is not None:
+        if not all(sources):
+            raise UserError("prompt", "the source has no token", "give a text that the model reads")
+        batch = replace(batch, source=together(sources, device, left=False))
+    decoding, cache = make(config["decoding"], "decoding"), make(config["cache"], "cache")
+    if getattr(decoding, "wants", None) == "draft":
+        decoding.draft = draft_of(decoding.draft_run, tokenizer, device, source=sources is not None)
+    bound = None if cache is None else context_limit(model)
+    with evaluating(model):
+        out = decoding.generate(
+            speaker(model, tokenizer),
+            batch,
+            cache=cache,
+            max_new_tokens=max_new_tokens,
+            stop_ids=tuple(ends),
+            generator=list(seeds),
+            on_token=on_token,
+            **({"over": over_at(tokenizer, stop, width, before)} if stop else {}),
+            **({"prefill_chunk": prefill_chunk} if prefill_chunk else {}),
+        )
+    # a row that came to the end of the context before others is filled up
+    room = [None if bound is None else bound + 1 - len(row) for row in rows]
+    new = [row[width:][:most] for row, most in zip(out.tolist(), room)]
+    return [row[: next((i for i, token in enumerate(row) if token in ends), len(row))] for row in new]
+
+
+def together(rows: list[list[int]], device: torch.device, *, left: bool) -> Batch:
+    """Rows of ids as one batch, the shorter ones padded on the left or on the right."""
+    width = max(map(len, rows))
+    pads = [[0] * (width - len(r)) for r in rows]
+    ids = torch.tensor([[*p, *r] if left else [*r, *p] for p, r in zip(pads, rows)], device=device)
+    lengths, columns = torch.tensor([len(r) for r in rows], device=device)[:, None], torch.arange(width, device=device)
+    whole = all(len(r) == width for r in rows)
+    return Batch(ids, valid=None if whole else columns >= width - lengths if left else columns < lengths)
+
+
+def draft_of(run: str | None, tokenizer: Any, device: torch.device, *, source: bool = False) -> Any:
+    """The small model of speculative decoding; ``source``: it may read one.
+
+    Raises:
+        UserError: none is named, there is no such run, its tokens are others, or it cannot continue a text.
+    """
+    if run is None:
+        raise UserError(
+            "decoding.draft", "speculative decoding needs a small model", "decoding.draft=RUN, trained with the same tokenizer"
+        )
+    try:
+        loaded = _loaded(run, str(device))
+    except UserError as e:
+        raise UserError("decoding.draft", str(e)) from e
+    if loaded.tokenizer.fingerprint() != tokenizer.fingerprint():
+        raise UserError(
+            "decoding.draft", f"the tokenizer of {run} is another one", "train the small model with the large one's tokenizer"
+        )
+    if reason := silent_reason(loaded.model, source=source):
+        raise UserError("decoding.draft", f"{run} continues no text: {reason}", "train a small model of the same kind")
+    return speaker(loaded.model, tokenizer)
+
+
+@lru_cache(maxsize=1)  # a conversation asks for the same one with every answer
+def _loaded(run: str, device: str) -> Any:
+    from components.runs.loading import open_model
+
+    return open_model(run, device=device)
+
+
+def after(before: Sequence[int], ids: list[int]) -> list[int]:
+    """``ids`` without those of ``before`` that come first."""
+    return ids[next((n for n, i in enumerate(ids) if i not in before), len(ids)) :]
+
+
+def speaker(model: Any, tokenizer: Any) -> Any:
+    """The model, of which no id beyond the tokenizer's is drawn."""
+    return model if getattr(model, "vocab_size", None) == tokenizer.vocab_size else Within(model, tokenizer.vocab_size)
+
+
+class Within(nn.Module):
+    """A model whose logits are those of the tokenizer's ids alone: masks and sentinels that its objective has beyond them are never drawn."""
+
+    def __init__(self, model: Any, size: int) -> None:
+        super().__init__()
+        self.model, self.size, self.context_length = model, size, model.context_length
+
+    def forward(self, batch: Batch, **options: Any) -> Tensor:
+        return self.model(batch, **options)[..., : self.size]

@@ -1,0 +1,1 @@
+"""The catalogue: one folder a kind, one file a part."""

@@ -1,0 +1,37 @@
+"""Taking an adapter into the weights, and what of a model is its adapter."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from components.parts.adapter._adapted import Adapted
+
+
+def merge(model: nn.Module) -> nn.Module:
+    """Take the adapter into the weights: the same function, the plain modules and names of a model without one, all of it trainable.
+
+    Raises:
+        ValueError: the model has no adapter.
+    """
+    for module in adapted(model):
+        module.fold()
+    if hasattr(model, "init"):
+        model.init = model.init.inner  # type: ignore[assignment,union-attr]
+    return model.requires_grad_(True)
+
+
+def adapter_state_dict(model: nn.Module) -> dict[str, Tensor]:
+    """What the adapter added, and what is trained beside it; ``model.load_state_dict(found, strict=False)`` puts it back.
+
+    Raises:
+        ValueError: the model has no adapter.
+    """
+    own = {id(getattr(m, name)) for m in adapted(model) for name in m.added}
+    return {n: p.detach() for n, p in model.named_parameters() if p.requires_grad or id(p) in own}
+
+
+def adapted(model: nn.Module) -> list[Adapted]:
+    found = [m for m in model.modules() if isinstance(m, Adapted)]
+    if not found:
+        raise ValueError("the model has no adapter: build it with adapter=lora, dora or ia3")
+    return found

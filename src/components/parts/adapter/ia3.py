@@ -1,0 +1,64 @@
+"""(IA)³: keys, values and what goes into the second map of an FFN are scaled by trained vectors.
+
+Liu et al. 2022, arXiv:2205.05638, section 3.3
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from components.core.registry import register
+from components.core.weights import Weight
+from components.parts.adapter._adapted import Adapted, adapt, add, ones
+
+
+@register("adapter", "ia3")
+class IA3:
+    """(IA)³: one number for each output, or each input, of the linear maps that match; everything else is frozen.
+
+    Args:
+        outputs: patterns over paths of linear maps whose outputs are scaled.
+        inputs: patterns over paths of linear maps whose inputs are scaled.
+        train: patterns over paths of modules or names of parameters that are trained themselves: ``*norm*``, ``head``.
+    """
+
+    def __init__(
+        self,
+        *,
+        outputs: list[str] = ("*.attention.k", "*.attention.v"),
+        inputs: list[str] = ("*.ffn.out",),
+        train: list[str] = (),
+    ) -> None:
+        self.targets, self.train = {"outputs": list(outputs), "inputs": list(inputs)}, list(train)
+
+    def apply(self, model: nn.Module) -> nn.Module:
+        return adapt(model, self.targets, {nn.Linear: IA3Linear}, self.train)
+
+
+class IA3Linear(Adapted, nn.Linear):
+    """ia3 * (W x + b), or W (ia3 * x) + b."""
+
+    def put(self, axes: tuple[str, ...], option: str, **options: Any) -> None:
+        del options
+        self.on_output = option == "outputs"
+        add(self, "ia3", (self.weight.shape[0 if self.on_output else 1],), axes[-1:] if self.on_output else axes[:1])
+
+    def first_value(self, name: str, weight: Weight, generator: torch.Generator) -> Tensor:
+        del name
+        return ones(weight, generator)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.on_output:
+            y = F.linear(x, self.weight, self.bias)
+            return y * self.ia3.to(y.dtype)
+        return F.linear(x * self.ia3.to(x.dtype), self.weight, self.bias)
+
+    def effective_weight(self) -> Tensor:
+        return self.weight * (self.ia3[:, None] if self.on_output else self.ia3)
+
+    def effective_bias(self) -> Tensor | None:
+        return self.bias * self.ia3 if self.on_output and self.bias is not None else self.bias

@@ -1,0 +1,132 @@
+"""DeltaNet: a matrix of associations that each position corrects towards its value, instead of adding to it.
+
+Yang et al. 2024, arXiv:2406.06484; Schlag et al. 2021, arXiv:2102.11174; negative eigenvalues: Grazzi et al. 2024, arXiv:2411.12537
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from components.core.flops import Flops, Work, children, flops_of
+from components.core.registry import register
+from components.core.signature import Positive, PositiveFloat
+from components.core.sockets import Maker, SequenceInfo, make
+from components.functional.delta_rule import delta_rule, delta_rule_flops
+from components.functional.joint import joint_linear
+from components.functional.linear_attention import precise
+from components.functional.precision import cast_once
+from components.functional.short_convolution import ShortConvolution, short_convolutions
+from components.parts.attention._linear import head_width, kept, place_position, recall, split_heads, unit, way_out
+
+
+@register("attention", "delta_net")
+class DeltaNet(nn.Module):
+    """DeltaNet: a matrix of associations that each position corrects towards its value, instead of adding to it.
+
+    Reads from left to right whatever ``info.causal`` says, in an encoder too.
+
+    Args:
+        n_heads: heads.
+        expand_k: width of all queries together, in d_model.
+        expand_v: width of all values together, in d_model.
+        qk_activation: of queries and keys; elu is elu(x) + 1.
+        qk_norm: of each head's query and key: l2: to length 1; sum: to sum 1, for activations that are nowhere negative; none.
+        use_beta: how much is corrected, sigmoid of a projection for each head; false: all of it.
+        allow_neg_eigval: corrects up to twice the error, so that a state can be turned over.
+        conv_size: taps of a short convolution on queries, keys and values, before the activation; null: none.
+        conv_bias: with a bias.
+        position: rotates queries and keys, after their norm. None in the paper.
+        output_norm: of each head's vector.
+        output_gate: activation of a gate after the norm, or none.
+
+    Shapes: (B, T, D) -> (B, T, D).
+    Errors: ValueError if n_heads does not divide the widths, or qk_norm=sum meets an activation with negative values.
+    """
+
+    provides = ("rotates",)
+    axes = {
+        "q": ("d_model", "heads"),
+        "k": ("d_model", "heads"),
+        "v": ("d_model", "heads"),
+        "b": ("d_model", "heads"),
+        "z": ("d_model", "heads"),
+        "q_conv": ("heads",),
+        "k_conv": ("heads",),
+        "v_conv": ("heads",),
+        "out": ("heads", "d_model"),
+    }
+
+    def __init__(
+        self,
+        d_model: int,
+        context_length: int | None = None,
+        *,
+        n_heads: Positive = 4,
+        expand_k: PositiveFloat = 1.0,
+        expand_v: PositiveFloat = 1.0,
+        qk_activation: Literal["silu", "relu", "elu", "identity"] = "silu",
+        qk_norm: Literal["l2", "sum", "none"] = "l2",
+        use_beta: bool = True,
+        allow_neg_eigval: bool = False,
+        conv_size: Positive | None = 4,
+        conv_bias: bool = False,
+        position: Maker["position"] = "inherit",
+        output_norm: Maker["norm"] = "rms",
+        output_gate: Literal["silu", "sigmoid", "none"] = "none",
+    ) -> None:
+        super().__init__()
+        if qk_norm == "sum" and qk_activation in ("silu", "identity"):
+            raise ValueError(
+                f"qk_norm=sum divides by a sum that may be 0 after qk_activation={qk_activation}; choose relu or elu, or qk_norm=l2"
+            )
+        self.k_width = head_width(d_model, n_heads, expand_k, "expand_k")
+        self.v_width = head_width(d_model, n_heads, expand_v, "expand_v")
+        self.qk_activation, self.qk_norm, self.output_gate, self.conv_size = qk_activation, qk_norm, output_gate, conv_size
+        self.most = 2.0 if allow_neg_eigval else 1.0
+        keys, values = n_heads * self.k_width, n_heads * self.v_width
+        self.q, self.k = (nn.Linear(d_model, keys, bias=False) for _ in range(2))
+        self.v = nn.Linear(d_model, values, bias=False)
+        self.b = nn.Linear(d_model, n_heads, bias=False) if use_beta else None
+        if conv_size is not None:
+            self.q_conv, self.k_conv, self.v_conv = (ShortConvolution(c, conv_size, conv_bias) for c in (keys, keys, values))
+        if output_gate != "none":
+            self.z = nn.Linear(d_model, values, bias=False)
+        self.out = nn.Linear(values, d_model, bias=False)
+        place_position(self, position, d_model, n_heads, self.k_width, context_length)
+        self.output_norm = make(output_norm, "norm", dim=self.v_width)
+
+    def forward(self, x: Tensor, info: SequenceInfo) -> Tensor:
+        x, state = cast_once(x), kept(self, info)
+        parts = joint_linear(x, (self.q, self.k, self.v))
+        if self.conv_size is not None:
+            parts = short_convolutions(parts, (self.q_conv, self.k_conv, self.v_conv), info, state)
+        q, k, v = (split_heads(y, w) for y, w in zip(parts, (self.k_width, self.k_width, self.v_width)))
+        q, k, v = self.key(q), self.key(k), F.silu(v)
+        if self.rotates:
+            q, k = self.position.rotate(q, k, info, info)
+        beta = torch.ones_like(k[..., 0]) if self.b is None else precise(self.b(x)).sigmoid().transpose(1, 2)
+        scale = self.k_width**-0.5
+        read = recall(delta_rule, precise(q) * scale, k, v, beta * self.most, info=info, state=state)
+        return way_out(self, read, x, gate=self.output_gate)
+
+    def key(self, y: Tensor) -> Tensor:
+        """What queries and keys become (..., K), in fp32 at least."""
+        y = precise(y)
+        if self.qk_activation == "silu":
+            y = F.silu(y)
+        elif self.qk_activation == "relu":
+            y = F.relu(y)
+        elif self.qk_activation == "elu":
+            y = F.elu(y) + 1.0
+        if self.qk_norm == "l2":
+            return unit(y)
+        return y / (y.sum(-1, keepdim=True) + 1e-6) if self.qk_norm == "sum" else y
+
+    def flops(self, work: Work) -> Flops:
+        heads = self.v.out_features // self.v_width
+        own = delta_rule_flops(work.length, heads, heads, self.k_width, self.v_width)
+        return children(self, work, leave=("position",)) + flops_of(self.position, work) + own

@@ -1,0 +1,118 @@
+"""Forgetting attention: softmax attention whose scores fall by what the heads chose to forget between key and query.
+
+Lin et al. 2025 (Forgetting Transformer), arXiv:2503.02130, eq. 4 to 6
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from components.core.flops import Flops, Work
+from components.core.registry import register
+from components.core.signature import Positive, Probability
+from components.core.sockets import Maker, SequenceInfo, make
+from components.functional.attention import attend
+from components.functional.joint import joint_linear
+from components.functional.precision import cast_once
+from components.functional.visibility import Sight
+from components.parts.attention._softmax import add, adopt_position, head_width, heads_of, kept, kv_heads_of, softmax_flops
+
+
+@register("attention", "forgetting")
+class ForgettingAttention(nn.Module):
+    """Forgetting attention: softmax attention whose scores fall by what the heads chose to forget between key and query.
+
+    Scores get the sum of log sigmoid(forget(x)) over the positions after the key up to the query, one number per head and position. It tells
+    order by itself, so the paper uses it without positions. Where later positions are seen (encoders, prefixes), forgetting counts both ways.
+
+    Args:
+        n_heads: heads of queries.
+        n_kv_heads: heads of keys and values; null: as many as n_heads.
+        head_dim: width of a head; null: d_model / n_heads.
+        position: rotates queries and keys, or biases scores.
+        mask: which distances are seen.
+        gate: scales what was read, before the output projection.
+        qk_norm: norm of queries and keys, each head's vector, before the rotation.
+        head_norm: of what each head read, before the gate.
+        dropout: probability of dropping an attention weight.
+
+    Shapes: (B, T, D) -> (B, T, D).
+    Errors: ValueError if n_heads does not divide d_model (without head_dim), or n_kv_heads not n_heads.
+    """
+
+    provides = ("rotates", "biases", "weights", "prefix")
+    axes = {
+        "q": ("d_model", "heads"),
+        "k": ("d_model", "kv_heads"),
+        "v": ("d_model", "kv_heads"),
+        "forget": ("d_model", "heads"),
+        "out": ("heads", "d_model"),
+    }
+
+    def __init__(
+        self,
+        d_model: int,
+        context_length: int | None = None,
+        *,
+        n_heads: Positive = 4,
+        n_kv_heads: Positive | None = None,
+        head_dim: Positive | None = None,
+        position: Maker["position"] = "inherit",
+        mask: Maker["mask"] = "full",
+        gate: Maker["gate"] = "none",
+        qk_norm: Maker["norm"] = "none",
+        head_norm: Maker["norm"] = "none",
+        dropout: Probability = 0.0,
+    ) -> None:
+        super().__init__()
+        width, kv_heads = head_width(d_model, n_heads, head_dim), kv_heads_of(n_heads, n_kv_heads)
+        self.head_dim, self.dropout = width, dropout
+        self.q = nn.Linear(d_model, n_heads * width, bias=False)
+        self.k, self.v = (nn.Linear(d_model, kv_heads * width, bias=False) for _ in range(2))
+        self.forget = nn.Linear(d_model, n_heads)
+        self.out = nn.Linear(n_heads * width, d_model, bias=False)
+        self.mask = make(mask, "mask", context_length=context_length)
+        self.gate = make(gate, "gate", d_model=d_model, n_heads=n_heads, head_dim=width)
+        self.q_norm, self.k_norm, self.head_norm = (make(n, "norm", dim=width) for n in (qk_norm, qk_norm, head_norm))
+        adopt_position(self, position, d_model, n_heads, width, context_length)
+
+    def forward(self, x: Tensor, info: SequenceInfo) -> Tensor:
+        x = cast_once(x)
+        q, k, v = joint_linear(x, (self.q, self.k, self.v))
+        q, k = heads_of(q, self.head_dim, self.q_norm), heads_of(k, self.head_dim, self.k_norm)
+        v = heads_of(v, self.head_dim)
+        if self.rotates:
+            q, k = self.position.rotate(q, k, info, info)
+        forgotten, of_keys = self._forgotten(x, info)
+        k, v, k_info = kept(self, k, v, info)
+        decay = forgotten[..., None] - of_keys[:, :, None]
+        if not info.causal or info.prefix is not None:
+            decay = -decay.abs()
+        bias = add(decay, self.position.bias(q, k, info, k_info) if self.biased else None)
+        sight = Sight(info, k_info, info.causal, self.mask)
+        read = attend(q, k, v, sight, bias=bias, dropout=self.dropout if self.training else 0.0).transpose(1, 2)
+        if not getattr(self.head_norm, "identity", False):
+            read = self.head_norm(read)
+        return self.out(self.gate(read, x, info).flatten(2))
+
+    def _forgotten(self, x: Tensor, info: SequenceInfo) -> tuple[Tensor, Tensor]:
+        """Sums of log sigmoid(forget(x)) from the beginning: up to these positions (B, H, Tq), and up to all that are stored (B, H, Tk), in fp32 at least."""
+        y = self.forget(x).transpose(1, 2)
+        rates = F.logsigmoid(y if y.dtype == torch.float64 else y.float())
+        if info.valid is not None:
+            rates = rates.masked_fill(~info.valid[:, None], 0.0)
+        sums = rates.cumsum(-1)
+        if info.cache is None:
+            return sums, sums
+        # in a second slot, in their own dtype; the sums of later calls go on from the last one
+        slot = info.cache.slot(self, -1 - info.visit)
+        if "forgotten" in slot.state:
+            sums = sums + slot.state["forgotten"]
+        slot.state["forgotten"] = sums[..., -1:].detach().clone()  # a view would keep all sums in memory
+        stored, _, _ = slot.append(sums[..., None], sums.new_empty(*sums.shape, 0), info)
+        return sums, stored[..., 0]
+
+    def flops(self, work: Work) -> Flops:
+        return softmax_flops(self, work, per_cell=4 * self.q.out_features)

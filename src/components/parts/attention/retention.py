@@ -1,0 +1,89 @@
+"""Retention: linear attention whose heads forget at fixed rates, normed head by head and gated.
+
+Sun et al. 2023 (RetNet), arXiv:2307.08621, eq. 5-8
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from components.core.flops import Flops, Work, children, flops_of
+from components.core.registry import register
+from components.core.signature import Positive, PositiveFloat
+from components.core.sockets import Maker, SequenceInfo, make
+from components.functional.joint import joint_linear
+from components.functional.linear_attention import linear_attention, linear_attention_flops, precise
+from components.functional.precision import cast_once
+from components.parts.attention._linear import head_width, kept, place_position, recall, split_heads, way_out
+
+
+@register("attention", "retention")
+class Retention(nn.Module):
+    """Retention: linear attention whose heads forget at fixed rates, normed head by head and gated.
+
+    Reads from left to right whatever ``info.causal`` says, in an encoder too. Scores are not normed, since the norm of each head takes any scale away.
+
+    Args:
+        n_heads: heads.
+        expand_k: width of all queries together, in d_model.
+        expand_v: width of all values together, in d_model.
+        decay_exponent: head h keeps 1 - 2^-(this + h) of its state from one position to the next.
+        position: rotates queries and keys; the paper's is rope.
+        output_norm: of each head's vector, with a scale for each head; layer: the paper's group norm.
+
+    Shapes: (B, T, D) -> (B, T, D).
+    Errors: ValueError if n_heads does not divide the widths.
+    """
+
+    provides = ("rotates",)
+    axes = {
+        "q": ("d_model", "heads"),
+        "k": ("d_model", "heads"),
+        "v": ("d_model", "heads"),
+        "z": ("d_model", "heads"),
+        "out": ("heads", "d_model"),
+    }
+
+    def __init__(
+        self,
+        d_model: int,
+        context_length: int | None = None,
+        *,
+        n_heads: Positive = 4,
+        expand_k: PositiveFloat = 1.0,
+        expand_v: PositiveFloat = 2.0,
+        decay_exponent: PositiveFloat = 5.0,
+        position: Maker["position"] = "inherit",
+        output_norm: Maker["norm"] = "layer",
+    ) -> None:
+        super().__init__()
+        self.k_width = head_width(d_model, n_heads, expand_k, "expand_k")
+        self.v_width = head_width(d_model, n_heads, expand_v, "expand_v")
+        self.n_heads, self.decay_exponent = n_heads, decay_exponent
+        self.q, self.k = (nn.Linear(d_model, n_heads * self.k_width, bias=False) for _ in range(2))
+        self.v, self.z = (nn.Linear(d_model, n_heads * self.v_width, bias=False) for _ in range(2))
+        self.out = nn.Linear(n_heads * self.v_width, d_model, bias=False)
+        place_position(self, position, d_model, n_heads, self.k_width, context_length)
+        self.output_norm = make(output_norm, "norm", dim=self.v_width, heads=n_heads)
+
+    def log_decays(self, like: Tensor) -> Tensor:
+        """(H,)"""
+        logs = [math.log1p(-(2.0 ** -(self.decay_exponent + h))) for h in range(self.n_heads)]
+        return torch.tensor(logs, dtype=like.dtype, device=like.device)
+
+    def forward(self, x: Tensor, info: SequenceInfo) -> Tensor:
+        x, state = cast_once(x), kept(self, info)
+        q, k, v = joint_linear(x, (self.q, self.k, self.v))
+        q, k, v = split_heads(q, self.k_width), split_heads(k, self.k_width), precise(split_heads(v, self.v_width))
+        if self.rotates:
+            q, k = self.position.rotate(q, k, info, info)
+        g = self.log_decays(v)[:, None].expand(v.shape[:-1])
+        read = recall(linear_attention, precise(q) * self.k_width**-0.5, k, v, g, info=info, state=state)
+        return way_out(self, read, x, gate="silu")
+
+    def flops(self, work: Work) -> Flops:
+        own = linear_attention_flops(work.length, self.n_heads, self.n_heads, self.k_width, self.v_width)
+        return children(self, work, leave=("position",)) + flops_of(self.position, work) + own

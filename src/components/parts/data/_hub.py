@@ -1,0 +1,96 @@
+"""Rows of a Hugging Face data set, from the hub or local; needs the extra ``data``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path as File
+from typing import Any
+
+from components.core.errors import UserError, nearest
+from components.corpus.contents import hash_of
+from components.parts.data._tables import Row
+
+BUILDERS = {".jsonl": "json", ".json": "json", ".csv": "csv", ".parquet": "parquet", ".txt": "text", ".arrow": "arrow"}
+
+
+class Hub:
+    """A data set by its name on the hub, its folder or its file.
+
+    A hub data set is taken to stay as it is under its name and revision.
+
+    Args:
+        path: a hub id, a folder (of data files, or made by ``save_to_disk``), or a data file.
+        subset: the configuration, where a data set has several.
+        revision: a commit or tag of the hub's repository.
+        streaming: read over the network without storing the data set.
+    """
+
+    def __init__(self, path: str, subset: str | None, revision: str | None, streaming: bool) -> None:
+        self.path, self.subset, self.revision, self.streaming = os.path.expanduser(path), subset, revision, streaming
+
+    def fingerprint(self) -> list[Any]:
+        """What a source's own fingerprint has of it."""
+        given = File(self.path)
+        if given.exists():
+            files = [given] if given.is_file() else sorted(f for f in given.rglob("*") if f.is_file())
+            return [self.subset, hash_of(f.resolve() for f in files)]
+        return [self.subset, self.path, self.revision]
+
+    def rows(self, splits: dict[str, str | None], columns: Sequence[str] = ()) -> Iterator[tuple[str | None, Row]]:
+        """(what a split is for, row) of every split of the data set that is named.
+
+        Args:
+            splits: {its name: train, validation, test, or None where a hash decides}.
+            columns: those that are wanted; without them all.
+        """
+        for name, use in splits.items():
+            found = self.load(name)
+            wanted = list(dict.fromkeys(c.split(".")[0] for c in columns))
+            if columns and set(wanted) <= set(found.column_names or ()):
+                found = found.select_columns(wanted)
+            decode = {n: f for n, f in (found.features or {}).items() if hasattr(f, "int2str")}
+            for i, cells in enumerate(found):
+                for column, label in decode.items():
+                    if isinstance(cells[column], int):  # a label's number; -1 where it is not known
+                        cells[column] = label.int2str(cells[column]) if cells[column] >= 0 else None
+                yield use, Row(cells, f"{self.path}[{name}][{i}]")
+
+    def labels(self, split: str, column: str) -> tuple[str, ...]:
+        """The names of a column's labels in their order; empty where the data set does not know them."""
+        return tuple(getattr((self.load(split).features or {}).get(column), "names", ()))
+
+    def load(self, split: str) -> Any:
+        """The data set. UserError where there is none, or none that can be reached."""
+        try:
+            import datasets
+        except ImportError as e:
+            instead = "pip install 'lightning-components[data]'"
+            raise UserError("data", f"the package datasets is needed ({e})", instead) from None
+        given = File(self.path)
+        try:
+            if (given / "state.json").is_file() or (given / "dataset_dict.json").is_file():
+                found = datasets.load_from_disk(self.path)
+                return found[split] if isinstance(found, datasets.DatasetDict) else found
+            if given.is_file():
+                if given.suffix not in BUILDERS:
+                    raise UserError(
+                        "data.path",
+                        f"{given} is no data file that is known",
+                        nearest(given.suffix, BUILDERS, called="suffixes"),
+                    )
+                return datasets.load_dataset(
+                    BUILDERS[given.suffix], data_files=self.path, split=split, streaming=self.streaming
+                )
+            return datasets.load_dataset(self.path, self.subset, split=split, revision=self.revision, streaming=self.streaming)
+        except (OSError, ValueError, KeyError, RuntimeError, datasets.exceptions.DatasetsError) as e:
+            # no network, no such data set, configuration or split, a damaged file: the library says which
+            if isinstance(e, UserError):
+                raise
+            raise UserError(f"data.path={self.path}", " ".join(str(e).split()) or type(e).__name__) from None
+
+
+def splits_of(split: str, validation: str | None, test: str | None) -> dict[str, str | None]:
+    """What each split of the data set is for: ``split`` for training where there is one to validate on, else a hash decides."""
+    uses = [(split, None if validation is None else "train"), (validation, "validation"), (test, "test")]
+    return {name: use for name, use in uses if name is not None}

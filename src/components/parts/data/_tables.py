@@ -1,0 +1,166 @@
+"""Reading the rows of a table from one file: jsonl, json, csv, tsv, parquet. Every fault names the file and the line."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from components.core.errors import UserError, nearest
+from components.parts.data._files import decoded, read_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """The cells of a row by column, and where it stands. ``hint``: what may help where a column is not found."""
+
+    cells: dict[str, Any]
+    origin: str
+    line: int = 0
+    hint: str = ""
+
+    @property
+    def where(self) -> str:
+        return f"{self.origin}:{self.line}" if self.line else self.origin
+
+    def cell(self, name: str, option: str) -> Any:
+        """A cell; of an object within a cell by a dot, ``translation.fr``. UserError where there is no such column."""
+        found: Any = self.cells
+        for word in [name] if name in self.cells else name.split("."):
+            if not isinstance(found, dict) or word not in found:
+                instead = f"{nearest(name, self.cells, called='fields')}; choose by data.{option}={self.hint}"
+                raise UserError(self.where, f"has no field {name!r}", instead)
+            found = found[word]
+        return found
+
+    def text(self, name: str, option: str) -> str | None:
+        """A cell that holds text, or nothing. UserError where it holds something else."""
+        value = self.cell(name, option)
+        if value is not None and not isinstance(value, str):
+            raise UserError(self.where, f"field {name!r} is no text but {type(value).__name__}")
+        return value
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How csv and tsv are written, where a user may say so.
+
+    Args:
+        columns: the names of the columns of a file whose first line is a row.
+        quotes: quotation marks around a cell are the format's; else they are text, and no cell holds the delimiter.
+    """
+
+    columns: Sequence[str] = ()
+    quotes: bool = True
+
+
+def rows_of(file: Path, columns: Sequence[str] = (), layout: Layout | None = None) -> Iterator[Row]:
+    """Every row of a file, by its suffix.
+
+    Args:
+        file: whatever its suffix does not tell is read as csv.
+        columns: those that are wanted: of parquet no other is read.
+        layout: of csv and tsv; None: the usual one, and nobody can choose another.
+    """
+    suffix = file.suffix.lower()
+    if suffix in (".jsonl", ".ndjson"):
+        return _jsonl(file)
+    if suffix == ".json":
+        return _json(file)
+    if suffix == ".parquet":
+        return _parquet(file, columns)
+    return _csv(file, "\t" if suffix == ".tsv" else ",", layout)
+
+
+def _jsonl(file: Path) -> Iterator[Row]:
+    try:
+        with file.open("rb") as f:
+            for number, line in enumerate(f, 1):
+                if line.isspace():
+                    continue
+                where = f"{file}:{number}"
+                yield Row(_object(_parsed(line, where), where), str(file), number)
+    except OSError as e:
+        raise UserError(str(file), f"cannot be read: {e.strerror}") from None
+
+
+def _json(file: Path) -> Iterator[Row]:
+    rows = _parsed(read_bytes(file), str(file), "one object a line: name it .jsonl")
+    if not isinstance(rows, list):
+        raise UserError(str(file), f"holds no list of objects but {type(rows).__name__}")
+    for i, row in enumerate(rows):
+        yield Row(_object(row, f"{file}[{i}]"), f"{file}[{i}]")
+
+
+def _parsed(data: bytes, where: str, instead: str = "") -> Any:
+    try:
+        return json.loads(decoded(data))
+    except json.JSONDecodeError as e:
+        raise UserError(f"{where}:{e.lineno}" if instead else where, f"is no JSON: {e.msg}", instead) from None
+    except (ValueError, RecursionError, MemoryError) as e:  # a number of 5,000 digits, a list in a list in a list ...
+        what = "nested too deeply" if isinstance(e, RecursionError) else str(e).split(";")[0] or "too large"
+        raise UserError(where, f"is no JSON that can be read ({what})") from None
+
+
+def _object(row: Any, where: str) -> dict[str, Any]:
+    if not isinstance(row, dict):
+        raise UserError(where, f"is no object but {type(row).__name__}", 'each row is {"field": value, ...}')
+    return row
+
+
+def _csv(file: Path, delimiter: str, layout: Layout | None) -> Iterator[Row]:
+    own = layout or Layout()
+    csv.field_size_limit(2**31 - 1)
+    text = io.StringIO(decoded(read_bytes(file)), newline="")
+    quoting = csv.QUOTE_MINIMAL if own.quotes else csv.QUOTE_NONE
+    reader = csv.reader(text, delimiter=delimiter, strict=True, quoting=quoting)
+    names: list[str] = list(own.columns)
+    hint = "" if layout is None or names else ", or name those of a file without a line of names: columns=[...]"
+    start = 1
+    try:
+        for cells in reader:
+            line, start = start, reader.line_num + 1
+            if not cells:
+                continue
+            if not names:
+                names = _names(cells, f"{file}:{line}")
+                continue
+            if len(cells) > len(names) and any(cells[len(names) :]):
+                what = f"has {len(cells)} cells where {'columns' if own.columns else 'the first line'} names {len(names)}"
+                raise UserError(f"{file}:{line}", what, "put a cell that holds the delimiter into quotation marks")
+            row = dict(zip(names, [*cells, *([None] * (len(names) - len(cells)))]))
+            row.pop("", None)
+            yield Row(row, str(file), line, hint)
+    except csv.Error as e:
+        instead = "if quotation marks are part of the text: quotes=false" if layout is not None and own.quotes else ""
+        raise UserError(f"{file}:{reader.line_num}", f"is no table: {e}", instead) from None
+
+
+def _names(cells: list[str], where: str) -> list[str]:
+    twice = [n for i, n in enumerate(cells) if n and n in cells[:i]]
+    if twice:
+        raise UserError(where, f"names the column {twice[0]!r} twice")
+    return cells
+
+
+def _parquet(file: Path, columns: Sequence[str]) -> Iterator[Row]:
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError:
+        raise UserError(str(file), "reading parquet needs pyarrow", "pip install 'lightning-components[data]'") from None
+    try:
+        with pq.ParquetFile(file) as table:
+            there = set(table.schema_arrow.names)
+            wanted = list(dict.fromkeys(columns)) if columns and set(columns) <= there else None
+            line = 0
+            for group in table.iter_batches(columns=wanted, batch_size=1024):
+                for row in group.to_pylist():
+                    line += 1
+                    yield Row(row, str(file), line)
+    except (pa.ArrowInvalid, OSError) as e:
+        raise UserError(str(file), f"is no parquet file: {' '.join(str(e).split())}") from None

@@ -1,0 +1,50 @@
+"""The user's own instructions and chats: jsonl, json or parquet in the forms of Alpaca, OpenAI and ShareGPT."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+from components.core.registry import register
+from components.core.signature import Path
+from components.corpus.example import Example
+from components.corpus.store import key_of
+from components.parts.data._conversations import conversations
+from components.parts.data._splits import Tables
+
+
+@register("data", "conversations")
+class Conversations:
+    """The user's own instructions and chats, from jsonl, json, parquet, csv or tsv; the form is told by the fields of each row.
+
+    ``{"messages": [{"role": "user", "content": ...}, ...]}`` (OpenAI), ``{"conversations": [{"from": "human", "value": ...}, ...]}`` (ShareGPT),
+    ``{"instruction": ..., "input": ..., "output": ...}`` (Alpaca; ``input`` follows the instruction after an empty line),
+    ``{"prompt": ..., "completion": ...}``; the last two may have ``system`` as well.
+
+    Args:
+        path: a file, a folder (searched for tables that are not hidden), or a pattern such as ``chats/*.jsonl``.
+        abnormal: rows that are no conversation in text (unknown roles, pictures, calls of tools): refused with file and line, or dropped
+            and counted.
+        validation_path: files to validate on; null: a share of the conversations, drawn by a hash.
+        test_path: files to test on, likewise.
+    """
+
+    provides = ("conversations",)
+
+    def __init__(
+        self,
+        *,
+        path: Path,
+        abnormal: Literal["refuse", "drop"] = "refuse",
+        validation_path: Path | None = None,
+        test_path: Path | None = None,
+    ) -> None:
+        self.tables = Tables(path, validation_path, test_path, (), True)
+        self.abnormal = abnormal
+        self.notes: list[str] = []
+
+    def fingerprint(self) -> str:
+        return key_of("conversations", self.abnormal, *self.tables.fingerprint())
+
+    def examples(self) -> Iterator[Example]:
+        yield from conversations(self.tables.rows(), self.abnormal, self.notes)

@@ -1,0 +1,90 @@
+"""Several sources in given proportions, without repeating any document."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from typing import Literal
+
+from components.core.makers import Makers, make_all
+from components.core.registry import register
+from components.corpus.document import Document
+from components.corpus.store import key_of
+
+
+@register("data", "mixed")
+class Mixed:
+    """Several sources in given proportions, without repeating a document.
+
+    It is the largest mixture in which source ``i`` has its share and no document comes twice: one source is read whole.
+
+    Which documents of the others are taken is drawn by a hash of seed and text, so a source that grows mostly keeps them.
+
+    Args:
+        parts: the sources.
+        weights: the share of each, up to a common factor; none given: all that every source has.
+        by: what the weights count, characters or documents.
+        seed: of the draw.
+    """
+
+    provides = ("text",)
+
+    def __init__(
+        self,
+        *,
+        parts: Makers["data"],
+        weights: list[float] | None = None,
+        by: Literal["characters", "documents"] = "characters",
+        seed: int = 0,
+    ) -> None:
+        self.parts = make_all(parts, "data")
+        if not self.parts:
+            raise ValueError("parts is empty: mixed needs at least one source")
+        if weights is not None and (len(weights) != len(self.parts) or min(weights) <= 0):
+            raise ValueError(f"weights={list(weights)} must be {len(self.parts)} positive numbers, one for each part")
+        self.weights, self.by, self.seed = weights, by, seed
+        self.notes: list[str] = []
+
+    def fingerprint(self) -> str:
+        held = [[type(p).__qualname__, p.fingerprint()] for p in self.parts]
+        return key_of("mixed", held, self.weights, self.by, self.seed)
+
+    def documents(self) -> Iterator[Document]:
+        self.notes.clear()
+        limits = self._limits() if self.weights is not None else [2**64] * len(self.parts)
+        for part, limit in zip(self.parts, limits):
+            seen: set[bytes] = set()
+            n = taken = 0
+            for document in part.documents():
+                drawn = self._drawn(document)
+                repeated = drawn in seen
+                seen.add(drawn)
+                if int.from_bytes(drawn[:8], "big") < limit:
+                    n += not repeated
+                    taken += 0 if repeated else len(document.text)
+                    yield document  # repeated ones too, for cleaning to count
+            self.notes.extend(getattr(part, "notes", ()))
+            self.notes.append(f"{type(part).__name__}: {n} documents, {taken} characters in the mixture")
+
+    def _drawn(self, document: Document) -> bytes:
+        text = document.text.encode("utf8", errors="surrogatepass")
+        return hashlib.blake2b(text, digest_size=16, key=str(self.seed).encode()).digest()
+
+    def _limits(self) -> list[int]:
+        """For each source the number that a document's hash must stay below, from one reading of all of them."""
+        held = []
+        for part in self.parts:
+            sizes = {self._drawn(d): len(d.text) if self.by == "characters" else 1 for d in part.documents() if d.text.strip()}
+            held.append(sorted((int.from_bytes(h[:8], "big"), size) for h, size in sizes.items()))
+        assert self.weights is not None
+        scale = min(sum(size for _, size in rows) / weight for rows, weight in zip(held, self.weights))
+        limits = []
+        for rows, weight in zip(held, self.weights):
+            total, limit = 0, 2**64
+            for drawn, size in rows:
+                if total + size / 2 > scale * weight:  # nearest to the share
+                    limit = drawn
+                    break
+                total += size
+            limits.append(limit)
+        return limits

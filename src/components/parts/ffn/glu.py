@@ -1,0 +1,69 @@
+"""Gated linear unit: one projection is bent and scales the other (SwiGLU with silu, GeGLU with gelu).
+
+Shazeer 2020, arXiv:2002.05202
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import Tensor, nn
+
+from components.core.registry import register
+from components.core.signature import Positive
+from components.core.sockets import SequenceInfo
+from components.functional.activations import ACTIVATIONS, glu_width
+from components.functional.precision import cast_once
+
+
+@register("ffn", "glu")
+class GLU(nn.Module):
+    """Gated linear unit: one projection is bent and scales the other.
+
+    Args:
+        d_ff: width in between; null: 8/3 of d_model, rounded up to a multiple of ``multiple_of``, which keeps the parameters of an MLP of four times d_model.
+        multiple_of: used where d_ff is null.
+        activation: of the gate; silu is SwiGLU, gelu GeGLU, relu ReGLU, identity bilinear.
+        bias: whether the projections have one.
+
+    Shapes: (B, T, D) -> (B, T, D).
+    """
+
+    axes = {"gate": ("d_model", "d_ff"), "up": ("d_model", "d_ff"), "out": ("d_ff", "d_model")}
+
+    def __init__(
+        self,
+        d_model: int,
+        *,
+        d_ff: Positive | None = None,
+        multiple_of: Positive = 32,
+        activation: Literal[
+            "relu",
+            "relu2",
+            "leaky_relu",
+            "elu",
+            "selu",
+            "gelu",
+            "gelu_tanh",
+            "quick_gelu",
+            "silu",
+            "mish",
+            "softplus",
+            "softsign",
+            "hard_swish",
+            "sigmoid",
+            "tanh",
+            "identity",
+        ] = "silu",
+        bias: bool = False,
+    ) -> None:
+        super().__init__()
+        width = glu_width(d_model, multiple_of) if d_ff is None else d_ff
+        self.gate = nn.Linear(d_model, width, bias=bias)
+        self.up = nn.Linear(d_model, width, bias=bias)
+        self.out = nn.Linear(width, d_model, bias=bias)
+        self.activation = ACTIVATIONS[activation]
+
+    def forward(self, x: Tensor, info: SequenceInfo) -> Tensor:  # noqa: ARG002  the contract's second argument
+        x = cast_once(x)
+        return self.out(self.activation(self.gate(x)) * self.up(x))

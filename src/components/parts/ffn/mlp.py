@@ -1,0 +1,66 @@
+"""MLP: widen, bend, narrow again, at each position alone.
+
+Vaswani et al. 2017, arXiv:1706.03762, section 3.3
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import Tensor, nn
+
+from components.core.registry import register
+from components.core.signature import Positive, PositiveFloat
+from components.core.sockets import SequenceInfo
+from components.functional.activations import ACTIVATIONS
+
+
+@register("ffn", "mlp")
+class MLP(nn.Module):
+    """MLP: widen, bend, narrow again.
+
+    Args:
+        d_ff: width in between; null: ``widen`` times d_model.
+        widen: used where d_ff is null.
+        activation: by name; relu2 is max(x, 0) squared.
+        bias: whether both projections have one.
+
+    Shapes: (B, T, D) -> (B, T, D).
+    """
+
+    axes = {"up": ("d_model", "d_ff"), "out": ("d_ff", "d_model")}
+
+    def __init__(
+        self,
+        d_model: int,
+        *,
+        d_ff: Positive | None = None,
+        widen: PositiveFloat = 4.0,
+        activation: Literal[
+            "relu",
+            "relu2",
+            "leaky_relu",
+            "elu",
+            "selu",
+            "gelu",
+            "gelu_tanh",
+            "quick_gelu",
+            "silu",
+            "mish",
+            "softplus",
+            "softsign",
+            "hard_swish",
+            "sigmoid",
+            "tanh",
+            "identity",
+        ] = "gelu",
+        bias: bool = False,
+    ) -> None:
+        super().__init__()
+        width = int(d_model * widen) if d_ff is None else d_ff
+        self.up = nn.Linear(d_model, width, bias=bias)
+        self.out = nn.Linear(width, d_model, bias=bias)
+        self.activation = ACTIVATIONS[activation]
+
+    def forward(self, x: Tensor, info: SequenceInfo) -> Tensor:  # noqa: ARG002  the contract's second argument
+        return self.out(self.activation(self.up(x)))

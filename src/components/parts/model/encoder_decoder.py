@@ -1,0 +1,141 @@
+"""Encoder-decoder: an encoder reads the source once, and every layer of the decoder attends to what it wrote.
+
+Vaswani et al. 2017, arXiv:1706.03762
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from components.core.flops import Flops, Work, flops_of
+from components.core.registry import register
+from components.core.signature import Depth, Positive
+from components.core.sockets import (
+    Batch,
+    Bound,
+    Cache,
+    Layer,
+    Maker,
+    SequenceInfo,
+    Terms,
+    make,
+    merge_out,
+    name_parts,
+    terms_of,
+)
+from components.core.weights import initialise
+
+
+@register("model", "encoder_decoder")
+class EncoderDecoder(nn.Module):
+    """Encoder-decoder: both sides inherit from the model what they do not choose themselves (``model.encoder.n_layers=2``).
+
+    Args:
+        d_model: width of both streams.
+        n_layers: depth of each side that does not say its own.
+        context_length: longest sequence on either side.
+        embedding: ids to vectors, shared by both sides.
+        position: where a token stands; each side has its own.
+        attention: mixes positions.
+        cross: the decoder's second attention; it reads the memory.
+        ffn: works on each position.
+        norm: of blocks, and of every socket that inherits it.
+        block: order of norms and branches.
+        residual: how branches are written into the stream.
+        embedding_norm: before the first layer of each side.
+        final_norm: after the last layer of each side.
+        encoder: the side that reads ``batch.source``.
+        decoder: the side that writes.
+        head: vectors to logits.
+        init: how weights are drawn.
+
+    Shapes: ``Batch(ids (B, T), source=Batch(ids (B, S)))`` -> logits (B, T, V); with an objective, ``Terms``.
+    """
+
+    provides = ("causal", "source")
+    needs = {"decoder.cross": ("memory",)}  # what the decoder's layers have as `cross` reads an encoder's memory
+
+    def __init__(
+        self,
+        vocab_size: int,
+        *,
+        d_model: Positive = 256,
+        n_layers: Depth = 2,
+        context_length: Positive = 256,
+        embedding: Maker["embedding"] = "token",
+        position: Maker["position"] = "sinusoidal",
+        attention: Maker["attention"] = "gqa",
+        cross: Maker["attention"] = "inherit",
+        ffn: Maker["ffn"] = "mlp",
+        norm: Maker["norm"] = "layer",
+        block: Maker["block"] = "pre_norm",
+        residual: Maker["residual"] = "add",
+        embedding_norm: Maker["norm"] = "none",
+        final_norm: Maker["norm"] = "inherit",
+        encoder: Maker["stack"] = "layers",
+        decoder: Maker["stack"] = "layers",
+        head: Maker["head"] = "linear",
+        init: Maker["init"] = "depth_scaled",
+    ) -> None:
+        super().__init__()
+        self.vocab_size, self.context_length, self.d_model = vocab_size, context_length, d_model
+        self.embedding = make(embedding, "embedding", vocab_size=vocab_size, d_model=d_model)
+        sockets = {"position": position, "attention": attention, "cross": cross, "ffn": ffn, "norm": norm, "block": block}
+        sockets |= {"residual": residual, "embedding_norm": embedding_norm, "final_norm": final_norm}
+        sizes = {"d_model": d_model, "context_length": context_length, "depth": n_layers}
+        self.encoder = make(Bound(encoder, sockets, where="model.encoder"), "stack", **sizes)
+        self.decoder = make(Bound(decoder, sockets, where="model.decoder"), "stack", **sizes, d_memory=d_model)
+        self.head = make(head, "head", d_model=d_model, vocab_size=vocab_size, embedding=self.embedding)
+        name_parts(self)
+        # a side may have chosen its own depth; the deeper one decides how small the branches start
+        deepest = max((m.place.count for m in self.modules() if isinstance(m, Layer)), default=n_layers)
+        self.init = make(init, "init", d_model=d_model, n_layers=deepest)
+        initialise(self, self.init, seed=0)
+
+    def flops(self, work: Work) -> Flops:
+        """Of a source of ``work.memory`` positions (as many as the target if None) and a target of ``work.length``."""
+        source = work.length if work.memory is None else work.memory
+        target = Work(work.length, causal=True, memory=source)
+        return flops_of(self.encoder, Work(source, causal=False)) + flops_of(self.decoder, target) + flops_of(self.head, target)
+
+    def encode(self, source: Batch) -> tuple[Tensor, SequenceInfo, dict[str, Any]]:
+        """Memory (B, S, D), the info that describes its positions, and what the encoder's layers wrote out."""
+        info = SequenceInfo.of(source, causal=False)
+        x, info = self._enter(self.encoder, source.ids, info)
+        memory, out = self.encoder(x, info)
+        return memory, info, merge_out(info.carry, out)
+
+    def forward(self, batch: Batch, objective: Any = None, *, cache: Cache | None = None, last: bool = False) -> Tensor | Terms:
+        """Logits of every target position, or ``Terms``. With a cache the source is read on the first call and remembered."""
+        if not isinstance(batch, Batch) or (batch.source is None and cache is None):
+            raise ValueError("an encoder-decoder reads a Batch with a source: Batch(ids, source=Batch(source_ids))")
+        memo = cache.slot(self).state if cache is not None else {}
+        if "encoded" not in memo:
+            assert batch.source is not None
+            memory, memory_info, encoder_out = self.encode(batch.source)
+            # without what the encoder computed of the positions: tables and masks of (S, S) would live as long as the cache
+            memo["encoded"] = memory, memory_info.with_(memo={}), encoder_out
+        memory, memory_info, encoder_out = memo["encoded"]
+        info = SequenceInfo.of(batch, causal=True, cache=cache).with_(memory=memory, memory_info=memory_info)
+        if cache is not None:
+            cache.open(info)
+        x, info = self._enter(self.decoder, batch.ids, info)
+        hidden, out = self.decoder(x, info)
+        if objective is None:
+            return self.head(hidden[:, -1:] if last else hidden, info)
+        return objective(hidden, partial(self.head, info=info), batch).merged(
+            terms_of(merge_out(merge_out(encoder_out, info.carry), out))
+        )
+
+    def _enter(self, side: nn.Module, ids: Tensor, info: SequenceInfo) -> tuple[Tensor, SequenceInfo]:
+        """What goes into the first layer, and the info with what the embedding wrote."""
+        x = self.embedding(ids, info)
+        if info.out:
+            info = info.with_(carry=info.out, out={})
+        x = side.enter(x, info)  # type: ignore[operator]
+        dropout = getattr(self.embedding, "dropout", 0.0)
+        return (F.dropout(x, dropout, self.training) if dropout else x), info

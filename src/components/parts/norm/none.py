@@ -1,0 +1,17 @@
+"""No norm: the identity."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from components.core.registry import register
+
+
+@register("norm", "none")
+class NoNorm(nn.Module):
+    """No norm: the identity."""
+
+    identity = True  # a parent need not call it
+
+    def forward(self, x: Tensor) -> Tensor:  # (..., D) -> (..., D)
+        return x

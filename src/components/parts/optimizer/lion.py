@@ -1,0 +1,65 @@
+"""Lion: step along the sign of a mix of the gradient and its running mean, with decoupled weight decay by role.
+
+Chen et al. 2023, arXiv:2302.06675, algorithm 2
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from components.core.registry import register
+from components.core.signature import NonNegativeFloat, PositiveFloat
+from components.core.weights import Weight
+from components.parts.optimizer._groups import checked_betas, decay_groups, refuse_none
+from components.parts.optimizer._state import called, load_wide, trained, wide, zeros
+
+
+@register("optimizer", "lion")
+class Lion(torch.optim.Optimizer):
+    """Lion over all weights: every number moves by the learning rate, whatever its gradient's size; one running mean is its whole state.
+
+    Args:
+        weights: the weights to train, with their roles.
+        lr: peak learning rate; a third to a tenth of AdamW's.
+        betas: share of the running mean in the direction, and decay of the running mean.
+        weight_decay: share of each decayed matrix that is taken away per step, times the learning rate; three to ten times AdamW's.
+        decay_embedding: decay the embedding as well.
+    """
+
+    def __init__(
+        self,
+        weights: list[Weight],
+        *,
+        lr: PositiveFloat = 1e-4,
+        betas: tuple[float, float] = (0.9, 0.99),
+        weight_decay: NonNegativeFloat = 0.0,
+        decay_embedding: bool = False,
+    ) -> None:
+        groups = refuse_none(decay_groups(weights, lr=lr, weight_decay=weight_decay, decay_embedding=decay_embedding))
+        super().__init__(groups, {"lr": lr, "betas": checked_betas(betas)})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        loss = called(closure)
+        for group in self.param_groups:
+            parameters = trained(group)
+            if not parameters:
+                continue
+            grads, (direction, decay) = [wide(p.grad) for p in parameters], group["betas"]
+            for p in parameters:
+                if not self.state[p]:
+                    self.state[p]["exp_avg"] = zeros(p)
+            means = [self.state[p]["exp_avg"] for p in parameters]
+            steps = [torch.sign(m.lerp(g, 1 - direction)).to(p.dtype) for p, m, g in zip(parameters, means, grads)]
+            torch._foreach_lerp_(means, grads, 1 - decay)
+            if group["weight_decay"]:
+                torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
+            torch._foreach_add_(parameters, steps, alpha=-group["lr"])
+        return loss
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict(state_dict)
+        load_wide(self, state_dict, "exp_avg")

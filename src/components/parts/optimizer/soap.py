@@ -1,0 +1,136 @@
+"""SOAP: AdamW in the eigenbasis of Shampoo's preconditioner, for matrices inside the layers; all other weights by plain AdamW.
+
+Vyas et al. 2024, arXiv:2409.11321, algorithm 3
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributed.tensor import DTensor, distribute_tensor
+
+from components.core.registry import register
+from components.core.signature import NonNegativeFloat, Positive, PositiveFloat
+from components.core.weights import Weight
+from components.parts.optimizer._groups import checked_betas, decay_groups, refuse_none
+from components.parts.optimizer._state import called, keep_dtypes, trained, wide
+
+
+@register("optimizer", "soap")
+class SOAP(torch.optim.Optimizer):
+    """SOAP for hidden and out matrices, each expert's by itself; embedding, head, scales, biases and the rest by AdamW.
+
+    A matrix's first gradient only sets up its basis, so that no gradient is projected by itself. Its state is in fp32, unsharded on each
+    rank: eigenvectors are of the whole matrix.
+
+    Args:
+        weights: the weights to train, with their roles.
+        lr: peak learning rate.
+        betas: decay of the running mean of the gradient and of its square.
+        shampoo_beta: decay of the running covariances; null takes the second of ``betas``.
+        eps: added to the root.
+        weight_decay: share of each decayed matrix that is taken away per step, times the learning rate.
+        every: steps between two updates of the basis.
+        largest: an axis longer than this keeps its own basis.
+        decay_embedding: decay the embedding as well.
+    """
+
+    def __init__(
+        self,
+        weights: list[Weight],
+        *,
+        lr: PositiveFloat = 3e-3,
+        betas: tuple[float, float] = (0.95, 0.95),
+        shampoo_beta: float | None = None,
+        eps: PositiveFloat = 1e-8,
+        weight_decay: NonNegativeFloat = 0.01,
+        every: Positive = 10,
+        largest: Positive = 10000,
+        decay_embedding: bool = False,
+    ) -> None:
+        rotated = {id(w.parameter) for w in weights if w.role in ("hidden", "out") and w.parameter.ndim in (2, 3)}
+        shampoo = betas[-1] if shampoo_beta is None else shampoo_beta
+        if not 0.0 <= shampoo < 1.0:
+            raise ValueError(f"shampoo_beta={shampoo_beta}: a decay, at least 0 and below 1")
+        extra = {"betas": checked_betas(betas), "shampoo_beta": shampoo, "eps": eps, "every": every, "largest": largest}
+        groups: list[dict[str, Any]] = []
+        for by in ("soap", "adamw"):
+            some = [w for w in weights if (id(w.parameter) in rotated) == (by == "soap")]
+            found = decay_groups(some, lr=lr, weight_decay=weight_decay, decay_embedding=decay_embedding)
+            groups += [{**g, "by": by, **extra} for g in found]
+        super().__init__(refuse_none(groups), {"lr": lr})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        loss = called(closure)
+        for group in self.param_groups:
+            for p in trained(group):
+                turned = group["by"] == "soap"
+                grad = p.grad.full_tensor() if turned and isinstance(p.grad, DTensor) else p.grad
+                step = self._direction(p, wide(grad), group, turned=turned)
+                if step is None:
+                    continue
+                if isinstance(p, DTensor) and not isinstance(step, DTensor):
+                    step = distribute_tensor(step, p.device_mesh, p.placements, src_data_rank=None)
+                if group["weight_decay"]:
+                    p.mul_(1 - group["lr"] * group["weight_decay"])
+                p.add_(step.to(p.dtype), alpha=-group["lr"])
+        return loss
+
+    def _direction(self, p: Tensor, grad: Tensor, group: dict[str, Any], *, turned: bool) -> Tensor | None:
+        """Adam's step, in the basis of ``state`` where the matrix is turned; None for the gradient that sets the basis up."""
+        state, (beta1, beta2) = self.state[p], group["betas"]
+        if not state:
+            state |= {"steps": 0, "exp_avg": torch.zeros_like(grad), "exp_avg_sq": torch.zeros_like(grad)}
+            if turned:
+                for side, size in zip(SIDES, grad.shape[-2:]):
+                    if size <= group["largest"]:
+                        state[f"covariance_{side}"] = (1 - group["shampoo_beta"]) * covariance(grad, side)
+                        state[f"basis_{side}"] = torch.linalg.eigh(state[f"covariance_{side}"])[1].flip(-1).contiguous()
+                return None
+        state["steps"] += 1
+        inside = turn(grad, state)
+        state["exp_avg"].lerp_(grad, 1 - beta1)
+        state["exp_avg_sq"].mul_(beta2).addcmul_(inside, inside, value=1 - beta2)
+        root = (state["exp_avg_sq"] / (1 - beta2 ** state["steps"])).sqrt_().add_(group["eps"])
+        step = turn(turn(state["exp_avg"], state) / (1 - beta1 ** state["steps"]) / root, state, back=True)
+        for side in SIDES:
+            if f"covariance_{side}" in state:
+                state[f"covariance_{side}"].lerp_(covariance(grad, side), 1 - group["shampoo_beta"])
+                if state["steps"] % group["every"] == 0:
+                    renew(state, side)
+        return step
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict(state_dict)
+        keep_dtypes(self, state_dict)
+
+
+SIDES = ("left", "right")
+
+
+def covariance(grad: Tensor, side: str) -> Tensor:
+    """G Gᵀ or Gᵀ G, of each matrix."""
+    return grad @ grad.mT if side == "left" else grad.mT @ grad
+
+
+def turn(x: Tensor, state: dict[str, Any], *, back: bool = False) -> Tensor:
+    """Into the basis, Q_Lᵀ x Q_R, or back out of it; the identity where there is none."""
+    left, right = state.get("basis_left"), state.get("basis_right")
+    if left is not None:
+        x = (left if back else left.mT) @ x
+    return x if right is None else x @ (right.mT if back else right)
+
+
+def renew(state: dict[str, Any], side: str) -> None:
+    """One step of power iteration from the old basis, its vectors in the order of their eigenvalues; the mean squares go along."""
+    matrix, basis = state[f"covariance_{side}"], state[f"basis_{side}"]
+    size = (basis * (matrix @ basis)).sum(-2)
+    order = size.argsort(-1, descending=True)
+    axis = -2 if side == "left" else -1
+    chosen = order.unsqueeze(-1 if side == "left" else -2).expand_as(state["exp_avg_sq"])
+    state["exp_avg_sq"] = state["exp_avg_sq"].gather(axis, chosen)
+    state[f"basis_{side}"] = torch.linalg.qr(matrix @ basis.gather(-1, order.unsqueeze(-2).expand_as(basis)))[0].contiguous()

@@ -1,0 +1,60 @@
+"""T5's relative bias: a learned number per head for each bucket of distances, buckets growing with the distance.
+
+Raffel et al. 2019 (T5), arXiv:1910.10683, section 2.1; buckets as in Mesh TensorFlow's and transformers' code
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from components.core.registry import register
+from components.core.signature import Positive
+from components.core.sockets import SequenceInfo
+from components.parts.position._distances import distances
+
+
+@register("position", "t5_bias")
+class T5Bias(nn.Module):
+    """T5's relative bias: a learned number per head for each bucket of distances, one table for all layers of a stack.
+
+    Args:
+        buckets: rows of the table; half of them are for later positions where the model is not causal (a prefix's later ones count as 0).
+        max_distance: distances from here on share the last bucket.
+
+    Errors: ValueError if buckets are too few to halve twice, or max_distance is within the buckets of a single distance.
+    """
+
+    needs = {"attention": ("biases",)}
+    axes = {"table": ("one", "heads")}
+    share = "stack"
+
+    def __init__(self, n_heads: int, *, buckets: Positive = 32, max_distance: Positive = 128) -> None:
+        super().__init__()
+        if buckets < 4 or max_distance <= buckets // 2:
+            raise ValueError(f"buckets={buckets} must be at least 4 and max_distance={max_distance} beyond half of them")
+        self.buckets, self.max_distance = buckets, max_distance
+        self.table = nn.Embedding(buckets, n_heads)
+
+    def bucket(self, distance: Tensor, backwards: bool) -> Tensor:
+        """Of distances, positive towards the past; ``backwards``: later keys are never seen and share the bucket of distance 0."""
+        buckets, offset = self.buckets, torch.zeros_like(distance)
+        if backwards:
+            distance = distance.clamp(min=0)
+        else:
+            buckets //= 2
+            offset, distance = (distance < 0).long() * buckets, distance.abs()
+        exact = buckets // 2
+        ratio = torch.log(distance.clamp(min=1).float() / exact) / math.log(self.max_distance / exact)
+        far = (exact + (ratio * (buckets - exact)).long()).clamp(max=buckets - 1)
+        return offset + torch.where(distance < exact, distance, far)
+
+    def bias(self, q: Tensor, k: Tensor, q_info: SequenceInfo, k_info: SequenceInfo) -> Tensor:  # noqa: ARG002  q, k: the contract's
+        def compute() -> Tensor:
+            return self.bucket(distances(q_info, k_info), q_info.causal)
+
+        own = q_info is k_info
+        buckets = q_info.once(("t5_bias", self.buckets, self.max_distance, q_info.causal), compute) if own else compute()
+        return self.table(buckets).permute(0, 3, 1, 2)

@@ -1,0 +1,53 @@
+"""LayerScale: a learned factor per channel, small at first, on the branch's output.
+
+Touvron et al. 2021 (CaiT), arXiv:2103.17239
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from components.core.registry import register
+from components.core.signature import NonNegativeFloat, Probability
+from components.core.sockets import Place
+
+
+@register("residual", "layer_scale")
+class LayerScale(nn.Module):
+    """LayerScale: a learned factor per channel, small at first, on the branch's output.
+
+    Args:
+        initial: first value of every factor (the paper: 0.1 up to 18 layers, 1e-5 up to 24, 1e-6 beyond).
+        dropout: probability of dropping an entry of the branch's output.
+
+    Without a place (the stack's own, which only opens and closes) there is no factor.
+    """
+
+    axes = {"scale": ("d_model",)}
+
+    def __init__(
+        self, d_model: int, place: Place | None = None, *, initial: NonNegativeFloat = 0.1, dropout: Probability = 0.0
+    ) -> None:
+        super().__init__()
+        self.initial, self.dropout = initial, dropout
+        if place is not None:
+            self.scale = nn.Parameter(torch.empty(d_model))
+            self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        if hasattr(self, "scale"):
+            nn.init.constant_(self.scale, self.initial)
+
+    def open(self, x: Tensor) -> Tensor:
+        return x
+
+    def close(self, s: Tensor) -> Tensor:
+        return s
+
+    def read(self, s: Tensor) -> Tensor:
+        return s
+
+    def write(self, s: Tensor, y: Tensor) -> Tensor:
+        return s + self.scale.to(y.dtype) * (F.dropout(y, self.dropout, self.training) if self.dropout else y)

@@ -1,0 +1,23 @@
+"""Every layer has keys and values of its own."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from components.core.registry import register
+from components.core.sockets import SequenceInfo
+
+
+@register("sharing", "none")
+class NoSharing(nn.Module):
+    """Every layer has keys and values of its own."""
+
+    identity = True  # neither lends nor borrows: a parent need not ask
+    borrows = False
+
+    def lend(self, k: Tensor, v: Tensor, k_info: SequenceInfo, info: SequenceInfo) -> None:
+        """Nobody is offered anything."""
+
+    def borrow(self, info: SequenceInfo) -> tuple[Tensor, Tensor, SequenceInfo]:
+        del info
+        raise AssertionError("a layer that does not borrow was asked to")

@@ -1,0 +1,153 @@
+"""What a checkpoint's file has to be before it is believed: an archive whose bytes are those that were written, of plain data.
+
+PyTorch maps the file and compares no checksum, so that a flipped byte would load as another weight. The archive has a checksum of
+every member; comparing them reads the file once, at more than a gigabyte a second.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from components import __version__
+from components.core.content import plain
+from components.corpus.tokens import LABELS_FILE, MAP_FILE, OWN_FILE
+from components.core.errors import UserError
+from components.core.files import parse_json, reason, regular
+from components.runs.records import check_config
+
+SCHEMA = 1
+PICKLED = 64 * 2**20  # bytes of the member that says what there is; the numbers are in members of their own
+DAMAGED = "use another checkpoint of the run"
+
+
+def check_archive(file: Path) -> None:
+    """UserError unless ``file`` is a zip archive as ``torch.save`` writes it, and every member has its checksum."""
+    size = regular(file).stat().st_size
+    try:
+        sound = zipfile.is_zipfile(file)
+    except OSError as e:
+        raise UserError(str(file), f"cannot be read ({reason(e)})", "give a file that can be read") from None
+    if not sound:  # torch would try to unpickle it, and say that it found code
+        raise UserError(str(file), "is no checkpoint", "give a run, or best.ckpt or last.ckpt of one")
+    try:
+        with zipfile.ZipFile(file) as archive:
+            members = archive.infolist()
+            packed = any(m.compress_type != zipfile.ZIP_STORED or m.flag_bits & 1 for m in members)
+            if packed or sum(m.file_size for m in members) > size or len({m.filename for m in members}) < len(members):
+                raise UserError(str(file), "is no checkpoint: torch.save writes no such archive", DAMAGED)
+            if large := [m.filename for m in members if m.filename.endswith(".pkl") and m.file_size > PICKLED]:
+                raise UserError(str(file), f"is no checkpoint: {large[0]} is larger than {PICKLED:,} bytes", DAMAGED)
+            wrong = archive.testzip()
+    except UserError:
+        raise
+    except Exception as e:  # zipfile raises BadZipFile, EOFError, struct.error, NotImplementedError for damaged ones
+        raise UserError(str(file), f"is damaged ({reason(e)})", DAMAGED) from None
+    if wrong is not None:
+        raise UserError(str(file), f"is damaged: the checksum of {wrong} is another", DAMAGED)
+
+
+def check_shape(checkpoint: Any, where: str) -> None:
+    """UserError for a checkpoint of a newer release, and for one in which anything is missing or of another type than we write."""
+    ours = checkpoint.get("components") if isinstance(checkpoint, dict) else None
+    if ours is None:
+        raise UserError(where, "was not written by this package: it has no config", "use best.ckpt or last.ckpt of a run")
+    schema = ours.get("schema") if isinstance(ours, dict) else None
+    if _whole(schema) and schema > SCHEMA:
+        raise UserError(
+            where,
+            f"was written by a newer release ({ours.get('version')}; this is {__version__})",
+            "upgrade lightning-components",
+        )
+    tokenizer = ours.get("tokenizer") if isinstance(ours, dict) else None
+    lacking = [
+        name
+        for name, there in (
+            ("schema", _whole(schema)),
+            ("tokenizer", isinstance(tokenizer, dict) and "tokenizer.json" in tokenizer),
+            ("state_dict", isinstance(checkpoint.get("state_dict"), dict)),
+            ("global_step", _whole(checkpoint.get("global_step")) and checkpoint["global_step"] >= 0),
+        )
+        if not there
+    ]
+    if lacking:
+        raise UserError(where, f"is damaged: it lacks {', '.join(lacking)}", DAMAGED)
+    check_tokenizer(tokenizer, f"{where}: tokenizer")
+    plain(ours.get("config"), f"{where}: config", names=True)
+    plain(ours.get("source"), f"{where}: source")
+    check_config(ours.get("config"), where)
+    for name, tensor in checkpoint["state_dict"].items():
+        if not (isinstance(name, str) and isinstance(tensor, torch.Tensor) and _whole_tensor(tensor)):
+            raise UserError(where, f"is damaged: {name!r} is no weight", DAMAGED)
+
+
+def check_tokenizer(files: dict[Any, Any], where: str) -> None:
+    """UserError unless they are {name: text}, and those that we read ourselves hold what they should."""
+    for name, text in plain(files, where).items():
+        if not (isinstance(name, str) and isinstance(text, str) and name and name == Path(name).name and name.isprintable()):
+            raise UserError(where, f"is damaged: it has a file {name!r}, which is no name with a text", DAMAGED)
+    for name in files:
+        if name in (OWN_FILE, MAP_FILE, LABELS_FILE, "tokenizer_config.json"):
+            held = plain(parse_json(files[name], f"{where}: {name}"), f"{where}: {name}")
+            if not isinstance(held, list if name == LABELS_FILE else dict):
+                raise UserError(f"{where}: {name}", f"is damaged: it holds a {type(held).__name__}", DAMAGED)
+            if name == LABELS_FILE and not all(isinstance(label, str) for label in held):
+                raise UserError(f"{where}: {name}", "is damaged: a label is no text", DAMAGED)
+            if name == OWN_FILE and (odd := [n for n, v in held.items() if not OWN.get(n, lambda _: True)(v)]):
+                raise UserError(f"{where}: {name}", f"is damaged: {odd[0]}={held[odd[0]]!r}", DAMAGED)
+
+
+def check_fits(model: nn.Module, weights: Mapping[str, torch.Tensor], where: str) -> None:
+    """UserError for a weight of another shape or sort than the model's, which may be on meta; whole numbers are no weights."""
+    own = model.state_dict()
+    for name, tensor in weights.items():
+        if name not in own:
+            continue
+        if tensor.shape != own[name].shape:
+            shapes = f"{name} is {tuple(tensor.shape)} there and {tuple(own[name].shape)} here"
+            raise UserError(where, f"the weights do not fit the config: {shapes}", "leave overrides of the model out")
+    check_kinds(own, weights, where)
+
+
+def check_kinds(own: Mapping[str, torch.Tensor], weights: Mapping[str, torch.Tensor], where: str) -> None:
+    """UserError where one of two tensors of a name has whole numbers, and the other one weights."""
+    for name in own:
+        if name in weights and weights[name].is_floating_point() != own[name].is_floating_point():
+            raise UserError(where, f"is damaged: {name} is {weights[name].dtype}, not {own[name].dtype}", DAMAGED)
+
+
+def load_into(model: nn.Module, weights: Mapping[str, torch.Tensor], where: str) -> None:
+    """Give the model all its weights. UserError where they are not those of this model."""
+    check_fits(model, weights, where)
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as e:  # a name too many or too few
+        said = f"the weights do not fit the config: {str(e).splitlines()[-1].strip()}"
+        raise UserError(where, said, "leave overrides of the model out") from e
+
+
+def _ids(value: Any) -> bool:
+    return value is None or (isinstance(value, list) and all(_whole(i) and i >= 0 for i in value))
+
+
+# what a tokenizer that came with a model keeps in components.json
+OWN: dict[str, Callable[[Any], bool]] = {
+    "vocab_size": lambda v: v is None or (_whole(v) and 0 < v < 2**31),
+    **dict.fromkeys(("begins", "ends", "starts"), _ids),
+}
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _whole_tensor(tensor: torch.Tensor) -> bool:
+    """Dense real numbers, as many as its memory holds: a view with steps of 0 would stand for more than there is."""
+    if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_complex():
+        return False
+    return tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()

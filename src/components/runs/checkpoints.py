@@ -1,0 +1,75 @@
+"""Checkpoints, read: plain data with the spelled-out config, the tokenizer and the random state of every rank besides Lightning's state.
+
+Nothing in one is pickled code, so ``torch.load(weights_only=True)`` reads it. What writes them is in ``saving.py``.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from components.corpus.tokens import read_tokenizer
+from components.core.errors import UserError
+from components.core.files import write_text
+from components.runs.archive import check_archive, check_shape
+
+
+def read(file: Path) -> dict[str, Any]:
+    """A checkpoint as plain data, with what this package wrote into it.
+
+    Raises:
+        UserError: no checkpoint, a damaged one, one that is not ours, one of a newer release.
+    """
+    if file.is_dir():
+        raise UserError(
+            str(file),
+            "is a folder of shards",
+            "consolidate it first, or save with trainer.strategy=fsdp2, which writes one file",
+        )
+    if not file.exists():
+        raise UserError(str(file), "no such checkpoint")
+    check_archive(file)
+    try:
+        checkpoint = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+    except Exception as e:  # torch raises RuntimeError, UnpicklingError, EOFError, KeyError for damaged files
+        if "weights_only" in str(e).lower() or "unsupported" in str(e).lower():
+            raise UserError(
+                str(file),
+                "holds pickled objects, which are not loaded: they could run code",
+                "use a checkpoint of this package",
+            ) from e
+        raise UserError(str(file), f"is no readable checkpoint ({type(e).__name__}: {(str(e).splitlines() or [''])[0]})") from e
+    check_shape(checkpoint, str(file))
+    return checkpoint
+
+
+def tokenizer_files(tokenizer: Any) -> dict[str, str]:
+    """What ``save`` writes, as {name: text}: a checkpoint moved elsewhere still knows its tokens."""
+    with tempfile.TemporaryDirectory() as folder:
+        tokenizer.save(Path(folder) / "tokenizer.json")
+        return {file.name: file.read_text(encoding="utf8") for file in sorted(Path(folder).iterdir())}
+
+
+def tokenizer_in(checkpoint: dict[str, Any], file: Path | str = "") -> Any:
+    """Its tokenizer; ``file``: of the checkpoint, for messages.
+
+    Raises:
+        UserError: none that can be read.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        for name, text in checkpoint["components"]["tokenizer"].items():
+            write_text(Path(folder) / name, text)
+        try:
+            return read_tokenizer(Path(folder) / "tokenizer.json")
+        except UserError as e:  # the temporary folder is no place that anybody knows
+            where = ": ".join(filter(None, (str(file), Path(e.where).name)))
+            raise UserError(where, e.what.replace(f"{folder}{os.sep}", ""), e.instead) from e
+
+
+def weights_in(checkpoint: dict[str, Any]) -> dict[str, torch.Tensor]:
+    """The model's own state dict."""
+    return {n.removeprefix("model."): v for n, v in checkpoint["state_dict"].items() if n.startswith("model.")}

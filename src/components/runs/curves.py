@@ -1,0 +1,96 @@
+"""curves.png: train and validation loss over the steps, what a task measures below them, and the learning rate; one run or several in one picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from components.core.files import whole
+from components.runs.metrics_file import measured
+from components.core.terminal import readable
+
+LINES = ("-", "--", ":", "-.")
+
+
+def draw(runs: dict[str, list[dict[str, Any]]], file: Path, title: str) -> None:
+    """Draw the rows of each run (label -> rows of metrics.csv) into ``file`` (png)."""
+    with whole(file) as stream:
+        figure_of({readable(label): rows for label, rows in runs.items()}, readable(title)).savefig(stream, format="png")
+
+
+def figure_of(runs: dict[str, list[dict[str, Any]]], title: str) -> Any:
+    """The picture as a matplotlib figure: losses, what is measured if anything is, learning rates."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    columns = measures(runs)
+    figure = Figure(figsize=(8, 7.5 if columns else 5.5), dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(3 if columns else 2, 1, sharex=True, height_ratios=(4, 3, 1) if columns else (4, 1))
+    loss, lr = panels[0], panels[-1]
+    alone = len(runs) == 1
+    for i, (label, rows) in enumerate(runs.items()):
+        colour = f"C{i}"
+        train, val = series(rows, "train_loss"), series(rows, "val_loss")
+        loss.plot(*train, color=colour, alpha=0.45, linewidth=1, label="train" if alone else f"{label}: train")
+        dark = "C1" if alone else colour
+        loss.plot(
+            *val, color=dark, marker="o", markersize=3, linewidth=1.6, label="validation" if alone else f"{label}: validation"
+        )
+        lr.plot(*series(rows, "lr"), color="C2" if alone else colour, linewidth=1.2)
+    values = [v for rows in runs.values() for v in series(rows, "train_loss")[1] + series(rows, "val_loss")[1]]
+    if values and min(values) > 0 and max(values) / min(values) > 4:
+        loss.set_yscale("log")
+    loss.set_ylabel("loss (nats per token)" if any(series(rows, "val_perplexity")[1] for rows in runs.values()) else "loss")
+    loss.set_title(title, fontsize=10)
+    loss.legend(fontsize=8, frameon=False)
+    if columns:
+        draw_measured(panels[1], runs, columns)
+    lr.set_ylabel("learning rate")
+    lr.set_xlabel("step")
+    for axes in panels:
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def measures(runs: dict[str, list[dict[str, Any]]]) -> list[str]:
+    """Columns of what a task measures in validation, in their order, less the loss in other units."""
+    columns = dict.fromkeys(c for rows in runs.values() for row in rows for c in row)
+    return [c for c in measured(columns) if any(series(rows, c)[1] for rows in runs.values())]
+
+
+def draw_measured(axes: Any, runs: dict[str, list[dict[str, Any]]], columns: list[str]) -> None:
+    """One line for each figure: of one run in colours, of several in the run's colour and a dash of the figure's own."""
+    alone, values, named = len(runs) == 1, [], set()
+    for i, rows in enumerate(runs.values()):
+        for j, column in enumerate(columns):
+            steps, found = series(rows, column)
+            values += found
+            name = column.removeprefix("val_").replace("_", " ")
+            style = {"color": f"C{j + 3}"} if alone else {"color": f"C{i}", "linestyle": LINES[j % len(LINES)]}
+            if found:
+                axes.plot(steps, found, marker="o", markersize=3, linewidth=1.4, label=None if name in named else name, **style)
+                named.add(name)
+    if 0 <= min(values) <= max(values) <= 1:
+        axes.set_ylim(0, 1.02)
+    axes.set_ylabel("on validation")
+    axes.legend(fontsize=8, frameon=False)
+    if not alone:  # the colours are those of the losses: here they would name one run alone
+        for line in axes.get_legend().get_lines():
+            line.set_color("0.3")
+
+
+def series(rows: list[dict[str, Any]], column: str) -> tuple[list[int], list[float]]:
+    """(steps, values) of the rows that have the column."""
+    found = [(r["step"], r[column]) for r in rows if r.get(column) is not None]
+    return [s for s, _ in found], [v for _, v in found]
+
+
+def sparkline(values: list[float], width: int = 40) -> str:
+    """A curve in one line of text, for terminals and logs."""
+    if not values:
+        return ""
+    picked = [values[int(i * (len(values) - 1) / max(1, min(width, len(values)) - 1))] for i in range(min(width, len(values)))]
+    low, span = min(picked), (max(picked) - min(picked)) or 1.0
+    return "".join("▁▂▃▄▅▆▇█"[int(7 * (v - low) / span)] for v in picked)

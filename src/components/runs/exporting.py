@@ -1,0 +1,134 @@
+"""A run as a folder in Hugging Face's layout: config.json, safetensors, the tokenizer with its special tokens, how to generate."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer, processors
+from torch import Tensor
+
+from components.parts.adapter._merge import merge
+from components.corpus.foreign import token_of
+from components.corpus.special_ids import first_ids, stop_ids, target_start
+from components.corpus.tokens import MAP_FILE, OWN_FILE, Tokens
+from components.core.errors import UserError
+from components.interop import convert
+from components.interop.halves import in_halves
+from components.core.registry import find
+from components.runs import checkpoints, resume, run_folder
+from components.runs.importing import GENERATION
+from components.runs.loading import model_of, vocab_size_of
+from components.runs.weights import materialise
+
+TOKENS = ("bos", "eos", "pad", "unk")
+
+
+def export_run(run: str, to: Path, *, shard_bytes: int) -> str:
+    """Write ``to`` from a run's best checkpoint or from a checkpoint; what to tell about it.
+
+    Raises:
+        UserError: the model is no known architecture, or ``to`` is there already; nothing has been written then.
+    """
+    to = to.expanduser()
+    if to.exists() and (not to.is_dir() or any(to.iterdir())):
+        raise UserError(str(to), "is there already and not empty", "name a new folder with --to")
+    folder, file = run_folder.find_run(run, resume.runs_folder([]))
+    file = file or run_folder.checkpoint_of(folder, best=True)
+    checkpoint = checkpoints.read(file)
+    ours = checkpoint["components"]
+    config, tokenizer = ours["config"], checkpoints.tokenizer_in(checkpoint)
+    vocab_size = vocab_size_of(config, tokenizer)
+    weights = plain_weights(vocab_size, checkpoints.weights_in(checkpoint), config)
+    source = ours.get("source") or {}
+    prefer = (source.get("config", {}).get("architectures") or [source.get("architecture")])[0]
+    begins = target_start(tokenizer)[0] if "source" in getattr(find("model", config["model"]["name"]), "provides", ()) else None
+    own = {f"{role}_token_id": i for role, i in special_ids(tokenizer).items() if role in ("bos", "eos", "pad")}
+    own |= {} if begins is None else {"decoder_start_token_id": begins}
+    known = known_form(config, weights, vocab_size, prefer)
+    made = convert.write_folder(
+        *known,
+        vocab_size,
+        to,
+        extra=own,
+        source=source.get("config"),
+        prefer=prefer,
+        bare=bool(source.get("bare")),
+        shard_bytes=shard_bytes,
+        files=tokenizer_files(tokenizer, config) | generation_file(source.get("generation_config"), tokenizer, begins),
+    )
+    folded = "; the adapter is in the weights" if len(weights) != len(checkpoints.weights_in(checkpoint)) else ""
+    return f"{prefer if prefer in made.names else made.label}: {len(weights)} tensors of {file}{folded}\nfolder: {to}"
+
+
+def known_form(
+    config: dict[str, Any], weights: dict[str, Tensor], vocab_size: int, prefer: str | None
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The model as it is if that is known; else with its rotary pairs in halves, where that makes it a known one."""
+    try:
+        convert.architecture_for(config, vocab_size, prefer)
+    except UserError:
+        if (other := in_halves(config, weights)) is None:
+            raise
+        convert.architecture_for(other[0], vocab_size, prefer)
+        return other
+    return config, weights
+
+
+def plain_weights(vocab_size: int, weights: dict[str, Tensor], config: dict[str, Any]) -> dict[str, Tensor]:
+    """The model's own tensors, an adapter taken into them."""
+    if (config.get("adapter") or {}).get("name", "none") == "none":
+        return weights
+    model = model_of(config, vocab_size)
+    materialise(model, "cpu", config["seed"], draw=False)
+    model.load_state_dict(weights)
+    return {n: t.detach() for n, t in merge(model).state_dict().items()}
+
+
+def special_ids(tokenizer: Tokens) -> dict[str, int]:
+    """By the roles that transformers knows; of ours, the token between documents is both the first and the last of a text."""
+    ids = {role: i for role, i in tokenizer.specials.items() if role in TOKENS}
+    end = tokenizer.specials.get("endoftext")
+    return ids if end is None or tokenizer.begins is not None else {**ids, "bos": end, "eos": end}
+
+
+def generation_file(source: dict[str, Any] | None, tokenizer: Tokens, begins: int | None = None) -> dict[str, str]:
+    """generation_config.json: where a text begins and is over; ``begins``: with what a decoder begins that reads a source."""
+    first, over = first_ids(tokenizer), list(stop_ids(tokenizer))
+    held = source or {
+        **({"bos_token_id": first[0]} if first else {}),
+        **({"eos_token_id": over[0] if len(over) == 1 else over} if over else {}),
+        **({"pad_token_id": tokenizer.specials["pad"]} if "pad" in tokenizer.specials else {}),
+        **({} if begins is None else {"decoder_start_token_id": begins}),
+    }
+    return {GENERATION: json.dumps(held, indent=2) + "\n"}
+
+
+def tokenizer_files(tokenizer: Tokens, config: dict[str, Any]) -> dict[str, str]:
+    """tokenizer.json and what transformers reads beside it; nothing for ids that are written as numbers."""
+    if json.loads(tokenizer.files.get(OWN_FILE, "{}")).get("numbers"):
+        return {}
+    core = Tokenizer.from_str(tokenizer.core.to_str())
+    first = [i for i in first_ids(tokenizer) if tokenizer.begins is None]
+    if first:  # generate begins with it here, so it does there
+        name = core.id_to_token(first[0])
+        core.post_processor = processors.TemplateProcessing(single=f"{name} $A", special_tokens=[(name, first[0])])
+    named = {f"{role}_token": core.id_to_token(i) for role, i in special_ids(tokenizer).items()}
+    files = {n: t for n, t in tokenizer.files.items() if n != OWN_FILE}
+    said = stated_in(files)
+    if "tokenizer_config.json" not in files:
+        about = {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False}
+        length = config["model"].get("context_length")
+        files["tokenizer_config.json"] = _json({**about, **({"model_max_length": length} if length else {}), **named})
+    if MAP_FILE not in files and not any(token_of(said.get(n)) for n in named):
+        files[MAP_FILE] = _json(named)
+    return {**files, "tokenizer.json": core.to_str(pretty=True)}
+
+
+def stated_in(files: dict[str, str]) -> dict[str, Any]:
+    return {k: v for name in (MAP_FILE, "tokenizer_config.json") if name in files for k, v in json.loads(files[name]).items()}
+
+
+def _json(held: dict[str, Any]) -> str:
+    return json.dumps(held, indent=2, ensure_ascii=False) + "\n"

@@ -1,0 +1,113 @@
+"""What ``generation_config.json`` says of how a model is to write, as a ``decoding`` node; transformers' ``GenerationConfig`` names the fields."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from components.corpus.token_files import is_id
+from components.core.errors import UserError
+
+FILE = "generation_config.json"
+# field -> (sampler, its option, whether a value says nothing), in the order in which transformers applies them
+BEFORE = {
+    "repetition_penalty": ("repetition", "penalty", lambda v: v == 1),
+    "no_repeat_ngram_size": ("no_repeat_ngram", "n", lambda v: v == 0),
+}
+DRAWN = {
+    "temperature": ("temperature", "value", lambda v: v == 1),
+    "top_k": ("top_k", "k", lambda v: v == 0),
+    "top_p": ("top_p", "p", lambda v: v == 1),
+    "min_p": ("min_p", "p", lambda v: v == 0),
+    "typical_p": ("typical", "p", lambda v: v == 1),
+}
+WHOLE = ("no_repeat_ngram_size", "top_k", "num_beams")
+BEAMS = {"length_penalty": "length_penalty", "early_stopping": "early_stopping"}
+STOPPING = {True: "full", False: "estimate", "never": "never"}
+TOP_K = 50  # what transformers takes where a file that draws does not say
+# read elsewhere, or about a file and not about writing
+SILENT = {
+    "decoder_start_token_id",
+    "transformers_version",
+    "use_cache",
+    "return_dict_in_generate",
+    "output_attentions",
+    "output_hidden_states",
+}
+
+
+def decoding_of(said: dict[str, Any], where: str) -> tuple[dict[str, Any] | None, list[str]]:
+    """(a ``decoding`` node, None where the file says nothing of it; the fields that are left unread).
+
+    Without ``do_sample`` transformers takes the likeliest token: so it is here, where any other field about it is there.
+
+    Raises:
+        UserError: a value that its field cannot have.
+    """
+    values = {name: value for name in (*BEFORE, *DRAWN, "num_beams", *BEAMS) if (value := said.get(name)) is not None}
+    for name, value in values.items():
+        _check(name, value, where)
+    draws = said.get("do_sample")
+    if not isinstance(draws, (bool, type(None))):
+        raise UserError(where, f"do_sample={draws!r:.60} is neither true nor false", "mend it")
+    beams = values.get("num_beams", 1) > 1
+    shaped = _samplers(BEFORE, values)
+    used: set[str] = {"do_sample"}
+    node: dict[str, Any] | None = None
+    if draws and not beams:
+        node = {"name": "sample", "samplers": [*shaped, *_samplers(DRAWN, {"top_k": TOP_K, **values})]}
+        used |= {*BEFORE, *DRAWN}
+    elif beams and not draws:
+        options = {BEAMS[n]: STOPPING[v] if n == "early_stopping" else float(v) for n, v in values.items() if n in BEAMS}
+        node = {"name": "beam", "beam_size": values["num_beams"], **options}
+        used |= set(BEAMS)
+    elif shaped:
+        node = {"name": "sample", "samplers": [*shaped, {"name": "top_k", "k": 1}]}
+        used |= set(BEFORE)
+    elif draws is False:
+        node = {"name": "greedy"}
+    if not beams or (node is not None and node["name"] == "beam"):
+        used.add("num_beams")
+    every = {**BEFORE, **DRAWN}
+    nothing = {n for n, v in values.items() if n in every and every[n][2](v)} | ({"num_beams"} if not beams else set())
+    left = [n for n, v in said.items() if v is not None and n not in used | SILENT | nothing and not n.startswith("_")]
+    return node, [n for n in left if not n.endswith(("_token_id", "_token_ids"))]
+
+
+def ends_of(said: dict[str, Any], default: Any, where: str) -> list[int] | None:
+    """The ids at which a text is over; ``default``: those of config.json.
+
+    Raises:
+        UserError: what is said is no id and no list of ids.
+    """
+    found = said.get("eos_token_id", default)
+    if found is None:
+        return None
+    ids = found if isinstance(found, list) else [found]
+    if not all(map(is_id, ids)):
+        raise UserError(where, f"eos_token_id={found!r:.60} is no id and no list of ids", "mend it")
+    return ids
+
+
+def _samplers(fields: dict[str, Any], values: dict[str, Any]) -> list[dict[str, Any]]:
+    made = []
+    for name, (sampler, option, says_nothing) in fields.items():
+        if name in values and not says_nothing(values[name]):
+            value = values[name]
+            made.append({"name": sampler, option: int(value) if name in WHOLE else float(value)})
+    return made
+
+
+def _check(name: str, value: Any, where: str) -> None:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if name == "early_stopping":
+        fits = value in (True, False, "never")
+    elif name in WHOLE:
+        fits = is_id(value)
+    elif name in ("top_p", "min_p", "typical_p"):
+        fits = number and 0 <= value <= 1
+    elif name == "length_penalty":
+        fits = number and abs(value) < 1e6
+    else:
+        fits = number and 0 < value < 1e6
+    if not fits:
+        raise UserError(where, f"{name}={value!r:.60} is no value of it", "mend it, or leave it out")

@@ -1,0 +1,210 @@
+"""A checkpoint in Hugging Face's layout as a run of ours: a folder of the same files, with the tensors in the dtypes that they came in.
+
+Longer than most: where it is found, what its tokenizer and objective become, and the folder that is written are one transaction.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from components import __version__
+from components.corpus.foreign import numbers, read_any, token_of
+from components.corpus.token_files import around, stated
+from components.corpus.tokens import CONFIG_FILE, MAP_FILE, OWN_FILE, Tokens
+from components.core.errors import UserError
+from components.core.files import make_folder, whole, whole_folder
+from components.interop import convert
+from components.interop.files import Tensors
+from components.interop.tensors import left_behind
+from components.runs import archive, checkpoints, random_state, run_folder
+from components.runs.generation_config import FILE as GENERATION
+from components.runs.generation_config import decoding_of, ends_of
+
+HUB_ID = re.compile(r"[\w][\w.-]*/[\w.-]+\Z|[\w][\w.-]*\Z")
+FETCHED = ("*.json", "*.safetensors", "*.model", "*.tiktoken", "*.txt", "*.jinja", "*.spm")
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """What a folder holds, in our terms. ``source``: what export needs to write the same again; ``notes``: to be told."""
+
+    config: dict[str, Any]
+    weights: dict[str, Tensor]
+    tokenizer: Tokens
+    source: dict[str, Any]
+    notes: list[str]
+
+
+def import_folder(path: str, to: Path) -> str:
+    """Write ``to``, a run's folder, from a folder or a model of the hub; what to tell about it.
+
+    Raises:
+        UserError: whatever does not fit; nothing has been written then.
+    """
+    to = to.expanduser()
+    if to.exists() and (not to.is_dir() or any(to.iterdir())):  # said before the work
+        raise UserError(str(to), "is there already", "name a new folder with --to")
+    folder = located(path)
+    foreign = read(folder)
+    config = {
+        **foreign.config,
+        "recipe": to.name,
+        "tokenizer": {"name": "pretrained", "path": str(to.absolute() / "tokenizer.json")},
+    }
+    with whole_folder(to) as part:
+        _write(part, foreign, config, str(path))
+    count = sum(t.numel() for t in foreign.weights.values())
+    dtypes = ", ".join(sorted({_dtype(t) for t in foreign.weights.values()}))
+    return "\n".join(
+        [
+            f"{foreign.source['architecture']}: {len(foreign.weights)} tensors, {count:,} numbers in {dtypes}",
+            *foreign.notes,
+            f"run: {to}",
+        ]
+    )
+
+
+def is_foreign(path: Path) -> bool:
+    """Whether a folder has Hugging Face's layout and is no run of ours."""
+    return path.is_dir() and (path / "config.json").is_file() and not (path / "run.json").exists()
+
+
+def located(path: str, fetched: Sequence[str] = FETCHED) -> Path:
+    """The folder that ``path`` is, or that the hub has under this name: those of its files that ``fetched`` names."""
+    folder = Path(path).expanduser()
+    if folder.is_file():
+        folder = folder.parent
+    if folder.is_dir():
+        return folder
+    if HUB_ID.match(path) is None or path.startswith("."):
+        raise UserError(
+            path, "there is no such folder", "name a folder with config.json and *.safetensors, or a model on the hub"
+        )
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(path, allow_patterns=list(fetched)))
+    except Exception as e:  # its many errors of network, rights and names
+        said = str(e).strip().splitlines() or [type(e).__name__]
+        raise UserError(path, f"is no folder here, and the hub does not give it ({said[0]})", "name a folder") from e
+
+
+def read(folder: Path) -> Foreign:
+    """Config, weights and tokenizer of a folder in Hugging Face's layout."""
+    imported = convert.read_folder(folder)
+    rows = convert.vocab_of(imported.recipe)
+    generation = stated(folder / GENERATION)
+    tokenizer, notes = _tokenizer(folder, rows, imported.source, generation)
+    source = {
+        "architecture": imported.architecture.label,
+        "config": imported.source,
+        "generation_config": generation,
+        "bare": imported.bare,
+    }
+    if imported.whole is not None:
+        notes.append(f"of {imported.whole} its text model alone: nothing here reads images")
+    if left := left_behind(imported.architecture, Tensors(folder)):
+        notes.append(f"left behind, since no output here depends on it: {', '.join(left)}")
+    config = _masking(imported.config, tokenizer, rows, notes)
+    decoding, unread = decoding_of(generation, str(folder / GENERATION))
+    if decoding is not None:
+        config = {**config, "decoding": decoding}
+    if unread:
+        notes.append(f"{GENERATION}: {', '.join(unread[:12])} left unread: no option of decoding={config['decoding']['name']}")
+    return Foreign(config, imported.weights, tokenizer, source, notes)
+
+
+def _masking(config: dict[str, Any], tokenizer: Tokens, rows: int, notes: list[str]) -> dict[str, Any]:
+    """``config`` with the mask that the checkpoint has: without one, masked_lm would want a token more than the model has."""
+    if config["loss"]["name"] != "masked_lm":
+        return config
+    said = _said(tokenizer)
+    names = ([mask.content] if (mask := token_of(said.get("mask_token"))) else []) + ["[MASK]", "<mask>"]
+    found = [i for n in names if (i := tokenizer.core.token_to_id(n)) is not None and i < rows]
+    if not found:
+        notes.append(f"no mask token there: loss.mask_id is the last id, {rows - 1}; say which it is before training on")
+    return {**config, "loss": {**config["loss"], "mask_id": found[0] if found else rows - 1}}
+
+
+def _said(tokenizer: Tokens) -> dict[str, Any]:
+    """What the files beside it say of its special tokens."""
+    return {**tokenizer.said(MAP_FILE), **tokenizer.said(CONFIG_FILE)}
+
+
+def _tokenizer(folder: Path, rows: int, config: dict[str, Any], generation: dict[str, Any]) -> tuple[Tokens, list[str]]:
+    """The folder's tokenizer, which knows of the model's rows, of what begins a text and where one is over; what is to be told."""
+    found, notes = read_any(folder), []
+    own: dict[str, Any] = {"vocab_size": rows}
+    first, last = (config.get(f"{role}_token_id") for role in ("bos", "eos"))
+    if found is None:
+        found = Tokens(numbers(rows), {})
+        own |= {"numbers": True, "begins": [first] if isinstance(first, int) and first < rows else []}
+        notes.append("no tokenizer there: ids are written as numbers")
+    else:
+        own["begins"] = around(found.core)[0]
+    ends = ends_of(generation, last, str(folder / (GENERATION if "eos_token_id" in generation else "config.json")))
+    if ends is not None:
+        own["ends"] = ends
+    # a first token that is forced stands where every text has it: it is given instead of chosen
+    said_first = [generation.get(n, config.get(n)) for n in ("decoder_start_token_id", "forced_bos_token_id")]
+    if isinstance(said_first[0], int):
+        own["starts"] = [i for i in said_first if isinstance(i, int)]
+    core, roles = found.core, dict(found.roles)
+    said = _said(found)
+    for role, name in (("bos", "bos"), ("eos", "eos"), ("pad", "pad"), ("endoftext", "eos")):
+        i = config.get(f"{name}_token_id")
+        if token_of(said.get(f"{name}_token")) is None and isinstance(i, int) and (token := core.id_to_token(i)) is not None:
+            roles[role] = token
+    if lacking := sorted(t for t, i in core.get_vocab(with_added_tokens=True).items() if i >= rows):
+        notes.append(f"{len(lacking)} tokens have no row in the model and must not be used: {', '.join(lacking[:5])}")
+    return Tokens(core, roles, {**found.files, OWN_FILE: json.dumps(own)}), notes
+
+
+def _write(folder: Path, foreign: Foreign, config: dict[str, Any], path: str) -> None:
+    """The files of a run, and one checkpoint that stands before its first step."""
+    about = {
+        "recipe": config["recipe"],
+        "init_from": None,
+        "began": time.time(),
+        "command": sys.argv,
+        "schema": archive.SCHEMA,
+        "versions": run_folder.versions(),
+        "imported": path,
+        "source": foreign.source,
+        "git": None,
+        "parameters": sum(t.numel() for t in foreign.weights.values()),
+    }
+    run_folder.write_start(folder, config, [], about)
+    foreign.tokenizer.save(folder / "tokenizer.json")
+    ours = {
+        "version": __version__,
+        "schema": archive.SCHEMA,
+        "config": config,
+        "tokenizer": checkpoints.tokenizer_files(foreign.tokenizer),
+        "random": random_state.of_all_ranks(torch.device("cpu")),
+        "source": foreign.source,
+    }
+    state = {f"model.{name}": own_memory(tensor) for name, tensor in foreign.weights.items()}
+    with whole(make_folder(folder / "checkpoints") / "last.ckpt") as file:
+        torch.save({"components": ours, "state_dict": state, "global_step": 0}, file)
+    run_folder.write_json(folder / "summary.json", {"state": "imported", "step": 0, "parameters": about["parameters"]})
+
+
+def own_memory(tensor: Tensor) -> Tensor:
+    """The tensor alone: a view would be saved with all that it is a view of."""
+    alone = tensor.untyped_storage().nbytes() == tensor.numel() * tensor.element_size()
+    return tensor if alone else tensor.clone()
+
+
+def _dtype(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")

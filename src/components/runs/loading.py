@@ -1,0 +1,94 @@
+"""A model from its config alone, and a trained one from a run, a checkpoint or a folder in Hugging Face's layout.
+
+Neither needs a task or Lightning: text is generated, scored and explained by what stands here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from components.compose import compose
+from components.core.errors import UserError, found_in
+from components.core.makers import Bound, make
+from components.core.sockets import name_parts
+from components.runs import archive, checkpoints, importing, preparing, resume, run_folder, starting
+from components.runs.weights import materialise
+from components.core.traits import extra_tokens
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A model in eval mode with its tokenizer, its spelled-out config and, where it is a run's, its folder."""
+
+    model: Any
+    tokenizer: Any
+    config: dict[str, Any]
+    folder: Path | None = None
+
+
+def vocab_size_of(config: dict[str, Any], tokenizer: Any) -> int:
+    """The ids that a model has: the tokenizer's, and those that the loss adds."""
+    return tokenizer.vocab_size + extra_tokens(make(config["loss"], "loss", vocab_size=tokenizer.vocab_size))
+
+
+def model_of(config: dict[str, Any], vocab_size: int) -> nn.Module:
+    """The model of a config, its adapter applied and its parts named, on the meta device: nothing is allocated."""
+    with torch.device("meta"):
+        model = make(Bound(config["model"], where="model"), "model", vocab_size=vocab_size)
+        model = make(Bound(config.get("adapter") or "none", where="adapter"), "adapter").apply(model)
+    name_parts(model)
+    return model
+
+
+def open_model(
+    run_or_checkpoint: str | Path, overrides: list[str] | tuple[str, ...] = (), *, device: str = "cpu", command: str = ""
+) -> Opened:
+    """A trained model; the arguments are those of ``components.load``.
+
+    Raises:
+        UserError: there is none, it cannot be read, or an override changes what its weights fit.
+    """
+    rest, special = resume.split_overrides(list(overrides))
+    if special:
+        raise UserError(f"{next(iter(special))}=", "a trained model is loaded as it is", "leave it out")
+    place = preparing.device_of(device)
+    path = Path(run_or_checkpoint).expanduser()
+    if importing.is_foreign(path):
+        folder, file, foreign = path, path, importing.read(path)
+        stored, tokenizer, weights = foreign.config, foreign.tokenizer, foreign.weights
+    else:
+        folder, file = run_folder.find_run(str(run_or_checkpoint), resume.runs_folder(rest))
+        file = file or run_folder.checkpoint_of(folder, best=True)
+        checkpoint = checkpoints.read(file)
+        stored, tokenizer = checkpoint["components"]["config"], checkpoints.tokenizer_in(checkpoint, file)
+        weights = checkpoints.weights_in(checkpoint)
+    config = compose(None, rest, base=stored, cwd=Path.cwd(), command=command, source=file).config
+    with found_in(file):
+        model = model_of(config, vocab_size_of(config, tokenizer))
+        materialise(model, place, config["seed"], draw=False)
+    archive.load_into(model, weights, str(file))
+    return Opened(model.eval(), tokenizer, config, folder if (folder / "run.json").exists() else None)
+
+
+def open_recipe(name: str, overrides: list[str] | tuple[str, ...] = ()) -> Opened:
+    """The model of a recipe as it is before training, with the tokenizer that its data give, or with the weights of ``init_from=``.
+
+    Raises:
+        UserError: it cannot be composed, or what it begins with does not fit.
+    """
+    rest, special = resume.split_overrides(list(overrides))
+    begun = [f"init_from={special['init_from'] or 'null'}"] if "init_from" in special else []
+    config = compose(name, [*begun, *rest], cwd=Path.cwd()).config
+    found = starting.start_from(config["init_from"], preparing.runs_of(config)) if config.get("init_from") else None
+    _, corpus = preparing.corpus_of(config, preparing.task_options(config), None)
+    model = model_of(config, vocab_size_of(config, corpus.tokenizer))
+    materialise(model, "cpu", config["seed"])
+    if found is not None:
+        config["init_from"] = found.origin
+        starting.begin_from(corpus.tokenizer, model, found, preparing.aside).load(model)
+    return Opened(model.eval(), corpus.tokenizer, config)

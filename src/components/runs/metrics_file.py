@@ -1,0 +1,137 @@
+"""metrics.csv: one row a logged step; the csv logger, which needs no library and can be cut and continued."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from components.core import files
+from components.core.errors import UserError
+from components.core.files import read_text
+
+COLUMNS = (
+    "step",
+    "epoch",
+    "tokens",
+    "seconds",
+    "train_loss",
+    "val_loss",
+    "val_bits_per_byte",
+    "lr",
+    "tokens_per_second",
+    "mfu",
+)
+
+OF_LOSS = ("val_loss", "val_perplexity", "val_bits_per_byte")  # one figure in three units
+
+
+class MetricsFile:
+    """Rows of ``metrics.csv``; what training and validation say about the same step becomes one row.
+
+    The columns of ``COLUMNS`` are always there; what a task, a loss or a part measures besides has columns of its own behind them,
+    added when it is first said.
+
+    Args:
+        path: the file, which ``open`` makes or goes on with.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.pending: dict[str, Any] = {}
+        self.columns = [*COLUMNS]
+        self._last: dict[str, Any] | None = None
+
+    def open(self, upto: int | None = None) -> None:
+        """Begin anew, or with the rows up to step ``upto``: the run goes on from a checkpoint of that step."""
+        kept = [r for r in read_rows(self.path) if upto is not None and r["step"] <= upto] if self.path.exists() else []
+        self.columns = [*COLUMNS, *(c for c in (kept[0] if kept else ()) if c not in COLUMNS)]
+        self._write(kept)
+        self._last = kept[-1] if kept else None
+
+    def add(self, step: int, **figures: Any) -> None:
+        """Add figures to the row of ``step``. The row is written when the next step begins, or by ``flush``.
+
+        One that is written already is taken back: a run that was stopped between a step and its validation goes on with that row.
+        """
+        if self.pending and self.pending["step"] != step:
+            self.flush()
+        if self._last is not None and self._last["step"] == step:
+            self._write(read_rows(self.path)[:-1])
+            self.pending = {n: v for n, v in self._last.items() if v is not None}
+        self._last = None
+        self.pending.update(step=step, **figures)
+
+    def flush(self) -> None:
+        if not self.pending:
+            return
+        if new := [c for c in self.pending if c not in self.columns]:
+            rows = read_rows(self.path)
+            self.columns += new
+            self._write(rows)
+        row = io.StringIO(newline="")
+        csv.DictWriter(row, self.columns).writerow({c: _shown(self.pending.get(c)) for c in self.columns})
+        try:
+            with files.open_append(self.path) as f:
+                f.write(row.getvalue().encode())
+        except OSError as e:  # a full disk
+            raise files.unwritable(self.path, e) from None
+        self.pending, self._last = {}, self.pending
+
+    def _write(self, rows: list[dict[str, Any]]) -> None:
+        table = io.StringIO(newline="")
+        writer = csv.DictWriter(table, self.columns)
+        writer.writeheader()
+        writer.writerows({c: _shown(r.get(c)) for c in self.columns} for r in rows)
+        files.write_text(self.path, table.getvalue())  # a killed process leaves one or the other
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return ""
+    return f"{value:.7g}" if isinstance(value, float) else str(value)
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """Each row with numbers, None where a cell is empty.
+
+    Raises:
+        UserError: a cell that is no number, or a file that is no table of ours.
+    """
+    rows: list[dict[str, Any]] = []
+    text = read_text(path)  # a file, and no pipe or device
+    try:
+        reader = csv.DictReader(io.StringIO(text, newline=""))
+        if "step" not in (reader.fieldnames or ()):
+            raise UserError(str(path), "is damaged: its first line names no column step")
+        columns = dict.fromkeys((*COLUMNS, *reader.fieldnames))  # type: ignore[misc]  # checked above
+        for row in reader:
+            where = f"{path}, line {reader.line_num}"
+            values = {c: _number(row[c], where) if row.get(c) else None for c in columns}
+            if values["step"] is not None:
+                if not math.isfinite(values["step"]):
+                    raise UserError(where, f"is damaged: {row['step']!r} is no step")
+                rows.append({**values, "step": int(values["step"])})
+    except csv.Error:
+        raise UserError(str(path), "is damaged: it is no table of text") from None
+    return rows
+
+
+def _number(cell: str, where: str) -> float:
+    try:
+        return int(cell) if cell.isdecimal() else float(cell)  # a count stays one when it is written again
+    except ValueError:
+        raise UserError(where, f"is damaged: {cell!r} is no number") from None
+
+
+def measured(figures: Iterable[str]) -> list[str]:
+    """Those names of figures that a task measures in validation besides its loss."""
+    return [n for n in figures if n.startswith("val_") and n not in OF_LOSS]
+
+
+def perplexity(loss: float) -> float:
+    """exp(nats per token); inf where that is too large for a float."""
+    return math.exp(loss) if loss < 700 else math.inf

@@ -1,0 +1,71 @@
+"""What a run folder's files say, read with a look at their shape: a damaged file is one line, wherever it is met."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from components.compose.yaml_files import MOST as MOST_YAML
+from components.compose.yaml_files import parse_yaml
+from components.core.content import MOST, mapping
+from components.core.errors import UserError
+from components.core.files import read_json, read_text
+
+DONE = ("finished", "stopped early")  # states of a run that has come to its end
+NODES = ("model", "tokenizer", "data", "task", "loss", "optimizer", "schedule", "decoding", "cache")
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """config.yaml: the spelled-out config.
+
+    Raises:
+        UserError: there is none, or it is damaged. Without it nobody knows what the run was.
+    """
+    file = folder / "config.yaml"
+    if not file.exists():
+        raise UserError(str(folder), "has no config.yaml", "give a run folder or a checkpoint")
+    return check_config(parse_yaml(read_text(file, most=MOST_YAML), str(file)), str(file))
+
+
+def check_config(config: Any, where: str) -> dict[str, Any]:
+    """``config``, if it has every node of a run and the trainer's values: what is missing would be taken from the defaults."""
+    if not isinstance(config, dict):
+        raise UserError(where, "is damaged: it holds no config", "start anew with recipe=")
+    nodes = [n for n in NODES if not (isinstance(config.get(n), dict) and isinstance(config[n].get("name"), str))]
+    missing = [*nodes, *([] if isinstance(config.get("trainer"), dict) else ["trainer"])]
+    if missing:
+        raise UserError(where, f"is damaged: it lacks {', '.join(missing)}", "start anew with recipe=")
+    return config
+
+
+def read_about(folder: Path) -> dict[str, Any]:
+    """run.json: how the run began. UserError if there is none, or it is damaged."""
+    file = folder / "run.json"
+    if not file.exists():
+        raise UserError(str(folder), "has no run.json", "give a run folder")
+    about = _mapping(file)
+    if not _number(about.get("began")):
+        raise UserError(str(file), "is damaged: it does not say when the run began")
+    for name, of in (("difference", str), ("resumed", dict)):
+        held = about.get(name, [])
+        if not isinstance(held, list) or not all(isinstance(one, of) for one in held):
+            raise UserError(str(file), f"is damaged: {name} is no list of {'texts' if of is str else 'mappings'}")
+    return about
+
+
+def read_summary(folder: Path) -> dict[str, Any]:
+    """summary.json: the final figures; empty of a run that is going on or was killed. UserError if it is damaged."""
+    file = folder / "summary.json"
+    return _mapping(file) if file.exists() else {}
+
+
+def _mapping(file: Path) -> dict[str, Any]:
+    held = read_json(file, most=MOST)
+    if not isinstance(held, dict):
+        raise UserError(str(file), "is damaged: it holds no mapping")
+    return mapping(held, str(file))
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

@@ -1,0 +1,179 @@
+"""A run's folder ``runs/<recipe>/<time>/``: made once by the first rank, found again by name, by time or by checkpoint."""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+import re
+import subprocess
+import time
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from components import __version__
+from components.core import files
+from components.core.errors import UserError, nearest
+from components.core.files import make_folder, read_text, write_text
+from components.runs.records import read_about
+from components.core.terminal import readable
+
+FOLDER = "COMPONENTS_RUN_FOLDER"  # ranks that the first one starts as processes read it
+JOB_FOLDER = "COMPONENTS_JOB_FOLDER"  # a sweep has made the folder of this run already
+RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "NODE_RANK", "GROUP_RANK")
+
+
+def rank() -> int:
+    """Before Lightning has set anything up."""
+    given = {name: int(os.environ[name]) for name in RANKS if os.environ.get(name, "").isdigit()}
+    if "RANK" in given:
+        return given["RANK"]
+    of_node = given.get("LOCAL_RANK", given.get("SLURM_PROCID", 0))
+    return of_node or given.get(
+        "NODE_RANK", given.get("GROUP_RANK", 0)
+    )  # the first process of another node is not the first of all
+
+
+def new_folder(runs: Path, recipe: str) -> Path:
+    """``runs/<recipe>/<time>``; two runs of the same second get different ones. A job of a sweep has its folder already."""
+    if os.environ.get(JOB_FOLDER):
+        folder = Path(os.environ[JOB_FOLDER])
+        make_folder(folder / "checkpoints")
+        return folder
+    stamp = time.strftime("%Y-%m-%d_%H-%M-%S")
+    named = readable(recipe, "_")  # a file may have any bytes in its name, a folder that PyTorch reads from may not
+    for i in range(1, 1000):
+        folder = runs / named / (stamp if i == 1 else f"{stamp}_{i}")
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        except OSError as e:
+            raise UserError(
+                "paths.runs", f"{folder} cannot be made ({e.strerror})", "set paths.runs to a folder that can be written"
+            ) from None
+        make_folder(folder / "checkpoints")
+        return folder
+    raise UserError("paths.runs", f"{runs / recipe} has a thousand runs of this second")
+
+
+def write_start(folder: Path, config: dict[str, Any], difference: list[str], about: dict[str, Any]) -> None:
+    """config.yaml and run.json; the difference from the recipe stands on top of the config as comments and in run.json."""
+    write_config(folder, config, difference)
+    write_json(folder / "run.json", {**about, "difference": difference})
+
+
+def write_config(folder: Path, config: dict[str, Any], difference: list[str]) -> None:
+    lines = [f"# components {__version__}", *(f"# difference: {line}" for line in difference)]
+    text = "\n".join(lines) + "\n" + yaml.safe_dump(config, sort_keys=False, allow_unicode=True, width=120)
+    write_text(folder / "config.yaml", text)
+
+
+def note_resumed(folder: Path, config: dict[str, Any], difference: list[str], about: dict[str, Any], step: int) -> None:
+    """The config with what changed; run.json keeps how the run began, and lists each time that it went on.
+
+    Samples of steps after the checkpoint are cut, as the rows of metrics.csv are: these steps are taken again.
+    """
+    known = read_about(folder)
+    write_config(folder, config, [*known.get("difference", []), *(f"{line} (resumed at step {step})" for line in difference)])
+    samples = folder / "samples.txt"
+    if samples.exists():
+        pieces = re.split(r"(?m)^(?==== step \d+, sample \d+ ===$)", read_text(samples, errors="replace"))
+        kept = [p for p in pieces if (found := re.match(r"=== step (\d+),", p)) is None or int(found[1]) <= step]
+        write_text(samples, "".join(kept))
+    again = {
+        "step": step,
+        "difference": difference,
+        **{n: about[n] for n in ("began", "command", "versions", "git", "total_steps")},
+    }
+    write_json(folder / "run.json", {**known, "resumed": [*known.get("resumed", []), again]})
+
+
+def write_json(file: Path, content: dict[str, Any]) -> None:
+    """What is no number, which JSON has not, is null there."""
+    files.write_json(file, _plain(content))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _plain(one) for name, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def versions() -> dict[str, str]:
+    found = {"python": platform.python_version(), "platform": platform.platform()}
+    for name in ("lightning-components", "torch", "lightning", "hydra-core", "numpy", "tokenizers"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def git_state(folder: Path) -> dict[str, Any] | None:
+    """Commit and whether files differ from it, of the repository around ``folder``; None outside of one."""
+
+    def git(*arguments: str) -> str | None:
+        try:
+            done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=10)
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    commit = git("rev-parse", "HEAD")
+    return None if commit is None else {"commit": commit, "changed": bool(git("status", "--porcelain", "--untracked-files=no"))}
+
+
+def all_runs(runs: Path) -> list[Path]:
+    """Run folders, oldest first; those whose run.json is damaged before all others."""
+    return sorted((f.parent for f in runs.glob("**/run.json")), key=_began)
+
+
+def _began(folder: Path) -> float:
+    try:
+        return float(read_about(folder)["began"])
+    except UserError:
+        return 0.0
+
+
+def find_run(name: str, runs: Path) -> tuple[Path, Path | None]:
+    """(run folder, checkpoint or None) that ``name`` means: a folder, a .ckpt, ``<recipe>/<time>``, a time, or ``auto`` for the newest.
+
+    Raises:
+        UserError: none or several fit.
+    """
+    path = Path(name).expanduser()
+    if path.is_file():
+        folder = path.parent.parent
+        return (folder if (folder / "run.json").exists() else path.parent), path
+    if (path / "run.json").exists():
+        return path, None
+    known = all_runs(runs)
+    if name == "auto":
+        known = [f for f in known if (f / "checkpoints" / "last.ckpt").exists()]
+        if not known:
+            raise UserError("resume=auto", f"no run with a checkpoint in {runs}", "start one with recipe=")
+        return known[-1], None
+    fitting = [f for f in known if f == runs / name or f.name == name] or [f for f in known if f.name.startswith(name)]
+    if len(fitting) == 1:
+        return fitting[0], None
+    if fitting:
+        raise UserError(name, "several runs fit", ", ".join(str(f) for f in fitting))
+    raise UserError(
+        name,
+        f"no such run or checkpoint (looked here and in {runs})",
+        nearest(name, [str(f.relative_to(runs)) for f in known], called="runs"),
+    )
+
+
+def checkpoint_of(folder: Path, *, best: bool) -> Path:
+    """Best by validation, or the last, whichever there is."""
+    for name in ("best.ckpt", "last.ckpt") if best else ("last.ckpt", "best.ckpt"):
+        if (folder / "checkpoints" / name).exists():
+            return folder / "checkpoints" / name
+    raise UserError(str(folder), "has no checkpoint", "the run ended before its first validation")

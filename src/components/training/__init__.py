@@ -1,0 +1,1 @@
+"""The one room that knows Lightning: tasks, loaders, trainer, strategies, callbacks, loggers."""

@@ -1,0 +1,43 @@
+"""Ranks that have each prepared a run by themselves hold it against the first one's before a step is taken."""
+
+# ruff: noqa: ARG002  Lightning's hooks have fixed arguments
+from __future__ import annotations
+
+from typing import Any
+
+from lightning.pytorch import Callback, Trainer
+
+from components import __version__
+from components.core.collectives import same_everywhere
+from components.corpus.store import key_of
+from components.training.planning import Plan
+
+PLACES = ("paths", "logger")  # nodes of the config that may differ from machine to machine
+
+
+class Alike(Callback):
+    """What is trained, on which data, and from where: the same on all ranks, or the run is refused by all of them.
+
+    Ranks that others have started (torchrun, SLURM) each find the data's cache and what ``resume=auto`` means. One that has found something
+    else would train on it without a word.
+
+    Args:
+        planned: this rank's run.
+    """
+
+    def __init__(self, planned: Plan) -> None:
+        self.planned = planned
+
+    def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
+        same_everywhere(self.facts(), "let all ranks read the same files and give them the same words")
+
+    def facts(self) -> dict[str, Any]:
+        job = self.planned.job
+        return {
+            "release": __version__,
+            "run to go on with": job.resumed.folder.name if job.resumed else None,
+            "checkpoint": f"{job.resumed.checkpoint.name} of step {self.planned.step}" if job.resumed else None,
+            "data": self.planned.corpus.hash,
+            "number of steps": self.planned.module.total_steps,
+            "config": key_of({n: v for n, v in job.config.items() if n not in PLACES}),
+        }

@@ -1,0 +1,74 @@
+"""Optimizers that average weights: the average is what is validated, sampled from and saved; training goes on where it was.
+
+``optimizer.eval()`` and ``train()`` swap the two; what the model then holds is said by the optimizer's own state, so that a checkpoint
+of averaged weights resumes exactly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from torch import nn
+from torch.distributed.fsdp import FSDPModule
+
+from components.parts.optimizer._nested import averaging
+
+
+class Averaged:
+    """Hooks of a LightningModule with ``model`` and one optimizer. Lightning calls a module's hook at the end after the callbacks'."""
+
+    holds_average = False
+
+    def put_average(self, *, on: bool) -> None:
+        """The averaged weights into the model (``on``), or the trained ones back."""
+        optimizer = averaging_of(self)
+        if optimizer is None or on == self.holds_average:
+            return
+        optimizer.eval() if on else optimizer.train()
+        self.holds_average = on
+        forget_gathered(self.model)  # type: ignore[attr-defined]
+
+    def on_train_start(self) -> None:
+        # a checkpoint that was written while the average was in place holds it as the model's weights
+        self.holds_average = True
+        self.put_average(on=False)
+
+    def on_validation_start(self) -> None:
+        self.put_average(on=True)
+
+    def on_validation_end(self) -> None:
+        if self.trainer.state.fn == "fit":  # type: ignore[attr-defined]
+            self.put_average(on=False)
+
+    def on_train_end(self) -> None:
+        """A trained module is left with the weights that its checkpoint has."""
+        self.put_average(on=True)
+
+
+@contextmanager
+def averaged(module: Any) -> Iterator[None]:
+    """Meanwhile the model holds the averaged weights, if its optimizer has some."""
+    before = getattr(module, "holds_average", None)
+    if before is False:
+        module.put_average(on=True)
+    try:
+        yield
+    finally:
+        if before is False:
+            module.put_average(on=False)
+
+
+def averaging_of(module: Any) -> Any:
+    """The optimizer, or the one in it, that averages weights; None without one."""
+    trainer = getattr(module, "_trainer", None)
+    optimizers = trainer.optimizers if trainer is not None else []
+    return averaging(optimizers[0]) if optimizers else None
+
+
+def forget_gathered(model: nn.Module) -> None:
+    """FSDP2 keeps the root's gathered weights after a forward without a backward: the next one would use those of before the swap."""
+    for module in model.modules():
+        if isinstance(module, FSDPModule):
+            module.reshard()

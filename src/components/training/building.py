@@ -1,0 +1,79 @@
+"""A config's data, module and loaders, built: what training, evaluation and Python users start from."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from typing import Any
+
+from components.core.errors import UserError
+from components.corpus.preparation import Preparation
+from components.runs.preparing import examples_of, of_data
+from components.training.data_module import Blocked
+from components.training.objectives import need_layers, need_logits, need_source
+
+
+def data_of(module: Any, corpus: Any, context: int, seed: int) -> Blocked:
+    """Loaders over the corpus as the module asks for them.
+
+    Raises:
+        UserError: the model reads what no batch has, or what is held out has nothing to measure.
+    """
+    with of_data(module.config):
+        train, preparation = module.blocks(corpus, "train", context, seed), Preparation(module.loss, seed)
+        model = module.built[0] if module.built else module.model
+        module.check(model, corpus)
+        need_logits(model)
+        need_layers(module, model)
+        first = preparation.step(train.batch(0, [0]), 0)
+        need_source(module, model, first)
+        need_width(model, first)
+        validation, test = module.blocks(corpus, "validation", context), module.blocks(corpus, "test", context)
+    module.measured_on = examples_of(validation)
+    made = Blocked(
+        train,
+        validation,
+        test,
+        batch_size=module.batch_size,
+        apart=module.documents == "apart",
+        workers=module.num_workers,
+        limit=module.validation_batches,
+        identity=corpus.hash,
+        preparation=preparation,
+    )
+    if validation is not None and not any(item.asked for item in made.measured(validation, module.batch_size)):
+        raise UserError(
+            "task.validation_fraction",
+            "the rows that are validated on ask for nothing: no target is in them",
+            "hold out more, or nothing: task.validation_fraction=0",
+        )
+    return made
+
+
+def need_width(model: Any, batch: Any) -> None:
+    """UserError if each position has another count of numbers than the model reads."""
+    reads = next((m for m in model.modules() if "values" in getattr(m, "provides", ()) and hasattr(m, "d_in")), None)
+    if reads is not None and batch.values is not None and batch.values.shape[-1] != reads.d_in:
+        given = batch.values.shape[-1]
+        raise UserError(
+            "data",
+            f"a row has {given:,} numbers, and the model reads {reads.d_in:,}",
+            f"set model.d_model={given}, or name columns",
+        )
+
+
+def calm() -> None:
+    """Lightning's hints and the warnings that every run has are not about this run."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+        logging.getLogger(name).propagate = False
+    for text in (
+        ".*LeafSpec.*",
+        ".*Total length of.*",
+        ".*does not have many workers.*",
+        ".*litlogger.*",
+        ".*returned a view.*",
+        ".*lr_scheduler.step.*before.*optimizer.step.*",  # the first step asks for nothing, which the run says
+        ".*`val_dataloader`.*many workers.*",
+    ):
+        warnings.filterwarnings("ignore", text)

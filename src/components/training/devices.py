@@ -1,0 +1,75 @@
+"""How many processes a run has, and what this machine must refuse. Imports no Lightning, so that a config is checked at once."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from components.core.errors import UserError
+
+
+def count_devices(devices: Any) -> int | None:
+    """How many devices on each node the user named; None where the machine decides (``auto``, -1).
+
+    Raises:
+        UserError: neither a number nor a list of numbers.
+    """
+    if devices in (None, "auto", -1, "-1"):
+        return None
+    pieces = devices
+    if isinstance(devices, str):
+        pieces = [int(p) for p in devices.split(",") if p.strip().isdigit()]
+        if len(pieces) != sum(bool(p.strip()) for p in devices.split(",")):
+            pieces = None
+        elif "," not in devices and pieces:
+            pieces = pieces[0]
+    if _whole(pieces) and pieces > 0:
+        return pieces
+    if isinstance(pieces, (list, tuple)) and pieces and all(map(_whole, pieces)):
+        return len(pieces)
+    raise UserError(
+        "trainer.devices", f"{devices!r} says not how many", "give a number >= 1, auto, or a list of device numbers: [0,1]"
+    )
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def processes(settings: dict[str, Any]) -> int:
+    """devices x num_nodes, with what ``auto`` means on this machine."""
+    import torch
+
+    devices, nodes = count_devices(settings.get("devices")), int(settings.get("num_nodes") or 1)
+    if devices is None:
+        devices = torch.cuda.device_count() if torch.cuda.is_available() and settings.get("accelerator") != "cpu" else 1
+    return devices * nodes
+
+
+def device_kind(settings: dict[str, Any]) -> str:
+    """Where the weights will stand: ``cuda`` or ``cpu``, whose memory Apple's GPUs share."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() and settings.get("accelerator") != "cpu" else "cpu"
+
+
+def check_hardware(settings: dict[str, Any]) -> None:
+    """Refuse what would hang or train in another precision here: fp16 on a CPU, a launcher that started another number of processes."""
+    import torch
+
+    precision = str(settings.get("precision") or "32-true")
+    on_cpu = settings.get("accelerator") == "cpu" or not (torch.cuda.is_available() or torch.backends.mps.is_available())
+    if precision in ("16", "16-mixed") and on_cpu:
+        raise UserError(
+            "trainer.precision",
+            f"{precision} needs a GPU; on a CPU Lightning would silently take bfloat16",
+            "use bf16-mixed or 32-true",
+        )
+    started = int(os.environ.get("WORLD_SIZE", "1"))
+    asked = processes(settings)
+    if started not in (1, asked):
+        raise UserError(
+            "trainer.devices",
+            f"the launcher started {started} processes (WORLD_SIZE), and devices x num_nodes is {asked}",
+            f"set trainer.devices={started // int(settings.get('num_nodes') or 1)}, or start without the launcher",
+        )

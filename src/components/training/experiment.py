@@ -1,0 +1,190 @@
+"""One run: a job is planned, trained, and leaves its folder complete however it ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+
+from components.core.bar import Bar
+from components.core.errors import UserError
+from components.runs import records, run_folder
+from components.runs.metrics_file import MetricsFile
+from components.runs.preparing import aloud, runs_of, silent
+from components.training import ending, ranks, slurm
+from components.training.alike import Alike
+from components.training.building import calm
+from components.training.callbacks import watched
+from components.training.entry import Entry
+from components.training.lock import Lock
+from components.training.loggers import make_loggers
+from components.training.planning import Job, Plan, plan
+from components.training.preemption import Preemption, nothing
+from components.training.progress import Recorder
+from components.training.reading import gone, tells_of_a_dead_reader
+from components.training.samples import Samples
+from components.training.saving import Checkpoints
+from components.training.signals import INTERRUPT, REQUEUE, Preempted, Signals
+from components.training.together import Together
+from components.training.trainer import make_trainer
+from components.training.watch import Watch
+
+__all__ = ["Job", "Result", "fit"]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run left: its folder (None on ranks that write nothing) and its final figures."""
+
+    folder: Path | None
+    figures: dict[str, Any]
+
+
+def fit(job: Job, watch: Watch | None = None) -> Result:
+    """Train, and leave everything in the run's folder. Raises what training raised, after the folder has been completed.
+
+    ``watch``: of a rank that another one has started.
+    """
+    watch, ended = watch or Watch(), False
+    calm()
+    first = run_folder.rank() == 0
+    say = aloud if first and not job.quiet else silent
+    shown = first and not job.quiet and (job.config.get("trainer") or {}).get("enable_progress_bar") is not False
+    bar = Bar() if shown else None
+    signals = Signals(requeue=slurm.job() is not None, aloud=first)
+    with restored(), signals.heard():
+        planned = plan(job, say, bar)
+        folder = folder_of(planned) if first else None
+        lock = Lock(folder) if folder is not None else None  # before anything is written into a folder that is there already
+        try:
+            result = train(planned, folder, bar, say, watch, signals)
+            ended = True
+            return result
+        except (SystemExit, KeyboardInterrupt) as e:  # asked by a signal, all ranks stop
+            ended = signals.agreed or (isinstance(e, SystemExit) and e.code == 0)
+            raise
+        finally:
+            ranks.close(watch, ended=ended)
+            if lock is not None:
+                lock.release()
+
+
+def folder_of(planned: Plan) -> Path:
+    """The run's folder: a new one, or that of the run that goes on."""
+    job = planned.job
+    folder = run_folder.new_folder(runs_of(job.config), job.recipe) if job.resumed is None else job.resumed.folder
+    ranks.tell(folder, job)
+    return folder
+
+
+def train(
+    planned: Plan, folder: Path | None, bar: Bar | None, say: Callable[[str], None], watch: Watch, signals: Signals
+) -> Result:
+    """``folder`` is None on ranks that write nothing."""
+    job, module, data = planned.job, planned.module, planned.data
+    file = MetricsFile(folder / "metrics.csv") if folder else None
+    entry = Entry(planned, folder, file, say)
+    recorder = Recorder(
+        file,
+        bar,
+        tokens_per_step=planned.tokens_per_step,
+        total_steps=module.total_steps,
+        blocks_per_step=module.batch_size / data.train.n_blocks,
+        validation=(data.validation.n_bytes, data.validation.n_targets) if data.validation is not None else (0, 0),
+        watched=watched(planned.callbacks),
+    )
+    save = planned.settings.get("enable_checkpointing") is not False
+    keeper = Checkpoints(
+        folder / "checkpoints" if folder else None,
+        job.config,
+        planned.tokenizer,
+        recorder,
+        save=save,
+        finishing=planned.finishing,
+    )
+    samples = Samples(folder / "samples.txt" if folder else None, job.config, bar.say if bar else None, recorder)
+    extras: list[Any] = []
+    state, judged, asked = "failed", {}, 0
+
+    def figures() -> dict[str, Any]:
+        return {**ending.figures_of(recorder, planned.parameters, state, data.validated), **judged}
+
+    def complete() -> UserError | None:
+        written = folder is not None and entry.entered
+        return ending.complete(folder, job.recipe, figures(), extras, say) if written else None
+
+    watch.complete = complete
+    watch.folder = folder or watch.folder
+    try:
+        loggers = make_loggers(job.config.get("logger"), folder, job.config, say)
+        extras = ending.extras_of(loggers, samples, job.config.get("logger") or {}) if folder else []
+        trainer = make_trainer(
+            planned.settings,
+            module.validation_every,
+            module.total_steps + planned.finishing,  # Lightning does not even begin where no step is left
+            folder=folder,
+            loggers=loggers,
+            # what saves comes behind all that counts
+            callbacks=[
+                Together([Alike(planned), entry, recorder, samples, *planned.callbacks, keeper, Preemption(keeper, signals)])
+            ],
+        )
+        trainer._signal_connector.register_signal_handlers = nothing
+        ranks.prepare(trainer, watch)
+        # weights_only: a checkpoint is data, not code
+        trainer.fit(module, data, ckpt_path=str(job.resumed.checkpoint) if job.resumed else None, weights_only=True)
+        signals.phase = "after"
+        state = "finished" if trainer.global_step >= module.total_steps else "stopped early"
+        judged = ending.judge(trainer, module, job.config, getattr(planned.source, "judge", None))
+    except Preempted as e:
+        signals.phase, signals.agreed, asked = "after", True, e.asked
+        state = "interrupted" if asked == INTERRUPT else "preempted"
+        if folder is None and run_folder.FOLDER in os.environ:
+            raise SystemExit(0) from None  # Lightning's launcher ends the first rank when another one ends with an error
+        if asked == INTERRUPT:
+            raise KeyboardInterrupt from None
+        raise
+    except SystemExit as e:
+        state = "interrupted"
+        if isinstance(e.__context__, KeyboardInterrupt):  # Lightning turns it into exit(1)
+            raise KeyboardInterrupt from None
+        raise
+    except RuntimeError as e:
+        if (lost := watch.explained(e)) is not None:
+            raise lost from e
+        if tells_of_a_dead_reader(e):
+            raise gone() from e
+        raise
+    except MisconfigurationException as e:  # Lightning's word for what the user gave
+        raise UserError("trainer", " ".join(str(e).split())) from e
+    finally:
+        signals.phase = "after"
+        fault = complete()
+        if asked == REQUEUE and folder is not None:
+            slurm.requeue(say)
+        if fault is not None and state in records.DONE:  # else what ended the run is said, and not what followed from it
+            raise fault
+    return Result(folder, figures())
+
+
+@contextmanager
+def restored() -> Iterator[None]:
+    """The process afterwards as it was: what Lightning sets would make the next run a child of this one, and deaf to Ctrl-C."""
+    environment = dict(os.environ)
+    main = threading.current_thread() is threading.main_thread()
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    finally:
+        for name in set(os.environ) - set(environment):
+            del os.environ[name]
+        os.environ.update(environment)
+        if main:
+            signal.signal(signal.SIGINT, handler)

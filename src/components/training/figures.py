@@ -1,0 +1,48 @@
+"""The glass box at the end of a run: what the best weights do with a text, as pictures in the run's folder and in its logger."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, Trainer
+
+from components.core.errors import UserError
+
+
+class Figures(Callback):
+    """``figures/*.png`` of the run, and the same to W&B or TensorBoard. Nothing is drawn where the prompt cannot be read: that is said.
+
+    Args:
+        prompt: what the model reads; null: the task's first prompt, or none.
+        new_tokens: how many tokens it writes after that, at most.
+        target: a label, amounts, or what an encoder-decoder should write; with it, gradients are drawn too.
+    """
+
+    def __init__(self, *, prompt: str | None = None, new_tokens: int = 12, target: str | None = None) -> None:
+        self.prompt, self.new_tokens, self.target = prompt, new_tokens, target
+
+    def on_fit_end(self, trainer: Trainer, pl_module: Any) -> None:
+        if not trainer.is_global_zero:
+            return
+        from components.explain import explain
+        from components.runs.loading import open_model
+        from components.runs.preparing import aside
+
+        folder = Path(trainer.default_root_dir)
+        prompt = self.prompt if self.prompt is not None else next(iter(getattr(pl_module, "prompts", None) or [""]))
+        try:
+            made = explain(
+                open_model(folder), prompt=prompt, new_tokens=self.new_tokens, target=self.target, loss=self.target is not None
+            )
+        except UserError as e:  # what was trained is not lost for a picture
+            aside(f"callbacks.figures: nothing is drawn ({' '.join(str(e).split())})")
+            return
+        files = made.save_figures(folder / "figures")
+        for logger in trainer.loggers:
+            if callable(getattr(logger, "log_image", None)):  # W&B
+                for file in files:
+                    logger.log_image(f"figures/{file.stem}", [str(file)], step=None)  # type: ignore[attr-defined]
+            elif callable(getattr(logger.experiment, "add_figure", None)):  # TensorBoard
+                for name, figure in made.figures().items():
+                    logger.experiment.add_figure(f"figures/{name}", figure, trainer.global_step)

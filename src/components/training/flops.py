@@ -1,0 +1,73 @@
+"""Model FLOPs utilisation: the work that the model's definition asks for, over what the device can do.
+
+The work is what the parts report of their algorithms (``components/flops.py``), the cells that a mask hides left out.
+Recomputation under activation checkpointing is not counted. The peak is the product of matrices in the same dtype, measured once
+on a CPU, and the maker's dense figure on known GPUs.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+
+import torch
+from torch import nn
+
+from components.core.flops import Work, flops_of
+
+# dense TFLOP/s as the makers state them in (bf16, fp16, fp32 without tensor cores), None where the device has no such units or
+# nothing is known; by words of the device's name, the more particular first
+PEAKS: tuple[tuple[tuple[str, ...], tuple[float | None, float | None, float | None]], ...] = (
+    (("B200",), (2250, 2250, None)),
+    (("H200",), (989, 989, 67)),
+    (("H100", "PCIe"), (756, 756, 51)),
+    (("H100", "NVL"), (835, 835, 60)),
+    (("H100",), (989, 989, 67)),
+    (("A100",), (312, 312, 19.5)),
+    (("A10",), (125, 125, 31.2)),
+    (("L40S",), (362, 362, 91.6)),
+    (("L40",), (181, 181, 90.5)),
+    (("L4",), (121, 121, 30.3)),
+    (("V100",), (None, 125, 15.7)),
+    (("T4",), (None, 65, 8.1)),
+    (("RTX", "4090"), (165, 165, 82.6)),
+    (("RTX", "3090"), (71, 71, 35.6)),
+)
+
+
+def flops_per_token(model: nn.Module, context_length: int) -> float:
+    """Forward and backward: three times what the parts' algorithms ask for in a forward pass, the backward pass being two."""
+    return 3.0 * flops_of(model, Work(context_length)).algorithm / context_length
+
+
+def peak_flops(device: torch.device, dtype: torch.dtype) -> float | None:
+    """FLOP/s of one device in ``dtype``; None where nothing is known (then no utilisation is shown)."""
+    if device.type == "cpu":
+        return _measured(dtype)
+    if device.type == "cuda":
+        # where fp32 is multiplied as TF32 its own peak is not the measure
+        plain = dtype != torch.float32 or torch.get_float32_matmul_precision() == "highest"
+        return stated_peak(torch.cuda.get_device_name(device), dtype) if plain else None
+    return None
+
+
+def stated_peak(name: str, dtype: torch.dtype) -> float | None:
+    """What the maker of the device called ``name`` states, by whole words: an L40 is no L4."""
+    words = set(re.split(r"[\s-]+", name))
+    if "Laptop" in words:  # another chip, under a tighter limit of power
+        return None
+    found = next((peaks for piece, peaks in PEAKS if words.issuperset(piece)), (None, None, None))
+    columns = (torch.bfloat16, torch.float16, torch.float32)
+    peak = found[columns.index(dtype)] if dtype in columns else None
+    return None if peak is None else peak * 1e12
+
+
+def _measured(dtype: torch.dtype, size: int = 768, seconds: float = 0.15) -> float:
+    a = torch.ones(size, size, dtype=dtype)  # no random numbers: the run's own must not move
+    out = a @ a
+    best, end = float("inf"), time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        start = time.perf_counter()
+        torch.mm(a, a, out=out)
+        best = min(best, time.perf_counter() - start)
+    return 2.0 * size**3 / best

@@ -1,0 +1,70 @@
+"""One process at a time trains in a run's folder."""
+
+from __future__ import annotations
+
+import os
+import socket
+from contextlib import suppress
+from pathlib import Path
+
+from components.core import files
+from components.core.errors import UserError
+
+NAME = "run.lock"
+
+
+class Lock:
+    """Held from here until ``release``, or until the process is gone, however it went: the operating system lets go of it, not a file's absence.
+
+    A record lock, which the processes that this one starts do not inherit: a reader that is left cannot keep the run closed. Where the
+    disk knows no locks there is none.
+
+    Raises:
+        UserError: another process holds it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        import fcntl
+
+        self.file = folder / NAME
+        while True:
+            self._stream = files.open_append(self.file)
+            try:
+                fcntl.lockf(self._stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except (BlockingIOError, PermissionError):
+                self._stream.close()
+                raise UserError(
+                    str(folder), f"{self._holder()} is training in it", "wait until it has ended, or stop it"
+                ) from None
+            except OSError:  # a network disk without locks
+                return
+            if self._is_there():
+                break
+            self._stream.close()  # its holder has removed it meanwhile
+        with suppress(OSError):
+            self._stream.truncate(0)
+            self._stream.write(f"process {os.getpid()} on {socket.gethostname()}".encode())
+            self._stream.flush()
+
+    def _is_there(self) -> bool:
+        try:
+            return os.path.samestat(self.file.lstat(), os.fstat(self._stream.fileno()))
+        except OSError:
+            return False
+
+    def _holder(self) -> str:
+        with suppress(UserError):
+            return files.read_text(self.file, most=300, errors="replace").strip() or "another process"
+        return "another process"
+
+    def release(self) -> None:
+        with suppress(OSError):
+            self.file.unlink()
+        self._stream.close()
+
+
+def sweep(folder: Path) -> None:
+    """Remove what a killed process has left half written. Whoever calls this holds the lock."""
+    for left in (*folder.glob(f"*{files.PART}"), *(folder / "checkpoints").glob(f"*{files.PART}")):
+        with suppress(OSError):
+            left.unlink()

@@ -1,0 +1,75 @@
+"""What a loss may ask of whoever trains: a batch prepared before the model sees it, more ids than the tokenizer has, a teacher.
+
+``prepare(batch, generator)`` changes the rows of a whole optimizer step, before they are cut into micro-batches and ranks; ``extra_tokens``
+are ids beyond the tokenizer's; ``likelihood`` says whether the mean is that of the whole text, left to right; ``wants = "teacher"`` asks
+for the model of ``teacher_run``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from components.core.errors import UserError
+from components.core.sockets import Batch, Layer
+from components.core.traits import reads_source
+from components.corpus.tokens import same_tokens
+
+
+def reads_whole(loss: Any) -> bool:
+    """Whether the loss reads documents with all that the tokenizer puts around them, and hides tokens of the text itself."""
+    return bool(getattr(loss, "whole", False))
+
+
+def need_source(task: Any, model: nn.Module, first: Batch) -> None:
+    """UserError where the model reads a source and neither the data nor the loss give one; ``first``: a batch as it is trained on."""
+    if reads_source(model) and first.source is None:
+        raise UserError(
+            "loss",
+            f"{type(model).__name__} reads a source, and the batches of loss/{task.config['loss']['name']} have none",
+            "take loss=span_corruption or loss=seq2seq, or a decoder",
+        )
+
+
+def need_logits(model: nn.Module) -> None:
+    """UserError where the model has no head: a loss would take its hidden vectors for logits."""
+    if "vectors" in getattr(getattr(model, "head", None), "provides", ()):
+        raise UserError(
+            "model.head", "head/none gives hidden vectors, and a loss needs logits", "choose a head: model/head=tied"
+        )
+
+
+def need_layers(task: Any, model: nn.Module) -> None:
+    """UserError where layers are to be recomputed or compiled, and the model has none: nothing would be."""
+    asked = {"activation_checkpointing": task.activation_checkpointing, "compile": task.compile_layers}
+    if any(asked.values()) and not any(isinstance(m, Layer) for m in model.modules()):
+        option = next(name for name, value in asked.items() if value)
+        name = task.config["model"]["name"]
+        raise UserError(
+            f"task.{option}", f"model/{name} has no layers of its own, so that nothing would come of it", "leave it out"
+        )
+
+
+def teacher_for(task: Any) -> nn.Module | None:
+    """The model that the task's loss learns from, frozen, on the CPU; None where the loss wants none.
+
+    Raises:
+        UserError: there is no such run, or its tokens are others.
+    """
+    if getattr(task.loss, "wants", None) != "teacher":
+        return None
+    from components.runs.checkpoints import tokenizer_files
+    from components.runs.loading import open_model
+
+    try:
+        loaded = open_model(task.loss.teacher_run)
+    except UserError as e:
+        raise UserError("loss.teacher", str(e)) from e
+    if not same_tokens(tokenizer_files(loaded.tokenizer), tokenizer_files(task.tokenizer)):
+        raise UserError(
+            "loss.teacher",
+            f"the tokenizer of {task.loss.teacher_run} is another one",
+            f"take its: tokenizer=of_run tokenizer.run={task.loss.teacher_run}",
+        )
+    return loaded.model.requires_grad_(False)

@@ -1,0 +1,66 @@
+"""The state of an optimizer over shards, as the checkpoint of one process has it, and back.
+
+``torch.optim`` numbers weights in the order of its groups. Lightning numbers those of shards in the order of the modules, and reads
+every file so; groups are of decayed weights and others, and a run could not go on from one process onto shards.
+"""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import Any
+
+from torch import Tensor, nn
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_optimizer_state_dict, set_optimizer_state_dict
+from torch.optim import Optimizer
+
+from components.core.errors import UserError
+
+
+def whole_state(model: nn.Module, optimizer: Optimizer) -> dict[str, Any]:
+    """The state dict of ``optimizer``, gathered on the first rank, empty on the others. All ranks call this."""
+    options = StateDictOptions(full_state_dict=True, cpu_offload=True)
+    found = get_optimizer_state_dict(model, optimizer, options=options)
+    if not found.get("param_groups"):
+        return {}
+    numbers = {name: i for i, name in enumerate(n for group in ordered(model, optimizer) for n in group)}
+    return {
+        "state": {numbers[name]: state for name, state in found["state"].items()},
+        "param_groups": [{**g, "params": sorted(numbers[n] for n in g["params"])} for g in found["param_groups"]],
+    }
+
+
+def load_whole(model: nn.Module, optimizer: Optimizer, state: dict[str, Any]) -> None:
+    """Give each rank its shards of a state dict that ``torch.optim`` wrote in one process, or ``whole_state``. All ranks call this.
+
+    Weights are matched by their place in their group, as ``Optimizer.load_state_dict`` does.
+
+    Raises:
+        UserError: the groups are of other sizes.
+    """
+    own, groups = ordered(model, optimizer), state["param_groups"]
+    sizes = [len(g["params"]) for g in groups], [len(names) for names in own]
+    if sizes[0] != sizes[1]:
+        raise UserError(
+            "resume",
+            f"the optimizer's state is of groups of {sizes[0]} weights, here are {sizes[1]}",
+            "start anew with init_from=",
+        )
+    if not state["state"]:  # an optimizer without any; torch looks for the device of its tensors
+        optimizer.load_state_dict({"state": {}, "param_groups": groups})
+        return
+    # every rank has read the file; values of groups go past torch, which takes lists apart and misses what has grown
+    names = {number: name for group, here in zip(groups, own) for number, name in zip(group["params"], here)}
+    named = {
+        "state": {names[number]: held for number, held in state["state"].items()},
+        "param_groups": [{"params": here} for here in own],
+    }
+    options = StateDictOptions(full_state_dict=True)
+    set_optimizer_state_dict(model, optimizer, optim_state_dict=named, options=options)
+    for here, held in zip(optimizer.param_groups, groups):
+        here.update({n: deepcopy(v) for n, v in held.items() if n != "params"})
+
+
+def ordered(model: nn.Module, optimizer: Optimizer) -> list[list[str]]:
+    """Names of the weights in each group, in the group's order."""
+    names: dict[Tensor, str] = {p: name for name, p in model.named_parameters()}
+    return [[names[p] for p in group["params"]] for group in optimizer.param_groups]

@@ -1,0 +1,172 @@
+"""What a run will be, settled before anything is written: everything that can be refused is refused here."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from components.core import memory
+from components.core.bar import Bar
+from components.core.errors import found_in
+from components.core.micro_batches import rows_each
+from components.core.traits import silent_reason
+from components.runs import archive, checkpoints, resume, run_folder, starting
+from components.runs.preparing import corpus_of, runs_of, task_of, task_options
+from components.runs.weights import fits
+from components.training import init_from, limits, resumable, slurm
+from components.training.building import data_of
+from components.training.callbacks import make_callbacks
+from components.training.data_module import Blocked
+from components.training.devices import check_hardware, device_kind, processes
+from components.training.frame import check_frame
+from components.training.trainer import make_trainer
+from components.training.tuning import narrow_lines, rate_lines
+from components.training.unchecked import unchecked
+
+
+@dataclass
+class Job:
+    """What is to be trained.
+
+    Args:
+        config: spelled out, plain containers.
+        recipe: its name, which is also the folder's.
+        difference: lines that say what differs from the recipe.
+        notes: options that were kept or dropped by a swap.
+        resumed: the run that goes on, or None.
+        init_from: where the first weights come from, or None.
+        quiet: print nothing.
+    """
+
+    config: dict[str, Any]
+    recipe: str = "custom"
+    difference: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    resumed: resume.Resumed | None = None
+    init_from: str | None = None
+    quiet: bool = False
+
+
+@dataclass
+class Plan:
+    """A job with its data prepared and its module made (the model on the meta device).
+
+    Args:
+        job: what was asked.
+        settings: of the Trainer.
+        callbacks: those that the config names.
+        source: the data part.
+        corpus: what it gave.
+        module: the LightningModule, with its length.
+        data: the loaders.
+        tokenizer: its files, {name: text}.
+        parameters: of the model.
+        step: of the checkpoint that the run goes on from, or None.
+        matched: what of another run's weights it begins with, or None.
+        finishing: all steps of the run are done, but not its end.
+    """
+
+    job: Job
+    settings: dict[str, Any]
+    callbacks: list[Any]
+    source: Any
+    corpus: Any
+    module: Any
+    data: Blocked
+    tokenizer: dict[str, str]
+    parameters: int
+    step: int | None
+    matched: starting.Match | None
+    finishing: bool = False
+
+    @property
+    def tokens_per_step(self) -> float:
+        """On the average, where rows are examples of different lengths."""
+        return self.module.batch_size * self.data.train.tokens_per_row
+
+    def about(self) -> dict[str, Any]:
+        """run.json: where the figures come from."""
+        return {
+            "recipe": self.job.recipe,
+            "init_from": self.job.config.get("init_from"),
+            "weights": None if self.matched is None else self.matched.report(),
+            "began": time.time(),
+            "job": slurm.job(),
+            "command": sys.argv,
+            "schema": archive.SCHEMA,
+            "versions": run_folder.versions(),
+            "data": {"hash": self.corpus.hash, "report": self.corpus.report.lines()},
+            "git": run_folder.git_state(Path.cwd()),
+            "parameters": self.parameters,
+            "total_steps": self.module.total_steps,
+        }
+
+
+def plan(job: Job, say: Callable[[str], None], bar: Bar | None) -> Plan:
+    """Check, say the difference, prepare the data, make the module. Writes to the data cache alone.
+
+    Raises:
+        UserError: what the config asks for cannot be trained here.
+    """
+    settings = check_frame(job.config)
+    check_hardware(settings)
+    options = task_options(job.config)
+    make_trainer(settings, options["validation_every"], 1)  # what Lightning refuses it refuses now, before there is a folder
+    start = starting.start_from(job.init_from, runs_of(job.config)) if job.init_from else None
+    if start is not None:
+        job.config = {**job.config, "init_from": start.origin}
+    config = job.config
+    told = [f"  {line}" for line in (*job.difference, *job.notes)]
+    if told:
+        told.insert(0, f"difference from {'the run' if job.resumed else 'recipe ' + job.recipe}:")
+
+    def begin() -> None:
+        while told:
+            say(told.pop(0))
+
+    source, corpus = corpus_of(config, options, bar, going_on=job.resumed.checkpoint if job.resumed else None, begin=begin)
+    begin()
+    for line in corpus.report.lines():
+        say(line)
+    with found_in(job.resumed.folder / "config.yaml" if job.resumed else ""):
+        module = task_of(config, corpus.tokenizer)
+        model = module.new_model()
+        fits(model, device_kind(settings), ranks=processes(settings))  # before there is a folder; each process looks again
+    tokenizer = checkpoints.tokenizer_files(corpus.tokenizer)
+    callbacks = make_callbacks(config.get("callbacks"), module.metrics)
+    matched = init_from.begin_task(module, model, start, say) if start is not None else None
+    module.built.append(model)
+    fits(
+        model, device_kind(settings), ranks=processes(settings)
+    )  # before there is a folder; each process looks again at its part
+    context = model.context_length
+    if module.batch_tokens is not None:
+        module.batch_size = max(1, module.batch_tokens // context)
+    rows_each(module.batch_size, settings.get("accumulate_grad_batches") or 1, processes(settings))
+    held = module.batch_size * (context + 1) * 8
+    memory.hold(held, "model.context_length", f"the {module.batch_size} rows of a step", "make task.batch_size or it smaller")
+    data = data_of(module, corpus, context, config["seed"])
+    for line in [line for blocks in (data.train, data.validation, data.test) for line in getattr(blocks, "notes", ())]:
+        say(line)
+    data.limit_steps(limits.steps_in_epoch(settings, data.steps_per_epoch))
+    module.total_steps = limits.total_steps(settings, data.steps_per_epoch, module.batch_size * data.train.tokens_per_row)
+    step, finishing = resumable.place(job.resumed, config, module, data) if job.resumed else (None, False)
+    if finishing:
+        say(f"all steps are done (the last was {step}): what is left is the end of the run")
+    parameters = sum(p.numel() for p in model.parameters())
+    shape = f"{module.total_steps} steps of {module.batch_size} x {data.train.tokens_per_row:.3g} tokens"
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    some = "" if trained == parameters else f" ({trained:,} of them trained)"
+    say(f"{parameters:,} parameters{some}, {shape}, vocabulary {module.vocab_size}")
+    for line in [*rate_lines(model, config), *narrow_lines(config, settings.get("precision")), *unchecked(config)]:
+        say(line)
+    if trained < parameters and not config.get("init_from"):
+        say("what is frozen stays as it was drawn: init_from=RUN gives it the weights of a trained model")
+    if (module.samples or module.judged_samples) and (reason := silent_reason(model, source=module.gives_sources)):
+        say(f"no samples: {reason}")
+    module.meet_teacher("cpu")
+    return Plan(job, settings, callbacks, source, corpus, module, data, tokenizer, parameters, step, matched, finishing)

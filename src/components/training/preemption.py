@@ -1,0 +1,102 @@
+"""A run that is asked to stop: all ranks stop after the same step, or within the same validation, and save first.
+
+The signal is only noted (``signals.py``); ranks agree on it between steps, every so many steps that two seconds pass: all of them derive
+this number from the same agreed duration of a step, so that none looks alone.
+"""
+
+# ruff: noqa: ARG002  Lightning's hooks have fixed arguments
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from lightning.pytorch import Callback, Trainer
+
+from components.training.signals import EXIT_TRY_AGAIN, NONE, STOP, Preempted, Signals
+
+__all__ = ["EXIT_TRY_AGAIN", "Preempted", "Preemption"]
+
+SECONDS = 2.0
+MOST = 100  # steps, should the next ones take longer than those that were measured
+
+
+class Preemption(Callback):
+    """The last of the callbacks: what it saves has counted everything.
+
+    Args:
+        keeper: what saves.
+        signals: what was asked of this process.
+    """
+
+    def __init__(self, keeper: Any, signals: Signals) -> None:
+        self.keeper, self.signals = keeper, signals
+        self._step = -1
+        self._units = self._left = 1  # of work between two agreements, and until the next
+        self._since = 0.0
+
+    @property
+    def asked(self) -> bool:
+        """Whether this process was asked to stop; to be set by whoever wants it to."""
+        return bool(self.signals.asked)
+
+    @asked.setter
+    def asked(self, value: bool) -> None:
+        self.signals.asked = max(self.signals.asked, STOP) if value else NONE
+
+    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
+        self.signals.listen()
+        self.signals.phase = "training"
+        # what reads the flag of Lightning's handler, which is not there, costs a broadcast and a read-back each batch
+        trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = nothing
+        self._step = trainer.global_step
+        self._measure_anew()
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if trainer.global_step != self._step:  # else gradients are still being added up
+            self._step = trainer.global_step
+            if asked := self._agreed(trainer):
+                self.keeper.write(trainer, due=validation_due(trainer))
+                raise Preempted(asked)
+
+    def on_validation_start(self, trainer: Trainer, pl_module: Any) -> None:
+        self._measure_anew()
+
+    def on_validation_batch_end(self, trainer: Trainer, pl_module: Any, *rest: Any, **named: Any) -> None:
+        if trainer.state.fn == "fit" and not trainer.sanity_checking and (asked := self._agreed(trainer)):
+            self.keeper.write(trainer, due=True)
+            raise Preempted(asked)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
+        self._measure_anew()
+
+    def _measure_anew(self) -> None:
+        """A step of validation takes another time than one of training: the first one is looked at, and measured."""
+        self._units = self._left = 1
+        self._since = time.perf_counter()
+
+    def _agreed(self, trainer: Trainer) -> int:
+        """What any rank was asked; called by all ranks equally often."""
+        if trainer.world_size == 1:
+            return self.signals.asked
+        self._left -= 1
+        if self._left:
+            return 0
+        each = (time.perf_counter() - self._since) / self._units
+        told = torch.tensor([float(self.signals.asked), each], dtype=torch.float32, device=trainer.strategy.root_device)
+        dist.all_reduce(told, dist.ReduceOp.MAX)
+        asked, each = told.tolist()  # a signal that comes meanwhile is for the next agreement
+        self._units = self._left = max(1, min(MOST, int(SECONDS / max(each, 1e-9))))
+        self._since = time.perf_counter()
+        return int(asked)
+
+
+def validation_due(trainer: Trainer) -> bool:
+    """Whether Lightning would validate after the step that has just been taken."""
+    loop = trainer.fit_loop.epoch_loop
+    return bool(loop._should_check_val_fx(trainer.fit_loop._data_fetcher)) and sum(loop.val_loop.max_batches) > 0
+
+
+def nothing() -> None:
+    """Instead of Lightning's broadcast, and of its signal handlers."""

@@ -1,0 +1,159 @@
+"""Ranks that a run starts as processes of this machine: each does the first rank's run and nothing else, and none outlives the others.
+
+Lightning starts the whole script again for each of them. What it would come to train there may be another run (the script's second one,
+or what ``resume=auto`` means a moment later). So such a process takes the run from the first rank, through its environment, at its
+first call of ``train``, and its work is done when that run has ended.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import traceback
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, NoReturn
+
+import torch.distributed as dist
+from lightning.pytorch import Trainer
+from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
+
+from components.core.collectives import Differing
+from components.core.errors import UserError
+from components.core.leaving import leave, note_talk
+from components.runs import resume, run_folder
+from components.training.planning import Job
+from components.training.watch import FIRST, PATIENCE, Watch
+
+RUN = "COMPONENTS_RUN"  # what the first rank trains: config, recipe, and the checkpoint that it goes on from
+TIMEOUT = "COMPONENTS_RANK_TIMEOUT"  # seconds after which a rank no longer waits for another; without it torch's 30 minutes
+YIELD = 5.0  # seconds in which the first rank has said what is wrong with all of them
+LEAVING = 60.0  # seconds in which ranks that have done their work have ended
+
+
+class Launcher(_SubprocessScriptLauncher):
+    """Lightning's, but watched by us: its own observer kills the first rank without a word, and nobody watches for the others."""
+
+    def __init__(self, before: _SubprocessScriptLauncher, watch: Watch) -> None:
+        super().__init__(before.cluster_environment, before.num_processes, before.num_nodes)
+        self.watch = watch
+
+    def launch(self, function: Callable[..., Any], *args: Any, trainer: Trainer | None = None, **kwargs: Any) -> Any:
+        if not self.cluster_environment.creates_processes_externally:
+            self._call_children_scripts()  # from here on Lightning takes this process for one of ranks that others have started
+            self.watch.children = list(self.procs)
+        return super().launch(function, *args, trainer=trainer, **kwargs)
+
+
+def tell(folder: Path, job: Job) -> None:
+    """Leave in the environment what the ranks that are started next must know: nothing is written before a run may begin."""
+    os.environ[run_folder.FOLDER], os.environ[FIRST] = str(folder.absolute()), str(os.getpid())
+    checkpoint = str(job.resumed.checkpoint.absolute()) if job.resumed else None
+    held = {"config": job.config, "recipe": job.recipe, "checkpoint": checkpoint, "before": job.resumed and job.resumed.config}
+    os.environ[RUN] = json.dumps(held)
+
+
+def launched() -> bool:
+    """Whether a first rank has started this process to train with it."""
+    return (
+        run_folder.FOLDER in os.environ
+        and os.environ.get(FIRST, str(os.getpid())) != str(os.getpid())
+        and os.environ.get("LOCAL_RANK", "0") != "0"
+    )
+
+
+def job() -> Job:
+    """The first rank's run, as it has left it in the environment."""
+    folder, held = Path(os.environ[run_folder.FOLDER]), json.loads(os.environ[RUN])
+    config, checkpoint = held["config"], held["checkpoint"]
+    resumed = resume.Resumed(folder, Path(checkpoint), held["before"]) if checkpoint else None
+    return Job(config, held["recipe"], resumed=resumed, init_from=None if resumed else config.get("init_from"), quiet=True)
+
+
+def follow(fit: Callable[[Job, Watch], Any]) -> NoReturn:
+    """All that a launched process does: it trains with the first rank, says what it alone has met, and ends."""
+    code, watch = 0, Watch(parent=int(os.environ[FIRST]))
+    watch.folder = Path(os.environ[run_folder.FOLDER])
+    watch.start()
+    try:
+        fit(job(), watch)
+    except UserError as e:
+        code = e.exit_code
+        if isinstance(e, Differing):
+            watch.quiet = True
+        if not watch.orphan():  # if all ranks have met this, the first one says so, and ends this process
+            watch.join(YIELD)
+        watch.say(e)
+    except SystemExit as e:
+        code = e.code if isinstance(e.code, int) else 1
+    except KeyboardInterrupt:
+        code = 130
+    except BaseException:
+        code = 1
+        traceback.print_exc()
+    leave(code)
+
+
+def prepare(trainer: Trainer, watch: Watch) -> None:
+    """Have the trainer's other ranks watched, and give up waiting for one when the user says.
+
+    Raises:
+        UserError: ``COMPONENTS_RANK_TIMEOUT`` is no number of seconds.
+    """
+    strategy: Any = trainer.strategy
+    if trainer.world_size == 1:
+        return
+    if (seconds := _seconds()) is not None:
+        strategy._timeout = timedelta(seconds=seconds)
+        watch.patience = min(PATIENCE, seconds)
+    loop = trainer.fit_loop.epoch_loop
+    watch.progress = lambda: (trainer.global_step, loop.batch_progress.total.ready, loop.val_loop.batch_progress.total.ready)
+    watch.works = strategy.root_device.type == "cpu"
+    if type(strategy.launcher) is _SubprocessScriptLauncher:
+        strategy._launcher = Launcher(strategy.launcher, watch)
+    elif strategy.launcher is not None:
+        return  # ranks that are forked or spawned: multiprocessing watches them
+    if not watch.is_alive():
+        watch.start()
+
+
+def _seconds() -> float | None:
+    given = os.environ.get(TIMEOUT)
+    if given is None:
+        return None
+    try:
+        value = float(given)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise UserError(TIMEOUT, f"{given!r} is no number of seconds", "give one above 0, or unset it")
+    return value
+
+
+def close(watch: Watch, *, ended: bool) -> None:
+    """After a run: no rank that it has started is left, and the next run of this process begins with ranks of its own.
+
+    Args:
+        watch: of the run.
+        ended: it has come to its end, or has been stopped on all ranks; otherwise what is left of them is killed at once.
+    """
+    if watch.parent is None:
+        watch.stop()
+    ours = dist.is_initialized() and (bool(watch.children) or watch.parent is not None)
+    if ours and ended:
+        dist.destroy_process_group()  # as the other ranks do
+    watch.end_children(within=LEAVING if ended else 0.0)
+    if ours and not ended and watch.children:
+        _drop_group()
+    if ours:
+        note_talk()
+
+
+def _drop_group() -> None:
+    """Without the ranks that have gone: closing an NCCL communicator would wait for them."""
+    if dist.get_backend() == "nccl":
+        dist.distributed_c10d._abort_process_group()
+    else:
+        dist.destroy_process_group()

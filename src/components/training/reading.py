@@ -1,0 +1,97 @@
+"""Loaders whose readers are started once: processes that read ahead stay from one validation to the next, and end with the run.
+
+A reader that somebody stopped (a debugger, a batch system) would be waited for as long as it stands still: torch's own time-out does not hold
+while a tensor is handed over.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from torch.utils.data import DataLoader
+
+from components.core.errors import UserError
+
+LOOKS, EVERY = 20, 5.0  # a reader that was stopped at so many looks in a row, so many seconds apart, is given up
+
+
+class Readers(DataLoader):  # type: ignore[type-arg]
+    """A ``DataLoader`` whose workers persist; it says in one line that one of them died or stands still.
+
+    Args:
+        options: those of ``DataLoader``.
+
+    Raises:
+        UserError: on reading, where a worker is gone.
+    """
+
+    def __init__(self, dataset: Any, **options: Any) -> None:
+        super().__init__(dataset, persistent_workers=options.get("num_workers", 0) > 0, **options)
+
+    def __iter__(self) -> Any:
+        known, read = self._iterator, super().__iter__()
+        if not self.num_workers:
+            return read
+        if read is not known:
+            pids = [reader.pid for reader in read._workers]
+            threading.Thread(target=give_up_stopped, args=(pids,), daemon=True, name="stopped readers").start()
+        return Reading(read)
+
+
+class Reading:
+    """What several readers read, in order."""
+
+    def __init__(self, read: Any) -> None:
+        self.read = read
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        try:
+            return next(self.read)
+        except (RuntimeError, OSError, EOFError) as e:
+            cut = isinstance(e, (ConnectionError, EOFError))  # a moment before the system tells that the process is gone
+            if not cut and all(reader.is_alive() for reader in self.read._workers):
+                raise  # the data's own
+            raise gone() from e
+
+
+def gone() -> UserError:
+    what = "a process that reads ahead is gone: it was killed, had no memory left, or stood still for long"
+    return UserError("task.num_workers", what, "resume=auto goes on; task.num_workers=0 needs none")
+
+
+def tells_of_a_dead_reader(error: RuntimeError) -> bool:
+    """What torch raises wherever the process is just then, when a reader dies."""
+    return str(error).startswith("DataLoader worker (pid")
+
+
+def give_up_stopped(pids: list[int]) -> None:
+    """Kill a reader that stays stopped: nobody could wait for it, nor end before it. Ends when all are gone."""
+    seen = dict.fromkeys(pids, 0)
+    while seen:
+        time.sleep(EVERY)
+        for pid in list(seen):
+            state = state_of(pid)
+            seen[pid] = seen[pid] + 1 if state in ("T", "t") else 0
+            if state in ("", "Z"):
+                del seen[pid]
+            elif seen[pid] >= LOOKS:
+                with suppress(OSError):
+                    os.kill(pid, signal.SIGKILL)  # one that is stopped hears nothing else
+
+
+def state_of(pid: int) -> str:
+    """One letter, as ``ps`` shows it; empty where there is no such process, or where the system does not tell."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (OSError, IndexError):
+        return ""

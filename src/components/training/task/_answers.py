@@ -1,0 +1,68 @@
+"""Answers that a model writes, held against those it should have written: exact match, BLEU and chrF."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torchmetrics import MeanMetric
+
+from components.core.collectives import rank, updated
+from components.core.sockets import Batch
+from components.evaluating.bleu import Bleu
+from components.evaluating.chrf import ChrF
+from components.functional.cross_entropy import IGNORED
+from components.training.task._examples import FromExamples
+
+
+class Answering(FromExamples):
+    """The base of tasks whose answers are texts. A task says what is asked and what should be answered (``ask``, ``answers``).
+
+    Besides the share of tokens that would have been the likeliest (``token_accuracy``), ``scored`` held-out examples are answered in each
+    validation, by the run's own decoding: ``exact_match`` is the share that equals the answer, ``bleu`` and ``chrf`` (0 to 1) are sacrebleu's.
+    """
+
+    scored: int = 0
+    bleu_tokenize: Literal["13a", "intl", "zh", "char", "none"] = "13a"
+
+    def measures(self) -> dict[str, Any]:
+        found: dict[str, Any] = {"token_accuracy": MeanMetric()}
+        if self.scored:
+            found |= {"exact_match": MeanMetric(), "bleu": Bleu(tokenize=self.bleu_tokenize), "chrf": ChrF()}
+        return found
+
+    def observe(self, hidden: Tensor, head: Any, batch: Batch) -> None:
+        assert batch.targets is not None
+        asked = batch.targets != IGNORED
+        if asked.any():
+            logits = head(hidden[asked][None])[0]
+            hits = logits.argmax(-1) == batch.targets[asked]
+            self.metrics["token_accuracy"].update(hits.float())
+
+    def ask(self, examples: list[Any]) -> list[str]:
+        """What the model writes for each example."""
+        raise NotImplementedError
+
+    def asked_and_answer(self, example: Any) -> tuple[str, str]:
+        """(what a reader is shown as the question, the answer that should come)."""
+        raise NotImplementedError
+
+    def take_metrics(self) -> dict[str, float]:
+        """All ranks answer the same examples, since shards are gathered by all of them or by none; one rank counts the answers."""
+        if self.scored and "token_accuracy" in updated(self.metrics):
+            self.score_answers()
+        return super().take_metrics()
+
+    def score_answers(self) -> None:
+        examples = self.held_out(self.scored)
+        said = [text.strip() for text in self.ask(examples)]
+        meant = [self.asked_and_answer(e)[1].strip() for e in examples]
+        if rank() == 0:
+            self.metrics["exact_match"].update(torch.tensor([float(a == b) for a, b in zip(said, meant)], device=self.device))
+            self.metrics["bleu"].update(said, [[m] for m in meant])
+            self.metrics["chrf"].update(said, meant)
+
+    def write(self, asked: list[Any]) -> tuple[list[str], list[str]]:
+        questions = [self.asked_and_answer(e)[0] for e in asked]
+        return questions, [f"{q} -> {text}" for q, text in zip(questions, self.ask(asked))]

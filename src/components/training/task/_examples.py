@@ -1,0 +1,57 @@
+"""Tasks over examples: one example a row, padded to the longest of its batch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from components.corpus.example import Example
+from components.corpus.examples import prepare_examples
+from components.corpus.rows import Row, Rows
+from components.training.task._training import Training
+
+
+class FromExamples(Training):
+    """The base of tasks that read ``Example``s: a task says how one becomes a row (``encode``), and whether answers are labels."""
+
+    labelled = False
+
+    @classmethod
+    def prepare(cls, source: Any, tokenizer: Any, options: dict[str, Any], cache: Any, progress: Any) -> Any:
+        return prepare_examples(
+            source,
+            tokenizer,
+            cache=cache,
+            labelled=cls.labelled,
+            validation=options["validation_fraction"],
+            test=options["test_fraction"],
+            progress=progress,
+        )
+
+    def blocks(self, corpus: Any, split: str, context: int, seed: int | None = None) -> Any:
+        examples = getattr(corpus, split)
+        return Rows(split, examples, self.known, context, seed, folder=corpus.rows) if examples else None
+
+    def held_out(self, count: int) -> list[Any]:
+        return self.measured_on[:count]
+
+    def known(self, example: Example, longest: int) -> Row:
+        """``encode``, of which the model has a row for every token. UserError that names the example where it has not."""
+        row = self.encode(example, longest)
+        for ids in (row.ids, row.source or (), row.targets if isinstance(row.targets, list) else ()):
+            self.tokenizer.need_rows(ids, example.where)
+        return row
+
+    def encode(self, example: Example, longest: int) -> Row:
+        """The row of an example, cut to ``longest`` positions where that leaves its answer as it is."""
+        raise NotImplementedError
+
+
+def text_row(tokenizer: Any, text: str, longest: int) -> tuple[list[int], bool]:
+    """(ids, whether it was cut): a text with what stands around one, also where the text is cut."""
+    from components.corpus.special_ids import source_ids
+
+    ids = source_ids(tokenizer, text)
+    if len(ids) <= longest:
+        return ids, False
+    after = tokenizer.closes[:longest]
+    return [*ids[: longest - len(after)], *after], True

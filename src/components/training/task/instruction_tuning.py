@@ -1,0 +1,120 @@
+"""Instruction tuning: conversations in which a model learns to give the answers, and nothing else of them.
+
+Ouyang et al. 2022 (InstructGPT), arXiv:2203.02155, section 3.1; loss on answers alone as in Touvron et al. 2023 (Llama 2), arXiv:2307.09288
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from components.core.errors import UserError
+from components.core.registry import register
+from components.core.signature import Fraction, NonNegative, Path, Positive, Workers
+from components.corpus.example import Example
+from components.corpus.rows import LeftOut, Row
+from components.functional.cross_entropy import IGNORED
+from components.generation.chat import answer, find_template, template_of
+from components.training.task._answers import Answering
+
+# where neither the run nor its tokenizer brings one: instruction and answer under headings, as Alpaca has them
+PLAIN = (
+    "{{ endoftext_token }}{% for m in messages %}"
+    "{% if m.role == 'system' %}{{ m.content }}\n\n"
+    "{% elif m.role == 'user' %}### Instruction:\n{{ m.content }}\n\n"
+    "{% else %}### Answer:\n{% generation %}{{ m.content }}{{ eos_token }}{% endgeneration %}\n\n"
+    "{% endif %}{% endfor %}{% if add_generation_prompt %}### Answer:\n{% endif %}"
+)
+TEMPLATE = "chat_template.jinja"
+
+
+@register("task", "instruction_tuning")
+class InstructionTuning(Answering):
+    """Learn the answers of conversations: the loss is on what the assistant says, up to the sign that ends it, and on nothing else.
+
+    Args:
+        config: the composed config: nodes for model, loss, optimizer, schedule, decoding, and the seed.
+        tokenizer: gives the size of the vocabulary, and may bring a chat template.
+        template: a file with a chat template in Jinja; null: the tokenizer's own, else headings for instruction and answer. It is kept with
+            the run's tokenizer, for ``components chat``.
+        batch_size: conversations per optimizer step, over all devices and micro-batches; longer ones than the model reads are left out.
+        validation_fraction: share of the conversations held out for validation, where the data do not say.
+        test_fraction: share of the conversations held out for a final test, likewise.
+        validation_every: optimizer steps between validations; there is always one at the end.
+        validation_batches: at most so many batches per validation; null takes the whole split.
+        scored: held-out conversations whose last answer is written in each validation, for exact match, BLEU and chrF.
+        bleu_tokenize: how BLEU finds words, as in sacrebleu: ``zh`` or ``char`` for writing without spaces, which is one word to ``13a``.
+        samples: answers that are shown and kept after each validation.
+        sample_tokens: at most so many tokens in each answer.
+        activation_checkpointing: recompute each layer in the backward pass, for less memory.
+        compile: compile each layer, once for all that are alike.
+        num_workers: processes that read ahead; never changes the order.
+    """
+
+    needs = {"data": ("conversations",), "loss": ("tokens",)}
+    refuses = {"model": ("causal",)}
+
+    def __init__(
+        self,
+        config: dict[str, Any],
+        tokenizer: Any,
+        *,
+        template: Path | None = None,
+        batch_size: Positive = 16,
+        validation_fraction: Fraction = 0.05,
+        test_fraction: Fraction = 0.0,
+        validation_every: Positive = 200,
+        validation_batches: Positive | None = None,
+        scored: NonNegative = 0,
+        bleu_tokenize: Literal["13a", "intl", "zh", "char", "none"] = "13a",
+        samples: NonNegative = 2,
+        sample_tokens: Positive = 120,
+        activation_checkpointing: bool = False,
+        compile: Literal["none", "layers"] = "none",
+        num_workers: Workers = 0,
+    ) -> None:
+        self.begin(config, tokenizer, locals())
+        self.words = template_of(tokenizer)
+
+    @classmethod
+    def prepare(cls, source: Any, tokenizer: Any, options: dict[str, Any], cache: Any, progress: Any) -> Any:
+        made = super().prepare(source, tokenizer, options, cache, progress)
+        made.tokenizer.files[TEMPLATE] = template_for(made.tokenizer, options["template"])
+        return made
+
+    def encode(self, example: Example, longest: int) -> Row:  # noqa: ARG002  half a conversation has no end
+        try:
+            pieces = self.words.turns([dict(m) for m in example.input])  # type: ignore[arg-type]
+        except UserError as e:
+            abnormal = self.config["data"].get("abnormal")
+            if abnormal == "drop":
+                raise LeftOut(f"{e.where} {e.what}") from None
+            instead = "data.abnormal=drop leaves such rows out" if abnormal else e.instead
+            raise UserError(example.where, f"{e.where} {e.what}", instead) from None
+        ids = [token for piece, _ in pieces for token in piece]
+        asked = [said for piece, said in pieces for _ in piece]
+        return Row(ids[:-1], [i if a else IGNORED for i, a in zip(ids[1:], asked[1:])])
+
+    def asked_and_answer(self, example: Example) -> tuple[str, str]:
+        question, reply = last_turn(example)
+        return question[-1]["content"], reply
+
+    def ask(self, examples: list[Any]) -> list[str]:
+        options = {"max_new_tokens": self.sample_tokens, "seed": self.config["seed"]}
+        return [answer(self.model, self.tokenizer, self.config, last_turn(e)[0], self.words, **options) for e in examples]
+
+
+def template_for(tokenizer: Any, file: str | None) -> str:
+    """The template in ``file``, else the tokenizer's own, else plain headings."""
+    try:
+        return find_template(tokenizer, file)[0]
+    except UserError:
+        if file is not None:
+            raise
+        return PLAIN
+
+
+def last_turn(example: Example) -> tuple[list[dict[str, str]], str]:
+    """(the messages before the last answer, that answer)."""
+    messages = [dict(m) for m in example.input]  # type: ignore[arg-type]
+    at = max(i for i, m in enumerate(messages) if m["role"] == "assistant")
+    return messages[:at], messages[at]["content"]

@@ -1,0 +1,77 @@
+"""Regression: numbers that belong to an input, a text or a row of numbers."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from torch import Tensor, nn
+from torchmetrics import MeanAbsoluteError, MeanSquaredError
+
+from components.core.errors import UserError
+from components.core.registry import register
+from components.core.signature import Fraction, Positive, Workers
+from components.core.sockets import Batch
+from components.corpus.example import Example
+from components.corpus.rows import Row
+from components.training.task._examples import FromExamples, text_row
+
+
+@register("task", "regression")
+class Regression(FromExamples):
+    """Learn the numbers that belong to each input. Measured: mean absolute and root mean squared error.
+
+    Args:
+        config: the composed config: nodes for model, loss, optimizer, schedule, and the seed.
+        tokenizer: gives the size of the vocabulary.
+        batch_size: inputs per optimizer step, over all devices and micro-batches.
+        validation_fraction: share of the inputs held out for validation, where the data do not say.
+        test_fraction: share of the inputs held out for a final test, likewise.
+        validation_every: optimizer steps between validations; there is always one at the end.
+        validation_batches: at most so many batches per validation; null takes the whole split.
+        activation_checkpointing: recompute each layer in the backward pass, for less memory.
+        compile: compile each layer, once for all that are alike.
+        num_workers: processes that read ahead; never changes the order.
+    """
+
+    needs = {"data": ("amounts",), "loss": ("amounts",), "head": ("amounts",)}
+
+    def __init__(
+        self,
+        config: dict[str, Any],
+        tokenizer: Any,
+        *,
+        batch_size: Positive = 16,
+        validation_fraction: Fraction = 0.1,
+        test_fraction: Fraction = 0.0,
+        validation_every: Positive = 200,
+        validation_batches: Positive | None = None,
+        activation_checkpointing: bool = False,
+        compile: Literal["none", "layers"] = "none",
+        num_workers: Workers = 0,
+    ) -> None:
+        self.begin(config, tokenizer, locals())
+
+    def encode(self, example: Example, longest: int) -> Row:
+        answer = tuple(float(v) for v in example.answer)  # type: ignore[union-attr]
+        if isinstance(example.input, str):
+            ids, cut = text_row(self.tokenizer, example.input, longest)
+            return Row(ids, answer, cut=cut)
+        return Row([0] * len(example.input), answer, values=example.input)
+
+    def check(self, model: nn.Module, corpus: Any) -> None:
+        given, asked = getattr(model.head, "n_outputs", None), len(corpus.train[0].answer)
+        if given is not None and given != asked:
+            raise UserError(
+                "model.head.n_outputs", f"{given} numbers for {asked} of the data", f"set model.head.n_outputs={asked}"
+            )
+
+    def measures(self) -> dict[str, Any]:
+        return {"mean_absolute_error": MeanAbsoluteError(), "root_mean_squared_error": MeanSquaredError(squared=False)}
+
+    def observe(self, hidden: Tensor, head: Any, batch: Batch) -> None:
+        assert batch.targets is not None
+        asked = ~batch.targets.isnan().any(-1)
+        if asked.any():
+            said = head(hidden).float()[asked]
+            for metric in self.metrics.values():
+                metric.update(said, batch.targets[asked])

@@ -1,0 +1,234 @@
+"""What a rank cannot see while its main thread waits for other ranks inside a collective: that one has gone, or that SIGTERM came.
+
+Python runs signal handlers between two of its own steps, and there is none inside a wait. So a thread looks once a second, and ends the
+process with one line where nothing else will.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from components.core import terminal
+from components.core.errors import UserError
+
+FIRST = "COMPONENTS_FIRST_RANK"  # process id of the rank that has started this one
+EVERY = 1.0  # seconds between two looks
+GRACE = 10.0  # seconds in which the main thread may notice by itself that a rank has gone, and complete the run's folder
+PATIENCE = 60.0  # seconds without a step of the main thread after which SIGTERM no longer waits for it
+BUSY = 0.2  # share of a processor that a process takes which does not wait
+EXIT_TRY_AGAIN = 75  # of a rank that was asked to stop
+SAY_STOPPED = 30.0  # seconds after which a stopped rank is spoken of
+ENDED_BY_SIGTERM = 128 + signal.SIGTERM
+
+
+_woken = False  # the first look after a signal comes at once, through a socket that forked processes would share
+
+
+def _forked() -> None:
+    """Signals of a process that reads data are its own."""
+    if _woken:
+        with suppress(ValueError):
+            signal.set_wakeup_fd(-1)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
+
+
+class RankLost(UserError):
+    """Another rank has gone, or does not answer: no mistake of the user, so the exit code is 1."""
+
+    exit_code = 1
+
+
+class Watch(threading.Thread):
+    """Looks after the ranks that this one has started (``children``), or after the one that has started it.
+
+    Args:
+        parent: process id of the first rank, or None where this is the first, or ranks were started by others.
+    """
+
+    def __init__(self, parent: int | None = None) -> None:
+        super().__init__(name="watch", daemon=True)
+        self.parent, self.patience = parent, PATIENCE
+        self.children: list[subprocess.Popen[Any]] = []
+        self.folder: Path | None = None  # the run's
+        self.complete: Callable[[], None] | None = None  # leave the run's folder as that of a failed run
+        self.quiet = False
+        self.progress: Callable[[], Any] = lambda: None  # changes with each batch
+        self.works = True  # seconds of the processor tell work from waiting: not where waiting for a device takes them too
+        self._main = threading.main_thread()
+        self._ending = threading.RLock()
+        self._before: int | None = None
+        self._lost_since = self._asked = self._stopped_since = None
+        self._seen: tuple[Any, float, float] | None = None  # what the main thread was at, when, and its seconds of work
+
+    def start(self) -> None:
+        global _woken
+        self._here, self._there = socket.socketpair()
+        for end in (self._here, self._there):
+            end.setblocking(False)
+        if threading.current_thread() is self._main:
+            self._before = signal.set_wakeup_fd(self._there.fileno(), warn_on_full_buffer=False)
+            _woken = True
+        super().start()
+
+    def stop(self) -> None:
+        """No more looks."""
+        global _woken
+        if self._before is not None:
+            signal.set_wakeup_fd(self._before)
+            self._before, _woken = None, False
+        if self.is_alive():
+            self._there.send(b"\0")
+            self.join(5 * EVERY)
+
+    def run(self) -> None:
+        while True:
+            came = b""
+            if select.select([self._here], [], [], EVERY)[0]:
+                came = self._here.recv(64)
+            if b"\0" in came:
+                return
+            if signal.SIGTERM in came:
+                self._asked = time.monotonic()
+            self._look()
+
+    def _look(self) -> None:
+        now = time.monotonic()
+        if self.parent is not None and os.getppid() != self.parent:
+            self._end(f"the first rank (process {self.parent})", "has gone", 1)
+        if (lost := self.lost()) is not None:
+            self._lost_since = self._lost_since or now
+            # ranks that were asked to stop have all saved, and this one is completing the folder
+            stopped = all(p.returncode in (None, 0, EXIT_TRY_AGAIN) for p in self.children)
+            if now - self._lost_since > (self.patience if stopped else GRACE):
+                self._end(*lost, 1)
+        if self._asked is not None and not self._moves(now):
+            self._end(
+                "SIGTERM",
+                f"nothing has moved for {self.patience:g} s in {self._place()}: another rank does not answer",
+                ENDED_BY_SIGTERM,
+            )
+        self._say_stopped(now)
+
+    @property
+    def goes_on(self) -> str:
+        """What a user does next."""
+        if self.folder is None or not (self.folder / "checkpoints" / "last.ckpt").exists():
+            return "start the run again"
+        return f"resume={self.folder} goes on from its last checkpoint"
+
+    # -- what has happened -------------------------------------------------------------------------------------------
+
+    def lost(self) -> tuple[str, str] | None:
+        """(which rank, how it ended) of one that this rank has started and that has failed; the one that was killed before one that gave up."""
+        ended = [(code, rank, p.pid) for rank, p in enumerate(self.children, start=1) if (code := p.poll())]
+        if not ended:
+            return None
+        code, rank, pid = min(ended)
+        return (
+            f"rank {rank} (process {pid})",
+            f"was ended by {signal.Signals(-code).name}" if code < 0 else f"has ended with code {code}",
+        )
+
+    def explained(self, error: BaseException) -> RankLost | None:
+        """The rank behind an error of a collective; None if it is another error."""
+        from torch.distributed import DistError
+
+        text = str(error)
+        if not (isinstance(error, DistError) or "gloo" in text.lower() or "nccl" in text.lower()):
+            return None
+        until = time.monotonic() + 3 * EVERY  # a process is seen to have gone a moment after its connections
+        while (found := self.lost()) is None and not self.orphan() and time.monotonic() < until:
+            time.sleep(0.1)
+        if found is None and self.orphan():
+            found = f"the first rank (process {self.parent})", "has gone"
+        if found is None and (stopped := self._stopped()):
+            found = stopped, "is stopped and does not answer"
+        other = f"rank 1 (process {self.children[0].pid})" if len(self.children) == 1 else "another rank"
+        return RankLost(*(found or (other, f"does not answer ({' '.join(text.split())[-120:]})")), self.goes_on)
+
+    def orphan(self) -> bool:
+        return self.parent is not None and os.getppid() != self.parent
+
+    def _stopped(self) -> str | None:
+        """A rank that somebody has stopped (SIGSTOP), where the system says so."""
+        others = {rank: p.pid for rank, p in enumerate(self.children, start=1)} | ({0: self.parent} if self.parent else {})
+        for rank, pid in others.items():
+            with suppress(OSError, IndexError):
+                if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "Tt":
+                    return f"rank {rank} (process {pid})" if rank else f"the first rank (process {pid})"
+        return None
+
+    def _say_stopped(self, now: float) -> None:
+        which = self._stopped()
+        if which is None:
+            self._stopped_since = None
+        elif self._stopped_since is None:
+            self._stopped_since = now
+        elif 0 < self._stopped_since < now - SAY_STOPPED:
+            self._stopped_since = -1.0  # said
+            terminal.complain(f"{which} is stopped; the others wait for it")
+
+    def _moves(self, now: float) -> bool:
+        """Whether the main thread has come further since the last look, or not long ago, or is at work: a step may take its time."""
+        frame, stack = sys._current_frames().get(self._main.ident or 0), []
+        while frame is not None:
+            stack.append((id(frame), frame.f_lasti))
+            frame = frame.f_back
+        place, work = (stack, self.progress()), time.process_time()
+        if self._seen is None or self._seen[0] != place or (self.works and work - self._seen[2] > BUSY * (now - self._seen[1])):
+            self._seen = place, now, work
+        return now - self._seen[1] < self.patience
+
+    def _place(self) -> str:
+        """Where the main thread stands: the innermost function of this package."""
+        frame = sys._current_frames().get(self._main.ident or 0)
+        while frame is not None:
+            module = frame.f_globals.get("__name__", "")
+            if module.startswith("components."):
+                return f"{module}.{frame.f_code.co_name}"
+            frame = frame.f_back
+        return "the main thread"
+
+    # -- the end -----------------------------------------------------------------------------------------------------
+
+    def _end(self, where: str, what: str, code: int) -> None:
+        """End this process and those that it has started, from beside the main thread, which waits for what will not come."""
+        with self._ending:
+            self.say(UserError(where, what, self.goes_on))
+            self.end_children(within=0.0)
+            with suppress(Exception):
+                if self.complete is not None:
+                    self.complete()
+            os._exit(code)
+
+    def say(self, error: UserError) -> None:
+        """Why this process ends: one line, the first that comes."""
+        if not self.quiet:
+            name = f"rank {os.environ['LOCAL_RANK']}: " if self.parent is not None else ""
+            terminal.complain(f"error: {name}{error.line()}")
+            self.quiet = True
+
+    def end_children(self, *, within: float) -> None:
+        """Wait for the ranks that this one has started, and kill what is left after so many seconds."""
+        until = time.monotonic() + within
+        for process in self.children:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(max(0.0, until - time.monotonic()))
+        for process in self.children:
+            if process.poll() is None:
+                process.kill()
+                process.wait()

@@ -1,0 +1,1 @@
+"""A part for lightning-components: attention/my_attention."""

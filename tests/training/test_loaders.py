@@ -1,0 +1,206 @@
+"""Processes that read ahead are started once, give what one process gives, and leave nothing behind."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from lightning.pytorch import LightningModule, Trainer
+
+from components.core.sockets import Batch
+from components.training.building import calm
+from components.training.data_module import Blocked
+
+ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
+
+
+class Blocks:
+    """Rows of their own number; whoever reads one notes it."""
+
+    tokens_per_row = 1
+
+    def __init__(self, n_blocks, notes):
+        self.n_blocks, self.notes = n_blocks, notes
+
+    def batch(self, epoch, indices):  # noqa: ARG002
+        with Path(self.notes).open("a") as f:
+            f.write(f"{os.getpid()}\n")
+        ids = torch.tensor([[i] for i in indices])
+        return Batch(ids, ids)
+
+    def pids(self):
+        return [int(line) for line in Path(self.notes).read_text().split()]
+
+
+class Module(LightningModule):
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+        self.read, self.fail_at = [], None
+
+    def training_step(self, item, batch_idx):  # noqa: ARG002
+        if self.global_step == self.fail_at:
+            raise ValueError("a step that fails")
+        self.read.append(("train", item.batch.ids.flatten().tolist()))
+        return self.weight.sum()
+
+    def validation_step(self, item, batch_idx):  # noqa: ARG002
+        self.read.append(("validation", item.batch.ids.flatten().tolist()))
+
+    test_step = validation_step
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+def data(tmp_path, workers):
+    train, validation = Blocks(16, tmp_path / "train"), Blocks(10, tmp_path / "validation")
+    return Blocked(train, validation, validation, batch_size=2, workers=workers)
+
+
+def trainer(**options):
+    calm()
+    return Trainer(
+        **{"accelerator": "cpu", "max_steps": 6, "val_check_interval": 2, "check_val_every_n_epoch": None, "logger": False},
+        **{"enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False},
+        **{"num_sanity_val_steps": 1, "use_distributed_sampler": False},
+        **options,
+    )
+
+
+def alive(pid):
+    """A process that runs; one that only waits for its parent's look has ended."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def open_files():
+    return len(os.listdir("/proc/self/fd"))
+
+
+def test_the_same_readers_read_every_validation_and_end_with_the_run(tmp_path):
+    seen = {}
+    for workers in (0, 1):
+        (tmp_path / str(workers)).mkdir()
+        module, loaders = Module(), data(tmp_path / str(workers), workers)
+        trainer(limit_val_batches=3).fit(module, loaders)
+        seen[workers] = list(module.read)
+        if workers:
+            held = open_files()
+            trainer().validate(module, loaders, verbose=False)  # a second run, with readers of its own
+    assert seen[0] == seen[1]
+    assert [n for what, n in seen[1] if what == "validation"] == [[0, 1], *[[0, 1], [2, 3], [4, 5]] * 3]
+    train, validation = set(loaders.train.pids()), list(dict.fromkeys(loaders.validation.pids()))
+    assert len(train) == 1
+    assert len(validation) == 2, "one reader for the sanity check and three validations, one for the run after"
+    assert os.getpid() not in {*train, *validation}
+    assert not multiprocessing.active_children()
+    assert not any(map(alive, {*train, *validation}))
+    assert open_files() <= held
+    assert sum(t.name.startswith("QueueFeeder") for t in threading.enumerate()) == 0
+
+
+def test_a_run_that_fails_takes_its_readers_with_it(tmp_path):
+    module, loaders = Module(), data(tmp_path, 1)
+    module.fail_at = 3
+    with pytest.raises(ValueError, match="a step that fails"):
+        trainer().fit(module, loaders)
+    assert len(set(loaders.validation.pids())) == 1
+    assert not multiprocessing.active_children()
+    assert not any(map(alive, loaders.train.pids() + loaders.validation.pids()))
+
+
+def test_loaders_without_a_trainer_read_what_one_process_would(tmp_path):
+    loaders = data(tmp_path, 0)
+    assert [item.batch.ids.flatten().tolist() for item in loaders.train_dataloader()] == [[i, i + 1] for i in range(0, 16, 2)]
+    assert [item.batch.ids.flatten().tolist() for item in loaders.val_dataloader()][-1] == [8, 9]
+    assert len(loaders.test_dataloader()) == 5
+    assert loaders.state_dict()["samples"] == 0
+
+
+STRUCK = """
+import multiprocessing, os, signal, sys, time
+from pathlib import Path
+from components.core.errors import UserError
+from components.training import reading
+from test_loaders import data
+reading.EVERY = 0.02
+for how in (signal.SIGSTOP, signal.SIGKILL):
+    loaders = data(Path(sys.argv[1]), 1)
+    read = iter(loaders.train_dataloader())
+    next(read)
+    (reader,) = multiprocessing.active_children()
+    try:
+        os.kill(reader.pid, how)
+        for _ in range(8):
+            next(read)
+        time.sleep(5)
+    except UserError as e:
+        print(e)
+    except RuntimeError as e:
+        print(reading.gone() if reading.tells_of_a_dead_reader(e) else e)
+"""
+
+
+def test_a_reader_that_stands_still_or_died_is_one_line(tmp_path):
+    """In a process of its own: torch tells of a death wherever the process is just then, which may be in the test's own end."""
+    command = [sys.executable, "-c", STRUCK, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, env=ENVIRONMENT, timeout=120, text=True)
+    said = [line.startswith("task.num_workers: a process that reads ahead is gone") for line in done.stdout.splitlines()]
+    assert said == [True, True], done.stderr
+    assert not [pid for pid in map(int, (tmp_path / "train").read_text().split()) if alive(pid)]
+
+
+def test_what_the_data_raise_in_a_reader_is_theirs(tmp_path):
+    loaders = data(tmp_path, 1)
+
+    def batch(epoch, indices):  # noqa: ARG001
+        raise OSError("of the data")
+
+    loaders.train.batch = batch
+    with pytest.raises(OSError, match="of the data"):
+        next(iter(loaders.train_dataloader()))
+
+
+PARENT = """
+import sys, time
+from test_loaders import data
+from pathlib import Path
+loaders = data(Path(sys.argv[1]), 2)
+read = [iter(loaders.train_dataloader()), iter(loaders.val_dataloader())]
+for r in read:
+    next(r)
+print("reading", flush=True)
+time.sleep(60)
+"""
+
+
+def test_readers_end_with_a_parent_that_is_killed(tmp_path):
+    """Takes five seconds: so often a reader looks whether its parent is there."""
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT, str(tmp_path)], stdout=subprocess.PIPE, env=ENVIRONMENT, start_new_session=True
+    )
+    readers = set()
+    try:
+        assert parent.stdout.readline() == b"reading\n"
+        readers = {int(line) for name in ("train", "validation") for line in (tmp_path / name).read_text().split()}
+        assert len(readers) == 4
+        parent.kill()
+        parent.wait()
+        until = time.monotonic() + 30
+        while any(map(alive, readers)) and time.monotonic() < until:
+            time.sleep(0.1)
+        assert not [pid for pid in readers if alive(pid)]
+    finally:
+        os.killpg(parent.pid, signal.SIGKILL) if any(map(alive, readers)) else None
+        parent.stdout.close()

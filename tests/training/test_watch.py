@@ -1,0 +1,179 @@
+"""What ends a rank whose main thread waits for another: one line, its folder completed, no process left. (Whole runs: tests/training/test_ranks.py.)"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from components.training import watch as watching
+from components.training.watch import RankLost, Watch
+
+
+@pytest.fixture
+def child():
+    process = subprocess.Popen(["sleep", "60"])
+    yield process
+    process.kill()
+    process.wait()
+
+
+def of_ranks(*children) -> Watch:
+    watch = Watch()
+    watch.children = list(children)
+    return watch
+
+
+def test_an_error_of_a_collective_names_the_rank_behind_it(child, tmp_path, monkeypatch):
+    monkeypatch.setattr(watching, "EVERY", 0.1)
+    watch = of_ranks(child)
+    assert watch.explained(RuntimeError("shapes do not fit")) is None, "no error of a collective"
+    silent = watch.explained(RuntimeError("[gloo/pair.cc] Timed out waiting 1800000ms for recv operation to complete"))
+    assert f"rank 1 (process {child.pid}): does not answer" in str(silent)
+    child.send_signal(signal.SIGSTOP)
+    time.sleep(0.1)
+    assert "is stopped and does not answer; start the run again" in str(watch.explained(RuntimeError("gloo: Timed out")))
+    child.kill()
+    watch.folder = tmp_path
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "last.ckpt").touch()
+    lost = watch.explained(RuntimeError("gloo: Connection closed by peer"))
+    assert (
+        str(lost) == f"rank 1 (process {child.pid}): was ended by SIGKILL; resume={tmp_path} goes on from its last checkpoint"
+    )
+    assert isinstance(lost, RankLost)
+    assert lost.exit_code == 1
+
+
+def test_the_rank_that_was_killed_is_named_before_those_that_gave_up():
+    ended = [
+        subprocess.Popen([sys.executable, "-c", code]) for code in ("exit(1)", "exit(0)", "import os; os.kill(os.getpid(), 9)")
+    ]
+    for process in ended:
+        process.wait()
+    assert of_ranks(*ended).lost() == (f"rank 3 (process {ended[2].pid})", "was ended by SIGKILL")
+    assert of_ranks(*ended[:2]).lost() == (f"rank 1 (process {ended[0].pid})", "has ended with code 1")
+    assert of_ranks(ended[1]).lost() is None, "it has done its work"
+
+
+def test_ranks_that_do_not_leave_are_killed(child):
+    began = time.monotonic()
+    of_ranks(child).end_children(within=0.2)
+    assert child.returncode == -signal.SIGKILL
+    assert time.monotonic() - began < 5
+
+
+# the second lock of a mutex waits in C and begins again after a signal, as a collective does: no handler of Python runs meanwhile
+WAITING = """
+import ctypes, os, signal, subprocess, sys
+from components.training import watch as watching
+watching.EVERY = watching.GRACE = 0.2
+signal.signal(signal.SIGTERM, lambda *_: print("handled", flush=True))
+watch = watching.Watch(int(sys.argv[1]) or None)
+watch.patience = 0.5
+watch.children = [subprocess.Popen(["sleep", "60"]) for _ in range(int(sys.argv[2]))]
+watch.complete = lambda: print("completed", flush=True)
+watch.start()
+print(*(p.pid for p in watch.children), flush=True)
+mutex = ctypes.create_string_buffer(64)
+for _ in range(2):
+    ctypes.CDLL(None).pthread_mutex_lock(mutex)
+"""
+
+
+def waiting(parent: int, children: int) -> tuple[subprocess.Popen, list[int]]:
+    """A rank that waits for ever, and the processes that it has started."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", WAITING, str(parent), str(children)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "LOCAL_RANK": "3"},
+    )
+    assert process.stdout is not None
+    return process, [int(word) for word in process.stdout.readline().split()]
+
+
+def gone(pid: int) -> bool:
+    until = time.monotonic() + 5
+    while time.monotonic() < until:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def test_sigterm_ends_a_rank_that_waits_for_ever():
+    process, (other,) = waiting(0, 1)
+    time.sleep(0.5)  # it waits by now
+    process.send_signal(signal.SIGTERM)
+    said = process.communicate(timeout=20)[0].splitlines()
+    assert process.returncode == 143
+    assert said[0].startswith("error: SIGTERM: nothing has moved for 0.5 s in ")
+    assert said[1:] == ["completed"], "no handler ran"
+    assert gone(other)
+
+
+def test_a_rank_that_was_killed_ends_the_one_that_started_it_and_all_others():
+    process, (one, other) = waiting(0, 2)
+    os.kill(other, signal.SIGKILL)
+    assert process.communicate(timeout=20)[0].splitlines() == [
+        f"error: rank 2 (process {other}): was ended by SIGKILL; start the run again",
+        "completed",
+    ]
+    assert process.returncode == 1
+    assert gone(one)
+
+
+@pytest.mark.parametrize("code", [75, 1])
+def test_a_rank_that_was_asked_to_stop_gives_the_first_time_to_complete_the_folder(code, monkeypatch):
+    monkeypatch.setattr(watching, "EVERY", 0.05)
+    monkeypatch.setattr(watching, "GRACE", 0.1)
+    came: list[float] = []
+    monkeypatch.setattr(Watch, "_end", lambda self, where, what, _: came.append(time.monotonic()))  # noqa: ARG005
+    watch = of_ranks(subprocess.Popen([sys.executable, "-c", f"exit({code})"]))
+    watch.patience = 0.5
+    watch.children[0].wait()
+    began = time.monotonic()
+    watch.start()
+    while not came and time.monotonic() < began + 5:
+        time.sleep(0.01)
+    watch.stop()
+    assert (came[0] - began >= 0.5) == (code == 75)
+
+
+def test_a_rank_does_not_outlive_the_one_that_started_it():
+    process, _ = waiting(1, 0)  # no process of ours is a child of process 1
+    assert process.communicate(timeout=20)[0].splitlines() == [
+        "error: rank 3: the first rank (process 1): has gone; start the run again",
+        "completed",
+    ]
+    assert process.returncode == 1
+
+
+def test_a_process_that_moves_is_not_ended_by_sigterm(monkeypatch):
+    """It saves after its step, however long that takes."""
+    monkeypatch.setattr(watching, "EVERY", 0.05)
+    monkeypatch.setattr(Watch, "_end", lambda *_: pytest.fail("ended"))
+    came, watch = [], Watch()
+    watch.patience = 0.3
+    before = signal.signal(signal.SIGTERM, lambda *_: came.append(1))
+    watch.start()
+    try:
+        signal.raise_signal(signal.SIGTERM)
+        until = time.monotonic() + 1
+        while time.monotonic() < until:
+            sum(range(1000))
+        assert watch._asked is not None
+        assert watch.is_alive()
+    finally:
+        watch.stop()
+        signal.signal(signal.SIGTERM, before)
+    assert came == [1]
+    assert signal.set_wakeup_fd(-1) == -1, "as before"
