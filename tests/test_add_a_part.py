@@ -56,7 +56,7 @@ def checkout(tmp_path_factory) -> Path:
     for folder in ("src", "conf", "recipes", "tests"):
         shutil.copytree(ROOT / folder, copy / folder, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", copy)
-    (copy / "src" / "components" / "norm" / "largest.py").write_text(SOURCE)
+    (copy / "src" / "components" / "parts" / "norm" / "largest.py").write_text(SOURCE)
     return copy
 
 

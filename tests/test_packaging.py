@@ -72,7 +72,7 @@ def test_the_installed_package_reads_its_own_configs(installed, tmp_path):
         installed,
         tmp_path,
         "-c",
-        "from components import share; print(share.PACKAGE, share.conf_folder(), *share.recipe_files())",
+        "from components.core import share; print(share.PACKAGE, share.conf_folder(), *share.recipe_files())",
     )
     package, conf, *recipes = done.stdout.split()
     assert Path(package) == installed / "components"

@@ -16,9 +16,9 @@ from torch import nn
 
 from components import __version__
 from components.core.content import plain
-from components.corpus.tokens import LABELS_FILE, MAP_FILE, OWN_FILE
 from components.core.errors import UserError
 from components.core.files import parse_json, reason, regular
+from components.corpus.tokens import LABELS_FILE, MAP_FILE, OWN_FILE
 from components.runs.records import check_config
 
 SCHEMA = 1

@@ -12,9 +12,9 @@ from typing import Any
 
 import torch
 
-from components.corpus.tokens import read_tokenizer
 from components.core.errors import UserError
 from components.core.files import write_text
+from components.corpus.tokens import read_tokenizer
 from components.runs.archive import check_archive, check_shape
 
 

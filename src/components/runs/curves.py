@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from components.core.files import whole
-from components.runs.metrics_file import measured
 from components.core.terminal import readable
+from components.runs.metrics_file import measured
 
 LINES = ("-", "--", ":", "-.")
 

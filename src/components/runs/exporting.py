@@ -9,14 +9,14 @@ from typing import Any
 from tokenizers import Tokenizer, processors
 from torch import Tensor
 
-from components.parts.adapter._merge import merge
+from components.core.errors import UserError
+from components.core.registry import find
 from components.corpus.foreign import token_of
 from components.corpus.special_ids import first_ids, stop_ids, target_start
 from components.corpus.tokens import MAP_FILE, OWN_FILE, Tokens
-from components.core.errors import UserError
 from components.interop import convert
 from components.interop.halves import in_halves
-from components.core.registry import find
+from components.parts.adapter._merge import merge
 from components.runs import checkpoints, resume, run_folder
 from components.runs.importing import GENERATION
 from components.runs.loading import model_of, vocab_size_of

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from components.corpus.token_files import is_id
 from components.core.errors import UserError
+from components.corpus.token_files import is_id
 
 FILE = "generation_config.json"
 # field -> (sampler, its option, whether a value says nothing), in the order in which transformers applies them

@@ -18,11 +18,11 @@ import torch
 from torch import Tensor
 
 from components import __version__
+from components.core.errors import UserError
+from components.core.files import make_folder, whole, whole_folder
 from components.corpus.foreign import numbers, read_any, token_of
 from components.corpus.token_files import around, stated
 from components.corpus.tokens import CONFIG_FILE, MAP_FILE, OWN_FILE, Tokens
-from components.core.errors import UserError
-from components.core.files import make_folder, whole, whole_folder
 from components.interop import convert
 from components.interop.files import Tensors
 from components.interop.tensors import left_behind

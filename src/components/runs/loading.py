@@ -16,9 +16,9 @@ from components.compose import compose
 from components.core.errors import UserError, found_in
 from components.core.makers import Bound, make
 from components.core.sockets import name_parts
+from components.core.traits import extra_tokens
 from components.runs import archive, checkpoints, importing, preparing, resume, run_folder, starting
 from components.runs.weights import materialise
-from components.core.traits import extra_tokens
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from components.corpus.tokens import LABELS_FILE, same_tokens
 from components.core.errors import UserError
 from components.core.names import few, in_short
+from components.core.weights import copy_full, roles
+from components.corpus.tokens import LABELS_FILE, same_tokens
 from components.runs import checkpoints, run_folder
 from components.runs.archive import check_kinds
-from components.core.weights import copy_full, roles
 
 ADDED = (".lora_b", ".ia3")  # the end of a name that only an adapter has
 

@@ -6,6 +6,7 @@ while a tensor is handed over.
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import threading
@@ -19,6 +20,7 @@ from torch.utils.data import DataLoader
 
 from components.core.errors import UserError
 
+STARTED: list[Any] = []  # readers of this process
 LOOKS, EVERY = 20, 5.0  # a reader that was stopped at so many looks in a row, so many seconds apart, is given up
 
 
@@ -40,6 +42,7 @@ class Readers(DataLoader):  # type: ignore[type-arg]
         if not self.num_workers:
             return read
         if read is not known:
+            STARTED[:] = [*(reader for reader in STARTED if reader.is_alive()), *read._workers]
             pids = [reader.pid for reader in read._workers]
             threading.Thread(target=give_up_stopped, args=(pids,), daemon=True, name="stopped readers").start()
         return Reading(read)
@@ -62,6 +65,17 @@ class Reading:
             if not cut and all(reader.is_alive() for reader in self.read._workers):
                 raise  # the data's own
             raise gone() from e
+
+
+def end_all() -> None:
+    """At the end of the process: a reader that is left is deaf to what multiprocessing would end it by, and would be waited for."""
+    for reader in STARTED:
+        with suppress(ValueError, AssertionError, OSError):  # it is closed, or gone already
+            if reader._parent_pid == os.getpid():
+                reader.kill()
+
+
+atexit.register(end_all)
 
 
 def gone() -> UserError:
