@@ -112,14 +112,16 @@ def _carried(found: list[Part]) -> None:
 
 def _unread(found: list[Part]) -> None:
     """A part of a model that writes for another, and there is none: a swap that does nothing, and weights without a gradient."""
-    chosen = {part.kind for part in found} | {o.type.kind for part in found for o in part.entry.signature.sockets().values()}
-    entries = registry.entries().values()
-    inside = {o.type.kind for e in entries for o in e.signature.sockets().values() if o.type.kind != e.kind}
-    for part in (p for p in found if p.layer is None):
-        for word in part.declared("carries_out"):
+    read = {word for part in found for word in part.declared("carries_in")}
+    dead = [(p, word) for p in found if p.layer is None for word in p.declared("carries_out") if word not in read]
+    if dead:
+        chosen = {part.kind for part in found} | {
+            o.type.kind for part in found for o in part.entry.signature.sockets().values()
+        }
+        entries = registry.entries().values()
+        inside = {o.type.kind for e in entries for o in e.signature.sockets().values() if o.type.kind != e.kind}
+        for part, word in dead:
             able = [e for e in entries if word in e.signature.declared.get("carries_in", ())]
-            if any(word in p.declared("carries_in") for p in found):
-                continue
             beside = any(e.kind not in inside for e in able)  # what reads it stands beside the model
             if not any(e.kind in chosen for e in able) and (beside or len(part.above[-1].sockets) == 1):
                 continue  # a part or a model alone: what would read it is not chosen yet

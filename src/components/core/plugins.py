@@ -128,7 +128,7 @@ def indexed(plugin: Plugin) -> dict[str, Any]:
         if fresh and (not record["errors"] or record["paths"] == _path_times()):
             return record
     except (KeyError, TypeError):
-        pass  # the user's cache holds something else: made anew below
+        pass  # somebody has changed the record in the user's cache: it is made anew below, as if there were none
     record = {**_ask_child(plugin), "paths": _path_times()}
     write_cache(store, head, record)
     return record

@@ -35,7 +35,7 @@ def silent_reason(model: nn.Module, *, source: bool = False) -> str:
     """Why the model cannot continue a text, or an empty string where it can; ``source``: it is given what it reads before."""
     if reads_source(model) and not source:
         return "the model writes only after it has read a source"
-    beside = set(model.encoder.modules()) if reads_source(model) else ()  # type: ignore[operator]
+    beside = set(model.encoder.modules()) if reads_source(model) else ()  # type: ignore[operator]  # a module's attributes have no type
     parts = [part for part in model.modules() if part not in beside]
     for part in parts:
         if {"amounts", "classes", "vectors"} & set(getattr(part, "provides", ())):

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+from abc import abstractmethod
 from array import array
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -20,11 +21,12 @@ from components.corpus.example import Example
 class Examples(Sequence[Example]):
     """Examples by number. A slice is a list; equal to any sequence of equal examples."""
 
+    # equal by what they hold, as a list is, and like a list no key; typeshed gives every class a hash that is callable
     __hash__ = None  # type: ignore[assignment]
 
+    @abstractmethod
     def example(self, number: int) -> Example:
         """Number 0 to ``len`` - 1."""
-        raise NotImplementedError
 
     @overload
     def __getitem__(self, key: int) -> Example: ...

@@ -86,23 +86,25 @@ class Building:
 
     def add(self, row: Row) -> None:
         """ValueError for a row of another form than the first."""
-        kind, _, sourced, width = form = row.form
+        form, width = row.form, row.form[3]
         if not self.grown:
             self.form = form
             self._begin()
         if form != self.form:
             raise ValueError(f"has {described(form)}, where those before it have {described(self.form)}")
         self._ragged("ids", row.ids)
-        if kind == "tokens":
-            self._ragged("targets", row.targets)  # type: ignore[arg-type]
+        if isinstance(row.targets, int):
+            self.grown["targets"].add((row.targets,))
+        elif isinstance(row.targets, tuple):
+            self.grown["targets"].add(row.targets)
         else:
-            self.grown["targets"].add(row.targets if isinstance(row.targets, tuple) else (row.targets,))
-        if sourced:
-            self._ragged("source", row.source)  # type: ignore[arg-type]
-        if width:
-            if len(row.values) != len(row.ids) or any(len(v) != width for v in row.values):  # type: ignore[arg-type,union-attr]
+            self._ragged("targets", row.targets)
+        if row.source is not None:
+            self._ragged("source", row.source)
+        if row.values is not None:
+            if len(row.values) != len(row.ids) or any(len(v) != width for v in row.values):
                 raise ValueError(f"has positions without {width} numbers")
-            for numbers in row.values:  # type: ignore[union-attr]
+            for numbers in row.values:
                 self.grown["values"].add(numbers)
 
     def _ragged(self, name: str, numbers: Sequence[int]) -> None:

@@ -38,7 +38,7 @@ class Item:
         return Item(self.batch.pin_memory(), self.totals.pin_memory(), self.asked)
 
 
-class Steps(Dataset):  # type: ignore[type-arg]
+class Steps(Dataset[Item]):
     """Micro-batch i of this rank, with what the whole optimizer step asks: (targets, tokens), summed over micro-batches and ranks."""
 
     def __init__(
@@ -77,7 +77,7 @@ class Steps(Dataset):  # type: ignore[type-arg]
         return self.preparation.step(together(joined(widened(parts)), self.apart), step)
 
 
-class Whole(Dataset):  # type: ignore[type-arg]
+class Whole(Dataset[Item]):
     """Every block of a split once, cut into equally many batches on every rank; rows that fill up ask for nothing."""
 
     def __init__(

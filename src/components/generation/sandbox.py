@@ -112,6 +112,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
             "_made": self._made,
             "_added": self._added,
         }
+        # Jinja joins the pieces of a template by this attribute; its class has a function there, which takes no environment
         self.concat = self._concat  # type: ignore[method-assign, assignment]
 
     def add_filter(self, name: str, function: Any) -> None:

@@ -80,6 +80,7 @@ def size(value: Any, most: int) -> int:
         elif isinstance(x, (list, tuple, set, frozenset)):
             waiting += x
         elif isinstance(x, Namespace):
+            # what a template has set there; Jinja shows it by no public name
             waiting.append(x._Namespace__attrs)  # type: ignore[attr-defined]
     return found
 

@@ -5,6 +5,7 @@ Neither needs a task or Lightning: text is generated, scored and explained by wh
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import torch
 from torch import nn
 
 from components.compose import compose
+from components.core.bar import Bar
 from components.core.errors import UserError, found_in
 from components.core.makers import Bound, make
 from components.core.sockets import name_parts
@@ -79,14 +81,17 @@ def open_recipe(name: str, overrides: list[str] | tuple[str, ...] = ()) -> Opene
     """The model of a recipe as it is before training, with the tokenizer that its data give, or with the weights of ``init_from=``.
 
     Raises:
-        UserError: it cannot be composed, or what it begins with does not fit.
+        UserError: it cannot be composed, its model does not fit its data, or what it begins with does not fit.
     """
     rest, special = resume.split_overrides(list(overrides))
+    if other := [key for key in special if key != "init_from"]:
+        raise UserError(f"{other[0]}=", f"the recipe {name} is looked at as it is", "leave it out")
     begun = [f"init_from={special['init_from'] or 'null'}"] if "init_from" in special else []
     config = compose(name, [*begun, *rest], cwd=Path.cwd()).config
     found = starting.start_from(config["init_from"], preparing.runs_of(config)) if config.get("init_from") else None
-    _, corpus = preparing.corpus_of(config, preparing.task_options(config), None)
+    _, corpus = preparing.corpus_of(config, preparing.task_options(config), Bar(sys.stderr))
     model = model_of(config, vocab_size_of(config, corpus.tokenizer))
+    preparing.task_of(config, corpus.tokenizer).check(model, corpus)  # as many scores as the data have labels
     materialise(model, "cpu", config["seed"])
     if found is not None:
         config["init_from"] = found.origin

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import torch
 from lightning.pytorch import LightningDataModule
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import Sampler
 
 from components.core.errors import UserError
 from components.corpus.preparation import Preparation
 from components.corpus.steps import Steps, Whole
 from components.training.reading import Readers
-from components.training.signals import deaf
 from components.training.strategies import data_ranks
 
 
@@ -93,7 +91,7 @@ class Blocked(LightningDataModule):
             most, by = batches * each, "trainer.limit_val_batches"
         return f"{most:,} of {rows:,} rows ({by})" if most < rows else None
 
-    def train_dataloader(self) -> DataLoader:  # type: ignore[type-arg]
+    def train_dataloader(self) -> Readers:
         rank, ranks, accumulate = self.place()
         steps = Steps(self.train, self.batch_size, accumulate, rank, ranks, self.apart, self.preparation)
         return self._loader(Resumable, steps, FromStep(self, self.steps_per_epoch, accumulate))
@@ -108,7 +106,7 @@ class Blocked(LightningDataModule):
         """(rank, ranks, micro-batches a step): without a trainer one process that reads each step at once."""
         return (0, 1, 1) if self.trainer is None else (*data_ranks(self.trainer), self.trainer.accumulate_grad_batches)
 
-    def _whole(self, blocks: Any) -> DataLoader:  # type: ignore[type-arg]
+    def _whole(self, blocks: Any) -> Readers:
         rank, ranks, accumulate = self.place()
         rows = max(1, self.batch_size // ranks // accumulate)
         return self._loader(Readers, self.measured(blocks, rows, rank, ranks), None)
@@ -118,19 +116,9 @@ class Blocked(LightningDataModule):
         most = None if self.limit is None else self.limit * self.batch_size
         return Whole(blocks, rows, rank, ranks, self.apart, most, self.preparation)
 
-    def _loader(self, kind: Any, dataset: Any, sampler: Any) -> DataLoader:  # type: ignore[type-arg]
-        # without a generator of its own a loader draws a seed from the global one, and a resumed run would differ
-        own = torch.Generator().manual_seed(0)
+    def _loader(self, kind: type[Readers], dataset: Any, sampler: Sampler[int] | None) -> Readers:
         pin = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
-        return kind(
-            dataset,
-            batch_size=None,
-            sampler=sampler,
-            num_workers=self.workers,
-            generator=own,
-            pin_memory=pin,
-            worker_init_fn=deaf,
-        )
+        return kind(dataset, sampler, num_workers=self.workers, pin_memory=pin)
 
     def state_dict(self) -> dict[str, Any]:
         step = self.trainer.global_step if self.trainer is not None else 0

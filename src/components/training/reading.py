@@ -16,26 +16,43 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from torch.utils.data import DataLoader
+import torch
+from torch.utils.data import DataLoader, Sampler
 
 from components.core.errors import UserError
+from components.training.signals import deaf
 
 STARTED: list[Any] = []  # readers of this process
 LOOKS, EVERY = 20, 5.0  # a reader that was stopped at so many looks in a row, so many seconds apart, is given up
 
 
-class Readers(DataLoader):  # type: ignore[type-arg]
-    """A ``DataLoader`` whose workers persist; it says in one line that one of them died or stands still.
+class Readers(DataLoader[Any]):
+    """A ``DataLoader`` of whole batches whose workers persist and ignore signals; it says in one line that one of them died or stands still.
 
     Args:
-        options: those of ``DataLoader``.
+        dataset: gives micro-batches by number.
+        sampler: which ones, in which order; None: all of them.
+        num_workers: processes that read ahead.
+        pin_memory: for a GPU.
 
     Raises:
         UserError: on reading, where a worker is gone.
     """
 
-    def __init__(self, dataset: Any, **options: Any) -> None:
-        super().__init__(dataset, persistent_workers=options.get("num_workers", 0) > 0, **options)
+    def __init__(
+        self, dataset: Any, sampler: Sampler[int] | None = None, *, num_workers: int = 0, pin_memory: bool = False
+    ) -> None:
+        super().__init__(
+            dataset,
+            batch_size=None,
+            sampler=sampler,
+            num_workers=num_workers,
+            # without a generator of its own a loader draws a seed from the global one, and a resumed run would differ
+            generator=torch.Generator().manual_seed(0),
+            pin_memory=pin_memory,
+            persistent_workers=num_workers > 0,
+            worker_init_fn=deaf,
+        )
 
     def __iter__(self) -> Any:
         known, read = self._iterator, super().__iter__()
