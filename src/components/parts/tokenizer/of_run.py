@@ -49,5 +49,5 @@ class OfRun:
 
     def _taken(self) -> Tokens:
         if self.tokens is None:
-            raise ValueError("tokenizer/of_run has been given no run's tokenizer: task.building.tokenizer_of does")
+            raise ValueError("tokenizer/of_run has been given no run's tokenizer: runs.preparing.tokenizer_of does")
         return self.tokens
