@@ -53,7 +53,7 @@ def place(resumed: Any, config: dict[str, Any], module: Any, data: Any) -> tuple
     archive.check_kinds(module.built[0].state_dict(), checkpoints.weights_in(held), where)
     finished = records.read_summary(resumed.folder).get("state") in records.DONE
     if step > total or (step == total and finished):
-        raise UserError("resume", f"the run has done its {total} steps", "set trainer.max_steps to more")
+        raise UserError("resume", f"the run has done its {step} steps", "set trainer.max_steps to more")
     stopped = bool(held["components"].get("stopped"))
     if stopped and finished and config.get("callbacks") == resumed.config.get("callbacks"):
         raise UserError(
