@@ -170,7 +170,7 @@ def test_other_tokens_are_refused_or_said(base, capsys):
     assert "its tokenizer is another one, of another size" in said
     assert re.search(r"2 of another shape, new here: embedding\.table\.weight \(\d+, 16\) there, \(\d+, 16\) here, head", said)
     assert len(list(Path("runs").glob("*/*"))) == before + 1
-    with pytest.raises(UserError, match="of which run"):
+    with pytest.raises(UserError, match="no run is named"):
         components.train("./tiny_classifier.yaml", ["tokenizer=of_run"], quiet=True)
     with pytest.raises(UserError, match="no such run"):
         components.train("./tiny_classifier.yaml", ["tokenizer=of_run", "tokenizer.run=nowhere"], quiet=True)

@@ -71,7 +71,7 @@ def tokenizer_of(config: dict[str, Any], going_on: Path | None = None) -> Any:
     if getattr(part, "wants", None) == "run":
         name = going_on or part.run or config.get("init_from")
         if name is None:
-            raise UserError("tokenizer.run", "of which run? none is named", how_to_name_one(str(config.get("recipe") or "")))
+            raise UserError("tokenizer.run", "no run is named", how_to_name_one(str(config.get("recipe") or "")))
         runs = runs_of(config)
         if not Path(name).exists():  # the time of a run, or recipe/time, made a path where it was typed
             name = os.path.relpath(name)
@@ -88,7 +88,7 @@ def how_to_name_one(recipe: str) -> str:
     goes_on = next((c for c in then if c.endswith("=RUN")), None)
     if not goes_on:
         return "give init_from=RUN, or from scratch with its tokens tokenizer.run=RUN"
-    return f"first {first}, then {goes_on}, where RUN is the folder that the first one prints (from scratch with its tokens: tokenizer.run=RUN)"
+    return f"first {first}, then {goes_on} (RUN: the folder that it prints)"  # short: a line that is cut cannot be copied
 
 
 class Fixed:
