@@ -24,7 +24,18 @@ BESIDE = {
     **{f"src/components/core/{name}.py": MODELS for name in ("makers", "sockets", "weights", "flops")},
     **{
         f"src/components/core/{name}.py": NAMES
-        for name in ("entry", "entry", "registry", "kinds", "index", "signature", "option_types")
+        for name in (
+            "entry",
+            "registry",
+            "kinds",
+            "index",
+            "signature",
+            "option_types",
+            "options",
+            "aliases",
+            "source",
+            "docstrings",
+        )
     },
     **{f"src/components/core/{name}.py": ("test_plugins.py",) for name in ("plugins", "plugin_child", "cache_file", "moved")},
     **{f"src/components/core/{name}.py": ("compose/test_messages.py", "compose/test_paths.py") for name in ("errors", "paths")},

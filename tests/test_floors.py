@@ -17,7 +17,22 @@ ROOT = Path(__file__).parent.parent
 SRC = ROOT / "src" / "components"
 # of core/: what the command line reads before it knows whether a model is built
 TORCHLESS = {
-    *("errors", "files", "names", "paths", "signature", "option_types", "entry", "cache_file", "registry", "kinds", "index"),
+    *(
+        "errors",
+        "files",
+        "names",
+        "paths",
+        "signature",
+        "option_types",
+        "options",
+        "aliases",
+        "source",
+        "entry",
+        "cache_file",
+        "registry",
+        "kinds",
+        "index",
+    ),
     *("plugins", "plugin_child", "makers", "slices", "share", "leaving", "layout", "bar", "micro_batches", "moved"),
 }
 BELOW_PARTS = {"core", "functional", "corpus"}

@@ -9,6 +9,7 @@ import pytest
 from components.core import registry
 from components.core.index import own_entries
 from components.core.signature import Signature
+from components.core.source import Module, Sources
 
 ENTRIES = own_entries()
 
@@ -61,4 +62,4 @@ def test_an_option_cannot_take_a_word_of_the_nodes(word):
     """An option ``name`` would replace the part's own name in every composed config, and nothing could be composed."""
     text = f"class Part:\n    def __init__(self, *, {word}: str | None = None) -> None: ...\n"
     with pytest.raises(ValueError, match=f"{word}: no option can be called so"):
-        Signature.of_node(ast.parse(text).body[0], "")
+        Signature.of_node(ast.parse(text).body[0], Module("part", ast.parse(text), Sources({})))

@@ -4,36 +4,48 @@ from __future__ import annotations
 
 import ast
 import re
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, get_args, get_origin
 
 from components.core.terminal import fault_of
 
-# Named ranges: readable in a signature and readable by ast. (low, high, base); bounds are inclusive.
-RANGES: dict[str, tuple[str, float | None, float | None]] = {
-    "Positive": ("int", 1, None),
-    "NonNegative": ("int", 0, None),
-    "PositiveFloat": ("float", 1e-30, None),
-    "NonNegativeFloat": ("float", 0.0, None),
-    "Probability": ("float", 0.0, 1.0),
-    "Fraction": ("float", 0.0, 0.999999),
-    # bounds of what is built or started one by one, which would otherwise take hours before any size is known
-    "Depth": ("int", 1, 2048),  # twice the deepest transformer that was published (Wang et al. 2022, arXiv:2203.00555)
-    "Rows": ("int", 1, 2**24),  # of a vocabulary that is learned: 64 times the largest in use
-    "Workers": ("int", 0, 512),
-}
 BITS = 63  # of a whole number: nothing that is counted here needs more
-Positive = int
-NonNegative = int
-PositiveFloat = float
-NonNegativeFloat = float
-Probability = float
-Fraction = float
-Depth = int
-Rows = int
-Workers = int
-Path = str  # an option of this type is taken literally from the command line and made absolute there
-Slices = Any  # the option `layers` of a wiring: {which: {socket: node}}
+
+
+@dataclass(frozen=True)
+class Range:
+    """Of a number, both ends inclusive; None: no end. ``Share = Annotated[float, Range(0.0, 1.0)]`` names one."""
+
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class FileName:
+    """Of a string that names a file: it is taken literally from the command line and made absolute there."""
+
+
+# The numbers are literals, since they are read from source as well.
+Positive = Annotated[int, Range(1, None)]
+NonNegative = Annotated[int, Range(0, None)]
+PositiveFloat = Annotated[float, Range(1e-30, None)]
+NonNegativeFloat = Annotated[float, Range(0.0, None)]
+Probability = Annotated[float, Range(0.0, 1.0)]
+Fraction = Annotated[float, Range(0.0, 0.999999)]
+# bounds of what is built or started one by one, which would otherwise take hours before any size is known
+Depth = Annotated[int, Range(1, 2048)]  # twice the deepest transformer that was published (Wang et al. 2022, arXiv:2203.00555)
+Rows = Annotated[int, Range(1, 16_777_216)]  # of a vocabulary that is learned: 64 times the largest in use
+Workers = Annotated[int, Range(0, 512)]
+Path = Annotated[str, FileName()]
+Slices = Any  # the option `layers` of a stack: {which: {socket: node}}
+
+# {name: (base, low, high)} of the ranges above
+RANGES: dict[str, tuple[str, float | None, float | None]] = {
+    name: (get_args(value)[0].__name__, value.__metadata__[0].low, value.__metadata__[0].high)
+    for name, value in list(globals().items())
+    if get_origin(value) is Annotated and isinstance(value.__metadata__[0], Range)
+}
+STANDARD = {**{name: globals()[name] for name in RANGES}, "Path": Path, "Slices": Slices, "Any": Any}  # what `parse_type` knows
 
 
 @dataclass(frozen=True)
@@ -181,6 +193,8 @@ def _parse_subscript(node: ast.Subscript, text: str) -> Type:
         return Type(text, kind=ast.literal_eval(items[0]), many=outer == "Makers")
     if outer == "Literal":
         return Type(text, allowed=tuple(ast.literal_eval(i) for i in items))
+    if outer == "Annotated":
+        return _narrowed(_parse(items[0], text), items[1:])
     if outer == "Optional":
         inner = _parse(items[0], text)
         return Type(text, inner.bases, inner.allowed, inner.low, inner.high, inner.kind, inner.many, True, inner.length)
@@ -192,3 +206,27 @@ def _parse_subscript(node: ast.Subscript, text: str) -> Type:
     if outer == "dict":
         return Type(text, ("dict",))
     raise ValueError(f"annotation {text!r} is not one that a config can hold")
+
+
+def _narrowed(plain: Type, notes: list[ast.expr]) -> Type:
+    """``Annotated[int, Range(1, 9)]`` by what stands after the type; what is said there to others is passed over."""
+    for note in notes:
+        called = ast.unparse(note.func).rsplit(".", 1)[-1] if isinstance(note, ast.Call) else ""
+        if isinstance(note, ast.Call) and called == "Range":
+            ends = dict(zip(("low", "high"), map(ast.literal_eval, note.args)))
+            ends |= {str(k.arg): ast.literal_eval(k.value) for k in note.keywords}
+            plain = replace(plain, low=ends.get("low"), high=ends.get("high"))
+        elif called == "FileName":
+            plain = replace(plain, bases=("path",))
+    return plain
+
+
+def literal(value: Any, name: str) -> Any:
+    """The value as JSON would hold it (tuples become lists). ValueError if it is no literal: configs are data."""
+    if isinstance(value, (list, tuple)):
+        return [literal(v, name) for v in value]
+    if isinstance(value, dict):
+        return {str(k): literal(v, name) for k, v in value.items()}
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    raise ValueError(f"{name}: {value!r} is not a literal (number, string, true/false, null, list or mapping of these)")

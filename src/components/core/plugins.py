@@ -138,7 +138,16 @@ def _head(plugin: Plugin) -> list[Any]:
     here = Path(__file__).parent
     ours = [
         state_of(here / f)
-        for f in ("plugins.py", "plugin_child.py", "registry.py", "entry.py", "signature.py", "option_types.py", "kinds.py")
+        for f in (
+            "plugins.py",
+            "plugin_child.py",
+            "registry.py",
+            "entry.py",
+            "signature.py",
+            "option_types.py",
+            "options.py",
+            "kinds.py",
+        )
     ]
     modules = [plugin.name, plugin.version, plugin.path, plugin.modules]
     return [FORMAT, sys.version, sys.prefix, modules, ours]

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import ast
 import inspect
-import re
 import sys
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, get_args, get_origin
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
+from components.core.aliases import expand, live_scope, spelled
+from components.core.docstrings import argument_docs, sentence, whole
 from components.core.errors import UserError, nearest
 from components.core.option_types import (  # noqa: F401  parts take their annotations from here
     RANGES,
@@ -28,8 +30,11 @@ from components.core.option_types import (  # noqa: F401  parts take their annot
     Slices,
     Type,
     Workers,
+    literal,
     parse_type,
 )
+from components.core.options import DECLARATIONS, fields_of, is_field
+from components.core.source import Module, Written
 
 REQUIRED = "<required>"
 OWN_WORDS = ("name", "preset")  # of a node
@@ -94,135 +99,144 @@ class Signature:
     @classmethod
     def of_class(cls, target: Any) -> Signature:
         """Of a live class or function. ValueError names the parameter that breaks the form of a part."""
+        if not inspect.isclass(target):
+            sizes, options = _live_parameters(target, 0, argument_docs(inspect.getdoc(target) or ""))
+            return _assembled(sizes, options, inspect.getdoc(inspect.getmodule(target)), inspect.getdoc(target), {})
         sizes: dict[str, bool] = {}
         options: dict[str, Option] = {}
-        doc = inspect.getdoc(target) if "__doc__" in vars(target) or not inspect.isclass(target) else ""
-        docs = argument_docs(doc or "")
-        function = _constructor(target) if inspect.isclass(target) else target
-        if function is not None:
-            parameters = list(inspect.signature(function).parameters.values())[1 if inspect.isclass(target) else 0 :]
-            for p in parameters:
-                if p.kind in (p.VAR_KEYWORD, p.VAR_POSITIONAL):
-                    raise ValueError(f"*{p.name}: a part lists its parameters; *args and **kwargs hide what can be chosen")
-                if p.kind is not p.KEYWORD_ONLY:
-                    sizes[p.name] = p.default is p.empty
-                    continue
-                default = REQUIRED if p.default is p.empty else literal(p.default, p.name)
-                options[p.name] = Option(p.name, parse_type(_text(p.annotation, p.name)), default, docs.get(p.name, ""))
-        module_doc = inspect.getdoc(inspect.getmodule(target)) or ""
+        docs: dict[str, str] = {}
+        owner = _constructed_by(target)
+        for c in reversed(target.__mro__):
+            own = "" if c.__module__.split(".")[0] in FOREIGN else inspect.cleandoc(vars(c).get("__doc__") or "")
+            docs |= argument_docs(own)
+            for name, f in fields_of(c).items():
+                options[name] = _live_option(name, f.annotation, f.default, sys.modules[f.owner.__module__].__dict__)
+            if c is owner:
+                sizes, taken = _live_parameters(vars(c)["__init__"], 1, {})
+                options |= taken
+        documented = {n: replace(o, doc=docs.get(n, "")) for n, o in options.items()}
         declared = {n: literal(getattr(target, n), n) for n in DECLARATIONS if hasattr(target, n)}
-        return cls(sizes, options, sentence(doc or module_doc), _whole(module_doc, doc), declared)
+        doc = inspect.cleandoc(vars(target).get("__doc__") or "")
+        return _assembled(sizes, documented, inspect.getdoc(inspect.getmodule(target)), doc, declared)
 
     @classmethod
-    def of_node(
-        cls, node: ast.ClassDef | ast.FunctionDef, module_doc: str, bases: dict[str, ast.ClassDef] | None = None
-    ) -> Signature:
-        """Of a class or function in source; a base class in the same file is followed for what the class leaves out."""
-        family = _family(node, bases or {})
+    def of_node(cls, node: ast.ClassDef | ast.FunctionDef, module: Module) -> Signature:
+        """Of a class or function in source, with the bases that the package has, in whichever of its files."""
         doc = ast.get_docstring(node) or ""
-        docs = argument_docs(doc)
-        function = (
-            node
-            if isinstance(node, ast.FunctionDef)
-            else next((f for c in family for f in c.body if isinstance(f, ast.FunctionDef) and f.name == "__init__"), None)
-        )
+        if isinstance(node, ast.FunctionDef):
+            sizes, options = _written_parameters(node, 0, module, argument_docs(doc))
+            return _assembled(sizes, options, module.doc, doc, {})
         sizes: dict[str, bool] = {}
         options: dict[str, Option] = {}
-        if function is not None:
-            a = function.args
-            positional = [*a.posonlyargs, *a.args][0 if isinstance(node, ast.FunctionDef) else 1 :]
-            required = len(positional) - len(a.defaults)
-            sizes = {p.arg: i < required for i, p in enumerate(positional)}
-            for p, d in zip(a.kwonlyargs, a.kw_defaults):
-                default = REQUIRED if d is None else literal(ast.literal_eval(d), p.arg)
-                annotation = ast.unparse(p.annotation) if p.annotation else ""
-                options[p.arg] = Option(p.arg, parse_type(annotation), default, docs.get(p.arg, ""))
+        docs: dict[str, str] = {}
         declared: dict[str, Any] = {}
-        for c in reversed(family):
-            for s in c.body:
-                targets = (
-                    s.targets if isinstance(s, ast.Assign) else [s.target] if isinstance(s, ast.AnnAssign) and s.value else []
-                )
-                for t in targets:
-                    if isinstance(t, ast.Name) and t.id in DECLARATIONS:
-                        declared[t.id] = literal(ast.literal_eval(s.value), t.id)  # type: ignore[union-attr,arg-type]
-        return cls(
-            sizes,
-            options,
-            sentence(doc or module_doc),
-            _whole(module_doc, doc),
-            {n: declared[n] for n in DECLARATIONS if n in declared},
-        )
-
-
-DECLARATIONS = ("needs", "provides", "lacks", "refuses", "axes", "carries_in", "carries_out", "share", "per_layer", "asks")
+        family = module.family(node)
+        known = [c for c in family if isinstance(c, Written)]
+        owner = _written_constructor(family)
+        with_fields = {id(c) for c in known if any(b.node.name == "Options" for b in c.module.written_family(c.node))}
+        for c in reversed(known):
+            docs |= argument_docs(ast.get_docstring(c.node) or "")
+            for name, annotation, value in _assigned(c.node):
+                if name in DECLARATIONS:
+                    declared[name] = literal(ast.literal_eval(value), name)
+                elif id(c) not in with_fields:
+                    continue
+                elif annotation is not None and is_field(name, ast.unparse(annotation)):
+                    options[name] = _written_option(name, annotation, value, c.module)
+                elif annotation is None and name in options:  # another default for a field of a base
+                    options[name] = replace(options[name], default=literal(ast.literal_eval(value), name))
+            if owner is not None and c is owner[0]:
+                sizes, taken = _written_parameters(owner[1], 1, c.module, {})
+                options |= _once(taken, options)
+        documented = {n: replace(o, doc=docs.get(n, "")) for n, o in options.items()}
+        return _assembled(sizes, documented, module.doc, doc, {n: declared[n] for n in DECLARATIONS if n in declared})
 
 
 FRAMEWORKS = {"torch", "lightning", "pytorch_lightning", "lightning_fabric"}
+FOREIGN = FRAMEWORKS | sys.stdlib_module_names
 
 
-def _family(node: ast.ClassDef | ast.FunctionDef, known: dict[str, ast.ClassDef]) -> list[ast.ClassDef]:
-    """The class and its bases of the same file, nearest first."""
-    if isinstance(node, ast.FunctionDef):
-        return []
-    family = [node]
-    for base in node.bases:
-        if isinstance(base, ast.Name) and base.id in known:
-            family += _family(known[base.id], known)
-    return family
+def _assembled(
+    sizes: dict[str, bool], options: dict[str, Option], module_doc: str | None, doc: str | None, declared: dict[str, Any]
+) -> Signature:
+    return Signature(sizes, options, sentence(doc or module_doc or ""), whole(module_doc or "", doc), declared)
 
 
-def _constructor(target: type) -> Any:
-    """The ``__init__`` that the class or the nearest base defines; what a framework's base class takes is no choice of the part."""
+def _constructed_by(target: type) -> type | None:
+    """The nearest class with an ``__init__``; None if it is a framework's: what that takes is no choice of the part."""
     owner = next(c for c in target.__mro__ if "__init__" in vars(c))
-    foreign = owner.__module__ != target.__module__ and owner.__module__.split(".")[0] in FRAMEWORKS | sys.stdlib_module_names
-    return None if foreign else vars(owner)["__init__"]
+    foreign = owner.__module__ != target.__module__ and owner.__module__.split(".")[0] in FOREIGN
+    return None if foreign else owner
 
 
-def _text(annotation: Any, name: str) -> str:
+# ``own``: how many of a function's parameters are not the part's: 1 where it is an ``__init__``
+def _live_parameters(function: Any, own: int, docs: dict[str, str]) -> tuple[dict[str, bool], dict[str, Option]]:
+    sizes: dict[str, bool] = {}
+    options: dict[str, Option] = {}
+    parameters = list(inspect.signature(function).parameters.values())
+    names = getattr(inspect.unwrap(function), "__globals__", {})
+    for p in parameters[own:]:
+        if p.kind in (p.VAR_KEYWORD, p.VAR_POSITIONAL):
+            raise ValueError(f"*{p.name}: a part lists its parameters; *args and **kwargs hide what can be chosen")
+        if p.kind is not p.KEYWORD_ONLY:
+            sizes[p.name] = p.default is p.empty
+            continue
+        options[p.name] = replace(_live_option(p.name, p.annotation, p.default, names), doc=docs.get(p.name, ""))
+    return sizes, options
+
+
+def _live_option(name: str, annotation: Any, default: Any, names: Mapping[str, Any]) -> Option:
     if annotation is inspect.Parameter.empty:
         raise ValueError(f"{name}: an option needs an annotation")
-    if isinstance(annotation, str):
-        return annotation
-    if get_origin(annotation) is Literal:
-        return f"Literal[{', '.join(map(repr, get_args(annotation)))}]"
-    return inspect.formatannotation(annotation).replace("typing.", "")
+    if not isinstance(annotation, str):
+        annotation = spelled(annotation) or inspect.formatannotation(annotation).replace("typing.", "")
+    value = REQUIRED if default is inspect.Parameter.empty else literal(default, name)
+    return Option(name, parse_type(expand(annotation, live_scope(names))), value)
 
 
-def literal(value: Any, name: str) -> Any:
-    """The value as JSON would hold it (tuples become lists). ValueError if it is no literal: configs are data."""
-    if isinstance(value, (list, tuple)):
-        return [literal(v, name) for v in value]
-    if isinstance(value, dict):
-        return {str(k): literal(v, name) for k, v in value.items()}
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    raise ValueError(f"{name}: {value!r} is not a literal (number, string, true/false, null, list or mapping of these)")
+def _written_constructor(family: list[Written | str]) -> tuple[Written, ast.FunctionDef] | None:
+    for c in family:
+        if isinstance(c, str):
+            if c.split(".")[0] in FRAMEWORKS:
+                return None
+            continue
+        init = next((f for f in c.node.body if isinstance(f, ast.FunctionDef) and f.name == "__init__"), None)
+        if init is not None:
+            return c, init
+    return None
 
 
-def sentence(doc: str) -> str:
-    """The first paragraph, on one line."""
-    return " ".join(doc.strip().split("\n\n", 1)[0].split())
+def _written_parameters(
+    function: ast.FunctionDef, own: int, module: Module, docs: dict[str, str]
+) -> tuple[dict[str, bool], dict[str, Option]]:
+    a = function.args
+    positional = [*a.posonlyargs, *a.args][own:]
+    required = len(positional) - len(a.defaults)
+    sizes = {p.arg: i < required for i, p in enumerate(positional)}
+    options = {
+        p.arg: replace(_written_option(p.arg, p.annotation, d, module), doc=docs.get(p.arg, ""))
+        for p, d in zip(a.kwonlyargs, a.kw_defaults)
+    }
+    return sizes, options
 
 
-def _whole(module_doc: str, doc: str | None) -> str:
-    return "\n\n".join(filter(None, (module_doc.strip(), (doc or "").strip())))
+def _written_option(name: str, annotation: ast.expr | None, default: ast.expr | None, module: Module) -> Option:
+    text = ast.unparse(annotation) if annotation else ""
+    value = REQUIRED if default is None else literal(ast.literal_eval(default), name)
+    return Option(name, parse_type(expand(text, module.scope)), value)
 
 
-def argument_docs(doc: str) -> dict[str, str]:
-    """``Args:`` lines ``name: text`` of a docstring, each with its continuation lines."""
-    found: dict[str, str] = {}
-    match = re.search(r"^Args:\n((?:[ \t]+.*\n?|\n)+)", doc, re.M)
-    if not match:
-        return found
-    lines = match.group(1).splitlines()
-    indent = min((len(line) - len(line.lstrip()) for line in lines if line.strip()), default=0)
-    name = ""
-    for line in lines:
-        head = re.match(rf"[ \t]{{{indent}}}(\w+)(?: \([^)]*\))?: (.*)", line)
-        if head:
-            name = head.group(1)
-            found[name] = head.group(2).strip()
-        elif name and line.strip():
-            found[name] += " " + line.strip()
-    return found
+def _assigned(node: ast.ClassDef) -> Iterator[tuple[str, ast.expr | None, ast.expr]]:
+    """(name, annotation, value) of each assignment in the body of a class."""
+    for s in node.body:
+        if isinstance(s, ast.AnnAssign) and s.value is not None and isinstance(s.target, ast.Name):
+            yield s.target.id, s.annotation, s.value
+        elif isinstance(s, ast.Assign):
+            yield from ((t.id, None, s.value) for t in s.targets if isinstance(t, ast.Name))
+
+
+def _once(taken: dict[str, Option], fields: dict[str, Option]) -> dict[str, Option]:
+    for name in taken:
+        if name in fields:
+            raise ValueError(f"{name!r} is a field and a parameter of __init__; say it once")
+    return taken
