@@ -9,7 +9,9 @@ import importlib
 import inspect
 import io
 import pickle
+import shutil
 import sys
+import types
 import typing
 from typing import Annotated, ClassVar, Literal, Protocol
 
@@ -17,12 +19,13 @@ import pytest
 import torch
 from torch import nn
 
-from components.core import index, option_types
+from components.core import index, option_types, registry
 from components.core.errors import UserError
 from components.core.option_types import Fraction, Path, Positive, Range, parse_type
 from components.core.options import Options
 from components.core.signature import Signature
 from components.core.source import Sources
+from components.functional import activations
 
 HEAD = "from __future__ import annotations\n"
 BASES = f'''{HEAD}
@@ -321,3 +324,40 @@ def test_the_index_is_stale_when_a_base_changes(tmp_path, monkeypatch):
     base.write_text(base.read_text().replace("0.1", "0.2"))
     assert index.own_entries()["norm", "one"].signature.options["eps"].default == 0.2
     assert len(reads) == 2
+
+
+@pytest.mark.parametrize(
+    ("named", "table"), [(activations.Activation, activations.ACTIVATIONS), (activations.Unit, activations.UNITS)]
+)
+def test_an_activation_is_a_name_and_a_function(named, table):
+    assert typing.get_args(named) == tuple(table)
+
+
+BENT = {("ffn", "mlp"), ("ffn", "glu"), ("ffn", "low_rank"), ("ffn", "moe"), ("model", "mlp")}
+
+
+def test_a_new_activation_is_an_edit_of_one_file(tmp_path, monkeypatch):
+    """With one more name in activations.py, every part that takes one lists it, from source and live, and computes with it."""
+    ours = index.CORE.parent
+    copied = tmp_path / "components"
+    for folder in ("core", "functional", "parts"):
+        shutil.copytree(ours / folder, copied / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    file = copied / "functional" / "activations.py"
+    text = file.read_text().replace('    "relu",\n', '    "relu",\n    "cube",\n', 1)
+    file.write_text(text.replace('    "relu": F.relu,\n', '    "relu": F.relu,\n    "cube": lambda x: x**3,\n', 1))
+    sources = Sources({"components": copied})
+    monkeypatch.setattr(index, "CORE", copied / "core")
+    files = [copied / "parts" / kind / f"{name}.py" for kind, name in sorted(BENT)]
+    entries = {(e.kind, e.name): e for e in index.read_sources(files, sources)}
+    assert {key for key, e in entries.items() if "cube" in e.signature.options["activation"].type.allowed} == BENT
+    assert "'cube'" in entries["ffn", "mlp"].signature.options["activation"].type.described()
+    held = types.ModuleType("held")
+    exec(compile(file.read_text(), str(file), "exec"), held.__dict__)
+    for module in {registry.find(*key).__module__ for key in BENT}:
+        for name in {"ACTIVATIONS", "Activation", "UNITS", "Unit"} & set(vars(sys.modules[module])):
+            monkeypatch.setattr(sys.modules[module], name, getattr(held, name))
+    for key in BENT:
+        live = Signature.of_class(registry.find(*key))
+        assert live.options["activation"].type == entries[key].signature.options["activation"].type
+    for name in ("mlp", "glu", "low_rank"):
+        assert registry.find("ffn", name)(8, activation="cube").activation(torch.tensor(2.0)) == 8

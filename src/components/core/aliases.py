@@ -40,13 +40,27 @@ class _Expand(ast.NodeTransformer):
 
     visit_Name = visit_Attribute = named
 
+    def choices(self, listed: ast.expr) -> list[ast.expr]:
+        """The words of a closed list, those of lists that it names among them."""
+        found: list[ast.expr] = []
+        for each in listed.elts if isinstance(listed, ast.Tuple) else [listed]:
+            inner = self.visit(each)
+            found += self.choices(inner.slice) if isinstance(inner, ast.Subscript) else [inner]
+        return found
+
     def visit_Subscript(self, node: ast.Subscript) -> ast.expr:
         outer = ast.unparse(node.value).rsplit(".", 1)[-1]
         if outer == "Annotated" and isinstance(node.slice, ast.Tuple):
             node.slice.elts[0] = self.visit(node.slice.elts[0])
-        elif outer not in ("Maker", "Makers", "Literal"):  # whose words are no types
+        elif outer == "Literal":
+            node.slice = _listed(self.choices(node.slice))
+        elif outer not in ("Maker", "Makers"):  # whose word is no type
             node.slice = self.visit(node.slice)
         return node
+
+
+def _listed(words: list[ast.expr]) -> ast.expr:
+    return words[0] if len(words) == 1 else ast.Tuple(words)
 
 
 def live_scope(names: Mapping[str, Any]) -> Scope:

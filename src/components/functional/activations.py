@@ -1,11 +1,32 @@
-"""Activations by the names that papers and checkpoints use."""
+"""Activations by the names that papers and checkpoints use. A new one is a name in ``Activation`` and a function in ``ACTIVATIONS``."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 import torch.nn.functional as F
 from torch import Tensor
+
+Activation = Literal[
+    "relu",
+    "relu2",
+    "leaky_relu",
+    "elu",
+    "selu",
+    "gelu",
+    "gelu_tanh",
+    "quick_gelu",
+    "silu",
+    "mish",
+    "softplus",
+    "softsign",
+    "hard_swish",
+    "sigmoid",
+    "tanh",
+    "identity",
+]
+Unit = Literal[Activation, "step"]  # of networks whose units are looked at as such, whether they can learn or not
 
 
 def relu2(x: Tensor) -> Tensor:
@@ -43,7 +64,7 @@ def step(x: Tensor) -> Tensor:
     return F.relu(x.sign())  # no comparison: its gradient is there, and 0
 
 
-UNITS = {**ACTIVATIONS, "step": step}  # of networks whose units are looked at as such, whether they can learn or not
+UNITS: dict[str, Callable[[Tensor], Tensor]] = {**ACTIVATIONS, "step": step}
 
 
 def clamped_glu(gate: Tensor, up: Tensor, limit: float, slope: float) -> Tensor:

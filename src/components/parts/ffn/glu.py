@@ -5,14 +5,12 @@ Shazeer 2020, arXiv:2002.05202
 
 from __future__ import annotations
 
-from typing import Literal
-
 from torch import Tensor, nn
 
 from components.core.registry import register
 from components.core.signature import Positive
 from components.core.sockets import SequenceInfo
-from components.functional.activations import ACTIVATIONS, glu_width
+from components.functional.activations import ACTIVATIONS, Activation, glu_width
 from components.functional.precision import cast_once
 
 
@@ -37,24 +35,7 @@ class GLU(nn.Module):
         *,
         d_ff: Positive | None = None,
         multiple_of: Positive = 32,
-        activation: Literal[
-            "relu",
-            "relu2",
-            "leaky_relu",
-            "elu",
-            "selu",
-            "gelu",
-            "gelu_tanh",
-            "quick_gelu",
-            "silu",
-            "mish",
-            "softplus",
-            "softsign",
-            "hard_swish",
-            "sigmoid",
-            "tanh",
-            "identity",
-        ] = "silu",
+        activation: Activation = "silu",
         bias: bool = False,
     ) -> None:
         super().__init__()

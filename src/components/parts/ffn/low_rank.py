@@ -5,14 +5,12 @@ Wei et al. 2024, arXiv:2407.09835, section 2.1
 
 from __future__ import annotations
 
-from typing import Literal
-
 from torch import Tensor, nn
 
 from components.core.registry import register
 from components.core.signature import Positive, PositiveFloat
 from components.core.sockets import SequenceInfo
-from components.functional.activations import ACTIVATIONS
+from components.functional.activations import ACTIVATIONS, Activation
 
 
 @register("ffn", "low_rank")
@@ -42,24 +40,7 @@ class LowRankMLP(nn.Module):
         d_ff: Positive | None = None,
         widen: PositiveFloat = 4.0,
         rank: Positive | None = None,
-        activation: Literal[
-            "relu",
-            "relu2",
-            "leaky_relu",
-            "elu",
-            "selu",
-            "gelu",
-            "gelu_tanh",
-            "quick_gelu",
-            "silu",
-            "mish",
-            "softplus",
-            "softsign",
-            "hard_swish",
-            "sigmoid",
-            "tanh",
-            "identity",
-        ] = "gelu",
+        activation: Activation = "gelu",
     ) -> None:
         super().__init__()
         width, thin = int(d_model * widen) if d_ff is None else d_ff, max(1, d_model // 2) if rank is None else rank

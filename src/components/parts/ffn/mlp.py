@@ -5,14 +5,12 @@ Vaswani et al. 2017, arXiv:1706.03762, section 3.3
 
 from __future__ import annotations
 
-from typing import Literal
-
 from torch import Tensor, nn
 
 from components.core.registry import register
 from components.core.signature import Positive, PositiveFloat
 from components.core.sockets import SequenceInfo
-from components.functional.activations import ACTIVATIONS
+from components.functional.activations import ACTIVATIONS, Activation
 
 
 @register("ffn", "mlp")
@@ -36,24 +34,7 @@ class MLP(nn.Module):
         *,
         d_ff: Positive | None = None,
         widen: PositiveFloat = 4.0,
-        activation: Literal[
-            "relu",
-            "relu2",
-            "leaky_relu",
-            "elu",
-            "selu",
-            "gelu",
-            "gelu_tanh",
-            "quick_gelu",
-            "silu",
-            "mish",
-            "softplus",
-            "softsign",
-            "hard_swish",
-            "sigmoid",
-            "tanh",
-            "identity",
-        ] = "gelu",
+        activation: Activation = "gelu",
         bias: bool = False,
     ) -> None:
         super().__init__()

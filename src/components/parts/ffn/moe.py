@@ -16,7 +16,7 @@ from components.core.registry import register
 from components.core.signature import NonNegativeFloat, Positive, PositiveFloat
 from components.core.sockets import Maker, Place, SequenceInfo, make
 from components.core.weights import Experts
-from components.functional.activations import ACTIVATIONS, clamped_glu, glu_width
+from components.functional.activations import ACTIVATIONS, Activation, clamped_glu, glu_width
 from components.functional.experts import ExpertBias, Multiply, apply_experts
 from components.functional.precision import cast_once
 from components.functional.routing import Routing, balance_loss, flat_valid, z_loss
@@ -71,24 +71,7 @@ class MixtureOfExperts(nn.Module):
         d_ff: Positive | None = None,
         multiple_of: Positive = 32,
         expert: Literal["glu", "mlp", "clamped_glu"] = "glu",
-        activation: Literal[
-            "relu",
-            "relu2",
-            "leaky_relu",
-            "elu",
-            "selu",
-            "gelu",
-            "gelu_tanh",
-            "quick_gelu",
-            "silu",
-            "mish",
-            "softplus",
-            "softsign",
-            "hard_swish",
-            "sigmoid",
-            "tanh",
-            "identity",
-        ] = "silu",
+        activation: Activation = "silu",
         limit: PositiveFloat = 7.0,
         slope: PositiveFloat = 1.702,
         bias: bool = False,

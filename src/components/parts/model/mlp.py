@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from functools import partial
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +17,7 @@ from components.core.registry import register
 from components.core.signature import Positive, Probability
 from components.core.sockets import Batch, Cache, Maker, SequenceInfo, Terms, make, name_parts, terms_of
 from components.core.weights import initialise
-from components.functional.activations import UNITS
+from components.functional.activations import UNITS, Unit
 from components.functional.earlier import earlier
 
 
@@ -55,25 +55,7 @@ class MLPModel(nn.Module):
         d_model: Positive = 32,
         window: Positive = 1,
         hidden: tuple[int, ...] = (128,),
-        activation: Literal[
-            "relu",
-            "relu2",
-            "leaky_relu",
-            "elu",
-            "selu",
-            "gelu",
-            "gelu_tanh",
-            "quick_gelu",
-            "silu",
-            "mish",
-            "softplus",
-            "softsign",
-            "hard_swish",
-            "sigmoid",
-            "tanh",
-            "identity",
-            "step",
-        ] = "relu",
+        activation: Unit = "relu",
         bias: bool = True,
         dropout: Probability = 0.0,
         context_length: Positive = 256,
