@@ -4,12 +4,48 @@ from __future__ import annotations
 
 import math
 
+from components.core.options import Options
+from components.core.signature import Fraction, Probability
 
-def warm_steps(total_steps: int, warmup: float, *, called: str) -> int:
-    """The number of warm-up steps. A share of a run needs a run with an end."""
+
+class WarmedUp(Options):
+    """A schedule whose factor rises to 1 at first.
+
+    Args:
+        total_steps: optimizer steps of the whole run.
+        warmup: share of all steps over which the factor rises to 1.
+
+    Errors: ValueError for a run without an end: a share of it is no number of steps.
+    """
+
+    warmup: Fraction = 0.02
+
+    def __init__(self, total_steps: int) -> None:
+        self.total, self.warm = total_steps, round(self.warmup * ended(total_steps))
+
+    def __call__(self, step: int) -> float:
+        return rising(step, self.warm) if step < self.warm else self.after(step)
+
+    def after(self, step: int) -> float:
+        """The factor at a step from the end of the warm-up on."""
+        raise NotImplementedError
+
+
+class Falling(WarmedUp):
+    """A schedule that falls to a floor after the warm-up.
+
+    Args:
+        floor: factor after the last step.
+    """
+
+    floor: Probability = 0.0
+
+
+def ended(total_steps: int) -> int:
+    """The number of steps of a run that has an end. ValueError for any other."""
     if total_steps < 1:
-        raise ValueError(f"{called} needs to know the number of steps, not total_steps={total_steps}")
-    return round(warmup * total_steps)
+        raise ValueError(f"needs to know the number of steps, not total_steps={total_steps}")
+    return total_steps
 
 
 def rising(step: int, steps: int) -> float:

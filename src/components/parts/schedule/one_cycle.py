@@ -8,12 +8,14 @@ from __future__ import annotations
 import math
 from typing import Literal
 
+from components.core.options import Options
 from components.core.registry import register
 from components.core.signature import PositiveFloat, Probability
+from components.parts.schedule._shape import ended
 
 
 @register("schedule", "one_cycle")
-class OneCycle:
+class OneCycle(Options):
     """One cycle: from 1 / start_divisor to 1 over the first part of the run, then down to 1 / (start_divisor * end_divisor).
 
     Args:
@@ -25,29 +27,23 @@ class OneCycle:
         three_phases: fall to the first factor as fast as it rose, then to the last one over what is left.
     """
 
-    def __init__(
-        self,
-        total_steps: int,
-        *,
-        rise: Probability = 0.3,
-        shape: Literal["cosine", "linear"] = "cosine",
-        start_divisor: PositiveFloat = 25.0,
-        end_divisor: PositiveFloat = 1e4,
-        three_phases: bool = False,
-    ) -> None:
-        if total_steps < 1:
-            raise ValueError(f"schedule/one_cycle needs to know the number of steps, not total_steps={total_steps}")
-        if start_divisor < 1 or end_divisor < 1:
-            raise ValueError(
-                f"start_divisor={start_divisor} and end_divisor={end_divisor}: each at least 1, so that 1 is the peak"
-            )
-        if three_phases and rise > 0.5:
-            raise ValueError(f"rise={rise}: with three_phases the fall is as long as the rise, so at most 0.5")
-        first, last, top = 1 / start_divisor, 1 / start_divisor / end_divisor, rise * total_steps
-        self.shape = shape
+    rise: Probability = 0.3
+    shape: Literal["cosine", "linear"] = "cosine"
+    start_divisor: PositiveFloat = 25.0
+    end_divisor: PositiveFloat = 1e4
+    three_phases: bool = False
+
+    def __init__(self, total_steps: int) -> None:
+        ended(total_steps)
+        start, end = self.start_divisor, self.end_divisor
+        if start < 1 or end < 1:
+            raise ValueError(f"start_divisor={start} and end_divisor={end}: each at least 1, so that 1 is the peak")
+        if self.three_phases and self.rise > 0.5:
+            raise ValueError(f"rise={self.rise}: with three_phases the fall is as long as the rise, so at most 0.5")
+        first, last, top = 1 / start, 1 / start / end, self.rise * total_steps
         # (last step, factor before, factor at that step)
         self.phases = [(top - 1, first, 1.0), (total_steps - 1, 1.0, last)]
-        if three_phases:
+        if self.three_phases:
             self.phases = [(top - 1, first, 1.0), (2 * top - 2, 1.0, first), (total_steps - 1, first, last)]
 
     def __call__(self, step: int) -> float:

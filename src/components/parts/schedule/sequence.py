@@ -5,11 +5,13 @@ from __future__ import annotations
 from itertools import accumulate
 
 from components.core.makers import Makers, make
+from components.core.options import Options
 from components.core.registry import register
+from components.parts.schedule._shape import ended
 
 
 @register("schedule", "sequence")
-class Sequence:
+class Sequence(Options):
     """Sequence: the first schedule until its share of the run is over, then the next from its own beginning.
 
     Args:
@@ -18,12 +20,11 @@ class Sequence:
         shares: of the run, one for each, 1 in all; none means equal ones.
     """
 
-    def __init__(
-        self, total_steps: int, *, parts: Makers["schedule"] = ("constant", "cosine"), shares: list[float] = ()
-    ) -> None:
-        parts, shares = list(parts), list(shares) or [1 / max(1, len(parts))] * len(parts)
-        if total_steps < 1:
-            raise ValueError(f"schedule/sequence needs to know the number of steps, not total_steps={total_steps}")
+    shares: list[float] = []
+
+    def __init__(self, total_steps: int, *, parts: Makers["schedule"] = ("constant", "cosine")) -> None:
+        parts, shares = list(parts), list(self.shares) or [1 / max(1, len(parts))] * len(parts)
+        ended(total_steps)
         if not parts or len(parts) != len(shares):
             raise ValueError(f"{len(parts)} parts and {len(shares)} shares: give as many shares as schedules, at least one")
         if any(s <= 0 for s in shares) or abs(sum(shares) - 1) > 1e-6:

@@ -8,38 +8,27 @@ from __future__ import annotations
 from typing import Literal
 
 from components.core.registry import register
-from components.core.signature import Fraction, Probability
-from components.parts.schedule._shape import falling, progress, rising, warm_steps
+from components.core.signature import Probability
+from components.parts.schedule._shape import Falling, falling, progress
 
 
 @register("schedule", "wsd")
-class WSD:
+class WSD(Falling):
     """WSD: warm-up, stable at factor 1, then decay to ``floor`` after the last step.
 
     Args:
-        total_steps: optimizer steps of the whole run.
-        warmup: share of all steps over which the factor rises to 1.
         decay: share of all steps over which the factor falls.
         shape: how it falls: in a straight line, as 1 - sqrt, or along half a cosine.
-        floor: factor after the last step.
     """
 
-    def __init__(
-        self,
-        total_steps: int,
-        *,
-        warmup: Fraction = 0.02,
-        decay: Probability = 0.2,
-        shape: Literal["linear", "sqrt", "cosine"] = "linear",
-        floor: Probability = 0.0,
-    ) -> None:
-        if warmup + decay > 1:
-            raise ValueError(f"warmup={warmup} and decay={decay} are more than the whole run")
-        self.total, self.shape, self.floor = total_steps, shape, floor
-        self.warm = warm_steps(total_steps, warmup, called="schedule/wsd")
-        self.start = max(self.warm, total_steps - round(decay * total_steps))
+    decay: Probability = 0.2
+    shape: Literal["linear", "sqrt", "cosine"] = "linear"
 
-    def __call__(self, step: int) -> float:
-        if step < self.warm:
-            return rising(step, self.warm)
+    def __init__(self, total_steps: int) -> None:
+        if self.warmup + self.decay > 1:
+            raise ValueError(f"warmup={self.warmup} and decay={self.decay} are more than the whole run")
+        super().__init__(total_steps)
+        self.start = max(self.warm, total_steps - round(self.decay * total_steps))
+
+    def after(self, step: int) -> float:
         return falling(progress(step, self.start, self.total), self.shape, self.floor)
