@@ -9,6 +9,7 @@ from torch import Tensor
 from torchmetrics import MeanMetric
 
 from components.core.collectives import rank, updated
+from components.core.signature import NonNegative, Positive
 from components.core.sockets import Batch
 from components.evaluating.bleu import Bleu
 from components.evaluating.chrf import ChrF
@@ -21,10 +22,18 @@ class Answering(FromExamples):
 
     Besides the share of tokens that would have been the likeliest (``token_accuracy``), ``scored`` held-out examples are answered in each
     validation, by the run's own decoding: ``exact_match`` is the share that equals the answer, ``bleu`` and ``chrf`` (0 to 1) are sacrebleu's.
+
+    Args:
+        scored: held-out examples that are answered in each validation, for exact match, BLEU and chrF.
+        bleu_tokenize: how BLEU finds words, as in sacrebleu: ``zh`` or ``char`` for writing without spaces, which is one word to ``13a``.
+        samples: answers that are shown and kept after each validation.
+        sample_tokens: at most so many tokens in each answer.
     """
 
-    scored: int = 0
+    scored: NonNegative = 64
     bleu_tokenize: Literal["13a", "intl", "zh", "char", "none"] = "13a"
+    samples: NonNegative = 2
+    sample_tokens: Positive = 120
 
     def measures(self) -> dict[str, Any]:
         found: dict[str, Any] = {"token_accuracy": MeanMetric()}

@@ -7,7 +7,7 @@ its targets, however they are cut into micro-batches and ranks (equal weights fo
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from typing import Any, Literal
 
 import torch
 from lightning.pytorch import LightningModule
@@ -15,6 +15,8 @@ from torch import Tensor, nn
 
 from components.core.collectives import Sums, computed
 from components.core.makers import make
+from components.core.options import Options
+from components.core.signature import Fraction, Positive, Workers
 from components.core.sockets import Batch, Layer, Terms
 from components.core.traits import extra_tokens
 from components.corpus.batches import tokens_in
@@ -27,36 +29,39 @@ from components.training.objectives import teacher_for
 from components.training.stepping import Stepping
 from components.training.strategies import FSDP2, data_ranks
 from components.training.sums import add_sums, means
+from components.training.task._without import Without
 from components.training.tuning import freeze, tuned
 
 
-class Training(Stepping, Averaged, LightningModule):
+class Training(Options, Stepping, Averaged, Without, LightningModule):
     """The base of every task. A task says what it reads (``prepare``, ``blocks``) and what it measures (``measures``, ``observe``).
 
     Args:
-        config: the composed config: nodes for model, loss, optimizer, schedule, and the seed.
+        config: the composed config: nodes for model, loss, optimizer, schedule, decoding, and the seed.
         tokenizer: gives the size of the vocabulary.
-        options: the task's own, by name; each becomes an attribute.
+        batch_size: examples per optimizer step, over all devices and micro-batches.
+        validation_fraction: share of the examples held out for validation, where the data do not say.
+        test_fraction: share of the examples held out for a final test, likewise.
+        validation_every: optimizer steps between validations; there is always one at the end.
+        validation_batches: at most so many batches per validation; null takes the whole split.
+        activation_checkpointing: recompute each layer in the backward pass, for less memory.
+        num_workers: processes that read ahead; never changes the order.
+        compile: compile each layer, once for all that are alike.
     """
 
-    # what a task without such an option does
-    documents: str = "apart"
-    batch_tokens: int | None = None
-    samples: int = 0
-    sample_tokens: int = 120
-    judged_samples: int = 0
-    gives_sources: bool = False  # samples are written after a source
-    prompts: ClassVar[list[str]] = []
+    batch_size: Positive = 16
+    validation_fraction: Fraction = 0.05
+    test_fraction: Fraction = 0.0
+    validation_every: Positive = 200
+    validation_batches: Positive | None = None
     activation_checkpointing: bool = False
+    num_workers: Workers = 0
 
-    def begin(self, config: dict[str, Any], tokenizer: Any, options: dict[str, Any]) -> None:
-        """In a task's ``__init__``, with its ``locals()``: everything that is not an option is left out here."""
+    # `compile` is no field: nn.Module has a method of that name
+    def __init__(self, config: dict[str, Any], tokenizer: Any, *, compile: Literal["none", "layers"] = "none") -> None:
         super().__init__()
         self.config, self.tokenizer = config, tokenizer
-        self.compile_layers = options.get("compile") == "layers"
-        for name, value in options.items():
-            if name not in ("self", "config", "tokenizer", "compile", "__class__"):
-                setattr(self, name, list(value) if isinstance(value, tuple) else value)
+        self.compile_layers = compile == "layers"
         self.model: nn.Module | None = None
         # a model on the meta device that configure_model may take; in a list, so as to be no submodule
         self.built: list[nn.Module] = []

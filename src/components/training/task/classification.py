@@ -5,7 +5,8 @@ from __future__ import annotations
 import heapq
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 from torch import Tensor, nn
@@ -13,7 +14,7 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassCalibratio
 
 from components.core.errors import UserError, nearest
 from components.core.registry import register
-from components.core.signature import Fraction, Positive, Workers
+from components.core.signature import Positive
 from components.core.sockets import Batch
 from components.corpus.example import Example
 from components.corpus.example_files import Chosen
@@ -28,41 +29,20 @@ class Classification(FromExamples):
     """Learn the label of each input. Measured: accuracy, F1 (the mean over labels), and how far confidence is from accuracy.
 
     Args:
-        config: the composed config: nodes for model, loss, optimizer, schedule, and the seed.
-        tokenizer: gives the size of the vocabulary, and the labels by number.
         per_label: learn from at most so many inputs of each label, drawn by a hash; null takes all. What is held out stays as it is, so that runs
             with few labels and with many are measured on the same.
-        batch_size: inputs per optimizer step, over all devices and micro-batches.
-        validation_fraction: share of the inputs held out for validation, where the data do not say.
-        test_fraction: share of the inputs held out for a final test, likewise.
-        validation_every: optimizer steps between validations; there is always one at the end.
-        validation_batches: at most so many batches per validation; null takes the whole split.
-        activation_checkpointing: recompute each layer in the backward pass, for less memory.
-        compile: compile each layer, once for all that are alike.
-        num_workers: processes that read ahead; never changes the order.
     """
 
     needs = {"data": ("labels",), "loss": ("classes",), "head": ("classes",)}
     labelled = True
 
-    def __init__(
-        self,
-        config: dict[str, Any],
-        tokenizer: Any,
-        *,
-        per_label: Positive | None = None,
-        batch_size: Positive = 16,
-        validation_fraction: Fraction = 0.1,
-        test_fraction: Fraction = 0.0,
-        validation_every: Positive = 200,
-        validation_batches: Positive | None = None,
-        activation_checkpointing: bool = False,
-        compile: Literal["none", "layers"] = "none",
-        num_workers: Workers = 0,
-    ) -> None:
-        self.numbers = {}
-        self.begin(config, tokenizer, locals())
-        self.numbers = {label: i for i, label in enumerate(tokenizer.labels)}
+    per_label: Positive | None = None
+    validation_fraction = 0.1
+
+    @cached_property
+    def numbers(self) -> dict[str, int]:
+        """{label: its number}."""
+        return {label: i for i, label in enumerate(self.tokenizer.labels)}
 
     def blocks(self, corpus: Any, split: str, context: int, seed: int | None = None) -> Any:
         if split == "train" and self.per_label is not None:

@@ -5,15 +5,16 @@ Ouyang et al. 2022 (InstructGPT), arXiv:2203.02155, section 3.1; loss on answers
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from functools import cached_property
+from typing import Any
 
 from components.core.errors import UserError
 from components.core.registry import register
-from components.core.signature import Fraction, NonNegative, Path, Positive, Workers
+from components.core.signature import Path
 from components.corpus.example import Example
 from components.corpus.rows import LeftOut, Row
 from components.functional.cross_entropy import IGNORED
-from components.generation.chat import answer, find_template, template_of
+from components.generation.chat import Template, answer, find_template, template_of
 from components.training.task._answers import Answering
 
 # where neither the run nor its tokenizer brings one: instruction and answer under headings, as Alpaca has them
@@ -32,48 +33,24 @@ class InstructionTuning(Answering):
     """Learn the answers of conversations: the loss is on what the assistant says, up to the sign that ends it, and on nothing else.
 
     Args:
-        config: the composed config: nodes for model, loss, optimizer, schedule, decoding, and the seed.
-        tokenizer: gives the size of the vocabulary, and may bring a chat template.
         template: a file with a chat template in Jinja; null: the tokenizer's own, else headings for instruction and answer. It is kept with
             the run's tokenizer, for ``components chat``.
         batch_size: conversations per optimizer step, over all devices and micro-batches; longer ones than the model reads are left out.
-        validation_fraction: share of the conversations held out for validation, where the data do not say.
-        test_fraction: share of the conversations held out for a final test, likewise.
-        validation_every: optimizer steps between validations; there is always one at the end.
-        validation_batches: at most so many batches per validation; null takes the whole split.
         scored: held-out conversations whose last answer is written in each validation, for exact match, BLEU and chrF.
-        bleu_tokenize: how BLEU finds words, as in sacrebleu: ``zh`` or ``char`` for writing without spaces, which is one word to ``13a``.
         samples: answers that are shown and kept after each validation.
         sample_tokens: at most so many tokens in each answer.
-        activation_checkpointing: recompute each layer in the backward pass, for less memory.
-        compile: compile each layer, once for all that are alike.
-        num_workers: processes that read ahead; never changes the order.
     """
 
     needs = {"data": ("conversations",), "loss": ("tokens",)}
     refuses = {"model": ("causal",)}
 
-    def __init__(
-        self,
-        config: dict[str, Any],
-        tokenizer: Any,
-        *,
-        template: Path | None = None,
-        batch_size: Positive = 16,
-        validation_fraction: Fraction = 0.05,
-        test_fraction: Fraction = 0.0,
-        validation_every: Positive = 200,
-        validation_batches: Positive | None = None,
-        scored: NonNegative = 0,
-        bleu_tokenize: Literal["13a", "intl", "zh", "char", "none"] = "13a",
-        samples: NonNegative = 2,
-        sample_tokens: Positive = 120,
-        activation_checkpointing: bool = False,
-        compile: Literal["none", "layers"] = "none",
-        num_workers: Workers = 0,
-    ) -> None:
-        self.begin(config, tokenizer, locals())
-        self.words = template_of(tokenizer)
+    template: Path | None = None
+    scored = 0
+
+    @cached_property
+    def words(self) -> Template:
+        """The chat template, with the tokenizer's own words."""
+        return template_of(self.tokenizer)
 
     @classmethod
     def prepare(cls, source: Any, tokenizer: Any, options: dict[str, Any], cache: Any, progress: Any) -> Any:

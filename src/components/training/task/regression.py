@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 from torch import Tensor, nn
 from torchmetrics import MeanAbsoluteError, MeanSquaredError
 
 from components.core.errors import UserError
 from components.core.registry import register
-from components.core.signature import Fraction, Positive, Workers
 from components.core.sockets import Batch
 from components.corpus.example import Example
 from components.corpus.rows import Row
@@ -18,38 +17,11 @@ from components.training.task._examples import FromExamples, text_row
 
 @register("task", "regression")
 class Regression(FromExamples):
-    """Learn the numbers that belong to each input. Measured: mean absolute and root mean squared error.
-
-    Args:
-        config: the composed config: nodes for model, loss, optimizer, schedule, and the seed.
-        tokenizer: gives the size of the vocabulary.
-        batch_size: inputs per optimizer step, over all devices and micro-batches.
-        validation_fraction: share of the inputs held out for validation, where the data do not say.
-        test_fraction: share of the inputs held out for a final test, likewise.
-        validation_every: optimizer steps between validations; there is always one at the end.
-        validation_batches: at most so many batches per validation; null takes the whole split.
-        activation_checkpointing: recompute each layer in the backward pass, for less memory.
-        compile: compile each layer, once for all that are alike.
-        num_workers: processes that read ahead; never changes the order.
-    """
+    """Learn the numbers that belong to each input. Measured: mean absolute and root mean squared error."""
 
     needs = {"data": ("amounts",), "loss": ("amounts",), "head": ("amounts",)}
 
-    def __init__(
-        self,
-        config: dict[str, Any],
-        tokenizer: Any,
-        *,
-        batch_size: Positive = 16,
-        validation_fraction: Fraction = 0.1,
-        test_fraction: Fraction = 0.0,
-        validation_every: Positive = 200,
-        validation_batches: Positive | None = None,
-        activation_checkpointing: bool = False,
-        compile: Literal["none", "layers"] = "none",
-        num_workers: Workers = 0,
-    ) -> None:
-        self.begin(config, tokenizer, locals())
+    validation_fraction = 0.1
 
     def encode(self, example: Example, longest: int) -> Row:
         answer = tuple(float(v) for v in example.answer)  # type: ignore[union-attr]
