@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 from torch.utils.checkpoint import checkpoint
 
-from components.core.makers import INHERIT, Bound, Maker, Makers, Shared, adopt, make, make_all  # noqa: F401  parts take these from here
 from components.core.positions import count_positions
 
 

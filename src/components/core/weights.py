@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from components.core.sequence import Layer
+
 AXES = ("d_model", "heads", "kv_heads", "head_dim", "d_ff", "vocab", "experts", "latent", "state", "one")
 ROLES = ("embedding", "hidden", "out", "head", "router", "scale", "bias", "special")
 MATRICES = ("embedding", "hidden", "out", "head", "router")  # the roles that are drawn; the others start from constants
@@ -112,8 +114,6 @@ def roles(model: nn.Module) -> Iterator[Weight]:
     Raises:
         ValueError: a parameter that no part declares, since nobody could then know what to do with it.
     """
-    from components.core.sockets import Layer
-
     seen: set[int] = set()
     layer_of = {path: m.place.index for path, m in model.named_modules() if isinstance(m, Layer)}
     owners = [(path, m) for path, m in model.named_modules(remove_duplicate=False)]
