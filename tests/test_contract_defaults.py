@@ -13,6 +13,7 @@ from components import build
 from components.core.contracts import CONTRACTS, DEFAULTS, complete
 from components.core.registry import KINDS
 from components.core.sockets import make
+from components.core.traits import check_of
 
 
 class Bare(nn.Module):
@@ -61,8 +62,8 @@ def test_a_maker_that_gives_none_gives_none():
 
 def test_a_function_is_a_part_too():
     init = make(lambda: lambda weight, _: torch.zeros(weight.parameter.shape), "init")
-    assert init.check is None
-    assert init.lr_scale is None
+    assert init.provides == ()
+    assert check_of(init) is None
 
 
 def test_parts_of_ours_are_complete():

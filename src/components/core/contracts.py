@@ -2,14 +2,14 @@
 
 A part inherits from nothing of this: ``make`` returns it as a ``Norm``, a ``Position``, ... to a type checker, and gives it the attributes that
 it lacks (``complete``). Whoever holds a part that ``make`` made may therefore read every attribute below, and never asks whether it is there.
-What is asked of all modules of a model, most of which are no parts, has a function in ``core/traits.py``.
+Which optional methods a part has, and what is asked of all modules of a model (most of which are no parts), ``core/traits.py`` answers.
 
 Imports no torch when it runs: composing reads it too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
@@ -146,20 +146,19 @@ class Model(Part, Module):
 
 
 class Init(Part):
-    check: Callable[[Sequence[Weight]], None] | None = None
-    lr_scale: Callable[[Weight], float] | None = None
-
     def __call__(self, weight: Weight, generator: torch.Generator) -> Tensor | None: ...
+    def check(self, weights: Sequence[Weight]) -> None: ...  # may be missing: traits.check_of
+    def lr_scale(self, weight: Weight) -> float: ...  # may be missing: traits.lr_scale_of
 
 
 class Loss(Part):
-    prepare: Callable[[Batch, torch.Generator], Batch] | None = None
     extra_tokens: int = 0  # ids beyond the tokenizer's
     likelihood: bool | None = None  # of the whole text, left to right; None: if nothing is prepared
     whole: bool = False  # it reads documents with all that the tokenizer puts around them
     mask_id: int | None = None
 
     def __call__(self, hidden: Tensor, head: Any, batch: Batch) -> Terms: ...
+    def prepare(self, batch: Batch, generator: torch.Generator) -> Batch: ...  # may be missing: traits.prepare_of
 
 
 class Optimizer(Part, TorchOptimizer): ...
@@ -204,8 +203,11 @@ class Tokenizer(Part):
 class Data(Part):
     notes: Sequence[str] = ()
     labels: tuple[str, ...] = ()
-    examples: Callable[[], Iterator[Any]] | None = None
-    judge: Callable[[str], bool] | None = None
+
+    def fingerprint(self) -> str: ...
+    def documents(self) -> Iterator[Any]: ...  # this, or examples: traits.gives_examples
+    def examples(self) -> Iterator[Any]: ...
+    def judge(self, text: str) -> bool: ...  # may be missing: traits.judge_of
 
 
 class Evaluation(Part):
@@ -222,17 +224,18 @@ class Task(Part):
 class NeedsModel(Protocol):
     """A part that works with what another run has trained: a teacher, a draft, a tokenizer. Whoever builds the part opens that run.
 
-    ``run``: the run or checkpoint that it names, if it names one. ``attach``: takes that run's model (a tokenizer: its tokenizer).
+    ``run``: the run or checkpoint that it names, if it names one. ``attach`` takes that run's model (a tokenizer: its tokenizer), which is
+    ``attached`` from then on.
     """
 
     run: str | None
 
+    @property
+    def attached(self) -> Any: ...
     def attach(self, model: Any, /) -> None: ...
 
 
 CONTRACTS: dict[str, type[Part]] = {c.__name__.lower(): c for c in Part.__subclasses__()}
-
-
 DEFAULTS: dict[str, dict[str, Any]] = {
     kind: {name: vars(c)[name] for c in (contract, Part) for name in c.__annotations__ if name in vars(c)}
     for kind, contract in CONTRACTS.items()

@@ -206,7 +206,7 @@ def sizes_of(maker: Any, kind: str) -> dict[str, bool]:
     """The sizes that ``maker`` takes by name, each with whether it must be offered."""
     where = ""
     while isinstance(maker, (Bound, Shared)):
-        where = where or getattr(maker, "where", "")
+        where = where or (maker.where if isinstance(maker, Bound) else "")
         maker = maker.maker
     return signature_of(resolve(maker, kind, where)[0]).sizes
 

@@ -6,7 +6,8 @@ of all modules of a model, since most of them are no parts, and for which of its
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any
 
 from torch import nn
@@ -36,6 +37,31 @@ def biases(position: Any) -> bool:
     return hasattr(position, "bias")
 
 
+def prepare_of(loss: Any) -> Callable[..., Any] | None:
+    """``loss.prepare(batch, generator)``, which changes a batch before the model sees it; None where it has none."""
+    return getattr(loss, "prepare", None)
+
+
+def check_of(init: Any) -> Callable[..., None] | None:
+    """``init.check(weights)``, which sees all weights before the first is drawn; None where it has none."""
+    return getattr(init, "check", None)
+
+
+def lr_scale_of(init: Any) -> Callable[..., float] | None:
+    """``init.lr_scale(weight)``, a factor on the learning rate; None where it has none."""
+    return getattr(init, "lr_scale", None)
+
+
+def gives_examples(source: Any) -> bool:
+    """Whether a data part has ``examples()``, and not ``documents()`` alone."""
+    return hasattr(source, "examples")
+
+
+def judge_of(source: Any) -> Callable[[str], bool] | None:
+    """``source.judge(text)``: whether a text is of the kind that the source has; None where it has none."""
+    return getattr(source, "judge", None)
+
+
 def lacking(model: nn.Module, word: str) -> bool:
     """Whether any part of the model declares that it lacks ``word``."""
     return any(lacks(m, word) for m in model.modules())
@@ -44,6 +70,21 @@ def lacking(model: nn.Module, word: str) -> bool:
 def has_after_step(module: Any) -> bool:
     """Whether it has ``after_step(stats)``, which training calls once per optimizer step."""
     return callable(getattr(module, "after_step", None))
+
+
+def mask_of(module: Any) -> Any:
+    """The ``mask`` of an attention that has one."""
+    return getattr(module, "mask", None)
+
+
+def lends(module: Any) -> bool:
+    """Whether later layers read its keys and values."""
+    return getattr(module, "lends", False)
+
+
+def tokens_ahead(head: Any) -> int:
+    """How many tokens beyond the next one a head predicts on request, or the partial of a head that a loss is given."""
+    return getattr(head.func if isinstance(head, partial) else head, "n_ahead", 0)
 
 
 def bounded(modules: Iterable[Any]) -> bool:
@@ -73,7 +114,7 @@ def counts_tokens(loss: Any) -> bool:
 
 def measures_text(loss: Any, model: nn.Module) -> bool:
     """Whether the loss is the negative log likelihood of the text, so that bits per byte follow from it."""
-    says = loss.prepare is None if loss.likelihood is None else loss.likelihood
+    says = prepare_of(loss) is None if loss.likelihood is None else loss.likelihood
     return bool(says) and not lacking(model, "causal")
 
 
