@@ -17,6 +17,7 @@ from hosts import parts
 from components import build, merge
 from components.compose import compose
 from components.core import registry
+from components.core.contracts import NeedsModel
 from components.core.errors import UserError
 from components.core.makers import make
 from components.core.sockets import Batch, name_parts
@@ -228,8 +229,8 @@ def _schedule(config: dict[str, Any], name: str, model: str) -> None:
 
 def _loss(config: dict[str, Any], name: str, model: str) -> None:
     network, loss, batch = objective(config, model)
-    if getattr(loss, "wants", None) == "teacher":
-        loss.teacher = model_of(config).eval()
+    if isinstance(loss, NeedsModel):
+        loss.attach(model_of(config).eval())
     value = loss_of(network, loss, batch)
     assert torch.isfinite(value), name
     value.backward()
@@ -250,8 +251,8 @@ def _sampler(config: dict[str, Any], name: str, model: str) -> None:
 def _decoding(config: dict[str, Any], name: str, model: str) -> None:
     network, _, batch = objective(config, model)
     decoding = make(config["decoding"], "decoding")
-    if getattr(decoding, "wants", None) == "draft":
-        decoding.draft = objective(config, model)[0].eval()
+    if isinstance(decoding, NeedsModel):
+        decoding.attach(objective(config, model)[0].eval())
     batch = Batch(batch.ids, source=batch.source)
     made = [
         decoding.generate(network.eval(), batch, cache=build("cache", "growing"), max_new_tokens=5, generator=0)
@@ -273,7 +274,7 @@ def _tokenizer(config: dict[str, Any], name: str, model: str) -> None:
     options = {"vocab_size": VOCAB} if "vocab_size" in config["tokenizer"] else {}
     tokenizer = make({**config["tokenizer"], **options}, "tokenizer")
     if name == "of_run":
-        tokenizer.take(build("tokenizer", "byte"))
+        tokenizer.attach(build("tokenizer", "byte"))
         tokenizer.tokens.train(())
         tokenizer = tokenizer.tokens
     elif name != "pretrained":

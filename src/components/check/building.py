@@ -11,6 +11,7 @@ from components.check.cases import Violation, holds
 from components.check.host import ON_PATH, Host, ids, objective, scramble, total_loss
 from components.check.values import tensors
 from components.core.sockets import Layer, Terms
+from components.core.traits import has_after_step
 from components.core.weights import initialise
 
 ALL_NAMES_STAY = tuple(
@@ -35,9 +36,8 @@ def step(host: Host, model: nn.Module) -> Terms:
     total_loss(terms).backward()
     with torch.no_grad():
         for module in model.modules():
-            after = getattr(module, "after_step", None)
-            if callable(after):
-                after(terms.stats)
+            if has_after_step(module):
+                module.after_step(terms.stats)
     return terms
 
 
@@ -193,7 +193,7 @@ def checkpointing_is_exact(host: Host) -> None:
 
 
 def counts(host: Host) -> bool:
-    return callable(getattr(host.subject.target, "after_step", None))
+    return has_after_step(host.subject.target)
 
 
 @holds("adds up in fp32 when cast to bf16", applies=counts)

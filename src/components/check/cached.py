@@ -13,6 +13,7 @@ from components.check.host import LENGTH, ON_PATH, VOCAB, Host, ids
 from components.check.isolation import same
 from components.check.values import tensors
 from components.core.sockets import Cache
+from components.core.traits import bounded
 
 KINDS = (*ON_PATH, "cache")
 
@@ -113,7 +114,7 @@ def goes_back(host: Host) -> None:
 def beyond_the_context(host: Host) -> None:
     """A part that is ``bounded`` has nothing there, and must say so instead of giving something."""
     length = LENGTH + 8
-    if not any(getattr(m, "bounded", False) for m in host.build().modules()):
+    if not bounded(host.build().modules()):
         return in_pieces(host, 1, f"beyond the context of {LENGTH}", length=length)
     model, cache, values = host.model(), empty(host), ids(length=length)
     for calls in ([slice(0, length)], chunks(length, 1)):

@@ -147,7 +147,7 @@ def figures(host: Host, model: Any, items: str = "texts") -> dict[str, Figure]:
 @holds("asks for what it declares", "evaluation")
 def asks_what_it_declares(host: Host) -> None:
     part = made(host.subject)
-    asks = getattr(part, "asks", None)
+    asks = part.asks
     if not asks or not isinstance(asks, tuple):
         raise Violation("it declares nothing: asks = (...)")
     if unknown := [word for word in asks if word not in WORDS]:

@@ -15,6 +15,7 @@ from components.core import registry
 from components.core.errors import UserError
 from components.core.makers import make
 from components.core.sockets import Batch, Terms
+from components.core.traits import tokens_ahead
 
 VOCAB, WIDTH, LENGTH, SOURCE = 40, 32, 12, 9
 # kinds that a decoder has a socket for
@@ -157,7 +158,7 @@ def numbers(ids: Tensor, count: int) -> Tensor:
 
 def objective(hidden: Tensor, head: Any, batch: Batch) -> Terms:  # noqa: ARG001  the contract's third argument
     """Distance of whatever the head gives to fixed noise: every output counts, those of tokens further ahead as well."""
-    further = getattr(getattr(head, "func", None), "n_ahead", 0)
+    further = tokens_ahead(head)
     given = [head(hidden), *(head(hidden, ahead=k) for k in range(1, further + 1))]
     outputs = [x for x in pytree.tree_leaves(given) if isinstance(x, Tensor)]
     total = torch.zeros((), dtype=torch.float32)

@@ -100,7 +100,7 @@ def gives(host: Host) -> None:
     for thing in found:
         for fault in faults_of(thing, words, widths):
             raise Violation(f"{thing.where}: {fault}")
-    labels = tuple(getattr(made, "labels", ()))
+    labels = tuple(made.labels)
     if len(set(labels)) < len(labels):
         raise Violation("its labels have one twice")
     for thing in found:

@@ -17,8 +17,10 @@ from components.check.host import LENGTH, VOCAB, WIDTH, Host, ids, objective, sc
 from components.check.off_path import made
 from components.check.values import finite, tensors
 from components.core import registry
+from components.core.contracts import NeedsModel
 from components.core.errors import UserError
 from components.core.sockets import Batch, Terms
+from components.core.traits import prepare_of
 from components.core.weights import roles
 
 
@@ -44,10 +46,10 @@ class Course:
             raise UserError(host.subject.label, f"there is no head that provides {' and '.join(needs['head'])}")
         head = "linear" if "linear" in heads else heads[0]
         self.words = {*needs.get("head", ())}
-        vocab = VOCAB + int(getattr(self.loss, "extra_tokens", 0))
+        vocab = VOCAB + self.loss.extra_tokens
         self.model = decoder(host, model=model, vocab=vocab, head=head)
-        if getattr(self.loss, "wants", "") == "teacher":
-            self.loss.teacher = scramble(decoder(host, model=model, vocab=vocab, head=head), 0.1, seed=2)
+        if isinstance(self.loss, NeedsModel):
+            self.loss.attach(scramble(decoder(host, model=model, vocab=vocab, head=head), 0.1, seed=2))
 
     def batch(self, *, asked: bool = True, seed: int = 0) -> Batch:
         values = ids()
@@ -59,8 +61,8 @@ class Course:
         return batch if asked else replace(batch, targets=torch.full_like(batch.targets, -100))  # type: ignore[arg-type]
 
     def prepared(self, batch: Batch, seed: int) -> Batch:
-        prepare = getattr(self.loss, "prepare", None)
-        return prepare(batch, torch.Generator().manual_seed(seed)) if callable(prepare) else batch
+        prepare = prepare_of(self.loss)
+        return batch if prepare is None else prepare(batch, torch.Generator().manual_seed(seed))
 
     def terms(self, batch: Batch) -> Terms:
         return self.model(batch, self.loss)
@@ -97,8 +99,8 @@ def loss_adds_up(host: Host) -> None:
     """Sum and weight of two rows together are those of each alone: micro-batches and ranks then change nothing."""
     course = Course(host)
     course.model.double()
-    if isinstance(teacher := getattr(course.loss, "teacher", None), nn.Module):
-        teacher.double()
+    if isinstance(course.loss, NeedsModel):
+        course.loss.attached.double()
     batch = course.batch()
     rows = [pytree.tree_map(lambda x, i=i: x[i : i + 1], batch) for i in range(2)]
     together, alone = course.figures(batch), [course.figures(row) for row in rows]
@@ -117,7 +119,7 @@ def loss_ignores(host: Host) -> None:
             raise Violation(f"term {name} is {total:.4g} with weight {weight:.4g} where nothing is asked")
 
 
-@holds("prepares the same batch under the same seed", "loss", applies=lambda host: hasattr(host.subject.target, "prepare"))
+@holds("prepares the same batch under the same seed", "loss", applies=lambda host: prepare_of(host.subject.target) is not None)
 def loss_prepares(host: Host) -> None:
     course = Course(host)
     given = Batch(ids(), targets=ids().roll(-1, 1))

@@ -11,9 +11,11 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from components.core import registry
+from components.core.contracts import NeedsModel
 from components.core.errors import UserError
 from components.core.makers import Bound, make
 from components.core.slices import canonical
+from components.core.traits import extra_tokens
 
 DRAWS = {"normal_", "uniform_", "trunc_normal_", "kaiming_uniform_", "kaiming_normal_", "xavier_uniform_", "xavier_normal_"}
 PLACEHOLDER = 1024  # ids assumed where only training will tell
@@ -74,7 +76,7 @@ def _extra(config: dict[str, Any], size: int) -> int:
     if "loss" not in config:
         return 0
     try:
-        return int(getattr(make(Bound(config["loss"], where="loss"), "loss", vocab_size=size), "extra_tokens", 0))
+        return extra_tokens(make(Bound(config["loss"], where="loss"), "loss", vocab_size=size))
     except UserError:
         return 0
 
@@ -84,7 +86,7 @@ def _tokens(config: dict[str, Any]) -> Vocabulary:
     if isinstance(node.get("vocab_size"), int):
         return Vocabulary(node["vocab_size"], "at most, as training finds pieces")
     tokenizer = make(Bound(node, where="tokenizer"), "tokenizer")
-    if getattr(tokenizer, "wants", None) == "run":
+    if isinstance(tokenizer, NeedsModel):
         if not (tokenizer.run or config.get("init_from")):
             return Vocabulary(PLACEHOLDER, "assumed; that of the run that init_from= names")
         from components.runs.preparing import tokenizer_of

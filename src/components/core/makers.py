@@ -12,27 +12,40 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from components.core import registry
+from components.core.contracts import complete
 from components.core.errors import UserError
 from components.core.signature import Signature
 
 INHERIT = "inherit"  # the value of a socket that takes what the model has for its kind
 
 
-class Maker:
-    """Annotation of a socket, ``norm: Maker["norm"] = "inherit"``: anything that ``make`` accepts for that kind."""
+if TYPE_CHECKING:
 
-    def __class_getitem__(cls, kind: str) -> Any:
-        return Callable[..., Any]
+    class Maker(Protocol):
+        """Annotation of a socket, ``norm: Maker["norm"] = "inherit"``: a name, a mapping, a class, a partial or a function."""
 
+        # makes `Maker["norm"]` a type; imported and not defined, so that pyright asks no part for it
+        from types import GenericAlias as __class_getitem__
 
-class Makers:
-    """Annotation of an ordered list of parts, ``samplers: Makers["sampler"] = ()``."""
+    class Makers(Protocol):
+        """Annotation of an ordered list of parts, ``samplers: Makers["sampler"] = ()``."""
 
-    def __class_getitem__(cls, kind: str) -> Any:
-        return list[Callable[..., Any]]
+        from types import GenericAlias as __class_getitem__
+
+        def __iter__(self) -> Iterator[Any]: ...
+
+else:
+
+    class Maker:
+        def __class_getitem__(cls, kind: str) -> Any:
+            return Callable[..., Any]
+
+    class Makers:
+        def __class_getitem__(cls, kind: str) -> Any:
+            return list[Callable[..., Any]]
 
 
 @dataclass(frozen=True)
@@ -113,6 +126,7 @@ def make(maker: Any, kind: str, /, **offers: Any) -> Any:
         said = ", ".join(f"{n}={v}" for n, v in {**sizes, **options}.items() if isinstance(v, int) and not isinstance(v, bool))
         what = "a size would be negative" if "negative" in str(e) else "needs more memory than any machine has"
         raise UserError(where or label, f"{what} ({said})", "choose other sizes") from e
+    complete(part, kind)
     if _told is not None:
         _told(part, label, signature, options)
     return part
@@ -192,7 +206,7 @@ def sizes_of(maker: Any, kind: str) -> dict[str, bool]:
     """The sizes that ``maker`` takes by name, each with whether it must be offered."""
     where = ""
     while isinstance(maker, (Bound, Shared)):
-        where = where or getattr(maker, "where", "")
+        where = where or (maker.where if isinstance(maker, Bound) else "")
         maker = maker.maker
     return signature_of(resolve(maker, kind, where)[0]).sizes
 

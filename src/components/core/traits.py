@@ -1,47 +1,143 @@
-"""What a model or a loss says of itself, asked in one place: what it reads, what it lacks, what its mean is a mean of."""
+"""What a model, a loss or any module of a model says of itself, asked in one place.
+
+A part that ``make`` made has every attribute of its contract (``core/contracts.py``) and is asked directly. These functions are for what is asked
+of all modules of a model, since most of them are no parts, and for which of its methods a position has.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any
 
 from torch import nn
 
 
-def extra_tokens(loss: Any) -> int:
-    return int(getattr(loss, "extra_tokens", 0))
+def provides(module: Any, word: str) -> bool:
+    """Whether ``module`` lists ``word`` in its ``provides``; False for one that lists nothing."""
+    return word in getattr(module, "provides", ())
+
+
+def lacks(module: Any, word: str) -> bool:
+    return word in getattr(module, "lacks", ())
+
+
+def embeds(position: Any) -> bool:
+    """Whether it has ``embed``: it is added to the embedding."""
+    return hasattr(position, "embed")
+
+
+def rotates(position: Any) -> bool:
+    """Whether it has ``rotate``: queries and keys are turned."""
+    return hasattr(position, "rotate")
+
+
+def biases(position: Any) -> bool:
+    """Whether it has ``bias``: scores are biased."""
+    return hasattr(position, "bias")
+
+
+def prepare_of(loss: Any) -> Callable[..., Any] | None:
+    """``loss.prepare(batch, generator)``, which changes a batch before the model sees it; None where it has none."""
+    return getattr(loss, "prepare", None)
+
+
+def check_of(init: Any) -> Callable[..., None] | None:
+    """``init.check(weights)``, which sees all weights before the first is drawn; None where it has none."""
+    return getattr(init, "check", None)
+
+
+def lr_scale_of(init: Any) -> Callable[..., float] | None:
+    """``init.lr_scale(weight)``, a factor on the learning rate; None where it has none."""
+    return getattr(init, "lr_scale", None)
+
+
+def gives_examples(source: Any) -> bool:
+    """Whether a data part has ``examples()``, and not ``documents()`` alone."""
+    return hasattr(source, "examples")
+
+
+def judge_of(source: Any) -> Callable[[str], bool] | None:
+    """``source.judge(text)``: whether a text is of the kind that the source has; None where it has none."""
+    return getattr(source, "judge", None)
 
 
 def lacking(model: nn.Module, word: str) -> bool:
-    """Does any part of the model declare that it lacks ``word``?"""
-    return any(word in getattr(m, "lacks", ()) for m in model.modules())
+    """Whether any part of the model declares that it lacks ``word``."""
+    return any(lacks(m, word) for m in model.modules())
+
+
+def has_after_step(module: Any) -> bool:
+    """Whether it has ``after_step(stats)``, which training calls once per optimizer step."""
+    return callable(getattr(module, "after_step", None))
+
+
+def mask_of(module: Any) -> Any:
+    """The ``mask`` of an attention that has one."""
+    return getattr(module, "mask", None)
+
+
+def lends(module: Any) -> bool:
+    """Whether later layers read its keys and values."""
+    return getattr(module, "lends", False)
+
+
+def tokens_ahead(head: Any) -> int:
+    """How many tokens beyond the next one a head predicts on request, or the partial of a head that a loss is given."""
+    return getattr(head.func if isinstance(head, partial) else head, "n_ahead", 0)
+
+
+def bounded(modules: Iterable[Any]) -> bool:
+    """Whether one of the modules cannot go beyond the model's ``context_length`` (a table of positions)."""
+    return any(getattr(m, "bounded", False) for m in modules)
+
+
+def turning_points(modules: Iterable[Any]) -> set[int]:
+    """The positions ``turns_at`` from which a module turns all earlier positions otherwise."""
+    return {m.turns_at for m in modules if hasattr(m, "turns_at")}
+
+
+def number_reader(model: nn.Module) -> Any:
+    """The part that reads ``d_in`` numbers of each position instead of ids; None where the model reads ids."""
+    return next((m for m in model.modules() if provides(m, "values") and hasattr(m, "d_in")), None)
+
+
+def extra_tokens(loss: Any) -> int:
+    """How many ids it needs beyond the tokenizer's."""
+    return int(getattr(loss, "extra_tokens", 0))
 
 
 def counts_tokens(loss: Any) -> bool:
     """Whether the loss is a mean over tokens, so that its exponential is a perplexity."""
-    return not {"classes", "amounts"} & set(getattr(loss, "provides", ()))
+    return not (provides(loss, "classes") or provides(loss, "amounts"))
 
 
 def measures_text(loss: Any, model: nn.Module) -> bool:
     """Whether the loss is the negative log likelihood of the text, so that bits per byte follow from it."""
-    return bool(getattr(loss, "likelihood", not hasattr(loss, "prepare"))) and not lacking(model, "causal")
+    says = prepare_of(loss) is None if loss.likelihood is None else loss.likelihood
+    return bool(says) and not lacking(model, "causal")
 
 
 def reads_source(model: nn.Module) -> bool:
     """Whether the model is an encoder-decoder."""
-    return "source" in getattr(model, "provides", ())
+    return provides(model, "source")
+
+
+def _without_encoder(model: Any) -> Iterator[nn.Module]:
+    beside = set(model.encoder.modules()) if reads_source(model) else ()
+    return (part for part in model.modules() if part not in beside)
 
 
 def silent_reason(model: nn.Module, *, source: bool = False) -> str:
     """Why the model cannot continue a text, or an empty string where it can; ``source``: it is given what it reads before."""
     if reads_source(model) and not source:
         return "the model writes only after it has read a source"
-    beside = set(model.encoder.modules()) if reads_source(model) else ()  # type: ignore[operator]  # a module's attributes have no type
-    parts = [part for part in model.modules() if part not in beside]
+    parts = list(_without_encoder(model))
     for part in parts:
-        if {"amounts", "classes", "vectors"} & set(getattr(part, "provides", ())):
+        if any(provides(part, word) for word in ("amounts", "classes", "vectors")):
             return f"{type(part).__name__} gives no tokens"
     for word, what in (("causal", "sees later tokens"), ("cacheable", "keeps no cache")):
         for part in parts:
-            if word in getattr(part, "lacks", ()):
+            if lacks(part, word):
                 return f"{type(part).__name__} {what}"
     return ""

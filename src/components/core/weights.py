@@ -14,6 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from components.core.sequence import Layer
+from components.core.traits import check_of
+
 AXES = ("d_model", "heads", "kv_heads", "head_dim", "d_ff", "vocab", "experts", "latent", "state", "one")
 ROLES = ("embedding", "hidden", "out", "head", "router", "scale", "bias", "special")
 MATRICES = ("embedding", "hidden", "out", "head", "router")  # the roles that are drawn; the others start from constants
@@ -112,8 +115,6 @@ def roles(model: nn.Module) -> Iterator[Weight]:
     Raises:
         ValueError: a parameter that no part declares, since nobody could then know what to do with it.
     """
-    from components.core.sockets import Layer
-
     seen: set[int] = set()
     layer_of = {path: m.place.index for path, m in model.named_modules() if isinstance(m, Layer)}
     owners = [(path, m) for path, m in model.named_modules(remove_duplicate=False)]
@@ -131,16 +132,21 @@ def roles(model: nn.Module) -> Iterator[Weight]:
             yield Weight(full, parameter, role_of(axes, key, leaf), axes, module, layer)
 
 
+def axes_of(module: Any) -> dict[str, tuple[str, ...]] | None:
+    """The literal ``axes`` of a part; None for a module that declares nothing."""
+    return getattr(module, "axes", None)
+
+
 def declared_axes(by_path: dict[str, nn.Module], path: str, module: nn.Module, leaf: str) -> tuple[tuple[str, ...] | None, str]:
     """(axes, key) as the module itself or the nearest part above it declares them; for a bias, the last axis."""
-    own = getattr(module, "axes", None)
+    own = axes_of(module)
     if own and leaf in own:
         return tuple(own[leaf]), leaf
     parts = path.split(".") if path else []
     for cut in range(len(parts) - 1, -1, -1):
         owner = by_path[".".join(parts[:cut])]
         key = parts[cut]
-        axes = getattr(owner, "axes", None)
+        axes = axes_of(owner)
         if axes and key in axes:
             found = tuple(axes[key])
             return (found[-1:] if leaf == "bias" else found), key
@@ -182,7 +188,7 @@ def initialise(model: nn.Module, init: Any, seed: int, *, draw: bool = True) -> 
     if not draw:
         return
     weights = list(roles(model))
-    if callable(check := getattr(init, "check", None)):
+    if (check := check_of(init)) is not None:
         check(weights)
     for weight in weights:
         if weight.parameter.is_meta:

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from components.core.contracts import complete
 from components.corpus.clean import Report
 from components.corpus.document import Document
 from components.corpus.framing import Frame, frame_of
@@ -107,6 +108,7 @@ def prepare(
         raise ValueError(f"validation={validation} and test={test} must leave something to train on")
     if max_chars < 1:
         raise ValueError(f"max_chars={max_chars} must be at least 1")
+    complete(source, "data")  # one from Python may say nothing of notes and labels
     cache = Path(cache).expanduser()
     progress = progress or _silent
     cleaning = Cleaning(seed, validation, test, max_chars)
@@ -115,7 +117,7 @@ def prepare(
 
     def fill_texts(folder: Path) -> dict[str, Any]:
         report, meta = write_texts(folder, source.documents, cleaning, progress)
-        report.notes = [*getattr(source, "notes", ()), *report.notes]
+        report.notes = [*source.notes, *report.notes]
         require_splits(report, validation)
         return {**meta, "report": report.to_dict()}
 

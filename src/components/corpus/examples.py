@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from components.core.contracts import complete
 from components.corpus.clean import Report
 from components.corpus.example import Example
 from components.corpus.example_files import Stored, Writer, ends_of
@@ -76,6 +77,7 @@ def prepare_examples(
     Raises:
         UserError: nothing left to train or validate on, and what the source raises.
     """
+    complete(source, "data")  # one from Python may say nothing of notes and labels
     cleaning = Cleaning(seed, validation, test, 0)
     cache = Path(cache).expanduser() / "examples"
     folder = cache / key_of(type(source).__qualname__, source.fingerprint(), FORMAT, seed, validation, test)
@@ -83,7 +85,7 @@ def prepare_examples(
     def fill(folder: Path) -> dict[str, Any]:
         report = Report(called="examples")
         digest = write_examples(folder, source.examples(), cleaning, report)
-        report.notes = [*getattr(source, "notes", ()), *report.notes]
+        report.notes = [*source.notes, *report.notes]
         require_splits(report, validation)
         return {"report": report.to_dict(), "hash": digest}
 
@@ -101,7 +103,7 @@ def prepare_examples(
     build(trained, train)
     own = read_tokenizer(trained / "tokenizer.json")
     if labelled and not own.labels:
-        found = getattr(source, "labels", None) or sorted({e.answer for s in splits.values() for e in s})
+        found = source.labels or sorted({e.answer for s in splits.values() for e in s})
         own.files[LABELS_FILE] = json.dumps(list(found), ensure_ascii=False)
     return ExampleCorpus(**splits, tokenizer=own, report=Report(**known["report"]), hash=known["hash"], rows=cache / "rows")
 

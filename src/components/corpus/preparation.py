@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from components.core.sockets import Batch
+from components.core.traits import prepare_of
 from components.core.weights import generator_for
 
 GROUP = 64  # rows of an evaluation that are prepared together, whatever the size of its batches
@@ -22,7 +23,7 @@ class Preparation:
     """
 
     def __init__(self, loss: Any = None, seed: int = 0) -> None:
-        self.prepare: Callable[[Batch, torch.Generator], Batch] | None = getattr(loss, "prepare", None)
+        self.prepare: Callable[[Batch, torch.Generator], Batch] | None = prepare_of(loss)
         self.seed = seed
 
     def step(self, batch: Batch, step: int) -> Batch:

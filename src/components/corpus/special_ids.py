@@ -7,8 +7,7 @@ from typing import Any
 
 def first_ids(tokenizer: Any) -> list[int]:
     """Before every prompt: what the tokenizer's file says, else what begins every document."""
-    begins = getattr(tokenizer, "begins", None)
-    return [tokenizer.specials["endoftext"]] if begins is None else list(begins)
+    return [tokenizer.specials["endoftext"]] if tokenizer.begins is None else list(tokenizer.begins)
 
 
 def source_ids(tokenizer: Any, text: str) -> list[int]:
@@ -31,6 +30,5 @@ def target_start(tokenizer: Any, text: str = "") -> list[int]:
 
 def stop_ids(tokenizer: Any) -> tuple[int, ...]:
     """Where a text is over: what came with the model, else what ends every document."""
-    ends = getattr(tokenizer, "ends", None)
     own = tokenizer.specials.get("endoftext")
-    return tuple(ends) if ends is not None else () if own is None else (own,)
+    return tuple(tokenizer.ends) if tokenizer.ends is not None else () if own is None else (own,)

@@ -26,7 +26,7 @@ class Trained:
     def __init__(self, loaded: Any, task: Any) -> None:
         self.model, self.tokenizer, self.config, self.task = loaded.model, loaded.tokenizer, loaded.config, task
         self.limit: int = self.model.context_length
-        self.labelled: bool = getattr(task, "labelled", False)
+        self.labelled: bool = task.labelled
         self.begins = first_ids(self.tokenizer)
 
     def refusal(self, word: str) -> str:

@@ -13,7 +13,7 @@ import torch
 from components.core.errors import UserError
 from components.core.files import read_json
 from components.core.makers import make_all, telling
-from components.core.traits import counts_tokens, measures_text
+from components.core.traits import counts_tokens, gives_examples, judge_of, measures_text
 from components.corpus.example_files import Chained
 from components.corpus.measuring import WORDS, Held
 from components.corpus.preparation import Preparation
@@ -107,7 +107,7 @@ def held_of(source: Any, corpus: Any, splits: tuple[str, ...], labelled: bool) -
         return [text for split in splits for text in corpus.text(split)]
 
     def examples(of: tuple[str, ...]) -> Sequence[Any]:
-        return Chained([getattr(corpus, split) for split in of] if hasattr(source, "examples") else [])
+        return Chained([getattr(corpus, split) for split in of] if gives_examples(source) else [])
 
     return Held(
         texts=texts,
@@ -116,7 +116,7 @@ def held_of(source: Any, corpus: Any, splits: tuple[str, ...], labelled: bool) -
         examples=lambda: examples(splits),
         shown=lambda: examples(("train",)),
         labels=corpus.labels if labelled else (),
-        judge=getattr(source, "judge", None),
+        judge=judge_of(source),
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from components.core.contracts import NeedsModel
 from components.core.errors import UserError
 from components.core.makers import make
 from components.core.sockets import Batch, Layer
@@ -71,7 +72,7 @@ def backward(subject: Subject, batch: Batch, seed: int) -> dict[str, Any]:
     model = subject.model
     vocabulary = getattr(subject.tokenizer, "vocab_size", None) or getattr(model, "vocab_size", 1)
     loss = make(subject.config["loss"], "loss", vocab_size=vocabulary)
-    if getattr(loss, "wants", None) == "teacher":
+    if isinstance(loss, NeedsModel):
         raise UserError("--loss", "this loss learns from another model", "explain without --loss, or choose loss=next_token")
     batch = Preparation(loss, seed).step(batch, 0)
     streams: list[tuple[str, Tensor]] = []

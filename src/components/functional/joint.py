@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -15,22 +15,23 @@ ROWS = 1024
 
 def joint_linear(x: Tensor, maps: Sequence[nn.Module]) -> list[Tensor]:
     """``[m(x) for m in maps]``; one product where the maps are plain ``nn.Linear``s and it is faster. x (B, T, D)."""
-    biases = [getattr(m, "bias", None) for m in maps]
+    plain = [m for m in maps if _plain(m)]
+    biases = [m.bias for m in plain if m.bias is not None]
     joined = (
         x.device.type == "cpu"
         and x.numel() >= ROWS * x.shape[-1]
-        and all(_plain(m) for m in maps)
-        and len({b is None for b in biases}) == 1
+        and len(plain) == len(maps)
+        and len(biases) in (0, len(maps))
         and not torch.compiler.is_compiling()
     )
     if not joined:
         return [m(x) for m in maps]
-    weights = [m.weight.to(x.dtype) for m in maps]  # type: ignore[operator]
-    bias = None if biases[0] is None else torch.cat(biases).to(x.dtype)  # type: ignore[arg-type]
+    weights = [m.weight.to(x.dtype) for m in plain]
+    bias = torch.cat(biases).to(x.dtype) if biases else None
     return [y.view(*x.shape[:-1], -1) for y in _Joint.apply(x.reshape(-1, x.shape[-1]), bias, *weights)]
 
 
-def _plain(module: nn.Module) -> bool:
+def _plain(module: nn.Module) -> TypeGuard[nn.Linear]:
     """A linear map that nobody has wrapped, hooked, replaced or sharded: what calling it would do is known."""
     hooks = module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
     return type(module) is nn.Linear and not hooks and type(module.weight) in (nn.Parameter, Tensor)

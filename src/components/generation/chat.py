@@ -30,7 +30,7 @@ def find_template(tokenizer: Any, file: str | Path | None = None) -> tuple[str, 
     """
     if file is not None:
         return files.read_text(Path(file).expanduser()), str(file)
-    held = getattr(tokenizer, "files", {})
+    held = tokenizer.files
     if TEMPLATE_FILE in held:
         return held[TEMPLATE_FILE], TEMPLATE_FILE
     found = tokenizer.said(CONFIG_FILE).get("chat_template") if CONFIG_FILE in held else None

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from components.core.contracts import NeedsModel
 from components.core.errors import UserError
 from components.core.makers import make
 from components.core.sockets import Batch
@@ -138,8 +139,8 @@ def continue_ids(
             raise UserError("prompt", "the source has no token", "give a text that the model reads")
         batch = replace(batch, source=together(sources, device, left=False))
     decoding, cache = make(config["decoding"], "decoding"), make(config["cache"], "cache")
-    if getattr(decoding, "wants", None) == "draft":
-        decoding.draft = draft_of(decoding.draft_run, tokenizer, device, source=sources is not None)
+    if isinstance(decoding, NeedsModel):
+        decoding.attach(draft_of(decoding.run, tokenizer, device, source=sources is not None))
     bound = None if cache is None else context_limit(model)
     with evaluating(model):
         out = decoding.generate(
@@ -206,7 +207,7 @@ def after(before: Sequence[int], ids: list[int]) -> list[int]:
 
 def speaker(model: Any, tokenizer: Any) -> Any:
     """The model, of which no id beyond the tokenizer's is drawn."""
-    return model if getattr(model, "vocab_size", None) == tokenizer.vocab_size else Within(model, tokenizer.vocab_size)
+    return model if model.vocab_size == tokenizer.vocab_size else Within(model, tokenizer.vocab_size)
 
 
 class Within(nn.Module):

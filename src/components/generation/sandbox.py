@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from types import BuiltinMethodType
 from typing import Any
 
@@ -168,7 +168,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
 
     def _made(self, value: Any) -> Any:
         """Of what holds what was there already."""
-        if hasattr(value, "__len__"):
+        if isinstance(value, Sized):
             self._own.meter.count(len(value) * (1 if isinstance(value, str) else ELEMENT))
         return value
 
@@ -176,7 +176,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         return value if type(value) is str else self._counted(value)
 
     def _walked(self, values: Iterable[Any], each: int) -> Any:
-        return Walk(values, self._own.meter, each) if hasattr(values, "__len__") else _steps(values, self._own.meter, each)
+        return Walk(values, self._own.meter, each) if isinstance(values, Sized) else _steps(values, self._own.meter, each)
 
     def _added(self, terms: list[Any]) -> Any:
         if {*map(type, terms)} == {str}:

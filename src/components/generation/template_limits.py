@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 from typing import Any
 
 import jinja2
@@ -111,7 +111,7 @@ def bound(meter: Meter, name: str, value: Any, args: tuple[Any, ...], kwargs: di
         meter.fits(length + times * size(more[1:], most))
     elif name == "join":
         items = more[0] if isinstance(value, str) and more and not isinstance(more[0], str) else value
-        count = len(items) if hasattr(items, "__len__") else MOST_NUMBER
+        count = len(items) if isinstance(items, Sized) else MOST_NUMBER
         meter.fits(size(items, most) + count * (length if items is not value else size(more, most)))
     else:  # a width for each line, each tab, each character
         each = sum(abs(n) if isinstance(n, int) else size(n, most) for n in more)

@@ -14,6 +14,7 @@ import torch
 from components.core import registry, terminal
 from components.core.bar import Bar
 from components.core.cache_file import cache_folder
+from components.core.contracts import NeedsModel
 from components.core.errors import UserError
 from components.core.makers import make, task_values
 from components.core.share import recipe_commands, recipe_files
@@ -68,7 +69,7 @@ def tokenizer_of(config: dict[str, Any], going_on: Path | None = None) -> Any:
         UserError: no run is named, or there is none.
     """
     part = make(config["tokenizer"], "tokenizer")
-    if getattr(part, "wants", None) == "run":
+    if isinstance(part, NeedsModel):
         name = going_on or part.run or config.get("init_from")
         if name is None:
             raise UserError("tokenizer.run", "no run is named", how_to_name_one(str(config.get("recipe") or "")))
@@ -77,7 +78,7 @@ def tokenizer_of(config: dict[str, Any], going_on: Path | None = None) -> Any:
             name = os.path.relpath(name)
         folder, file = run_folder.find_run(str(name), runs)
         file = file or run_folder.checkpoint_of(folder, best=True)
-        part.take(checkpoints.tokenizer_in(checkpoints.read(file), file))
+        part.attach(checkpoints.tokenizer_in(checkpoints.read(file), file))
     return part
 
 

@@ -7,6 +7,7 @@ import warnings
 from typing import Any
 
 from components.core.errors import UserError
+from components.core.traits import number_reader
 from components.corpus.preparation import Preparation
 from components.runs.preparing import examples_of, of_data
 from components.training.data_module import Blocked
@@ -52,7 +53,7 @@ def data_of(module: Any, corpus: Any, context: int, seed: int) -> Blocked:
 
 def need_width(model: Any, batch: Any) -> None:
     """UserError if each position has another count of numbers than the model reads."""
-    reads = next((m for m in model.modules() if "values" in getattr(m, "provides", ()) and hasattr(m, "d_in")), None)
+    reads = number_reader(model)
     if reads is not None and batch.values is not None and batch.values.shape[-1] != reads.d_in:
         given = batch.values.shape[-1]
         raise UserError(

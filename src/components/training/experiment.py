@@ -15,6 +15,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from components.core.bar import Bar
 from components.core.errors import UserError
+from components.core.traits import judge_of
 from components.runs import records, run_folder
 from components.runs.metrics_file import MetricsFile
 from components.runs.preparing import aloud, runs_of, silent
@@ -142,7 +143,7 @@ def train(
         trainer.fit(module, data, ckpt_path=str(job.resumed.checkpoint) if job.resumed else None, weights_only=True)
         signals.phase = "after"
         state = "finished" if trainer.global_step >= module.total_steps else "stopped early"
-        judged = ending.judge(trainer, module, job.config, getattr(planned.source, "judge", None))
+        judged = ending.judge(trainer, module, job.config, judge_of(planned.source))
     except Preempted as e:
         signals.phase, signals.agreed, asked = "after", True, e.asked
         state = "interrupted" if asked == INTERRUPT else "preempted"

@@ -1,8 +1,8 @@
 """What a loss may ask of whoever trains: a batch prepared before the model sees it, more ids than the tokenizer has, a teacher.
 
 ``prepare(batch, generator)`` changes the rows of a whole optimizer step, before they are cut into micro-batches and ranks; ``extra_tokens``
-are ids beyond the tokenizer's; ``likelihood`` says whether the mean is that of the whole text, left to right; ``wants = "teacher"`` asks
-for the model of ``teacher_run``.
+are ids beyond the tokenizer's; ``likelihood`` says whether the mean is that of the whole text, left to right; a loss that
+``NeedsModel`` is given the model of its ``run``.
 """
 
 from __future__ import annotations
@@ -11,15 +11,16 @@ from typing import Any
 
 from torch import nn
 
+from components.core.contracts import NeedsModel
 from components.core.errors import UserError
 from components.core.sockets import Batch, Layer
-from components.core.traits import reads_source
+from components.core.traits import provides, reads_source
 from components.corpus.tokens import same_tokens
 
 
 def reads_whole(loss: Any) -> bool:
     """Whether the loss reads documents with all that the tokenizer puts around them, and hides tokens of the text itself."""
-    return bool(getattr(loss, "whole", False))
+    return loss.whole
 
 
 def need_source(task: Any, model: nn.Module, first: Batch) -> None:
@@ -34,7 +35,7 @@ def need_source(task: Any, model: nn.Module, first: Batch) -> None:
 
 def need_logits(model: nn.Module) -> None:
     """UserError where the model has no head: a loss would take its hidden vectors for logits."""
-    if "vectors" in getattr(getattr(model, "head", None), "provides", ()):
+    if any(provides(m, "vectors") for m in model.children()):
         raise UserError(
             "model.head", "head/none gives hidden vectors, and a loss needs logits", "choose a head: model/head=tied"
         )
@@ -57,19 +58,19 @@ def teacher_for(task: Any) -> nn.Module | None:
     Raises:
         UserError: there is no such run, or its tokens are others.
     """
-    if getattr(task.loss, "wants", None) != "teacher":
+    if not isinstance(task.loss, NeedsModel):
         return None
     from components.runs.checkpoints import tokenizer_files
     from components.runs.loading import open_model
 
     try:
-        loaded = open_model(task.loss.teacher_run)
+        loaded = open_model(task.loss.run)
     except UserError as e:
         raise UserError("loss.teacher", str(e)) from e
     if not same_tokens(tokenizer_files(loaded.tokenizer), tokenizer_files(task.tokenizer)):
         raise UserError(
             "loss.teacher",
-            f"the tokenizer of {task.loss.teacher_run} is another one",
-            f"take its: tokenizer=of_run tokenizer.run={task.loss.teacher_run}",
+            f"the tokenizer of {task.loss.run} is another one",
+            f"take its: tokenizer=of_run tokenizer.run={task.loss.run}",
         )
     return loaded.model.requires_grad_(False)

@@ -168,4 +168,4 @@ def _is_state(found: Any) -> bool:
 
 
 def _shape(value: Any) -> str:
-    return "x".join(map(str, value.shape)) or "one number" if hasattr(value, "shape") else type(value).__name__
+    return "x".join(map(str, value.shape)) or "one number" if isinstance(value, Tensor) else type(value).__name__

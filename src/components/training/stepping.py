@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from components.core.collectives import Sums
 from components.core.errors import UserError
 from components.core.names import few
+from components.core.traits import has_after_step
 from components.corpus.steps import Item
 from components.parts.optimizer._nested import tell_norm
 from components.training.clipping import clip_gradients, clip_values
@@ -39,7 +40,7 @@ class Stepping:
     def follow(self, model: nn.Module) -> None:
         """Remember what is walked over at each step: a walk over all modules costs more than a small step."""
         self._weights = list(model.parameters())
-        self._followers = [m for m in model.modules() if callable(getattr(m, "after_step", None))]
+        self._followers = [m for m in model.modules() if has_after_step(m)]
 
     def on_train_batch_start(self, batch: Item, batch_idx: int) -> None:
         self.idle = not batch.asked

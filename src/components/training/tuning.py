@@ -11,6 +11,7 @@ from components.core import registry
 from components.core.errors import UserError
 from components.core.makers import Bound, make
 from components.core.names import few, in_short
+from components.core.traits import lr_scale_of
 from components.core.weights import Weight, roles
 
 TORCHS = tuple(c for c in vars(optim).values() if isinstance(c, type) and c is not optim.Optimizer)
@@ -19,7 +20,7 @@ TORCHS = tuple(c for c in vars(optim).values() if isinstance(c, type) and c is n
 def tuned(model: nn.Module, config: dict[str, Any]) -> list[Weight]:
     """Every weight with its factors on the learning rate; a config of before there were tunings has them all learn alike."""
     weights = list(roles(model))
-    scale = getattr(getattr(model, "init", None), "lr_scale", None)
+    scale = lr_scale_of(model.init)
     rates = make(Bound(config.get("tuning") or "all", where="tuning"), "tuning").rates(weights)
     return [replace(w, lr_scale=scale(w) if scale else 1.0, rate=rate) for w, rate in zip(weights, rates, strict=True)]
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from components.core.errors import UserError, nearest
 from components.core.names import matching, short
+from components.core.traits import lr_scale_of
 from components.core.weights import Weight, blank, copy_full, generator_for, key_of, roles
 
 OWN = ("was", "added", "axes", "factor", "dropout", "on_output")  # what adapted modules keep beside their parameters
@@ -70,7 +71,7 @@ class First:
 
     def lr_scale(self, weight: Weight) -> float:
         """Adapters have a learning rate of their own: the init's rules are for what it draws."""
-        scale = getattr(self.inner, "lr_scale", None)
+        scale = lr_scale_of(self.inner)
         return 1.0 if scale is None or is_added(weight) else float(scale(weight))
 
     def __getattr__(self, name: str) -> Any:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from components.core.sockets import SequenceInfo, adopt, make
+from components.core.traits import rotates
 from components.functional.activations import ACTIVATIONS
 from components.functional.earlier import starts
 
@@ -33,7 +34,7 @@ def place_position(part: nn.Module, position: Any, d_model: int, n_heads: int, w
     """``part.position`` for queries and keys of ``width``, and ``part.rotates``, asked once."""
     length = {} if context_length is None else {"context_length": context_length}
     adopt(part, "position", make(position, "position", d_model=d_model, n_heads=n_heads, head_dim=width, **length))
-    part.rotates = hasattr(part.position, "rotate")  # type: ignore[assignment]
+    part.rotates = rotates(part.position)  # type: ignore[assignment]
 
 
 def kept(part: nn.Module, info: SequenceInfo) -> dict[str, Any] | None:
@@ -64,7 +65,7 @@ def way_out(part: nn.Module, read: Tensor, x: Tensor, *, over: str = "head", gat
     y = read.transpose(1, 2).to(x.dtype)
     if over != "head":
         y = y.flatten(2)
-    if not getattr(part.output_norm, "identity", False):
+    if not part.output_norm.identity:
         y = part.output_norm(y)  # type: ignore[operator]
     y = y if over != "head" else y.flatten(2)
     if gate != "none":

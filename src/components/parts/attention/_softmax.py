@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from components.core.flops import Flops, Work, children, flops_of
 from components.core.sockets import SequenceInfo, adopt, make
+from components.core.traits import biases, rotates
 
 
 def head_width(d_model: int, n_heads: int, head_dim: int | None, halves: int = 1) -> int:
@@ -36,13 +37,13 @@ def adopt_position(part: Any, position: Any, d_model: int, n_heads: int, head_di
         "position",
         make(position, "position", **sizes, **({} if context_length is None else {"context_length": context_length})),
     )
-    part.rotates, part.biased = hasattr(part.position, "rotate"), hasattr(part.position, "bias")
+    part.rotates, part.biased = rotates(part.position), biases(part.position)
 
 
 def heads_of(y: Tensor, width: int, norm: nn.Module | None = None) -> Tensor:
     """(B, T, H * K) -> (B, H, T, K), each head's vector normed."""
     y = y.unflatten(-1, (-1, width))
-    if norm is not None and not getattr(norm, "identity", False):
+    if norm is not None and not norm.identity:
         y = norm(y)
     return y.transpose(1, 2)
 

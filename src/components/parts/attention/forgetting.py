@@ -93,7 +93,7 @@ class ForgettingAttention(nn.Module):
         bias = add(decay, self.position.bias(q, k, info, k_info) if self.biased else None)
         sight = Sight(info, k_info, info.causal, self.mask)
         read = attend(q, k, v, sight, bias=bias, dropout=self.dropout if self.training else 0.0).transpose(1, 2)
-        if not getattr(self.head_norm, "identity", False):
+        if not self.head_norm.identity:
             read = self.head_norm(read)
         return self.out(self.gate(read, x, info).flatten(2))
 

@@ -26,7 +26,7 @@ def add_branches(
             k: v for k, v in sizes.items() if k != "d_memory" or name == "cross"
         }  # only the second attention reads the memory
         branch = make(makers[name], "ffn" if name.endswith("ffn") else "attention", **offers)
-        if getattr(branch, "absent", False):
+        if branch.absent:
             continue
         setattr(block, name, branch)
         for norm in (f"{name}_norm", f"{name}_output_norm"):

@@ -16,6 +16,7 @@ from components.core.errors import UserError
 from components.core.registry import register
 from components.core.signature import Positive
 from components.core.sockets import SequenceInfo
+from components.core.traits import lends, mask_of
 from components.parts.cache._slots import SMALLEST, Buffer, Log, Slot, Slots
 
 
@@ -130,9 +131,9 @@ class Ring(Slots):
         super().open(info)
 
     def _new_slot(self, module: nn.Module) -> Slot:
-        mask = getattr(module, "mask", None)
-        reach, refused = getattr(mask, "reach", None), ""
-        if getattr(module, "lends", False):
+        mask = mask_of(module)
+        reach, refused = None if mask is None else mask.reach, ""
+        if lends(module):
             reach = None  # who borrows may see further
         if self.window is not None:
             if reach is None or reach > self.window:
@@ -140,7 +141,7 @@ class Ring(Slots):
                 sees = "every position" if reach is None else f"{reach} positions"
                 refused = f"{getattr(module, 'part_path', '') or type(module).__name__} sees {sees} ({rule}), and the ring keeps {self.window}"
             reach = self.window
-        log = self._log(reach, bool(getattr(mask, "anchored", False)))
+        log = self._log(reach, mask is not None and mask.anchored)
         slot = RingSlot(self, log, Buffer if reach is None else partial(Sliding, log=log))
         slot.refused = refused
         return slot

@@ -63,7 +63,7 @@ class Mixed:
                     n += not repeated
                     taken += 0 if repeated else len(document.text)
                     yield document  # repeated ones too, for cleaning to count
-            self.notes.extend(getattr(part, "notes", ()))
+            self.notes.extend(part.notes)
             self.notes.append(f"{type(part).__name__}: {n} documents, {taken} characters in the mixture")
 
     def _drawn(self, document: Document) -> bytes:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from components.core.makers import Maker, make
 from components.core.registry import register
+from components.core.traits import gives_examples
 from components.corpus.document import Document
 from components.corpus.examples import texts_of
 from components.corpus.store import key_of
@@ -26,7 +27,7 @@ class TextsOf:
 
     def __init__(self, *, source: Maker["data"]) -> None:
         self.source = make(source, "data")
-        if not hasattr(self.source, "examples"):
+        if not gives_examples(self.source):
             raise ValueError(f"{type(self.source).__name__} has texts alone: choose it as it is")
         self.notes: list[str] = []
 
@@ -34,8 +35,8 @@ class TextsOf:
         return key_of("texts_of", type(self.source).__qualname__, self.source.fingerprint())
 
     def documents(self) -> Iterator[Document]:
-        labelled = "labels" in getattr(self.source, "provides", ())
+        labelled = "labels" in self.source.provides
         for example in self.source.examples():
             texts = [example.input] if labelled else texts_of([example])
             yield from (Document(text, example.origin, example.line) for text in texts if isinstance(text, str))
-        self.notes[:] = getattr(self.source, "notes", ())
+        self.notes[:] = self.source.notes

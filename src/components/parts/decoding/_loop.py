@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from components.core.errors import UserError
 from components.core.sockets import Batch, Cache
+from components.core.traits import bounded, turning_points
 from components.parts.decoding._rows import columns, longer, picked, pieces, positions_of, rows_of
 
 # (logits (B, V) of the last position, ids (B, T) so far, number of the new token) -> (B,)
@@ -121,7 +122,7 @@ class Cached:
     ) -> None:
         self.model, self.batch, self.cache, self.chunk = model, batch, cache, prefill_chunk
         self.limit = None if batch.valid is None else limit  # rows of other lengths come to it at other times
-        self.turns = {m.turns_at for m in modules_of(model) if hasattr(m, "turns_at")} if cache.length == 0 else set()
+        self.turns = turning_points(modules_of(model)) if cache.length == 0 else set()
         self.empty = cache.snapshot() if self.turns else None
         self.documents = None if batch.documents is None else batch.documents[:, -1:]
         self.types = None if batch.token_types is None else batch.token_types[:, -1:]
@@ -186,7 +187,7 @@ class Recomputed:
 
 def context_limit(model: Any) -> int | None:
     """``context_length`` if some part cannot go beyond it."""
-    return model.context_length if any(getattr(m, "bounded", False) for m in modules_of(model)) else None
+    return model.context_length if bounded(modules_of(model)) else None
 
 
 def modules_of(model: Any) -> Iterable[Any]:

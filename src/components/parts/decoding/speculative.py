@@ -40,8 +40,6 @@ class Speculative:
     Errors: UserError without a draft; ValueError if its logits are of another number.
     """
 
-    wants = "draft"  # whoever generates loads the model of ``draft_run`` and sets ``draft`` to it
-
     def __init__(
         self,
         *,
@@ -49,10 +47,18 @@ class Speculative:
         ahead: Positive = 4,
         samplers: Makers["sampler"] = ({"name": "temperature", "value": 0.8}, {"name": "top_k", "k": 50}),
     ) -> None:
-        self.draft_run, self.ahead = draft, ahead
+        self.run, self.ahead = draft, ahead
         self.draft: Any = None
         self.samplers = make_all(samplers, "sampler")
         self.proposed, self.accepted = 0, 0  # of the last call
+
+    @property
+    def attached(self) -> Any:
+        return self.draft
+
+    def attach(self, model: Any) -> None:
+        """``model`` proposes from now on."""
+        self.draft = model
 
     def generate(
         self,

@@ -14,6 +14,7 @@ from components.core.errors import UserError
 from components.core.makers import Maker, make
 from components.core.registry import register
 from components.core.signature import NonNegative, Positive
+from components.core.traits import gives_examples
 from components.corpus.example import Example
 from components.corpus.measuring import Asked, Figure, Held, drawn, share, won
 
@@ -89,7 +90,7 @@ class FewShot:
         if self.data is None:
             asked, shown, labels = held.examples(), held.shown(), list(held.labels)
         else:
-            if not hasattr(self.data, "examples"):
+            if not gives_examples(self.data):
                 raise UserError(
                     f"{WHERE}.data", "the source has text, and no examples", "take one of labels, pairs or conversations"
                 )
@@ -97,7 +98,7 @@ class FewShot:
             order = random.Random(self.seed)
             order.shuffle(every)
             asked, shown = every[: self.count], every[self.count :]
-            labelled = "labels" in getattr(self.data, "provides", ())
+            labelled = "labels" in self.data.provides
             labels = sorted({str(e.answer) for e in every if e.answer}) if labelled else []
         questions = [pair_of(e) for e in drawn(asked, self.count, self.seed)]
         return questions, Pairs(shown), labels

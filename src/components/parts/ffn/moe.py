@@ -96,7 +96,7 @@ class MixtureOfExperts(nn.Module):
             if bias:
                 setattr(self, f"{name}_bias", ExpertBias(n_experts, sizes[1], "d_model" if name == "out" else "d_ff"))
         self.shared = make(shared, "ffn", d_model=d_model, **({} if place is None else {"place": place}))
-        self.has_shared = not getattr(self.shared, "absent", False)
+        self.has_shared = not self.shared.absent
         if shared_gate and not self.has_shared:
             raise ValueError(
                 "shared_gate=true, and there is no shared expert to gate; choose one, shared=glu, or leave the gate out"

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from components.core.registry import register
 from components.core.sockets import Maker, make
+from components.core.traits import check_of, lr_scale_of
 from components.core.weights import MATRICES, Weight, key_of
 from components.parts.init._draw import drawn
 
@@ -55,8 +56,8 @@ class Rules:
                 )
                 raise ValueError(f"init rules: pattern {pattern!r}: {why}; names are such as {', '.join(names[:4])}")
         for init in [self.base, *self.rules.values()]:
-            if callable(inner := getattr(init, "check", None)):
-                inner(weights)
+            if (check := check_of(init)) is not None:
+                check(weights)
 
     def pattern(self, name: str) -> str | None:
         return next((p for p in self.rules if fnmatchcase(name, p)), None)
@@ -65,8 +66,8 @@ class Rules:
         return self.rules.get(self.pattern(key_of(weight)) or "", self.base)
 
     def lr_scale(self, weight: Weight) -> float:
-        scale = getattr(self.chosen(weight), "lr_scale", None)
-        return scale(weight) if scale else 1.0
+        scale = lr_scale_of(self.chosen(weight))
+        return 1.0 if scale is None else scale(weight)
 
     def __call__(self, weight: Weight, generator: torch.Generator) -> Tensor | None:
         if weight.role not in MATRICES:

@@ -38,7 +38,6 @@ class Distillation:
     refuses = {"model": ("causal",), "attention": ("causal",), "head": ("causal",)}
     provides = ("tokens",)
     likelihood = True
-    wants = "teacher"  # whoever trains loads the model of ``teacher_run`` and sets ``teacher`` to it
 
     def __init__(
         self,
@@ -50,10 +49,18 @@ class Distillation:
         divergence: Literal["forward", "reverse"] = "forward",
         chunk: Positive | Literal["auto", "all"] = "auto",
     ) -> None:
-        self.teacher_run = teacher
+        self.run = teacher
         self.teacher: Callable[..., Any] | None = None
         self.vocab_size, self.temperature, self.mix = vocab_size, temperature, mix
         self.divergence, self.chunk = divergence, chunk
+
+    @property
+    def attached(self) -> Callable[..., Any] | None:
+        return self.teacher
+
+    def attach(self, model: Callable[..., Any]) -> None:
+        """``model`` teaches from now on."""
+        self.teacher = model
 
     def __call__(self, hidden: Tensor, head: Head, batch: Batch) -> Terms:
         targets = need_targets(batch, "distillation").reshape(-1)

@@ -16,6 +16,7 @@ from torch import Tensor
 from components.core.registry import register
 from components.core.signature import NonNegativeFloat, Positive
 from components.core.sockets import Batch, Terms
+from components.core.traits import tokens_ahead
 from components.functional.cross_entropy import IGNORED
 from components.parts.loss._tokens import need_targets, summed_cross_entropy
 
@@ -46,8 +47,8 @@ class MultiTokenLoss:
 
     def __call__(self, hidden: Tensor, head: Callable[..., Any], batch: Batch) -> Terms:
         need_targets(batch, "multi_token")
-        n_ahead = getattr(getattr(head, "func", head), "n_ahead", None)
-        if n_ahead is None:
+        n_ahead = tokens_ahead(head)
+        if not n_ahead:
             raise ValueError("multi_token needs a head that predicts tokens further ahead; take head/multi_token")
         options = {"vocab_size": self.vocab_size, "chunk": self.chunk}
         loss, _, weight = summed_cross_entropy(hidden, head, batch, **options)

@@ -92,7 +92,7 @@ class Decoder(nn.Module):
         if info.out:  # what the embedding wrote, every layer may read
             info = info.with_(carry=info.out, out={})
         x = self.stack.enter(x, info)
-        if dropout := getattr(self.embedding, "dropout", 0.0):
+        if dropout := self.embedding.dropout:
             x = F.dropout(x, dropout, self.training)
         hidden, out = self.stack(x, info)
         if objective is None:

@@ -137,5 +137,5 @@ class EncoderDecoder(nn.Module):
         if info.out:
             info = info.with_(carry=info.out, out={})
         x = side.enter(x, info)  # type: ignore[operator]
-        dropout = getattr(self.embedding, "dropout", 0.0)
+        dropout = self.embedding.dropout
         return (F.dropout(x, dropout, self.training) if dropout else x), info

@@ -87,7 +87,7 @@ class MLPModel(nn.Module):
         if cache is not None:
             cache.open(info)
         x = self.embedding(batch.ids, info)
-        if dropout := getattr(self.embedding, "dropout", 0.0):
+        if dropout := self.embedding.dropout:
             x = F.dropout(x, dropout, self.training)
         x = self._windows(x, info)
         for layer, norm in zip(self.layers, self.norms):

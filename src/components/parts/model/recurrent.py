@@ -83,11 +83,11 @@ class Recurrent(nn.Module):
             nn.ModuleList(make(recurrence, "attention", **sizes, place=Place(i, n_layers)) for i in range(n_layers))
             for _ in range(2)
         )
-        if STATE not in getattr(self.encoder[0], "provides", ()):
+        if STATE not in self.encoder[0].provides:
             raise ValueError(f"{type(self.encoder[0]).__name__} hands no state on: use attention=rnn, gru or lstm")
         self.cross = make(Bound(cross, alone, where="model.cross"), "attention", **sizes, place=Place(0, 1), d_memory=d_model)
-        self.attends = not getattr(self.cross, "absent", False)
-        if self.attends and "memory" not in getattr(self.cross, "provides", ()):
+        self.attends = not self.cross.absent
+        if self.attends and "memory" not in self.cross.provides:
             raise ValueError(f"{type(self.cross).__name__} reads no memory: use cross=mha, or none")
         self.combine = nn.Linear(2 * d_model, d_model, bias=False)
         self.head = make(head, "head", d_model=d_model, vocab_size=vocab_size, embedding=self.embedding)
@@ -145,7 +145,7 @@ class Recurrent(nn.Module):
 
     def _embedded(self, batch: Batch, info: SequenceInfo) -> Tensor:
         x = self.embedding(batch.ids, info)
-        dropout = getattr(self.embedding, "dropout", 0.0)
+        dropout = self.embedding.dropout
         return F.dropout(x, dropout, self.training) if dropout else x
 
     def _dropped(self, x: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from components.core.registry import register
 from components.core.signature import NonNegativeFloat, Positive
 from components.core.sockets import Maker, SequenceInfo, make
+from components.core.traits import biases, embeds, rotates
 
 
 @register("position", "log_temperature")
@@ -45,12 +46,12 @@ class LogTemperature(nn.Module):
         self.strength, self.floor_scale = scale, floor_scale
         sizes: dict[str, Any] = {"d_model": d_model, "context_length": context_length, "n_heads": n_heads, "head_dim": head_dim}
         self.inner = make(inner, "position", **{n: v for n, v in sizes.items() if v is not None})
-        if hasattr(self.inner, "embed"):
+        if embeds(self.inner):
             raise ValueError(
                 "inner is added to the embedding, not to a layer: give it as the position of other layers, or inner=none"
             )
-        self.turns = hasattr(self.inner, "rotate")
-        if hasattr(self.inner, "bias"):
+        self.turns = rotates(self.inner)
+        if biases(self.inner):
             self.bias = self.inner.bias
 
     def growth(self, positions: Tensor) -> Tensor:

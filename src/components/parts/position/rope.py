@@ -48,7 +48,7 @@ class RotaryPosition(nn.Module):
         self.base, self.layout = base, layout
         sizes = {"width": self.width, "base": base, **({} if context_length is None else {"context_length": context_length})}
         self.scaling = make(scaling, "scaling", **sizes)
-        self.scaled = not getattr(self.scaling, "identity", False)
+        self.scaled = not self.scaling.identity
 
     def frequencies(self, device: torch.device) -> Tensor:
         """(R/2,) angle per position, fp32."""

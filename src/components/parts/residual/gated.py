@@ -60,8 +60,8 @@ class Gated(nn.Module):
             self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        if hasattr(self, "hold"):
-            nn.init.constant_(self.hold, self.keep)
+        for parameter in self.parameters(recurse=False):
+            nn.init.constant_(parameter, self.keep)
 
     def open(self, x: Tensor) -> Tensor:
         return x

@@ -36,8 +36,8 @@ class Highway(nn.Module):
             self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        if hasattr(self, "shift"):
-            nn.init.constant_(self.shift, self.open_at)
+        for parameter in self.parameters(recurse=False):
+            nn.init.constant_(parameter, self.open_at)
 
     def open(self, x: Tensor) -> Tensor:
         return x

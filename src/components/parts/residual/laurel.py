@@ -48,8 +48,8 @@ class Laurel(nn.Module):
                 self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        if hasattr(self, "balance"):
-            nn.init.zeros_(self.balance)
+        for balance in self.parameters(recurse=False):
+            nn.init.zeros_(balance)
 
     def open(self, x: Tensor) -> Tensor:
         return x

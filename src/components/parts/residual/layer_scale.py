@@ -37,8 +37,8 @@ class LayerScale(nn.Module):
             self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        if hasattr(self, "scale"):
-            nn.init.constant_(self.scale, self.initial)
+        for parameter in self.parameters(recurse=False):
+            nn.init.constant_(parameter, self.initial)
 
     def open(self, x: Tensor) -> Tensor:
         return x

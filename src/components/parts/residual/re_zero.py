@@ -35,8 +35,8 @@ class ReZero(nn.Module):
             self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        if hasattr(self, "factor"):
-            nn.init.constant_(self.factor, self.initial)
+        for parameter in self.parameters(recurse=False):
+            nn.init.constant_(parameter, self.initial)
 
     def open(self, x: Tensor) -> Tensor:
         return x

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from components.core.flops import Flops, Work, children
 from components.core.slices import resolve
 from components.core.sockets import Bound, Layer, Place, SequenceInfo, make, merge_out
+from components.core.traits import embeds
 from components.parts.stack._positions import Positions
 
 PER_LAYER = ("block", "attention", "cross", "ffn", "norm", "residual", "position")
@@ -48,7 +49,7 @@ class Wiring(nn.Module):
     def enter(self, x: Tensor, info: SequenceInfo) -> Tensor:
         """Positions added to the embedding, each kind of position once, then normed."""
         for position in self.positions:
-            if hasattr(position, "embed"):
+            if embeds(position):
                 x = position.embed(x, info)
         return self.embedding_norm(x)
 

@@ -88,8 +88,8 @@ class UNet(Wiring):
             self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        if hasattr(self, "skips"):
-            nn.init.constant_(self.skips, self.initial)
+        for skips in self.parameters(recurse=False):
+            nn.init.constant_(skips, self.initial)
 
     def forward(self, x: Tensor, info: SequenceInfo) -> tuple[Tensor, dict[str, Any]]:
         s, total = self.residual.open(x), {}

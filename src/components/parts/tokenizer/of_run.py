@@ -21,13 +21,16 @@ class OfRun:
             model begins from scratch with the same tokens.
     """
 
-    wants = "run"  # whoever trains opens it, and gives its tokenizer to ``take``
-
     def __init__(self, *, run: Path | None = None) -> None:
         self.run = run
         self.tokens: Tokens | None = None
 
-    def take(self, tokens: Tokens) -> None:
+    @property
+    def attached(self) -> Tokens | None:
+        return self.tokens
+
+    def attach(self, tokens: Tokens) -> None:
+        """Be ``tokens`` from now on, without the labels of that run's data."""
         tokens.files.pop(LABELS_FILE, None)
         self.tokens = tokens
 

@@ -14,6 +14,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
 from components.core.collectives import Sums, computed
+from components.core.contracts import NeedsModel
 from components.core.makers import make
 from components.core.options import Options
 from components.core.signature import Fraction, Positive, Workers
@@ -141,8 +142,8 @@ class Training(Options, Stepping, Averaged, Without, LightningModule):
 
     def meet_teacher(self, device: torch.device | str) -> None:
         """Give the loss the model that it learns from, if it wants one."""
-        if getattr(self.loss, "wants", None) == "teacher":
-            self.loss.teacher = (self.loss.teacher or teacher_for(self)).to(device)
+        if isinstance(self.loss, NeedsModel):
+            self.loss.attach((self.loss.attached or teacher_for(self)).to(device))
 
     def forward(self, batch: Batch | Tensor) -> Tensor:
         return self.model(batch)
