@@ -19,11 +19,13 @@ import pytest
 import torch
 from torch import nn
 
+from components import build
 from components.core import index, option_types, registry
 from components.core.errors import UserError
 from components.core.option_types import Fraction, Path, Positive, Range, parse_type
 from components.core.options import Options
 from components.core.signature import Signature
+from components.core.sockets import Maker, Place, make
 from components.core.source import Sources
 from components.functional import activations
 
@@ -361,3 +363,23 @@ def test_a_new_activation_is_an_edit_of_one_file(tmp_path, monkeypatch):
         assert live.options["activation"].type == entries[key].signature.options["activation"].type
     for name in ("mlp", "glu", "low_rank"):
         assert registry.find("ffn", name)(8, activation="cube").activation(torch.tensor(2.0)) == 8
+
+
+def test_the_maker_of_a_socket_is_gone_once_the_part_is_made():
+    """What a maker inherits holds half a model: no copy of a part takes it along."""
+
+    class Around(Options, nn.Module):
+        inner: Maker["norm"] = "rms"
+        outer: Maker["norm"] = "rms"
+
+        def __init__(self, dim: int) -> None:
+            super().__init__()
+            self.dim = dim
+            self.inner = make(self.inner, "norm", dim=dim)
+
+    part = Around(4, outer=lambda dim: nn.LayerNorm(dim))
+    assert isinstance(part.inner, nn.Module)
+    assert not hasattr(part, "outer")
+    assert pickle.dumps(
+        build("block", "pre_norm", d_model=8, context_length=4, place=Place(0, 1), ffn="mlp", norm=nn.LayerNorm)
+    )

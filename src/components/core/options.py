@@ -7,7 +7,8 @@
         warmup = 0.04  # another default
 
 A field is an annotated attribute with a literal default. It is a keyword-only option of the class and of all that build on it, and it is
-set before ``__init__`` runs, which takes the rest: the sizes, and the options that it turns into something else.
+set before ``__init__`` runs, which takes the rest: the sizes, and the options that it turns into something else. A field may be a socket:
+its maker is there while ``__init__`` runs, and gone afterwards unless a part has taken its name.
 """
 
 from __future__ import annotations
@@ -88,6 +89,7 @@ else:
                 # on the class it would hide a module of that name, which nn.Module finds only after all else has failed
                 delattr(cls, field)
             cls._fields = {**inherited, **cls._own_fields}
+            cls._sockets = [n for n, f in cls._fields.items() if _written(f.annotation).startswith("Maker[")]
             twice = [p.name for p in _parameters(cls) if p.name in cls._fields]
             if twice:
                 raise UserError(name, f"{twice[0]!r} is a field and a parameter of __init__", "say it once")
@@ -98,6 +100,9 @@ else:
             if isinstance(part, cls):
                 vars(part).update(values)  # not by setattr: a module can hold nothing before its __init__ has run
                 part.__init__(*args, **kwargs)
+                for name in cls._sockets:
+                    if vars(part).get(name) is values[name]:
+                        del vars(part)[name]  # nothing has taken its name, and a copy of the part needs no makers
             return part
 
         @property

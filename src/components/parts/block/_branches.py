@@ -2,50 +2,125 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from torch import Tensor, nn
 
-from components.core.sockets import INHERIT, SequenceInfo, make
+from components.core.options import Options
+from components.core.sockets import INHERIT, Maker, Place, SequenceInfo, make
+
+if TYPE_CHECKING:
+    from components.core.contracts import FFN, Attention, Residual
 
 
-def add_branches(
-    block: nn.Module, sizes: dict[str, Any], makers: dict[str, Any], names: Sequence[str] = ("attention", "cross", "ffn")
-) -> list[str]:
-    """Give ``block`` the modules of ``names``, cross only with a memory; returns their names in order.
+class Branch(NamedTuple):
+    """One branch with what stands around it. All are modules of the block under their own names: ``ffn``, ``ffn_norm``, ``ffn_residual`` ...
 
-    Each with a ``<name>_residual`` beside it, and with ``<name>_norm`` and ``<name>_output_norm`` where ``makers`` has one of that name.
-    A branch whose part says ``absent`` (``ffn/none``) is left out with all that goes with it.
+    A block goes through these and not through its modules by name: every layer and token of a decoding passes here, and looking a module
+    up costs ten times as much.
     """
-    made: list[str] = []
-    for name in names:
-        if name == "cross" and sizes.get("d_memory") is None:
-            continue
-        offers = {
-            k: v for k, v in sizes.items() if k != "d_memory" or name == "cross"
-        }  # only the second attention reads the memory
-        branch = make(makers[name], "ffn" if name.endswith("ffn") else "attention", **offers)
-        if branch.absent:
-            continue
-        setattr(block, name, branch)
-        for norm in (f"{name}_norm", f"{name}_output_norm"):
-            if norm in makers:
-                chosen = makers["norm"] if makers[norm] == INHERIT else makers[norm]  # without `make`, nobody has resolved it
-                setattr(block, norm, make(chosen, "norm", dim=sizes["d_model"]))
-        setattr(block, f"{name}_residual", make(makers["residual"], "residual", **{k: sizes[k] for k in ("d_model", "place")}))
-        made.append(name)
-    return made
+
+    name: str
+    part: Attention | FFN
+    norm: Callable[[Tensor], Tensor]
+    output_norm: Callable[[Tensor], Tensor]
+    residual: Residual
 
 
-def reads(block: nn.Module, names: Sequence[str], s: Tensor) -> list[Tensor]:
-    """What each branch reads of the same stream, through its own residual."""
-    return [getattr(block, f"{name}_residual").read(s) for name in names]
+def same(x: Tensor) -> Tensor:
+    """In place of a norm where there is none."""
+    return x
 
 
-def write_all(block: nn.Module, names: Sequence[str], inputs: Sequence[Tensor], s: Tensor, info: SequenceInfo) -> Tensor:
+class Block(Options, nn.Module):
+    """Branches that read the stream and are written into it; a block says in which order, and where the norms stand (``forward``).
+
+    A branch whose part says ``absent`` (``ffn/none``) is left out with all that goes with it.
+
+    Args:
+        d_model: width of the stream.
+        context_length: longest sequence.
+        place: where the layer stands in depth.
+        d_memory: width of an encoder's memory, where there is one.
+        attention: the branch that mixes positions.
+        cross: the branch that reads an encoder's memory, where there is one.
+        ffn: the branch that sees each position alone.
+        norm: before each branch that has none of its own.
+        residual: how each branch is written into the stream.
+
+    Shapes: the stream s as ``residual.open`` made it, (B, T, D) for most -> the same.
+    """
+
+    order: ClassVar[tuple[str, ...]] = ("attention", "cross", "ffn")
+    one_norm: ClassVar[bool] = False  # one module for all branches, instead of one for each that ``norms`` names
+
+    def __init__(
+        self,
+        d_model: int,
+        context_length: int,
+        place: Place,
+        d_memory: int | None = None,
+        *,
+        attention: Maker["attention"] = "inherit",
+        cross: Maker["attention"] = "inherit",
+        ffn: Maker["ffn"] = "inherit",
+        norm: Maker["norm"] = "inherit",
+        residual: Maker["residual"] = "inherit",
+    ) -> None:
+        super().__init__()
+        self.branches: list[Branch] = []
+        if self.one_norm:
+            self.norm = make(norm, "norm", dim=d_model)
+        makers = {"attention": attention, "cross": cross, "ffn": ffn}
+        for name in self.order:
+            if name == "cross" and d_memory is None:
+                continue
+            sizes = {"d_model": d_model, "context_length": context_length, "place": place}
+            if name == "cross":
+                sizes["d_memory"] = d_memory  # only the second attention reads the memory
+            maker = makers[name] if name in makers else getattr(self, name)
+            part = make(maker, "ffn", **sizes) if name.endswith("ffn") else make(maker, "attention", **sizes)
+            if part.absent:
+                continue
+            setattr(self, name, part)
+            around: list[Callable[[Tensor], Tensor]] = []
+            for where, own in zip((f"{name}_norm", f"{name}_output_norm"), self.norms(name), strict=True):
+                if own is None:
+                    around.append(self.norm if self.one_norm and where == f"{name}_norm" else same)
+                else:  # without `make`, nobody has resolved what is inherited
+                    setattr(self, where, made := make(norm if own == INHERIT else own, "norm", dim=d_model))
+                    around.append(made)
+            setattr(self, f"{name}_residual", writes := make(residual, "residual", d_model=d_model, place=place))
+            self.branches.append(Branch(name, part, *around, writes))
+        if self.one_norm and not self.branches:
+            del self.norm  # nothing would read it
+
+    def norms(self, name: str) -> tuple[Maker["norm"] | None, Maker["norm"] | None]:  # noqa: ARG002
+        """The makers of the norms before and after a branch; None: there is none."""
+        return None, None
+
+
+class NormedBlock(Block):
+    """A block in which each branch has a norm of its own.
+
+    Args:
+        attention_norm: before the attention; by default ``norm``.
+        cross_norm: before the cross attention; by default ``norm``.
+        ffn_norm: before the ffn; by default ``norm``.
+    """
+
+    attention_norm: Maker["norm"] = "inherit"
+    cross_norm: Maker["norm"] = "inherit"
+    ffn_norm: Maker["norm"] = "inherit"
+
+    def norms(self, name: str) -> tuple[Maker["norm"] | None, Maker["norm"] | None]:
+        return getattr(self, f"{name}_norm"), None
+
+
+def write_all(branches: Sequence[Branch], inputs: Sequence[Tensor], s: Tensor, info: SequenceInfo) -> Tensor:
     """Every branch computed from its own input before the first is written; then they are written one after the other."""
-    outputs = [getattr(block, name)(x, info) for name, x in zip(names, inputs, strict=True)]
-    for name, y in zip(names, outputs, strict=True):
-        s = getattr(block, f"{name}_residual").write(s, y)
+    outputs = [b.part(x, info) for b, x in zip(branches, inputs, strict=True)]
+    for b, y in zip(branches, outputs, strict=True):
+        s = b.residual.write(s, y)
     return s

@@ -5,58 +5,27 @@ Team OLMo 2024 (OLMo 2), arXiv:2501.00656, section 2.1
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from components.core.registry import register
-from components.core.sockets import Maker, Place, SequenceInfo
-from components.parts.block._branches import add_branches
+from components.core.sockets import SequenceInfo
+from components.parts.block._branches import NormedBlock
 
 
 @register("block", "output_norm")
-class OutputNorm(nn.Module):
+class OutputNorm(NormedBlock):
     """Output-norm block: each branch reads the stream as it is, and its output is normed before it is written.
 
     Args:
-        attention: the first branch.
-        cross: the branch that reads an encoder's memory, where there is one.
-        ffn: the last branch.
         norm: of each branch's output.
         attention_norm: of the output of the attention; by default ``norm``.
         cross_norm: of the output of the cross attention; by default ``norm``.
         ffn_norm: of the output of the ffn; by default ``norm``.
-        residual: how each branch is written into the stream.
-
-    Shapes: the stream s as ``residual.open`` made it, (B, T, D) for most -> the same.
     """
 
     provides = ("sequential",)
 
-    def __init__(
-        self,
-        d_model: int,
-        context_length: int,
-        place: Place,
-        d_memory: int | None = None,
-        *,
-        attention: Maker["attention"] = "inherit",
-        cross: Maker["attention"] = "inherit",
-        ffn: Maker["ffn"] = "inherit",
-        norm: Maker["norm"] = "inherit",
-        attention_norm: Maker["norm"] = "inherit",
-        cross_norm: Maker["norm"] = "inherit",
-        ffn_norm: Maker["norm"] = "inherit",
-        residual: Maker["residual"] = "inherit",
-    ) -> None:
-        super().__init__()
-        sizes = {"d_model": d_model, "context_length": context_length, "place": place, "d_memory": d_memory}
-        makers = {"attention": attention, "cross": cross, "ffn": ffn, "residual": residual, "norm": norm}
-        makers |= {"attention_norm": attention_norm, "cross_norm": cross_norm, "ffn_norm": ffn_norm}
-        self.branches = add_branches(self, sizes, makers)
-
     def forward(self, s: Tensor, info: SequenceInfo) -> Tensor:
-        modules = self._modules  # as getattr, at a third of its cost: every layer and token of a decoding passes here
-        for name in self.branches:
-            residual = modules[f"{name}_residual"]
-            y = modules[name](residual.read(s), info)
-            s = residual.write(s, modules[f"{name}_norm"](y))
+        for b in self.branches:
+            s = b.residual.write(s, b.norm(b.part(b.residual.read(s), info)))
         return s
