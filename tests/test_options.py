@@ -380,6 +380,11 @@ def test_the_maker_of_a_socket_is_gone_once_the_part_is_made():
     part = Around(4, outer=lambda dim: nn.LayerNorm(dim))
     assert isinstance(part.inner, nn.Module)
     assert not hasattr(part, "outer")
-    assert pickle.dumps(
-        build("block", "pre_norm", d_model=8, context_length=4, place=Place(0, 1), ffn="mlp", norm=nn.LayerNorm)
-    )
+    sockets = {
+        "attention": "none",
+        "ffn": "mlp",
+        "norm": "layer",
+        "cross_norm": lambda dim: nn.LayerNorm(dim),
+        "residual": "add",
+    }
+    assert pickle.dumps(build("block", "pre_norm", d_model=8, context_length=4, place=Place(0, 1), **sockets))

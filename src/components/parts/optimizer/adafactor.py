@@ -14,44 +14,36 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor, Replicate
 
 from components.core.registry import register
-from components.core.signature import NonNegativeFloat, PositiveFloat
+from components.core.signature import PositiveFloat
 from components.core.weights import Weight
-from components.parts.optimizer._groups import decay_groups, refuse_none
+from components.parts.optimizer._decayed import Decayed
 from components.parts.optimizer._state import called, keep_dtypes, trained, wide
 
 
 @register("optimizer", "adafactor")
-class Adafactor(torch.optim.Optimizer):
+class Adafactor(Decayed, torch.optim.Optimizer):
     """Adafactor over all weights, each expert's matrix by itself; vectors keep all their mean squares.
 
     Not ``torch.optim.Adafactor``: that one takes the smaller of ``lr`` and 1 / sqrt(step), so that a schedule is another one than it
     says, puts ``eps`` at the dtype's own where the paper has 1e-30, and keeps the mean squares of bf16 weights in bf16.
 
     Args:
-        weights: the weights to train, with their roles.
         lr: peak learning rate: the root mean square of a step over that of the weight.
         decay: the mean squares' decay at step t is 1 - t ** -decay.
         eps: added to squares of gradients, and the least root mean square of a weight.
         clip: most that the root mean square of a step may be, before the learning rate.
         relative: steps in units of the weight's root mean square; false takes ``lr`` as AdamW does.
-        weight_decay: share of each decayed matrix that is taken away per step, times the learning rate.
-        decay_embedding: decay the embedding as well.
     """
 
-    def __init__(
-        self,
-        weights: list[Weight],
-        *,
-        lr: PositiveFloat = 1e-2,
-        decay: PositiveFloat = 0.8,
-        eps: tuple[float, float] = (1e-30, 1e-3),
-        clip: PositiveFloat = 1.0,
-        relative: bool = True,
-        weight_decay: NonNegativeFloat = 0.0,
-        decay_embedding: bool = False,
-    ) -> None:
-        groups = refuse_none(decay_groups(weights, lr=lr, weight_decay=weight_decay, decay_embedding=decay_embedding))
-        super().__init__(groups, {"lr": lr, "decay": decay, "eps": tuple(eps), "clip": clip, "relative": relative, "steps": 0})
+    lr = 1e-2
+    decay: PositiveFloat = 0.8
+    eps: tuple[float, float] = (1e-30, 1e-3)
+    clip: PositiveFloat = 1.0
+    relative: bool = True
+
+    def __init__(self, weights: list[Weight]) -> None:
+        own = {"decay": self.decay, "eps": tuple(self.eps), "clip": self.clip, "relative": self.relative}
+        super().__init__(self.groups(weights), {"lr": self.lr, **own, "steps": 0})
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:

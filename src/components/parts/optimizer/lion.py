@@ -11,35 +11,27 @@ from typing import Any
 import torch
 
 from components.core.registry import register
-from components.core.signature import NonNegativeFloat, PositiveFloat
 from components.core.weights import Weight
-from components.parts.optimizer._groups import checked_betas, decay_groups, refuse_none
+from components.parts.optimizer._decayed import Decayed
+from components.parts.optimizer._groups import checked_betas
 from components.parts.optimizer._state import called, load_wide, trained, wide, zeros
 
 
 @register("optimizer", "lion")
-class Lion(torch.optim.Optimizer):
+class Lion(Decayed, torch.optim.Optimizer):
     """Lion over all weights: every number moves by the learning rate, whatever its gradient's size; one running mean is its whole state.
 
     Args:
-        weights: the weights to train, with their roles.
         lr: peak learning rate; a third to a tenth of AdamW's.
         betas: share of the running mean in the direction, and decay of the running mean.
         weight_decay: share of each decayed matrix that is taken away per step, times the learning rate; three to ten times AdamW's.
-        decay_embedding: decay the embedding as well.
     """
 
-    def __init__(
-        self,
-        weights: list[Weight],
-        *,
-        lr: PositiveFloat = 1e-4,
-        betas: tuple[float, float] = (0.9, 0.99),
-        weight_decay: NonNegativeFloat = 0.0,
-        decay_embedding: bool = False,
-    ) -> None:
-        groups = refuse_none(decay_groups(weights, lr=lr, weight_decay=weight_decay, decay_embedding=decay_embedding))
-        super().__init__(groups, {"lr": lr, "betas": checked_betas(betas)})
+    lr = 1e-4
+    betas: tuple[float, float] = (0.9, 0.99)
+
+    def __init__(self, weights: list[Weight]) -> None:
+        super().__init__(self.groups(weights), {"lr": self.lr, "betas": checked_betas(self.betas)})
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:

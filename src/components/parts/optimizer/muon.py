@@ -17,6 +17,7 @@ from components.core.registry import register
 from components.core.signature import Fraction, NonNegativeFloat, Positive, PositiveFloat
 from components.core.weights import Weight
 from components.functional.orthogonal import orthogonalise, product_dtype
+from components.parts.optimizer._decayed import Decayed
 from components.parts.optimizer._groups import can_fuse, checked_betas, decay_groups, refuse_none
 from components.parts.optimizer._state import load_wide, wide, zeros
 
@@ -24,11 +25,10 @@ MOST_AT_ONCE = 2**25  # elements of one stack of matrices, so that large models 
 
 
 @register("optimizer", "muon")
-class Muon(torch.optim.Optimizer):
+class Muon(Decayed, torch.optim.Optimizer):
     """Muon for matrices inside the layers (roles hidden and out, stacks of experts among them), AdamW for all other weights.
 
     Args:
-        weights: the weights to train, with their roles.
         lr: peak learning rate of the matrices.
         momentum: decay of the running mean of gradients.
         nesterov: look ahead along the momentum.
@@ -41,44 +41,40 @@ class Muon(torch.optim.Optimizer):
         adamw_betas: AdamW's decay of the running mean of the gradient and of its square.
         adamw_eps: added to AdamW's root.
         adamw_weight_decay: AdamW's decay of head and router.
-        decay_embedding: decay the embedding as well.
         fused: use torch's fused AdamW where the device has one.
     """
 
-    def __init__(
-        self,
-        weights: list[Weight],
-        *,
-        lr: PositiveFloat = 0.02,
-        momentum: Fraction = 0.95,
-        nesterov: bool = True,
-        steps: Positive = 5,
-        adjust: Literal["original", "match_rms_adamw", "none"] = "original",
-        weight_decay: NonNegativeFloat = 0.0,
-        dtype: Literal["auto", "bfloat16", "float32"] = "auto",
-        adamw_lr: PositiveFloat = 3e-3,
-        adamw_betas: tuple[float, float] = (0.9, 0.95),
-        adamw_eps: PositiveFloat = 1e-8,
-        adamw_weight_decay: NonNegativeFloat = 0.0,
-        decay_embedding: bool = False,
-        fused: bool = True,
-    ) -> None:
+    lr = 0.02
+    momentum: Fraction = 0.95
+    nesterov: bool = True
+    steps: Positive = 5
+    adjust: Literal["original", "match_rms_adamw", "none"] = "original"
+    dtype: Literal["auto", "bfloat16", "float32"] = "auto"
+    adamw_lr: PositiveFloat = 3e-3
+    adamw_betas: tuple[float, float] = (0.9, 0.95)
+    adamw_eps: PositiveFloat = 1e-8
+    adamw_weight_decay: NonNegativeFloat = 0.0
+    fused: bool = True
+
+    def __init__(self, weights: list[Weight]) -> None:
         matrices = [w for w in weights if takes_muon(w)]
         chosen = {id(w.parameter) for w in matrices}
         others = [w for w in weights if id(w.parameter) not in chosen]
-        muon = {"by": "muon", "weight_decay": weight_decay, "momentum": momentum, "nesterov": nesterov}
-        muon |= {"steps": steps, "adjust": adjust, "dtype": dtype}
+        muon = {"by": "muon", "weight_decay": self.weight_decay, "momentum": self.momentum, "nesterov": self.nesterov}
+        muon |= {"steps": self.steps, "adjust": self.adjust, "dtype": self.dtype}
         found: dict[tuple[bool, float], list[nn.Parameter]] = {}
         for w in sorted(matrices, key=lambda w: not isinstance(w.module, nn.Linear)):
             # nn.Linear keeps (out, in), everything else (in, out); the scale asks which is which
             found.setdefault((isinstance(w.module, nn.Linear), w.rate), []).append(w.parameter)
         groups: list[dict[str, Any]] = []
         for (out_first, rate), members in found.items():
-            own = {"lr": lr * rate, "initial_lr": lr * rate}
+            own = {"lr": self.lr * rate, "initial_lr": self.lr * rate}
             groups.append({"params": members, "out_first": out_first, **own, **muon})
-        rest = decay_groups(others, lr=adamw_lr, weight_decay=adamw_weight_decay, decay_embedding=decay_embedding)
-        extra = {"by": "adamw", "betas": checked_betas(adamw_betas), "eps": adamw_eps, "fused": fused and can_fuse(rest)}
-        super().__init__(refuse_none(groups + [{**g, **extra} for g in rest]), {"lr": lr})
+        decay, embedding = self.adamw_weight_decay, self.decay_embedding
+        rest = decay_groups(others, lr=self.adamw_lr, weight_decay=decay, decay_embedding=embedding)
+        fused = self.fused and can_fuse(rest)
+        extra = {"by": "adamw", "betas": checked_betas(self.adamw_betas), "eps": self.adamw_eps, "fused": fused}
+        super().__init__(refuse_none(groups + [{**g, **extra} for g in rest]), {"lr": self.lr})
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:

@@ -10,54 +10,34 @@ import torch
 from components.core.registry import register
 from components.core.signature import NonNegativeFloat, PositiveFloat
 from components.core.weights import Weight
-from components.parts.optimizer._groups import checked_betas, decay_groups, refuse_none
+from components.parts.optimizer._decayed import Capturable, Coupled
+from components.parts.optimizer._groups import checked_betas
 
 
 @register("optimizer", "nadam")
-class NAdam(torch.optim.NAdam):
+class NAdam(Capturable, Coupled, torch.optim.NAdam):
     """``torch.optim.NAdam`` over all weights; scales, biases and special parameters are never decayed.
 
     Args:
-        weights: the weights to train, with their roles.
-        lr: peak learning rate.
         betas: decay of the running mean of the gradient and of its square.
         eps: added to the root.
-        weight_decay: factor of each decayed matrix that is added to its gradient.
         momentum_decay: how fast the momentum reaches its full size.
         decoupled_weight_decay: take weight_decay times the learning rate away from the weight itself, as AdamW does.
-        foreach: one call for all parameters; null lets torch choose by the device.
-        maximize: climb instead of descend.
-        capturable: may be captured in a CUDA graph.
-        differentiable: let autograd run through the step.
-        decay_embedding: decay the embedding as well.
     """
 
-    def __init__(
-        self,
-        weights: list[Weight],
-        *,
-        lr: PositiveFloat = 2e-3,
-        betas: tuple[float, float] = (0.9, 0.999),
-        eps: PositiveFloat = 1e-8,
-        weight_decay: NonNegativeFloat = 0.0,
-        momentum_decay: NonNegativeFloat = 4e-3,
-        decoupled_weight_decay: bool = False,
-        foreach: bool | None = None,
-        maximize: bool = False,
-        capturable: bool = False,
-        differentiable: bool = False,
-        decay_embedding: bool = False,
-    ) -> None:
-        groups = refuse_none(decay_groups(weights, lr=lr, weight_decay=weight_decay, decay_embedding=decay_embedding))
+    lr = 2e-3
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: PositiveFloat = 1e-8
+    momentum_decay: NonNegativeFloat = 4e-3
+    decoupled_weight_decay: bool = False
+
+    def __init__(self, weights: list[Weight]) -> None:
         super().__init__(
-            groups,
-            lr=lr,
-            betas=checked_betas(betas),
-            eps=eps,
-            momentum_decay=momentum_decay,
-            decoupled_weight_decay=decoupled_weight_decay,
-            foreach=foreach,
-            maximize=maximize,
-            capturable=capturable,
-            differentiable=differentiable,
+            self.groups(weights),
+            lr=self.lr,
+            betas=checked_betas(self.betas),
+            eps=self.eps,
+            momentum_decay=self.momentum_decay,
+            decoupled_weight_decay=self.decoupled_weight_decay,
+            **self.torchs(),
         )

@@ -8,46 +8,25 @@ from __future__ import annotations
 import torch
 
 from components.core.registry import register
-from components.core.signature import PositiveFloat
 from components.core.weights import Weight
+from components.parts.optimizer._decayed import Capturable, Rated
 from components.parts.optimizer._groups import decay_groups, refuse_none
 
 
 @register("optimizer", "rprop")
-class Rprop(torch.optim.Rprop):
+class Rprop(Capturable, Rated, torch.optim.Rprop):
     """``torch.optim.Rprop`` over all weights; it has no weight decay.
 
     Args:
-        weights: the weights to train, with their roles.
         lr: first step size; later ones depend on the signs alone, so that no schedule reaches them.
         etas: factors on the step size after a change of sign, and without one.
         step_sizes: smallest and largest step size.
-        capturable: may be captured in a CUDA graph.
-        foreach: one call for all parameters; null lets torch choose by the device.
-        maximize: climb instead of descend.
-        differentiable: let autograd run through the step.
     """
 
-    def __init__(
-        self,
-        weights: list[Weight],
-        *,
-        lr: PositiveFloat = 0.01,
-        etas: tuple[float, float] = (0.5, 1.2),
-        step_sizes: tuple[float, float] = (1e-6, 50.0),
-        capturable: bool = False,
-        foreach: bool | None = None,
-        maximize: bool = False,
-        differentiable: bool = False,
-    ) -> None:
-        groups = refuse_none(decay_groups(weights, lr=lr, weight_decay=0.0, decay_embedding=False))
-        super().__init__(
-            groups,
-            lr=lr,
-            etas=etas,
-            step_sizes=step_sizes,
-            capturable=capturable,
-            foreach=foreach,
-            maximize=maximize,
-            differentiable=differentiable,
-        )
+    lr = 0.01
+    etas: tuple[float, float] = (0.5, 1.2)
+    step_sizes: tuple[float, float] = (1e-6, 50.0)
+
+    def __init__(self, weights: list[Weight]) -> None:
+        groups = refuse_none(decay_groups(weights, lr=self.lr, weight_decay=0.0, decay_embedding=False))
+        super().__init__(groups, lr=self.lr, etas=self.etas, step_sizes=self.step_sizes, **self.torchs())

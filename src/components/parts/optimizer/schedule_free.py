@@ -13,43 +13,36 @@ import torch
 from components.core.registry import register
 from components.core.signature import NonNegativeFloat, PositiveFloat
 from components.core.weights import Weight
-from components.parts.optimizer._groups import checked_betas, decay_groups, refuse_none
+from components.parts.optimizer._decayed import Decayed
+from components.parts.optimizer._groups import checked_betas
 from components.parts.optimizer._state import called, copied, keep_dtypes, trained, wide, zeros
 
 
 @register("optimizer", "schedule_free")
-class ScheduleFree(torch.optim.Optimizer):
+class ScheduleFree(Decayed, torch.optim.Optimizer):
     """Schedule-free AdamW, which needs no decaying learning rate: take ``schedule=constant schedule.warmup=0.02`` with it.
 
     The fast sequence z and its average x are its state, in fp32 at least; the parameters are y = (1 - betas[0]) z + betas[0] x while
     training and x after ``eval()``. Both follow from the state, so that a swap loses nothing.
 
     Args:
-        weights: the weights to train, with their roles.
         lr: learning rate; up to ten times AdamW's.
         betas: share of the average where gradients are taken, and decay of the running mean square.
         eps: added to the root.
         weight_decay: share of each decayed matrix that is taken away per step, times the learning rate, as the paper has it at y.
-        decay_embedding: decay the embedding as well.
         r: power of the step's number in its weight in the average; 0 weighs all steps alike.
         lr_power: power of the largest learning rate so far in a step's weight, so that a warm-up counts less.
     """
 
-    def __init__(
-        self,
-        weights: list[Weight],
-        *,
-        lr: PositiveFloat = 2.5e-3,
-        betas: tuple[float, float] = (0.9, 0.999),
-        eps: PositiveFloat = 1e-8,
-        weight_decay: NonNegativeFloat = 0.0,
-        decay_embedding: bool = False,
-        r: NonNegativeFloat = 0.0,
-        lr_power: NonNegativeFloat = 2.0,
-    ) -> None:
-        groups = refuse_none(decay_groups(weights, lr=lr, weight_decay=weight_decay, decay_embedding=decay_embedding))
-        defaults = {"lr": lr, "betas": checked_betas(betas), "eps": eps, "r": r, "lr_power": lr_power}
-        super().__init__(groups, {**defaults, "steps": 0, "lr_max": 0.0, "weight_sum": 0.0})
+    lr = 2.5e-3
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: PositiveFloat = 1e-8
+    r: NonNegativeFloat = 0.0
+    lr_power: NonNegativeFloat = 2.0
+
+    def __init__(self, weights: list[Weight]) -> None:
+        defaults = {"lr": self.lr, "betas": checked_betas(self.betas), "eps": self.eps, "r": self.r, "lr_power": self.lr_power}
+        super().__init__(self.groups(weights), {**defaults, "steps": 0, "lr_max": 0.0, "weight_sum": 0.0})
         self.averaged = False
 
     @torch.no_grad()

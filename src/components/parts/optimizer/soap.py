@@ -13,55 +13,49 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from components.core.registry import register
-from components.core.signature import NonNegativeFloat, Positive, PositiveFloat
+from components.core.signature import Positive, PositiveFloat
 from components.core.weights import Weight
+from components.parts.optimizer._decayed import Decayed
 from components.parts.optimizer._groups import checked_betas, decay_groups, refuse_none
 from components.parts.optimizer._state import called, keep_dtypes, trained, wide
 
 
 @register("optimizer", "soap")
-class SOAP(torch.optim.Optimizer):
+class SOAP(Decayed, torch.optim.Optimizer):
     """SOAP for hidden and out matrices, each expert's by itself; embedding, head, scales, biases and the rest by AdamW.
 
     A matrix's first gradient only sets up its basis, so that no gradient is projected by itself. Its state is in fp32, unsharded on each
     rank: eigenvectors are of the whole matrix.
 
     Args:
-        weights: the weights to train, with their roles.
-        lr: peak learning rate.
         betas: decay of the running mean of the gradient and of its square.
         shampoo_beta: decay of the running covariances; null takes the second of ``betas``.
         eps: added to the root.
-        weight_decay: share of each decayed matrix that is taken away per step, times the learning rate.
         every: steps between two updates of the basis.
         largest: an axis longer than this keeps its own basis.
-        decay_embedding: decay the embedding as well.
     """
 
-    def __init__(
-        self,
-        weights: list[Weight],
-        *,
-        lr: PositiveFloat = 3e-3,
-        betas: tuple[float, float] = (0.95, 0.95),
-        shampoo_beta: float | None = None,
-        eps: PositiveFloat = 1e-8,
-        weight_decay: NonNegativeFloat = 0.01,
-        every: Positive = 10,
-        largest: Positive = 10000,
-        decay_embedding: bool = False,
-    ) -> None:
+    lr = 3e-3
+    weight_decay = 0.01
+    betas: tuple[float, float] = (0.95, 0.95)
+    shampoo_beta: float | None = None
+    eps: PositiveFloat = 1e-8
+    every: Positive = 10
+    largest: Positive = 10000
+
+    def __init__(self, weights: list[Weight]) -> None:
         rotated = {id(w.parameter) for w in weights if w.role in ("hidden", "out") and w.parameter.ndim in (2, 3)}
-        shampoo = betas[-1] if shampoo_beta is None else shampoo_beta
+        shampoo = self.betas[-1] if self.shampoo_beta is None else self.shampoo_beta
         if not 0.0 <= shampoo < 1.0:
-            raise ValueError(f"shampoo_beta={shampoo_beta}: a decay, at least 0 and below 1")
-        extra = {"betas": checked_betas(betas), "shampoo_beta": shampoo, "eps": eps, "every": every, "largest": largest}
+            raise ValueError(f"shampoo_beta={self.shampoo_beta}: a decay, at least 0 and below 1")
+        extra = {"betas": checked_betas(self.betas), "shampoo_beta": shampoo, "eps": self.eps}
+        extra |= {"every": self.every, "largest": self.largest}
         groups: list[dict[str, Any]] = []
         for by in ("soap", "adamw"):
             some = [w for w in weights if (id(w.parameter) in rotated) == (by == "soap")]
-            found = decay_groups(some, lr=lr, weight_decay=weight_decay, decay_embedding=decay_embedding)
+            found = decay_groups(some, lr=self.lr, weight_decay=self.weight_decay, decay_embedding=self.decay_embedding)
             groups += [{**g, "by": by, **extra} for g in found]
-        super().__init__(refuse_none(groups), {"lr": lr})
+        super().__init__(refuse_none(groups), {"lr": self.lr})
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
