@@ -113,7 +113,7 @@ class Signature:
                 options[name] = _live_option(name, f.annotation, f.default, sys.modules[f.owner.__module__].__dict__)
             if c is owner:
                 sizes, taken = _live_parameters(vars(c)["__init__"], 1, {})
-                options |= taken
+                options = _in_order(taken, options)
         documented = {n: replace(o, doc=docs.get(n, "")) for n, o in options.items()}
         declared = {n: literal(getattr(target, n), n) for n in DECLARATIONS if hasattr(target, n)}
         doc = inspect.cleandoc(vars(target).get("__doc__") or "")
@@ -147,7 +147,7 @@ class Signature:
                     options[name] = replace(options[name], default=literal(ast.literal_eval(value), name))
             if owner is not None and c is owner[0]:
                 sizes, taken = _written_parameters(owner[1], 1, c.module, {})
-                options |= _once(taken, options)
+                options = _in_order(_once(taken, options), options)
         documented = {n: replace(o, doc=docs.get(n, "")) for n, o in options.items()}
         return _assembled(sizes, documented, module.doc, doc, {n: declared[n] for n in DECLARATIONS if n in declared})
 
@@ -233,6 +233,12 @@ def _assigned(node: ast.ClassDef) -> Iterator[tuple[str, ast.expr | None, ast.ex
             yield s.target.id, s.annotation, s.value
         elif isinstance(s, ast.Assign):
             yield from ((t.id, None, s.value) for t in s.targets if isinstance(t, ast.Name))
+
+
+def _in_order(taken: dict[str, Option], fields: dict[str, Option]) -> dict[str, Option]:
+    """What must be given comes first, then the fields, then what else ``__init__`` takes."""
+    asked = {n: o for n, o in taken.items() if o.default == REQUIRED}
+    return {**asked, **fields, **taken}
 
 
 def _once(taken: dict[str, Option], fields: dict[str, Option]) -> dict[str, Option]:

@@ -8,6 +8,7 @@ from pathlib import Path as File
 from typing import Any
 
 from components.core.errors import UserError, nearest
+from components.core.options import Options
 from components.corpus.contents import hash_of
 from components.parts.data._tables import Row
 
@@ -90,7 +91,40 @@ class Hub:
             raise UserError(f"data.path={self.path}", " ".join(str(e).split()) or type(e).__name__) from None
 
 
-def splits_of(split: str, validation: str | None, test: str | None) -> dict[str, str | None]:
-    """What each split of the data set is for: ``split`` for training where there is one to validate on, else a hash decides."""
-    uses = [(split, None if validation is None else "train"), (validation, "validation"), (test, "test")]
-    return {name: use for name, use in uses if name is not None}
+class FromHub(Options):
+    """A source that reads a data set of Hugging Face's.
+
+    Args:
+        path: a hub id, a folder (of data files, or made by ``save_to_disk``), or a data file.
+        subset: the configuration, where a data set has several.
+        split: which split to learn from; slices such as ``train[:1%]`` work.
+        revision: a commit or tag of the hub's repository.
+        streaming: read over the network without storing the data set.
+    """
+
+    subset: str | None = None
+    split: str = "train"
+    revision: str | None = None
+    streaming: bool = False
+
+    def __init__(self, *, path: str) -> None:
+        self.hub = Hub(path, self.subset, self.revision, self.streaming)
+
+
+class ExamplesFromHub(FromHub):
+    """A source of examples, which a data set may hold out itself.
+
+    Args:
+        validation_split: which split to validate on; null: a share of ``split``, drawn by a hash.
+        test_split: which split to test on, likewise.
+    """
+
+    validation_split: str | None = None
+    test_split: str | None = None
+
+    @property
+    def splits(self) -> dict[str, str | None]:
+        """{its name: what each split is for}: ``split`` for training where there is one to validate on, else a hash decides."""
+        first = None if self.validation_split is None else "train"
+        uses = [(self.split, first), (self.validation_split, "validation"), (self.test_split, "test")]
+        return {name: use for name, use in uses if name is not None}

@@ -7,37 +7,24 @@ from collections.abc import Iterator
 from components.core.registry import register
 from components.corpus.document import Document
 from components.corpus.store import key_of
-from components.parts.data._hub import Hub
+from components.parts.data._hub import FromHub
 
 
 @register("data", "hf")
-class HF:
+class HF(FromHub):
     """A text column of a Hugging Face data set, from the hub or local; each row is a document.
 
     A hub data set is taken to stay as it is under its name and revision: give a revision where that matters.
 
     Args:
         path: a hub id (``roneneldan/TinyStories``), a folder (of data files, or made by ``save_to_disk``), or a data file.
-        subset: the configuration, where a data set has several.
         split: which split to read; slices such as ``train[:1%]`` work.
         field: the column that holds the text.
-        revision: a commit or tag of the hub's repository.
-        streaming: read over the network without storing the data set.
     """
 
     provides = ("text",)
 
-    def __init__(
-        self,
-        *,
-        path: str,
-        subset: str | None = None,
-        split: str = "train",
-        field: str = "text",
-        revision: str | None = None,
-        streaming: bool = False,
-    ) -> None:
-        self.hub, self.split, self.field = Hub(path, subset, revision, streaming), split, field
+    field: str = "text"
 
     def fingerprint(self) -> str:
         return key_of("hf", *self.hub.fingerprint(), self.split, self.field)

@@ -5,93 +5,29 @@ Devlin et al. 2018 (BERT), arXiv:1810.04805
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from components.core.registry import register
-from components.core.signature import Depth, Positive, Slices
-from components.core.sockets import Batch, Bound, Maker, SequenceInfo, Terms, make, merge_out, name_parts, terms_of
-from components.core.weights import initialise
+from components.core.sockets import Batch, Terms
+from components.parts.model._layered import OneStack
 
 
 @register("model", "encoder")
-class Encoder(nn.Module):
+class Encoder(OneStack):
     """Encoder: every position sees every other.
 
     Args:
-        d_model: width of the stream.
-        n_layers: depth.
-        context_length: longest sequence it is trained on.
-        embedding: ids to vectors.
-        position: where a token stands.
         attention: mixes positions, in both directions.
-        ffn: works on each position.
-        norm: of blocks, and of every socket that inherits it.
-        block: order of norms and branches.
-        residual: how branches are written into the stream.
-        embedding_norm: before the first layer.
-        final_norm: after the last layer.
-        stack: how the layers are wired; it takes n_layers, pattern and layers from here.
-        head: vectors to logits.
-        init: how weights are drawn.
-        pattern: names of entries that repeat over the depth.
-        layers: parts of their own for some layers.
-
-    Shapes: ids (B, T) -> logits (B, T, V); with an objective, ``Terms``.
     """
 
-    per_layer = ("block", "attention", "ffn", "norm", "residual", "position")
     provides = ("bidirectional",)
     lacks = ("causal", "cacheable")
 
-    def __init__(
-        self,
-        vocab_size: int,
-        *,
-        d_model: Positive = 256,
-        n_layers: Depth = 4,
-        context_length: Positive = 256,
-        embedding: Maker["embedding"] = "token",
-        position: Maker["position"] = "learned",
-        attention: Maker["attention"] = "gqa",
-        ffn: Maker["ffn"] = "mlp",
-        norm: Maker["norm"] = "layer",
-        block: Maker["block"] = "pre_norm",
-        residual: Maker["residual"] = "add",
-        embedding_norm: Maker["norm"] = "none",
-        final_norm: Maker["norm"] = "inherit",
-        stack: Maker["stack"] = "layers",
-        head: Maker["head"] = "linear",
-        init: Maker["init"] = "depth_scaled",
-        pattern: tuple[str, ...] = (),
-        layers: Slices = None,
-    ) -> None:
-        super().__init__()
-        self.vocab_size, self.context_length, self.d_model = vocab_size, context_length, d_model
-        self.embedding = make(embedding, "embedding", vocab_size=vocab_size, d_model=d_model)
-        sockets = {"position": position, "attention": attention, "ffn": ffn, "norm": norm, "block": block, "residual": residual}
-        sockets |= {"embedding_norm": embedding_norm, "final_norm": final_norm}
-        sizes = {"d_model": d_model, "context_length": context_length, "depth": n_layers, "entries": pattern, "slices": layers}
-        self.stack = make(Bound(stack, sockets, where="model.stack"), "stack", **sizes)
-        self.head = make(head, "head", d_model=d_model, vocab_size=vocab_size, embedding=self.embedding)
-        name_parts(self)
-        self.init = make(init, "init", d_model=d_model, n_layers=n_layers)
-        initialise(self, self.init, seed=0)
+    position = "learned"
+    norm = "layer"
 
     def forward(self, batch: Tensor | Batch, objective: Any = None) -> Tensor | Terms:
         """Logits of every position, or what ``objective(hidden, head, batch)`` and the layers return."""
-        batch = batch if isinstance(batch, Batch) else Batch(batch)
-        info = SequenceInfo.of(batch, causal=False)
-        x = self.embedding(batch.ids, info)
-        if info.out:  # what the embedding wrote, every layer may read
-            info = info.with_(carry=info.out, out={})
-        x = self.stack.enter(x, info)
-        if dropout := self.embedding.dropout:
-            x = F.dropout(x, dropout, self.training)
-        hidden, out = self.stack(x, info)
-        if objective is None:
-            return self.head(hidden, info)
-        return objective(hidden, partial(self.head, info=info), batch).merged(terms_of(merge_out(info.carry, out)))
+        return self.read(batch if isinstance(batch, Batch) else Batch(batch), objective, causal=False)

@@ -8,12 +8,10 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from components.core.flops import Flops, Work, flops_of
 from components.core.registry import register
-from components.core.signature import Depth, Positive
 from components.core.sockets import (
     Batch,
     Bound,
@@ -28,10 +26,11 @@ from components.core.sockets import (
     terms_of,
 )
 from components.core.weights import initialise
+from components.parts.model._layered import Layered
 
 
 @register("model", "encoder_decoder")
-class EncoderDecoder(nn.Module):
+class EncoderDecoder(Layered):
     """Encoder-decoder: both sides inherit from the model what they do not choose themselves (``model.encoder.n_layers=2``).
 
     Args:
@@ -39,13 +38,7 @@ class EncoderDecoder(nn.Module):
         n_layers: depth of each side that does not say its own.
         context_length: longest sequence on either side.
         embedding: ids to vectors, shared by both sides.
-        position: where a token stands; each side has its own.
-        attention: mixes positions.
         cross: the decoder's second attention; it reads the memory.
-        ffn: works on each position.
-        norm: of blocks, and of every socket that inherits it.
-        block: order of norms and branches.
-        residual: how branches are written into the stream.
         embedding_norm: before the first layer of each side.
         final_norm: after the last layer of each side.
         encoder: the side that reads ``batch.source``.
@@ -59,34 +52,27 @@ class EncoderDecoder(nn.Module):
     provides = ("causal", "source")
     needs = {"decoder.cross": ("memory",)}  # what the decoder's layers have as `cross` reads an encoder's memory
 
+    n_layers = 2
+    position = "sinusoidal"
+    norm = "layer"
+    cross: Maker["attention"] = "inherit"
+
     def __init__(
         self,
         vocab_size: int,
         *,
-        d_model: Positive = 256,
-        n_layers: Depth = 2,
-        context_length: Positive = 256,
         embedding: Maker["embedding"] = "token",
-        position: Maker["position"] = "sinusoidal",
-        attention: Maker["attention"] = "gqa",
-        cross: Maker["attention"] = "inherit",
-        ffn: Maker["ffn"] = "mlp",
-        norm: Maker["norm"] = "layer",
-        block: Maker["block"] = "pre_norm",
-        residual: Maker["residual"] = "add",
-        embedding_norm: Maker["norm"] = "none",
-        final_norm: Maker["norm"] = "inherit",
         encoder: Maker["stack"] = "layers",
         decoder: Maker["stack"] = "layers",
         head: Maker["head"] = "linear",
         init: Maker["init"] = "depth_scaled",
     ) -> None:
         super().__init__()
-        self.vocab_size, self.context_length, self.d_model = vocab_size, context_length, d_model
+        self.vocab_size = vocab_size
+        d_model, n_layers = self.d_model, self.n_layers
         self.embedding = make(embedding, "embedding", vocab_size=vocab_size, d_model=d_model)
-        sockets = {"position": position, "attention": attention, "cross": cross, "ffn": ffn, "norm": norm, "block": block}
-        sockets |= {"residual": residual, "embedding_norm": embedding_norm, "final_norm": final_norm}
-        sizes = {"d_model": d_model, "context_length": context_length, "depth": n_layers}
+        sockets = {**self.sockets(), "cross": self.cross}
+        sizes = {"d_model": d_model, "context_length": self.context_length, "depth": n_layers}
         self.encoder = make(Bound(encoder, sockets, where="model.encoder"), "stack", **sizes)
         self.decoder = make(Bound(decoder, sockets, where="model.decoder"), "stack", **sizes, d_memory=d_model)
         self.head = make(head, "head", d_model=d_model, vocab_size=vocab_size, embedding=self.embedding)
@@ -105,7 +91,7 @@ class EncoderDecoder(nn.Module):
     def encode(self, source: Batch) -> tuple[Tensor, SequenceInfo, dict[str, Any]]:
         """Memory (B, S, D), the info that describes its positions, and what the encoder's layers wrote out."""
         info = SequenceInfo.of(source, causal=False)
-        x, info = self._enter(self.encoder, source.ids, info)
+        x, info = self.enter(self.encoder, source.ids, info)
         memory, out = self.encoder(x, info)
         return memory, info, merge_out(info.carry, out)
 
@@ -123,19 +109,10 @@ class EncoderDecoder(nn.Module):
         info = SequenceInfo.of(batch, causal=True, cache=cache).with_(memory=memory, memory_info=memory_info)
         if cache is not None:
             cache.open(info)
-        x, info = self._enter(self.decoder, batch.ids, info)
+        x, info = self.enter(self.decoder, batch.ids, info)
         hidden, out = self.decoder(x, info)
         if objective is None:
             return self.head(hidden[:, -1:] if last else hidden, info)
         return objective(hidden, partial(self.head, info=info), batch).merged(
             terms_of(merge_out(merge_out(encoder_out, info.carry), out))
         )
-
-    def _enter(self, side: nn.Module, ids: Tensor, info: SequenceInfo) -> tuple[Tensor, SequenceInfo]:
-        """What goes into the first layer, and the info with what the embedding wrote."""
-        x = self.embedding(ids, info)
-        if info.out:
-            info = info.with_(carry=info.out, out={})
-        x = side.enter(x, info)  # type: ignore[operator]
-        dropout = self.embedding.dropout
-        return (F.dropout(x, dropout, self.training) if dropout else x), info
