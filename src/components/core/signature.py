@@ -110,7 +110,7 @@ class Signature:
             own = "" if c.__module__.split(".")[0] in FOREIGN else inspect.cleandoc(vars(c).get("__doc__") or "")
             docs |= argument_docs(own)
             for name, f in fields_of(c).items():
-                options[name] = _live_option(name, f.annotation, f.default, sys.modules[f.owner.__module__].__dict__)
+                options[name] = _live_option(name, f.annotation, f.default, _names(f.owner))
             if c is owner:
                 sizes, taken = _live_parameters(vars(c)["__init__"], 1, {})
                 options = _in_order(taken, options)
@@ -183,6 +183,11 @@ def _live_parameters(function: Any, own: int, docs: dict[str, str]) -> tuple[dic
             continue
         options[p.name] = replace(_live_option(p.name, p.annotation, p.default, names), doc=docs.get(p.name, ""))
     return sizes, options
+
+
+def _names(owner: type) -> dict[str, Any]:
+    """What stands in the module of a class; of one that was not imported as a module, nothing but the standard names is known."""
+    return vars(sys.modules[owner.__module__]) if owner.__module__ in sys.modules else {}
 
 
 def _live_option(name: str, annotation: Any, default: Any, names: Mapping[str, Any]) -> Option:

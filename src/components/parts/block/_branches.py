@@ -84,15 +84,17 @@ class Block(Options, nn.Module):
             if part.absent:
                 continue
             setattr(self, name, part)
-            around: list[Callable[[Tensor], Tensor]] = []
-            for where, own in zip((f"{name}_norm", f"{name}_output_norm"), self.norms(name), strict=True):
-                if own is None:
-                    around.append(self.norm if self.one_norm and where == f"{name}_norm" else same)
-                else:  # without `make`, nobody has resolved what is inherited
-                    setattr(self, where, made := make(norm if own == INHERIT else own, "norm", dim=d_model))
-                    around.append(made)
+            before, after = self.norms(name)
+            normed: Callable[[Tensor], Tensor] = self.norm if self.one_norm else same
+            output_normed: Callable[[Tensor], Tensor] = same
+            if before is not None:  # without `make`, nobody has resolved what is inherited
+                normed = make(norm if before == INHERIT else before, "norm", dim=d_model)
+                setattr(self, f"{name}_norm", normed)
+            if after is not None:
+                output_normed = make(norm if after == INHERIT else after, "norm", dim=d_model)
+                setattr(self, f"{name}_output_norm", output_normed)
             setattr(self, f"{name}_residual", writes := make(residual, "residual", d_model=d_model, place=place))
-            self.branches.append(Branch(name, part, *around, writes))
+            self.branches.append(Branch(name, part, normed, output_normed, writes))
         if self.one_norm and not self.branches:
             del self.norm  # nothing would read it
 

@@ -65,6 +65,7 @@ class Hub:
         """The data set. UserError where there is none, or none that can be reached."""
         try:
             import datasets
+            from datasets.exceptions import DatasetsError
         except ImportError as e:
             instead = "pip install 'lightning-components[data]'"
             raise UserError("data", f"the package datasets is needed ({e})", instead) from None
@@ -84,7 +85,7 @@ class Hub:
                     BUILDERS[given.suffix], data_files=self.path, split=split, streaming=self.streaming
                 )
             return datasets.load_dataset(self.path, self.subset, split=split, revision=self.revision, streaming=self.streaming)
-        except (OSError, ValueError, KeyError, RuntimeError, datasets.exceptions.DatasetsError) as e:
+        except (OSError, ValueError, KeyError, RuntimeError, DatasetsError) as e:
             # no network, no such data set, configuration or split, a damaged file: the library says which
             if isinstance(e, UserError):
                 raise

@@ -37,6 +37,12 @@ def trained(group: dict[str, Any]) -> list[Tensor]:
     return [p for p in group["params"] if p.grad is not None]
 
 
+def grad_of(p: Tensor) -> Tensor:
+    """The gradient of one of ``trained``."""
+    assert p.grad is not None
+    return p.grad
+
+
 @torch.no_grad()
 def keep_dtypes(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> None:
     """After ``load_state_dict(saved)``, which casts all state to the parameter's dtype: what was saved in another one has it again."""

@@ -17,7 +17,7 @@ from components.core.registry import register
 from components.core.signature import PositiveFloat
 from components.core.weights import Weight
 from components.parts.optimizer._decayed import Decayed
-from components.parts.optimizer._state import called, keep_dtypes, trained, wide
+from components.parts.optimizer._state import called, grad_of, keep_dtypes, trained, wide
 
 
 @register("optimizer", "adafactor")
@@ -52,7 +52,7 @@ class Adafactor(Decayed, torch.optim.Optimizer):
             group["steps"] += 1
             fresh = group["steps"] ** -group["decay"]
             for p in trained(group):
-                step = self._direction(p, wide(p.grad), fresh, group["eps"][0])
+                step = self._direction(p, wide(grad_of(p)), fresh, group["eps"][0])
                 step = step / (rms(step) / group["clip"]).clamp(min=1.0)
                 if group["relative"]:
                     step = step * rms(wide(p)).clamp(min=group["eps"][1])

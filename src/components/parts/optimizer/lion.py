@@ -14,7 +14,7 @@ from components.core.registry import register
 from components.core.weights import Weight
 from components.parts.optimizer._decayed import Decayed
 from components.parts.optimizer._groups import checked_betas
-from components.parts.optimizer._state import called, load_wide, trained, wide, zeros
+from components.parts.optimizer._state import called, grad_of, load_wide, trained, wide, zeros
 
 
 @register("optimizer", "lion")
@@ -40,16 +40,16 @@ class Lion(Decayed, torch.optim.Optimizer):
             parameters = trained(group)
             if not parameters:
                 continue
-            grads, (direction, decay) = [wide(p.grad) for p in parameters], group["betas"]
+            grads, (direction, decay) = [wide(grad_of(p)) for p in parameters], group["betas"]
             for p in parameters:
                 if not self.state[p]:
                     self.state[p]["exp_avg"] = zeros(p)
             means = [self.state[p]["exp_avg"] for p in parameters]
             steps = [torch.sign(m.lerp(g, 1 - direction)).to(p.dtype) for p, m, g in zip(parameters, means, grads)]
-            torch._foreach_lerp_(means, grads, 1 - decay)
+            torch._foreach_lerp_(means, grads, 1 - decay)  # pyright: ignore[reportPrivateImportUsage]
             if group["weight_decay"]:
-                torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
-            torch._foreach_add_(parameters, steps, alpha=-group["lr"])
+                torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])  # pyright: ignore[reportPrivateImportUsage]
+            torch._foreach_add_(parameters, steps, alpha=-group["lr"])  # pyright: ignore[reportPrivateImportUsage]
         return loss
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

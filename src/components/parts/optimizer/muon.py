@@ -19,7 +19,7 @@ from components.core.weights import Weight
 from components.functional.orthogonal import orthogonalise, product_dtype
 from components.parts.optimizer._decayed import Decayed
 from components.parts.optimizer._groups import can_fuse, checked_betas, decay_groups, refuse_none
-from components.parts.optimizer._state import load_wide, wide, zeros
+from components.parts.optimizer._state import grad_of, load_wide, wide, zeros
 
 MOST_AT_ONCE = 2**25  # elements of one stack of matrices, so that large models need no second copy of themselves
 
@@ -98,15 +98,15 @@ class Muon(Decayed, torch.optim.Optimizer):
         if not parameters:
             return
         if group["weight_decay"]:
-            torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
+            torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])  # pyright: ignore[reportPrivateImportUsage]
         for pile in piles(parameters):
             for p in pile:
                 if not self.state[p]:
                     self.state[p]["momentum_buffer"] = zeros(p)
             momenta = [self.state[p]["momentum_buffer"] for p in pile]
-            torch._foreach_lerp_(momenta, [wide(p.grad) for p in pile], 1 - group["momentum"])
+            torch._foreach_lerp_(momenta, [wide(grad_of(p)) for p in pile], 1 - group["momentum"])  # pyright: ignore[reportPrivateImportUsage]
             # one by one: a small temporary stays in the cache, a copy of all gradients does not
-            ahead = (wide(p.grad).lerp(m, group["momentum"]) if group["nesterov"] else m for p, m in zip(pile, momenta))
+            ahead = (wide(grad_of(p)).lerp(m, group["momentum"]) if group["nesterov"] else m for p, m in zip(pile, momenta))
             rate = group["lr"] * scale_of(pile[0].shape, group["adjust"], out_first=group["out_first"])
             for p, step in zip(pile, orthogonal_steps(ahead, pile, group)):
                 p.add_(step.to(p.dtype), alpha=-rate)
@@ -121,7 +121,7 @@ class Muon(Decayed, torch.optim.Optimizer):
                 state["step"] = torch.zeros((), dtype=torch.float32, device=p.device if group["fused"] else "cpu")
         adamw(
             parameters,
-            [p.grad for p in parameters],
+            [grad_of(p) for p in parameters],
             [s["exp_avg"] for s in states],
             [s["exp_avg_sq"] for s in states],
             [],

@@ -15,7 +15,7 @@ from components.core.signature import NonNegativeFloat, PositiveFloat
 from components.core.weights import Weight
 from components.parts.optimizer._decayed import Decayed
 from components.parts.optimizer._groups import checked_betas
-from components.parts.optimizer._state import called, copied, keep_dtypes, trained, wide, zeros
+from components.parts.optimizer._state import called, copied, grad_of, keep_dtypes, trained, wide, zeros
 
 
 @register("optimizer", "schedule_free")
@@ -57,7 +57,7 @@ class ScheduleFree(Decayed, torch.optim.Optimizer):
             group["weight_sum"] += weight
             share = weight / group["weight_sum"] if group["weight_sum"] else 0.0
             for p in trained(group):
-                state, grad = self.state[p], wide(p.grad)
+                state, grad = self.state[p], wide(grad_of(p))
                 if not state:
                     state |= {"z": copied(p), "x": copied(p), "exp_avg_sq": zeros(p)}
                 state["exp_avg_sq"].mul_(group["betas"][1]).addcmul_(grad, grad, value=1 - group["betas"][1])

@@ -19,7 +19,7 @@ from components.core.registry import register
 from components.core.signature import Positive, PositiveFloat
 from components.core.weights import Weight
 from components.parts.optimizer._nested import load, share
-from components.parts.optimizer._state import called, trained
+from components.parts.optimizer._state import called, grad_of, trained
 
 
 @register("optimizer", "skip_step")
@@ -88,7 +88,7 @@ class SkipStep(torch.optim.Optimizer):
         """Of all gradients together; shards are summed over their ranks."""
         parts = []
         for p in (p for group in self.param_groups for p in trained(group)):
-            part = torch.linalg.vector_norm(p.grad, dtype=torch.promote_types(p.grad.dtype, torch.float32))
+            part = torch.linalg.vector_norm(grad_of(p), dtype=torch.promote_types(grad_of(p).dtype, torch.float32))
             parts.append(part.full_tensor() if isinstance(part, DTensor) else part)
         return torch.linalg.vector_norm(torch.stack(parts)) if parts else None
 

@@ -17,7 +17,7 @@ from components.core.signature import Positive, PositiveFloat
 from components.core.weights import Weight
 from components.parts.optimizer._decayed import Decayed
 from components.parts.optimizer._groups import checked_betas, decay_groups, refuse_none
-from components.parts.optimizer._state import called, keep_dtypes, trained, wide
+from components.parts.optimizer._state import called, grad_of, keep_dtypes, trained, wide
 
 
 @register("optimizer", "soap")
@@ -63,7 +63,8 @@ class SOAP(Decayed, torch.optim.Optimizer):
         for group in self.param_groups:
             for p in trained(group):
                 turned = group["by"] == "soap"
-                grad = p.grad.full_tensor() if turned and isinstance(p.grad, DTensor) else p.grad
+                own = grad_of(p)
+                grad = own.full_tensor() if turned and isinstance(own, DTensor) else own
                 step = self._direction(p, wide(grad), group, turned=turned)
                 if step is None:
                     continue

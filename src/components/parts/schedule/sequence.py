@@ -23,17 +23,18 @@ class Sequence(Options):
     shares: list[float] = []
 
     def __init__(self, total_steps: int, *, parts: Makers["schedule"] = ("constant", "cosine")) -> None:
-        parts, shares = list(parts), list(self.shares) or [1 / max(1, len(parts))] * len(parts)
+        chosen = list(parts)
+        shares = list(self.shares) or [1 / max(1, len(chosen))] * len(chosen)
         ended(total_steps)
-        if not parts or len(parts) != len(shares):
-            raise ValueError(f"{len(parts)} parts and {len(shares)} shares: give as many shares as schedules, at least one")
+        if not chosen or len(chosen) != len(shares):
+            raise ValueError(f"{len(chosen)} parts and {len(shares)} shares: give as many shares as schedules, at least one")
         if any(s <= 0 for s in shares) or abs(sum(shares) - 1) > 1e-6:
             raise ValueError(f"shares={shares}: each above 0, 1 in all")
         ends = [round(total_steps * s) for s in accumulate(shares)]
         self.starts = [0, *ends[:-1]]
         if any(end <= start for start, end in zip(self.starts, ends)):
             raise ValueError(f"shares={shares} of {total_steps} steps leave a schedule without a step")
-        self.parts = [make(p, "schedule", total_steps=end - start) for p, start, end in zip(parts, self.starts, ends)]
+        self.parts = [make(p, "schedule", total_steps=end - start) for p, start, end in zip(chosen, self.starts, ends)]
 
     def __call__(self, step: int) -> float:
         now = sum(step >= start for start in self.starts) - 1
