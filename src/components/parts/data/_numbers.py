@@ -30,7 +30,8 @@ class Columns:
         self, tables: Tables, features: Sequence[str], others: Sequence[str], answer: str, missing: OnFault, abnormal: OnFault
     ) -> None:
         self.tables, self.wanted = tables, [*features, *others] if features else ()
-        self.missing, self.abnormal = missing, abnormal
+        self.missing: OnFault = missing
+        self.abnormal: OnFault = abnormal
         self.met: dict[str, list[str]] = {"that are empty": [], "that are no numbers": []}
         self.spans: dict[str, list[float]] = {}
         self.left: list[str] = []

@@ -9,7 +9,7 @@ from components.core.registry import register
 from components.core.signature import Path
 from components.corpus.example import Example
 from components.corpus.store import key_of
-from components.parts.data._conversations import conversations
+from components.parts.data._conversations import OnFault, conversations
 from components.parts.data._splits import Tables
 
 
@@ -40,7 +40,7 @@ class Conversations:
         test_path: Path | None = None,
     ) -> None:
         self.tables = Tables(path, validation_path, test_path, (), True)
-        self.abnormal = abnormal
+        self.abnormal: OnFault = abnormal
         self.notes: list[str] = []
 
     def fingerprint(self) -> str:

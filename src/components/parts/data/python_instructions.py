@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from components.core.registry import register
 from components.core.signature import Positive
 from components.corpus.contents import hash_of
-from components.corpus.example import Example
+from components.corpus.example import Example, Message
 from components.corpus.store import key_of
 from components.parts.data._python import blocks, library_files, library_root, parsed
 
@@ -48,7 +48,7 @@ class PythonInstructions:
                 source = f.read()
             for line, asked, answer in instructions(source, self.min_chars, self.max_chars):
                 if len(asked) <= self.max_prompt:
-                    said = ({"role": "user", "content": asked}, {"role": "assistant", "content": answer})
+                    said = (Message(role="user", content=asked), Message(role="assistant", content=answer))
                     yield Example(said, None, os.path.relpath(file, root), line)
 
 

@@ -10,7 +10,7 @@ from components.core.signature import Path
 from components.corpus.example import Example
 from components.corpus.store import key_of
 from components.parts.data._examples import label_of
-from components.parts.data._numbers import Columns, Scale
+from components.parts.data._numbers import Columns, OnFault, Scale
 from components.parts.data._splits import Tables
 
 
@@ -55,7 +55,8 @@ class Table:
     ) -> None:
         self.tables = Tables(path, validation_path, test_path, columns, True)
         self.label, self.features, self.labels = label, list(features), tuple(labels)
-        self.missing, self.abnormal = missing, abnormal
+        self.missing: OnFault = missing
+        self.abnormal: OnFault = abnormal
         self.scale = Scale(subtract, divide_by)
         self.notes: list[str] = []
 

@@ -9,7 +9,7 @@ from components.core.registry import register
 from components.core.signature import Path
 from components.corpus.example import Example
 from components.corpus.store import key_of
-from components.parts.data._numbers import Columns, Scale
+from components.parts.data._numbers import Columns, OnFault, Scale
 from components.parts.data._splits import Tables
 
 
@@ -56,7 +56,8 @@ class TableAmounts:
             raise ValueError("targets is empty: name the column that is to be told")
         self.tables = Tables(path, validation_path, test_path, columns, True)
         self.targets, self.features = list(targets), list(features)
-        self.missing, self.abnormal = missing, abnormal
+        self.missing: OnFault = missing
+        self.abnormal: OnFault = abnormal
         self.scale, self.answer_scale = Scale(subtract, divide_by), Scale((), targets_divide_by, "targets_divide_by")
         self.notes: list[str] = []
 

@@ -87,7 +87,8 @@ class MixtureOfExperts(nn.Module):
         width = d_ff or (4 * d_model if expert == "mlp" else glu_width(d_model, multiple_of))
         self.router = make(router, "router", d_model=d_model, n_experts=n_experts)
         self.expert, self.activation, self.limit, self.slope = expert, ACTIVATIONS[activation], limit, slope
-        self.weigh, self.routed_scale, self.n_experts = weigh, routed_scale, n_experts
+        self.routed_scale, self.n_experts = routed_scale, n_experts
+        self.weigh: Literal["output", "input"] = weigh
         self.load_balance, self.balance_over, self.z_loss = load_balance, balance_over, z_loss
         self.matrices = ("up", "out") if expert == "mlp" else ("gate", "up", "out")
         for name in self.matrices:

@@ -79,12 +79,10 @@ class Recurrent(nn.Module):
         sizes = {"d_model": d_model, "context_length": context_length}
         alone = {"position": "none"}  # a recurrence is told no positions, and those of two sequences cannot be compared
         recurrence = Bound(attention, alone, where="model.attention")
-        self.encoder, self.decoder = (
-            nn.ModuleList(make(recurrence, "attention", **sizes, place=Place(i, n_layers)) for i in range(n_layers))
-            for _ in range(2)
-        )
-        if STATE not in self.encoder[0].provides:
-            raise ValueError(f"{type(self.encoder[0]).__name__} hands no state on: use attention=rnn, gru or lstm")
+        sides = [[make(recurrence, "attention", **sizes, place=Place(i, n_layers)) for i in range(n_layers)] for _ in range(2)]
+        self.encoder, self.decoder = map(nn.ModuleList, sides)
+        if STATE not in sides[0][0].provides:
+            raise ValueError(f"{type(sides[0][0]).__name__} hands no state on: use attention=rnn, gru or lstm")
         self.cross = make(Bound(cross, alone, where="model.cross"), "attention", **sizes, place=Place(0, 1), d_memory=d_model)
         self.attends = not self.cross.absent
         if self.attends and "memory" not in self.cross.provides:

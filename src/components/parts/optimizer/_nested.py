@@ -32,10 +32,10 @@ def tell_norm(optimizer: Optimizer, norm: Tensor | None) -> None:
 def figures(optimizer: Optimizer) -> dict[str, float]:
     """What its layers say of themselves (``figures``), for the run's own: counts of steps that were skipped, say."""
     found: dict[str, float] = {}
-    told: Any
     for one in layers(optimizer):
-        if callable(told := getattr(one, "figures", None)):
-            found |= told()
+        told: Any = getattr(one, "figures", None)
+        if callable(told):
+            found.update(told())  # type: ignore[call-overload]
     return found
 
 

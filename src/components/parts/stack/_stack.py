@@ -92,6 +92,7 @@ class Stack(Options, nn.Module):
 
     def enter(self, x: Tensor, info: SequenceInfo) -> Tensor:
         """Positions added to the embedding, each kind of position once, then normed."""
+        position: Any
         for position in self.positions:
             if embeds(position):
                 x = position.embed(x, info)

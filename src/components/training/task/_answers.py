@@ -47,7 +47,7 @@ class Answering(FromExamples):
         if asked.any():
             logits = head(hidden[asked][None])[0]
             hits = logits.argmax(-1) == batch.targets[asked]
-            self.metrics["token_accuracy"].update(hits.float())
+            self.meters["token_accuracy"].update(hits.float())
 
     def ask(self, examples: list[Any]) -> list[str]:
         """What the model writes for each example."""
@@ -59,7 +59,7 @@ class Answering(FromExamples):
 
     def take_metrics(self) -> dict[str, float]:
         """All ranks answer the same examples, since shards are gathered by all of them or by none; one rank counts the answers."""
-        if self.scored and "token_accuracy" in updated(self.metrics):
+        if self.scored and "token_accuracy" in updated(self.meters):
             self.score_answers()
         return super().take_metrics()
 
@@ -68,9 +68,9 @@ class Answering(FromExamples):
         said = [text.strip() for text in self.ask(examples)]
         meant = [self.asked_and_answer(e)[1].strip() for e in examples]
         if rank() == 0:
-            self.metrics["exact_match"].update(torch.tensor([float(a == b) for a, b in zip(said, meant)], device=self.device))
-            self.metrics["bleu"].update(said, [[m] for m in meant])
-            self.metrics["chrf"].update(said, meant)
+            self.meters["exact_match"].update(torch.tensor([float(a == b) for a, b in zip(said, meant)], device=self.device))
+            self.meters["bleu"].update(said, [[m] for m in meant])
+            self.meters["chrf"].update(said, meant)
 
     def write(self, asked: list[Any]) -> tuple[list[str], list[str]]:
         questions = [self.asked_and_answer(e)[0] for e in asked]

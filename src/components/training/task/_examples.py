@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
-from components.corpus.example import Example
+from components.corpus.example import Example, Values
 from components.corpus.examples import prepare_examples
 from components.corpus.rows import Row, Rows
 from components.training.task._training import Training
@@ -32,7 +32,7 @@ class FromExamples(Training):
         return Rows(split, examples, self.known, context, seed, folder=corpus.rows) if examples else None
 
     def held_out(self, count: int) -> list[Any]:
-        return self.measured_on[:count]
+        return list(self.measured_on[:count])
 
     def known(self, example: Example, longest: int) -> Row:
         """``encode``, of which the model has a row for every token. UserError that names the example where it has not."""
@@ -44,6 +44,11 @@ class FromExamples(Training):
     def encode(self, example: Example, longest: int) -> Row:
         """The row of an example, cut to ``longest`` positions where that leaves its answer as it is."""
         raise NotImplementedError
+
+
+def values_of(example: Example) -> Values:
+    """The numbers of an example that is no text."""
+    return cast(Values, example.input)
 
 
 def text_row(tokenizer: Any, text: str, longest: int) -> tuple[list[int], bool]:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
 from components.core.collectives import Sums, computed
@@ -110,6 +111,11 @@ class Training(Options, Stepping, Averaged, Without, LightningModule):
         """torchmetrics objects by name, fed by ``observe``."""
         return {}
 
+    @property
+    def meters(self) -> dict[str, Any]:
+        """``metrics``, as what they are to Python: torchmetrics objects by name."""
+        return dict(self.metrics.items())
+
     # -- the model ---------------------------------------------------------------------------------------------------
 
     def configure_model(self) -> None:
@@ -140,13 +146,21 @@ class Training(Options, Stepping, Averaged, Without, LightningModule):
         self.model = model
         self.follow(model)
 
+    @property
+    def whole(self) -> nn.Module:
+        """The model, once it is there."""
+        assert self.model is not None
+        return self.model
+
     def meet_teacher(self, device: torch.device | str) -> None:
         """Give the loss the model that it learns from, if it wants one."""
         if isinstance(self.loss, NeedsModel):
-            self.loss.attach((self.loss.attached or teacher_for(self)).to(device))
+            teacher = self.loss.attached or teacher_for(self)
+            assert teacher is not None
+            self.loss.attach(teacher.to(device))
 
     def forward(self, batch: Batch | Tensor) -> Tensor:
-        return self.model(batch)
+        return self.whole(batch)
 
     # -- training ----------------------------------------------------------------------------------------------------
 
@@ -159,7 +173,7 @@ class Training(Options, Stepping, Averaged, Without, LightningModule):
     def training_step(self, item: Item, batch_idx: int) -> Tensor:
         del batch_idx
         batch, totals = item.batch, item.totals
-        terms = self.model(batch, self.objective)
+        terms = self.whole(batch, self.objective)
         if item.asked:  # else there will be no step
             add_sums(self.train_sums, terms)
             for name, value in terms.stats.items():
@@ -184,8 +198,8 @@ class Training(Options, Stepping, Averaged, Without, LightningModule):
         assert total is not None
         return total
 
-    def configure_optimizers(self) -> dict[str, Any]:
-        optimizer = make(self.config["optimizer"], "optimizer", weights=tuned(self.model, self.config))
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        optimizer = make(self.config["optimizer"], "optimizer", weights=tuned(self.whole, self.config))
         factor = make(self.config["schedule"], "schedule", total_steps=self.total_steps)
         # a plain function: LambdaLR would save and restore the state of an object, and a longer total_steps would be lost on resume
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: factor(step))
@@ -195,7 +209,7 @@ class Training(Options, Stepping, Averaged, Without, LightningModule):
 
     def validation_step(self, item: Item, batch_idx: int) -> None:
         del batch_idx
-        add_sums(self.eval_sums, self.model(item.batch, self.judged_objective))
+        add_sums(self.eval_sums, self.whole(item.batch, self.judged_objective))
 
     test_step = validation_step
 
@@ -227,4 +241,4 @@ class Training(Options, Stepping, Averaged, Without, LightningModule):
 
     def take_metrics(self) -> dict[str, float]:
         """Each metric that a rank has fed, over all ranks since the last call, 0 to 1 where it is a share. All ranks call this."""
-        return computed(self.metrics)
+        return computed(self.meters)

@@ -21,7 +21,7 @@ from components.corpus.example_files import Chosen
 from components.corpus.examples import digest_of
 from components.corpus.rows import Row
 from components.functional.cross_entropy import IGNORED
-from components.training.task._examples import FromExamples, text_row
+from components.training.task._examples import FromExamples, text_row, values_of
 
 
 @register("task", "classification")
@@ -60,7 +60,8 @@ class Classification(FromExamples):
         if isinstance(example.input, str):
             ids, cut = text_row(self.tokenizer, example.input, longest)
             return Row(ids, number, cut=cut)
-        return Row([0] * len(example.input), number, values=example.input)
+        values = values_of(example)
+        return Row([0] * len(values), number, values=values)
 
     def check(self, model: nn.Module, corpus: Any) -> None:
         scores, labels = getattr(model.head, "n_classes", None), len(corpus.labels)
@@ -70,16 +71,16 @@ class Classification(FromExamples):
             )
 
     def measures(self) -> dict[str, Any]:
-        each = {"num_classes": max(2, len(self.tokenizer.labels)), "ignore_index": IGNORED}
+        count = max(2, len(self.tokenizer.labels))
         return {
-            "accuracy": MulticlassAccuracy(average="micro", **each),
-            "f1": MulticlassF1Score(average="macro", **each),
-            "calibration_error": MulticlassCalibrationError(n_bins=10, **each),
+            "accuracy": MulticlassAccuracy(average="micro", num_classes=count, ignore_index=IGNORED),
+            "f1": MulticlassF1Score(average="macro", num_classes=count, ignore_index=IGNORED),
+            "calibration_error": MulticlassCalibrationError(n_bins=10, num_classes=count, ignore_index=IGNORED),
         }
 
     def observe(self, hidden: Tensor, head: Any, batch: Batch) -> None:
         probabilities = head(hidden).float().softmax(-1)
-        for metric in self.metrics.values():
+        for metric in self.meters.values():
             metric.update(probabilities, batch.targets)
 
 

@@ -92,6 +92,6 @@ def template_for(tokenizer: Any, file: str | None) -> str:
 
 def last_turn(example: Example) -> tuple[list[dict[str, str]], str]:
     """(the messages before the last answer, that answer)."""
-    messages = [dict(m) for m in example.input]  # type: ignore[arg-type]
+    messages: list[dict[str, str]] = [dict(m) for m in example.input]  # type: ignore[arg-type,misc]
     at = max(i for i, m in enumerate(messages) if m["role"] == "assistant")
     return messages[:at], messages[at]["content"]

@@ -26,4 +26,4 @@ class MaskedLanguageModeling(Documents):
         assert batch.targets is not None
         asked = batch.targets != IGNORED
         if asked.any():
-            self.metrics["masked_accuracy"].update((head(hidden[asked][None])[0].argmax(-1) == batch.targets[asked]).float())
+            self.meters["masked_accuracy"].update((head(hidden[asked][None])[0].argmax(-1) == batch.targets[asked]).float())

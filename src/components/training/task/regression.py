@@ -12,7 +12,7 @@ from components.core.registry import register
 from components.core.sockets import Batch
 from components.corpus.example import Example
 from components.corpus.rows import Row
-from components.training.task._examples import FromExamples, text_row
+from components.training.task._examples import FromExamples, text_row, values_of
 
 
 @register("task", "regression")
@@ -28,7 +28,8 @@ class Regression(FromExamples):
         if isinstance(example.input, str):
             ids, cut = text_row(self.tokenizer, example.input, longest)
             return Row(ids, answer, cut=cut)
-        return Row([0] * len(example.input), answer, values=example.input)
+        values = values_of(example)
+        return Row([0] * len(values), answer, values=values)
 
     def check(self, model: nn.Module, corpus: Any) -> None:
         given, asked = getattr(model.head, "n_outputs", None), len(corpus.train[0].answer)
@@ -45,5 +46,5 @@ class Regression(FromExamples):
         asked = ~batch.targets.isnan().any(-1)
         if asked.any():
             said = head(hidden).float()[asked]
-            for metric in self.metrics.values():
+            for metric in self.meters.values():
                 metric.update(said, batch.targets[asked])

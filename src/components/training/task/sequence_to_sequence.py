@@ -33,7 +33,7 @@ class SequenceToSequence(Answering):
         start, end = target_start(self.tokenizer), list(stop_ids(self.tokenizer)[:1])
         asked = [*target, *end]
         ids = [*start, *asked][:-1]
-        return Row(ids, [-100] * (len(ids) - len(asked)) + asked, source=source_ids(self.tokenizer, example.input))
+        return Row(ids, [-100] * (len(ids) - len(asked)) + asked, source=source_ids(self.tokenizer, str(example.input)))
 
     def asked_and_answer(self, example: Example) -> tuple[str, str]:
         return str(example.input), str(example.answer)
