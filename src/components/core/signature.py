@@ -147,7 +147,7 @@ class Signature:
                     options[name] = replace(options[name], default=literal(ast.literal_eval(value), name))
             if owner is not None and c is owner[0]:
                 sizes, taken = _written_parameters(owner[1], 1, c.module, {})
-                options = _in_order(_once(taken, options), options)
+                options = _in_order(taken, options)
         documented = {n: replace(o, doc=docs.get(n, "")) for n, o in options.items()}
         return _assembled(sizes, documented, module.doc, doc, {n: declared[n] for n in DECLARATIONS if n in declared})
 
@@ -241,13 +241,7 @@ def _assigned(node: ast.ClassDef) -> Iterator[tuple[str, ast.expr | None, ast.ex
 
 
 def _in_order(taken: dict[str, Option], fields: dict[str, Option]) -> dict[str, Option]:
-    """What must be given comes first, then the fields, then what else ``__init__`` takes."""
-    asked = {n: o for n, o in taken.items() if o.default == REQUIRED}
-    return {**asked, **fields, **taken}
-
-
-def _once(taken: dict[str, Option], fields: dict[str, Option]) -> dict[str, Option]:
-    for name in taken:
-        if name in fields:
-            raise ValueError(f"{name!r} is a field and a parameter of __init__; say it once")
-    return taken
+    """What must be given comes first, then the fields, then what else ``__init__`` takes. ValueError for a name that is both."""
+    if twice := [n for n in taken if n in fields]:
+        raise ValueError(f"{twice[0]!r} is a field and a parameter of __init__; say it once")
+    return {n: o for n, o in taken.items() if o.default == REQUIRED} | fields | taken
