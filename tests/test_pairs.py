@@ -20,6 +20,7 @@ from hosts import parts
 from components.check.host import numbers
 from components.compose import compose
 from components.compose.check import check
+from components.compose.reading import read_tree
 from components.core import registry
 from components.core.errors import UserError
 from components.core.makers import Bound, make
@@ -247,7 +248,7 @@ def refusal(host: Host, row: Row) -> str | None:
             return f"{holder['name']} takes no {path[-1]}"
         holder[path[-1]] = deepcopy(nodes(host)[socket, row[socket]])
     try:
-        check(config)
+        check(read_tree(config))
     except UserError as e:
         return str(e)
     return None

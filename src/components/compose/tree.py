@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,10 +15,9 @@ from components.compose.notes import Notes, show, show_node
 from components.compose.stations import Given, Said
 from components.compose.swap import swap, unknown_option
 from components.core import registry
+from components.core.config_types import part_name
 from components.core.errors import UserError
-from components.core.makers import INHERIT
-
-Push = Callable[[Node, Said, str], None]
+from components.core.inheriting import INHERIT
 
 
 @dataclass
@@ -26,6 +26,11 @@ class Tree:
 
     root: Node
     notes: Notes
+
+    @contextmanager
+    def attempt(self) -> Iterator[None]:
+        """Around each thing that is applied: a tree of what is still being typed leaves out what does not fit."""
+        yield
 
     def apply(self, said: Iterable[Said]) -> None:
         """Everything that one station says. The shorter path comes first, so a part is chosen before its options are set."""
@@ -164,7 +169,7 @@ class Tree:
         if value == INHERIT:
             return
         if isinstance(value, str) or (isinstance(value, dict) and "name" in value):
-            name = value if isinstance(value, str) else value.get("preset") or value["name"]
+            name = value if isinstance(value, str) else part_name(value)
             registry.entry(kind, name if isinstance(name, str) else show(name), path)
         elif not isinstance(value, dict) and not (value is None and node.options[head].type.optional):
             none = f"{path}=none is the part that does nothing; " if "none" in registry.names(kind) and value is None else ""
@@ -186,7 +191,7 @@ class Tree:
         spec = {"name": value} if isinstance(value, str) else dict(value)
         if "name" in spec:
             self.notes.ahead |= {f"{path}.{'.'.join(inner)}" for inner in _leaves(spec)}
-            self.choose(node, head, str(spec.get("preset") or spec["name"]), said, path)
+            self.choose(node, head, part_name(spec), said, path)
         return [replace(said, path=(k,), value=v, text=None) for k, v in spec.items() if k not in ("name", "preset")]
 
     def choose(self, node: Node, head: str, name: str, said: Said, path: str) -> Node:
