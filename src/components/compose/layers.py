@@ -151,17 +151,18 @@ def _copy_of(layer: Node) -> Node:
 
 def _canonical(tree: Tree, base: Node, held: list[Node]) -> dict[str, dict[str, Node]]:
     """{which: {socket: node}} that covers the same layers without a pattern and composes again alone."""
-    for layer in {id(n): n for n in [base, *held]}.values():
+    different = {id(n): n for n in [base, *held]}
+    for layer in different.values():
         mine = slices.canonical([i for i, other in enumerate(held) if other is layer], len(held))
         for socket, child in layer.parts.items():
             finish(tree, child, ".".join([base.path, *mine[:1], socket]), layer)
     found: dict[str, dict[str, Node]] = {}
     for socket in base.options:
-        own = _text(base, socket)
+        texts = {key: _text(layer, socket) for key, layer in different.items()}
         groups: dict[str, tuple[Node, list[int]]] = {}
         for i, layer in enumerate(held):
-            text = _text(layer, socket)
-            if text != own and socket in layer.parts:
+            text = texts[id(layer)]
+            if text != texts[id(base)] and socket in layer.parts:
                 groups.setdefault(text, (layer.parts[socket], []))[1].append(i)
         for child, where in groups.values():
             for which in slices.canonical(where, len(held)):

@@ -145,7 +145,7 @@ class Node:
             out["preset"] = self.name
         for name, option in self.options.items():
             path = f"{where}.{name}".lstrip(".")
-            if name == self.slice_option and self.layers is not None:
+            if option.type.slices_layers and self.layers is not None:
                 held = {w: {s: n.spelled(f"{path}.{w}.{s}") for s, n in sockets.items()} for w, sockets in self.layers.items()}
                 out[name] = held or option.default
             elif option.type.many:

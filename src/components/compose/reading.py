@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from components.compose.layers import layer_of, link
@@ -76,12 +76,17 @@ def _layers(node: Node, depth: int, sockets: list[str]) -> Iterator[Node]:
         if alike in seen:
             continue
         seen.add(alike)
-        layer = layer_of(node, f"{node.path}.{node.slice_option}")
-        layer.layer = i
-        for socket in sockets:
-            source = chosen.get(socket) or node.sockets.get(socket)
-            if source is None and node.inherits(socket):
-                source = node.inherited(socket)
-            if source is not None:
-                layer.sockets[socket] = link(source.copy(), source.path, layer)
-        yield layer
+        yield layer_with(node, chosen, i)
+
+
+def layer_with(node: Node, chosen: Mapping[str, Node], index: int | None = None) -> Node:
+    """A layer of the stack ``node`` as a scope: in its sockets what is ``chosen`` for it, else what the stack has or inherits."""
+    layer = layer_of(node, f"{node.path}.{node.slice_option}")
+    layer.layer = index
+    for socket in node.layer_sockets():
+        source = chosen.get(socket) or node.sockets.get(socket)
+        if source is None and node.inherits(socket):
+            source = node.inherited(socket)
+        if source is not None:
+            layer.sockets[socket] = link(source.copy(), source.path, layer)
+    return layer

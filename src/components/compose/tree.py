@@ -42,8 +42,9 @@ class Tree:
         count = len(heap)
         while heap:
             *_, s = heapq.heappop(heap)
-            for more in self.put(self.root, s, ""):
-                heapq.heappush(heap, (len(more.path), more.order, count := count + 1, more))
+            with self.attempt():
+                for more in self.put(self.root, s, ""):
+                    heapq.heappush(heap, (len(more.path), more.order, count := count + 1, more))
 
     def put_all(self, node: Node, said: Said, where: str) -> None:
         """One override with all that its mapping holds, at once: for slices, whose written order decides."""
@@ -74,7 +75,7 @@ class Tree:
         if head not in node.options:
             raise unknown_option(node, head, where, said.read(), self.root)
         option = node.options[head]
-        if head == node.slice_option:
+        if option.type.slices_layers:
             self._slice(node, replace(said, path=rest), path)
         elif option.type.many:
             self._list(node, head, replace(said, path=rest), path, lenient)
@@ -191,7 +192,7 @@ class Tree:
         spec = {"name": value} if isinstance(value, str) else dict(value)
         if "name" in spec:
             self.notes.ahead |= {f"{path}.{'.'.join(inner)}" for inner in _leaves(spec)}
-            self.choose(node, head, part_name(spec), said, path)
+            self.choose(node, head, str(part_name(spec)), said, path)
         return [replace(said, path=(k,), value=v, text=None) for k, v in spec.items() if k not in ("name", "preset")]
 
     def choose(self, node: Node, head: str, name: str, said: Said, path: str) -> Node:

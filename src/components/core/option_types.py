@@ -53,7 +53,7 @@ class Type:
     @property
     def slices_layers(self) -> bool:
         """Whether the option says which layers have parts of their own: ``layers: Slices``."""
-        return self.text.split(" ")[0] == "Slices"
+        return self.text == "Slices" or self.text.startswith("Slices ")
 
     def fault(self, value: Any) -> str | None:
         """Why ``value`` is not allowed, or None. Sockets are checked by whoever resolves them."""
