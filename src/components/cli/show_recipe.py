@@ -62,7 +62,7 @@ def beside(tree: Node) -> list[str]:
     rows = []
     for part in tree.sockets.values():
         if part.kind != "model":
-            held = part.spelled(part.path)
+            held = part.spelled()
             other = {n: held[n] for n, o in part.options.items() if held[n] != o.default and not isinstance(held[n], dict)}
             rows.append((part.label, " ".join(f"{n}={layout.value(v)}" for n, v in other.items())))
     return layout.table(rows, indent=0)

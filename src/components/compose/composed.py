@@ -110,7 +110,7 @@ def _own_file(recipe: str | None, folder: Path) -> str:
 
 
 def _composed(run: Run, lines: list[str]) -> Composed:
-    origins = {**run.tree.root.origins(""), **run.frame.origins}
+    origins = {**run.tree.root.origins(), **run.frame.origins}
     notes = [*run.frame.notes, *run.tree.notes.lines]
     made = Composed(
         run.config,

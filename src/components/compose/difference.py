@@ -127,7 +127,7 @@ def _pattern(node: Node) -> Any:
 
 
 def _slices(node: Node) -> Any:
-    return node.spelled(node.path)[node.slice_option] if node.slice_option else None
+    return node.spelled()[node.slice_option] if node.slice_option else None
 
 
 def _default_name(default: Any) -> Any:
@@ -144,7 +144,7 @@ def _plain(value: Held) -> Any:
     """A part as its spelled-out mapping."""
     if isinstance(value, list):
         return [_plain(v) for v in value]
-    return value.spelled(value.path) if isinstance(value, Node) else value
+    return value.spelled() if isinstance(value, Node) else value
 
 
 def _short(value: Held) -> str:

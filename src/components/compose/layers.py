@@ -29,35 +29,32 @@ def finish(tree: Tree, node: Node, path: str = "", above: Node | None = None) ->
     node.path, node.above = path, above
     if above is not None and node.kind != LAYER:
         node.layer, node.stack = above.layer, above.stack
-    for name in sorted(
-        node.edits, key=lambda n: n != node.options[n].type.kind
-    ):  # `norm` before `final_norm`, which may take it
+    # `norm` before `final_norm`, which may take it
+    for name in sorted(node.edits, key=lambda n: n != node.options[n].type.kind):
         with tree.attempt():
             settle(tree, node, name)
     for name, option in node.options.items():
-        here = f"{path}.{name}".lstrip(".")
         if option.type.many:
             node.members[name] = node.part_list(name)
             for i, child in enumerate(node.members[name]):
-                finish(tree, child, f"{here}.{i}", node)
+                finish(tree, child, f"{node.below(name)}.{i}", node)
         elif option.type.kind is not None and (part := node.part(name)) is not None:
             node.sockets[name] = part
     for name, child in node.sockets.items():
-        finish(tree, child, f"{path}.{name}".lstrip("."), node)
+        finish(tree, child, node.below(name), node)
     for name, given in node.given.items():
-        if given.value == INHERIT and given.station > DEFAULT and node.options[name].type.kind and node.inherited(name) is None:
-            kind, here = node.options[name].type.kind or "", f"{path}.{name}".lstrip(".")
+        if given.value == INHERIT and given.station > DEFAULT and (kind := node.options[name].type.kind):
             with tree.attempt():
-                raise UserError(
-                    here, f"nothing above has a {kind} to inherit", f"{kind} parts: {', '.join(registry.names(kind))}"
-                )
+                if node.inherited(name) is None:
+                    instead = f"{kind} parts: {', '.join(registry.names(kind))}"
+                    raise UserError(node.below(name), f"nothing above has a {kind} to inherit", instead)
     if node.slices:
         with tree.attempt():
             node.layers = _layers(tree, node)
         node.slices = []
     for which, sockets in (node.layers or {}).items():
         for socket, child in sockets.items():
-            finish(tree, child, f"{path}.{node.slice_option}.{which}.{socket}", child.above or node)
+            finish(tree, child, f"{node.below(node.slice_option or '')}.{which}.{socket}", child.above or node)
 
 
 def link(node: Node, path: str = "", above: Node | None = None) -> Node:
@@ -69,7 +66,7 @@ def link(node: Node, path: str = "", above: Node | None = None) -> Node:
 def settle(tree: Tree, node: Node, name: str) -> None:
     """A socket that inherits and was edited: what it inherits, with the edits."""
     edits = node.edits.pop(name)
-    path = f"{node.path}.{name}".lstrip(".")
+    path = node.below(name)
     leave = not node.inherits(name)  # the socket has stopped inheriting since: what was said before must not block
     source = node.part(name) if leave else node.inherited(name)
     if source is not None:

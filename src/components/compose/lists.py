@@ -28,7 +28,8 @@ def read_list(kind: str, value: Any, said: Said, path: str) -> list[tuple[Node, 
                 f"write a name or {{name: ...}}; {kind} parts: {', '.join(registry.names(kind))}",
             )
         spec = {"name": v} if isinstance(v, str) else v
-        node = Node(kind, registry.entry(kind, str(part_name(spec)), f"{path}.{i}"), said.station)
+        here = f"{path}.{i}"
+        node = Node(kind, registry.entry(kind, str(part_name(spec)), here), said.station, path=here)
         inner = [replace(said, path=(k,), value=x, text=None) for k, x in spec.items() if k not in ("name", "preset")]
         found.append((node, inner))
     return found

@@ -14,7 +14,7 @@ from typing import Any
 from components.compose.python_makers import described
 from components.compose.stations import DEFAULT, Given, Said, Station
 from components.core import registry
-from components.core.config_types import part_name
+from components.core.config_types import Config, part_name
 from components.core.errors import UserError
 from components.core.inheriting import INHERIT, inherited
 from components.core.registry import Entry
@@ -138,48 +138,47 @@ class Node:
         declared = self.entry.signature.declared.get("per_layer")
         return sockets if declared is None else [s for s in sockets if s in declared]
 
-    def spelled(self, where: str) -> dict[str, Any]:
+    def spelled(self) -> Config:
         """{name, [preset], every option}: what rebuilds this part alone. UserError for a required option that nobody gave."""
-        out: dict[str, Any] = {"name": self.entry.preset_of or self.name}
+        out: Config = {"name": self.entry.preset_of or self.name}
         if self.entry.preset_of:
             out["preset"] = self.name
         for name, option in self.options.items():
-            path = f"{where}.{name}".lstrip(".")
             if option.type.slices_layers and self.layers is not None:
-                held = {w: {s: n.spelled(f"{path}.{w}.{s}") for s, n in sockets.items()} for w, sockets in self.layers.items()}
+                held = {which: {s: part.spelled() for s, part in sockets.items()} for which, sockets in self.layers.items()}
                 out[name] = held or option.default
             elif option.type.many:
-                out[name] = [n.spelled(f"{path}.{i}") for i, n in enumerate(self.part_list(name))]
+                out[name] = [part.spelled() for part in self.part_list(name)]
             elif option.type.kind is not None and (part := self.part(name)) is not None:
-                out[name] = part.spelled(path)
+                out[name] = part.spelled()
             else:
                 out[name] = deepcopy(self.value(name))
                 if out[name] == REQUIRED:
-                    allowed = option.type.described() or f"a {option.type.kind}"
-                    raise UserError(
-                        path,
-                        f"{self.entry.label} needs it",
-                        f"give {path}={allowed}" + (f" ({option.doc})" if option.doc else ""),
-                    )
+                    path = self.below(name)
+                    said = f"give {path}={option.type.described() or f'a {option.type.kind}'}"
+                    raise UserError(path, f"{self.label} needs it", said + (f" ({option.doc})" if option.doc else ""))
         return out
 
     def text(self) -> str:
         """All that the part and those below it have, as one text: the same for parts that are alike."""
-        return json.dumps(self.spelled(self.path), sort_keys=True)
+        return json.dumps(self.spelled(), sort_keys=True)
 
-    def origins(self, where: str) -> dict[str, str]:
+    def below(self, name: str) -> str:
+        """The path of an option or a socket."""
+        return f"{self.path}.{name}".lstrip(".")
+
+    def origins(self) -> dict[str, str]:
         """{path: label of the station} of everything that somebody said, below and including this part."""
-        out = {where: self.station.label}
-        out.update({f"{where}.{n}".lstrip("."): g.station.label for n, g in self.given.items()})
-        for name, child in self.parts.items():
-            out.update(child.origins(f"{where}.{name}".lstrip(".")))
+        out = {self.path: self.station.label, **{self.below(n): g.station.label for n, g in self.given.items()}}
+        for child in self.parts.values():
+            out |= child.origins()
         for name, (children, station) in self.lists.items():
-            out[f"{where}.{name}".lstrip(".")] = station.label
-            for i, child in enumerate(children):
-                out.update(child.origins(f"{where}.{name}.{i}".lstrip(".")))
-        for which, sockets in (self.layers or {}).items():
-            for socket, child in sockets.items():
-                out.update(child.origins(f"{where}.{self.slice_option}.{which}.{socket}"))
+            out[self.below(name)] = station.label
+            for child in children:
+                out |= child.origins()
+        for sockets in (self.layers or {}).values():
+            for child in sockets.values():
+                out |= child.origins()
         return out
 
     def copy(self) -> Node:

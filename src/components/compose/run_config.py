@@ -202,7 +202,7 @@ class Run:
             raise
 
     def _spelled(self) -> Config:
-        spelled = self.tree.root.spelled("")
+        spelled = self.tree.root.spelled()
         spelled.pop("name")
         frame = self._resolved()
         about = {"version": __version__, "schema": SCHEMA, "choices": dict(self.choices)}

@@ -121,7 +121,7 @@ class Tree:
             for inner in overrides:
                 self.put_all(child, inner, f"{path}.{i}")
             children.append(child)
-        if said.spelled and [c.spelled(path) for c in children] == [c.spelled(path) for c in node.part_list(head)]:
+        if said.spelled and [c.spelled() for c in children] == [c.spelled() for c in node.part_list(head)]:
             return
         node.forget(head)
         node.lists[head] = (children, said.station)
