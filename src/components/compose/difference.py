@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeGuard
 
 from components.compose.node import Node
 from components.compose.notes import show
@@ -62,7 +62,7 @@ def _differ(path: str, old: Held, new: Held) -> list[str]:
     return [f"{path}: {_short(old)} -> {_short(new)}"]
 
 
-def _is_mapping(value: Held) -> bool:
+def _is_mapping(value: Held) -> TypeGuard[Config]:
     return isinstance(value, dict) and bool(value)
 
 
