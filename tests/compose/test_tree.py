@@ -20,8 +20,8 @@ def test_a_part_remembers_what_the_recipe_has(run) -> None:
     net = run("net.mixer=latent", "net.mixer.n_heads=2", recipe="parent").tree.sockets["net"]
     assert (net.sockets["mixer"].name, net.sockets["mixer"].was.name) == ("latent", "many")
     assert (net.sockets["mixer"].value("n_heads"), net.sockets["mixer"].was.value("n_heads")) == (2, 8)
-    assert net.sockets["mixer"].given["n_heads"].station.label == "command line"
-    assert net.was.sockets["mixer"].given["n_heads"].station.label == "recipe parent"
+    assert net.sockets["mixer"].given["n_heads"].source.label == "command line"
+    assert net.was.sockets["mixer"].given["n_heads"].source.label == "recipe parent"
 
 
 def test_what_the_recipe_has_is_not_touched_by_the_command_line(run) -> None:

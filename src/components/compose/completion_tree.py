@@ -11,12 +11,12 @@ from typing import Any
 
 import yaml
 
-from components.compose.layers import finish
-from components.compose.lists import place
+from components.compose.layers import resolve_inheritance
+from components.compose.lists import index_of
 from components.compose.node import Node
 from components.compose.notes import Notes
 from components.compose.reading import every_part, layer_with, root_of
-from components.compose.stations import Given, Said, Station
+from components.compose.sources import ConfigSource, OptionValue, Override
 from components.compose.tree import Tree
 from components.compose.words import is_override
 from components.core import registry, slices
@@ -38,15 +38,15 @@ class LenientTree(Tree):
         with suppress(UserError):
             yield
 
-    def _put(self, node: Node, said: Said, where: str, lenient: bool) -> list[Said]:
+    def _apply(self, node: Node, override: Override, where: str, drop_if_unfit: bool) -> list[Override]:
         try:
-            return super()._put(node, said, where, lenient)
+            return super()._apply(node, override, where, drop_if_unfit)
         except UserError:
-            head = said.path[0]
-            if len(said.path) == 1 and head in node.options and node.options[head].type.kind:
+            head = override.path[0]
+            if len(override.path) == 1 and head in node.options and node.options[head].type.kind:
                 node.forget(head)
                 node.edits.pop(head, None)
-                node.given[head] = Given(None, said.station)
+                node.given[head] = OptionValue(None, override.source)
             raise
 
 
@@ -65,11 +65,11 @@ class Draft:
         self.files = {k: v for k, v in self.defaults.items() if k not in registry.kinds()}  # group: the file that is chosen
         parts = {k: v for k, v in self.defaults.items() if k in registry.kinds()}
         self.tree = LenientTree(root_of(parts), Notes())
-        self.stations = 0
+        self.sources = 0
         self._family(recipe or self.defaults.get("recipe", ""), [])
         typed = [word.lstrip("+").partition("=") for word in overrides]
         self._say([(_path(key), _value(text)) for key, _, text in typed])
-        finish(self.tree, self.tree.root)
+        resolve_inheritance(self.tree, self.tree.root)
 
     @property
     def root(self) -> Node:
@@ -90,11 +90,11 @@ class Draft:
 
     def _say(self, said: list[tuple[PathWords, Any]]) -> None:
         """What one file or the command line says."""
-        self.stations += 1
-        station = Station(self.stations, "")
+        self.sources += 1
+        source = ConfigSource(self.sources, "")
         self.files.update({p[0]: value for p, value in said if len(p) == 1 and p[0] in self.files and isinstance(value, str)})
         known = [(path, value) for path, value in said if path[0] in self.root.options]
-        self.tree.apply(Said(path, station, order, value) for order, (path, value) in enumerate(known))
+        self.tree.apply_source(Override(path, source, order, value) for order, (path, value) in enumerate(known))
 
     def top(self) -> list[str]:
         """First words of a path: parts, groups of files, and the run's own values."""
@@ -121,7 +121,7 @@ class Draft:
                 node = _layer(node, words.pop(0))
             elif option.type.many and words:
                 try:
-                    node = node.members[head][place(words.pop(0), node.members[head], "")]
+                    node = node.members[head][index_of(words.pop(0), node.members[head], "")]
                 except UserError:
                     return None
             else:

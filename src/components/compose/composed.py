@@ -1,4 +1,4 @@
-"""``compose(recipe, overrides)``: every station in order, then the spelled-out config, its difference from the recipe, and the check."""
+"""``compose(recipe, overrides)``: every source in order, then the spelled-out config, its difference from the recipe, and the check."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from components.compose.node import Node
 from components.compose.notes import one_line
 from components.compose.recipes import find_recipe
 from components.compose.run_config import Run
-from components.compose.stations import DEFAULT
+from components.compose.sources import DEFAULT
 from components.compose.yaml_files import located, short
 from components.core.config_types import Config
 from components.core.errors import UserError, found_in, in_file

@@ -8,7 +8,7 @@ from typing import Any
 
 from components.compose.node import Node
 from components.compose.notes import Notes
-from components.compose.stations import DEFAULT, Given
+from components.compose.sources import DEFAULT, OptionValue
 from components.compose.tree import Tree
 from components.core import registry, slices
 from components.core.errors import UserError, nearest
@@ -19,7 +19,7 @@ from components.core.signature import Signature
 LAYER = "layer"  # the kind of a layer where it stands as a scope
 
 
-def finish(tree: Tree, node: Node, path: str = "", above: Node | None = None) -> None:
+def resolve_inheritance(tree: Tree, node: Node, path: str = "", above: Node | None = None) -> None:
     """Say of ``node`` and all below it where it stands and what is in its sockets: what was said about a socket that inherits is
     applied to what it inherits, and every slice gets its layers.
 
@@ -32,18 +32,18 @@ def finish(tree: Tree, node: Node, path: str = "", above: Node | None = None) ->
     # `norm` before `final_norm`, which may take it
     for name in sorted(node.edits, key=lambda n: n != node.options[n].type.kind):
         with tree.attempt():
-            settle(tree, node, name)
+            resolve_socket(tree, node, name)
     for name, option in node.options.items():
         if option.type.many:
             node.members[name] = node.part_list(name)
             for i, child in enumerate(node.members[name]):
-                finish(tree, child, f"{node.below(name)}.{i}", node)
+                resolve_inheritance(tree, child, f"{node.below(name)}.{i}", node)
         elif option.type.kind is not None and (part := node.part(name)) is not None:
             node.sockets[name] = part
     for name, child in node.sockets.items():
-        finish(tree, child, node.below(name), node)
+        resolve_inheritance(tree, child, node.below(name), node)
     for name, given in node.given.items():
-        if given.value == INHERIT and given.station > DEFAULT and (kind := node.options[name].type.kind):
+        if given.value == INHERIT and given.source > DEFAULT and (kind := node.options[name].type.kind):
             with tree.attempt():
                 if node.inherited(name) is None:
                     instead = f"{kind} parts: {', '.join(registry.names(kind))}"
@@ -54,40 +54,40 @@ def finish(tree: Tree, node: Node, path: str = "", above: Node | None = None) ->
         node.slices = []
     for which, sockets in (node.layers or {}).items():
         for socket, child in sockets.items():
-            finish(tree, child, f"{node.below(node.slice_option or '')}.{which}.{socket}", child.above or node)
+            resolve_inheritance(tree, child, f"{node.below(node.slice_option or '')}.{which}.{socket}", child.above or node)
 
 
 def link(node: Node, path: str = "", above: Node | None = None) -> Node:
-    """``finish`` for a tree in which nothing is left to be applied."""
-    finish(Tree(node, Notes()), node, path, above)
+    """``resolve_inheritance`` for a tree in which nothing is left to be applied."""
+    resolve_inheritance(Tree(node, Notes()), node, path, above)
     return node
 
 
-def settle(tree: Tree, node: Node, name: str) -> None:
+def resolve_socket(tree: Tree, node: Node, name: str) -> None:
     """A socket that inherits and was edited: what it inherits, with the edits."""
     edits = node.edits.pop(name)
     path = node.below(name)
     leave = not node.inherits(name)  # the socket has stopped inheriting since: what was said before must not block
-    source = node.part(name) if leave else node.inherited(name)
-    if source is not None:
-        node.hold(name, source if leave else source.lent())
+    start = node.part(name) if leave else node.inherited(name)
+    if start is not None:
+        node.hold(name, start if leave else start.copied_from_model())
     for edit in edits:
         if node.inherits(name):  # nothing above to start from
             if edit.path:
                 kind = node.options[name].type.kind
                 raise UserError(path, f"inherits its {kind}, and nothing above offers one", f"choose one first: {path}=...")
             node.given.pop(name, None)
-            node.hold(name, _fresh(node, name, edit.read(), path, edit.station))
-        for more in tree.put(node, replace(edit, path=(name, *edit.path)), node.path, lenient=leave):
-            tree.put_all(node, more, node.path)
+            node.hold(name, _new_part(node, name, edit.read(), path, edit.source))
+        for more in tree.apply(node, replace(edit, path=(name, *edit.path)), node.path, drop_if_unfit=leave):
+            tree.apply_all(node, more, node.path)
 
 
-def _fresh(node: Node, name: str, value: Any, path: str, station: Any) -> Node:
+def _new_part(node: Node, name: str, value: Any, path: str, source: Any) -> Node:
     kind = node.options[name].type.kind or ""
     chosen = value if isinstance(value, str) else value.get("preset") or value.get("name") if isinstance(value, dict) else None
     if not isinstance(chosen, str):
         raise UserError(path, f"inherits its {kind}, and nothing above offers one", f"choose one: {path}=<name>")
-    return Node(kind, registry.entry(kind, chosen, path), station)
+    return Node(kind, registry.entry(kind, chosen, path), source)
 
 
 def _layers(tree: Tree, node: Node) -> dict[str, dict[str, Node]]:
@@ -101,13 +101,13 @@ def _layers(tree: Tree, node: Node) -> dict[str, dict[str, Node]]:
     for s in sockets:
         part = node.inherited(s) if node.inherits(s) else node.part(s)
         if part is not None:
-            base.parts[s] = part.lent()
+            base.parts[s] = part.copied_from_model()
         else:
-            base.given[s] = node.given.get(s) or Given(node.value(s), DEFAULT)
+            base.given[s] = node.given.get(s) or OptionValue(node.value(s), DEFAULT)
     held = [base] * n_layers
-    for said in sorted(node.slices, key=lambda s: (s.station.rank, s.order)):
+    for override in sorted(node.slices, key=lambda s: (s.source.rank, s.order)):
         with tree.attempt():
-            which, socket = said.path[:2]
+            which, socket = override.path[:2]
             here = f"{path}.{which}"
             if socket not in sockets:
                 raise UserError(
@@ -123,7 +123,7 @@ def _layers(tree: Tree, node: Node) -> dict[str, dict[str, Node]]:
             for i in wanted:
                 if id(held[i]) not in copies:
                     copies[id(held[i])] = changed = _copy_of(held[i])
-                    tree.put_all(changed, replace(said, path=said.path[1:]), here)
+                    tree.apply_all(changed, replace(override, path=override.path[1:]), here)
                     if changed.inherits(socket) and not base.inherits(socket):
                         raise UserError(
                             f"{here}.{socket}",
@@ -152,7 +152,7 @@ def _canonical(tree: Tree, base: Node, held: list[Node]) -> dict[str, dict[str, 
     for layer in different.values():
         mine = slices.canonical([i for i, other in enumerate(held) if other is layer], len(held))
         for socket, child in layer.parts.items():
-            finish(tree, child, ".".join([base.path, *mine[:1], socket]), layer)
+            resolve_inheritance(tree, child, ".".join([base.path, *mine[:1], socket]), layer)
     found: dict[str, dict[str, Node]] = {}
     for socket in base.options:
         texts = {key: _text(layer, socket) for key, layer in different.items()}

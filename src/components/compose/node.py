@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from components.compose.python_makers import described
-from components.compose.stations import DEFAULT, Given, Said, Station
+from components.compose.sources import DEFAULT, ConfigSource, OptionValue, Override
 from components.core import registry
 from components.core.config_types import Config, part_name
 from components.core.errors import UserError
@@ -23,21 +23,21 @@ from components.core.signature import REQUIRED, Option
 
 @dataclass(eq=False)
 class Node:
-    """One part in the tree. ``station``: where this part was last chosen, DEFAULT if nobody did.
+    """One part in the tree. ``source``: where this part was last chosen, DEFAULT if nobody did.
 
     A socket's state is one of: a Node in ``parts``, a list in ``lists``, a Given (``inherit`` or null), or the signature's default.
-    The fields from ``path`` on are known once ``layers.finish`` has resolved the tree.
+    The fields from ``path`` on are known once ``layers.resolve_inheritance`` has resolved the tree.
     """
 
     kind: str
     entry: Entry
-    station: Station = DEFAULT
-    borrowed: bool = False
-    given: dict[str, Given] = field(default_factory=dict)
+    source: ConfigSource = DEFAULT
+    from_model: bool = False
+    given: dict[str, OptionValue] = field(default_factory=dict)
     parts: dict[str, Node] = field(default_factory=dict)
-    lists: dict[str, tuple[list[Node], Station]] = field(default_factory=dict)
-    edits: dict[str, list[Said]] = field(default_factory=dict)  # on a socket that inherits: applied when all else is known
-    slices: list[Said] = field(default_factory=list)  # on layers: likewise; paths start at <which>
+    lists: dict[str, tuple[list[Node], ConfigSource]] = field(default_factory=dict)
+    edits: dict[str, list[Override]] = field(default_factory=dict)  # on a socket that inherits: applied when all else is known
+    slices: list[Override] = field(default_factory=list)  # on layers: likewise; paths start at <which>
     layers: dict[str, dict[str, Node]] | None = None  # what came of the slices
     path: str = ""
     above: Node | None = field(default=None, repr=False)
@@ -168,12 +168,12 @@ class Node:
         return f"{self.path}.{name}".lstrip(".")
 
     def origins(self) -> dict[str, str]:
-        """{path: label of the station} of everything that somebody said, below and including this part."""
-        out = {self.path: self.station.label, **{self.below(n): g.station.label for n, g in self.given.items()}}
+        """{path: label of the source} of everything that somebody said, below and including this part."""
+        out = {self.path: self.source.label, **{self.below(n): g.source.label for n, g in self.given.items()}}
         for child in self.parts.values():
             out |= child.origins()
-        for name, (children, station) in self.lists.items():
-            out[self.below(name)] = station.label
+        for name, (children, source) in self.lists.items():
+            out[self.below(name)] = source.label
             for child in children:
                 out |= child.origins()
         for sockets in (self.layers or {}).values():
@@ -186,8 +186,8 @@ class Node:
         return Node(
             self.kind,
             self.entry,
-            self.station,
-            self.borrowed,
+            self.source,
+            self.from_model,
             dict(self.given),
             {n: child.copy() for n, child in self.parts.items()},
             {n: ([child.copy() for child in children], said_at) for n, (children, said_at) in self.lists.items()},
@@ -196,15 +196,15 @@ class Node:
             self.layers and {w: {s: child.copy() for s, child in held.items()} for w, held in self.layers.items()},
         )
 
-    def lent(self) -> Node:
+    def copied_from_model(self) -> Node:
         """A copy for a slice: its values may be dropped there, since they were said about the whole."""
         copy = self.copy()
         copy._mark()
         return copy
 
     def _mark(self) -> None:
-        self.borrowed = True
-        self.given = {n: replace(g, borrowed=True) for n, g in self.given.items()}
+        self.from_model = True
+        self.given = {n: replace(g, from_model=True) for n, g in self.given.items()}
         for child in [*self.parts.values(), *(n for nodes, _ in self.lists.values() for n in nodes)]:
             child._mark()
 
@@ -224,14 +224,14 @@ def of_literal(kind: str, value: Any, where: str = "") -> Node:
         if option is not None and option.type.slices_layers and inner:
             node.layers = {str(w): _layer(node, sockets) for w, sockets in inner.items()}
         elif option is None or option.type.kind is None or inner is None:
-            node.given[name] = Given(inner, DEFAULT)
+            node.given[name] = OptionValue(inner, DEFAULT)
         elif option.type.many:
             children = [of_literal(option.type.kind, v) for v in inner if _is_known(option.type.kind, v)]
             node.lists[name] = (children, DEFAULT)
         elif _is_known(option.type.kind, inner):
             node.parts[name] = of_literal(option.type.kind, inner)
         else:
-            node.given[name] = Given(INHERIT, DEFAULT)
+            node.given[name] = OptionValue(INHERIT, DEFAULT)
     return node
 
 

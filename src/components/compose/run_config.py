@@ -1,4 +1,4 @@
-"""One pass over the stations, default < recipes < command line: parts go to the tree, everything else to the frame."""
+"""One pass over the sources, default < recipes < command line: parts go to the tree, everything else to the frame."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from components import __version__
 from components.compose.difference import remember
 from components.compose.frame import Frame, flat
 from components.compose.grammar import Argument, read_value, refuse_targets
-from components.compose.layers import finish
+from components.compose.layers import resolve_inheritance
 from components.compose.notes import Notes
 from components.compose.reading import root_of
 from components.compose.recipes import Page, read_family
-from components.compose.stations import DEFAULT, Said, Station
+from components.compose.sources import DEFAULT, ConfigSource, Override
 from components.compose.strangers import check_frame_values, check_recipe, without_paths
 from components.compose.tree import Tree
 from components.compose.yaml_files import located, short
@@ -40,15 +40,15 @@ class Run:
         self.family_notes: list[str] = []
         self.pages = [] if recipe is None else read_family(recipe, cwd, self.family_notes)
         self.recipe = self.pages[-1].name if self.pages else str(self.base.get("recipe", ""))
-        self.stations = [Station(i + 1, p.label) for i, p in enumerate(self.pages)]
-        self.last = Station(len(self.pages) + 2, "command line")
+        self.sources = [ConfigSource(i + 1, p.label) for i, p in enumerate(self.pages)]
+        self.last = ConfigSource(len(self.pages) + 2, "command line")
         kinds = registry.kinds()
         self.groups = {g: c for g, c in choices.items() if g not in kinds}
         self.said = Tree(root_of({g: c for g, c in choices.items() if g in kinds}), Notes())
-        self.frame_said: list[tuple[Config, Station, Page | None]] = []
+        self.frame_said: list[tuple[Config, ConfigSource, Page | None]] = []
         self.frame = self._frame([])
-        for page, station in zip(self.pages, self.stations):
-            self._page(page, station)
+        for page, source in zip(self.pages, self.sources):
+            self._page(page, source)
         if self.base:
             self._saved()
         self._resolve()
@@ -63,7 +63,7 @@ class Run:
 
     def _resolve(self) -> None:
         self.tree = Tree(self.said.root.copy(), Notes([*self.said.notes.lines]))
-        finish(self.tree, self.tree.root)
+        resolve_inheritance(self.tree, self.tree.root)
         self.config = self._spelled()
 
     @property
@@ -73,23 +73,23 @@ class Run:
     def _frame(self, arguments: list[Argument]) -> Frame:
         """Each group starts from one file, the last that anybody chose; what recipes say about it stays on top."""
         frame = Frame(self.cwd, notes=[*self.family_notes])
-        chosen: dict[str, tuple[Any, Station]] = {g: (c, DEFAULT) for g, c in self.groups.items()}
+        chosen: dict[str, tuple[Any, ConfigSource]] = {g: (c, DEFAULT) for g, c in self.groups.items()}
         chosen.update({g: (c, DEFAULT) for g, c in (self.base.get(ABOUT) or {}).get("choices", {}).items() if g in self.groups})
-        for page, station in zip(self.pages, self.stations):
+        for page, source in zip(self.pages, self.sources):
             chosen.update(
-                {path[0]: (choice, station) for path, choice in page.choices if len(path) == 1 and path[0] in self.groups}
+                {path[0]: (choice, source) for path, choice in page.choices if len(path) == 1 and path[0] in self.groups}
             )
         self.saved_choices = {g: c for g, (c, _) in chosen.items()}
         for a in arguments:
             if self._is_choice(a):
                 chosen[a.path[0]] = (read_value(a.text or "null", a.typed), self.last)
         self.choices = {g: c for g, (c, _) in chosen.items()}
-        for group, (choice, station) in chosen.items():
-            frame.choose(group, choice, station)
+        for group, (choice, source) in chosen.items():
+            frame.choose(group, choice, source)
         frame.start(self.values)
-        for values, station, page in self.frame_said:
+        for values, source, page in self.frame_said:
             with self._located(page):
-                frame.say(values, station)
+                frame.say(values, source)
         return frame
 
     @contextmanager
@@ -104,18 +104,18 @@ class Run:
     def _is_choice(self, a: Argument) -> bool:
         return len(a.path) == 1 and a.path[0] in self.groups and a.sign != "~" and not (a.text or "").startswith("{")
 
-    def _page(self, page: Page, station: Station) -> None:
+    def _page(self, page: Page, source: ConfigSource) -> None:
         said = []
         where = short(page.file)
         for order, (path, value) in enumerate(page.choices):
             if path[0] in self.parts:
-                said.append(Said(path, station, order, value, folder=page.file.parent, source=where))
+                said.append(Override(path, source, order, value, folder=page.file.parent, shown_as=where))
             elif path[0] not in self.groups or len(path) > 1:
                 raise UserError(f"{where}: defaults", f"there is no group {'/'.join(path)!r}", self._instead(path[0]))
         values = page.values if page.own else check_recipe(page.values, where, self.parts, spelled=ABOUT in page.values)
         with self._located(page):
-            frame = self._values(values, station, where, page.file.parent, said)
-        self.frame_said.append((frame, station, page))
+            frame = self._values(values, source, where, page.file.parent, said)
+        self.frame_said.append((frame, source, page))
 
     def _saved(self) -> None:
         """A spelled-out config: what differs from the defaults counts as said by it."""
@@ -126,7 +126,7 @@ class Run:
                 f"its schema {schema} is newer than {SCHEMA}, the newest that this version knows",
                 "update lightning-components",
             )
-        station = Station(1, f"saved config of {self.recipe}" if self.recipe else "saved config", complete=True)
+        source = ConfigSource(1, f"saved config of {self.recipe}" if self.recipe else "saved config", complete=True)
         check_frame_values(self.base, "saved config", self.parts)
         values = without_paths(self.base)
         files = Frame(self.cwd)
@@ -136,26 +136,26 @@ class Run:
                 same = flat(files.config[group])
                 values[group] = unflat({k: v for k, v in flat(values[group]).items() if k not in same or same[k] != v})
         with self._located(None):
-            frame = self._values(values, station, "saved config", self.cwd, [], spelled=True)
-        self.frame_said.append((frame, station, None))
+            frame = self._values(values, source, "saved config", self.cwd, [], spelled=True)
+        self.frame_said.append((frame, source, None))
 
     def _values(
-        self, values: Config, station: Station, where: str, folder: Path, said: list[Said], *, spelled: bool = False
+        self, values: Config, source: ConfigSource, where: str, folder: Path, said: list[Override], *, spelled: bool = False
     ) -> Config:
         """Apply what is said about parts; what is said about the frame comes back."""
         frame: Config = {}
         for key, value in values.items():
             path = tuple(str(key).replace("/", ".").split("."))
             if path[0] in self.parts:
-                said.append(Said(path, station, len(said), value, folder=folder, spelled=spelled, source=where))
+                said.append(Override(path, source, len(said), value, folder=folder, spelled=spelled, shown_as=where))
             elif key not in ("recipe", ABOUT):
                 if path[0] not in self.frame.config:
                     raise UserError(str(key), f"unknown key {path[0]!r}", self._instead(path[0]))
                 for name in reversed(path[1:]):
                     value = {name: value}
                 frame[path[0]] = {**frame[path[0]], **value} if path[0] in frame else value
-        self.said.apply(said)
-        self.frame.say(frame, station)
+        self.said.apply_source(said)
+        self.frame.say(frame, source)
         return frame
 
     def _instead(self, name: str) -> str:
@@ -169,13 +169,13 @@ class Run:
         return nearest(name, known, called="groups and values")
 
     def _command_line(self, arguments: list[Argument]) -> None:
-        said: list[Said] = []
+        said: list[Override] = []
         for order, a in enumerate(arguments):
             head = a.path[0]
             if head in self.parts:
                 if a.sign == "~":
                     raise UserError(repr(a.typed), "a part's option is never deleted", f"set it: {a.key}=...")
-                said.append(Said(a.path, self.last, order, text=a.text, folder=self.cwd, source=a.typed))
+                said.append(Override(a.path, self.last, order, text=a.text, folder=self.cwd, shown_as=a.typed))
             elif head == "hydra":
                 raise UserError(
                     repr(a.typed), "Hydra's own settings steer sweeps", "add --multirun; where runs go is paths.runs"
@@ -186,7 +186,7 @@ class Run:
                     f"unknown {'group' if len(a.path) > 1 or head in registry.KINDS else 'key'} {head!r}",
                     self._instead(head),
                 )
-        self.said.apply(said)
+        self.said.apply_source(said)
         for a in arguments:
             if a.path[0] in self.frame.config and not self._is_choice(a):
                 self.frame.override(a, self.last)

@@ -13,7 +13,7 @@ from components.core.signature import Option
 
 
 @dataclass(frozen=True, order=True)
-class Station:
+class ConfigSource:
     """One place that says values; a higher rank wins. ``complete``: it says every option of a part, so its swaps are no news."""
 
     rank: int
@@ -21,31 +21,28 @@ class Station:
     complete: bool = field(default=False, compare=False)
 
 
-DEFAULT = Station(0, "default")
+DEFAULT = ConfigSource(0, "default")
 
 
 @dataclass(frozen=True)
-class Said:
+class Override:
     """One override: ``path`` from where it is applied, and its value, either read already (YAML) or the text of an argument.
 
     ``folder``: what relative paths in it are relative to. ``spelled``: from a saved config, where every default is written out.
     """
 
     path: tuple[str, ...]
-    station: Station
+    source: ConfigSource
     order: int
     value: Any = None
     text: str | None = None
     folder: Path = Path()
     spelled: bool = False
-    source: str = ""  # file and line, or the argument as typed; for messages
+    shown_as: str = ""  # file and line, or the argument as typed; for messages
 
-    def under(self, head: str, value: Any) -> Said:
+    def under(self, head: str, value: Any) -> Override:
         """The same, for one entry of a mapping that was said."""
         return replace(self, path=(*self.path, head), value=value, text=None)
-
-    def below(self, n: int) -> Said:
-        return replace(self, path=self.path[n:])
 
     def read(self, option: Option | None = None, where: str = "") -> Any:
         """The value. An argument is read by Hydra's grammar, except for a path, which is taken literally."""
@@ -56,7 +53,7 @@ class Said:
                     return None
                 return literal_path(self.text, self.folder, where)
             return absolute(self.value, self.folder, where)
-        value = plain(self.value, where or str(self.value)) if self.text is None else read_value(self.text, self.source)
+        value = plain(self.value, where or str(self.value)) if self.text is None else read_value(self.text, self.shown_as)
         if "list[path]" in bases:
             values = value if isinstance(value, list) else [value]
             return [absolute(v, self.folder, where) for v in values]
@@ -64,12 +61,12 @@ class Said:
 
 
 @dataclass(frozen=True)
-class Given:
-    """A value that somebody gave, and where. ``borrowed``: a slice's copy of what the whole model has."""
+class OptionValue:
+    """A value that somebody gave, and where. ``from_model``: a slice's copy of what the whole model has."""
 
     value: Any
-    station: Station
-    borrowed: bool = False
+    source: ConfigSource
+    from_model: bool = False
 
 
 def absolute(value: Any, folder: Path, where: str) -> Any:
