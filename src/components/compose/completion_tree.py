@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -20,7 +19,7 @@ from components.compose.sources import ConfigSource, OptionValue, Override
 from components.compose.tree import Tree
 from components.compose.words import is_override
 from components.core import registry, slices
-from components.core.config_types import Config
+from components.core.config_types import Config, Value
 from components.core.content import plain
 from components.core.errors import UserError
 from components.core.share import conf_folder, recipe_files
@@ -80,7 +79,7 @@ class Draft:
             return
         values = _read(self.recipes[recipe][1])
         entries = values.pop("defaults", None)
-        said: list[tuple[PathWords, Any]] = []
+        said: list[tuple[PathWords, Value]] = []
         for entry in entries if isinstance(entries, list) else ():
             if isinstance(entry, str) and entry != SELF:
                 self._family(entry, [*inside, recipe])
@@ -88,7 +87,7 @@ class Draft:
                 said.append((_path(str(key).removeprefix("override").strip().strip("/")), name))
         self._say([*said, *((_path(str(key)), value) for key, value in values.items())])
 
-    def _say(self, said: list[tuple[PathWords, Any]]) -> None:
+    def _say(self, said: list[tuple[PathWords, Value]]) -> None:
         """What one file or the command line says."""
         self.sources += 1
         source = ConfigSource(self.sources, "")
@@ -150,8 +149,7 @@ class Draft:
     def entries_of_pattern(self, path: list[str]) -> list[str]:
         """The recipe's own names for layers, if it has a pattern."""
         part = self.part(path[:-1])
-        pattern = part.size("pattern") if part else None
-        return list(dict.fromkeys(map(str, pattern or ())))
+        return list(dict.fromkeys(part.pattern())) if part else []
 
     def settings(self, path: list[str]) -> list[str]:
         """Keys of a group of files, as its chosen file has them."""
@@ -164,7 +162,7 @@ class Draft:
 
 def _layer(node: Node, which: str) -> Node:
     """The first of the layers that a slice means, as they stand; of a slice that is not finished, one as the model has them."""
-    depth, pattern, chosen = node.size("n_layers"), node.size("pattern"), {}
+    depth, pattern, chosen = node.size("n_layers"), node.pattern(), {}
     with suppress(UserError):
         if isinstance(depth, int):
             first = slices.indices(which, depth, pattern)[0]
@@ -176,13 +174,13 @@ def _path(key: str) -> PathWords:
     return tuple(re.split(r"[./]", key))
 
 
-def _value(text: str) -> Any:
+def _value(text: str) -> Value:
     """What an argument's text says; words that only YAML takes for true or false stay words."""
     value = _parsed(text)
     return text if isinstance(value, bool) and text not in ("true", "false") else value
 
 
-def _parsed(text: str) -> Any:
+def _parsed(text: str) -> Value:
     try:
         return plain(yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)), "")
     except (yaml.YAMLError, ValueError, RecursionError):
@@ -190,7 +188,7 @@ def _parsed(text: str) -> Any:
 
 
 @cache
-def _read_yaml(file: Path) -> Any:
+def _read_yaml(file: Path) -> Value:
     return _parsed(file.read_text(encoding="utf8"))
 
 

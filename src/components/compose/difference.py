@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-from typing import Any, TypeAlias, TypeGuard
+from typing import TypeAlias, TypeGuard
 
 from components.compose.node import Node
 from components.compose.notes import show
 from components.compose.reading import read_tree
 from components.core import slices
-from components.core.config_types import Config, part_name
+from components.core.config_types import Config, Value, part_name
 
 SKIP = ("components",)
-Held: TypeAlias = Any  # what stands in a socket or is an option's value: a Node, a list of Nodes, or plain data
+Held: TypeAlias = (
+    Node | list[Node] | Value
+)  # what stands in a socket or is an option's value: a Node, a list of Nodes, or plain data
 
 
 def difference(old: Config, new: Config) -> list[str]:
@@ -88,7 +90,7 @@ def _parts(path: str, old: Node, new: Node) -> list[str]:
     return lines
 
 
-def _added(path: str, value: Held, default: Any) -> list[str]:
+def _added(path: str, value: Held, default: Value) -> list[str]:
     """What an option that the old part does not have holds, beyond its default."""
     if not _unlike_default(value, default):
         return []
@@ -122,25 +124,27 @@ def _layers(path: str, name: str, old: Node, new: Node) -> list[str]:
     return out
 
 
-def _pattern(node: Node) -> Any:
-    return node.value("pattern") if "pattern" in node.options else None
+def _pattern(node: Node) -> list[str]:
+    """The part's own: a config in which it is not written has none."""
+    names = node.value("pattern") if "pattern" in node.options else None
+    return [str(name) for name in names] if isinstance(names, (list, tuple)) else []
 
 
-def _slices(node: Node) -> Any:
+def _slices(node: Node) -> Value:
     return node.spelled()[node.slice_option] if node.slice_option else None
 
 
-def _default_name(default: Any) -> Any:
+def _default_name(default: Value) -> Value:
     return default.get("name") if isinstance(default, dict) else default
 
 
-def _unlike_default(value: Held, default: Any) -> bool:
+def _unlike_default(value: Held, default: Value) -> bool:
     if isinstance(value, Node):
         return value.name != _default_name(default) or bool(_said(value))
     return _plain(value) != default
 
 
-def _plain(value: Held) -> Any:
+def _plain(value: Held) -> Value:
     """A part as its spelled-out mapping."""
     if isinstance(value, list):
         return [_plain(v) for v in value]

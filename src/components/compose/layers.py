@@ -1,16 +1,16 @@
-"""The last step, when every choice is known: sockets that inherit with changes of their own, and layers that differ."""
+"""The last step, when every choice is known: resolve the sockets that inherit, and the layers that differ."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import Any
 
 from components.compose.node import Node
 from components.compose.notes import Notes
-from components.compose.sources import DEFAULT, OptionValue
+from components.compose.sources import DEFAULT, ConfigSource, OptionValue
 from components.compose.tree import Tree
 from components.core import registry, slices
+from components.core.config_types import Value
 from components.core.errors import UserError, nearest
 from components.core.inheriting import INHERIT
 from components.core.registry import Entry
@@ -20,11 +20,12 @@ LAYER = "layer"  # the kind of a layer where it stands as a scope
 
 
 def resolve_inheritance(tree: Tree, node: Node, path: str = "", above: Node | None = None) -> None:
-    """Say of ``node`` and all below it where it stands and what is in its sockets: what was said about a socket that inherits is
-    applied to what it inherits, and every slice gets its layers.
+    """Resolve ``node`` and all below it: where each part stands, what is in its sockets, and which layers differ.
+
+    An edit of a socket that inherits is applied to a copy of what it inherits.
 
     Raises:
-        UserError: nothing above has what a socket was told to inherit, or what was said does not fit it.
+        UserError: nothing above has what a socket is told to inherit, or an override does not fit the part.
     """
     node.path, node.above = path, above
     if above is not None and node.kind != LAYER:
@@ -36,18 +37,15 @@ def resolve_inheritance(tree: Tree, node: Node, path: str = "", above: Node | No
     for name, option in node.options.items():
         if option.type.many:
             node.members[name] = node.part_list(name)
-            for i, child in enumerate(node.members[name]):
-                resolve_inheritance(tree, child, f"{node.below(name)}.{i}", node)
         elif option.type.kind is not None and (part := node.part(name)) is not None:
             node.sockets[name] = part
+    for name, members in node.members.items():
+        for i, child in enumerate(members):
+            resolve_inheritance(tree, child, f"{node.below(name)}.{i}", node)
     for name, child in node.sockets.items():
         resolve_inheritance(tree, child, node.below(name), node)
-    for name, given in node.given.items():
-        if given.value == INHERIT and given.source > DEFAULT and (kind := node.options[name].type.kind):
-            with tree.attempt():
-                if node.inherited(name) is None:
-                    instead = f"{kind} parts: {', '.join(registry.names(kind))}"
-                    raise UserError(node.below(name), f"nothing above has a {kind} to inherit", instead)
+    with tree.attempt():
+        _check_inherits(node)
     if node.slices:
         with tree.attempt():
             node.layers = _layers(tree, node)
@@ -57,14 +55,24 @@ def resolve_inheritance(tree: Tree, node: Node, path: str = "", above: Node | No
             resolve_inheritance(tree, child, f"{node.below(node.slice_option or '')}.{which}.{socket}", child.above or node)
 
 
+def _check_inherits(node: Node) -> None:
+    """UserError where somebody set a socket to ``inherit`` and there is nothing to inherit."""
+    told = [name for name, given in node.given.items() if given.value == INHERIT and given.source > DEFAULT]
+    for name in told:
+        kind = node.options[name].type.kind
+        if kind is not None and node.inherited(name) is None:
+            instead = f"{kind} parts: {', '.join(registry.names(kind))}"
+            raise UserError(node.below(name), f"nothing above has a {kind} to inherit", instead)
+
+
 def link(node: Node, path: str = "", above: Node | None = None) -> Node:
-    """``resolve_inheritance`` for a tree in which nothing is left to be applied."""
+    """``resolve_inheritance`` for a tree in which no override is left to be applied."""
     resolve_inheritance(Tree(node, Notes()), node, path, above)
     return node
 
 
 def resolve_socket(tree: Tree, node: Node, name: str) -> None:
-    """A socket that inherits and was edited: what it inherits, with the edits."""
+    """Give an edited socket that inherits a part of its own: a copy of what it inherits, with the edits applied."""
     edits = node.edits.pop(name)
     path = node.below(name)
     leave = not node.inherits(name)  # the socket has stopped inheriting since: what was said before must not block
@@ -82,7 +90,7 @@ def resolve_socket(tree: Tree, node: Node, name: str) -> None:
             tree.apply_all(node, more, node.path)
 
 
-def _new_part(node: Node, name: str, value: Any, path: str, source: Any) -> Node:
+def _new_part(node: Node, name: str, value: Value, path: str, source: ConfigSource) -> Node:
     kind = node.options[name].type.kind or ""
     chosen = value if isinstance(value, str) else value.get("preset") or value.get("name") if isinstance(value, dict) else None
     if not isinstance(chosen, str):
@@ -92,7 +100,7 @@ def _new_part(node: Node, name: str, value: Any, path: str, source: Any) -> Node
 
 def _layers(tree: Tree, node: Node) -> dict[str, dict[str, Node]]:
     """{which: {socket: part}} for the layers that differ."""
-    n_layers, pattern = node.size("n_layers"), node.size("pattern")
+    n_layers, pattern = node.size("n_layers"), node.pattern()
     path = f"{node.path}.{node.slice_option}"
     sockets = node.layer_sockets()
     if not isinstance(n_layers, int):

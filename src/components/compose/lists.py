@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 from components.compose.node import Node
 from components.compose.notes import show
 from components.compose.sources import Override
 from components.core import registry
-from components.core.config_types import part_name
+from components.core.config_types import Value, part_name
 from components.core.errors import UserError, nearest
 
 
-def read_list(kind: str, value: Any, override: Override, path: str) -> list[tuple[Node, list[Override]]]:
+def read_list(kind: str, value: Value, override: Override, path: str) -> list[tuple[Node, list[Override]]]:
     """The parts that a value names, each a node with the overrides that its mapping still has to say.
 
     Raises:

@@ -14,7 +14,7 @@ from typing import Any
 from components.compose.python_makers import described
 from components.compose.sources import DEFAULT, ConfigSource, OptionValue, Override
 from components.core import registry
-from components.core.config_types import Config, part_name
+from components.core.config_types import Config, Value, part_name
 from components.core.errors import UserError
 from components.core.inheriting import INHERIT, inherited
 from components.core.registry import Entry
@@ -64,7 +64,7 @@ class Node:
         """The name of the option that holds layers which differ, if the part is a stack of layers."""
         return next((n for n, o in self.options.items() if o.type.slices_layers), None)
 
-    def value(self, name: str) -> Any:
+    def value(self, name: str) -> Value:
         """A plain option's value, or what a socket holds that is no part."""
         return self.given[name].value if name in self.given else self.options[name].default
 
@@ -90,7 +90,7 @@ class Node:
             return self.members[name]
         kind = self.options[name].type.kind or ""
         value = self.value(name)
-        return [of_literal(kind, v) for v in ([] if value in (None, REQUIRED) else value)]
+        return [of_literal(kind, v) for v in (value if isinstance(value, (list, tuple)) else ())]
 
     def hold(self, name: str, child: Node) -> Node:
         """Put a part into a socket, in place of whatever was there."""
@@ -125,12 +125,17 @@ class Node:
 
         return inherited(name, kind, lambda socket: held(self, socket) if fits(self, socket) else None, above)
 
-    def size(self, name: str) -> Any:
+    def size(self, name: str) -> Value:
         """An option of the stack, or of the nearest part above that has it set, where its own is null (the sides of an encoder-decoder)."""
         for scope in (self, *self.scopes()):
             if name in scope.options and (value := scope.value(name)) not in (None, INHERIT, [], ()):
                 return value
         return None
+
+    def pattern(self) -> list[str]:
+        """The names that the layers have in turn, of the stack or of what stands above it; empty without a pattern."""
+        names = self.size("pattern")
+        return [str(name) for name in names] if isinstance(names, (list, tuple)) else []
 
     def layer_sockets(self) -> list[str]:
         """The sockets that each layer of a stack has: what it declares as ``per_layer``, else all of them."""

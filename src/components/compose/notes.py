@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 from components.compose.node import Node
 from components.compose.sources import DEFAULT, ConfigSource
+from components.core.config_types import Config, Value
 
 
 def one_line(text: str) -> str:
@@ -14,7 +14,7 @@ def one_line(text: str) -> str:
     return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
-def show(value: Any) -> str:
+def show(value: Value) -> str:
     """``null``, ``true``, ``1e-05``, ``[a, b]``, ``{name: rms, eps: 1e-05}``."""
     if value is None:
         return "null"
@@ -33,9 +33,9 @@ def show_node(node: Node) -> str:
     return show({"name": node.name, **said}) if said else node.name
 
 
-def said_of(node: Node) -> dict[str, Any]:
+def said_of(node: Node) -> Config:
     """The options that somebody gave, nested; defaults left out."""
-    out: dict[str, Any] = {n: g.value for n, g in node.given.items() if g.source > DEFAULT}
+    out: Config = {n: g.value for n, g in node.given.items() if g.source > DEFAULT}
     for name, child in node.parts.items():
         inner = said_of(child)
         if child.source > DEFAULT:
@@ -53,9 +53,7 @@ class Notes:
     """Lines about what a swap kept and dropped, in order, each once."""
 
     lines: list[str] = field(default_factory=list)
-    pending: set[str] = field(
-        default_factory=set
-    )  # paths that the present source is still to set: what it keeps there is not news
+    pending: set[str] = field(default_factory=set)  # paths that the source will still set: what is kept there is no news
 
     def add(self, line: str) -> None:
         if line not in self.lines:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from components.compose.layers import layer_of, link
 from components.compose.node import Node, of_literal
 from components.core import registry, slices
-from components.core.config_types import Config
+from components.core.config_types import Config, Value
 from components.core.registry import Entry
 from components.core.signature import Option, Signature, Type
 
@@ -18,7 +17,7 @@ def root_of(choices: Config) -> Node:
     return Node("run", Entry("run", "config", Signature(options={kind: _group(kind, c) for kind, c in choices.items()})))
 
 
-def _group(kind: str, choice: Any) -> Option:
+def _group(kind: str, choice: Value) -> Option:
     many = isinstance(choice, list)
     text = f"{'Makers' if many else 'Maker'}[{kind!r}]"
     return Option(kind, Type(text, kind=kind, many=many, optional=choice is None), choice)
@@ -69,7 +68,7 @@ def _walk(node: Node) -> Iterator[Node]:
 def _layers(node: Node, depth: int, sockets: list[str]) -> Iterator[Node]:
     """The layers of a stack that differ from all before them, each as a scope with its parts."""
     owner = next((scope for scope in (node, *node.scopes()) if scope.layers), node)
-    own = slices.resolve(depth, node.size("pattern"), owner.layers, sockets)
+    own = slices.resolve(depth, node.pattern(), owner.layers, sockets)
     seen: set[tuple[tuple[str, str], ...]] = set()
     for i, chosen in enumerate(own):
         alike = tuple((socket, part.text()) for socket, part in chosen.items())

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from components.compose.grammar import literal_path, plain, read_value
+from components.core.config_types import Value
 from components.core.paths import expanded
 from components.core.signature import Option
 
@@ -34,17 +34,17 @@ class Override:
     path: tuple[str, ...]
     source: ConfigSource
     order: int
-    value: Any = None
+    value: Value = None
     text: str | None = None
     folder: Path = Path()
     spelled: bool = False
     shown_as: str = ""  # file and line, or the argument as typed; for messages
 
-    def under(self, head: str, value: Any) -> Override:
+    def under(self, head: str, value: Value) -> Override:
         """The same, for one entry of a mapping that was said."""
         return replace(self, path=(*self.path, head), value=value, text=None)
 
-    def read(self, option: Option | None = None, where: str = "") -> Any:
+    def read(self, option: Option | None = None, where: str = "") -> Value:
         """The value. An argument is read by Hydra's grammar, except for a path, which is taken literally."""
         bases = option.type.bases if option else ()
         if "path" in bases:
@@ -64,12 +64,12 @@ class Override:
 class OptionValue:
     """A value that somebody gave, and where. ``from_model``: a slice's copy of what the whole model has."""
 
-    value: Any
+    value: Value
     source: ConfigSource
     from_model: bool = False
 
 
-def absolute(value: Any, folder: Path, where: str) -> Any:
+def absolute(value: Value, folder: Path, where: str) -> Value:
     """A path relative to ``folder``, with ``~`` expanded; anything else as it is."""
     if not isinstance(value, str) or value == "-":  # standard input
         return value

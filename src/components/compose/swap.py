@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from components.compose.node import Node
 from components.compose.notes import Notes, show, show_node
 from components.compose.sources import DEFAULT, ConfigSource, OptionValue
 from components.core import registry
+from components.core.config_types import Value
 from components.core.errors import UserError, nearest
 from components.core.registry import Entry
 from components.core.signature import Option
@@ -127,7 +126,7 @@ def why_incompatible(old: Node, new: Node, name: str, given: OptionValue | None 
     return theirs.fault(given.value) if given is not None else None
 
 
-def unknown_option(node: Node, name: str, where: str, value: Any = None, root: Node | None = None) -> UserError:
+def unknown_option(node: Node, name: str, where: str, value: Value = None, root: Node | None = None) -> UserError:
     """No such option: the nearest, all of this part, and where a socket's part has one of that name.
 
     A socket that the part does not have is a choice of parts that cannot work together: both are named, and those that could.

@@ -1,4 +1,4 @@
-"""Apply what was said to the tree of parts: a name replaces a part, an option edits it, choices before options within a source."""
+"""Apply overrides to the tree of parts: a name replaces a part, an option edits it. Within a source, parts are chosen before options are set."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import heapq
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
 
 from components.compose.grammar import TARGET, refuse_targets
 from components.compose.lists import index_of, read_list
@@ -15,25 +14,25 @@ from components.compose.notes import Notes, show, show_node
 from components.compose.sources import OptionValue, Override
 from components.compose.swap import swap, unknown_option
 from components.core import registry
-from components.core.config_types import part_name
+from components.core.config_types import Config, Value, part_name
 from components.core.errors import UserError
 from components.core.inheriting import INHERIT
 
 
 @dataclass
 class Tree:
-    """The tree from its root, and the notes of what swaps kept and dropped."""
+    """The tree from its root, and notes about what swaps kept and dropped."""
 
     root: Node
     notes: Notes
 
     @contextmanager
     def attempt(self) -> Iterator[None]:
-        """Around each thing that is applied: a tree of what is still being typed leaves out what does not fit."""
+        """Surrounds each override that is applied. The tree of a line that is still being typed leaves out what does not fit."""
         yield
 
     def apply_source(self, overrides: Iterable[Override]) -> None:
-        """Everything that one source says. The shorter path comes first, so a part is chosen before its options are set."""
+        """Apply everything that one source says. Shorter paths go first, so a part is chosen before its options are set."""
         heap: list[tuple[int, int, int, Override]] = []
         overrides = list(overrides)
         self.notes.pending = {".".join((*s.path, *inner)) for s in overrides for inner in _leaves(s.value)}
@@ -47,14 +46,14 @@ class Tree:
                     heapq.heappush(heap, (len(more.path), more.order, count := count + 1, more))
 
     def apply_all(self, node: Node, override: Override, where: str) -> None:
-        """One override with all that its mapping holds, at once: for slices, whose written order decides."""
+        """Apply an override with everything that its mapping holds, at once: for slices, where the written order decides."""
         for inner in self.apply(node, override, where):
             self.apply_all(node, inner, where)
 
     def apply(self, node: Node, override: Override, where: str, *, drop_if_unfit: bool = False) -> list[Override]:
-        """Apply one override below ``node``. What its mapping still has to say comes back, to be applied in its turn.
+        """Apply one override below ``node``. The entries of its mapping come back as overrides, to be applied in their turn.
 
-        ``drop_if_unfit``: the part has changed at a later source than this override's; what no longer fits is dropped with a note.
+        ``drop_if_unfit``: a later source than this override's has changed the part; an override that no longer fits is dropped with a note.
         """
         drop_if_unfit = drop_if_unfit or override.source < node.source
         try:
@@ -102,7 +101,7 @@ class Tree:
         return []
 
     def _list(self, node: Node, head: str, override: Override, path: str, drop_if_unfit: bool) -> None:
-        """A socket of several parts: written whole, or edited part by part."""
+        """A socket that holds several parts: written whole, or edited part by part."""
         if override.path:
             children = node.part_list(head)
             index = index_of(override.path[0], children, path)
@@ -143,7 +142,8 @@ class Tree:
         value = override.read(option, path)
         refuse_targets(value, path)
         if rest:
-            held = dict(node.value(head) or {})
+            old = node.value(head)
+            held = {**old} if isinstance(old, dict) else {}
             held[".".join(rest)] = value
             value = held
         value = option.type.cast(value)
@@ -154,7 +154,7 @@ class Tree:
             node.given[head] = OptionValue(value, override.source)
 
     def _edit(self, node: Node, head: str, override: Override, rest: tuple[str, ...], path: str) -> list[Override]:
-        """On a socket that inherits: kept until it is known what it inherits."""
+        """Edit a socket that inherits: the edit is kept until it is known what the socket inherits."""
         if not rest:
             value = override.read()
             if value == INHERIT:
@@ -164,7 +164,7 @@ class Tree:
         node.edits.setdefault(head, []).append(replace(override, path=rest))
         return []
 
-    def _check_choice(self, node: Node, head: str, value: Any, path: str) -> None:
+    def _check_choice(self, node: Node, head: str, value: Value, path: str) -> None:
         kind = node.options[head].type.kind or ""
         refuse_targets(value, path)
         if value == INHERIT:
@@ -177,7 +177,7 @@ class Tree:
             raise UserError(path, f"{show(value)} is no {kind}", f"{none}{kind} parts: {', '.join(registry.names(kind))}")
 
     def _fill(self, node: Node, head: str, override: Override, path: str) -> list[Override]:
-        """Fill a socket. What a mapping says about options comes back as overrides below the new part."""
+        """Fill a socket. The options in a mapping come back as overrides below the new part."""
         value = override.read()
         self._check_choice(node, head, value, path)
         if value is None or value == INHERIT:
@@ -189,14 +189,14 @@ class Tree:
                 )
             node.given[head] = OptionValue(value, override.source)
             return []
-        spec = {"name": value} if isinstance(value, str) else dict(value)
+        spec: Config = {"name": value} if isinstance(value, str) else {**value} if isinstance(value, dict) else {}
         if "name" in spec:
             self.notes.pending |= {f"{path}.{'.'.join(inner)}" for inner in _leaves(spec)}
             self.select(node, head, str(part_name(spec)), override, path)
         return [replace(override, path=(k,), value=v, text=None) for k, v in spec.items() if k not in ("name", "preset")]
 
     def select(self, node: Node, head: str, name: str, override: Override, path: str) -> Node:
-        """Put the part ``name`` into a socket; what was said about the old one carries over as far as it fits."""
+        """Put the part ``name`` into a socket. What was said about the old part carries over as far as it fits."""
         kind = node.options[head].type.kind or ""
         entry = registry.entry(kind, name, path)
         old = node.part(head)
@@ -213,7 +213,7 @@ class Tree:
         return new
 
     def _slice(self, node: Node, override: Override, path: str) -> None:
-        """Kept until the depth and what the layers have are known; written order then decides."""
+        """Keep an override of layers until their number and their parts are known. The written order then decides."""
         if len(override.path) >= 2:
             node.slices.append(replace(override, spelled=False))
             return
@@ -232,7 +232,7 @@ class Tree:
             )
 
 
-def _leaves(value: Any) -> list[tuple[str, ...]]:
+def _leaves(value: Value) -> list[tuple[str, ...]]:
     if not isinstance(value, dict):
         return [()]
     return [(str(k), *inner) for k, v in value.items() for inner in _leaves(v)]

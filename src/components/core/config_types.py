@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
-Value: TypeAlias = bool | int | float | str | list["Value"] | dict[str, "Value"] | None
+Value: TypeAlias = bool | int | float | str | Sequence["Value"] | Mapping[str, "Value"] | None
 Config: TypeAlias = dict[str, Any]  # a spelled-out config, or the mapping of one part in it; its values are ``Value``
 
 
