@@ -440,13 +440,13 @@ def test_every_part_is_somewhere():
     """In a row here, with three models in test_three_models, or in a recipe. Evaluations, which no run has, are in tests/evaluation."""
     import test_three_models
 
-    from components.compose.completion_tree import Draft
+    from components.compose.completion_tree import PartialRun
     from components.core.share import recipe_files
 
     here = {f"{kind}/{part}" for host in HOSTS for socket, (_, kind) in host.paths.items() for part in host.sockets[socket]}
     here |= {*READ_ELSEWHERE}  # beside value=embedding
     recipes = recipe_files()
-    used = {label for recipe in recipes for label in Draft([f"recipe={recipe}"], recipes).used()}
+    used = {label for recipe in recipes for label in PartialRun([f"recipe={recipe}"], recipes).used()}
     models = {f"model/{host.model}" for host in HOSTS}
     every = {e.label for e in registry.entries().values() if not e.preset_of and e.origin.split(".")[0] == "components"}
     nowhere = every - here - used - models - set(test_three_models.CASES)

@@ -12,7 +12,7 @@ import pytest
 from components.cli import COMMANDS, main
 from components.cli.complete import candidates
 from components.compose import compose
-from components.compose.completion_tree import Draft
+from components.compose.completion_tree import PartialRun
 from components.core import registry
 from components.core.share import recipe_files
 
@@ -169,7 +169,7 @@ def test_the_parts_that_completion_sees_are_those_that_are_composed(recipe):
         label for kind in registry.KINDS if isinstance(config.get(kind), dict) for label in _labels(kind, config[kind], config)
     }
     assert len(real) > 12  # a network of layers without attention has few
-    assert real <= Draft([f"recipe={recipe}"]).used()
+    assert real <= PartialRun([f"recipe={recipe}"]).used()
 
 
 def _labels(kind: str, node: dict, config: dict) -> set[str]:

@@ -49,7 +49,7 @@ class LenientTree(Tree):
             raise
 
 
-class Draft:
+class PartialRun:
     """What the words before the one that is being typed choose, on top of the recipe's files."""
 
     def __init__(self, words: list[str], recipes: dict[str, tuple[str, Path]] | None = None, command: str = "") -> None:
