@@ -39,6 +39,10 @@ BESIDE = {
     },
     **{f"src/components/core/{name}.py": ("test_plugins.py",) for name in ("plugins", "plugin_child", "cache_file", "moved")},
     **{f"src/components/core/{name}.py": ("compose/test_messages.py", "compose/test_paths.py") for name in ("errors", "paths")},
+    **{
+        f"src/components/core/{name}.py": ("test_inheriting.py", "compose/test_tree.py")
+        for name in ("inheriting", "config_types")
+    },
     "src/components/core/memory.py": ("test_content.py",),
     "src/components/core/micro_batches.py": ("training/test_steps.py", "training/test_objectives.py"),
     "tests/single_device.py": ("training/test_without_doubles.py",),

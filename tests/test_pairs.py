@@ -20,6 +20,7 @@ from hosts import parts
 from components.check.host import numbers
 from components.compose import compose
 from components.compose.check import check
+from components.compose.reading import read_tree
 from components.core import registry
 from components.core.errors import UserError
 from components.core.makers import Bound, make
@@ -247,7 +248,7 @@ def refusal(host: Host, row: Row) -> str | None:
             return f"{holder['name']} takes no {path[-1]}"
         holder[path[-1]] = deepcopy(nodes(host)[socket, row[socket]])
     try:
-        check(config)
+        check(read_tree(config))
     except UserError as e:
         return str(e)
     return None
@@ -439,13 +440,13 @@ def test_every_part_is_somewhere():
     """In a row here, with three models in test_three_models, or in a recipe. Evaluations, which no run has, are in tests/evaluation."""
     import test_three_models
 
-    from components.compose.chosen import Chosen
+    from components.compose.completion_tree import PartialRun
     from components.core.share import recipe_files
 
     here = {f"{kind}/{part}" for host in HOSTS for socket, (_, kind) in host.paths.items() for part in host.sockets[socket]}
     here |= {*READ_ELSEWHERE}  # beside value=embedding
     recipes = recipe_files()
-    used = {label for recipe in recipes for label in Chosen([f"recipe={recipe}"], recipes).used()}
+    used = {label for recipe in recipes for label in PartialRun([f"recipe={recipe}"], recipes).used()}
     models = {f"model/{host.model}" for host in HOSTS}
     every = {e.label for e in registry.entries().values() if not e.preset_of and e.origin.split(".")[0] == "components"}
     nowhere = every - here - used - models - set(test_three_models.CASES)

@@ -12,7 +12,7 @@ import pytest
 from components.cli import COMMANDS, main
 from components.cli.complete import candidates
 from components.compose import compose
-from components.compose.chosen import Chosen
+from components.compose.completion_tree import PartialRun
 from components.core import registry
 from components.core.share import recipe_files
 
@@ -169,7 +169,7 @@ def test_the_parts_that_completion_sees_are_those_that_are_composed(recipe):
         label for kind in registry.KINDS if isinstance(config.get(kind), dict) for label in _labels(kind, config[kind], config)
     }
     assert len(real) > 12  # a network of layers without attention has few
-    assert real <= Chosen([f"recipe={recipe}"]).used()
+    assert real <= PartialRun([f"recipe={recipe}"]).used()
 
 
 def _labels(kind: str, node: dict, config: dict) -> set[str]:
@@ -184,3 +184,52 @@ def _labels(kind: str, node: dict, config: dict) -> set[str]:
         for name, value in sockets.items():
             found |= _labels(options[name].type.kind, value, config) if isinstance(value, dict) else set()
     return found
+
+
+def test_it_imports_neither_hydra_nor_torch():
+    words = [
+        "train",
+        "recipe=gpt_python",
+        "model/attention=mla",
+        "model.layers.last.norm=layer",
+        "model.layers.last.attention.",
+    ]
+    code = (
+        "import sys\n"
+        "from components.cli.complete import candidates\n"
+        f"assert candidates({words})\n"
+        "heavy = {'torch', 'hydra', 'omegaconf', 'antlr4', 'lightning'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+
+
+def test_what_inherits_is_what_train_takes():
+    """The stack's embedding_norm is the model's, which is none here, although the stack has a norm too."""
+    assert candidates(["train", "model.embedding_norm=none", "model.stack.embedding_norm."]) == []
+    assert candidates(["train", "model.embedding_norm=layer", "model.stack.embedding_norm."])
+
+
+def test_a_layer_offers_what_it_has():
+    options = registry.entry("attention", "mla").signature.options
+    words = ["train", "model.layers.from1.attention=mla", "model.layers.last.attention."]
+    assert [c for c in candidates(words) if c.endswith("=")] == [f"model.layers.last.attention.{o}=" for o in options]
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "model.attention={name: [a]}",
+        "model={3: 4}",
+        "decoding.samplers=[{name: [a]}, {}]",
+        "model.layers={3: {4: gqa}}",
+        "model.attention=&a [*a]",
+        "model.attention={_target_: x}",
+        "model.n_layers=99999999999999999999999",
+        "model.pattern=3",
+        "model=2020-01-01",
+    ],
+)
+def test_what_does_not_fit_is_left_out(word):
+    assert candidates(["train", "model.norm=layer", word, "optimizer.l"]) == ["optimizer.lr="]

@@ -8,6 +8,7 @@ import torch
 from components import build
 from components.compose import compose
 from components.compose.check import check
+from components.compose.reading import read_tree
 from components.core import registry
 from components.core.errors import UserError
 from components.core.flops import Work, flops_of
@@ -66,9 +67,9 @@ def test_a_source_without_numbers_is_refused():
     with pytest.raises(
         UserError, match=r"model.embedding: embedding/values needs values of its data, and data/text at data does not"
     ):
-        check({**model_config("values"), "data": {"name": "text"}})
-    check({**model_config("token"), "data": {"name": "text"}})
-    check(model_config("values"))  # a model alone has no source
+        check(read_tree({**model_config("values"), "data": {"name": "text"}}))
+    check(read_tree({**model_config("token"), "data": {"name": "text"}}))
+    check(read_tree(model_config("values")))  # a model alone has no source
 
 
 def test_numbers_without_an_embedding_that_reads_them_are_refused():

@@ -17,6 +17,7 @@ import wandb
 
 import components
 from components.core.errors import UserError
+from components.core.registry import preset, unregister
 from components.training.experiment import Job, fit
 from components.training.loggers import check_logger
 from components.training.task import _training as writing
@@ -163,8 +164,12 @@ def test_parts_by_socket():
         "data": {"name": "text"},
         "loss": {"name": "next_token", "preset": "smoothed"},
     }
+    preset("loss", "smoothed", of="next_token", label_smoothing=0.1)
     parts = {"model": "decoder", "attention": "gqa", "attention_mask": "full", "data": "text"}
-    assert parts_of(config) == {**parts, "loss": "smoothed"}
+    try:
+        assert parts_of(config) == {**parts, "loss": "smoothed"}
+    finally:
+        unregister("loss", "smoothed")
 
 
 def test_loggers_are_checked_before_anything_is_made(monkeypatch):

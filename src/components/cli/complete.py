@@ -9,7 +9,7 @@ from importlib import import_module
 from pathlib import Path
 
 from components.cli import COMMANDS
-from components.compose.chosen import Chosen
+from components.compose.completion_tree import PartialRun
 from components.compose.words import is_override
 from components.core import registry, terminal
 from components.core.share import conf_folder, recipe_files
@@ -56,60 +56,57 @@ def candidates(words: list[str]) -> list[str]:
 
 def overrides(before: list[str], current: str, command: str = "") -> list[str]:
     """Of ``key=value`` arguments, in the light of those that stand before."""
-    chosen = Chosen(before, command=command)
+    partial = PartialRun(before, command=command)
     sign = re.match(r"[+~]*", current)[0]  # type: ignore[index]
     key, equals, value = current[len(sign) :].partition("=")
     if equals:
         path = re.split(r"[./]", key)
         done = re.match(r"(.*[,\[])?", value, re.S)[0]  # type: ignore[index]  # of a sweep or a list, the last one is being typed
         start = f"{sign}{key}={done}"
-        return _that_begin((start + v for v in values(chosen, path)), current)
+        return _that_begin((start + v for v in values(partial, path)), current)
     cut = max(key.rfind("."), key.rfind("/")) + 1
     path = [p for p in re.split(r"[./]", key[:cut]) if p]
     slash = key[cut - 1 : cut] == "/"
-    return _that_begin((f"{sign}{key[:cut]}{name}" for name in names(chosen, path, groups_only=slash)), current)
+    return _that_begin((f"{sign}{key[:cut]}{name}" for name in names(partial, path, groups_only=slash)), current)
 
 
-def names(chosen: Chosen, path: list[str], *, groups_only: bool) -> Iterable[str]:
+def names(partial: PartialRun, path: list[str], *, groups_only: bool) -> Iterable[str]:
     """What may follow ``path``: ``norm=`` to choose a part, ``norm.`` to go into it, ``eps=`` to set a value."""
     if not path:
         yield "recipe="
-        for name in chosen.top():
+        for name in partial.top():
             yield f"{name}="
-            if name in chosen.defaults:
+            if name in partial.defaults:
                 yield f"{name}."
-            if any(o.type.kind for o in chosen.options([name]).values()):
+            if any(o.type.kind for o in partial.options([name]).values()):
                 yield f"{name}/"
         return
-    if chosen.is_slices(path):
-        yield from (f"{s}." for s in [*chosen.entries_of_pattern(path), *SLICES])
+    if partial.is_slices(path):
+        yield from (f"{s}." for s in [*partial.entries_of_pattern(path), *SLICES])
         return
-    if len(path) == 1 and isinstance(chosen.defaults.get(path[0]), list):
-        yield from (
-            f"{name}." for name in registry.names(path[0]) if name in re.findall(r"\w+", str(chosen.said.get((path[0],))))
-        )
-    for name, option in chosen.options(path).items():
+    yield from (f"{name}." for name in partial.members(path))
+    for name, option in partial.options(path).items():
         if option.type.kind is not None:
             yield f"{name}="
-            if not groups_only and chosen.options([*path, name]):
+            if not groups_only and partial.options([*path, name]):
                 yield f"{name}."
         elif not groups_only:
-            yield f"{name}." if chosen.is_slices([*path, name]) else f"{name}="
+            yield f"{name}." if partial.is_slices([*path, name]) else f"{name}="
     if not groups_only:
-        yield from (f"{name}=" for name in chosen.settings(path))
+        yield from (f"{name}=" for name in partial.settings(path))
 
 
-def values(chosen: Chosen, path: list[str]) -> list[str]:
+def values(partial: PartialRun, path: list[str]) -> list[str]:
     """What may stand after ``path=``."""
     if path == ["recipe"]:
         return list(recipe_files())
     if path in (["resume"], ["init_from"]):
         return [*(["auto"] if path == ["resume"] else []), *runs()]
-    if len(path) == 1 and path[0] in chosen.groups():
+    if len(path) == 1 and path[0] in partial.groups():
         return sorted({f.stem for folder in (conf_folder(), Path.cwd() / "conf") for f in (folder / path[0]).glob("*.yaml")})
     if len(path) == 1 and path[0] in registry.KINDS:
         return registry.names(path[0])
-    option = chosen.options(path[:-1]).get(path[-1])
+    option = partial.options(path[:-1]).get(path[-1])
     return _of(option, inherits=len(path) > 1) if option else []
 
 

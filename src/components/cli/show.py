@@ -145,7 +145,7 @@ def papers(doc: str) -> list[str]:
 
 def used_by(e: registry.Entry) -> list[str]:
     """Recipes that have the part somewhere in their tree, by name or by default."""
-    from components.compose.chosen import Chosen
+    from components.compose.completion_tree import PartialRun
 
     recipes = recipe_files()
-    return [recipe for recipe in recipes if e.label in Chosen([f"recipe={recipe}"], recipes).used()]
+    return [recipe for recipe in recipes if e.label in PartialRun([f"recipe={recipe}"], recipes).used()]

@@ -9,8 +9,9 @@ from typing import Any
 
 import yaml
 
+from components.compose.node import Node
 from components.compose.words import recipe_and_overrides
-from components.core import layout, registry, terminal
+from components.core import layout, terminal
 from components.core.share import recipe_files, recipe_sentence
 
 
@@ -31,7 +32,7 @@ def show(words: list[str], *, full: bool, as_json: bool) -> int:
         terminal.show(json.dumps({**data, "origins": composed.origins}, indent=1))
         return 0
     terminal.show(layout.styled(f"recipe {composed.recipe}", "bold"))
-    for line in [*layout.paragraph(sentence, indent=2), "", *as_text(row), "", *beside(composed.config)]:
+    for line in [*layout.paragraph(sentence, indent=2), "", *as_text(row), "", *beside(composed.tree)]:
         terminal.show(line)
     counted = "; the parameters above are counted with it, a trained or downloaded tokenizer may have more" if size.note else ""
     terminal.show(f"\nvocabulary: {size.size:,}{f' ({size.note})' if size.note else ''}{counted}")
@@ -56,15 +57,14 @@ def as_text(row: Any) -> list[str]:
     return [f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:>{widths[2]}}".rstrip() for a, b, c in rows]
 
 
-def beside(config: dict[str, Any]) -> list[str]:
-    """The parts that are no part of the network, each with the options that are not at their defaults."""
+def beside(tree: Node) -> list[str]:
+    """The parts of a run that are no part of the network, each with the options that are not at their defaults."""
     rows = []
-    for key, node in config.items():
-        if key in registry.kinds() and isinstance(node, dict) and "name" in node and key != "model":
-            e = registry.entry(key, node.get("preset") or node["name"])
-            defaults = {n: o.default for n, o in e.signature.options.items()}
-            other = {n: v for n, v in node.items() if n in defaults and v != defaults[n] and not isinstance(v, dict)}
-            rows.append((e.label, " ".join(f"{n}={layout.value(v)}" for n, v in other.items())))
+    for part in tree.sockets.values():
+        if part.kind != "model":
+            held = part.spelled()
+            other = {n: held[n] for n, o in part.options.items() if held[n] != o.default and not isinstance(held[n], dict)}
+            rows.append((part.label, " ".join(f"{n}={layout.value(v)}" for n, v in other.items())))
     return layout.table(rows, indent=0)
 
 

@@ -9,22 +9,22 @@ layers of the part's socket ``decoder`` have as ``cross``; ``{"cross": ("memory|
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
-from components.compose.scope import Part, parts_of
+from components.compose.node import Node
+from components.compose.reading import layer_by_layer
 from components.core import registry
 from components.core.errors import UserError
 
 
-def check(config: dict[str, Any]) -> None:
+def check(tree: Node) -> None:
     """UserError for the first two parts that cannot work together, with both paths, the reason, and the parts that would do."""
-    found = list(parts_of(config))
+    found = list(layer_by_layer(tree))
     for part in found:
         for kind, words in _rules(part, "needs"):
             _needs(part, kind, words, found)
         for kind, words in _rules(part, "refuses"):
             for other in found:
-                lacking = [w for w in words if w in other.declared("lacks")] if other.kind == kind else []
+                lacking = [w for w in words if w in _declared(other, "lacks")] if other.kind == kind else []
                 if lacking:
                     able = [
                         n
@@ -40,12 +40,30 @@ def check(config: dict[str, Any]) -> None:
     _unread(found)
 
 
-def _rules(part: Part, what: str) -> Iterator[tuple[str, Sequence[str]]]:
+def _declared(part: Node, what: str) -> list[str]:
+    """The words of a declaration such as ``provides``; of none an empty list."""
+    words = part.entry.signature.declared.get(what) or ()
+    return [words] if isinstance(words, str) else list(words)
+
+
+def _in_scope(part: Node, kind: str) -> list[Node]:
+    """The nearest part of a kind: around this one, or in a socket of what is around it."""
+    for scope in part.scopes():
+        if scope.kind == kind:
+            return [scope]
+        named = scope.sockets.get(kind)
+        found = [named] if named else [p for p in scope.sockets.values() if p.kind == kind and p is not part]
+        if found and found != [part]:
+            return found
+    return []
+
+
+def _rules(part: Node, what: str) -> Iterator[tuple[str, Sequence[str]]]:
     for kind, words in (part.entry.signature.declared.get(what) or {}).items():
         yield kind, [words] if isinstance(words, str) else list(words)
 
 
-def _needs(part: Part, kind: str, words: Sequence[str], found: list[Part]) -> None:
+def _needs(part: Node, kind: str, words: Sequence[str], found: list[Node]) -> None:
     if "." in kind:
         others = _in_socket(part, kind, found)
         if not others:
@@ -58,8 +76,8 @@ def _needs(part: Part, kind: str, words: Sequence[str], found: list[Part]) -> No
         return  # its socket inherits: what stands there answers where it stands
     else:
         # a part inside another of its kind answers to that one alone
-        others = part.in_scope(kind) or [p for p in found if p.kind == kind and all(a.kind != kind for a in p.above)]
-        if not others and len(part.above[-1].sockets) == 1:
+        others = _in_scope(part, kind) or [p for p in found if p.kind == kind and all(a.kind != kind for a in p.scopes())]
+        if not others and _is_alone(part):
             return  # a model alone: the run around it is not chosen yet
         called = kind
     able = [n for (_, n), e in registry.entries(kind).items() if not _missing(words, e.signature.declared.get("provides", ()))]
@@ -71,7 +89,7 @@ def _needs(part: Part, kind: str, words: Sequence[str], found: list[Part]) -> No
             instead,
         )
     for other in others:
-        if missing := _missing(words, other.declared("provides")):
+        if missing := _missing(words, _declared(other, "provides")):
             said = ", ".join(w.replace("|", " or ") for w in missing)
             raise UserError(
                 part.path,
@@ -80,24 +98,30 @@ def _needs(part: Part, kind: str, words: Sequence[str], found: list[Part]) -> No
             )
 
 
+def _is_alone(part: Node) -> bool:
+    """Whether nothing else of the run is chosen."""
+    *_, root = part.scopes()
+    return len(root.sockets) == 1
+
+
 def _missing(words: Sequence[str], provided: Sequence[str]) -> list[str]:
     """The words of which nothing is provided; ``a|b`` asks for one of them."""
     return [w for w in words if not set(w.split("|")) & set(provided)]
 
 
-def _in_socket(part: Part, sockets: str, found: list[Part]) -> list[Part]:
+def _in_socket(part: Node, sockets: str, found: list[Node]) -> list[Node]:
     """What the layers of one side have in a socket: ``decoder.cross`` for the side ``decoder`` of ``part``."""
     side, socket = sockets.split(".")
-    return [p for p in found if p.stack == f"{part.path}.{side}" and p.above and p.above[0].sockets.get(socket) is p]
+    return [p for p in found if p.stack == f"{part.path}.{side}" and p.above and p.above.sockets.get(socket) is p]
 
 
-def _carried(found: list[Part]) -> None:
+def _carried(found: list[Node]) -> None:
     """A layer that reads what no earlier layer, nor the part itself, writes."""
     for part in found:
-        for word in part.declared("carries_in"):
-            if part.layer is None or word in part.declared("carries_out"):
+        for word in _declared(part, "carries_in"):
+            if part.layer is None or word in _declared(part, "carries_out"):
                 continue
-            writers = [p for p in found if word in p.declared("carries_out")]
+            writers = [p for p in found if word in _declared(p, "carries_out")]
             if any(p.layer is None or (p.stack == part.stack and p.layer < part.layer) for p in writers):
                 continue
             able = [
@@ -110,10 +134,10 @@ def _carried(found: list[Part]) -> None:
             )
 
 
-def _unread(found: list[Part]) -> None:
+def _unread(found: list[Node]) -> None:
     """A part of a model that writes for another, and there is none: a swap that does nothing, and weights without a gradient."""
-    read = {word for part in found for word in part.declared("carries_in")}
-    dead = [(p, word) for p in found if p.layer is None for word in p.declared("carries_out") if word not in read]
+    read = {word for part in found for word in _declared(part, "carries_in")}
+    dead = [(p, word) for p in found if p.layer is None for word in _declared(p, "carries_out") if word not in read]
     if dead:
         chosen = {part.kind for part in found} | {
             o.type.kind for part in found for o in part.entry.signature.sockets().values()
@@ -123,7 +147,7 @@ def _unread(found: list[Part]) -> None:
         for part, word in dead:
             able = [e for e in entries if word in e.signature.declared.get("carries_in", ())]
             beside = any(e.kind not in inside for e in able)  # what reads it stands beside the model
-            if not any(e.kind in chosen for e in able) and (beside or len(part.above[-1].sockets) == 1):
+            if not any(e.kind in chosen for e in able) and (beside or _is_alone(part)):
                 continue  # a part or a model alone: what would read it is not chosen yet
             raise UserError(
                 part.path,

@@ -1,4 +1,4 @@
-"""``compose(recipe, overrides)``: every station in order, then the spelled-out config, its difference from the recipe, and the check."""
+"""``compose(recipe, overrides)``: every source in order, then the spelled-out config, its difference from the recipe, and the check."""
 
 from __future__ import annotations
 
@@ -6,27 +6,32 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from components.compose.check import check
-from components.compose.difference import difference
+from components.compose.difference import changes
 from components.compose.frame import defaults_of
 from components.compose.grammar import Argument, read_value, split
+from components.compose.node import Node
 from components.compose.notes import one_line
 from components.compose.recipes import find_recipe
 from components.compose.run_config import Run
-from components.compose.stations import DEFAULT
+from components.compose.sources import DEFAULT
 from components.compose.yaml_files import located, short
+from components.core.config_types import Config
 from components.core.errors import UserError, found_in, in_file
 from components.core.share import shipped
 
 
 @dataclass(frozen=True)
 class Composed:
-    """A composed run. ``config`` is plain data, every default written; ``difference`` and ``notes`` are lines to print."""
+    """A composed run: the resolved ``tree`` of its parts, and ``config``, all of it as plain data with every default written.
 
-    config: dict[str, Any]
+    ``difference`` (from the recipe) and ``notes`` (of what swaps kept and dropped) are lines to print.
+    """
+
+    config: Config
     recipe: str
+    tree: Node
     difference: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     origins: dict[str, str] = field(default_factory=dict)
@@ -50,14 +55,14 @@ class Composed:
 
     def check(self) -> None:
         """UserError if two chosen parts cannot work together."""
-        check(self.config)
+        check(self.tree)
 
 
 def compose(
     recipe: str | None = None,
     overrides: list[str] | tuple[str, ...] = (),
     *,
-    base: dict[str, Any] | None = None,
+    base: Config | None = None,
     cwd: Path | str | None = None,
     command: str = "",
     source: Path | str = "",
@@ -90,11 +95,12 @@ def compose(
     if base is None:
         recipe = _recipe(named, recipe or default)
     with found_in(source if base is not None else _own_file(recipe, folder)):
-        plain = Run(recipe, base, folder, choices, values, [])
+        run = Run(recipe, base, folder, choices, values)
         if not arguments:
-            return _composed(plain, [])
-    run = Run(recipe, base, folder, choices, values, arguments)
-    return _composed(run, difference(plain.config, run.config))
+            return _composed(run, [])
+    alone = run.config
+    run.override(arguments)
+    return _composed(run, changes(run.tree.root, alone, run.config))
 
 
 def _own_file(recipe: str | None, folder: Path) -> str:
@@ -104,10 +110,16 @@ def _own_file(recipe: str | None, folder: Path) -> str:
 
 
 def _composed(run: Run, lines: list[str]) -> Composed:
-    origins = {**run.tree.root.origins(""), **run.frame.origins}
+    origins = {**run.tree.root.origins(), **run.frame.origins}
     notes = [*run.frame.notes, *run.tree.notes.lines]
     made = Composed(
-        run.config, run.recipe, [*map(one_line, lines)], [*map(one_line, notes)], origins, {p.label: p.file for p in run.pages}
+        run.config,
+        run.recipe,
+        run.tree.root,
+        [*map(one_line, lines)],
+        [*map(one_line, notes)],
+        origins,
+        {p.label: p.file for p in run.pages},
     )
     made.check()
     return made

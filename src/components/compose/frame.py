@@ -13,7 +13,7 @@ from typing import Any
 
 from components.compose.grammar import Argument, literal, parse, read_value, refuse_targets
 from components.compose.notes import show
-from components.compose.stations import DEFAULT, Station
+from components.compose.sources import DEFAULT, ConfigSource
 from components.compose.trainer_keys import trainer_keys
 from components.compose.yaml_files import located, read_yaml, short
 from components.core.errors import UserError, nearest
@@ -43,10 +43,10 @@ class Frame:
                 found.setdefault(file.stem, []).append(file)
         return dict(sorted(found.items()))
 
-    def choose(self, group: str, option: Any, station: Station) -> None:
+    def choose(self, group: str, option: Any, source: ConfigSource) -> None:
         """Start a group from its file. UserError with the nearest file and all."""
         self.config[group] = self._read(group, option, [])
-        self._mark({group: self.config[group]}, station)
+        self._mark({group: self.config[group]}, source)
 
     def _read(self, group: str, option: Any, inside: list[str]) -> dict[str, Any]:
         known = self.options(group)
@@ -79,7 +79,7 @@ class Frame:
         """The run's own values, as ``train.yaml`` has them."""
         self.config = {**values, **self.config}
 
-    def say(self, values: dict[str, Any], station: Station) -> None:
+    def say(self, values: dict[str, Any], source: ConfigSource) -> None:
         """A recipe's (or a saved config's) values for groups and the run itself."""
         for key, value in values.items():
             if key not in self.config:
@@ -94,9 +94,9 @@ class Frame:
                 for inner in value:
                     self._check(key, inner)
             self.config[key] = _merged(self.config[key], value)
-        self._mark(values, station)
+        self._mark(values, source)
 
-    def override(self, argument: Argument, station: Station) -> None:
+    def override(self, argument: Argument, source: ConfigSource) -> None:
         """One override of the command line; ``+``, ``++`` and ``~`` as in Hydra."""
         from hydra._internal.config_loader_impl import ConfigLoaderImpl
         from hydra.errors import HydraException
@@ -106,7 +106,7 @@ class Frame:
         head, last, typed = argument.path[0], argument.key.split(".")[-1], repr(argument.typed)
         if len(argument.path) == 1 and head in LITERAL and argument.text is not None:
             self.config[head] = None if argument.text == "null" else argument.text.strip("'\"")
-            self.origins[head] = station.label
+            self.origins[head] = source.label
             return
         if len(argument.path) > 1:
             if not isinstance(self.config[head], dict):
@@ -115,12 +115,12 @@ class Frame:
                 self._check(head, argument.path[1], added=argument.sign != "")
             if head == PATHS and len(argument.path) == 2 and argument.sign != "~" and argument.text is not None:
                 self.config[head][argument.path[1]] = None if argument.text == "null" else literal(argument.text)
-                self.origins[argument.key] = station.label
+                self.origins[argument.key] = source.label
                 return
         elif isinstance(self.config[head], dict) and argument.sign != "~":
             value = read_value(argument.text or "null", argument.typed)
             if isinstance(value, dict):
-                return self.say({head: value}, station)
+                return self.say({head: value}, source)
             raise UserError(argument.key, f"{argument.text} is no choice of {head}", f"{head}: {', '.join(self.options(head))}")
         elif argument.sign == "~":
             raise UserError(
@@ -129,7 +129,7 @@ class Frame:
                 "set it to null" if not isinstance(self.config[head], dict) else "delete keys of it",
             )
         if argument.sign == "~":
-            return self._delete(argument, station)
+            return self._delete(argument, source)
         override = parse(f"{argument.sign}{argument.key}" + ("" if argument.text is None else f"={argument.text}"))
         if override.is_sweep_override():
             raise UserError(typed, "is a sweep", "add --multirun, or write a list as [a,b] and text with a comma in quotes")
@@ -145,10 +145,10 @@ class Frame:
             raise UserError(argument.key, cause, nearest(last, held, called=f"keys of {head}")) from None
         self.config = OmegaConf.to_container(config, resolve=False)  # type: ignore[assignment]
         was, now = flat(before), flat(self.config)
-        self.origins.update({k: station.label for k, v in now.items() if k not in was or was[k] != v})
-        self.origins.setdefault(argument.key, station.label)
+        self.origins.update({k: source.label for k, v in now.items() if k not in was or was[k] != v})
+        self.origins.setdefault(argument.key, source.label)
 
-    def _delete(self, argument: Argument, station: Station) -> None:
+    def _delete(self, argument: Argument, source: ConfigSource) -> None:
         node: Any = self.config
         for name in argument.path[:-1]:
             node = node.get(name) if isinstance(node, dict) else None
@@ -157,7 +157,7 @@ class Frame:
             held = node if isinstance(node, dict) else {}
             raise UserError(argument.key, "there is nothing to delete", nearest(last, held, called="keys there"))
         del node[last]
-        self.origins[argument.key] = station.label
+        self.origins[argument.key] = source.label
 
     def _check(self, group: str, key: str, *, added: bool = False) -> None:
         path = f"{group}.{key}"
@@ -170,10 +170,10 @@ class Frame:
         elif group not in OPEN and not added and key not in self.config[group]:
             raise UserError(path, f"{group} has no key {key!r}", nearest(key, self.config[group], called=f"keys of {group}"))
 
-    def _mark(self, values: dict[str, Any], station: Station) -> None:
-        if station == DEFAULT:
+    def _mark(self, values: dict[str, Any], source: ConfigSource) -> None:
+        if source == DEFAULT:
             return
-        self.origins.update(dict.fromkeys(flat(values), station.label))
+        self.origins.update(dict.fromkeys(flat(values), source.label))
 
     def resolved(self) -> dict[str, Any]:
         """The values with interpolations (``${seed}``, ``${oc.env:HOME}``) resolved. UserError for one that leads nowhere."""

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 from components.compose.node import Node
 from components.compose.notes import show
-from components.compose.stations import Said
+from components.compose.sources import Override
 from components.core import registry
+from components.core.config_types import Value, part_name
 from components.core.errors import UserError, nearest
 
 
-def read_list(kind: str, value: Any, said: Said, path: str) -> list[tuple[Node, list[Said]]]:
+def read_list(kind: str, value: Value, override: Override, path: str) -> list[tuple[Node, list[Override]]]:
     """The parts that a value names, each a node with the overrides that its mapping still has to say.
 
     Raises:
@@ -27,13 +27,14 @@ def read_list(kind: str, value: Any, said: Said, path: str) -> list[tuple[Node, 
                 f"write a name or {{name: ...}}; {kind} parts: {', '.join(registry.names(kind))}",
             )
         spec = {"name": v} if isinstance(v, str) else v
-        node = Node(kind, registry.entry(kind, str(spec.get("preset") or spec["name"]), f"{path}.{i}"), said.station)
-        inner = [replace(said, path=(k,), value=x, text=None) for k, x in spec.items() if k not in ("name", "preset")]
+        here = f"{path}.{i}"
+        node = Node(kind, registry.entry(kind, str(part_name(spec)), here), override.source, path=here)
+        inner = [replace(override, path=(k,), value=x, text=None) for k, x in spec.items() if k not in ("name", "preset")]
         found.append((node, inner))
     return found
 
 
-def place(word: str, children: list[Node], path: str) -> int:
+def index_of(word: str, children: list[Node], path: str) -> int:
     """Which part of a list: by its index, or by its name if there is one of that name."""
     names = [c.name for c in children]
     if word.isdecimal() and int(word) < len(children):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 from components.compose.node import Node
-from components.compose.stations import DEFAULT, Station
+from components.compose.sources import DEFAULT, ConfigSource
+from components.core.config_types import Config, Value
 
 
 def one_line(text: str) -> str:
@@ -14,7 +14,7 @@ def one_line(text: str) -> str:
     return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
-def show(value: Any) -> str:
+def show(value: Value) -> str:
     """``null``, ``true``, ``1e-05``, ``[a, b]``, ``{name: rms, eps: 1e-05}``."""
     if value is None:
         return "null"
@@ -33,17 +33,17 @@ def show_node(node: Node) -> str:
     return show({"name": node.name, **said}) if said else node.name
 
 
-def said_of(node: Node) -> dict[str, Any]:
+def said_of(node: Node) -> Config:
     """The options that somebody gave, nested; defaults left out."""
-    out: dict[str, Any] = {n: g.value for n, g in node.given.items() if g.station > DEFAULT}
+    out: Config = {n: g.value for n, g in node.given.items() if g.source > DEFAULT}
     for name, child in node.parts.items():
         inner = said_of(child)
-        if child.station > DEFAULT:
+        if child.source > DEFAULT:
             out[name] = {"name": child.name, **inner} if inner else child.name
         elif inner:
             out[name] = inner
-    for name, (children, station) in node.lists.items():
-        if station > DEFAULT:
+    for name, (children, source) in node.lists.items():
+        if source > DEFAULT:
             out[name] = [show_node(c) for c in children]
     return out
 
@@ -53,20 +53,20 @@ class Notes:
     """Lines about what a swap kept and dropped, in order, each once."""
 
     lines: list[str] = field(default_factory=list)
-    ahead: set[str] = field(
-        default_factory=set
-    )  # paths that the present station is still to set: what it keeps there is not news
+    pending: set[str] = field(default_factory=set)  # paths that the source will still set: what is kept there is no news
 
     def add(self, line: str) -> None:
         if line not in self.lines:
             self.lines.append(line)
 
-    def swap(self, where: str, old: str, new: str, station: Station, kept: list[str], dropped: list[tuple[str, str]]) -> None:
+    def swap(
+        self, where: str, old: str, new: str, source: ConfigSource, kept: list[str], dropped: list[tuple[str, str]]
+    ) -> None:
         """``model.attention: gqa -> mla (command line); kept ...; dropped n_kv_heads=2 (recipe x): mla has no such option``."""
-        kept = [text for text in kept if f"{where}.{text.partition('=')[0]}" not in self.ahead]
-        if station.complete or not (kept or dropped):
+        kept = [text for text in kept if f"{where}.{text.partition('=')[0]}" not in self.pending]
+        if source.complete or not (kept or dropped):
             return
-        line = f"{where}: {old} -> {new} ({station.label})"
+        line = f"{where}: {old} -> {new} ({source.label})"
         if kept:
             line += f"; kept {', '.join(kept)}"
         if dropped:

@@ -1,99 +1,121 @@
-"""One pass over the stations, default < recipes < command line: parts go to the tree, everything else to the frame."""
+"""One pass over the sources, default < recipes < command line: parts go to the tree, everything else to the frame."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from components import __version__
+from components.compose.difference import remember
 from components.compose.frame import Frame, flat
 from components.compose.grammar import Argument, read_value, refuse_targets
-from components.compose.layers import finish
-from components.compose.node import Node
+from components.compose.layers import resolve_inheritance
 from components.compose.notes import Notes
+from components.compose.reading import root_of
 from components.compose.recipes import Page, read_family
-from components.compose.stations import DEFAULT, Said, Station
+from components.compose.sources import DEFAULT, ConfigSource, Override
 from components.compose.strangers import check_frame_values, check_recipe, without_paths
 from components.compose.tree import Tree
 from components.compose.yaml_files import located, short
 from components.core import registry
+from components.core.config_types import Config
 from components.core.errors import UserError, nearest
-from components.core.registry import Entry
-from components.core.signature import Option, Signature, Type
+from components.core.signature import Option
 
 SCHEMA = 1  # of the spelled-out config
 ABOUT = "components"  # its key for versions and for the choices of groups that are no parts
 
 
 class Run:
-    """A recipe's family (or a saved config) and the command line, composed. ``config`` is the spelled-out result."""
+    """A recipe's family (or a saved config), composed, and then the command line on top of it.
 
-    def __init__(
-        self,
-        recipe: str | None,
-        base: dict[str, Any] | None,
-        cwd: Path,
-        choices: dict[str, Any],
-        values: dict[str, Any],
-        arguments: list[Argument],
-    ) -> None:
+    ``said`` is the tree of what was said so far. ``tree`` is a copy of it that is resolved, and ``config`` that copy spelled out.
+    """
+
+    def __init__(self, recipe: str | None, base: Config | None, cwd: Path, choices: Config, values: Config) -> None:
         refuse_targets(base or {}, "saved config")
-        self.cwd, self.base = cwd, base or {}
-        self.frame = Frame(cwd)
-        self.pages = [] if recipe is None else read_family(recipe, cwd, self.frame.notes)
+        self.cwd, self.base, self.values = cwd, base or {}, values
+        self.family_notes: list[str] = []
+        self.pages = [] if recipe is None else read_family(recipe, cwd, self.family_notes)
         self.recipe = self.pages[-1].name if self.pages else str(self.base.get("recipe", ""))
-        self.stations = [Station(i + 1, p.label) for i, p in enumerate(self.pages)]
-        self.last = Station(len(self.pages) + 2, "command line")
+        self.sources = [ConfigSource(i + 1, p.label) for i, p in enumerate(self.pages)]
+        self.last = ConfigSource(len(self.pages) + 2, "command line")
         kinds = registry.kinds()
-        sockets = {g: _socket(g, c) for g, c in choices.items() if g in kinds}
         self.groups = {g: c for g, c in choices.items() if g not in kinds}
-        self.tree = Tree(Node("run", Entry("run", "config", Signature(options=sockets))), Notes())
-        self._frame_files(values, arguments)
-        for page, station in zip(self.pages, self.stations):
-            self._page(page, station)
+        self.said = Tree(root_of({g: c for g, c in choices.items() if g in kinds}), Notes())
+        self.frame_said: list[tuple[Config, ConfigSource, Page | None]] = []
+        self.frame = self._frame([])
+        for page, source in zip(self.pages, self.sources):
+            self._page(page, source)
         if self.base:
             self._saved()
+        self._resolve()
+
+    def override(self, arguments: list[Argument]) -> None:
+        """Apply the command line. Each part of ``tree`` then remembers what the recipe alone has in its place."""
+        alone = self.tree.root
+        self.frame = self._frame(arguments)
         self._command_line(arguments)
-        finish(self.tree, self.tree.root, "", [])
+        self._resolve()
+        remember(self.tree.root, alone)
+
+    def _resolve(self) -> None:
+        self.tree = Tree(self.said.root.copy(), Notes([*self.said.notes.lines]))
+        resolve_inheritance(self.tree, self.tree.root)
         self.config = self._spelled()
 
     @property
     def parts(self) -> dict[str, Option]:
-        return self.tree.root.options
+        return self.said.root.options
 
-    def _frame_files(self, values: dict[str, Any], arguments: list[Argument]) -> None:
+    def _frame(self, arguments: list[Argument]) -> Frame:
         """Each group starts from one file, the last that anybody chose; what recipes say about it stays on top."""
-        chosen: dict[str, tuple[Any, Station]] = {g: (c, DEFAULT) for g, c in self.groups.items()}
+        frame = Frame(self.cwd, notes=[*self.family_notes])
+        chosen: dict[str, tuple[Any, ConfigSource]] = {g: (c, DEFAULT) for g, c in self.groups.items()}
         chosen.update({g: (c, DEFAULT) for g, c in (self.base.get(ABOUT) or {}).get("choices", {}).items() if g in self.groups})
-        for page, station in zip(self.pages, self.stations):
+        for page, source in zip(self.pages, self.sources):
             chosen.update(
-                {path[0]: (choice, station) for path, choice in page.choices if len(path) == 1 and path[0] in self.groups}
+                {path[0]: (choice, source) for path, choice in page.choices if len(path) == 1 and path[0] in self.groups}
             )
         self.saved_choices = {g: c for g, (c, _) in chosen.items()}
         for a in arguments:
             if self._is_choice(a):
                 chosen[a.path[0]] = (read_value(a.text or "null", a.typed), self.last)
         self.choices = {g: c for g, (c, _) in chosen.items()}
-        for group, (choice, station) in chosen.items():
-            self.frame.choose(group, choice, station)
-        self.frame.start(values)
+        for group, (choice, source) in chosen.items():
+            frame.choose(group, choice, source)
+        frame.start(self.values)
+        for values, source, page in self.frame_said:
+            with self._located(page):
+                frame.say(values, source)
+        return frame
+
+    @contextmanager
+    def _located(self, page: Page | None) -> Iterator[None]:
+        """A mistake in here is a file's, whose line is named; without a page the saved config's."""
+        try:
+            yield
+        except UserError as e:
+            file = located(page.file, e.where) if page else "saved config"
+            raise UserError(f"{file}: {e.where}", e.what, e.instead) from None
 
     def _is_choice(self, a: Argument) -> bool:
         return len(a.path) == 1 and a.path[0] in self.groups and a.sign != "~" and not (a.text or "").startswith("{")
 
-    def _page(self, page: Page, station: Station) -> None:
+    def _page(self, page: Page, source: ConfigSource) -> None:
         said = []
         where = short(page.file)
         for order, (path, value) in enumerate(page.choices):
             if path[0] in self.parts:
-                said.append(Said(path, station, order, value, folder=page.file.parent, source=where))
+                said.append(Override(path, source, order, value, folder=page.file.parent, shown_as=where))
             elif path[0] not in self.groups or len(path) > 1:
                 raise UserError(f"{where}: defaults", f"there is no group {'/'.join(path)!r}", self._instead(path[0]))
         values = page.values if page.own else check_recipe(page.values, where, self.parts, spelled=ABOUT in page.values)
-        try:
-            self._values(values, station, where, page.file.parent, said)
-        except UserError as e:
-            raise UserError(f"{located(page.file, e.where)}: {e.where}", e.what, e.instead) from None
+        with self._located(page):
+            frame = self._values(values, source, where, page.file.parent, said)
+        self.frame_said.append((frame, source, page))
 
     def _saved(self) -> None:
         """A spelled-out config: what differs from the defaults counts as said by it."""
@@ -104,7 +126,7 @@ class Run:
                 f"its schema {schema} is newer than {SCHEMA}, the newest that this version knows",
                 "update lightning-components",
             )
-        station = Station(1, f"saved config of {self.recipe}" if self.recipe else "saved config", complete=True)
+        source = ConfigSource(1, f"saved config of {self.recipe}" if self.recipe else "saved config", complete=True)
         check_frame_values(self.base, "saved config", self.parts)
         values = without_paths(self.base)
         files = Frame(self.cwd)
@@ -113,46 +135,47 @@ class Run:
                 files.choose(group, choice, DEFAULT)
                 same = flat(files.config[group])
                 values[group] = unflat({k: v for k, v in flat(values[group]).items() if k not in same or same[k] != v})
-        try:
-            self._values(values, station, "saved config", self.cwd, [], spelled=True)
-        except UserError as e:
-            raise UserError(f"saved config: {e.where}", e.what, e.instead) from None
+        with self._located(None):
+            frame = self._values(values, source, "saved config", self.cwd, [], spelled=True)
+        self.frame_said.append((frame, source, None))
 
     def _values(
-        self, values: dict[str, Any], station: Station, where: str, folder: Path, said: list[Said], *, spelled: bool = False
-    ) -> None:
-        frame: dict[str, Any] = {}
+        self, values: Config, source: ConfigSource, where: str, folder: Path, said: list[Override], *, spelled: bool = False
+    ) -> Config:
+        """Apply what is said about parts; what is said about the frame comes back."""
+        frame: Config = {}
         for key, value in values.items():
             path = tuple(str(key).replace("/", ".").split("."))
             if path[0] in self.parts:
-                said.append(Said(path, station, len(said), value, folder=folder, spelled=spelled, source=where))
+                said.append(Override(path, source, len(said), value, folder=folder, spelled=spelled, shown_as=where))
             elif key not in ("recipe", ABOUT):
                 if path[0] not in self.frame.config:
                     raise UserError(str(key), f"unknown key {path[0]!r}", self._instead(path[0]))
                 for name in reversed(path[1:]):
                     value = {name: value}
                 frame[path[0]] = {**frame[path[0]], **value} if path[0] in frame else value
-        self.tree.apply(said)
-        self.frame.say(frame, station)
+        self.said.apply_source(said)
+        self.frame.say(frame, source)
+        return frame
 
     def _instead(self, name: str) -> str:
         """What was meant by a word at the top: the group or value of that name, or the socket that has it."""
         known = sorted([*self.parts, *self.frame.config, "recipe"])
         found = sorted(
-            f"{group}.{name}" for group in self.parts if (part := self.tree.root.part(group)) and name in part.options
+            f"{group}.{name}" for group in self.parts if (part := self.said.root.part(group)) and name in part.options
         )
         if found:
             return f"did you mean {' or '.join(found)}? groups and values: {', '.join(known)}"
         return nearest(name, known, called="groups and values")
 
     def _command_line(self, arguments: list[Argument]) -> None:
-        said: list[Said] = []
+        said: list[Override] = []
         for order, a in enumerate(arguments):
             head = a.path[0]
             if head in self.parts:
                 if a.sign == "~":
                     raise UserError(repr(a.typed), "a part's option is never deleted", f"set it: {a.key}=...")
-                said.append(Said(a.path, self.last, order, text=a.text, folder=self.cwd, source=a.typed))
+                said.append(Override(a.path, self.last, order, text=a.text, folder=self.cwd, shown_as=a.typed))
             elif head == "hydra":
                 raise UserError(
                     repr(a.typed), "Hydra's own settings steer sweeps", "add --multirun; where runs go is paths.runs"
@@ -163,12 +186,12 @@ class Run:
                     f"unknown {'group' if len(a.path) > 1 or head in registry.KINDS else 'key'} {head!r}",
                     self._instead(head),
                 )
-        self.tree.apply(said)
+        self.said.apply_source(said)
         for a in arguments:
             if a.path[0] in self.frame.config and not self._is_choice(a):
                 self.frame.override(a, self.last)
 
-    def _resolved(self) -> dict[str, Any]:
+    def _resolved(self) -> Config:
         """The frame's values; one that leads nowhere is the fault of the file that says it."""
         try:
             return self.frame.resolved()
@@ -178,8 +201,8 @@ class Run:
                     raise UserError(f"{located(page.file, e.where)}: {e.where}", e.what, e.instead) from None
             raise
 
-    def _spelled(self) -> dict[str, Any]:
-        spelled = self.tree.root.spelled("")
+    def _spelled(self) -> Config:
+        spelled = self.tree.root.spelled()
         spelled.pop("name")
         frame = self._resolved()
         about = {"version": __version__, "schema": SCHEMA, "choices": dict(self.choices)}
@@ -187,17 +210,9 @@ class Run:
         return {ABOUT: about, "recipe": self.recipe, **values, **spelled, **{g: frame[g] for g in self.groups}}
 
 
-def _socket(kind: str, choice: Any) -> Option:
-    """A group of parts: of one, or in order of several where its default is a list."""
-    many = isinstance(choice, list)
-    return Option(
-        kind, Type(f"{'Makers' if many else 'Maker'}[{kind!r}]", kind=kind, many=many, optional=choice is None), choice
-    )
-
-
-def unflat(leaves: dict[str, Any]) -> dict[str, Any]:
+def unflat(leaves: Config) -> Config:
     """{dotted path: leaf} -> nested."""
-    out: dict[str, Any] = {}
+    out: Config = {}
     for path, value in leaves.items():
         *way, last = path.split(".")
         node = out

@@ -2,45 +2,44 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from components.compose.node import Node
 from components.compose.notes import Notes, show, show_node
-from components.compose.stations import DEFAULT, Given, Station
+from components.compose.sources import DEFAULT, ConfigSource, OptionValue
 from components.core import registry
+from components.core.config_types import Value
 from components.core.errors import UserError, nearest
 from components.core.registry import Entry
 from components.core.signature import Option
 
 
-def swap(old: Node, entry: Entry, station: Station, where: str, notes: Notes) -> Node:
+def swap(old: Node, entry: Entry, source: ConfigSource, where: str, notes: Notes) -> Node:
     """The node of ``entry`` in place of ``old``. The same part again keeps everything."""
     if entry == old.entry:
-        if old.station == DEFAULT:
-            old.station = station
+        if old.source == DEFAULT:
+            old.source = source
         return old
-    new = Node(old.kind, entry, station)
+    new = Node(old.kind, entry, source)
     kept: list[str] = []
     dropped: list[tuple[str, str]] = []
     for name, given in old.given.items():
-        if given.station == DEFAULT:
+        if given.source == DEFAULT:
             continue
-        why = unfit(old, new, name, given)
-        text = f"{name}={show(given.value)} ({given.station.label})"
+        why = why_incompatible(old, new, name, given)
+        text = f"{name}={show(given.value)} ({given.source.label})"
         if why is None:
             new.given[name] = given
             kept.append(text)
-        elif given.station >= station and not given.borrowed:
+        elif given.source >= source and not given.from_model:
             raise UserError(
                 where, f"{name}={show(given.value)} was said before the part became {new.name}: {why}", f"say {new.name} first"
             )
         else:
             dropped.append((text, why))
     for name, child in old.parts.items():
-        _carry_part(old, new, name, child, station, where, notes, kept, dropped)
+        _carry_part(old, new, name, child, source, where, notes, kept, dropped)
     for name, (children, said_at) in old.lists.items():
         if said_at > DEFAULT:
-            why = unfit(old, new, name)
+            why = why_incompatible(old, new, name)
             text = f"{name}=[{', '.join(map(show_node, children))}] ({said_at.label})"
             if why is None:
                 new.lists[name] = (children, said_at)
@@ -48,19 +47,19 @@ def swap(old: Node, entry: Entry, station: Station, where: str, notes: Notes) ->
             else:
                 dropped.append((text, why))
     for name, edits in old.edits.items():
-        why = unfit(old, new, name)
+        why = why_incompatible(old, new, name)
         if why is None:
             new.edits[name] = edits
         else:
-            dropped += [(f"{'.'.join((name, *e.path))} ({e.station.label})", why) for e in edits]
+            dropped += [(f"{'.'.join((name, *e.path))} ({e.source.label})", why) for e in edits]
     if old.slices and new.slice_option:
         new.slices = old.slices
     elif old.slices:
         dropped += [
-            (f"{old.slice_option}.{'.'.join(s.path)} ({s.station.label})", f"{new.name} has no layers to slice")
+            (f"{old.slice_option}.{'.'.join(s.path)} ({s.source.label})", f"{new.name} has no layers to slice")
             for s in old.slices
         ]
-    notes.swap(where, old.name, new.name, station, kept, dropped)
+    notes.swap(where, old.name, new.name, source, kept, dropped)
     return new
 
 
@@ -69,7 +68,7 @@ def _carry_part(
     new: Node,
     name: str,
     child: Node,
-    station: Station,
+    source: ConfigSource,
     where: str,
     notes: Notes,
     kept: list[str],
@@ -79,11 +78,11 @@ def _carry_part(
     origin = _origin(child)
     if origin is None:
         return
-    why = unfit(old, new, name)
+    why = why_incompatible(old, new, name)
     text = f"{name}={show_node(child)} ({origin.label})"
     if why is not None:
         dropped.append((text, why))
-    elif child.station > DEFAULT:
+    elif child.source > DEFAULT:
         new.parts[name] = child
         kept.append(text)
     else:
@@ -94,23 +93,23 @@ def _carry_part(
             new.parts[name] = child
             kept.append(text)
         else:
-            moved = swap(child, default.entry, station, f"{where}.{name}", notes)
-            moved.station = DEFAULT
+            moved = swap(child, default.entry, source, f"{where}.{name}", notes)
+            moved.source = DEFAULT
             moved.given = {**{n: g for n, g in default.given.items() if n not in moved.parts}, **moved.given}
             moved.parts = {**{n: p for n, p in default.parts.items() if n not in moved.given}, **moved.parts}
             new.parts[name] = moved
 
 
-def _origin(node: Node) -> Station | None:
-    """The latest station that said anything about the node; None if nobody did."""
-    said = [node.station, *(g.station for g in node.given.values()), *(s for _, s in node.lists.values())]
+def _origin(node: Node) -> ConfigSource | None:
+    """The latest source that said anything about the node; None if nobody did."""
+    said = [node.source, *(g.source for g in node.given.values()), *(s for _, s in node.lists.values())]
     said += [s for c in node.parts.values() if (s := _origin(c)) is not None]
-    said += [e.station for edits in node.edits.values() for e in edits] + [s.station for s in node.slices]
+    said += [e.source for edits in node.edits.values() for e in edits] + [s.source for s in node.slices]
     latest = max(said)
     return latest if latest > DEFAULT else None
 
 
-def unfit(old: Node, new: Node, name: str, given: Given | None = None) -> str | None:
+def why_incompatible(old: Node, new: Node, name: str, given: OptionValue | None = None) -> str | None:
     """Why the option cannot stay with the new part, or None."""
     if name not in new.options:
         return f"{new.name} has no such option"
@@ -127,7 +126,7 @@ def unfit(old: Node, new: Node, name: str, given: Given | None = None) -> str | 
     return theirs.fault(given.value) if given is not None else None
 
 
-def unknown_option(node: Node, name: str, where: str, value: Any = None, root: Node | None = None) -> UserError:
+def unknown_option(node: Node, name: str, where: str, value: Value = None, root: Node | None = None) -> UserError:
     """No such option: the nearest, all of this part, and where a socket's part has one of that name.
 
     A socket that the part does not have is a choice of parts that cannot work together: both are named, and those that could.

@@ -15,12 +15,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from components.core import registry
+from components.core.config_types import part_name
 from components.core.contracts import complete
 from components.core.errors import UserError
+from components.core.inheriting import INHERIT as INHERIT
+from components.core.inheriting import inherited as inherited_by
 from components.core.signature import Signature
-
-INHERIT = "inherit"  # the value of a socket that takes what the model has for its kind
-
 
 if TYPE_CHECKING:
 
@@ -149,17 +149,17 @@ def telling(listener: Callable[[Any, str, Signature, dict[str, Any]], None]) -> 
 def _sockets(
     signature: Signature, options: dict[str, Any], inherited: Mapping[str, Any], where: str, label: str
 ) -> dict[str, Bound]:
-    """Every socket's maker, bound to what it inherits: from above by its own name, from the part's socket named as the kind, from above by kind."""
+    """Every socket's maker, bound to what the part's own sockets may inherit; one set to ``inherit`` gets what the rule finds for it."""
     bound: dict[str, Bound] = {}
     sockets = [o for o in signature.sockets().values() if not o.type.many]
     for option in sorted(sockets, key=lambda o: o.name != o.type.kind):  # `norm` before `final_norm`, which may take it
-        name, kind = option.name, option.type.kind
+        name, kind = option.name, option.type.kind or ""
         value = options.get(name, option.default)
         if value is None and option.type.optional:
             continue  # nothing stands there
         path = f"{where}.{name}".lstrip(".")
         if isinstance(value, str) and value == INHERIT:
-            found = inherited.get(name, bound.get(kind, inherited.get(kind)))  # type: ignore[arg-type]
+            found = inherited_by(name, kind, bound.get, inherited.get)
             if found is None:
                 raise UserError(
                     path,
@@ -184,7 +184,7 @@ def resolve(maker: Any, kind: str, where: str = "") -> tuple[Any, dict[str, Any]
         options = {k: v for k, v in maker.items() if k not in ("name", "preset")}
         if "name" not in maker:
             raise UserError(where or kind, f"a {kind} is a name or a mapping with a name, not {dict(maker)!r}")
-        e = registry.entry(kind, maker.get("preset") or maker["name"], where)
+        e = registry.entry(kind, part_name(maker), where)
         options = {e.renamed.get(k, k): v for k, v in options.items()}
         spelled = {n: o.default for n, o in e.signature.options.items() if e.preset_of}
         options = {**spelled, **options}
@@ -223,7 +223,7 @@ def signature_of(target: Any) -> Signature:
 
 def task_values(node: dict[str, Any]) -> dict[str, Any]:
     """All options of the node ``task``, defaults included, without importing the part."""
-    entry = registry.entry("task", node.get("preset") or node["name"], "task")
+    entry = registry.entry("task", part_name(node), "task")
     given = {entry.renamed.get(n, n): v for n, v in node.items() if n not in ("name", "preset")}
     entry.signature.check("task", given, entry.label)
     return {**{n: o.default for n, o in entry.signature.options.items()}, **given}

@@ -62,6 +62,11 @@ class Type:
     optional: bool = False
     length: int | None = None  # tuple[float, float]: exactly 2
 
+    @property
+    def slices_layers(self) -> bool:
+        """Whether the option says which layers have parts of their own: ``layers: Slices``."""
+        return self.text == "Slices" or self.text.startswith("Slices ")
+
     def fault(self, value: Any) -> str | None:
         """Why ``value`` is not allowed, or None. Sockets are checked by whoever resolves them."""
         if self.kind is not None or "Any" in self.bases or (value is None and self.optional):

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from components.core.config_types import part_name
 from components.core.makers import make
 from components.corpus.special_ids import stop_ids
 from components.explain.asking import Asked
@@ -75,7 +76,7 @@ def steps(subject: Subject, asked: Asked, logits: Tensor) -> dict[str, Any] | No
         elif chosen is None:
             step["chosen"] = int(row[0].argmax())
         found.append(step)
-    return {"decoding": node.get("preset") or node["name"], "seed": asked.seed, "steps": found, "ended": asked.ended}
+    return {"decoding": part_name(node), "seed": asked.seed, "steps": found, "ended": asked.ended}
 
 
 def _stage(name: str, logits: Tensor, chosen: int | None) -> dict[str, Any]:
@@ -89,12 +90,12 @@ def _called(node: Any) -> str:
     if isinstance(node, str):
         return node
     options = [f"{v:g}" if isinstance(v, float) else str(v) for k, v in node.items() if k not in ("name", "preset")]
-    return " ".join([str(node.get("preset") or node["name"]), *options])
+    return " ".join([part_name(node), *options])
 
 
 def _draws(asked: Asked, node: dict[str, Any]) -> Any:
     """The numbers that ``decoding/sample`` draws for this row; None for decodings that draw none, or otherwise."""
-    if (node.get("preset") or node["name"]) != "sample":
+    if part_name(node) != "sample":
         return None
     from components.parts.decoding.sample import Uniforms
 

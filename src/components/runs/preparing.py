@@ -14,6 +14,7 @@ import torch
 from components.core import registry, terminal
 from components.core.bar import Bar
 from components.core.cache_file import cache_folder
+from components.core.config_types import part_name
 from components.core.contracts import NeedsModel
 from components.core.errors import UserError
 from components.core.makers import make, task_values
@@ -38,7 +39,7 @@ def corpus_of(
     source = make(config["data"], "data")
     given = Fixed(tokenizer) if tokenizer is not None else tokenizer_of(config, going_on)
     cache = Path((config.get("paths") or {}).get("cache") or cache_folder() / "corpus").expanduser()
-    task = registry.find("task", config["task"].get("preset") or config["task"]["name"])
+    task = registry.find("task", part_name(config["task"]))
 
     def progress(what: str, done: int, total: int | None) -> None:
         if begin is not None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from components.core import registry
+from components.core.config_types import part_name
 from components.core.errors import UserError, nearest
 from components.core.makers import task_values
 from components.core.micro_batches import rows_each
@@ -83,7 +84,7 @@ def check_paths(node: Any, where: str = "data") -> None:
         check_paths(value, f"{where}.{key}")
     if not isinstance(node, dict) or "name" not in node:
         return
-    options = registry.entry("data", node.get("preset") or node["name"]).signature.options
+    options = registry.entry("data", part_name(node)).signature.options
     for name in (n for n in node if n in options and "path" in options[n].type.bases and node[n] is not None):
         if not Path(node[name]).exists() and not glob.glob(node[name], recursive=True):
             raise UserError(f"{where}.{name}", f"{node[name]}: there is no such file or folder", HINT)

@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from components.compose.scope import parts_of
+from components.compose.reading import every_part, read_tree
 from components.core import registry
 from components.core.cache_file import cache_folder
 from components.core.errors import UserError
@@ -29,7 +29,7 @@ def remember(label: str, target: Any) -> None:
 def unchecked(config: dict[str, Any]) -> list[str]:
     """One line for each part in the model that is not of this package, and was not checked as its source stands now."""
     found: dict[str, str] = {}
-    for part in parts_of({"model": config["model"]}):
+    for part in every_part(read_tree({"model": config["model"]})):
         entry = part.entry
         if (
             entry.origin == "components"

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import wandb
 from lightning.pytorch.loggers import WandbLogger
 
+from components.compose.node import Node
+from components.compose.reading import read_tree
+from components.core.config_types import Config
 from components.core.errors import UserError
 from components.core.terminal import fault_of
 from components.runs.records import read_about
@@ -125,16 +129,16 @@ class Extras:
         run.finish(exit_code=exit_code)
 
 
-def parts_of(config: dict[str, Any], path: str = "") -> dict[str, str]:
-    """{socket: part, or the preset that was chosen} for every node; the sockets of the model without the prefix ``model``."""
-    found: dict[str, str] = {}
-    for key, value in config.items():
-        if isinstance(value, dict):
-            here = f"{path}.{key}".lstrip(".")
-            if isinstance(value.get("name"), str):
-                found[here.removeprefix("model.").replace(".", "_")] = value.get("preset") or value["name"]
-            found.update(parts_of(value, here))
-    return found
+def parts_of(config: Config) -> dict[str, str]:
+    """{socket: part, or the preset that was chosen} for every part that the config names; the sockets of the model without the prefix ``model``."""
+    return {part.path.removeprefix("model.").replace(".", "_"): part.name for part in _named(read_tree(config))}
+
+
+def _named(part: Node) -> Iterator[Node]:
+    """The parts below one that are written out, those of slices of layers too. Lists of parts have no key of their own."""
+    for child in [*part.parts.values(), *(c for sockets in (part.layers or {}).values() for c in sockets.values())]:
+        yield child
+        yield from _named(child)
 
 
 def _has_key() -> bool:

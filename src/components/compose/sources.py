@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from components.compose.grammar import literal_path, plain, read_value
+from components.core.config_types import Value
 from components.core.paths import expanded
 from components.core.signature import Option
 
 
 @dataclass(frozen=True, order=True)
-class Station:
+class ConfigSource:
     """One place that says values; a higher rank wins. ``complete``: it says every option of a part, so its swaps are no news."""
 
     rank: int
@@ -21,33 +21,30 @@ class Station:
     complete: bool = field(default=False, compare=False)
 
 
-DEFAULT = Station(0, "default")
+DEFAULT = ConfigSource(0, "default")
 
 
 @dataclass(frozen=True)
-class Said:
+class Override:
     """One override: ``path`` from where it is applied, and its value, either read already (YAML) or the text of an argument.
 
     ``folder``: what relative paths in it are relative to. ``spelled``: from a saved config, where every default is written out.
     """
 
     path: tuple[str, ...]
-    station: Station
+    source: ConfigSource
     order: int
-    value: Any = None
+    value: Value = None
     text: str | None = None
     folder: Path = Path()
     spelled: bool = False
-    source: str = ""  # file and line, or the argument as typed; for messages
+    shown_as: str = ""  # file and line, or the argument as typed; for messages
 
-    def under(self, head: str, value: Any) -> Said:
+    def under(self, head: str, value: Value) -> Override:
         """The same, for one entry of a mapping that was said."""
         return replace(self, path=(*self.path, head), value=value, text=None)
 
-    def below(self, n: int) -> Said:
-        return replace(self, path=self.path[n:])
-
-    def read(self, option: Option | None = None, where: str = "") -> Any:
+    def read(self, option: Option | None = None, where: str = "") -> Value:
         """The value. An argument is read by Hydra's grammar, except for a path, which is taken literally."""
         bases = option.type.bases if option else ()
         if "path" in bases:
@@ -56,7 +53,7 @@ class Said:
                     return None
                 return literal_path(self.text, self.folder, where)
             return absolute(self.value, self.folder, where)
-        value = plain(self.value, where or str(self.value)) if self.text is None else read_value(self.text, self.source)
+        value = plain(self.value, where or str(self.value)) if self.text is None else read_value(self.text, self.shown_as)
         if "list[path]" in bases:
             values = value if isinstance(value, list) else [value]
             return [absolute(v, self.folder, where) for v in values]
@@ -64,15 +61,15 @@ class Said:
 
 
 @dataclass(frozen=True)
-class Given:
-    """A value that somebody gave, and where. ``borrowed``: a slice's copy of what the whole model has."""
+class OptionValue:
+    """A value that somebody gave, and where. ``from_model``: a slice's copy of what the whole model has."""
 
-    value: Any
-    station: Station
-    borrowed: bool = False
+    value: Value
+    source: ConfigSource
+    from_model: bool = False
 
 
-def absolute(value: Any, folder: Path, where: str) -> Any:
+def absolute(value: Value, folder: Path, where: str) -> Value:
     """A path relative to ``folder``, with ``~`` expanded; anything else as it is."""
     if not isinstance(value, str) or value == "-":  # standard input
         return value
