@@ -22,7 +22,7 @@ WORDS = """
 false no No off on y n Y N yes YES 2026-01-01 2026-01-01T10:00:00 2001-12-14t21:59:43.10-05:00 1.2.3 v1 a-b a.b a/b a:b #x a#b = <<
 ${seed} ${oc.env:HOME} x${seed}y "1e-3" '1e-3' "a\\tb" "\\u00e9" 'it''s' !!str 1 !!float 1 !!int '3' !!null '' !!bool yes
 [] {} [1,2e-1] {a: 1e-3} [[1],[a,b]] {a: {b: [null, ~, .5]}} | > é 日本
-""".split("\n")
+""".splitlines()
 SCALARS = [w for line in WORDS for w in line.split(" ") if w and not w.startswith("!!")] + [
     "!!str 1",
     "!!float 1",
