@@ -1,4 +1,4 @@
-"""YAML as OmegaConf reads it (``1e-3`` is a number, a key twice is an error), with mistakes told in one line: file and line."""
+"""YAML files, each read once and cached; a mistake in one is an error of one line that names the file and the line."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from components.compose.grammar import refuse_targets
-from components.core.content import DEPTH, VALUES, plain
+from components.core.content import DEPTH, plain
 from components.core.errors import UserError
 from components.core.files import read_text, regular
 
-# the largest config here has some thousand values; YAML is read at some ten thousand a second
-NODES, MOST = 30_000, 2 * 2**20
+MOST = 2 * 2**20  # bytes
 
 
 def short(file: Path) -> str:
@@ -44,15 +43,15 @@ def _read(file: Path, time: int, size: int) -> dict[str, Any]:
 
 
 def parse_yaml(text: str, where: str) -> Any:
-    """What a YAML text holds, plain. UserError with the file, ``where``, and the line."""
+    """What a YAML text holds, as plain data. UserError with the file, ``where``, and the line."""
     import yaml
-    from omegaconf._utils import get_yaml_loader
 
-    loader: Any = None
+    from components.compose.yaml_loader import Loader
+
+    loader: Loader | None = None
     try:
-        loader = get_yaml_loader()(text)
-        node = _node(loader, where)
-        return None if node is None else plain(loader.construct_document(node), where, names=True)
+        loader = Loader(text, where)
+        return plain(loader.document(), where, names=True)
     except yaml.MarkedYAMLError as e:
         mark = e.problem_mark or e.context_mark
         line = f":{mark.line + 1}" if mark else ""
@@ -68,41 +67,6 @@ def parse_yaml(text: str, where: str) -> Any:
     finally:
         if loader is not None:
             loader.dispose()
-
-
-def _node(loader: Any, where: str) -> Any:
-    """The tree of nodes, before any value is made of it: its depth is counted while it is read, what aliases stand for afterwards."""
-    import yaml
-
-    depth = count = 0
-    compose = loader.compose_node
-
-    def bounded(parent: Any, index: Any) -> Any:
-        nonlocal depth, count
-        depth, count = depth + 1, count + 1
-        if depth > DEPTH or count > NODES:
-            what = f"is nested deeper than {DEPTH} levels" if depth > DEPTH else f"holds more than {NODES:,} values"
-            raise UserError(f"{where}:{loader.peek_event().start_mark.line + 1}", what, "give a file that is a config")
-        made = compose(parent, index)
-        depth -= 1
-        return made
-
-    loader.compose_node = bounded
-    node = loader.get_single_node()
-    sizes: dict[int, int] = {}
-
-    def size(held: yaml.Node) -> int:
-        if id(held) not in sizes:
-            sizes[id(held)] = VALUES + 1  # of one that is met within itself
-            inner = held.value if isinstance(held, yaml.SequenceNode) else ()
-            if isinstance(held, yaml.MappingNode):
-                inner = [n for pair in held.value for n in pair]
-            sizes[id(held)] = 1 + sum(map(size, inner))
-        return sizes[id(held)]
-
-    if node is not None and size(node) > VALUES:
-        raise UserError(where, f"stands for more than {VALUES:,} values, or holds itself: aliases are counted", "write it out")
-    return node
 
 
 def located(file: Path, path: str) -> str:
