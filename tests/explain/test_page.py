@@ -138,9 +138,12 @@ def keys_of(record):
 
 RECORDS = [r for r in vars(records).values() if isinstance(r, type) and issubclass(r, Record) and r is not Record]
 # properties that the scripts read of the browser, of their own objects and of the page around the traces; all others are keys of the trace
-OTHERS = """PI S T activeElement all bits buffer channel class classList clientWidth clientX clientY columns compare data dataset depth devicePixelRatio
-documentElement embedding few fillStyle findLastIndex font full glass gutter head index key left length lineWidth matches minus mixer neuron node on plus r rest rows s
-size strokeStyle style svg t tabIndex target textAlign textBaseline textContent theme title total traces updates views what zero"""
+OTHERS = """
+PI S T activeElement all bits buffer channel class classList clientWidth clientX clientY columns compare data dataset
+depth devicePixelRatio documentElement embedding few fillStyle findLastIndex font full glass gutter head index key left
+length lineWidth matches minus mixer neuron node on plus r rest rows s size strokeStyle style svg t tabIndex target
+textAlign textBaseline textContent theme title total traces updates views what zero
+"""
 
 
 def test_the_page_is_made_of_the_records(made):

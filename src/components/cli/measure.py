@@ -6,27 +6,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from torch import nn
-from torch.overrides import TorchFunctionMode
 
 from components.core import registry
 from components.core.errors import UserError
 from components.core.makers import Bound, make
 from components.core.slices import canonical
 
-DRAWS = {"normal_", "uniform_", "trunc_normal_", "kaiming_uniform_", "kaiming_normal_", "xavier_uniform_", "xavier_normal_"}
 PLACEHOLDER = 1024  # ids assumed where only training will tell
-
-
-class Unfilled(TorchFunctionMode):
-    """Nothing is drawn where nothing is stored: torch would load its compiler (2 s) to draw on the meta device."""
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        tensor = args[0] if args else kwargs.get("tensor")
-        drawn = getattr(func, "__name__", "") in DRAWS and isinstance(tensor, torch.Tensor) and tensor.is_meta
-        return tensor if drawn else func(*args, **kwargs)
 
 
 @dataclass(frozen=True)
@@ -94,12 +81,6 @@ def _tokens(config: dict[str, Any]) -> Vocabulary:
     if tokenizer.vocab_size > len(tokenizer.specials):
         return Vocabulary(tokenizer.vocab_size)
     return Vocabulary(PLACEHOLDER, f"assumed; tokenizer/{node['name']} knows only when it is trained")
-
-
-def on_meta(config: dict[str, Any], size: int) -> nn.Module:
-    """The model without its numbers. UserError, with the path, if its parts do not fit."""
-    with torch.device("meta"), Unfilled():
-        return make(Bound(config["model"], where="model"), "model", vocab_size=size)
 
 
 def count(model: nn.Module) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -116,7 +117,7 @@ def output_kind_of(model: nn.Module) -> str:
 def width_of_values(model: nn.Module) -> int:
     """How many numbers each position has, where the model reads numbers instead of ids; else 0."""
     found = next((m for m in model.modules() if "values" in getattr(m, "provides", ()) and hasattr(m, "d_in")), None)
-    return 0 if found is None else int(found.d_in)
+    return 0 if found is None else int(found.d_in)  # type: ignore[arg-type]  # a module's attributes have no type
 
 
 def _numbers(subject: Subject, prompt: str, width: int, output_kind: str, seed: int) -> Asked:
@@ -145,9 +146,10 @@ def _numbers(subject: Subject, prompt: str, width: int, output_kind: str, seed: 
     return asked
 
 
-def _each(value: object, width: int, default: float) -> list[float]:
+def _each(value: float | Sequence[float] | None, width: int, default: float) -> list[float]:
     """An option of the data as one number for each column; ``default`` where it does not fit."""
-    found = [float(v) for v in (value if isinstance(value, (list, tuple)) else [] if value is None else [value])]
+    given = () if value is None else (value,) if isinstance(value, (int, float)) else value
+    found = [float(v) for v in given]
     return found * width if len(found) == 1 else found if len(found) == width else [default] * width
 
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 from components.compose.difference import difference
+from components.explain.subject import Config
 from components.explain.trace import Comparison, Fact, Trace
 
 LEFT_OUT = ("paths.", "logger", "callbacks", "resume", "components", "recipe:")  # they change no number
 
 
-def compared(traces: Sequence[Trace], configs: Sequence[dict[str, Any]]) -> Comparison:
+def compared(traces: Sequence[Trace], configs: Sequence[Config]) -> Comparison:
     """What differs between two models. ``configs`` are theirs, spelled out."""
     a, b = traces
     lines = [line for line in difference(*configs) if not line.startswith(LEFT_OUT)]
@@ -22,9 +22,9 @@ def compared(traces: Sequence[Trace], configs: Sequence[dict[str, Any]]) -> Comp
         Fact("FLOPs per token", a.facts.flops_per_token, b.facts.flops_per_token, big=True),
     ]
     tokens = []
-    nats = [nats_per_token(t) for t in traces]
-    if all(n is not None for n in nats):
-        facts.append(Fact("surprise per token of the prompt (nats)", *nats))
+    nats_a, nats_b = nats_per_token(a), nats_per_token(b)
+    if nats_a is not None and nats_b is not None:
+        facts.append(Fact("surprise per token of the prompt (nats)", nats_a, nats_b))
     ids = [[x.id for x in t.tokens] for t in traces]
     both = next((i for i, (x, y) in enumerate(zip(*ids)) if x != y), min(map(len, ids)))
     given = min(both, *(t.given - t.first for t in traces))

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from components.core.errors import UserError
 from components.core.files import make_folder, whole, write_text
 from components.core.terminal import readable, require_text
 from components.explain.page import page
-from components.explain.subject import Subject, subject_of
+from components.explain.subject import Config, Loaded, Subject, subject_of
 from components.explain.trace import Trace
 from components.explain.tracing import Options, trace
 
@@ -29,7 +30,7 @@ class Explanation:
     """
 
     traces: list[Trace]
-    configs: list[dict[str, Any]]
+    configs: list[Config]
 
     def __repr__(self) -> str:
         shown = "; ".join(f"{t.name} ({t.trained}), {len(t.tokens)} tokens" for t in self.traces)
@@ -78,9 +79,9 @@ class Explanation:
 
 
 def explain(
-    *subjects: Any,
+    *subjects: str | Path | Loaded | Subject | tuple[str, Sequence[str]],
     prompt: str,
-    overrides: list[str] | tuple[str, ...] = (),
+    overrides: Sequence[str] = (),
     new_tokens: int = 12,
     shown: int = 64,
     loss: bool = False,

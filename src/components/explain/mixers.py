@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields, replace
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from components.core.sockets import SequenceInfo
-from components.explain.recorder import Call, KernelCall
+from components.explain.recorder import Arguments, Call, KernelCall
 from components.functional.linear_attention import linear_attention
 from components.functional.watch import watching
 
-T = TypeVar("T")
 PROBES = 16  # random directions by which |dy/dx| is estimated where the stream is wider
 SOFTMAX, EQUIVALENT, SHARE, GRADIENT = "softmax", "equivalent", "share", "gradient"
 HOW = {
@@ -89,7 +88,7 @@ def readings(call: Call) -> list[Reading]:
     return found or [by_gradient(call)]
 
 
-def softmax_weights(found: dict[str, Any]) -> Reading:
+def softmax_weights(found: Arguments) -> Reading:
     """As ``functional.attention.reference``, with every intermediate kept."""
     q, k, v = (found[n][0] for n in ("q", "k", "v"))
     heads, tq, width = q.shape
@@ -111,12 +110,12 @@ def softmax_weights(found: dict[str, Any]) -> Reading:
     return Reading(SOFTMAX, weights, v, q, k, seen, bias, scale, found["soft_cap"], sinks)
 
 
-def made_weights(found: dict[str, Any]) -> Reading:
+def made_weights(found: Arguments) -> Reading:
     """Weights that the part made itself."""
     return Reading(SOFTMAX, found["weights"][0], found["v"][0], found["q"][0], found["k"][0])
 
 
-def linear_weights(found: dict[str, Any]) -> Reading:
+def linear_weights(found: Arguments) -> Reading:
     """``rule`` with each position's value replaced by its own unit vector; weights (H, T, T)."""
     inputs, at, time = list(found["inputs"]), found["value"], found["time"]
     value = inputs[at]
@@ -134,7 +133,7 @@ def linear_weights(found: dict[str, Any]) -> Reading:
     return replace(reading, q=inputs[0][0], k=inputs[1][0], decay=decay)
 
 
-def scan_weights(found: dict[str, Any]) -> Reading:
+def scan_weights(found: Arguments) -> Reading:
     """h_t = sum_s (a_t ... a_(s+1)) b_s per channel: how much of |h_t| came from each s, mean over channels. One head."""
     log_a, log_b = found["log_a"][0].double(), found["log_b"][0].double()
     sums = log_a.cumsum(0)
@@ -215,11 +214,13 @@ def by_gradient(call: Call) -> Reading:
 
 def widened(info: SequenceInfo, rows: int) -> SequenceInfo:
     """The info of one sequence, for ``rows`` copies of it."""
-    changes = {f.name: wide(getattr(info, f.name), rows) for f in fields(info) if f.name not in ("memo", "out", "cache")}
+    changes: dict[str, Any] = {
+        f.name: wide(getattr(info, f.name), rows) for f in fields(info) if f.name not in ("memo", "out", "cache")
+    }
     return replace(info, **changes, memo={}, out={}, cache=None)
 
 
-def wide(value: T, rows: int) -> T:
+def wide(value: object, rows: int) -> object:
     """Every tensor of one row in ``value`` as ``rows`` rows."""
     if isinstance(value, Tensor) and value.dim() > 0 and value.shape[0] == 1:
         return value.expand(rows, *value.shape[1:])

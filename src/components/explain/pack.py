@@ -6,7 +6,7 @@ import base64
 import math
 from collections.abc import Iterator
 from dataclasses import Field, dataclass, fields, is_dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from torch import Tensor
 BUDGET = 2_300_000  # bytes of all tensors on one page, which is then below 3 MB
 DIGITS = 6
 BITS = {32: torch.float32, 16: torch.float16}
+Json = dict[str, Any]  # an object of the page's JSON
 
 
 @dataclass
@@ -27,7 +28,7 @@ class Array:
         return -(-self.tensor.numel() * bits // 8 // 3) * 4
 
 
-def key_of(field: Field[Any]) -> str:
+def key_of(field: Field[object]) -> str:
     """The key that a field of the trace has in the JSON."""
     return str(field.metadata.get("key", field.name))
 
@@ -52,7 +53,7 @@ def as_data(value: object) -> Any:
     return value
 
 
-def packed(trace: object, budget: int = BUDGET) -> tuple[dict[str, Any], list[str]]:
+def packed(trace: object, budget: int = BUDGET) -> tuple[Json, list[str]]:
     """The JSON of a trace, and notes that say what had to give way.
 
     All arrays have 32 bits where they fit, else 16. Where they still do not fit, those of the highest rank are left out, the largest first.
@@ -77,7 +78,7 @@ def packed(trace: object, budget: int = BUDGET) -> tuple[dict[str, Any], list[st
         notes.append(
             f"{len(gone)} of {len(arrays)} arrays (queries, keys, values) are left out: the page would be over 3 MB. Ask about fewer tokens for all."
         )
-    return _plain(data, bits, gone), notes
+    return cast(Json, _plain(data, bits, gone)), notes
 
 
 def rounded(value: float) -> float | None:
@@ -98,7 +99,7 @@ def _arrays(value: object) -> Iterator[Array]:
             yield from _arrays(v)
 
 
-def _plain(value: object, bits: int, gone: set[int]) -> Any:
+def _plain(value: object, bits: int, gone: set[int]) -> object:
     if isinstance(value, Array):
         if id(value) in gone:
             return None
@@ -111,7 +112,7 @@ def _plain(value: object, bits: int, gone: set[int]) -> Any:
     return rounded(value) if isinstance(value, float) else value
 
 
-def unpacked(array: dict[str, Any]) -> Tensor:
+def unpacked(array: Json) -> Tensor:
     """What ``packed`` made of a tensor."""
     data = bytearray(base64.b64decode(array["data"]))
     return torch.frombuffer(data, dtype=BITS[array["bits"]]).view(array["shape"])

@@ -6,17 +6,17 @@ import json
 from collections.abc import Sequence
 from html import escape
 from importlib.resources import files
-from typing import Any
 
 from components import __version__
 from components.explain.compare import compared
-from components.explain.pack import BUDGET, as_data, packed
+from components.explain.pack import BUDGET, Json, as_data, packed
+from components.explain.subject import Config
 from components.explain.trace import Trace
 
 SCRIPTS = ("core.js", "text.js", "attention.js", "stream.js", "model.js", "network.js", "app.js")
 
 
-def page(traces: Sequence[Trace], configs: Sequence[dict[str, Any]]) -> str:
+def page(traces: Sequence[Trace], configs: Sequence[Config]) -> str:
     """The page of one trace, or of two side by side.
 
     Args:
@@ -27,7 +27,7 @@ def page(traces: Sequence[Trace], configs: Sequence[dict[str, Any]]) -> str:
     for trace in traces:
         data, notes = packed(trace, BUDGET // len(traces))
         shown.append({**data, "notes": [*data["notes"], *notes]})
-    data: dict[str, Any] = {
+    data: Json = {
         "traces": shown,
         "about": f"Made by components {__version__} from one real pass, computed in float32 on the CPU.",
     }

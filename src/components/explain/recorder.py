@@ -16,6 +16,7 @@ from components.core.sockets import Layer, SequenceInfo
 from components.functional.watch import watching
 
 KEPT = ("embedding", "attention", "ffn", "router", "head", "pooling")  # kinds whose inputs and outputs are kept
+Arguments = dict[str, Any]  # of a kernel, by the names that functional/watch.py lists
 
 
 @dataclass
@@ -28,7 +29,7 @@ class KernelCall:
     """
 
     word: str
-    found: dict[str, Any]
+    found: Arguments
     backwards: bool
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -11,7 +10,7 @@ from torch import Tensor
 from components.core.makers import make
 from components.corpus.special_ids import stop_ids
 from components.explain.asking import Asked
-from components.explain.subject import Subject
+from components.explain.subject import Config, Subject
 from components.explain.trace import Candidate, Follower, Generation, Prediction, Stage, Step
 
 TOP = 10
@@ -86,14 +85,14 @@ def _stage(name: str, logits: Tensor, chosen: int | None) -> Stage:
     return Stage(name, kept, p.shape[-1], top_of(logits), own)
 
 
-def _readable_node(node: str | Mapping[str, Any]) -> str:
+def _readable_node(node: str | Config) -> str:
     if isinstance(node, str):
         return node
     options = [f"{v:g}" if isinstance(v, float) else str(v) for k, v in node.items() if k not in ("name", "preset")]
     return " ".join([str(node.get("preset") or node["name"]), *options])
 
 
-def _draws(asked: Asked, node: Mapping[str, Any]) -> Callable[[int], Tensor] | None:
+def _draws(asked: Asked, node: Config) -> Callable[[int], Tensor] | None:
     """The numbers that ``decoding/sample`` draws for this row; None for decodings that draw nothing, or draw otherwise."""
     if (node.get("preset") or node["name"]) != "sample":
         return None

@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
+
+from torch import nn
 
 from components.core.makers import telling
 from components.core.share import recipe_files
 from components.core.signature import Signature
+
+Config = dict[str, Any]  # of a run or a recipe, spelled out; or one node of it: the name of a part and its options
+
+
+class Loaded(Protocol):
+    """What ``components.load`` and ``components.load_recipe`` return."""
+
+    @property
+    def model(self) -> Any: ...
+
+    @property
+    def config(self) -> Config: ...
 
 
 @dataclass(frozen=True)
@@ -19,7 +33,7 @@ class Made:
 
     label: str
     signature: Signature
-    options: dict[str, Any]
+    options: Config
 
 
 @dataclass
@@ -37,9 +51,9 @@ class Subject:
     """
 
     name: str
-    model: Any
+    model: nn.Module
     tokenizer: Any
-    config: dict[str, Any]
+    config: Config
     made: dict[int, Made] = field(default_factory=dict)
     folder: Path | None = None
     trained: str = "not trained"
@@ -52,7 +66,7 @@ class Subject:
         return list(getattr(self.tokenizer, "labels", ()) or ())
 
 
-def subject_of(what: Any, overrides: list[str] | tuple[str, ...] = ()) -> Subject:
+def subject_of(what: str | Path | Loaded, overrides: Sequence[str] = ()) -> Subject:
     """The subject that ``what`` names.
 
     Args:
@@ -96,7 +110,7 @@ def of_run(name: str, overrides: list[str]) -> Subject:
     return of_loaded(loaded, made, name)
 
 
-def of_loaded(loaded: Any, made: dict[int, Made] | None = None, name: str = "") -> Subject:
+def of_loaded(loaded: Loaded, made: dict[int, Made] | None = None, name: str = "") -> Subject:
     """Of what ``components.load`` or ``load_recipe`` returned. Options are known only where ``made`` tells them."""
     folder = getattr(loaded, "folder", None)
     tokenizer = getattr(loaded, "tokenizer", None) or getattr(getattr(loaded, "task", None), "tokenizer", None)
@@ -114,16 +128,16 @@ def of_loaded(loaded: Any, made: dict[int, Made] | None = None, name: str = "") 
     return subject
 
 
-def _into(made: dict[int, Made]) -> Callable[[object, str, Signature, dict[str, Any]], None]:
+def _into(made: dict[int, Made]) -> Callable[[object, str, Signature, Config], None]:
     """A listener that keeps how every part is made."""
 
-    def keep(part: object, label: str, signature: Signature, options: dict[str, Any]) -> None:
+    def keep(part: object, label: str, signature: Signature, options: Config) -> None:
         made[id(part)] = Made(label, signature, options)
 
     return keep
 
 
-def _json(file: Path) -> dict[str, Any]:
+def _json(file: Path) -> Config:
     try:
         found = json.loads(file.read_text(encoding="utf8"))
     except (OSError, ValueError):

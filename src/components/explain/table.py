@@ -73,13 +73,13 @@ def _stream(trace: Trace) -> list[str]:
     layers = [x for x in trace.layers if x.side == side]
     if not layers:
         return []
-    without = {w.path: w.p[t] for w in trace.without}
+    without = {w.path: p for w in trace.without if (p := w.p[t]) is not None}
     rows = []
     for n, name in enumerate(["embedding", *(layer_name(x.path) for x in layers)]):
         norm = layers[0].norm_before.tensor[t] if n == 0 else layers[n - 1].norm.tensor[t]
         branches = [] if n == 0 else layers[n - 1].branches
         wrote = ", ".join(f"{b.name} {float(b.norm.tensor[t]):.3g}" for b in branches)
-        gone = ", ".join(f"{b.name} {share(without[b.path])}" for b in branches if without.get(b.path) is not None)
+        gone = ", ".join(f"{b.name} {share(without[b.path])}" for b in branches if b.path in without)
         lens = trace.lens[n] if trace.lens else None
         likeliest = [] if lens is None else lens.top[t][:2]
         says = " ".join(f"{quoted(trace.words[str(c.id)])} {share(c.p)}" for c in likeliest)
