@@ -65,7 +65,7 @@ def test_encoder_decoders_read_a_source(name):
     assert data.backward.loss > 0
 
 
-def test_a_recurrence_that_hands_its_state_on_is_heard():
+def test_a_recurrence_that_hands_its_state_on_is_recorded():
     data = trace(subject_of_model("recurrent", {"loss": {"name": "seq2seq"}}, **SOURCE), "the cat", Options(new_tokens=3))
     assert [m.how for m in data.mixers] == [mixers.GRADIENT, mixers.GRADIENT]
     assert [m.path for m in data.mixers] == ["encoder.0", "decoder.0"]

@@ -19,7 +19,7 @@ DRAWS = {"normal_", "uniform_", "trunc_normal_", "kaiming_uniform_", "kaiming_no
 class Undrawn(TorchFunctionMode):
     """Skips random numbers where nothing is stored: torch would load its compiler (2 s) to draw on the meta device."""
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # as torch calls it
         kwargs = kwargs or {}
         tensor = args[0] if args else kwargs.get("tensor")
         drawn = getattr(func, "__name__", "") in DRAWS and isinstance(tensor, torch.Tensor) and tensor.is_meta

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from torch import nn
 
 from components.core.flops import Work, flops_of
+from components.core.parts_tree import Owner, parts_tree
 from components.core.registry import Entry
 from components.core.sockets import Layer
 from components.explain.recorder import Recorder
@@ -32,30 +33,28 @@ def drawing(subject: Subject, recorder: Recorder, work: dict[str, Work]) -> Part
         recorder: of a forward pass.
         work: for FLOPs, {path of a side's stack, "" for the whole: what it worked on}.
     """
-    (root,), _ = _Drawing(subject, recorder, work).nodes(subject.model, "", "model")
+    (root,), _ = _Drawing(subject, recorder, work).nodes(parts_tree(subject.model))
     return root
 
 
 class _Drawing:
-    """The tree of one model. A parameter that modules share counts where it comes first."""
+    """The tree of one model."""
 
     def __init__(self, subject: Subject, recorder: Recorder, work: dict[str, Work]) -> None:
         self.subject, self.recorder, self.work = subject, recorder, work
-        self.seen: set[int] = set()
 
-    def nodes(self, module: nn.Module, path: str, name: str) -> tuple[list[PartNode], Loose]:
+    def nodes(self, owner: Owner) -> tuple[list[PartNode], Loose]:
         """A part as one node. Of any other module the nodes in it, and the parameters that belong to the part around it."""
-        own = {n: p for n, p in module.named_parameters(recurse=False) if id(p) not in self.seen}
-        self.seen.update(map(id, own.values()))
+        module, path, own = owner.module, owner.path, owner.own
+        entry = self.recorder.entries.get(path)  # a module that stands in two places is a part in the first
         children: list[PartNode] = []
         inner = Loose()
-        for child_name, child in module.named_children():
-            nodes, loose = self.nodes(child, f"{path}.{child_name}".lstrip("."), child_name)
+        for child in owner.children:
+            nodes, loose = self.nodes(child)
             children += nodes
             inner = Loose(inner.parameters + loose.parameters, inner.bytes + loose.bytes, inner.matrices + loose.matrices)
-        parameters = inner.parameters + sum(p.numel() for p in own.values())
+        parameters = inner.parameters + owner.loose
         size = inner.bytes + sum(p.numel() * p.element_size() for p in own.values())
-        entry = self.recorder.entries.get(path)
         if entry is None and not isinstance(module, Layer) and path and not self.recorder.kind_at(path):
             called = [Matrix(path if p.dim() > 1 or len(own) == 1 else f"{path}.bias", list(p.shape)) for p in own.values()]
             return children, Loose(parameters, size, inner.matrices + called)
@@ -63,7 +62,7 @@ class _Drawing:
         matrices += [Matrix(m.name.removeprefix(f"{path}."), m.shape) for m in inner.matrices]
         label, kind, sentence, options = described(module, entry, self.subject.made.get(id(module)))
         node = PartNode(
-            name=name,
+            name=owner.name or "model",
             path=path,
             parameters=parameters + sum(c.parameters * c.times for c in children),
             bytes=size + sum(c.bytes * c.times for c in children),

@@ -10,8 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from components.core import registry
-from components.core.registry import Entry
+from components.core.parts_tree import entries_of
 from components.core.sockets import Layer, SequenceInfo
 from components.functional.watch import watching
 
@@ -136,17 +135,6 @@ class Recorder:
                 self.shapes[path] = list(call.y.shape)
 
         return hook
-
-
-def entries_of(model: nn.Module) -> dict[str, Entry]:
-    """{path: entry} of every module whose class is a registered part; a preset counts as the part that it spells out."""
-    known = {(e.module, e.qualname): e for e in registry.entries().values() if not e.preset_of}
-    found = {}
-    for path, module in model.named_modules():
-        entry = known.get((type(module).__module__, type(module).__qualname__))
-        if entry is not None:
-            found[path] = entry
-    return found
 
 
 @contextmanager
