@@ -10,7 +10,8 @@ from typing import Any
 
 import torch
 
-from components.explain.figures import network, new_figure, texts_of
+from components.explain.figures import axis_texts, network, new_figure
+from components.explain.trace import Ends, Linear, Network
 
 Found = dict[str, Any]
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
@@ -56,7 +57,7 @@ def line(axes: Any, points: list[list[float]], n: int, label: str | None = None,
 
 def heads(looked: Found) -> Any:
     """Attention weights of each head, rows read columns."""
-    weights, names = torch.tensor(looked["weights"]), texts_of([{"text": t} for t in looked["tokens"]])
+    weights, names = torch.tensor(looked["weights"]), axis_texts(looked["tokens"])
     most = float(weights[:, 2:].max())  # the first rows have nothing else to read
     figure, made = panels(len(weights), width=max(5.0, 3.1 * len(weights)), height=4.6 if len(weights) == 1 else 3.5)
     for n, (axes, values) in enumerate(zip(made, weights, strict=True)):
@@ -70,7 +71,8 @@ def heads(looked: Found) -> Any:
 
 
 def leaf_flower(found: Found) -> dict[str, Any]:
-    return {"01_network": network(found)}
+    layers, names = ([Linear(**layer) for layer in found["network"]["layers"]], Ends(**found["network"]["names"]))
+    return {"01_network": network(Network(layers, names, softmax=True))}
 
 
 def perceptron(found: Found) -> dict[str, Any]:
@@ -199,7 +201,7 @@ def translation(found: Found) -> dict[str, Any]:
     axes.grid(False)
     shown = axes.imshow(values.numpy(), cmap=SEEN, aspect="auto", interpolation="nearest")
     for which, names in (("x", crossed["source"]), ("y", crossed["tokens"])):
-        getattr(axes, f"set_{which}ticks")(range(len(names)), texts_of([{"text": t} for t in names]), fontsize=8)
+        getattr(axes, f"set_{which}ticks")(range(len(names)), axis_texts(names), fontsize=8)
     axes.tick_params(axis="x", rotation=90)
     named(
         axes,

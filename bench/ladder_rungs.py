@@ -24,6 +24,7 @@ import components
 from components.compose import compose
 from components.core.sockets import Batch, Layer
 from components.corpus.steps import Steps, Whole
+from components.explain.pack import as_data
 
 ROOT = Path(__file__).parent.parent
 RECIPES = ROOT / "recipes" / "ladder"
@@ -153,7 +154,7 @@ def leaf_flower(lab: Lab) -> dict[str, Any]:
         runs.append(record(made, seed, right=right))
         if seed == lab.seeds[0]:
             trace = components.explain(made.folder, prompt="32,107,56,11.2").trace
-            network = {"layers": digits(trace["network"]["layers"], 4), "names": trace["network"]["names"]}
+            network = {"layers": digits(as_data(trace.network.layers), 4), "names": as_data(trace.network.names)}
     return {"runs": runs, "network": network}
 
 

@@ -124,9 +124,9 @@ def test_the_tensors_arrive(browser, pages, name):
     """What the script decoded is what Python computed, bit for bit where the page has 32 bits."""
     made, file = pages(name)
     browser.open(file)
-    for n, m in enumerate(made.trace["mixers"]):
+    for n, m in enumerate(made.trace.mixers):
         values = browser.value(f"[...glass.views[0].data.mixers[{n}].weights.values]")
-        found, own = torch.tensor(values).view(m["weights"].tensor.shape), m["weights"].tensor
+        found, own = torch.tensor(values).view(m.weights.tensor.shape), m.weights.tensor
         torch.testing.assert_close(found, own.half().float() if name == "cut" else own, rtol=0, atol=0)
 
 
@@ -135,15 +135,15 @@ def test_the_chosen_cell_is_worked_out(browser, pages, name):
     """The weight, the scaled score and the softmax that the page writes are those of the tensors, wherever the keys go."""
     made, file = pages(name)
     browser.open(file)
-    own = [(n, m) for n, m in enumerate(made.trace["mixers"]) if m["side"] == len(made.trace["sides"]) - 1]
+    own = [(n, m) for n, m in enumerate(made.trace.mixers) if m.side == len(made.trace.sides) - 1]
     for n, m in own:
-        for head in range(m["heads"]):
-            columns = m["weights"].tensor.shape[-1]
+        for head in range(m.heads):
+            columns = m.weights.tensor.shape[-1]
             browser.value(f"glass.views[0].set({{mixer: {n}, head: {head}, t: 4, s: {min(2, columns - 1)}}})")
-            s, w = min(2, columns - 1), m["weights"].tensor
-            q, k = m["q"].tensor, m["k"].tensor
-            k = k.repeat_interleave(m["heads"] // k.shape[0], 0)
-            score = float(q[head, 4] @ k[head, s] * m["scale"])
+            s, w = min(2, columns - 1), m.weights.tensor
+            q, k = m.q.tensor, m.k.tensor
+            k = k.repeat_interleave(m.heads // k.shape[0], 0)
+            score = float(q[head, 4] @ k[head, s] * m.scale)
             assert number(browser.text("[data-test=weight]")) == pytest.approx(float(w[head, 4, s]), rel=2e-3, abs=1e-7)
             assert number(browser.text("[data-test=score]")) == pytest.approx(score, rel=2e-3, abs=1e-6)
             assert number(browser.text("[data-test=softmax-value]")) == pytest.approx(float(w[head, 4, s]), rel=2e-3, abs=1e-7)
@@ -153,9 +153,9 @@ def test_the_chosen_cell_is_worked_out(browser, pages, name):
 def test_an_equivalent_weight_is_worked_out(browser, pages):
     made, file = pages("linear")
     browser.open(file)
-    for n, m in enumerate(made.trace["mixers"]):
+    for n, m in enumerate(made.trace.mixers):
         browser.value(f"glass.views[0].set({{mixer: {n}, head: 1, t: 6, s: 3}})")
-        weight = float(m["weights"].tensor[1, 6, 3])
+        weight = float(m.weights.tensor[1, 6, 3])
         assert number(browser.text("[data-test=weight]")) == pytest.approx(weight, rel=2e-3)
         assert number(browser.text("[data-test=equivalent]")) == pytest.approx(weight, rel=2e-3)
 
@@ -167,9 +167,9 @@ def test_the_sharpest_look_can_be_shown(browser, pages, name):
     t = browser.value("glass.views[0].t")
     browser.value("document.querySelector('[data-test=look]').focus()")
     browser.press("Enter")
-    m, head, s = next(x["at"] for x in made.trace["answers"][t]["sentences"] if "at" in x)
+    m, head, s = next(x.at for x in made.trace.answers[t].sentences if x.at)
     assert browser.value("(v => [v.mixer, v.head, v.s, v.r])(glass.views[0])") == [m, head, s, t]
-    weight = float(made.trace["mixers"][m]["weights"].tensor[head, t, s])
+    weight = float(made.trace.mixers[m].weights.tensor[head, t, s])
     assert number(browser.text("[data-test=weight]")) == pytest.approx(weight, rel=2e-3)
     assert browser.value("document.activeElement.dataset.test") == "map", "the arrow keys go on from there"
     top = "document.querySelector('#attention').getBoundingClientRect().top"
@@ -195,7 +195,7 @@ def test_arrow_keys_move_the_token(browser, pages):
         ("ArrowLeft", first),
         ("Home", 0),
         ("ArrowLeft", 0),
-        ("End", len(made.trace["tokens"]) - 1),
+        ("End", len(made.trace.tokens) - 1),
     ):
         browser.press(key)
         assert browser.value("glass.views[0].t") == expected
@@ -204,29 +204,29 @@ def test_arrow_keys_move_the_token(browser, pages):
         )
         assert current == expected
         assert browser.value("document.activeElement.getAttribute('aria-current')") == "true", "the focus goes along"
-        said = made.trace["answers"][expected]["said"]
+        said = made.trace.answers[expected].said
         assert browser.text("[data-test=said]").replace("·", " ").replace("⏎", "\n") == said
 
 
 def test_answers_logits_and_lens_follow_the_token(browser, pages):
     made, file = pages("softmax")
     browser.open(file)
-    for t in range(len(made.trace["tokens"])):
+    for t in range(len(made.trace.tokens)):
         browser.value(f"glass.views[0].set({{t: {t}}})")
-        target = made.trace["answers"][t]["id"]
-        p = made.trace["predictions"][t]
-        chance = p["next"]["p"] if p["next"] else p["top"][0][2]
-        if any(i == target for i, *_ in p["top"]):
+        target = made.trace.answers[t].id
+        p = made.trace.predictions[t]
+        chance = p.next.p if p.next else p.top[0][2]
+        if any(i == target for i, *_ in p.top):
             assert number(browser.text("[data-test=probability]")) == pytest.approx(chance, rel=2e-3)
-        assert number(browser.text("[data-test=id]")) == made.trace["tokens"][t]["id"]
-        norm = float(made.trace["embeddings"][0]["norm"].tensor[t])
+        assert number(browser.text("[data-test=id]")) == made.trace.tokens[t].id
+        norm = float(made.trace.embeddings[0].norm.tensor[t])
         assert number(browser.text("[data-test=embedding-norm]")) == pytest.approx(norm, rel=1e-3)
         rows = browser.value("document.querySelectorAll('[data-test=stream] tbody tr').length")
-        assert rows == len(made.trace["layers"]) + 1
-    steps = made.trace["generation"]["steps"]
+        assert rows == len(made.trace.layers) + 1
+    steps = made.trace.generation.steps
     for step in steps:
-        browser.value(f"glass.views[0].set({{t: {step['position']}}})")
-        assert number(browser.text("[data-test=drawn]")) == pytest.approx(step["drawn"], abs=1e-4)
+        browser.value(f"glass.views[0].set({{t: {step.position}}})")
+        assert number(browser.text("[data-test=drawn]")) == pytest.approx(step.drawn, abs=1e-4)
 
 
 def test_arrow_keys_move_the_cell(browser, pages):
@@ -237,7 +237,7 @@ def test_arrow_keys_move_the_cell(browser, pages):
     for key, t, s in (("ArrowRight", 5, 3), ("ArrowDown", 6, 3), ("ArrowLeft", 6, 2), ("ArrowUp", 5, 2)):
         browser.press(key)
         assert browser.value("[glass.views[0].r, glass.views[0].s]") == [t, s]
-        weight = float(made.trace["mixers"][0]["weights"].tensor[1, t, s])
+        weight = float(made.trace.mixers[0].weights.tensor[1, t, s])
         assert number(browser.text("[data-test=weight]")) == pytest.approx(weight, rel=2e-3, abs=1e-7)
     assert "reads" in browser.value("document.querySelector('[data-test=map]').getAttribute('aria-label')")
 
@@ -245,7 +245,7 @@ def test_arrow_keys_move_the_cell(browser, pages):
 def test_the_mouse_chooses_a_cell_and_says_what_is_under_it(browser, pages):
     made, file = pages("softmax")
     browser.open(file)
-    count = len(made.trace["tokens"])
+    count = len(made.trace.tokens)
     size = browser.value("document.querySelector('[data-test=map]').q.size")
     gutter, width, height = browser.value(
         "(c => [c.q.gutter, c.clientWidth, c.clientHeight])(document.querySelector('[data-test=map]'))"
@@ -277,15 +277,15 @@ def test_pointing_at_a_part_tells_its_options_and_its_sentence(browser, pages):
     assert "Grouped-query attention" in about
     assert "n_heads" in about
     assert "heads of queries" in about
-    node = next(n for n in walk(made.trace["model"]) if n["path"] == "stack.layers.0.block.attention")
-    assert f"{node['parameters']:,}".replace(",", "\u202f") in about
+    node = next(n for n in walk(made.trace.model) if n.path == "stack.layers.0.block.attention")
+    assert f"{node.parameters:,}".replace(",", "\u202f") in about
     browser.value("document.querySelector('[data-path=\"head\"]').focus()")
     assert "head/linear" in browser.text("[data-test=about]"), "the keyboard tells the same"
 
 
 def walk(node):
     yield node
-    for child in node["children"]:
+    for child in node.children:
         yield from walk(child)
 
 
@@ -358,7 +358,7 @@ def test_colours_are_told_apart_by_lightness(browser, pages):
 def test_every_neuron_in_its_circle(browser, pages):
     made, file = pages("leaf")
     browser.open(file)
-    layers = made.trace["network"]["layers"]
+    layers = made.trace.network.layers
     circles = browser.value(
         "[...document.querySelectorAll('[data-test=network] .node')].map(n => n.getAttribute('aria-label'))"
     )
@@ -368,11 +368,11 @@ def test_every_neuron_in_its_circle(browser, pages):
     assert lines == 4 * 3 + 3 * 2
     written = browser.value("[...document.querySelectorAll('[data-test=network] text')].map(t => t.textContent)")
     for layer in layers:
-        for row in layer["weights"]:
+        for row in layer.weights:
             for w in row:
                 assert any(t not in ("", None) and is_number(t) and number(t) == pytest.approx(w, rel=6e-3) for t in written), w
     for column, layer in enumerate(layers, 1):
-        for j, total in enumerate(layer["sums"][0]):
+        for j, total in enumerate(layer.sums[0]):
             browser.point(f'[data-neuron="{column},{j}"]')
             assert number(browser.text("[data-test=sum-value]")) == pytest.approx(total, rel=1e-3)
     assert "32 · 0.1 + 107 · (−0.29) + 56 · (−0.07) + 11.2 · 0.46 + bias 0.25 = −26.35" in neuron(browser, "1,0")
@@ -416,9 +416,9 @@ def test_two_models_side_by_side(browser, pages):
     assert tops[0] == tops[1]
     for view in (0, 1):
         t = browser.value(f"glass.views[{view}].t")
-        assert made.traces[view]["answers"][t]["said"]
+        assert made.traces[view].answers[t].said
     browser.value("glass.views[0].set({t: 2})")
-    if len(made.traces[0]["tokens"]) == len(made.traces[1]["tokens"]):
+    if len(made.traces[0].tokens) == len(made.traces[1].tokens):
         assert browser.value("glass.views[1].t") == 2
     browser.open(file, width=390, phone=True)
     tops = browser.value("[...document.querySelectorAll('#attention .pair > .one')].map(x => x.getBoundingClientRect().top)")

@@ -10,9 +10,10 @@ import yaml
 from torch import nn
 
 from components.cli import doctor, main
-from components.cli.measure import Row, Unfilled, count, on_meta, short, tree, vocabulary, walk
+from components.cli.measure import Row, count, short, tree, vocabulary, walk
 from components.core import registry
 from components.core.makers import make
+from components.core.meta import Undrawn, on_meta
 
 
 def printed(capsys, *words: str) -> str:
@@ -132,9 +133,9 @@ def test_vocabulary_by_option_by_nature_or_assumed():
 
 
 def test_meta_model_has_no_numbers_and_draws_none():
-    with torch.device("meta"), Unfilled():
+    with torch.device("meta"), Undrawn():
         assert nn.Linear(3, 4).weight.is_meta
-    with Unfilled():
+    with Undrawn():
         assert nn.Linear(3, 4).weight.abs().sum() > 0, "what is stored is drawn"
 
 

@@ -31,10 +31,10 @@ def subject_for(label: str, options: Any = (), **nodes: Any) -> Subject:
     host = Host.of(subject_of(label, options))
     made: dict[int, Made] = {}
 
-    def hear(part, label, signature, options):
+    def keep(part, label, signature, options):
         made[id(part)] = Made(label, signature, options)
 
-    with telling(hear):
+    with telling(keep):
         model = host.build(length=40)
     return Subject(label, scramble(model, 0.3), tokenizer(), config_of(**nodes), made)
 
@@ -45,10 +45,10 @@ def subject_of_model(name: str = "decoder", nodes: dict[str, Any] | None = None,
 
     made: dict[int, Made] = {}
 
-    def hear(part, label, signature, given):
+    def keep(part, label, signature, given):
         made[id(part)] = Made(label, signature, given)
 
-    with telling(hear):
+    with telling(keep):
         model = build("model", name, vocab_size=VOCAB, **options).eval()
     tokens = tokenizer()
     if labels:

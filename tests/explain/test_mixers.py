@@ -63,8 +63,8 @@ def test_weights_of_every_attention(label):
 
 def really_read(call):
     """By the kernel that the part itself called, with what it gave to it."""
-    words = [h.word for h in call.heard]
-    found = [h for h in call.heard if h.word in mixers.READ][
+    words = [k.word for k in call.kernels]
+    found = [k for k in call.kernels if k.word in mixers.READ][
         -1
     ].found  # before it, a linear attention may have read its divisor
     if words[0] == "softmax":
@@ -79,7 +79,7 @@ def really_read(call):
     read = read.transpose(1, 2)[0] if found["time"] == 1 else read[0]
     if "divided" not in words:
         return read
-    return read[..., : call.module.head_dim] / call.heard[-1].found["total"][0]
+    return read[..., : call.module.head_dim] / call.kernels[-1].found["total"][0]
 
 
 @pytest.mark.parametrize("name", STRAIGHT)
@@ -106,7 +106,7 @@ def test_every_option_of_scores_is_in_the_formula():
             assert not r.weights[:, 5:, :5].any(), "another document"
     for call in [c for c in recorder.of_kind("attention") if c.module.soft_cap]:
         (r,) = mixers.readings(call)
-        torch.testing.assert_close(r.context, attend(**call.heard[0].found)[0])
+        torch.testing.assert_close(r.context, attend(**call.kernels[0].found)[0])
         assert (r.weights.sum(-1) < 1).all(), "the sink took some"
 
 
@@ -143,7 +143,7 @@ def test_both_directions_of_both_ways():
 def test_linear_attention_is_divided_by_its_sum_of_weights(position, sums):
     _, recorder = recorded("attention/linear", {"model.position": position})
     call = recorder.of_kind("attention")[0]
-    assert [h.word for h in call.heard] == ["linear", "divided"] if sums else ["linear", "linear", "divided"]
+    assert [k.word for k in call.kernels] == ["linear", "divided"] if sums else ["linear", "linear", "divided"]
     (reading,) = mixers.readings(call)
     assert reading.values.shape[-1] == call.module.head_dim, "the column of ones is no value"
     total = reading.weights.sum(-1)

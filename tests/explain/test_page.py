@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import json
 import re
 from importlib.util import find_spec
@@ -15,9 +16,11 @@ from small import subject_of_model
 from components.cli import main
 from components.core.errors import UserError
 from components.explain import explain
-from components.explain.answers import spoken
-from components.explain.pack import unpacked
+from components.explain import trace as records
+from components.explain.answers import readable_path
+from components.explain.pack import as_data, key_of, unpacked
 from components.explain.page import SCRIPTS, asset, embedded, page
+from components.explain.trace import Record
 
 ROOT = Path(__file__).parents[2]
 
@@ -49,13 +52,13 @@ def test_nothing_is_loaded_from_anywhere(made):
 
 def test_the_page_holds_the_numbers_of_the_trace(made):
     (shown,), trace = data_in(made.page())["traces"], made.trace
-    assert shown["tokens"] == trace["tokens"]
-    for packed, m in zip(shown["mixers"], trace["mixers"], strict=True):
-        assert torch.equal(unpacked(packed["weights"]), m["weights"].tensor)
-        assert torch.equal(unpacked(packed["q"]), m["q"].tensor)
-    assert shown["predictions"][3]["top"][0][2] == pytest.approx(trace["predictions"][3]["top"][0][2], rel=1e-5)
-    assert shown["answers"] == trace["answers"]
-    assert shown["backward"]["loss"] == pytest.approx(trace["backward"]["loss"], rel=1e-5)
+    assert shown["tokens"] == as_data(trace.tokens)
+    for packed, m in zip(shown["mixers"], trace.mixers, strict=True):
+        assert torch.equal(unpacked(packed["weights"]), m.weights.tensor)
+        assert torch.equal(unpacked(packed["q"]), m.q.tensor)
+    assert shown["predictions"][3]["top"][0][2] == pytest.approx(trace.predictions[3].top[0][2], rel=1e-5)
+    assert shown["answers"] == as_data(trace.answers)
+    assert shown["backward"]["loss"] == pytest.approx(trace.backward.loss, rel=1e-5)
 
 
 def test_every_section_has_its_panel():
@@ -102,11 +105,11 @@ def test_two_side_by_side():
     assert any("rms -> layer" in line for line in data["compare"]["difference"])
     facts = {f["name"]: f for f in data["compare"]["facts"]}
     assert facts["parameters"]["b"] > facts["parameters"]["a"]
-    assert facts["loss of this text"]["a"] == pytest.approx(made.traces[0]["backward"]["loss"], rel=1e-4)
+    assert facts["loss of this text"]["a"] == pytest.approx(made.traces[0].backward.loss, rel=1e-4)
     assert [x[0] for x in data["compare"]["tokens"]] == list("the cat")
     for t, (_, p, q) in enumerate(data["compare"]["tokens"]):
-        assert p == pytest.approx(made.traces[0]["predictions"][t]["next"]["p"], rel=1e-4)
-        assert q == pytest.approx(made.traces[1]["predictions"][t]["next"]["p"], rel=1e-4)
+        assert p == pytest.approx(made.traces[0].predictions[t].next.p, rel=1e-4)
+        assert q == pytest.approx(made.traces[1].predictions[t].next.p, rel=1e-4)
     assert "  " in made.table()
 
 
@@ -114,19 +117,63 @@ def test_the_table_says_what_the_page_says(made):
     table = made.table()
     for word in ("why it said that", "gradients", "attention", "how sure", "the choice"):
         assert word in table
-    first = made.trace["generation"]["steps"][0]
-    assert f"{first['drawn']:.4f}" in table
+    first = made.trace.generation.steps[0]
+    assert f"{first.drawn:.4f}" in table
 
 
 def test_figures(made, tmp_path):
     figures = made.figures()
     assert set(figures) == {"attention", "lens", "stream", "predictions", "influence", "gradients"}
     drawn = figures["attention"].axes
-    assert len(drawn) == sum(m["heads"] for m in made.trace["mixers"])
-    assert (drawn[0].images[0].get_array() == made.trace["mixers"][0]["weights"].tensor[0].numpy()).all()
+    assert len(drawn) == sum(m.heads for m in made.trace.mixers)
+    assert (drawn[0].images[0].get_array() == made.trace.mixers[0].weights.tensor[0].numpy()).all()
     files = made.save_figures(tmp_path / "pictures")
     assert len(files) == 6
     assert all(f.stat().st_size > 5000 for f in files)
+
+
+def keys_of(record):
+    return {key_of(f) for f in dataclasses.fields(record)}
+
+
+RECORDS = [r for r in vars(records).values() if isinstance(r, type) and issubclass(r, Record) and r is not Record]
+# properties that the scripts read of the browser, of their own objects and of the page around the traces; all others are keys of the trace
+OTHERS = """
+PI S T activeElement all bits buffer channel class classList clientWidth clientX clientY columns compare data dataset
+depth devicePixelRatio documentElement embedding few fillStyle findLastIndex font full glass gutter head index key left
+length lineWidth matches minus mixer neuron node on plus r rest rows s size strokeStyle style svg t tabIndex target
+textAlign textBaseline textContent theme title total traces updates views what zero
+"""
+
+
+def test_the_page_is_made_of_the_records(made):
+    """The JSON of a trace has the keys of its dataclasses and no others, and Python reads the records by the same keys."""
+
+    def held(record, data):
+        if isinstance(record, Record):
+            assert set(data) <= keys_of(record)
+            for key, own in data.items():
+                held(record[key], own)
+        elif isinstance(record, list):
+            for one, own in zip(record, data, strict=True):
+                held(one, own)
+
+    (shown,) = data_in(made.page())["traces"]
+    held(made.trace, shown)
+    assert set(shown) == keys_of(made.trace)
+    with pytest.raises(KeyError):
+        made.trace["nothing"]
+
+
+def test_the_scripts_read_keys_that_there_are():
+    source = "\n".join(re.sub(r"//.*", "", asset(name)) for name in SCRIPTS)
+    read = set(re.findall(r"(?<![\d\s.])\.([A-Za-z_]\w*)\b(?!\()", source))
+    keys = {key for record in RECORDS for key in keys_of(record)}
+    assert read - keys - set(OTHERS.split()) == set()
+    assert set(OTHERS.split()) <= read - keys, "listed, and not read"
+    of_trace = set(re.findall(r"\b(?:view\.data|v\.data|this\.data|d|[ab]\.data)\.([A-Za-z_]\w*)", source))
+    assert len(of_trace) > 20
+    assert of_trace <= keys_of(records.Trace)
 
 
 def test_saving_is_whole_or_not_at_all(made, tmp_path):
@@ -138,9 +185,9 @@ def test_saving_is_whole_or_not_at_all(made, tmp_path):
 
 
 def test_names_of_places():
-    assert spoken("stack.layers.2.block.attention") == "the attention of layer 2"
-    assert spoken("decoder.layers.0.block.cross") == "the cross of layer 0 of the decoder"
-    assert spoken("head") == "the head"
+    assert readable_path("stack.layers.2.block.attention") == "the attention of layer 2"
+    assert readable_path("decoder.layers.0.block.cross") == "the cross of layer 0 of the decoder"
+    assert readable_path("head") == "the head"
 
 
 @pytest.mark.parametrize(
@@ -190,7 +237,7 @@ def test_the_command_and_the_function(tmp_path, monkeypatch, capsys):
     assert changed == {"n_heads", "n_kv_heads"}, "what is not at its default"
     assert find(shown["model"], "attention/gqa")["sentence"].startswith("Grouped-query attention")
     made = components.explain("llama_tiny", prompt="the cat", overrides=small)
-    assert made.trace["answers"] == shown["answers"]
+    assert as_data(made.trace.answers) == shown["answers"]
     assert callable(components.explain), "the package of the same name is called like the function"
     assert components.explain.explain is not None
 

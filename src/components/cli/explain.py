@@ -1,6 +1,6 @@
 """Show what a model does with a text: every step of one real pass, on one page and as a table.
 
-A recipe that was not trained is explained with its first weights; two names are put side by side."""
+A recipe that was not trained is explained with its first weights. Two names stand side by side."""
 
 from __future__ import annotations
 

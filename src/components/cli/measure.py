@@ -1,4 +1,4 @@
-"""A composed model on the meta device: how many parameters each part has, without memory or time for any."""
+"""What `validate` and `show` print of a model: how many ids it knows, and how many parameters each part has."""
 
 from __future__ import annotations
 
@@ -6,34 +6,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from torch import nn
-from torch.overrides import TorchFunctionMode
 
-from components.core import registry
 from components.core.contracts import NeedsModel
 from components.core.errors import UserError
 from components.core.makers import Bound, make
+from components.core.parts_tree import Owner, parts_tree
 from components.core.slices import canonical
 from components.core.traits import extra_tokens
 
-DRAWS = {"normal_", "uniform_", "trunc_normal_", "kaiming_uniform_", "kaiming_normal_", "xavier_uniform_", "xavier_normal_"}
 PLACEHOLDER = 1024  # ids assumed where only training will tell
-
-
-class Unfilled(TorchFunctionMode):
-    """Nothing is drawn where nothing is stored: torch would load its compiler (2 s) to draw on the meta device."""
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        tensor = args[0] if args else kwargs.get("tensor")
-        drawn = getattr(func, "__name__", "") in DRAWS and isinstance(tensor, torch.Tensor) and tensor.is_meta
-        return tensor if drawn else func(*args, **kwargs)
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Number of ids; ``note`` says why it may differ after training, or is empty."""
+    """Number of ids. ``note`` says why it may be another after training; empty where it will not."""
 
     size: int
     note: str = ""
@@ -41,7 +28,15 @@ class Vocabulary:
 
 @dataclass
 class Row:
-    """One part in the tree, with the parameters that it and what is in it own; a shared one counts where it comes first."""
+    """One line of the tree.
+
+    Args:
+        path: of the attribute that holds the part; of layers that are alike, their numbers.
+        part: kind/name; empty for a list, or for numbers that are no part's.
+        parameters: of the part and of what is in it; a shared one counts where it comes first.
+        children: the parts in it.
+        times: how many alike it stands for.
+    """
 
     path: str
     part: str
@@ -49,8 +44,8 @@ class Row:
     children: list[Row] = field(default_factory=list)
     times: int = 1
 
-    def shape(self) -> Any:
-        """Equal for rows that differ in their path only."""
+    def shape(self) -> tuple[object, ...]:
+        """Equal for rows that differ only in their path."""
         return self.part, self.parameters, [(c.path, c.times, c.shape()) for c in self.children]
 
     def as_data(self) -> dict[str, Any]:
@@ -64,7 +59,7 @@ class Row:
 
 
 def vocabulary(config: dict[str, Any]) -> Vocabulary:
-    """What the tokenizer will have, as its options say or as it knows without any text, and the ids that the loss adds."""
+    """The ids of the tokenizer, as its options say or as it knows before it read any text, and those that the loss adds."""
     found = _tokens(config)
     more = _extra(config, found.size)
     added = f"{more} of them added by loss/{config['loss']['name']}" if more else ""
@@ -72,7 +67,7 @@ def vocabulary(config: dict[str, Any]) -> Vocabulary:
 
 
 def _extra(config: dict[str, Any], size: int) -> int:
-    """Ids beyond the tokenizer's; a loss that cannot be made with an assumed vocabulary names ids of its own, and adds none."""
+    """Ids that the loss adds. A loss that cannot be made with an assumed vocabulary names ids of the tokenizer, and adds none."""
     if "loss" not in config:
         return 0
     try:
@@ -98,30 +93,22 @@ def _tokens(config: dict[str, Any]) -> Vocabulary:
     return Vocabulary(PLACEHOLDER, f"assumed; tokenizer/{node['name']} knows only when it is trained")
 
 
-def on_meta(config: dict[str, Any], size: int) -> nn.Module:
-    """The model without its numbers. UserError, with the path, if its parts do not fit."""
-    with torch.device("meta"), Unfilled():
-        return make(Bound(config["model"], where="model"), "model", vocab_size=size)
-
-
 def count(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters())
 
 
 def tree(model: nn.Module) -> Row:
-    """The registered parts inside one another; neighbours in a list that are alike become one row with ``times``."""
-    labels = {(e.module, e.qualname): e.label for e in registry.entries().values() if not e.preset_of}
-    rows = _rows(model, "model", labels, set())
+    """The registered parts inside one another. Parts in a list that are alike become one row with ``times``."""
+    rows = _rows(parts_tree(model), "model")
     return rows[0] if len(rows) == 1 else Row("model", "", count(model), [r for r in rows if r.part or r.children])
 
 
-def _rows(module: nn.Module, path: str, labels: dict[tuple[str, str], str], seen: set[int]) -> list[Row]:
-    own = [p for p in module.parameters(recurse=False) if id(p) not in seen]
-    seen.update(map(id, own))
-    total = sum(p.numel() for p in own)
+def _rows(owner: Owner, path: str) -> list[Row]:
+    """A registered part, or a list of some, as one row; of any other module the rows in it, and one for the numbers that are no part's."""
+    module, total = owner.module, owner.loose
     children: list[Row] = []
-    for name, child in module.named_children():
-        below = _rows(child, name, labels, seen)
+    for child in owner.children:
+        name, below = child.name, _rows(child, child.name)
         total += sum(r.parameters for r in below)
         inside = [r for r in below if r.part or r.children]
         if isinstance(module, nn.ModuleList) and inside:
@@ -130,19 +117,19 @@ def _rows(module: nn.Module, path: str, labels: dict[tuple[str, str], str], seen
             children[-1].path = name
         else:
             children += below
-    label = labels.get((type(module).__module__, type(module).__qualname__), "")
+    label = owner.entry.label if owner.entry is not None else ""
     parts = [c for c in children if c.part or c.children]
     if label:
         return [Row(path, label, total, _alike(parts))]
     if isinstance(module, nn.ModuleList) and parts:
         return [Row(path, "", total, _alike(parts))]
-    # what is no part is seen through: its parts stand where it stands, its own numbers belong to who holds it
+    # any other module is not shown: its parts stand in its place, and its own numbers belong to the part around it
     rest = total - sum(c.parameters for c in parts)
     return [*parts, *([Row(path, "", rest)] if rest else [])]
 
 
 def _alike(rows: list[Row]) -> list[Row]:
-    """Rows that a list numbers and that are alike, as one: ``0-3``, ``every2``, ``0, 5-8``."""
+    """Numbered rows that are alike as one row: ``0-3``, ``every2``, ``0, 5-8``."""
     if not all(r.path.isdigit() for r in rows):
         return rows
     groups: dict[str, list[Row]] = {}

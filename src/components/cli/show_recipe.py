@@ -21,7 +21,8 @@ def show(words: list[str], *, full: bool, as_json: bool) -> int:
     recipe, overrides = recipe_and_overrides(words)
     composed = compose(recipe, overrides, cwd=Path.cwd())
 
-    from components.cli.measure import on_meta, tree, vocabulary
+    from components.cli.measure import tree, vocabulary
+    from components.core.meta import on_meta
 
     size = vocabulary(composed.config)
     row = tree(on_meta(composed.config, size.size))

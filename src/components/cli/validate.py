@@ -21,7 +21,8 @@ def run(args: argparse.Namespace) -> int:
     recipe, overrides = recipe_and_overrides(args.overrides)
     composed = compose(recipe, overrides, cwd=Path.cwd())
 
-    from components.cli.measure import count, on_meta, short, vocabulary
+    from components.cli.measure import count, short, vocabulary
+    from components.core.meta import on_meta
     from components.training.frame import check_frame, check_paths
     from components.training.tuning import rate_lines
 

@@ -1,11 +1,13 @@
-"""What the explained pass reads: the prompt, and after it what the model itself wrote, so that one pass shows every step of the writing."""
+"""What the explained pass reads: the prompt, then what the model wrote after it, so that one pass shows every step of the writing."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from torch import nn
 
 from components.core.errors import UserError
 from components.core.makers import make
@@ -23,13 +25,17 @@ MOST = 4096  # tokens of a prompt
 @dataclass
 class Asked:
     """Args:
-    batch: one row; what the explained pass reads.
+    batch: the row that the explained pass reads.
     words: how ids are shown.
-    given: leading tokens of the row that were not written by the model.
+    given: leading tokens of the row that the model did not write.
     begins: how many of them stand before every text.
-    writes: whether the model continues texts at all; ``why_not`` says why it does not.
+    writes: whether the model continues texts.
+    why_not: why it does not.
     seed: of what was drawn.
     ended: whether the model ended the text itself.
+    notes: what a reader should know.
+    output_kind: "tokens", "classes" or "amounts"; the last two speak of the whole input.
+    numbers: of each position as they were given, where the model reads numbers.
     """
 
     batch: Batch
@@ -41,8 +47,8 @@ class Asked:
     seed: int = 0
     ended: bool = False
     notes: list[str] = field(default_factory=list)
-    says: str = "tokens"  # or classes, or amounts: one row of numbers for the whole input
-    numbers: list[list[float]] | None = None  # of each position, as they were given
+    output_kind: str = "tokens"
+    numbers: list[list[float]] | None = None
 
     @property
     def ids(self) -> list[int]:
@@ -50,20 +56,28 @@ class Asked:
 
 
 def ask(subject: Subject, prompt: str, *, new_tokens: int, seed: int) -> Asked:
-    """The row that is explained. Causal models read what they wrote after the prompt; encoder-decoders what they wrote from the source.
+    """The row that is explained. A causal model reads what it wrote after the prompt, an encoder-decoder what it wrote from the source.
 
     Raises:
-        UserError: a prompt that the model cannot read.
+        UserError: the model cannot read the prompt.
     """
     model, tokenizer = subject.model, subject.tokenizer
-    says = says_what(model)
+    output_kind = output_kind_of(model)
     if width := width_of_values(model):
-        return _numbers(subject, prompt, width, says, seed)
-    if says != "tokens":
+        return _numbers(subject, prompt, width, output_kind, seed)
+    if output_kind != "tokens":
         ids = _readable(tokenizer, source_ids(tokenizer, prompt))
         begins = len(ids) - len(tokenizer.encode(prompt)) - len(tokenizer.closes)
-        why = f"it gives {says}, no text"
-        return Asked(Batch(torch.tensor([ids])), Words(tokenizer), len(ids), max(0, begins), why_not=why, seed=seed, says=says)
+        why = f"it gives {output_kind}, no text"
+        return Asked(
+            Batch(torch.tensor([ids])),
+            Words(tokenizer),
+            len(ids),
+            max(0, begins),
+            why_not=why,
+            seed=seed,
+            output_kind=output_kind,
+        )
     source = reads_source(model)
     why_not = silent_reason(model, source=source)
     if source:
@@ -85,7 +99,7 @@ def ask(subject: Subject, prompt: str, *, new_tokens: int, seed: int) -> Asked:
 
 
 def _readable(tokenizer: Any, ids: list[int]) -> list[int]:
-    """``ids``, if the model has a row for each and they are few enough to be explained one by one. UserError else."""
+    """``ids``. UserError unless the model has a row for each, and they are few enough to be explained one by one."""
     if len(ids) > MOST:
         raise UserError(
             "--prompt", f"it has {len(ids):,} tokens, and each is explained with every other", f"give at most {MOST:,}"
@@ -94,19 +108,19 @@ def _readable(tokenizer: Any, ids: list[int]) -> list[int]:
     return ids
 
 
-def says_what(model: Any) -> str:
-    """tokens, classes or amounts, by what the head provides."""
+def output_kind_of(model: nn.Module) -> str:
+    """ "tokens", "classes" or "amounts", by what the head provides."""
     given = set(getattr(getattr(model, "head", None), "provides", ()))
     return next((word for word in ("classes", "amounts") if word in given), "tokens")
 
 
-def width_of_values(model: Any) -> int:
-    """How many numbers each position has, where the model reads numbers and no ids; else 0."""
+def width_of_values(model: nn.Module) -> int:
+    """How many numbers each position has, where the model reads numbers instead of ids; else 0."""
     found = next((m for m in model.modules() if "values" in getattr(m, "provides", ()) and hasattr(m, "d_in")), None)
-    return 0 if found is None else int(found.d_in)
+    return 0 if found is None else int(found.d_in)  # type: ignore[arg-type]  # a module's attributes have no type
 
 
-def _numbers(subject: Subject, prompt: str, width: int, says: str, seed: int) -> Asked:
+def _numbers(subject: Subject, prompt: str, width: int, output_kind: str, seed: int) -> Asked:
     """A row of numbers, scaled as the data scale theirs."""
     given = numbers(prompt, width)
     node = subject.config.get("data") or {}
@@ -117,7 +131,12 @@ def _numbers(subject: Subject, prompt: str, width: int, says: str, seed: int) ->
     ids = torch.zeros(1, len(rows), dtype=torch.long)
     words = Words(None, {0: texts[0] if len(texts) == 1 else "numbers"})
     asked = Asked(
-        Batch(ids, values=torch.tensor([rows])), words, len(rows), why_not=f"it gives {says}, no text", seed=seed, says=says
+        Batch(ids, values=torch.tensor([rows])),
+        words,
+        len(rows),
+        why_not=f"it gives {output_kind}, no text",
+        seed=seed,
+        output_kind=output_kind,
     )
     asked.numbers = as_given
     if [x for row in rows for x in row] != given:
@@ -127,14 +146,17 @@ def _numbers(subject: Subject, prompt: str, width: int, says: str, seed: int) ->
     return asked
 
 
-def _each(value: Any, width: int, default: float) -> list[float]:
-    found = [float(v) for v in (value if isinstance(value, (list, tuple)) else [] if value is None else [value])]
+def _each(value: float | Sequence[float] | None, width: int, default: float) -> list[float]:
+    """An option of the data as one number for each column; ``default`` where it does not fit."""
+    given = () if value is None else (value,) if isinstance(value, (int, float)) else value
+    found = [float(v) for v in given]
     return found * width if len(found) == 1 else found if len(found) == width else [default] * width
 
 
 def _written(
     subject: Subject, ids: list[int], begins: int, new_tokens: int, seed: int, *, sources: list[int] | None = None
 ) -> Asked:
+    """The row with what the model writes after ``ids``."""
     model, tokenizer, notes = subject.model, subject.tokenizer, []
     limit = context_limit(model)
     if limit is not None and len(ids) + new_tokens > limit:
@@ -158,7 +180,7 @@ def _written(
 
 
 def _loss(subject: Subject) -> Any:
-    """The objective that the config names, for the ids that it adds; None where it cannot be made alone."""
+    """The config's loss, for the ids that it adds; None where it cannot be made alone."""
     try:
         return make(subject.config["loss"], "loss", vocab_size=subject.tokenizer.vocab_size)
     except (KeyError, ValueError):

@@ -1,10 +1,10 @@
-"""What the gradient says: how far each input token reaches into each answer, and, for a loss, how much of it arrives at every layer."""
+"""Gradients: what each input token adds to each answer, and how much of a loss's gradient arrives at every layer."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,10 +20,11 @@ from components.explain.pack import Array
 from components.explain.recorder import Recorder
 from components.explain.subject import Subject
 from components.explain.tokens import numbers
+from components.explain.trace import Backward, LayerGradient, StreamGradient, WeightGradient
 
 
 def influence(subject: Subject, recorder: Recorder, asked: Asked, shown: slice, targets: list[int | None]) -> Array | None:
-    """(targets, T): d logit / d embedding of each token times that embedding: to first order, what the token adds to the logit of the answer.
+    """(T, S): d logit / d embedding of each token, times that embedding: to first order, what the token adds to the logit of the answer.
 
     Simonyan et al. 2013, arXiv:1312.6034; gradient times input: Shrikumar et al. 2016, arXiv:1605.01713
     """
@@ -33,7 +34,7 @@ def influence(subject: Subject, recorder: Recorder, asked: Asked, shown: slice, 
         return None
     leaf: list[Tensor] = []
 
-    def grow(_: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor:  # noqa: ARG001
+    def grow(_: nn.Module, args: object, output: Tensor) -> Tensor:  # noqa: ARG001
         leaf.append(output.detach().requires_grad_(True))
         return leaf[-1]
 
@@ -41,11 +42,15 @@ def influence(subject: Subject, recorder: Recorder, asked: Asked, shown: slice, 
     try:
         with torch.enable_grad():
             logits = subject.model(asked.batch)
-            tokens = leaf[0]  # what an encoder reads comes first
-            asks = zip(range(logits.shape[1])[shown], targets, strict=True) if asked.says == "tokens" else [(-1, targets[0])]
+            tokens = leaf[0]  # an encoder embeds before a decoder does
+            asks = (
+                zip(range(logits.shape[1])[shown], targets, strict=True)
+                if asked.output_kind == "tokens"
+                else [(-1, targets[0])]
+            )
             rows = []
             for t, target in asks:
-                row = logits[0, t] if asked.says == "tokens" else logits[0].reshape(-1)
+                row = logits[0, t] if asked.output_kind == "tokens" else logits[0].reshape(-1)
                 gradient = None
                 if target is not None:
                     (gradient,) = torch.autograd.grad(row[target], tokens, retain_graph=True, allow_unused=True)
@@ -56,15 +61,13 @@ def influence(subject: Subject, recorder: Recorder, asked: Asked, shown: slice, 
     return Array(torch.stack(rows)[:, columns])
 
 
-def backward(subject: Subject, batch: Batch, seed: int) -> dict[str, Any]:
+def backward(subject: Subject, batch: Batch, seed: int) -> Backward:
     """One backward pass of the config's own loss: the loss, and the gradient at every layer and every weight.
 
     Args:
-        subject: its loss is made anew; one that learns from another model is refused.
+        subject: its loss is made anew. A loss that learns from another model is refused.
         batch: one row with targets.
         seed: of what the loss draws in preparing the batch.
-
-    Returns: {loss, terms, stream: [{path, norm}], layers: [{path, gradient, weights}], weights: [{name, gradient, norm, dead, of}]}.
 
     Raises:
         UserError: the loss cannot be had from one text.
@@ -90,13 +93,9 @@ def backward(subject: Subject, batch: Batch, seed: int) -> dict[str, Any]:
             }
             total = torch.stack([terms.aim.get(n, 1.0) * s / w.clamp(min=1e-9) for n, (s, w) in terms.losses.items()]).sum()
             total.backward()
-        return {
-            "loss": float(total.detach()),
-            "terms": parts,
-            "asked": int((batch.targets != -100).sum()) if batch.targets is not None else None,
-            "stream": [{"path": p, "norm": float(s.grad.norm()) if s.grad is not None else 0.0} for p, s in streams],
-            **_weights(model),
-        }
+        asked = None if batch.targets is None else int((batch.targets != -100).sum())
+        stream = [StreamGradient(p, 0.0 if s.grad is None else float(s.grad.norm())) for p, s in streams]
+        return Backward(float(total.detach()), parts, asked, stream, *_weights(model))
     finally:
         for h in handles:
             h.remove()
@@ -106,8 +105,10 @@ def backward(subject: Subject, batch: Batch, seed: int) -> dict[str, Any]:
             p.grad = None
 
 
-def _keeper(path: str, streams: list[tuple[str, Tensor]]) -> Any:
-    def hook(_: nn.Module, args: tuple[Any, ...], output: Any) -> None:  # noqa: ARG001
+def _keeper(path: str, streams: list[tuple[str, Tensor]]) -> Callable[..., None]:
+    """A hook that keeps the gradient of a layer's stream."""
+
+    def hook(_: nn.Module, args: object, output: tuple[Tensor, object]) -> None:  # noqa: ARG001
         s = output[0]
         if s.requires_grad:
             s.retain_grad()
@@ -116,47 +117,42 @@ def _keeper(path: str, streams: list[tuple[str, Tensor]]) -> Any:
     return hook
 
 
-def _weights(model: nn.Module) -> dict[str, Any]:
-    layer_of = {path: path for path, m in model.named_modules() if isinstance(m, Layer)}
-    rows, by_layer = [], {}
+def _weights(model: nn.Module) -> tuple[list[LayerGradient], list[WeightGradient]]:
+    """Gradients by layer and by parameter."""
+    layers = [path for path, m in model.named_modules() if isinstance(m, Layer)]
+    rows: list[WeightGradient] = []
+    by_layer: dict[str, list[float]] = {}
     for name, p in model.named_parameters():
         gradient = torch.zeros_like(p) if p.grad is None else p.grad
         dead = int((gradient.flatten(1) == 0).all(1).sum()) if gradient.dim() > 1 else int((gradient == 0).sum())
-        row = {
-            "name": name,
-            "gradient": float(gradient.norm()),
-            "norm": float(p.detach().norm()),
-            "dead": dead,
-            "of": p.shape[0] if p.dim() else 1,
-        }
+        row = WeightGradient(name, float(gradient.norm()), float(p.detach().norm()), dead, p.shape[0] if p.dim() else 1)
         rows.append(row)
         own = re.match(r"(\w+\.\d+)\.|(\w+)", name)
-        where = next((q for q in layer_of if name.startswith(f"{q}.")), (own[1] or own[2]) if own else name)
+        where = next((q for q in layers if name.startswith(f"{q}.")), (own[1] or own[2]) if own else name)
         squares = by_layer.setdefault(where, [0.0, 0.0])
-        squares[0] += row["gradient"] ** 2
-        squares[1] += row["norm"] ** 2
-    layers = [{"path": where, "gradient": g**0.5, "weights": w**0.5} for where, (g, w) in by_layer.items()]
-    return {"layers": layers, "weights": rows}
+        squares[0] += row.gradient**2
+        squares[1] += row.norm**2
+    return [LayerGradient(where, g**0.5, w**0.5) for where, (g, w) in by_layer.items()], rows
 
 
 def with_targets(subject: Subject, asked: Asked, target: str | None) -> Batch:
-    """The explained input as it would be trained on.
+    """The explained input with the targets that training would give it.
 
     Args:
         subject: its tokenizer knows the labels.
-        asked: text is asked for the token that follows, as far as it was given.
-        target: a label, amounts with commas, or what an encoder-decoder should have written (what it did write, if None).
+        asked: of a text, each token that was given is the target of the one before it.
+        target: a label, amounts with commas, or what an encoder-decoder should have written; None: what it did write.
 
     Raises:
-        UserError: there must be a target, or it is none that the model knows.
+        UserError: a target is missing, or the model does not know it.
     """
     batch, tokenizer = asked.batch, subject.tokenizer
-    if asked.says == "classes":
+    if asked.output_kind == "classes":
         labels = list(getattr(tokenizer, "labels", ()) or ())
         if target not in labels:
             raise UserError("--target", f"{target!r} is no label of this model", f"--target one of {', '.join(labels)}")
         return replace(batch, targets=torch.tensor([labels.index(target)]))
-    if asked.says == "amounts":
+    if asked.output_kind == "amounts":
         if target is None:
             raise UserError("--target", "a loss of amounts needs them", "--target 1.5,2")
         return replace(batch, targets=torch.tensor([numbers(target, 1)]))
@@ -164,7 +160,7 @@ def with_targets(subject: Subject, asked: Asked, target: str | None) -> Batch:
         written = tokenizer.encode(target) if target is not None else asked.ids[asked.given :]
         ids = torch.tensor([[*asked.ids[: asked.given], *written, *stop_ids(tokenizer)[:1]]])
         return Batch(ids[:, :-1], targets=ids[:, 1:], source=batch.source)
-    if asked.why_not:  # what is hidden and asked for, the loss chooses itself
+    if asked.why_not:  # the loss itself chooses what is hidden and asked for
         return replace(batch, targets=batch.ids.clone())
     ids = batch.ids[:, : asked.given]
     if ids.shape[1] < 2:

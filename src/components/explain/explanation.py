@@ -3,61 +3,68 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from components.core.errors import UserError
 from components.core.files import make_folder, whole, write_text
 from components.core.terminal import readable, require_text
 from components.explain.page import page
-from components.explain.subject import Subject, subject_of
-from components.explain.trace import Options, trace
+from components.explain.subject import Config, Loaded, Subject, subject_of
+from components.explain.trace import Trace
+from components.explain.tracing import Options, trace
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass(repr=False)
 class Explanation:
-    """Args:
-    traces: one or two, as ``trace`` documents them; tensors in ``Array``.
-    configs: of the models, spelled out.
+    """One model or two on one prompt.
+
+    Args:
+        traces: one of each model; explain/trace.py says what stands in them.
+        configs: of the models, spelled out.
     """
 
-    traces: list[dict[str, Any]]
-    configs: list[dict[str, Any]]
+    traces: list[Trace]
+    configs: list[Config]
 
     def __repr__(self) -> str:
-        shown = "; ".join(f"{t['name']} ({t['trained']}), {len(t['tokens'])} tokens" for t in self.traces)
+        shown = "; ".join(f"{t.name} ({t.trained}), {len(t.tokens)} tokens" for t in self.traces)
         return f"<Explanation of {shown}: print(.table()), .save(FILE), .figures(), .trace>"
 
     @property
-    def trace(self) -> dict[str, Any]:
-        """The first."""
+    def trace(self) -> Trace:
+        """Of the first model."""
         return self.traces[0]
 
     def page(self) -> str:
-        """A whole HTML page that loads nothing."""
+        """A whole HTML page, which loads nothing from anywhere."""
         return page(self.traces, self.configs)
 
     def save(self, file: str | Path) -> Path:
-        """Write the page, whole or not at all."""
+        """Write the page to ``file``, whole or not at all."""
         file = Path(file).expanduser()
         write_text(file, self.page())
         return file
 
     def table(self) -> str:
-        """The same for a terminal."""
+        """The same as lines of text for a terminal."""
         from components.explain.table import table
 
         return "\n\n".join(table(t) for t in self.traces)
 
-    def figures(self) -> dict[str, Any]:
-        """{name: matplotlib figure} of the first trace."""
+    def figures(self) -> dict[str, Figure]:
+        """{name: matplotlib figure} of the first model."""
         from components.explain.figures import figures
 
         return figures(self.trace)
 
     def save_figures(self, folder: str | Path) -> list[Path]:
-        """Each figure as a PNG in ``folder``; of two models, the second one's begin with ``b_``."""
+        """Each figure as a PNG in ``folder``; names of the second model's begin with ``b_``."""
         from components.explain.figures import figures
 
         folder = make_folder(Path(folder).expanduser())
@@ -72,9 +79,9 @@ class Explanation:
 
 
 def explain(
-    *subjects: Any,
+    *subjects: str | Path | Loaded | Subject | tuple[str, Sequence[str]],
     prompt: str,
-    overrides: list[str] | tuple[str, ...] = (),
+    overrides: Sequence[str] = (),
     new_tokens: int = 12,
     shown: int = 64,
     loss: bool = False,
@@ -86,16 +93,16 @@ def explain(
     Args:
         subjects: one or two: a run, a checkpoint, a recipe by name, or what ``components.load`` or ``load_recipe`` returned; a name and
             overrides of its own as a pair, ``("gpt_python", ["model/norm=rms"])``.
-        prompt: a text; ``[MASK]`` is the mask of a masked language model; a row of numbers, with commas, for models that read numbers.
-        overrides: of all of them: of the recipe, or of the stored config.
+        prompt: a text; ``[MASK]`` is the mask of a masked language model; numbers with commas between for models that read numbers.
+        overrides: for all of them: of the recipe, or of the run's stored config.
         new_tokens: how many tokens the model writes after the prompt, at most.
-        shown: how many of the last tokens are shown; all are read.
+        shown: how many of the last tokens are shown. All are read.
         loss: a backward pass of the config's own loss as well.
         target: for the loss: a label, amounts, or what an encoder-decoder should write.
         seed: of what is drawn.
 
     Raises:
-        UserError: nothing of that name, or a prompt that the model cannot read.
+        UserError: there is nothing of that name, or the model cannot read the prompt.
     """
     if not 1 <= len(subjects) <= 2:
         raise UserError("explain", f"{len(subjects)} models are named", "one, or two to compare them")

@@ -1,8 +1,6 @@
-"""What happens between embedding and logits: the stream after every layer, what each branch wrote, what would have been said there."""
+"""What happens between embedding and logits: the stream after every layer, what each branch wrote, what the head would have said there."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +10,8 @@ from components.explain.mixers import Reading
 from components.explain.pack import Array
 from components.explain.recorder import Call, Recorder
 from components.explain.steps import top_of
+from components.explain.trace import Ablation, Branch, LayerTrace, LensRow, Mixer, Neurons
+from components.functional.routing import Routing
 
 LENS, NEURONS = 5, 8
 
@@ -30,27 +30,26 @@ def wiring_of(model: nn.Module, path: str) -> tuple[str, nn.Module]:
 def closed(wiring: nn.Module, s: Tensor) -> Tensor:
     """The stream as (T, D), whatever the residual keeps."""
     residual = getattr(wiring, "residual", None)
-    return (residual.close(s) if residual is not None and hasattr(residual, "close") else s)[0]
+    return (residual.close(s) if residual is not None and hasattr(residual, "close") else s)[0]  # type: ignore[operator]
 
 
 def sides_of(recorder: Recorder, source: bool) -> list[str]:
-    """Paths of the stacks in the order of their calls; the last one makes the logits. Where there are no layers, names of what reads and writes."""
+    """Paths of the stacks in the order of their calls; the last one leads to the logits. Without layers, names for what reads and writes."""
     found = list(dict.fromkeys(wiring_of(recorder.model, c.path)[0] for c in recorder.layers))
     return found or (["encoder", "decoder"] if source else [""])
 
 
-def layers(
-    recorder: Recorder, sides: list[str], shown: slice, *, source: bool
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """(layers, mixers) of the trace, in the order in which they were called; a mixer that stands in no layer is one of its own.
+def layers(recorder: Recorder, sides: list[str], shown: slice, *, source: bool) -> tuple[list[LayerTrace], list[Mixer]]:
+    """(layers, mixers) of the trace, in the order of their calls. A mixer that stands in no layer counts as a layer of its own.
 
     Args:
-        recorder: of a pass of one row.
+        recorder: of a pass over one row.
         sides: as ``sides_of`` gives them.
         shown: positions of the text that the page shows.
         source: whether the first side reads a source, all of which is shown.
     """
-    found, readers = [], []
+    found: list[LayerTrace] = []
+    readers: list[Mixer] = []
     outer = [c for kind in ("attention", "ffn") for c in recorder.of_kind(kind) if isinstance(c.y, Tensor) and not absent(c)]
     alone = [c for c in outer if c.kind == "attention" and c.layer is None]
     for call in [*recorder.layers, *alone]:
@@ -61,92 +60,100 @@ def layers(
             side = 0
         rows = slice(None) if source and side == 0 and len(sides) > 1 else shown
         before, after = (closed(wiring, s) if inside else s[0] for s in (call.x, call.y))
-        layer: dict[str, Any] = {"path": call.path, "side": side, "branches": []}
-        layer["visit"] = sum(x["path"] == call.path for x in found)
-        layer["norm"], layer["norm_before"] = Array(after[rows].norm(dim=-1)), Array(before[rows].norm(dim=-1))
+        visit = sum(x.path == call.path for x in found)
+        norms = Array(after[rows].norm(dim=-1)), Array(before[rows].norm(dim=-1))
+        layer = LayerTrace(call.path, side, [], visit, *norms)
         for inner in [c for c in outer if c.layer == call.layer] if inside else [call]:
-            branch: dict[str, Any] = {"name": inner.path.rpartition(".")[2], "kind": inner.kind, "path": inner.path}
-            branch["norm"] = Array(inner.y[0][rows].norm(dim=-1))
+            branch = Branch(inner.path.rpartition(".")[2], inner.kind, inner.path, Array(inner.y[0][rows].norm(dim=-1)))
             if inner.kind == "attention":
                 made = [mixer(inner, reading, len(found), side, rows) for reading in mixers.readings(inner)]
-                branch["mixers"] = list(range(len(readers), len(readers) + len(made)))
+                branch.mixers = list(range(len(readers), len(readers) + len(made)))
                 readers += made
             else:
-                branch["neurons"] = neurons(recorder, inner, rows)
-            layer["branches"].append(branch)
+                branch.neurons = neurons(recorder, inner, rows)
+            layer.branches.append(branch)
         found.append(layer)
     return found, readers
 
 
 def absent(call: Call) -> bool:
-    """A part that stands for none: it gives zeros."""
+    """Whether the part stands for none of its kind and gives zeros."""
     return bool(getattr(call.module, "absent", False))
 
 
-def mixer(call: Call, r: Reading, layer: int, side: int, shown: slice) -> dict[str, Any]:
-    """One reading as data: what the page draws and spells out."""
+def mixer(call: Call, r: Reading, layer: int, side: int, shown: slice) -> Mixer:
+    """One reading, as the page draws it and spells it out."""
     crossed = bool(getattr(call.module, "cross", False))
     columns = slice(None) if crossed else shown
     outside = None if crossed or shown.start in (None, 0) else Array(r.weights[:, shown, : shown.start].sum(-1))
-    data: dict[str, Any] = {"path": call.path, "layer": layer, "how": r.how, "heads": r.weights.shape[0], "side": side}
-    data["reads"] = 0 if crossed else side
-    data["crossed"] = crossed
-    data["weights"] = Array(r.weights[:, shown, columns])
-    data["outside"] = outside
-    for name, rows_of in (("decay", r.decay), ("divisor", r.divisor)):
-        data[name] = None if rows_of is None else Array(rows_of[:, shown])
-    for name, value, rows in (("q", r.q, shown), ("k", r.k, columns), ("v", r.values, columns)):
-        data[name] = None if value is None else Array(value[:, rows], rank=3 if name == "v" else 2)
-    data["bias"] = None if r.bias is None else Array(r.bias[:, shown, columns], rank=1)
-    data["seen"] = None if r.seen is None else [_row(x) for x in r.seen[0, shown, columns]]
-    data["scale"], data["soft_cap"] = r.scale, r.soft_cap
-    data["sinks"] = None if r.sinks is None else [float(x) for x in r.sinks.detach()]
-    if r.mixing is not None:
-        data["mixing"] = [[float(x) for x in row] for row in r.mixing]
-        data["maps"] = None if r.maps is None else Array(r.maps[:, shown, columns], rank=2)
-    context = r.context
-    data["context_norm"] = None if context is None else Array(context[:, shown].norm(dim=-1))
-    return data
+
+    def array(x: Tensor | None, *places: slice, rank: int = 0) -> Array | None:
+        return None if x is None else Array(x[(slice(None), *places)], rank=rank)
+
+    return Mixer(
+        path=call.path,
+        layer=layer,
+        how=r.how,
+        heads=r.weights.shape[0],
+        side=side,
+        reads=0 if crossed else side,
+        crossed=crossed,
+        weights=Array(r.weights[:, shown, columns]),
+        outside=outside,
+        decay=array(r.decay, shown),
+        divisor=array(r.divisor, shown),
+        q=array(r.q, shown, rank=2),
+        k=array(r.k, columns, rank=2),
+        v=array(r.values, columns, rank=3),
+        bias=array(r.bias, shown, columns, rank=1),
+        seen=None if r.seen is None else [_row(x) for x in r.seen[0, shown, columns]],
+        scale=r.scale,
+        soft_cap=r.soft_cap,
+        sinks=None if r.sinks is None else r.sinks.detach().tolist(),
+        mixing=None if r.mixing is None else r.mixing.tolist(),
+        maps=None if r.mixing is None else array(r.maps, shown, columns, rank=2),
+        context_norm=None if r.context is None else Array(r.context[:, shown].norm(dim=-1)),
+    )
 
 
 def _row(seen: Tensor) -> str:
     return "".join("1" if x else "0" for x in seen.tolist())
 
 
-def neurons(recorder: Recorder, call: Call, shown: slice) -> dict[str, Any] | None:
-    """The hidden activations of an FFN: what went into its projection ``out``; of a mixture, who was chosen. None where there are none."""
+def neurons(recorder: Recorder, call: Call, shown: slice) -> Neurons | None:
+    """The hidden layer of an FFN, which is what its projection ``out`` read; of a mixture, the experts too. None where it has neither."""
     outs = [
         c for c in recorder.linears if c.layer == call.layer and c.path.startswith(f"{call.path}.") and c.path.endswith("out")
     ]
     outs = [c for c in outs if isinstance(c.x, Tensor) and c.x.dim() == 3]
     routers = [c for c in recorder.calls if c.kind == "router" and c.path.startswith(f"{call.path}.") and c.layer == call.layer]
-    data: dict[str, Any] = {}
+    data = Neurons()
     if outs:
         hidden = outs[-1].x[0]
-        data["width"] = hidden.shape[-1]
+        data.width = hidden.shape[-1]
         top = hidden[shown].abs().topk(min(NEURONS, hidden.shape[-1]), -1).indices
-        data["top"] = [[[int(i), float(row[i])] for i in best] for row, best in zip(hidden[shown], top)]
-        data["active"] = Array((hidden[shown] != 0).float().mean(-1))
-        data["silent"] = int((hidden == 0).all(0).sum())
+        data.top = [[(int(i), float(row[i])) for i in best] for row, best in zip(hidden[shown], top)]
+        data.active = Array((hidden[shown] != 0).float().mean(-1))
+        data.silent = int((hidden == 0).all(0).sum())
     if routers:
         routing = routers[0].y
-        data["experts"] = experts(routing, shown, call.x.shape[1]) if hasattr(routing, "tokens") else None
-    return data or None
+        data.experts = experts(routing, shown, call.x.shape[1]) if isinstance(routing, Routing) else None
+    return data if outs or routers else None
 
 
-def experts(routing: Any, shown: slice, length: int) -> list[list[list[float]]]:
-    """For each position: [[expert, weight], ...], the greatest weight first."""
-    chosen: list[list[list[float]]] = [[] for _ in range(length)]
+def experts(routing: Routing, shown: slice, length: int) -> list[list[tuple[int, float]]]:
+    """For each position its (expert, weight), the greatest weight first."""
+    chosen: list[list[tuple[int, float]]] = [[] for _ in range(length)]
     for token, expert, weight, kept in zip(
         *(x.tolist() for x in (routing.tokens, routing.experts, routing.weights, routing.kept))
     ):
         if kept and token < length:
-            chosen[token].append([expert, weight])
+            chosen[token].append((expert, weight))
     return [sorted(c, key=lambda e: -e[1]) for c in chosen[shown]]
 
 
-def lens(recorder: Recorder, side: str, shown: slice, targets: list[int | None]) -> list[dict[str, Any]]:
-    """What the head says of the stream before the first layer and after each: likeliest tokens, and the probability of what does follow.
+def logit_lens(recorder: Recorder, side: str, shown: slice, targets: list[int | None]) -> list[LensRow]:
+    """What the head says of the stream before the first layer and after each: the likeliest tokens, and the probability of the one that follows.
 
     nostalgebraist 2020 (the logit lens). Each row is as if the layers after it were not there.
     """
@@ -161,14 +168,14 @@ def lens(recorder: Recorder, side: str, shown: slice, targets: list[int | None])
             logits = heads[-1].module(wiring.leave(s), heads[-1].info)[0][shown]  # type: ignore[operator]
             p = logits.double().softmax(-1)
             follow = [None if i is None else float(row[i]) for row, i in zip(p, targets)]
-            rows.append({"after": name, "top": [top_of(row, LENS) for row in logits], "next": follow})
+            rows.append(LensRow(name, [top_of(row, LENS) for row in logits], follow))
     return rows
 
 
-def without(recorder: Recorder, side: str, shown: slice, targets: list[int | None]) -> list[dict[str, Any]]:
-    """The probability of what does follow if one branch had written nothing, and all else stayed: its direct effect on the answer.
+def ablate_branches(recorder: Recorder, side: str, shown: slice, targets: list[int | None]) -> list[Ablation]:
+    """The probability of the token that follows if one branch had written nothing and all else stayed: its direct effect on the answer.
 
-    Only where the stream is the plain sum of what was written into it, which is tried out; else empty.
+    Empty unless the stream is the plain sum of what was written into it, which is tried out here.
     """
     heads = [c for c in recorder.of_kind("head") if isinstance(c.y, Tensor) and c.y.dim() == 3]
     calls = [(i, c) for i, c in enumerate(recorder.layers) if wiring_of(recorder.model, c.path)[0] == side]
@@ -190,5 +197,5 @@ def without(recorder: Recorder, side: str, shown: slice, targets: list[int | Non
         for path, y in [("embedding", first), *branches]:
             logits = heads[-1].module(wiring.leave(final - y), heads[-1].info)[0][shown]  # type: ignore[operator]
             p = logits.double().softmax(-1).gather(-1, at[:, None])[:, 0]
-            rows.append({"path": path, "p": [None if i is None else float(x) for x, i in zip(p, targets)]})
+            rows.append(Ablation(path, [None if i is None else float(x) for x, i in zip(p, targets)]))
     return rows

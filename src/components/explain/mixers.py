@@ -1,4 +1,4 @@
-"""How much of each earlier position a mixer reads: softmax weights by the plain formula, equivalent weights of linear reads, gradients of the rest.
+"""How much of each position a mixer reads: softmax weights by the plain formula, equivalent weights of linear reads, gradients of the rest.
 
 A read that is linear in its values, o_t = sum_s w_ts v_s, has a matrix whether or not it was ever made: with v_s = e_s, the s-th unit vector, row t
 of the read *is* w_t. Delta rules: Yang et al. 2024, arXiv:2406.06484; state-space models as attention: Ali et al. 2024, arXiv:2403.01590
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from components.core.sockets import SequenceInfo
-from components.explain.recorder import Call, Heard
+from components.explain.recorder import Arguments, Call, KernelCall
 from components.functional.linear_attention import linear_attention
 from components.functional.watch import watching
 
@@ -76,19 +76,19 @@ def readings(call: Call) -> list[Reading]:
     with torch.no_grad(), watching(None):
         found: list[Reading] = []
         turned: list[bool] = []
-        for heard in call.heard:
-            if heard.word == "mixed":
-                found[-1] = mixed(found[-1], heard.found["matrix"])
-            elif heard.word == "divided":
-                found, turned = [divided(found[-1], heard)], turned[-1:]
+        for kernel in call.kernels:
+            if kernel.word == "mixed":
+                found[-1] = mixed(found[-1], kernel.found["matrix"])
+            elif kernel.word == "divided":
+                found, turned = [divided(found[-1], kernel)], turned[-1:]
             else:
-                found.append(READ[heard.word](heard.found))
-                turned.append(heard.backwards)
+                found.append(READ[kernel.word](kernel.found))
+                turned.append(kernel.backwards)
         found = [flipped(r) if back else r for r, back in zip(found, turned)]
     return found or [by_gradient(call)]
 
 
-def softmax_weights(found: dict[str, Any]) -> Reading:
+def softmax_weights(found: Arguments) -> Reading:
     """As ``functional.attention.reference``, with every intermediate kept."""
     q, k, v = (found[n][0] for n in ("q", "k", "v"))
     heads, tq, width = q.shape
@@ -110,11 +110,12 @@ def softmax_weights(found: dict[str, Any]) -> Reading:
     return Reading(SOFTMAX, weights, v, q, k, seen, bias, scale, found["soft_cap"], sinks)
 
 
-def made_weights(found: dict[str, Any]) -> Reading:
+def made_weights(found: Arguments) -> Reading:
+    """Weights that the part made itself."""
     return Reading(SOFTMAX, found["weights"][0], found["v"][0], found["q"][0], found["k"][0])
 
 
-def linear_weights(found: dict[str, Any]) -> Reading:
+def linear_weights(found: Arguments) -> Reading:
     """``rule`` with each position's value replaced by its own unit vector; weights (H, T, T)."""
     inputs, at, time = list(found["inputs"]), found["value"], found["time"]
     value = inputs[at]
@@ -132,7 +133,7 @@ def linear_weights(found: dict[str, Any]) -> Reading:
     return replace(reading, q=inputs[0][0], k=inputs[1][0], decay=decay)
 
 
-def scan_weights(found: dict[str, Any]) -> Reading:
+def scan_weights(found: Arguments) -> Reading:
     """h_t = sum_s (a_t ... a_(s+1)) b_s per channel: how much of |h_t| came from each s, mean over channels. One head."""
     log_a, log_b = found["log_a"][0].double(), found["log_b"][0].double()
     sums = log_a.cumsum(0)
@@ -153,21 +154,34 @@ def mixed(reading: Reading, matrix: Tensor) -> Reading:
     return replace(reading, weights=weights, values=values, mixing=matrix, maps=reading.weights)
 
 
-def divided(reading: Reading, heard: Heard) -> Reading:
+def divided(reading: Reading, kernel: KernelCall) -> Reading:
+    """What was read, over the sum of its weights."""
+    total = kernel.found["total"][0]
     values = reading.values
     if values is not None and values.shape[-1] > 1 and bool((values[..., -1] == 1).all()):
         values = values[..., :-1]  # the column of ones summed the weights
-    return replace(
-        reading, weights=reading.weights / heard.found["total"][0], values=values, divisor=heard.found["total"][0, ..., 0]
-    )
+    return replace(reading, weights=reading.weights / total, values=values, divisor=total[..., 0])
 
 
 def flipped(reading: Reading) -> Reading:
-    """The reading of a reversed sequence, told in the order of the sequence."""
-    both = {n: None if (v := getattr(reading, n)) is None else v.flip(-1, -2) for n in ("weights", "seen", "bias", "maps")}
-    rows = {n: None if (v := getattr(reading, n)) is None else v.flip(-2) for n in ("values", "q", "k")}
-    ends = {n: None if (v := getattr(reading, n)) is None else v.flip(-1) for n in ("decay", "divisor")}
-    return replace(reading, **both, **rows, **ends)
+    """The reading of a reversed sequence in the order of the sequence."""
+
+    def turned(x: Tensor | None, *axes: int) -> Tensor | None:
+        return None if x is None else x.flip(axes)
+
+    r = reading
+    return replace(
+        r,
+        weights=r.weights.flip(-1, -2),
+        seen=turned(r.seen, -1, -2),
+        bias=turned(r.bias, -1, -2),
+        maps=turned(r.maps, -1, -2),
+        values=turned(r.values, -2),
+        q=turned(r.q, -2),
+        k=turned(r.k, -2),
+        decay=turned(r.decay, -1),
+        divisor=turned(r.divisor, -1),
+    )
 
 
 def repeated(shared: Tensor, heads: int) -> Tensor:
@@ -176,20 +190,19 @@ def repeated(shared: Tensor, heads: int) -> Tensor:
 
 
 def by_gradient(call: Call) -> Reading:
-    """|d y_t / d x_s| (Frobenius) from the part itself, rows scaled to sum 1; estimated by random directions where the stream is wide."""
+    """|d y_t / d x_s| (Frobenius) of the part itself, rows scaled to sum 1. Estimated by random directions where the stream is wide."""
     assert call.info is not None
     x = call.x[:1].detach()
     length, width = x.shape[1:]
-    rows = (
-        x.expand(length, -1, -1).clone().requires_grad_(True)
-    )  # row t asks for position t alone: one backward pass serves all
-    info, begin = widened(call.info, length), wide(call.begin, length)
+    # row t is asked for position t alone, so that one backward pass serves all positions
+    rows = x.expand(length, -1, -1).clone().requires_grad_(True)
+    info = widened(call.info, length)
     exact = width <= PROBES
     generator = torch.Generator().manual_seed(0)
     squares = torch.zeros(length, length, dtype=torch.float64)
     at = torch.arange(length)
     with torch.enable_grad(), watching(None):
-        y = call.run(rows, info, begin)[at, at]
+        y = call.module(rows, info)[at, at]
         for n in range(width if exact else PROBES):
             probe = torch.eye(width)[n] if exact else torch.randn(width, generator=generator)
             (gradient,) = torch.autograd.grad((y * probe.to(y.dtype)).sum(), rows, retain_graph=True)
@@ -201,11 +214,14 @@ def by_gradient(call: Call) -> Reading:
 
 def widened(info: SequenceInfo, rows: int) -> SequenceInfo:
     """The info of one sequence, for ``rows`` copies of it."""
-    changes = {f.name: wide(getattr(info, f.name), rows) for f in fields(info) if f.name not in ("memo", "out", "cache")}
+    changes: dict[str, Any] = {
+        f.name: wide(getattr(info, f.name), rows) for f in fields(info) if f.name not in ("memo", "out", "cache")
+    }
     return replace(info, **changes, memo={}, out={}, cache=None)
 
 
-def wide(value: Any, rows: int) -> Any:
+def wide(value: object, rows: int) -> object:
+    """Every tensor of one row in ``value`` as ``rows`` rows."""
     if isinstance(value, Tensor) and value.dim() > 0 and value.shape[0] == 1:
         return value.expand(rows, *value.shape[1:])
     if isinstance(value, SequenceInfo):

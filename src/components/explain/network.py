@@ -3,40 +3,42 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from components.core.weights import weight_of
 from components.explain.recorder import Call, Recorder
+from components.explain.trace import Linear
 
 MOST_WEIGHTS = 600
 
 
-def network(recorder: Recorder) -> dict[str, Any] | None:
-    """The chain of ``nn.Linear`` that the model is: {layers: [{path, inputs, weights, bias, sums, outputs}]}, of the first row of the batch.
-
-    ``inputs``, ``sums`` and ``outputs`` have a list for each position. ``outputs`` are what the next layer reads, the sums after its activation;
-    of the last layer the sums themselves. None where the model is no such chain, or has more than MOST_WEIGHTS weights.
-    """
+def linear_chain(recorder: Recorder) -> list[Linear] | None:
+    """The layers of a model that is one chain of ``nn.Linear``; None where it is not, or has more than MOST_WEIGHTS weights."""
     calls = recorder.linears
-    if not calls or any(_rows(c.x) is None for c in calls) or not _chained(calls):
+    inputs, sums = [_rows(c.x) for c in calls], [_rows(c.y) for c in calls]
+    if not calls or any(x is None for x in inputs) or not _chained(calls) or len({len(x or ()) for x in inputs}) > 1:
         return None
-    if len({len(_rows(c.x) or ()) for c in calls}) > 1:
-        return None
-    if sum(c.module.weight.numel() for c in calls) > MOST_WEIGHTS:  # type: ignore[union-attr,operator]
+    if sum(_linear(c).weight.numel() for c in calls) > MOST_WEIGHTS:
         return None
     layers = []
-    for call, after in zip(calls, [*calls[1:], None]):
-        sums = _rows(call.y)
-        outputs = sums if after is None else _rows(after.x)
-        bias: Any = call.module.bias
-        layer = {"path": call.path, "inputs": _rows(call.x), "weights": weight_of(call.module).detach().tolist(), "sums": sums}
-        layers.append(layer | {"outputs": outputs, "bias": None if bias is None else bias.detach().tolist()})
-    return {"layers": layers}
+    for call, own, total, after in zip(calls, inputs, sums, [*inputs[1:], None]):
+        assert own is not None
+        assert total is not None
+        module = _linear(call)
+        bias = None if module.bias is None else module.bias.detach().tolist()
+        layers.append(
+            Linear(call.path, own, weight_of(module).detach().tolist(), total, total if after is None else after, bias)
+        )
+    return layers
 
 
-def _rows(x: Any) -> list[list[float]] | None:
+def _linear(call: Call) -> nn.Linear:
+    assert isinstance(call.module, nn.Linear)
+    return call.module
+
+
+def _rows(x: object) -> list[list[float]] | None:
     """The vectors of a call, one for each position; None for several rows or heads."""
     if not isinstance(x, Tensor) or x.dim() < 2 or x.shape[0] != 1 or x.dim() > 3:
         return None
@@ -45,4 +47,4 @@ def _rows(x: Any) -> list[list[float]] | None:
 
 def _chained(calls: list[Call]) -> bool:
     """Whether each reads as many numbers as the one before it gave."""
-    return all(a.module.out_features == b.module.in_features for a, b in pairwise(calls))
+    return all(_linear(a).out_features == _linear(b).in_features for a, b in pairwise(calls))

@@ -1,12 +1,12 @@
-"""Numbers on a page: tensors as base64 in as many bits as the size of the page allows, everything else rounded to six significant digits."""
+"""Numbers on a page: tensors as base64 in as many bits as the page has room for, everything else rounded to six significant digits."""
 
 from __future__ import annotations
 
 import base64
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import Field, dataclass, fields, is_dataclass
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -14,11 +14,12 @@ from torch import Tensor
 BUDGET = 2_300_000  # bytes of all tensors on one page, which is then below 3 MB
 DIGITS = 6
 BITS = {32: torch.float32, 16: torch.float16}
+Json = dict[str, Any]  # an object of the page's JSON
 
 
 @dataclass
 class Array:
-    """A tensor in the trace. ``rank``: those with higher ranks give way first where a page would be too large; 0 never does."""
+    """A tensor in the trace. ``rank``: where a page would be too large, the highest ranks are left out first; rank 0 always stays."""
 
     tensor: Tensor
     rank: int = 0
@@ -27,12 +28,44 @@ class Array:
         return -(-self.tensor.numel() * bits // 8 // 3) * 4
 
 
-def packed(trace: Any, budget: int = BUDGET) -> tuple[Any, list[str]]:
-    """(the trace with every ``Array`` as {shape, bits, data}, or null where it had to go; notes that say what was done).
+def key_of(field: Field[object]) -> str:
+    """The key that a field of the trace has in the JSON."""
+    return str(field.metadata.get("key", field.name))
 
-    All arrays have 32 bits where they fit, else 16; where they still do not, those of the highest rank go, the largest first.
+
+def as_data(value: object) -> Any:
+    """Records as dicts and tuples as lists, all the way down; an ``Array`` stays one. Fields that say so are left out where they are None."""
+    if is_dataclass(value) and not isinstance(value, (Array, type)):
+        found = {}
+        for f in fields(value):
+            own, rule = getattr(value, f.name), f.metadata
+            beside = rule.get("left_out_with"), rule.get("left_out_without")
+            out = rule.get("left_out", False)
+            out = out or (beside[0] is not None and getattr(value, beside[0]) is not None)
+            out = out or (beside[1] is not None and getattr(value, beside[1]) is None)
+            if own is not None or not out:
+                found[key_of(f)] = as_data(own)
+        return found
+    if isinstance(value, dict):
+        return {k: as_data(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [as_data(v) for v in value]
+    return value
+
+
+def packed(trace: object, budget: int = BUDGET) -> tuple[Json, list[str]]:
+    """The JSON of a trace, and notes that say what had to give way.
+
+    All arrays have 32 bits where they fit, else 16. Where they still do not fit, those of the highest rank are left out, the largest first.
+
+    Args:
+        trace: a record of the trace, or a dict of such.
+        budget: bytes that all arrays may have.
+
+    Returns: (plain data in which an ``Array`` is {shape, bits, data}, or null where it was left out; notes).
     """
-    arrays = list(_arrays(trace))
+    data = as_data(trace)
+    arrays = list(_arrays(data))
     bits, notes, gone = 32, [], set[int]()
     if sum(a.size(32) for a in arrays) > budget:
         bits = 16
@@ -45,7 +78,7 @@ def packed(trace: Any, budget: int = BUDGET) -> tuple[Any, list[str]]:
         notes.append(
             f"{len(gone)} of {len(arrays)} arrays (queries, keys, values) are left out: the page would be over 3 MB. Ask about fewer tokens for all."
         )
-    return _plain(trace, bits, gone), notes
+    return cast(Json, _plain(data, bits, gone)), notes
 
 
 def rounded(value: float) -> float | None:
@@ -55,18 +88,18 @@ def rounded(value: float) -> float | None:
     return float(f"{value:.{DIGITS}g}")
 
 
-def _arrays(value: Any) -> Iterator[Array]:
+def _arrays(value: object) -> Iterator[Array]:
     if isinstance(value, Array):
         yield value
     elif isinstance(value, dict):
         for v in value.values():
             yield from _arrays(v)
-    elif isinstance(value, (list, tuple)):
+    elif isinstance(value, list):
         for v in value:
             yield from _arrays(v)
 
 
-def _plain(value: Any, bits: int, gone: set[int]) -> Any:
+def _plain(value: object, bits: int, gone: set[int]) -> object:
     if isinstance(value, Array):
         if id(value) in gone:
             return None
@@ -74,12 +107,12 @@ def _plain(value: Any, bits: int, gone: set[int]) -> Any:
         return {"shape": list(value.tensor.shape), "bits": bits, "data": base64.b64encode(data).decode()}
     if isinstance(value, dict):
         return {k: _plain(v, bits, gone) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
+    if isinstance(value, list):
         return [_plain(v, bits, gone) for v in value]
     return rounded(value) if isinstance(value, float) else value
 
 
-def unpacked(array: dict[str, Any]) -> Tensor:
+def unpacked(array: Json) -> Tensor:
     """What ``packed`` made of a tensor."""
     data = bytearray(base64.b64decode(array["data"]))
     return torch.frombuffer(data, dtype=BITS[array["bits"]]).view(array["shape"])

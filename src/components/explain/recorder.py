@@ -1,8 +1,8 @@
-"""One forward pass, listened to: which part was called when, with what, and what the kernels inside were asked to compute."""
+"""One forward pass, recorded: which part was called when, with what, and what the kernels inside were asked to compute."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,26 +10,39 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from components.core import registry
-from components.core.registry import Entry
+from components.core.parts_tree import entries_of
 from components.core.sockets import Layer, SequenceInfo
 from components.functional.watch import watching
 
 KEPT = ("embedding", "attention", "ffn", "router", "head", "pooling")  # kinds whose inputs and outputs are kept
+Arguments = dict[str, Any]  # of a kernel, by the names that functional/watch.py lists
 
 
 @dataclass
-class Heard:
-    """What one kernel was asked: ``word`` and ``found`` as ``functional.watch`` lists them; ``backwards``: the sequence was turned round."""
+class KernelCall:
+    """What one kernel was asked.
+
+    Args:
+        word, found: what it computes and its arguments, as ``functional.watch`` lists them.
+        backwards: whether it read the sequence from its end.
+    """
 
     word: str
-    found: dict[str, Any]
+    found: Arguments
     backwards: bool
 
 
 @dataclass(eq=False)  # two calls are never the same, whatever is in them
 class Call:
-    """One call of a part. ``inside``: the path of the attention, or the layer, that was running."""
+    """One call of a part.
+
+    Args:
+        path, module, kind: of the part; ``kind`` is empty for a layer or an ``nn.Linear``.
+        x, y: its first argument, and what it returned; of a layer the stream alone.
+        info: the sequence that it was told of.
+        kernels: of an attention, the kernels that it and what is in it called.
+        layer: index into ``Recorder.layers`` of the layer that was running.
+    """
 
     path: str
     module: nn.Module
@@ -37,18 +50,14 @@ class Call:
     x: Any
     y: Any = None
     info: SequenceInfo | None = None
-    heard: list[Heard] = field(default_factory=list)
-    layer: int | None = None  # index into ``Recorder.layers``
-    within: str = ""
-    begin: Any = None  # the state that a recurrence was handed
-
-    def run(self, x: Tensor, info: SequenceInfo, begin: Any = None) -> Tensor:
-        """The part once more, of other inputs."""
-        return self.module(x, info) if self.begin is None else self.module.carried(x, info, begin)[0]  # type: ignore[operator]
+    kernels: list[KernelCall] = field(default_factory=list)
+    layer: int | None = None
 
 
 class Recorder:
-    """Hooks on every part of ``model`` while ``listening()``; what was heard stays in ``calls``, ``layers`` and ``linears``, in order.
+    """Hooks on every part of ``model`` while ``listening()``.
+
+    ``calls`` (of the kinds in ``KEPT``), ``layers`` and ``linears`` are in the order in which they began.
 
     Args:
         model: any; parts are found by their registered classes, layers by ``Layer``.
@@ -61,8 +70,8 @@ class Recorder:
         self.layers: list[Call] = []
         self.linears: list[Call] = []
         self.order: dict[str, int] = {}  # path -> number of its first call
-        self.bytes: dict[str, int] = {}  # path -> bytes of what it gave, over all its calls
-        self.shapes: dict[str, list[int]] = {}
+        self.bytes: dict[str, int] = {}  # path -> bytes of what it returned, over all its calls
+        self.shapes: dict[str, list[int]] = {}  # path -> shape of what it returned last
         self._running: list[Call] = []
         self._layer: int | None = None
 
@@ -72,59 +81,38 @@ class Recorder:
             for path, module in self.model.named_modules():
                 # a plain module that stands in a part's place is kept like one of ours
                 kind = self.kind_at(path)
-                if kind == "attention" and callable(getattr(module, "carried", None)):
-                    stack.enter_context(self._carrying(path, module, kind))
-                elif kind or isinstance(module, (Layer, nn.Linear)):
+                if kind or isinstance(module, (Layer, nn.Linear)):
                     before, after = self._before(path, module, kind), self._after(path, module)
                     stack.callback(module.register_forward_pre_hook(before).remove)
                     stack.callback(module.register_forward_hook(after).remove)
-            stack.enter_context(watching(self.hear))
+            stack.enter_context(watching(self.record))
             yield self
 
     def kind_at(self, path: str) -> str:
-        """The kind of the part at ``path``: by its registered class, or by its place in a block; empty for what is no part."""
+        """The kind of the part at ``path``: by its registered class, or by its place in a block. Empty where no part stands."""
         if path in self.entries:
             return self.entries[path].kind
         name = path.rpartition(".")[2]
         place = {"attention": "attention", "cross": "attention", "ffn": "ffn"}.get(name, "")
         return place if place and ".block." in f".{path}" else ""
 
-    def hear(self, word: str, **found: Any) -> None:
-        """What ``functional.watch`` tells."""
+    def record(self, word: str, **found: Any) -> None:
+        """The listener of ``functional.watch``."""
         running = [c for c in self._running if c.kind == "attention"]
         if running:  # the outermost attention is the one that a block called
             backwards = sum(bool(getattr(c.module, "reads_backwards", False)) for c in running) % 2 == 1
-            running[0].heard.append(Heard(word, found, backwards))
+            running[0].kernels.append(KernelCall(word, found, backwards))
 
     def of_kind(self, kind: str) -> list[Call]:
-        """Calls of the outermost parts of a kind: not of one inside another of its kind."""
+        """Calls of the parts of a kind that stand in no other part of this kind."""
         inner = {id(c) for c in self.calls if any(c.path.startswith(o.path + ".") for o in self.calls if o.kind == kind)}
         return [c for c in self.calls if c.kind == kind and id(c) not in inner]
 
-    @contextmanager
-    def _carrying(self, path: str, module: nn.Module, kind: str) -> Iterator[None]:
-        """A recurrence whose state is handed on is called by its method ``carried``, which no hook sees, and calls it itself."""
-        before, after, carried = self._before(path, module, kind), self._after(path, module), module.carried
-
-        def heard(x: Tensor, info: SequenceInfo, begin: Any = None) -> Any:
-            before(module, (x, info))
-            self._running[-1].begin = begin
-            y = carried(x, info, begin)  # type: ignore[operator]
-            after(module, (x, info), y[0])
-            return y
-
-        module.carried = heard  # type: ignore[assignment]
-        try:
-            yield
-        finally:
-            del module.carried
-
-    def _before(self, path: str, module: nn.Module, kind: str) -> Any:
-        def hook(_: nn.Module, args: tuple[Any, ...]) -> None:
+    def _before(self, path: str, module: nn.Module, kind: str) -> Callable[..., None]:
+        def hook(_: nn.Module, args: tuple[object, ...]) -> None:
             self.order.setdefault(path, len(self.order))
             info = next((a for a in args[1:] if isinstance(a, SequenceInfo)), None)
-            within = self._running[-1].path if self._running else ""
-            call = Call(path, module, kind, args[0] if args else None, info=info, layer=self._layer, within=within)
+            call = Call(path, module, kind, args[0] if args else None, info=info, layer=self._layer)
             if isinstance(module, Layer):
                 self._layer = call.layer = len(self.layers)
                 self.layers.append(call)
@@ -136,34 +124,22 @@ class Recorder:
 
         return hook
 
-    def _after(self, path: str, module: nn.Module) -> Any:
-        def hook(_: nn.Module, args: tuple[Any, ...], output: Any) -> None:  # noqa: ARG001
+    def _after(self, path: str, module: nn.Module) -> Callable[..., None]:
+        def hook(_: nn.Module, args: object, output: Any) -> None:  # noqa: ARG001
             call = self._running.pop()
             call.y = output[0] if isinstance(module, Layer) else output
             if isinstance(module, Layer):
                 self._layer = None
-            given = call.y
-            if isinstance(given, Tensor):
-                self.bytes[path] = self.bytes.get(path, 0) + given.numel() * given.element_size()
-                self.shapes[path] = list(given.shape)
+            if isinstance(call.y, Tensor):
+                self.bytes[path] = self.bytes.get(path, 0) + call.y.numel() * call.y.element_size()
+                self.shapes[path] = list(call.y.shape)
 
         return hook
 
 
-def entries_of(model: nn.Module) -> dict[str, Entry]:
-    """{path: entry} of every module whose class is a registered part, presets told by the part that they spell out."""
-    known = {(e.module, e.qualname): e for e in registry.entries().values() if not e.preset_of}
-    found = {}
-    for path, module in model.named_modules():
-        entry = known.get((type(module).__module__, type(module).__qualname__))
-        if entry is not None:
-            found[path] = entry
-    return found
-
-
 @contextmanager
-def plainly(model: nn.Module) -> Iterator[None]:
-    """In eval mode, uncompiled and without checkpointing; every module back to its own afterwards."""
+def eval_uncompiled(model: nn.Module) -> Iterator[None]:
+    """Eval mode, no compiled code, no checkpointing. Afterwards every module is as it was."""
     training = [m for m in model.modules() if m.training]
     saved = [m for m in model.modules() if getattr(m, "checkpointing", False)]
     model.eval()

@@ -1,8 +1,8 @@
-"""From logits to a token: probabilities, what each sampler keeps, and where the die fell."""
+"""From logits to a token: probabilities, what each sampler keeps, and where the drawn number fell."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -11,19 +11,20 @@ from components.core.config_types import part_name
 from components.core.makers import make
 from components.corpus.special_ids import stop_ids
 from components.explain.asking import Asked
-from components.explain.subject import Subject
+from components.explain.subject import Config, Subject
+from components.explain.trace import Candidate, Follower, Generation, Prediction, Stage, Step
 
 TOP = 10
 
 
-def top_of(logits: Tensor, count: int = TOP) -> list[list[float]]:
-    """[[id, logit, probability], ...], the most likely first; what has no probability is left out."""
+def top_of(logits: Tensor, count: int = TOP) -> list[Candidate]:
+    """The likeliest tokens of (V,) logits, the most likely first; those without any probability are left out."""
     p = logits.double().softmax(-1)
     values, found = p.topk(min(count, p.shape[-1]))
-    return [[int(i), float(logits[i]), float(v)] for v, i in zip(values, found) if v > 0]
+    return [Candidate(int(i), float(logits[i]), float(v)) for v, i in zip(values, found) if v > 0]
 
 
-def predictions(logits: Tensor, asked: Asked) -> list[dict[str, Any]]:
+def predictions(logits: Tensor, asked: Asked) -> list[Prediction]:
     """For each position: the likeliest tokens, and the token that does follow, with its rank and probability."""
     ids = asked.ids
     rows = []
@@ -34,23 +35,22 @@ def predictions(logits: Tensor, asked: Asked) -> list[dict[str, Any]]:
         known = None
         if follows is not None:
             rank = int((p > p[follows]).sum()) + 1
-            known = {"id": follows, "logit": float(row[follows]), "p": float(p[follows]), "rank": rank}
-        spread = {"max": float(row.max()), "log_sum": float(row.double().logsumexp(-1))}
-        rows.append({"top": top_of(row), "next": known, "entropy": entropy, **spread})
+            known = Follower(follows, float(row[follows]), float(p[follows]), rank)
+        rows.append(Prediction(top_of(row), known, entropy, float(row.max()), float(row.double().logsumexp(-1))))
     return rows
 
 
-def steps(subject: Subject, asked: Asked, logits: Tensor) -> dict[str, Any] | None:
-    """Each token that the model wrote: what was left after each sampler, and what was drawn. None where it writes nothing.
+def steps(subject: Subject, asked: Asked, logits: Tensor) -> Generation | None:
+    """Each token that the model wrote: what was left after each sampler, and what was drawn. None where it continues no text.
 
-    ``logits`` (T, V) are those of the whole row; a cache or none gives the same up to rounding.
+    ``logits`` (T, V) are those of the whole row: with a cache they are the same up to rounding.
     """
     if not asked.writes:
         return None
     decoding = make(subject.config["decoding"], "decoding")
     samplers = list(getattr(decoding, "samplers", []) or [])
     node = subject.config["decoding"]
-    names = [_called(s) for s in (node.get("samplers") or [])] if samplers else []
+    names = [_readable_node(s) for s in (node.get("samplers") or [])] if samplers else []
     logits = logits[:, : subject.tokenizer.vocab_size]
     draws = _draws(asked, node)
     ids = torch.tensor([asked.ids])
@@ -63,38 +63,38 @@ def steps(subject: Subject, asked: Asked, logits: Tensor) -> dict[str, Any] | No
         for name, sampler in zip(names, samplers, strict=False):
             row = sampler(row, ids[:, :end], None)
             stages.append(_stage(name, row[0], chosen))
-        step: dict[str, Any] = {"position": end - 1, "chosen": chosen, "stages": stages}
+        step = Step(end - 1, chosen, stages)
         if draws is not None:
             u = float(draws(end - asked.given)[0])
-            step["drawn"] = u
+            step.drawn = u
             total = row[0].softmax(-1, dtype=torch.float64).cumsum(-1)
             at = int((total > u * total[-1]).int().argmax())
-            step["from"], step["to"] = float(total[at - 1]) if at else 0.0, float(total[at])
-            step["fell_on"] = at
+            step.from_, step.to = float(total[at - 1]) if at else 0.0, float(total[at])
+            step.fell_on = at
             if chosen is None and at in stop_ids(subject.tokenizer):
-                step["chosen"] = at
+                step.chosen = at
         elif chosen is None:
-            step["chosen"] = int(row[0].argmax())
+            step.chosen = int(row[0].argmax())
         found.append(step)
-    return {"decoding": part_name(node), "seed": asked.seed, "steps": found, "ended": asked.ended}
+    return Generation(part_name(node), asked.seed, found, asked.ended)
 
 
-def _stage(name: str, logits: Tensor, chosen: int | None) -> dict[str, Any]:
+def _stage(name: str, logits: Tensor, chosen: int | None) -> Stage:
     p = logits.double().softmax(-1)
     kept = int((p > 0).sum())
     own = None if chosen is None else float(p[chosen])
-    return {"name": name, "kept": kept, "of": p.shape[-1], "top": top_of(logits), "p": own}
+    return Stage(name, kept, p.shape[-1], top_of(logits), own)
 
 
-def _called(node: Any) -> str:
+def _readable_node(node: str | Config) -> str:
     if isinstance(node, str):
         return node
     options = [f"{v:g}" if isinstance(v, float) else str(v) for k, v in node.items() if k not in ("name", "preset")]
     return " ".join([part_name(node), *options])
 
 
-def _draws(asked: Asked, node: dict[str, Any]) -> Any:
-    """The numbers that ``decoding/sample`` draws for this row; None for decodings that draw none, or otherwise."""
+def _draws(asked: Asked, node: Config) -> Callable[[int], Tensor] | None:
+    """The numbers that ``decoding/sample`` draws for this row; None for decodings that draw nothing, or draw otherwise."""
     if part_name(node) != "sample":
         return None
     from components.parts.decoding.sample import Uniforms

@@ -1,17 +1,30 @@
-"""What is explained: a run or a recipe, built anew so that the options of every part are known."""
+"""What is explained: a run or a recipe. It is built anew, so that the options of every part are known."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from components.core.errors import UserError
+from torch import nn
+
 from components.core.makers import telling
-from components.core.registry import Entry
 from components.core.share import recipe_files
 from components.core.signature import Signature
+
+Config = dict[str, Any]  # of a run or a recipe, spelled out; or one node of it: the name of a part and its options
+
+
+class Loaded(Protocol):
+    """What ``components.load`` and ``components.load_recipe`` return."""
+
+    @property
+    def model(self) -> Any: ...
+
+    @property
+    def config(self) -> Config: ...
 
 
 @dataclass(frozen=True)
@@ -20,25 +33,40 @@ class Made:
 
     label: str
     signature: Signature
-    options: dict[str, Any]
+    options: Config
 
 
 @dataclass
 class Subject:
-    """A model with all that is known about it. ``made``: {id of a module: how it was made}; ``notes``: what a reader should know."""
+    """A model with all that is known about it.
+
+    Args:
+        name: of the recipe or the run.
+        model, tokenizer, config: as they were loaded; a model of numbers may have no tokenizer.
+        made: {id of a module: how it was made}.
+        folder: of the run.
+        trained: how long, in words.
+        difference: lines that say what the config changes of its recipe.
+        notes: what a reader should know.
+    """
 
     name: str
-    model: Any
+    model: nn.Module
     tokenizer: Any
-    config: dict[str, Any]
+    config: Config
     made: dict[int, Made] = field(default_factory=dict)
     folder: Path | None = None
     trained: str = "not trained"
     difference: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
+    @property
+    def labels(self) -> list[str]:
+        """Names of the classes; empty where the data have none."""
+        return list(getattr(self.tokenizer, "labels", ()) or ())
 
-def subject_of(what: Any, overrides: list[str] | tuple[str, ...] = ()) -> Subject:
+
+def subject_of(what: str | Path | Loaded, overrides: Sequence[str] = ()) -> Subject:
     """The subject that ``what`` names.
 
     Args:
@@ -58,6 +86,7 @@ def subject_of(what: Any, overrides: list[str] | tuple[str, ...] = ()) -> Subjec
 
 
 def of_recipe(name: str, overrides: list[str]) -> Subject:
+    """A recipe as it is before training, or with the weights that its ``init_from`` names."""
     from components.runs.loading import open_recipe
 
     made: dict[int, Made] = {}
@@ -72,6 +101,7 @@ def of_recipe(name: str, overrides: list[str]) -> Subject:
 
 
 def of_run(name: str, overrides: list[str]) -> Subject:
+    """A run, a checkpoint or a folder in Hugging Face's layout."""
     from components.runs.loading import open_model
 
     made: dict[int, Made] = {}
@@ -80,8 +110,8 @@ def of_run(name: str, overrides: list[str]) -> Subject:
     return of_loaded(loaded, made, name)
 
 
-def of_loaded(loaded: Any, made: dict[int, Made] | None = None, name: str = "") -> Subject:
-    """Of what ``components.load`` or ``load_recipe`` gave; options are known where the parts were made under ``telling``."""
+def of_loaded(loaded: Loaded, made: dict[int, Made] | None = None, name: str = "") -> Subject:
+    """Of what ``components.load`` or ``load_recipe`` returned. Options are known only where ``made`` tells them."""
     folder = getattr(loaded, "folder", None)
     tokenizer = getattr(loaded, "tokenizer", None) or getattr(getattr(loaded, "task", None), "tokenizer", None)
     recipe = loaded.config.get("recipe") or "model"
@@ -93,33 +123,23 @@ def of_loaded(loaded: Any, made: dict[int, Made] | None = None, name: str = "") 
         best = f", the best at step {summary['best_step']:,}" if summary.get("best_step") else ""
         elsewhere = "trained elsewhere" if summary.get("state") == "imported" else "trained"
         subject.trained = f"{summary['step']:,} steps{best}" if summary.get("step") else elsewhere
-    elif not hasattr(loaded, "task"):  # no recipe that was just built, but a folder of Hugging Face's
+    elif not hasattr(loaded, "task"):  # a folder in Hugging Face's layout; only a recipe has a task
         subject.trained = "trained elsewhere"
     return subject
 
 
-def label_of(subject: Subject, module: Any, entry: Entry | None) -> str:
-    made = subject.made.get(id(module))
-    return made.label if made is not None else entry.label if entry is not None else type(module).__name__
+def _into(made: dict[int, Made]) -> Callable[[object, str, Signature, Config], None]:
+    """A listener that keeps how every part is made."""
 
-
-def _into(made: dict[int, Made]) -> Any:
-    def hear(part: Any, label: str, signature: Signature, options: dict[str, Any]) -> None:
+    def keep(part: object, label: str, signature: Signature, options: Config) -> None:
         made[id(part)] = Made(label, signature, options)
 
-    return hear
+    return keep
 
 
-def _json(file: Path) -> dict[str, Any]:
+def _json(file: Path) -> Config:
     try:
         found = json.loads(file.read_text(encoding="utf8"))
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
-
-
-def need_prompt(prompt: str | None) -> str:
-    """UserError without one."""
-    if prompt is None:
-        raise UserError("components explain", "no prompt is given", "--prompt TEXT: what the model shall read")
-    return prompt

@@ -1,8 +1,7 @@
-"""Text <-> tokens for people: what each id looks like, and what a prompt with masks, or a row of numbers, is as a batch."""
+"""Tokens for people: how each id is shown, and what a prompt with masks, or a row of numbers, means."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -12,11 +11,11 @@ MASK = "[MASK]"
 
 
 class Words:
-    """How ids are shown. ``text(i)`` of one id, ``pieces(ids)`` of ids in a row; ids beyond the tokenizer's have names of their own.
+    """How ids are shown.
 
     Args:
-        tokenizer: None where a model has classes or numbers: then ids are shown by ``names``, or as numbers.
-        names: {id: name} that come before what the tokenizer says.
+        tokenizer: None where the model reads numbers.
+        names: {id: name}, which come before what the tokenizer says.
     """
 
     def __init__(self, tokenizer: Any, names: dict[int, str] | None = None) -> None:
@@ -33,9 +32,6 @@ class Words:
 
     def is_special(self, i: int) -> bool:
         return i in self.special or i in self.names
-
-    def pieces(self, ids: Sequence[int]) -> list[str]:
-        return [self.text(i) for i in ids]
 
 
 @lru_cache(maxsize=65536)
@@ -73,7 +69,7 @@ def masked(tokenizer: Any, text: str, mask_id: int | None) -> list[int]:
     """Ids of a text in which ``[MASK]`` stands for the model's mask.
 
     Raises:
-        UserError: there is a mask in the text, and the loss has none.
+        UserError: the text has a mask, and the model's loss has none.
     """
     pieces = text.split(MASK)
     if len(pieces) > 1 and mask_id is None:
@@ -85,10 +81,10 @@ def masked(tokenizer: Any, text: str, mask_id: int | None) -> list[int]:
 
 
 def numbers(text: str, width: int) -> list[float]:
-    """``32,107,56,11.2`` as numbers: ``width`` for each position.
+    """``32,107,56,11.2`` as numbers, ``width`` for each position.
 
     Raises:
-        UserError: these are no numbers, or not whole positions of them.
+        UserError: these are no numbers, or do not fill whole positions.
     """
     try:
         row = [float(w) for w in text.replace(";", ",").replace("\n", ",").split(",") if w.strip()]

@@ -10,15 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 from torch import Tensor, nn
 
 from components.compose import compose
 from components.core.errors import UserError
 from components.core.files import whole_folder, write_text
-from components.core.makers import Bound, make
-from components.core.sockets import name_parts
+from components.core.meta import on_meta
 from components.interop import tensors
 from components.interop.architecture import Architecture, architectures
 from components.interop.compare import differences, explicit, layer_by_layer
@@ -98,13 +96,6 @@ def spelled_out(recipe: Mapping[str, Any]) -> dict[str, Any]:
 def recipe_text(recipe: Mapping[str, Any], sentence: str) -> str:
     nodes = {k: v for k, v in recipe.items() if k != "vocab_size"}
     return f"# {sentence}\n" + yaml.safe_dump(nodes, sort_keys=False, allow_unicode=True, width=120)
-
-
-def on_meta(config: Mapping[str, Any], vocab_size: int) -> nn.Module:
-    with torch.device("meta"):
-        model = make(Bound(config["model"], where="model"), "model", vocab_size=vocab_size)
-    name_parts(model)
-    return model
 
 
 def architecture_for(

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from components.compose import compose
 from components.core.bar import Bar
 from components.core.errors import UserError, found_in
 from components.core.makers import Bound, make
+from components.core.meta import meta_device, on_meta
 from components.core.sockets import name_parts
 from components.core.traits import extra_tokens
 from components.runs import archive, checkpoints, importing, preparing, resume, run_folder, starting
@@ -40,8 +40,8 @@ def vocab_size_of(config: dict[str, Any], tokenizer: Any) -> int:
 
 def model_of(config: dict[str, Any], vocab_size: int) -> nn.Module:
     """The model of a config, its adapter applied and its parts named, on the meta device: nothing is allocated."""
-    with torch.device("meta"):
-        model = make(Bound(config["model"], where="model"), "model", vocab_size=vocab_size)
+    model = on_meta(config, vocab_size)
+    with meta_device():
         model = make(Bound(config.get("adapter") or "none", where="adapter"), "adapter").apply(model)
     name_parts(model)
     return model

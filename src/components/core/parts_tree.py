@@ -1,0 +1,64 @@
+"""The modules of a model as a tree that owns each parameter once: what every count and every drawing of a model walks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import nn
+
+from components.core import registry
+from components.core.registry import Entry
+
+
+@dataclass(frozen=True)
+class Owner:
+    """One module.
+
+    Args:
+        name, path: of the attribute that holds it, and from the model; both empty at the root.
+        module: itself.
+        entry: of its class, where that is a registered part; a preset counts as the part that it spells out.
+        own: {name: parameter} that stand in it directly. One that modules share stands in the first of them alone.
+        children: the modules in it.
+    """
+
+    name: str
+    path: str
+    module: nn.Module
+    entry: Entry | None
+    own: Mapping[str, nn.Parameter]
+    children: tuple[Owner, ...]
+
+    @property
+    def loose(self) -> int:
+        """Numbers that stand in it directly."""
+        return sum(p.numel() for p in self.own.values())
+
+
+def parts_tree(model: nn.Module) -> Owner:
+    """The whole model."""
+    classes = part_classes()
+    seen: set[int] = set()
+
+    def owner(module: nn.Module, name: str, path: str) -> Owner:
+        own = {n: p for n, p in module.named_parameters(recurse=False) if id(p) not in seen}
+        seen.update(map(id, own.values()))
+        children = tuple(owner(child, n, f"{path}.{n}".lstrip(".")) for n, child in module.named_children())
+        return Owner(name, path, module, classes.get(class_of(module)), own, children)
+
+    return owner(model, "", "")
+
+
+def entries_of(model: nn.Module) -> dict[str, Entry]:
+    """{path: entry} of every module whose class is a registered part."""
+    classes = part_classes()
+    return {path: classes[class_of(m)] for path, m in model.named_modules() if class_of(m) in classes}
+
+
+def part_classes() -> dict[tuple[str, str], Entry]:
+    return {(e.module, e.qualname): e for e in registry.entries().values() if not e.preset_of}
+
+
+def class_of(module: nn.Module) -> tuple[str, str]:
+    return type(module).__module__, type(module).__qualname__

@@ -1,0 +1,1 @@
+"""What stands in a trace, by subject; ``explain/trace.py`` is the whole."""
