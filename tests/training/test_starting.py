@@ -15,7 +15,7 @@ from components.cli import dispatch, main
 from components.core.errors import UserError
 from components.corpus.tokens import read_tokenizer
 from components.runs.checkpoints import read, weights_in
-from components.runs.starting import Start, match
+from components.runs.init_from import Start, match
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "cli"))
 from tiny_recipe import write

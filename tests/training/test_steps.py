@@ -19,7 +19,7 @@ from components.corpus.steps import Steps, Whole
 from components.training.building import calm
 from components.training.clipping import clip_gradients
 from components.training.data_module import Blocked
-from components.training.sums import means
+from components.training.reductions import means
 from components.training.task.language_modeling import LanguageModeling
 
 VOCABULARY, T = 11, 6

@@ -62,13 +62,13 @@ def compare(folders: list[Path], runs: Path, as_json: bool) -> int:
     """Differences of the configs, final figures, curves as text and as a picture beside the runs."""
     from components.core.files import make_folder
     from components.core.layout import table
-    from components.runs import curves, records
+    from components.runs import curves, run_files
     from components.runs.metrics_file import read_rows
 
     labels = [label_of(f, runs) for f in folders]
-    configs = [flat({k: v for k, v in records.read_config(f).items() if k != "components"}) for f in folders]
+    configs = [flat({k: v for k, v in run_files.read_config(f).items() if k != "components"}) for f in folders]
     keys = [k for k in dict.fromkeys(k for c in configs for k in c) if len({repr(c.get(k, "-")) for c in configs}) > 1]
-    figures = [records.read_summary(f) for f in folders]
+    figures = [run_files.read_summary(f) for f in folders]
     rows = {label: read_rows(f / "metrics.csv") if (f / "metrics.csv").exists() else [] for label, f in zip(labels, folders)}
     picture = runs / f"compare_{'_'.join(label.strip('/').replace('/', '-') for label in labels)}.png"
     try:
@@ -104,12 +104,12 @@ def compare(folders: list[Path], runs: Path, as_json: bool) -> int:
 
 def own_differences(folders: list[Path]) -> list[str]:
     """Of each run what it has otherwise than its recipe, but for what all of them have so: how they differ from one another."""
-    from components.runs import records
+    from components.runs import run_files
 
     said = []
     for folder in folders:
         try:
-            said.append([str(line) for line in records.read_about(folder).get("difference", [])])
+            said.append([str(line) for line in run_files.read_about(folder).get("difference", [])])
         except UserError:
             said.append([])
     common = set(said[0]).intersection(*said) if said else set()
@@ -118,11 +118,11 @@ def own_differences(folders: list[Path]) -> list[str]:
 
 def figures_of(folder: Path) -> dict[str, Any]:
     """summary.json, or {} of a run that is going on or was killed; of a damaged folder what is damaged."""
-    from components.runs import records
+    from components.runs import run_files
 
     try:
-        records.read_about(folder)
-        return records.read_summary(folder)
+        run_files.read_about(folder)
+        return run_files.read_summary(folder)
     except UserError as e:
         return {"state": "damaged", "fault": str(e)}
 

@@ -19,7 +19,7 @@ from components.core.content import plain
 from components.core.errors import UserError
 from components.core.files import parse_json, reason, regular
 from components.corpus.tokens import LABELS_FILE, MAP_FILE, OWN_FILE
-from components.runs.records import check_config
+from components.runs.run_files import check_config
 
 SCHEMA = 1
 PICKLED = 64 * 2**20  # bytes of the member that says what there is; the numbers are in members of their own

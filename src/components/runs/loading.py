@@ -19,7 +19,7 @@ from components.core.errors import UserError, found_in
 from components.core.makers import Bound, make
 from components.core.sockets import name_parts
 from components.core.traits import extra_tokens
-from components.runs import archive, checkpoints, importing, preparing, resume, run_folder, starting
+from components.runs import archive, checkpoints, importing, init_from, preparing, resume, run_folder
 from components.runs.weights import materialise
 
 
@@ -88,12 +88,12 @@ def open_recipe(name: str, overrides: list[str] | tuple[str, ...] = ()) -> Opene
         raise UserError(f"{other[0]}=", f"the recipe {name} is looked at as it is", "leave it out")
     begun = [f"init_from={special['init_from'] or 'null'}"] if "init_from" in special else []
     config = compose(name, [*begun, *rest], cwd=Path.cwd()).config
-    found = starting.start_from(config["init_from"], preparing.runs_of(config)) if config.get("init_from") else None
+    found = init_from.start_from(config["init_from"], preparing.runs_of(config)) if config.get("init_from") else None
     _, corpus = preparing.corpus_of(config, preparing.task_options(config), Bar(sys.stderr))
     model = model_of(config, vocab_size_of(config, corpus.tokenizer))
     preparing.task_of(config, corpus.tokenizer).check(model, corpus)  # as many scores as the data have labels
     materialise(model, "cpu", config["seed"])
     if found is not None:
         config["init_from"] = found.origin
-        starting.begin_from(corpus.tokenizer, model, found, preparing.aside).load(model)
+        init_from.begin_from(corpus.tokenizer, model, found, preparing.aside).load(model)
     return Opened(model.eval(), corpus.tokenizer, config)

@@ -1,4 +1,4 @@
-"""``resume=`` goes on with a run as it was, and what may change then; ``init_from=`` (``starting.py``) starts a new one from another's weights."""
+"""``resume=`` goes on with a run as it was, and what may change then; ``init_from=`` (``init_from.py``) starts a new one from another's weights."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from components.compose.words import recipe_and_overrides
 from components.core.errors import UserError
-from components.runs import records, run_folder
+from components.runs import run_files, run_folder
 from components.runs.metrics_file import read_rows
 
 # what leaves the result of an uninterrupted run as it is, or only says where, how long and how fast, or when it is looked at
@@ -89,7 +89,7 @@ def find_resumed(name: str, overrides: list[str], runs: Path) -> Resumed:
                 f"{folder} is no run folder (it has no {file})",
                 f"start from the weights alone: init_from={name}",
             )
-    about = records.read_about(folder)  # the run's files are continued: damage is said before anything is written
+    about = run_files.read_about(folder)  # the run's files are continued: damage is said before anything is written
     if "imported" in about:
         raise UserError(
             f"resume={name}",
@@ -98,7 +98,7 @@ def find_resumed(name: str, overrides: list[str], runs: Path) -> Resumed:
         )
     if (folder / "metrics.csv").exists():
         read_rows(folder / "metrics.csv")
-    return Resumed(folder, checkpoint, records.read_config(folder))
+    return Resumed(folder, checkpoint, run_files.read_config(folder))
 
 
 def runs_folder(overrides: list[str], default: str = "runs") -> Path:

@@ -19,7 +19,7 @@ from components.core import files
 from components.core.errors import UserError, nearest
 from components.core.files import make_folder, read_text, write_text
 from components.core.terminal import readable
-from components.runs.records import read_about
+from components.runs.run_files import read_about
 
 FOLDER = "COMPONENTS_RUN_FOLDER"  # ranks that the first one starts as processes read it
 JOB_FOLDER = "COMPONENTS_JOB_FOLDER"  # a sweep has made the folder of this run already

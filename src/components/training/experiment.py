@@ -15,12 +15,13 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from components.core.bar import Bar
 from components.core.errors import UserError
-from components.runs import records, run_folder
+from components.runs import run_files, run_folder
 from components.runs.metrics_file import MetricsFile
 from components.runs.preparing import aloud, runs_of, silent
-from components.training import ending, ranks, slurm
+from components.training import finalize, ranks, slurm
 from components.training.alike import Alike
 from components.training.building import calm
+from components.training.callback_group import CallbackGroup
 from components.training.callbacks import watched
 from components.training.entry import Entry
 from components.training.lock import Lock
@@ -32,7 +33,6 @@ from components.training.reading import gone, tells_of_a_dead_reader
 from components.training.samples import Samples
 from components.training.saving import Checkpoints
 from components.training.signals import INTERRUPT, REQUEUE, Preempted, Signals
-from components.training.together import Together
 from components.training.trainer import make_trainer
 from components.training.watch import Watch
 
@@ -114,17 +114,17 @@ def train(
     state, judged, asked = "failed", {}, 0
 
     def figures() -> dict[str, Any]:
-        return {**ending.figures_of(recorder, planned.parameters, state, data.validated), **judged}
+        return {**finalize.figures_of(recorder, planned.parameters, state, data.validated), **judged}
 
     def complete() -> UserError | None:
         written = folder is not None and entry.entered
-        return ending.complete(folder, job.recipe, figures(), extras, say) if written else None
+        return finalize.complete(folder, job.recipe, figures(), extras, say) if written else None
 
     watch.complete = complete
     watch.folder = folder or watch.folder
     try:
         loggers = make_loggers(job.config.get("logger"), folder, job.config, say)
-        extras = ending.extras_of(loggers, samples, job.config.get("logger") or {}) if folder else []
+        extras = finalize.extras_of(loggers, samples, job.config.get("logger") or {}) if folder else []
         trainer = make_trainer(
             planned.settings,
             module.validation_every,
@@ -133,7 +133,9 @@ def train(
             loggers=loggers,
             # what saves comes behind all that counts
             callbacks=[
-                Together([Alike(planned), entry, recorder, samples, *planned.callbacks, keeper, Preemption(keeper, signals)])
+                CallbackGroup(
+                    [Alike(planned), entry, recorder, samples, *planned.callbacks, keeper, Preemption(keeper, signals)]
+                )
             ],
         )
         trainer._signal_connector.register_signal_handlers = nothing
@@ -142,7 +144,7 @@ def train(
         trainer.fit(module, data, ckpt_path=str(job.resumed.checkpoint) if job.resumed else None, weights_only=True)
         signals.phase = "after"
         state = "finished" if trainer.global_step >= module.total_steps else "stopped early"
-        judged = ending.judge(trainer, module, job.config, getattr(planned.source, "judge", None))
+        judged = finalize.judge(trainer, module, job.config, getattr(planned.source, "judge", None))
     except Preempted as e:
         signals.phase, signals.agreed, asked = "after", True, e.asked
         state = "interrupted" if asked == INTERRUPT else "preempted"
@@ -169,7 +171,7 @@ def train(
         fault = complete()
         if asked == REQUEUE and folder is not None:
             slurm.requeue(say)
-        if fault is not None and state in records.DONE:  # else what ended the run is said, and not what followed from it
+        if fault is not None and state in run_files.DONE:  # else what ended the run is said, and not what followed from it
             raise fault
     return Result(folder, figures())
 

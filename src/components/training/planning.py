@@ -14,10 +14,10 @@ from components.core.bar import Bar
 from components.core.errors import found_in
 from components.core.micro_batches import rows_each
 from components.core.traits import silent_reason
-from components.runs import archive, checkpoints, resume, run_folder, starting
+from components.runs import archive, checkpoints, init_from, resume, run_folder
 from components.runs.preparing import corpus_of, runs_of, task_of, task_options
 from components.runs.weights import fits
-from components.training import init_from, limits, resumable, slurm
+from components.training import init_task, limits, resumable, slurm
 from components.training.building import data_of
 from components.training.callbacks import make_callbacks
 from components.training.data_module import Blocked
@@ -80,7 +80,7 @@ class Plan:
     tokenizer: dict[str, str]
     parameters: int
     step: int | None
-    matched: starting.Match | None
+    matched: init_from.Match | None
     finishing: bool = False
 
     @property
@@ -116,7 +116,7 @@ def plan(job: Job, say: Callable[[str], None], bar: Bar | None) -> Plan:
     check_hardware(settings)
     options = task_options(job.config)
     make_trainer(settings, options["validation_every"], 1)  # what Lightning refuses it refuses now, before there is a folder
-    start = starting.start_from(job.init_from, runs_of(job.config)) if job.init_from else None
+    start = init_from.start_from(job.init_from, runs_of(job.config)) if job.init_from else None
     if start is not None:
         job.config = {**job.config, "init_from": start.origin}
     config = job.config
@@ -138,7 +138,7 @@ def plan(job: Job, say: Callable[[str], None], bar: Bar | None) -> Plan:
         fits(model, device_kind(settings), ranks=processes(settings))  # before there is a folder; each process looks again
     tokenizer = checkpoints.tokenizer_files(corpus.tokenizer)
     callbacks = make_callbacks(config.get("callbacks"), module.metrics)
-    matched = init_from.begin_task(module, model, start, say) if start is not None else None
+    matched = init_task.begin_task(module, model, start, say) if start is not None else None
     module.built.append(model)
     fits(
         model, device_kind(settings), ranks=processes(settings)

@@ -20,8 +20,8 @@ from components.core.names import few
 from components.core.traits import counts_tokens, measures_text
 from components.parts.optimizer._nested import figures
 from components.runs.metrics_file import MetricsFile, perplexity
+from components.training.expert_load import expert_load
 from components.training.flops import flops_per_token, peak_flops
-from components.training.loads import loads
 
 
 class Recorder(Callback):
@@ -137,7 +137,7 @@ class Recorder(Callback):
         }
         own = figures(trainer.optimizers[0])
         self.final.update({n: v for n, v in (row | own).items() if v is not None}, step=step)
-        extra = own | {f"train_{n}": v for n, v in losses.items() if n != "loss"} | loads(module.last_stats)
+        extra = own | {f"train_{n}": v for n, v in losses.items() if n != "loss"} | expert_load(module.last_stats)
         if module.grad_norm is not None:
             extra["grad_norm"] = float(module.grad_norm)
         self._give(trainer, step, row, extra)

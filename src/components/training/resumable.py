@@ -14,7 +14,8 @@ from torch import Tensor
 
 from components.core.errors import UserError
 from components.core.makers import make
-from components.runs import archive, checkpoints, records
+from components.runs import archive, checkpoints, run_files
+from components.training.callback_group import STATE_KEY as GROUP_STATE
 from components.training.tuning import tuned
 
 # averages and copies that every optimizer which has one of that name keeps in the parameter's own shape
@@ -51,7 +52,7 @@ def place(resumed: Any, config: dict[str, Any], module: Any, data: Any) -> tuple
             "use another checkpoint of the run, or init_from= for its weights",
         )
     archive.check_kinds(module.built[0].state_dict(), checkpoints.weights_in(held), where)
-    finished = records.read_summary(resumed.folder).get("state") in records.DONE
+    finished = run_files.read_summary(resumed.folder).get("state") in run_files.DONE
     if step > total or (step == total and finished):
         raise UserError("resume", f"the run has done its {step} steps", "set trainer.max_steps to more")
     stopped = bool(held["components"].get("stopped"))
@@ -137,7 +138,7 @@ def _rest(held: dict[str, Any]) -> str:
         return "there is no state of the schedule"
     if not {"base_lrs", "last_epoch", "lr_lambdas"} <= schedulers[0].keys():
         return "the state of the schedule is cut short"
-    members = callbacks.get("Together") if isinstance(callbacks, dict) else None
+    members = callbacks.get(GROUP_STATE) if isinstance(callbacks, dict) else None
     recorder = members.get("Recorder") if isinstance(members, dict) else None
     if not isinstance(recorder, dict) or not {"seconds", "best", "final"} <= recorder.keys():
         return "there are no figures of the run so far"

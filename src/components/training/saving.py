@@ -26,6 +26,7 @@ from components.parts.adapter._merge import adapter_state_dict
 from components.runs import random_state
 from components.runs.archive import SCHEMA
 from components.training.averaging import averaged
+from components.training.callback_group import STATE_KEY as GROUP_STATE
 from components.training.place import loops_at, validate_now
 from components.training.resumable import tensors_in
 from components.training.strategies import FSDP2
@@ -76,7 +77,7 @@ class Checkpoints(Callback):
         self._found = checkpoint["components"]
         states = checkpoint["callbacks"]
         for key in [k for k in states if k.startswith("EarlyStopping")]:  # an earlier release kept it beside the others
-            states.setdefault("Together", {}).setdefault("EarlyStopping", states.pop(key))
+            states.setdefault(GROUP_STATE, {}).setdefault("EarlyStopping", states.pop(key))
         checkpoint["loops"] = loops_at(trainer, checkpoint["global_step"])
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:

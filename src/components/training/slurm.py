@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from components.core.errors import UserError
-from components.runs import records, run_folder
+from components.runs import run_files, run_folder
 
 
 def job() -> dict[str, Any] | None:
@@ -40,14 +40,14 @@ def begun_here(runs: Path) -> tuple[Path, bool] | None:
         return None
     for folder in reversed(run_folder.all_runs(runs)):
         try:
-            about, state = records.read_about(folder), records.read_summary(folder).get("state")
+            about, state = run_files.read_about(folder), run_files.read_summary(folder).get("state")
         except UserError:
             continue
         known = about.get("job")
         if not isinstance(known, dict) or known.get("id") != here["id"] or about.get("command") != sys.argv:
             continue
         earlier = isinstance(known.get("restarts"), int) and known["restarts"] < here["restarts"]
-        if state in records.DONE:
+        if state in run_files.DONE:
             return (folder, True) if earlier else None
         there = (folder / "checkpoints" / "last.ckpt").exists()
         return (folder, False) if there and (earlier or state == "preempted") else None

@@ -16,7 +16,7 @@ from lightning.pytorch.loggers import WandbLogger
 
 from components.core.errors import UserError
 from components.core.terminal import fault_of
-from components.runs.records import read_about
+from components.runs.run_files import read_about
 
 # what we would choose, and the variables of W&B's that go before it
 VARIABLES = {"project": "WANDB_PROJECT", "name": "WANDB_NAME", "id": "WANDB_RUN_ID"}

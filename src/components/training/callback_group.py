@@ -8,10 +8,15 @@ from typing import Any
 from lightning.pytorch import Callback
 
 STATE = ("state_dict", "load_state_dict", "state_key")
+STATE_KEY = "Together"  # where a checkpoint has the states of the members: checkpoints outlive the class's name
 
 
-class Together(Callback):
+class CallbackGroup(Callback):
     """Calls, in order, those members that do something at a hook. The state of each is kept under its class's name."""
+
+    @property
+    def state_key(self) -> str:
+        return STATE_KEY
 
     def __init__(self, members: list[Callback]) -> None:
         self.members = members

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 
-def loads(stats: dict[str, Tensor]) -> dict[str, float]:
+def expert_load(stats: dict[str, Tensor]) -> dict[str, float]:
     """Of the tokens of one optimizer step, over all layers with experts.
 
     Args:

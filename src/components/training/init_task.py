@@ -10,7 +10,7 @@ from torch import nn
 
 from components.core.errors import UserError
 from components.core.names import few, in_short
-from components.runs.starting import Match, Start, begin_from
+from components.runs.init_from import Match, Start, begin_from
 from components.training.tuning import tuned
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from components.core import files
 from components.core.errors import UserError
 from components.core.traits import silent_reason
-from components.runs import curves, records, run_folder
+from components.runs import curves, run_files, run_folder
 from components.runs.metrics_file import measured, read_rows
 from components.training.samples import judged
 from components.training.strategies import FSDP2
@@ -84,7 +84,7 @@ def complete(
         fault = e
         say(f"no summary: {e}")
     for extra in extras:
-        extra.finish(picture, best_of(folder), figures, 0 if figures["state"] in records.DONE else 1)
+        extra.finish(picture, best_of(folder), figures, 0 if figures["state"] in run_files.DONE else 1)
     say(table(figures))
     for name, text in (
         ("curves.png", "curves"),
