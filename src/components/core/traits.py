@@ -31,7 +31,7 @@ def reads_source(model: nn.Module) -> bool:
     return "source" in getattr(model, "provides", ())
 
 
-def silent_reason(model: nn.Module, *, source: bool = False) -> str:
+def why_cannot_generate(model: nn.Module, *, source: bool = False) -> str:
     """Why the model cannot continue a text, or an empty string where it can; ``source``: it is given what it reads before."""
     if reads_source(model) and not source:
         return "the model writes only after it has read a source"

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from components.core.traits import silent_reason
+from components.core.traits import why_cannot_generate
 from components.corpus.measuring import Prediction
 from components.corpus.rows import Rows
 from components.corpus.special_ids import first_ids
@@ -33,7 +33,7 @@ class Trained:
         """Why it cannot be asked for ``word``, or an empty string."""
         if word == "predictions" and self.labelled:
             return ""
-        reason = silent_reason(self.model)
+        reason = why_cannot_generate(self.model)
         return f"the model continues no text: {reason}" if reason else ""
 
     def fit(self, before: str, texts: Sequence[str]) -> list[str] | None:

@@ -17,9 +17,9 @@ from components.core.errors import UserError
 from components.core.makers import make
 from components.core.sockets import Batch
 from components.core.terminal import require_text
-from components.core.traits import reads_source, silent_reason
+from components.core.traits import reads_source, why_cannot_generate
 from components.corpus.special_ids import first_ids, source_ids, stop_ids, target_start
-from components.generation.streaming import Stream, over_at, text_of
+from components.generation.streaming import Stream, should_stop, text_of
 from components.parts.decoding._loop import context_limit, evaluating
 
 
@@ -103,7 +103,7 @@ def generate(
         sources=sources,
         before=before,
     )
-    return [text_of(tokenizer, given[i // count], after(before, new), stop) for i, new in enumerate(made)]
+    return [text_of(tokenizer, given[i // count], strip_prefix(before, new), stop) for i, new in enumerate(made)]
 
 
 @torch.inference_mode()
@@ -127,7 +127,7 @@ def continue_ids(
     ``sources``: what an encoder-decoder reads for each row; shorter ones are padded on the right. ``before``: ids that come first in what
     it writes and are no part of its text.
     """
-    if reason := silent_reason(model, source=sources is not None):
+    if reason := why_cannot_generate(model, source=sources is not None):
         raise UserError("generate", f"the model continues no text: {reason}", "take a causal decoder with a head for tokens")
     if not rows:
         return []
@@ -150,7 +150,7 @@ def continue_ids(
             stop_ids=tuple(ends),
             generator=list(seeds),
             on_token=on_token,
-            **({"over": over_at(tokenizer, stop, width, before)} if stop else {}),
+            **({"over": should_stop(tokenizer, stop, width, before)} if stop else {}),
             **({"prefill_chunk": prefill_chunk} if prefill_chunk else {}),
         )
     # a row that came to the end of the context before others is filled up
@@ -187,7 +187,7 @@ def draft_of(run: str | None, tokenizer: Any, device: torch.device, *, source: b
         raise UserError(
             "decoding.draft", f"the tokenizer of {run} is another one", "train the small model with the large one's tokenizer"
         )
-    if reason := silent_reason(loaded.model, source=source):
+    if reason := why_cannot_generate(loaded.model, source=source):
         raise UserError("decoding.draft", f"{run} continues no text: {reason}", "train a small model of the same kind")
     return speaker(loaded.model, tokenizer)
 
@@ -199,17 +199,17 @@ def _loaded(run: str, device: str) -> Any:
     return open_model(run, device=device)
 
 
-def after(before: Sequence[int], ids: list[int]) -> list[int]:
+def strip_prefix(before: Sequence[int], ids: list[int]) -> list[int]:
     """``ids`` without those of ``before`` that come first."""
     return ids[next((n for n, i in enumerate(ids) if i not in before), len(ids)) :]
 
 
 def speaker(model: Any, tokenizer: Any) -> Any:
     """The model, of which no id beyond the tokenizer's is drawn."""
-    return model if getattr(model, "vocab_size", None) == tokenizer.vocab_size else Within(model, tokenizer.vocab_size)
+    return model if getattr(model, "vocab_size", None) == tokenizer.vocab_size else VocabLimited(model, tokenizer.vocab_size)
 
 
-class Within(nn.Module):
+class VocabLimited(nn.Module):
     """A model whose logits are those of the tokenizer's ids alone: masks and sentinels that its objective has beyond them are never drawn."""
 
     def __init__(self, model: Any, size: int) -> None:

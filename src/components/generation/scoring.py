@@ -10,7 +10,7 @@ import torch
 
 from components.core.errors import UserError
 from components.core.terminal import require_text
-from components.core.traits import reads_source, silent_reason
+from components.core.traits import reads_source, why_cannot_generate
 from components.corpus.special_ids import first_ids, source_ids, target_start
 from components.generation.generating import speaker, together
 from components.parts.decoding._loop import context_limit, evaluating
@@ -38,7 +38,7 @@ def score(model: Any, tokenizer: Any, texts: Sequence[str], sources: Sequence[st
             source for each text.
     """
     require_text("score", texts, sources)
-    if reason := silent_reason(model, source=sources is not None):
+    if reason := why_cannot_generate(model, source=sources is not None):
         raise UserError("score", f"the model continues no text: {reason}", "take a causal decoder with a head for tokens")
     if sources is not None and not reads_source(model):
         raise UserError("score", "the model reads no source", "leave the source out")

@@ -26,7 +26,7 @@ def text_of(tokenizer: Any, given: list[int], new: list[int], stop: Sequence[str
     return text
 
 
-def over_at(tokenizer: Any, stop: Sequence[str], width: int, before: Sequence[int] = ()) -> Callable[[Tensor], Tensor]:
+def should_stop(tokenizer: Any, stop: Sequence[str], width: int, before: Sequence[int] = ()) -> Callable[[Tensor], Tensor]:
     """Whether one of the strings stands among the newest tokens after the first ``width``, as ``text_of`` would find it.
 
     ``before``: ids that are no part of a text where they come first in it.

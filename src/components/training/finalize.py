@@ -8,7 +8,7 @@ from typing import Any
 
 from components.core import files
 from components.core.errors import UserError
-from components.core.traits import silent_reason
+from components.core.traits import why_cannot_generate
 from components.runs import curves, run_files, run_folder
 from components.runs.metrics_file import measured, read_rows
 from components.training.samples import judged
@@ -59,7 +59,13 @@ def figures_of(recorder: Any, parameters: int, state: str, validated: str | None
 def judge(trainer: Any, module: Any, config: dict[str, Any], accept: Callable[[str], bool] | None) -> dict[str, Any]:
     """The share of whole texts that the data's own test accepts, if it has one."""
     sharded = isinstance(trainer.strategy, FSDP2)  # its ranks have parted by now, so nobody could gather the weights
-    if accept is None or not module.judged_samples or not trainer.is_global_zero or sharded or silent_reason(module.model):
+    if (
+        accept is None
+        or not module.judged_samples
+        or not trainer.is_global_zero
+        or sharded
+        or why_cannot_generate(module.model)
+    ):
         return {}
     accepted, written = judged(module, config, accept)
     what = (accept.__doc__ or "the data's judge accepts it").strip().splitlines()[0].rstrip(".")

@@ -13,7 +13,7 @@ from components.core import memory
 from components.core.bar import Bar
 from components.core.errors import found_in
 from components.core.micro_batches import rows_each
-from components.core.traits import silent_reason
+from components.core.traits import why_cannot_generate
 from components.runs import archive, checkpoints, init_from, resume, run_folder
 from components.runs.preparing import corpus_of, runs_of, task_of, task_options
 from components.runs.weights import fits
@@ -166,7 +166,7 @@ def plan(job: Job, say: Callable[[str], None], bar: Bar | None) -> Plan:
         say(line)
     if trained < parameters and not config.get("init_from"):
         say("what is frozen stays as it was drawn: init_from=RUN gives it the weights of a trained model")
-    if (module.samples or module.judged_samples) and (reason := silent_reason(model, source=module.gives_sources)):
+    if (module.samples or module.judged_samples) and (reason := why_cannot_generate(model, source=module.gives_sources)):
         say(f"no samples: {reason}")
     module.meet_teacher("cpu")
     return Plan(job, settings, callbacks, source, corpus, module, data, tokenizer, parameters, step, matched, finishing)

@@ -11,7 +11,7 @@ from lightning.pytorch import Callback, Trainer
 from components.core import terminal
 from components.core.errors import UserError
 from components.core.files import open_append, reason
-from components.core.traits import silent_reason
+from components.core.traits import why_cannot_generate
 from components.generation.generating import generate
 from components.training.strategies import FSDP2
 
@@ -35,7 +35,7 @@ class Samples(Callback):
         together = isinstance(trainer.strategy, FSDP2)  # shards are gathered by all ranks or by none
         if trainer.sanity_checking or trainer.state.fn != "fit" or not pl_module.samples:
             return
-        if silent_reason(pl_module.model, source=pl_module.gives_sources):
+        if why_cannot_generate(pl_module.model, source=pl_module.gives_sources):
             return
         if not (trainer.is_global_zero or together):
             return
