@@ -184,7 +184,7 @@ def load_recipe(name: str | None = None, overrides: list[str] | tuple[str, ...] 
     model = task.new_model()
     if found is not None:
         config["init_from"] = found.origin
-        init_task.begin_task(task, model, found, preparing.aside)
+        init_task.begin_task(task, model, found, preparing.print_err)
     task.place(model, "cpu")
     data = building.data_of(task, corpus, task.model.context_length, config["seed"])
     return Recipe(task.model, data, task, config)

@@ -16,7 +16,7 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 
 from components.core.sockets import Batch
-from components.training.building import calm
+from components.training.building import quiet_lightning
 from components.training.data_module import Blocked
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
@@ -67,7 +67,7 @@ def data(tmp_path, workers):
 
 
 def trainer(**options):
-    calm()
+    quiet_lightning()
     return Trainer(
         **{"accelerator": "cpu", "max_steps": 6, "val_check_interval": 2, "check_val_every_n_epoch": None, "logger": False},
         **{"enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False},

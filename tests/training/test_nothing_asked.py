@@ -17,7 +17,7 @@ from components.core import registry
 from components.core.errors import UserError
 from components.core.sockets import Batch
 from components.corpus.steps import Steps
-from components.training.building import calm
+from components.training.building import quiet_lightning
 from components.training.data_module import Blocked
 from components.training.experiment import Job, fit
 from components.training.task.language_modeling import LanguageModeling
@@ -106,7 +106,7 @@ def trained(blocks, accumulate=1, optimizer=None, ffn="glu"):
     config["model"]["ffn"] = ffn
     module = LanguageModeling(config, Tokenizer())
     module.total_steps = 5
-    calm()
+    quiet_lightning()
     watch = Watch()
     off = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
     trainer = Trainer(
@@ -209,7 +209,7 @@ def test_a_run_counts_them_and_writes_no_number_for_them(tiny, capsys):
         config["task"].pop(option, None)
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
-        calm()
+        quiet_lightning()
         done = fit(Job(config, "masked"))
     said = capsys.readouterr().out
     count = done.figures["idle_steps"]

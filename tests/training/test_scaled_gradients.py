@@ -12,7 +12,7 @@ from components import build
 from components.core import registry
 from components.core.sockets import Batch
 from components.core.weights import Weight
-from components.training.building import calm
+from components.training.building import quiet_lightning
 from components.training.data_module import Blocked
 from components.training.task.language_modeling import LanguageModeling
 
@@ -61,7 +61,7 @@ def trained(optimizer, scale, *, clip=0.5, how="norm", overflow=()):
     }
     module, norms = LanguageModeling(config, Tokenizer()), Norms(overflow)
     module.total_steps = STEPS
-    calm()
+    quiet_lightning()
     plugin = MixedPrecision("16-mixed", "cpu", scaler=torch.amp.GradScaler("cpu", init_scale=scale)) if scale else None
     if plugin:
         plugin.autocast_context_manager = lambda: torch.autocast("cpu", enabled=False)

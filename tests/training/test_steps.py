@@ -16,7 +16,7 @@ from components.core.signature import Positive
 from components.core.sockets import Batch
 from components.corpus.batches import totals
 from components.corpus.steps import Steps, Whole
-from components.training.building import calm
+from components.training.building import quiet_lightning
 from components.training.clipping import clip_gradients
 from components.training.data_module import Blocked
 from components.training.reductions import means
@@ -89,7 +89,7 @@ def module(**options) -> LanguageModeling:
 
 
 def trained(accumulate: int, **options):
-    calm()
+    quiet_lightning()
     made = module(**options)
     data = Blocked(UnevenBlocks(), batch_size=8)
     trainer = Trainer(

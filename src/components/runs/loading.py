@@ -95,5 +95,5 @@ def open_recipe(name: str, overrides: list[str] | tuple[str, ...] = ()) -> Opene
     materialise(model, "cpu", config["seed"])
     if found is not None:
         config["init_from"] = found.origin
-        init_from.begin_from(corpus.tokenizer, model, found, preparing.aside).load(model)
+        init_from.begin_from(corpus.tokenizer, model, found, preparing.print_err).load(model)
     return Opened(model.eval(), corpus.tokenizer, config)

@@ -35,7 +35,7 @@ def corpus_of(
     is said alone.
     """
     source = make(config["data"], "data")
-    given = Fixed(tokenizer) if tokenizer is not None else tokenizer_of(config, going_on)
+    given = TrainedTokenizer(tokenizer) if tokenizer is not None else tokenizer_of(config, going_on)
     cache = Path((config.get("paths") or {}).get("cache") or cache_folder() / "corpus").expanduser()
     task = registry.find("task", config["task"].get("preset") or config["task"]["name"])
 
@@ -91,7 +91,7 @@ def how_to_name_one(recipe: str) -> str:
     return f"first {first}, then {goes_on} (RUN: the folder that it prints)"  # short: a line that is cut cannot be copied
 
 
-class Fixed:
+class TrainedTokenizer:
     """A tokenizer that is trained already, as ``prepare`` wants one."""
 
     def __init__(self, tokenizer: Any) -> None:
@@ -125,15 +125,15 @@ def device_of(name: str) -> torch.device:
     return device
 
 
-def aloud(text: str) -> None:
+def print_out(text: str) -> None:
     terminal.tell(text)
 
 
-def aside(text: str) -> None:
+def print_err(text: str) -> None:
     terminal.complain(text)
 
 
-def silent(text: str) -> None:
+def no_print(text: str) -> None:
     del text
 
 

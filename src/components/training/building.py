@@ -62,7 +62,7 @@ def need_width(model: Any, batch: Any) -> None:
         )
 
 
-def calm() -> None:
+def quiet_lightning() -> None:
     """Lightning's hints and the warnings that every run has are not about this run."""
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)

@@ -17,10 +17,10 @@ from components.core.bar import Bar
 from components.core.errors import UserError
 from components.runs import run_files, run_folder
 from components.runs.metrics_file import MetricsFile
-from components.runs.preparing import aloud, runs_of, silent
+from components.runs.preparing import no_print, print_out, runs_of
 from components.training import finalize, ranks, slurm
 from components.training.alike import Alike
-from components.training.building import calm
+from components.training.building import quiet_lightning
 from components.training.callback_group import CallbackGroup
 from components.training.callbacks import watched
 from components.training.entry import Entry
@@ -53,9 +53,9 @@ def fit(job: Job, watch: Watch | None = None) -> Result:
     ``watch``: of a rank that another one has started.
     """
     watch, ended = watch or Watch(), False
-    calm()
+    quiet_lightning()
     first = run_folder.rank() == 0
-    say = aloud if first and not job.quiet else silent
+    say = print_out if first and not job.quiet else no_print
     shown = first and not job.quiet and (job.config.get("trainer") or {}).get("enable_progress_bar") is not False
     bar = Bar() if shown else None
     signals = Signals(requeue=slurm.job() is not None, aloud=first)
