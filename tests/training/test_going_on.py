@@ -96,8 +96,13 @@ def test_a_checkpoint_that_does_not_fit_is_one_line_and_nothing_is_written(tiny)
     assert go_on(done, longer).figures["step"] == 6
 
 
-def test_other_data_are_refused_before_anything_is_written(tiny, tmp_path):
+@pytest.mark.parametrize("key", ["PackedDataModule", "Blocked"])  # the latter in checkpoints of before
+def test_other_data_are_refused_before_anything_is_written(tiny, tmp_path, key):
     done = fit(Job(tiny(trainer={"max_steps": 5}), quiet=True)).folder
+    file = done / "checkpoints" / "last.ckpt"
+    held = torch.load(file, weights_only=True)
+    held[key] = held.pop("PackedDataModule")
+    torch.save(held, file)
     (tmp_path / "story.txt").write_text("\n\n".join(f"number {i} of many" for i in range(200)))
     before = contents(done)
     with pytest.raises(UserError, match="the data are not those of the run"):

@@ -17,7 +17,7 @@ from lightning.pytorch import LightningModule, Trainer
 
 from components.core.sockets import Batch
 from components.training.building import quiet_lightning
-from components.training.data_module import Blocked
+from components.training.data_module import PackedDataModule
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
 
@@ -63,7 +63,7 @@ class Module(LightningModule):
 
 def data(tmp_path, workers):
     train, validation = Blocks(16, tmp_path / "train"), Blocks(10, tmp_path / "validation")
-    return Blocked(train, validation, validation, batch_size=2, workers=workers)
+    return PackedDataModule(train, validation, validation, batch_size=2, workers=workers)
 
 
 def trainer(**options):

@@ -18,7 +18,7 @@ from components.core.errors import UserError
 from components.core.sockets import Batch
 from components.corpus.steps import Steps
 from components.training.building import quiet_lightning
-from components.training.data_module import Blocked
+from components.training.data_module import PackedDataModule
 from components.training.experiment import Job, fit
 from components.training.task.language_modeling import LanguageModeling
 
@@ -113,7 +113,7 @@ def trained(blocks, accumulate=1, optimizer=None, ffn="glu"):
         accelerator="cpu", devices=1, max_steps=5, accumulate_grad_batches=accumulate, gradient_clip_val=1.0,
         use_distributed_sampler=False, callbacks=[watch], **off,
     )  # fmt: skip
-    trainer.fit(module, Blocked(blocks, batch_size=8))
+    trainer.fit(module, PackedDataModule(blocks, batch_size=8))
     return module, watch
 
 

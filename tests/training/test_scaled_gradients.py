@@ -13,7 +13,7 @@ from components.core import registry
 from components.core.sockets import Batch
 from components.core.weights import Weight
 from components.training.building import quiet_lightning
-from components.training.data_module import Blocked
+from components.training.data_module import PackedDataModule
 from components.training.task.language_modeling import LanguageModeling
 
 VOCABULARY, T, STEPS = 11, 6, 12
@@ -70,7 +70,7 @@ def trained(optimizer, scale, *, clip=0.5, how="norm", overflow=()):
         accelerator="cpu", devices=1, max_steps=STEPS, gradient_clip_val=clip, gradient_clip_algorithm=how,
         use_distributed_sampler=False, callbacks=[norms], plugins=[plugin] if plugin else None, **off,
     )  # fmt: skip
-    trainer.fit(module, Blocked(Rows(), batch_size=8))
+    trainer.fit(module, PackedDataModule(Rows(), batch_size=8))
     return norms.seen, torch.cat([p.detach().flatten() for p in module.model.parameters()])
 
 

@@ -18,7 +18,7 @@ from components.corpus.batches import totals
 from components.corpus.steps import Steps, Whole
 from components.training.building import quiet_lightning
 from components.training.clipping import clip_gradients
-from components.training.data_module import Blocked
+from components.training.data_module import PackedDataModule
 from components.training.reductions import means
 from components.training.task.language_modeling import LanguageModeling
 
@@ -91,7 +91,7 @@ def module(**options) -> LanguageModeling:
 def trained(accumulate: int, **options):
     quiet_lightning()
     made = module(**options)
-    data = Blocked(UnevenBlocks(), batch_size=8)
+    data = PackedDataModule(UnevenBlocks(), batch_size=8)
     trainer = Trainer(
         accelerator="cpu",
         devices=1,

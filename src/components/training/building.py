@@ -9,11 +9,11 @@ from typing import Any
 from components.core.errors import UserError
 from components.corpus.preparation import Preparation
 from components.runs.preparing import examples_of, of_data
-from components.training.data_module import Blocked
+from components.training.data_module import PackedDataModule
 from components.training.objectives import need_layers, need_logits, need_source
 
 
-def data_of(module: Any, corpus: Any, context: int, seed: int) -> Blocked:
+def data_of(module: Any, corpus: Any, context: int, seed: int) -> PackedDataModule:
     """Loaders over the corpus as the module asks for them.
 
     Raises:
@@ -30,7 +30,7 @@ def data_of(module: Any, corpus: Any, context: int, seed: int) -> Blocked:
         need_width(model, first)
         validation, test = module.blocks(corpus, "validation", context), module.blocks(corpus, "test", context)
     module.measured_on = examples_of(validation)
-    made = Blocked(
+    made = PackedDataModule(
         train,
         validation,
         test,

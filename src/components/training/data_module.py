@@ -15,10 +15,10 @@ from components.training.reading import Readers
 from components.training.strategies import data_ranks
 
 
-class FromStep(Sampler[int]):
+class StepSampler(Sampler[int]):
     """Micro-batches of one Lightning epoch, from the one that the trainer has come to. The length is that of the whole epoch."""
 
-    def __init__(self, module: Blocked, per_epoch: int, accumulate: int) -> None:
+    def __init__(self, module: PackedDataModule, per_epoch: int, accumulate: int) -> None:
         self.module, self.per_epoch, self.accumulate = module, per_epoch, accumulate
 
     def __len__(self) -> int:
@@ -40,7 +40,7 @@ class Resumable(Readers):
         del state
 
 
-class Blocked(LightningDataModule):
+class PackedDataModule(LightningDataModule):
     """Train, validation and test loaders over ``components.corpus`` blocks.
 
     Args:
@@ -94,7 +94,7 @@ class Blocked(LightningDataModule):
     def train_dataloader(self) -> Readers:
         rank, ranks, accumulate = self.place()
         steps = Steps(self.train, self.batch_size, accumulate, rank, ranks, self.apart, self.preparation)
-        return self._loader(Resumable, steps, FromStep(self, self.steps_per_epoch, accumulate))
+        return self._loader(Resumable, steps, StepSampler(self, self.steps_per_epoch, accumulate))
 
     def val_dataloader(self) -> Any:
         return self._whole(self.validation) if self.validation is not None else []

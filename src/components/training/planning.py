@@ -20,7 +20,7 @@ from components.runs.weights import fits
 from components.training import init_task, limits, resumable, slurm
 from components.training.building import data_of
 from components.training.callbacks import make_callbacks
-from components.training.data_module import Blocked
+from components.training.data_module import PackedDataModule
 from components.training.devices import check_hardware, device_kind, processes
 from components.training.frame import check_frame
 from components.training.trainer import make_trainer
@@ -76,7 +76,7 @@ class Plan:
     source: Any
     corpus: Any
     module: Any
-    data: Blocked
+    data: PackedDataModule
     tokenizer: dict[str, str]
     parameters: int
     step: int | None

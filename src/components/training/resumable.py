@@ -18,6 +18,8 @@ from components.runs import archive, checkpoints, run_files
 from components.training.callback_group import STATE_KEY as GROUP_STATE
 from components.training.tuning import tuned
 
+# where a checkpoint has the state of the loaders: under the name that their class has, or had
+DATA_STATES = ("PackedDataModule", "Blocked")
 # averages and copies that every optimizer which has one of that name keeps in the parameter's own shape
 WHOLE = {
     *("exp_avg", "exp_avg_sq", "max_exp_avg_sq", "exp_inf", "momentum_buffer", "square_avg", "grad_avg", "acc_delta", "sum"),
@@ -40,7 +42,8 @@ def place(resumed: Any, config: dict[str, Any], module: Any, data: Any) -> tuple
     where = str(resumed.checkpoint)
     held = checkpoints.read(Path(where))
     step, total = held["global_step"], module.total_steps
-    if (identity := (held.get("Blocked") or {}).get("identity")) is not None and identity != data.identity:
+    state = next((held[name] for name in DATA_STATES if held.get(name)), {})
+    if (identity := state.get("identity")) is not None and identity != data.identity:
         raise UserError(
             "resume", f"the data are not those of the run: {data.identity} instead of {identity}", "start anew with init_from="
         )
