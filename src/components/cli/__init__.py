@@ -9,29 +9,11 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import NoReturn
 
+from components.cli.verbs import verbs
 from components.core import terminal
 from components.core.errors import MOST, UserError, nearest
 from components.core.leaving import has_talked, leave
 
-COMMANDS = {
-    "train": "train a recipe, with any part or value overridden",
-    "evaluate": "measure a run or a checkpoint on its data or on other data",
-    "generate": "continue a prompt with a trained model, or score texts",
-    "explain": "show on one page what a model does with a text, and why it says what it says",
-    "chat": "talk with a trained model that has a chat template",
-    "import": "read a checkpoint in Hugging Face's layout, or print the recipe of a config.json",
-    "export": "write a run as a folder that transformers loads",
-    "runs": "what was run here, or two runs compared",
-    "list": "the kinds, or the parts of a kind, one sentence each",
-    "show": "one part's parameters, or a recipe's tree of parts",
-    "validate": "compose and check a recipe without training it",
-    "check": "hold a part, yours too, to the contract of its kind",
-    "new": "begin a package with a part of your own",
-    "doctor": "versions, devices, kernels, plug-ins, and what is missing",
-    "catalogue": "write a page per kind: options, compatibility, size of every part",
-    "completion": "print the shell's completion script: bash, zsh or fish",
-}
-FROM_A_RECIPE = ("train", "validate", "show")
 USAGE = "components COMMAND [...]   (components COMMAND --help says more)"
 
 
@@ -86,11 +68,11 @@ def dispatch(words: list[str]) -> int:
     name, *rest = words
     if name == "complete":  # what the completion scripts call
         return import_module("components.cli.complete").run(rest)
-    if name not in COMMANDS:
-        raise UserError("components", f"unknown command {name!r}", nearest(name, COMMANDS, called="commands"))
+    if name not in verbs():
+        raise UserError("components", f"unknown command {name!r}", nearest(name, verbs(), called="commands"))
     parser = parser_of(name)
     if "-h" in rest or "--help" in rest:
-        if name in FROM_A_RECIPE:
+        if "recipe" in verbs()[name].takes:
             check_overrides(rest)
         terminal.show(parser.format_help().rstrip())
         return 0
@@ -126,8 +108,8 @@ def check_overrides(words: list[str]) -> None:
 
 
 def overview() -> str:
-    width = max(map(len, COMMANDS))
-    lines = [f"  {name:<{width}}  {what}" for name, what in COMMANDS.items()]
+    width = max(map(len, verbs()))
+    lines = [f"  {name:<{width}}  {verb.sentence}" for name, verb in verbs().items()]
     examples = [
         "components train recipe=gpt_python model/attention=gqa model.attention.n_kv_heads=2",
         "components show attention/gqa",

@@ -9,6 +9,11 @@ from components.core import registry, terminal
 from components.core.errors import UserError, nearest
 from components.core.files import make_folder, write_text
 
+VERB = {
+    "sentence": "write a page per kind: options, compatibility, size of every part",
+    "group": "set up",
+}
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("kind", nargs="?", metavar="KIND", help="print one kind's page; all kinds if left out")

@@ -11,6 +11,12 @@ from components.core import terminal
 from components.core.errors import UserError
 from components.core.terminal import require_text
 
+VERB = {
+    "sentence": "talk with a trained model that has a chat template",
+    "group": "use",
+    "takes": ("run", "overrides"),
+}
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", nargs="?", metavar="RUN_OR_CHECKPOINT", help="a run's folder, its time, auto, or a .ckpt file")

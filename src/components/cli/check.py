@@ -15,6 +15,11 @@ from pathlib import Path
 
 from components.core import layout, terminal
 
+VERB = {
+    "sentence": "check a part, one of yours too, against the contract of its kind",
+    "group": "extend",
+}
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("what", metavar="KIND/NAME | PACKAGE.MODULE:CLASS", help="the part")

@@ -19,6 +19,11 @@ from packaging.specifiers import SpecifierSet
 
 from components.core import layout, terminal
 
+VERB = {
+    "sentence": "versions, devices, kernels, plug-ins, and what is missing",
+    "group": "set up",
+}
+
 DISTRIBUTION = "lightning-components"
 OPTIONAL = {
     "datasets": ("data=hf: data sets of the Hugging Face hub", "pip install 'lightning-components[data]'"),

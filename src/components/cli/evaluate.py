@@ -16,6 +16,12 @@ from typing import Any
 from components.core import terminal
 from components.core.errors import UserError
 
+VERB = {
+    "sentence": "measure a run or a checkpoint on its data or on other data",
+    "group": "use",
+    "takes": ("run", "overrides"),
+}
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", nargs="?", metavar="RUN_OR_CHECKPOINT", help="a run's folder, its time, auto, or a .ckpt file")

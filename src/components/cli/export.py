@@ -9,6 +9,12 @@ from pathlib import Path
 from components.core import terminal
 from components.core.errors import UserError
 
+VERB = {
+    "sentence": "write a run as a folder that transformers loads",
+    "group": "exchange",
+    "takes": ("run",),
+}
+
 UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 
 

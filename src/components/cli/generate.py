@@ -14,6 +14,12 @@ from components.core.errors import UserError
 from components.core.files import read_text
 from components.core.terminal import require_text
 
+VERB = {
+    "sentence": "continue a prompt with a trained model, or score texts",
+    "group": "use",
+    "takes": ("run", "overrides"),
+}
+
 HELP = "decoding=greedy, cache=ring, or 'decoding.samplers=[{name: temperature, value: 0.5}, {name: top_p, p: 0.9}]'"
 
 

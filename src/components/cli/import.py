@@ -9,6 +9,11 @@ from pathlib import Path
 from components.core import terminal
 from components.core.errors import UserError
 
+VERB = {
+    "sentence": "read a checkpoint in Hugging Face's layout, or print the recipe of a config.json",
+    "group": "exchange",
+}
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(

@@ -10,6 +10,11 @@ from components.core import layout, registry, terminal
 from components.core.errors import UserError, nearest
 from components.core.share import recipe_files, recipe_sentence
 
+VERB = {
+    "sentence": "the kinds, or the parts of a kind, one sentence each",
+    "group": "look",
+}
+
 RECIPE = "recipe"
 
 

@@ -19,6 +19,11 @@ from components.core import registry, terminal
 from components.core.errors import UserError, nearest
 from components.core.files import make_folder, whole_folder, write_text
 
+VERB = {
+    "sentence": "begin a package with a part of your own",
+    "group": "extend",
+}
+
 # what the package is made of: a small part of each kind that works and holds its contract, to be changed into one's own
 TEMPLATES = resources("components.cli") / "templates"
 

@@ -10,6 +10,12 @@ from typing import Any
 from components.core import terminal
 from components.core.errors import UserError
 
+VERB = {
+    "sentence": "list the runs made here, or compare two of them",
+    "group": "look",
+    "takes": ("run",),
+}
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("names", nargs="*", metavar="RUN", help="none lists all; two (or more) are compared")

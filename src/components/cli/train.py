@@ -9,6 +9,12 @@ from typing import Any
 
 from components.core import terminal
 
+VERB = {
+    "sentence": "train a recipe, with any part or value overridden",
+    "group": "train",
+    "takes": ("recipe", "overrides"),
+}
+
 EPILOG = """examples:
   components train recipe=gpt_python model/attention=gqa model.attention.n_kv_heads=2
   components train data=text data.path=book.txt
