@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from components.cli.generate import HELP, count
+from components.cli.generate import HELP, Streamed, count
 from components.core import terminal
 from components.core.errors import UserError
 from components.core.terminal import require_text
+
+if TYPE_CHECKING:
+    from components.run import Loaded
 
 VERB = {
     "sentence": "talk with a trained model that has a chat template",
@@ -74,18 +77,13 @@ def run(args: argparse.Namespace) -> int:
                 said = said[:-1]
 
 
-def spoken(loaded: Any, said: list[dict[str, str]], options: dict[str, Any]) -> str:
+def spoken(loaded: Loaded, said: list[dict[str, str]], options: dict[str, Any]) -> str:
     """The answer, shown as it comes; when it is interrupted, as far as it came."""
-    shown: list[str] = []
-
-    def show(text: str) -> None:
-        shown.append(text)
-        terminal.show(text, end="", flush=True)
-
+    show = Streamed()
     try:
         whole = loaded.chat(said, on_text=show, **options)
     except KeyboardInterrupt:
         terminal.show(" ...")
-        return "".join(shown)
-    terminal.show(whole[len("".join(shown)) :] if whole.startswith("".join(shown)) else "")
+        return show.text
+    show.end(whole)
     return whole

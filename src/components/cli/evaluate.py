@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from typing import Any
+from collections.abc import Mapping
 
 from components.core import terminal
 from components.core.errors import UserError
@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def said(figure: dict[str, Any]) -> str:
+def said(figure: Mapping[str, float | None]) -> str:
     """``0.4120 ± 0.0350  of 200, chance 0.2``"""
     error = " " * 9 if figure["error"] is None else f" ± {figure['error']:.4f}"
     chance = "" if figure["chance"] is None else f", chance {figure['chance']:.4g}"

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from components.core import terminal
 from components.core.errors import UserError
 from components.core.files import read_text
 from components.core.terminal import require_text
+
+if TYPE_CHECKING:
+    from components.run import Loaded
 
 VERB = {
     "sentence": "continue a prompt with a trained model, or score texts",
@@ -88,24 +91,32 @@ def run(args: argparse.Namespace) -> int:
                 names = [f"prompt {i + 1}"] * (len(prompts) > 1) + [f"sample {j + 1}"] * (args.samples > 1)
                 terminal.show(f"=== {', '.join(names)} ===\n{text}\n")
         return 0
-    shown: list[str] = []
-
-    def show(text: str) -> None:
-        shown.append(text)
-        terminal.show(text, end="", flush=True)
-
+    show = Streamed()
     show(args.target if loaded.reads_source else prompts[0])
     try:
-        whole = loaded.generate(prompts[0], on_text=show, **options)
+        show.end(loaded.generate(prompts[0], on_text=show, **options))
     except UserError:
         terminal.show("")  # the prompt stands there: what is wrong begins its own line
         raise
-    # a token may be a part of a character: what was held back at the end
-    terminal.show(whole[len("".join(shown)) :] if whole.startswith("".join(shown)) else "")
     return 0
 
 
-def scored(loaded: Any, files: list[str], texts: list[str], sources: list[str] | None) -> int:
+class Streamed:
+    """Shows a text as it comes."""
+
+    def __init__(self) -> None:
+        self.text = ""
+
+    def __call__(self, piece: str) -> None:
+        self.text += piece
+        terminal.show(piece, end="", flush=True)
+
+    def end(self, whole: str) -> None:
+        """Show the rest of the whole text: a token may be a part of a character, so the last ones may have been held back."""
+        terminal.show(whole.removeprefix(self.text) if whole.startswith(self.text) else "")
+
+
+def scored(loaded: Loaded, files: list[str], texts: list[str], sources: list[str] | None) -> int:
     width = max(map(len, [*files, "file"]))
     terminal.show(f"{'file':<{width}}  {'tokens':>7}  {'log p':>12}  {'log p a token':>13}")
     for file, found in zip(files, loaded.score(texts, sources)):

@@ -5,10 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from components.core import terminal
 from components.core.errors import UserError
+
+if TYPE_CHECKING:
+    from components.runs.run_files import Figures
 
 VERB = {
     "sentence": "list the runs made here, or compare two of them",
@@ -122,7 +125,7 @@ def own_differences(folders: list[Path]) -> list[str]:
     return ["; ".join(line for line in lines if line not in common) for lines in said]
 
 
-def figures_of(folder: Path) -> dict[str, Any]:
+def figures_of(folder: Path) -> Figures:
     """summary.json, or {} of a run that is going on or was killed; of a damaged folder what is damaged."""
     from components.runs import run_files
 
@@ -139,14 +142,14 @@ def label_of(folder: Path, runs: Path) -> str:
     return (folder.relative_to(runs) if folder.is_relative_to(runs) else folder).as_posix()
 
 
-def flat(config: Any, path: str = "") -> dict[str, Any]:
+def flat(config: object, path: str = "") -> dict[str, object]:
     """{dotted path: value}; lists are values."""
     if not isinstance(config, dict) or not config:
         return {path: config}
     return {k: v for key, value in config.items() for k, v in flat(value, f"{path}.{key}".lstrip(".")).items()}
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     if value is None:
         return ""
     return (

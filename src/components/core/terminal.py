@@ -7,11 +7,12 @@ which need be no UTF-8: Python hands these on as lone surrogates, which open a f
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import sys
 from contextlib import suppress
-from typing import Any
+from typing import TextIO
 
 from components.core.errors import UserError
 
@@ -22,7 +23,7 @@ LOST: list[bool] = []  # once something that was told could not be written
 def prepare() -> None:
     """For a process of ours: input of any bytes is read, and what others print into our streams ends nothing either."""
     for stream, errors in ((sys.stdin, "surrogateescape"), (sys.stdout, "replace"), (sys.stderr, "backslashreplace")):
-        if getattr(stream, "errors", None) == "strict" and hasattr(stream, "reconfigure"):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
             stream.reconfigure(errors=errors)
 
 
@@ -36,7 +37,7 @@ def show(text: object = "", *, end: str = "\n", flush: bool = False) -> None:
     _write(sys.stdout, f"{text}{end}", flush=flush)
 
 
-def tell(text: object, stream: Any = None, *, end: str = "\n") -> None:
+def tell(text: object, stream: TextIO | None = None, *, end: str = "\n") -> None:
     """Print beside the work: never an error, whatever has become of ``stream`` (standard output unless another is given)."""
     with suppress(UserError, OSError, ValueError):  # ValueError: somebody has closed it
         _write(stream or sys.stdout, f"{text}{end}", flush=True)
@@ -69,15 +70,15 @@ def finish(code: int) -> int:
     return code
 
 
-def is_live(stream: Any) -> bool:
+def is_live(stream: TextIO | None) -> bool:
     """Whether a person looks at it: a terminal."""
     try:
-        return bool(stream.isatty())
-    except (AttributeError, ValueError):  # there is none, or it is closed
+        return stream is not None and stream.isatty()
+    except (AttributeError, ValueError):  # somebody's own stream, or a closed one
         return False
 
 
-def require_text(where: str, *given: Any) -> None:
+def require_text(where: str, *given: object) -> None:
     """Strings, and lists of strings or of messages, hold text alone.
 
     Raises:
@@ -108,7 +109,7 @@ def fault_of(text: str) -> str | None:
     return f"is no UTF-8: {what} at character {bad.start() + 1}"
 
 
-def held(text: str, stream: Any) -> str:
+def held(text: str, stream: TextIO) -> str:
     """``text`` as ``stream`` can hold it: ``?`` for every other character, unless the stream has a way of its own."""
     if text.isascii() or (getattr(stream, "errors", None) or "strict") != "strict":
         return text
@@ -119,7 +120,7 @@ def held(text: str, stream: Any) -> str:
         return text.encode("ascii", errors="replace").decode("ascii")
 
 
-def _write(stream: Any, text: str, *, flush: bool) -> None:
+def _write(stream: TextIO | None, text: str, *, flush: bool) -> None:
     if stream is None:  # a process that was started without one
         return
     try:

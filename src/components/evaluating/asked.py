@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import cast
 
 import torch
 from torch import Tensor
 
 from components.core.traits import why_cannot_generate
+from components.corpus.example import Example
 from components.corpus.measuring import Prediction
 from components.corpus.rows import Rows
 from components.corpus.special_ids import first_ids
 from components.corpus.steps import Whole
-from components.generation.generating import generate, speaker, together
+from components.generation.generating import generate, restrict_vocab, together
 from components.generation.scoring import ROWS, score
 from components.parts.decoding._loop import evaluating
+from components.runs.task_module import ExampleTask, LoadedModel, TaskModule
 
 WIDEST = 32  # characters of a token at most, when a long text is cut to what may fit
 
@@ -23,10 +25,10 @@ WIDEST = 32  # characters of a token at most, when a long text is cut to what ma
 class Trained:
     """``measuring.Asked`` of a loaded run and its task."""
 
-    def __init__(self, loaded: Any, task: Any) -> None:
+    def __init__(self, loaded: LoadedModel, task: TaskModule) -> None:
         self.model, self.tokenizer, self.config, self.task = loaded.model, loaded.tokenizer, loaded.config, task
         self.limit: int = self.model.context_length
-        self.labelled: bool = getattr(task, "labelled", False)
+        self.labelled: bool = task.labelled
         self.begins = first_ids(self.tokenizer)
 
     def refusal(self, word: str) -> str:
@@ -78,14 +80,14 @@ class Trained:
         own = [self.tokenizer.decode(self.tokenizer.encode(prompt)) for prompt in prompts for _ in range(samples)]
         return [text[len(prompt) :] for text, prompt in zip(texts, own)]
 
-    def predict(self, items: Sequence[Any]) -> list[list[Prediction]]:
+    def predict(self, items: Sequence[str] | Sequence[Example]) -> list[list[Prediction]]:
         if self.labelled:
-            return self._labels(items)
-        rows = list(self._rows(items))
+            return self._labels(cast(Sequence[Example], items))
+        rows = list(self._rows(cast(Sequence[str], items)))
         made: list[list[Prediction]] = [[] for _ in rows]
         order, known = sorted(range(len(rows)), key=lambda i: len(rows[i][1])), max(len(self.begins), 1)
         with torch.inference_mode(), evaluating(self.model):
-            device, model = next(self.model.parameters()).device, speaker(self.model, self.tokenizer)
+            device, model = next(self.model.parameters()).device, restrict_vocab(self.model, self.tokenizer)
             for at in range(0, len(order), ROWS):
                 some = order[at : at + ROWS]
                 batch = together([rows[i][1] for i in some], device, left=False)
@@ -103,12 +105,13 @@ class Trained:
             for at in range(0, len(ids), step):
                 yield number, [*self.begins, *ids[at : at + step]]
 
-    def _labels(self, examples: Sequence[Any]) -> list[list[Prediction]]:
-        rows = Rows("measured", examples, self.task.encode, self.limit)
+    def _labels(self, examples: Sequence[Example]) -> list[list[Prediction]]:
+        rows = Rows("measured", examples, cast(ExampleTask, self.task).encode, self.limit)
         device, made = next(self.model.parameters()).device, []
         with torch.inference_mode(), evaluating(self.model):
             for item in Whole(rows, self.task.batch_size, 0, 1, self.task.documents == "apart"):
                 batch = item.batch.to(device)
+                assert batch.targets is not None  # a row of labels has one
                 made += predictions(self.model(batch)[:, None], batch.targets[:, None])
         return made[: rows.n_blocks]
 

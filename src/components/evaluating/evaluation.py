@@ -3,32 +3,49 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
+from components.core.bar import Bar
 from components.core.errors import UserError
 from components.core.files import read_json
 from components.core.makers import make_all, telling
 from components.core.traits import counts_tokens, measures_text
+from components.corpus.corpus import Source
+from components.corpus.example import Example
 from components.corpus.example_files import Chained
-from components.corpus.measuring import WORDS, Held
+from components.corpus.examples import ExampleCorpus, ExampleSource
+from components.corpus.measuring import WORDS, Figure, Held
 from components.corpus.preparation import Preparation
 from components.corpus.steps import Item, Whole
 from components.evaluating.asked import Trained
 from components.runs.importing import is_foreign
 from components.runs.metrics_file import perplexity
 from components.runs.preparing import corpus_of, examples_of, task_of, task_options
+from components.runs.task_module import AnyCorpus, LoadedModel
 
 SPLITS = ("train", "validation", "test")
 
 
+class Evaluation(Protocol):
+    """A part of the kind ``evaluation``."""
+
+    asks: tuple[str, ...]
+
+    def measure(self, model: Trained, held: Held, /) -> Mapping[str, Figure]: ...
+
+
 @torch.inference_mode()
 def evaluate(
-    loaded: Any, split: str = "validation", rows: int | None = None, bar: Any = None, evaluations: Any = ()
+    loaded: LoadedModel,
+    split: str = "validation",
+    rows: int | None = None,
+    bar: Bar | None = None,
+    evaluations: Sequence[Any] = (),
 ) -> dict[str, Any]:
     """Loss, perplexity of tokens (nats), bits per byte and the task's metrics of ``split``, or of ``all`` splits together.
 
@@ -78,7 +95,7 @@ def evaluate(
     }
 
 
-def need_data(loaded: Any, place: str | Path, overrides: Sequence[str]) -> None:
+def need_data(loaded: LoadedModel, place: str | Path, overrides: Sequence[str]) -> None:
     """UserError where a model was imported and nobody says what to measure it on: the data of its config are a default and none of its own."""
     if any(word.lstrip("+").partition("=")[0].partition(".")[0] == "data" for word in overrides):
         return
@@ -87,12 +104,16 @@ def need_data(loaded: Any, place: str | Path, overrides: Sequence[str]) -> None:
         raise UserError("evaluate", "the model was imported, and brings no data", "name some: data=text data.path=FILE")
 
 
-def named(evaluations: Any) -> dict[str, Any]:
+def named(evaluations: Sequence[Any]) -> dict[str, Evaluation]:
     """{name: part}; those that are asked for several times are numbered: ``few_shot``, ``few_shot 2``."""
     labels: dict[int, str] = {}
-    with telling(lambda part, label, *_: labels.setdefault(id(part), label.rpartition("/")[2])):
+
+    def note(part: object, label: str, *_: object) -> None:
+        labels.setdefault(id(part), label.rpartition("/")[2])
+
+    with telling(note):
         parts = make_all(evaluations, "evaluation")
-    found: dict[str, Any] = {}
+    found: dict[str, Evaluation] = {}
     for part in parts:
         name = labels[id(part)]
         number = 1 + sum(known == name or known.startswith(f"{name} ") for known in found)
@@ -100,13 +121,13 @@ def named(evaluations: Any) -> dict[str, Any]:
     return found
 
 
-def held_of(source: Any, corpus: Any, splits: tuple[str, ...], labelled: bool) -> Held:
+def held_of(source: Source | ExampleSource, corpus: AnyCorpus, splits: tuple[str, ...], labelled: bool) -> Held:
     """What evaluations read of a corpus of documents or of examples."""
 
     def texts() -> list[str]:
         return [text for split in splits for text in corpus.text(split)]
 
-    def examples(of: tuple[str, ...]) -> Sequence[Any]:
+    def examples(of: tuple[str, ...]) -> Sequence[Example]:
         return Chained([getattr(corpus, split) for split in of] if hasattr(source, "examples") else [])
 
     return Held(
@@ -115,12 +136,12 @@ def held_of(source: Any, corpus: Any, splits: tuple[str, ...], labelled: bool) -
         items=(lambda: examples(splits)) if labelled else texts,
         examples=lambda: examples(splits),
         shown=lambda: examples(("train",)),
-        labels=corpus.labels if labelled else (),
+        labels=corpus.labels if labelled and isinstance(corpus, ExampleCorpus) else (),
         judge=getattr(source, "judge", None),
     )
 
 
-def allow(name: str, part: Any, asked: Trained, held: Held) -> None:
+def allow(name: str, part: Evaluation, asked: Trained, held: Held) -> None:
     """UserError where the model or the data cannot be asked what the evaluation asks."""
     where = f"evaluation.{name}"
     for word in part.asks:
@@ -134,6 +155,6 @@ def allow(name: str, part: Any, asked: Trained, held: Held) -> None:
             raise UserError(where, reason, "leave it out, or take a causal decoder with a head for tokens")
 
 
-def measured(part: Any, asked: Trained, held: Held) -> dict[str, Any]:
+def measured(part: Evaluation, asked: Trained, held: Held) -> dict[str, dict[str, float | None]]:
     """{figure: {value, error, count, chance}} of one evaluation."""
     return {figure: asdict(found) for figure, found in part.measure(asked, held).items()}

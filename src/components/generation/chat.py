@@ -9,11 +9,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from components.core import files
+from components.core.config_types import Config
 from components.core.errors import UserError
 from components.core.terminal import require_text
 from components.corpus.special_ids import stop_ids
-from components.corpus.tokens import CONFIG_FILE, TEMPLATE_FILE
+from components.corpus.tokens import CONFIG_FILE, TEMPLATE_FILE, Tokens
 from components.generation.generating import continue_ids
 from components.generation.streaming import Stream, text_of
 
@@ -22,7 +25,7 @@ PROBE = "an answer"
 SHOWN = 200  # characters of what a template says
 
 
-def find_template(tokenizer: Any, file: str | Path | None = None) -> tuple[str, str]:
+def find_template(tokenizer: Tokens, file: str | Path | None = None) -> tuple[str, str]:
     """(the template in ``file``, else the one that came with the tokenizer; the name of the file that it is from).
 
     Raises:
@@ -30,7 +33,7 @@ def find_template(tokenizer: Any, file: str | Path | None = None) -> tuple[str, 
     """
     if file is not None:
         return files.read_text(Path(file).expanduser()), str(file)
-    held = getattr(tokenizer, "files", {})
+    held = tokenizer.files
     if TEMPLATE_FILE in held:
         return held[TEMPLATE_FILE], TEMPLATE_FILE
     found = tokenizer.said(CONFIG_FILE).get("chat_template") if CONFIG_FILE in held else None
@@ -41,7 +44,7 @@ def find_template(tokenizer: Any, file: str | Path | None = None) -> tuple[str, 
     return found, CONFIG_FILE
 
 
-def template_of(tokenizer: Any, file: str | Path | None = None) -> Template:
+def template_of(tokenizer: Tokens, file: str | Path | None = None) -> Template:
     """The template that ``find_template`` finds."""
     source, where = find_template(tokenizer, file)
     return Template(source, tokenizer, where)
@@ -58,13 +61,13 @@ class Template:
         where: the file that it is from, for messages.
     """
 
-    def __init__(self, source: str, tokenizer: Any, where: str = "chat template") -> None:
+    def __init__(self, source: str, tokenizer: Tokens, where: str = "chat template") -> None:
         from components.generation.sandbox import Sandbox
 
         def refuse(message: str) -> None:
             raise Refused(str(message))
 
-        def as_json(x: Any, ensure_ascii: bool = False, indent: int | None = None, **more: Any) -> str:
+        def as_json(x: object, ensure_ascii: bool = False, indent: int | None = None, **more: Any) -> str:
             return json.dumps(x, ensure_ascii=ensure_ascii, indent=indent, **more)
 
         self.sandbox, self.tokenizer, self.where = Sandbox(), tokenizer, where
@@ -185,7 +188,7 @@ def _said(e: Exception) -> str:
     return "".join(c if c.isprintable() else "?" for c in (text if jinja and text else f"{type(e).__name__} {text}".strip()))
 
 
-def words_of(tokenizer: Any) -> dict[str, str]:
+def words_of(tokenizer: Tokens) -> dict[str, str]:
     """``bos_token``, ``eos_token``, ... as templates name them."""
     held = tokenizer.said(CONFIG_FILE)
     stated = {n: t.get("content") if isinstance(t, dict) else t for n, t in held.items() if n.endswith("_token")}
@@ -194,9 +197,9 @@ def words_of(tokenizer: Any) -> dict[str, str]:
 
 
 def answer(
-    model: Any,
-    tokenizer: Any,
-    config: dict[str, Any],
+    model: nn.Module,
+    tokenizer: Tokens,
+    config: Config,
     messages: list[Message],
     template: Template,
     *,

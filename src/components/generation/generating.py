@@ -8,25 +8,27 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from components.core.config_types import Config
 from components.core.errors import UserError
 from components.core.makers import make
-from components.core.sockets import Batch
+from components.core.sockets import Batch, Cache
 from components.core.terminal import require_text
 from components.core.traits import reads_source, why_cannot_generate
 from components.corpus.special_ids import first_ids, source_ids, stop_ids, target_start
+from components.corpus.tokens import Tokens
 from components.generation.streaming import Stream, should_stop, text_of
 from components.parts.decoding._loop import context_limit, evaluating
+from components.runs.loading import Opened, open_model
 
 
 def generate(
-    model: Any,
-    tokenizer: Any,
-    config: dict[str, Any],
+    model: nn.Module,
+    tokenizer: Tokens,
+    config: Config,
     prompt: str | Sequence[str] = "",
     *,
     count: int = 1,
@@ -108,9 +110,9 @@ def generate(
 
 @torch.inference_mode()
 def continue_ids(
-    model: Any,
-    tokenizer: Any,
-    config: dict[str, Any],
+    model: nn.Module,
+    tokenizer: Tokens,
+    config: Config,
     rows: list[list[int]],
     *,
     seeds: Sequence[tuple[int, int]],
@@ -143,7 +145,7 @@ def continue_ids(
     bound = None if cache is None else context_limit(model)
     with evaluating(model):
         out = decoding.generate(
-            speaker(model, tokenizer),
+            restrict_vocab(model, tokenizer),
             batch,
             cache=cache,
             max_new_tokens=max_new_tokens,
@@ -169,7 +171,7 @@ def together(rows: list[list[int]], device: torch.device, *, left: bool) -> Batc
     return Batch(ids, valid=None if whole else columns >= width - lengths if left else columns < lengths)
 
 
-def draft_of(run: str | None, tokenizer: Any, device: torch.device, *, source: bool = False) -> Any:
+def draft_of(run: str | None, tokenizer: Tokens, device: torch.device, *, source: bool = False) -> nn.Module:
     """The small model of speculative decoding; ``source``: it may read one.
 
     Raises:
@@ -189,13 +191,11 @@ def draft_of(run: str | None, tokenizer: Any, device: torch.device, *, source: b
         )
     if reason := why_cannot_generate(loaded.model, source=source):
         raise UserError("decoding.draft", f"{run} continues no text: {reason}", "train a small model of the same kind")
-    return speaker(loaded.model, tokenizer)
+    return restrict_vocab(loaded.model, tokenizer)
 
 
 @lru_cache(maxsize=1)  # a conversation asks for the same one with every answer
-def _loaded(run: str, device: str) -> Any:
-    from components.runs.loading import open_model
-
+def _loaded(run: str, device: str) -> Opened:
     return open_model(run, device=device)
 
 
@@ -204,7 +204,7 @@ def strip_prefix(before: Sequence[int], ids: list[int]) -> list[int]:
     return ids[next((n for n, i in enumerate(ids) if i not in before), len(ids)) :]
 
 
-def speaker(model: Any, tokenizer: Any) -> Any:
+def restrict_vocab(model: nn.Module, tokenizer: Tokens) -> nn.Module:
     """The model, of which no id beyond the tokenizer's is drawn."""
     return model if getattr(model, "vocab_size", None) == tokenizer.vocab_size else VocabLimited(model, tokenizer.vocab_size)
 
@@ -212,9 +212,9 @@ def speaker(model: Any, tokenizer: Any) -> Any:
 class VocabLimited(nn.Module):
     """A model whose logits are those of the tokenizer's ids alone: masks and sentinels that its objective has beyond them are never drawn."""
 
-    def __init__(self, model: Any, size: int) -> None:
+    def __init__(self, model: nn.Module, size: int) -> None:
         super().__init__()
         self.model, self.size, self.context_length = model, size, model.context_length
 
-    def forward(self, batch: Batch, **options: Any) -> Tensor:
-        return self.model(batch, **options)[..., : self.size]
+    def forward(self, batch: Batch, cache: Cache | None = None, last: bool = False) -> Tensor:
+        return self.model(batch, cache=cache, last=last)[..., : self.size]

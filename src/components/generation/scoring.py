@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
+from torch import nn
 
 from components.core.errors import UserError
 from components.core.terminal import require_text
 from components.core.traits import reads_source, why_cannot_generate
 from components.corpus.special_ids import first_ids, source_ids, target_start
-from components.generation.generating import speaker, together
+from components.corpus.tokens import Tokens
+from components.generation.generating import restrict_vocab, together
 from components.parts.decoding._loop import context_limit, evaluating
 
 ROWS = 8  # texts that are read together
@@ -28,7 +29,7 @@ class Score:
 
 
 @torch.inference_mode()
-def score(model: Any, tokenizer: Any, texts: Sequence[str], sources: Sequence[str] | None = None) -> list[Score]:
+def score(model: nn.Module, tokenizer: Tokens, texts: Sequence[str], sources: Sequence[str] | None = None) -> list[Score]:
     """How likely the model finds each text after what begins a document; that it ends there is not counted.
 
     Where the tokenizer puts nothing before a text, its first token has no score. An encoder-decoder reads the text's source before.
@@ -66,7 +67,7 @@ def score(model: Any, tokenizer: Any, texts: Sequence[str], sources: Sequence[st
             batch = together([rows[i] for i in some], device, left=False)
             if read is not None:
                 batch = replace(batch, source=together([read[i] for i in some], device, left=False))
-            logits = speaker(model, tokenizer)(batch)
+            logits = restrict_vocab(model, tokenizer)(batch)
             logs = logits[:, :-1].float().log_softmax(-1).gather(2, batch.ids[:, 1:, None])[..., 0].tolist()
             for i, row in zip(some, logs):
                 found[i] = [(rows[i][k], row[k - 1]) for k in range(known, len(rows[i]))]

@@ -7,17 +7,18 @@ together. So the newest tokens are decoded together with those of the last piece
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
+
+from components.corpus.tokens import Tokens
 
 OPEN = "\ufffd"  # what decoders write for bytes that are no whole character yet
 EAGER = 8  # tokens without a whole character after which not every further one is looked at
 BEFORE = 4  # tokens of context
 
 
-def text_of(tokenizer: Any, given: list[int], new: list[int], stop: Sequence[str] = ()) -> str:
+def text_of(tokenizer: Tokens, given: list[int], new: list[int], stop: Sequence[str] = ()) -> str:
     """Of a prompt's ids and what came after them, up to the first of the strings ``stop`` in what is new."""
     text = tokenizer.decode([*given, *new])
     if stop:
@@ -26,7 +27,7 @@ def text_of(tokenizer: Any, given: list[int], new: list[int], stop: Sequence[str
     return text
 
 
-def should_stop(tokenizer: Any, stop: Sequence[str], width: int, before: Sequence[int] = ()) -> Callable[[Tensor], Tensor]:
+def should_stop(tokenizer: Tokens, stop: Sequence[str], width: int, before: Sequence[int] = ()) -> Callable[[Tensor], Tensor]:
     """Whether one of the strings stands among the newest tokens after the first ``width``, as ``text_of`` would find it.
 
     ``before``: ids that are no part of a text where they come first in it.
@@ -59,7 +60,7 @@ class Stream:
 
     def __init__(
         self,
-        tokenizer: Any,
+        tokenizer: Tokens,
         ends: Sequence[int],
         give: Callable[[str], None],
         prompt: list[int],

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sized
 
 import jinja2
 from jinja2.utils import Namespace
@@ -65,7 +64,7 @@ class Meter:
             raise TooMuch(f"it makes more than {self.most:,} characters, or takes as many steps")
 
 
-def size(value: Any, most: int) -> int:
+def size(value: object, most: int) -> int:
     """Characters and elements of a value, those within it counted as often as they would be written; not looked at beyond ``most``."""
     found, waiting = 0, [value]
     while waiting and found <= most:
@@ -85,7 +84,7 @@ def size(value: Any, most: int) -> int:
     return found
 
 
-def bound(meter: Meter, name: str, value: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+def bound(meter: Meter, name: str, value: object, args: tuple[object, ...], kwargs: dict[str, object]) -> None:
     """TooMuch for a filter, method or format that would make more of ``value`` than there is room for."""
     more = (*args, *kwargs.values())
     if not more and name not in AMPLIFYING:
@@ -111,17 +110,17 @@ def bound(meter: Meter, name: str, value: Any, args: tuple[Any, ...], kwargs: di
         meter.fits(length + times * size(more[1:], most))
     elif name == "join":
         items = more[0] if isinstance(value, str) and more and not isinstance(more[0], str) else value
-        count = len(items) if hasattr(items, "__len__") else MOST_NUMBER
+        count = len(items) if isinstance(items, Sized) else MOST_NUMBER
         meter.fits(size(items, most) + count * (length if items is not value else size(more, most)))
     else:  # a width for each line, each tab, each character
         each = sum(abs(n) if isinstance(n, int) else size(n, most) for n in more)
         meter.fits(length + (length if name == "translate" else _marks(value)) * each)
 
 
-def _within(values: tuple[Any, ...]) -> Iterator[Any]:
+def _within(values: tuple[object, ...]) -> Iterator[object]:
     for value in values:
         yield from value if isinstance(value, (tuple, list)) else (value.values() if isinstance(value, dict) else (value,))
 
 
-def _marks(value: Any) -> int:
+def _marks(value: object) -> int:
     return value.count("\n") + value.count("\t") + 1 if isinstance(value, str) else size(value, MOST_WORK)

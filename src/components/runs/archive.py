@@ -9,12 +9,13 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict, TypeGuard, cast
 
 import torch
 from torch import nn
 
 from components import __version__
+from components.core.config_types import Config
 from components.core.content import plain
 from components.core.errors import UserError
 from components.core.files import parse_json, reason, regular
@@ -24,6 +25,42 @@ from components.runs.run_files import check_config
 SCHEMA = 1
 PICKLED = 64 * 2**20  # bytes of the member that says what there is; the numbers are in members of their own
 DAMAGED = "use another checkpoint of the run"
+
+
+class Ours(TypedDict):
+    """What this package writes into a checkpoint beside Lightning's state."""
+
+    version: str
+    schema: int
+    config: Config
+    tokenizer: dict[str, str]  # its files, {name: text}
+    random: NotRequired[list[dict[str, torch.Tensor]]]  # the state of every rank
+    sums: NotRequired[dict[str, torch.Tensor]]
+    optimizer_tensors: NotRequired[int]
+    due: NotRequired[bool]  # a validation of this step has still to be made
+    stopped: NotRequired[bool]  # early stopping has ended the run
+    source: NotRequired[Source]
+
+
+class Source(TypedDict):
+    """Where an imported model is from: what an export needs to write the same again."""
+
+    architecture: str
+    config: NotRequired[dict[str, Any]]
+    generation_config: NotRequired[dict[str, Any]]
+    bare: NotRequired[bool]
+
+
+class Checkpoint(TypedDict):
+    """A checkpoint, as Lightning and this package write it. Its optional entries are Lightning's, of a run that can go on."""
+
+    components: Ours
+    state_dict: dict[str, torch.Tensor]
+    global_step: int
+    optimizer_states: NotRequired[list[dict[str, Any]]]
+    lr_schedulers: NotRequired[list[dict[str, Any]]]
+    callbacks: NotRequired[dict[str, Any]]
+    loops: NotRequired[dict[str, Any]]
 
 
 def check_archive(file: Path) -> None:
@@ -52,30 +89,36 @@ def check_archive(file: Path) -> None:
         raise UserError(str(file), f"is damaged: the checksum of {wrong} is another", DAMAGED)
 
 
-def check_shape(checkpoint: Any, where: str) -> None:
-    """UserError for a checkpoint of a newer release, and for one in which anything is missing or of another type than we write."""
-    ours = checkpoint.get("components") if isinstance(checkpoint, dict) else None
+def check_shape(loaded: object, where: str) -> Checkpoint:
+    """What was loaded, as a checkpoint.
+
+    Raises:
+        UserError: it is of a newer release, or anything in it is missing or of another type than we write.
+    """
+    checkpoint = loaded if isinstance(loaded, dict) else {}
+    ours = checkpoint.get("components")
     if ours is None:
         raise UserError(where, "was not written by this package: it has no config", "use best.ckpt or last.ckpt of a run")
-    schema = ours.get("schema") if isinstance(ours, dict) else None
+    ours = ours if isinstance(ours, dict) else {}
+    schema, tokenizer = ours.get("schema"), ours.get("tokenizer")
     if _whole(schema) and schema > SCHEMA:
         raise UserError(
             where,
             f"was written by a newer release ({ours.get('version')}; this is {__version__})",
             "upgrade lightning-components",
         )
-    tokenizer = ours.get("tokenizer") if isinstance(ours, dict) else None
+    step = checkpoint.get("global_step")
     lacking = [
         name
         for name, there in (
             ("schema", _whole(schema)),
             ("tokenizer", isinstance(tokenizer, dict) and "tokenizer.json" in tokenizer),
             ("state_dict", isinstance(checkpoint.get("state_dict"), dict)),
-            ("global_step", _whole(checkpoint.get("global_step")) and checkpoint["global_step"] >= 0),
+            ("global_step", _whole(step) and step >= 0),
         )
         if not there
     ]
-    if lacking:
+    if lacking or not isinstance(tokenizer, dict):
         raise UserError(where, f"is damaged: it lacks {', '.join(lacking)}", DAMAGED)
     check_tokenizer(tokenizer, f"{where}: tokenizer")
     plain(ours.get("config"), f"{where}: config", names=True)
@@ -84,9 +127,10 @@ def check_shape(checkpoint: Any, where: str) -> None:
     for name, tensor in checkpoint["state_dict"].items():
         if not (isinstance(name, str) and isinstance(tensor, torch.Tensor) and _whole_tensor(tensor)):
             raise UserError(where, f"is damaged: {name!r} is no weight", DAMAGED)
+    return cast(Checkpoint, checkpoint)
 
 
-def check_tokenizer(files: dict[Any, Any], where: str) -> None:
+def check_tokenizer(files: dict[str, str], where: str) -> None:
     """UserError unless they are {name: text}, and those that we read ourselves hold what they should."""
     for name, text in plain(files, where).items():
         if not (isinstance(name, str) and isinstance(text, str) and name and name == Path(name).name and name.isprintable()):
@@ -98,7 +142,11 @@ def check_tokenizer(files: dict[Any, Any], where: str) -> None:
                 raise UserError(f"{where}: {name}", f"is damaged: it holds a {type(held).__name__}", DAMAGED)
             if name == LABELS_FILE and not all(isinstance(label, str) for label in held):
                 raise UserError(f"{where}: {name}", "is damaged: a label is no text", DAMAGED)
-            if name == OWN_FILE and (odd := [n for n, v in held.items() if not OWN.get(n, lambda _: True)(v)]):
+            if (
+                name == OWN_FILE
+                and isinstance(held, dict)
+                and (odd := [n for n, v in held.items() if not OWN.get(n, lambda _: True)(v)])
+            ):
                 raise UserError(f"{where}: {name}", f"is damaged: {odd[0]}={held[odd[0]]!r}", DAMAGED)
 
 
@@ -131,18 +179,18 @@ def load_into(model: nn.Module, weights: Mapping[str, torch.Tensor], where: str)
         raise UserError(where, said, "leave overrides of the model out") from e
 
 
-def _ids(value: Any) -> bool:
+def _ids(value: object) -> bool:
     return value is None or (isinstance(value, list) and all(_whole(i) and i >= 0 for i in value))
 
 
 # what a tokenizer that came with a model keeps in components.json
-OWN: dict[str, Callable[[Any], bool]] = {
+OWN: dict[str, Callable[[object], bool]] = {
     "vocab_size": lambda v: v is None or (_whole(v) and 0 < v < 2**31),
     **dict.fromkeys(("begins", "ends", "starts"), _ids),
 }
 
 
-def _whole(value: Any) -> bool:
+def _whole(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
 
 

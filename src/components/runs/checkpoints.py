@@ -8,17 +8,16 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from components.core.errors import UserError
 from components.core.files import write_text
-from components.corpus.tokens import read_tokenizer
-from components.runs.archive import check_archive, check_shape
+from components.corpus.tokens import Tokens, read_tokenizer
+from components.runs.archive import Checkpoint, check_archive, check_shape
 
 
-def read(file: Path) -> dict[str, Any]:
+def read(file: Path) -> Checkpoint:
     """A checkpoint as plain data, with what this package wrote into it.
 
     Raises:
@@ -43,18 +42,17 @@ def read(file: Path) -> dict[str, Any]:
                 "use a checkpoint of this package",
             ) from e
         raise UserError(str(file), f"is no readable checkpoint ({type(e).__name__}: {(str(e).splitlines() or [''])[0]})") from e
-    check_shape(checkpoint, str(file))
-    return checkpoint
+    return check_shape(checkpoint, str(file))
 
 
-def tokenizer_files(tokenizer: Any) -> dict[str, str]:
+def tokenizer_files(tokenizer: Tokens) -> dict[str, str]:
     """What ``save`` writes, as {name: text}: a checkpoint moved elsewhere still knows its tokens."""
     with tempfile.TemporaryDirectory() as folder:
         tokenizer.save(Path(folder) / "tokenizer.json")
         return {file.name: file.read_text(encoding="utf8") for file in sorted(Path(folder).iterdir())}
 
 
-def tokenizer_in(checkpoint: dict[str, Any], file: Path | str = "") -> Any:
+def tokenizer_in(checkpoint: Checkpoint, file: Path | str = "") -> Tokens:
     """Its tokenizer; ``file``: of the checkpoint, for messages.
 
     Raises:
@@ -70,6 +68,6 @@ def tokenizer_in(checkpoint: dict[str, Any], file: Path | str = "") -> Any:
             raise UserError(where, e.what.replace(f"{folder}{os.sep}", ""), e.instead) from e
 
 
-def weights_in(checkpoint: dict[str, Any]) -> dict[str, torch.Tensor]:
+def weights_in(checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
     """The model's own state dict."""
     return {n.removeprefix("model."): v for n, v in checkpoint["state_dict"].items() if n.startswith("model.")}

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from components.core.files import whole
 from components.core.terminal import readable
-from components.runs.metrics_file import measured
+from components.runs.metrics_file import Row, measured, step_of
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 LINES = ("-", "--", ":", "-.")
 
 
-def draw(runs: dict[str, list[dict[str, Any]]], file: Path, title: str) -> None:
+def draw(runs: dict[str, list[Row]], file: Path, title: str) -> None:
     """Draw the rows of each run (label -> rows of metrics.csv) into ``file`` (png)."""
     with whole(file) as stream:
         figure_of({readable(label): rows for label, rows in runs.items()}, readable(title)).savefig(stream, format="png")
 
 
-def figure_of(runs: dict[str, list[dict[str, Any]]], title: str) -> Any:
+def figure_of(runs: dict[str, list[Row]], title: str) -> Figure:
     """The picture as a matplotlib figure: losses, what is measured if anything is, learning rates."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -54,13 +58,13 @@ def figure_of(runs: dict[str, list[dict[str, Any]]], title: str) -> Any:
     return figure
 
 
-def measures(runs: dict[str, list[dict[str, Any]]]) -> list[str]:
+def measures(runs: dict[str, list[Row]]) -> list[str]:
     """Columns of what a task measures in validation, in their order, less the loss in other units."""
     columns = dict.fromkeys(c for rows in runs.values() for row in rows for c in row)
     return [c for c in measured(columns) if any(series(rows, c)[1] for rows in runs.values())]
 
 
-def draw_measured(axes: Any, runs: dict[str, list[dict[str, Any]]], columns: list[str]) -> None:
+def draw_measured(axes: Axes, runs: dict[str, list[Row]], columns: list[str]) -> None:
     """One line for each figure: of one run in colours, of several in the run's colour and a dash of the figure's own."""
     alone, values, named = len(runs) == 1, [], set()
     for i, rows in enumerate(runs.values()):
@@ -68,22 +72,22 @@ def draw_measured(axes: Any, runs: dict[str, list[dict[str, Any]]], columns: lis
             steps, found = series(rows, column)
             values += found
             name = column.removeprefix("val_").replace("_", " ")
-            style = {"color": f"C{j + 3}"} if alone else {"color": f"C{i}", "linestyle": LINES[j % len(LINES)]}
+            style: dict[str, Any] = {"color": f"C{j + 3}"} if alone else {"color": f"C{i}", "linestyle": LINES[j % len(LINES)]}
             if found:
                 axes.plot(steps, found, marker="o", markersize=3, linewidth=1.4, label=None if name in named else name, **style)
                 named.add(name)
     if 0 <= min(values) <= max(values) <= 1:
         axes.set_ylim(0, 1.02)
     axes.set_ylabel("on validation")
-    axes.legend(fontsize=8, frameon=False)
+    legend = axes.legend(fontsize=8, frameon=False)
     if not alone:  # the colours are those of the losses: here they would name one run alone
-        for line in axes.get_legend().get_lines():
+        for line in legend.get_lines():
             line.set_color("0.3")
 
 
-def series(rows: list[dict[str, Any]], column: str) -> tuple[list[int], list[float]]:
+def series(rows: list[Row], column: str) -> tuple[list[int], list[float]]:
     """(steps, values) of the rows that have the column."""
-    found = [(r["step"], r[column]) for r in rows if r.get(column) is not None]
+    found = [(step_of(r), value) for r in rows if (value := r.get(column)) is not None]
     return [s for s, _ in found], [v for _, v in found]
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from tokenizers import Tokenizer, processors
 from torch import Tensor
 
+from components.core.config_types import Config
 from components.core.errors import UserError
 from components.core.registry import find
 from components.corpus.foreign import token_of
@@ -63,8 +64,8 @@ def export_run(run: str, to: Path, *, shard_bytes: int) -> str:
 
 
 def known_form(
-    config: dict[str, Any], weights: dict[str, Tensor], vocab_size: int, prefer: str | None
-) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    config: Config, weights: dict[str, Tensor], vocab_size: int, prefer: str | None
+) -> tuple[Config, dict[str, Tensor]]:
     """The model as it is if that is known; else with its rotary pairs in halves, where that makes it a known one."""
     try:
         convert.architecture_for(config, vocab_size, prefer)
@@ -76,7 +77,7 @@ def known_form(
     return config, weights
 
 
-def plain_weights(vocab_size: int, weights: dict[str, Tensor], config: dict[str, Any]) -> dict[str, Tensor]:
+def plain_weights(vocab_size: int, weights: dict[str, Tensor], config: Config) -> dict[str, Tensor]:
     """The model's own tensors, an adapter taken into them."""
     if (config.get("adapter") or {}).get("name", "none") == "none":
         return weights
@@ -93,7 +94,7 @@ def special_ids(tokenizer: Tokens) -> dict[str, int]:
     return ids if end is None or tokenizer.begins is not None else {**ids, "bos": end, "eos": end}
 
 
-def generation_file(source: dict[str, Any] | None, tokenizer: Tokens, begins: int | None = None) -> dict[str, str]:
+def generation_file(source: Mapping[str, object] | None, tokenizer: Tokens, begins: int | None = None) -> dict[str, str]:
     """generation_config.json: where a text begins and is over; ``begins``: with what a decoder begins that reads a source."""
     first, over = first_ids(tokenizer), list(stop_ids(tokenizer))
     held = source or {
@@ -105,7 +106,7 @@ def generation_file(source: dict[str, Any] | None, tokenizer: Tokens, begins: in
     return {GENERATION: json.dumps(held, indent=2) + "\n"}
 
 
-def tokenizer_files(tokenizer: Tokens, config: dict[str, Any]) -> dict[str, str]:
+def tokenizer_files(tokenizer: Tokens, config: Config) -> dict[str, str]:
     """tokenizer.json and what transformers reads beside it; nothing for ids that are written as numbers."""
     if json.loads(tokenizer.files.get(OWN_FILE, "{}")).get("numbers"):
         return {}
@@ -126,9 +127,9 @@ def tokenizer_files(tokenizer: Tokens, config: dict[str, Any]) -> dict[str, str]
     return {**files, "tokenizer.json": core.to_str(pretty=True)}
 
 
-def stated_in(files: dict[str, str]) -> dict[str, Any]:
+def stated_in(files: dict[str, str]) -> dict[str, object]:
     return {k: v for name in (MAP_FILE, "tokenizer_config.json") if name in files for k, v in json.loads(files[name]).items()}
 
 
-def _json(held: dict[str, Any]) -> str:
+def _json(held: Mapping[str, object]) -> str:
     return json.dumps(held, indent=2, ensure_ascii=False) + "\n"

@@ -9,7 +9,7 @@ import json
 import re
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from components import __version__
+from components.core.config_types import Config
 from components.core.errors import UserError
 from components.core.files import make_folder, whole, whole_folder
 from components.corpus.foreign import numbers, read_any, token_of
@@ -38,10 +39,10 @@ FETCHED = ("*.json", "*.safetensors", "*.model", "*.tiktoken", "*.txt", "*.jinja
 class Foreign:
     """What a folder holds, in our terms. ``source``: what export needs to write the same again; ``notes``: to be told."""
 
-    config: dict[str, Any]
+    config: Config
     weights: dict[str, Tensor]
     tokenizer: Tokens
-    source: dict[str, Any]
+    source: archive.Source
     notes: list[str]
 
 
@@ -105,7 +106,7 @@ def read(folder: Path) -> Foreign:
     rows = convert.vocab_of(imported.recipe)
     generation = stated(folder / GENERATION)
     tokenizer, notes = _tokenizer(folder, rows, imported.source, generation)
-    source = {
+    source: archive.Source = {
         "architecture": imported.architecture.label,
         "config": imported.source,
         "generation_config": generation,
@@ -124,7 +125,7 @@ def read(folder: Path) -> Foreign:
     return Foreign(config, imported.weights, tokenizer, source, notes)
 
 
-def _masking(config: dict[str, Any], tokenizer: Tokens, rows: int, notes: list[str]) -> dict[str, Any]:
+def _masking(config: Config, tokenizer: Tokens, rows: int, notes: list[str]) -> Config:
     """``config`` with the mask that the checkpoint has: without one, masked_lm would want a token more than the model has."""
     if config["loss"]["name"] != "masked_lm":
         return config
@@ -136,12 +137,14 @@ def _masking(config: dict[str, Any], tokenizer: Tokens, rows: int, notes: list[s
     return {**config, "loss": {**config["loss"], "mask_id": found[0] if found else rows - 1}}
 
 
-def _said(tokenizer: Tokens) -> dict[str, Any]:
+def _said(tokenizer: Tokens) -> dict[str, object]:
     """What the files beside it say of its special tokens."""
     return {**tokenizer.said(MAP_FILE), **tokenizer.said(CONFIG_FILE)}
 
 
-def _tokenizer(folder: Path, rows: int, config: dict[str, Any], generation: dict[str, Any]) -> tuple[Tokens, list[str]]:
+def _tokenizer(
+    folder: Path, rows: int, config: Mapping[str, object], generation: Mapping[str, object]
+) -> tuple[Tokens, list[str]]:
     """The folder's tokenizer, which knows of the model's rows, of what begins a text and where one is over; what is to be told."""
     found, notes = read_any(folder), []
     own: dict[str, Any] = {"vocab_size": rows}
@@ -170,7 +173,7 @@ def _tokenizer(folder: Path, rows: int, config: dict[str, Any], generation: dict
     return Tokens(core, roles, {**found.files, OWN_FILE: json.dumps(own)}), notes
 
 
-def _write(folder: Path, foreign: Foreign, config: dict[str, Any], path: str) -> None:
+def _write(folder: Path, foreign: Foreign, config: Config, path: str) -> None:
     """The files of a run, and one checkpoint that stands before its first step."""
     about = {
         "recipe": config["recipe"],

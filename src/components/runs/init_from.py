@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from components.core.errors import UserError
 from components.core.names import few, in_short
 from components.core.weights import copy_full, roles
-from components.corpus.tokens import LABELS_FILE, same_tokens
+from components.corpus.tokens import LABELS_FILE, Tokens, same_tokens
 from components.runs import checkpoints, run_folder
 from components.runs.archive import check_kinds
 
@@ -65,26 +65,37 @@ class Match:
                 copy_full(own[name], self.start.weights[name])
         for path, module in model.named_modules():
             follow = getattr(module, "follow_base", None)  # an adapter over weights that have just come
-            if callable(follow) and f"{path}.weight" in taken and taken.isdisjoint(f"{path}.{n}" for n in module.added):
+            if (
+                callable(follow)
+                and f"{path}.weight" in taken
+                and taken.isdisjoint(f"{path}.{n}" for n in cast(Iterable[str], module.added))
+            ):
                 follow()
 
-    def report(self) -> dict[str, Any]:
-        """For run.json: whole modules by their path, layers that are alike as one."""
+    def parts(self) -> dict[str, list[str]]:
+        """``loaded``, ``new`` and ``left``, each in short: whole modules by their path, layers that are alike as one."""
         names = {**self.sizes, **dict.fromkeys(self.left)}
-        parts = {what: in_short(getattr(self, what), names) for what in ("loaded", "new", "left")}
+        lists = {"loaded": self.loaded, "new": self.new, "left": self.left}
+        return {what: in_short(found, names) for what, found in lists.items()}
+
+    def report(self) -> dict[str, object]:
+        """For run.json."""
         shapes = {n: {"there": list(there), "here": list(here)} for n, (there, here) in self.reshaped.items()}
-        return {"tensors": len(self.sizes), "tensors_loaded": len(self.loaded), **parts, "of_another_shape": shapes}
+        return {"tensors": len(self.sizes), "tensors_loaded": len(self.loaded), **self.parts(), "of_another_shape": shapes}
 
     def lines(self) -> list[str]:
         """For people."""
-        found, count = self.report(), len(self.loaded)
+        found, count = self.parts(), len(self.loaded)
         share = sum(self.sizes[n] for n in self.loaded) / max(1, sum(self.sizes.values()))
         lines = [
             f"init_from {self.start.origin}: {count} of {len(self.sizes)} tensors loaded, {share:.1%} of the numbers: {few(found['loaded'])}"
         ]
-        for what, text in (("new", "not in the checkpoint, new here"), ("left", "in the checkpoint, not used")):
-            if found[what]:
-                lines.append(f"  {len(getattr(self, what))} {text}: {few(found[what])}")
+        for what, names, text in (
+            ("new", self.new, "not in the checkpoint, new here"),
+            ("left", self.left, "in the checkpoint, not used"),
+        ):
+            if names:
+                lines.append(f"  {len(names)} {text}: {few(found[what])}")
         if self.reshaped:
             shapes = [f"{n} {there} there, {here} here" for n, (there, here) in self.reshaped.items()]
             lines.append(f"  {len(shapes)} of another shape, new here: {few(shapes)}")
@@ -122,7 +133,7 @@ def tensors(model: nn.Module) -> dict[str, Tensor]:
     return dict(model.named_parameters()) | {n: b for n, b in model.named_buffers() if n in saved}
 
 
-def begin_from(tokenizer: Any, model: nn.Module, start: Start, say: Callable[[str], None]) -> Match:
+def begin_from(tokenizer: Tokens, model: nn.Module, start: Start, say: Callable[[str], None]) -> Match:
     """Say what it means that the model begins with the weights; ``load`` of what is returned does it. ``model``: as it will be, on any device.
 
     Raises:
@@ -140,6 +151,6 @@ def begin_from(tokenizer: Any, model: nn.Module, start: Start, say: Callable[[st
                 "tokenizer=of_run takes the tokenizer of that run",
             )
         say("  its tokenizer is another one, of another size: vectors of tokens begin anew; tokenizer=of_run would keep both")
-    if start.tokenizer.get(LABELS_FILE, own.get(LABELS_FILE)) != own.get(LABELS_FILE) and "head" in matched.report()["loaded"]:
+    if start.tokenizer.get(LABELS_FILE, own.get(LABELS_FILE)) != own.get(LABELS_FILE) and "head" in matched.parts()["loaded"]:
         say("  its labels are others, or in another order, and its head is loaded: what it knows of them is of no use")
     return matched

@@ -15,10 +15,12 @@ from torch import nn
 
 from components.compose import compose
 from components.core.bar import Bar
+from components.core.config_types import Config
 from components.core.errors import UserError, found_in
 from components.core.makers import Bound, make
 from components.core.sockets import name_parts
 from components.core.traits import extra_tokens
+from components.corpus.tokens import Tokens
 from components.runs import archive, checkpoints, importing, init_from, preparing, resume, run_folder
 from components.runs.weights import materialise
 
@@ -28,17 +30,17 @@ class Opened:
     """A model in eval mode with its tokenizer, its spelled-out config and, where it is a run's, its folder."""
 
     model: Any
-    tokenizer: Any
-    config: dict[str, Any]
+    tokenizer: Tokens
+    config: Config
     folder: Path | None = None
 
 
-def vocab_size_of(config: dict[str, Any], tokenizer: Any) -> int:
+def vocab_size_of(config: Config, tokenizer: Tokens) -> int:
     """The ids that a model has: the tokenizer's, and those that the loss adds."""
     return tokenizer.vocab_size + extra_tokens(make(config["loss"], "loss", vocab_size=tokenizer.vocab_size))
 
 
-def model_of(config: dict[str, Any], vocab_size: int) -> nn.Module:
+def model_of(config: Config, vocab_size: int) -> nn.Module:
     """The model of a config, its adapter applied and its parts named, on the meta device: nothing is allocated."""
     with torch.device("meta"):
         model = make(Bound(config["model"], where="model"), "model", vocab_size=vocab_size)

@@ -7,7 +7,6 @@ import io
 import math
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from components.core import files
 from components.core.errors import UserError
@@ -29,6 +28,9 @@ COLUMNS = (
 OF_LOSS = ("val_loss", "val_perplexity", "val_bits_per_byte")  # one figure in three units
 
 
+Row = dict[str, float | None]  # {column: figure, None where its cell is empty}; ``step`` is always there
+
+
 class MetricsFile:
     """Rows of ``metrics.csv``; what training and validation say about the same step becomes one row.
 
@@ -41,25 +43,25 @@ class MetricsFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.pending: dict[str, Any] = {}
+        self.pending: Row = {}
         self.columns = [*COLUMNS]
-        self._last: dict[str, Any] | None = None
+        self._last: Row | None = None
 
     def open(self, upto: int | None = None) -> None:
         """Begin anew, or with the rows up to step ``upto``: the run goes on from a checkpoint of that step."""
-        kept = [r for r in read_rows(self.path) if upto is not None and r["step"] <= upto] if self.path.exists() else []
+        kept = [r for r in read_rows(self.path) if upto is not None and step_of(r) <= upto] if self.path.exists() else []
         self.columns = [*COLUMNS, *(c for c in (kept[0] if kept else ()) if c not in COLUMNS)]
         self._write(kept)
         self._last = kept[-1] if kept else None
 
-    def add(self, step: int, **figures: Any) -> None:
+    def add(self, step: int, **figures: float | None) -> None:
         """Add figures to the row of ``step``. The row is written when the next step begins, or by ``flush``.
 
         One that is written already is taken back: a run that was stopped between a step and its validation goes on with that row.
         """
-        if self.pending and self.pending["step"] != step:
+        if self.pending and step_of(self.pending) != step:
             self.flush()
-        if self._last is not None and self._last["step"] == step:
+        if self._last is not None and step_of(self._last) == step:
             self._write(read_rows(self.path)[:-1])
             self.pending = {n: v for n, v in self._last.items() if v is not None}
         self._last = None
@@ -81,7 +83,7 @@ class MetricsFile:
             raise files.unwritable(self.path, e) from None
         self.pending, self._last = {}, self.pending
 
-    def _write(self, rows: list[dict[str, Any]]) -> None:
+    def _write(self, rows: list[Row]) -> None:
         table = io.StringIO(newline="")
         writer = csv.DictWriter(table, self.columns)
         writer.writeheader()
@@ -89,19 +91,19 @@ class MetricsFile:
         files.write_text(self.path, table.getvalue())  # a killed process leaves one or the other
 
 
-def _shown(value: Any) -> str:
+def _shown(value: float | None) -> str:
     if value is None:
         return ""
     return f"{value:.7g}" if isinstance(value, float) else str(value)
 
 
-def read_rows(path: Path) -> list[dict[str, Any]]:
+def read_rows(path: Path) -> list[Row]:
     """Each row with numbers, None where a cell is empty.
 
     Raises:
         UserError: a cell that is no number, or a file that is no table of ours.
     """
-    rows: list[dict[str, Any]] = []
+    rows: list[Row] = []
     text = read_text(path)  # a file, and no pipe or device
     try:
         reader = csv.DictReader(io.StringIO(text, newline=""))
@@ -130,6 +132,10 @@ def _number(cell: str, where: str) -> float:
 def measured(figures: Iterable[str]) -> list[str]:
     """Those names of figures that a task measures in validation besides its loss."""
     return [n for n in figures if n.startswith("val_") and n not in OF_LOSS]
+
+
+def step_of(row: Row) -> int:
+    return int(row["step"] or 0)
 
 
 def perplexity(loss: float) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,21 +14,27 @@ import torch
 from components.core import registry, terminal
 from components.core.bar import Bar
 from components.core.cache_file import cache_folder
+from components.core.config_types import Config
 from components.core.errors import UserError
 from components.core.makers import make, task_values
 from components.core.share import recipe_commands, recipe_files
+from components.corpus.corpus import Source
+from components.corpus.example import Example
 from components.corpus.example_files import Chained
+from components.corpus.examples import ExampleSource
+from components.corpus.tokens import Tokens
 from components.runs import checkpoints, run_folder
+from components.runs.task_module import AnyCorpus, Rows, TaskModule
 
 
 def corpus_of(
-    config: dict[str, Any],
-    options: dict[str, Any],
+    config: Config,
+    options: Config,
     bar: Bar | None,
-    tokenizer: Any = None,
+    tokenizer: Tokens | None = None,
     going_on: Path | None = None,
     begin: Callable[[], None] | None = None,
-) -> tuple[Any, Any]:
+) -> tuple[Source | ExampleSource, AnyCorpus]:
     """(data part, prepared corpus) of a config; ``options`` are the task's, ``tokenizer`` one that is trained already.
 
     ``going_on``: the checkpoint of a run that goes on, which has its tokenizer. ``begin`` is called when the work begins: until then a mistake
@@ -50,7 +56,7 @@ def corpus_of(
 
 
 @contextmanager
-def of_data(config: dict[str, Any]) -> Iterator[None]:
+def of_data(config: Config) -> Iterator[None]:
     """What is said about the data of a config names their file, also where it is about all of them and comes from whoever reads the rows."""
     path = str(config["data"].get("path") or "")
     try:
@@ -61,7 +67,7 @@ def of_data(config: dict[str, Any]) -> Iterator[None]:
         raise UserError(f"{e.where} ({path})", e.what, e.instead) from e
 
 
-def tokenizer_of(config: dict[str, Any], going_on: Path | None = None) -> Any:
+def tokenizer_of(config: Config, going_on: Path | None = None) -> Any:
     """The part that a config names; one that wants a run's tokenizer gets it.
 
     Raises:
@@ -94,23 +100,23 @@ def how_to_name_one(recipe: str) -> str:
 class TrainedTokenizer:
     """A tokenizer that is trained already, as ``prepare`` wants one."""
 
-    def __init__(self, tokenizer: Any) -> None:
+    def __init__(self, tokenizer: Tokens) -> None:
         self.save = tokenizer.save
         self._files = checkpoints.tokenizer_files(tokenizer)
 
-    def train(self, texts: Any) -> None:
+    def train(self, texts: Iterable[str]) -> None:
         """There is nothing left to learn."""
 
     def fingerprint(self) -> str:
         return hashlib.blake2b(repr(sorted(self._files.items())).encode(), digest_size=16).hexdigest()
 
 
-def task_of(config: dict[str, Any], tokenizer: Any) -> Any:
+def task_of(config: Config, tokenizer: Tokens) -> TaskModule:
     """The LightningModule of a config."""
     return make(config["task"], "task", config=config, tokenizer=tokenizer)
 
 
-def task_options(config: dict[str, Any]) -> dict[str, Any]:
+def task_options(config: Config) -> Config:
     """All options of the node ``task``, defaults included."""
     return task_values(config["task"])
 
@@ -137,10 +143,10 @@ def no_print(text: str) -> None:
     del text
 
 
-def examples_of(*blocks: Any) -> Sequence[Any]:
+def examples_of(*blocks: Rows | None) -> Sequence[Example]:
     """The examples of rows, in their order; none of packed text."""
-    return Chained([one.examples for one in blocks if hasattr(one, "examples")])
+    return Chained([one.examples for one in blocks if one is not None])
 
 
-def runs_of(config: dict[str, Any]) -> Path:
+def runs_of(config: Config) -> Path:
     return Path((config.get("paths") or {}).get("runs") or "runs").expanduser()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import NotRequired, TypedDict, cast
 
 from components.compose.yaml_files import MOST as MOST_YAML
 from components.compose.yaml_files import parse_yaml
+from components.core.config_types import Config
 from components.core.content import MOST, mapping
 from components.core.errors import UserError
 from components.core.files import read_json, read_text
@@ -15,8 +16,22 @@ from components.core.files import read_json, read_text
 DONE = ("finished", "stopped early")  # states of a run that has come to its end
 NODES = ("model", "tokenizer", "data", "task", "loss", "optimizer", "schedule", "decoding", "cache")
 
+Figures = dict[str, float | str | None]  # the final figures of a run, and its state
 
-def read_config(folder: Path) -> dict[str, Any]:
+
+class About(TypedDict):
+    """run.json: how a run began, and each time that it went on."""
+
+    began: float  # seconds since 1970
+    recipe: NotRequired[str]
+    command: NotRequired[list[str]]
+    difference: NotRequired[list[str]]
+    resumed: NotRequired[list[dict[str, object]]]
+    job: NotRequired[dict[str, object] | None]  # of SLURM
+    imported: NotRequired[str]
+
+
+def read_config(folder: Path) -> Config:
     """config.yaml: the spelled-out config.
 
     Raises:
@@ -28,7 +43,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     return check_config(parse_yaml(read_text(file, most=MOST_YAML), str(file)), str(file))
 
 
-def check_config(config: Any, where: str) -> dict[str, Any]:
+def check_config(config: object, where: str) -> Config:
     """``config``, if it has every node of a run and the trainer's values: what is missing would be taken from the defaults."""
     if not isinstance(config, dict):
         raise UserError(where, "is damaged: it holds no config", "start anew with recipe=")
@@ -39,7 +54,7 @@ def check_config(config: Any, where: str) -> dict[str, Any]:
     return config
 
 
-def read_about(folder: Path) -> dict[str, Any]:
+def read_about(folder: Path) -> About:
     """run.json: how the run began. UserError if there is none, or it is damaged."""
     file = folder / "run.json"
     if not file.exists():
@@ -51,21 +66,21 @@ def read_about(folder: Path) -> dict[str, Any]:
         held = about.get(name, [])
         if not isinstance(held, list) or not all(isinstance(one, of) for one in held):
             raise UserError(str(file), f"is damaged: {name} is no list of {'texts' if of is str else 'mappings'}")
-    return about
+    return cast(About, about)
 
 
-def read_summary(folder: Path) -> dict[str, Any]:
+def read_summary(folder: Path) -> Figures:
     """summary.json: the final figures; empty of a run that is going on or was killed. UserError if it is damaged."""
     file = folder / "summary.json"
-    return _mapping(file) if file.exists() else {}
+    return cast(Figures, _mapping(file)) if file.exists() else {}
 
 
-def _mapping(file: Path) -> dict[str, Any]:
+def _mapping(file: Path) -> dict[str, object]:
     held = read_json(file, most=MOST)
     if not isinstance(held, dict):
         raise UserError(str(file), "is damaged: it holds no mapping")
     return mapping(held, str(file))
 
 
-def _number(value: Any) -> bool:
+def _number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

@@ -8,14 +8,15 @@ import platform
 import re
 import subprocess
 import time
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from components import __version__
 from components.core import files
+from components.core.config_types import Config
 from components.core.errors import UserError, nearest
 from components.core.files import make_folder, read_text, write_text
 from components.core.terminal import readable
@@ -60,19 +61,19 @@ def new_folder(runs: Path, recipe: str) -> Path:
     raise UserError("paths.runs", f"{runs / recipe} has a thousand runs of this second")
 
 
-def write_start(folder: Path, config: dict[str, Any], difference: list[str], about: dict[str, Any]) -> None:
+def write_start(folder: Path, config: Config, difference: list[str], about: Mapping[str, object]) -> None:
     """config.yaml and run.json; the difference from the recipe stands on top of the config as comments and in run.json."""
     write_config(folder, config, difference)
     write_json(folder / "run.json", {**about, "difference": difference})
 
 
-def write_config(folder: Path, config: dict[str, Any], difference: list[str]) -> None:
+def write_config(folder: Path, config: Config, difference: list[str]) -> None:
     lines = [f"# components {__version__}", *(f"# difference: {line}" for line in difference)]
     text = "\n".join(lines) + "\n" + yaml.safe_dump(config, sort_keys=False, allow_unicode=True, width=120)
     write_text(folder / "config.yaml", text)
 
 
-def note_resumed(folder: Path, config: dict[str, Any], difference: list[str], about: dict[str, Any], step: int) -> None:
+def note_resumed(folder: Path, config: Config, difference: list[str], about: Mapping[str, object], step: int) -> None:
     """The config with what changed; run.json keeps how the run began, and lists each time that it went on.
 
     Samples of steps after the checkpoint are cut, as the rows of metrics.csv are: these steps are taken again.
@@ -92,12 +93,12 @@ def note_resumed(folder: Path, config: dict[str, Any], difference: list[str], ab
     write_json(folder / "run.json", {**known, "resumed": [*known.get("resumed", []), again]})
 
 
-def write_json(file: Path, content: dict[str, Any]) -> None:
+def write_json(file: Path, content: Mapping[str, object]) -> None:
     """What is no number, which JSON has not, is null there."""
     files.write_json(file, _plain(content))
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     if isinstance(value, dict):
         return {name: _plain(one) for name, one in value.items()}
     if isinstance(value, (list, tuple)):
@@ -115,7 +116,7 @@ def versions() -> dict[str, str]:
     return found
 
 
-def git_state(folder: Path) -> dict[str, Any] | None:
+def git_state(folder: Path) -> dict[str, str | bool] | None:
     """Commit and whether files differ from it, of the repository around ``folder``; None outside of one."""
 
     def git(*arguments: str) -> str | None:

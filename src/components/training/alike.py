@@ -3,9 +3,7 @@
 # ruff: noqa: ARG002  Lightning's hooks have fixed arguments
 from __future__ import annotations
 
-from typing import Any
-
-from lightning.pytorch import Callback, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 
 from components import __version__
 from components.core.collectives import same_everywhere
@@ -28,10 +26,10 @@ class Alike(Callback):
     def __init__(self, planned: Plan) -> None:
         self.planned = planned
 
-    def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         same_everywhere(self.facts(), "let all ranks read the same files and give them the same words")
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> dict[str, object]:
         job = self.planned.job
         return {
             "release": __version__,

@@ -8,12 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Protocol, cast
 
+from lightning.pytorch import LightningModule
 from torch import nn
 from torch.distributed.fsdp import FSDPModule
 
 from components.parts.optimizer._nested import averaging
+
+
+class Averaging(Protocol):
+    """An optimizer that averages weights."""
+
+    def eval(self) -> object: ...
+    def train(self) -> object: ...
 
 
 class Averaged:
@@ -48,23 +56,23 @@ class Averaged:
 
 
 @contextmanager
-def averaged(module: Any) -> Iterator[None]:
+def averaged(module: object) -> Iterator[None]:
     """Meanwhile the model holds the averaged weights, if its optimizer has some."""
-    before = getattr(module, "holds_average", None)
-    if before is False:
-        module.put_average(on=True)
+    if not isinstance(module, Averaged) or module.holds_average:
+        yield
+        return
+    module.put_average(on=True)
     try:
         yield
     finally:
-        if before is False:
-            module.put_average(on=False)
+        module.put_average(on=False)
 
 
-def averaging_of(module: Any) -> Any:
+def averaging_of(module: Averaged) -> Averaging | None:
     """The optimizer, or the one in it, that averages weights; None without one."""
-    trainer = getattr(module, "_trainer", None)
+    trainer = cast(LightningModule, module)._trainer
     optimizers = trainer.optimizers if trainer is not None else []
-    return averaging(optimizers[0]) if optimizers else None
+    return cast("Averaging | None", averaging(optimizers[0])) if optimizers else None
 
 
 def forget_gathered(model: nn.Module) -> None:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import logging
 import warnings
-from typing import Any
+
+from torch import nn
 
 from components.core.errors import UserError
+from components.core.sockets import Batch
 from components.corpus.preparation import Preparation
 from components.runs.preparing import examples_of, of_data
+from components.runs.task_module import AnyCorpus, TaskModule
 from components.training.data_module import PackedDataModule
 from components.training.objectives import need_layers, need_logits, need_source
 
 
-def data_of(module: Any, corpus: Any, context: int, seed: int) -> PackedDataModule:
+def data_of(module: TaskModule, corpus: AnyCorpus, context: int, seed: int) -> PackedDataModule:
     """Loaders over the corpus as the module asks for them.
 
     Raises:
@@ -21,6 +24,7 @@ def data_of(module: Any, corpus: Any, context: int, seed: int) -> PackedDataModu
     """
     with of_data(module.config):
         train, preparation = module.blocks(corpus, "train", context, seed), Preparation(module.loss, seed)
+        assert train is not None  # a corpus has something to train on
         model = module.built[0] if module.built else module.model
         module.check(model, corpus)
         need_logits(model)
@@ -50,7 +54,7 @@ def data_of(module: Any, corpus: Any, context: int, seed: int) -> PackedDataModu
     return made
 
 
-def need_width(model: Any, batch: Any) -> None:
+def need_width(model: nn.Module, batch: Batch) -> None:
     """UserError if each position has another count of numbers than the model reads."""
     reads = next((m for m in model.modules() if "values" in getattr(m, "provides", ()) and hasattr(m, "d_in")), None)
     if reads is not None and batch.values is not None and batch.values.shape[-1] != reads.d_in:

@@ -27,7 +27,7 @@ class CallbackGroup(Callback):
             if calls:
                 setattr(self, hook, calls[0] if len(calls) == 1 else _each(calls))
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, dict[str, Any]]:
         return {type(m).__name__: state for m in self.members if (state := m.state_dict())}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -38,7 +38,7 @@ class CallbackGroup(Callback):
 
 
 def _each(calls: list[Callable[..., None]]) -> Callable[..., None]:
-    def call(*args: Any, **kwargs: Any) -> None:
+    def call(*args: object, **kwargs: object) -> None:
         for one in calls:
             one(*args, **kwargs)
 

@@ -30,7 +30,7 @@ def clip_gradients(parameters: Iterable[nn.Parameter], limit: float) -> Tensor |
     total = norms[0] if len(norms) == 1 else torch.linalg.vector_norm(torch.stack(norms))
     factor = (limit / (total + 1e-6)).clamp(max=1.0)
     if set(groups) == {None}:
-        torch._foreach_mul_(groups[None], factor)
+        torch._foreach_mul_(groups[None], factor)  # pyright: ignore[reportPrivateImportUsage]  # torch has no public name for it
     else:  # a foreach product refuses mixed meshes as well
         for grads in groups.values():
             for grad in grads:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from lightning.pytorch import LightningDataModule
-from torch.utils.data import Sampler
+from torch.utils.data import Dataset, Sampler
 
 from components.core.errors import UserError
 from components.corpus.preparation import Preparation
-from components.corpus.steps import Steps, Whole
+from components.corpus.steps import Item, Steps, Whole
+from components.runs.task_module import Rows
 from components.training.reading import Readers
 from components.training.strategies import data_ranks
 
@@ -33,10 +33,10 @@ class StepSampler(Sampler[int]):
 class Resumable(Readers):
     """A loader whose place is the trainer's step: there is no state of its own to save, which is what this says to Lightning."""
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, object]:
         return {}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: dict[str, object]) -> None:
         del state
 
 
@@ -57,9 +57,9 @@ class PackedDataModule(LightningDataModule):
 
     def __init__(
         self,
-        train: Any,
-        validation: Any = None,
-        test: Any = None,
+        train: Rows,
+        validation: Rows | None = None,
+        test: Rows | None = None,
         *,
         batch_size: int,
         apart: bool = True,
@@ -96,35 +96,35 @@ class PackedDataModule(LightningDataModule):
         steps = Steps(self.train, self.batch_size, accumulate, rank, ranks, self.apart, self.preparation)
         return self._loader(Resumable, steps, StepSampler(self, self.steps_per_epoch, accumulate))
 
-    def val_dataloader(self) -> Any:
+    def val_dataloader(self) -> Readers | list[Readers]:
         return self._whole(self.validation) if self.validation is not None else []
 
-    def test_dataloader(self) -> Any:
+    def test_dataloader(self) -> Readers | list[Readers]:
         return self._whole(self.test) if self.test is not None else []
 
     def place(self) -> tuple[int, int, int]:
         """(rank, ranks, micro-batches a step): without a trainer one process that reads each step at once."""
         return (0, 1, 1) if self.trainer is None else (*data_ranks(self.trainer), self.trainer.accumulate_grad_batches)
 
-    def _whole(self, blocks: Any) -> Readers:
+    def _whole(self, blocks: Rows) -> Readers:
         rank, ranks, accumulate = self.place()
         rows = max(1, self.batch_size // ranks // accumulate)
         return self._loader(Readers, self.measured(blocks, rows, rank, ranks), None)
 
-    def measured(self, blocks: Any, rows: int, rank: int = 0, ranks: int = 1) -> Whole:
+    def measured(self, blocks: Rows, rows: int, rank: int = 0, ranks: int = 1) -> Whole:
         """The batches of ``rows`` rows in which this rank of ``ranks`` measures a split."""
         most = None if self.limit is None else self.limit * self.batch_size
         return Whole(blocks, rows, rank, ranks, self.apart, most, self.preparation)
 
-    def _loader(self, kind: type[Readers], dataset: Any, sampler: Sampler[int] | None) -> Readers:
+    def _loader(self, kind: type[Readers], dataset: Dataset[Item], sampler: Sampler[int] | None) -> Readers:
         pin = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
         return kind(dataset, sampler, num_workers=self.workers, pin_memory=pin)
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, object]:
         step = self.trainer.global_step if self.trainer is not None else 0
         return {"samples": step * self.batch_size, "batch_size": self.batch_size, "identity": self.identity}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+    def load_state_dict(self, state_dict: dict[str, object]) -> None:
         if state_dict["identity"] != self.identity:
             raise UserError(
                 "resume",

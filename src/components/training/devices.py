@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import TypeGuard
 
+from components.core.config_types import Config
 from components.core.errors import UserError
 
 
-def count_devices(devices: Any) -> int | None:
+def count_devices(devices: object) -> int | None:
     """How many devices on each node the user named; None where the machine decides (``auto``, -1).
 
     Raises:
@@ -18,11 +19,10 @@ def count_devices(devices: Any) -> int | None:
         return None
     pieces = devices
     if isinstance(devices, str):
-        pieces = [int(p) for p in devices.split(",") if p.strip().isdigit()]
-        if len(pieces) != sum(bool(p.strip()) for p in devices.split(",")):
-            pieces = None
-        elif "," not in devices and pieces:
-            pieces = pieces[0]
+        written = [p.strip() for p in devices.split(",") if p.strip()]
+        numbers = [int(p) for p in written if p.isdigit()]
+        one = "," not in devices and bool(numbers)
+        pieces = None if len(numbers) < len(written) else numbers[0] if one else numbers
     if _whole(pieces) and pieces > 0:
         return pieces
     if isinstance(pieces, (list, tuple)) and pieces and all(map(_whole, pieces)):
@@ -32,11 +32,11 @@ def count_devices(devices: Any) -> int | None:
     )
 
 
-def _whole(value: Any) -> bool:
+def _whole(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def processes(settings: dict[str, Any]) -> int:
+def processes(settings: Config) -> int:
     """devices x num_nodes, with what ``auto`` means on this machine."""
     import torch
 
@@ -46,14 +46,14 @@ def processes(settings: dict[str, Any]) -> int:
     return devices * nodes
 
 
-def device_kind(settings: dict[str, Any]) -> str:
+def device_kind(settings: Config) -> str:
     """Where the weights will stand: ``cuda`` or ``cpu``, whose memory Apple's GPUs share."""
     import torch
 
     return "cuda" if torch.cuda.is_available() and settings.get("accelerator") != "cpu" else "cpu"
 
 
-def check_hardware(settings: dict[str, Any]) -> None:
+def check_hardware(settings: Config) -> None:
     """Refuse what would hang or train in another precision here: fp16 on a CPU, a launcher that started another number of processes."""
     import torch
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from lightning.pytorch import Callback, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 
 from components.runs import run_folder
 from components.runs.metrics_file import MetricsFile
@@ -33,7 +32,7 @@ class Entry(Callback):
         elif folder is not None:
             say(f"run: {folder}")
 
-    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not self.entered:
             self.enter()
 

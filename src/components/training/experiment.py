@@ -9,15 +9,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import cast
 
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch import LightningModule
 
 from components.core.bar import Bar
 from components.core.errors import UserError
 from components.runs import run_files, run_folder
 from components.runs.metrics_file import MetricsFile
 from components.runs.preparing import no_print, print_out, runs_of
+from components.runs.run_files import Figures
 from components.training import finalize, ranks, slurm
 from components.training.alike import Alike
 from components.training.building import quiet_lightning
@@ -44,7 +46,7 @@ class Result:
     """What a run left: its folder (None on ranks that write nothing) and its final figures."""
 
     folder: Path | None
-    figures: dict[str, Any]
+    figures: Figures
 
 
 def fit(job: Job, watch: Watch | None = None) -> Result:
@@ -110,15 +112,16 @@ def train(
         finishing=planned.finishing,
     )
     samples = Samples(folder / "samples.txt" if folder else None, job.config, bar.say if bar else None, recorder)
-    extras: list[Any] = []
+    extras: list[finalize.Extra] = []
     state, judged, asked = "failed", {}, 0
 
-    def figures() -> dict[str, Any]:
+    def figures() -> Figures:
         return {**finalize.figures_of(recorder, planned.parameters, state, data.validated), **judged}
 
     def complete() -> UserError | None:
-        written = folder is not None and entry.entered
-        return finalize.complete(folder, job.recipe, figures(), extras, say) if written else None
+        if folder is None or not entry.entered:
+            return None
+        return finalize.complete(folder, job.recipe, figures(), extras, say)
 
     watch.complete = complete
     watch.folder = folder or watch.folder
@@ -141,7 +144,12 @@ def train(
         trainer._signal_connector.register_signal_handlers = nothing
         ranks.prepare(trainer, watch)
         # weights_only: a checkpoint is data, not code
-        trainer.fit(module, data, ckpt_path=str(job.resumed.checkpoint) if job.resumed else None, weights_only=True)
+        trainer.fit(
+            cast(LightningModule, module),
+            data,
+            ckpt_path=str(job.resumed.checkpoint) if job.resumed else None,
+            weights_only=True,
+        )
         signals.phase = "after"
         state = "finished" if trainer.global_step >= module.total_steps else "stopped early"
         judged = finalize.judge(trainer, module, job.config, getattr(planned.source, "judge", None))

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Protocol
+
+from lightning.pytorch import Trainer
+from lightning.pytorch.loggers import Logger, WandbLogger
 
 from components.core import files
+from components.core.config_types import Config
 from components.core.errors import UserError
 from components.core.traits import why_cannot_generate
 from components.runs import curves, run_files, run_folder
 from components.runs.metrics_file import measured, read_rows
-from components.training.samples import judged
+from components.runs.run_files import Figures
+from components.runs.task_module import TaskModule
+from components.training.progress import Recorder
+from components.training.samples import Samples, judged
 from components.training.strategies import FSDP2
 
 SHOWN = {
@@ -36,19 +43,27 @@ SHOWN = {
 }
 
 
-def extras_of(loggers: list[Any], samples: Any, node: dict[str, Any]) -> list[Any]:
+class Extra(Protocol):
+    """What shows samples and the end of a run elsewhere."""
+
+    def keep(self, step: int, prompts: list[str], texts: list[str], /) -> None: ...
+    def finish(self, picture: Path | None, checkpoint: Path | None, summary: Figures, exit_code: int, /) -> None: ...
+
+
+def extras_of(loggers: list[Logger], samples: Samples, node: Config) -> list[Extra]:
     """What beside Lightning's logger must see the samples and the end."""
-    made = []
+    made: list[Extra] = []
     for logger in loggers:
-        if type(logger).__module__ == "components.training.wandb":
+        if type(logger).__module__ == "components.training.wandb":  # which is there only where wandb is installed
             from components.training.wandb import Extras
 
+            assert isinstance(logger, WandbLogger)
             made.append(Extras(logger, checkpoint=bool(node.get("checkpoint"))))
             samples.keep.append(made[-1].keep)
     return made
 
 
-def figures_of(recorder: Any, parameters: int, state: str, validated: str | None = None) -> dict[str, Any]:
+def figures_of(recorder: Recorder, parameters: int, state: str, validated: str | None = None) -> Figures:
     """What summary.json holds; ``validated`` where a validation measures a part of its split alone."""
     shown = ("val_loss", "val_bits_per_byte", "step", recorder.watched[0])
     best = {f"best_{n}": v for n, v in recorder.best.items() if n in shown}
@@ -56,7 +71,7 @@ def figures_of(recorder: Any, parameters: int, state: str, validated: str | None
     return {"state": state, **recorder.final, **also, "seconds": recorder.seconds, **best, "parameters": parameters}
 
 
-def judge(trainer: Any, module: Any, config: dict[str, Any], accept: Callable[[str], bool] | None) -> dict[str, Any]:
+def judge(trainer: Trainer, module: TaskModule, config: Config, accept: Callable[[str], bool] | None) -> Figures:
     """The share of whole texts that the data's own test accepts, if it has one."""
     sharded = isinstance(trainer.strategy, FSDP2)  # its ranks have parted by now, so nobody could gather the weights
     if (
@@ -72,9 +87,7 @@ def judge(trainer: Any, module: Any, config: dict[str, Any], accept: Callable[[s
     return {"accepted": f"{accepted} of {written}: {what}", "accepted_share": accepted / written}
 
 
-def complete(
-    folder: Path, recipe: str, figures: dict[str, Any], extras: list[Any], say: Callable[[str], None]
-) -> UserError | None:
+def complete(folder: Path, recipe: str, figures: Figures, extras: list[Extra], say: Callable[[str], None]) -> UserError | None:
     """curves.png, summary.json, the table, and the loggers' end. Called for failed runs too, so what cannot be written is said and returned."""
     picture, fault = folder / "curves.png", None
     try:
@@ -111,7 +124,7 @@ def best_of(folder: Path) -> Path:
     return best if best.exists() else folder / "checkpoints" / "last.ckpt"
 
 
-def table(figures: dict[str, Any]) -> str:
+def table(figures: Figures) -> str:
     names = {**SHOWN, **{n: f"validation {n.removeprefix('val_').replace('_', ' ')}" for n in measured(figures)}}
     names = {name: text for name, text in names.items() if figures.get(name) is not None}
     wide = max([30, *map(len, names.values())]) + 2
@@ -119,7 +132,7 @@ def table(figures: dict[str, Any]) -> str:
     return "\n".join(["", *lines, ""])
 
 
-def shown(value: Any) -> str:
+def shown(value: float | str | None) -> str:
     if isinstance(value, float):
         return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
     return f"{value:,}" if isinstance(value, int) else str(value)

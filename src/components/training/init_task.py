@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any
 
 from torch import nn
 
+from components.core.config_types import Config
 from components.core.errors import UserError
 from components.core.names import few, in_short
 from components.runs.init_from import Match, Start, begin_from
+from components.runs.task_module import TaskModule
 from components.training.tuning import tuned
 
 
-def refuse_frozen(model: nn.Module, config: dict[str, Any], matched: Match) -> None:
+def refuse_frozen(model: nn.Module, config: Config, matched: Match) -> None:
     """UserError where a weight that nothing was loaded into would never learn: a head of this run's own beside an adapter."""
     new = {*matched.new, *matched.reshaped}
     stuck = [w for w in tuned(model, config) if w.name in new and not w.parameter.requires_grad]
@@ -30,7 +31,7 @@ def refuse_frozen(model: nn.Module, config: dict[str, Any], matched: Match) -> N
             )
 
 
-def begin_task(task: Any, model: nn.Module, start: Start, say: Callable[[str], None]) -> Match:
+def begin_task(task: TaskModule, model: nn.Module, start: Start, say: Callable[[str], None]) -> Match:
     """Have the task's model begin with the weights, and say what that means. ``model``: as it will be, on any device.
 
     Raises:

@@ -7,22 +7,33 @@ for the model of ``teacher_run``.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 from torch import nn
 
+from components.core.config_types import Config
 from components.core.errors import UserError
 from components.core.sockets import Batch, Layer
 from components.core.traits import reads_source
-from components.corpus.tokens import same_tokens
+from components.corpus.tokens import Tokens, same_tokens
 
 
-def reads_whole(loss: Any) -> bool:
+class Asking(Protocol):
+    """What is asked of a task here."""
+
+    config: Config
+    tokenizer: Tokens
+    loss: Any
+    activation_checkpointing: bool
+    compile_layers: bool
+
+
+def reads_whole(loss: object) -> bool:
     """Whether the loss reads documents with all that the tokenizer puts around them, and hides tokens of the text itself."""
     return bool(getattr(loss, "whole", False))
 
 
-def need_source(task: Any, model: nn.Module, first: Batch) -> None:
+def need_source(task: Asking, model: nn.Module, first: Batch) -> None:
     """UserError where the model reads a source and neither the data nor the loss give one; ``first``: a batch as it is trained on."""
     if reads_source(model) and first.source is None:
         raise UserError(
@@ -40,7 +51,7 @@ def need_logits(model: nn.Module) -> None:
         )
 
 
-def need_layers(task: Any, model: nn.Module) -> None:
+def need_layers(task: Asking, model: nn.Module) -> None:
     """UserError where layers are to be recomputed or compiled, and the model has none: nothing would be."""
     asked = {"activation_checkpointing": task.activation_checkpointing, "compile": task.compile_layers}
     if any(asked.values()) and not any(isinstance(m, Layer) for m in model.modules()):
@@ -51,7 +62,7 @@ def need_layers(task: Any, model: nn.Module) -> None:
         )
 
 
-def teacher_for(task: Any) -> nn.Module | None:
+def teacher_for(task: Asking) -> nn.Module | None:
     """The model that the task's loss learns from, frozen, on the CPU; None where the loss wants none.
 
     Raises:

@@ -7,7 +7,7 @@ every file so; groups are of decayed weights and others, and a run could not go 
 from __future__ import annotations
 
 from copy import deepcopy
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_optimizer_state_dict, set_optimizer_state_dict
@@ -19,7 +19,7 @@ from components.core.errors import UserError
 def whole_state(model: nn.Module, optimizer: Optimizer) -> dict[str, Any]:
     """The state dict of ``optimizer``, gathered on the first rank, empty on the others. All ranks call this."""
     options = StateDictOptions(full_state_dict=True, cpu_offload=True)
-    found = get_optimizer_state_dict(model, optimizer, options=options)
+    found = cast(dict[str, Any], get_optimizer_state_dict(model, optimizer, options=options))
     if not found.get("param_groups"):
         return {}
     numbers = {name: i for i, name in enumerate(n for group in ordered(model, optimizer) for n in group)}

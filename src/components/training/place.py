@@ -7,14 +7,17 @@ after which a validation was due that it was made.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import cast
 
 from lightning.pytorch import Trainer
 
+from components.training.data_module import PackedDataModule
 
-def loops_at(trainer: Trainer, step: int) -> dict[str, Any]:
+
+def loops_at(trainer: Trainer, step: int) -> dict[str, object]:
     """``checkpoint["loops"]`` for going on after ``step``: all of it done, nothing of the next begun."""
-    per_epoch, accumulate = trainer.datamodule.steps_per_epoch, trainer.accumulate_grad_batches
+    data = cast(PackedDataModule, trainer.datamodule)  # type: ignore[attr-defined]  # Lightning sets it when it fits
+    per_epoch, accumulate = data.steps_per_epoch, trainer.accumulate_grad_batches
     epoch, within = divmod(step, per_epoch)
     begun = epoch + (within > 0)  # an epoch that has ended is whole, one that has not begun is not there
     state = trainer.fit_loop.state_dict()
@@ -46,6 +49,6 @@ def _all(count: int) -> dict[str, int]:
     return dict.fromkeys(("ready", "started", "processed", "completed"), count)
 
 
-def _put(progress: dict[str, Any], total: dict[str, int], current: dict[str, int]) -> None:
+def _put(progress: dict[str, dict[str, int]], total: dict[str, int], current: dict[str, int]) -> None:
     for name, counts in (("total", total), ("current", current)):
         progress[name] = {n: counts[n] for n in progress[name]}

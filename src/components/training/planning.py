@@ -7,15 +7,21 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import cast
+
+from lightning.pytorch import Callback
 
 from components.core import memory
 from components.core.bar import Bar
+from components.core.config_types import Config
 from components.core.errors import found_in
 from components.core.micro_batches import rows_each
 from components.core.traits import why_cannot_generate
+from components.corpus.corpus import Source
+from components.corpus.examples import ExampleSource
 from components.runs import archive, checkpoints, init_from, resume, run_folder
 from components.runs.preparing import corpus_of, runs_of, task_of, task_options
+from components.runs.task_module import AnyCorpus, TaskModule
 from components.runs.weights import fits
 from components.training import init_task, limits, resumable, slurm
 from components.training.building import data_of
@@ -42,7 +48,7 @@ class Job:
         quiet: print nothing.
     """
 
-    config: dict[str, Any]
+    config: Config
     recipe: str = "custom"
     difference: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -71,11 +77,11 @@ class Plan:
     """
 
     job: Job
-    settings: dict[str, Any]
-    callbacks: list[Any]
-    source: Any
-    corpus: Any
-    module: Any
+    settings: Config
+    callbacks: list[Callback]
+    source: Source | ExampleSource
+    corpus: AnyCorpus
+    module: TaskModule
     data: PackedDataModule
     tokenizer: dict[str, str]
     parameters: int
@@ -88,7 +94,7 @@ class Plan:
         """On the average, where rows are examples of different lengths."""
         return self.module.batch_size * self.data.train.tokens_per_row
 
-    def about(self) -> dict[str, Any]:
+    def about(self) -> dict[str, object]:
         """run.json: where the figures come from."""
         return {
             "recipe": self.job.recipe,
@@ -143,14 +149,16 @@ def plan(job: Job, say: Callable[[str], None], bar: Bar | None) -> Plan:
     fits(
         model, device_kind(settings), ranks=processes(settings)
     )  # before there is a folder; each process looks again at its part
-    context = model.context_length
+    context = cast(int, model.context_length)
     if module.batch_tokens is not None:
         module.batch_size = max(1, module.batch_tokens // context)
     rows_each(module.batch_size, settings.get("accumulate_grad_batches") or 1, processes(settings))
     held = module.batch_size * (context + 1) * 8
     memory.hold(held, "model.context_length", f"the {module.batch_size} rows of a step", "make task.batch_size or it smaller")
     data = data_of(module, corpus, context, config["seed"])
-    for line in [line for blocks in (data.train, data.validation, data.test) for line in getattr(blocks, "notes", ())]:
+    for line in [
+        line for blocks in (data.train, data.validation, data.test) for line in (blocks.notes if blocks is not None else ())
+    ]:
         say(line)
     data.limit_steps(limits.steps_in_epoch(settings, data.steps_per_epoch))
     module.total_steps = limits.total_steps(settings, data.steps_per_epoch, module.batch_size * data.train.tokens_per_row)

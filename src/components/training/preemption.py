@@ -8,11 +8,11 @@ this number from the same agreed duration of a step, so that none looks alone.
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Protocol
 
 import torch
 import torch.distributed as dist
-from lightning.pytorch import Callback, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 
 from components.training.signals import EXIT_TRY_AGAIN, NONE, STOP, Preempted, Signals
 
@@ -20,6 +20,12 @@ __all__ = ["EXIT_TRY_AGAIN", "Preempted", "Preemption"]
 
 SECONDS = 2.0
 MOST = 100  # steps, should the next ones take longer than those that were measured
+
+
+class Keeper(Protocol):
+    """What saves."""
+
+    def write(self, trainer: Trainer, *, due: bool = False) -> None: ...
 
 
 class Preemption(Callback):
@@ -30,7 +36,7 @@ class Preemption(Callback):
         signals: what was asked of this process.
     """
 
-    def __init__(self, keeper: Any, signals: Signals) -> None:
+    def __init__(self, keeper: Keeper, signals: Signals) -> None:
         self.keeper, self.signals = keeper, signals
         self._step = -1
         self._units = self._left = 1  # of work between two agreements, and until the next
@@ -45,7 +51,7 @@ class Preemption(Callback):
     def asked(self, value: bool) -> None:
         self.signals.asked = max(self.signals.asked, STOP) if value else NONE
 
-    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.signals.listen()
         self.signals.phase = "training"
         # what reads the flag of Lightning's handler, which is not there, costs a broadcast and a read-back each batch
@@ -53,22 +59,24 @@ class Preemption(Callback):
         self._step = trainer.global_step
         self._measure_anew()
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
+    ) -> None:
         if trainer.global_step != self._step:  # else gradients are still being added up
             self._step = trainer.global_step
             if asked := self._agreed(trainer):
                 self.keeper.write(trainer, due=validation_due(trainer))
                 raise Preempted(asked)
 
-    def on_validation_start(self, trainer: Trainer, pl_module: Any) -> None:
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._measure_anew()
 
-    def on_validation_batch_end(self, trainer: Trainer, pl_module: Any, *rest: Any, **named: Any) -> None:
+    def on_validation_batch_end(self, trainer: Trainer, pl_module: LightningModule, *rest: object, **named: object) -> None:
         if trainer.state.fn == "fit" and not trainer.sanity_checking and (asked := self._agreed(trainer)):
             self.keeper.write(trainer, due=True)
             raise Preempted(asked)
 
-    def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._measure_anew()
 
     def _measure_anew(self) -> None:
@@ -94,8 +102,8 @@ class Preemption(Callback):
 
 def validation_due(trainer: Trainer) -> bool:
     """Whether Lightning would validate after the step that has just been taken."""
-    loop = trainer.fit_loop.epoch_loop
-    return bool(loop._should_check_val_fx(trainer.fit_loop._data_fetcher)) and sum(loop.val_loop.max_batches) > 0
+    loop, fetcher = trainer.fit_loop.epoch_loop, trainer.fit_loop._data_fetcher
+    return fetcher is not None and bool(loop._should_check_val_fx(fetcher)) and sum(loop.val_loop.max_batches) > 0
 
 
 def nothing() -> None:

@@ -10,16 +10,18 @@ from __future__ import annotations
 import math
 import time
 from contextlib import suppress
-from typing import Any
+from typing import Any, cast
 
 import torch
-from lightning.pytorch import Callback, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 
+from components.core.bar import Bar
 from components.core.errors import UserError
 from components.core.names import few
-from components.core.traits import counts_tokens, measures_text
 from components.parts.optimizer._nested import figures
-from components.runs.metrics_file import MetricsFile, perplexity
+from components.runs.metrics_file import MetricsFile, Row
+from components.runs.task_module import TaskModule
+from components.training.evaluated import evaluated
 from components.training.expert_load import expert_load
 from components.training.flops import flops_per_token, peak_flops
 
@@ -40,7 +42,7 @@ class Recorder(Callback):
     def __init__(
         self,
         file: MetricsFile | None,
-        bar: Any,
+        bar: Bar | None,
         *,
         tokens_per_step: float,
         total_steps: int,
@@ -56,7 +58,7 @@ class Recorder(Callback):
         self.idle = 0  # steps whose rows asked for nothing
         self._since: float | None = None
         self._marked = (0, 0.0)  # step and seconds of the row before
-        self._step, self._per_token, self._peak = -1, 0.0, None
+        self._step, self._every, self._per_token, self._peak = -1, 1, 0.0, None
 
     # -- the clock ---------------------------------------------------------------------------------------------------
 
@@ -72,7 +74,7 @@ class Recorder(Callback):
     def now(self) -> float:
         return self.seconds + (time.perf_counter() - self._since if self._since is not None else 0.0)
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, object]:
         # the time of saving is not training's: a run that goes on counts on from here
         more = {"idle": self.idle, "marked": list(self._marked)}
         return {"seconds": self.now(), "best": dict(self.best), "final": dict(self.final), **more}
@@ -84,10 +86,12 @@ class Recorder(Callback):
 
     # -- training ----------------------------------------------------------------------------------------------------
 
-    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         with torch.no_grad():
-            self._per_token = flops_per_token(pl_module.model, pl_module.model.context_length)
+            model = _task(pl_module).model
+            self._per_token = flops_per_token(model, model.context_length)
         self._peak = peak_flops(trainer.strategy.root_device, _multiplied_in(trainer))
+        self._every = trainer.log_every_n_steps  # type: ignore[attr-defined]  # Lightning sets it without declaring it
         self._step = trainer.global_step
         if not 0 < self._marked[0] <= self._step:
             self._marked = (self._step, self.seconds)
@@ -95,22 +99,25 @@ class Recorder(Callback):
             self.bar.start(self._step, self.total_steps, self.seconds)
         self.go_on()
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
+    ) -> None:
         step = trainer.global_step
         if step == self._step:
             return  # gradients are still being added up
         self._step = step
-        if pl_module.idle:
+        task = _task(pl_module)
+        if task.idle:
             self._count_idle(step)
-        if pl_module.unread and "unread_weights" not in self.final:
-            self.final["unread_weights"] = len(pl_module.unread)
+        if task.unread and "unread_weights" not in self.final:
+            self.final["unread_weights"] = len(task.unread)
             if self.bar is not None:
-                self.bar.say(f"no gradient reaches {few(list(pl_module.unread))}: nothing reads them, so they stay as they are")
+                self.bar.say(f"no gradient reaches {few(list(task.unread))}: nothing reads them, so they stay as they are")
         last = step >= self.total_steps
         if last:
             trainer.should_stop = True
-        if last or step % trainer.log_every_n_steps == 0:
-            self._record(trainer, pl_module, step)
+        if last or step % self._every == 0:
+            self._record(trainer, task, step)
         if self.bar is not None:
             self.bar.update(step, self.now())
 
@@ -120,7 +127,7 @@ class Recorder(Callback):
         if self.idle == 1 and self.bar is not None:
             self.bar.say(f"step {step}  asks for nothing (no target in its rows), and changes nothing; such steps are counted")
 
-    def _record(self, trainer: Trainer, module: Any, step: int) -> None:
+    def _record(self, trainer: Trainer, module: TaskModule, step: int) -> None:
         losses = module.take_train()
         seconds = self.now()
         done, before = self._marked
@@ -148,7 +155,7 @@ class Recorder(Callback):
                 "lower optimizer.lr, or warm up longer; the steps before are in metrics.csv",
             )
 
-    def _give(self, trainer: Trainer, step: int, row: dict[str, Any], extra: dict[str, float]) -> None:
+    def _give(self, trainer: Trainer, step: int, row: Row, extra: dict[str, float]) -> None:
         if self.file is not None:
             self.file.add(step, **row, **extra)
         if self.bar is not None:
@@ -159,14 +166,14 @@ class Recorder(Callback):
 
     # -- validation --------------------------------------------------------------------------------------------------
 
-    def on_validation_start(self, trainer: Trainer, pl_module: Any) -> None:
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.pause()
 
-    def on_validation_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.sanity_checking:
-            pl_module.take_eval()  # nothing of it counts
+            _task(pl_module).take_eval()  # nothing of it counts
             return
-        row = evaluated(pl_module, self.validation, "val")
+        row = evaluated(_task(pl_module), self.validation, "val")
         step = trainer.global_step
         self.final.update(row, step=step)
         if self._is_best(row):
@@ -197,14 +204,14 @@ class Recorder(Callback):
             return not math.isnan(value)
         return value <= before if better == "min" else value >= before
 
-    def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.state.fn == "fit" and not trainer.sanity_checking:
             self.go_on()
 
-    def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.close()
 
-    def on_exception(self, trainer: Trainer, pl_module: Any, exception: BaseException) -> None:
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         with suppress(UserError):  # a full disk, which may be the very reason
             self.close()
 
@@ -220,22 +227,9 @@ class Recorder(Callback):
             self.bar.stop()
 
 
-def evaluated(module: Any, whole: tuple[int, int], prefix: str) -> dict[str, float]:
-    """Loss, perplexity of tokens, metrics and bits per byte of the pass that has just ended. A part of the split has its share of the bytes.
-
-    Bits per byte are there only if the loss is the likelihood of the text, left to right.
-    """
-    means, nats, weight = module.take_eval()
-    n_bytes, n_targets = whole
-    seen = n_bytes * (weight / n_targets) if n_targets else 0.0
-    loss = means.pop("loss", math.nan)
-    row = {f"{prefix}_loss": loss}
-    if counts_tokens(module.loss):
-        row[f"{prefix}_perplexity"] = perplexity(loss)
-    row.update({f"{prefix}_{name}": value for name, value in means.items()})
-    if n_bytes and measures_text(module.loss, module.model):  # rows of examples have none: not all of their text is asked for
-        row[f"{prefix}_bits_per_byte"] = nats / math.log(2) / seen if seen else math.nan
-    return row
+def _task(module: LightningModule) -> TaskModule:
+    """The module that Lightning hands on, as a run's."""
+    return cast(TaskModule, module)
 
 
 def _multiplied_in(trainer: Trainer) -> torch.dtype:

@@ -72,7 +72,7 @@ def job() -> Job:
     return Job(config, held["recipe"], resumed=resumed, init_from=None if resumed else config.get("init_from"), quiet=True)
 
 
-def follow(fit: Callable[[Job, Watch], Any]) -> NoReturn:
+def follow(fit: Callable[[Job, Watch], object]) -> NoReturn:
     """All that a launched process does: it trains with the first rank, says what it alone has met, and ends."""
     code, watch = 0, Watch(parent=int(os.environ[FIRST]))
     watch.folder = Path(os.environ[run_folder.FOLDER])

@@ -17,16 +17,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from components.core.errors import UserError
+from components.corpus.steps import Item
 from components.training.signals import deaf
 
 STARTED: list[Any] = []  # readers of this process
 LOOKS, EVERY = 20, 5.0  # a reader that was stopped at so many looks in a row, so many seconds apart, is given up
 
 
-class Readers(DataLoader[Any]):
+class Readers(DataLoader[Item]):
     """A ``DataLoader`` of whole batches whose workers persist and ignore signals; it says in one line that one of them died or stands still.
 
     Args:
@@ -40,7 +42,7 @@ class Readers(DataLoader[Any]):
     """
 
     def __init__(
-        self, dataset: Any, sampler: Sampler[int] | None = None, *, num_workers: int = 0, pin_memory: bool = False
+        self, dataset: Dataset[Item], sampler: Sampler[int] | None = None, *, num_workers: int = 0, pin_memory: bool = False
     ) -> None:
         super().__init__(
             dataset,
@@ -54,9 +56,9 @@ class Readers(DataLoader[Any]):
             worker_init_fn=deaf,
         )
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Iterator[Item]:  # type: ignore[override]  # torch declares a private class
         known, read = self._iterator, super().__iter__()
-        if not self.num_workers:
+        if not isinstance(read, _MultiProcessingDataLoaderIter):
             return read
         if read is not known:
             STARTED[:] = [*(reader for reader in STARTED if reader.is_alive()), *read._workers]
@@ -68,13 +70,13 @@ class Readers(DataLoader[Any]):
 class Reading:
     """What several readers read, in order."""
 
-    def __init__(self, read: Any) -> None:
+    def __init__(self, read: _MultiProcessingDataLoaderIter) -> None:
         self.read = read
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[Item]:
         return self
 
-    def __next__(self) -> Any:
+    def __next__(self) -> Item:
         try:
             return next(self.read)
         except (RuntimeError, OSError, EOFError) as e:

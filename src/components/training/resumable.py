@@ -6,18 +6,25 @@ believes the shapes that it is given.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import cast
 
-from torch import Tensor
+from torch import Tensor, nn
 
+from components.core.config_types import Config
 from components.core.errors import UserError
 from components.core.makers import make
 from components.runs import archive, checkpoints, run_files
+from components.runs.archive import Checkpoint
+from components.runs.resume import Resumed
+from components.runs.task_module import TaskModule
 from components.training.callback_group import STATE_KEY as GROUP_STATE
+from components.training.data_module import PackedDataModule
 from components.training.tuning import tuned
 
+Key = int | str  # a weight's number, or its name
+States = Mapping[Key, Mapping[str, object]]  # what an optimizer keeps of each weight
 # where a checkpoint has the state of the loaders: under the name that their class has, or had
 DATA_STATES = ("PackedDataModule", "Blocked")
 # averages and copies that every optimizer which has one of that name keeps in the parameter's own shape
@@ -27,7 +34,7 @@ WHOLE = {
 }
 
 
-def place(resumed: Any, config: dict[str, Any], module: Any, data: Any) -> tuple[int, bool]:
+def place(resumed: Resumed, config: Config, module: TaskModule, data: PackedDataModule) -> tuple[int, bool]:
     """(the checkpoint's step, whether nothing but the run's end is left to do).
 
     Args:
@@ -42,7 +49,7 @@ def place(resumed: Any, config: dict[str, Any], module: Any, data: Any) -> tuple
     where = str(resumed.checkpoint)
     held = checkpoints.read(Path(where))
     step, total = held["global_step"], module.total_steps
-    state = next((held[name] for name in DATA_STATES if held.get(name)), {})
+    state = next((found for name in DATA_STATES if (found := cast(Mapping[str, dict[str, object]], held).get(name))), {})
     if (identity := state.get("identity")) is not None and identity != data.identity:
         raise UserError(
             "resume", f"the data are not those of the run: {data.identity} instead of {identity}", "start anew with init_from="
@@ -68,12 +75,12 @@ def place(resumed: Any, config: dict[str, Any], module: Any, data: Any) -> tuple
     return step, step == total or (stopped and not finished)
 
 
-def fault_in(held: dict[str, Any], model: Any, config: dict[str, Any]) -> str:
+def fault_in(held: Checkpoint, model: nn.Module, config: Config) -> str:
     """The first thing that does not fit, in words, or nothing."""
     return _weights(held, model) or _optimizer(held, model, config) or _rest(held)
 
 
-def _weights(held: dict[str, Any], model: Any) -> str:
+def _weights(held: Checkpoint, model: nn.Module) -> str:
     found, wanted = checkpoints.weights_in(held), model.state_dict()
     if lacking := sorted(wanted.keys() - found.keys()):
         return f"there is no weight {lacking[0]} ({len(lacking)} are missing)"
@@ -85,7 +92,7 @@ def _weights(held: dict[str, Any], model: Any) -> str:
     return ""
 
 
-def _optimizer(held: dict[str, Any], model: Any, config: dict[str, Any]) -> str:
+def _optimizer(held: Checkpoint, model: nn.Module, config: Config) -> str:
     states = held.get("optimizer_states")
     if not isinstance(states, list) or len(states) != 1 or not _is_state(states[0]):
         return "there is no state of the optimizer"
@@ -106,7 +113,7 @@ def _optimizer(held: dict[str, Any], model: Any, config: dict[str, Any]) -> str:
     return faults[0] if faults and all(faults) else ""
 
 
-def _misshapen(state: dict[Any, Any], keys: list[Any], order: list[tuple[str, Any]]) -> str:
+def _misshapen(state: States, keys: list[Key], order: Sequence[tuple[str, Tensor]]) -> str:
     by_name = dict(order)
     scalars, shaped = set(), set()
     for key, (name, parameter) in zip(keys, order):
@@ -135,7 +142,7 @@ def _derived(size: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
         yield (*size[:-2], size[-1], size[-1])
 
 
-def _rest(held: dict[str, Any]) -> str:
+def _rest(held: Checkpoint) -> str:
     schedulers, callbacks = held.get("lr_schedulers"), held.get("callbacks")
     if not isinstance(schedulers, list) or len(schedulers) != 1 or not isinstance(schedulers[0], dict):
         return "there is no state of the schedule"
@@ -157,12 +164,12 @@ def _rest(held: dict[str, Any]) -> str:
     return ""
 
 
-def tensors_in(state: dict[Any, Any]) -> int:
+def tensors_in(state: States) -> int:
     """How many tensors an optimizer keeps: none may get lost."""
     return sum(isinstance(v, Tensor) for kept in state.values() if isinstance(kept, dict) for v in kept.values())
 
 
-def _is_state(found: Any) -> bool:
+def _is_state(found: object) -> bool:
     return (
         isinstance(found, dict)
         and isinstance(found.get("state"), dict)
@@ -171,5 +178,5 @@ def _is_state(found: Any) -> bool:
     )
 
 
-def _shape(value: Any) -> str:
-    return "x".join(map(str, value.shape)) or "one number" if hasattr(value, "shape") else type(value).__name__
+def _shape(value: object) -> str:
+    return "x".join(map(str, value.shape)) or "one number" if isinstance(value, Tensor) else type(value).__name__

@@ -4,16 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Protocol, cast
 
-from lightning.pytorch import Callback, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 
 from components.core import terminal
+from components.core.config_types import Config
 from components.core.errors import UserError
 from components.core.files import open_append, reason
 from components.core.traits import why_cannot_generate
 from components.generation.generating import generate
+from components.runs.task_module import TaskModule
 from components.training.strategies import FSDP2
+
+
+class Clock(Protocol):
+    """What counts the seconds of training."""
+
+    def pause(self) -> None: ...
+    def go_on(self) -> None: ...
 
 
 class Samples(Callback):
@@ -27,20 +36,21 @@ class Samples(Callback):
         keep: also call ``keep(step, prompts, texts)`` (loggers that show tables).
     """
 
-    def __init__(self, file: Path | None, config: dict[str, Any], say: Callable[[str], None] | None, recorder: Any) -> None:
+    def __init__(self, file: Path | None, config: Config, say: Callable[[str], None] | None, recorder: Clock) -> None:
         self.file, self.config, self.say, self.recorder = file, config, say, recorder
         self.keep: list[Callable[[int, list[str], list[str]], None]] = []
 
-    def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         together = isinstance(trainer.strategy, FSDP2)  # shards are gathered by all ranks or by none
-        if trainer.sanity_checking or trainer.state.fn != "fit" or not pl_module.samples:
+        task = cast(TaskModule, pl_module)
+        if trainer.sanity_checking or trainer.state.fn != "fit" or not task.samples:
             return
-        if why_cannot_generate(pl_module.model, source=pl_module.gives_sources):
+        if why_cannot_generate(task.model, source=task.gives_sources):
             return
         if not (trainer.is_global_zero or together):
             return
         self.recorder.pause()
-        prompts, texts = pl_module.write(pl_module.held_out(pl_module.samples))
+        prompts, texts = task.write(task.held_out(task.samples))
         self._write(trainer.global_step, prompts, texts)
         self.recorder.go_on()
 
@@ -59,7 +69,7 @@ class Samples(Callback):
             keep(step, prompts, texts)
 
 
-def judged(module: Any, config: dict[str, Any], judge: Callable[[str], bool]) -> tuple[int, int]:
+def judged(module: TaskModule, config: Config, judge: Callable[[str], bool]) -> tuple[int, int]:
     """(accepted, written) of ``judged_samples`` whole texts, drawn at once."""
     count = module.judged_samples
     texts = generate(

@@ -9,25 +9,30 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
-from lightning.pytorch import Callback, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.strategies import Strategy
+from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from components import __version__
 from components.core import files
 from components.core.collectives import least
+from components.core.config_types import Config
 from components.core.errors import UserError
 from components.parts.adapter._merge import adapter_state_dict
 from components.runs import random_state
-from components.runs.archive import SCHEMA
+from components.runs.archive import SCHEMA, Ours
+from components.runs.task_module import TaskModule
 from components.training.averaging import averaged
 from components.training.callback_group import STATE_KEY as GROUP_STATE
 from components.training.place import loops_at, validate_now
+from components.training.progress import Recorder
 from components.training.resumable import tensors_in
 from components.training.strategies import FSDP2
 
@@ -47,62 +52,65 @@ class Checkpoints(Callback):
     def __init__(
         self,
         folder: Path | None,
-        config: dict[str, Any],
+        config: Config,
         tokenizer: dict[str, str],
-        recorder: Any,
+        recorder: Recorder,
         *,
         save: bool = True,
         finishing: bool = False,
     ) -> None:
         self.finishing = finishing
         self.folder, self.config, self.tokenizer, self.recorder, self.save = folder, config, tokenizer, recorder, save
-        self._found: dict[str, Any] | None = None  # what the checkpoint says that the run goes on from
+        self._found: Ours | None = None  # what the checkpoint says that the run goes on from
         self._saved = -1
         self._due = False
 
-    def on_save_checkpoint(self, trainer: Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         checkpoint["components"] = {
             "version": __version__,
             "schema": SCHEMA,
             "config": self.config,
             "tokenizer": self.tokenizer,
             "random": random_state.of_all_ranks(trainer.strategy.root_device),
-            "sums": {name: pair.cpu() for name, pair in pl_module.train_so_far().items()},
+            "sums": {name: pair.cpu() for name, pair in cast(TaskModule, pl_module).train_so_far().items()},
             "optimizer_tensors": sum(tensors_in(one["state"]) for one in checkpoint["optimizer_states"] if "state" in one),
             "due": self._due,
             "stopped": not self._due and stopped_early(trainer, self.recorder.total_steps),
         }
 
-    def on_load_checkpoint(self, trainer: Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         self._found = checkpoint["components"]
         states = checkpoint["callbacks"]
         for key in [k for k in states if k.startswith("EarlyStopping")]:  # an earlier release kept it beside the others
             states.setdefault(GROUP_STATE, {}).setdefault("EarlyStopping", states.pop(key))
         checkpoint["loops"] = loops_at(trainer, checkpoint["global_step"])
 
-    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         # here and no earlier: setting up draws random numbers too; on_train_epoch_start is not called in the middle of an epoch
-        found, self._found, device = self._found or {}, None, trainer.strategy.root_device
-        if len(states := found.get("random", ())) == trainer.world_size:
+        task, found, device = cast(TaskModule, pl_module), self._found, trainer.strategy.root_device
+        self._found = None
+        states = found.get("random", []) if found is not None else []
+        if len(states) == trainer.world_size:
             random_state.restore(states[trainer.global_rank], device)
         else:
             torch.manual_seed(self.config["seed"] + trainer.global_rank)
-        for name, pair in found.get("sums", {}).items():  # of all ranks: one goes on with them, the others begin at nothing
-            pl_module.train_sums[name] = (pair if trainer.is_global_zero else torch.zeros_like(pair)).to(device)
-        if found.get("due"):
-            pl_module.holds_average = True  # the checkpoint's weights are the average, if there is one
+        sums = found.get("sums", {}) if found is not None else {}
+        for name, pair in sums.items():  # of all ranks: one goes on with them, the others begin at nothing
+            task.train_sums[name] = (pair if trainer.is_global_zero else torch.zeros_like(pair)).to(device)
+        if found is not None and found.get("due"):
+            task.holds_average = True  # the checkpoint's weights are the average, if there is one
             validate_now(trainer)
         if self.finishing:
             trainer.should_stop = True
 
-    def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.sanity_checking or trainer.state.fn != "fit" or not self.save:
             return
         self.recorder.pause()
         self.write(trainer, best=trainer.strategy.broadcast(self.recorder.best.get("step") == trainer.global_step))
         self.recorder.go_on()
 
-    def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.save and self._saved != trainer.global_step:  # without validation nothing has been saved yet
             self.write(trainer)
 
@@ -118,10 +126,11 @@ class Checkpoints(Callback):
             UserError: on all ranks, with the checkpoints of before in place: the weights are not finite, or the file cannot be written.
         """
         module = trainer.lightning_module
+        model = cast(nn.Module, module.model)
         folder, self._due = Path(trainer.strategy.broadcast(str(self.folder))), due
         self.recorder.flush()  # the rows up to this step are there whenever the checkpoint is
         with averaged(module):
-            if not finite(module.model):
+            if not finite(model):
                 step = trainer.global_step
                 left = "lower optimizer.lr, or warm up longer; the checkpoints of before are kept"
                 raise UserError("training", f"the weights are not finite at step {step}, so they are not saved", left)
@@ -131,7 +140,9 @@ class Checkpoints(Callback):
             raise UserError(*fault)
         self._saved = trainer.global_step
 
-    def _put(self, trainer: Trainer, checkpoint: dict[str, Any], folder: Path, names: tuple[str, ...]) -> Any:
+    def _put(
+        self, trainer: Trainer, checkpoint: dict[str, Any], folder: Path, names: tuple[str, ...]
+    ) -> tuple[str, str, str] | None:
         """What went wrong, or None. Only the last name is written, the others are the same file under another name."""
         if not isinstance(trainer.strategy, FSDP2) and type(trainer.strategy).save_checkpoint is not Strategy.save_checkpoint:
             trainer.strategy.save_checkpoint(checkpoint, folder / names[-1])  # shards in a folder
@@ -147,7 +158,7 @@ class Checkpoints(Callback):
                     alias(fresh, folder / name)
                 else:
                     os.replace(fresh, folder / name)
-                self.write_adapter(trainer.lightning_module.model, checkpoint["state_dict"], folder / name)
+                self.write_adapter(cast(nn.Module, trainer.lightning_module.model), checkpoint["state_dict"], folder / name)
         except UserError as e:
             return e.where.replace(str(fresh), str(folder / names[-1])), e.what, e.instead
         except OSError as e:
@@ -157,7 +168,7 @@ class Checkpoints(Callback):
                 fresh.unlink()
         return None
 
-    def write_adapter(self, model: Any, weights: dict[str, Any], file: Path) -> None:
+    def write_adapter(self, model: nn.Module, weights: Mapping[str, Tensor], file: Path) -> None:
         """Beside the checkpoint ``last.ckpt`` what is trained of it, ``last.adapter.pt``, if the model has an adapter."""
         if (self.config.get("adapter") or {}).get("name", "none") == "none":
             return

@@ -11,7 +11,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from types import FrameType
 
 EXIT_TRY_AGAIN = 75  # EX_TEMPFAIL
 # the larger number wins where several have come, on one rank or on many
@@ -68,7 +68,7 @@ class Signals:
                 continue  # nohup, or a job in the background: whoever started this wants it deaf
             signal.signal(number, self._hear)
 
-    def _hear(self, number: int, frame: Any) -> None:
+    def _hear(self, number: int, frame: FrameType | None) -> None:
         meaning = self.meanings[signal.Signals(number)]
         asked, self.asked = self.asked, max(self.asked, meaning)
         if self.phase == "after" and asked:

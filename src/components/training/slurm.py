@@ -12,14 +12,21 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from components.core.errors import UserError
 from components.runs import run_files, run_folder
 
 
-def job() -> dict[str, Any] | None:
-    """{"id": of the job or of the array's task, "restarts": how often it was queued again}; None outside of a job."""
+class SlurmJob(TypedDict):
+    """A job of SLURM, as run.json keeps it."""
+
+    id: str  # of the job, or of the array's task
+    restarts: int  # how often it was queued again
+
+
+def job() -> SlurmJob | None:
+    """The job that this process is in; None outside of one."""
     array, own = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_JOB_ID", "")
     if array is not None:
         own = f"{array}_{os.environ.get('SLURM_ARRAY_TASK_ID', '')}"
@@ -46,7 +53,8 @@ def begun_here(runs: Path) -> tuple[Path, bool] | None:
         known = about.get("job")
         if not isinstance(known, dict) or known.get("id") != here["id"] or about.get("command") != sys.argv:
             continue
-        earlier = isinstance(known.get("restarts"), int) and known["restarts"] < here["restarts"]
+        restarts = known.get("restarts")
+        earlier = isinstance(restarts, int) and restarts < here["restarts"]
         if state in run_files.DONE:
             return (folder, True) if earlier else None
         there = (folder / "checkpoints" / "last.ckpt").exists()
@@ -63,7 +71,7 @@ def requeue(say: Callable[[str], None]) -> None:
         done = subprocess.run(["scontrol", "requeue", here["id"]], capture_output=True, text=True, timeout=60)
         fault = done.stderr.strip() if done.returncode else ""
     except (OSError, subprocess.TimeoutExpired) as e:
-        fault = f"scontrol: {getattr(e, 'strerror', None) or 'no answer'}"
+        fault = f"scontrol: {(e.strerror if isinstance(e, OSError) else None) or 'no answer'}"
     say(
         f"job {here['id']} is not queued again ({fault}): scontrol requeue {here['id']}"
         if fault

@@ -3,10 +3,12 @@
 # ruff: noqa: ARG002  Lightning's hooks have fixed arguments
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from components.core.collectives import Sums
 from components.core.errors import UserError
@@ -44,7 +46,7 @@ class Stepping:
     def on_train_batch_start(self, batch: Item, batch_idx: int) -> None:
         self.idle = not batch.asked
 
-    def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None) -> None:
+    def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Optimizer, optimizer_closure: Callable[[], object]) -> None:
         if self.idle:
             # what Lightning and the ranks wait for; returning None from training_step is refused where there are several
             optimizer_closure()
@@ -80,7 +82,7 @@ class Stepping:
         return found
 
     def configure_gradient_clipping(
-        self, optimizer: Any, gradient_clip_val: Any = None, gradient_clip_algorithm: Any = None
+        self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
         if not gradient_clip_val:
             return

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 from torch import nn, optim
 
 from components.core import registry
+from components.core.config_types import Config
 from components.core.errors import UserError
 from components.core.makers import Bound, make
 from components.core.names import few, in_short
@@ -16,7 +16,7 @@ from components.core.weights import Weight, roles
 TORCHS = tuple(c for c in vars(optim).values() if isinstance(c, type) and c is not optim.Optimizer)
 
 
-def tuned(model: nn.Module, config: dict[str, Any]) -> list[Weight]:
+def tuned(model: nn.Module, config: Config) -> list[Weight]:
     """Every weight with its factors on the learning rate; a config of before there were tunings has them all learn alike."""
     weights = list(roles(model))
     scale = getattr(getattr(model, "init", None), "lr_scale", None)
@@ -24,7 +24,7 @@ def tuned(model: nn.Module, config: dict[str, Any]) -> list[Weight]:
     return [replace(w, lr_scale=scale(w) if scale else 1.0, rate=rate) for w, rate in zip(weights, rates, strict=True)]
 
 
-def freeze(model: nn.Module, config: dict[str, Any]) -> None:
+def freeze(model: nn.Module, config: Config) -> None:
     """Those at rate 0 have no gradient. What an adapter has frozen stays so.
 
     Raises:
@@ -38,7 +38,7 @@ def freeze(model: nn.Module, config: dict[str, Any]) -> None:
         raise UserError("tuning", "every weight of the model is frozen", "say what learns: tuning.but=[head]")
 
 
-def rate_lines(model: nn.Module, config: dict[str, Any]) -> list[str]:
+def rate_lines(model: nn.Module, config: Config) -> list[str]:
     """What the tuning freezes and what it slows down, for people; nothing where all learn alike."""
     weights = tuned(model, config)
     names = [w.name for w in weights]
@@ -55,7 +55,7 @@ def rate_lines(model: nn.Module, config: dict[str, Any]) -> list[str]:
     return lines
 
 
-def narrow_lines(config: dict[str, Any], precision: Any) -> list[str]:
+def narrow_lines(config: Config, precision: object) -> list[str]:
     """That torch's own optimizers keep their averages in the weights' dtype, where that is bf16 or fp16: small steps of theirs are lost."""
     if str(precision) not in ("bf16-true", "16-true"):
         return []

@@ -7,18 +7,19 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from components.compose.scope import parts_of
 from components.core import registry
 from components.core.cache_file import cache_folder
+from components.core.config_types import Config
 from components.core.errors import UserError
 from components.core.files import make_folder, write_text
 
 
-def remember(label: str, target: Any) -> None:
+def remember(label: str, target: Callable[..., object]) -> None:
     """The part ``label`` holds to its contract, as its source stands now. Nothing is said where the cache cannot be written."""
     mark = _mark(label, target)
     with suppress(UserError):
@@ -26,7 +27,7 @@ def remember(label: str, target: Any) -> None:
         write_text(mark, f"{label}\n")
 
 
-def unchecked(config: dict[str, Any]) -> list[str]:
+def unchecked(config: Config) -> list[str]:
     """One line for each part in the model that is not of this package, and was not checked as its source stands now."""
     found: dict[str, str] = {}
     for part in parts_of({"model": config["model"]}):
@@ -41,7 +42,7 @@ def unchecked(config: dict[str, Any]) -> list[str]:
     return list(found.values())
 
 
-def _mark(label: str, target: Any) -> Path:
+def _mark(label: str, target: Callable[..., object]) -> Path:
     try:
         source = Path(inspect.getsourcefile(target) or "").read_bytes()
     except (OSError, TypeError):  # typed in a notebook or a shell

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import wandb
+import wandb.errors
 from lightning.pytorch.loggers import WandbLogger
 
+from components.core.config_types import Config
 from components.core.errors import UserError
 from components.core.terminal import fault_of
-from components.runs.run_files import read_about
+from components.runs.run_files import Figures, read_about
 
 # what we would choose, and the variables of W&B's that go before it
 VARIABLES = {"project": "WANDB_PROJECT", "name": "WANDB_NAME", "id": "WANDB_RUN_ID"}
@@ -28,7 +31,7 @@ SHOWN = 1000  # the newest samples: the whole table is sent each time
 OFFLINE = "written offline; send it later with: wandb sync"
 
 
-def make_logger(options: dict[str, Any], folder: Path | None, config: dict[str, Any], say: Any) -> WandbLogger:
+def make_logger(options: Config, folder: Path | None, config: Config, say: Callable[[str], None]) -> WandbLogger:
     """A logger whose run has begun (on the first rank), online if that is possible.
 
     What the config says goes before W&B's own environment (``WANDB_PROJECT``, ``WANDB_RUN_GROUP``, ...), and that before what we would choose; of
@@ -44,17 +47,21 @@ def make_logger(options: dict[str, Any], folder: Path | None, config: dict[str, 
         raise UserError("logger", f"W&B begins no run: {said}", "look at logger. and at the variables WANDB_*") from None
 
 
-def _begun(options: dict[str, Any], folder: Path | None, config: dict[str, Any], say: Any) -> WandbLogger:
+def _begun(options: Config, folder: Path | None, config: Config, say: Callable[[str], None]) -> WandbLogger:
     settings = {n: options[n] for n in ("project", "entity", "group", "tags", "notes") if options.get(n) is not None}
     place = Path(os.environ.get("WANDB_DIR") or folder or ".")
-    mode = MODES.get(found := os.environ.get("WANDB_MODE") or options.get("mode"), found)
+    mode: str | None = os.environ.get("WANDB_MODE") or options.get("mode")
+    mode = mode if mode is None else MODES.get(mode, mode)
     if mode is None and not _has_key():
         mode = "offline"
         say(f"wandb: no API key, so this run is {OFFLINE} {place / 'wandb'}/offline-run-*")
     mode = mode or "online"
     if fault := fault_of(str(place)):
         raise UserError("logger", f"W&B cannot write to {place}: its name {fault}", "set paths.runs or WANDB_DIR")
-    ours = {"project": PROJECT, **({"name": "/".join(folder.parts[-2:]), "id": id_of(folder)} if folder else {})}
+    ours: dict[str, Any] = {
+        "project": PROJECT,
+        **({"name": "/".join(folder.parts[-2:]), "id": id_of(folder)} if folder else {}),
+    }
     chosen = {n: v for n, v in ours.items() if not os.environ.get(VARIABLES[n])} | settings
     logger = _Logger(save_dir=str(place), log_model=False, offline=mode == "offline", **chosen)
     if folder is not None:
@@ -72,7 +79,7 @@ def id_of(folder: Path) -> str:
 class _Logger(WandbLogger):
     """Lightning's logger over a run that is begun here, with a time limit."""
 
-    def begin(self, mode: str, timeout: float | None, say: Any) -> None:
+    def begin(self, mode: str, timeout: float | None, say: Callable[[str], None]) -> None:
         # without those that are None: W&B would look no further. Lightning reads WANDB_PROJECT itself
         given = {n: v for n, v in self._wandb_init.items() if v is not None and n != "resume"}
         if mode in ("online", "shared") and not os.environ.get("WANDB_RESUME"):
@@ -95,7 +102,7 @@ class _Logger(WandbLogger):
             self._experiment.define_metric("trainer/global_step")
             self._experiment.define_metric("*", step_metric="trainer/global_step", step_sync=True)
 
-    def log_config(self, config: dict[str, Any]) -> None:
+    def log_config(self, config: Config) -> None:
         """The config as it is nested, and the part chosen at each place under one searchable key: ``parts.attention = gqa``."""
         self._experiment.config.update({**config, "parts": parts_of(config)}, allow_val_change=True)
 
@@ -105,14 +112,14 @@ class Extras:
 
     def __init__(self, logger: WandbLogger, *, checkpoint: bool) -> None:
         self.logger, self.checkpoint = logger, checkpoint
-        self.rows: list[list[Any]] = []
+        self.rows: list[Any] = []  # [step, prompt, text] each
 
     def keep(self, step: int, prompts: list[str], texts: list[str]) -> None:
         self.rows = [*self.rows, *([step, p, t] for p, t in zip(prompts, texts))][-SHOWN:]
         table = wandb.Table(columns=["step", "prompt", "text"], data=self.rows)
         self.logger.experiment.log({"samples": table, "trainer/global_step": step})
 
-    def finish(self, picture: Path | None, checkpoint: Path | None, summary: dict[str, Any], exit_code: int) -> None:
+    def finish(self, picture: Path | None, checkpoint: Path | None, summary: Figures, exit_code: int) -> None:
         """Always called, also after a failure: otherwise the next job of a multirun would write into this run."""
         run = self.logger.experiment
         if picture is not None and picture.exists():
@@ -125,7 +132,7 @@ class Extras:
         run.finish(exit_code=exit_code)
 
 
-def parts_of(config: dict[str, Any], path: str = "") -> dict[str, str]:
+def parts_of(config: Config, path: str = "") -> dict[str, str]:
     """{socket: part, or the preset that was chosen} for every node; the sockets of the model without the prefix ``model``."""
     found: dict[str, str] = {}
     for key, value in config.items():

@@ -64,7 +64,7 @@ class Watch(threading.Thread):
         self.parent, self.patience = parent, PATIENCE
         self.children: list[subprocess.Popen[Any]] = []
         self.folder: Path | None = None  # the run's
-        self.complete: Callable[[], None] | None = None  # leave the run's folder as that of a failed run
+        self.complete: Callable[[], object] | None = None  # leave the run's folder as that of a failed run
         self.quiet = False
         self.progress: Callable[[], Any] = lambda: None  # changes with each batch
         self.works = True  # seconds of the processor tell work from waiting: not where waiting for a device takes them too

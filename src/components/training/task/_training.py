@@ -41,6 +41,7 @@ class Training(Stepping, Averaged, LightningModule):
 
     # what a task without such an option does
     documents: str = "apart"
+    labelled: bool = False  # its answers are labels, and its model has a score for each
     batch_tokens: int | None = None
     samples: int = 0
     sample_tokens: int = 120

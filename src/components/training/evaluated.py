@@ -1,0 +1,27 @@
+"""The figures of a validation, from what the task has added up."""
+
+from __future__ import annotations
+
+import math
+
+from components.core.traits import counts_tokens, measures_text
+from components.runs.metrics_file import perplexity
+from components.runs.task_module import TaskModule
+
+
+def evaluated(module: TaskModule, whole: tuple[int, int], prefix: str) -> dict[str, float]:
+    """Loss, perplexity of tokens, metrics and bits per byte of the pass that has just ended. A part of the split has its share of the bytes.
+
+    Bits per byte are there only if the loss is the likelihood of the text, left to right.
+    """
+    means, nats, weight = module.take_eval()
+    n_bytes, n_targets = whole
+    seen = n_bytes * (weight / n_targets) if n_targets else 0.0
+    loss = means.pop("loss", math.nan)
+    row = {f"{prefix}_loss": loss}
+    if counts_tokens(module.loss):
+        row[f"{prefix}_perplexity"] = perplexity(loss)
+    row.update({f"{prefix}_{name}": value for name, value in means.items()})
+    if n_bytes and measures_text(module.loss, module.model):  # rows of examples have none: not all of their text is asked for
+        row[f"{prefix}_bits_per_byte"] = nats / math.log(2) / seen if seen else math.nan
+    return row
