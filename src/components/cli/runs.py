@@ -42,22 +42,20 @@ def run(args: argparse.Namespace) -> int:
         terminal.show(f"no runs in {runs}")
         return 0
     from components.core.layout import table
-    from components.runs.metrics_file import measured
+    from components.runs.metrics_file import HEADS, SECONDS, STEP, VAL_BITS, VAL_LOSS, VALIDATION, measured
 
     rows = [
         (
             str(folder.relative_to(runs)),
             str(f.get("state", "running or killed")),
-            _shown(f.get("step")),
-            _shown(f.get("val_loss")),
-            _shown(f.get("val_bits_per_byte")),
-            next((f"{n.removeprefix('val_')} {_shown(f[n])}" for n in measured(f)), ""),
-            _shown(f.get("seconds")),
+            *(_shown(f.get(n)) for n in (STEP, VAL_LOSS, VAL_BITS)),
+            next((f"{n.removeprefix(VALIDATION)} {_shown(f[n])}" for n in measured(f)), ""),
+            _shown(f.get(SECONDS)),
             own,
         )
         for (folder, f), own in zip(found, own_differences([folder for folder, _ in found]))
     ]
-    head = ("run", "state", "steps", "val loss", "bits/byte", "measured", "seconds", "not as all others")
+    head = ("run", "state", *(HEADS[n] for n in (STEP, VAL_LOSS, VAL_BITS)), "measured", HEADS[SECONDS], "not as all others")
     # runs of text measure nothing more, and one alone has no others
     kept = [i for i in range(len(head)) if head[i] not in ("measured", head[-1]) or any(row[i] for row in rows)]
     terminal.show("\n".join(table([[row[i] for i in kept] for row in rows], head=[head[i] for i in kept], limit=60)))
@@ -72,7 +70,7 @@ def compare(folders: list[Path], runs: Path, as_json: bool) -> int:
     from components.core.files import make_folder
     from components.core.layout import table
     from components.runs import curves, run_files
-    from components.runs.metrics_file import read_rows
+    from components.runs.metrics_file import TRAIN_LOSS, VAL_LOSS, read_rows
 
     labels = [label_of(f, runs) for f in folders]
     configs = [flat({k: v for k, v in run_files.read_config(f).items() if k != "components"}) for f in folders]
@@ -100,9 +98,9 @@ def compare(folders: list[Path], runs: Path, as_json: bool) -> int:
         "\n".join(table([(n, *(_shown(f.get(n)) for f in figures)) for n in names], head=("figure", *labels), limit=44))
     )
     terminal.show()
-    wide = max(map(len, ("train_loss", *curves.measures(rows))))
+    wide = max(map(len, (TRAIN_LOSS, *curves.measures(rows))))
     for label in labels:
-        for column in ("train_loss", "val_loss", *curves.measures({label: rows[label]})):
+        for column in (TRAIN_LOSS, VAL_LOSS, *curves.measures({label: rows[label]})):
             values = curves.series(rows[label], column)[1]
             if values:
                 terminal.show(f"  {label:<40} {column:<{wide}} {curves.sparkline(values)}  {values[0]:.3f} -> {values[-1]:.3f}")

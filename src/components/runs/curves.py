@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from components.core.files import whole
 from components.core.terminal import readable
-from components.runs.metrics_file import Row, measured, step_of
+from components.runs.metrics_file import LR, TRAIN_LOSS, VAL_LOSS, VAL_PERPLEXITY, Row, called, measured, step_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,17 +35,17 @@ def figure_of(runs: dict[str, list[Row]], title: str) -> Figure:
     alone = len(runs) == 1
     for i, (label, rows) in enumerate(runs.items()):
         colour = f"C{i}"
-        train, val = series(rows, "train_loss"), series(rows, "val_loss")
+        train, val = series(rows, TRAIN_LOSS), series(rows, VAL_LOSS)
         loss.plot(*train, color=colour, alpha=0.45, linewidth=1, label="train" if alone else f"{label}: train")
         dark = "C1" if alone else colour
         loss.plot(
             *val, color=dark, marker="o", markersize=3, linewidth=1.6, label="validation" if alone else f"{label}: validation"
         )
-        lr.plot(*series(rows, "lr"), color="C2" if alone else colour, linewidth=1.2)
-    values = [v for rows in runs.values() for v in series(rows, "train_loss")[1] + series(rows, "val_loss")[1]]
+        lr.plot(*series(rows, LR), color="C2" if alone else colour, linewidth=1.2)
+    values = [v for rows in runs.values() for v in series(rows, TRAIN_LOSS)[1] + series(rows, VAL_LOSS)[1]]
     if values and min(values) > 0 and max(values) / min(values) > 4:
         loss.set_yscale("log")
-    loss.set_ylabel("loss (nats per token)" if any(series(rows, "val_perplexity")[1] for rows in runs.values()) else "loss")
+    loss.set_ylabel("loss (nats per token)" if any(series(rows, VAL_PERPLEXITY)[1] for rows in runs.values()) else "loss")
     loss.set_title(title, fontsize=10)
     loss.legend(fontsize=8, frameon=False)
     if columns:
@@ -71,7 +71,7 @@ def draw_measured(axes: Axes, runs: dict[str, list[Row]], columns: list[str]) ->
         for j, column in enumerate(columns):
             steps, found = series(rows, column)
             values += found
-            name = column.removeprefix("val_").replace("_", " ")
+            name = called(column)
             style: dict[str, Any] = {"color": f"C{j + 3}"} if alone else {"color": f"C{i}", "linestyle": LINES[j % len(LINES)]}
             if found:
                 axes.plot(steps, found, marker="o", markersize=3, linewidth=1.4, label=None if name in named else name, **style)

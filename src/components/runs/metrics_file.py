@@ -12,21 +12,36 @@ from components.core import files
 from components.core.errors import UserError
 from components.core.files import read_text
 
-COLUMNS = (
-    "step",
-    "epoch",
-    "tokens",
-    "seconds",
-    "train_loss",
-    "val_loss",
-    "val_bits_per_byte",
-    "lr",
-    "tokens_per_second",
-    "mfu",
-)
+STEP, EPOCH, TOKENS, SECONDS = "step", "epoch", "tokens", "seconds"
+TRAIN_LOSS, LR, SPEED, MFU = "train_loss", "lr", "tokens_per_second", "mfu"
+VALIDATION = "val_"  # the beginning of each figure of validation
+VAL_LOSS, VAL_PERPLEXITY, VAL_BITS = "val_loss", "val_perplexity", "val_bits_per_byte"
+OF_LOSS = (VAL_LOSS, VAL_PERPLEXITY, VAL_BITS)  # one figure in three units
+COLUMNS = (STEP, EPOCH, TOKENS, SECONDS, TRAIN_LOSS, VAL_LOSS, VAL_BITS, LR, SPEED, MFU)
 
-OF_LOSS = ("val_loss", "val_perplexity", "val_bits_per_byte")  # one figure in three units
-
+# what the table at the end of a run calls a figure, in this order
+TITLES = {
+    "state": "state",
+    STEP: "steps",
+    TOKENS: "tokens",
+    SECONDS: "seconds of training",
+    SPEED: "tokens per second",
+    MFU: "model FLOPs utilisation",
+    "idle_steps": "steps that asked for nothing",
+    "skipped_steps": "steps skipped as outliers",
+    "parameters": "parameters",
+    "unread_weights": "weights that nothing reads",
+    TRAIN_LOSS: "training loss",
+    VAL_LOSS: "validation loss",
+    "validated": "validation measured on",
+    VAL_PERPLEXITY: "validation perplexity",
+    VAL_BITS: "validation bits per byte",
+    f"best_{VAL_LOSS}": "best validation loss",
+    f"best_{STEP}": "at step",
+    "accepted": "samples accepted",
+}
+# the head of its column where runs are listed
+HEADS = {STEP: "steps", TRAIN_LOSS: "train loss", VAL_LOSS: "val loss", VAL_BITS: "bits/byte", SECONDS: "seconds"}
 
 Row = dict[str, float | None]  # {column: figure, None where its cell is empty}; ``step`` is always there
 
@@ -131,11 +146,16 @@ def _number(cell: str, where: str) -> float:
 
 def measured(figures: Iterable[str]) -> list[str]:
     """Those names of figures that a task measures in validation besides its loss."""
-    return [n for n in figures if n.startswith("val_") and n not in OF_LOSS]
+    return [n for n in figures if n.startswith(VALIDATION) and n not in OF_LOSS]
+
+
+def called(figure: str) -> str:
+    """A figure that a task measures, for people: ``val_f1_macro`` is ``f1 macro``."""
+    return figure.removeprefix(VALIDATION).replace("_", " ")
 
 
 def step_of(row: Row) -> int:
-    return int(row["step"] or 0)
+    return int(row[STEP] or 0)
 
 
 def perplexity(loss: float) -> float:

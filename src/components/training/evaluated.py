@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 
 from components.core.traits import counts_tokens, measures_text
-from components.runs.metrics_file import perplexity
+from components.runs.metrics_file import VAL_BITS, VAL_LOSS, VAL_PERPLEXITY, VALIDATION, perplexity
 from components.runs.task_module import TaskModule
 
 
-def evaluated(module: TaskModule, whole: tuple[int, int], prefix: str) -> dict[str, float]:
+def evaluated(module: TaskModule, whole: tuple[int, int]) -> dict[str, float]:
     """Loss, perplexity of tokens, metrics and bits per byte of the pass that has just ended. A part of the split has its share of the bytes.
 
     Bits per byte are there only if the loss is the likelihood of the text, left to right.
@@ -18,10 +18,10 @@ def evaluated(module: TaskModule, whole: tuple[int, int], prefix: str) -> dict[s
     n_bytes, n_targets = whole
     seen = n_bytes * (weight / n_targets) if n_targets else 0.0
     loss = means.pop("loss", math.nan)
-    row = {f"{prefix}_loss": loss}
+    row = {VAL_LOSS: loss}
     if counts_tokens(module.loss):
-        row[f"{prefix}_perplexity"] = perplexity(loss)
-    row.update({f"{prefix}_{name}": value for name, value in means.items()})
+        row[VAL_PERPLEXITY] = perplexity(loss)
+    row.update({f"{VALIDATION}{name}": value for name, value in means.items()})
     if n_bytes and measures_text(module.loss, module.model):  # rows of examples have none: not all of their text is asked for
-        row[f"{prefix}_bits_per_byte"] = nats / math.log(2) / seen if seen else math.nan
+        row[VAL_BITS] = nats / math.log(2) / seen if seen else math.nan
     return row

@@ -14,33 +14,12 @@ from components.core.config_types import Config
 from components.core.errors import UserError
 from components.core.traits import why_cannot_generate
 from components.runs import curves, run_files, run_folder
-from components.runs.metrics_file import measured, read_rows
+from components.runs.metrics_file import STEP, TITLES, VAL_BITS, VAL_LOSS, called, measured, read_rows
 from components.runs.run_files import Figures
 from components.runs.task_module import TaskModule
 from components.training.progress import Recorder
 from components.training.samples import Samples, judged
 from components.training.strategies import FSDP2
-
-SHOWN = {
-    "state": "state",
-    "step": "steps",
-    "tokens": "tokens",
-    "seconds": "seconds of training",
-    "tokens_per_second": "tokens per second",
-    "mfu": "model FLOPs utilisation",
-    "idle_steps": "steps that asked for nothing",
-    "skipped_steps": "steps skipped as outliers",
-    "parameters": "parameters",
-    "unread_weights": "weights that nothing reads",
-    "train_loss": "training loss",
-    "val_loss": "validation loss",
-    "validated": "validation measured on",
-    "val_perplexity": "validation perplexity",
-    "val_bits_per_byte": "validation bits per byte",
-    "best_val_loss": "best validation loss",
-    "best_step": "at step",
-    "accepted": "samples accepted",
-}
 
 
 class Extra(Protocol):
@@ -65,9 +44,9 @@ def extras_of(loggers: list[Logger], samples: Samples, node: Config) -> list[Ext
 
 def figures_of(recorder: Recorder, parameters: int, state: str, validated: str | None = None) -> Figures:
     """What summary.json holds; ``validated`` where a validation measures a part of its split alone."""
-    shown = ("val_loss", "val_bits_per_byte", "step", recorder.watched[0])
+    shown = (VAL_LOSS, VAL_BITS, STEP, recorder.watched[0])
     best = {f"best_{n}": v for n, v in recorder.best.items() if n in shown}
-    also = {"validated": validated} if validated and "val_loss" in recorder.final else {}
+    also = {"validated": validated} if validated and VAL_LOSS in recorder.final else {}
     return {"state": state, **recorder.final, **also, "seconds": recorder.seconds, **best, "parameters": parameters}
 
 
@@ -125,7 +104,7 @@ def best_of(folder: Path) -> Path:
 
 
 def table(figures: Figures) -> str:
-    names = {**SHOWN, **{n: f"validation {n.removeprefix('val_').replace('_', ' ')}" for n in measured(figures)}}
+    names = {**TITLES, **{n: f"validation {called(n)}" for n in measured(figures)}}
     names = {name: text for name, text in names.items() if figures.get(name) is not None}
     wide = max([30, *map(len, names.values())]) + 2
     lines = [f"  {text:<{wide}}{shown(figures[name])}" for name, text in names.items()]

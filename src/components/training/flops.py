@@ -11,6 +11,7 @@ import re
 import time
 
 import torch
+from lightning.pytorch import Trainer
 from torch import nn
 
 from components.core.flops import Work, flops_of
@@ -60,6 +61,14 @@ def stated_peak(name: str, dtype: torch.dtype) -> float | None:
     columns = (torch.bfloat16, torch.float16, torch.float32)
     peak = found[columns.index(dtype)] if dtype in columns else None
     return None if peak is None else peak * 1e12
+
+
+def multiplied_in(trainer: Trainer) -> torch.dtype:
+    """The dtype of matrix products under the trainer's precision."""
+    precision = str(trainer.precision)
+    if "bf16" in precision or getattr(trainer.strategy, "compute", None) is torch.bfloat16:
+        return torch.bfloat16
+    return {"16": torch.float16, "64": torch.float64}.get(precision.split("-")[0], torch.float32)
 
 
 def _measured(dtype: torch.dtype, size: int = 768, seconds: float = 0.15) -> float:

@@ -19,11 +19,24 @@ from components.core.bar import Bar
 from components.core.errors import UserError
 from components.core.names import few
 from components.parts.optimizer._nested import figures
-from components.runs.metrics_file import MetricsFile, Row
+from components.runs.metrics_file import (
+    EPOCH,
+    LR,
+    MFU,
+    SECONDS,
+    SPEED,
+    TOKENS,
+    TRAIN_LOSS,
+    VAL_BITS,
+    VAL_LOSS,
+    VALIDATION,
+    MetricsFile,
+    Row,
+)
 from components.runs.task_module import TaskModule
 from components.training.evaluated import evaluated
 from components.training.expert_load import expert_load
-from components.training.flops import flops_per_token, peak_flops
+from components.training.flops import flops_per_token, multiplied_in, peak_flops
 
 
 class Recorder(Callback):
@@ -48,7 +61,7 @@ class Recorder(Callback):
         total_steps: int,
         blocks_per_step: float,
         validation: tuple[int, int],
-        watched: tuple[str, str] = ("val_loss", "min"),
+        watched: tuple[str, str] = (VAL_LOSS, "min"),
     ) -> None:
         self.file, self.bar, self.tokens_per_step, self.total_steps = file, bar, tokens_per_step, total_steps
         self.blocks_per_step, self.validation, self.watched = blocks_per_step, validation, watched
@@ -90,7 +103,7 @@ class Recorder(Callback):
         with torch.no_grad():
             model = _task(pl_module).model
             self._per_token = flops_per_token(model, model.context_length)
-        self._peak = peak_flops(trainer.strategy.root_device, _multiplied_in(trainer))
+        self._peak = peak_flops(trainer.strategy.root_device, multiplied_in(trainer))
         self._every = trainer.log_every_n_steps  # type: ignore[attr-defined]  # Lightning sets it without declaring it
         self._step = trainer.global_step
         if not 0 < self._marked[0] <= self._step:
@@ -134,13 +147,13 @@ class Recorder(Callback):
         self._marked = (step, seconds)
         speed = (step - done) * self.tokens_per_step / max(seconds - before, 1e-9)
         row = {
-            "epoch": step * self.blocks_per_step,
-            "tokens": round(step * self.tokens_per_step),
-            "seconds": seconds,
-            "train_loss": losses.get("loss"),  # none where nothing was asked since the last row
-            "lr": _rate(trainer),
-            "tokens_per_second": speed,
-            "mfu": speed * self._per_token / self._peak / trainer.world_size if self._peak else None,
+            EPOCH: step * self.blocks_per_step,
+            TOKENS: round(step * self.tokens_per_step),
+            SECONDS: seconds,
+            TRAIN_LOSS: losses.get("loss"),  # none where nothing was asked since the last row
+            LR: _rate(trainer),
+            SPEED: speed,
+            MFU: speed * self._per_token / self._peak / trainer.world_size if self._peak else None,
         }
         own = figures(trainer.optimizers[0])
         self.final.update({n: v for n, v in (row | own).items() if v is not None}, step=step)
@@ -148,10 +161,10 @@ class Recorder(Callback):
         if module.grad_norm is not None:
             extra["grad_norm"] = float(module.grad_norm)
         self._give(trainer, step, row, extra)
-        if row["train_loss"] is not None and not math.isfinite(row["train_loss"]):
+        if row[TRAIN_LOSS] is not None and not math.isfinite(row[TRAIN_LOSS]):
             raise UserError(
                 "training",
-                f"the loss is {row['train_loss']} at step {step}",
+                f"the loss is {row[TRAIN_LOSS]} at step {step}",
                 "lower optimizer.lr, or warm up longer; the steps before are in metrics.csv",
             )
 
@@ -173,27 +186,27 @@ class Recorder(Callback):
         if trainer.sanity_checking:
             _task(pl_module).take_eval()  # nothing of it counts
             return
-        row = evaluated(_task(pl_module), self.validation, "val")
+        row = evaluated(_task(pl_module), self.validation)
         step = trainer.global_step
         self.final.update(row, step=step)
         if self._is_best(row):
             self.best = {**row, "step": step}
         trainer.callback_metrics.update({n: torch.tensor(v) for n, v in row.items()})  # what EarlyStopping watches
         row = {
-            "epoch": step * self.blocks_per_step,
-            "tokens": round(step * self.tokens_per_step),
-            "seconds": self.seconds,
+            EPOCH: step * self.blocks_per_step,
+            TOKENS: round(step * self.tokens_per_step),
+            SECONDS: self.seconds,
             **row,
         }
-        shown = {n: row.get(n) for n in ("epoch", "tokens", "seconds", "val_loss", "val_bits_per_byte")}
-        self._give(trainer, step, shown, {n: v for n, v in row.items() if n.startswith("val_") and n not in shown})
+        shown = {n: row.get(n) for n in (EPOCH, TOKENS, SECONDS, VAL_LOSS, VAL_BITS)}
+        self._give(trainer, step, shown, {n: v for n, v in row.items() if n.startswith(VALIDATION) and n not in shown})
         self.flush()
         if self.bar is not None:
             self.bar.validated(step, row)
-        if "val_loss" in row and not math.isfinite(row["val_loss"]):  # before it is saved over the last good checkpoint
+        if VAL_LOSS in row and not math.isfinite(row[VAL_LOSS]):  # before it is saved over the last good checkpoint
             raise UserError(
                 "training",
-                f"the validation loss is {row['val_loss']} at step {step}",
+                f"the validation loss is {row[VAL_LOSS]} at step {step}",
                 "lower optimizer.lr, or warm up longer; last.ckpt is of the validation before",
             )
 
@@ -230,13 +243,6 @@ class Recorder(Callback):
 def _task(module: LightningModule) -> TaskModule:
     """The module that Lightning hands on, as a run's."""
     return cast(TaskModule, module)
-
-
-def _multiplied_in(trainer: Trainer) -> torch.dtype:
-    precision = str(trainer.precision)
-    if "bf16" in precision or getattr(trainer.strategy, "compute", None) is torch.bfloat16:
-        return torch.bfloat16
-    return {"16": torch.float16, "64": torch.float64}.get(precision.split("-")[0], torch.float32)
 
 
 def _rate(trainer: Trainer) -> float:

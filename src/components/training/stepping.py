@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from lightning.pytorch.plugins import FSDPPrecision, MixedPrecision
 from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -86,7 +87,8 @@ class Stepping:
     ) -> None:
         if not gradient_clip_val:
             return
-        scaler = getattr(self.trainer.precision_plugin, "scaler", None)  # type: ignore[attr-defined]
+        plugin = self.trainer.precision_plugin  # type: ignore[attr-defined]
+        scaler = plugin.scaler if isinstance(plugin, (MixedPrecision, FSDPPrecision)) else None
         if scaler is not None and getattr(optimizer, "_step_supports_amp_scaling", False):
             # a fused optimizer would divide by the scale in its own step, after the clipping; the scaler notes that it is done already
             scaler.unscale_(optimizer)
