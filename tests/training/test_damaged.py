@@ -69,7 +69,7 @@ def test_the_list_of_runs_says_which_is_damaged(copy, capsys, file, content):
 def test_a_damaged_table(copy, capsys):
     table = copy / "metrics.csv"
     for content, says in (
-        (table.read_text() + "6,x,,,,,,,,\n", "line 3.*'x' is no number"),
+        (table.read_text() + "6,x,,,,,,,,\n", "line 3.*'x' is not a number"),
         ("a,b\n1,2\n", "no column step"),
         ("", "no column step"),
     ):

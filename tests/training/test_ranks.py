@@ -178,5 +178,5 @@ def test_what_ranks_found_by_themselves_is_held_against_the_first(change, said):
 @pytest.mark.parametrize("seconds", ["never", "-1", "0", "nan"])
 def test_a_time_out_that_is_none(seconds, monkeypatch):
     monkeypatch.setenv(ranks.TIMEOUT, seconds)
-    with pytest.raises(UserError, match="is no number of seconds"):
+    with pytest.raises(UserError, match="is not a number of seconds"):
         ranks.prepare(SimpleNamespace(world_size=2, strategy=None), None)

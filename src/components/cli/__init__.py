@@ -1,4 +1,4 @@
-"""The command ``components``: one module a subcommand, imported when it is called, so that the rest answers at once."""
+"""The command ``components``. Each subcommand is a module that is imported only when it is called, so that commands start quickly."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ USAGE = "components COMMAND [...]   (components COMMAND --help says more)"
 
 
 class Parser(argparse.ArgumentParser):
-    """Faults become one line like all others, instead of a usage block."""
+    """Errors are one line, like all others, instead of a usage block."""
 
     def error(self, message: str) -> NoReturn:
         raise UserError(self.prog, message, f"see {self.prog} --help")
@@ -26,7 +26,7 @@ class Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a subcommand. Returns the exit code: 0, 2 for a user's mistake (one line on stderr), 1 for a lost rank (likewise), 130 when interrupted."""
-    # OpenMP's threads wait for one another by spinning; where another program wants the same core, the default cost a factor of 20
+    # OpenMP's threads wait by spinning. If another program needs the same core, the default is slower by a factor of 20
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     words = [*(sys.argv[1:] if argv is None else argv)]  # not list(): the submodule cli.list takes that name here
     terminal.prepare()
@@ -38,16 +38,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         terminal.complain("interrupted")
         code = 130
-    except BrokenPipeError:  # `components list | head`: the reader has seen enough
+    except BrokenPipeError:  # `components list | head`: the reader has left
         code = 0
     return terminal.finish(code)
 
 
 def command() -> NoReturn:
-    """What the shell starts: ``main``, and the exit."""
+    """The entry point of the shell command: ``main``, then exit."""
     try:
         code = main()
-    except SystemExit as e:  # a run that was stopped says with which code
+    except SystemExit as e:  # a run that was stopped brings its own code
         if not isinstance(e.code, int):
             raise
         code = e.code
@@ -66,7 +66,7 @@ def dispatch(words: list[str]) -> int:
         terminal.show(f"lightning-components {__version__}")
         return 0
     name, *rest = words
-    if name == "complete":  # what the completion scripts call
+    if name == "complete":  # the completion scripts call this
         return import_module("components.cli.complete").run(rest)
     if name not in verbs():
         raise UserError("components", f"unknown command {name!r}", nearest(name, verbs(), called="commands"))
@@ -80,7 +80,7 @@ def dispatch(words: list[str]) -> int:
 
 
 def parser_of(name: str) -> Parser:
-    """What reads a subcommand's words."""
+    """The parser of a subcommand's words."""
     command = import_module(f"components.cli.{name}")
     parser = Parser(
         prog=f"components {name}",
@@ -95,7 +95,7 @@ def parser_of(name: str) -> Parser:
 
 
 def check_overrides(words: list[str]) -> None:
-    """A wrong override beside --help is said, not skipped. Sweeps and resumed runs are composed from more than a recipe."""
+    """A wrong override beside --help is reported. Sweeps and resumed runs are left out: they need more than a recipe to compose."""
     overrides = [w for w in words if "=" in w and not w.startswith("-")]
     if overrides and not {"-m", "--multirun"} & {*words} and not any(w.startswith("resume=") for w in overrides):
         from pathlib import Path

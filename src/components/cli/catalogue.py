@@ -1,4 +1,4 @@
-"""Write the catalogue: a page per kind with every part's options, compatibility and size, plug-ins' parts among ours."""
+"""Write the catalogue: a page for each kind with options, compatibility and size of every part, plug-ins included."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     from components.run import load
 
     loaded = load(args.run, args.overrides, device=args.device)
-    template_of(loaded.tokenizer, args.template)  # before anything is typed
+    template_of(loaded.tokenizer, args.template)  # a missing template must show before anything is typed
     said = first = [{"role": "system", "content": args.system}] if args.system else []
     options = {
         "template": args.template,
@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
             return 0
         if line == "/clear":
             said = first
-        elif re.fullmatch(r"/[a-z]+", line):  # a slip of the keys is not talked about
+        elif re.fullmatch(r"/[a-z]+", line):  # a mistyped command is not sent to the model
             terminal.complain(f"error: {line}: unknown command; /clear begins anew, /exit leaves")
         elif line:
             said = [*said, {"role": "user", "content": line}]
@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def spoken(loaded: Loaded, said: list[dict[str, str]], options: dict[str, Any]) -> str:
-    """The answer, shown as it comes; when it is interrupted, as far as it came."""
+    """The answer, shown while it is written. If it is interrupted, the part that was written."""
     show = Streamed()
     try:
         whole = loaded.chat(said, on_text=show, **options)

@@ -1,4 +1,4 @@
-"""Is everything here? Versions, devices, kernels, optional packages, plug-ins, folders; what is missing and how to get it."""
+"""What is installed: versions, devices, kernels, optional packages, plug-ins, folders; what is missing, and how to get it."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def examine() -> dict[str, dict[str, str]]:
-    """Sections of {name: what was found}; ``missing``: what does not work without being mended."""
+    """{section: {name: what was found}}; the section ``missing`` lists what must be installed or repaired."""
     missing: dict[str, str] = {}
     versions = {"python": f"{platform.python_version()} ({sys.executable})", "platform": platform.platform()}
     versions[DISTRIBUTION] = _version(DISTRIBUTION) or "not installed: run from its sources"
@@ -63,7 +63,7 @@ def examine() -> dict[str, dict[str, str]]:
     if "torch" not in missing:
         try:
             import torch
-        except (ImportError, OSError) as e:  # installed, and its libraries do not load
+        except (ImportError, OSError) as e:  # installed, but its libraries do not load
             missing["torch"] = f"installed, but its import fails: {e}"
         else:
             devices, kernels = _devices(torch), _kernels(torch)
@@ -72,7 +72,7 @@ def examine() -> dict[str, dict[str, str]]:
 
 
 def requirements() -> dict[str, SpecifierSet]:
-    """{package: range} that this package declares, extras aside."""
+    """{package: version range} that this package requires, without extras."""
     try:
         declared = [Requirement(r) for r in metadata.requires(DISTRIBUTION) or ()]
     except metadata.PackageNotFoundError:
@@ -105,7 +105,7 @@ def _devices(torch: ModuleType) -> dict[str, str]:
 
 
 def _kernels(torch: ModuleType) -> dict[str, str]:
-    """What attention and matrix products can use here."""
+    """The kernels that attention and matrix products can use here."""
     cuda = torch.cuda.is_available()
     sdpa = torch.backends.cuda
     compiler = os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++") or shutil.which("cl")
@@ -129,12 +129,12 @@ def _kernels(torch: ModuleType) -> dict[str, str]:
 
 
 def _bf16(torch: ModuleType, device: str) -> str:
-    """Measured: a product of two 512 x 512 matrices in bf16 against fp32."""
+    """The measured speed of a 512 x 512 matrix product in bf16, relative to fp32."""
     seconds = {}
     for dtype in (torch.float32, torch.bfloat16):
         a = torch.ones(512, 512, device=device, dtype=dtype)
         best = float("inf")
-        for _ in range(20):  # the best of many: other work on the machine only slows
+        for _ in range(20):  # the best of many, since other work on the machine only slows it down
             start = time.perf_counter()
             torch.mm(a, a)
             if device == "cuda":

@@ -1,10 +1,10 @@
-"""Measure a run or a checkpoint on its own data or on other data: loss, perplexity, bits per byte, the task's metrics, and evaluations.
+"""Measure a run or a checkpoint on its own or other data: loss, perplexity, bits per byte, the task's metrics, and evaluations.
 
   components evaluate auto evaluation=[calibration,cloze,minimal_pairs,parse_rate]
   components evaluate auto 'evaluation=[{name: few_shot, data: language_id, k: 8}]'
   components evaluate auto evaluation=cloze evaluation.cloze.count=500 --json
 
-components list evaluation says which there are. Each share has its standard error, and what guessing would give.
+components list evaluation lists them. Each share comes with its standard error, and with the result of guessing.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _size(text: str) -> int:
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMG]?I?B?)", text.strip().upper())
     if found is None or found[2] not in UNITS or float(found[1]) <= 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is no size: write 500MB or 5GB")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size: write 500MB or 5GB")
     return max(1, int(float(found[1]) * UNITS[found[2]]))
 
 

@@ -1,6 +1,6 @@
-"""Continue prompts with a trained model, or score texts; a single text appears as it is made.
+"""Continue prompts with a trained model, or score texts. A single text is shown while it is written.
 
-An encoder-decoder reads a prompt as its source: what is printed is its own text.
+An encoder-decoder reads the prompt as its source, and its own text is printed.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def samples(text: str) -> int:
 
 def count(text: str, most: int = 1_000_000) -> int:
     if not (text.isascii() and text.isdigit()) or not text.strip("0"):
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number >= 1")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number >= 1")
     if len(text) > 9 or int(text) > most:
         raise argparse.ArgumentTypeError(f"{text[:20]} is more than {most:,}")
     return int(text)
@@ -96,7 +96,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         show.end(loaded.generate(prompts[0], on_text=show, **options))
     except UserError:
-        terminal.show("")  # the prompt stands there: what is wrong begins its own line
+        terminal.show("")  # the prompt is on the screen: the error begins on a new line
         raise
     return 0
 

@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def config_only(path: str) -> str:
-    """The recipe as a file's text; the config.json stands in its comments."""
+    """The recipe as the text of a file, with config.json in its comments."""
     from components.interop.convert import read_config, recipe_text
     from components.runs.importing import located
 

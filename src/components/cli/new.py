@@ -1,4 +1,4 @@
-"""Begin a package with a part of your own: it installs, its test passes, and from then on it is one of the choices.
+"""Start a package with a part of your own. It installs, its test passes, and its part can be chosen like any other.
 
 components new attention my_attention
 components new norm my_norm --to ~/work
@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def check(kind: str, name: str, folder: Path) -> None:
-    """UserError for what would not become a part: no template, a name that is taken, a folder that exists."""
+    """UserError if no part can come of it: no template, a taken name, an existing folder."""
     if kind not in registry.kinds():
         raise UserError(kind, "unknown kind", nearest(kind, kinds(), called="kinds with a template"))
     if kind not in kinds():

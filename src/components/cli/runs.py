@@ -1,4 +1,4 @@
-"""What was run here; with two runs: how their configs differ, their final figures, and their curves in one picture."""
+"""List the runs made here. With two or more names: compare configs, final figures and curves."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
         for (folder, f), own in zip(found, own_differences([folder for folder, _ in found]))
     ]
     head = ("run", "state", *(HEADS[n] for n in (STEP, VAL_LOSS, VAL_BITS)), "measured", HEADS[SECONDS], "not as all others")
-    # runs of text measure nothing more, and one alone has no others
+    # runs on text have no further metrics, and a single run has no others to differ from
     kept = [i for i in range(len(head)) if head[i] not in ("measured", head[-1]) or any(row[i] for row in rows)]
     terminal.show("\n".join(table([[row[i] for i in kept] for row in rows], head=[head[i] for i in kept], limit=60)))
     for _, f in found:
@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def compare(folders: list[Path], runs: Path, as_json: bool) -> int:
-    """Differences of the configs, final figures, curves as text and as a picture beside the runs."""
+    """Print how configs differ, final figures and curves as text; draw the curves into a picture beside the runs."""
     from components.core.files import make_folder
     from components.core.layout import table
     from components.runs import curves, run_files
@@ -82,7 +82,7 @@ def compare(folders: list[Path], runs: Path, as_json: bool) -> int:
         make_folder(picture.parent)
         curves.draw(rows, picture, " / ".join(labels))
         drawn = str(picture)
-    except UserError as e:  # the tables are what was asked for
+    except UserError as e:  # the tables are more important
         terminal.complain(f"note: {e}")
         drawn = None
     if as_json:
@@ -110,7 +110,7 @@ def compare(folders: list[Path], runs: Path, as_json: bool) -> int:
 
 
 def own_differences(folders: list[Path]) -> list[str]:
-    """Of each run what it has otherwise than its recipe, but for what all of them have so: how they differ from one another."""
+    """For each run its differences from its recipe, without those that all runs share."""
     from components.runs import run_files
 
     said = []
@@ -124,7 +124,7 @@ def own_differences(folders: list[Path]) -> list[str]:
 
 
 def figures_of(folder: Path) -> Figures:
-    """summary.json, or {} of a run that is going on or was killed; of a damaged folder what is damaged."""
+    """summary.json; {} while a run is going on or if it was killed; for a damaged folder its fault."""
     from components.runs import run_files
 
     try:
@@ -135,7 +135,7 @@ def figures_of(folder: Path) -> Figures:
 
 
 def label_of(folder: Path, runs: Path) -> str:
-    """The path below the folder of runs; of a run from elsewhere the whole one."""
+    """The path below the folder of runs, or the whole path of a run that lies elsewhere."""
     folder, runs = folder.absolute(), runs.absolute()
     return (folder.relative_to(runs) if folder.is_relative_to(runs) else folder).as_posix()
 

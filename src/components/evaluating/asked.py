@@ -1,4 +1,4 @@
-"""A trained model as evaluations ask it: how likely texts are, what comes next, what it writes, which label an input has."""
+"""A trained model as evaluations use it: likelihood of texts, next tokens, written texts, labels of inputs."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from components.generation.scoring import ROWS, score
 from components.parts.decoding._loop import evaluating
 from components.runs.task_module import ExampleTask, LoadedModel, TaskModule
 
-WIDEST = 32  # characters of a token at most, when a long text is cut to what may fit
+WIDEST = 32  # assumed largest length of a token, when a long text is cut
 
 
 class Trained:
-    """``measuring.Asked`` of a loaded run and its task."""
+    """``measuring.Asked`` for a loaded run and its task."""
 
     def __init__(self, loaded: LoadedModel, task: TaskModule) -> None:
         self.model, self.tokenizer, self.config, self.task = loaded.model, loaded.tokenizer, loaded.config, task
@@ -32,7 +32,7 @@ class Trained:
         self.begins = first_ids(self.tokenizer)
 
     def refusal(self, word: str) -> str:
-        """Why it cannot be asked for ``word``, or an empty string."""
+        """Why the model cannot be asked for ``word``; empty if it can."""
         if word == "predictions" and self.labelled:
             return ""
         reason = why_cannot_generate(self.model)
@@ -44,20 +44,20 @@ class Trained:
         most = self.limit * WIDEST
         if len(before) <= most and self._fits(before, texts):
             return [before + text for text in texts]
-        low, high = 0, min(len(before), most)  # of the end of ``before`` so many characters fit, and so many do not
+        low, high = 0, min(len(before), most)  # the last ``low`` characters of ``before`` fit, the last ``high`` do not
         while high - low > 1:
             middle = (low + high) // 2
             low, high = (middle, high) if self._fits(before[-middle:], texts) else (low, middle)
         kept = before[len(before) - low :]
         words = kept[len(kept) - len(kept.lstrip()) :] if kept[:1].isspace() else kept.partition(" ")[2]
-        kept = words if words and self._fits(words, texts) else kept  # not from the middle of a word
+        kept = words if words and self._fits(words, texts) else kept  # do not begin inside a word
         return [kept + text for text in texts]
 
     def _fits(self, before: str, texts: Sequence[str]) -> bool:
         return all(len(self.begins) + len(self.tokenizer.encode(before + text)) <= self.limit for text in texts)
 
     def score(self, texts: Sequence[str]) -> list[float]:
-        known = {text: 0.0 for text in texts}  # each once, however often it is asked
+        known = {text: 0.0 for text in texts}  # each is scored once, however often it is asked for
         known.update((found.text, found.log_probability) for found in score(self.model, self.tokenizer, list(known)))
         return [known[text] for text in texts]
 
@@ -99,7 +99,7 @@ class Trained:
         return found
 
     def _rows(self, texts: Sequence[str]) -> Iterator[tuple[int, list[int]]]:
-        """(number of the text, ids) of pieces that the model can read, each with what begins a document."""
+        """(number of the text, ids) of pieces that fit the context, each with the ids that begin a document."""
         step = self.limit - len(self.begins)
         for number, ids in enumerate(self.tokenizer.encode_batch(texts)):
             for at in range(0, len(ids), step):
@@ -117,7 +117,7 @@ class Trained:
 
 
 def predictions(logits: Tensor, targets: Tensor) -> list[list[Prediction]]:
-    """Of logits (B, T, V) and the right answers (B, T); ``rank`` counts the answers that are likelier than the right one."""
+    """Predictions from logits (B, T, V) and the right answers (B, T). ``rank`` counts the answers that are likelier than the right one."""
     logits = logits.float()
     right = logits.gather(2, targets.clamp(min=0)[..., None])
     confidence = (logits.amax(-1) - logits.logsumexp(-1)).exp()

@@ -1,4 +1,4 @@
-"""Measure a trained model on a split: the same tokenizer, all documents, every target once; then what evaluations ask of it."""
+"""Measure a trained model on a split, with every target counted once, and run evaluations on it."""
 
 from __future__ import annotations
 
@@ -49,11 +49,11 @@ def evaluate(
 ) -> dict[str, Any]:
     """Loss, perplexity of tokens (nats), bits per byte and the task's metrics of ``split``, or of ``all`` splits together.
 
-    Bits per byte are there only if the loss is the likelihood of the text, left to right. With ``evaluations`` (makers, after those of the
-    config's node ``evaluation``) also ``evaluations``: {name: {figure: {value, error, count, chance}}}.
+    Bits per byte are given only if the loss is the likelihood of the text, left to right. ``evaluations`` are makers, added to those of the
+    config's node ``evaluation``. With any, the result has ``evaluations``: {name: {figure: {value, error, count, chance}}}.
 
     Raises:
-        UserError: the data have no such split, or a model or data cannot be asked what an evaluation asks.
+        UserError: the data have no such split, or the model or the data cannot answer what an evaluation asks.
     """
     config, model = loaded.config, loaded.model
     options = task_options(config)
@@ -80,7 +80,9 @@ def evaluate(
             task.validation_step(Item(item.batch.to(device), item.totals), 0)
     means, nats, weight = task.take_eval()
     if not weight:
-        raise UserError(f"--split {split}", "its rows ask for nothing: no target is in them", "take another split, or all")
+        raise UserError(
+            f"--split {split}", "its rows have no target, so there is nothing to measure", "take another split, or all"
+        )
     loss = means.pop("loss")
     n_bytes = sum(b.n_bytes for b in found)
     return {
@@ -96,7 +98,7 @@ def evaluate(
 
 
 def need_data(loaded: LoadedModel, place: str | Path, overrides: Sequence[str]) -> None:
-    """UserError where a model was imported and nobody says what to measure it on: the data of its config are a default and none of its own."""
+    """UserError if a model was imported and no data are named: the data of its config are only a default."""
     if any(word.lstrip("+").partition("=")[0].partition(".")[0] == "data" for word in overrides):
         return
     about = read_json(loaded.folder / "run.json") if loaded.folder is not None else {}
@@ -105,7 +107,7 @@ def need_data(loaded: LoadedModel, place: str | Path, overrides: Sequence[str]) 
 
 
 def named(evaluations: Sequence[Any]) -> dict[str, Evaluation]:
-    """{name: part}; those that are asked for several times are numbered: ``few_shot``, ``few_shot 2``."""
+    """{name: part}. Repeated evaluations are numbered: ``few_shot``, ``few_shot 2``."""
     labels: dict[int, str] = {}
 
     def note(part: object, label: str, *_: object) -> None:
@@ -122,7 +124,7 @@ def named(evaluations: Sequence[Any]) -> dict[str, Evaluation]:
 
 
 def held_of(source: Source | ExampleSource, corpus: AnyCorpus, splits: tuple[str, ...], labelled: bool) -> Held:
-    """What evaluations read of a corpus of documents or of examples."""
+    """What evaluations may read from a corpus of documents or of examples."""
 
     def texts() -> list[str]:
         return [text for split in splits for text in corpus.text(split)]
@@ -142,7 +144,7 @@ def held_of(source: Source | ExampleSource, corpus: AnyCorpus, splits: tuple[str
 
 
 def allow(name: str, part: Evaluation, asked: Trained, held: Held) -> None:
-    """UserError where the model or the data cannot be asked what the evaluation asks."""
+    """UserError if the model or the data cannot answer what the evaluation asks."""
     where = f"evaluation.{name}"
     for word in part.asks:
         if word not in WORDS:

@@ -1,4 +1,4 @@
-"""Scores of given texts: how likely a model finds them, token by token."""
+"""Scores of given texts: their log probability, token by token."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ROWS = 8  # texts that are read together
 
 @dataclass(frozen=True)
 class Score:
-    """``log_probability``: the sum of those of ``tokens``, (text, natural logarithm of the probability) each."""
+    """``tokens`` holds (text, natural logarithm of its probability); ``log_probability`` is their sum."""
 
     text: str
     log_probability: float
@@ -30,13 +30,13 @@ class Score:
 
 @torch.inference_mode()
 def score(model: nn.Module, tokenizer: Tokens, texts: Sequence[str], sources: Sequence[str] | None = None) -> list[Score]:
-    """How likely the model finds each text after what begins a document; that it ends there is not counted.
+    """The score of each text as a document. The end of the document is not counted.
 
-    Where the tokenizer puts nothing before a text, its first token has no score. An encoder-decoder reads the text's source before.
+    If the tokenizer puts nothing before a text, its first token has no score. An encoder-decoder reads the text's source first.
 
     Raises:
-        UserError: the model continues no text, a text is longer than it can read or has a token that it has no row for, or there is not one
-            source for each text.
+        UserError: the model cannot continue text, a text is too long or holds a token that the model has no row for, or the number of
+            sources differs from the number of texts.
     """
     require_text("score", texts, sources)
     if reason := why_cannot_generate(model, source=sources is not None):

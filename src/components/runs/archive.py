@@ -1,7 +1,7 @@
-"""What a checkpoint's file has to be before it is believed: an archive whose bytes are those that were written, of plain data.
+"""Checks of a checkpoint's file before it is used: an undamaged archive that holds plain data.
 
-PyTorch maps the file and compares no checksum, so that a flipped byte would load as another weight. The archive has a checksum of
-every member; comparing them reads the file once, at more than a gigabyte a second.
+PyTorch maps the file without comparing checksums, so a flipped byte would load as a different weight. The archive holds a checksum of every
+member. Comparing them reads the file once, at more than a gigabyte a second.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from components.corpus.tokens import LABELS_FILE, MAP_FILE, OWN_FILE
 from components.runs.run_files import check_config
 
 SCHEMA = 1
-PICKLED = 64 * 2**20  # bytes of the member that says what there is; the numbers are in members of their own
+PICKLED = 64 * 2**20  # bytes of the member that lists the contents; tensors are in members of their own
 DAMAGED = "use another checkpoint of the run"
 
 
@@ -64,29 +64,33 @@ class Checkpoint(TypedDict):
 
 
 def check_archive(file: Path) -> None:
-    """UserError unless ``file`` is a zip archive as ``torch.save`` writes it, and every member has its checksum."""
+    """Check that ``file`` is a zip archive as ``torch.save`` writes it, and that the checksum of every member is right.
+
+    Raises:
+        UserError: it is not, or cannot be read.
+    """
     size = regular(file).stat().st_size
     try:
         sound = zipfile.is_zipfile(file)
     except OSError as e:
         raise UserError(str(file), f"cannot be read ({reason(e)})", "give a file that can be read") from None
-    if not sound:  # torch would try to unpickle it, and say that it found code
-        raise UserError(str(file), "is no checkpoint", "give a run, or best.ckpt or last.ckpt of one")
+    if not sound:  # torch would try to unpickle it, and report that it found code
+        raise UserError(str(file), "is not a checkpoint", "give a run, or best.ckpt or last.ckpt of one")
     try:
         with zipfile.ZipFile(file) as archive:
             members = archive.infolist()
             packed = any(m.compress_type != zipfile.ZIP_STORED or m.flag_bits & 1 for m in members)
             if packed or sum(m.file_size for m in members) > size or len({m.filename for m in members}) < len(members):
-                raise UserError(str(file), "is no checkpoint: torch.save writes no such archive", DAMAGED)
+                raise UserError(str(file), "is not a checkpoint: torch.save does not write such an archive", DAMAGED)
             if large := [m.filename for m in members if m.filename.endswith(".pkl") and m.file_size > PICKLED]:
-                raise UserError(str(file), f"is no checkpoint: {large[0]} is larger than {PICKLED:,} bytes", DAMAGED)
+                raise UserError(str(file), f"is not a checkpoint: {large[0]} is larger than {PICKLED:,} bytes", DAMAGED)
             wrong = archive.testzip()
     except UserError:
         raise
     except Exception as e:  # zipfile raises BadZipFile, EOFError, struct.error, NotImplementedError for damaged ones
         raise UserError(str(file), f"is damaged ({reason(e)})", DAMAGED) from None
     if wrong is not None:
-        raise UserError(str(file), f"is damaged: the checksum of {wrong} is another", DAMAGED)
+        raise UserError(str(file), f"is damaged: the checksum of {wrong} is wrong", DAMAGED)
 
 
 def check_shape(loaded: object, where: str) -> Checkpoint:
@@ -126,22 +130,26 @@ def check_shape(loaded: object, where: str) -> Checkpoint:
     check_config(ours.get("config"), where)
     for name, tensor in checkpoint["state_dict"].items():
         if not (isinstance(name, str) and isinstance(tensor, torch.Tensor) and _whole_tensor(tensor)):
-            raise UserError(where, f"is damaged: {name!r} is no weight", DAMAGED)
+            raise UserError(where, f"is damaged: {name!r} is not a weight", DAMAGED)
     return cast(Checkpoint, checkpoint)
 
 
 def check_tokenizer(files: dict[str, str], where: str) -> None:
-    """UserError unless they are {name: text}, and those that we read ourselves hold what they should."""
+    """Check the files of a tokenizer, {name: text}, and the contents of those that this package reads itself.
+
+    Raises:
+        UserError: one of them is damaged.
+    """
     for name, text in plain(files, where).items():
         if not (isinstance(name, str) and isinstance(text, str) and name and name == Path(name).name and name.isprintable()):
-            raise UserError(where, f"is damaged: it has a file {name!r}, which is no name with a text", DAMAGED)
+            raise UserError(where, f"is damaged: the file {name!r} has a bad name or no text", DAMAGED)
     for name in files:
         if name in (OWN_FILE, MAP_FILE, LABELS_FILE, "tokenizer_config.json"):
             held = plain(parse_json(files[name], f"{where}: {name}"), f"{where}: {name}")
             if not isinstance(held, list if name == LABELS_FILE else dict):
                 raise UserError(f"{where}: {name}", f"is damaged: it holds a {type(held).__name__}", DAMAGED)
             if name == LABELS_FILE and not all(isinstance(label, str) for label in held):
-                raise UserError(f"{where}: {name}", "is damaged: a label is no text", DAMAGED)
+                raise UserError(f"{where}: {name}", "is damaged: a label is not text", DAMAGED)
             if (
                 name == OWN_FILE
                 and isinstance(held, dict)
@@ -151,7 +159,11 @@ def check_tokenizer(files: dict[str, str], where: str) -> None:
 
 
 def check_fits(model: nn.Module, weights: Mapping[str, torch.Tensor], where: str) -> None:
-    """UserError for a weight of another shape or sort than the model's, which may be on meta; whole numbers are no weights."""
+    """Check that weights have the shapes and the sort of number that the model has. The model may be on meta.
+
+    Raises:
+        UserError: one of them does not fit.
+    """
     own = model.state_dict()
     for name, tensor in weights.items():
         if name not in own:
@@ -163,14 +175,14 @@ def check_fits(model: nn.Module, weights: Mapping[str, torch.Tensor], where: str
 
 
 def check_kinds(own: Mapping[str, torch.Tensor], weights: Mapping[str, torch.Tensor], where: str) -> None:
-    """UserError where one of two tensors of a name has whole numbers, and the other one weights."""
+    """UserError if a tensor holds whole numbers on one side and floating-point numbers on the other."""
     for name in own:
         if name in weights and weights[name].is_floating_point() != own[name].is_floating_point():
             raise UserError(where, f"is damaged: {name} is {weights[name].dtype}, not {own[name].dtype}", DAMAGED)
 
 
 def load_into(model: nn.Module, weights: Mapping[str, torch.Tensor], where: str) -> None:
-    """Give the model all its weights. UserError where they are not those of this model."""
+    """Load all weights of the model. UserError if they belong to another model."""
     check_fits(model, weights, where)
     try:
         model.load_state_dict(weights)
@@ -195,7 +207,7 @@ def _whole(value: object) -> TypeGuard[int]:
 
 
 def _whole_tensor(tensor: torch.Tensor) -> bool:
-    """Dense real numbers, as many as its memory holds: a view with steps of 0 would stand for more than there is."""
+    """Whether a tensor is dense and real, and has memory for all its elements. A view with strides of 0 claims more than it holds."""
     if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_complex():
         return False
     return tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()

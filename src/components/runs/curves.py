@@ -1,4 +1,4 @@
-"""curves.png: train and validation loss over the steps, what a task measures below them, and the learning rate; one run or several in one picture."""
+"""curves.png: losses, the task's metrics and the learning rate over the steps, for one run or several in one picture."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ LINES = ("-", "--", ":", "-.")
 
 
 def draw(runs: dict[str, list[Row]], file: Path, title: str) -> None:
-    """Draw the rows of each run (label -> rows of metrics.csv) into ``file`` (png)."""
+    """Draw the rows of each run, {label: rows of metrics.csv}, into ``file`` (png)."""
     with whole(file) as stream:
         figure_of({readable(label): rows for label, rows in runs.items()}, readable(title)).savefig(stream, format="png")
 
 
 def figure_of(runs: dict[str, list[Row]], title: str) -> Figure:
-    """The picture as a matplotlib figure: losses, what is measured if anything is, learning rates."""
+    """The picture as a matplotlib figure: losses, metrics if there are any, learning rates."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -59,13 +59,13 @@ def figure_of(runs: dict[str, list[Row]], title: str) -> Figure:
 
 
 def measures(runs: dict[str, list[Row]]) -> list[str]:
-    """Columns of what a task measures in validation, in their order, less the loss in other units."""
+    """The columns of a task's metrics in validation, in order, without the loss in its three units."""
     columns = dict.fromkeys(c for rows in runs.values() for row in rows for c in row)
     return [c for c in measured(columns) if any(series(rows, c)[1] for rows in runs.values())]
 
 
 def draw_measured(axes: Axes, runs: dict[str, list[Row]], columns: list[str]) -> None:
-    """One line for each figure: of one run in colours, of several in the run's colour and a dash of the figure's own."""
+    """One line for each metric. A single run has a colour for each; several runs have a colour each, and each metric its own dash."""
     alone, values, named = len(runs) == 1, [], set()
     for i, rows in enumerate(runs.values()):
         for j, column in enumerate(columns):
@@ -80,13 +80,13 @@ def draw_measured(axes: Axes, runs: dict[str, list[Row]], columns: list[str]) ->
         axes.set_ylim(0, 1.02)
     axes.set_ylabel("on validation")
     legend = axes.legend(fontsize=8, frameon=False)
-    if not alone:  # the colours are those of the losses: here they would name one run alone
+    if not alone:  # colours stand for runs here, so a coloured line in the legend would name one run
         for line in legend.get_lines():
             line.set_color("0.3")
 
 
 def series(rows: list[Row], column: str) -> tuple[list[int], list[float]]:
-    """(steps, values) of the rows that have the column."""
+    """(steps, values) of the rows that have a figure in the column."""
     found = [(step_of(r), value) for r in rows if (value := r.get(column)) is not None]
     return [s for s, _ in found], [v for _, v in found]
 

@@ -1,4 +1,4 @@
-"""A run as a folder in Hugging Face's layout: config.json, safetensors, the tokenizer with its special tokens, how to generate."""
+"""Export a run as a folder in Hugging Face's layout: config.json, safetensors, tokenizer files, generation_config.json."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ TOKENS = ("bos", "eos", "pad", "unk")
 
 
 def export_run(run: str, to: Path, *, shard_bytes: int) -> str:
-    """Write ``to`` from a run's best checkpoint or from a checkpoint; what to tell about it.
+    """Write ``to`` from a checkpoint, or from a run's best one. Returns what to print about it.
 
     Raises:
-        UserError: the model is no known architecture, or ``to`` is there already; nothing has been written then.
+        UserError: the model matches no known architecture, or ``to`` exists already. Nothing has been written then.
     """
     to = to.expanduser()
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
@@ -66,7 +66,7 @@ def export_run(run: str, to: Path, *, shard_bytes: int) -> str:
 def known_form(
     config: Config, weights: dict[str, Tensor], vocab_size: int, prefer: str | None
 ) -> tuple[Config, dict[str, Tensor]]:
-    """The model as it is if that is known; else with its rotary pairs in halves, where that makes it a known one."""
+    """(config, weights) of a known architecture: as they are, or with interleaved rotary pairs permuted into halves if that fits one."""
     try:
         convert.architecture_for(config, vocab_size, prefer)
     except UserError:
@@ -78,7 +78,7 @@ def known_form(
 
 
 def plain_weights(vocab_size: int, weights: dict[str, Tensor], config: Config) -> dict[str, Tensor]:
-    """The model's own tensors, an adapter taken into them."""
+    """The model's own tensors, with an adapter merged into them."""
     if (config.get("adapter") or {}).get("name", "none") == "none":
         return weights
     model = model_of(config, vocab_size)
@@ -88,14 +88,14 @@ def plain_weights(vocab_size: int, weights: dict[str, Tensor], config: Config) -
 
 
 def special_ids(tokenizer: Tokens) -> dict[str, int]:
-    """By the roles that transformers knows; of ours, the token between documents is both the first and the last of a text."""
+    """Ids by the roles that transformers knows. Our token between documents is both the first and the last token of a text."""
     ids = {role: i for role, i in tokenizer.specials.items() if role in TOKENS}
     end = tokenizer.specials.get("endoftext")
     return ids if end is None or tokenizer.begins is not None else {**ids, "bos": end, "eos": end}
 
 
 def generation_file(source: Mapping[str, object] | None, tokenizer: Tokens, begins: int | None = None) -> dict[str, str]:
-    """generation_config.json: where a text begins and is over; ``begins``: with what a decoder begins that reads a source."""
+    """generation_config.json: where a text begins and ends. ``begins``: the first id of a decoder that reads a source."""
     first, over = first_ids(tokenizer), list(stop_ids(tokenizer))
     held = source or {
         **({"bos_token_id": first[0]} if first else {}),
@@ -107,12 +107,12 @@ def generation_file(source: Mapping[str, object] | None, tokenizer: Tokens, begi
 
 
 def tokenizer_files(tokenizer: Tokens, config: Config) -> dict[str, str]:
-    """tokenizer.json and what transformers reads beside it; nothing for ids that are written as numbers."""
+    """tokenizer.json and what transformers reads beside it; empty where ids are written as numbers."""
     if json.loads(tokenizer.files.get(OWN_FILE, "{}")).get("numbers"):
         return {}
     core = Tokenizer.from_str(tokenizer.core.to_str())
     first = [i for i in first_ids(tokenizer) if tokenizer.begins is None]
-    if first:  # generate begins with it here, so it does there
+    if first:  # our generate begins with it, so transformers should too
         name = core.id_to_token(first[0])
         core.post_processor = processors.TemplateProcessing(single=f"{name} $A", special_tokens=[(name, first[0])])
     named = {f"{role}_token": core.id_to_token(i) for role, i in special_ids(tokenizer).items()}

@@ -1,4 +1,4 @@
-"""What ``generation_config.json`` says of how a model is to write, as a ``decoding`` node; transformers' ``GenerationConfig`` names the fields."""
+"""``generation_config.json`` as a ``decoding`` node. The fields are those of transformers' ``GenerationConfig``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from components.core.errors import UserError
 from components.corpus.token_files import is_id
 
 FILE = "generation_config.json"
-# field -> (sampler, its option, whether a value says nothing), in the order in which transformers applies them
+# field: (sampler, its option, whether a value changes nothing), in the order in which transformers applies them
 Fields = Mapping[str, tuple[str, str, Callable[[float], bool]]]
 BEFORE: Fields = {
     "repetition_penalty": ("repetition", "penalty", lambda v: v == 1),
@@ -27,8 +27,8 @@ DRAWN: Fields = {
 WHOLE = ("no_repeat_ngram_size", "top_k", "num_beams")
 BEAMS = {"length_penalty": "length_penalty", "early_stopping": "early_stopping"}
 STOPPING = {True: "full", False: "estimate", "never": "never"}
-TOP_K = 50  # what transformers takes where a file that draws does not say
-# read elsewhere, or about a file and not about writing
+TOP_K = 50  # transformers' default where a file samples and does not set it
+# read elsewhere, or without effect on the text
 SILENT = {
     "decoder_start_token_id",
     "transformers_version",
@@ -40,12 +40,12 @@ SILENT = {
 
 
 def decoding_of(said: Mapping[str, object], where: str) -> tuple[Config | None, list[str]]:
-    """(a ``decoding`` node, None where the file says nothing of it; the fields that are left unread).
+    """(a ``decoding`` node, or None if the file says nothing about decoding; the fields that are left unread).
 
-    Without ``do_sample`` transformers takes the likeliest token: so it is here, where any other field about it is there.
+    Without ``do_sample`` transformers takes the likeliest token. The same holds here if the file has any other field about decoding.
 
     Raises:
-        UserError: a value that its field cannot have.
+        UserError: a field has a value that it cannot have.
     """
     values: dict[str, Any] = {
         name: value for name in (*BEFORE, *DRAWN, "num_beams", *BEAMS) if (value := said.get(name)) is not None
@@ -80,10 +80,10 @@ def decoding_of(said: Mapping[str, object], where: str) -> tuple[Config | None, 
 
 
 def ends_of(said: Mapping[str, object], default: object, where: str) -> list[int] | None:
-    """The ids at which a text is over; ``default``: those of config.json.
+    """The ids that end a text; ``default``: those of config.json.
 
     Raises:
-        UserError: what is said is no id and no list of ids.
+        UserError: the field is neither an id nor a list of ids.
     """
     found = said.get("eos_token_id", default)
     if found is None:
@@ -91,7 +91,7 @@ def ends_of(said: Mapping[str, object], default: object, where: str) -> list[int
     given = found if isinstance(found, list) else [found]
     ids = [i for i in given if isinstance(i, int) and is_id(i)]
     if len(ids) < len(given):
-        raise UserError(where, f"eos_token_id={found!r:.60} is no id and no list of ids", "mend it")
+        raise UserError(where, f"eos_token_id={found!r:.60} is neither an id nor a list of ids", "mend it")
     return ids
 
 
@@ -117,4 +117,4 @@ def _check(name: str, value: object, where: str) -> None:
     else:
         fits = 0 < number < 1e6
     if not fits:
-        raise UserError(where, f"{name}={value!r:.60} is no value of it", "mend it, or leave it out")
+        raise UserError(where, f"{name}={value!r:.60} is not a value of it", "mend it, or leave it out")

@@ -1,6 +1,6 @@
-"""A checkpoint in Hugging Face's layout as a run of ours: a folder of the same files, with the tensors in the dtypes that they came in.
+"""Import a checkpoint in Hugging Face's layout as a run. The tensors keep the dtypes that they came in.
 
-Longer than most: where it is found, what its tokenizer and objective become, and the folder that is written are one transaction.
+Longer than most files: finding the folder, converting tokenizer and objective, and writing the run are one transaction.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ FETCHED = ("*.json", "*.safetensors", "*.model", "*.tiktoken", "*.txt", "*.jinja
 
 @dataclass(frozen=True)
 class Foreign:
-    """What a folder holds, in our terms. ``source``: what export needs to write the same again; ``notes``: to be told."""
+    """What a folder holds, in our terms. ``source``: what an export needs to write the same again; ``notes``: lines to print."""
 
     config: Config
     weights: dict[str, Tensor]
@@ -47,10 +47,10 @@ class Foreign:
 
 
 def import_folder(path: str, to: Path) -> str:
-    """Write ``to``, a run's folder, from a folder or a model of the hub; what to tell about it.
+    """Write ``to``, a run's folder, from a folder or a model on the hub. Returns what to print about it.
 
     Raises:
-        UserError: whatever does not fit; nothing has been written then.
+        UserError: something does not fit. Nothing has been written then.
     """
     to = to.expanduser()
     if to.exists() and (not to.is_dir() or any(to.iterdir())):  # said before the work
@@ -76,12 +76,12 @@ def import_folder(path: str, to: Path) -> str:
 
 
 def is_foreign(path: Path) -> bool:
-    """Whether a folder has Hugging Face's layout and is no run of ours."""
+    """Whether a folder has Hugging Face's layout and is not a run of ours."""
     return path.is_dir() and (path / "config.json").is_file() and not (path / "run.json").exists()
 
 
 def located(path: str, fetched: Sequence[str] = FETCHED) -> Path:
-    """The folder that ``path`` is, or that the hub has under this name: those of its files that ``fetched`` names."""
+    """The folder ``path``, or the hub's folder of that name, of which the files that match ``fetched`` are downloaded."""
     folder = Path(path).expanduser()
     if folder.is_file():
         folder = folder.parent
@@ -97,7 +97,7 @@ def located(path: str, fetched: Sequence[str] = FETCHED) -> Path:
         return Path(snapshot_download(path, allow_patterns=list(fetched)))
     except Exception as e:  # its many errors of network, rights and names
         said = str(e).strip().splitlines() or [type(e).__name__]
-        raise UserError(path, f"is no folder here, and the hub does not give it ({said[0]})", "name a folder") from e
+        raise UserError(path, f"is not a folder here, and the hub does not give it ({said[0]})", "name a folder") from e
 
 
 def read(folder: Path) -> Foreign:
@@ -126,7 +126,7 @@ def read(folder: Path) -> Foreign:
 
 
 def _masking(config: Config, tokenizer: Tokens, rows: int, notes: list[str]) -> Config:
-    """``config`` with the mask that the checkpoint has: without one, masked_lm would want a token more than the model has."""
+    """``config`` with the checkpoint's mask token. Without one, masked_lm would add a token, and the model has no row for it."""
     if config["loss"]["name"] != "masked_lm":
         return config
     said = _said(tokenizer)
@@ -138,14 +138,14 @@ def _masking(config: Config, tokenizer: Tokens, rows: int, notes: list[str]) -> 
 
 
 def _said(tokenizer: Tokens) -> dict[str, object]:
-    """What the files beside it say of its special tokens."""
+    """What the files beside tokenizer.json say about special tokens."""
     return {**tokenizer.said(MAP_FILE), **tokenizer.said(CONFIG_FILE)}
 
 
 def _tokenizer(
     folder: Path, rows: int, config: Mapping[str, object], generation: Mapping[str, object]
 ) -> tuple[Tokens, list[str]]:
-    """The folder's tokenizer, which knows of the model's rows, of what begins a text and where one is over; what is to be told."""
+    """(the folder's tokenizer, with the model's number of rows and the ids that begin and end a text; lines to print)."""
     found, notes = read_any(folder), []
     own: dict[str, Any] = {"vocab_size": rows}
     first, last = (config.get(f"{role}_token_id") for role in ("bos", "eos"))
@@ -158,7 +158,7 @@ def _tokenizer(
     ends = ends_of(generation, last, str(folder / (GENERATION if "eos_token_id" in generation else "config.json")))
     if ends is not None:
         own["ends"] = ends
-    # a first token that is forced stands where every text has it: it is given instead of chosen
+    # a forced first token is the same in every text, so it is given and not chosen
     said_first = [generation.get(n, config.get(n)) for n in ("decoder_start_token_id", "forced_bos_token_id")]
     if isinstance(said_first[0], int):
         own["starts"] = [i for i in said_first if isinstance(i, int)]
@@ -174,7 +174,7 @@ def _tokenizer(
 
 
 def _write(folder: Path, foreign: Foreign, config: Config, path: str) -> None:
-    """The files of a run, and one checkpoint that stands before its first step."""
+    """Write the files of a run, and a checkpoint of step 0."""
     about = {
         "recipe": config["recipe"],
         "init_from": None,
@@ -204,7 +204,7 @@ def _write(folder: Path, foreign: Foreign, config: Config, path: str) -> None:
 
 
 def own_memory(tensor: Tensor) -> Tensor:
-    """The tensor alone: a view would be saved with all that it is a view of."""
+    """A copy if the tensor is a view: saving a view saves all of its storage."""
     alone = tensor.untyped_storage().nbytes() == tensor.numel() * tensor.element_size()
     return tensor if alone else tensor.clone()
 

@@ -1,6 +1,6 @@
-"""A model from its config alone, and a trained one from a run, a checkpoint or a folder in Hugging Face's layout.
+"""Build a model from its config alone, or load a trained one from a run, a checkpoint or a folder in Hugging Face's layout.
 
-Neither needs a task or Lightning: text is generated, scored and explained by what stands here.
+Neither needs a task or Lightning. Generating, scoring and explaining start here.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Opened:
 
 
 def vocab_size_of(config: Config, tokenizer: Tokens) -> int:
-    """The ids that a model has: the tokenizer's, and those that the loss adds."""
+    """The number of ids of a model: those of the tokenizer and those that the loss adds."""
     return tokenizer.vocab_size + extra_tokens(make(config["loss"], "loss", vocab_size=tokenizer.vocab_size))
 
 
@@ -55,7 +55,7 @@ def open_model(
     """A trained model; the arguments are those of ``components.load``.
 
     Raises:
-        UserError: there is none, it cannot be read, or an override changes what its weights fit.
+        UserError: it does not exist or cannot be read, or an override changes the shape of a weight.
     """
     rest, special = resume.split_overrides(list(overrides))
     if special:
@@ -80,10 +80,10 @@ def open_model(
 
 
 def open_recipe(name: str, overrides: list[str] | tuple[str, ...] = ()) -> Opened:
-    """The model of a recipe as it is before training, with the tokenizer that its data give, or with the weights of ``init_from=``.
+    """The untrained model of a recipe, or one with the weights of ``init_from=``, and the tokenizer of its data.
 
     Raises:
-        UserError: it cannot be composed, its model does not fit its data, or what it begins with does not fit.
+        UserError: it cannot be composed, its model does not fit its data, or the weights of ``init_from=`` do not fit.
     """
     rest, special = resume.split_overrides(list(overrides))
     if other := [key for key in special if key != "init_from"]:

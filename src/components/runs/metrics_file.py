@@ -1,4 +1,7 @@
-"""metrics.csv: one row a logged step; the csv logger, which needs no library and can be cut and continued."""
+"""metrics.csv: one row for each logged step. It needs no library, and a resumed run cuts and continues it.
+
+The names of a run's figures stand here, with what tables and lists call them.
+"""
 
 from __future__ import annotations
 
@@ -47,13 +50,12 @@ Row = dict[str, float | None]  # {column: figure, None where its cell is empty};
 
 
 class MetricsFile:
-    """Rows of ``metrics.csv``; what training and validation say about the same step becomes one row.
+    """Writes rows of ``metrics.csv``. Training and validation of the same step become one row.
 
-    The columns of ``COLUMNS`` are always there; what a task, a loss or a part measures besides has columns of its own behind them,
-    added when it is first said.
+    The columns of ``COLUMNS`` are always there. Further figures of a task, a loss or a part get columns behind them, added with the first value.
 
     Args:
-        path: the file, which ``open`` makes or goes on with.
+        path: the file; ``open`` creates or continues it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -63,7 +65,7 @@ class MetricsFile:
         self._last: Row | None = None
 
     def open(self, upto: int | None = None) -> None:
-        """Begin anew, or with the rows up to step ``upto``: the run goes on from a checkpoint of that step."""
+        """Start an empty table, or keep the rows up to step ``upto``: that of the checkpoint that the run goes on from."""
         kept = [r for r in read_rows(self.path) if upto is not None and step_of(r) <= upto] if self.path.exists() else []
         self.columns = [*COLUMNS, *(c for c in (kept[0] if kept else ()) if c not in COLUMNS)]
         self._write(kept)
@@ -72,7 +74,7 @@ class MetricsFile:
     def add(self, step: int, **figures: float | None) -> None:
         """Add figures to the row of ``step``. The row is written when the next step begins, or by ``flush``.
 
-        One that is written already is taken back: a run that was stopped between a step and its validation goes on with that row.
+        If the row is already in the file, it is taken out and extended: a run may be stopped between a step and its validation.
         """
         if self.pending and step_of(self.pending) != step:
             self.flush()
@@ -116,7 +118,7 @@ def read_rows(path: Path) -> list[Row]:
     """Each row with numbers, None where a cell is empty.
 
     Raises:
-        UserError: a cell that is no number, or a file that is no table of ours.
+        UserError: a cell is not a number, or the file is not such a table.
     """
     rows: list[Row] = []
     text = read_text(path)  # a file, and no pipe or device
@@ -130,10 +132,10 @@ def read_rows(path: Path) -> list[Row]:
             values = {c: _number(row[c], where) if row.get(c) else None for c in columns}
             if values["step"] is not None:
                 if not math.isfinite(values["step"]):
-                    raise UserError(where, f"is damaged: {row['step']!r} is no step")
+                    raise UserError(where, f"is damaged: {row['step']!r} is not a step")
                 rows.append({**values, "step": int(values["step"])})
     except csv.Error:
-        raise UserError(str(path), "is damaged: it is no table of text") from None
+        raise UserError(str(path), "is damaged: it is not a table of text") from None
     return rows
 
 
@@ -141,11 +143,11 @@ def _number(cell: str, where: str) -> float:
     try:
         return int(cell) if cell.isdecimal() else float(cell)  # a count stays one when it is written again
     except ValueError:
-        raise UserError(where, f"is damaged: {cell!r} is no number") from None
+        raise UserError(where, f"is damaged: {cell!r} is not a number") from None
 
 
 def measured(figures: Iterable[str]) -> list[str]:
-    """Those names of figures that a task measures in validation besides its loss."""
+    """The names of a task's own metrics in validation, among those of figures."""
     return [n for n in figures if n.startswith(VALIDATION) and n not in OF_LOSS]
 
 

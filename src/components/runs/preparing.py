@@ -1,4 +1,4 @@
-"""What a config needs before there is a trainer: its corpus, its tokenizer, its task, its device."""
+"""What a config needs before a trainer exists: its corpus, tokenizer, task and device."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ def corpus_of(
     going_on: Path | None = None,
     begin: Callable[[], None] | None = None,
 ) -> tuple[Source | ExampleSource, AnyCorpus]:
-    """(data part, prepared corpus) of a config; ``options`` are the task's, ``tokenizer`` one that is trained already.
+    """(data part, prepared corpus) of a config; ``options`` are the task's, ``tokenizer`` is one that was trained before.
 
-    ``going_on``: the checkpoint of a run that goes on, which has its tokenizer. ``begin`` is called when the work begins: until then a mistake
-    is said alone.
+    ``going_on``: the checkpoint of a run that goes on, which holds its tokenizer. ``begin`` is called when the work begins; a mistake that is
+    found before is printed alone.
     """
     source = make(config["data"], "data")
     given = TrainedTokenizer(tokenizer) if tokenizer is not None else tokenizer_of(config, going_on)
@@ -57,7 +57,7 @@ def corpus_of(
 
 @contextmanager
 def of_data(config: Config) -> Iterator[None]:
-    """What is said about the data of a config names their file, also where it is about all of them and comes from whoever reads the rows."""
+    """Errors about the data of a config name the file, even if they are raised by whoever reads the rows."""
     path = str(config["data"].get("path") or "")
     try:
         yield
@@ -68,10 +68,10 @@ def of_data(config: Config) -> Iterator[None]:
 
 
 def tokenizer_of(config: Config, going_on: Path | None = None) -> Any:
-    """The part that a config names; one that wants a run's tokenizer gets it.
+    """The tokenizer part of a config. One that takes a run's tokenizer gets it.
 
     Raises:
-        UserError: no run is named, or there is none.
+        UserError: no run is named, or it does not exist.
     """
     part = make(config["tokenizer"], "tokenizer")
     if getattr(part, "wants", None) == "run":
@@ -79,7 +79,7 @@ def tokenizer_of(config: Config, going_on: Path | None = None) -> Any:
         if name is None:
             raise UserError("tokenizer.run", "no run is named", how_to_name_one(str(config.get("recipe") or "")))
         runs = runs_of(config)
-        if not Path(name).exists():  # the time of a run, or recipe/time, made a path where it was typed
+        if not Path(name).exists():  # a run's time, or recipe/time, which was made a path where it was typed
             name = os.path.relpath(name)
         folder, file = run_folder.find_run(str(name), runs)
         file = file or run_folder.checkpoint_of(folder, best=True)
@@ -88,24 +88,24 @@ def tokenizer_of(config: Config, going_on: Path | None = None) -> Any:
 
 
 def how_to_name_one(recipe: str) -> str:
-    """The commands that lead there, where the recipe's own first lines have them."""
+    """How to name a run: the commands of the recipe's own first lines, if it has some."""
     _, file = recipe_files().get(recipe, ("", None))
     first, *then = recipe_commands(file) if file else [""]
     goes_on = next((c for c in then if c.endswith("=RUN")), None)
     if not goes_on:
         return "give init_from=RUN, or from scratch with its tokens tokenizer.run=RUN"
-    return f"first {first}, then {goes_on} (RUN: the folder that it prints)"  # short: a line that is cut cannot be copied
+    return f"first {first}, then {goes_on} (RUN: the folder that it prints)"  # short, since a line that is cut off cannot be copied
 
 
 class TrainedTokenizer:
-    """A tokenizer that is trained already, as ``prepare`` wants one."""
+    """A trained tokenizer in the form that ``prepare`` takes."""
 
     def __init__(self, tokenizer: Tokens) -> None:
         self.save = tokenizer.save
         self._files = checkpoints.tokenizer_files(tokenizer)
 
     def train(self, texts: Iterable[str]) -> None:
-        """There is nothing left to learn."""
+        """Does nothing: it is trained."""
 
     def fingerprint(self) -> str:
         return hashlib.blake2b(repr(sorted(self._files.items())).encode(), digest_size=16).hexdigest()
@@ -122,7 +122,7 @@ def task_options(config: Config) -> Config:
 
 
 def device_of(name: str) -> torch.device:
-    """UserError where there is no such device."""
+    """The device. UserError if this machine does not have it."""
     try:
         device = torch.device(name)
         torch.empty(1, device=device)
@@ -144,7 +144,7 @@ def no_print(text: str) -> None:
 
 
 def examples_of(*blocks: Rows | None) -> Sequence[Example]:
-    """The examples of rows, in their order; none of packed text."""
+    """The examples of rows, in order. Packed text has none."""
     return Chained([one.examples for one in blocks if one is not None])
 
 

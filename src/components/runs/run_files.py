@@ -1,4 +1,4 @@
-"""What a run folder's files say, read with a look at their shape: a damaged file is one line, wherever it is met."""
+"""Reading the files of a run folder. Their structure is checked, so a damaged file is a one-line error wherever it is read."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from components.core.content import MOST, mapping
 from components.core.errors import UserError
 from components.core.files import read_json, read_text
 
-DONE = ("finished", "stopped early")  # states of a run that has come to its end
+DONE = ("finished", "stopped early")  # the states of a complete run
 NODES = ("model", "tokenizer", "data", "task", "loss", "optimizer", "schedule", "decoding", "cache")
 
 Figures = dict[str, float | str | None]  # the final figures of a run, and its state
@@ -35,7 +35,7 @@ def read_config(folder: Path) -> Config:
     """config.yaml: the spelled-out config.
 
     Raises:
-        UserError: there is none, or it is damaged. Without it nobody knows what the run was.
+        UserError: it is missing or damaged. Without it nobody knows what the run was.
     """
     file = folder / "config.yaml"
     if not file.exists():
@@ -44,7 +44,11 @@ def read_config(folder: Path) -> Config:
 
 
 def check_config(config: object, where: str) -> Config:
-    """``config``, if it has every node of a run and the trainer's values: what is missing would be taken from the defaults."""
+    """``config``, if it has all nodes of a run. A missing one would silently be filled in from the defaults.
+
+    Raises:
+        UserError: a node is missing.
+    """
     if not isinstance(config, dict):
         raise UserError(where, "is damaged: it holds no config", "start anew with recipe=")
     nodes = [n for n in NODES if not (isinstance(config.get(n), dict) and isinstance(config[n].get("name"), str))]
@@ -55,7 +59,7 @@ def check_config(config: object, where: str) -> Config:
 
 
 def read_about(folder: Path) -> About:
-    """run.json: how the run began. UserError if there is none, or it is damaged."""
+    """run.json: how the run began. UserError if it is missing or damaged."""
     file = folder / "run.json"
     if not file.exists():
         raise UserError(str(folder), "has no run.json", "give a run folder")
@@ -65,12 +69,12 @@ def read_about(folder: Path) -> About:
     for name, of in (("difference", str), ("resumed", dict)):
         held = about.get(name, [])
         if not isinstance(held, list) or not all(isinstance(one, of) for one in held):
-            raise UserError(str(file), f"is damaged: {name} is no list of {'texts' if of is str else 'mappings'}")
+            raise UserError(str(file), f"is damaged: {name} is not a list of {'texts' if of is str else 'mappings'}")
     return cast(About, about)
 
 
 def read_summary(folder: Path) -> Figures:
-    """summary.json: the final figures; empty of a run that is going on or was killed. UserError if it is damaged."""
+    """summary.json: the final figures, empty while a run is going on or if it was killed. UserError if it is damaged."""
     file = folder / "summary.json"
     return cast(Figures, _mapping(file)) if file.exists() else {}
 
@@ -78,7 +82,7 @@ def read_summary(folder: Path) -> Figures:
 def _mapping(file: Path) -> dict[str, object]:
     held = read_json(file, most=MOST)
     if not isinstance(held, dict):
-        raise UserError(str(file), "is damaged: it holds no mapping")
+        raise UserError(str(file), "is damaged: it does not hold a mapping")
     return mapping(held, str(file))
 
 

@@ -1,7 +1,7 @@
-"""Optimizers that average weights: the average is what is validated, sampled from and saved; training goes on where it was.
+"""Optimizers that average weights: the average is validated, sampled from and saved, while training goes on with its own weights.
 
-``optimizer.eval()`` and ``train()`` swap the two; what the model then holds is said by the optimizer's own state, so that a checkpoint
-of averaged weights resumes exactly.
+``optimizer.eval()`` and ``optimizer.train()`` swap the two. The optimizer's state says which of them the model holds, so a checkpoint of
+averaged weights resumes exactly.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ class Averaging(Protocol):
 
 
 class Averaged:
-    """Hooks of a LightningModule with ``model`` and one optimizer. Lightning calls a module's hook at the end after the callbacks'."""
+    """Hooks for a LightningModule with a ``model`` and one optimizer. At the end Lightning calls a module's hook after those of callbacks."""
 
     holds_average = False
 
     def put_average(self, *, on: bool) -> None:
-        """The averaged weights into the model (``on``), or the trained ones back."""
+        """Put the averaged weights into the model (``on``), or the trained ones back."""
         optimizer = averaging_of(self)
         if optimizer is None or on == self.holds_average:
             return
@@ -39,7 +39,7 @@ class Averaged:
         forget_gathered(self.model)  # type: ignore[attr-defined]
 
     def on_train_start(self) -> None:
-        # a checkpoint that was written while the average was in place holds it as the model's weights
+        # a checkpoint that was written during validation holds the average as the model's weights
         self.holds_average = True
         self.put_average(on=False)
 
@@ -51,13 +51,13 @@ class Averaged:
             self.put_average(on=False)
 
     def on_train_end(self) -> None:
-        """A trained module is left with the weights that its checkpoint has."""
+        """Leave the module with the weights that its checkpoint has."""
         self.put_average(on=True)
 
 
 @contextmanager
 def averaged(module: object) -> Iterator[None]:
-    """Meanwhile the model holds the averaged weights, if its optimizer has some."""
+    """Inside the block the model holds the averaged weights, if its optimizer has any."""
     if not isinstance(module, Averaged) or module.holds_average:
         yield
         return
@@ -69,14 +69,15 @@ def averaged(module: object) -> Iterator[None]:
 
 
 def averaging_of(module: Averaged) -> Averaging | None:
-    """The optimizer, or the one in it, that averages weights; None without one."""
+    """The optimizer that averages weights, alone or inside another; None if there is none."""
     trainer = cast(LightningModule, module)._trainer
     optimizers = trainer.optimizers if trainer is not None else []
     return cast("Averaging | None", averaging(optimizers[0])) if optimizers else None
 
 
 def forget_gathered(model: nn.Module) -> None:
-    """FSDP2 keeps the root's gathered weights after a forward without a backward: the next one would use those of before the swap."""
+    """FSDP2 keeps the gathered weights of the root after a forward pass without a backward pass; the next pass would use those from before
+    the swap."""
     for module in model.modules():
         if isinstance(module, FSDPModule):
             module.reshard()

@@ -1,4 +1,4 @@
-"""A config's data, module and loaders, built: what training, evaluation and Python users start from."""
+"""Loaders over prepared data, with the checks that model, data and task fit one another."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from components.training.objectives import need_layers, need_logits, need_source
 
 
 def data_of(module: TaskModule, corpus: AnyCorpus, context: int, seed: int) -> PackedDataModule:
-    """Loaders over the corpus as the module asks for them.
+    """The loaders of a task over its corpus.
 
     Raises:
-        UserError: the model reads what no batch has, or what is held out has nothing to measure.
+        UserError: the model reads something that batches do not have, or the validation rows have no target.
     """
     with of_data(module.config):
         train, preparation = module.blocks(corpus, "train", context, seed), Preparation(module.loss, seed)
@@ -48,14 +48,14 @@ def data_of(module: TaskModule, corpus: AnyCorpus, context: int, seed: int) -> P
     if validation is not None and not any(item.asked for item in made.measured(validation, module.batch_size)):
         raise UserError(
             "task.validation_fraction",
-            "the rows that are validated on ask for nothing: no target is in them",
+            "the validation rows have no target, so there is nothing to measure",
             "hold out more, or nothing: task.validation_fraction=0",
         )
     return made
 
 
 def need_width(model: nn.Module, batch: Batch) -> None:
-    """UserError if each position has another count of numbers than the model reads."""
+    """UserError if a position has more or fewer numbers than the model reads."""
     reads = next((m for m in model.modules() if "values" in getattr(m, "provides", ()) and hasattr(m, "d_in")), None)
     if reads is not None and batch.values is not None and batch.values.shape[-1] != reads.d_in:
         given = batch.values.shape[-1]
@@ -67,7 +67,7 @@ def need_width(model: nn.Module, batch: Batch) -> None:
 
 
 def quiet_lightning() -> None:
-    """Lightning's hints and the warnings that every run has are not about this run."""
+    """Silence Lightning's hints, and the warnings that every run would print."""
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
         logging.getLogger(name).propagate = False
@@ -77,7 +77,7 @@ def quiet_lightning() -> None:
         ".*does not have many workers.*",
         ".*litlogger.*",
         ".*returned a view.*",
-        ".*lr_scheduler.step.*before.*optimizer.step.*",  # the first step asks for nothing, which the run says
+        ".*lr_scheduler.step.*before.*optimizer.step.*",  # the first step has no target, which the run itself reports
         ".*`val_dataloader`.*many workers.*",
     ):
         warnings.filterwarnings("ignore", text)

@@ -1,4 +1,4 @@
-"""Several callbacks as one: Lightning profiles and calls every hook of every callback in every step, overridden or not."""
+"""Several callbacks as one. Lightning calls and profiles every hook of every callback in every step, even hooks that do nothing."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ STATE_KEY = "Together"  # where a checkpoint has the states of the members: chec
 
 
 class CallbackGroup(Callback):
-    """Calls, in order, those members that do something at a hook. The state of each is kept under its class's name."""
+    """At each hook calls, in order, the members that override it. The state of a member is kept under its class's name."""
 
     @property
     def state_key(self) -> str:
@@ -31,7 +31,7 @@ class CallbackGroup(Callback):
         return {type(m).__name__: state for m in self.members if (state := m.state_dict())}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """A member that the checkpoint does not know begins anew."""
+        """A member that the checkpoint does not know starts fresh."""
         for member in self.members:
             if type(member).__name__ in state_dict:
                 member.load_state_dict(state_dict[type(member).__name__])

@@ -1,4 +1,4 @@
-"""Loaders for training and validation. Where a run has come to is the trainer's step alone (``steps.py``): it resumes at step g by starting there."""
+"""Loaders for training and validation. Their only state is the trainer's step (``corpus/steps.py``): to resume at step g they start there."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from components.training.strategies import data_ranks
 
 
 class StepSampler(Sampler[int]):
-    """Micro-batches of one Lightning epoch, from the one that the trainer has come to. The length is that of the whole epoch."""
+    """Numbers of the micro-batches of one Lightning epoch, from the trainer's step on. The length is that of the whole epoch."""
 
     def __init__(self, module: PackedDataModule, per_epoch: int, accumulate: int) -> None:
         self.module, self.per_epoch, self.accumulate = module, per_epoch, accumulate
@@ -31,7 +31,7 @@ class StepSampler(Sampler[int]):
 
 
 class Resumable(Readers):
-    """A loader whose place is the trainer's step: there is no state of its own to save, which is what this says to Lightning."""
+    """A loader without a state of its own, since its place is the trainer's step. Lightning sees an empty state."""
 
     def state_dict(self) -> dict[str, object]:
         return {}
@@ -41,18 +41,18 @@ class Resumable(Readers):
 
 
 class PackedDataModule(LightningDataModule):
-    """Train, validation and test loaders over ``components.corpus`` blocks.
+    """Train, validation and test loaders over rows of ``components.corpus``.
 
     Args:
-        train: blocks to learn from, in an order of their own each epoch.
-        validation: blocks of the validation split, or None.
-        test: blocks of the test split, or None.
-        batch_size: sequences per optimizer step, over all devices and micro-batches.
+        train: rows to learn from, in a new order each epoch.
+        validation: rows of the validation split, or None.
+        test: rows of the test split, or None.
+        batch_size: rows of an optimizer step, over all devices and micro-batches.
         apart: packed documents do not see one another.
-        workers: processes that read ahead; order and content do not depend on them.
-        limit: at most so many times ``batch_size`` sequences are evaluated.
-        identity: what the data are; a checkpoint of other data is refused.
-        preparation: what the loss does to each batch first.
+        workers: processes that read ahead. Order and content do not depend on their number.
+        limit: a validation reads at most this many times ``batch_size`` rows.
+        identity: a hash of the data. A checkpoint with another one is refused.
+        preparation: what the loss does to each batch before the model sees it.
     """
 
     def __init__(
@@ -75,12 +75,12 @@ class PackedDataModule(LightningDataModule):
         self.steps_per_epoch = max(1, train.n_blocks // batch_size)
 
     def limit_steps(self, steps: int) -> None:
-        """Make Lightning's epoch that many optimizer steps; what is read does not change."""
+        """Set the number of optimizer steps in a Lightning epoch. What is read does not change."""
         self.steps_per_epoch = steps
 
     @property
     def validated(self) -> str | None:
-        """How much of its split a validation measures, in words; None: all of it."""
+        """How much of the split a validation reads, in words; None if all of it."""
         rows = 0 if self.validation is None else self.validation.n_blocks
         most, by = (rows, "") if self.limit is None else (self.limit * self.batch_size, "task.validation_batches")
         share = 1.0 if self.trainer is None else self.trainer.limit_val_batches
@@ -103,7 +103,7 @@ class PackedDataModule(LightningDataModule):
         return self._whole(self.test) if self.test is not None else []
 
     def place(self) -> tuple[int, int, int]:
-        """(rank, ranks, micro-batches a step): without a trainer one process that reads each step at once."""
+        """(rank, ranks, micro-batches a step). Without a trainer: one process that reads each step in one piece."""
         return (0, 1, 1) if self.trainer is None else (*data_ranks(self.trainer), self.trainer.accumulate_grad_batches)
 
     def _whole(self, blocks: Rows) -> Readers:
@@ -112,7 +112,7 @@ class PackedDataModule(LightningDataModule):
         return self._loader(Readers, self.measured(blocks, rows, rank, ranks), None)
 
     def measured(self, blocks: Rows, rows: int, rank: int = 0, ranks: int = 1) -> Whole:
-        """The batches of ``rows`` rows in which this rank of ``ranks`` measures a split."""
+        """The batches, ``rows`` rows each, in which rank ``rank`` of ``ranks`` reads a split."""
         most = None if self.limit is None else self.limit * self.batch_size
         return Whole(blocks, rows, rank, ranks, self.apart, most, self.preparation)
 

@@ -1,4 +1,4 @@
-"""How many processes a run has, and what this machine must refuse. Imports no Lightning, so that a config is checked at once."""
+"""How many processes a run has, and what this machine must refuse. Does not import Lightning, so that checking a config is quick."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from components.core.errors import UserError
 
 
 def count_devices(devices: object) -> int | None:
-    """How many devices on each node the user named; None where the machine decides (``auto``, -1).
+    """The number of devices on each node; None if the machine decides (``auto``, -1).
 
     Raises:
-        UserError: neither a number nor a list of numbers.
+        UserError: ``devices`` is neither a number nor a list of numbers.
     """
     if devices in (None, "auto", -1, "-1"):
         return None
@@ -28,7 +28,9 @@ def count_devices(devices: object) -> int | None:
     if isinstance(pieces, (list, tuple)) and pieces and all(map(_whole, pieces)):
         return len(pieces)
     raise UserError(
-        "trainer.devices", f"{devices!r} says not how many", "give a number >= 1, auto, or a list of device numbers: [0,1]"
+        "trainer.devices",
+        f"{devices!r} is not a number of devices",
+        "give a number >= 1, auto, or a list of device numbers: [0,1]",
     )
 
 
@@ -37,7 +39,7 @@ def _whole(value: object) -> TypeGuard[int]:
 
 
 def processes(settings: Config) -> int:
-    """devices x num_nodes, with what ``auto`` means on this machine."""
+    """devices x num_nodes, where ``auto`` is what this machine has."""
     import torch
 
     devices, nodes = count_devices(settings.get("devices")), int(settings.get("num_nodes") or 1)
@@ -47,14 +49,18 @@ def processes(settings: Config) -> int:
 
 
 def device_kind(settings: Config) -> str:
-    """Where the weights will stand: ``cuda`` or ``cpu``, whose memory Apple's GPUs share."""
+    """Where the weights will be: ``cuda`` or ``cpu`` (Apple's GPUs share its memory)."""
     import torch
 
     return "cuda" if torch.cuda.is_available() and settings.get("accelerator") != "cpu" else "cpu"
 
 
 def check_hardware(settings: Config) -> None:
-    """Refuse what would hang or train in another precision here: fp16 on a CPU, a launcher that started another number of processes."""
+    """Refuse what would hang here or silently train in another precision.
+
+    Raises:
+        UserError: fp16 on a CPU, or a launcher that started another number of processes.
+    """
     import torch
 
     precision = str(settings.get("precision") or "32-true")

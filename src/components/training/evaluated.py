@@ -1,4 +1,4 @@
-"""The figures of a validation, from what the task has added up."""
+"""The figures of a validation, from the sums of the task."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from components.runs.task_module import TaskModule
 
 
 def evaluated(module: TaskModule, whole: tuple[int, int]) -> dict[str, float]:
-    """Loss, perplexity of tokens, metrics and bits per byte of the pass that has just ended. A part of the split has its share of the bytes.
+    """Loss, perplexity of tokens, metrics and bits per byte of the validation that has just ended.
 
-    Bits per byte are there only if the loss is the likelihood of the text, left to right.
+    ``whole``: (bytes, targets) of the split; a pass over a part of it counts its share of the bytes. Bits per byte are given only if the
+    loss is the likelihood of the text, left to right.
     """
     means, nats, weight = module.take_eval()
     n_bytes, n_targets = whole
@@ -22,6 +23,8 @@ def evaluated(module: TaskModule, whole: tuple[int, int]) -> dict[str, float]:
     if counts_tokens(module.loss):
         row[VAL_PERPLEXITY] = perplexity(loss)
     row.update({f"{VALIDATION}{name}": value for name, value in means.items()})
-    if n_bytes and measures_text(module.loss, module.model):  # rows of examples have none: not all of their text is asked for
+    if n_bytes and measures_text(
+        module.loss, module.model
+    ):  # rows of examples have no bytes: only a part of their text is a target
         row[VAL_BITS] = nats / math.log(2) / seen if seen else math.nan
     return row

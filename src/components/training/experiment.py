@@ -1,4 +1,4 @@
-"""One run: a job is planned, trained, and leaves its folder complete however it ends."""
+"""One run: plan a job, train it, and complete its folder however it ends."""
 
 from __future__ import annotations
 
@@ -43,16 +43,16 @@ __all__ = ["Job", "Result", "fit"]
 
 @dataclass(frozen=True)
 class Result:
-    """What a run left: its folder (None on ranks that write nothing) and its final figures."""
+    """A run's folder (None on ranks that write nothing) and its final figures."""
 
     folder: Path | None
     figures: Figures
 
 
 def fit(job: Job, watch: Watch | None = None) -> Result:
-    """Train, and leave everything in the run's folder. Raises what training raised, after the folder has been completed.
+    """Train, and leave everything in the run's folder. What training raises is raised after the folder has been completed.
 
-    ``watch``: of a rank that another one has started.
+    ``watch``: given for a rank that another one has started.
     """
     watch, ended = watch or Watch(), False
     quiet_lightning()
@@ -64,12 +64,12 @@ def fit(job: Job, watch: Watch | None = None) -> Result:
     with restored(), signals.heard():
         planned = plan(job, say, bar)
         folder = folder_of(planned) if first else None
-        lock = Lock(folder) if folder is not None else None  # before anything is written into a folder that is there already
+        lock = Lock(folder) if folder is not None else None  # before anything is written into an existing folder
         try:
             result = train(planned, folder, bar, say, watch, signals)
             ended = True
             return result
-        except (SystemExit, KeyboardInterrupt) as e:  # asked by a signal, all ranks stop
+        except (SystemExit, KeyboardInterrupt) as e:  # a signal asked for it, and all ranks stop
             ended = signals.agreed or (isinstance(e, SystemExit) and e.code == 0)
             raise
         finally:
@@ -131,10 +131,10 @@ def train(
         trainer = make_trainer(
             planned.settings,
             module.validation_every,
-            module.total_steps + planned.finishing,  # Lightning does not even begin where no step is left
+            module.total_steps + planned.finishing,  # Lightning does not start if no step is left
             folder=folder,
             loggers=loggers,
-            # what saves comes behind all that counts
+            # what saves comes after everything that counts
             callbacks=[
                 CallbackGroup(
                     [Alike(planned), entry, recorder, samples, *planned.callbacks, keeper, Preemption(keeper, signals)]
@@ -179,14 +179,14 @@ def train(
         fault = complete()
         if asked == REQUEUE and folder is not None:
             slurm.requeue(say)
-        if fault is not None and state in run_files.DONE:  # else what ended the run is said, and not what followed from it
+        if fault is not None and state in run_files.DONE:  # else the error that ended the run matters, not this consequence
             raise fault
     return Result(folder, figures())
 
 
 @contextmanager
 def restored() -> Iterator[None]:
-    """The process afterwards as it was: what Lightning sets would make the next run a child of this one, and deaf to Ctrl-C."""
+    """Restore environment and Ctrl-C afterwards. What Lightning leaves would make the next run a child of this one, and deaf to Ctrl-C."""
     environment = dict(os.environ)
     main = threading.current_thread() is threading.main_thread()
     handler = signal.getsignal(signal.SIGINT)

@@ -1,4 +1,4 @@
-"""How evenly a mixture of experts is used, read off the loads that routers write: the figures of a step for the log."""
+"""How evenly a mixture of experts is used: figures of a step for the log, from the loads that routers report."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from torch import Tensor
 
 
 def expert_load(stats: dict[str, Tensor]) -> dict[str, float]:
-    """Of the tokens of one optimizer step, over all layers with experts.
+    """Figures over the tokens of one optimizer step and all layers with experts.
 
     Args:
-        stats: {"part path.load": (n_experts,) tokens that went to each expert}; other statistics are no loads.
+        stats: {"part path.load": (n_experts,) tokens that went to each expert}; other statistics are ignored.
 
     Returns:
-        ``expert_load_max``: the busiest expert's tokens over the even share, 1 where all are even, the largest over layers;
-        ``experts_unused``: share of all experts that no token went to. Nothing where there are no experts.
+        ``expert_load_max``: the busiest expert's tokens over the even share (1: perfectly even), the largest over layers;
+        ``experts_unused``: the share of all experts that no token went to. Empty without experts.
     """
-    # a router that balances by the load writes it too, under the part's own path: the same figures, which count once
+    # a router that balances by load reports it too, under its own path: these are the same figures and must count once
     own = {
         name.removesuffix(".load"): value.float()
         for name, value in stats.items()

@@ -1,4 +1,4 @@
-"""What a run leaves when it ends, however it ends: the picture, the summary, and loggers that are closed."""
+"""The end of a run, however it ends: write the picture and the summary, print the table, close the loggers."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from components.training.strategies import FSDP2
 
 
 class Extra(Protocol):
-    """What shows samples and the end of a run elsewhere."""
+    """Shows samples and the end of a run in another place, such as W&B."""
 
     def keep(self, step: int, prompts: list[str], texts: list[str], /) -> None: ...
     def finish(self, picture: Path | None, checkpoint: Path | None, summary: Figures, exit_code: int, /) -> None: ...
 
 
 def extras_of(loggers: list[Logger], samples: Samples, node: Config) -> list[Extra]:
-    """What beside Lightning's logger must see the samples and the end."""
+    """What must see the samples and the end of a run, beside Lightning's loggers."""
     made: list[Extra] = []
     for logger in loggers:
         if type(logger).__module__ == "components.training.wandb":  # which is there only where wandb is installed
@@ -43,7 +43,7 @@ def extras_of(loggers: list[Logger], samples: Samples, node: Config) -> list[Ext
 
 
 def figures_of(recorder: Recorder, parameters: int, state: str, validated: str | None = None) -> Figures:
-    """What summary.json holds; ``validated`` where a validation measures a part of its split alone."""
+    """The contents of summary.json. ``validated`` says how much of its split a validation reads, if not all."""
     shown = (VAL_LOSS, VAL_BITS, STEP, recorder.watched[0])
     best = {f"best_{n}": v for n, v in recorder.best.items() if n in shown}
     also = {"validated": validated} if validated and VAL_LOSS in recorder.final else {}
@@ -51,8 +51,8 @@ def figures_of(recorder: Recorder, parameters: int, state: str, validated: str |
 
 
 def judge(trainer: Trainer, module: TaskModule, config: Config, accept: Callable[[str], bool] | None) -> Figures:
-    """The share of whole texts that the data's own test accepts, if it has one."""
-    sharded = isinstance(trainer.strategy, FSDP2)  # its ranks have parted by now, so nobody could gather the weights
+    """The share of sampled texts that the data's judge accepts, if the data have one."""
+    sharded = isinstance(trainer.strategy, FSDP2)  # its ranks have separated by now, so nobody can gather the weights
     if (
         accept is None
         or not module.judged_samples
@@ -67,7 +67,8 @@ def judge(trainer: Trainer, module: TaskModule, config: Config, accept: Callable
 
 
 def complete(folder: Path, recipe: str, figures: Figures, extras: list[Extra], say: Callable[[str], None]) -> UserError | None:
-    """curves.png, summary.json, the table, and the loggers' end. Called for failed runs too, so what cannot be written is said and returned."""
+    """Write curves.png and summary.json, close the loggers, print the table. Failed runs are completed too, so an error is printed and
+    returned instead of raised."""
     picture, fault = folder / "curves.png", None
     try:
         rows = read_rows(folder / "metrics.csv") if (folder / "metrics.csv").exists() else []

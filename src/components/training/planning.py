@@ -1,4 +1,4 @@
-"""What a run will be, settled before anything is written: everything that can be refused is refused here."""
+"""Plan a run before anything is written. Everything that can be refused is refused here."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ class Job:
     """What is to be trained.
 
     Args:
-        config: spelled out, plain containers.
-        recipe: its name, which is also the folder's.
-        difference: lines that say what differs from the recipe.
-        notes: options that were kept or dropped by a swap.
+        config: the spelled-out config.
+        recipe: its name, which is also that of the folder.
+        difference: lines about what differs from the recipe.
+        notes: lines about options that a swap kept or dropped.
         resumed: the run that goes on, or None.
-        init_from: where the first weights come from, or None.
+        init_from: the run or checkpoint with the first weights, or None.
         quiet: print nothing.
     """
 
@@ -62,18 +62,18 @@ class Plan:
     """A job with its data prepared and its module made (the model on the meta device).
 
     Args:
-        job: what was asked.
-        settings: of the Trainer.
+        job: what is to be trained.
+        settings: the trainer's.
         callbacks: those that the config names.
         source: the data part.
-        corpus: what it gave.
-        module: the LightningModule, with its length.
+        corpus: its prepared documents or examples.
+        module: the LightningModule; it knows the number of steps.
         data: the loaders.
         tokenizer: its files, {name: text}.
-        parameters: of the model.
-        step: of the checkpoint that the run goes on from, or None.
-        matched: what of another run's weights it begins with, or None.
-        finishing: all steps of the run are done, but not its end.
+        parameters: their number in the model.
+        step: that of the checkpoint that the run goes on from, or None.
+        matched: the weights of another run that it starts with, or None.
+        finishing: all steps are done, only the end of the run is missing.
     """
 
     job: Job
@@ -91,11 +91,11 @@ class Plan:
 
     @property
     def tokens_per_step(self) -> float:
-        """On the average, where rows are examples of different lengths."""
+        """Tokens of an optimizer step; an average if rows are examples of different lengths."""
         return self.module.batch_size * self.data.train.tokens_per_row
 
     def about(self) -> dict[str, object]:
-        """run.json: where the figures come from."""
+        """The contents of run.json: where the figures come from."""
         return {
             "recipe": self.job.recipe,
             "init_from": self.job.config.get("init_from"),
@@ -113,15 +113,15 @@ class Plan:
 
 
 def plan(job: Job, say: Callable[[str], None], bar: Bar | None) -> Plan:
-    """Check, say the difference, prepare the data, make the module. Writes to the data cache alone.
+    """Check the config, print the difference, prepare the data, build the module. Writes only to the data cache.
 
     Raises:
-        UserError: what the config asks for cannot be trained here.
+        UserError: the config cannot be trained here.
     """
     settings = check_frame(job.config)
     check_hardware(settings)
     options = task_options(job.config)
-    make_trainer(settings, options["validation_every"], 1)  # what Lightning refuses it refuses now, before there is a folder
+    make_trainer(settings, options["validation_every"], 1)  # whatever Lightning refuses, it refuses now, before a folder exists
     start = init_from.start_from(job.init_from, runs_of(job.config)) if job.init_from else None
     if start is not None:
         job.config = {**job.config, "init_from": start.origin}

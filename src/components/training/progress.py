@@ -1,7 +1,7 @@
-"""What a run says while it trains: rows of metrics.csv, a bar with loss, speed and time left, one line per validation.
+"""Reports of a run while it trains: rows of metrics.csv, a bar with loss, speed and time left, a line for each validation.
 
-Lightning's ``self.log`` and its bar cost more than a small step; here a step costs a comparison, and figures are read off the device
-once per ``log_every_n_steps``.
+Lightning's ``self.log`` and its bar cost more than a small step. Here a step costs a comparison, and figures are read from the device
+once every ``log_every_n_steps``.
 """
 
 # ruff: noqa: ARG002  Lightning's hooks have fixed arguments
@@ -44,12 +44,12 @@ class Recorder(Callback):
 
     Args:
         file: metrics.csv, or None on ranks that write nothing.
-        bar: what shows the progress, or None.
+        bar: the progress bar, or None.
         tokens_per_step: over all devices and micro-batches.
         total_steps: the step to stop at; stopping here makes Lightning validate once more.
-        blocks_per_step: share of an epoch that one step reads, for the column ``epoch``.
-        validation: (bytes, targets) of the whole validation split.
-        watched: (figure of validation, "min" or "max") that says which checkpoint is the best.
+        blocks_per_step: the share of an epoch that one step reads, for the column ``epoch``.
+        validation: (bytes, targets) of the whole validation split, for bits per byte.
+        watched: (figure of validation, "min" or "max") that decides which checkpoint is the best.
     """
 
     def __init__(
@@ -65,10 +65,10 @@ class Recorder(Callback):
     ) -> None:
         self.file, self.bar, self.tokens_per_step, self.total_steps = file, bar, tokens_per_step, total_steps
         self.blocks_per_step, self.validation, self.watched = blocks_per_step, validation, watched
-        self.seconds = 0.0  # of training alone: validation, samples and saving do not count
+        self.seconds = 0.0  # of training only, without validation, samples and saving
         self.final: dict[str, float] = {}
         self.best: dict[str, float] = {}
-        self.idle = 0  # steps whose rows asked for nothing
+        self.idle = 0  # steps without any target
         self._since: float | None = None
         self._marked = (0, 0.0)  # step and seconds of the row before
         self._step, self._every, self._per_token, self._peak = -1, 1, 0.0, None
@@ -88,7 +88,7 @@ class Recorder(Callback):
         return self.seconds + (time.perf_counter() - self._since if self._since is not None else 0.0)
 
     def state_dict(self) -> dict[str, object]:
-        # the time of saving is not training's: a run that goes on counts on from here
+        # saving is not training time: a run that goes on counts from here
         more = {"idle": self.idle, "marked": list(self._marked)}
         return {"seconds": self.now(), "best": dict(self.best), "final": dict(self.final), **more}
 
@@ -117,7 +117,7 @@ class Recorder(Callback):
     ) -> None:
         step = trainer.global_step
         if step == self._step:
-            return  # gradients are still being added up
+            return  # gradients are still being accumulated
         self._step = step
         task = _task(pl_module)
         if task.idle:
@@ -150,7 +150,7 @@ class Recorder(Callback):
             EPOCH: step * self.blocks_per_step,
             TOKENS: round(step * self.tokens_per_step),
             SECONDS: seconds,
-            TRAIN_LOSS: losses.get("loss"),  # none where nothing was asked since the last row
+            TRAIN_LOSS: losses.get("loss"),  # None if there was no target since the last row
             LR: _rate(trainer),
             SPEED: speed,
             MFU: speed * self._per_token / self._peak / trainer.world_size if self._peak else None,
@@ -184,7 +184,7 @@ class Recorder(Callback):
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.sanity_checking:
-            _task(pl_module).take_eval()  # nothing of it counts
+            _task(pl_module).take_eval()  # the sanity check does not count
             return
         row = evaluated(_task(pl_module), self.validation)
         step = trainer.global_step
@@ -203,7 +203,7 @@ class Recorder(Callback):
         self.flush()
         if self.bar is not None:
             self.bar.validated(step, row)
-        if VAL_LOSS in row and not math.isfinite(row[VAL_LOSS]):  # before it is saved over the last good checkpoint
+        if VAL_LOSS in row and not math.isfinite(row[VAL_LOSS]):  # before it overwrites the last good checkpoint
             raise UserError(
                 "training",
                 f"the validation loss is {row[VAL_LOSS]} at step {step}",
@@ -225,11 +225,11 @@ class Recorder(Callback):
         self.close()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        with suppress(UserError):  # a full disk, which may be the very reason
+        with suppress(UserError):  # a full disk, which may be the reason for the exception
             self.close()
 
     def flush(self) -> None:
-        """What has been counted is in the file."""
+        """Write everything counted so far to the file."""
         if self.file is not None:
             self.file.flush()
 
@@ -246,5 +246,5 @@ def _task(module: LightningModule) -> TaskModule:
 
 
 def _rate(trainer: Trainer) -> float:
-    """The largest learning rate that the next step uses."""
+    """The largest learning rate of the next step."""
     return max(float(group["lr"]) for group in trainer.optimizers[0].param_groups)

@@ -1,7 +1,7 @@
-"""Whether a run can go on from a checkpoint: what is in it against what is expected, before anything is written or built on a device.
+"""Whether a run can go on from a checkpoint: its contents are checked before anything is written or built on a device.
 
-A checkpoint that can be read may still be damaged, or be another run's: Lightning takes what it finds, and a kernel of the optimizer
-believes the shapes that it is given.
+A checkpoint that can be read may still be damaged, or belong to another run. Lightning takes whatever it finds, and the optimizer's kernels
+trust the shapes that they get.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Key = int | str  # a weight's number, or its name
 States = Mapping[Key, Mapping[str, object]]  # what an optimizer keeps of each weight
 # where a checkpoint has the state of the loaders: under the name that their class has, or had
 DATA_STATES = ("PackedDataModule", "Blocked")
-# averages and copies that every optimizer which has one of that name keeps in the parameter's own shape
+# averages and copies that an optimizer keeps in the parameter's own shape
 WHOLE = {
     *("exp_avg", "exp_avg_sq", "max_exp_avg_sq", "exp_inf", "momentum_buffer", "square_avg", "grad_avg", "acc_delta", "sum"),
     *("prev", "step_size", "ax", "average", "trained", "x", "z"),
@@ -35,16 +35,16 @@ WHOLE = {
 
 
 def place(resumed: Resumed, config: Config, module: TaskModule, data: PackedDataModule) -> tuple[int, bool]:
-    """(the checkpoint's step, whether nothing but the run's end is left to do).
+    """(the checkpoint's step, whether only the end of the run is left to do).
 
     Args:
         resumed: the run that goes on.
         config: what it goes on with.
-        module: its LightningModule, the model on the meta device, with its length.
+        module: its LightningModule with the number of steps, the model on the meta device.
         data: its loaders.
 
     Raises:
-        UserError: the data are others, something is missing or of another shape, or the run is finished.
+        UserError: the data differ, something is missing or has another shape, or the run is finished.
     """
     where = str(resumed.checkpoint)
     held = checkpoints.read(Path(where))
@@ -76,7 +76,7 @@ def place(resumed: Resumed, config: Config, module: TaskModule, data: PackedData
 
 
 def fault_in(held: Checkpoint, model: nn.Module, config: Config) -> str:
-    """The first thing that does not fit, in words, or nothing."""
+    """The first thing that does not fit, in words; empty if all fits."""
     return _weights(held, model) or _optimizer(held, model, config) or _rest(held)
 
 
@@ -108,7 +108,7 @@ def _optimizer(held: Checkpoint, model: nn.Module, config: Config) -> str:
     named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
     names = {id(p): n for n, p in named}
     grouped = [(names.get(id(p), "a weight"), p) for g in optimizer.param_groups for p in g["params"]]
-    # a whole state that was gathered from shards may be in the model's order
+    # a state that was gathered from shards may be in the model's order
     faults = [_misshapen(state, keys, order) for order in (grouped, named) if len(order) == len(keys)]
     return faults[0] if faults and all(faults) else ""
 
@@ -132,7 +132,7 @@ def _misshapen(state: States, keys: list[Key], order: Sequence[tuple[str, Tensor
 
 
 def _derived(size: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
-    """Shapes of what optimizers keep of a weight: all of it, its rows or columns, a square of each side."""
+    """Shapes of what optimizers keep for a weight: its own, its rows or columns, a square of each side."""
     yield size
     for side in range(len(size)):
         yield size[:side] + size[side + 1 :]
@@ -165,7 +165,7 @@ def _rest(held: Checkpoint) -> str:
 
 
 def tensors_in(state: States) -> int:
-    """How many tensors an optimizer keeps: none may get lost."""
+    """The number of tensors that an optimizer keeps, to notice a lost one."""
     return sum(isinstance(v, Tensor) for kept in state.values() if isinstance(kept, dict) for v in kept.values())
 
 

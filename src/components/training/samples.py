@@ -1,4 +1,4 @@
-"""samples.txt: what the model writes after each validation, and at the end the share of texts that the data's ``judge`` accepts."""
+"""samples.txt: texts that the model writes after each validation, and at the end the share that the data's ``judge`` accepts."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ class Clock(Protocol):
 
 
 class Samples(Callback):
-    """Write, print and log texts; draws from a generator of its own, so that training is not changed by them.
+    """Write, print and log sampled texts. They use a random generator of their own, so they do not change training.
 
     Args:
         file: samples.txt, or None on ranks that write nothing.
         config: for decoding and cache.
         say: prints, or None.
-        recorder: whose clock stands still meanwhile.
-        keep: also call ``keep(step, prompts, texts)`` (loggers that show tables).
+        recorder: its clock stops meanwhile.
+        keep: called with (step, prompts, texts), for loggers that show tables.
     """
 
     def __init__(self, file: Path | None, config: Config, say: Callable[[str], None] | None, recorder: Clock) -> None:
@@ -60,7 +60,7 @@ class Samples(Callback):
             try:
                 with open_append(self.file) as f:
                     f.write(written.encode("utf8", errors="replace"))
-            except (UserError, OSError) as e:  # what is being trained is not lost for a text
+            except (UserError, OSError) as e:  # a text is no reason to lose the training
                 terminal.complain(f"samples: not written ({reason(e)})")
         if self.say is not None and texts:
             shown = texts[0].rstrip()
@@ -70,7 +70,7 @@ class Samples(Callback):
 
 
 def judged(module: TaskModule, config: Config, judge: Callable[[str], bool]) -> tuple[int, int]:
-    """(accepted, written) of ``judged_samples`` whole texts, drawn at once."""
+    """(accepted, written) of ``judged_samples`` whole texts, sampled together."""
     count = module.judged_samples
     texts = generate(
         module.model, module.tokenizer, config, count=count, max_new_tokens=2 * module.sample_tokens, seed=config["seed"]

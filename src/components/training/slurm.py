@@ -1,7 +1,7 @@
-"""SLURM: a job that is put into the queue again goes on with its run, from the same command.
+"""SLURM: a requeued job goes on with its run, from the same command.
 
-Read from the environment alone: outside of SLURM nothing here does anything. A run remembers the job that it began in; the same command in
-the same job finds it again. So a batch script of several commands skips those that are done and goes on with the one that was stopped.
+Everything is read from the environment; outside SLURM nothing happens. A run remembers the job that it began in, and the same command in the
+same job finds it again. So a batch script of several commands skips the finished ones and goes on with the one that was stopped.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ def job() -> SlurmJob | None:
 
 
 def begun_here(runs: Path) -> tuple[Path, bool] | None:
-    """(the newest run that this very command began in this very job, whether it is finished), if it is to go on or to be left as it is.
+    """(the newest run that this command began in this job, whether it is finished); None if a new run is wanted.
 
-    A run of an earlier start of the job goes on, or is done. One of this start goes on if a signal stopped it; otherwise somebody types
-    the command once more, who wants another run.
+    A run of an earlier start of the job goes on, or is finished. A run of this start goes on only if a signal stopped it; otherwise the
+    command was typed again, which asks for another run.
     """
     here = job()
     if here is None or os.environ.get(run_folder.JOB_FOLDER):
@@ -63,7 +63,7 @@ def begun_here(runs: Path) -> tuple[Path, bool] | None:
 
 
 def requeue(say: Callable[[str], None]) -> None:
-    """Ask SLURM to put this job into the queue again, once everything is saved: it may end the job at once."""
+    """Ask SLURM to requeue this job. Everything must be saved before, since SLURM may end the job at once."""
     here = job()
     if here is None:
         return

@@ -1,4 +1,4 @@
-"""Which weights of a model learn, and at which rates: what the init says of each and what the tuning does."""
+"""Which weights of a model learn, and at which rates: the factors of the init and those of the tuning."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TORCHS = tuple(c for c in vars(optim).values() if isinstance(c, type) and c is n
 
 
 def tuned(model: nn.Module, config: Config) -> list[Weight]:
-    """Every weight with its factors on the learning rate; a config of before there were tunings has them all learn alike."""
+    """All weights with their learning-rate factors. Configs saved before ``tuning`` existed use factor 1 for all."""
     weights = list(roles(model))
     scale = getattr(getattr(model, "init", None), "lr_scale", None)
     rates = make(Bound(config.get("tuning") or "all", where="tuning"), "tuning").rates(weights)
@@ -25,10 +25,10 @@ def tuned(model: nn.Module, config: Config) -> list[Weight]:
 
 
 def freeze(model: nn.Module, config: Config) -> None:
-    """Those at rate 0 have no gradient. What an adapter has frozen stays so.
+    """Freeze the weights with rate 0. What an adapter has frozen stays frozen.
 
     Raises:
-        UserError: nothing is left to learn.
+        UserError: no weight is left to learn.
     """
     weights = tuned(model, config)
     for w in weights:
@@ -39,7 +39,7 @@ def freeze(model: nn.Module, config: Config) -> None:
 
 
 def rate_lines(model: nn.Module, config: Config) -> list[str]:
-    """What the tuning freezes and what it slows down, for people; nothing where all learn alike."""
+    """Lines about what the tuning freezes or slows down; empty if all weights learn alike."""
     weights = tuned(model, config)
     names = [w.name for w in weights]
     lines = []
@@ -56,7 +56,7 @@ def rate_lines(model: nn.Module, config: Config) -> list[str]:
 
 
 def narrow_lines(config: Config, precision: object) -> list[str]:
-    """That torch's own optimizers keep their averages in the weights' dtype, where that is bf16 or fp16: small steps of theirs are lost."""
+    """A warning if one of torch's own optimizers keeps its averages in bf16 or fp16, the weights' dtype: small steps get lost."""
     if str(precision) not in ("bf16-true", "16-true"):
         return []
     node = config["optimizer"]

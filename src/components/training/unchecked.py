@@ -1,6 +1,6 @@
-"""Parts of other packages that were never checked here: said when a run begins, until ``components check`` has found that all holds.
+"""Parts of other packages that were not checked on this machine. A run names them at its start, until ``components check`` passes.
 
-A part that ignores the cache or the borders of documents trains, and generates, and is wrong.
+A part that ignores the cache or document borders trains and generates without an error, and is wrong.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from components.core.files import make_folder, write_text
 
 
 def remember(label: str, target: Callable[..., object]) -> None:
-    """The part ``label`` holds to its contract, as its source stands now. Nothing is said where the cache cannot be written."""
+    """Remember that the part ``label``, with its current source, holds its contract. Does nothing if the cache cannot be written."""
     mark = _mark(label, target)
     with suppress(UserError):
         make_folder(mark.parent)
@@ -28,7 +28,7 @@ def remember(label: str, target: Callable[..., object]) -> None:
 
 
 def unchecked(config: Config) -> list[str]:
-    """One line for each part in the model that is not of this package, and was not checked as its source stands now."""
+    """One line for each part in the model that is from another package and was not checked with its current source."""
     found: dict[str, str] = {}
     for part in parts_of({"model": config["model"]}):
         entry = part.entry

@@ -1,6 +1,6 @@
-"""Weights & Biases through Lightning's logger: nested config, curves, samples as a table, the picture, the checkpoint by option.
+"""Weights & Biases through Lightning's logger: nested config, curves, a table of samples, the picture, optionally the checkpoint.
 
-Never a prompt and never a hang: without a key, or without a network, the run goes on offline and says so once. The only file that
+It never prompts and never hangs: without a key or a network the run goes on offline and says so once. This is the only file that
 imports wandb.
 """
 
@@ -21,7 +21,7 @@ from components.core.errors import UserError
 from components.core.terminal import fault_of
 from components.runs.run_files import Figures, read_about
 
-# what we would choose, and the variables of W&B's that go before it
+# our defaults, and W&B's variables that override them
 VARIABLES = {"project": "WANDB_PROJECT", "name": "WANDB_NAME", "id": "WANDB_RUN_ID"}
 MODES = {"dryrun": "offline", "run": "online"}  # earlier names
 
@@ -32,13 +32,13 @@ OFFLINE = "written offline; send it later with: wandb sync"
 
 
 def make_logger(options: Config, folder: Path | None, config: Config, say: Callable[[str], None]) -> WandbLogger:
-    """A logger whose run has begun (on the first rank), online if that is possible.
+    """A logger whose W&B run has begun (on the first rank), online if possible.
 
-    What the config says goes before W&B's own environment (``WANDB_PROJECT``, ``WANDB_RUN_GROUP``, ...), and that before what we would choose; of
-    ``WANDB_MODE`` the environment goes first, so that a machine can be kept offline. A run that goes on goes on there too.
+    The config overrides W&B's environment (``WANDB_PROJECT``, ``WANDB_RUN_GROUP``, ...), which overrides our defaults. Only ``WANDB_MODE`` overrides
+    the config, so that a machine can be kept offline. A resumed run continues its W&B run.
 
     Raises:
-        UserError: W&B does not take what it is given.
+        UserError: W&B refuses the settings.
     """
     try:
         return _begun(options, folder, config, say)
@@ -71,16 +71,16 @@ def _begun(options: Config, folder: Path | None, config: Config, say: Callable[[
 
 
 def id_of(folder: Path) -> str:
-    """W&B's id of a run: of when and as what it began, so that it is the same when the run goes on, wherever its folder lies by then."""
+    """The W&B id of a run, from its name and start time. It stays the same when the run goes on, even if its folder has moved."""
     known = f"{folder.name} {read_about(folder)['began']!r}"
     return hashlib.blake2b(known.encode(errors="replace"), digest_size=6).hexdigest()
 
 
 class _Logger(WandbLogger):
-    """Lightning's logger over a run that is begun here, with a time limit."""
+    """Lightning's logger over a W&B run that is begun here, with a time limit."""
 
     def begin(self, mode: str, timeout: float | None, say: Callable[[str], None]) -> None:
-        # without those that are None: W&B would look no further. Lightning reads WANDB_PROJECT itself
+        # without None values, which would keep W&B from reading its environment. Lightning reads WANDB_PROJECT itself
         given = {n: v for n, v in self._wandb_init.items() if v is not None and n != "resume"}
         if mode in ("online", "shared") and not os.environ.get("WANDB_RESUME"):
             given["resume"] = "allow"
@@ -91,7 +91,7 @@ class _Logger(WandbLogger):
             self._experiment = wandb.init(**init, settings=wandb.Settings(**waits, **quiet))
         except (wandb.errors.CommError, wandb.errors.UsageError, wandb.errors.AuthenticationError, TimeoutError) as e:
             say(f"wandb: no connection ({str(e).splitlines()[0]}), so this run is {OFFLINE}")
-            # the id is held by the attempt that has failed
+            # the failed attempt still holds the id
             init = {
                 **{n: v for n, v in init.items() if n != "resume"},
                 "mode": "offline",
@@ -103,12 +103,12 @@ class _Logger(WandbLogger):
             self._experiment.define_metric("*", step_metric="trainer/global_step", step_sync=True)
 
     def log_config(self, config: Config) -> None:
-        """The config as it is nested, and the part chosen at each place under one searchable key: ``parts.attention = gqa``."""
+        """Log the nested config, and the part of each socket under one searchable key: ``parts.attention = gqa``."""
         self._experiment.config.update({**config, "parts": parts_of(config)}, allow_val_change=True)
 
 
 class Extras:
-    """What the logger does not do by itself: the table of samples, the picture and the checkpoint at the end."""
+    """What Lightning's logger does not do: the table of samples, and the picture and checkpoint at the end."""
 
     def __init__(self, logger: WandbLogger, *, checkpoint: bool) -> None:
         self.logger, self.checkpoint = logger, checkpoint
@@ -120,7 +120,7 @@ class Extras:
         self.logger.experiment.log({"samples": table, "trainer/global_step": step})
 
     def finish(self, picture: Path | None, checkpoint: Path | None, summary: Figures, exit_code: int) -> None:
-        """Always called, also after a failure: otherwise the next job of a multirun would write into this run."""
+        """Finish the W&B run. It is called after failures too, or the next job of a multirun would write into this run."""
         run = self.logger.experiment
         if picture is not None and picture.exists():
             run.log({"curves": wandb.Image(str(picture))})
@@ -133,7 +133,7 @@ class Extras:
 
 
 def parts_of(config: Config, path: str = "") -> dict[str, str]:
-    """{socket: part, or the preset that was chosen} for every node; the sockets of the model without the prefix ``model``."""
+    """{socket: part or preset} for every node. Sockets of the model stand without the prefix ``model``."""
     found: dict[str, str] = {}
     for key, value in config.items():
         if isinstance(value, dict):
