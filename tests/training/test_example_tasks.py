@@ -177,7 +177,7 @@ def test_a_template_that_looks_ahead_is_refused():
     (file := __import__("pathlib").Path("t.jinja")).write_text(
         "{{ messages|length }}{% for m in messages %}{{ m.content }}{% endfor %}"
     )
-    with pytest.raises(UserError, match="otherwise when the answer is there"):
+    with pytest.raises(UserError, match="differently once the answer is there"):
         instructed(str(file)).encode(Example(tuple(TALK), None, "f"), 10_000)
 
 
