@@ -230,6 +230,6 @@ def test_a_split_with_nothing_to_measure_is_refused_before_there_is_a_folder(tin
     config["loss"]["rate"] = 0.0
     for option in ("samples", "judged_samples", "test_fraction"):
         config["task"].pop(option, None)
-    with pytest.raises(UserError, match=r"ask for nothing.*validation_fraction=0"):
+    with pytest.raises(UserError, match=r"have no target.*validation_fraction=0"):
         fit(Job(config, "masked", quiet=True))
     assert not (tmp_path / "runs").exists()
