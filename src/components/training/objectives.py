@@ -57,7 +57,7 @@ def need_layers(task: Asking, model: nn.Module) -> None:
     if any(asked.values()) and not any(isinstance(m, Layer) for m in model.modules()):
         option = next(name for name, value in asked.items() if value)
         name = task.config["model"]["name"]
-        raise UserError(f"task.{option}", f"model/{name} has no layers, so this would do nothing", "leave it out")
+        raise UserError(f"task.{option}", f"model/{name} has no layers of its own, so this would do nothing", "leave it out")
 
 
 def teacher_for(task: Asking) -> nn.Module | None:
