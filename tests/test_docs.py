@@ -11,12 +11,15 @@ import yaml
 
 from components.check.cases import PROPERTIES
 from components.cli import main, parser_of
+from components.cli.verbs import verbs
 from components.compose import compose
 from components.core import registry
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-LOOKING = ("list", "show", "validate", "doctor", "completion", "runs", "check", "new")
+LOOKING = {
+    name for name, verb in verbs().items() if verb.group in ("look", "extend", "set up")
+}  # need no run, and take no time
 
 
 def blocks(page: Path, language: str) -> list[str]:

@@ -11,7 +11,7 @@ import components
 from components.cli import main
 from components.core.errors import UserError
 from components.core.sockets import SequenceInfo
-from components.training import ending
+from components.training import finalize
 
 POSITIONS = ("rope", "alibi", "t5_bias", "fire", "log_temperature", "xpos", "rope_2d", "kerple", "transformer_xl")
 
@@ -57,7 +57,7 @@ def test_a_path_at_which_nothing_is_is_not_valid(monkeypatch, tmp_path, capsys, 
 
 
 def test_names_and_figures_stand_apart():
-    lines = ending.table({"state": "finished", "val_root_mean_squared_error": 0.0009374, "val_loss": 1.0}).splitlines()
+    lines = finalize.table({"state": "finished", "val_root_mean_squared_error": 0.0009374, "val_loss": 1.0}).splitlines()
     assert any(line.split() == ["validation", "root", "mean", "squared", "error", "0.0009374"] for line in lines)
     assert len({len(line) - len(line.rsplit(None, 1)[1]) for line in lines if line.strip()}) == 1, "one column"
 

@@ -61,7 +61,7 @@ def test_the_mean_loss_is_that_of_all_samples():
     """0.2, 0.5 and 0.1 are 0.2667 in the mean, whether they came as one batch or as two of unequal size."""
     assert loss_of("regression", [[0.2], [0.5], [0.1]], [[0.0], [0.0], [0.0]], distance="l1")[1] == pytest.approx(0.8 / 3)
     from components.core.sockets import Terms
-    from components.training.sums import add_sums, means
+    from components.training.reductions import add_sums, means
 
     sums: dict = {}
     for batch in ([0.2, 0.5], [0.1]):

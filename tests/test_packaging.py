@@ -44,7 +44,9 @@ def python(site: Path, cwd: Path, *words: str) -> subprocess.CompletedProcess:
 
 def test_wheel_holds_everything_that_the_checkout_has(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
-    code = [f.relative_to(ROOT / "src") for kind in ("py", "js", "css", "html") for f in (ROOT / "src").rglob(f"*.{kind}")]
+    code = [
+        f.relative_to(ROOT / "src") for kind in ("py", "txt", "js", "css", "html") for f in (ROOT / "src").rglob(f"*.{kind}")
+    ]
     shared = [
         Path("components/_share") / f.relative_to(ROOT)
         for folder in ("conf", "recipes")

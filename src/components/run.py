@@ -118,7 +118,7 @@ def train(recipe: str | None = None, overrides: list[str] | tuple[str, ...] = ()
     Raises:
         UserError: what cannot be composed or trained.
     """
-    from components.runs import preparing, records, resume
+    from components.runs import preparing, resume, run_files
     from components.training import experiment, ranks, slurm
 
     if ranks.launched():
@@ -140,7 +140,7 @@ def train(recipe: str | None = None, overrides: list[str] | tuple[str, ...] = ()
         begun = slurm.begun_here(preparing.runs_of(composed.config))
         if begun is not None and begun[1]:  # a command of a job that was queued again
             terminal.tell(f"done before this job was queued again: {begun[0]}")
-            return experiment.Result(begun[0], records.read_summary(begun[0]))
+            return experiment.Result(begun[0], run_files.read_summary(begun[0]))
         if begun is not None:
             resumed = resume.find_resumed(str(begun[0]), [], begun[0].parent)
             composed = compose(None, [], base=resumed.config, cwd=Path.cwd(), source=resumed.folder / "config.yaml")
@@ -170,21 +170,21 @@ def _compose_anew(recipe: str | None, rest: list[str], special: dict[str, str | 
 def load_recipe(name: str | None = None, overrides: list[str] | tuple[str, ...] = ()) -> Recipe:
     """Compose a recipe, prepare its data, and build its model and task, without training; ``init_from=`` gives it other weights."""
     from components.core import bar
-    from components.runs import preparing, resume, starting
-    from components.training import building, init_from
+    from components.runs import init_from, preparing, resume
+    from components.training import building, init_task
 
     rest, special = resume.split_overrides(list(overrides))
     if special.get("resume"):
         raise UserError("resume", "a recipe is built anew", "components.load(run), or components.train with resume=")
     composed = _compose_anew(_one_recipe(name, special), rest, special)
     config = composed.config
-    found = starting.start_from(config["init_from"], preparing.runs_of(config)) if config.get("init_from") else None
+    found = init_from.start_from(config["init_from"], preparing.runs_of(config)) if config.get("init_from") else None
     _, corpus = preparing.corpus_of(config, preparing.task_options(config), bar.Bar(sys.stderr))
     task = preparing.task_of(config, corpus.tokenizer)
     model = task.new_model()
     if found is not None:
         config["init_from"] = found.origin
-        init_from.begin_task(task, model, found, preparing.aside)
+        init_task.begin_task(task, model, found, preparing.print_err)
     task.place(model, "cpu")
     data = building.data_of(task, corpus, task.model.context_length, config["seed"])
     return Recipe(task.model, data, task, config)

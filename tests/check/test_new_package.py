@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import sysconfig
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from components.cli import main, templates
+from components.cli import main, new
 
 ROOT = Path(__file__).parents[2]
 SMALL = [
@@ -26,7 +27,7 @@ SMALL = [
     "paths.cache=cache",
 ]
 OWN = ["model.attention.n_heads=2", "model.norm.eps=1e-5"]
-KINDS = tuple(templates.PARTS)
+KINDS = new.kinds()
 
 
 class Environment:
@@ -328,3 +329,13 @@ def test_a_second_plugin_with_its_name_hurts_nobody(radio):
     assert "norm/my_norm: the name is taken twice, by my-norm (my_norm.part) and by rival-parts (rival)" in text
     assert found["norm"]["my_norm"]["origin"] == "my-norm"
     assert "all hold" in radio.run("components", "check", "norm/my_norm", "--only", "padding")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_word_of_a_template_is_filled_in(kind):
+    texts = new.files(kind, "my_part")
+    assert not [path for path, text in texts.items() if re.search(r"@[A-Z]+@", text)]
+    assert texts["src/my_part/part.py"].startswith('"""MyPart: ')
+    sentence = texts["src/my_part/part.py"].splitlines()[0].removeprefix('"""MyPart: ')
+    assert sentence.endswith(".")
+    assert f'description = "{sentence}"' in texts["pyproject.toml"]

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from components.cli import COMMANDS, main
+from components.cli import main
 from components.cli.complete import candidates
+from components.cli.verbs import verbs
 from components.compose import compose
 from components.compose.completion_tree import PartialRun
 from components.core import registry
@@ -18,7 +19,7 @@ from components.core.share import recipe_files
 
 
 def test_commands():
-    assert candidates([""]) == list(COMMANDS)
+    assert candidates([""]) == list(verbs())
     assert candidates(["tr"]) == ["train"]
     assert candidates(["nope", ""]) == []
 

@@ -212,7 +212,7 @@ def test_without_a_template_it_says_so(trained, capsys, tmp_path):
     assert "no chat template; give one, a file in Jinja: --template FILE" in capsys.readouterr().err
     (tmp_path / "bad.jinja").write_text("{% for %}")
     assert main(["chat", str(trained[0]), "--template", str(tmp_path / "bad.jinja")]) == 2
-    assert "no Jinja template" in capsys.readouterr().err
+    assert "not a Jinja template" in capsys.readouterr().err
     assert main(["chat", str(trained[0]), "--template", "nowhere"]) == 2
     assert main(["chat"]) == 2
     assert "no run is named" in capsys.readouterr().err

@@ -54,7 +54,7 @@ def here(tmp_path, monkeypatch):
         (["generate", "nowhere"], "no such run"),
         (["generate"], "no run is named"),
         (["evaluate"], "no run is named"),
-        (["generate", "x", "--max-new-tokens", "abc"], "'abc' is no whole number >= 1"),
+        (["generate", "x", "--max-new-tokens", "abc"], "'abc' is not a whole number >= 1"),
         (["generate", "x", "--device", "nonsense"], "device: 'nonsense' is not here"),
         (["generate", "x", "resume=auto"], "leave it out"),
         (["evaluate", "tiny.yaml"], "checkpoint"),

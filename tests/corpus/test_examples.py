@@ -119,12 +119,12 @@ def test_numbers_and_conversations_come_back_from_the_cache_as_they_were(tmp_pat
 
 
 def test_labels_of_a_trained_tokenizer_keep_their_numbers(tmp_path):
-    from components.runs.preparing import Fixed
+    from components.runs.preparing import TrainedTokenizer
 
     first = prepared(tmp_path, labelled())
     source = Source(labelled(), "other")
     source.labels = ("flower", "leaf")
-    again = prepare_examples(source, Fixed(first.tokenizer), cache=tmp_path, labelled=True)
+    again = prepare_examples(source, TrainedTokenizer(first.tokenizer), cache=tmp_path, labelled=True)
     assert again.labels == first.labels
 
 

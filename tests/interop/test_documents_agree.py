@@ -18,7 +18,7 @@ from components.corpus.blocks import EvaluationBlocks
 from components.explain.asking import ask
 from components.explain.subject import subject_of
 from components.runs import importing
-from components.runs.preparing import Fixed
+from components.runs.preparing import TrainedTokenizer
 
 transformers = pytest.importorskip("transformers")
 TEXTS = [f"The quick brown fox number {i} jumps over the lazy dog." for i in range(24)]
@@ -33,7 +33,7 @@ def book(tmp_path, monkeypatch):
 
 def corpus_of(folder):
     source = make({"name": "text", "path": "book.txt", "split_on": "blank_lines"}, "data")
-    return prepare(source, Fixed(importing.read(folder).tokenizer), cache="cache", validation=0.5)
+    return prepare(source, TrainedTokenizer(importing.read(folder).tokenizer), cache="cache", validation=0.5)
 
 
 @torch.no_grad()
@@ -89,7 +89,7 @@ def test_a_corpus_of_another_frame_is_another_corpus(tmp_path):
     source = make({"name": "text", "path": "book.txt"}, "data")
     for begins in ([1], []):
         held.files["components.json"] = json.dumps({**held.said("components.json"), "begins": begins})
-        where.add(prepare(source, Fixed(held), cache="cache").hash)
+        where.add(prepare(source, TrainedTokenizer(held), cache="cache").hash)
     assert len(where) == 2
 
 

@@ -171,8 +171,8 @@ def test_a_target_that_is_there_is_left_alone(name, sound, run, tmp_path, capsys
         (["export", "{run}"], "needs a run and --to FOLDER"),
         (["export", "nowhere", "--to", "x"], "no such run"),
         (["export", "{sound}", "--to", "x"], "no such run"),
-        (["export", "{run}", "--to", "x", "--shard-size", "large"], "'large' is no size"),
-        (["export", "{run}", "--to", "x", "--shard-size", "0GB"], "is no size"),
+        (["export", "{run}", "--to", "x", "--shard-size", "large"], "'large' is not a size"),
+        (["export", "{run}", "--to", "x", "--shard-size", "0GB"], "is not a size"),
     ],
 )
 def test_a_wrong_word(words, said, sound, run, tmp_path, monkeypatch, capsys):

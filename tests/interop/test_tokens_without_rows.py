@@ -92,7 +92,7 @@ def test_a_conversation_that_the_template_refuses_is_named_or_dropped(capsys):
 
 def test_an_empty_stop_is_refused_and_a_stop_ends_the_work():
     loaded = components.load("run", ["decoding=greedy"])
-    with pytest.raises(UserError, match="stop: an empty text stands everywhere"):
+    with pytest.raises(UserError, match="stop: an empty text is found everywhere"):
         loaded.generate("The", stop=["fox", ""])
     prompt = "The quick brown"
     whole = loaded.generate(prompt, max_new_tokens=30)

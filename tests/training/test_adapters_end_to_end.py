@@ -113,7 +113,7 @@ def test_a_pattern_that_matches_nothing_is_said_before_there_is_a_run(base):
 def test_an_adapter_is_never_lost_on_the_way(base):
     tuned = components.train("./tiny.yaml", [f"init_from={base}", "adapter=lora"], quiet=True).folder
     for adapter in ("none", "ia3"):
-        with pytest.raises(UserError, match="has an adapter that this model has not"):
+        with pytest.raises(UserError, match="has an adapter, and this model has none"):
             components.load_recipe("./tiny.yaml", [f"init_from={tuned}", f"adapter={adapter}"])
     again = components.load_recipe("./tiny.yaml", [f"init_from={tuned}", "adapter=lora"]).model.eval()
     ids = torch.randint(0, 100, (2, 16))

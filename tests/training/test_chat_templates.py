@@ -138,7 +138,7 @@ def test_no_character_that_is_said_means_anything(tokens, said):
     "messages", [["a"], [{"role": "user"}], [{"role": "user", "content": ["a"]}], [{"role": 1, "content": "a"}]]
 )
 def test_what_is_no_message_is_said(tokens, messages):
-    with pytest.raises(UserError, match="is no message in text"):
+    with pytest.raises(UserError, match="is not a text message"):
         Template(PLAIN, tokens).ids(messages)
 
 
@@ -154,7 +154,7 @@ def test_files_of_templates(tokens, tmp_path):
     for held, says in (
         ("[" * 100_000, "no JSON"),
         ("[]", "holds no object"),
-        ('{"chat_template": "{% for %}"}', "no Jinja template"),
+        ('{"chat_template": "{% for %}"}', "not a Jinja template"),
     ):
         own.files = {"tokenizer_config.json": held}
         with pytest.raises(UserError, match=f"tokenizer_config.json: .*{says}"):

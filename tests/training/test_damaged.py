@@ -12,7 +12,7 @@ from conftest import make_tiny
 import components
 from components.cli import main
 from components.core.errors import UserError
-from components.runs import checkpoints, records
+from components.runs import checkpoints, run_files
 from components.runs.metrics_file import read_rows
 from components.training.experiment import Job, fit
 
@@ -63,13 +63,13 @@ def test_the_list_of_runs_says_which_is_damaged(copy, capsys, file, content):
         assert "run.json" in capsys.readouterr().err
     else:
         with pytest.raises(UserError, match=r"summary\.json"):
-            records.read_summary(copy)
+            run_files.read_summary(copy)
 
 
 def test_a_damaged_table(copy, capsys):
     table = copy / "metrics.csv"
     for content, says in (
-        (table.read_text() + "6,x,,,,,,,,\n", "line 3.*'x' is no number"),
+        (table.read_text() + "6,x,,,,,,,,\n", "line 3.*'x' is not a number"),
         ("a,b\n1,2\n", "no column step"),
         ("", "no column step"),
     ):

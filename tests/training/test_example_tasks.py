@@ -177,7 +177,7 @@ def test_a_template_that_looks_ahead_is_refused():
     (file := __import__("pathlib").Path("t.jinja")).write_text(
         "{{ messages|length }}{% for m in messages %}{{ m.content }}{% endfor %}"
     )
-    with pytest.raises(UserError, match="otherwise when the answer is there"):
+    with pytest.raises(UserError, match="differently once the answer is there"):
         instructed(str(file)).encode(Example(tuple(TALK), None, "f"), 10_000)
 
 
@@ -246,15 +246,15 @@ def test_numbers_are_learnt_and_measured():
 
 
 def test_loads_of_experts_are_in_the_log():
-    from components.training.loads import loads
+    from components.training.expert_load import expert_load
 
     stats = {
         "a.ffn.load": torch.tensor([4, 0, 0, 4]),
         "b.ffn.load": torch.tensor([2, 2, 2, 2]),
         "b.ffn.router.load": torch.tensor([9, 9, 9, 9]),
     }
-    assert loads(stats) == {"expert_load_max": 2.0, "experts_unused": 2 / 8}
-    assert loads({}) == {}
+    assert expert_load(stats) == {"expert_load_max": 2.0, "experts_unused": 2 / 8}
+    assert expert_load({}) == {}
     words = [*SMALL, "model/ffn=moe", "model.ffn.n_experts=4", "model.ffn.router.k=2", "task.samples=0"]
     made = components.train(overrides=[*words, "trainer.log_every_n_steps=3"], quiet=True)
     rows = list(csv.DictReader((made.folder / "metrics.csv").open()))

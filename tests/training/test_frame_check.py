@@ -143,7 +143,7 @@ def test_devices():
     for given, count in ((2, 2), ("2", 2), ("0,1", 2), ("0,", 1), ([0, 3], 2), ("auto", None), (-1, None), (None, None)):
         assert count_devices(given) == count
     for wrong in ("two", "0,x", "", 0, -2, 1.5, True, [], ["a"]):
-        with pytest.raises(UserError, match="says not how many"):
+        with pytest.raises(UserError, match="is not a number of devices"):
             count_devices(wrong)
     assert processes({"devices": "0,1", "num_nodes": 3}) == 6
 

@@ -17,14 +17,14 @@ from components.core import files
 from components.core.errors import UserError
 from components.runs import checkpoints, resume, run_folder
 from components.runs.metrics_file import MetricsFile, read_rows
-from components.training import ending, lock, saving
+from components.training import finalize, lock, saving
 from components.training.experiment import Job, fit
 from components.training.task import _training
 
 
 @pytest.fixture(autouse=True)
 def no_pictures(monkeypatch):
-    monkeypatch.setattr(ending.curves, "draw", lambda *_: None)
+    monkeypatch.setattr(finalize.curves, "draw", lambda *_: None)
 
 
 def go_on(folder: Path, config: dict[str, Any]) -> Any:
@@ -96,8 +96,13 @@ def test_a_checkpoint_that_does_not_fit_is_one_line_and_nothing_is_written(tiny)
     assert go_on(done, longer).figures["step"] == 6
 
 
-def test_other_data_are_refused_before_anything_is_written(tiny, tmp_path):
+@pytest.mark.parametrize("key", ["PackedDataModule", "Blocked"])  # the latter in checkpoints of before
+def test_other_data_are_refused_before_anything_is_written(tiny, tmp_path, key):
     done = fit(Job(tiny(trainer={"max_steps": 5}), quiet=True)).folder
+    file = done / "checkpoints" / "last.ckpt"
+    held = torch.load(file, weights_only=True)
+    held[key] = held.pop("PackedDataModule")
+    torch.save(held, file)
     (tmp_path / "story.txt").write_text("\n\n".join(f"number {i} of many" for i in range(200)))
     before = contents(done)
     with pytest.raises(UserError, match="the data are not those of the run"):
@@ -198,7 +203,7 @@ def test_a_kill_while_saving_never_leaves_an_old_best(tiny, monkeypatch):
     assert steps == {"last.ckpt": 5, "best.ckpt": 10}
     (folder / "checkpoints" / "last.ckpt.0123abcd.part").write_bytes(b"half")
     monkeypatch.undo()
-    monkeypatch.setattr(ending.curves, "draw", lambda *_: None)
+    monkeypatch.setattr(finalize.curves, "draw", lambda *_: None)
     go_on(folder, tiny())
     assert {f.name for f in (folder / "checkpoints").iterdir()} == {"last.ckpt", "best.ckpt"}
 

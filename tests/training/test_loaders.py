@@ -16,8 +16,8 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 
 from components.core.sockets import Batch
-from components.training.building import calm
-from components.training.data_module import Blocked
+from components.training.building import quiet_lightning
+from components.training.data_module import PackedDataModule
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
 
@@ -63,11 +63,11 @@ class Module(LightningModule):
 
 def data(tmp_path, workers):
     train, validation = Blocks(16, tmp_path / "train"), Blocks(10, tmp_path / "validation")
-    return Blocked(train, validation, validation, batch_size=2, workers=workers)
+    return PackedDataModule(train, validation, validation, batch_size=2, workers=workers)
 
 
 def trainer(**options):
-    calm()
+    quiet_lightning()
     return Trainer(
         **{"accelerator": "cpu", "max_steps": 6, "val_check_interval": 2, "check_val_every_n_epoch": None, "logger": False},
         **{"enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False},

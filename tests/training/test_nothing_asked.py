@@ -17,8 +17,8 @@ from components.core import registry
 from components.core.errors import UserError
 from components.core.sockets import Batch
 from components.corpus.steps import Steps
-from components.training.building import calm
-from components.training.data_module import Blocked
+from components.training.building import quiet_lightning
+from components.training.data_module import PackedDataModule
 from components.training.experiment import Job, fit
 from components.training.task.language_modeling import LanguageModeling
 
@@ -106,14 +106,14 @@ def trained(blocks, accumulate=1, optimizer=None, ffn="glu"):
     config["model"]["ffn"] = ffn
     module = LanguageModeling(config, Tokenizer())
     module.total_steps = 5
-    calm()
+    quiet_lightning()
     watch = Watch()
     off = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
     trainer = Trainer(
         accelerator="cpu", devices=1, max_steps=5, accumulate_grad_batches=accumulate, gradient_clip_val=1.0,
         use_distributed_sampler=False, callbacks=[watch], **off,
     )  # fmt: skip
-    trainer.fit(module, Blocked(blocks, batch_size=8))
+    trainer.fit(module, PackedDataModule(blocks, batch_size=8))
     return module, watch
 
 
@@ -209,7 +209,7 @@ def test_a_run_counts_them_and_writes_no_number_for_them(tiny, capsys):
         config["task"].pop(option, None)
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
-        calm()
+        quiet_lightning()
         done = fit(Job(config, "masked"))
     said = capsys.readouterr().out
     count = done.figures["idle_steps"]
@@ -230,6 +230,6 @@ def test_a_split_with_nothing_to_measure_is_refused_before_there_is_a_folder(tin
     config["loss"]["rate"] = 0.0
     for option in ("samples", "judged_samples", "test_fraction"):
         config["task"].pop(option, None)
-    with pytest.raises(UserError, match=r"ask for nothing.*validation_fraction=0"):
+    with pytest.raises(UserError, match=r"have no target.*validation_fraction=0"):
         fit(Job(config, "masked", quiet=True))
     assert not (tmp_path / "runs").exists()

@@ -13,7 +13,7 @@ from components import build
 from components.cli.measure import vocabulary
 from components.core.errors import UserError
 from components.core.sockets import Batch
-from components.core.traits import extra_tokens, silent_reason
+from components.core.traits import extra_tokens, why_cannot_generate
 from components.corpus.batches import tokens_in, totals, unasked, widened
 from components.corpus.preparation import GROUP, Preparation
 from components.corpus.steps import Steps, Whole
@@ -246,11 +246,11 @@ def test_extra_ids_are_counted_before_there_is_a_tokenizer():
 
 def test_why_a_model_continues_no_text():
     sizes = {"vocab_size": 11, "d_model": 8, "n_layers": 1, "attention": ATTENTION}
-    assert silent_reason(build("model", "decoder", **sizes)) == ""
-    assert silent_reason(build("model", "encoder", **sizes)) == "Encoder sees later tokens"
-    assert "source" in silent_reason(build("model", "encoder_decoder", **sizes))
-    assert "no tokens" in silent_reason(build("model", "decoder", **sizes, head="value"))
-    assert "no tokens" in silent_reason(build("model", "decoder", **sizes, head="classification"))
+    assert why_cannot_generate(build("model", "decoder", **sizes)) == ""
+    assert why_cannot_generate(build("model", "encoder", **sizes)) == "Encoder sees later tokens"
+    assert "source" in why_cannot_generate(build("model", "encoder_decoder", **sizes))
+    assert "no tokens" in why_cannot_generate(build("model", "decoder", **sizes, head="value"))
+    assert "no tokens" in why_cannot_generate(build("model", "decoder", **sizes, head="classification"))
 
 
 def test_ids_beyond_the_tokenizers_are_never_drawn():

@@ -17,7 +17,7 @@ import components
 from components.cli import main
 from components.core import collectives
 from components.core.errors import UserError
-from components.runs import records, resume, run_folder
+from components.runs import resume, run_files, run_folder
 from components.runs.metrics_file import read_rows
 from components.training import ranks
 from components.training.alike import Alike
@@ -121,7 +121,7 @@ def test_a_started_rank_takes_the_run_from_the_first_one(tmp_path, monkeypatch):
     for name in RANKS:
         monkeypatch.delenv(name, raising=False)
     assert not ranks.launched()
-    config = {n: {"name": "x"} for n in records.NODES} | {
+    config = {n: {"name": "x"} for n in run_files.NODES} | {
         "trainer": {"max_steps": 3},
         "init_from": "/a/b.ckpt",
         "lr": 1e-05,
@@ -178,5 +178,5 @@ def test_what_ranks_found_by_themselves_is_held_against_the_first(change, said):
 @pytest.mark.parametrize("seconds", ["never", "-1", "0", "nan"])
 def test_a_time_out_that_is_none(seconds, monkeypatch):
     monkeypatch.setenv(ranks.TIMEOUT, seconds)
-    with pytest.raises(UserError, match="is no number of seconds"):
+    with pytest.raises(UserError, match="is not a number of seconds"):
         ranks.prepare(SimpleNamespace(world_size=2, strategy=None), None)

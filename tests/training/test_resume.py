@@ -175,11 +175,11 @@ def test_a_checkpoint_is_data(tiny, tmp_path):
     with pytest.raises(UserError, match="pickled objects"):
         checkpoints.read(bad)
     bad.write_bytes(b"not a checkpoint")
-    with pytest.raises(UserError, match="is no checkpoint"):
+    with pytest.raises(UserError, match="is not a checkpoint"):
         checkpoints.read(bad)
     with zipfile.ZipFile(bad, "w") as archive:
         archive.writestr("a", "b")
-    with pytest.raises(UserError, match="no readable checkpoint"):
+    with pytest.raises(UserError, match="cannot be read as a checkpoint"):
         checkpoints.read(bad)
     torch.save({"state_dict": {}}, bad)
     with pytest.raises(UserError, match="not written by this package"):

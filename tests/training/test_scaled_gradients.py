@@ -12,8 +12,8 @@ from components import build
 from components.core import registry
 from components.core.sockets import Batch
 from components.core.weights import Weight
-from components.training.building import calm
-from components.training.data_module import Blocked
+from components.training.building import quiet_lightning
+from components.training.data_module import PackedDataModule
 from components.training.task.language_modeling import LanguageModeling
 
 VOCABULARY, T, STEPS = 11, 6, 12
@@ -61,7 +61,7 @@ def trained(optimizer, scale, *, clip=0.5, how="norm", overflow=()):
     }
     module, norms = LanguageModeling(config, Tokenizer()), Norms(overflow)
     module.total_steps = STEPS
-    calm()
+    quiet_lightning()
     plugin = MixedPrecision("16-mixed", "cpu", scaler=torch.amp.GradScaler("cpu", init_scale=scale)) if scale else None
     if plugin:
         plugin.autocast_context_manager = lambda: torch.autocast("cpu", enabled=False)
@@ -70,7 +70,7 @@ def trained(optimizer, scale, *, clip=0.5, how="norm", overflow=()):
         accelerator="cpu", devices=1, max_steps=STEPS, gradient_clip_val=clip, gradient_clip_algorithm=how,
         use_distributed_sampler=False, callbacks=[norms], plugins=[plugin] if plugin else None, **off,
     )  # fmt: skip
-    trainer.fit(module, Blocked(Rows(), batch_size=8))
+    trainer.fit(module, PackedDataModule(Rows(), batch_size=8))
     return norms.seen, torch.cat([p.detach().flatten() for p in module.model.parameters()])
 
 

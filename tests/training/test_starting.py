@@ -15,7 +15,7 @@ from components.cli import dispatch, main
 from components.core.errors import UserError
 from components.corpus.tokens import read_tokenizer
 from components.runs.checkpoints import read, weights_in
-from components.runs.starting import Start, match
+from components.runs.init_from import Start, match
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "cli"))
 from tiny_recipe import write
@@ -124,7 +124,7 @@ def test_what_is_new_is_not_frozen(base, capsys):
         assert main([*words, *chosen]) == 2
         said = capsys.readouterr().err.splitlines()[-1]
         assert where in said, said
-        assert "frozen here, so would stay as drawn" in said, said
+        assert "frozen here, so they would stay as drawn" in said, said
         assert said.endswith(instead), said
     # what is new in many layers is one pattern, and following what is said is enough
     normed = [*words, "adapter=lora", "adapter.rank=2", "model.n_layers=2", "model.attention.qk_norm=rms"]

@@ -16,10 +16,10 @@ from components.core.signature import Positive
 from components.core.sockets import Batch
 from components.corpus.batches import totals
 from components.corpus.steps import Steps, Whole
-from components.training.building import calm
+from components.training.building import quiet_lightning
 from components.training.clipping import clip_gradients
-from components.training.data_module import Blocked
-from components.training.sums import means
+from components.training.data_module import PackedDataModule
+from components.training.reductions import means
 from components.training.task.language_modeling import LanguageModeling
 
 VOCABULARY, T = 11, 6
@@ -89,9 +89,9 @@ def module(**options) -> LanguageModeling:
 
 
 def trained(accumulate: int, **options):
-    calm()
+    quiet_lightning()
     made = module(**options)
-    data = Blocked(UnevenBlocks(), batch_size=8)
+    data = PackedDataModule(UnevenBlocks(), batch_size=8)
     trainer = Trainer(
         accelerator="cpu",
         devices=1,

@@ -14,7 +14,7 @@ from lightning.pytorch import Callback
 
 from components.runs import checkpoints, resume, run_folder
 from components.runs.metrics_file import read_rows
-from components.training import callbacks, ending
+from components.training import callbacks, finalize
 from components.training.experiment import Job, fit
 from components.training.preemption import Preempted
 
@@ -42,7 +42,7 @@ class Signal(Callback):
 def configured(tiny, monkeypatch):
     """Dropout, micro-batches, epochs of four steps; ``quick`` makes early stopping end the run at its third validation."""
     monkeypatch.setitem(callbacks.KNOWN, "signal", (Signal, {"step": "int", "where": "str"}))
-    monkeypatch.setattr(ending.curves, "draw", lambda *_: None)  # half of the time
+    monkeypatch.setattr(finalize.curves, "draw", lambda *_: None)  # half of the time
 
     def config(*, quick: bool = False, **sent: Any) -> dict[str, Any]:
         early = {"patience": 1 if quick else 2, "min_delta": 100.0 if quick else 0.0, "monitor": "val_bits_per_byte"}

@@ -10,7 +10,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from components import build
 from components.corpus.tokens import Tokens
-from components.generation.streaming import Stream, over_at, text_of
+from components.generation.streaming import Stream, should_stop, text_of
 
 TEXTS = [
     "the tree stands under a river stone\n\n  walks, sings",
@@ -81,7 +81,7 @@ def test_a_stop_is_found_as_in_the_whole_text(name):
             stop = [whole[at : at + 3]]
             want = text_of(tokens, prompt, new, stop)
             assert streamed(tokens, prompt, new, stop) == want[given:]
-            over = over_at(tokens, stop, cut)
+            over = should_stop(tokens, stop, cut)
             first = next(n for n in range(1, len(new) + 1) if bool(over(torch.tensor([[*prompt, *new[:n]]]))[0]))
             assert text_of(tokens, prompt, new[:first], stop) == want, "the work stops where the text does"
             assert tokens.decode([*prompt, *new[: first - 1]]).find(stop[0], given) < 0
@@ -123,4 +123,4 @@ def test_what_begins_a_text_is_no_part_of_it():
     for given, said in (([], False), (tokens.encode("the"), True)):
         after = tokens.encode("the tree")[len(tokens.encode("the")) :]
         row = torch.tensor([[0, bos, *given, *(after if given else word)]])
-        assert bool(over_at(tokens, [" tree"], 2 + len(given))(row)[0]) is said
+        assert bool(should_stop(tokens, [" tree"], 2 + len(given))(row)[0]) is said

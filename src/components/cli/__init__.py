@@ -1,4 +1,4 @@
-"""The command ``components``: one module a subcommand, imported when it is called, so that the rest answers at once."""
+"""The command ``components``. Each subcommand is a module that is imported only when it is called, so that commands start quickly."""
 
 from __future__ import annotations
 
@@ -9,34 +9,16 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import NoReturn
 
+from components.cli.verbs import verbs
 from components.core import terminal
 from components.core.errors import MOST, UserError, nearest
 from components.core.leaving import has_talked, leave
 
-COMMANDS = {
-    "train": "train a recipe, with any part or value overridden",
-    "evaluate": "measure a run or a checkpoint on its data or on other data",
-    "generate": "continue a prompt with a trained model, or score texts",
-    "explain": "show on one page what a model does with a text, and why it says what it says",
-    "chat": "talk with a trained model that has a chat template",
-    "import": "read a checkpoint in Hugging Face's layout, or print the recipe of a config.json",
-    "export": "write a run as a folder that transformers loads",
-    "runs": "what was run here, or two runs compared",
-    "list": "the kinds, or the parts of a kind, one sentence each",
-    "show": "one part's parameters, or a recipe's tree of parts",
-    "validate": "compose and check a recipe without training it",
-    "check": "hold a part, yours too, to the contract of its kind",
-    "new": "begin a package with a part of your own",
-    "doctor": "versions, devices, kernels, plug-ins, and what is missing",
-    "catalogue": "write a page per kind: options, compatibility, size of every part",
-    "completion": "print the shell's completion script: bash, zsh or fish",
-}
-FROM_A_RECIPE = ("train", "validate", "show")
 USAGE = "components COMMAND [...]   (components COMMAND --help says more)"
 
 
 class Parser(argparse.ArgumentParser):
-    """Faults become one line like all others, instead of a usage block."""
+    """Errors are one line, like all others, instead of a usage block."""
 
     def error(self, message: str) -> NoReturn:
         raise UserError(self.prog, message, f"see {self.prog} --help")
@@ -44,7 +26,7 @@ class Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a subcommand. Returns the exit code: 0, 2 for a user's mistake (one line on stderr), 1 for a lost rank (likewise), 130 when interrupted."""
-    # OpenMP's threads wait for one another by spinning; where another program wants the same core, the default cost a factor of 20
+    # OpenMP's threads wait by spinning. If another program needs the same core, the default is slower by a factor of 20
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     words = [*(sys.argv[1:] if argv is None else argv)]  # not list(): the submodule cli.list takes that name here
     terminal.prepare()
@@ -56,16 +38,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         terminal.complain("interrupted")
         code = 130
-    except BrokenPipeError:  # `components list | head`: the reader has seen enough
+    except BrokenPipeError:  # `components list | head`: the reader has left
         code = 0
     return terminal.finish(code)
 
 
 def command() -> NoReturn:
-    """What the shell starts: ``main``, and the exit."""
+    """The entry point of the shell command: ``main``, then exit."""
     try:
         code = main()
-    except SystemExit as e:  # a run that was stopped says with which code
+    except SystemExit as e:  # a run that was stopped brings its own code
         if not isinstance(e.code, int):
             raise
         code = e.code
@@ -84,13 +66,13 @@ def dispatch(words: list[str]) -> int:
         terminal.show(f"lightning-components {__version__}")
         return 0
     name, *rest = words
-    if name == "complete":  # what the completion scripts call
+    if name == "complete":  # the completion scripts call this
         return import_module("components.cli.complete").run(rest)
-    if name not in COMMANDS:
-        raise UserError("components", f"unknown command {name!r}", nearest(name, COMMANDS, called="commands"))
+    if name not in verbs():
+        raise UserError("components", f"unknown command {name!r}", nearest(name, verbs(), called="commands"))
     parser = parser_of(name)
     if "-h" in rest or "--help" in rest:
-        if name in FROM_A_RECIPE:
+        if "recipe" in verbs()[name].takes:
             check_overrides(rest)
         terminal.show(parser.format_help().rstrip())
         return 0
@@ -98,7 +80,7 @@ def dispatch(words: list[str]) -> int:
 
 
 def parser_of(name: str) -> Parser:
-    """What reads a subcommand's words."""
+    """The parser of a subcommand's words."""
     command = import_module(f"components.cli.{name}")
     parser = Parser(
         prog=f"components {name}",
@@ -113,7 +95,7 @@ def parser_of(name: str) -> Parser:
 
 
 def check_overrides(words: list[str]) -> None:
-    """A wrong override beside --help is said, not skipped. Sweeps and resumed runs are composed from more than a recipe."""
+    """A wrong override beside --help is reported. Sweeps and resumed runs are left out: they need more than a recipe to compose."""
     overrides = [w for w in words if "=" in w and not w.startswith("-")]
     if overrides and not {"-m", "--multirun"} & {*words} and not any(w.startswith("resume=") for w in overrides):
         from pathlib import Path
@@ -126,8 +108,8 @@ def check_overrides(words: list[str]) -> None:
 
 
 def overview() -> str:
-    width = max(map(len, COMMANDS))
-    lines = [f"  {name:<{width}}  {what}" for name, what in COMMANDS.items()]
+    width = max(map(len, verbs()))
+    lines = [f"  {name:<{width}}  {verb.sentence}" for name, verb in verbs().items()]
     examples = [
         "components train recipe=gpt_python model/attention=gqa model.attention.n_kv_heads=2",
         "components show attention/gqa",

@@ -1,4 +1,4 @@
-"""Write the catalogue: a page per kind with every part's options, compatibility and size, plug-ins' parts among ours."""
+"""Write the catalogue: a page for each kind with options, compatibility and size of every part, plug-ins included."""
 
 from __future__ import annotations
 
@@ -8,6 +8,11 @@ from pathlib import Path
 from components.core import registry, terminal
 from components.core.errors import UserError, nearest
 from components.core.files import make_folder, write_text
+
+VERB = {
+    "sentence": "write a page per kind: options, compatibility, size of every part",
+    "group": "set up",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

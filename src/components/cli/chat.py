@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import argparse
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from components.cli.generate import HELP, count
+from components.cli.generate import HELP, Streamed, count
 from components.core import terminal
 from components.core.errors import UserError
 from components.core.terminal import require_text
+
+if TYPE_CHECKING:
+    from components.run import Loaded
+
+VERB = {
+    "sentence": "talk with a trained model that has a chat template",
+    "group": "use",
+    "takes": ("run", "overrides"),
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     from components.run import load
 
     loaded = load(args.run, args.overrides, device=args.device)
-    template_of(loaded.tokenizer, args.template)  # before anything is typed
+    template_of(loaded.tokenizer, args.template)  # a missing template must show before anything is typed
     said = first = [{"role": "system", "content": args.system}] if args.system else []
     options = {
         "template": args.template,
@@ -57,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
             return 0
         if line == "/clear":
             said = first
-        elif re.fullmatch(r"/[a-z]+", line):  # a slip of the keys is not talked about
+        elif re.fullmatch(r"/[a-z]+", line):  # a mistyped command is not sent to the model
             terminal.complain(f"error: {line}: unknown command; /clear begins anew, /exit leaves")
         elif line:
             said = [*said, {"role": "user", "content": line}]
@@ -68,18 +77,13 @@ def run(args: argparse.Namespace) -> int:
                 said = said[:-1]
 
 
-def spoken(loaded: Any, said: list[dict[str, str]], options: dict[str, Any]) -> str:
-    """The answer, shown as it comes; when it is interrupted, as far as it came."""
-    shown: list[str] = []
-
-    def show(text: str) -> None:
-        shown.append(text)
-        terminal.show(text, end="", flush=True)
-
+def spoken(loaded: Loaded, said: list[dict[str, str]], options: dict[str, Any]) -> str:
+    """The answer, shown while it is written. If it is interrupted, the part that was written."""
+    show = Streamed()
     try:
         whole = loaded.chat(said, on_text=show, **options)
     except KeyboardInterrupt:
         terminal.show(" ...")
-        return "".join(shown)
-    terminal.show(whole[len("".join(shown)) :] if whole.startswith("".join(shown)) else "")
+        return show.text
+    show.end(whole)
     return whole

@@ -1,9 +1,9 @@
-"""Hold a part to its kind's contract, line by line: one of ours, a plug-in's, or any class that a decorator registers.
+"""Check a part against the contract of its kind, property by property: a built-in part, a plug-in's, or any registered class.
 
   components check attention/gqa n_kv_heads=2
   components check my_package.module:MyAttention model.n_layers=4
 
-Exit code 0 where all holds, 1 where something does not.
+Exit code 0 if all properties hold, 1 if one does not.
 """
 
 from __future__ import annotations
@@ -14,6 +14,11 @@ import sys
 from pathlib import Path
 
 from components.core import layout, terminal
+
+VERB = {
+    "sentence": "check a part, one of yours too, against the contract of its kind",
+    "group": "extend",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     if str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))  # as python -m has it: a module that lies here is found
+        sys.path.insert(0, str(Path.cwd()))  # as with python -m: modules of this folder can be imported
     from components.check import Host, battery, judged, subject_of
     from components.core.errors import UserError
     from components.training.unchecked import remember

@@ -8,15 +8,13 @@ from collections.abc import Iterable
 from importlib import import_module
 from pathlib import Path
 
-from components.cli import COMMANDS
+from components.cli.verbs import verbs
 from components.compose.completion_tree import PartialRun
 from components.compose.words import is_override
 from components.core import registry, terminal
 from components.core.share import conf_folder, recipe_files
 from components.core.signature import Option
 
-COMPOSING = ("train", "validate", "show", "evaluate", "generate", "explain")
-OF_A_RUN = ("evaluate", "generate", "explain")
 SLICES = ("all", "first", "last", "last2", "every2", "every4at3", "from8", "to7", "8", "8_11")
 
 
@@ -31,10 +29,11 @@ def candidates(words: list[str]) -> list[str]:
     """Whole words that begin as the last one of ``words`` does; what ends in ``=``, ``.`` or ``/`` is to be continued."""
     *before, current = words
     if not before:
-        return _that_begin(COMMANDS, current)
+        return _that_begin(verbs(), current)
     command = before[0]
-    if command not in COMMANDS:
+    if command not in verbs():
         return []
+    takes = verbs()[command].takes
     if current.startswith("-"):
         return _that_begin(_flags(command), current)
     if command == "list":
@@ -45,9 +44,9 @@ def candidates(words: list[str]) -> list[str]:
         return _that_begin(_parts(current), current)
     if command == "completion":
         return _that_begin(("bash", "zsh", "fish"), current)
-    if command == "runs" or (command in OF_A_RUN and all(is_override(w) or w.startswith("-") for w in before[1:])):
+    if command == "runs" or ("run" in takes and all(is_override(w) or w.startswith("-") for w in before[1:])):
         return _that_begin(runs(), current)  # where there are none, the shell goes on to files
-    if command not in COMPOSING:
+    if "overrides" not in takes:
         return []
     if command == "show" and "=" not in current and not any("=" in w for w in before[1:]):
         return _that_begin([*_parts(current), "recipe="], current)

@@ -6,6 +6,11 @@ import argparse
 
 from components.core import terminal
 
+VERB = {
+    "sentence": "print the shell's completion script: bash, zsh or fish",
+    "group": "set up",
+}
+
 # Each asks `components complete -- WORDS` (the last one is being typed), one candidate a line. What ends in = . or / goes on.
 BASH = r"""
 _components() {

@@ -1,20 +1,26 @@
-"""Measure a run or a checkpoint on its own data or on other data: loss, perplexity, bits per byte, the task's metrics, and evaluations.
+"""Measure a run or a checkpoint on its own or other data: loss, perplexity, bits per byte, the task's metrics, and evaluations.
 
   components evaluate auto evaluation=[calibration,cloze,minimal_pairs,parse_rate]
   components evaluate auto 'evaluation=[{name: few_shot, data: language_id, k: 8}]'
   components evaluate auto evaluation=cloze evaluation.cloze.count=500 --json
 
-components list evaluation says which there are. Each share has its standard error, and what guessing would give.
+components list evaluation lists them. Each share comes with its standard error, and with the result of guessing.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from typing import Any
+from collections.abc import Mapping
 
 from components.core import terminal
 from components.core.errors import UserError
+
+VERB = {
+    "sentence": "measure a run or a checkpoint on its data or on other data",
+    "group": "use",
+    "takes": ("run", "overrides"),
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def said(figure: dict[str, Any]) -> str:
+def said(figure: Mapping[str, float | None]) -> str:
     """``0.4120 ± 0.0350  of 200, chance 0.2``"""
     error = " " * 9 if figure["error"] is None else f" ± {figure['error']:.4f}"
     chance = "" if figure["chance"] is None else f", chance {figure['chance']:.4g}"

@@ -11,6 +11,12 @@ from components.core import terminal
 from components.core.errors import UserError
 from components.core.terminal import require_text
 
+VERB = {
+    "sentence": "show on one page what a model does with a text, and why it says what it says",
+    "group": "use",
+    "takes": ("run", "overrides"),
+}
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(

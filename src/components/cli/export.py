@@ -9,6 +9,12 @@ from pathlib import Path
 from components.core import terminal
 from components.core.errors import UserError
 
+VERB = {
+    "sentence": "write a run as a folder that transformers loads",
+    "group": "exchange",
+    "takes": ("run",),
+}
+
 UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 
 
@@ -23,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _size(text: str) -> int:
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMG]?I?B?)", text.strip().upper())
     if found is None or found[2] not in UNITS or float(found[1]) <= 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is no size: write 500MB or 5GB")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size: write 500MB or 5GB")
     return max(1, int(float(found[1]) * UNITS[found[2]]))
 
 

@@ -1,18 +1,27 @@
-"""Continue prompts with a trained model, or score texts; a single text appears as it is made.
+"""Continue prompts with a trained model, or score texts. A single text is shown while it is written.
 
-An encoder-decoder reads a prompt as its source: what is printed is its own text.
+An encoder-decoder reads the prompt as its source, and its own text is printed.
 """
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from components.core import terminal
 from components.core.errors import UserError
 from components.core.files import read_text
 from components.core.terminal import require_text
+
+if TYPE_CHECKING:
+    from components.run import Loaded
+
+VERB = {
+    "sentence": "continue a prompt with a trained model, or score texts",
+    "group": "use",
+    "takes": ("run", "overrides"),
+}
 
 HELP = "decoding=greedy, cache=ring, or 'decoding.samplers=[{name: temperature, value: 0.5}, {name: top_p, p: 0.9}]'"
 
@@ -48,7 +57,7 @@ def samples(text: str) -> int:
 
 def count(text: str, most: int = 1_000_000) -> int:
     if not (text.isascii() and text.isdigit()) or not text.strip("0"):
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number >= 1")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number >= 1")
     if len(text) > 9 or int(text) > most:
         raise argparse.ArgumentTypeError(f"{text[:20]} is more than {most:,}")
     return int(text)
@@ -82,24 +91,32 @@ def run(args: argparse.Namespace) -> int:
                 names = [f"prompt {i + 1}"] * (len(prompts) > 1) + [f"sample {j + 1}"] * (args.samples > 1)
                 terminal.show(f"=== {', '.join(names)} ===\n{text}\n")
         return 0
-    shown: list[str] = []
-
-    def show(text: str) -> None:
-        shown.append(text)
-        terminal.show(text, end="", flush=True)
-
+    show = Streamed()
     show(args.target if loaded.reads_source else prompts[0])
     try:
-        whole = loaded.generate(prompts[0], on_text=show, **options)
+        show.end(loaded.generate(prompts[0], on_text=show, **options))
     except UserError:
-        terminal.show("")  # the prompt stands there: what is wrong begins its own line
+        terminal.show("")  # the prompt is on the screen: the error begins on a new line
         raise
-    # a token may be a part of a character: what was held back at the end
-    terminal.show(whole[len("".join(shown)) :] if whole.startswith("".join(shown)) else "")
     return 0
 
 
-def scored(loaded: Any, files: list[str], texts: list[str], sources: list[str] | None) -> int:
+class Streamed:
+    """Shows a text as it comes."""
+
+    def __init__(self) -> None:
+        self.text = ""
+
+    def __call__(self, piece: str) -> None:
+        self.text += piece
+        terminal.show(piece, end="", flush=True)
+
+    def end(self, whole: str) -> None:
+        """Show the rest of the whole text: a token may be a part of a character, so the last ones may have been held back."""
+        terminal.show(whole.removeprefix(self.text) if whole.startswith(self.text) else "")
+
+
+def scored(loaded: Loaded, files: list[str], texts: list[str], sources: list[str] | None) -> int:
     width = max(map(len, [*files, "file"]))
     terminal.show(f"{'file':<{width}}  {'tokens':>7}  {'log p':>12}  {'log p a token':>13}")
     for file, found in zip(files, loaded.score(texts, sources)):

@@ -9,6 +9,11 @@ from pathlib import Path
 from components.core import terminal
 from components.core.errors import UserError
 
+VERB = {
+    "sentence": "read a checkpoint in Hugging Face's layout, or print the recipe of a config.json",
+    "group": "exchange",
+}
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
@@ -36,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def config_only(path: str) -> str:
-    """The recipe as a file's text; the config.json stands in its comments."""
+    """The recipe as the text of a file, with config.json in its comments."""
     from components.interop.convert import read_config, recipe_text
     from components.runs.importing import located
 

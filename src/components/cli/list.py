@@ -1,4 +1,4 @@
-"""What there is: every kind, or every part of one kind, one sentence each. Plug-ins are marked with their package."""
+"""List all kinds, or the parts of one kind, with a sentence each. Parts of plug-ins are marked with their package."""
 
 from __future__ import annotations
 
@@ -9,6 +9,11 @@ from typing import Any
 from components.core import layout, registry, terminal
 from components.core.errors import UserError, nearest
 from components.core.share import recipe_files, recipe_sentence
+
+VERB = {
+    "sentence": "the kinds, or the parts of a kind, one sentence each",
+    "group": "look",
+}
 
 RECIPE = "recipe"
 
@@ -31,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def as_data(kind: str | None) -> dict[str, Any]:
-    """{kind: {name: {sentence, origin, module, file, preset_of}}}, recipes and broken plug-ins beside the kinds."""
+    """{kind: {name: {sentence, origin, module, file, preset_of}}}, with recipes and broken plug-ins beside the kinds."""
     found: dict[str, Any] = {k: {} for k in registry.kinds() if kind in (None, k)}
     for (k, name), e in registry.entries(kind).items():
         found[k][name] = {
@@ -65,7 +70,7 @@ def overview() -> list[str]:
 
 
 def by_folder(names: list[str]) -> list[str]:
-    """``known/  llama_tiny, gpt2_124m``: a line for each folder, those in none first."""
+    """``known/  llama_tiny, gpt2_124m``: a line for each folder; names without a folder come first."""
     folders: dict[str, list[str]] = {}
     for name in names:
         folder, slash, last = name.rpartition("/")
@@ -91,14 +96,14 @@ def recipes() -> list[str]:
 
 
 def preset_words(entry: registry.Entry) -> str:
-    """``gqa n_kv_heads=1``: what a preset spells out."""
+    """``gqa n_kv_heads=1``: the options that a preset sets."""
     base = registry.entry(entry.kind, entry.preset_of).signature.options
     own = {n: o.default for n, o in entry.signature.options.items()}
     return " ".join([entry.preset_of, *(f"{n}={layout.value(v)}" for n, v in own.items() if v != base[n].default)])
 
 
 def broken() -> list[str]:
-    """Plug-ins that could not be used, each with its error."""
+    """Plug-ins that could not be loaded, each with its error."""
     lines = []
     for f in registry.faults():
         lines += ["", *layout.paragraph(f"broken plug-in {f.origin}: {f.text}")]

@@ -1,14 +1,23 @@
-"""What was run here; with two runs: how their configs differ, their final figures, and their curves in one picture."""
+"""List the runs made here. With two or more names: compare configs, final figures and curves."""
 
 from __future__ import annotations
 
 import argparse
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from components.core import terminal
 from components.core.errors import UserError
+
+if TYPE_CHECKING:
+    from components.runs.run_files import Figures
+
+VERB = {
+    "sentence": "list the runs made here, or compare two of them",
+    "group": "look",
+    "takes": ("run",),
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,23 +42,21 @@ def run(args: argparse.Namespace) -> int:
         terminal.show(f"no runs in {runs}")
         return 0
     from components.core.layout import table
-    from components.runs.metrics_file import measured
+    from components.runs.metrics_file import HEADS, SECONDS, STEP, VAL_BITS, VAL_LOSS, VALIDATION, measured
 
     rows = [
         (
             str(folder.relative_to(runs)),
             str(f.get("state", "running or killed")),
-            _shown(f.get("step")),
-            _shown(f.get("val_loss")),
-            _shown(f.get("val_bits_per_byte")),
-            next((f"{n.removeprefix('val_')} {_shown(f[n])}" for n in measured(f)), ""),
-            _shown(f.get("seconds")),
+            *(_shown(f.get(n)) for n in (STEP, VAL_LOSS, VAL_BITS)),
+            next((f"{n.removeprefix(VALIDATION)} {_shown(f[n])}" for n in measured(f)), ""),
+            _shown(f.get(SECONDS)),
             own,
         )
         for (folder, f), own in zip(found, own_differences([folder for folder, _ in found]))
     ]
-    head = ("run", "state", "steps", "val loss", "bits/byte", "measured", "seconds", "not as all others")
-    # runs of text measure nothing more, and one alone has no others
+    head = ("run", "state", *(HEADS[n] for n in (STEP, VAL_LOSS, VAL_BITS)), "measured", HEADS[SECONDS], "not as all others")
+    # runs on text have no further metrics, and a single run has no others to differ from
     kept = [i for i in range(len(head)) if head[i] not in ("measured", head[-1]) or any(row[i] for row in rows)]
     terminal.show("\n".join(table([[row[i] for i in kept] for row in rows], head=[head[i] for i in kept], limit=60)))
     for _, f in found:
@@ -59,23 +66,23 @@ def run(args: argparse.Namespace) -> int:
 
 
 def compare(folders: list[Path], runs: Path, as_json: bool) -> int:
-    """Differences of the configs, final figures, curves as text and as a picture beside the runs."""
+    """Print how configs differ, final figures and curves as text; draw the curves into a picture beside the runs."""
     from components.core.files import make_folder
     from components.core.layout import table
-    from components.runs import curves, records
-    from components.runs.metrics_file import read_rows
+    from components.runs import curves, run_files
+    from components.runs.metrics_file import TRAIN_LOSS, VAL_LOSS, read_rows
 
     labels = [label_of(f, runs) for f in folders]
-    configs = [flat({k: v for k, v in records.read_config(f).items() if k != "components"}) for f in folders]
+    configs = [flat({k: v for k, v in run_files.read_config(f).items() if k != "components"}) for f in folders]
     keys = [k for k in dict.fromkeys(k for c in configs for k in c) if len({repr(c.get(k, "-")) for c in configs}) > 1]
-    figures = [records.read_summary(f) for f in folders]
+    figures = [run_files.read_summary(f) for f in folders]
     rows = {label: read_rows(f / "metrics.csv") if (f / "metrics.csv").exists() else [] for label, f in zip(labels, folders)}
     picture = runs / f"compare_{'_'.join(label.strip('/').replace('/', '-') for label in labels)}.png"
     try:
         make_folder(picture.parent)
         curves.draw(rows, picture, " / ".join(labels))
         drawn = str(picture)
-    except UserError as e:  # the tables are what was asked for
+    except UserError as e:  # the tables are more important
         terminal.complain(f"note: {e}")
         drawn = None
     if as_json:
@@ -91,9 +98,9 @@ def compare(folders: list[Path], runs: Path, as_json: bool) -> int:
         "\n".join(table([(n, *(_shown(f.get(n)) for f in figures)) for n in names], head=("figure", *labels), limit=44))
     )
     terminal.show()
-    wide = max(map(len, ("train_loss", *curves.measures(rows))))
+    wide = max(map(len, (TRAIN_LOSS, *curves.measures(rows))))
     for label in labels:
-        for column in ("train_loss", "val_loss", *curves.measures({label: rows[label]})):
+        for column in (TRAIN_LOSS, VAL_LOSS, *curves.measures({label: rows[label]})):
             values = curves.series(rows[label], column)[1]
             if values:
                 terminal.show(f"  {label:<40} {column:<{wide}} {curves.sparkline(values)}  {values[0]:.3f} -> {values[-1]:.3f}")
@@ -103,44 +110,44 @@ def compare(folders: list[Path], runs: Path, as_json: bool) -> int:
 
 
 def own_differences(folders: list[Path]) -> list[str]:
-    """Of each run what it has otherwise than its recipe, but for what all of them have so: how they differ from one another."""
-    from components.runs import records
+    """For each run its differences from its recipe, without those that all runs share."""
+    from components.runs import run_files
 
     said = []
     for folder in folders:
         try:
-            said.append([str(line) for line in records.read_about(folder).get("difference", [])])
+            said.append([str(line) for line in run_files.read_about(folder).get("difference", [])])
         except UserError:
             said.append([])
     common = set(said[0]).intersection(*said) if said else set()
     return ["; ".join(line for line in lines if line not in common) for lines in said]
 
 
-def figures_of(folder: Path) -> dict[str, Any]:
-    """summary.json, or {} of a run that is going on or was killed; of a damaged folder what is damaged."""
-    from components.runs import records
+def figures_of(folder: Path) -> Figures:
+    """summary.json; {} while a run is going on or if it was killed; for a damaged folder its fault."""
+    from components.runs import run_files
 
     try:
-        records.read_about(folder)
-        return records.read_summary(folder)
+        run_files.read_about(folder)
+        return run_files.read_summary(folder)
     except UserError as e:
         return {"state": "damaged", "fault": str(e)}
 
 
 def label_of(folder: Path, runs: Path) -> str:
-    """The path below the folder of runs; of a run from elsewhere the whole one."""
+    """The path below the folder of runs, or the whole path of a run that lies elsewhere."""
     folder, runs = folder.absolute(), runs.absolute()
     return (folder.relative_to(runs) if folder.is_relative_to(runs) else folder).as_posix()
 
 
-def flat(config: Any, path: str = "") -> dict[str, Any]:
+def flat(config: object, path: str = "") -> dict[str, object]:
     """{dotted path: value}; lists are values."""
     if not isinstance(config, dict) or not config:
         return {path: config}
     return {k: v for key, value in config.items() for k, v in flat(value, f"{path}.{key}".lstrip(".")).items()}
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     if value is None:
         return ""
     return (

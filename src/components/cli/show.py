@@ -14,6 +14,12 @@ from components.core.errors import UserError
 from components.core.share import recipe_files
 from components.core.signature import REQUIRED
 
+VERB = {
+    "sentence": "one part's parameters, or a recipe's tree of parts",
+    "group": "look",
+    "takes": ("recipe", "overrides"),
+}
+
 FEW = 5  # recipes that are named for a part; a part that most use would fill the screen
 
 

@@ -9,6 +9,12 @@ from typing import Any
 
 from components.core import terminal
 
+VERB = {
+    "sentence": "train a recipe, with any part or value overridden",
+    "group": "train",
+    "takes": ("recipe", "overrides"),
+}
+
 EPILOG = """examples:
   components train recipe=gpt_python model/attention=gqa model.attention.n_kv_heads=2
   components train data=text data.path=book.txt
@@ -54,15 +60,15 @@ def summary(results: list[Any]) -> list[str]:
     """One table of all jobs: what each was asked, and what came of it."""
     from components.compose.jobs import differing
     from components.core.layout import table
-    from components.runs.metrics_file import measured
+    from components.runs.metrics_file import HEADS, SECONDS, called, measured
 
     own = tuple(dict.fromkeys(n for r in results for n in measured(r.figures)))
-    columns = ("step", "train_loss", "val_loss", "val_bits_per_byte", *own, "seconds")
+    names = {**HEADS, **{n: called(n) for n in own}}
+    names[SECONDS] = names.pop(SECONDS)  # behind what a task measures
     rows = []
     for r, swept in zip(results, differing(results)):
-        figures = [f"{r.figures[c]:.4g}" if isinstance(r.figures.get(c), (int, float)) else "-" for c in columns]
+        figures = [f"{r.figures[c]:.4g}" if isinstance(r.figures.get(c), (int, float)) else "-" for c in names]
         state = r.figures.get("state", "failed") if r.exit_code == 0 else f"failed ({r.exit_code})"
         rows.append((str(r.number), " ".join(swept), state, *figures, os.path.relpath(r.folder)))
-    called = (n.removeprefix("val_").replace("_", " ") for n in own)
-    head = ("job", "overrides", "state", "steps", "train loss", "val loss", "bits/byte", *called, "seconds", "folder")
+    head = ("job", "overrides", "state", *names.values(), "folder")
     return ["", *table(rows, head=head, limit=48)]

@@ -8,6 +8,12 @@ from pathlib import Path
 
 from components.core import terminal
 
+VERB = {
+    "sentence": "compose and check a recipe without training it",
+    "group": "look",
+    "takes": ("recipe", "overrides"),
+}
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("overrides", nargs="*", metavar="recipe=NAME | override", help="group=part, path.option=value")

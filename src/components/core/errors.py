@@ -1,4 +1,4 @@
-"""What a user can get wrong, said in one line: where, what, what instead. The command line prints it and exits with 2."""
+"""Errors of the user, in one line: where, what, what instead. The command line prints them and exits with 2."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
 
-MOST = 300  # characters of a line that is shown
+MOST = 300  # characters of a printed line, at most
 CUT = " [...] "
-LISTED = 40  # names that are listed in one line; of more the nearest
+LISTED = 40  # names listed in one line, at most; of more only the nearest
 NEAR = 6
 
 
 class UserError(ValueError):
-    """A mistake that the reader of the message can mend: ``where: what; what instead``."""
+    """A mistake that the reader of the message can correct: ``where: what; what instead``."""
 
     exit_code = 2  # of the command
 
@@ -23,9 +23,9 @@ class UserError(ValueError):
         super().__init__(": ".join(filter(None, (where, what))) + (f"; {instead}" if instead else ""))
 
     def line(self, most: int = MOST) -> str:
-        """The message as a terminal gets it: one line of printable text, of at most ``most`` characters.
+        """The message for a terminal: one line of printable text, at most ``most`` characters.
 
-        What is wrong is shortened first, then what to do instead, which people copy, then where; each keeps its beginning and its end.
+        ``what`` is shortened first, then ``instead``, which people copy, then ``where``. Each keeps its beginning and its end.
         """
         where, what, instead = map(printable, (self.where, self.what, self.instead))
         for least, part in ((100, "what"), (60, "instead"), (80, "where"), (0, "what")):
@@ -42,13 +42,13 @@ class UserError(ValueError):
 
 
 def printable(text: str) -> str:
-    """``text`` in one line; what a terminal would obey instead of showing it (escapes, overwriting, changes of direction) as its code."""
+    """``text`` in one line. Characters that a terminal would obey instead of show (escapes, direction marks) are written as their codes."""
     line = " ".join(str(text).split())
     return line if line.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
 
 
 def cut(text: str, most: int) -> str:
-    """``text`` in at most ``most`` characters, its middle left out."""
+    """``text`` in at most ``most`` characters, with its middle left out if needed."""
     if len(text) <= most:
         return text
     if most <= len(CUT) + 2:
@@ -59,7 +59,7 @@ def cut(text: str, most: int) -> str:
 
 @contextmanager
 def found_in(file: object) -> Iterator[None]:
-    """What is wrong within the block is wrong with what ``file`` says: the message begins with it, if it does not name it already."""
+    """Errors raised in the block concern ``file``: their messages begin with it, unless they name it already."""
     try:
         yield
     except UserError as e:
@@ -67,14 +67,14 @@ def found_in(file: object) -> Iterator[None]:
 
 
 def in_file(error: UserError, file: object) -> UserError:
-    """The error with the file in front, unless it says which."""
+    """The error with the file in front, unless the message names it."""
     if not str(file) or str(file) in str(error):
         return error
     return UserError(": ".join(filter(None, (str(file), error.where))), error.what, error.instead)
 
 
 def nearest(name: str, names: Iterable[str], *, called: str) -> str:
-    """``did you mean 'rms'? norms: layer, none, rms``: the nearest of ``names``, and all of them."""
+    """``did you mean 'rms'? norms: layer, none, rms``: the nearest of ``names``, then all of them."""
     names = sorted(map(str, names))
     close = closest(str(name), names)
     meant = f"did you mean {close!r}? " if close else ""
@@ -85,7 +85,7 @@ def nearest(name: str, names: Iterable[str], *, called: str) -> str:
 
 
 def closest(name: str, names: Iterable[str]) -> str | None:
-    """What a mistyped or shortened name means: ``learning_rate`` is lr, ``r`` is rank, ``ladder/4`` is ladder/04_table."""
+    """The name that a mistyped or shortened one means: ``learning_rate`` is lr, ``r`` is rank, ``ladder/4`` is ladder/04_table."""
     names = list(names)
     words = re.split(r"[_-]", name)
     for fits in (
@@ -99,5 +99,5 @@ def closest(name: str, names: Iterable[str]) -> str | None:
 
 
 def _plain(name: str) -> str:
-    """Numbers as one writes them: ``04_table`` is 4_table."""
+    """``name`` without leading zeros in numbers: ``04_table`` is 4_table."""
     return re.sub(r"(?<!\d)0+(?=\d)", "", name)

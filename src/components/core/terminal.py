@@ -1,44 +1,45 @@
-"""The terminal, and whatever else stands behind the standard streams: one writer, one reader.
+"""Writing to and reading from the standard streams.
 
-A stream may not hold every character (a console on Windows, a log under ``LANG=C``), its reader may leave (``| head``), its disk may be full, and
-there may be none at all. A command whose work is what it prints ends then, in one line; a training goes on. What is typed comes as bytes,
-which need be no UTF-8: Python hands these on as lone surrogates, which open a file of that name but are no text.
+A stream may not be able to show every character (a console on Windows, a log under ``LANG=C``), its reader may leave (``| head``), its disk may be
+full, and it may be missing. A command whose work is its output then ends with a one-line error; training goes on. Typed words are bytes that may
+not be UTF-8. Python passes these on as lone surrogates, which can name a file but are not text.
 """
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import sys
 from contextlib import suppress
-from typing import Any
+from typing import TextIO
 
 from components.core.errors import UserError
 
 LONE = re.compile("[\ud800-\udfff]")
-LOST: list[bool] = []  # once something that was told could not be written
+LOST: list[bool] = []  # filled when a message of ``tell`` could not be written
 
 
 def prepare() -> None:
-    """For a process of ours: input of any bytes is read, and what others print into our streams ends nothing either."""
+    """Set up the streams of a command: any bytes can be read, and characters that cannot be shown raise no error, whoever prints them."""
     for stream, errors in ((sys.stdin, "surrogateescape"), (sys.stdout, "replace"), (sys.stderr, "backslashreplace")):
-        if getattr(stream, "errors", None) == "strict" and hasattr(stream, "reconfigure"):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
             stream.reconfigure(errors=errors)
 
 
 def show(text: object = "", *, end: str = "\n", flush: bool = False) -> None:
-    """Print what a command was asked for; characters that the stream cannot hold become ``?``.
+    """Print the output of a command. Characters that the stream cannot show become ``?``.
 
     Raises:
-        UserError: the output cannot be written, on a full disk for example.
+        UserError: the output cannot be written, for example on a full disk.
         BrokenPipeError: nobody reads it any more.
     """
     _write(sys.stdout, f"{text}{end}", flush=flush)
 
 
-def tell(text: object, stream: Any = None, *, end: str = "\n") -> None:
-    """Print beside the work: never an error, whatever has become of ``stream`` (standard output unless another is given)."""
-    with suppress(UserError, OSError, ValueError):  # ValueError: somebody has closed it
+def tell(text: object, stream: TextIO | None = None, *, end: str = "\n") -> None:
+    """Print a message that is not the command's output. Never raises, whatever happened to ``stream`` (default: standard output)."""
+    with suppress(UserError, OSError, ValueError):  # ValueError: the stream is closed
         _write(stream or sys.stdout, f"{text}{end}", flush=True)
         return
     LOST.append(True)
@@ -51,37 +52,37 @@ def complain(text: object) -> None:
 
 
 def finish(code: int) -> int:
-    """Write out what is held back, at the end of a command that comes to ``code``; the code then: 2 if what was asked for is not all written.
+    """Flush the output at the end of a command with exit code ``code``. Returns that code, or 2 if the output could not be written completely.
 
-    What was only told beside the work is no reason to fail.
+    A lost message of ``tell`` is not a reason to fail.
     """
     try:
         _write(sys.stdout, "", flush=True)
         return code
     except UserError as e:
-        if code == 0:  # else what is wrong has been said
+        if code == 0:  # otherwise an error was printed already
             complain(f"{'note' if LOST else 'error'}: {e}")
             code = 0 if LOST else 2
-    except (BrokenPipeError, ValueError):  # the reader has seen enough, or it is closed
+    except (BrokenPipeError, ValueError):  # the reader has left, or the stream is closed
         pass
-    with suppress(OSError, ValueError, AttributeError):  # or the interpreter would try once more, and complain
+    with suppress(OSError, ValueError, AttributeError):  # or the interpreter would try again at exit, and complain
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return code
 
 
-def is_live(stream: Any) -> bool:
-    """Whether a person looks at it: a terminal."""
+def is_live(stream: TextIO | None) -> bool:
+    """Whether the stream is a terminal."""
     try:
-        return bool(stream.isatty())
-    except (AttributeError, ValueError):  # there is none, or it is closed
+        return stream is not None and stream.isatty()
+    except (AttributeError, ValueError):  # somebody's own stream, or a closed one
         return False
 
 
-def require_text(where: str, *given: Any) -> None:
-    """Strings, and lists of strings or of messages, hold text alone.
+def require_text(where: str, *given: object) -> None:
+    """Check that strings, and lists of strings or of messages, are valid text.
 
     Raises:
-        UserError: bytes that are no UTF-8, or half a surrogate pair: no tokenizer reads them.
+        UserError: they hold bytes that are not UTF-8, or half a surrogate pair, which no tokenizer can read.
     """
     for value in given:
         if isinstance(value, str):
@@ -94,12 +95,12 @@ def require_text(where: str, *given: Any) -> None:
 
 
 def readable(text: str, lost: str = "?") -> str:
-    """``text`` for libraries that take nothing else: ``lost`` for every byte of it that is no UTF-8."""
+    """``text`` with ``lost`` in place of every byte that is not UTF-8, for libraries that refuse such bytes."""
     return LONE.sub(lost, text)
 
 
 def fault_of(text: str) -> str | None:
-    """Which byte of ``text`` is no UTF-8 and where, or None."""
+    """The first byte of ``text`` that is not UTF-8, and its place, in words; None if all is well."""
     bad = None if text.isascii() else LONE.search(text)
     if bad is None:
         return None
@@ -108,8 +109,8 @@ def fault_of(text: str) -> str | None:
     return f"is no UTF-8: {what} at character {bad.start() + 1}"
 
 
-def held(text: str, stream: Any) -> str:
-    """``text`` as ``stream`` can hold it: ``?`` for every other character, unless the stream has a way of its own."""
+def held(text: str, stream: TextIO) -> str:
+    """``text`` with ``?`` for characters that ``stream`` cannot show, unless the stream handles them itself."""
     if text.isascii() or (getattr(stream, "errors", None) or "strict") != "strict":
         return text
     encoding = getattr(stream, "encoding", None) or "utf-8"
@@ -119,7 +120,7 @@ def held(text: str, stream: Any) -> str:
         return text.encode("ascii", errors="replace").decode("ascii")
 
 
-def _write(stream: Any, text: str, *, flush: bool) -> None:
+def _write(stream: TextIO | None, text: str, *, flush: bool) -> None:
     if stream is None:  # a process that was started without one
         return
     try:

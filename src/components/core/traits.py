@@ -128,7 +128,7 @@ def _without_encoder(model: Any) -> Iterator[nn.Module]:
     return (part for part in model.modules() if part not in beside)
 
 
-def silent_reason(model: nn.Module, *, source: bool = False) -> str:
+def why_cannot_generate(model: nn.Module, *, source: bool = False) -> str:
     """Why the model cannot continue a text, or an empty string where it can; ``source``: it is given what it reads before."""
     if reads_source(model) and not source:
         return "the model writes only after it has read a source"

@@ -17,6 +17,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from components.core.errors import UserError
 from components.core.sockets import Batch
 from components.corpus.corpus import Split
+from components.corpus.example import Example
 from components.corpus.framing import Frame
 
 
@@ -30,6 +31,9 @@ class Blocks:
         shift: whether each epoch cuts at another place. Without, block ``i`` always starts at ``i * T``.
         whole: documents are for an encoder, which reads all of their frames.
     """
+
+    notes: Sequence[str] = ()  # nothing is left out of packed text
+    examples: Sequence[Example] = ()  # it has none
 
     def __init__(self, split: Split, context_length: int, seed: int, *, shift: bool = True, whole: bool = False) -> None:
         _require(split, context_length)
@@ -82,6 +86,9 @@ class EvaluationBlocks:
     The sum of all negative log likelihoods over ``n_bytes`` and ln 2 is bits per byte. ``n_targets``: every token of a text, and the end of
     each document.
     """
+
+    notes: Sequence[str] = ()  # nothing is left out of packed text
+    examples: Sequence[Example] = ()  # it has none
 
     def __init__(self, split: Split, context_length: int, *, whole: bool = False) -> None:
         _require(split, context_length)

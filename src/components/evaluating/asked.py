@@ -1,39 +1,41 @@
-"""A trained model as evaluations ask it: how likely texts are, what comes next, what it writes, which label an input has."""
+"""A trained model as evaluations use it: likelihood of texts, next tokens, written texts, labels of inputs."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import cast
 
 import torch
 from torch import Tensor
 
-from components.core.traits import silent_reason
+from components.core.traits import why_cannot_generate
+from components.corpus.example import Example
 from components.corpus.measuring import Prediction
 from components.corpus.rows import Rows
 from components.corpus.special_ids import first_ids
 from components.corpus.steps import Whole
-from components.generation.generating import generate, speaker, together
+from components.generation.generating import generate, restrict_vocab, together
 from components.generation.scoring import ROWS, score
 from components.parts.decoding._loop import evaluating
+from components.runs.task_module import ExampleTask, LoadedModel, TaskModule
 
-WIDEST = 32  # characters of a token at most, when a long text is cut to what may fit
+WIDEST = 32  # assumed largest length of a token, when a long text is cut
 
 
 class Trained:
-    """``measuring.Asked`` of a loaded run and its task."""
+    """``measuring.Asked`` for a loaded run and its task."""
 
-    def __init__(self, loaded: Any, task: Any) -> None:
+    def __init__(self, loaded: LoadedModel, task: TaskModule) -> None:
         self.model, self.tokenizer, self.config, self.task = loaded.model, loaded.tokenizer, loaded.config, task
         self.limit: int = self.model.context_length
         self.labelled: bool = task.labelled
         self.begins = first_ids(self.tokenizer)
 
     def refusal(self, word: str) -> str:
-        """Why it cannot be asked for ``word``, or an empty string."""
+        """Why the model cannot be asked for ``word``; empty if it can."""
         if word == "predictions" and self.labelled:
             return ""
-        reason = silent_reason(self.model)
+        reason = why_cannot_generate(self.model)
         return f"the model continues no text: {reason}" if reason else ""
 
     def fit(self, before: str, texts: Sequence[str]) -> list[str] | None:
@@ -42,20 +44,20 @@ class Trained:
         most = self.limit * WIDEST
         if len(before) <= most and self._fits(before, texts):
             return [before + text for text in texts]
-        low, high = 0, min(len(before), most)  # of the end of ``before`` so many characters fit, and so many do not
+        low, high = 0, min(len(before), most)  # the last ``low`` characters of ``before`` fit, the last ``high`` do not
         while high - low > 1:
             middle = (low + high) // 2
             low, high = (middle, high) if self._fits(before[-middle:], texts) else (low, middle)
         kept = before[len(before) - low :]
         words = kept[len(kept) - len(kept.lstrip()) :] if kept[:1].isspace() else kept.partition(" ")[2]
-        kept = words if words and self._fits(words, texts) else kept  # not from the middle of a word
+        kept = words if words and self._fits(words, texts) else kept  # do not begin inside a word
         return [kept + text for text in texts]
 
     def _fits(self, before: str, texts: Sequence[str]) -> bool:
         return all(len(self.begins) + len(self.tokenizer.encode(before + text)) <= self.limit for text in texts)
 
     def score(self, texts: Sequence[str]) -> list[float]:
-        known = {text: 0.0 for text in texts}  # each once, however often it is asked
+        known = {text: 0.0 for text in texts}  # each is scored once, however often it is asked for
         known.update((found.text, found.log_probability) for found in score(self.model, self.tokenizer, list(known)))
         return [known[text] for text in texts]
 
@@ -78,14 +80,14 @@ class Trained:
         own = [self.tokenizer.decode(self.tokenizer.encode(prompt)) for prompt in prompts for _ in range(samples)]
         return [text[len(prompt) :] for text, prompt in zip(texts, own)]
 
-    def predict(self, items: Sequence[Any]) -> list[list[Prediction]]:
+    def predict(self, items: Sequence[str] | Sequence[Example]) -> list[list[Prediction]]:
         if self.labelled:
-            return self._labels(items)
-        rows = list(self._rows(items))
+            return self._labels(cast(Sequence[Example], items))
+        rows = list(self._rows(cast(Sequence[str], items)))
         made: list[list[Prediction]] = [[] for _ in rows]
         order, known = sorted(range(len(rows)), key=lambda i: len(rows[i][1])), max(len(self.begins), 1)
         with torch.inference_mode(), evaluating(self.model):
-            device, model = next(self.model.parameters()).device, speaker(self.model, self.tokenizer)
+            device, model = next(self.model.parameters()).device, restrict_vocab(self.model, self.tokenizer)
             for at in range(0, len(order), ROWS):
                 some = order[at : at + ROWS]
                 batch = together([rows[i][1] for i in some], device, left=False)
@@ -97,24 +99,25 @@ class Trained:
         return found
 
     def _rows(self, texts: Sequence[str]) -> Iterator[tuple[int, list[int]]]:
-        """(number of the text, ids) of pieces that the model can read, each with what begins a document."""
+        """(number of the text, ids) of pieces that fit the context, each with the ids that begin a document."""
         step = self.limit - len(self.begins)
         for number, ids in enumerate(self.tokenizer.encode_batch(texts)):
             for at in range(0, len(ids), step):
                 yield number, [*self.begins, *ids[at : at + step]]
 
-    def _labels(self, examples: Sequence[Any]) -> list[list[Prediction]]:
-        rows = Rows("measured", examples, self.task.encode, self.limit)
+    def _labels(self, examples: Sequence[Example]) -> list[list[Prediction]]:
+        rows = Rows("measured", examples, cast(ExampleTask, self.task).encode, self.limit)
         device, made = next(self.model.parameters()).device, []
         with torch.inference_mode(), evaluating(self.model):
             for item in Whole(rows, self.task.batch_size, 0, 1, self.task.documents == "apart"):
                 batch = item.batch.to(device)
+                assert batch.targets is not None  # a row of labels has one
                 made += predictions(self.model(batch)[:, None], batch.targets[:, None])
         return made[: rows.n_blocks]
 
 
 def predictions(logits: Tensor, targets: Tensor) -> list[list[Prediction]]:
-    """Of logits (B, T, V) and the right answers (B, T); ``rank`` counts the answers that are likelier than the right one."""
+    """Predictions from logits (B, T, V) and the right answers (B, T). ``rank`` counts the answers that are likelier than the right one."""
     logits = logits.float()
     right = logits.gather(2, targets.clamp(min=0)[..., None])
     confidence = (logits.amax(-1) - logits.logsumexp(-1)).exp()

@@ -1,4 +1,4 @@
-"""BLEU as sacrebleu gives it: torchmetrics counts the n-grams, and an order of which none is right is smoothed as sacrebleu does by default.
+"""BLEU as sacrebleu gives it: torchmetrics counts the n-grams; an order without a match is smoothed as sacrebleu does by default.
 
 Papineni et al. 2002, doi:10.3115/1073083.1073135; Post 2018, arXiv:1804.08771; Chen & Cherry 2014, doi:10.3115/v1/W14-3346, method 3
 """
@@ -15,9 +15,9 @@ from components.core.errors import UserError
 
 
 class Bleu(SacreBLEUScore):
-    """BLEU of all texts together, 0 to 1. The k-th order in a row without a right n-gram counts as 1 / 2^k of one.
+    """BLEU of all texts together, 0 to 1. The k-th order in a row without a matching n-gram counts as 1 / 2^k of a match.
 
-    torchmetrics itself gives 0 there, or adds 1 to every count. It stays 0 where no single word is right, or where no text has four.
+    torchmetrics itself gives 0 there, or adds 1 to every count. The score stays 0 if no word matches, or if no text has four words.
     """
 
     def __init__(self, tokenize: str = "13a") -> None:

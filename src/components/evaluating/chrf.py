@@ -1,4 +1,4 @@
-"""chrF as sacrebleu gives it: n-grams of characters instead of words, which needs no words and sees half a word that is right.
+"""chrF as sacrebleu gives it: n-grams of characters instead of words. It needs no word borders, and gives credit for parts of words.
 
 Popović 2015, doi:10.18653/v1/W15-3049, with characters of all texts counted together; Post 2018, arXiv:1804.08771
 """
@@ -16,14 +16,14 @@ ORDER, BETA = 6, 2.0
 
 
 class ChrF(Metric):
-    """chrF2 of all texts together, 0 to 1: F-score of precision and recall, each the mean over orders 1 to 6 that both sides have.
+    """chrF2 of all texts together, 0 to 1: the F-score of precision and recall, each the mean over the orders 1 to 6 that both sides have.
 
-    Not torchmetrics': that one takes orders longer than a text as 0, so that a right answer of one letter scores a sixth.
+    torchmetrics' own counts orders longer than a text as 0, so a right answer of one letter would score a sixth.
     """
 
     higher_is_better = True
     full_state_update = False
-    counts: Tensor  # (6, 3): n-grams that were written, that should have been, that are right
+    counts: Tensor  # (6, 3): n-grams of the hypotheses, of the references, and their matches
 
     def __init__(self) -> None:
         super().__init__()
@@ -42,7 +42,8 @@ class ChrF(Metric):
 
 
 def count(written: str, meant: str, n: int) -> tuple[int, int, int]:
-    """How many n-grams there are in each, and how many in both; of an order that the one that is meant does not have none is counted."""
+    """n-gram counts of the hypothesis, the reference, and their overlap. If the reference has no n-gram of this order, the hypothesis counts as
+    having none."""
     ours, theirs = ngrams(written, n), ngrams(meant, n)
     return ours.total() if theirs else 0, theirs.total(), (ours & theirs).total()
 

@@ -1,42 +1,59 @@
-"""Measure a trained model on a split: the same tokenizer, all documents, every target once; then what evaluations ask of it."""
+"""Measure a trained model on a split, with every target counted once, and run evaluations on it."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
+from components.core.bar import Bar
 from components.core.errors import UserError
 from components.core.files import read_json
 from components.core.makers import make_all, telling
 from components.core.traits import counts_tokens, gives_examples, judge_of, measures_text
+from components.corpus.corpus import Source
+from components.corpus.example import Example
 from components.corpus.example_files import Chained
-from components.corpus.measuring import WORDS, Held
+from components.corpus.examples import ExampleCorpus, ExampleSource
+from components.corpus.measuring import WORDS, Figure, Held
 from components.corpus.preparation import Preparation
 from components.corpus.steps import Item, Whole
 from components.evaluating.asked import Trained
 from components.runs.importing import is_foreign
 from components.runs.metrics_file import perplexity
 from components.runs.preparing import corpus_of, examples_of, task_of, task_options
+from components.runs.task_module import AnyCorpus, LoadedModel
 
 SPLITS = ("train", "validation", "test")
 
 
+class Evaluation(Protocol):
+    """A part of the kind ``evaluation``."""
+
+    asks: tuple[str, ...]
+
+    def measure(self, model: Trained, held: Held, /) -> Mapping[str, Figure]: ...
+
+
 @torch.inference_mode()
 def evaluate(
-    loaded: Any, split: str = "validation", rows: int | None = None, bar: Any = None, evaluations: Any = ()
+    loaded: LoadedModel,
+    split: str = "validation",
+    rows: int | None = None,
+    bar: Bar | None = None,
+    evaluations: Sequence[Any] = (),
 ) -> dict[str, Any]:
     """Loss, perplexity of tokens (nats), bits per byte and the task's metrics of ``split``, or of ``all`` splits together.
 
-    Bits per byte are there only if the loss is the likelihood of the text, left to right. With ``evaluations`` (makers, after those of the
-    config's node ``evaluation``) also ``evaluations``: {name: {figure: {value, error, count, chance}}}.
+    Bits per byte are given only if the loss is the likelihood of the text, left to right. ``evaluations`` are makers, added to those of the
+    config's node ``evaluation``. With any, the result has ``evaluations``: {name: {figure: {value, error, count, chance}}}.
 
     Raises:
-        UserError: the data have no such split, or a model or data cannot be asked what an evaluation asks.
+        UserError: the data have no such split, or the model or the data cannot answer what an evaluation asks.
     """
     config, model = loaded.config, loaded.model
     options = task_options(config)
@@ -63,7 +80,9 @@ def evaluate(
             task.validation_step(Item(item.batch.to(device), item.totals), 0)
     means, nats, weight = task.take_eval()
     if not weight:
-        raise UserError(f"--split {split}", "its rows ask for nothing: no target is in them", "take another split, or all")
+        raise UserError(
+            f"--split {split}", "its rows have no target, so there is nothing to measure", "take another split, or all"
+        )
     loss = means.pop("loss")
     n_bytes = sum(b.n_bytes for b in found)
     return {
@@ -78,8 +97,8 @@ def evaluate(
     }
 
 
-def need_data(loaded: Any, place: str | Path, overrides: Sequence[str]) -> None:
-    """UserError where a model was imported and nobody says what to measure it on: the data of its config are a default and none of its own."""
+def need_data(loaded: LoadedModel, place: str | Path, overrides: Sequence[str]) -> None:
+    """UserError if a model was imported and no data are named: the data of its config are only a default."""
     if any(word.lstrip("+").partition("=")[0].partition(".")[0] == "data" for word in overrides):
         return
     about = read_json(loaded.folder / "run.json") if loaded.folder is not None else {}
@@ -87,12 +106,16 @@ def need_data(loaded: Any, place: str | Path, overrides: Sequence[str]) -> None:
         raise UserError("evaluate", "the model was imported, and brings no data", "name some: data=text data.path=FILE")
 
 
-def named(evaluations: Any) -> dict[str, Any]:
-    """{name: part}; those that are asked for several times are numbered: ``few_shot``, ``few_shot 2``."""
+def named(evaluations: Sequence[Any]) -> dict[str, Evaluation]:
+    """{name: part}. Repeated evaluations are numbered: ``few_shot``, ``few_shot 2``."""
     labels: dict[int, str] = {}
-    with telling(lambda part, label, *_: labels.setdefault(id(part), label.rpartition("/")[2])):
+
+    def note(part: object, label: str, *_: object) -> None:
+        labels.setdefault(id(part), label.rpartition("/")[2])
+
+    with telling(note):
         parts = make_all(evaluations, "evaluation")
-    found: dict[str, Any] = {}
+    found: dict[str, Evaluation] = {}
     for part in parts:
         name = labels[id(part)]
         number = 1 + sum(known == name or known.startswith(f"{name} ") for known in found)
@@ -100,13 +123,13 @@ def named(evaluations: Any) -> dict[str, Any]:
     return found
 
 
-def held_of(source: Any, corpus: Any, splits: tuple[str, ...], labelled: bool) -> Held:
-    """What evaluations read of a corpus of documents or of examples."""
+def held_of(source: Source | ExampleSource, corpus: AnyCorpus, splits: tuple[str, ...], labelled: bool) -> Held:
+    """What evaluations may read from a corpus of documents or of examples."""
 
     def texts() -> list[str]:
         return [text for split in splits for text in corpus.text(split)]
 
-    def examples(of: tuple[str, ...]) -> Sequence[Any]:
+    def examples(of: tuple[str, ...]) -> Sequence[Example]:
         return Chained([getattr(corpus, split) for split in of] if gives_examples(source) else [])
 
     return Held(
@@ -115,13 +138,13 @@ def held_of(source: Any, corpus: Any, splits: tuple[str, ...], labelled: bool) -
         items=(lambda: examples(splits)) if labelled else texts,
         examples=lambda: examples(splits),
         shown=lambda: examples(("train",)),
-        labels=corpus.labels if labelled else (),
+        labels=corpus.labels if labelled and isinstance(corpus, ExampleCorpus) else (),
         judge=judge_of(source),
     )
 
 
-def allow(name: str, part: Any, asked: Trained, held: Held) -> None:
-    """UserError where the model or the data cannot be asked what the evaluation asks."""
+def allow(name: str, part: Evaluation, asked: Trained, held: Held) -> None:
+    """UserError if the model or the data cannot answer what the evaluation asks."""
     where = f"evaluation.{name}"
     for word in part.asks:
         if word not in WORDS:
@@ -134,6 +157,6 @@ def allow(name: str, part: Any, asked: Trained, held: Held) -> None:
             raise UserError(where, reason, "leave it out, or take a causal decoder with a head for tokens")
 
 
-def measured(part: Any, asked: Trained, held: Held) -> dict[str, Any]:
+def measured(part: Evaluation, asked: Trained, held: Held) -> dict[str, dict[str, float | None]]:
     """{figure: {value, error, count, chance}} of one evaluation."""
     return {figure: asdict(found) for figure, found in part.measure(asked, held).items()}

@@ -12,7 +12,7 @@ from torch import nn
 from components.core.errors import UserError
 from components.core.makers import make
 from components.core.sockets import Batch
-from components.core.traits import lacking, reads_source, silent_reason
+from components.core.traits import lacking, reads_source, why_cannot_generate
 from components.corpus.special_ids import first_ids, source_ids, stop_ids, target_start
 from components.explain.subject import Subject
 from components.explain.tokens import Words, masked, numbers
@@ -79,7 +79,7 @@ def ask(subject: Subject, prompt: str, *, new_tokens: int, seed: int) -> Asked:
             output_kind=output_kind,
         )
     source = reads_source(model)
-    why_not = silent_reason(model, source=source)
+    why_not = why_cannot_generate(model, source=source)
     if source:
         sources, start = _readable(tokenizer, source_ids(tokenizer, prompt)), target_start(tokenizer)
         return _written(subject, start, len(start), new_tokens, seed, sources=sources)

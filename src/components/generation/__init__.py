@@ -1,1 +1,1 @@
-"""Text from a model: continued, streamed, scored, answered. Knows no Lightning."""
+"""Text from a model: continuing, streaming, scoring, chatting. Does not import Lightning."""

@@ -1,4 +1,4 @@
-"""Conversations: a chat template, in Jinja as with Hugging Face's tokenizers, turns messages into the ids that a model goes on with."""
+"""Conversations: a chat template in Jinja, as Hugging Face's tokenizers have one, turns messages into the ids of a prompt."""
 
 from __future__ import annotations
 
@@ -9,24 +9,27 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from components.core import files
+from components.core.config_types import Config
 from components.core.errors import UserError
 from components.core.terminal import require_text
 from components.corpus.special_ids import stop_ids
-from components.corpus.tokens import CONFIG_FILE, TEMPLATE_FILE
+from components.corpus.tokens import CONFIG_FILE, TEMPLATE_FILE, Tokens
 from components.generation.generating import continue_ids
 from components.generation.streaming import Stream, text_of
 
 Message = dict[str, str]  # role (system, user, assistant) and content
 PROBE = "an answer"
-SHOWN = 200  # characters of what a template says
+SHOWN = 200  # characters of a template's error that are shown
 
 
-def find_template(tokenizer: Any, file: str | Path | None = None) -> tuple[str, str]:
-    """(the template in ``file``, else the one that came with the tokenizer; the name of the file that it is from).
+def find_template(tokenizer: Tokens, file: str | Path | None = None) -> tuple[str, str]:
+    """(the template in ``file``, or else the tokenizer's own; the name of its file).
 
     Raises:
-        UserError: there is none.
+        UserError: the tokenizer has none, and no file is given.
     """
     if file is not None:
         return files.read_text(Path(file).expanduser()), str(file)
@@ -41,30 +44,30 @@ def find_template(tokenizer: Any, file: str | Path | None = None) -> tuple[str, 
     return found, CONFIG_FILE
 
 
-def template_of(tokenizer: Any, file: str | Path | None = None) -> Template:
-    """The template that ``find_template`` finds."""
+def template_of(tokenizer: Tokens, file: str | Path | None = None) -> Template:
+    """The template that ``find_template`` finds, compiled."""
     source, where = find_template(tokenizer, file)
     return Template(source, tokenizer, where)
 
 
 class Template:
-    """A chat template: sandboxed and bounded, with the functions that transformers gives to one. Safe from several threads.
+    """A chat template, sandboxed and bounded, with the functions that transformers gives it. Safe to use from several threads.
 
-    A special token's name in what someone says stays ordinary text: no message can end a turn or begin one.
+    The name of a special token inside a message stays ordinary text, so no message can end or begin a turn.
 
     Args:
         source: in Jinja.
-        tokenizer: reads what the template writes, special tokens too.
-        where: the file that it is from, for messages.
+        tokenizer: encodes what the template writes, special tokens included.
+        where: its file, for error messages.
     """
 
-    def __init__(self, source: str, tokenizer: Any, where: str = "chat template") -> None:
+    def __init__(self, source: str, tokenizer: Tokens, where: str = "chat template") -> None:
         from components.generation.sandbox import Sandbox
 
         def refuse(message: str) -> None:
             raise Refused(str(message))
 
-        def as_json(x: Any, ensure_ascii: bool = False, indent: int | None = None, **more: Any) -> str:
+        def as_json(x: object, ensure_ascii: bool = False, indent: int | None = None, **more: Any) -> str:
             return json.dumps(x, ensure_ascii=ensure_ascii, indent=indent, **more)
 
         self.sandbox, self.tokenizer, self.where = Sandbox(), tokenizer, where
@@ -77,36 +80,36 @@ class Template:
         self.names = re.compile("|".join(map(re.escape, named))) if named else None
         try:
             self.template = self.sandbox.compiled(source)
-        except Exception as e:  # a stranger's text: whatever parsing and compiling it raise
-            raise UserError(where, f"is no Jinja template: {_said(e)}", "mend it, or give another: --template FILE") from e
+        except Exception as e:  # foreign text: parsing and compiling it may raise anything
+            raise UserError(where, f"is not a Jinja template: {_said(e)}", "mend it, or give another: --template FILE") from e
 
     def text(self, messages: list[Message], *, answer: bool = True) -> str:
-        """The conversation as text; with ``answer`` up to where the next answer begins.
+        """The conversation as text; with ``answer`` up to the beginning of the next answer.
 
         Raises:
-            UserError: the template refuses the conversation, fails, or takes more time or memory than any conversation needs.
+            UserError: the template refuses the conversation, fails, or exceeds the bounds of time and memory.
         """
         try:
             return self.sandbox.render(
                 self.template, messages=messages, tools=None, documents=None, add_generation_prompt=answer, **self.words
             )
-        except Exception as e:  # a stranger's program: whatever it makes Python raise
+        except Exception as e:  # a foreign program: it may raise anything
             raise UserError(
                 self.where, f"refuses this conversation: {_said(e)}", "change the conversation, or the template"
             ) from e
 
     def ids(self, messages: list[Message], *, answer: bool = True) -> list[int]:
-        """The same as ids."""
+        """``text`` as ids."""
         hidden, names = self._hidden(messages)
         return self._ids(self.text(hidden, answer=answer), names)
 
     def turns(self, messages: list[Message]) -> list[tuple[list[int], bool]]:
-        """The whole conversation in pieces of ids, each with whether it is what a model is to say: an answer and the sign that ends it.
+        """The conversation in pieces: (ids, whether the model is to write them), that is, an answer and the token that ends it.
 
-        Each answer is encoded by itself, as what a model says after the ids before it.
+        Each answer is encoded by itself, as a model would write it after the ids before it.
 
         Raises:
-            UserError: the template writes the conversation otherwise where an answer is still to come.
+            UserError: the template writes the beginning differently once the answer is there.
         """
         messages, names = self._hidden(messages)
         whole, ends = self.text(messages, answer=False), self.ends()
@@ -119,8 +122,8 @@ class Template:
             if not (whole.startswith(through) and through.startswith(before) and len(before) >= done):
                 raise UserError(
                     self.where,
-                    "writes what comes before an answer otherwise when the answer is there",
-                    "take one in which what is said later changes nothing before it",
+                    "writes the text before an answer differently once the answer is there",
+                    "take a template in which later messages do not change earlier text",
                 )
             said = self._ids(through[len(before) :], names)
             over = next((n + 1 for n, token in enumerate(said) if token in ends), len(said))
@@ -129,15 +132,15 @@ class Template:
         return [*pieces, (self._ids(whole[done:], names), False)]
 
     def _hidden(self, messages: list[Message]) -> tuple[list[Message], dict[str, str]]:
-        """Messages in which each name of a special token is another text, and {that text: the name}.
+        """(messages with each name of a special token replaced by a placeholder, {placeholder: name}).
 
-        It is one that nobody says: private characters around a number that stands in no message.
+        A placeholder is made of private-use characters around a number that no message contains.
         """
         for message in messages:
             if not (
                 isinstance(message, dict) and isinstance(message.get("role"), str) and isinstance(message.get("content"), str)
             ):
-                raise UserError("chat", f"{message!r:.60} is no message in text", 'it is {"role": "user", "content": "..."}')
+                raise UserError("chat", f"{message!r:.60} is not a text message", 'it is {"role": "user", "content": "..."}')
         said = [v for m in messages for v in m.values() if isinstance(v, str)]
         if self.names is None or not any(map(self.names.search, said)):
             return messages, {}
@@ -162,7 +165,7 @@ class Template:
         return made
 
     def ends(self) -> tuple[int, ...]:
-        """At which ids an answer is over: where a text is, and at the special token that the template writes after an answer."""
+        """The ids that end an answer: those that end a text, and the special token that the template writes after an answer."""
         ends = stop_ids(self.tokenizer)
         eos = self.tokenizer.specials.get("eos")
         try:
@@ -175,17 +178,17 @@ class Template:
 
 
 class Refused(Exception):
-    """What a template says with raise_exception."""
+    """Raised by a template through ``raise_exception``."""
 
 
 def _said(e: Exception) -> str:
-    """An exception's own words where it is the template's or Jinja's, else with its kind, for people."""
+    """The message of a template's or Jinja's exception; for other exceptions with the class in front."""
     text = " ".join(str(e).split())[:SHOWN]
     jinja = type(e).__module__.startswith(("jinja2", "components"))
     return "".join(c if c.isprintable() else "?" for c in (text if jinja and text else f"{type(e).__name__} {text}".strip()))
 
 
-def words_of(tokenizer: Any) -> dict[str, str]:
+def words_of(tokenizer: Tokens) -> dict[str, str]:
     """``bos_token``, ``eos_token``, ... as templates name them."""
     held = tokenizer.said(CONFIG_FILE)
     stated = {n: t.get("content") if isinstance(t, dict) else t for n, t in held.items() if n.endswith("_token")}
@@ -194,9 +197,9 @@ def words_of(tokenizer: Any) -> dict[str, str]:
 
 
 def answer(
-    model: Any,
-    tokenizer: Any,
-    config: dict[str, Any],
+    model: nn.Module,
+    tokenizer: Tokens,
+    config: Config,
     messages: list[Message],
     template: Template,
     *,
@@ -205,7 +208,7 @@ def answer(
     on_text: Callable[[str], None] | None = None,
     prefill_chunk: int | None = None,
 ) -> str:
-    """What the model answers to a conversation."""
+    """The model's answer to a conversation."""
     require_text("message", messages)
     ends, ids = template.ends(), template.ids(messages)
     tokenizer.need_rows(ids, "chat: the conversation as its template writes it")

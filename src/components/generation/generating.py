@@ -1,6 +1,7 @@
-"""Text from a model: encode prompts, let the ``decoding`` part choose, decode. For samples while training and for ``components generate``.
+"""Text from a model: encode prompts, let the ``decoding`` part choose tokens, decode. Used for samples while training and by
+``components generate``.
 
-A decoder continues its prompts. An encoder-decoder reads each prompt as its source, once, and writes a text of its own.
+A decoder continues its prompt. An encoder-decoder reads the prompt once, as its source, and writes a text of its own.
 """
 
 from __future__ import annotations
@@ -8,26 +9,28 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from components.core.config_types import Config
 from components.core.contracts import NeedsModel
 from components.core.errors import UserError
 from components.core.makers import make
-from components.core.sockets import Batch
+from components.core.sockets import Batch, Cache
 from components.core.terminal import require_text
-from components.core.traits import reads_source, silent_reason
+from components.core.traits import reads_source, why_cannot_generate
 from components.corpus.special_ids import first_ids, source_ids, stop_ids, target_start
-from components.generation.streaming import Stream, over_at, text_of
+from components.corpus.tokens import Tokens
+from components.generation.streaming import Stream, should_stop, text_of
 from components.parts.decoding._loop import context_limit, evaluating
+from components.runs.loading import Opened, open_model
 
 
 def generate(
-    model: Any,
-    tokenizer: Any,
-    config: dict[str, Any],
+    model: nn.Module,
+    tokenizer: Tokens,
+    config: Config,
     prompt: str | Sequence[str] = "",
     *,
     count: int = 1,
@@ -38,37 +41,37 @@ def generate(
     prefill_chunk: int | None = None,
     target: str | Sequence[str] = "",
 ) -> list[str]:
-    """``count`` continuations of each prompt, the prompt included; they end at the token that ends a document, or at the tokenizer's ``ends``.
+    """``count`` continuations of each prompt, the prompt included. A text ends at the token that ends a document, or at one of the tokenizer's ``ends``.
 
-    Of an encoder-decoder: ``count`` texts for each prompt, which is their source and no part of them.
+    An encoder-decoder gives ``count`` texts for each prompt; the prompt is their source and not part of them.
 
     Args:
-        model: called as the contracts say; put into eval mode for the time.
-        tokenizer: its ``begins`` come before the prompt; where it has none said, ``specials["endoftext"]`` begins every document.
-        config: its nodes ``decoding`` and ``cache`` are used.
-        prompt: one, or several, which are continued together and give the texts that each would give alone; may be empty: then a
-            document begins. An encoder-decoder reads it with the special tokens that the tokenizer's file puts around a text.
-        count: texts of each prompt, one after another in what is returned.
-        max_new_tokens: at most.
-        seed: of what is drawn; the n-th text of a prompt has a stream of its own, whatever else is drawn with it.
-        on_text: called with each new piece of text as it comes; only for one prompt with ``count=1``.
-        stop: a text also ends before the first of these strings.
-        prefill_chunk: prompts are read in pieces of so many tokens, which takes less memory.
-        target: what the texts of an encoder-decoder begin with, after the token that begins them all: one, or one for each prompt.
+        model: put into eval mode meanwhile.
+        tokenizer: its ``begins`` come before the prompt; if they are None, ``specials["endoftext"]`` begins every document.
+        config: only its nodes ``decoding`` and ``cache`` are used.
+        prompt: one, or several, which are continued together with the same result as alone. An empty prompt begins a document.
+            An encoder-decoder reads it with the special tokens that the tokenizer's file puts around a text.
+        count: texts of each prompt; they follow one another in the result.
+        max_new_tokens: the largest number of tokens of a continuation.
+        seed: of sampling. The n-th text of a prompt has a random stream of its own, so it does not depend on other texts.
+        on_text: called with each new piece of text; only for one prompt with ``count=1``.
+        stop: strings; a text also ends before the first of them.
+        prefill_chunk: read prompts in pieces of this many tokens, which takes less memory.
+        target: the beginning of an encoder-decoder's text, after its start token: one, or one for each prompt.
 
     Raises:
-        UserError: the model does not continue a text, ``target`` is given to one that reads no source, a text has a token that the model has
-            no row for, or a stop is empty.
+        UserError: the model cannot continue text, ``target`` is given to a model without a source, a text holds a token that the model
+            has no row for, or a stop string is empty.
     """
     require_text("prompt", prompt, target)
     require_text("stop", stop)
     if not all(stop):
         raise UserError(
-            "stop", "an empty text stands everywhere, so that nothing would be written", "leave it out, or give a text"
+            "stop", "an empty text is found everywhere, so nothing would be written", "leave it out, or give a text"
         )
     prompts = [prompt] if isinstance(prompt, str) else list(prompt)
     targets = [target] * len(prompts) if isinstance(target, str) else list(target)
-    ends, before = stop_ids(tokenizer), ()  # before: what an encoder-decoder has learnt to write before a text
+    ends, before = stop_ids(tokenizer), ()  # before: ids that an encoder-decoder has learnt to write before its text
     if reads_source(model):
         if len(targets) != len(prompts):
             raise ValueError(f"{len(targets)} targets for {len(prompts)} prompts")
@@ -77,9 +80,7 @@ def generate(
         sources = [source_ids(tokenizer, p) for p in prompts for _ in range(count)]
         before = () if any(targets) else tuple(tokenizer.begins or ())
     elif any(targets):
-        raise UserError(
-            "target", "the model reads no source, so that its text begins with the prompt", "put it into the prompt"
-        )
+        raise UserError("target", "the model reads no source, so its text begins with the prompt", "put it into the prompt")
     else:
         given, sources = [tokenizer.encode(p) for p in prompts], None
         begins, first = first_ids(tokenizer), tokenizer.specials.get("bos", tokenizer.specials.get("endoftext", 0))
@@ -104,14 +105,14 @@ def generate(
         sources=sources,
         before=before,
     )
-    return [text_of(tokenizer, given[i // count], after(before, new), stop) for i, new in enumerate(made)]
+    return [text_of(tokenizer, given[i // count], strip_prefix(before, new), stop) for i, new in enumerate(made)]
 
 
 @torch.inference_mode()
 def continue_ids(
-    model: Any,
-    tokenizer: Any,
-    config: dict[str, Any],
+    model: nn.Module,
+    tokenizer: Tokens,
+    config: Config,
     rows: list[list[int]],
     *,
     seeds: Sequence[tuple[int, int]],
@@ -123,12 +124,12 @@ def continue_ids(
     sources: list[list[int]] | None = None,
     before: Sequence[int] = (),
 ) -> list[list[int]]:
-    """The ids that the model writes after those of each row, without the one that ends them. Shorter rows are padded on the left.
+    """The ids that the model writes after each row, without the one that ends them. Shorter rows are padded on the left.
 
-    ``sources``: what an encoder-decoder reads for each row; shorter ones are padded on the right. ``before``: ids that come first in what
-    it writes and are no part of its text.
+    ``sources``: the ids that an encoder-decoder reads for each row, padded on the right. ``before``: ids that it may write first and that are
+    not part of its text.
     """
-    if reason := silent_reason(model, source=sources is not None):
+    if reason := why_cannot_generate(model, source=sources is not None):
         raise UserError("generate", f"the model continues no text: {reason}", "take a causal decoder with a head for tokens")
     if not rows:
         return []
@@ -144,24 +145,24 @@ def continue_ids(
     bound = None if cache is None else context_limit(model)
     with evaluating(model):
         out = decoding.generate(
-            speaker(model, tokenizer),
+            restrict_vocab(model, tokenizer),
             batch,
             cache=cache,
             max_new_tokens=max_new_tokens,
             stop_ids=tuple(ends),
             generator=list(seeds),
             on_token=on_token,
-            **({"over": over_at(tokenizer, stop, width, before)} if stop else {}),
+            **({"over": should_stop(tokenizer, stop, width, before)} if stop else {}),
             **({"prefill_chunk": prefill_chunk} if prefill_chunk else {}),
         )
-    # a row that came to the end of the context before others is filled up
+    # a row that reached the end of the context before others was filled up
     room = [None if bound is None else bound + 1 - len(row) for row in rows]
     new = [row[width:][:most] for row, most in zip(out.tolist(), room)]
     return [row[: next((i for i, token in enumerate(row) if token in ends), len(row))] for row in new]
 
 
 def together(rows: list[list[int]], device: torch.device, *, left: bool) -> Batch:
-    """Rows of ids as one batch, the shorter ones padded on the left or on the right."""
+    """Rows of ids as one batch; shorter ones are padded on the left or on the right."""
     width = max(map(len, rows))
     pads = [[0] * (width - len(r)) for r in rows]
     ids = torch.tensor([[*p, *r] if left else [*r, *p] for p, r in zip(pads, rows)], device=device)
@@ -170,11 +171,11 @@ def together(rows: list[list[int]], device: torch.device, *, left: bool) -> Batc
     return Batch(ids, valid=None if whole else columns >= width - lengths if left else columns < lengths)
 
 
-def draft_of(run: str | None, tokenizer: Any, device: torch.device, *, source: bool = False) -> Any:
-    """The small model of speculative decoding; ``source``: it may read one.
+def draft_of(run: str | None, tokenizer: Tokens, device: torch.device, *, source: bool = False) -> nn.Module:
+    """The small model of speculative decoding; ``source``: it may be an encoder-decoder.
 
     Raises:
-        UserError: none is named, there is no such run, its tokens are others, or it cannot continue a text.
+        UserError: no run is named, it does not exist, its tokens differ, or its model cannot continue text.
     """
     if run is None:
         raise UserError(
@@ -188,34 +189,32 @@ def draft_of(run: str | None, tokenizer: Any, device: torch.device, *, source: b
         raise UserError(
             "decoding.draft", f"the tokenizer of {run} is another one", "train the small model with the large one's tokenizer"
         )
-    if reason := silent_reason(loaded.model, source=source):
+    if reason := why_cannot_generate(loaded.model, source=source):
         raise UserError("decoding.draft", f"{run} continues no text: {reason}", "train a small model of the same kind")
-    return speaker(loaded.model, tokenizer)
+    return restrict_vocab(loaded.model, tokenizer)
 
 
-@lru_cache(maxsize=1)  # a conversation asks for the same one with every answer
-def _loaded(run: str, device: str) -> Any:
-    from components.runs.loading import open_model
-
+@lru_cache(maxsize=1)  # every answer of a conversation asks for the same one
+def _loaded(run: str, device: str) -> Opened:
     return open_model(run, device=device)
 
 
-def after(before: Sequence[int], ids: list[int]) -> list[int]:
-    """``ids`` without those of ``before`` that come first."""
+def strip_prefix(before: Sequence[int], ids: list[int]) -> list[int]:
+    """``ids`` without the leading ones that are in ``before``."""
     return ids[next((n for n, i in enumerate(ids) if i not in before), len(ids)) :]
 
 
-def speaker(model: Any, tokenizer: Any) -> Any:
-    """The model, of which no id beyond the tokenizer's is drawn."""
-    return model if model.vocab_size == tokenizer.vocab_size else Within(model, tokenizer.vocab_size)
+def restrict_vocab(model: nn.Module, tokenizer: Tokens) -> nn.Module:
+    """The model without logits for ids beyond the tokenizer's."""
+    return model if model.vocab_size == tokenizer.vocab_size else VocabLimited(model, tokenizer.vocab_size)
 
 
-class Within(nn.Module):
-    """A model whose logits are those of the tokenizer's ids alone: masks and sentinels that its objective has beyond them are never drawn."""
+class VocabLimited(nn.Module):
+    """A model that returns only the logits of the tokenizer's ids, so that masks and sentinels of its objective are never sampled."""
 
-    def __init__(self, model: Any, size: int) -> None:
+    def __init__(self, model: nn.Module, size: int) -> None:
         super().__init__()
         self.model, self.size, self.context_length = model, size, model.context_length
 
-    def forward(self, batch: Batch, **options: Any) -> Tensor:
-        return self.model(batch, **options)[..., : self.size]
+    def forward(self, batch: Batch, cache: Cache | None = None, last: bool = False) -> Tensor:
+        return self.model(batch, cache=cache, last=last)[..., : self.size]

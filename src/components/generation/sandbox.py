@@ -1,21 +1,22 @@
-"""Jinja for templates of strangers: whatever they say, they end, within bounds of time and memory, in whichever thread they run.
+"""Jinja for untrusted templates: rendering ends within bounds of time and memory, whatever the template says, in any thread.
 
-What a render makes is counted as it is made: characters, elements, steps of loops, calls. So nothing is made that is too large, and no signal,
-process or clock of the machine is needed (docs/decisions/chat_templates.md says why). What costs time without making anything, such as comparing
-long texts, is bounded by the processor time of the thread, which is looked at between the steps that are counted.
+Everything that a render makes is counted while it is made: characters, elements, loop steps, calls. So nothing too large is ever made, and no
+signal, process or wall clock is needed (docs/decisions/chat_templates.md says why). Work that makes nothing, such as comparing long texts, is
+bounded by the processor time of the thread, which is checked between the steps that are counted.
 """
 
 from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Callable, Collection, Iterable, Iterator, Sized
 from types import BuiltinMethodType
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import jinja2
 from jinja2 import nodes
 from jinja2.ext import Extension, loopcontrols
+from jinja2.parser import Parser
 from jinja2.runtime import LoopContext, Macro
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.visitor import NodeTransformer
@@ -23,67 +24,64 @@ from jinja2.visitor import NodeTransformer
 from components.generation.template_limits import EACH, ELEMENT, MOST_WORK, STEP, Meter, TooMuch, bound, size
 
 MOST_SOURCE = 2**18  # characters of a template; the longest of known models have 30,000
-# no bound for the time of these is known, and no chat needs them
+# there is no known bound on the time of these filters, and no chat needs them
 WITHOUT = ("urlize", "wordwrap", "striptags", "pprint", "xmlattr")
-# filters that pass on what they are given, or look at its outside alone
+# filters that pass on what they are given, or look only at its outside
 PASSING = {
-    "length",
-    "count",
-    "first",
-    "last",
-    "list",
-    "map",
-    "select",
-    "selectattr",
-    "reject",
-    "rejectattr",
-    "default",
-    "d",
-    "items",
-    "reverse",
+    *("length", "count", "first", "last", "list", "map", "select", "selectattr", "reject", "rejectattr", "default", "d"),
+    *("items", "reverse", "batch", "slice", "attr", "random", "safe"),
 }
-PASSING |= {"batch", "slice", "attr", "random", "safe"}
-PLAIN = {"trim", "upper", "lower", "capitalize", "title", "string"}  # of a text another of no more than three times its length
+PLAIN = {
+    "trim",
+    "upper",
+    "lower",
+    "capitalize",
+    "title",
+    "string",
+}  # from a text they make one of at most three times its length
+
+
+T = TypeVar("T")
 
 
 class Generation(Extension):
-    """{% generation %} marks what training asks for; here it is what stands in it."""
+    """{% generation %} marks the text to train on; for rendering, it is replaced by its content."""
 
     tags = {"generation"}
 
-    def parse(self, parser: Any) -> Any:
+    def parse(self, parser: Parser) -> nodes.Node | list[nodes.Node]:
         next(parser.stream)
         return parser.parse_statements(("name:endgeneration",), drop_needle=True)
 
 
 class Counting(NodeTransformer):
-    """A template's tree in which whatever makes something counts it: loops, texts put together, lists, slices."""
+    """Rewrites a template's tree so that everything that makes something counts it: loops, concatenations, lists, slices."""
 
     def visit_For(self, node: nodes.For) -> nodes.Node:
-        node = self.generic_visit(node)
+        self.generic_visit(node)
         pieces = sum(1 for _ in node.find_all((nodes.Output, nodes.Assign, nodes.If)))
-        node.iter = _filtered(node.iter, "_walked", nodes.Const(STEP + EACH * pieces))
+        node.iter = _filtered(cast(nodes.Expr, node.iter), "_walked", nodes.Const(STEP + EACH * pieces))
         return node
 
     def visit_Add(self, node: nodes.Add) -> nodes.Node:
         terms: list[nodes.Expr] = [node]
-        while isinstance(terms[0], nodes.Add):  # a + b + c is added up at once
+        while isinstance(terms[0], nodes.Add):  # a + b + c is added in one go
             terms[:1] = [terms[0].left, terms[0].right]
         return _filtered(nodes.List([self.visit(term) for term in terms], lineno=node.lineno), "_added")
 
     def visit_Concat(self, node: nodes.Concat) -> nodes.Node:
-        node = self.generic_visit(node)
+        self.generic_visit(node)
         return _filtered(nodes.List(node.nodes, lineno=node.lineno), "_joined")
 
-    def _literal(self, node: Any) -> nodes.Node:
-        node = self.generic_visit(node)
+    def _literal(self, node: nodes.List | nodes.Tuple | nodes.Dict) -> nodes.Node:
+        self.generic_visit(node)
         plain = all(isinstance(n, nodes.Const) for n in node.iter_child_nodes())
-        return node if plain or getattr(node, "ctx", "load") != "load" else _filtered(node, "_counted")
+        return node if plain or (isinstance(node, nodes.Tuple) and node.ctx != "load") else _filtered(node, "_counted")
 
     visit_List = visit_Tuple = visit_Dict = _literal
 
     def visit_Getitem(self, node: nodes.Getitem) -> nodes.Node:
-        node = self.generic_visit(node)
+        self.generic_visit(node)
         return _filtered(node, "_made") if isinstance(node.arg, nodes.Slice) else node
 
 
@@ -92,7 +90,7 @@ def _filtered(node: nodes.Expr, name: str, *more: nodes.Expr) -> nodes.Filter:
 
 
 class Sandbox(ImmutableSandboxedEnvironment):
-    """An environment whose templates count what they make; ``render`` is the only way to run one."""
+    """An environment whose templates count what they make. Templates run only through ``render``."""
 
     intercepted_binops = frozenset(("-", "*", "/", "//", "%", "**"))
 
@@ -115,18 +113,18 @@ class Sandbox(ImmutableSandboxedEnvironment):
         # Jinja joins the pieces of a template by this attribute; its class has a function there, which takes no environment
         self.concat = self._concat  # type: ignore[method-assign, assignment]
 
-    def add_filter(self, name: str, function: Any) -> None:
+    def add_filter(self, name: str, function: Callable[..., object]) -> None:
         self.filters[name] = self._metered(name, function)
 
     def compiled(self, source: str) -> jinja2.Template:
-        """A template. Exceptions of many kinds for what is none."""
+        """A compiled template. Raises exceptions of many kinds if ``source`` is not a template."""
         if len(source) > MOST_SOURCE:
             raise TooMuch(f"it has {len(source):,} characters, and {MOST_SOURCE:,} are the most")
         self._own.meter = Meter(MOST_WORK)
         return self.from_string(Counting().visit(self.parse(source)))
 
-    def render(self, template: jinja2.Template, **given: Any) -> str:
-        """The text. Exceptions of many kinds, as the template asks for them."""
+    def render(self, template: jinja2.Template, **given: object) -> str:
+        """The rendered text. Raises whatever the template makes Python raise."""
         self._own.meter = Meter(MOST_WORK)
         return template.render(**given)
 
@@ -140,7 +138,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         method = getattr(__obj, "__wrapped__", __obj)  # jinja2 wraps str.format
         if isinstance(method, BuiltinMethodType):
             bound(meter, method.__name__, method.__self__, args, kwargs)
-        elif not isinstance(__obj, Macro):  # namespace and dict put what they are given into something
+        elif not isinstance(__obj, Macro):  # namespace and dict store what they are given
             meter.count(size((args, kwargs), meter.most))
         return __self._made(super().call(__context, __obj, *args, **kwargs))
 
@@ -160,23 +158,27 @@ class Sandbox(ImmutableSandboxedEnvironment):
             meter.fits(left.bit_length() * abs(right) * STEP)
         return self._counted(super().call_binop(context, operator, left, right))
 
-    def _counted(self, value: Any) -> Any:
-        """With all that is within it: of what may hold one thing many times."""
+    def _counted(self, value: T) -> T:
+        """Count a value with everything inside it, for values that may hold one thing many times."""
         meter = self._own.meter
         meter.count(len(value) if type(value) is str else size(value, meter.most))
         return value
 
-    def _made(self, value: Any) -> Any:
-        """Of what holds what was there already."""
+    def _made(self, value: T) -> T:
+        """Count a value whose elements were counted before."""
         if isinstance(value, Sized):
             self._own.meter.count(len(value) * (1 if isinstance(value, str) else ELEMENT))
         return value
 
-    def _shown(self, value: Any) -> Any:
+    def _shown(self, value: T) -> T:
         return value if type(value) is str else self._counted(value)
 
-    def _walked(self, values: Iterable[Any], each: int) -> Any:
-        return Walk(values, self._own.meter, each) if isinstance(values, Sized) else _steps(values, self._own.meter, each)
+    def _walked(self, values: Iterable[object], each: int) -> Iterable[object]:
+        return (
+            Walk(cast(Collection[object], values), self._own.meter, each)
+            if isinstance(values, Sized)
+            else _steps(values, self._own.meter, each)
+        )
 
     def _added(self, terms: list[Any]) -> Any:
         if {*map(type, terms)} == {str}:
@@ -186,9 +188,9 @@ class Sandbox(ImmutableSandboxedEnvironment):
             total = self._counted(total + term)
         return total
 
-    def _joined(self, values: list[Any]) -> str:
+    def _joined(self, values: list[object]) -> str:
         if {*map(type, values)} == {str}:
-            return self._concat(values)
+            return self._concat(cast(list[str], values))
         return self._concat([value if isinstance(value, str) else str(self._counted(value)) for value in values])
 
     def _concat(self, pieces: Iterable[str]) -> str:
@@ -196,15 +198,15 @@ class Sandbox(ImmutableSandboxedEnvironment):
         self._own.meter.count(sum(map(len, parts)))
         return "".join(parts)
 
-    def _metered(self, name: str, function: Any) -> Any:
+    def _metered(self, name: str, function: Callable[..., object]) -> Callable[..., object]:
         given = 1 if getattr(function, "jinja_pass_arg", None) is not None else 0
-        after = self._counted if name in ("batch", "slice") else self._made  # they fill up with what they are given
+        after = self._counted if name in ("batch", "slice") else self._made  # they fill up their result with a given value
 
         @functools.wraps(function)
-        def metered(*args: Any, **kwargs: Any) -> Any:
+        def metered(*args: object, **kwargs: object) -> object:
             meter, value = self._own.meter, args[given]
             if type(value) is str and name in PLAIN:
-                made = function(*args, **kwargs)
+                made = str(function(*args, **kwargs))
                 meter.count(STEP + len(made))
                 return made
             meter.count(STEP)
@@ -217,19 +219,19 @@ class Sandbox(ImmutableSandboxedEnvironment):
 
 
 class Walk:
-    """What a loop goes through, each step counted; with its length, which a loop may ask for."""
+    """The items of a loop, each step counted. It has a length, which a loop may ask for."""
 
-    def __init__(self, values: Any, meter: Meter, each: int) -> None:
+    def __init__(self, values: Collection[object], meter: Meter, each: int) -> None:
         self.values, self.meter, self.each = values, meter, each
 
     def __len__(self) -> int:
         return len(self.values)
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[object]:
         return _steps(self.values, self.meter, self.each)
 
 
-def _steps(values: Iterable[Any], meter: Meter, each: int) -> Iterator[Any]:
+def _steps(values: Iterable[object], meter: Meter, each: int) -> Iterator[object]:
     for value in values:
         meter.made += each
         if meter.made >= meter.next:

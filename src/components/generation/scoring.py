@@ -1,18 +1,19 @@
-"""Scores of given texts: how likely a model finds them, token by token."""
+"""Scores of given texts: their log probability, token by token."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
+from torch import nn
 
 from components.core.errors import UserError
 from components.core.terminal import require_text
-from components.core.traits import reads_source, silent_reason
+from components.core.traits import reads_source, why_cannot_generate
 from components.corpus.special_ids import first_ids, source_ids, target_start
-from components.generation.generating import speaker, together
+from components.corpus.tokens import Tokens
+from components.generation.generating import restrict_vocab, together
 from components.parts.decoding._loop import context_limit, evaluating
 
 ROWS = 8  # texts that are read together
@@ -20,7 +21,7 @@ ROWS = 8  # texts that are read together
 
 @dataclass(frozen=True)
 class Score:
-    """``log_probability``: the sum of those of ``tokens``, (text, natural logarithm of the probability) each."""
+    """``tokens`` holds (text, natural logarithm of its probability); ``log_probability`` is their sum."""
 
     text: str
     log_probability: float
@@ -28,17 +29,17 @@ class Score:
 
 
 @torch.inference_mode()
-def score(model: Any, tokenizer: Any, texts: Sequence[str], sources: Sequence[str] | None = None) -> list[Score]:
-    """How likely the model finds each text after what begins a document; that it ends there is not counted.
+def score(model: nn.Module, tokenizer: Tokens, texts: Sequence[str], sources: Sequence[str] | None = None) -> list[Score]:
+    """The score of each text as a document. The end of the document is not counted.
 
-    Where the tokenizer puts nothing before a text, its first token has no score. An encoder-decoder reads the text's source before.
+    If the tokenizer puts nothing before a text, its first token has no score. An encoder-decoder reads the text's source first.
 
     Raises:
-        UserError: the model continues no text, a text is longer than it can read or has a token that it has no row for, or there is not one
-            source for each text.
+        UserError: the model cannot continue text, a text is too long or holds a token that the model has no row for, or the number of
+            sources differs from the number of texts.
     """
     require_text("score", texts, sources)
-    if reason := silent_reason(model, source=sources is not None):
+    if reason := why_cannot_generate(model, source=sources is not None):
         raise UserError("score", f"the model continues no text: {reason}", "take a causal decoder with a head for tokens")
     if sources is not None and not reads_source(model):
         raise UserError("score", "the model reads no source", "leave the source out")
@@ -66,7 +67,7 @@ def score(model: Any, tokenizer: Any, texts: Sequence[str], sources: Sequence[st
             batch = together([rows[i] for i in some], device, left=False)
             if read is not None:
                 batch = replace(batch, source=together([read[i] for i in some], device, left=False))
-            logits = speaker(model, tokenizer)(batch)
+            logits = restrict_vocab(model, tokenizer)(batch)
             logs = logits[:, :-1].float().log_softmax(-1).gather(2, batch.ids[:, 1:, None])[..., 0].tolist()
             for i, row in zip(some, logs):
                 found[i] = [(rows[i][k], row[k - 1]) for k in range(known, len(rows[i]))]

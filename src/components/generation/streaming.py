@@ -1,24 +1,25 @@
-"""Tokens as text while they come: whole characters only, up to the string at which a text stops.
+"""Tokens as text while they are generated: whole characters only, up to a stop string.
 
-The text of a token depends on those before it, but only on a few: a space that a decoder drops at the beginning, bytes that make a character
-together. So the newest tokens are decoded together with those of the last piece, and what that piece was is left out.
+The text of a token depends on a few tokens before it: a decoder drops a space at the beginning, and several tokens may form one character.
+So new tokens are decoded together with those of the last piece, whose text is then left out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
-OPEN = "\ufffd"  # what decoders write for bytes that are no whole character yet
-EAGER = 8  # tokens without a whole character after which not every further one is looked at
+from components.corpus.tokens import Tokens
+
+OPEN = "\ufffd"  # what decoders write for an incomplete character
+EAGER = 8  # after this many tokens without a whole character, not every further one is decoded
 BEFORE = 4  # tokens of context
 
 
-def text_of(tokenizer: Any, given: list[int], new: list[int], stop: Sequence[str] = ()) -> str:
-    """Of a prompt's ids and what came after them, up to the first of the strings ``stop`` in what is new."""
+def text_of(tokenizer: Tokens, given: list[int], new: list[int], stop: Sequence[str] = ()) -> str:
+    """The text of a prompt's ids and the new ones, up to the first stop string in the new text."""
     text = tokenizer.decode([*given, *new])
     if stop:
         before = len(tokenizer.decode(given)) if given else 0
@@ -26,10 +27,10 @@ def text_of(tokenizer: Any, given: list[int], new: list[int], stop: Sequence[str
     return text
 
 
-def over_at(tokenizer: Any, stop: Sequence[str], width: int, before: Sequence[int] = ()) -> Callable[[Tensor], Tensor]:
-    """Whether one of the strings stands among the newest tokens after the first ``width``, as ``text_of`` would find it.
+def should_stop(tokenizer: Tokens, stop: Sequence[str], width: int, before: Sequence[int] = ()) -> Callable[[Tensor], Tensor]:
+    """A function of ids (B, T) -> (B,): whether a stop string is among the newest tokens after the first ``width``, as ``text_of`` finds it.
 
-    ``before``: ids that are no part of a text where they come first in it.
+    ``before``: ids that are not part of a text if they come first in it.
     """
     reach = 2 * max(len(s.encode("utf8", errors="replace")) for s in stop) + 4  # tokens; a token has a byte of text at least
     special = {i for i, token in tokenizer.core.get_added_tokens_decoder().items() if token.special}
@@ -41,7 +42,7 @@ def over_at(tokenizer: Any, stop: Sequence[str], width: int, before: Sequence[in
         start = max(first, len(row) - reach)
         context = row[max(first, start - BEFORE) : start]
         for i in reversed(row[max(0, start - BEFORE) : width] if first == width else ()):
-            if i in special:  # it begins the text and is none of it
+            if i in special:  # it marks the beginning of the text and is not part of it
                 break
             context.insert(0, i)
         known = len(tokenizer.decode(context)) if context else 0
@@ -52,14 +53,14 @@ def over_at(tokenizer: Any, stop: Sequence[str], width: int, before: Sequence[in
 
 
 class Stream:
-    """Turns tokens into pieces of text that are whole characters: a byte-level token may be a part of one. Linear in the tokens.
+    """Turns tokens into pieces of text of whole characters; a byte-level token may be part of one. Its work is linear in the tokens.
 
-    What may be the beginning of a string at which the text stops is held back; ids of ``before`` that come first are left out.
+    Text that may be the beginning of a stop string is held back. Leading ids that are in ``before`` are left out.
     """
 
     def __init__(
         self,
-        tokenizer: Any,
+        tokenizer: Tokens,
         ends: Sequence[int],
         give: Callable[[str], None],
         prompt: list[int],
@@ -68,7 +69,7 @@ class Stream:
     ) -> None:
         self.tokenizer, self.ends, self.give, self.stop, self.before = tokenizer, ends, give, stop, before
         self.begun = self.over = False
-        self.held = ""  # text that may begin a stop
+        self.held = ""  # text that may begin a stop string
         self.window, self.waiting, self.look = list(prompt[-2 * BEFORE :]), 0, 0
         self.known = len(tokenizer.decode(self.window)) if prompt else 0
         if prompt and not self.known:
@@ -86,13 +87,13 @@ class Stream:
             return
         text = self.tokenizer.decode(self.window)
         if text.endswith(OPEN) or len(text) <= self.known:
-            # bytes that will never be a character are looked at ever more seldom, so that the work stays linear
+            # bytes that never become a character are decoded ever more rarely, so that the work stays linear
             self.look = self.waiting + max(1, self.waiting // EAGER)
             return
         self._show(text[self.known :])
         last = self.window[-self.waiting :]
         known = len(self.tokenizer.decode(last))
-        if known:  # what has no text is no context
+        if known:  # tokens without text cannot be context
             self.window, self.known, self.waiting, self.look = last, known, 0, 0
         else:
             self.known = len(text)

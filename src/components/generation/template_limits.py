@@ -1,11 +1,10 @@
-"""How much a chat template may make: a meter, what a value is in size, and what filters, methods and formats would make of one."""
+"""Limits of a chat template: a meter, the size of a value, and how large the result of a filter, method or format would be."""
 
 from __future__ import annotations
 
 import re
 import time
 from collections.abc import Iterator, Sized
-from typing import Any
 
 import jinja2
 from jinja2.utils import Namespace
@@ -16,7 +15,7 @@ MOST_SECONDS = 2.0  # of the thread's processor time
 STEP, EACH, ELEMENT = 100, 16, 64  # a step of a loop or a call, each statement of a step, an element of a list: in characters
 LOOK = 2**16  # the clock is looked at when so much has been made
 AMPLIFYING = {"%", "format", "format_map", "replace", "join", "translate", "expandtabs", "indent", "tojson"}
-# methods and filters whose numbers say no size
+# methods and filters whose numbers are not sizes
 ANY_NUMBER = {
     "default",
     "d",
@@ -36,11 +35,11 @@ NUMBER, NESTED = re.compile(r"\d+"), re.compile(r"\{[^{}]*\{")
 
 
 class TooMuch(jinja2.TemplateError):
-    """A template asks for more than any conversation needs."""
+    """A template needs more than any conversation does."""
 
 
 class Meter:
-    """What a render has made so far."""
+    """Counts what a render has made so far."""
 
     def __init__(self, most: int) -> None:
         self.made, self.most, self.next = 0, most, LOOK
@@ -52,7 +51,7 @@ class Meter:
             self.look()
 
     def look(self) -> None:
-        """Is it too much, or has it taken too long?"""
+        """Raise TooMuch if it is too much, or has taken too long."""
         if self.made > self.most:
             raise TooMuch(f"it makes more than {self.most:,} characters, or takes as many steps")
         if time.thread_time() > self.end:
@@ -60,13 +59,13 @@ class Meter:
         self.next = self.made + LOOK
 
     def fits(self, amount: int) -> None:
-        """Before it is made."""
+        """Raise TooMuch if ``amount`` more would be too much; asked before it is made."""
         if amount > self.most - self.made:
             raise TooMuch(f"it makes more than {self.most:,} characters, or takes as many steps")
 
 
-def size(value: Any, most: int) -> int:
-    """Characters and elements of a value, those within it counted as often as they would be written; not looked at beyond ``most``."""
+def size(value: object, most: int) -> int:
+    """Characters and elements of a value. Contents count as often as they would be written; counting stops beyond ``most``."""
     found, waiting = 0, [value]
     while waiting and found <= most:
         x = waiting.pop()
@@ -80,13 +79,13 @@ def size(value: Any, most: int) -> int:
         elif isinstance(x, (list, tuple, set, frozenset)):
             waiting += x
         elif isinstance(x, Namespace):
-            # what a template has set there; Jinja shows it by no public name
+            # what a template has stored there; Jinja has no public name for it
             waiting.append(x._Namespace__attrs)  # type: ignore[attr-defined]
     return found
 
 
-def bound(meter: Meter, name: str, value: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    """TooMuch for a filter, method or format that would make more of ``value`` than there is room for."""
+def bound(meter: Meter, name: str, value: object, args: tuple[object, ...], kwargs: dict[str, object]) -> None:
+    """Raise TooMuch if a filter, method or format would make more from ``value`` than there is room for."""
     more = (*args, *kwargs.values())
     if not more and name not in AMPLIFYING:
         return
@@ -101,7 +100,7 @@ def bound(meter: Meter, name: str, value: Any, args: tuple[Any, ...], kwargs: di
         widest = max((int(n) if len(n) < 7 else 2 * MOST_NUMBER for n in NUMBER.findall(text)), default=0)
         if widest > MOST_NUMBER:
             raise TooMuch(f"a width of more than {MOST_NUMBER:,} is asked for")
-        starred = "*" in text or NESTED.search(text) is not None  # a width may be among what is given
+        starred = "*" in text or NESTED.search(text) is not None  # a width may be among the arguments
         if starred and any(isinstance(n, int) and abs(n) > MOST_NUMBER for n in _within(more)):
             raise TooMuch(f"a width of more than {MOST_NUMBER:,} is asked for")
         given = size(list(more), most) + widest + MOST_NUMBER * starred
@@ -118,10 +117,10 @@ def bound(meter: Meter, name: str, value: Any, args: tuple[Any, ...], kwargs: di
         meter.fits(length + (length if name == "translate" else _marks(value)) * each)
 
 
-def _within(values: tuple[Any, ...]) -> Iterator[Any]:
+def _within(values: tuple[object, ...]) -> Iterator[object]:
     for value in values:
         yield from value if isinstance(value, (tuple, list)) else (value.values() if isinstance(value, dict) else (value,))
 
 
-def _marks(value: Any) -> int:
+def _marks(value: object) -> int:
     return value.count("\n") + value.count("\t") + 1 if isinstance(value, str) else size(value, MOST_WORK)

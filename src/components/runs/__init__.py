@@ -1,1 +1,1 @@
-"""What a run leaves and what is read of it again: folders, checkpoints, a model loaded. Knows no Lightning."""
+"""What a run leaves on disk, and how it is read again: folders, checkpoints, loading a model. Does not import Lightning."""

@@ -1,6 +1,6 @@
-"""Checkpoints, read: plain data with the spelled-out config, the tokenizer and the random state of every rank besides Lightning's state.
+"""Reading checkpoints: plain data. Beside Lightning's state it holds the spelled-out config, the tokenizer and each rank's random state.
 
-Nothing in one is pickled code, so ``torch.load(weights_only=True)`` reads it. What writes them is in ``saving.py``.
+A checkpoint holds no pickled code, so ``torch.load(weights_only=True)`` reads it. ``training/saving.py`` writes it.
 """
 
 from __future__ import annotations
@@ -8,21 +8,20 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from components.core.errors import UserError
 from components.core.files import write_text
-from components.corpus.tokens import read_tokenizer
-from components.runs.archive import check_archive, check_shape
+from components.corpus.tokens import Tokens, read_tokenizer
+from components.runs.archive import Checkpoint, check_archive, check_shape
 
 
-def read(file: Path) -> dict[str, Any]:
-    """A checkpoint as plain data, with what this package wrote into it.
+def read(file: Path) -> Checkpoint:
+    """A checkpoint as plain data.
 
     Raises:
-        UserError: no checkpoint, a damaged one, one that is not ours, one of a newer release.
+        UserError: the file is missing or damaged, or is of another package or a newer release.
     """
     if file.is_dir():
         raise UserError(
@@ -42,34 +41,35 @@ def read(file: Path) -> dict[str, Any]:
                 "holds pickled objects, which are not loaded: they could run code",
                 "use a checkpoint of this package",
             ) from e
-        raise UserError(str(file), f"is no readable checkpoint ({type(e).__name__}: {(str(e).splitlines() or [''])[0]})") from e
-    check_shape(checkpoint, str(file))
-    return checkpoint
+        raise UserError(
+            str(file), f"cannot be read as a checkpoint ({type(e).__name__}: {(str(e).splitlines() or [''])[0]})"
+        ) from e
+    return check_shape(checkpoint, str(file))
 
 
-def tokenizer_files(tokenizer: Any) -> dict[str, str]:
-    """What ``save`` writes, as {name: text}: a checkpoint moved elsewhere still knows its tokens."""
+def tokenizer_files(tokenizer: Tokens) -> dict[str, str]:
+    """What ``save`` writes, as {name: text}. A checkpoint keeps it, so that it can be moved without its folder."""
     with tempfile.TemporaryDirectory() as folder:
         tokenizer.save(Path(folder) / "tokenizer.json")
         return {file.name: file.read_text(encoding="utf8") for file in sorted(Path(folder).iterdir())}
 
 
-def tokenizer_in(checkpoint: dict[str, Any], file: Path | str = "") -> Any:
-    """Its tokenizer; ``file``: of the checkpoint, for messages.
+def tokenizer_in(checkpoint: Checkpoint, file: Path | str = "") -> Tokens:
+    """The tokenizer in a checkpoint; ``file`` is the checkpoint's, for messages.
 
     Raises:
-        UserError: none that can be read.
+        UserError: it cannot be read.
     """
     with tempfile.TemporaryDirectory() as folder:
         for name, text in checkpoint["components"]["tokenizer"].items():
             write_text(Path(folder) / name, text)
         try:
             return read_tokenizer(Path(folder) / "tokenizer.json")
-        except UserError as e:  # the temporary folder is no place that anybody knows
+        except UserError as e:  # the temporary folder would mean nothing to the reader
             where = ": ".join(filter(None, (str(file), Path(e.where).name)))
             raise UserError(where, e.what.replace(f"{folder}{os.sep}", ""), e.instead) from e
 
 
-def weights_in(checkpoint: dict[str, Any]) -> dict[str, torch.Tensor]:
+def weights_in(checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
     """The model's own state dict."""
     return {n.removeprefix("model."): v for n, v in checkpoint["state_dict"].items() if n.startswith("model.")}

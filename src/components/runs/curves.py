@@ -1,25 +1,29 @@
-"""curves.png: train and validation loss over the steps, what a task measures below them, and the learning rate; one run or several in one picture."""
+"""curves.png: losses, the task's metrics and the learning rate over the steps, for one run or several in one picture."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from components.core.files import whole
 from components.core.terminal import readable
-from components.runs.metrics_file import measured
+from components.runs.metrics_file import LR, TRAIN_LOSS, VAL_LOSS, VAL_PERPLEXITY, Row, called, measured, step_of
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 LINES = ("-", "--", ":", "-.")
 
 
-def draw(runs: dict[str, list[dict[str, Any]]], file: Path, title: str) -> None:
-    """Draw the rows of each run (label -> rows of metrics.csv) into ``file`` (png)."""
+def draw(runs: dict[str, list[Row]], file: Path, title: str) -> None:
+    """Draw the rows of each run, {label: rows of metrics.csv}, into ``file`` (png)."""
     with whole(file) as stream:
         figure_of({readable(label): rows for label, rows in runs.items()}, readable(title)).savefig(stream, format="png")
 
 
-def figure_of(runs: dict[str, list[dict[str, Any]]], title: str) -> Any:
-    """The picture as a matplotlib figure: losses, what is measured if anything is, learning rates."""
+def figure_of(runs: dict[str, list[Row]], title: str) -> Figure:
+    """The picture as a matplotlib figure: losses, metrics if there are any, learning rates."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -31,17 +35,17 @@ def figure_of(runs: dict[str, list[dict[str, Any]]], title: str) -> Any:
     alone = len(runs) == 1
     for i, (label, rows) in enumerate(runs.items()):
         colour = f"C{i}"
-        train, val = series(rows, "train_loss"), series(rows, "val_loss")
+        train, val = series(rows, TRAIN_LOSS), series(rows, VAL_LOSS)
         loss.plot(*train, color=colour, alpha=0.45, linewidth=1, label="train" if alone else f"{label}: train")
         dark = "C1" if alone else colour
         loss.plot(
             *val, color=dark, marker="o", markersize=3, linewidth=1.6, label="validation" if alone else f"{label}: validation"
         )
-        lr.plot(*series(rows, "lr"), color="C2" if alone else colour, linewidth=1.2)
-    values = [v for rows in runs.values() for v in series(rows, "train_loss")[1] + series(rows, "val_loss")[1]]
+        lr.plot(*series(rows, LR), color="C2" if alone else colour, linewidth=1.2)
+    values = [v for rows in runs.values() for v in series(rows, TRAIN_LOSS)[1] + series(rows, VAL_LOSS)[1]]
     if values and min(values) > 0 and max(values) / min(values) > 4:
         loss.set_yscale("log")
-    loss.set_ylabel("loss (nats per token)" if any(series(rows, "val_perplexity")[1] for rows in runs.values()) else "loss")
+    loss.set_ylabel("loss (nats per token)" if any(series(rows, VAL_PERPLEXITY)[1] for rows in runs.values()) else "loss")
     loss.set_title(title, fontsize=10)
     loss.legend(fontsize=8, frameon=False)
     if columns:
@@ -54,36 +58,36 @@ def figure_of(runs: dict[str, list[dict[str, Any]]], title: str) -> Any:
     return figure
 
 
-def measures(runs: dict[str, list[dict[str, Any]]]) -> list[str]:
-    """Columns of what a task measures in validation, in their order, less the loss in other units."""
+def measures(runs: dict[str, list[Row]]) -> list[str]:
+    """The columns of a task's metrics in validation, in order, without the loss in its three units."""
     columns = dict.fromkeys(c for rows in runs.values() for row in rows for c in row)
     return [c for c in measured(columns) if any(series(rows, c)[1] for rows in runs.values())]
 
 
-def draw_measured(axes: Any, runs: dict[str, list[dict[str, Any]]], columns: list[str]) -> None:
-    """One line for each figure: of one run in colours, of several in the run's colour and a dash of the figure's own."""
+def draw_measured(axes: Axes, runs: dict[str, list[Row]], columns: list[str]) -> None:
+    """One line for each metric. A single run has a colour for each; several runs have a colour each, and each metric its own dash."""
     alone, values, named = len(runs) == 1, [], set()
     for i, rows in enumerate(runs.values()):
         for j, column in enumerate(columns):
             steps, found = series(rows, column)
             values += found
-            name = column.removeprefix("val_").replace("_", " ")
-            style = {"color": f"C{j + 3}"} if alone else {"color": f"C{i}", "linestyle": LINES[j % len(LINES)]}
+            name = called(column)
+            style: dict[str, Any] = {"color": f"C{j + 3}"} if alone else {"color": f"C{i}", "linestyle": LINES[j % len(LINES)]}
             if found:
                 axes.plot(steps, found, marker="o", markersize=3, linewidth=1.4, label=None if name in named else name, **style)
                 named.add(name)
     if 0 <= min(values) <= max(values) <= 1:
         axes.set_ylim(0, 1.02)
     axes.set_ylabel("on validation")
-    axes.legend(fontsize=8, frameon=False)
-    if not alone:  # the colours are those of the losses: here they would name one run alone
-        for line in axes.get_legend().get_lines():
+    legend = axes.legend(fontsize=8, frameon=False)
+    if not alone:  # colours stand for runs here, so a coloured line in the legend would name one run
+        for line in legend.get_lines():
             line.set_color("0.3")
 
 
-def series(rows: list[dict[str, Any]], column: str) -> tuple[list[int], list[float]]:
-    """(steps, values) of the rows that have the column."""
-    found = [(r["step"], r[column]) for r in rows if r.get(column) is not None]
+def series(rows: list[Row], column: str) -> tuple[list[int], list[float]]:
+    """(steps, values) of the rows that have a figure in the column."""
+    found = [(step_of(r), value) for r in rows if (value := r.get(column)) is not None]
     return [s for s, _ in found], [v for _, v in found]
 
 

@@ -1,14 +1,15 @@
-"""A run as a folder in Hugging Face's layout: config.json, safetensors, the tokenizer with its special tokens, how to generate."""
+"""Export a run as a folder in Hugging Face's layout: config.json, safetensors, tokenizer files, generation_config.json."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from tokenizers import Tokenizer, processors
 from torch import Tensor
 
+from components.core.config_types import Config
 from components.core.errors import UserError
 from components.core.registry import find
 from components.corpus.foreign import token_of
@@ -26,10 +27,10 @@ TOKENS = ("bos", "eos", "pad", "unk")
 
 
 def export_run(run: str, to: Path, *, shard_bytes: int) -> str:
-    """Write ``to`` from a run's best checkpoint or from a checkpoint; what to tell about it.
+    """Write ``to`` from a checkpoint, or from a run's best one. Returns what to print about it.
 
     Raises:
-        UserError: the model is no known architecture, or ``to`` is there already; nothing has been written then.
+        UserError: the model matches no known architecture, or ``to`` exists already. Nothing has been written then.
     """
     to = to.expanduser()
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
@@ -63,9 +64,9 @@ def export_run(run: str, to: Path, *, shard_bytes: int) -> str:
 
 
 def known_form(
-    config: dict[str, Any], weights: dict[str, Tensor], vocab_size: int, prefer: str | None
-) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """The model as it is if that is known; else with its rotary pairs in halves, where that makes it a known one."""
+    config: Config, weights: dict[str, Tensor], vocab_size: int, prefer: str | None
+) -> tuple[Config, dict[str, Tensor]]:
+    """(config, weights) of a known architecture: as they are, or with interleaved rotary pairs permuted into halves if that fits one."""
     try:
         convert.architecture_for(config, vocab_size, prefer)
     except UserError:
@@ -76,8 +77,8 @@ def known_form(
     return config, weights
 
 
-def plain_weights(vocab_size: int, weights: dict[str, Tensor], config: dict[str, Any]) -> dict[str, Tensor]:
-    """The model's own tensors, an adapter taken into them."""
+def plain_weights(vocab_size: int, weights: dict[str, Tensor], config: Config) -> dict[str, Tensor]:
+    """The model's own tensors, with an adapter merged into them."""
     if (config.get("adapter") or {}).get("name", "none") == "none":
         return weights
     model = model_of(config, vocab_size)
@@ -87,14 +88,14 @@ def plain_weights(vocab_size: int, weights: dict[str, Tensor], config: dict[str,
 
 
 def special_ids(tokenizer: Tokens) -> dict[str, int]:
-    """By the roles that transformers knows; of ours, the token between documents is both the first and the last of a text."""
+    """Ids by the roles that transformers knows. Our token between documents is both the first and the last token of a text."""
     ids = {role: i for role, i in tokenizer.specials.items() if role in TOKENS}
     end = tokenizer.specials.get("endoftext")
     return ids if end is None or tokenizer.begins is not None else {**ids, "bos": end, "eos": end}
 
 
-def generation_file(source: dict[str, Any] | None, tokenizer: Tokens, begins: int | None = None) -> dict[str, str]:
-    """generation_config.json: where a text begins and is over; ``begins``: with what a decoder begins that reads a source."""
+def generation_file(source: Mapping[str, object] | None, tokenizer: Tokens, begins: int | None = None) -> dict[str, str]:
+    """generation_config.json: where a text begins and ends. ``begins``: the first id of a decoder that reads a source."""
     first, over = first_ids(tokenizer), list(stop_ids(tokenizer))
     held = source or {
         **({"bos_token_id": first[0]} if first else {}),
@@ -105,13 +106,13 @@ def generation_file(source: dict[str, Any] | None, tokenizer: Tokens, begins: in
     return {GENERATION: json.dumps(held, indent=2) + "\n"}
 
 
-def tokenizer_files(tokenizer: Tokens, config: dict[str, Any]) -> dict[str, str]:
-    """tokenizer.json and what transformers reads beside it; nothing for ids that are written as numbers."""
+def tokenizer_files(tokenizer: Tokens, config: Config) -> dict[str, str]:
+    """tokenizer.json and what transformers reads beside it; empty where ids are written as numbers."""
     if json.loads(tokenizer.files.get(OWN_FILE, "{}")).get("numbers"):
         return {}
     core = Tokenizer.from_str(tokenizer.core.to_str())
     first = [i for i in first_ids(tokenizer) if tokenizer.begins is None]
-    if first:  # generate begins with it here, so it does there
+    if first:  # our generate begins with it, so transformers should too
         name = core.id_to_token(first[0])
         core.post_processor = processors.TemplateProcessing(single=f"{name} $A", special_tokens=[(name, first[0])])
     named = {f"{role}_token": core.id_to_token(i) for role, i in special_ids(tokenizer).items()}
@@ -126,9 +127,9 @@ def tokenizer_files(tokenizer: Tokens, config: dict[str, Any]) -> dict[str, str]
     return {**files, "tokenizer.json": core.to_str(pretty=True)}
 
 
-def stated_in(files: dict[str, str]) -> dict[str, Any]:
+def stated_in(files: dict[str, str]) -> dict[str, object]:
     return {k: v for name in (MAP_FILE, "tokenizer_config.json") if name in files for k, v in json.loads(files[name]).items()}
 
 
-def _json(held: dict[str, Any]) -> str:
+def _json(held: Mapping[str, object]) -> str:
     return json.dumps(held, indent=2, ensure_ascii=False) + "\n"

@@ -1,19 +1,23 @@
-"""What ``generation_config.json`` says of how a model is to write, as a ``decoding`` node; transformers' ``GenerationConfig`` names the fields."""
+"""``generation_config.json`` as a ``decoding`` node. The fields are those of transformers' ``GenerationConfig``."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from components.core.config_types import Config
 from components.core.errors import UserError
 from components.corpus.token_files import is_id
 
 FILE = "generation_config.json"
-# field -> (sampler, its option, whether a value says nothing), in the order in which transformers applies them
-BEFORE = {
+# field: (sampler, its option, whether a value changes nothing), in the order in which transformers applies them
+Fields = Mapping[str, tuple[str, str, Callable[[float], bool]]]
+BEFORE: Fields = {
     "repetition_penalty": ("repetition", "penalty", lambda v: v == 1),
     "no_repeat_ngram_size": ("no_repeat_ngram", "n", lambda v: v == 0),
 }
-DRAWN = {
+DRAWN: Fields = {
     "temperature": ("temperature", "value", lambda v: v == 1),
     "top_k": ("top_k", "k", lambda v: v == 0),
     "top_p": ("top_p", "p", lambda v: v == 1),
@@ -23,8 +27,8 @@ DRAWN = {
 WHOLE = ("no_repeat_ngram_size", "top_k", "num_beams")
 BEAMS = {"length_penalty": "length_penalty", "early_stopping": "early_stopping"}
 STOPPING = {True: "full", False: "estimate", "never": "never"}
-TOP_K = 50  # what transformers takes where a file that draws does not say
-# read elsewhere, or about a file and not about writing
+TOP_K = 50  # transformers' default where a file samples and does not set it
+# read elsewhere, or without effect on the text
 SILENT = {
     "decoder_start_token_id",
     "transformers_version",
@@ -35,15 +39,17 @@ SILENT = {
 }
 
 
-def decoding_of(said: dict[str, Any], where: str) -> tuple[dict[str, Any] | None, list[str]]:
-    """(a ``decoding`` node, None where the file says nothing of it; the fields that are left unread).
+def decoding_of(said: Mapping[str, object], where: str) -> tuple[Config | None, list[str]]:
+    """(a ``decoding`` node, or None if the file says nothing about decoding; the fields that are left unread).
 
-    Without ``do_sample`` transformers takes the likeliest token: so it is here, where any other field about it is there.
+    Without ``do_sample`` transformers takes the likeliest token. The same holds here if the file has any other field about decoding.
 
     Raises:
-        UserError: a value that its field cannot have.
+        UserError: a field has a value that it cannot have.
     """
-    values = {name: value for name in (*BEFORE, *DRAWN, "num_beams", *BEAMS) if (value := said.get(name)) is not None}
+    values: dict[str, Any] = {
+        name: value for name in (*BEFORE, *DRAWN, "num_beams", *BEAMS) if (value := said.get(name)) is not None
+    }
     for name, value in values.items():
         _check(name, value, where)
     draws = said.get("do_sample")
@@ -52,7 +58,7 @@ def decoding_of(said: dict[str, Any], where: str) -> tuple[dict[str, Any] | None
     beams = values.get("num_beams", 1) > 1
     shaped = _samplers(BEFORE, values)
     used: set[str] = {"do_sample"}
-    node: dict[str, Any] | None = None
+    node: Config | None = None
     if draws and not beams:
         node = {"name": "sample", "samplers": [*shaped, *_samplers(DRAWN, {"top_k": TOP_K, **values})]}
         used |= {*BEFORE, *DRAWN}
@@ -73,22 +79,23 @@ def decoding_of(said: dict[str, Any], where: str) -> tuple[dict[str, Any] | None
     return node, [n for n in left if not n.endswith(("_token_id", "_token_ids"))]
 
 
-def ends_of(said: dict[str, Any], default: Any, where: str) -> list[int] | None:
-    """The ids at which a text is over; ``default``: those of config.json.
+def ends_of(said: Mapping[str, object], default: object, where: str) -> list[int] | None:
+    """The ids that end a text; ``default``: those of config.json.
 
     Raises:
-        UserError: what is said is no id and no list of ids.
+        UserError: the field is neither an id nor a list of ids.
     """
     found = said.get("eos_token_id", default)
     if found is None:
         return None
-    ids = found if isinstance(found, list) else [found]
-    if not all(map(is_id, ids)):
-        raise UserError(where, f"eos_token_id={found!r:.60} is no id and no list of ids", "mend it")
+    given = found if isinstance(found, list) else [found]
+    ids = [i for i in given if isinstance(i, int) and is_id(i)]
+    if len(ids) < len(given):
+        raise UserError(where, f"eos_token_id={found!r:.60} is neither an id nor a list of ids", "mend it")
     return ids
 
 
-def _samplers(fields: dict[str, Any], values: dict[str, Any]) -> list[dict[str, Any]]:
+def _samplers(fields: Fields, values: Mapping[str, float]) -> list[Config]:
     made = []
     for name, (sampler, option, says_nothing) in fields.items():
         if name in values and not says_nothing(values[name]):
@@ -97,17 +104,17 @@ def _samplers(fields: dict[str, Any], values: dict[str, Any]) -> list[dict[str, 
     return made
 
 
-def _check(name: str, value: Any, where: str) -> None:
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+def _check(name: str, value: object, where: str) -> None:
+    number = value if isinstance(value, (int, float)) and not isinstance(value, bool) else math.nan  # which fits nowhere
     if name == "early_stopping":
         fits = value in (True, False, "never")
     elif name in WHOLE:
         fits = is_id(value)
     elif name in ("top_p", "min_p", "typical_p"):
-        fits = number and 0 <= value <= 1
+        fits = 0 <= number <= 1
     elif name == "length_penalty":
-        fits = number and abs(value) < 1e6
+        fits = abs(number) < 1e6
     else:
-        fits = number and 0 < value < 1e6
+        fits = 0 < number < 1e6
     if not fits:
-        raise UserError(where, f"{name}={value!r:.60} is no value of it", "mend it, or leave it out")
+        raise UserError(where, f"{name}={value!r:.60} is not a value of it", "mend it, or leave it out")

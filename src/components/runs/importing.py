@@ -1,6 +1,6 @@
-"""A checkpoint in Hugging Face's layout as a run of ours: a folder of the same files, with the tensors in the dtypes that they came in.
+"""Import a checkpoint in Hugging Face's layout as a run. The tensors keep the dtypes that they came in.
 
-Longer than most: where it is found, what its tokenizer and objective become, and the folder that is written are one transaction.
+Longer than most files: finding the folder, converting tokenizer and objective, and writing the run are one transaction.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import json
 import re
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from components import __version__
+from components.core.config_types import Config
 from components.core.errors import UserError
 from components.core.files import make_folder, whole, whole_folder
 from components.corpus.foreign import numbers, read_any, token_of
@@ -36,20 +37,20 @@ FETCHED = ("*.json", "*.safetensors", "*.model", "*.tiktoken", "*.txt", "*.jinja
 
 @dataclass(frozen=True)
 class Foreign:
-    """What a folder holds, in our terms. ``source``: what export needs to write the same again; ``notes``: to be told."""
+    """What a folder holds, in our terms. ``source``: what an export needs to write the same again; ``notes``: lines to print."""
 
-    config: dict[str, Any]
+    config: Config
     weights: dict[str, Tensor]
     tokenizer: Tokens
-    source: dict[str, Any]
+    source: archive.Source
     notes: list[str]
 
 
 def import_folder(path: str, to: Path) -> str:
-    """Write ``to``, a run's folder, from a folder or a model of the hub; what to tell about it.
+    """Write ``to``, a run's folder, from a folder or a model on the hub. Returns what to print about it.
 
     Raises:
-        UserError: whatever does not fit; nothing has been written then.
+        UserError: something does not fit. Nothing has been written then.
     """
     to = to.expanduser()
     if to.exists() and (not to.is_dir() or any(to.iterdir())):  # said before the work
@@ -75,12 +76,12 @@ def import_folder(path: str, to: Path) -> str:
 
 
 def is_foreign(path: Path) -> bool:
-    """Whether a folder has Hugging Face's layout and is no run of ours."""
+    """Whether a folder has Hugging Face's layout and is not a run of ours."""
     return path.is_dir() and (path / "config.json").is_file() and not (path / "run.json").exists()
 
 
 def located(path: str, fetched: Sequence[str] = FETCHED) -> Path:
-    """The folder that ``path`` is, or that the hub has under this name: those of its files that ``fetched`` names."""
+    """The folder ``path``, or the hub's folder of that name, of which the files that match ``fetched`` are downloaded."""
     folder = Path(path).expanduser()
     if folder.is_file():
         folder = folder.parent
@@ -96,7 +97,7 @@ def located(path: str, fetched: Sequence[str] = FETCHED) -> Path:
         return Path(snapshot_download(path, allow_patterns=list(fetched)))
     except Exception as e:  # its many errors of network, rights and names
         said = str(e).strip().splitlines() or [type(e).__name__]
-        raise UserError(path, f"is no folder here, and the hub does not give it ({said[0]})", "name a folder") from e
+        raise UserError(path, f"is not a folder here, and the hub does not give it ({said[0]})", "name a folder") from e
 
 
 def read(folder: Path) -> Foreign:
@@ -105,7 +106,7 @@ def read(folder: Path) -> Foreign:
     rows = convert.vocab_of(imported.recipe)
     generation = stated(folder / GENERATION)
     tokenizer, notes = _tokenizer(folder, rows, imported.source, generation)
-    source = {
+    source: archive.Source = {
         "architecture": imported.architecture.label,
         "config": imported.source,
         "generation_config": generation,
@@ -124,8 +125,8 @@ def read(folder: Path) -> Foreign:
     return Foreign(config, imported.weights, tokenizer, source, notes)
 
 
-def _masking(config: dict[str, Any], tokenizer: Tokens, rows: int, notes: list[str]) -> dict[str, Any]:
-    """``config`` with the mask that the checkpoint has: without one, masked_lm would want a token more than the model has."""
+def _masking(config: Config, tokenizer: Tokens, rows: int, notes: list[str]) -> Config:
+    """``config`` with the checkpoint's mask token. Without one, masked_lm would add a token, and the model has no row for it."""
     if config["loss"]["name"] != "masked_lm":
         return config
     said = _said(tokenizer)
@@ -136,13 +137,15 @@ def _masking(config: dict[str, Any], tokenizer: Tokens, rows: int, notes: list[s
     return {**config, "loss": {**config["loss"], "mask_id": found[0] if found else rows - 1}}
 
 
-def _said(tokenizer: Tokens) -> dict[str, Any]:
-    """What the files beside it say of its special tokens."""
+def _said(tokenizer: Tokens) -> dict[str, object]:
+    """What the files beside tokenizer.json say about special tokens."""
     return {**tokenizer.said(MAP_FILE), **tokenizer.said(CONFIG_FILE)}
 
 
-def _tokenizer(folder: Path, rows: int, config: dict[str, Any], generation: dict[str, Any]) -> tuple[Tokens, list[str]]:
-    """The folder's tokenizer, which knows of the model's rows, of what begins a text and where one is over; what is to be told."""
+def _tokenizer(
+    folder: Path, rows: int, config: Mapping[str, object], generation: Mapping[str, object]
+) -> tuple[Tokens, list[str]]:
+    """(the folder's tokenizer, with the model's number of rows and the ids that begin and end a text; lines to print)."""
     found, notes = read_any(folder), []
     own: dict[str, Any] = {"vocab_size": rows}
     first, last = (config.get(f"{role}_token_id") for role in ("bos", "eos"))
@@ -155,7 +158,7 @@ def _tokenizer(folder: Path, rows: int, config: dict[str, Any], generation: dict
     ends = ends_of(generation, last, str(folder / (GENERATION if "eos_token_id" in generation else "config.json")))
     if ends is not None:
         own["ends"] = ends
-    # a first token that is forced stands where every text has it: it is given instead of chosen
+    # a forced first token is the same in every text, so it is given and not chosen
     said_first = [generation.get(n, config.get(n)) for n in ("decoder_start_token_id", "forced_bos_token_id")]
     if isinstance(said_first[0], int):
         own["starts"] = [i for i in said_first if isinstance(i, int)]
@@ -170,8 +173,8 @@ def _tokenizer(folder: Path, rows: int, config: dict[str, Any], generation: dict
     return Tokens(core, roles, {**found.files, OWN_FILE: json.dumps(own)}), notes
 
 
-def _write(folder: Path, foreign: Foreign, config: dict[str, Any], path: str) -> None:
-    """The files of a run, and one checkpoint that stands before its first step."""
+def _write(folder: Path, foreign: Foreign, config: Config, path: str) -> None:
+    """Write the files of a run, and a checkpoint of step 0."""
     about = {
         "recipe": config["recipe"],
         "init_from": None,
@@ -201,7 +204,7 @@ def _write(folder: Path, foreign: Foreign, config: dict[str, Any], path: str) ->
 
 
 def own_memory(tensor: Tensor) -> Tensor:
-    """The tensor alone: a view would be saved with all that it is a view of."""
+    """A copy if the tensor is a view: saving a view saves all of its storage."""
     alone = tensor.untyped_storage().nbytes() == tensor.numel() * tensor.element_size()
     return tensor if alone else tensor.clone()
 

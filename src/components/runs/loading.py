@@ -1,6 +1,6 @@
-"""A model from its config alone, and a trained one from a run, a checkpoint or a folder in Hugging Face's layout.
+"""Build a model from its config alone, or load a trained one from a run, a checkpoint or a folder in Hugging Face's layout.
 
-Neither needs a task or Lightning: text is generated, scored and explained by what stands here.
+Neither needs a task or Lightning. Generating, scoring and explaining start here.
 """
 
 from __future__ import annotations
@@ -14,12 +14,14 @@ from torch import nn
 
 from components.compose import compose
 from components.core.bar import Bar
+from components.core.config_types import Config
 from components.core.errors import UserError, found_in
 from components.core.makers import Bound, make
 from components.core.meta import meta_device, on_meta
 from components.core.sockets import name_parts
 from components.core.traits import extra_tokens
-from components.runs import archive, checkpoints, importing, preparing, resume, run_folder, starting
+from components.corpus.tokens import Tokens
+from components.runs import archive, checkpoints, importing, init_from, preparing, resume, run_folder
 from components.runs.weights import materialise
 
 
@@ -28,17 +30,17 @@ class Opened:
     """A model in eval mode with its tokenizer, its spelled-out config and, where it is a run's, its folder."""
 
     model: Any
-    tokenizer: Any
-    config: dict[str, Any]
+    tokenizer: Tokens
+    config: Config
     folder: Path | None = None
 
 
-def vocab_size_of(config: dict[str, Any], tokenizer: Any) -> int:
-    """The ids that a model has: the tokenizer's, and those that the loss adds."""
+def vocab_size_of(config: Config, tokenizer: Tokens) -> int:
+    """The number of ids of a model: those of the tokenizer and those that the loss adds."""
     return tokenizer.vocab_size + extra_tokens(make(config["loss"], "loss", vocab_size=tokenizer.vocab_size))
 
 
-def model_of(config: dict[str, Any], vocab_size: int) -> nn.Module:
+def model_of(config: Config, vocab_size: int) -> nn.Module:
     """The model of a config, its adapter applied and its parts named, on the meta device: nothing is allocated."""
     model = on_meta(config, vocab_size)
     with meta_device():
@@ -53,7 +55,7 @@ def open_model(
     """A trained model; the arguments are those of ``components.load``.
 
     Raises:
-        UserError: there is none, it cannot be read, or an override changes what its weights fit.
+        UserError: it does not exist or cannot be read, or an override changes the shape of a weight.
     """
     rest, special = resume.split_overrides(list(overrides))
     if special:
@@ -78,22 +80,22 @@ def open_model(
 
 
 def open_recipe(name: str, overrides: list[str] | tuple[str, ...] = ()) -> Opened:
-    """The model of a recipe as it is before training, with the tokenizer that its data give, or with the weights of ``init_from=``.
+    """The untrained model of a recipe, or one with the weights of ``init_from=``, and the tokenizer of its data.
 
     Raises:
-        UserError: it cannot be composed, its model does not fit its data, or what it begins with does not fit.
+        UserError: it cannot be composed, its model does not fit its data, or the weights of ``init_from=`` do not fit.
     """
     rest, special = resume.split_overrides(list(overrides))
     if other := [key for key in special if key != "init_from"]:
         raise UserError(f"{other[0]}=", f"the recipe {name} is looked at as it is", "leave it out")
     begun = [f"init_from={special['init_from'] or 'null'}"] if "init_from" in special else []
     config = compose(name, [*begun, *rest], cwd=Path.cwd()).config
-    found = starting.start_from(config["init_from"], preparing.runs_of(config)) if config.get("init_from") else None
+    found = init_from.start_from(config["init_from"], preparing.runs_of(config)) if config.get("init_from") else None
     _, corpus = preparing.corpus_of(config, preparing.task_options(config), Bar(sys.stderr))
     model = model_of(config, vocab_size_of(config, corpus.tokenizer))
     preparing.task_of(config, corpus.tokenizer).check(model, corpus)  # as many scores as the data have labels
     materialise(model, "cpu", config["seed"])
     if found is not None:
         config["init_from"] = found.origin
-        starting.begin_from(corpus.tokenizer, model, found, preparing.aside).load(model)
+        init_from.begin_from(corpus.tokenizer, model, found, preparing.print_err).load(model)
     return Opened(model.eval(), corpus.tokenizer, config)

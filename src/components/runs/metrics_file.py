@@ -1,4 +1,7 @@
-"""metrics.csv: one row a logged step; the csv logger, which needs no library and can be cut and continued."""
+"""metrics.csv: one row for each logged step. It needs no library, and a resumed run cuts and continues it.
+
+The names of a run's figures stand here, with what tables and lists call them.
+"""
 
 from __future__ import annotations
 
@@ -7,59 +10,75 @@ import io
 import math
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from components.core import files
 from components.core.errors import UserError
 from components.core.files import read_text
 
-COLUMNS = (
-    "step",
-    "epoch",
-    "tokens",
-    "seconds",
-    "train_loss",
-    "val_loss",
-    "val_bits_per_byte",
-    "lr",
-    "tokens_per_second",
-    "mfu",
-)
+STEP, EPOCH, TOKENS, SECONDS = "step", "epoch", "tokens", "seconds"
+TRAIN_LOSS, LR, SPEED, MFU = "train_loss", "lr", "tokens_per_second", "mfu"
+VALIDATION = "val_"  # the beginning of each figure of validation
+VAL_LOSS, VAL_PERPLEXITY, VAL_BITS = "val_loss", "val_perplexity", "val_bits_per_byte"
+OF_LOSS = (VAL_LOSS, VAL_PERPLEXITY, VAL_BITS)  # one figure in three units
+COLUMNS = (STEP, EPOCH, TOKENS, SECONDS, TRAIN_LOSS, VAL_LOSS, VAL_BITS, LR, SPEED, MFU)
 
-OF_LOSS = ("val_loss", "val_perplexity", "val_bits_per_byte")  # one figure in three units
+# what the table at the end of a run calls a figure, in this order
+TITLES = {
+    "state": "state",
+    STEP: "steps",
+    TOKENS: "tokens",
+    SECONDS: "seconds of training",
+    SPEED: "tokens per second",
+    MFU: "model FLOPs utilisation",
+    "idle_steps": "steps that asked for nothing",
+    "skipped_steps": "steps skipped as outliers",
+    "parameters": "parameters",
+    "unread_weights": "weights that nothing reads",
+    TRAIN_LOSS: "training loss",
+    VAL_LOSS: "validation loss",
+    "validated": "validation measured on",
+    VAL_PERPLEXITY: "validation perplexity",
+    VAL_BITS: "validation bits per byte",
+    f"best_{VAL_LOSS}": "best validation loss",
+    f"best_{STEP}": "at step",
+    "accepted": "samples accepted",
+}
+# the head of its column where runs are listed
+HEADS = {STEP: "steps", TRAIN_LOSS: "train loss", VAL_LOSS: "val loss", VAL_BITS: "bits/byte", SECONDS: "seconds"}
+
+Row = dict[str, float | None]  # {column: figure, None where its cell is empty}; ``step`` is always there
 
 
 class MetricsFile:
-    """Rows of ``metrics.csv``; what training and validation say about the same step becomes one row.
+    """Writes rows of ``metrics.csv``. Training and validation of the same step become one row.
 
-    The columns of ``COLUMNS`` are always there; what a task, a loss or a part measures besides has columns of its own behind them,
-    added when it is first said.
+    The columns of ``COLUMNS`` are always there. Further figures of a task, a loss or a part get columns behind them, added with the first value.
 
     Args:
-        path: the file, which ``open`` makes or goes on with.
+        path: the file; ``open`` creates or continues it.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.pending: dict[str, Any] = {}
+        self.pending: Row = {}
         self.columns = [*COLUMNS]
-        self._last: dict[str, Any] | None = None
+        self._last: Row | None = None
 
     def open(self, upto: int | None = None) -> None:
-        """Begin anew, or with the rows up to step ``upto``: the run goes on from a checkpoint of that step."""
-        kept = [r for r in read_rows(self.path) if upto is not None and r["step"] <= upto] if self.path.exists() else []
+        """Start an empty table, or keep the rows up to step ``upto``: that of the checkpoint that the run goes on from."""
+        kept = [r for r in read_rows(self.path) if upto is not None and step_of(r) <= upto] if self.path.exists() else []
         self.columns = [*COLUMNS, *(c for c in (kept[0] if kept else ()) if c not in COLUMNS)]
         self._write(kept)
         self._last = kept[-1] if kept else None
 
-    def add(self, step: int, **figures: Any) -> None:
+    def add(self, step: int, **figures: float | None) -> None:
         """Add figures to the row of ``step``. The row is written when the next step begins, or by ``flush``.
 
-        One that is written already is taken back: a run that was stopped between a step and its validation goes on with that row.
+        If the row is already in the file, it is taken out and extended: a run may be stopped between a step and its validation.
         """
-        if self.pending and self.pending["step"] != step:
+        if self.pending and step_of(self.pending) != step:
             self.flush()
-        if self._last is not None and self._last["step"] == step:
+        if self._last is not None and step_of(self._last) == step:
             self._write(read_rows(self.path)[:-1])
             self.pending = {n: v for n, v in self._last.items() if v is not None}
         self._last = None
@@ -81,7 +100,7 @@ class MetricsFile:
             raise files.unwritable(self.path, e) from None
         self.pending, self._last = {}, self.pending
 
-    def _write(self, rows: list[dict[str, Any]]) -> None:
+    def _write(self, rows: list[Row]) -> None:
         table = io.StringIO(newline="")
         writer = csv.DictWriter(table, self.columns)
         writer.writeheader()
@@ -89,19 +108,19 @@ class MetricsFile:
         files.write_text(self.path, table.getvalue())  # a killed process leaves one or the other
 
 
-def _shown(value: Any) -> str:
+def _shown(value: float | None) -> str:
     if value is None:
         return ""
     return f"{value:.7g}" if isinstance(value, float) else str(value)
 
 
-def read_rows(path: Path) -> list[dict[str, Any]]:
+def read_rows(path: Path) -> list[Row]:
     """Each row with numbers, None where a cell is empty.
 
     Raises:
-        UserError: a cell that is no number, or a file that is no table of ours.
+        UserError: a cell is not a number, or the file is not such a table.
     """
-    rows: list[dict[str, Any]] = []
+    rows: list[Row] = []
     text = read_text(path)  # a file, and no pipe or device
     try:
         reader = csv.DictReader(io.StringIO(text, newline=""))
@@ -113,10 +132,10 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
             values = {c: _number(row[c], where) if row.get(c) else None for c in columns}
             if values["step"] is not None:
                 if not math.isfinite(values["step"]):
-                    raise UserError(where, f"is damaged: {row['step']!r} is no step")
+                    raise UserError(where, f"is damaged: {row['step']!r} is not a step")
                 rows.append({**values, "step": int(values["step"])})
     except csv.Error:
-        raise UserError(str(path), "is damaged: it is no table of text") from None
+        raise UserError(str(path), "is damaged: it is not a table of text") from None
     return rows
 
 
@@ -124,12 +143,21 @@ def _number(cell: str, where: str) -> float:
     try:
         return int(cell) if cell.isdecimal() else float(cell)  # a count stays one when it is written again
     except ValueError:
-        raise UserError(where, f"is damaged: {cell!r} is no number") from None
+        raise UserError(where, f"is damaged: {cell!r} is not a number") from None
 
 
 def measured(figures: Iterable[str]) -> list[str]:
-    """Those names of figures that a task measures in validation besides its loss."""
-    return [n for n in figures if n.startswith("val_") and n not in OF_LOSS]
+    """The names of a task's own metrics in validation, among those of figures."""
+    return [n for n in figures if n.startswith(VALIDATION) and n not in OF_LOSS]
+
+
+def called(figure: str) -> str:
+    """A figure that a task measures, for people: ``val_f1_macro`` is ``f1 macro``."""
+    return figure.removeprefix(VALIDATION).replace("_", " ")
+
+
+def step_of(row: Row) -> int:
+    return int(row[STEP] or 0)
 
 
 def perplexity(loss: float) -> float:

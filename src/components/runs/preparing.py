@@ -1,10 +1,10 @@
-"""What a config needs before there is a trainer: its corpus, its tokenizer, its task, its device."""
+"""What a config needs before a trainer exists: its corpus, tokenizer, task and device."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,30 +14,35 @@ import torch
 from components.core import registry, terminal
 from components.core.bar import Bar
 from components.core.cache_file import cache_folder
-from components.core.config_types import part_name
+from components.core.config_types import Config, part_name
 from components.core.contracts import NeedsModel
 from components.core.errors import UserError
 from components.core.makers import make, task_values
 from components.core.share import recipe_commands, recipe_files
+from components.corpus.corpus import Source
+from components.corpus.example import Example
 from components.corpus.example_files import Chained
+from components.corpus.examples import ExampleSource
+from components.corpus.tokens import Tokens
 from components.runs import checkpoints, run_folder
+from components.runs.task_module import AnyCorpus, Rows, TaskModule
 
 
 def corpus_of(
-    config: dict[str, Any],
-    options: dict[str, Any],
+    config: Config,
+    options: Config,
     bar: Bar | None,
-    tokenizer: Any = None,
+    tokenizer: Tokens | None = None,
     going_on: Path | None = None,
     begin: Callable[[], None] | None = None,
-) -> tuple[Any, Any]:
-    """(data part, prepared corpus) of a config; ``options`` are the task's, ``tokenizer`` one that is trained already.
+) -> tuple[Source | ExampleSource, AnyCorpus]:
+    """(data part, prepared corpus) of a config; ``options`` are the task's, ``tokenizer`` is one that was trained before.
 
-    ``going_on``: the checkpoint of a run that goes on, which has its tokenizer. ``begin`` is called when the work begins: until then a mistake
-    is said alone.
+    ``going_on``: the checkpoint of a run that goes on, which holds its tokenizer. ``begin`` is called when the work begins; a mistake that is
+    found before is printed alone.
     """
     source = make(config["data"], "data")
-    given = Fixed(tokenizer) if tokenizer is not None else tokenizer_of(config, going_on)
+    given = TrainedTokenizer(tokenizer) if tokenizer is not None else tokenizer_of(config, going_on)
     cache = Path((config.get("paths") or {}).get("cache") or cache_folder() / "corpus").expanduser()
     task = registry.find("task", part_name(config["task"]))
 
@@ -52,8 +57,8 @@ def corpus_of(
 
 
 @contextmanager
-def of_data(config: dict[str, Any]) -> Iterator[None]:
-    """What is said about the data of a config names their file, also where it is about all of them and comes from whoever reads the rows."""
+def of_data(config: Config) -> Iterator[None]:
+    """Errors about the data of a config name the file, even if they are raised by whoever reads the rows."""
     path = str(config["data"].get("path") or "")
     try:
         yield
@@ -63,11 +68,11 @@ def of_data(config: dict[str, Any]) -> Iterator[None]:
         raise UserError(f"{e.where} ({path})", e.what, e.instead) from e
 
 
-def tokenizer_of(config: dict[str, Any], going_on: Path | None = None) -> Any:
-    """The part that a config names; one that wants a run's tokenizer gets it.
+def tokenizer_of(config: Config, going_on: Path | None = None) -> Any:
+    """The tokenizer part of a config. One that takes a run's tokenizer gets it.
 
     Raises:
-        UserError: no run is named, or there is none.
+        UserError: no run is named, or it does not exist.
     """
     part = make(config["tokenizer"], "tokenizer")
     if isinstance(part, NeedsModel):
@@ -75,7 +80,7 @@ def tokenizer_of(config: dict[str, Any], going_on: Path | None = None) -> Any:
         if name is None:
             raise UserError("tokenizer.run", "no run is named", how_to_name_one(str(config.get("recipe") or "")))
         runs = runs_of(config)
-        if not Path(name).exists():  # the time of a run, or recipe/time, made a path where it was typed
+        if not Path(name).exists():  # a run's time, or recipe/time, which was made a path where it was typed
             name = os.path.relpath(name)
         folder, file = run_folder.find_run(str(name), runs)
         file = file or run_folder.checkpoint_of(folder, best=True)
@@ -84,41 +89,41 @@ def tokenizer_of(config: dict[str, Any], going_on: Path | None = None) -> Any:
 
 
 def how_to_name_one(recipe: str) -> str:
-    """The commands that lead there, where the recipe's own first lines have them."""
+    """How to name a run: the commands of the recipe's own first lines, if it has some."""
     _, file = recipe_files().get(recipe, ("", None))
     first, *then = recipe_commands(file) if file else [""]
     goes_on = next((c for c in then if c.endswith("=RUN")), None)
     if not goes_on:
         return "give init_from=RUN, or from scratch with its tokens tokenizer.run=RUN"
-    return f"first {first}, then {goes_on} (RUN: the folder that it prints)"  # short: a line that is cut cannot be copied
+    return f"first {first}, then {goes_on} (RUN: the folder that it prints)"  # short, since a line that is cut off cannot be copied
 
 
-class Fixed:
-    """A tokenizer that is trained already, as ``prepare`` wants one."""
+class TrainedTokenizer:
+    """A trained tokenizer in the form that ``prepare`` takes."""
 
-    def __init__(self, tokenizer: Any) -> None:
+    def __init__(self, tokenizer: Tokens) -> None:
         self.save = tokenizer.save
         self._files = checkpoints.tokenizer_files(tokenizer)
 
-    def train(self, texts: Any) -> None:
-        """There is nothing left to learn."""
+    def train(self, texts: Iterable[str]) -> None:
+        """Does nothing: it is trained."""
 
     def fingerprint(self) -> str:
         return hashlib.blake2b(repr(sorted(self._files.items())).encode(), digest_size=16).hexdigest()
 
 
-def task_of(config: dict[str, Any], tokenizer: Any) -> Any:
+def task_of(config: Config, tokenizer: Tokens) -> TaskModule:
     """The LightningModule of a config."""
     return make(config["task"], "task", config=config, tokenizer=tokenizer)
 
 
-def task_options(config: dict[str, Any]) -> dict[str, Any]:
+def task_options(config: Config) -> Config:
     """All options of the node ``task``, defaults included."""
     return task_values(config["task"])
 
 
 def device_of(name: str) -> torch.device:
-    """UserError where there is no such device."""
+    """The device. UserError if this machine does not have it."""
     try:
         device = torch.device(name)
         torch.empty(1, device=device)
@@ -127,22 +132,22 @@ def device_of(name: str) -> torch.device:
     return device
 
 
-def aloud(text: str) -> None:
+def print_out(text: str) -> None:
     terminal.tell(text)
 
 
-def aside(text: str) -> None:
+def print_err(text: str) -> None:
     terminal.complain(text)
 
 
-def silent(text: str) -> None:
+def no_print(text: str) -> None:
     del text
 
 
-def examples_of(*blocks: Any) -> Sequence[Any]:
-    """The examples of rows, in their order; none of packed text."""
-    return Chained([one.examples for one in blocks if hasattr(one, "examples")])
+def examples_of(*blocks: Rows | None) -> Sequence[Example]:
+    """The examples of rows, in order. Packed text has none."""
+    return Chained([one.examples for one in blocks if one is not None])
 
 
-def runs_of(config: dict[str, Any]) -> Path:
+def runs_of(config: Config) -> Path:
     return Path((config.get("paths") or {}).get("runs") or "runs").expanduser()

@@ -1,4 +1,4 @@
-"""``resume=`` goes on with a run as it was, and what may change then; ``init_from=`` (``starting.py``) starts a new one from another's weights."""
+"""``resume=`` goes on with a run. This file says what may change then. (``init_from=``, in ``init_from.py``, starts a new run from weights.)"""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 
 from components.compose.words import recipe_and_overrides
 from components.core.errors import UserError
-from components.runs import records, run_folder
+from components.runs import run_files, run_folder
 from components.runs.metrics_file import read_rows
 
-# what leaves the result of an uninterrupted run as it is, or only says where, how long and how fast, or when it is looked at
+# settings that do not change what the run computes, or only its length, its place, its speed, or when it is looked at
 ALLOWED = (
     *(f"trainer.{name}" for name in ("max_steps", "max_tokens", "max_time")),
     *(
@@ -28,7 +28,7 @@ SPECIAL = ("resume", "init_from", "recipe")
 
 @dataclass(frozen=True)
 class Resumed:
-    """The run that goes on: its folder, the checkpoint, and the config that it had."""
+    """The run that goes on: its folder, its checkpoint, and its config so far."""
 
     folder: Path
     checkpoint: Path
@@ -36,12 +36,12 @@ class Resumed:
 
 
 def split_overrides(overrides: list[str]) -> tuple[list[str], dict[str, str | None]]:
-    """(overrides of the config, {"resume": ..., "init_from": ..., "recipe": ...}): these three choose where a run begins.
+    """(overrides of the config, {"resume": ..., "init_from": ..., "recipe": ...}). These three choose where a run begins.
 
-    ``+`` and ``++`` before them mean nothing more; null is None.
+    A ``+`` or ``++`` before them is ignored; null becomes None.
 
     Raises:
-        UserError: one of them given twice, or without a value.
+        UserError: one of them is given twice, or without a value.
     """
     plain = [o.lstrip("+") if o.lstrip("+").partition("=")[0] in SPECIAL else o for o in overrides]
     recipe, plain = recipe_and_overrides(plain)
@@ -61,15 +61,15 @@ def split_overrides(overrides: list[str]) -> tuple[list[str], dict[str, str | No
 
 
 def unquoted(text: str) -> str:
-    """Without the one pair of quotes that a sweep puts around a path."""
+    """``text`` without the pair of quotes that a sweep puts around a path."""
     return text[1:-1] if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"" else text
 
 
 def find_resumed(name: str, overrides: list[str], runs: Path) -> Resumed:
-    """The run that ``resume=name`` means, after a look at what else was asked for.
+    """The run that ``resume=name`` means.
 
     Raises:
-        UserError: no such run, or an override that would make it another run.
+        UserError: there is no such run, or an override would make it another run.
     """
     for override in overrides:
         key = override.lstrip("+~").partition("=")[0].replace("/", ".").partition("@")[0]
@@ -86,22 +86,22 @@ def find_resumed(name: str, overrides: list[str], runs: Path) -> Resumed:
         if not (folder / file).exists():
             raise UserError(
                 f"resume={name}",
-                f"{folder} is no run folder (it has no {file})",
+                f"{folder} is not a run folder (it has no {file})",
                 f"start from the weights alone: init_from={name}",
             )
-    about = records.read_about(folder)  # the run's files are continued: damage is said before anything is written
+    about = run_files.read_about(folder)  # its files will be continued, so damage must be found before anything is written
     if "imported" in about:
         raise UserError(
             f"resume={name}",
-            "the run was imported: there are weights and no state of an optimizer",
+            "the run was imported: it has weights, but no optimizer state",
             f"start from its weights: recipe={folder / 'config.yaml'} init_from={name}",
         )
     if (folder / "metrics.csv").exists():
         read_rows(folder / "metrics.csv")
-    return Resumed(folder, checkpoint, records.read_config(folder))
+    return Resumed(folder, checkpoint, run_files.read_config(folder))
 
 
 def runs_folder(overrides: list[str], default: str = "runs") -> Path:
-    """Where runs are looked for before there is a config."""
+    """The folder of runs, before a config is composed."""
     given = [unquoted(o.partition("=")[2]) for o in overrides if o.lstrip("+").replace("/", ".").startswith("paths.runs=")]
     return Path(given[-1] if given else default).expanduser()

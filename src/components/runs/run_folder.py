@@ -1,4 +1,4 @@
-"""A run's folder ``runs/<recipe>/<time>/``: made once by the first rank, found again by name, by time or by checkpoint."""
+"""A run's folder ``runs/<recipe>/<time>/``: created by the first rank, found again by name, time or checkpoint."""
 
 from __future__ import annotations
 
@@ -8,43 +8,44 @@ import platform
 import re
 import subprocess
 import time
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from components import __version__
 from components.core import files
+from components.core.config_types import Config
 from components.core.errors import UserError, nearest
 from components.core.files import make_folder, read_text, write_text
 from components.core.terminal import readable
-from components.runs.records import read_about
+from components.runs.run_files import read_about
 
-FOLDER = "COMPONENTS_RUN_FOLDER"  # ranks that the first one starts as processes read it
-JOB_FOLDER = "COMPONENTS_JOB_FOLDER"  # a sweep has made the folder of this run already
+FOLDER = "COMPONENTS_RUN_FOLDER"  # the first rank sets it for the ranks that it starts
+JOB_FOLDER = "COMPONENTS_JOB_FOLDER"  # a sweep sets it: the folder of this run exists already
 RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "NODE_RANK", "GROUP_RANK")
 
 
 def rank() -> int:
-    """Before Lightning has set anything up."""
+    """This process's rank, before Lightning has set anything up."""
     given = {name: int(os.environ[name]) for name in RANKS if os.environ.get(name, "").isdigit()}
     if "RANK" in given:
         return given["RANK"]
     of_node = given.get("LOCAL_RANK", given.get("SLURM_PROCID", 0))
-    return of_node or given.get(
-        "NODE_RANK", given.get("GROUP_RANK", 0)
-    )  # the first process of another node is not the first of all
+    return of_node or given.get("NODE_RANK", given.get("GROUP_RANK", 0))  # the first process of another node is not rank 0
 
 
 def new_folder(runs: Path, recipe: str) -> Path:
-    """``runs/<recipe>/<time>``; two runs of the same second get different ones. A job of a sweep has its folder already."""
+    """Create ``runs/<recipe>/<time>``. Two runs of the same second get different folders. A job of a sweep has its folder already."""
     if os.environ.get(JOB_FOLDER):
         folder = Path(os.environ[JOB_FOLDER])
         make_folder(folder / "checkpoints")
         return folder
     stamp = time.strftime("%Y-%m-%d_%H-%M-%S")
-    named = readable(recipe, "_")  # a file may have any bytes in its name, a folder that PyTorch reads from may not
+    named = readable(
+        recipe, "_"
+    )  # a recipe's file name may hold any bytes, but PyTorch reads only from folders with valid names
     for i in range(1, 1000):
         folder = runs / named / (stamp if i == 1 else f"{stamp}_{i}")
         try:
@@ -60,22 +61,22 @@ def new_folder(runs: Path, recipe: str) -> Path:
     raise UserError("paths.runs", f"{runs / recipe} has a thousand runs of this second")
 
 
-def write_start(folder: Path, config: dict[str, Any], difference: list[str], about: dict[str, Any]) -> None:
-    """config.yaml and run.json; the difference from the recipe stands on top of the config as comments and in run.json."""
+def write_start(folder: Path, config: Config, difference: list[str], about: Mapping[str, object]) -> None:
+    """Write config.yaml and run.json. The difference from the recipe goes into both, as comments on top of the config."""
     write_config(folder, config, difference)
     write_json(folder / "run.json", {**about, "difference": difference})
 
 
-def write_config(folder: Path, config: dict[str, Any], difference: list[str]) -> None:
+def write_config(folder: Path, config: Config, difference: list[str]) -> None:
     lines = [f"# components {__version__}", *(f"# difference: {line}" for line in difference)]
     text = "\n".join(lines) + "\n" + yaml.safe_dump(config, sort_keys=False, allow_unicode=True, width=120)
     write_text(folder / "config.yaml", text)
 
 
-def note_resumed(folder: Path, config: dict[str, Any], difference: list[str], about: dict[str, Any], step: int) -> None:
-    """The config with what changed; run.json keeps how the run began, and lists each time that it went on.
+def note_resumed(folder: Path, config: Config, difference: list[str], about: Mapping[str, object], step: int) -> None:
+    """Write the changed config, and add this resumption to the list in run.json.
 
-    Samples of steps after the checkpoint are cut, as the rows of metrics.csv are: these steps are taken again.
+    Samples of steps after the checkpoint are cut, as rows of metrics.csv are: these steps will be taken again.
     """
     known = read_about(folder)
     write_config(folder, config, [*known.get("difference", []), *(f"{line} (resumed at step {step})" for line in difference)])
@@ -92,12 +93,12 @@ def note_resumed(folder: Path, config: dict[str, Any], difference: list[str], ab
     write_json(folder / "run.json", {**known, "resumed": [*known.get("resumed", []), again]})
 
 
-def write_json(file: Path, content: dict[str, Any]) -> None:
-    """What is no number, which JSON has not, is null there."""
+def write_json(file: Path, content: Mapping[str, object]) -> None:
+    """Write JSON; nan and inf, which JSON does not have, become null."""
     files.write_json(file, _plain(content))
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     if isinstance(value, dict):
         return {name: _plain(one) for name, one in value.items()}
     if isinstance(value, (list, tuple)):
@@ -115,8 +116,8 @@ def versions() -> dict[str, str]:
     return found
 
 
-def git_state(folder: Path) -> dict[str, Any] | None:
-    """Commit and whether files differ from it, of the repository around ``folder``; None outside of one."""
+def git_state(folder: Path) -> dict[str, str | bool] | None:
+    """{commit, changed: whether tracked files differ} of the git repository around ``folder``; None outside a repository."""
 
     def git(*arguments: str) -> str | None:
         try:
@@ -130,7 +131,7 @@ def git_state(folder: Path) -> dict[str, Any] | None:
 
 
 def all_runs(runs: Path) -> list[Path]:
-    """Run folders, oldest first; those whose run.json is damaged before all others."""
+    """Run folders, oldest first. Those with a damaged run.json come before all others."""
     return sorted((f.parent for f in runs.glob("**/run.json")), key=_began)
 
 
@@ -142,10 +143,10 @@ def _began(folder: Path) -> float:
 
 
 def find_run(name: str, runs: Path) -> tuple[Path, Path | None]:
-    """(run folder, checkpoint or None) that ``name`` means: a folder, a .ckpt, ``<recipe>/<time>``, a time, or ``auto`` for the newest.
+    """(run folder, checkpoint or None) of ``name``: a folder, a .ckpt, ``<recipe>/<time>``, a time, or ``auto`` for the newest.
 
     Raises:
-        UserError: none or several fit.
+        UserError: nothing fits, or several runs do.
     """
     path = Path(name).expanduser()
     if path.is_file():
@@ -172,7 +173,7 @@ def find_run(name: str, runs: Path) -> tuple[Path, Path | None]:
 
 
 def checkpoint_of(folder: Path, *, best: bool) -> Path:
-    """Best by validation, or the last, whichever there is."""
+    """The best checkpoint by validation, or the last one (``best`` says which is preferred)."""
     for name in ("best.ckpt", "last.ckpt") if best else ("last.ckpt", "best.ckpt"):
         if (folder / "checkpoints" / name).exists():
             return folder / "checkpoints" / name

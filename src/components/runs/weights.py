@@ -1,4 +1,4 @@
-"""Give a model that was built on the meta device its memory and its first values, ties kept."""
+"""Allocate a model that was built on the meta device, and initialise it. Tied weights stay tied."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from components.core.weights import initialise
 
 
 def materialise(model: nn.Module, device: torch.device | str, seed: int, *, draw: bool = True) -> None:
-    """Every parameter and buffer on ``device`` with its initial value; sharded parameters get their shard of the same values.
+    """Allocate every parameter and buffer on ``device`` and initialise it. Sharded parameters get their shard of the same values.
 
-    Without ``draw`` matrices have no value yet, which ``load_state_dict`` gives them: it refuses to leave one out.
+    Without ``draw`` matrices are left uninitialised: ``load_state_dict`` follows, and it refuses to leave one out.
     """
     fits(model, device)
     ties = _ties(model)
@@ -27,12 +27,12 @@ def materialise(model: nn.Module, device: torch.device | str, seed: int, *, draw
 
 
 def fits(model: nn.Module, device: torch.device | str, *, ranks: int = 1) -> None:
-    """Hold the model's bytes, added up while it is on meta, against the memory of where it will stand.
+    """Compare the bytes of a model on the meta device with the memory of the device that it is meant for.
 
-    ``ranks``: among so many processes it may be sharded; what is sharded already counts with this process's part.
+    ``ranks``: the number of processes it may be sharded over. A tensor that is sharded already counts with this process's shard.
 
     Raises:
-        UserError: it cannot stand there.
+        UserError: it does not fit.
     """
     held = {id(t): t for t in (*model.parameters(), *model.buffers())}.values()
     size = sum(_bytes(t) for t in held) // ranks

@@ -1,11 +1,9 @@
-"""Ranks that have each prepared a run by themselves hold it against the first one's before a step is taken."""
+"""Before the first step, ranks compare the run that each has prepared with that of the first rank."""
 
 # ruff: noqa: ARG002  Lightning's hooks have fixed arguments
 from __future__ import annotations
 
-from typing import Any
-
-from lightning.pytorch import Callback, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 
 from components import __version__
 from components.core.collectives import same_everywhere
@@ -16,10 +14,10 @@ PLACES = ("paths", "logger")  # nodes of the config that may differ from machine
 
 
 class Alike(Callback):
-    """What is trained, on which data, and from where: the same on all ranks, or the run is refused by all of them.
+    """All ranks train the same config on the same data from the same checkpoint, or all of them refuse the run.
 
-    Ranks that others have started (torchrun, SLURM) each find the data's cache and what ``resume=auto`` means. One that has found something
-    else would train on it without a word.
+    Ranks that torchrun or SLURM has started each look up the data's cache and what ``resume=auto`` means. One that found something else would
+    silently train on it.
 
     Args:
         planned: this rank's run.
@@ -28,10 +26,10 @@ class Alike(Callback):
     def __init__(self, planned: Plan) -> None:
         self.planned = planned
 
-    def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         same_everywhere(self.facts(), "let all ranks read the same files and give them the same words")
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> dict[str, object]:
         job = self.planned.job
         return {
             "release": __version__,

@@ -1,27 +1,31 @@
-"""A config's data, module and loaders, built: what training, evaluation and Python users start from."""
+"""Loaders over prepared data, with the checks that model, data and task fit one another."""
 
 from __future__ import annotations
 
 import logging
 import warnings
-from typing import Any
+
+from torch import nn
 
 from components.core.errors import UserError
+from components.core.sockets import Batch
 from components.core.traits import number_reader
 from components.corpus.preparation import Preparation
 from components.runs.preparing import examples_of, of_data
-from components.training.data_module import Blocked
+from components.runs.task_module import AnyCorpus, TaskModule
+from components.training.data_module import PackedDataModule
 from components.training.objectives import need_layers, need_logits, need_source
 
 
-def data_of(module: Any, corpus: Any, context: int, seed: int) -> Blocked:
-    """Loaders over the corpus as the module asks for them.
+def data_of(module: TaskModule, corpus: AnyCorpus, context: int, seed: int) -> PackedDataModule:
+    """The loaders of a task over its corpus.
 
     Raises:
-        UserError: the model reads what no batch has, or what is held out has nothing to measure.
+        UserError: the model reads something that batches do not have, or the validation rows have no target.
     """
     with of_data(module.config):
         train, preparation = module.blocks(corpus, "train", context, seed), Preparation(module.loss, seed)
+        assert train is not None  # a corpus has something to train on
         model = module.built[0] if module.built else module.model
         module.check(model, corpus)
         need_logits(model)
@@ -31,7 +35,7 @@ def data_of(module: Any, corpus: Any, context: int, seed: int) -> Blocked:
         need_width(model, first)
         validation, test = module.blocks(corpus, "validation", context), module.blocks(corpus, "test", context)
     module.measured_on = examples_of(validation)
-    made = Blocked(
+    made = PackedDataModule(
         train,
         validation,
         test,
@@ -45,14 +49,14 @@ def data_of(module: Any, corpus: Any, context: int, seed: int) -> Blocked:
     if validation is not None and not any(item.asked for item in made.measured(validation, module.batch_size)):
         raise UserError(
             "task.validation_fraction",
-            "the rows that are validated on ask for nothing: no target is in them",
+            "the validation rows have no target, so there is nothing to measure",
             "hold out more, or nothing: task.validation_fraction=0",
         )
     return made
 
 
-def need_width(model: Any, batch: Any) -> None:
-    """UserError if each position has another count of numbers than the model reads."""
+def need_width(model: nn.Module, batch: Batch) -> None:
+    """UserError if a position has more or fewer numbers than the model reads."""
     reads = number_reader(model)
     if reads is not None and batch.values is not None and batch.values.shape[-1] != reads.d_in:
         given = batch.values.shape[-1]
@@ -63,8 +67,8 @@ def need_width(model: Any, batch: Any) -> None:
         )
 
 
-def calm() -> None:
-    """Lightning's hints and the warnings that every run has are not about this run."""
+def quiet_lightning() -> None:
+    """Silence Lightning's hints, and the warnings that every run would print."""
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
         logging.getLogger(name).propagate = False
@@ -74,7 +78,7 @@ def calm() -> None:
         ".*does not have many workers.*",
         ".*litlogger.*",
         ".*returned a view.*",
-        ".*lr_scheduler.step.*before.*optimizer.step.*",  # the first step asks for nothing, which the run says
+        ".*lr_scheduler.step.*before.*optimizer.step.*",  # the first step has no target, which the run itself reports
         ".*`val_dataloader`.*many workers.*",
     ):
         warnings.filterwarnings("ignore", text)

@@ -1,6 +1,6 @@
-"""Clip gradients by their total norm or by value, on whatever meshes they lie: plain tensors, FSDP2 shards, tensor-parallel ones together.
+"""Clip gradients by total norm or by value: plain tensors, FSDP2 shards and tensor-parallel ones, also mixed.
 
-Lightning's own clipping hands all of them to one foreach call, which refuses mixed meshes.
+Lightning's own clipping passes all of them to one foreach call, which refuses mixed meshes.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch.distributed.tensor import DTensor
 
 @torch.no_grad()
 def clip_gradients(parameters: Iterable[nn.Parameter], limit: float) -> Tensor | None:
-    """Scale all gradients so that their total 2-norm is at most ``limit``; the norm before that, or None without gradients."""
+    """Scale all gradients so that their total 2-norm is at most ``limit``. Returns the norm before that, or None without gradients."""
     groups: dict[Any, list[Tensor]] = defaultdict(list)
     for p in parameters:
         if p.grad is not None:
@@ -30,7 +30,7 @@ def clip_gradients(parameters: Iterable[nn.Parameter], limit: float) -> Tensor |
     total = norms[0] if len(norms) == 1 else torch.linalg.vector_norm(torch.stack(norms))
     factor = (limit / (total + 1e-6)).clamp(max=1.0)
     if set(groups) == {None}:
-        torch._foreach_mul_(groups[None], factor)
+        torch._foreach_mul_(groups[None], factor)  # pyright: ignore[reportPrivateImportUsage]  # torch has no public name for it
     else:  # a foreach product refuses mixed meshes as well
         for grads in groups.values():
             for grad in grads:
@@ -41,7 +41,7 @@ def clip_gradients(parameters: Iterable[nn.Parameter], limit: float) -> Tensor |
 
 @torch.no_grad()
 def clip_values(parameters: Iterable[nn.Parameter], limit: float) -> None:
-    """Each number of each gradient into [-limit, limit]; shards need nothing of one another for that."""
+    """Clamp every element of every gradient to [-limit, limit]. Each shard does this by itself."""
     for p in parameters:
         if p.grad is not None:
             (p.grad.to_local() if isinstance(p.grad, DTensor) else p.grad).clamp_(-limit, limit)

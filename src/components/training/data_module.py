@@ -1,24 +1,24 @@
-"""Loaders for training and validation. Where a run has come to is the trainer's step alone (``steps.py``): it resumes at step g by starting there."""
+"""Loaders for training and validation. Their only state is the trainer's step (``corpus/steps.py``): to resume at step g they start there."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from lightning.pytorch import LightningDataModule
-from torch.utils.data import Sampler
+from torch.utils.data import Dataset, Sampler
 
 from components.core.errors import UserError
 from components.corpus.preparation import Preparation
-from components.corpus.steps import Steps, Whole
+from components.corpus.steps import Item, Steps, Whole
+from components.runs.task_module import Rows
 from components.training.reading import Readers
 from components.training.strategies import data_ranks
 
 
-class FromStep(Sampler[int]):
-    """Micro-batches of one Lightning epoch, from the one that the trainer has come to. The length is that of the whole epoch."""
+class StepSampler(Sampler[int]):
+    """Numbers of the micro-batches of one Lightning epoch, from the trainer's step on. The length is that of the whole epoch."""
 
-    def __init__(self, module: Blocked, per_epoch: int, accumulate: int) -> None:
+    def __init__(self, module: PackedDataModule, per_epoch: int, accumulate: int) -> None:
         self.module, self.per_epoch, self.accumulate = module, per_epoch, accumulate
 
     def __len__(self) -> int:
@@ -31,35 +31,35 @@ class FromStep(Sampler[int]):
 
 
 class Resumable(Readers):
-    """A loader whose place is the trainer's step: there is no state of its own to save, which is what this says to Lightning."""
+    """A loader without a state of its own, since its place is the trainer's step. Lightning sees an empty state."""
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, object]:
         return {}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: dict[str, object]) -> None:
         del state
 
 
-class Blocked(LightningDataModule):
-    """Train, validation and test loaders over ``components.corpus`` blocks.
+class PackedDataModule(LightningDataModule):
+    """Train, validation and test loaders over rows of ``components.corpus``.
 
     Args:
-        train: blocks to learn from, in an order of their own each epoch.
-        validation: blocks of the validation split, or None.
-        test: blocks of the test split, or None.
-        batch_size: sequences per optimizer step, over all devices and micro-batches.
+        train: rows to learn from, in a new order each epoch.
+        validation: rows of the validation split, or None.
+        test: rows of the test split, or None.
+        batch_size: rows of an optimizer step, over all devices and micro-batches.
         apart: packed documents do not see one another.
-        workers: processes that read ahead; order and content do not depend on them.
-        limit: at most so many times ``batch_size`` sequences are evaluated.
-        identity: what the data are; a checkpoint of other data is refused.
-        preparation: what the loss does to each batch first.
+        workers: processes that read ahead. Order and content do not depend on their number.
+        limit: a validation reads at most this many times ``batch_size`` rows.
+        identity: a hash of the data. A checkpoint with another one is refused.
+        preparation: what the loss does to each batch before the model sees it.
     """
 
     def __init__(
         self,
-        train: Any,
-        validation: Any = None,
-        test: Any = None,
+        train: Rows,
+        validation: Rows | None = None,
+        test: Rows | None = None,
         *,
         batch_size: int,
         apart: bool = True,
@@ -75,12 +75,12 @@ class Blocked(LightningDataModule):
         self.steps_per_epoch = max(1, train.n_blocks // batch_size)
 
     def limit_steps(self, steps: int) -> None:
-        """Make Lightning's epoch that many optimizer steps; what is read does not change."""
+        """Set the number of optimizer steps in a Lightning epoch. What is read does not change."""
         self.steps_per_epoch = steps
 
     @property
     def validated(self) -> str | None:
-        """How much of its split a validation measures, in words; None: all of it."""
+        """How much of the split a validation reads, in words; None if all of it."""
         rows = 0 if self.validation is None else self.validation.n_blocks
         most, by = (rows, "") if self.limit is None else (self.limit * self.batch_size, "task.validation_batches")
         share = 1.0 if self.trainer is None else self.trainer.limit_val_batches
@@ -94,37 +94,37 @@ class Blocked(LightningDataModule):
     def train_dataloader(self) -> Readers:
         rank, ranks, accumulate = self.place()
         steps = Steps(self.train, self.batch_size, accumulate, rank, ranks, self.apart, self.preparation)
-        return self._loader(Resumable, steps, FromStep(self, self.steps_per_epoch, accumulate))
+        return self._loader(Resumable, steps, StepSampler(self, self.steps_per_epoch, accumulate))
 
-    def val_dataloader(self) -> Any:
+    def val_dataloader(self) -> Readers | list[Readers]:
         return self._whole(self.validation) if self.validation is not None else []
 
-    def test_dataloader(self) -> Any:
+    def test_dataloader(self) -> Readers | list[Readers]:
         return self._whole(self.test) if self.test is not None else []
 
     def place(self) -> tuple[int, int, int]:
-        """(rank, ranks, micro-batches a step): without a trainer one process that reads each step at once."""
+        """(rank, ranks, micro-batches a step). Without a trainer: one process that reads each step in one piece."""
         return (0, 1, 1) if self.trainer is None else (*data_ranks(self.trainer), self.trainer.accumulate_grad_batches)
 
-    def _whole(self, blocks: Any) -> Readers:
+    def _whole(self, blocks: Rows) -> Readers:
         rank, ranks, accumulate = self.place()
         rows = max(1, self.batch_size // ranks // accumulate)
         return self._loader(Readers, self.measured(blocks, rows, rank, ranks), None)
 
-    def measured(self, blocks: Any, rows: int, rank: int = 0, ranks: int = 1) -> Whole:
-        """The batches of ``rows`` rows in which this rank of ``ranks`` measures a split."""
+    def measured(self, blocks: Rows, rows: int, rank: int = 0, ranks: int = 1) -> Whole:
+        """The batches, ``rows`` rows each, in which rank ``rank`` of ``ranks`` reads a split."""
         most = None if self.limit is None else self.limit * self.batch_size
         return Whole(blocks, rows, rank, ranks, self.apart, most, self.preparation)
 
-    def _loader(self, kind: type[Readers], dataset: Any, sampler: Sampler[int] | None) -> Readers:
+    def _loader(self, kind: type[Readers], dataset: Dataset[Item], sampler: Sampler[int] | None) -> Readers:
         pin = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
         return kind(dataset, sampler, num_workers=self.workers, pin_memory=pin)
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, object]:
         step = self.trainer.global_step if self.trainer is not None else 0
         return {"samples": step * self.batch_size, "batch_size": self.batch_size, "identity": self.identity}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+    def load_state_dict(self, state_dict: dict[str, object]) -> None:
         if state_dict["identity"] != self.identity:
             raise UserError(
                 "resume",

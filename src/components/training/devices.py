@@ -1,43 +1,45 @@
-"""How many processes a run has, and what this machine must refuse. Imports no Lightning, so that a config is checked at once."""
+"""How many processes a run has, and what this machine must refuse. Does not import Lightning, so that checking a config is quick."""
 
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import TypeGuard
 
+from components.core.config_types import Config
 from components.core.errors import UserError
 
 
-def count_devices(devices: Any) -> int | None:
-    """How many devices on each node the user named; None where the machine decides (``auto``, -1).
+def count_devices(devices: object) -> int | None:
+    """The number of devices on each node; None if the machine decides (``auto``, -1).
 
     Raises:
-        UserError: neither a number nor a list of numbers.
+        UserError: ``devices`` is neither a number nor a list of numbers.
     """
     if devices in (None, "auto", -1, "-1"):
         return None
     pieces = devices
     if isinstance(devices, str):
-        pieces = [int(p) for p in devices.split(",") if p.strip().isdigit()]
-        if len(pieces) != sum(bool(p.strip()) for p in devices.split(",")):
-            pieces = None
-        elif "," not in devices and pieces:
-            pieces = pieces[0]
+        written = [p.strip() for p in devices.split(",") if p.strip()]
+        numbers = [int(p) for p in written if p.isdigit()]
+        one = "," not in devices and bool(numbers)
+        pieces = None if len(numbers) < len(written) else numbers[0] if one else numbers
     if _whole(pieces) and pieces > 0:
         return pieces
     if isinstance(pieces, (list, tuple)) and pieces and all(map(_whole, pieces)):
         return len(pieces)
     raise UserError(
-        "trainer.devices", f"{devices!r} says not how many", "give a number >= 1, auto, or a list of device numbers: [0,1]"
+        "trainer.devices",
+        f"{devices!r} is not a number of devices",
+        "give a number >= 1, auto, or a list of device numbers: [0,1]",
     )
 
 
-def _whole(value: Any) -> bool:
+def _whole(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def processes(settings: dict[str, Any]) -> int:
-    """devices x num_nodes, with what ``auto`` means on this machine."""
+def processes(settings: Config) -> int:
+    """devices x num_nodes, where ``auto`` is what this machine has."""
     import torch
 
     devices, nodes = count_devices(settings.get("devices")), int(settings.get("num_nodes") or 1)
@@ -46,15 +48,19 @@ def processes(settings: dict[str, Any]) -> int:
     return devices * nodes
 
 
-def device_kind(settings: dict[str, Any]) -> str:
-    """Where the weights will stand: ``cuda`` or ``cpu``, whose memory Apple's GPUs share."""
+def device_kind(settings: Config) -> str:
+    """Where the weights will be: ``cuda`` or ``cpu`` (Apple's GPUs share its memory)."""
     import torch
 
     return "cuda" if torch.cuda.is_available() and settings.get("accelerator") != "cpu" else "cpu"
 
 
-def check_hardware(settings: dict[str, Any]) -> None:
-    """Refuse what would hang or train in another precision here: fp16 on a CPU, a launcher that started another number of processes."""
+def check_hardware(settings: Config) -> None:
+    """Refuse what would hang here or silently train in another precision.
+
+    Raises:
+        UserError: fp16 on a CPU, or a launcher that started another number of processes.
+    """
     import torch
 
     precision = str(settings.get("precision") or "32-true")

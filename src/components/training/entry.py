@@ -1,13 +1,12 @@
-"""What a run writes first, and when: one that goes on writes nothing before its checkpoint has been loaded."""
+"""The first files of a run. A run that goes on writes nothing before its checkpoint has been loaded."""
 
 # ruff: noqa: ARG002  Lightning's hooks have fixed arguments
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from lightning.pytorch import Callback, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 
 from components.runs import run_folder
 from components.runs.metrics_file import MetricsFile
@@ -16,11 +15,11 @@ from components.training.planning import Plan
 
 
 class Entry(Callback):
-    """The start of a run's files. Where a run that should go on is refused its folder stays as it was.
+    """Starts a run's files. If a run cannot go on, its folder stays as it was.
 
     Args:
-        planned: what the run will be.
-        folder: of the run, or None on ranks that write nothing.
+        planned: the run.
+        folder: the run's, or None on ranks that write nothing.
         file: metrics.csv, or None likewise.
         say: prints.
     """
@@ -33,7 +32,7 @@ class Entry(Callback):
         elif folder is not None:
             say(f"run: {folder}")
 
-    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not self.entered:
             self.enter()
 

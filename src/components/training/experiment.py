@@ -1,4 +1,4 @@
-"""One run: a job is planned, trained, and leaves its folder complete however it ends."""
+"""One run: plan a job, train it, and complete its folder however it ends."""
 
 from __future__ import annotations
 
@@ -9,19 +9,22 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import cast
 
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch import LightningModule
 
 from components.core.bar import Bar
 from components.core.errors import UserError
 from components.core.traits import judge_of
-from components.runs import records, run_folder
+from components.runs import run_files, run_folder
 from components.runs.metrics_file import MetricsFile
-from components.runs.preparing import aloud, runs_of, silent
-from components.training import ending, ranks, slurm
+from components.runs.preparing import no_print, print_out, runs_of
+from components.runs.run_files import Figures
+from components.training import finalize, ranks, slurm
 from components.training.alike import Alike
-from components.training.building import calm
+from components.training.building import quiet_lightning
+from components.training.callback_group import CallbackGroup
 from components.training.callbacks import watched
 from components.training.entry import Entry
 from components.training.lock import Lock
@@ -33,7 +36,6 @@ from components.training.reading import gone, tells_of_a_dead_reader
 from components.training.samples import Samples
 from components.training.saving import Checkpoints
 from components.training.signals import INTERRUPT, REQUEUE, Preempted, Signals
-from components.training.together import Together
 from components.training.trainer import make_trainer
 from components.training.watch import Watch
 
@@ -42,33 +44,33 @@ __all__ = ["Job", "Result", "fit"]
 
 @dataclass(frozen=True)
 class Result:
-    """What a run left: its folder (None on ranks that write nothing) and its final figures."""
+    """A run's folder (None on ranks that write nothing) and its final figures."""
 
     folder: Path | None
-    figures: dict[str, Any]
+    figures: Figures
 
 
 def fit(job: Job, watch: Watch | None = None) -> Result:
-    """Train, and leave everything in the run's folder. Raises what training raised, after the folder has been completed.
+    """Train, and leave everything in the run's folder. What training raises is raised after the folder has been completed.
 
-    ``watch``: of a rank that another one has started.
+    ``watch``: given for a rank that another one has started.
     """
     watch, ended = watch or Watch(), False
-    calm()
+    quiet_lightning()
     first = run_folder.rank() == 0
-    say = aloud if first and not job.quiet else silent
+    say = print_out if first and not job.quiet else no_print
     shown = first and not job.quiet and (job.config.get("trainer") or {}).get("enable_progress_bar") is not False
     bar = Bar() if shown else None
     signals = Signals(requeue=slurm.job() is not None, aloud=first)
     with restored(), signals.heard():
         planned = plan(job, say, bar)
         folder = folder_of(planned) if first else None
-        lock = Lock(folder) if folder is not None else None  # before anything is written into a folder that is there already
+        lock = Lock(folder) if folder is not None else None  # before anything is written into an existing folder
         try:
             result = train(planned, folder, bar, say, watch, signals)
             ended = True
             return result
-        except (SystemExit, KeyboardInterrupt) as e:  # asked by a signal, all ranks stop
+        except (SystemExit, KeyboardInterrupt) as e:  # a signal asked for it, and all ranks stop
             ended = signals.agreed or (isinstance(e, SystemExit) and e.code == 0)
             raise
         finally:
@@ -111,39 +113,47 @@ def train(
         finishing=planned.finishing,
     )
     samples = Samples(folder / "samples.txt" if folder else None, job.config, bar.say if bar else None, recorder)
-    extras: list[Any] = []
+    extras: list[finalize.Extra] = []
     state, judged, asked = "failed", {}, 0
 
-    def figures() -> dict[str, Any]:
-        return {**ending.figures_of(recorder, planned.parameters, state, data.validated), **judged}
+    def figures() -> Figures:
+        return {**finalize.figures_of(recorder, planned.parameters, state, data.validated), **judged}
 
     def complete() -> UserError | None:
-        written = folder is not None and entry.entered
-        return ending.complete(folder, job.recipe, figures(), extras, say) if written else None
+        if folder is None or not entry.entered:
+            return None
+        return finalize.complete(folder, job.recipe, figures(), extras, say)
 
     watch.complete = complete
     watch.folder = folder or watch.folder
     try:
         loggers = make_loggers(job.config.get("logger"), folder, job.config, say)
-        extras = ending.extras_of(loggers, samples, job.config.get("logger") or {}) if folder else []
+        extras = finalize.extras_of(loggers, samples, job.config.get("logger") or {}) if folder else []
         trainer = make_trainer(
             planned.settings,
             module.validation_every,
-            module.total_steps + planned.finishing,  # Lightning does not even begin where no step is left
+            module.total_steps + planned.finishing,  # Lightning does not start if no step is left
             folder=folder,
             loggers=loggers,
-            # what saves comes behind all that counts
+            # what saves comes after everything that counts
             callbacks=[
-                Together([Alike(planned), entry, recorder, samples, *planned.callbacks, keeper, Preemption(keeper, signals)])
+                CallbackGroup(
+                    [Alike(planned), entry, recorder, samples, *planned.callbacks, keeper, Preemption(keeper, signals)]
+                )
             ],
         )
         trainer._signal_connector.register_signal_handlers = nothing
         ranks.prepare(trainer, watch)
         # weights_only: a checkpoint is data, not code
-        trainer.fit(module, data, ckpt_path=str(job.resumed.checkpoint) if job.resumed else None, weights_only=True)
+        trainer.fit(
+            cast(LightningModule, module),
+            data,
+            ckpt_path=str(job.resumed.checkpoint) if job.resumed else None,
+            weights_only=True,
+        )
         signals.phase = "after"
         state = "finished" if trainer.global_step >= module.total_steps else "stopped early"
-        judged = ending.judge(trainer, module, job.config, judge_of(planned.source))
+        judged = finalize.judge(trainer, module, job.config, judge_of(planned.source))
     except Preempted as e:
         signals.phase, signals.agreed, asked = "after", True, e.asked
         state = "interrupted" if asked == INTERRUPT else "preempted"
@@ -170,14 +180,14 @@ def train(
         fault = complete()
         if asked == REQUEUE and folder is not None:
             slurm.requeue(say)
-        if fault is not None and state in records.DONE:  # else what ended the run is said, and not what followed from it
+        if fault is not None and state in run_files.DONE:  # else the error that ended the run matters, not this consequence
             raise fault
     return Result(folder, figures())
 
 
 @contextmanager
 def restored() -> Iterator[None]:
-    """The process afterwards as it was: what Lightning sets would make the next run a child of this one, and deaf to Ctrl-C."""
+    """Restore environment and Ctrl-C afterwards. What Lightning leaves would make the next run a child of this one, and deaf to Ctrl-C."""
     environment = dict(os.environ)
     main = threading.current_thread() is threading.main_thread()
     handler = signal.getsignal(signal.SIGINT)

@@ -27,7 +27,7 @@ class Figures(Callback):
             return
         from components.explain import explain
         from components.runs.loading import open_model
-        from components.runs.preparing import aside
+        from components.runs.preparing import print_err
 
         folder = Path(trainer.default_root_dir)
         prompt = self.prompt if self.prompt is not None else next(iter(getattr(pl_module, "prompts", None) or [""]))
@@ -36,7 +36,7 @@ class Figures(Callback):
                 open_model(folder), prompt=prompt, new_tokens=self.new_tokens, target=self.target, loss=self.target is not None
             )
         except UserError as e:  # what was trained is not lost for a picture
-            aside(f"callbacks.figures: nothing is drawn ({' '.join(str(e).split())})")
+            print_err(f"callbacks.figures: nothing is drawn ({' '.join(str(e).split())})")
             return
         files = made.save_figures(folder / "figures")
         for logger in trainer.loggers:

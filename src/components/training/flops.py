@@ -1,8 +1,7 @@
-"""Model FLOPs utilisation: the work that the model's definition asks for, over what the device can do.
+"""Model FLOPs utilisation: the work that the model's definition needs, over what the device can do.
 
-The work is what the parts report of their algorithms (``components/flops.py``), the cells that a mask hides left out.
-Recomputation under activation checkpointing is not counted. The peak is the product of matrices in the same dtype, measured once
-on a CPU, and the maker's dense figure on known GPUs.
+The work is what the parts report for their algorithms (``core/flops.py``), without cells that a mask hides and without recomputation under
+activation checkpointing. The peak is that of matrix products in the same dtype: measured once on a CPU, the vendor's dense figure on known GPUs.
 """
 
 from __future__ import annotations
@@ -11,12 +10,13 @@ import re
 import time
 
 import torch
+from lightning.pytorch import Trainer
 from torch import nn
 
 from components.core.flops import Work, flops_of
 
-# dense TFLOP/s as the makers state them in (bf16, fp16, fp32 without tensor cores), None where the device has no such units or
-# nothing is known; by words of the device's name, the more particular first
+# dense TFLOP/s as the vendors state them, for (bf16, fp16, fp32 without tensor cores); None if the device has no such units or
+# the figure is unknown; by words of the device's name, the more specific first
 PEAKS: tuple[tuple[tuple[str, ...], tuple[float | None, float | None, float | None]], ...] = (
     (("B200",), (2250, 2250, None)),
     (("H200",), (989, 989, 67)),
@@ -36,25 +36,25 @@ PEAKS: tuple[tuple[tuple[str, ...], tuple[float | None, float | None, float | No
 
 
 def flops_per_token(model: nn.Module, context_length: int) -> float:
-    """Forward and backward: three times what the parts' algorithms ask for in a forward pass, the backward pass being two."""
+    """FLOPs of forward and backward: three times those of a forward pass, since a backward pass costs two."""
     return 3.0 * flops_of(model, Work(context_length)).algorithm / context_length
 
 
 def peak_flops(device: torch.device, dtype: torch.dtype) -> float | None:
-    """FLOP/s of one device in ``dtype``; None where nothing is known (then no utilisation is shown)."""
+    """FLOP/s of one device in ``dtype``; None if unknown (then no utilisation is shown)."""
     if device.type == "cpu":
         return _measured(dtype)
     if device.type == "cuda":
-        # where fp32 is multiplied as TF32 its own peak is not the measure
+        # where fp32 is multiplied as TF32, the fp32 peak is the wrong measure
         plain = dtype != torch.float32 or torch.get_float32_matmul_precision() == "highest"
         return stated_peak(torch.cuda.get_device_name(device), dtype) if plain else None
     return None
 
 
 def stated_peak(name: str, dtype: torch.dtype) -> float | None:
-    """What the maker of the device called ``name`` states, by whole words: an L40 is no L4."""
+    """The vendor's figure for the device ``name``, matched by whole words: an L40 is not an L4."""
     words = set(re.split(r"[\s-]+", name))
-    if "Laptop" in words:  # another chip, under a tighter limit of power
+    if "Laptop" in words:  # a different chip with a lower power limit
         return None
     found = next((peaks for piece, peaks in PEAKS if words.issuperset(piece)), (None, None, None))
     columns = (torch.bfloat16, torch.float16, torch.float32)
@@ -62,8 +62,16 @@ def stated_peak(name: str, dtype: torch.dtype) -> float | None:
     return None if peak is None else peak * 1e12
 
 
+def multiplied_in(trainer: Trainer) -> torch.dtype:
+    """The dtype of matrix products under the trainer's precision."""
+    precision = str(trainer.precision)
+    if "bf16" in precision or getattr(trainer.strategy, "compute", None) is torch.bfloat16:
+        return torch.bfloat16
+    return {"16": torch.float16, "64": torch.float64}.get(precision.split("-")[0], torch.float32)
+
+
 def _measured(dtype: torch.dtype, size: int = 768, seconds: float = 0.15) -> float:
-    a = torch.ones(size, size, dtype=dtype)  # no random numbers: the run's own must not move
+    a = torch.ones(size, size, dtype=dtype)  # no random numbers: those of the run must not change
     out = a @ a
     best, end = float("inf"), time.perf_counter() + seconds
     while time.perf_counter() < end:

@@ -14,10 +14,10 @@ NAME = "run.lock"
 
 
 class Lock:
-    """Held from here until ``release``, or until the process is gone, however it went: the operating system lets go of it, not a file's absence.
+    """Held until ``release``, or until the process ends in whatever way: the operating system frees it, so a left-over file locks nothing.
 
-    A record lock, which the processes that this one starts do not inherit: a reader that is left cannot keep the run closed. Where the
-    disk knows no locks there is none.
+    It is a record lock, which child processes do not inherit, so a left-over reader cannot keep the run locked. On a disk without locks
+    nothing is locked.
 
     Raises:
         UserError: another process holds it.
@@ -40,7 +40,7 @@ class Lock:
                 return
             if self._is_there():
                 break
-            self._stream.close()  # its holder has removed it meanwhile
+            self._stream.close()  # its holder has removed the file meanwhile
         with suppress(OSError):
             self._stream.truncate(0)
             self._stream.write(f"process {os.getpid()} on {socket.gethostname()}".encode())
@@ -64,7 +64,7 @@ class Lock:
 
 
 def sweep(folder: Path) -> None:
-    """Remove what a killed process has left half written. Whoever calls this holds the lock."""
+    """Remove half-written files of a killed process. The caller holds the lock."""
     for left in (*folder.glob(f"*{files.PART}"), *(folder / "checkpoints").glob(f"*{files.PART}")):
         with suppress(OSError):
             left.unlink()

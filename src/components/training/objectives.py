@@ -1,30 +1,41 @@
-"""What a loss may ask of whoever trains: a batch prepared before the model sees it, more ids than the tokenizer has, a teacher.
+"""What a loss may need from the trainer: batches prepared before the model sees them, ids beyond the tokenizer's, a teacher.
 
-``prepare(batch, generator)`` changes the rows of a whole optimizer step, before they are cut into micro-batches and ranks; ``extra_tokens``
-are ids beyond the tokenizer's; ``likelihood`` says whether the mean is that of the whole text, left to right; a loss that
-``NeedsModel`` is given the model of its ``run``.
+``prepare(batch, generator)`` changes the rows of a whole optimizer step, before they are cut into micro-batches and ranks. ``extra_tokens``
+is the number of ids beyond the tokenizer's. ``likelihood`` says whether the mean is over the whole text, left to right. A loss that
+``NeedsModel`` gets the model of its ``run``.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 from torch import nn
 
+from components.core.config_types import Config
 from components.core.contracts import NeedsModel
 from components.core.errors import UserError
 from components.core.sockets import Batch, Layer
 from components.core.traits import provides, reads_source
-from components.corpus.tokens import same_tokens
+from components.corpus.tokens import Tokens, same_tokens
+
+
+class Asking(Protocol):
+    """What is asked of a task here."""
+
+    config: Config
+    tokenizer: Tokens
+    loss: Any
+    activation_checkpointing: bool
+    compile_layers: bool
 
 
 def reads_whole(loss: Any) -> bool:
-    """Whether the loss reads documents with all that the tokenizer puts around them, and hides tokens of the text itself."""
+    """Whether the loss reads documents with everything that the tokenizer puts around them, and hides tokens of the text itself."""
     return loss.whole
 
 
-def need_source(task: Any, model: nn.Module, first: Batch) -> None:
-    """UserError where the model reads a source and neither the data nor the loss give one; ``first``: a batch as it is trained on."""
+def need_source(task: Asking, model: nn.Module, first: Batch) -> None:
+    """UserError if the model reads a source, and neither data nor loss give one. ``first``: a batch as the model sees it."""
     if reads_source(model) and first.source is None:
         raise UserError(
             "loss",
@@ -34,29 +45,27 @@ def need_source(task: Any, model: nn.Module, first: Batch) -> None:
 
 
 def need_logits(model: nn.Module) -> None:
-    """UserError where the model has no head: a loss would take its hidden vectors for logits."""
+    """UserError if the model has no head: a loss would take its hidden vectors for logits."""
     if any(provides(m, "vectors") for m in model.children()):
         raise UserError(
             "model.head", "head/none gives hidden vectors, and a loss needs logits", "choose a head: model/head=tied"
         )
 
 
-def need_layers(task: Any, model: nn.Module) -> None:
-    """UserError where layers are to be recomputed or compiled, and the model has none: nothing would be."""
+def need_layers(task: Asking, model: nn.Module) -> None:
+    """UserError if layers are to be recomputed or compiled, and the model has none."""
     asked = {"activation_checkpointing": task.activation_checkpointing, "compile": task.compile_layers}
     if any(asked.values()) and not any(isinstance(m, Layer) for m in model.modules()):
         option = next(name for name, value in asked.items() if value)
         name = task.config["model"]["name"]
-        raise UserError(
-            f"task.{option}", f"model/{name} has no layers of its own, so that nothing would come of it", "leave it out"
-        )
+        raise UserError(f"task.{option}", f"model/{name} has no layers of its own, so this would do nothing", "leave it out")
 
 
-def teacher_for(task: Any) -> nn.Module | None:
-    """The model that the task's loss learns from, frozen, on the CPU; None where the loss wants none.
+def teacher_for(task: Asking) -> nn.Module | None:
+    """The teacher of the task's loss, frozen and on the CPU; None if the loss has none.
 
     Raises:
-        UserError: there is no such run, or its tokens are others.
+        UserError: there is no such run, or it has another tokenizer.
     """
     if not isinstance(task.loss, NeedsModel):
         return None

@@ -1,13 +1,13 @@
-"""The state of an optimizer over shards, as the checkpoint of one process has it, and back.
+"""Convert the optimizer state of sharded weights to the form of a single process, and back.
 
-``torch.optim`` numbers weights in the order of its groups. Lightning numbers those of shards in the order of the modules, and reads
-every file so; groups are of decayed weights and others, and a run could not go on from one process onto shards.
+``torch.optim`` numbers weights in the order of its groups (weights with decay, weights without). Lightning numbers sharded weights in the order
+of the modules, and reads every file that way. So a run could not go on from one process onto shards.
 """
 
 from __future__ import annotations
 
 from copy import deepcopy
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_optimizer_state_dict, set_optimizer_state_dict
@@ -19,7 +19,7 @@ from components.core.errors import UserError
 def whole_state(model: nn.Module, optimizer: Optimizer) -> dict[str, Any]:
     """The state dict of ``optimizer``, gathered on the first rank, empty on the others. All ranks call this."""
     options = StateDictOptions(full_state_dict=True, cpu_offload=True)
-    found = get_optimizer_state_dict(model, optimizer, options=options)
+    found = cast(dict[str, Any], get_optimizer_state_dict(model, optimizer, options=options))
     if not found.get("param_groups"):
         return {}
     numbers = {name: i for i, name in enumerate(n for group in ordered(model, optimizer) for n in group)}
@@ -45,10 +45,10 @@ def load_whole(model: nn.Module, optimizer: Optimizer, state: dict[str, Any]) ->
             f"the optimizer's state is of groups of {sizes[0]} weights, here are {sizes[1]}",
             "start anew with init_from=",
         )
-    if not state["state"]:  # an optimizer without any; torch looks for the device of its tensors
+    if not state["state"]:  # the optimizer keeps nothing; torch would look for the device of its tensors
         optimizer.load_state_dict({"state": {}, "param_groups": groups})
         return
-    # every rank has read the file; values of groups go past torch, which takes lists apart and misses what has grown
+    # every rank has read the file; group options bypass torch, which flattens lists and loses entries that were added
     names = {number: name for group, here in zip(groups, own) for number, name in zip(group["params"], here)}
     named = {
         "state": {names[number]: held for number, held in state["state"].items()},

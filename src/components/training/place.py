@@ -1,22 +1,25 @@
-"""Where Lightning's loops stand after so many optimizer steps.
+"""The state of Lightning's loops after a number of optimizer steps.
 
-What a step reads is a function of (seed, step), so the step is all that a checkpoint has to say. Lightning's own counters of micro-batches
-would go wrong where a run goes on with other devices, another accumulation or another interval of validations, and they say of a step
-after which a validation was due that it was made.
+What a step reads is a function of (seed, step), so a checkpoint only needs the step. Lightning's own counters of micro-batches would go wrong
+if a run goes on with other devices, another accumulation or another validation interval. They also claim that a validation was made
+that was only due.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import cast
 
 from lightning.pytorch import Trainer
 
+from components.training.data_module import PackedDataModule
 
-def loops_at(trainer: Trainer, step: int) -> dict[str, Any]:
-    """``checkpoint["loops"]`` for going on after ``step``: all of it done, nothing of the next begun."""
-    per_epoch, accumulate = trainer.datamodule.steps_per_epoch, trainer.accumulate_grad_batches
+
+def loops_at(trainer: Trainer, step: int) -> dict[str, object]:
+    """``checkpoint["loops"]`` for going on after ``step``: that step is complete, and the next has not begun."""
+    data = cast(PackedDataModule, trainer.datamodule)  # type: ignore[attr-defined]  # Lightning sets it when it fits
+    per_epoch, accumulate = data.steps_per_epoch, trainer.accumulate_grad_batches
     epoch, within = divmod(step, per_epoch)
-    begun = epoch + (within > 0)  # an epoch that has ended is whole, one that has not begun is not there
+    begun = epoch + (within > 0)  # an epoch that has ended counts as whole; one that has not begun does not count
     state = trainer.fit_loop.state_dict()
     counts = {"ready": begun, "started": begun, "processed": epoch, "completed": epoch}
     _put(state["epoch_progress"], counts, counts)
@@ -32,7 +35,7 @@ def loops_at(trainer: Trainer, step: int) -> dict[str, Any]:
 
 
 def validate_now(trainer: Trainer) -> None:
-    """The validation that was due when the run was stopped, as Lightning's loop makes it after a step."""
+    """Run the validation that was due when the run was stopped, as Lightning's loop does after a step."""
     loop, connector = trainer.fit_loop.epoch_loop, trainer._logger_connector
     first = connector._first_loop_iter
     loop.val_loop.restarting = False
@@ -46,6 +49,6 @@ def _all(count: int) -> dict[str, int]:
     return dict.fromkeys(("ready", "started", "processed", "completed"), count)
 
 
-def _put(progress: dict[str, Any], total: dict[str, int], current: dict[str, int]) -> None:
+def _put(progress: dict[str, dict[str, int]], total: dict[str, int], current: dict[str, int]) -> None:
     for name, counts in (("total", total), ("current", current)):
         progress[name] = {n: counts[n] for n in progress[name]}

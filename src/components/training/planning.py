@@ -1,4 +1,4 @@
-"""What a run will be, settled before anything is written: everything that can be refused is refused here."""
+"""Plan a run before anything is written. Everything that can be refused is refused here."""
 
 from __future__ import annotations
 
@@ -7,20 +7,26 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import cast
+
+from lightning.pytorch import Callback
 
 from components.core import memory
 from components.core.bar import Bar
+from components.core.config_types import Config
 from components.core.errors import found_in
 from components.core.micro_batches import rows_each
-from components.core.traits import silent_reason
-from components.runs import archive, checkpoints, resume, run_folder, starting
+from components.core.traits import why_cannot_generate
+from components.corpus.corpus import Source
+from components.corpus.examples import ExampleSource
+from components.runs import archive, checkpoints, init_from, resume, run_folder
 from components.runs.preparing import corpus_of, runs_of, task_of, task_options
+from components.runs.task_module import AnyCorpus, TaskModule
 from components.runs.weights import fits
-from components.training import init_from, limits, resumable, slurm
+from components.training import init_task, limits, resumable, slurm
 from components.training.building import data_of
 from components.training.callbacks import make_callbacks
-from components.training.data_module import Blocked
+from components.training.data_module import PackedDataModule
 from components.training.devices import check_hardware, device_kind, processes
 from components.training.frame import check_frame
 from components.training.trainer import make_trainer
@@ -33,16 +39,16 @@ class Job:
     """What is to be trained.
 
     Args:
-        config: spelled out, plain containers.
-        recipe: its name, which is also the folder's.
-        difference: lines that say what differs from the recipe.
-        notes: options that were kept or dropped by a swap.
+        config: the spelled-out config.
+        recipe: its name, which is also that of the folder.
+        difference: lines about what differs from the recipe.
+        notes: lines about options that a swap kept or dropped.
         resumed: the run that goes on, or None.
-        init_from: where the first weights come from, or None.
+        init_from: the run or checkpoint with the first weights, or None.
         quiet: print nothing.
     """
 
-    config: dict[str, Any]
+    config: Config
     recipe: str = "custom"
     difference: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -56,40 +62,40 @@ class Plan:
     """A job with its data prepared and its module made (the model on the meta device).
 
     Args:
-        job: what was asked.
-        settings: of the Trainer.
+        job: what is to be trained.
+        settings: the trainer's.
         callbacks: those that the config names.
         source: the data part.
-        corpus: what it gave.
-        module: the LightningModule, with its length.
+        corpus: its prepared documents or examples.
+        module: the LightningModule; it knows the number of steps.
         data: the loaders.
         tokenizer: its files, {name: text}.
-        parameters: of the model.
-        step: of the checkpoint that the run goes on from, or None.
-        matched: what of another run's weights it begins with, or None.
-        finishing: all steps of the run are done, but not its end.
+        parameters: their number in the model.
+        step: that of the checkpoint that the run goes on from, or None.
+        matched: the weights of another run that it starts with, or None.
+        finishing: all steps are done, only the end of the run is missing.
     """
 
     job: Job
-    settings: dict[str, Any]
-    callbacks: list[Any]
-    source: Any
-    corpus: Any
-    module: Any
-    data: Blocked
+    settings: Config
+    callbacks: list[Callback]
+    source: Source | ExampleSource
+    corpus: AnyCorpus
+    module: TaskModule
+    data: PackedDataModule
     tokenizer: dict[str, str]
     parameters: int
     step: int | None
-    matched: starting.Match | None
+    matched: init_from.Match | None
     finishing: bool = False
 
     @property
     def tokens_per_step(self) -> float:
-        """On the average, where rows are examples of different lengths."""
+        """Tokens of an optimizer step; an average if rows are examples of different lengths."""
         return self.module.batch_size * self.data.train.tokens_per_row
 
-    def about(self) -> dict[str, Any]:
-        """run.json: where the figures come from."""
+    def about(self) -> dict[str, object]:
+        """The contents of run.json: where the figures come from."""
         return {
             "recipe": self.job.recipe,
             "init_from": self.job.config.get("init_from"),
@@ -107,16 +113,16 @@ class Plan:
 
 
 def plan(job: Job, say: Callable[[str], None], bar: Bar | None) -> Plan:
-    """Check, say the difference, prepare the data, make the module. Writes to the data cache alone.
+    """Check the config, print the difference, prepare the data, build the module. Writes only to the data cache.
 
     Raises:
-        UserError: what the config asks for cannot be trained here.
+        UserError: the config cannot be trained here.
     """
     settings = check_frame(job.config)
     check_hardware(settings)
     options = task_options(job.config)
-    make_trainer(settings, options["validation_every"], 1)  # what Lightning refuses it refuses now, before there is a folder
-    start = starting.start_from(job.init_from, runs_of(job.config)) if job.init_from else None
+    make_trainer(settings, options["validation_every"], 1)  # whatever Lightning refuses, it refuses now, before a folder exists
+    start = init_from.start_from(job.init_from, runs_of(job.config)) if job.init_from else None
     if start is not None:
         job.config = {**job.config, "init_from": start.origin}
     config = job.config
@@ -138,19 +144,21 @@ def plan(job: Job, say: Callable[[str], None], bar: Bar | None) -> Plan:
         fits(model, device_kind(settings), ranks=processes(settings))  # before there is a folder; each process looks again
     tokenizer = checkpoints.tokenizer_files(corpus.tokenizer)
     callbacks = make_callbacks(config.get("callbacks"), module.metrics)
-    matched = init_from.begin_task(module, model, start, say) if start is not None else None
+    matched = init_task.begin_task(module, model, start, say) if start is not None else None
     module.built.append(model)
     fits(
         model, device_kind(settings), ranks=processes(settings)
     )  # before there is a folder; each process looks again at its part
-    context = model.context_length
+    context = cast(int, model.context_length)
     if module.batch_tokens is not None:
         module.batch_size = max(1, module.batch_tokens // context)
     rows_each(module.batch_size, settings.get("accumulate_grad_batches") or 1, processes(settings))
     held = module.batch_size * (context + 1) * 8
     memory.hold(held, "model.context_length", f"the {module.batch_size} rows of a step", "make task.batch_size or it smaller")
     data = data_of(module, corpus, context, config["seed"])
-    for line in [line for blocks in (data.train, data.validation, data.test) for line in getattr(blocks, "notes", ())]:
+    for line in [
+        line for blocks in (data.train, data.validation, data.test) for line in (blocks.notes if blocks is not None else ())
+    ]:
         say(line)
     data.limit_steps(limits.steps_in_epoch(settings, data.steps_per_epoch))
     module.total_steps = limits.total_steps(settings, data.steps_per_epoch, module.batch_size * data.train.tokens_per_row)
@@ -166,7 +174,7 @@ def plan(job: Job, say: Callable[[str], None], bar: Bar | None) -> Plan:
         say(line)
     if trained < parameters and not config.get("init_from"):
         say("what is frozen stays as it was drawn: init_from=RUN gives it the weights of a trained model")
-    if (module.samples or module.judged_samples) and (reason := silent_reason(model, source=module.gives_sources)):
+    if (module.samples or module.judged_samples) and (reason := why_cannot_generate(model, source=module.gives_sources)):
         say(f"no samples: {reason}")
     module.meet_teacher("cpu")
     return Plan(job, settings, callbacks, source, corpus, module, data, tokenizer, parameters, step, matched, finishing)

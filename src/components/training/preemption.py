@@ -1,83 +1,91 @@
-"""A run that is asked to stop: all ranks stop after the same step, or within the same validation, and save first.
+"""Stopping a run: all ranks save and stop after the same step, or within the same validation.
 
-The signal is only noted (``signals.py``); ranks agree on it between steps, every so many steps that two seconds pass: all of them derive
-this number from the same agreed duration of a step, so that none looks alone.
+The signal is only noted (``signals.py``). Ranks agree on it between steps, about every two seconds. They all derive the number of steps between
+two agreements from the same duration of a step, so no rank waits alone.
 """
 
 # ruff: noqa: ARG002  Lightning's hooks have fixed arguments
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Protocol
 
 import torch
 import torch.distributed as dist
-from lightning.pytorch import Callback, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 
 from components.training.signals import EXIT_TRY_AGAIN, NONE, STOP, Preempted, Signals
 
 __all__ = ["EXIT_TRY_AGAIN", "Preempted", "Preemption"]
 
 SECONDS = 2.0
-MOST = 100  # steps, should the next ones take longer than those that were measured
+MOST = 100  # steps between two agreements, in case the next ones take longer than those that were measured
+
+
+class Keeper(Protocol):
+    """What saves."""
+
+    def write(self, trainer: Trainer, *, due: bool = False) -> None: ...
 
 
 class Preemption(Callback):
-    """The last of the callbacks: what it saves has counted everything.
+    """The last of the callbacks, so that whatever it saves has counted everything.
 
     Args:
         keeper: what saves.
-        signals: what was asked of this process.
+        signals: the signals that this process got.
     """
 
-    def __init__(self, keeper: Any, signals: Signals) -> None:
+    def __init__(self, keeper: Keeper, signals: Signals) -> None:
         self.keeper, self.signals = keeper, signals
         self._step = -1
-        self._units = self._left = 1  # of work between two agreements, and until the next
+        self._units = self._left = 1  # steps or batches between two agreements, and until the next
         self._since = 0.0
 
     @property
     def asked(self) -> bool:
-        """Whether this process was asked to stop; to be set by whoever wants it to."""
+        """Whether this process was asked to stop. It can also be set."""
         return bool(self.signals.asked)
 
     @asked.setter
     def asked(self, value: bool) -> None:
         self.signals.asked = max(self.signals.asked, STOP) if value else NONE
 
-    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.signals.listen()
         self.signals.phase = "training"
-        # what reads the flag of Lightning's handler, which is not there, costs a broadcast and a read-back each batch
+        # Lightning would broadcast the flag of its handler, which is not installed, and read it back in each batch
         trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = nothing
         self._step = trainer.global_step
         self._measure_anew()
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        if trainer.global_step != self._step:  # else gradients are still being added up
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
+    ) -> None:
+        if trainer.global_step != self._step:  # else gradients are still being accumulated
             self._step = trainer.global_step
             if asked := self._agreed(trainer):
                 self.keeper.write(trainer, due=validation_due(trainer))
                 raise Preempted(asked)
 
-    def on_validation_start(self, trainer: Trainer, pl_module: Any) -> None:
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._measure_anew()
 
-    def on_validation_batch_end(self, trainer: Trainer, pl_module: Any, *rest: Any, **named: Any) -> None:
+    def on_validation_batch_end(self, trainer: Trainer, pl_module: LightningModule, *rest: object, **named: object) -> None:
         if trainer.state.fn == "fit" and not trainer.sanity_checking and (asked := self._agreed(trainer)):
             self.keeper.write(trainer, due=True)
             raise Preempted(asked)
 
-    def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._measure_anew()
 
     def _measure_anew(self) -> None:
-        """A step of validation takes another time than one of training: the first one is looked at, and measured."""
+        """Steps of validation and of training differ in duration, so the first one is measured and agreed on."""
         self._units = self._left = 1
         self._since = time.perf_counter()
 
     def _agreed(self, trainer: Trainer) -> int:
-        """What any rank was asked; called by all ranks equally often."""
+        """The strongest request of any rank. All ranks call this equally often."""
         if trainer.world_size == 1:
             return self.signals.asked
         self._left -= 1
@@ -86,7 +94,7 @@ class Preemption(Callback):
         each = (time.perf_counter() - self._since) / self._units
         told = torch.tensor([float(self.signals.asked), each], dtype=torch.float32, device=trainer.strategy.root_device)
         dist.all_reduce(told, dist.ReduceOp.MAX)
-        asked, each = told.tolist()  # a signal that comes meanwhile is for the next agreement
+        asked, each = told.tolist()  # a signal that comes meanwhile counts in the next agreement
         self._units = self._left = max(1, min(MOST, int(SECONDS / max(each, 1e-9))))
         self._since = time.perf_counter()
         return int(asked)
@@ -94,8 +102,8 @@ class Preemption(Callback):
 
 def validation_due(trainer: Trainer) -> bool:
     """Whether Lightning would validate after the step that has just been taken."""
-    loop = trainer.fit_loop.epoch_loop
-    return bool(loop._should_check_val_fx(trainer.fit_loop._data_fetcher)) and sum(loop.val_loop.max_batches) > 0
+    loop, fetcher = trainer.fit_loop.epoch_loop, trainer.fit_loop._data_fetcher
+    return fetcher is not None and bool(loop._should_check_val_fx(fetcher)) and sum(loop.val_loop.max_batches) > 0
 
 
 def nothing() -> None:

@@ -1,7 +1,7 @@
-"""What a run says while it trains: rows of metrics.csv, a bar with loss, speed and time left, one line per validation.
+"""Reports of a run while it trains: rows of metrics.csv, a bar with loss, speed and time left, a line for each validation.
 
-Lightning's ``self.log`` and its bar cost more than a small step; here a step costs a comparison, and figures are read off the device
-once per ``log_every_n_steps``.
+Lightning's ``self.log`` and its bar cost more than a small step. Here a step costs a comparison, and figures are read from the device
+once every ``log_every_n_steps``.
 """
 
 # ruff: noqa: ARG002  Lightning's hooks have fixed arguments
@@ -10,18 +10,33 @@ from __future__ import annotations
 import math
 import time
 from contextlib import suppress
-from typing import Any
+from typing import Any, cast
 
 import torch
-from lightning.pytorch import Callback, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 
+from components.core.bar import Bar
 from components.core.errors import UserError
 from components.core.names import few
-from components.core.traits import counts_tokens, measures_text
 from components.parts.optimizer._nested import figures
-from components.runs.metrics_file import MetricsFile, perplexity
-from components.training.flops import flops_per_token, peak_flops
-from components.training.loads import loads
+from components.runs.metrics_file import (
+    EPOCH,
+    LR,
+    MFU,
+    SECONDS,
+    SPEED,
+    TOKENS,
+    TRAIN_LOSS,
+    VAL_BITS,
+    VAL_LOSS,
+    VALIDATION,
+    MetricsFile,
+    Row,
+)
+from components.runs.task_module import TaskModule
+from components.training.evaluated import evaluated
+from components.training.expert_load import expert_load
+from components.training.flops import flops_per_token, multiplied_in, peak_flops
 
 
 class Recorder(Callback):
@@ -29,34 +44,34 @@ class Recorder(Callback):
 
     Args:
         file: metrics.csv, or None on ranks that write nothing.
-        bar: what shows the progress, or None.
+        bar: the progress bar, or None.
         tokens_per_step: over all devices and micro-batches.
         total_steps: the step to stop at; stopping here makes Lightning validate once more.
-        blocks_per_step: share of an epoch that one step reads, for the column ``epoch``.
-        validation: (bytes, targets) of the whole validation split.
-        watched: (figure of validation, "min" or "max") that says which checkpoint is the best.
+        blocks_per_step: the share of an epoch that one step reads, for the column ``epoch``.
+        validation: (bytes, targets) of the whole validation split, for bits per byte.
+        watched: (figure of validation, "min" or "max") that decides which checkpoint is the best.
     """
 
     def __init__(
         self,
         file: MetricsFile | None,
-        bar: Any,
+        bar: Bar | None,
         *,
         tokens_per_step: float,
         total_steps: int,
         blocks_per_step: float,
         validation: tuple[int, int],
-        watched: tuple[str, str] = ("val_loss", "min"),
+        watched: tuple[str, str] = (VAL_LOSS, "min"),
     ) -> None:
         self.file, self.bar, self.tokens_per_step, self.total_steps = file, bar, tokens_per_step, total_steps
         self.blocks_per_step, self.validation, self.watched = blocks_per_step, validation, watched
-        self.seconds = 0.0  # of training alone: validation, samples and saving do not count
+        self.seconds = 0.0  # of training only, without validation, samples and saving
         self.final: dict[str, float] = {}
         self.best: dict[str, float] = {}
-        self.idle = 0  # steps whose rows asked for nothing
+        self.idle = 0  # steps without any target
         self._since: float | None = None
         self._marked = (0, 0.0)  # step and seconds of the row before
-        self._step, self._per_token, self._peak = -1, 0.0, None
+        self._step, self._every, self._per_token, self._peak = -1, 1, 0.0, None
 
     # -- the clock ---------------------------------------------------------------------------------------------------
 
@@ -72,8 +87,8 @@ class Recorder(Callback):
     def now(self) -> float:
         return self.seconds + (time.perf_counter() - self._since if self._since is not None else 0.0)
 
-    def state_dict(self) -> dict[str, Any]:
-        # the time of saving is not training's: a run that goes on counts on from here
+    def state_dict(self) -> dict[str, object]:
+        # saving is not training time: a run that goes on counts from here
         more = {"idle": self.idle, "marked": list(self._marked)}
         return {"seconds": self.now(), "best": dict(self.best), "final": dict(self.final), **more}
 
@@ -84,10 +99,12 @@ class Recorder(Callback):
 
     # -- training ----------------------------------------------------------------------------------------------------
 
-    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         with torch.no_grad():
-            self._per_token = flops_per_token(pl_module.model, pl_module.model.context_length)
-        self._peak = peak_flops(trainer.strategy.root_device, _multiplied_in(trainer))
+            model = _task(pl_module).model
+            self._per_token = flops_per_token(model, model.context_length)
+        self._peak = peak_flops(trainer.strategy.root_device, multiplied_in(trainer))
+        self._every = trainer.log_every_n_steps  # type: ignore[attr-defined]  # Lightning sets it without declaring it
         self._step = trainer.global_step
         if not 0 < self._marked[0] <= self._step:
             self._marked = (self._step, self.seconds)
@@ -95,22 +112,25 @@ class Recorder(Callback):
             self.bar.start(self._step, self.total_steps, self.seconds)
         self.go_on()
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
+    ) -> None:
         step = trainer.global_step
         if step == self._step:
-            return  # gradients are still being added up
+            return  # gradients are still being accumulated
         self._step = step
-        if pl_module.idle:
+        task = _task(pl_module)
+        if task.idle:
             self._count_idle(step)
-        if pl_module.unread and "unread_weights" not in self.final:
-            self.final["unread_weights"] = len(pl_module.unread)
+        if task.unread and "unread_weights" not in self.final:
+            self.final["unread_weights"] = len(task.unread)
             if self.bar is not None:
-                self.bar.say(f"no gradient reaches {few(list(pl_module.unread))}: nothing reads them, so they stay as they are")
+                self.bar.say(f"no gradient reaches {few(list(task.unread))}: nothing reads them, so they stay as they are")
         last = step >= self.total_steps
         if last:
             trainer.should_stop = True
-        if last or step % trainer.log_every_n_steps == 0:
-            self._record(trainer, pl_module, step)
+        if last or step % self._every == 0:
+            self._record(trainer, task, step)
         if self.bar is not None:
             self.bar.update(step, self.now())
 
@@ -120,35 +140,35 @@ class Recorder(Callback):
         if self.idle == 1 and self.bar is not None:
             self.bar.say(f"step {step}  asks for nothing (no target in its rows), and changes nothing; such steps are counted")
 
-    def _record(self, trainer: Trainer, module: Any, step: int) -> None:
+    def _record(self, trainer: Trainer, module: TaskModule, step: int) -> None:
         losses = module.take_train()
         seconds = self.now()
         done, before = self._marked
         self._marked = (step, seconds)
         speed = (step - done) * self.tokens_per_step / max(seconds - before, 1e-9)
         row = {
-            "epoch": step * self.blocks_per_step,
-            "tokens": round(step * self.tokens_per_step),
-            "seconds": seconds,
-            "train_loss": losses.get("loss"),  # none where nothing was asked since the last row
-            "lr": _rate(trainer),
-            "tokens_per_second": speed,
-            "mfu": speed * self._per_token / self._peak / trainer.world_size if self._peak else None,
+            EPOCH: step * self.blocks_per_step,
+            TOKENS: round(step * self.tokens_per_step),
+            SECONDS: seconds,
+            TRAIN_LOSS: losses.get("loss"),  # None if there was no target since the last row
+            LR: _rate(trainer),
+            SPEED: speed,
+            MFU: speed * self._per_token / self._peak / trainer.world_size if self._peak else None,
         }
         own = figures(trainer.optimizers[0])
         self.final.update({n: v for n, v in (row | own).items() if v is not None}, step=step)
-        extra = own | {f"train_{n}": v for n, v in losses.items() if n != "loss"} | loads(module.last_stats)
+        extra = own | {f"train_{n}": v for n, v in losses.items() if n != "loss"} | expert_load(module.last_stats)
         if module.grad_norm is not None:
             extra["grad_norm"] = float(module.grad_norm)
         self._give(trainer, step, row, extra)
-        if row["train_loss"] is not None and not math.isfinite(row["train_loss"]):
+        if row[TRAIN_LOSS] is not None and not math.isfinite(row[TRAIN_LOSS]):
             raise UserError(
                 "training",
-                f"the loss is {row['train_loss']} at step {step}",
+                f"the loss is {row[TRAIN_LOSS]} at step {step}",
                 "lower optimizer.lr, or warm up longer; the steps before are in metrics.csv",
             )
 
-    def _give(self, trainer: Trainer, step: int, row: dict[str, Any], extra: dict[str, float]) -> None:
+    def _give(self, trainer: Trainer, step: int, row: Row, extra: dict[str, float]) -> None:
         if self.file is not None:
             self.file.add(step, **row, **extra)
         if self.bar is not None:
@@ -159,34 +179,34 @@ class Recorder(Callback):
 
     # -- validation --------------------------------------------------------------------------------------------------
 
-    def on_validation_start(self, trainer: Trainer, pl_module: Any) -> None:
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.pause()
 
-    def on_validation_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.sanity_checking:
-            pl_module.take_eval()  # nothing of it counts
+            _task(pl_module).take_eval()  # the sanity check does not count
             return
-        row = evaluated(pl_module, self.validation, "val")
+        row = evaluated(_task(pl_module), self.validation)
         step = trainer.global_step
         self.final.update(row, step=step)
         if self._is_best(row):
             self.best = {**row, "step": step}
         trainer.callback_metrics.update({n: torch.tensor(v) for n, v in row.items()})  # what EarlyStopping watches
         row = {
-            "epoch": step * self.blocks_per_step,
-            "tokens": round(step * self.tokens_per_step),
-            "seconds": self.seconds,
+            EPOCH: step * self.blocks_per_step,
+            TOKENS: round(step * self.tokens_per_step),
+            SECONDS: self.seconds,
             **row,
         }
-        shown = {n: row.get(n) for n in ("epoch", "tokens", "seconds", "val_loss", "val_bits_per_byte")}
-        self._give(trainer, step, shown, {n: v for n, v in row.items() if n.startswith("val_") and n not in shown})
+        shown = {n: row.get(n) for n in (EPOCH, TOKENS, SECONDS, VAL_LOSS, VAL_BITS)}
+        self._give(trainer, step, shown, {n: v for n, v in row.items() if n.startswith(VALIDATION) and n not in shown})
         self.flush()
         if self.bar is not None:
             self.bar.validated(step, row)
-        if "val_loss" in row and not math.isfinite(row["val_loss"]):  # before it is saved over the last good checkpoint
+        if VAL_LOSS in row and not math.isfinite(row[VAL_LOSS]):  # before it overwrites the last good checkpoint
             raise UserError(
                 "training",
-                f"the validation loss is {row['val_loss']} at step {step}",
+                f"the validation loss is {row[VAL_LOSS]} at step {step}",
                 "lower optimizer.lr, or warm up longer; last.ckpt is of the validation before",
             )
 
@@ -197,19 +217,19 @@ class Recorder(Callback):
             return not math.isnan(value)
         return value <= before if better == "min" else value >= before
 
-    def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.state.fn == "fit" and not trainer.sanity_checking:
             self.go_on()
 
-    def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.close()
 
-    def on_exception(self, trainer: Trainer, pl_module: Any, exception: BaseException) -> None:
-        with suppress(UserError):  # a full disk, which may be the very reason
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        with suppress(UserError):  # a full disk, which may be the reason for the exception
             self.close()
 
     def flush(self) -> None:
-        """What has been counted is in the file."""
+        """Write everything counted so far to the file."""
         if self.file is not None:
             self.file.flush()
 
@@ -220,31 +240,11 @@ class Recorder(Callback):
             self.bar.stop()
 
 
-def evaluated(module: Any, whole: tuple[int, int], prefix: str) -> dict[str, float]:
-    """Loss, perplexity of tokens, metrics and bits per byte of the pass that has just ended. A part of the split has its share of the bytes.
-
-    Bits per byte are there only if the loss is the likelihood of the text, left to right.
-    """
-    means, nats, weight = module.take_eval()
-    n_bytes, n_targets = whole
-    seen = n_bytes * (weight / n_targets) if n_targets else 0.0
-    loss = means.pop("loss", math.nan)
-    row = {f"{prefix}_loss": loss}
-    if counts_tokens(module.loss):
-        row[f"{prefix}_perplexity"] = perplexity(loss)
-    row.update({f"{prefix}_{name}": value for name, value in means.items()})
-    if n_bytes and measures_text(module.loss, module.model):  # rows of examples have none: not all of their text is asked for
-        row[f"{prefix}_bits_per_byte"] = nats / math.log(2) / seen if seen else math.nan
-    return row
-
-
-def _multiplied_in(trainer: Trainer) -> torch.dtype:
-    precision = str(trainer.precision)
-    if "bf16" in precision or getattr(trainer.strategy, "compute", None) is torch.bfloat16:
-        return torch.bfloat16
-    return {"16": torch.float16, "64": torch.float64}.get(precision.split("-")[0], torch.float32)
+def _task(module: LightningModule) -> TaskModule:
+    """The module that Lightning hands on, as a run's."""
+    return cast(TaskModule, module)
 
 
 def _rate(trainer: Trainer) -> float:
-    """The largest learning rate that the next step uses."""
+    """The largest learning rate of the next step."""
     return max(float(group["lr"]) for group in trainer.optimizers[0].param_groups)

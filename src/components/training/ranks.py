@@ -1,8 +1,8 @@
-"""Ranks that a run starts as processes of this machine: each does the first rank's run and nothing else, and none outlives the others.
+"""Ranks that a run starts as processes on this machine: each trains the first rank's run and nothing else, and none outlives the others.
 
-Lightning starts the whole script again for each of them. What it would come to train there may be another run (the script's second one,
-or what ``resume=auto`` means a moment later). So such a process takes the run from the first rank, through its environment, at its
-first call of ``train``, and its work is done when that run has ended.
+Lightning starts the whole script again for each of them. There the script might reach another run (its second one, or what ``resume=auto`` means
+a moment later). So such a process takes the run from the first rank, through its environment, at its first call of ``train``, and ends
+with that run.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from components.runs import resume, run_folder
 from components.training.planning import Job
 from components.training.watch import FIRST, PATIENCE, Watch
 
-RUN = "COMPONENTS_RUN"  # what the first rank trains: config, recipe, and the checkpoint that it goes on from
-TIMEOUT = "COMPONENTS_RANK_TIMEOUT"  # seconds after which a rank no longer waits for another; without it torch's 30 minutes
-YIELD = 5.0  # seconds in which the first rank has said what is wrong with all of them
-LEAVING = 60.0  # seconds in which ranks that have done their work have ended
+RUN = "COMPONENTS_RUN"  # the run of the first rank: config, recipe, and the checkpoint that it goes on from
+TIMEOUT = "COMPONENTS_RANK_TIMEOUT"  # seconds that a rank waits for another; torch's default is 30 minutes
+YIELD = 5.0  # seconds that the first rank has to report an error that all ranks met
+LEAVING = 60.0  # seconds that ranks have to end after their work
 
 
 class Launcher(_SubprocessScriptLauncher):
-    """Lightning's, but watched by us: its own observer kills the first rank without a word, and nobody watches for the others."""
+    """Lightning's launcher, but watched by us. Lightning's observer kills the first rank silently, and nothing watches for the other ranks."""
 
     def __init__(self, before: _SubprocessScriptLauncher, watch: Watch) -> None:
         super().__init__(before.cluster_environment, before.num_processes, before.num_nodes)
@@ -42,13 +42,13 @@ class Launcher(_SubprocessScriptLauncher):
 
     def launch(self, function: Callable[..., Any], *args: Any, trainer: Trainer | None = None, **kwargs: Any) -> Any:
         if not self.cluster_environment.creates_processes_externally:
-            self._call_children_scripts()  # from here on Lightning takes this process for one of ranks that others have started
+            self._call_children_scripts()  # from here on Lightning believes that this rank was started from outside
             self.watch.children = list(self.procs)
         return super().launch(function, *args, trainer=trainer, **kwargs)
 
 
 def tell(folder: Path, job: Job) -> None:
-    """Leave in the environment what the ranks that are started next must know: nothing is written before a run may begin."""
+    """Put the run into the environment for the ranks that are started next. It is not written to a file, since the run may still be refused."""
     os.environ[run_folder.FOLDER], os.environ[FIRST] = str(folder.absolute()), str(os.getpid())
     checkpoint = str(job.resumed.checkpoint.absolute()) if job.resumed else None
     held = {"config": job.config, "recipe": job.recipe, "checkpoint": checkpoint, "before": job.resumed and job.resumed.config}
@@ -65,15 +65,15 @@ def launched() -> bool:
 
 
 def job() -> Job:
-    """The first rank's run, as it has left it in the environment."""
+    """The run that the first rank has put into the environment."""
     folder, held = Path(os.environ[run_folder.FOLDER]), json.loads(os.environ[RUN])
     config, checkpoint = held["config"], held["checkpoint"]
     resumed = resume.Resumed(folder, Path(checkpoint), held["before"]) if checkpoint else None
     return Job(config, held["recipe"], resumed=resumed, init_from=None if resumed else config.get("init_from"), quiet=True)
 
 
-def follow(fit: Callable[[Job, Watch], Any]) -> NoReturn:
-    """All that a launched process does: it trains with the first rank, says what it alone has met, and ends."""
+def follow(fit: Callable[[Job, Watch], object]) -> NoReturn:
+    """The whole work of a launched process: train with the first rank, report errors that only this rank met, and exit."""
     code, watch = 0, Watch(parent=int(os.environ[FIRST]))
     watch.folder = Path(os.environ[run_folder.FOLDER])
     watch.start()
@@ -83,7 +83,7 @@ def follow(fit: Callable[[Job, Watch], Any]) -> NoReturn:
         code = e.exit_code
         if isinstance(e, Differing):
             watch.quiet = True
-        if not watch.orphan():  # if all ranks have met this, the first one says so, and ends this process
+        if not watch.orphan():  # if all ranks met this error, the first one reports it and ends this process
             watch.join(YIELD)
         watch.say(e)
     except SystemExit as e:
@@ -97,10 +97,10 @@ def follow(fit: Callable[[Job, Watch], Any]) -> NoReturn:
 
 
 def prepare(trainer: Trainer, watch: Watch) -> None:
-    """Have the trainer's other ranks watched, and give up waiting for one when the user says.
+    """Watch the trainer's other ranks, and apply the user's time limit for waiting.
 
     Raises:
-        UserError: ``COMPONENTS_RANK_TIMEOUT`` is no number of seconds.
+        UserError: ``COMPONENTS_RANK_TIMEOUT`` is not a number of seconds.
     """
     strategy: Any = trainer.strategy
     if trainer.world_size == 1:
@@ -128,16 +128,16 @@ def _seconds() -> float | None:
     except ValueError:
         value = math.nan
     if not 0 < value < math.inf:
-        raise UserError(TIMEOUT, f"{given!r} is no number of seconds", "give one above 0, or unset it")
+        raise UserError(TIMEOUT, f"{given!r} is not a number of seconds", "give one above 0, or unset it")
     return value
 
 
 def close(watch: Watch, *, ended: bool) -> None:
-    """After a run: no rank that it has started is left, and the next run of this process begins with ranks of its own.
+    """After a run: end the ranks that it has started, so that the next run of this process starts its own.
 
     Args:
         watch: of the run.
-        ended: it has come to its end, or has been stopped on all ranks; otherwise what is left of them is killed at once.
+        ended: the run has ended or was stopped on all ranks; otherwise ranks that are left are killed at once.
     """
     if watch.parent is None:
         watch.stop()
@@ -152,7 +152,7 @@ def close(watch: Watch, *, ended: bool) -> None:
 
 
 def _drop_group() -> None:
-    """Without the ranks that have gone: closing an NCCL communicator would wait for them."""
+    """Drop the process group without the lost ranks. Closing an NCCL communicator would wait for them."""
     if dist.get_backend() == "nccl":
         dist.distributed_c10d._abort_process_group()
     else:

@@ -1,45 +1,56 @@
-"""Whether a run can go on from a checkpoint: what is in it against what is expected, before anything is written or built on a device.
+"""Whether a run can go on from a checkpoint: its contents are checked before anything is written or built on a device.
 
-A checkpoint that can be read may still be damaged, or be another run's: Lightning takes what it finds, and a kernel of the optimizer
-believes the shapes that it is given.
+A checkpoint that can be read may still be damaged, or belong to another run. Lightning takes whatever it finds, and the optimizer's kernels
+trust the shapes that they get.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import cast
 
-from torch import Tensor
+from torch import Tensor, nn
 
+from components.core.config_types import Config
 from components.core.errors import UserError
 from components.core.makers import make
-from components.runs import archive, checkpoints, records
+from components.runs import archive, checkpoints, run_files
+from components.runs.archive import Checkpoint
+from components.runs.resume import Resumed
+from components.runs.task_module import TaskModule
+from components.training.callback_group import STATE_KEY as GROUP_STATE
+from components.training.data_module import PackedDataModule
 from components.training.tuning import tuned
 
-# averages and copies that every optimizer which has one of that name keeps in the parameter's own shape
+Key = int | str  # a weight's number, or its name
+States = Mapping[Key, Mapping[str, object]]  # what an optimizer keeps of each weight
+# where a checkpoint has the state of the loaders: under the name that their class has, or had
+DATA_STATES = ("PackedDataModule", "Blocked")
+# averages and copies that an optimizer keeps in the parameter's own shape
 WHOLE = {
     *("exp_avg", "exp_avg_sq", "max_exp_avg_sq", "exp_inf", "momentum_buffer", "square_avg", "grad_avg", "acc_delta", "sum"),
     *("prev", "step_size", "ax", "average", "trained", "x", "z"),
 }
 
 
-def place(resumed: Any, config: dict[str, Any], module: Any, data: Any) -> tuple[int, bool]:
-    """(the checkpoint's step, whether nothing but the run's end is left to do).
+def place(resumed: Resumed, config: Config, module: TaskModule, data: PackedDataModule) -> tuple[int, bool]:
+    """(the checkpoint's step, whether only the end of the run is left to do).
 
     Args:
         resumed: the run that goes on.
         config: what it goes on with.
-        module: its LightningModule, the model on the meta device, with its length.
+        module: its LightningModule with the number of steps, the model on the meta device.
         data: its loaders.
 
     Raises:
-        UserError: the data are others, something is missing or of another shape, or the run is finished.
+        UserError: the data differ, something is missing or has another shape, or the run is finished.
     """
     where = str(resumed.checkpoint)
     held = checkpoints.read(Path(where))
     step, total = held["global_step"], module.total_steps
-    if (identity := (held.get("Blocked") or {}).get("identity")) is not None and identity != data.identity:
+    state = next((found for name in DATA_STATES if (found := cast(Mapping[str, dict[str, object]], held).get(name))), {})
+    if (identity := state.get("identity")) is not None and identity != data.identity:
         raise UserError(
             "resume", f"the data are not those of the run: {data.identity} instead of {identity}", "start anew with init_from="
         )
@@ -51,7 +62,7 @@ def place(resumed: Any, config: dict[str, Any], module: Any, data: Any) -> tuple
             "use another checkpoint of the run, or init_from= for its weights",
         )
     archive.check_kinds(module.built[0].state_dict(), checkpoints.weights_in(held), where)
-    finished = records.read_summary(resumed.folder).get("state") in records.DONE
+    finished = run_files.read_summary(resumed.folder).get("state") in run_files.DONE
     if step > total or (step == total and finished):
         raise UserError("resume", f"the run has done its {step} steps", "set trainer.max_steps to more")
     stopped = bool(held["components"].get("stopped"))
@@ -64,12 +75,12 @@ def place(resumed: Any, config: dict[str, Any], module: Any, data: Any) -> tuple
     return step, step == total or (stopped and not finished)
 
 
-def fault_in(held: dict[str, Any], model: Any, config: dict[str, Any]) -> str:
-    """The first thing that does not fit, in words, or nothing."""
+def fault_in(held: Checkpoint, model: nn.Module, config: Config) -> str:
+    """The first thing that does not fit, in words; empty if all fits."""
     return _weights(held, model) or _optimizer(held, model, config) or _rest(held)
 
 
-def _weights(held: dict[str, Any], model: Any) -> str:
+def _weights(held: Checkpoint, model: nn.Module) -> str:
     found, wanted = checkpoints.weights_in(held), model.state_dict()
     if lacking := sorted(wanted.keys() - found.keys()):
         return f"there is no weight {lacking[0]} ({len(lacking)} are missing)"
@@ -81,7 +92,7 @@ def _weights(held: dict[str, Any], model: Any) -> str:
     return ""
 
 
-def _optimizer(held: dict[str, Any], model: Any, config: dict[str, Any]) -> str:
+def _optimizer(held: Checkpoint, model: nn.Module, config: Config) -> str:
     states = held.get("optimizer_states")
     if not isinstance(states, list) or len(states) != 1 or not _is_state(states[0]):
         return "there is no state of the optimizer"
@@ -97,12 +108,12 @@ def _optimizer(held: dict[str, Any], model: Any, config: dict[str, Any]) -> str:
     named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
     names = {id(p): n for n, p in named}
     grouped = [(names.get(id(p), "a weight"), p) for g in optimizer.param_groups for p in g["params"]]
-    # a whole state that was gathered from shards may be in the model's order
+    # a state that was gathered from shards may be in the model's order
     faults = [_misshapen(state, keys, order) for order in (grouped, named) if len(order) == len(keys)]
     return faults[0] if faults and all(faults) else ""
 
 
-def _misshapen(state: dict[Any, Any], keys: list[Any], order: list[tuple[str, Any]]) -> str:
+def _misshapen(state: States, keys: list[Key], order: Sequence[tuple[str, Tensor]]) -> str:
     by_name = dict(order)
     scalars, shaped = set(), set()
     for key, (name, parameter) in zip(keys, order):
@@ -121,7 +132,7 @@ def _misshapen(state: dict[Any, Any], keys: list[Any], order: list[tuple[str, An
 
 
 def _derived(size: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
-    """Shapes of what optimizers keep of a weight: all of it, its rows or columns, a square of each side."""
+    """Shapes of what optimizers keep for a weight: its own, its rows or columns, a square of each side."""
     yield size
     for side in range(len(size)):
         yield size[:side] + size[side + 1 :]
@@ -131,13 +142,13 @@ def _derived(size: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
         yield (*size[:-2], size[-1], size[-1])
 
 
-def _rest(held: dict[str, Any]) -> str:
+def _rest(held: Checkpoint) -> str:
     schedulers, callbacks = held.get("lr_schedulers"), held.get("callbacks")
     if not isinstance(schedulers, list) or len(schedulers) != 1 or not isinstance(schedulers[0], dict):
         return "there is no state of the schedule"
     if not {"base_lrs", "last_epoch", "lr_lambdas"} <= schedulers[0].keys():
         return "the state of the schedule is cut short"
-    members = callbacks.get("Together") if isinstance(callbacks, dict) else None
+    members = callbacks.get(GROUP_STATE) if isinstance(callbacks, dict) else None
     recorder = members.get("Recorder") if isinstance(members, dict) else None
     if not isinstance(recorder, dict) or not {"seconds", "best", "final"} <= recorder.keys():
         return "there are no figures of the run so far"
@@ -153,12 +164,12 @@ def _rest(held: dict[str, Any]) -> str:
     return ""
 
 
-def tensors_in(state: dict[Any, Any]) -> int:
-    """How many tensors an optimizer keeps: none may get lost."""
+def tensors_in(state: States) -> int:
+    """The number of tensors that an optimizer keeps, to notice a lost one."""
     return sum(isinstance(v, Tensor) for kept in state.values() if isinstance(kept, dict) for v in kept.values())
 
 
-def _is_state(found: Any) -> bool:
+def _is_state(found: object) -> bool:
     return (
         isinstance(found, dict)
         and isinstance(found.get("state"), dict)
@@ -167,5 +178,5 @@ def _is_state(found: Any) -> bool:
     )
 
 
-def _shape(value: Any) -> str:
+def _shape(value: object) -> str:
     return "x".join(map(str, value.shape)) or "one number" if isinstance(value, Tensor) else type(value).__name__

@@ -1,46 +1,56 @@
-"""samples.txt: what the model writes after each validation, and at the end the share of texts that the data's ``judge`` accepts."""
+"""samples.txt: texts that the model writes after each validation, and at the end the share that the data's ``judge`` accepts."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Protocol, cast
 
-from lightning.pytorch import Callback, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 
 from components.core import terminal
+from components.core.config_types import Config
 from components.core.errors import UserError
 from components.core.files import open_append, reason
-from components.core.traits import silent_reason
+from components.core.traits import why_cannot_generate
 from components.generation.generating import generate
+from components.runs.task_module import TaskModule
 from components.training.strategies import FSDP2
 
 
+class Clock(Protocol):
+    """What counts the seconds of training."""
+
+    def pause(self) -> None: ...
+    def go_on(self) -> None: ...
+
+
 class Samples(Callback):
-    """Write, print and log texts; draws from a generator of its own, so that training is not changed by them.
+    """Write, print and log sampled texts. They use a random generator of their own, so they do not change training.
 
     Args:
         file: samples.txt, or None on ranks that write nothing.
         config: for decoding and cache.
         say: prints, or None.
-        recorder: whose clock stands still meanwhile.
-        keep: also call ``keep(step, prompts, texts)`` (loggers that show tables).
+        recorder: its clock stops meanwhile.
+        keep: called with (step, prompts, texts), for loggers that show tables.
     """
 
-    def __init__(self, file: Path | None, config: dict[str, Any], say: Callable[[str], None] | None, recorder: Any) -> None:
+    def __init__(self, file: Path | None, config: Config, say: Callable[[str], None] | None, recorder: Clock) -> None:
         self.file, self.config, self.say, self.recorder = file, config, say, recorder
         self.keep: list[Callable[[int, list[str], list[str]], None]] = []
 
-    def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         together = isinstance(trainer.strategy, FSDP2)  # shards are gathered by all ranks or by none
-        if trainer.sanity_checking or trainer.state.fn != "fit" or not pl_module.samples:
+        task = cast(TaskModule, pl_module)
+        if trainer.sanity_checking or trainer.state.fn != "fit" or not task.samples:
             return
-        if silent_reason(pl_module.model, source=pl_module.gives_sources):
+        if why_cannot_generate(task.model, source=task.gives_sources):
             return
         if not (trainer.is_global_zero or together):
             return
         self.recorder.pause()
-        prompts, texts = pl_module.write(pl_module.held_out(pl_module.samples))
+        prompts, texts = task.write(task.held_out(task.samples))
         self._write(trainer.global_step, prompts, texts)
         self.recorder.go_on()
 
@@ -50,7 +60,7 @@ class Samples(Callback):
             try:
                 with open_append(self.file) as f:
                     f.write(written.encode("utf8", errors="replace"))
-            except (UserError, OSError) as e:  # what is being trained is not lost for a text
+            except (UserError, OSError) as e:  # a text is no reason to lose the training
                 terminal.complain(f"samples: not written ({reason(e)})")
         if self.say is not None and texts:
             shown = texts[0].rstrip()
@@ -59,8 +69,8 @@ class Samples(Callback):
             keep(step, prompts, texts)
 
 
-def judged(module: Any, config: dict[str, Any], judge: Callable[[str], bool]) -> tuple[int, int]:
-    """(accepted, written) of ``judged_samples`` whole texts, drawn at once."""
+def judged(module: TaskModule, config: Config, judge: Callable[[str], bool]) -> tuple[int, int]:
+    """(accepted, written) of ``judged_samples`` whole texts, sampled together."""
     count = module.judged_samples
     texts = generate(
         module.model, module.tokenizer, config, count=count, max_new_tokens=2 * module.sample_tokens, seed=config["seed"]

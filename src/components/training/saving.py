@@ -1,7 +1,7 @@
-"""Checkpoints, written: ``last.ckpt`` and ``best.ckpt`` after each validation, and where a run is stopped; always between optimizer steps.
+"""Writing checkpoints: ``last.ckpt`` and ``best.ckpt`` after each validation and when a run is stopped, always between optimizer steps.
 
-What saves comes after all that counts: this callback stands behind early stopping and whatever else a validation feeds. A validation that is
-due and could not be made is noted in the checkpoint, and is the first thing that is done when the run goes on.
+This callback comes after everything that counts, such as early stopping. If a validation was due and could not be made, the checkpoint says so,
+and the validation comes first when the run goes on.
 """
 
 # ruff: noqa: ARG002  Lightning's hooks have fixed arguments
@@ -9,129 +9,141 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
-from lightning.pytorch import Callback, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.strategies import Strategy
+from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from components import __version__
 from components.core import files
 from components.core.collectives import least
+from components.core.config_types import Config
 from components.core.errors import UserError
 from components.parts.adapter._merge import adapter_state_dict
 from components.runs import random_state
-from components.runs.archive import SCHEMA
+from components.runs.archive import SCHEMA, Ours
+from components.runs.task_module import TaskModule
 from components.training.averaging import averaged
+from components.training.callback_group import STATE_KEY as GROUP_STATE
 from components.training.place import loops_at, validate_now
+from components.training.progress import Recorder
 from components.training.resumable import tensors_in
 from components.training.strategies import FSDP2
 
 
 class Checkpoints(Callback):
-    """Save after each validation, and the random state with it.
+    """Saves after each validation, with the random state.
 
     Args:
-        folder: the run's ``checkpoints/``; the same on all ranks, or None on those that were not told.
+        folder: the run's ``checkpoints/``, or None on ranks that do not know it.
         config: spelled out, plain containers.
         tokenizer: its files, {name: text}.
-        recorder: knows which validation was the best.
-        save: False trains without writing any.
-        finishing: nothing is left to train, the run only ends.
+        recorder: it knows which validation was the best.
+        save: False writes no checkpoints.
+        finishing: nothing is left to train; the run only ends.
     """
 
     def __init__(
         self,
         folder: Path | None,
-        config: dict[str, Any],
+        config: Config,
         tokenizer: dict[str, str],
-        recorder: Any,
+        recorder: Recorder,
         *,
         save: bool = True,
         finishing: bool = False,
     ) -> None:
         self.finishing = finishing
         self.folder, self.config, self.tokenizer, self.recorder, self.save = folder, config, tokenizer, recorder, save
-        self._found: dict[str, Any] | None = None  # what the checkpoint says that the run goes on from
+        self._found: Ours | None = None  # our entry of the checkpoint that the run goes on from
         self._saved = -1
         self._due = False
 
-    def on_save_checkpoint(self, trainer: Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         checkpoint["components"] = {
             "version": __version__,
             "schema": SCHEMA,
             "config": self.config,
             "tokenizer": self.tokenizer,
             "random": random_state.of_all_ranks(trainer.strategy.root_device),
-            "sums": {name: pair.cpu() for name, pair in pl_module.train_so_far().items()},
+            "sums": {name: pair.cpu() for name, pair in cast(TaskModule, pl_module).train_so_far().items()},
             "optimizer_tensors": sum(tensors_in(one["state"]) for one in checkpoint["optimizer_states"] if "state" in one),
             "due": self._due,
             "stopped": not self._due and stopped_early(trainer, self.recorder.total_steps),
         }
 
-    def on_load_checkpoint(self, trainer: Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         self._found = checkpoint["components"]
         states = checkpoint["callbacks"]
-        for key in [k for k in states if k.startswith("EarlyStopping")]:  # an earlier release kept it beside the others
-            states.setdefault("Together", {}).setdefault("EarlyStopping", states.pop(key))
+        for key in [k for k in states if k.startswith("EarlyStopping")]:  # an earlier release kept it outside the group
+            states.setdefault(GROUP_STATE, {}).setdefault("EarlyStopping", states.pop(key))
         checkpoint["loops"] = loops_at(trainer, checkpoint["global_step"])
 
-    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
-        # here and no earlier: setting up draws random numbers too; on_train_epoch_start is not called in the middle of an epoch
-        found, self._found, device = self._found or {}, None, trainer.strategy.root_device
-        if len(states := found.get("random", ())) == trainer.world_size:
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        # not earlier, since setting up draws random numbers; not on_train_epoch_start, which is not called in the middle of an epoch
+        task, found, device = cast(TaskModule, pl_module), self._found, trainer.strategy.root_device
+        self._found = None
+        states = found.get("random", []) if found is not None else []
+        if len(states) == trainer.world_size:
             random_state.restore(states[trainer.global_rank], device)
         else:
             torch.manual_seed(self.config["seed"] + trainer.global_rank)
-        for name, pair in found.get("sums", {}).items():  # of all ranks: one goes on with them, the others begin at nothing
-            pl_module.train_sums[name] = (pair if trainer.is_global_zero else torch.zeros_like(pair)).to(device)
-        if found.get("due"):
-            pl_module.holds_average = True  # the checkpoint's weights are the average, if there is one
+        sums = found.get("sums", {}) if found is not None else {}
+        for name, pair in sums.items():  # the sum over all ranks: one rank goes on with it, the others start at zero
+            task.train_sums[name] = (pair if trainer.is_global_zero else torch.zeros_like(pair)).to(device)
+        if found is not None and found.get("due"):
+            task.holds_average = True  # the checkpoint's weights are the average, if there is one
             validate_now(trainer)
         if self.finishing:
             trainer.should_stop = True
 
-    def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.sanity_checking or trainer.state.fn != "fit" or not self.save:
             return
         self.recorder.pause()
         self.write(trainer, best=trainer.strategy.broadcast(self.recorder.best.get("step") == trainer.global_step))
         self.recorder.go_on()
 
-    def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
-        if self.save and self._saved != trainer.global_step:  # without validation nothing has been saved yet
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.save and self._saved != trainer.global_step:  # nothing has been saved after this step
             self.write(trainer)
 
     def write(self, trainer: Trainer, *, due: bool = False, best: bool = False) -> None:
-        """Write last.ckpt; all ranks call this. Nothing that a kill leaves is half a file, or an older best than the last knows of.
+        """Write last.ckpt. All ranks call this. A kill leaves neither half a file nor a best.ckpt that is older than last.ckpt says.
 
         Args:
             trainer: Lightning's.
-            due: a validation of this step has still to be made.
-            best: it is best.ckpt too.
+            due: the validation of this step is still to be made.
+            best: also write best.ckpt.
 
         Raises:
-            UserError: on all ranks, with the checkpoints of before in place: the weights are not finite, or the file cannot be written.
+            UserError: the weights are not finite, or the file cannot be written. It is raised on all ranks; earlier checkpoints are kept.
         """
         module = trainer.lightning_module
+        model = cast(nn.Module, module.model)
         folder, self._due = Path(trainer.strategy.broadcast(str(self.folder))), due
-        self.recorder.flush()  # the rows up to this step are there whenever the checkpoint is
+        self.recorder.flush()  # the rows up to this step exist whenever the checkpoint does
         with averaged(module):
-            if not finite(module.model):
+            if not finite(model):
                 step = trainer.global_step
                 left = "lower optimizer.lr, or warm up longer; the checkpoints of before are kept"
                 raise UserError("training", f"the weights are not finite at step {step}, so they are not saved", left)
             checkpoint = trainer._checkpoint_connector.dump_checkpoint(False)
             fault = self._put(trainer, checkpoint, folder, ("best.ckpt", "last.ckpt") if best else ("last.ckpt",))
-        if fault := trainer.strategy.broadcast(fault):  # and nobody goes on before it is there
+        if fault := trainer.strategy.broadcast(fault):  # no rank goes on before the file is there
             raise UserError(*fault)
         self._saved = trainer.global_step
 
-    def _put(self, trainer: Trainer, checkpoint: dict[str, Any], folder: Path, names: tuple[str, ...]) -> Any:
-        """What went wrong, or None. Only the last name is written, the others are the same file under another name."""
+    def _put(
+        self, trainer: Trainer, checkpoint: dict[str, Any], folder: Path, names: tuple[str, ...]
+    ) -> tuple[str, str, str] | None:
+        """Write the file. Returns the error's three parts, or None. Further names are links to the same file."""
         if not isinstance(trainer.strategy, FSDP2) and type(trainer.strategy).save_checkpoint is not Strategy.save_checkpoint:
             trainer.strategy.save_checkpoint(checkpoint, folder / names[-1])  # shards in a folder
             return None
@@ -139,14 +151,14 @@ class Checkpoints(Callback):
             return None
         fresh = folder / "fresh.part"
         try:
-            with files.whole(fresh) as stream:  # tensor by tensor: Lightning's own way holds all of it in memory, then in /tmp
+            with files.whole(fresh) as stream:  # tensor by tensor: Lightning would hold all of it in memory, then in /tmp
                 torch.save(checkpoint, stream)
             for name in names:
                 if name != names[-1]:
                     alias(fresh, folder / name)
                 else:
                     os.replace(fresh, folder / name)
-                self.write_adapter(trainer.lightning_module.model, checkpoint["state_dict"], folder / name)
+                self.write_adapter(cast(nn.Module, trainer.lightning_module.model), checkpoint["state_dict"], folder / name)
         except UserError as e:
             return e.where.replace(str(fresh), str(folder / names[-1])), e.what, e.instead
         except OSError as e:
@@ -156,8 +168,8 @@ class Checkpoints(Callback):
                 fresh.unlink()
         return None
 
-    def write_adapter(self, model: Any, weights: dict[str, Any], file: Path) -> None:
-        """Beside the checkpoint ``last.ckpt`` what is trained of it, ``last.adapter.pt``, if the model has an adapter."""
+    def write_adapter(self, model: nn.Module, weights: Mapping[str, Tensor], file: Path) -> None:
+        """If the model has an adapter, write its weights beside ``last.ckpt`` as ``last.adapter.pt``."""
         if (self.config.get("adapter") or {}).get("name", "none") == "none":
             return
         state = {n: weights[f"model.{n}"].detach().cpu().clone() for n in adapter_state_dict(model)}
@@ -167,12 +179,12 @@ class Checkpoints(Callback):
 
 
 def stopped_early(trainer: Trainer, total_steps: int) -> bool:
-    """Whether the loop ends here though steps are left."""
+    """Whether training ends here although steps are left."""
     return trainer.should_stop and trainer.global_step < total_steps and trainer.fit_loop._can_stop_early
 
 
 def finite(model: torch.nn.Module) -> bool:
-    """Whether every weight is, on every rank."""
+    """Whether every weight is finite, on every rank."""
     held = [p.to_local() if isinstance(p, DTensor) else p for p in model.parameters()]
     good = [torch.isfinite(p).all() for p in (p.detach() for p in held) if p.numel()]
     device = held[0].device if held else torch.device("cpu")
@@ -181,7 +193,7 @@ def finite(model: torch.nn.Module) -> bool:
 
 
 def alias(file: Path, name: Path) -> None:
-    """``name`` is the content of ``file``: the same file where the disk can, since no checkpoint is ever written into; else a copy."""
+    """Make ``name`` a hard link to ``file``, or a copy where the disk has no links. A link is safe: checkpoints are replaced, never modified."""
     part = name.with_name(name.name + ".part")
     with suppress(OSError):
         part.unlink()

@@ -1,7 +1,7 @@
-"""The signals that ask a run to stop: what each means before, during and after training.
+"""Signals that ask a run to stop, and what each means before, during and after training.
 
-Workers and other ranks may get them too (a scheduler signals whole process groups), so handlers only note what was asked. Lightning's own
-talk to the other ranks from inside the handler, which deadlocks when all of them get the signal (Lightning#20806).
+Workers and other ranks may get them too, since a scheduler signals whole process groups. So handlers only note the request. Lightning's own
+handlers talk to other ranks, which deadlocks if all of them get the signal (Lightning#20806).
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from types import FrameType
 
 EXIT_TRY_AGAIN = 75  # EX_TEMPFAIL
-# the larger number wins where several have come, on one rank or on many
+# if several came, on one rank or on many, the largest number wins
 NONE, INTERRUPT, STOP, REQUEUE = range(4)
-PRESSES = 3  # of Ctrl-C, until the run is left without saving
+PRESSES = 3  # of Ctrl-C after which the run exits without saving
 
 
 class Preempted(SystemExit):
-    """Asked to stop by a signal, and saved if anything was trained; ``resume=`` goes on from there. ``asked``: what the signal meant."""
+    """A signal asked the run to stop. If anything was trained, it was saved, and ``resume=`` goes on. ``asked``: the meaning of the signal."""
 
     def __init__(self, asked: int = STOP) -> None:
         super().__init__(EXIT_TRY_AGAIN)
@@ -28,17 +28,17 @@ class Preempted(SystemExit):
 
 
 class Signals:
-    """What this process was asked, and what it does about it: leaves at once before training, notes it in training, goes on ending after.
+    """What signals asked of this process. Before training it exits at once; during training the request is noted; afterwards it just ends.
 
     Args:
-        requeue: SIGUSR1 asks to be put into the queue again, as SLURM's ``--signal=USR1@90`` does.
-        aloud: say what Ctrl-C does.
+        requeue: SIGUSR1 asks for requeueing the job, as with SLURM's ``--signal=USR1@90``.
+        aloud: print what Ctrl-C does.
     """
 
     def __init__(self, *, requeue: bool = False, aloud: bool = True) -> None:
         self.aloud = aloud
         self.asked = NONE
-        self.agreed = False  # all ranks have saved, and stop
+        self.agreed = False  # all ranks have saved and will stop
         self.phase = "before"
         self.meanings = {signal.SIGINT: INTERRUPT, signal.SIGTERM: STOP, signal.SIGHUP: STOP}
         if requeue:
@@ -48,7 +48,7 @@ class Signals:
 
     @contextmanager
     def heard(self) -> Iterator[Signals]:
-        """Handlers in place meanwhile, in the main thread; those of before come back."""
+        """Install the handlers inside the block, in the main thread, and restore the earlier ones."""
         before = {number: signal.getsignal(number) for number in self.meanings}
         try:
             self.listen()
@@ -59,20 +59,20 @@ class Signals:
                     signal.signal(number, handler if handler is not None else signal.SIG_DFL)
 
     def listen(self) -> None:
-        """Also called by each process that trains: one that was spawned has none of its parent's handlers."""
+        """Install the handlers. Each process that trains calls this, since a spawned one has none of its parent's handlers."""
         if self._process == os.getpid() or threading.current_thread() is not threading.main_thread():
             return
         self._process = os.getpid()
         for number in self.meanings:
             if number != signal.SIGTERM and signal.getsignal(number) is signal.SIG_IGN:
-                continue  # nohup, or a job in the background: whoever started this wants it deaf
+                continue  # nohup, or a background job: the signal is meant to be ignored
             signal.signal(number, self._hear)
 
-    def _hear(self, number: int, frame: Any) -> None:
+    def _hear(self, number: int, frame: FrameType | None) -> None:
         meaning = self.meanings[signal.Signals(number)]
         asked, self.asked = self.asked, max(self.asked, meaning)
         if self.phase == "after" and asked:
-            return  # it is ending already, for that very reason
+            return  # it is ending already because of the first signal
         if meaning == INTERRUPT:
             self._presses += 1
             if self.phase != "training" or self._presses >= PRESSES:
@@ -84,7 +84,7 @@ class Signals:
 
 
 def deaf(worker: int) -> None:
-    """What a process that reads data does with them: nothing. It ends when its parent has done its work, or is gone."""
+    """Ignore these signals in a process that reads data. It ends when its parent has done its work or is gone."""
     del worker
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)

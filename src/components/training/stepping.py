@@ -1,12 +1,15 @@
-"""One optimizer step: whether there is one, what its gradients are clipped to, and what parts do after it."""
+"""One optimizer step: whether it is taken, how its gradients are clipped, and what parts do after it."""
 
 # ruff: noqa: ARG002  Lightning's hooks have fixed arguments
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+from lightning.pytorch.plugins import FSDPPrecision, MixedPrecision
 from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from components.core.collectives import Sums
 from components.core.errors import UserError
@@ -20,34 +23,33 @@ from components.training.clipping import clip_gradients, clip_values
 class Stepping:
     """Hooks of a LightningModule around ``optimizer.step``.
 
-    A step whose rows ask for nothing at all (no target, or weights of 0) is no step: the optimizer is not called, so that neither weight
-    decay nor momentum moves a weight, and no average or count of steps goes on. It counts as a step of the schedule, so that a run reads
-    what it would read anyhow. The data side has counted the targets of the whole step, so all micro-batches and ranks know it before
-    they begin, without asking the device.
+    If the rows of a step have no target at all (or only weights of 0), the optimizer is not called: neither weight decay nor momentum moves a
+    weight, and no average or step count of the optimizer advances. The schedule counts the step, so a run reads the same rows as otherwise. The
+    data side has counted the targets of the whole step, so all micro-batches and ranks know this in advance, without asking the device.
     """
 
-    idle = False  # the step at hand asks for nothing
-    unread: tuple[str, ...] | None = None  # weights that had no gradient in the first step, once it is taken
-    grad_norm: Tensor | None = None  # of the last step, before it was clipped
+    idle = False  # the current step has no target
+    unread: tuple[str, ...] | None = None  # weights without a gradient in the first step; None before it
+    grad_norm: Tensor | None = None  # of the last step, before clipping
 
     def begin_stepping(self) -> None:
         self.stats: dict[str, Tensor] = {}
         self._stats_over = Sums(steady=True)
-        self.last_stats: dict[str, Tensor] = {}  # of the last optimizer step, over all ranks
+        self.last_stats: dict[str, Tensor] = {}  # those of the last optimizer step, over all ranks
         self._weights: list[nn.Parameter] = []
         self._followers: list[Any] = []
 
     def follow(self, model: nn.Module) -> None:
-        """Remember what is walked over at each step: a walk over all modules costs more than a small step."""
+        """Remember parameters and parts that each step visits. Walking over all modules would cost more than a small step."""
         self._weights = list(model.parameters())
         self._followers = [m for m in model.modules() if has_after_step(m)]
 
     def on_train_batch_start(self, batch: Item, batch_idx: int) -> None:
         self.idle = not batch.asked
 
-    def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None) -> None:
+    def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Optimizer, optimizer_closure: Callable[[], object]) -> None:
         if self.idle:
-            # what Lightning and the ranks wait for; returning None from training_step is refused where there are several
+            # Lightning and other ranks wait for it; with several ranks training_step must not return None
             optimizer_closure()
             self.grad_norm, self.last_stats = None, {}
             return
@@ -57,7 +59,7 @@ class Stepping:
         self.after_optimizer_step()
 
     def after_optimizer_step(self) -> None:
-        """Give the parts that follow the optimizer what layers counted in the step, over all ranks."""
+        """Pass the statistics of the step, over all ranks, to parts with ``after_step``."""
         if self.stats or self._followers or self._stats_over.pending:
             stats = self._stats_over(self.stats)
             for part in self._followers:
@@ -65,10 +67,10 @@ class Stepping:
             self.last_stats, self.stats = stats, {}
 
     def _without_gradient(self) -> tuple[str, ...]:
-        """Names of weights that are to be trained and have none.
+        """Names of trained weights that have no gradient.
 
         Raises:
-            UserError: there are such, and ranks would wait for their gradients.
+            UserError: there are some, and DDP would wait for their gradients.
         """
         model: nn.Module = self.model  # type: ignore[assignment]
         found = tuple(n for n, p in model.named_parameters() if p.requires_grad and p.grad is None)
@@ -81,13 +83,14 @@ class Stepping:
         return found
 
     def configure_gradient_clipping(
-        self, optimizer: Any, gradient_clip_val: Any = None, gradient_clip_algorithm: Any = None
+        self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
         if not gradient_clip_val:
             return
-        scaler = getattr(self.trainer.precision_plugin, "scaler", None)  # type: ignore[attr-defined]
+        plugin = self.trainer.precision_plugin  # type: ignore[attr-defined]
+        scaler = plugin.scaler if isinstance(plugin, (MixedPrecision, FSDPPrecision)) else None
         if scaler is not None and getattr(optimizer, "_step_supports_amp_scaling", False):
-            # a fused optimizer would divide by the scale in its own step, after the clipping; the scaler notes that it is done already
+            # a fused optimizer would unscale in its own step, after clipping; the scaler notes that this is done
             scaler.unscale_(optimizer)
         if gradient_clip_algorithm == "value":
             clip_values(self._weights, float(gradient_clip_val))

@@ -1,13 +1,13 @@
-"""Which weights of a model learn, and at which rates: what the init says of each and what the tuning does."""
+"""Which weights of a model learn, and at which rates: the factors of the init and those of the tuning."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 from torch import nn, optim
 
 from components.core import registry
+from components.core.config_types import Config
 from components.core.errors import UserError
 from components.core.makers import Bound, make
 from components.core.names import few, in_short
@@ -17,19 +17,19 @@ from components.core.weights import Weight, roles
 TORCHS = tuple(c for c in vars(optim).values() if isinstance(c, type) and c is not optim.Optimizer)
 
 
-def tuned(model: nn.Module, config: dict[str, Any]) -> list[Weight]:
-    """Every weight with its factors on the learning rate; a config of before there were tunings has them all learn alike."""
+def tuned(model: nn.Module, config: Config) -> list[Weight]:
+    """All weights with their learning-rate factors. Configs saved before ``tuning`` existed use factor 1 for all."""
     weights = list(roles(model))
     scale = lr_scale_of(model.init)
     rates = make(Bound(config.get("tuning") or "all", where="tuning"), "tuning").rates(weights)
     return [replace(w, lr_scale=scale(w) if scale else 1.0, rate=rate) for w, rate in zip(weights, rates, strict=True)]
 
 
-def freeze(model: nn.Module, config: dict[str, Any]) -> None:
-    """Those at rate 0 have no gradient. What an adapter has frozen stays so.
+def freeze(model: nn.Module, config: Config) -> None:
+    """Freeze the weights with rate 0. What an adapter has frozen stays frozen.
 
     Raises:
-        UserError: nothing is left to learn.
+        UserError: no weight is left to learn.
     """
     weights = tuned(model, config)
     for w in weights:
@@ -39,8 +39,8 @@ def freeze(model: nn.Module, config: dict[str, Any]) -> None:
         raise UserError("tuning", "every weight of the model is frozen", "say what learns: tuning.but=[head]")
 
 
-def rate_lines(model: nn.Module, config: dict[str, Any]) -> list[str]:
-    """What the tuning freezes and what it slows down, for people; nothing where all learn alike."""
+def rate_lines(model: nn.Module, config: Config) -> list[str]:
+    """Lines about what the tuning freezes or slows down; empty if all weights learn alike."""
     weights = tuned(model, config)
     names = [w.name for w in weights]
     lines = []
@@ -56,8 +56,8 @@ def rate_lines(model: nn.Module, config: dict[str, Any]) -> list[str]:
     return lines
 
 
-def narrow_lines(config: dict[str, Any], precision: Any) -> list[str]:
-    """That torch's own optimizers keep their averages in the weights' dtype, where that is bf16 or fp16: small steps of theirs are lost."""
+def narrow_lines(config: Config, precision: object) -> list[str]:
+    """A warning if one of torch's own optimizers keeps its averages in bf16 or fp16, the weights' dtype: small steps get lost."""
     if str(precision) not in ("bf16-true", "16-true"):
         return []
     node = config["optimizer"]

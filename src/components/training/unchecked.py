@@ -1,33 +1,34 @@
-"""Parts of other packages that were never checked here: said when a run begins, until ``components check`` has found that all holds.
+"""Parts of other packages that were not checked on this machine. A run names them at its start, until ``components check`` passes.
 
-A part that ignores the cache or the borders of documents trains, and generates, and is wrong.
+A part that ignores the cache or document borders trains and generates without an error, and is wrong.
 """
 
 from __future__ import annotations
 
 import hashlib
 import inspect
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from components.compose.reading import every_part, read_tree
 from components.core import registry
 from components.core.cache_file import cache_folder
+from components.core.config_types import Config
 from components.core.errors import UserError
 from components.core.files import make_folder, write_text
 
 
-def remember(label: str, target: Any) -> None:
-    """The part ``label`` holds to its contract, as its source stands now. Nothing is said where the cache cannot be written."""
+def remember(label: str, target: Callable[..., object]) -> None:
+    """Remember that the part ``label``, with its current source, holds its contract. Does nothing if the cache cannot be written."""
     mark = _mark(label, target)
     with suppress(UserError):
         make_folder(mark.parent)
         write_text(mark, f"{label}\n")
 
 
-def unchecked(config: dict[str, Any]) -> list[str]:
-    """One line for each part in the model that is not of this package, and was not checked as its source stands now."""
+def unchecked(config: Config) -> list[str]:
+    """One line for each part in the model that is from another package and was not checked with its current source."""
     found: dict[str, str] = {}
     for part in every_part(read_tree({"model": config["model"]})):
         entry = part.entry
@@ -41,7 +42,7 @@ def unchecked(config: dict[str, Any]) -> list[str]:
     return list(found.values())
 
 
-def _mark(label: str, target: Any) -> Path:
+def _mark(label: str, target: Callable[..., object]) -> Path:
     try:
         source = Path(inspect.getsourcefile(target) or "").read_bytes()
     except (OSError, TypeError):  # typed in a notebook or a shell

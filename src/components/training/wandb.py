@@ -1,6 +1,6 @@
-"""Weights & Biases through Lightning's logger: nested config, curves, samples as a table, the picture, the checkpoint by option.
+"""Weights & Biases through Lightning's logger: nested config, curves, a table of samples, the picture, optionally the checkpoint.
 
-Never a prompt and never a hang: without a key, or without a network, the run goes on offline and says so once. The only file that
+It never prompts and never hangs: without a key or a network the run goes on offline and says so once. This is the only file that
 imports wandb.
 """
 
@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import wandb
+import wandb.errors
 from lightning.pytorch.loggers import WandbLogger
 
 from components.compose.node import Node
@@ -20,9 +21,9 @@ from components.compose.reading import read_tree
 from components.core.config_types import Config
 from components.core.errors import UserError
 from components.core.terminal import fault_of
-from components.runs.records import read_about
+from components.runs.run_files import Figures, read_about
 
-# what we would choose, and the variables of W&B's that go before it
+# our defaults, and W&B's variables that override them
 VARIABLES = {"project": "WANDB_PROJECT", "name": "WANDB_NAME", "id": "WANDB_RUN_ID"}
 MODES = {"dryrun": "offline", "run": "online"}  # earlier names
 
@@ -32,14 +33,14 @@ SHOWN = 1000  # the newest samples: the whole table is sent each time
 OFFLINE = "written offline; send it later with: wandb sync"
 
 
-def make_logger(options: dict[str, Any], folder: Path | None, config: dict[str, Any], say: Any) -> WandbLogger:
-    """A logger whose run has begun (on the first rank), online if that is possible.
+def make_logger(options: Config, folder: Path | None, config: Config, say: Callable[[str], None]) -> WandbLogger:
+    """A logger whose W&B run has begun (on the first rank), online if possible.
 
-    What the config says goes before W&B's own environment (``WANDB_PROJECT``, ``WANDB_RUN_GROUP``, ...), and that before what we would choose; of
-    ``WANDB_MODE`` the environment goes first, so that a machine can be kept offline. A run that goes on goes on there too.
+    The config overrides W&B's environment (``WANDB_PROJECT``, ``WANDB_RUN_GROUP``, ...), which overrides our defaults. Only ``WANDB_MODE`` overrides
+    the config, so that a machine can be kept offline. A resumed run continues its W&B run.
 
     Raises:
-        UserError: W&B does not take what it is given.
+        UserError: W&B refuses the settings.
     """
     try:
         return _begun(options, folder, config, say)
@@ -48,17 +49,21 @@ def make_logger(options: dict[str, Any], folder: Path | None, config: dict[str, 
         raise UserError("logger", f"W&B begins no run: {said}", "look at logger. and at the variables WANDB_*") from None
 
 
-def _begun(options: dict[str, Any], folder: Path | None, config: dict[str, Any], say: Any) -> WandbLogger:
+def _begun(options: Config, folder: Path | None, config: Config, say: Callable[[str], None]) -> WandbLogger:
     settings = {n: options[n] for n in ("project", "entity", "group", "tags", "notes") if options.get(n) is not None}
     place = Path(os.environ.get("WANDB_DIR") or folder or ".")
-    mode = MODES.get(found := os.environ.get("WANDB_MODE") or options.get("mode"), found)
+    mode: str | None = os.environ.get("WANDB_MODE") or options.get("mode")
+    mode = mode if mode is None else MODES.get(mode, mode)
     if mode is None and not _has_key():
         mode = "offline"
         say(f"wandb: no API key, so this run is {OFFLINE} {place / 'wandb'}/offline-run-*")
     mode = mode or "online"
     if fault := fault_of(str(place)):
         raise UserError("logger", f"W&B cannot write to {place}: its name {fault}", "set paths.runs or WANDB_DIR")
-    ours = {"project": PROJECT, **({"name": "/".join(folder.parts[-2:]), "id": id_of(folder)} if folder else {})}
+    ours: dict[str, Any] = {
+        "project": PROJECT,
+        **({"name": "/".join(folder.parts[-2:]), "id": id_of(folder)} if folder else {}),
+    }
     chosen = {n: v for n, v in ours.items() if not os.environ.get(VARIABLES[n])} | settings
     logger = _Logger(save_dir=str(place), log_model=False, offline=mode == "offline", **chosen)
     if folder is not None:
@@ -68,16 +73,16 @@ def _begun(options: dict[str, Any], folder: Path | None, config: dict[str, Any],
 
 
 def id_of(folder: Path) -> str:
-    """W&B's id of a run: of when and as what it began, so that it is the same when the run goes on, wherever its folder lies by then."""
+    """The W&B id of a run, from its name and start time. It stays the same when the run goes on, even if its folder has moved."""
     known = f"{folder.name} {read_about(folder)['began']!r}"
     return hashlib.blake2b(known.encode(errors="replace"), digest_size=6).hexdigest()
 
 
 class _Logger(WandbLogger):
-    """Lightning's logger over a run that is begun here, with a time limit."""
+    """Lightning's logger over a W&B run that is begun here, with a time limit."""
 
-    def begin(self, mode: str, timeout: float | None, say: Any) -> None:
-        # without those that are None: W&B would look no further. Lightning reads WANDB_PROJECT itself
+    def begin(self, mode: str, timeout: float | None, say: Callable[[str], None]) -> None:
+        # without None values, which would keep W&B from reading its environment. Lightning reads WANDB_PROJECT itself
         given = {n: v for n, v in self._wandb_init.items() if v is not None and n != "resume"}
         if mode in ("online", "shared") and not os.environ.get("WANDB_RESUME"):
             given["resume"] = "allow"
@@ -88,7 +93,7 @@ class _Logger(WandbLogger):
             self._experiment = wandb.init(**init, settings=wandb.Settings(**waits, **quiet))
         except (wandb.errors.CommError, wandb.errors.UsageError, wandb.errors.AuthenticationError, TimeoutError) as e:
             say(f"wandb: no connection ({str(e).splitlines()[0]}), so this run is {OFFLINE}")
-            # the id is held by the attempt that has failed
+            # the failed attempt still holds the id
             init = {
                 **{n: v for n, v in init.items() if n != "resume"},
                 "mode": "offline",
@@ -99,25 +104,25 @@ class _Logger(WandbLogger):
             self._experiment.define_metric("trainer/global_step")
             self._experiment.define_metric("*", step_metric="trainer/global_step", step_sync=True)
 
-    def log_config(self, config: dict[str, Any]) -> None:
-        """The config as it is nested, and the part chosen at each place under one searchable key: ``parts.attention = gqa``."""
+    def log_config(self, config: Config) -> None:
+        """Log the nested config, and the part of each socket under one searchable key: ``parts.attention = gqa``."""
         self._experiment.config.update({**config, "parts": parts_of(config)}, allow_val_change=True)
 
 
 class Extras:
-    """What the logger does not do by itself: the table of samples, the picture and the checkpoint at the end."""
+    """What Lightning's logger does not do: the table of samples, and the picture and checkpoint at the end."""
 
     def __init__(self, logger: WandbLogger, *, checkpoint: bool) -> None:
         self.logger, self.checkpoint = logger, checkpoint
-        self.rows: list[list[Any]] = []
+        self.rows: list[Any] = []  # [step, prompt, text] each
 
     def keep(self, step: int, prompts: list[str], texts: list[str]) -> None:
         self.rows = [*self.rows, *([step, p, t] for p, t in zip(prompts, texts))][-SHOWN:]
         table = wandb.Table(columns=["step", "prompt", "text"], data=self.rows)
         self.logger.experiment.log({"samples": table, "trainer/global_step": step})
 
-    def finish(self, picture: Path | None, checkpoint: Path | None, summary: dict[str, Any], exit_code: int) -> None:
-        """Always called, also after a failure: otherwise the next job of a multirun would write into this run."""
+    def finish(self, picture: Path | None, checkpoint: Path | None, summary: Figures, exit_code: int) -> None:
+        """Finish the W&B run. It is called after failures too, or the next job of a multirun would write into this run."""
         run = self.logger.experiment
         if picture is not None and picture.exists():
             run.log({"curves": wandb.Image(str(picture))})

@@ -1,7 +1,7 @@
-"""What a rank cannot see while its main thread waits for other ranks inside a collective: that one has gone, or that SIGTERM came.
+"""Notices lost ranks and SIGTERM while the main thread waits for other ranks inside a collective.
 
-Python runs signal handlers between two of its own steps, and there is none inside a wait. So a thread looks once a second, and ends the
-process with one line where nothing else will.
+Python runs signal handlers only between its own instructions, and there are none inside such a wait. So a thread checks once a second, and
+ends the process with a one-line error if nothing else will.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from typing import Any
 from components.core import terminal
 from components.core.errors import UserError
 
-FIRST = "COMPONENTS_FIRST_RANK"  # process id of the rank that has started this one
-EVERY = 1.0  # seconds between two looks
-GRACE = 10.0  # seconds in which the main thread may notice by itself that a rank has gone, and complete the run's folder
-PATIENCE = 60.0  # seconds without a step of the main thread after which SIGTERM no longer waits for it
-BUSY = 0.2  # share of a processor that a process takes which does not wait
-EXIT_TRY_AGAIN = 75  # of a rank that was asked to stop
-SAY_STOPPED = 30.0  # seconds after which a stopped rank is spoken of
+FIRST = "COMPONENTS_FIRST_RANK"  # process id of the rank that started this one
+EVERY = 1.0  # seconds between two checks
+GRACE = 10.0  # seconds that the main thread has to notice a lost rank by itself and complete the run's folder
+PATIENCE = 60.0  # seconds without progress of the main thread after which SIGTERM ends the process
+BUSY = 0.2  # a process that uses more than this share of a processor is not waiting
+EXIT_TRY_AGAIN = 75  # exit code of a rank that was asked to stop
+SAY_STOPPED = 30.0  # seconds after which a stopped rank is reported
 ENDED_BY_SIGTERM = 128 + signal.SIGTERM
 
 
-_woken = False  # the first look after a signal comes at once, through a socket that forked processes would share
+_woken = False  # a signal wakes the thread at once, through a socket that forked processes would share
 
 
 def _forked() -> None:
-    """Signals of a process that reads data are its own."""
+    """A forked reader of data must not pass its signals to this process."""
     if _woken:
         with suppress(ValueError):
             signal.set_wakeup_fd(-1)
@@ -47,16 +47,16 @@ if hasattr(os, "register_at_fork"):
 
 
 class RankLost(UserError):
-    """Another rank has gone, or does not answer: no mistake of the user, so the exit code is 1."""
+    """Another rank is gone or does not answer. It is not the user's mistake, so the exit code is 1."""
 
     exit_code = 1
 
 
 class Watch(threading.Thread):
-    """Looks after the ranks that this one has started (``children``), or after the one that has started it.
+    """Watches the ranks that this one has started (``children``), or the one that has started it.
 
     Args:
-        parent: process id of the first rank, or None where this is the first, or ranks were started by others.
+        parent: process id of the first rank; None in the first rank, or if ranks were started from outside.
     """
 
     def __init__(self, parent: int | None = None) -> None:
@@ -64,15 +64,15 @@ class Watch(threading.Thread):
         self.parent, self.patience = parent, PATIENCE
         self.children: list[subprocess.Popen[Any]] = []
         self.folder: Path | None = None  # the run's
-        self.complete: Callable[[], None] | None = None  # leave the run's folder as that of a failed run
+        self.complete: Callable[[], object] | None = None  # completes the run's folder as that of a failed run
         self.quiet = False
         self.progress: Callable[[], Any] = lambda: None  # changes with each batch
-        self.works = True  # seconds of the processor tell work from waiting: not where waiting for a device takes them too
+        self.works = True  # processor time tells work from waiting; False where waiting for a device uses processor time too
         self._main = threading.main_thread()
         self._ending = threading.RLock()
         self._before: int | None = None
         self._lost_since = self._asked = self._stopped_since = None
-        self._seen: tuple[Any, float, float] | None = None  # what the main thread was at, when, and its seconds of work
+        self._seen: tuple[Any, float, float] | None = None  # where the main thread was, when, and its processor time
 
     def start(self) -> None:
         global _woken
@@ -85,7 +85,7 @@ class Watch(threading.Thread):
         super().start()
 
     def stop(self) -> None:
-        """No more looks."""
+        """Stop watching."""
         global _woken
         if self._before is not None:
             signal.set_wakeup_fd(self._before)
@@ -111,7 +111,7 @@ class Watch(threading.Thread):
             self._end(f"the first rank (process {self.parent})", "has gone", 1)
         if (lost := self.lost()) is not None:
             self._lost_since = self._lost_since or now
-            # ranks that were asked to stop have all saved, and this one is completing the folder
+            # if all were asked to stop, they have saved, and this one is completing the folder
             stopped = all(p.returncode in (None, 0, EXIT_TRY_AGAIN) for p in self.children)
             if now - self._lost_since > (self.patience if stopped else GRACE):
                 self._end(*lost, 1)
@@ -125,7 +125,7 @@ class Watch(threading.Thread):
 
     @property
     def goes_on(self) -> str:
-        """What a user does next."""
+        """What the user can do next."""
         if self.folder is None or not (self.folder / "checkpoints" / "last.ckpt").exists():
             return "start the run again"
         return f"resume={self.folder} goes on from its last checkpoint"
@@ -133,7 +133,7 @@ class Watch(threading.Thread):
     # -- what has happened -------------------------------------------------------------------------------------------
 
     def lost(self) -> tuple[str, str] | None:
-        """(which rank, how it ended) of one that this rank has started and that has failed; the one that was killed before one that gave up."""
+        """(which rank, how it ended) of a failed child. A rank that was killed comes before one that gave up."""
         ended = [(code, rank, p.pid) for rank, p in enumerate(self.children, start=1) if (code := p.poll())]
         if not ended:
             return None
@@ -144,13 +144,13 @@ class Watch(threading.Thread):
         )
 
     def explained(self, error: BaseException) -> RankLost | None:
-        """The rank behind an error of a collective; None if it is another error."""
+        """The lost rank behind an error of a collective; None for other errors."""
         from torch.distributed import DistError
 
         text = str(error)
         if not (isinstance(error, DistError) or "gloo" in text.lower() or "nccl" in text.lower()):
             return None
-        until = time.monotonic() + 3 * EVERY  # a process is seen to have gone a moment after its connections
+        until = time.monotonic() + 3 * EVERY  # connections break a moment before a process is seen to be gone
         while (found := self.lost()) is None and not self.orphan() and time.monotonic() < until:
             time.sleep(0.1)
         if found is None and self.orphan():
@@ -164,7 +164,7 @@ class Watch(threading.Thread):
         return self.parent is not None and os.getppid() != self.parent
 
     def _stopped(self) -> str | None:
-        """A rank that somebody has stopped (SIGSTOP), where the system says so."""
+        """A rank that was stopped (SIGSTOP), if the system tells."""
         others = {rank: p.pid for rank, p in enumerate(self.children, start=1)} | ({0: self.parent} if self.parent else {})
         for rank, pid in others.items():
             with suppress(OSError, IndexError):
@@ -183,7 +183,7 @@ class Watch(threading.Thread):
             terminal.complain(f"{which} is stopped; the others wait for it")
 
     def _moves(self, now: float) -> bool:
-        """Whether the main thread has come further since the last look, or not long ago, or is at work: a step may take its time."""
+        """Whether the main thread has moved within its patience, or is at work. A step may take long."""
         frame, stack = sys._current_frames().get(self._main.ident or 0), []
         while frame is not None:
             stack.append((id(frame), frame.f_lasti))
@@ -194,7 +194,7 @@ class Watch(threading.Thread):
         return now - self._seen[1] < self.patience
 
     def _place(self) -> str:
-        """Where the main thread stands: the innermost function of this package."""
+        """The innermost function of this package on the main thread's stack."""
         frame = sys._current_frames().get(self._main.ident or 0)
         while frame is not None:
             module = frame.f_globals.get("__name__", "")
@@ -206,7 +206,7 @@ class Watch(threading.Thread):
     # -- the end -----------------------------------------------------------------------------------------------------
 
     def _end(self, where: str, what: str, code: int) -> None:
-        """End this process and those that it has started, from beside the main thread, which waits for what will not come."""
+        """End this process and its children from the watching thread, since the main thread waits for something that will not come."""
         with self._ending:
             self.say(UserError(where, what, self.goes_on))
             self.end_children(within=0.0)
@@ -216,14 +216,14 @@ class Watch(threading.Thread):
             os._exit(code)
 
     def say(self, error: UserError) -> None:
-        """Why this process ends: one line, the first that comes."""
+        """Print why this process ends, in one line; only the first reason is printed."""
         if not self.quiet:
             name = f"rank {os.environ['LOCAL_RANK']}: " if self.parent is not None else ""
             terminal.complain(f"error: {name}{error.line()}")
             self.quiet = True
 
     def end_children(self, *, within: float) -> None:
-        """Wait for the ranks that this one has started, and kill what is left after so many seconds."""
+        """Wait ``within`` seconds for the ranks that this one has started, then kill the rest."""
         until = time.monotonic() + within
         for process in self.children:
             with suppress(subprocess.TimeoutExpired):

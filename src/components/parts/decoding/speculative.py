@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from components.core.errors import UserError
@@ -19,7 +19,7 @@ from components.core.signature import Path, Positive
 from components.core.sockets import Batch, Cache, Makers, make_all
 from components.functional.precision import widest
 from components.parts.decoding._loop import Over, checked, context_limit, evaluating
-from components.parts.decoding._rows import columns, pieces, positions_of
+from components.parts.decoding._rows import columns, longer, pieces, positions_of, rows_of
 from components.parts.decoding.sample import Source, Uniforms, draw, streams
 
 LATER = 8  # unread tokens that may wait for the next call: after a rejection they are read again with what is proposed next
@@ -183,11 +183,15 @@ class Reader:
 
     def __call__(self, ids: Tensor, last: int) -> Tensor:
         """(last, V)."""
-        batch = longer(self.row, ids)
+        batch = self._with(ids)
         if self.cache is None:
             return self.model(batch)[0, -last:]
         batch, self.at = columns(batch, self.at, ids.shape[1]), ids.shape[1]
         return self.model(batch, cache=self.cache, last=last == 1)[0, -last:]
+
+    def _with(self, ids: Tensor) -> Batch:
+        """The row with what came after it."""
+        return longer(self.row, positions_of(self.row), ids, ids.shape[1])
 
     def settle(self, ids: Tensor) -> None:
         """``ids`` are certain, their last not read yet: forget what else was read, and be able to come back to here."""
@@ -198,7 +202,7 @@ class Reader:
             self.cache.restore(self.kept[0])  # type: ignore[index]
             self.at = self.kept[1]  # type: ignore[index]
         if before - self.at > LATER or (self.at == 0 and before):
-            for piece in pieces(columns(longer(self.row, ids), self.at, before), self.chunk):
+            for piece in pieces(columns(self._with(ids), self.at, before), self.chunk):
                 self.model(piece, cache=self.cache, last=True)
             self.at = before
         self.kept = (self.cache.snapshot(), self.at)
@@ -206,22 +210,9 @@ class Reader:
 
 def row_of(batch: Batch, i: int) -> Batch:
     """One prompt without its padding, with its positions."""
-    kept = slice(None) if batch.valid is None else batch.valid[i]
-    positions = positions_of(batch).expand(batch.ids.shape)
-
-    def one(x: Tensor | None) -> Tensor | None:
-        return None if x is None else x.expand(batch.ids.shape)[i][kept][None]
-
-    source = batch.source
-    if source is not None:
-        taken = {
-            n: v if (v := getattr(source, n)) is None else v[i : i + 1]
-            for n in ("ids", "positions", "documents", "valid", "token_types")
-        }
-        source = Batch(**taken)
-    prefix = None if batch.prefix is None else batch.prefix[i : i + 1]
-    fields = {"documents": one(batch.documents), "token_types": one(batch.token_types)}
-    return Batch(batch.ids[i][kept][None], positions=one(positions), **fields, source=source, prefix=prefix)
+    row = rows_of(replace(batch, positions=positions_of(batch)), torch.tensor([i], device=batch.ids.device))
+    padding = 0 if batch.valid is None else int((~batch.valid[i]).sum())
+    return replace(columns(row, padding, batch.ids.shape[1]), valid=None)
 
 
 def _padded(over: Over | None, whole: Tensor, row: Batch) -> Over | None:
@@ -229,17 +220,3 @@ def _padded(over: Over | None, whole: Tensor, row: Batch) -> Over | None:
     if over is None:
         return None
     return lambda ids: over(torch.cat((whole, ids[:, row.ids.shape[1] :]), 1))
-
-
-def longer(row: Batch, ids: Tensor) -> Batch:
-    """The row with what came after it: of its last document and type, at the next positions."""
-    more = ids.shape[1] - row.ids.shape[1]
-    if not more:
-        return row
-    after = torch.arange(1, more + 1, device=ids.device)
-    positions = torch.cat((row.positions, row.positions[:, -1:] + after), 1)  # type: ignore[index]
-    rest = {
-        n: v if (v := getattr(row, n)) is None else F.pad(v, (0, more), value=int(v[0, -1]))
-        for n in ("documents", "token_types")
-    }
-    return Batch(ids, positions=positions, **rest, source=row.source, prefix=row.prefix)

@@ -28,9 +28,9 @@ from components.runs.loading import model_of
 from components.runs.weights import materialise
 from components.training.averaging import Averaged
 from components.training.objectives import teacher_for
+from components.training.reductions import add_sums, means
 from components.training.stepping import Stepping
 from components.training.strategies import FSDP2, data_ranks
-from components.training.sums import add_sums, means
 from components.training.task._without import Without
 from components.training.tuning import freeze, tuned
 

@@ -9,6 +9,7 @@ class Without:
     """Defaults of attributes that only some tasks have as options. No field stands here, so none of them is an option of every task."""
 
     documents: Literal["apart", "together"] = "apart"
+    labelled: ClassVar[bool] = False  # its answers are labels, and its model has a score for each
     batch_tokens: int | None = None
     samples: int = 0
     sample_tokens: int = 120

@@ -1,4 +1,4 @@
-"""Sums and weights of losses: added up over micro-batches, and over ranks by ``collectives``, divided once."""
+"""Sums and weights of losses: added over micro-batches, then over ranks (``core/collectives.py``), and divided once."""
 
 from __future__ import annotations
 
@@ -17,5 +17,5 @@ def add_sums(sums: dict[str, Tensor], terms: Terms) -> None:
 
 
 def means(sums: dict[str, Tensor]) -> dict[str, float]:
-    """Each term's sum over its weight; a term of which nothing was asked has no mean, and is left out."""
+    """Each term's sum divided by its weight. Terms without any target are left out."""
     return {name: s / w for name, (s, w) in ((n, v.tolist()) for n, v in sums.items()) if w}

@@ -1,21 +1,22 @@
-"""``init_from=``: a task begins with another run's weights; what that means is said, and what would stay as drawn is refused."""
+"""``init_from=``: start a task with another run's weights. Refuses a new weight that would stay at its random initial value."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any
 
 from torch import nn
 
+from components.core.config_types import Config
 from components.core.errors import UserError
 from components.core.names import few, in_short
-from components.runs.starting import Match, Start, begin_from
+from components.runs.init_from import Match, Start, begin_from
+from components.runs.task_module import TaskModule
 from components.training.tuning import tuned
 
 
-def refuse_frozen(model: nn.Module, config: dict[str, Any], matched: Match) -> None:
-    """UserError where a weight that nothing was loaded into would never learn: a head of this run's own beside an adapter."""
+def refuse_frozen(model: nn.Module, config: Config, matched: Match) -> None:
+    """UserError if a weight is neither loaded nor trained, such as a new head beside an adapter."""
     new = {*matched.new, *matched.reshaped}
     stuck = [w for w in tuned(model, config) if w.name in new and not w.parameter.requires_grad]
     for where, option in (("tuning", "but"), ("adapter", "train")):
@@ -25,16 +26,16 @@ def refuse_frozen(model: nn.Module, config: dict[str, Any], matched: Match) -> N
             said = ", ".join([*config[where].get(option, ()), *patterns])
             raise UserError(
                 where,
-                f"{few(names)}: not in {matched.start.origin} and frozen here, so would stay as drawn",
+                f"{few(names)}: not in {matched.start.origin} and frozen here, so they would stay as drawn",
                 f"let it learn: {where}.{option}=[{said}]" if option in config[where] else f"choose another {where}",
             )
 
 
-def begin_task(task: Any, model: nn.Module, start: Start, say: Callable[[str], None]) -> Match:
-    """Have the task's model begin with the weights, and say what that means. ``model``: as it will be, on any device.
+def begin_task(task: TaskModule, model: nn.Module, start: Start, say: Callable[[str], None]) -> Match:
+    """Let the task's model start with the weights, and report what is loaded. ``model`` may be on any device.
 
     Raises:
-        UserError: they do not fit, their ids mean something else, or what they leave out is frozen.
+        UserError: the weights do not fit, their ids mean other tokens, or a weight that they lack is frozen.
     """
     matched = begin_from(task.tokenizer, model, start, say)
     refuse_frozen(model, task.config, matched)

@@ -1,4 +1,4 @@
-"""Several callbacks as one: Lightning profiles and calls every hook of every callback in every step, overridden or not."""
+"""Several callbacks as one. Lightning calls and profiles every hook of every callback in every step, even hooks that do nothing."""
 
 from __future__ import annotations
 
@@ -8,10 +8,15 @@ from typing import Any
 from lightning.pytorch import Callback
 
 STATE = ("state_dict", "load_state_dict", "state_key")
+STATE_KEY = "Together"  # where a checkpoint has the states of the members: checkpoints outlive the class's name
 
 
-class Together(Callback):
-    """Calls, in order, those members that do something at a hook. The state of each is kept under its class's name."""
+class CallbackGroup(Callback):
+    """At each hook calls, in order, the members that override it. The state of a member is kept under its class's name."""
+
+    @property
+    def state_key(self) -> str:
+        return STATE_KEY
 
     def __init__(self, members: list[Callback]) -> None:
         self.members = members
@@ -22,18 +27,18 @@ class Together(Callback):
             if calls:
                 setattr(self, hook, calls[0] if len(calls) == 1 else _each(calls))
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, dict[str, Any]]:
         return {type(m).__name__: state for m in self.members if (state := m.state_dict())}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """A member that the checkpoint does not know begins anew."""
+        """A member that the checkpoint does not know starts fresh."""
         for member in self.members:
             if type(member).__name__ in state_dict:
                 member.load_state_dict(state_dict[type(member).__name__])
 
 
 def _each(calls: list[Callable[..., None]]) -> Callable[..., None]:
-    def call(*args: Any, **kwargs: Any) -> None:
+    def call(*args: object, **kwargs: object) -> None:
         for one in calls:
             one(*args, **kwargs)
 

@@ -1,11 +1,11 @@
-"""``init_from=`` starts a run from another's weights: by name, as far as shapes fit, with a report of what was loaded, what is new and what is left."""
+"""``init_from=``: start a run from the weights of another, matched by name and shape, with a report of what was loaded, new and left out."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from components.core.errors import UserError
 from components.core.names import few, in_short
 from components.core.weights import copy_full, roles
-from components.corpus.tokens import LABELS_FILE, same_tokens
+from components.corpus.tokens import LABELS_FILE, Tokens, same_tokens
 from components.runs import checkpoints, run_folder
 from components.runs.archive import check_kinds
 
@@ -22,7 +22,7 @@ ADDED = (".lora_b", ".ia3")  # the end of a name that only an adapter has
 
 @dataclass(frozen=True)
 class Start:
-    """Weights of another run, where they are from, and the files of its tokenizer."""
+    """Weights of another run, the checkpoint that they are from, and the files of its tokenizer."""
 
     weights: dict[str, Tensor] = field(repr=False)
     origin: str
@@ -30,7 +30,7 @@ class Start:
 
 
 def start_from(name: str, runs: Path) -> Start:
-    """What ``init_from=name`` means: a run's best checkpoint, or the one that is named."""
+    """The weights that ``init_from=name`` means: a run's best checkpoint, or the named one."""
     folder, file = run_folder.find_run(name, runs)
     file = file or run_folder.checkpoint_of(folder, best=True)
     checkpoint = checkpoints.read(file)
@@ -39,15 +39,15 @@ def start_from(name: str, runs: Path) -> Start:
 
 @dataclass(frozen=True)
 class Match:
-    """What of a start's weights a model takes, by name: each list in the order of the model, or of the checkpoint.
+    """Which weights of a start a model takes, by name. Each list is in the order of the model, or of the checkpoint.
 
     Args:
         start: the weights.
         sizes: numbers in each tensor of the model.
-        loaded: names of what is taken.
-        new: of the model's that the checkpoint does not have.
-        left: of the checkpoint's that the model does not have.
-        reshaped: those of another shape: {name: (shape there, shape here)}; they are new as well.
+        loaded: names of the weights that are taken.
+        new: names that only the model has.
+        left: names that only the checkpoint has.
+        reshaped: {name: (shape there, shape here)} where the shapes differ; these weights are new as well.
     """
 
     start: Start
@@ -64,27 +64,38 @@ class Match:
             for name in self.loaded:
                 copy_full(own[name], self.start.weights[name])
         for path, module in model.named_modules():
-            follow = getattr(module, "follow_base", None)  # an adapter over weights that have just come
-            if callable(follow) and f"{path}.weight" in taken and taken.isdisjoint(f"{path}.{n}" for n in module.added):
+            follow = getattr(module, "follow_base", None)  # an adapter whose base weights have just been loaded
+            if (
+                callable(follow)
+                and f"{path}.weight" in taken
+                and taken.isdisjoint(f"{path}.{n}" for n in cast(Iterable[str], module.added))
+            ):
                 follow()
 
-    def report(self) -> dict[str, Any]:
-        """For run.json: whole modules by their path, layers that are alike as one."""
+    def parts(self) -> dict[str, list[str]]:
+        """``loaded``, ``new`` and ``left``, each in short: whole modules by their path, layers that are alike as one."""
         names = {**self.sizes, **dict.fromkeys(self.left)}
-        parts = {what: in_short(getattr(self, what), names) for what in ("loaded", "new", "left")}
+        lists = {"loaded": self.loaded, "new": self.new, "left": self.left}
+        return {what: in_short(found, names) for what, found in lists.items()}
+
+    def report(self) -> dict[str, object]:
+        """For run.json."""
         shapes = {n: {"there": list(there), "here": list(here)} for n, (there, here) in self.reshaped.items()}
-        return {"tensors": len(self.sizes), "tensors_loaded": len(self.loaded), **parts, "of_another_shape": shapes}
+        return {"tensors": len(self.sizes), "tensors_loaded": len(self.loaded), **self.parts(), "of_another_shape": shapes}
 
     def lines(self) -> list[str]:
         """For people."""
-        found, count = self.report(), len(self.loaded)
+        found, count = self.parts(), len(self.loaded)
         share = sum(self.sizes[n] for n in self.loaded) / max(1, sum(self.sizes.values()))
         lines = [
             f"init_from {self.start.origin}: {count} of {len(self.sizes)} tensors loaded, {share:.1%} of the numbers: {few(found['loaded'])}"
         ]
-        for what, text in (("new", "not in the checkpoint, new here"), ("left", "in the checkpoint, not used")):
-            if found[what]:
-                lines.append(f"  {len(getattr(self, what))} {text}: {few(found[what])}")
+        for what, names, text in (
+            ("new", self.new, "not in the checkpoint, new here"),
+            ("left", self.left, "in the checkpoint, not used"),
+        ):
+            if names:
+                lines.append(f"  {len(names)} {text}: {few(found[what])}")
         if self.reshaped:
             shapes = [f"{n} {there} there, {here} here" for n, (there, here) in self.reshaped.items()]
             lines.append(f"  {len(shapes)} of another shape, new here: {few(shapes)}")
@@ -92,10 +103,10 @@ class Match:
 
 
 def match(model: nn.Module, start: Start) -> Match:
-    """Which of the weights the model takes; it may be on the meta device.
+    """Match the weights with a model, which may be on the meta device.
 
     Raises:
-        UserError: none fits, or an adapter would be lost.
+        UserError: no weight fits, or an adapter would be lost.
     """
     own, found = tensors(model), start.weights
     check_kinds(own, found, start.origin)
@@ -108,7 +119,7 @@ def match(model: nn.Module, start: Start) -> Match:
     if any(n.endswith(ADDED) for n in left):
         raise UserError(
             "init_from",
-            f"{start.origin} has an adapter that this model has not: its weights without it are not what was trained",
+            f"{start.origin} has an adapter, and this model has none: without it the weights are not what was trained",
             "give the adapter= of that run, or the run that it began with",
         )
     shapes = {n: (tuple(found[n].shape), tuple(own[n].shape)) for n in own if n in found and n not in fitting}
@@ -122,11 +133,11 @@ def tensors(model: nn.Module) -> dict[str, Tensor]:
     return dict(model.named_parameters()) | {n: b for n, b in model.named_buffers() if n in saved}
 
 
-def begin_from(tokenizer: Any, model: nn.Module, start: Start, say: Callable[[str], None]) -> Match:
-    """Say what it means that the model begins with the weights; ``load`` of what is returned does it. ``model``: as it will be, on any device.
+def begin_from(tokenizer: Tokens, model: nn.Module, start: Start, say: Callable[[str], None]) -> Match:
+    """Match the weights and report it; the ``load`` of what is returned copies them. ``model`` may be on any device.
 
     Raises:
-        UserError: they do not fit, or their ids mean something else.
+        UserError: the weights do not fit, or their ids mean other tokens.
     """
     matched, own = match(model, start), checkpoints.tokenizer_files(tokenizer)
     for line in matched.lines():
@@ -140,6 +151,6 @@ def begin_from(tokenizer: Any, model: nn.Module, start: Start, say: Callable[[st
                 "tokenizer=of_run takes the tokenizer of that run",
             )
         say("  its tokenizer is another one, of another size: vectors of tokens begin anew; tokenizer=of_run would keep both")
-    if start.tokenizer.get(LABELS_FILE, own.get(LABELS_FILE)) != own.get(LABELS_FILE) and "head" in matched.report()["loaded"]:
+    if start.tokenizer.get(LABELS_FILE, own.get(LABELS_FILE)) != own.get(LABELS_FILE) and "head" in matched.parts()["loaded"]:
         say("  its labels are others, or in another order, and its head is loaded: what it knows of them is of no use")
     return matched

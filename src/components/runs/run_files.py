@@ -1,26 +1,41 @@
-"""What a run folder's files say, read with a look at their shape: a damaged file is one line, wherever it is met."""
+"""Reading the files of a run folder. Their structure is checked, so a damaged file is a one-line error wherever it is read."""
 
 from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import NotRequired, TypedDict, cast
 
 from components.compose.yaml_files import MOST as MOST_YAML
 from components.compose.yaml_files import parse_yaml
+from components.core.config_types import Config
 from components.core.content import MOST, mapping
 from components.core.errors import UserError
 from components.core.files import read_json, read_text
 
-DONE = ("finished", "stopped early")  # states of a run that has come to its end
+DONE = ("finished", "stopped early")  # the states of a complete run
 NODES = ("model", "tokenizer", "data", "task", "loss", "optimizer", "schedule", "decoding", "cache")
 
+Figures = dict[str, float | str | None]  # the final figures of a run, and its state
 
-def read_config(folder: Path) -> dict[str, Any]:
+
+class About(TypedDict):
+    """run.json: how a run began, and each time that it went on."""
+
+    began: float  # seconds since 1970
+    recipe: NotRequired[str]
+    command: NotRequired[list[str]]
+    difference: NotRequired[list[str]]
+    resumed: NotRequired[list[dict[str, object]]]
+    job: NotRequired[dict[str, object] | None]  # of SLURM
+    imported: NotRequired[str]
+
+
+def read_config(folder: Path) -> Config:
     """config.yaml: the spelled-out config.
 
     Raises:
-        UserError: there is none, or it is damaged. Without it nobody knows what the run was.
+        UserError: it is missing or damaged. Without it nobody knows what the run was.
     """
     file = folder / "config.yaml"
     if not file.exists():
@@ -28,8 +43,12 @@ def read_config(folder: Path) -> dict[str, Any]:
     return check_config(parse_yaml(read_text(file, most=MOST_YAML), str(file)), str(file))
 
 
-def check_config(config: Any, where: str) -> dict[str, Any]:
-    """``config``, if it has every node of a run and the trainer's values: what is missing would be taken from the defaults."""
+def check_config(config: object, where: str) -> Config:
+    """``config``, if it has all nodes of a run. A missing one would silently be filled in from the defaults.
+
+    Raises:
+        UserError: a node is missing.
+    """
     if not isinstance(config, dict):
         raise UserError(where, "is damaged: it holds no config", "start anew with recipe=")
     nodes = [n for n in NODES if not (isinstance(config.get(n), dict) and isinstance(config[n].get("name"), str))]
@@ -39,8 +58,8 @@ def check_config(config: Any, where: str) -> dict[str, Any]:
     return config
 
 
-def read_about(folder: Path) -> dict[str, Any]:
-    """run.json: how the run began. UserError if there is none, or it is damaged."""
+def read_about(folder: Path) -> About:
+    """run.json: how the run began. UserError if it is missing or damaged."""
     file = folder / "run.json"
     if not file.exists():
         raise UserError(str(folder), "has no run.json", "give a run folder")
@@ -50,22 +69,22 @@ def read_about(folder: Path) -> dict[str, Any]:
     for name, of in (("difference", str), ("resumed", dict)):
         held = about.get(name, [])
         if not isinstance(held, list) or not all(isinstance(one, of) for one in held):
-            raise UserError(str(file), f"is damaged: {name} is no list of {'texts' if of is str else 'mappings'}")
-    return about
+            raise UserError(str(file), f"is damaged: {name} is not a list of {'texts' if of is str else 'mappings'}")
+    return cast(About, about)
 
 
-def read_summary(folder: Path) -> dict[str, Any]:
-    """summary.json: the final figures; empty of a run that is going on or was killed. UserError if it is damaged."""
+def read_summary(folder: Path) -> Figures:
+    """summary.json: the final figures, empty while a run is going on or if it was killed. UserError if it is damaged."""
     file = folder / "summary.json"
-    return _mapping(file) if file.exists() else {}
+    return cast(Figures, _mapping(file)) if file.exists() else {}
 
 
-def _mapping(file: Path) -> dict[str, Any]:
+def _mapping(file: Path) -> dict[str, object]:
     held = read_json(file, most=MOST)
     if not isinstance(held, dict):
-        raise UserError(str(file), "is damaged: it holds no mapping")
+        raise UserError(str(file), "is damaged: it does not hold a mapping")
     return mapping(held, str(file))
 
 
-def _number(value: Any) -> bool:
+def _number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
