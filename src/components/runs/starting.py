@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from components.core.errors import UserError
-from components.core.names import few, in_short
+from components.core.weight_names import first_few, summarize_names
 from components.core.weights import copy_full, roles
 from components.corpus.tokens import LABELS_FILE, same_tokens
 from components.runs import checkpoints, run_folder
@@ -71,7 +71,7 @@ class Match:
     def report(self) -> dict[str, Any]:
         """For run.json: whole modules by their path, layers that are alike as one."""
         names = {**self.sizes, **dict.fromkeys(self.left)}
-        parts = {what: in_short(getattr(self, what), names) for what in ("loaded", "new", "left")}
+        parts = {what: summarize_names(getattr(self, what), names) for what in ("loaded", "new", "left")}
         shapes = {n: {"there": list(there), "here": list(here)} for n, (there, here) in self.reshaped.items()}
         return {"tensors": len(self.sizes), "tensors_loaded": len(self.loaded), **parts, "of_another_shape": shapes}
 
@@ -80,14 +80,14 @@ class Match:
         found, count = self.report(), len(self.loaded)
         share = sum(self.sizes[n] for n in self.loaded) / max(1, sum(self.sizes.values()))
         lines = [
-            f"init_from {self.start.origin}: {count} of {len(self.sizes)} tensors loaded, {share:.1%} of the numbers: {few(found['loaded'])}"
+            f"init_from {self.start.origin}: {count} of {len(self.sizes)} tensors loaded, {share:.1%} of the numbers: {first_few(found['loaded'])}"
         ]
         for what, text in (("new", "not in the checkpoint, new here"), ("left", "in the checkpoint, not used")):
             if found[what]:
-                lines.append(f"  {len(getattr(self, what))} {text}: {few(found[what])}")
+                lines.append(f"  {len(getattr(self, what))} {text}: {first_few(found[what])}")
         if self.reshaped:
             shapes = [f"{n} {there} there, {here} here" for n, (there, here) in self.reshaped.items()]
-            lines.append(f"  {len(shapes)} of another shape, new here: {few(shapes)}")
+            lines.append(f"  {len(shapes)} of another shape, new here: {first_few(shapes)}")
         return lines
 
 

@@ -16,8 +16,8 @@ import torch
 from lightning.pytorch import Callback, Trainer
 
 from components.core.errors import UserError
-from components.core.names import few
 from components.core.traits import counts_tokens, measures_text
+from components.core.weight_names import first_few
 from components.parts.optimizer._nested import figures
 from components.runs.metrics_file import MetricsFile, perplexity
 from components.training.flops import flops_per_token, peak_flops
@@ -105,7 +105,7 @@ class Recorder(Callback):
         if pl_module.unread and "unread_weights" not in self.final:
             self.final["unread_weights"] = len(pl_module.unread)
             if self.bar is not None:
-                self.bar.say(f"no gradient reaches {few(list(pl_module.unread))}: nothing reads them, so they stay as they are")
+                self.bar.say(f"no gradient reaches {first_few(list(pl_module.unread))}: nothing reads them, so they stay as they are")
         last = step >= self.total_steps
         if last:
             trainer.should_stop = True

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from components.core.collectives import Sums
 from components.core.errors import UserError
-from components.core.names import few
+from components.core.weight_names import first_few
 from components.corpus.steps import Item
 from components.parts.optimizer._nested import tell_norm
 from components.training.clipping import clip_gradients, clip_values
@@ -74,7 +74,7 @@ class Stepping:
         if found and isinstance(self.trainer.strategy, DDPStrategy):  # type: ignore[attr-defined]
             raise UserError(
                 "trainer.strategy",
-                f"nothing reads {few(list(found))}, and under ddp each rank waits for the gradient of every weight",
+                f"nothing reads {first_few(list(found))}, and under ddp each rank waits for the gradient of every weight",
                 "leave out the part that has them, or freeze them: tuning=frozen",
             )
         return found
