@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from components.core import terminal
 from components.core.errors import MOST, UserError, nearest
-from components.core.leaving import has_talked, leave
+from components.core.exit import hard_exit, process_group_open
 
 COMMANDS = {
     "train": "train a recipe, with any part or value overridden",
@@ -69,8 +69,8 @@ def command() -> NoReturn:
         if not isinstance(e.code, int):
             raise
         code = e.code
-    if has_talked():
-        leave(code)
+    if process_group_open():
+        hard_exit(code)
     sys.exit(code)
 
 
