@@ -32,7 +32,7 @@ BESIDE = {
     "src/components/core/micro_batches.py": ("training/test_steps.py", "training/test_objectives.py"),
     "tests/single_device.py": ("training/test_without_doubles.py",),
     "src/components/core/weight_names.py": ("tuning/test_tunings.py", "training/test_starting.py"),
-    "src/components/core/share.py": ("compose/test_recipes.py", "cli/test_list_and_show.py"),
+    "src/components/core/resources.py": ("compose/test_recipes.py", "cli/test_list_and_show.py"),
     "src/components/run.py": ("training/test_runs.py", "test_docs.py"),
     "src/components/__init__.py": ("test_without_hydra.py", "cli/test_answers_at_once.py"),
     "src/components/__main__.py": ("cli/test_main.py",),

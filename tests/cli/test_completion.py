@@ -14,7 +14,7 @@ from components.cli.complete import candidates
 from components.compose import compose
 from components.compose.chosen import Chosen
 from components.core import registry
-from components.core.share import recipe_files
+from components.core.resources import recipe_files
 
 
 def test_commands():

@@ -12,7 +12,7 @@ from components.cli import COMMANDS
 from components.compose.chosen import Chosen
 from components.compose.words import is_override
 from components.core import registry, terminal
-from components.core.share import conf_folder, recipe_files
+from components.core.resources import conf_folder, recipe_files
 from components.core.signature import Option
 
 COMPOSING = ("train", "validate", "show", "evaluate", "generate", "explain")

@@ -14,7 +14,7 @@ from components.core import registry
 from components.core.errors import UserError
 from components.core.makers import INHERIT
 from components.core.registry import Entry
-from components.core.share import conf_folder, recipe_files
+from components.core.resources import conf_folder, recipe_files
 from components.core.signature import Option
 
 DEPTH = 8  # of sockets in sockets; a block's branches that inherit would go round for ever

@@ -18,7 +18,7 @@ from components.compose.run_config import Run
 from components.compose.stations import DEFAULT
 from components.compose.yaml_files import located, short
 from components.core.errors import UserError, found_in, in_file
-from components.core.share import shipped
+from components.core.resources import shipped
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any
 from components.core.errors import UserError
 from components.core.makers import telling
 from components.core.registry import Entry
-from components.core.share import recipe_files
+from components.core.resources import recipe_files
 from components.core.signature import Signature
 
 

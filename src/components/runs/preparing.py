@@ -16,7 +16,7 @@ from components.core.bar import Bar
 from components.core.cache_file import cache_folder
 from components.core.errors import UserError
 from components.core.makers import make, task_values
-from components.core.share import recipe_commands, recipe_files
+from components.core.resources import recipe_commands, recipe_files
 from components.corpus.example_files import Chained
 from components.runs import checkpoints, run_folder
 
