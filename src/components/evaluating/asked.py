@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from components.core.traits import silent_reason
-from components.corpus.measuring import Prediction
+from components.corpus.evaluation_api import Prediction
 from components.corpus.rows import Rows
 from components.corpus.special_ids import first_ids
 from components.corpus.steps import Whole
@@ -21,7 +21,7 @@ WIDEST = 32  # characters of a token at most, when a long text is cut to what ma
 
 
 class Trained:
-    """``measuring.Asked`` of a loaded run and its task."""
+    """``evaluation_api.EvaluatedModel`` of a loaded run and its task."""
 
     def __init__(self, loaded: Any, task: Any) -> None:
         self.model, self.tokenizer, self.config, self.task = loaded.model, loaded.tokenizer, loaded.config, task

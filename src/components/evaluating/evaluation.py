@@ -14,8 +14,8 @@ from components.core.errors import UserError
 from components.core.files import read_json
 from components.core.makers import make_all, telling
 from components.core.traits import counts_tokens, measures_text
+from components.corpus.evaluation_api import WORDS, EvalData
 from components.corpus.example_files import Chained
-from components.corpus.measuring import WORDS, Held
 from components.corpus.preparation import Preparation
 from components.corpus.steps import Item, Whole
 from components.evaluating.asked import Trained
@@ -100,7 +100,7 @@ def named(evaluations: Any) -> dict[str, Any]:
     return found
 
 
-def held_of(source: Any, corpus: Any, splits: tuple[str, ...], labelled: bool) -> Held:
+def held_of(source: Any, corpus: Any, splits: tuple[str, ...], labelled: bool) -> EvalData:
     """What evaluations read of a corpus of documents or of examples."""
 
     def texts() -> list[str]:
@@ -109,7 +109,7 @@ def held_of(source: Any, corpus: Any, splits: tuple[str, ...], labelled: bool) -
     def examples(of: tuple[str, ...]) -> Sequence[Any]:
         return Chained([getattr(corpus, split) for split in of] if hasattr(source, "examples") else [])
 
-    return Held(
+    return EvalData(
         texts=texts,
         seen=lambda: corpus.text("train"),
         items=(lambda: examples(splits)) if labelled else texts,
@@ -120,7 +120,7 @@ def held_of(source: Any, corpus: Any, splits: tuple[str, ...], labelled: bool) -
     )
 
 
-def allow(name: str, part: Any, asked: Trained, held: Held) -> None:
+def allow(name: str, part: Any, asked: Trained, held: EvalData) -> None:
     """UserError where the model or the data cannot be asked what the evaluation asks."""
     where = f"evaluation.{name}"
     for word in part.asks:
@@ -134,6 +134,6 @@ def allow(name: str, part: Any, asked: Trained, held: Held) -> None:
             raise UserError(where, reason, "leave it out, or take a causal decoder with a head for tokens")
 
 
-def measured(part: Any, asked: Trained, held: Held) -> dict[str, Any]:
+def measured(part: Any, asked: Trained, held: EvalData) -> dict[str, Any]:
     """{figure: {value, error, count, chance}} of one evaluation."""
     return {figure: asdict(found) for figure, found in part.measure(asked, held).items()}

@@ -105,7 +105,9 @@ class Recorder(Callback):
         if pl_module.unread and "unread_weights" not in self.final:
             self.final["unread_weights"] = len(pl_module.unread)
             if self.bar is not None:
-                self.bar.say(f"no gradient reaches {first_few(list(pl_module.unread))}: nothing reads them, so they stay as they are")
+                self.bar.say(
+                    f"no gradient reaches {first_few(list(pl_module.unread))}: nothing reads them, so they stay as they are"
+                )
         last = step >= self.total_steps
         if last:
             trainer.should_stop = True
