@@ -52,8 +52,9 @@ def test_drawn():
 
 
 def test_the_names_of_before_are_the_same_objects():
-    import components.corpus.evaluation_api as api
     from components.measuring import Asked, Held
     from components.measuring import drawn as old_sample
+
+    import components.corpus.evaluation_api as api
 
     assert (Asked, Held, old_sample) == (api.EvaluatedModel, api.EvalData, api.sample)

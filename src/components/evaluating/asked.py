@@ -12,7 +12,7 @@ from components.core.traits import silent_reason
 from components.corpus.evaluation_api import Prediction
 from components.corpus.rows import Rows
 from components.corpus.special_ids import first_ids
-from components.corpus.steps import Whole
+from components.corpus.steps import EvalBatches
 from components.generation.generating import generate, speaker, together
 from components.generation.scoring import ROWS, score
 from components.parts.decoding._loop import evaluating
@@ -107,7 +107,7 @@ class Trained:
         rows = Rows("measured", examples, self.task.encode, self.limit)
         device, made = next(self.model.parameters()).device, []
         with torch.inference_mode(), evaluating(self.model):
-            for item in Whole(rows, self.task.batch_size, 0, 1, self.task.documents == "apart"):
+            for item in EvalBatches(rows, self.task.batch_size, 0, 1, self.task.documents == "apart"):
                 batch = item.batch.to(device)
                 made += predictions(self.model(batch)[:, None], batch.targets[:, None])
         return made[: rows.n_blocks]

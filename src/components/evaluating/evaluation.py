@@ -17,7 +17,7 @@ from components.core.traits import counts_tokens, measures_text
 from components.corpus.evaluation_api import WORDS, EvalData
 from components.corpus.example_files import Chained
 from components.corpus.preparation import Preparation
-from components.corpus.steps import Item, Whole
+from components.corpus.steps import EvalBatches, MicroBatch
 from components.evaluating.asked import Trained
 from components.runs.importing import is_foreign
 from components.runs.metrics_file import perplexity
@@ -59,8 +59,8 @@ def evaluate(
     device = next(model.parameters()).device
     task.metrics.to(device)
     for blocks in found:
-        for item in Whole(blocks, rows or task.batch_size, 0, 1, task.documents == "apart", preparation=preparation):
-            task.validation_step(Item(item.batch.to(device), item.totals), 0)
+        for item in EvalBatches(blocks, rows or task.batch_size, 0, 1, task.documents == "apart", preparation=preparation):
+            task.validation_step(MicroBatch(item.batch.to(device), item.totals), 0)
     means, nats, weight = task.take_eval()
     if not weight:
         raise UserError(f"--split {split}", "its rows ask for nothing: no target is in them", "take another split, or all")

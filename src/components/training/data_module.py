@@ -10,7 +10,7 @@ from torch.utils.data import Sampler
 
 from components.core.errors import UserError
 from components.corpus.preparation import Preparation
-from components.corpus.steps import Steps, Whole
+from components.corpus.steps import EvalBatches, TrainSteps
 from components.training.reading import Readers
 from components.training.strategies import data_ranks
 
@@ -93,7 +93,7 @@ class Blocked(LightningDataModule):
 
     def train_dataloader(self) -> Readers:
         rank, ranks, accumulate = self.place()
-        steps = Steps(self.train, self.batch_size, accumulate, rank, ranks, self.apart, self.preparation)
+        steps = TrainSteps(self.train, self.batch_size, accumulate, rank, ranks, self.apart, self.preparation)
         return self._loader(Resumable, steps, FromStep(self, self.steps_per_epoch, accumulate))
 
     def val_dataloader(self) -> Any:
@@ -111,10 +111,10 @@ class Blocked(LightningDataModule):
         rows = max(1, self.batch_size // ranks // accumulate)
         return self._loader(Readers, self.measured(blocks, rows, rank, ranks), None)
 
-    def measured(self, blocks: Any, rows: int, rank: int = 0, ranks: int = 1) -> Whole:
+    def measured(self, blocks: Any, rows: int, rank: int = 0, ranks: int = 1) -> EvalBatches:
         """The batches of ``rows`` rows in which this rank of ``ranks`` measures a split."""
         most = None if self.limit is None else self.limit * self.batch_size
-        return Whole(blocks, rows, rank, ranks, self.apart, most, self.preparation)
+        return EvalBatches(blocks, rows, rank, ranks, self.apart, most, self.preparation)
 
     def _loader(self, kind: type[Readers], dataset: Any, sampler: Sampler[int] | None) -> Readers:
         pin = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"

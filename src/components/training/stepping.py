@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from components.core.collectives import Sums
 from components.core.errors import UserError
 from components.core.weight_names import first_few
-from components.corpus.steps import Item
+from components.corpus.steps import MicroBatch
 from components.parts.optimizer._nested import tell_norm
 from components.training.clipping import clip_gradients, clip_values
 
@@ -41,7 +41,7 @@ class Stepping:
         self._weights = list(model.parameters())
         self._followers = [m for m in model.modules() if callable(getattr(m, "after_step", None))]
 
-    def on_train_batch_start(self, batch: Item, batch_idx: int) -> None:
+    def on_train_batch_start(self, batch: MicroBatch, batch_idx: int) -> None:
         self.idle = not batch.asked
 
     def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None) -> None:

@@ -18,7 +18,7 @@ from components.core.makers import make
 from components.core.sockets import Batch, Layer, Terms
 from components.core.traits import extra_tokens
 from components.corpus.batches import tokens_in
-from components.corpus.steps import Item
+from components.corpus.steps import MicroBatch
 from components.generation.generating import generate
 from components.runs.loading import model_of
 from components.runs.weights import materialise
@@ -150,7 +150,7 @@ class Training(Stepping, Averaged, LightningModule):
         self._asked.update(terms.losses)
         return terms
 
-    def training_step(self, item: Item, batch_idx: int) -> Tensor:
+    def training_step(self, item: MicroBatch, batch_idx: int) -> Tensor:
         del batch_idx
         batch, totals = item.batch, item.totals
         terms = self.model(batch, self.objective)
@@ -187,7 +187,7 @@ class Training(Stepping, Averaged, LightningModule):
 
     # -- validation and test -----------------------------------------------------------------------------------------
 
-    def validation_step(self, item: Item, batch_idx: int) -> None:
+    def validation_step(self, item: MicroBatch, batch_idx: int) -> None:
         del batch_idx
         add_sums(self.eval_sums, self.model(item.batch, self.judged_objective))
 
