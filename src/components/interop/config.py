@@ -136,7 +136,7 @@ def config_of(architecture: Architecture, config: Mapping[str, Any], faults: lis
             faults.append(str(e))
         except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError):
             # a mapping reads options of its own parts: what this model has not, or has of another part, it cannot write
-            if not (other := [*(f"{path} is not there" for path in lacking), *unlike(architecture, config)]):
+            if not (other := [*(f"{path} is not there" for path in lacking), *differs_from(architecture, config)]):
                 raise
             faults.append(f"{', '.join(field.names)}: {', '.join(other)}")
     if faults and kept is None:
@@ -144,7 +144,7 @@ def config_of(architecture: Architecture, config: Mapping[str, Any], faults: lis
     return made
 
 
-def unlike(architecture: Architecture, config: Mapping[str, Any]) -> list[str]:
+def differs_from(architecture: Architecture, config: Mapping[str, Any]) -> list[str]:
     """Parts that all models of the architecture have and this one has not."""
     base = {n: v.get("name") if isinstance(v, Mapping) else v for n, v in architecture.base["model"].items()}
     held = {n: at(config, f"model.{n}.name") for n, v in base.items() if isinstance(v, str) and n != "name"}

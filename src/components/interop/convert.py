@@ -22,7 +22,7 @@ from components.core.sockets import name_parts
 from components.interop import tensors
 from components.interop.architecture import Architecture, architectures
 from components.interop.compare import differences, explicit, layer_by_layer
-from components.interop.config import architecture_of, at, config_of, names_of, recipe_of, text_model_of, unlike
+from components.interop.config import architecture_of, at, config_of, differs_from, names_of, recipe_of, text_model_of
 from components.interop.fields import FREE
 from components.interop.files import SHARD_BYTES, Tensors, read_json, write
 
@@ -130,7 +130,7 @@ def architecture_for(
             differing = differences(layer_by_layer(ours["model"]), layer_by_layer(theirs["model"]))
             differing = [*dict.fromkeys(re.sub(r"^model\.layers\.\d+\.", "model.", d) for d in differing)] or faults
         except UserError as e:
-            differing = [*(faults or [str(e)]), *unlike(architecture, ours)]
+            differing = [*(faults or [str(e)]), *differs_from(architecture, ours)]
         distance = len(differing)
         if not differing:
             return architecture, made
@@ -148,7 +148,7 @@ def architecture_for(
 UNKEPT = frozenset(("architectures", "model_type", "torch_dtype", "dtype", "auto_map", "quantization_config"))
 
 
-def says(architecture: Architecture, source: Mapping[str, Any], config: Mapping[str, Any], vocab_size: int) -> bool:
+def describes(architecture: Architecture, source: Mapping[str, Any], config: Mapping[str, Any], vocab_size: int) -> bool:
     """Whether a config.json is this model still."""
     try:
         recipe, _ = recipe_of(architecture, source, "export")
@@ -187,7 +187,7 @@ def write_folder(
     fields |= extra or {}
     if source is not None:
         free = {n: v for n, v in source.items() if n in (FREE | architecture.free) - UNKEPT}
-        fields = {**source} if says(architecture, source, config, vocab_size) else {**fields, **free}
+        fields = {**source} if describes(architecture, source, config, vocab_size) else {**fields, **free}
     if prefer in architecture.names:
         fields["architectures"] = [prefer]
     if bare:
