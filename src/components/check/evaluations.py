@@ -71,9 +71,9 @@ class Knows:
         return [len(text.split()) for text in texts]
 
     def known(self, text: str) -> float:
-        if wrong := [e for e in EXAMPLES if e.input in text and not self.answered(text, e)]:
+        if wrong := [e for e in EXAMPLES if str(e.input) in text and not self.answered(text, e)]:
             return UNLIKELY * len(wrong)
-        if any(e.input in text for e in EXAMPLES):
+        if any(str(e.input) in text for e in EXAMPLES):
             return -1.0
         best = max(same_start(text, known) for known in TEXTS)
         return -0.01 * len(text) if best == len(text) else UNLIKELY - (len(text) - best)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -59,8 +60,8 @@ class Course:
         return batch if asked else replace(batch, targets=torch.full_like(batch.targets, -100))  # type: ignore[arg-type]
 
     def prepared(self, batch: Batch, seed: int) -> Batch:
-        prepare = getattr(self.loss, "prepare", None)
-        return prepare(batch, torch.Generator().manual_seed(seed)) if callable(prepare) else batch
+        prepare: Callable[[Batch, torch.Generator], Batch] | None = getattr(self.loss, "prepare", None)
+        return batch if prepare is None else prepare(batch, torch.Generator().manual_seed(seed))
 
     def terms(self, batch: Batch) -> Terms:
         return self.model(batch, self.loss)

@@ -101,7 +101,9 @@ def prepare_examples(
     build(trained, train)
     own = read_tokenizer(trained / "tokenizer.json")
     if labelled and not own.labels:
-        found = getattr(source, "labels", None) or sorted({e.answer for s in splits.values() for e in s})
+        found = getattr(source, "labels", None) or sorted(
+            {e.answer for s in splits.values() for e in s if isinstance(e.answer, str)}
+        )
         own.files[LABELS_FILE] = json.dumps(list(found), ensure_ascii=False)
     return ExampleCorpus(**splits, tokenizer=own, report=Report(**known["report"]), hash=known["hash"], rows=cache / "rows")
 

@@ -59,7 +59,7 @@ def _write(
     report = Report()
     whole = hashlib.blake2b(digest_size=16)
     ends: dict[str, list[int]] = {split: [] for split in SPLITS}
-    at = dict.fromkeys(SPLITS, 0)
+    at: dict[str, int] = dict.fromkeys(SPLITS, 0)
     nearest = (1.0, b"")
     with ExitStack() as stack:
         files = {split: stack.enter_context((folder / f"{split}.txt").open("wb")) for split in SPLITS}

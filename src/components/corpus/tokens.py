@@ -72,7 +72,7 @@ class Tokens:
         self.core = core
         self._reading: Tokenizer | None = None
         self.roles = roles
-        self.specials: dict[str, int] = {role: core.token_to_id(token) for role, token in roles.items()}
+        self.specials = {role: i for role, token in roles.items() if (i := core.token_to_id(token)) is not None}
         self._known = set(core.get_vocab(with_added_tokens=True).values())
         self.files = dict(files or {})
         known = own_facts(self.files)

@@ -123,6 +123,7 @@ def architecture_for(
         if at(architecture.base, "model.name") != at(config, "model.name"):
             continue
         faults: list[str] = []
+        made: dict[str, Any] = {}
         try:
             made = {**config_of(architecture, ours, faults), "vocab_size": vocab_size}
             recipe, _ = recipe_of(architecture, made, "export")

@@ -91,7 +91,8 @@ def _mask(window: int | None) -> Node:
 
 
 def _window(mask: Node | str | None) -> int | None:
-    name = mask.get("name") if isinstance(mask, dict) else mask
+    node: Node = mask if isinstance(mask, dict) else {"name": mask}
+    name = node.get("name")
     if name not in (None, "full", "sliding_window"):
         raise Unsupported(f"mask {name}: it has sliding_window and full")
-    return mask["window"] if name == "sliding_window" else None
+    return node["window"] if name == "sliding_window" else None
