@@ -10,7 +10,7 @@ from abc import abstractmethod
 from array import array
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, overload
+from typing import overload
 
 import numpy as np
 
@@ -64,7 +64,7 @@ class Stored(Examples):
     def __len__(self) -> int:
         return len(self.ends)
 
-    def __reduce__(self) -> Any:
+    def __reduce__(self) -> tuple[object, ...]:
         return Stored, (self.file,)
 
     def example(self, number: int) -> Example:

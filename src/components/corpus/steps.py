@@ -7,8 +7,9 @@ all rows of a step at once, from (seed, step) as well.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -18,6 +19,14 @@ from components.core.micro_batches import rows_each
 from components.core.sockets import Batch
 from components.corpus.batches import joined, rows_of, together, totals, unasked, widened
 from components.corpus.preparation import GROUP, Preparation
+
+
+class RowSource(Protocol):
+    """Packed blocks or rows of examples: by number, in the order of an epoch."""
+
+    n_blocks: int
+
+    def batch(self, epoch: int, indices: Sequence[int]) -> Batch: ...
 
 
 class MicroBatch:
@@ -43,7 +52,7 @@ class TrainSteps(Dataset[MicroBatch]):
 
     def __init__(
         self,
-        blocks: Any,
+        blocks: RowSource,
         batch_size: int,
         accumulate: int,
         rank: int,
@@ -82,7 +91,7 @@ class EvalBatches(Dataset[MicroBatch]):
 
     def __init__(
         self,
-        blocks: Any,
+        blocks: RowSource,
         rows: int,
         rank: int,
         ranks: int,

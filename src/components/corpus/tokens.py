@@ -92,7 +92,7 @@ class Tokens:
         """What a JSON file beside tokenizer.json says; empty where there is none. UserError where it is no object."""
         return said_in(self.files, name)
 
-    def __reduce__(self) -> Any:
+    def __reduce__(self) -> tuple[object, ...]:
         # the library's own pickle forgets that special tokens are not to be read from text
         return _unpickled, (self.core.to_str(), self.roles, self.files)
 

@@ -15,6 +15,7 @@ import yaml
 from torch import Tensor, nn
 
 from components.compose import compose
+from components.core.config_types import Config
 from components.core.errors import UserError
 from components.core.files import whole_folder, write_text
 from components.core.makers import Bound, make
@@ -34,16 +35,16 @@ class Imported:
     """What a folder holds, in our terms: the spelled-out config, the weights in the files' dtypes, what config.json said."""
 
     architecture: Architecture
-    recipe: dict[str, Any]
-    config: dict[str, Any]
+    recipe: Config
+    config: Config
     weights: dict[str, Tensor]
     used: list[str]
-    source: dict[str, Any]
+    source: Config
     bare: bool = False  # the files are those of a model without a head: names lack the prefix
     whole: str | None = None  # the class of the model that this is the text model of
 
 
-def read_config(file: Path) -> tuple[Architecture, dict[str, Any], list[str], dict[str, Any]]:
+def read_config(file: Path) -> tuple[Architecture, Config, list[str], Config]:
     """(architecture, recipe, fields used, config.json) of a config.json or the folder that has one."""
     file = file / "config.json" if file.is_dir() else file
     source = text_model_of(read_json(file))
@@ -73,7 +74,7 @@ def read_folder(folder: Path) -> Imported:
     return Imported(architecture, recipe, config, weights, used, source, bare, whole)
 
 
-def composed(recipe: Mapping[str, Any], folder: Path) -> tuple[dict[str, Any], nn.Module]:
+def composed(recipe: Mapping[str, Any], folder: Path) -> tuple[Config, nn.Module]:
     """(config, model on meta) of a recipe that config.json gave; its faults are config.json's."""
     try:
         config = spelled_out(recipe)
@@ -87,7 +88,7 @@ def vocab_of(recipe: Mapping[str, Any]) -> int:
     return int(recipe["vocab_size"])
 
 
-def spelled_out(recipe: Mapping[str, Any]) -> dict[str, Any]:
+def spelled_out(recipe: Mapping[str, Any]) -> Config:
     """The composed config of a recipe's nodes."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "imported.yaml"
@@ -107,9 +108,7 @@ def on_meta(config: Mapping[str, Any], vocab_size: int) -> nn.Module:
     return model
 
 
-def architecture_for(
-    config: Mapping[str, Any], vocab_size: int, prefer: str | None = None
-) -> tuple[Architecture, dict[str, Any]]:
+def architecture_for(config: Mapping[str, Any], vocab_size: int, prefer: str | None = None) -> tuple[Architecture, Config]:
     """The architecture that is this model, and its config.json: the one whose config, read again, composes to the same model.
 
     Several may be (Mistral without a window is Llama): the one that ``prefer`` names is tried first.
@@ -123,7 +122,7 @@ def architecture_for(
         if at(architecture.base, "model.name") != at(config, "model.name"):
             continue
         faults: list[str] = []
-        made: dict[str, Any] = {}
+        made: Config = {}
         try:
             made = {**config_of(architecture, ours, faults), "vocab_size": vocab_size}
             recipe, _ = recipe_of(architecture, made, "export")
