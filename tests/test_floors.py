@@ -17,8 +17,8 @@ ROOT = Path(__file__).parent.parent
 SRC = ROOT / "src" / "components"
 # of core/: what the command line reads before it knows whether a model is built
 TORCHLESS = {
-    *("errors", "files", "names", "paths", "signature", "option_types", "entry", "cache_file", "registry", "kinds", "index"),
-    *("plugins", "plugin_child", "makers", "slices", "share", "leaving", "layout", "bar", "micro_batches", "moved"),
+    *("errors", "files", "weight_names", "paths", "signature", "option_types", "entry", "cache_file", "registry", "kinds", "index"),
+    *("plugins", "plugin_child", "makers", "slices", "resources", "exit", "config_types", "layout", "bar", "micro_batches", "moved"),
 }
 BELOW_PARTS = {"core", "functional", "corpus"}
 KIND_FOLDERS = {p.name for p in (SRC / "parts").iterdir() if p.is_dir() and p.name != "__pycache__"}

@@ -71,8 +71,9 @@ def _span(numbers: list[int]) -> str:
     return "-".join(str(n) for n in dict.fromkeys((numbers[0], numbers[-1]))) if numbers else ""
 
 
-def first_few(names: list[str]) -> str:
+def first_few(names: Iterable[str]) -> str:
     """The first names in one line, and how many more there are."""
+    names = list(names)
     return ", ".join(names[:MOST]) + (f" and {len(names) - MOST} more" if len(names) > MOST else "")
 
 

@@ -102,12 +102,10 @@ class Recorder(Callback):
         self._step = step
         if pl_module.idle:
             self._count_idle(step)
-        if pl_module.unread and "unread_weights" not in self.final:
-            self.final["unread_weights"] = len(pl_module.unread)
+        if (unread := pl_module.unread) and "unread_weights" not in self.final:
+            self.final["unread_weights"] = len(unread)
             if self.bar is not None:
-                self.bar.say(
-                    f"no gradient reaches {first_few(list(pl_module.unread))}: nothing reads them, so they stay as they are"
-                )
+                self.bar.say(f"no gradient reaches {first_few(unread)}: nothing reads them, so they stay as they are")
         last = step >= self.total_steps
         if last:
             trainer.should_stop = True
