@@ -14,6 +14,7 @@ import subprocess
 import sys
 from collections import Counter
 from functools import cache
+from itertools import combinations
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -128,6 +129,26 @@ def annotations(function: ast.FunctionDef | ast.AsyncFunctionDef) -> list[ast.ex
     return [a for a in (*(e.annotation for e in every), function.returns) if a is not None]
 
 
+def alike() -> int:
+    """Pairs of files that share six consecutive lines of code: blank lines, comments, docstrings and imports are left out."""
+    held: dict[tuple[str, ...], set[Path]] = {}
+    for file in sources():
+        text = file.read_text(encoding="utf8")
+        tree = ast.parse(text)
+        skipped: set[int] = set()
+        for node in ast.walk(tree):
+            documents = (
+                isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+            )
+            if documents or isinstance(node, (ast.Import, ast.ImportFrom)):
+                skipped |= set(range(node.lineno, (node.end_lineno or node.lineno) + 1))
+        numbered = ((i, line.strip()) for i, line in enumerate(text.splitlines(), start=1))
+        code = [line for i, line in numbered if line and not line.startswith("#") and i not in skipped]
+        for start in range(len(code) - 5):
+            held.setdefault(tuple(code[start : start + 6]), set()).add(file)
+    return len({pair for files in held.values() for pair in combinations(sorted(files), 2)})
+
+
 def lines() -> int:
     return sum(len(f.read_text(encoding="utf8").splitlines()) for f in sources())
 
@@ -181,6 +202,7 @@ def main() -> None:
     print(f"{len(circles()):6}  circles of files, imports inside functions counted")
     print(f"{len(up()):6}  imports that run up, between {len(ROOMS)} rooms and {len(arrows())} arrows")
     print(f"{lines():6}  lines in {len(sources())} files")
+    print(f"{alike():6}  pairs of files that share six consecutive lines of code")
     print(f"{functions_with_any():6}  functions with Any in their signature")
     print(f"{probes():6}  probes by getattr or hasattr of a named attribute")
     if asked.pyright:

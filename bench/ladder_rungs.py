@@ -23,7 +23,7 @@ import yaml
 import components
 from components.compose import compose
 from components.core.sockets import Batch, Layer
-from components.corpus.steps import Steps, Whole
+from components.corpus.steps import EvalBatches, TrainSteps
 from components.explain.pack import as_data
 
 ROOT = Path(__file__).parent.parent
@@ -128,7 +128,7 @@ def curve(made: Any) -> dict[str, list[list[float]]]:
 def first_batch(recipe: Any) -> Batch:
     """The batch of the first step."""
     data = recipe.data
-    return Steps(data.train, data.batch_size, 1, 0, 1, data.apart, data.preparation)[0].batch
+    return TrainSteps(data.train, data.batch_size, 1, 0, 1, data.apart, data.preparation)[0].batch
 
 
 def gradients(recipe: Any) -> None:
@@ -308,7 +308,7 @@ def frequencies(rung: str) -> float:
     data, size = recipe.data, recipe.task.tokenizer.vocab_size
     ids = torch.from_numpy(data.train.split.tokens.astype("int64"))
     p = (torch.bincount(ids, minlength=size) + 1.0) / (len(ids) + size)
-    batches = Whole(data.validation, data.batch_size, 0, 1, data.apart, data.limit * data.batch_size)
+    batches = EvalBatches(data.validation, data.batch_size, 0, 1, data.apart, data.limit * data.batch_size)
     asked = torch.cat([(t := batches[i].batch.targets)[t >= 0] for i in range(len(batches))])
     return float(-p.double().log()[asked].mean())
 

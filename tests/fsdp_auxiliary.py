@@ -8,7 +8,7 @@ from hosts import ids, scramble
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 
-from components.core.leaving import leave
+from components.core.exit import hard_exit
 from components.core.sockets import Layer
 
 contract_parts.remember()
@@ -37,4 +37,4 @@ for checkpointing in (False, True):
         print(f"worst {worst:.3e}", flush=True)
     assert worst < 1e-4, worst
 dist.barrier()  # nobody leaves while another still talks
-leave(0)
+hard_exit(0)

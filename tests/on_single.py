@@ -16,7 +16,7 @@ from components.core.makers import make
 from components.core.registry import static_entries
 from components.core.sockets import Batch
 from components.corpus.batches import totals
-from components.corpus.steps import Item
+from components.corpus.steps import MicroBatch
 from components.functional import precision
 from components.training.clipping import clip_gradients
 from components.training.task.language_modeling import LanguageModeling
@@ -74,7 +74,7 @@ def trains(optimizer: str) -> None:
     module = task(optimizer)
     own = make(module.config["optimizer"], "optimizer", weights=tuned(module.model, module.config))
     for _ in range(2):
-        item = Item(batch(), totals(batch())).to(DEVICE)
+        item = MicroBatch(batch(), totals(batch())).to(DEVICE)
         module.training_step(item, 0).backward()
         assert clip_gradients(module.model.parameters(), 1.0).device.type == DEVICE.type
         own.step()

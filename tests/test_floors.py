@@ -20,7 +20,7 @@ TORCHLESS = {
     *(
         "errors",
         "files",
-        "names",
+        "weight_names",
         "paths",
         "signature",
         "option_types",
@@ -33,7 +33,19 @@ TORCHLESS = {
         "kinds",
         "index",
     ),
-    *("plugins", "plugin_child", "makers", "slices", "share", "leaving", "layout", "bar", "micro_batches", "moved"),
+    *(
+        "plugins",
+        "plugin_child",
+        "makers",
+        "slices",
+        "resources",
+        "exit",
+        "config_types",
+        "layout",
+        "bar",
+        "micro_batches",
+        "moved",
+    ),
 }
 BELOW_PARTS = {"core", "functional", "corpus"}
 KIND_FOLDERS = {p.name for p in (SRC / "parts").iterdir() if p.is_dir() and p.name != "__pycache__"}

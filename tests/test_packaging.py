@@ -74,7 +74,7 @@ def test_the_installed_package_reads_its_own_configs(installed, tmp_path):
         installed,
         tmp_path,
         "-c",
-        "from components.core import share; print(share.PACKAGE, share.conf_folder(), *share.recipe_files())",
+        "from components.core import resources; print(resources.PACKAGE, resources.conf_folder(), *resources.recipe_files())",
     )
     package, conf, *recipes = done.stdout.split()
     assert Path(package) == installed / "components"
@@ -96,10 +96,10 @@ def test_the_installed_command_works_from_any_folder_with_the_users_own_recipes(
 
 
 def test_the_checkout_reads_its_live_configs():
-    from components.core import share
+    from components.core import resources
 
-    assert share.conf_folder() == ROOT / "conf"
-    assert share.shipped("recipes") == ROOT / "recipes"
+    assert resources.conf_folder() == ROOT / "conf"
+    assert resources.shipped("recipes") == ROOT / "recipes"
 
 
 # make

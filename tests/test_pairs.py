@@ -441,7 +441,7 @@ def test_every_part_is_somewhere():
     import test_three_models
 
     from components.compose.completion_tree import PartialRun
-    from components.core.share import recipe_files
+    from components.core.resources import recipe_files
 
     here = {f"{kind}/{part}" for host in HOSTS for socket, (_, kind) in host.paths.items() for part in host.sockets[socket]}
     here |= {*READ_ELSEWHERE}  # beside value=embedding

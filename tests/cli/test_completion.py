@@ -15,7 +15,7 @@ from components.cli.verbs import verbs
 from components.compose import compose
 from components.compose.completion_tree import PartialRun
 from components.core import registry
-from components.core.share import recipe_files
+from components.core.resources import recipe_files
 
 
 def test_commands():

@@ -9,7 +9,7 @@ from typing import Literal
 import pytest
 
 from components.compose import Composed, composed
-from components.core import registry, share
+from components.core import registry, resources
 from components.core.registry import declare_kind, preset, register, unregister
 from components.core.signature import Positive, PositiveFloat, Probability, Slices
 from components.core.sockets import Maker, Makers
@@ -203,7 +203,7 @@ def world(_world: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     def shipped(what: str) -> Path:
         return tmp_path / "shipped" / what
 
-    monkeypatch.setattr(share, "shipped", shipped)
+    monkeypatch.setattr(resources, "shipped", shipped)
     monkeypatch.setattr(composed, "shipped", shipped)
     return folder
 

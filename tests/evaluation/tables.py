@@ -8,7 +8,7 @@ import re
 from collections import Counter
 from itertools import pairwise
 
-from components.corpus.measuring import Held
+from components.corpus.evaluation_api import EvalData
 
 
 def tokens(text: str) -> list[str]:
@@ -92,5 +92,5 @@ def story(i: int) -> str:
 STORIES = [story(i) for i in range(240)]
 
 
-def held(texts: list[str] = STORIES) -> Held:
-    return Held(texts=lambda: texts, seen=lambda: texts)
+def held(texts: list[str] = STORIES) -> EvalData:
+    return EvalData(texts=lambda: texts, seen=lambda: texts)

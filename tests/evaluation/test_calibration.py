@@ -11,7 +11,7 @@ from torchmetrics.classification import BinaryCalibrationError
 
 from components import build
 from components.core.errors import UserError
-from components.corpus.measuring import Held, Prediction
+from components.corpus.evaluation_api import EvalData, Prediction
 
 
 class Says:
@@ -23,7 +23,7 @@ class Says:
 
 
 def measure(answers, **options):
-    return build("evaluation", "calibration", **options).measure(Says(answers), Held(items=lambda: range(len(answers))))
+    return build("evaluation", "calibration", **options).measure(Says(answers), EvalData(items=lambda: range(len(answers))))
 
 
 def test_by_hand():

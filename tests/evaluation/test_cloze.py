@@ -9,7 +9,7 @@ from tables import PLACES, STORIES, Alike, Draws, Table, held
 
 from components import build
 from components.core.errors import UserError
-from components.corpus.measuring import Held
+from components.corpus.evaluation_api import EvalData
 from components.parts.evaluation._words import last_words
 
 
@@ -105,7 +105,7 @@ def test_last_words(text, unit, found):
 
 def test_what_cannot_be_asked_is_said():
     with pytest.raises(UserError, match="0 last words of a sentence, too few"):
-        cloze(Alike(), Held(texts=lambda: ["no sentence"]))
+        cloze(Alike(), EvalData(texts=lambda: ["no sentence"]))
     with pytest.raises(UserError, match="band=4 words are too few"):
         build("evaluation", "cloze", band=4, distractors=4)
 

@@ -6,8 +6,8 @@ import pytest
 
 from components import build
 from components.core.errors import UserError
+from components.corpus.evaluation_api import EvalData
 from components.corpus.example import Example
-from components.corpus.measuring import Held
 
 COLOURS = {"sky": "blue", "grass": "green", "blood": "red", "sun": "yellow"}
 THINGS = [Example(f"{thing} {i}", colour, "here") for i in range(30) for thing, colour in COLOURS.items()]
@@ -46,7 +46,7 @@ LABELS = ("blue", "green", "red", "yellow")
 
 
 def held(labels=LABELS):
-    return Held(examples=lambda: THINGS[::3], shown=lambda: [e for e in THINGS if e not in THINGS[::3]], labels=labels)
+    return EvalData(examples=lambda: THINGS[::3], shown=lambda: [e for e in THINGS if e not in THINGS[::3]], labels=labels)
 
 
 def few_shot(model, material=None, **options):
@@ -115,12 +115,12 @@ def test_conversations_and_a_source_that_the_user_names(tmp_path):
     talk = [
         Example((({"role": "user", "content": e.input}), {"role": "assistant", "content": e.answer}), None, "x") for e in THINGS
     ]
-    material = Held(examples=lambda: talk[:40], shown=lambda: talk[40:])
+    material = EvalData(examples=lambda: talk[:40], shown=lambda: talk[40:])
     assert few_shot(Reads(), material, k=40)["accuracy"].value == 1.0
 
     file = tmp_path / "things.csv"
     file.write_text("text,label\n" + "\n".join(f"{e.input},{e.answer}" for e in THINGS))
-    found = few_shot(Reads(), Held(), k=40, count=30, data={"name": "labelled_text", "path": str(file)})
+    found = few_shot(Reads(), EvalData(), k=40, count=30, data={"name": "labelled_text", "path": str(file)})
     assert (found["accuracy"].value, found["accuracy"].chance, found["accuracy"].count) == (1.0, 0.25, 30)
 
 
@@ -132,7 +132,7 @@ def test_what_cannot_be_asked_is_said(tmp_path):
     with pytest.raises(UserError, match="there are 80 examples for prompts, not 81"):
         few_shot(Reads(), k=81)
     with pytest.raises(UserError, match="numbers, which no prompt holds"):
-        few_shot(Reads(), Held(examples=lambda: [Example(((1.0,),), "leaf", "t")], shown=lambda: []), k=0)
+        few_shot(Reads(), EvalData(examples=lambda: [Example(((1.0,),), "leaf", "t")], shown=lambda: []), k=0)
     for template, said in (("{answer} {input}\n", "{input}, and {answer} after it"), ("{input} {answer}", "something after")):
         with pytest.raises(UserError, match=said):
             build("evaluation", "few_shot", template=template)

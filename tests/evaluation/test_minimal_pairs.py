@@ -7,7 +7,7 @@ from tables import STORIES, Alike, Draws, Table, held
 
 from components import build
 from components.core.errors import UserError
-from components.corpus.measuring import Held
+from components.corpus.evaluation_api import EvalData
 from components.parts.evaluation.minimal_pairs import EDITS
 
 
@@ -75,7 +75,7 @@ def test_what_fewer_tokens_alone_would_get():
 
 def test_what_cannot_be_asked_is_said():
     with pytest.raises(UserError, match="no line for is_are"):
-        pairs(Alike(), Held(texts=lambda: ["nothing"]), edits=["is_are"])
+        pairs(Alike(), EvalData(texts=lambda: ["nothing"]), edits=["is_are"])
     with pytest.raises(UserError, match="no 'is_ar'; did you mean 'is_are'"):
         build("evaluation", "minimal_pairs", edits=["is_ar"])
     with pytest.raises(UserError, match="nothing to compare"):

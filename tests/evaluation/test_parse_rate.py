@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from components import build
-from components.corpus.measuring import Held
+from components.corpus.evaluation_api import EvalData
 
 
 class Writes:
@@ -14,7 +14,7 @@ class Writes:
 
 def test_the_datas_judge_decides():
     writes, judge = Writes(), build("data", "python_functions").judge
-    found = build("evaluation", "parse_rate", count=4, max_new_tokens=9, seed=2).measure(writes, Held(judge=judge))
+    found = build("evaluation", "parse_rate", count=4, max_new_tokens=9, seed=2).measure(writes, EvalData(judge=judge))
     assert (found["accepted"].value, found["accepted"].count) == (0.75, 4)
     assert found["different"].value == 0.75
     assert writes.asked == ([""], 4, 9, 2, ())
@@ -22,6 +22,6 @@ def test_the_datas_judge_decides():
 
 def test_the_prompt_is_judged_with_the_text():
     found = build("evaluation", "parse_rate", prompt="def f():\n    ").measure(
-        Writes(), Held(judge=lambda t: t.startswith("def f"))
+        Writes(), EvalData(judge=lambda t: t.startswith("def f"))
     )
     assert found["accepted"].value == 1.0

@@ -9,7 +9,7 @@ from hosts import ids, scramble
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 
-from components.core.leaving import leave
+from components.core.exit import hard_exit
 from components.core.sockets import Layer
 
 MOE = {
@@ -44,4 +44,4 @@ for checkpointing in (False, True):
     if rank == 0:
         print(f"worst {worst:.3e}", flush=True)
 dist.barrier()  # nobody leaves while another still talks
-leave(0)
+hard_exit(0)

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from components.core.share import recipe_files
+from components.core.resources import recipe_files
 from components.core.sockets import Batch
 from components.interop import convert
 

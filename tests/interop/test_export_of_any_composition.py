@@ -13,7 +13,7 @@ from components.interop.architecture import architectures
 from components.interop.compare import explicit
 from components.interop.config import at, config_of, recipe_of
 from components.interop.convert import architecture_for
-from components.interop.fields import Computed
+from components.interop.fields import Custom
 
 SOCKETS = ("attention", "ffn", "norm", "position", "block", "residual", "head", "embedding", "stack", "final_norm")
 KIND = {"final_norm": "norm"}
@@ -60,6 +60,6 @@ def test_what_is_no_architecture_is_said_in_one_line(words):
 
 def test_a_fault_of_a_mapping_stays_a_fault():
     llama = next(a for a in architectures() if a.label == "LlamaForCausalLM")
-    broken = replace(llama, fields=[Computed(("x",), lambda _: {}, lambda get: 1 + get("model.d_model") + "")])
+    broken = replace(llama, fields=[Custom(("x",), lambda _: {}, lambda get: 1 + get("model.d_model") + "")])
     with pytest.raises(TypeError):
         config_of(broken, explicit(compose("llama_tiny").config), [])

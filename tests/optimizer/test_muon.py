@@ -97,7 +97,7 @@ import torch.nn.functional as F
 from torch.distributed.fsdp import fully_shard
 from conftest import small
 from components import build
-from components.core.leaving import leave
+from components.core.exit import hard_exit
 from components.core.weights import roles
 
 dist.init_process_group("gloo")
@@ -122,7 +122,7 @@ assert b.state[sharded.q.weight], "no state"
 if dist.get_rank() == 0:
     print("worst", worst)
 dist.barrier()  # nobody leaves while another still talks
-leave(0)
+hard_exit(0)
 """
 
 

@@ -15,7 +15,7 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, get_optimi
 from torch.distributed.fsdp import fully_shard
 from conftest import small
 from components import build
-from components.core.leaving import leave
+from components.core.exit import hard_exit
 from components.parts.optimizer._nested import averaging
 from components.core.weights import roles
 
@@ -74,7 +74,7 @@ for name, options in CASES.items():
     if dist.get_rank() == 0:
         print("case", name, apart, again, flush=True)
 dist.barrier()  # nobody leaves while another still talks
-leave(0)
+hard_exit(0)
 """
 
 

@@ -8,7 +8,7 @@ import torch.multiprocessing as mp
 from torch.distributed.fsdp import fully_shard
 
 from components import build
-from components.core.leaving import leave
+from components.core.exit import hard_exit
 from components.core.sockets import Layer
 from components.core.weights import initialise
 
@@ -38,7 +38,7 @@ def compare(rank, store, found):
         if rank == 0:
             (found / f"{number}_{residual}").write_text(str(worst))
     dist.barrier()  # nobody leaves while another still talks
-    leave(0)
+    hard_exit(0)
 
 
 def test_two_processes_equal_one(tmp_path):

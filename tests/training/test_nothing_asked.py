@@ -16,7 +16,7 @@ from components import build
 from components.core import registry
 from components.core.errors import UserError
 from components.core.sockets import Batch
-from components.corpus.steps import Steps
+from components.corpus.steps import TrainSteps
 from components.training.building import quiet_lightning
 from components.training.data_module import PackedDataModule
 from components.training.experiment import Job, fit
@@ -158,7 +158,7 @@ def test_micro_batches_that_ask_for_nothing_add_nothing():
 def test_the_data_side_knows_it_for_every_rank():
     blocks = Rows(lambda i: i // 8 == 1, "labels")
     for rank in range(2):
-        steps = Steps(blocks, 8, 2, rank, 2, True)
+        steps = TrainSteps(blocks, 8, 2, rank, 2, True)
         items = [steps[i] for i in range(6)]
         assert [i.asked for i in items] == [True, True, False, False, True, True]
         assert [i.to("cpu").asked for i in items] == [i.asked for i in items]

@@ -16,7 +16,7 @@ from components.core.sockets import Batch
 from components.core.traits import extra_tokens, why_cannot_generate
 from components.corpus.batches import tokens_in, totals, unasked, widened
 from components.corpus.preparation import GROUP, Preparation
-from components.corpus.steps import Steps, Whole
+from components.corpus.steps import EvalBatches, TrainSteps
 from components.evaluating.evaluation import evaluate as measure
 from components.generation.generating import generate
 from components.run import evaluate, load
@@ -171,9 +171,9 @@ def equal(a: Batch, b: Batch) -> bool:
 @every_objective
 def test_ranks_and_micro_batches_cut_one_prepared_step(name):
     preparation = Preparation(losses(name), seed=3)
-    whole = Steps(Rows(), 8, 1, 0, 1, True, preparation)
+    whole = TrainSteps(Rows(), 8, 1, 0, 1, True, preparation)
     for ranks, accumulate in ((2, 2), (4, 1), (1, 4)):
-        parts = [Steps(Rows(), 8, accumulate, rank, ranks, True, preparation) for rank in range(ranks)]
+        parts = [TrainSteps(Rows(), 8, accumulate, rank, ranks, True, preparation) for rank in range(ranks)]
         for step in (0, 5):
             expected = whole[step]
             items = [parts[r][step * accumulate + m] for m in range(accumulate) for r in range(ranks)]
@@ -182,7 +182,7 @@ def test_ranks_and_micro_batches_cut_one_prepared_step(name):
             assert all(torch.equal(i.totals, expected.totals) for i in items)
             assert torch.equal(sum(totals(i.batch) for i in items), expected.totals)
     if name not in ("multi_token", "seq2seq"):
-        other = Steps(Rows(), 8, 1, 0, 1, True, Preparation(losses(name), seed=4))
+        other = TrainSteps(Rows(), 8, 1, 0, 1, True, Preparation(losses(name), seed=4))
         assert not equal(whole[0].batch, other[0].batch), "the seed changes nothing"
         same_rows = Preparation(losses(name), seed=3).step(Rows().batch(0, range(8)), 1)
         assert not equal(whole[0].batch, same_rows), "the step changes nothing"
@@ -194,8 +194,8 @@ def test_ranks_and_micro_batches_cut_one_prepared_step(name):
 def test_an_evaluation_prepares_each_row_alike_however_it_is_cut(name, ranks, rows):
     preparation = Preparation(losses(name), seed=3)
     assert Rows().n_blocks > 2 * GROUP
-    parts = [Whole(Rows(), rows, rank, ranks, True, preparation=preparation) for rank in range(ranks)]
-    plain = Whole(Rows(), Rows().n_blocks, 0, 1, True, preparation=preparation)[0]
+    parts = [EvalBatches(Rows(), rows, rank, ranks, True, preparation=preparation) for rank in range(ranks)]
+    plain = EvalBatches(Rows(), Rows().n_blocks, 0, 1, True, preparation=preparation)[0]
     items = [parts[r][i].batch for i in range(len(parts[0])) for r in range(ranks)]
     asked = lambda b: [row[row != -100].tolist() for row in b.targets]  # noqa: E731
     read = [row for b in items for row in asked(b)]

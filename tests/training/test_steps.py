@@ -15,7 +15,7 @@ from components.core.errors import UserError
 from components.core.signature import Positive
 from components.core.sockets import Batch
 from components.corpus.batches import totals
-from components.corpus.steps import Steps, Whole
+from components.corpus.steps import EvalBatches, TrainSteps
 from components.training.building import quiet_lightning
 from components.training.clipping import clip_gradients
 from components.training.data_module import PackedDataModule
@@ -156,9 +156,9 @@ def unpacked(item):
 
 def test_ranks_and_micro_batches_together_read_each_sample_once():
     blocks = UnevenBlocks()
-    whole = Steps(blocks, 8, 1, 0, 1, True)
+    whole = TrainSteps(blocks, 8, 1, 0, 1, True)
     for ranks, accumulate in ((2, 2), (4, 1), (1, 4)):
-        parts = [Steps(blocks, 8, accumulate, rank, ranks, True) for rank in range(ranks)]
+        parts = [TrainSteps(blocks, 8, accumulate, rank, ranks, True) for rank in range(ranks)]
         for step in (0, 2, 4):  # step 2 ends the first epoch
             expected, total = unpacked(whole[step])
             got = [unpacked(parts[r][step * accumulate + m]) for m in range(accumulate) for r in range(ranks)]
@@ -169,19 +169,19 @@ def test_ranks_and_micro_batches_together_read_each_sample_once():
 
 def test_a_batch_that_does_not_divide_is_refused():
     with pytest.raises(UserError, match="multiple of 3"):
-        Steps(UnevenBlocks(), 8, 3, 0, 1, True)
+        TrainSteps(UnevenBlocks(), 8, 3, 0, 1, True)
 
 
 def test_a_step_may_reach_into_the_next_epoch():
     blocks = UnevenBlocks()
-    wide = Steps(blocks, 40, 1, 0, 1, True)
+    wide = TrainSteps(blocks, 40, 1, 0, 1, True)
     first = torch.cat([blocks.batch(0, range(24)).ids, blocks.batch(1, range(16)).ids])
     assert torch.equal(wide[0].batch.ids, first)
 
 
 @pytest.mark.parametrize(("ranks", "rows"), [(1, 5), (2, 5), (4, 7)])
 def test_evaluation_reads_each_block_once_in_equally_many_batches(ranks, rows):
-    parts = [Whole(UnevenBlocks(), rows, rank, ranks, True) for rank in range(ranks)]
+    parts = [EvalBatches(UnevenBlocks(), rows, rank, ranks, True) for rank in range(ranks)]
     assert len({len(p) for p in parts}) == 1
     asked = sum(int((p[i].batch.targets != -100).sum()) for p in parts for i in range(len(p)))
     assert asked == int((UnevenBlocks().batch(0, range(24)).targets != -100).sum())
@@ -189,7 +189,7 @@ def test_evaluation_reads_each_block_once_in_equally_many_batches(ranks, rows):
 
 def test_a_limited_evaluation_reads_the_same_on_any_number_of_ranks():
     def read(ranks, rows):
-        parts = [Whole(UnevenBlocks(), rows, rank, ranks, True, most=7) for rank in range(ranks)]
+        parts = [EvalBatches(UnevenBlocks(), rows, rank, ranks, True, most=7) for rank in range(ranks)]
         return sum(int((p[i].batch.targets != -100).sum()) for p in parts for i in range(len(p)))
 
     assert len({read(1, 4), read(1, 7), read(2, 2), read(4, 1)}) == 1
@@ -198,8 +198,8 @@ def test_a_limited_evaluation_reads_the_same_on_any_number_of_ranks():
 def test_documents_together():
     batch = replace(UnevenBlocks().batch(0, [0]), documents=torch.ones(1, T), positions=torch.ones(1, T))
     blocks = type("Blocks", (), {"n_blocks": 1, "batch": lambda self, epoch, indices: batch})()
-    assert Steps(blocks, 1, 1, 0, 1, False)[0].batch.documents is None
-    assert Steps(blocks, 1, 1, 0, 1, True)[0].batch.documents is not None
+    assert TrainSteps(blocks, 1, 1, 0, 1, False)[0].batch.documents is None
+    assert TrainSteps(blocks, 1, 1, 0, 1, True)[0].batch.documents is not None
 
 
 def test_clipping_equals_torch():

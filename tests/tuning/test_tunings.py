@@ -11,8 +11,8 @@ from hosts import parts
 from components import build
 from components.core import registry
 from components.core.errors import UserError
-from components.core.names import in_short
 from components.core.sockets import Batch
+from components.core.weight_names import summarize_names
 from components.core.weights import roles
 from components.training.tuning import freeze, rate_lines, tuned
 
@@ -133,5 +133,5 @@ def test_what_is_said_of_it():
     ]
     assert rate_lines(network, {"tuning": {"name": "frozen"}})[0] == "frozen: embedding, stack"
     names = [w.name for w in roles(network)]
-    assert in_short([n for n in names if ".layers.0." in n or ".layers.1." in n], names) == ["stack.layers.0-1"]
-    assert in_short([n for n in names if "attention.q" in n], names) == ["stack.layers.0-2.block.attention.q"]
+    assert summarize_names([n for n in names if ".layers.0." in n or ".layers.1." in n], names) == ["stack.layers.0-1"]
+    assert summarize_names([n for n in names if "attention.q" in n], names) == ["stack.layers.0-2.block.attention.q"]

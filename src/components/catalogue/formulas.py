@@ -8,17 +8,17 @@ number is said instead, with its sizes.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cache
 from itertools import product
-from typing import Any
 
 import torch
 
 from components.check.host import ON_PATH, SOURCE, Host
 from components.check.measure import holder
-from components.check.subject import subject_of
+from components.check.subject import Subject, subject_of
 from components.core.errors import UserError
 from components.core.flops import Work, flops_of
 from components.core.registry import Entry
@@ -74,14 +74,16 @@ def counted(label: str, sizes: Sizes) -> tuple[int, int]:
     return sum(p.numel() for p in part.parameters()), flops.algorithm
 
 
-def _needed(subject: Any) -> bool:
+def _needed(subject: Subject) -> bool:
     """Whether the part has options that must be given."""
     from components.core.signature import REQUIRED
 
     return any(o.default == REQUIRED for o in subject.signature.options.values())
 
 
-def formula(count: Any, exponents: tuple[tuple[int, int, int], ...], what: str, vocabs: tuple[int, ...]) -> str:
+def formula(
+    count: Callable[[Sizes], Fraction], exponents: tuple[tuple[int, int, int], ...], what: str, vocabs: tuple[int, ...]
+) -> str:
     """``4 d² + 2 d`` if a polynomial with these exponents fits everywhere, else the number at SHOWN."""
     points = [(d, t, v) for d, t, v in product(WIDTHS, LENGTHS, vocabs)]
     values = [count(p) for p in points]

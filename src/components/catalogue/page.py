@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import json
 import re
-from typing import Any
 
 from components.catalogue.formulas import Formulas, formulas_of
 from components.check.host import ON_PATH
@@ -129,7 +128,7 @@ def _default(option: Option) -> str:
     return "required" if option.default == REQUIRED else f"`{_value(option.default)}`"
 
 
-def _value(value: Any) -> str:
+def _value(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 

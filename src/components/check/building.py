@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._dynamo.exc import TorchDynamoException
 
 from components.check.cases import Violation, holds
 from components.check.host import ON_PATH, Host, ids, objective, scramble, total_loss
@@ -168,7 +169,7 @@ def compiles(host: Host) -> None:
     try:
         with torch.no_grad():
             out = compiled(batch)
-    except torch._dynamo.exc.TorchDynamoException as e:
+    except TorchDynamoException as e:
         raise Violation(" ".join(str(e).split("\n\n")[0].split())[:300]) from e
     for x, y in zip(tensors(out), tensors(host.run(model, batch)), strict=True):
         error = (x - y).abs().max().item()

@@ -17,8 +17,8 @@ import torch
 from components.check.cases import Violation, holds
 from components.check.host import Host
 from components.check.off_path import made
+from components.corpus.evaluation_api import WORDS, EvalData, Figure, Prediction
 from components.corpus.example import Example
-from components.corpus.measuring import WORDS, Figure, Held, Prediction
 
 VERBS = ("count", "sort", "merge", "split", "paint", "weigh", "fold", "lift", "cut", "tie", "burn", "dig")
 NOUNS = ("apples", "bricks", "cables", "drums", "engines", "flags", "gates", "hats", "islands", "jars", "kites", "lamps")
@@ -45,9 +45,9 @@ def judge(text: str) -> bool:
         return False
 
 
-def world(items: str) -> Held:
+def world(items: str) -> EvalData:
     """``items``: predictions are of documents (texts), or of inputs with a label (examples)."""
-    return Held(
+    return EvalData(
         texts=lambda: TEXTS[::2],
         seen=lambda: TEXTS[1::2],
         items=lambda: TEXTS[::2] if items == "texts" else EXAMPLES[::2],
@@ -71,9 +71,9 @@ class Knows:
         return [len(text.split()) for text in texts]
 
     def known(self, text: str) -> float:
-        if wrong := [e for e in EXAMPLES if e.input in text and not self.answered(text, e)]:
+        if wrong := [e for e in EXAMPLES if str(e.input) in text and not self.answered(text, e)]:
             return UNLIKELY * len(wrong)
-        if any(e.input in text for e in EXAMPLES):
+        if any(str(e.input) in text for e in EXAMPLES):
             return -1.0
         best = max(same_start(text, known) for known in TEXTS)
         return -0.01 * len(text) if best == len(text) else UNLIKELY - (len(text) - best)
@@ -155,7 +155,7 @@ def asks_what_it_declares(host: Host) -> None:
     held = world("texts")
     absent: dict[str, Any] = {} if "judge" in asks else {"judge": None}
     absent |= {} if "examples" in asks else {"examples": list, "shown": list}
-    part.measure(Guarded(asks), Held(**{**vars(held), **absent}))
+    part.measure(Guarded(asks), EvalData(**{**vars(held), **absent}))
 
 
 @holds("gives the same figures under the same seed", "evaluation")

@@ -7,7 +7,7 @@ import math
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from components import build
 from components.check.building import equal, first_difference
@@ -17,7 +17,7 @@ from components.check.subject import Subject
 from components.check.values import finite
 from components.core.errors import UserError
 from components.core.makers import make
-from components.core.weights import MATRICES, generator_for, initialise, roles
+from components.core.weights import MATRICES, Weight, generator_for, initialise, roles
 
 STEPS = 100
 
@@ -173,6 +173,12 @@ def optimizer_groups(host: Host) -> None:
 # inits
 
 
+def drawn_by(model: nn.Module, weight: Weight) -> Tensor | None:
+    """What the model's init gives this weight under seed 0."""
+    init: Any = model.init
+    return init(weight, generator_for(0, weight.name))
+
+
 @holds("draws from its generator alone", "init")
 def init_is_seeded(host: Host) -> None:
     model = host.build()
@@ -180,7 +186,7 @@ def init_is_seeded(host: Host) -> None:
         values = []
         for state in (0, 1):
             torch.manual_seed(state)
-            values.append(model.init(weight, generator_for(0, weight.name)))
+            values.append(drawn_by(model, weight))
         if (values[0] is None) != (values[1] is None) or (values[0] is not None and not equal(*values)):
             raise Violation(f"{weight.name} is drawn otherwise under the same seed")
 
@@ -189,7 +195,7 @@ def init_is_seeded(host: Host) -> None:
 def init_covers(host: Host) -> None:
     model = host.build()
     for weight in roles(model):
-        value = model.init(weight, generator_for(0, weight.name))
+        value = drawn_by(model, weight)
         if value is None:
             if weight.role in MATRICES:
                 raise Violation(f"{weight.name} of role {weight.role} is left as it happens to be")

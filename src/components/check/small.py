@@ -1,4 +1,4 @@
-"""With which options a part of ours shows itself at 12 positions and a width of 32, and what it needs around it there.
+"""Options that make each built-in part's effect visible in the battery's small model (12 positions, width 32), and the parts it needs beside it.
 
 A part of another package says the same in its class: ``checked_with = ("window=5", "model.n_layers=4")``.
 """

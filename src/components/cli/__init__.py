@@ -12,7 +12,7 @@ from typing import NoReturn
 from components.cli.verbs import verbs
 from components.core import terminal
 from components.core.errors import MOST, UserError, nearest
-from components.core.leaving import has_talked, leave
+from components.core.exit import hard_exit, process_group_open
 
 USAGE = "components COMMAND [...]   (components COMMAND --help says more)"
 
@@ -51,8 +51,8 @@ def command() -> NoReturn:
         if not isinstance(e.code, int):
             raise
         code = e.code
-    if has_talked():
-        leave(code)
+    if process_group_open():
+        hard_exit(code)
     sys.exit(code)
 
 

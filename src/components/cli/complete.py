@@ -12,7 +12,7 @@ from components.cli.verbs import verbs
 from components.compose.completion_tree import PartialRun
 from components.compose.words import is_override
 from components.core import registry, terminal
-from components.core.share import conf_folder, recipe_files
+from components.core.resources import conf_folder, recipe_files
 from components.core.signature import Option
 
 SLICES = ("all", "first", "last", "last2", "every2", "every4at3", "from8", "to7", "8", "8_11")

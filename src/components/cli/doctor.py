@@ -160,7 +160,7 @@ def _plugins() -> dict[str, str]:
 
 def _places() -> dict[str, str]:
     from components.core.cache_file import cache_folder
-    from components.core.share import PACKAGE, folders
+    from components.core.resources import PACKAGE, folders
 
     cache = cache_folder()
     above = next(p for p in (cache, *cache.parents) if p.exists())

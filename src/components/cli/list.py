@@ -8,7 +8,7 @@ from typing import Any
 
 from components.core import layout, registry, terminal
 from components.core.errors import UserError, nearest
-from components.core.share import recipe_files, recipe_sentence
+from components.core.resources import recipe_files, recipe_sentence
 
 VERB = {
     "sentence": "the kinds, or the parts of a kind, one sentence each",

@@ -11,7 +11,7 @@ from typing import Any
 from components.cli.list import one_kind, preset_words
 from components.core import layout, registry, terminal
 from components.core.errors import UserError
-from components.core.share import recipe_files
+from components.core.resources import recipe_files
 from components.core.signature import REQUIRED
 
 VERB = {

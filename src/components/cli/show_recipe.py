@@ -12,7 +12,7 @@ import yaml
 from components.compose.node import Node
 from components.compose.words import recipe_and_overrides
 from components.core import layout, terminal
-from components.core.share import recipe_files, recipe_sentence
+from components.core.resources import recipe_files, recipe_sentence
 
 
 def show(words: list[str], *, full: bool, as_json: bool) -> int:

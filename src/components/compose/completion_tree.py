@@ -22,7 +22,7 @@ from components.core import registry, slices
 from components.core.config_types import Config, Value
 from components.core.content import plain
 from components.core.errors import UserError
-from components.core.share import conf_folder, recipe_files
+from components.core.resources import conf_folder, recipe_files
 from components.core.signature import Option
 
 SELF = "_self_"

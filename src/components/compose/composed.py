@@ -19,7 +19,7 @@ from components.compose.sources import DEFAULT
 from components.compose.yaml_files import located, short
 from components.core.config_types import Config
 from components.core.errors import UserError, found_in, in_file
-from components.core.share import shipped
+from components.core.resources import shipped
 
 
 @dataclass(frozen=True)

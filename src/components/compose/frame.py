@@ -18,7 +18,7 @@ from components.compose.trainer_keys import trainer_keys
 from components.compose.yaml_files import located, read_yaml, short
 from components.core.errors import UserError, nearest
 from components.core.paths import expanded
-from components.core.share import folders
+from components.core.resources import folders
 
 OPEN = ("callbacks", "logger")  # whoever reads them names what is wrong, since what they may hold depends on what is chosen
 CHECKED = {"trainer": trainer_keys}

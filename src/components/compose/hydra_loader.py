@@ -15,7 +15,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, open_dict
 
 from components.compose.composed import compose
-from components.core.share import folders
+from components.core.resources import folders
 
 LAUNCHER = "hydra/launcher=components"
 QUIET = ("hydra/hydra_logging=none", "hydra/job_logging=none", "hydra.output_subdir=null")

@@ -10,7 +10,7 @@ from typing import Any
 from components.compose.yaml_files import read_yaml, short
 from components.core.errors import UserError, nearest
 from components.core.paths import expanded
-from components.core.share import folders, recipe_sentence, same_recipes
+from components.core.resources import folders, recipe_sentence, same_recipes
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ def state_of(file: str | Path) -> list[int]:
     return [held.st_size, held.st_mtime_ns, held.st_ino, held.st_ctime_ns]
 
 
-def read_cache(store: Path, stamp: Any) -> Any:
+def read_cache(store: Path, stamp: object) -> Any:
     """The rows that were stored under exactly this stamp, or None."""
     try:
         held = json.loads(store.read_text(encoding="utf8"))
@@ -37,7 +37,7 @@ def read_cache(store: Path, stamp: Any) -> Any:
         return None
 
 
-def write_cache(store: Path, stamp: Any, rows: Any) -> None:
+def write_cache(store: Path, stamp: object, rows: object) -> None:
     """Whole or not at all; a folder that cannot be written only costs the time."""
     with suppress(UserError):
         make_folder(store.parent)

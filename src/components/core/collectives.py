@@ -9,13 +9,24 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from functools import reduce
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 from components.core.errors import UserError
+
+T = TypeVar("T")
+
+
+class Fed(Protocol):
+    """What is used of a torchmetrics object."""
+
+    @property
+    def update_called(self) -> bool: ...
+    def compute(self) -> Any: ...
+    def reset(self) -> None: ...
 
 
 def several() -> bool:
@@ -27,11 +38,11 @@ def rank() -> int:
     return dist.get_rank() if several() else 0
 
 
-def everywhere(value: Any) -> list[Any]:
+def everywhere(value: T) -> list[T]:
     """What each rank gave, in the order of the ranks. Plain data: it is pickled."""
     if not several():
         return [value]
-    gathered: list[Any] = [None] * dist.get_world_size()
+    gathered: list[T] = [value] * dist.get_world_size()
     dist.all_gather_object(gathered, value)
     return gathered
 
@@ -117,12 +128,12 @@ def least(value: Tensor) -> Tensor:
     return value
 
 
-def updated(metrics: Mapping[str, Any]) -> set[str]:
+def updated(metrics: Mapping[str, Fed]) -> set[str]:
     """Names of the torchmetrics objects that at least one rank has fed since the last reset."""
     return set().union(*everywhere([n for n, m in metrics.items() if m.update_called]))
 
 
-def computed(metrics: Mapping[str, Any]) -> dict[str, float]:
+def computed(metrics: Mapping[str, Fed]) -> dict[str, float]:
     """The value over all ranks of each metric that at least one has fed; all are reset. One that nobody fed has no value.
 
     ``compute`` of torchmetrics is a collective of as many calls as the metric has states, so every rank computes the same metrics.
@@ -141,7 +152,7 @@ class Differing(UserError):
     """Raised by all ranks alike; one of them says it."""
 
 
-def same_everywhere(facts: Mapping[str, Any], instead: str) -> None:
+def same_everywhere(facts: Mapping[str, object], instead: str) -> None:
     """Each rank has found these facts by itself; the first rank's hold.
 
     Raises:

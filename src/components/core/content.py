@@ -45,7 +45,7 @@ def plain(value: Any, where: str, *, names: bool = False) -> Any:
         else:
             scalar(held, path)
 
-    def scalar(held: Any, path: str) -> None:
+    def scalar(held: object, path: str) -> None:
         place = f"{where}: {path.lstrip('.')}" if path else where
         if not isinstance(held, SCALARS):
             _refuse(place, f"holds a {type(held).__name__}, which no config has")
@@ -61,7 +61,7 @@ def plain(value: Any, where: str, *, names: bool = False) -> Any:
     return value
 
 
-def mapping(value: Any, where: str) -> dict[str, Any]:
+def mapping(value: object, where: str) -> dict[str, Any]:
     """``plain``, and a mapping whose keys are texts."""
     if not isinstance(value, dict):
         _refuse(where, f"is no JSON object: it holds a {type(value).__name__}, not a mapping")

@@ -127,7 +127,7 @@ def write_text(file: str | Path, text: str) -> None:
     write_bytes(file, text.encode("utf8", errors="replace"))
 
 
-def write_json(file: str | Path, content: Any, *, indent: int | None = 1) -> None:
+def write_json(file: str | Path, content: object, *, indent: int | None = 1) -> None:
     """``write_text`` of JSON; what JSON has not, a path for example, as text."""
     write_text(file, json.dumps(content, indent=indent, default=str, ensure_ascii=False))
 

@@ -16,7 +16,7 @@ from types import ModuleType
 MOVED = {
     **{f"components.{name}": f"components.core.{name}" for name in ("errors", "flops", "makers", "registry", "signature")},
     **{f"components.{name}": f"components.core.{name}" for name in ("sockets", "weights")},
-    "components.measuring": "components.corpus.measuring",
+    "components.measuring": "components.corpus.evaluation_api",
 }
 
 

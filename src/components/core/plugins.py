@@ -124,8 +124,8 @@ def indexed(plugin: Plugin) -> dict[str, Any]:
     head = _head(plugin)
     try:
         record = read_cache(store, head)
-        fresh = record is not None and record["stamp"] == stamp(record["folders"], record["files"])
-        if fresh and (not record["errors"] or record["paths"] == _path_times()):
+        unchanged = record is not None and record["stamp"] == stamp(record["folders"], record["files"])
+        if record is not None and unchanged and (not record["errors"] or record["paths"] == _path_times()):
             return record
     except (KeyError, TypeError):
         pass  # somebody has changed the record in the user's cache: it is made anew below, as if there were none

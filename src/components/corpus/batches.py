@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -47,7 +48,7 @@ def joined(batches: list[Batch]) -> Batch:
     return batches[0] if len(batches) == 1 else each(batches[0], lambda *t: torch.cat(t), *batches[1:])
 
 
-def each(batch: Batch, do: Any, *others: Batch) -> Batch:
+def each(batch: Batch, do: Callable[..., Tensor], *others: Batch) -> Batch:
     """``do`` on each field of batches that have the same fields."""
     made: dict[str, Any] = {}
     for name, value in vars(batch).items():

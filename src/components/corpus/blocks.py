@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
@@ -45,7 +44,7 @@ class Blocks:
         self._windows = sliding_window_view(split.tokens, context_length + 1) if whole else None
         self._epoch: tuple[int, int, np.ndarray] | None = None
 
-    def __reduce__(self) -> Any:
+    def __reduce__(self) -> tuple[object, ...]:
         return partial(Blocks, shift=self.shift, whole=self.whole), (self.split, self.context_length, self.seed)
 
     def starts(self, epoch: int, indices: Sequence[int] | np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ from components.core.contracts import complete
 from components.corpus.clean import Report
 from components.corpus.document import Document
 from components.corpus.framing import Frame, frame_of
-from components.corpus.store import build, key_of, require_sound
+from components.corpus.store import Meta, build, key_of, require_sound
 from components.corpus.texts import SPLITS, Cleaning, Progress, read_texts, require_splits, write_texts
 from components.corpus.tokenise import describe_loss, write_tokens
 from components.corpus.tokens import Tokens, read_tokenizer
@@ -51,7 +51,7 @@ class Split:
     def n_documents(self) -> int:
         return len(self.starts)
 
-    def __reduce__(self) -> Any:
+    def __reduce__(self) -> tuple[object, ...]:
         # another process maps the file again: pickled, the array would be copied into every worker
         if isinstance(self.tokens, np.memmap) and self.tokens.filename is not None:
             return _open, (Path(self.tokens.filename).parent, self.name, self.n_bytes, self.frame)
@@ -115,7 +115,7 @@ def prepare(
     settings = [FORMAT, asdict(cleaning)]
     texts = cache / "texts" / key_of(type(source).__qualname__, source.fingerprint(), *settings)
 
-    def fill_texts(folder: Path) -> dict[str, Any]:
+    def fill_texts(folder: Path) -> Meta:
         report, meta = write_texts(folder, source.documents, cleaning, progress)
         report.notes = [*source.notes, *report.notes]
         require_splits(report, validation)
@@ -125,7 +125,7 @@ def prepare(
     known = build(texts, fill_texts, sums=False)  # looked at where they are read
     tokens = cache / "tokens" / key_of(known["text_hash"], *settings, TOKENS, tokenizer.fingerprint())
 
-    def fill_tokens(folder: Path) -> dict[str, Any]:
+    def fill_tokens(folder: Path) -> Meta:
         build(texts, fill_texts)
         tokenizer.train(_Counted(texts, known["n_documents"]["train"], progress))
         tokenizer.save(folder / "tokenizer.json")

@@ -10,12 +10,12 @@ from abc import abstractmethod
 from array import array
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, overload
+from typing import overload
 
 import numpy as np
 
 from components.core.errors import UserError
-from components.corpus.example import Example
+from components.corpus.example import Example, Message, Values
 
 
 class Examples(Sequence[Example]):
@@ -64,16 +64,15 @@ class Stored(Examples):
     def __len__(self) -> int:
         return len(self.ends)
 
-    def __reduce__(self) -> Any:
+    def __reduce__(self) -> tuple[object, ...]:
         return Stored, (self.file,)
 
     def example(self, number: int) -> Example:
         start = int(self.ends[number - 1]) if number else 0
         try:
             given, answer, *rest = json.loads(self.lines[start : int(self.ends[number])].tobytes())
-            if not isinstance(given, str):
-                given = tuple(v if isinstance(v, dict) else tuple(v) for v in given)
-            return Example(given, tuple(answer) if isinstance(answer, list) else answer, *rest)
+            read = given if isinstance(given, str) else _frozen(given)
+            return Example(read, tuple(answer) if isinstance(answer, list) else answer, *rest)
         except (ValueError, TypeError):
             raise damaged(self.file, f"line {number + 1} is no example") from None
 
@@ -132,6 +131,11 @@ class Writer:
     def __exit__(self, *error: object) -> None:
         self.stream.close()
         np.save(ends_of(self.file), np.frombuffer(self.ends, dtype=np.int64) if self.ends else np.zeros(0, dtype=np.int64))
+
+
+def _frozen(given: list[Message] | list[list[float]]) -> Values | tuple[Message, ...]:
+    """An example's messages or rows of numbers, which JSON has as lists."""
+    return tuple(v if isinstance(v, dict) else tuple(v) for v in given)  # type: ignore[return-value]
 
 
 def ends_of(file: Path) -> Path:

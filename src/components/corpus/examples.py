@@ -15,7 +15,7 @@ from components.core.contracts import complete
 from components.corpus.clean import Report
 from components.corpus.example import Example
 from components.corpus.example_files import Stored, Writer, ends_of
-from components.corpus.store import build, key_of
+from components.corpus.store import Meta, build, key_of
 from components.corpus.texts import SPLITS, Cleaning, Progress, drawn, require_splits
 from components.corpus.tokens import LABELS_FILE, Tokens, read_tokenizer
 
@@ -82,7 +82,7 @@ def prepare_examples(
     cache = Path(cache).expanduser() / "examples"
     folder = cache / key_of(type(source).__qualname__, source.fingerprint(), FORMAT, seed, validation, test)
 
-    def fill(folder: Path) -> dict[str, Any]:
+    def fill(folder: Path) -> Meta:
         report = Report(called="examples")
         digest = write_examples(folder, source.examples(), cleaning, report)
         report.notes = [*source.notes, *report.notes]
@@ -93,7 +93,7 @@ def prepare_examples(
     splits = {name: Stored(folder / f"{name}.jsonl") for name in SPLITS}
     trained = cache / key_of(known["hash"], seed, validation, test, tokenizer.fingerprint())
 
-    def train(folder: Path) -> dict[str, Any]:
+    def train(folder: Path) -> Meta:
         if progress is not None:
             progress("training the tokenizer", 0, None)
         tokenizer.train(texts_of(splits["train"]))

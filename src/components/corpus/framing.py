@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Protocol
+
+
+class Framed(Protocol):
+    """What of a tokenizer is asked here: ids of special tokens by role, and those that its file puts around a text."""
+
+    specials: dict[str, int]
+    begins: list[int] | None
+    closes: list[int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +47,7 @@ class Frame:
         return len(self.before) - (not self.after) if self.before else 0
 
 
-def frame_of(tokenizer: Any) -> Frame:
+def frame_of(tokenizer: Framed) -> Frame:
     """The frame of a tokenizer's documents."""
     end = tokenizer.specials["endoftext"]
     before, after = tuple(tokenizer.begins or ()), tuple(tokenizer.closes)

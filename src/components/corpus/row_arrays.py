@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -34,7 +33,7 @@ class RowArrays:
     def __len__(self) -> int:
         return len(self.arrays["ids.ends"])
 
-    def __reduce__(self) -> Any:
+    def __reduce__(self) -> tuple[object, ...]:
         # another process maps the files again: pickled, the arrays would be copied into every worker
         return (mapped, (self.folder,)) if self.folder is not None else (RowArrays, (self.arrays, self.form))
 

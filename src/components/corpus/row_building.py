@@ -18,7 +18,7 @@ from components.core.errors import UserError
 from components.core.files import make_folder, unwritable, write_text
 from components.corpus.row import Form, Row, described
 from components.corpus.row_arrays import FORM, RowArrays, codes, mapped, shaped
-from components.corpus.store import build
+from components.corpus.store import Meta, build
 
 AT_ONCE = 2**16  # numbers that wait in memory to be written
 
@@ -129,7 +129,7 @@ class Building:
         finally:
             self.remove()
 
-    def _fill(self, folder: Path) -> dict[str, Any]:
+    def _fill(self, folder: Path) -> Meta:
         assert self.temporary is not None
         for file in list(self.temporary.iterdir()):
             os.replace(file, folder / file.name)

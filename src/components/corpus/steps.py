@@ -7,8 +7,9 @@ all rows of a step at once, from (seed, step) as well.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -20,7 +21,15 @@ from components.corpus.batches import joined, rows_of, together, totals, unasked
 from components.corpus.preparation import GROUP, Preparation
 
 
-class Item:
+class RowSource(Protocol):
+    """Packed blocks or rows of examples: by number, in the order of an epoch."""
+
+    n_blocks: int
+
+    def batch(self, epoch: int, indices: Sequence[int]) -> Batch: ...
+
+
+class MicroBatch:
     """A micro-batch, and what the whole step asks: (targets, tokens). A class of its own, since Lightning's precision plug-ins look into
     dataclasses and refuse frozen ones, and would round the totals.
 
@@ -31,19 +40,19 @@ class Item:
         self.batch, self.totals = batch, totals
         self.asked = bool(totals[0] != 0) if asked is None else asked
 
-    def to(self, *args: Any, **kwargs: Any) -> Item:
-        return Item(self.batch.to(*args, **kwargs), self.totals.to(*args, **kwargs), self.asked)
+    def to(self, *args: Any, **kwargs: Any) -> MicroBatch:
+        return MicroBatch(self.batch.to(*args, **kwargs), self.totals.to(*args, **kwargs), self.asked)
 
-    def pin_memory(self) -> Item:
-        return Item(self.batch.pin_memory(), self.totals.pin_memory(), self.asked)
+    def pin_memory(self) -> MicroBatch:
+        return MicroBatch(self.batch.pin_memory(), self.totals.pin_memory(), self.asked)
 
 
-class Steps(Dataset[Item]):
+class TrainSteps(Dataset[MicroBatch]):
     """Micro-batch i of this rank, with what the whole optimizer step asks: (targets, tokens), summed over micro-batches and ranks."""
 
     def __init__(
         self,
-        blocks: Any,
+        blocks: RowSource,
         batch_size: int,
         accumulate: int,
         rank: int,
@@ -56,14 +65,14 @@ class Steps(Dataset[Item]):
         self.rank, self.ranks, self.rows = rank, ranks, rows_each(batch_size, accumulate, ranks)
         self._step: tuple[int, Batch, Tensor] | None = None
 
-    def __getitem__(self, index: int) -> Item:
+    def __getitem__(self, index: int) -> MicroBatch:
         step, micro = divmod(index, self.accumulate)
         if self._step is None or self._step[0] != step:
             whole = self.whole(step)
             self._step = step, whole, totals(whole)
         _, whole, total = self._step
         start = (micro * self.ranks + self.rank) * self.rows
-        return Item(rows_of(whole, start, start + self.rows), total)
+        return MicroBatch(rows_of(whole, start, start + self.rows), total)
 
     def whole(self, step: int) -> Batch:
         """All rows of an optimizer step, those of other ranks too: their targets count in the mean."""
@@ -77,12 +86,12 @@ class Steps(Dataset[Item]):
         return self.preparation.step(together(joined(widened(parts)), self.apart), step)
 
 
-class Whole(Dataset[Item]):
+class EvalBatches(Dataset[MicroBatch]):
     """Every block of a split once, cut into equally many batches on every rank; rows that fill up ask for nothing."""
 
     def __init__(
         self,
-        blocks: Any,
+        blocks: RowSource,
         rows: int,
         rank: int,
         ranks: int,
@@ -99,7 +108,7 @@ class Whole(Dataset[Item]):
     def __len__(self) -> int:
         return self.length
 
-    def __getitem__(self, index: int) -> Item:
+    def __getitem__(self, index: int) -> MicroBatch:
         if index >= self.length:
             raise IndexError(index)
         start = (index * self.ranks + self.rank) * self.rows
@@ -108,7 +117,7 @@ class Whole(Dataset[Item]):
         batch = self.read(torch.where(there, at, 0).tolist())
         if not bool(there.all()):
             batch = replace(batch, targets=unasked(batch.targets, there))
-        return Item(batch, totals(batch))
+        return MicroBatch(batch, totals(batch))
 
     def read(self, rows: list[int]) -> Batch:
         """Rows by number. What the loss draws it draws for groups of them that do not depend on how they are cut into batches."""

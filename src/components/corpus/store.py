@@ -17,16 +17,17 @@ from components.core.errors import UserError
 from components.core.files import read_json, reason, write_json
 
 META = "meta.json"
+Meta = dict[str, Any]  # what is remembered about a folder: plain data
 _SEEN: set[tuple[str, int, int, int]] = set()  # files whose sum was right, in this process
 STALE = 24 * 3600  # seconds after which a half-written folder belongs to nobody
 
 
-def key_of(*values: Any) -> str:
+def key_of(*values: object) -> str:
     """A name for a set of values: equal values, equal name."""
     return hashlib.blake2b(json.dumps(values, sort_keys=True, default=str).encode(), digest_size=16).hexdigest()
 
 
-def read_whole(folder: Path, *, sums: bool = True) -> dict[str, Any] | None:
+def read_whole(folder: Path, *, sums: bool = True) -> Meta | None:
     """What ``build`` stored about ``folder``, or None if it is not there or a file of it is not as it was written.
 
     ``sums``: what the files hold is looked at as well, once in a process; else their sizes alone.
@@ -50,7 +51,7 @@ def require_sound(folder: Path, *names: str) -> None:
             raise UserError(str(folder / name), what, "remove its folder, and it is made anew")
 
 
-def _said(folder: Path) -> dict[str, Any]:
+def _said(folder: Path) -> Meta:
     stored = read_json(folder / META)
     if stored["sum"] != _sum_of(stored["meta"]):
         raise ValueError("is not what was written")
@@ -77,11 +78,11 @@ def _checksum(file: Path) -> str:
     return f"{value:08x}"
 
 
-def _sum_of(meta: dict[str, Any]) -> str:
+def _sum_of(meta: Meta) -> str:
     return f"{zlib.crc32(json.dumps(meta, sort_keys=True).encode()):08x}"
 
 
-def build(folder: Path, fill: Callable[[Path], dict[str, Any]], *, sums: bool = True) -> dict[str, Any]:
+def build(folder: Path, fill: Callable[[Path], Meta], *, sums: bool = True) -> Meta:
     """``folder`` as ``fill(temporary folder)`` makes it, once; ``fill`` returns what to remember about it.
 
     The folder is filled under another name and renamed when it is complete. Who comes second takes what the first one made. A folder that is

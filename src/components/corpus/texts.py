@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from components.core.errors import UserError
 from components.corpus.clean import Report, clean
 from components.corpus.document import Document
+from components.corpus.store import Meta
 
 SPLITS = ("train", "validation", "test")
 Progress = Callable[[str, int, int | None], None]  # (what, done, of how many if that is known)
@@ -41,7 +41,7 @@ class Cleaning:
 
 def write_texts(
     folder: Path, documents: Callable[[], Iterable[Document]], cleaning: Cleaning, progress: Progress
-) -> tuple[Report, dict[str, Any]]:
+) -> tuple[Report, Meta]:
     """Clean, split and write; the report, and what to remember: hash of all text, bytes and documents by split."""
     report, meta, nearest = _write(folder, documents(), cleaning, progress, None)
     if cleaning.validation > 0 and not report.documents["validation"] and report.documents["train"] > 1:
@@ -54,12 +54,12 @@ def write_texts(
 
 def _write(
     folder: Path, documents: Iterable[Document], cleaning: Cleaning, progress: Progress, held_out: bytes | None
-) -> tuple[Report, dict[str, Any], bytes]:
+) -> tuple[Report, Meta, bytes]:
     """As ``write_texts``, ``held_out`` going to validation; and the training document that is nearest to validation."""
     report = Report()
     whole = hashlib.blake2b(digest_size=16)
     ends: dict[str, list[int]] = {split: [] for split in SPLITS}
-    at = dict.fromkeys(SPLITS, 0)
+    at: dict[str, int] = dict.fromkeys(SPLITS, 0)
     nearest = (1.0, b"")
     with ExitStack() as stack:
         files = {split: stack.enter_context((folder / f"{split}.txt").open("wb")) for split in SPLITS}

@@ -7,12 +7,12 @@ import json
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from components.core.errors import UserError
 from components.corpus.framing import Frame, frame_of
+from components.corpus.store import Meta
 from components.corpus.texts import SPLITS, Progress, read_texts
 from components.corpus.tokens import Tokens
 
@@ -23,7 +23,7 @@ HEADER = 128  # bytes of an .npy header of one dimension
 
 def write_tokens(
     folder: Path, texts: Path, tokenizer: Tokens, encode: Encode, counts: dict[str, int], progress: Progress
-) -> dict[str, Any]:
+) -> Meta:
     """Tokenise every split of ``texts`` into ``folder``; what to remember: the hash of all tokens, how many are unknown."""
     if "endoftext" not in tokenizer.specials:
         raise UserError(
@@ -110,7 +110,7 @@ def _batches(texts: Iterator[str], size: int) -> Iterator[list[str]]:
         yield batch
 
 
-def describe_loss(tokenizer: Tokens, texts: Path, made: dict[str, Any], sample: int = 200) -> list[str]:
+def describe_loss(tokenizer: Tokens, texts: Path, made: Meta, sample: int = 200) -> list[str]:
     """Lines for the report where text does not come back exactly: then bits per byte say nothing."""
     documents = [*islice(read_texts(texts, "validation"), sample), *islice(read_texts(texts, "train"), sample)]
     exact = sum(tokenizer.decode(ids) == text for ids, text in zip(tokenizer.encode_batch(documents), documents))

@@ -72,7 +72,7 @@ class Tokens:
         self.core = core
         self._reading: Tokenizer | None = None
         self.roles = roles
-        self.specials: dict[str, int] = {role: core.token_to_id(token) for role, token in roles.items()}
+        self.specials = {role: i for role, token in roles.items() if (i := core.token_to_id(token)) is not None}
         self._known = set(core.get_vocab(with_added_tokens=True).values())
         self.files = dict(files or {})
         known = own_facts(self.files)
@@ -92,7 +92,7 @@ class Tokens:
         """What a JSON file beside tokenizer.json says; empty where there is none. UserError where it is no object."""
         return said_in(self.files, name)
 
-    def __reduce__(self) -> Any:
+    def __reduce__(self) -> tuple[object, ...]:
         # the library's own pickle forgets that special tokens are not to be read from text
         return _unpickled, (self.core.to_str(), self.roles, self.files)
 

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from components.core.traits import why_cannot_generate
+from components.corpus.evaluation_api import Prediction
 from components.corpus.example import Example
-from components.corpus.measuring import Prediction
 from components.corpus.rows import Rows
 from components.corpus.special_ids import first_ids
-from components.corpus.steps import Whole
+from components.corpus.steps import EvalBatches
 from components.generation.generating import generate, restrict_vocab, together
 from components.generation.scoring import ROWS, score
 from components.parts.decoding._loop import evaluating
@@ -23,7 +23,7 @@ WIDEST = 32  # assumed largest length of a token, when a long text is cut
 
 
 class Trained:
-    """``measuring.Asked`` for a loaded run and its task."""
+    """``evaluation_api.EvaluatedModel`` for a loaded run and its task."""
 
     def __init__(self, loaded: LoadedModel, task: TaskModule) -> None:
         self.model, self.tokenizer, self.config, self.task = loaded.model, loaded.tokenizer, loaded.config, task
@@ -109,7 +109,7 @@ class Trained:
         rows = Rows("measured", examples, cast(ExampleTask, self.task).encode, self.limit)
         device, made = next(self.model.parameters()).device, []
         with torch.inference_mode(), evaluating(self.model):
-            for item in Whole(rows, self.task.batch_size, 0, 1, self.task.documents == "apart"):
+            for item in EvalBatches(rows, self.task.batch_size, 0, 1, self.task.documents == "apart"):
                 batch = item.batch.to(device)
                 assert batch.targets is not None  # a row of labels has one
                 made += predictions(self.model(batch)[:, None], batch.targets[:, None])

@@ -16,12 +16,12 @@ from components.core.files import read_json
 from components.core.makers import make_all, telling
 from components.core.traits import counts_tokens, gives_examples, judge_of, measures_text
 from components.corpus.corpus import Source
+from components.corpus.evaluation_api import WORDS, EvalData, Figure
 from components.corpus.example import Example
 from components.corpus.example_files import Chained
 from components.corpus.examples import ExampleCorpus, ExampleSource
-from components.corpus.measuring import WORDS, Figure, Held
 from components.corpus.preparation import Preparation
-from components.corpus.steps import Item, Whole
+from components.corpus.steps import EvalBatches, MicroBatch
 from components.evaluating.asked import Trained
 from components.runs.importing import is_foreign
 from components.runs.metrics_file import perplexity
@@ -36,7 +36,7 @@ class Evaluation(Protocol):
 
     asks: tuple[str, ...]
 
-    def measure(self, model: Trained, held: Held, /) -> Mapping[str, Figure]: ...
+    def measure(self, model: Trained, held: EvalData, /) -> Mapping[str, Figure]: ...
 
 
 @torch.inference_mode()
@@ -76,8 +76,8 @@ def evaluate(
     device = next(model.parameters()).device
     task.metrics.to(device)
     for blocks in found:
-        for item in Whole(blocks, rows or task.batch_size, 0, 1, task.documents == "apart", preparation=preparation):
-            task.validation_step(Item(item.batch.to(device), item.totals), 0)
+        for item in EvalBatches(blocks, rows or task.batch_size, 0, 1, task.documents == "apart", preparation=preparation):
+            task.validation_step(MicroBatch(item.batch.to(device), item.totals), 0)
     means, nats, weight = task.take_eval()
     if not weight:
         raise UserError(
@@ -123,7 +123,7 @@ def named(evaluations: Sequence[Any]) -> dict[str, Evaluation]:
     return found
 
 
-def held_of(source: Source | ExampleSource, corpus: AnyCorpus, splits: tuple[str, ...], labelled: bool) -> Held:
+def held_of(source: Source | ExampleSource, corpus: AnyCorpus, splits: tuple[str, ...], labelled: bool) -> EvalData:
     """What evaluations may read from a corpus of documents or of examples."""
 
     def texts() -> list[str]:
@@ -132,7 +132,7 @@ def held_of(source: Source | ExampleSource, corpus: AnyCorpus, splits: tuple[str
     def examples(of: tuple[str, ...]) -> Sequence[Example]:
         return Chained([getattr(corpus, split) for split in of] if gives_examples(source) else [])
 
-    return Held(
+    return EvalData(
         texts=texts,
         seen=lambda: corpus.text("train"),
         items=(lambda: examples(splits)) if labelled else texts,
@@ -143,7 +143,7 @@ def held_of(source: Source | ExampleSource, corpus: AnyCorpus, splits: tuple[str
     )
 
 
-def allow(name: str, part: Evaluation, asked: Trained, held: Held) -> None:
+def allow(name: str, part: Evaluation, asked: Trained, held: EvalData) -> None:
     """UserError if the model or the data cannot answer what the evaluation asks."""
     where = f"evaluation.{name}"
     for word in part.asks:
@@ -157,6 +157,6 @@ def allow(name: str, part: Evaluation, asked: Trained, held: Held) -> None:
             raise UserError(where, reason, "leave it out, or take a causal decoder with a head for tokens")
 
 
-def measured(part: Evaluation, asked: Trained, held: Held) -> dict[str, dict[str, float | None]]:
+def measured(part: Evaluation, asked: Trained, held: EvalData) -> dict[str, dict[str, float | None]]:
     """{figure: {value, error, count, chance}} of one evaluation."""
     return {figure: asdict(found) for figure, found in part.measure(asked, held).items()}

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from torch import nn
 
 from components.core.makers import telling
-from components.core.share import recipe_files
+from components.core.resources import recipe_files
 from components.core.signature import Signature
 
 Config = dict[str, Any]  # of a run or a recipe, spelled out; or one node of it: the name of a part and its options

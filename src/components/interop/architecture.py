@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import Any
 
 from components.interop.fields import Field, Get
-from components.interop.forms import Form, Same
+from components.interop.layouts import Layout, Same
 
 SAME = Same()
 
@@ -25,7 +25,7 @@ class Rule:
 
     theirs: str | tuple[str, ...]
     ours: str | tuple[str, ...]
-    form: Form | Callable[[Get], Form] = SAME
+    layout: Layout | Callable[[Get], Layout] = SAME
     dims: int | None = None
 
     @property
@@ -47,7 +47,7 @@ class Architecture:
         within: classes of models that read more than text, of which this is the text model: their config.json has its own as ``text_config``.
         base: the nodes that all its models have: ``{"model": {"name": "decoder", "norm": "rms"}}``.
         fields: config.json and options.
-        tensors: names and forms.
+        tensors: names and layouts.
         free: more fields that change no number.
         ignored: patterns of their tensors that carry nothing (tables that are computed).
         left: patterns of their weights that no output here depends on; import says that it leaves them behind.

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any
 
+from components.core.config_types import Config
 from components.core.slices import resolve
 from components.functional.activations import glu_width
 
@@ -28,7 +29,7 @@ def differences(ours: Any, theirs: Any, path: str = "model") -> list[str]:
     return [f"{path}={_short(ours)} where it has {_short(theirs)}"]
 
 
-def explicit(config: Mapping[str, Any]) -> dict[str, Any]:
+def explicit(config: Mapping[str, Any]) -> Config:
     """``config`` with the sizes that a null leaves to a part, and with the layers that a pattern names counted."""
     made = deepcopy(dict(config))
     model = made["model"]
@@ -44,7 +45,7 @@ def explicit(config: Mapping[str, Any]) -> dict[str, Any]:
     return made
 
 
-def layer_by_layer(model: Mapping[str, Any]) -> dict[str, Any]:
+def layer_by_layer(model: Mapping[str, Any]) -> Config:
     """An explicit ``model`` with all parts of every layer under ``layers``, whichever of them the model calls its own."""
     if not isinstance(model.get("n_layers"), int):
         return dict(model)

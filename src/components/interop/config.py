@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from copy import deepcopy
 from typing import Any
 
+from components.core.config_types import Config
 from components.core.errors import UserError, nearest
 from components.core.option_types import parse_type
 from components.interop.architecture import Architecture, architectures
@@ -23,7 +24,7 @@ WHOLE = (
 )  # fields that a model of more than text has for its text model
 
 
-def text_model_of(config: Mapping[str, Any]) -> dict[str, Any]:
+def text_model_of(config: Mapping[str, Any]) -> Config:
     """The config.json of the text model within a model that reads more than text; any other as it is."""
     named = set(names_of(config))
     label = next((a.label for a in architectures() if named & set(a.within)), None)
@@ -76,7 +77,7 @@ class Unreadable(UserError):
     """Fields that no model of the class has."""
 
 
-def recipe_of(architecture: Architecture, config: Mapping[str, Any], where: str) -> tuple[dict[str, Any], list[str]]:
+def recipe_of(architecture: Architecture, config: Mapping[str, Any], where: str) -> tuple[Config, list[str]]:
     """(nodes of a recipe, names of the fields that were used).
 
     Raises:
@@ -87,7 +88,7 @@ def recipe_of(architecture: Architecture, config: Mapping[str, Any], where: str)
             raise UserError(where, f"{architecture.label}: {name}: {fault}", "such a model cannot be composed here")
     faults: list[str] = []
     used: list[str] = []
-    nodes: dict[str, Any] = deepcopy(dict(architecture.base))
+    nodes: Config = deepcopy(dict(architecture.base))
     for field in architecture.fields:
         used += [n for n in field.names if n in config]
         try:
@@ -108,7 +109,7 @@ def recipe_of(architecture: Architecture, config: Mapping[str, Any], where: str)
     return nodes, list(dict.fromkeys(used))
 
 
-def config_of(architecture: Architecture, config: Mapping[str, Any], faults: list[str] | None = None) -> dict[str, Any]:
+def config_of(architecture: Architecture, config: Mapping[str, Any], faults: list[str] | None = None) -> Config:
     """A config.json for our spelled-out ``config``.
 
     Args:
@@ -121,7 +122,7 @@ def config_of(architecture: Architecture, config: Mapping[str, Any], faults: lis
     """
     kept = faults
     faults = [] if kept is None else kept
-    made: dict[str, Any] = {"architectures": [architecture.label], "model_type": architecture.model_type}
+    made: Config = {"architectures": [architecture.label], "model_type": architecture.model_type}
     for field in architecture.fields:
         lacking: list[str] = []
 
@@ -136,7 +137,7 @@ def config_of(architecture: Architecture, config: Mapping[str, Any], faults: lis
             faults.append(str(e))
         except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError):
             # a mapping reads options of its own parts: what this model has not, or has of another part, it cannot write
-            if not (other := [*(f"{path} is not there" for path in lacking), *unlike(architecture, config)]):
+            if not (other := [*(f"{path} is not there" for path in lacking), *differs_from(architecture, config)]):
                 raise
             faults.append(f"{', '.join(field.names)}: {', '.join(other)}")
     if faults and kept is None:
@@ -144,7 +145,7 @@ def config_of(architecture: Architecture, config: Mapping[str, Any], faults: lis
     return made
 
 
-def unlike(architecture: Architecture, config: Mapping[str, Any]) -> list[str]:
+def differs_from(architecture: Architecture, config: Mapping[str, Any]) -> list[str]:
     """Parts that all models of the architecture have and this one has not."""
     base = {n: v.get("name") if isinstance(v, Mapping) else v for n, v in architecture.base["model"].items()}
     held = {n: at(config, f"model.{n}.name") for n, v in base.items() if isinstance(v, str) and n != "name"}
@@ -170,7 +171,7 @@ def at(config: Any, path: str) -> Any:
     return config
 
 
-def put(nodes: dict[str, Any], path: str, value: Any) -> None:
+def put(nodes: Config, path: str, value: Any) -> None:
     """Set the value at a dotted path; a name that stands where a node is needed becomes one."""
     *words, last = path.split(".")
     for word in words:

@@ -14,13 +14,14 @@ import yaml
 from torch import Tensor, nn
 
 from components.compose import compose
+from components.core.config_types import Config
 from components.core.errors import UserError
 from components.core.files import whole_folder, write_text
 from components.core.meta import on_meta
 from components.interop import tensors
 from components.interop.architecture import Architecture, architectures
 from components.interop.compare import differences, explicit, layer_by_layer
-from components.interop.config import architecture_of, at, config_of, names_of, recipe_of, text_model_of, unlike
+from components.interop.config import architecture_of, at, config_of, differs_from, names_of, recipe_of, text_model_of
 from components.interop.fields import FREE
 from components.interop.files import SHARD_BYTES, Tensors, read_json, write
 
@@ -32,16 +33,16 @@ class Imported:
     """What a folder holds, in our terms: the spelled-out config, the weights in the files' dtypes, what config.json said."""
 
     architecture: Architecture
-    recipe: dict[str, Any]
-    config: dict[str, Any]
+    recipe: Config
+    config: Config
     weights: dict[str, Tensor]
     used: list[str]
-    source: dict[str, Any]
+    source: Config
     bare: bool = False  # the files are those of a model without a head: names lack the prefix
     whole: str | None = None  # the class of the model that this is the text model of
 
 
-def read_config(file: Path) -> tuple[Architecture, dict[str, Any], list[str], dict[str, Any]]:
+def read_config(file: Path) -> tuple[Architecture, Config, list[str], Config]:
     """(architecture, recipe, fields used, config.json) of a config.json or the folder that has one."""
     file = file / "config.json" if file.is_dir() else file
     source = text_model_of(read_json(file))
@@ -71,7 +72,7 @@ def read_folder(folder: Path) -> Imported:
     return Imported(architecture, recipe, config, weights, used, source, bare, whole)
 
 
-def composed(recipe: Mapping[str, Any], folder: Path) -> tuple[dict[str, Any], nn.Module]:
+def composed(recipe: Mapping[str, Any], folder: Path) -> tuple[Config, nn.Module]:
     """(config, model on meta) of a recipe that config.json gave; its faults are config.json's."""
     try:
         config = spelled_out(recipe)
@@ -85,7 +86,7 @@ def vocab_of(recipe: Mapping[str, Any]) -> int:
     return int(recipe["vocab_size"])
 
 
-def spelled_out(recipe: Mapping[str, Any]) -> dict[str, Any]:
+def spelled_out(recipe: Mapping[str, Any]) -> Config:
     """The composed config of a recipe's nodes."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "imported.yaml"
@@ -114,6 +115,7 @@ def architecture_for(
         if at(architecture.base, "model.name") != at(config, "model.name"):
             continue
         faults: list[str] = []
+        made: Config = {}
         try:
             made = {**config_of(architecture, ours, faults), "vocab_size": vocab_size}
             recipe, _ = recipe_of(architecture, made, "export")
@@ -121,7 +123,7 @@ def architecture_for(
             differing = differences(layer_by_layer(ours["model"]), layer_by_layer(theirs["model"]))
             differing = [*dict.fromkeys(re.sub(r"^model\.layers\.\d+\.", "model.", d) for d in differing)] or faults
         except UserError as e:
-            differing = [*(faults or [str(e)]), *unlike(architecture, ours)]
+            differing = [*(faults or [str(e)]), *differs_from(architecture, ours)]
         distance = len(differing)
         if not differing:
             return architecture, made
@@ -139,7 +141,7 @@ def architecture_for(
 UNKEPT = frozenset(("architectures", "model_type", "torch_dtype", "dtype", "auto_map", "quantization_config"))
 
 
-def says(architecture: Architecture, source: Mapping[str, Any], config: Mapping[str, Any], vocab_size: int) -> bool:
+def describes(architecture: Architecture, source: Mapping[str, Any], config: Mapping[str, Any], vocab_size: int) -> bool:
     """Whether a config.json is this model still."""
     try:
         recipe, _ = recipe_of(architecture, source, "export")
@@ -178,7 +180,7 @@ def write_folder(
     fields |= extra or {}
     if source is not None:
         free = {n: v for n, v in source.items() if n in (FREE | architecture.free) - UNKEPT}
-        fields = {**source} if says(architecture, source, config, vocab_size) else {**fields, **free}
+        fields = {**source} if describes(architecture, source, config, vocab_size) else {**fields, **free}
     if prefer in architecture.names:
         fields["architectures"] = [prefer]
     if bare:

@@ -11,7 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 REQUIRED = object()
-Theirs = Mapping[str, Any]  # config.json
+Theirs = Mapping[str, Any]  # config.json: plain data that anybody may have written
+Fields = dict[str, Any]  # fields of a config.json that are to be written, by name
+Options = dict[str, Any]  # options of a recipe by their dotted path: ``model.attention.n_heads``
+Node = dict[str, Any]  # a part of a spelled-out config: its name and its options
 Get = Callable[[str], Any]  # a value of our spelled-out config by path, None where there is none
 
 
@@ -31,15 +34,15 @@ class Same:
     def names(self) -> tuple[str, ...]:
         return (self.theirs,)
 
-    def read(self, config: Theirs) -> dict[str, Any]:
+    def read(self, config: Theirs) -> Options:
         return {self.ours: value_of(config, self.theirs, self.default)}
 
-    def write(self, get: Get) -> dict[str, Any]:
+    def write(self, get: Get) -> Fields:
         return {self.theirs: get(self.ours)}
 
 
 @dataclass(frozen=True)
-class Word:
+class Mapped:
     """A value of theirs for each of ours: ``{"gelu_new": "gelu_tanh"}``. Several of theirs may mean one of ours; the first is written."""
 
     theirs: str
@@ -51,13 +54,13 @@ class Word:
     def names(self) -> tuple[str, ...]:
         return (self.theirs,)
 
-    def read(self, config: Theirs) -> dict[str, Any]:
+    def read(self, config: Theirs) -> Options:
         value = value_of(config, self.theirs, self.default)
         if value not in self.table:
             raise Unsupported(f"{self.theirs}={value!r}: there are {', '.join(map(repr, self.table))}")
         return {self.ours: self.table[value]}
 
-    def write(self, get: Get) -> dict[str, Any]:
+    def write(self, get: Get) -> Fields:
         value = get(self.ours)
         found = next((theirs for theirs, ours in self.table.items() if ours == value), REQUIRED)
         if found is REQUIRED:
@@ -66,7 +69,7 @@ class Word:
 
 
 @dataclass(frozen=True)
-class Only:
+class Constant:
     """A field that changes the numbers, of which one value is supported. ``absent``: it need not be there."""
 
     theirs: str
@@ -77,26 +80,26 @@ class Only:
     def names(self) -> tuple[str, ...]:
         return (self.theirs,)
 
-    def read(self, config: Theirs) -> dict[str, Any]:
+    def read(self, config: Theirs) -> Options:
         value = value_of(config, self.theirs, self.value if self.absent else REQUIRED)
         if value != self.value:
             raise Unsupported(f"{self.theirs}={value!r}: only {self.value!r} is supported")
         return {}
 
-    def write(self, get: Get) -> dict[str, Any]:  # noqa: ARG002
+    def write(self, get: Get) -> Fields:  # noqa: ARG002
         return {self.theirs: self.value}
 
 
 @dataclass(frozen=True)
-class Computed:
+class Custom:
     """Several fields and options that belong together: ``read(config) -> {ours: value}``, ``write(get) -> {theirs: value}``."""
 
     names: tuple[str, ...]
-    read: Callable[[Theirs], dict[str, Any]]
-    write: Callable[[Get], dict[str, Any]]
+    read: Callable[[Theirs], Options]
+    write: Callable[[Get], Fields]
 
 
-Field = Same | Word | Only | Computed
+Field = Same | Mapped | Constant | Custom
 
 # Fields that change no number of a forward pass: how to train, to cache, to generate, where it came from.
 FREE = frozenset(

@@ -13,7 +13,7 @@ from components.core.errors import UserError
 from components.interop.architecture import Architecture, Rule, filled, pattern
 from components.interop.fields import Get
 from components.interop.files import Tensors, meta
-from components.interop.forms import Form
+from components.interop.layouts import Layout
 
 Shapes = Mapping[str, torch.Size]
 DTYPES = ("F32", "BF16", "F16", "F64")  # others are quantised, and mean nothing without their scales
@@ -26,7 +26,7 @@ class Step:
 
     theirs: tuple[str, ...]
     ours: tuple[str, ...]
-    form: Form
+    layout: Layout
 
 
 def steps(architecture: Architecture, ours: Shapes, get: Get) -> list[Step]:
@@ -38,7 +38,7 @@ def steps(architecture: Architecture, ours: Shapes, get: Get) -> list[Step]:
     done: list[Step] = []
     open_names = dict.fromkeys(ours)
     for rule in architecture.tensors:
-        form = rule.form(get) if callable(rule.form) and not hasattr(rule.form, "split") else rule.form
+        layout = rule.layout(get) if callable(rule.layout) and not hasattr(rule.layout, "split") else rule.layout
         first = pattern(rule.our_names[0])
         for name in list(open_names):
             if (found := first.match(name)) is None or rule.dims not in (None, len(ours[name])):
@@ -46,7 +46,7 @@ def steps(architecture: Architecture, ours: Shapes, get: Get) -> list[Step]:
             names = tuple(filled(n, found.groupdict()) for n in rule.our_names)
             if any(n not in open_names for n in names):
                 continue
-            done.append(Step(_theirs(rule, found.groupdict(), ours[name]), names, form))  # type: ignore[arg-type]
+            done.append(Step(_theirs(rule, found.groupdict(), ours[name]), names, layout))  # type: ignore[arg-type]
             for n in names:
                 del open_names[n]
     if open_names:
@@ -85,7 +85,7 @@ def read(architecture: Architecture, tensors: Tensors, ours: Shapes, get: Get, w
     for step in todo:
         names = [n.removeprefix(prefix) for n in step.theirs]
         used.update(names)
-        wanted = step.form.join([meta(ours[n], torch.float32) for n in step.ours])
+        wanted = step.layout.join([meta(ours[n], torch.float32) for n in step.ours])
         for name, like in zip(names, wanted, strict=True):
             if name not in there and any(z.match(name) for z in zero):
                 zeros[name] = torch.zeros(like.shape)
@@ -107,7 +107,7 @@ def read(architecture: Architecture, tensors: Tensors, ours: Shapes, get: Get, w
     for step in todo:
         names = [n.removeprefix(prefix) for n in step.theirs]
         theirs = [zeros[n] if n in zeros else tensors[there[n]] for n in names]
-        parts = step.form.split(theirs, [ours[n] for n in step.ours])
+        parts = step.layout.split(theirs, [ours[n] for n in step.ours])
         found.update(zip(step.ours, (p.contiguous() for p in parts), strict=True))
     return found
 
@@ -137,7 +137,7 @@ def write(architecture: Architecture, ours: Mapping[str, Tensor], get: Get) -> d
     """Their tensors from our state dict, in its dtypes."""
     made: dict[str, Tensor] = {}
     for step in steps(architecture, {n: t.shape for n, t in ours.items()}, get):
-        made.update(zip(step.theirs, step.form.join([ours[n] for n in step.ours]), strict=True))
+        made.update(zip(step.theirs, step.layout.join([ours[n] for n in step.ours]), strict=True))
     return dict(sorted(made.items()))
 
 

@@ -16,7 +16,7 @@ from components.corpus.foreign import token_of
 from components.corpus.special_ids import first_ids, stop_ids, target_start
 from components.corpus.tokens import MAP_FILE, OWN_FILE, Tokens
 from components.interop import convert
-from components.interop.halves import in_halves
+from components.interop.rotary_layout import in_halves
 from components.parts.adapter._merge import merge
 from components.runs import checkpoints, resume, run_folder
 from components.runs.importing import GENERATION

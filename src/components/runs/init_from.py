@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from components.core.errors import UserError
-from components.core.names import few, in_short
+from components.core.weight_names import first_few, summarize_names
 from components.core.weights import copy_full, roles
 from components.corpus.tokens import LABELS_FILE, Tokens, same_tokens
 from components.runs import checkpoints, run_folder
@@ -76,7 +76,7 @@ class Match:
         """``loaded``, ``new`` and ``left``, each in short: whole modules by their path, layers that are alike as one."""
         names = {**self.sizes, **dict.fromkeys(self.left)}
         lists = {"loaded": self.loaded, "new": self.new, "left": self.left}
-        return {what: in_short(found, names) for what, found in lists.items()}
+        return {what: summarize_names(found, names) for what, found in lists.items()}
 
     def report(self) -> dict[str, object]:
         """For run.json."""
@@ -88,17 +88,17 @@ class Match:
         found, count = self.parts(), len(self.loaded)
         share = sum(self.sizes[n] for n in self.loaded) / max(1, sum(self.sizes.values()))
         lines = [
-            f"init_from {self.start.origin}: {count} of {len(self.sizes)} tensors loaded, {share:.1%} of the numbers: {few(found['loaded'])}"
+            f"init_from {self.start.origin}: {count} of {len(self.sizes)} tensors loaded, {share:.1%} of the numbers: {first_few(found['loaded'])}"
         ]
         for what, names, text in (
             ("new", self.new, "not in the checkpoint, new here"),
             ("left", self.left, "in the checkpoint, not used"),
         ):
             if names:
-                lines.append(f"  {len(names)} {text}: {few(found[what])}")
+                lines.append(f"  {len(names)} {text}: {first_few(found[what])}")
         if self.reshaped:
             shapes = [f"{n} {there} there, {here} here" for n, (there, here) in self.reshaped.items()]
-            lines.append(f"  {len(shapes)} of another shape, new here: {few(shapes)}")
+            lines.append(f"  {len(shapes)} of another shape, new here: {first_few(shapes)}")
         return lines
 
 

@@ -18,7 +18,7 @@ from components.core.config_types import Config, part_name
 from components.core.contracts import NeedsModel
 from components.core.errors import UserError
 from components.core.makers import make, task_values
-from components.core.share import recipe_commands, recipe_files
+from components.core.resources import recipe_commands, recipe_files
 from components.corpus.corpus import Source
 from components.corpus.example import Example
 from components.corpus.example_files import Chained

@@ -9,7 +9,7 @@ from torch.utils.data import Dataset, Sampler
 
 from components.core.errors import UserError
 from components.corpus.preparation import Preparation
-from components.corpus.steps import Item, Steps, Whole
+from components.corpus.steps import EvalBatches, TrainSteps
 from components.runs.task_module import Rows
 from components.training.reading import Readers
 from components.training.strategies import data_ranks
@@ -93,7 +93,7 @@ class PackedDataModule(LightningDataModule):
 
     def train_dataloader(self) -> Readers:
         rank, ranks, accumulate = self.place()
-        steps = Steps(self.train, self.batch_size, accumulate, rank, ranks, self.apart, self.preparation)
+        steps = TrainSteps(self.train, self.batch_size, accumulate, rank, ranks, self.apart, self.preparation)
         return self._loader(Resumable, steps, StepSampler(self, self.steps_per_epoch, accumulate))
 
     def val_dataloader(self) -> Readers | list[Readers]:
@@ -111,12 +111,12 @@ class PackedDataModule(LightningDataModule):
         rows = max(1, self.batch_size // ranks // accumulate)
         return self._loader(Readers, self.measured(blocks, rows, rank, ranks), None)
 
-    def measured(self, blocks: Rows, rows: int, rank: int = 0, ranks: int = 1) -> Whole:
+    def measured(self, blocks: Rows, rows: int, rank: int = 0, ranks: int = 1) -> EvalBatches:
         """The batches, ``rows`` rows each, in which rank ``rank`` of ``ranks`` reads a split."""
         most = None if self.limit is None else self.limit * self.batch_size
-        return Whole(blocks, rows, rank, ranks, self.apart, most, self.preparation)
+        return EvalBatches(blocks, rows, rank, ranks, self.apart, most, self.preparation)
 
-    def _loader(self, kind: type[Readers], dataset: Dataset[Item], sampler: Sampler[int] | None) -> Readers:
+    def _loader(self, kind: type[Readers], dataset: Dataset[MicroBatch], sampler: Sampler[int] | None) -> Readers:
         pin = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
         return kind(dataset, sampler, num_workers=self.workers, pin_memory=pin)
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from components.core.config_types import Config
 from components.core.errors import UserError
-from components.core.names import few, in_short
+from components.core.weight_names import first_few, summarize_names
 from components.runs.init_from import Match, Start, begin_from
 from components.runs.task_module import TaskModule
 from components.training.tuning import tuned
@@ -20,13 +20,13 @@ def refuse_frozen(model: nn.Module, config: Config, matched: Match) -> None:
     new = {*matched.new, *matched.reshaped}
     stuck = [w for w in tuned(model, config) if w.name in new and not w.parameter.requires_grad]
     for where, option in (("tuning", "but"), ("adapter", "train")):
-        names = in_short([w.name for w in stuck if (where == "tuning") == (w.rate == 0.0)], matched.sizes)
+        names = summarize_names([w.name for w in stuck if (where == "tuning") == (w.rate == 0.0)], matched.sizes)
         if names:
             patterns = dict.fromkeys(re.sub(r"(?<=\.)\d+(-\d+)?(?=\.|$)", "*", n) for n in names)
             said = ", ".join([*config[where].get(option, ()), *patterns])
             raise UserError(
                 where,
-                f"{few(names)}: not in {matched.start.origin} and frozen here, so they would stay as drawn",
+                f"{first_few(names)}: not in {matched.start.origin} and frozen here, so they would stay as drawn",
                 f"let it learn: {where}.{option}=[{said}]" if option in config[where] else f"choose another {where}",
             )
 

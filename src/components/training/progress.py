@@ -17,7 +17,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from components.core.bar import Bar
 from components.core.errors import UserError
-from components.core.names import few
+from components.core.weight_names import first_few
 from components.parts.optimizer._nested import figures
 from components.runs.metrics_file import (
     EPOCH,
@@ -125,7 +125,9 @@ class Recorder(Callback):
         if task.unread and "unread_weights" not in self.final:
             self.final["unread_weights"] = len(task.unread)
             if self.bar is not None:
-                self.bar.say(f"no gradient reaches {few(list(task.unread))}: nothing reads them, so they stay as they are")
+                self.bar.say(
+                    f"no gradient reaches {first_few(list(task.unread))}: nothing reads them, so they stay as they are"
+                )
         last = step >= self.total_steps
         if last:
             trainer.should_stop = True

@@ -22,7 +22,7 @@ from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 
 from components.core.collectives import Differing
 from components.core.errors import UserError
-from components.core.leaving import leave, note_talk
+from components.core.exit import hard_exit, note_talk
 from components.runs import resume, run_folder
 from components.training.planning import Job
 from components.training.watch import FIRST, PATIENCE, Watch
@@ -93,7 +93,7 @@ def follow(fit: Callable[[Job, Watch], object]) -> NoReturn:
     except BaseException:
         code = 1
         traceback.print_exc()
-    leave(code)
+    hard_exit(code)
 
 
 def prepare(trainer: Trainer, watch: Watch) -> None:

@@ -20,14 +20,14 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from components.core.errors import UserError
-from components.corpus.steps import Item
+from components.corpus.steps import MicroBatch
 from components.training.signals import deaf
 
 STARTED: list[Any] = []  # readers of this process
 LOOKS, EVERY = 20, 5.0  # a reader that is stopped at this many checks in a row, this many seconds apart, is killed
 
 
-class Readers(DataLoader[Item]):
+class Readers(DataLoader[MicroBatch]):
     """A ``DataLoader`` of whole batches. Its workers persist and ignore signals; if one dies or hangs, that is a one-line error.
 
     Args:
@@ -41,7 +41,12 @@ class Readers(DataLoader[Item]):
     """
 
     def __init__(
-        self, dataset: Dataset[Item], sampler: Sampler[int] | None = None, *, num_workers: int = 0, pin_memory: bool = False
+        self,
+        dataset: Dataset[MicroBatch],
+        sampler: Sampler[int] | None = None,
+        *,
+        num_workers: int = 0,
+        pin_memory: bool = False,
     ) -> None:
         super().__init__(
             dataset,
@@ -55,7 +60,7 @@ class Readers(DataLoader[Item]):
             worker_init_fn=deaf,
         )
 
-    def __iter__(self) -> Iterator[Item]:  # type: ignore[override]  # torch declares a private class
+    def __iter__(self) -> Iterator[MicroBatch]:  # type: ignore[override]  # torch declares a private class
         known, read = self._iterator, super().__iter__()
         if not isinstance(read, _MultiProcessingDataLoaderIter):
             return read
@@ -72,10 +77,10 @@ class Reading:
     def __init__(self, read: _MultiProcessingDataLoaderIter) -> None:
         self.read = read
 
-    def __iter__(self) -> Iterator[Item]:
+    def __iter__(self) -> Iterator[MicroBatch]:
         return self
 
-    def __next__(self) -> Item:
+    def __next__(self) -> MicroBatch:
         try:
             return next(self.read)
         except (RuntimeError, OSError, EOFError) as e:

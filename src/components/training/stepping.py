@@ -13,9 +13,9 @@ from torch.optim import Optimizer
 
 from components.core.collectives import Sums
 from components.core.errors import UserError
-from components.core.names import few
 from components.core.traits import has_after_step
-from components.corpus.steps import Item
+from components.core.weight_names import first_few
+from components.corpus.steps import MicroBatch
 from components.parts.optimizer._nested import tell_norm
 from components.training.clipping import clip_gradients, clip_values
 
@@ -44,7 +44,7 @@ class Stepping:
         self._weights = list(model.parameters())
         self._followers = [m for m in model.modules() if has_after_step(m)]
 
-    def on_train_batch_start(self, batch: Item, batch_idx: int) -> None:
+    def on_train_batch_start(self, batch: MicroBatch, batch_idx: int) -> None:
         self.idle = not batch.asked
 
     def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Optimizer, optimizer_closure: Callable[[], object]) -> None:
@@ -77,7 +77,7 @@ class Stepping:
         if found and isinstance(self.trainer.strategy, DDPStrategy):  # type: ignore[attr-defined]
             raise UserError(
                 "trainer.strategy",
-                f"nothing reads {few(list(found))}, and under ddp each rank waits for the gradient of every weight",
+                f"nothing reads {first_few(list(found))}, and under ddp each rank waits for the gradient of every weight",
                 "leave out the part that has them, or freeze them: tuning=frozen",
             )
         return found

@@ -10,8 +10,8 @@ from components.core import registry
 from components.core.config_types import Config
 from components.core.errors import UserError
 from components.core.makers import Bound, make
-from components.core.names import few, in_short
 from components.core.traits import lr_scale_of
+from components.core.weight_names import first_few, summarize_names
 from components.core.weights import Weight, roles
 
 TORCHS = tuple(c for c in vars(optim).values() if isinstance(c, type) and c is not optim.Optimizer)
@@ -45,13 +45,13 @@ def rate_lines(model: nn.Module, config: Config) -> list[str]:
     names = [w.name for w in weights]
     lines = []
     if frozen := [w.name for w in weights if w.rate == 0.0]:
-        lines.append(f"frozen: {few(in_short(frozen, names))}")
+        lines.append(f"frozen: {first_few(summarize_names(frozen, names))}")
     found: dict[float, list[str]] = {}
     for w in weights:
         if w.parameter.requires_grad:
             found.setdefault(w.rate, []).append(w.name)
     if len(found) > 1 or set(found) - {1.0}:
-        said = (f"{rate:.3g} {few(in_short(found[rate], names))}" for rate in sorted(found, reverse=True))
+        said = (f"{rate:.3g} {first_few(summarize_names(found[rate], names))}" for rate in sorted(found, reverse=True))
         lines.append(f"learning rates, as a share: {'; '.join(said)}")
     return lines
 

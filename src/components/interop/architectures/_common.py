@@ -7,7 +7,20 @@ from types import MappingProxyType
 from typing import Any
 
 from components.interop.architecture import Rule
-from components.interop.fields import REQUIRED, Computed, Field, Get, Same, Theirs, Unsupported, Word, value_of
+from components.interop.fields import (
+    REQUIRED,
+    Custom,
+    Field,
+    Fields,
+    Get,
+    Mapped,
+    Node,
+    Options,
+    Same,
+    Theirs,
+    Unsupported,
+    value_of,
+)
 
 LAYER = "stack.layers.{i}.block."
 
@@ -28,55 +41,55 @@ def decoder_sizes() -> tuple[Field, ...]:
     )
 
 
-def _read_head_dim(config: Theirs) -> dict[str, Any]:
+def _read_head_dim(config: Theirs) -> Options:
     return {"model.attention.head_dim": config.get("head_dim")}
 
 
-def _write_head_dim(get: Get) -> dict[str, Any]:
+def _write_head_dim(get: Get) -> Fields:
     width = get("model.attention.head_dim")
     return {} if width is None else {"head_dim": width}
 
 
-HEAD_DIM = Computed(("head_dim",), _read_head_dim, _write_head_dim)
+HEAD_DIM = Custom(("head_dim",), _read_head_dim, _write_head_dim)
 
 
-def head_dim(default: int) -> Computed:
+def head_dim(default: int) -> Custom:
     """The width of a head, in classes that do not derive it where it is absent."""
 
-    def read(config: Theirs) -> dict[str, Any]:
+    def read(config: Theirs) -> Options:
         return {"model.attention.head_dim": value_of(config, "head_dim", default)}
 
-    def write(get: Get) -> dict[str, Any]:
+    def write(get: Get) -> Fields:
         return {"head_dim": get("model.attention.head_dim") or get("model.d_model") // get("model.attention.n_heads")}
 
-    return Computed(("head_dim",), read, write)
+    return Custom(("head_dim",), read, write)
 
 
-def tied(default: bool) -> Word:
-    return Word("tie_word_embeddings", "model.head.name", {False: "linear", True: "tied"}, default)
+def tied(default: bool) -> Mapped:
+    return Mapped("tie_word_embeddings", "model.head.name", {False: "linear", True: "tied"}, default)
 
 
 TIED = tied(False)
 
 
-def either(names: tuple[str, ...], ours: str, default: Any = REQUIRED) -> Computed:
+def either(names: tuple[str, ...], ours: str, default: Any = REQUIRED) -> Custom:
     """A value that files of different ages call by different names; the first is written."""
 
-    def read(config: Theirs) -> dict[str, Any]:
+    def read(config: Theirs) -> Options:
         return {ours: value_of(config, next((n for n in names if n in config), names[0]), default)}
 
-    return Computed(names, read, lambda get: {names[0]: get(ours)})
+    return Custom(names, read, lambda get: {names[0]: get(ours)})
 
 
-def unused(theirs: str, *values: Any) -> Computed:
+def unused(theirs: str, *values: Any) -> Custom:
     """A field of which the class takes no notice when it has one of these values."""
 
-    def read(config: Theirs) -> dict[str, Any]:
+    def read(config: Theirs) -> Options:
         if (value := config.get(theirs)) not in (None, *values):
             raise Unsupported(f"{theirs}={value!r}: only {', '.join(map(repr, values)) or 'null'} is supported")
         return {}
 
-    return Computed((theirs,), read, lambda get: {})  # noqa: ARG005  the contract's argument
+    return Custom((theirs,), read, lambda get: {})  # noqa: ARG005  the contract's argument
 
 
 ORIGINAL = "original_max_position_embeddings"
@@ -108,7 +121,7 @@ SCALINGS: dict[str, tuple[str, dict[str, str], tuple[str, ...]]] = {
 }
 
 
-def read_rope(parameters: Theirs, prefix: str = "model.position", theta: float = 10000.0) -> dict[str, Any]:
+def read_rope(parameters: Theirs, prefix: str = "model.position", theta: float = 10000.0) -> Options:
     """Options of a rope position from one ``rope_parameters``."""
     given = {n: v for n, v in parameters.items() if v is not None}
     older = given.pop("type", "default")
@@ -128,7 +141,7 @@ def read_rope(parameters: Theirs, prefix: str = "model.position", theta: float =
     return made
 
 
-def write_rope(node: Any) -> dict[str, Any]:
+def write_rope(node: Node | str | None) -> Fields:
     """``rope_parameters`` for a rope position."""
     if not isinstance(node, dict) or node.get("name") != "rope":
         raise Unsupported(f"position {node if isinstance(node, str) else (node or {}).get('name')}: it has rope")
@@ -146,7 +159,7 @@ def write_rope(node: Any) -> dict[str, Any]:
     return made if node.get("fraction", 1.0) == 1.0 else {**made, "partial_rotary_factor": node["fraction"]}
 
 
-def flat_rope(config: Theirs, theta: float) -> dict[str, Any]:
+def flat_rope(config: Theirs, theta: float) -> Fields:
     """``rope_parameters`` (transformers 5), or the fields beside one another that were there before, completed as the class does it."""
     made = {n: v for n, v in (config.get("rope_scaling") or config.get("rope_parameters") or {}).items() if v is not None}
     made.setdefault("rope_theta", value_of(config, "rope_theta", theta) or theta)
@@ -159,7 +172,7 @@ def flat_rope(config: Theirs, theta: float) -> dict[str, Any]:
 
 def rope(
     theta: float = 10000.0, *, partial: bool = True, share: float = 1.0, older: Mapping[str, str] = MappingProxyType({})
-) -> Computed:
+) -> Custom:
     """The position of all layers.
 
     Args:
@@ -169,12 +182,12 @@ def rope(
         older: fields of older files, and what they are called now.
     """
 
-    def checked(made: dict[str, Any], found: Any) -> dict[str, Any]:
+    def checked(made: Fields, found: float | None) -> Fields:
         if not partial and found not in (None, 1.0):
             raise Unsupported(f"partial_rotary_factor={found}: the class turns all channels")
         return made
 
-    def read(config: Theirs) -> dict[str, Any]:
+    def read(config: Theirs) -> Options:
         config = {**{now: config[n] for n, now in older.items() if n in config}, **config}
         parameters = flat_rope(config, theta)
         if share != 1.0:
@@ -182,13 +195,13 @@ def rope(
         made = read_rope(parameters)
         return checked(made, made.get("model.position.fraction"))
 
-    def write(get: Get) -> dict[str, Any]:
+    def write(get: Get) -> Fields:
         made = write_rope(get("model.position"))
         if share != 1.0:
             made.setdefault("partial_rotary_factor", 1.0)
         return checked({"rope_parameters": made}, get("model.position.fraction"))
 
-    return Computed((*ROPE_FIELDS, *older), read, write)
+    return Custom((*ROPE_FIELDS, *older), read, write)
 
 
 ROPE_FIELDS = ("rope_parameters", "rope_theta", "rope_scaling", "partial_rotary_factor", ORIGINAL)

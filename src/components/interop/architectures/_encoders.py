@@ -7,7 +7,19 @@ from typing import Any
 
 from components.interop.architecture import Rule
 from components.interop.architectures._common import stack, unused
-from components.interop.fields import ACTIVATIONS, Computed, Field, Get, Only, Same, Theirs, Unsupported, value_of
+from components.interop.fields import (
+    ACTIVATIONS,
+    Constant,
+    Custom,
+    Field,
+    Fields,
+    Get,
+    Options,
+    Same,
+    Theirs,
+    Unsupported,
+    value_of,
+)
 
 EVERY = ["q", "k", "v", "out"]
 BASE: dict[str, Any] = {
@@ -24,16 +36,16 @@ BASE: dict[str, Any] = {
 MASKED: dict[str, Any] = {"name": "mlm", "norm": "layer", "output": {"name": "tied", "bias": True}}
 
 
-def spread(theirs: str, *ours: str, default: Any, table: Mapping[Any, Any] | None = None) -> Computed:
+def spread(theirs: str, *ours: str, default: Any, table: Mapping[Any, Any] | None = None) -> Custom:
     """One field that is several options of ours, all equal; ``table``: our value for each of theirs."""
 
-    def read(config: Theirs) -> dict[str, Any]:
+    def read(config: Theirs) -> Options:
         value = value_of(config, theirs, default)
         if table is not None and value not in table:
             raise Unsupported(f"{theirs}={value!r}: there are {', '.join(map(repr, table))}")
         return dict.fromkeys(ours, value if table is None else table[value])
 
-    def write(get: Get) -> dict[str, Any]:
+    def write(get: Get) -> Fields:
         value = get(ours[0])
         if table is None:
             return {theirs: value}
@@ -41,7 +53,7 @@ def spread(theirs: str, *ours: str, default: Any, table: Mapping[Any, Any] | Non
             raise Unsupported(f"{ours[0]}={value!r}: {theirs} knows {', '.join(map(repr, table.values()))}")
         return {theirs: next(t for t, o in table.items() if o == value)}
 
-    return Computed((theirs,), read, write)
+    return Custom((theirs,), read, write)
 
 
 def sizes(vocab_size: int) -> tuple[Field, ...]:
@@ -54,8 +66,8 @@ def sizes(vocab_size: int) -> tuple[Field, ...]:
         Same("type_vocab_size", "model.embedding.n_types", 2),
         Same("attention_probs_dropout_prob", "model.attention.dropout", 0.1),
         spread("hidden_dropout_prob", "model.residual.dropout", "model.embedding.dropout", default=0.1),
-        Only("is_decoder", False),
-        Only("add_cross_attention", False),
+        Constant("is_decoder", False),
+        Constant("add_cross_attention", False),
         unused("position_embedding_type", "absolute"),
     )
 

@@ -6,16 +6,16 @@ from collections.abc import Iterable
 from typing import Any
 
 from components.core.slices import canonical, indices
-from components.interop.fields import Get
+from components.interop.fields import Get, Node, Options
 
 
-def in_layers(layers: Iterable[int], n_layers: int, socket: str, node: Any) -> dict[str, Any]:
+def in_layers(layers: Iterable[int], n_layers: int, socket: str, node: Node | str) -> Options:
     """Options that give these layers ``node`` at ``socket``."""
     chosen = list(layers)
     return {f"model.layers.{which}.{socket}": node for which in (canonical(chosen, n_layers) if chosen else ())}
 
 
-def each_layer(get: Get, socket: str) -> list[dict[str, Any]]:
+def each_layer(get: Get, socket: str) -> list[Node]:
     """What every layer has at ``socket``, in a spelled-out config."""
     n_layers = get("model.n_layers")
     held = [named(get(f"model.{socket}"))] * n_layers
@@ -36,6 +36,6 @@ def option(get: Get, socket: str, name: str, of: str, otherwise: Any = None) -> 
     return next((node.get(of) for node in each_layer(get, socket) if node.get("name") == name), otherwise)
 
 
-def named(value: Any) -> dict[str, Any]:
+def named(value: Node | str | None) -> Node:
     """A node of a spelled-out config, which may be its name alone, or nothing."""
     return {"name": value} if isinstance(value, str) else dict(value or {})

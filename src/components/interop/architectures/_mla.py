@@ -9,15 +9,15 @@ from components.interop.architecture import Rule
 from components.interop.architectures._common import ROPE_FIELDS, TIED, decoder_sizes, flat_rope, stack
 from components.interop.architectures._layers import layers_of, option
 from components.interop.architectures._moe import DENSE_GLU, EMBEDDED, FREE, dense_layers, experts, shared
-from components.interop.fields import Computed, Field, Get, Only, Same, Theirs, Unsupported, Word, value_of
-from components.interop.forms import Chunks, Rows
+from components.interop.fields import Constant, Custom, Field, Fields, Get, Mapped, Options, Same, Theirs, Unsupported, value_of
+from components.interop.layouts import Chunks, Rows
 
 BIASED = ["q_down", "kv_down", "k_rope", "out"]
 # sizes that the classes compute themselves, and what DeepSeek's own code reads for training
 MLA_FREE = FREE | {"head_dim", "qk_head_dim", "aux_loss_alpha", "seq_aux", "ep_size"}
 
 
-def _read_scale(config: Theirs) -> dict[str, Any]:
+def _read_scale(config: Theirs) -> Options:
     """The factor on scores: YaRN's ``mscale_all_dim`` multiplies it by the square of what rotated vectors grow by."""
     parameters = flat_rope(config, 10000.0)
     scaled = parameters.get("rope_type", parameters.get("type", "default")) != "default"
@@ -28,18 +28,18 @@ def _read_scale(config: Theirs) -> dict[str, Any]:
     return {"model.attention.scale": width**-0.5 * grows * grows}
 
 
-def _read_kv_heads(config: Theirs) -> dict[str, Any]:
+def _read_kv_heads(config: Theirs) -> Options:
     count = config.get("num_key_value_heads")
     if count not in (None, config["num_attention_heads"]):
         raise Unsupported(f"num_key_value_heads={count!r}: a head has keys of its own, so it is num_attention_heads or nothing")
     return {}
 
 
-def _write_kv_heads(get: Get) -> dict[str, Any]:
+def _write_kv_heads(get: Get) -> Fields:
     return {"num_key_value_heads": get("model.attention.n_heads")}
 
 
-def _read_shared(config: Theirs) -> dict[str, Any]:
+def _read_shared(config: Theirs) -> Options:
     width, how_many = value_of(config, "moe_intermediate_size"), value_of(config, "n_shared_experts")
     if not how_many:
         raise Unsupported(f"n_shared_experts={how_many!r}: its class needs one at least")
@@ -47,49 +47,49 @@ def _read_shared(config: Theirs) -> dict[str, Any]:
     return {"model.ffn.d_ff": width, "model.ffn.shared": glu}
 
 
-def _write_shared(get: Get) -> dict[str, Any]:
+def _write_shared(get: Get) -> Fields:
     width, wide = get("model.ffn.d_ff"), get("model.ffn.shared.d_ff")
     if not width or not wide or wide % width:
         raise Unsupported(f"model.ffn.shared.d_ff={wide}: it has to be a multiple of model.ffn.d_ff={width}")
     return {"moe_intermediate_size": width, "n_shared_experts": wide // width}
 
 
-def _dense_first(default: int) -> Computed:
+def _dense_first(default: int) -> Custom:
     names = ("first_k_dense_replace", "moe_layer_freq", "intermediate_size")
 
-    def read(config: Theirs) -> dict[str, Any]:
+    def read(config: Theirs) -> Options:
         if config.get("moe_layer_freq", 1) != 1:
             raise Unsupported(f"moe_layer_freq={config['moe_layer_freq']!r}: only 1 is supported")
         first = value_of(config, names[0], default)
         return dense_layers(config, range(min(first, config["num_hidden_layers"])), "intermediate_size")
 
-    def write(get: Get) -> dict[str, Any]:
+    def write(get: Get) -> Fields:
         dense = layers_of(get, "ffn", "glu")
         if dense != list(range(len(dense))):
             raise Unsupported(f"layers {dense} are dense: only the first ones can be")
         return {names[0]: len(dense), "intermediate_size": option(get, "ffn", "glu", "d_ff", get("model.ffn.d_ff"))}
 
-    return Computed(names, read, write)
+    return Custom(names, read, write)
 
 
 def fields(*, dense_first: int) -> tuple[Field, ...]:
     return (
         *(f for f in decoder_sizes() if f.names != ("intermediate_size",)),
-        Computed(("num_key_value_heads",), _read_kv_heads, _write_kv_heads),
+        Custom(("num_key_value_heads",), _read_kv_heads, _write_kv_heads),
         Same("q_lora_rank", "model.attention.q_rank", 1536),
         Same("kv_lora_rank", "model.attention.kv_rank", 512),
         Same("qk_nope_head_dim", "model.attention.nope_dim", 128),
         Same("qk_rope_head_dim", "model.attention.rope_dim", 64),
         Same("v_head_dim", "model.attention.v_dim", 128),
-        Word("attention_bias", "model.attention.bias", {False: [], True: BIASED}, False),
+        Mapped("attention_bias", "model.attention.bias", {False: [], True: BIASED}, False),
         Same("attention_dropout", "model.attention.dropout", 0.0),
-        Computed(ROPE_FIELDS, _read_scale, lambda _: {}),
-        Only("hidden_act", "silu"),
+        Custom(ROPE_FIELDS, _read_scale, lambda _: {}),
+        Constant("hidden_act", "silu"),
         Same("rms_norm_eps", "model.norm.eps", 1e-6),
         Same("n_routed_experts", "model.ffn.n_experts"),
         Same("num_experts_per_tok", "model.ffn.router.k"),
         Same("routed_scaling_factor", "model.ffn.routed_scale"),
-        Computed(("moe_intermediate_size", "n_shared_experts"), _read_shared, _write_shared),
+        Custom(("moe_intermediate_size", "n_shared_experts"), _read_shared, _write_shared),
         _dense_first(dense_first),
         TIED,
     )

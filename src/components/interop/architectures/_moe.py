@@ -9,8 +9,8 @@ from components.interop.architecture import Rule
 from components.interop.architectures._common import stack
 from components.interop.architectures._layers import in_layers, layers_of, option
 from components.interop.architectures.llama import ENDS, NORMS
-from components.interop.fields import Computed, Field, Get, Only, Same, Theirs, Unsupported, Word, value_of
-from components.interop.forms import Experts
+from components.interop.fields import Constant, Custom, Field, Fields, Get, Mapped, Options, Same, Theirs, Unsupported, value_of
+from components.interop.layouts import Experts
 
 # the losses that a router's training adds, and the noise it gets, are training's own: no model here has them unless asked
 FREE = frozenset(("output_router_logits", "router_aux_loss_coef", "router_jitter_noise"))
@@ -39,23 +39,23 @@ def shared(name: str, where: str = "mlp") -> tuple[Rule, ...]:
     )
 
 
-def count(*names: str) -> Computed:
+def count(*names: str) -> Custom:
     """How many experts there are, under any of these names; the first is written."""
 
-    def read(config: Theirs) -> dict[str, Any]:
+    def read(config: Theirs) -> Options:
         name = next((n for n in names if n in config), names[0])
         return {"model.ffn.n_experts": value_of(config, name)}
 
-    return Computed(names, read, lambda get: {names[0]: get("model.ffn.n_experts")})
+    return Custom(names, read, lambda get: {names[0]: get("model.ffn.n_experts")})
 
 
 def attention_fields(kv_heads: int | None, *, bias: bool = False) -> tuple[Field, ...]:
     """``kv_heads``, ``bias``: the class's own where nothing is said."""
     return (
         Same("num_key_value_heads", "model.attention.n_kv_heads", kv_heads),
-        Word("attention_bias", "model.attention.bias", {False: [], True: ["q", "k", "v", "out"]}, bias),
+        Mapped("attention_bias", "model.attention.bias", {False: [], True: ["q", "k", "v", "out"]}, bias),
         Same("attention_dropout", "model.attention.dropout", 0.0),
-        Only("hidden_act", "silu"),
+        Constant("hidden_act", "silu"),
     )
 
 
@@ -70,16 +70,16 @@ def dense_layers(config: Theirs, layers: Iterable[int], width: str, **more: Any)
     return in_layers(dense, config["num_hidden_layers"], "ffn", node)
 
 
-def sparse_step() -> Computed:
+def sparse_step() -> Custom:
     """Qwen's choice of layers without experts: a list, and every so many layers."""
 
-    def read(config: Theirs) -> dict[str, Any]:
+    def read(config: Theirs) -> Options:
         listed, step = config.get("mlp_only_layers") or [], config.get("decoder_sparse_step", 1)
         layers = (i for i in range(config["num_hidden_layers"]) if i in listed or (i + 1) % step)
         return dense_layers(config, layers, "intermediate_size")
 
-    def write(get: Get) -> dict[str, Any]:
+    def write(get: Get) -> Fields:
         width = option(get, "ffn", "glu", "d_ff", get("model.ffn.d_ff"))
         return {"mlp_only_layers": layers_of(get, "ffn", "glu"), "decoder_sparse_step": 1, "intermediate_size": width}
 
-    return Computed(("mlp_only_layers", "decoder_sparse_step", "intermediate_size"), read, write)
+    return Custom(("mlp_only_layers", "decoder_sparse_step", "intermediate_size"), read, write)

@@ -7,23 +7,23 @@ from typing import Any
 
 from components.interop.architectures._common import flat_rope, read_rope, write_rope
 from components.interop.architectures._layers import each_layer, in_layers
-from components.interop.fields import Computed, Get, Theirs, Unsupported, value_of
+from components.interop.fields import Custom, Fields, Get, Node, Options, Theirs, Unsupported, value_of
 
 KINDS = ("sliding_attention", "full_attention")
 SLIDING, FULL = KINDS
 
 
-def every_layer(default: int | None) -> Computed:
+def every_layer(default: int | None) -> Custom:
     """``sliding_window`` of all layers, null for none."""
 
-    def read(config: Theirs) -> dict[str, Any]:
+    def read(config: Theirs) -> Options:
         window = value_of(config, "sliding_window", default)
         return {} if window is None else {"model.attention.mask": _mask(window)}
 
-    def write(get: Get) -> dict[str, Any]:
+    def write(get: Get) -> Fields:
         return {"sliding_window": _window(get("model.attention.mask"))}
 
-    return Computed(("sliding_window",), read, write)
+    return Custom(("sliding_window",), read, write)
 
 
 def every(period: int) -> Callable[[Theirs], list[str]]:
@@ -33,7 +33,7 @@ def every(period: int) -> Callable[[Theirs], list[str]]:
 
 def by_layer(
     unsaid: Callable[[Theirs], list[str]], window: int | None, *names: str, bases: tuple[float, float] | None = None
-) -> Computed:
+) -> Custom:
     """``layer_types``. What most layers have is the model's own, and the others are named under ``layers``.
 
     Args:
@@ -43,7 +43,7 @@ def by_layer(
         bases: of the rotation in sliding and in full layers; ``rope_parameters`` are given for each kind of layer then.
     """
 
-    def read(config: Theirs) -> dict[str, Any]:
+    def read(config: Theirs) -> Options:
         types = config.get("layer_types") or unsaid(config)
         if unknown := sorted(set(types) - set(KINDS)):
             raise Unsupported(f"layer_types: {', '.join(unknown)} is not known, there are {', '.join(KINDS)}")
@@ -62,7 +62,7 @@ def by_layer(
                 made |= in_layers(others, len(types), "position", ropes[few])
         return made
 
-    def write(get: Get) -> dict[str, Any]:
+    def write(get: Get) -> Fields:
         windows = [_window(node.get("mask")) for node in each_layer(get, "attention")]
         types = [KINDS[w is None] for w in windows]
         made: dict[str, Any] = {"layer_types": types, "sliding_window": next((w for w in windows if w is not None), window)}
@@ -72,10 +72,10 @@ def by_layer(
         return made
 
     more = ("rope_parameters", "rope_theta", "rope_scaling") if bases is not None else ()
-    return Computed(("layer_types", "sliding_window", *names, *more), read, write)
+    return Custom(("layer_types", "sliding_window", *names, *more), read, write)
 
 
-def both_ropes(config: Theirs, bases: tuple[float, float]) -> dict[str, dict[str, Any]]:
+def both_ropes(config: Theirs, bases: tuple[float, float]) -> dict[str, Node]:
     """Options of rope in either kind of layer. Before transformers 5 a scaling was the full ones' alone."""
     given = config.get("rope_parameters") or {}
     sliding = given.get(SLIDING) or {"rope_theta": config.get("rope_local_base_freq", bases[0])}
@@ -86,12 +86,13 @@ def both_ropes(config: Theirs, bases: tuple[float, float]) -> dict[str, dict[str
     return {kind: {"scaling": "none", **{n.lstrip("."): v for n, v in options.items()}} for kind, options in found.items()}
 
 
-def _mask(window: int | None) -> dict[str, Any]:
+def _mask(window: int | None) -> Node:
     return {"name": "sliding_window", "window": window}
 
 
-def _window(mask: Any) -> int | None:
-    name = mask.get("name") if isinstance(mask, dict) else mask
+def _window(mask: Node | str | None) -> int | None:
+    node: Node = mask if isinstance(mask, dict) else {"name": mask}
+    name = node.get("name")
     if name not in (None, "full", "sliding_window"):
         raise Unsupported(f"mask {name}: it has sliding_window and full")
-    return mask["window"] if name == "sliding_window" else None
+    return node["window"] if name == "sliding_window" else None

@@ -7,8 +7,21 @@ from typing import Any
 from components.interop.architecture import Architecture, Rule
 from components.interop.architectures._common import unused
 from components.interop.architectures._encoders import EVERY, spread
-from components.interop.fields import ACTIVATIONS, Computed, Field, Get, Only, Same, Theirs, Unsupported, Word, value_of
-from components.interop.forms import Reshaped
+from components.interop.fields import (
+    ACTIVATIONS,
+    Constant,
+    Custom,
+    Field,
+    Fields,
+    Get,
+    Mapped,
+    Options,
+    Same,
+    Theirs,
+    Unsupported,
+    value_of,
+)
+from components.interop.layouts import Reshaped
 
 BASE: dict[str, Any] = {
     "name": "encoder_decoder",
@@ -22,31 +35,31 @@ BASE: dict[str, Any] = {
 }
 
 
-def _depth() -> Computed:
+def _depth() -> Custom:
     """A depth for each side."""
 
-    def read(config: Theirs) -> dict[str, Any]:
+    def read(config: Theirs) -> Options:
         encoder, decoder = (value_of(config, f"{side}_layers", 12) for side in ("encoder", "decoder"))
         return {"model.n_layers": encoder, "model.decoder.n_layers": None if decoder == encoder else decoder}
 
-    def write(get: Get) -> dict[str, Any]:
+    def write(get: Get) -> Fields:
         encoder = get("model.n_layers")
         return {"encoder_layers": encoder, "decoder_layers": get("model.decoder.n_layers") or encoder}
 
-    return Computed(("encoder_layers", "decoder_layers", "num_hidden_layers"), read, write)
+    return Custom(("encoder_layers", "decoder_layers", "num_hidden_layers"), read, write)
 
 
-def _alike(name: str, ours: str, default: int) -> Computed:
+def _alike(name: str, ours: str, default: int) -> Custom:
     """A size that both sides have, each by a field of its own."""
     names = tuple(f"{side}_{name}" for side in ("encoder", "decoder"))
 
-    def read(config: Theirs) -> dict[str, Any]:
+    def read(config: Theirs) -> Options:
         encoder, decoder = (value_of(config, n, default) for n in names)
         if encoder != decoder:
             raise Unsupported(f"{names[0]}={encoder}, {names[1]}={decoder}: both sides have the same here")
         return {ours: encoder}
 
-    return Computed(names, read, lambda get: dict.fromkeys(names, get(ours)))
+    return Custom(names, read, lambda get: dict.fromkeys(names, get(ours)))
 
 
 def fields(vocab_size: int) -> tuple[Field, ...]:
@@ -58,12 +71,12 @@ def fields(vocab_size: int) -> tuple[Field, ...]:
         _alike("attention_heads", "model.attention.n_heads", 16),
         _alike("ffn_dim", "model.ffn.d_ff", 4096),
         Same("max_position_embeddings", "model.context_length", 1024),
-        Word("activation_function", "model.ffn.activation", ACTIVATIONS, "gelu"),
-        Word("scale_embedding", "model.embedding.scale", {False: 1.0, True: "sqrt"}, False),
+        Mapped("activation_function", "model.ffn.activation", ACTIVATIONS, "gelu"),
+        Mapped("scale_embedding", "model.embedding.scale", {False: 1.0, True: "sqrt"}, False),
         spread("dropout", "model.residual.dropout", "model.embedding.dropout", default=0.1),
         Same("attention_dropout", "model.attention.dropout", 0.0),
-        Only("is_decoder", False),
-        Only("tie_word_embeddings", True),
+        Constant("is_decoder", False),
+        Constant("tie_word_embeddings", True),
         # of the code before transformers 4, which had one class for several models
         *(unused(n, False) for n in ("normalize_before", "add_final_layer_norm", "add_bias_logits")),
     )

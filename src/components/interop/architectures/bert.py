@@ -19,7 +19,7 @@ from components.interop.architectures._encoders import (
     spread,
     tensors,
 )
-from components.interop.fields import ACTIVATIONS, Only, Same
+from components.interop.fields import ACTIVATIONS, Constant, Same
 
 POSITIONS = Same("max_position_embeddings", "model.context_length", 512)
 BARE = Architecture(
@@ -43,7 +43,7 @@ ARCHITECTURE = (
             POSITIONS,
             spread("layer_norm_eps", "model.norm.eps", "model.head.norm.eps", default=1e-12),
             spread("hidden_act", "model.ffn.activation", "model.head.activation", default="gelu", table=ACTIVATIONS),
-            Only("tie_word_embeddings", True),
+            Constant("tie_word_embeddings", True),
         ),
         tensors=(
             *tensors("bert."),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from components.interop.architecture import Architecture, Rule
 from components.interop.architectures._common import either, stack, tied
 from components.interop.architectures.gpt_neox import EVERY, fused
-from components.interop.fields import Only, Same
+from components.interop.fields import Constant, Same
 
 # how the model was trained on many machines: nothing that its class reads
 TRAINING = ("masked_softmax_fusion", "bias_dropout_fusion", "attention_softmax_in_fp32", "skip_bias_add", "skip_bias_add_qkv")
@@ -33,9 +33,9 @@ ARCHITECTURE = Architecture(
         Same("layer_norm_epsilon", "model.norm.eps", 1e-5),
         Same("hidden_dropout", "model.residual.dropout", 0.0),
         Same("attention_dropout", "model.attention.dropout", 0.0),
-        Only("slow_but_exact", False),  # sums in pieces, which leave the biases out
-        Only("apply_residual_connection_post_layernorm", False),
-        Only("n_inner", None),
+        Constant("slow_but_exact", False),  # sums in pieces, which leave the biases out
+        Constant("apply_residual_connection_post_layernorm", False),
+        Constant("n_inner", None),
         tied(True),
     ),
     tensors=(

@@ -5,16 +5,14 @@ R+ norms each head's queries and keys, with a scale for every head and channel.
 
 from __future__ import annotations
 
-from typing import Any
-
 from components.interop.architecture import Architecture, Rule
 from components.interop.architectures._common import ATTENTION, GLU, HEAD_DIM, decoder_sizes, rope, stack, tied
 from components.interop.architectures.gemma3 import QK_NORMS
 from components.interop.architectures.llama import BASE, BIAS, DROPOUT, ENDS, FILES, SILU
-from components.interop.fields import Computed, Get, Same, Theirs, Unsupported, value_of
+from components.interop.fields import Custom, Fields, Get, Options, Same, Theirs, Unsupported, value_of
 
 
-def _read(config: Theirs) -> dict[str, Any]:
+def _read(config: Theirs) -> Options:
     eps = value_of(config, "layer_norm_eps", 1e-5)
     made = {"model.norm.eps": eps}
     if config.get("use_qk_norm"):
@@ -23,7 +21,7 @@ def _read(config: Theirs) -> dict[str, Any]:
     return made
 
 
-def _write(get: Get) -> dict[str, Any]:
+def _write(get: Get) -> Fields:
     name = get("model.attention.qk_norm.name")
     if name not in ("none", "layer"):
         raise Unsupported(f"model.attention.qk_norm={name}: it has layer or none")
@@ -46,7 +44,7 @@ ARCHITECTURE = Architecture(
         Same("num_key_value_heads", "model.attention.n_kv_heads", None),
         HEAD_DIM,
         rope(500000.0, partial=False),
-        Computed(("layer_norm_eps", "use_qk_norm"), _read, _write),
+        Custom(("layer_norm_eps", "use_qk_norm"), _read, _write),
         Same("logit_scale", "model.head.multiplier", 0.0625),
         SILU,
         BIAS,

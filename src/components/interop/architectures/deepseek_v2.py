@@ -5,16 +5,14 @@ Its class does not read ``norm_topk_prob``; DeepSeek's own code does, so only th
 
 from __future__ import annotations
 
-from typing import Any
-
 from components.interop.architecture import Architecture
 from components.interop.architectures._common import rope
 from components.interop.architectures._mla import MLA_FREE, TENSORS, fields
 from components.interop.architectures._moe import MOE
-from components.interop.fields import Computed, Get, Only, Theirs, Unsupported, value_of
+from components.interop.fields import Constant, Custom, Fields, Get, Options, Theirs, Unsupported, value_of
 
 
-def _read_groups(config: Theirs) -> dict[str, Any]:
+def _read_groups(config: Theirs) -> Options:
     method = config.get("topk_method", "greedy")
     if method not in ("greedy", "group_limited_greedy"):
         raise Unsupported(f"topk_method={method!r}: there are 'greedy' and 'group_limited_greedy'")
@@ -22,7 +20,7 @@ def _read_groups(config: Theirs) -> dict[str, Any]:
     return {"model.ffn.router.n_groups": counts[0], "model.ffn.router.top_groups": counts[1]}
 
 
-def _write_groups(get: Get) -> dict[str, Any]:
+def _write_groups(get: Get) -> Fields:
     groups, best = get("model.ffn.router.n_groups") or 1, get("model.ffn.router.top_groups")
     return {"n_group": groups, "topk_group": best, "topk_method": "greedy" if groups == 1 else "group_limited_greedy"}
 
@@ -43,10 +41,10 @@ ARCHITECTURE = Architecture(
     fields=(
         *fields(dense_first=0),
         rope(partial=False),
-        Computed(("topk_method", "n_group", "topk_group"), _read_groups, _write_groups),
-        Only("norm_topk_prob", False),
-        Only("scoring_func", "softmax"),
-        Only("mlp_bias", False),
+        Custom(("topk_method", "n_group", "topk_group"), _read_groups, _write_groups),
+        Constant("norm_topk_prob", False),
+        Constant("scoring_func", "softmax"),
+        Constant("mlp_bias", False),
     ),
     tensors=TENSORS,
     free=MLA_FREE,

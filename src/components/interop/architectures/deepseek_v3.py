@@ -11,7 +11,7 @@ from components.interop.architecture import Architecture, Rule
 from components.interop.architectures._common import rope, stack
 from components.interop.architectures._mla import MLA_FREE, TENSORS, fields
 from components.interop.architectures._moe import MOE
-from components.interop.fields import Only, Same, Word
+from components.interop.fields import Constant, Mapped, Same
 
 ARCHITECTURE = Architecture(
     names=("DeepseekV3ForCausalLM",),
@@ -29,12 +29,12 @@ ARCHITECTURE = Architecture(
     fields=(
         *fields(dense_first=3),
         rope(partial=False),
-        Word("rope_interleave", "model.position.layout", {True: "interleaved", False: "half"}, True),
+        Mapped("rope_interleave", "model.position.layout", {True: "interleaved", False: "half"}, True),
         Same("norm_topk_prob", "model.ffn.router.renormalise", True),
         Same("n_group", "model.ffn.router.n_groups", 8),
         Same("topk_group", "model.ffn.router.top_groups", 4),
-        Only("scoring_func", "sigmoid"),
-        Only("topk_method", "noaux_tc"),
+        Constant("scoring_func", "sigmoid"),
+        Constant("topk_method", "noaux_tc"),
     ),
     tensors=(
         *TENSORS,

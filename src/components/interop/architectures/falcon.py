@@ -6,12 +6,22 @@ With ALiBi its code divides the penalties with the scores, by sqrt(head_dim), an
 
 from __future__ import annotations
 
-from typing import Any
-
 from components.interop.architecture import Architecture, Rule
 from components.interop.architectures._common import ROPE_FIELDS, either, rope, stack, tied, unused
 from components.interop.architectures.gpt_neox import EVERY, fused
-from components.interop.fields import ACTIVATIONS, Computed, Field, Get, Only, Same, Theirs, Unsupported, Word
+from components.interop.fields import (
+    ACTIVATIONS,
+    Constant,
+    Custom,
+    Field,
+    Fields,
+    Get,
+    Mapped,
+    Options,
+    Same,
+    Theirs,
+    Unsupported,
+)
 
 ROPE = rope(partial=False)
 
@@ -21,37 +31,37 @@ def _sizes(config: Theirs) -> tuple[int, int]:
     return config.get("hidden_size", config.get("n_embed", 4544)), config.get("num_attention_heads", 71)
 
 
-def _read_position(config: Theirs) -> dict[str, Any]:
+def _read_position(config: Theirs) -> Options:
     if not config.get("alibi"):
         return {"model.position": {"name": "rope", "layout": "half"}, **ROPE.read(config)}
     width, heads = _sizes(config)
     return {"model.position": {"name": "alibi", "factor": (width // heads) ** -0.5, "rounding": "bfloat16"}}
 
 
-def _write_position(get: Get) -> dict[str, Any]:
+def _write_position(get: Get) -> Fields:
     return {"alibi": True} if get("model.position.name") == "alibi" else {"alibi": False, **ROPE.write(get)}
 
 
-def _read_inner(config: Theirs) -> dict[str, Any]:
+def _read_inner(config: Theirs) -> Options:
     return {"model.ffn.d_ff": config.get("ffn_hidden_size") or 4 * _sizes(config)[0]}
 
 
-def _write_inner(get: Get) -> dict[str, Any]:
+def _write_inner(get: Get) -> Fields:
     return {"ffn_hidden_size": get("model.ffn.d_ff") or int(get("model.ffn.widen") * get("model.d_model"))}
 
 
-def _read_bias(config: Theirs) -> dict[str, Any]:
+def _read_bias(config: Theirs) -> Options:
     return {"model.attention.bias": EVERY if config.get("bias") else [], "model.ffn.bias": bool(config.get("bias"))}
 
 
-def _read_heads(config: Theirs) -> dict[str, Any]:
+def _read_heads(config: Theirs) -> Options:
     shared, heads, there = config.get("multi_query") is not False, _sizes(config)[1], config.get("num_kv_heads")
     if not shared and there not in (None, heads):
         raise Unsupported(f"num_kv_heads={there}: with multi_query=false its class needs {heads}, as many as queries")
     return {"model.attention.n_kv_heads": 1 if shared else None}
 
 
-def _write_heads(get: Get) -> dict[str, Any]:
+def _write_heads(get: Get) -> Fields:
     heads, queries = get("model.attention.n_kv_heads"), get("model.attention.n_heads")
     if heads not in (1, None, queries):
         raise Unsupported(f"n_kv_heads={heads}: without new_decoder_architecture there is 1, or as many as queries")
@@ -69,15 +79,15 @@ def _falcon(wiring: tuple[Field, ...], norms: dict[str, str], *, new: bool) -> A
             Same("num_hidden_layers", "model.n_layers", 32),
             Same("num_attention_heads", "model.attention.n_heads", 71),
             Same("max_position_embeddings", "model.context_length", 2048),
-            Computed(("ffn_hidden_size",), _read_inner, _write_inner),
-            Computed(("alibi", *ROPE_FIELDS), _read_position, _write_position),
+            Custom(("ffn_hidden_size",), _read_inner, _write_inner),
+            Custom(("alibi", *ROPE_FIELDS), _read_position, _write_position),
             *wiring,
-            Computed(("bias",), _read_bias, lambda get: {"bias": get("model.ffn.bias")}),
-            Word("activation", "model.ffn.activation", ACTIVATIONS, "gelu"),
+            Custom(("bias",), _read_bias, lambda get: {"bias": get("model.ffn.bias")}),
+            Mapped("activation", "model.ffn.activation", ACTIVATIONS, "gelu"),
             Same("layer_norm_epsilon", "model.norm.eps", 1e-5),
             Same("hidden_dropout", "model.residual.dropout", 0.0),
             Same("attention_dropout", "model.attention.dropout", 0.0),
-            Only("apply_residual_connection_post_layernorm", False),
+            Constant("apply_residual_connection_post_layernorm", False),
             tied(True),
         ),
         tensors=(
@@ -101,19 +111,19 @@ def _falcon(wiring: tuple[Field, ...], norms: dict[str, str], *, new: bool) -> A
 ARCHITECTURE = (
     _falcon(
         (
-            Only("new_decoder_architecture", False),
-            Word("parallel_attn", "model.block.name", {True: "parallel", False: "pre_norm"}, True),
+            Constant("new_decoder_architecture", False),
+            Mapped("parallel_attn", "model.block.name", {True: "parallel", False: "pre_norm"}, True),
             unused("num_ln_in_parallel_attn", 1),
-            Computed(("multi_query", "num_kv_heads"), _read_heads, _write_heads),
+            Custom(("multi_query", "num_kv_heads"), _read_heads, _write_heads),
         ),
         {"attention_norm": "input_layernorm", "ffn_norm": "post_attention_layernorm"},
         new=False,
     ),
     _falcon(
         (
-            Only("new_decoder_architecture", True),
-            Only("parallel_attn", True),
-            Word(
+            Constant("new_decoder_architecture", True),
+            Constant("parallel_attn", True),
+            Mapped(
                 "num_ln_in_parallel_attn",
                 "model.block.name",
                 {2: "parallel_two_norms", 1: "parallel", None: "parallel_two_norms"},

@@ -9,7 +9,7 @@ from __future__ import annotations
 from components.interop.architecture import Architecture
 from components.interop.architectures._common import decoder_sizes, head_dim, rope, tied, unused
 from components.interop.architectures.llama import BASE, BIAS, DROPOUT, FILES, TENSORS
-from components.interop.fields import Same, Word
+from components.interop.fields import Mapped, Same
 
 GELU = {"gelu_pytorch_tanh": "gelu_tanh", "gelu_new": "gelu_tanh"}
 GEMMA = {
@@ -30,7 +30,7 @@ ARCHITECTURE = Architecture(
         head_dim(256),
         rope(partial=False),
         Same("rms_norm_eps", "model.norm.eps", 1e-6),
-        Word("hidden_act", "model.ffn.activation", {**GELU, "gelu": "gelu_tanh"}, "gelu_pytorch_tanh"),
+        Mapped("hidden_act", "model.ffn.activation", {**GELU, "gelu": "gelu_tanh"}, "gelu_pytorch_tanh"),
         unused("hidden_activation", *GELU, "gelu"),
         unused("use_bidirectional_attention", False),
         BIAS,

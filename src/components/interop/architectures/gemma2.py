@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from components.interop.architecture import Architecture, Rule
 from components.interop.architectures._common import ATTENTION, GLU, decoder_sizes, head_dim, rope, stack, tied, unused
 from components.interop.architectures._windows import by_layer, every
 from components.interop.architectures.gemma import GELU, GEMMA
 from components.interop.architectures.llama import BIAS, DROPOUT, ENDS, FILES
-from components.interop.fields import Computed, Get, Same, Theirs, Word, value_of
+from components.interop.fields import Custom, Fields, Get, Mapped, Options, Same, Theirs, value_of
 
 SANDWICH = {"model": {**GEMMA["model"], "block": "sandwich"}}
 
 
-def _read_scale(config: Theirs) -> dict[str, Any]:
+def _read_scale(config: Theirs) -> Options:
     scalar = value_of(config, "query_pre_attn_scalar", 256)
     return {"model.attention.scale": None if scalar == value_of(config, "head_dim", 256) else scalar**-0.5}
 
 
-def _write_scale(get: Get) -> dict[str, Any]:
+def _write_scale(get: Get) -> Fields:
     scale = get("model.attention.scale")
     width = get("model.attention.head_dim") or get("model.d_model") // get("model.attention.n_heads")
     return {"query_pre_attn_scalar": width if scale is None else round(scale**-2)}
@@ -29,10 +27,10 @@ FIELDS = (
     *decoder_sizes(),
     Same("num_key_value_heads", "model.attention.n_kv_heads", 4),
     head_dim(256),
-    Computed(("query_pre_attn_scalar",), _read_scale, _write_scale),
+    Custom(("query_pre_attn_scalar",), _read_scale, _write_scale),
     Same("final_logit_softcapping", "model.head.soft_cap", 30.0),
     Same("rms_norm_eps", "model.norm.eps", 1e-6),
-    Word("hidden_activation", "model.ffn.activation", GELU, "gelu_pytorch_tanh"),
+    Mapped("hidden_activation", "model.ffn.activation", GELU, "gelu_pytorch_tanh"),
     unused("hidden_act", *GELU, "gelu"),
     unused("use_bidirectional_attention", False),
     BIAS,

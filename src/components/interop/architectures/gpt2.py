@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from components.interop.architecture import Architecture, Rule
 from components.interop.architectures._common import stack
-from components.interop.fields import ACTIVATIONS, Computed, Get, Only, Same, Theirs, Word
-from components.interop.forms import Rows, Transposed
+from components.interop.fields import ACTIVATIONS, Constant, Custom, Fields, Get, Mapped, Options, Same, Theirs
+from components.interop.layouts import Rows, Transposed
 
 SUMMARY = ("type", "use_proj", "activation", "first_dropout", "proj_to_labels")  # of its class with two heads
 EVERY = ["q", "k", "v", "out"]
 
 
-def _read_inner(config: Theirs) -> dict[str, Any]:
+def _read_inner(config: Theirs) -> Options:
     return {"model.ffn.d_ff": config.get("n_inner") or 4 * config["n_embd"]}
 
 
-def _write_inner(get: Get) -> dict[str, Any]:
+def _write_inner(get: Get) -> Fields:
     return {"n_inner": get("model.ffn.d_ff") or int(get("model.ffn.widen") * get("model.d_model"))}
 
 
-INNER = Computed(("n_inner",), _read_inner, _write_inner)
+INNER = Custom(("n_inner",), _read_inner, _write_inner)
 
 
 def _qkv(p: str) -> tuple[str, ...]:
@@ -49,14 +47,14 @@ ARCHITECTURE = Architecture(
         Same("n_head", "model.attention.n_heads", 12),
         Same("n_positions", "model.context_length", 1024),
         INNER,
-        Word("activation_function", "model.ffn.activation", ACTIVATIONS, "gelu_new"),
+        Mapped("activation_function", "model.ffn.activation", ACTIVATIONS, "gelu_new"),
         Same("layer_norm_epsilon", "model.norm.eps", 1e-5),
         Same("attn_pdrop", "model.attention.dropout", 0.1),
         Same("resid_pdrop", "model.residual.dropout", 0.1),
         Same("embd_pdrop", "model.embedding.dropout", 0.1),
         Same("scale_attn_by_inverse_layer_idx", "model.attention.scale_by_layer", False),
-        Only("scale_attn_weights", True),
-        Only("tie_word_embeddings", True),
+        Constant("scale_attn_weights", True),
+        Constant("tie_word_embeddings", True),
     ),
     tensors=(
         Rule("transformer.wte.weight", "embedding.table.weight"),

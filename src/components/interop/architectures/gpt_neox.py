@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from components.interop.architecture import Architecture, Rule
 from components.interop.architectures._common import decoder_sizes, rope, stack, tied
-from components.interop.fields import ACTIVATIONS, Get, Same, Word
-from components.interop.forms import PerHead
+from components.interop.fields import ACTIVATIONS, Get, Mapped, Same
+from components.interop.layouts import PerHead
 
 EVERY = ["q", "k", "v", "out"]
 OLDER = {"rotary_pct": "partial_rotary_factor", "rotary_emb_base": "rope_theta"}
@@ -35,9 +35,9 @@ ARCHITECTURE = Architecture(
     fields=(
         *decoder_sizes(),
         rope(share=0.25, older=OLDER),
-        Word("use_parallel_residual", "model.block.name", {True: "parallel_two_norms", False: "pre_norm"}, True),
-        Word("hidden_act", "model.ffn.activation", ACTIVATIONS, "gelu"),
-        Word("attention_bias", "model.attention.bias", {True: EVERY, False: []}, True),
+        Mapped("use_parallel_residual", "model.block.name", {True: "parallel_two_norms", False: "pre_norm"}, True),
+        Mapped("hidden_act", "model.ffn.activation", ACTIVATIONS, "gelu"),
+        Mapped("attention_bias", "model.attention.bias", {True: EVERY, False: []}, True),
         Same("layer_norm_eps", "model.norm.eps", 1e-5),
         Same("attention_dropout", "model.attention.dropout", 0.0),
         Same("hidden_dropout", "model.residual.dropout", 0.0),

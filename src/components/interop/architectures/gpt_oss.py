@@ -5,19 +5,17 @@ The published checkpoints keep experts in 4 bits (``_blocks`` and ``_scales``), 
 
 from __future__ import annotations
 
-from typing import Any
-
 from components.interop.architecture import Architecture, Rule
 from components.interop.architectures._common import ATTENTION, ROPE_FIELDS, TIED, decoder_sizes, rope, stack
 from components.interop.architectures._moe import EMBEDDED, FREE, attention_fields, count
 from components.interop.architectures._windows import by_layer, every
-from components.interop.fields import Computed, Same, Theirs, Unsupported
-from components.interop.forms import FusedExperts
+from components.interop.fields import Custom, Options, Same, Theirs, Unsupported
+from components.interop.layouts import FusedExperts
 
 ROPE = rope(150000.0, partial=False)
 
 
-def _read_rope(config: Theirs) -> dict[str, Any]:
+def _read_rope(config: Theirs) -> Options:
     if not (config.get("rope_parameters") or config.get("rope_scaling")):
         raise Unsupported("neither rope_parameters nor rope_scaling is there, and its class would scale positions")
     return ROPE.read(config)
@@ -48,7 +46,7 @@ ARCHITECTURE = Architecture(
         Same("intermediate_size", "model.ffn.d_ff"),
         *attention_fields(8, bias=True),
         Same("head_dim", "model.attention.head_dim", 64),
-        Computed(ROPE_FIELDS, _read_rope, ROPE.write),
+        Custom(ROPE_FIELDS, _read_rope, ROPE.write),
         by_layer(every(2), 128),
         count("num_local_experts", "num_experts"),
         Same("num_experts_per_tok", "model.ffn.router.k", 4),

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from components.interop.architecture import Architecture, Rule
 from components.interop.architectures._common import stack, tied
 from components.interop.architectures.gpt2 import INNER, SUMMARY
-from components.interop.fields import ACTIVATIONS, Computed, Get, Same, Theirs, Unsupported, Word, value_of
+from components.interop.fields import ACTIVATIONS, Custom, Fields, Get, Mapped, Options, Same, Theirs, Unsupported, value_of
 
 
-def _read_rotary(config: Theirs) -> dict[str, Any]:
+def _read_rotary(config: Theirs) -> Options:
     width, head_dim = value_of(config, "rotary_dim", 64), config["n_embd"] // config["n_head"]
     if not width or width % 2 or width > head_dim:
         raise Unsupported(f"rotary_dim={width}: it has to be even and at most the width of a head, {head_dim}")
     return {"model.position.fraction": width / head_dim}
 
 
-def _write_rotary(get: Get) -> dict[str, Any]:
+def _write_rotary(get: Get) -> Fields:
     head_dim = get("model.d_model") // get("model.attention.n_heads")
     return {"rotary_dim": round(head_dim * (get("model.position.fraction") or 0.0))}
 
@@ -43,8 +41,8 @@ ARCHITECTURE = Architecture(
         Same("n_head", "model.attention.n_heads", 16),
         Same("n_positions", "model.context_length", 2048),
         INNER,
-        Computed(("rotary_dim",), _read_rotary, _write_rotary),
-        Word("activation_function", "model.ffn.activation", ACTIVATIONS, "gelu_new"),
+        Custom(("rotary_dim",), _read_rotary, _write_rotary),
+        Mapped("activation_function", "model.ffn.activation", ACTIVATIONS, "gelu_new"),
         Same("layer_norm_epsilon", "model.norm.eps", 1e-5),
         Same("attn_pdrop", "model.attention.dropout", 0.0),
         Same("resid_pdrop", "model.residual.dropout", 0.0),

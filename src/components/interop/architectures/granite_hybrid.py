@@ -12,8 +12,8 @@ from components.interop.architectures._common import ATTENTION, ROPE_FIELDS, rop
 from components.interop.architectures._layers import in_layers, layers_of, option
 from components.interop.architectures._moe import EMBEDDED, FREE
 from components.interop.architectures.granite_moe import EXPERTS, FIELDS, NODE
-from components.interop.fields import Computed, Get, Only, Same, Theirs, Unsupported, value_of
-from components.interop.forms import Convolutions, Flat, Rows
+from components.interop.fields import Constant, Custom, Fields, Get, Node, Options, Same, Theirs, Unsupported, value_of
+from components.interop.layouts import Convolutions, Flat, Rows
 
 ROPE = rope(partial=False)
 SIZES = {  # theirs: (ours, of the class)
@@ -29,7 +29,7 @@ LAYER_FIELDS = ("layer_types", "layers_block_type", "mamba_d_head", "time_step_l
 KINDS = {"mamba": True, "linear_attention": True, "attention": False, "full_attention": False}  # whether it is Mamba-2
 
 
-def _read_layers(config: Theirs) -> dict[str, Any]:
+def _read_layers(config: Theirs) -> Options:
     n_layers = config["num_hidden_layers"]
     types = config.get("layer_types") or config.get("layers_block_type") or ["mamba"] * n_layers
     if unknown := sorted(set(types) - set(KINDS)):
@@ -48,7 +48,7 @@ def _read_layers(config: Theirs) -> dict[str, Any]:
     return made | (in_layers(mamba, n_layers, "position", "none") if config.get("position_embedding_type") == "rope" else {})
 
 
-def _write_layers(get: Get) -> dict[str, Any]:
+def _write_layers(get: Get) -> Fields:
     sizes = {theirs: option(get, "attention", "mamba2", ours, default) for theirs, (ours, default) in SIZES.items()}
     inner = sizes["mamba_expand"] * get("model.d_model")
     if int(sizes["mamba_expand"]) != sizes["mamba_expand"] or inner % sizes["mamba_n_heads"]:
@@ -58,14 +58,14 @@ def _write_layers(get: Get) -> dict[str, Any]:
     return {**sizes, "layer_types": ["mamba" if i in mamba else "attention" for i in range(get("model.n_layers"))]}
 
 
-def _read_position(config: Theirs) -> dict[str, Any]:
+def _read_position(config: Theirs) -> Options:
     kind = config.get("position_embedding_type")
     if kind not in (None, "rope", "nope"):
         raise Unsupported(f"position_embedding_type={kind!r}: there are 'rope' and 'nope'")
     return {"model.position.layout": "half", **ROPE.read(config)} if kind == "rope" else {"model.position.name": "none"}
 
 
-def _write_position(get: Get) -> dict[str, Any]:
+def _write_position(get: Get) -> Fields:
     turned = (get("model.position.name") or get("model.position")) == "rope"
     return {"position_embedding_type": "rope", **ROPE.write(get)} if turned else {"position_embedding_type": None}
 
@@ -84,14 +84,14 @@ def _shared(where: str, dims: int | None = None) -> tuple[Rule, ...]:
     )
 
 
-def _base(ffn: dict[str, Any]) -> dict[str, Any]:
+def _base(ffn: Node) -> Node:
     parts = {"position": {"name": "rope"}, "norm": "rms", "block": "pre_norm", "attention": "gqa", "residual": "scaled"}
     return {"model": {"name": "decoder", **parts, "ffn": ffn}}
 
 
 OWN = (
-    Computed(LAYER_FIELDS, _read_layers, _write_layers),
-    Computed((*ROPE_FIELDS, "position_embedding_type"), _read_position, _write_position),
+    Custom(LAYER_FIELDS, _read_layers, _write_layers),
+    Custom((*ROPE_FIELDS, "position_embedding_type"), _read_position, _write_position),
 )
 TENSORS = (
     *EMBEDDED,
@@ -127,7 +127,7 @@ WITHOUT = Architecture(
     fields=(
         *(f for f in FIELDS if not set(f.names) & set(_ABSENT)),
         *OWN,
-        Only("num_local_experts", 0),
+        Constant("num_local_experts", 0),
         Same("shared_intermediate_size", "model.ffn.d_ff", 1024),
     ),
     tensors=(*TENSORS, *_shared("ffn", dims=2)),

@@ -7,7 +7,7 @@ from components.interop.architectures._common import ATTENTION, HEAD_DIM, TIED, 
 from components.interop.architectures._moe import EMBEDDED, FREE, MOE, attention_fields, count
 from components.interop.architectures.granite import MULTIPLIERS
 from components.interop.fields import Same
-from components.interop.forms import FusedExperts
+from components.interop.layouts import FusedExperts
 
 FUSED = FusedExperts(transposed=True)
 EXPERTS = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from components.interop.architecture import Architecture, Rule
 from components.interop.architectures._common import ATTENTION, GLU, HEAD_DIM, TIED, decoder_sizes, rope, stack
-from components.interop.fields import Same, Word
+from components.interop.fields import Mapped, Same
 
 BASE = {
     "model": {
@@ -16,9 +16,9 @@ BASE = {
         "ffn": {"name": "glu", "activation": "silu"},
     }
 }
-BIAS = Word("attention_bias", "model.attention.bias", {False: [], True: ["q", "k", "v", "out"]}, False)
+BIAS = Mapped("attention_bias", "model.attention.bias", {False: [], True: ["q", "k", "v", "out"]}, False)
 DROPOUT = Same("attention_dropout", "model.attention.dropout", 0.0)
-SILU = Word("hidden_act", "model.ffn.activation", {"silu": "silu"}, "silu")
+SILU = Mapped("hidden_act", "model.ffn.activation", {"silu": "silu"}, "silu")
 ENDS = (
     Rule("model.embed_tokens.weight", "embedding.table.weight"),
     Rule("model.norm.weight", "stack.final_norm.weight"),

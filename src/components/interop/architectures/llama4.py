@@ -21,8 +21,8 @@ from components.interop.architectures._moe import (
     dense_layers,
     shared,
 )
-from components.interop.fields import Computed, Get, Same, Theirs, Unsupported, value_of
-from components.interop.forms import FusedExperts
+from components.interop.fields import Custom, Fields, Get, Options, Same, Theirs, Unsupported, value_of
+from components.interop.layouts import FusedExperts
 
 KINDS = ("chunked_attention", "full_attention")
 POSITION_FIELDS = ("no_rope_layers", "no_rope_layer_interval", "attn_temperature_tuning", "attn_scale", "floor_scale")
@@ -30,7 +30,7 @@ LAYER_FIELDS = (*POSITION_FIELDS, "layer_types", "attention_chunk_size", "use_qk
 MOE_FIELDS = ("moe_layers", "interleave_moe_layer_step", "intermediate_size", "intermediate_size_mlp")
 
 
-def _read_layers(config: Theirs) -> dict[str, Any]:
+def _read_layers(config: Theirs) -> Options:
     n, every = config["num_hidden_layers"], config.get("no_rope_layer_interval") or 4
     turned = config.get("no_rope_layers") or [int((i + 1) % every != 0) for i in range(n)]
     types = config.get("layer_types") or [KINDS[not t] for t in turned]
@@ -55,7 +55,7 @@ def _read_layers(config: Theirs) -> dict[str, Any]:
     return made | in_layers([i for i in range(n) if not turned[i]], n, "position", node)
 
 
-def _write_layers(get: Get) -> dict[str, Any]:
+def _write_layers(get: Get) -> Fields:
     turned, mixers = layers_of(get, "position", "rope"), each_layer(get, "attention")
     masks, norms = ([named(node.get(socket)) for node in mixers] for socket in ("mask", "qk_norm"))
     return {
@@ -70,7 +70,7 @@ def _write_layers(get: Get) -> dict[str, Any]:
     }
 
 
-def _read_experts(config: Theirs) -> dict[str, Any]:
+def _read_experts(config: Theirs) -> Options:
     n, step, width = (
         config["num_hidden_layers"],
         config.get("interleave_moe_layer_step", 1),
@@ -83,7 +83,7 @@ def _read_experts(config: Theirs) -> dict[str, Any]:
     return {"model.ffn.d_ff": width, "model.ffn.shared": glu, **dense}
 
 
-def _write_experts(get: Get) -> dict[str, Any]:
+def _write_experts(get: Get) -> Fields:
     width = get("model.ffn.d_ff")
     wide = option(get, "ffn", "glu", "d_ff", width)
     return {"moe_layers": layers_of(get, "ffn", "moe"), "intermediate_size": width, "intermediate_size_mlp": wide}
@@ -112,10 +112,10 @@ ARCHITECTURE = Architecture(
         *attention_fields(8),
         Same("head_dim", "model.attention.head_dim", 128),
         rope(500000.0, partial=False),
-        Computed(LAYER_FIELDS, _read_layers, _write_layers),
+        Custom(LAYER_FIELDS, _read_layers, _write_layers),
         count("num_local_experts"),
         Same("num_experts_per_tok", "model.ffn.router.k", 1),
-        Computed(MOE_FIELDS, _read_experts, _write_experts),
+        Custom(MOE_FIELDS, _read_experts, _write_experts),
         TIED,
     ),
     tensors=(

@@ -8,17 +8,17 @@ from __future__ import annotations
 from components.interop.architecture import Architecture
 from components.interop.architectures._common import unused
 from components.interop.architectures.bart import BASE, COMMON, fields, tensors
-from components.interop.fields import Computed, Get, Only, Theirs, Unsupported
+from components.interop.fields import Constant, Custom, Fields, Get, Options, Theirs, Unsupported
 
 
-def _read(config: Theirs) -> dict[str, object]:
+def _read(config: Theirs) -> Options:
     ours, theirs = config.get("vocab_size", 58101), config.get("decoder_vocab_size")
     if theirs not in (None, ours):
         raise Unsupported(f"decoder_vocab_size={theirs!r} beside vocab_size={ours!r}: both sides have one vocabulary here")
     return {}
 
 
-def _write(get: Get) -> dict[str, object]:  # noqa: ARG001  the contract's argument
+def _write(get: Get) -> Fields:  # noqa: ARG001  the contract's argument
     return {"decoder_vocab_size": None, "pad_token_id": None}  # the class's own may lie beyond the vocabulary
 
 
@@ -28,8 +28,8 @@ ARCHITECTURE = Architecture(
     base={"model": {**BASE, "position": {"name": "sinusoidal", "layout": "half"}}, "loss": "seq2seq"},
     fields=(
         *fields(58101),
-        Computed(("decoder_vocab_size",), _read, _write),
-        Only("share_encoder_decoder_embeddings", True),
+        Custom(("decoder_vocab_size",), _read, _write),
+        Constant("share_encoder_decoder_embeddings", True),
         unused("normalize_embedding", False),
         unused("static_position_embeddings", True),
     ),

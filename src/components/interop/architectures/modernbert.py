@@ -11,8 +11,8 @@ from components.interop.architecture import Architecture, Rule
 from components.interop.architectures._common import stack, unused
 from components.interop.architectures._encoders import EVERY, spread
 from components.interop.architectures._windows import FULL, SLIDING, by_layer
-from components.interop.fields import ACTIVATIONS, Computed, Get, Same, Theirs, Word, value_of
-from components.interop.forms import Rows
+from components.interop.fields import ACTIVATIONS, Custom, Fields, Get, Mapped, Options, Same, Theirs, value_of
+from components.interop.layouts import Rows
 
 
 def _kinds(config: Theirs) -> list[str]:
@@ -24,12 +24,12 @@ NAMES = ("layer_types", "local_attention", "rope_parameters", "rope_scaling", "g
 LAYERS = by_layer(_kinds, None, bases=(1e4, 1.6e5))
 
 
-def _read(config: Theirs) -> dict[str, Any]:
+def _read(config: Theirs) -> Options:
     bases = {"rope_local_base_freq": config.get("local_rope_theta", 1e4), "rope_theta": config.get("global_rope_theta", 1.6e5)}
     return LAYERS.read({**config, **bases, "sliding_window": value_of(config, "local_attention", 128) // 2 + 1})
 
 
-def _write(get: Get) -> dict[str, Any]:
+def _write(get: Get) -> Fields:
     made = {**LAYERS.write(get), "pad_token_id": None}  # the class's own may lie beyond the vocabulary
     window = made.pop("sliding_window")
     return made if window is None else {**made, "local_attention": 2 * (window - 1)}
@@ -71,12 +71,12 @@ FIELDS = (
     Same("num_attention_heads", "model.attention.n_heads", 12),
     Same("intermediate_size", "model.ffn.d_ff", 1152),
     Same("max_position_embeddings", "model.context_length", 8192),
-    Word("hidden_activation", "model.ffn.activation", ACTIVATIONS, "gelu"),
-    Word("attention_bias", "model.attention.bias", {False: [], True: EVERY}, False),
+    Mapped("hidden_activation", "model.ffn.activation", ACTIVATIONS, "gelu"),
+    Mapped("attention_bias", "model.attention.bias", {False: [], True: EVERY}, False),
     Same("mlp_bias", "model.ffn.bias", False),
     Same("embedding_dropout", "model.embedding.dropout", 0.0),
     Same("attention_dropout", "model.attention.dropout", 0.0),
-    Computed(NAMES, _read, _write),
+    Custom(NAMES, _read, _write),
     unused("position_embedding_type", "absolute", "rope"),
 )
 FREE = ("mlp_dropout", "classifier_pooling", "classifier_dropout", "deterministic_flash_attn", "layer_norm_eps")
@@ -91,9 +91,9 @@ ARCHITECTURE = (
             *FIELDS,
             spread("norm_eps", "model.norm.eps", "model.head.norm.eps", default=1e-5),
             spread("norm_bias", "model.norm.bias", "model.head.norm.bias", default=False),
-            Word("classifier_activation", "model.head.activation", ACTIVATIONS, "gelu"),
+            Mapped("classifier_activation", "model.head.activation", ACTIVATIONS, "gelu"),
             Same("classifier_bias", "model.head.dense_bias", False),
-            Word("tie_word_embeddings", "model.head.output.name", {True: "tied", False: "linear"}, True),
+            Mapped("tie_word_embeddings", "model.head.output.name", {True: "tied", False: "linear"}, True),
             Same("decoder_bias", "model.head.output.bias", True),
         ),
         tensors=(

@@ -6,12 +6,10 @@ it; MosaicML's own code does. Values for which the two differ are refused. ``lea
 
 from __future__ import annotations
 
-from typing import Any
-
 from components.interop.architecture import Architecture, Rule
 from components.interop.architectures._common import stack, tied
-from components.interop.fields import FREE, Computed, Get, Only, Same, Theirs, Unsupported
-from components.interop.forms import Rows
+from components.interop.fields import FREE, Constant, Custom, Fields, Get, Options, Same, Theirs, Unsupported
+from components.interop.layouts import Rows
 
 ONLY = {
     **{"attn_type": "multihead_attention", "alibi": True, "alibi_bias_max": 8},
@@ -21,7 +19,7 @@ NAMED = ("attn_pdrop", "attn_impl", "clip_qkv", "softmax_scale")
 TRAINING = ("emb_pdrop", "resid_pdrop", "embedding_fraction")
 
 
-def _read_attention(config: Theirs) -> dict[str, Any]:
+def _read_attention(config: Theirs) -> Options:
     given = config.get("attn_config") or {}
     if wrong := [f"{n}={given[n]!r}" for n, value in ONLY.items() if given.get(n, value) != value]:
         raise Unsupported(f"attn_config: {', '.join(wrong)} is not supported")
@@ -35,7 +33,7 @@ def _read_attention(config: Theirs) -> dict[str, Any]:
     }
 
 
-def _write_attention(get: Get) -> dict[str, Any]:
+def _write_attention(get: Get) -> Fields:
     drop = get("model.attention.dropout")
     made = {"attn_pdrop": int(drop) if drop == int(drop) else drop}  # the class wants 0, not 0.0
     return {
@@ -63,10 +61,10 @@ ARCHITECTURE = Architecture(
         Same("n_heads", "model.attention.n_heads", 16),
         Same("max_seq_len", "model.context_length", 2048),
         Same("layer_norm_epsilon", "model.norm.eps", 1e-5),
-        Computed(("attn_config",), _read_attention, _write_attention),
-        Only("expansion_ratio", 4),
-        Only("no_bias", True),
-        Only("logit_scale", None),
+        Custom(("attn_config",), _read_attention, _write_attention),
+        Constant("expansion_ratio", 4),
+        Constant("no_bias", True),
+        Constant("logit_scale", None),
         tied(True),
     ),
     tensors=(

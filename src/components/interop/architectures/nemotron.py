@@ -5,7 +5,7 @@ from __future__ import annotations
 from components.interop.architecture import Architecture, Rule
 from components.interop.architectures._common import ATTENTION, HEAD_DIM, decoder_sizes, rope, stack, tied
 from components.interop.architectures.llama import BIAS, DROPOUT, FILES
-from components.interop.fields import ACTIVATIONS, Same, Word
+from components.interop.fields import ACTIVATIONS, Mapped, Same
 
 PARTS = {
     "position": {"name": "rope", "layout": "half"},
@@ -27,7 +27,7 @@ ARCHITECTURE = Architecture(
         *decoder_sizes(),
         Same("num_key_value_heads", "model.attention.n_kv_heads"),
         *(HEAD_DIM, BIAS, DROPOUT, rope(share=0.5), tied(False)),
-        Word("hidden_act", "model.ffn.activation", ACTIVATIONS, "relu2"),
+        Mapped("hidden_act", "model.ffn.activation", ACTIVATIONS, "relu2"),
         Same("mlp_bias", "model.ffn.bias", False),
         Same("norm_eps", "model.norm.eps", 1e-5),
     ),

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from components.interop.architecture import Architecture, Rule
 from components.interop.architectures._common import decoder_sizes, rope, stack, tied
-from components.interop.fields import ACTIVATIONS, Computed, Get, Same, Theirs, Word, value_of
+from components.interop.fields import ACTIVATIONS, Custom, Fields, Get, Mapped, Options, Same, Theirs, value_of
 
 
-def _read_norm(config: Theirs) -> dict[str, Any]:
+def _read_norm(config: Theirs) -> Options:
     """Norms of queries and keys have the model's eps."""
     eps = value_of(config, "layer_norm_eps", 1e-5)
     normed = {"model.attention.qk_norm": {"name": "layer", "eps": eps}} if config.get("qk_layernorm") else {}
     return {"model.norm.eps": eps, **normed}
 
 
-def _write_norm(get: Get) -> dict[str, Any]:
+def _write_norm(get: Get) -> Fields:
     normed = get("model.attention.qk_norm.name") == "layer"
     return {"layer_norm_eps": get("model.norm.eps"), "qk_layernorm": normed}
 
@@ -43,8 +41,8 @@ ARCHITECTURE = Architecture(
         *decoder_sizes(),
         Same("num_key_value_heads", "model.attention.n_kv_heads", None),
         rope(share=0.5),
-        Computed(("layer_norm_eps", "qk_layernorm"), _read_norm, _write_norm),
-        Word("hidden_act", "model.ffn.activation", ACTIVATIONS, "gelu_new"),
+        Custom(("layer_norm_eps", "qk_layernorm"), _read_norm, _write_norm),
+        Mapped("hidden_act", "model.ffn.activation", ACTIVATIONS, "gelu_new"),
         Same("attention_dropout", "model.attention.dropout", 0.0),
         Same("resid_pdrop", "model.residual.dropout", 0.0),
         Same("embd_pdrop", "model.embedding.dropout", 0.0),

@@ -5,19 +5,17 @@ LongRoPE's original context stands beside ``rope_parameters``; older configs cal
 
 from __future__ import annotations
 
-from typing import Any
-
 from components.interop.architecture import Architecture, Rule
 from components.interop.architectures._common import HEAD_DIM, ORIGINAL, TIED, decoder_sizes, rope, stack, unused
 from components.interop.architectures._windows import every_layer
 from components.interop.architectures.llama import BASE, DROPOUT, ENDS, FILES, NORMS, SILU
-from components.interop.fields import Computed, Get, Same, Theirs
-from components.interop.forms import Rows
+from components.interop.fields import Custom, Fields, Get, Options, Same, Theirs
+from components.interop.layouts import Rows
 
 ROPE = rope()
 
 
-def _read_rope(config: Theirs) -> dict[str, Any]:
+def _read_rope(config: Theirs) -> Options:
     stretched = dict(config.get("rope_scaling") or config.get("rope_parameters") or {})
     kind = stretched.pop("type", "default")
     kind = stretched.pop("rope_type", None) or kind
@@ -25,14 +23,14 @@ def _read_rope(config: Theirs) -> dict[str, Any]:
     return ROPE.read({ORIGINAL: 4096, **config, "rope_scaling": None, "rope_parameters": stretched})
 
 
-def _write_rope(get: Get) -> dict[str, Any]:
+def _write_rope(get: Get) -> Fields:
     made = ROPE.write(get)
     original = made["rope_parameters"].get(ORIGINAL)
     return made if original is None else {**made, ORIGINAL: original}
 
 
 # the class's own padding token lies beyond small vocabularies; a tokenizer that comes along says which it is
-PADDING = Computed(("pad_token_id",), lambda config: {}, lambda get: {"pad_token_id": None})  # noqa: ARG005  the contract's arguments
+PADDING = Custom(("pad_token_id",), lambda config: {}, lambda get: {"pad_token_id": None})  # noqa: ARG005  the contract's arguments
 ARCHITECTURE = Architecture(
     names=("Phi3ForCausalLM",),
     model_type="phi3",
@@ -41,7 +39,7 @@ ARCHITECTURE = Architecture(
         *decoder_sizes(),
         Same("num_key_value_heads", "model.attention.n_kv_heads", None),
         HEAD_DIM,
-        Computed(ROPE.names, _read_rope, _write_rope),
+        Custom(ROPE.names, _read_rope, _write_rope),
         every_layer(None),
         Same("rms_norm_eps", "model.norm.eps", 1e-5),
         SILU,

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from components.interop.architecture import Architecture
 from components.interop.architectures._common import HEAD_DIM, TIED, decoder_sizes, rope, unused
 from components.interop.architectures._windows import FULL, SLIDING, by_layer
 from components.interop.architectures.llama import BASE, DROPOUT, FILES, SILU, TENSORS
-from components.interop.fields import Computed, Get, Same, Theirs, Unsupported
+from components.interop.fields import Custom, Fields, Get, Options, Same, Theirs, Unsupported
 
 
 def _kinds(config: Theirs) -> list[str]:
@@ -20,19 +18,19 @@ def _windows(config: Theirs) -> bool:
     return bool(config.get("use_sliding_window", False)) and config.get("sliding_window", 4096) is not None
 
 
-def _read(config: Theirs) -> dict[str, Any]:
+def _read(config: Theirs) -> Options:
     if not _windows(config) and SLIDING in (config.get("layer_types") or ()):
         raise Unsupported("use_sliding_window=False, and layer_types has sliding_attention")
     return _LAYERS.read(config)
 
 
-def _write(get: Get) -> dict[str, Any]:
+def _write(get: Get) -> Fields:
     made = _LAYERS.write(get)
     return {**made, "use_sliding_window": SLIDING in made["layer_types"]}
 
 
 _LAYERS = by_layer(_kinds, 4096)
-WINDOWS = Computed(("layer_types", "sliding_window", "use_sliding_window", "max_window_layers"), _read, _write)
+WINDOWS = Custom(("layer_types", "sliding_window", "use_sliding_window", "max_window_layers"), _read, _write)
 FIELDS = (
     *decoder_sizes(),
     Same("num_key_value_heads", "model.attention.n_kv_heads", 32),

@@ -18,7 +18,7 @@ from components.interop.architectures._moe import (
     experts,
     sparse_step,
 )
-from components.interop.fields import Only, Same
+from components.interop.fields import Constant, Same
 
 ARCHITECTURE = Architecture(
     names=("Qwen3MoeForCausalLM",),
@@ -45,7 +45,7 @@ ARCHITECTURE = Architecture(
         sparse_step(),
         Same("rms_norm_eps", "model.norm.eps", 1e-6),
         Same("rms_norm_eps", "model.attention.qk_norm.eps", 1e-6),
-        Only("use_sliding_window", False),
+        Constant("use_sliding_window", False),
         TIED,
     ),
     tensors=(

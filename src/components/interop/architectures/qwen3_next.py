@@ -32,8 +32,8 @@ from components.interop.architectures._moe import (
     shared,
     sparse_step,
 )
-from components.interop.fields import Computed, Get, Only, Same, Theirs, Unsupported, value_of
-from components.interop.forms import Chunks, Convolutions
+from components.interop.fields import Constant, Custom, Fields, Get, Options, Same, Theirs, Unsupported, value_of
+from components.interop.layouts import Chunks, Convolutions
 
 NET, KINDS = "gated_delta_net", ("linear_attention", "full_attention")
 SIZES = {  # theirs: (ours, of the class)
@@ -45,7 +45,7 @@ SIZES = {  # theirs: (ours, of the class)
 }
 
 
-def _read_layers(config: Theirs) -> dict[str, Any]:
+def _read_layers(config: Theirs) -> Options:
     n_layers, every = config["num_hidden_layers"], config.get("full_attention_interval") or 4
     types = config.get("layer_types") or [KINDS[(i + 1) % every == 0] for i in range(n_layers)]
     if unknown := sorted(set(types) - set(KINDS)):
@@ -56,13 +56,13 @@ def _read_layers(config: Theirs) -> dict[str, Any]:
     return in_layers([i for i, t in enumerate(types) if t == KINDS[0]], n_layers, "attention", node)
 
 
-def _write_layers(get: Get) -> dict[str, Any]:
+def _write_layers(get: Get) -> Fields:
     linear = layers_of(get, "attention", NET)
     sizes = {theirs: option(get, "attention", NET, ours, default) for theirs, (ours, default) in SIZES.items()}
     return {**sizes, "layer_types": [KINDS[i not in linear] for i in range(get("model.n_layers"))]}
 
 
-def _read_rope(config: Theirs) -> dict[str, Any]:
+def _read_rope(config: Theirs) -> Options:
     return read_rope({"partial_rotary_factor": 0.25, **flat_rope(config, 10000.0)})
 
 
@@ -92,10 +92,10 @@ ARCHITECTURE = Architecture(
     fields=(
         *(f for f in decoder_sizes() if f.names != ("intermediate_size",)),
         *(f for f in attention_fields(2) if f.names != ("attention_bias",)),
-        Only("attention_bias", False),
+        Constant("attention_bias", False),
         Same("head_dim", "model.attention.head_dim", 256),
-        Computed(ROPE_FIELDS, _read_rope, rope().write),
-        Computed(("layer_types", "full_attention_interval", *SIZES), _read_layers, _write_layers),
+        Custom(ROPE_FIELDS, _read_rope, rope().write),
+        Custom(("layer_types", "full_attention_interval", *SIZES), _read_layers, _write_layers),
         count("num_experts", "num_local_experts"),
         Same("num_experts_per_tok", "model.ffn.router.k", 10),
         Same("norm_topk_prob", "model.ffn.router.renormalise", True),

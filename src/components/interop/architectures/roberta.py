@@ -5,8 +5,6 @@ Its table has one row for each position and for every id up to the padding token
 
 from __future__ import annotations
 
-from typing import Any
-
 from components.interop.architecture import Architecture, Rule
 from components.interop.architectures._encoders import (
     BASE,
@@ -20,10 +18,10 @@ from components.interop.architectures._encoders import (
     spread,
     tensors,
 )
-from components.interop.fields import ACTIVATIONS, Computed, Get, Only, Theirs, Unsupported, value_of
+from components.interop.fields import ACTIVATIONS, Constant, Custom, Fields, Get, Options, Theirs, Unsupported, value_of
 
 
-def _read(config: Theirs) -> dict[str, Any]:
+def _read(config: Theirs) -> Options:
     padding = value_of(config, "pad_token_id", 1)
     if not isinstance(padding, int):
         raise Unsupported(f"pad_token_id={padding!r}: positions are counted from it")
@@ -32,12 +30,12 @@ def _read(config: Theirs) -> dict[str, Any]:
     return {"model.context_length": rows - offset, "model.position.offset": offset}
 
 
-def _write(get: Get) -> dict[str, Any]:
+def _write(get: Get) -> Fields:
     offset = get("model.position.offset") or 0
     return {"max_position_embeddings": get("model.context_length") + offset, "pad_token_id": offset - 1}
 
 
-POSITIONS = Computed(("max_position_embeddings", "pad_token_id"), _read, _write)
+POSITIONS = Custom(("max_position_embeddings", "pad_token_id"), _read, _write)
 
 
 def _both(name: str, model_type: str, vocab_size: int) -> tuple[Architecture, ...]:
@@ -52,7 +50,7 @@ def _both(name: str, model_type: str, vocab_size: int) -> tuple[Architecture, ..
                 POSITIONS,
                 spread("layer_norm_eps", "model.norm.eps", "model.head.norm.eps", default=1e-12),
                 spread("hidden_act", "model.ffn.activation", default="gelu", table=ACTIVATIONS),
-                Only("tie_word_embeddings", True),
+                Constant("tie_word_embeddings", True),
             ),
             tensors=(
                 *tensors("roberta."),

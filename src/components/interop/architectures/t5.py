@@ -7,58 +7,56 @@ transformers 5 ties the head of both (unless a file holds two different matrices
 
 from __future__ import annotations
 
-from typing import Any
-
 from components.interop.architecture import Architecture, Rule
 from components.interop.architectures._encoders import spread
-from components.interop.fields import Computed, Get, Only, Same, Theirs, Unsupported, value_of
+from components.interop.fields import Constant, Custom, Fields, Get, Options, Same, Theirs, Unsupported, value_of
 
 PLAIN = {"relu": "relu", "gelu": "gelu", "gelu_new": "gelu_tanh", "silu": "silu"}
 GATED = {"gelu": "gelu_tanh", "silu": "silu", "relu": "relu", "gelu_new": "gelu_tanh"}
 
 
-def _read_depth(config: Theirs) -> dict[str, Any]:
+def _read_depth(config: Theirs) -> Options:
     encoder = value_of(config, "num_layers", 6)
     decoder = config.get("num_decoder_layers") or encoder
     return {"model.n_layers": encoder, "model.decoder.n_layers": None if decoder == encoder else decoder}
 
 
-def _write_depth(get: Get) -> dict[str, Any]:
+def _write_depth(get: Get) -> Fields:
     encoder = get("model.n_layers")
     return {"num_layers": encoder, "num_decoder_layers": get("model.decoder.n_layers") or encoder}
 
 
-def _read_head(config: Theirs) -> dict[str, Any]:
+def _read_head(config: Theirs) -> Options:
     tied = value_of(config, "tie_word_embeddings", True) is not False
     scaled = value_of(config, "scale_decoder_outputs", tied)
     return {"model.head.name": "tied" if tied else "linear", "model.head.multiplier": "rsqrt" if scaled else 1.0}
 
 
-def _write_head(get: Get) -> dict[str, Any]:
+def _write_head(get: Get) -> Fields:
     factor = get("model.head.multiplier")
     if factor not in (1.0, "rsqrt"):
         raise Unsupported(f"model.head.multiplier={factor!r}: there are 1.0 and 'rsqrt'")
     return {"tie_word_embeddings": get("model.head.name") == "tied", "scale_decoder_outputs": factor == "rsqrt"}
 
 
-def _activation(gated: bool) -> Computed:
+def _activation(gated: bool) -> Custom:
     """``feed_forward_proj``; ``dense_act_fn`` and ``is_gated_act`` follow from it."""
     table, before = (GATED, "gated-") if gated else (PLAIN, "")
 
-    def read(config: Theirs) -> dict[str, Any]:
+    def read(config: Theirs) -> Options:
         value = value_of(config, "feed_forward_proj", "relu")
         if (name := value.removeprefix(before)) not in table:
             raise Unsupported(f"feed_forward_proj={value!r}: there are {', '.join(before + n for n in table)}")
         return {"model.ffn.activation": table[name]}
 
-    def write(get: Get) -> dict[str, Any]:
+    def write(get: Get) -> Fields:
         name = get("model.ffn.activation")
         found = next((t for t, o in table.items() if o == name), None)
         if found is None:
             raise Unsupported(f"model.ffn.activation={name!r}: feed_forward_proj knows {', '.join(table)}")
         return {"feed_forward_proj": before + found}
 
-    return Computed(("feed_forward_proj", "dense_act_fn", "is_gated_act"), read, write)
+    return Custom(("feed_forward_proj", "dense_act_fn", "is_gated_act"), read, write)
 
 
 def _side(side: str, branches: tuple[tuple[str, str], ...], ffn: dict[str, str]) -> tuple[Rule, ...]:
@@ -99,7 +97,7 @@ def _architecture(gated: bool) -> Architecture:
         fields=(
             Same("vocab_size", "vocab_size", 32128),
             Same("d_model", "model.d_model", 512),
-            Computed(("num_layers", "num_decoder_layers"), _read_depth, _write_depth),
+            Custom(("num_layers", "num_decoder_layers"), _read_depth, _write_depth),
             Same("num_heads", "model.attention.n_heads", 8),
             Same("d_kv", "model.attention.head_dim", 64),
             Same("d_ff", "model.ffn.d_ff", 2048),
@@ -108,9 +106,9 @@ def _architecture(gated: bool) -> Architecture:
             Same("layer_norm_epsilon", "model.norm.eps", 1e-6),
             spread("dropout_rate", "model.residual.dropout", "model.embedding.dropout", "model.attention.dropout", default=0.1),
             _activation(gated),
-            Computed(("tie_word_embeddings", "scale_decoder_outputs"), _read_head, _write_head),
-            Computed(("n_positions",), lambda c: {"model.context_length": c.get("n_positions") or 512}, lambda get: {}),  # noqa: ARG005
-            Only("is_decoder", False),
+            Custom(("tie_word_embeddings", "scale_decoder_outputs"), _read_head, _write_head),
+            Custom(("n_positions",), lambda c: {"model.context_length": c.get("n_positions") or 512}, lambda get: {}),  # noqa: ARG005
+            Constant("is_decoder", False),
         ),
         tensors=(
             Rule("shared.weight", "embedding.table.weight"),

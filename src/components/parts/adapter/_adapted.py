@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from components.core.errors import UserError, nearest
-from components.core.names import matching, short
 from components.core.traits import lr_scale_of
+from components.core.weight_names import matching, short
 from components.core.weights import Weight, blank, copy_full, generator_for, key_of, roles
 
 OWN = ("was", "added", "axes", "factor", "dropout", "on_output")  # what adapted modules keep beside their parameters

@@ -12,7 +12,7 @@ from itertools import chain
 from components.core.errors import UserError
 from components.core.registry import register
 from components.core.signature import Positive
-from components.corpus.measuring import FEW, Asked, Figure, Held, Prediction, drawn, share
+from components.corpus.evaluation_api import FEW, EvalData, EvaluatedModel, Figure, Prediction, mean_with_error, sample
 
 Bins = dict[int, list[float]]
 
@@ -37,20 +37,20 @@ class Calibration:
     def __init__(self, *, count: Positive = 1000, bins: Positive = 15, top: Positive = 5, seed: int = 0) -> None:
         self.count, self.bins, self.top, self.seed = count, bins, top, seed
 
-    def measure(self, model: Asked, held: Held) -> dict[str, Figure]:
-        asked = model.predict(drawn(held.items(), self.count, self.seed))
+    def measure(self, model: EvaluatedModel, held: EvalData) -> dict[str, Figure]:
+        asked = model.predict(sample(held.items(), self.count, self.seed))
         made = list(chain.from_iterable(asked))
         if not made:
             raise UserError("evaluation.calibration", "the split has nothing to predict", "take another split or other data")
         of = [i for i, predictions in enumerate(asked) for _ in predictions]
         bins = self.bins_of(range(len(made)), made)
         gaps = [(n, abs(over) / n) for n, over in bins.values()]
-        figures = {"accuracy": share([p.rank == 0 for p in made], of)}
+        figures = {"accuracy": mean_with_error([p.rank == 0 for p in made], of)}
         if self.top > 1:
-            figures[f"top_{self.top}_accuracy"] = share([p.rank < self.top for p in made], of)
+            figures[f"top_{self.top}_accuracy"] = mean_with_error([p.rank < self.top for p in made], of)
         return {
             **figures,
-            "confidence": share([p.confidence for p in made], of),
+            "confidence": mean_with_error([p.confidence for p in made], of),
             "expected_calibration_error": Figure(expected(bins), self.error(bins, made, of), len(made)),
             "largest_gap": Figure(max((gap for n, gap in gaps if 100 * n >= len(made)), default=0.0), count=len(made)),
         }

@@ -13,7 +13,7 @@ from typing import Literal
 from components.core.errors import UserError
 from components.core.registry import register
 from components.core.signature import NonNegative, Positive
-from components.corpus.measuring import Asked, Figure, Held, drawn, share, won
+from components.corpus.evaluation_api import EvalData, EvaluatedModel, Figure, mean_with_error, sample, top1_credit
 from components.parts.evaluation._words import WORDS, last_words
 
 
@@ -51,7 +51,7 @@ class Cloze:
         self.count, self.distractors, self.band, self.unit, self.min_words = count, distractors, band, unit, min_words
         self.seed = seed
 
-    def measure(self, model: Asked, held: Held) -> dict[str, Figure]:
+    def measure(self, model: EvaluatedModel, held: EvalData) -> dict[str, Figure]:
         found = list(last_words(held.texts(), self.unit, self.min_words))
         ranking = Ranking(held.seen(), self.unit, self.min_words, [last.word for last in found], self.seed)
         if len(ranking.words) <= self.distractors:
@@ -61,7 +61,7 @@ class Cloze:
                 "take evaluation.cloze.unit=line, a larger text, or fewer distractors",
             )
         texts, items = [], []
-        for last in drawn(found, self.count, self.seed):
+        for last in sample(found, self.count, self.seed):
             order = random.Random(f"{self.seed} {last.span.document} {last.span.start}")
             chosen = order.sample(ranking.beside(last.word, self.band), self.distractors)
             choices = [last.word, *(like(word, last.word) for word in chosen)]
@@ -73,11 +73,11 @@ class Cloze:
                 "evaluation.cloze", "no sentence of the split fits into the model's context", "take a longer context"
             )
         scores, n = model.score(texts), self.distractors + 1
-        hits = [won(scores[at : at + n]) for at in range(0, len(scores), n)]
+        hits = [top1_credit(scores[at : at + n]) for at in range(0, len(scores), n)]
         documents = [document for document, _ in items]
         return {
-            "accuracy": share(hits, documents, chance=1 / n),
-            "by_frequency": share([won(counts) for _, counts in items], documents),
+            "accuracy": mean_with_error(hits, documents, chance=1 / n),
+            "by_frequency": mean_with_error([top1_credit(counts) for _, counts in items], documents),
         }
 
 

@@ -15,8 +15,8 @@ from components.core.makers import Maker, make
 from components.core.registry import register
 from components.core.signature import NonNegative, Positive
 from components.core.traits import gives_examples
+from components.corpus.evaluation_api import EvalData, EvaluatedModel, Figure, mean_with_error, sample, top1_credit
 from components.corpus.example import Example
-from components.corpus.measuring import Asked, Figure, Held, drawn, share, won
 
 WHERE = "evaluation.few_shot"
 
@@ -65,7 +65,7 @@ class FewShot:
         if self.data is not None:
             self.asks = ("likelihood", "writing")
 
-    def measure(self, model: Asked, held: Held) -> dict[str, Figure]:
+    def measure(self, model: EvaluatedModel, held: EvalData) -> dict[str, Figure]:
         questions, shown, labels = self.material(held)
         if len(shown) < self.k:
             raise UserError(
@@ -80,12 +80,12 @@ class FewShot:
         hits = self.scored(model, asked, labels) if labels else self.written(model, asked)
         common = Counter(answer for answer, _, _ in asked).most_common(1)[0][0]
         return {
-            "accuracy": share(hits, chance=1 / len(labels) if labels else None),
-            "most_frequent": share([answer == common for answer, _, _ in asked]),
+            "accuracy": mean_with_error(hits, chance=1 / len(labels) if labels else None),
+            "most_frequent": mean_with_error([answer == common for answer, _, _ in asked]),
             "examples": Figure(sum(n for _, _, n in asked) / len(asked), count=len(asked)),
         }
 
-    def material(self, held: Held) -> tuple[list[tuple[str, str]], Sequence[tuple[str, str]], list[str]]:
+    def material(self, held: EvalData) -> tuple[list[tuple[str, str]], Sequence[tuple[str, str]], list[str]]:
         """(questions, examples to show, labels), no question among those that are shown."""
         if self.data is None:
             asked, shown, labels = held.examples(), held.shown(), list(held.labels)
@@ -100,11 +100,11 @@ class FewShot:
             asked, shown = every[: self.count], every[self.count :]
             labelled = "labels" in self.data.provides
             labels = sorted({str(e.answer) for e in every if e.answer}) if labelled else []
-        questions = [pair_of(e) for e in drawn(asked, self.count, self.seed)]
+        questions = [pair_of(e) for e in sample(asked, self.count, self.seed)]
         return questions, Pairs(shown), labels
 
     def prompt(
-        self, model: Asked, question: tuple[str, str], shown: Sequence[tuple[str, str]], labels: list[str]
+        self, model: EvaluatedModel, question: tuple[str, str], shown: Sequence[tuple[str, str]], labels: list[str]
     ) -> tuple[str, int] | None:
         """(the prompt up to where the answer begins, how many examples are in it), or None where even the question is too long."""
         asked = self.head + question[0] + self.between
@@ -116,16 +116,16 @@ class FewShot:
                 return before + asked, self.k - first
         return None
 
-    def scored(self, model: Asked, asked: list[tuple[str, str, int]], labels: list[str]) -> list[float]:
+    def scored(self, model: EvaluatedModel, asked: list[tuple[str, str, int]], labels: list[str]) -> list[float]:
         choices = [[answer, *(other for other in labels if other != answer)] for answer, _, _ in asked]
         texts = [prompt + label + self.end for (_, prompt, _), own in zip(asked, choices) for label in own]
         alone = dict(zip(labels, model.score([self.between + label + self.end for label in labels])))
         scores, n = model.score(texts), len(labels)
         if self.choose_by == "gain":
             scores = [score - alone[label] for score, label in zip(scores, (label for own in choices for label in own))]
-        return [won(scores[at : at + n]) for at in range(0, len(scores), n)]
+        return [top1_credit(scores[at : at + n]) for at in range(0, len(scores), n)]
 
-    def written(self, model: Asked, asked: list[tuple[str, str, int]]) -> list[float]:
+    def written(self, model: EvaluatedModel, asked: list[tuple[str, str, int]]) -> list[float]:
         prompts = [prompt for _, prompt, _ in asked]
         texts = model.write(prompts, max_new_tokens=self.max_new_tokens, seed=self.seed, stop=[self.end])
         return [float(text.strip() == answer.strip()) for text, (answer, _, _) in zip(texts, asked)]

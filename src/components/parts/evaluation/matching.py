@@ -15,7 +15,7 @@ from typing import NamedTuple
 from components.core.errors import UserError
 from components.core.registry import register
 from components.core.signature import Positive
-from components.corpus.measuring import Asked, Figure, Held, drawn, share, won
+from components.corpus.evaluation_api import EvalData, EvaluatedModel, Figure, mean_with_error, sample, top1_credit
 
 
 class Function(NamedTuple):
@@ -47,7 +47,7 @@ class Matching:
             raise ValueError(f"choices={choices}: there is nothing to choose from one")
         self.count, self.choices, self.seed = count, choices, seed
 
-    def measure(self, model: Asked, held: Held) -> dict[str, Figure]:
+    def measure(self, model: EvaluatedModel, held: EvalData) -> dict[str, Figure]:
         found = [f for i, text in enumerate(held.texts()) for f in functions(i, text)]
         docstrings = sorted({f.docstring for f in found})
         if len(docstrings) < self.choices:
@@ -56,7 +56,7 @@ class Matching:
             )
         texts: list[str] = []
         asked: list[int] = []
-        for f in drawn([f for f in found if model.fit("", [f.head + f.docstring + f.body])], self.count, self.seed):
+        for f in sample([f for f in found if model.fit("", [f.head + f.docstring + f.body])], self.count, self.seed):
             order = [d for d in docstrings if d != f.docstring]
             random.Random(f"{self.seed} {f.document} {f.head}").shuffle(order)
             fitting = (d for d in order if model.fit("", [f.head + d + f.body, d]))
@@ -68,8 +68,8 @@ class Matching:
             raise UserError("evaluation.matching", "no function fits into the model's context", "take a longer context")
         scores, n = model.score(texts), self.choices
         fits = [a - b for at in range(0, len(scores), 2 * n) for a, b in zip(scores[at : at + n], scores[at + n : at + 2 * n])]
-        hits = [won(fits[at : at + n]) for at in range(0, len(fits), n)]
-        return {"accuracy": share(hits, asked, chance=1 / n)}
+        hits = [top1_credit(fits[at : at + n]) for at in range(0, len(fits), n)]
+        return {"accuracy": mean_with_error(hits, asked, chance=1 / n)}
 
 
 def functions(document: int, text: str) -> Iterator[Function]:

@@ -11,7 +11,7 @@ import re
 from components.core.errors import UserError, nearest
 from components.core.registry import register
 from components.core.signature import Positive
-from components.corpus.measuring import Asked, Figure, Held, drawn, share, won
+from components.corpus.evaluation_api import EvalData, EvaluatedModel, Figure, mean_with_error, sample, top1_credit
 from components.parts.evaluation._words import WORD, pieces
 
 PAIR = re.compile(rf"(?<![\w'’])(?=({WORD})( )({WORD})(?![\w'’]))")
@@ -74,12 +74,12 @@ class MinimalPairs:
             raise ValueError("edits=[]: there is nothing to compare")
         self.count, self.edits, self.seed = count, list(edits), seed
 
-    def measure(self, model: Asked, held: Held) -> dict[str, Figure]:
+    def measure(self, model: EvaluatedModel, held: EvalData) -> dict[str, Figure]:
         lines = list(pieces(held.texts()))
         texts: list[str] = []
         asked: list[tuple[str, int]] = []  # (edit, document)
         for edit in self.edits:
-            for span in drawn([s for s in lines if EDITS[edit](s.piece)], self.count, self.seed):
+            for span in sample([s for s in lines if EDITS[edit](s.piece)], self.count, self.seed):
                 line, chosen = span.piece, random.Random(f"{self.seed} {edit} {span.document} {span.start}")
                 start, end, instead = chosen.choice(EDITS[edit](line))
                 if (pair := model.fit(span.before, [line, line[:start] + instead + line[end:]])) is not None:
@@ -92,12 +92,12 @@ class MinimalPairs:
                 "take other edits, other data, or a longer context",
             )
         scores = model.score(texts)
-        hits = [won(scores[at : at + 2]) for at in range(0, len(scores), 2)]
-        figures = {"accuracy": share(hits, [document for _, document in asked], chance=0.5)}
+        hits = [top1_credit(scores[at : at + 2]) for at in range(0, len(scores), 2)]
+        figures = {"accuracy": mean_with_error(hits, [document for _, document in asked], chance=0.5)}
         for edit in self.edits:
             own = [(hit, document) for hit, (name, document) in zip(hits, asked) if name == edit]
             if own and len(self.edits) > 1:
-                figures[edit] = share([hit for hit, _ in own], [document for _, document in own], chance=0.5)
+                figures[edit] = mean_with_error([hit for hit, _ in own], [document for _, document in own], chance=0.5)
         counts = model.count(texts)
-        shorter = [won([-counts[at], -counts[at + 1]]) for at in range(0, len(counts), 2)]
-        return {**figures, "by_length": share(shorter, [document for _, document in asked])}
+        shorter = [top1_credit([-counts[at], -counts[at + 1]]) for at in range(0, len(counts), 2)]
+        return {**figures, "by_length": mean_with_error(shorter, [document for _, document in asked])}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from components.core.registry import register
 from components.core.signature import Positive
-from components.corpus.measuring import Asked, Figure, Held, share
+from components.corpus.evaluation_api import EvalData, EvaluatedModel, Figure, mean_with_error
 
 
 @register("evaluation", "parse_rate")
@@ -28,10 +28,10 @@ class ParseRate:
     def __init__(self, *, count: Positive = 50, max_new_tokens: Positive = 240, prompt: str = "", seed: int = 0) -> None:
         self.count, self.max_new_tokens, self.prompt, self.seed = count, max_new_tokens, prompt, seed
 
-    def measure(self, model: Asked, held: Held) -> dict[str, Figure]:
+    def measure(self, model: EvaluatedModel, held: EvalData) -> dict[str, Figure]:
         assert held.judge is not None  # as asked
         texts = model.write([self.prompt], samples=self.count, max_new_tokens=self.max_new_tokens, seed=self.seed)
         return {
-            "accepted": share([bool(held.judge(self.prompt + text)) for text in texts]),
+            "accepted": mean_with_error([bool(held.judge(self.prompt + text)) for text in texts]),
             "different": Figure(len(set(texts)) / len(texts), count=len(texts)),
         }

@@ -5,8 +5,8 @@ Howard & Ruder 2018 (ULMFiT), arXiv:1801.06146, section 3.3, compares it with wh
 
 from __future__ import annotations
 
-from components.core.names import matching
 from components.core.registry import register
+from components.core.weight_names import matching
 from components.core.weights import Weight
 
 

@@ -22,7 +22,7 @@ from components.core.signature import Fraction, Positive, Workers
 from components.core.sockets import Batch, Layer, Terms
 from components.core.traits import extra_tokens
 from components.corpus.batches import tokens_in
-from components.corpus.steps import Item
+from components.corpus.steps import MicroBatch
 from components.generation.generating import generate
 from components.runs.loading import model_of
 from components.runs.weights import materialise
@@ -170,7 +170,7 @@ class Training(Options, Stepping, Averaged, Without, LightningModule):
         self._asked.update(terms.losses)
         return terms
 
-    def training_step(self, item: Item, batch_idx: int) -> Tensor:
+    def training_step(self, item: MicroBatch, batch_idx: int) -> Tensor:
         del batch_idx
         batch, totals = item.batch, item.totals
         terms = self.whole(batch, self.objective)
@@ -207,7 +207,7 @@ class Training(Options, Stepping, Averaged, Without, LightningModule):
 
     # -- validation and test -----------------------------------------------------------------------------------------
 
-    def validation_step(self, item: Item, batch_idx: int) -> None:
+    def validation_step(self, item: MicroBatch, batch_idx: int) -> None:
         del batch_idx
         add_sums(self.eval_sums, self.whole(item.batch, self.judged_objective))
 

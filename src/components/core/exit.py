@@ -1,9 +1,9 @@
-"""Leaving a process whose ranks have talked over gloo.
+"""How a process ends after its ranks have communicated over gloo.
 
-gloo's threads give back Python objects a moment after a collective has ended. One that asks for the interpreter while it is being taken
-apart is unwound through C++ that forbids it, and the process aborts ("terminate called without an active exception") although all its
+gloo's threads release Python objects a moment after a collective has ended. A thread that asks for the interpreter while it shuts down is
+unwound through C++ that forbids it, and the process aborts ("terminate called without an active exception") although all its
 work is done: seen in one of twelve runs under FSDP2 (torch 2.13), in ``ProcessGroupGloo::runLoop``. So such a process runs its exit
-handlers and leaves without taking the interpreter apart.
+handlers and exits without shutting the interpreter down.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ def note_talk() -> None:
     _closed = True
 
 
-def has_talked() -> bool:
-    """Whether a process group is open here, or was. Imports nothing."""
+def process_group_open() -> bool:
+    """Whether a process group is open here, or was open. Imports nothing."""
     if _closed:
         return True
     dist = sys.modules.get("torch.distributed")
     return dist is not None and dist.is_available() and dist.is_initialized()
 
 
-def leave(code: int) -> NoReturn:
+def hard_exit(code: int) -> NoReturn:
     """End the process with ``code``: threads waited for, exit handlers run, output flushed, as ``sys.exit`` does before the interpreter goes."""
     threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()

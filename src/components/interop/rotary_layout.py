@@ -13,10 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from components.core.config_types import Config
+
 TURNED = re.compile(r"\.attention\.(q|k)\.(weight|bias)\Z|\.attention\.[qk]_norm\.(weight|scale|bias)\Z")
 
 
-def in_halves(config: Mapping[str, Any], weights: Mapping[str, Tensor]) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
+def in_halves(config: Mapping[str, Any], weights: Mapping[str, Tensor]) -> tuple[Config, dict[str, Tensor]] | None:
     """(config, weights) of the same model with pairs in halves; None if its pairs are no neighbours, or its layers differ in their heads."""
     made = deepcopy(dict(config))
     model = made["model"]
@@ -41,7 +43,7 @@ def turned(tensor: Tensor, head_dim: int, order: Tensor) -> Tensor:
     return tensor.reshape(-1, head_dim, *rest)[:, order].reshape(tensor.shape)
 
 
-def nodes(value: Any) -> Iterator[dict[str, Any]]:
+def nodes(value: Any) -> Iterator[Config]:
     """Every part of a spelled-out config, at any depth."""
     if isinstance(value, dict):
         yield value

@@ -1,4 +1,4 @@
-"""How tensors of a checkpoint become ours and back: each form splits theirs into ours and joins ours into theirs, one the inverse of the other."""
+"""How tensors of a checkpoint are laid out: each layout splits theirs into ours and joins ours into theirs, one the inverse of the other."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 
-class Form(Protocol):
+class Layout(Protocol):
     def split(self, theirs: Sequence[Tensor], ours: Sequence[torch.Size]) -> list[Tensor]:
         """Our tensors, of the shapes ``ours``, from theirs."""
         ...

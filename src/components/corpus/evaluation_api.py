@@ -1,7 +1,7 @@
-"""What an evaluation asks and gives: ``Asked``, a model that answers; ``Held``, data that it was not trained on; ``Figure``, a number and how sure it is.
+"""What an evaluation asks and gives: a model that answers, data that it was not trained on, and figures with their standard errors.
 
-An evaluation is a part ``measure(model, held) -> {name: Figure}`` with a literal ``asks``, words of ``WORDS``: what is asked beyond them
-is refused in one line before anything is measured.
+An evaluation is a part ``measure(model, data) -> {name: Figure}`` with a literal ``asks``, words of ``WORDS``. Whatever it asks beyond
+them is refused in one line before anything is measured.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 from components.corpus.example import Example
 
 WORDS = ("likelihood", "writing", "predictions", "judge", "examples")
-FEW = 10  # documents; of fewer nothing can be said about how they differ
+FEW = 10  # documents; fewer do not show how much they differ
 T = TypeVar("T")
 
 
@@ -26,8 +26,8 @@ class Figure:
 
     Args:
         value: the number.
-        error: its standard error; None where there is none to give.
-        count: of how many items it is the mean; 0 where it is none.
+        error: its standard error; None where it has none.
+        count: the number of items that it is the mean of; 0 where it is not a mean.
         chance: what guessing gives; None where guessing has no meaning.
     """
 
@@ -44,30 +44,30 @@ class Prediction(NamedTuple):
     rank: int
 
 
-class Asked(Protocol):
-    """A trained model with its tokenizer, asked in text."""
+class EvaluatedModel(Protocol):
+    """A trained model with its tokenizer. It is given text and answers in text and numbers."""
 
     def fit(self, before: str, texts: Sequence[str]) -> list[str] | None:
-        """``before`` + each of ``texts``, where they are longer than the model reads without the beginning of ``before``, the same for all;
-        None where even the texts alone are longer. Likelihood."""
+        """Prepend ``before`` to every text. If a result exceeds the context, drop the same leading part of ``before`` from all of them;
+        return None if a text alone is too long. Needs ``likelihood``."""
         ...
 
     def score(self, texts: Sequence[str]) -> list[float]:
-        """The natural logarithm of the probability of each whole text, as a document begins. Likelihood."""
+        """The natural logarithm of the probability of each whole text, read from the beginning of a document. Needs ``likelihood``."""
         ...
 
     def count(self, texts: Sequence[str]) -> list[int]:
-        """How many tokens each text has. Likelihood."""
+        """The number of tokens of each text. Needs ``likelihood``."""
         ...
 
     def write(
         self, prompts: Sequence[str], *, samples: int = 1, max_new_tokens: int, seed: int, stop: Sequence[str] = ()
     ) -> list[str]:
-        """``samples`` continuations of each prompt, one after another, without the prompt, as the run's decoding chooses them. Writing."""
+        """``samples`` continuations of each prompt by the run's decoding, prompt by prompt, without the prompt. Needs ``writing``."""
         ...
 
     def predict(self, items: Sequence[Any]) -> list[list[Prediction]]:
-        """What the model predicts in each of ``Held.items``: its tokens, or its label. Predictions."""
+        """The predictions for each of ``EvalData.items``: one for each token, or one for the label. Needs ``predictions``."""
         ...
 
 
@@ -76,13 +76,13 @@ def _nothing() -> list[Any]:
 
 
 @dataclass(frozen=True)
-class Held:
-    """The split that is measured, and what was trained on for counts and for examples in a prompt.
+class EvalData:
+    """The split that is measured; and the training split, for counts and for examples in a prompt.
 
     Args:
         texts: the split's documents.
         seen: those of the training split.
-        items: what ``Asked.predict`` takes: the documents, or examples with a label.
+        items: what ``EvaluatedModel.predict`` takes: the documents, or examples with a label.
         examples: the split's examples with their answers; empty where the data have none.
         shown: those of the training split.
         labels: answers of examples, where they are labels.
@@ -98,11 +98,11 @@ class Held:
     judge: Callable[[str], bool] | None = None
 
 
-def share(hits: Sequence[float], groups: Sequence[Hashable] | None = None, *, chance: float | None = None) -> Figure:
+def mean_with_error(hits: Sequence[float], groups: Sequence[Hashable] | None = None, *, chance: float | None = None) -> Figure:
     """The mean of ``hits``, each between 0 and 1.
 
-    The standard error counts items of one group (a document) as one draw, for they are alike; of fewer than 10 groups nothing
-    can be said, and items count as drawn apart.
+    Items of one group (a document) are alike, so the standard error counts each group as one draw. With fewer than 10 groups it
+    counts every item as a draw of its own.
     """
     n = len(hits)
     mean = sum(hits) / n
@@ -116,14 +116,18 @@ def share(hits: Sequence[float], groups: Sequence[Hashable] | None = None, *, ch
     return Figure(mean, error, n, chance)
 
 
-def won(scores: Sequence[float]) -> float:
-    """Whether the first of ``scores`` is the highest; of several that are the highest each has its part."""
+def top1_credit(scores: Sequence[float]) -> float:
+    """1 if the first of ``scores`` is the highest, else 0; scores that tie for the highest share the 1."""
     best = max(scores)
     return (scores[0] == best) / sum(s == best for s in scores)
 
 
-def drawn(items: Sequence[T], count: int, seed: int) -> list[T]:
-    """``count`` of the items, in their order; all where there are no more."""
+def sample(items: Sequence[T], count: int, seed: int) -> list[T]:
+    """``count`` random items, in their order; all of them where there are no more."""
     if len(items) <= count:
         return list(items)
     return [items[i] for i in sorted(random.Random(seed).sample(range(len(items)), count))]
+
+
+# the names that evaluations of other packages import until the next release
+Asked, Held, drawn, share, won = EvaluatedModel, EvalData, sample, mean_with_error, top1_credit
