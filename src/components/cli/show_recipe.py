@@ -11,6 +11,7 @@ import yaml
 
 from components.compose.words import recipe_and_overrides
 from components.core import layout, registry, terminal
+from components.core.groups import GROUPS
 from components.core.share import recipe_files, recipe_sentence
 
 
@@ -60,7 +61,7 @@ def beside(config: dict[str, Any]) -> list[str]:
     """The parts that are no part of the network, each with the options that are not at their defaults."""
     rows = []
     for key, node in config.items():
-        if key in registry.kinds() and isinstance(node, dict) and "name" in node and key != "model":
+        if key in registry.kinds() and key not in GROUPS and isinstance(node, dict) and "name" in node and key != "model":
             e = registry.entry(key, node.get("preset") or node["name"])
             defaults = {n: o.default for n, o in e.signature.options.items()}
             other = {n: v for n, v in node.items() if n in defaults and v != defaults[n] and not isinstance(v, dict)}

@@ -22,11 +22,11 @@ def run(args: argparse.Namespace) -> int:
     composed = compose(recipe, overrides, cwd=Path.cwd())
 
     from components.cli.measure import count, on_meta, short, vocabulary
-    from components.training.frame import check_frame, check_paths
+    from components.training.preflight import check_paths, check_settings
     from components.training.tuning import rate_lines
 
     with composed.told():
-        check_frame(composed.config)
+        check_settings(composed.config)
         check_paths(composed.config["data"])
 
     size = vocabulary(composed.config)

@@ -12,6 +12,7 @@ import yaml
 from components.compose.words import is_override
 from components.core import registry
 from components.core.errors import UserError
+from components.core.groups import GROUPS
 from components.core.makers import INHERIT
 from components.core.registry import Entry
 from components.core.share import conf_folder, recipe_files
@@ -68,7 +69,7 @@ class Chosen:
 
     def groups(self) -> list[str]:
         """The groups whose choices are files, not parts."""
-        return [k for k in self.defaults if k != "recipe" and k not in registry.kinds()]
+        return [k for k in self.defaults if k != "recipe" and (k in GROUPS or k not in registry.kinds())]
 
     def used(self) -> set[str]:
         """Labels of every part in the tree, those that are there by default too; of a preset also the part that it spells out."""
@@ -100,7 +101,10 @@ class Chosen:
 
     def _part(self, path: list[str]) -> Entry | None:
         if len(path) == 1:
-            return _entry(path[0], self.said.get((path[0],))) if path[0] in self.defaults else None
+            part = GROUPS[path[0]].part if path[0] in GROUPS else ""
+            return _entry(path[0], part or self.said.get((path[0],))) if path[0] in self.defaults else None
+        if len(path) == 2 and path[0] in GROUPS and GROUPS[path[0]].many:
+            return _entry(GROUPS[path[0]].kind, path[1])
         if len(path) == 2 and isinstance(self.defaults.get(path[0]), list):  # a part of a list, by its name
             return _entry(path[0], path[1])
         option = self.options(path[:-1]).get(path[-1])
@@ -142,9 +146,11 @@ class Chosen:
         return list(dict.fromkeys(map(str, words)))
 
     def settings(self, path: list[str]) -> list[str]:
-        """Keys of a group of files, as its chosen file has them."""
+        """Keys of a group of files, as its chosen file has them; the callbacks that there are."""
         if len(path) != 1 or path[0] not in self.groups():
             return []
+        if GROUPS[path[0]].many:
+            return registry.names(GROUPS[path[0]].kind)
         folders = (Path.cwd() / "conf", conf_folder())
         file = next((f for d in folders if (f := d / path[0] / f"{self.said[path[0],]}.yaml").is_file()), None)
         return [k for k in _read(file) if k != "defaults"] if file else []

@@ -8,6 +8,7 @@ from typing import Any
 from components.compose.layers import layer_sockets
 from components.compose.notes import show
 from components.core import registry, slices
+from components.core.groups import GROUPS
 
 SKIP = ("components",)
 
@@ -17,7 +18,7 @@ def difference(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     lines: list[str] = []
     for key in [*new, *(k for k in old if k not in new)]:
         if key not in SKIP:
-            lines += _differ(key, old.get(key), new.get(key), key if key in registry.kinds() else None)
+            lines += _differ(key, old.get(key), new.get(key), key if key in registry.kinds() and key not in GROUPS else None)
     return lines
 
 

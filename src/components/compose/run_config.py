@@ -1,4 +1,4 @@
-"""One pass over the stations, default < recipes < command line: parts go to the tree, everything else to the frame."""
+"""One pass over the stations, default < recipes < command line: parts go to the tree, everything else to the run's settings."""
 
 from __future__ import annotations
 
@@ -6,18 +6,19 @@ from pathlib import Path
 from typing import Any
 
 from components import __version__
-from components.compose.frame import Frame, flat
 from components.compose.grammar import Argument, read_value, refuse_targets
 from components.compose.layers import finish
 from components.compose.node import Node
 from components.compose.notes import Notes
 from components.compose.recipes import Page, read_family
+from components.compose.settings import RunSettings, flat
 from components.compose.stations import DEFAULT, Said, Station
-from components.compose.strangers import check_frame_values, check_recipe, without_paths
+from components.compose.strangers import check_recipe, check_values_of, without_paths
 from components.compose.tree import Tree
 from components.compose.yaml_files import located, short
 from components.core import registry
 from components.core.errors import UserError, nearest
+from components.core.groups import GROUPS
 from components.core.registry import Entry
 from components.core.signature import Option, Signature, Type
 
@@ -39,16 +40,16 @@ class Run:
     ) -> None:
         refuse_targets(base or {}, "saved config")
         self.cwd, self.base = cwd, base or {}
-        self.frame = Frame(cwd)
-        self.pages = [] if recipe is None else read_family(recipe, cwd, self.frame.notes)
+        self.settings = RunSettings(cwd)
+        self.pages = [] if recipe is None else read_family(recipe, cwd, self.settings.notes)
         self.recipe = self.pages[-1].name if self.pages else str(self.base.get("recipe", ""))
         self.stations = [Station(i + 1, p.label) for i, p in enumerate(self.pages)]
         self.last = Station(len(self.pages) + 2, "command line")
         kinds = registry.kinds()
-        sockets = {g: _socket(g, c) for g, c in choices.items() if g in kinds}
-        self.groups = {g: c for g, c in choices.items() if g not in kinds}
+        sockets = {g: _socket(g, c) for g, c in choices.items() if g in kinds and g not in GROUPS}
+        self.groups = {g: c for g, c in choices.items() if g not in kinds or g in GROUPS}
         self.tree = Tree(Node("run", Entry("run", "config", Signature(options=sockets))), Notes())
-        self._frame_files(values, arguments)
+        self._start_groups(values, arguments)
         for page, station in zip(self.pages, self.stations):
             self._page(page, station)
         if self.base:
@@ -61,7 +62,7 @@ class Run:
     def parts(self) -> dict[str, Option]:
         return self.tree.root.options
 
-    def _frame_files(self, values: dict[str, Any], arguments: list[Argument]) -> None:
+    def _start_groups(self, values: dict[str, Any], arguments: list[Argument]) -> None:
         """Each group starts from one file, the last that anybody chose; what recipes say about it stays on top."""
         chosen: dict[str, tuple[Any, Station]] = {g: (c, DEFAULT) for g, c in self.groups.items()}
         chosen.update({g: (c, DEFAULT) for g, c in (self.base.get(ABOUT) or {}).get("choices", {}).items() if g in self.groups})
@@ -75,8 +76,8 @@ class Run:
                 chosen[a.path[0]] = (read_value(a.text or "null", a.typed), self.last)
         self.choices = {g: c for g, (c, _) in chosen.items()}
         for group, (choice, station) in chosen.items():
-            self.frame.choose(group, choice, station)
-        self.frame.start(values)
+            self.settings.choose(group, choice, station)
+        self.settings.start(values)
 
     def _is_choice(self, a: Argument) -> bool:
         return len(a.path) == 1 and a.path[0] in self.groups and a.sign != "~" and not (a.text or "").startswith("{")
@@ -105,9 +106,9 @@ class Run:
                 "update lightning-components",
             )
         station = Station(1, f"saved config of {self.recipe}" if self.recipe else "saved config", complete=True)
-        check_frame_values(self.base, "saved config", self.parts)
+        check_values_of(self.base, "saved config", self.parts)
         values = without_paths(self.base)
-        files = Frame(self.cwd)
+        files = RunSettings(self.cwd)
         for group, choice in self.saved_choices.items():
             if isinstance(values.get(group), dict):
                 files.choose(group, choice, DEFAULT)
@@ -121,23 +122,23 @@ class Run:
     def _values(
         self, values: dict[str, Any], station: Station, where: str, folder: Path, said: list[Said], *, spelled: bool = False
     ) -> None:
-        frame: dict[str, Any] = {}
+        own: dict[str, Any] = {}
         for key, value in values.items():
             path = tuple(str(key).replace("/", ".").split("."))
             if path[0] in self.parts:
                 said.append(Said(path, station, len(said), value, folder=folder, spelled=spelled, source=where))
             elif key not in ("recipe", ABOUT):
-                if path[0] not in self.frame.config:
+                if path[0] not in self.settings.config:
                     raise UserError(str(key), f"unknown key {path[0]!r}", self._instead(path[0]))
                 for name in reversed(path[1:]):
                     value = {name: value}
-                frame[path[0]] = {**frame[path[0]], **value} if path[0] in frame else value
+                own[path[0]] = {**own[path[0]], **value} if path[0] in own else value
         self.tree.apply(said)
-        self.frame.say(frame, station)
+        self.settings.say(own, station)
 
     def _instead(self, name: str) -> str:
         """What was meant by a word at the top: the group or value of that name, or the socket that has it."""
-        known = sorted([*self.parts, *self.frame.config, "recipe"])
+        known = sorted([*self.parts, *self.settings.config, "recipe"])
         found = sorted(
             f"{group}.{name}" for group in self.parts if (part := self.tree.root.part(group)) and name in part.options
         )
@@ -157,7 +158,7 @@ class Run:
                 raise UserError(
                     repr(a.typed), "Hydra's own settings steer sweeps", "add --multirun; where runs go is paths.runs"
                 )
-            elif head not in self.frame.config:
+            elif head not in self.settings.config:
                 raise UserError(
                     a.key,
                     f"unknown {'group' if len(a.path) > 1 or head in registry.KINDS else 'key'} {head!r}",
@@ -165,13 +166,13 @@ class Run:
                 )
         self.tree.apply(said)
         for a in arguments:
-            if a.path[0] in self.frame.config and not self._is_choice(a):
-                self.frame.override(a, self.last)
+            if a.path[0] in self.settings.config and not self._is_choice(a):
+                self.settings.override(a, self.last)
 
     def _resolved(self) -> dict[str, Any]:
-        """The frame's values; one that leads nowhere is the fault of the file that says it."""
+        """The settings' values; one that leads nowhere is the fault of the file that says it."""
         try:
-            return self.frame.resolved()
+            return self.settings.resolved()
         except UserError as e:
             for page in reversed(self.pages):
                 if any(f"{path}.".startswith(f"{e.where}.") for path in flat(page.values)):
@@ -181,10 +182,10 @@ class Run:
     def _spelled(self) -> dict[str, Any]:
         spelled = self.tree.root.spelled("")
         spelled.pop("name")
-        frame = self._resolved()
+        settings = self._resolved()
         about = {"version": __version__, "schema": SCHEMA, "choices": dict(self.choices)}
-        values = {k: v for k, v in frame.items() if k not in self.groups}
-        return {ABOUT: about, "recipe": self.recipe, **values, **spelled, **{g: frame[g] for g in self.groups}}
+        values = {k: v for k, v in settings.items() if k not in self.groups}
+        return {ABOUT: about, "recipe": self.recipe, **values, **spelled, **{g: settings[g] for g in self.groups}}
 
 
 def _socket(kind: str, choice: Any) -> Option:

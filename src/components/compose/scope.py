@@ -8,6 +8,7 @@ from typing import Any
 
 from components.compose.layers import layer_sockets
 from components.core import registry, slices
+from components.core.groups import GROUPS
 from components.core.makers import INHERIT
 from components.core.registry import Entry
 
@@ -48,7 +49,7 @@ class Part:
 def parts_of(config: dict[str, Any]) -> Iterator[Part]:
     """Every part, parents first. A layer's parts come once for each set of layers that are alike."""
     root = Part("", "", Entry("run", "config", registry.Signature()), {})
-    for kind in registry.kinds():
+    for kind in (k for k in registry.kinds() if k not in GROUPS):
         node = config.get(kind)
         if isinstance(node, dict) and "name" in node:
             root.sockets[kind] = _part(kind, node, kind, [root])

@@ -12,7 +12,7 @@ from components.core.traits import silent_reason
 from components.runs import curves, records, run_folder
 from components.runs.metrics_file import measured, read_rows
 from components.training.samples import judged
-from components.training.strategies import FSDP2
+from components.training.strategies import shards_weights
 
 SHOWN = {
     "state": "state",
@@ -36,15 +36,10 @@ SHOWN = {
 }
 
 
-def extras_of(loggers: list[Any], samples: Any, node: dict[str, Any]) -> list[Any]:
-    """What beside Lightning's logger must see the samples and the end."""
-    made = []
-    for logger in loggers:
-        if type(logger).__module__ == "components.training.wandb":
-            from components.training.wandb import Extras
-
-            made.append(Extras(logger, checkpoint=bool(node.get("checkpoint"))))
-            samples.keep.append(made[-1].keep)
+def extras_of(loggers: list[Any], samples: Any) -> list[Any]:
+    """What beside Lightning's loggers must see the samples (``keep``) and the end (``finish``): what a logger's own ``extras()`` gives."""
+    made = [logger.extras() for logger in loggers if callable(getattr(logger, "extras", None))]
+    samples.keep += [extra.keep for extra in made]
     return made
 
 
@@ -58,7 +53,7 @@ def figures_of(recorder: Any, parameters: int, state: str, validated: str | None
 
 def judge(trainer: Any, module: Any, config: dict[str, Any], accept: Callable[[str], bool] | None) -> dict[str, Any]:
     """The share of whole texts that the data's own test accepts, if it has one."""
-    sharded = isinstance(trainer.strategy, FSDP2)  # its ranks have parted by now, so nobody could gather the weights
+    sharded = shards_weights(trainer.strategy)  # its ranks have parted by now, so nobody could gather the weights
     if accept is None or not module.judged_samples or not trainer.is_global_zero or sharded or silent_reason(module.model):
         return {}
     accepted, written = judged(module, config, accept)

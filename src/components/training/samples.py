@@ -13,7 +13,7 @@ from components.core.errors import UserError
 from components.core.files import open_append, reason
 from components.core.traits import silent_reason
 from components.generation.generating import generate
-from components.training.strategies import FSDP2
+from components.training.strategies import shards_weights
 
 
 class Samples(Callback):
@@ -32,7 +32,7 @@ class Samples(Callback):
         self.keep: list[Callable[[int, list[str], list[str]], None]] = []
 
     def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
-        together = isinstance(trainer.strategy, FSDP2)  # shards are gathered by all ranks or by none
+        together = shards_weights(trainer.strategy)  # shards are gathered by all ranks or by none
         if trainer.sanity_checking or trainer.state.fn != "fit" or not pl_module.samples:
             return
         if silent_reason(pl_module.model, source=pl_module.gives_sources):

@@ -15,7 +15,6 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.strategies import Strategy
 from torch.distributed.tensor import DTensor
 
 from components import __version__
@@ -28,7 +27,7 @@ from components.runs.archive import SCHEMA
 from components.training.averaging import averaged
 from components.training.place import loops_at, validate_now
 from components.training.resumable import tensors_in
-from components.training.strategies import FSDP2
+from components.training.strategies import saves_by_itself
 
 
 class Checkpoints(Callback):
@@ -132,7 +131,7 @@ class Checkpoints(Callback):
 
     def _put(self, trainer: Trainer, checkpoint: dict[str, Any], folder: Path, names: tuple[str, ...]) -> Any:
         """What went wrong, or None. Only the last name is written, the others are the same file under another name."""
-        if not isinstance(trainer.strategy, FSDP2) and type(trainer.strategy).save_checkpoint is not Strategy.save_checkpoint:
+        if saves_by_itself(trainer.strategy):
             trainer.strategy.save_checkpoint(checkpoint, folder / names[-1])  # shards in a folder
             return None
         if not trainer.is_global_zero:

@@ -25,7 +25,7 @@ from components.runs.weights import materialise
 from components.training.averaging import Averaged
 from components.training.objectives import teacher_for
 from components.training.stepping import Stepping
-from components.training.strategies import FSDP2, data_ranks
+from components.training.strategies import data_ranks, shards_weights
 from components.training.sums import add_sums, means
 from components.training.tuning import freeze, tuned
 
@@ -113,7 +113,7 @@ class Training(Stepping, Averaged, LightningModule):
         if self.model is not None:
             return
         model = self.built.pop() if self.built else self.new_model()
-        if isinstance(strategy, FSDP2):
+        if shards_weights(strategy):
             strategy.shard(model)
         self.place(model, strategy.root_device)
 

@@ -12,12 +12,13 @@ import pytest
 from lightning.fabric.plugins.precision import precision as lightnings
 from lightning.pytorch.strategies import StrategyRegistry
 
+from components.core import registry
 from components.core.errors import UserError
-from components.training import callbacks, limits
+from components.core.makers import make
 from components.training.devices import count_devices, processes
 from components.training.experiment import Job, fit
-from components.training.frame import check_frame
-from components.training.trainer import make_trainer
+from components.training.making import make_trainer
+from components.training.preflight import check_settings
 
 WANDB = {"name": "wandb"}
 
@@ -89,7 +90,7 @@ def loggers_installed(monkeypatch):
 )
 def test_what_cannot_be_trained_is_refused_before_the_data(tiny, changes, says):
     config = tiny(**changes)
-    for where in (check_frame, lambda c: fit(Job(c, "tiny", quiet=True))):
+    for where in (check_settings, lambda c: fit(Job(c, "tiny", quiet=True))):
         with pytest.raises(UserError, match=says) as refused:
             where(config)
         assert "\n" not in str(refused.value)
@@ -118,24 +119,24 @@ def test_what_cannot_be_trained_is_refused_before_the_data(tiny, changes, says):
     ],
 )
 def test_what_can_be_is_not(tiny, changes):
-    check_frame(tiny(**changes))
+    check_settings(tiny(**changes))
 
 
 def test_names_are_those_of_lightning():
-    ours = {p for p in limits.PRECISIONS if isinstance(p, str)}
+    options = registry.entry("trainer", "lightning").signature.options
+    ours = {p for p in options["precision"].type.allowed if isinstance(p, str)}
     assert ours == set(get_args(lightnings._PRECISION_INPUT_STR)) | set(get_args(lightnings._PRECISION_INPUT_STR_ALIAS))
     known = {s for s in StrategyRegistry.available_strategies() if not s.startswith("fsdp")}
-    assert known <= set(limits.STRATEGIES)
-    for name, (make, options) in callbacks.KNOWN.items():
-        made = type(make())
-        if name == "early_stopping":  # ours keeps its patience on resuming; its options are Lightning's
-            made = made.__mro__[1]
-        assert name == "figures" or made.__module__.startswith("lightning"), name
-        assert set(options) <= set(inspect.signature(made.__init__).parameters), name
+    assert known <= set(registry.names("strategy"))
+    for name in known - {"fsdp2"}:
+        assert make(name, "strategy", precision="32-true") == name
+    for (_, name), entry in registry.entries("callback").items():
+        theirs = registry.find("callback", name).__mro__[1]
+        assert name == "figures" or set(entry.signature.options) <= set(inspect.signature(theirs.__init__).parameters), name
 
 
 def test_no_lightning_to_check():
-    code = "import sys, components.training.frame; assert 'lightning' not in sys.modules"
+    code = "import sys, components.training.preflight; assert 'lightning' not in sys.modules"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 

@@ -27,7 +27,7 @@ HINT = "a path on the command line is relative to this folder, one in a recipe's
 LARGEST_SEED = 2**32 - 1  # numpy takes no larger one
 
 
-def check_frame(config: dict[str, Any]) -> dict[str, Any]:
+def check_settings(config: dict[str, Any]) -> dict[str, Any]:
     """The trainer's settings, after a look at everything that can be known from the config alone.
 
     Raises:

@@ -8,10 +8,15 @@ from typing import Any
 from lightning.pytorch import Callback, Trainer
 
 from components.core.errors import UserError
+from components.core.registry import register
+from components.core.signature import NonNegative
 
 
+@register("callback", "figures")
 class Figures(Callback):
-    """``figures/*.png`` of the run, and the same to W&B or TensorBoard. Nothing is drawn where the prompt cannot be read: that is said.
+    """Pictures of what the trained model does with a text, in the run's folder and in W&B or TensorBoard.
+
+    Nothing is drawn where the prompt cannot be read: that is said.
 
     Args:
         prompt: what the model reads; null: the task's first prompt, or none.
@@ -19,7 +24,7 @@ class Figures(Callback):
         target: a label, amounts, or what an encoder-decoder should write; with it, gradients are drawn too.
     """
 
-    def __init__(self, *, prompt: str | None = None, new_tokens: int = 12, target: str | None = None) -> None:
+    def __init__(self, *, prompt: str | None = None, new_tokens: NonNegative = 12, target: str | None = None) -> None:
         self.prompt, self.new_tokens, self.target = prompt, new_tokens, target
 
     def on_fit_end(self, trainer: Trainer, pl_module: Any) -> None:
