@@ -3,6 +3,7 @@
 ``shards_weights``: no rank holds whole weights, so all ranks take part in whatever reads them; it has ``shard(model)``.
 ``whole_checkpoints``: a checkpoint is one ordinary file, although the strategy has a way of its own to save.
 ``left_to_trainer``: the precision that is left to Lightning, where the strategy does a part of it by itself.
+``data_ranks()``: (rank, size) among the ranks that read different data, where some read the same.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from lightning.pytorch import Trainer
-from lightning.pytorch.strategies import ModelParallelStrategy, Strategy
+from lightning.pytorch.strategies import Strategy
 
 
 def shards_weights(strategy: Any) -> bool:
@@ -29,10 +30,6 @@ def left_to_trainer(strategy: Any, precision: str) -> str:
 
 
 def data_ranks(trainer: Trainer) -> tuple[int, int]:
-    """(rank, size) among those that read different data."""
-    strategy = trainer.strategy
-    if isinstance(strategy, ModelParallelStrategy):  # Lightning's class for all that have a mesh
-        assert strategy.device_mesh is not None
-        mesh = strategy.device_mesh["data_parallel"]
-        return mesh.get_local_rank(), mesh.size()
-    return trainer.global_rank, trainer.world_size
+    """(rank, size) among those that read different data: what the strategy says, else all ranks."""
+    own = getattr(trainer.strategy, "data_ranks", None)
+    return own() if callable(own) else (trainer.global_rank, trainer.world_size)

@@ -44,6 +44,10 @@ class FSDP2(ModelParallelStrategy):
         for name in self.device_mesh.mesh_dim_names or ():  # groups of a mesh have torch's own time-out otherwise
             distributed_c10d._set_pg_timeout(self._timeout, self.device_mesh.get_group(name))
 
+    def data_ranks(self) -> tuple[int, int]:
+        mesh = self.device_mesh["data_parallel"]
+        return mesh.get_local_rank(), mesh.size()
+
     def shard(self, model: nn.Module) -> None:
         """Each Layer, then the rest with the root."""
         # SequenceInfo carries fp32 tables and positions: casting the inputs of forwards would round them
