@@ -170,7 +170,7 @@ class RunSettings:
         path = f"{group}.{key}"
         kind, part, refused = GROUPS[group].kind, GROUPS[group].part, GROUPS[group].refused
         if part:
-            known = [*registry.entry(kind, part).signature.options, *refused, "name"]
+            known = [*registry.entry(kind, part).signature.options, *refused]
             if key not in known:
                 raise UserError(
                     path, f"the {group} has no argument {key!r}", nearest(key, known, called=f"arguments of the {group}")

@@ -34,7 +34,7 @@ def check_settings(config: dict[str, Any]) -> dict[str, Any]:
         UserError: the first value that cannot be trained with.
     """
     seed = config.get("seed")
-    if parse_type("NonNegative").fault(seed) or seed > LARGEST_SEED:
+    if seed is None or parse_type("NonNegative").fault(seed) or seed > LARGEST_SEED:
         raise UserError("seed", f"{seed!r} is no number from 0 to {LARGEST_SEED}")
     for name in ("trainer", "logger", "callbacks", "paths"):
         if not isinstance(config.get(name) or {}, dict):

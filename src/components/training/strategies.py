@@ -31,5 +31,7 @@ def left_to_trainer(strategy: Any, precision: str) -> str:
 
 def data_ranks(trainer: Trainer) -> tuple[int, int]:
     """(rank, size) among those that read different data: what the strategy says, else all ranks."""
-    own = getattr(trainer.strategy, "data_ranks", None)
-    return own() if callable(own) else (trainer.global_rank, trainer.world_size)
+    own: Any = getattr(trainer.strategy, "data_ranks", None)
+    if own is None:
+        return trainer.global_rank, trainer.world_size
+    return own()

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import wandb
+import wandb.errors
 from lightning.pytorch.loggers import WandbLogger
 
 from components.core.errors import UserError
@@ -58,7 +59,7 @@ def begun(
     try:
         settled = settled_mode(mode, place_of(folder), say)
         ours = {"project": PROJECT, **({"name": "/".join(folder.parts[-2:]), "id": id_of(folder)} if folder else {})}
-        chosen = {n: v for n, v in ours.items() if not os.environ.get(VARIABLES[n])} | said
+        chosen: dict[str, Any] = {n: v for n, v in ours.items() if not os.environ.get(VARIABLES[n])} | said
         logger = Wandb(save_dir=str(place_of(folder)), log_model=False, offline=settled == "offline", **chosen)
         logger.checkpoint = checkpoint
         if folder is not None:
@@ -134,7 +135,7 @@ class Extras:
 
     def __init__(self, logger: WandbLogger, *, checkpoint: bool) -> None:
         self.logger, self.checkpoint = logger, checkpoint
-        self.rows: list[list[Any]] = []
+        self.rows: list[Any] = []
 
     def keep(self, step: int, prompts: list[str], texts: list[str]) -> None:
         self.rows = [*self.rows, *([step, p, t] for p, t in zip(prompts, texts))][-SHOWN:]

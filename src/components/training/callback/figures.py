@@ -44,10 +44,11 @@ class Figures(Callback):
             aside(f"callbacks.figures: nothing is drawn ({' '.join(str(e).split())})")
             return
         files = made.save_figures(folder / "figures")
-        for logger in trainer.loggers:
+        loggers: list[Any] = trainer.loggers
+        for logger in loggers:
             if callable(getattr(logger, "log_image", None)):  # W&B
                 for file in files:
-                    logger.log_image(f"figures/{file.stem}", [str(file)], step=None)  # type: ignore[attr-defined]
+                    logger.log_image(f"figures/{file.stem}", [str(file)], step=None)
             elif callable(getattr(logger.experiment, "add_figure", None)):  # TensorBoard
                 for name, figure in made.figures().items():
                     logger.experiment.add_figure(f"figures/{name}", figure, trainer.global_step)

@@ -39,6 +39,7 @@ class FSDP2(ModelParallelStrategy):
         self.left_to_trainer = "32-true" if mixed else precision
 
     def setup_environment(self) -> None:
+        assert self._timeout is not None  # Lightning's own, since none was given
         self._data_parallel_size = self.num_nodes * self.num_processes
         super().setup_environment()
         for name in self.device_mesh.mesh_dim_names or ():  # groups of a mesh have torch's own time-out otherwise
@@ -59,6 +60,7 @@ class FSDP2(ModelParallelStrategy):
         fully_shard(model, mesh=mesh, mp_policy=policy)
 
     def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
+        assert self.model is not None
         return whole_state(self.model, getattr(optimizer, "_optimizer", optimizer))
 
     def load_checkpoint(self, checkpoint_path: Any, weights_only: bool | None = None) -> dict[str, Any]:
@@ -68,6 +70,7 @@ class FSDP2(ModelParallelStrategy):
             checkpoint = super().load_checkpoint(checkpoint_path, weights_only=weights_only)
         finally:
             self.optimizers = optimizers
+        assert self.model is not None
         for optimizer, state in zip(optimizers, checkpoint.get("optimizer_states", ())):
             load_whole(self.model, optimizer, state)
         return checkpoint
