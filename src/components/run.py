@@ -156,14 +156,14 @@ def _one_recipe(recipe: str | None, special: dict[str, str | None]) -> str | Non
 
 def _compose_anew(recipe: str | None, rest: list[str], special: dict[str, str | None]) -> Any:
     """A new run's config. ``init_from`` is a value of it, which a recipe may have too; ``resume`` is none."""
-    from components.training.frame import check_frame
+    from components.training.preflight import check_settings
 
     start = [f"init_from={special['init_from'] or 'null'}"] if "init_from" in special else []
     composed = compose(recipe, [*start, *rest], cwd=Path.cwd())
     if composed.config.get("resume") is not None:
         raise UserError("resume", f"recipe {composed.recipe} cannot go on with a run", "write resume= on the command line")
     with composed.told():
-        check_frame(composed.config)
+        check_settings(composed.config)
     return composed
 
 

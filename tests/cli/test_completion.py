@@ -167,7 +167,7 @@ def test_every_shell_has_a_script(shell, capsys):
 def test_the_parts_that_completion_sees_are_those_that_are_composed(recipe):
     config = compose(recipe, []).config
     real = {
-        label for kind in registry.KINDS if isinstance(config.get(kind), dict) for label in _labels(kind, config[kind], config)
+        label for kind in registry.KINDS if "name" in (config.get(kind) or {}) for label in _labels(kind, config[kind], config)
     }
     assert len(real) > 12  # a network of layers without attention has few
     assert real <= PartialRun([f"recipe={recipe}"]).used()

@@ -13,10 +13,10 @@ import torch
 from lightning.pytorch import Callback
 
 import components
+from components.core import registry
 from components.evaluating import evaluation
 from components.runs import checkpoints, resume, run_folder
 from components.runs.metrics_file import read_rows
-from components.training import callbacks
 from components.training.experiment import Job, fit
 from components.training.preemption import Preempted
 
@@ -38,7 +38,7 @@ every_optimizer = pytest.mark.parametrize("name", OPTIMIZERS)
 class StopAt(Callback):
     """Asks the run to end after a step, as a scheduler's signal does: in the middle of training, not at a validation."""
 
-    def __init__(self, step: int) -> None:
+    def __init__(self, *, step: int) -> None:
         super().__init__()
         self.step = step
 
@@ -48,8 +48,10 @@ class StopAt(Callback):
 
 
 @pytest.fixture
-def stopping(monkeypatch):
-    monkeypatch.setitem(callbacks.KNOWN, "stop_at", (StopAt, {"step": "int"}))
+def stopping():
+    registry.register("callback", "stop_at")(StopAt)
+    yield
+    registry.unregister("callback", "stop_at")
 
 
 def last(folder: Path) -> dict:

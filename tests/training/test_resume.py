@@ -13,10 +13,11 @@ import pytest
 import torch
 from lightning.pytorch import Callback
 
+from components.core import registry
 from components.core.errors import UserError
 from components.runs import checkpoints, resume, run_folder
 from components.runs.metrics_file import read_rows
-from components.training import callbacks, experiment
+from components.training import experiment
 from components.training.experiment import Job, fit
 from components.training.preemption import Preempted
 
@@ -26,7 +27,7 @@ DROPOUT = {"embedding": {"name": "token", "dropout": 0.2}}
 class StopAfter(Callback):
     """Kills the run after a step: by an exception, or by the signal that schedulers send."""
 
-    def __init__(self, step: int, how: str) -> None:
+    def __init__(self, *, step: int, how: str) -> None:
         super().__init__()
         self.step, self.how = step, how
 
@@ -40,8 +41,10 @@ class StopAfter(Callback):
 
 
 @pytest.fixture
-def stopping(monkeypatch):
-    monkeypatch.setitem(callbacks.KNOWN, "stop_after", (StopAfter, {"step": "int", "how": "str"}))
+def stopping():
+    registry.register("callback", "stop_after")(StopAfter)
+    yield
+    registry.unregister("callback", "stop_after")
 
 
 def last(folder: Path) -> dict:

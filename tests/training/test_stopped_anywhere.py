@@ -12,9 +12,10 @@ import pytest
 import torch
 from lightning.pytorch import Callback
 
+from components.core import registry
 from components.runs import checkpoints, resume, run_folder
 from components.runs.metrics_file import read_rows
-from components.training import callbacks, finalize
+from components.training import finalize
 from components.training.experiment import Job, fit
 from components.training.preemption import Preempted
 
@@ -25,7 +26,7 @@ STEPS = 7  # not a whole number of epochs, of validations, or of logged steps
 class Signal(Callback):
     """Sends SIGTERM while a step is taken, or while the validation after it is."""
 
-    def __init__(self, step: int, where: str = "step") -> None:
+    def __init__(self, *, step: int, where: str = "step") -> None:
         super().__init__()
         self.step, self.where = step, where
 
@@ -41,7 +42,7 @@ class Signal(Callback):
 @pytest.fixture
 def configured(tiny, monkeypatch):
     """Dropout, micro-batches, epochs of four steps; ``quick`` makes early stopping end the run at its third validation."""
-    monkeypatch.setitem(callbacks.KNOWN, "signal", (Signal, {"step": "int", "where": "str"}))
+    registry.register("callback", "signal")(Signal)
     monkeypatch.setattr(finalize.curves, "draw", lambda *_: None)  # half of the time
 
     def config(*, quick: bool = False, **sent: Any) -> dict[str, Any]:
@@ -56,7 +57,8 @@ def configured(tiny, monkeypatch):
             callbacks={"early_stopping": early, **({"signal": sent} if sent else {})},
         )
 
-    return config
+    yield config
+    registry.unregister("callback", "signal")
 
 
 def rows(folder: Path) -> list[dict[str, Any]]:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
+
 import pytest
 import torch
+from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelSummary, Timer
 
-from components.compose.trainer_keys import trainer_keys
+from components.core import registry
 from components.core.errors import UserError
+from components.core.groups import NOT_OURS
 from components.training import limits
 from components.training.experiment import Job, fit
-from components.training.trainer import make_trainer
+from components.training.making import make_trainer
 
 # flag: (a value that is not the usual one, whether the Trainer, or for our own ones the settings, has it)
 ARRIVES = {
@@ -54,12 +58,13 @@ def torch_as_before():
 
 
 def test_every_argument_works_or_is_refused():
-    known = set(trainer_keys())
-    assert known == {*ARRIVES, *OURS, *limits.NOT_OURS}
-    assert not set(ARRIVES) & set(limits.NOT_OURS)
+    known = {*inspect.signature(Trainer.__init__).parameters, "max_tokens"} - {"self"}
+    assert known == {*ARRIVES, *OURS, *NOT_OURS}
+    assert set(registry.entry("trainer", "lightning").signature.options) == {*ARRIVES, *OURS}
+    assert not set(ARRIVES) & set(NOT_OURS)
 
 
-@pytest.mark.parametrize("name", sorted(limits.NOT_OURS))
+@pytest.mark.parametrize("name", sorted(NOT_OURS))
 def test_what_is_refused_is_refused_with_what_to_do_instead(name):
     with pytest.raises(UserError, match=f"^trainer.{name}: cannot be set; "):
         limits.trainer_settings({"max_steps": 5, name: 1})

@@ -12,6 +12,7 @@ from components.cli.verbs import verbs
 from components.compose.completion_tree import PartialRun
 from components.compose.words import is_override
 from components.core import registry, terminal
+from components.core.groups import GROUPS
 from components.core.resources import conf_folder, recipe_files
 from components.core.signature import Option
 
@@ -102,7 +103,8 @@ def values(partial: PartialRun, path: list[str]) -> list[str]:
     if path in (["resume"], ["init_from"]):
         return [*(["auto"] if path == ["resume"] else []), *runs()]
     if len(path) == 1 and path[0] in partial.groups():
-        return sorted({f.stem for folder in (conf_folder(), Path.cwd() / "conf") for f in (folder / path[0]).glob("*.yaml")})
+        files = {f.stem for folder in (conf_folder(), Path.cwd() / "conf") for f in (folder / path[0]).glob("*.yaml")}
+        return sorted(files | set(registry.names(path[0]) if GROUPS[path[0]].chosen else ()))
     if len(path) == 1 and path[0] in registry.KINDS:
         return registry.names(path[0])
     option = partial.options(path[:-1]).get(path[-1])

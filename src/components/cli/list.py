@@ -85,7 +85,7 @@ def one_kind(kind: str) -> list[str]:
         mark += "" if _is_ours(e.origin) else f"  [{e.origin}]"
         rows.append((e.name, e.signature.sentence + mark))
     lines = layout.paragraph(f"{kind}: {registry.kinds()[kind].sentence}")
-    return [*lines, "", *(layout.table(rows) or ["  no parts yet"])]
+    return [*lines, "", *(layout.table(rows, limit=44) or ["  no parts yet"])]  # a name stays whole
 
 
 def recipes() -> list[str]:

@@ -29,11 +29,11 @@ def run(args: argparse.Namespace) -> int:
 
     from components.cli.measure import count, short, vocabulary
     from components.core.meta import on_meta
-    from components.training.frame import check_frame, check_paths
+    from components.training.preflight import check_paths, check_settings
     from components.training.tuning import rate_lines
 
     with composed.told():
-        check_frame(composed.config)
+        check_settings(composed.config)
         check_paths(composed.config["data"])
 
     size = vocabulary(composed.config)

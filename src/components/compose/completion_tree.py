@@ -22,6 +22,7 @@ from components.core import registry, slices
 from components.core.config_types import Config, Value
 from components.core.content import plain
 from components.core.errors import UserError
+from components.core.groups import GROUPS
 from components.core.resources import conf_folder, recipe_files
 from components.core.signature import Option
 
@@ -61,8 +62,10 @@ class PartialRun:
         own = _read(conf_folder() / f"{command}.yaml").get("defaults", []) if command else []
         self.defaults = {k: v for d in [*train.pop("defaults", []), *own] if isinstance(d, dict) for k, v in d.items()}
         self.run_values = train
-        self.files = {k: v for k, v in self.defaults.items() if k not in registry.kinds()}  # group: the file that is chosen
-        parts = {k: v for k, v in self.defaults.items() if k in registry.kinds()}
+        self.files = {
+            k: v for k, v in self.defaults.items() if k not in registry.kinds() or k in GROUPS
+        }  # group: what is chosen
+        parts = {k: v for k, v in self.defaults.items() if k not in self.files}
         self.tree = LenientTree(root_of(parts), Notes())
         self.sources = 0
         self._family(recipe or self.defaults.get("recipe", ""), [])
@@ -109,6 +112,8 @@ class PartialRun:
 
     def part(self, path: list[str]) -> Node | None:
         """The part at a path, a layer where the path names one; None where there is none."""
+        if path and path[0] in GROUPS and path[0] in self.files:
+            return self._of_group(path)
         node, words = self.root, list(path)
         while words:
             head = words.pop(0)
@@ -132,6 +137,19 @@ class PartialRun:
                 node = child
         return node
 
+    def _of_group(self, path: list[str]) -> Node | None:
+        """The part whose options stand in a group of settings."""
+        group = GROUPS[path[0]]
+        if group.many:
+            name, deeper = (path[1] if len(path) > 1 else ""), path[2:]
+        else:
+            name, deeper = group.part or str(self.files[path[0]]), path[1:]
+        if deeper or not group.kind:
+            return None
+        with suppress(UserError):  # a word that is not finished, or a user's own file
+            return Node(group.kind, registry.entry(group.kind, name))
+        return None
+
     def options(self, path: list[str]) -> dict[str, Option]:
         """Of the part at a path; below a slice of layers, the sockets that a layer has."""
         part = self.part(path) if path else None
@@ -152,9 +170,11 @@ class PartialRun:
         return list(dict.fromkeys(part.pattern())) if part else []
 
     def settings(self, path: list[str]) -> list[str]:
-        """Keys of a group of files, as its chosen file has them."""
+        """Keys of a group of files, as its chosen file has them; the callbacks that there are."""
         if len(path) != 1 or path[0] not in self.groups():
             return []
+        if GROUPS[path[0]].many:
+            return registry.names(GROUPS[path[0]].kind)
         folders = (Path.cwd() / "conf", conf_folder())
         file = next((f for d in folders if (f := d / path[0] / f"{self.files[path[0]]}.yaml").is_file()), None)
         return [k for k in _read(file) if k != "defaults"] if file else []

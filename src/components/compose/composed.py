@@ -9,12 +9,12 @@ from pathlib import Path
 
 from components.compose.check import check
 from components.compose.difference import changes
-from components.compose.frame import defaults_of
 from components.compose.grammar import Argument, read_value, split
 from components.compose.node import Node
 from components.compose.notes import one_line
 from components.compose.recipes import find_recipe
 from components.compose.run_config import Run
+from components.compose.settings import defaults_of
 from components.compose.sources import DEFAULT
 from components.compose.yaml_files import located, short
 from components.core.config_types import Config
@@ -110,8 +110,8 @@ def _own_file(recipe: str | None, folder: Path) -> str:
 
 
 def _composed(run: Run, lines: list[str]) -> Composed:
-    origins = {**run.tree.root.origins(), **run.frame.origins}
-    notes = [*run.frame.notes, *run.tree.notes.lines]
+    origins = {**run.tree.root.origins(), **run.settings.origins}
+    notes = [*run.settings.notes, *run.tree.notes.lines]
     made = Composed(
         run.config,
         run.recipe,

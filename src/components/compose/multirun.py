@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from components.compose.frame import LITERAL, PATHS
 from components.compose.grammar import TARGET, literal_path, split
 from components.compose.jobs import JobResult, hydra_job, results_of
+from components.compose.settings import LITERAL, PATHS
 from components.core import registry
 from components.core.errors import UserError
 

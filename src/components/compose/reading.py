@@ -8,6 +8,7 @@ from components.compose.layers import layer_of, link
 from components.compose.node import Node, of_literal
 from components.core import registry, slices
 from components.core.config_types import Config, Value
+from components.core.groups import GROUPS
 from components.core.registry import Entry
 from components.core.signature import Option, Signature, Type
 
@@ -25,7 +26,9 @@ def _group(kind: str, choice: Value) -> Option:
 
 def read_tree(config: Config) -> Node:
     """The resolved tree of a spelled-out config, or of ``{kind: a part's name and options}`` from Python, where sockets may hold any maker."""
-    chosen = {k: v for k, v in config.items() if k in registry.kinds() and isinstance(v, dict) and "name" in v}
+    chosen = {
+        k: v for k, v in config.items() if k in registry.kinds() and k not in GROUPS and isinstance(v, dict) and "name" in v
+    }
     root = root_of(chosen)
     root.parts = {kind: of_literal(kind, v, kind) for kind, v in chosen.items()}
     return link(root)

@@ -1,4 +1,4 @@
-"""One pass over the sources, default < recipes < command line: parts go to the tree, everything else to the frame."""
+"""One pass over the sources, default < recipes < command line: parts go to the tree, everything else to the run's settings."""
 
 from __future__ import annotations
 
@@ -9,19 +9,20 @@ from typing import Any
 
 from components import __version__
 from components.compose.difference import remember
-from components.compose.frame import Frame, flat
 from components.compose.grammar import Argument, read_value, refuse_targets
 from components.compose.layers import resolve_inheritance
 from components.compose.notes import Notes
 from components.compose.reading import root_of
 from components.compose.recipes import Page, read_family
+from components.compose.settings import RunSettings, flat
 from components.compose.sources import DEFAULT, ConfigSource, Override
-from components.compose.strangers import check_frame_values, check_recipe, without_paths
+from components.compose.strangers import check_recipe, check_values_of, without_paths
 from components.compose.tree import Tree
 from components.compose.yaml_files import located, short
 from components.core import registry
 from components.core.config_types import Config
 from components.core.errors import UserError, nearest
+from components.core.groups import GROUPS
 from components.core.signature import Option
 
 SCHEMA = 1  # of the spelled-out config
@@ -43,10 +44,10 @@ class Run:
         self.sources = [ConfigSource(i + 1, p.label) for i, p in enumerate(self.pages)]
         self.last = ConfigSource(len(self.pages) + 2, "command line")
         kinds = registry.kinds()
-        self.groups = {g: c for g, c in choices.items() if g not in kinds}
-        self.said = Tree(root_of({g: c for g, c in choices.items() if g in kinds}), Notes())
-        self.frame_said: list[tuple[Config, ConfigSource, Page | None]] = []
-        self.frame = self._frame([])
+        self.groups = {g: c for g, c in choices.items() if g not in kinds or g in GROUPS}
+        self.said = Tree(root_of({g: c for g, c in choices.items() if g not in self.groups}), Notes())
+        self.settings_said: list[tuple[Config, ConfigSource, Page | None]] = []
+        self.settings = self._settings([])
         for page, source in zip(self.pages, self.sources):
             self._page(page, source)
         if self.base:
@@ -56,7 +57,7 @@ class Run:
     def override(self, arguments: list[Argument]) -> None:
         """Apply the command line. Each part of ``tree`` then remembers what the recipe alone has in its place."""
         alone = self.tree.root
-        self.frame = self._frame(arguments)
+        self.settings = self._settings(arguments)
         self._command_line(arguments)
         self._resolve()
         remember(self.tree.root, alone)
@@ -70,9 +71,9 @@ class Run:
     def parts(self) -> dict[str, Option]:
         return self.said.root.options
 
-    def _frame(self, arguments: list[Argument]) -> Frame:
+    def _settings(self, arguments: list[Argument]) -> RunSettings:
         """Each group starts from one file, the last that anybody chose; what recipes say about it stays on top."""
-        frame = Frame(self.cwd, notes=[*self.family_notes])
+        settings = RunSettings(self.cwd, notes=[*self.family_notes])
         chosen: dict[str, tuple[Any, ConfigSource]] = {g: (c, DEFAULT) for g, c in self.groups.items()}
         chosen.update({g: (c, DEFAULT) for g, c in (self.base.get(ABOUT) or {}).get("choices", {}).items() if g in self.groups})
         for page, source in zip(self.pages, self.sources):
@@ -85,12 +86,12 @@ class Run:
                 chosen[a.path[0]] = (read_value(a.text or "null", a.typed), self.last)
         self.choices = {g: c for g, (c, _) in chosen.items()}
         for group, (choice, source) in chosen.items():
-            frame.choose(group, choice, source)
-        frame.start(self.values)
-        for values, source, page in self.frame_said:
+            settings.choose(group, choice, source)
+        settings.start(self.values)
+        for values, source, page in self.settings_said:
             with self._located(page):
-                frame.say(values, source)
-        return frame
+                settings.say(values, source)
+        return settings
 
     @contextmanager
     def _located(self, page: Page | None) -> Iterator[None]:
@@ -114,8 +115,8 @@ class Run:
                 raise UserError(f"{where}: defaults", f"there is no group {'/'.join(path)!r}", self._instead(path[0]))
         values = page.values if page.own else check_recipe(page.values, where, self.parts, spelled=ABOUT in page.values)
         with self._located(page):
-            frame = self._values(values, source, where, page.file.parent, said)
-        self.frame_said.append((frame, source, page))
+            own = self._values(values, source, where, page.file.parent, said)
+        self.settings_said.append((own, source, page))
 
     def _saved(self) -> None:
         """A spelled-out config: what differs from the defaults counts as said by it."""
@@ -127,40 +128,40 @@ class Run:
                 "update lightning-components",
             )
         source = ConfigSource(1, f"saved config of {self.recipe}" if self.recipe else "saved config", complete=True)
-        check_frame_values(self.base, "saved config", self.parts)
+        check_values_of(self.base, "saved config", self.parts)
         values = without_paths(self.base)
-        files = Frame(self.cwd)
+        files = RunSettings(self.cwd)
         for group, choice in self.saved_choices.items():
             if isinstance(values.get(group), dict):
                 files.choose(group, choice, DEFAULT)
                 same = flat(files.config[group])
                 values[group] = unflat({k: v for k, v in flat(values[group]).items() if k not in same or same[k] != v})
         with self._located(None):
-            frame = self._values(values, source, "saved config", self.cwd, [], spelled=True)
-        self.frame_said.append((frame, source, None))
+            own = self._values(values, source, "saved config", self.cwd, [], spelled=True)
+        self.settings_said.append((own, source, None))
 
     def _values(
         self, values: Config, source: ConfigSource, where: str, folder: Path, said: list[Override], *, spelled: bool = False
     ) -> Config:
-        """Apply what is said about parts; what is said about the frame comes back."""
-        frame: Config = {}
+        """Apply what is said about parts; what is said about the settings comes back."""
+        own: Config = {}
         for key, value in values.items():
             path = tuple(str(key).replace("/", ".").split("."))
             if path[0] in self.parts:
                 said.append(Override(path, source, len(said), value, folder=folder, spelled=spelled, shown_as=where))
             elif key not in ("recipe", ABOUT):
-                if path[0] not in self.frame.config:
+                if path[0] not in self.settings.config:
                     raise UserError(str(key), f"unknown key {path[0]!r}", self._instead(path[0]))
                 for name in reversed(path[1:]):
                     value = {name: value}
-                frame[path[0]] = {**frame[path[0]], **value} if path[0] in frame else value
+                own[path[0]] = {**own[path[0]], **value} if path[0] in own else value
         self.said.apply_source(said)
-        self.frame.say(frame, source)
-        return frame
+        self.settings.say(own, source)
+        return own
 
     def _instead(self, name: str) -> str:
         """What was meant by a word at the top: the group or value of that name, or the socket that has it."""
-        known = sorted([*self.parts, *self.frame.config, "recipe"])
+        known = sorted([*self.parts, *self.settings.config, "recipe"])
         found = sorted(
             f"{group}.{name}" for group in self.parts if (part := self.said.root.part(group)) and name in part.options
         )
@@ -180,7 +181,7 @@ class Run:
                 raise UserError(
                     repr(a.typed), "Hydra's own settings steer sweeps", "add --multirun; where runs go is paths.runs"
                 )
-            elif head not in self.frame.config:
+            elif head not in self.settings.config:
                 raise UserError(
                     a.key,
                     f"unknown {'group' if len(a.path) > 1 or head in registry.KINDS else 'key'} {head!r}",
@@ -188,13 +189,13 @@ class Run:
                 )
         self.said.apply_source(said)
         for a in arguments:
-            if a.path[0] in self.frame.config and not self._is_choice(a):
-                self.frame.override(a, self.last)
+            if a.path[0] in self.settings.config and not self._is_choice(a):
+                self.settings.override(a, self.last)
 
     def _resolved(self) -> Config:
-        """The frame's values; one that leads nowhere is the fault of the file that says it."""
+        """The settings' values; one that leads nowhere is the fault of the file that says it."""
         try:
-            return self.frame.resolved()
+            return self.settings.resolved()
         except UserError as e:
             for page in reversed(self.pages):
                 if any(f"{path}.".startswith(f"{e.where}.") for path in flat(page.values)):
@@ -204,10 +205,10 @@ class Run:
     def _spelled(self) -> Config:
         spelled = self.tree.root.spelled()
         spelled.pop("name")
-        frame = self._resolved()
+        settings = self._resolved()
         about = {"version": __version__, "schema": SCHEMA, "choices": dict(self.choices)}
-        values = {k: v for k, v in frame.items() if k not in self.groups}
-        return {ABOUT: about, "recipe": self.recipe, **values, **spelled, **{g: frame[g] for g in self.groups}}
+        values = {k: v for k, v in settings.items() if k not in self.groups}
+        return {ABOUT: about, "recipe": self.recipe, **values, **spelled, **{g: settings[g] for g in self.groups}}
 
 
 def unflat(leaves: Config) -> Config:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from components.compose.frame import PATHS
+from components.compose.settings import PATHS
 from components.core.errors import UserError
 
 
@@ -24,7 +24,7 @@ def check_recipe(values: dict[str, Any], where: str, parts: Collection[str], *, 
     Raises:
         UserError: a recipe that somebody wrote says where to write, or asks for what is outside of it.
     """
-    check_frame_values(values, where, parts)
+    check_values_of(values, where, parts)
     kept = without_paths(values)
     if len(kept) < len(values) and not spelled:
         raise UserError(
@@ -35,7 +35,7 @@ def check_recipe(values: dict[str, Any], where: str, parts: Collection[str], *, 
     return kept
 
 
-def check_frame_values(values: dict[str, Any], where: str, parts: Collection[str]) -> None:
+def check_values_of(values: dict[str, Any], where: str, parts: Collection[str]) -> None:
     """``refuse_resolvers`` in what is resolved: the groups and values that are no ``parts``, whose texts are taken as they stand."""
     refuse_resolvers({k: v for k, v in values.items() if str(k).replace("/", ".").partition(".")[0] not in parts}, where)
 

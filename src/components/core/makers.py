@@ -223,7 +223,21 @@ def signature_of(target: Any) -> Signature:
 
 def task_values(node: dict[str, Any]) -> dict[str, Any]:
     """All options of the node ``task``, defaults included, without importing the part."""
-    entry = registry.entry("task", part_name(node), "task")
+    return part_values("task", node)
+
+
+def part_values(kind: str, node: Mapping[str, Any], where: str = "") -> dict[str, Any]:
+    """All options of a part, defaults included, without importing it.
+
+    Args:
+        kind: of the part.
+        node: ``{name, options}``.
+        where: the node's path in the config, for messages; the kind if left out.
+
+    Raises:
+        UserError: an unknown part, an unknown option, or a value that the option does not take.
+    """
+    entry = registry.entry(kind, node.get("preset") or node["name"], where or kind)
     given = {entry.renamed.get(n, n): v for n, v in node.items() if n not in ("name", "preset")}
-    entry.signature.check("task", given, entry.label)
+    entry.signature.check(where or kind, given, entry.label)
     return {**{n: o.default for n, o in entry.signature.options.items()}, **given}

@@ -9,7 +9,7 @@ from torch.utils.data import Dataset, Sampler
 
 from components.core.errors import UserError
 from components.corpus.preparation import Preparation
-from components.corpus.steps import EvalBatches, TrainSteps
+from components.corpus.steps import EvalBatches, MicroBatch, TrainSteps
 from components.runs.task_module import Rows
 from components.training.reading import Readers
 from components.training.strategies import data_ranks

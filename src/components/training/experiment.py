@@ -29,6 +29,7 @@ from components.training.callbacks import watched
 from components.training.entry import Entry
 from components.training.lock import Lock
 from components.training.loggers import make_loggers
+from components.training.making import make_trainer
 from components.training.planning import Job, Plan, plan
 from components.training.preemption import Preemption, nothing
 from components.training.progress import Recorder
@@ -36,7 +37,6 @@ from components.training.reading import gone, tells_of_a_dead_reader
 from components.training.samples import Samples
 from components.training.saving import Checkpoints
 from components.training.signals import INTERRUPT, REQUEUE, Preempted, Signals
-from components.training.trainer import make_trainer
 from components.training.watch import Watch
 
 __all__ = ["Job", "Result", "fit"]
@@ -128,7 +128,7 @@ def train(
     watch.folder = folder or watch.folder
     try:
         loggers = make_loggers(job.config.get("logger"), folder, job.config, say)
-        extras = finalize.extras_of(loggers, samples, job.config.get("logger") or {}) if folder else []
+        extras = finalize.extras_of(loggers, samples) if folder else []
         trainer = make_trainer(
             planned.settings,
             module.validation_every,

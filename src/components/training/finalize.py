@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from lightning.pytorch import Trainer
-from lightning.pytorch.loggers import Logger, WandbLogger
+from lightning.pytorch.loggers import Logger
 
 from components.core import files
 from components.core.config_types import Config
@@ -19,7 +19,7 @@ from components.runs.run_files import Figures
 from components.runs.task_module import TaskModule
 from components.training.progress import Recorder
 from components.training.samples import Samples, judged
-from components.training.strategies import FSDP2
+from components.training.strategies import shards_weights
 
 
 class Extra(Protocol):
@@ -29,16 +29,10 @@ class Extra(Protocol):
     def finish(self, picture: Path | None, checkpoint: Path | None, summary: Figures, exit_code: int, /) -> None: ...
 
 
-def extras_of(loggers: list[Logger], samples: Samples, node: Config) -> list[Extra]:
-    """What must see the samples and the end of a run, beside Lightning's loggers."""
-    made: list[Extra] = []
-    for logger in loggers:
-        if type(logger).__module__ == "components.training.wandb":  # which is there only where wandb is installed
-            from components.training.wandb import Extras
-
-            assert isinstance(logger, WandbLogger)
-            made.append(Extras(logger, checkpoint=bool(node.get("checkpoint"))))
-            samples.keep.append(made[-1].keep)
+def extras_of(loggers: list[Logger], samples: Samples) -> list[Extra]:
+    """What must see the samples and the end of a run beside Lightning's loggers: what a logger's own ``extras()`` gives."""
+    made: list[Extra] = [extras() for logger in loggers if callable(extras := getattr(logger, "extras", None))]
+    samples.keep += [extra.keep for extra in made]
     return made
 
 
@@ -52,7 +46,7 @@ def figures_of(recorder: Recorder, parameters: int, state: str, validated: str |
 
 def judge(trainer: Trainer, module: TaskModule, config: Config, accept: Callable[[str], bool] | None) -> Figures:
     """The share of sampled texts that the data's judge accepts, if the data have one."""
-    sharded = isinstance(trainer.strategy, FSDP2)  # its ranks have separated by now, so nobody can gather the weights
+    sharded = shards_weights(trainer.strategy)  # its ranks have separated by now, so nobody can gather the weights
     if (
         accept is None
         or not module.judged_samples

@@ -8,102 +8,55 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from components.compose.trainer_keys import trainer_keys
+from components.core import registry
 from components.core.errors import UserError, nearest
-from components.core.option_types import parse_type
+from components.core.groups import GROUPS, NOT_OURS
+from components.core.makers import part_values
 from components.training.devices import count_devices
 
-OURS = ("max_tokens",)
-DEFAULTS = {"gradient_clip_val": 1.0, "log_every_n_steps": 10, "num_sanity_val_steps": 0, "enable_model_summary": False}
-NOT_OURS = {
-    "use_distributed_sampler": "the order of the data is the library's own, so that it does not depend on devices",
-    "overfit_batches": "give a small corpus, which a model that learns fits in the same way: data=text data.path=few.txt",
-    "reload_dataloaders_every_n_epochs": "the loaders do not change between epochs",
-    "plugins": "they are objects, which a config cannot hold: trainer.precision and trainer.strategy choose ours",
-    "callbacks": "use the group callbacks",
-    "logger": "use the group logger",
-    "default_root_dir": "use paths.runs",
-    "check_val_every_n_epoch": "validations are counted in optimizer steps: use task.validation_every",
-    "limit_test_batches": "training does not look at the test split: components evaluate RUN --split test does, at all of it",
-    "limit_predict_batches": "nothing is predicted while training: components generate RUN",
-    "enable_autolog_hparams": "loggers get the whole config as it is",
-    "model_registry": "use logger=wandb logger.checkpoint=true",
-    "barebones": "a run without figures and checkpoints leaves nothing",
-}
-PRECISIONS = (
-    *("32-true", "bf16-mixed", "bf16-true", "16-mixed", "16-true", "64-true"),
-    *("transformer-engine", "transformer-engine-float16", "64", "32", "16", "bf16", 64, 32, 16),
-)
-_UNUSED = ("", "_find_unused_parameters_true", "_find_unused_parameters_false")
-_STAGES = ("", "_stage_1", "_stage_2", "_stage_2_offload", "_stage_3", "_stage_3_offload", "_stage_3_offload_nvme")
-STRATEGIES = (
-    *("auto", "fsdp2", "single_device", "single_tpu", "single_xla", "xla", "xla_debug"),
-    *(f"ddp{how}{unused}" for how in ("", "_spawn", "_fork", "_notebook") for unused in _UNUSED),
-    *(f"deepspeed{stage}" for stage in _STAGES),
-)
+PART = GROUPS["trainer"].part
 FSDP1 = ("fsdp", "fsdp_cpu_offload")  # Lightning's names
-PROFILERS = ("simple", "advanced", "pytorch")
-SWITCHES = ("enable_checkpointing", "enable_progress_bar", "enable_model_summary", "detect_anomaly", "inference_mode")
-TYPES = {
-    **dict.fromkeys((*SWITCHES, "benchmark", "sync_batchnorm"), "bool | None"),
-    "accelerator": "str | None",
-    "profiler": f"Literal[{', '.join(map(repr, PROFILERS))}] | None",
-    **dict.fromkeys(("num_nodes", "accumulate_grad_batches", "log_every_n_steps", "val_check_interval"), "Positive | None"),
-    **dict.fromkeys(("min_epochs", "min_steps"), "NonNegative | None"),
-    "precision": f"Literal[{', '.join(map(repr, PRECISIONS))}] | None",
-    "gradient_clip_val": "NonNegativeFloat | None",
-    "gradient_clip_algorithm": "Literal['norm', 'value'] | None",
-    "deterministic": "bool | Literal['warn'] | None",
-    "fast_dev_run": "bool | NonNegative | None",
-    "num_sanity_val_steps": "int | None",
-    "max_time": "str | dict | None",
-}
 LENGTHS = ("max_steps", "max_epochs", "max_tokens")
 
 
 def trainer_settings(node: dict[str, Any]) -> dict[str, Any]:
-    """The node ``trainer`` with our defaults; unknown arguments and those that the library owns are refused."""
-    known = [n for n in trainer_keys() if n not in OURS]
+    """Every argument that the node ``trainer`` means, defaults included; unknown ones and those that the library owns are refused.
+
+    An argument that cannot be null has its default where the node says null.
+
+    Raises:
+        UserError: the first argument that is not there, or whose value cannot be.
+    """
+    known = registry.entry("trainer", node.get("name") or PART, "trainer").signature.options
     for name, value in node.items():
         if name in NOT_OURS and value not in (None, False, 0, 0.0):
             raise UserError(f"trainer.{name}", "cannot be set", NOT_OURS[name])
-        if known and name not in known and name not in (*OURS, "name"):
+        if name not in (*known, *NOT_OURS, "name"):
             raise UserError(
                 f"trainer.{name}",
                 f"Lightning's Trainer has no argument {name!r}",
-                nearest(name, [*known, *OURS], called="arguments"),
+                nearest(name, [*known, *NOT_OURS], called="arguments"),
             )
-    kept = {n: v for n, v in node.items() if n not in NOT_OURS and n != "name"}
-    settings = {**DEFAULTS, **{n: v for n, v in kept.items() if v is not None or n not in DEFAULTS or n == "gradient_clip_val"}}
+    given = {n: v for n, v in node.items() if n in known and not (v is None and not known[n].type.optional)}
+    settings = part_values("trainer", {"name": node.get("name") or PART, **given})
     check_values(settings)
     return settings
 
 
 def check_values(settings: dict[str, Any]) -> None:
-    """Types and ranges, in the words of the config; what depends on the machine is left to whoever is on it."""
-    for name, value in settings.items():
-        fault = parse_type(TYPES[name]).fault(value) if name in TYPES else None
-        if (
-            name in LENGTHS
-            and value is not None
-            and not (_number(value) and value == int(value) and (value >= 1 or value == -1))
-        ):
-            fault = f"{value!r} is no number >= 1 (null: not limited by it)"
-        if fault:
-            raise UserError(f"trainer.{name}", fault)
-    strategy, time = settings.get("strategy"), settings.get("max_time")
+    """What depends on more than an option's type, in the words of the config; what depends on the machine is left to whoever is on it."""
+    for name in LENGTHS:
+        value = settings.get(name)
+        if value is not None and not (_number(value) and value == int(value) and (value >= 1 or value == -1)):
+            raise UserError(f"trainer.{name}", f"{value!r} is no number >= 1 (null: not limited by it)")
+    time = settings.get("max_time")
     if str(settings.get("precision")) == "16-true":
         raise UserError(
             "trainer.precision",
             "16-true overflows within a few steps: Adam's eps underflows in fp16",
             "use bf16-mixed or bf16-true",
         )
-    if strategy in FSDP1:
-        raise UserError("trainer.strategy", f"{strategy!r} is FSDP1, which is not supported", "use trainer.strategy=fsdp2")
-    if strategy is not None and strategy not in STRATEGIES:
-        raise UserError(
-            "trainer.strategy", f"unknown strategy {strategy!r}", nearest(strategy, STRATEGIES, called="strategies")
-        )
+    _check_strategy(settings.get("strategy", "auto"))
     if isinstance(time, str) and not re.fullmatch(r"\d+:\d\d:\d\d:\d\d", time):
         raise UserError("trainer.max_time", f"{time!r} is no time", "write days:hours:minutes:seconds, e.g. 00:08:00:00")
     count_devices(settings.get("devices"))
@@ -124,6 +77,17 @@ def check_values(settings: dict[str, Any]) -> None:
             "use task.validation_every, which counts steps",
         )
     total_steps(settings, 1, 1)
+
+
+def _check_strategy(strategy: Any) -> None:
+    if strategy in FSDP1:
+        raise UserError("trainer.strategy", f"{strategy!r} is FSDP1, which is not supported", "use trainer.strategy=fsdp2")
+    node = strategy if isinstance(strategy, dict) and "name" in strategy else {"name": strategy}
+    if not isinstance(node["name"], str):
+        raise UserError(
+            "trainer.strategy", f"unknown strategy {node['name']!r}", f"one of {', '.join(registry.names('strategy'))}"
+        )
+    part_values("strategy", node, "trainer.strategy")
 
 
 def _number(value: Any) -> bool:

@@ -28,8 +28,8 @@ from components.training.building import data_of
 from components.training.callbacks import make_callbacks
 from components.training.data_module import PackedDataModule
 from components.training.devices import check_hardware, device_kind, processes
-from components.training.frame import check_frame
-from components.training.trainer import make_trainer
+from components.training.making import make_trainer
+from components.training.preflight import check_settings
 from components.training.tuning import narrow_lines, rate_lines
 from components.training.unchecked import unchecked
 
@@ -118,7 +118,7 @@ def plan(job: Job, say: Callable[[str], None], bar: Bar | None) -> Plan:
     Raises:
         UserError: the config cannot be trained here.
     """
-    settings = check_frame(job.config)
+    settings = check_settings(job.config)
     check_hardware(settings)
     options = task_options(job.config)
     make_trainer(settings, options["validation_every"], 1)  # whatever Lightning refuses, it refuses now, before a folder exists

@@ -15,7 +15,7 @@ from components.core.files import open_append, reason
 from components.core.traits import why_cannot_generate
 from components.generation.generating import generate
 from components.runs.task_module import TaskModule
-from components.training.strategies import FSDP2
+from components.training.strategies import shards_weights
 
 
 class Clock(Protocol):
@@ -41,7 +41,7 @@ class Samples(Callback):
         self.keep: list[Callable[[int, list[str], list[str]], None]] = []
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        together = isinstance(trainer.strategy, FSDP2)  # shards are gathered by all ranks or by none
+        together = shards_weights(trainer.strategy)  # shards are gathered by all ranks or by none
         task = cast(TaskModule, pl_module)
         if trainer.sanity_checking or trainer.state.fn != "fit" or not task.samples:
             return

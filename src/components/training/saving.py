@@ -16,7 +16,6 @@ from typing import Any, cast
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.strategies import Strategy
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
@@ -34,7 +33,7 @@ from components.training.callback_group import STATE_KEY as GROUP_STATE
 from components.training.place import loops_at, validate_now
 from components.training.progress import Recorder
 from components.training.resumable import tensors_in
-from components.training.strategies import FSDP2
+from components.training.strategies import saves_by_itself
 
 
 class Checkpoints(Callback):
@@ -144,7 +143,7 @@ class Checkpoints(Callback):
         self, trainer: Trainer, checkpoint: dict[str, Any], folder: Path, names: tuple[str, ...]
     ) -> tuple[str, str, str] | None:
         """Write the file. Returns the error's three parts, or None. Further names are links to the same file."""
-        if not isinstance(trainer.strategy, FSDP2) and type(trainer.strategy).save_checkpoint is not Strategy.save_checkpoint:
+        if saves_by_itself(trainer.strategy):
             trainer.strategy.save_checkpoint(checkpoint, folder / names[-1])  # shards in a folder
             return None
         if not trainer.is_global_zero:

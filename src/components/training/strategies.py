@@ -1,77 +1,37 @@
-"""How the work is laid out on devices: ``fsdp2`` on any device, each Layer a shard unit of its own.
+"""What a strategy says it means, so that nobody asks for its class: a part of the kind ``strategy`` that differs says so itself.
 
-Lightning's own ``fsdp`` is FSDP1 and needs a GPU; this one is ``fully_shard``, which runs on gloo as well.
+``shards_weights``: no rank holds whole weights, so all ranks take part in whatever reads them; it has ``shard(model)``.
+``whole_checkpoints``: a checkpoint is one ordinary file, although the strategy has a way of its own to save.
+``left_to_trainer``: the precision that is left to Lightning, where the strategy does a part of it by itself.
+``data_ranks()``: (rank, size) among the ranks that read different data, where some read the same.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-import torch
 from lightning.pytorch import Trainer
-from lightning.pytorch.strategies import ModelParallelStrategy, Strategy
-from torch import nn
-from torch.distributed import distributed_c10d
-from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
-from torch.optim import Optimizer
-
-from components.core.sockets import Layer
-from components.training.optimizer_state import load_whole, whole_state
+from lightning.pytorch.strategies import Strategy
 
 
-class FSDP2(ModelParallelStrategy):
-    """Data parallel over all devices, parameters, gradients and optimizer state sharded; checkpoints are one ordinary file.
-
-    Args:
-        compute: dtype in which parameters are gathered and multiplied, or None for their own.
-    """
-
-    def __init__(self, compute: torch.dtype | None = None) -> None:
-        super().__init__(data_parallel_size="auto", tensor_parallel_size=1, save_distributed_checkpoint=False)
-        self.compute = compute
-
-    def setup_environment(self) -> None:
-        self._data_parallel_size = self.num_nodes * self.num_processes
-        super().setup_environment()
-        for name in self.device_mesh.mesh_dim_names or ():  # groups of a mesh have torch's own time-out otherwise
-            distributed_c10d._set_pg_timeout(self._timeout, self.device_mesh.get_group(name))
-
-    def shard(self, model: nn.Module) -> None:
-        """Each Layer, then the rest with the root."""
-        # SequenceInfo carries fp32 tables and positions: casting the inputs of forwards would round them
-        policy = MixedPrecisionPolicy(param_dtype=self.compute, reduce_dtype=torch.float32, cast_forward_inputs=False)
-        mesh = self.device_mesh["data_parallel"]
-        for module in model.modules():
-            if isinstance(module, Layer):
-                fully_shard(module, mesh=mesh, mp_policy=policy)
-        fully_shard(model, mesh=mesh, mp_policy=policy)
-
-    def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
-        return whole_state(self.model, getattr(optimizer, "_optimizer", optimizer))
-
-    def load_checkpoint(self, checkpoint_path: Any, weights_only: bool | None = None) -> dict[str, Any]:
-        """Weights and optimizer state, of whatever layout wrote them; returns the rest."""
-        optimizers, self.optimizers = self.optimizers, []  # Lightning would number their state as it never does without shards
-        try:
-            checkpoint = super().load_checkpoint(checkpoint_path, weights_only=weights_only)
-        finally:
-            self.optimizers = optimizers
-        for optimizer, state in zip(optimizers, checkpoint.get("optimizer_states", ())):
-            load_whole(self.model, optimizer, state)
-        return checkpoint
+def shards_weights(strategy: Any) -> bool:
+    return getattr(strategy, "shards_weights", False)
 
 
-def strategy_of(name: Any, precision: str) -> tuple[Any, str]:
-    """What Lightning's Trainer gets as (strategy, precision). Under fsdp2 bf16-mixed is the shards' policy, not autocast: one of the two."""
-    if name == "fsdp2":
-        return (FSDP2(torch.bfloat16), "32-true") if precision in ("bf16-mixed", "bf16") else (FSDP2(), precision)
-    return name, precision
+def saves_by_itself(strategy: Strategy) -> bool:
+    """Whether a checkpoint is what the strategy makes of it, a folder of shards perhaps."""
+    own = type(strategy).save_checkpoint is not Strategy.save_checkpoint
+    return own and not getattr(strategy, "whole_checkpoints", False)
+
+
+def left_to_trainer(strategy: Any, precision: str) -> str:
+    """The precision that Lightning's Trainer is given beside the strategy."""
+    return getattr(strategy, "left_to_trainer", precision)
 
 
 def data_ranks(trainer: Trainer) -> tuple[int, int]:
-    """(rank, size) among those that read different data."""
-    strategy: Strategy = trainer.strategy
-    if isinstance(strategy, ModelParallelStrategy):
-        mesh = strategy.device_mesh["data_parallel"]
-        return mesh.get_local_rank(), mesh.size()
-    return trainer.global_rank, trainer.world_size
+    """(rank, size) among those that read different data: what the strategy says, else all ranks."""
+    own: Any = getattr(trainer.strategy, "data_ranks", None)
+    if own is None:
+        return trainer.global_rank, trainer.world_size
+    return own()

@@ -33,43 +33,63 @@ SHOWN = 1000  # the newest samples: the whole table is sent each time
 OFFLINE = "written offline; send it later with: wandb sync"
 
 
-def make_logger(options: Config, folder: Path | None, config: Config, say: Callable[[str], None]) -> WandbLogger:
+def begun(
+    said: Config,
+    folder: Path | None,
+    config: Config,
+    say: Callable[[str], None],
+    *,
+    mode: str | None = None,
+    timeout: float | None = None,
+    checkpoint: bool = False,
+) -> Wandb:
     """A logger whose W&B run has begun (on the first rank), online if possible.
 
     The config overrides W&B's environment (``WANDB_PROJECT``, ``WANDB_RUN_GROUP``, ...), which overrides our defaults. Only ``WANDB_MODE`` overrides
     the config, so that a machine can be kept offline. A resumed run continues its W&B run.
 
+    Args:
+        said: what the config says of the run: project, entity, group, tags, notes.
+        folder: of the run, or None on ranks that write nothing.
+        config: of the run.
+        say: prints.
+        mode: online, offline or disabled.
+        timeout: seconds to wait for the server.
+        checkpoint: send the best checkpoint at the end.
+
     Raises:
         UserError: W&B refuses the settings.
     """
     try:
-        return _begun(options, folder, config, say)
+        settled = settled_mode(mode, place_of(folder), say)
+        ours = {"project": PROJECT, **({"name": "/".join(folder.parts[-2:]), "id": id_of(folder)} if folder else {})}
+        chosen: dict[str, Any] = {n: v for n, v in ours.items() if not os.environ.get(VARIABLES[n])} | said
+        logger = Wandb(save_dir=str(place_of(folder)), log_model=False, offline=settled == "offline", **chosen)
+        logger.checkpoint = checkpoint
+        if folder is not None:
+            logger.begin(settled, timeout, say)
+            logger.log_config(config)
     except wandb.errors.Error as e:
-        said = " ".join(str(e).split())
-        raise UserError("logger", f"W&B begins no run: {said}", "look at logger. and at the variables WANDB_*") from None
+        told = " ".join(str(e).split())
+        raise UserError("logger", f"W&B begins no run: {told}", "look at logger. and at the variables WANDB_*") from None
+    return logger
 
 
-def _begun(options: Config, folder: Path | None, config: Config, say: Callable[[str], None]) -> WandbLogger:
-    settings = {n: options[n] for n in ("project", "entity", "group", "tags", "notes") if options.get(n) is not None}
+def place_of(folder: Path | None) -> Path:
+    """The folder that W&B writes to. UserError if W&B cannot take its name."""
     place = Path(os.environ.get("WANDB_DIR") or folder or ".")
-    mode: str | None = os.environ.get("WANDB_MODE") or options.get("mode")
-    mode = mode if mode is None else MODES.get(mode, mode)
-    if mode is None and not _has_key():
-        mode = "offline"
-        say(f"wandb: no API key, so this run is {OFFLINE} {place / 'wandb'}/offline-run-*")
-    mode = mode or "online"
     if fault := fault_of(str(place)):
         raise UserError("logger", f"W&B cannot write to {place}: its name {fault}", "set paths.runs or WANDB_DIR")
-    ours: dict[str, Any] = {
-        "project": PROJECT,
-        **({"name": "/".join(folder.parts[-2:]), "id": id_of(folder)} if folder else {}),
-    }
-    chosen = {n: v for n, v in ours.items() if not os.environ.get(VARIABLES[n])} | settings
-    logger = _Logger(save_dir=str(place), log_model=False, offline=mode == "offline", **chosen)
-    if folder is not None:
-        logger.begin(mode, options.get("init_timeout"), say)
-        logger.log_config(config)
-    return logger
+    return place
+
+
+def settled_mode(mode: str | None, place: Path, say: Callable[[str], None]) -> str:
+    """``online``, ``offline`` ...: what WANDB_MODE says, else the config, else whether there is a key."""
+    asked = os.environ.get("WANDB_MODE") or mode
+    if asked is None and not _has_key():
+        say(f"wandb: no API key, so this run is {OFFLINE} {place / 'wandb'}/offline-run-*")
+        return "offline"
+    return MODES.get(asked, asked) if asked else "online"
 
 
 def id_of(folder: Path) -> str:
@@ -78,8 +98,13 @@ def id_of(folder: Path) -> str:
     return hashlib.blake2b(known.encode(errors="replace"), digest_size=6).hexdigest()
 
 
-class _Logger(WandbLogger):
+class Wandb(WandbLogger):
     """Lightning's logger over a W&B run that is begun here, with a time limit."""
+
+    checkpoint = False
+
+    def extras(self) -> Extras:
+        return Extras(self, checkpoint=self.checkpoint)
 
     def begin(self, mode: str, timeout: float | None, say: Callable[[str], None]) -> None:
         # without None values, which would keep W&B from reading its environment. Lightning reads WANDB_PROJECT itself

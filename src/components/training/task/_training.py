@@ -30,7 +30,7 @@ from components.training.averaging import Averaged
 from components.training.objectives import teacher_for
 from components.training.reductions import add_sums, means
 from components.training.stepping import Stepping
-from components.training.strategies import FSDP2, data_ranks
+from components.training.strategies import data_ranks, shards_weights
 from components.training.task._without import Without
 from components.training.tuning import freeze, tuned
 
@@ -125,7 +125,7 @@ class Training(Options, Stepping, Averaged, Without, LightningModule):
         if self.model is not None:
             return
         model = self.built.pop() if self.built else self.new_model()
-        if isinstance(strategy, FSDP2):
+        if shards_weights(strategy):
             strategy.shard(model)
         self.place(model, strategy.root_device)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from components.compose.trainer_keys import trainer_keys
+from components.core import registry
 from components.core.errors import UserError
 
 
@@ -30,7 +30,7 @@ def test_any_argument_of_lightnings_trainer_needs_no_plus(run) -> None:
         "max_tokens": 1000,
         "profiler": "simple",
     }
-    assert {"max_steps", "strategy", "max_tokens"} <= set(trainer_keys())
+    assert {"max_steps", "strategy", "max_tokens"} <= set(registry.entry("trainer", "lightning").signature.options)
 
 
 def test_hydras_signs(run) -> None:
@@ -118,3 +118,33 @@ def test_a_line_of_the_difference_is_one_line(run) -> None:
     assert composed.config["logger"]["note"] == "a\nb\r\x1b[2K"
     assert composed.difference[-1] == r"logger.note: a\nb\r\x1b[2K"
     assert all(line.isprintable() for line in [*composed.difference, *composed.notes])
+
+
+@pytest.mark.parametrize(
+    ("typed", "says"),
+    [
+        (
+            "+trainer.max_steps=4",
+            "trainer.max_steps: there is a value already, and + adds what is not there; write trainer.max_steps=",
+        ),
+        ("+seed=5", "seed: there is a value already"),
+        ("paths.runs.x=3", "paths.runs.x: paths.runs is a value: nothing stands below it"),
+    ],
+)
+def test_what_cannot_be_put_there(run, typed, says) -> None:
+    with pytest.raises(UserError) as e:
+        run(typed)
+    assert says in str(e.value)
+
+
+def test_a_mapping_is_merged_and_what_is_null_becomes_one(run) -> None:
+    typed = ["trainer.max_time={hours: 1}", "trainer.max_time={minutes: 2}"]
+    assert run(*typed).config["trainer"]["max_time"] == {"hours": 1, "minutes": 2}
+    assert run("trainer.max_time.hours=3").config["trainer"]["max_time"] == {"hours": 3}
+    assert run("logger.note=${seed}", "seed=4").config["logger"] == {"name": "csv", "note": 4}
+
+
+def test_a_registered_logger_needs_no_file(run) -> None:
+    assert run("logger=tensorboard").config["logger"] == {"name": "tensorboard"}
+    with pytest.raises(UserError, match=r"logger: unknown logger 'tensorbord'; did you mean 'tensorboard'"):
+        run("logger=tensorbord")

@@ -1,11 +1,11 @@
-"""The frame of a run: the groups that are no parts (trainer, logger, callbacks, paths), and the run's own values (seed, resume).
+"""The settings of a run: the groups trainer, logger, callbacks and paths, and the run's own values (seed, resume, init_from).
 
-Composed by OmegaConf and Hydra: the chosen file of each group, then each recipe's values, then the command line's overrides.
+The chosen file of each group comes first, or a part's defaults, then each recipe's values, then the command line's overrides. OmegaConf resolves
+interpolations at the end. Options are held against the parts' signatures when all is known (``training/preflight.py``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,20 +14,19 @@ from typing import Any
 from components.compose.grammar import Argument, literal, parse, read_value, refuse_targets
 from components.compose.notes import show
 from components.compose.sources import DEFAULT, ConfigSource
-from components.compose.trainer_keys import trainer_keys
 from components.compose.yaml_files import located, read_yaml, short
+from components.core import registry
 from components.core.errors import UserError, nearest
+from components.core.groups import GROUPS
 from components.core.paths import expanded
 from components.core.resources import folders
 
-OPEN = ("callbacks", "logger")  # whoever reads them names what is wrong, since what they may hold depends on what is chosen
-CHECKED = {"trainer": trainer_keys}
 LITERAL = ("resume", "init_from")
 PATHS = "paths"  # the group whose values are paths: what is typed is taken as it stands
 
 
 @dataclass
-class Frame:
+class RunSettings:
     """What is composed so far, who chose which file, and where each value came from."""
 
     cwd: Path
@@ -35,7 +34,7 @@ class Frame:
     origins: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
-    def options(self, group: str) -> dict[str, list[Path]]:
+    def files(self, group: str) -> dict[str, list[Path]]:
         """The files of a group by name, the winner first."""
         found: dict[str, list[Path]] = {}
         for _, root in folders("conf", self.cwd):
@@ -43,20 +42,28 @@ class Frame:
                 found.setdefault(file.stem, []).append(file)
         return dict(sorted(found.items()))
 
+    def choices(self, group: str) -> list[str]:
+        """What a group can start from: files, and of loggers the parts."""
+        return sorted({*self.files(group), *_parts(group)})
+
     def choose(self, group: str, option: Any, source: ConfigSource) -> None:
-        """Start a group from its file. UserError with the nearest file and all."""
+        """Start a group from its file, or from a part's defaults. UserError with the nearest choice and all."""
         self.config[group] = self._read(group, option, [])
         self._mark({group: self.config[group]}, source)
 
     def _read(self, group: str, option: Any, inside: list[str]) -> dict[str, Any]:
-        known = self.options(group)
+        known, parts = self.files(group), _parts(group)
         if not isinstance(option, str):
-            raise UserError(group, f"{show(option)} is no choice of {group}", f"{group}: {', '.join(known)}")
+            raise UserError(group, f"{show(option)} is no choice of {group}", f"{group}: {', '.join(self.choices(group))}")
+        if option in parts and option not in known:
+            return parts[option]
         if option not in known:
-            raise UserError(group, f"unknown {group} {option!r}", nearest(option, known, called=f"{group} choices"))
+            raise UserError(
+                group, f"unknown {group} {option!r}", nearest(option, self.choices(group), called=f"{group} choices")
+            )
         if option in inside:
             raise UserError(short(known[option][0]), f"builds on itself: {' -> '.join([*inside, option])}")
-        if len(known[option]) > 1:
+        if len(known[option]) > 1 or (option in parts and known[option][0].is_relative_to(self.cwd)):
             self.notes.append(f"{group}={option}: your own {short(known[option][0])} is used, not the shipped one")
         file = known[option][0]
         values = read_yaml(file)
@@ -65,7 +72,7 @@ class Frame:
             raise UserError(
                 located(file, "defaults"), f"defaults: {show(parents)} is no list", "write - <name> lines, or - _self_"
             )
-        for key in values if group in CHECKED else ():
+        for key in values if GROUPS[group].part else ():
             try:
                 self._check(group, key)
             except UserError as e:
@@ -77,7 +84,7 @@ class Frame:
 
     def start(self, values: dict[str, Any]) -> None:
         """The run's own values, as ``train.yaml`` has them."""
-        self.config = {**values, **self.config}
+        self.config = {**deepcopy(values), **self.config}
 
     def say(self, values: dict[str, Any], source: ConfigSource) -> None:
         """A recipe's (or a saved config's) values for groups and the run itself."""
@@ -97,56 +104,55 @@ class Frame:
         self._mark(values, source)
 
     def override(self, argument: Argument, source: ConfigSource) -> None:
-        """One override of the command line; ``+``, ``++`` and ``~`` as in Hydra."""
-        from hydra._internal.config_loader_impl import ConfigLoaderImpl
-        from hydra.errors import HydraException
-        from omegaconf import OmegaConf
-        from omegaconf.errors import OmegaConfBaseException
-
-        head, last, typed = argument.path[0], argument.key.split(".")[-1], repr(argument.typed)
-        if len(argument.path) == 1 and head in LITERAL and argument.text is not None:
-            self.config[head] = None if argument.text == "null" else argument.text.strip("'\"")
-            self.origins[head] = source.label
-            return
-        if len(argument.path) > 1:
-            if not isinstance(self.config[head], dict):
-                raise UserError(argument.key, f"{head} is a value, not a group: nothing stands below it", f"write {head}=...")
-            if argument.sign != "~":
-                self._check(head, argument.path[1], added=argument.sign != "")
-            if head == PATHS and len(argument.path) == 2 and argument.sign != "~" and argument.text is not None:
-                self.config[head][argument.path[1]] = None if argument.text == "null" else literal(argument.text)
-                self.origins[argument.key] = source.label
-                return
-        elif isinstance(self.config[head], dict) and argument.sign != "~":
-            value = read_value(argument.text or "null", argument.typed)
-            if isinstance(value, dict):
-                return self.say({head: value}, source)
-            raise UserError(argument.key, f"{argument.text} is no choice of {head}", f"{head}: {', '.join(self.options(head))}")
-        elif argument.sign == "~":
-            raise UserError(
-                typed,
-                f"{head} cannot be deleted",
-                "set it to null" if not isinstance(self.config[head], dict) else "delete keys of it",
-            )
+        """One override of the command line; ``+``, ``++`` and ``~`` as in Hydra: ``+`` adds what is not there, ``++`` adds or changes, ``~`` deletes."""
+        head = argument.path[0]
+        if len(argument.path) == 1:
+            return self._whole(argument, source)
+        if not isinstance(self.config[head], dict):
+            raise UserError(argument.key, f"{head} is a value, not a group: nothing stands below it", f"write {head}=...")
         if argument.sign == "~":
             return self._delete(argument, source)
-        override = parse(f"{argument.sign}{argument.key}" + ("" if argument.text is None else f"={argument.text}"))
-        if override.is_sweep_override():
-            raise UserError(typed, "is a sweep", "add --multirun, or write a list as [a,b] and text with a comma in quotes")
-        refuse_targets(override.value(), typed)
-        before = deepcopy(self.config)
-        config = OmegaConf.create(self.config)
-        OmegaConf.set_struct(config, argument.sign == "" and head not in (*CHECKED, *OPEN))
-        try:
-            ConfigLoaderImpl._apply_overrides_to_config([override], config)
-        except (HydraException, OmegaConfBaseException) as e:
-            cause = str(e.__cause__ or e).strip().splitlines()[0].rstrip(".")
-            held = self.config[head] if isinstance(self.config[head], dict) else {}
-            raise UserError(argument.key, cause, nearest(last, held, called=f"keys of {head}")) from None
-        self.config = OmegaConf.to_container(config, resolve=False)  # type: ignore[assignment]
-        was, now = flat(before), flat(self.config)
-        self.origins.update({k: source.label for k, v in now.items() if k not in was or was[k] != v})
-        self.origins.setdefault(argument.key, source.label)
+        self._check(head, argument.path[1], added=argument.sign != "")
+        if head == PATHS and len(argument.path) == 2 and argument.text is not None:
+            value = None if argument.text == "null" else literal(argument.text)
+        else:
+            value = _value(argument)
+        self._set(argument, value, source)
+
+    def _whole(self, argument: Argument, source: ConfigSource) -> None:
+        """A value of the run itself, ``seed=1``, or a mapping of values for a group."""
+        head, group = argument.path[0], isinstance(self.config[argument.path[0]], dict)
+        if argument.sign == "~":
+            instead = "delete keys of it" if group else "set it to null"
+            raise UserError(repr(argument.typed), f"{head} cannot be deleted", instead)
+        if group:
+            value = read_value(argument.text or "null", argument.typed)
+            if not isinstance(value, dict):
+                raise UserError(
+                    argument.key, f"{argument.text} is no choice of {head}", f"{head}: {', '.join(self.choices(head))}"
+                )
+            self.say({head: value}, source)
+        elif head in LITERAL and argument.text is not None:
+            self.config[head] = None if argument.text == "null" else argument.text.strip("'\"")
+            self.origins[head] = source.label
+        else:
+            self._set(argument, _value(argument), source)
+
+    def _set(self, argument: Argument, value: Any, source: ConfigSource) -> None:
+        """Put a value where the argument says; a mapping into a mapping is merged."""
+        *way, last = argument.path
+        node: Any = self.config
+        for i, name in enumerate(way):
+            if node.get(name) is None:
+                node[name] = {}
+            node = node[name]
+            if not isinstance(node, dict):
+                raise UserError(argument.key, f"{'.'.join(way[: i + 1])} is a value: nothing stands below it")
+        if argument.sign == "+" and node.get(last) is not None and not isinstance(value, (dict, list)):
+            raise UserError(argument.key, "there is a value already, and + adds what is not there", f"write {argument.key}=...")
+        node[last] = _merged(node.get(last), value)
+        below = flat(node[last] if isinstance(value, dict) else None, argument.key)
+        self.origins.update(dict.fromkeys([argument.key, *below], source.label))
 
     def _delete(self, argument: Argument, source: ConfigSource) -> None:
         node: Any = self.config
@@ -160,14 +166,16 @@ class Frame:
         self.origins[argument.key] = source.label
 
     def _check(self, group: str, key: str, *, added: bool = False) -> None:
+        """Whether a group has the key. What callbacks and loggers have depends on what is chosen, so it is looked at when that is known."""
         path = f"{group}.{key}"
-        if group in CHECKED:
-            known = CHECKED[group]()
-            if known and key not in known:
+        kind, part, refused = GROUPS[group].kind, GROUPS[group].part, GROUPS[group].refused
+        if part:
+            known = [*registry.entry(kind, part).signature.options, *refused]
+            if key not in known:
                 raise UserError(
                     path, f"the {group} has no argument {key!r}", nearest(key, known, called=f"arguments of the {group}")
                 )
-        elif group not in OPEN and not added and key not in self.config[group]:
+        elif not kind and not added and key not in self.config[group]:
             raise UserError(path, f"{group} has no key {key!r}", nearest(key, self.config[group], called=f"keys of {group}"))
 
     def _mark(self, values: dict[str, Any], source: ConfigSource) -> None:
@@ -196,6 +204,23 @@ class Frame:
         return values
 
 
+def _parts(group: str) -> dict[str, dict[str, Any]]:
+    """{name: node with every default} of the parts that can be chosen for a whole group, as a logger can."""
+    found = registry.entries(group).values() if GROUPS[group].chosen else ()
+    return {e.name: {"name": e.name, **{n: deepcopy(o.default) for n, o in e.signature.options.items()}} for e in found}
+
+
+def _value(argument: Argument) -> Any:
+    """What stands behind the ``=``, read by Hydra's grammar; it may be an interpolation, which ``resolved`` looks up."""
+    text, typed = "" if argument.text is None else argument.text, repr(argument.typed)
+    override = parse(f"{argument.sign}{argument.key}={text}", argument.typed)
+    if override.is_sweep_override():
+        raise UserError(typed, "is a sweep", "add --multirun, or write a list as [a,b] and text with a comma in quotes")
+    value = override.value()
+    refuse_targets(value, typed)
+    return value
+
+
 def flat(value: Any, path: str = "") -> dict[str, Any]:
     """{dotted path: leaf}; an empty mapping is a leaf."""
     if not isinstance(value, dict) or not value:
@@ -215,11 +240,5 @@ def _merged(old: Any, new: Any) -> Any:
 def defaults_of(file: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """({group: choice}, {key: value}) of ``train.yaml``."""
     values = read_yaml(file)
-    choices: dict[str, Any] = {}
-    for entry in _entries(values.pop("defaults", [])):
-        choices.update(entry)
-    return choices, values
-
-
-def _entries(defaults: Any) -> Iterable[dict[str, Any]]:
-    return (entry for entry in defaults if isinstance(entry, dict))
+    entries = [entry for entry in values.pop("defaults", []) if isinstance(entry, dict)]
+    return {group: choice for entry in entries for group, choice in entry.items()}, values

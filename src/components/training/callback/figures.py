@@ -8,10 +8,15 @@ from typing import Any
 from lightning.pytorch import Callback, Trainer
 
 from components.core.errors import UserError
+from components.core.registry import register
+from components.core.signature import NonNegative
 
 
+@register("callback", "figures")
 class Figures(Callback):
-    """``figures/*.png`` of the run, and the same to W&B or TensorBoard. Nothing is drawn where the prompt cannot be read: that is said.
+    """Pictures of what the trained model does with a text, in the run's folder and in W&B or TensorBoard.
+
+    Nothing is drawn where the prompt cannot be read: that is said.
 
     Args:
         prompt: what the model reads; null: the task's first prompt, or none.
@@ -19,7 +24,7 @@ class Figures(Callback):
         target: a label, amounts, or what an encoder-decoder should write; with it, gradients are drawn too.
     """
 
-    def __init__(self, *, prompt: str | None = None, new_tokens: int = 12, target: str | None = None) -> None:
+    def __init__(self, *, prompt: str | None = None, new_tokens: NonNegative = 12, target: str | None = None) -> None:
         self.prompt, self.new_tokens, self.target = prompt, new_tokens, target
 
     def on_fit_end(self, trainer: Trainer, pl_module: Any) -> None:
@@ -39,10 +44,11 @@ class Figures(Callback):
             print_err(f"callbacks.figures: nothing is drawn ({' '.join(str(e).split())})")
             return
         files = made.save_figures(folder / "figures")
-        for logger in trainer.loggers:
+        loggers: list[Any] = trainer.loggers
+        for logger in loggers:
             if callable(getattr(logger, "log_image", None)):  # W&B
                 for file in files:
-                    logger.log_image(f"figures/{file.stem}", [str(file)], step=None)  # type: ignore[attr-defined]
+                    logger.log_image(f"figures/{file.stem}", [str(file)], step=None)
             elif callable(getattr(logger.experiment, "add_figure", None)):  # TensorBoard
                 for name, figure in made.figures().items():
                     logger.experiment.add_figure(f"figures/{name}", figure, trainer.global_step)

@@ -28,14 +28,14 @@ HINT = "a path on the command line is relative to this folder, one in a recipe's
 LARGEST_SEED = 2**32 - 1  # numpy takes no larger one
 
 
-def check_frame(config: dict[str, Any]) -> dict[str, Any]:
+def check_settings(config: dict[str, Any]) -> dict[str, Any]:
     """The trainer's settings, after a look at everything that can be known from the config alone.
 
     Raises:
         UserError: the first value that cannot be trained with.
     """
     seed = config.get("seed")
-    if parse_type("NonNegative").fault(seed) or seed > LARGEST_SEED:
+    if seed is None or parse_type("NonNegative").fault(seed) or seed > LARGEST_SEED:
         raise UserError("seed", f"{seed!r} is no number from 0 to {LARGEST_SEED}")
     for name in ("trainer", "logger", "callbacks", "paths"):
         if not isinstance(config.get(name) or {}, dict):

@@ -9,15 +9,19 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+import torch
 from lightning.fabric.plugins.precision import precision as lightnings
 from lightning.pytorch.strategies import StrategyRegistry
 
+from components.core import registry
 from components.core.errors import UserError
-from components.training import callbacks, limits
+from components.core.makers import make
+from components.training import strategies
 from components.training.devices import count_devices, processes
 from components.training.experiment import Job, fit
-from components.training.frame import check_frame
-from components.training.trainer import make_trainer
+from components.training.limits import trainer_settings
+from components.training.making import make_trainer
+from components.training.preflight import check_settings
 
 WANDB = {"name": "wandb"}
 
@@ -89,7 +93,7 @@ def loggers_installed(monkeypatch):
 )
 def test_what_cannot_be_trained_is_refused_before_the_data(tiny, changes, says):
     config = tiny(**changes)
-    for where in (check_frame, lambda c: fit(Job(c, "tiny", quiet=True))):
+    for where in (check_settings, lambda c: fit(Job(c, "tiny", quiet=True))):
         with pytest.raises(UserError, match=says) as refused:
             where(config)
         assert "\n" not in str(refused.value)
@@ -118,25 +122,51 @@ def test_what_cannot_be_trained_is_refused_before_the_data(tiny, changes, says):
     ],
 )
 def test_what_can_be_is_not(tiny, changes):
-    check_frame(tiny(**changes))
+    check_settings(tiny(**changes))
 
 
 def test_names_are_those_of_lightning():
-    ours = {p for p in limits.PRECISIONS if isinstance(p, str)}
+    options = registry.entry("trainer", "lightning").signature.options
+    ours = {p for p in options["precision"].type.allowed if isinstance(p, str)}
     assert ours == set(get_args(lightnings._PRECISION_INPUT_STR)) | set(get_args(lightnings._PRECISION_INPUT_STR_ALIAS))
     known = {s for s in StrategyRegistry.available_strategies() if not s.startswith("fsdp")}
-    assert known <= set(limits.STRATEGIES)
-    for name, (make, options) in callbacks.KNOWN.items():
-        made = type(make())
-        if name == "early_stopping":  # ours keeps its patience on resuming; its options are Lightning's
-            made = made.__mro__[1]
-        assert name == "figures" or made.__module__.startswith("lightning"), name
-        assert set(options) <= set(inspect.signature(made.__init__).parameters), name
+    assert known <= set(registry.names("strategy"))
+    for name in known - {"fsdp2"}:
+        assert make(name, "strategy", precision="32-true") == name
+    for (_, name), entry in registry.entries("callback").items():
+        theirs = registry.find("callback", name).__mro__[1]
+        assert name == "figures" or set(entry.signature.options) <= set(inspect.signature(theirs.__init__).parameters), name
 
 
 def test_no_lightning_to_check():
-    code = "import sys, components.training.frame; assert 'lightning' not in sys.modules"
+    code = "import sys, components.training.preflight; assert 'lightning' not in sys.modules"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+    checked = (
+        "import sys\n"
+        "from components.training.callbacks import check_callbacks\n"
+        "from components.training.limits import trainer_settings\n"
+        "trainer_settings({'max_steps': 3, 'strategy': {'name': 'ddp', 'find_unused_parameters': True}})\n"
+        "check_callbacks({'figures': {'prompt': 'a'}, 'device_stats': True, 'early_stopping': {}}, logger='wandb')\n"
+        "assert not {'lightning', 'torch', 'wandb'} & set(sys.modules)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", checked]).returncode == 0
+
+
+def test_a_strategy_says_what_it_means():
+    mixed, plain = make("fsdp2", "strategy", precision="bf16-mixed"), make("fsdp2", "strategy", precision="64-true")
+    assert strategies.shards_weights(mixed)
+    assert not strategies.saves_by_itself(mixed)
+    assert (strategies.left_to_trainer(mixed, "bf16-mixed"), mixed.compute) == ("32-true", torch.bfloat16)
+    assert (strategies.left_to_trainer(plain, "64-true"), plain.compute) == ("64-true", None)
+    ddp = make_trainer({"strategy": {"name": "ddp", "find_unused_parameters": True}, "accelerator": "cpu"}, 5, 5).strategy
+    assert ddp._ddp_kwargs == {"find_unused_parameters": True}
+    assert not strategies.shards_weights(ddp)
+    assert not strategies.saves_by_itself(ddp)
+
+
+def test_null_is_the_default_where_an_argument_cannot_be_null():
+    settings = trainer_settings({"max_steps": 3, "log_every_n_steps": None, "num_nodes": None, "gradient_clip_val": None})
+    assert (settings["log_every_n_steps"], settings["num_nodes"], settings["gradient_clip_val"]) == (10, 1, None)
 
 
 def test_devices():

@@ -1,0 +1,60 @@
+"""Weights & Biases: what a config can say of it. What it does is in ``training/wandb.py``, the only file that imports wandb."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+from components.core.registry import register
+from components.core.signature import PositiveFloat
+
+
+@register("logger", "wandb")
+class Wandb:
+    """Weights & Biases beside metrics.csv: offline where there is no key or no network.
+
+    What is null is what W&B's own environment says: WANDB_PROJECT, WANDB_ENTITY, WANDB_RUN_GROUP, WANDB_TAGS, WANDB_NOTES, WANDB_JOB_TYPE, WANDB_NAME.
+
+    Args:
+        folder: of the run, or None on ranks that write nothing.
+        config: of the run, which W&B shows.
+        say: prints.
+        project: null: that of WANDB_PROJECT, without it lightning-components.
+        entity: the user or team that the run belongs to.
+        group: runs of one group are shown together.
+        tags: words to find the run by.
+        notes: what to say about the run.
+        mode: null: online if there is a key. WANDB_MODE goes before it.
+        init_timeout: seconds to wait for the server before the run goes on offline; null: those of WANDB_INIT_TIMEOUT, without it 15.
+        checkpoint: send the best checkpoint as an artifact.
+    """
+
+    provides = ("any_figure",)
+
+    def __init__(
+        self,
+        folder: Path | None,
+        config: dict[str, Any],
+        say: Callable[[str], None],
+        *,
+        project: str | None = None,
+        entity: str | None = None,
+        group: str | None = None,
+        tags: list[str] | None = None,
+        notes: str | None = None,
+        mode: Literal["online", "offline", "disabled"] | None = None,
+        init_timeout: PositiveFloat | None = None,
+        checkpoint: bool | None = False,
+    ) -> None:
+        self.folder, self.config, self.say = folder, config, say
+        said = {"project": project, "entity": entity, "group": group, "tags": tags, "notes": notes}
+        self.said = {n: v for n, v in said.items() if v is not None}
+        self.mode, self.init_timeout, self.checkpoint = mode, init_timeout, bool(checkpoint)
+
+    def begin(self) -> Any:
+        from components.training.wandb import begun
+
+        return begun(
+            self.said, self.folder, self.config, self.say, mode=self.mode, timeout=self.init_timeout, checkpoint=self.checkpoint
+        )

@@ -1,0 +1,76 @@
+"""Fully sharded data parallel, the second: on any device, each Layer a shard unit of its own.
+
+Lightning's own ``fsdp`` is FSDP1 and needs a GPU; this one is ``fully_shard``, which runs on gloo as well.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from lightning.pytorch.strategies import ModelParallelStrategy
+from torch import nn
+from torch.distributed import distributed_c10d
+from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+from torch.optim import Optimizer
+
+from components.core.registry import register
+from components.core.sockets import Layer
+from components.training.optimizer_state import load_whole, whole_state
+
+
+@register("strategy", "fsdp2")
+class FSDP2(ModelParallelStrategy):
+    """Data parallel over all devices with weights, gradients and optimizer state sharded; checkpoints are one ordinary file.
+
+    Under bf16-mixed, bf16 is what the shards are gathered and multiplied in: it is the shards' policy, not autocast, one of the two.
+
+    Args:
+        precision: of the run.
+    """
+
+    shards_weights = True
+    whole_checkpoints = True
+
+    def __init__(self, precision: str = "32-true") -> None:
+        super().__init__(data_parallel_size="auto", tensor_parallel_size=1, save_distributed_checkpoint=False)
+        mixed = precision in ("bf16-mixed", "bf16")
+        self.compute = torch.bfloat16 if mixed else None
+        self.left_to_trainer = "32-true" if mixed else precision
+
+    def setup_environment(self) -> None:
+        assert self._timeout is not None  # Lightning's own, since none was given
+        self._data_parallel_size = self.num_nodes * self.num_processes
+        super().setup_environment()
+        for name in self.device_mesh.mesh_dim_names or ():  # groups of a mesh have torch's own time-out otherwise
+            distributed_c10d._set_pg_timeout(self._timeout, self.device_mesh.get_group(name))
+
+    def data_ranks(self) -> tuple[int, int]:
+        mesh = self.device_mesh["data_parallel"]
+        return mesh.get_local_rank(), mesh.size()
+
+    def shard(self, model: nn.Module) -> None:
+        """Each Layer, then the rest with the root."""
+        # SequenceInfo carries fp32 tables and positions: casting the inputs of forwards would round them
+        policy = MixedPrecisionPolicy(param_dtype=self.compute, reduce_dtype=torch.float32, cast_forward_inputs=False)
+        mesh = self.device_mesh["data_parallel"]
+        for module in model.modules():
+            if isinstance(module, Layer):
+                fully_shard(module, mesh=mesh, mp_policy=policy)
+        fully_shard(model, mesh=mesh, mp_policy=policy)
+
+    def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
+        assert self.model is not None
+        return whole_state(self.model, getattr(optimizer, "_optimizer", optimizer))
+
+    def load_checkpoint(self, checkpoint_path: Any, weights_only: bool | None = None) -> dict[str, Any]:
+        """Weights and optimizer state, of whatever layout wrote them; returns the rest."""
+        optimizers, self.optimizers = self.optimizers, []  # Lightning would number their state as it never does without shards
+        try:
+            checkpoint = super().load_checkpoint(checkpoint_path, weights_only=weights_only)
+        finally:
+            self.optimizers = optimizers
+        assert self.model is not None
+        for optimizer, state in zip(optimizers, checkpoint.get("optimizer_states", ())):
+            load_whole(self.model, optimizer, state)
+        return checkpoint

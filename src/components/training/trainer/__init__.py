@@ -1,0 +1,1 @@
+"""What runs the loop: Lightning's Trainer with the arguments that a run may choose."""

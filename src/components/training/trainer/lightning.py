@@ -1,0 +1,175 @@
+"""Lightning's Trainer as a run uses it: the user's arguments; order of data, saving and the bar are ours."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch import Trainer
+from lightning.pytorch.profilers import AdvancedProfiler, PyTorchProfiler, SimpleProfiler
+
+from components.core.errors import UserError
+from components.core.makers import Maker, make
+from components.core.registry import register
+from components.core.signature import NonNegative, NonNegativeFloat, Positive
+from components.training.strategies import left_to_trainer
+
+
+@register("trainer", "lightning")
+def lightning(
+    every: int,
+    steps: int,
+    folder: Path | None,
+    loggers: Sequence[Any],
+    callbacks: Sequence[Any],
+    *,
+    max_steps: int | float | None = None,
+    max_tokens: int | float | None = None,
+    max_epochs: int | float | None = None,
+    max_time: str | dict | None = None,
+    min_steps: NonNegative | None = None,
+    min_epochs: NonNegative | None = None,
+    accelerator: str | None = "auto",
+    devices: int | str | list[int] | None = "auto",
+    num_nodes: Positive = 1,
+    strategy: Maker["strategy"] = "auto",
+    precision: Literal[
+        "32-true",
+        "bf16-mixed",
+        "bf16-true",
+        "16-mixed",
+        "16-true",
+        "64-true",
+        "transformer-engine",
+        "transformer-engine-float16",
+        "64",
+        "32",
+        "16",
+        "bf16",
+        64,
+        32,
+        16,
+    ] = "32-true",
+    gradient_clip_val: NonNegativeFloat | None = 1.0,
+    gradient_clip_algorithm: Literal["norm", "value"] | None = None,
+    accumulate_grad_batches: Positive = 1,
+    val_check_interval: Positive | None = None,
+    limit_train_batches: int | float | None = None,
+    limit_val_batches: int | float | None = None,
+    num_sanity_val_steps: int = 0,
+    log_every_n_steps: Positive = 10,
+    enable_checkpointing: bool = True,
+    enable_progress_bar: bool = True,
+    enable_model_summary: bool = False,
+    fast_dev_run: bool | NonNegative = False,
+    profiler: Literal["simple", "advanced", "pytorch"] | None = None,
+    detect_anomaly: bool = False,
+    deterministic: bool | Literal["warn"] | None = None,
+    benchmark: bool | None = None,
+    inference_mode: bool = True,
+    sync_batchnorm: bool = False,
+) -> Trainer:
+    """Lightning's Trainer: how long a run is, on which devices, in which precision.
+
+    Args:
+        every: optimizer steps between validations, unless ``val_check_interval`` says it in micro-batches.
+        steps: the length of the run.
+        folder: of the run, or None on ranks that write nothing.
+        loggers: Lightning's.
+        callbacks: Lightning's.
+        max_steps: optimizer steps; the run ends at the first of this, max_tokens and max_epochs that it comes to. null: not limited by it.
+        max_tokens: training tokens, likewise.
+        max_epochs: passes over the data, likewise.
+        max_time: stop after so long, days:hours:minutes:seconds or ``{hours: 8}``; beside one of the lengths, which the schedule needs.
+        min_steps: early stopping does not end the run before so many steps.
+        min_epochs: nor before so many passes.
+        accelerator: ``cpu``, ``gpu``, ``mps``, ``tpu``; auto: the fastest that there is.
+        devices: how many, or which, ``[0,1]``; auto: all of them, of CPUs one process.
+        num_nodes: machines, each with so many devices.
+        strategy: how the run is laid out on them.
+        precision: what is multiplied in, and whether weights stay in fp32 (mixed).
+        gradient_clip_val: gradients are scaled so that their norm is no more than this; null: never.
+        gradient_clip_algorithm: ``value`` cuts each number instead of scaling all by their norm, as null does.
+        accumulate_grad_batches: micro-batches of a step, which share task.batch_size.
+        val_check_interval: micro-batches between validations; null: task.validation_every says it in steps.
+        limit_train_batches: a share of an epoch's micro-batches or a number of them, where the run is counted in epochs.
+        limit_val_batches: a share of the validation's micro-batches, or a number of them; 0: no validation.
+        num_sanity_val_steps: batches to validate on before the first step.
+        log_every_n_steps: steps between rows of metrics.csv.
+        enable_checkpointing: write best.ckpt and last.ckpt.
+        enable_progress_bar: show a bar.
+        enable_model_summary: print Lightning's table of the model.
+        fast_dev_run: so many batches of training and validation and no more; true is one.
+        profiler: leave a report in the run's folder, ``fit-profile.txt``.
+        detect_anomaly: name the operation whose gradient is no number.
+        deterministic: only algorithms that give the same numbers each time; ``warn``: where there is one.
+        benchmark: let cuDNN try which algorithm is fastest.
+        inference_mode: validate in torch's inference mode; false: without gradients only.
+        sync_batchnorm: batch norms count over all devices.
+
+    Raises:
+        UserError: what Lightning itself refuses, here on this machine.
+    """
+    del max_steps, max_tokens, max_epochs  # ``steps`` is what came of them
+    del limit_train_batches  # by our own loaders, so that Lightning does not take a share of what is a share already
+    del enable_checkpointing, enable_progress_bar  # both are our own
+    laid_out = make(strategy, "strategy", precision=str(precision))
+    if enable_model_summary:
+        let_summary_speak()
+    if min_steps and min_epochs is None:
+        min_epochs = 0  # Lightning's own would be a whole epoch besides
+    try:
+        return Trainer(
+            accelerator=accelerator or "auto",
+            devices="auto" if devices is None else devices,
+            num_nodes=num_nodes,
+            strategy=laid_out,
+            precision=left_to_trainer(laid_out, str(precision)),  # type: ignore[arg-type]
+            max_steps=steps,
+            max_time=max_time,
+            min_steps=min_steps,
+            min_epochs=min_epochs,
+            gradient_clip_val=gradient_clip_val,
+            gradient_clip_algorithm=gradient_clip_algorithm,
+            accumulate_grad_batches=accumulate_grad_batches,
+            val_check_interval=every * accumulate_grad_batches if val_check_interval is None else val_check_interval,
+            check_val_every_n_epoch=None,
+            limit_val_batches=limit_val_batches,
+            num_sanity_val_steps=num_sanity_val_steps,
+            log_every_n_steps=log_every_n_steps,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=enable_model_summary,
+            fast_dev_run=fast_dev_run,
+            profiler=profiler_of(profiler, folder),
+            detect_anomaly=detect_anomaly,
+            deterministic=deterministic,
+            benchmark=benchmark,
+            inference_mode=inference_mode,
+            sync_batchnorm=sync_batchnorm,
+            use_distributed_sampler=False,
+            callbacks=list(callbacks),
+            logger=list(loggers) or False,
+            default_root_dir=str(folder or "."),
+        )
+    except (MisconfigurationException, ValueError, TypeError, ImportError) as e:  # Lightning's own check of what the user gave
+        raise UserError("trainer", " ".join(str(e).split())) from e
+
+
+def let_summary_speak() -> None:
+    """Lightning tells the summary by a logger that is silent here."""
+    logger = logging.getLogger("lightning.pytorch.callbacks.model_summary")
+    logger.setLevel(logging.INFO)
+    logger.handlers, logger.propagate = [logging.StreamHandler()], False
+
+
+def profiler_of(name: str | None, folder: Path | None) -> Any:
+    """Lightning's profiler that leaves its report in the run's folder, as ``fit-profile.txt`` and of PyTorch's also a trace for a browser.
+
+    None where none is asked for, and on ranks that write nothing.
+    """
+    made = {"simple": SimpleProfiler, "advanced": AdvancedProfiler, "pytorch": PyTorchProfiler}
+    return None if name is None or folder is None else made[name](dirpath=folder, filename="profile")
