@@ -33,7 +33,9 @@ class Moved(MetaPathFinder, Loader):
         return module
 
     def exec_module(self, module: ModuleType) -> None:
-        module.__spec__ = module.__spec__.loader_state  # the machinery has put the old name's there
+        old = module.__spec__  # the machinery has put the old name's there
+        assert old is not None
+        module.__spec__ = old.loader_state
 
 
 def install() -> None:

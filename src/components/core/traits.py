@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from typing import Any
+from typing import Any, Protocol, TypeGuard
 
-from torch import nn
+from torch import Tensor, nn
 
 
 def provides(module: Any, word: str) -> bool:
@@ -67,7 +67,13 @@ def lacking(model: nn.Module, word: str) -> bool:
     return any(lacks(m, word) for m in model.modules())
 
 
-def has_after_step(module: Any) -> bool:
+class FollowsSteps(Protocol):
+    """A module that training tells the statistics of each optimizer step."""
+
+    def after_step(self, stats: dict[str, Tensor], /) -> None: ...
+
+
+def has_after_step(module: object) -> TypeGuard[FollowsSteps]:
     """Whether it has ``after_step(stats)``, which training calls once per optimizer step."""
     return callable(getattr(module, "after_step", None))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,7 +23,9 @@ TOKENS = 2  # of its tokens alone: what stands around each document
 
 
 class Source(Protocol):
-    """A data part. ``notes``, if it has them, go into the report."""
+    """A data part. ``notes`` go into the report."""
+
+    notes: Sequence[str]
 
     def documents(self) -> Iterator[Document]: ...
     def fingerprint(self) -> str: ...

@@ -23,7 +23,10 @@ FORMAT = 3  # of what lies in the cache
 
 
 class ExampleSource(Protocol):
-    """A data part that yields examples. ``labels``, if it has them, says their order; ``notes`` go into the report."""
+    """A data part that yields examples. ``labels`` says their order, empty where the data decide; ``notes`` go into the report."""
+
+    labels: Sequence[str]
+    notes: Sequence[str]
 
     def examples(self) -> Iterator[Example]: ...
     def fingerprint(self) -> str: ...
@@ -103,7 +106,7 @@ def prepare_examples(
     build(trained, train)
     own = read_tokenizer(trained / "tokenizer.json")
     if labelled and not own.labels:
-        found = source.labels or sorted({e.answer for s in splits.values() for e in s})
+        found = source.labels or sorted({e.answer for s in splits.values() for e in s if isinstance(e.answer, str)})
         own.files[LABELS_FILE] = json.dumps(list(found), ensure_ascii=False)
     return ExampleCorpus(**splits, tokenizer=own, report=Report(**known["report"]), hash=known["hash"], rows=cache / "rows")
 

@@ -26,7 +26,7 @@ class RowSource(Protocol):
 
     n_blocks: int
 
-    def batch(self, epoch: int, indices: Sequence[int]) -> Batch: ...
+    def batch(self, epoch: int, indices: Sequence[int], /) -> Batch: ...
 
 
 class MicroBatch:

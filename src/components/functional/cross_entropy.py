@@ -64,7 +64,8 @@ class _CrossEntropy(torch.autograd.Function):
             spare = (
                 None if logits.dtype == torch.float32 else block
             )  # .float() of fp32 is the logits themselves: never written to
-            e = torch.sub(block, top[rows], out=kept[rows] if direct else spare).exp_()
+            out = kept[rows] if kept is not None and direct else spare
+            e = torch.sub(block, top[rows], out=out).exp_()
             torch.sum(e, 1, keepdim=True, out=total[rows])
             if kept is not None and not direct:
                 kept[rows] = e
@@ -82,8 +83,9 @@ class _CrossEntropy(torch.autograd.Function):
         return torch.where(asked, losses * w, 0.0).sum(), torch.where(asked, log_z.square() * w, 0.0).sum()
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, by_loss: Tensor, by_z: Tensor) -> tuple[Tensor, None, None, None]:
+    @once_differentiable  # type: ignore[override]  # torch does not say what it returns
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
+        by_loss, by_z = grads
         grad, index, asked, w, log_z, log_p, total = ctx.saved_tensors
         n, v = grad.shape
         pull = w * by_loss

@@ -140,8 +140,9 @@ def continue_ids(
             raise UserError("prompt", "the source has no token", "give a text that the model reads")
         batch = replace(batch, source=together(sources, device, left=False))
     decoding, cache = make(config["decoding"], "decoding"), make(config["cache"], "cache")
-    if isinstance(decoding, NeedsModel):
-        decoding.attach(draft_of(decoding.run, tokenizer, device, source=sources is not None))
+    needy: object = decoding
+    if isinstance(needy, NeedsModel):
+        needy.attach(draft_of(needy.run, tokenizer, device, source=sources is not None))
     bound = None if cache is None else context_limit(model)
     with evaluating(model):
         out = decoding.generate(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import Logger
@@ -29,9 +29,16 @@ class Extra(Protocol):
     def finish(self, picture: Path | None, checkpoint: Path | None, summary: Figures, exit_code: int, /) -> None: ...
 
 
+@runtime_checkable
+class ShowsMore(Protocol):
+    """A logger that shows samples and the end of a run as well."""
+
+    def extras(self) -> Extra: ...
+
+
 def extras_of(loggers: list[Logger], samples: Samples) -> list[Extra]:
     """What must see the samples and the end of a run beside Lightning's loggers: what a logger's own ``extras()`` gives."""
-    made: list[Extra] = [extras() for logger in loggers if callable(extras := getattr(logger, "extras", None))]
+    made: list[Extra] = [logger.extras() for logger in loggers if isinstance(logger, ShowsMore)]
     samples.keep += [extra.keep for extra in made]
     return made
 

@@ -73,7 +73,7 @@ def teacher_for(task: Asking) -> nn.Module | None:
     from components.runs.loading import open_model
 
     try:
-        loaded = open_model(task.loss.run)
+        loaded = open_model(str(task.loss.run))
     except UserError as e:
         raise UserError("loss.teacher", str(e)) from e
     if not same_tokens(tokenizer_files(loaded.tokenizer), tokenizer_files(task.tokenizer)):

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.plugins import FSDPPrecision, MixedPrecision
 from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
@@ -47,10 +48,17 @@ class Stepping:
     def on_train_batch_start(self, batch: MicroBatch, batch_idx: int) -> None:
         self.idle = not batch.asked
 
-    def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Optimizer, optimizer_closure: Callable[[], object]) -> None:
+    def optimizer_step(
+        self,
+        epoch: int,
+        batch_idx: int,
+        optimizer: Optimizer | LightningOptimizer,
+        optimizer_closure: Callable[[], Any] | None = None,
+    ) -> None:
         if self.idle:
             # Lightning and other ranks wait for it; with several ranks training_step must not return None
-            optimizer_closure()
+            if optimizer_closure is not None:
+                optimizer_closure()
             self.grad_norm, self.last_stats = None, {}
             return
         super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)  # type: ignore[misc]

@@ -8,13 +8,23 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol, TypeGuard
 
+import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.strategies import Strategy
+from torch import nn
 
 
-def shards_weights(strategy: Any) -> bool:
+class Sharding(Protocol):
+    """A strategy that lays the weights of a model out over the ranks."""
+
+    root_device: torch.device
+
+    def shard(self, model: nn.Module, /) -> None: ...
+
+
+def shards_weights(strategy: Any) -> TypeGuard[Sharding]:
     return getattr(strategy, "shards_weights", False)
 
 

@@ -103,7 +103,7 @@ class Training(Options, Stepping, Averaged, Without, LightningModule):
         for prompt in dict.fromkeys(asked):  # equal prompts go on together
             rows = [i for i, p in enumerate(asked) if p == prompt]
             options = {"count": len(rows), "max_new_tokens": self.sample_tokens, "seed": self.config["seed"]}
-            for i, text in zip(rows, generate(self.model, self.tokenizer, self.config, prompt, **options)):
+            for i, text in zip(rows, generate(self.placed, self.tokenizer, self.config, prompt, **options)):
                 texts[i] = text
         return asked, texts
 
@@ -128,6 +128,12 @@ class Training(Options, Stepping, Averaged, Without, LightningModule):
         if shards_weights(strategy):
             strategy.shard(model)
         self.place(model, strategy.root_device)
+
+    @property
+    def placed(self) -> nn.Module:
+        """``model``, once it has been built and placed."""
+        assert self.model is not None
+        return self.model
 
     def new_model(self) -> nn.Module:
         model = model_of(self.config, self.vocab_size)

@@ -77,7 +77,7 @@ class InstructionTuning(Answering):
 
     def ask(self, examples: list[Any]) -> list[str]:
         options = {"max_new_tokens": self.sample_tokens, "seed": self.config["seed"]}
-        return [answer(self.model, self.tokenizer, self.config, last_turn(e)[0], self.words, **options) for e in examples]
+        return [answer(self.placed, self.tokenizer, self.config, last_turn(e)[0], self.words, **options) for e in examples]
 
 
 def template_for(tokenizer: Any, file: str | None) -> str:

@@ -40,4 +40,4 @@ class SequenceToSequence(Answering):
 
     def ask(self, examples: list[Any]) -> list[str]:
         options = {"max_new_tokens": self.sample_tokens, "seed": self.config["seed"]}
-        return generate(self.model, self.tokenizer, self.config, [e.input for e in examples], **options)
+        return generate(self.placed, self.tokenizer, self.config, [e.input for e in examples], **options)
