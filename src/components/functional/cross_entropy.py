@@ -83,8 +83,8 @@ class _CrossEntropy(torch.autograd.Function):
         return torch.where(asked, losses * w, 0.0).sum(), torch.where(asked, log_z.square() * w, 0.0).sum()
 
     @staticmethod
-    @once_differentiable  # type: ignore[override]  # torch does not say what it returns
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:  # type: ignore[override]  # the decorator hides the signature
         by_loss, by_z = grads
         grad, index, asked, w, log_z, log_p, total = ctx.saved_tensors
         n, v = grad.shape

@@ -49,8 +49,8 @@ class _Joint(torch.autograd.Function):
         return y.split([w.shape[0] for w in weights], -1)
 
     @staticmethod
-    @once_differentiable  # type: ignore[override]  # torch does not say what it returns
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]  # the decorator hides the signature
         x, *weights = ctx.saved_tensors
         grad_x = grads[0] @ weights[0]
         for grad, weight in zip(grads[1:], weights[1:], strict=True):
