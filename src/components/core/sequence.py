@@ -63,8 +63,7 @@ class Batch:
         return self._each(lambda held: held.pin_memory())
 
     def _each(self, change: Callable[[Any], Any]) -> Batch:
-        held = {f.name: getattr(self, f.name) for f in fields(self)}
-        return replace(self, **{name: change(value) for name, value in held.items() if value is not None})
+        return replace(self, **{n: change(v) for n in [f.name for f in fields(self)] if (v := getattr(self, n)) is not None})
 
 
 MEMO_DEPENDS_ON = frozenset(("ids", "positions", "documents", "valid", "token_types", "prefix", "causal"))

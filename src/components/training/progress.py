@@ -66,14 +66,11 @@ class Recorder(Callback):
         self.file, self.bar, self.tokens_per_step, self.total_steps = file, bar, tokens_per_step, total_steps
         self.blocks_per_step, self.validation, self.watched = blocks_per_step, validation, watched
         self.seconds = 0.0  # of training only, without validation, samples and saving
-        self.final: dict[str, float] = {}
-        self.best: dict[str, float] = {}
+        self.final, self.best = dict[str, float](), dict[str, float]()
         self.idle = 0  # steps without any target
         self._since: float | None = None
         self._marked = (0, 0.0)  # step and seconds of the row before
         self._step, self._every, self._per_token, self._peak = -1, 1, 0.0, None
-
-    # -- the clock ---------------------------------------------------------------------------------------------------
 
     def pause(self) -> None:
         if self._since is not None:
