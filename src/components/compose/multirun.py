@@ -33,11 +33,10 @@ def multirun(
     Raises:
         UserError: an override that Hydra's grammar does not read, or a combination that does not compose.
     """
-    from hydra._internal.hydra import Hydra
-    from hydra.core.global_hydra import GlobalHydra
     from hydra.errors import HydraException
 
-    from components.compose.hydra_loader import LAUNCHER, QUIET, Loader, is_hydra
+    from components.compose.hydra_loader import LAUNCHER, QUIET, is_hydra
+    from components.compose.hydra_sweep import sweep
 
     folder = Path(cwd or Path.cwd()).absolute()
     own = [o for o in overrides if is_hydra(o)]
@@ -51,26 +50,21 @@ def multirun(
                 repr(o), f"{TARGET} names code, and a config is data", "name a launcher or a sweeper: hydra/launcher=..."
             )
     given = {o.lstrip("+~").split("=")[0] for o in own}
-    sweep = _folder(own, task, folder)
-    own = [o for o in own if not o.startswith("hydra.sweep.dir=")] + [f"hydra.sweep.dir={in_quotes(str(sweep))}"]
+    place = _folder(own, task, folder)
+    own = [o for o in own if not o.startswith("hydra.sweep.dir=")] + [f"hydra.sweep.dir={in_quotes(str(place))}"]
     for default in (LAUNCHER, *QUIET, "hydra.sweep.subdir=${hydra.job.num}", "hydra.job.chdir=false"):
         if default.split("=")[0] not in given:
             own.append(default)
     began = time.time()
-    GlobalHydra.instance().clear()
     try:
-        hydra = Hydra("components", Loader(folder))
-        GlobalHydra.instance().initialize(hydra)
-        returned = hydra.multirun(None, job, [*own, *task], with_log_configuration=False)
+        returned = sweep([*own, *task], folder, job)
     except HydraException as e:
         cause = e.__cause__ if isinstance(e.__cause__, UserError) else e
         if isinstance(cause, UserError):
             raise cause from None
         said = str(e).partition("Config search path")[0]
         raise UserError("--multirun", " ".join(said.split())) from None
-    finally:
-        GlobalHydra.instance().clear()
-    return results_of(returned, sweep, began)
+    return results_of(returned, place, began)
 
 
 def _folder(own: list[str], task: list[str], cwd: Path) -> Path:
