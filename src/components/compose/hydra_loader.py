@@ -17,14 +17,10 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from components.compose.composed import compose
+from components.compose.request import is_hydra
 
 LAUNCHER = "hydra/launcher=components"
 QUIET = ("hydra/hydra_logging=none", "hydra/job_logging=none", "hydra.output_subdir=null")
-
-
-def is_hydra(override: str) -> bool:
-    """Whether it is Hydra's own (``hydra.sweep.dir=...``, ``hydra/launcher=joblib``)."""
-    return override.lstrip("+~").startswith(("hydra.", "hydra/"))
 
 
 class Loader(ConfigLoader):
