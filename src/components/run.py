@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from components.compose import compose
+from components.compose.composed import Composed, compose_request
+from components.compose.request import Request
 from components.core import terminal
 from components.core.errors import UserError
 
@@ -123,43 +124,35 @@ def train(recipe: str | None = None, overrides: list[str] | tuple[str, ...] = ()
 
     if ranks.launched():
         ranks.follow(experiment.fit)
-    rest, special = resume.split_overrides(list(overrides))
-    recipe = _one_recipe(recipe, special)
-    resumed = None
-    if special.get("resume"):
-        if recipe is not None:
+    request = Request.of(overrides, recipe)
+    rest, resumed = request.without("resume"), None
+    if name := request.resume:
+        if "recipe" in request.given:
             raise UserError(
                 "recipe", "resume= goes on with the run's own config", "leave recipe= out, or take init_from= for a new run"
             )
-        if "init_from" in special:
+        if "init_from" in request.given:
             raise UserError("init_from", "resume= goes on with the run's own weights", "take one of the two")
-        resumed = resume.find_resumed(special["resume"], rest, resume.runs_folder(rest))
-        composed = compose(None, rest, base=resumed.config, cwd=Path.cwd(), source=resumed.folder / "config.yaml")
+        resumed = resume.find_resumed(name, rest.arguments, resume.runs_folder(rest))
+        composed = compose_request(rest, base=resumed.config, cwd=Path.cwd(), source=resumed.folder / "config.yaml")
     else:
-        composed = _compose_anew(recipe, rest, special)
+        composed = _compose_anew(rest)
         begun = slurm.begun_here(preparing.runs_of(composed.config))
         if begun is not None and begun[1]:  # a command of a job that was queued again
             terminal.tell(f"done before this job was queued again: {begun[0]}")
             return experiment.Result(begun[0], run_files.read_summary(begun[0]))
         if begun is not None:
             resumed = resume.find_resumed(str(begun[0]), [], begun[0].parent)
-            composed = compose(None, [], base=resumed.config, cwd=Path.cwd(), source=resumed.folder / "config.yaml")
+            composed = compose_request(Request(), base=resumed.config, cwd=Path.cwd(), source=resumed.folder / "config.yaml")
     said, start = (composed.difference, composed.notes), None if resumed else composed.config.get("init_from")
     return experiment.fit(experiment.Job(composed.config, composed.recipe or "custom", *said, resumed, start, quiet))
 
 
-def _one_recipe(recipe: str | None, special: dict[str, str | None]) -> str | None:
-    if recipe is not None and special.get("recipe") is not None:
-        raise UserError("recipe", f"given twice: {recipe}, {special['recipe']}", "choose one")
-    return special.get("recipe") if recipe is None else recipe
-
-
-def _compose_anew(recipe: str | None, rest: list[str], special: dict[str, str | None]) -> Any:
+def _compose_anew(request: Request) -> Composed:
     """A new run's config. ``init_from`` is a value of it, which a recipe may have too; ``resume`` is none."""
     from components.training.preflight import check_settings
 
-    start = [f"init_from={special['init_from'] or 'null'}"] if "init_from" in special else []
-    composed = compose(recipe, [*start, *rest], cwd=Path.cwd())
+    composed = compose_request(request, cwd=Path.cwd())
     if composed.config.get("resume") is not None:
         raise UserError("resume", f"recipe {composed.recipe} cannot go on with a run", "write resume= on the command line")
     with composed.told():
@@ -170,13 +163,13 @@ def _compose_anew(recipe: str | None, rest: list[str], special: dict[str, str | 
 def load_recipe(name: str | None = None, overrides: list[str] | tuple[str, ...] = ()) -> Recipe:
     """Compose a recipe, prepare its data, and build its model and task, without training; ``init_from=`` gives it other weights."""
     from components.core import bar
-    from components.runs import init_from, preparing, resume
+    from components.runs import init_from, preparing
     from components.training import building, init_task
 
-    rest, special = resume.split_overrides(list(overrides))
-    if special.get("resume"):
+    request = Request.of(overrides, name)
+    if request.resume:
         raise UserError("resume", "a recipe is built anew", "components.load(run), or components.train with resume=")
-    composed = _compose_anew(_one_recipe(name, special), rest, special)
+    composed = _compose_anew(request.without("resume"))
     config = composed.config
     found = init_from.start_from(config["init_from"], preparing.runs_of(config)) if config.get("init_from") else None
     _, corpus = preparing.corpus_of(config, preparing.task_options(config), bar.Bar(sys.stderr))
@@ -203,7 +196,7 @@ def load(
     """
     from components.runs.loading import open_model
 
-    opened = open_model(run_or_checkpoint, overrides, device=device, command=command)
+    opened = open_model(run_or_checkpoint, Request.of(overrides), device=device, command=command)
     return Loaded(opened.model, opened.tokenizer, opened.config, opened.folder)
 
 

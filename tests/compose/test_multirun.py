@@ -6,12 +6,14 @@ import json
 import math
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from components.compose import jobs, multirun
+from components.compose.request import Request
 from components.core.errors import UserError
 
 CHILD = """
@@ -101,14 +103,19 @@ def test_paths_are_literal_in_sweeps_too(tmp_path) -> None:
     )
 
 
+def quoted(word: str, cwd: Path, others: Sequence[str] = ()) -> str:
+    *before, argument = Request.of([*others, word]).arguments
+    return multirun.quoted(argument, cwd, before)
+
+
 def test_a_name_on_the_hub_is_no_path() -> None:
-    assert multirun.quoted("data.path=a/b,c/d", Path("/x"), ["data=hf"]) == "data.path=a/b,c/d"
-    assert multirun.quoted("data.path=b,c.txt", Path("/x"), ["data=text"]) == "data.path='/x/b,c.txt'"
-    assert multirun.quoted("init_from=gpt_python/2026-01-01_10-00-00", Path("/x")) == "init_from=gpt_python/2026-01-01_10-00-00"
-    assert multirun.quoted("init_from=my runs/1", Path("/x")) == "init_from='my runs/1'"
-    assert multirun.quoted("recipe=a,./b.yaml", Path("/x")) == "recipe=a,./b.yaml"
-    assert multirun.quoted("data.path=it's.txt", Path("/x"), ["data=text"]) == "data.path='/x/it\\'s.txt'"
-    assert multirun.quoted("seed=1,2", Path("/x")) == "seed=1,2"
+    assert quoted("data.path=a/b,c/d", Path("/x"), ["data=hf"]) == "data.path=a/b,c/d"
+    assert quoted("data.path=b,c.txt", Path("/x"), ["data=text"]) == "data.path='/x/b,c.txt'"
+    assert quoted("init_from=gpt_python/2026-01-01_10-00-00", Path("/x")) == "init_from=gpt_python/2026-01-01_10-00-00"
+    assert quoted("init_from=my runs/1", Path("/x")) == "init_from='my runs/1'"
+    assert quoted("recipe=a,./b.yaml", Path("/x")) == "recipe=a,./b.yaml"
+    assert quoted("data.path=it's.txt", Path("/x"), ["data=text"]) == "data.path='/x/it\\'s.txt'"
+    assert quoted("seed=1,2", Path("/x")) == "seed=1,2"
 
 
 def test_the_sweep_goes_where_it_is_told(tmp_path) -> None:
@@ -164,9 +171,9 @@ def test_a_job_that_left_nothing_has_failed(tmp_path) -> None:
 
 
 def test_paths_of_the_run_are_literal_in_sweeps(tmp_path) -> None:
-    assert multirun.quoted("paths.runs=a (1)", Path("/x")) == "paths.runs='a (1)'"
-    assert multirun.quoted("paths.runs=~/runs", Path("/x")) == "paths.runs='~/runs'"
-    assert multirun.quoted("paths={runs: x}", Path("/x")) == "paths={runs: x}"
+    assert quoted("paths.runs=a (1)", Path("/x")) == "paths.runs='a (1)'"
+    assert quoted("paths.runs=~/runs", Path("/x")) == "paths.runs='~/runs'"
+    assert quoted("paths={runs: x}", Path("/x")) == "paths={runs: x}"
     (result,) = sweep(tmp_path, "seed=1", "paths.runs=a (1)")
     assert result.folder.is_relative_to(tmp_path / "a (1)" / "multirun")
 

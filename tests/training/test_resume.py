@@ -13,6 +13,7 @@ import pytest
 import torch
 from lightning.pytorch import Callback
 
+from components.compose.request import Request
 from components.core import registry
 from components.core.errors import UserError
 from components.runs import checkpoints, resume, run_folder
@@ -159,7 +160,7 @@ def test_what_resume_may_change():
         "task.compile=layers",
     ):
         with pytest.raises(UserError, match="no such run"):
-            resume.find_resumed("nothing_here", [allowed], Path("nowhere"))
+            resume.find_resumed("nothing_here", Request.of([allowed]).overrides, Path("nowhere"))
     for refused in (
         "model/norm=rms",
         "model.d_model=8",
@@ -169,7 +170,7 @@ def test_what_resume_may_change():
         "+trainer.x=1",
     ):
         with pytest.raises(UserError, match="init_from="):
-            resume.find_resumed("nothing_here", [refused], Path("nowhere"))
+            resume.find_resumed("nothing_here", Request.of([refused]).overrides, Path("nowhere"))
 
 
 def test_a_checkpoint_is_data(tiny, tmp_path):
@@ -193,10 +194,11 @@ def test_a_checkpoint_is_data(tiny, tmp_path):
 
 def test_words_that_say_where_a_run_begins():
     words = ["+init_from='a b/c'", "seed=1", "++resume=null", "+recipe=x", "+trainer.max_time=null"]
-    rest, special = resume.split_overrides(words)
-    assert rest == ["seed=1", "+trainer.max_time=null"]
-    assert special == {"init_from": "a b/c", "resume": None, "recipe": "x"}
+    request = Request.of(words)
+    assert [a.typed for a in request.overrides] == ["seed=1", "+trainer.max_time=null"]
+    assert (request.init_from, request.resume, request.recipe) == ("a b/c", None, "x")
+    assert set(request.given) == {"init_from", "resume", "recipe"}
     with pytest.raises(UserError, match="given twice: a, b"):
-        resume.split_overrides(["resume=a", "+resume=b"])
-    assert resume.runs_folder(["paths.runs=~/there"]) == Path.home() / "there"
-    assert resume.runs_folder(["seed=1"]) == Path("runs")
+        Request.of(["resume=a", "+resume=b"])
+    assert resume.runs_folder(Request.of(["paths.runs=~/there"])) == Path.home() / "there"
+    assert resume.runs_folder(Request.of(["seed=1"])) == Path("runs")

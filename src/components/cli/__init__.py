@@ -97,14 +97,13 @@ def parser_of(name: str) -> Parser:
 def check_overrides(words: list[str]) -> None:
     """A wrong override beside --help is reported. Sweeps and resumed runs are left out: they need more than a recipe to compose."""
     overrides = [w for w in words if "=" in w and not w.startswith("-")]
-    if overrides and not {"-m", "--multirun"} & {*words} and not any(w.startswith("resume=") for w in overrides):
-        from pathlib import Path
+    if overrides and not {"-m", "--multirun"} & {*words}:
+        from components.compose.composed import compose_request
+        from components.compose.request import Request
 
-        from components.compose import compose
-        from components.compose.words import recipe_and_overrides
-
-        recipe, rest = recipe_and_overrides(overrides)
-        compose(recipe, rest, cwd=Path.cwd())
+        request = Request.of(overrides)
+        if "resume" not in request.given:
+            compose_request(request)
 
 
 def overview() -> str:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import argparse
 
+from components.compose.request import recipe_word
 from components.compose.words import is_override
 from components.core import terminal
 from components.core.errors import UserError
@@ -56,7 +57,7 @@ def subjects(words: list[str]) -> tuple[list[tuple[str, list[str]]], list[str]]:
     names: list[tuple[str, list[str]]] = []
     common: list[str] = []
     for word in words:
-        if not is_override(word) or word.startswith("recipe="):
+        if not is_override(word) or recipe_word(word) is not None:
             names.append((word, []))
         else:
             (names[-1][1] if names else common).append(word)

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import yaml
 
 from components.compose.node import Node
-from components.compose.words import recipe_and_overrides
 from components.core import layout, terminal
 from components.core.resources import recipe_files, recipe_sentence
 
@@ -18,8 +16,7 @@ from components.core.resources import recipe_files, recipe_sentence
 def show(words: list[str], *, full: bool, as_json: bool) -> int:
     from components.compose import compose
 
-    recipe, overrides = recipe_and_overrides(words)
-    composed = compose(recipe, overrides, cwd=Path.cwd())
+    composed = compose(None, words)
 
     from components.cli.measure import tree, vocabulary
     from components.core.meta import on_meta

@@ -36,10 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     if args.multirun:
         from components.compose.multirun import multirun
-        from components.compose.words import recipe_and_overrides
 
-        recipe, overrides = recipe_and_overrides(args.overrides)
-        results = multirun(recipe, overrides)
+        results = multirun(None, args.overrides)
         terminal.show("\n".join(summary(results)))
         return 1 if any(r.exit_code for r in results) else 0
 

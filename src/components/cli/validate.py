@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 
 from components.core import terminal
 
@@ -22,10 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from components.compose import compose
-    from components.compose.words import recipe_and_overrides
 
-    recipe, overrides = recipe_and_overrides(args.overrides)
-    composed = compose(recipe, overrides, cwd=Path.cwd())
+    composed = compose(None, args.overrides)
 
     from components.cli.measure import count, short, vocabulary
     from components.core.meta import on_meta

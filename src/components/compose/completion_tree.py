@@ -15,6 +15,7 @@ from components.compose.lists import index_of
 from components.compose.node import Node
 from components.compose.notes import Notes
 from components.compose.reading import every_part, layer_with, root_of
+from components.compose.request import recipe_word
 from components.compose.sources import ConfigSource, OptionValue, Override
 from components.compose.tree import Tree
 from components.compose.words import is_override
@@ -57,7 +58,7 @@ class PartialRun:
         """``recipes``: what ``recipe_files`` gives, for a caller that asks about many; ``command``: one that may have groups of its own."""
         self.recipes = recipe_files() if recipes is None else recipes
         overrides = [w for w in words if is_override(w)]
-        recipe = next((w.removeprefix("recipe=") for w in reversed(overrides) if w.startswith("recipe=")), "")
+        recipe = next((name for w in reversed(overrides) if (name := recipe_word(w)) is not None), "")
         train = _read(conf_folder() / "train.yaml")
         own = _read(conf_folder() / f"{command}.yaml").get("defaults", []) if command else []
         self.defaults = {k: v for d in [*train.pop("defaults", []), *own] if isinstance(d, dict) for k, v in d.items()}

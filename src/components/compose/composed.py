@@ -9,10 +9,10 @@ from pathlib import Path
 
 from components.compose.check import check
 from components.compose.difference import changes
-from components.compose.grammar import Argument, read_value, split
 from components.compose.node import Node
 from components.compose.notes import one_line
 from components.compose.recipes import find_recipe
+from components.compose.request import Request
 from components.compose.run_config import Run
 from components.compose.settings import defaults_of
 from components.compose.sources import DEFAULT
@@ -80,20 +80,35 @@ def compose(
     Raises:
         UserError: in one line, where, what, and what instead.
     """
+    return compose_request(Request.of(overrides, recipe), base=base, cwd=cwd, command=command, source=source)
+
+
+def compose_request(
+    request: Request,
+    *,
+    base: Config | None = None,
+    cwd: Path | str | None = None,
+    command: str = "",
+    source: Path | str = "",
+) -> Composed:
+    """Compose what a command was asked for. The arguments and errors are those of ``compose``."""
     folder = Path(cwd or Path.cwd()).absolute()
-    arguments = [split(o) for o in overrides]
-    named = [a for a in arguments if a.path[0] == "recipe"]
-    if base is not None and (recipe or named):
+    if request.hydra:
+        raise UserError(
+            repr(request.hydra[0]), "Hydra's own settings steer sweeps", "add --multirun; where runs go is paths.runs"
+        )
+    if base is not None and "recipe" in request.given:
         raise UserError("recipe", "a saved config is there to start from, and a recipe beside it", "leave one out")
-    arguments = [a for a in arguments if a.path[0] != "recipe"]
     if base is None:
         _no_train_file(folder)
     choices, values = defaults_of(shipped("conf") / "train.yaml")
     if command:
         choices.update(defaults_of(shipped("conf") / f"{command}.yaml")[0])
     default = choices.pop("recipe", None)
-    if base is None:
-        recipe = _recipe(named, recipe or default)
+    recipe = None if base is not None else request.recipe or default
+    if base is None and not recipe:
+        raise UserError("recipe", "none is named", "write recipe=<name>")
+    arguments = [*request.without("recipe").arguments]
     with found_in(source if base is not None else _own_file(recipe, folder)):
         run = Run(recipe, base, folder, choices, values)
         if not arguments:
@@ -134,17 +149,3 @@ def _no_train_file(folder: Path) -> None:
             "is not read: what a run starts from is a recipe",
             "say it in recipes/<name>.yaml and give recipe=<name>",
         )
-
-
-def _recipe(named: list[Argument], recipe: str | None) -> str:
-    for argument in named:
-        text = argument.text or ""
-        if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":
-            text = text[1:-1]
-        value = text if any(c in text for c in "/.~ ") else read_value(text or "null", argument.typed)
-        if len(argument.path) > 1 or argument.sign == "~" or not isinstance(value, str):
-            raise UserError(repr(argument.typed), "names no recipe", "write recipe=<name> or recipe=./file.yaml")
-        recipe = value
-    if not recipe:
-        raise UserError("recipe", "none is named", "write recipe=<name>")
-    return recipe

@@ -17,7 +17,10 @@ _ARGUMENT = re.compile(r"(?P<sign>\+\+|\+|~)?(?P<key>[^=]+?)(?:=(?P<value>.*))?"
 
 @dataclass(frozen=True)
 class Argument:
-    """``+model/attention=mla`` taken apart, its value not read yet. Slash and dot mean the same."""
+    """``+model/attention=mla`` taken apart, its value not read yet. Slash and dot mean the same.
+
+    ``text`` and ``typed`` keep quotes: a sweep takes what is in quotes as one value.
+    """
 
     sign: str
     path: tuple[str, ...]
@@ -27,6 +30,11 @@ class Argument:
     @property
     def key(self) -> str:
         return ".".join(self.path)
+
+    @property
+    def literal(self) -> str | None:
+        """The value of a name or a path, as it stands: a pair of quotes around it falls off. None for null, and where there is no value."""
+        return None if self.text in (None, "null") else literal(self.text)
 
 
 def split(argument: str) -> Argument:
@@ -97,6 +105,11 @@ def literal(text: str) -> str:
     if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":
         return text[1:-1].replace("\\" + text[0], text[0])
     return text
+
+
+def in_quotes(text: str) -> str:
+    """For Hydra's grammar, unless it is in quotes already. ``literal`` undoes it."""
+    return text if literal(text) != text else "'" + text.replace("'", "\\'") + "'"
 
 
 def literal_path(text: str, folder: Path, where: str = "path") -> str:

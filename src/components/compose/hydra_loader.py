@@ -1,40 +1,38 @@
-"""Hydra's config loader with our composing inside: Hydra keeps its own ``hydra.*``, everything else is ours, verbatim.
+"""Hydra's config loader with our composing beside it: Hydra composes its own ``hydra.*``, everything else is composed here.
 
-So Hydra's sweepers expand sweeps, and its launchers start jobs, without merging a part's node, which would keep replaced parts' options.
+So Hydra's sweepers expand sweeps, and its launchers start jobs. Hydra never merges a part's node: it would keep the options of a replaced part.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, cast
 
-from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
-from hydra._internal.utils import create_config_search_path
-from hydra.core.config_search_path import SearchPathElement
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.plugins.config_source import ConfigSource
 from hydra.types import RunMode
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from components.compose.composed import compose
-from components.core.resources import folders
+from components.compose.request import is_hydra
 
 LAUNCHER = "hydra/launcher=components"
 QUIET = ("hydra/hydra_logging=none", "hydra/job_logging=none", "hydra.output_subdir=null")
 
 
-def is_hydra(override: str) -> bool:
-    """Whether it is Hydra's own (``hydra.sweep.dir=...``, ``hydra/launcher=joblib``)."""
-    return override.lstrip("+~").startswith(("hydra.", "hydra/"))
+class Loader(ConfigLoader):
+    """Composes a job's config by ``compose``. The sweep's own config holds the overrides as they were typed.
 
+    Args:
+        inner: Hydra's loader, which composes ``hydra.*``.
+        cwd: what relative paths are relative to.
+    """
 
-class Loader(ConfigLoaderImpl):
-    """Composes a job's config by ``compose``; the sweep's master config holds the overrides as they were typed."""
-
-    def __init__(self, cwd: Path) -> None:
-        self.cwd = cwd
-        path = create_config_search_path(None)
-        for whose, folder in folders("conf", cwd):
-            path.get_path().insert(-1, SearchPathElement(whose, str(folder)))  # Hydra's schemas stay last
-        super().__init__(path)
+    def __init__(self, inner: ConfigLoader, cwd: Path) -> None:
+        self.inner, self.cwd = inner, cwd
 
     def load_configuration(
         self,
@@ -47,16 +45,52 @@ class Loader(ConfigLoaderImpl):
         own = [o for o in overrides if is_hydra(o)]
         task = [o for o in overrides if not is_hydra(o)]
         del config_name  # there is none: everything that is not Hydra's own is composed below
-        cfg = super().load_configuration(None, own, run_mode, from_shell, validate_sweep_overrides)
+        cfg = self.inner.load_configuration(None, own, run_mode, from_shell, validate_sweep_overrides)
         with open_dict(cfg):
             cfg.hydra.overrides.task = task
             if run_mode == RunMode.RUN:
                 composed = compose(None, task, cwd=self.cwd)
                 for key, value in composed.config.items():
                     cfg[key] = value
-                parsed = [OverridesParser.create().parse_override(o) for o in task]
-                keys = cfg.hydra.job.config.override_dirname
-                cfg.hydra.job.override_dirname = get_overrides_dirname(
-                    parsed, exclude_keys=list(keys.exclude_keys), item_sep=keys.item_sep, kv_sep=keys.kv_sep
-                )
+                cfg.hydra.job.override_dirname = override_dirname(task, cfg.hydra.job.config.override_dirname)
         return cfg
+
+    def load_sweep_config(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
+        """The config of one job: Hydra's own overrides of the sweep, and the job's."""
+        own = cast(list[str], OmegaConf.to_container(master_config.hydra.overrides.hydra))
+        config = self.load_configuration(None, [*own, *sweep_overrides], RunMode.RUN)
+        OmegaConf.copy_cache(from_config=master_config, to_config=config)  # a time in a folder's name is that of the sweep
+        return config
+
+    def get_search_path(self) -> ConfigSearchPath:
+        return self.inner.get_search_path()
+
+    def get_sources(self) -> list[ConfigSource]:
+        return self.inner.get_sources()
+
+    def list_groups(self, parent_name: str) -> list[str]:
+        return self.inner.list_groups(parent_name)
+
+    def get_group_options(
+        self,
+        group_name: str,
+        results_filter: ObjectType | None = ObjectType.CONFIG,
+        config_name: str | None = None,
+        overrides: list[str] | None = None,
+    ) -> list[str]:
+        return self.inner.get_group_options(group_name, results_filter, config_name, overrides)
+
+    def compute_defaults_list(self, config_name: str | None, overrides: list[str], run_mode: RunMode) -> Any:
+        return self.inner.compute_defaults_list(config_name, overrides, run_mode)
+
+
+def override_dirname(overrides: list[str], form: Any) -> str:
+    """What ``${hydra.job.override_dirname}`` stands for: the overrides, sorted, as one name for a folder.
+
+    Args:
+        overrides: of one job.
+        form: Hydra's ``hydra.job.config.override_dirname``: ``exclude_keys``, ``item_sep`` between overrides, ``kv_sep`` in place of ``=``.
+    """
+    parsed = OverridesParser.create().parse_overrides(overrides)
+    words = sorted(str(o.input_line) for o in parsed if o.key_or_group not in form.exclude_keys)
+    return form.item_sep.join(words).replace("=", form.kv_sep)

@@ -8,9 +8,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from components.compose.grammar import TARGET, literal_path, split
+from components.compose.grammar import TARGET, Argument, in_quotes, literal_path
 from components.compose.jobs import JobResult, hydra_job, results_of
-from components.compose.settings import LITERAL, PATHS
+from components.compose.request import BEGINNINGS, RECIPE, Request
+from components.compose.settings import PATHS
 from components.core import registry
 from components.core.errors import UserError
 
@@ -25,7 +26,7 @@ def multirun(
     A job that fails stops no other; its ``exit_code`` says it. All combinations are composed before the first job starts.
 
     Args:
-        recipe: a recipe's name, unless ``recipe=`` is among the overrides.
+        recipe: a recipe's name; ``recipe=`` among the overrides says the same.
         overrides: with sweeps (``model/norm=rms,layer seed=1,2``) and Hydra's own (``hydra/launcher=joblib``).
         cwd: what relative paths are relative to.
         job: what Hydra's own launchers (joblib, submitit) call.
@@ -33,71 +34,63 @@ def multirun(
     Raises:
         UserError: an override that Hydra's grammar does not read, or a combination that does not compose.
     """
-    from hydra._internal.hydra import Hydra
-    from hydra.core.global_hydra import GlobalHydra
     from hydra.errors import HydraException
 
-    from components.compose.hydra_loader import LAUNCHER, QUIET, Loader, is_hydra
+    from components.compose.hydra_loader import LAUNCHER, QUIET
+    from components.compose.hydra_sweep import sweep
 
     folder = Path(cwd or Path.cwd()).absolute()
-    own = [o for o in overrides if is_hydra(o)]
-    task = [o for o in overrides if not is_hydra(o)]
-    task = [quoted(o, folder, task) for o in task]
-    if recipe is not None and not any(split(o).path[0] == "recipe" for o in task):
-        task.insert(0, quoted(f"recipe={recipe}", folder))
+    request = Request.of(overrides, recipe)
+    own = [*request.hydra]
+    arguments = sorted(request.arguments, key=lambda a: a.path[0] != RECIPE)  # jobs are numbered by the recipe first
+    task = [quoted(a, folder, arguments) for a in arguments]
     for o in own:
         if TARGET in o:
             raise UserError(
                 repr(o), f"{TARGET} names code, and a config is data", "name a launcher or a sweeper: hydra/launcher=..."
             )
     given = {o.lstrip("+~").split("=")[0] for o in own}
-    sweep = _folder(own, task, folder)
-    own = [o for o in own if not o.startswith("hydra.sweep.dir=")] + [f"hydra.sweep.dir={in_quotes(str(sweep))}"]
+    place = _folder(own, request.path(f"{PATHS}.runs") or "runs", folder)
+    own = [o for o in own if not o.startswith("hydra.sweep.dir=")] + [f"hydra.sweep.dir={in_quotes(str(place))}"]
     for default in (LAUNCHER, *QUIET, "hydra.sweep.subdir=${hydra.job.num}", "hydra.job.chdir=false"):
         if default.split("=")[0] not in given:
             own.append(default)
     began = time.time()
-    GlobalHydra.instance().clear()
     try:
-        hydra = Hydra("components", Loader(folder))
-        GlobalHydra.instance().initialize(hydra)
-        returned = hydra.multirun(None, job, [*own, *task], with_log_configuration=False)
+        returned = sweep([*own, *task], folder, job)
     except HydraException as e:
         cause = e.__cause__ if isinstance(e.__cause__, UserError) else e
         if isinstance(cause, UserError):
             raise cause from None
         said = str(e).partition("Config search path")[0]
         raise UserError("--multirun", " ".join(said.split())) from None
-    finally:
-        GlobalHydra.instance().clear()
-    return results_of(returned, sweep, began)
+    return results_of(returned, place, began)
 
 
-def _folder(own: list[str], task: list[str], cwd: Path) -> Path:
+def _folder(own: list[str], runs: str, cwd: Path) -> Path:
     """``hydra.sweep.dir`` as given, else ``<runs>/multirun/<time>``."""
     for o in own:
         if o.startswith("hydra.sweep.dir="):
             return cwd / literal_path(o.partition("=")[2], cwd)
-    runs = next((literal_path(o.partition("=")[2], cwd) for o in reversed(task) if o.startswith("paths.runs=")), "runs")
+    sweeps = cwd / literal_path(runs, cwd) / "multirun"
     stamp = time.strftime("%Y-%m-%d_%H-%M-%S")
     for i in range(1, 1000):
-        folder = cwd / runs / "multirun" / (stamp if i == 1 else f"{stamp}_{i}")
+        folder = sweeps / (stamp if i == 1 else f"{stamp}_{i}")
         if not folder.exists():
             return folder
-    raise UserError("paths.runs", f"{cwd / runs / 'multirun'} has a thousand sweeps of this second")
+    raise UserError("paths.runs", f"{sweeps} has a thousand sweeps of this second")
 
 
-def quoted(override: str, cwd: Path, others: Sequence[str] = ()) -> str:
-    """A path in quotes and absolute, since Hydra's sweepers parse every argument; a list of files that exist is a sweep over them.
+def quoted(argument: Argument, cwd: Path, others: Sequence[Argument] = ()) -> str:
+    """The word for Hydra's sweepers, which parse every value: a path is absolute and in quotes. A list of files that exist is a sweep over them.
 
-    ``others``: the other overrides; if they choose the part, its own signature says whether the option is a path.
+    ``others``: the other arguments; if they choose the part, its own signature says whether the option is a path.
     """
-    argument = split(override)
     if argument.text is None or not is_path(argument.path, others) or argument.text == "null" or _SWEEP.match(argument.text):
-        return override
-    if argument.path[0] in (*LITERAL, PATHS, "recipe"):  # a name or a path: as it was typed
+        return argument.typed
+    if argument.path[0] in (*BEGINNINGS, PATHS):  # a name or a path: as it was typed
         plain = re.fullmatch(r"[\w./,:-]+", argument.text)
-        return override if plain else f"{argument.sign}{argument.key}={in_quotes(argument.text)}"
+        return argument.typed if plain else f"{argument.sign}{argument.key}={in_quotes(argument.text)}"
     texts = [argument.text]
     if "," in argument.text and not Path(literal_path(argument.text, cwd)).exists():
         pieces = argument.text.split(",")
@@ -106,20 +99,13 @@ def quoted(override: str, cwd: Path, others: Sequence[str] = ()) -> str:
     return f"{argument.sign}{argument.key}=" + ",".join(in_quotes(literal_path(t, cwd)) for t in texts)
 
 
-def in_quotes(text: str) -> str:
-    """For Hydra's grammar, unless it is in quotes already."""
-    if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":
-        return text
-    return "'" + text.replace("'", "\\'") + "'"
-
-
-def is_path(path: tuple[str, ...], others: Sequence[str] = ()) -> bool:
+def is_path(path: tuple[str, ...], others: Sequence[Argument] = ()) -> bool:
     """Whether what stands at ``path`` is an option that holds a path: of the parts that ``others`` choose there, else of any."""
-    if path[0] in (*LITERAL, "recipe") or (path[0] == PATHS and len(path) == 2):
+    if path[0] in BEGINNINGS or (path[0] == PATHS and len(path) == 2):
         return True
     if len(path) < 2:
         return False
-    chosen = {w for a in map(split, others) if a.path == path[:-1] for w in re.findall(r"\w+", a.text or "")}
+    chosen = {w for a in others if a.path == path[:-1] for w in re.findall(r"\w+", a.text or "")}
     kinds = [path[0]] if len(path) == 2 else list(registry.kinds())
     entries = [e for kind in kinds for e in registry.entries(kind).values() if not chosen or e.name in chosen]
     return any("path" in e.signature.options[path[-1]].type.bases for e in entries if path[-1] in e.signature.options)

@@ -177,10 +177,6 @@ class Run:
                 if a.sign == "~":
                     raise UserError(repr(a.typed), "a part's option is never deleted", f"set it: {a.key}=...")
                 said.append(Override(a.path, self.last, order, text=a.text, folder=self.cwd, shown_as=a.typed))
-            elif head == "hydra":
-                raise UserError(
-                    repr(a.typed), "Hydra's own settings steer sweeps", "add --multirun; where runs go is paths.runs"
-                )
             elif head not in self.settings.config:
                 raise UserError(
                     a.key,

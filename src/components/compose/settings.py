@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from components.compose.grammar import Argument, literal, parse, read_value, refuse_targets
+from components.compose.grammar import Argument, parse, read_value, refuse_targets
 from components.compose.notes import show
+from components.compose.request import BEGINNINGS
 from components.compose.sources import DEFAULT, ConfigSource
 from components.compose.yaml_files import located, read_yaml, short
 from components.core import registry
@@ -21,7 +22,6 @@ from components.core.groups import GROUPS
 from components.core.paths import expanded
 from components.core.resources import folders
 
-LITERAL = ("resume", "init_from")
 PATHS = "paths"  # the group whose values are paths: what is typed is taken as it stands
 
 
@@ -114,7 +114,7 @@ class RunSettings:
             return self._delete(argument, source)
         self._check(head, argument.path[1], added=argument.sign != "")
         if head == PATHS and len(argument.path) == 2 and argument.text is not None:
-            value = None if argument.text == "null" else literal(argument.text)
+            value = argument.literal
         else:
             value = _value(argument)
         self._set(argument, value, source)
@@ -132,8 +132,8 @@ class RunSettings:
                     argument.key, f"{argument.text} is no choice of {head}", f"{head}: {', '.join(self.choices(head))}"
                 )
             self.say({head: value}, source)
-        elif head in LITERAL and argument.text is not None:
-            self.config[head] = None if argument.text == "null" else argument.text.strip("'\"")
+        elif head in BEGINNINGS:
+            self.config[head] = argument.literal
             self.origins[head] = source.label
         else:
             self._set(argument, _value(argument), source)

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from torch import nn
 
+from components.compose.request import Request, recipe_word
 from components.core.makers import telling
 from components.core.resources import recipe_files
 from components.core.signature import Signature
@@ -80,19 +81,23 @@ def subject_of(what: str | Path | Loaded, overrides: Sequence[str] = ()) -> Subj
     if not isinstance(what, (str, Path)):
         return of_loaded(what)
     name = str(what)
-    if name.startswith("recipe=") or (name in recipe_files() and not Path(name).exists()):
-        return of_recipe(name.removeprefix("recipe="), list(overrides))
-    return of_run(name, list(overrides))
+    request = Request.of(overrides)
+    if recipe_word(name) is not None:
+        return of_recipe(Request.of([name]).recipe or "", request)
+    if name in recipe_files() and not Path(name).exists():
+        return of_recipe(name, request)
+    return of_run(name, request)
 
 
-def of_recipe(name: str, overrides: list[str]) -> Subject:
+def of_recipe(name: str, request: Request) -> Subject:
     """A recipe as it is before training, or with the weights that its ``init_from`` names."""
     from components.runs.loading import open_recipe
 
     made: dict[int, Made] = {}
     with telling(_into(made)):
-        recipe = open_recipe(name, overrides)
-    subject = Subject(name, recipe.model, recipe.tokenizer, recipe.config, made, difference=list(overrides))
+        recipe = open_recipe(name, request)
+    said = [argument.typed for argument in request.arguments]
+    subject = Subject(name, recipe.model, recipe.tokenizer, recipe.config, made, difference=said)
     if recipe.config.get("init_from"):
         subject.trained = f"weights of {recipe.config['init_from']}"
     else:
@@ -100,13 +105,13 @@ def of_recipe(name: str, overrides: list[str]) -> Subject:
     return subject
 
 
-def of_run(name: str, overrides: list[str]) -> Subject:
+def of_run(name: str, request: Request) -> Subject:
     """A run, a checkpoint or a folder in Hugging Face's layout."""
     from components.runs.loading import open_model
 
     made: dict[int, Made] = {}
     with telling(_into(made)):
-        loaded = open_model(name, overrides)
+        loaded = open_model(name, request)
     return of_loaded(loaded, made, name)
 
 

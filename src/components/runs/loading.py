@@ -12,7 +12,8 @@ from typing import Any
 
 from torch import nn
 
-from components.compose import compose
+from components.compose.composed import compose_request
+from components.compose.request import Request
 from components.core.bar import Bar
 from components.core.config_types import Config
 from components.core.errors import UserError, found_in
@@ -50,28 +51,28 @@ def model_of(config: Config, vocab_size: int) -> nn.Module:
 
 
 def open_model(
-    run_or_checkpoint: str | Path, overrides: list[str] | tuple[str, ...] = (), *, device: str = "cpu", command: str = ""
+    run_or_checkpoint: str | Path, request: Request | None = None, *, device: str = "cpu", command: str = ""
 ) -> Opened:
-    """A trained model; the arguments are those of ``components.load``.
+    """A trained model. The arguments are those of ``components.load``; ``request`` holds the overrides.
 
     Raises:
         UserError: it does not exist or cannot be read, or an override changes the shape of a weight.
     """
-    rest, special = resume.split_overrides(list(overrides))
-    if special:
-        raise UserError(f"{next(iter(special))}=", "a trained model is loaded as it is", "leave it out")
+    request = request or Request()
+    if request.given:
+        raise UserError(f"{request.given[0]}=", "a trained model is loaded as it is", "leave it out")
     place = preparing.device_of(device)
     path = Path(run_or_checkpoint).expanduser()
     if importing.is_foreign(path):
         folder, file, foreign = path, path, importing.read(path)
         stored, tokenizer, weights = foreign.config, foreign.tokenizer, foreign.weights
     else:
-        folder, file = run_folder.find_run(str(run_or_checkpoint), resume.runs_folder(rest))
+        folder, file = run_folder.find_run(str(run_or_checkpoint), resume.runs_folder(request))
         file = file or run_folder.checkpoint_of(folder, best=True)
         checkpoint = checkpoints.read(file)
         stored, tokenizer = checkpoint["components"]["config"], checkpoints.tokenizer_in(checkpoint, file)
         weights = checkpoints.weights_in(checkpoint)
-    config = compose(None, rest, base=stored, cwd=Path.cwd(), command=command, source=file).config
+    config = compose_request(request, base=stored, cwd=Path.cwd(), command=command, source=file).config
     with found_in(file):
         model = model_of(config, vocab_size_of(config, tokenizer))
         materialise(model, place, config["seed"], draw=False)
@@ -79,17 +80,15 @@ def open_model(
     return Opened(model.eval(), tokenizer, config, folder if (folder / "run.json").exists() else None)
 
 
-def open_recipe(name: str, overrides: list[str] | tuple[str, ...] = ()) -> Opened:
+def open_recipe(name: str, request: Request) -> Opened:
     """The untrained model of a recipe, or one with the weights of ``init_from=``, and the tokenizer of its data.
 
     Raises:
         UserError: it cannot be composed, its model does not fit its data, or the weights of ``init_from=`` do not fit.
     """
-    rest, special = resume.split_overrides(list(overrides))
-    if other := [key for key in special if key != "init_from"]:
+    if other := [key for key in request.given if key != "init_from"]:
         raise UserError(f"{other[0]}=", f"the recipe {name} is looked at as it is", "leave it out")
-    begun = [f"init_from={special['init_from'] or 'null'}"] if "init_from" in special else []
-    config = compose(name, [*begun, *rest], cwd=Path.cwd()).config
+    config = compose_request(request.of_recipe(name), cwd=Path.cwd()).config
     found = init_from.start_from(config["init_from"], preparing.runs_of(config)) if config.get("init_from") else None
     _, corpus = preparing.corpus_of(config, preparing.task_options(config), Bar(sys.stderr))
     model = model_of(config, vocab_size_of(config, corpus.tokenizer))

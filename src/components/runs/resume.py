@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from components.compose.words import recipe_and_overrides
+from components.compose.grammar import Argument
+from components.compose.request import Request
 from components.core.errors import UserError
+from components.core.paths import expanded
 from components.runs import run_files, run_folder
 from components.runs.metrics_file import read_rows
 
@@ -23,7 +26,6 @@ ALLOWED = (
     *(f"task.{name}" for name in ("samples", "sample_tokens", "judged_samples", "prompts")),
 )
 ALLOWED_GROUPS = ("logger", "callbacks", "paths", "decoding", "cache")
-SPECIAL = ("resume", "init_from", "recipe")
 
 
 @dataclass(frozen=True)
@@ -35,44 +37,13 @@ class Resumed:
     config: dict[str, Any]
 
 
-def split_overrides(overrides: list[str]) -> tuple[list[str], dict[str, str | None]]:
-    """(overrides of the config, {"resume": ..., "init_from": ..., "recipe": ...}). These three choose where a run begins.
-
-    A ``+`` or ``++`` before them is ignored; null becomes None.
-
-    Raises:
-        UserError: one of them is given twice, or without a value.
-    """
-    plain = [o.lstrip("+") if o.lstrip("+").partition("=")[0] in SPECIAL else o for o in overrides]
-    recipe, plain = recipe_and_overrides(plain)
-    special: dict[str, str | None] = {} if recipe is None else {"recipe": unquoted(recipe)}
-    rest: list[str] = []
-    for override in plain:
-        key, sign, value = override.partition("=")
-        if not sign or key not in SPECIAL:
-            rest.append(override)
-            continue
-        if key in special:
-            raise UserError(key, f"given twice: {special[key]}, {value}", "choose one")
-        if not value:
-            raise UserError(key, f"no name after {key}=", "give a run's folder, its time, a checkpoint, or null")
-        special[key] = None if value == "null" else unquoted(value)
-    return rest, special
-
-
-def unquoted(text: str) -> str:
-    """``text`` without the pair of quotes that a sweep puts around a path."""
-    return text[1:-1] if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"" else text
-
-
-def find_resumed(name: str, overrides: list[str], runs: Path) -> Resumed:
+def find_resumed(name: str, overrides: Iterable[Argument], runs: Path) -> Resumed:
     """The run that ``resume=name`` means.
 
     Raises:
         UserError: there is no such run, or an override would make it another run.
     """
-    for override in overrides:
-        key = override.lstrip("+~").partition("=")[0].replace("/", ".").partition("@")[0]
+    for key in (argument.key for argument in overrides):
         if key not in ALLOWED and key.split(".")[0] not in ALLOWED_GROUPS:
             raise UserError(
                 key,
@@ -101,7 +72,6 @@ def find_resumed(name: str, overrides: list[str], runs: Path) -> Resumed:
     return Resumed(folder, checkpoint, run_files.read_config(folder))
 
 
-def runs_folder(overrides: list[str], default: str = "runs") -> Path:
+def runs_folder(request: Request) -> Path:
     """The folder of runs, before a config is composed."""
-    given = [unquoted(o.partition("=")[2]) for o in overrides if o.lstrip("+").replace("/", ".").startswith("paths.runs=")]
-    return Path(given[-1] if given else default).expanduser()
+    return expanded(request.path("paths.runs") or "runs", "paths.runs")
