@@ -24,7 +24,8 @@ class Bare(nn.Module):
 
 
 def test_every_kind_has_a_contract():
-    assert set(CONTRACTS) == set(KINDS) - {"cache"}, "a cache is sequence.Cache"
+    lightning = {"callback", "logger", "strategy", "trainer"}  # whose contracts are Lightning's own classes
+    assert set(CONTRACTS) == set(KINDS) - {"cache"} - lightning, "a cache is sequence.Cache"
 
 
 @pytest.mark.parametrize("kind", sorted(CONTRACTS))

@@ -388,3 +388,19 @@ def test_the_maker_of_a_socket_is_gone_once_the_part_is_made():
         "residual": "add",
     }
     assert pickle.dumps(build("block", "pre_norm", d_model=8, context_length=4, place=Place(0, 1), **sockets))
+
+
+def test_a_class_below_hands_fields_to_its_base_as_anywhere():
+    class Gentle(Options):
+        rate: Fraction = 0.5
+
+        def __init__(self, size: int) -> None:
+            self.seen = (size, self.rate)
+
+    class Gentler(Gentle):
+        def __init__(self, size: int) -> None:
+            super().__init__(size, rate=0.1)
+
+    assert Gentler(3).seen == (3, 0.1)
+    assert Gentle(3).seen == (3, 0.5)
+    assert list(inspect.signature(Gentler).parameters) == ["size", "rate"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -150,3 +152,20 @@ def test_a_layer_without_attention_norm():
 def test_the_class_alone_takes_its_norm():
     b = PreNorm(D, 4, Place(0, 1), attention=Branch, ffn=Branch, norm="rms", residual="add")
     assert type(b.attention_norm).__name__ == type(b.ffn_norm).__name__ == "RMSNorm"
+
+
+BLOCKS = ("pre_norm", "post_norm", "output_norm", "sandwich", "norm_former", "parallel", "parallel_two_norms", "macaron")
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+@pytest.mark.parametrize("copied", [False, True])
+def test_a_module_that_is_put_in_the_place_of_another_counts(name, copied):
+    """As adapters, quantisers and people do it: ``block.ffn = mine``."""
+    made = copy.deepcopy(block(name)) if copied else block(name)
+    s = torch.randn(2, 3, D, generator=torch.Generator().manual_seed(1))
+    before = made(s, INFO)
+    other = Branch(D)
+    with torch.no_grad():
+        other.linear.weight.copy_(2 * torch.eye(D))
+    made.ffn = other
+    assert not torch.allclose(made(s, INFO), before)

@@ -67,7 +67,7 @@ def source(host: Host, **options: Any) -> Any:
     if needs_file(host):
         options = {"path": str(Path(_folder().name) / "sample.jsonl"), **options}
     maker = host.subject.maker
-    return make({**maker, **options}, "data") if isinstance(maker, dict) else maker(**options)
+    return make({**maker, **options} if isinstance(maker, dict) else functools.partial(maker, **options), "data")
 
 
 def things(made: Any, declared: tuple[str, ...]) -> list[Thing]:

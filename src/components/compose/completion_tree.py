@@ -109,7 +109,8 @@ class PartialRun:
 
     def used(self) -> set[str]:
         """Labels of every part in the tree, those that are there by default too; of a preset also the part that it spells out."""
-        return {f"{p.kind}/{name}" for p in every_part(self.root) for name in (p.name, p.entry.preset_of or p.name)}
+        beside = [part for group in self.files if group in GROUPS and (part := self._of_group([group]))]
+        return {f"{p.kind}/{name}" for p in [*every_part(self.root), *beside] for name in (p.name, p.entry.preset_of or p.name)}
 
     def part(self, path: list[str]) -> Node | None:
         """The part at a path, a layer where the path names one; None where there is none."""

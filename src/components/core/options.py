@@ -14,6 +14,7 @@ its maker is there while ``__init__`` runs, and gone afterwards unless a part ha
 from __future__ import annotations
 
 import copy
+import functools
 import inspect
 from abc import ABCMeta
 from collections.abc import Callable
@@ -90,6 +91,8 @@ else:
                 delattr(cls, field)
             cls._fields = {**inherited, **cls._own_fields}
             cls._sockets = [n for n, f in cls._fields.items() if _written(f.annotation).startswith("Maker[")]
+            if "__init__" in namespace:
+                cls.__init__ = _with_fields(namespace["__init__"])
             twice = [p.name for p in _parameters(cls) if p.name in cls._fields]
             if twice:
                 raise UserError(name, f"{twice[0]!r} is a field and a parameter of __init__", "say it once")
@@ -112,6 +115,18 @@ else:
             P = inspect.Parameter
             fields = [P(n, P.KEYWORD_ONLY, default=f.default, annotation=f.annotation) for n, f in cls._fields.items()]
             return inspect.Signature([*sizes, *fields, *rest])
+
+
+def _with_fields(init: Callable[..., None]) -> Callable[..., None]:
+    """``init`` that takes fields as well: a class below calls ``super().__init__(sizes, lr=0.01)`` as it would anywhere."""
+
+    @functools.wraps(init)
+    def taking(self: object, *args: Any, **kwargs: Any) -> None:
+        own = {n for n in kwargs if n in type(self)._fields}  # type: ignore[attr-defined]
+        vars(self).update({n: kwargs.pop(n) for n in own})
+        init(self, *args, **kwargs)
+
+    return taking
 
 
 class Options(metaclass=OptionsType):
