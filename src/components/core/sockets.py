@@ -14,6 +14,7 @@ from components.core.sequence import (  # noqa: F401
     SequenceInfo,
     Slot,
     Terms,
+    info_of,
     merge_out,
     name_parts,
     terms_of,

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from components.core.flops import Flops, Work, both, children
 from components.core.signature import Positive, PositiveFloat, Probability
-from components.core.sockets import Maker, Place, SequenceInfo
+from components.core.sockets import Maker, Place, SequenceInfo, info_of
 from components.functional.joint import joint_linear
 from components.functional.precision import cast_once
 from components.functional.visibility import EVERYTHING, Sight
@@ -77,7 +77,8 @@ class CrossAttention(GroupedHeads):
             dropout=dropout,
         )
 
-    def forward(self, x: Tensor, info: SequenceInfo) -> Tensor:
+    def forward(self, x: Tensor, info: SequenceInfo | None = None) -> Tensor:
+        info = info_of(x, info)
         if info.memory is None or info.memory_info is None:
             raise ValueError(
                 "a cross attention reads a memory, and this info has none: SequenceInfo(memory=..., memory_info=...)"

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from components.core.flops import Flops, Work, children, flops_of
 from components.core.registry import register
 from components.core.signature import Positive, PositiveFloat
-from components.core.sockets import Maker, SequenceInfo, make
+from components.core.sockets import Maker, SequenceInfo, info_of, make
 from components.functional.delta_rule import delta_rule, delta_rule_flops
 from components.functional.joint import joint_linear
 from components.functional.linear_attention import precise
@@ -99,7 +99,8 @@ class DeltaNet(nn.Module):
         place_position(self, position, d_model, n_heads, self.k_width, context_length)
         self.output_norm = make(output_norm, "norm", dim=self.v_width)
 
-    def forward(self, x: Tensor, info: SequenceInfo) -> Tensor:
+    def forward(self, x: Tensor, info: SequenceInfo | None = None) -> Tensor:
+        info = info_of(x, info)
         x, state = cast_once(x), kept(self, info)
         parts = joint_linear(x, (self.q, self.k, self.v))
         if self.conv_size is not None:

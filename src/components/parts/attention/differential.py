@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from components.core.flops import Flops, Work
 from components.core.registry import register
 from components.core.signature import Positive, Probability
-from components.core.sockets import Maker, Place, SequenceInfo, make
+from components.core.sockets import Maker, Place, SequenceInfo, info_of, make
 from components.functional import watch
 from components.functional.attention import attend
 from components.functional.joint import joint_linear
@@ -105,7 +105,8 @@ class DifferentialAttention(nn.Module):
     def _vectors(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         return self.lambda_q1, self.lambda_k1, self.lambda_q2, self.lambda_k2
 
-    def forward(self, x: Tensor, info: SequenceInfo) -> Tensor:
+    def forward(self, x: Tensor, info: SequenceInfo | None = None) -> Tensor:
+        info = info_of(x, info)
         q, k, v = joint_linear(cast_once(x), (self.q, self.k, self.v))
         q, k = heads_of(q, self.head_dim, self.q_norm), heads_of(k, self.head_dim, self.k_norm)
         v = heads_of(v, 2 * self.head_dim)

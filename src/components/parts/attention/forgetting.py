@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from components.core.flops import Flops, Work
 from components.core.registry import register
 from components.core.signature import Positive, Probability
-from components.core.sockets import Maker, SequenceInfo, make
+from components.core.sockets import Maker, SequenceInfo, info_of, make
 from components.functional.attention import attend
 from components.functional.joint import joint_linear
 from components.functional.precision import cast_once
@@ -78,7 +78,8 @@ class ForgettingAttention(nn.Module):
         self.q_norm, self.k_norm, self.head_norm = (make(n, "norm", dim=width) for n in (qk_norm, qk_norm, head_norm))
         adopt_position(self, position, d_model, n_heads, width, context_length)
 
-    def forward(self, x: Tensor, info: SequenceInfo) -> Tensor:
+    def forward(self, x: Tensor, info: SequenceInfo | None = None) -> Tensor:
+        info = info_of(x, info)
         x = cast_once(x)
         q, k, v = joint_linear(x, (self.q, self.k, self.v))
         q, k = heads_of(q, self.head_dim, self.q_norm), heads_of(k, self.head_dim, self.k_norm)

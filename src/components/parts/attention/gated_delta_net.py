@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from components.core.flops import Flops, Work, children, flops_of
 from components.core.registry import register
 from components.core.signature import Positive
-from components.core.sockets import Maker, SequenceInfo, make
+from components.core.sockets import Maker, SequenceInfo, info_of, make
 from components.core.weights import copy_full
 from components.functional.delta_rule import delta_rule, delta_rule_flops
 from components.functional.joint import joint_linear
@@ -117,7 +117,8 @@ class GatedDeltaNet(nn.Module):
         copy_full(self.A_log, middles.log())
         copy_full(self.dt_bias, inverse_softplus_of_log_spaced(0.001, 0.1, count))
 
-    def forward(self, x: Tensor, info: SequenceInfo) -> Tensor:
+    def forward(self, x: Tensor, info: SequenceInfo | None = None) -> Tensor:
+        info = info_of(x, info)
         x, state = cast_once(x), kept(self, info)
         *parts, a, b = joint_linear(x, (self.q, self.k, self.v, self.a, self.b))
         if self.conv_size is not None:

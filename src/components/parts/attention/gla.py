@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from components.core.flops import Flops, Work, children
 from components.core.registry import register
 from components.core.signature import Positive, PositiveFloat
-from components.core.sockets import Maker, SequenceInfo, make
+from components.core.sockets import Maker, SequenceInfo, info_of, make
 from components.functional.joint import joint_linear
 from components.functional.linear_attention import linear_attention, linear_attention_flops, precise
 from components.functional.precision import cast_once
@@ -84,7 +84,8 @@ class GatedLinearAttention(nn.Module):
         self.out = nn.Linear(values, d_model, bias=False)
         self.output_norm = make(output_norm, "norm", dim=self.v_width)
 
-    def forward(self, x: Tensor, info: SequenceInfo) -> Tensor:
+    def forward(self, x: Tensor, info: SequenceInfo | None = None) -> Tensor:
+        info = info_of(x, info)
         x, state = cast_once(x), kept(self, info)
         parts = joint_linear(x, (self.q, self.k, self.v))
         if self.conv_size is not None:

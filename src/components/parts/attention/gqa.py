@@ -14,7 +14,7 @@ from components.core.contracts import Mask, Position, Sharing, Value
 from components.core.flops import Flops, Work, children, flops_of
 from components.core.registry import register
 from components.core.signature import Positive, PositiveFloat, Probability
-from components.core.sockets import Maker, Place, SequenceInfo, make
+from components.core.sockets import Maker, Place, SequenceInfo, info_of, make
 from components.functional.joint import joint_linear
 from components.functional.precision import cast_once
 from components.functional.visibility import Sight
@@ -118,7 +118,8 @@ class GroupedQueryAttention(GroupedHeads):
         if self.rotates and self.norm_at == "after" and self.position.sets_lengths:
             raise ValueError("qk_norm_at=after would undo the lengths that this position gives to queries: use before")
 
-    def forward(self, x: Tensor, info: SequenceInfo) -> Tensor:
+    def forward(self, x: Tensor, info: SequenceInfo | None = None) -> Tensor:
+        info = info_of(x, info)
         x = cast_once(x)
         q, k, v, k_info = self._borrowed(x, info) if self.borrows else self._own(x, info)
         bias = self.position.bias(q, k, info, k_info) if self.biased else None

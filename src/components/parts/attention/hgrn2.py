@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from components.core.flops import Flops, Work, children
 from components.core.registry import register
 from components.core.signature import Positive
-from components.core.sockets import Maker, Place, SequenceInfo, make
+from components.core.sockets import Maker, Place, SequenceInfo, info_of, make
 from components.functional.joint import joint_linear
 from components.functional.linear_attention import linear_attention, linear_attention_flops, precise
 from components.functional.precision import cast_once
@@ -77,7 +77,8 @@ class HGRN2(nn.Module):
         if self.bound is not None:
             nn.init.constant_(self.bound, math.log(self.first_bound / (1.0 - self.first_bound)))
 
-    def forward(self, x: Tensor, info: SequenceInfo) -> Tensor:
+    def forward(self, x: Tensor, info: SequenceInfo | None = None) -> Tensor:
+        info = info_of(x, info)
         x, state = cast_once(x), kept(self, info)
         q, f, v = joint_linear(x, (self.q, self.f, self.v))
         f = precise(f)

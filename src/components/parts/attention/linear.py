@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from components.core.flops import Flops, Work, children, flops_of
 from components.core.registry import register
 from components.core.signature import Positive, PositiveFloat
-from components.core.sockets import Maker, SequenceInfo, make
+from components.core.sockets import Maker, SequenceInfo, info_of, make
 from components.functional import watch
 from components.functional.joint import joint_linear
 from components.functional.linear_attention import linear_attention, linear_attention_flops, precise
@@ -87,7 +87,8 @@ class LinearAttention(nn.Module):
             )
         self.output_norm = make(output_norm, "norm", dim=self.head_dim)
 
-    def forward(self, x: Tensor, info: SequenceInfo) -> Tensor:
+    def forward(self, x: Tensor, info: SequenceInfo | None = None) -> Tensor:
+        info = info_of(x, info)
         x, state = cast_once(x), kept(self, info)
         q, k, v = joint_linear(x, (self.q, self.k, self.v))
         q, k, v = split_heads(q, self.width), split_heads(k, self.width), split_heads(v, self.head_dim)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from components.core.flops import Flops, Work, children
 from components.core.registry import register
 from components.core.signature import Positive, PositiveFloat
-from components.core.sockets import Maker, SequenceInfo, make
+from components.core.sockets import Maker, SequenceInfo, info_of, make
 from components.core.weights import copy_full
 from components.functional.joint import joint_linear
 from components.functional.linear_attention import linear_attention, linear_attention_flops, precise
@@ -106,7 +106,8 @@ class Mamba2(nn.Module):
         nn.init.ones_(self.D)
         copy_full(self.dt_bias, inverse_softplus_of_log_spaced(*self.dt_range, count))
 
-    def forward(self, u: Tensor, info: SequenceInfo) -> Tensor:
+    def forward(self, u: Tensor, info: SequenceInfo | None = None) -> Tensor:
+        info = info_of(u, info)
         u, state = cast_once(u), kept(self, info)
         z, *parts, dt = joint_linear(u, (self.z, self.x, self.B, self.C, self.dt))
         x, b, c = (F.silu(y) for y in short_convolutions(parts, (self.x_conv, self.B_conv, self.C_conv), info, state))

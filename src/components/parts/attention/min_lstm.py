@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from components.core.registry import register
 from components.core.signature import Positive
-from components.core.sockets import SequenceInfo
+from components.core.sockets import SequenceInfo, info_of
 from components.functional.joint import joint_linear
 from components.functional.parallel_scan import log_positive, scan_of
 from components.functional.short_convolution import ShortConvolution
@@ -50,7 +50,8 @@ class MinLSTM(nn.Module):
         self.out = nn.Linear(width, d_model, bias=False)
         self.conv = None if conv_size is None else ShortConvolution(d_model, conv_size, bias=True)
 
-    def forward(self, x: Tensor, info: SequenceInfo) -> Tensor:
+    def forward(self, x: Tensor, info: SequenceInfo | None = None) -> Tensor:
+        info = info_of(x, info)
         state = None if info.cache is None else info.cache.slot(self, info.visit).state
         maps = (self.forget, self.write, self.candidate)
         forget, write, candidate = joint_linear(convolved(self.conv, x, info, state), maps)

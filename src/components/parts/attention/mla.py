@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from components.core.flops import Flops, Work
 from components.core.registry import register
 from components.core.signature import Positive, PositiveFloat, Probability
-from components.core.sockets import Maker, SequenceInfo, make
+from components.core.sockets import Maker, SequenceInfo, info_of, make
 from components.core.weights import weight_of
 from components.functional.attention import attend
 from components.functional.joint import joint_linear
@@ -99,7 +99,8 @@ class LatentAttention(nn.Module):
         self.mask = make(mask, "mask", context_length=context_length)
         adopt_position(self, position, d_model, n_heads, rope, context_length)
 
-    def forward(self, x: Tensor, info: SequenceInfo) -> Tensor:
+    def forward(self, x: Tensor, info: SequenceInfo | None = None) -> Tensor:
+        info = info_of(x, info)
         first, down, shared = joint_linear(
             cast_once(x), (self.q_down if self.from_latent else self.q, self.kv_down, self.k_rope)
         )

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from components.core.flops import Flops, Work, children, flops_of
 from components.core.registry import register
 from components.core.signature import Positive, PositiveFloat
-from components.core.sockets import Maker, SequenceInfo, make
+from components.core.sockets import Maker, SequenceInfo, info_of, make
 from components.functional.joint import joint_linear
 from components.functional.linear_attention import linear_attention, linear_attention_flops, precise
 from components.functional.precision import cast_once
@@ -74,7 +74,8 @@ class Retention(nn.Module):
         logs = [math.log1p(-(2.0 ** -(self.decay_exponent + h))) for h in range(self.n_heads)]
         return torch.tensor(logs, dtype=like.dtype, device=like.device)
 
-    def forward(self, x: Tensor, info: SequenceInfo) -> Tensor:
+    def forward(self, x: Tensor, info: SequenceInfo | None = None) -> Tensor:
+        info = info_of(x, info)
         x, state = cast_once(x), kept(self, info)
         q, k, v = joint_linear(x, (self.q, self.k, self.v))
         q, k, v = split_heads(q, self.k_width), split_heads(k, self.k_width), precise(split_heads(v, self.v_width))

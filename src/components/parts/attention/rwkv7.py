@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from components.core.flops import Flops, Work, children
 from components.core.registry import register
 from components.core.signature import Positive
-from components.core.sockets import Maker, Place, SequenceInfo, make
+from components.core.sockets import Maker, Place, SequenceInfo, info_of, make
 from components.functional.earlier import earlier, starts
 from components.functional.rwkv7 import rwkv7, rwkv7_flops
 from components.parts.attention._softmax import head_width
@@ -134,7 +134,8 @@ class RWKV7(nn.Module):
         if self.mixes:
             self.share.copy_(0.73 - 0.4 * (slope - 0.5))
 
-    def forward(self, x: Tensor, info: SequenceInfo) -> Tensor:
+    def forward(self, x: Tensor, info: SequenceInfo | None = None) -> Tensor:
+        info = info_of(x, info)
         state = None if info.cache is None else info.cache.slot(self, info.visit).state
         back = earlier(x, info, 1, state)[0] - x
         of_r, of_w, of_k, of_v, of_a, of_g = (torch.addcmul(x, back, getattr(self, f"shift_{n}").to(x.dtype)) for n in SHIFTED)

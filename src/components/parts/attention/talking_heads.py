@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from components.core.flops import Flops, Work
 from components.core.registry import register
 from components.core.signature import Positive, Probability
-from components.core.sockets import Maker, SequenceInfo, make
+from components.core.sockets import Maker, SequenceInfo, info_of, make
 from components.functional import watch
 from components.functional.joint import joint_linear
 from components.functional.precision import cast_once
@@ -79,7 +79,8 @@ class TalkingHeadsAttention(nn.Module):
         self.q_norm, self.k_norm = (make(qk_norm, "norm", dim=width) for _ in range(2))
         adopt_position(self, position, d_model, n_heads, width, context_length)
 
-    def forward(self, x: Tensor, info: SequenceInfo) -> Tensor:
+    def forward(self, x: Tensor, info: SequenceInfo | None = None) -> Tensor:
+        info = info_of(x, info)
         q, k, v = joint_linear(cast_once(x), (self.q, self.k, self.v))
         q, k = heads_of(q, self.head_dim, self.q_norm), heads_of(k, self.head_dim, self.k_norm)
         v = heads_of(v, self.head_dim)
