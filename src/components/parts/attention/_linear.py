@@ -12,6 +12,7 @@ from components.core.sockets import SequenceInfo, adopt, make
 from components.core.traits import rotates
 from components.functional.activations import ACTIVATIONS
 from components.functional.earlier import starts
+from components.functional.precision import at_least_fp32
 
 
 def head_width(d_model: int, n_heads: int, expand: float, name: str) -> int:
@@ -75,7 +76,7 @@ def way_out(part: nn.Module, read: Tensor, x: Tensor, *, over: str = "head", gat
 
 def unit(y: Tensor, eps: float = 1e-6) -> Tensor:
     """Vectors of length 1: y / sqrt(sum y^2 + eps), in fp32 at least."""
-    y = y.float() if y.dtype in (torch.bfloat16, torch.float16) else y
+    y = at_least_fp32(y)
     return y * (y.square().sum(-1, keepdim=True) + eps).rsqrt()
 
 

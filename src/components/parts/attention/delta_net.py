@@ -17,8 +17,7 @@ from components.core.signature import Positive, PositiveFloat
 from components.core.sockets import Maker, SequenceInfo, info_of, make
 from components.functional.delta_rule import delta_rule, delta_rule_flops
 from components.functional.joint import joint_linear
-from components.functional.linear_attention import precise
-from components.functional.precision import cast_once
+from components.functional.precision import at_least_fp32, cast_once
 from components.functional.short_convolution import ShortConvolution, short_convolutions
 from components.parts.attention._linear import head_width, kept, place_position, recall, split_heads, unit, way_out
 
@@ -109,14 +108,14 @@ class DeltaNet(nn.Module):
         q, k, v = self.key(q), self.key(k), F.silu(v)
         if self.rotates:
             q, k = self.position.rotate(q, k, info, info)
-        beta = torch.ones_like(k[..., 0]) if self.b is None else precise(self.b(x)).sigmoid().transpose(1, 2)
+        beta = torch.ones_like(k[..., 0]) if self.b is None else at_least_fp32(self.b(x)).sigmoid().transpose(1, 2)
         scale = self.k_width**-0.5
-        read = recall(delta_rule, precise(q) * scale, k, v, beta * self.most, info=info, state=state)
+        read = recall(delta_rule, at_least_fp32(q) * scale, k, v, beta * self.most, info=info, state=state)
         return way_out(self, read, x, gate=self.output_gate)
 
     def key(self, y: Tensor) -> Tensor:
         """What queries and keys become (..., K), in fp32 at least."""
-        y = precise(y)
+        y = at_least_fp32(y)
         if self.qk_activation == "silu":
             y = F.silu(y)
         elif self.qk_activation == "relu":

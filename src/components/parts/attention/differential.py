@@ -17,7 +17,7 @@ from components.core.sockets import Maker, Place, SequenceInfo, info_of, make
 from components.functional import watch
 from components.functional.attention import attend
 from components.functional.joint import joint_linear
-from components.functional.precision import cast_once
+from components.functional.precision import at_least_fp32, cast_once
 from components.functional.visibility import Sight
 from components.parts.attention._softmax import adopt_position, head_width, heads_of, kept, kv_heads_of, softmax_flops
 
@@ -99,7 +99,7 @@ class DifferentialAttention(nn.Module):
 
     def weight(self) -> Tensor:
         """lambda, in fp32 at least."""
-        a, b, c, d = (y.double() if y.dtype == torch.float64 else y.float() for y in self._vectors())
+        a, b, c, d = (at_least_fp32(y) for y in self._vectors())
         return (a * b).sum().exp() - (c * d).sum().exp() + self.lambda_init
 
     def _vectors(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -18,8 +18,7 @@ from components.core.sockets import Maker, SequenceInfo, info_of, make
 from components.core.weights import copy_full
 from components.functional.delta_rule import delta_rule, delta_rule_flops
 from components.functional.joint import joint_linear
-from components.functional.linear_attention import precise
-from components.functional.precision import cast_once
+from components.functional.precision import at_least_fp32, cast_once
 from components.functional.short_convolution import ShortConvolution, short_convolutions
 from components.parts.attention._linear import (
     head_width,
@@ -127,11 +126,13 @@ class GatedDeltaNet(nn.Module):
         q, k = unit(q), unit(k)
         if self.rotates:
             q, k = self.position.rotate(q, k, info, info)
-        a, b = precise(a), precise(b)
+        a, b = at_least_fp32(a), at_least_fp32(b)
         g = -self.A_log.to(a.dtype).exp() * F.softplus(a + self.dt_bias.to(a.dtype))
         beta = b.sigmoid() * self.most
         scale = self.k_width**-0.5
-        read = recall(delta_rule, precise(q) * scale, k, v, beta.transpose(1, 2), g.transpose(1, 2), info=info, state=state)
+        read = recall(
+            delta_rule, at_least_fp32(q) * scale, k, v, beta.transpose(1, 2), g.transpose(1, 2), info=info, state=state
+        )
         return way_out(self, read, x, gate=self.output_gate)
 
     def flops(self, work: Work) -> Flops:

@@ -17,8 +17,8 @@ from components.core.signature import Positive, PositiveFloat
 from components.core.sockets import Maker, SequenceInfo, info_of, make
 from components.functional import watch
 from components.functional.joint import joint_linear
-from components.functional.linear_attention import linear_attention, linear_attention_flops, precise
-from components.functional.precision import cast_once
+from components.functional.linear_attention import linear_attention, linear_attention_flops
+from components.functional.precision import at_least_fp32, cast_once
 from components.parts.attention._linear import head_width, kept, place_position, recall, split_heads, way_out
 
 
@@ -94,7 +94,7 @@ class LinearAttention(nn.Module):
         q, k, v = split_heads(q, self.width), split_heads(k, self.width), split_heads(v, self.head_dim)
         if self.rotates_first:
             q, k = self.position.rotate(q, k, info, info)
-        q, k, v = self.mapped(q), self.mapped(k), precise(v)
+        q, k, v = self.mapped(q), self.mapped(k), at_least_fp32(v)
         turned = self.position.rotate(q, k, info, info) if self.rotates_features else (q, k)
         if not self.normalise:
             q, k = turned
@@ -113,7 +113,7 @@ class LinearAttention(nn.Module):
 
     def mapped(self, y: Tensor) -> Tensor:
         """(..., K) -> (..., features) in fp32 at least."""
-        y = precise(y)
+        y = at_least_fp32(y)
         if self.feature_map == "elu1":
             return F.elu(y) + 1.0
         if self.feature_map == "relu":

@@ -13,8 +13,9 @@ from components.core.signature import Positive
 from components.core.sockets import SequenceInfo, info_of
 from components.functional.joint import joint_linear
 from components.functional.parallel_scan import log_positive, scan_of
+from components.functional.precision import at_least_fp32
 from components.functional.short_convolution import ShortConvolution
-from components.parts.attention._minimal import convolved, precise
+from components.parts.attention._minimal import convolved
 
 
 @register("attention", "min_lstm")
@@ -56,6 +57,6 @@ class MinLSTM(nn.Module):
         maps = (self.forget, self.write, self.candidate)
         forget, write, candidate = joint_linear(convolved(self.conv, x, info, state), maps)
         # log of f / i, from which both shares follow without a quotient
-        odds = F.logsigmoid(precise(forget) + self.forget_bias) - F.logsigmoid(precise(write))
-        h = scan_of(F.logsigmoid(odds), F.logsigmoid(-odds) + log_positive(precise(candidate)), info, state)
+        odds = F.logsigmoid(at_least_fp32(forget) + self.forget_bias) - F.logsigmoid(at_least_fp32(write))
+        h = scan_of(F.logsigmoid(odds), F.logsigmoid(-odds) + log_positive(at_least_fp32(candidate)), info, state)
         return self.out(h.to(forget.dtype))

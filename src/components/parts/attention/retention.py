@@ -15,8 +15,8 @@ from components.core.registry import register
 from components.core.signature import Positive, PositiveFloat
 from components.core.sockets import Maker, SequenceInfo, info_of, make
 from components.functional.joint import joint_linear
-from components.functional.linear_attention import linear_attention, linear_attention_flops, precise
-from components.functional.precision import cast_once
+from components.functional.linear_attention import linear_attention, linear_attention_flops
+from components.functional.precision import at_least_fp32, cast_once
 from components.parts.attention._linear import head_width, kept, place_position, recall, split_heads, way_out
 
 
@@ -78,11 +78,11 @@ class Retention(nn.Module):
         info = info_of(x, info)
         x, state = cast_once(x), kept(self, info)
         q, k, v = joint_linear(x, (self.q, self.k, self.v))
-        q, k, v = split_heads(q, self.k_width), split_heads(k, self.k_width), precise(split_heads(v, self.v_width))
+        q, k, v = split_heads(q, self.k_width), split_heads(k, self.k_width), at_least_fp32(split_heads(v, self.v_width))
         if self.rotates:
             q, k = self.position.rotate(q, k, info, info)
         g = self.log_decays(v)[:, None].expand(v.shape[:-1])
-        read = recall(linear_attention, precise(q) * self.k_width**-0.5, k, v, g, info=info, state=state)
+        read = recall(linear_attention, at_least_fp32(q) * self.k_width**-0.5, k, v, g, info=info, state=state)
         return way_out(self, read, x, gate="silu")
 
     def flops(self, work: Work) -> Flops:
