@@ -33,7 +33,8 @@ class Moved(MetaPathFinder, Loader):
         return module
 
     def exec_module(self, module: ModuleType) -> None:
-        module.__spec__ = module.__spec__.loader_state  # the machinery has put the old name's there
+        if module.__spec__ is not None:
+            module.__spec__ = module.__spec__.loader_state  # the machinery has put the old name's there
 
 
 def install() -> None:

@@ -57,12 +57,14 @@ class Batch:
 
     def to(self, *args: Any, **kwargs: Any) -> Batch:
         """Every tensor moved, as ``Tensor.to``."""
-        moved = {f.name: getattr(self, f.name) for f in fields(self)}
-        return Batch(**{n: v if v is None else v.to(*args, **kwargs) for n, v in moved.items()})
+        return self._each(lambda x: x.to(*args, **kwargs))
 
     def pin_memory(self) -> Batch:
-        moved = {f.name: getattr(self, f.name) for f in fields(self)}
-        return Batch(**{n: v if v is None else v.pin_memory() for n, v in moved.items()})
+        return self._each(lambda x: x.pin_memory())
+
+    def _each(self, change: Callable[[Any], Any]) -> Batch:
+        held: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
+        return replace(self, **{n: change(v) for n, v in held.items() if v is not None})
 
 
 MEMO_DEPENDS_ON = frozenset(("ids", "positions", "documents", "valid", "token_types", "prefix", "causal"))
@@ -253,4 +255,4 @@ def merge_out(total: dict[str, Any], out: dict[str, Any]) -> dict[str, Any]:
 def name_parts(model: nn.Module) -> None:
     """Tell every module its full name as ``part_path``, once and before any wrapper: statistics and initial values are keyed by it."""
     for path, module in model.named_modules():
-        module.part_path = path
+        module.part_path = path  # type: ignore[assignment]

@@ -64,7 +64,7 @@ class _CrossEntropy(torch.autograd.Function):
             spare = (
                 None if logits.dtype == torch.float32 else block
             )  # .float() of fp32 is the logits themselves: never written to
-            e = torch.sub(block, top[rows], out=kept[rows] if direct else spare).exp_()
+            e = torch.sub(block, top[rows], out=kept[rows] if kept is not None and direct else spare).exp_()
             torch.sum(e, 1, keepdim=True, out=total[rows])
             if kept is not None and not direct:
                 kept[rows] = e
@@ -83,7 +83,7 @@ class _CrossEntropy(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, by_loss: Tensor, by_z: Tensor) -> tuple[Tensor, None, None, None]:
+    def backward(ctx: Any, by_loss: Tensor, by_z: Tensor) -> tuple[Tensor, None, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
         grad, index, asked, w, log_z, log_p, total = ctx.saved_tensors
         n, v = grad.shape
         pull = w * by_loss

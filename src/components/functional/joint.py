@@ -16,7 +16,7 @@ ROWS = 1024
 def joint_linear(x: Tensor, maps: Sequence[nn.Module]) -> list[Tensor]:
     """``[m(x) for m in maps]``; one product where the maps are plain ``nn.Linear``s and it is faster. x (B, T, D)."""
     plain = [m for m in maps if _plain(m)]
-    biases = [m.bias for m in plain if m.bias is not None]
+    biases: list[Tensor] = [m.bias for m in plain if m.bias is not None]
     joined = (
         x.device.type == "cpu"
         and x.numel() >= ROWS * x.shape[-1]
@@ -50,7 +50,7 @@ class _Joint(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         x, *weights = ctx.saved_tensors
         grad_x = grads[0] @ weights[0]
         for grad, weight in zip(grads[1:], weights[1:], strict=True):

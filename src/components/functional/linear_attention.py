@@ -86,6 +86,7 @@ def linear_attention(
         q, k = (grouped(y, k.shape[1], size) for y in (q, k))
         g = None if g is None else grouped(g.clamp(min=GONE), k.shape[1], size, rows=not channels)
         v = grouped(v, k.shape[1], size)
+        enter = None
         if channels:
             assert g is not None
             total = g.cumsum(-2)

@@ -63,7 +63,8 @@ def rotate(x: Tensor, factors: Tables, layout: str) -> Tensor:
             y = y.clone(memory_format=torch.contiguous_format)
         turned = torch.view_as_real(torch.view_as_complex(y.unflatten(-1, (-1, 2))) * factors[0]).flatten(-2)
     else:
-        turned = rotate_reference(y, *factors, layout)
+        cos, sin = factors
+        turned = rotate_reference(y, cos, sin, layout)
     return turned if turned.dtype == x.dtype else turned.to(x.dtype)
 
 

@@ -51,6 +51,6 @@ def short_convolutions(
     y = x * taps[:, -1]
     for n, shifted in enumerate(before, 2):
         y = torch.addcmul(y, shifted, taps[:, -n])
-    biases = [m.bias for m in maps if m.bias is not None]
+    biases: list[Tensor] = [m.bias for m in maps if m.bias is not None]
     y = y + torch.cat(biases) if biases else y
     return list(y.split([z.shape[-1] for z in xs], -1))

@@ -32,7 +32,7 @@ class Rule(Protocol):
 class _Everything:
     """The rule that hides nothing; it has the key of the part ``mask/full``, so that both share what is computed of them."""
 
-    key = ("full",)
+    key: tuple[object, ...] = ("full",)
 
     def covers(self, length: int) -> bool:  # noqa: ARG002  the contract's arguments, here and below
         return True

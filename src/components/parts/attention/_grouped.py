@@ -92,11 +92,11 @@ class GroupedHeads(nn.Module):
         """
         if self.clip is not None:
             y = y.clamp(-self.clip, self.clip)
-        normed = norm is not None and self.norm_at == "before"
-        if normed and self.norms_all_heads:
+        norm = norm if self.norm_at == "before" else None
+        if norm is not None and self.norms_all_heads:
             y = norm(y)
         y = y.unflatten(-1, (-1, self.head_dim))
-        if normed and not self.norms_all_heads:
+        if norm is not None and not self.norms_all_heads:
             y = norm(y)
         return y.transpose(1, 2)
 

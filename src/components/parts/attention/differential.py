@@ -19,11 +19,12 @@ from components.functional.attention import attend
 from components.functional.joint import joint_linear
 from components.functional.precision import at_least_fp32, cast_once
 from components.functional.visibility import Sight
-from components.parts.attention._softmax import adopt_position, head_width, heads_of, kept, kv_heads_of, softmax_flops
+from components.parts.attention._positioned import Positioned
+from components.parts.attention._softmax import head_width, heads_of, kept, kv_heads_of, softmax_flops
 
 
 @register("attention", "differential")
-class DifferentialAttention(nn.Module):
+class DifferentialAttention(Positioned):
     """Differential attention: the difference of two softmax maps, so that what both attend to by mistake cancels.
 
     A head has two queries and two keys of half the usual width, and one value: (softmax(q1 k1) - lambda softmax(q2 k2)) v, normed and scaled by
@@ -57,6 +58,11 @@ class DifferentialAttention(nn.Module):
         "lambda_k2": ("head_dim",),
     }
 
+    lambda_q1: nn.Parameter
+    lambda_k1: nn.Parameter
+    lambda_q2: nn.Parameter
+    lambda_k2: nn.Parameter
+
     def __init__(
         self,
         d_model: int,
@@ -87,7 +93,7 @@ class DifferentialAttention(nn.Module):
         self.mask = make(mask, "mask", context_length=context_length)
         self.q_norm, self.k_norm = (make(qk_norm, "norm", dim=width) for _ in range(2))
         self.head_norm = make(head_norm, "norm", dim=2 * width)
-        adopt_position(self, position, d_model, 2 * n_heads, width, context_length)
+        self.add_position(position, d_model=d_model, n_heads=2 * n_heads, head_dim=width, context_length=context_length)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:

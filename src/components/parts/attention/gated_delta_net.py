@@ -21,19 +21,19 @@ from components.functional.joint import joint_linear
 from components.functional.precision import at_least_fp32, cast_once
 from components.functional.short_convolution import ShortConvolution, short_convolutions
 from components.parts.attention._linear import (
+    LinearTime,
     head_width,
     inverse_softplus_of_log_spaced,
     kept,
-    place_position,
     recall,
     split_heads,
     unit,
-    way_out,
 )
+from components.parts.attention._positioned import Positioned
 
 
 @register("attention", "gated_delta_net")
-class GatedDeltaNet(nn.Module):
+class GatedDeltaNet(LinearTime, Positioned):
     """Gated DeltaNet: the delta rule on a state that forgets, at a rate that the input chooses for each head.
 
     Reads from left to right whatever ``info.causal`` says, in an encoder too. The log of the decay is -exp(A_log) softplus(a + dt_bias), the share of
@@ -105,7 +105,7 @@ class GatedDeltaNet(nn.Module):
             self.q_conv, self.k_conv, self.v_conv = (ShortConvolution(c, conv_size, conv_bias) for c in (keys, keys, values))
         self.A_log, self.dt_bias = (nn.Parameter(torch.empty(v_heads)) for _ in range(2))
         self.out = nn.Linear(values, d_model, bias=False)
-        place_position(self, position, d_model, n_heads, self.k_width, context_length)
+        self.add_position(position, d_model=d_model, n_heads=n_heads, head_dim=self.k_width, context_length=context_length)
         self.output_norm = make(output_norm, "norm", dim=self.v_width)
         self.reset_parameters()
 
@@ -133,7 +133,7 @@ class GatedDeltaNet(nn.Module):
         read = recall(
             delta_rule, at_least_fp32(q) * scale, k, v, beta.transpose(1, 2), g.transpose(1, 2), info=info, state=state
         )
-        return way_out(self, read, x, gate=self.output_gate)
+        return self.way_out(read, x, gate=self.output_gate)
 
     def flops(self, work: Work) -> Flops:
         groups, heads = self.k.out_features // self.k_width, self.v.out_features // self.v_width

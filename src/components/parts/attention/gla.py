@@ -18,11 +18,11 @@ from components.functional.joint import joint_linear
 from components.functional.linear_attention import linear_attention, linear_attention_flops
 from components.functional.precision import at_least_fp32, cast_once
 from components.functional.short_convolution import ShortConvolution, short_convolutions
-from components.parts.attention._linear import head_width, kept, recall, split_heads, way_out
+from components.parts.attention._linear import LinearTime, head_width, kept, recall, split_heads
 
 
 @register("attention", "gla")
-class GatedLinearAttention(nn.Module):
+class GatedLinearAttention(LinearTime):
     """Gated linear attention: every channel of the state forgets at a rate that the input chooses.
 
     Reads from left to right whatever ``info.causal`` says, in an encoder too. It takes no position: a rotation
@@ -94,7 +94,7 @@ class GatedLinearAttention(nn.Module):
         logits = at_least_fp32(self.decay_up(self.decay_down(x)))
         g = split_heads(F.logsigmoid(logits) / self.gate_logit_normalizer, self.k_width)
         read = recall(linear_attention, at_least_fp32(q) * self.k_width**-0.5, k, v, g, info=info, state=state)
-        return way_out(self, read, x, gate=self.output_gate)
+        return self.way_out(read, x, gate=self.output_gate)
 
     def flops(self, work: Work) -> Flops:
         heads = self.v.out_features // self.v_width

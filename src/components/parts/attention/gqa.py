@@ -10,7 +10,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from components.core.contracts import Mask, Position, Sharing, Value
+from components.core.contracts import Mask, Sharing, Value
 from components.core.flops import Flops, Work, children, flops_of
 from components.core.registry import register
 from components.core.signature import Positive, PositiveFloat, Probability
@@ -20,11 +20,12 @@ from components.functional.precision import cast_once
 from components.functional.visibility import Sight
 from components.parts.attention._cross import CrossAttention
 from components.parts.attention._grouped import GroupedHeads, scale_of
-from components.parts.attention._softmax import adopt_position, kept
+from components.parts.attention._positioned import Positioned
+from components.parts.attention._softmax import kept
 
 
 @register("attention", "gqa")
-class GroupedQueryAttention(GroupedHeads):
+class GroupedQueryAttention(GroupedHeads, Positioned):
     """Grouped-query attention: heads of queries share heads of keys and values.
 
     Where a memory is read (a block's ``cross``), ``make`` builds ``_cross.CrossAttention`` with the same options and the same names of weights.
@@ -64,11 +65,8 @@ class GroupedQueryAttention(GroupedHeads):
     }
     across = CrossAttention  # what stands in its place where a memory is read
     mask: Mask
-    position: Position
     sharing: Sharing
     value: Value
-    rotates: bool
-    biased: bool
 
     def __init__(
         self,
@@ -113,7 +111,7 @@ class GroupedQueryAttention(GroupedHeads):
             clip=clip,
             dropout=dropout,
         )
-        adopt_position(self, position, d_model, n_heads, self.head_dim, context_length)
+        self.add_position(position, d_model=d_model, n_heads=n_heads, head_dim=self.head_dim, context_length=context_length)
         self.changes_values = not self.value.identity
         if self.rotates and self.norm_at == "after" and self.position.sets_lengths:
             raise ValueError("qk_norm_at=after would undo the lengths that this position gives to queries: use before")

@@ -19,11 +19,11 @@ from components.core.sockets import Maker, Place, SequenceInfo, info_of, make
 from components.functional.joint import joint_linear
 from components.functional.linear_attention import linear_attention, linear_attention_flops
 from components.functional.precision import at_least_fp32, cast_once
-from components.parts.attention._linear import head_width, kept, recall, split_heads, way_out
+from components.parts.attention._linear import LinearTime, head_width, kept, recall, split_heads
 
 
 @register("attention", "hgrn2")
-class HGRN2(nn.Module):
+class HGRN2(LinearTime):
     """HGRN2: a gated linear recurrence whose keys are what its forget gates leave over.
 
     Reads from left to right whatever ``info.causal`` says, in an encoder too. The forget gate is b + (1 - b) sigmoid(f), the key 1 - forget gate.
@@ -89,7 +89,7 @@ class HGRN2(nn.Module):
             g, log_k = torch.logaddexp(F.logsigmoid(bound), rest + g), rest + log_k
         q, k, g = (split_heads(y, self.k_width) for y in (F.silu(q), log_k.exp(), g))
         read = recall(linear_attention, at_least_fp32(q), k, split_heads(v, self.v_width), g, info=info, state=state)
-        return way_out(self, read, x, over=self.over)
+        return self.way_out(read, x, over=self.over)
 
     def flops(self, work: Work) -> Flops:
         heads = self.v.out_features // self.v_width

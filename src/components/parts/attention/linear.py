@@ -19,11 +19,12 @@ from components.functional import watch
 from components.functional.joint import joint_linear
 from components.functional.linear_attention import linear_attention, linear_attention_flops
 from components.functional.precision import at_least_fp32, cast_once
-from components.parts.attention._linear import head_width, kept, place_position, recall, split_heads, way_out
+from components.parts.attention._linear import LinearTime, head_width, kept, recall, split_heads
+from components.parts.attention._positioned import Positioned
 
 
 @register("attention", "linear")
-class LinearAttention(nn.Module):
+class LinearAttention(LinearTime, Positioned):
     """Linear attention: softmax's exponential replaced by a product of features, so that the past fits into one matrix.
 
     Reads from left to right whatever ``info.causal`` says, in an encoder too.
@@ -76,7 +77,7 @@ class LinearAttention(nn.Module):
         self.out = nn.Linear(n_heads * self.head_dim, d_model, bias=False)
         self.features = {"taylor": self.width**2 + self.width + 1, "dpfp": 2 * self.width}.get(feature_map, self.width)
         turned = self.width if feature_map == "taylor" else self.features
-        place_position(self, position, d_model, n_heads, turned, context_length)
+        self.add_position(position, d_model=d_model, n_heads=n_heads, head_dim=turned, context_length=context_length)
         self.rotates_first, self.rotates_features = (
             self.rotates and (feature_map == "taylor") is first for first in (True, False)
         )
@@ -98,7 +99,7 @@ class LinearAttention(nn.Module):
         turned = self.position.rotate(q, k, info, info) if self.rotates_features else (q, k)
         if not self.normalise:
             q, k = turned
-            return way_out(self, recall(linear_attention, q * self.features**-0.5, k, v, info=info, state=state), x)
+            return self.way_out(recall(linear_attention, q * self.features**-0.5, k, v, info=info, state=state), x)
         ones = torch.ones_like(v[..., :1])  # a value of 1 sums the weights
         if self.rotates_features:
             total = recall(linear_attention, q, k, ones, info=info, state=state, name="weights")
@@ -109,7 +110,7 @@ class LinearAttention(nn.Module):
             )
         if watch.sink is not None:
             watch.sink("divided", total=total + self.eps)
-        return way_out(self, read / (total + self.eps), x)
+        return self.way_out(read / (total + self.eps), x)
 
     def mapped(self, y: Tensor) -> Tensor:
         """(..., K) -> (..., features) in fp32 at least."""

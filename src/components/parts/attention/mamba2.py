@@ -65,6 +65,12 @@ class Mamba2(nn.Module):
         "out": ("heads", "d_model"),
     }
 
+    z: nn.Linear
+    x: nn.Linear
+    B: nn.Linear
+    C: nn.Linear
+    dt: nn.Linear
+
     def __init__(
         self,
         d_model: int,

@@ -17,11 +17,12 @@ from components.functional.attention import attend
 from components.functional.joint import joint_linear
 from components.functional.precision import cast_once
 from components.functional.visibility import Sight
-from components.parts.attention._softmax import adopt_position, head_width, heads_of, kept, softmax_flops
+from components.parts.attention._positioned import Positioned
+from components.parts.attention._softmax import head_width, heads_of, kept, softmax_flops
 
 
 @register("attention", "mla")
-class LatentAttention(nn.Module):
+class LatentAttention(Positioned):
     """Multi-head latent attention: keys and values are read from one small latent vector per position, which is all that decoding keeps.
 
     A head's query and key have a part without position and a rotated part, whose key all heads share; the channels of ``q`` (or ``q_up``) are,
@@ -97,7 +98,7 @@ class LatentAttention(nn.Module):
         self.v_up = nn.Linear(rank, n_heads * v_width, bias=False)
         self.out = nn.Linear(n_heads * v_width, d_model, bias="out" in bias)
         self.mask = make(mask, "mask", context_length=context_length)
-        adopt_position(self, position, d_model, n_heads, rope, context_length)
+        self.add_position(position, d_model=d_model, n_heads=n_heads, head_dim=rope, context_length=context_length)
 
     def forward(self, x: Tensor, info: SequenceInfo | None = None) -> Tensor:
         info = info_of(x, info)

@@ -17,11 +17,12 @@ from components.core.sockets import Maker, SequenceInfo, info_of, make
 from components.functional.joint import joint_linear
 from components.functional.linear_attention import linear_attention, linear_attention_flops
 from components.functional.precision import at_least_fp32, cast_once
-from components.parts.attention._linear import head_width, kept, place_position, recall, split_heads, way_out
+from components.parts.attention._linear import LinearTime, head_width, kept, recall, split_heads
+from components.parts.attention._positioned import Positioned
 
 
 @register("attention", "retention")
-class Retention(nn.Module):
+class Retention(LinearTime, Positioned):
     """Retention: linear attention whose heads forget at fixed rates, normed head by head and gated.
 
     Reads from left to right whatever ``info.causal`` says, in an encoder too. Scores are not normed, since the norm of each head takes any scale away.
@@ -66,7 +67,7 @@ class Retention(nn.Module):
         self.q, self.k = (nn.Linear(d_model, n_heads * self.k_width, bias=False) for _ in range(2))
         self.v, self.z = (nn.Linear(d_model, n_heads * self.v_width, bias=False) for _ in range(2))
         self.out = nn.Linear(n_heads * self.v_width, d_model, bias=False)
-        place_position(self, position, d_model, n_heads, self.k_width, context_length)
+        self.add_position(position, d_model=d_model, n_heads=n_heads, head_dim=self.k_width, context_length=context_length)
         self.output_norm = make(output_norm, "norm", dim=self.v_width, heads=n_heads)
 
     def log_decays(self, like: Tensor) -> Tensor:
@@ -83,7 +84,7 @@ class Retention(nn.Module):
             q, k = self.position.rotate(q, k, info, info)
         g = self.log_decays(v)[:, None].expand(v.shape[:-1])
         read = recall(linear_attention, at_least_fp32(q) * self.k_width**-0.5, k, v, g, info=info, state=state)
-        return way_out(self, read, x, gate="silu")
+        return self.way_out(read, x, gate="silu")
 
     def flops(self, work: Work) -> Flops:
         own = linear_attention_flops(work.length, self.n_heads, self.n_heads, self.k_width, self.v_width)
