@@ -139,8 +139,7 @@ def _across(target: Any, options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     across, own = getattr(target, "across", None), signature_of(target)
     if across is None or "d_memory" in own.sizes:
         return target, options
-    taken = signature_of(across).options
-    return across, {n: v for n, v in options.items() if n in taken or n not in own.options}
+    return across, {n: v for n, v in options.items() if n in signature_of(across).options or n not in own.options}
 
 
 _told: Callable[[Any, str, Signature, dict[str, Any]], None] | None = None
@@ -230,11 +229,6 @@ def signature_of(target: Any) -> Signature:
     except (ValueError, TypeError):
         parameters = inspect.signature(target).parameters.values()
         return Signature(sizes={p.name: p.default is p.empty for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD})
-
-
-def task_values(node: dict[str, Any]) -> dict[str, Any]:
-    """All options of the node ``task``, defaults included, without importing the part."""
-    return part_values("task", node)
 
 
 def part_values(kind: str, node: Mapping[str, Any], where: str = "") -> dict[str, Any]:

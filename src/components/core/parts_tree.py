@@ -66,3 +66,9 @@ def entry_of(module: nn.Module, classes: Mapping[tuple[str, str], Entry]) -> Ent
     """The entry among ``classes`` of a module's class, or of the part that the class stands for."""
     own = type(module)
     return classes.get((own.__module__, own.__qualname__)) or registry.entries().get(stands_for(own))
+
+
+def name_parts(model: nn.Module) -> None:
+    """Tell every module its full name as ``part_path``, once and before any wrapper: statistics and initial values are keyed by it."""
+    for path, module in model.named_modules():
+        module.part_path = path  # type: ignore[assignment]

@@ -147,9 +147,7 @@ class SequenceInfo:
 
 def info_of(x: Tensor, info: SequenceInfo | None) -> SequenceInfo:
     """``info``; where there is none, x (B, T, D) is one causal document of ids 0 that starts at position 0."""
-    if info is not None:
-        return info
-    return SequenceInfo.of(Batch(torch.zeros(x.shape[:2], dtype=torch.long, device=x.device)), causal=True)
+    return info or SequenceInfo.of(Batch(torch.zeros(x.shape[:2], dtype=torch.long, device=x.device)), causal=True)
 
 
 @dataclass(frozen=True)
@@ -250,9 +248,3 @@ def merge_out(total: dict[str, Any], out: dict[str, Any]) -> dict[str, Any]:
         else:
             merged[key] = value
     return merged
-
-
-def name_parts(model: nn.Module) -> None:
-    """Tell every module its full name as ``part_path``, once and before any wrapper: statistics and initial values are keyed by it."""
-    for path, module in model.named_modules():
-        module.part_path = path  # type: ignore[assignment]
