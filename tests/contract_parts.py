@@ -12,7 +12,7 @@ from torch import nn
 from components import build, register
 from components.core import registry
 from components.functional.attention import attend
-from components.functional.visibility import Sight
+from components.functional.attention_mask import Sight
 from components.parts.mask.full import FullMask
 from components.parts.stack.layers import Layers
 

@@ -13,8 +13,8 @@ from components.core.flops import Flops, Work, children
 from components.core.signature import Positive
 from components.core.sockets import Maker, SequenceInfo, adopt, make
 from components.functional.attention import attend
+from components.functional.attention_mask import Sight
 from components.functional.earlier import starts
-from components.functional.visibility import Sight
 from components.parts.attention._cross import CrossAttention
 from components.parts.attention.gqa import GroupedQueryAttention
 from components.parts.cache.growing import Growing

@@ -12,8 +12,8 @@ from components.core.positions import count_positions
 from components.core.sockets import SequenceInfo
 from components.functional import attention as A
 from components.functional import products as P
+from components.functional.attention_mask import EVERYTHING, Sight
 from components.functional.flex import flex_attend
-from components.functional.visibility import EVERYTHING, Sight
 from components.parts.mask.blocks import BlocksMask
 from components.parts.mask.chunked import ChunkedMask
 from components.parts.mask.dilated import DilatedMask

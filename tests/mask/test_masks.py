@@ -8,7 +8,7 @@ import torch
 from components import build
 from components.core.flops import Work, flops_of
 from components.core.sockets import SequenceInfo
-from components.functional.visibility import Sight
+from components.functional.attention_mask import Sight
 
 MASKS = [
     ("full", {}),

@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from components.functional import watch
+from components.functional.attention_mask import Sight
 from components.functional.products import LeanProducts, masked_scores
-from components.functional.visibility import Sight
 
 # Lengths up to which batched products beat the fused CPU kernel, forward and backward together, measured on two AVX-512 cores:
 # bf16 at T=256 29 ms against 52, at 512 26 against 37, at 1024 48 against 41. In fp32 the fused kernel is faster at every length.

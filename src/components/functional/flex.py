@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 
-from components.functional.visibility import Sight
+from components.functional.attention_mask import Sight
 
 
 @cache

@@ -13,9 +13,9 @@ from torch import Tensor
 from components.core.flops import Flops, Work, both, children
 from components.core.signature import Positive, PositiveFloat, Probability
 from components.core.sockets import Maker, Place, SequenceInfo, info_of
+from components.functional.attention_mask import EVERYTHING, Sight
 from components.functional.joint import joint_linear
 from components.functional.precision import cast_once
-from components.functional.visibility import EVERYTHING, Sight
 from components.parts.attention._grouped import GroupedHeads, scale_of
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from components.core.contracts import Gate, Norm
 from components.core.sockets import Maker, Place, SequenceInfo, make
 from components.functional.attention import attend
-from components.functional.visibility import Sight
+from components.functional.attention_mask import Sight
 from components.parts.attention._softmax import head_width, kv_heads_of
 
 PROJECTIONS = ("q", "k", "v", "out")

@@ -16,9 +16,9 @@ from components.core.signature import Positive, Probability
 from components.core.sockets import Maker, Place, SequenceInfo, info_of, make
 from components.functional import watch
 from components.functional.attention import attend
+from components.functional.attention_mask import Sight
 from components.functional.joint import joint_linear
 from components.functional.precision import at_least_fp32, cast_once
-from components.functional.visibility import Sight
 from components.parts.attention._positioned import Positioned
 from components.parts.attention._softmax import head_width, heads_of, kept, kv_heads_of, softmax_flops
 

@@ -15,9 +15,9 @@ from components.core.flops import Flops, Work, children, flops_of
 from components.core.registry import register
 from components.core.signature import Positive, PositiveFloat, Probability
 from components.core.sockets import Maker, Place, SequenceInfo, info_of, make
+from components.functional.attention_mask import Sight
 from components.functional.joint import joint_linear
 from components.functional.precision import cast_once
-from components.functional.visibility import Sight
 from components.parts.attention._cross import CrossAttention
 from components.parts.attention._grouped import GroupedHeads, scale_of
 from components.parts.attention._positioned import Positioned

@@ -14,9 +14,9 @@ from components.core.signature import Positive, PositiveFloat, Probability
 from components.core.sockets import Maker, SequenceInfo, info_of, make
 from components.core.weights import weight_of
 from components.functional.attention import attend
+from components.functional.attention_mask import Sight
 from components.functional.joint import joint_linear
 from components.functional.precision import cast_once
-from components.functional.visibility import Sight
 from components.parts.attention._positioned import Positioned
 from components.parts.attention._softmax import head_width, heads_of, kept, softmax_flops
 

@@ -13,8 +13,8 @@ from components.core.registry import register
 from components.core.signature import Positive
 from components.core.sockets import SequenceInfo
 from components.core.weights import weight_of
+from components.functional.attention_mask import EVERYTHING, Sight
 from components.functional.precision import at_least_fp32
-from components.functional.visibility import EVERYTHING, Sight
 
 
 @register("position", "cope")
