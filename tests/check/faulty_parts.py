@@ -13,7 +13,7 @@ from components.core.flops import Flops, Work, children
 from components.core.signature import Positive
 from components.core.sockets import Maker, SequenceInfo, adopt, make
 from components.functional.attention import attend
-from components.functional.attention_mask import Sight
+from components.functional.attention_mask import MaskSpec
 from components.functional.earlier import starts
 from components.parts.attention._cross import CrossAttention
 from components.parts.attention.gqa import GroupedQueryAttention
@@ -60,7 +60,7 @@ class Attention(nn.Module):
         k_info = info
         if info.cache is not None:
             k, v, k_info = info.cache.slot(self, info.visit).append(k, v, info)
-        return self.out(attend(q, k, v, Sight(info, k_info, info.causal, self.mask)).transpose(1, 2).flatten(2))
+        return self.out(attend(q, k, v, MaskSpec(info, k_info, info.causal, self.mask)).transpose(1, 2).flatten(2))
 
     def flops(self, work: Work) -> Flops:
         wide, t = 4 * self.q.out_features, work.length

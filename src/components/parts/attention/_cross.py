@@ -13,7 +13,7 @@ from torch import Tensor
 from components.core.flops import Flops, Work, both, children
 from components.core.signature import Positive, PositiveFloat, Probability
 from components.core.sockets import Maker, Place, SequenceInfo, info_of
-from components.functional.attention_mask import EVERYTHING, Sight
+from components.functional.attention_mask import EVERYTHING, MaskSpec
 from components.functional.joint import joint_linear
 from components.functional.precision import cast_once
 from components.parts.attention._grouped import GroupedHeads, scale_of
@@ -89,7 +89,7 @@ class CrossAttention(GroupedHeads):
         if "memory" not in state:
             state["memory"] = self._keys_values(cast_once(info.memory))
         k, v = state["memory"]
-        return self.read(x, info, q, k, v, Sight(info, info.memory_info, False, EVERYTHING), None)
+        return self.read(x, info, q, k, v, MaskSpec(info, info.memory_info, False, EVERYTHING), None)
 
     def _keys_values(self, memory: Tensor) -> tuple[Tensor, Tensor]:
         k, v = joint_linear(memory, (self.k, self.v))

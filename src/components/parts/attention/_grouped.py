@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from components.core.contracts import Gate, Norm
 from components.core.sockets import Maker, Place, SequenceInfo, make
 from components.functional.attention import attend
-from components.functional.attention_mask import Sight
+from components.functional.attention_mask import MaskSpec
 from components.parts.attention._softmax import head_width, kv_heads_of
 
 PROJECTIONS = ("q", "k", "v", "out")
@@ -108,11 +108,13 @@ class GroupedHeads(nn.Module):
         y = norm(y.flatten(2)).unflatten(-1, (-1, self.head_dim)) if self.norms_all_heads else norm(y)
         return y.transpose(1, 2)
 
-    def read(self, x: Tensor, info: SequenceInfo, q: Tensor, k: Tensor, v: Tensor, sight: Sight, bias: Tensor | None) -> Tensor:
+    def read(
+        self, x: Tensor, info: SequenceInfo, q: Tensor, k: Tensor, v: Tensor, spec: MaskSpec, bias: Tensor | None
+    ) -> Tensor:
         """What the heads read (B, H, T, K) of keys and values, gated by x and projected out: (B, T, D)."""
         dropout = self.dropout if self.training else 0.0
         read = attend(
-            q, k, v, sight, bias=bias, scale=self.scale, soft_cap=self.soft_cap, sinks=self.sink, dropout=dropout
+            q, k, v, spec, bias=bias, scale=self.scale, soft_cap=self.soft_cap, sinks=self.sink, dropout=dropout
         ).transpose(1, 2)
         return self.out((self.gate(read, x, info) if self.gated else read).flatten(2))
 

@@ -16,7 +16,7 @@ from components.core.signature import Positive, Probability
 from components.core.sockets import Maker, Place, SequenceInfo, info_of, make
 from components.functional import watch
 from components.functional.attention import attend
-from components.functional.attention_mask import Sight
+from components.functional.attention_mask import MaskSpec
 from components.functional.joint import joint_linear
 from components.functional.precision import at_least_fp32, cast_once
 from components.parts.attention._positioned import Positioned
@@ -120,9 +120,9 @@ class DifferentialAttention(Positioned):
             q, k = self.position.rotate(q, k, info, info)
         k, v, k_info = kept(self, k, v, info)
         bias = self.position.bias(q, k, info, k_info) if self.biased else None
-        sight = Sight(info, k_info, info.causal, self.mask)
+        spec = MaskSpec(info, k_info, info.causal, self.mask)
         # first maps, then second ones: both groups of heads read the same values
-        read = attend(q, k, torch.cat((v, v), 1), sight, bias=bias, dropout=self.dropout if self.training else 0.0)
+        read = attend(q, k, torch.cat((v, v), 1), spec, bias=bias, dropout=self.dropout if self.training else 0.0)
         if watch.sink is not None:
             own = torch.eye(read.shape[1] // 2, device=read.device)
             watch.sink("mixed", matrix=torch.cat((own, -self.weight().to(own.dtype) * own), 1))

@@ -13,7 +13,7 @@ from components.core.registry import register
 from components.core.signature import Positive, Probability
 from components.core.sockets import Maker, SequenceInfo, info_of, make
 from components.functional.attention import attend
-from components.functional.attention_mask import Sight
+from components.functional.attention_mask import MaskSpec
 from components.functional.joint import joint_linear
 from components.functional.precision import at_least_fp32, cast_once
 from components.parts.attention._positioned import Positioned
@@ -92,8 +92,8 @@ class ForgettingAttention(Positioned):
         if not info.causal or info.prefix is not None:
             decay = -decay.abs()
         bias = add(decay, self.position.bias(q, k, info, k_info) if self.biased else None)
-        sight = Sight(info, k_info, info.causal, self.mask)
-        read = attend(q, k, v, sight, bias=bias, dropout=self.dropout if self.training else 0.0).transpose(1, 2)
+        spec = MaskSpec(info, k_info, info.causal, self.mask)
+        read = attend(q, k, v, spec, bias=bias, dropout=self.dropout if self.training else 0.0).transpose(1, 2)
         if not self.head_norm.identity:
             read = self.head_norm(read)
         return self.out(self.gate(read, x, info).flatten(2))

@@ -15,7 +15,7 @@ from components.core.flops import Flops, Work, children, flops_of
 from components.core.registry import register
 from components.core.signature import Positive, PositiveFloat, Probability
 from components.core.sockets import Maker, Place, SequenceInfo, info_of, make
-from components.functional.attention_mask import Sight
+from components.functional.attention_mask import MaskSpec
 from components.functional.joint import joint_linear
 from components.functional.precision import cast_once
 from components.parts.attention._cross import CrossAttention
@@ -121,7 +121,7 @@ class GroupedQueryAttention(GroupedHeads, Positioned):
         x = cast_once(x)
         q, k, v, k_info = self._borrowed(x, info) if self.borrows else self._own(x, info)
         bias = self.position.bias(q, k, info, k_info) if self.biased else None
-        return self.read(x, info, q, k, v, Sight(info, k_info, info.causal, self.mask), bias)
+        return self.read(x, info, q, k, v, MaskSpec(info, k_info, info.causal, self.mask), bias)
 
     def _own(self, x: Tensor, info: SequenceInfo) -> tuple[Tensor, Tensor, Tensor, SequenceInfo]:
         """Queries, keys, values, and the info that describes the keys."""

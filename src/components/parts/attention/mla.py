@@ -14,7 +14,7 @@ from components.core.signature import Positive, PositiveFloat, Probability
 from components.core.sockets import Maker, SequenceInfo, info_of, make
 from components.core.weights import weight_of
 from components.functional.attention import attend
-from components.functional.attention_mask import Sight
+from components.functional.attention_mask import MaskSpec
 from components.functional.joint import joint_linear
 from components.functional.precision import cast_once
 from components.parts.attention._positioned import Positioned
@@ -112,20 +112,20 @@ class LatentAttention(Positioned):
             q_rope, k_rope = self.position.rotate(q_rope, k_rope, info, info)
         latent, k_rope, k_info = kept(self, latent, k_rope, info)
         bias = self.position.bias(q_rope, k_rope, info, k_info) if self.biased else None
-        sight = Sight(info, k_info, info.causal, self.mask)
+        spec = MaskSpec(info, k_info, info.causal, self.mask)
         dropout = self.dropout if self.training else 0.0
         if info.cache is not None and self.absorbs(q.shape[2], latent.shape[2]):
             # the matrices that would read keys and values from every latent vector are applied to queries and to what was read instead
             k_up, v_up = (weight_of(m).unflatten(0, (-1, w)) for m, w in ((self.k_up, self.nope), (self.v_up, self.v_width)))
             q = torch.cat((torch.matmul(q_nope, k_up.to(q_nope.dtype)), q_rope.to(q_nope.dtype)), -1)
             k = torch.cat((latent, k_rope.to(latent.dtype)), -1)
-            read = attend(q, k, latent, sight, bias=bias, scale=self.scale, dropout=dropout)
+            read = attend(q, k, latent, spec, bias=bias, scale=self.scale, dropout=dropout)
             read = torch.matmul(read, v_up.transpose(1, 2).to(read.dtype))
         else:
             k_nope, v = heads_of(self.k_up(latent[:, 0]), self.nope), heads_of(self.v_up(latent[:, 0]), self.v_width)
             q = torch.cat((q_nope, q_rope.to(q_nope.dtype)), -1)
             k = torch.cat((k_nope, k_rope.to(k_nope.dtype).expand(-1, k_nope.shape[1], -1, -1)), -1)
-            read = attend(q, k, v, sight, bias=bias, scale=self.scale, dropout=dropout)
+            read = attend(q, k, v, spec, bias=bias, scale=self.scale, dropout=dropout)
         return self.out(read.transpose(1, 2).flatten(2))
 
     def absorbs(self, tq: int, tk: int) -> bool:

@@ -16,7 +16,7 @@ from components.core.registry import register
 from components.core.signature import Positive, Probability
 from components.core.sockets import Maker, SequenceInfo, info_of, make
 from components.functional import watch
-from components.functional.attention_mask import Sight
+from components.functional.attention_mask import MaskSpec
 from components.functional.joint import joint_linear
 from components.functional.precision import at_least_fp32, cast_once
 from components.parts.attention._positioned import Positioned
@@ -94,8 +94,8 @@ class TalkingHeadsAttention(Positioned):
         bias = self.position.bias(q, k, info, k_info) if self.biased else None
         if bias is not None:
             scores = scores + bias
-        sight = Sight(info, k_info, info.causal, self.mask)
-        weights = scores.masked_fill(~sight.dense(x.device), float("-inf")).softmax(-1).to(v.dtype)
+        spec = MaskSpec(info, k_info, info.causal, self.mask)
+        weights = scores.masked_fill(~spec.dense(x.device), float("-inf")).softmax(-1).to(v.dtype)
         weights = _mixed(self.after, weights)
         if watch.sink is not None:
             watch.sink("weights", weights=weights, v=v, q=q, k=k)

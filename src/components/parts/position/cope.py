@@ -13,7 +13,7 @@ from components.core.registry import register
 from components.core.signature import Positive
 from components.core.sockets import SequenceInfo
 from components.core.weights import weight_of
-from components.functional.attention_mask import EVERYTHING, Sight
+from components.functional.attention_mask import EVERYTHING, MaskSpec
 from components.functional.precision import at_least_fp32
 
 
@@ -41,7 +41,7 @@ class ContextualPosition(nn.Module):
         k = k.to(q.dtype)
         grouped = q.reshape(b, k.shape[1], -1, width)  # heads that share keys are rows of one product
         scores = (grouped @ k.transpose(-1, -2)).view(b, h, tq, -1) * self.head_dim**-0.5
-        seen = Sight(q_info, k_info, q_info.causal, EVERYTHING).dense(q.device)
+        seen = MaskSpec(q_info, k_info, q_info.causal, EVERYTHING).dense(q.device)
         gates = torch.sigmoid(at_least_fp32(scores)) * seen
         counted = gates.flip(-1).cumsum(-1).flip(-1).clamp(max=self.n_positions - 1)
         table = weight_of(self.table)
