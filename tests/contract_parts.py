@@ -12,7 +12,7 @@ from torch import nn
 from components import build, register
 from components.core import registry
 from components.functional.attention import attend
-from components.functional.visibility import Sight
+from components.functional.attention_mask import MaskSpec
 from components.parts.mask.full import FullMask
 from components.parts.stack.layers import Layers
 
@@ -54,7 +54,7 @@ class _Heads(nn.Module):
         return y.unflatten(-1, (4, -1)).transpose(1, 2)
 
     def read(self, q, k, v, info, k_info):
-        return self.out(attend(q, k, v, Sight(info, k_info, info.causal, self.rule)).transpose(1, 2).flatten(2))
+        return self.out(attend(q, k, v, MaskSpec(info, k_info, info.causal, self.rule)).transpose(1, 2).flatten(2))
 
 
 class ValueResidual(_Heads):

@@ -13,8 +13,6 @@ from torch import nn
 import torch.nn.functional as F
 from components import build
 from components.parts.norm.rms import RMSNorm
-from components.core.positions import count_positions
-from components.core.sockets import SequenceInfo
 
 class Mine(L.LightningModule):
     def __init__(self):
@@ -24,9 +22,8 @@ class Mine(L.LightningModule):
         self.head = nn.Linear(32, 20)
 
     def training_step(self, ids, _):
-        info = SequenceInfo(positions=count_positions(ids))
         x = self.embed(ids)
-        logits = self.head(x + self.attention(x, info))
+        logits = self.head(x + self.attention(x))
         self.loss = F.cross_entropy(logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten())
         return self.loss
 

@@ -105,7 +105,7 @@ def test_qk_norm_after_the_rotation_differs_only_by_its_scale():
 
 def test_clip_bounds_queries_keys_and_values():
     part = attention(clip=0.1)
-    assert part._heads([part.q(x())])[0].abs().max() <= 0.1
+    assert part.split_heads(part.q(x())).abs().max() <= 0.1
     assert not torch.allclose(part(x(), info()), attention()(x(), info()))
 
 

@@ -13,8 +13,9 @@ from components.core.flops import Flops, Work, children
 from components.core.signature import Positive
 from components.core.sockets import Maker, SequenceInfo, adopt, make
 from components.functional.attention import attend
+from components.functional.attention_mask import MaskSpec
 from components.functional.earlier import starts
-from components.functional.visibility import Sight
+from components.parts.attention._cross import CrossAttention
 from components.parts.attention.gqa import GroupedQueryAttention
 from components.parts.cache.growing import Growing
 from components.parts.evaluation.cloze import Cloze
@@ -59,7 +60,7 @@ class Attention(nn.Module):
         k_info = info
         if info.cache is not None:
             k, v, k_info = info.cache.slot(self, info.visit).append(k, v, info)
-        return self.out(attend(q, k, v, Sight(info, k_info, info.causal, self.mask)).transpose(1, 2).flatten(2))
+        return self.out(attend(q, k, v, MaskSpec(info, k_info, info.causal, self.mask)).transpose(1, 2).flatten(2))
 
     def flops(self, work: Work) -> Flops:
         wide, t = 4 * self.q.out_features, work.length
@@ -161,18 +162,22 @@ class IgnoresPadding(Attention):
         return super().forward(x, info.with_(valid=None))
 
 
+class DeafToThePaddingOfTheMemory(CrossAttention):
+    def __init__(self, d_model: int, d_memory: int) -> None:
+        super().__init__(d_model, d_memory)
+
+    def forward(self, x: Tensor, info: SequenceInfo) -> Tensor:
+        return super().forward(x, info.with_(memory_info=info.memory_info.with_(valid=None)))
+
+
 class IgnoresPaddingOfTheMemory(GroupedQueryAttention):
     """As cross attention only."""
 
     provides = ("rotates", "memory")
+    across = DeafToThePaddingOfTheMemory
 
-    def __init__(self, d_model: int, d_memory: int | None = None, *, position: Maker["position"] = "inherit") -> None:
-        super().__init__(d_model, d_memory=d_memory, position=position)
-
-    def forward(self, x: Tensor, info: SequenceInfo) -> Tensor:
-        if self.cross:
-            info = info.with_(memory_info=info.memory_info.with_(valid=None))
-        return super().forward(x, info)
+    def __init__(self, d_model: int, *, position: Maker["position"] = "inherit") -> None:
+        super().__init__(d_model, position=position)
 
 
 class StateRunsThroughPadding(Leaky):

@@ -100,7 +100,7 @@ def test_every_option_of_scores_is_in_the_formula():
         "mask": {"name": "sliding_window", "window": 5},
     }
     _, recorder = recorded("attention/gqa", {**options, "n_kv_heads": 2}, documents=torch.tensor([[0] * 5 + [1] * 7]))
-    for call in [c for c in recorder.of_kind("attention") if not c.module.cross]:
+    for call in [c for c in recorder.of_kind("attention") if not c.module.crosses]:
         (r,) = mixers.readings(call)
         if call.path.startswith("decoder"):
             assert not r.weights[:, 5:, :5].any(), "another document"

@@ -12,8 +12,8 @@ from components.core.positions import count_positions
 from components.core.sockets import SequenceInfo
 from components.functional import attention as A
 from components.functional import products as P
+from components.functional.attention_mask import EVERYTHING, MaskSpec
 from components.functional.flex import flex_attend
-from components.functional.visibility import EVERYTHING, Sight
 from components.parts.mask.blocks import BlocksMask
 from components.parts.mask.chunked import ChunkedMask
 from components.parts.mask.dilated import DilatedMask
@@ -89,11 +89,11 @@ def test_kernels_agree_with_the_reference(rule, mask, extra):
     bias = torch.randn(1, H, T, T, dtype=torch.float64) if extra == "bias" else None
     scale = 0.3 if extra == "scale" else None
     want = A.reference(q, k, v, naive_seen(i, rule, causal), bias=bias, scale=scale)
-    sight = Sight(i, i, causal, rule)
+    spec = MaskSpec(i, i, causal, rule)
     got = {
-        "fused": A._fused(q, k, v, sight, bias, scale, 0.0),
-        "products": A._products(q, k, v, sight, bias, scale, None, None, 0.0),
-        "chosen": A.attend(q, k, v, sight, bias=bias, scale=scale),
+        "fused": A._fused(q, k, v, spec, bias, scale, 0.0),
+        "products": A._products(q, k, v, spec, bias, scale, None, None, 0.0),
+        "chosen": A.attend(q, k, v, spec, bias=bias, scale=scale),
     }
     g = torch.randn_like(want)
     gradients = torch.autograd.grad(want, (q, k, v), g)
@@ -110,7 +110,7 @@ def test_flex_agrees_with_the_reference(mask):
     i = info(**mask)
     bias = torch.randn(1, H, T, T)
     for b, cap in ((None, None), (bias, None), (None, 5.0)):
-        got = flex_attend(q, k, v, Sight(i, i, True, WINDOW), bias=b, scale=None, soft_cap=cap)
+        got = flex_attend(q, k, v, MaskSpec(i, i, True, WINDOW), bias=b, scale=None, soft_cap=cap)
         want = A.reference(q, k, v, naive_seen(i, WINDOW, True), bias=b, soft_cap=cap)
         some = naive_seen(i, WINDOW, True).sum(-1)[:, :, :, None] < T  # a query that sees nothing is 0 here and a mean there
         torch.testing.assert_close(got * some, want * some, rtol=1e-4, atol=1e-5)
@@ -125,12 +125,12 @@ def test_flex_agrees_with_the_reference(mask):
 def test_every_kernel_follows_every_mask(rule):
     q, k, v = (t.detach().float() for t in tensors())
     for i in (info(), info(documents=True), info(causal=False), info(prefix=True)):
-        sight = Sight(i, i, i.causal, rule)
+        spec = MaskSpec(i, i, i.causal, rule)
         want = A.reference(q, k, v, naive_seen(i, rule, i.causal))
         got = {
-            "fused": A._fused(q, k, v, sight, None, None, 0.0),
-            "products": A._products(q, k, v, sight, None, None, None, None, 0.0),
-            "flex": flex_attend(q, k, v, sight, bias=None, scale=None, soft_cap=None),
+            "fused": A._fused(q, k, v, spec, None, None, 0.0),
+            "products": A._products(q, k, v, spec, None, None, None, None, 0.0),
+            "flex": flex_attend(q, k, v, spec, bias=None, scale=None, soft_cap=None),
         }
         for name, out in got.items():
             torch.testing.assert_close(out, want, rtol=1e-4, atol=1e-5, msg=name)
@@ -140,7 +140,9 @@ def test_the_rule_that_hides_nothing_is_mask_full():
     """Equal keys, equal rule: what is computed of one serves the other."""
     assert EVERYTHING.key == FullMask.key
     i = info(documents=True)
-    assert Sight(i, i, True, EVERYTHING).dense(torch.device("cpu")) is Sight(i, i, True, FullMask()).dense(torch.device("cpu"))
+    assert MaskSpec(i, i, True, EVERYTHING).dense(torch.device("cpu")) is MaskSpec(i, i, True, FullMask()).dense(
+        torch.device("cpu")
+    )
     for causal in (True, False):
         assert [EVERYTHING.cells(n, causal) for n in range(9)] == [FullMask().cells(n, causal) for n in range(9)]
 
@@ -150,14 +152,14 @@ def test_soft_cap_and_sinks():
     i = info(documents=True)
     sinks = torch.randn(H, dtype=torch.float64)
     for cap, sink in ((2.0, None), (None, sinks), (2.0, sinks)):
-        got = A.attend(q, k, v, Sight(i, i, True, FullMask()), soft_cap=cap, sinks=sink)
+        got = A.attend(q, k, v, MaskSpec(i, i, True, FullMask()), soft_cap=cap, sinks=sink)
         torch.testing.assert_close(got, A.reference(q, k, v, naive_seen(i, FullMask(), True), soft_cap=cap, sinks=sink))
 
 
 def test_bf16_is_close_and_keeps_its_dtype():
     q, k, v = (t.detach() for t in tensors(torch.bfloat16))
     i = info()
-    out = A.attend(q, k, v, Sight(i, i, True, FullMask()))
+    out = A.attend(q, k, v, MaskSpec(i, i, True, FullMask()))
     assert out.dtype == torch.bfloat16
     torch.testing.assert_close(out.float(), A.reference(q, k, v, naive_seen(i, FullMask(), True)).float(), rtol=0.05, atol=0.02)
 
@@ -166,8 +168,8 @@ def test_a_query_that_sees_nothing_is_finite():
     q, k, v = tensors()
     i = info(padding=True)
     for kernel in (
-        A._fused(q, k, v, Sight(i, i, True, WINDOW), None, None, 0.0),
-        A._products(q, k, v, Sight(i, i, True, WINDOW), None, None, None, None, 0.0),
+        A._fused(q, k, v, MaskSpec(i, i, True, WINDOW), None, None, 0.0),
+        A._products(q, k, v, MaskSpec(i, i, True, WINDOW), None, None, None, None, 0.0),
     ):
         assert torch.isfinite(kernel).all()
 
@@ -176,11 +178,11 @@ def test_dropout_keeps_the_mean_and_takes_the_product_path():
     q, k, v = (t.detach().float() for t in tensors())
     v = 0.6 + 0.4 * v.abs().clamp(max=1)  # near one another, so that a mean over 600 draws is within 0.15 and half of it is not
     i = info()
-    sight = Sight(i, i, True, FullMask())
+    spec = MaskSpec(i, i, True, FullMask())
     torch.manual_seed(0)
-    mean = torch.stack([A.attend(q, k, v, sight, dropout=0.5) for _ in range(600)]).mean(0)
-    torch.testing.assert_close(mean, A.attend(q, k, v, sight), rtol=0, atol=0.15)
-    assert A.choose(q, k, sight=sight, soft_cap=None, sinks=None, bias=None, dropout=0.5) == "products"
+    mean = torch.stack([A.attend(q, k, v, spec, dropout=0.5) for _ in range(600)]).mean(0)
+    torch.testing.assert_close(mean, A.attend(q, k, v, spec), rtol=0, atol=0.15)
+    assert A.choose(q, k, spec=spec, soft_cap=None, sinks=None, bias=None, dropout=0.5) == "products"
 
 
 @pytest.mark.parametrize(
@@ -196,17 +198,17 @@ def test_dropout_keeps_the_mean_and_takes_the_product_path():
 def test_choice_on_a_cpu(dtype, length, kernel):
     q = torch.empty(1, 2, length, 8, dtype=dtype, device="cpu")
     i = SequenceInfo(positions=torch.arange(length)[None])
-    assert A.choose(q, q, sight=Sight(i, i, True, FullMask()), soft_cap=None, sinks=None, bias=None, dropout=0.0) == kernel
+    assert A.choose(q, q, spec=MaskSpec(i, i, True, FullMask()), soft_cap=None, sinks=None, bias=None, dropout=0.0) == kernel
 
 
 def test_one_new_query_needs_no_mask_and_a_chunk_does():
     k_info = SequenceInfo(positions=torch.arange(8)[None])
     last = SequenceInfo(positions=torch.tensor([[7]]))
     two = SequenceInfo(positions=torch.tensor([[6, 7]]))
-    assert Sight(last, k_info, True, FullMask()).unlimited(1, 8)
-    assert not Sight(last, k_info, True, WINDOW).unlimited(1, 8)
-    assert not Sight(two, k_info, True, FullMask()).unlimited(2, 8)
-    assert Sight(two, k_info, True, WINDOW).dense(torch.device("cpu"))[0, 0].int().tolist() == [
+    assert MaskSpec(last, k_info, True, FullMask()).sees_all(1, 8)
+    assert not MaskSpec(last, k_info, True, WINDOW).sees_all(1, 8)
+    assert not MaskSpec(two, k_info, True, FullMask()).sees_all(2, 8)
+    assert MaskSpec(two, k_info, True, WINDOW).dense(torch.device("cpu"))[0, 0].int().tolist() == [
         [0] * 4 + [1, 1, 1, 0],
         [0] * 5 + [1, 1, 1],
     ]
@@ -219,7 +221,7 @@ def test_products_a_few_heads_at_a_time(monkeypatch):
     results = []
     for at_once in (1 << 20, 3 * T * T):
         monkeypatch.setattr(P, "SCORES_AT_ONCE", at_once)
-        out = A._products(q, k, v, Sight(i, i, True, FullMask()), None, None, None, None, 0.0)
+        out = A._products(q, k, v, MaskSpec(i, i, True, FullMask()), None, None, None, None, 0.0)
         results.append((out, *torch.autograd.grad(out.square().sum(), (q, k, v))))
     for a, b in zip(*results, strict=True):
         torch.testing.assert_close(a, b)
@@ -231,15 +233,15 @@ def test_positions_that_restart_without_documents_show_no_future():
     positions = torch.tensor([[0, 1, 2, 3, 4, 0, 1, 2, 3, 4]])
     for rule in (FullMask(), WINDOW):
         i = SequenceInfo(positions=positions)
-        sight = Sight(i, i, True, rule)
+        spec = MaskSpec(i, i, True, rule)
         near = (positions[:, :, None] - positions[:, None, :]).abs() < WINDOW.window
         seen = torch.ones(T, T, dtype=torch.bool).tril() & (near if rule is WINDOW else True)
         want = A.reference(q, k, v, seen.expand(B, 1, T, T))
         got = {
-            "fused": A._fused(q, k, v, sight, None, None, 0.0),
-            "fused with a bias": A._fused(q, k, v, sight, torch.zeros(1, H, T, T), None, 0.0),
-            "products": A._products(q, k, v, sight, None, None, None, None, 0.0),
-            "flex": flex_attend(q, k, v, sight, bias=None, scale=None, soft_cap=None),
+            "fused": A._fused(q, k, v, spec, None, None, 0.0),
+            "fused with a bias": A._fused(q, k, v, spec, torch.zeros(1, H, T, T), None, 0.0),
+            "products": A._products(q, k, v, spec, None, None, None, None, 0.0),
+            "flex": flex_attend(q, k, v, spec, bias=None, scale=None, soft_cap=None),
         }
         for name, out in got.items():
             torch.testing.assert_close(out, want, rtol=1e-4, atol=1e-5, msg=name)
@@ -248,7 +250,7 @@ def test_positions_that_restart_without_documents_show_no_future():
 def test_keys_in_fp32_beside_values_in_bf16_are_brought_together():
     q, k, v = tensors(torch.float32)
     i = info()
-    out = A.attend(q, k, v.bfloat16(), Sight(i, i, True, FullMask()))
+    out = A.attend(q, k, v.bfloat16(), MaskSpec(i, i, True, FullMask()))
     assert out.dtype == torch.bfloat16
     grads = torch.autograd.grad(out.float().square().sum(), (q, k, v))
     assert all(g.dtype == torch.float32 and torch.isfinite(g).all() for g in grads)
@@ -257,7 +259,7 @@ def test_keys_in_fp32_beside_values_in_bf16_are_brought_together():
 def test_lean_products_refuse_a_second_derivative():
     q, k, v = tensors()
     i = info()
-    out = A._products(q, k, v, Sight(i, i, True, FullMask()), None, None, None, None, 0.0)
+    out = A._products(q, k, v, MaskSpec(i, i, True, FullMask()), None, None, None, None, 0.0)
     with pytest.raises(RuntimeError, match="no second derivative"):
         torch.autograd.grad(out.square().sum(), q, create_graph=True)
 
@@ -269,11 +271,11 @@ def test_bf16_products_round_scores_by_a_known_amount():
     q, k, v = (torch.randn(1, 4, t, width, generator=g) for _ in range(3))
     q, k, v = (3 * q).bfloat16(), k.bfloat16(), v.bfloat16()
     i = SequenceInfo(positions=torch.arange(t)[None])
-    sight = Sight(i, i, True, FullMask())
+    spec = MaskSpec(i, i, True, FullMask())
     want = A.reference(q.float(), k.float(), v.float(), torch.ones(1, 1, t, t, dtype=torch.bool).tril())
     errors = {
-        "products": A._products(q, k, v, sight, None, None, None, None, 0.0),
-        "fused": A._fused(q, k, v, sight, None, None, 0.0),
+        "products": A._products(q, k, v, spec, None, None, None, None, 0.0),
+        "fused": A._fused(q, k, v, spec, None, None, 0.0),
     }
     errors = {name: ((out.float() - want).norm() / want.norm()).item() for name, out in errors.items()}
     assert errors["fused"] < 0.004

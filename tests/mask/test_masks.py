@@ -8,7 +8,7 @@ import torch
 from components import build
 from components.core.flops import Work, flops_of
 from components.core.sockets import SequenceInfo
-from components.functional.visibility import Sight
+from components.functional.attention_mask import MaskSpec
 
 MASKS = [
     ("full", {}),
@@ -31,7 +31,7 @@ each = pytest.mark.parametrize(
 
 def seen(rule, length, causal, **changes):
     info = SequenceInfo(**{"positions": torch.arange(length)[None], **changes}, causal=causal)
-    return Sight(info, info, causal, rule).dense(torch.device("cpu"))[0, 0]
+    return MaskSpec(info, info, causal, rule).dense(torch.device("cpu"))[0, 0]
 
 
 @each

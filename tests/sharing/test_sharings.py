@@ -78,7 +78,7 @@ def test_a_layer_reads_the_keys_and_values_of_its_lender(sharing, lenders):
         one, other = made.stack.layers[i].block.attention, made.stack.layers[lender].block.attention
         x, info = kept[i]
         plain = SequenceInfo(positions=info.positions)
-        _, k, v, *_ = other._within(kept[lender][0], plain)
+        _, k, v, *_ = other._own(kept[lender][0], plain)
         q = one.q(x).unflatten(-1, (4, -1)).transpose(1, 2)
         q, _ = one.position.rotate(q, q, plain, plain)
         k, v = (y.repeat_interleave(2, 1) for y in (k, v))

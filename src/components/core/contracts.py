@@ -50,7 +50,7 @@ class Position(Part, Module):
 
 
 class Mask(Part, Module):
-    """``functional.visibility.Rule`` as a part."""
+    """``functional.attention_mask.MaskRule`` as a part."""
 
     key: tuple[object, ...]
     reach: int | None = None  # no key that far back, or farther, is seen

@@ -108,6 +108,8 @@ def make(maker: Any, kind: str, /, **offers: Any) -> Any:
     if isinstance(maker, Shared):
         return maker(offers)
     target, options, label = resolve(maker, kind, where)
+    if offers.get("d_memory") is not None:
+        target, options = _across(target, options)
     signature = signature_of(target)
     for name, required in signature.sizes.items():
         if required and name not in offers:
@@ -130,6 +132,14 @@ def make(maker: Any, kind: str, /, **offers: Any) -> Any:
     if _told is not None:
         _told(part, label, signature, options)
     return part
+
+
+def _across(target: Any, options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """What stands in ``target``'s place where a memory is read, with the options that it has: ``target.across``, if there is one."""
+    across, own = getattr(target, "across", None), signature_of(target)
+    if across is None or "d_memory" in own.sizes:
+        return target, options
+    return across, {n: v for n, v in options.items() if n in signature_of(across).options or n not in own.options}
 
 
 _told: Callable[[Any, str, Signature, dict[str, Any]], None] | None = None
@@ -219,11 +229,6 @@ def signature_of(target: Any) -> Signature:
     except (ValueError, TypeError):
         parameters = inspect.signature(target).parameters.values()
         return Signature(sizes={p.name: p.default is p.empty for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD})
-
-
-def task_values(node: dict[str, Any]) -> dict[str, Any]:
-    """All options of the node ``task``, defaults included, without importing the part."""
-    return part_values("task", node)
 
 
 def part_values(kind: str, node: Mapping[str, Any], where: str = "") -> dict[str, Any]:

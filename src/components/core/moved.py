@@ -17,6 +17,7 @@ MOVED = {
     **{f"components.{name}": f"components.core.{name}" for name in ("errors", "flops", "makers", "registry", "signature")},
     **{f"components.{name}": f"components.core.{name}" for name in ("sockets", "weights")},
     "components.measuring": "components.corpus.evaluation_api",
+    "components.functional.visibility": "components.functional.attention_mask",
 }
 
 

@@ -9,6 +9,7 @@ from torch import nn
 
 from components.core import registry
 from components.core.registry import Entry
+from components.core.traits import stands_for
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ def parts_tree(model: nn.Module) -> Owner:
         own = {n: p for n, p in module.named_parameters(recurse=False) if id(p) not in seen}
         seen.update(map(id, own.values()))
         children = tuple(owner(child, n, f"{path}.{n}".lstrip(".")) for n, child in module.named_children())
-        return Owner(name, path, module, classes.get(class_of(module)), own, children)
+        return Owner(name, path, module, entry_of(module, classes), own, children)
 
     return owner(model, "", "")
 
@@ -53,12 +54,21 @@ def parts_tree(model: nn.Module) -> Owner:
 def entries_of(model: nn.Module) -> dict[str, Entry]:
     """{path: entry} of every module whose class is a registered part."""
     classes = part_classes()
-    return {path: classes[class_of(m)] for path, m in model.named_modules() if class_of(m) in classes}
+    found = ((path, entry_of(module, classes)) for path, module in model.named_modules())
+    return {path: entry for path, entry in found if entry is not None}
 
 
 def part_classes() -> dict[tuple[str, str], Entry]:
     return {(e.module, e.qualname): e for e in registry.entries().values() if not e.preset_of}
 
 
-def class_of(module: nn.Module) -> tuple[str, str]:
-    return type(module).__module__, type(module).__qualname__
+def entry_of(module: nn.Module, classes: Mapping[tuple[str, str], Entry]) -> Entry | None:
+    """The entry among ``classes`` of a module's class, or of the part that the class stands for."""
+    own = type(module)
+    return classes.get((own.__module__, own.__qualname__)) or registry.entries().get(stands_for(own))
+
+
+def name_parts(model: nn.Module) -> None:
+    """Tell every module its full name as ``part_path``, once and before any wrapper: statistics and initial values are keyed by it."""
+    for path, module in model.named_modules():
+        module.part_path = path  # type: ignore[assignment]

@@ -57,13 +57,14 @@ class Batch:
 
     def to(self, *args: Any, **kwargs: Any) -> Batch:
         """Every tensor moved, as ``Tensor.to``."""
-        return self._each(lambda held: held.to(*args, **kwargs))
+        return self._each(lambda x: x.to(*args, **kwargs))
 
     def pin_memory(self) -> Batch:
-        return self._each(lambda held: held.pin_memory())
+        return self._each(lambda x: x.pin_memory())
 
     def _each(self, change: Callable[[Any], Any]) -> Batch:
-        return replace(self, **{n: change(v) for n in [f.name for f in fields(self)] if (v := getattr(self, n)) is not None})
+        held: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
+        return replace(self, **{n: change(v) for n, v in held.items() if v is not None})
 
 
 MEMO_DEPENDS_ON = frozenset(("ids", "positions", "documents", "valid", "token_types", "prefix", "causal"))
@@ -142,6 +143,11 @@ class SequenceInfo:
                 positions = positions + cache.length
         given = (batch.ids, positions, batch.documents, batch.valid, batch.token_types)
         return cls(*given, causal=causal, prefix=batch.prefix, values=batch.values, cache=cache)
+
+
+def info_of(x: Tensor, info: SequenceInfo | None) -> SequenceInfo:
+    """``info``; where there is none, x (B, T, D) is one causal document of ids 0 that starts at position 0."""
+    return info or SequenceInfo.of(Batch(torch.zeros(x.shape[:2], dtype=torch.long, device=x.device)), causal=True)
 
 
 @dataclass(frozen=True)
@@ -242,9 +248,3 @@ def merge_out(total: dict[str, Any], out: dict[str, Any]) -> dict[str, Any]:
         else:
             merged[key] = value
     return merged
-
-
-def name_parts(model: nn.Module) -> None:
-    """Tell every module its full name as ``part_path``, once and before any wrapper: statistics and initial values are keyed by it."""
-    for path, module in model.named_modules():
-        module.part_path = path  # type: ignore[assignment]  # a word beside its tensors

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from components.core.makers import INHERIT, Bound, Maker, Makers, Shared, adopt  # noqa: F401
+from components.core.parts_tree import name_parts  # noqa: F401
 from components.core.sequence import (  # noqa: F401
     MEMO_DEPENDS_ON,
     Batch,
@@ -14,8 +15,8 @@ from components.core.sequence import (  # noqa: F401
     SequenceInfo,
     Slot,
     Terms,
+    info_of,
     merge_out,
-    name_parts,
     terms_of,
 )
 

@@ -37,6 +37,11 @@ def biases(position: Any) -> bool:
     return hasattr(position, "bias")
 
 
+def stands_for(target: type) -> tuple[str, str]:
+    """(kind, name) of the registered part in whose place a class without a name of its own stands, as the cross attention of ``gqa`` does."""
+    return getattr(target, "stands_for", ("", ""))
+
+
 def prepare_of(loss: Any) -> Callable[..., Any] | None:
     """``loss.prepare(batch, generator)``, which changes a batch before the model sees it; None where it has none."""
     return getattr(loss, "prepare", None)

@@ -83,7 +83,7 @@ def absent(call: Call) -> bool:
 
 def mixer(call: Call, r: Reading, layer: int, side: int, shown: slice) -> Mixer:
     """One reading, as the page draws it and spells it out."""
-    crossed = bool(getattr(call.module, "cross", False))
+    crossed = bool(getattr(call.module, "crosses", False))
     columns = slice(None) if crossed else shown
     outside = None if crossed or shown.start in (None, 0) else Array(r.weights[:, shown, : shown.start].sum(-1))
 

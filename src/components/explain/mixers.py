@@ -101,7 +101,7 @@ def softmax_weights(found: Arguments) -> Reading:
     bias = None if bias is None else bias[0].expand(-1, tq, tk)
     if bias is not None:
         scores = scores + bias.double()
-    seen = torch.ones(1, tq, tk, dtype=torch.bool) if found["sight"].unlimited(tq, tk) else found["sight"].dense(q.device)[0]
+    seen = torch.ones(1, tq, tk, dtype=torch.bool) if found["spec"].sees_all(tq, tk) else found["spec"].dense(q.device)[0]
     scores = scores.masked_fill(~seen, -math.inf)
     sinks = found["sinks"]
     if sinks is not None:

@@ -1,6 +1,6 @@
 """Softmax attention: one place that picks the kernel by device, dtype, length and what the mask needs, and the naive reference beside it.
 
-Parts declare what may be seen (``Sight``) and a bias; they never call a kernel. Vaswani et al. 2017, arXiv:1706.03762, eq. 1.
+Parts declare what may be seen (``MaskSpec``) and a bias; they never call a kernel. Vaswani et al. 2017, arXiv:1706.03762, eq. 1.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from components.functional import watch
+from components.functional.attention_mask import MaskSpec
 from components.functional.products import LeanProducts, masked_scores
-from components.functional.visibility import Sight
 
 # Lengths up to which batched products beat the fused CPU kernel, forward and backward together, measured on two AVX-512 cores:
 # bf16 at T=256 29 ms against 52, at 512 26 against 37, at 1024 48 against 41. In fp32 the fused kernel is faster at every length.
@@ -26,7 +26,7 @@ def attend(
     q: Tensor,
     k: Tensor,
     v: Tensor,
-    sight: Sight,
+    spec: MaskSpec,
     *,
     bias: Tensor | None = None,
     scale: float | None = None,
@@ -40,7 +40,7 @@ def attend(
         q: (B, H, Tq, K).
         k: (B, G, Tk, K), H a multiple of G: heads share keys in groups.
         v: (B, G, Tk, Kv).
-        sight: what may be seen.
+        spec: what may be seen.
         bias: (B or 1, H, Tq, Tk), added to the scaled scores.
         scale: 1/sqrt(K) if None.
         soft_cap: c in c * tanh(score / c), before bias and mask (Gemma 2).
@@ -51,19 +51,19 @@ def attend(
     """
     q, k = q.to(v.dtype), k.to(v.dtype)  # a norm or a rotation may have given fp32 where autocast projected to bf16
     if watch.sink is not None:
-        watch.sink("softmax", q=q, k=k, v=v, sight=sight, bias=bias, scale=scale, soft_cap=soft_cap, sinks=sinks)
-    kernel = choose(q, k, soft_cap=soft_cap, sinks=sinks, bias=bias, dropout=dropout, sight=sight)
+        watch.sink("softmax", q=q, k=k, v=v, spec=spec, bias=bias, scale=scale, soft_cap=soft_cap, sinks=sinks)
+    kernel = choose(q, k, soft_cap=soft_cap, sinks=sinks, bias=bias, dropout=dropout, spec=spec)
     if kernel == "flex":
         from components.functional.flex import flex_attend
 
-        return flex_attend(q, k, v, sight, bias=bias, scale=scale, soft_cap=soft_cap)
+        return flex_attend(q, k, v, spec, bias=bias, scale=scale, soft_cap=soft_cap)
     if kernel == "fused":
-        return _fused(q, k, v, sight, bias, scale, dropout)
-    return _products(q, k, v, sight, bias, scale, soft_cap, sinks, dropout)
+        return _fused(q, k, v, spec, bias, scale, dropout)
+    return _products(q, k, v, spec, bias, scale, soft_cap, sinks, dropout)
 
 
 def choose(
-    q: Tensor, k: Tensor, *, sight: Sight, soft_cap: float | None, sinks: Tensor | None, bias: Tensor | None, dropout: float
+    q: Tensor, k: Tensor, *, spec: MaskSpec, soft_cap: float | None, sinks: Tensor | None, bias: Tensor | None, dropout: float
 ) -> str:
     """The name of the kernel: ``fused`` (torch's scaled_dot_product_attention), ``flex`` (accelerators, structured masks) or ``products``."""
     tq, tk = q.shape[2], k.shape[2]
@@ -74,21 +74,21 @@ def choose(
         short = tq > 1 and tk <= CPU_PRODUCTS_UP_TO.get(q.dtype, 0)
         return "products" if dropout > 0.0 or short else "fused"
     if q.device.type == "cuda" and dropout == 0.0 and tq > 1 and tq % 128 == 0 and tk % 128 == 0:
-        structured = not (sight.only_causal(tq, tk) or sight.unlimited(tq, tk))
+        structured = not (spec.only_causal(tq, tk) or spec.sees_all(tq, tk))
         if soft_cap is not None or (structured and bias is None):
             return "flex"
     return "products" if soft_cap is not None else "fused"
 
 
-def _fused(q: Tensor, k: Tensor, v: Tensor, sight: Sight, bias: Tensor | None, scale: float | None, dropout: float) -> Tensor:
+def _fused(q: Tensor, k: Tensor, v: Tensor, spec: MaskSpec, bias: Tensor | None, scale: float | None, dropout: float) -> Tensor:
     tq, tk = q.shape[2], k.shape[2]
     grouped = q.shape[1] != k.shape[1]
     # a branch and no expression: where lengths vary, compile would hand the kernel a symbol for its flag
-    causal = True if bias is None and sight.only_causal(tq, tk) else False  # noqa: SIM210
+    causal = True if bias is None and spec.only_causal(tq, tk) else False  # noqa: SIM210
     flag = True if causal and tq > 1 else False  # noqa: SIM210
     mask: Tensor | None = None
-    if not causal and not sight.unlimited(tq, tk):
-        mask = sight.dense(q.device) if bias is None else bias.to(q.dtype) + sight.additive(q.dtype, q.device)
+    if not causal and not spec.sees_all(tq, tk):
+        mask = spec.dense(q.device) if bias is None else bias.to(q.dtype) + spec.additive(q.dtype, q.device)
     elif bias is not None:
         mask = bias.to(q.dtype)
     # never a mask and is_causal together: the fused CPU kernel would combine them silently, the others raise
@@ -101,7 +101,7 @@ def _products(
     q: Tensor,
     k: Tensor,
     v: Tensor,
-    sight: Sight,
+    spec: MaskSpec,
     bias: Tensor | None,
     scale: float | None,
     soft_cap: float | None,
@@ -115,8 +115,8 @@ def _products(
         k = k[:, :, None].expand(b, groups, h // groups, tk, width).reshape(b, h, tk, width)
         v = v[:, :, None].expand(b, groups, h // groups, tk, v.shape[-1]).reshape(b, h, tk, v.shape[-1])
     q3, k3, v3 = q.reshape(b * h, tq, width), k.reshape(b * h, tk, width), v.reshape(b * h, tk, v.shape[-1])
-    unlimited = sight.unlimited(tq, tk)
-    mask = None if unlimited else sight.additive(q.dtype, q.device)
+    sees_all = spec.sees_all(tq, tk)
+    mask = None if sees_all else spec.additive(q.dtype, q.device)
     plain = soft_cap is None and bias is None and mask is not None and mask.shape[0] == 1
     if plain and sinks is None and dropout == 0.0 and torch.is_grad_enabled() and not torch.compiler.is_compiling():
         return LeanProducts.apply(q3, k3, v3, mask[0], scale).view(b, h, tq, v.shape[-1])  # type: ignore[index]

@@ -20,10 +20,10 @@ from components.functional.linear_attention import (
     grouped,
     head_decays,
     marks_of,
-    precise,
     silenced,
     weigh,
 )
+from components.functional.precision import at_least_fp32
 
 
 def delta_rule_reference(
@@ -38,7 +38,7 @@ def delta_rule_reference(
     valid: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The recurrence as written, position by position; what decoding uses. Arguments as ``delta_rule``."""
-    q, k, v, beta = precise(q), silenced(k, valid), silenced(v, valid), silenced(beta, valid)
+    q, k, v, beta = at_least_fp32(q), silenced(k, valid), silenced(v, valid), silenced(beta, valid)
     g = None if g is None else silenced(g, valid)
     q, k = (y.repeat_interleave(v.shape[1] // y.shape[1], 1) for y in (q, k))
     s = empty_state(k, v) if state is None else state
@@ -86,7 +86,7 @@ def delta_rule(
     with torch.autocast(q.device.type, enabled=False):
         if length == 1:
             return delta_rule_reference(q, k, v, beta, g, state=state, start=start, valid=valid)
-        q, k, v, beta = precise(q), silenced(k, valid), silenced(v, valid), silenced(beta, valid)
+        q, k, v, beta = at_least_fp32(q), silenced(k, valid), silenced(v, valid), silenced(beta, valid)
         s = (empty_state(k, v) if state is None else state).unflatten(1, (k.shape[1], -1))
         marks, groups = marks_of(start, length, size, q), k.shape[1]
         g = None if g is None else grouped(silenced(g, valid).clamp(min=GONE), groups, size, rows=True)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 
-from components.functional.visibility import Sight
+from components.functional.attention_mask import MaskSpec
 
 
 @cache
@@ -22,18 +22,18 @@ def _compiled() -> Any:
 
 
 def flex_attend(
-    q: Tensor, k: Tensor, v: Tensor, sight: Sight, *, bias: Tensor | None, scale: float | None, soft_cap: float | None
+    q: Tensor, k: Tensor, v: Tensor, spec: MaskSpec, *, bias: Tensor | None, scale: float | None, soft_cap: float | None
 ) -> Tensor:
     """As ``attend``, with what may be seen evaluated block by block from positions, documents and padding."""
     b, h, tq, _ = q.shape
     tk = k.shape[2]
 
     def block_mask() -> Any:
-        return create_block_mask(_rule(sight, b), b, None, tq, tk, device=q.device.type)
+        return create_block_mask(_rule(spec, b), b, None, tq, tk, device=q.device.type)
 
     mask = None
-    if not sight.unlimited(tq, tk):
-        mask = sight.q.once(("flex", sight.rule.key, sight.causal), block_mask) if sight.itself else block_mask()
+    if not spec.sees_all(tq, tk):
+        mask = spec.q.once(("flex", spec.rule.key, spec.causal), block_mask) if spec.is_self_attention else block_mask()
 
     def score(value: Tensor, row: Tensor, head: Tensor, i: Tensor, j: Tensor) -> Tensor:
         if soft_cap is not None:
@@ -45,22 +45,22 @@ def flex_attend(
     return call(q, k, v, score_mod=score if changes else None, block_mask=mask, scale=scale, enable_gqa=h != k.shape[1])
 
 
-def _rule(sight: Sight, rows: int) -> Any:
-    """The mask as FlexAttention wants it: a function of row, head, query and key index. The same terms as ``Sight._dense``."""
-    q_at, k_at = (i.positions.expand(rows, -1) for i in (sight.q, sight.k))  # type: ignore[union-attr]
-    by_column = sight.itself
-    q_documents, k_documents, valid, prefix = sight.q.documents, sight.k.documents, sight.k.valid, sight.q.prefix
+def _rule(spec: MaskSpec, rows: int) -> Any:
+    """The mask as FlexAttention wants it: a function of row, head, query and key index. The same terms as ``MaskSpec._dense``."""
+    q_at, k_at = (i.positions.expand(rows, -1) for i in (spec.q, spec.k))  # type: ignore[union-attr]
+    by_column = spec.is_self_attention
+    q_documents, k_documents, valid, prefix = spec.q.documents, spec.k.documents, spec.k.valid, spec.q.prefix
 
     def seen(row: Tensor, head: Tensor, i: Tensor, j: Tensor) -> Tensor:  # noqa: ARG001  FlexAttention's arguments
         q_position, k_position = q_at[row, i], k_at[row, j]
-        if sight.causal:
+        if spec.causal:
             ok = j <= i if by_column else k_position <= q_position
         else:
             ok = k_position == k_position
-        allowed = sight.rule.allow(q_position, k_position)
+        allowed = spec.rule.allow(q_position, k_position)
         if allowed is not None:
             ok = ok & allowed
-        if sight.causal and prefix is not None:
+        if spec.causal and prefix is not None:
             ok = ok | (k_position < prefix[row])
         if q_documents is not None and k_documents is not None:
             ok = ok & (q_documents[row, i] == k_documents[row, j])

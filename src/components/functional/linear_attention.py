@@ -15,6 +15,7 @@ from torch import Tensor
 
 from components.core.flops import Flops
 from components.functional import watch
+from components.functional.precision import at_least_fp32
 
 CHUNK = 64  # positions that are computed at once; a power of two
 GONE = (
@@ -202,18 +203,13 @@ def weigh(y: Tensor, weight: Tensor | None) -> Tensor:
     return y if weight is None else y * weight[..., None]
 
 
-def precise(y: Tensor) -> Tensor:
-    """fp32 at least."""
-    return y.float() if y.dtype in (torch.bfloat16, torch.float16) else y
-
-
 def empty_state(k: Tensor, v: Tensor) -> Tensor:
     return v.new_zeros(v.shape[0], v.shape[1], k.shape[-1], v.shape[-1])
 
 
 def silenced(y: Tensor, valid: Tensor | None) -> Tensor:
     """y (B, H, T) or (B, H, T, C) in fp32 at least, 0 at padding."""
-    y = precise(y)
+    y = at_least_fp32(y)
     if valid is None:
         return y
     hidden = ~valid[:, None]
@@ -224,4 +220,4 @@ def _quiet(
     q: Tensor, k: Tensor, v: Tensor, g: Tensor | None, valid: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
     """All in fp32 at least; padding writes nothing and lets nothing decay."""
-    return precise(q), silenced(k, valid), silenced(v, valid), None if g is None else silenced(g, valid)
+    return at_least_fp32(q), silenced(k, valid), silenced(v, valid), None if g is None else silenced(g, valid)

@@ -20,11 +20,6 @@ def rms_norm(x: Tensor, weight: Tensor | None, eps: float) -> Tensor:
     return F.rms_norm(x, (x.shape[-1],), None, eps) * weight.to(x.dtype)
 
 
-def at_least_fp32(x: Tensor) -> Tensor:
-    """x in fp32 where it is a half precision, else as it is."""
-    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
-
-
 def affine(y: Tensor, weight: Tensor | None, bias: Tensor | None, dtype: torch.dtype) -> Tensor:
     """y * weight + bias, each only where there is one, in ``dtype``; both broadcast from the right."""
     y = y if weight is None else y * weight

@@ -13,6 +13,11 @@ def widest(device: torch.device) -> torch.dtype:
     return torch.float32 if device.type in NO_DOUBLES else torch.float64
 
 
+def at_least_fp32(x: Tensor) -> Tensor:
+    """x in fp32 where it is a half precision, else as it is."""
+    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
+
+
 def cast_once(x: Tensor) -> Tensor:
     """x in autocast's dtype, where autocast is on: for an input that several linear maps read, since autocast would cast, and keep, a copy for each."""
     kind = x.device.type

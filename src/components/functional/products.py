@@ -39,7 +39,7 @@ class LeanProducts(torch.autograd.Function):
             weights = torch.softmax(masked_scores(q[some], k[some], mask, ctx.scale), -1)
             torch.bmm(weights.transpose(1, 2), grad[some], out=grad_v[some])
             grad_weights = torch.bmm(grad[some], v[some].transpose(1, 2))
-            grad_scores = torch.ops.aten._softmax_backward_data(grad_weights, weights, -1, weights.dtype)
+            grad_scores = torch._softmax_backward_data(grad_weights, weights, -1, weights.dtype)  # pyright: ignore[reportPrivateImportUsage]
             torch.bmm(grad_scores, k[some], out=grad_q[some])
             torch.bmm(grad_scores.transpose(1, 2), q[some], out=grad_k[some])
         return grad_q.mul_(ctx.scale), grad_k.mul_(ctx.scale), grad_v, None, None

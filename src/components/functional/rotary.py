@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from components.core.sockets import SequenceInfo
+from components.functional.precision import at_least_fp32
 
 Tables = tuple[
     Tensor, ...
@@ -52,7 +53,7 @@ def rotate(x: Tensor, factors: Tables, layout: str) -> Tensor:
     width = factors[0].shape[-1] * (1 if layout == "half" else 2)
     if width < x.shape[-1]:
         return torch.cat((rotate(x[..., :width], factors, layout), x[..., width:]), -1)
-    y = _precise(x)
+    y = at_least_fp32(x)
     if layout == "half":
         # each channel's partner is half the width away: one roll, where a split and a join would take five passes
         turned = torch.addcmul(y * factors[0], y.roll(width // 2, -1), factors[1])
@@ -69,13 +70,9 @@ def rotate(x: Tensor, factors: Tables, layout: str) -> Tensor:
 
 def rotate_reference(x: Tensor, cos: Tensor, sin: Tensor, layout: str) -> Tensor:
     """The formula as written: (a, b) -> (a cos - b sin, a sin + b cos) for each pair; cos and sin (B or 1, 1, T, R/2)."""
-    y = _precise(x)
+    y = at_least_fp32(x)
     if layout == "interleaved":
         a, b = y[..., 0::2], y[..., 1::2]
         return torch.stack((a * cos - b * sin, a * sin + b * cos), -1).flatten(-2).to(x.dtype)
     a, b = y.chunk(2, -1)
     return torch.cat((a * cos - b * sin, a * sin + b * cos), -1).to(x.dtype)
-
-
-def _precise(x: Tensor) -> Tensor:
-    return x if x.dtype in (torch.float32, torch.float64) else x.float()

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from components.core.sockets import SequenceInfo
-from components.functional.norms import at_least_fp32
+from components.functional.precision import at_least_fp32
 
 
 @dataclass(frozen=True)

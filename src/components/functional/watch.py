@@ -4,7 +4,7 @@ A kernel says ``if watch.sink is not None: watch.sink("softmax", q=q, ...)`` bef
 is told, not what came out, so that a listener computes weights by the plain formula, whichever kernel was chosen. A global and no context
 variable: ``torch.compile`` guards it, and a compiled layer has no trace of it.
 
-    softmax    q, k, v, sight, bias, scale, soft_cap, sinks as ``attend`` takes them
+    softmax    q, k, v, spec, bias, scale, soft_cap, sinks as ``attend`` takes them
     weights    weights (B, H, Tq, Tk) that a part made itself, and v (B, H, Tk, K) that they read; q, k where it has them
     linear     rule, inputs, value (which of the inputs is v), time (v's axis of positions), options: ``rule(*inputs, **options)[0]`` is linear in v
     scan       log_a, log_b (B, T, H): h_t = a_t h_(t-1) + b_t channel by channel

@@ -17,7 +17,7 @@ from components.core.cache_file import cache_folder
 from components.core.config_types import Config, part_name
 from components.core.contracts import NeedsModel
 from components.core.errors import UserError
-from components.core.makers import make, task_values
+from components.core.makers import make, part_values
 from components.core.resources import recipe_commands, recipe_files
 from components.corpus.corpus import Source
 from components.corpus.example import Example
@@ -119,7 +119,7 @@ def task_of(config: Config, tokenizer: Tokens) -> TaskModule:
 
 def task_options(config: Config) -> Config:
     """All options of the node ``task``, defaults included."""
-    return task_values(config["task"])
+    return part_values("task", config["task"])
 
 
 def device_of(name: str) -> torch.device:

@@ -12,7 +12,7 @@ from typing import Any
 from components.core import registry
 from components.core.config_types import part_name
 from components.core.errors import UserError, nearest
-from components.core.makers import task_values
+from components.core.makers import part_values
 from components.core.micro_batches import rows_each
 from components.core.option_types import parse_type
 from components.training.callbacks import check_callbacks
@@ -55,7 +55,7 @@ def check_settings(config: dict[str, Any]) -> dict[str, Any]:
 
 def check_task(config: dict[str, Any], settings: dict[str, Any]) -> None:
     """Shares that leave something to train on, and rows that divide among micro-batches and the devices that are named."""
-    options = task_values(config["task"])
+    options = part_values("task", config["task"])
     validation, test = options.get("validation_fraction", 0.0), options.get("test_fraction", 0.0)
     if validation + test >= 1:
         raise UserError(

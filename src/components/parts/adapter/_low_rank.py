@@ -8,6 +8,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from components.core.errors import UserError
 from components.core.flops import Flops, Work, both
@@ -18,6 +19,8 @@ from components.parts.adapter._adapted import Adapted, add
 class LowRank(Adapted):
     """``lora_a`` is drawn, ``lora_b`` zero (a table's the other way round), so that the first output is the base's."""
 
+    lora_a: nn.Parameter
+    lora_b: nn.Parameter
     factor: float
     dropout: float
     zero = "lora_b"
@@ -53,8 +56,8 @@ class LoRALinear(LowRank, nn.Linear):
         add(self, "lora_a", (rank, shape[1]), (axes[0], "latent"))
         add(self, "lora_b", (shape[0], rank), ("latent", axes[-1]))
 
-    def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.weight, self.bias) + self.beside(x)
+    def forward(self, input: Tensor) -> Tensor:
+        return F.linear(input, self.weight, self.bias) + self.beside(input)
 
     def beside(self, x: Tensor) -> Tensor:
         return F.linear(F.linear(self.thinned(x), self.lora_a), self.lora_b) * self.factor
@@ -69,6 +72,8 @@ class LoRALinear(LowRank, nn.Linear):
 class DoRALinear(LoRALinear):
     """magnitude * V / ||V|| x + b with V = W + factor * B A, each output's row by itself; the norm is a constant to the gradient."""
 
+    magnitude: nn.Parameter
+
     def put(self, axes: tuple[str, ...], option: str, **options: Any) -> None:
         super().put(axes, option, **options)
         add(self, "magnitude", (self.weight.shape[0],), axes[-1:])
@@ -77,7 +82,7 @@ class DoRALinear(LoRALinear):
         if name != "magnitude":
             return super().first_value(name, weight, generator)
         norm = self.norm(self.weight.detach())
-        return norm.full_tensor() if hasattr(norm, "full_tensor") else norm
+        return norm.full_tensor() if isinstance(norm, DTensor) else norm
 
     @torch.no_grad()
     def follow_base(self) -> None:
@@ -90,8 +95,8 @@ class DoRALinear(LoRALinear):
     def scale(self) -> Tensor:
         return self.magnitude / self.norm(super().effective_weight()).detach()
 
-    def forward(self, x: Tensor) -> Tensor:
-        y = F.linear(x, self.weight) + self.beside(x)
+    def forward(self, input: Tensor) -> Tensor:
+        y = F.linear(input, self.weight) + self.beside(input)
         y = y * self.scale().to(y.dtype)
         return y if self.bias is None else y + self.bias.to(y.dtype)
 
@@ -129,8 +134,8 @@ class LoRAEmbedding(LowRank, nn.Embedding):
         value = blank(weight, generator)
         return value.zero_() if name == self.zero else value.normal_(generator=generator)
 
-    def forward(self, ids: Tensor) -> Tensor:
-        return super().forward(ids) + F.embedding(ids, self.lora_a, self.padding_idx) @ self.lora_b * self.factor
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(input) + F.embedding(input, self.lora_a, self.padding_idx) @ self.lora_b * self.factor
 
     def effective_weight(self) -> Tensor:
         return self.weight + self.factor * (self.lora_a @ self.lora_b)

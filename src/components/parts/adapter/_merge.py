@@ -31,7 +31,7 @@ def adapter_state_dict(model: nn.Module) -> dict[str, Tensor]:
 
 
 def adapted(model: nn.Module) -> list[Adapted]:
-    found = [m for m in model.modules() if isinstance(m, Adapted)]
+    found: list[Adapted] = [m for m in model.modules() if isinstance(m, Adapted)]
     if not found:
         raise ValueError("the model has no adapter: build it with adapter=lora, dora or ia3")
     return found

@@ -31,8 +31,8 @@ class DoRA:
         rank: Positive = 8,
         alpha: PositiveFloat = 16.0,
         dropout: Fraction = 0.0,
-        targets: list[str] = ("*.attention.q", "*.attention.v"),
-        train: list[str] = (),
+        targets: tuple[str, ...] = ("*.attention.q", "*.attention.v"),
+        train: tuple[str, ...] = (),
     ) -> None:
         self.targets, self.train = list(targets), list(train)
         self.options = {"rank": rank, "factor": alpha / rank, "dropout": dropout}

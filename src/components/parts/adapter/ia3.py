@@ -29,9 +29,9 @@ class IA3:
     def __init__(
         self,
         *,
-        outputs: list[str] = ("*.attention.k", "*.attention.v"),
-        inputs: list[str] = ("*.ffn.out",),
-        train: list[str] = (),
+        outputs: tuple[str, ...] = ("*.attention.k", "*.attention.v"),
+        inputs: tuple[str, ...] = ("*.ffn.out",),
+        train: tuple[str, ...] = (),
     ) -> None:
         self.targets, self.train = {"outputs": list(outputs), "inputs": list(inputs)}, list(train)
 
@@ -42,6 +42,9 @@ class IA3:
 class IA3Linear(Adapted, nn.Linear):
     """ia3 * (W x + b), or W (ia3 * x) + b."""
 
+    ia3: nn.Parameter
+    on_output: bool
+
     def put(self, axes: tuple[str, ...], option: str, **options: Any) -> None:
         del options
         self.on_output = option == "outputs"
@@ -51,11 +54,11 @@ class IA3Linear(Adapted, nn.Linear):
         del name
         return ones(weight, generator)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         if self.on_output:
-            y = F.linear(x, self.weight, self.bias)
+            y = F.linear(input, self.weight, self.bias)
             return y * self.ia3.to(y.dtype)
-        return F.linear(x * self.ia3.to(x.dtype), self.weight, self.bias)
+        return F.linear(input * self.ia3.to(input.dtype), self.weight, self.bias)
 
     def effective_weight(self) -> Tensor:
         return self.weight * (self.ia3[:, None] if self.on_output else self.ia3)

@@ -36,8 +36,8 @@ class LoRA:
         alpha: PositiveFloat = 16.0,
         scaling: Literal["rank", "root"] = "rank",
         dropout: Fraction = 0.0,
-        targets: list[str] = ("*.attention.q", "*.attention.v"),
-        train: list[str] = (),
+        targets: tuple[str, ...] = ("*.attention.q", "*.attention.v"),
+        train: tuple[str, ...] = (),
     ) -> None:
         self.targets, self.train = list(targets), list(train)
         self.options = {"rank": rank, "factor": alpha / (rank if scaling == "rank" else rank**0.5), "dropout": dropout}

@@ -8,10 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from components.core.sockets import SequenceInfo, adopt, make
-from components.core.traits import rotates
+from components.core.contracts import Norm
+from components.core.sockets import SequenceInfo
 from components.functional.activations import ACTIVATIONS
 from components.functional.earlier import starts
+from components.functional.precision import at_least_fp32
 
 
 def head_width(d_model: int, n_heads: int, expand: float, name: str) -> int:
@@ -28,13 +29,6 @@ def head_width(d_model: int, n_heads: int, expand: float, name: str) -> int:
 def split_heads(y: Tensor, width: int) -> Tensor:
     """(B, T, H * K) -> (B, H, T, K); the number of heads is read from the width, since a tensor-parallel rank holds only some."""
     return y.unflatten(-1, (-1, width)).transpose(1, 2)
-
-
-def place_position(part: nn.Module, position: Any, d_model: int, n_heads: int, width: int, context_length: int | None) -> None:
-    """``part.position`` for queries and keys of ``width``, and ``part.rotates``, asked once."""
-    length = {} if context_length is None else {"context_length": context_length}
-    adopt(part, "position", make(position, "position", d_model=d_model, n_heads=n_heads, head_dim=width, **length))
-    part.rotates = rotates(part.position)  # type: ignore[assignment]
 
 
 def kept(part: nn.Module, info: SequenceInfo) -> dict[str, Any] | None:
@@ -60,22 +54,29 @@ def recall(
     return read
 
 
-def way_out(part: nn.Module, read: Tensor, x: Tensor, *, over: str = "head", gate: str = "none") -> Tensor:
-    """(B, H, T, V) -> ``part.out`` of (B, T, D): normed by ``part.output_norm`` over each head's vector or all of them, then gated by ``part.z`` of x."""
-    y = read.transpose(1, 2).to(x.dtype)
-    if over != "head":
-        y = y.flatten(2)
-    if not part.output_norm.identity:
-        y = part.output_norm(y)  # type: ignore[operator]
-    y = y if over != "head" else y.flatten(2)
-    if gate != "none":
-        y = y * ACTIVATIONS[gate](part.z(x))  # type: ignore[operator]
-    return part.out(y)  # type: ignore[operator]
+class LinearTime(nn.Module):
+    """A mixer whose heads are normed and gated before the output projection."""
+
+    output_norm: Norm
+    out: nn.Linear
+    z: nn.Linear  # where there is a gate
+
+    def way_out(self, read: Tensor, x: Tensor, *, over: str = "head", gate: str = "none") -> Tensor:
+        """(B, H, T, V) -> ``out`` of (B, T, D): normed over each head's vector or all of them, then gated by ``z`` of x."""
+        y = read.transpose(1, 2).to(x.dtype)
+        if over != "head":
+            y = y.flatten(2)
+        if not self.output_norm.identity:
+            y = self.output_norm(y)
+        y = y if over != "head" else y.flatten(2)
+        if gate != "none":
+            y = y * ACTIVATIONS[gate](self.z(x))
+        return self.out(y)
 
 
 def unit(y: Tensor, eps: float = 1e-6) -> Tensor:
     """Vectors of length 1: y / sqrt(sum y^2 + eps), in fp32 at least."""
-    y = y.float() if y.dtype in (torch.bfloat16, torch.float16) else y
+    y = at_least_fp32(y)
     return y * (y.square().sum(-1, keepdim=True) + eps).rsqrt()
 
 

@@ -1,4 +1,4 @@
-"""What minGRU and minLSTM share: the short convolution of their input, and the precision of their gates."""
+"""What minGRU and minLSTM share: the short convolution of their input."""
 
 from __future__ import annotations
 
@@ -14,8 +14,3 @@ from components.functional.short_convolution import ShortConvolution, short_conv
 def convolved(conv: ShortConvolution | None, x: Tensor, info: SequenceInfo, state: dict[str, Any] | None) -> Tensor:
     """x as the gates read it."""
     return cast_once(x if conv is None else short_convolutions((x,), (conv,), info, state)[0])
-
-
-def precise(y: Tensor) -> Tensor:
-    """In fp32 at least."""
-    return y.float() if y.element_size() < 4 else y

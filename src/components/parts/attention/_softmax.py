@@ -1,4 +1,4 @@
-"""What the parts of the softmax family share: widths of heads, the position they rotate or bias by, heads from projections, FLOPs of the products."""
+"""What the parts of the softmax family share: widths of heads, heads from projections, FLOPs of the products."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from components.core.flops import Flops, Work, children, flops_of
-from components.core.sockets import SequenceInfo, adopt, make
-from components.core.traits import biases, rotates
+from components.core.sockets import SequenceInfo
 
 
 def head_width(d_model: int, n_heads: int, head_dim: int | None, halves: int = 1) -> int:
@@ -27,17 +26,6 @@ def kv_heads_of(n_heads: int, n_kv_heads: int | None) -> int:
     if n_heads % count:
         raise ValueError(f"n_kv_heads={count} does not divide n_heads={n_heads}")
     return count
-
-
-def adopt_position(part: Any, position: Any, d_model: int, n_heads: int, head_dim: int, context_length: int | None) -> None:
-    """``part.position``, and whether it ``rotates`` queries and keys and whether scores are ``biased`` by it."""
-    sizes = {"d_model": d_model, "n_heads": n_heads, "head_dim": head_dim}
-    adopt(
-        part,
-        "position",
-        make(position, "position", **sizes, **({} if context_length is None else {"context_length": context_length})),
-    )
-    part.rotates, part.biased = rotates(part.position), biases(part.position)
 
 
 def heads_of(y: Tensor, width: int, norm: nn.Module | None = None) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from components.core.flops import Flops, Work, children
 from components.core.positions import count_positions
 from components.core.registry import register
-from components.core.sockets import Maker, Place, SequenceInfo, make, merge_out
+from components.core.sockets import Maker, Place, SequenceInfo, info_of, make, merge_out
 
 REVERSED = "reversed."  # before the words that the reverse reader hands on: their positions run backwards
 
@@ -55,7 +55,8 @@ class BothWays(nn.Module):
         self.backward_mixer.reads_backwards = True  # for who looks at what it reads
         self.factor = 1.0 if combine == "sum" else 0.5
 
-    def forward(self, x: Tensor, info: SequenceInfo) -> Tensor:
+    def forward(self, x: Tensor, info: SequenceInfo | None = None) -> Tensor:
+        info = info_of(x, info)
         if info.cache is not None:
             raise ValueError("attention/both_ways reads what follows, so it cannot decode with a cache: use it in encoders")
         left = self.forward_mixer(x, info.with_(causal=True, prefix=None))

@@ -14,17 +14,17 @@ from torch import Tensor, nn
 from components.core.flops import Flops, Work, children, flops_of
 from components.core.registry import register
 from components.core.signature import Positive, PositiveFloat
-from components.core.sockets import Maker, SequenceInfo, make
+from components.core.sockets import Maker, SequenceInfo, info_of, make
 from components.functional.delta_rule import delta_rule, delta_rule_flops
 from components.functional.joint import joint_linear
-from components.functional.linear_attention import precise
-from components.functional.precision import cast_once
+from components.functional.precision import at_least_fp32, cast_once
 from components.functional.short_convolution import ShortConvolution, short_convolutions
-from components.parts.attention._linear import head_width, kept, place_position, recall, split_heads, unit, way_out
+from components.parts.attention._linear import LinearTime, head_width, kept, recall, split_heads, unit
+from components.parts.attention._positioned import Positioned
 
 
 @register("attention", "delta_net")
-class DeltaNet(nn.Module):
+class DeltaNet(LinearTime, Positioned):
     """DeltaNet: a matrix of associations that each position corrects towards its value, instead of adding to it.
 
     Reads from left to right whatever ``info.causal`` says, in an encoder too.
@@ -96,10 +96,11 @@ class DeltaNet(nn.Module):
         if output_gate != "none":
             self.z = nn.Linear(d_model, values, bias=False)
         self.out = nn.Linear(values, d_model, bias=False)
-        place_position(self, position, d_model, n_heads, self.k_width, context_length)
+        self.add_position(position, d_model=d_model, n_heads=n_heads, head_dim=self.k_width, context_length=context_length)
         self.output_norm = make(output_norm, "norm", dim=self.v_width)
 
-    def forward(self, x: Tensor, info: SequenceInfo) -> Tensor:
+    def forward(self, x: Tensor, info: SequenceInfo | None = None) -> Tensor:
+        info = info_of(x, info)
         x, state = cast_once(x), kept(self, info)
         parts = joint_linear(x, (self.q, self.k, self.v))
         if self.conv_size is not None:
@@ -108,14 +109,14 @@ class DeltaNet(nn.Module):
         q, k, v = self.key(q), self.key(k), F.silu(v)
         if self.rotates:
             q, k = self.position.rotate(q, k, info, info)
-        beta = torch.ones_like(k[..., 0]) if self.b is None else precise(self.b(x)).sigmoid().transpose(1, 2)
+        beta = torch.ones_like(k[..., 0]) if self.b is None else at_least_fp32(self.b(x)).sigmoid().transpose(1, 2)
         scale = self.k_width**-0.5
-        read = recall(delta_rule, precise(q) * scale, k, v, beta * self.most, info=info, state=state)
-        return way_out(self, read, x, gate=self.output_gate)
+        read = recall(delta_rule, at_least_fp32(q) * scale, k, v, beta * self.most, info=info, state=state)
+        return self.way_out(read, x, gate=self.output_gate)
 
     def key(self, y: Tensor) -> Tensor:
         """What queries and keys become (..., K), in fp32 at least."""
-        y = precise(y)
+        y = at_least_fp32(y)
         if self.qk_activation == "silu":
             y = F.silu(y)
         elif self.qk_activation == "relu":

@@ -13,17 +13,18 @@ from torch import Tensor, nn
 from components.core.flops import Flops, Work
 from components.core.registry import register
 from components.core.signature import Positive, Probability
-from components.core.sockets import Maker, Place, SequenceInfo, make
+from components.core.sockets import Maker, Place, SequenceInfo, info_of, make
 from components.functional import watch
 from components.functional.attention import attend
+from components.functional.attention_mask import MaskSpec
 from components.functional.joint import joint_linear
-from components.functional.precision import cast_once
-from components.functional.visibility import Sight
-from components.parts.attention._softmax import adopt_position, head_width, heads_of, kept, kv_heads_of, softmax_flops
+from components.functional.precision import at_least_fp32, cast_once
+from components.parts.attention._positioned import Positioned
+from components.parts.attention._softmax import head_width, heads_of, kept, kv_heads_of, softmax_flops
 
 
 @register("attention", "differential")
-class DifferentialAttention(nn.Module):
+class DifferentialAttention(Positioned):
     """Differential attention: the difference of two softmax maps, so that what both attend to by mistake cancels.
 
     A head has two queries and two keys of half the usual width, and one value: (softmax(q1 k1) - lambda softmax(q2 k2)) v, normed and scaled by
@@ -57,6 +58,11 @@ class DifferentialAttention(nn.Module):
         "lambda_k2": ("head_dim",),
     }
 
+    lambda_q1: nn.Parameter
+    lambda_k1: nn.Parameter
+    lambda_q2: nn.Parameter
+    lambda_k2: nn.Parameter
+
     def __init__(
         self,
         d_model: int,
@@ -87,7 +93,7 @@ class DifferentialAttention(nn.Module):
         self.mask = make(mask, "mask", context_length=context_length)
         self.q_norm, self.k_norm = (make(qk_norm, "norm", dim=width) for _ in range(2))
         self.head_norm = make(head_norm, "norm", dim=2 * width)
-        adopt_position(self, position, d_model, 2 * n_heads, width, context_length)
+        self.add_position(position, d_model=d_model, n_heads=2 * n_heads, head_dim=width, context_length=context_length)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -99,13 +105,14 @@ class DifferentialAttention(nn.Module):
 
     def weight(self) -> Tensor:
         """lambda, in fp32 at least."""
-        a, b, c, d = (y.double() if y.dtype == torch.float64 else y.float() for y in self._vectors())
+        a, b, c, d = (at_least_fp32(y) for y in self._vectors())
         return (a * b).sum().exp() - (c * d).sum().exp() + self.lambda_init
 
     def _vectors(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         return self.lambda_q1, self.lambda_k1, self.lambda_q2, self.lambda_k2
 
-    def forward(self, x: Tensor, info: SequenceInfo) -> Tensor:
+    def forward(self, x: Tensor, info: SequenceInfo | None = None) -> Tensor:
+        info = info_of(x, info)
         q, k, v = joint_linear(cast_once(x), (self.q, self.k, self.v))
         q, k = heads_of(q, self.head_dim, self.q_norm), heads_of(k, self.head_dim, self.k_norm)
         v = heads_of(v, 2 * self.head_dim)
@@ -113,9 +120,9 @@ class DifferentialAttention(nn.Module):
             q, k = self.position.rotate(q, k, info, info)
         k, v, k_info = kept(self, k, v, info)
         bias = self.position.bias(q, k, info, k_info) if self.biased else None
-        sight = Sight(info, k_info, info.causal, self.mask)
+        spec = MaskSpec(info, k_info, info.causal, self.mask)
         # first maps, then second ones: both groups of heads read the same values
-        read = attend(q, k, torch.cat((v, v), 1), sight, bias=bias, dropout=self.dropout if self.training else 0.0)
+        read = attend(q, k, torch.cat((v, v), 1), spec, bias=bias, dropout=self.dropout if self.training else 0.0)
         if watch.sink is not None:
             own = torch.eye(read.shape[1] // 2, device=read.device)
             watch.sink("mixed", matrix=torch.cat((own, -self.weight().to(own.dtype) * own), 1))

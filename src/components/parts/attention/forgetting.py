@@ -5,23 +5,23 @@ Lin et al. 2025 (Forgetting Transformer), arXiv:2503.02130, eq. 4 to 6
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from components.core.flops import Flops, Work
 from components.core.registry import register
 from components.core.signature import Positive, Probability
-from components.core.sockets import Maker, SequenceInfo, make
+from components.core.sockets import Maker, SequenceInfo, info_of, make
 from components.functional.attention import attend
+from components.functional.attention_mask import MaskSpec
 from components.functional.joint import joint_linear
-from components.functional.precision import cast_once
-from components.functional.visibility import Sight
-from components.parts.attention._softmax import add, adopt_position, head_width, heads_of, kept, kv_heads_of, softmax_flops
+from components.functional.precision import at_least_fp32, cast_once
+from components.parts.attention._positioned import Positioned
+from components.parts.attention._softmax import add, head_width, heads_of, kept, kv_heads_of, softmax_flops
 
 
 @register("attention", "forgetting")
-class ForgettingAttention(nn.Module):
+class ForgettingAttention(Positioned):
     """Forgetting attention: softmax attention whose scores fall by what the heads chose to forget between key and query.
 
     Scores get the sum of log sigmoid(forget(x)) over the positions after the key up to the query, one number per head and position. It tells
@@ -76,9 +76,10 @@ class ForgettingAttention(nn.Module):
         self.mask = make(mask, "mask", context_length=context_length)
         self.gate = make(gate, "gate", d_model=d_model, n_heads=n_heads, head_dim=width)
         self.q_norm, self.k_norm, self.head_norm = (make(n, "norm", dim=width) for n in (qk_norm, qk_norm, head_norm))
-        adopt_position(self, position, d_model, n_heads, width, context_length)
+        self.add_position(position, d_model=d_model, n_heads=n_heads, head_dim=width, context_length=context_length)
 
-    def forward(self, x: Tensor, info: SequenceInfo) -> Tensor:
+    def forward(self, x: Tensor, info: SequenceInfo | None = None) -> Tensor:
+        info = info_of(x, info)
         x = cast_once(x)
         q, k, v = joint_linear(x, (self.q, self.k, self.v))
         q, k = heads_of(q, self.head_dim, self.q_norm), heads_of(k, self.head_dim, self.k_norm)
@@ -91,8 +92,8 @@ class ForgettingAttention(nn.Module):
         if not info.causal or info.prefix is not None:
             decay = -decay.abs()
         bias = add(decay, self.position.bias(q, k, info, k_info) if self.biased else None)
-        sight = Sight(info, k_info, info.causal, self.mask)
-        read = attend(q, k, v, sight, bias=bias, dropout=self.dropout if self.training else 0.0).transpose(1, 2)
+        spec = MaskSpec(info, k_info, info.causal, self.mask)
+        read = attend(q, k, v, spec, bias=bias, dropout=self.dropout if self.training else 0.0).transpose(1, 2)
         if not self.head_norm.identity:
             read = self.head_norm(read)
         return self.out(self.gate(read, x, info).flatten(2))
@@ -100,7 +101,7 @@ class ForgettingAttention(nn.Module):
     def _forgotten(self, x: Tensor, info: SequenceInfo) -> tuple[Tensor, Tensor]:
         """Sums of log sigmoid(forget(x)) from the beginning: up to these positions (B, H, Tq), and up to all that are stored (B, H, Tk), in fp32 at least."""
         y = self.forget(x).transpose(1, 2)
-        rates = F.logsigmoid(y if y.dtype == torch.float64 else y.float())
+        rates = F.logsigmoid(at_least_fp32(y))
         if info.valid is not None:
             rates = rates.masked_fill(~info.valid[:, None], 0.0)
         sums = rates.cumsum(-1)

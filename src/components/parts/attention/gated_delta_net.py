@@ -14,27 +14,26 @@ from torch import Tensor, nn
 from components.core.flops import Flops, Work, children, flops_of
 from components.core.registry import register
 from components.core.signature import Positive
-from components.core.sockets import Maker, SequenceInfo, make
+from components.core.sockets import Maker, SequenceInfo, info_of, make
 from components.core.weights import copy_full
 from components.functional.delta_rule import delta_rule, delta_rule_flops
 from components.functional.joint import joint_linear
-from components.functional.linear_attention import precise
-from components.functional.precision import cast_once
+from components.functional.precision import at_least_fp32, cast_once
 from components.functional.short_convolution import ShortConvolution, short_convolutions
 from components.parts.attention._linear import (
+    LinearTime,
     head_width,
     inverse_softplus_of_log_spaced,
     kept,
-    place_position,
     recall,
     split_heads,
     unit,
-    way_out,
 )
+from components.parts.attention._positioned import Positioned
 
 
 @register("attention", "gated_delta_net")
-class GatedDeltaNet(nn.Module):
+class GatedDeltaNet(LinearTime, Positioned):
     """Gated DeltaNet: the delta rule on a state that forgets, at a rate that the input chooses for each head.
 
     Reads from left to right whatever ``info.causal`` says, in an encoder too. The log of the decay is -exp(A_log) softplus(a + dt_bias), the share of
@@ -106,7 +105,7 @@ class GatedDeltaNet(nn.Module):
             self.q_conv, self.k_conv, self.v_conv = (ShortConvolution(c, conv_size, conv_bias) for c in (keys, keys, values))
         self.A_log, self.dt_bias = (nn.Parameter(torch.empty(v_heads)) for _ in range(2))
         self.out = nn.Linear(values, d_model, bias=False)
-        place_position(self, position, d_model, n_heads, self.k_width, context_length)
+        self.add_position(position, d_model=d_model, n_heads=n_heads, head_dim=self.k_width, context_length=context_length)
         self.output_norm = make(output_norm, "norm", dim=self.v_width)
         self.reset_parameters()
 
@@ -117,7 +116,8 @@ class GatedDeltaNet(nn.Module):
         copy_full(self.A_log, middles.log())
         copy_full(self.dt_bias, inverse_softplus_of_log_spaced(0.001, 0.1, count))
 
-    def forward(self, x: Tensor, info: SequenceInfo) -> Tensor:
+    def forward(self, x: Tensor, info: SequenceInfo | None = None) -> Tensor:
+        info = info_of(x, info)
         x, state = cast_once(x), kept(self, info)
         *parts, a, b = joint_linear(x, (self.q, self.k, self.v, self.a, self.b))
         if self.conv_size is not None:
@@ -126,12 +126,14 @@ class GatedDeltaNet(nn.Module):
         q, k = unit(q), unit(k)
         if self.rotates:
             q, k = self.position.rotate(q, k, info, info)
-        a, b = precise(a), precise(b)
+        a, b = at_least_fp32(a), at_least_fp32(b)
         g = -self.A_log.to(a.dtype).exp() * F.softplus(a + self.dt_bias.to(a.dtype))
         beta = b.sigmoid() * self.most
         scale = self.k_width**-0.5
-        read = recall(delta_rule, precise(q) * scale, k, v, beta.transpose(1, 2), g.transpose(1, 2), info=info, state=state)
-        return way_out(self, read, x, gate=self.output_gate)
+        read = recall(
+            delta_rule, at_least_fp32(q) * scale, k, v, beta.transpose(1, 2), g.transpose(1, 2), info=info, state=state
+        )
+        return self.way_out(read, x, gate=self.output_gate)
 
     def flops(self, work: Work) -> Flops:
         groups, heads = self.k.out_features // self.k_width, self.v.out_features // self.v_width

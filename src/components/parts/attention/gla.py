@@ -13,16 +13,16 @@ from torch import Tensor, nn
 from components.core.flops import Flops, Work, children
 from components.core.registry import register
 from components.core.signature import Positive, PositiveFloat
-from components.core.sockets import Maker, SequenceInfo, make
+from components.core.sockets import Maker, SequenceInfo, info_of, make
 from components.functional.joint import joint_linear
-from components.functional.linear_attention import linear_attention, linear_attention_flops, precise
-from components.functional.precision import cast_once
+from components.functional.linear_attention import linear_attention, linear_attention_flops
+from components.functional.precision import at_least_fp32, cast_once
 from components.functional.short_convolution import ShortConvolution, short_convolutions
-from components.parts.attention._linear import head_width, kept, recall, split_heads, way_out
+from components.parts.attention._linear import LinearTime, head_width, kept, recall, split_heads
 
 
 @register("attention", "gla")
-class GatedLinearAttention(nn.Module):
+class GatedLinearAttention(LinearTime):
     """Gated linear attention: every channel of the state forgets at a rate that the input chooses.
 
     Reads from left to right whatever ``info.causal`` says, in an encoder too. It takes no position: a rotation
@@ -84,16 +84,17 @@ class GatedLinearAttention(nn.Module):
         self.out = nn.Linear(values, d_model, bias=False)
         self.output_norm = make(output_norm, "norm", dim=self.v_width)
 
-    def forward(self, x: Tensor, info: SequenceInfo) -> Tensor:
+    def forward(self, x: Tensor, info: SequenceInfo | None = None) -> Tensor:
+        info = info_of(x, info)
         x, state = cast_once(x), kept(self, info)
         parts = joint_linear(x, (self.q, self.k, self.v))
         if self.conv_size is not None:
             parts = [F.silu(y) for y in short_convolutions(parts, (self.q_conv, self.k_conv, self.v_conv), info, state)]
         q, k, v = (split_heads(y, w) for y, w in zip(parts, (self.k_width, self.k_width, self.v_width)))
-        logits = precise(self.decay_up(self.decay_down(x)))
+        logits = at_least_fp32(self.decay_up(self.decay_down(x)))
         g = split_heads(F.logsigmoid(logits) / self.gate_logit_normalizer, self.k_width)
-        read = recall(linear_attention, precise(q) * self.k_width**-0.5, k, v, g, info=info, state=state)
-        return way_out(self, read, x, gate=self.output_gate)
+        read = recall(linear_attention, at_least_fp32(q) * self.k_width**-0.5, k, v, g, info=info, state=state)
+        return self.way_out(read, x, gate=self.output_gate)
 
     def flops(self, work: Work) -> Flops:
         heads = self.v.out_features // self.v_width

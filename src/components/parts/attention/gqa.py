@@ -6,28 +6,29 @@ sinks: gpt-oss 2025; QK-norm: Henry et al. 2020, arXiv:2010.04245; clipping: DBR
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Literal
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from components.core.flops import NOTHING, Flops, Work, children, flops_of
+from components.core.contracts import Mask, Sharing, Value
+from components.core.flops import Flops, Work, children, flops_of
 from components.core.registry import register
 from components.core.signature import Positive, PositiveFloat, Probability
-from components.core.sockets import Maker, Place, SequenceInfo, adopt, make
-from components.functional.attention import attend
+from components.core.sockets import Maker, Place, SequenceInfo, info_of, make
+from components.functional.attention_mask import MaskSpec
 from components.functional.joint import joint_linear
 from components.functional.precision import cast_once
-from components.functional.visibility import Sight
+from components.parts.attention._cross import CrossAttention
+from components.parts.attention._grouped import GroupedHeads, scale_of
+from components.parts.attention._positioned import Positioned
+from components.parts.attention._softmax import kept
 
 
 @register("attention", "gqa")
-class GroupedQueryAttention(nn.Module):
+class GroupedQueryAttention(GroupedHeads, Positioned):
     """Grouped-query attention: heads of queries share heads of keys and values.
 
-    With ``d_memory`` it is a cross attention: keys and values come from ``info.memory``, all of it is seen, and neither mask nor position applies,
-    since query and key count the positions of different sequences.
+    Where a memory is read (a block's ``cross``), ``make`` builds ``_cross.CrossAttention`` with the same options and the same names of weights.
 
     Args:
         n_heads: heads of queries.
@@ -62,13 +63,16 @@ class GroupedQueryAttention(nn.Module):
         "out": ("heads", "d_model"),
         "sink": ("heads",),
     }
+    across = CrossAttention  # what stands in its place where a memory is read
+    mask: Mask
+    sharing: Sharing
+    value: Value
 
     def __init__(
         self,
         d_model: int,
         context_length: int | None = None,
         place: Place | None = None,
-        d_memory: int | None = None,
         *,
         n_heads: Positive = 4,
         n_kv_heads: Positive | None = None,
@@ -89,161 +93,63 @@ class GroupedQueryAttention(nn.Module):
         clip: PositiveFloat | None = None,
         dropout: Probability = 0.0,
     ) -> None:
-        super().__init__()
-        kv_heads = n_heads if n_kv_heads is None else n_kv_heads
-        if head_dim is None and d_model % n_heads:
-            raise ValueError(
-                f"n_heads={n_heads} does not divide d_model={d_model}; choose n_heads among its divisors, or give head_dim"
-            )
-        if n_heads % kv_heads:
-            raise ValueError(f"n_kv_heads={kv_heads} does not divide n_heads={n_heads}")
-        if wrong := sorted(set(bias) - {"q", "k", "v", "out"}):
-            raise ValueError(f"bias={list(bias)}: {wrong[0]!r} is no projection; there are q, k, v, out")
-        width = d_model // n_heads if head_dim is None else head_dim
-        self.head_dim, self.cross = width, d_memory is not None
-        if scale_by_layer:
-            if place is None:
-                raise ValueError("scale_by_layer=true needs a layer: this attention stands in none")
-            scale = (width**-0.5 if scale is None else scale) / (place.index + 1)
-        self.scale, self.soft_cap, self.clip, self.dropout = scale, soft_cap, clip, dropout
-        self.q = nn.Linear(d_model, n_heads * width, bias="q" in bias)
-        self.sharing = make("none" if self.cross else sharing, "sharing", **({} if place is None else {"place": place}))
-        self.borrows = self.sharing.borrows
-        if not self.borrows:
-            self.k = nn.Linear(d_memory or d_model, kv_heads * width, bias="k" in bias)
-            self.v = nn.Linear(d_memory or d_model, kv_heads * width, bias="v" in bias)
-        self.out = nn.Linear(n_heads * width, d_model, bias="out" in bias)
-        self.mask = make("full" if self.cross else mask, "mask", context_length=context_length)
-        of_values = {
-            "d_model": d_model,
-            "n_kv_heads": kv_heads,
-            "head_dim": width,
-            **({} if place is None else {"place": place}),
-        }
-        self.value = make("none" if self.cross or self.borrows else value, "value", **of_values)
-        self.gate = make(gate, "gate", d_model=d_model, n_heads=n_heads, head_dim=width)
-        self.full_width, self.k_norm = qk_norm_over == "full", None
-        for name, heads in (("q_norm", n_heads), *([] if self.borrows else [("k_norm", kv_heads)])):
-            sizes = {"dim": heads * width} if self.full_width else {"dim": width}
-            setattr(
-                self, name, make(qk_norm, "norm", **sizes, **({"heads": heads} if qk_norm_over == "per_head_weight" else {}))
-            )
-        normed = not getattr(self.q_norm, "identity", False)
-        self.norm_first, self.norm_after = normed and qk_norm_at == "before", normed and qk_norm_at == "after"
-        self.gated, self.valued, self.lends = (
-            not getattr(part, "identity", False) for part in (self.gate, self.value, self.sharing)
+        layer = {} if place is None else {"place": place}
+        shared = make(sharing, "sharing", **layer)
+        super().__init__(d_model, None if shared.borrows else d_model, n_heads, n_kv_heads, head_dim, bias)
+        self.sharing, self.borrows, self.lends = shared, shared.borrows, not shared.identity
+        self.mask = make(mask, "mask", context_length=context_length)
+        of_values = {"d_model": d_model, "n_kv_heads": self.n_kv_heads, "head_dim": self.head_dim, **layer}
+        self.value = make("none" if self.borrows else value, "value", **of_values)
+        self.add_reading(
+            gate=gate,
+            qk_norm=qk_norm,
+            qk_norm_over=qk_norm_over,
+            qk_norm_at=qk_norm_at,
+            scale=scale_of(scale, self.head_dim, place, scale_by_layer),
+            soft_cap=soft_cap,
+            sinks=sinks,
+            clip=clip,
+            dropout=dropout,
         )
-        if sinks:
-            self.sink = nn.Parameter(torch.empty(n_heads))
-        if not self.cross:
-            sizes = {"d_model": d_model, "n_heads": n_heads, "head_dim": width}
-            adopt(
-                self,
-                "position",
-                make(position, "position", **sizes, **({} if context_length is None else {"context_length": context_length})),
-            )
-        # asked once: a missing attribute of a module costs an exception, for every layer and token of a decoding
-        self.rotates, self.biased = (not self.cross and hasattr(self.position, method) for method in ("rotate", "bias"))
-        if self.rotates and self.norm_after and getattr(self.position, "sets_lengths", False):
+        self.add_position(position, d_model=d_model, n_heads=n_heads, head_dim=self.head_dim, context_length=context_length)
+        self.changes_values = not self.value.identity
+        if self.rotates and self.norm_at == "after" and self.position.sets_lengths:
             raise ValueError("qk_norm_at=after would undo the lengths that this position gives to queries: use before")
-        if not sinks:
-            self.sink = None
-        self.reset_parameters()
 
-    def reset_parameters(self) -> None:
-        if self.sink is not None:
-            nn.init.zeros_(self.sink)
-
-    def forward(self, x: Tensor, info: SequenceInfo) -> Tensor:
+    def forward(self, x: Tensor, info: SequenceInfo | None = None) -> Tensor:
+        info = info_of(x, info)
         x = cast_once(x)
-        q, k, v, k_info, bias = self._across(x, info) if self.cross else self._within(x, info)
-        sight = Sight(info, k_info, info.causal and not self.cross, self.mask)
-        read = attend(
-            q,
-            k,
-            v,
-            sight,
-            bias=bias,
-            scale=self.scale,
-            soft_cap=self.soft_cap,
-            sinks=self.sink,
-            dropout=self.dropout if self.training else 0.0,
-        )
-        read = read.transpose(1, 2)
-        return self.out((self.gate(read, x, info) if self.gated else read).flatten(2))
+        q, k, v, k_info = self._borrowed(x, info) if self.borrows else self._own(x, info)
+        bias = self.position.bias(q, k, info, k_info) if self.biased else None
+        return self.read(x, info, q, k, v, MaskSpec(info, k_info, info.causal, self.mask), bias)
 
-    def _within(self, x: Tensor, info: SequenceInfo) -> tuple[Tensor, Tensor, Tensor, SequenceInfo, Tensor | None]:
-        """Queries, keys, values, the info that describes the keys, and the bias on scores, of one sequence."""
-        if self.borrows:
-            k, v, k_info = self.sharing.borrow(info)
-            if k.shape[-1] != self.head_dim:
-                raise ValueError(
-                    f"keys of width {k.shape[-1]} are lent to heads of width {self.head_dim}: give both layers the same head_dim"
-                )
-            (q,) = self._heads([self.q(x)])
-            if self.rotates:
-                q, _ = self.position.rotate(q, q, info, info)
-            if self.norm_after:
-                q = self._normed(q, self.q_norm)
-        else:
-            q, k, v = self._heads(joint_linear(x, (self.q, self.k, self.v)))
-            if self.valued:
-                v = self.value(v, x, info)
-            if self.rotates:
-                q, k = self.position.rotate(q, k, info, info)
-            if self.norm_after:
-                q, k = self._normed(q, self.q_norm), self._normed(k, self.k_norm)
-            k_info = info
-            if info.cache is not None:
-                k, v, k_info = info.cache.slot(self, info.visit).append(k, v, info)
-            if self.lends:
-                self.sharing.lend(k, v, k_info, info)
-        return q, k, v, k_info, self.position.bias(q, k, info, k_info) if self.biased else None
+    def _own(self, x: Tensor, info: SequenceInfo) -> tuple[Tensor, Tensor, Tensor, SequenceInfo]:
+        """Queries, keys, values, and the info that describes the keys."""
+        q, k, v = joint_linear(x, (self.q, self.k, self.v))
+        q, k, v = self.split_heads(q, self.q_norm), self.split_heads(k, self.k_norm), self.split_heads(v)
+        if self.changes_values:
+            v = self.value(v, x, info)
+        if self.rotates:
+            q, k = self.position.rotate(q, k, info, info)
+        q, k = self.normed_after(q, self.q_norm), self.normed_after(k, self.k_norm)
+        k, v, k_info = kept(self, k, v, info)
+        if self.lends:
+            self.sharing.lend(k, v, k_info, info)
+        return q, k, v, k_info
 
-    def _across(self, x: Tensor, info: SequenceInfo) -> tuple[Tensor, Tensor, Tensor, SequenceInfo, None]:
-        """The same with keys and values of the memory, which decoding projects once."""
-        assert info.memory_info is not None
-        state = info.cache.slot(self, info.visit).state if info.cache is not None else {}
-        if "memory" in state:
-            (q,) = self._heads([self.q(x)])
-            k, v = state["memory"]
-        else:
-            memory = cast_once(info.memory)  # type: ignore[arg-type]
-            q, k, v = self._heads([self.q(x), *joint_linear(memory, (self.k, self.v))])
-            if self.norm_after:
-                k = self._normed(k, self.k_norm)
-            state["memory"] = (k, v)
-        if self.norm_after:
-            q = self._normed(q, self.q_norm)
-        return q, k, v, info.memory_info, None
+    def _borrowed(self, x: Tensor, info: SequenceInfo) -> tuple[Tensor, Tensor, Tensor, SequenceInfo]:
+        """The same with the keys and values of an earlier layer."""
+        k, v, k_info = self.sharing.borrow(info)
+        if k.shape[-1] != self.head_dim:
+            raise ValueError(
+                f"keys of width {k.shape[-1]} are lent to heads of width {self.head_dim}: give both layers the same head_dim"
+            )
+        q = self.split_heads(self.q(x), self.q_norm)
+        if self.rotates:
+            q, _ = self.position.rotate(q, q, info, info)
+        return self.normed_after(q, self.q_norm), k, v, k_info
 
     def flops(self, work: Work) -> Flops:
-        tk = (work.memory or 0) if self.cross else work.length
-        projections = children(self, work, leave=("k", "v") if self.cross else ("position",))
-        if self.cross:
-            projections += children(self, replace(work, length=tk), leave=("q", "out", "gate", "q_norm"))
         wide = 4 * self.q.out_features  # scores and their sum, 2 FLOPs each per channel and cell
-        cells = work.length * tk if self.cross else self.mask.cells(work.length, work.causal)
-        products = Flops(wide * work.length * tk, wide * cells)
-        return projections + products + (NOTHING if self.cross else flops_of(self.position, work))
-
-    def _heads(self, projected: list[Tensor]) -> list[Tensor]:
-        """Queries, keys and values (B, T, H * K) -> (B, H, T, K); the number of heads is read from the width, since a tensor-parallel rank holds only some."""
-        heads = []
-        for y, norm in zip(projected, (self.q_norm, self.k_norm, None)):
-            if self.clip is not None:
-                y = y.clamp(-self.clip, self.clip)
-            early = norm is not None and self.norm_first
-            if early and self.full_width:
-                y = norm(y)
-            y = y.unflatten(-1, (-1, self.head_dim))
-            if early and not self.full_width:
-                y = norm(y)
-            heads.append(y.transpose(1, 2))
-        return heads
-
-    def _normed(self, y: Tensor, norm: nn.Module) -> Tensor:
-        """The norm after the rotation: (B, H, T, K) -> (B, H, T, K)."""
-        y = y.transpose(1, 2)
-        y = norm(y.flatten(2)).unflatten(-1, (-1, self.head_dim)) if self.full_width else norm(y)
-        return y.transpose(1, 2)
+        products = Flops(wide * work.length**2, wide * self.mask.cells(work.length, work.causal))
+        return children(self, work, leave=("position",)) + products + flops_of(self.position, work)

@@ -15,15 +15,15 @@ from torch import Tensor, nn
 from components.core.flops import Flops, Work, children
 from components.core.registry import register
 from components.core.signature import Positive
-from components.core.sockets import Maker, Place, SequenceInfo, make
+from components.core.sockets import Maker, Place, SequenceInfo, info_of, make
 from components.functional.joint import joint_linear
-from components.functional.linear_attention import linear_attention, linear_attention_flops, precise
-from components.functional.precision import cast_once
-from components.parts.attention._linear import head_width, kept, recall, split_heads, way_out
+from components.functional.linear_attention import linear_attention, linear_attention_flops
+from components.functional.precision import at_least_fp32, cast_once
+from components.parts.attention._linear import LinearTime, head_width, kept, recall, split_heads
 
 
 @register("attention", "hgrn2")
-class HGRN2(nn.Module):
+class HGRN2(LinearTime):
     """HGRN2: a gated linear recurrence whose keys are what its forget gates leave over.
 
     Reads from left to right whatever ``info.causal`` says, in an encoder too. The forget gate is b + (1 - b) sigmoid(f), the key 1 - forget gate.
@@ -77,18 +77,19 @@ class HGRN2(nn.Module):
         if self.bound is not None:
             nn.init.constant_(self.bound, math.log(self.first_bound / (1.0 - self.first_bound)))
 
-    def forward(self, x: Tensor, info: SequenceInfo) -> Tensor:
+    def forward(self, x: Tensor, info: SequenceInfo | None = None) -> Tensor:
+        info = info_of(x, info)
         x, state = cast_once(x), kept(self, info)
         q, f, v = joint_linear(x, (self.q, self.f, self.v))
-        f = precise(f)
+        f = at_least_fp32(f)
         g, log_k = F.logsigmoid(f), F.logsigmoid(-f)
         if self.bound is not None:
             bound = self.bound.to(f.dtype)
             rest = F.logsigmoid(-bound)  # log(1 - b)
             g, log_k = torch.logaddexp(F.logsigmoid(bound), rest + g), rest + log_k
         q, k, g = (split_heads(y, self.k_width) for y in (F.silu(q), log_k.exp(), g))
-        read = recall(linear_attention, precise(q), k, split_heads(v, self.v_width), g, info=info, state=state)
-        return way_out(self, read, x, over=self.over)
+        read = recall(linear_attention, at_least_fp32(q), k, split_heads(v, self.v_width), g, info=info, state=state)
+        return self.way_out(read, x, over=self.over)
 
     def flops(self, work: Work) -> Flops:
         heads = self.v.out_features // self.v_width

@@ -14,16 +14,17 @@ from torch import Tensor, nn
 from components.core.flops import Flops, Work, children, flops_of
 from components.core.registry import register
 from components.core.signature import Positive, PositiveFloat
-from components.core.sockets import Maker, SequenceInfo, make
+from components.core.sockets import Maker, SequenceInfo, info_of, make
 from components.functional import watch
 from components.functional.joint import joint_linear
-from components.functional.linear_attention import linear_attention, linear_attention_flops, precise
-from components.functional.precision import cast_once
-from components.parts.attention._linear import head_width, kept, place_position, recall, split_heads, way_out
+from components.functional.linear_attention import linear_attention, linear_attention_flops
+from components.functional.precision import at_least_fp32, cast_once
+from components.parts.attention._linear import LinearTime, head_width, kept, recall, split_heads
+from components.parts.attention._positioned import Positioned
 
 
 @register("attention", "linear")
-class LinearAttention(nn.Module):
+class LinearAttention(LinearTime, Positioned):
     """Linear attention: softmax's exponential replaced by a product of features, so that the past fits into one matrix.
 
     Reads from left to right whatever ``info.causal`` says, in an encoder too.
@@ -76,7 +77,7 @@ class LinearAttention(nn.Module):
         self.out = nn.Linear(n_heads * self.head_dim, d_model, bias=False)
         self.features = {"taylor": self.width**2 + self.width + 1, "dpfp": 2 * self.width}.get(feature_map, self.width)
         turned = self.width if feature_map == "taylor" else self.features
-        place_position(self, position, d_model, n_heads, turned, context_length)
+        self.add_position(position, d_model=d_model, n_heads=n_heads, head_dim=turned, context_length=context_length)
         self.rotates_first, self.rotates_features = (
             self.rotates and (feature_map == "taylor") is first for first in (True, False)
         )
@@ -87,17 +88,18 @@ class LinearAttention(nn.Module):
             )
         self.output_norm = make(output_norm, "norm", dim=self.head_dim)
 
-    def forward(self, x: Tensor, info: SequenceInfo) -> Tensor:
+    def forward(self, x: Tensor, info: SequenceInfo | None = None) -> Tensor:
+        info = info_of(x, info)
         x, state = cast_once(x), kept(self, info)
         q, k, v = joint_linear(x, (self.q, self.k, self.v))
         q, k, v = split_heads(q, self.width), split_heads(k, self.width), split_heads(v, self.head_dim)
         if self.rotates_first:
             q, k = self.position.rotate(q, k, info, info)
-        q, k, v = self.mapped(q), self.mapped(k), precise(v)
+        q, k, v = self.mapped(q), self.mapped(k), at_least_fp32(v)
         turned = self.position.rotate(q, k, info, info) if self.rotates_features else (q, k)
         if not self.normalise:
             q, k = turned
-            return way_out(self, recall(linear_attention, q * self.features**-0.5, k, v, info=info, state=state), x)
+            return self.way_out(recall(linear_attention, q * self.features**-0.5, k, v, info=info, state=state), x)
         ones = torch.ones_like(v[..., :1])  # a value of 1 sums the weights
         if self.rotates_features:
             total = recall(linear_attention, q, k, ones, info=info, state=state, name="weights")
@@ -108,11 +110,11 @@ class LinearAttention(nn.Module):
             )
         if watch.sink is not None:
             watch.sink("divided", total=total + self.eps)
-        return way_out(self, read / (total + self.eps), x)
+        return self.way_out(read / (total + self.eps), x)
 
     def mapped(self, y: Tensor) -> Tensor:
         """(..., K) -> (..., features) in fp32 at least."""
-        y = precise(y)
+        y = at_least_fp32(y)
         if self.feature_map == "elu1":
             return F.elu(y) + 1.0
         if self.feature_map == "relu":

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from components.core.registry import register
 from components.core.signature import Positive
-from components.core.sockets import SequenceInfo
+from components.core.sockets import SequenceInfo, info_of
 from components.functional.precision import cast_once
 from components.functional.recurrent import States, unroll
 
@@ -40,7 +40,8 @@ class LSTM(nn.Module):
         self.recurrent = nn.Linear(self.hidden, 4 * self.hidden, bias=False)
         self.out = nn.Linear(self.hidden, d_model, bias=False)
 
-    def forward(self, x: Tensor, info: SequenceInfo) -> Tensor:
+    def forward(self, x: Tensor, info: SequenceInfo | None = None) -> Tensor:
+        info = info_of(x, info)
         inputs = self.input(cast_once(x))
         precise = inputs.dtype if inputs.dtype == torch.float64 else torch.float32
         empty = inputs.new_zeros(x.shape[0], self.hidden)

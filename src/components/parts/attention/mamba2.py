@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from components.core.flops import Flops, Work, children
 from components.core.registry import register
 from components.core.signature import Positive, PositiveFloat
-from components.core.sockets import Maker, SequenceInfo, make
+from components.core.sockets import Maker, SequenceInfo, info_of, make
 from components.core.weights import copy_full
 from components.functional.joint import joint_linear
-from components.functional.linear_attention import linear_attention, linear_attention_flops, precise
-from components.functional.precision import cast_once
+from components.functional.linear_attention import linear_attention, linear_attention_flops
+from components.functional.precision import at_least_fp32, cast_once
 from components.functional.short_convolution import ShortConvolution, short_convolutions
 from components.parts.attention._linear import head_width, inverse_softplus_of_log_spaced, kept, recall, split_heads
 
@@ -65,6 +65,12 @@ class Mamba2(nn.Module):
         "out": ("heads", "d_model"),
     }
 
+    z: nn.Linear
+    x: nn.Linear
+    B: nn.Linear
+    C: nn.Linear
+    dt: nn.Linear
+
     def __init__(
         self,
         d_model: int,
@@ -106,18 +112,21 @@ class Mamba2(nn.Module):
         nn.init.ones_(self.D)
         copy_full(self.dt_bias, inverse_softplus_of_log_spaced(*self.dt_range, count))
 
-    def forward(self, u: Tensor, info: SequenceInfo) -> Tensor:
+    def forward(self, u: Tensor, info: SequenceInfo | None = None) -> Tensor:
+        info = info_of(u, info)
         u, state = cast_once(u), kept(self, info)
         z, *parts, dt = joint_linear(u, (self.z, self.x, self.B, self.C, self.dt))
         x, b, c = (F.silu(y) for y in short_convolutions(parts, (self.x_conv, self.B_conv, self.C_conv), info, state))
-        x, b, c = (precise(split_heads(y, w)) for y, w in ((x, self.head_dim), (b, self.state_size), (c, self.state_size)))
-        dt = F.softplus(precise(dt) + self.dt_bias.to(x.dtype))
+        x, b, c = (
+            at_least_fp32(split_heads(y, w)) for y, w in ((x, self.head_dim), (b, self.state_size), (c, self.state_size))
+        )
+        dt = F.softplus(at_least_fp32(dt) + self.dt_bias.to(x.dtype))
         if self.dt_limit is not None:
             dt = dt.clamp(*self.dt_limit)
         dt = dt.transpose(1, 2)
         g = -self.A_log.to(x.dtype).exp()[:, None] * dt
         y = recall(linear_attention, c, b, x * dt[..., None], g, info=info, state=state) + self.D.to(x.dtype)[:, None, None] * x
-        y, gate = y.transpose(1, 2).flatten(2), F.silu(precise(z))
+        y, gate = y.transpose(1, 2).flatten(2), F.silu(at_least_fp32(z))
         y = self.normed(y).to(u.dtype) * gate.to(u.dtype) if self.norm_before_gate else self.normed(y * gate).to(u.dtype)
         return self.out(y)
 

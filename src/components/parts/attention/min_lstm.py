@@ -10,11 +10,12 @@ from torch import Tensor, nn
 
 from components.core.registry import register
 from components.core.signature import Positive
-from components.core.sockets import SequenceInfo
+from components.core.sockets import SequenceInfo, info_of
 from components.functional.joint import joint_linear
 from components.functional.parallel_scan import log_positive, scan_of
+from components.functional.precision import at_least_fp32
 from components.functional.short_convolution import ShortConvolution
-from components.parts.attention._minimal import convolved, precise
+from components.parts.attention._minimal import convolved
 
 
 @register("attention", "min_lstm")
@@ -50,11 +51,12 @@ class MinLSTM(nn.Module):
         self.out = nn.Linear(width, d_model, bias=False)
         self.conv = None if conv_size is None else ShortConvolution(d_model, conv_size, bias=True)
 
-    def forward(self, x: Tensor, info: SequenceInfo) -> Tensor:
+    def forward(self, x: Tensor, info: SequenceInfo | None = None) -> Tensor:
+        info = info_of(x, info)
         state = None if info.cache is None else info.cache.slot(self, info.visit).state
         maps = (self.forget, self.write, self.candidate)
         forget, write, candidate = joint_linear(convolved(self.conv, x, info, state), maps)
         # log of f / i, from which both shares follow without a quotient
-        odds = F.logsigmoid(precise(forget) + self.forget_bias) - F.logsigmoid(precise(write))
-        h = scan_of(F.logsigmoid(odds), F.logsigmoid(-odds) + log_positive(precise(candidate)), info, state)
+        odds = F.logsigmoid(at_least_fp32(forget) + self.forget_bias) - F.logsigmoid(at_least_fp32(write))
+        h = scan_of(F.logsigmoid(odds), F.logsigmoid(-odds) + log_positive(at_least_fp32(candidate)), info, state)
         return self.out(h.to(forget.dtype))

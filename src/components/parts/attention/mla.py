@@ -11,17 +11,18 @@ from torch import Tensor, nn
 from components.core.flops import Flops, Work
 from components.core.registry import register
 from components.core.signature import Positive, PositiveFloat, Probability
-from components.core.sockets import Maker, SequenceInfo, make
+from components.core.sockets import Maker, SequenceInfo, info_of, make
 from components.core.weights import weight_of
 from components.functional.attention import attend
+from components.functional.attention_mask import MaskSpec
 from components.functional.joint import joint_linear
 from components.functional.precision import cast_once
-from components.functional.visibility import Sight
-from components.parts.attention._softmax import adopt_position, head_width, heads_of, kept, softmax_flops
+from components.parts.attention._positioned import Positioned
+from components.parts.attention._softmax import head_width, heads_of, kept, softmax_flops
 
 
 @register("attention", "mla")
-class LatentAttention(nn.Module):
+class LatentAttention(Positioned):
     """Multi-head latent attention: keys and values are read from one small latent vector per position, which is all that decoding keeps.
 
     A head's query and key have a part without position and a rotated part, whose key all heads share; the channels of ``q`` (or ``q_up``) are,
@@ -97,9 +98,10 @@ class LatentAttention(nn.Module):
         self.v_up = nn.Linear(rank, n_heads * v_width, bias=False)
         self.out = nn.Linear(n_heads * v_width, d_model, bias="out" in bias)
         self.mask = make(mask, "mask", context_length=context_length)
-        adopt_position(self, position, d_model, n_heads, rope, context_length)
+        self.add_position(position, d_model=d_model, n_heads=n_heads, head_dim=rope, context_length=context_length)
 
-    def forward(self, x: Tensor, info: SequenceInfo) -> Tensor:
+    def forward(self, x: Tensor, info: SequenceInfo | None = None) -> Tensor:
+        info = info_of(x, info)
         first, down, shared = joint_linear(
             cast_once(x), (self.q_down if self.from_latent else self.q, self.kv_down, self.k_rope)
         )
@@ -110,20 +112,20 @@ class LatentAttention(nn.Module):
             q_rope, k_rope = self.position.rotate(q_rope, k_rope, info, info)
         latent, k_rope, k_info = kept(self, latent, k_rope, info)
         bias = self.position.bias(q_rope, k_rope, info, k_info) if self.biased else None
-        sight = Sight(info, k_info, info.causal, self.mask)
+        spec = MaskSpec(info, k_info, info.causal, self.mask)
         dropout = self.dropout if self.training else 0.0
         if info.cache is not None and self.absorbs(q.shape[2], latent.shape[2]):
             # the matrices that would read keys and values from every latent vector are applied to queries and to what was read instead
             k_up, v_up = (weight_of(m).unflatten(0, (-1, w)) for m, w in ((self.k_up, self.nope), (self.v_up, self.v_width)))
             q = torch.cat((torch.matmul(q_nope, k_up.to(q_nope.dtype)), q_rope.to(q_nope.dtype)), -1)
             k = torch.cat((latent, k_rope.to(latent.dtype)), -1)
-            read = attend(q, k, latent, sight, bias=bias, scale=self.scale, dropout=dropout)
+            read = attend(q, k, latent, spec, bias=bias, scale=self.scale, dropout=dropout)
             read = torch.matmul(read, v_up.transpose(1, 2).to(read.dtype))
         else:
             k_nope, v = heads_of(self.k_up(latent[:, 0]), self.nope), heads_of(self.v_up(latent[:, 0]), self.v_width)
             q = torch.cat((q_nope, q_rope.to(q_nope.dtype)), -1)
             k = torch.cat((k_nope, k_rope.to(k_nope.dtype).expand(-1, k_nope.shape[1], -1, -1)), -1)
-            read = attend(q, k, v, sight, bias=bias, scale=self.scale, dropout=dropout)
+            read = attend(q, k, v, spec, bias=bias, scale=self.scale, dropout=dropout)
         return self.out(read.transpose(1, 2).flatten(2))
 
     def absorbs(self, tq: int, tk: int) -> bool:

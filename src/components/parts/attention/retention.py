@@ -13,15 +13,16 @@ from torch import Tensor, nn
 from components.core.flops import Flops, Work, children, flops_of
 from components.core.registry import register
 from components.core.signature import Positive, PositiveFloat
-from components.core.sockets import Maker, SequenceInfo, make
+from components.core.sockets import Maker, SequenceInfo, info_of, make
 from components.functional.joint import joint_linear
-from components.functional.linear_attention import linear_attention, linear_attention_flops, precise
-from components.functional.precision import cast_once
-from components.parts.attention._linear import head_width, kept, place_position, recall, split_heads, way_out
+from components.functional.linear_attention import linear_attention, linear_attention_flops
+from components.functional.precision import at_least_fp32, cast_once
+from components.parts.attention._linear import LinearTime, head_width, kept, recall, split_heads
+from components.parts.attention._positioned import Positioned
 
 
 @register("attention", "retention")
-class Retention(nn.Module):
+class Retention(LinearTime, Positioned):
     """Retention: linear attention whose heads forget at fixed rates, normed head by head and gated.
 
     Reads from left to right whatever ``info.causal`` says, in an encoder too. Scores are not normed, since the norm of each head takes any scale away.
@@ -66,7 +67,7 @@ class Retention(nn.Module):
         self.q, self.k = (nn.Linear(d_model, n_heads * self.k_width, bias=False) for _ in range(2))
         self.v, self.z = (nn.Linear(d_model, n_heads * self.v_width, bias=False) for _ in range(2))
         self.out = nn.Linear(n_heads * self.v_width, d_model, bias=False)
-        place_position(self, position, d_model, n_heads, self.k_width, context_length)
+        self.add_position(position, d_model=d_model, n_heads=n_heads, head_dim=self.k_width, context_length=context_length)
         self.output_norm = make(output_norm, "norm", dim=self.v_width, heads=n_heads)
 
     def log_decays(self, like: Tensor) -> Tensor:
@@ -74,15 +75,16 @@ class Retention(nn.Module):
         logs = [math.log1p(-(2.0 ** -(self.decay_exponent + h))) for h in range(self.n_heads)]
         return torch.tensor(logs, dtype=like.dtype, device=like.device)
 
-    def forward(self, x: Tensor, info: SequenceInfo) -> Tensor:
+    def forward(self, x: Tensor, info: SequenceInfo | None = None) -> Tensor:
+        info = info_of(x, info)
         x, state = cast_once(x), kept(self, info)
         q, k, v = joint_linear(x, (self.q, self.k, self.v))
-        q, k, v = split_heads(q, self.k_width), split_heads(k, self.k_width), precise(split_heads(v, self.v_width))
+        q, k, v = split_heads(q, self.k_width), split_heads(k, self.k_width), at_least_fp32(split_heads(v, self.v_width))
         if self.rotates:
             q, k = self.position.rotate(q, k, info, info)
         g = self.log_decays(v)[:, None].expand(v.shape[:-1])
-        read = recall(linear_attention, precise(q) * self.k_width**-0.5, k, v, g, info=info, state=state)
-        return way_out(self, read, x, gate="silu")
+        read = recall(linear_attention, at_least_fp32(q) * self.k_width**-0.5, k, v, g, info=info, state=state)
+        return self.way_out(read, x, gate="silu")
 
     def flops(self, work: Work) -> Flops:
         own = linear_attention_flops(work.length, self.n_heads, self.n_heads, self.k_width, self.v_width)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from components.core.registry import register
 from components.core.signature import Positive
-from components.core.sockets import SequenceInfo
+from components.core.sockets import SequenceInfo, info_of
 from components.functional.activations import ACTIVATIONS
 from components.functional.precision import cast_once
 from components.functional.recurrent import States, unroll
@@ -42,7 +42,8 @@ class RNN(nn.Module):
         self.recurrent = nn.Linear(self.hidden, self.hidden, bias=False)
         self.out = nn.Linear(self.hidden, d_model, bias=False)
 
-    def forward(self, x: Tensor, info: SequenceInfo) -> Tensor:
+    def forward(self, x: Tensor, info: SequenceInfo | None = None) -> Tensor:
+        info = info_of(x, info)
         inputs = self.input(cast_once(x))
         empty = inputs.new_zeros(x.shape[0], self.hidden)
         state = None if info.cache is None else info.cache.slot(self, info.visit).state

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from components.core.flops import Flops, Work, children
 from components.core.registry import register
 from components.core.signature import Positive
-from components.core.sockets import Maker, Place, SequenceInfo, make
+from components.core.sockets import Maker, Place, SequenceInfo, info_of, make
 from components.functional.earlier import earlier, starts
+from components.functional.precision import at_least_fp32
 from components.functional.rwkv7 import rwkv7, rwkv7_flops
 from components.parts.attention._softmax import head_width
 
@@ -81,6 +82,18 @@ class RWKV7(nn.Module):
         "bonus": ("heads",),
     }
 
+    decay: nn.Parameter
+    rate: nn.Parameter
+    share: nn.Parameter
+    key_scale: nn.Parameter
+    key_rate: nn.Parameter
+    bonus: nn.Parameter
+    decay_down: nn.Linear
+    rate_down: nn.Linear
+    value_down: nn.Linear
+    gate_down: nn.Linear
+    gate_up: nn.Linear
+
     def __init__(
         self,
         d_model: int,
@@ -134,7 +147,8 @@ class RWKV7(nn.Module):
         if self.mixes:
             self.share.copy_(0.73 - 0.4 * (slope - 0.5))
 
-    def forward(self, x: Tensor, info: SequenceInfo) -> Tensor:
+    def forward(self, x: Tensor, info: SequenceInfo | None = None) -> Tensor:
+        info = info_of(x, info)
         state = None if info.cache is None else info.cache.slot(self, info.visit).state
         back = earlier(x, info, 1, state)[0] - x
         of_r, of_w, of_k, of_v, of_a, of_g = (torch.addcmul(x, back, getattr(self, f"shift_{n}").to(x.dtype)) for n in SHIFTED)
@@ -155,7 +169,7 @@ class RWKV7(nn.Module):
     def _low_rank(self, name: str, y: Tensor, up: str = "") -> Tensor:
         """The constant of this name plus its low-rank map, in fp32 at least."""
         y = getattr(self, up or f"{name}_up")(y)
-        return getattr(self, name) + (y if y.dtype == torch.float64 else y.float())
+        return getattr(self, name) + at_least_fp32(y)
 
     def _recall(
         self, r: Tensor, log_w: Tensor, k: Tensor, v: Tensor, rate: Tensor, info: SequenceInfo, state: dict[str, Tensor] | None

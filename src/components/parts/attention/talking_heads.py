@@ -14,16 +14,17 @@ from torch import Tensor, nn
 from components.core.flops import Flops, Work
 from components.core.registry import register
 from components.core.signature import Positive, Probability
-from components.core.sockets import Maker, SequenceInfo, make
+from components.core.sockets import Maker, SequenceInfo, info_of, make
 from components.functional import watch
+from components.functional.attention_mask import MaskSpec
 from components.functional.joint import joint_linear
-from components.functional.precision import cast_once
-from components.functional.visibility import Sight
-from components.parts.attention._softmax import adopt_position, head_width, heads_of, kept, softmax_flops
+from components.functional.precision import at_least_fp32, cast_once
+from components.parts.attention._positioned import Positioned
+from components.parts.attention._softmax import head_width, heads_of, kept, softmax_flops
 
 
 @register("attention", "talking_heads")
-class TalkingHeadsAttention(nn.Module):
+class TalkingHeadsAttention(Positioned):
     """Talking-heads attention: heads mix their scores before the softmax and their weights after it.
 
     The mixing matrices of the paper are 1 + ``before`` and 1 + ``after``: with small matrices every head starts as its own. A position's bias is
@@ -77,9 +78,10 @@ class TalkingHeadsAttention(nn.Module):
         )
         self.mask = make(mask, "mask", context_length=context_length)
         self.q_norm, self.k_norm = (make(qk_norm, "norm", dim=width) for _ in range(2))
-        adopt_position(self, position, d_model, n_heads, width, context_length)
+        self.add_position(position, d_model=d_model, n_heads=n_heads, head_dim=width, context_length=context_length)
 
-    def forward(self, x: Tensor, info: SequenceInfo) -> Tensor:
+    def forward(self, x: Tensor, info: SequenceInfo | None = None) -> Tensor:
+        info = info_of(x, info)
         q, k, v = joint_linear(cast_once(x), (self.q, self.k, self.v))
         q, k = heads_of(q, self.head_dim, self.q_norm), heads_of(k, self.head_dim, self.k_norm)
         v = heads_of(v, self.head_dim)
@@ -88,11 +90,12 @@ class TalkingHeadsAttention(nn.Module):
         k, v, k_info = kept(self, k, v, info)
         q, k = q.to(v.dtype), k.to(v.dtype)
         scores = _mixed(self.before, torch.matmul(q / math.sqrt(self.head_dim), k.transpose(2, 3)))
-        scores = scores if scores.dtype == torch.float64 else scores.float()
-        if self.biased:
-            scores = scores + self.position.bias(q, k, info, k_info)
-        sight = Sight(info, k_info, info.causal, self.mask)
-        weights = scores.masked_fill(~sight.dense(x.device), float("-inf")).softmax(-1).to(v.dtype)
+        scores = at_least_fp32(scores)
+        bias = self.position.bias(q, k, info, k_info) if self.biased else None
+        if bias is not None:
+            scores = scores + bias
+        spec = MaskSpec(info, k_info, info.causal, self.mask)
+        weights = scores.masked_fill(~spec.dense(x.device), float("-inf")).softmax(-1).to(v.dtype)
         weights = _mixed(self.after, weights)
         if watch.sink is not None:
             watch.sink("weights", weights=weights, v=v, q=q, k=k)

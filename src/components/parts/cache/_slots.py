@@ -90,12 +90,13 @@ class Log:
     def add(self, info: SequenceInfo, before: int) -> None:
         """Note the positions of a call; ``before`` of them are stored."""
         positions = info.positions
-        found = {
-            "positions": self._note("positions", positions, positions, before, None),
-            "documents": self._note("documents", info.documents, positions, before, 0),
-            "valid": self._note("valid", info.valid, positions, before, True),
-        }
-        self.stored = SequenceInfo(**found, causal=info.causal, cache=info.cache)
+        self.stored = SequenceInfo(
+            positions=self._note("positions", positions, positions, before, None),
+            documents=self._note("documents", info.documents, positions, before, 0),
+            valid=self._note("valid", info.valid, positions, before, True),
+            causal=info.causal,
+            cache=info.cache,
+        )
 
     def _note(self, name: str, new: Tensor | None, like: Any, before: int, fill: Any) -> Tensor | None:
         """Append to one line; a line that starts late is filled with what its absence meant."""

@@ -161,7 +161,7 @@ class Cached:
         if self.turns:
             self.batch = rows_of(self.batch, rows)
         self.positions, self.documents, self.types, self.prefix = (
-            picked(x, rows) for x in (self.positions, self.documents, self.types, self.prefix)
+            None if x is None else picked(x, rows) for x in (self.positions, self.documents, self.types, self.prefix)
         )
 
 

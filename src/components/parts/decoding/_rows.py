@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,15 +25,15 @@ def longer(batch: Batch, positions: Tensor, ids: Tensor, end: int) -> Batch:
     return Batch(ids[:, :end], positions=positions, **kept, source=batch.source, prefix=batch.prefix)
 
 
-def picked(x: Tensor | None, rows: Tensor) -> Tensor | None:
+def picked(x: Tensor, rows: Tensor) -> Tensor:
     """Row i is what row rows[i] was; one row that stands for all of them stays."""
-    return x if x is None or (x.shape[0] == 1 and rows.max() > 0) else x.index_select(0, rows)
+    return x if x.shape[0] == 1 and rows.max() > 0 else x.index_select(0, rows)
 
 
 def rows_of(batch: Batch, rows: Tensor) -> Batch:
     source = None if batch.source is None else rows_of(batch.source, rows)
-    changed = {f.name: picked(getattr(batch, f.name), rows) for f in fields(batch) if f.name != "source"}
-    return Batch(**changed, source=source)
+    held: dict[str, Any] = {f.name: getattr(batch, f.name) for f in fields(batch) if f.name != "source"}
+    return replace(batch, source=source, **{n: picked(x, rows) for n, x in held.items() if x is not None})
 
 
 def pieces(batch: Batch, size: int | None) -> list[Batch]:
@@ -46,7 +47,7 @@ def pieces(batch: Batch, size: int | None) -> list[Batch]:
 def columns(batch: Batch, start: int, end: int) -> Batch:
     """The positions from ``start`` to ``end`` of a batch that says its positions."""
     names = ("ids", "positions", "documents", "valid", "token_types")
-    cut = {n: v if (v := getattr(batch, n)) is None else v[:, start:end] for n in names}
+    cut: dict[str, Any] = {n: v if (v := getattr(batch, n)) is None else v[:, start:end] for n in names}
     return Batch(**cut, source=batch.source, prefix=batch.prefix)
 
 

@@ -91,11 +91,11 @@ class Speculative:
                     if kept is not None:
                         kept.restore(nothing)
                 row = row_of(batch, i)
-                readers = [Reader(m, row, kept, prefill_chunk) for m, kept in zip((self.draft, model), caches)]
+                drafted, read = (Reader(m, row, kept, prefill_chunk) for m, kept in zip((self.draft, model), caches))
                 numbers = Uniforms(1, sources[i if len(sources) > 1 else 0])
                 heard = on_token if rows == 1 else None
                 most = max_new_tokens if limit is None else max(0, min(max_new_tokens, limit - row.ids.shape[1] + 1))
-                made.append(self._row(*readers, numbers, most, stop_ids, heard, _padded(over, batch.ids[i : i + 1], row)))
+                made.append(self._row(drafted, read, numbers, most, stop_ids, heard, _padded(over, batch.ids[i : i + 1], row)))
         longest = max((len(m) for m in made), default=0)
         fill = stop_ids[0] if stop_ids else 0
         new = torch.tensor([m + [fill] * (longest - len(m)) for m in made], dtype=torch.long, device=batch.ids.device)

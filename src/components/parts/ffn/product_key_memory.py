@@ -13,7 +13,7 @@ from components.core.registry import register
 from components.core.signature import Positive
 from components.core.sockets import Maker, SequenceInfo, make
 from components.core.weights import Experts
-from components.functional.norms import at_least_fp32
+from components.functional.precision import at_least_fp32
 
 
 @register("ffn", "product_key_memory")

@@ -70,11 +70,11 @@ def in_chunks(
     n = targets.numel()
     if rows >= n:
         return terms(hidden, targets, weights, *more)
-    flat, *more = (x.reshape(1, n, x.shape[-1]) for x in (hidden, *more))
+    flat, *rest = (x.reshape(1, n, x.shape[-1]) for x in (hidden, *more))
     parts = []
     for i in range(0, n, rows):
         at = slice(i, i + rows)
-        arguments = (flat[:, at], targets[at], None if weights is None else weights[at], *(x[:, at] for x in more))
+        arguments = (flat[:, at], targets[at], None if weights is None else weights[at], *(x[:, at] for x in rest))
         parts.append(checkpoint(terms, *arguments, use_reentrant=False) if torch.is_grad_enabled() else terms(*arguments))
     first, second = (torch.stack(p).sum() for p in zip(*parts))
     return first, second

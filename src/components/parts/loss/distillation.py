@@ -15,7 +15,7 @@ from components.core.registry import register
 from components.core.signature import Path, Positive, PositiveFloat, Probability
 from components.core.sockets import Batch, Terms
 from components.functional.cross_entropy import IGNORED, cross_entropy
-from components.parts.loss._tokens import Head, in_chunks, need_targets, rows_at_once, summed_cross_entropy
+from components.parts.loss._tokens import Chunk, Head, in_chunks, need_targets, rows_at_once, summed_cross_entropy
 
 
 @register("loss", "distillation")
@@ -52,7 +52,8 @@ class Distillation:
         self.run = teacher
         self.teacher: Callable[..., Any] | None = None
         self.vocab_size, self.temperature, self.mix = vocab_size, temperature, mix
-        self.divergence, self.chunk = divergence, chunk
+        self.divergence = divergence
+        self.chunk: Chunk = chunk
 
     @property
     def attached(self) -> Callable[..., Any] | None:

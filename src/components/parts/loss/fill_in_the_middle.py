@@ -16,7 +16,7 @@ from components.core.signature import Positive, Probability
 from components.core.sockets import Batch, Terms
 from components.functional.cross_entropy import IGNORED
 from components.parts.loss._objective import drawn, positions_of, text_of
-from components.parts.loss._tokens import Head, need_targets, summed_cross_entropy
+from components.parts.loss._tokens import Chunk, Head, need_targets, summed_cross_entropy
 
 
 @register("loss", "fill_in_the_middle")
@@ -50,7 +50,8 @@ class FillInTheMiddle:
             raise ValueError(f"marks={list(marks)} are not all among the tokenizer's {vocab_size} ids; null adds three")
         self.extra_tokens = 3 if marks is None else 0
         self.marks = tuple(range(vocab_size, vocab_size + 3)) if marks is None else tuple(marks)
-        self.vocab_size, self.rate, self.suffix_first, self.chunk = vocab_size, rate, suffix_first, chunk
+        self.vocab_size, self.rate, self.suffix_first = vocab_size, rate, suffix_first
+        self.chunk: Chunk = chunk
 
     def prepare(self, batch: Batch, generator: torch.Generator) -> Batch:
         ids, targets = text_of(batch, "fill_in_the_middle"), need_targets(batch, "fill_in_the_middle")

@@ -6,7 +6,7 @@ Sutskever et al. 2014, arXiv:1409.3215; label smoothing: Vaswani et al. 2017, ar
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -72,5 +72,5 @@ class SequenceToSequence:
 
 def columns(batch: Batch, start: int, end: int) -> Batch:
     """The same rows, of each only the places from ``start`` to ``end``."""
-    cut = {n: v[:, start:end] if isinstance(v, Tensor) and v.dim() == 2 else v for n, v in vars(batch).items()}
+    cut: dict[str, Any] = {n: v[:, start:end] if isinstance(v, Tensor) and v.dim() == 2 else v for n, v in vars(batch).items()}
     return Batch(**cut)

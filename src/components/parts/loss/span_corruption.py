@@ -68,7 +68,7 @@ class SpanCorruption:
 
     def prepare(self, batch: Batch, generator: torch.Generator) -> Batch:
         ids = text_of(batch, "span_corruption")
-        missing = spans(*ids.shape, self.rate, self.span, generator).to(ids.device) & changeable(batch)
+        missing = spans(ids.shape[0], ids.shape[1], self.rate, self.span, generator).to(ids.device) & changeable(batch)
         begins = missing.clone()
         begins[:, 1:] &= ~missing[:, :-1]
         number = begins.cumsum(1) - 1  # of the span that a missing token is in

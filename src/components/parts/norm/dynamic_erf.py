@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from components.core.registry import register
 from components.core.signature import PositiveFloat
-from components.functional.norms import affine, at_least_fp32
+from components.functional.norms import affine
+from components.functional.precision import at_least_fp32
 
 
 @register("norm", "dynamic_erf")

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from components.core.registry import register
 from components.core.signature import PositiveFloat
-from components.functional.norms import at_least_fp32, rms_norm
+from components.functional.norms import rms_norm
+from components.functional.precision import at_least_fp32
 
 
 @register("norm", "rms")

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from components.functional.precision import at_least_fp32
+
 
 def called(closure: Callable[[], Any] | None) -> Any:
     """What the closure returns, with gradients on; None without one."""
@@ -15,11 +17,6 @@ def called(closure: Callable[[], Any] | None) -> Any:
         return None
     with torch.enable_grad():
         return closure()
-
-
-def wide(tensor: Tensor) -> Tensor:
-    """In fp32, where it is narrower: running averages lose small steps in bf16."""
-    return tensor.float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor
 
 
 def zeros(p: Tensor) -> Tensor:
@@ -59,7 +56,7 @@ def load_wide(optimizer: torch.optim.Optimizer, saved: dict[str, Any], *names: s
     """``keep_dtypes``, and the named states in fp32 at least, those of a checkpoint that had them narrower too."""
     keep_dtypes(optimizer, saved)
     for state in optimizer.state.values():
-        state.update({name: wide(state[name]) for name in names if name in state})
+        state.update({name: at_least_fp32(state[name]) for name in names if name in state})
 
 
 def _pairs(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> Iterator[tuple[Tensor, dict[str, Any]]]:

@@ -16,8 +16,9 @@ from torch.distributed.tensor import DTensor, Replicate
 from components.core.registry import register
 from components.core.signature import PositiveFloat
 from components.core.weights import Weight
+from components.functional.precision import at_least_fp32
 from components.parts.optimizer._decayed import Decayed
-from components.parts.optimizer._state import called, grad_of, keep_dtypes, trained, wide
+from components.parts.optimizer._state import called, grad_of, keep_dtypes, trained
 
 
 @register("optimizer", "adafactor")
@@ -52,10 +53,10 @@ class Adafactor(Decayed, torch.optim.Optimizer):
             group["steps"] += 1
             fresh = group["steps"] ** -group["decay"]
             for p in trained(group):
-                step = self._direction(p, wide(grad_of(p)), fresh, group["eps"][0])
+                step = self._direction(p, at_least_fp32(grad_of(p)), fresh, group["eps"][0])
                 step = step / (rms(step) / group["clip"]).clamp(min=1.0)
                 if group["relative"]:
-                    step = step * rms(wide(p)).clamp(min=group["eps"][1])
+                    step = step * rms(at_least_fp32(p)).clamp(min=group["eps"][1])
                 if group["weight_decay"]:
                     p.mul_(1 - group["lr"] * group["weight_decay"])
                 p.add_(step.to(p.dtype), alpha=-group["lr"])

@@ -14,8 +14,9 @@ from components.core.makers import Maker, make
 from components.core.registry import register
 from components.core.signature import Fraction
 from components.core.weights import Weight
+from components.functional.precision import at_least_fp32
 from components.parts.optimizer._nested import averaging, layers, load, share
-from components.parts.optimizer._state import called, copied, keep_dtypes, wide
+from components.parts.optimizer._state import called, copied, keep_dtypes
 
 
 @register("optimizer", "ema")
@@ -68,7 +69,7 @@ class EMA(torch.optim.Optimizer):
                 state["average"] = first[p]
                 if p.dtype != first[p].dtype:
                     state["trained"] = torch.zeros_like(p)
-            state["average"].lerp_(wide(p.detach()), 1 - self._decay())
+            state["average"].lerp_(at_least_fp32(p.detach()), 1 - self._decay())
         return loss
 
     def _decay(self) -> float:

@@ -12,9 +12,10 @@ import torch
 
 from components.core.registry import register
 from components.core.weights import Weight
+from components.functional.precision import at_least_fp32
 from components.parts.optimizer._decayed import Decayed
 from components.parts.optimizer._groups import checked_betas
-from components.parts.optimizer._state import called, grad_of, load_wide, trained, wide, zeros
+from components.parts.optimizer._state import called, grad_of, load_wide, trained, zeros
 
 
 @register("optimizer", "lion")
@@ -40,7 +41,7 @@ class Lion(Decayed, torch.optim.Optimizer):
             parameters = trained(group)
             if not parameters:
                 continue
-            grads, (direction, decay) = [wide(grad_of(p)) for p in parameters], group["betas"]
+            grads, (direction, decay) = [at_least_fp32(grad_of(p)) for p in parameters], group["betas"]
             for p in parameters:
                 if not self.state[p]:
                     self.state[p]["exp_avg"] = zeros(p)

@@ -17,9 +17,10 @@ from components.core.registry import register
 from components.core.signature import Fraction, NonNegativeFloat, Positive, PositiveFloat
 from components.core.weights import Weight
 from components.functional.orthogonal import orthogonalise, product_dtype
+from components.functional.precision import at_least_fp32
 from components.parts.optimizer._decayed import Decayed
 from components.parts.optimizer._groups import can_fuse, checked_betas, decay_groups, refuse_none
-from components.parts.optimizer._state import grad_of, load_wide, wide, zeros
+from components.parts.optimizer._state import grad_of, load_wide, zeros
 
 MOST_AT_ONCE = 2**25  # elements of one stack of matrices, so that large models need no second copy of themselves
 
@@ -104,9 +105,11 @@ class Muon(Decayed, torch.optim.Optimizer):
                 if not self.state[p]:
                     self.state[p]["momentum_buffer"] = zeros(p)
             momenta = [self.state[p]["momentum_buffer"] for p in pile]
-            torch._foreach_lerp_(momenta, [wide(grad_of(p)) for p in pile], 1 - group["momentum"])  # pyright: ignore[reportPrivateImportUsage]
+            torch._foreach_lerp_(momenta, [at_least_fp32(grad_of(p)) for p in pile], 1 - group["momentum"])  # pyright: ignore[reportPrivateImportUsage]
             # one by one: a small temporary stays in the cache, a copy of all gradients does not
-            ahead = (wide(grad_of(p)).lerp(m, group["momentum"]) if group["nesterov"] else m for p, m in zip(pile, momenta))
+            ahead = (
+                at_least_fp32(grad_of(p)).lerp(m, group["momentum"]) if group["nesterov"] else m for p, m in zip(pile, momenta)
+            )
             rate = group["lr"] * scale_of(pile[0].shape, group["adjust"], out_first=group["out_first"])
             for p, step in zip(pile, orthogonal_steps(ahead, pile, group)):
                 p.add_(step.to(p.dtype), alpha=-rate)

@@ -13,9 +13,10 @@ import torch
 from components.core.registry import register
 from components.core.signature import NonNegativeFloat, PositiveFloat
 from components.core.weights import Weight
+from components.functional.precision import at_least_fp32
 from components.parts.optimizer._decayed import Decayed
 from components.parts.optimizer._groups import checked_betas
-from components.parts.optimizer._state import called, copied, grad_of, keep_dtypes, trained, wide, zeros
+from components.parts.optimizer._state import called, copied, grad_of, keep_dtypes, trained, zeros
 
 
 @register("optimizer", "schedule_free")
@@ -57,14 +58,14 @@ class ScheduleFree(Decayed, torch.optim.Optimizer):
             group["weight_sum"] += weight
             share = weight / group["weight_sum"] if group["weight_sum"] else 0.0
             for p in trained(group):
-                state, grad = self.state[p], wide(grad_of(p))
+                state, grad = self.state[p], at_least_fp32(grad_of(p))
                 if not state:
                     state |= {"z": copied(p), "x": copied(p), "exp_avg_sq": zeros(p)}
                 state["exp_avg_sq"].mul_(group["betas"][1]).addcmul_(grad, grad, value=1 - group["betas"][1])
                 root = (state["exp_avg_sq"] / (1 - group["betas"][1] ** count)).sqrt_().add_(group["eps"])
                 direction = grad / root
                 if group["weight_decay"]:
-                    direction.add_(wide(p.detach()), alpha=group["weight_decay"])
+                    direction.add_(at_least_fp32(p.detach()), alpha=group["weight_decay"])
                 state["z"].sub_(direction, alpha=rate)
                 state["x"].lerp_(state["z"], share)
                 p.copy_(state["z"].lerp(state["x"], group["betas"][0]))

@@ -15,9 +15,10 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from components.core.registry import register
 from components.core.signature import Positive, PositiveFloat
 from components.core.weights import Weight
+from components.functional.precision import at_least_fp32
 from components.parts.optimizer._decayed import Decayed
 from components.parts.optimizer._groups import checked_betas, decay_groups, refuse_none
-from components.parts.optimizer._state import called, grad_of, keep_dtypes, trained, wide
+from components.parts.optimizer._state import called, grad_of, keep_dtypes, trained
 
 
 @register("optimizer", "soap")
@@ -65,7 +66,7 @@ class SOAP(Decayed, torch.optim.Optimizer):
                 turned = group["by"] == "soap"
                 own = grad_of(p)
                 grad = own.full_tensor() if turned and isinstance(own, DTensor) else own
-                step = self._direction(p, wide(grad), group, turned=turned)
+                step = self._direction(p, at_least_fp32(grad), group, turned=turned)
                 if step is None:
                     continue
                 if isinstance(p, DTensor) and not isinstance(step, DTensor):

@@ -14,6 +14,7 @@ from components.core.flops import Flops, Work, both
 from components.core.registry import register
 from components.core.signature import Positive
 from components.core.sockets import SequenceInfo
+from components.functional.precision import at_least_fp32
 
 
 @register("pooling", "attention")
@@ -42,7 +43,7 @@ class AttentionPooling(nn.Module):
     def forward(self, x: Tensor, info: SequenceInfo) -> Tensor:
         b, t, d = x.shape
         scores = self.query(x) / math.sqrt(d)  # (B, T, H)
-        scores = scores.float() if scores.dtype in (torch.bfloat16, torch.float16) else scores
+        scores = at_least_fp32(scores)
         if info.valid is not None:
             scores = scores.masked_fill(~info.valid[:, :, None], torch.finfo(scores.dtype).min)
         weights = scores.softmax(1).to(x.dtype).transpose(1, 2)[:, :, None]  # (B, H, 1, T)

@@ -47,8 +47,3 @@ def by_distance(values: Callable[[Tensor], Tensor], q_info: SequenceInfo, k_info
     low, high = span(q_info, found.shape[-1])
     table = values(torch.arange(low, high + 1, device=found.device))
     return table[found.clamp(low, high) - low].permute(0, 3, 1, 2)
-
-
-def precise(x: Tensor) -> Tensor:
-    """x in fp32 at least."""
-    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x

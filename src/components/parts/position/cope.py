@@ -13,8 +13,8 @@ from components.core.registry import register
 from components.core.signature import Positive
 from components.core.sockets import SequenceInfo
 from components.core.weights import weight_of
-from components.functional.visibility import EVERYTHING, Sight
-from components.parts.position._distances import precise
+from components.functional.attention_mask import EVERYTHING, MaskSpec
+from components.functional.precision import at_least_fp32
 
 
 @register("position", "cope")
@@ -41,11 +41,11 @@ class ContextualPosition(nn.Module):
         k = k.to(q.dtype)
         grouped = q.reshape(b, k.shape[1], -1, width)  # heads that share keys are rows of one product
         scores = (grouped @ k.transpose(-1, -2)).view(b, h, tq, -1) * self.head_dim**-0.5
-        seen = Sight(q_info, k_info, q_info.causal, EVERYTHING).dense(q.device)
-        gates = torch.sigmoid(precise(scores)) * seen
+        seen = MaskSpec(q_info, k_info, q_info.causal, EVERYTHING).dense(q.device)
+        gates = torch.sigmoid(at_least_fp32(scores)) * seen
         counted = gates.flip(-1).cumsum(-1).flip(-1).clamp(max=self.n_positions - 1)
         table = weight_of(self.table)
-        at_rows = precise(q.to(table.dtype) @ table.t())  # (B, H, Tq, n_positions)
+        at_rows = at_least_fp32(q.to(table.dtype) @ table.t())  # (B, H, Tq, n_positions)
         floor = counted.detach().floor()
         between = counted - floor
         low = floor.long()

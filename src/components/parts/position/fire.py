@@ -15,7 +15,8 @@ from components.core.registry import register
 from components.core.signature import Positive, PositiveFloat
 from components.core.sockets import SequenceInfo
 from components.functional.activations import ACTIVATIONS
-from components.parts.position._distances import distances, precise
+from components.functional.precision import at_least_fp32
+from components.parts.position._distances import distances
 
 
 @register("position", "fire")
@@ -56,7 +57,7 @@ class Fire(nn.Module):
 
     def bias(self, q: Tensor, k: Tensor, q_info: SequenceInfo, k_info: SequenceInfo) -> Tensor:  # noqa: ARG002  q, k: the contract's
         q_at = q_info.placed()
-        c, threshold = precise(self.c), precise(self.threshold).abs() * self.unit
+        c, threshold = at_least_fp32(self.c), at_least_fp32(self.threshold).abs() * self.unit
         with torch.autocast(c.device.type, enabled=False):
             distance = (c * distances(q_info, k_info).abs()).abs().log1p()
             whole = (c * torch.maximum(q_at.to(c.dtype), threshold)).abs().log1p() + 1e-6

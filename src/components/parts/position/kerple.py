@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from components.core.registry import register
 from components.core.sockets import SequenceInfo
-from components.parts.position._distances import distances, precise
+from components.functional.precision import at_least_fp32
+from components.parts.position._distances import distances
 
 
 @register("position", "kerple")
@@ -44,7 +45,7 @@ class Kerple(nn.Module):
             self.shape.fill_(math.log(math.expm1(0.5)) if self.kernel == "log" else 0.0)
 
     def bias(self, q: Tensor, k: Tensor, q_info: SequenceInfo, k_info: SequenceInfo) -> Tensor:  # noqa: ARG002  q, k: the contract's
-        slope, shape = (precise(p)[:, None, None] for p in (self.slope, self.shape))
+        slope, shape = (at_least_fp32(p)[:, None, None] for p in (self.slope, self.shape))
         distance = distances(q_info, k_info).abs()[:, None].to(slope.dtype)
         if self.kernel == "log":
             return -F.softplus(slope) * torch.log1p(F.softplus(shape) * distance)

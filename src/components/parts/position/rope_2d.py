@@ -41,23 +41,23 @@ class RotaryPosition2D(nn.Module):
         super().__init__()
         if head_dim % 4:
             raise ValueError(f"rows and columns turn pairs of channels each: head_dim={head_dim} is no multiple of 4")
-        self.half, self.width, self.base, self.layout = head_dim // 2, width, base, layout
+        self.half_dim, self.width, self.base, self.layout = head_dim // 2, width, base, layout
 
     def _tables(self, info: SequenceInfo) -> tuple[Tables, Tables]:
         positions = info.placed()
 
         def compute() -> tuple[Tables, Tables]:
-            even = torch.arange(0, self.half, 2, device=positions.device, dtype=torch.float32)
-            frequencies = self.base ** (-even / self.half)
+            even = torch.arange(0, self.half_dim, 2, device=positions.device, dtype=torch.float32)
+            frequencies = self.base ** (-even / self.half_dim)
             rows, columns = (tables(at, frequencies, self.layout) for at in (positions // self.width, positions % self.width))
             return rows, columns
 
-        return info.once(("rope_2d", self.half, self.width, self.base, self.layout), compute)
+        return info.once(("rope_2d", self.half_dim, self.width, self.base, self.layout), compute)
 
     def _turn(self, x: Tensor, info: SequenceInfo) -> Tensor:
         rows, columns = self._tables(info)
         return torch.cat(
-            (rotate(x[..., : self.half], rows, self.layout), rotate(x[..., self.half :], columns, self.layout)), -1
+            (rotate(x[..., : self.half_dim], rows, self.layout), rotate(x[..., self.half_dim :], columns, self.layout)), -1
         )
 
     def rotate(self, q: Tensor, k: Tensor, q_info: SequenceInfo, k_info: SequenceInfo) -> tuple[Tensor, Tensor]:

@@ -13,7 +13,8 @@ from components.core.registry import register
 from components.core.signature import PositiveFloat
 from components.core.sockets import SequenceInfo
 from components.core.weights import weight_of
-from components.parts.position._distances import distances, precise, span, spanned
+from components.functional.precision import at_least_fp32
+from components.parts.position._distances import distances, span, spanned
 
 
 @register("position", "transformer_xl")
@@ -63,7 +64,7 @@ class TransformerXL(nn.Module):
 
     def _beyond(self, q: Tensor, q_info: SequenceInfo, k_info: SequenceInfo) -> Tensor:
         """Few queries and many cached keys: the map goes to the queries, and a wave of i - j is made of waves of i and of j."""
-        q = precise(q)
+        q = at_least_fp32(q)
         weight = weight_of(self.r).to(q.dtype).view(self.n_heads, self.head_dim, self.d_model)
         with_sin, with_cos = (q @ weight).chunk(2, -1)  # each (B, H, Tq, D/2)
         (q_sin, q_cos), (k_sin, k_cos) = (self._waves(i.positions[:, None], q) for i in (q_info, k_info))  # type: ignore[index]

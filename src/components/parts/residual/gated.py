@@ -42,6 +42,13 @@ class Gated(nn.Module):
         "hold": ("d_model",),
     }
 
+    reset_y: nn.Linear
+    reset_s: nn.Linear
+    update_y: nn.Linear
+    update_s: nn.Linear
+    new_y: nn.Linear
+    new_s: nn.Linear
+
     def __init__(
         self,
         d_model: int,

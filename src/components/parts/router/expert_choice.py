@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from components.core.registry import register
 from components.core.signature import PositiveFloat
 from components.core.sockets import SequenceInfo
-from components.functional.norms import at_least_fp32
+from components.functional.precision import at_least_fp32
 from components.functional.routing import Routing, flat_valid
 
 MOST = 10**6  # of the denominator that a capacity is read with

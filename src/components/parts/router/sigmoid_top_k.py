@@ -12,7 +12,7 @@ from components.core.registry import register
 from components.core.signature import NonNegativeFloat, Positive
 from components.core.sockets import SequenceInfo
 from components.core.weights import Accumulating
-from components.functional.norms import at_least_fp32
+from components.functional.precision import at_least_fp32
 from components.functional.routing import Routing, check_groups, flat_valid, token_choice, within_groups
 
 

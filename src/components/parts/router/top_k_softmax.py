@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from components.core.registry import register
 from components.core.signature import Positive
 from components.core.sockets import SequenceInfo
-from components.functional.norms import at_least_fp32
+from components.functional.precision import at_least_fp32
 from components.functional.routing import Routing, check_groups, flat_valid, token_choice
 
 

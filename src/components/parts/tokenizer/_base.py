@@ -39,7 +39,8 @@ class Trained(Tokens):
     def __reduce__(self) -> Any:
         if "core" in vars(self):
             return super().__reduce__()
-        return copyreg.__newobj__, (type(self),), dict(vars(self))  # untrained: its options are all there is
+        # untrained: its options are all there is
+        return copyreg.__newobj__, (type(self),), dict(vars(self))  # pyright: ignore[reportAttributeAccessIssue]
 
     def __getattr__(self, name: str) -> Any:
         if name in ("core", "roles", "specials", "vocab_size", "_known", "_ids"):  # all that training sets

@@ -23,7 +23,7 @@ class Frozen:
         but: patterns, likewise, of what learns although one of ``patterns`` matches it.
     """
 
-    def __init__(self, *, patterns: list[str] = ("*",), but: list[str] = ("head",)) -> None:
+    def __init__(self, *, patterns: tuple[str, ...] = ("*",), but: tuple[str, ...] = ("head",)) -> None:
         self.patterns, self.but = list(patterns), list(but)
 
     def rates(self, weights: list[Weight]) -> list[float]:

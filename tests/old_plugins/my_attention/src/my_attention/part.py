@@ -6,13 +6,13 @@ Name the paper here: authors, year, arXiv id, equation.
 from __future__ import annotations
 
 from components.flops import Flops, Work, children
+from components.functional.visibility import Sight
 from components.signature import Positive
 from components.sockets import Maker, SequenceInfo, adopt, make
 from torch import Tensor, nn
 
 from components import register
 from components.functional.attention import attend
-from components.functional.visibility import Sight
 
 
 @register("attention", "my_attention")

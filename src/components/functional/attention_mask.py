@@ -11,7 +11,7 @@ from torch import Tensor
 from components.core.sockets import SequenceInfo
 
 
-class Rule(Protocol):
+class MaskRule(Protocol):
     """What a part of kind ``mask`` is. ``key`` names the rule: equal keys, equal rule."""
 
     key: tuple[object, ...]
@@ -32,7 +32,7 @@ class Rule(Protocol):
 class _Everything:
     """The rule that hides nothing; it has the key of the part ``mask/full``, so that both share what is computed of them."""
 
-    key = ("full",)
+    key: tuple[object, ...] = ("full",)
 
     def covers(self, length: int) -> bool:  # noqa: ARG002  the contract's arguments, here and below
         return True
@@ -48,7 +48,7 @@ EVERYTHING = _Everything()  # for parts that ask who may see whom without a mask
 
 
 @dataclass(frozen=True)
-class Sight:
+class MaskSpec:
     """What queries may see of keys. ``q`` and ``k`` are one object when no cache and no memory stand between them.
 
     Then "later" means further right, so that positions which restart without ``documents`` show nothing of the future; between
@@ -58,28 +58,34 @@ class Sight:
     q: SequenceInfo
     k: SequenceInfo
     causal: bool
-    rule: Rule
+    rule: MaskRule
 
     @property
-    def itself(self) -> bool:
+    def is_self_attention(self) -> bool:
         return self.q is self.k
 
-    def unlimited(self, tq: int, tk: int) -> bool:
+    def sees_all(self, tq: int, tk: int) -> bool:
         """Every query sees every key, as far as can be told without reading tensors."""
         if self.k.valid is not None or self.k.documents is not None:
             return False
         if not self.rule.covers(tk):
             return False
-        return not self.causal or (tq == 1 and (not self.itself or tk == 1))
+        return not self.causal or (tq == 1 and (not self.is_self_attention or tk == 1))
 
     def only_causal(self, tq: int, tk: int) -> bool:
         """Exactly the lower triangle, so that a kernel's own flag will do."""
-        plain = self.causal and self.itself and self.k.valid is None and self.k.documents is None and self.q.prefix is None
+        plain = (
+            self.causal
+            and self.is_self_attention
+            and self.k.valid is None
+            and self.k.documents is None
+            and self.q.prefix is None
+        )
         return plain and tq == tk and self.rule.covers(tk)
 
     def dense(self, device: torch.device) -> Tensor:
         """(B or 1, 1, Tq, Tk), True where seen. A query that sees nothing sees everything: its output is never used, but must be finite."""
-        if self.itself:
+        if self.is_self_attention:
             return self.q.once(("seen", self.rule.key, self.causal), lambda: self._dense(device))
         if torch.compiler.is_compiling():
             return self._dense(device)
@@ -89,7 +95,7 @@ class Sight:
     def _dense(self, device: torch.device) -> Tensor:
         q_positions, k_positions = self.q.positions[:, :, None], self.k.positions[:, None, :]  # type: ignore[index]
         seen = torch.ones(1, q_positions.shape[1], k_positions.shape[2], dtype=torch.bool, device=device)
-        if self.causal and self.itself:
+        if self.causal and self.is_self_attention:
             seen = seen.tril()
         elif self.causal:
             seen = k_positions <= q_positions
@@ -111,6 +117,9 @@ class Sight:
             seen = self.dense(device)
             return torch.zeros(seen.shape, dtype=dtype, device=device).masked_fill_(~seen, float("-inf"))
 
-        if self.itself:
+        if self.is_self_attention:
             return self.q.once(("additive", self.rule.key, self.causal, dtype), compute)
         return compute()
+
+
+Sight = MaskSpec  # what plug-ins of the releases before import

@@ -1,0 +1,128 @@
+"""Heads of queries that share heads of keys and values, and how they read: what self-attention and cross attention have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from components.core.contracts import Gate, Norm
+from components.core.sockets import Maker, Place, SequenceInfo, make
+from components.functional.attention import attend
+from components.functional.attention_mask import MaskSpec
+from components.parts.attention._softmax import head_width, kv_heads_of
+
+PROJECTIONS = ("q", "k", "v", "out")
+
+
+class GroupedHeads(nn.Module):
+    """Projections, norms of queries and keys, and the read; who inherits says where keys and values come from."""
+
+    k: nn.Linear
+    v: nn.Linear
+    gate: Gate
+    q_norm: Norm
+    k_norm: Norm
+    sink: nn.Parameter | None
+
+    def __init__(
+        self,
+        d_model: int,
+        d_keys: int | None,
+        n_heads: int,
+        n_kv_heads: int | None,
+        head_dim: int | None,
+        bias: Collection[str],
+    ) -> None:
+        """``d_keys``: width of what keys and values are projected from; None: the part has none of its own.
+
+        ValueError if n_heads does not divide d_model (without head_dim), n_kv_heads not n_heads, or ``bias`` names no projection.
+        """
+        super().__init__()
+        if wrong := sorted(set(bias) - set(PROJECTIONS)):
+            raise ValueError(f"bias={list(bias)}: {wrong[0]!r} is no projection; there are {', '.join(PROJECTIONS)}")
+        self.n_heads, self.head_dim = n_heads, head_width(d_model, n_heads, head_dim)
+        self.n_kv_heads = kv_heads_of(n_heads, n_kv_heads)
+        self.has_keys = d_keys is not None
+        self.q = nn.Linear(d_model, n_heads * self.head_dim, bias="q" in bias)
+        if d_keys is not None:
+            self.k = nn.Linear(d_keys, self.n_kv_heads * self.head_dim, bias="k" in bias)
+            self.v = nn.Linear(d_keys, self.n_kv_heads * self.head_dim, bias="v" in bias)
+        self.out = nn.Linear(n_heads * self.head_dim, d_model, bias="out" in bias)
+
+    def add_reading(
+        self,
+        *,
+        gate: Maker["gate"],
+        qk_norm: Maker["norm"],
+        qk_norm_over: Literal["head", "per_head_weight", "full"],
+        qk_norm_at: Literal["before", "after"],
+        scale: float | None,
+        soft_cap: float | None,
+        sinks: bool,
+        clip: float | None,
+        dropout: float,
+    ) -> None:
+        """The gate, the norms, the sinks and what ``attend`` is told; the options are those of ``attention/gqa``."""
+        self.scale, self.soft_cap, self.clip, self.dropout = scale, soft_cap, clip, dropout
+        self.gate = make(gate, "gate", d_model=self.q.in_features, n_heads=self.n_heads, head_dim=self.head_dim)
+        # asked once, as below: looking a module up is slow, and decoding would do it for every token
+        self.gated = not self.gate.identity
+        self.norms_all_heads = qk_norm_over == "full"
+        counts = {"q_norm": self.n_heads, **({"k_norm": self.n_kv_heads} if self.has_keys else {})}
+        for name, heads in counts.items():
+            sizes = {"dim": heads * self.head_dim if self.norms_all_heads else self.head_dim}
+            if qk_norm_over == "per_head_weight":
+                sizes["heads"] = heads
+            setattr(self, name, make(qk_norm, "norm", **sizes))
+        self.norm_at = "nowhere" if self.q_norm.identity else qk_norm_at
+        self.sink = nn.Parameter(torch.empty(self.n_heads)) if sinks else None
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        if self.sink is not None:
+            nn.init.zeros_(self.sink)
+
+    def split_heads(self, y: Tensor, norm: Norm | None = None) -> Tensor:
+        """What a projection gave, (B, T, H * K) -> (B, H, T, K), clipped and normed.
+
+        The number of heads is read from the width, since a tensor-parallel rank holds only some.
+        """
+        if self.clip is not None:
+            y = y.clamp(-self.clip, self.clip)
+        norm = norm if self.norm_at == "before" else None
+        if norm is not None and self.norms_all_heads:
+            y = norm(y)
+        y = y.unflatten(-1, (-1, self.head_dim))
+        if norm is not None and not self.norms_all_heads:
+            y = norm(y)
+        return y.transpose(1, 2)
+
+    def normed_after(self, y: Tensor, norm: Norm) -> Tensor:
+        """The norm after the rotation, if it stands there: (B, H, T, K) -> (B, H, T, K)."""
+        if self.norm_at != "after":
+            return y
+        y = y.transpose(1, 2)
+        y = norm(y.flatten(2)).unflatten(-1, (-1, self.head_dim)) if self.norms_all_heads else norm(y)
+        return y.transpose(1, 2)
+
+    def read(
+        self, x: Tensor, info: SequenceInfo, q: Tensor, k: Tensor, v: Tensor, spec: MaskSpec, bias: Tensor | None
+    ) -> Tensor:
+        """What the heads read (B, H, T, K) of keys and values, gated by x and projected out: (B, T, D)."""
+        dropout = self.dropout if self.training else 0.0
+        read = attend(
+            q, k, v, spec, bias=bias, scale=self.scale, soft_cap=self.soft_cap, sinks=self.sink, dropout=dropout
+        ).transpose(1, 2)
+        return self.out((self.gate(read, x, info) if self.gated else read).flatten(2))
+
+
+def scale_of(scale: float | None, width: int, place: Place | None, by_layer: bool) -> float | None:
+    """The factor on scores, divided by the layer's number from 1 if ``by_layer`` (GPT-2). ValueError without a layer then."""
+    if not by_layer:
+        return scale
+    if place is None:
+        raise ValueError("scale_by_layer=true needs a layer: this attention stands in none")
+    return (width**-0.5 if scale is None else scale) / (place.index + 1)
