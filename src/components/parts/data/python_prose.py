@@ -1,4 +1,4 @@
-"""Paragraphs of prose from the docstrings of the standard library and of installed packages: English text without a download."""
+"""English text without a download: the docstrings that are installed already."""
 
 from __future__ import annotations
 

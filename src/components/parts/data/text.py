@@ -1,4 +1,4 @@
-"""The user's own text: a file, a folder, a pattern or standard input."""
+"""A file, a folder, a pattern or standard input."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""N-gram hash embedding: beside each token, vectors of the tokens that end there as pairs, triples ..., found by hash in tables of fixed size.
+"""There is no bound to the number of pairs, triples and longer n-grams, but there is one to the size of the tables.
 
 Pagnoni et al. 2024 (BLT), arXiv:2412.09871, section 3.2.1, equations 2 to 4
 """

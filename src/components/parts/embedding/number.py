@@ -1,4 +1,4 @@
-"""Number: a token is its number in the vocabulary and no vector of its own; what an embedding is there to improve on."""
+"""What an embedding is there to improve on: a token without a vector of its own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Token shift: to each token's vector a learned share of the one before it is added, so that the first layer sees pairs.
+"""The first layer can then see pairs of tokens.
 
 Peng et al. 2023 (RWKV), arXiv:2305.13048, section 3.1; with a gate that depends on the token, as "smear" in modded-nanogpt and nanochat 2025
 """

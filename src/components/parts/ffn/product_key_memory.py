@@ -1,7 +1,4 @@
-"""Product-key memory: a large table of vectors, of which each position reads the few whose keys fit best.
-
-Lample et al. 2019, arXiv:1907.05242, section 3: a key is a pair of half keys, so that the best of n^2 are found by comparing with 2 n
-"""
+"""Lample et al. 2019, arXiv:1907.05242, section 3: a key is a pair of half keys, so that the best of n^2 are found by comparing with 2 n"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Kaiming init: variance gain^2 / fan-in, so that the signal keeps its size through layers that are bent by a ReLU.
+"""Variance gain^2 / fan-in, so that the signal keeps its size through layers that are bent by a ReLU.
 
 He et al. 2015, arXiv:1502.01852, equation 10
 """

@@ -1,4 +1,4 @@
-"""Xavier init: variance 2 / (fan-in + fan-out), so that neither the signal nor its gradient grows from layer to layer.
+"""Variance 2 / (fan-in + fan-out), so that neither the signal nor its gradient grows from layer to layer.
 
 Glorot & Bengio 2010, http://proceedings.mlr.press/v9/glorot10a.html, equation 12
 """

@@ -1,4 +1,4 @@
-"""Fill in the middle: some documents are cut in three and their middle is moved to the end, so that a causal model learns to fill gaps.
+"""Some documents are cut in three and their middle is moved to the end, so that a causal model learns to fill gaps.
 
 Bavarian et al. 2022, arXiv:2207.14255: context-level, sections 3 and 4.4; cut between any two tokens
 """

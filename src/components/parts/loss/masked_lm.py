@@ -1,4 +1,4 @@
-"""Masked LM: some tokens are hidden, and an encoder says what they were.
+"""Some tokens are hidden, and an encoder says what they were.
 
 Devlin et al. 2018 (BERT), arXiv:1810.04805, section 3.1; drawn anew at each step as in Liu et al. 2019 (RoBERTa), arXiv:1907.11692
 """

@@ -1,4 +1,4 @@
-"""MLP: a network of layers of units that reads the last few positions side by side, and nothing before them.
+"""A network of layers of units that reads the last few positions side by side, and nothing before them.
 
 Rumelhart et al. 1986, doi:10.1038/323533a0; with a window over embedded tokens: Bengio et al. 2003, JMLR 3
 """

@@ -1,7 +1,4 @@
-"""Gated residual: a GRU takes the stream as its state and the branch's output as its input.
-
-Parisotto et al. 2019 (GTrXL), arXiv:1910.06764, section 3.2
-"""
+"""Parisotto et al. 2019 (GTrXL), arXiv:1910.06764, section 3.2"""
 
 from __future__ import annotations
 

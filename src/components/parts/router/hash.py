@@ -1,4 +1,4 @@
-"""Hash router: a token's experts follow from its id alone, by a fixed hash; nothing is learned, and nothing can collapse.
+"""Nothing is learned, and nothing can collapse.
 
 Roller et al. 2021, arXiv:2106.04426, section 3.1 (random hash)
 """

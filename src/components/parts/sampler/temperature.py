@@ -1,4 +1,4 @@
-"""Temperature: divide the logits, so that below 1 likely tokens become likelier.
+"""Divide the logits, so that below 1 likely tokens become likelier.
 
 Ackley, Hinton & Sejnowski 1985
 """
