@@ -24,7 +24,7 @@ class TokenShiftEmbedding(nn.Module):
     """Token shift: to each token's vector a gated share of the one before it is added.
 
     Args:
-        channels: the gate reads the first so many of the token's channels; null: all.
+        channels: how many of the token's first channels the gate reads; null: all.
         start: first value of the factor on the gate; at 0 the part begins as the plain embedding.
         scale: multiplies the vectors: a number, or "sqrt" for sqrt(d_model).
         dropout: probability of dropping an entry of the sum of token and position, applied by the model after ``embedding_norm``.

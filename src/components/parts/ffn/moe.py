@@ -50,7 +50,7 @@ class MixtureOfExperts(nn.Module):
         z_loss: factor of the mean squared log-sum-exp of the router's logits; layers add up, as in ST-MoE, whose factor is 0.001.
 
     Shapes: (B, T, D) -> (B, T, D).
-    Errors: ValueError for a gate of no shared expert.
+    Errors: ValueError for a gate without a shared expert.
     """
 
     axes = {

@@ -23,7 +23,7 @@ class Xavier:
     Args:
         gain: factor on the standard deviation.
         distribution: normal, or uniform with the same standard deviation.
-        embedding_std: of the embedding, which is no map between layers; a tied head is the embedding.
+        embedding_std: of the embedding, which does not map one layer to the next; a tied head is the embedding.
     """
 
     def __init__(

@@ -21,7 +21,7 @@ from components.parts.loss._tokens import Head, need_targets, summed_cross_entro
 
 @register("loss", "fill_in_the_middle")
 class FillInTheMiddle:
-    """Fill in the middle: next-token cross entropy of text some of whose documents read ``PRE prefix SUF suffix MID middle``.
+    """Fill in the middle: next-token cross entropy of text in which some documents read ``PRE prefix SUF suffix MID middle``.
 
     Three more tokens for each document that is cut; what a row then has too many at its end is left out. Documents stay apart.
 

@@ -30,7 +30,7 @@ class MLPModel(nn.Module):
 
     Args:
         d_model: width of each position's vector.
-        window: how many positions are read: this one and those before it in its document, zeros where there are none.
+        window: how many positions are read: this one and those before it in its document; zeros before the document begins.
         hidden: units of each hidden layer, from the input on; empty: the head reads the vectors themselves.
         activation: of every hidden unit, by name; step is a threshold unit, identity none at all.
         bias: whether hidden units have one.

@@ -39,7 +39,7 @@ class HashRouter(nn.Module):
 
     def forward(self, x: Tensor, info: SequenceInfo) -> Routing:
         if info.ids is None:
-            raise ValueError("router hash chooses by token ids, and there are none here; choose a router that learns")
+            raise ValueError("router hash chooses by token ids, and this batch has none; choose a router that learns")
         ids = info.ids.expand(x.shape[:2]).reshape(-1, 1)
         keys = mixed(
             ids * self.n_experts + torch.arange(self.n_experts, device=x.device) + self.seed * 0x1F123BB5159A55E5 % 2**40

@@ -14,7 +14,7 @@ from components.functional.routing import Routing, check_groups, flat_valid, tok
 
 @register("router", "softmax_top_k")
 class SoftmaxTopK(nn.Module):
-    """Softmax top-k router: probabilities over all experts, of which each token takes its k best.
+    """Softmax top-k router: softmax over all experts, and each token takes its k most probable ones.
 
     Args:
         k: experts of each token.

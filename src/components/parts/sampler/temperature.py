@@ -16,7 +16,7 @@ class Temperature:
     """Temperature: divide every logit by ``value``.
 
     Args:
-        value: above 1 flatter, below 1 sharper; 0 is no distribution.
+        value: above 1 flatter, below 1 sharper; 0 is refused.
     """
 
     def __init__(self, *, value: NonNegativeFloat = 1.0) -> None:
