@@ -1,1 +1,1 @@
-"""Small trained weights beside frozen ones: ``adapter.apply(model)`` puts them in place, ``components.merge(model)`` takes them in exactly."""
+"""Small trained weights beside frozen ones: ``adapter.apply(model)`` puts them in place, ``components.merge(model)`` merges them exactly."""

@@ -1,6 +1,6 @@
 """Modules that an adapter has changed in place: their class is another one, their weight and its name stay.
 
-Nothing else is replaced, so that whoever holds the module (a tied head, a fused product) goes on holding the right one, and base
+Nothing else is replaced. What holds the module (a tied head, a fused product) still holds the right one, and base
 checkpoints load by name.
 """
 

@@ -122,7 +122,7 @@ class LoRAExperts(LowRank, Experts):
 
 
 class LoRAEmbedding(LowRank, nn.Embedding):
-    """The row of W, and factor times that of A, times B; A (V, rank) is zero, B (rank, D) drawn. No dropout: ids have none."""
+    """The row of W, and factor times that of A, times B; A (V, rank) is zero, B (rank, D) drawn. Without dropout: ids cannot be dropped."""
 
     zero = "lora_a"
 

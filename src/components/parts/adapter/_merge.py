@@ -1,4 +1,4 @@
-"""Taking an adapter into the weights, and what of a model is its adapter."""
+"""Take an adapter into the weights, and tell which weights of a model belong to it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""(IA)³: keys, values and what goes into the second map of an FFN are scaled by trained vectors.
+"""Keys, values and what goes into the second map of an FFN are scaled by trained vectors.
 
 Liu et al. 2022, arXiv:2205.05638, section 3.3
 """

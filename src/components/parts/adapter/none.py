@@ -1,4 +1,4 @@
-"""No adapter: every weight is trained itself."""
+"""Training from scratch and full fine-tuning change the weights themselves."""
 
 from __future__ import annotations
 

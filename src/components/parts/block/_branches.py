@@ -45,7 +45,7 @@ class Branch:
 
 
 def same(x: Tensor) -> Tensor:
-    """In place of a norm where there is none."""
+    """The identity, in place of a norm that a branch does not have."""
     return x
 
 
@@ -114,7 +114,7 @@ class Block(Options, nn.Module):
             del self.norm  # nothing would read it
 
     def norms(self, name: str) -> tuple[Maker["norm"] | None, Maker["norm"] | None]:  # noqa: ARG002
-        """The makers of the norms before and after a branch; None: there is none."""
+        """The makers of the norms before and after a branch; None where it has no norm."""
         return None, None
 
 

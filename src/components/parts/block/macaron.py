@@ -1,7 +1,4 @@
-"""Macaron block: half an ffn, attention, half an ffn, each reading a normed copy of the stream.
-
-Lu et al. 2019, arXiv:1906.02762, section 3.2 (pre-norm as in Gulati et al. 2020, Conformer, arXiv:2005.08100)
-"""
+"""Lu et al. 2019, arXiv:1906.02762, section 3.2 (pre-norm as in Gulati et al. 2020, Conformer, arXiv:2005.08100)"""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""NormFormer block: pre-norm, and what attention read is normed again before it is written.
-
-Shleifer et al. 2021, arXiv:2110.09456, section 2
-"""
+"""Shleifer et al. 2021, arXiv:2110.09456, section 2"""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Output-norm block: each branch reads the stream as it is, and its output is normed before it is written.
-
-Team OLMo 2024 (OLMo 2), arXiv:2501.00656, section 2.1
-"""
+"""Team OLMo 2024 (OLMo 2), arXiv:2501.00656, section 2.1"""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Parallel block: all branches read the same normed copy of the stream, and their outputs are added together.
-
-Wang & Komatsuzaki 2021 (GPT-J); Chowdhery et al. 2022 (PaLM), arXiv:2204.02311, section 2
-"""
+"""Wang & Komatsuzaki 2021 (GPT-J); Chowdhery et al. 2022 (PaLM), arXiv:2204.02311, section 2"""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Parallel block with a norm for each branch: all read the same stream, each through a norm of its own, and their outputs are added.
-
-Black et al. 2022 (GPT-NeoX-20B), arXiv:2204.06745, section 2.1; Almazrouei et al. 2023 (Falcon-40B), arXiv:2311.16867
-"""
+"""Black et al. 2022 (GPT-NeoX-20B), arXiv:2204.06745, section 2.1; Almazrouei et al. 2023 (Falcon-40B), arXiv:2311.16867"""
 
 from __future__ import annotations
 

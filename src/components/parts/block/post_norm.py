@@ -1,7 +1,4 @@
-"""Post-norm block: each branch is written into the stream, and then the stream is normed.
-
-Vaswani et al. 2017, arXiv:1706.03762
-"""
+"""Vaswani et al. 2017, arXiv:1706.03762"""
 
 from __future__ import annotations
 

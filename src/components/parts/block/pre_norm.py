@@ -1,7 +1,4 @@
-"""Pre-norm block: each branch reads a normed copy of the stream, and the stream itself is never normed.
-
-Xiong et al. 2020, arXiv:2002.04745
-"""
+"""Xiong et al. 2020, arXiv:2002.04745"""
 
 from __future__ import annotations
 

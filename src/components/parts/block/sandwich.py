@@ -1,7 +1,4 @@
-"""Sandwich block: each branch reads a normed copy of the stream, and its output is normed again before it is written.
-
-Ding et al. 2021 (CogView), arXiv:2105.13290, section 2.4; Gemma Team 2024 (Gemma 2), arXiv:2408.00118
-"""
+"""Ding et al. 2021 (CogView), arXiv:2105.13290, section 2.4; Gemma Team 2024 (Gemma 2), arXiv:2408.00118"""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ class Buffer:
     def restore(self, snapshot: Any) -> None:
         data, self.length = snapshot
         if data is not self.data:
-            # how far older snapshots of that tensor reach is no longer known: the next append copies
+            # it is not known any more how far older snapshots of that tensor reach: the next append copies
             self.data, self.kept = data, 0 if data is None else data.shape[self.axis]
 
     def bytes(self) -> int:
@@ -115,7 +115,7 @@ class Log:
 
 
 class Slot:
-    """One module's keys and values (B, H, T, K), and ``state`` for what is no list of positions.
+    """One module's keys and values (B, H, T, K), and ``state`` for what is not kept by position.
 
     Parts put new values into ``state`` and never write into old ones: a snapshot keeps the old.
     """

@@ -1,4 +1,4 @@
-"""Growing: keep the keys and values of every position, in buffers that double when they are full.
+"""Keep the keys and values of every position, in buffers that double when they are full.
 
 Pope et al. 2022, arXiv:2211.05102
 """

@@ -1,7 +1,4 @@
-"""Eight bits: keys and values are stored as whole numbers from -127 to 127, with a scale for each head and position.
-
-Dettmers et al. 2022 (vector-wise absmax), arXiv:2208.07339, section 2.1
-"""
+"""Dettmers et al. 2022 (vector-wise absmax), arXiv:2208.07339, section 2.1"""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Ring: each layer keeps as many positions as its mask can see, and forgets the oldest as new ones come.
-
-Jiang et al. 2023 (Mistral, rolling buffer), arXiv:2310.06825, section 2; Gemma 2 2024 (layers of both kinds), arXiv:2408.00118
-"""
+"""Jiang et al. 2023 (Mistral, rolling buffer), arXiv:2310.06825, section 2; Gemma 2 2024 (layers of both kinds), arXiv:2408.00118"""
 
 from __future__ import annotations
 

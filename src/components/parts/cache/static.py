@@ -1,7 +1,4 @@
-"""Static: keys and values stand in tensors of full length from the first call on, so that no shape changes from token to token.
-
-Pope et al. 2022, arXiv:2211.05102; PyTorch 2023 (gpt-fast): what torch.compile and CUDA graphs want
-"""
+"""Pope et al. 2022, arXiv:2211.05102; PyTorch 2023 (gpt-fast): what torch.compile and CUDA graphs want"""
 
 from __future__ import annotations
 

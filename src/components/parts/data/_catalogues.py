@@ -52,7 +52,7 @@ def django() -> str:
 
 
 def messages(file: str) -> Iterator[Message]:
-    """What a catalogue translates, in its order. UserError for a file that is none or is cut short.
+    """What a catalogue translates, in its order. UserError for a file that is not a catalogue or is cut short.
 
     The format: https://www.gnu.org/software/gettext/manual/html_node/MO-Files.html
     """

@@ -46,7 +46,7 @@ def conversations(rows: Iterator[tuple[str | None, Row]], abnormal: OnFault, not
 
 
 def messages_of(row: Row) -> tuple[Message, ...]:
-    """The turns of a row. UserError where it is no conversation, or not one of text alone."""
+    """The turns of a row. UserError if it is not a conversation, or holds more than text."""
     for field in LISTS:
         if row.cells.get(field) is not None:
             turns = row.cells[field]

@@ -85,7 +85,7 @@ def files_of(path: str, suffixes: set[str], what: str) -> list[Path]:
     """The files that ``path`` names, sorted: itself, those below a folder that have one of the suffixes, or those that a pattern matches.
 
     Raises:
-        UserError: there are none. ``what``: the word for those that a folder is searched for.
+        UserError: no file was found. ``what``: the word for the files that a folder is searched for.
     """
     given = Path(path)
     if given.is_file():

@@ -62,7 +62,7 @@ class Hub:
         return tuple(getattr((self.load(split).features or {}).get(column), "names", ()))
 
     def load(self, split: str) -> Any:
-        """The data set. UserError where there is none, or none that can be reached."""
+        """The data set. UserError if it does not exist or cannot be reached."""
         try:
             import datasets
             from datasets.exceptions import DatasetsError

@@ -58,7 +58,7 @@ class Columns:
         return iter(self.tables.rows(self.wanted))
 
     def numbers(self, row: Row, names: Sequence[str]) -> tuple[float, ...]:
-        """The cells as numbers, NaN for what is none. UserError where that is to be refused."""
+        """The cells as numbers, NaN for every other cell. UserError where the options refuse such cells."""
         return tuple(self._at(row, name) for name in names)
 
     def _at(self, row: Row, name: str) -> float:

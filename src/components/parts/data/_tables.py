@@ -28,7 +28,7 @@ class Row:
         return f"{self.origin}:{self.line}" if self.line else self.origin
 
     def cell(self, name: str, option: str) -> Any:
-        """A cell; of an object within a cell by a dot, ``translation.fr``. UserError where there is no such column."""
+        """A cell; of an object within a cell by a dot, ``translation.fr``. UserError if the row has no such column."""
         found: Any = self.cells
         for word in [name] if name in self.cells else name.split("."):
             if not isinstance(found, dict) or word not in found:
@@ -64,7 +64,7 @@ def rows_of(file: Path, columns: Sequence[str] = (), layout: Layout | None = Non
     Args:
         file: whatever its suffix does not tell is read as csv.
         columns: those that are wanted: of parquet no other is read.
-        layout: of csv and tsv; None: the usual one, and nobody can choose another.
+        layout: of csv and tsv; None: the usual one, which cannot be changed.
     """
     suffix = file.suffix.lower()
     if suffix in (".jsonl", ".ndjson"):

@@ -1,4 +1,4 @@
-"""Dates as they are written in two languages: unlimited pairs of which exactly one answer is right; needs the package babel."""
+"""Dates as they are written in two languages: pairs without limit, each with exactly one right answer; needs the package babel."""
 
 from __future__ import annotations
 

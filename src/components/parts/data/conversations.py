@@ -1,4 +1,4 @@
-"""The user's own instructions and chats: jsonl, json or parquet in the forms of Alpaca, OpenAI and ShareGPT."""
+"""The forms are those of Alpaca, OpenAI and ShareGPT."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ class Gettext:
 
     @cached_property
     def files(self) -> list[str]:
-        """The catalogues of the language. UserError if there are none."""
+        """The catalogues of the language. UserError if the machine has none."""
         there = catalogues(roots())
         near = [n for n in there if n[:1].lower() == self.language[:1].lower()]
         home = f"{self.language}_{self.language.upper()}"

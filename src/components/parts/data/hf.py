@@ -1,4 +1,4 @@
-"""A text column of a Hugging Face data set: from the hub, or a local folder or file; needs the extra ``data``."""
+"""It needs the extra ``data``. Local means a folder or a file."""
 
 from __future__ import annotations
 

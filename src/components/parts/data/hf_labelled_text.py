@@ -1,4 +1,4 @@
-"""Texts with a label each from a Hugging Face data set, from the hub or local; needs the extra ``data``."""
+"""It needs the extra ``data``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The user's own texts with a label each: csv, tsv, jsonl, json or parquet."""
+"""For text classification on one's own files."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from components.parts.data._catalogues import catalogues, django, messages, plai
 class LanguageId:
     """Strings with the code of their language, from the catalogues of the installed Django: labels; licence: BSD.
 
-    Strings that several of the languages have are left out, for there is no right answer to them; the report counts them.
+    Strings that several of the languages share are left out, since they have no right answer; the report counts them.
 
     Args:
         languages: codes as Django writes them (``en``, ``de``, ``pt_BR``, ``zh_Hans``); none given: all.

@@ -1,4 +1,4 @@
-"""Several sources in given proportions, without repeating any document."""
+"""Mixing corpora in fixed proportions, as pretraining does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Functions of the running Python's standard library: real text on every machine, without a download."""
+"""Real text on every machine, without a download: the running Python brings it."""
 
 from __future__ import annotations
 

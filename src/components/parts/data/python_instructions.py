@@ -70,7 +70,7 @@ def _within(tree: ast.AST, lines: list[str], low: int, high: int) -> Iterator[tu
 
 
 def _told(node: ast.FunctionDef, lines: list[str], high: int) -> tuple[str, str] | None:
-    """(instruction, answer), None where there is no docstring on lines of its own with statements after it, or at sight too much after it."""
+    """(instruction, answer). None without a docstring on its own lines and statements after it, or if they are clearly too long."""
     told = ast.get_docstring(node)
     if not told or len(node.body) < 2:
         return None

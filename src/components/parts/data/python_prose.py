@@ -1,4 +1,4 @@
-"""Paragraphs of prose from the docstrings of the standard library and of installed packages: English text without a download."""
+"""English text without a download: the docstrings that are installed already."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def prose(source: str, min_chars: int) -> Iterator[tuple[int, str]]:
 
 
 def _parts(docstring: re.Match[str]) -> Iterator[tuple[int, str]]:
-    """(place in the source of the first character that is no space, text) between the docstring's blank lines."""
+    """(place in the source of the first character other than a space, text) between the docstring's blank lines."""
     start, last = docstring.span(2)
     for end, following in [*(gap.span() for gap in BLANK.finditer(docstring.string, start, last)), (last, last)]:
         part = docstring.string[start:end]

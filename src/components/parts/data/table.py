@@ -1,4 +1,4 @@
-"""The user's own table of numbers with a label for each row: csv, tsv, jsonl, json or parquet."""
+"""For classifying the rows of a table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The user's own table of numbers of which some are to be told from the others: csv, tsv, jsonl, json or parquet."""
+"""For regression on the rows of a table."""
 
 from __future__ import annotations
 

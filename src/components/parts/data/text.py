@@ -1,4 +1,4 @@
-"""The user's own text: a file, a folder, a pattern or standard input."""
+"""A file, a folder, a pattern or standard input."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Text:
             standard input.
         field: the column of a table that holds the text.
         split_on: what is a document in plain text: each file, each paragraph (blank_lines) or each line. auto: the file, but
-            fewer than 50 files are cut at blank lines into pieces, of which some can be held out.
+            fewer than 50 files are cut at blank lines into pieces, so that some can be held out.
     """
 
     provides = ("text",)

@@ -1,4 +1,4 @@
-"""The user's own pairs of texts, a question and its answer or a sentence and its translation: csv, tsv, jsonl, json or parquet."""
+"""A question and its answer, or a sentence and its translation."""
 
 from __future__ import annotations
 

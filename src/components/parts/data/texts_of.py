@@ -20,7 +20,7 @@ class TextsOf:
     not split itself: so a model that was trained on these texts can be tried on examples it has not read.
 
     Args:
-        source: a source of examples: labelled texts (of which the label is no text), pairs of texts, conversations.
+        source: a source of examples: labelled texts (their labels are left out), pairs of texts, conversations.
     """
 
     provides = ("text",)

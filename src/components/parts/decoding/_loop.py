@@ -36,8 +36,8 @@ def continue_(
 ) -> Tensor:
     """``batch.ids`` (B, T) with what ``choose`` chose after them: (B, T + new).
 
-    Prompts of different lengths are padded on the left, with ``batch.valid`` False there. A row is over with its first stop id, or when
-    ``over`` says so, and filled up with ``stop_ids[0]`` (0 without); the loop is over when all rows are, or after ``max_new_tokens``.
+    Prompts of different lengths are padded on the left, with ``batch.valid`` False there. A row ends with its first stop id, or when
+    ``over`` says so; it is then filled with ``stop_ids[0]`` (0 without). The loop ends with its last row, or after ``max_new_tokens``.
     With a cache, a prompt is read in pieces of ``prefill_chunk`` tokens, which takes less memory (not with a prefix: all of it sees itself).
 
     Beyond ``model.context_length``: models go on, unless one of their modules says ``bounded = True`` (a table of positions). With a cache
@@ -51,7 +51,7 @@ def continue_(
 
 
 def checked(model: Any, batch: Batch, cache: Cache | None, max_new_tokens: int) -> tuple[int | None, int, Tensor | None]:
-    """(``context_limit``, how many tokens may be chosen, and in each row (B,) where that differs). UserError, ValueError: no such prompt."""
+    """(``context_limit``, how many tokens may be chosen, and in each row (B,) where that differs). UserError, ValueError: an unfit prompt."""
     prompt = batch.ids.shape[1]
     if prompt == 0:
         raise UserError("prompt", "it has no token", "begin with the token that starts a document")
@@ -113,7 +113,7 @@ def _run(
 class Cached:
     """Logits (B, V) of column ``end - 1``, by reading what is new since the last call: the prompt, then one token at a time.
 
-    Where a text's length changes all of its angles (``turns_at`` of a module), what is cached is no longer what a full pass would have:
+    Where a text's length changes all of its angles (``turns_at`` of a module), the cache differs from what a full pass would compute:
     then everything is read again, in one piece.
     """
 

@@ -1,7 +1,4 @@
-"""Beam search: keep the likeliest unfinished texts at every step, and give the best finished one back.
-
-Lowerre 1976; Wu et al. 2016 (length penalty), arXiv:1609.08144, section 7. Scores and endings are those of transformers' ``generate``.
-"""
+"""Lowerre 1976; Wu et al. 2016 (length penalty), arXiv:1609.08144, section 7. Scores and endings are those of transformers' ``generate``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Greedy: always the likeliest token."""
+"""The text that is likeliest step by step, which need not be the likeliest as a whole."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sample: draw each token from the model's distribution, after the samplers have shaped it."""
+"""A text is drawn token by token from the distribution that the model and its samplers define."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Speculative: a small model proposes several tokens, the large one reads them at once, and keeps as many as its own distribution allows.
-
-Leviathan et al. 2022, arXiv:2211.17192, algorithm 1; Chen et al. 2023, arXiv:2302.01318
-"""
+"""Leviathan et al. 2022, arXiv:2211.17192, algorithm 1; Chen et al. 2023, arXiv:2302.01318"""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ class Unlearned(nn.Module):
 
 
 def values_of(ids: Tensor, info: SequenceInfo, d_in: int, name: str, instead: str) -> Tensor:
-    """``info.values`` (B, T, d_in). ValueError, naming the shapes, where there are none or they are of another width."""
+    """``info.values`` (B, T, d_in). ValueError, with the shapes, if there are no values or their width differs."""
     if info.values is None:
         raise ValueError(
             f"embedding/{name} reads numbers (B, T, {d_in}), and the batch has ids {tuple(ids.shape)} alone: give Batch.values"

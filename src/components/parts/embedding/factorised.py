@@ -1,7 +1,4 @@
-"""Factorised embedding: a narrow table of tokens, and one matrix that widens its vectors to the model.
-
-Lan et al. 2019 (ALBERT), arXiv:1909.11942, section 3.1
-"""
+"""Lan et al. 2019 (ALBERT), arXiv:1909.11942, section 3.1"""
 
 from __future__ import annotations
 

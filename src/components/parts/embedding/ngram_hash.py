@@ -1,4 +1,4 @@
-"""N-gram hash embedding: beside each token, vectors of the tokens that end there as pairs, triples ..., found by hash in tables of fixed size.
+"""The number of pairs, triples and longer n-grams has no bound; the size of the tables has one.
 
 Pagnoni et al. 2024 (BLT), arXiv:2412.09871, section 3.2.1, equations 2 to 4
 """
@@ -24,14 +24,14 @@ class NGramHashEmbedding(nn.Module):
     """N-gram hash embedding: beside each token, vectors of the n-grams that end there, found by hash in tables of fixed size.
 
     Args:
-        longest: n-grams of 2 up to so many tokens, each length with a table of its own.
+        longest: the longest n-gram, in tokens; each length from 2 on has a table of its own.
         buckets: rows of each of these tables; n-grams that meet in a row share it.
         average: whether the sum is divided by the number of its vectors, as in BLT.
         scale: multiplies the vectors: a number, or "sqrt" for sqrt(d_model).
         dropout: probability of dropping an entry of the sum of token and position, applied by the model after ``embedding_norm``.
 
     Shapes: ids (B, T) -> (B, T, D).
-    Errors: ValueError if longest is 1, which is no n-gram beside the token itself.
+    Errors: ValueError if longest is 1: that n-gram is the token itself.
 
     N-grams end at the border of a document; what is missing before it counts as a token of its own.
     """

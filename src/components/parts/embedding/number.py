@@ -1,4 +1,4 @@
-"""Number: a token is its number in the vocabulary and no vector of its own; what an embedding is there to improve on."""
+"""What an embedding is there to improve on: a token without a vector of its own."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from components.parts.embedding._values import Unlearned
 class Number(Unlearned):
     """Number: a token is its number in the vocabulary, in the first channel; the others are 0, and nothing is learned.
 
-    With d_model=1 a position is one input. What lies between two numbers means nothing: token 3 is no mixture of tokens 2 and 4.
+    With d_model=1 a position is one input. That 3 lies between 2 and 4 means nothing: token 3 is not a mixture of tokens 2 and 4.
 
     Args:
         scale: multiplies the number: a factor, or "vocab" for 1 / vocab_size, which brings it to [0, 1).

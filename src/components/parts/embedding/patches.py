@@ -1,4 +1,4 @@
-"""Patches: the numbers of each position, such as the pixels of a patch of a picture, times one matrix.
+"""A picture is a sequence of patches, and the numbers of a position are the pixels of one patch.
 
 Dosovitskiy et al. 2020 (ViT), arXiv:2010.11929, equation 1
 """

@@ -1,7 +1,4 @@
-"""Token embedding: one learned vector per token of the vocabulary.
-
-Bengio et al. 2003, JMLR 3; scaled by sqrt(d_model) in Vaswani et al. 2017, arXiv:1706.03762, section 3.4
-"""
+"""Bengio et al. 2003, JMLR 3; scaled by sqrt(d_model) in Vaswani et al. 2017, arXiv:1706.03762, section 3.4"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Token shift: to each token's vector a learned share of the one before it is added, so that the first layer sees pairs.
+"""The first layer can then see pairs of tokens.
 
 Peng et al. 2023 (RWKV), arXiv:2305.13048, section 3.1; with a gate that depends on the token, as "smear" in modded-nanogpt and nanochat 2025
 """
@@ -24,7 +24,7 @@ class TokenShiftEmbedding(nn.Module):
     """Token shift: to each token's vector a gated share of the one before it is added.
 
     Args:
-        channels: the gate reads the first so many of the token's channels; null: all.
+        channels: how many of the token's first channels the gate reads; null: all.
         start: first value of the factor on the gate; at 0 the part begins as the plain embedding.
         scale: multiplies the vectors: a number, or "sqrt" for sqrt(d_model).
         dropout: probability of dropping an entry of the sum of token and position, applied by the model after ``embedding_norm``.

@@ -1,7 +1,4 @@
-"""Token types: each token's vector plus one for the segment that it belongs to.
-
-Devlin et al. 2018 (BERT), arXiv:1810.04805, section 3, figure 2
-"""
+"""Devlin et al. 2018 (BERT), arXiv:1810.04805, section 3, figure 2"""
 
 from __future__ import annotations
 

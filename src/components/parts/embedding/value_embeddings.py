@@ -1,7 +1,4 @@
-"""Value embeddings: a second table of vectors by token, which layers may add to the values that attention reads.
-
-Zhou et al. 2024 (ResFormer), arXiv:2410.17897; a table of its own as in modded-nanogpt 2024
-"""
+"""Zhou et al. 2024 (ResFormer), arXiv:2410.17897; a table of its own as in modded-nanogpt 2024"""
 
 from __future__ import annotations
 

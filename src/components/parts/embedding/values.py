@@ -1,7 +1,4 @@
-"""Values: the numbers of each position are its vector as they are, one channel each; nothing is learned.
-
-Rosenblatt 1958, doi:10.1037/h0042519 (what the input layer of a perceptron is)
-"""
+"""Rosenblatt 1958, doi:10.1037/h0042519 (what the input layer of a perceptron is)"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Few-shot prompts: k examples with their answers in the prompt, then a question; nothing is trained.
+"""The prompt shows what is asked for; nothing is trained.
 
 Brown et al. 2020 (GPT-3), arXiv:2005.14165
 """

@@ -1,7 +1,4 @@
-"""Channel mix: a squared-ReLU MLP that reads a blend of each position and the one before it, and gates what it says.
-
-Peng et al. 2023 (RWKV), arXiv:2305.13048, equations 11 to 13; without the gate: RWKV-7, arXiv:2503.14456
-"""
+"""Peng et al. 2023 (RWKV), arXiv:2305.13048, equations 11 to 13; without the gate: RWKV-7, arXiv:2503.14456"""
 
 from __future__ import annotations
 

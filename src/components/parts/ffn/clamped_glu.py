@@ -1,7 +1,4 @@
-"""Clamped GLU: a SwiGLU whose two factors cannot grow without bound, and whose linear one is shifted by 1.
-
-OpenAI 2025, gpt-oss model card, arXiv:2508.10925: (up + 1) * gate * sigmoid(1.702 * gate) with gate <= 7 and -7 <= up <= 7
-"""
+"""OpenAI 2025, gpt-oss model card, arXiv:2508.10925: (up + 1) * gate * sigmoid(1.702 * gate) with gate <= 7 and -7 <= up <= 7"""
 
 from __future__ import annotations
 

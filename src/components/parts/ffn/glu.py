@@ -1,4 +1,4 @@
-"""Gated linear unit: one projection is bent and scales the other (SwiGLU with silu, GeGLU with gelu).
+"""SwiGLU with silu, GeGLU with gelu.
 
 Shazeer 2020, arXiv:2002.05202
 """

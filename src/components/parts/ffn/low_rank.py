@@ -1,4 +1,4 @@
-"""Low-rank MLP: each of the two matrices is a product of two thin ones, for less memory and work at the same width in between.
+"""Less memory and work at the same width in between.
 
 Wei et al. 2024, arXiv:2407.09835, section 2.1
 """

@@ -1,4 +1,4 @@
-"""MLP: widen, bend, narrow again, at each position alone.
+"""Each position is mapped by itself.
 
 Vaswani et al. 2017, arXiv:1706.03762, section 3.3
 """

@@ -1,4 +1,4 @@
-"""Mixture of experts: of many FFNs each token passes through a few, which a router chooses; no token is dropped.
+"""No token is dropped.
 
 Shazeer et al. 2017, arXiv:1701.06538; shared experts: DeepSeekMoE 2024, arXiv:2401.06066, with a gate: Qwen 2024, arXiv:2407.10671. One file holds
 what the known models vary: kind of expert, where the weight goes, losses.
@@ -50,7 +50,7 @@ class MixtureOfExperts(nn.Module):
         z_loss: factor of the mean squared log-sum-exp of the router's logits; layers add up, as in ST-MoE, whose factor is 0.001.
 
     Shapes: (B, T, D) -> (B, T, D).
-    Errors: ValueError for a gate of no shared expert.
+    Errors: ValueError for a gate without a shared expert.
     """
 
     axes = {

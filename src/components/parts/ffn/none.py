@@ -1,4 +1,4 @@
-"""No FFN: zeros, so that the branch adds nothing (layers of attention alone, or no shared expert)."""
+"""For layers of attention alone, or for a mixture without a shared expert."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Product-key memory: a large table of vectors, of which each position reads the few whose keys fit best.
-
-Lample et al. 2019, arXiv:1907.05242, section 3: a key is a pair of half keys, so that the best of n^2 are found by comparing with 2 n
-"""
+"""Lample et al. 2019, arXiv:1907.05242, section 3: a key is a pair of half keys, so that the best of n^2 are found by comparing with 2 n"""
 
 from __future__ import annotations
 
@@ -18,13 +15,13 @@ from components.functional.precision import at_least_fp32
 
 @register("ffn", "product_key_memory")
 class ProductKeyMemory(nn.Module):
-    """Product-key memory: a large table of vectors, of which each position reads the few whose keys fit best.
+    """Product-key memory: each position reads a few vectors of a large table, those whose keys fit best.
 
     Args:
         n_keys: half keys on each side; the table has n_keys ** 2 vectors.
         k: vectors that a head reads.
         n_heads: each with a query and keys of its own, all with one table.
-        d_key: width of a query, of which each half is compared; null: d_model / 2, rounded to even.
+        d_key: width of a query; each half of it is compared; null: d_model / 2, rounded to even.
         query_norm: of each half query (the paper: batch norm, which would look at the neighbours).
 
     Shapes: (B, T, D) -> (B, T, D).

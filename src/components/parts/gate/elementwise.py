@@ -1,7 +1,4 @@
-"""Elementwise gate: every channel that attention read is scaled by a sigmoid of attention's input.
-
-Qiu et al. 2025, arXiv:2505.06708 (G1, elementwise); Qwen3-Next keeps its map in the same matrix as the queries'
-"""
+"""Qiu et al. 2025, arXiv:2505.06708 (G1, elementwise); Qwen3-Next keeps its map in the same matrix as the queries'"""
 
 from __future__ import annotations
 

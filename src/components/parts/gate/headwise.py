@@ -1,7 +1,4 @@
-"""Headwise gate: what each head read is scaled by one sigmoid of attention's input.
-
-Qiu et al. 2025, arXiv:2505.06708 (G1, headwise)
-"""
+"""Qiu et al. 2025, arXiv:2505.06708 (G1, headwise)"""
 
 from __future__ import annotations
 

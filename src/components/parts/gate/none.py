@@ -1,4 +1,4 @@
-"""No gate: what attention read passes as it is."""
+"""As in Vaswani et al. 2017, arXiv:1706.03762, which has no gate"""
 
 from __future__ import annotations
 

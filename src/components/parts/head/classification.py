@@ -1,7 +1,4 @@
-"""Classification head: one vector for the whole sequence, then a score for each class.
-
-Devlin et al. 2018 (BERT), arXiv:1810.04805, section 4; the dense layer as in Liu et al. 2019 (RoBERTa), arXiv:1907.11692
-"""
+"""Devlin et al. 2018 (BERT), arXiv:1810.04805, section 4; the dense layer as in Liu et al. 2019 (RoBERTa), arXiv:1907.11692"""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Linear head: a matrix of its own from vectors to logits.
-
-Soft cap: Gemma 2 2024, arXiv:2408.00118, section 2; multiplier: Yang et al. 2022 (muP), arXiv:2203.03466, and the Granite and Cohere models
-"""
+"""Soft cap: Gemma 2 2024, arXiv:2408.00118, section 2; multiplier: Yang et al. 2022 (muP), arXiv:2203.03466, and the Granite and Cohere models"""
 
 from __future__ import annotations
 

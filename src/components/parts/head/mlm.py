@@ -1,7 +1,4 @@
-"""Masked-LM head: a dense layer, an activation and a norm before the logits.
-
-Devlin et al. 2018 (BERT), arXiv:1810.04805; Warner et al. 2024 (ModernBERT), arXiv:2412.13663
-"""
+"""Devlin et al. 2018 (BERT), arXiv:1810.04805; Warner et al. 2024 (ModernBERT), arXiv:2412.13663"""
 
 from __future__ import annotations
 

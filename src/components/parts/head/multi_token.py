@@ -1,4 +1,4 @@
-"""Multi-token head: besides the next token's logits those of tokens further ahead, each from a small transform before the same output.
+"""Besides the next token's logits those of tokens further ahead, each from a small transform before the same output.
 
 Gloeckle et al. 2024, arXiv:2404.19737, section 2; the transform is the residual layer of Cai et al. 2024 (Medusa), arXiv:2401.10774, section 2.1.1
 """

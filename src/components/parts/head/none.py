@@ -1,4 +1,4 @@
-"""No head: the model gives its hidden vectors, for sentence embeddings and for whoever reads representations.
+"""The model gives its hidden vectors, for sentence embeddings and for reading representations.
 
 Reimers & Gurevych 2019 (Sentence-BERT), arXiv:1908.10084: such a model's vectors are pooled to one for each text
 """

@@ -1,7 +1,4 @@
-"""Regression head: one vector for the whole sequence, then some numbers.
-
-Devlin et al. 2018 (BERT), arXiv:1810.04805, on STS-B; with a threshold: Rosenblatt 1958, doi:10.1037/h0042519
-"""
+"""Devlin et al. 2018 (BERT), arXiv:1810.04805, on STS-B; with a threshold: Rosenblatt 1958, doi:10.1037/h0042519"""
 
 from __future__ import annotations
 

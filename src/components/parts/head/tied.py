@@ -1,7 +1,4 @@
-"""Tied head: the embedding's own matrix turns vectors back into logits.
-
-Press & Wolf 2016, arXiv:1608.05859; bias: Devlin et al. 2018 (BERT), arXiv:1810.04805; multiplier: Raffel et al. 2019 (T5), arXiv:1910.10683
-"""
+"""Press & Wolf 2016, arXiv:1608.05859; bias: Devlin et al. 2018 (BERT), arXiv:1810.04805; multiplier: Raffel et al. 2019 (T5), arXiv:1910.10683"""
 
 from __future__ import annotations
 

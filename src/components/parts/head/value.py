@@ -1,4 +1,4 @@
-"""Value head: one number at each position, for a critic or for a reward model that is read at the last position.
+"""For a critic, or for a reward model that is read at the last position.
 
 Stiennon et al. 2020, arXiv:2009.01325; Ouyang et al. 2022 (InstructGPT), arXiv:2203.02155
 """

@@ -1,4 +1,4 @@
-"""DeepNorm's init: Xavier, with a factor below 1 on values, outputs and ffn, so that very deep post-norm models train.
+"""Xavier, with a factor below 1 on values, outputs and ffn, so that very deep post-norm models train.
 
 Wang et al. 2022, arXiv:2203.00555, figure 2
 """

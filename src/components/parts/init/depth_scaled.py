@@ -1,4 +1,4 @@
-"""Depth-scaled init: as normal, but what writes into the residual stream is smaller by sqrt(2 x layers), so that its sum keeps its size.
+"""As normal, but what writes into the residual stream is smaller by sqrt(2 x layers), so that its sum keeps its size.
 
 Radford et al. 2019 (GPT-2), section 2.3
 """

@@ -1,4 +1,4 @@
-"""Kaiming init: variance gain^2 / fan-in, so that the signal keeps its size through layers that are bent by a ReLU.
+"""Variance gain^2 / fan-in, so that the signal keeps its size through layers that are bent by a ReLU.
 
 He et al. 2015, arXiv:1502.01852, equation 10
 """
@@ -24,7 +24,7 @@ class Kaiming:
         gain: sqrt(2) for ReLU; 1 for maps that nothing bends.
         fan: keep the size of the signal (``in``) or of its gradient (``out``).
         distribution: normal, or uniform with the same standard deviation.
-        embedding_std: of the embedding, which is no map between layers; a tied head is the embedding.
+        embedding_std: of the embedding, which does not map one layer to the next; a tied head is the embedding.
     """
 
     def __init__(

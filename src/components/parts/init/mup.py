@@ -1,4 +1,4 @@
-"""muP: first values and learning rates by width, such that the best learning rate of a narrow model is the best of a wide one.
+"""First values and learning rates by width, such that the best learning rate of a narrow model is the best of a wide one.
 
 Yang et al. 2022, arXiv:2203.03466, table 3 (Adam); docs/mup.md shows both checks
 """

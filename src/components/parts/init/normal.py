@@ -1,7 +1,4 @@
-"""Normal init: every matrix from one normal distribution.
-
-Radford et al. 2018 (GPT)
-"""
+"""Radford et al. 2018 (GPT)"""
 
 from __future__ import annotations
 

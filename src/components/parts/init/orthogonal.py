@@ -1,4 +1,4 @@
-"""Orthogonal init: each matrix keeps the length of vectors, up to a factor.
+"""Each matrix keeps the length of vectors, up to a factor.
 
 Saxe et al. 2013, arXiv:1312.6120, section 3
 """

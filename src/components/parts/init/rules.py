@@ -1,4 +1,4 @@
-"""Rules: how each matrix is drawn by its name, first match wins; what no rule names is drawn by another init."""
+"""What no rule names is drawn by another init."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Small init with Wang's outputs: std sqrt(2 / (5 d)), and 2 / (L sqrt(d)) for what writes into the residual stream.
+"""The standard deviation is sqrt(2 / (5 d)), and 2 / (L sqrt(d)) for what writes into the residual stream.
 
 Nguyen & Salazar 2019, arXiv:1910.05895, section 2.2; Wang & Komatsuzaki 2021 (outputs); Black et al. 2022 (GPT-NeoX-20B), arXiv:2204.06745
 """

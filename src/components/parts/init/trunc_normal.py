@@ -1,4 +1,4 @@
-"""Truncated normal init: no value beyond a few standard deviations; optionally by fan-in, and smaller outputs by depth.
+"""No value beyond a few standard deviations; optionally by fan-in, and smaller outputs by depth.
 
 Groeneveld et al. 2024 (OLMo), arXiv:2402.00838, appendix; Team OLMo 2024 (OLMo 2), arXiv:2501.00656, section 3.2
 """

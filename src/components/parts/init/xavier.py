@@ -1,4 +1,4 @@
-"""Xavier init: variance 2 / (fan-in + fan-out), so that neither the signal nor its gradient grows from layer to layer.
+"""Variance 2 / (fan-in + fan-out), so that neither the signal nor its gradient grows from layer to layer.
 
 Glorot & Bengio 2010, http://proceedings.mlr.press/v9/glorot10a.html, equation 12
 """
@@ -23,7 +23,7 @@ class Xavier:
     Args:
         gain: factor on the standard deviation.
         distribution: normal, or uniform with the same standard deviation.
-        embedding_std: of the embedding, which is no map between layers; a tied head is the embedding.
+        embedding_std: of the embedding, which does not map one layer to the next; a tied head is the embedding.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Zero-output init: every branch and the head start at zero, so that the network begins as the identity; hidden matrices by their fan-in.
+"""Every branch and the head start at zero, so that the network begins as the identity; hidden matrices by their fan-in.
 
 Zhang et al. 2019 (Fixup), arXiv:1901.09321; Yang et al. 2022 (muP, zero readout), arXiv:2203.03466, appendix D.2
 """

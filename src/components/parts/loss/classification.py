@@ -1,4 +1,4 @@
-"""Classification: cross entropy of the row's class.
+"""Cross entropy of the row's class.
 
 Label smoothing: Szegedy et al. 2016, arXiv:1512.00567
 """

@@ -1,4 +1,4 @@
-"""Distillation: the student learns a teacher's distribution over the next token, besides the token itself.
+"""The student learns a teacher's distribution over the next token, besides the token itself.
 
 Hinton et al. 2015, arXiv:1503.02531; reverse: Gu et al. 2023 (MiniLLM), arXiv:2306.08543
 """

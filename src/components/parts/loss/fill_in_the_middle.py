@@ -1,4 +1,4 @@
-"""Fill in the middle: some documents are cut in three and their middle is moved to the end, so that a causal model learns to fill gaps.
+"""Some documents are cut in three and their middle is moved to the end, so that a causal model learns to fill gaps.
 
 Bavarian et al. 2022, arXiv:2207.14255: context-level, sections 3 and 4.4; cut between any two tokens
 """
@@ -21,7 +21,7 @@ from components.parts.loss._tokens import Chunk, Head, need_targets, summed_cros
 
 @register("loss", "fill_in_the_middle")
 class FillInTheMiddle:
-    """Fill in the middle: next-token cross entropy of text some of whose documents read ``PRE prefix SUF suffix MID middle``.
+    """Fill in the middle: next-token cross entropy of text in which some documents read ``PRE prefix SUF suffix MID middle``.
 
     Three more tokens for each document that is cut; what a row then has too many at its end is left out. Documents stay apart.
 

@@ -1,4 +1,4 @@
-"""Masked LM: some tokens are hidden, and an encoder says what they were.
+"""Some tokens are hidden, and an encoder says what they were.
 
 Devlin et al. 2018 (BERT), arXiv:1810.04805, section 3.1; drawn anew at each step as in Liu et al. 2019 (RoBERTa), arXiv:1907.11692
 """
@@ -20,7 +20,7 @@ from components.parts.loss._tokens import Head, need_targets, summed_cross_entro
 
 @register("loss", "masked_lm")
 class MaskedLM:
-    """Masked LM: cross entropy of the tokens that were chosen, most of which the model sees as a mask.
+    """Masked LM: cross entropy of the chosen tokens; the model sees most of them as a mask.
 
     ``prepare`` chooses; a document's first token, which tells where it begins, and special tokens around it are never chosen.
 
@@ -54,7 +54,7 @@ class MaskedLM:
         if masked + random > 1:
             raise ValueError(f"masked={masked} and random={random} are more than all of the chosen tokens; lower one")
         if mask_id is not None and mask_id >= vocab_size:
-            raise ValueError(f"mask_id={mask_id} is none of the tokenizer's {vocab_size} ids; null adds one for it")
+            raise ValueError(f"mask_id={mask_id} is not among the tokenizer's {vocab_size} ids; null adds one for it")
         self.vocab_size, self.rate, self.masked, self.random = vocab_size, rate, masked, random
         self.extra_tokens = 1 if mask_id is None else 0
         self.mask_id = vocab_size if mask_id is None else mask_id

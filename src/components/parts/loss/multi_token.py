@@ -1,4 +1,4 @@
-"""Multi-token: cross entropy of the next token and of tokens further ahead, each by a prediction of its own.
+"""Cross entropy of the next token and of tokens further ahead, each by a prediction of its own.
 
 Gloeckle et al. 2024, arXiv:2404.19737, equation 2
 """

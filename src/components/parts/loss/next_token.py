@@ -1,4 +1,4 @@
-"""Next token: cross entropy of each position's logits with the token that follows, label smoothing and z-loss by option.
+"""Cross entropy of each position's logits with the token that follows, label smoothing and z-loss by option.
 
 Smoothing: Szegedy et al. 2016, arXiv:1512.00567; z-loss: Chowdhery et al. 2022, arXiv:2204.02311
 """

@@ -1,4 +1,4 @@
-"""Prefix LM: the beginning of each row is seen from everywhere, and the rest is predicted token by token.
+"""The beginning of each row is seen from everywhere, and the rest is predicted token by token.
 
 Liu et al. 2018, arXiv:1801.10198; Raffel et al. 2019 (T5), arXiv:1910.10683, section 3.2.1
 """

@@ -1,4 +1,4 @@
-"""Regression: the distance between what the head says and given numbers.
+"""The distance between what the head says and given numbers.
 
 Huber 1964, doi:10.1214/aoms/1177703732
 """

@@ -1,4 +1,4 @@
-"""Sequence to sequence: an encoder reads the source, and the decoder predicts each token of the target text.
+"""An encoder reads the source, and the decoder predicts each token of the target text.
 
 Sutskever et al. 2014, arXiv:1409.3215; label smoothing: Vaswani et al. 2017, arXiv:1706.03762, section 5.4
 """

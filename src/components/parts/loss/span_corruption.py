@@ -1,4 +1,4 @@
-"""Span corruption: an encoder reads text from which spans are missing, and a decoder writes them.
+"""An encoder reads text from which spans are missing, and a decoder writes them.
 
 Raffel et al. 2019 (T5), arXiv:1910.10683, section 3.1.4, with the spans of ``random_spans_noise_mask`` in its code
 """

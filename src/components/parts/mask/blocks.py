@@ -1,4 +1,4 @@
-"""Blocks: a query sees its own block of positions and those next to it, so that information moves on from layer to layer.
+"""A query sees its own block of positions and those next to it, so that information moves on from layer to layer.
 
 Child et al. 2019 (Sparse Transformers), arXiv:1904.10509; Qiu et al. 2019 (block-wise attention), arXiv:1911.02972
 """

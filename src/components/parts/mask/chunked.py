@@ -1,4 +1,4 @@
-"""Chunks: positions are cut into pieces of one length, and a query sees the keys of its own piece only.
+"""Positions are cut into pieces of one length, and a query sees the keys of its own piece only.
 
 Llama 4 2025 (its layers with rotary positions)
 """

@@ -1,4 +1,4 @@
-"""Dilated window: within a window, every so-manieth distance is seen, which reaches further for the same number of keys.
+"""Within a window, only every so many distances a key is seen, which reaches further for the same number of keys.
 
 Beltagy et al. 2020 (Longformer), arXiv:2004.05150, section 3.1; Child et al. 2019 (strided attention), arXiv:1904.10509
 """

@@ -1,4 +1,4 @@
-"""First positions and a window: the beginning of the document stays in sight however far the window has moved on.
+"""The beginning of the document stays in sight however far the window has moved on.
 
 Xiao et al. 2023 (StreamingLLM), arXiv:2309.17453
 """

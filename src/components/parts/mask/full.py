@@ -1,4 +1,4 @@
-"""Full attention: distance hides nothing; causality, documents and padding are the sequence's own."""
+"""Causality, documents and padding are the sequence's own."""
 
 from __future__ import annotations
 

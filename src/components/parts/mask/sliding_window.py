@@ -1,4 +1,4 @@
-"""Sliding window: a query sees the nearest positions only, itself among them.
+"""A query sees the nearest positions only, itself among them.
 
 Beltagy et al. 2020 (Longformer), arXiv:2004.05150; Jiang et al. 2023 (Mistral), arXiv:2310.06825
 """

@@ -1,4 +1,4 @@
-"""Decoder: a causal language model, ids -> logits of the next token.
+"""It takes ids and gives logits of the next token.
 
 Liu et al. 2018, arXiv:1801.10198; Radford et al. 2018 (GPT)
 """

@@ -1,4 +1,4 @@
-"""Encoder: every position sees every other, ids -> logits at each position.
+"""It takes ids and gives logits at each position.
 
 Devlin et al. 2018 (BERT), arXiv:1810.04805
 """

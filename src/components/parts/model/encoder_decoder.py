@@ -1,4 +1,4 @@
-"""Encoder-decoder: an encoder reads the source once, and every layer of the decoder attends to what it wrote.
+"""An encoder reads the source once, and every layer of the decoder attends to what it wrote.
 
 Vaswani et al. 2017, arXiv:1706.03762
 """

@@ -1,4 +1,4 @@
-"""MLP: a network of layers of units that reads the last few positions side by side, and nothing before them.
+"""A network of layers of units that reads the last few positions side by side, and nothing before them.
 
 Rumelhart et al. 1986, doi:10.1038/323533a0; with a window over embedded tokens: Bengio et al. 2003, JMLR 3
 """
@@ -30,7 +30,7 @@ class MLPModel(nn.Module):
 
     Args:
         d_model: width of each position's vector.
-        window: how many positions are read: this one and those before it in its document, zeros where there are none.
+        window: how many positions are read: this one and those before it in its document; zeros before the document begins.
         hidden: units of each hidden layer, from the input on; empty: the head reads the vectors themselves.
         activation: of every hidden unit, by name; step is a threshold unit, identity none at all.
         bias: whether hidden units have one.

@@ -1,4 +1,4 @@
-"""Recurrent encoder-decoder: one recurrence reads the source into a state, another writes from it, with or without attention to what was read.
+"""One recurrence reads the source into a state, another writes from it, with or without attention to what was read.
 
 Sutskever et al. 2014, arXiv:1409.3215; Cho et al. 2014, arXiv:1406.1078; attention: Bahdanau et al. 2015, arXiv:1409.0473, Luong et al. 2015
 """

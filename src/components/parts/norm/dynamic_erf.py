@@ -1,7 +1,4 @@
-"""Dynamic erf: no statistics at all, each entry is squashed by the error function of itself, stretched and shifted by learned numbers.
-
-Chen et al. 2025 (Derf), arXiv:2512.10938, equation 10
-"""
+"""Chen et al. 2025 (Derf), arXiv:2512.10938, equation 10"""
 
 from __future__ import annotations
 

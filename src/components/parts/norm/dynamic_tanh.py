@@ -1,7 +1,4 @@
-"""Dynamic tanh: no statistics at all, each entry is squashed by tanh of itself times a learned number.
-
-Zhu et al. 2025, arXiv:2503.10622, equation 2
-"""
+"""Zhu et al. 2025, arXiv:2503.10622, equation 2"""
 
 from __future__ import annotations
 

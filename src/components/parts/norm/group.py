@@ -1,4 +1,4 @@
-"""Group norm: the channels of each position are cut into groups, and each group is centred and brought to unit variance by itself.
+"""Each group is centred and brought to unit variance.
 
 Wu & He 2018, arXiv:1803.08494; over one position's channels as in RetNet (Sun et al. 2023, arXiv:2307.08621)
 """

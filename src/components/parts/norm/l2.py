@@ -1,4 +1,4 @@
-"""L2 norm: divide each vector by its length, and nothing else; every vector ends on the unit sphere.
+"""Every vector ends on the unit sphere.
 
 Loshchilov et al. 2024 (nGPT), arXiv:2410.01131, section 2
 """

@@ -1,7 +1,4 @@
-"""LayerNorm: subtract the mean of each vector, divide by its standard deviation, then scale and shift every channel.
-
-Ba et al. 2016, arXiv:1607.06450. Without scale and shift: OLMo 2024, arXiv:2402.00838
-"""
+"""Ba et al. 2016, arXiv:1607.06450. Without scale and shift: OLMo 2024, arXiv:2402.00838"""
 
 from __future__ import annotations
 

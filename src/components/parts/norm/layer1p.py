@@ -1,4 +1,4 @@
-"""LayerNorm with a zero-centred scale: every channel is multiplied by 1 + scale, so that weight decay pulls towards the plain norm.
+"""Weight decay on the scale pulls towards the plain norm.
 
 Ba et al. 2016, arXiv:1607.06450; as ``layernorm1p`` in Megatron-LM and NeMo (Nemotron-4, arXiv:2402.16819)
 """

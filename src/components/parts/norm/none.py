@@ -1,4 +1,4 @@
-"""No norm: the identity."""
+"""For models without norms, as in Bachlechner et al. 2020 (ReZero), arXiv:2003.04887"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Partial RMSNorm: the root mean square is estimated from the first channels alone, and divides them all.
+"""A part of the channels is enough to estimate the root mean square of all.
 
 Zhang & Sennrich 2019, arXiv:1910.07467, section 4.1 (pRMSNorm)
 """

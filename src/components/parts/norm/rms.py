@@ -1,7 +1,4 @@
-"""RMSNorm: divide each vector by its root mean square, then scale every channel.
-
-Zhang & Sennrich 2019, arXiv:1910.07467. Unit offset: Gemma 2024, arXiv:2403.08295; without a scale it is what Llama 4 calls L2 norm
-"""
+"""Zhang & Sennrich 2019, arXiv:1910.07467. Unit offset: Gemma 2024, arXiv:2403.08295; without a scale it is what Llama 4 calls L2 norm"""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""ScaleNorm: divide each vector by its length and multiply it by one learned number.
-
-Nguyen & Salazar 2019, arXiv:1910.05895, equation 5
-"""
+"""Nguyen & Salazar 2019, arXiv:1910.05895, equation 5"""
 
 from __future__ import annotations
 

@@ -49,5 +49,5 @@ def can_fuse(groups: Iterable[dict[str, Any]]) -> bool:
 def refuse_none(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The groups, if they hold anything to train."""
     if not groups:
-        raise ValueError("there is no parameter to train: all are frozen")
+        raise ValueError("all parameters are frozen: nothing is left to train")
     return groups

@@ -43,7 +43,9 @@ class EMA(torch.optim.Optimizer):
     ) -> None:
         self.inner = make(inner, "optimizer", weights=weights)
         if (other := averaging(self.inner)) is not None:
-            raise ValueError(f"inner: {type(other).__name__} averages weights itself; an average of an average is not meant")
+            raise ValueError(
+                f"inner: {type(other).__name__} averages weights itself; an average of an average is not supported"
+            )
         if any(hasattr(layer, "saw_norm") for layer in layers(self.inner)):
             raise ValueError("inner: skip_step goes around ema, so that a step that is skipped is not averaged")
         super().__init__(self.inner.param_groups, self.inner.defaults)

@@ -114,7 +114,7 @@ def covariance(grad: Tensor, side: str) -> Tensor:
 
 
 def turn(x: Tensor, state: dict[str, Any], *, back: bool = False) -> Tensor:
-    """Into the basis, Q_Lᵀ x Q_R, or back out of it; the identity where there is none."""
+    """Into the basis, Q_Lᵀ x Q_R, or back out of it; without a basis the identity."""
     left, right = state.get("basis_left"), state.get("basis_right")
     if left is not None:
         x = (left if back else left.mT) @ x

@@ -1,4 +1,4 @@
-"""Attention pooling: a learned query weighs the positions.
+"""A learned query weighs the positions.
 
 Yang et al. 2016 (hierarchical attention), NAACL, equation 6; several heads as in Lin et al. 2017, arXiv:1703.03130
 """

@@ -1,7 +1,4 @@
-"""The largest entry of all valid positions' vectors, channel by channel.
-
-Collobert et al. 2011, arXiv:1103.0398, section 3.2.2; Reimers & Gurevych 2019 (Sentence-BERT), arXiv:1908.10084
-"""
+"""Collobert et al. 2011, arXiv:1103.0398, section 3.2.2; Reimers & Gurevych 2019 (Sentence-BERT), arXiv:1908.10084"""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The mean of all valid positions' vectors.
-
-Reimers & Gurevych 2019 (Sentence-BERT), arXiv:1908.10084, section 3
-"""
+"""Reimers & Gurevych 2019 (Sentence-BERT), arXiv:1908.10084, section 3"""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""ALiBi: a penalty on scores that grows linearly with distance, with a fixed slope per head.
-
-Press et al. 2021, arXiv:2108.12409
-"""
+"""Press et al. 2021, arXiv:2108.12409"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Contextual positions: a key's distance is the sum of gates of the keys from it to the query, so that the model decides what counts.
+"""The model decides which keys count.
 
 Golovneva et al. 2024 (CoPE), arXiv:2405.18719, eqs. 3-5
 """

@@ -1,4 +1,4 @@
-"""Continuous relative bias: a small network turns the logarithm of the distance into a bias per head, for any distance.
+"""The logarithm of the distance lets the network give a bias for any distance.
 
 Liu et al. 2021 (Swin Transformer V2), arXiv:2111.09883, eqs. 3 and 4, in one dimension
 """

@@ -1,4 +1,4 @@
-"""FIRE: a small network turns the relative place of a key within what the query has behind it into a bias per head.
+"""A small network turns the relative place of a key within what the query has behind it into a bias per head.
 
 Li et al. 2023, arXiv:2310.04418, eqs. 3-5
 """

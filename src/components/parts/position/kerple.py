@@ -1,7 +1,4 @@
-"""KERPLE: a penalty on scores that grows with the logarithm or a power of the distance, learned per head.
-
-Chi et al. 2022, arXiv:2205.09921, eqs. 3 and 4
-"""
+"""Chi et al. 2022, arXiv:2205.09921, eqs. 3 and 4"""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Learned absolute positions: one vector per position, added to the embedding.
-
-Gehring et al. 2017, arXiv:1705.03122; Radford et al. 2019 (GPT-2)
-"""
+"""Gehring et al. 2017, arXiv:1705.03122; Radford et al. 2019 (GPT-2)"""
 
 from __future__ import annotations
 

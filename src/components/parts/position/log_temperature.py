@@ -1,4 +1,4 @@
-"""Logarithmic temperature: queries grow slowly with their position, so that attention over many keys stays as sharp as over few.
+"""Attention over many keys stays as sharp as over few.
 
 Nakanishi 2025 (scalable softmax), arXiv:2501.19399; Llama 4 2025 (its layers without rotary positions)
 """

@@ -1,4 +1,4 @@
-"""No position encoding: a causal model can still tell order from what each position has seen (NoPE).
+"""A causal model can still tell order from what each position has seen (NoPE).
 
 Kazemnejad et al. 2023, arXiv:2305.19466
 """

@@ -1,4 +1,4 @@
-"""Rotary positions: queries and keys are turned by an angle that grows with the position, so that scores depend on distance.
+"""The score of a turned query and key depends on the distance between them.
 
 Su et al. 2021 (RoFormer), arXiv:2104.09864
 """

@@ -1,7 +1,4 @@
-"""Rotary positions on a grid: one half of the channels turns by the row, the other by the column.
-
-Fang et al. 2023 (EVA-02), arXiv:2303.11331; Heo et al. 2024 (axial rotary positions), arXiv:2403.13298
-"""
+"""Fang et al. 2023 (EVA-02), arXiv:2303.11331; Heo et al. 2024 (axial rotary positions), arXiv:2403.13298"""
 
 from __future__ import annotations
 

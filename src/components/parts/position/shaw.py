@@ -1,4 +1,4 @@
-"""Relative keys: each clipped distance has a learned vector that is added to the key, and the query is compared with both.
+"""The query is compared with the key and with the vector of their distance.
 
 Shaw et al. 2018, arXiv:1803.02155, eq. 5 (the part of the keys)
 """

@@ -1,7 +1,4 @@
-"""Sinusoidal positions: sines and cosines of geometrically spaced wavelengths, added to the embedding.
-
-Vaswani et al. 2017, arXiv:1706.03762, section 3.5
-"""
+"""Vaswani et al. 2017, arXiv:1706.03762, section 3.5"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""T5's relative bias: a learned number per head for each bucket of distances, buckets growing with the distance.
+"""Buckets grow with the distance.
 
 Raffel et al. 2019 (T5), arXiv:1910.10683, section 2.1; buckets as in Mesh TensorFlow's and transformers' code
 """

@@ -1,4 +1,4 @@
-"""Transformer-XL's relative positions: queries are compared with mapped sinusoids of the distance, and two learned vectors stand in for queries.
+"""Queries are compared with mapped sinusoids of the distance, and two learned vectors stand in for queries.
 
 Dai et al. 2019, arXiv:1901.02860, section 3.3, terms (b), (c) and (d)
 """

@@ -1,4 +1,4 @@
-"""xPos: rotary positions whose scores also decay with the distance, slowly turning pairs less than fast ones.
+"""Slowly turning pairs decay less than fast ones.
 
 Sun et al. 2022 (length-extrapolatable transformer), arXiv:2212.10554, eqs. 9-12
 """

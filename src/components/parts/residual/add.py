@@ -1,7 +1,4 @@
-"""Plain residual: the branch's output is added to the stream.
-
-He et al. 2015, arXiv:1512.03385
-"""
+"""He et al. 2015, arXiv:1512.03385"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""DeepNorm: the stream is multiplied by a constant above 1 before the branch's output is added; the block then norms it (post-norm).
+"""The block norms the sum afterwards (post-norm).
 
 Wang et al. 2022, arXiv:2203.00555, table in figure 2
 """

@@ -1,7 +1,4 @@
-"""Gated residual: a GRU takes the stream as its state and the branch's output as its input.
-
-Parisotto et al. 2019 (GTrXL), arXiv:1910.06764, section 3.2
-"""
+"""Parisotto et al. 2019 (GTrXL), arXiv:1910.06764, section 3.2"""
 
 from __future__ import annotations
 
@@ -26,7 +23,7 @@ class Gated(nn.Module):
 
     Args:
         keep: first value of b; the larger, the closer each branch begins to the identity.
-        activation: of the branch's output before it is read; ``identity`` is none, the paper's GTrXL has relu.
+        activation: of the branch's output before it is read; ``identity`` leaves it as it is; the paper's GTrXL has relu.
         dropout: probability of dropping an entry of the branch's output.
 
     Without a place (the stack's own, which only opens and closes) there is nothing to learn.

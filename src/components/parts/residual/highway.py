@@ -1,4 +1,4 @@
-"""Highway residual: a gate, computed from the stream, says for each channel how much of it is replaced by the branch's output.
+"""A gate, computed from the stream, says for each channel how much of it is replaced by the branch's output.
 
 Srivastava et al. 2015, arXiv:1505.00387, equation 3
 """

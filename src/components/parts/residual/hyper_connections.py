@@ -1,4 +1,4 @@
-"""Hyper-connections: several copies of the stream; each branch reads a mixture of them, and they are mixed again when it is written.
+"""Several copies of the stream; each branch reads a mixture of them, and they are mixed again when it is written.
 
 Zhu et al. 2024, arXiv:2409.19606, equations 1 to 13 and algorithm 2
 """

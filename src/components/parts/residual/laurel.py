@@ -1,4 +1,4 @@
-"""LAuReL: what is carried on is not the stream alone but the stream and a low-rank linear map of it.
+"""What is carried on is not the stream alone but the stream and a low-rank linear map of it.
 
 Menghani et al. 2024, arXiv:2411.07501, section 2 (LAuReL-LR; with ``weighted`` also LAuReL-RW)
 """

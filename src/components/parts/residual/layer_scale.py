@@ -1,7 +1,4 @@
-"""LayerScale: a learned factor per channel, small at first, on the branch's output.
-
-Touvron et al. 2021 (CaiT), arXiv:2103.17239
-"""
+"""Touvron et al. 2021 (CaiT), arXiv:2103.17239"""
 
 from __future__ import annotations
 

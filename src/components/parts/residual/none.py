@@ -1,4 +1,4 @@
-"""No residual: each branch's output is the new stream, as layers were stacked before there were shortcuts.
+"""This is how layers were stacked before there were shortcuts.
 
 He et al. 2015, arXiv:1512.03385 (the "plain" networks of section 3.3)
 """

@@ -1,4 +1,4 @@
-"""ReZero: one learned factor on each branch's output, zero at first, so that the network begins as the identity.
+"""One learned factor on each branch's output, zero at first, so that the network begins as the identity.
 
 Bachlechner et al. 2020, arXiv:2003.04887, equation 3
 """

@@ -1,7 +1,4 @@
-"""Scaled residual: the branch's output is multiplied by a constant before it is added.
-
-Granite (IBM 2024) and Wang et al. 2022; 1 / sqrt(2 L) by depth in De & Smith 2020, arXiv:2002.10444
-"""
+"""Granite (IBM 2024) and Wang et al. 2022; 1 / sqrt(2 L) by depth in De & Smith 2020, arXiv:2002.10444"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Expert choice: not tokens choose experts but experts choose tokens, the same number each, so that load is even by construction.
+"""Not tokens choose experts but experts choose tokens, the same number each, so that load is even by construction.
 
 Zhou et al. 2022, arXiv:2202.09368, section 3.2
 """

@@ -1,4 +1,4 @@
-"""Hash router: a token's experts follow from its id alone, by a fixed hash; nothing is learned, and nothing can collapse.
+"""Nothing is learned, and nothing can collapse.
 
 Roller et al. 2021, arXiv:2106.04426, section 3.1 (random hash)
 """
@@ -39,7 +39,7 @@ class HashRouter(nn.Module):
 
     def forward(self, x: Tensor, info: SequenceInfo) -> Routing:
         if info.ids is None:
-            raise ValueError("router hash chooses by token ids, and there are none here; choose a router that learns")
+            raise ValueError("router hash chooses by token ids, and this batch has none; choose a router that learns")
         ids = info.ids.expand(x.shape[:2]).reshape(-1, 1)
         keys = mixed(
             ids * self.n_experts + torch.arange(self.n_experts, device=x.device) + self.seed * 0x1F123BB5159A55E5 % 2**40

@@ -1,4 +1,4 @@
-"""Sigmoid top-k router: each expert is scored by itself, and a correction that follows the load keeps the choice even without a loss.
+"""The load stays even without a loss for it.
 
 DeepSeek-V3 2024, arXiv:2412.19437, equations 12 to 16; Wang et al. 2024 (the correction), arXiv:2408.15664; with k = 1 as in Llama 4
 """

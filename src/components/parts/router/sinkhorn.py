@@ -1,7 +1,4 @@
-"""Sinkhorn router: in training the choice is balanced over the whole batch by optimal transport; the weights are not.
-
-Clark et al. 2022 (S-BASE), arXiv:2202.01169, section 3.2; as in Megatron-LM, which chooses plainly when it does not train
-"""
+"""Clark et al. 2022 (S-BASE), arXiv:2202.01169, section 3.2; as in Megatron-LM, which chooses plainly when it does not train"""
 
 from __future__ import annotations
 

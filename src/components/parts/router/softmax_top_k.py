@@ -1,7 +1,4 @@
-"""Softmax top-k router: probabilities over all experts, of which each token takes its k best.
-
-Shazeer et al. 2017, arXiv:1701.06538; Mixtral 2024, arXiv:2401.04088; limited to groups: DeepSeek-V2 2024, arXiv:2405.04434, section 2.2.2
-"""
+"""Shazeer et al. 2017, arXiv:1701.06538; Mixtral 2024, arXiv:2401.04088; limited to groups: DeepSeek-V2 2024, arXiv:2405.04434, section 2.2.2"""
 
 from __future__ import annotations
 
@@ -17,7 +14,7 @@ from components.functional.routing import Routing, check_groups, flat_valid, tok
 
 @register("router", "softmax_top_k")
 class SoftmaxTopK(nn.Module):
-    """Softmax top-k router: probabilities over all experts, of which each token takes its k best.
+    """Softmax top-k router: softmax over all experts, and each token takes its k most probable ones.
 
     Args:
         k: experts of each token.

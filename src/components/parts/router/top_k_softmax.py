@@ -1,7 +1,4 @@
-"""Top-k softmax router: each token takes the k experts with the greatest logits, and softmax is over those k alone.
-
-OpenAI 2025, gpt-oss model card, arXiv:2508.10925; Shazeer et al. 2017, arXiv:1701.06538, equations 3 to 5
-"""
+"""OpenAI 2025, gpt-oss model card, arXiv:2508.10925; Shazeer et al. 2017, arXiv:1701.06538, equations 3 to 5"""
 
 from __future__ import annotations
 

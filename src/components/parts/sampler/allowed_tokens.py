@@ -1,4 +1,4 @@
-"""Allowed tokens: only tokens of a list can be drawn.
+"""Only tokens of a list can be drawn.
 
 De Cao et al. 2020 (constrained decoding), arXiv:2010.00904, with one set for all steps
 """

@@ -1,4 +1,4 @@
-"""Frequency: a token becomes less likely each time that it occurs.
+"""A token becomes less likely each time that it occurs.
 
 OpenAI's API reference, ``frequency_penalty``
 """

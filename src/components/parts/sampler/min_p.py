@@ -1,4 +1,4 @@
-"""Min-p: only tokens stay that have at least a share of the likeliest one's probability.
+"""Only tokens stay that have at least a share of the likeliest one's probability.
 
 Nguyen et al. 2024, arXiv:2407.01082
 """

@@ -1,7 +1,4 @@
-"""No repeated n-gram: a token that would complete an n-gram which has occurred is forbidden, or penalised.
-
-Paulus et al. 2017, arXiv:1705.04304, section 2.5 (trigrams)
-"""
+"""Paulus et al. 2017, arXiv:1705.04304, section 2.5 (trigrams)"""
 
 from __future__ import annotations
 

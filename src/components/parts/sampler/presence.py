@@ -1,4 +1,4 @@
-"""Presence: a token that has occurred becomes less likely, however often it did.
+"""A token that has occurred becomes less likely, however often it did.
 
 OpenAI's API reference, ``presence_penalty``
 """

@@ -1,4 +1,4 @@
-"""Repetition: tokens that have occurred become less likely.
+"""Tokens that have occurred become less likely.
 
 Keskar et al. 2019, arXiv:1909.05858
 """

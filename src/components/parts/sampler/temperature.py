@@ -1,4 +1,4 @@
-"""Temperature: divide the logits, so that below 1 likely tokens become likelier.
+"""Divide the logits, so that below 1 likely tokens become likelier.
 
 Ackley, Hinton & Sejnowski 1985
 """
@@ -16,7 +16,7 @@ class Temperature:
     """Temperature: divide every logit by ``value``.
 
     Args:
-        value: above 1 flatter, below 1 sharper; 0 is no distribution.
+        value: above 1 flatter, below 1 sharper; 0 is refused.
     """
 
     def __init__(self, *, value: NonNegativeFloat = 1.0) -> None:

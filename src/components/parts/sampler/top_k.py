@@ -1,4 +1,4 @@
-"""Top-k: only the k likeliest tokens stay.
+"""Only the k likeliest tokens stay.
 
 Fan, Lewis & Dauphin 2018, arXiv:1805.04833
 """

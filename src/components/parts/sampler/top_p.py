@@ -1,4 +1,4 @@
-"""Top-p (nucleus): only the likeliest tokens stay that together reach a probability.
+"""Only the likeliest tokens stay that together reach a probability.
 
 Holtzman et al. 2020, arXiv:1904.09751
 """

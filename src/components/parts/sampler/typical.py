@@ -1,4 +1,4 @@
-"""Typical: only tokens stay whose information is nearest to what the distribution leads one to expect.
+"""Only tokens stay whose information is nearest to what the distribution leads one to expect.
 
 Meister et al. 2022, arXiv:2202.00666, equation 10
 """

@@ -7,7 +7,7 @@ def stretch(factor: float | None, original: int | None, context_length: int | No
     """(factor, original context). Without ``original`` it is context_length; without ``factor`` it is context_length / original.
 
     Raises:
-        ValueError: neither tells, since nobody offers a context_length.
+        ValueError: neither can be derived, since no parent offers a context_length.
     """
     if original is None:
         original = context_length

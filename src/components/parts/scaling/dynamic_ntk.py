@@ -1,4 +1,4 @@
-"""Dynamic NTK scaling: beyond the trained context the base grows with the length of the document, so that slow pairs stretch and fast ones hardly do.
+"""Slow pairs stretch, and fast ones hardly do.
 
 bloc97 and emozilla 2023 (in YaRN, Peng et al., arXiv:2309.00071, section 3.3); numbers as in transformers' ``dynamic``
 """

@@ -1,4 +1,4 @@
-"""Position interpolation: all frequencies divided by one factor, so that longer sequences keep to the angles that were trained.
+"""Longer sequences keep to the angles that were trained.
 
 Chen et al. 2023, arXiv:2306.15595, eq. 4
 """

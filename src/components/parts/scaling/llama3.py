@@ -1,7 +1,4 @@
-"""Llama 3's scaling: long waves are divided by a factor, short ones stay, those between are blended.
-
-Llama team 2024, arXiv:2407.21783; numbers as in transformers' ``llama3``
-"""
+"""Llama team 2024, arXiv:2407.21783; numbers as in transformers' ``llama3``"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""LongRoPE: every pair has a divisor of its own, found by search, one list for short documents and one for long.
+"""The divisors are found by search.
 
 Ding et al. 2024, arXiv:2402.13753; numbers as in transformers' ``longrope`` (Phi-3)
 """

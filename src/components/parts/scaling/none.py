@@ -1,4 +1,4 @@
-"""Frequencies as they are."""
+"""As in Su et al. 2021 (RoFormer), arXiv:2104.09864"""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Proportional rotation: only the fastest pairs turn, spaced as if all did, and the slow ones stand still.
-
-Gemma 4 (transformers' ``proportional``). Unlike ``rope.fraction``, which spaces frequencies over the turning channels and pairs them alone
-"""
+"""Gemma 4 (transformers' ``proportional``). Unlike ``rope.fraction``, which spaces frequencies over the turning channels and pairs them alone"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""YaRN: fast pairs keep their frequency, slow ones are divided, those between are blended; rotated vectors grow a little.
+"""Rotated vectors grow a little.
 
 Peng et al. 2023, arXiv:2309.00071, eqs. 17-22; ``truncate`` as in gpt-oss, ``mscale`` as in DeepSeek-V2 (arXiv:2405.04434)
 """

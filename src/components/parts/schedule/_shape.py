@@ -15,7 +15,7 @@ class WarmedUp(Options):
         total_steps: optimizer steps of the whole run.
         warmup: share of all steps over which the factor rises to 1.
 
-    Errors: ValueError for a run without an end: a share of it is no number of steps.
+    Errors: ValueError for a run without an end: a share of it cannot be counted in steps.
     """
 
     warmup: Fraction = 0.02

@@ -1,7 +1,4 @@
-"""Constant: the learning rate stays, after an optional linear warm-up.
-
-Goyal et al. 2017, arXiv:1706.02677 (the warm-up)
-"""
+"""Goyal et al. 2017, arXiv:1706.02677 (the warm-up)"""
 
 from __future__ import annotations
 

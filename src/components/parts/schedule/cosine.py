@@ -1,4 +1,4 @@
-"""Cosine: the learning rate rises, then falls along half a cosine to its floor at the end of the run.
+"""The learning rate rises, then falls along half a cosine to its floor at the end of the run.
 
 Loshchilov & Hutter 2017, arXiv:1608.03983 (without restarts)
 """

@@ -1,4 +1,4 @@
-"""Inverse square root: the learning rate rises, then falls as one over the root of the step.
+"""The learning rate rises, then falls as one over the root of the step.
 
 Vaswani et al. 2017, arXiv:1706.03762, equation 3 ("Noam"), in units of its peak
 """

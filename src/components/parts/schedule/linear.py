@@ -1,4 +1,4 @@
-"""Linear: the learning rate rises, then falls in a straight line to its floor at the end of the run.
+"""The learning rate rises, then falls in a straight line to its floor at the end of the run.
 
 Devlin et al. 2018, arXiv:1810.04805
 """

@@ -1,4 +1,4 @@
-"""Multi-step: the learning rate falls by a factor at given points of the run.
+"""The learning rate falls by a factor at given points of the run.
 
 He et al. 2016, arXiv:1512.03385, section 4.2; at 80 % and 90 %: DeepSeek-AI 2024, arXiv:2401.02954, section 2.3
 """

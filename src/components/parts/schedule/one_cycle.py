@@ -1,4 +1,4 @@
-"""One cycle: the learning rate rises slowly to its peak and falls far below where it began.
+"""The learning rate rises slowly to its peak and falls far below where it began.
 
 Smith & Topin 2019, arXiv:1708.07120; the formula is that of ``torch.optim.lr_scheduler.OneCycleLR``
 """

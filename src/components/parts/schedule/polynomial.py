@@ -1,4 +1,4 @@
-"""Polynomial: the learning rate rises, then falls as a power of the share of the run that is left.
+"""The learning rate rises, then falls as a power of the share of the run that is left.
 
 As in BERT's and fairseq's training code (Devlin et al. 2018, arXiv:1810.04805; Ott et al. 2019, arXiv:1904.01038)
 """

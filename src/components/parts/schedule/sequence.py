@@ -1,4 +1,4 @@
-"""Sequence: schedules one after another, each over its share of the run as if it were the whole."""
+"""Schedules one after another, each over its share of the run as if it were the whole."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Step: the learning rate falls by a factor at equal distances.
+"""The learning rate falls by a factor at equal distances.
 
 He et al. 2016, arXiv:1512.03385, section 3.4 (divided by 10 on a plateau)
 """

@@ -1,4 +1,4 @@
-"""WSD: the learning rate rises, stays, and falls to its floor over the last part of the run.
+"""The learning rate rises, stays, and falls to its floor over the last part of the run.
 
 Hu et al. 2024, arXiv:2404.06395; 1 - sqrt: Hägele et al. 2024, arXiv:2405.18392
 """

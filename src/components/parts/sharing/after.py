@@ -1,7 +1,4 @@
-"""One cache for the later layers: from some layer on, all read the keys and values of one layer before them.
-
-Sun et al. 2024 (YOCO), arXiv:2405.05254; Gemma 3n 2025 (a lender for each kind of layer)
-"""
+"""Sun et al. 2024 (YOCO), arXiv:2405.05254; Gemma 3n 2025 (a lender for each kind of layer)"""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Groups of layers: the first of each group has keys and values, the others of the group read them too.
-
-Brandon et al. 2024 (cross-layer attention), arXiv:2405.12981
-"""
+"""Brandon et al. 2024 (cross-layer attention), arXiv:2405.12981"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every layer has keys and values of its own."""
+"""As in Vaswani et al. 2017, arXiv:1706.03762"""
 
 from __future__ import annotations
 

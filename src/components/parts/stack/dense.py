@@ -1,4 +1,4 @@
-"""Dense depth: after a layer, the stream becomes a learned weighted sum of the embedding and of what all layers so far wrote.
+"""After a layer, the stream becomes a learned weighted sum of the embedding and of what all layers so far wrote.
 
 Pagliardini et al. 2024 (DenseFormer), arXiv:2402.02622, section 3
 """

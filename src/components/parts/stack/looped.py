@@ -1,4 +1,4 @@
-"""Looped layers: the same layers are passed several times, so that depth costs no parameters.
+"""Depth costs no parameters.
 
 Dehghani et al. 2018 (Universal Transformers), arXiv:1807.03819; Geiping et al. 2025 (prelude, loop, coda; injection), arXiv:2502.05171
 """

@@ -1,4 +1,4 @@
-"""U-net of layers: what the first half wrote is added again, weighted, before the layers of the second half, last first.
+"""What the first half wrote is added again, weighted, before the layers of the second half, last first.
 
 Ronneberger et al. 2015, arXiv:1505.04597; for language models: Jordan et al. 2024, https://github.com/KellerJordan/modded-nanogpt
 """

@@ -1,4 +1,4 @@
-"""Byte-pair encoding on bytes: the most frequent neighbours become one token; any text comes back exactly.
+"""The most frequent neighbours become one token.
 
 Sennrich et al. 2016, arXiv:1508.07909; on bytes: Radford et al. 2019 (GPT-2)
 """

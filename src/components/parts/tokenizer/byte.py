@@ -1,4 +1,4 @@
-"""Bytes of UTF-8: no training, 261 ids, any text comes back exactly.
+"""There are 261 ids: 5 special tokens and 256 bytes.
 
 Xue et al. 2021 (ByT5), arXiv:2105.13626
 """

@@ -1,4 +1,4 @@
-"""One id for each character (Unicode code point) of the training text; others are unknown."""
+"""A character is a Unicode code point. Those that the training text does not have are unknown."""
 
 from __future__ import annotations
 

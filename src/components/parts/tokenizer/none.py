@@ -14,7 +14,7 @@ from components.parts.tokenizer._base import OWN_NAMES, SPECIALS, Trained
 class NoTokens(Trained):
     """No text: the five special tokens alone, for data that is numbers. Whatever text it is given is one unknown token."""
 
-    lacks = ("round_trip",)  # there is no text
+    lacks = ("round_trip",)  # there is no text to give back
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""A tokenizer made elsewhere: any ``tokenizer.json`` that the ``tokenizers`` library reads, SentencePiece and tiktoken files."""
+"""It reads any ``tokenizer.json`` that the ``tokenizers`` library reads, and SentencePiece and tiktoken files."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Unigram language model on bytes: the division into pieces that is most probable; any text comes back exactly.
-
-Kudo 2018, arXiv:1804.10959
-"""
+"""Kudo 2018, arXiv:1804.10959"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One id for each frequent word, sign or stretch of space, with the space before it; others are unknown."""
+"""A token keeps the space before it. Words outside the vocabulary are unknown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""WordPiece: each word as the longest pieces known, from left to right; spaces are not kept.
+"""Pieces are taken from left to right.
 
 Schuster & Nakajima 2012; as in BERT, Devlin et al. 2018, arXiv:1810.04805
 """

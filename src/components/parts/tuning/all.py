@@ -1,4 +1,4 @@
-"""All: every weight learns at the optimizer's own rate."""
+"""What training from scratch does, and full fine-tuning."""
 
 from __future__ import annotations
 

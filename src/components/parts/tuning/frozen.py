@@ -1,4 +1,4 @@
-"""Frozen: weights whose names match keep the values that they began with, and the others learn.
+"""Weights whose names match keep the values that they began with, and the others learn.
 
 Howard & Ruder 2018 (ULMFiT), arXiv:1801.06146, section 3.3, compares it with what else one can do; Peters et al. 2019, arXiv:1903.05987
 """

@@ -1,4 +1,4 @@
-"""Layer decay: the lower a layer, the more slowly it learns, since what it knows is of more general use.
+"""The lower a layer, the more slowly it learns, since what it knows is of more general use.
 
 Howard & Ruder 2018 (ULMFiT, discriminative fine-tuning), arXiv:1801.06146, section 3.2; by one factor for each layer as in Clark et al. 2020
 (ELECTRA), arXiv:2003.10555, appendix B

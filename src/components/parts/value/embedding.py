@@ -1,7 +1,4 @@
-"""Value embeddings: a second embedding of each token is mapped into the values of a layer.
-
-Zhou et al. 2024, arXiv:2410.17897 (values of the first layer depend on tokens alone); Koszarsky 2024 (modded-nanogpt, value embeddings)
-"""
+"""Zhou et al. 2024, arXiv:2410.17897 (values of the first layer depend on tokens alone); Koszarsky 2024 (modded-nanogpt, value embeddings)"""
 
 from __future__ import annotations
 

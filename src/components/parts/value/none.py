@@ -1,4 +1,4 @@
-"""Values as they were projected."""
+"""As in Vaswani et al. 2017, arXiv:1706.03762"""
 
 from __future__ import annotations
 

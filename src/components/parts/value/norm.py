@@ -1,7 +1,4 @@
-"""Normed values: each head's values are brought to a common scale before they are kept and read.
-
-Gemma 3n 2025 (an RMSNorm without a scale of its own)
-"""
+"""Gemma 3n 2025 (an RMSNorm without a scale of its own)"""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Value residual: every later layer reads a learned mix of its own values and the first layer's.
-
-Zhou et al. 2024 (ResFormer), arXiv:2410.17897, section 3 (learnable)
-"""
+"""Zhou et al. 2024 (ResFormer), arXiv:2410.17897, section 3 (learnable)"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Figures of the devices, memory above all, with every step that is logged."""
+"""Memory above all."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ class EarlyStopping(callbacks.EarlyStopping):
     Args:
         metrics: what the task measures, by name.
         monitor: the figure, ``val_loss`` or ``val_`` and a metric of the task.
-        min_delta: a change of no more than this is none.
+        min_delta: a change of no more than this does not count.
         patience: how many validations may pass without a better figure.
         verbose: say each time what has been seen.
         mode: which way is better; null: less of a loss, and of a metric what the metric says itself, else more.

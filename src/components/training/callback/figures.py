@@ -16,7 +16,7 @@ from components.core.signature import NonNegative
 class Figures(Callback):
     """Pictures of what the trained model does with a text, in the run's folder and in W&B or TensorBoard.
 
-    Nothing is drawn where the prompt cannot be read: that is said.
+    If the prompt cannot be read, nothing is drawn and the run says so.
 
     Args:
         prompt: what the model reads; null: the task's first prompt, or none.

@@ -1,4 +1,4 @@
-"""metrics.csv alone, which every run writes."""
+"""The choice for a run that no tracker follows."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from components.core.signature import PositiveFloat
 
 @register("logger", "wandb")
 class Wandb:
-    """Weights & Biases beside metrics.csv: offline where there is no key or no network.
+    """Weights & Biases beside metrics.csv: offline without a key or a network.
 
     What is null is what W&B's own environment says: WANDB_PROJECT, WANDB_ENTITY, WANDB_RUN_GROUP, WANDB_TAGS, WANDB_NOTES, WANDB_JOB_TYPE, WANDB_NAME.
 

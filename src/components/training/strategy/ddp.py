@@ -1,4 +1,4 @@
-"""Distributed data parallel: a whole model on each device, gradients summed over them."""
+"""PyTorch's DistributedDataParallel, by the names that Lightning gives its variants."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One process on one device."""
+"""What Lightning chooses itself where there is one device."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One core of a TPU, where the package torch_xla is installed."""
+"""Lightning's name for a run on a TPU without other processes."""
 
 from __future__ import annotations
 

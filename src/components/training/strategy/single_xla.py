@@ -1,4 +1,4 @@
-"""One device by XLA, where the package torch_xla is installed."""
+"""Lightning's name for a run by XLA without other processes."""
 
 from __future__ import annotations
 

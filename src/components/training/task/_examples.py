@@ -35,7 +35,7 @@ class FromExamples(Training):
         return list(self.measured_on[:count])
 
     def known(self, example: Example, longest: int) -> Row:
-        """``encode``, of which the model has a row for every token. UserError that names the example where it has not."""
+        """``encode``. UserError, with the example, if the model's table has no row for one of the tokens."""
         row = self.encode(example, longest)
         for ids in (row.ids, row.source or (), row.targets if isinstance(row.targets, list) else ()):
             self.tokenizer.need_rows(ids, example.where)
@@ -47,7 +47,7 @@ class FromExamples(Training):
 
 
 def values_of(example: Example) -> Values:
-    """The numbers of an example that is no text."""
+    """The numbers of an example whose input is not text."""
     return cast(Values, example.input)
 
 

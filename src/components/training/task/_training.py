@@ -59,7 +59,7 @@ class Training(Options, Stepping, Averaged, Without, LightningModule):
     activation_checkpointing: bool = False
     num_workers: Workers = 0
 
-    # `compile` is no field: nn.Module has a method of that name
+    # `compile` cannot be a field: nn.Module has a method of that name
     def __init__(self, config: dict[str, Any], tokenizer: Any, *, compile: Literal["none", "layers"] = "none") -> None:
         super().__init__()
         self.config, self.tokenizer = config, tokenizer
@@ -72,7 +72,7 @@ class Training(Options, Stepping, Averaged, Without, LightningModule):
         self.vocab_size = tokenizer.vocab_size + extra_tokens(self.loss)
         self.metrics = nn.ModuleDict(self.measures())
         self.measured_on: Sequence[Any] = ()  # the examples that are measured on, where there are any
-        self.total_steps = 0  # set by whoever knows the trainer's limits
+        self.total_steps = 0  # set where the trainer's limits are known
         self.train_sums: dict[str, Tensor] = {}
         self.eval_sums: dict[str, Tensor] = {}
         self._train_over, self._eval_over = Sums(), Sums()  # over all ranks

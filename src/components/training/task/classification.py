@@ -53,7 +53,7 @@ class Classification(FromExamples):
         if example.answer not in self.numbers:
             raise UserError(
                 example.where,
-                f"the label {example.answer!r} is none that the model knows",
+                f"the label {example.answer!r} is not among the labels that the model knows",
                 nearest(str(example.answer), self.numbers, called="labels"),
             )
         number = self.numbers[example.answer]

@@ -86,7 +86,7 @@ def lightning(
         max_time: stop after so long, days:hours:minutes:seconds or ``{hours: 8}``; beside one of the lengths, which the schedule needs.
         min_steps: early stopping does not end the run before so many steps.
         min_epochs: nor before so many passes.
-        accelerator: ``cpu``, ``gpu``, ``mps``, ``tpu``; auto: the fastest that there is.
+        accelerator: ``cpu``, ``gpu``, ``mps``, ``tpu``; auto: the fastest of this machine.
         devices: how many, or which, ``[0,1]``; auto: all of them, of CPUs one process.
         num_nodes: machines, each with so many devices.
         strategy: how the run is laid out on them.
@@ -104,7 +104,7 @@ def lightning(
         enable_model_summary: print Lightning's table of the model.
         fast_dev_run: so many batches of training and validation and no more; true is one.
         profiler: leave a report in the run's folder, ``fit-profile.txt``.
-        detect_anomaly: name the operation whose gradient is no number.
+        detect_anomaly: name the operation whose gradient is NaN.
         deterministic: only algorithms that give the same numbers each time; ``warn``: where there is one.
         benchmark: let cuDNN try which algorithm is fastest.
         inference_mode: validate in torch's inference mode; false: without gradients only.
