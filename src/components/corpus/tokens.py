@@ -42,14 +42,12 @@ __all__ = [
     "MAP_FILE",
     "OWN_FILE",
     "OWN_NAMES",
-    "PROBE",
     "ROLES",
     "TEMPLATE_FILE",
     "Tokens",
     "read_tokenizer",
 ]
 OWN_NAMES = {role: f"<|{role}|>" for role in ROLES}
-PROBE = "Ünïcode, tabs\tand\n\n  spaces; 東京 Ελλάδα 👩‍🚀 \x00 <|endoftext|> def f(x): return x\n"
 _MAKING = threading.Lock()
 
 
@@ -184,10 +182,6 @@ class Tokens:
         if roles_read(self.core, file.parent) != self.roles:
             held = self.said(MAP_FILE) | {f"{role}_token": t for role, t in self.roles.items()}
             write_json(folder / MAP_FILE, held, indent=None)
-
-    def round_trips(self, text: str = PROBE) -> bool:
-        """Whether ``text`` comes back exactly."""
-        return self.decode(self.encode(text)) == text
 
 
 def read_tokenizer(file: str | Path) -> Tokens:
