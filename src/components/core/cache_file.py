@@ -1,7 +1,7 @@
 """Small files in the user's cache that only save time. Each carries a stamp of everything it was made from.
 
-The stamp is the state of files: size, inode, mtime and ctime. It cannot be stale: archives set the mtime as they like, but no program
-can set the ctime.
+The stamp is the state of files: size, inode, mtime and ctime. It cannot be stale: archives set the mtime as they like, but no
+program can set the ctime.
 """
 
 from __future__ import annotations

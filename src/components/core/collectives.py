@@ -1,7 +1,8 @@
-"""What ranks do together. Either all ranks call a function of this file or none does. The functions agree on what only one rank knows.
+"""What ranks do together. Either all ranks call a function of this file or none does. The functions agree on what only one rank
+knows.
 
-A collective behind a condition that differs between ranks waits for ever: one rank may have nothing to measure, another an extra name.
-So sums and metrics are gathered here and nowhere else.
+A collective behind a condition that differs between ranks waits for ever: one rank may have nothing to measure, another an extra
+name. So sums and metrics are gathered here and nowhere else.
 """
 
 from __future__ import annotations
@@ -53,7 +54,8 @@ class Sums:
     The first call agrees on names and shapes. In later calls a number beside the values tells whether some rank has a new name.
 
     Args:
-        steady: the names come from the model, so they are the same in every step and on every rank. Then nothing is read back from the
+        steady: the names come from the model, so they are the same in every step and on every rank. Then nothing is read back
+        from the
             device, and a new name is a fault of the part that writes it.
     """
 
@@ -134,9 +136,11 @@ def updated(metrics: Mapping[str, Fed]) -> set[str]:
 
 
 def computed(metrics: Mapping[str, Fed]) -> dict[str, float]:
-    """The value over all ranks of each metric that some rank has updated. All metrics are reset; one that no rank updated has no value.
+    """The value over all ranks of each metric that some rank has updated. All metrics are reset; one that no rank updated has no
+    value.
 
-    ``compute`` of torchmetrics makes one collective call for each state of the metric, so every rank must compute the same metrics.
+    ``compute`` of torchmetrics makes one collective call for each state of the metric, so every rank must compute the same
+    metrics.
     """
     fed, taken = updated(metrics), {}
     for name, metric in metrics.items():

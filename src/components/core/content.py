@@ -1,7 +1,8 @@
 """Checks on the content of files from others, before anything is built from it: plain data, of bounded depth and size.
 
-JSON and YAML may nest to any depth. YAML's aliases and a checkpoint's pickled lists may share values, so a few lines can stand for
-more values than a machine has bytes. Our own files are never deeper than ``DEPTH`` and never hold more than ``VALUES`` values.
+JSON and YAML may nest to any depth. YAML's aliases and a checkpoint's pickled lists may share values, so a few lines can stand
+for more values than a machine has bytes. Our own files are never deeper than ``DEPTH`` and never hold more than ``VALUES``
+values.
 """
 
 from __future__ import annotations

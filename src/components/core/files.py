@@ -1,7 +1,7 @@
 """Reading and writing files safely. Files from others are read without trust. Files of ours appear whole or not at all.
 
-Reading follows links, since Hugging Face's cache is made of them, but only to regular files: reading a pipe could wait for ever, and a
-device may never end. Writing never follows links: a run folder from somebody else may hold a link to one of your files.
+Reading follows links, since Hugging Face's cache is made of them, but only to regular files: reading a pipe could wait for ever,
+and a device may never end. Writing never follows links: a run folder from somebody else may hold a link to one of your files.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Parts of other packages: the entry-point group ``components`` names the modules that register them.
 
 This process does not import them. A child process (``plugin_child.py``) imports each plug-in once and reports what it registered.
-The answer stays in the user's cache until the plug-in's version or any of its files changes. A plug-in that fails is reported by name
-and affects no other. The group ``components.recipes`` names packages whose folder holds recipes.
+The answer stays in the user's cache until the plug-in's version or any of its files changes. A plug-in that fails is reported by
+name and affects no other. The group ``components.recipes`` names packages whose folder holds recipes.
 """
 
 from __future__ import annotations
@@ -102,7 +102,8 @@ def plugin_entries(own: dict[tuple[str, str], Entry]) -> tuple[dict[tuple[str, s
 
 
 def _declared(plugin: Plugin, record: dict[str, Any], faults: list[Fault]) -> bool:
-    """Declare the plug-in's kinds. False if another plug-in owns one of them: its import would fail, so none of its parts is usable."""
+    """Declare the plug-in's kinds. False if another plug-in owns one of them: its import would fail, so none of its parts is
+    usable."""
     faults.extend(Fault(plugin.name, text) for text in record["errors"])
     kinds = [Kind(k["name"], k["sentence"], tuple(k["offers"]), plugin.name) for k in record["kinds"]]
     for k in kinds:

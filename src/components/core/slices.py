@@ -20,7 +20,8 @@ _WORD = re.compile(
 
 
 def indices(which: str, n_layers: int, pattern: Sequence[str] | None = None) -> list[int]:
-    """The layers that ``which`` means, ascending. UserError if no layer matches, or ``which`` is neither a slice nor in ``pattern``."""
+    """The layers that ``which`` means, ascending. UserError if no layer matches, or ``which`` is neither a slice nor in
+    ``pattern``."""
     which, entries = str(which), list(pattern or ())
     where = f"layers.{which}"
     match = _WORD.fullmatch(which)

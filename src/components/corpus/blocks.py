@@ -1,7 +1,7 @@
 """Packed blocks of a split, addressed by (seed, epoch, index): the same for every reader, in any order.
 
-The split is read as a ring: the first document follows the last one. Each epoch starts cutting the ring into blocks at another place and
-shuffles the blocks anew. Both depend on (seed, epoch) alone.
+The split is read as a ring: the first document follows the last one. Each epoch starts cutting the ring into blocks at another
+place and shuffles the blocks anew. Both depend on (seed, epoch) alone.
 """
 
 from __future__ import annotations
@@ -82,8 +82,8 @@ class Blocks:
 class EvaluationBlocks:
     """A split from start to end, with each target exactly once. The last block is padded.
 
-    The sum of all negative log likelihoods, divided by ``n_bytes`` and ln 2, is bits per byte. ``n_targets`` counts every token of a text
-    and the end of each document.
+    The sum of all negative log likelihoods, divided by ``n_bytes`` and ln 2, is bits per byte. ``n_targets`` counts every token
+    of a text and the end of each document.
     """
 
     notes: Sequence[str] = ()  # nothing is left out of packed text
@@ -133,7 +133,8 @@ def batch_of(rows: np.ndarray, frame: Frame, whole: bool = False, outside: np.nd
 
 
 def _next_targets(targets: np.ndarray, frame: Frame) -> np.ndarray:
-    """The target after each token: ``end`` where the next document begins, -100 where the end was already said or the token is given."""
+    """The target after each token: ``end`` where the next document begins, -100 where the end was already said or the token is
+    given."""
     if frame.mark != frame.end or frame.after:
         targets[targets == frame.mark] = frame.end if not (frame.before and frame.after) else -100
     for token in frame.before[1:]:

@@ -26,7 +26,8 @@ NO_UTF8 = re.compile("[\ud800-\udfff]")
 
 @dataclass
 class Report:
-    """What cleaning found: ``counts`` and ``examples`` by reason, ``notes`` from the source and later steps. ``called`` names the items."""
+    """What cleaning found: ``counts`` and ``examples`` by reason, ``notes`` from the source and later steps. ``called`` names the
+    items."""
 
     read: int = 0
     kept: int = 0  # documents after cutting

@@ -1,10 +1,10 @@
 """A cache key from the content of files. Each file is read once after each change.
 
-The key is by content, because different text may have the same size and mtime: reproducible archives, ``rsync -t``, nix. Reading costs
-1.1 s a GB (blake2b; sha256 takes 0.6 s with hardware support and 2.5 s without), and every start of a training would pay it. So the hashes
-of large files are kept, each with its file's state: size, mtime, inode and ctime. The kernel sets the ctime, and no program can, whatever
-mtime an archive gives. A file that changed less than two seconds ago might change again with the same ctime, so its hash is not kept. On
-Windows, where ``st_ctime`` is the time of creation, no hash is kept.
+The key is by content, because different text may have the same size and mtime: reproducible archives, ``rsync -t``, nix. Reading
+costs 1.1 s a GB (blake2b; sha256 takes 0.6 s with hardware support and 2.5 s without), and every start of a training would pay
+it. So the hashes of large files are kept, each with its file's state: size, mtime, inode and ctime. The kernel sets the ctime,
+and no program can, whatever mtime an archive gives. A file that changed less than two seconds ago might change again with the
+same ctime, so its hash is not kept. On Windows, where ``st_ctime`` is the time of creation, no hash is kept.
 """
 
 from __future__ import annotations

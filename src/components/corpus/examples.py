@@ -62,7 +62,8 @@ def prepare_examples(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> ExampleCorpus:
-    """Clean, split and train the tokenizer on the training split, or open what an earlier call with the same data and settings made.
+    """Clean, split and train the tokenizer on the training split, or open what an earlier call with the same data and settings
+    made.
 
     Args:
         source: a data part with ``examples``.

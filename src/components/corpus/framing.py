@@ -18,8 +18,8 @@ class Framed(Protocol):
 class Frame:
     """The tokens that the tokenizer's file puts around a text. If it puts none, ``end`` stands before each document.
 
-    A causal model reads ``before`` and the text, and learns to predict ``end`` where the next document begins. A document's first token
-    is never a target, so training matches what ``generate`` and ``score`` compute. An encoder reads the whole frame.
+    A causal model reads ``before`` and the text, and learns to predict ``end`` where the next document begins. A document's first
+    token is never a target, so training matches what ``generate`` and ``score`` compute. An encoder reads the whole frame.
 
     Args:
         before: ids that begin each document; empty: the last token separates documents.

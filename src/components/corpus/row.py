@@ -30,7 +30,8 @@ class Row:
 
     @property
     def form(self) -> Form:
-        """What all rows of a split share: kind and number of targets, whether there is a source, and how many numbers a position has."""
+        """What all rows of a split share: kind and number of targets, whether there is a source, and how many numbers a position
+        has."""
         kind = "amounts" if isinstance(self.targets, tuple) else "class" if isinstance(self.targets, int) else "tokens"
         width = 0 if self.values is None else len(self.values[0])
         return kind, len(self.targets) if isinstance(self.targets, tuple) else 1, self.source is not None, width

@@ -1,4 +1,5 @@
-"""Rows of examples, one example a row, padded to the longest of a batch. Loaders read them in the same way as blocks of packed text."""
+"""Rows of examples, one example a row, padded to the longest of a batch. Loaders read them in the same way as blocks of packed
+text."""
 
 from __future__ import annotations
 

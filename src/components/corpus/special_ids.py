@@ -14,7 +14,8 @@ def first_ids(tokenizer: Tokens) -> list[int]:
 
 
 def source_ids(tokenizer: Tokens, text: str) -> list[int]:
-    """The ids that an encoder reads: the text with the ids that the tokenizer's file puts around it, else with those that begin a document."""
+    """The ids that an encoder reads: the text with the ids that the tokenizer's file puts around it, else with those that begin a
+    document."""
     whole = tokenizer.encode_whole(text)
     return whole if tokenizer.begins is not None or tokenizer.closes else [*first_ids(tokenizer), *whole]
 
@@ -22,8 +23,8 @@ def source_ids(tokenizer: Tokens, text: str) -> list[int]:
 def target_start(tokenizer: Tokens, text: str = "") -> list[int]:
     """The ids at the start of an encoder-decoder's own text, before ``text``.
 
-    These are the ids that came with the model (``starts``: decoder_start_token_id), else those that begin every text or document. If there
-    is a ``text``, the ids that its file puts before one follow.
+    These are the ids that came with the model (``starts``: decoder_start_token_id), else those that begin every text or document.
+    If there is a ``text``, the ids that its file puts before one follow.
     """
     starts, begins, own = tokenizer.starts, list(tokenizer.begins or ()), tokenizer.specials
     if starts is None:

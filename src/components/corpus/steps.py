@@ -1,8 +1,8 @@
 """Micro-batches of a step and batches of an evaluation. What a step reads depends on (seed, step) alone.
 
-Optimizer step g takes the samples [g*B, (g+1)*B) of an endless stream of permuted epochs. Its rows are divided among micro-batches and
-ranks, so workers, devices and accumulation do not change the training data. The loss's draws (masks, spans, prefixes) are made for all
-rows of a step at once, and also depend on (seed, step) alone.
+Optimizer step g takes the samples [g*B, (g+1)*B) of an endless stream of permuted epochs. Its rows are divided among
+micro-batches and ranks, so workers, devices and accumulation do not change the training data. The loss's draws (masks, spans,
+prefixes) are made for all rows of a step at once, and also depend on (seed, step) alone.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ class RowSource(Protocol):
 
 
 class MicroBatch:
-    """A micro-batch with the totals of its whole step: (targets, tokens). It is not a dataclass: Lightning's precision plug-ins look into
-    dataclasses, refuse frozen ones, and would round the totals.
+    """A micro-batch with the totals of its whole step: (targets, tokens). It is not a dataclass: Lightning's precision plug-ins
+    look into dataclasses, refuse frozen ones, and would round the totals.
 
     ``asked``: whether the whole step has any target; stored here, so that no device must be read.
     """

@@ -1,4 +1,5 @@
-"""Folders that are complete or absent. The remains of a killed process are never used; two processes may build the same folder at once."""
+"""Folders that are complete or absent. The remains of a killed process are never used; two processes may build the same folder at
+once."""
 
 from __future__ import annotations
 
@@ -85,8 +86,9 @@ def _sum_of(meta: Meta) -> str:
 def build(folder: Path, fill: Callable[[Path], Meta], *, sums: bool = True) -> Meta:
     """Make ``folder`` once with ``fill(temporary folder)``, which returns what to remember about it.
 
-    The folder is filled under another name and renamed when it is complete. A second process takes what the first one made. A damaged
-    folder is made anew. ``sums``: as in ``read_whole``; False suits files that are read only to make something else from them.
+    The folder is filled under another name and renamed when it is complete. A second process takes what the first one made. A
+    damaged folder is made anew. ``sums``: as in ``read_whole``; False suits files that are read only to make something else from
+    them.
 
     Raises:
         UserError: the cache cannot be written, or its disk is full; also whatever ``fill`` raises.

@@ -46,7 +46,8 @@ def parsed(file: Path) -> Tokenizer:
 
 @contextmanager
 def guarded(file: str | Path, what: str = "tokenizer") -> Iterator[None]:
-    """Turn what the library raises for an unreadable file into a UserError: bare Exception, type errors, and panics (no Exception)."""
+    """Turn what the library raises for an unreadable file into a UserError: bare Exception, type errors, and panics (no
+    Exception)."""
     try:
         yield
     except UserError:

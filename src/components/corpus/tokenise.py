@@ -24,7 +24,8 @@ HEADER = 128  # bytes of an .npy header of one dimension
 def write_tokens(
     folder: Path, texts: Path, tokenizer: Tokens, encode: Encode, counts: dict[str, int], progress: Progress
 ) -> Meta:
-    """Tokenise every split of ``texts`` into ``folder``. Returns what to remember: the hash of all tokens, the number of unknown ones."""
+    """Tokenise every split of ``texts`` into ``folder``. Returns what to remember: the hash of all tokens, the number of unknown
+    ones."""
     if "endoftext" not in tokenizer.specials:
         raise UserError(
             "tokenizer",

@@ -52,11 +52,12 @@ _MAKING = threading.Lock()
 
 
 class Tokens:
-    """Text <-> ids. ``specials`` gives the ids of the roles in ``ROLES`` that this tokenizer has. Safe to use from several threads.
+    """Text <-> ids. ``specials`` gives the ids of the roles in ``ROLES`` that this tokenizer has. Safe to use from several
+    threads.
 
-    ``begins``: ids that its file puts before a text; None if no file says (then a text begins with ``endoftext``). ``closes``: ids that its
-    file puts after a text. ``ends``: ids that end a text; None if no file says. ``files``: the files beside tokenizer.json, {name: text},
-    saved along with it.
+    ``begins``: ids that its file puts before a text; None if no file says (then a text begins with ``endoftext``). ``closes``:
+    ids that its file puts after a text. ``ends``: ids that end a text; None if no file says. ``files``: the files beside
+    tokenizer.json, {name: text}, saved along with it.
     """
 
     def __init__(self, core: Tokenizer, roles: dict[str, str], files: dict[str, str] | None = None) -> None:
@@ -104,7 +105,8 @@ class Tokens:
 
     @property
     def reading(self) -> Tokenizer:
-        """The library's object that reads special tokens in text. It is a second object: switching a flag of the first would affect other threads."""
+        """The library's object that reads special tokens in text. It is a second object: switching a flag of the first would
+        affect other threads."""
         with _MAKING:
             if self._reading is None:
                 made = Tokenizer.from_str(self.core.to_str())
@@ -150,7 +152,8 @@ class Tokens:
         return [e.ids for e in self.core.encode_batch_fast(list(texts), add_special_tokens=False)]
 
     def need_rows(self, ids: Iterable[int], where: str) -> None:
-        """UserError, beginning with ``where``, if the model has no row for one of ``ids``: a token added to the tokenizer but not to its model."""
+        """UserError, beginning with ``where``, if the model has no row for one of ``ids``: a token added to the tokenizer but not
+        to its model."""
         if self._n_named <= self.vocab_size:
             return
         lost = next((i for i in ids if i >= self.vocab_size), None)

@@ -1,7 +1,7 @@
 """Cross entropy of one row of logits per target, summed in fp32, keeping one tensor of the logits' size and dtype for the backward pass.
 
-The usual ``F.cross_entropy(logits.float())`` holds three fp32 tensors of that size. Here rows are processed in fp32, in blocks that fit in
-the processor's cache. Only the probabilities are kept, and the gradient overwrites them.
+The usual ``F.cross_entropy(logits.float())`` holds three fp32 tensors of that size. Here rows are processed in fp32, in blocks
+that fit in the processor's cache. Only the probabilities are kept, and the gradient overwrites them.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ def cross_entropy(
 ) -> tuple[Tensor, Tensor]:
     """As ``cross_entropy_reference``, but fast and with little memory. The backward pass can run once.
 
-    Rows with target -100 do not count and get gradient 0, whatever their logits. ``gather`` refuses any other target that is not an index
-    of a logit (an IndexError or RuntimeError on CPUs, a device-side assertion on GPUs).
+    Rows with target -100 do not count and get gradient 0, whatever their logits. ``gather`` refuses any other target that is not
+    an index of a logit (an IndexError or RuntimeError on CPUs, a device-side assertion on GPUs).
     """
     return _CrossEntropy.apply(logits, targets, weights, label_smoothing)
 

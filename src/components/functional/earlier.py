@@ -1,7 +1,8 @@
-"""The valid positions before each position, in the same document. Short convolutions, token shifts, n-grams and recurrences use them.
+"""The valid positions before each position, in the same document. Short convolutions, token shifts, n-grams and recurrences use
+them.
 
-Padding is skipped wherever it is. A document's first positions have nothing before them. A cached call continues where the last one
-stopped: ``state`` belongs to the slot, and new values replace old ones without changing them in place (``Slot.state``).
+Padding is skipped wherever it is. A document's first positions have nothing before them. A cached call continues where the last
+one stopped: ``state`` belongs to the slot, and new values replace old ones without changing them in place (``Slot.state``).
 """
 
 from __future__ import annotations
@@ -75,8 +76,8 @@ def starts(
 ) -> Tensor | None:
     """(B, T) True where a valid position begins a document, so that a recurrence forgets what came before. None: nowhere.
 
-    The very first position does not count: a recurrence begins empty anyway. With ``state``, the last document of one call is compared with
-    the first of the next.
+    The very first position does not count: a recurrence begins empty anyway. With ``state``, the last document of one call is
+    compared with the first of the next.
     """
     last = None if state is None else state.get(name)
     if info.documents is None:

@@ -1,8 +1,8 @@
 """Applies experts to the choices of a router without dropping any, in three ways that give the same numbers.
 
 ``grouped``: one kernel over tokens sorted by expert (half precision on accelerators). ``loop``: one product per expert that has tokens; it
-reads the loads from the device. ``dense``: every expert sees every token, and tokens that did not choose it get weight 0; no size depends
-on data, so it compiles and runs on meta and fake tensors.
+reads the loads from the device. ``dense``: every expert sees every token, and tokens that did not choose it get weight 0; no size
+depends on data, so it compiles and runs on meta and fake tensors.
 """
 
 from __future__ import annotations

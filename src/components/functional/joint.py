@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-# The number of rows from which joining pays off on a CPU. For few rows, as in decoding, copying the weights costs more than the product.
+# The number of rows from which joining pays off on a CPU. For few rows, as in decoding, copying the weights costs more than the
+# product.
 ROWS = 1024
 
 

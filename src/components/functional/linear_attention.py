@@ -177,7 +177,8 @@ def head_decays(scores: Tensor, g: Tensor | None, marks: Marks) -> tuple[Tensor,
 
 
 def by_chunk(carry: Tensor | None, whole: Tensor | None, chunks: int) -> Sequence[Tensor | None]:
-    """The share of the state that each chunk keeps. Unbound at once: a slice for each chunk would cost a full gradient for each."""
+    """The share of the state that each chunk keeps. Unbound at once: a slice for each chunk would cost a full gradient for
+    each."""
     keep = whole if carry is None else carry if whole is None else carry * whole
     return [None] * chunks if keep is None else keep.unbind(3)
 

@@ -1,7 +1,7 @@
 """A router's decisions as a list of choices, and their statistics: load, balance loss, z-loss.
 
-A choice is one (token, expert) pair with its weight. Whether tokens or experts choose only decides how the list is made. A void choice
-(padding) names the expert ``n_experts``, which does not exist.
+A choice is one (token, expert) pair with its weight. Whether tokens or experts choose only decides how the list is made. A void
+choice (padding) names the expert ``n_experts``, which does not exist.
 """
 
 from __future__ import annotations

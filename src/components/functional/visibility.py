@@ -1,4 +1,5 @@
-"""The attention mask: causality, prefix, documents, padding and a mask's rule. Parts declare it; a tensor is made only if a kernel needs one."""
+"""The attention mask: causality, prefix, documents, padding and a mask's rule. Parts declare it; a tensor is made only if a
+kernel needs one."""
 
 from __future__ import annotations
 

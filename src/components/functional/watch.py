@@ -1,8 +1,8 @@
 """Lets a listener see what the kernels are asked to compute. Without a listener it only costs reading a global.
 
-A kernel calls ``if watch.sink is not None: watch.sink("softmax", q=q, ...)`` before it computes, with a word of the list below. It passes
-its inputs, not its result, so a listener can compute the weights by the plain formula, whichever kernel was chosen. The sink is a global
-and not a context variable: ``torch.compile`` guards it, and a compiled layer has no trace of it.
+A kernel calls ``if watch.sink is not None: watch.sink("softmax", q=q, ...)`` before it computes, with a word of the list below.
+It passes its inputs, not its result, so a listener can compute the weights by the plain formula, whichever kernel was chosen. The
+sink is a global and not a context variable: ``torch.compile`` guards it, and a compiled layer has no trace of it.
 
     softmax    q, k, v, sight, bias, scale, soft_cap, sinks as ``attend`` takes them
     weights    weights (B, H, Tq, Tk) that a part made itself, and v (B, H, Tk, K) that they read; q, k where it has them

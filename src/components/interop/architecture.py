@@ -18,9 +18,11 @@ SAME = Same()
 
 @dataclass(frozen=True)
 class Rule:
-    """``theirs`` and ``ours`` are names with placeholders: {i} a layer, {p} weight or bias, {e} each expert in turn (only in theirs).
+    """``theirs`` and ``ours`` are names with placeholders: {i} a layer, {p} weight or bias, {e} each expert in turn (only in
+    theirs).
 
-    ``dims``: the number of our tensor's axes, if two rules share a name: an expert's ``ffn.up.weight`` has three, a dense layer's two.
+    ``dims``: the number of our tensor's axes, if two rules share a name: an expert's ``ffn.up.weight`` has three, a dense layer's
+    two.
     """
 
     theirs: str | tuple[str, ...]

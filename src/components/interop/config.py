@@ -1,4 +1,5 @@
-"""Converts a ``config.json`` to a recipe and back. Every field is used, free, or refused; no field that changes numbers is guessed."""
+"""Converts a ``config.json`` to a recipe and back. Every field is used, free, or refused; no field that changes numbers is
+guessed."""
 
 from __future__ import annotations
 

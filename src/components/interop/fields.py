@@ -1,7 +1,7 @@
 """Fields of a ``config.json`` and options of a recipe. Each kind of field converts in both directions.
 
-``ours`` is a dotted path from the config's root (``model.attention.n_heads``). An absent field takes ``default``, the value that the
-model's class in transformers uses. A field without a default is required.
+``ours`` is a dotted path from the config's root (``model.attention.n_heads``). An absent field takes ``default``, the value that
+the model's class in transformers uses. A field without a default is required.
 """
 
 from __future__ import annotations

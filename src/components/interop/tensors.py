@@ -1,4 +1,5 @@
-"""Converts their tensors to ours and back by an architecture's rules. Every fault of a checkpoint is found before anything is read."""
+"""Converts their tensors to ours and back by an architecture's rules. Every fault of a checkpoint is found before anything is
+read."""
 
 from __future__ import annotations
 
