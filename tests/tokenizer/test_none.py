@@ -16,7 +16,7 @@ def test_there_are_the_special_tokens_alone():
     assert tokenizer.encode("") == []
     assert tokenizer.encode("any text <|eos|>") == [0]
     assert tokenizer.encode_batch(["a", "b c"]) == [[0], [0]]
-    assert not tokenizer.round_trips()
+    assert tokenizer.decode(tokenizer.encode("any text")) != "any text"
     tokenizer.train(["text that it does not learn"])
     assert tokenizer.vocab_size == 5
 

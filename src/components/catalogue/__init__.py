@@ -1,4 +1,4 @@
-"""The catalogue: one page per kind, written from signatures, docstrings and measured models, for our parts and those of plug-ins alike."""
+"""The catalogue: one page per kind, generated from signatures, docstrings and measured models, for our parts and for plug-ins."""
 
 from components.catalogue.page import index_page, kind_page
 

@@ -36,14 +36,14 @@ OF_FLOPS = ((0, 0, 0), (1, 0, 0), (2, 0, 0), (0, 1, 0), (1, 1, 0), (0, -1, 0), (
 
 @dataclass(frozen=True)
 class Formulas:
-    """Each a formula or a number with its sizes; empty where there is nothing to count."""
+    """Each is a formula, or a number with its sizes; empty if there is nothing to count."""
 
     parameters: str
     flops: str
 
 
 def formulas_of(entry: Entry) -> Formulas | None:
-    """Of a part with its default options, what stands in its sockets included; None for what has no place on a model's path."""
+    """The costs of a part with its default options and the parts in its sockets. None if it is not on a model's path."""
     if entry.kind not in ON_PATH or entry.kind == "init":
         return None
     try:
@@ -99,7 +99,7 @@ def formula(
 
 
 def solve(rows: list[list[Fraction]], values: list[Fraction]) -> list[Fraction] | None:
-    """Exact coefficients with which every row gives its value, or None. Unknowns that the rows do not tell apart are 0."""
+    """Exact coefficients that solve every row, or None. Unknowns that the rows do not determine are 0."""
     table = [[*row, value] for row, value in zip(rows, values)]
     width = len(rows[0])
     pivots: list[int] = []

@@ -77,7 +77,7 @@ def _part(entry: Entry) -> list[str]:
 
 
 def _works_with(entry: Entry) -> list[str]:
-    """What it needs and which parts give it, what others need of it, and what it honestly lacks."""
+    """What it needs and which parts provide it, what others need from it, and what it declares to lack."""
     declared = entry.signature.declared
     facts = []
     for kind, words in (declared.get("needs") or {}).items():

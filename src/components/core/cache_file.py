@@ -1,7 +1,7 @@
-"""Small files that only save time: kept in the user's cache under a stamp of all that they were made from.
+"""Small files in the user's cache that only save time. Each carries a stamp of everything it was made from.
 
-The stamp is the state of files (size, inode, times of writing and of change), so it is never stale: archives set the time of writing as they
-like, the time of change no program can.
+The stamp is the state of files: size, inode, mtime and ctime. It cannot be stale: archives set the mtime as they like, but no
+program can set the ctime.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def cache_folder() -> Path:
 
 
 def state_of(file: str | Path) -> list[int]:
-    """[size, time of writing, inode, time of change]: equal as long as nobody has written to the file. OSError where there is none."""
+    """[size, mtime, inode, ctime]: equal as long as nobody has written to the file. OSError if the file does not exist."""
     held = os.stat(file)
     return [held.st_size, held.st_mtime_ns, held.st_ino, held.st_ctime_ns]
 
@@ -38,7 +38,7 @@ def read_cache(store: Path, stamp: object) -> Any:
 
 
 def write_cache(store: Path, stamp: object, rows: object) -> None:
-    """Whole or not at all; a folder that cannot be written only costs the time."""
+    """Store the rows, whole or not at all. If the folder cannot be written, nothing is stored and no error is raised."""
     with suppress(UserError):
         make_folder(store.parent)
         write_json(store, {"stamp": stamp, "rows": rows}, indent=None)

@@ -1,7 +1,8 @@
-"""What ranks do together. All of them call a function of this file or none does; what only one rank knows is agreed on inside.
+"""What ranks do together. Either all ranks call a function of this file or none does. The functions agree on what only one rank
+knows.
 
-A collective behind a condition that is a rank's own waits for ever: one rank has nothing to measure, another has a name more. So sums
-and metrics are gathered here and nowhere else.
+A collective behind a condition that differs between ranks waits for ever: one rank may have nothing to measure, another an extra
+name. So sums and metrics are gathered here and nowhere else.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ T = TypeVar("T")
 
 
 class Fed(Protocol):
-    """What is used of a torchmetrics object."""
+    """The methods of a torchmetrics object that are used here."""
 
     @property
     def update_called(self) -> bool: ...
@@ -39,7 +40,7 @@ def rank() -> int:
 
 
 def everywhere(value: T) -> list[T]:
-    """What each rank gave, in the order of the ranks. Plain data: it is pickled."""
+    """The ``value`` of each rank, in the order of the ranks. Give plain data: it is pickled."""
     if not several():
         return [value]
     gathered: list[T] = [value] * dist.get_world_size()
@@ -48,13 +49,14 @@ def everywhere(value: T) -> list[T]:
 
 
 class Sums:
-    """Dictionaries of tensors, added up over all ranks in one reduction. A rank that lacks a name adds nothing to it.
+    """Adds up dictionaries of tensors over all ranks in one reduction. A rank that lacks a name adds nothing to it.
 
-    Names and shapes are agreed on in the first call; in later ones a number beside the values says whether some rank has a new name.
+    The first call agrees on names and shapes. In later calls a number beside the values tells whether some rank has a new name.
 
     Args:
-        steady: the names are those of the model, in every step and on every rank the same. Then nothing is read back from the device,
-            and a new name is a fault of the part that writes it.
+        steady: the names come from the model, so they are the same in every step and on every rank. Then nothing is read back
+        from the
+            device, and a new name is a fault of the part that writes it.
     """
 
     def __init__(self, *, steady: bool = False) -> None:
@@ -63,18 +65,18 @@ class Sums:
 
     @property
     def pending(self) -> bool:
-        """Whether a call must be made although this rank has nothing to add: it is the first, or others may have something."""
+        """Whether this rank must call even with nothing to add: it is the first call, or other ranks may have something."""
         return several() and (self.agreed is None or bool(self.agreed))
 
     def __call__(self, sums: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The sums of the names that at least one rank has; of steady ones, all names.
+        """The sums of all names that at least one rank has. Steady names all have a sum.
 
         Raises:
-            RuntimeError: a name of another shape than on another rank, or a new one where names are steady.
+            RuntimeError: a name has different shapes on two ranks, or is new although names are steady.
         """
         if not several():
             return sums
-        if not self.agreed:  # of the model's statistics there are none in a step that asks for nothing
+        if not self.agreed:  # a step without targets writes no statistics
             self._agree(sums)
         taken = self._reduced(sums)
         if taken is None:
@@ -94,7 +96,7 @@ class Sums:
         self.agreed = dict(sorted(known.items()))
 
     def _reduced(self, sums: dict[str, Tensor]) -> dict[str, Tensor] | None:
-        """None where some rank has a name that was not agreed on."""
+        """The sums, or None if some rank has a name that was not agreed on."""
         assert self.agreed is not None
         new = sorted(sums.keys() - self.agreed.keys())
         if new and self.steady:
@@ -129,14 +131,16 @@ def least(value: Tensor) -> Tensor:
 
 
 def updated(metrics: Mapping[str, Fed]) -> set[str]:
-    """Names of the torchmetrics objects that at least one rank has fed since the last reset."""
+    """Names of the metrics that at least one rank has updated since the last reset."""
     return set().union(*everywhere([n for n, m in metrics.items() if m.update_called]))
 
 
 def computed(metrics: Mapping[str, Fed]) -> dict[str, float]:
-    """The value over all ranks of each metric that at least one has fed; all are reset. One that nobody fed has no value.
+    """The value over all ranks of each metric that some rank has updated. All metrics are reset; one that no rank updated has no
+    value.
 
-    ``compute`` of torchmetrics is a collective of as many calls as the metric has states, so every rank computes the same metrics.
+    ``compute`` of torchmetrics makes one collective call for each state of the metric, so every rank must compute the same
+    metrics.
     """
     fed, taken = updated(metrics), {}
     for name, metric in metrics.items():
@@ -149,7 +153,7 @@ def computed(metrics: Mapping[str, Fed]) -> dict[str, float]:
 
 
 class Differing(UserError):
-    """Raised by all ranks alike; one of them says it."""
+    """Raised on all ranks alike; only one of them prints it."""
 
 
 def same_everywhere(facts: Mapping[str, object], instead: str) -> None:

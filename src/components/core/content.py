@@ -1,7 +1,8 @@
-"""What a file of somebody else's holds, looked at before anything is built from it: plain data, of bounded depth and size.
+"""Checks on the content of files from others, before anything is built from it: plain data, of bounded depth and size.
 
-JSON and YAML nest as deep as they like, YAML's aliases and a checkpoint's pickled lists share what they hold, so that a few lines
-stand for more values than a machine has bytes. Nothing of ours is deeper than ``DEPTH`` or has more than ``VALUES`` values.
+JSON and YAML may nest to any depth. YAML's aliases and a checkpoint's pickled lists may share values, so a few lines can stand
+for more values than a machine has bytes. Our own files are never deeper than ``DEPTH`` and never hold more than ``VALUES``
+values.
 """
 
 from __future__ import annotations
@@ -14,18 +15,18 @@ from components.core.files import read_json
 
 DEPTH = 64
 VALUES = 500_000
-BITS = 1000  # of a whole number: it is still a float; transformers writes 10^30 for a length without bound
+BITS = 1000  # of a whole number: still within a float's range; transformers writes 10^30 for an unbounded length
 MOST = 16 * 2**20  # bytes of a file that holds settings
 SCALARS = (str, bool, int, float, type(None))
 
 
 def plain(value: Any, where: str, *, names: bool = False) -> Any:
-    """``value``, if it is made of mappings, lists, texts, numbers, true, false and null, written out not too deep and not too long.
+    """``value``, if it consists of mappings, lists, texts, numbers, true, false and null, and is neither too deep nor too long.
 
-    ``names``: a text may name a file whose name is no UTF-8; its bytes are those that Python stands in for by ``surrogateescape``.
+    ``names``: a text may be a file name that is not UTF-8, with its bytes kept by ``surrogateescape``.
 
     Raises:
-        UserError: it is not; it begins with ``where``.
+        UserError: it does not; the message begins with ``where``.
     """
     left = VALUES
 
@@ -62,7 +63,7 @@ def plain(value: Any, where: str, *, names: bool = False) -> Any:
 
 
 def mapping(value: object, where: str) -> dict[str, Any]:
-    """``plain``, and a mapping whose keys are texts."""
+    """``value``, if it is ``plain`` and a mapping whose keys are texts."""
     if not isinstance(value, dict):
         _refuse(where, f"is no JSON object: it holds a {type(value).__name__}, not a mapping")
     if odd := [k for k in value if not isinstance(k, str)]:
@@ -71,10 +72,10 @@ def mapping(value: object, where: str) -> dict[str, Any]:
 
 
 def read_mapping(file: str | Path) -> dict[str, Any]:
-    """The mapping that a JSON file holds, plain.
+    """The mapping in a JSON file, checked by ``plain``.
 
     Raises:
-        UserError: it is no file, or holds anything else.
+        UserError: the file cannot be read, or holds anything else.
     """
     return mapping(read_json(file, most=MOST), str(file))
 

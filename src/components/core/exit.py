@@ -18,13 +18,13 @@ _closed = False  # a process group was open here
 
 
 def note_talk() -> None:
-    """A process group has been closed here: its threads may take a moment longer."""
+    """Note that a process group was closed here. Its threads may live a moment longer."""
     global _closed
     _closed = True
 
 
 def process_group_open() -> bool:
-    """Whether a process group is open here, or was open. Imports nothing."""
+    """Whether this process has, or ever had, an open process group. Imports nothing."""
     if _closed:
         return True
     dist = sys.modules.get("torch.distributed")
@@ -32,12 +32,12 @@ def process_group_open() -> bool:
 
 
 def hard_exit(code: int) -> NoReturn:
-    """End the process with ``code``: threads waited for, exit handlers run, output flushed, as ``sys.exit`` does before the interpreter goes."""
+    """End the process with ``code``. As ``sys.exit`` does first, wait for threads, run the exit handlers and flush the output."""
     threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
-        except (OSError, ValueError):  # the reader has gone, or somebody has closed it
+        except (OSError, ValueError):  # the reader has gone, or the stream is closed
             code = code or 1
     os._exit(code)

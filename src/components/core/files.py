@@ -1,7 +1,7 @@
-"""Files: what others wrote is read without trust, what we write is there whole or not at all, and nothing is written through a link.
+"""Reading and writing files safely. Files from others are read without trust. Files of ours appear whole or not at all.
 
-Reading follows links, since Hugging Face's cache is made of them, but only to a regular file: a pipe would wait for ever, a device never
-end. Writing never does: a run folder that somebody sent may hold a link to a file of yours.
+Reading follows links, since Hugging Face's cache is made of them, but only to regular files: reading a pipe could wait for ever,
+and a device may never end. Writing never follows links: a run folder from somebody else may hold a link to one of your files.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from components.core.errors import UserError
 
 MOST = 256 * 2**20  # bytes of a file that is read as a whole; weights and corpora are mapped or streamed
 PIECE = 2**16
-STALE = 3600  # seconds after which a part that nobody has finished belongs to nobody
+STALE = 3600  # seconds after which an unfinished part counts as abandoned
 PART = ".part"
 
 
 def regular(file: str | Path) -> Path:
-    """``file``, which is there and is a regular file, or a link to one.
+    """``file`` as a path, once it is known to be a regular file or a link to one.
 
     Raises:
-        UserError: it is not there, or is a folder, a pipe, a socket or a device.
+        UserError: the file does not exist, or is a folder, a pipe, a socket or a device.
     """
     path = Path(file)
     try:
@@ -46,12 +46,12 @@ def read_bytes(file: str | Path, *, most: int = MOST) -> bytes:
     """The whole of a regular file of at most ``most`` bytes.
 
     Raises:
-        UserError: it cannot be read, or is larger.
+        UserError: the file cannot be read, or is larger than that.
     """
     path, held = regular(file), bytearray()
     try:
         with path.open("rb") as f:
-            # piece by piece, for read(n) takes the memory of n bytes at once
+            # piece by piece: read(n) allocates n bytes at once
             while len(held) <= most and (piece := f.read(PIECE)):
                 held += piece
     except OSError as e:
@@ -62,7 +62,7 @@ def read_bytes(file: str | Path, *, most: int = MOST) -> bytes:
 
 
 def read_text(file: str | Path, *, most: int = MOST, errors: str = "strict") -> str:
-    """The same, decoded as UTF-8; a byte order mark is left out. ``errors``: as ``bytes.decode`` takes them."""
+    """``read_bytes``, decoded as UTF-8 without a byte order mark. ``errors``: as in ``bytes.decode``."""
     held = read_bytes(file, most=most)
     try:
         return held.decode("utf-8-sig", errors=errors)
@@ -71,12 +71,12 @@ def read_text(file: str | Path, *, most: int = MOST, errors: str = "strict") -> 
 
 
 def read_json(file: str | Path, *, most: int = MOST) -> Any:
-    """What a JSON file holds: still anybody's content, to be checked before it is used."""
+    """The content of a JSON file. It is not checked: do that before you use it."""
     return parse_json(read_text(file, most=most), str(file))
 
 
 def parse_json(text: str | bytes, where: str) -> Any:
-    """UserError that begins with ``where`` if the text is no JSON, or is nested deeper than Python can follow."""
+    """Parse JSON. Raises a UserError that begins with ``where`` if the text is not JSON, or nested too deeply for Python."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError, MemoryError) as e:
@@ -86,12 +86,12 @@ def parse_json(text: str | bytes, where: str) -> Any:
 
 @contextmanager
 def whole(file: str | Path) -> Iterator[BinaryIO]:
-    """A binary stream whose content becomes ``file`` at the end of the block; on any error what was there before stays as it was.
+    """A binary stream whose content becomes ``file`` at the end of the block. On any error the old file stays as it was.
 
-    A link of that name is replaced, what it points to is not touched.
+    A link of that name is replaced. The file it points to is not touched.
 
     Raises:
-        UserError: it cannot be written: a folder that is not there or read-only, a full disk.
+        UserError: the file cannot be written: its folder is missing or read-only, or the disk is full.
     """
     path = Path(file)
     part = path.with_name(f"{path.name}.{secrets.token_hex(4)}{PART}")
@@ -109,7 +109,7 @@ def whole(file: str | Path) -> Iterator[BinaryIO]:
         except BaseException:
             with suppress(OSError):
                 part.unlink()
-            if stream.fault is not None:  # torch and others have their own words for it
+            if stream.fault is not None:  # torch and others hide the operating system's error behind their own
                 raise stream.fault from None
             raise
     except OSError as e:
@@ -117,26 +117,26 @@ def whole(file: str | Path) -> Iterator[BinaryIO]:
 
 
 def write_bytes(file: str | Path, content: bytes) -> None:
-    """``whole``, of content that is at hand."""
+    """Write ``content`` with ``whole``."""
     with whole(file) as stream:
         stream.write(content)
 
 
 def write_text(file: str | Path, text: str) -> None:
-    """``write_bytes`` in UTF-8; a lone surrogate, which UTF-8 has not, becomes ``?``."""
+    """``write_bytes`` in UTF-8. A lone surrogate, which UTF-8 cannot encode, becomes ``?``."""
     write_bytes(file, text.encode("utf8", errors="replace"))
 
 
 def write_json(file: str | Path, content: object, *, indent: int | None = 1) -> None:
-    """``write_text`` of JSON; what JSON has not, a path for example, as text."""
+    """``write_text`` of JSON. Values that JSON lacks, such as paths, are written as text."""
     write_text(file, json.dumps(content, indent=indent, default=str, ensure_ascii=False))
 
 
 def open_append(file: str | Path) -> BinaryIO:
-    """A regular file of this very folder to add to, made if it is not there.
+    """Open a regular file for appending, and create it if it does not exist. Links are not followed.
 
     Raises:
-        UserError: a link, a pipe or a folder has that name, or it cannot be written.
+        UserError: the name belongs to a link, a pipe or a folder, or the file cannot be written.
     """
     path = Path(file)
     try:
@@ -153,10 +153,10 @@ def open_append(file: str | Path) -> BinaryIO:
 
 @contextmanager
 def whole_folder(folder: str | Path) -> Iterator[Path]:
-    """An empty folder that becomes ``folder`` at the end of the block, with all that was put into it; on any error there is nothing.
+    """An empty folder that becomes ``folder``, with its content, at the end of the block. On any error nothing is left.
 
     Raises:
-        UserError: ``folder`` is there and not empty, or cannot be written.
+        UserError: ``folder`` exists and is not empty, or cannot be written.
     """
     path = Path(folder)
     part = path.with_name(f"{path.name}.{secrets.token_hex(4)}{PART}")
@@ -177,7 +177,7 @@ def whole_folder(folder: str | Path) -> Iterator[Path]:
 
 
 def make_folder(folder: str | Path) -> Path:
-    """``folder`` and those above it, made where they are not there. UserError where that cannot be."""
+    """Create ``folder`` and its parents where they are missing. Raises a UserError if that fails."""
     path = Path(folder)
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -187,17 +187,17 @@ def make_folder(folder: str | Path) -> Path:
 
 
 def unwritable(path: str | Path, error: OSError) -> UserError:
-    """What to tell a user whose disk, folder or rights do not allow it."""
+    """The error for a path that the disk, the folder or the user's rights do not allow to write."""
     return UserError(str(path), f"cannot be written ({reason(error)})", "make room or allow it, or name another place")
 
 
 def reason(error: BaseException) -> str:
-    """The operating system's own words, without its number and path."""
+    """The operating system's message, without its number and path."""
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
 class _Stream(io.BufferedWriter):
-    """Remembers what the operating system said: a library that writes here may say no more than that it failed."""
+    """Remembers the operating system's error: a library that writes here may report only that it failed."""
 
     fault: OSError | None = None
 
@@ -215,7 +215,7 @@ def _sort(mode: int) -> str:
 
 
 def _sweep(path: Path) -> None:
-    """Remove parts of this file that a killed process left; a living one touches its own again and again."""
+    """Remove parts of this file that a killed process left. A living process keeps touching its own."""
     for left in path.parent.glob(f"{_literal(path.name)}.????????{PART}"):
         with suppress(OSError):
             if time.time() - left.lstat().st_mtime > STALE:

@@ -1,7 +1,7 @@
 """The kinds: every family of interchangeable parts, its contract in a sentence, and the sizes that parents offer to it by name.
 
-A size that a parent does not have at some place (``d_memory`` without an encoder) is not offered there, so a part that can do
-without gives the parameter a default. The forward contracts are in ``sockets.py``.
+Not every parent has every size (``d_memory`` exists only beside an encoder). A part that works without it gives that parameter a
+default. The forward contracts are in ``sockets.py``.
 """
 
 from __future__ import annotations

@@ -129,7 +129,7 @@ class Type:
 
 
 def not_text(value: Any) -> str | None:
-    """Why a string, or one in a list, is no text that a tokenizer or a log could take."""
+    """Why a string, or one in a list, cannot be used as text by a tokenizer or a log; None if it can."""
     each = value if isinstance(value, (list, tuple)) else [value]
     return next((f"{v!r} {said}" for v in each if isinstance(v, str) and (said := fault_of(v))), None)
 
@@ -214,7 +214,7 @@ def _parse_subscript(node: ast.Subscript, text: str) -> Type:
 
 
 def _narrowed(plain: Type, notes: list[ast.expr]) -> Type:
-    """``Annotated[int, Range(1, 9)]`` by what stands after the type; what is said there to others is passed over."""
+    """``plain`` with the limits that ``Annotated[int, Range(1, 9)]`` adds. Annotations meant for other tools are ignored."""
     for note in notes:
         called = ast.unparse(note.func).rsplit(".", 1)[-1] if isinstance(note, ast.Call) else ""
         if isinstance(note, ast.Call) and called == "Range":
@@ -227,7 +227,7 @@ def _narrowed(plain: Type, notes: list[ast.expr]) -> Type:
 
 
 def literal(value: Any, name: str) -> Any:
-    """The value as JSON would hold it (tuples become lists). ValueError if it is no literal: configs are data."""
+    """The value as JSON would hold it (tuples become lists). ValueError if it is not a literal: configs are data."""
     if isinstance(value, (list, tuple)):
         return [literal(v, name) for v in value]
     if isinstance(value, dict):

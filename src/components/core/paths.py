@@ -1,4 +1,4 @@
-"""Paths as people type them: ``~`` expanded, and one that no file system takes told in a line."""
+"""Paths as people type them: ``~`` is expanded, and a path that no file system accepts is a one-line error."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from components.core.errors import UserError
 
 
 def expanded(text: str | Path, where: str, folder: Path | None = None) -> Path:
-    """``text`` with ``~`` or ``~name`` expanded, below ``folder`` if it is relative. Whether anything is there is not asked.
+    """``text`` with ``~`` or ``~name`` expanded, below ``folder`` if it is relative. The path need not exist.
 
     Raises:
-        UserError: there is no such user, or the name is one that no file can have.
+        UserError: the user does not exist, or no file can have this name.
     """
     try:
         path = Path(text).expanduser()

@@ -1,6 +1,6 @@
 """``python -m components.core.plugin_child NAME``: import one plug-in and print, as JSON, what it registered or why it failed.
 
-A process of its own, so that a plug-in may import torch, print, crash or hang without the command line noticing.
+It runs as a process of its own, so a plug-in may import torch, print, crash or hang without harm to the command line.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from components.core.index import own_entries
 
 
 def record(plugin: plugins.Plugin) -> dict[str, Any]:
-    """Import every module of the plug-in; one that fails loses its own parts only."""
+    """Import every module of the plug-in. A module that fails loses only its own parts."""
     folders, files = plugins.places(plugin.modules)
-    before = plugins.stamp(folders, files)  # an edit during the import makes the record stale, as it should
+    before = plugins.stamp(folders, files)  # taken first, so that an edit during the import makes the record stale
     ours = own_entries()
     kinds = set(registry.KINDS)
     errors: list[str] = []
@@ -31,7 +31,7 @@ def record(plugin: plugins.Plugin) -> dict[str, Any]:
         seen = set(registry.LIVE)
         try:
             import_module(module)
-        except (Exception, SystemExit) as e:  # whatever a stranger's module raises is its author's to read, by name
+        except (Exception, SystemExit) as e:  # a plug-in may raise anything; its author reads which error it was
             errors.append(_said(module, e, [*folders, *files]))
             for key in set(registry.LIVE) - seen:
                 registry.unregister(*key)
@@ -62,18 +62,23 @@ def _is_ours(entry: registry.Entry, ours: dict[tuple[str, str], registry.Entry])
 
 
 def _owner(module: str, plugin: plugins.Plugin) -> str:
-    """The plug-in whose modules share the longest beginning with ``module``; this one in doubt."""
+    """The plug-in with a module whose name shares the most leading words with ``module``. On a tie, ``plugin``."""
 
     def shared(p: plugins.Plugin) -> int:
-        pairs = (zip(module.split("."), m.split(".")) for m in p.modules)
-        return max((next((i for i, (a, b) in enumerate([*pair, ("", None)]) if a != b)) for pair in pairs), default=0)
+        return max((_common_words(module, m) for m in p.modules), default=0)
 
-    others = [p for p in plugins.installed().values() if shared(p) > shared(plugin)]
-    return max(others, key=shared).name if others else plugin.name
+    closest = max(plugins.installed().values(), key=shared, default=plugin)
+    return closest.name if shared(closest) > shared(plugin) else plugin.name
+
+
+def _common_words(a: str, b: str) -> int:
+    """How many leading words two dotted names share: 2 for ``x.y.z`` and ``x.y``."""
+    same = [x == y for x, y in zip(a.split("."), b.split("."))]
+    return [*same, False].index(False)
 
 
 def _sources(entries: Any) -> set[str]:
-    """The files that the signatures came from: those of the classes and of what they inherit from."""
+    """The files that the signatures came from: those of the classes and of their bases."""
     classes = [registry.TARGETS.get((e.kind, e.preset_of or e.name)) for e in entries]
     family = [c for target in classes if target for c in (inspect.getmro(target) if inspect.isclass(target) else [target])]
     found = {_file(c.__module__) for c in family} | {e.file for e in entries}
@@ -86,7 +91,7 @@ def _file(module: str) -> str:
 
 
 def _said(module: str, error: BaseException, own: list[str]) -> str:
-    """``module: file:line: ErrorType: message``: the place is the last one in the plug-in's own files."""
+    """``module: file:line: ErrorType: message``, with the last place in the plug-in's own files."""
     last = " ".join(traceback.format_exception_only(error)[-1].split())
     frames = [(f.filename, f.lineno) for f in traceback.extract_tb(error.__traceback__)]
     if isinstance(error, SyntaxError) and error.filename:
@@ -98,7 +103,7 @@ def _said(module: str, error: BaseException, own: list[str]) -> str:
 
 def main(name: str) -> None:
     answer = os.fdopen(os.dup(1), "w", encoding="utf8")
-    os.dup2(2, 1)  # what a plug-in prints while it is imported is no part of the answer
+    os.dup2(2, 1)  # what a plug-in prints during its import must not mix with the answer
     registry.collected = []
     json.dump(record(plugins.installed()[name]), answer)
     answer.flush()

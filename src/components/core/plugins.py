@@ -1,9 +1,8 @@
 """Parts of other packages: the entry-point group ``components`` names the modules that register them.
 
-They are known without being imported here: a child process (``plugin_child.py``) imports each plug-in once and says what it
-registered; the answer is kept in the user's cache for as long as the plug-in's version and all of its files stay as they are.
-A plug-in that fails is reported by name and hurts nobody else. The group ``components.recipes`` names packages whose folder
-holds recipes.
+This process does not import them. A child process (``plugin_child.py``) imports each plug-in once and reports what it registered.
+The answer stays in the user's cache until the plug-in's version or any of its files changes. A plug-in that fails is reported by
+name and affects no other. The group ``components.recipes`` names packages whose folder holds recipes.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ class Plugin:
 
 @dataclass(frozen=True)
 class Fault:
-    """What is wrong with a plug-in; with ``part`` and ``module`` if it is one part of it only."""
+    """What is wrong with a plug-in. ``part`` and ``module`` are set if it concerns only one of its parts."""
 
     origin: str
     text: str
@@ -53,7 +52,7 @@ class Fault:
 
 @cache
 def installed() -> dict[str, Plugin]:
-    """The plug-ins on ``sys.path`` by name; the first of a name wins, as it does for import."""
+    """The plug-ins on ``sys.path`` by name. Of two with one name the first wins, as in an import."""
     found: dict[str, Plugin] = {}
     for d in metadata.distributions():
         if f"[{GROUP}" not in (d.read_text("entry_points.txt") or ""):
@@ -72,13 +71,13 @@ def recipe_packages() -> list[tuple[str, str]]:
 
 
 def load(origin: str) -> None:
-    """Import every registering module of the plug-in, for a part that another module of it registers."""
+    """Import every registering module of the plug-in: a part may live in a module that another one registers."""
     for module in installed()[origin].modules if origin in installed() else ():
         import_module(module)
 
 
 def plugin_entries(own: dict[tuple[str, str], Entry]) -> tuple[dict[tuple[str, str], Entry], list[Fault]]:
-    """({(kind, name): Entry} of all installed plug-ins, what is wrong with them). Their kinds are declared."""
+    """Declare the kinds of all installed plug-ins. Returns ({(kind, name): Entry}, the faults found)."""
     faults: list[Fault] = []
     usable = [(p, record) for p in installed().values() if p.modules and _declared(p, record := indexed(p), faults)]
     found: dict[tuple[str, str], Entry] = {}
@@ -103,7 +102,8 @@ def plugin_entries(own: dict[tuple[str, str], Entry]) -> tuple[dict[tuple[str, s
 
 
 def _declared(plugin: Plugin, record: dict[str, Any], faults: list[Fault]) -> bool:
-    """Declare the plug-in's kinds. False if one is another's: its import would fail here, so none of its parts could be used."""
+    """Declare the plug-in's kinds. False if another plug-in owns one of them: its import would fail, so none of its parts is
+    usable."""
     faults.extend(Fault(plugin.name, text) for text in record["errors"])
     kinds = [Kind(k["name"], k["sentence"], tuple(k["offers"]), plugin.name) for k in record["kinds"]]
     for k in kinds:
@@ -119,7 +119,7 @@ def _declared(plugin: Plugin, record: dict[str, Any], faults: list[Fault]) -> bo
 
 
 def indexed(plugin: Plugin) -> dict[str, Any]:
-    """The plug-in's record: from the cache if nothing that it was made from has changed, else made anew."""
+    """The plug-in's record: from the cache if everything it was made from is unchanged, else made anew."""
     store = cache_folder() / f"plugin-{plugin.name}-{zlib.crc32(sys.prefix.encode()):08x}.json"
     head = _head(plugin)
     try:
@@ -128,7 +128,7 @@ def indexed(plugin: Plugin) -> dict[str, Any]:
         if record is not None and unchanged and (not record["errors"] or record["paths"] == _path_times()):
             return record
     except (KeyError, TypeError):
-        pass  # somebody has changed the record in the user's cache: it is made anew below, as if there were none
+        pass  # somebody edited the record in the user's cache: make it anew below
     record = {**_ask_child(plugin), "paths": _path_times()}
     write_cache(store, head, record)
     return record
@@ -154,7 +154,7 @@ def _head(plugin: Plugin) -> list[Any]:
 
 
 def _path_times() -> list[Any]:
-    """Changes whenever something is installed: a plug-in that failed for want of a package is tried again."""
+    """Changes whenever something is installed, so that a plug-in that lacked a package is tried again."""
     return [[p, os.stat(p).st_mtime_ns] for p in sys.path if p and os.path.isdir(p)]
 
 
@@ -178,7 +178,7 @@ def _ask_child(plugin: Plugin) -> dict[str, Any]:
 
 
 def places(modules: Iterable[str]) -> tuple[list[str], list[str]]:
-    """(folders, files) that hold the modules: the whole package of each, found without importing it."""
+    """(folders, files) of the whole package of each module, found without importing it."""
     folders: set[str] = set()
     files: set[str] = set()
     for module in modules:
@@ -198,7 +198,7 @@ def places(modules: Iterable[str]) -> tuple[list[str], list[str]]:
 
 
 def stamp(folders: Iterable[str], files: Iterable[str]) -> list[list[Any]]:
-    """[path, what ``state_of`` says] of the files and of every ``.py`` below the folders, so that an added file is seen."""
+    """[path, *state_of(path)] of the files and of every ``.py`` below the folders, so that an added file is noticed."""
     paths = set(files)
     for folder in folders:
         for here, below, names in os.walk(folder):

@@ -109,7 +109,12 @@ def _add(entry: Entry, target: Any) -> None:
             f"the name is taken twice, by {taken.origin} ({taken.module}) and by {entry.origin} ({entry.module})",
             "rename one",
         )
-    LIVE[key] = replace(entry, file=taken.file, origin=taken.origin) if taken else entry
+    if taken is not None:
+        entry = replace(entry, file=taken.file, origin=taken.origin)
+        if entry.preset_of:  # its words stand in its file, which a call does not see
+            words = {"sentence": taken.signature.sentence, "doc": taken.signature.doc}
+            entry = replace(entry, signature=replace(entry.signature, **words))
+    LIVE[key] = entry
     if target is not None:
         TARGETS[key] = target
 

@@ -1,7 +1,7 @@
-"""Which layers ``model.layers.<which>`` means, and which maker each layer gets: one grammar for models and for composing.
+"""Which layers ``model.layers.<which>`` means, and which maker each layer gets. Models and composing share this one grammar.
 
 ``all  first  first2  last  last2  every4  every4at3  from8  to7  8  8_11`` (counted from 0, both ends included), or the name
-of an entry in the model's ``pattern``, which repeats over the depth. Each is a word that Hydra can parse, in sweeps too.
+of an entry in the model's ``pattern``, which repeats over the depth. Hydra can parse each of these words, in sweeps too.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ _WORD = re.compile(
 
 
 def indices(which: str, n_layers: int, pattern: Sequence[str] | None = None) -> list[int]:
-    """The layers that ``which`` means, ascending. UserError if it means none, or is no slice and no entry of ``pattern``."""
+    """The layers that ``which`` means, ascending. UserError if no layer matches, or ``which`` is neither a slice nor in
+    ``pattern``."""
     which, entries = str(which), list(pattern or ())
     where = f"layers.{which}"
     match = _WORD.fullmatch(which)
@@ -60,9 +61,9 @@ def _holds(m: re.Match[str], i: int, n: int) -> bool:
 def resolve(
     n_layers: int, pattern: Sequence[str] | None, layers: Mapping[Any, Mapping[str, Any]] | None, sockets: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """For each layer the makers that replace the model's own, by socket; of two slices that meet, the later one wins.
+    """For each layer, the makers that replace the model's own, by socket. Where two slices overlap, the later one wins.
 
-    ``layers`` = {which: {socket: maker}}. UserError for a slice that means no layer, or a socket that is none of ``sockets``.
+    ``layers`` = {which: {socket: maker}}. UserError for a slice without layers, or a socket that is not in ``sockets``.
     """
     chosen: list[dict[str, Any]] = [{} for _ in range(n_layers)]
     for which, makers in (layers or {}).items():

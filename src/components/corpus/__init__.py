@@ -1,4 +1,4 @@
-"""From documents to packed blocks: clean with a report, split by document, tokenise once, map from disk.
+"""From documents to packed blocks: clean and report, split by document, tokenise once, map from disk.
 
 Only ``blocks`` imports torch.
 """

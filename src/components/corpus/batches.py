@@ -1,4 +1,4 @@
-"""Batches cut, joined, counted and widened: what a step and its micro-batches do with rows."""
+"""Cut, join, count and pad batches: what a step and its micro-batches do with rows."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ def totals(batch: Batch) -> Tensor:
 
 
 def tokens_in(batch: Batch) -> Tensor | int:
-    """Valid tokens, those of a source too: what the losses of layers are means over."""
+    """The number of valid tokens, the source's included. Layers' losses are means over these."""
     own = batch.ids.numel() if batch.valid is None else batch.valid.sum()
     return own if batch.source is None else own + tokens_in(batch.source)
 
 
 def unasked(targets: Tensor | None, there: Tensor) -> Tensor:
-    """The targets of the rows that are ``there``; of the others nothing is asked."""
+    """The batch with targets only in the rows that are ``there``."""
     assert targets is not None
     kept = there.view(-1, *[1] * (targets.dim() - 1))
     return torch.where(kept, targets, float("nan") if targets.is_floating_point() else IGNORED)
 
 
 def together(batch: Batch, apart: bool) -> Batch:
-    """The batch as it is, or with its rows each one document."""
+    """The batch as it is, or with each row as one document."""
     return batch if apart else replace(batch, documents=None, positions=None)
 
 
@@ -61,7 +61,7 @@ def each(batch: Batch, do: Callable[..., Tensor], *others: Batch) -> Batch:
 
 
 def widened(batches: list[Batch]) -> list[Batch]:
-    """Rows of one length: shorter ones filled up with padding on the right, their sources too."""
+    """Rows of one length: shorter ones, and their sources, are padded on the right."""
     if batches[0].source is not None:
         sources = widened([b.source for b in batches])  # type: ignore[misc]
         batches = [Batch(**{**vars(b), "source": s}) for b, s in zip(batches, sources)]

@@ -1,7 +1,7 @@
-"""Packed blocks of a split, addressed by (seed, epoch, index): the same whatever reads them, in whatever order.
+"""Packed blocks of a split, addressed by (seed, epoch, index): the same for every reader, in any order.
 
-The split is read as a ring: after the last document the first one begins. Each epoch cuts the ring into blocks from another place and
-deals them in another order; both are functions of (seed, epoch) alone.
+The split is read as a ring: the first document follows the last one. Each epoch starts cutting the ring into blocks at another
+place and shuffles the blocks anew. Both depend on (seed, epoch) alone.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ class Blocks:
     Args:
         split: what to read.
         context_length: T, tokens in a block.
-        seed: of order and cuts.
-        shift: whether each epoch cuts at another place. Without, block ``i`` always starts at ``i * T``.
-        whole: documents are for an encoder, which reads all of their frames.
+        seed: decides the order and the cuts.
+        shift: whether each epoch cuts at another place. If not, block ``i`` always starts at ``i * T``.
+        whole: whether an encoder reads the documents, with all of their frames.
     """
 
     notes: Sequence[str] = ()  # nothing is left out of packed text
@@ -48,7 +48,7 @@ class Blocks:
         return partial(Blocks, shift=self.shift, whole=self.whole), (self.split, self.context_length, self.seed)
 
     def starts(self, epoch: int, indices: Sequence[int] | np.ndarray) -> np.ndarray:
-        """(B,) where in the split these blocks start."""
+        """(B,) the places in the split where these blocks start."""
         offset, order = self._deal(epoch)
         return (offset + order[np.asarray(indices, dtype=np.int64)] * self.context_length) % self.n_tokens
 
@@ -65,7 +65,7 @@ class Blocks:
         return self._epoch[1], self._epoch[2]
 
     def _rows(self, starts: np.ndarray) -> np.ndarray:
-        """(B, T + 1) tokens from each start on, around the ring."""
+        """(B, T + 1) tokens from each start, around the ring."""
         last = self.n_tokens - self.context_length - 1
         if self._windows is None:
             return self._around(starts)
@@ -80,10 +80,10 @@ class Blocks:
 
 
 class EvaluationBlocks:
-    """A split from its start to its end, each target exactly once; the last block is filled up with padding.
+    """A split from start to end, with each target exactly once. The last block is padded.
 
-    The sum of all negative log likelihoods over ``n_bytes`` and ln 2 is bits per byte. ``n_targets``: every token of a text, and the end of
-    each document.
+    The sum of all negative log likelihoods, divided by ``n_bytes`` and ln 2, is bits per byte. ``n_targets`` counts every token
+    of a text and the end of each document.
     """
 
     notes: Sequence[str] = ()  # nothing is left out of packed text
@@ -109,9 +109,9 @@ class EvaluationBlocks:
 
 
 def batch_of(rows: np.ndarray, frame: Frame, whole: bool = False, outside: np.ndarray | None = None) -> Batch:
-    """A batch of (B, T + 1) tokens. A target is never another document's text, nor what stands before one.
+    """A batch of (B, T + 1) tokens. A target is never another document's text, nor what its frame puts before it.
 
-    With ``whole`` targets are the tokens themselves, -100 where they are the frame's: what an objective that hides some may ask for.
+    With ``whole`` the targets are the tokens themselves, and -100 at the frame's: what a masking objective may ask for.
     """
     ids = rows[:, :-1].astype(np.int64)
     if outside is not None:
@@ -133,7 +133,8 @@ def batch_of(rows: np.ndarray, frame: Frame, whole: bool = False, outside: np.nd
 
 
 def _next_targets(targets: np.ndarray, frame: Frame) -> np.ndarray:
-    """What follows each token: ``end`` where the next document begins, nothing where it has been said or where something is given."""
+    """The target after each token: ``end`` where the next document begins, -100 where the end was already said or the token is
+    given."""
     if frame.mark != frame.end or frame.after:
         targets[targets == frame.mark] = frame.end if not (frame.before and frame.after) else -100
     for token in frame.before[1:]:

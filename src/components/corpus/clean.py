@@ -1,4 +1,4 @@
-"""Cleaning: drop what is empty, undecodable or there already, cut what is over-long; count each and keep examples."""
+"""Cleaning: drop empty, undecodable and duplicate documents, cut over-long ones, count each case and keep examples."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ NO_UTF8 = re.compile("[\ud800-\udfff]")
 
 @dataclass
 class Report:
-    """What cleaning met. ``counts`` and ``examples`` by reason, ``notes`` from the source and from later steps; ``called``: what is counted."""
+    """What cleaning found: ``counts`` and ``examples`` by reason, ``notes`` from the source and later steps. ``called`` names the
+    items."""
 
     read: int = 0
     kept: int = 0  # documents after cutting
@@ -46,7 +47,7 @@ class Report:
         return asdict(self)
 
     def lines(self) -> list[str]:
-        """For people: one line of totals, one per reason that occurred, then the notes."""
+        """For people: one line of totals, one line for each reason that occurred, then the notes."""
         splits = ", ".join(f"{n} {split}" for split, n in self.documents.items())
         lines = [
             f"{self.read} {self.called if self.read != 1 else self.called.removesuffix('s')} read, {self.kept} kept ({self.characters} characters)"
@@ -60,7 +61,7 @@ class Report:
 
 
 def clean(documents: Iterable[Document], report: Report, *, max_chars: int) -> Iterator[tuple[bytes, list[str]]]:
-    """(digest of the document, its text in pieces of at most ``max_chars``) of every document that stays.
+    """(digest of the document, a text of at most ``max_chars``) for each piece of every document that is kept.
 
     All pieces of a document carry its digest, so they go into the same split.
     """
@@ -91,7 +92,7 @@ def clean(documents: Iterable[Document], report: Report, *, max_chars: int) -> I
 
 
 def cut(text: str, max_chars: int) -> list[str]:
-    """``text`` in pieces of at most ``max_chars``, cut at a blank line, else a line's end, else a space."""
+    """``text`` in pieces of at most ``max_chars``, cut at a blank line, else at a line's end, else at a space."""
     pieces = []
     start = 0
     while len(text) - start > max_chars:

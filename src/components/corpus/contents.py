@@ -1,10 +1,10 @@
-"""What files hold, as a key of the cache: by their content, read once for each change of a file.
+"""A cache key from the content of files. Each file is read once after each change.
 
-By content and not by size and time of writing, since other text may have both: reproducible archives, ``rsync -t``, nix. Reading costs 1.1 s a GB
-(blake2b; sha256 takes 0.6 s with instructions of its own for it and 2.5 s without), which every start of a training would pay. So where there is much
-to read the hashes are kept, each with the state of its file: size, time of writing, inode, and time of change (ctime). No program can set the
-last one, it is the kernel's own, whatever time of writing an archive gives. Where a file was changed less than two seconds ago a second
-change might have the same ctime, so such a hash is not kept. On Windows, whose ``st_ctime`` is the time of creation, none is.
+The key is by content, because different text may have the same size and mtime: reproducible archives, ``rsync -t``, nix. Reading
+costs 1.1 s a GB (blake2b; sha256 takes 0.6 s with hardware support and 2.5 s without), and every start of a training would pay
+it. So the hashes of large files are kept, each with its file's state: size, mtime, inode and ctime. The kernel sets the ctime,
+and no program can, whatever mtime an archive gives. A file that changed less than two seconds ago might change again with the
+same ctime, so its hash is not kept. On Windows, where ``st_ctime`` is the time of creation, no hash is kept.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ FORMAT = 1
 
 
 def hash_of(files: Iterable[str | Path], *, kept: Path | None = None) -> str:
-    """Changes when a file comes, goes, moves, or holds something else.
+    """A hash that changes when a file is added, removed, moved or edited.
 
     Args:
         files: in their order.
-        kept: the folder that hashes of large files are kept in; the user's cache unless it is given.
+        kept: the folder for the hashes of large files; by default the user's cache.
 
     Raises:
         UserError: a file cannot be read.
@@ -57,7 +57,7 @@ def hash_of(files: Iterable[str | Path], *, kept: Path | None = None) -> str:
 
 
 def state_of(path: str | Path) -> list[int]:
-    """``cache_file.state_of``. UserError where there is no such file."""
+    """``cache_file.state_of``, with a UserError if the file does not exist."""
     try:
         return cache_file.state_of(path)
     except OSError as e:
@@ -73,6 +73,6 @@ def _digest(path: str) -> str:
 
 
 def _store(paths: list[str], folder: Path) -> Path:
-    """One file for what lies together, so that one more file there costs its own reading alone."""
+    """One cache file for each common folder, so that another file in it costs only its own reading."""
     place = paths[0] if len(paths) == 1 else os.path.commonpath(paths)
     return folder / f"{hashlib.blake2b(os.fsencode(place), digest_size=16).hexdigest()}.json"

@@ -33,13 +33,13 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class Split:
-    """One split: documents one after the other, each with what its frame puts around it.
+    """One split: documents one after the other, each within its frame.
 
     Args:
         name: train, validation or test.
         tokens: (N,) uint16 or uint32, mapped from disk.
         starts: (n_documents,) where each document starts in ``tokens``.
-        n_bytes: of UTF-8 that these documents have as text.
+        n_bytes: the size of these documents' text in UTF-8.
         frame: the tokens around each document.
     """
 
@@ -62,7 +62,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Corpus:
-    """Three splits that share no document, the tokenizer that made them, what cleaning met, and a hash of all tokens."""
+    """Three splits that share no document, their tokenizer, the report of cleaning, and a hash of all tokens."""
 
     train: Split
     validation: Split
@@ -73,7 +73,7 @@ class Corpus:
     texts: Path = field(repr=False, default=Path())
 
     def text(self, split: str) -> Iterator[str]:
-        """The documents of a split as text, for metrics on text and for samples."""
+        """The documents of a split as text, for text metrics and samples."""
         require_sound(self.texts, f"{split}.txt", f"{split}.ends.npy")
         return read_texts(self.texts, split)
 
@@ -89,13 +89,13 @@ def prepare(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Corpus:
-    """Clean, split, tokenise, or open what an earlier call with the same text and settings made.
+    """Clean, split and tokenise, or open what an earlier call with the same text and settings made.
 
-    The tokenizer is trained on the training split alone. Splitting is by a hash of each document's text and ``seed``.
+    The tokenizer is trained only on the training split. A hash of a document's text and ``seed`` decides its split.
 
     Args:
         source: a data part.
-        tokenizer: a tokenizer part; the corpus has its own, read back from the file that was saved.
+        tokenizer: a tokenizer part; the corpus has its own copy, read back from the saved file.
         cache: a folder that processes may share.
         validation: share of documents.
         test: share of documents.
@@ -153,7 +153,7 @@ def _open(folder: Path, split: str, n_bytes: int, frame: Frame) -> Split:
 
 
 class _Counted:
-    """The training texts, from disk each time they are asked for, with progress."""
+    """The training texts, read from disk at each iteration, with progress."""
 
     def __init__(self, texts: Path, total: int, progress: Progress) -> None:
         self.texts, self.total, self.progress = texts, total, progress
@@ -167,4 +167,4 @@ class _Counted:
 
 
 def _silent(what: str, done: int, total: int | None) -> None:
-    """No progress is shown."""
+    """Shows no progress."""

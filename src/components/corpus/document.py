@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A text that stays together: it is in one split, and positions of different documents never see one another.
+    """A text that stays together: it belongs to one split, and its positions never see another document.
 
-    Bytes that are no UTF-8 arrive as lone surrogates (``errors="surrogateescape"``), which cleaning counts and locates.
+    Bytes that are not UTF-8 arrive as lone surrogates (``errors="surrogateescape"``), which cleaning counts and locates.
 
     Args:
         text: the text, newlines as ``\\n``.
-        origin: the file, or whatever else tells a reader where to look.
-        line: the line of ``origin`` where the text starts, from 1; 0 where lines mean nothing.
+        origin: the file, or another hint where to look.
+        line: the line of ``origin`` where the text starts, from 1; 0 where lines have no meaning.
     """
 
     text: str

@@ -17,15 +17,14 @@ class Message(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """An input and the answer to it. It stays in one split, with all examples that have the same input.
+    """An input and its answer. All examples with the same input belong to one split.
 
     Args:
         input: a text, numbers (T, F), or the messages of a conversation.
-        answer: what is to be said of it: a label or a text (str), numbers (a tuple of floats), or None for a conversation, which
-            holds its own answers.
-        origin: the file, or whatever else tells a reader where to look.
-        line: the line of ``origin``, from 1; 0 where lines mean nothing.
-        split: train, validation or test where the source decides itself; None: by a hash of the input.
+        answer: a label or a text (str), numbers (a tuple of floats), or None for a conversation, which holds its own answers.
+        origin: the file, or another hint where to look.
+        line: the line of ``origin``, from 1; 0 where lines have no meaning.
+        split: train, validation or test if the source decides; None: a hash of the input decides.
     """
 
     input: str | Values | tuple[Message, ...]

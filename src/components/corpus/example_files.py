@@ -1,6 +1,6 @@
-"""Examples on disk, one line of JSON each, and where each line ends: a process holds those alone that it looks at.
+"""Examples on disk, one line of JSON each, with the end of each line. A process holds only the examples it looks at.
 
-``Stored`` is what a split is; ``Chosen`` and ``Chained`` are some of it, and several of them, by number.
+A split is ``Stored``. ``Chosen`` is a selection of examples by number, and ``Chained`` joins several sequences.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from components.corpus.example import Example, Message, Values
 
 
 class Examples(Sequence[Example]):
-    """Examples by number. A slice is a list; equal to any sequence of equal examples."""
+    """Examples by number. A slice is a list. Equal to any sequence of equal examples."""
 
     # equal by what they hold, as a list is, and like a list no key; typeshed gives every class a hash that is callable
     __hash__ = None  # type: ignore[assignment]
@@ -50,7 +50,7 @@ class Examples(Sequence[Example]):
 
 
 class Stored(Examples):
-    """The examples of a file that ``Writer`` wrote, read when they are asked for. Another process opens the file again."""
+    """The examples in a file of ``Writer``, read on demand. Another process opens the file again."""
 
     def __init__(self, file: Path) -> None:
         self.file = file
@@ -78,7 +78,7 @@ class Stored(Examples):
 
 
 class Chosen(Examples):
-    """Those of ``examples`` that have these numbers."""
+    """The members of ``examples`` with these numbers."""
 
     def __init__(self, examples: Sequence[Example], numbers: np.ndarray) -> None:
         self.examples, self.numbers = examples, numbers
@@ -112,7 +112,7 @@ class Chained(Examples):
 
 
 class Writer:
-    """Writes a file for ``Stored``: ``add`` each, and at the end of the ``with`` block it is whole."""
+    """Writes a file for ``Stored``: ``add`` each example; the file is complete at the end of the ``with`` block."""
 
     def __init__(self, file: Path) -> None:
         self.file, self.ends = file, array("q")
@@ -134,7 +134,7 @@ class Writer:
 
 
 def _frozen(given: list[Message] | list[list[float]]) -> Values | tuple[Message, ...]:
-    """An example's messages or rows of numbers, which JSON has as lists."""
+    """An example's messages or rows of numbers, from the lists of JSON."""
     return tuple(v if isinstance(v, dict) else tuple(v) for v in given)  # type: ignore[return-value]
 
 

@@ -23,7 +23,7 @@ FORMAT = 3  # of what lies in the cache
 
 
 class ExampleSource(Protocol):
-    """A data part that yields examples. ``labels`` says their order, empty where the data decide; ``notes`` go into the report."""
+    """A data part that yields examples. ``labels`` gives their order, empty if the data decide; ``notes`` go into the report."""
 
     labels: Sequence[str]
     notes: Sequence[str]
@@ -34,7 +34,7 @@ class ExampleSource(Protocol):
 
 @dataclass(frozen=True)
 class ExampleCorpus:
-    """Three splits that share no input, the tokenizer that was trained on the first, and what cleaning met."""
+    """Three splits that share no input, the tokenizer trained on the first, and the report of cleaning."""
 
     train: Sequence[Example] = field(repr=False)
     validation: Sequence[Example] = field(repr=False)
@@ -46,11 +46,11 @@ class ExampleCorpus:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The labels by number; empty where answers are none. A tokenizer that has some already decides their order."""
+        """The labels by number; empty if answers are not labels. A tokenizer that already has labels decides their order."""
         return self.tokenizer.labels
 
     def text(self, split: str) -> Iterator[str]:
-        """Every text of a split: inputs, answers, what was said."""
+        """Every text of a split: inputs, answers and messages."""
         return texts_of(getattr(self, split))
 
 
@@ -65,11 +65,12 @@ def prepare_examples(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> ExampleCorpus:
-    """Clean, split, train the tokenizer on the training split, or open what an earlier call with the same data and settings made.
+    """Clean, split and train the tokenizer on the training split, or open what an earlier call with the same data and settings
+    made.
 
     Args:
         source: a data part with ``examples``.
-        tokenizer: a tokenizer part, or one that is trained already.
+        tokenizer: a tokenizer part, or a trained tokenizer.
         cache: a folder that processes may share.
         labelled: answers are labels, which get numbers.
         validation: share of inputs, where the source does not split itself.
@@ -112,7 +113,7 @@ def prepare_examples(
 
 
 def write_examples(folder: Path, examples: Iterable[Example], cleaning: Cleaning, report: Report) -> str:
-    """Clean and write each split into ``folder``; a hash of all that stays. What is dropped is counted in ``report``."""
+    """Clean and write each split into ``folder``. Returns a hash of what is kept; ``report`` counts what is dropped."""
     whole = hashlib.blake2b(digest_size=16)
     nearest: tuple[float, bytes] = (1.0, b"")
     own = False
@@ -135,7 +136,7 @@ def write_examples(folder: Path, examples: Iterable[Example], cleaning: Cleaning
 
 
 def cleaned(examples: Iterable[Example], report: Report) -> Iterator[tuple[bytes, Example]]:
-    """(digest of its input, example) of every example that stays."""
+    """(digest of its input, example) for every example that is kept."""
     inputs: set[bytes] = set()
     pairs: set[bytes] = set()  # an input with an answer
     for example in examples:
@@ -156,7 +157,7 @@ def cleaned(examples: Iterable[Example], report: Report) -> Iterator[tuple[bytes
 
 
 def hold_out(folder: Path, held: bytes) -> dict[str, int]:
-    """Move the training examples whose input has this digest to validation; how many each has then."""
+    """Move the training examples whose input has this digest to validation. Returns the new sizes of the splits."""
     train, aside = folder / "train.jsonl", folder / "all.jsonl"
     for file in (train, ends_of(train)):
         file.rename(file.with_name(file.name.replace("train", "all", 1)))
@@ -169,13 +170,13 @@ def hold_out(folder: Path, held: bytes) -> dict[str, int]:
 
 
 def digest_of(example: Example) -> bytes:
-    """Of its input; of a text as ``clean`` has it for documents, so that both hold out the same."""
+    """The digest of the input. For a text it equals that of ``clean`` for a document, so both hold out the same."""
     given = example.input if isinstance(example.input, str) else json.dumps(example.input)
     return hashlib.blake2b(given.encode(), digest_size=16).digest()
 
 
 def fault_of(example: Example) -> str:
-    """Why an example cannot be learnt from, as a reason of the report; empty where it can."""
+    """Why an example cannot be learnt from, as a reason for the report; empty if it can."""
     answer, given = example.answer, example.input
     if isinstance(given, str):
         if not given.strip():

@@ -1,7 +1,7 @@
-"""Tokenizers made elsewhere, whatever files they are: tokenizer.json, rank files of tiktoken, SentencePiece and older files by transformers.
+"""Reads tokenizers made elsewhere: tokenizer.json, tiktoken's rank files, and SentencePiece and older files through transformers.
 
-The special tokens that ``tokenizer_config.json`` names are there afterwards, and come before and after a text as it says.
-Longer than most: one function for each layout of files.
+The result has the special tokens that ``tokenizer_config.json`` names, and puts them before and after a text as that file says.
+The file is longer than most: it has one function for each layout of files.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ NAMED = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
 
 
 def read_pretrained(path: Path) -> Tokens:
-    """A tokenizer by its file or its folder.
+    """The tokenizer in a file or a folder.
 
     Raises:
-        UserError: there is none, or none that is read here.
+        UserError: there is no tokenizer, or its format is not supported.
     """
     whole = path.parent if (path.is_file() and path.name in OLDER) or path.suffix == ".tiktoken" else path
     found = read_any(whole) if whole.is_dir() else None
@@ -50,10 +50,10 @@ def read_pretrained(path: Path) -> Tokens:
 
 
 def read_any(folder: Path) -> Tokens | None:
-    """The tokenizer of a folder in Hugging Face's layout, None if it has none.
+    """The tokenizer of a folder in Hugging Face's layout; None if the folder has none.
 
     Raises:
-        UserError: a file that nobody here reads, or one that needs transformers where that is not installed.
+        UserError: a file has an unsupported format, or needs transformers, which is not installed.
     """
     ranks = _rank_file(folder)
     if (folder / "tokenizer.json").is_file():
@@ -82,7 +82,7 @@ def read_any(folder: Path) -> Tokens | None:
 
 
 def _rank_file(folder: Path) -> Path | None:
-    """``*.tiktoken``, or a ``tokenizer.model`` that is text: ``<base64> <rank>`` in each line."""
+    """A ``*.tiktoken`` file, or a ``tokenizer.model`` that is text: ``<base64> <rank>`` in each line."""
     for file in [*sorted(folder.glob("*.tiktoken")), folder / "tiktoken.model", folder / "tokenizer.model"]:
         if file.is_file():
             with file.open("rb") as f:
@@ -96,11 +96,11 @@ def _rank_file(folder: Path) -> Path | None:
 
 
 def from_ranks(file: Path, digits: int = 3) -> Tokenizer:
-    """Byte-level BPE of a rank file: bytes are joined in the order of the ranks of what they give.
+    """The byte-level BPE of a rank file: pairs are merged in the order of their result's rank.
 
     Args:
         file: ``<base64> <rank>`` in each line.
-        digits: of a number that stay together.
+        digits: how many digits of a number stay together.
     """
     try:
         lines = [line.split() for line in files.read_bytes(file).splitlines() if line.strip()]
@@ -129,14 +129,14 @@ def from_ranks(file: Path, digits: int = 3) -> Tokenizer:
 
 
 def printable_bytes() -> dict[int, str]:
-    """The printable character that stands for each byte in a byte-level vocabulary (GPT-2's)."""
+    """The printable character for each byte in a byte-level vocabulary (GPT-2's)."""
     own = [*range(33, 127), *range(161, 173), *range(174, 256)]
     rest = [b for b in range(256) if b not in own]
     return {**{b: chr(b) for b in own}, **{b: chr(256 + i) for i, b in enumerate(rest)}}
 
 
 def _by_transformers(folder: Path, to: str) -> None:
-    """Write ``to/tokenizer.json`` and what goes with it from older files."""
+    """Convert older files: write ``to/tokenizer.json`` and the files that belong to it."""
     there = ", ".join(name for name in OLDER if (folder / name).is_file())
     try:
         from transformers import AutoTokenizer
@@ -157,7 +157,7 @@ def _by_transformers(folder: Path, to: str) -> None:
 
 
 def _add_tokens(core: Tokenizer, said: dict[str, Any], where: str) -> None:
-    """Special tokens that are named and lack an id get one, as transformers gives it: those with a number first."""
+    """Give an id to named special tokens that lack one, as transformers does: those with a number first."""
     numbered = _numbered(said.get("added_tokens_decoder") or {}, where)
     size = core.get_vocab_size(with_added_tokens=True)
     if max(numbered, default=-1) >= size + MOST_FREE:
@@ -200,7 +200,7 @@ def token_of(token: Any) -> AddedToken | None:
 
 
 def _begin_and_end(core: Tokenizer, said: dict[str, Any]) -> None:
-    """``add_bos_token`` and ``add_eos_token``, where they are said, go before what the file itself does."""
+    """Apply ``add_bos_token`` and ``add_eos_token``. If given, they override what the file itself does."""
     if not {"add_bos_token", "add_eos_token"} & {n for n, v in said.items() if v is not None}:
         return
     found = {role: token_of(said.get(f"{role}_token") or roles_by_name(core).get(role)) for role in ("bos", "eos")}
@@ -211,7 +211,7 @@ def _begin_and_end(core: Tokenizer, said: dict[str, Any]) -> None:
 
 
 def numbers(vocab_size: int) -> Tokenizer:
-    """For a model that came without a tokenizer: an id is written as its number."""
+    """A tokenizer for a model that came without one: each id is written as its number."""
     core = Tokenizer(models.WordLevel({str(i): i for i in range(vocab_size)}, unk_token="0"))
     core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     return core

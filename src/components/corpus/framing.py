@@ -1,4 +1,4 @@
-"""What stands around a document among others: where one begins, where it is over, and what a model is to say there."""
+"""The tokens around each document: where it begins, where it ends, and what a model must predict there."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Protocol
 
 
 class Framed(Protocol):
-    """What of a tokenizer is asked here: ids of special tokens by role, and those that its file puts around a text."""
+    """The parts of a tokenizer used here: ids of special tokens by role, and the ids its file puts around a text."""
 
     specials: dict[str, int]
     begins: list[int] | None
@@ -16,15 +16,15 @@ class Framed(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """The tokens around each document, as the tokenizer's file puts them around a text; where it puts none, ``end`` before it.
+    """The tokens that the tokenizer's file puts around a text. If it puts none, ``end`` stands before each document.
 
-    A causal model reads ``before`` and the text and learns to say ``end`` where the next document begins: the first token of a document is
-    never asked for, so that what is learnt is what ``generate`` and ``score`` give. An encoder reads the whole.
+    A causal model reads ``before`` and the text, and learns to predict ``end`` where the next document begins. A document's first
+    token is never a target, so training matches what ``generate`` and ``score`` compute. An encoder reads the whole frame.
 
     Args:
-        before: ids that each document begins with; none: documents are told apart by their last token.
-        after: ids that each ends with.
-        end: the id that says that a text is over.
+        before: ids that begin each document; empty: the last token separates documents.
+        after: ids that end each document.
+        end: the id that ends a text.
     """
 
     before: tuple[int, ...]
@@ -33,15 +33,15 @@ class Frame:
 
     @property
     def mark(self) -> int:
-        """The id that stands once in each document: its first, or its last where nothing stands before one."""
+        """The id that occurs once in each document: its first, or its last if ``before`` is empty."""
         return self.before[0] if self.before else self.after[-1]
 
     def closing(self, whole: bool) -> bool:
-        """Whether a document is over after the mark, and does not begin there; ``whole``: for a model that reads it with all of its frame."""
+        """Whether the mark ends a document instead of beginning one. ``whole``: for a model that reads the whole frame."""
         return whole and not self.before
 
     def unasked(self, whole: bool) -> int:
-        """Targets of each document that are not asked for: all that is given, and what follows the end."""
+        """The number of tokens in each document that are not targets: those that are given, and those after the end."""
         if whole:
             return len(self.before) + len(self.after)
         return len(self.before) - (not self.after) if self.before else 0

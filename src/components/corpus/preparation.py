@@ -1,4 +1,4 @@
-"""A loss may prepare a batch before the model sees it: with the draws of a step, or of rows of an evaluation."""
+"""A loss may prepare a batch before the model sees it, with random draws for a training step or for rows of an evaluation."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ GROUP = 64  # rows of an evaluation that are prepared together, whatever the siz
 
 
 class Preparation:
-    """The loss's ``prepare`` with the draws of a step, or of rows of an evaluation: functions of the seed and of their number alone.
+    """Calls the loss's ``prepare``. Its draws depend only on the seed and on the number of the step or rows.
 
     Args:
-        loss: one without ``prepare`` leaves every batch as it is.
+        loss: a loss without ``prepare`` leaves every batch as it is.
         seed: the run's.
     """
 
@@ -31,5 +31,5 @@ class Preparation:
         return batch if self.prepare is None else self.prepare(batch, generator_for(self.seed, f"objective of step {step}"))
 
     def group(self, batch: Batch, group: int) -> Batch:
-        """Rows ``group * GROUP`` and after of a split that is evaluated: the same in every evaluation."""
+        """The rows from ``group * GROUP`` on of an evaluated split, with the same draws in every evaluation."""
         return batch if self.prepare is None else self.prepare(batch, generator_for(self.seed, f"objective of group {group}"))

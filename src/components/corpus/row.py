@@ -1,4 +1,4 @@
-"""One row: an example as a model reads it."""
+"""One row of a batch, for one example."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ class Row:
 
     Args:
         ids: (T,) token ids, 0 where the row is numbers.
-        targets: (T,) the id to predict at each position, -100 where nothing is asked; one class (int); or numbers, a tuple of floats.
+        targets: (T,) the id to predict at each position, -100 for none; or one class (int); or numbers, a tuple of floats.
         source: (S,) ids that an encoder reads.
         values: (T, F) numbers instead of ids.
-        cut: something of the example was left out, so that it fits.
+        cut: whether a part of the example was left out to make it fit.
     """
 
     ids: Sequence[int]
@@ -30,7 +30,8 @@ class Row:
 
     @property
     def form(self) -> Form:
-        """What the rows of a split have in common: kind and number of targets, whether there is a source, numbers at each position."""
+        """What all rows of a split share: kind and number of targets, whether there is a source, and how many numbers a position
+        has."""
         kind = "amounts" if isinstance(self.targets, tuple) else "class" if isinstance(self.targets, int) else "tokens"
         width = 0 if self.values is None else len(self.values[0])
         return kind, len(self.targets) if isinstance(self.targets, tuple) else 1, self.source is not None, width

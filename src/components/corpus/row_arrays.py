@@ -1,6 +1,6 @@
-"""Rows in arrays: one flat array for each thing that a row has, and where each row ends in it. In memory, or mapped from the cache.
+"""Rows as arrays: one flat array for each field of a row, and the end of each row in it. In memory, or mapped from the cache.
 
-As lists of Python numbers they would take ten times as much, in every process.
+Lists of Python numbers would take ten times the memory, in every process.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ class RowArrays:
     """Rows of one form, as ``row_building.Building`` makes them.
 
     Args:
-        arrays: {ids, targets, source, values: flat, and <name>.ends of those whose rows differ in length}.
-        form: of the rows, as ``Row.form`` says it.
-        folder: where they are mapped from, or None.
+        arrays: flat ids, targets, source and values by name, and ``<name>.ends`` for those whose rows differ in length.
+        form: the ``Row.form`` of all rows.
+        folder: where the arrays are mapped from, or None.
     """
 
     def __init__(self, arrays: dict[str, np.ndarray], form: Form, folder: Path | None = None) -> None:
@@ -53,7 +53,7 @@ class RowArrays:
         return Batch(ids, targets, valid=valid, source=source, values=values)
 
     def padded(self, name: str, rows: np.ndarray, fill: int, ends_of: str = "") -> tuple[Tensor, Tensor | None]:
-        """(B, T) or (B, T, F) of rows, and which positions are theirs, or None where all are. Whole numbers become int64."""
+        """The rows as (B, T) or (B, T, F), and which positions are not padding (None: all). Integers become int64."""
         flat, ends = self.arrays[name], self.arrays[ends_of or f"{name}.ends"]
         starts = np.where(rows > 0, ends[rows - 1], 0)
         lengths = ends[rows] - starts
@@ -74,7 +74,7 @@ def shaped(arrays: dict[str, np.ndarray], form: Form) -> dict[str, np.ndarray]:
 
 
 def mapped(folder: Path) -> RowArrays:
-    """What ``Building`` wrote, mapped; an empty file cannot be."""
+    """Map the files that ``Building`` wrote. An empty file cannot be mapped, so it becomes an empty array."""
     kind, n_targets, sourced, width = json.loads((folder / FORM).read_text(encoding="utf8"))
     form = (kind, n_targets, sourced, width)
     files = {n: (folder / n, np.dtype(code)) for n, code in codes(form).items()}

@@ -1,4 +1,4 @@
-"""``Building``: rows that become arrays one by one, in memory or in a folder of the cache that is named by what is in it."""
+"""``Building`` turns rows into arrays one by one, in memory or in a folder of the cache that is named by its content."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ AT_ONCE = 2**16  # numbers that wait in memory to be written
 
 
 class Growing:
-    """The numbers of one array while rows are added: ``code`` as ``array.array`` has it, in memory, or with ``file`` there."""
+    """The numbers of one array while rows are added, in memory or in ``file``. ``code``: the type code of ``array.array``."""
 
     def __init__(self, code: str, file: BinaryIO | None = None) -> None:
         self.waiting, self.file, self.count = array(code), file, 0
@@ -49,8 +49,8 @@ class Building:
     """Rows that become ``RowArrays``, each forgotten once it is added.
 
     Args:
-        folder: of the cache, which processes share; None keeps the arrays in memory. What was written is named by its content, so that
-            two processes that read the same rows map the same file, and nothing there is ever out of date.
+        folder: in the cache, shared between processes; None keeps the arrays in memory. Files are named by their content, so two
+            processes that read the same rows map the same file, and no file is ever out of date.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
@@ -85,7 +85,7 @@ class Building:
             shutil.rmtree(self.temporary, ignore_errors=True)
 
     def add(self, row: Row) -> None:
-        """ValueError for a row of another form than the first."""
+        """Add a row. ValueError if its form differs from the first row's."""
         form, width = row.form, row.form[3]
         if not self.grown:
             self.form = form
@@ -118,7 +118,7 @@ class Building:
             self.grown[name] = Growing(code, file)
 
     def done(self) -> RowArrays:
-        """After the ``with`` block: what was built."""
+        """The arrays; available after the ``with`` block."""
         if self.temporary is None or self.folder is None:
             arrays = {n: np.frombuffer(g.waiting, dtype=g.waiting.typecode) for n, g in self.grown.items()}
             return RowArrays(shaped(arrays, self.form), self.form)

@@ -1,4 +1,5 @@
-"""Rows of examples, one example a row, padded to the longest of a batch: what blocks are to packed text, read by the same loaders."""
+"""Rows of examples, one example a row, padded to the longest of a batch. Loaders read them in the same way as blocks of packed
+text."""
 
 from __future__ import annotations
 
@@ -21,22 +22,22 @@ Encode = Callable[[Example, int], Row]  # an example, and how long a row may be;
 
 
 class LeftOut(Exception):
-    """Why no row comes of an example, where whoever gave the data wants such ones dropped and counted."""
+    """Why an example gives no row. Such examples are dropped and counted."""
 
 
 class Rows:
-    """Examples encoded once, and dealt in a new order each epoch: a function of (seed, epoch) alone.
+    """Examples, encoded once and shuffled anew in each epoch. The order depends on (seed, epoch) alone.
 
     Args:
-        name: of the split, for messages.
-        examples: of one split.
-        encode: an example as a row, of at most so many positions where it can be cut.
+        name: the split's name, for messages.
+        examples: the examples of one split.
+        encode: makes a row from an example, of at most so many positions if it can be cut.
         context_length: longer rows are left out; ``notes`` says how many, and how many were cut.
         seed: of the order; None keeps that of the examples.
-        folder: of the cache, where the rows are written and mapped from; None keeps them in memory.
+        folder: in the cache, where rows are written and mapped from; None keeps them in memory.
 
     Raises:
-        UserError: nothing is left, or one example has another form than those before it.
+        UserError: no example is left, or one has another form than those before it.
     """
 
     n_bytes = n_targets = 0  # bits per byte are asked of whole text alone

@@ -1,4 +1,4 @@
-"""What stands before and after a text: the ids that a tokenizer's file says begin, end and surround one."""
+"""The special ids before and after a text, as the tokenizer's file states them."""
 
 from __future__ import annotations
 
@@ -9,21 +9,22 @@ if TYPE_CHECKING:
 
 
 def first_ids(tokenizer: Tokens) -> list[int]:
-    """Before every prompt: what the tokenizer's file says, else what begins every document."""
+    """The ids before every prompt: those of the tokenizer's file, else those that begin every document."""
     return [tokenizer.specials["endoftext"]] if tokenizer.begins is None else list(tokenizer.begins)
 
 
 def source_ids(tokenizer: Tokens, text: str) -> list[int]:
-    """What an encoder reads: the text with what the tokenizer's file puts around one; where it says nothing, as a document begins."""
+    """The ids that an encoder reads: the text with the ids that the tokenizer's file puts around it, else with those that begin a
+    document."""
     whole = tokenizer.encode_whole(text)
     return whole if tokenizer.begins is not None or tokenizer.closes else [*first_ids(tokenizer), *whole]
 
 
 def target_start(tokenizer: Tokens, text: str = "") -> list[int]:
-    """What stands before ``text``, with which an encoder-decoder's own text begins.
+    """The ids at the start of an encoder-decoder's own text, before ``text``.
 
-    That is what came with the model (``starts``: decoder_start_token_id), else what begins every text or document; and, where there is a
-    ``text``, what its file puts before one.
+    These are the ids that came with the model (``starts``: decoder_start_token_id), else those that begin every text or document.
+    If there is a ``text``, the ids that its file puts before one follow.
     """
     starts, begins, own = tokenizer.starts, list(tokenizer.begins or ()), tokenizer.specials
     if starts is None:
@@ -32,6 +33,6 @@ def target_start(tokenizer: Tokens, text: str = "") -> list[int]:
 
 
 def stop_ids(tokenizer: Tokens) -> tuple[int, ...]:
-    """Where a text is over: what came with the model, else what ends every document."""
+    """The ids that end a text: those that came with the model, else the one that ends every document."""
     own = tokenizer.specials.get("endoftext")
     return tuple(tokenizer.ends) if tokenizer.ends is not None else () if own is None else (own,)

@@ -1,8 +1,8 @@
-"""Micro-batches of a step and batches of an evaluation: what is read is a function of (seed, step) alone.
+"""Micro-batches of a step and batches of an evaluation. What a step reads depends on (seed, step) alone.
 
-Optimizer step g takes the samples [g*B, (g+1)*B) of an endless stream of permuted epochs. Its rows are cut into micro-batches and ranks;
-so neither workers, nor devices, nor accumulation change what is learnt from. What the loss draws (masks, spans, prefixes) is drawn for
-all rows of a step at once, from (seed, step) as well.
+Optimizer step g takes the samples [g*B, (g+1)*B) of an endless stream of permuted epochs. Its rows are divided among
+micro-batches and ranks, so workers, devices and accumulation do not change the training data. The loss's draws (masks, spans,
+prefixes) are made for all rows of a step at once, and also depend on (seed, step) alone.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from components.corpus.preparation import GROUP, Preparation
 
 
 class RowSource(Protocol):
-    """Packed blocks or rows of examples: by number, in the order of an epoch."""
+    """Packed blocks or rows of examples, addressed by number in the order of an epoch."""
 
     n_blocks: int
 
@@ -30,10 +30,10 @@ class RowSource(Protocol):
 
 
 class MicroBatch:
-    """A micro-batch, and what the whole step asks: (targets, tokens). A class of its own, since Lightning's precision plug-ins look into
-    dataclasses and refuse frozen ones, and would round the totals.
+    """A micro-batch with the totals of its whole step: (targets, tokens). It is not a dataclass: Lightning's precision plug-ins
+    look into dataclasses, refuse frozen ones, and would round the totals.
 
-    ``asked``: whether the whole step asks for anything; known here, so that nobody has to read it off a device.
+    ``asked``: whether the whole step has any target; stored here, so that no device must be read.
     """
 
     def __init__(self, batch: Batch, totals: Tensor, asked: bool | None = None) -> None:
@@ -87,7 +87,7 @@ class TrainSteps(Dataset[MicroBatch]):
 
 
 class EvalBatches(Dataset[MicroBatch]):
-    """Every block of a split once, cut into equally many batches on every rank; rows that fill up ask for nothing."""
+    """Every block of a split once, in equally many batches on every rank. Filler rows have no targets."""
 
     def __init__(
         self,
@@ -120,7 +120,7 @@ class EvalBatches(Dataset[MicroBatch]):
         return MicroBatch(batch, totals(batch))
 
     def read(self, rows: list[int]) -> Batch:
-        """Rows by number. What the loss draws it draws for groups of them that do not depend on how they are cut into batches."""
+        """Rows by number. The loss draws for fixed groups of rows, independent of how the rows are divided into batches."""
         if self.preparation.prepare is None:
             return together(self.blocks.batch(0, rows), self.apart)
         parts = []

@@ -1,4 +1,5 @@
-"""Folders that are whole or not there: what a killed process leaves is never used, two processes may build the same at once."""
+"""Folders that are complete or absent. The remains of a killed process are never used; two processes may build the same folder at
+once."""
 
 from __future__ import annotations
 
@@ -23,14 +24,14 @@ STALE = 24 * 3600  # seconds after which a half-written folder belongs to nobody
 
 
 def key_of(*values: object) -> str:
-    """A name for a set of values: equal values, equal name."""
+    """A name for a set of values. Equal values give equal names."""
     return hashlib.blake2b(json.dumps(values, sort_keys=True, default=str).encode(), digest_size=16).hexdigest()
 
 
 def read_whole(folder: Path, *, sums: bool = True) -> Meta | None:
-    """What ``build`` stored about ``folder``, or None if it is not there or a file of it is not as it was written.
+    """What ``build`` stored about ``folder``, or None if the folder is missing or one of its files has changed.
 
-    ``sums``: what the files hold is looked at as well, once in a process; else their sizes alone.
+    ``sums``: also check the files' content, once in a process; otherwise only their sizes.
     """
     try:
         meta = _said(folder)
@@ -40,7 +41,7 @@ def read_whole(folder: Path, *, sums: bool = True) -> Meta | None:
 
 
 def require_sound(folder: Path, *names: str) -> None:
-    """UserError if a file of a folder that ``build`` made is not as it was written."""
+    """UserError if a file in a folder of ``build`` has changed since it was written."""
     for name in names:
         try:
             sound = _sound(folder / name, *_said(folder)["files"][name])
@@ -83,13 +84,14 @@ def _sum_of(meta: Meta) -> str:
 
 
 def build(folder: Path, fill: Callable[[Path], Meta], *, sums: bool = True) -> Meta:
-    """``folder`` as ``fill(temporary folder)`` makes it, once; ``fill`` returns what to remember about it.
+    """Make ``folder`` once with ``fill(temporary folder)``, which returns what to remember about it.
 
-    The folder is filled under another name and renamed when it is complete. Who comes second takes what the first one made. A folder that is
-    damaged is made anew; ``sums`` as ``read_whole`` takes it, for files that are read only if something else is to be made from them.
+    The folder is filled under another name and renamed when it is complete. A second process takes what the first one made. A
+    damaged folder is made anew. ``sums``: as in ``read_whole``; False suits files that are read only to make something else from
+    them.
 
     Raises:
-        UserError: the cache cannot be written, or its disk is full; and what ``fill`` raises.
+        UserError: the cache cannot be written, or its disk is full; also whatever ``fill`` raises.
     """
     meta = read_whole(folder, sums=sums)
     if meta is not None:
@@ -124,7 +126,7 @@ def _unwritable(folder: Path, error: OSError) -> UserError:
 
 
 def _take_place(temporary: Path, folder: Path) -> None:
-    """Rename into place; a damaged folder there is moved away first, a whole one (another process was faster) stays."""
+    """Rename into place. A damaged folder there is moved away first. A complete one stays: another process was faster."""
     for _ in range(3):
         try:
             temporary.rename(folder)  # fails on a folder that is not empty
@@ -139,7 +141,7 @@ def _take_place(temporary: Path, folder: Path) -> None:
 
 
 def _sweep(parent: Path) -> None:
-    """Remove what killed processes left long ago."""
+    """Remove the remains of processes that were killed long ago."""
     for left in parent.glob("*.tmp-*"):
         try:
             if time.time() - max(f.stat().st_mtime for f in (left, *left.iterdir())) > STALE:

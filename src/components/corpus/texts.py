@@ -1,4 +1,4 @@
-"""The cleaned text on disk, by split: UTF-8 and where each document ends, so that a new tokenizer reads no source again."""
+"""The cleaned text on disk, by split: UTF-8, and the end of each document. A new tokenizer need not read the source again."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ Progress = Callable[[str, int, int | None], None]  # (what, done, of how many if
 
 
 def drawn(digest: bytes, seed: int) -> float:
-    """A number in [0, 1) that belongs to a text and a seed."""
+    """A number in [0, 1) determined by a text and a seed."""
     return int.from_bytes(hashlib.blake2b(digest, digest_size=8, key=str(seed).encode()).digest(), "big") / 2**64
 
 
 @dataclass(frozen=True)
 class Cleaning:
-    """What decides which text goes where: part of every cache key."""
+    """The settings that decide each text's split: part of every cache key."""
 
     seed: int
     validation: float
@@ -34,7 +34,7 @@ class Cleaning:
     max_chars: int
 
     def split_of(self, digest: bytes) -> str:
-        """Where a document belongs: decided by its text and the seed alone, so that no other document can move it."""
+        """The split of a document. It depends only on its text and the seed, so no other document can move it."""
         u = drawn(digest, self.seed)
         return "test" if u < self.test else "validation" if u < self.test + self.validation else "train"
 
@@ -91,7 +91,7 @@ def read_texts(folder: Path, split: str) -> Iterator[str]:
 
 
 def require_splits(report: Report, validation: float) -> None:
-    """UserError if nothing is left to train or to validate on."""
+    """UserError if no text is left to train or to validate on."""
     if report.kept == 0:
         met = ", ".join(f"{n} {reason}" for reason, n in report.counts.items() if n) or "the source gave none"
         example = next((e for examples in report.examples.values() for e in examples), "")

@@ -1,4 +1,4 @@
-"""The files of a tokenizer, which anybody may have written: read, and checked before any of it is used."""
+"""Reads the files of a tokenizer. Anybody may have written them, so they are checked before use."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ MOST_IDS = 2**24  # no vocabulary is as large; every id is a row of a matrix
 
 
 def parsed(file: Path) -> Tokenizer:
-    """A tokenizer.json as the library's object. UserError for whatever is none."""
+    """A tokenizer.json as the library's object. UserError if it is not one."""
     if not file.exists():
         raise UserError(str(file), "no such tokenizer file", "give a tokenizer.json or a folder with one")
     text = files.read_text(file)
@@ -46,7 +46,8 @@ def parsed(file: Path) -> Tokenizer:
 
 @contextmanager
 def guarded(file: str | Path, what: str = "tokenizer") -> Iterator[None]:
-    """What the library raises for a file that it cannot read, in one line: bare Exception, errors of types, and panics, which are no Exception."""
+    """Turn what the library raises for an unreadable file into a UserError: bare Exception, type errors, and panics (no
+    Exception)."""
     try:
         yield
     except UserError:
@@ -73,7 +74,7 @@ def _check(core: Tokenizer, where: str) -> None:
 
 
 def _unexplained(processor: Any) -> str | None:
-    """A special token of a template that its own table lacks."""
+    """A special token of the template that is missing in the template's own table."""
     if not isinstance(processor, dict):
         return None
     known = processor.get("special_tokens")
@@ -85,15 +86,15 @@ def _unexplained(processor: Any) -> str | None:
 
 
 def files_beside(folder: Path) -> dict[str, str]:
-    """Those of ``KEPT`` that are there."""
+    """The files of ``KEPT`` that exist in the folder, {name: text}."""
     return {name: files.read_text(folder / name) for name in KEPT if (folder / name).exists()}
 
 
 def said_in(held: dict[str, str], name: str, where: str | Path = "") -> dict[str, Any]:
-    """The object that the JSON file ``name`` of {name: text} holds; empty if it is not there.
+    """The object in the JSON file ``name`` of {name: text}; empty if the file is missing.
 
     Raises:
-        UserError: it is no JSON, or holds something else than an object.
+        UserError: the file is not JSON, or is not an object.
     """
     if name not in held:
         return {}
@@ -105,12 +106,12 @@ def said_in(held: dict[str, str], name: str, where: str | Path = "") -> dict[str
 
 
 def stated(file: Path) -> dict[str, Any]:
-    """The object of a JSON file, likewise; empty if there is no such file."""
+    """The object in a JSON file; empty if the file does not exist."""
     return said_in({file.name: files.read_text(file)}, file.name, file.parent) if file.exists() else {}
 
 
 def own_facts(held: dict[str, str]) -> dict[str, Any]:
-    """What ``components.json`` of {name: text} says, checked: a size, and lists of ids."""
+    """The checked content of ``components.json`` in {name: text}: a size, and lists of ids."""
     found = said_in(held, OWN_FILE)
     size = found.get("vocab_size")
     if not (size is None or (is_id(size) and size > 0)):
@@ -127,7 +128,7 @@ def is_id(value: Any) -> bool:
 
 
 def labels_in(held: dict[str, str]) -> tuple[str, ...]:
-    """The labels of ``labels.json`` of {name: text}; empty where there is none."""
+    """The labels in ``labels.json`` of {name: text}; empty if the file is missing."""
     found = files.parse_json(held.get(LABELS_FILE, "[]"), LABELS_FILE)
     if not (isinstance(found, list) and all(isinstance(label, str) for label in found)):
         raise UserError(LABELS_FILE, "holds no list of labels", 'it is ["leaf", "flower"]')
@@ -148,7 +149,7 @@ def around(core: Tokenizer) -> tuple[list[int], list[int]]:
 
 
 def roles_read(core: Tokenizer, folder: Path) -> dict[str, str]:
-    """The roles that the files in ``folder`` state, and those that usual names tell."""
+    """The roles that the files in ``folder`` state, and those known by their usual names."""
     return {**roles_by_name(core), **_roles_beside(core, folder)}
 
 

@@ -1,4 +1,4 @@
-"""Text to ids once: the tokens of each document with what its frame puts around them, as one array per split that is mapped from disk."""
+"""Tokenise text once: each document's tokens within its frame, as one array per split that is mapped from disk."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ HEADER = 128  # bytes of an .npy header of one dimension
 def write_tokens(
     folder: Path, texts: Path, tokenizer: Tokens, encode: Encode, counts: dict[str, int], progress: Progress
 ) -> Meta:
-    """Tokenise every split of ``texts`` into ``folder``; what to remember: the hash of all tokens, how many are unknown."""
+    """Tokenise every split of ``texts`` into ``folder``. Returns what to remember: the hash of all tokens, the number of unknown
+    ones."""
     if "endoftext" not in tokenizer.specials:
         raise UserError(
             "tokenizer",
@@ -80,7 +81,7 @@ def _joined(rows: list[list[int]], frame: Frame, lengths: np.ndarray) -> np.ndar
 
 
 def _require_own_ends(block: np.ndarray, tokenizer: Tokens, frame: Frame, documents: int) -> None:
-    """Where a document begins and ends is found by an id, so no text may produce it."""
+    """Check that no text produces the id that marks where documents begin and end."""
     around = (*frame.before, *frame.after)
     for token in {frame.mark, frame.end}:
         if int(np.count_nonzero(block == token)) != documents * around.count(token):
@@ -97,7 +98,7 @@ def _glimpse(text: str, width: int = 40) -> str:
 
 
 def _batches(texts: Iterator[str], size: int) -> Iterator[list[str]]:
-    """Lists of about ``size`` characters: what the library keeps of a batch is many times its text."""
+    """Lists of about ``size`` characters. The lists are short because the library keeps many times a batch's text in memory."""
     batch: list[str] = []
     held = 0
     for text in texts:
@@ -111,7 +112,7 @@ def _batches(texts: Iterator[str], size: int) -> Iterator[list[str]]:
 
 
 def describe_loss(tokenizer: Tokens, texts: Path, made: Meta, sample: int = 200) -> list[str]:
-    """Lines for the report where text does not come back exactly: then bits per byte say nothing."""
+    """Lines for the report if text does not come back exactly: bits per byte then have no meaning."""
     documents = [*islice(read_texts(texts, "validation"), sample), *islice(read_texts(texts, "train"), sample)]
     exact = sum(tokenizer.decode(ids) == text for ids, text in zip(tokenizer.encode_batch(documents), documents))
     lines = []

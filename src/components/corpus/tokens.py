@@ -42,23 +42,22 @@ __all__ = [
     "MAP_FILE",
     "OWN_FILE",
     "OWN_NAMES",
-    "PROBE",
     "ROLES",
     "TEMPLATE_FILE",
     "Tokens",
     "read_tokenizer",
 ]
 OWN_NAMES = {role: f"<|{role}|>" for role in ROLES}
-PROBE = "Ünïcode, tabs\tand\n\n  spaces; 東京 Ελλάδα 👩‍🚀 \x00 <|endoftext|> def f(x): return x\n"
 _MAKING = threading.Lock()
 
 
 class Tokens:
-    """Text <-> ids. ``specials`` gives the ids of those roles of ``ROLES`` that this tokenizer has. Safe from several threads.
+    """Text <-> ids. ``specials`` gives the ids of the roles in ``ROLES`` that this tokenizer has. Safe to use from several
+    threads.
 
-    ``begins``: ids that its file puts before a text, None where nothing says (then a text begins with ``endoftext``); ``closes``: ids that
-    its file puts after one; ``ends``: ids at which a text is over, None likewise; ``files``: what lay beside tokenizer.json, {name: text},
-    written wherever it is saved.
+    ``begins``: ids that its file puts before a text; None if no file says (then a text begins with ``endoftext``). ``closes``:
+    ids that its file puts after a text. ``ends``: ids that end a text; None if no file says. ``files``: the files beside
+    tokenizer.json, {name: text}, saved along with it.
     """
 
     def __init__(self, core: Tokenizer, roles: dict[str, str], files: dict[str, str] | None = None) -> None:
@@ -85,11 +84,11 @@ class Tokens:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """What a classifier's scores stand for; empty where there is none."""
+        """The labels of a classifier's scores; empty if there are none."""
         return labels_in(self.files)
 
     def said(self, name: str) -> dict[str, Any]:
-        """What a JSON file beside tokenizer.json says; empty where there is none. UserError where it is no object."""
+        """The object in a JSON file beside tokenizer.json; empty if the file is missing. UserError if it is not an object."""
         return said_in(self.files, name)
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -97,7 +96,7 @@ class Tokens:
         return _unpickled, (self.core.to_str(), self.roles, self.files)
 
     def train(self, texts: Iterable[str]) -> None:
-        """What was read from a file has nothing left to learn."""
+        """Does nothing: a tokenizer that was read from a file is already trained."""
 
     def fingerprint(self) -> str:
         """By content, so that a copy elsewhere is the same tokenizer."""
@@ -106,7 +105,8 @@ class Tokens:
 
     @property
     def reading(self) -> Tokenizer:
-        """The library's object that reads special tokens in a text. A second one: a flag that is turned and turned back, other threads see."""
+        """The library's object that reads special tokens in text. It is a second object: switching a flag of the first would
+        affect other threads."""
         with _MAKING:
             if self._reading is None:
                 made = Tokenizer.from_str(self.core.to_str())
@@ -119,19 +119,19 @@ class Tokens:
 
         Args:
             text: anything.
-            special_tokens: read special tokens that stand in the text, and put those before and after that the file asks for.
+            special_tokens: read special tokens in the text, and add those that the file puts before and after a text.
 
         Raises:
-            UserError: a lone surrogate stands in it, which is no character.
+            UserError: the text contains a lone surrogate, which is not a character.
         """
         return self._encoded(self.reading if special_tokens else self.core, text, around=special_tokens)
 
     def encode_whole(self, text: str) -> list[int]:
-        """Ids of ordinary text, with the special tokens before and after it that the file asks for."""
+        """Ids of ordinary text, with the special tokens that the file puts before and after it."""
         return self._encoded(self.core, text, around=True)
 
     def encode_marked(self, text: str) -> list[int]:
-        """Ids of text in which special tokens are read; none is put before or after."""
+        """Ids of text in which special tokens are read; none is added before or after it."""
         return self._encoded(self.reading, text, around=False)
 
     def _encoded(self, core: Tokenizer, text: str, *, around: bool) -> list[int]:
@@ -152,7 +152,8 @@ class Tokens:
         return [e.ids for e in self.core.encode_batch_fast(list(texts), add_special_tokens=False)]
 
     def need_rows(self, ids: Iterable[int], where: str) -> None:
-        """UserError, begun with ``where``, if one of ``ids`` is a token that the model has no row for: added to a tokenizer, and never to its model."""
+        """UserError, beginning with ``where``, if the model has no row for one of ``ids``: a token added to the tokenizer but not
+        to its model."""
         if self._n_named <= self.vocab_size:
             return
         lost = next((i for i in ids if i >= self.vocab_size), None)
@@ -164,9 +165,9 @@ class Tokens:
             )
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text of ids; special tokens appear by their names. ValueError for an id that there is not.
+        """The text of ids, with special tokens by their names. ValueError for an unknown id.
 
-        Rows that a model has beyond its tokenizer's ids have no text.
+        A model's rows beyond its tokenizer's ids have no text.
         """
         ids = [int(i) for i in ids]
         for i in ids:
@@ -175,7 +176,7 @@ class Tokens:
         return self.core.decode(ids, skip_special_tokens=False)
 
     def save(self, file: str | Path) -> None:
-        """Write ``tokenizer.json``, and beside it the roles where the names alone do not tell them."""
+        """Write ``tokenizer.json``, and beside it the roles if the names alone do not tell them."""
         file = Path(file)
         folder = make_folder(file.parent)
         write_text(file, self.core.to_str())
@@ -185,16 +186,12 @@ class Tokens:
             held = self.said(MAP_FILE) | {f"{role}_token": t for role, t in self.roles.items()}
             write_json(folder / MAP_FILE, held, indent=None)
 
-    def round_trips(self, text: str = PROBE) -> bool:
-        """Whether ``text`` comes back exactly."""
-        return self.decode(self.encode(text)) == text
-
 
 def read_tokenizer(file: str | Path) -> Tokens:
-    """Read a ``tokenizer.json``, or the one in a folder, with the roles written beside it or told by the usual names.
+    """Read a ``tokenizer.json``, or the one in a folder. Roles come from the files beside it, or from the usual names.
 
     Raises:
-        UserError: no such file, or none that the ``tokenizers`` library reads.
+        UserError: the file does not exist, or the ``tokenizers`` library cannot read it.
     """
     file = Path(file).expanduser()
     if file.is_dir():
@@ -213,6 +210,6 @@ def _unpickled(held: str, roles: dict[str, str], files: dict[str, str]) -> Token
 
 
 def same_tokens(files: dict[str, str], others: dict[str, str]) -> bool:
-    """Whether two tokenizers, by what each writes, mean the same by every id. Labels and a chat template say nothing about tokens."""
+    """Whether two tokenizers, compared by their saved files, agree on every id. Labels and chat templates are ignored."""
     a, b = ({n: text for n, text in f.items() if n not in (LABELS_FILE, TEMPLATE_FILE)} for f in (files, others))
     return a == b

@@ -1,1 +1,1 @@
-"""How parts compute: each fast form beside its naive reference. Floor 1: imports no kind."""
+"""How parts compute: each fast form stands beside its naive reference. Imports no kind."""

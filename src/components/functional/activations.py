@@ -74,5 +74,5 @@ def clamped_glu(gate: Tensor, up: Tensor, limit: float, slope: float) -> Tensor:
 
 
 def glu_width(d_model: int, multiple_of: int) -> int:
-    """8/3 of d_model, rounded up: a GLU of that width has the parameters of an MLP of four times d_model."""
+    """8/3 of d_model, rounded up: a GLU of that width has as many parameters as an MLP of width 4 d_model."""
     return -(-8 * d_model // (3 * multiple_of)) * multiple_of

@@ -1,4 +1,4 @@
-"""Softmax attention: one place that picks the kernel by device, dtype, length and what the mask needs, and the naive reference beside it.
+"""Softmax attention. One place picks the kernel by device, dtype, length and mask; the naive reference stands beside it.
 
 Parts declare what may be seen (``MaskSpec``) and a bias; they never call a kernel. Vaswani et al. 2017, arXiv:1706.03762, eq. 1.
 """
@@ -47,7 +47,7 @@ def attend(
         sinks: (H,) a logit per head that takes weight and gives nothing (gpt-oss).
         dropout: probability with which a weight is dropped; give 0 outside training.
 
-    Returns: (B, H, Tq, Kv) in v's dtype, in which everything is computed.
+    Returns: (B, H, Tq, Kv) in v's dtype, which is also used for the computation.
     """
     q, k = q.to(v.dtype), k.to(v.dtype)  # a norm or a rotation may have given fp32 where autocast projected to bf16
     if watch.sink is not None:

@@ -1,4 +1,5 @@
-"""Who may see whom: causality, prefix, documents, padding and a mask's own rule, declared by parts and made a tensor only when a kernel needs one."""
+"""The attention mask: causality, prefix, documents, padding and a mask's rule. Parts declare it; a tensor is made only if a
+kernel needs one."""
 
 from __future__ import annotations
 
@@ -12,16 +13,16 @@ from components.core.sockets import SequenceInfo
 
 
 class MaskRule(Protocol):
-    """What a part of kind ``mask`` is. ``key`` names the rule: equal keys, equal rule."""
+    """The contract of a part of kind ``mask``. ``key`` names the rule: equal keys mean equal rules."""
 
     key: tuple[object, ...]
 
     def covers(self, length: int) -> bool:
-        """Whether the rule hides nothing within any ``length`` consecutive positions from 0: then no mask is needed for it."""
+        """Whether the rule hides nothing among the first ``length`` positions, so that it needs no mask."""
         ...
 
     def cells(self, length: int, causal: bool) -> int:
-        """How many (query, key) pairs of ``length`` consecutive positions from 0 are seen, causality included."""
+        """How many (query, key) pairs of the first ``length`` positions are visible, with causality."""
         ...
 
     def allow(self, q_positions: Tensor, k_positions: Tensor) -> Tensor | None:
@@ -65,7 +66,7 @@ class MaskSpec:
         return self.q is self.k
 
     def sees_all(self, tq: int, tk: int) -> bool:
-        """Every query sees every key, as far as can be told without reading tensors."""
+        """Whether every query sees every key, as far as can be told without reading tensors."""
         if self.k.valid is not None or self.k.documents is not None:
             return False
         if not self.rule.covers(tk):
@@ -73,7 +74,7 @@ class MaskSpec:
         return not self.causal or (tq == 1 and (not self.is_self_attention or tk == 1))
 
     def only_causal(self, tq: int, tk: int) -> bool:
-        """Exactly the lower triangle, so that a kernel's own flag will do."""
+        """Whether it is exactly the lower triangle, so that a kernel's own flag is enough."""
         plain = (
             self.causal
             and self.is_self_attention

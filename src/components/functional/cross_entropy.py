@@ -1,7 +1,7 @@
 """Cross entropy of one row of logits per target, summed in fp32, keeping one tensor of the logits' size and dtype for the backward pass.
 
-The usual ``F.cross_entropy(logits.float())`` holds three fp32 ones. Here rows are worked on in blocks that fit in the processor's
-cache, in fp32, and only the probabilities are kept; the gradient is written over them.
+The usual ``F.cross_entropy(logits.float())`` holds three fp32 tensors of that size. Here rows are processed in fp32, in blocks
+that fit in the processor's cache. Only the probabilities are kept, and the gradient overwrites them.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ def cross_entropy_reference(
 def cross_entropy(
     logits: Tensor, targets: Tensor, weights: Tensor | None = None, label_smoothing: float = 0.0
 ) -> tuple[Tensor, Tensor]:
-    """As ``cross_entropy_reference``, fast and lean. The backward pass can run once.
+    """As ``cross_entropy_reference``, but fast and with little memory. The backward pass can run once.
 
-    Rows with target -100 count nothing and get gradient 0, whatever their logits; any other target that is no index of a logit is refused
-    by ``gather`` (an IndexError or RuntimeError on CPUs, a device-side assertion on GPUs).
+    Rows with target -100 do not count and get gradient 0, whatever their logits. ``gather`` refuses any other target that is not
+    an index of a logit (an IndexError or RuntimeError on CPUs, a device-side assertion on GPUs).
     """
     return _CrossEntropy.apply(logits, targets, weights, label_smoothing)
 

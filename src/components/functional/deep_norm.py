@@ -7,7 +7,7 @@ from __future__ import annotations
 
 
 def alpha_of(side: str, layers: int, decoder_layers: int) -> float:
-    """``side``: only, encoder, decoder; ``layers`` of this side."""
+    """``side``: only, encoder or decoder. ``layers``: the number of layers of this side."""
     if side == "encoder":
         return 0.81 * (layers**4 * decoder_layers) ** (1 / 16)
     return (3 * layers) ** 0.25 if side == "decoder" else (2 * layers) ** 0.25

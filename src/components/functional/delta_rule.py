@@ -1,4 +1,4 @@
-"""The delta rule: a state that is corrected towards v_t where k_t reads it, step by step, and in chunks.
+"""The delta rule: each step corrects the state towards v_t where k_t reads it. Computed step by step, and in chunks.
 
 S_t = a_t S_(t-1) + k_t^T b_t (v_t - k_t a_t S_(t-1)), o_t = q_t S_t. Schlag et al. 2021, arXiv:2102.11174; chunks by the WY form: Yang et al. 2024,
 arXiv:2406.06484, section 3; with decays a_t: Yang et al. 2024, arXiv:2412.06464, section 3.3.
@@ -37,7 +37,7 @@ def delta_rule_reference(
     start: Tensor | None = None,
     valid: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """The recurrence as written, position by position; what decoding uses. Arguments as ``delta_rule``."""
+    """The recurrence as written, position by position. Decoding uses it. Arguments as in ``delta_rule``."""
     q, k, v, beta = at_least_fp32(q), silenced(k, valid), silenced(v, valid), silenced(beta, valid)
     g = None if g is None else silenced(g, valid)
     q, k = (y.repeat_interleave(v.shape[1] // y.shape[1], 1) for y in (q, k))
@@ -75,8 +75,8 @@ def delta_rule(
     Args:
         q, k: (B, G, T, K); each of the G groups serves H / G heads.
         v: (B, H, T, V).
-        beta: (B, H, T) how much of the error is corrected.
-        g: (B, H, T) log of the decay, at most 0, or None: nothing decays.
+        beta: (B, H, T) the share of the error that is corrected.
+        g: (B, H, T) log of the decay, at most 0. None: nothing decays.
         state, start, valid, chunk: as in ``linear_attention``.
     """
     if watch.sink is not None:

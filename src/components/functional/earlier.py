@@ -1,7 +1,8 @@
-"""The positions before each position, of the same document and valid: what short convolutions, token shifts, n-grams and recurrences start from.
+"""The valid positions before each position, in the same document. Short convolutions, token shifts, n-grams and recurrences use
+them.
 
-Padding is stepped over wherever it stands, a document's first positions have nothing before them, and a cached call goes on where the last
-one stopped: ``state`` is the slot's, and new values are put into it, never written over (``Slot.state``).
+Padding is skipped wherever it is. A document's first positions have nothing before them. A cached call continues where the last
+one stopped: ``state`` belongs to the slot, and new values replace old ones without changing them in place (``Slot.state``).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from components.core.sockets import SequenceInfo
 
 
 def plain(info: SequenceInfo) -> bool:
-    """Nothing is padding and all is one document."""
+    """Whether there is no padding and only one document."""
     return info.valid is None and info.documents is None
 
 
@@ -28,7 +29,7 @@ def earlier(
         x: (B, T) or (B, T, ...) of these positions.
         info: documents and valid of these positions.
         count: how many steps back.
-        state: of the cache's slot, or None without a cache; the last ``count`` valid positions are kept in it under ``name``.
+        state: the state of the cache's slot, or None without a cache. It keeps the last ``count`` valid positions under ``name``.
     """
     t = x.shape[1]
     kept = None if state is None else state.get(name)
@@ -73,10 +74,10 @@ def earlier(
 def starts(
     info: SequenceInfo, rows: int, length: int, state: dict[str, Any] | None = None, name: str = "document"
 ) -> Tensor | None:
-    """(B, T) True where a valid position begins a document, so that a recurrence forgets what came before; None: nowhere.
+    """(B, T) True where a valid position begins a document, so that a recurrence forgets what came before. None: nowhere.
 
-    The first position of all is no start: a recurrence begins empty anyway. With ``state`` the last document of one call is compared with the
-    first of the next.
+    The very first position does not count: a recurrence begins empty anyway. With ``state``, the last document of one call is
+    compared with the first of the next.
     """
     last = None if state is None else state.get(name)
     if info.documents is None:

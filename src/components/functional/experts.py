@@ -1,8 +1,8 @@
-"""Experts applied to the choices of a router, drop-free, in three ways that give the same numbers.
+"""Applies experts to the choices of a router without dropping any, in three ways that give the same numbers.
 
 ``grouped``: one kernel over tokens sorted by expert (half precision on accelerators). ``loop``: one product per expert that has tokens; it
-asks the device for the loads. ``dense``: every expert sees every token and what was not chosen counts 0; no size depends on data, so that it
-compiles and runs on meta and fake tensors.
+reads the loads from the device. ``dense``: every expert sees every token, and tokens that did not choose it get weight 0; no size
+depends on data, so it compiles and runs on meta and fake tensors.
 """
 
 from __future__ import annotations

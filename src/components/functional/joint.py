@@ -1,4 +1,4 @@
-"""Several linear maps of one input as one product: the maps stay modules of their own, joining them is the kernel's business."""
+"""Computes several linear maps of one input as one product. The maps stay separate modules; only the kernel joins them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-# Rows from which joining is worth it on a CPU. For a few rows, as in decoding, copying the weights would cost more than the product.
+# The number of rows from which joining pays off on a CPU. For few rows, as in decoding, copying the weights costs more than the
+# product.
 ROWS = 1024
 
 
@@ -32,7 +33,7 @@ def joint_linear(x: Tensor, maps: Sequence[nn.Module]) -> list[Tensor]:
 
 
 def _plain(module: nn.Module) -> TypeGuard[nn.Linear]:
-    """A linear map that nobody has wrapped, hooked, replaced or sharded: what calling it would do is known."""
+    """Whether this is a linear map that is not wrapped, hooked, replaced or sharded, so that calling it has a known effect."""
     hooks = module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
     return type(module) is nn.Linear and not hooks and type(module.weight) in (nn.Parameter, Tensor)
 

@@ -34,7 +34,7 @@ def linear_attention_reference(
     start: Tensor | None = None,
     valid: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """The recurrence as written, position by position; what decoding uses. Arguments as ``linear_attention``."""
+    """The recurrence as written, position by position. Decoding uses it. Arguments as in ``linear_attention``."""
     q, k, v, g = _quiet(q, k, v, g, valid)
     q, k = (y.repeat_interleave(v.shape[1] // y.shape[1], 1) for y in (q, k))
     s = empty_state(k, v) if state is None else state
@@ -179,7 +179,8 @@ def head_decays(scores: Tensor, g: Tensor | None, marks: Marks) -> tuple[Tensor,
 
 
 def by_chunk(carry: Tensor | None, whole: Tensor | None, chunks: int) -> Sequence[Tensor | None]:
-    """What of the state each chunk keeps; unbound at once, since a slice for each would cost a full gradient for each."""
+    """The share of the state that each chunk keeps. Unbound at once: a slice for each chunk would cost a full gradient for
+    each."""
     keep = whole if carry is None else carry if whole is None else carry * whole
     return [None] * chunks if keep is None else keep.unbind(3)
 
@@ -199,7 +200,7 @@ def grouped(y: Tensor, groups: int, size: int, rows: bool = False) -> Tensor:
 
 
 def weigh(y: Tensor, weight: Tensor | None) -> Tensor:
-    """Each vector of y times a number of its own."""
+    """Each vector of y times its own number."""
     return y if weight is None else y * weight[..., None]
 
 

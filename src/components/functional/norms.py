@@ -1,4 +1,4 @@
-"""RMSNorm's arithmetic: torch's kernel where it is fast, an explicit forward and backward on CPUs, where that takes a third of the time."""
+"""RMSNorm: torch's kernel where that is fast; on CPUs an explicit forward and backward, which takes a third of the time."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def rms_norm(x: Tensor, weight: Tensor | None, eps: float) -> Tensor:
 
 
 def affine(y: Tensor, weight: Tensor | None, bias: Tensor | None, dtype: torch.dtype) -> Tensor:
-    """y * weight + bias, each only where there is one, in ``dtype``; both broadcast from the right."""
+    """y * weight + bias in ``dtype``, each only if it is given. Both broadcast from the right."""
     y = y if weight is None else y * weight
     y = y if bias is None else y + bias
     return y.to(dtype)

@@ -1,4 +1,4 @@
-"""What autocast leaves to us, and what a device has."""
+"""Casts that autocast leaves to us, and the precision that a device supports."""
 
 from __future__ import annotations
 

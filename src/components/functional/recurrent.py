@@ -1,4 +1,4 @@
-"""A recurrence cell by cell: what padding leaves alone and where a document begins anew are said once, for every cell."""
+"""Runs a recurrent cell over the positions. Padding and the borders of documents are handled here, once for every cell."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What a router decides, as a list of choices, and what is measured of it: load, balance loss, z-loss.
+"""A router's decisions as a list of choices, and their statistics: load, balance loss, z-loss.
 
-A choice is one (token, expert) pair with its weight. Routers in which tokens choose and routers in which experts choose differ in how they
-come to the list alone. A choice that is void (padding) names the expert ``n_experts``, which does not exist.
+A choice is one (token, expert) pair with its weight. Whether tokens or experts choose only decides how the list is made. A void
+choice (padding) names the expert ``n_experts``, which does not exist.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Routing:
 
 
 def flat_valid(info: SequenceInfo, x: Tensor) -> Tensor | None:
-    """(N,) which tokens of x (B, T, D) are no padding, or None: all."""
+    """(N,) which tokens of x (B, T, D) are not padding. None: all."""
     return None if info.valid is None else info.valid.expand(x.shape[:2]).reshape(-1)
 
 
@@ -66,7 +66,7 @@ def token_choice(
     logits: Tensor | None = None,
     probabilities: Tensor | None = None,
 ) -> Routing:
-    """Each token its k experts: indices and weights (N, k), valid (N,)."""
+    """The routing in which each token has k experts: indices and weights (N, k), valid (N,)."""
     n, k = indices.shape
     tokens = torch.arange(n, device=indices.device)[:, None].expand(n, k).reshape(-1)
     if valid is not None:
@@ -89,7 +89,7 @@ def within_groups(scores: Tensor, n_groups: int, top_groups: int, best: int) -> 
 
 
 def check_groups(k: int, n_experts: int, n_groups: int, top_groups: int) -> None:
-    """ValueError where k experts cannot be chosen so."""
+    """ValueError if k experts cannot be chosen with these groups."""
     if n_experts % n_groups:
         raise ValueError(f"n_groups={n_groups} does not divide n_experts={n_experts}; choose a divisor")
     if top_groups > n_groups:

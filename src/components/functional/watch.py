@@ -1,8 +1,8 @@
-"""Watching: what the kernels were asked to compute, told to whoever listens; without a listener it costs the reading of a global.
+"""Lets a listener see what the kernels are asked to compute. Without a listener it only costs reading a global.
 
-A kernel says ``if watch.sink is not None: watch.sink("softmax", q=q, ...)`` before it computes, in words of the list below. What was asked
-is told, not what came out, so that a listener computes weights by the plain formula, whichever kernel was chosen. A global and no context
-variable: ``torch.compile`` guards it, and a compiled layer has no trace of it.
+A kernel calls ``if watch.sink is not None: watch.sink("softmax", q=q, ...)`` before it computes, with a word of the list below.
+It passes its inputs, not its result, so a listener can compute the weights by the plain formula, whichever kernel was chosen. The
+sink is a global and not a context variable: ``torch.compile`` guards it, and a compiled layer has no trace of it.
 
     softmax    q, k, v, spec, bias, scale, soft_cap, sinks as ``attend`` takes them
     weights    weights (B, H, Tq, Tk) that a part made itself, and v (B, H, Tk, K) that they read; q, k where it has them
@@ -24,7 +24,7 @@ sink: Sink | None = None
 
 @contextmanager
 def watching(listener: Sink | None) -> Iterator[None]:
-    """``listener(word, **found)`` hears every kernel until the end of the block; None: nobody does."""
+    """Call ``listener(word, **found)`` for every kernel until the end of the block. None: no listener."""
     global sink
     before, sink = sink, listener
     try:

@@ -18,9 +18,11 @@ SAME = Same()
 
 @dataclass(frozen=True)
 class Rule:
-    """``theirs`` and ``ours`` are names with places: {i} a layer, {p} weight or bias, {e} every expert in turn (in theirs alone).
+    """``theirs`` and ``ours`` are names with placeholders: {i} a layer, {p} weight or bias, {e} each expert in turn (only in
+    theirs).
 
-    ``dims``: how many axes ours has, where two rules share a name: an expert's ``ffn.up.weight`` has three, a dense layer's two.
+    ``dims``: the number of our tensor's axes, if two rules share a name: an expert's ``ffn.up.weight`` has three, a dense layer's
+    two.
     """
 
     theirs: str | tuple[str, ...]
@@ -39,7 +41,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class Architecture:
-    """What a class of transformers is in our parts.
+    """A class of transformers, expressed in our parts.
 
     Args:
         names: of the classes, as ``architectures`` in config.json; the first is written.
@@ -91,7 +93,7 @@ def architectures() -> list[Architecture]:
 
 
 def pattern(name: str) -> re.Pattern[str]:
-    """A name with places, as what matches it; {i} and {p} become groups of these names, * is anything."""
+    """The regular expression for a name with placeholders. {i} and {p} become groups of these names; * matches anything."""
     text = re.escape(name).replace(r"\*", ".*").replace(r"\{i\}", r"(?P<i>\d+)").replace(r"\{j\}", r"(?P<j>\d+)")
     return re.compile(text.replace(r"\{p\}", "(?P<p>weight|bias)").replace(r"\{e\}", r"(?P<e>\d+)") + r"\Z")
 

@@ -1,4 +1,4 @@
-"""Whether two spelled-out models are the same one, however each of them says it."""
+"""Whether two spelled-out models are the same model, even if their configs differ in form."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PER_LAYER = ("block", "attention", "ffn", "norm", "residual", "position")
 
 
 def differences(ours: Any, theirs: Any, path: str = "model") -> list[str]:
-    """Options in which two spelled-out nodes differ, by path; what only training sees is left out."""
+    """Options in which two spelled-out nodes differ, by path. Options that only matter in training are left out."""
     if isinstance(ours, Mapping) and isinstance(theirs, Mapping) and ours.get("name") == theirs.get("name"):
         found = []
         for name in dict.fromkeys((*ours, *theirs)):
@@ -30,7 +30,7 @@ def differences(ours: Any, theirs: Any, path: str = "model") -> list[str]:
 
 
 def explicit(config: Mapping[str, Any]) -> Config:
-    """``config`` with the sizes that a null leaves to a part, and with the layers that a pattern names counted."""
+    """``config`` with the sizes that parts derive from null filled in, and with pattern names resolved to layer numbers."""
     made = deepcopy(dict(config))
     model = made["model"]
     if not isinstance(model.get("n_layers"), int) or not isinstance(model.get("d_model"), int):
@@ -46,7 +46,7 @@ def explicit(config: Mapping[str, Any]) -> Config:
 
 
 def layer_by_layer(model: Mapping[str, Any]) -> Config:
-    """An explicit ``model`` with all parts of every layer under ``layers``, whichever of them the model calls its own."""
+    """An explicit ``model`` with all parts of every layer under ``layers``, including those that the model has as its own."""
     if not isinstance(model.get("n_layers"), int):
         return dict(model)
     own = {socket: model[socket] for socket in PER_LAYER if socket in model}

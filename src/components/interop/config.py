@@ -1,4 +1,5 @@
-"""A ``config.json`` to a recipe and back: every field is used, free, or refused; none that changes the numbers is guessed at."""
+"""Converts a ``config.json`` to a recipe and back. Every field is used, free, or refused; no field that changes numbers is
+guessed."""
 
 from __future__ import annotations
 
@@ -25,7 +26,7 @@ WHOLE = (
 
 
 def text_model_of(config: Mapping[str, Any]) -> Config:
-    """The config.json of the text model within a model that reads more than text; any other as it is."""
+    """The config.json of the text model inside a multimodal model. Any other config is returned as it is."""
     named = set(names_of(config))
     label = next((a.label for a in architectures() if named & set(a.within)), None)
     if label is None or not isinstance(config.get("text_config"), Mapping):
@@ -52,7 +53,7 @@ def architecture_of(config: Mapping[str, Any], where: str) -> Architecture:
 
 
 def names_of(config: Mapping[str, Any], where: str = "") -> list[str]:
-    """``architectures``: the classes that a config.json names; empty where it names none."""
+    """The classes that a config.json names in ``architectures``; empty if there are none."""
     named = config.get("architectures")
     if isinstance(named, list) and all(isinstance(n, str) for n in named):
         return named
@@ -62,7 +63,7 @@ def names_of(config: Mapping[str, Any], where: str = "") -> list[str]:
 
 
 def _read(what: Callable[[], Any], called: str, where: str) -> Any:
-    """What a reader of fields makes of a config.json; whatever it stumbles over is a value of another type than the field has."""
+    """The result of a field's reader. Any error it raises means that a field's value has the wrong type."""
     try:
         return what()
     except (Unsupported, UserError):
@@ -74,14 +75,14 @@ def _read(what: Callable[[], Any], called: str, where: str) -> Any:
 
 
 class Unreadable(UserError):
-    """Fields that no model of the class has."""
+    """The fields that no model of this class has."""
 
 
 def recipe_of(architecture: Architecture, config: Mapping[str, Any], where: str) -> tuple[Config, list[str]]:
     """(nodes of a recipe, names of the fields that were used).
 
     Raises:
-        UserError: one list of all fields that have a value we do not express or that nobody knows.
+        UserError: one list of all unknown fields and all fields whose value cannot be expressed here.
     """
     for name in DEPTHS:
         if (fault := DEPTH.fault(config.get(name))) is not None:  # before anything counts to it
@@ -115,10 +116,10 @@ def config_of(architecture: Architecture, config: Mapping[str, Any], faults: lis
     Args:
         architecture: whose fields are written.
         config: ours.
-        faults: takes what cannot be said, instead of raising it.
+        faults: collects what cannot be expressed; without it, an error is raised.
 
     Raises:
-        UserError: options that the architecture does not have.
+        UserError: the model has options that the architecture lacks.
     """
     kept = faults
     faults = [] if kept is None else kept
@@ -136,7 +137,7 @@ def config_of(architecture: Architecture, config: Mapping[str, Any], faults: lis
         except Unsupported as e:
             faults.append(str(e))
         except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError):
-            # a mapping reads options of its own parts: what this model has not, or has of another part, it cannot write
+            # a mapping reads options of its own parts: it cannot write those that this model lacks or has in another part
             if not (other := [*(f"{path} is not there" for path in lacking), *differs_from(architecture, config)]):
                 raise
             faults.append(f"{', '.join(field.names)}: {', '.join(other)}")
@@ -146,21 +147,21 @@ def config_of(architecture: Architecture, config: Mapping[str, Any], faults: lis
 
 
 def differs_from(architecture: Architecture, config: Mapping[str, Any]) -> list[str]:
-    """Parts that all models of the architecture have and this one has not."""
+    """Parts that all models of the architecture have and this one lacks."""
     base = {n: v.get("name") if isinstance(v, Mapping) else v for n, v in architecture.base["model"].items()}
     held = {n: at(config, f"model.{n}.name") for n, v in base.items() if isinstance(v, str) and n != "name"}
     return [f"model.{n}={name} where it has {base[n]}" for n, name in held.items() if name is not None and name != base[n]]
 
 
 def there(config: Any, path: str) -> bool:
-    """Whether anything is said at a dotted path, null included."""
+    """Whether a dotted path has a value, null included."""
     owner, _, last = path.rpartition(".")
     held = at(config, owner) if owner else config
     return (isinstance(held, Mapping) and last in held) or at(config, path) is not None
 
 
 def at(config: Any, path: str) -> Any:
-    """The value at a dotted path, None where there is none."""
+    """The value at a dotted path, or None."""
     for word in path.split("."):
         if isinstance(config, Mapping) and word in config:
             config = config[word]
@@ -172,7 +173,7 @@ def at(config: Any, path: str) -> Any:
 
 
 def put(nodes: Config, path: str, value: Any) -> None:
-    """Set the value at a dotted path; a name that stands where a node is needed becomes one."""
+    """Set the value at a dotted path. A bare name on the way becomes a node."""
     *words, last = path.split(".")
     for word in words:
         inner = nodes.get(word)

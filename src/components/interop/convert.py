@@ -1,4 +1,4 @@
-"""A folder in Hugging Face's layout to a run of ours, and a run to such a folder."""
+"""Converts a folder in Hugging Face's layout to one of our runs, and a run to such a folder."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SLACK = 10**6  # numbers that a file may lack: biases and tables that are zero, 
 
 @dataclass(frozen=True)
 class Imported:
-    """What a folder holds, in our terms: the spelled-out config, the weights in the files' dtypes, what config.json said."""
+    """A folder's content in our terms: the spelled-out config, the weights in the files' dtypes, and the config.json."""
 
     architecture: Architecture
     recipe: Config
@@ -55,7 +55,7 @@ def read_folder(folder: Path) -> Imported:
     """Config and weights of a folder.
 
     Raises:
-        UserError: whatever does not fit, in one list; nothing has been written then.
+        UserError: one list of everything that does not fit. Nothing has been written then.
     """
     architecture, recipe, used, source = read_config(folder)
     config, model = composed(recipe, folder)
@@ -73,7 +73,7 @@ def read_folder(folder: Path) -> Imported:
 
 
 def composed(recipe: Mapping[str, Any], folder: Path) -> tuple[Config, nn.Module]:
-    """(config, model on meta) of a recipe that config.json gave; its faults are config.json's."""
+    """(config, model on meta) of a recipe made from a config.json. Errors are reported as faults of the config.json."""
     try:
         config = spelled_out(recipe)
         return config, on_meta(config, vocab_of(recipe))
@@ -102,12 +102,12 @@ def recipe_text(recipe: Mapping[str, Any], sentence: str) -> str:
 def architecture_for(
     config: Mapping[str, Any], vocab_size: int, prefer: str | None = None
 ) -> tuple[Architecture, dict[str, Any]]:
-    """The architecture that is this model, and its config.json: the one whose config, read again, composes to the same model.
+    """The architecture that matches this model, and its config.json: read again, it composes to the same model.
 
-    Several may be (Mistral without a window is Llama): the one that ``prefer`` names is tried first.
+    Several may match (Mistral without a window is Llama). The one that ``prefer`` names is tried first.
 
     Raises:
-        UserError: none is; with what the nearest would change.
+        UserError: no architecture matches; the message says what the nearest would change.
     """
     best: tuple[int, Architecture, list[str]] | None = None
     ours = explicit(config)
@@ -142,7 +142,7 @@ UNKEPT = frozenset(("architectures", "model_type", "torch_dtype", "dtype", "auto
 
 
 def describes(architecture: Architecture, source: Mapping[str, Any], config: Mapping[str, Any], vocab_size: int) -> bool:
-    """Whether a config.json is this model still."""
+    """Whether a config.json still describes this model."""
     try:
         recipe, _ = recipe_of(architecture, source, "export")
     except UserError:

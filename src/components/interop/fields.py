@@ -1,7 +1,7 @@
-"""Fields of a ``config.json`` and options of a recipe: each kind of field knows both directions.
+"""Fields of a ``config.json`` and options of a recipe. Each kind of field converts in both directions.
 
-``ours`` is a dotted path from the config's root (``model.attention.n_heads``). A field that is absent takes ``default``, which is what the
-model's class in transformers takes; without a default it has to be there.
+``ours`` is a dotted path from the config's root (``model.attention.n_heads``). An absent field takes ``default``, the value that
+the model's class in transformers uses. A field without a default is required.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Get = Callable[[str], Any]  # a value of our spelled-out config by path, None wh
 
 
 class Unsupported(ValueError):
-    """A field has a value that no recipe of ours expresses. The message names the field, its value, and what there is."""
+    """A field has a value that no recipe can express. The message names the field, its value, and the supported values."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Same:
 
 @dataclass(frozen=True)
 class Mapped:
-    """A value of theirs for each of ours: ``{"gelu_new": "gelu_tanh"}``. Several of theirs may mean one of ours; the first is written."""
+    """Maps their values to ours: ``{"gelu_new": "gelu_tanh"}``. If several of theirs mean one of ours, the first is written."""
 
     theirs: str
     ours: str
@@ -70,7 +70,7 @@ class Mapped:
 
 @dataclass(frozen=True)
 class Constant:
-    """A field that changes the numbers, of which one value is supported. ``absent``: it need not be there."""
+    """A field that changes the numbers and has one supported value. ``absent``: whether the field may be missing."""
 
     theirs: str
     value: Any

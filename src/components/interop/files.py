@@ -1,4 +1,4 @@
-"""Safetensors files of a checkpoint's folder, one or several with an index, memory-mapped; nothing pickled is ever read."""
+"""The safetensors files of a checkpoint's folder, one or several with an index, memory-mapped. Pickled files are never read."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SHARD_BYTES = 5 * 10**9
 
 
 class Tensors:
-    """Their tensors by name, each read when asked for. ``names`` is known without reading any."""
+    """Tensors by name, each read on demand. ``names`` needs no reading."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -32,14 +32,14 @@ class Tensors:
 
     @property
     def bytes(self) -> int:
-        """Of all files."""
+        """The size of all files together."""
         return sum((self.folder / file).stat().st_size for file in self._files)
 
     def shape(self, name: str) -> tuple[int, ...]:
         return tuple(self._files[self._where[name]].get_slice(name).get_shape())
 
     def dtype(self, name: str) -> str:
-        """As safetensors spells it: ``F32``, ``BF16``, ``I8``."""
+        """The dtype as safetensors writes it: ``F32``, ``BF16``, ``I8``."""
         return str(self._files[self._where[name]].get_slice(name).get_dtype())
 
     def __getitem__(self, name: str) -> Tensor:
@@ -69,7 +69,7 @@ def _files(folder: Path) -> list[str]:
 
 
 def _open(file: Path) -> Any:
-    regular(file)  # a pipe would wait for ever
+    regular(file)  # reading a pipe could wait for ever
     try:
         return safe_open(file, framework="pt")
     except (SafetensorError, OSError, MemoryError) as e:

@@ -1,4 +1,4 @@
-"""How tensors of a checkpoint are laid out: each layout splits theirs into ours and joins ours into theirs, one the inverse of the other."""
+"""Layouts of tensors in a checkpoint. Each splits their tensors into ours and joins ours into theirs; the two are inverses."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from torch import Tensor
 
 class Layout(Protocol):
     def split(self, theirs: Sequence[Tensor], ours: Sequence[torch.Size]) -> list[Tensor]:
-        """Our tensors, of the shapes ``ours``, from theirs."""
+        """Their tensors split into ours, which have the shapes ``ours``."""
         ...
 
     def join(self, ours: Sequence[Tensor]) -> list[Tensor]:
-        """Their tensors from ours; on meta tensors this says which shapes theirs have to have."""
+        """Our tensors joined into theirs. On meta tensors this gives the shapes that theirs must have."""
         ...
 
 

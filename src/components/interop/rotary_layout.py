@@ -1,6 +1,6 @@
-"""A model whose rotary pairs are neighbours as the same model whose pairs are two halves, which is how most known architectures have them.
+"""Converts a model with interleaved rotary pairs to the same model with half pairs, the layout of most known architectures.
 
-The channels of each head's queries and keys change places, all in the same way: their products, and so the model, stay what they are.
+The channels of each head's queries and keys are permuted in the same way, so their products, and the model, stay the same.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ TURNED = re.compile(r"\.attention\.(q|k)\.(weight|bias)\Z|\.attention\.[qk]_norm
 
 
 def in_halves(config: Mapping[str, Any], weights: Mapping[str, Tensor]) -> tuple[Config, dict[str, Tensor]] | None:
-    """(config, weights) of the same model with pairs in halves; None if its pairs are no neighbours, or its layers differ in their heads."""
+    """(config, weights) of the same model with half pairs. None if its pairs are not interleaved, or its layers' heads differ."""
     made = deepcopy(dict(config))
     model = made["model"]
     ropes = [node for node in nodes(model) if node.get("name") == "rope"]

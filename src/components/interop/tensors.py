@@ -1,4 +1,5 @@
-"""Their tensors to ours and back by an architecture's rules; every fault of a checkpoint is found before anything is read."""
+"""Converts their tensors to ours and back by an architecture's rules. Every fault of a checkpoint is found before anything is
+read."""
 
 from __future__ import annotations
 
@@ -30,10 +31,10 @@ class Step:
 
 
 def steps(architecture: Architecture, ours: Shapes, get: Get) -> list[Step]:
-    """What there is to do for a model with these tensors.
+    """The rules' applications for a model with these tensors.
 
     Raises:
-        UserError: tensors of ours that no rule knows: the model has a part that the architecture does not have.
+        UserError: no rule covers some of our tensors: the model has a part that the architecture lacks.
     """
     done: list[Step] = []
     open_names = dict.fromkeys(ours)
@@ -67,7 +68,7 @@ def read(architecture: Architecture, tensors: Tensors, ours: Shapes, get: Get, w
     """Our state dict, in the dtypes of the files.
 
     Raises:
-        UserError: one list of what is missing, left over, or of another shape.
+        UserError: one list of the tensors that are missing, left over, or of another shape.
     """
     todo = steps(architecture, ours, get)
     there = named(architecture, tensors)
@@ -113,7 +114,7 @@ def read(architecture: Architecture, tensors: Tensors, ours: Shapes, get: Get, w
 
 
 def left_behind(architecture: Architecture, tensors: Tensors) -> list[str]:
-    """Weights of the files that are not read, since nothing here depends on them; of many alike their pattern and number."""
+    """Weights in the files that are not read because no output depends on them. Similar ones appear as a pattern and a count."""
     found: list[str] = []
     for left in architecture.left:
         one, prefix = pattern(left), architecture.prefix

@@ -35,7 +35,7 @@ def export_run(run: str, to: Path, *, shard_bytes: int) -> str:
     to = to.expanduser()
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise UserError(str(to), "is there already and not empty", "name a new folder with --to")
-    folder, file = run_folder.find_run(run, resume.runs_folder([]))
+    folder, file = run_folder.find_run(run, resume.runs_folder(Request.of([])))
     file = file or run_folder.checkpoint_of(folder, best=True)
     checkpoint = checkpoints.read(file)
     ours = checkpoint["components"]

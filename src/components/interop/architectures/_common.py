@@ -26,7 +26,7 @@ LAYER = "stack.layers.{i}.block."
 
 
 def stack(name: str) -> str:
-    """Our name of something in every layer's block."""
+    """Our name for something in every layer's block."""
     return LAYER + name
 
 
@@ -54,7 +54,7 @@ HEAD_DIM = Custom(("head_dim",), _read_head_dim, _write_head_dim)
 
 
 def head_dim(default: int) -> Custom:
-    """The width of a head, in classes that do not derive it where it is absent."""
+    """The width of a head, for classes with a fixed default instead of a derived one."""
 
     def read(config: Theirs) -> Options:
         return {"model.attention.head_dim": value_of(config, "head_dim", default)}
@@ -73,7 +73,7 @@ TIED = tied(False)
 
 
 def either(names: tuple[str, ...], ours: str, default: Any = REQUIRED) -> Custom:
-    """A value that files of different ages call by different names; the first is written."""
+    """A value whose name changed over time. All ``names`` are read; the first is written."""
 
     def read(config: Theirs) -> Options:
         return {ours: value_of(config, next((n for n in names if n in config), names[0]), default)}
@@ -82,7 +82,7 @@ def either(names: tuple[str, ...], ours: str, default: Any = REQUIRED) -> Custom
 
 
 def unused(theirs: str, *values: Any) -> Custom:
-    """A field of which the class takes no notice when it has one of these values."""
+    """A field that has no effect when it has one of these values. Other values are refused."""
 
     def read(config: Theirs) -> Options:
         if (value := config.get(theirs)) not in (None, *values):
@@ -122,7 +122,7 @@ SCALINGS: dict[str, tuple[str, dict[str, str], tuple[str, ...]]] = {
 
 
 def read_rope(parameters: Theirs, prefix: str = "model.position", theta: float = 10000.0) -> Options:
-    """Options of a rope position from one ``rope_parameters``."""
+    """The options of a rope position, from ``rope_parameters``."""
     given = {n: v for n, v in parameters.items() if v is not None}
     older = given.pop("type", "default")
     kind = given.pop("rope_type", older)
@@ -160,7 +160,7 @@ def write_rope(node: Node | str | None) -> Fields:
 
 
 def flat_rope(config: Theirs, theta: float) -> Fields:
-    """``rope_parameters`` (transformers 5), or the fields beside one another that were there before, completed as the class does it."""
+    """``rope_parameters`` (transformers 5) or the older separate fields, completed with defaults as the class does it."""
     made = {n: v for n, v in (config.get("rope_scaling") or config.get("rope_parameters") or {}).items() if v is not None}
     made.setdefault("rope_theta", value_of(config, "rope_theta", theta) or theta)
     if config.get("partial_rotary_factor") is not None:
@@ -176,10 +176,10 @@ def rope(
     """The position of all layers.
 
     Args:
-        theta: the class's own base.
-        partial: whether it can turn a share of the channels alone.
-        share: that share, where no field says it.
-        older: fields of older files, and what they are called now.
+        theta: the class's default base.
+        partial: whether the class can rotate only a share of the channels.
+        share: the class's default share.
+        older: {name in older files: name today}.
     """
 
     def checked(made: Fields, found: float | None) -> Fields:

@@ -1,4 +1,4 @@
-"""What BERT and its kin share: post-norm layers, names of tensors, fields."""
+"""What BERT and its descendants share: post-norm layers, names of tensors, fields."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ MASKED: dict[str, Any] = {"name": "mlm", "norm": "layer", "output": {"name": "ti
 
 
 def spread(theirs: str, *ours: str, default: Any, table: Mapping[Any, Any] | None = None) -> Custom:
-    """One field that is several options of ours, all equal; ``table``: our value for each of theirs."""
+    """One field for several options of ours that must be equal. ``table``: {their value: ours}."""
 
     def read(config: Theirs) -> Options:
         value = value_of(config, theirs, default)
@@ -80,7 +80,7 @@ HEADLESS = (
 
 
 def tensors(prefix: str) -> tuple[Rule, ...]:
-    """All but the head's; ``prefix`` is ``bert.`` or the like, and empty in a bare class."""
+    """All tensors except the head's. ``prefix``: ``bert.`` or similar; empty in a bare class."""
     embeddings = {"word": "embedding.table", "token_type": "embedding.types", "position": "stack.positions.0.table"}
     layer = {
         **{f"attention.self.{a}": f"attention.{b}" for a, b in (("query", "q"), ("key", "k"), ("value", "v"))},

@@ -8,7 +8,7 @@ from typing import Any
 from components.interop.architecture import Rule
 from components.interop.architectures._common import stack
 from components.interop.architectures._layers import in_layers, layers_of, option
-from components.interop.architectures.llama import ENDS, NORMS
+from components.interop.architectures._llama import ENDS, NORMS
 from components.interop.fields import Constant, Custom, Field, Fields, Get, Mapped, Options, Same, Theirs, Unsupported, value_of
 from components.interop.layouts import Experts
 
@@ -16,7 +16,6 @@ from components.interop.layouts import Experts
 FREE = frozenset(("output_router_logits", "router_aux_loss_coef", "router_jitter_noise"))
 MOE = {"name": "moe", "expert": "glu", "activation": "silu", "load_balance": 0.0}
 EMBEDDED = (*ENDS, *NORMS)
-QK_NORMS = tuple(Rule(f"model.layers.{{i}}.self_attn.{n}.weight", stack(f"attention.{n}.weight")) for n in ("q_norm", "k_norm"))
 PROJECTIONS = (("gate_proj", "gate"), ("up_proj", "up"), ("down_proj", "out"))
 DENSE_GLU = tuple(
     Rule(f"model.layers.{{i}}.mlp.{theirs}.{{p}}", stack(f"ffn.{ours}.{{p}}"), dims=2) for theirs, ours in PROJECTIONS

@@ -27,20 +27,20 @@ def every_layer(default: int | None) -> Custom:
 
 
 def every(period: int) -> Callable[[Theirs], list[str]]:
-    """The kinds of layers where nothing is said: the last of every ``period`` sees all, the others a window."""
+    """The default kinds of layers: the last of every ``period`` layers sees everything, the others see a window."""
     return lambda config: [SLIDING if (i + 1) % period else FULL for i in range(config["num_hidden_layers"])]
 
 
 def by_layer(
     unsaid: Callable[[Theirs], list[str]], window: int | None, *names: str, bases: tuple[float, float] | None = None
 ) -> Custom:
-    """``layer_types``. What most layers have is the model's own, and the others are named under ``layers``.
+    """The field ``layer_types``. The more frequent kind becomes the model's own; the other layers are named under ``layers``.
 
     Args:
-        unsaid: the kinds where ``layer_types`` is absent.
-        window: the class's own.
-        names: of the fields that ``unsaid`` reads.
-        bases: of the rotation in sliding and in full layers; ``rope_parameters`` are given for each kind of layer then.
+        unsaid: gives the kinds if ``layer_types`` is absent.
+        window: the class's default.
+        names: the fields that ``unsaid`` reads.
+        bases: the rotary bases of sliding and full layers; ``rope_parameters`` then has an entry for each kind of layer.
     """
 
     def read(config: Theirs) -> Options:
@@ -76,7 +76,7 @@ def by_layer(
 
 
 def both_ropes(config: Theirs, bases: tuple[float, float]) -> dict[str, Node]:
-    """Options of rope in either kind of layer. Before transformers 5 a scaling was the full ones' alone."""
+    """The rope options for each kind of layer. Before transformers 5 only full layers had a scaling."""
     given = config.get("rope_parameters") or {}
     sliding = given.get(SLIDING) or {"rope_theta": config.get("rope_local_base_freq", bases[0])}
     full = given.get(FULL) or flat_rope({**config, "rope_parameters": None}, bases[1])

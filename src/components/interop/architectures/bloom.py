@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from components.interop.architecture import Architecture, Rule
 from components.interop.architectures._common import either, stack, tied
-from components.interop.architectures.gpt_neox import EVERY, fused
+from components.interop.architectures._neox import EVERY, fused
 from components.interop.fields import Constant, Same
 
 # how the model was trained on many machines: nothing that its class reads

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from components.interop.architecture import Architecture, Rule
 from components.interop.architectures._common import ATTENTION, GLU, HEAD_DIM, decoder_sizes, rope, stack, tied
-from components.interop.architectures.gemma3 import QK_NORMS
-from components.interop.architectures.llama import BASE, BIAS, DROPOUT, ENDS, FILES, SILU
+from components.interop.architectures._llama import BASE, BIAS, DROPOUT, ENDS, FILES, QK_NORMS, SILU
 from components.interop.fields import Custom, Fields, Get, Options, Same, Theirs, Unsupported, value_of
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from components.interop.architecture import Architecture, Rule
 from components.interop.architectures._common import ROPE_FIELDS, either, rope, stack, tied, unused
-from components.interop.architectures.gpt_neox import EVERY, fused
+from components.interop.architectures._neox import EVERY, fused
 from components.interop.fields import (
     ACTIVATIONS,
     Constant,

@@ -8,18 +8,10 @@ from __future__ import annotations
 
 from components.interop.architecture import Architecture
 from components.interop.architectures._common import decoder_sizes, head_dim, rope, tied, unused
-from components.interop.architectures.llama import BASE, BIAS, DROPOUT, FILES, TENSORS
+from components.interop.architectures._gemma import GELU, GEMMA
+from components.interop.architectures._llama import BIAS, DROPOUT, FILES, TENSORS
 from components.interop.fields import Mapped, Same
 
-GELU = {"gelu_pytorch_tanh": "gelu_tanh", "gelu_new": "gelu_tanh"}
-GEMMA = {
-    "model": {
-        **BASE["model"],
-        "norm": {"name": "rms", "unit_offset": True},
-        "embedding": {"name": "token", "scale": "sqrt"},
-        "ffn": {"name": "glu", "activation": "gelu_tanh"},
-    }
-}
 ARCHITECTURE = Architecture(
     names=("GemmaForCausalLM",),
     model_type="gemma",

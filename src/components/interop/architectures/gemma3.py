@@ -6,14 +6,13 @@ images too (4B and larger), the text model is read.
 
 from __future__ import annotations
 
-from components.interop.architecture import Architecture, Rule
-from components.interop.architectures._common import IN_IMAGES, stack, unused
+from components.interop.architecture import Architecture
+from components.interop.architectures._common import IN_IMAGES, unused
+from components.interop.architectures._gemma import FIELDS, SANDWICH, TENSORS
+from components.interop.architectures._llama import FILES, QK_NORMS
 from components.interop.architectures._windows import by_layer, every
-from components.interop.architectures.gemma2 import FIELDS, SANDWICH, TENSORS
-from components.interop.architectures.llama import FILES
 from components.interop.fields import Same, Theirs
 
-QK_NORMS = tuple(Rule(f"model.layers.{{i}}.self_attn.{n}.weight", stack(f"attention.{n}.weight")) for n in ("q_norm", "k_norm"))
 QK = {"name": "gqa", "qk_norm": {"name": "rms", "unit_offset": True}}
 
 

@@ -4,22 +4,11 @@ from __future__ import annotations
 
 from components.interop.architecture import Architecture, Rule
 from components.interop.architectures._common import stack
-from components.interop.fields import ACTIVATIONS, Constant, Custom, Fields, Get, Mapped, Options, Same, Theirs
+from components.interop.architectures._gpt2 import INNER, SUMMARY
+from components.interop.fields import ACTIVATIONS, Constant, Mapped, Same
 from components.interop.layouts import Rows, Transposed
 
-SUMMARY = ("type", "use_proj", "activation", "first_dropout", "proj_to_labels")  # of its class with two heads
 EVERY = ["q", "k", "v", "out"]
-
-
-def _read_inner(config: Theirs) -> Options:
-    return {"model.ffn.d_ff": config.get("n_inner") or 4 * config["n_embd"]}
-
-
-def _write_inner(get: Get) -> Fields:
-    return {"n_inner": get("model.ffn.d_ff") or int(get("model.ffn.widen") * get("model.d_model"))}
-
-
-INNER = Custom(("n_inner",), _read_inner, _write_inner)
 
 
 def _qkv(p: str) -> tuple[str, ...]:

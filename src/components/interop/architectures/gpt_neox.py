@@ -4,20 +4,10 @@ from __future__ import annotations
 
 from components.interop.architecture import Architecture, Rule
 from components.interop.architectures._common import decoder_sizes, rope, stack, tied
-from components.interop.fields import ACTIVATIONS, Get, Mapped, Same
-from components.interop.layouts import PerHead
+from components.interop.architectures._neox import EVERY, fused
+from components.interop.fields import ACTIVATIONS, Mapped, Same
 
-EVERY = ["q", "k", "v", "out"]
 OLDER = {"rotary_pct": "partial_rotary_factor", "rotary_emb_base": "rope_theta"}
-
-
-def per_head(get: Get) -> PerHead:
-    return PerHead(get("model.d_model") // get("model.attention.n_heads"))
-
-
-def fused(name: str) -> Rule:
-    """The projections of queries, keys and values, interleaved by head."""
-    return Rule(f"{name}.{{p}}", tuple(stack(f"attention.{n}.{{p}}") for n in "qkv"), per_head)
 
 
 ARCHITECTURE = Architecture(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from components.interop.architecture import Architecture, Rule
 from components.interop.architectures._common import stack, tied
-from components.interop.architectures.gpt2 import INNER, SUMMARY
+from components.interop.architectures._gpt2 import INNER, SUMMARY
 from components.interop.fields import ACTIVATIONS, Custom, Fields, Get, Mapped, Options, Same, Theirs, Unsupported, value_of
 
 

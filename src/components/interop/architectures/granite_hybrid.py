@@ -9,9 +9,9 @@ from typing import Any
 
 from components.interop.architecture import Architecture, Rule
 from components.interop.architectures._common import ATTENTION, ROPE_FIELDS, rope, stack
+from components.interop.architectures._granite import EXPERTS, FIELDS, NODE
 from components.interop.architectures._layers import in_layers, layers_of, option
 from components.interop.architectures._moe import EMBEDDED, FREE
-from components.interop.architectures.granite_moe import EXPERTS, FIELDS, NODE
 from components.interop.fields import Constant, Custom, Fields, Get, Node, Options, Same, Theirs, Unsupported, value_of
 from components.interop.layouts import Convolutions, Flat, Rows
 

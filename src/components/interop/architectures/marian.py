@@ -6,8 +6,8 @@ All sines stand before all cosines; source and target share one vocabulary.
 from __future__ import annotations
 
 from components.interop.architecture import Architecture
+from components.interop.architectures._bart import BASE, COMMON, fields, tensors
 from components.interop.architectures._common import unused
-from components.interop.architectures.bart import BASE, COMMON, fields, tensors
 from components.interop.fields import Constant, Custom, Fields, Get, Options, Theirs, Unsupported
 
 

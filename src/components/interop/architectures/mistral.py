@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from components.interop.architecture import Architecture
 from components.interop.architectures._common import HEAD_DIM, TIED, decoder_sizes, rope
+from components.interop.architectures._llama import BASE, DROPOUT, FILES, SILU, TENSORS
 from components.interop.architectures._windows import every_layer
-from components.interop.architectures.llama import BASE, DROPOUT, FILES, SILU, TENSORS
 from components.interop.fields import Same
 
 ARCHITECTURE = Architecture(

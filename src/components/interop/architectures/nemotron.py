@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from components.interop.architecture import Architecture, Rule
 from components.interop.architectures._common import ATTENTION, HEAD_DIM, decoder_sizes, rope, stack, tied
-from components.interop.architectures.llama import BIAS, DROPOUT, FILES
+from components.interop.architectures._llama import BIAS, DROPOUT, FILES
 from components.interop.fields import ACTIVATIONS, Mapped, Same
 
 PARTS = {

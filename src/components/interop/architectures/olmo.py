@@ -3,19 +3,11 @@
 from __future__ import annotations
 
 from components.interop.architecture import Architecture
-from components.interop.architectures._common import HEAD_DIM, TIED, decoder_sizes, rope
-from components.interop.architectures.llama import BASE, BIAS, DROPOUT, FILES, SILU, TENSORS
+from components.interop.architectures._common import rope
+from components.interop.architectures._llama import BASE, FILES, TENSORS
+from components.interop.architectures._olmo import FIELDS
 from components.interop.fields import Same
 
-FIELDS = (
-    *decoder_sizes(),
-    Same("num_key_value_heads", "model.attention.n_kv_heads", None),
-    HEAD_DIM,
-    SILU,
-    BIAS,
-    DROPOUT,
-    TIED,
-)
 ARCHITECTURE = Architecture(
     names=("OlmoForCausalLM",),
     model_type="olmo",

@@ -7,15 +7,15 @@ class turns sliding layers by 500000 whatever it says.
 from __future__ import annotations
 
 from components.interop.architecture import Architecture
+from components.interop.architectures._llama import FILES
+from components.interop.architectures._olmo import NORMED, NORMED_FIELDS, NORMED_TENSORS
 from components.interop.architectures._windows import by_layer, every
-from components.interop.architectures.llama import FILES
-from components.interop.architectures.olmo2 import FIELDS, MODEL, TENSORS
 
 ARCHITECTURE = Architecture(
     names=("Olmo3ForCausalLM",),
     model_type="olmo3",
-    base=MODEL,
-    fields=(*FIELDS, by_layer(every(4), 4096, bases=(5e5, 5e5))),
-    tensors=TENSORS,
+    base=NORMED,
+    fields=(*NORMED_FIELDS, by_layer(every(4), 4096, bases=(5e5, 5e5))),
+    tensors=NORMED_TENSORS,
     **FILES,
 )

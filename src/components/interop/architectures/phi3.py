@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from components.interop.architecture import Architecture, Rule
 from components.interop.architectures._common import HEAD_DIM, ORIGINAL, TIED, decoder_sizes, rope, stack, unused
+from components.interop.architectures._llama import BASE, DROPOUT, ENDS, FILES, NORMS, SILU
 from components.interop.architectures._windows import every_layer
-from components.interop.architectures.llama import BASE, DROPOUT, ENDS, FILES, NORMS, SILU
 from components.interop.fields import Custom, Fields, Get, Options, Same, Theirs
 from components.interop.layouts import Rows
 

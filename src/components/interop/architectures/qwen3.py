@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from components.interop.architecture import Architecture
 from components.interop.architectures._common import head_dim
-from components.interop.architectures.gemma3 import QK_NORMS
-from components.interop.architectures.llama import BASE, BIAS, FILES, TENSORS
-from components.interop.architectures.qwen2 import FIELDS
+from components.interop.architectures._llama import BASE, BIAS, FILES, QK_NORMS, TENSORS
+from components.interop.architectures._qwen import FIELDS
 from components.interop.fields import Same
 
 ARCHITECTURE = Architecture(

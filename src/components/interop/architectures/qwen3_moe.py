@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from components.interop.architecture import Architecture, Rule
 from components.interop.architectures._common import ATTENTION, HEAD_DIM, TIED, decoder_sizes, rope, stack
+from components.interop.architectures._llama import QK_NORMS
 from components.interop.architectures._moe import (
     DENSE_GLU,
     EMBEDDED,
     FREE,
     MOE,
-    QK_NORMS,
     attention_fields,
     count,
     experts,

@@ -20,12 +20,12 @@ from components.interop.architectures._common import (
     stack,
 )
 from components.interop.architectures._layers import in_layers, layers_of, option
+from components.interop.architectures._llama import QK_NORMS
 from components.interop.architectures._moe import (
     DENSE_GLU,
     EMBEDDED,
     FREE,
     MOE,
-    QK_NORMS,
     attention_fields,
     count,
     experts,

@@ -1,0 +1,41 @@
+"""What the descendants of Llama's class share: base, fields, names of tensors."""
+
+from __future__ import annotations
+
+from components.interop.architecture import Rule
+from components.interop.architectures._common import (
+    ATTENTION,
+    GLU,
+    stack,
+)
+from components.interop.fields import Mapped, Same
+
+BASE = {
+    "model": {
+        "name": "decoder",
+        "position": {"name": "rope", "layout": "half"},
+        "norm": "rms",
+        "block": "pre_norm",
+        "attention": "gqa",
+        "ffn": {"name": "glu", "activation": "silu"},
+    }
+}
+BIAS = Mapped("attention_bias", "model.attention.bias", {False: [], True: ["q", "k", "v", "out"]}, False)
+DROPOUT = Same("attention_dropout", "model.attention.dropout", 0.0)
+SILU = Mapped("hidden_act", "model.ffn.activation", {"silu": "silu"}, "silu")
+ENDS = (
+    Rule("model.embed_tokens.weight", "embedding.table.weight"),
+    Rule("model.norm.weight", "stack.final_norm.weight"),
+    Rule("lm_head.weight", "head.logits.weight"),
+)
+NORMS = (
+    Rule("model.layers.{i}.input_layernorm.weight", stack("attention_norm.weight")),
+    Rule("model.layers.{i}.post_attention_layernorm.weight", stack("ffn_norm.weight")),
+)
+TENSORS = (*ENDS, *ATTENTION, *GLU, *NORMS)
+FILES = {
+    "prefix": "model.",
+    "copies": {"lm_head.weight": "model.embed_tokens.weight"},
+    "ignored": ("model.layers.{i}.self_attn.rotary_emb.inv_freq",),
+}
+QK_NORMS = tuple(Rule(f"model.layers.{{i}}.self_attn.{n}.weight", stack(f"attention.{n}.weight")) for n in ("q_norm", "k_norm"))
