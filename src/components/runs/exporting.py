@@ -9,6 +9,7 @@ from pathlib import Path
 from tokenizers import Tokenizer, processors
 from torch import Tensor
 
+from components.compose.request import Request
 from components.core.config_types import Config
 from components.core.errors import UserError
 from components.core.registry import find
