@@ -1,9 +1,9 @@
 # make train   sets up .venv if it is missing and trains the default recipe
-# make test    the same set-up, then all tests but the slow ones
+# make test    the same set-up, then lint, then all tests but the slow ones
 # make quick   the tests of the files touched, in at most a minute
 # make slow    the slow tests; keeps their result in tests/slow_result.txt
 # make browser the pages of `components explain` in a real Chromium; keeps their result in tests/browser_result.txt
-# make lint    ruff and pyright
+# make lint    ruff, and pyright over all of src (about a minute)
 # make generated  writes again what is made from the source: catalogue, pairs, goldens, the picture of the rooms
 
 # the first Python that is new enough, unless PYTHON=... says which
@@ -35,7 +35,7 @@ $(STAMP): pyproject.toml
 train: $(STAMP)
 	$(BIN)/components train $(ARGS)
 
-test: $(STAMP)
+test: $(STAMP) lint
 	$(PYTEST) -m "not slow" $(ARGS)
 
 quick: $(STAMP)

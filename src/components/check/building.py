@@ -120,10 +120,10 @@ def writes_nothing(host: Host) -> None:
     before = {path: state_of(m) for path, m in model.named_modules()}
     given: list[str] = []
 
-    def keep(module: nn.Module, arguments: tuple[Any, ...]) -> None:
+    def keep(module: nn.Module, arguments: tuple[object, ...]) -> None:
         module.given = [(x, x.detach().clone()) for x in arguments if isinstance(x, Tensor)]  # type: ignore[assignment]
 
-    def compare(module: nn.Module, arguments: tuple[Any, ...], out: Any) -> None:  # noqa: ARG001  the hook's arguments
+    def compare(module: nn.Module, arguments: tuple[object, ...], out: object) -> None:  # noqa: ARG001  the hook's arguments
         given.extend("its input is changed in place" for x, was in module.given if not equal(x, was))  # type: ignore[union-attr]
         del module.given
 
@@ -153,7 +153,7 @@ def state_of(module: nn.Module) -> dict[str, Any]:
     }
 
 
-def alike(a: Any, b: Any) -> bool:
+def alike(a: object, b: object) -> bool:
     if isinstance(a, Tensor) and isinstance(b, Tensor):
         return equal(a, b)
     return a is b or (type(a) is type(b) and isinstance(a, (int, float, str, tuple, bool)) and a == b)

@@ -95,7 +95,7 @@ class Knows:
                 made.append(answer)
         return made
 
-    def predict(self, items: Sequence[Any]) -> list[list[Prediction]]:
+    def predict(self, items: Sequence[object]) -> list[list[Prediction]]:
         return [[Prediction(1.0, 0)] * (len(str(item).split()) or 1) for item in items]
 
 
@@ -111,7 +111,7 @@ class Guesses(Knows):
         del max_new_tokens, seed, stop
         return [f"({i}" for i in range(len(prompts) * samples)]
 
-    def predict(self, items: Sequence[Any]) -> list[list[Prediction]]:
+    def predict(self, items: Sequence[object]) -> list[list[Prediction]]:
         return [[Prediction(drawn(f"{item}{i}"), int(100 * drawn(f"{i}{item}"))) for i in range(5)] for item in items]
 
 
@@ -137,7 +137,7 @@ def same_start(one: str, other: str) -> int:
     return next((i for i, (a, b) in enumerate(zip(one, other)) if a != b), min(len(one), len(other)))
 
 
-def figures(host: Host, model: Any, items: str = "texts") -> dict[str, Figure]:
+def figures(host: Host, model: object, items: str = "texts") -> dict[str, Figure]:
     found = made(host.subject).measure(model, world(items))
     if not found:
         raise Violation("it measures nothing")

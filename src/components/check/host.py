@@ -114,7 +114,7 @@ class Host:
             changes.setdefault("source", Batch(source))
         return Batch(values, **changes)
 
-    def run(self, model: nn.Module, values: Tensor | Batch, **changes: Any) -> Tensor:
+    def run(self, model: nn.Module, values: Tensor | Batch, **changes: object) -> Tensor:
         """Logits without gradient."""
         with torch.no_grad():
             return model(values if isinstance(values, Batch) else self.batch(values), **changes)

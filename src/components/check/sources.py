@@ -143,11 +143,11 @@ def faults_of(thing: Any, words: tuple[str, ...], widths: dict[str, int]) -> Ite
         yield f"JSON cannot hold it: {e}"
 
 
-def _is_message(m: Any) -> bool:
+def _is_message(m: object) -> bool:
     return isinstance(m, dict) and m.get("role") in ("system", "user", "assistant") and isinstance(m.get("content"), str)
 
 
-def _is_rows(form: Any) -> bool:
+def _is_rows(form: object) -> bool:
     return isinstance(form, tuple) and all(isinstance(row, tuple) for row in form)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import nn
@@ -24,7 +23,7 @@ from components.core.traits import prepare_of
 from components.core.weights import roles
 
 
-def decoder(host: Host, *, model: str = "decoder", vocab: int = VOCAB, **sockets: Any) -> nn.Module:
+def decoder(host: Host, *, model: str = "decoder", vocab: int = VOCAB, **sockets: object) -> nn.Module:
     sizes = {"vocab_size": vocab, "d_model": WIDTH, "n_layers": 2, "context_length": 2 * LENGTH}
     return scramble(build("model", model, **{**sizes, **sockets, **host.subject.around}), 0.1)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -110,7 +111,7 @@ def equals_reference(host: Host) -> None:
     model = host.model()
     calls: list[str] = []
 
-    def compare(part: nn.Module, given: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> None:
+    def compare(part: nn.Module, given: tuple[object, ...], kwargs: Mapping[str, object], out: object) -> None:
         want = part.reference(*given, **kwargs)  # type: ignore[operator]
         calls.append("")
         for a, b in zip(tensors(out), tensors(want), strict=True):
@@ -125,7 +126,7 @@ def equals_reference(host: Host) -> None:
         raise Violation("forward was never called, so that nothing was compared")
 
 
-def tensors(tree: Any) -> list[Tensor]:
+def tensors(tree: object) -> list[Tensor]:
     return [x for x in pytree.tree_leaves(tree) if isinstance(x, Tensor)]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -66,7 +66,7 @@ def vocabulary(config: dict[str, Any]) -> Vocabulary:
     return Vocabulary(found.size + more, "; ".join(filter(None, (found.note, added))))
 
 
-def _extra(config: dict[str, Any], size: int) -> int:
+def _extra(config: Mapping[str, object], size: int) -> int:
     """Ids that the loss adds. A loss that cannot be made with an assumed vocabulary names ids of the tokenizer, and adds none."""
     if "loss" not in config:
         return 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import yaml
@@ -66,14 +66,14 @@ def beside(tree: Node) -> list[str]:
     return layout.table(rows, indent=0)
 
 
-def spelled(config: dict[str, Any], origins: dict[str, str]) -> list[str]:
+def spelled(config: Mapping[str, object], origins: dict[str, str]) -> list[str]:
     """The config as YAML that can be read back, each value's origin as a comment."""
     lines = list(_lines(config, "", 0, origins))
     start = min(72, max((len(text) for text, _ in lines), default=0)) + 2
     return [f"{text:<{start}}# {origin}" if origin else text for text, origin in lines]
 
 
-def _lines(node: dict[str, Any], path: str, depth: int, origins: dict[str, str]) -> Iterator[tuple[str, str]]:
+def _lines(node: Mapping[str, object], path: str, depth: int, origins: dict[str, str]) -> Iterator[tuple[str, str]]:
     for key, v in node.items():
         here = f"{path}.{key}".lstrip(".")
         name = yaml.safe_dump(str(key) if not isinstance(key, str) else key).split("\n")[0]

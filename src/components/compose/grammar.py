@@ -120,7 +120,7 @@ def literal_path(text: str, folder: Path, where: str = "path") -> str:
     return text if text in ("-", "") else os.path.normpath(expanded(text, where, folder))
 
 
-def refuse_targets(value: Any, where: str) -> None:
+def refuse_targets(value: object, where: str) -> None:
     """Configs are data: a class path in one is refused wherever it stands."""
     if isinstance(value, dict):
         for key, inner in value.items():

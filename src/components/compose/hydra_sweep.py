@@ -41,25 +41,25 @@ class Callbacks(Callback):
     def __init__(self, config: DictConfig) -> None:
         self.callbacks = [instantiate(c) for c in (OmegaConf.select(config, "hydra.callbacks") or {}).values()]
 
-    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+    def on_run_start(self, config: DictConfig, **kwargs: object) -> None:
         self._tell("on_run_start", config=config, **kwargs)
 
-    def on_run_end(self, config: DictConfig, **kwargs: Any) -> None:
+    def on_run_end(self, config: DictConfig, **kwargs: object) -> None:
         self._tell("on_run_end", config=config, **kwargs)
 
-    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+    def on_multirun_start(self, config: DictConfig, **kwargs: object) -> None:
         self._tell("on_multirun_start", config=config, **kwargs)
 
-    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+    def on_multirun_end(self, config: DictConfig, **kwargs: object) -> None:
         self._tell("on_multirun_end", config=config, **kwargs)
 
-    def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
+    def on_job_start(self, config: DictConfig, **kwargs: object) -> None:
         self._tell("on_job_start", config=config, **kwargs)
 
-    def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: object) -> None:
         self._tell("on_job_end", config=config, job_return=job_return, **kwargs)
 
-    def _tell(self, event: str, **kwargs: Any) -> None:
+    def _tell(self, event: str, **kwargs: object) -> None:
         """The last callback hears of an end first."""
         for callback in reversed(self.callbacks) if event.endswith("_end") else self.callbacks:
             try:

@@ -102,7 +102,7 @@ def read_figures(folder: Path) -> dict[str, Any]:
         return {}
 
 
-def results_of(returned: Any, sweep: Path, began: float) -> list[JobResult]:
+def results_of(returned: object, sweep: Path, began: float) -> list[JobResult]:
     """What every job of this sweep left, by number; a job that left nothing has failed.
 
     Args:
@@ -142,7 +142,7 @@ def _read(folder: Path) -> JobResult | None:
     return JobResult(**{**held, "folder": Path(held["folder"])})
 
 
-def hydra_job(config: Any) -> float:
+def hydra_job(config: object) -> float:
     """What Hydra's own launchers (joblib, submitit) call for each job; ``config`` is the composed one."""
     from hydra.core.hydra_config import HydraConfig
 

@@ -9,7 +9,6 @@ import json
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from components.compose.python_makers import described
 from components.compose.sources import DEFAULT, ConfigSource, OptionValue, Override
@@ -214,7 +213,7 @@ class Node:
             child._mark()
 
 
-def of_literal(kind: str, value: Any, where: str = "") -> Node:
+def of_literal(kind: str, value: object, where: str = "") -> Node:
     """The node of a name, of a mapping with a name (a signature's default, a spelled-out config), or of a maker that names one in Python.
 
     A socket that holds a maker of which nothing is known counts as one that inherits; in a list it is left out.
@@ -240,11 +239,11 @@ def of_literal(kind: str, value: Any, where: str = "") -> Node:
     return node
 
 
-def _layer(node: Node, sockets: Mapping[str, Any]) -> dict[str, Node]:
+def _layer(node: Node, sockets: Mapping[str, object]) -> dict[str, Node]:
     """What one slice of layers has in its sockets."""
     kinds = {name: node.options[name].type.kind or "" for name in sockets}
     return {name: of_literal(kinds[name], v) for name, v in sockets.items() if _is_known(kinds[name], v)}
 
 
-def _is_known(kind: str, maker: Any) -> bool:
+def _is_known(kind: str, maker: object) -> bool:
     return bool(described(kind, maker))

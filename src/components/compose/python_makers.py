@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from typing import Any
 
 from components.core import registry
 from components.core.config_types import Config
 from components.core.inheriting import INHERIT
 
 
-def described(kind: str, maker: Any) -> Config:
+def described(kind: str, maker: object) -> Config:
     """A maker as a mapping with a name: of a name, a mapping, the class of a registered part or a partial of it. Empty for any other, and for ``inherit``."""
     options: Config = {}
     while isinstance(maker, functools.partial):

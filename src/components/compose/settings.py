@@ -6,6 +6,7 @@ interpolations at the end. Options are held against the parts' signatures when a
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,7 +47,7 @@ class RunSettings:
         """What a group can start from: files, and of loggers the parts."""
         return sorted({*self.files(group), *_parts(group)})
 
-    def choose(self, group: str, option: Any, source: ConfigSource) -> None:
+    def choose(self, group: str, option: object, source: ConfigSource) -> None:
         """Start a group from its file, or from a part's defaults. UserError with the nearest choice and all."""
         self.config[group] = self._read(group, option, [])
         self._mark({group: self.config[group]}, source)
@@ -138,7 +139,7 @@ class RunSettings:
         else:
             self._set(argument, _value(argument), source)
 
-    def _set(self, argument: Argument, value: Any, source: ConfigSource) -> None:
+    def _set(self, argument: Argument, value: object, source: ConfigSource) -> None:
         """Put a value where the argument says; a mapping into a mapping is merged."""
         *way, last = argument.path
         node: Any = self.config
@@ -178,7 +179,7 @@ class RunSettings:
         elif not kind and not added and key not in self.config[group]:
             raise UserError(path, f"{group} has no key {key!r}", nearest(key, self.config[group], called=f"keys of {group}"))
 
-    def _mark(self, values: dict[str, Any], source: ConfigSource) -> None:
+    def _mark(self, values: Mapping[str, object], source: ConfigSource) -> None:
         if source == DEFAULT:
             return
         self.origins.update(dict.fromkeys(flat(values), source.label))

@@ -6,7 +6,7 @@ command line are the user's own.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from components.compose.settings import PATHS
@@ -35,12 +35,12 @@ def check_recipe(values: dict[str, Any], where: str, parts: Collection[str], *, 
     return kept
 
 
-def check_values_of(values: dict[str, Any], where: str, parts: Collection[str]) -> None:
+def check_values_of(values: Mapping[str, object], where: str, parts: Collection[str]) -> None:
     """``refuse_resolvers`` in what is resolved: the groups and values that are no ``parts``, whose texts are taken as they stand."""
     refuse_resolvers({k: v for k, v in values.items() if str(k).replace("/", ".").partition(".")[0] not in parts}, where)
 
 
-def refuse_resolvers(value: Any, where: str) -> None:
+def refuse_resolvers(value: object, where: str) -> None:
     """UserError for ``${oc.env:NAME}`` and its like, which read what is no config; ``${seed}`` names another value and may stay."""
     if isinstance(value, dict):
         for key, inner in value.items():

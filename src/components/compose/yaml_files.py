@@ -83,7 +83,7 @@ def key_lines(file: Path) -> dict[tuple[str, ...], int]:
 
     lines: dict[tuple[str, ...], int] = {}
 
-    def walk(node: Any, path: tuple[str, ...]) -> None:
+    def walk(node: object, path: tuple[str, ...]) -> None:
         if isinstance(node, yaml.MappingNode):
             for key, value in node.value:
                 inner = (*path, *str(key.value).split("."))

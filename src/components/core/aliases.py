@@ -63,7 +63,7 @@ def _listed(words: list[ast.expr]) -> ast.expr:
     return words[0] if len(words) == 1 else ast.Tuple(words)
 
 
-def live_scope(names: Mapping[str, Any]) -> Scope:
+def live_scope(names: Mapping[str, object]) -> Scope:
     """Of a living module, by its ``__dict__``. A class that is no annotation, such as ``pathlib.Path``, means nothing here."""
 
     def scope(name: str) -> tuple[ast.expr, Scope] | str | None:

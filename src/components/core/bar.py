@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Mapping
 from typing import Any, TextIO
 
 from components.core import terminal
@@ -31,7 +32,7 @@ class Bar:
         self.first, self.total, self._began = step, total, seconds
         self._shown = 0.0 if self.live else time.perf_counter()
 
-    def figures(self, row: dict[str, Any]) -> None:
+    def figures(self, row: Mapping[str, object]) -> None:
         self._row.update({n: v for n, v in row.items() if v is not None})
 
     def update(self, step: int, seconds: float) -> None:
@@ -55,7 +56,7 @@ class Bar:
             parts.append(f"{span((seconds - self._began) / (step - self.first) * (self.total - step))} left")
         return "  ".join(parts)
 
-    def validated(self, step: int, row: dict[str, Any]) -> None:
+    def validated(self, step: int, row: Mapping[str, object]) -> None:
         self.say(f"step {step}  validation: {told(row, 'val_')}")
 
     def say(self, text: str) -> None:
@@ -92,7 +93,7 @@ def span(seconds: float) -> str:
     return f"{hours}:{m:02d}:{s:02d}" if hours else f"{m}:{s:02d}"
 
 
-def told(figures: dict[str, Any], prefix: str = "") -> str:
+def told(figures: Mapping[str, object], prefix: str = "") -> str:
     """What was measured, in words: loss, perplexity, bits per byte, then the task's metrics by their names."""
     forms = {"loss": "loss {:.4f}", "perplexity": "perplexity {:.2f}", "bits_per_byte": "{:.4f} bits per byte"}
     measured = {n.removeprefix(prefix): v for n, v in figures.items() if n.startswith(prefix)}

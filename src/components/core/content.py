@@ -30,7 +30,7 @@ def plain(value: Any, where: str, *, names: bool = False) -> Any:
     """
     left = VALUES
 
-    def look(held: Any, depth: int, path: str) -> None:
+    def look(held: object, depth: int, path: str) -> None:
         nonlocal left
         left -= 1
         if left < 0:

@@ -157,7 +157,7 @@ class Loss(Part):
     whole: bool = False  # it reads documents with all that the tokenizer puts around them
     mask_id: int | None = None
 
-    def __call__(self, hidden: Tensor, head: Any, batch: Batch) -> Terms: ...
+    def __call__(self, hidden: Tensor, head: object, batch: Batch) -> Terms: ...
     def prepare(self, batch: Batch, generator: torch.Generator) -> Batch: ...  # may be missing: traits.prepare_of
 
 
@@ -232,7 +232,7 @@ class NeedsModel(Protocol):
 
     @property
     def attached(self) -> Any: ...
-    def attach(self, model: Any, /) -> None: ...
+    def attach(self, model: object, /) -> None: ...
 
 
 CONTRACTS: dict[str, type[Part]] = {c.__name__.lower(): c for c in Part.__subclasses__()}

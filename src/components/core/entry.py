@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -59,7 +59,7 @@ def declare_kind(name: str, sentence: str, offers: Iterable[str] = (), *, origin
     return KINDS.setdefault(name, kind)
 
 
-def spelled_preset(base: Entry, name: str, options: dict[str, Any], sentence: str = "") -> Entry:
+def spelled_preset(base: Entry, name: str, options: Mapping[str, object], sentence: str = "") -> Entry:
     """The preset's entry: the base's signature with other defaults. ``base`` may be a preset itself."""
     base.signature.check(
         f"{base.kind}/{name}", {**{o.name: o.default for o in base.signature.options.values()}, **options}, base.label

@@ -82,7 +82,7 @@ class Shared:
         return list(self._built.values())
 
 
-def adopt(parent: Any, name: str, child: Any) -> None:
+def adopt(parent: object, name: str, child: object) -> None:
     """``parent.name = child``; a child that the model shares out stays in the model's state dict alone."""
     if getattr(child, "shared_by_model", False):
         object.__setattr__(parent, name, child)
@@ -157,7 +157,7 @@ def telling(listener: Callable[[Any, str, Signature, dict[str, Any]], None]) -> 
 
 
 def _sockets(
-    signature: Signature, options: dict[str, Any], inherited: Mapping[str, Any], where: str, label: str
+    signature: Signature, options: Mapping[str, object], inherited: Mapping[str, object], where: str, label: str
 ) -> dict[str, Bound]:
     """Every socket's maker, bound to what the part's own sockets may inherit; one set to ``inherit`` gets what the rule finds for it."""
     bound: dict[str, Bound] = {}
@@ -212,7 +212,7 @@ def resolve(maker: Any, kind: str, where: str = "") -> tuple[Any, dict[str, Any]
     return maker, {}, getattr(maker, "__name__", repr(maker))
 
 
-def sizes_of(maker: Any, kind: str) -> dict[str, bool]:
+def sizes_of(maker: object, kind: str) -> dict[str, bool]:
     """The sizes that ``maker`` takes by name, each with whether it must be offered."""
     where = ""
     while isinstance(maker, (Bound, Shared)):

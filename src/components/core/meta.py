@@ -33,7 +33,7 @@ def meta_device() -> Iterator[None]:
         yield
 
 
-def on_meta(config: Mapping[str, Any], vocab_size: int) -> nn.Module:
+def on_meta(config: Mapping[str, object], vocab_size: int) -> nn.Module:
     """The model of a composed config without its numbers, its parts named.
 
     Args:

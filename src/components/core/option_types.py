@@ -67,7 +67,7 @@ class Type:
         """Whether the option says which layers have parts of their own: ``layers: Slices``."""
         return self.text == "Slices" or self.text.startswith("Slices ")
 
-    def fault(self, value: Any) -> str | None:
+    def fault(self, value: object) -> str | None:
         """Why ``value`` is not allowed, or None. Sockets are checked by whoever resolves them."""
         if self.kind is not None or "Any" in self.bases or (value is None and self.optional):
             return None
@@ -128,7 +128,7 @@ class Type:
         return " or ".join(words + (["null"] if self.optional else []))
 
 
-def not_text(value: Any) -> str | None:
+def not_text(value: object) -> str | None:
     """Why a string, or one in a list, cannot be used as text by a tokenizer or a log; None if it can."""
     each = value if isinstance(value, (list, tuple)) else [value]
     return next((f"{v!r} {said}" for v in each if isinstance(v, str) and (said := fault_of(v))), None)
@@ -138,7 +138,7 @@ def _plain(bound: float) -> str:
     return str(bound) if isinstance(bound, int) else f"{bound:g}"
 
 
-def _is(value: Any, base: str) -> bool:
+def _is(value: object, base: str) -> bool:
     if base in ("str", "path"):
         return isinstance(value, str)
     if base == "bool":

@@ -48,7 +48,7 @@ def fields_of(cls: type) -> dict[str, Field]:
     return vars(cls).get("_own_fields", {})
 
 
-def _written(annotation: Any) -> str:
+def _written(annotation: object) -> str:
     return annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
 
 
@@ -121,7 +121,7 @@ def _with_fields(init: Callable[..., None]) -> Callable[..., None]:
     """``init`` that takes fields as well: a class below calls ``super().__init__(sizes, lr=0.01)`` as it would anywhere."""
 
     @functools.wraps(init)
-    def taking(self: object, *args: Any, **kwargs: Any) -> None:
+    def taking(self: object, *args: object, **kwargs: object) -> None:
         own = {n for n in kwargs if n in type(self)._fields}  # type: ignore[attr-defined]
         vars(self).update({n: kwargs.pop(n) for n in own})
         init(self, *args, **kwargs)

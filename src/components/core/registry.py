@@ -87,13 +87,13 @@ def register(kind: str, name: str, *, was: Iterable[str] = (), renamed: dict[str
     return decorate
 
 
-def preset(kind: str, name: str, *, of: str, **options: Any) -> None:
+def preset(kind: str, name: str, *, of: str, **options: object) -> None:
     """``kind/name``: a name that people look for, spelled out as options of the part ``kind/of``. A literal call, one line."""
     base = entry(kind, of)
     _add(replace(spelled_preset(base, name, options), origin=sys._getframe(1).f_globals["__name__"].split(".")[0]), None)
 
 
-def _add(entry: Entry, target: Any) -> None:
+def _add(entry: Entry, target: object) -> None:
     key = (entry.kind, entry.name)
     taken = LIVE.get(key) or static_entries().get(key)
     same = taken is not None and (taken.module, taken.qualname, taken.preset_of) == (

@@ -120,7 +120,7 @@ class SequenceInfo:
             raise ValueError("this info has no positions: SequenceInfo.of(Batch(ids), causal=True) counts them")
         return self.positions
 
-    def with_(self, **changes: Any) -> SequenceInfo:
+    def with_(self, **changes: object) -> SequenceInfo:
         """A copy with these fields changed; what was computed from fields that change is not taken along."""
         if not MEMO_DEPENDS_ON.isdisjoint(changes):
             changes.setdefault("memo", {})
@@ -200,7 +200,7 @@ class Cache(Protocol):
     def slot(self, module: nn.Module, visit: int = 0) -> Slot: ...
     def reorder(self, rows: Tensor) -> None: ...  # row i becomes what row rows[i] was (beam search)
     def snapshot(self) -> Any: ...
-    def restore(self, snapshot: Any) -> None: ...
+    def restore(self, snapshot: object) -> None: ...
     def bytes(self) -> int: ...
 
 

@@ -67,7 +67,7 @@ class Signature:
     def sockets(self) -> dict[str, Option]:
         return {n: o for n, o in self.options.items() if o.type.kind is not None}
 
-    def check(self, where: str, options: dict[str, Any], called: str) -> None:
+    def check(self, where: str, options: Mapping[str, object], called: str) -> None:
         """UserError for an option that does not exist, a value of a wrong type or out of its range, a required one left out."""
         for name, value in options.items():
             if name not in self.options:
@@ -97,7 +97,7 @@ class Signature:
         return cls(data["sizes"], options, data["sentence"], data["doc"], data["declared"])
 
     @classmethod
-    def of_class(cls, target: Any) -> Signature:
+    def of_class(cls, target: object) -> Signature:
         """Of a live class or function. ValueError names the parameter that breaks the form of a part."""
         if not inspect.isclass(target):
             sizes, options = _live_parameters(target, 0, argument_docs(inspect.getdoc(target) or ""))
@@ -190,7 +190,7 @@ def _names(owner: type) -> dict[str, Any]:
     return vars(sys.modules[owner.__module__]) if owner.__module__ in sys.modules else {}
 
 
-def _live_option(name: str, annotation: Any, default: Any, names: Mapping[str, Any]) -> Option:
+def _live_option(name: str, annotation: object, default: object, names: Mapping[str, object]) -> Option:
     if annotation is inspect.Parameter.empty:
         raise ValueError(f"{name}: an option needs an annotation")
     if not isinstance(annotation, str):

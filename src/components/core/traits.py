@@ -13,26 +13,26 @@ from typing import Any, Protocol, TypeGuard
 from torch import Tensor, nn
 
 
-def provides(module: Any, word: str) -> bool:
+def provides(module: object, word: str) -> bool:
     """Whether ``module`` lists ``word`` in its ``provides``; False for one that lists nothing."""
     return word in getattr(module, "provides", ())
 
 
-def lacks(module: Any, word: str) -> bool:
+def lacks(module: object, word: str) -> bool:
     return word in getattr(module, "lacks", ())
 
 
-def embeds(position: Any) -> bool:
+def embeds(position: object) -> bool:
     """Whether it has ``embed``: it is added to the embedding."""
     return hasattr(position, "embed")
 
 
-def rotates(position: Any) -> bool:
+def rotates(position: object) -> bool:
     """Whether it has ``rotate``: queries and keys are turned."""
     return hasattr(position, "rotate")
 
 
-def biases(position: Any) -> bool:
+def biases(position: object) -> bool:
     """Whether it has ``bias``: scores are biased."""
     return hasattr(position, "bias")
 
@@ -47,22 +47,22 @@ def prepare_of(loss: Any) -> Callable[..., Any] | None:
     return getattr(loss, "prepare", None)
 
 
-def check_of(init: Any) -> Callable[..., None] | None:
+def check_of(init: object) -> Callable[..., None] | None:
     """``init.check(weights)``, which sees all weights before the first is drawn; None where it has none."""
     return getattr(init, "check", None)
 
 
-def lr_scale_of(init: Any) -> Callable[..., float] | None:
+def lr_scale_of(init: object) -> Callable[..., float] | None:
     """``init.lr_scale(weight)``, a factor on the learning rate; None where it has none."""
     return getattr(init, "lr_scale", None)
 
 
-def gives_examples(source: Any) -> bool:
+def gives_examples(source: object) -> bool:
     """Whether a data part has ``examples()``, and not ``documents()`` alone."""
     return hasattr(source, "examples")
 
 
-def judge_of(source: Any) -> Callable[[str], bool] | None:
+def judge_of(source: object) -> Callable[[str], bool] | None:
     """``source.judge(text)``: whether a text is of the kind that the source has; None where it has none."""
     return getattr(source, "judge", None)
 
@@ -88,17 +88,17 @@ def mask_of(module: Any) -> Any:
     return getattr(module, "mask", None)
 
 
-def lends(module: Any) -> bool:
+def lends(module: object) -> bool:
     """Whether later layers read its keys and values."""
     return getattr(module, "lends", False)
 
 
-def tokens_ahead(head: Any) -> int:
+def tokens_ahead(head: object) -> int:
     """How many tokens beyond the next one a head predicts on request, or the partial of a head that a loss is given."""
     return getattr(head.func if isinstance(head, partial) else head, "n_ahead", 0)
 
 
-def bounded(modules: Iterable[Any]) -> bool:
+def bounded(modules: Iterable[object]) -> bool:
     """Whether one of the modules cannot go beyond the model's ``context_length`` (a table of positions)."""
     return any(getattr(m, "bounded", False) for m in modules)
 
@@ -113,12 +113,12 @@ def number_reader(model: nn.Module) -> Any:
     return next((m for m in model.modules() if provides(m, "values") and hasattr(m, "d_in")), None)
 
 
-def extra_tokens(loss: Any) -> int:
+def extra_tokens(loss: object) -> int:
     """How many ids it needs beyond the tokenizer's."""
     return int(getattr(loss, "extra_tokens", 0))
 
 
-def counts_tokens(loss: Any) -> bool:
+def counts_tokens(loss: object) -> bool:
     """Whether the loss is a mean over tokens, so that its exponential is a perplexity."""
     return not (provides(loss, "classes") or provides(loss, "amounts"))
 

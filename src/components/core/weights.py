@@ -132,7 +132,7 @@ def roles(model: nn.Module) -> Iterator[Weight]:
             yield Weight(full, parameter, role_of(axes, key, leaf), axes, module, layer)
 
 
-def axes_of(module: Any) -> dict[str, tuple[str, ...]] | None:
+def axes_of(module: object) -> dict[str, tuple[str, ...]] | None:
     """The literal ``axes`` of a part; None for a module that declares nothing."""
     return getattr(module, "axes", None)
 

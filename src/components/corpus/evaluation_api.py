@@ -66,7 +66,7 @@ class EvaluatedModel(Protocol):
         """``samples`` continuations of each prompt by the run's decoding, prompt by prompt, without the prompt. Needs ``writing``."""
         ...
 
-    def predict(self, items: Sequence[Any]) -> list[list[Prediction]]:
+    def predict(self, items: Sequence[object]) -> list[list[Prediction]]:
         """The predictions for each of ``EvalData.items``: one for each token, or one for the label. Needs ``predictions``."""
         ...
 

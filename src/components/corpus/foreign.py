@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -189,7 +189,7 @@ def _special(core: Tokenizer) -> Iterable[str]:
     return {t.content for t in core.get_added_tokens_decoder().values() if t.special}
 
 
-def token_of(token: Any) -> AddedToken | None:
+def token_of(token: object) -> AddedToken | None:
     """A token as these files write it: its text, or an object with its text and properties."""
     if isinstance(token, str):
         return AddedToken(token, special=True, normalized=False)
@@ -199,7 +199,7 @@ def token_of(token: Any) -> AddedToken | None:
     return AddedToken(token["content"], **{"special": True, "normalized": False, **flags})
 
 
-def _begin_and_end(core: Tokenizer, said: dict[str, Any]) -> None:
+def _begin_and_end(core: Tokenizer, said: Mapping[str, object]) -> None:
     """Apply ``add_bos_token`` and ``add_eos_token``. If given, they override what the file itself does."""
     if not {"add_bos_token", "add_eos_token"} & {n for n, v in said.items() if v is not None}:
         return

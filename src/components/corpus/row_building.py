@@ -10,7 +10,7 @@ import tempfile
 from array import array
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 
@@ -29,7 +29,7 @@ class Growing:
     def __init__(self, code: str, file: BinaryIO | None = None) -> None:
         self.waiting, self.file, self.count = array(code), file, 0
 
-    def add(self, numbers: Sequence[Any]) -> None:
+    def add(self, numbers: Sequence[object]) -> None:
         self.waiting.extend(numbers)
         self.count += len(numbers)
         if self.file is not None and len(self.waiting) >= AT_ONCE:

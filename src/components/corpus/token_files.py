@@ -73,7 +73,7 @@ def _check(core: Tokenizer, where: str) -> None:
         raise UserError(where, f"puts the token {lacking!r} around a text and does not say its id", "mend its post_processor")
 
 
-def _unexplained(processor: Any) -> str | None:
+def _unexplained(processor: object) -> str | None:
     """A special token of the template that is missing in the template's own table."""
     if not isinstance(processor, dict):
         return None
@@ -123,7 +123,7 @@ def own_facts(held: dict[str, str]) -> dict[str, Any]:
     return found
 
 
-def is_id(value: Any) -> bool:
+def is_id(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < MOST_IDS
 
 

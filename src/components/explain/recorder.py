@@ -96,7 +96,7 @@ class Recorder:
         place = {"attention": "attention", "cross": "attention", "ffn": "ffn"}.get(name, "")
         return place if place and ".block." in f".{path}" else ""
 
-    def record(self, word: str, **found: Any) -> None:
+    def record(self, word: str, **found: object) -> None:
         """The listener of ``functional.watch``."""
         running = [c for c in self._running if c.kind == "attention"]
         if running:  # the outermost attention is the one that a block called

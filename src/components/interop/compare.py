@@ -16,7 +16,7 @@ UNSEEN = ("dropout", "init", "context_length", "load_balance", "balance_over", "
 PER_LAYER = ("block", "attention", "ffn", "norm", "residual", "position")
 
 
-def differences(ours: Any, theirs: Any, path: str = "model") -> list[str]:
+def differences(ours: object, theirs: object, path: str = "model") -> list[str]:
     """Options in which two spelled-out nodes differ, by path. Options that only matter in training are left out."""
     if isinstance(ours, Mapping) and isinstance(theirs, Mapping) and ours.get("name") == theirs.get("name"):
         found = []
@@ -85,5 +85,5 @@ def _ffn(node: Any, d_model: int) -> None:
             router["top_groups"] = router["top_groups"] or router["n_groups"]
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     return str(value["name"]) if isinstance(value, Mapping) and "name" in value else json.dumps(value, default=str)

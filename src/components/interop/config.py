@@ -35,7 +35,7 @@ def text_model_of(config: Mapping[str, Any]) -> Config:
     return {**config["text_config"], **kept, "architectures": [label]}
 
 
-def architecture_of(config: Mapping[str, Any], where: str) -> Architecture:
+def architecture_of(config: Mapping[str, object], where: str) -> Architecture:
     """The architecture that a config.json names."""
     named = names_of(config, where)
     known = {name: a for a in architectures() for name in a.names}
@@ -52,7 +52,7 @@ def architecture_of(config: Mapping[str, Any], where: str) -> Architecture:
     raise UserError(where, f"architecture {name} is not known here{more}", nearest(name, list(known), called="architectures"))
 
 
-def names_of(config: Mapping[str, Any], where: str = "") -> list[str]:
+def names_of(config: Mapping[str, object], where: str = "") -> list[str]:
     """The classes that a config.json names in ``architectures``; empty if there are none."""
     named = config.get("architectures")
     if isinstance(named, list) and all(isinstance(n, str) for n in named):
@@ -78,7 +78,7 @@ class Unreadable(UserError):
     """The fields that no model of this class has."""
 
 
-def recipe_of(architecture: Architecture, config: Mapping[str, Any], where: str) -> tuple[Config, list[str]]:
+def recipe_of(architecture: Architecture, config: Mapping[str, object], where: str) -> tuple[Config, list[str]]:
     """(nodes of a recipe, names of the fields that were used).
 
     Raises:
@@ -110,7 +110,7 @@ def recipe_of(architecture: Architecture, config: Mapping[str, Any], where: str)
     return nodes, list(dict.fromkeys(used))
 
 
-def config_of(architecture: Architecture, config: Mapping[str, Any], faults: list[str] | None = None) -> Config:
+def config_of(architecture: Architecture, config: Mapping[str, object], faults: list[str] | None = None) -> Config:
     """A config.json for our spelled-out ``config``.
 
     Args:
@@ -146,14 +146,14 @@ def config_of(architecture: Architecture, config: Mapping[str, Any], faults: lis
     return made
 
 
-def differs_from(architecture: Architecture, config: Mapping[str, Any]) -> list[str]:
+def differs_from(architecture: Architecture, config: Mapping[str, object]) -> list[str]:
     """Parts that all models of the architecture have and this one lacks."""
     base = {n: v.get("name") if isinstance(v, Mapping) else v for n, v in architecture.base["model"].items()}
     held = {n: at(config, f"model.{n}.name") for n, v in base.items() if isinstance(v, str) and n != "name"}
     return [f"model.{n}={name} where it has {base[n]}" for n, name in held.items() if name is not None and name != base[n]]
 
 
-def there(config: Any, path: str) -> bool:
+def there(config: object, path: str) -> bool:
     """Whether a dotted path has a value, null included."""
     owner, _, last = path.rpartition(".")
     held = at(config, owner) if owner else config

@@ -72,7 +72,7 @@ def read_folder(folder: Path) -> Imported:
     return Imported(architecture, recipe, config, weights, used, source, bare, whole)
 
 
-def composed(recipe: Mapping[str, Any], folder: Path) -> tuple[Config, nn.Module]:
+def composed(recipe: Mapping[str, object], folder: Path) -> tuple[Config, nn.Module]:
     """(config, model on meta) of a recipe made from a config.json. Errors are reported as faults of the config.json."""
     try:
         config = spelled_out(recipe)
@@ -86,7 +86,7 @@ def vocab_of(recipe: Mapping[str, Any]) -> int:
     return int(recipe["vocab_size"])
 
 
-def spelled_out(recipe: Mapping[str, Any]) -> Config:
+def spelled_out(recipe: Mapping[str, object]) -> Config:
     """The composed config of a recipe's nodes."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "imported.yaml"
@@ -94,7 +94,7 @@ def spelled_out(recipe: Mapping[str, Any]) -> Config:
         return compose(str(file)).config
 
 
-def recipe_text(recipe: Mapping[str, Any], sentence: str) -> str:
+def recipe_text(recipe: Mapping[str, object], sentence: str) -> str:
     nodes = {k: v for k, v in recipe.items() if k != "vocab_size"}
     return f"# {sentence}\n" + yaml.safe_dump(nodes, sort_keys=False, allow_unicode=True, width=120)
 
@@ -141,7 +141,7 @@ def architecture_for(
 UNKEPT = frozenset(("architectures", "model_type", "torch_dtype", "dtype", "auto_map", "quantization_config"))
 
 
-def describes(architecture: Architecture, source: Mapping[str, Any], config: Mapping[str, Any], vocab_size: int) -> bool:
+def describes(architecture: Architecture, source: Mapping[str, object], config: Mapping[str, object], vocab_size: int) -> bool:
     """Whether a config.json still describes this model."""
     try:
         recipe, _ = recipe_of(architecture, source, "export")
@@ -152,14 +152,14 @@ def describes(architecture: Architecture, source: Mapping[str, Any], config: Map
 
 
 def write_folder(
-    config: Mapping[str, Any],
+    config: Mapping[str, object],
     weights: Mapping[str, Tensor],
     vocab_size: int,
     folder: Path,
-    extra: Mapping[str, Any] | None = None,
+    extra: Mapping[str, object] | None = None,
     prefer: str | None = None,
     *,
-    source: Mapping[str, Any] | None = None,
+    source: Mapping[str, object] | None = None,
     bare: bool = False,
     shard_bytes: int = SHARD_BYTES,
     files: Mapping[str, str] | None = None,

@@ -43,7 +43,7 @@ def turned(tensor: Tensor, head_dim: int, order: Tensor) -> Tensor:
     return tensor.reshape(-1, head_dim, *rest)[:, order].reshape(tensor.shape)
 
 
-def nodes(value: Any) -> Iterator[Config]:
+def nodes(value: object) -> Iterator[Config]:
     """Every part of a spelled-out config, at any depth."""
     if isinstance(value, dict):
         yield value

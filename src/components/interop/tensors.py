@@ -156,5 +156,5 @@ def _listed(names: list[str]) -> str:
     return ", ".join(names[:SHOWN]) + _more(names)
 
 
-def _more(faults: Sequence[Any]) -> str:
+def _more(faults: Sequence[object]) -> str:
     return f" and {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""

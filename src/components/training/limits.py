@@ -79,7 +79,7 @@ def check_values(settings: dict[str, Any]) -> None:
     total_steps(settings, 1, 1)
 
 
-def _check_strategy(strategy: Any) -> None:
+def _check_strategy(strategy: object) -> None:
     if strategy in FSDP1:
         raise UserError("trainer.strategy", f"{strategy!r} is FSDP1, which is not supported", "use trainer.strategy=fsdp2")
     node = strategy if isinstance(strategy, dict) and "name" in strategy else {"name": strategy}
@@ -90,7 +90,7 @@ def _check_strategy(strategy: Any) -> None:
     part_values("strategy", node, "trainer.strategy")
 
 
-def _number(value: Any) -> bool:
+def _number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e18
 
 

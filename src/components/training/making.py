@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from lightning.pytorch import Trainer
 
@@ -12,7 +12,13 @@ from components.training.limits import PART
 
 
 def make_trainer(
-    settings: dict[str, Any], every: int, steps: int, *, folder: Path | None = None, loggers: Any = (), callbacks: Any = ()
+    settings: Mapping[str, object],
+    every: int,
+    steps: int,
+    *,
+    folder: Path | None = None,
+    loggers: object = (),
+    callbacks: object = (),
 ) -> Trainer:
     """
     Args:

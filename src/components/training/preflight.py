@@ -78,7 +78,7 @@ def check_task(config: dict[str, Any], settings: dict[str, Any]) -> None:
         rows_each(rows, settings.get("accumulate_grad_batches") or 1, ranks)
 
 
-def check_paths(node: Any, where: str = "data") -> None:
+def check_paths(node: object, where: str = "data") -> None:
     """UserError where the data are to be read from a path at which nothing is; parts inside of parts too."""
     for key, value in node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ():
         check_paths(value, f"{where}.{key}")

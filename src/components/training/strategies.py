@@ -24,7 +24,7 @@ class Sharding(Protocol):
     def shard(self, model: nn.Module, /) -> None: ...
 
 
-def shards_weights(strategy: Any) -> TypeGuard[Sharding]:
+def shards_weights(strategy: object) -> TypeGuard[Sharding]:
     return getattr(strategy, "shards_weights", False)
 
 
@@ -34,7 +34,7 @@ def saves_by_itself(strategy: Strategy) -> bool:
     return own and not getattr(strategy, "whole_checkpoints", False)
 
 
-def left_to_trainer(strategy: Any, precision: str) -> str:
+def left_to_trainer(strategy: object, precision: str) -> str:
     """The precision that Lightning's Trainer is given beside the strategy."""
     return getattr(strategy, "left_to_trainer", precision)
 

@@ -72,7 +72,7 @@ def tied(default: bool) -> Mapped:
 TIED = tied(False)
 
 
-def either(names: tuple[str, ...], ours: str, default: Any = REQUIRED) -> Custom:
+def either(names: tuple[str, ...], ours: str, default: object = REQUIRED) -> Custom:
     """A value whose name changed over time. All ``names`` are read; the first is written."""
 
     def read(config: Theirs) -> Options:
@@ -81,7 +81,7 @@ def either(names: tuple[str, ...], ours: str, default: Any = REQUIRED) -> Custom
     return Custom(names, read, lambda get: {names[0]: get(ours)})
 
 
-def unused(theirs: str, *values: Any) -> Custom:
+def unused(theirs: str, *values: object) -> Custom:
     """A field that has no effect when it has one of these values. Other values are refused."""
 
     def read(config: Theirs) -> Options:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Literal
 
 from components.core.errors import UserError, nearest
 from components.corpus.example import Example, Message
@@ -75,7 +75,7 @@ def messages_of(row: Row) -> tuple[Message, ...]:
     )
 
 
-def _turn(turn: Any, where: str) -> Message:
+def _turn(turn: object, where: str) -> Message:
     """OpenAI's ``{role, content}`` or ShareGPT's ``{from, value}``."""
     if not isinstance(turn, dict):
         raise UserError(where, f"is no object but {type(turn).__name__}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 from components.core.errors import UserError, nearest
 from components.parts.data._splits import Tables
@@ -129,14 +129,14 @@ class Scale:
         return (given or [rest]) * (n if len(given) < 2 else 1)
 
 
-def is_missing(cell: Any) -> bool:
+def is_missing(cell: object) -> bool:
     """Nothing there, or a word that tables write for nothing."""
     if isinstance(cell, str):
         return cell.strip().lower() in MISSING
     return cell is None or (isinstance(cell, float) and math.isnan(cell))
 
 
-def _number(cell: Any) -> float | None:
+def _number(cell: object) -> float | None:
     """The cell as a number, if it is written as one."""
     if isinstance(cell, (bool, int, float)):
         return float(cell)
@@ -148,11 +148,11 @@ def _number(cell: Any) -> float | None:
     return None
 
 
-def _short(cell: Any) -> str:
+def _short(cell: object) -> str:
     text = repr(cell)
     return text if len(text) <= 30 else text[:29] + "…"
 
 
-def _finite(cell: Any) -> bool:
+def _finite(cell: object) -> bool:
     value = _number(cell)
     return value is not None and math.isfinite(value)

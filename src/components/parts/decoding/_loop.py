@@ -23,7 +23,7 @@ Over = Callable[[Tensor], Tensor]
 
 
 def continue_(
-    model: Any,
+    model: object,
     batch: Batch,
     choose: Choose,
     *,
@@ -50,7 +50,7 @@ def continue_(
     return ids.clone()  # a normal tensor again, which a training step may take
 
 
-def checked(model: Any, batch: Batch, cache: Cache | None, max_new_tokens: int) -> tuple[int | None, int, Tensor | None]:
+def checked(model: object, batch: Batch, cache: Cache | None, max_new_tokens: int) -> tuple[int | None, int, Tensor | None]:
     """(``context_limit``, how many tokens may be chosen, and in each row (B,) where that differs). UserError, ValueError: an unfit prompt."""
     prompt = batch.ids.shape[1]
     if prompt == 0:
@@ -72,7 +72,9 @@ def checked(model: Any, batch: Batch, cache: Cache | None, max_new_tokens: int) 
     return limit, int(room.max()), None if bool((room == room[0]).all()) else room
 
 
-def feed_of(model: Any, batch: Batch, cache: Cache | None, limit: int | None, prefill_chunk: int | None) -> Cached | Recomputed:
+def feed_of(
+    model: object, batch: Batch, cache: Cache | None, limit: int | None, prefill_chunk: int | None
+) -> Cached | Recomputed:
     return Cached(model, batch, cache, limit, prefill_chunk) if cache is not None else Recomputed(model, batch, limit)
 
 

@@ -53,7 +53,7 @@ class Speculative:
     def attached(self) -> Any:
         return self.draft
 
-    def attach(self, model: Any) -> None:
+    def attach(self, model: object) -> None:
         """``model`` proposes from now on."""
         self.draft = model
 

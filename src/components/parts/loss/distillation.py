@@ -59,7 +59,7 @@ class Distillation:
     def attached(self) -> Callable[..., Any] | None:
         return self.teacher
 
-    def attach(self, model: Callable[..., Any]) -> None:
+    def attach(self, model: Callable[..., object]) -> None:
         """``model`` teaches from now on."""
         self.teacher = model
 

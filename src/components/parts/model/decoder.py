@@ -5,8 +5,6 @@ Liu et al. 2018, arXiv:1801.10198; Radford et al. 2018 (GPT)
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import Tensor
 
 from components.core.registry import register
@@ -21,7 +19,7 @@ class Decoder(OneStack):
     provides = ("causal",)
 
     def forward(
-        self, batch: Tensor | Batch, objective: Any = None, *, cache: Cache | None = None, last: bool = False
+        self, batch: Tensor | Batch, objective: object = None, *, cache: Cache | None = None, last: bool = False
     ) -> Tensor | Terms:
         """Logits of every position (``last``: of the last alone), or what ``objective(hidden, head, batch)`` and the layers return."""
         batch = batch if isinstance(batch, Batch) else Batch(batch)

@@ -5,8 +5,6 @@ Devlin et al. 2018 (BERT), arXiv:1810.04805
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import Tensor
 
 from components.core.registry import register
@@ -28,6 +26,6 @@ class Encoder(OneStack):
     position = "learned"
     norm = "layer"
 
-    def forward(self, batch: Tensor | Batch, objective: Any = None) -> Tensor | Terms:
+    def forward(self, batch: Tensor | Batch, objective: object = None) -> Tensor | Terms:
         """Logits of every position, or what ``objective(hidden, head, batch)`` and the layers return."""
         return self.read(batch if isinstance(batch, Batch) else Batch(batch), objective, causal=False)

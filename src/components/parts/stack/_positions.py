@@ -16,7 +16,7 @@ class Positions:
         self.offers = {"d_model": d_model, "context_length": context_length}
         self._shared: list[tuple[Any, Any, Shared]] = []  # (who shares it, the maker itself, what builds it)
 
-    def shared(self, maker: Any, *, entry: str, index: int) -> Shared:
+    def shared(self, maker: object, *, entry: str, index: int) -> Shared:
         plain = _unbound(maker)
         scope = {"entry": entry, "layer": index, "stack": None}[_share(plain)]
         for known_scope, known, shared in self._shared:
@@ -26,7 +26,7 @@ class Positions:
         self._shared.append((scope, plain, shared))
         return shared
 
-    def modules(self, maker: Any) -> list[nn.Module]:
+    def modules(self, maker: object) -> list[nn.Module]:
         """What the layers built. Where no layer asked (mixers without a position), the model's own, so that ``embed`` still happens."""
         built = [m for _, _, shared in self._shared for m in shared.built]
         if not built and self._shared:
@@ -40,7 +40,7 @@ def _unbound(maker: Any) -> Any:
     return {"name": maker} if isinstance(maker, str) else maker
 
 
-def _share(maker: Any) -> str:
+def _share(maker: object) -> str:
     target, options, _ = resolve(maker, "position")
     option = signature_of(target).options.get("share")
     return options.get("share", option.default if option else getattr(target, "share", "entry"))

@@ -62,11 +62,11 @@ class EarlyStopping(callbacks.EarlyStopping):
             check_on_train_epoch_end=False,
         )
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+    def load_state_dict(self, state_dict: Mapping[str, object]) -> None:
         super().load_state_dict({**state_dict, "patience": self.patience})
 
 
-def better(figure: str, metrics: Mapping[str, Any], said: str | None) -> str:
+def better(figure: str, metrics: Mapping[str, object], said: str | None) -> str:
     """``min`` or ``max``: what is ``said``, else what the figure itself says. UserError where nothing of that name is measured."""
     if figure in OF_LOSS:
         return said or "min"

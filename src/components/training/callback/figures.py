@@ -27,7 +27,7 @@ class Figures(Callback):
     def __init__(self, *, prompt: str | None = None, new_tokens: NonNegative = 12, target: str | None = None) -> None:
         self.prompt, self.new_tokens, self.target = prompt, new_tokens, target
 
-    def on_fit_end(self, trainer: Trainer, pl_module: Any) -> None:
+    def on_fit_end(self, trainer: Trainer, pl_module: object) -> None:
         if not trainer.is_global_zero:
             return
         from components.explain import explain

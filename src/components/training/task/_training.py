@@ -90,7 +90,7 @@ class Training(Options, Stepping, Averaged, Without, LightningModule):
         """Rows of a split, to learn from in an order of the ``seed``, or without one to measure on; None where the split is empty."""
         raise NotImplementedError
 
-    def check(self, model: nn.Module, corpus: Any) -> None:
+    def check(self, model: nn.Module, corpus: object) -> None:
         """UserError where the model does not fit the data, before anything is written."""
 
     def held_out(self, count: int) -> list[Any]:
@@ -170,7 +170,7 @@ class Training(Options, Stepping, Averaged, Without, LightningModule):
 
     # -- training ----------------------------------------------------------------------------------------------------
 
-    def objective(self, hidden: Tensor, head: Any, batch: Batch) -> Terms:
+    def objective(self, hidden: Tensor, head: object, batch: Batch) -> Terms:
         """What the model calls inside its own forward."""
         terms = self.loss(hidden, head, batch)
         self._asked.update(terms.losses)
@@ -219,13 +219,13 @@ class Training(Options, Stepping, Averaged, Without, LightningModule):
 
     test_step = validation_step
 
-    def judged_objective(self, hidden: Tensor, head: Any, batch: Batch) -> Terms:
+    def judged_objective(self, hidden: Tensor, head: object, batch: Batch) -> Terms:
         """The objective, with the task's metrics fed beside it."""
         if self.metrics:
             self.observe(hidden, head, batch)
         return self.objective(hidden, head, batch)
 
-    def observe(self, hidden: Tensor, head: Any, batch: Batch) -> None:
+    def observe(self, hidden: Tensor, head: object, batch: Batch) -> None:
         """Update ``self.metrics``. Called inside the model's forward, so that ``head`` has its weights under FSDP2."""
         raise NotImplementedError(f"{type(self).__name__} has metrics, so it must say what they see")
 
