@@ -1,4 +1,4 @@
-"""The battery: what every part is held to, one short function a property, for our parts and anyone's.
+"""The battery: the properties that every part must have, one short function each, for our parts and those of others.
 
 ``battery("attention/mine")`` gives the cases for ``pytest.mark.parametrize``, ``assert_part("attention/mine")`` runs them all, and
 ``components check attention/mine`` prints them line by line. ``holds`` makes a function a property, of a kind of one's own too.

@@ -1,8 +1,7 @@
-"""How a part is made, kept and run: saved and loaded, built on meta, seeded, swapped in, compiled, recomputed; and what it must leave alone."""
+"""Properties of building and running a part: saving, loading, meta, seeds, swaps, compile, recomputation, and what it must not
+change."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -139,7 +138,7 @@ def writes_nothing(host: Host) -> None:
         raise Violation(given[0])
 
 
-def state_of(module: nn.Module) -> dict[str, Any]:
+def state_of(module: nn.Module) -> dict[str, object]:
     """Tensors, plain values and sizes of containers that the module itself holds."""
     own = {
         n: v
@@ -199,7 +198,7 @@ def counts(host: Host) -> bool:
 
 @holds("adds up in fp32 when cast to bf16", applies=counts)
 def sums_stay_wide(host: Host) -> None:
-    """What ``after_step`` moves a little at each step would stand still in bf16."""
+    """Values that ``after_step`` moves a little at each step must not be bf16: there they would not move at all."""
     for part in host.parts(host.build().to(torch.bfloat16)):
         for name, buffer in part.named_buffers():
             if buffer.dtype in (torch.bfloat16, torch.float16):

@@ -112,7 +112,7 @@ def goes_back(host: Host) -> None:
     applies=lambda host: decodes(host) and "cacheable" not in host.subject.lacks,
 )
 def beyond_the_context(host: Host) -> None:
-    """A part that is ``bounded`` has nothing there, and must say so instead of giving something."""
+    """A ``bounded`` part has no output beyond the context. It must raise an error instead of returning something."""
     length = LENGTH + 8
     if not bounded(host.build().modules()):
         return in_pieces(host, 1, f"beyond the context of {LENGTH}", length=length)

@@ -1,10 +1,10 @@
-"""Properties, and the battery that is made of them: one case for each property that applies to a part, one for each lack that it declares."""
+"""Properties and the battery: one case for each property that applies to a part, and one for each lack that it declares."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 
@@ -27,12 +27,12 @@ F = TypeVar("F", bound=Callable[..., None])
 
 
 class Violation(AssertionError):
-    """A property that does not hold, with the measured figure."""
+    """A property that fails, with the measured figure."""
 
 
 @dataclass(frozen=True)
 class Property:
-    """``check(host)`` raises ``Violation`` where it does not hold. ``lack``: the word by which a part declares that it does not."""
+    """``check(host)`` raises ``Violation`` if the property fails. ``lack``: the word by which a part declares that it fails."""
 
     name: str
     check: Callable[[Host], None]
@@ -45,7 +45,7 @@ PROPERTIES: list[Property] = []
 
 
 def holds(name: str, *kinds: str, lack: str = "", applies: Callable[[Host], bool] = lambda _: True) -> Callable[[F], F]:
-    """Make a function a property of every part of these kinds (of none named: of all on a model's path).
+    """Make a function a property of every part of these kinds. Without kinds: of all parts on a model's path.
 
     ``name`` is what is printed. A package that brings a kind of its own decorates the properties of its contract with this.
     """
@@ -60,14 +60,14 @@ def holds(name: str, *kinds: str, lack: str = "", applies: Callable[[Host], bool
 
 @dataclass(frozen=True)
 class Case:
-    """One property of one part. Calling it raises ``Violation`` where it does not hold."""
+    """One property of one part. Calling it raises ``Violation`` if the property fails."""
 
     subject: Subject
     name: str
     check: Callable[[], str | None] = field(repr=False, compare=False)
 
     def __call__(self) -> str:
-        """What there is to say where it holds: how a lack shows."""
+        """A remark on a property that holds: how a declared lack shows."""
         torch.manual_seed(0)
         try:
             return self.check() or ""
@@ -80,13 +80,13 @@ class Case:
         return f"{self.subject.label}: {self.name}"
 
 
-def battery(what: Any, options: Iterable[str] | dict[str, Any] = (), *, kind: str | None = None) -> list[Case]:
+def battery(what: str | type, options: Iterable[str] | Mapping[str, object] = (), *, kind: str | None = None) -> list[Case]:
     """Every case of a part, for ``@pytest.mark.parametrize("case", battery("attention/mine"), ids=str)``.
 
     Args:
         what: ``kind/name``, ``package.module:Class``, or a class.
-        options: the part's, {name: value} or ``name=value`` words.
-        kind: of a class that is not registered.
+        options: the part's options, {name: value} or ``name=value`` words.
+        kind: the kind of a class that is not registered.
     """
     subject = what if isinstance(what, Subject) else subject_of(what, options, kind=kind)
     host = Host.of(subject)
@@ -108,7 +108,7 @@ def checked_kinds() -> list[str]:
 
 
 def prove(subject: Subject, lack: str) -> str:
-    """A declared lack must show. Returns how it does; Violation if nothing does."""
+    """A declared lack must show. Returns how it shows; Violation if it does not."""
     if lack not in LACKS:
         raise Violation(f"{lack!r} is no lack; there are {', '.join(LACKS)}")
     proofs = [p for p in PROPERTIES if p.lack == lack and subject.kind in p.kinds]
@@ -120,7 +120,7 @@ def prove(subject: Subject, lack: str) -> str:
     for p in proofs:
         try:
             p.check(host)
-        except Exception as e:  # what is refused where it is needed is lacking as well
+        except Exception as e:  # a refusal where the property is needed shows the lack, too
             return f"{p.name}: {' '.join(str(e).split())}"
     said = ", ".join(p.name for p in proofs) or f"no property of a {subject.kind} shows it"
     raise Violation(
@@ -128,8 +128,8 @@ def prove(subject: Subject, lack: str) -> str:
     )
 
 
-def assert_part(what: Any, options: Iterable[str] | dict[str, Any] = (), *, kind: str | None = None) -> None:
-    """The whole battery in one call. AssertionError with every property that does not hold."""
+def assert_part(what: str | type, options: Iterable[str] | Mapping[str, object] = (), *, kind: str | None = None) -> None:
+    """The whole battery in one call. AssertionError with every property that fails."""
     wrong = [f"{v.name}: {v.text}" for v in judged(battery(what, options, kind=kind)) if not v.holds]
     if wrong:
         raise AssertionError(f"{what} does not keep its contract\n  " + "\n  ".join(wrong))
@@ -143,7 +143,7 @@ class Verdict:
 
 
 def judged(cases: Iterable[Case]) -> Iterable[Verdict]:
-    """Each case's verdict, as it comes."""
+    """The verdict of each case, yielded one by one."""
     for case in cases:
         try:
             text = case()

@@ -31,7 +31,7 @@ def reported(host: Host, model: nn.Module, length: int) -> Flops:
 
 @holds("executes the FLOPs that it reports", *COUNTED)
 def flops_executed(host: Host) -> None:
-    """The whole model's, so that what a part reports and what others count for it add up: one row, plain path, on CPU."""
+    """FLOPs of the whole model, so that a part's own report and what others count for it add up: one row, plain path, on CPU."""
     model = host.model(0.1, dtype=torch.float32, length=LENGTHS[-1])
     for length in LENGTHS:
         counter = FlopCounterMode(display=False)

@@ -1,6 +1,8 @@
-"""Properties of evaluations, in a small world: one subject that knows all of it, one that knows nothing, and one that answers only what is declared.
+"""Properties of evaluations, in a small world with three models: one knows everything, one guesses, one answers only what is
+declared.
 
-The world is Python functions that say in words what they do, examples whose answer stands in their input, and a judge of whole functions.
+The world consists of Python functions that describe themselves, examples whose input holds the answer, and a judge of whole
+functions.
 """
 
 from __future__ import annotations
@@ -9,8 +11,7 @@ import ast
 import hashlib
 import math
 import random
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -46,7 +47,7 @@ def judge(text: str) -> bool:
 
 
 def world(items: str) -> EvalData:
-    """``items``: predictions are of documents (texts), or of inputs with a label (examples)."""
+    """``items``: what predictions are made for, documents (texts) or inputs with a label (examples)."""
     return EvalData(
         texts=lambda: TEXTS[::2],
         seen=lambda: TEXTS[1::2],
@@ -59,7 +60,7 @@ def world(items: str) -> EvalData:
 
 
 class Knows:
-    """Every document of the world is likely, and every answer right; what differs from them is unlikely, the more the longer it differs."""
+    """Finds every document of the world likely and gives every right answer. The longer a text differs, the less likely it is."""
 
     def fit(self, before: str, texts: Sequence[str]) -> list[str] | None:
         return [before + text for text in texts]
@@ -100,7 +101,7 @@ class Knows:
 
 
 class Guesses(Knows):
-    """Every score is a draw that only the text decides."""
+    """Gives every text a random score that depends only on the text."""
 
     def score(self, texts: Sequence[str]) -> list[float]:
         return [-50 * drawn(text) for text in texts]
@@ -116,12 +117,12 @@ class Guesses(Knows):
 
 
 class Guarded:
-    """Answers only what is declared."""
+    """Answers only questions that the evaluation declares in ``asks``."""
 
     def __init__(self, asks: Sequence[str]) -> None:
         self.allowed = {method for word in asks for method in METHODS.get(word, ())}
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> Callable[..., object]:
         words = [word for word, methods in METHODS.items() if name in methods]
         if name not in self.allowed:
             raise Violation(f"it calls {name}, which asks={list(words)} would declare")
@@ -129,7 +130,7 @@ class Guarded:
 
 
 def drawn(text: str) -> float:
-    """A number in [0, 1) that the text decides."""
+    """A number in [0, 1) determined by the text."""
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=7).digest(), "big") / 2**56
 
 
@@ -153,7 +154,7 @@ def asks_what_it_declares(host: Host) -> None:
     if unknown := [word for word in asks if word not in WORDS]:
         raise Violation(f"asks {unknown[0]!r}, and the words are {', '.join(WORDS)}")
     held = world("texts")
-    absent: dict[str, Any] = {} if "judge" in asks else {"judge": None}
+    absent: dict[str, object] = {} if "judge" in asks else {"judge": None}
     absent |= {} if "examples" in asks else {"examples": list, "shown": list}
     part.measure(Guarded(asks), EvalData(**{**vars(held), **absent}))
 

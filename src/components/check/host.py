@@ -1,4 +1,4 @@
-"""A small model around any part: where the properties see it at work."""
+"""A small model around any part, in which the properties are checked."""
 
 from __future__ import annotations
 
@@ -95,17 +95,18 @@ class Host:
         return make({"name": model, **chosen}, "model", vocab_size=vocab).eval()  # `plain` may lack what another part reads
 
     def model(self, std: float = 0.3, *, dtype: torch.dtype = torch.float64, **sizes: Any) -> nn.Module:
-        """The model with every parameter redrawn, so that zeros and ones of the first values hide nothing."""
+        """The model with all parameters redrawn, so that initial zeros and ones hide no fault."""
         return scramble(self.build(**sizes), std).to(dtype)
 
     def parts(self, model: nn.Module) -> list[nn.Module]:
-        """The subject's modules in the model, each once; none where the part is a function or no module."""
+        """The subject's modules in the model, each once. Empty if the part is not a module."""
         if not isinstance(self.subject.target, type):
             return []
         return [m for m in model.modules() if type(m) is self.subject.target]
 
     def batch(self, values: Tensor, **changes: Any) -> Batch:
-        """A batch; a model that reads a source gets one, the same for every row, and a part that reads numbers those that stand for the ids."""
+        """A batch. A model with a source gets the same source in every row; a part that reads numbers gets numbers made from the
+        ids."""
         if self.d_in:
             changes.setdefault("values", numbers(values, self.d_in))
             values = torch.zeros_like(values)
@@ -121,19 +122,19 @@ class Host:
 
     @cached_property
     def d_in(self) -> int:
-        """How many numbers a position has where the subject reads them (it says so as ``d_in``); 0: it reads ids."""
+        """How many numbers per position the subject reads (its ``d_in``); 0 if it reads ids."""
         if "values" not in (self.subject.declared("needs") or {}).get("data", ()):
             return 0
         return self.parts(self.build())[0].d_in  # type: ignore[return-value]
 
     @cached_property
     def pooled(self) -> bool:
-        """Does the head give one vector per sequence, so that positions have no outputs of their own?"""
+        """Whether the head gives one vector per sequence, so that positions have no outputs of their own."""
         if self.subject.kind not in ("head", "pooling"):
             return False
         try:
             out = self.run(self.model(), ids())
-        except Exception:  # the properties will say what is wrong
+        except Exception:  # the properties will report the fault
             return False
         return not isinstance(out, Tensor) or out.ndim < 3
 
@@ -151,13 +152,13 @@ def ids(rows: int = 2, length: int = LENGTH, seed: int = 0) -> Tensor:
 
 
 def numbers(ids: Tensor, count: int) -> Tensor:
-    """(B, T, count) numbers for ids: another id, other numbers."""
+    """(B, T, count) numbers for ids. Different ids get different numbers."""
     table = torch.empty(VOCAB, count).normal_(generator=torch.Generator().manual_seed(6))
     return table[ids]
 
 
-def objective(hidden: Tensor, head: Any, batch: Batch) -> Terms:  # noqa: ARG001  the contract's third argument
-    """Distance of whatever the head gives to fixed noise: every output counts, those of tokens further ahead as well."""
+def objective(hidden: Tensor, head: nn.Module, batch: Batch) -> Terms:  # noqa: ARG001  the contract's third argument
+    """The distance of the head's outputs to fixed noise. Every output counts, also those for tokens further ahead."""
     further = tokens_ahead(head)
     given = [head(hidden), *(head(hidden, ahead=k) for k in range(1, further + 1))]
     outputs = [x for x in pytree.tree_leaves(given) if isinstance(x, Tensor)]
@@ -169,5 +170,5 @@ def objective(hidden: Tensor, head: Any, batch: Batch) -> Terms:  # noqa: ARG001
 
 
 def total_loss(terms: Terms) -> Tensor:
-    """Of all terms, the layers' own (load balance, z-loss) included."""
+    """The sum of all terms, the layers' own (load balance, z-loss) included."""
     return torch.stack([(value / weight).to(torch.float64) for value, weight in terms.losses.values()]).sum()

@@ -1,4 +1,4 @@
-"""What must not reach an output: the future, other documents, padding, other rows, and where the sequence happens to stand."""
+"""What must not influence an output: the future, other documents, padding, other rows, and the offset of the sequence."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def seeded(host: Host, model: nn.Module, values: Tensor, seed: int) -> Tensor:
 
 
 def relative(host: Host) -> bool:
-    """With rotary positions nothing may depend on where the sequence begins."""
+    """With rotary positions no output may depend on where the sequence begins."""
     return host.wiring == "decoder" and host.subject.kind in MOVABLE and not {"position", "attention"} & {*host.subject.around}
 
 
@@ -111,7 +111,7 @@ def goes_by_distance(host: Host) -> None:
 
 
 def counts_from_the_start(model: nn.Module) -> bool:
-    """Has it a mask that goes by more than distance, as chunks do?"""
+    """Whether it has a mask that depends on more than distance, as chunks do."""
     here = torch.arange(LENGTH)[None]
     for part in model.modules():
         allow = getattr(part, "allow", None)
@@ -123,7 +123,7 @@ def counts_from_the_start(model: nn.Module) -> bool:
 
 
 def same(a: Tensor, b: Tensor, said: str, tolerance: float = 1e-6) -> None:
-    """Violation with the first position and the figure where two outputs differ."""
+    """Violation if two outputs differ, with the first such position and the difference."""
     if a.shape != b.shape:
         raise Violation(f"shapes {tuple(a.shape)} and {tuple(b.shape)}")
     error = (a - b).abs()

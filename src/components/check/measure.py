@@ -15,7 +15,7 @@ from components.core.flops import Work, flops_of
 
 @dataclass(frozen=True)
 class Figures:
-    """Of one instance, what stands in its sockets included. FLOPs: forward, of one sequence."""
+    """Figures of one instance, with the parts in its sockets. FLOPs: the forward pass of one sequence."""
 
     parameters: int
     executed: int
@@ -37,7 +37,7 @@ def figures(host: Host) -> Figures:
 
 
 def holder(host: Host, model: nn.Module) -> nn.Module:
-    """The part in the model, the largest where there are several (a stack's own residual opens the stream, and has no scale)."""
+    """The part in the model; the largest if there are several (a stack's own residual opens the stream, and has no scale)."""
     found = host.parts(model)
     if not found:
         raise UserError(host.subject.label, "it has no module of its own, so that there is nothing to count")

@@ -22,7 +22,7 @@ from components.core.weights import MATRICES, Weight, generator_for, initialise,
 STEPS = 100
 
 
-def made(subject: Subject, **sizes: Any) -> Any:
+def made(subject: Subject, **sizes: object) -> Any:
     return make(subject.maker, subject.kind, **sizes)
 
 

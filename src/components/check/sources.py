@@ -1,6 +1,5 @@
-"""Properties of sources of data: what they declare is what they yield, the same every time, and their fingerprint tells two readings apart.
-
-A source that reads a file (a required option ``path``) is given a small table with fields of every usual name.
+"""Properties of data sources: they yield what they declare, the same every time, and a fingerprint tells different contents
+apart. A source that reads a file (a required option ``path``) is given a small table with fields of every usual name.
 """
 
 from __future__ import annotations
@@ -8,10 +7,10 @@ from __future__ import annotations
 import functools
 import json
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from components.check.cases import Violation, holds
 from components.check.host import Host
@@ -39,7 +38,7 @@ def _folder() -> tempfile.TemporaryDirectory[str]:
 
 
 def write_sample(folder: str, rows: int) -> str:
-    """A file that every source of the user's own data can read."""
+    """Write a file that every source of the user's own data can read. Returns its path."""
     file = Path(folder) / "sample.jsonl"
     lines = []
     for i in range(rows):
@@ -51,18 +50,18 @@ def write_sample(folder: str, rows: int) -> str:
 
 
 def needs_file(host: Host) -> bool:
-    """It reads a file, and nobody has said which."""
+    """Whether the source reads a file and no path is given."""
     path = host.subject.signature.options.get("path")
     return path is not None and path.default == REQUIRED and given(host.subject).get("path", GIVEN) == GIVEN
 
 
 def given(subject: Subject) -> dict[str, Any]:
-    """The options that are set, whatever the subject is."""
+    """The options that are set, for a subject of any form."""
     maker = subject.maker
     return maker if isinstance(maker, dict) else maker.keywords if isinstance(maker, functools.partial) else {}
 
 
-def source(host: Host, **options: Any) -> Any:
+def source(host: Host, **options: object) -> Any:
     """A new source with these options on top of its own."""
     if needs_file(host):
         options = {"path": str(Path(_folder().name) / "sample.jsonl"), **options}
@@ -71,7 +70,7 @@ def source(host: Host, **options: Any) -> Any:
 
 
 def things(made: Any, declared: tuple[str, ...]) -> list[Thing]:
-    """The first that it yields, documents before examples."""
+    """The first items that the source yields, documents before examples."""
     ways: list[Callable[[], Iterator[Thing]]] = []
     if "text" in declared:
         ways.append(made.documents)
@@ -108,8 +107,9 @@ def gives(host: Host) -> None:
             raise Violation(f"{thing.where}: the label {thing.answer!r} is not among its labels")
 
 
-def faults_of(thing: Any, words: tuple[str, ...], widths: dict[str, int]) -> Iterator[str]:
-    """What is wrong with a document or an example of a source that provides ``words``; ``widths``: of those before it."""
+def faults_of(thing: Thing, words: tuple[str, ...], widths: dict[str, int]) -> Iterator[str]:
+    """The faults of a document or an example from a source that provides ``words``. ``widths``: the widths of earlier ones,
+    updated."""
     if not (isinstance(thing.origin, str) and thing.origin and isinstance(thing.line, int) and thing.line >= 0):
         yield f"its origin {thing.origin!r} and line {thing.line!r} are no place"
     if isinstance(thing, Document):
@@ -147,11 +147,11 @@ def _is_message(m: object) -> bool:
     return isinstance(m, dict) and m.get("role") in ("system", "user", "assistant") and isinstance(m.get("content"), str)
 
 
-def _is_rows(form: object) -> bool:
+def _is_rows(form: object) -> TypeGuard[tuple[tuple[object, ...], ...]]:
     return isinstance(form, tuple) and all(isinstance(row, tuple) for row in form)
 
 
-def _numbers(what: str, numbers: list[Any] | None, width: int, widths: dict[str, int]) -> Iterator[str]:
+def _numbers(what: str, numbers: Sequence[object] | None, width: int, widths: dict[str, int]) -> Iterator[str]:
     if numbers is None:
         yield f"its {what} is no tuple{' of tuples' if what == 'input' else ''} of numbers"
         return
@@ -193,8 +193,8 @@ def follows_options(host: Host) -> None:
                 raise Violation(f"{option.name}={value!r} changes what it gives, and the fingerprint is the same")
 
 
-def _others(option: Option) -> list[Any]:
-    """Some value of each sort that the option may have, other than its default."""
+def _others(option: Option) -> list[object]:
+    """One value of each type that the option accepts, other than its default."""
     if option.type.kind is not None or option.default == REQUIRED:
         return []
     values = [v for v in (*option.type.allowed, *OTHERS) if v != option.default and option.type.fault(v) is None]

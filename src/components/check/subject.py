@@ -1,10 +1,10 @@
-"""What is checked: a registered part, a class by its address, or a class; with options, and with what stands around it."""
+"""The subject of a check: a registered part, a class, or a class by its address, with its options and surroundings."""
 
 from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
@@ -19,7 +19,8 @@ from components.core.signature import REQUIRED, Signature
 
 @dataclass(frozen=True)
 class Subject:
-    """One part with its options. ``maker`` is what goes into a socket; ``around``: other sockets and sizes of the model that it works in."""
+    """One part with its options. ``maker``: what goes into a socket. ``around``: other sockets and sizes of the model around
+    it."""
 
     kind: str
     label: str
@@ -39,16 +40,16 @@ class Subject:
         return self.label
 
 
-def subject_of(what: Any, options: Iterable[str] | dict[str, Any] = (), *, kind: str | None = None) -> Subject:
+def subject_of(what: str | type, options: Iterable[str] | Mapping[str, object] = (), *, kind: str | None = None) -> Subject:
     """The subject that ``what`` names: ``kind/name``, ``package.module:Class``, or a class.
 
     Args:
         what: a class that no decorator has registered needs ``kind`` as well.
         options: {name: value}, or words as on the command line, ``window=5``; ``model.n_layers=4`` goes to the model around the part.
-        kind: of a class that is not registered.
+        kind: the kind of a class that is not registered.
 
     Raises:
-        UserError: nothing of that name, or an option that it does not have.
+        UserError: there is no part of that name, or the part has no such option.
     """
     if isinstance(what, str) and ":" in what:
         what = imported(what)
@@ -71,9 +72,10 @@ def subject_of(what: Any, options: Iterable[str] | dict[str, Any] = (), *, kind:
     return Subject(e.kind, e.label, {"name": e.name, **chosen}, target, e.signature, around)
 
 
-def imported(address: str) -> Any:
+def imported(address: str) -> type:
     """The object at ``package.module:Class``."""
     module, _, name = address.partition(":")
+    found: Any
     try:
         found = import_module(module)
     except ModuleNotFoundError as e:
@@ -88,7 +90,7 @@ def imported(address: str) -> Any:
     return found
 
 
-def _of_class(target: Any, options: Any, kind: str | None) -> Subject:
+def _of_class(target: type, options: Iterable[str] | Mapping[str, object], kind: str | None) -> Subject:
     for (known, name), registered in registry.TARGETS.items():
         if registered is target and kind in (None, known):
             return subject_of(f"{known}/{name}", options)
@@ -107,9 +109,11 @@ def _of_class(target: Any, options: Any, kind: str | None) -> Subject:
     return Subject(kind, label, maker, target, signature, {**own_around, **around})
 
 
-def _given(options: Iterable[str] | dict[str, Any], signature: Signature, label: str) -> tuple[dict[str, Any], dict[str, Any]]:
+def _given(
+    options: Iterable[str] | Mapping[str, object], signature: Signature, label: str
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """(the part's options, what goes to the model around it)."""
-    pairs = options.items() if isinstance(options, dict) else [_pair(word, label) for word in options]
+    pairs = options.items() if isinstance(options, Mapping) else [_pair(word, label) for word in options]
     given: dict[str, Any] = {}
     around: dict[str, Any] = {}
     for name, value in pairs:
@@ -124,7 +128,7 @@ def _given(options: Iterable[str] | dict[str, Any], signature: Signature, label:
     return given, around
 
 
-def _pair(word: str, label: str) -> tuple[str, Any]:
+def _pair(word: str, label: str) -> tuple[str, object]:
     name, equals, value = word.partition("=")
     if not equals:
         raise UserError(label, f"{word!r} is no option", "give option=value")

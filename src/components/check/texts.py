@@ -25,7 +25,7 @@ STRANGE = [
 
 
 def learns(host: Host) -> bool:
-    """Not one that is read from a file, which the battery does not have."""
+    """Whether the tokenizer is trained. One that is read from a file is not checked: the battery has no such file."""
     return not any(o.default == REQUIRED for o in host.subject.signature.options.values())
 
 

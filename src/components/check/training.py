@@ -1,4 +1,5 @@
-"""Properties of losses, adapters and tunings: terms that count what was asked for; small weights that start as nothing and merge exactly; rates."""
+"""Properties of losses (terms count what was asked), adapters (they start without effect and merge exactly) and tunings
+(rates)."""
 
 from __future__ import annotations
 
@@ -29,7 +30,7 @@ def decoder(host: Host, *, model: str = "decoder", vocab: int = VOCAB, **sockets
 
 
 class Course:
-    """A loss with a model that gives what it needs, and a batch that has what it asks for."""
+    """A loss, with a model and a batch that give what it needs."""
 
     def __init__(self, host: Host) -> None:
         needs = host.subject.declared("needs") or {}
@@ -67,7 +68,7 @@ class Course:
         return self.model(batch, self.loss)
 
     def figures(self, batch: Batch) -> dict[str, tuple[float, float]]:
-        """With gradients on, since a loss may do less where nothing is learned."""
+        """The terms, with gradients on: a loss may compute less without them."""
         return {n: (float(s.detach()), float(torch.as_tensor(w).detach())) for n, (s, w) in self.terms(batch).losses.items()}
 
 
@@ -95,7 +96,7 @@ def loss_has_a_gradient(host: Host) -> None:
 
 @holds("sums over rows", "loss")
 def loss_adds_up(host: Host) -> None:
-    """Sum and weight of two rows together are those of each alone: micro-batches and ranks then change nothing."""
+    """Sum and weight of two rows equal the sums over each alone, so that micro-batches and ranks change nothing."""
     course = Course(host)
     course.model.double()
     if isinstance(course.loss, NeedsModel):
@@ -206,6 +207,6 @@ def tuning_only_says(host: Host) -> None:
 
 @holds("needs no values", "tuning")
 def tuning_on_meta(host: Host) -> None:
-    """Whoever trains asks it about a model that has none yet."""
+    """Training asks a tuning about a model on meta, which has no values yet."""
     if rates(host, decoder(host).to("meta")) != rates(host, decoder(host)):
         raise Violation("it says something else of a model on the meta device")

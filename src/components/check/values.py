@@ -1,9 +1,7 @@
-"""What comes out of a part, forward and backward: shape, dtype, finite figures, a gradient and a role for every parameter."""
+"""Properties of a part's results, forward and backward: shape, dtype, finite values, a gradient and a role for every
+parameter."""
 
 from __future__ import annotations
-
-from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +9,7 @@ from torch.utils import _pytree as pytree
 
 from components.check.cases import Violation, holds
 from components.check.host import LENGTH, VOCAB, Host, ids, objective, total_loss
-from components.core.weights import ROLES, roles
+from components.core.weights import ROLES, Weight, roles
 
 KEEPS_WIDTH = ("attention", "ffn", "norm")  # kinds whose output is as wide as their input
 
@@ -22,7 +20,9 @@ def keeps_shape_and_dtype(host: Host) -> None:
         model = host.model(0.1, dtype=dtype)
         seen: list[str] = []
 
-        def look(_: nn.Module, given: tuple[Any, ...], out: Any, dtype: torch.dtype = dtype, seen: list[str] = seen) -> None:
+        def look(
+            _: nn.Module, given: tuple[Tensor, ...], out: object, dtype: torch.dtype = dtype, seen: list[str] = seen
+        ) -> None:
             x = given[0]
             if isinstance(out, Tensor) and (out.dtype != dtype or out.shape != x.shape):
                 seen.append(f"{tuple(x.shape)} {dtype} became {tuple(out.shape)} {out.dtype}")
@@ -97,8 +97,8 @@ def has_gradients(host: Host) -> None:
             raise Violation(f"{name}: {share:.0%} of its elements have one")
 
 
-def declared(model: nn.Module) -> list[Any]:
-    """The weights with their roles; none where one has no role, which is another property's to say."""
+def declared(model: nn.Module) -> list[Weight]:
+    """The weights with their roles. Empty if a weight has no role: another property reports that."""
     try:
         return list(roles(model))
     except ValueError:
@@ -107,11 +107,11 @@ def declared(model: nn.Module) -> list[Any]:
 
 @holds("equals its reference", applies=lambda host: hasattr(host.subject.target, "reference"))
 def equals_reference(host: Host) -> None:
-    """A part may have a method ``reference``, the paper's formula written plainly, with the arguments of ``forward``."""
+    """A part may have a method ``reference``: the paper's formula, written plainly, with the arguments of ``forward``."""
     model = host.model()
     calls: list[str] = []
 
-    def compare(part: nn.Module, given: tuple[object, ...], kwargs: Mapping[str, object], out: object) -> None:
+    def compare(part: nn.Module, given: tuple[object, ...], kwargs: dict[str, object], out: object) -> None:
         want = part.reference(*given, **kwargs)  # type: ignore[operator]
         calls.append("")
         for a, b in zip(tensors(out), tensors(want), strict=True):

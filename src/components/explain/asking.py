@@ -12,7 +12,7 @@ from torch import nn
 from components.core.errors import UserError
 from components.core.makers import make
 from components.core.sockets import Batch
-from components.core.traits import lacking, reads_source, why_cannot_generate
+from components.core.traits import lacking, number_reader, provides, reads_source, why_cannot_generate
 from components.corpus.special_ids import first_ids, source_ids, stop_ids, target_start
 from components.explain.subject import Subject
 from components.explain.tokens import Words, masked, numbers
@@ -110,14 +110,13 @@ def _readable(tokenizer: Any, ids: list[int]) -> list[int]:
 
 def output_kind_of(model: nn.Module) -> str:
     """ "tokens", "classes" or "amounts", by what the head provides."""
-    given = set(getattr(getattr(model, "head", None), "provides", ()))
-    return next((word for word in ("classes", "amounts") if word in given), "tokens")
+    return next((word for word in ("classes", "amounts") if any(provides(m, word) for m in model.children())), "tokens")
 
 
 def width_of_values(model: nn.Module) -> int:
     """How many numbers each position has, where the model reads numbers instead of ids; else 0."""
-    found = next((m for m in model.modules() if "values" in getattr(m, "provides", ()) and hasattr(m, "d_in")), None)
-    return 0 if found is None else int(found.d_in)  # type: ignore[arg-type]  # a module's attributes have no type
+    found = number_reader(model)
+    return 0 if found is None else int(found.d_in)
 
 
 def _numbers(subject: Subject, prompt: str, width: int, output_kind: str, seed: int) -> Asked:

@@ -148,7 +148,7 @@ def with_targets(subject: Subject, asked: Asked, target: str | None) -> Batch:
     """
     batch, tokenizer = asked.batch, subject.tokenizer
     if asked.output_kind == "classes":
-        labels = list(getattr(tokenizer, "labels", ()) or ())
+        labels = subject.labels
         if target not in labels:
             raise UserError("--target", f"{target!r} is no label of this model", f"--target one of {', '.join(labels)}")
         return replace(batch, targets=torch.tensor([labels.index(target)]))

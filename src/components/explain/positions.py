@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from components.core.sockets import SequenceInfo
+from components.core.traits import embeds, rotates
 from components.explain.pack import Array
 from components.explain.recorder import Call, Recorder
 from components.explain.trace import PositionTrace
@@ -47,7 +48,7 @@ def _equal(a: Array | None, b: Array | None) -> bool:
 def _added(module: nn.Module, recorder: Recorder, info: SequenceInfo, shown: slice) -> Tensor | None:
     """(T, D) what it adds to the embedding; None where that is nothing."""
     embeddings = [c for c in recorder.of_kind("embedding") if isinstance(c.y, Tensor)]
-    if not hasattr(module, "embed") or not embeddings:
+    if not embeds(module) or not embeddings:
         return None
     x = embeddings[-1].y
     given = embeddings[-1].info if embeddings[-1].info is not None else info
@@ -58,7 +59,7 @@ def _added(module: nn.Module, recorder: Recorder, info: SequenceInfo, shown: sli
 def _turned(module: nn.Module, users: list[Call], info: SequenceInfo, shown: slice) -> Array | None:
     """(T, K) what becomes of a vector of ones; None where it stays one."""
     kernel = next((k for c in users for k in c.kernels if k.word in ("softmax", "weights", "linear")), None)
-    if not hasattr(module, "rotate") or kernel is None:
+    if not rotates(module) or kernel is None:
         return None
     q = kernel.found.get("q")
     q = kernel.found["inputs"][0] if q is None else q

@@ -141,7 +141,7 @@ class Recorder:
 def eval_uncompiled(model: nn.Module) -> Iterator[None]:
     """Eval mode, no compiled code, no checkpointing. Afterwards every module is as it was."""
     training = [m for m in model.modules() if m.training]
-    saved = [m for m in model.modules() if getattr(m, "checkpointing", False)]
+    saved = [m for m in model.modules() if isinstance(m, Layer) and m.checkpointing]
     model.eval()
     for m in saved:
         m.checkpointing = False  # type: ignore[assignment]

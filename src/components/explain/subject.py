@@ -64,7 +64,7 @@ class Subject:
     @property
     def labels(self) -> list[str]:
         """Names of the classes; empty where the data have none."""
-        return list(getattr(self.tokenizer, "labels", ()) or ())
+        return list(self.tokenizer.labels) if self.tokenizer is not None else []
 
 
 def subject_of(what: str | Path | Loaded, overrides: Sequence[str] = ()) -> Subject:

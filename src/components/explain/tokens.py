@@ -20,8 +20,7 @@ class Words:
 
     def __init__(self, tokenizer: Any, names: dict[int, str] | None = None) -> None:
         self.tokenizer, self.names = tokenizer, dict(names or {})
-        roles = getattr(tokenizer, "specials", None) or {}
-        self.special = {i: f"<{role}>" for role, i in roles.items()}
+        self.special = {} if tokenizer is None else {i: f"<{role}>" for role, i in tokenizer.specials.items()}
 
     def text(self, i: int) -> str:
         if i in self.names:

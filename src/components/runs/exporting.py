@@ -13,6 +13,7 @@ from components.compose.request import Request
 from components.core.config_types import Config
 from components.core.errors import UserError
 from components.core.registry import find
+from components.core.traits import provides
 from components.corpus.foreign import token_of
 from components.corpus.special_ids import first_ids, stop_ids, target_start
 from components.corpus.tokens import MAP_FILE, OWN_FILE, Tokens
@@ -45,7 +46,7 @@ def export_run(run: str, to: Path, *, shard_bytes: int) -> str:
     weights = plain_weights(vocab_size, checkpoints.weights_in(checkpoint), config)
     source = ours.get("source") or {}
     prefer = (source.get("config", {}).get("architectures") or [source.get("architecture")])[0]
-    begins = target_start(tokenizer)[0] if "source" in getattr(find("model", config["model"]["name"]), "provides", ()) else None
+    begins = target_start(tokenizer)[0] if provides(find("model", config["model"]["name"]), "source") else None
     own = {f"{role}_token_id": i for role, i in special_ids(tokenizer).items() if role in ("bos", "eos", "pad")}
     own |= {} if begins is None else {"decoder_start_token_id": begins}
     known = known_form(config, weights, vocab_size, prefer)
