@@ -80,11 +80,13 @@ class Case:
         return f"{self.subject.label}: {self.name}"
 
 
-def battery(what: str | type, options: Iterable[str] | Mapping[str, object] = (), *, kind: str | None = None) -> list[Case]:
+def battery(
+    what: str | type | Subject, options: Iterable[str] | Mapping[str, object] = (), *, kind: str | None = None
+) -> list[Case]:
     """Every case of a part, for ``@pytest.mark.parametrize("case", battery("attention/mine"), ids=str)``.
 
     Args:
-        what: ``kind/name``, ``package.module:Class``, or a class.
+        what: ``kind/name``, ``package.module:Class``, a class, or what ``subject_of`` made of one.
         options: the part's options, {name: value} or ``name=value`` words.
         kind: the kind of a class that is not registered.
     """

@@ -18,6 +18,7 @@ from components.compose.request import BEGINNINGS
 from components.compose.sources import DEFAULT, ConfigSource
 from components.compose.yaml_files import located, read_yaml, short
 from components.core import registry
+from components.core.config_types import Config
 from components.core.errors import UserError, nearest
 from components.core.groups import GROUPS
 from components.core.paths import expanded
@@ -31,7 +32,7 @@ class RunSettings:
     """What is composed so far, who chose which file, and where each value came from."""
 
     cwd: Path
-    config: dict[str, Any] = field(default_factory=dict)
+    config: Config = field(default_factory=dict)
     origins: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
@@ -52,7 +53,7 @@ class RunSettings:
         self.config[group] = self._read(group, option, [])
         self._mark({group: self.config[group]}, source)
 
-    def _read(self, group: str, option: Any, inside: list[str]) -> dict[str, Any]:
+    def _read(self, group: str, option: Any, inside: list[str]) -> Config:
         known, parts = self.files(group), _parts(group)
         if not isinstance(option, str):
             raise UserError(group, f"{show(option)} is no choice of {group}", f"{group}: {', '.join(self.choices(group))}")
@@ -78,16 +79,16 @@ class RunSettings:
                 self._check(group, key)
             except UserError as e:
                 raise UserError(f"{located(file, str(key))}: {e.where}", e.what, e.instead) from None
-        merged: dict[str, Any] = {}
+        merged: Config = {}
         for parent in parents:
             merged = _merged(merged, values if parent == "_self_" else self._read(group, parent, [*inside, option]))
         return _merged(merged, values)
 
-    def start(self, values: dict[str, Any]) -> None:
+    def start(self, values: Config) -> None:
         """The run's own values, as ``train.yaml`` has them."""
         self.config = {**deepcopy(values), **self.config}
 
-    def say(self, values: dict[str, Any], source: ConfigSource) -> None:
+    def say(self, values: Config, source: ConfigSource) -> None:
         """A recipe's (or a saved config's) values for groups and the run itself."""
         for key, value in values.items():
             if key not in self.config:
@@ -184,7 +185,7 @@ class RunSettings:
             return
         self.origins.update(dict.fromkeys(flat(values), source.label))
 
-    def resolved(self) -> dict[str, Any]:
+    def resolved(self) -> Config:
         """The values with interpolations (``${seed}``, ``${oc.env:HOME}``) resolved. UserError for one that leads nowhere."""
         from omegaconf import OmegaConf
         from omegaconf.errors import OmegaConfBaseException
@@ -205,7 +206,7 @@ class RunSettings:
         return values
 
 
-def _parts(group: str) -> dict[str, dict[str, Any]]:
+def _parts(group: str) -> dict[str, Config]:
     """{name: node with every default} of the parts that can be chosen for a whole group, as a logger can."""
     found = registry.entries(group).values() if GROUPS[group].chosen else ()
     return {e.name: {"name": e.name, **{n: deepcopy(o.default) for n, o in e.signature.options.items()}} for e in found}
@@ -222,11 +223,11 @@ def _value(argument: Argument) -> Any:
     return value
 
 
-def flat(value: Any, path: str = "") -> dict[str, Any]:
+def flat(value: Any, path: str = "") -> Config:
     """{dotted path: leaf}; an empty mapping is a leaf."""
     if not isinstance(value, dict) or not value:
         return {path: value}
-    out: dict[str, Any] = {}
+    out: Config = {}
     for key, inner in value.items():
         out.update(flat(inner, f"{path}.{key}".lstrip(".")))
     return out
@@ -238,7 +239,7 @@ def _merged(old: Any, new: Any) -> Any:
     return {**old, **{k: _merged(old.get(k), v) for k, v in new.items()}}
 
 
-def defaults_of(file: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+def defaults_of(file: Path) -> tuple[Config, Config]:
     """({group: choice}, {key: value}) of ``train.yaml``."""
     values = read_yaml(file)
     entries = [entry for entry in values.pop("defaults", []) if isinstance(entry, dict)]

@@ -7,18 +7,18 @@ command line are the user's own.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Any
 
 from components.compose.settings import PATHS
+from components.core.config_types import Config
 from components.core.errors import UserError
 
 
-def without_paths(values: dict[str, Any]) -> dict[str, Any]:
+def without_paths(values: Config) -> Config:
     """The values without ``paths``: runs and prepared data go where the user's own settings say."""
     return {k: v for k, v in values.items() if str(k).replace("/", ".").partition(".")[0] != PATHS}
 
 
-def check_recipe(values: dict[str, Any], where: str, parts: Collection[str], *, spelled: bool) -> dict[str, Any]:
+def check_recipe(values: Config, where: str, parts: Collection[str], *, spelled: bool) -> Config:
     """What a recipe given by its path says, less the paths where it is a run's config (``spelled``).
 
     Raises:

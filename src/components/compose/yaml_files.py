@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from components.compose.grammar import refuse_targets
+from components.core.config_types import Config
 from components.core.content import DEPTH, plain
 from components.core.errors import UserError
 from components.core.files import read_text, regular
@@ -23,14 +24,14 @@ def short(file: Path) -> str:
         return str(file)
 
 
-def read_yaml(file: Path) -> dict[str, Any]:
+def read_yaml(file: Path) -> Config:
     """The mapping in ``file``, interpolations left as they are. UserError with file and line."""
     state = regular(file).stat()
     return deepcopy(_read(file, state.st_mtime_ns, state.st_size))
 
 
 @lru_cache(maxsize=256)
-def _read(file: Path, time: int, size: int) -> dict[str, Any]:
+def _read(file: Path, time: int, size: int) -> Config:
     """Read once for each state of the file: a composition reads the same files for the recipe and for what differs from it."""
     del time, size
     value = parse_yaml(read_text(file, most=MOST), short(file))

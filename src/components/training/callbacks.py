@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from components.core import registry
+from components.core.config_types import Config
 from components.core.errors import UserError
 from components.core.makers import make, part_values
 from components.runs.metrics_file import OF_LOSS
 
 
-def chosen(node: dict[str, Any] | None) -> dict[str, dict[str, Any]]:
+def chosen(node: Config | None) -> dict[str, Config]:
     """{name: options} of those that are on, from ``{early_stopping: {patience: 3}}`` or from one node ``{name: early_stopping, ...}``.
 
     Raises:
@@ -35,7 +36,7 @@ def chosen(node: dict[str, Any] | None) -> dict[str, dict[str, Any]]:
     return found
 
 
-def check_callbacks(node: dict[str, Any] | None, *, logger: str) -> None:
+def check_callbacks(node: Config | None, *, logger: str) -> None:
     """What can be known before any is made. What a callback calls ``monitor`` is a figure of validation.
 
     Raises:
@@ -60,7 +61,7 @@ def _needed(entry: registry.Entry) -> list[str]:
     return [words] if isinstance(words, str) else list(words)
 
 
-def make_callbacks(node: dict[str, Any] | None, metrics: Any = None) -> list[Any]:
+def make_callbacks(node: Config | None, metrics: Any = None) -> list[Any]:
     """Those that the config names, which ``check_callbacks`` has seen; ``metrics``: what the task measures, by name.
 
     Raises:

@@ -6,9 +6,9 @@ Imports no Lightning: ``components validate`` reads this too.
 from __future__ import annotations
 
 import re
-from typing import Any
 
 from components.core import registry
+from components.core.config_types import Config
 from components.core.errors import UserError, nearest
 from components.core.groups import GROUPS, NOT_OURS
 from components.core.makers import part_values
@@ -19,7 +19,7 @@ FSDP1 = ("fsdp", "fsdp_cpu_offload")  # Lightning's names
 LENGTHS = ("max_steps", "max_epochs", "max_tokens")
 
 
-def trainer_settings(node: dict[str, Any]) -> dict[str, Any]:
+def trainer_settings(node: Config) -> Config:
     """Every argument that the node ``trainer`` means, defaults included; unknown ones and those that the library owns are refused.
 
     An argument that cannot be null has its default where the node says null.
@@ -43,7 +43,7 @@ def trainer_settings(node: dict[str, Any]) -> dict[str, Any]:
     return settings
 
 
-def check_values(settings: dict[str, Any]) -> None:
+def check_values(settings: Config) -> None:
     """What depends on more than an option's type, in the words of the config; what depends on the machine is left to whoever is on it."""
     for name in LENGTHS:
         value = settings.get(name)
@@ -94,7 +94,7 @@ def _number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e18
 
 
-def _portion(settings: dict[str, Any], name: str, least: int) -> None:
+def _portion(settings: Config, name: str, least: int) -> None:
     """A share of the batches (a float up to 1.0) or a number of them."""
     value = settings.get(name)
     whole = isinstance(value, int)
@@ -107,7 +107,7 @@ def _portion(settings: dict[str, Any], name: str, least: int) -> None:
     )
 
 
-def steps_in_epoch(settings: dict[str, Any], steps_per_epoch: int) -> int:
+def steps_in_epoch(settings: Config, steps_per_epoch: int) -> int:
     """Optimizer steps in one of Lightning's epochs."""
     limit = settings.get("limit_train_batches")
     accumulate = settings.get("accumulate_grad_batches") or 1
@@ -116,7 +116,7 @@ def steps_in_epoch(settings: dict[str, Any], steps_per_epoch: int) -> int:
     return steps_per_epoch if limit is None else max(1, min(steps_per_epoch, limit // accumulate))
 
 
-def total_steps(settings: dict[str, Any], per_epoch: int, tokens_per_step: float) -> int:
+def total_steps(settings: Config, per_epoch: int, tokens_per_step: float) -> int:
     """The smallest of max_steps, max_tokens and max_epochs, in optimizer steps.
 
     Lightning's own estimate builds the loaders to count (Lightning#20550); here the counts are known.

@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from components.core.config_types import Config
 from components.core.errors import UserError
 from components.core.makers import make, part_values
 
@@ -21,12 +22,12 @@ ENVIRONMENT = {
 }
 
 
-def named(node: dict[str, Any] | None) -> dict[str, Any]:
+def named(node: Config | None) -> Config:
     """The node ``logger`` with the name that it means where it has none."""
     return {"name": "csv", **(node or {})}
 
 
-def check_logger(node: dict[str, Any] | None) -> None:
+def check_logger(node: Config | None) -> None:
     """What can be known before anything is made.
 
     Raises:
@@ -41,9 +42,7 @@ def check_logger(node: dict[str, Any] | None) -> None:
             raise UserError(variable, f"{value!r} is none of its values", f"{', '.join(known)}, or unset it")
 
 
-def make_loggers(
-    node: dict[str, Any] | None, folder: Path | None, config: dict[str, Any], say: Callable[[str], None]
-) -> list[Any]:
+def make_loggers(node: Config | None, folder: Path | None, config: Config, say: Callable[[str], None]) -> list[Any]:
     """Lightning's loggers for the node ``logger`` = {name, options}, which ``check_logger`` has seen."""
     logger = make(named(node), "logger", folder=folder, config=config, say=say).begin()
     return [] if logger is None else [logger]

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import glob
 from pathlib import Path
-from typing import Any
 
 from components.core import registry
-from components.core.config_types import part_name
+from components.core.config_types import Config, part_name
 from components.core.errors import UserError, nearest
 from components.core.makers import part_values
 from components.core.micro_batches import rows_each
@@ -28,7 +27,7 @@ HINT = "a path on the command line is relative to this folder, one in a recipe's
 LARGEST_SEED = 2**32 - 1  # numpy takes no larger one
 
 
-def check_settings(config: dict[str, Any]) -> dict[str, Any]:
+def check_settings(config: Config) -> Config:
     """The trainer's settings, after a look at everything that can be known from the config alone.
 
     Raises:
@@ -53,7 +52,7 @@ def check_settings(config: dict[str, Any]) -> dict[str, Any]:
     return settings
 
 
-def check_task(config: dict[str, Any], settings: dict[str, Any]) -> None:
+def check_task(config: Config, settings: Config) -> None:
     """Shares that leave something to train on, and rows that divide among micro-batches and the devices that are named."""
     options = part_values("task", config["task"])
     validation, test = options.get("validation_fraction", 0.0), options.get("test_fraction", 0.0)
