@@ -71,7 +71,7 @@ def test_masked_lm_with_a_mask_of_the_tokenizer_and_padding():
     ("name", "options", "says"),
     [
         ("masked_lm", {"masked": 0.9, "random": 0.2}, "masked=0.9 and random=0.2"),
-        ("masked_lm", {"mask_id": V}, f"mask_id={V} is none"),
+        ("masked_lm", {"mask_id": V}, f"mask_id={V} is not among"),
         ("span_corruption", {"sentinels": 1}, "sentinels=1"),
         ("span_corruption", {"first_sentinel": 45}, "sentinels 45 to 144"),
         ("span_corruption", {"first_sentinel": 10, "sentinels": 20, "descending": True}, "sentinels 10 to -9"),

@@ -138,7 +138,7 @@ def test_frozen_parameters_and_those_without_gradient_stay(name, model, weights,
 @pytest.mark.parametrize("name", NAMES)
 def test_nothing_to_train_is_said(name, model, weights):
     model.requires_grad_(False)
-    with pytest.raises(UserError, match="no parameter to train"):
+    with pytest.raises(UserError, match="nothing is left to train"):
         build("optimizer", name, weights=weights)
 
 

@@ -152,7 +152,7 @@ def test_hashes_are_even_and_fixed_and_differ_by_seed():
 
 
 def test_hash_without_ids_says_so():
-    with pytest.raises(ValueError, match="there are none here"):
+    with pytest.raises(ValueError, match="this batch has none"):
         made("hash")(inputs(), SequenceInfo())
 
 

@@ -89,7 +89,7 @@ def as_stored(recipe, overrides, *, base, cwd, command="", source=""):
 
 def test_a_moved_checkpoint_loads_alone(finished, tmp_path, monkeypatch):
     result, config = finished
-    monkeypatch.setattr("components.runs.loading.compose", as_stored)
+    monkeypatch.setattr("components.runs.loading.compose_request", as_stored)
     moved = tmp_path / "moved.ckpt"
     moved.write_bytes((result.folder / "checkpoints" / "best.ckpt").read_bytes())
     loaded = components.load(moved)
@@ -114,7 +114,7 @@ def test_a_moved_checkpoint_loads_alone(finished, tmp_path, monkeypatch):
 
 def test_evaluation_gives_the_figures_of_the_run(finished, monkeypatch):
     result, _ = finished
-    monkeypatch.setattr("components.runs.loading.compose", as_stored)
+    monkeypatch.setattr("components.runs.loading.compose_request", as_stored)
     loaded = components.load(result.folder)
     found = evaluate(loaded)
     assert found["loss"] == pytest.approx(result.figures["best_val_loss"], rel=1e-5)
