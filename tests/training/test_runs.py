@@ -78,11 +78,11 @@ def test_best_and_last(finished):
     assert last["components"]["config"] == config
 
 
-def as_stored(recipe, overrides, *, base, cwd, command="", source=""):
+def as_stored(request, *, base, cwd, command="", source=""):
     """Instead of composing: what the checkpoint holds."""
-    assert recipe is None
+    assert request.recipe is None
     assert cwd
-    assert (overrides, command) == ([], "")
+    assert ([*request.overrides], command) == ([], "")
     assert source
     return SimpleNamespace(config=base)
 
