@@ -73,7 +73,7 @@ class Case:
             return self.check() or ""
         except (Violation, UserError):
             raise
-        except Exception as e:
+        except Exception as e:  # whatever a part raises is its fault, told by the property's name; the cause stays
             raise Violation(f"{type(e).__name__}: {' '.join(str(e).split())[:300]}") from e
 
     def __str__(self) -> str:
@@ -122,7 +122,7 @@ def prove(subject: Subject, lack: str) -> str:
     for p in proofs:
         try:
             p.check(host)
-        except Exception as e:  # a refusal where the property is needed shows the lack, too
+        except Exception as e:  # a refusal where the property is needed proves the declared lack as well
             return f"{p.name}: {' '.join(str(e).split())}"
     said = ", ".join(p.name for p in proofs) or f"no property of a {subject.kind} shows it"
     raise Violation(

@@ -134,7 +134,7 @@ class Host:
             return False
         try:
             out = self.run(self.model(), ids())
-        except Exception:  # the properties will report the fault
+        except Exception:  # asked before the properties run: each of them meets the same fault and reports it
             return False
         return not isinstance(out, Tensor) or out.ndim < 3
 

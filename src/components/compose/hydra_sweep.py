@@ -64,7 +64,7 @@ class Callbacks(Callback):
         for callback in reversed(self.callbacks) if event.endswith("_end") else self.callbacks:
             try:
                 getattr(callback, event)(**kwargs)
-            except Exception as e:
+            except Exception as e:  # somebody else's code; as Hydra itself does, it is told, and ends no sweep
                 warnings.warn(f"Callback {type(callback).__name__}.{event} raised {type(e).__name__}: {e}", stacklevel=2)
 
 

@@ -63,6 +63,7 @@ class Shared:
     ``built`` holds the modules in the order of their making; ``adopt`` keeps them out of their users' state dicts.
     """
 
+    # no part: `offers` are sizes of any kind, as `make` takes them
     def __init__(self, maker: Any, kind: str, **offers: Any) -> None:
         self.maker, self.kind, self.offers = maker, kind, offers
         self._built: dict[tuple[Any, ...], Any] = {}

@@ -54,7 +54,7 @@ def _written(annotation: object) -> str:
 
 def _parameters(cls: type) -> list[inspect.Parameter]:
     """What the nearest ``__init__`` takes beside the instance."""
-    init: Callable[..., None] = cls.__init__  # type: ignore[misc]
+    init: Callable[..., None] = cls.__init__  # type: ignore[misc]  # of the class, on purpose: only its signature is read
     return [] if init is object.__init__ else list(inspect.signature(init).parameters.values())[1:]
 
 
@@ -70,6 +70,7 @@ else:
     class OptionsType(type(Protocol)):  # so that a class with fields may be an ABC, or name the protocol that it keeps
         """The class of classes with fields: it takes the fields' defaults off the class, and their values out of a call."""
 
+        # `more`: the keywords of a class statement, which are ABC's or Protocol's own
         def __init__(cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **more: Any) -> None:
             super().__init__(name, bases, namespace, **more)
             inherited = {n: f for c in reversed(cls.__mro__[1:]) for n, f in fields_of(c).items()}
@@ -122,7 +123,7 @@ def _with_fields(init: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(init)
     def taking(self: object, *args: object, **kwargs: object) -> None:
-        own = {n for n in kwargs if n in type(self)._fields}  # type: ignore[attr-defined]
+        own = {n for n in kwargs if n in type(self)._fields}  # type: ignore[attr-defined]  # OptionsType sets them
         vars(self).update({n: kwargs.pop(n) for n in own})
         init(self, *args, **kwargs)
 

@@ -71,4 +71,4 @@ def entry_of(module: nn.Module, classes: Mapping[tuple[str, str], Entry]) -> Ent
 def name_parts(model: nn.Module) -> None:
     """Tell every module its full name as ``part_path``, once and before any wrapper: statistics and initial values are keyed by it."""
     for path, module in model.named_modules():
-        module.part_path = path  # type: ignore[assignment]
+        module.part_path = path  # type: ignore[assignment]  # to a checker a module holds tensors and modules alone

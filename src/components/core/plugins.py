@@ -128,7 +128,7 @@ def indexed(plugin: Plugin) -> dict[str, Any]:
         if record is not None and unchanged and (not record["errors"] or record["paths"] == _path_times()):
             return record
     except (KeyError, TypeError):
-        pass  # somebody edited the record in the user's cache: make it anew below
+        pass  # the record in the user's cache was edited: it is only a copy, and made anew below
     record = {**_ask_child(plugin), "paths": _path_times()}
     write_cache(store, head, record)
     return record

@@ -172,7 +172,7 @@ pytree.register_dataclass(SequenceInfo, field_names=[f.name for f in fields(Sequ
 pytree.register_pytree_node(
     Terms,
     lambda terms: ([terms.losses, terms.stats], tuple(terms.aim.items())),
-    lambda children, aim: Terms(*children, dict(aim)),  # type: ignore[misc]
+    lambda children, aim: Terms(*children, dict(aim)),  # type: ignore[misc]  # torch types children as Any
     serialized_type_name="components.core.sockets.Terms",
 )
 
@@ -218,7 +218,7 @@ class Layer(nn.Module):
     def forward(self, s: Tensor, info: SequenceInfo) -> tuple[Tensor, dict[str, Any]]:
         if self.checkpointing and self.training and torch.is_grad_enabled():
             # determinism_check stays on: a part that draws differently the second time is a fault
-            return checkpoint(self._run, s, info, use_reentrant=False)  # type: ignore[return-value]
+            return checkpoint(self._run, s, info, use_reentrant=False)  # type: ignore[return-value]  # it returns what _run does
         return self._run(s, info)
 
     def _run(self, s: Tensor, info: SequenceInfo) -> tuple[Tensor, dict[str, Any]]:

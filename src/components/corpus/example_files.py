@@ -135,7 +135,7 @@ class Writer:
 
 def _frozen(given: list[Message] | list[list[float]]) -> Values | tuple[Message, ...]:
     """An example's messages or rows of numbers, from the lists of JSON."""
-    return tuple(v if isinstance(v, dict) else tuple(v) for v in given)  # type: ignore[return-value]
+    return tuple(v if isinstance(v, dict) else tuple(v) for v in given)  # type: ignore[return-value]  # a list of one kind gives a tuple of that kind
 
 
 def ends_of(file: Path) -> Path:

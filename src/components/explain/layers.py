@@ -30,7 +30,7 @@ def wiring_of(model: nn.Module, path: str) -> tuple[str, nn.Module]:
 def closed(wiring: nn.Module, s: Tensor) -> Tensor:
     """The stream as (T, D), whatever the residual keeps."""
     residual = getattr(wiring, "residual", None)
-    return (residual.close(s) if residual is not None and hasattr(residual, "close") else s)[0]  # type: ignore[operator]
+    return (residual.close(s) if residual is not None and hasattr(residual, "close") else s)[0]  # type: ignore[operator]  # asked just now
 
 
 def sides_of(recorder: Recorder, source: bool) -> list[str]:
@@ -165,7 +165,7 @@ def logit_lens(recorder: Recorder, side: str, shown: slice, targets: list[int | 
     rows = []
     with torch.no_grad():
         for name, s in [("embedding", calls[0].x), *((c.path, c.y) for c in calls)]:
-            logits = heads[-1].module(wiring.leave(s), heads[-1].info)[0][shown]  # type: ignore[operator]
+            logits = heads[-1].module(wiring.leave(s), heads[-1].info)[0][shown]  # type: ignore[operator]  # wiring_of found its `leave`
             p = logits.double().softmax(-1)
             follow = [None if i is None else float(row[i]) for row, i in zip(p, targets)]
             rows.append(LensRow(name, [top_of(row, LENS) for row in logits], follow))
@@ -195,7 +195,7 @@ def ablate_branches(recorder: Recorder, side: str, shown: slice, targets: list[i
     rows = []
     with torch.no_grad():
         for path, y in [("embedding", first), *branches]:
-            logits = heads[-1].module(wiring.leave(final - y), heads[-1].info)[0][shown]  # type: ignore[operator]
+            logits = heads[-1].module(wiring.leave(final - y), heads[-1].info)[0][shown]  # type: ignore[operator]  # wiring_of found its `leave`
             p = logits.double().softmax(-1).gather(-1, at[:, None])[:, 0]
             rows.append(Ablation(path, [None if i is None else float(x) for x, i in zip(p, targets)]))
     return rows

@@ -52,7 +52,7 @@ def _added(module: nn.Module, recorder: Recorder, info: SequenceInfo, shown: sli
         return None
     x = embeddings[-1].y
     given = embeddings[-1].info if embeddings[-1].info is not None else info
-    added = (module.embed(x, given) - x)[0][shown]  # type: ignore[operator]
+    added = (module.embed(x, given) - x)[0][shown]  # type: ignore[operator]  # `embeds` has asked
     return added if added.any() else None
 
 
@@ -65,7 +65,7 @@ def _turned(module: nn.Module, users: list[Call], info: SequenceInfo, shown: sli
     q = kernel.found["inputs"][0] if q is None else q
     ones = torch.ones_like(q[:1])
     try:
-        turned, _ = module.rotate(ones, ones.clone(), info, info)  # type: ignore[operator]
+        turned, _ = module.rotate(ones, ones.clone(), info, info)  # type: ignore[operator]  # `rotates` has asked
     except (RuntimeError, ValueError):  # it turns a part of the width, which its attention cuts out itself
         return None
     turned = turned[0, 0][shown]

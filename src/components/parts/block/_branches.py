@@ -24,6 +24,7 @@ class Branch:
     __slots__ = ("modules", "name", "norm_name", "output_norm_name", "residual_name")
 
     def __init__(self, block: nn.Module, name: str, norm: str = "", output_norm: str = "") -> None:
+        # a module's dictionary is typed as holding any module, or None; Block has put these there
         self.modules, self.name, self.residual_name = block._modules, name, f"{name}_residual"
         self.norm_name, self.output_norm_name = norm, output_norm
 

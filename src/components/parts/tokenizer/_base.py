@@ -20,6 +20,7 @@ WORDS = Regex(r" ?[\p{L}\p{M}\p{N}_]+| ?[^\s\p{L}\p{M}\p{N}_]+|\s+(?!\S)|\s+")
 class Trained(Tokens):
     """A tokenizer that ``train`` makes from texts. Until then it knows nothing, and says so."""
 
+    # no part of its own: each tokenizer lists its options and hands them on, and they are its fingerprint
     def __init__(self, **options: Any) -> None:
         self.options = options
 
