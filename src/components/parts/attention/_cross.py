@@ -6,17 +6,16 @@ Vaswani et al. 2017, arXiv:1706.03762, section 3.2.3. ``make`` builds it for ``a
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal
 
 from torch import Tensor
 
 from components.core.flops import Flops, Work, both, children
-from components.core.signature import Positive, PositiveFloat, Probability
+from components.core.signature import Positive, PositiveFloat
 from components.core.sockets import Maker, Place, SequenceInfo, info_of
 from components.functional.attention_mask import EVERYTHING, MaskSpec
 from components.functional.joint import joint_linear
 from components.functional.precision import cast_once
-from components.parts.attention._grouped import GroupedHeads, scale_of
+from components.parts.attention._grouped import GroupedHeads
 
 
 class CrossAttention(GroupedHeads):
@@ -25,8 +24,10 @@ class CrossAttention(GroupedHeads):
     Neither mask nor position applies, since query and key count the positions of different sequences. Decoding projects the memory once.
 
     Args:
-        n_heads, n_kv_heads, head_dim, gate, qk_norm, qk_norm_over, qk_norm_at, bias, scale, scale_by_layer, soft_cap, sinks, clip, dropout: as
-            ``attention/gqa`` has them.
+        n_kv_heads: heads of keys and values; null: as many as n_heads (multi-head), 1: multi-query.
+        head_dim: width of a head; null: d_model / n_heads.
+        gate: scales what was read, before the output projection.
+        scale: factor on scores; null: 1 / sqrt(head_dim).
 
     Shapes: (B, T, D) -> (B, T, D); the memory is (B, S, d_memory).
     Errors: ValueError as ``attention/gqa``, and without a memory.
@@ -35,13 +36,6 @@ class CrossAttention(GroupedHeads):
     crosses = True
     stands_for = ("attention", "gqa")
     provides = ("weights", "memory", "prefix")
-    axes = {
-        "q": ("d_model", "heads"),
-        "k": ("d_model", "kv_heads"),
-        "v": ("d_model", "kv_heads"),
-        "out": ("heads", "d_model"),
-        "sink": ("heads",),
-    }
 
     def __init__(
         self,
@@ -49,33 +43,13 @@ class CrossAttention(GroupedHeads):
         d_memory: int,
         place: Place | None = None,
         *,
-        n_heads: Positive = 4,
         n_kv_heads: Positive | None = None,
         head_dim: Positive | None = None,
         gate: Maker["gate"] = "none",
-        qk_norm: Maker["norm"] = "none",
-        qk_norm_over: Literal["head", "per_head_weight", "full"] = "head",
-        qk_norm_at: Literal["before", "after"] = "before",
-        bias: tuple[str, ...] = (),
         scale: PositiveFloat | None = None,
-        scale_by_layer: bool = False,
-        soft_cap: PositiveFloat | None = None,
-        sinks: bool = False,
-        clip: PositiveFloat | None = None,
-        dropout: Probability = 0.0,
     ) -> None:
-        super().__init__(d_model, d_memory, n_heads, n_kv_heads, head_dim, bias)
-        self.add_reading(
-            gate=gate,
-            qk_norm=qk_norm,
-            qk_norm_over=qk_norm_over,
-            qk_norm_at=qk_norm_at,
-            scale=scale_of(scale, self.head_dim, place, scale_by_layer),
-            soft_cap=soft_cap,
-            sinks=sinks,
-            clip=clip,
-            dropout=dropout,
-        )
+        super().__init__(d_model, d_memory, n_kv_heads, head_dim)
+        self.add_reading(gate, scale, place)
 
     def forward(self, x: Tensor, info: SequenceInfo | None = None) -> Tensor:
         info = info_of(x, info)

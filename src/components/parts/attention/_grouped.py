@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from components.core.contracts import Gate, Norm
+from components.core.options import Options
+from components.core.signature import Positive, PositiveFloat, Probability
 from components.core.sockets import Maker, Place, SequenceInfo, make
 from components.functional.attention import attend
 from components.functional.attention_mask import MaskSpec
@@ -17,8 +18,40 @@ from components.parts.attention._softmax import head_width, kv_heads_of
 PROJECTIONS = ("q", "k", "v", "out")
 
 
-class GroupedHeads(nn.Module):
-    """Projections, norms of queries and keys, and the read; who inherits says where keys and values come from."""
+class GroupedHeads(Options, nn.Module):
+    """Projections, norms of queries and keys, and the read; who inherits says where keys and values come from.
+
+    Args:
+        n_heads: heads of queries.
+        qk_norm: norm of queries and keys.
+        qk_norm_over: each head's vector with one scale for all heads (head), with a scale per head (per_head_weight), or all heads together (full).
+        qk_norm_at: before or after the rotation.
+        bias: which of the projections q, k, v, out have a bias.
+        scale_by_layer: divides the factor on scores by the layer's number, from 1 (an option of GPT-2).
+        soft_cap: c in c * tanh(score / c).
+        sinks: a learned logit per head that takes weight and gives nothing.
+        clip: queries, keys and values are clamped to +- this.
+        dropout: probability of dropping an attention weight.
+    """
+
+    axes = {
+        "q": ("d_model", "heads"),
+        "k": ("d_model", "kv_heads"),
+        "v": ("d_model", "kv_heads"),
+        "out": ("heads", "d_model"),
+        "sink": ("heads",),
+    }
+
+    n_heads: Positive = 4
+    qk_norm: Maker["norm"] = "none"
+    qk_norm_over: Literal["head", "per_head_weight", "full"] = "head"
+    qk_norm_at: Literal["before", "after"] = "before"
+    bias: tuple[str, ...] = ()
+    scale_by_layer: bool = False
+    soft_cap: PositiveFloat | None = None
+    sinks: bool = False
+    clip: PositiveFloat | None = None
+    dropout: Probability = 0.0
 
     k: nn.Linear
     v: nn.Linear
@@ -31,54 +64,40 @@ class GroupedHeads(nn.Module):
         self,
         d_model: int,
         d_keys: int | None,
-        n_heads: int,
         n_kv_heads: int | None,
         head_dim: int | None,
-        bias: Collection[str],
     ) -> None:
         """``d_keys``: width of what keys and values are projected from; None: the part has none of its own.
 
         ValueError if n_heads does not divide d_model (without head_dim), n_kv_heads not n_heads, or ``bias`` names no projection.
         """
         super().__init__()
+        bias = self.bias
         if wrong := sorted(set(bias) - set(PROJECTIONS)):
             raise ValueError(f"bias={list(bias)}: {wrong[0]!r} is no projection; there are {', '.join(PROJECTIONS)}")
-        self.n_heads, self.head_dim = n_heads, head_width(d_model, n_heads, head_dim)
-        self.n_kv_heads = kv_heads_of(n_heads, n_kv_heads)
+        self.head_dim, self.n_kv_heads = head_width(d_model, self.n_heads, head_dim), kv_heads_of(self.n_heads, n_kv_heads)
         self.has_keys = d_keys is not None
-        self.q = nn.Linear(d_model, n_heads * self.head_dim, bias="q" in bias)
+        self.q = nn.Linear(d_model, self.n_heads * self.head_dim, bias="q" in bias)
         if d_keys is not None:
             self.k = nn.Linear(d_keys, self.n_kv_heads * self.head_dim, bias="k" in bias)
             self.v = nn.Linear(d_keys, self.n_kv_heads * self.head_dim, bias="v" in bias)
-        self.out = nn.Linear(n_heads * self.head_dim, d_model, bias="out" in bias)
+        self.out = nn.Linear(self.n_heads * self.head_dim, d_model, bias="out" in bias)
 
-    def add_reading(
-        self,
-        *,
-        gate: Maker["gate"],
-        qk_norm: Maker["norm"],
-        qk_norm_over: Literal["head", "per_head_weight", "full"],
-        qk_norm_at: Literal["before", "after"],
-        scale: float | None,
-        soft_cap: float | None,
-        sinks: bool,
-        clip: float | None,
-        dropout: float,
-    ) -> None:
-        """The gate, the norms, the sinks and what ``attend`` is told; the options are those of ``attention/gqa``."""
-        self.scale, self.soft_cap, self.clip, self.dropout = scale, soft_cap, clip, dropout
+    def add_reading(self, gate: Maker["gate"], scale: float | None, place: Place | None) -> None:
+        """The gate, the norms, the sinks and the factor on scores. Apart, so that weights keep their order: optimizers number them by it."""
+        self.scale = scale_of(scale, self.head_dim, place, self.scale_by_layer)
         self.gate = make(gate, "gate", d_model=self.q.in_features, n_heads=self.n_heads, head_dim=self.head_dim)
         # asked once, as below: looking a module up is slow, and decoding would do it for every token
         self.gated = not self.gate.identity
-        self.norms_all_heads = qk_norm_over == "full"
+        self.norms_all_heads = self.qk_norm_over == "full"
         counts = {"q_norm": self.n_heads, **({"k_norm": self.n_kv_heads} if self.has_keys else {})}
         for name, heads in counts.items():
             sizes = {"dim": heads * self.head_dim if self.norms_all_heads else self.head_dim}
-            if qk_norm_over == "per_head_weight":
+            if self.qk_norm_over == "per_head_weight":
                 sizes["heads"] = heads
-            setattr(self, name, make(qk_norm, "norm", **sizes))
-        self.norm_at = "nowhere" if self.q_norm.identity else qk_norm_at
-        self.sink = nn.Parameter(torch.empty(self.n_heads)) if sinks else None
+            setattr(self, name, make(self.qk_norm, "norm", **sizes))
+        self.norm_at = "nowhere" if self.q_norm.identity else self.qk_norm_at
+        self.sink = nn.Parameter(torch.empty(self.n_heads)) if self.sinks else None
         self.reset_parameters()
 
     def reset_parameters(self) -> None:

@@ -6,20 +6,18 @@ sinks: gpt-oss 2025; QK-norm: Henry et al. 2020, arXiv:2010.04245; clipping: DBR
 
 from __future__ import annotations
 
-from typing import Literal
-
 from torch import Tensor
 
 from components.core.contracts import Mask, Sharing, Value
 from components.core.flops import Flops, Work, children, flops_of
 from components.core.registry import register
-from components.core.signature import Positive, PositiveFloat, Probability
+from components.core.signature import Positive, PositiveFloat
 from components.core.sockets import Maker, Place, SequenceInfo, info_of, make
 from components.functional.attention_mask import MaskSpec
 from components.functional.joint import joint_linear
 from components.functional.precision import cast_once
 from components.parts.attention._cross import CrossAttention
-from components.parts.attention._grouped import GroupedHeads, scale_of
+from components.parts.attention._grouped import GroupedHeads
 from components.parts.attention._positioned import Positioned
 from components.parts.attention._softmax import kept
 
@@ -31,7 +29,6 @@ class GroupedQueryAttention(GroupedHeads, Positioned):
     Where a memory is read (a block's ``cross``), ``make`` builds ``_cross.CrossAttention`` with the same options and the same names of weights.
 
     Args:
-        n_heads: heads of queries.
         n_kv_heads: heads of keys and values; null: as many as n_heads (multi-head), 1: multi-query.
         head_dim: width of a head; null: d_model / n_heads.
         position: rotates queries and keys, or biases scores.
@@ -39,16 +36,7 @@ class GroupedQueryAttention(GroupedHeads, Positioned):
         value: changes values before they are kept and read.
         gate: scales what was read, before the output projection.
         sharing: whose keys and values are read; a layer that borrows has no such projections of its own, nor a norm of keys.
-        qk_norm: norm of queries and keys.
-        qk_norm_over: each head's vector with one scale for all heads (head), with a scale per head (per_head_weight), or all heads together (full).
-        qk_norm_at: before or after the rotation.
-        bias: which of the projections q, k, v, out have a bias.
         scale: factor on scores; null: 1 / sqrt(head_dim).
-        scale_by_layer: divides that factor by the layer's number, from 1 (an option of GPT-2).
-        soft_cap: c in c * tanh(score / c).
-        sinks: a learned logit per head that takes weight and gives nothing.
-        clip: queries, keys and values are clamped to +- this.
-        dropout: probability of dropping an attention weight.
 
     Shapes: (B, T, D) -> (B, T, D).
     Errors: ValueError if n_heads does not divide d_model (without head_dim), n_kv_heads not n_heads, bias names no projection, lent keys have
@@ -56,13 +44,6 @@ class GroupedQueryAttention(GroupedHeads, Positioned):
     """
 
     provides = ("rotates", "biases", "weights", "memory", "prefix")
-    axes = {
-        "q": ("d_model", "heads"),
-        "k": ("d_model", "kv_heads"),
-        "v": ("d_model", "kv_heads"),
-        "out": ("heads", "d_model"),
-        "sink": ("heads",),
-    }
     across = CrossAttention  # what stands in its place where a memory is read
     mask: Mask
     sharing: Sharing
@@ -74,7 +55,6 @@ class GroupedQueryAttention(GroupedHeads, Positioned):
         context_length: int | None = None,
         place: Place | None = None,
         *,
-        n_heads: Positive = 4,
         n_kv_heads: Positive | None = None,
         head_dim: Positive | None = None,
         position: Maker["position"] = "inherit",
@@ -82,36 +62,19 @@ class GroupedQueryAttention(GroupedHeads, Positioned):
         value: Maker["value"] = "none",
         gate: Maker["gate"] = "none",
         sharing: Maker["sharing"] = "none",
-        qk_norm: Maker["norm"] = "none",
-        qk_norm_over: Literal["head", "per_head_weight", "full"] = "head",
-        qk_norm_at: Literal["before", "after"] = "before",
-        bias: tuple[str, ...] = (),
         scale: PositiveFloat | None = None,
-        scale_by_layer: bool = False,
-        soft_cap: PositiveFloat | None = None,
-        sinks: bool = False,
-        clip: PositiveFloat | None = None,
-        dropout: Probability = 0.0,
     ) -> None:
         layer = {} if place is None else {"place": place}
         shared = make(sharing, "sharing", **layer)
-        super().__init__(d_model, None if shared.borrows else d_model, n_heads, n_kv_heads, head_dim, bias)
+        super().__init__(d_model, None if shared.borrows else d_model, n_kv_heads, head_dim)
         self.sharing, self.borrows, self.lends = shared, shared.borrows, not shared.identity
         self.mask = make(mask, "mask", context_length=context_length)
         of_values = {"d_model": d_model, "n_kv_heads": self.n_kv_heads, "head_dim": self.head_dim, **layer}
         self.value = make("none" if self.borrows else value, "value", **of_values)
-        self.add_reading(
-            gate=gate,
-            qk_norm=qk_norm,
-            qk_norm_over=qk_norm_over,
-            qk_norm_at=qk_norm_at,
-            scale=scale_of(scale, self.head_dim, place, scale_by_layer),
-            soft_cap=soft_cap,
-            sinks=sinks,
-            clip=clip,
-            dropout=dropout,
+        self.add_reading(gate, scale, place)
+        self.add_position(
+            position, d_model=d_model, n_heads=self.n_heads, head_dim=self.head_dim, context_length=context_length
         )
-        self.add_position(position, d_model=d_model, n_heads=n_heads, head_dim=self.head_dim, context_length=context_length)
         self.changes_values = not self.value.identity
         if self.rotates and self.norm_at == "after" and self.position.sets_lengths:
             raise ValueError("qk_norm_at=after would undo the lengths that this position gives to queries: use before")
