@@ -140,7 +140,7 @@ def continue_ids(
             raise UserError("prompt", "the source has no token", "give a text that the model reads")
         batch = replace(batch, source=together(sources, device, left=False))
     decoding, cache = make(config["decoding"], "decoding"), make(config["cache"], "cache")
-    needy: object = decoding
+    needy: object = decoding  # a name of its own: asking narrows a type, and a decoding that needs a model is still one
     if isinstance(needy, NeedsModel):
         needy.attach(draft_of(needy.run, tokenizer, device, source=sources is not None))
     bound = None if cache is None else context_limit(model)
