@@ -64,7 +64,7 @@ def label(doc: str) -> str:
     return found[1].lower() if found else ""
 
 
-@pytest.mark.parametrize("entry", [e for e in PARTS if e.kind != "attention"], ids=lambda e: e.label)
+@pytest.mark.parametrize("entry", PARTS, ids=lambda e: e.label)
 def test_module_and_class_do_not_say_the_same(entry):
     module, own = documented(entry)
     assert module, "the module says the idea and the source"

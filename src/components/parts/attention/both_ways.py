@@ -1,4 +1,4 @@
-"""Both ways: one mixer reads the sequence, another its reverse, so that every position knows what comes after it.
+"""A causal mixer becomes an encoder's: run it over the sequence and over its reverse, and join the two.
 
 Schuster & Paliwal 1997 (bidirectional recurrent networks); Graves & Schmidhuber 2005
 """

@@ -1,4 +1,4 @@
-"""DeltaNet: a matrix of associations that each position corrects towards its value, instead of adding to it.
+"""A write first takes away what the key already holds, so that associations are replaced and do not pile up.
 
 Yang et al. 2024, arXiv:2406.06484; Schlag et al. 2021, arXiv:2102.11174; negative eigenvalues: Grazzi et al. 2024, arXiv:2411.12537
 """

@@ -1,4 +1,4 @@
-"""Differential attention: the difference of two softmax maps, so that what both attend to by mistake cancels.
+"""Two maps with weights of their own are subtracted before the values are read, as a differential amplifier removes common noise.
 
 Ye et al. 2024, arXiv:2410.05258, eq. 1 to 3
 """

@@ -1,4 +1,4 @@
-"""Forgetting attention: softmax attention whose scores fall by what the heads chose to forget between key and query.
+"""A data-dependent decay for softmax: the sum of log forget gates between key and query is added to the score.
 
 Lin et al. 2025 (Forgetting Transformer), arXiv:2503.02130, eq. 4 to 6
 """

@@ -1,4 +1,4 @@
-"""Gated DeltaNet: the delta rule on a state that forgets, at a rate that the input chooses for each head.
+"""The two ways of clearing a state in one rule: forget all of it a little (Mamba-2), or replace one association (DeltaNet).
 
 Yang et al. 2024, arXiv:2412.06464; with grouped values as in Qwen3-Next 2025; negative eigenvalues: Grazzi et al. 2024, arXiv:2411.12537
 """

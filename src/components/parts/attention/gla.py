@@ -1,4 +1,4 @@
-"""Gated linear attention: every channel of the state forgets at a rate that the input chooses.
+"""A linear recurrence with a decay per channel, written in chunks so that it is matrix products.
 
 Yang et al. 2023, arXiv:2312.06635, section 4
 """

@@ -1,7 +1,7 @@
-"""Grouped-query attention: heads of queries share heads of keys and values; multi-head and multi-query are its two ends.
+"""Softmax attention. With as many heads of keys as of queries it is multi-head attention, with one it is multi-query attention.
 
 Vaswani et al. 2017, arXiv:1706.03762; Shazeer 2019, arXiv:1911.02150; Ainslie et al. 2023, arXiv:2305.13245. Soft cap: Gemma 2, arXiv:2408.00118;
-sinks: gpt-oss 2025; QK-norm: Henry et al. 2020, arXiv:2010.04245; clipping: DBRX 2024. This one file holds every option of softmax attention.
+sinks: gpt-oss 2025; QK-norm: Henry et al. 2020, arXiv:2010.04245; clipping: DBRX 2024. What it shares with the cross attention stands in ``_grouped.py``.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""GRU: one hidden vector, of which a gate keeps a part and replaces the rest, one position after the other.
+"""A recurrence of two gates: how much of the past the new content sees, and how much of the past stays.
 
 Cho et al. 2014, arXiv:1406.1078; reset after the product, as in cuDNN and ``torch.nn.GRU``
 """

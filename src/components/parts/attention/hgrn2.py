@@ -1,4 +1,4 @@
-"""HGRN2: a gated linear recurrence whose keys are what its forget gates leave over.
+"""What a forget gate does not keep is what it writes, so keys need no projection of their own.
 
 Qin et al. 2024, arXiv:2404.07904, section 3; lower bounds of forget gates: Qin et al. 2023 (HGRN), arXiv:2311.04823
 """

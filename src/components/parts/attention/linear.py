@@ -1,4 +1,4 @@
-"""Linear attention: softmax's exponential replaced by a product of features, so that the past fits into one matrix.
+"""A kernel in place of the softmax: scores are products of features of query and key, and sums over the past can be kept.
 
 Katharopoulos et al. 2020, arXiv:2006.16236, eq. 5 and 9; Taylor features: Arora et al. 2024 (Based), arXiv:2402.18668; DPFP: Schlag et al. 2021, arXiv:2102.11174
 """

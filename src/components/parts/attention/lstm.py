@@ -1,4 +1,4 @@
-"""LSTM: a memory cell that gates open, write to and read from, one position after the other.
+"""The cell is only added to and scaled, so gradients pass through many positions.
 
 Hochreiter & Schmidhuber 1997, doi:10.1162/neco.1997.9.8.1735; forget gate: Gers et al. 2000
 """

@@ -1,4 +1,4 @@
-"""Mamba-2: a state space whose input, output and rate of forgetting the input chooses, computed as gated linear attention.
+"""State-space duality: a selective state space with one decay per head is linear attention with a mask of decays.
 
 Dao & Gu 2024, arXiv:2405.21060, section 7 (the block) and listing 1 (chunks)
 """

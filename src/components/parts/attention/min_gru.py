@@ -1,4 +1,4 @@
-"""minGRU: a GRU whose gates do not look at the hidden vector, so that all positions are computed at once.
+"""Without the hidden vector in its gates, the recurrence is linear in time, and a parallel scan computes it.
 
 Feng et al. 2024 (Were RNNs All We Needed?), arXiv:2410.01201, section 3.1 and appendix B.3
 """

@@ -1,4 +1,4 @@
-"""minLSTM: an LSTM whose gates do not look at the hidden vector, so that all positions are computed at once.
+"""Forget and input gates of an LSTM that add up to 1 and depend on the input alone, so that a parallel scan computes them.
 
 Feng et al. 2024 (Were RNNs All We Needed?), arXiv:2410.01201, section 3.2 and appendix B.3
 """

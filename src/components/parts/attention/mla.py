@@ -1,4 +1,4 @@
-"""Multi-head latent attention: keys and values are read from one small latent vector per position, which is all that decoding keeps.
+"""A low-rank cache. Where it takes fewer products, queries are multiplied into the latent space and attend to the latent vectors themselves.
 
 DeepSeek-AI 2024 (DeepSeek-V2), arXiv:2405.04434, eq. 9 to 19; DeepSeek-V3, arXiv:2412.19437
 """

@@ -1,4 +1,4 @@
-"""No attention: zeros, so that the branch adds nothing and every position is alone (layers of FFN alone, or no cross attention)."""
+"""A layer without mixing, for stacks of FFN alone and decoders that read no memory."""
 
 from __future__ import annotations
 

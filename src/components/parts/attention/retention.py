@@ -1,4 +1,4 @@
-"""Retention: linear attention whose heads forget at fixed rates, normed head by head and gated.
+"""The decay is fixed per head, from short memories to long ones, as an exponential relative position.
 
 Sun et al. 2023 (RetNet), arXiv:2307.08621, eq. 5-8
 """

@@ -1,4 +1,4 @@
-"""RNN: one hidden vector, made anew at each position from the input and itself, without any gate.
+"""The simplest recurrence, h = tanh(W x + U h + b), computed one position after the other.
 
 Elman 1990, doi:10.1207/s15516709cog1402_1; with ReLU: Le et al. 2015, arXiv:1504.00941
 """

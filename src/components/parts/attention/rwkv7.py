@@ -1,4 +1,4 @@
-"""RWKV-7 time mixing: a recurrent state per head that is read, decayed channel by channel, and corrected by a delta rule with its own learning rates.
+"""Linear attention in the line of RWKV, whose state changes by a generalised delta rule.
 
 Peng et al. 2025, arXiv:2503.14456, section 4.1; token shift and value residual as in the released models.
 Six shifted inputs, four low-rank maps and a dozen constants, each with a name and a first value of its own, make it longer than other mixers.

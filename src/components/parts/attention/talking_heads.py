@@ -1,4 +1,4 @@
-"""Talking-heads attention: heads mix their scores before the softmax and their weights after it.
+"""Linear maps across the heads, before and after the softmax, let a head use what another one has found.
 
 Shazeer et al. 2020, arXiv:2003.02436
 """
