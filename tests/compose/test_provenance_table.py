@@ -160,7 +160,7 @@ TABLE: list[tuple[str, list[str], str, Any, list[str], list[str]]] = [
             "model.norm.eps: 1e-06 -> 1e-05",
             "model.norm.bias: false -> true",
             "model.encoder.n_layers: 2",
-            "model.encoder.attention: {name: gqa, n_heads: 3, n_kv_heads: 2, qk_norm: {name: rms, eps: 1e-05}}",
+            "model.encoder.attention: {name: gqa, n_heads: 3, qk_norm: {name: rms, eps: 1e-05}, n_kv_heads: 2}",
         ],
     ),
     (
