@@ -15,7 +15,9 @@ import pytest
 import torch
 from lightning.pytorch import LightningModule, Trainer
 
+from components.core.errors import UserError
 from components.core.sockets import Batch
+from components.training import reading
 from components.training.building import quiet_lightning
 from components.training.data_module import PackedDataModule
 
@@ -146,6 +148,7 @@ for how in (signal.SIGSTOP, signal.SIGKILL):
             next(read)
         time.sleep(5)
     except UserError as e:
+        time.sleep(0.2)  # nothing is told any more while the error is handled
         print(e)
     except RuntimeError as e:
         print(reading.gone() if reading.tells_of_a_dead_reader(e) else e)
@@ -159,6 +162,29 @@ def test_a_reader_that_stands_still_or_died_is_one_line(tmp_path):
     said = [line.startswith("task.num_workers: a process that reads ahead is gone") for line in done.stdout.splitlines()]
     assert said == [True, True], done.stderr
     assert not [pid for pid in map(int, (tmp_path / "train").read_text().split()) if alive(pid)]
+
+
+@pytest.mark.parametrize("told", [False, True])
+def test_a_death_is_heard_of_where_it_is_met(told):
+    """A hand-over breaks a moment before the system reports the death, and torch raises wherever the process is at that report."""
+    looks = []
+
+    class Dying:
+        def is_alive(self):
+            looks.append(None)
+            if told and len(looks) == 3:
+                raise RuntimeError("DataLoader worker (pid 1) is killed by signal: Killed.")
+            return len(looks) < 3
+
+    class Broken:
+        _workers = (Dying(),)
+
+        def __next__(self):
+            raise ConnectionResetError
+
+    with pytest.raises(UserError, match="a process that reads ahead is gone"):
+        next(reading.Reading(Broken()))
+    assert len(looks) == 3
 
 
 def test_what_the_data_raise_in_a_reader_is_theirs(tmp_path):

@@ -89,7 +89,17 @@ class Reading:
             )  # this comes a moment before the system reports that the process is gone
             if not cut and all(reader.is_alive() for reader in self.read._workers):
                 raise  # an error of the data
+            hear_of_death(self.read)
             raise gone() from e
+
+
+def hear_of_death(read: _MultiProcessingDataLoaderIter, seconds: float = 1.0) -> None:
+    """Wait until the system reports the dead reader. Torch raises wherever the process is when it hears of it: here, not in what handles the error."""
+    end = time.monotonic() + seconds
+    with suppress(RuntimeError):
+        while all(reader.is_alive() for reader in read._workers) and time.monotonic() < end:
+            time.sleep(0.01)
+        time.sleep(0.01)  # what the signal has set off runs here at the latest
 
 
 def end_all() -> None:
