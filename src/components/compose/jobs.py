@@ -131,7 +131,9 @@ def _returns(returned: Any) -> list[Any]:
     """Hydra's own sweeper hands back a list for each batch of jobs."""
     if isinstance(returned, (list, tuple)):
         return [job for inner in returned for job in _returns(inner)]
-    return [returned] if hasattr(returned, "working_dir") else []
+    from hydra.core.utils import JobReturn
+
+    return [returned] if isinstance(returned, JobReturn) else []
 
 
 def _read(folder: Path) -> JobResult | None:

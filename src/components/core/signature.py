@@ -11,6 +11,7 @@ import inspect
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from types import FunctionType
 from typing import Any
 
 from components.core.aliases import expand, live_scope, spelled
@@ -174,7 +175,8 @@ def _live_parameters(function: Any, own: int, docs: dict[str, str]) -> tuple[dic
     sizes: dict[str, bool] = {}
     options: dict[str, Option] = {}
     parameters = list(inspect.signature(function).parameters.values())
-    names = getattr(inspect.unwrap(function), "__globals__", {})
+    plain = inspect.unwrap(function)
+    names = plain.__globals__ if isinstance(plain, FunctionType) else {}
     for p in parameters[own:]:
         if p.kind in (p.VAR_KEYWORD, p.VAR_POSITIONAL):
             raise ValueError(f"*{p.name}: a part lists its parameters; *args and **kwargs hide what can be chosen")

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from typing import Any, Protocol, TypeGuard
+from typing import Any, TypeGuard
 
-from torch import Tensor, nn
+from torch import nn
+
+from components.core import abilities as a
 
 
 def provides(module: object, word: str) -> bool:
@@ -24,47 +26,47 @@ def lacks(module: object, word: str) -> bool:
 
 def embeds(position: object) -> bool:
     """Whether it has ``embed``: it is added to the embedding."""
-    return hasattr(position, "embed")
+    return isinstance(position, a.Embeds)
 
 
 def rotates(position: object) -> bool:
     """Whether it has ``rotate``: queries and keys are turned."""
-    return hasattr(position, "rotate")
+    return isinstance(position, a.Rotates)
 
 
 def biases(position: object) -> bool:
     """Whether it has ``bias``: scores are biased."""
-    return hasattr(position, "bias")
+    return isinstance(position, a.Biases)
 
 
 def stands_for(target: type) -> tuple[str, str]:
     """(kind, name) of the registered part in whose place a class without a name of its own stands, as the cross attention of ``gqa`` does."""
-    return getattr(target, "stands_for", ("", ""))
+    return target.stands_for if isinstance(target, a.StandsFor) else ("", "")
 
 
 def prepare_of(loss: Any) -> Callable[..., Any] | None:
     """``loss.prepare(batch, generator)``, which changes a batch before the model sees it; None where it has none."""
-    return getattr(loss, "prepare", None)
+    return loss.prepare if isinstance(loss, a.Prepares) else None
 
 
 def check_of(init: object) -> Callable[..., None] | None:
     """``init.check(weights)``, which sees all weights before the first is drawn; None where it has none."""
-    return getattr(init, "check", None)
+    return init.check if isinstance(init, a.ChecksWeights) else None
 
 
 def lr_scale_of(init: object) -> Callable[..., float] | None:
     """``init.lr_scale(weight)``, a factor on the learning rate; None where it has none."""
-    return getattr(init, "lr_scale", None)
+    return init.lr_scale if isinstance(init, a.ScalesRates) else None
 
 
 def gives_examples(source: object) -> bool:
     """Whether a data part has ``examples()``, and not ``documents()`` alone."""
-    return hasattr(source, "examples")
+    return isinstance(source, a.GivesExamples)
 
 
 def judge_of(source: object) -> Callable[[str], bool] | None:
     """``source.judge(text)``: whether a text is of the kind that the source has; None where it has none."""
-    return getattr(source, "judge", None)
+    return source.judge if isinstance(source, a.Judges) else None
 
 
 def lacking(model: nn.Module, word: str) -> bool:
@@ -72,15 +74,9 @@ def lacking(model: nn.Module, word: str) -> bool:
     return any(lacks(m, word) for m in model.modules())
 
 
-class FollowsSteps(Protocol):
-    """A module that training tells the statistics of each optimizer step."""
-
-    def after_step(self, stats: dict[str, Tensor], /) -> None: ...
-
-
-def has_after_step(module: object) -> TypeGuard[FollowsSteps]:
+def has_after_step(module: object) -> TypeGuard[a.FollowsSteps]:
     """Whether it has ``after_step(stats)``, which training calls once per optimizer step."""
-    return callable(getattr(module, "after_step", None))
+    return isinstance(module, a.FollowsSteps) and callable(module.after_step)
 
 
 def mask_of(module: Any) -> Any:
@@ -90,12 +86,13 @@ def mask_of(module: Any) -> Any:
 
 def lends(module: object) -> bool:
     """Whether later layers read its keys and values."""
-    return getattr(module, "lends", False)
+    return isinstance(module, a.Lends) and module.lends
 
 
 def tokens_ahead(head: object) -> int:
     """How many tokens beyond the next one a head predicts on request, or the partial of a head that a loss is given."""
-    return getattr(head.func if isinstance(head, partial) else head, "n_ahead", 0)
+    asked = head.func if isinstance(head, partial) else head
+    return asked.n_ahead if isinstance(asked, a.LooksAhead) else 0
 
 
 def bounded(modules: Iterable[object]) -> bool:
@@ -110,12 +107,12 @@ def turning_points(modules: Iterable[Any]) -> set[int]:
 
 def number_reader(model: nn.Module) -> Any:
     """The part that reads ``d_in`` numbers of each position instead of ids; None where the model reads ids."""
-    return next((m for m in model.modules() if provides(m, "values") and hasattr(m, "d_in")), None)
+    return next((m for m in model.modules() if provides(m, "values") and isinstance(m, a.ReadsNumbers)), None)
 
 
 def extra_tokens(loss: object) -> int:
     """How many ids it needs beyond the tokenizer's."""
-    return int(getattr(loss, "extra_tokens", 0))
+    return int(loss.extra_tokens) if isinstance(loss, a.AddsTokens) else 0
 
 
 def counts_tokens(loss: object) -> bool:

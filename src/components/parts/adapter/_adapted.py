@@ -6,6 +6,7 @@ checkpoints load by name.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -13,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from components.core.errors import UserError, nearest
-from components.core.traits import lr_scale_of
+from components.core.traits import check_of, lr_scale_of
 from components.core.weight_names import matching, short
-from components.core.weights import Weight, blank, copy_full, generator_for, key_of, roles
+from components.core.weights import Weight, blank, copy_full, generator_for, init_of, key_of, roles
 
 OWN = ("was", "added", "axes", "factor", "dropout", "on_output")  # what adapted modules keep beside their parameters
 
@@ -74,6 +75,11 @@ class First:
         scale = lr_scale_of(self.inner)
         return 1.0 if scale is None or is_added(weight) else float(scale(weight))
 
+    def check(self, weights: Sequence[Weight]) -> None:
+        """What the model's own init says of what it draws."""
+        if (check := check_of(self.inner)) is not None:
+            check(weights)
+
     def __getattr__(self, name: str) -> Any:
         if name == "inner":  # while it is copied
             raise AttributeError(name)
@@ -126,8 +132,8 @@ def adapt(model: nn.Module, targets: dict[str, list[str]], classes: dict[type, t
     for pattern in train:
         for name in matching(pattern, names, "adapter.train"):
             names[name].requires_grad_(True)
-    if hasattr(model, "init"):
-        model.init = First(model.init)  # type: ignore[assignment]
+    if (init := init_of(model)) is not None:
+        model.init = First(init)  # type: ignore[assignment]
     draw(model)
     return model
 
