@@ -1,21 +1,19 @@
-"""What a part may do beside its kind's contract, one type each: ``isinstance(loss, Prepares)`` asks whether this loss does.
+"""What a module of a model, or the class of a part, may have beside its kind's contract: one type each, for ``isinstance``.
 
-Nobody inherits from these: a class that has the method or the attribute is one of them, whichever package it comes from. Asking takes
-microseconds, so it is done while something is built, never in a step.
+Nobody inherits from these: what has the method or the attribute is one of them, whichever package it comes from. Since Python 3.12 such a
+question sees what stands in the object and in its class, and not what ``__getattr__`` answers: a child module, or what a wrapper hands on.
+Where a plug-in may have that, ``core/traits.py`` asks by name instead. A question takes microseconds: it is for building, never for a step.
 
 Imports no torch when it runs: composing reads it too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
-
-    from components.core.sequence import Batch, SequenceInfo
 
 
 @runtime_checkable
@@ -29,88 +27,6 @@ class Named(Protocol):
 def address(target: object) -> tuple[str, str]:
     """(module, qualified name) of a class or a function; of an object that has no name, its class's module and nothing."""
     return (target.__module__, target.__qualname__) if isinstance(target, Named) else (type(target).__module__, "")
-
-
-# positions
-
-
-@runtime_checkable
-class Embeds(Protocol):
-    """It is added to the embedding."""
-
-    def embed(self, x: Tensor, info: SequenceInfo, /) -> Tensor: ...
-
-
-@runtime_checkable
-class Rotates(Protocol):
-    """It turns queries and keys."""
-
-    def rotate(self, q: Tensor, k: Tensor, q_info: SequenceInfo, k_info: SequenceInfo, /) -> tuple[Tensor, Tensor]: ...
-
-
-@runtime_checkable
-class Biases(Protocol):
-    """It biases scores."""
-
-    def bias(self, q: Tensor, k: Tensor, q_info: SequenceInfo, k_info: SequenceInfo, /) -> Tensor | None: ...
-
-
-# losses and heads
-
-
-@runtime_checkable
-class Prepares(Protocol):
-    """It changes a batch before the model sees it."""
-
-    def prepare(self, batch: Batch, generator: torch.Generator, /) -> Batch: ...
-
-
-@runtime_checkable
-class AddsTokens(Protocol):
-    """It needs ids beyond the tokenizer's."""
-
-    extra_tokens: int
-
-
-@runtime_checkable
-class LooksAhead(Protocol):
-    """A head that predicts tokens beyond the next one on request."""
-
-    n_ahead: int
-
-
-# inits: what they get is a ``core.weights.Weight``, which stands above this file
-
-
-@runtime_checkable
-class ChecksWeights(Protocol):
-    """It sees all weights before the first is drawn."""
-
-    def check(self, weights: Sequence[object], /) -> None: ...
-
-
-@runtime_checkable
-class ScalesRates(Protocol):
-    """It has a factor on the learning rate of each weight."""
-
-    def lr_scale(self, weight: object, /) -> float: ...
-
-
-# data
-
-
-@runtime_checkable
-class GivesExamples(Protocol):
-    """It gives examples, and not documents alone."""
-
-    def examples(self) -> Iterator[object]: ...
-
-
-@runtime_checkable
-class Judges(Protocol):
-    """It tells whether a text is of the kind that the source has."""
-
-    def judge(self, text: str, /) -> bool: ...
 
 
 @runtime_checkable
@@ -151,13 +67,6 @@ class ReadsNumbers(Protocol):
     """It reads ``d_in`` numbers of each position instead of ids."""
 
     d_in: int | None
-
-
-@runtime_checkable
-class Lends(Protocol):
-    """An attention that says whether later layers read its keys and values."""
-
-    lends: bool
 
 
 @runtime_checkable

@@ -1,7 +1,8 @@
 """What a model, a loss or any module of a model says of itself, asked in one place.
 
 A part that ``make`` made has every attribute of its contract (``core/contracts.py``) and is asked directly. These functions are for what is asked
-of all modules of a model, since most of them are no parts, and for which of its methods a position has.
+of all modules of a model, since most of them are no parts, and for which of its methods a position has. They ask by name, and not by a type of
+``core/abilities.py``, where a child module or what a wrapper hands on is an answer, or where all modules are asked before each text.
 """
 
 from __future__ import annotations
@@ -26,17 +27,17 @@ def lacks(module: object, word: str) -> bool:
 
 def embeds(position: object) -> bool:
     """Whether it has ``embed``: it is added to the embedding."""
-    return isinstance(position, a.Embeds)
+    return hasattr(position, "embed")
 
 
 def rotates(position: object) -> bool:
     """Whether it has ``rotate``: queries and keys are turned."""
-    return isinstance(position, a.Rotates)
+    return hasattr(position, "rotate")
 
 
 def biases(position: object) -> bool:
     """Whether it has ``bias``: scores are biased."""
-    return isinstance(position, a.Biases)
+    return hasattr(position, "bias")
 
 
 def stands_for(target: type) -> tuple[str, str]:
@@ -46,27 +47,27 @@ def stands_for(target: type) -> tuple[str, str]:
 
 def prepare_of(loss: Any) -> Callable[..., Any] | None:
     """``loss.prepare(batch, generator)``, which changes a batch before the model sees it; None where it has none."""
-    return loss.prepare if isinstance(loss, a.Prepares) else None
+    return getattr(loss, "prepare", None)
 
 
 def check_of(init: object) -> Callable[..., None] | None:
     """``init.check(weights)``, which sees all weights before the first is drawn; None where it has none."""
-    return init.check if isinstance(init, a.ChecksWeights) else None
+    return getattr(init, "check", None)
 
 
 def lr_scale_of(init: object) -> Callable[..., float] | None:
     """``init.lr_scale(weight)``, a factor on the learning rate; None where it has none."""
-    return init.lr_scale if isinstance(init, a.ScalesRates) else None
+    return getattr(init, "lr_scale", None)
 
 
 def gives_examples(source: object) -> bool:
     """Whether a data part has ``examples()``, and not ``documents()`` alone."""
-    return isinstance(source, a.GivesExamples)
+    return hasattr(source, "examples")
 
 
 def judge_of(source: object) -> Callable[[str], bool] | None:
     """``source.judge(text)``: whether a text is of the kind that the source has; None where it has none."""
-    return source.judge if isinstance(source, a.Judges) else None
+    return getattr(source, "judge", None)
 
 
 def lacking(model: nn.Module, word: str) -> bool:
@@ -86,13 +87,12 @@ def mask_of(module: Any) -> Any:
 
 def lends(module: object) -> bool:
     """Whether later layers read its keys and values."""
-    return isinstance(module, a.Lends) and module.lends
+    return getattr(module, "lends", False)
 
 
 def tokens_ahead(head: object) -> int:
     """How many tokens beyond the next one a head predicts on request, or the partial of a head that a loss is given."""
-    asked = head.func if isinstance(head, partial) else head
-    return asked.n_ahead if isinstance(asked, a.LooksAhead) else 0
+    return getattr(head.func if isinstance(head, partial) else head, "n_ahead", 0)
 
 
 def bounded(modules: Iterable[object]) -> bool:
@@ -112,7 +112,7 @@ def number_reader(model: nn.Module) -> Any:
 
 def extra_tokens(loss: object) -> int:
     """How many ids it needs beyond the tokenizer's."""
-    return int(loss.extra_tokens) if isinstance(loss, a.AddsTokens) else 0
+    return int(getattr(loss, "extra_tokens", 0))
 
 
 def counts_tokens(loss: object) -> bool:

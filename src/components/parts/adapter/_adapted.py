@@ -6,7 +6,6 @@ checkpoints load by name.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -14,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from components.core.errors import UserError, nearest
-from components.core.traits import check_of, lr_scale_of
+from components.core.traits import lr_scale_of
 from components.core.weight_names import matching, short
 from components.core.weights import Weight, blank, copy_full, generator_for, init_of, key_of, roles
 
@@ -74,11 +73,6 @@ class First:
         """Adapters have a learning rate of their own: the init's rules are for what it draws."""
         scale = lr_scale_of(self.inner)
         return 1.0 if scale is None or is_added(weight) else float(scale(weight))
-
-    def check(self, weights: Sequence[Weight]) -> None:
-        """What the model's own init says of what it draws."""
-        if (check := check_of(self.inner)) is not None:
-            check(weights)
 
     def __getattr__(self, name: str) -> Any:
         if name == "inner":  # while it is copied

@@ -10,14 +10,6 @@ from torch.optim import Optimizer
 
 
 @runtime_checkable
-class Averages(Protocol):
-    """An optimizer that has other weights for evaluation than for training: these two swap them."""
-
-    def train(self) -> object: ...
-    def eval(self) -> object: ...
-
-
-@runtime_checkable
 class SeesNorm(Protocol):
     """An optimizer that asks for the norm of each step's gradients before they were clipped."""
 
@@ -34,7 +26,7 @@ def layers(optimizer: Optimizer) -> Iterator[Optimizer]:
 
 def averaging(optimizer: Optimizer) -> Optimizer | None:
     """The one of its layers that has other weights for evaluation than for training: ``eval()`` and ``train()`` swap them."""
-    return next((o for o in layers(optimizer) if isinstance(o, Averages)), None)
+    return next((o for o in layers(optimizer) if callable(getattr(o, "eval", None))), None)
 
 
 def tell_norm(optimizer: Optimizer, norm: Tensor | None) -> None:
