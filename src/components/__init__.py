@@ -32,7 +32,7 @@ moved.install()
 
 
 if TYPE_CHECKING:  # what an editor reads
-    from components.compose import hydra_app as hydra
+    from components.compose import hydra_app as hydra  # noqa: F401
     from components.compose.build import build as build
     from components.core.registry import declare_kind as declare_kind
     from components.core.registry import preset as preset

@@ -14,9 +14,7 @@ from components.core.errors import UserError
 from components.core.makers import Bound, make
 
 
-def build(
-    kind: str | Mapping[str, Any] = "", name: str = "", /, *, seed: int | None = None, **offers_and_options: Any
-) -> Any:
+def build(kind: str | Mapping[str, Any] = "", name: str = "", /, *, seed: int | None = None, **offers_and_options: Any) -> Any:
     """Make the part ``kind/name`` from Python: sizes and options by name, each checked against the part's signature.
 
     ``build("attention", "gqa", d_model=512, n_heads=8, n_kv_heads=2)``. A socket takes any maker; nothing is held against a
@@ -35,7 +33,9 @@ def build(
     where = ""
     if isinstance(kind, Mapping) or not kind or TARGET in offers_and_options:
         node = {**kind, **offers_and_options} if isinstance(kind, Mapping) else offers_and_options
-        kind, name, offers_and_options = checked_node(node | ({"kind": kind, "name": name} if isinstance(kind, str) and kind else {}))
+        kind, name, offers_and_options = checked_node(
+            node | ({"kind": kind, "name": name} if isinstance(kind, str) and kind else {})
+        )
         where, seed = kind, offers_and_options.pop("seed", seed)
     offers_and_options = {k: as_said(v) for k, v in offers_and_options.items()}
     entry = registry.entry(kind, part_name({"name": name, **offers_and_options}))
@@ -53,4 +53,3 @@ def build(
         except ValueError as e:
             raise UserError(f"{entry.label}.seed", str(e), "leave it out, or call torch.manual_seed before") from e
     return part
-

@@ -26,7 +26,7 @@ def whole_config(entry: Entry, below: str = "") -> Config:
     if not NUMBERS.issuperset(needed):
         node["_partial_"] = True  # whoever uses it gives the rest
     node |= {"kind": entry.kind, "name": entry.name}
-    if entry.kind in _chosen_by_a_run():
+    if entry.kind in chosen_by_a_run():
         node |= {name: MISSING for name in needed if name in NUMBERS}
     return {"defaults": _defaults(entry, below), **node, **_options(entry)}
 
@@ -37,7 +37,7 @@ def inner_config(entry: Entry) -> Config:
 
 
 @cache
-def _chosen_by_a_run() -> frozenset[str]:
+def chosen_by_a_run() -> frozenset[str]:
     """The kinds that stand alone: no parent gives them sizes."""
     return frozenset(defaults_of(shipped("conf") / "train.yaml")[0])
 

@@ -1,10 +1,12 @@
-"""Every part as a group of anybody's Hydra app: the config source ``components://``, which an app names in ``hydra.searchpath``.
+"""Parts as groups of anybody's Hydra app: the config source ``components://``, which an app names in ``hydra.searchpath``.
 
 The configs are made from the signatures when Hydra asks for one. No part is imported, and an app that does not name the source never asks.
 
-``components/<kind>/<name>``: the part, to be built by ``hydra.utils.instantiate``; it stands at ``<kind>`` unless ``@`` says another place.
-``<kind>/<socket>/<name>``: what stands in a socket of such a part, and so on inwards: ``model/attention/mask``.
-``components://model@net``: the parts of the kind ``model`` at the app's own group ``net`` too, their sockets at ``net/attention``.
+``components://`` has a group for each kind, and one for each socket of its parts: ``components/<kind>/<name>`` is the part, to be built by
+``hydra.utils.instantiate``, which stands at ``<kind>`` unless ``@`` says another place; ``<kind>/<socket>/<name>`` is what stands in a socket of it,
+and so on inwards: ``model/attention/mask/full``.
+
+``components://model@net`` has the parts of the kind ``model`` as the app's own group ``net``, their sockets as ``net/attention``.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ SCHEME = "components"
 
 
 class Groups(ConfigSource):
-    """Hydra's view of the registry. ``path``: empty, or a kind, or ``kind@group``: a group of the app that has the parts of this kind."""
+    """Hydra's view of the registry. ``path``: empty, or a kind, or ``kind@group``."""
 
     def __init__(self, provider: str, path: str) -> None:
         super().__init__(provider, path)
@@ -33,7 +35,7 @@ class Groups(ConfigSource):
         if (kind or at) and (kind not in registry.kinds() or not re.fullmatch(r"\w[\w-]*(/\w[\w-]*)*", group or kind)):
             known = nearest(kind, registry.kinds(), called="kinds")
             raise SearchPathException(f"{path}: write {SCHEME}://, {SCHEME}://<kind> or {SCHEME}://<kind>@<group>; {known}")
-        self.kind, self.group = kind, group or kind
+        self.kind, self.root = kind, words(group or kind or SCHEME)  # the kind: none of all kinds
 
     @staticmethod
     def scheme() -> str:
@@ -44,7 +46,7 @@ class Groups(ConfigSource):
 
     def is_group(self, config_path: str) -> bool:
         path = words(config_path)
-        return bool(path) and (path == [SCHEME] or path == words(self.group)[: len(path)] or bool(self._kinds(path)))
+        return path == self.root[: len(path)] or bool(self._kinds(path))
 
     def is_config(self, config_path: str) -> bool:
         return self._entry(words(config_path)) is not None
@@ -52,7 +54,9 @@ class Groups(ConfigSource):
     def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
         path = words(config_path)
         groups = self._groups_in(path) if results_filter != ObjectType.CONFIG else set()
-        configs = {n for kind in self._kinds(path) for n in registry.names(kind)} if results_filter != ObjectType.GROUP else set()
+        configs = (
+            {n for kind in self._kinds(path) for n in registry.names(kind)} if results_filter != ObjectType.GROUP else set()
+        )
         return sorted(groups | configs)
 
     def load_config(self, config_path: str) -> ConfigResult:
@@ -60,12 +64,13 @@ class Groups(ConfigSource):
         entry = self._entry(path)
         if entry is None:
             raise ConfigLoadError(f"Config not found : {config_path}")
-        if path[:-1] == words(self.group):
-            config, package = whole_config(entry), None
-        elif path[0] == SCHEME:
-            config, package = whole_config(entry, below=entry.kind), entry.kind
+        package = None
+        if path[: len(self.root)] != self.root or len(path) > len(self.root) + 1 + (not self.kind):
+            config = inner_config(entry)
+        elif self.kind:
+            config = whole_config(entry)
         else:
-            config, package = inner_config(entry), None
+            config, package = whole_config(entry, below=entry.kind), entry.kind
         return ConfigResult(self.provider, self.full_path(), OmegaConf.create(config), {"package": package})
 
     def _entry(self, path: list[str]) -> Entry | None:
@@ -80,22 +85,21 @@ class Groups(ConfigSource):
 
     def _way(self, path: list[str]) -> list[list[str]]:
         """The kinds that a group's path passes, from the part that is built to the sockets inside; empty if there is no such group."""
-        if len(path) == 2 and path[0] == SCHEME:
-            return [[path[1]]] if path[1] in registry.kinds() else []
-        own = words(self.group)
-        if own and path[: len(own)] == own and (way := _inwards([[self.kind]], path[len(own) :])):
-            return way
+        if self.kind:
+            return _inwards([[self.kind]], path[len(self.root) :]) if path[: len(self.root)] == self.root else []
+        if path[:1] == self.root:
+            return [[path[1]]] if len(path) == 2 and path[1] in registry.kinds() else []
         return _inwards([[path[0]]], path[1:]) if len(path) > 1 and path[0] in registry.kinds() else []
 
     def _groups_in(self, path: list[str]) -> set[str]:
         """The groups in a group. A socket of a kind that the path has passed can be asked for, but is not listed: there would be no end."""
-        own = words(self.group)
-        found = set(own[len(path) : len(path) + 1]) if path == own[: len(path)] else set()
-        if path == [SCHEME]:
-            return found | set(registry.kinds())
-        way = self._way(path) if path[:1] != [SCHEME] else []
+        if path == self.root[: len(path)] and len(path) < len(self.root):
+            return {self.root[len(path)]}
+        if path == self.root and not self.kind:
+            return set(registry.kinds())
+        way = [] if path[:1] == [SCHEME] else self._way(path)
         passed = {kind for kinds in way for kind in kinds}
-        return found | {socket for kind in (way[-1] if way else ()) for socket, kinds in _sockets(kind).items() if not passed & {*kinds}}
+        return {socket for kind in (way[-1] if way else ()) for socket, kinds in _sockets(kind).items() if not passed & kinds}
 
 
 def words(path: str) -> list[str]:

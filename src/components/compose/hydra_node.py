@@ -23,10 +23,10 @@ TARGET, BUILD = "_target_", "components.build"
 CONTROL = (TARGET, "_recursive_", "_convert_", "_partial_")  # what Hydra reads in a node
 MISSING = "???"
 # sizes that are numbers, which a config can say; any other is an object that the program gives
-NUMBERS = frozenset(
-    ("vocab_size", "d_model", "context_length", "total_steps", "n_layers", "n_heads", "n_kv_heads", "head_dim", "n_experts")
-    + ("dim", "heads", "width", "base", "depth", "d_memory")
-)
+NUMBERS = {
+    *("vocab_size", "d_model", "context_length", "total_steps", "n_layers", "n_heads", "n_kv_heads", "head_dim", "n_experts"),
+    *("dim", "heads", "width", "base", "depth", "d_memory"),
+}
 
 
 def plain(value: Any) -> Any:
@@ -119,14 +119,23 @@ def check_part(kind: str, node: Mapping[str, Any], where: str, *, complete: bool
     Raises:
         UserError: with the path of what is wrong.
     """
-    entry = registry.entry(kind, part_name(node), where)
-    sizes = {*registry.KINDS[kind].offers, *entry.signature.sizes}
-    own = {k: v for k, v in node.items() if k not in sizes and (k != "seed" or k in entry.signature.options)}
+    own = options_of(kind, node, where)
+    for name, value in node.items():
+        number = isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0
+        if name not in own and name in NUMBERS and value is not None and not number:
+            raise UserError(f"{where}.{name}", f"{value!r} is no number above 0")
     _check(kind, own, where, complete)
     try:
         check(read_tree({kind: own}))
     except UserError as e:
         raise moved(e, kind, where) from None
+
+
+def options_of(kind: str, node: Mapping[str, Any], where: str = "") -> Config:
+    """The node without the sizes, and without the seed that ``build`` itself takes."""
+    entry = registry.entry(kind, part_name(node), where)
+    sizes = {*registry.KINDS[kind].offers, *entry.signature.sizes}
+    return {k: v for k, v in node.items() if k not in sizes and (k != "seed" or k in entry.signature.options)}
 
 
 def moved(error: UserError, kind: str, where: str) -> UserError:
@@ -160,9 +169,7 @@ def _check(kind: str, node: Mapping[str, Any], where: str, complete: bool) -> No
     given = {entry.renamed.get(k, k) for k, v in node.items() if not _is_missing(v)}
     for name, option in entry.signature.options.items() if complete else ():
         if option.default == REQUIRED and name not in given:
-            raise UserError(
-                f"{where}.{name}", f"{entry.label} needs it", f"give {option.type.described() or option.type.text}"
-            )
+            raise UserError(f"{where}.{name}", f"{entry.label} needs it", f"give {option.type.described() or option.type.text}")
 
 
 def _check_socket(option: Option, value: Any, where: str, complete: bool) -> None:
@@ -180,7 +187,11 @@ def _check_one(kind: str, value: Any, where: str, complete: bool) -> None:
             registry.entry(kind, value, where)
     elif isinstance(value, Mapping):
         if not isinstance(value.get("name"), str):
-            raise UserError(where, f"a {kind} is a name or a mapping with a name, not {dict(value)!r}", nearest("", registry.names(kind), called=f"{kind} parts"))
+            raise UserError(
+                where,
+                f"a {kind} is a name or a mapping with a name, not {dict(value)!r}",
+                nearest("", registry.names(kind), called=f"{kind} parts"),
+            )
         _check(kind, value, where, complete)
     elif isinstance(value, (bool, int, float, list)):
         raise UserError(where, f"{value!r} is no {kind}", nearest("", registry.names(kind), called=f"{kind} parts"))
@@ -190,5 +201,6 @@ def _instead(entry: Entry, name: str, path: str) -> str:
     """What to do about an option that the part does not have: of a part that stood there before, or mistyped."""
     others = [n for (_, n), e in registry.entries(entry.kind).items() if name in e.signature.options]
     if others:
-        return f"it is one of {', '.join(others[:3])}: take it out where it is said, or ~{path}"
+        more = f" and {len(others) - 3} more" if len(others) > 3 else ""
+        return f"an option of {', '.join(others[:3])}{more}: take it out where it is said, or add ~{path}"
     return nearest(name, entry.signature.options, called=f"options of {entry.label}")
