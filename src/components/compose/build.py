@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from components.compose.check import check
-from components.compose.hydra_node import TARGET, as_said, checked_node
+from components.compose.hydra_node import TARGET, as_said, checked_node, plain
 from components.compose.reading import read_tree
 from components.core import registry
 from components.core.config_types import part_name
@@ -32,7 +32,7 @@ def build(kind: str | Mapping[str, Any] = "", name: str = "", /, *, seed: int | 
     """
     where = ""
     if isinstance(kind, Mapping) or not kind or TARGET in offers_and_options:
-        node = {**kind, **offers_and_options} if isinstance(kind, Mapping) else offers_and_options
+        node = {**plain(kind), **offers_and_options} if isinstance(kind, Mapping) else offers_and_options
         kind, name, offers_and_options = checked_node(
             node | ({"kind": kind, "name": name} if isinstance(kind, str) and kind else {})
         )
