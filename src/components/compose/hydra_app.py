@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable, Iterator
-from typing import Any, cast
+from typing import TypeVar, cast
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import CompactHydraException, InstantiationException
@@ -25,6 +25,8 @@ from components.compose.reading import read_tree
 from components.core import terminal
 from components.core.config_types import Config
 from components.core.errors import UserError
+
+T = TypeVar("T")
 
 
 class Refused(CompactHydraException):
@@ -62,14 +64,14 @@ def _check_together(parts: dict[str, tuple[str, Config]]) -> None:
         raise UserError(error.where, what, error.instead) from None
 
 
-def checked(main: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
+def checked(main: Callable[[DictConfig], T]) -> Callable[[DictConfig], T]:
     """``main`` of a Hydra app, to stand below ``@hydra.main``: its config is checked first, and a mistake in it is one line.
 
     So is what ``instantiate`` refuses within ``main``. The program then ends with exit code 2; a job of a sweep raises instead.
     """
 
     @functools.wraps(main)
-    def run(config: DictConfig) -> Any:
+    def run(config: DictConfig) -> T:
         try:
             check(config)
             return main(config)
@@ -95,14 +97,14 @@ def _in_app(error: UserError, said: str, config: DictConfig) -> UserError:
     """The error of a node of ours with its path in the app's config, which Hydra says in its message, or from 1.4 on in a note of the error."""
     key = re.search(r"^full_key: (\S+)$", said, re.M)
     node = OmegaConf.select(config, key[1]) if key else None
-    return moved(error, str(node.kind), key[1]) if key and is_ours(node) else error
+    return moved(error, str(node["kind"]), key[1]) if key and node is not None and is_ours(node) else error
 
 
 def _nodes(config: DictConfig | ListConfig, path: str) -> Iterator[tuple[str, DictConfig]]:
     """Our nodes in a config, the outermost only, with their paths. What an interpolation leads to is met where it stands."""
-    keys: list[Any] = list(config.keys()) if isinstance(config, DictConfig) else [*range(len(config))]
+    keys = cast("list[str]", [*config] if isinstance(config, DictConfig) else [*range(len(config))])  # of a list, the places
     held = {
-        key: config[key]
+        key: config[key]  # type: ignore[call-overload]
         for key in keys
         if not OmegaConf.is_missing(config, key) and not OmegaConf.is_interpolation(config, key)
     }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
 
 from components.compose.hydra_node import BUILD, MISSING, NUMBERS, TARGET
 from components.compose.settings import defaults_of
@@ -51,7 +50,7 @@ def _options(entry: Entry) -> Config:
     }
 
 
-def _defaults(entry: Entry, below: str) -> list[Any]:
+def _defaults(entry: Entry, below: str) -> list[object]:
     """The config itself, then a line for each socket; null where it takes what stands above or holds nothing, so that a word can choose."""
     sockets = [o for o in entry.signature.sockets().values() if not o.type.many]
     key = f"/{below}/{{0}}@{{0}}" if below else "{0}"

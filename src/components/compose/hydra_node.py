@@ -42,23 +42,23 @@ def is_ours(value: object) -> bool:
     return isinstance(value, Mapping) and value.get(TARGET) == BUILD
 
 
-def made_by_hydra(node: Mapping[str, Any]) -> Any:
+def made_by_hydra(node: Mapping[str, object]) -> Callable[..., object]:
     """A maker of somebody's own class that a node in a socket names: a partial of it, made by Hydra, whose own rules say what it may name."""
     from hydra.utils import instantiate
 
     return instantiate({**node, "_partial_": True})
 
 
-def unknown(node: Mapping[str, Any]) -> Any:
+def unknown(node: Mapping[str, object]) -> Callable[..., object]:
     """The same where nothing is to be imported: a maker of which nothing is known."""
 
-    def maker() -> Any:
+    def maker() -> object:
         return made_by_hydra(node)()
 
     return maker
 
 
-def checked_node(node: Mapping[str, Any]) -> tuple[str, str, Config]:
+def checked_node(node: Mapping[str, object]) -> tuple[str, str, Config]:
     """(kind, name, sizes and options) of a node that stands alone, its parts held against the signatures and against one another.
 
     Raises:
@@ -70,7 +70,7 @@ def checked_node(node: Mapping[str, Any]) -> tuple[str, str, Config]:
 
 
 def part_of(
-    node: Mapping[str, Any], where: str, foreign: Callable[[Mapping[str, Any]], Any] = made_by_hydra
+    node: Mapping[str, object], where: str, foreign: Callable[[Mapping[str, object]], object] = made_by_hydra
 ) -> tuple[str, Config]:
     """(kind, name with sizes and options) of a node that stands alone.
 
@@ -87,10 +87,10 @@ def part_of(
         if not isinstance(rest.get(key), str):
             instead = "such as kind: norm and name: rms"
             raise UserError(f"{where}.{key}".lstrip("."), f"a node of {BUILD} says its kind and its name", instead)
-    return rest.pop("kind"), {name: as_said(value, foreign) for name, value in rest.items()}
+    return str(rest.pop("kind")), {name: as_said(value, foreign) for name, value in rest.items()}
 
 
-def as_said(value: Any, foreign: Callable[[Mapping[str, Any]], Any] = made_by_hydra) -> Any:
+def as_said(value: object, foreign: Callable[[Mapping[str, object]], object] = made_by_hydra) -> object:
     """What stands in a socket, as a part takes it: no config of OmegaConf, no word of Hydra's, and no missing size, which the parent gives."""
     value = plain(value)
     if isinstance(value, Mapping):
@@ -107,7 +107,7 @@ def _is_missing(value: object) -> bool:
     return isinstance(value, str) and value == MISSING
 
 
-def check_part(kind: str, node: Mapping[str, Any], where: str, *, complete: bool = True) -> None:
+def check_part(kind: str, node: Mapping[str, object], where: str, *, complete: bool = True) -> None:
     """Hold a part's node and all below it against the signatures, then the parts against one another.
 
     Args:
@@ -131,7 +131,7 @@ def check_part(kind: str, node: Mapping[str, Any], where: str, *, complete: bool
         raise moved(e, kind, where) from None
 
 
-def options_of(kind: str, node: Mapping[str, Any], where: str = "") -> Config:
+def options_of(kind: str, node: Mapping[str, object], where: str = "") -> Config:
     """The node without the sizes, and without the seed that ``build`` itself takes."""
     entry = registry.entry(kind, part_name(node), where)
     sizes = {*registry.KINDS[kind].offers, *entry.signature.sizes}
@@ -145,7 +145,7 @@ def moved(error: UserError, kind: str, where: str) -> UserError:
     return UserError(at, said.replace(f" at {kind}.", f" at {where}."), error.instead)
 
 
-def _check(kind: str, node: Mapping[str, Any], where: str, complete: bool) -> None:
+def _check(kind: str, node: Mapping[str, object], where: str, complete: bool) -> None:
     entry = registry.entry(kind, part_name(node), where)
     for old, value in node.items():
         name = entry.renamed.get(old, old)
@@ -172,7 +172,7 @@ def _check(kind: str, node: Mapping[str, Any], where: str, complete: bool) -> No
             raise UserError(f"{where}.{name}", f"{entry.label} needs it", f"give {option.type.described() or option.type.text}")
 
 
-def _check_socket(option: Option, value: Any, where: str, complete: bool) -> None:
+def _check_socket(option: Option, value: object, where: str, complete: bool) -> None:
     kind = option.type.kind or ""
     if option.type.many and isinstance(value, Sequence) and not isinstance(value, str):
         for i, part in enumerate(value):
@@ -181,7 +181,7 @@ def _check_socket(option: Option, value: Any, where: str, complete: bool) -> Non
         _check_one(kind, value, where, complete)
 
 
-def _check_one(kind: str, value: Any, where: str, complete: bool) -> None:
+def _check_one(kind: str, value: object, where: str, complete: bool) -> None:
     if isinstance(value, str):
         if value not in (INHERIT, MISSING):
             registry.entry(kind, value, where)
