@@ -260,6 +260,19 @@ def test_the_parts_of_an_app_go_together(app) -> None:
         components.hydra.check(app(files, "components/model=encoder"))
 
 
+def test_a_task_takes_the_config_of_the_app(app) -> None:  # some seconds: a task is Lightning's
+    kinds = {"model": "decoder", "loss": "next_token", "optimizer": "adamw", "schedule": "cosine", "decoding": "sample"}
+    kinds |= {"tokenizer": "byte", "task": "language_modeling"}
+    more = "seed: 0\nmodel: {d_model: 16, n_layers: 1}\ntrainer: {_target_: builtins.dict}"
+    lines = [*(f"components/{kind}: {name}" for kind, name in kinds.items()), "components/strategy@trainer.strategy: ddp"]
+    config = app(primary(*lines, more=more))
+    components.hydra.check(config)
+    task = instantiate(config.task)(config=config, tokenizer=instantiate(config.tokenizer))
+    assert type(task).__name__ == "LanguageModeling"
+    assert task.new_model().vocab_size == 261, "that of the tokenizer"
+    assert instantiate(config.trainer) == {"strategy": "ddp"}, "for a trainer of the app's own"
+
+
 def test_an_app_that_checks_itself_says_where(app) -> None:
     config = app(primary("components/model@net: decoder", more="net" + MODEL.removeprefix("model")))
 
