@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import Dataset, Sampler
@@ -122,12 +123,14 @@ class PackedDataModule(LightningDataModule):
 
     def state_dict(self) -> dict[str, object]:
         step = self.trainer.global_step if self.trainer is not None else 0
-        return {"samples": step * self.batch_size, "batch_size": self.batch_size, "identity": self.identity}
+        place = {"samples": step * self.batch_size, "batch_size": self.batch_size}
+        return {**place, "identity": self.identity, "order": self.train.order.how}
 
-    def load_state_dict(self, state_dict: dict[str, object]) -> None:
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         if state_dict["identity"] != self.identity:
             raise UserError(
                 "resume",
                 f"the data are not those of the run: {self.identity} instead of {state_dict['identity']}",
                 "start anew with init_from=",
             )
+        self.train.order.how = state_dict.get("order", "dealt")  # what runs of before have not written, they have dealt
