@@ -141,18 +141,14 @@ def _by_transformers(folder: Path, to: str) -> None:
     try:
         from transformers import AutoTokenizer
     except ImportError:
-        raise UserError(
-            str(folder),
-            f"has {there} and no tokenizer.json, which transformers converts",
-            "pip install 'lightning-components[interop]' sentencepiece protobuf",
-        ) from None
+        raise lacking(str(folder), f"has {there} and no tokenizer.json, which transformers converts", "transformers") from None
     try:
         AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False).save_pretrained(to)
     except Exception as e:  # whatever its many converters raise
         raise UserError(
             str(folder),
             f"transformers does not read its tokenizer ({there}): {str(e).strip().splitlines()[0]}",
-            "pip install sentencepiece protobuf tiktoken, or save a tokenizer.json there",
+            f"{install('transformers')}, or save a tokenizer.json there",
         ) from e
 
 

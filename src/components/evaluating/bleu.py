@@ -11,8 +11,6 @@ import torch
 from torch import Tensor
 from torchmetrics.text import SacreBLEUScore
 
-from components.core.errors import UserError
-
 
 class Bleu(SacreBLEUScore):
     """BLEU of all texts together, 0 to 1. The k-th order in a row without a matching n-gram counts as 1 / 2^k of a match.
@@ -22,7 +20,7 @@ class Bleu(SacreBLEUScore):
 
     def __init__(self, tokenize: str = "13a") -> None:
         if tokenize == "intl" and find_spec("regex") is None:
-            raise UserError("task.bleu_tokenize", "intl needs the package regex", "pip install 'lightning-components[bleu]'")
+            raise lacking("task.bleu_tokenize", "intl needs the package regex", "regex")
         super().__init__(tokenize=tokenize)  # type: ignore[arg-type]  # the task's option is the closed list, and has been checked
 
     def compute(self) -> Tensor:
