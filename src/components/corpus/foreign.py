@@ -17,6 +17,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_token
 
 from components.core import files
 from components.core.errors import UserError
+from components.core.extras import install, lacking
 from components.corpus.token_files import (
     CONFIG_FILE,
     MAP_FILE,

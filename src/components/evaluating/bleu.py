@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torchmetrics.text import SacreBLEUScore
 
+from components.core.extras import lacking
+
 
 class Bleu(SacreBLEUScore):
     """BLEU of all texts together, 0 to 1. The k-th order in a row without a matching n-gram counts as 1 / 2^k of a match.
