@@ -23,6 +23,7 @@ _PUBLIC = {
     "train": "components.run",
     "evaluate": "components.run",
     "explain": "components.explain",
+    "trace": "components.explain.activations",
     "merge": "components.parts.adapter._merge",
     "adapter_state_dict": "components.parts.adapter._merge",
 }
@@ -36,6 +37,7 @@ if TYPE_CHECKING:  # what an editor reads
     from components.core.registry import preset as preset
     from components.core.registry import register as register
     from components.explain import explain as explain
+    from components.explain.activations import trace as trace
     from components.parts.adapter._merge import adapter_state_dict as adapter_state_dict
     from components.parts.adapter._merge import merge as merge
     from components.run import evaluate as evaluate

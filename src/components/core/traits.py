@@ -93,6 +93,11 @@ def lends(module: object) -> bool:
     return getattr(module, "lends", False)
 
 
+def crosses(module: object) -> bool:
+    """Whether an attention reads a memory, and not the sequence itself."""
+    return bool(getattr(module, "crosses", False))
+
+
 def tokens_ahead(head: object) -> int:
     """How many tokens beyond the next one a head predicts on request, or the partial of a head that a loss is given."""
     return getattr(head.func if isinstance(head, partial) else head, "n_ahead", 0)
