@@ -145,11 +145,6 @@ class SequenceInfo:
         return cls(*given, causal=causal, prefix=batch.prefix, values=batch.values, cache=cache)
 
 
-def info_of(x: Tensor, info: SequenceInfo | None) -> SequenceInfo:
-    """``info``; where there is none, x (B, T, D) is one causal document of ids 0 that starts at position 0."""
-    return info or SequenceInfo.of(Batch(torch.zeros(x.shape[:2], dtype=torch.long, device=x.device)), causal=True)
-
-
 @dataclass(frozen=True)
 class Terms:
     """What training sums: ``losses`` = {name: (sum, weight)} in fp32, ``stats`` = {"part path.name": sum}.

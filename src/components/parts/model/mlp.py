@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from components.core.registry import register
 from components.core.signature import Positive, Probability
-from components.core.sockets import Batch, Cache, Maker, SequenceInfo, Terms, make, name_parts, terms_of
+from components.core.sockets import Batch, Cache, Maker, SequenceInfo, Terms, batch_of, make, name_parts, terms_of
 from components.core.weights import initialise
 from components.functional.activations import UNITS, Unit
 from components.functional.earlier import earlier
@@ -82,7 +82,7 @@ class MLPModel(nn.Module):
         self, batch: Tensor | Batch, objective: Any = None, *, cache: Cache | None = None, last: bool = False
     ) -> Tensor | Terms:
         """Logits of every position (``last``: of the last alone), or what ``objective(hidden, head, batch)`` returns."""
-        batch = batch if isinstance(batch, Batch) else Batch(batch)
+        batch = batch_of(batch)
         info = SequenceInfo.of(batch, causal=True, cache=cache)
         if cache is not None:
             cache.open(info)
