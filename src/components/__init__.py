@@ -24,6 +24,8 @@ _PUBLIC = {
     "evaluate": "components.run",
     "explain": "components.explain",
     "trace": "components.explain.activations",
+    "check": "components.check",
+    "list_parts": "components.core.listing",
     "merge": "components.parts.adapter._merge",
     "adapter_state_dict": "components.parts.adapter._merge",
 }
@@ -32,7 +34,9 @@ moved.install()
 
 
 if TYPE_CHECKING:  # what an editor reads
+    from components.check import check as check
     from components.compose.build import build as build
+    from components.core.listing import list_parts as list_parts
     from components.core.registry import declare_kind as declare_kind
     from components.core.registry import preset as preset
     from components.core.registry import register as register
