@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from components.core.model_tree import Printed
 from components.core.registry import register
 from components.core.signature import Positive, Probability
 from components.core.sockets import Batch, Cache, Maker, SequenceInfo, Terms, batch_of, make, name_parts, terms_of
@@ -22,7 +23,7 @@ from components.functional.earlier import earlier
 
 
 @register("model", "mlp")
-class MLPModel(nn.Module):
+class MLPModel(Printed):
     """MLP: the vectors of a window of positions side by side, layers of units, and a head.
 
     With one position, embedding ``values`` and head ``classification`` it is a classifier of a table's rows; with a window over text it predicts the
