@@ -44,6 +44,8 @@ class Report:
 
     def _sum(self) -> str:
         count = len(self.verdicts)
+        if count == 1:
+            return f"1 property, which {'holds' if self.holds else 'does not hold'}"
         return f"{count} properties, all hold" if self.holds else f"{len(self.failed)} of {count} properties do not hold"
 
 
