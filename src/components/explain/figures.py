@@ -38,9 +38,10 @@ def figures(trace: Trace) -> dict[str, Figure]:
 def new_figure(width: float, height: float) -> Figure:
     """A figure of ``width`` by ``height`` inches that belongs to no window and to no global state."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), dpi=110, layout="constrained")
+    from components.explain.notebook_figure import NotebookFigure
+
+    figure = NotebookFigure(figsize=(width, height), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
