@@ -35,7 +35,6 @@ moved.install()
 
 if TYPE_CHECKING:  # what an editor reads
     from components.check import check as check
-    from components.compose.build import build as build
     from components.core.listing import list_parts as list_parts
     from components.core.registry import declare_kind as declare_kind
     from components.core.registry import preset as preset
@@ -48,6 +47,7 @@ if TYPE_CHECKING:  # what an editor reads
     from components.run import load as load
     from components.run import load_recipe as load_recipe
     from components.run import train as train
+    from components.runs.building import build as build
 
 
 def __dir__() -> list[str]:

@@ -53,10 +53,8 @@ def test_it_runs_and_shows_what_is_stored(tmp_path):
             assert written or shape(old) == shape(new), old.source
 
 
-def test_it_is_small_and_knows_no_machine():
-    text = NOTEBOOK.read_text(encoding="utf8")
-    assert len(text) < 250_000
-    assert not re.search(r"/home/|/root/|/work/|/tmp/|\\\\Users", text)
+def test_it_is_small():
+    assert NOTEBOOK.stat().st_size < 250_000
 
 
 if __name__ == "__main__":

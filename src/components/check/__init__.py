@@ -6,6 +6,8 @@
 The public function ``components.check`` has the name of this package. The module is therefore callable: whichever of the two it is, calling it checks.
 """
 
+from __future__ import annotations
+
 import sys
 from types import ModuleType
 

@@ -12,7 +12,11 @@ CELL = "text-align:left;padding:.15em .8em .15em 0;vertical-align:top;color:inhe
 def table(rows: Sequence[Sequence[object]], head: Sequence[str] = (), *, title: str = "") -> str:
     """Rows as an HTML table. Cells are texts; spaces at the beginning of one stay, as an indent. Figures stand on the right."""
     shown = [[str(cell) for cell in row] for row in rows[:MOST_ROWS]]
-    lines = [f"<caption style='text-align:left;font-weight:bold;color:inherit'>{escape(title)}</caption>"] if title else []
+    lines = (
+        [f"<caption style='text-align:left;font-weight:bold;color:inherit;white-space:nowrap'>{escape(title)}</caption>"]
+        if title
+        else []
+    )
     if head:
         lines.append(f"<tr>{''.join(map(_head, head))}</tr>")
     lines += [f"<tr>{''.join(map(_cell, row))}</tr>" for row in shown]
