@@ -137,3 +137,14 @@ def test_readers_and_ranks_of_a_notebook(run):
     assert said.splitlines()[-1] == "finished"
     said = run(CELL, "more = ['trainer.strategy=ddp', 'trainer.devices=2']", TRAIN)
     assert "trainer: `Trainer(strategy='ddp')` is not compatible with an interactive environment" in said.splitlines()[-1]
+
+
+def test_a_mistake_is_one_line_in_a_notebook():
+    """IPython asks an exception for its own traceback."""
+    from components import build
+    from components.core.errors import UserError
+
+    with pytest.raises(UserError) as caught:
+        build("norm", "rsm", dim=4)
+    assert caught.value._render_traceback_() == [f"UnknownPart: {caught.value.line()}"]
+    assert "unknown norm 'rsm'; did you mean 'rms'?" in caught.value.line()
