@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,13 @@ from components.explain.traced_batch import batch_of, model_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+
+@runtime_checkable
+class HasLogits(Protocol):
+    """What classes of transformers return."""
+
+    logits: object
 
 
 class Activations(Mapping[str, Tensor]):
@@ -60,7 +67,7 @@ class Activations(Mapping[str, Tensor]):
     @property
     def logits(self) -> Tensor:
         """(B, T, V); of a head that speaks of the whole input (B, C). UserError where the model returned something else."""
-        found = getattr(self.output, "logits", self.output)  # classes of transformers return an object that has them
+        found = self.output.logits if isinstance(self.output, HasLogits) else self.output
         if not isinstance(found, Tensor):
             raise UserError("logits", f"the model returned a {type(found).__name__}", "output has it")
         return found

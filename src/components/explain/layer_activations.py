@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from components.core.errors import UserError
-from components.core.traits import crosses
+from components.explain.layers import Leaves
 from components.explain.mixers import batch_readings
 from components.explain.reading import EQUIVALENT, HOW, SOFTMAX, Reading
 from components.explain.recorder import Call, Recorder
@@ -92,10 +92,10 @@ class LayerActivations:
             UserError: the model has no head for tokens, or its layers stand in no stack.
         """
         heads = [c for c in self._recorder.of_kind("head") if isinstance(c.y, Tensor) and c.y.dim() == 3]
-        if not heads or not hasattr(self._wiring, "leave"):
+        if not heads or not isinstance(self._wiring, Leaves):
             raise UserError(self.path, "no head for tokens reads this stream", "hidden has the stream itself")
         with torch.set_grad_enabled(self.hidden.requires_grad):
-            return heads[-1].module(self._wiring.leave(self._call.y), heads[-1].info)  # type: ignore[operator]  # asked just now
+            return heads[-1].module(self._wiring.leave(self._call.y), heads[-1].info)
 
     @property
     def attention_path(self) -> str:
@@ -103,7 +103,7 @@ class LayerActivations:
         return next((c.path for c in self._mixers(cross=False)), self.path)
 
     def _mixers(self, cross: bool) -> list[Call]:
-        return [c for c in self._inner if c.kind == "attention" and crosses(c.module) == cross]
+        return [c for c in self._inner if c.kind == "attention" and bool(c.module.crosses) == cross]
 
     def _weights(self, *, cross: bool) -> Tensor | None:
         found = [r.weights for r in self.readings(cross=cross) if r.how in (SOFTMAX, EQUIVALENT)]
