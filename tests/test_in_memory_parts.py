@@ -102,6 +102,8 @@ def test_a_script_that_takes_a_name_twice_is_told(run):
 def test_a_check_is_of_the_part_as_it_stands(run):
     """A cell without source: the code of its methods says whether it is what was checked."""
     ask = """
+        import os
+        os.environ["COMPONENTS_CACHE"] = "checked here"
         from components.training.unchecked import remember, unchecked
         from components.core import registry
         ask = lambda: unchecked({"model": {"name": "decoder", "norm": {"name": "mine"}}})

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from components.compose.composed import Composed, compose_request
 from components.compose.request import Request
@@ -114,7 +114,7 @@ def load_recipe(name: str | None = None, overrides: list[str] | tuple[str, ...] 
         init_task.begin_task(task, model, found, preparing.print_err)
     task.place(model, "cpu")
     data = building.data_of(task, corpus, task.model.context_length, config["seed"])
-    return Recipe(task.model, data, task, config)
+    return Recipe(task.model, data, cast("Training", task), config)
 
 
 def load(

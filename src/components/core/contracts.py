@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from torch.nn import Module
     from torch.optim import Optimizer as TorchOptimizer
 
-    from components.core.sequence import Batch, Cache, SequenceInfo, Terms
+    from components.core.sequence import Batch, Cache, Info, SequenceInfo, Terms
     from components.core.weights import Weight
 else:
     Module = TorchOptimizer = object

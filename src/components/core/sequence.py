@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -143,6 +143,9 @@ class SequenceInfo:
                 positions = positions + cache.length
         given = (batch.ids, positions, batch.documents, batch.valid, batch.token_types)
         return cls(*given, causal=causal, prefix=batch.prefix, values=batch.values, cache=cache)
+
+
+Info: TypeAlias = SequenceInfo | None  # None where a part is called by hand
 
 
 @dataclass(frozen=True)
