@@ -25,6 +25,10 @@ _PUBLIC = {
     "explain": "components.explain",
     "merge": "components.parts.adapter._merge",
     "adapter_state_dict": "components.parts.adapter._merge",
+    "callbacks": "components.training.public",
+    "strategies": "components.training.public",
+    "tasks": "components.training.public",
+    "Task": "components.training.public.tasks",
 }
 __all__ = [*_PUBLIC, "__version__"]
 moved.install()
@@ -42,6 +46,10 @@ if TYPE_CHECKING:  # what an editor reads
     from components.run import load as load
     from components.run import load_recipe as load_recipe
     from components.run import train as train
+    from components.training.public import callbacks as callbacks
+    from components.training.public import strategies as strategies
+    from components.training.public import tasks as tasks
+    from components.training.public.tasks import Task as Task
 
 
 def __dir__() -> list[str]:

@@ -131,3 +131,17 @@ class EvalBatches(Dataset[MicroBatch]):
                 self._group = group, self.preparation.group(together(whole, self.apart), group)
             parts.append(rows_of(self._group[1], place, place + 1))
         return joined(widened(parts))
+
+
+class PredictBatches(EvalBatches):
+    """Every row of a split once and none besides: the last batch may be shorter, and the last ranks may have one batch less."""
+
+    def __len__(self) -> int:
+        return -(-max(0, self.wanted - self.rank * self.rows) // (self.rows * self.ranks))
+
+    def __getitem__(self, index: int) -> MicroBatch:
+        if index >= len(self):
+            raise IndexError(index)
+        start = (index * self.ranks + self.rank) * self.rows
+        batch = self.read(list(range(start, min(start + self.rows, self.wanted))))
+        return MicroBatch(batch, totals(batch))
