@@ -41,10 +41,14 @@ class MicroBatch:
         self.asked = bool(totals[0] != 0) if asked is None else asked
 
     def to(self, *args: Any, **kwargs: Any) -> MicroBatch:
-        return MicroBatch(self.batch.to(*args, **kwargs), self.totals.to(*args, **kwargs), self.asked)
+        return type(self)(self.batch.to(*args, **kwargs), self.totals.to(*args, **kwargs), self.asked)
 
     def pin_memory(self) -> MicroBatch:
-        return MicroBatch(self.batch.pin_memory(), self.totals.pin_memory(), self.asked)
+        return type(self)(self.batch.pin_memory(), self.totals.pin_memory(), self.asked)
+
+
+class LoneMicroBatch(MicroBatch):
+    """One that knows its own counts alone: of a loader of others, who do not know the rest of the step."""
 
 
 class TrainSteps(Dataset[MicroBatch]):

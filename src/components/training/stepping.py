@@ -1,6 +1,5 @@
 """One optimizer step: whether it is taken, how its gradients are clipped, and what parts do after it."""
 
-# ruff: noqa: ARG002  Lightning's hooks have fixed arguments
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -46,7 +45,8 @@ class Stepping:
         self._followers = [m for m in model.modules() if has_after_step(m)]
 
     def on_train_batch_start(self, batch: MicroBatch, batch_idx: int) -> None:
-        self.idle = not batch.asked
+        begins = self.begins_step(batch_idx)  # type: ignore[attr-defined]
+        self.idle = not batch.asked and (begins or self.idle)  # no micro-batch of the step has a target
 
     def optimizer_step(
         self,

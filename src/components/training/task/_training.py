@@ -21,6 +21,7 @@ from components.core.signature import Fraction, Positive, Workers
 from components.core.sockets import Batch, Layer, Terms
 from components.core.traits import extra_tokens
 from components.corpus.batches import tokens_in
+from components.corpus.foreign_batches import ForeignBatch
 from components.corpus.steps import MicroBatch
 from components.generation.generating import generate
 from components.runs.loading import model_of
@@ -33,11 +34,12 @@ from components.training.strategies import shards_weights
 from components.training.task._driven import Driven
 from components.training.task._logged import Logged
 from components.training.task._portable import Portable
+from components.training.task._taking import Taking
 from components.training.task._without import Without
 from components.training.tuning import freeze, tuned
 
 
-class Training(Options, Stepping, Driven, Logged, Portable, Averaged, Without, LightningModule):
+class Training(Options, Taking, Stepping, Driven, Logged, Portable, Averaged, Without, LightningModule):
     """The base of every task. A task says what it reads (``prepare``, ``blocks``) and what it measures (``measures``, ``observe``).
 
     Args:
@@ -178,9 +180,10 @@ class Training(Options, Stepping, Driven, Logged, Portable, Averaged, Without, L
         self._asked.update(terms.losses)
         return terms
 
-    def training_step(self, item: MicroBatch, batch_idx: int) -> Tensor:
+    def training_step(self, item: MicroBatch | Batch | ForeignBatch, batch_idx: int) -> Tensor:
         del batch_idx
-        batch, totals = item.batch, item.totals
+        item = self.taken(item)
+        batch, totals = item.batch, self.whole_step(item)
         terms = self.whole(batch, self.objective)
         if item.asked:  # else there will be no step
             add_sums(self.train_sums, terms)
@@ -216,9 +219,9 @@ class Training(Options, Stepping, Driven, Logged, Portable, Averaged, Without, L
 
     # -- validation and test -----------------------------------------------------------------------------------------
 
-    def validation_step(self, item: MicroBatch, batch_idx: int) -> None:
+    def validation_step(self, item: MicroBatch | Batch | ForeignBatch, batch_idx: int) -> None:
         del batch_idx
-        add_sums(self.eval_sums, self.whole(item.batch, self.judged_objective))
+        add_sums(self.eval_sums, self.whole(self.taken(item).batch, self.judged_objective))
 
     test_step = validation_step
 

@@ -81,8 +81,9 @@ class InstructionTuning(Answering):
         return question[-1]["content"], reply
 
     def prompts_in(self, batch: Batch) -> tuple[list[list[int]], list[list[int]] | None]:
-        """Each conversation up to its last answer."""
-        assert batch.targets is not None
+        """Each conversation up to its last answer; without targets each row is one, up to an answer."""
+        if batch.targets is None:
+            return ids_of(batch), None
         asked = (batch.targets != IGNORED).long()
         begins = (asked - asked.roll(1, 1)).clamp(min=0)  # 1 where an answer begins: what the model reads there is before it
         begins[:, 0] = asked[:, 0]
