@@ -172,7 +172,7 @@ def _of_mapping(held: dict[str, Tensor], form: Form) -> Taken:
         raise UserError(
             WHERE, "the labels are moved already, and those of a dictionary lie on their tokens", "give (ids, targets)"
         )
-    return Taken(Batch(ids, moved(labels, valid, documents), None, positions, documents, valid, types), chosen)
+    return Taken(Batch(ids, moved(labels, valid, documents, form), None, positions, documents, valid, types), chosen)
 
 
 def _whole(
@@ -190,7 +190,7 @@ def _whole(
         around = torch.isin(ids, torch.tensor(form.framing, device=ids.device)) if special is None else special.bool()
         targets = known(torch.where(around, IGNORED, ids), valid)
     elif form.targets in ("next", "text"):
-        targets = moved(ids, valid, documents)
+        targets = moved(ids, valid, documents, form)
     return Taken(Batch(ids, targets, None, positions, documents, valid, types), False)
 
 

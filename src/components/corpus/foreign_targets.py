@@ -30,6 +30,7 @@ class Form:
         n_classes: scores of a classifier, where it says how many.
         starts: what an encoder-decoder's own text begins with.
         framing: ids around a text, which no loss hides.
+        end: the id that ends a document.
         longest: positions that the model has a vector for; None: any number.
         token_types: whether the model reads them.
         values: how many numbers a position has, where the model reads numbers; 0: it reads ids.
@@ -40,6 +41,7 @@ class Form:
     n_classes: int | None = None
     starts: tuple[int, ...] = ()
     framing: tuple[int, ...] = ()
+    end: int = IGNORED
     longest: int | None = None
     token_types: bool = False
     values: int = 0
@@ -50,11 +52,11 @@ def known(targets: Tensor, valid: Tensor | None) -> Tensor:
     return targets if valid is None else torch.where(valid, targets, IGNORED)
 
 
-def moved(labels: Tensor, valid: Tensor | None, documents: Tensor | None) -> Tensor:
-    """(B, T) of each token the label of the next one, if both are of one document and neither is padding."""
+def moved(labels: Tensor, valid: Tensor | None, documents: Tensor | None, form: Form) -> Tensor:
+    """(B, T) of each token the label of the next one, if neither is padding, and both are of one document or the label is what ends one."""
     targets = F.pad(known(labels, valid)[:, 1:], (0, 1), value=IGNORED)
     if documents is not None:
-        goes_on = F.pad(documents[:, 1:] == documents[:, :-1], (0, 1))
+        goes_on = F.pad(documents[:, 1:] == documents[:, :-1], (0, 1)) | (targets == form.end)
         targets = torch.where(goes_on, targets, IGNORED)
     return known(targets, valid)
 

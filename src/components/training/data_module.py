@@ -6,6 +6,7 @@ here already, and Lightning asks by class whether it is.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
@@ -13,6 +14,7 @@ from lightning.pytorch import LightningDataModule
 from torch.utils.data import Dataset
 
 from components.core.errors import UserError
+from components.corpus.plain_batches import PlainBatches
 from components.corpus.preparation import Preparation
 from components.corpus.steps import EvalBatches, MicroBatch, PredictBatches, TrainSteps
 from components.runs.task_module import Rows
@@ -27,10 +29,14 @@ class StepSampler(Divided):
 
     def __init__(self, module: PackedDataModule, per_epoch: int, accumulate: int) -> None:
         super().__init__(per_epoch * accumulate)
-        self.module, self.per_epoch, self.accumulate = module, per_epoch, accumulate
+        self.module, self.per_epoch, self.accumulate, self.passed = module, per_epoch, accumulate, 0
 
     def __iter__(self) -> Iterator[int]:
         trainer = self.module.trainer
+        if trainer is None and self.module.as_dictionaries:  # nobody counts steps: each pass is the next epoch
+            first, self.passed = self.passed * len(self), self.passed + 1
+            yield from range(first, first + len(self))
+            return
         step = 0 if trainer is None else trainer.global_step
         # Lightning itself stops at its share of the epoch; the next one goes on with what comes then
         per_epoch = self.per_epoch if trainer is None else steps_in(trainer, self.per_epoch)
@@ -82,6 +88,7 @@ class PackedDataModule(LightningDataModule):
         limit: a validation reads at most this many times ``batch_size`` rows.
         identity: a hash of the data. A checkpoint with another one is refused.
         preparation: what the loss does to each batch before the model sees it.
+        moved: whether a target is the token after that on which it lies, and not a hidden one or a row's.
     """
 
     def __init__(
@@ -96,9 +103,11 @@ class PackedDataModule(LightningDataModule):
         limit: int | None = None,
         identity: str = "",
         preparation: Preparation | None = None,
+        moved: bool = True,
     ) -> None:
         super().__init__()
-        self.preparation = preparation
+        self.preparation, self.moved = preparation, moved
+        self.as_dictionaries = False
         self.train, self.validation, self.test = train, validation, test
         self.batch_size, self.apart, self.workers, self.limit, self.identity = batch_size, apart, workers, limit, identity
         self._limited: int | None = None
@@ -111,6 +120,15 @@ class PackedDataModule(LightningDataModule):
     def limit_steps(self, steps: int) -> None:
         """Set the number of optimizer steps in a Lightning epoch. What is read does not change."""
         self._limited = steps
+
+    def plain(self) -> PackedDataModule:
+        """The same rows in the same order, as dictionaries (``input_ids``, ``labels``, ...) for a model of Hugging Face's or a loop of one's own.
+
+        Labels lie on the tokens that they name, as Hugging Face's models take them. Every pass over the training loader is another epoch.
+        """
+        made = copy.copy(self)
+        made.as_dictionaries = True
+        return made
 
     def bytes_and_targets(self, split: str) -> tuple[int, int]:
         """Of the whole ``validation`` or ``test`` split, for bits per byte."""
@@ -180,7 +198,8 @@ class PackedDataModule(LightningDataModule):
 
     def _loader(self, kind: type[AnyReaders], dataset: Dataset[MicroBatch], sampler: Divided) -> AnyReaders:
         pin = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
-        return kind(dataset, sampler, num_workers=self.workers, pin_memory=pin)
+        read: Any = PlainBatches(dataset, moved=self.moved) if self.as_dictionaries else dataset
+        return kind(read, sampler, num_workers=self.workers, pin_memory=pin)
 
     def state_dict(self) -> dict[str, object]:
         step = self.trainer.global_step if self.trainer is not None else 0

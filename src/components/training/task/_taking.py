@@ -89,6 +89,7 @@ class Taking:
             n_classes=model.head.n_classes if targets == "classes" else None,
             starts=tuple(target_start(tokenizer)),
             framing=(*frame.before, *frame.after),
+            end=frame.end,
             longest=model.context_length if bounded(model.modules()) else None,
             token_types=reads_token_types(model),
             values=0 if numbers is None else numbers.d_in,
