@@ -122,8 +122,7 @@ class Taking:
         """What a loss draws from: fixed by the seed, the step and the ids, so that a batch that is measured on is always hidden in the same places."""
         module: Any = self
         trainer = module._trainer
-        training = trainer is not None and trainer.training
-        step = f" in step {trainer.global_step}" if training else ""
+        step = f" in step {trainer.global_step}" if trainer is not None and trainer.training else ""
         ids = hashlib.blake2b(batch.ids.cpu().numpy().tobytes(), digest_size=16).hexdigest()
         return generator_for(module.config["seed"], f"objective of {ids}{step}")
 
@@ -151,9 +150,10 @@ class Taking:
         if accumulate == 1:
             return found
         self._found = found if self._found is None else self._found + found
-        if self._guessed is None:
-            self._guessed = found.clamp(min=1) * accumulate
-        return self._guessed
+        guessed = self._guessed
+        if guessed is None:
+            guessed = self._guessed = found.clamp(min=1) * accumulate
+        return guessed
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         if self._guessed is not None and self._found is not None:
