@@ -112,7 +112,8 @@ def named(kind: str, value: Any, where: str) -> Any:
     spec = described(kind, value)
     if not spec:
         called, place = _called(value)
-        other = next((e.label for e in registry.entries().values() if (e.module, e.qualname) == place), None)
+        known = (e.label for e in registry.entries().values() if (e.module, e.qualname) == place and not e.preset_of)
+        other = next(known, None)
         what = (
             f"{called} is {other}, no {kind}" if other else f"{called} is no registered {kind}, so a config could not name it"
         )
