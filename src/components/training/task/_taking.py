@@ -8,6 +8,7 @@ micro-batch stands for all, and when the step is complete its gradients are mult
 from __future__ import annotations
 
 import hashlib
+import warnings
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -31,6 +32,9 @@ from components.corpus.special_ids import target_start
 from components.corpus.steps import LoneMicroBatch, MicroBatch
 from components.training.clipping import multiply_gradients
 from components.training.strategies import data_ranks
+
+# Lightning tells everybody whose module and data come together that the module's hook is used: it is meant to be
+warnings.filterwarnings("ignore", ".*overridden `on_before_batch_transfer` in `LightningModule`.*")
 
 
 class Taking:
