@@ -16,7 +16,7 @@ from components.core.errors import UserError
 from components.corpus.preparation import Preparation
 from components.corpus.steps import EvalBatches, MicroBatch, PredictBatches, TrainSteps
 from components.runs.task_module import Rows
-from components.training.epochs import need_one_accumulation, steps_in
+from components.training.epochs import need_one_accumulation, overfitting, steps_in
 from components.training.reading import Readers
 from components.training.samplers import Divided
 from components.training.strategies import data_ranks, shards_weights
@@ -34,7 +34,7 @@ class StepSampler(Divided):
         step = 0 if trainer is None else trainer.global_step
         # Lightning itself stops at its share of the epoch; the next one goes on with what comes then
         per_epoch = self.per_epoch if trainer is None else steps_in(trainer, self.per_epoch)
-        if trainer is not None and trainer.overfit_batches > 0:
+        if trainer is not None and overfitting(trainer):
             yield from range(step % per_epoch * self.accumulate, per_epoch * self.accumulate)  # the same in each epoch
             return
         end = (step // per_epoch + 1) * per_epoch
@@ -44,7 +44,7 @@ class StepSampler(Divided):
 class Resumable(Readers):
     """A loader without a state of its own, since its place is the trainer's step. Lightning sees an empty state."""
 
-    place = (0, 1, 1)  # the rank, the ranks and the micro-batches of a step that it is made for
+    place: tuple[int, int, int] = (0, 1, 1)  # the rank, the ranks and the micro-batches of a step that it is made for
 
     def state_dict(self) -> dict[str, object]:
         return {}

@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from lightning.pytorch import Callback
+from lightning.pytorch.callbacks import BackboneFinetuning
 from lightning.pytorch.strategies import FSDPStrategy
 from torch.distributed.fsdp import FSDPModule
 
@@ -24,6 +26,20 @@ class Driven:
         self.total_steps = 0  # set by a run that counts its steps beforehand, and by who drives without a trainer
         self._factor: tuple[int, Callable[[int], float]] | None = None  # the schedule, and the length that it was told
         self._rescaled = False  # the learning rate was found after the optimizer had been made
+
+    def configure_callbacks(self) -> list[Callback]:
+        """Adds none. Lightning asks here before any callback acts, so what cannot be done here is refused here.
+
+        Raises:
+            UserError: a callback that asks for another kind of module.
+        """
+        if any(isinstance(c, BackboneFinetuning) for c in self.trainer.callbacks):  # type: ignore[attr-defined]
+            raise UserError(
+                "BackboneFinetuning",
+                "it asks for a module `backbone`, and a model is made of parts",
+                "choose what learns by tuning=..., or write a BaseFinetuning of your own",
+            )
+        return []
 
     def length(self) -> int:
         """Optimizer steps of the run, 0 where nobody knows: what is said in ``total_steps``, else by the trainer's limits."""

@@ -222,7 +222,7 @@ class Training(Options, Stepping, Driven, Logged, Portable, Averaged, Without, L
 
     test_step = validation_step
 
-    def predict_step(self, item: MicroBatch | Batch | Tensor, batch_idx: int = 0) -> Any:
+    def predict_step(self, item: MicroBatch | Batch | Tensor, batch_idx: int = 0) -> object:
         """What the model says of a batch: here logits (B, T, V)."""
         del batch_idx
         return self.whole(inside(item))
