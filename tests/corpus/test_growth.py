@@ -114,7 +114,7 @@ def test_batches_are_those_of_lists_to_the_last_bit(form, cached, tmp_path):
     examples = [Example(str(i), "y", "f", i) for i in range(len(given))]
     rows = Rows("train", examples, lambda e, _: given[int(e.input)], 8, 3, folder=tmp_path / "rows" if cached else None)
     for epoch, numbers in ((0, range(5)), (1, [3]), (2, range(40))):
-        batch, want = rows.batch(epoch, numbers), as_lists([given[i] for i in rows._order(epoch)[np.asarray(numbers)]])
+        batch, want = rows.batch(epoch, numbers), as_lists([given[i] for i in rows.order.rows(epoch, numbers)])
         source = batch.source
         found = {"ids": batch.ids, "valid": batch.valid, "targets": batch.targets, "values": batch.values}
         found |= {} if source is None else {"source": source.ids, "source_valid": source.valid}

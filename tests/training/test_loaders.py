@@ -17,6 +17,7 @@ from lightning.pytorch import LightningModule, Trainer
 
 from components.core.errors import UserError
 from components.core.sockets import Batch
+from components.corpus.order import DEALT_UP_TO, EpochOrder
 from components.training import reading
 from components.training.building import quiet_lightning
 from components.training.data_module import PackedDataModule
@@ -30,7 +31,7 @@ class Blocks:
     tokens_per_row = 1
 
     def __init__(self, n_blocks, notes):
-        self.n_blocks, self.notes = n_blocks, notes
+        self.n_blocks, self.notes, self.order = n_blocks, notes, EpochOrder(n_blocks, None)
 
     def batch(self, epoch, indices):  # noqa: ARG002
         with Path(self.notes).open("a") as f:
@@ -109,7 +110,12 @@ def test_the_same_readers_read_every_validation_and_end_with_the_run(tmp_path):
     assert not multiprocessing.active_children()
     assert not any(map(alive, {*train, *validation}))
     assert open_files() <= held
-    assert sum(t.name.startswith("QueueFeeder") for t in threading.enumerate()) == 0
+    deadline = time.monotonic() + 5  # a thread that was told to end does so when the machine lets it
+    while (
+        feeders := [t.name for t in threading.enumerate() if t.name.startswith("QueueFeeder")]
+    ) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not feeders
 
 
 def test_a_run_that_fails_takes_its_readers_with_it(tmp_path):
@@ -233,3 +239,17 @@ def test_readers_end_with_a_parent_that_is_killed(tmp_path):
     finally:
         os.killpg(parent.pid, signal.SIGKILL) if any(map(alive, readers)) else None
         parent.stdout.close()
+
+
+def test_a_run_goes_on_with_the_order_that_it_began_with(tmp_path):
+    """Runs of before orders were computed have dealt theirs, whatever their length, and wrote nothing of it."""
+    before, after = data(tmp_path, 0), data(tmp_path, 0)
+    for module in (before, after):
+        module.train.order = EpochOrder(DEALT_UP_TO + 1, 0)
+        assert module.train.order.how == "computed"
+    state = before.state_dict()
+    after.load_state_dict(state)
+    assert after.train.order.how == state["order"] == "computed"
+    del state["order"]
+    after.load_state_dict(state)
+    assert after.train.order.how == "dealt"

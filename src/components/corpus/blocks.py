@@ -18,6 +18,7 @@ from components.core.sockets import Batch
 from components.corpus.corpus import Split
 from components.corpus.example import Example
 from components.corpus.framing import Frame
+from components.corpus.order import EpochOrder, How
 
 
 class Blocks:
@@ -29,12 +30,15 @@ class Blocks:
         seed: decides the order and the cuts.
         shift: whether each epoch cuts at another place. If not, block ``i`` always starts at ``i * T``.
         whole: whether an encoder reads the documents, with all of their frames.
+        how: how the order comes about; see ``EpochOrder``.
     """
 
     notes: Sequence[str] = ()  # nothing is left out of packed text
     examples: Sequence[Example] = ()  # it has none
 
-    def __init__(self, split: Split, context_length: int, seed: int, *, shift: bool = True, whole: bool = False) -> None:
+    def __init__(
+        self, split: Split, context_length: int, seed: int, *, shift: bool = True, whole: bool = False, how: How | None = None
+    ) -> None:
         _require(split, context_length)
         self.split, self.context_length, self.seed, self.shift, self.whole = split, context_length, seed, shift, whole
         self.tokens_per_row = context_length
@@ -42,27 +46,20 @@ class Blocks:
         self.n_blocks = max(1, self.n_tokens // context_length)  # what does not fill a block is in other epochs' blocks
         whole = self.n_tokens > context_length
         self._windows = sliding_window_view(split.tokens, context_length + 1) if whole else None
-        self._epoch: tuple[int, int, np.ndarray] | None = None
+        self.order = EpochOrder(self.n_blocks, seed, how)
 
     def __reduce__(self) -> tuple[object, ...]:
-        return partial(Blocks, shift=self.shift, whole=self.whole), (self.split, self.context_length, self.seed)
+        options = {"shift": self.shift, "whole": self.whole, "how": self.order.how}
+        return partial(Blocks, **options), (self.split, self.context_length, self.seed)
 
     def starts(self, epoch: int, indices: Sequence[int] | np.ndarray) -> np.ndarray:
         """(B,) the places in the split where these blocks start."""
-        offset, order = self._deal(epoch)
-        return (offset + order[np.asarray(indices, dtype=np.int64)] * self.context_length) % self.n_tokens
+        offset = self.order.extra(epoch) % self.n_tokens if self.shift else 0
+        return (offset + self.order.rows(epoch, indices, extra=True) * self.context_length) % self.n_tokens
 
     def batch(self, epoch: int, indices: Sequence[int] | np.ndarray) -> Batch:
         """ids, targets, documents and positions (B, T) of blocks ``indices`` (0 to ``n_blocks`` - 1) of ``epoch``."""
         return batch_of(self._rows(self.starts(epoch, indices)), self.split.frame, self.whole)
-
-    def _deal(self, epoch: int) -> tuple[int, np.ndarray]:
-        if self._epoch is None or self._epoch[0] != epoch:
-            # the raw stream of a bit generator is fixed by definition, Generator.permutation is not
-            raw = np.random.Philox(np.random.SeedSequence([self.seed, epoch])).random_raw(self.n_blocks + 1)
-            offset = int(raw[0] % self.n_tokens) if self.shift else 0
-            self._epoch = epoch, offset, np.argsort(raw[1:], kind="stable")
-        return self._epoch[1], self._epoch[2]
 
     def _rows(self, starts: np.ndarray) -> np.ndarray:
         """(B, T + 1) tokens from each start, around the ring."""
@@ -96,6 +93,7 @@ class EvaluationBlocks:
         self.n_targets = self.n_tokens - split.n_documents * split.frame.unasked(whole)
         self.n_bytes, self.n_documents = split.n_bytes, split.n_documents
         self.n_blocks = -(-self.n_tokens // context_length)
+        self.order = EpochOrder(self.n_blocks, None)
 
     def batch(self, epoch: int, indices: Sequence[int] | np.ndarray) -> Batch:  # noqa: ARG002  no epoch differs
         """Blocks ``indices`` in order. ``valid`` is there only if one of them is padded."""

@@ -13,6 +13,7 @@ from components.core.errors import UserError
 from components.core.sockets import Batch
 from components.corpus.example import Example
 from components.corpus.example_files import Chosen
+from components.corpus.order import EpochOrder
 from components.corpus.row import Row
 from components.corpus.row_building import Building, arrays_of
 
@@ -52,7 +53,7 @@ class Rows:
         *,
         folder: Path | None = None,
     ) -> None:
-        self.context_length, self.seed = context_length, seed
+        self.context_length = context_length
         self.notes: list[str] = []
         kept, long, cut, tokens = array("q"), 0, 0, 0
         dropped, too_long, why_dropped = 0, "", ""
@@ -92,25 +93,11 @@ class Rows:
             self.notes.append(f"{dropped} examples of {name} left out, such as {why_dropped}")
         self.n_blocks = self.n_documents = len(self.rows)
         self.tokens_per_row = tokens / self.n_blocks
-        self._epoch: tuple[int, np.ndarray] | None = None
-
-    def __getstate__(self) -> dict[str, object]:
-        return {**vars(self), "_epoch": None}  # drawn again by whoever needs it
+        self.order = EpochOrder(self.n_blocks, seed)
 
     def batch(self, epoch: int, indices: Sequence[int] | np.ndarray) -> Batch:
         """Rows ``indices`` (0 to ``n_blocks`` - 1) of ``epoch``."""
-        return self.rows.batch(self._order(epoch)[np.asarray(indices, dtype=np.int64)])
-
-    def _order(self, epoch: int) -> np.ndarray:
-        if self._epoch is None or self._epoch[0] != epoch:
-            if self.seed is None:
-                order = np.arange(self.n_blocks)
-            else:
-                # the raw stream of a bit generator is fixed by definition, Generator.permutation is not
-                raw = np.random.Philox(np.random.SeedSequence([self.seed, epoch])).random_raw(self.n_blocks)
-                order = np.argsort(raw, kind="stable")
-            self._epoch = epoch, order
-        return self._epoch[1]
+        return self.rows.batch(self.order.rows(epoch, indices))
 
 
 def batch_of(rows: Sequence[Row]) -> Batch:

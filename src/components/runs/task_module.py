@@ -15,6 +15,7 @@ from components.core.sockets import Batch
 from components.corpus.corpus import Corpus
 from components.corpus.example import Example
 from components.corpus.examples import ExampleCorpus
+from components.corpus.order import EpochOrder
 from components.corpus.row import Row
 from components.corpus.steps import MicroBatch
 from components.corpus.tokens import Tokens
@@ -44,6 +45,7 @@ class Rows(Protocol):
     n_blocks: int
     n_bytes: int
     n_targets: int
+    order: EpochOrder
 
     @property
     def n_documents(self) -> int: ...

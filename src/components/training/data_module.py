@@ -7,7 +7,7 @@ here already, and Lightning asks by class whether it is.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import Dataset
@@ -31,7 +31,7 @@ class StepSampler(Divided):
 
     def __iter__(self) -> Iterator[int]:
         trainer = self.module.trainer
-        step = 0 if trainer is None else trainer.global_step
+        step = self.module.step if trainer is None else trainer.global_step
         # Lightning itself stops at its share of the epoch; the next one goes on with what comes then
         per_epoch = self.per_epoch if trainer is None else steps_in(trainer, self.per_epoch)
         if trainer is not None and overfitting(trainer):
@@ -102,6 +102,7 @@ class PackedDataModule(LightningDataModule):
         self.train, self.validation, self.test = train, validation, test
         self.batch_size, self.apart, self.workers, self.limit, self.identity = batch_size, apart, workers, limit, identity
         self._limited: int | None = None
+        self._alone, self.step = (0, 1, 1), 0
 
     @property
     def steps_per_epoch(self) -> int:
@@ -163,9 +164,20 @@ class PackedDataModule(LightningDataModule):
         # Lightning makes every loader of predictions anew, and knows no argument of ours
         return Once(self._loader(Readers, dataset, Divided(len(dataset))))
 
+    def place_in_loop(self, *, rank: int = 0, ranks: int = 1, accumulate: int = 1, step: int = 0) -> None:
+        """Where a loop without a trainer stands: loaders made after this read for it.
+
+        Args:
+            rank: of this process, among those that read different rows.
+            ranks: their number.
+            accumulate: micro-batches whose gradients are added up to a step.
+            step: optimizer steps that are done; an epoch's loader ends with the epoch, so say it before the next.
+        """
+        self._alone, self.step = (rank, ranks, accumulate), step
+
     def place(self) -> tuple[int, int, int]:
-        """(rank, ranks, micro-batches a step). Without a trainer: one process that reads each step in one piece."""
-        return (0, 1, 1) if self.trainer is None else (*data_ranks(self.trainer), self.trainer.accumulate_grad_batches)
+        """(rank, ranks, micro-batches a step). Without a trainer: what ``place_in_loop`` has said, else one process that reads steps whole."""
+        return self._alone if self.trainer is None else (*data_ranks(self.trainer), self.trainer.accumulate_grad_batches)
 
     def _whole(self, blocks: Rows) -> Readers:
         rank, ranks, accumulate = self.place()
@@ -184,12 +196,14 @@ class PackedDataModule(LightningDataModule):
 
     def state_dict(self) -> dict[str, object]:
         step = self.trainer.global_step if self.trainer is not None else 0
-        return {"samples": step * self.batch_size, "batch_size": self.batch_size, "identity": self.identity}
+        place = {"samples": step * self.batch_size, "batch_size": self.batch_size}
+        return {**place, "identity": self.identity, "order": self.train.order.how}
 
-    def load_state_dict(self, state_dict: dict[str, object]) -> None:
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         if state_dict["identity"] != self.identity:
             raise UserError(
                 "resume",
                 f"the data are not those of the run: {self.identity} instead of {state_dict['identity']}",
                 "start anew with init_from=",
             )
+        self.train.order.how = state_dict.get("order", "dealt")  # what runs of before have not written, they have dealt

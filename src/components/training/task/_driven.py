@@ -14,6 +14,7 @@ from torch.distributed.fsdp import FSDPModule
 from components.core.config_types import part_name
 from components.core.errors import UserError
 from components.core.makers import make, part_values
+from components.corpus.steps import MicroBatch
 from components.training.data_module import PackedDataModule, Resumable
 from components.training.epochs import steps_of_run
 from components.training.strategies import data_ranks, shards_weights
@@ -72,12 +73,12 @@ class Driven:
             instead = "give the trainer max_steps or max_epochs, or set task.total_steps where there is no trainer"
             raise UserError(f"schedule/{part_name(config)}", "needs the length of the run, which has no end", instead) from e
 
-    def pieces(self) -> int:
-        """Micro-batches and ranks that share a step: what the gradient is divided by after this module has given its own."""
+    def pieces(self, item: MicroBatch) -> int:
+        """What the gradient will be divided by after this module has given its own: the micro-batches and ranks that share a step."""
         trainer, fabric = self._trainer, self._fabric  # type: ignore[attr-defined]
         if trainer is not None:
             return trainer.accumulate_grad_batches * data_ranks(trainer)[1]
-        return 1 if fabric is None else fabric.world_size
+        return 1 if fabric is None or item.whole else fabric.world_size
 
     def on_fit_start(self) -> None:
         if not self.recorded:  # type: ignore[attr-defined]
