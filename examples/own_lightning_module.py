@@ -77,8 +77,8 @@ def rows(count: int) -> Tensor:
 def main(attention: str = "gqa") -> None:
     seed_everything(1)
     module = Reverser(attention)
-    loader = DataLoader(TensorDataset(rows(4096)), batch_size=64, shuffle=True)
-    trainer = Trainer(max_epochs=5, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False)
+    loader = DataLoader(TensorDataset(rows(3072)), batch_size=64, shuffle=True)
+    trainer = Trainer(max_epochs=3, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False)
     trainer.fit(module, loader)
     print(
         f"{attention}: loss {trainer.callback_metrics['train_loss']:.3f}, accuracy {trainer.callback_metrics['accuracy']:.2f}"

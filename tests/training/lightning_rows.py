@@ -94,7 +94,8 @@ class Writer(C.BasePredictionWriter):
         self.shapes.append(tuple(prediction.shape))
 
 
-EPOCHS = {"max_steps": -1, "max_epochs": 2, "limit_train_batches": 2}
+LONG = {"max_steps": -1, "max_epochs": 2}
+EPOCHS = {**LONG, "limit_train_batches": 2}
 SAVING = {"enable_checkpointing": True}
 every_two = with_callbacks(lambda f: C.ModelCheckpoint(f / "kept", monitor="val_loss", save_top_k=1), **EPOCHS, **SAVING)
 
@@ -155,7 +156,9 @@ CALLBACKS: dict[str, Row] = {
         lambda r: float((r.task.model.head.logits.weight == 0).float().mean()) > 0.2,
     ),
     "ModelSummary": Row(with_callbacks(lambda _: C.ModelSummary(2)), "", lasts),
-    "OnExceptionCheckpoint": Row(with_callbacks(lambda f: C.OnExceptionCheckpoint(f), **SAVING), "", lasts),
+    "OnExceptionCheckpoint": Row(
+        with_callbacks(lambda f: C.OnExceptionCheckpoint(f), **SAVING), "the file rebuilds the task too", lasts
+    ),
     "RichModelSummary": Row(with_callbacks(lambda _: C.RichModelSummary(2)), "", lasts),
     "RichProgressBar": Row(with_callbacks(lambda _: C.RichProgressBar(), enable_progress_bar=True), "", lasts),
     "SpikeDetection": Row(with_callbacks(lambda _: C.SpikeDetection(warmup=1)), "or `optimizer=skip_step`", lasts),
@@ -175,10 +178,7 @@ CALLBACKS: dict[str, Row] = {
             "log_every_n_steps": 2,
         },
         "`batch_size_fn=lambda b: len(b.batch.ids)`, `length_fn=lambda b: b.batch.ids.numel()`",
-        lambda r: (
-            own(r, C.ThroughputMonitor)._throughputs["fit" if False else next(iter(own(r, C.ThroughputMonitor)._throughputs))]
-            is not None
-        ),
+        lambda r: any(len(one._batches) for one in own(r, C.ThroughputMonitor)._throughputs.values()),
     ),
     "Timer": Row(with_callbacks(lambda _: C.Timer(duration={"hours": 1})), "", lambda r: own(r, C.Timer).time_elapsed() > 0),
     "TQDMProgressBar": Row(with_callbacks(lambda _: C.TQDMProgressBar(), enable_progress_bar=True), "", lasts),
@@ -211,8 +211,9 @@ LOGGERS: dict[str, Row] = {
 
 
 def given(note: str = "", seen: Callable[[Run], bool] = lasts, *, value: str = "", **options: Any) -> Row:
-    shown = value or ", ".join(f"{n}={v!r}" for n, v in options.items())
-    return Row(lambda _: options, note, seen, value=shown)
+    """A row of one flag, the first; the others are what it takes to see it."""
+    name, first = next(iter(options.items()))
+    return Row(lambda _: options, note, seen, value=value or f"{name}={first!r}")
 
 
 def same(run: Run) -> bool:
@@ -225,7 +226,7 @@ FLAGS: dict[str, list[Row]] = {
     "accelerator": [given(accelerator="cpu"), given("whatever is there", accelerator="auto")],
     "strategy": [
         given(strategy="auto"),
-        given("several devices: equal to one, see the guide", strategy="ddp"),
+        given("several devices learn the same as one", strategy="ddp"),
         Row(
             lambda _: {"strategy": "fsdp"},
             "FSDP1; `components.strategies.FSDP2()` instead",
@@ -257,21 +258,26 @@ FLAGS: dict[str, list[Row]] = {
     "callbacks": [given("see above", callbacks=[])],
     "fast_dev_run": [
         given("", lambda r: r.trainer.global_step == 1, fast_dev_run=True),
-        given("", fast_dev_run=True, accumulate_grad_batches=2),
+        given("", value="fast_dev_run=True, accumulate_grad_batches=2", fast_dev_run=True, accumulate_grad_batches=2),
     ],
     "max_epochs": [
-        given("the schedule ends with it", lambda r: r.task.length() == 130, max_steps=-1, max_epochs=2, limit_val_batches=0),
-        given("", max_steps=-1, max_epochs=-1),
+        given("the schedule ends with it", lambda r: r.task.length() == 130, max_epochs=2, max_steps=-1, limit_val_batches=0),
+        given("", value="max_epochs=-1, max_steps=-1", max_epochs=-1, max_steps=-1),
     ],
     "min_epochs": [
-        given("", lambda r: r.trainer.current_epoch == 2, max_steps=-1, min_epochs=1, max_epochs=2, limit_train_batches=2)
+        given("", lambda r: r.trainer.current_epoch == 2, min_epochs=1, max_steps=-1, max_epochs=2, limit_train_batches=2)
     ],
     "max_steps": [given("optimizer steps; the schedule ends with it", max_steps=4)],
     "min_steps": [given(min_steps=2)],
     "max_time": [given("beside `max_steps` or `max_epochs`, which the schedule needs", max_time="00:01:00:00")],
     "limit_train_batches": [
-        given("micro-batches of an epoch; the next epoch goes on with the rows that come", **EPOCHS),
-        given("", limit_train_batches=3, accumulate_grad_batches=2),
+        given("micro-batches of an epoch; the next epoch goes on with the rows that come", limit_train_batches=2, **LONG),
+        given(
+            "",
+            value="limit_train_batches=3, accumulate_grad_batches=2",
+            limit_train_batches=3,
+            accumulate_grad_batches=2,
+        ),
     ],
     "limit_val_batches": [
         given(
@@ -281,9 +287,11 @@ FLAGS: dict[str, list[Row]] = {
             **EPOCHS,
         )
     ],
-    "limit_test_batches": [Row(lambda _: {"limit_test_batches": 1}, "", lambda r: "test_loss" in r.said[0], "test", value="1")],
+    "limit_test_batches": [
+        Row(lambda _: {"limit_test_batches": 1}, "", lambda r: "test_loss" in r.said[0], "test", value="limit_test_batches=1")
+    ],
     "limit_predict_batches": [
-        Row(lambda _: {"limit_predict_batches": 1}, "", lambda r: len(r.said) == 1, "predict", value="1")
+        Row(lambda _: {"limit_predict_batches": 1}, "", lambda r: len(r.said) == 1, "predict", value="limit_predict_batches=1")
     ],
     "overfit_batches": [
         given(
@@ -330,10 +338,13 @@ FLAGS: dict[str, list[Row]] = {
     "profiler": [
         *(given(profiler=name) for name in ("simple", "advanced")),
         Row(
-            lambda f: {"profiler": PyTorchProfiler(dirpath=f, filename="p", schedule=None)}, "", lasts, value="PyTorchProfiler"
+            lambda f: {"profiler": PyTorchProfiler(dirpath=f, filename="p", schedule=None)},
+            "",
+            lasts,
+            value="profiler=PyTorchProfiler()",
         ),
-        Row(lambda f: {"profiler": AdvancedProfiler(dirpath=f, filename="p")}, "", lasts, value="AdvancedProfiler"),
-        Row(lambda f: {"profiler": SimpleProfiler(dirpath=f, filename="p")}, "", lasts, value="SimpleProfiler"),
+        Row(lambda f: {"profiler": AdvancedProfiler(dirpath=f, filename="p")}, "", lasts, value="profiler=AdvancedProfiler()"),
+        Row(lambda f: {"profiler": SimpleProfiler(dirpath=f, filename="p")}, "", lasts, value="profiler=SimpleProfiler()"),
     ],
     "detect_anomaly": [given(seen=same, detect_anomaly=True)],
     "barebones": [
@@ -348,13 +359,19 @@ FLAGS: dict[str, list[Row]] = {
             enable_model_summary=None,
         )
     ],
-    "plugins": [Row(lambda _: {"plugins": [AsyncCheckpointIO()]}, "", lasts, value="AsyncCheckpointIO")],
+    "plugins": [Row(lambda _: {"plugins": [AsyncCheckpointIO()]}, "", lasts, value="plugins=AsyncCheckpointIO()")],
     "sync_batchnorm": [given(sync_batchnorm=True)],
     "reload_dataloaders_every_n_epochs": [given(reload_dataloaders_every_n_epochs=1, **EPOCHS)],
-    "default_root_dir": [Row(lambda f: {"default_root_dir": str(f / "root")}, "", lasts, value="a folder")],
+    "default_root_dir": [Row(lambda f: {"default_root_dir": str(f / "root")}, "", lasts, value="default_root_dir=folder")],
     "enable_autolog_hparams": [given("the config is logged in any case", enable_autolog_hparams=False)],
     "model_registry": [
-        Row(lambda _: {"model_registry": "mine"}, "needs the package litmodels", lasts, package="litmodels", value="a name")
+        Row(
+            lambda _: {"model_registry": "mine"},
+            "needs the package litmodels",
+            lasts,
+            package="litmodels",
+            value="model_registry=name",
+        )
     ],
 }
 

@@ -73,7 +73,7 @@ def verdict(name: str, row: Row, folder: Path) -> str:
     try:
         ran(row, *made(place, **row.config), place)
     except UserError as e:
-        return f"refused: {e.line() if hasattr(e, 'line') else e}"
+        return f"refused: {e.line().removeprefix(name + ': ')}"
     except (MisconfigurationException, ValueError) as e:
         if row.lightning:
             return "refused by Lightning"
