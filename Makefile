@@ -5,6 +5,7 @@
 # make browser the pages of `components explain` in a real Chromium; keeps their result in tests/browser_result.txt
 # make lint    ruff, and pyright over all of src (about a minute)
 # make generated  writes again what is made from the source: catalogue, pairs, goldens, the picture of the rooms
+# make docs    the site, into site/: open site/index.html
 
 # the first Python that is new enough, unless PYTHON=... says which
 NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
@@ -18,7 +19,7 @@ STAMP := .venv/.installed
 # two workers of one thread each: as fast as one with two, and the same on every machine
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
-.PHONY: setup train test quick slow browser lint generated
+.PHONY: setup train test quick slow browser lint generated docs
 
 setup: $(STAMP)
 
@@ -59,3 +60,7 @@ generated: $(STAMP)
 	$(BIN)/python tests/interop/test_every_architecture.py
 	$(BIN)/python bench/house.py --picture docs/architecture.svg
 	@echo "not made again, since they take longer: see the table in CONTRIBUTING.md"
+
+docs: $(STAMP)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "site/index.html"

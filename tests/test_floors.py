@@ -245,7 +245,7 @@ def test_no_machine_of_ours_in_the_tree():
 def test_the_picture_and_the_walks_show_the_house_as_it_is(house):
     stale = "python bench/house.py --picture docs/architecture.svg draws it anew"
     assert (ROOT / "docs" / "architecture.svg").read_text(encoding="utf8") == house.picture(), stale
-    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf8")
+    text = (ROOT / "docs" / "concepts" / "architecture.md").read_text(encoding="utf8")
     named = set(re.findall(r"`([a-z_]+/(?:[a-z_]+/)*(?:[a-z_]+\.py)?)`", text))
     assert len(named) > 30
     assert not [name for name in named if not (SRC / name).exists() and not (ROOT / name).exists()]

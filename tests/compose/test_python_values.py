@@ -103,8 +103,9 @@ def test_a_class_and_a_partial_are_named():
     )
     listed = config({"decoding": {"samplers": [functools.partial(top_k, k=3)]}})["decoding"]["samplers"]
     assert [(s["name"], s["k"]) for s in listed] == [("top_k", 3)]
-    final = config({"model": {"norm": rms, "layers": {"last": {"norm": registry.find("norm", "layer")}}}})["model"]
-    assert (final["norm"]["name"], final["layers"]["last"]["norm"]["name"]) == ("rms", "layer")
+    assert config({"model": {"layers": {"last": {"norm": registry.find("norm", "layer")}}}}) == config(
+        ["model.layers.last.norm=layer"]
+    )
 
 
 class Mine:

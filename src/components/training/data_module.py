@@ -18,7 +18,7 @@ from components.corpus.plain_batches import PlainBatches
 from components.corpus.preparation import Preparation
 from components.corpus.steps import EvalBatches, MicroBatch, PredictBatches, TrainSteps
 from components.runs.task_module import Rows
-from components.training.epochs import need_one_accumulation, steps_in
+from components.training.epochs import need_one_accumulation, overfitting, steps_in
 from components.training.reading import Readers
 from components.training.samplers import Divided
 from components.training.strategies import data_ranks, shards_weights
@@ -37,10 +37,10 @@ class StepSampler(Divided):
             first, self.passed = self.passed * len(self), self.passed + 1
             yield from range(first, first + len(self))
             return
-        step = 0 if trainer is None else trainer.global_step
+        step = self.module.step if trainer is None else trainer.global_step
         # Lightning itself stops at its share of the epoch; the next one goes on with what comes then
         per_epoch = self.per_epoch if trainer is None else steps_in(trainer, self.per_epoch)
-        if trainer is not None and trainer.overfit_batches > 0:
+        if trainer is not None and overfitting(trainer):
             yield from range(step % per_epoch * self.accumulate, per_epoch * self.accumulate)  # the same in each epoch
             return
         end = (step // per_epoch + 1) * per_epoch
@@ -50,7 +50,7 @@ class StepSampler(Divided):
 class Resumable(Readers):
     """A loader without a state of its own, since its place is the trainer's step. Lightning sees an empty state."""
 
-    place = (0, 1, 1)  # the rank, the ranks and the micro-batches of a step that it is made for
+    place: tuple[int, int, int] = (0, 1, 1)  # the rank, the ranks and the micro-batches of a step that it is made for
 
     def state_dict(self) -> dict[str, object]:
         return {}
@@ -111,6 +111,7 @@ class PackedDataModule(LightningDataModule):
         self.train, self.validation, self.test = train, validation, test
         self.batch_size, self.apart, self.workers, self.limit, self.identity = batch_size, apart, workers, limit, identity
         self._limited: int | None = None
+        self._alone, self.step = (0, 1, 1), 0
 
     @property
     def steps_per_epoch(self) -> int:
@@ -181,9 +182,20 @@ class PackedDataModule(LightningDataModule):
         # Lightning makes every loader of predictions anew, and knows no argument of ours
         return Once(self._loader(Readers, dataset, Divided(len(dataset))))
 
+    def place_in_loop(self, *, rank: int = 0, ranks: int = 1, accumulate: int = 1, step: int = 0) -> None:
+        """Where a loop without a trainer stands: loaders made after this read for it.
+
+        Args:
+            rank: of this process, among those that read different rows.
+            ranks: their number.
+            accumulate: micro-batches whose gradients are added up to a step.
+            step: optimizer steps that are done; an epoch's loader ends with the epoch, so say it before the next.
+        """
+        self._alone, self.step = (rank, ranks, accumulate), step
+
     def place(self) -> tuple[int, int, int]:
-        """(rank, ranks, micro-batches a step). Without a trainer: one process that reads each step in one piece."""
-        return (0, 1, 1) if self.trainer is None else (*data_ranks(self.trainer), self.trainer.accumulate_grad_batches)
+        """(rank, ranks, micro-batches a step). Without a trainer: what ``place_in_loop`` has said, else one process that reads steps whole."""
+        return self._alone if self.trainer is None else (*data_ranks(self.trainer), self.trainer.accumulate_grad_batches)
 
     def _whole(self, blocks: Rows) -> Readers:
         rank, ranks, accumulate = self.place()

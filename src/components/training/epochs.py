@@ -10,6 +10,11 @@ from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from components.core.errors import UserError
 
 
+def overfitting(trainer: Trainer) -> bool:
+    """Whether each epoch is to read the same few batches."""
+    return trainer.overfit_batches > 0  # type: ignore[attr-defined]  # Lightning sets it without declaring it
+
+
 def steps_in(trainer: Trainer, per_epoch: int) -> int:
     """Optimizer steps of an epoch of ``per_epoch`` that the trainer's limits leave.
 
@@ -20,9 +25,10 @@ def steps_in(trainer: Trainer, per_epoch: int) -> int:
     batches = per_epoch * accumulate
     left = min(limit, batches) if isinstance(limit, int) else int(limit * batches)
     if left % accumulate:
-        name = "overfit_batches" if trainer.overfit_batches > 0 else "limit_train_batches"
+        fast = trainer.fast_dev_run  # type: ignore[attr-defined]  # Lightning sets it without declaring it
+        name = "fast_dev_run" if fast else "overfit_batches" if overfitting(trainer) else "limit_train_batches"
         raise UserError(
-            f"trainer.{'fast_dev_run' if trainer.fast_dev_run else name}",
+            f"trainer.{name}",
             f"{left} micro-batches are no whole number of steps of accumulate_grad_batches={accumulate}",
             f"take a multiple of {accumulate}",
         )

@@ -245,7 +245,3 @@ def _task(module: LightningModule) -> TaskModule:
 def rate(trainer: Trainer) -> float:
     """The largest learning rate of the next step."""
     return max(float(group["lr"]) for group in trainer.optimizers[0].param_groups)
-
-
-# what has no recorder yet
-NOBODY = Recorder(None, None, tokens_per_step=0.0, total_steps=0, blocks_per_step=0.0, validation=(0, 0))

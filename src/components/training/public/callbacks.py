@@ -85,7 +85,8 @@ class Checkpoints(saving.Checkpoints):
     """
 
     def __init__(self, folder: str | Path) -> None:
-        super().__init__(Path(folder), {}, {}, progress.NOBODY)
+        unknown = progress.Recorder(None, None, tokens_per_step=0.0, total_steps=0, blocks_per_step=0.0, validation=(0, 0))
+        super().__init__(Path(folder), {}, {}, unknown)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         found = [c for c in members_of(trainer.callbacks) if isinstance(c, progress.Recorder)]  # type: ignore[attr-defined]

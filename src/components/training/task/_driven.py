@@ -6,12 +6,15 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from lightning.pytorch import Callback
+from lightning.pytorch.callbacks import BackboneFinetuning
 from lightning.pytorch.strategies import FSDPStrategy
 from torch.distributed.fsdp import FSDPModule
 
 from components.core.config_types import part_name
 from components.core.errors import UserError
 from components.core.makers import make, part_values
+from components.corpus.steps import MicroBatch
 from components.training.data_module import PackedDataModule, Resumable
 from components.training.epochs import steps_of_run
 from components.training.strategies import data_ranks, shards_weights
@@ -24,6 +27,20 @@ class Driven:
         self.total_steps = 0  # set by a run that counts its steps beforehand, and by who drives without a trainer
         self._factor: tuple[int, Callable[[int], float]] | None = None  # the schedule, and the length that it was told
         self._rescaled = False  # the learning rate was found after the optimizer had been made
+
+    def configure_callbacks(self) -> list[Callback]:
+        """Adds none. Lightning asks here before any callback acts, so what cannot be done here is refused here.
+
+        Raises:
+            UserError: a callback that asks for another kind of module.
+        """
+        if any(isinstance(c, BackboneFinetuning) for c in self.trainer.callbacks):  # type: ignore[attr-defined]
+            raise UserError(
+                "BackboneFinetuning",
+                "it asks for a module `backbone`, and a model is made of parts",
+                "choose what learns by tuning=..., or write a BaseFinetuning of your own",
+            )
+        return []
 
     def length(self) -> int:
         """Optimizer steps of the run, 0 where nobody knows: what is said in ``total_steps``, else by the trainer's limits."""
@@ -56,12 +73,12 @@ class Driven:
             instead = "give the trainer max_steps or max_epochs, or set task.total_steps where there is no trainer"
             raise UserError(f"schedule/{part_name(config)}", "needs the length of the run, which has no end", instead) from e
 
-    def pieces(self) -> int:
-        """Micro-batches and ranks that share a step: what the gradient is divided by after this module has given its own."""
+    def pieces(self, item: MicroBatch) -> int:
+        """What the gradient will be divided by after this module has given its own: the micro-batches and ranks that share a step."""
         trainer, fabric = self._trainer, self._fabric  # type: ignore[attr-defined]
         if trainer is not None:
             return trainer.accumulate_grad_batches * data_ranks(trainer)[1]
-        return 1 if fabric is None else fabric.world_size
+        return 1 if fabric is None or item.whole else fabric.world_size
 
     def on_fit_start(self) -> None:
         if not self.recorded:  # type: ignore[attr-defined]

@@ -6,6 +6,7 @@ Where our ``Recorder`` is attached it asks for the sums itself, and nothing is l
 # ruff: noqa: ARG002  Lightning's hooks have fixed arguments
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
@@ -55,7 +56,7 @@ class Logged:
         if step == self._told:
             return  # gradients are still being accumulated
         first, self._told = self._told < 1, step
-        row = {LR: rate(trainer)}
+        row: dict[str, float | Tensor] = {LR: rate(trainer)}
         every = trainer.log_every_n_steps  # 0 where nothing is logged
         if every and step % every == 0:  # when Lightning hands on what was logged
             losses = self.take_train()
@@ -70,15 +71,15 @@ class Logged:
             # what callbacks watch at the end of an epoch; a logger gets the mean when it is whole
             self._log(self._so_far(), on_step=False, on_epoch=True, logger=False, sync_dist=True)
 
-    def _here(self) -> dict[str, Any]:
+    def _here(self) -> dict[str, Tensor]:
         """The mean so far on this rank, left on the device."""
         return {TRAIN_LOSS: pair[0] / pair[1]} if (pair := self.train_sums.get("loss")) is not None else {}
 
-    def _so_far(self) -> dict[str, Any]:
+    def _so_far(self) -> dict[str, float]:
         found = means(self.train_so_far())
         return {TRAIN_LOSS: found["loss"]} if "loss" in found else {}
 
-    def _log(self, row: dict[str, Any], *, prog_bar: tuple[str, ...] = (), **how: bool) -> None:
+    def _log(self, row: Mapping[str, float | Tensor], *, prog_bar: tuple[str, ...] = (), **how: bool) -> None:
         for name, value in row.items():
             self.log(name, value, prog_bar=name in prog_bar, **how)  # type: ignore[attr-defined]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import torch
 from lightning.pytorch import Trainer
@@ -27,7 +27,7 @@ class Portable:
 
     _files: dict[str, str] | None = None  # the tokenizer's, {name: text}
 
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+    def on_save_checkpoint(self, checkpoint: dict[str, object]) -> None:
         """Beside Lightning's state: config and tokenizer. Where weights are averaged, the checkpoint has the average."""
         if OURS in checkpoint:
             return  # a run's own, which says more
@@ -66,13 +66,13 @@ class Portable:
     @classmethod
     def load_from_checkpoint(
         cls,
-        checkpoint_path: Any,
-        map_location: Any = None,
-        hparams_file: Any = None,
+        checkpoint_path: str | Path,
+        map_location: str | torch.device | None = None,
+        hparams_file: None = None,
         strict: bool | None = None,
         weights_only: bool | None = None,
-        **options: Any,
-    ) -> Any:
+        **options: object,
+    ) -> Self:
         """A task with the weights, the tokenizer and the config of a checkpoint, written by any trainer's ``ModelCheckpoint`` or by a run of ours.
 
         Called on a task's class it gives that class, and on a class of one's own below it that one.
@@ -104,7 +104,8 @@ class Portable:
         values = part_values("task", config["task"])
         tokenizer = checkpoints.tokenizer_in(held, file)
         with found_in(file):
-            task: Any = (cls if issubclass(cls, known) else known)(config=config, tokenizer=tokenizer, **values)
+            made: Any = cls if issubclass(cls, known) else known
+            task = made(config=config, tokenizer=tokenizer, **values)
             task.place(task.new_model(), "cpu" if map_location is None else torch.device(map_location), draw=False)
         if strict is False:
             task.placed.load_state_dict(checkpoints.weights_in(held), strict=False)
@@ -115,7 +116,7 @@ class Portable:
         return task
 
 
-def _copied(value: Any) -> Any:
+def _copied(value: object) -> object:
     """The same with tensors of its own."""
     if isinstance(value, torch.Tensor):
         return value.detach().clone()

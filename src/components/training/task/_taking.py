@@ -134,7 +134,8 @@ class Taking:
 
     def begins_step(self, batch_idx: int) -> bool:
         """Whether a micro-batch is the first of its step."""
-        begins = batch_idx % self.trainer.accumulate_grad_batches == 0  # type: ignore[attr-defined]
+        trainer: Any = self._trainer  # type: ignore[attr-defined]
+        begins = trainer is None or batch_idx % trainer.accumulate_grad_batches == 0
         if begins:
             self._guessed = self._found = None
         return begins
@@ -142,7 +143,7 @@ class Taking:
     def whole_step(self, item: MicroBatch) -> Tensor:
         """(targets, tokens) of the step of a micro-batch, those of the other ranks too."""
         if not isinstance(item, LoneMicroBatch):
-            return item.totals
+            return self.step_totals(item)  # type: ignore[attr-defined]
         trainer: Any = self._trainer  # type: ignore[attr-defined]
         found = item.totals.clone()
         if several():

@@ -181,16 +181,17 @@ class Training(Options, Taking, Stepping, Driven, Logged, Portable, Averaged, Wi
         return terms
 
     def training_step(self, item: MicroBatch | Batch | ForeignBatch, batch_idx: int) -> Tensor:
-        del batch_idx
         item = self.taken(item)
-        batch, totals = item.batch, self.whole_step(item)
-        terms = self.whole(batch, self.objective)
-        if item.asked:  # else there will be no step
+        if self._trainer is None:  # Lightning calls the hook; a loop of one's own, with Fabric or without, calls nothing else
+            self.on_train_batch_start(item, batch_idx)
+        totals = self.whole_step(item)
+        terms = self.whole(item.batch, self.objective)
+        if not self.idle:  # else there will be no step
             add_sums(self.train_sums, terms)
             for name, value in terms.stats.items():
                 self.stats[name] = self.stats[name] + value.detach() if name in self.stats else value.detach()
         # Lightning divides by the micro-batches, DDP and FSDP2 by the ranks; the totals have counted both already
-        return self.share_of_mean(terms, batch, totals) * self.pieces()
+        return self.share_of_mean(terms, item.batch, totals) * self.pieces(item)
 
     def share_of_mean(self, terms: Terms, batch: Batch, totals: Tensor) -> Tensor:
         """What this micro-batch adds to the step's mean loss.
@@ -225,7 +226,7 @@ class Training(Options, Taking, Stepping, Driven, Logged, Portable, Averaged, Wi
 
     test_step = validation_step
 
-    def predict_step(self, item: MicroBatch | Batch | Tensor, batch_idx: int = 0) -> Any:
+    def predict_step(self, item: MicroBatch | Batch | Tensor, batch_idx: int = 0) -> object:
         """What the model says of a batch: here logits (B, T, V)."""
         del batch_idx
         return self.whole(inside(item))
