@@ -61,6 +61,9 @@ class MicroBatch:
 class LoneMicroBatch(MicroBatch):
     """One that knows its own counts alone: of a loader of others, who do not know the rest of the step."""
 
+    def __init__(self, batch: Batch, totals: Tensor, asked: bool | None = None) -> None:
+        super().__init__(batch, totals, asked, whole=False)
+
     def _with(self, batch: Batch, totals: Tensor) -> MicroBatch:
         return LoneMicroBatch(batch, totals, self.asked)
 
