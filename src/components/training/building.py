@@ -9,7 +9,7 @@ from torch import nn
 
 from components.core.errors import UserError
 from components.core.sockets import Batch
-from components.core.traits import number_reader
+from components.core.traits import number_reader, provides
 from components.corpus.preparation import Preparation
 from components.runs.preparing import examples_of, of_data
 from components.runs.task_module import AnyCorpus, TaskModule
@@ -45,6 +45,7 @@ def data_of(module: TaskModule, corpus: AnyCorpus, context: int, seed: int) -> P
         limit=module.validation_batches,
         identity=corpus.hash,
         preparation=preparation,
+        moved=not any(provides(module.loss, word) for word in ("classes", "amounts", "hidden_tokens")),
     )
     if validation is not None and not any(item.asked for item in made.measured(validation, module.batch_size)):
         raise UserError(
