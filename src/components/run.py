@@ -179,6 +179,7 @@ def load_recipe(name: str | None = None, overrides: list[str] | tuple[str, ...] 
         config["init_from"] = found.origin
         init_task.begin_task(task, model, found, preparing.print_err)
     task.place(model, "cpu")
+    building.settle_rows(task, task.model.context_length)
     data = building.data_of(task, corpus, task.model.context_length, config["seed"])
     return Recipe(task.model, data, task, config)
 
