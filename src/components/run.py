@@ -123,6 +123,7 @@ def load_recipe(name: str | None = None, overrides: Overrides = ()) -> Recipe:
         config["init_from"] = found.origin
         init_task.begin_task(task, model, found, preparing.print_err)
     task.place(model, "cpu")
+    building.settle_rows(task, task.model.context_length)
     data = building.data_of(task, corpus, task.model.context_length, config["seed"])
     return Recipe(task.model, data, cast("Training", task), config)
 

@@ -332,3 +332,8 @@ def test_predictions_are_of_each_row_once(tiny, tmp_path):
     _, data = task_and_data(tiny(task={"validation_fraction": 0.0, "test_fraction": 0.0}))
     with pytest.raises(UserError, match=r"^predict: no row is held out"):
         trainer(tmp_path).predict(task, data)
+
+
+def test_a_recipe_whose_step_is_said_in_tokens_has_so_many_rows(tmp_path):
+    recipe = components.load_recipe("llama_tiny", ["task.batch_tokens=256", f"paths.cache={tmp_path}"])
+    assert recipe.task.batch_size == recipe.data.batch_size == 4

@@ -56,6 +56,12 @@ def data_of(module: TaskModule, corpus: AnyCorpus, context: int, seed: int) -> P
     return made
 
 
+def settle_rows(module: TaskModule, context: int) -> None:
+    """How many rows a step has, where the task says it in tokens."""
+    if module.batch_tokens is not None:
+        module.batch_size = max(1, module.batch_tokens // context)
+
+
 def need_width(model: nn.Module, batch: Batch) -> None:
     """UserError if a position has more or fewer numbers than the model reads."""
     reads = number_reader(model)

@@ -66,9 +66,9 @@ class Portable:
     @classmethod
     def load_from_checkpoint(
         cls,
-        checkpoint_path: str | Path,
-        map_location: str | torch.device | None = None,
-        hparams_file: None = None,
+        checkpoint_path: Any,
+        map_location: Any = None,
+        hparams_file: Any = None,
         strict: bool | None = None,
         weights_only: bool | None = None,
         **options: object,
