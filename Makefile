@@ -70,7 +70,7 @@ docs: $(STAMP)
 
 # what is tried with other versions: composing, building, the contracts, whole runs, the wheel
 SMOKE := tests/test_packaging.py tests/test_contracts.py tests/training/test_runs.py
-ALONE := pytest pytest-timeout hypothesis build hatchling pyyaml
+ALONE := pytest pytest-timeout hypothesis build 'hatchling>=1.26' pyyaml
 # the Python whose venv these make: PYTHON=... says which
 OTHER := $(or $(PYTHON),$(BIN)/python)
 
