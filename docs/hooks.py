@@ -37,7 +37,7 @@ def contracts() -> str:
     for name, kind in registry.kinds().items():
         if kind.origin != "components":
             continue
-        sizes = ", ".join(f"`{size}`" for size in kind.offers) or "none"
+        sizes = ", ".join(f"`{size}`" for size in kind.sizes) or "none"
         lines += [f"## {name}", "", f"{kind.sentence[0].upper()}{kind.sentence[1:]}.", ""]
         lines += [f"Sizes that parents offer: {sizes}. [Parts of this kind](../catalogue/{name}.md).", ""]
         if contract := CONTRACTS.get(name):
