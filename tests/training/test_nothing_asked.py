@@ -16,7 +16,8 @@ from components import build
 from components.core import registry
 from components.core.errors import UserError
 from components.core.sockets import Batch
-from components.corpus.steps import TrainSteps
+from components.corpus.steps import MicroBatch, TrainSteps
+from components.training import stepping
 from components.training.building import quiet_lightning
 from components.training.data_module import PackedDataModule
 from components.training.experiment import Job, fit
@@ -155,13 +156,35 @@ def test_micro_batches_that_ask_for_nothing_add_nothing():
     torch.testing.assert_close(found[1], found[0], rtol=1e-5, atol=1e-6)
 
 
-def test_the_data_side_knows_it_for_every_rank():
-    blocks = Rows(lambda i: i // 8 == 1, "labels")
-    for rank in range(2):
+def test_the_data_side_knows_it_of_a_ranks_own_rows():
+    blocks = Rows(lambda i: i // 8 == 1 or i in (2, 3, 6, 7), "labels")  # of the first step, the second rank asks for nothing
+    for rank, asked in enumerate(([True, False, True], [False, False, True])):
         steps = TrainSteps(blocks, 8, 2, rank, 2, True)
         items = [steps[i] for i in range(6)]
-        assert [i.asked for i in items] == [True, True, False, False, True, True]
+        assert [i.asked for i in items] == [a for a in asked for _ in range(2)]
+        assert not any(i.whole for i in items)
         assert [i.to("cpu").asked for i in items] == [i.asked for i in items]
+
+
+def test_a_rank_that_asks_for_nothing_learns_from_the_sum_whether_others_do(monkeypatch):
+    added: list[list[float]] = []
+
+    def begin_sum(value):
+        added.append(value.tolist())
+        return lambda: value + torch.tensor([others, 4.0])
+
+    monkeypatch.setattr(stepping, "begin_sum", begin_sum)
+    module, _ = trained(Rows(lambda i: False, "labels"), 1)  # noqa: ARG005
+    ids = torch.ones(1, 4, dtype=torch.long)
+    nothing = MicroBatch(Batch(ids, torch.full_like(ids, -100)), torch.tensor([0.0, 4.0]), whole=False)
+    for others, idle in ((3.0, False), (0.0, True)):
+        module.on_train_batch_start(nothing, 0)
+        assert module.idle == idle
+        assert module.step_totals(nothing).tolist() == [others, 8.0]
+    second = MicroBatch(nothing.batch, nothing.totals, whole=False, first=False)
+    module.on_train_batch_start(second, 1)
+    assert added == [[0.0, 4.0], [0.0, 4.0]], "ranks add up once a step"
+    assert module.step_totals(second).tolist() == [0.0, 8.0]
 
 
 class Ahead(torch.nn.Linear):

@@ -179,7 +179,7 @@ def test_ranks_and_micro_batches_cut_one_prepared_step(name):
             items = [parts[r][step * accumulate + m] for m in range(accumulate) for r in range(ranks)]
             assert torch.equal(torch.cat([i.batch.ids for i in items]), expected.batch.ids)
             assert torch.equal(torch.cat([i.batch.targets for i in items]), expected.batch.targets)
-            assert all(torch.equal(i.totals, expected.totals) for i in items)
+            assert torch.equal(sum(parts[r][step * accumulate].totals for r in range(ranks)), expected.totals)
             assert torch.equal(sum(totals(i.batch) for i in items), expected.totals)
     if name not in ("multi_token", "seq2seq"):
         other = TrainSteps(Rows(), 8, 1, 0, 1, True, Preparation(losses(name), seed=4))
@@ -187,6 +187,28 @@ def test_ranks_and_micro_batches_cut_one_prepared_step(name):
         same_rows = Preparation(losses(name), seed=3).step(Rows().batch(0, range(8)), 1)
         assert not equal(whole[0].batch, same_rows), "the step changes nothing"
         assert equal(whole[0].batch, Preparation(losses(name), seed=3).step(Rows().batch(0, range(8)), 0))
+
+
+@every_objective
+def test_a_rank_draws_for_its_own_groups_of_rows_alone(name):
+    """A step of several groups: the same draws however it is cut, and a rank reads no group that it has no row of."""
+
+    class Counted(Rows):
+        read = 0
+
+        def batch(self, epoch, indices):
+            self.read += len(indices)
+            return super().batch(epoch, indices)
+
+    size, ranks = 3 * GROUP, 6
+    preparation = Preparation(losses(name), seed=3)
+    whole = TrainSteps(Rows(), size, 1, 0, 1, True, preparation)[1]
+    of_each = [Counted() for _ in range(ranks)]
+    parts = [TrainSteps(blocks, size, 2, rank, ranks, True, preparation) for rank, blocks in enumerate(of_each)]
+    items = [parts[r][2 + m] for m in range(2) for r in range(ranks)]
+    assert [row for i in items for row in tokens(i.batch)] == tokens(whole.batch)
+    assert torch.equal(sum(parts[r][2].totals for r in range(ranks)), whole.totals)
+    assert max(blocks.read for blocks in of_each) <= 2 * GROUP
 
 
 @every_objective

@@ -163,8 +163,31 @@ def test_ranks_and_micro_batches_together_read_each_sample_once():
             expected, total = unpacked(whole[step])
             got = [unpacked(parts[r][step * accumulate + m]) for m in range(accumulate) for r in range(ranks)]
             assert torch.equal(torch.cat([b.ids for b, _ in got]), expected.ids)
-            assert all(torch.equal(t, total) for _, t in got)
+            each = [parts[r][step * accumulate].totals for r in range(ranks)]  # ranks add up what their rows ask for
+            assert torch.allclose(sum(each), total)
             assert torch.allclose(sum(totals(b) for b, _ in got), total)
+            assert all(parts[r][step * accumulate + m].first == (m == 0) for m in range(accumulate) for r in range(ranks))
+
+
+class Counted(UnevenBlocks):
+    """Knows how many rows were read."""
+
+    read = 0
+    n_blocks = 10**6
+
+    def batch(self, epoch, indices):
+        self.read += len(indices)
+        return super().batch(epoch, indices)
+
+
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_a_rank_reads_its_own_rows_alone(accumulate):
+    for ranks in (1, 8, 512, 4096):
+        blocks = Counted()
+        steps = TrainSteps(blocks, 2 * ranks * accumulate, accumulate, ranks - 1, ranks, True)
+        for i in range(2 * accumulate):
+            assert steps[i].batch.ids.shape[0] == 2
+        assert blocks.read == 2 * 2 * accumulate
 
 
 def test_a_batch_that_does_not_divide_is_refused():

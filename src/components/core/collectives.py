@@ -8,7 +8,7 @@ name. So sums and metrics are gathered here and nowhere else.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import reduce
 from typing import Any, Protocol, TypeVar
 
@@ -121,6 +121,23 @@ class Sums:
             return found
         *held, news = counts.tolist()
         return None if news else {n: v for (n, v), count in zip(found.items(), held) if count}
+
+
+def begin_sum(value: Tensor) -> Callable[[], Tensor]:
+    """Begin to add ``value`` up over all ranks. What is returned gives the sum, and waits for it if it must."""
+    if not several():
+        return lambda: value
+    total = value.clone()
+    work = dist.all_reduce(total, async_op=True)
+
+    def end() -> Tensor:
+        nonlocal work
+        if work is not None:
+            work.wait()
+            work = None
+        return total
+
+    return end
 
 
 def least(value: Tensor) -> Tensor:

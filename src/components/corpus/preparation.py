@@ -11,7 +11,7 @@ from components.core.sockets import Batch
 from components.core.traits import prepare_of
 from components.core.weights import generator_for
 
-GROUP = 64  # rows of an evaluation that are prepared together, whatever the size of its batches
+GROUP = 64  # rows that are prepared together, of a step or of an evaluation, whatever the ranks and the size of batches
 
 
 class Preparation:
@@ -26,9 +26,12 @@ class Preparation:
         self.prepare: Callable[[Batch, torch.Generator], Batch] | None = prepare_of(loss)
         self.seed = seed
 
-    def step(self, batch: Batch, step: int) -> Batch:
-        """All rows of optimizer step ``step``."""
-        return batch if self.prepare is None else self.prepare(batch, generator_for(self.seed, f"objective of step {step}"))
+    def step(self, batch: Batch, step: int, first: int = 0) -> Batch:
+        """The rows from the ``first`` on of optimizer step ``step``, at most ``GROUP``."""
+        if self.prepare is None:
+            return batch
+        name = f"objective of step {step}" + (f", rows from {first}" if first else "")
+        return self.prepare(batch, generator_for(self.seed, name))
 
     def group(self, batch: Batch, group: int) -> Batch:
         """The rows from ``group * GROUP`` on of an evaluated split, with the same draws in every evaluation."""

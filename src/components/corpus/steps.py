@@ -1,8 +1,9 @@
 """Micro-batches of a step and batches of an evaluation. What a step reads depends on (seed, step) alone.
 
 Optimizer step g takes the samples [g*B, (g+1)*B) of an endless stream of permuted epochs. Its rows are divided among
-micro-batches and ranks, so workers, devices and accumulation do not change the training data. The loss's draws (masks, spans,
-prefixes) are made for all rows of a step at once, and also depend on (seed, step) alone.
+micro-batches and ranks, so workers, devices and accumulation do not change the training data. A rank reads its own rows alone: the work for a
+batch does not grow with the number of ranks. The loss's draws (masks, spans, prefixes) are made for groups of rows and depend on
+(seed, step, group) alone.
 """
 
 from __future__ import annotations
@@ -30,25 +31,35 @@ class RowSource(Protocol):
 
 
 class MicroBatch:
-    """A micro-batch with the totals of its whole step: (targets, tokens). It is not a dataclass: Lightning's precision plug-ins
+    """A micro-batch with totals of its step: (targets, tokens). It is not a dataclass: Lightning's precision plug-ins
     look into dataclasses, refuse frozen ones, and would round the totals.
 
-    ``asked``: whether the whole step has any target; stored here, so that no device must be read.
+    Args:
+        batch: the rows.
+        totals: over the whole step, or over what this rank reads of it.
+        asked: whether ``totals`` count any target; stored here, so that no device must be read.
+        whole: whether ``totals`` are those of the whole step. If not, ranks add theirs up.
+        first: whether it is the first of its step on this rank.
     """
 
-    def __init__(self, batch: Batch, totals: Tensor, asked: bool | None = None) -> None:
-        self.batch, self.totals = batch, totals
+    def __init__(
+        self, batch: Batch, totals: Tensor, asked: bool | None = None, *, whole: bool = True, first: bool = True
+    ) -> None:
+        self.batch, self.totals, self.whole, self.first = batch, totals, whole, first
         self.asked = bool(totals[0] != 0) if asked is None else asked
 
     def to(self, *args: Any, **kwargs: Any) -> MicroBatch:
-        return MicroBatch(self.batch.to(*args, **kwargs), self.totals.to(*args, **kwargs), self.asked)
+        return self._with(self.batch.to(*args, **kwargs), self.totals.to(*args, **kwargs))
 
     def pin_memory(self) -> MicroBatch:
-        return MicroBatch(self.batch.pin_memory(), self.totals.pin_memory(), self.asked)
+        return self._with(self.batch.pin_memory(), self.totals.pin_memory())
+
+    def _with(self, batch: Batch, totals: Tensor) -> MicroBatch:
+        return MicroBatch(batch, totals, self.asked, whole=self.whole, first=self.first)
 
 
 class TrainSteps(Dataset[MicroBatch]):
-    """Micro-batch i of this rank, with what the whole optimizer step asks: (targets, tokens), summed over micro-batches and ranks."""
+    """Micro-batch i of this rank, with what its rows of the optimizer step ask for: (targets, tokens), summed over its micro-batches."""
 
     def __init__(
         self,
@@ -68,22 +79,40 @@ class TrainSteps(Dataset[MicroBatch]):
     def __getitem__(self, index: int) -> MicroBatch:
         step, micro = divmod(index, self.accumulate)
         if self._step is None or self._step[0] != step:
-            whole = self.whole(step)
-            self._step = step, whole, totals(whole)
-        _, whole, total = self._step
-        start = (micro * self.ranks + self.rank) * self.rows
-        return MicroBatch(rows_of(whole, start, start + self.rows), total)
+            own = self.own(step)
+            self._step = step, own, totals(own)
+        _, own, total = self._step
+        start = micro * self.rows
+        return MicroBatch(rows_of(own, start, start + self.rows), total, whole=self.ranks == 1, first=micro == 0)
 
-    def whole(self, step: int) -> Batch:
-        """All rows of an optimizer step, those of other ranks too: their targets count in the mean."""
-        first, n = step * self.batch_size, self.blocks.n_blocks
-        parts: list[Batch] = []
-        while len(parts) == 0 or first < (step + 1) * self.batch_size:
-            epoch, index = divmod(first, n)
-            count = min(n - index, (step + 1) * self.batch_size - first)
-            parts.append(self.blocks.batch(epoch, range(index, index + count)))
-            first += count
-        return self.preparation.step(together(joined(widened(parts)), self.apart), step)
+    def own(self, step: int) -> Batch:
+        """This rank's rows of an optimizer step, micro-batch after micro-batch."""
+        runs = [self._places(m) for m in range(self.accumulate)]
+        if self.preparation.prepare is None:
+            return self._read(step, [place for run in runs for place in run])
+        made: dict[int, Batch] = {}
+        parts = []
+        for run in runs:
+            for group in range(run.start // GROUP, (run.stop - 1) // GROUP + 1):
+                first, end = group * GROUP, min((group + 1) * GROUP, self.batch_size)
+                if group not in made:
+                    made[group] = self.preparation.step(self._read(step, range(first, end)), step, first)
+                parts.append(rows_of(made[group], max(run.start, first) - first, min(run.stop, end) - first))
+        return joined(widened(parts))
+
+    def _places(self, micro: int) -> range:
+        """Where in the step the rows of a micro-batch of this rank stand."""
+        start = (micro * self.ranks + self.rank) * self.rows
+        return range(start, start + self.rows)
+
+    def _read(self, step: int, places: Sequence[int]) -> Batch:
+        """Rows of a step by their places in it, which may lie in several epochs."""
+        epochs: dict[int, list[int]] = {}
+        for place in places:
+            epoch, index = divmod(step * self.batch_size + place, self.blocks.n_blocks)
+            epochs.setdefault(epoch, []).append(index)
+        parts = [self.blocks.batch(epoch, indices) for epoch, indices in epochs.items()]
+        return together(joined(widened(parts)), self.apart)
 
 
 class EvalBatches(Dataset[MicroBatch]):

@@ -12,7 +12,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from components.core.collectives import Sums
+from components.core.collectives import Sums, begin_sum
 from components.core.errors import UserError
 from components.core.traits import has_after_step
 from components.core.weight_names import first_few
@@ -26,7 +26,8 @@ class Stepping:
 
     If the rows of a step have no target at all (or only weights of 0), the optimizer is not called: neither weight decay nor momentum moves a
     weight, and no average or step count of the optimizer advances. The schedule counts the step, so a run reads the same rows as otherwise. The
-    data side has counted the targets of the whole step, so all micro-batches and ranks know this in advance, without asking the device.
+    data side has counted the targets of this rank's rows of the step. Ranks add them up while the model reads the first micro-batch; only a rank
+    that has none itself must look at the sum.
     """
 
     idle = False  # the current step has no target
@@ -36,6 +37,7 @@ class Stepping:
     def begin_stepping(self) -> None:
         self.stats: dict[str, Tensor] = {}
         self._stats_over = Sums(steady=True)
+        self._totals: Callable[[], Tensor] | None = None  # of the current step, over all ranks
         self.last_stats: dict[str, Tensor] = {}  # those of the last optimizer step, over all ranks
         self._weights: list[nn.Parameter] = []
         self._followers: list[Any] = []
@@ -46,7 +48,15 @@ class Stepping:
         self._followers = [m for m in model.modules() if has_after_step(m)]
 
     def on_train_batch_start(self, batch: MicroBatch, batch_idx: int) -> None:
-        self.idle = not batch.asked
+        if batch.whole:
+            self.idle = not batch.asked
+        elif batch.first or self._totals is None:
+            self._totals = begin_sum(batch.totals)
+            self.idle = not (batch.asked or bool(self._totals()[0] != 0))
+
+    def step_totals(self, item: MicroBatch) -> Tensor:
+        """(targets, tokens) of the whole step that the micro-batch is part of, over all ranks."""
+        return item.totals if item.whole or self._totals is None else self._totals()
 
     def optimizer_step(
         self,

@@ -178,14 +178,14 @@ class Training(Options, Stepping, Averaged, Without, LightningModule):
 
     def training_step(self, item: MicroBatch, batch_idx: int) -> Tensor:
         del batch_idx
-        batch, totals = item.batch, item.totals
-        terms = self.whole(batch, self.objective)
-        if item.asked:  # else there will be no step
+        terms = self.whole(item.batch, self.objective)
+        if not self.idle:  # else there will be no step
             add_sums(self.train_sums, terms)
             for name, value in terms.stats.items():
                 self.stats[name] = self.stats[name] + value.detach() if name in self.stats else value.detach()
         # Lightning divides by the micro-batches, DDP and FSDP2 by the ranks; the totals have counted both already
-        return self.share_of_mean(terms, batch, totals) * (self.trainer.accumulate_grad_batches * data_ranks(self.trainer)[1])
+        parts = self.trainer.accumulate_grad_batches * data_ranks(self.trainer)[1]
+        return self.share_of_mean(terms, item.batch, self.step_totals(item)) * parts
 
     def share_of_mean(self, terms: Terms, batch: Batch, totals: Tensor) -> Tensor:
         """What this micro-batch adds to the step's mean loss.

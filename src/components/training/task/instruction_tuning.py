@@ -12,6 +12,7 @@ from components.core.errors import UserError
 from components.core.registry import register
 from components.core.signature import Path
 from components.corpus.example import Example
+from components.corpus.packing import PackedRows
 from components.corpus.rows import LeftOut, Row
 from components.functional.cross_entropy import IGNORED
 from components.generation.chat import Template, answer, find_template, template_of
@@ -35,6 +36,8 @@ class InstructionTuning(Answering):
     Args:
         template: a file with a chat template in Jinja; null: the tokenizer's own, else headings for instruction and answer. It is kept with
             the run's tokenizer, for ``components chat``.
+        packing: put several conversations into a row, apart from one another: less padding, the same loss. A step then has
+            ``batch_size`` such rows.
         batch_size: conversations per optimizer step, over all devices and micro-batches; longer ones than the model reads are left out.
         scored: held-out conversations whose last answer is written in each validation, for exact match, BLEU and chrF.
         samples: answers that are shown and kept after each validation.
@@ -45,6 +48,7 @@ class InstructionTuning(Answering):
     refuses = {"model": ("causal",)}
 
     template: Path | None = None
+    packing: bool = False
     scored = 0
 
     @cached_property
@@ -57,6 +61,12 @@ class InstructionTuning(Answering):
         made = super().prepare(source, tokenizer, options, cache, progress)
         made.tokenizer.files[TEMPLATE] = template_for(made.tokenizer, options["template"])
         return made
+
+    def blocks(self, corpus: Any, split: str, context: int, seed: int | None = None) -> Any:
+        rows = super().blocks(corpus, split, context, seed)
+        return (
+            PackedRows(rows, seed) if self.packing and seed is not None else rows
+        )  # what is measured on stays one example a row
 
     def encode(self, example: Example, longest: int) -> Row:  # noqa: ARG002  half a conversation has no end
         try:

@@ -1,0 +1,38 @@
+"""docs/scale.md has the tables of its kept figures, and they say what the page says of them."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def bench():
+    spec = importlib.util.spec_from_file_location("bench_scale", ROOT / "bench" / "scale.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_page_has_the_tables_of_the_kept_figures(bench):
+    text, figures = bench.PAGE.read_text(encoding="utf8"), json.loads(bench.FIGURES.read_text(encoding="utf8"))
+    assert text == bench.page(text, figures), "python bench/scale.py --render"
+    cells = figures["cells"]
+    for first, last in (("ranks 1", "ranks 4096"), ("tokens 1000000", "tokens 10000000000")):
+        for key in ("ms", "peak_mb"):
+            assert cells[last][key] <= 1.1 * cells[first][key]
+
+
+def test_it_measures(bench, tmp_path):
+    """The bench runs, and memory is the same for any number of ranks; times are too short here to say anything."""
+    split = bench.corpus(tmp_path, 10**8)
+    few, many = (bench.cost(split, ranks, batches=5) for ranks in (1, 4096))
+    assert many["peak_mb"] == pytest.approx(few["peak_mb"], rel=0.1)
+    assert 0 < many["ms"] < 100
