@@ -66,7 +66,7 @@ def run(command: str, instead: list[str]) -> str:
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
         code = main([words[0], *shortened(words[1:], instead)] if words[0] == "train" else words)
     assert code in (0, None, 2), said.getvalue()
-    assert (code == 2) == said.getvalue().startswith("error: "), said.getvalue()
+    assert (code == 2) == ("\nerror: " in f"\n{said.getvalue()}"), said.getvalue()
     return said.getvalue()
 
 
