@@ -13,6 +13,7 @@ from functools import cache
 from importlib import import_module
 from typing import Any, TypeVar
 
+from components.core.abilities import address
 from components.core.entry import KINDS, LIVE, TARGETS, Entry, Kind, declare_kind, spelled_preset
 from components.core.errors import UserError, nearest
 from components.core.index import own_entries
@@ -68,14 +69,14 @@ def register(kind: str, name: str, *, was: Iterable[str] = (), renamed: dict[str
                     f"positional parameter {size!r} is no size that a parent of a {kind} offers",
                     nearest(size, KINDS[kind].offers, called="offers"),
                 )
-        module = getattr(target, "__module__", "")
+        module, qualname = address(target)
         _add(
             Entry(
                 kind,
                 name,
                 signature,
                 module,
-                getattr(target, "__qualname__", ""),
+                qualname,
                 module.split(".")[0],
                 tuple(was),
                 dict(renamed or {}),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Protocol, runtime_checkable
+
 import torch
 from torch import Tensor, nn
 
@@ -16,21 +18,35 @@ from components.functional.routing import Routing
 LENS, NEURONS = 5, 8
 
 
+@runtime_checkable
+class Leaves(Protocol):
+    """What closes the stream."""
+
+    def leave(self, s: Tensor, /) -> Tensor: ...
+
+
+@runtime_checkable
+class Closes(Protocol):
+    """A residual: the stream that it keeps -> (B, T, D)."""
+
+    def close(self, s: Tensor, /) -> Tensor: ...
+
+
 def wiring_of(model: nn.Module, path: str) -> tuple[str, nn.Module]:
     """(path, module) of the nearest module around a layer that opens and closes the stream; the model itself where there is none."""
     modules = dict(model.named_modules())
     parts = path.split(".")
     for cut in range(len(parts) - 1, 0, -1):
         found = modules[".".join(parts[:cut])]
-        if hasattr(found, "leave"):
+        if isinstance(found, Leaves):
             return ".".join(parts[:cut]), found
     return "", model
 
 
 def closed(wiring: nn.Module, s: Tensor) -> Tensor:
     """The stream as (T, D), whatever the residual keeps."""
-    residual = getattr(wiring, "residual", None)
-    return (residual.close(s) if residual is not None and hasattr(residual, "close") else s)[0]  # type: ignore[operator]  # asked just now
+    residual = dict(wiring.named_children()).get("residual")
+    return (residual.close(s) if isinstance(residual, Closes) else s)[0]
 
 
 def sides_of(recorder: Recorder, source: bool) -> list[str]:
@@ -56,7 +72,7 @@ def layers(recorder: Recorder, sides: list[str], shown: slice, *, source: bool) 
         inside = call in recorder.layers
         path, wiring = wiring_of(recorder.model, call.path)
         side = sides.index(path) if path in sides else len(sides) - 1
-        if not inside and source and getattr(call.info, "memory", None) is None:
+        if not inside and source and (call.info is None or call.info.memory is None):
             side = 0
         rows = slice(None) if source and side == 0 and len(sides) > 1 else shown
         before, after = (closed(wiring, s) if inside else s[0] for s in (call.x, call.y))
@@ -78,12 +94,12 @@ def layers(recorder: Recorder, sides: list[str], shown: slice, *, source: bool) 
 
 def absent(call: Call) -> bool:
     """Whether the part stands for none of its kind and gives zeros."""
-    return bool(getattr(call.module, "absent", False))
+    return bool(call.module.absent)
 
 
 def mixer(call: Call, r: Reading, layer: int, side: int, shown: slice) -> Mixer:
     """One reading, as the page draws it and spells it out."""
-    crossed = bool(getattr(call.module, "crosses", False))
+    crossed = bool(call.module.crosses)
     columns = slice(None) if crossed else shown
     outside = None if crossed or shown.start in (None, 0) else Array(r.weights[:, shown, : shown.start].sum(-1))
 

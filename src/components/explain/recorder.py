@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from components.core.contracts import complete
 from components.core.parts_tree import entries_of
 from components.core.sockets import Layer, SequenceInfo
 from components.functional.watch import watching
@@ -81,6 +82,7 @@ class Recorder:
             for path, module in self.model.named_modules():
                 # a plain module that stands in a part's place is kept like one of ours
                 kind = self.kind_at(path)
+                complete(module, kind)  # nothing, for a part that ``make`` made
                 if kind or isinstance(module, (Layer, nn.Linear)):
                     before, after = self._before(path, module, kind), self._after(path, module)
                     stack.callback(module.register_forward_pre_hook(before).remove)
@@ -100,7 +102,7 @@ class Recorder:
         """The listener of ``functional.watch``."""
         running = [c for c in self._running if c.kind == "attention"]
         if running:  # the outermost attention is the one that a block called
-            backwards = sum(bool(getattr(c.module, "reads_backwards", False)) for c in running) % 2 == 1
+            backwards = sum(bool(c.module.reads_backwards) for c in running) % 2 == 1
             running[0].kernels.append(KernelCall(word, found, backwards))
 
     def of_kind(self, kind: str) -> list[Call]:

@@ -47,10 +47,12 @@ class Hub:
         """
         for name, use in splits.items():
             found = self.load(name)
+            from datasets import ClassLabel  # ``load`` has found the package
+
             wanted = list(dict.fromkeys(c.split(".")[0] for c in columns))
             if columns and set(wanted) <= set(found.column_names or ()):
                 found = found.select_columns(wanted)
-            decode = {n: f for n, f in (found.features or {}).items() if hasattr(f, "int2str")}
+            decode = {n: f for n, f in (found.features or {}).items() if isinstance(f, ClassLabel)}
             for i, cells in enumerate(found):
                 for column, label in decode.items():
                     if isinstance(cells[column], int):  # a label's number; -1 where it is not known
@@ -59,7 +61,10 @@ class Hub:
 
     def labels(self, split: str, column: str) -> tuple[str, ...]:
         """The names of a column's labels in their order; empty where the data set does not know them."""
-        return tuple(getattr((self.load(split).features or {}).get(column), "names", ()))
+        found = (self.load(split).features or {}).get(column)
+        from datasets import ClassLabel  # ``load`` has found the package
+
+        return tuple(found.names) if isinstance(found, ClassLabel) else ()
 
     def load(self, split: str) -> Any:
         """The data set. UserError if it does not exist or cannot be reached."""
