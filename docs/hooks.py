@@ -36,7 +36,7 @@ def contracts() -> str:
 
     lines = ["## Every part", "", "```py", inspect.getsource(Part).rstrip(), "```", ""]
     for name, kind in registry.kinds().items():
-        if kind.origin != "components":
+        if kind.origin.partition(".")[0] != "components":
             continue
         sizes = ", ".join(f"`{size}`" for size in kind.offers) or "none"
         lines += [f"## {name}", "", f"{kind.sentence[0].upper()}{kind.sentence[1:]}.", ""]
