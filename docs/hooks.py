@@ -69,7 +69,21 @@ def small_tasks() -> str:
     return re.search(r"## Attentions.*?\n\n(\|.*?)\n\n", page, re.S)[1]  # type: ignore[index]  # the page is made by a script
 
 
+def api() -> str:
+    """Every public name, by what defines it: `components` itself imports nothing until a name is used."""
+    import components
+
+    lines: list[str] = []
+    modules = getattr(components, "_MODULES", {})
+    for name in sorted((n for n in components.__all__ if n != "__version__"), key=str.lower):
+        target = modules.get(name) or f"{components._PUBLIC[name]}.{name}"
+        lines += [f"## components.{name} {{ #components.{name} }}", "", f"::: {target}", "    options:"]
+        lines += ["      show_root_heading: false", "      show_root_toc_entry: false", ""]
+    return "\n".join(lines)
+
+
 MADE = {
+    "api": api,
     "commands": commands,
     "contracts": contracts,
     "counts": counts,

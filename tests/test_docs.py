@@ -17,7 +17,9 @@ from components.core import registry
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-READ = [p for p in PAGES if "<!-- walked" not in p.read_text(encoding="utf8")]  # test_walks.py runs the others, whole and in order
+READ = [
+    p for p in PAGES if "<!-- walked" not in p.read_text(encoding="utf8")
+]  # test_walks.py runs the others, whole and in order
 LOOKING = {
     name for name, verb in verbs().items() if verb.group in ("look", "extend", "set up")
 }  # need no run, and take no time
@@ -88,3 +90,20 @@ def test_links_lead_somewhere():
         for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf8")):
             if "://" not in target:
                 assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+CHOICE = re.compile(r"(?:^|[\s`])(?:[a-z_]+/)*([a-z_]+)=([a-z][a-z0-9_]*)(?=[\s`,]|$)")
+
+
+def test_parts_that_pages_name_exist():
+    """In running text and tables too: ``model/attention=mla``, ``loss=masked_lm``."""
+    unknown, seen = [], 0
+    for page in PAGES:
+        for code in re.findall(r"`([^`\n]+)`", page.read_text(encoding="utf8")):
+            for kind, name in CHOICE.findall(code):
+                if kind in registry.KINDS and name not in ("null", "inherit", "mine", "my_attention", "true", "false"):
+                    seen += 1
+                    if (kind, name) not in registry.entries():
+                        unknown.append(f"{page.relative_to(ROOT)}: {kind}={name}")
+    assert not unknown, "\n".join(unknown)
+    assert seen > 50
