@@ -26,11 +26,13 @@ _PUBLIC = {
     "merge": "components.parts.adapter._merge",
     "adapter_state_dict": "components.parts.adapter._merge",
 }
-__all__ = [*_PUBLIC, "__version__"]
+_MODULES = {"hydra": "components.compose.hydra_app"}  # public names that are modules
+__all__ = [*_PUBLIC, *_MODULES, "__version__"]
 moved.install()
 
 
 if TYPE_CHECKING:  # what an editor reads
+    from components.compose import hydra_app as hydra  # noqa: F401
     from components.compose.build import build as build
     from components.core.registry import declare_kind as declare_kind
     from components.core.registry import preset as preset
@@ -45,10 +47,12 @@ if TYPE_CHECKING:  # what an editor reads
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_PUBLIC})
+    return sorted({*globals(), *_PUBLIC, *_MODULES})
 
 
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return import_module(_MODULES[name])
     if name not in _PUBLIC:
         raise AttributeError(f"module 'components' has no attribute {name!r}")
     return getattr(import_module(_PUBLIC[name]), name)

@@ -140,6 +140,11 @@ def begin_sum(value: Tensor) -> Callable[[], Tensor]:
     return end
 
 
+def added(value: Tensor) -> Tensor:
+    """The sum of ``value`` over all ranks, without a gradient. Inside a model's forward, all ranks must be training."""
+    return begin_sum(value.detach())() if several() else value
+
+
 def least(value: Tensor) -> Tensor:
     """The smallest value of any rank."""
     if several():

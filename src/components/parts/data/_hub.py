@@ -8,6 +8,7 @@ from pathlib import Path as File
 from typing import Any
 
 from components.core.errors import UserError, nearest
+from components.core.extras import lacking
 from components.core.options import Options
 from components.corpus.contents import hash_of
 from components.parts.data._tables import Row
@@ -72,8 +73,7 @@ class Hub:
             import datasets
             from datasets.exceptions import DatasetsError
         except ImportError as e:
-            instead = "pip install 'lightning-components[data]'"
-            raise UserError("data", f"the package datasets is needed ({e})", instead) from None
+            raise lacking("data", f"the package datasets is needed ({e})", "datasets") from None
         given = File(self.path)
         try:
             if (given / "state.json").is_file() or (given / "dataset_dict.json").is_file():

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from components.core.errors import UserError, nearest
+from components.core.extras import lacking
 from components.parts.data._files import decoded, read_bytes
 
 
@@ -152,7 +153,7 @@ def _parquet(file: Path, columns: Sequence[str]) -> Iterator[Row]:
         import pyarrow as pa
         import pyarrow.parquet as pq
     except ImportError:
-        raise UserError(str(file), "reading parquet needs pyarrow", "pip install 'lightning-components[data]'") from None
+        raise lacking(str(file), "reading parquet needs pyarrow", "pyarrow") from None
     try:
         with pq.ParquetFile(file) as table:
             there = set(table.schema_arrow.names)
