@@ -77,8 +77,8 @@ def api() -> str:
     modules = getattr(components, "_MODULES", {})
     for name in sorted((n for n in components.__all__ if n != "__version__"), key=str.lower):
         target = modules.get(name) or f"{components._PUBLIC[name]}.{name}"
-        lines += [f"## components.{name} {{ #components.{name} }}", "", f"::: {target}", "    options:"]
-        lines += ["      show_root_heading: false", "      show_root_toc_entry: false", ""]
+        lines += [f'<a id="components.{name}"></a>', "", f"::: {target}", "    options:"]
+        lines += [f"      heading: components.{name}", f"      toc_label: {name}", "      heading_level: 2", ""]
     return "\n".join(lines)
 
 
