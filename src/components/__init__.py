@@ -23,6 +23,9 @@ _PUBLIC = {
     "train": "components.run",
     "evaluate": "components.run",
     "explain": "components.explain",
+    "trace": "components.explain.activations",
+    "check": "components.check",
+    "list_parts": "components.core.listing",
     "merge": "components.parts.adapter._merge",
     "adapter_state_dict": "components.parts.adapter._merge",
 }
@@ -32,18 +35,21 @@ moved.install()
 
 
 if TYPE_CHECKING:  # what an editor reads
+    from components.check import check as check
     from components.compose import hydra_app as hydra  # noqa: F401
-    from components.compose.build import build as build
+    from components.core.listing import list_parts as list_parts
     from components.core.registry import declare_kind as declare_kind
     from components.core.registry import preset as preset
     from components.core.registry import register as register
     from components.explain import explain as explain
+    from components.explain.activations import trace as trace
     from components.parts.adapter._merge import adapter_state_dict as adapter_state_dict
     from components.parts.adapter._merge import merge as merge
     from components.run import evaluate as evaluate
     from components.run import load as load
     from components.run import load_recipe as load_recipe
     from components.run import train as train
+    from components.runs.building import build as build
 
 
 def __dir__() -> list[str]:

@@ -3,114 +3,48 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, cast
 
 from components.compose.composed import Composed, compose_request
 from components.compose.request import Request
 from components.core import terminal
+from components.core.config_types import Config
 from components.core.errors import UserError
+from components.generation.loaded import Loaded as Loaded
+
+if TYPE_CHECKING:
+    from components.core.contracts import Model
+    from components.evaluating.evaluation import Measured
+    from components.training.data_module import PackedDataModule
+    from components.training.experiment import Result
+    from components.training.task._training import Training
 
 
-@dataclass(frozen=True)
-class Loaded:
-    """A trained model: ``model(ids (B, T)) -> logits (B, T, V)``, in eval mode, with its tokenizer and its spelled-out config. Safe from several threads."""
-
-    model: Any
-    tokenizer: Any
-    config: dict[str, Any]
-    folder: Path | None = None
-
-    def generate(
-        self,
-        text: Any = "",
-        *,
-        max_new_tokens: int = 120,
-        seed: int = 0,
-        count: int = 1,
-        on_text: Any = None,
-        stop: Any = (),
-        prefill_chunk: int | None = None,
-        target: Any = "",
-    ) -> Any:
-        """The continuation of ``text``, ``text`` included; with ``count`` over 1 a list of them.
-
-        Of an encoder-decoder: what it writes after it has read ``text``, its source.
-
-        Args:
-            text: a prompt, or a list of prompts: then what is returned is a list with an entry for each.
-            max_new_tokens: at most.
-            seed: of what is drawn; a prompt's texts do not depend on what else is asked for.
-            count: texts of each prompt.
-            on_text: called with each piece of text as it comes; for one text.
-            stop: a string, or several, before which a text ends.
-            prefill_chunk: prompts are read in pieces of so many tokens.
-            target: what an encoder-decoder's text begins with, for all prompts, or a list with one for each; it is included.
-        """
-        from components.generation.generating import generate
-
-        made = generate(
-            self.model,
-            self.tokenizer,
-            self.config,
-            text,
-            count=count,
-            max_new_tokens=max_new_tokens,
-            seed=seed,
-            on_text=on_text,
-            stop=[stop] if isinstance(stop, str) else list(stop),
-            prefill_chunk=prefill_chunk,
-            target=target,
-        )
-        each = made if count == 1 else [made[i : i + count] for i in range(0, len(made), count)]
-        return each[0] if isinstance(text, str) else each
-
-    @property
-    def reads_source(self) -> bool:
-        """Whether the model is an encoder-decoder, whose prompts are sources."""
-        from components.core.traits import reads_source
-
-        return reads_source(self.model)
-
-    def score(self, texts: Any, sources: Any = None) -> Any:
-        """How likely the model finds each text: ``log_probability`` and ``tokens``, a list of (text, log-probability). For one text, one.
-
-        Args:
-            texts: one, or a list.
-            sources: of an encoder-decoder: what it reads before each, likewise one or a list.
-        """
-        from components.generation.scoring import score
-
-        if isinstance(texts, str):
-            return score(self.model, self.tokenizer, [texts], None if sources is None else [sources])[0]
-        return score(self.model, self.tokenizer, texts, sources)
-
-    def chat(self, messages: list[dict[str, str]], *, template: str | Path | None = None, **options: Any) -> str:
-        """The model's answer to a conversation of ``{"role": ..., "content": ...}``.
-
-        Args:
-            messages: roles are system, user and assistant.
-            template: a file with a Jinja template; without one the tokenizer's own.
-            options: ``max_new_tokens``, ``seed``, ``on_text``, ``prefill_chunk``.
-        """
-        from components.generation.chat import answer, template_of
-
-        made = template_of(self.tokenizer, template)
-        return answer(self.model, self.tokenizer, self.config, messages, made, **options)
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Recipe:
     """What a recipe composes to, untrained: ``model`` (initialised), ``data`` (a LightningDataModule), ``task`` (the LightningModule)."""
 
-    model: Any
-    data: Any
-    task: Any
-    config: dict[str, Any]
+    model: Model
+    data: PackedDataModule
+    task: Training
+    config: Config
+
+    def __repr__(self) -> str:
+        return f"<Recipe {self.config.get('recipe') or 'custom'}, not trained: .model, .data, .task, .config>"
+
+    def _repr_html_(self) -> str:
+        from components.core import html, model_tree
+
+        title = (
+            f"{self.config.get('recipe') or 'custom'}, not trained, {model_tree.short(model_tree.count(self.model))} parameters"
+        )
+        return html.table(model_tree.table(model_tree.tree(self.model)), ("", "part", "parameters"), title=title)
 
 
-def train(recipe: str | None = None, overrides: list[str] | tuple[str, ...] = (), *, quiet: bool = False) -> Any:
+def train(recipe: str | None = None, overrides: list[str] | tuple[str, ...] = (), *, quiet: bool = False) -> Result:
     """Train a recipe; ``resume=``, ``init_from=`` and ``recipe=`` may be among the overrides, as on the command line.
 
     Returns:
@@ -180,7 +114,7 @@ def load_recipe(name: str | None = None, overrides: list[str] | tuple[str, ...] 
         init_task.begin_task(task, model, found, preparing.print_err)
     task.place(model, "cpu")
     data = building.data_of(task, corpus, task.model.context_length, config["seed"])
-    return Recipe(task.model, data, task, config)
+    return Recipe(task.model, data, cast("Training", task), config)
 
 
 def load(
@@ -204,10 +138,10 @@ def evaluate(
     run_or_checkpoint: str | Path,
     overrides: list[str] | tuple[str, ...] = (),
     *,
-    evaluations: Any = (),
+    evaluations: Sequence[str | Mapping[str, object] | Callable[..., object]] = (),
     split: str = "validation",
     device: str = "cpu",
-) -> dict[str, Any]:
+) -> Measured:
     """Loss, perplexity, bits per byte of a split of the data, and ``evaluations``: {name: {figure: {value, error, count, chance}}} where asked for.
 
     Args:
@@ -216,10 +150,13 @@ def evaluate(
         evaluations: names, nodes, classes or partials, after those of the overrides.
         split: train, validation or test, split as in training; ``all``: every document.
         device: where to compute.
+
+    Returns:
+        a dictionary, which shows itself as a table.
     """
     from components.core import bar
     from components.evaluating import evaluation
 
     loaded = load(run_or_checkpoint, overrides, device=device, command="evaluate")
     evaluation.need_data(loaded, run_or_checkpoint, overrides)
-    return evaluation.evaluate(loaded, split, bar=bar.Bar(sys.stderr), evaluations=evaluations)
+    return evaluation.Measured(evaluation.evaluate(loaded, split, bar=bar.Bar(sys.stderr), evaluations=evaluations))

@@ -14,7 +14,7 @@ from components.core.errors import UserError
 from components.core.makers import Bound, make
 
 
-def build(kind: str | Mapping[str, Any] = "", name: str = "", /, *, seed: int | None = None, **offers_and_options: Any) -> Any:
+def build(kind: str | Mapping[str, Any] = "", name: str = "", /, *, seed: int | None = None, **given: Any) -> Any:
     """Make the part ``kind/name`` from Python: sizes and options by name, each checked against the part's signature.
 
     ``build("attention", "gqa", d_model=512, n_heads=8, n_kv_heads=2)``. A socket takes any maker; nothing is held against a
@@ -31,18 +31,16 @@ def build(kind: str | Mapping[str, Any] = "", name: str = "", /, *, seed: int | 
             for what is no model.
     """
     where = ""
-    if isinstance(kind, Mapping) or not kind or TARGET in offers_and_options:
-        node = {**plain(kind), **offers_and_options} if isinstance(kind, Mapping) else offers_and_options
-        kind, name, offers_and_options = checked_node(
-            node | ({"kind": kind, "name": name} if isinstance(kind, str) and kind else {})
-        )
-        where, seed = kind, offers_and_options.pop("seed", seed)
-    offers_and_options = {k: as_said(v) for k, v in offers_and_options.items()}
-    entry = registry.entry(kind, part_name({"name": name, **offers_and_options}))
+    if isinstance(kind, Mapping) or not kind or TARGET in given:
+        node = {**plain(kind), **given} if isinstance(kind, Mapping) else given
+        kind, name, given = checked_node(node | ({"kind": kind, "name": name} if isinstance(kind, str) and kind else {}))
+        where, seed = kind, given.pop("seed", seed)
+    given = {k: as_said(v) for k, v in given.items()}
+    entry = registry.entry(kind, part_name({"name": name, **given}))
     if seed is not None and ("seed" in entry.signature.options or "seed" in entry.signature.sizes):
-        offers_and_options["seed"], seed = seed, None  # the part's own
-    offers = {k: v for k, v in offers_and_options.items() if k in registry.KINDS[kind].offers or k in entry.signature.sizes}
-    node = {"name": name, **{k: v for k, v in offers_and_options.items() if k not in offers}}
+        given["seed"], seed = seed, None  # the part's own
+    offers = {k: v for k, v in given.items() if k in registry.KINDS[kind].offers or k in entry.signature.sizes}
+    node = {"name": name, **{k: v for k, v in given.items() if k not in offers}}
     part = make(Bound(node, where=where), kind, **offers)
     check(read_tree({kind: node}))  # after: a name that is not there is the nearer fault
     if seed is not None:

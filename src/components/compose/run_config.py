@@ -25,6 +25,9 @@ from components.core.errors import UserError, nearest
 from components.core.groups import GROUPS
 from components.core.signature import Option
 
+HOW_TO_REGISTER = (
+    "no code that registers it has run here: run its cell, import its module, or install its package, then load again"
+)
 SCHEMA = 1  # of the spelled-out config
 ABOUT = "components"  # its key for versions and for the choices of groups that are no parts
 
@@ -100,7 +103,9 @@ class Run:
             yield
         except UserError as e:
             file = located(page.file, e.where) if page else "saved config"
-            raise UserError(f"{file}: {e.where}", e.what, e.instead) from None
+            # a saved config names what was there when it was saved: a part of a notebook, of a script, or of a plug-in
+            missing = page is None and isinstance(e, registry.UnknownPart)
+            raise UserError(f"{file}: {e.where}", e.what, HOW_TO_REGISTER if missing else e.instead) from None
 
     def _is_choice(self, a: Argument) -> bool:
         return len(a.path) == 1 and a.path[0] in self.groups and a.sign != "~" and not (a.text or "").startswith("{")

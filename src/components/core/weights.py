@@ -58,6 +58,7 @@ class Experts(nn.Module):
     def __init__(self, count: int, d_in: int, d_out: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(count, d_in, d_out))
+        nn.init.uniform_(self.weight, -(d_in**-0.5), d_in**-0.5)  # as nn.Linear, for a part that stands in no model
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.bmm(x, self.weight)

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import torch
 
+from components.core import html
 from components.core.bar import Bar
 from components.core.errors import UserError
 from components.core.files import read_json
@@ -37,6 +38,25 @@ class Evaluation(Protocol):
     asks: tuple[str, ...]
 
     def measure(self, model: Trained, held: EvalData, /) -> Mapping[str, Figure]: ...
+
+
+class Measured(dict[str, Any]):
+    """The figures of a split, {name: number}, and ``evaluations`` where some were asked for; a notebook shows them as a table."""
+
+    def _repr_html_(self) -> str:
+        figures = [(name.replace("_", " "), f"{value:,.6g}") for name, value in self.items() if isinstance(value, (int, float))]
+        shown = html.table(figures)
+        for name, found in self.get("evaluations", {}).items():
+            rows = [
+                (figure.replace("_", " "), *map(_shown, (f["value"], f["error"], f["count"], f["chance"])))
+                for figure, f in found.items()
+            ]
+            shown += html.table(rows, ("", "value", "error", "of", "chance"), title=name.replace("_", " "))
+        return shown
+
+
+def _shown(figure: float | None) -> str:
+    return "" if figure is None else f"{figure:,.4g}"
 
 
 @torch.inference_mode()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from components.core import html
 from components.core.errors import UserError
 from components.core.files import make_folder, whole, write_text
 from components.core.terminal import readable, require_text
@@ -44,6 +45,10 @@ class Explanation:
     def page(self) -> str:
         """A whole HTML page, which loads nothing from anywhere."""
         return page(self.traces, self.configs)
+
+    def _repr_html_(self) -> str:
+        """The page inside a notebook."""
+        return html.frame(self.page())
 
     def save(self, file: str | Path) -> Path:
         """Write the page to ``file``, whole or not at all."""

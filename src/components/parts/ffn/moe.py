@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from components.core.flops import Flops, Work, both, children
 from components.core.registry import register
 from components.core.signature import NonNegativeFloat, Positive, PositiveFloat
-from components.core.sockets import Maker, Place, SequenceInfo, make
+from components.core.sockets import Maker, Place, SequenceInfo, info_of, make
 from components.core.weights import Experts
 from components.functional.activations import ACTIVATIONS, Activation, clamped_glu, glu_width
 from components.functional.experts import ExpertBias, Multiply, apply_experts
@@ -104,7 +104,8 @@ class MixtureOfExperts(nn.Module):
             )
         self.shared_gate = nn.Linear(d_model, 1, bias=False) if shared_gate else None
 
-    def forward(self, x: Tensor, info: SequenceInfo) -> Tensor:
+    def forward(self, x: Tensor, info: SequenceInfo | None = None) -> Tensor:
+        info = info_of(x, info)
         x = cast_once(x)
         routing = self.router(x, info)
         self.report(routing, x, info)
