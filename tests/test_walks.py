@@ -89,7 +89,7 @@ def walk(page: Path) -> None:
                 must_come(shown, said, command)
 
 
-# a training of a few steps in each, and an import of transformers: up to 15 s a page on an idle core
+# trainings of a few steps, and an import of transformers: up to 15 s a page; compare sweeps four runs, each a process of its own: 28 s
 @pytest.mark.parametrize("page", WALKED, ids=[p.stem for p in WALKED])
 def test_walk(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
