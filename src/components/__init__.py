@@ -28,6 +28,10 @@ _PUBLIC = {
     "list_parts": "components.core.listing",
     "merge": "components.parts.adapter._merge",
     "adapter_state_dict": "components.parts.adapter._merge",
+    "callbacks": "components.training.public",
+    "strategies": "components.training.public",
+    "tasks": "components.training.public",
+    "Task": "components.training.public.tasks",
 }
 _MODULES = {"hydra": "components.compose.hydra_app"}  # public names that are modules
 __all__ = [*_PUBLIC, *_MODULES, "__version__"]
@@ -50,6 +54,10 @@ if TYPE_CHECKING:  # what an editor reads
     from components.run import load_recipe as load_recipe
     from components.run import train as train
     from components.runs.building import build as build
+    from components.training.public import callbacks as callbacks
+    from components.training.public import strategies as strategies
+    from components.training.public import tasks as tasks
+    from components.training.public.tasks import Task as Task
 
 
 def __dir__() -> list[str]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast
 from components.compose.composed import Composed, compose_request
 from components.compose.request import Request
 from components.core import terminal
-from components.core.config_types import Config
+from components.core.config_types import Config, Overrides
 from components.core.errors import UserError
 from components.generation.loaded import Loaded as Loaded
 
@@ -44,8 +44,13 @@ class Recipe:
         return html.table(model_tree.table(model_tree.tree(self.model)), ("", "part", "parameters"), title=title)
 
 
-def train(recipe: str | None = None, overrides: list[str] | tuple[str, ...] = (), *, quiet: bool = False) -> Result:
-    """Train a recipe; ``resume=``, ``init_from=`` and ``recipe=`` may be among the overrides, as on the command line.
+def train(recipe: str | None = None, overrides: Overrides = (), *, quiet: bool = False) -> Result:
+    """Train a recipe; ``resume``, ``init_from`` and ``recipe`` may be among the overrides, as on the command line.
+
+    Args:
+        recipe: its name, or a YAML file's path.
+        overrides: ``["model/norm=layer", "trainer.max_steps=20"]``, or values as they are: ``{"model": {"norm": "layer"}, "trainer": {"max_steps": 20}}``.
+        quiet: print nothing.
 
     Returns:
         an object with ``.folder`` and ``.figures``.
@@ -94,8 +99,13 @@ def _compose_anew(request: Request) -> Composed:
     return composed
 
 
-def load_recipe(name: str | None = None, overrides: list[str] | tuple[str, ...] = ()) -> Recipe:
-    """Compose a recipe, prepare its data, and build its model and task, without training; ``init_from=`` gives it other weights."""
+def load_recipe(name: str | None = None, overrides: Overrides = ()) -> Recipe:
+    """Compose a recipe, prepare its data, and build its model and task, without training; ``init_from`` gives it other weights.
+
+    Args:
+        name: the recipe's name, or a YAML file's path.
+        overrides: as ``train`` takes them.
+    """
     from components.core import bar
     from components.runs import init_from, preparing
     from components.training import building, init_task
@@ -113,18 +123,17 @@ def load_recipe(name: str | None = None, overrides: list[str] | tuple[str, ...] 
         config["init_from"] = found.origin
         init_task.begin_task(task, model, found, preparing.print_err)
     task.place(model, "cpu")
+    building.settle_rows(task, task.model.context_length)
     data = building.data_of(task, corpus, task.model.context_length, config["seed"])
     return Recipe(task.model, data, cast("Training", task), config)
 
 
-def load(
-    run_or_checkpoint: str | Path, overrides: list[str] | tuple[str, ...] = (), *, device: str = "cpu", command: str = ""
-) -> Loaded:
+def load(run_or_checkpoint: str | Path, overrides: Overrides = (), *, device: str = "cpu", command: str = "") -> Loaded:
     """A trained model from a run (its best checkpoint by validation), from a checkpoint file, or from a folder in Hugging Face's layout.
 
     Args:
         run_or_checkpoint: a run's folder, its time or ``recipe/time`` under ``./runs``, a ``.ckpt`` file, or a folder with config.json and safetensors.
-        overrides: of the stored config, for what does not change the weights: ``decoding=greedy``.
+        overrides: of the stored config, for what does not change the weights: ``["decoding=greedy"]``, ``{"decoding": "greedy"}``.
         device: where to put it.
         command: one whose own groups the overrides may name: ``evaluate``.
     """
@@ -136,7 +145,7 @@ def load(
 
 def evaluate(
     run_or_checkpoint: str | Path,
-    overrides: list[str] | tuple[str, ...] = (),
+    overrides: Overrides = (),
     *,
     evaluations: Sequence[str | Mapping[str, object] | Callable[..., object]] = (),
     split: str = "validation",
@@ -146,7 +155,7 @@ def evaluate(
 
     Args:
         run_or_checkpoint: as ``load`` takes it.
-        overrides: of the stored config: ``data=text data.path=other.txt``, ``evaluation=[cloze,minimal_pairs]``.
+        overrides: of the stored config, as ``train`` takes them: ``{"data": {"name": "text", "path": file}}``, ``["evaluation=[cloze]"]``.
         evaluations: names, nodes, classes or partials, after those of the overrides.
         split: train, validation or test, split as in training; ``all``: every document.
         device: where to compute.
@@ -158,5 +167,5 @@ def evaluate(
     from components.evaluating import evaluation
 
     loaded = load(run_or_checkpoint, overrides, device=device, command="evaluate")
-    evaluation.need_data(loaded, run_or_checkpoint, overrides)
+    evaluation.need_data(loaded, run_or_checkpoint, Request.of(overrides))
     return evaluation.Measured(evaluation.evaluate(loaded, split, bar=bar.Bar(sys.stderr), evaluations=evaluations))

@@ -152,6 +152,13 @@ def least(value: Tensor) -> Tensor:
     return value
 
 
+def summed(value: Tensor) -> Tensor:
+    """The sum over all ranks, in place; it waits for no device."""
+    if several():
+        dist.all_reduce(value)
+    return value
+
+
 def updated(metrics: Mapping[str, Fed]) -> set[str]:
     """Names of the metrics that at least one rank has updated since the last reset."""
     return set().union(*everywhere([n for n, m in metrics.items() if m.update_called]))

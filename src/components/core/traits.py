@@ -110,6 +110,11 @@ def number_reader(model: nn.Module) -> Any:
     return next((m for m in model.modules() if provides(m, "values") and isinstance(m, a.ReadsNumbers)), None)
 
 
+def reads_token_types(model: nn.Module) -> bool:
+    """Whether any part of it has vectors for the segments of a text."""
+    return any(provides(m, "token_types") for m in model.modules())
+
+
 def extra_tokens(loss: object) -> int:
     """How many ids it needs beyond the tokenizer's."""
     return int(getattr(loss, "extra_tokens", 0))

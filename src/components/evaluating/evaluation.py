@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import torch
 
+from components.compose.request import Request
 from components.core import html
 from components.core.bar import Bar
 from components.core.errors import UserError
@@ -117,9 +118,9 @@ def evaluate(
     }
 
 
-def need_data(loaded: LoadedModel, place: str | Path, overrides: Sequence[str]) -> None:
+def need_data(loaded: LoadedModel, place: str | Path, request: Request) -> None:
     """UserError if a model was imported and no data are named: the data of its config are only a default."""
-    if any(word.lstrip("+").partition("=")[0].partition(".")[0] == "data" for word in overrides):
+    if any(argument.path[0] == "data" for argument in request.arguments):
         return
     about = read_json(loaded.folder / "run.json") if loaded.folder is not None else {}
     if is_foreign(Path(place).expanduser()) or (isinstance(about, dict) and "imported" in about):

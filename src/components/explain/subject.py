@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -11,6 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 from torch import nn
 
 from components.compose.request import Request, recipe_word
+from components.core.config_types import Overrides
 from components.core.makers import telling
 from components.core.resources import recipe_files
 from components.core.signature import Signature
@@ -92,7 +93,7 @@ class Subject:
         return list(self.tokenizer.labels) if self.tokenizer is not None else []
 
 
-def subject_of(what: str | Path | Untrained, overrides: Sequence[str] = ()) -> Subject:
+def subject_of(what: str | Path | Untrained, overrides: Overrides = ()) -> Subject:
     """The subject that ``what`` names.
 
     Args:
@@ -121,7 +122,7 @@ def of_recipe(name: str, request: Request) -> Subject:
     made: dict[int, Made] = {}
     with telling(_into(made)):
         recipe = open_recipe(name, request)
-    said = [argument.typed for argument in request.arguments]
+    said = [line for argument in request.arguments for line in argument.words]
     subject = Subject(name, recipe.model, recipe.tokenizer, recipe.config, made, difference=said)
     if recipe.config.get("init_from"):
         subject.trained = f"weights of {recipe.config['init_from']}"

@@ -124,7 +124,7 @@ def train(
         save=save,
         finishing=planned.finishing,
     )
-    samples = Samples(folder / "samples.txt" if folder else None, job.config, bar.say if bar else None, recorder)
+    samples = Samples(folder / "samples.txt" if folder else None, say=bar.say if bar else None, recorder=recorder)
     extras: list[finalize.Extra] = []
     state, judged, asked = "failed", {}, 0
 

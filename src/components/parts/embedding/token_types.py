@@ -28,7 +28,7 @@ class TokenTypes(nn.Module):
     ``info.token_types`` says which segment; without any, all is of type 0.
     """
 
-    provides = ("table",)
+    provides = ("table", "token_types")
     axes = {"table": ("vocab", "d_model"), "types": ("one", "d_model")}
 
     def __init__(

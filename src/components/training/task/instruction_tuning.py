@@ -5,12 +5,17 @@ Ouyang et al. 2022 (InstructGPT), arXiv:2203.02155, section 3.1; loss on answers
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
+
+import torch
 
 from components.core.errors import UserError
 from components.core.registry import register
 from components.core.signature import Path
+from components.core.sockets import Batch
+from components.corpus.batches import ids_of
 from components.corpus.example import Example
 from components.corpus.packing import PackedRows
 from components.corpus.rows import LeftOut, Row
@@ -84,6 +89,19 @@ class InstructionTuning(Answering):
     def asked_and_answer(self, example: Example) -> tuple[str, str]:
         question, reply = last_turn(example)
         return question[-1]["content"], reply
+
+    def prompts_in(self, batch: Batch) -> tuple[list[list[int]], list[list[int]] | None]:
+        """Each conversation up to its last answer; without targets each row is one, up to an answer."""
+        if batch.targets is None:
+            return ids_of(batch), None
+        asked = (batch.targets != IGNORED).long()
+        begins = (asked - asked.roll(1, 1)).clamp(min=0)  # 1 where an answer begins: what the model reads there is before it
+        begins[:, 0] = asked[:, 0]
+        last = (begins * (1 + torch.arange(asked.shape[1], device=asked.device))).argmax(1)
+        return [row[: int(i) + 1] for row, i in zip(ids_of(batch), last)], None
+
+    def ends(self) -> Sequence[int]:
+        return self.words.ends()
 
     def ask(self, examples: list[Any]) -> list[str]:
         options = {"max_new_tokens": self.sample_tokens, "seed": self.config["seed"]}
