@@ -13,9 +13,9 @@ from components.core.contracts import complete
 from components.corpus.clean import Report
 from components.corpus.document import Document
 from components.corpus.framing import Frame, frame_of
+from components.corpus.making import clear, write_texts, write_tokens
 from components.corpus.store import Meta, build, key_of, require_sound
-from components.corpus.texts import SPLITS, Cleaning, Progress, read_texts, require_splits, write_texts
-from components.corpus.tokenise import describe_loss, write_tokens
+from components.corpus.texts import SPLITS, Cleaning, Progress, read_texts, require_splits
 from components.corpus.tokens import Tokens, read_tokenizer
 
 FORMAT = 2  # of what lies in the cache
@@ -91,7 +91,9 @@ def prepare(
 ) -> Corpus:
     """Clean, split and tokenise, or open what an earlier call with the same text and settings made.
 
-    The tokenizer is trained only on the training split. A hash of a document's text and ``seed`` decides its split.
+    The tokenizer is trained only on the training split. A hash of a document's text and ``seed`` decides its split. A large corpus is made by
+    several processes (``work.asking`` says how many, or which share of it), and what one finished stays if it is killed. What comes out does not
+    depend on their number.
 
     Args:
         source: a data part.
@@ -105,6 +107,7 @@ def prepare(
 
     Raises:
         UserError: nothing left to train or validate on, a cache that cannot be written, and what the source raises.
+        Unfinished: a share was asked, and others are missing.
     """
     if not (0 <= validation < 1 and 0 <= test < 1 and validation + test < 1):
         raise ValueError(f"validation={validation} and test={test} must leave something to train on")
@@ -118,8 +121,7 @@ def prepare(
     texts = cache / "texts" / key_of(type(source).__qualname__, source.fingerprint(), *settings)
 
     def fill_texts(folder: Path) -> Meta:
-        report, meta = write_texts(folder, source.documents, cleaning, progress)
-        report.notes = [*source.notes, *report.notes]
+        report, meta = write_texts(folder, source, cleaning, progress, texts)
         require_splits(report, validation)
         return {**meta, "report": report.to_dict()}
 
@@ -129,15 +131,11 @@ def prepare(
 
     def fill_tokens(folder: Path) -> Meta:
         build(texts, fill_texts)
-        tokenizer.train(_Counted(texts, known["n_documents"]["train"], progress))
-        tokenizer.save(folder / "tokenizer.json")
-        made = read_tokenizer(folder / "tokenizer.json")
-        # a part may be faster than its file, with the same ids
-        encode = getattr(tokenizer, "encode_batch", made.encode_batch)
-        meta = write_tokens(folder, texts, made, encode, known["n_documents"], progress)
-        return {**meta, "notes": describe_loss(made, texts, meta)}
+        return write_tokens(folder, texts, tokenizer, known["n_documents"], progress, tokens)
 
+    clear(texts)
     made = build(tokens, fill_tokens)
+    clear(tokens)
     report = Report(**known["report"])
     report.notes = [*report.notes, *made["notes"]]
     own = read_tokenizer(tokens / "tokenizer.json")
@@ -146,24 +144,13 @@ def prepare(
 
 
 def _open(folder: Path, split: str, n_bytes: int, frame: Frame) -> Split:
+    tokens, starts = _mapped(folder / f"{split}.npy"), np.asarray(_mapped(folder / f"{split}.starts.npy"))
+    return Split(split, tokens, starts, n_bytes, frame)
+
+
+def _mapped(file: Path) -> np.ndarray:
     # an empty file cannot be mapped
-    mode = "r" if (folder / f"{split}.npy").stat().st_size > 128 else None
-    tokens = np.load(folder / f"{split}.npy", mmap_mode=mode)
-    return Split(split, tokens, np.load(folder / f"{split}.starts.npy"), n_bytes, frame)
-
-
-class _Counted:
-    """The training texts, read from disk at each iteration, with progress."""
-
-    def __init__(self, texts: Path, total: int, progress: Progress) -> None:
-        self.texts, self.total, self.progress = texts, total, progress
-
-    def __iter__(self) -> Iterator[str]:
-        for i, text in enumerate(read_texts(self.texts, "train")):
-            if i % 256 == 0:
-                self.progress("training the tokenizer", i, self.total)
-            yield text
-        self.progress("training the tokenizer", self.total, self.total)
+    return np.load(file, mmap_mode="r" if file.stat().st_size > 128 else None)
 
 
 def _silent(what: str, done: int, total: int | None) -> None:
