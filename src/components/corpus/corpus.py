@@ -71,6 +71,12 @@ class Corpus:
     report: Report
     hash: str
     texts: Path = field(repr=False, default=Path())
+    folder: Path = field(repr=False, default=Path())
+
+    @property
+    def tokens(self) -> dict[str, int]:
+        """The number of tokens by split."""
+        return {split.name: len(split.tokens) for split in (self.train, self.validation, self.test)}
 
     def text(self, split: str) -> Iterator[str]:
         """The documents of a split as text, for text metrics and samples."""
@@ -140,7 +146,7 @@ def prepare(
     report.notes = [*report.notes, *made["notes"]]
     own = read_tokenizer(tokens / "tokenizer.json")
     splits = {s: _open(tokens, s, known["n_bytes"][s], frame_of(own)) for s in SPLITS}
-    return Corpus(**splits, tokenizer=own, report=report, hash=made["hash"], texts=texts)
+    return Corpus(**splits, tokenizer=own, report=report, hash=made["hash"], texts=texts, folder=tokens)
 
 
 def _open(folder: Path, split: str, n_bytes: int, frame: Frame) -> Split:
