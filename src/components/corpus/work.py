@@ -103,7 +103,8 @@ class Work:
             return [(place, _made(tick, function, place, *task)) for place, task in zip(places, tasks)]
         mine = self._mine(len(tasks))
         calls = [(function, places[i], *tasks[i]) for i in mine]
-        if all(portable(argument) for task in tasks for argument in task):
+        kinds = {type(argument): argument for task in tasks for argument in task}  # one of each: they may hold whole tokenizers
+        if all(map(portable, kinds.values())):
             made = dict(zip(mine, self.workers.run(_kept, calls, tick)))
         else:
             made = {i: _kept(tick, *call) for i, call in zip(mine, calls)}
