@@ -222,3 +222,46 @@ def test_memory_does_not_grow_with_the_corpus(tmp_path, monkeypatch):
         assert corpus.report.counts["duplicates"] == count // 10
     # a digest in a set is some 90 bytes. What is left is of pieces, each 150 times larger in earnest: the list of them, what Python has not yet freed
     assert peaks[2] - peaks[1] < 12 * 12000, f"{peaks} bytes for 6,000 and 18,000 documents"
+
+
+class Alike:
+    """Long texts, of each some versions that differ in a word, one after another through the source."""
+
+    notes: tuple[str, ...] = ()
+
+    def __init__(self, first=0, last=240):
+        self.first, self.last = first, last
+
+    def fingerprint(self):
+        return "alike"
+
+    def documents(self):
+        for i in range(self.first, self.last):
+            words = [f"word{(i % 60) * 1000 + j}" for j in range(200)]
+            if i >= 120:
+                words[i // 60 * 37] = "changed"
+            yield Document(" ".join(words), "alike", i + 1)
+
+    def shards(self, size):  # noqa: ARG002
+        return [Alike(i, i + 50) for i in range(0, 200, 50)] + [Alike(200, 240)]
+
+
+def test_near_duplicates_are_left_out_whatever_the_shards(tmp_path, monkeypatch):
+    pytest.importorskip("datasketch")
+    options = {"cache": tmp_path, "near_duplicates": 0.8, "validation": 0}
+    one = prepare(Few([*Alike().documents()], 1), build("tokenizer", "byte"), **options)
+    assert [*one.text("train")] == [d.text for d in Alike(0, 60).documents()]
+    assert (one.report.counts["duplicates"], one.report.counts["near_duplicates"]) == (60, 120)
+    assert one.report.examples["near_duplicates"][0].startswith("alike:121 'word0 word1")
+    plain = prepare(Alike(), build("tokenizer", "byte"), cache=tmp_path, validation=0)
+    assert plain.report.kept == 180
+    monkeypatch.setattr(segments, "DOCUMENTS", 17)
+    with asking(Asked(2)):
+        more = prepare(Alike(), build("tokenizer", "byte"), **options)
+    assert (more.hash, more.report) == (one.hash, one.report)
+
+
+def test_near_duplicates_without_the_package_are_one_line(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "datasketch", None)
+    with pytest.raises(UserError, match=r"task\.near_duplicates: needs the package datasketch"):
+        prepare(Alike(), build("tokenizer", "byte"), cache=tmp_path, near_duplicates=0.8)

@@ -23,11 +23,14 @@ class Assembly:
     Args:
         read: (folder, meta) of each shard, as ``read_shard`` left them.
         repeated: the duplicates between segments.
+        alike: the near-duplicates; None: they were not sought.
         cleaning: the settings.
     """
 
-    def __init__(self, read: Sequence[tuple[Path, Meta]], repeated: Repeated, cleaning: Cleaning) -> None:
-        self.read, self.repeated, self.cleaning = read, repeated, cleaning
+    def __init__(
+        self, read: Sequence[tuple[Path, Meta]], repeated: Repeated, cleaning: Cleaning, alike: Repeated | None = None
+    ) -> None:
+        self.read, self.repeated, self.cleaning, self.alike = read, repeated, cleaning, alike
 
     def write(self, folder: Path) -> tuple[Report, Meta]:
         """The report, and what to remember: hash of all text, bytes and documents by split. A few documents still hold one out."""
@@ -66,12 +69,17 @@ class Assembly:
         """Which documents are kept, and what the report says of the others."""
         dropped = segment.records["repeated"].copy()
         dropped[self.repeated.of(number)] = True
-        kept = ~dropped
+        near = np.zeros(len(dropped), bool)
+        if self.alike is not None:
+            near[self.alike.of(number)] = True
+            near &= ~dropped
+        kept = ~(dropped | near)
         characters = segment.records["characters"]
         report.kept += int(segment.records["pieces"][kept].sum())
         report.characters += int(characters[kept].sum())
-        for i in _counted(report, "duplicates", np.flatnonzero(dropped)):
-            report.examples["duplicates"].append(f"{segment.where(i)} {glimpse(segment.beginning(i, 2 * GLIMPSE))}")
+        for reason, which in (("duplicates", dropped), ("near_duplicates", near)):
+            for i in _counted(report, reason, np.flatnonzero(which)):
+                report.examples[reason].append(f"{segment.where(i)} {glimpse(segment.beginning(i, 2 * GLIMPSE))}")
         for i in _counted(report, "over_long", np.flatnonzero(kept & (characters > self.cleaning.max_chars))):
             report.examples["over_long"].append(f"{segment.where(i)} ({characters[i]} characters)")
         return kept

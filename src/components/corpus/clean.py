@@ -14,12 +14,13 @@ REASONS = {
     "empty": "empty",
     "undecodable": "no UTF-8",
     "duplicates": "exact duplicates",
+    "near_duplicates": "near-duplicates",
     "over_long": "over-long, cut into pieces",
     "unanswered": "without an answer",
     "abnormal": "with numbers that are not finite",
     "conflicting": "with another answer to an input that was there already (kept)",
 }
-ONE = {"duplicates": "exact duplicate"}  # of them one alone
+ONE = {"duplicates": "exact duplicate", "near_duplicates": "near-duplicate"}  # of them one alone
 NO_UTF8 = re.compile("[\ud800-\udfff]")
 
 

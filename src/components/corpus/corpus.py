@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -92,6 +92,7 @@ def prepare(
     validation: float = 0.05,
     test: float = 0.0,
     max_chars: int = 100_000,
+    near_duplicates: float | None = None,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Corpus:
@@ -108,6 +109,7 @@ def prepare(
         validation: share of documents.
         test: share of documents.
         max_chars: longer documents are cut into pieces, which stay in one split.
+        near_duplicates: how alike two documents are (Jaccard of five words in a row) of which the later one is left out; needs datasketch.
         seed: of the split.
         progress: called as ``progress(what, done, total or None)``.
 
@@ -122,8 +124,8 @@ def prepare(
     complete(source, "data")  # one from Python may say nothing of notes and labels
     cache = Path(cache).expanduser()
     progress = progress or _silent
-    cleaning = Cleaning(seed, validation, test, max_chars)
-    settings = [FORMAT, asdict(cleaning)]
+    cleaning = Cleaning(seed, validation, test, max_chars, near_duplicates)
+    settings = [FORMAT, cleaning.key()]
     texts = cache / "texts" / key_of(type(source).__qualname__, source.fingerprint(), *settings)
 
     def fill_texts(folder: Path) -> Meta:

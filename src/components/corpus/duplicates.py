@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from components.corpus.segments import DIGEST, Tick
+from components.corpus.records import DIGEST, Tick
 from components.corpus.store import Meta
 
 DIGESTS = 2**21  # of a part, about: some 150 MB while they are sorted

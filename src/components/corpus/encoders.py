@@ -9,6 +9,7 @@ from typing import Any
 from components.corpus.foreign import printable_bytes
 from components.corpus.tokens import Tokens
 
+Held = dict[str, Any]  # an object of a tokenizer.json
 Encode = Callable[[list[str]], Sequence[Sequence[int]]]
 
 
@@ -25,7 +26,7 @@ def encoder_of(tokenizer: Tokens) -> Encode:
     return tokenizer.encode_batch
 
 
-def _of_bytes(model: dict[str, Any], before: dict[str, Any]) -> Encode | None:
+def _of_bytes(model: Held, before: Held) -> Encode | None:
     """Where each byte is a token, and nothing is merged."""
     plain = before.get("type") == "ByteLevel" and not before.get("add_prefix_space")
     ids = [model["vocab"].get(shown, -1) for _, shown in sorted(printable_bytes().items())]
@@ -34,13 +35,13 @@ def _of_bytes(model: dict[str, Any], before: dict[str, Any]) -> Encode | None:
     return lambda texts: [[ids[b] for b in text.encode("utf8")] for text in texts]
 
 
-def _of_characters(model: dict[str, Any], before: dict[str, Any]) -> Encode | None:
+def _of_characters(model: Held, before: Held) -> Encode | None:
     """Where each character is a token, or the unknown one."""
     alone = (
         before.get("type") == "Split" and before.get("pattern") == {"Regex": r"[\s\S]"} and before.get("behavior") == "Isolated"
     )
-    unknown = model["vocab"].get(model["unk_token"])
-    if not alone or before.get("invert") or unknown is None:
-        return None
     ids: dict[str, int] = model["vocab"]
+    unknown = ids.get(model["unk_token"], -1)
+    if not alone or before.get("invert") or unknown < 0:
+        return None
     return lambda texts: [[ids.get(c, unknown) for c in text] for text in texts]

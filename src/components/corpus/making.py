@@ -14,7 +14,8 @@ from typing import Any
 from components.corpus.assembly import Assembly
 from components.corpus.clean import Report
 from components.corpus.duplicates import Repeated, find_repeated, parts_of
-from components.corpus.segments import digests_of, read_shard
+from components.corpus.near_duplicates import Groups, bands_of, find_alike
+from components.corpus.segments import digests_of, read_shard, signatures_of
 from components.corpus.shards import Shard, shards_of
 from components.corpus.store import Meta, build
 from components.corpus.texts import SPLITS, Cleaning, Progress, read_texts
@@ -36,6 +37,7 @@ def write_texts(folder: Path, source: Shard, cleaning: Cleaning, progress: Progr
         final: what the folder will be called, which gives the pieces a place.
     """
     with Work(asked(), _pieces(final)) as work:
+        bands = None if cleaning.near_duplicates is None else bands_of(cleaning.near_duplicates)
         shards = shards_of(source, work.asked.size)
         here = folder / HERE if len(shards) == 1 and work.asked.share is None else None
         read = work.each("read", read_shard, [(s, cleaning) for s in shards], _Count("reading text", None, progress), here)
@@ -45,7 +47,13 @@ def write_texts(folder: Path, source: Shard, cleaning: Cleaning, progress: Progr
         parts = parts_of(sum(sum(meta["segments"]) for _, meta in read)) if len(digests) > 1 else 0
         tasks = [(digests, part, parts) for part in range(parts)]
         found = work.each("repeated", find_repeated, tasks, _unseen, folder / HERE / "repeated" if parts <= 1 else None)
-        report, meta = Assembly(read, Repeated([place for place, _ in found]), cleaning).write(folder)
+        alike = None
+        if bands is not None:
+            signatures = [signatures_of(place, i) for place, meta in read for i in range(len(meta["segments"]))]
+            tasks = [(signatures, bands, band) for band in range(bands.count)]
+            pairs = work.each("alike", find_alike, tasks, _unseen, None if here is None else folder / HERE / "alike")
+            alike = Groups([place for place, _ in pairs]).write(folder / HERE / "near")
+        report, meta = Assembly(read, Repeated([place for place, _ in found]), cleaning, alike).write(folder)
         shutil.rmtree(folder / HERE, ignore_errors=True)
     return report, meta
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 from array import array
-from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 
@@ -16,24 +15,13 @@ import numpy as np
 
 from components.corpus.clean import Report, cut, first_bad
 from components.corpus.document import Document
+from components.corpus.near_duplicates import Signatures
+from components.corpus.records import DIGEST, RECORD, Tick
 from components.corpus.shards import Shard
 from components.corpus.store import Meta
 from components.corpus.texts import SPLITS, Cleaning
 
 TEXT, DOCUMENTS = 32 * 2**20, 2**19  # of a segment, at most: bytes (and the last document), documents
-RECORD = np.dtype(
-    [
-        ("high", "<u8"),
-        ("low", "<u8"),
-        ("split", "u1"),
-        ("repeated", "?"),
-        ("pieces", "<u4"),
-        ("characters", "<i8"),
-        ("line", "<i8"),
-    ]
-)
-DIGEST = np.dtype([("high", "<u8"), ("low", "<u8"), ("index", "<u4")])
-Tick = Callable[[int], None]  # told how many more are done
 
 
 class Writer:
@@ -49,6 +37,7 @@ class Writer:
         self.folder, self.cleaning, self.report = folder, cleaning, report
         self.segments: list[int] = []  # different documents of each
         self.nearest = (1.0, b"")  # the training document that is nearest to validation
+        self.signatures = None if cleaning.near_duplicates is None else Signatures()
         self._empty()
 
     def _empty(self) -> None:
@@ -82,6 +71,8 @@ class Writer:
         if not self.origins or self.origins[-1][1] != document.origin:
             self.origins.append((len(self.split), document.origin))
         self.digests += digest
+        if self.signatures is not None:
+            self.signatures.add(text)
         self.split.append(split)
         self.pieces.append(len(pieces))
         self.characters.append(len(text))
@@ -116,6 +107,8 @@ class Writer:
         lengths = [np.frombuffer(of, "<i8") for of in self.lengths if of]
         np.save(self.folder / f"{name}.lengths.npy", np.concatenate(lengths))
         np.save(self.folder / f"{name}.origins.npy", np.frombuffer(json.dumps(self.origins).encode(), np.uint8))
+        if self.signatures is not None:
+            np.save(signatures_of(self.folder, len(self.segments)), self.signatures.take())
         self.segments.append(len(different))
         self._empty()
 
@@ -165,6 +158,11 @@ class Segment:
 def digests_of(folder: Path, number: int) -> Path:
     """The file of a segment's different digests, in order."""
     return folder / f"{number:05d}.digests.npy"
+
+
+def signatures_of(folder: Path, number: int) -> Path:
+    """The file of a segment's MinHash signatures."""
+    return folder / f"{number:05d}.signatures.npy"
 
 
 def read_shard(folder: Path, tick: Tick, shard: Shard, cleaning: Cleaning) -> Meta:

@@ -14,8 +14,8 @@ SIZE = 32 * 2**20  # bytes of a shard, about: what a killed worker loses at most
 class Shard(Protocol):
     """A part of a source, which pickle can take to another process. ``notes`` go into the report; they are complete once the documents are read."""
 
-    notes: Sequence[str]
-
+    @property
+    def notes(self) -> Sequence[str]: ...
     def documents(self) -> Iterator[Document]: ...
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -24,12 +24,20 @@ def drawn(digest: bytes, seed: int) -> float:
 
 @dataclass(frozen=True)
 class Cleaning:
-    """The settings that decide each text's split: part of every cache key."""
+    """The settings that decide each text's split, and what is a duplicate: part of every cache key.
+
+    ``near_duplicates``: how alike two documents are (Jaccard) of which one is left out; None: only what is equal.
+    """
 
     seed: int
     validation: float
     test: float
     max_chars: int
+    near_duplicates: float | None = None
+
+    def key(self) -> dict[str, float]:
+        """What cache keys have of them; as before there were near-duplicates, where none are sought."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
     def split_of(self, digest: bytes) -> str:
         """The split of a document. It depends only on its text and the seed, so no other document can move it."""

@@ -17,7 +17,7 @@ from components.corpus.arrays import Array
 from components.corpus.clean import glimpse
 from components.corpus.encoders import Encode, encoder_of
 from components.corpus.framing import Frame, frame_of
-from components.corpus.segments import Tick
+from components.corpus.records import Tick
 from components.corpus.store import Meta
 from components.corpus.texts import SPLITS, ends_of, read_texts
 from components.corpus.tokens import Tokens, read_tokenizer

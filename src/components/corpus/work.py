@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from components.corpus.shards import SIZE, portable
 from components.corpus.store import Meta, build, read_whole
@@ -82,7 +81,7 @@ class Work:
         self,
         what: str,
         function: Callable[..., Meta],
-        tasks: Sequence[tuple[Any, ...]],
+        tasks: Sequence[tuple[object, ...]],
         tick: Callable[[int], None],
         here: Path | None = None,
     ) -> list[tuple[Path, Meta]]:
@@ -136,10 +135,10 @@ class Work:
                 continue  # another process was faster
 
 
-def _kept(tick: Callable[[int], None], function: Callable[..., Meta], place: Path, *task: Any) -> Meta:
+def _kept(tick: Callable[[int], None], function: Callable[..., Meta], place: Path, *task: object) -> Meta:
     return build(place, lambda folder: function(folder, tick, *task))
 
 
-def _made(tick: Callable[[int], None], function: Callable[..., Meta], place: Path, *task: Any) -> Meta:
+def _made(tick: Callable[[int], None], function: Callable[..., Meta], place: Path, *task: object) -> Meta:
     place.mkdir(parents=True)
     return function(place, tick, *task)

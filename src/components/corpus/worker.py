@@ -11,7 +11,6 @@ import pickle
 import signal
 import sys
 import traceback
-from typing import Any
 
 from components.core.errors import UserError
 
@@ -24,7 +23,7 @@ def main() -> None:
     replies = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever a library prints is no reply
 
-    def reply(kind: str, value: Any) -> None:
+    def reply(kind: str, value: object) -> None:
         pickle.dump((kind, value), replies)
         replies.flush()
 

@@ -13,6 +13,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from components.core.errors import UserError
+from components.corpus.store import Meta
 from components.corpus.worker import START
 
 ONE_CORE = {"OMP_NUM_THREADS": "1", "RAYON_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
@@ -47,7 +48,9 @@ class Workers:
                     continue  # what was still to be sent to a process that is gone
         self.processes.clear()
 
-    def run(self, function: Callable[..., Any], tasks: Sequence[tuple[Any, ...]], tick: Callable[[int], None]) -> list[Any]:
+    def run(
+        self, function: Callable[..., Meta], tasks: Sequence[tuple[object, ...]], tick: Callable[[int], None]
+    ) -> list[Meta]:
         """What ``function(tick, *task)`` returns for each task, in their order. ``function`` is one of a module's.
 
         Raises:
@@ -60,7 +63,7 @@ class Workers:
         said: SimpleQueue[Said] = SimpleQueue()
         for process in self.processes:
             threading.Thread(target=_drive, args=(process, function, waiting, said), daemon=True).start()
-        results: dict[int, Any] = {}
+        results: dict[int, Meta] = {}
         while len(results) < len(tasks):
             task, kind, value = said.get()
             if kind == "more":
@@ -91,8 +94,8 @@ def _started() -> subprocess.Popen[bytes]:
 
 def _drive(
     process: subprocess.Popen[bytes],
-    function: Callable[..., Any],
-    waiting: deque[tuple[int, tuple[Any, ...]]],
+    function: Callable[..., Meta],
+    waiting: deque[tuple[int, tuple[object, ...]]],
     said: SimpleQueue[Said],
 ) -> None:
     """Give a process one task after another, and pass on what it says."""

@@ -104,7 +104,7 @@ def _opened(file: Path) -> IO[bytes]:
     """The bytes of a file, unpacked where it is packed."""
     packed = PACKED.get(file.suffix.lower())
     if packed == "gzip":
-        return gzip.open(file, "rb")
+        return cast(IO[bytes], gzip.open(file, "rb"))
     if packed is None:
         return file.open("rb")
     try:
