@@ -5,6 +5,10 @@
 # make browser the pages of `components explain` in a real Chromium; keeps their result in tests/browser_result.txt
 # make lint    ruff, and pyright over all of src (about a minute)
 # make generated  writes again what is made from the source: catalogue, pairs, goldens, the picture of the rooms
+# make oldest  a smoke subset with the oldest versions that pyproject.toml allows, in .venv-oldest
+# make newest  the same with the newest, in .venv-newest
+# make resolve asks the registry whether all extras install together
+# make docs    the site, into site/: open site/index.html
 
 # the first Python that is new enough, unless PYTHON=... says which
 NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
@@ -18,7 +22,7 @@ STAMP := .venv/.installed
 # two workers of one thread each: as fast as one with two, and the same on every machine
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
-.PHONY: setup train test quick slow browser lint generated
+.PHONY: setup train test quick slow browser lint generated docs oldest newest resolve
 
 setup: $(STAMP)
 
@@ -59,3 +63,25 @@ generated: $(STAMP)
 	$(BIN)/python tests/interop/test_every_architecture.py
 	$(BIN)/python bench/house.py --picture docs/architecture.svg
 	@echo "not made again, since they take longer: see the table in CONTRIBUTING.md"
+
+docs: $(STAMP)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "site/index.html"
+
+SMOKE := tests/test_packaging.py tests/test_contracts.py tests/training/test_runs.py
+ALONE := pytest pytest-timeout hypothesis build hatchling pyyaml
+
+oldest: $(STAMP)
+	$(BIN)/python .ci/constraints.py > .venv/oldest.txt
+	$(BIN)/python -m venv --clear .venv-oldest
+	.venv-oldest/bin/python -m pip install --disable-pip-version-check -q -c .venv/oldest.txt -e . $(ALONE)
+	OMP_NUM_THREADS=1 .venv-oldest/bin/python -m pytest $(SMOKE) $(ARGS)
+
+newest: $(STAMP)
+	$(BIN)/python -m venv --clear .venv-newest
+	.venv-newest/bin/python -m pip install --disable-pip-version-check -q -U -e . $(ALONE)
+	OMP_NUM_THREADS=1 .venv-newest/bin/python -m pytest $(SMOKE) $(ARGS)
+
+resolve: $(STAMP)
+	$(BIN)/python -m venv --clear .venv-resolve
+	.venv-resolve/bin/python -m pip install --disable-pip-version-check -q --dry-run '.[data,wandb,tensorboard,interop,ladder,bench,docs,bleu,dev]'

@@ -1,6 +1,6 @@
 """``python bench/house.py``: how the house stands, measured from its source: entries, arrows between rooms, circles of files, probes, ``Any``.
 
-``--picture FILE`` draws the rooms and the imports between them as an SVG, as docs/architecture.md shows them; ``--pyright`` counts its errors too.
+``--picture FILE`` draws the rooms and the imports between them as an SVG, as docs/concepts/architecture.md shows them; ``--pyright`` counts its errors too.
 Imports inside functions count like all others. tests/test_floors.py holds the order of the rooms and asks this file.
 """
 

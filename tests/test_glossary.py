@@ -1,4 +1,4 @@
-"""docs/glossary.md: forty words at most, in order, all of them in use, and every kind whose name does not explain itself."""
+"""docs/reference/glossary.md: forty words at most, in order, all of them in use, and every kind whose name does not explain itself."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from components.core import registry
 
 ROOT = Path(__file__).parents[1]
-PAGE = ROOT / "docs" / "glossary.md"
+PAGE = ROOT / "docs" / "reference" / "glossary.md"
 TERMS = dict(re.findall(r"^\*\*(.+?)\*\*: (.+)$", PAGE.read_text(encoding="utf8"), re.M))
 # words that whoever trains models knows, and that mean the same here
 PLAIN = {"tokenizer", "embedding", "attention", "norm", "ffn", "pooling", "init", "model", "loss", "optimizer", "data"}
@@ -30,7 +30,7 @@ def test_each_says_it_in_a_sentence_or_two():
 
 
 def test_every_term_is_in_use():
-    pages = [f for f in (ROOT / "docs").glob("*.md") if f != PAGE]
+    pages = [f for f in (ROOT / "docs").rglob("*.md") if f != PAGE]
     used = "\n".join(f.read_text(encoding="utf8") for f in (*pages, *(ROOT / "src").rglob("*.py"))).lower()
     assert not [term for term in TERMS if not re.search(rf"\b{re.escape(term)}\b", used)]
 
@@ -41,4 +41,4 @@ def test_every_kind_that_needs_a_word_has_one():
 
 
 def test_the_readme_leads_there():
-    assert "docs/glossary.md" in (ROOT / "README.md").read_text(encoding="utf8")
+    assert "docs/reference/glossary.md" in (ROOT / "README.md").read_text(encoding="utf8")

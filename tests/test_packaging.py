@@ -13,8 +13,13 @@ from pathlib import Path
 
 import pytest
 import quick
+import yaml
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.version import Version
 
 import components
+from components.core.extras import EXTRA
 
 ROOT = Path(__file__).parent.parent
 
@@ -63,10 +68,46 @@ def test_wheel_holds_everything_that_the_checkout_has(wheel):
     assert not any("tests/" in n or n.endswith(".pyc") for n in names)
 
 
-def test_version_is_said_once(wheel):
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert project["version"] == components.__version__
+def project() -> dict:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def test_version_comes_from_one_place(wheel):
+    assert project()["dynamic"] == ["version"]
+    assert "version" not in project()
     assert f"-{components.__version__}-" in wheel.name
+    assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == components.__version__
+    assert f"\n## {components.__version__}" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_no_two_extras_exclude_each_other():
+    ranges: dict[str, SpecifierSet] = {}
+    lines = [*project()["dependencies"], *(line for lines in project()["optional-dependencies"].values() for line in lines)]
+    for wanted in map(Requirement, lines):
+        ranges[wanted.name] = ranges.get(wanted.name, SpecifierSet()) & wanted.specifier
+    for name, both in ranges.items():
+        lower = [s.version for s in both if s.operator == ">="]
+        assert all(both.contains(max(lower, key=Version)) for _ in lower[:1]), f"{name}: nothing is in {both}"
+
+
+def test_the_extra_that_an_error_names_brings_the_package():
+    brought = {"pyarrow": "datasets", "sklearn": "scikit-learn"}
+    for package, extra in EXTRA.items():
+        names = {Requirement(line).name for line in project()["optional-dependencies"][extra]}
+        assert brought.get(package, package) in names, package
+
+
+def test_only_one_file_says_which_extra_to_install():
+    said = [f for f in (ROOT / "src" / "components").rglob("*.py") if "lightning-components[" in f.read_text()]
+    assert [f.name for f in said] == ["extras.py"]
+
+
+def test_github_files_are_valid_yaml_and_run_what_ci_runs():
+    for file in (ROOT / ".github").rglob("*.yml"):
+        assert yaml.safe_load(file.read_text())["name"], file
+    jobs = yaml.safe_load((ROOT / ".github" / "workflows" / "test.yml").read_text())["jobs"]
+    assert ".ci/run" in [step.get("run") for step in jobs["test"]["steps"]]
+    assert jobs["test"]["strategy"]["matrix"]["python"][0] == project()["requires-python"].removeprefix(">=")
 
 
 def test_the_installed_package_reads_its_own_configs(installed, tmp_path):

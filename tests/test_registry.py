@@ -85,7 +85,7 @@ def test_lengths_of_tuples(text, good, bad):
 
 def test_a_pair_of_three_is_refused_by_name():
     signature = registry.entry("optimizer", "adamw").signature
-    read = Signature.from_json(json.loads(json.dumps(signature.to_json())))
+    read = Signature.from_json(json.loads(json.dumps(asdict(signature))))
     for s in (signature, read):
         with pytest.raises(UserError, match=r"betas.*of length 2"):
             s.check("optimizer", {"betas": [0.9, 0.95, 0.99]}, "optimizer/adamw")

@@ -3,115 +3,54 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, cast
 
 from components.compose.composed import Composed, compose_request
 from components.compose.request import Request
 from components.core import terminal
+from components.core.config_types import Config, Overrides
 from components.core.errors import UserError
+from components.generation.loaded import Loaded as Loaded
+
+if TYPE_CHECKING:
+    from components.core.contracts import Model
+    from components.evaluating.evaluation import Measured
+    from components.training.data_module import PackedDataModule
+    from components.training.experiment import Result
+    from components.training.task._training import Training
 
 
-@dataclass(frozen=True)
-class Loaded:
-    """A trained model: ``model(ids (B, T)) -> logits (B, T, V)``, in eval mode, with its tokenizer and its spelled-out config. Safe from several threads."""
-
-    model: Any
-    tokenizer: Any
-    config: dict[str, Any]
-    folder: Path | None = None
-
-    def generate(
-        self,
-        text: Any = "",
-        *,
-        max_new_tokens: int = 120,
-        seed: int = 0,
-        count: int = 1,
-        on_text: Any = None,
-        stop: Any = (),
-        prefill_chunk: int | None = None,
-        target: Any = "",
-    ) -> Any:
-        """The continuation of ``text``, ``text`` included; with ``count`` over 1 a list of them.
-
-        Of an encoder-decoder: what it writes after it has read ``text``, its source.
-
-        Args:
-            text: a prompt, or a list of prompts: then what is returned is a list with an entry for each.
-            max_new_tokens: at most.
-            seed: of what is drawn; a prompt's texts do not depend on what else is asked for.
-            count: texts of each prompt.
-            on_text: called with each piece of text as it comes; for one text.
-            stop: a string, or several, before which a text ends.
-            prefill_chunk: prompts are read in pieces of so many tokens.
-            target: what an encoder-decoder's text begins with, for all prompts, or a list with one for each; it is included.
-        """
-        from components.generation.generating import generate
-
-        made = generate(
-            self.model,
-            self.tokenizer,
-            self.config,
-            text,
-            count=count,
-            max_new_tokens=max_new_tokens,
-            seed=seed,
-            on_text=on_text,
-            stop=[stop] if isinstance(stop, str) else list(stop),
-            prefill_chunk=prefill_chunk,
-            target=target,
-        )
-        each = made if count == 1 else [made[i : i + count] for i in range(0, len(made), count)]
-        return each[0] if isinstance(text, str) else each
-
-    @property
-    def reads_source(self) -> bool:
-        """Whether the model is an encoder-decoder, whose prompts are sources."""
-        from components.core.traits import reads_source
-
-        return reads_source(self.model)
-
-    def score(self, texts: Any, sources: Any = None) -> Any:
-        """How likely the model finds each text: ``log_probability`` and ``tokens``, a list of (text, log-probability). For one text, one.
-
-        Args:
-            texts: one, or a list.
-            sources: of an encoder-decoder: what it reads before each, likewise one or a list.
-        """
-        from components.generation.scoring import score
-
-        if isinstance(texts, str):
-            return score(self.model, self.tokenizer, [texts], None if sources is None else [sources])[0]
-        return score(self.model, self.tokenizer, texts, sources)
-
-    def chat(self, messages: list[dict[str, str]], *, template: str | Path | None = None, **options: Any) -> str:
-        """The model's answer to a conversation of ``{"role": ..., "content": ...}``.
-
-        Args:
-            messages: roles are system, user and assistant.
-            template: a file with a Jinja template; without one the tokenizer's own.
-            options: ``max_new_tokens``, ``seed``, ``on_text``, ``prefill_chunk``.
-        """
-        from components.generation.chat import answer, template_of
-
-        made = template_of(self.tokenizer, template)
-        return answer(self.model, self.tokenizer, self.config, messages, made, **options)
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Recipe:
     """What a recipe composes to, untrained: ``model`` (initialised), ``data`` (a LightningDataModule), ``task`` (the LightningModule)."""
 
-    model: Any
-    data: Any
-    task: Any
-    config: dict[str, Any]
+    model: Model
+    data: PackedDataModule
+    task: Training
+    config: Config
+
+    def __repr__(self) -> str:
+        return f"<Recipe {self.config.get('recipe') or 'custom'}, not trained: .model, .data, .task, .config>"
+
+    def _repr_html_(self) -> str:
+        from components.core import html, model_tree
+
+        title = (
+            f"{self.config.get('recipe') or 'custom'}, not trained, {model_tree.short(model_tree.count(self.model))} parameters"
+        )
+        return html.table(model_tree.table(model_tree.tree(self.model)), ("", "part", "parameters"), title=title)
 
 
-def train(recipe: str | None = None, overrides: list[str] | tuple[str, ...] = (), *, quiet: bool = False) -> Any:
-    """Train a recipe; ``resume=``, ``init_from=`` and ``recipe=`` may be among the overrides, as on the command line.
+def train(recipe: str | None = None, overrides: Overrides = (), *, quiet: bool = False) -> Result:
+    """Train a recipe; ``resume``, ``init_from`` and ``recipe`` may be among the overrides, as on the command line.
+
+    Args:
+        recipe: its name, or a YAML file's path.
+        overrides: ``["model/norm=layer", "trainer.max_steps=20"]``, or values as they are: ``{"model": {"norm": "layer"}, "trainer": {"max_steps": 20}}``.
+        quiet: print nothing.
 
     Returns:
         an object with ``.folder`` and ``.figures``.
@@ -160,8 +99,13 @@ def _compose_anew(request: Request) -> Composed:
     return composed
 
 
-def load_recipe(name: str | None = None, overrides: list[str] | tuple[str, ...] = ()) -> Recipe:
-    """Compose a recipe, prepare its data, and build its model and task, without training; ``init_from=`` gives it other weights."""
+def load_recipe(name: str | None = None, overrides: Overrides = ()) -> Recipe:
+    """Compose a recipe, prepare its data, and build its model and task, without training; ``init_from`` gives it other weights.
+
+    Args:
+        name: the recipe's name, or a YAML file's path.
+        overrides: as ``train`` takes them.
+    """
     from components.core import bar
     from components.runs import init_from, preparing
     from components.training import building, init_task
@@ -179,18 +123,17 @@ def load_recipe(name: str | None = None, overrides: list[str] | tuple[str, ...] 
         config["init_from"] = found.origin
         init_task.begin_task(task, model, found, preparing.print_err)
     task.place(model, "cpu")
+    building.settle_rows(task, task.model.context_length)
     data = building.data_of(task, corpus, task.model.context_length, config["seed"])
-    return Recipe(task.model, data, task, config)
+    return Recipe(task.model, data, cast("Training", task), config)
 
 
-def load(
-    run_or_checkpoint: str | Path, overrides: list[str] | tuple[str, ...] = (), *, device: str = "cpu", command: str = ""
-) -> Loaded:
+def load(run_or_checkpoint: str | Path, overrides: Overrides = (), *, device: str = "cpu", command: str = "") -> Loaded:
     """A trained model from a run (its best checkpoint by validation), from a checkpoint file, or from a folder in Hugging Face's layout.
 
     Args:
         run_or_checkpoint: a run's folder, its time or ``recipe/time`` under ``./runs``, a ``.ckpt`` file, or a folder with config.json and safetensors.
-        overrides: of the stored config, for what does not change the weights: ``decoding=greedy``.
+        overrides: of the stored config, for what does not change the weights: ``["decoding=greedy"]``, ``{"decoding": "greedy"}``.
         device: where to put it.
         command: one whose own groups the overrides may name: ``evaluate``.
     """
@@ -202,24 +145,27 @@ def load(
 
 def evaluate(
     run_or_checkpoint: str | Path,
-    overrides: list[str] | tuple[str, ...] = (),
+    overrides: Overrides = (),
     *,
-    evaluations: Any = (),
+    evaluations: Sequence[str | Mapping[str, object] | Callable[..., object]] = (),
     split: str = "validation",
     device: str = "cpu",
-) -> dict[str, Any]:
+) -> Measured:
     """Loss, perplexity, bits per byte of a split of the data, and ``evaluations``: {name: {figure: {value, error, count, chance}}} where asked for.
 
     Args:
         run_or_checkpoint: as ``load`` takes it.
-        overrides: of the stored config: ``data=text data.path=other.txt``, ``evaluation=[cloze,minimal_pairs]``.
+        overrides: of the stored config, as ``train`` takes them: ``{"data": {"name": "text", "path": file}}``, ``["evaluation=[cloze]"]``.
         evaluations: names, nodes, classes or partials, after those of the overrides.
         split: train, validation or test, split as in training; ``all``: every document.
         device: where to compute.
+
+    Returns:
+        a dictionary, which shows itself as a table.
     """
     from components.core import bar
     from components.evaluating import evaluation
 
     loaded = load(run_or_checkpoint, overrides, device=device, command="evaluate")
-    evaluation.need_data(loaded, run_or_checkpoint, overrides)
-    return evaluation.evaluate(loaded, split, bar=bar.Bar(sys.stderr), evaluations=evaluations)
+    evaluation.need_data(loaded, run_or_checkpoint, Request.of(overrides))
+    return evaluation.Measured(evaluation.evaluate(loaded, split, bar=bar.Bar(sys.stderr), evaluations=evaluations))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ import torch
 from components.check.host import VOCAB, Host, scramble
 from components.check.subject import subject_of
 from components.core.makers import make, telling
+from components.explain.pack import BITS
 from components.explain.subject import Made, Subject
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz .,:;!?()"  # 35, and five special tokens
@@ -69,3 +71,9 @@ def leaf_flower(divide_by: float = 1.0) -> Subject:
         out.weight.copy_(torch.tensor([[0.1, 0.3, 0.2], [0.2, 0.1, 0.3]]))
         out.bias.zero_()
     return subject
+
+
+def unpacked(array: dict[str, Any]) -> torch.Tensor:
+    """What ``pack.packed`` made of a tensor."""
+    data = bytearray(base64.b64decode(array["data"]))
+    return torch.frombuffer(data, dtype=BITS[array["bits"]]).view(array["shape"])

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from small import subject_of_model
+from small import subject_of_model, unpacked
 
 from components.cli import main
 from components.core.errors import UserError
 from components.explain import explain
 from components.explain import trace as records
 from components.explain.answers import readable_path
-from components.explain.pack import as_data, key_of, unpacked
+from components.explain.pack import as_data, key_of
 from components.explain.page import SCRIPTS, asset, embedded, page
 from components.explain.trace import Record
 

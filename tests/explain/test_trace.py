@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from small import DECODING, subject_for, subject_of_model
+from small import DECODING, subject_for, subject_of_model, unpacked
 from torch import nn
 
 from components.check.host import ON_PATH
@@ -12,7 +12,7 @@ from components.core import registry
 from components.core.errors import UserError
 from components.core.makers import make
 from components.core.sockets import Batch
-from components.explain.pack import Array, as_data, packed, unpacked
+from components.explain.pack import Array, as_data, packed
 from components.explain.page import page
 from components.explain.subject import Subject
 from components.explain.tracing import Options, trace

@@ -1,4 +1,4 @@
-"""The older dense decoders: GPT-NeoX, GPT-J, Phi, Falcon, MPT, BLOOM; Nemotron, the example of docs/add_an_architecture.md."""
+"""The older dense decoders: GPT-NeoX, GPT-J, Phi, Falcon, MPT, BLOOM; Nemotron, the example of docs/how_to/add_an_architecture.md."""
 
 from __future__ import annotations
 

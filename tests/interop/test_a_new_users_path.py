@@ -1,4 +1,4 @@
-"""A new user's path, as docs/checkpoints.md tells it: import a checkpoint, generate, swap one part, fine-tune, export, load in transformers."""
+"""A new user's path, as docs/how_to/checkpoints.md tells it: import a checkpoint, generate, swap one part, fine-tune, export, load in transformers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""docs/add_an_architecture.md shows the files that there are, and they are as short as it says."""
+"""docs/how_to/add_an_architecture.md shows the files that there are, and they are as short as it says."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs" / "add_an_architecture.md").read_text(encoding="utf8")
+PAGE = (ROOT / "docs" / "how_to" / "add_an_architecture.md").read_text(encoding="utf8")
 MAPPING = ROOT / "src" / "components" / "interop" / "architectures" / "nemotron.py"
 RECIPE = ROOT / "recipes" / "known" / "nemotron_4_15b.yaml"
 ROWS = Path(__file__).with_name("oracles_older.py")

@@ -14,6 +14,7 @@ from components.check.isolation import same
 from components.check.values import tensors
 from components.core.sockets import Cache
 from components.core.traits import bounded
+from components.parts.cache._slots import Slots
 
 KINDS = (*ON_PATH, "cache")
 
@@ -141,7 +142,10 @@ def keeps_no_graph(host: Host) -> None:
     model(host.batch(ids()), cache=cache)
     out = model(host.batch(ids()[:, :1] % VOCAB), cache=cache)
     stored: list[Tensor] = [
-        x for slot in getattr(cache, "_slots", {}).values() for x in tensors(getattr(slot, "state", {})) if x.requires_grad
+        x
+        for slot in (cache._slots.values() if isinstance(cache, Slots) else ())
+        for x in tensors(slot.state)
+        if x.requires_grad
     ]
     if stored or not tensors(out):
         raise Violation(f"{len(stored)} stored tensors hold a graph")

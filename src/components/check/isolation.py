@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from components.check.cases import Violation, holds
 from components.check.host import LENGTH, VOCAB, Host, ids
+from components.core.abilities import Allows
 from components.core.sockets import Batch
 
 DOCUMENTS = (5, 1, 6)
@@ -114,9 +115,8 @@ def counts_from_the_start(model: nn.Module) -> bool:
     """Whether it has a mask that depends on more than distance, as chunks do."""
     here = torch.arange(LENGTH)[None]
     for part in model.modules():
-        allow = getattr(part, "allow", None)
-        if callable(allow):
-            a, b = (allow(p[:, :, None], p[:, None, :]) for p in (here, here + SHIFT))
+        if isinstance(part, Allows) and callable(part.allow):
+            a, b = (part.allow(p[:, :, None], p[:, None, :]) for p in (here, here + SHIFT))
             if isinstance(a, Tensor) and isinstance(b, Tensor) and not torch.equal(a, b):
                 return True
     return False

@@ -18,6 +18,7 @@ from components.check.values import finite
 from components.core.errors import UserError
 from components.core.makers import make
 from components.core.weights import MATRICES, Weight, generator_for, initialise, roles
+from components.parts.optimizer._nested import averaging
 
 STEPS = 100
 
@@ -115,13 +116,14 @@ class Bowl:
         generator = torch.Generator().manual_seed(2)
         self.aim = [torch.empty(p.shape).normal_(0.0, 1.0, generator=generator) for p in self.model.parameters()]
         self.optimizer = made(subject, weights=list(roles(self.model)))
+        self.averaging: Any = averaging(self.optimizer)
 
     def loss(self) -> Tensor:
         return torch.stack([(p - aim).square().sum() for p, aim in zip(self.model.parameters(), self.aim)]).sum()
 
     def step(self, times: int) -> None:
-        if callable(train := getattr(self.optimizer, "train", None)):
-            train()
+        if self.averaging is not None:
+            self.averaging.train()
         for _ in range(times):
             self.optimizer.zero_grad()
             (self.loss() / 100).backward()
@@ -133,8 +135,8 @@ def optimizer_descends(host: Host) -> None:
     bowl = Bowl(host.subject)
     before = bowl.loss().item()
     bowl.step(20)
-    if callable(calm := getattr(bowl.optimizer, "eval", None)):
-        calm()
+    if bowl.averaging is not None:
+        bowl.averaging.eval()
     after = bowl.loss().item()
     if not after < before:
         raise Violation(f"the loss goes from {before:.4g} to {after:.4g} in 20 steps")

@@ -13,6 +13,7 @@ import yaml
 
 from components.check.small import AROUND, SMALL, SUPPLIED
 from components.core import registry
+from components.core.abilities import CheckedWith
 from components.core.errors import UserError, nearest
 from components.core.signature import REQUIRED, Signature
 
@@ -61,7 +62,7 @@ def subject_of(what: str | type, options: Iterable[str] | Mapping[str, object] =
     e = registry.entry(found_kind.rpartition("/")[2], name)
     target = registry.find(e.kind, e.name)
     given, around = _given(options, e.signature, e.label)
-    own, own_around = _given(getattr(target, "checked_with", ()), e.signature, e.label)
+    own, own_around = _given(target.checked_with if isinstance(target, CheckedWith) else (), e.signature, e.label)
     needed = {n for n, o in e.signature.options.items() if o.default == REQUIRED}
     supplied = {n: v for n, v in SUPPLIED.get(e.kind, {}).items() if n in needed}
     chosen = {**supplied, **SMALL.get(e.label, {}), **own, **given}
@@ -103,7 +104,7 @@ def _of_class(target: type, options: Iterable[str] | Mapping[str, object], kind:
         raise UserError(label, f"unknown kind {kind!r}", nearest(kind, registry.kinds(), called="kinds"))
     signature = Signature.of_class(target)
     given, around = _given(options, signature, label)
-    own, own_around = _given(getattr(target, "checked_with", ()), signature, label)
+    own, own_around = _given(target.checked_with if isinstance(target, CheckedWith) else (), signature, label)
     chosen = {**own, **given}
     maker = functools.partial(target, **chosen) if chosen else target
     return Subject(kind, label, maker, target, signature, {**own_around, **around})

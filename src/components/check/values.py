@@ -9,6 +9,7 @@ from torch.utils import _pytree as pytree
 
 from components.check.cases import Violation, holds
 from components.check.host import LENGTH, VOCAB, Host, ids, objective, total_loss
+from components.core.abilities import HasReference, SaysZero
 from components.core.weights import ROLES, Weight, roles
 
 KEEPS_WIDTH = ("attention", "ffn", "norm")  # kinds whose output is as wide as their input
@@ -77,7 +78,12 @@ def has_roles(host: Host) -> None:
             raise Violation(f"{weight.name} has the role {weight.role!r}, which is none of {', '.join(ROLES)}")
 
 
-@holds("every parameter has a gradient", applies=lambda host: not getattr(host.subject.target, "zero", False))
+def gives_zeros(target: object) -> bool:
+    """Whether the part says that its weights get no gradient."""
+    return isinstance(target, SaysZero) and target.zero
+
+
+@holds("every parameter has a gradient", applies=lambda host: not gives_zeros(host.subject.target))
 def has_gradients(host: Host) -> None:
     model = host.model(0.1)
     weights = {w.name: w for w in declared(model)}
@@ -105,7 +111,7 @@ def declared(model: nn.Module) -> list[Weight]:
         return []
 
 
-@holds("equals its reference", applies=lambda host: hasattr(host.subject.target, "reference"))
+@holds("equals its reference", applies=lambda host: isinstance(host.subject.target, HasReference))
 def equals_reference(host: Host) -> None:
     """A part may have a method ``reference``: the paper's formula, written plainly, with the arguments of ``forward``."""
     model = host.model()

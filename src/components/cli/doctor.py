@@ -18,6 +18,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from components.core import layout, terminal
+from components.core.extras import install
 
 VERB = {
     "sentence": "versions, devices, kernels, plug-ins, and what is missing",
@@ -26,9 +27,14 @@ VERB = {
 
 DISTRIBUTION = "lightning-components"
 OPTIONAL = {
-    "datasets": ("data=hf: data sets of the Hugging Face hub", "pip install 'lightning-components[data]'"),
-    "wandb": ("logger=wandb", "pip install 'lightning-components[wandb]'"),
-    "tensorboard": ("logger=tensorboard", "pip install 'lightning-components[tensorboard]'"),
+    "datasets": ("data=hf: data sets of the Hugging Face hub", install("datasets")),
+    "wandb": ("logger=wandb", install("wandb")),
+    "tensorboard": ("logger=tensorboard", install("tensorboard")),
+    "transformers": ("tokenizers in older files", install("transformers")),
+    "babel": ("data=babel_dates", install("babel")),
+    "django": ("data=language_id", install("django")),
+    "scikit-learn": ("data=digits", install("sklearn")),
+    "regex": ("task.bleu_tokenize=intl", install("regex")),
     "hydra-joblib-launcher": ("--multirun, several jobs at a time", "pip install hydra-joblib-launcher"),
     "hydra-submitit-launcher": ("--multirun on a Slurm cluster", "pip install hydra-submitit-launcher"),
     "hydra-optuna-sweeper": ("--multirun as a search", "pip install hydra-optuna-sweeper"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 import yaml
 
@@ -20,6 +19,7 @@ def show(words: list[str], *, full: bool, as_json: bool) -> int:
 
     from components.cli.measure import tree, vocabulary
     from components.core.meta import on_meta
+    from components.core.model_tree import as_text
 
     size = vocabulary(composed.config)
     row = tree(on_meta(composed.config, size.size))
@@ -41,18 +41,6 @@ def show(words: list[str], *, full: bool, as_json: bool) -> int:
         for line in spelled(composed.config, composed.origins):
             terminal.show(line)
     return 0
-
-
-def as_text(row: Any) -> list[str]:
-    """``attention  gqa  65,536`` indented by depth; a row that stands for several alike says how many."""
-    from components.cli.measure import walk
-
-    rows = []
-    for depth, r in walk(row):
-        times = f"  x {r.times}" if r.times > 1 else ""
-        rows.append(("  " * depth + r.path + times, r.part, f"{r.parameters:,}" + (" each" if r.times > 1 else "")))
-    widths = [max(len(r[i]) for r in rows) for i in range(3)]
-    return [f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:>{widths[2]}}".rstrip() for a, b, c in rows]
 
 
 def beside(tree: Node) -> list[str]:

@@ -16,12 +16,15 @@ from components.core import registry
 from components.core.errors import UserError
 
 
-def check(tree: Node) -> None:
-    """UserError for the first two parts that cannot work together, with both paths, the reason, and the parts that would do."""
+def check(tree: Node, *, whole: bool = True) -> None:
+    """UserError for the first two parts that cannot work together, with both paths, the reason, and the parts that would do.
+
+    ``whole``: the tree is all of a run; else what is not in it may be somebody's own.
+    """
     found = list(layer_by_layer(tree))
     for part in found:
         for kind, words in _rules(part, "needs"):
-            _needs(part, kind, words, found)
+            _needs(part, kind, words, found, whole)
         for kind, words in _rules(part, "refuses"):
             for other in found:
                 lacking = [w for w in words if w in _declared(other, "lacks")] if other.kind == kind else []
@@ -37,7 +40,7 @@ def check(tree: Node) -> None:
                         f"{kind} parts that are: {', '.join(able) or 'none'}",
                     )
     _carried(found)
-    _unread(found)
+    _unread(found, whole)
 
 
 def _declared(part: Node, what: str) -> list[str]:
@@ -63,7 +66,7 @@ def _rules(part: Node, what: str) -> Iterator[tuple[str, Sequence[str]]]:
         yield kind, [words] if isinstance(words, str) else list(words)
 
 
-def _needs(part: Node, kind: str, words: Sequence[str], found: list[Node]) -> None:
+def _needs(part: Node, kind: str, words: Sequence[str], found: list[Node], whole: bool) -> None:
     if "." in kind:
         others = _in_socket(part, kind, found)
         if not others:
@@ -77,7 +80,7 @@ def _needs(part: Node, kind: str, words: Sequence[str], found: list[Node]) -> No
     else:
         # a part inside another of its kind answers to that one alone
         others = _in_scope(part, kind) or [p for p in found if p.kind == kind and all(a.kind != kind for a in p.scopes())]
-        if not others and _is_alone(part):
+        if not others and (_is_alone(part) or not whole):
             return  # a model alone: the run around it is not chosen yet
         called = kind
     able = [n for (_, n), e in registry.entries(kind).items() if not _missing(words, e.signature.declared.get("provides", ()))]
@@ -134,7 +137,7 @@ def _carried(found: list[Node]) -> None:
             )
 
 
-def _unread(found: list[Node]) -> None:
+def _unread(found: list[Node], whole: bool) -> None:
     """A part of a model that writes for another, and there is none: a swap that does nothing, and weights without a gradient."""
     read = {word for part in found for word in _declared(part, "carries_in")}
     dead = [(p, word) for p in found if p.layer is None for word in _declared(p, "carries_out") if word not in read]
@@ -147,7 +150,7 @@ def _unread(found: list[Node]) -> None:
         for part, word in dead:
             able = [e for e in entries if word in e.signature.declared.get("carries_in", ())]
             beside = any(e.kind not in inside for e in able)  # what reads it stands beside the model
-            if not any(e.kind in chosen for e in able) and (beside or _is_alone(part)):
+            if not any(e.kind in chosen for e in able) and (beside or _is_alone(part) or not whole):
                 continue  # a part or a model alone: what would read it is not chosen yet
             raise UserError(
                 part.path,

@@ -204,7 +204,7 @@ def _value(text: str) -> Value:
 
 def _parsed(text: str) -> Value:
     try:
-        return plain(yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)), "")
+        return plain(yaml.load(text, Loader=yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader), "")
     except (yaml.YAMLError, ValueError, RecursionError):
         return None  # train will say what is wrong with it
 

@@ -17,7 +17,7 @@ from components.compose.run_config import Run
 from components.compose.settings import defaults_of
 from components.compose.sources import DEFAULT
 from components.compose.yaml_files import located, short
-from components.core.config_types import Config
+from components.core.config_types import Config, Overrides
 from components.core.errors import UserError, found_in, in_file
 from components.core.resources import shipped
 
@@ -60,7 +60,7 @@ class Composed:
 
 def compose(
     recipe: str | None = None,
-    overrides: list[str] | tuple[str, ...] = (),
+    overrides: Overrides = (),
     *,
     base: Config | None = None,
     cwd: Path | str | None = None,
@@ -71,7 +71,7 @@ def compose(
 
     Args:
         recipe: its name, or a YAML file's path; ``recipe=`` among the overrides says the same.
-        overrides: ``key=value``, as on the command line.
+        overrides: ``key=value``, as on the command line, or a mapping as a recipe's file has it, with values of Python.
         base: a spelled-out config to start from, instead of a recipe.
         cwd: what relative paths are relative to, and where ``./recipes`` and ``./conf`` are looked for.
         command: one that has groups of its own beside a run's, in ``conf/<command>.yaml``.

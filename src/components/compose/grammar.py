@@ -19,13 +19,16 @@ _ARGUMENT = re.compile(r"(?P<sign>\+\+|\+|~)?(?P<key>[^=]+?)(?:=(?P<value>.*))?"
 class Argument:
     """``+model/attention=mla`` taken apart, its value not read yet. Slash and dot mean the same.
 
-    ``text`` and ``typed`` keep quotes: a sweep takes what is in quotes as one value.
+    ``text`` and ``typed`` keep quotes: a sweep takes what is in quotes as one value. From Python it has a ``value`` instead of a text, which is taken
+    as it is: no grammar reads it, and no interpolation is looked for in it.
     """
 
     sign: str
     path: tuple[str, ...]
     text: str | None
     typed: str
+    value: Any = None
+    from_python: bool = False
 
     @property
     def key(self) -> str:
@@ -34,7 +37,34 @@ class Argument:
     @property
     def literal(self) -> str | None:
         """The value of a name or a path, as it stands: a pair of quotes around it falls off. None for null, and where there is no value."""
+        if self.from_python:
+            return None if self.value is None else str(self.value)
         return None if self.text in (None, "null") else literal(self.text)
+
+    @property
+    def is_mapping(self) -> bool:
+        return isinstance(self.value, dict) or (self.text or "").startswith("{")
+
+    @property
+    def keys(self) -> list[str]:
+        """The dotted paths of all that it says: of a mapping from Python those of its values."""
+        return [*flat(self.value, self.key)] if isinstance(self.value, dict) else [self.key]
+
+    @property
+    def words(self) -> list[str]:
+        """For people, a line for each value."""
+        if not isinstance(self.value, dict):
+            return [self.typed]
+        return [f"{self.key}.{path}={value}" for path, value in flat(self.value).items()]
+
+    def at(self, key: str) -> str | None:
+        """The value that it says for a dotted key, as it stands."""
+        held = flat(self.value, self.key) if isinstance(self.value, dict) else {self.key: self.literal}
+        return held.get(key)
+
+    def read(self) -> Any:
+        """The value; a text is read by Hydra's grammar, and nothing is null."""
+        return self.value if self.from_python else read_value(self.text or "null", self.typed)
 
 
 def split(argument: str) -> Argument:
@@ -55,6 +85,25 @@ def split(argument: str) -> Argument:
     if TARGET in path:
         refuse_targets({TARGET: match["value"]}, ".".join(path[: path.index(TARGET)]) or "config")
     return Argument(match["sign"] or "", path, match["value"], argument)
+
+
+def flat(value: Any, path: str = "") -> dict[str, Any]:
+    """{dotted path: leaf}; an empty mapping is a leaf."""
+    if not isinstance(value, dict) or not value:
+        return {path: value}
+    out: dict[str, Any] = {}
+    for key, inner in value.items():
+        out.update(flat(inner, f"{path}.{key}".lstrip(".")))
+    return out
+
+
+def escaped(value: Any) -> Any:
+    """The same where interpolations are looked for: in a text from Python, or of a config that is spelled out, a ``${`` stands for itself."""
+    if isinstance(value, str):
+        return re.sub(r"(\\*)\$\{", lambda m: 2 * m[1] + "\\${", value)
+    if isinstance(value, dict):
+        return {k: escaped(v) for k, v in value.items()}
+    return [escaped(v) for v in value] if isinstance(value, list) else value
 
 
 def parse(argument: str, typed: str = "") -> Any:

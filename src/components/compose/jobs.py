@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from components.core import terminal
 from components.core.errors import UserError
@@ -127,11 +127,18 @@ def results_of(returned: object, sweep: Path, began: float) -> list[JobResult]:
     return results
 
 
+@runtime_checkable
+class Job(Protocol):
+    """What a launcher hands back of a job: Hydra's ``JobReturn``, or a class of its own."""
+
+    working_dir: str | None
+
+
 def _returns(returned: Any) -> list[Any]:
     """Hydra's own sweeper hands back a list for each batch of jobs."""
     if isinstance(returned, (list, tuple)):
         return [job for inner in returned for job in _returns(inner)]
-    return [returned] if hasattr(returned, "working_dir") else []
+    return [returned] if isinstance(returned, Job) else []
 
 
 def _read(folder: Path) -> JobResult | None:

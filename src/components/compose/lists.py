@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from components.compose.node import Node
 from components.compose.notes import show
+from components.compose.python_values import named
 from components.compose.sources import Override
 from components.core import registry
 from components.core.config_types import Value, part_name
@@ -19,7 +20,8 @@ def read_list(kind: str, value: Value, override: Override, path: str) -> list[tu
         UserError: an entry is no part of the kind.
     """
     found = []
-    for i, v in enumerate(value if isinstance(value, list) else [value]):
+    for i, one in enumerate(value if isinstance(value, list) else [value]):
+        v = named(kind, one, f"{path}.{i}")
         if not isinstance(v, str) and not (isinstance(v, dict) and "name" in v):
             raise UserError(
                 f"{path}.{i}",

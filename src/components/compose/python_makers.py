@@ -6,6 +6,7 @@ import functools
 from collections.abc import Mapping
 
 from components.core import registry
+from components.core.abilities import address
 from components.core.config_types import Config
 from components.core.inheriting import INHERIT
 
@@ -18,7 +19,7 @@ def described(kind: str, maker: object) -> Config:
     if isinstance(maker, Mapping):
         return {**maker, **options}
     if callable(maker):
-        place = (getattr(maker, "__module__", ""), getattr(maker, "__qualname__", ""))
+        place = address(maker)
         known = (e.name for e in registry.entries(kind).values() if not e.preset_of and (e.module, e.qualname) == place)
         maker = next(known, INHERIT)
     return {} if maker == INHERIT else {"name": maker, **options}

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from components.compose.grammar import Argument, in_quotes, read_value, split
+from components.compose.python_values import words_of
+from components.core.config_types import Overrides
 from components.core.errors import UserError
 
 RECIPE = "recipe"
@@ -31,25 +32,31 @@ class Request:
     hydra: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, words: Iterable[str], recipe: str | None = None) -> Request:
+    def of(cls, words: Overrides, recipe: str | None = None) -> Request:
         """The request that ``words`` make.
 
         Args:
-            words: ``key=value``, as on the command line.
+            words: ``key=value``, as on the command line, or mappings as a recipe's file has them, whose values are taken as they are.
             recipe: a recipe's name or file, as ``recipe=`` among the words would say it.
 
         Raises:
             UserError: a word is no ``key=value``; or ``recipe=``, ``resume=`` or ``init_from=`` is there twice, or without a name.
         """
-        words = [*words]
-        request = cls(tuple(split(w) for w in words if not is_hydra(w)), tuple(w for w in words if is_hydra(w)))
+        said, hydra = words_of(words), []
+        arguments: list[Argument] = []
+        for word in said:
+            if isinstance(word, str) and is_hydra(word):
+                hydra.append(word)
+            else:
+                arguments.append(split(word) if isinstance(word, str) else word)
+        request = cls(tuple(arguments), tuple(hydra))
         if recipe:
             request = request.of_recipe(recipe)
         for key in BEGINNINGS:
             found = [a for a in request.arguments if _begins(a, key)]
             if len(found) > 1:
                 raise UserError(key, f"given twice: {', '.join(a.literal or 'null' for a in found)}", "choose one")
-            if found and not found[0].text:
+            if found and (found[0].value if found[0].from_python else found[0].text) == "":
                 raise UserError(key, f"no name after {key}=", _INSTEAD[key])
         for argument in request.arguments:
             if argument.path[0] == RECIPE and not _begins(argument, RECIPE):
@@ -72,9 +79,11 @@ class Request:
         if argument is None:
             return None
         name = argument.literal
+        if argument.from_python and isinstance(argument.value, str):
+            return name
         if name is not None and (name != argument.text or _NAME.fullmatch(name) or any(c in name for c in "/.~ ")):
             return name
-        value = read_value(argument.text or "", argument.typed)
+        value = argument.value if argument.from_python else read_value(argument.text or "", argument.typed)
         if not isinstance(value, str):
             raise _no_recipe(argument)
         return value
@@ -98,7 +107,7 @@ class Request:
 
     def path(self, key: str) -> str | None:
         """What a setting that holds a path, like ``paths.runs``, is set to; None where nothing or null is said."""
-        return next((a.literal for a in reversed(self.arguments) if a.key == key), None)
+        return next((a.at(key) for a in reversed(self.arguments) if key in a.keys), None)
 
     def without(self, *keys: str) -> Request:
         """The same without some of ``recipe``, ``resume`` and ``init_from``."""

@@ -9,12 +9,12 @@ from typing import Any
 
 from components import __version__
 from components.compose.difference import remember
-from components.compose.grammar import Argument, read_value, refuse_targets
+from components.compose.grammar import Argument, escaped, flat, refuse_targets
 from components.compose.layers import resolve_inheritance
 from components.compose.notes import Notes
 from components.compose.reading import root_of
 from components.compose.recipes import Page, read_family
-from components.compose.settings import RunSettings, flat
+from components.compose.settings import RunSettings
 from components.compose.sources import DEFAULT, ConfigSource, Override
 from components.compose.strangers import check_recipe, check_values_of, without_paths
 from components.compose.tree import Tree
@@ -25,6 +25,9 @@ from components.core.errors import UserError, nearest
 from components.core.groups import GROUPS
 from components.core.signature import Option
 
+HOW_TO_REGISTER = (
+    "no code that registers it has run here: run its cell, import its module, or install its package, then load again"
+)
 SCHEMA = 1  # of the spelled-out config
 ABOUT = "components"  # its key for versions and for the choices of groups that are no parts
 
@@ -83,7 +86,7 @@ class Run:
         self.saved_choices = {g: c for g, (c, _) in chosen.items()}
         for a in arguments:
             if self._is_choice(a):
-                chosen[a.path[0]] = (read_value(a.text or "null", a.typed), self.last)
+                chosen[a.path[0]] = (a.read(), self.last)
         self.choices = {g: c for g, (c, _) in chosen.items()}
         for group, (choice, source) in chosen.items():
             settings.choose(group, choice, source)
@@ -100,10 +103,12 @@ class Run:
             yield
         except UserError as e:
             file = located(page.file, e.where) if page else "saved config"
-            raise UserError(f"{file}: {e.where}", e.what, e.instead) from None
+            # a saved config names what was there when it was saved: a part of a notebook, of a script, or of a plug-in
+            missing = page is None and isinstance(e, registry.UnknownPart)
+            raise UserError(f"{file}: {e.where}", e.what, HOW_TO_REGISTER if missing else e.instead) from None
 
     def _is_choice(self, a: Argument) -> bool:
-        return len(a.path) == 1 and a.path[0] in self.groups and a.sign != "~" and not (a.text or "").startswith("{")
+        return len(a.path) == 1 and a.path[0] in self.groups and a.sign != "~" and not a.is_mapping
 
     def _page(self, page: Page, source: ConfigSource) -> None:
         said = []
@@ -145,10 +150,11 @@ class Run:
     ) -> Config:
         """Apply what is said about parts; what is said about the settings comes back."""
         own: Config = {}
+        whole = spelled or ABOUT in values
         for key, value in values.items():
             path = tuple(str(key).replace("/", ".").split("."))
             if path[0] in self.parts:
-                said.append(Override(path, source, len(said), value, folder=folder, spelled=spelled, shown_as=where))
+                said.append(Override(path, source, len(said), value, None, folder, spelled, whole, shown_as=where))
             elif key not in ("recipe", ABOUT):
                 if path[0] not in self.settings.config:
                     raise UserError(str(key), f"unknown key {path[0]!r}", self._instead(path[0]))
@@ -156,6 +162,7 @@ class Run:
                     value = {name: value}
                 own[path[0]] = {**own[path[0]], **value} if path[0] in own else value
         self.said.apply_source(said)
+        own = escaped(own) if whole else own
         self.settings.say(own, source)
         return own
 
@@ -176,7 +183,9 @@ class Run:
             if head in self.parts:
                 if a.sign == "~":
                     raise UserError(repr(a.typed), "a part's option is never deleted", f"set it: {a.key}=...")
-                said.append(Override(a.path, self.last, order, text=a.text, folder=self.cwd, shown_as=a.typed))
+                said.append(
+                    Override(a.path, self.last, order, a.value, a.text, self.cwd, as_it_is=a.from_python, shown_as=a.typed)
+                )
             elif head not in self.settings.config:
                 raise UserError(
                     a.key,

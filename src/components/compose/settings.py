@@ -6,14 +6,16 @@ interpolations at the end. Options are held against the parts' signatures when a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from components.compose.grammar import Argument, parse, read_value, refuse_targets
+from components.compose.grammar import Argument, escaped, flat, parse, refuse_targets
 from components.compose.notes import show
+from components.compose.python_values import plain_only
 from components.compose.request import BEGINNINGS
 from components.compose.sources import DEFAULT, ConfigSource
 from components.compose.yaml_files import located, read_yaml, short
@@ -115,10 +117,8 @@ class RunSettings:
         if argument.sign == "~":
             return self._delete(argument, source)
         self._check(head, argument.path[1], added=argument.sign != "")
-        if head == PATHS and len(argument.path) == 2 and argument.text is not None:
-            value = argument.literal
-        else:
-            value = _value(argument)
+        typed = head == PATHS and len(argument.path) == 2 and argument.text is not None
+        value = argument.literal if typed else _value(argument)
         self._set(argument, value, source)
 
     def _whole(self, argument: Argument, source: ConfigSource) -> None:
@@ -128,14 +128,13 @@ class RunSettings:
             instead = "delete keys of it" if group else "set it to null"
             raise UserError(repr(argument.typed), f"{head} cannot be deleted", instead)
         if group:
-            value = read_value(argument.text or "null", argument.typed)
+            value = _value(argument) if argument.from_python else argument.read()
             if not isinstance(value, dict):
-                raise UserError(
-                    argument.key, f"{argument.text} is no choice of {head}", f"{head}: {', '.join(self.choices(head))}"
-                )
+                called = argument.text or show(value)
+                raise UserError(argument.key, f"{called} is no choice of {head}", f"{head}: {', '.join(self.choices(head))}")
             self.say({head: value}, source)
         elif head in BEGINNINGS:
-            self.config[head] = argument.literal
+            self.config[head] = escaped(argument.literal) if argument.from_python else argument.literal
             self.origins[head] = source.label
         else:
             self._set(argument, _value(argument), source)
@@ -191,7 +190,9 @@ class RunSettings:
         from omegaconf.errors import OmegaConfBaseException
 
         for path, value in flat(self.config).items():
-            if isinstance(value, str) and value.count("${") > 16:  # each level costs a hundred frames of the parser
+            if (
+                isinstance(value, str) and len(re.findall(r"(?<!\\)(?:\\\\)*\$\{", value)) > 16
+            ):  # each level costs a hundred frames of the parser
                 raise UserError(path, "has more than 16 interpolations in one value", "write the value")
         try:
             values: Any = OmegaConf.to_container(OmegaConf.create(self.config), resolve=True)
@@ -214,6 +215,9 @@ def _parts(group: str) -> dict[str, Config]:
 
 def _value(argument: Argument) -> Any:
     """What stands behind the ``=``, read by Hydra's grammar; it may be an interpolation, which ``resolved`` looks up."""
+    if argument.from_python:
+        plain_only(argument.value, argument.key)
+        return escaped(argument.value)
     text, typed = "" if argument.text is None else argument.text, repr(argument.typed)
     override = parse(f"{argument.sign}{argument.key}={text}", argument.typed)
     if override.is_sweep_override():
@@ -221,16 +225,6 @@ def _value(argument: Argument) -> Any:
     value = override.value()
     refuse_targets(value, typed)
     return value
-
-
-def flat(value: Any, path: str = "") -> Config:
-    """{dotted path: leaf}; an empty mapping is a leaf."""
-    if not isinstance(value, dict) or not value:
-        return {path: value}
-    out: Config = {}
-    for key, inner in value.items():
-        out.update(flat(inner, f"{path}.{key}".lstrip(".")))
-    return out
 
 
 def _merged(old: Any, new: Any) -> Any:

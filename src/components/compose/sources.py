@@ -38,6 +38,7 @@ class Override:
     text: str | None = None
     folder: Path = Path()
     spelled: bool = False
+    as_it_is: bool = False  # a text in it is no interpolation: it is from Python, or of a config that is spelled out
     shown_as: str = ""  # file and line, or the argument as typed; for messages
 
     def under(self, head: str, value: Value) -> Override:
@@ -53,7 +54,10 @@ class Override:
                     return None
                 return literal_path(self.text, self.folder, where)
             return absolute(self.value, self.folder, where)
-        value = plain(self.value, where or str(self.value)) if self.text is None else read_value(self.text, self.shown_as)
+        if self.text is not None:
+            value = read_value(self.text, self.shown_as)
+        else:
+            value = self.value if self.as_it_is else plain(self.value, where or str(self.value))
         if "list[path]" in bases:
             values = value if isinstance(value, list) else [value]
             return [absolute(v, self.folder, where) for v in values]

@@ -11,6 +11,7 @@ from components.compose.grammar import TARGET, refuse_targets
 from components.compose.lists import index_of, read_list
 from components.compose.node import Node
 from components.compose.notes import Notes, show, show_node
+from components.compose.python_values import named
 from components.compose.sources import OptionValue, Override
 from components.compose.swap import swap, unknown_option
 from components.core import registry
@@ -156,7 +157,8 @@ class Tree:
     def _edit(self, node: Node, head: str, override: Override, rest: tuple[str, ...], path: str) -> list[Override]:
         """Edit a socket that inherits: the edit is kept until it is known what the socket inherits."""
         if not rest:
-            value = override.read()
+            value = named(node.options[head].type.kind or "", override.read(), path)
+            override = replace(override, value=value, text=None) if override.text is None else override
             if value == INHERIT:
                 node.edits.pop(head, None)
                 return []
@@ -178,7 +180,7 @@ class Tree:
 
     def _fill(self, node: Node, head: str, override: Override, path: str) -> list[Override]:
         """Fill a socket. The options in a mapping come back as overrides below the new part."""
-        value = override.read()
+        value = named(node.options[head].type.kind or "", override.read(), path)
         self._check_choice(node, head, value, path)
         if value is None or value == INHERIT:
             old = node.part(head)

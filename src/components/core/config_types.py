@@ -12,3 +12,7 @@ Config: TypeAlias = dict[str, Any]  # a spelled-out config, or the mapping of on
 def part_name(part: Mapping[str, Any]) -> str:
     """The preset that a part's mapping names, else its name."""
     return part.get("preset") or part["name"]
+
+
+# What is said of a config from Python: words ``key=value`` as on the command line, a mapping as a recipe's file has it, or several of both in order
+Overrides: TypeAlias = Sequence[str | Mapping[str, object]] | Mapping[str, object]

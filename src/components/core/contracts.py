@@ -3,7 +3,6 @@
 A part inherits from nothing of this: ``make`` returns it as a ``Norm``, a ``Position``, ... to a type checker, and gives it the attributes that
 it lacks (``complete``). Whoever holds a part that ``make`` made may therefore read every attribute below, and never asks whether it is there.
 Which optional methods a part has, and what is asked of all modules of a model (most of which are no parts), ``core/traits.py`` answers.
-
 Imports no torch when it runs: composing reads it too.
 """
 
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     from torch.nn import Module
     from torch.optim import Optimizer as TorchOptimizer
 
-    from components.core.sequence import Batch, Cache, SequenceInfo, Terms
+    from components.core.sequence import Batch, Cache, Info, SequenceInfo, Terms
     from components.core.weights import Weight
 else:
     Module = TorchOptimizer = object
@@ -36,7 +35,7 @@ class Embedding(Part, Module):
     dropout: float = 0.0  # of token plus position, by the model
     d_in: int | None = None  # numbers of a position, where it reads numbers and not ids
 
-    def forward(self, ids: Tensor, info: SequenceInfo) -> Tensor: ...  # (B, T) -> (B, T, D)
+    def forward(self, ids: Tensor, info: SequenceInfo | None = None) -> Tensor: ...  # (B, T) -> (B, T, D)
 
 
 class Position(Part, Module):
@@ -44,9 +43,9 @@ class Position(Part, Module):
 
     sets_lengths: bool = False  # a norm after the rotation would undo it
 
-    def embed(self, x: Tensor, info: SequenceInfo) -> Tensor: ...
-    def rotate(self, q: Tensor, k: Tensor, q_info: SequenceInfo, k_info: SequenceInfo) -> tuple[Tensor, Tensor]: ...
-    def bias(self, q: Tensor, k: Tensor, q_info: SequenceInfo, k_info: SequenceInfo) -> Tensor | None: ...
+    def embed(self, x: Tensor, info: SequenceInfo | None = None) -> Tensor: ...
+    def rotate(self, q: Tensor, k: Tensor, q_info: Info = None, k_info: Info = None) -> tuple[Tensor, Tensor]: ...
+    def bias(self, q: Tensor, k: Tensor, q_info: Info = None, k_info: Info = None) -> Tensor | None: ...
 
 
 class Mask(Part, Module):
@@ -72,7 +71,7 @@ class Attention(Part, Module):
 
 
 class Value(Part, Module):
-    def forward(self, v: Tensor, x: Tensor, info: SequenceInfo) -> Tensor: ...  # (B, G, T, K) -> the same
+    def forward(self, v: Tensor, x: Tensor, info: SequenceInfo | None = None) -> Tensor: ...  # (B, G, T, K) -> the same
 
 
 class Sharing(Part, Module):
@@ -89,7 +88,7 @@ class Scaling(Part, Module):
 
 
 class Gate(Part, Module):
-    def forward(self, read: Tensor, x: Tensor, info: SequenceInfo) -> Tensor: ...  # (B, T, H, K) -> the same
+    def forward(self, read: Tensor, x: Tensor, info: SequenceInfo | None = None) -> Tensor: ...  # (B, T, H, K) -> the same
 
 
 class Norm(Part, Module):
@@ -99,16 +98,16 @@ class Norm(Part, Module):
 class FFN(Part, Module):
     absent: bool = False
 
-    def forward(self, x: Tensor, info: SequenceInfo) -> Tensor: ...  # (B, T, D) -> the same
+    def forward(self, x: Tensor, info: SequenceInfo | None = None) -> Tensor: ...  # (B, T, D) -> the same
 
 
 class Router(Part, Module):
-    def forward(self, x: Tensor, info: SequenceInfo) -> Any: ...  # (B, T, D) -> functional.routing.Routing
+    def forward(self, x: Tensor, info: SequenceInfo | None = None) -> Any: ...  # (B, T, D) -> functional.routing.Routing
     def choices(self, tokens: int) -> int: ...
 
 
 class Block(Part, Module):
-    def forward(self, s: Tensor, info: SequenceInfo) -> Tensor: ...  # the stream -> the stream
+    def forward(self, s: Tensor, info: SequenceInfo | None = None) -> Tensor: ...  # the stream -> the stream
 
 
 class Residual(Part, Module):
@@ -119,7 +118,7 @@ class Residual(Part, Module):
 
 
 class Pooling(Part, Module):
-    def forward(self, x: Tensor, info: SequenceInfo) -> Tensor: ...  # (B, T, D) -> (B, D)
+    def forward(self, x: Tensor, info: SequenceInfo | None = None) -> Tensor: ...  # (B, T, D) -> (B, D)
 
 
 class Head(Part, Module):
@@ -127,12 +126,12 @@ class Head(Part, Module):
     n_outputs: int | None = None
     n_ahead: int = 0  # tokens beyond the next one that it predicts on request
 
-    def forward(self, x: Tensor, info: SequenceInfo) -> Tensor: ...  # (B, T, D) -> (B, T, V)
+    def forward(self, x: Tensor, info: SequenceInfo | None = None) -> Tensor: ...  # (B, T, D) -> (B, T, V)
 
 
 class Stack(Part, Module):
     def enter(self, x: Tensor, info: SequenceInfo) -> Tensor: ...
-    def forward(self, x: Tensor, info: SequenceInfo) -> tuple[Tensor, dict[str, Any]]: ...
+    def forward(self, x: Tensor, info: SequenceInfo | None = None) -> tuple[Tensor, dict[str, Any]]: ...
 
 
 class Model(Part, Module):

@@ -193,7 +193,7 @@ def unwritable(path: str | Path, error: OSError) -> UserError:
 
 def reason(error: BaseException) -> str:
     """The operating system's message, without its number and path."""
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
 
 
 class _Stream(io.BufferedWriter):

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from components.core import registry
+from components.core.abilities import HasAcross, Named, SharedByModel
 from components.core.config_types import part_name
 from components.core.contracts import complete
 from components.core.errors import UserError
@@ -85,7 +86,7 @@ class Shared:
 
 def adopt(parent: object, name: str, child: object) -> None:
     """``parent.name = child``; a child that the model shares out stays in the model's state dict alone."""
-    if getattr(child, "shared_by_model", False):
+    if isinstance(child, SharedByModel) and child.shared_by_model:
         object.__setattr__(parent, name, child)
     else:
         setattr(parent, name, child)
@@ -137,7 +138,7 @@ def make(maker: Any, kind: str, /, **offers: Any) -> Any:
 
 def _across(target: Any, options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     """What stands in ``target``'s place where a memory is read, with the options that it has: ``target.across``, if there is one."""
-    across, own = getattr(target, "across", None), signature_of(target)
+    across, own = target.across if isinstance(target, HasAcross) else None, signature_of(target)
     if across is None or "d_memory" in own.sizes:
         return target, options
     return across, {n: v for n, v in options.items() if n in signature_of(across).options or n not in own.options}
@@ -210,7 +211,7 @@ def resolve(maker: Any, kind: str, where: str = "") -> tuple[Any, dict[str, Any]
         return target, {**options, **maker.keywords}, label
     if not callable(maker):
         raise UserError(where or kind, f"{maker!r} makes no {kind}", "give a name, a node, a class or a partial")
-    return maker, {}, getattr(maker, "__name__", repr(maker))
+    return maker, {}, maker.__name__ if isinstance(maker, Named) else repr(maker)
 
 
 def sizes_of(maker: object, kind: str) -> dict[str, bool]:

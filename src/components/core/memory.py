@@ -6,6 +6,7 @@ Imports no torch: who knows tensors adds up their bytes.
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 from components.core.errors import UserError
@@ -15,7 +16,7 @@ GROUPS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_by
 
 def available() -> int:
     """Bytes that this process may have: the machine's memory, or less where a container or a limit of the process bounds it."""
-    bounds = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")] if hasattr(os, "sysconf") else []
+    bounds = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")] if sys.platform != "win32" else []
     for group in GROUPS:
         try:
             bounds.append(int(Path(group).read_text(encoding="ascii")))

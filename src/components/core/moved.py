@@ -1,4 +1,4 @@
-"""Modules that plug-ins import and that stand in another room now: the old names still mean them, for one release.
+"""Modules by a second name: public ones that stand in a room, and those that plug-ins import by an old name, for one release.
 
 Asked only for a name that nothing else has found, so that it costs nothing where it is not needed.
 """
@@ -13,7 +13,9 @@ from importlib.machinery import ModuleSpec
 from importlib.util import spec_from_loader
 from types import ModuleType
 
+PUBLIC = {f"components.{name}": f"components.training.public.{name}" for name in ("callbacks", "strategies", "tasks")}
 MOVED = {
+    **PUBLIC,
     **{f"components.{name}": f"components.core.{name}" for name in ("errors", "flops", "makers", "registry", "signature")},
     **{f"components.{name}": f"components.core.{name}" for name in ("sockets", "weights")},
     "components.measuring": "components.corpus.evaluation_api",
@@ -22,7 +24,7 @@ MOVED = {
 
 
 class Moved(MetaPathFinder, Loader):
-    """Finds an old name and gives the module itself, not a copy: a class is the same class by either name."""
+    """Finds a second name and gives the module itself, not a copy: a class is the same class by either name."""
 
     def find_spec(self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
         del path, target
@@ -34,7 +36,7 @@ class Moved(MetaPathFinder, Loader):
         return module
 
     def exec_module(self, module: ModuleType) -> None:
-        old = module.__spec__  # the machinery has put the old name's there
+        old = module.__spec__  # the machinery has put the second name's there
         assert old is not None
         module.__spec__ = old.loader_state
 

@@ -13,6 +13,7 @@ from functools import cache
 from importlib import import_module
 from typing import Any, TypeVar
 
+from components.core.abilities import address
 from components.core.entry import KINDS, LIVE, TARGETS, Entry, Kind, declare_kind, spelled_preset
 from components.core.errors import UserError, nearest
 from components.core.index import own_entries
@@ -37,6 +38,10 @@ __all__ = [
 
 T = TypeVar("T")
 collected: list[Entry] | None = None  # in the process that imports one plug-in: the entries that it registers
+
+
+class UnknownPart(UserError):
+    """No part of that name is known here."""
 
 
 def register(kind: str, name: str, *, was: Iterable[str] = (), renamed: dict[str, str] | None = None) -> Callable[[T], T]:
@@ -68,14 +73,14 @@ def register(kind: str, name: str, *, was: Iterable[str] = (), renamed: dict[str
                     f"positional parameter {size!r} is no size that a parent of a {kind} offers",
                     nearest(size, KINDS[kind].offers, called="offers"),
                 )
-        module = getattr(target, "__module__", "")
+        module, qualname = address(target)
         _add(
             Entry(
                 kind,
                 name,
                 signature,
                 module,
-                getattr(target, "__qualname__", ""),
+                qualname,
                 module.split(".")[0],
                 tuple(was),
                 dict(renamed or {}),
@@ -101,7 +106,7 @@ def _add(entry: Entry, target: object) -> None:
         entry.qualname,
         entry.preset_of,
     )
-    if taken is not None and not same:
+    if taken is not None and not same and not (entry.module == taken.module == "__main__" and interactive()):
         if left_out(entry):
             return
         raise UserError(
@@ -117,6 +122,11 @@ def _add(entry: Entry, target: object) -> None:
     LIVE[key] = entry
     if target is not None:
         TARGETS[key] = target
+
+
+def interactive() -> bool:
+    """Whether a person types the program: in a notebook or a shell the class of a cell that runs again may have another name."""
+    return "__file__" not in vars(sys.modules["__main__"])
 
 
 def unregister(kind: str, name: str) -> None:
@@ -177,7 +187,9 @@ def entry(kind: str, name: str, where: str = "") -> Entry:
         broken = "".join(f"; plug-in {f.origin} is broken: {f.text}" for f in faults() if not f.part)
         if kind not in KINDS:
             raise UserError(where or kind, f"unknown kind {kind!r}", nearest(kind, KINDS, called="kinds") + broken)
-        raise UserError(where or kind, f"unknown {kind} {name!r}", nearest(name, names(kind), called=f"{kind} parts") + broken)
+        raise UnknownPart(
+            where or kind, f"unknown {kind} {name!r}", nearest(name, names(kind), called=f"{kind} parts") + broken
+        )
     return found
 
 

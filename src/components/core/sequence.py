@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -145,9 +145,7 @@ class SequenceInfo:
         return cls(*given, causal=causal, prefix=batch.prefix, values=batch.values, cache=cache)
 
 
-def info_of(x: Tensor, info: SequenceInfo | None) -> SequenceInfo:
-    """``info``; where there is none, x (B, T, D) is one causal document of ids 0 that starts at position 0."""
-    return info or SequenceInfo.of(Batch(torch.zeros(x.shape[:2], dtype=torch.long, device=x.device)), causal=True)
+Info: TypeAlias = SequenceInfo | None  # None where a part is called by hand
 
 
 @dataclass(frozen=True)

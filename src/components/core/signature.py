@@ -10,7 +10,8 @@ import ast
 import inspect
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
+from types import FunctionType
 from typing import Any
 
 from components.core.aliases import expand, live_scope, spelled
@@ -84,9 +85,6 @@ class Signature:
                 raise UserError(
                     f"{where}.{name}".lstrip("."), f"{called} needs it", f"give {option.type.described() or option.type.text}"
                 )
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Signature:
@@ -174,7 +172,8 @@ def _live_parameters(function: Any, own: int, docs: dict[str, str]) -> tuple[dic
     sizes: dict[str, bool] = {}
     options: dict[str, Option] = {}
     parameters = list(inspect.signature(function).parameters.values())
-    names = getattr(inspect.unwrap(function), "__globals__", {})
+    plain = inspect.unwrap(function)
+    names = plain.__globals__ if isinstance(plain, FunctionType) else {}
     for p in parameters[own:]:
         if p.kind in (p.VAR_KEYWORD, p.VAR_POSITIONAL):
             raise ValueError(f"*{p.name}: a part lists its parameters; *args and **kwargs hide what can be chosen")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, overload
 
+from components.core.by_hand import batch_of, info_of, infos_of  # noqa: F401
 from components.core.makers import INHERIT, Bound, Maker, Makers, Shared, adopt  # noqa: F401
 from components.core.parts_tree import name_parts  # noqa: F401
 from components.core.sequence import (  # noqa: F401
@@ -15,7 +16,6 @@ from components.core.sequence import (  # noqa: F401
     SequenceInfo,
     Slot,
     Terms,
-    info_of,
     merge_out,
     terms_of,
 )

@@ -1,16 +1,19 @@
 """What a model, a loss or any module of a model says of itself, asked in one place.
 
 A part that ``make`` made has every attribute of its contract (``core/contracts.py``) and is asked directly. These functions are for what is asked
-of all modules of a model, since most of them are no parts, and for which of its methods a position has.
+of all modules of a model, since most of them are no parts, and for which of its methods a position has. They ask by name, and not by a type of
+``core/abilities.py``, where a child module or what a wrapper hands on is an answer, or where all modules are asked before each text.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from typing import Any, Protocol, TypeGuard
+from typing import Any, TypeGuard
 
-from torch import Tensor, nn
+from torch import nn
+
+from components.core import abilities as a
 
 
 def provides(module: object, word: str) -> bool:
@@ -39,7 +42,7 @@ def biases(position: object) -> bool:
 
 def stands_for(target: type) -> tuple[str, str]:
     """(kind, name) of the registered part in whose place a class without a name of its own stands, as the cross attention of ``gqa`` does."""
-    return getattr(target, "stands_for", ("", ""))
+    return target.stands_for if isinstance(target, a.StandsFor) else ("", "")
 
 
 def prepare_of(loss: Any) -> Callable[..., Any] | None:
@@ -72,15 +75,9 @@ def lacking(model: nn.Module, word: str) -> bool:
     return any(lacks(m, word) for m in model.modules())
 
 
-class FollowsSteps(Protocol):
-    """A module that training tells the statistics of each optimizer step."""
-
-    def after_step(self, stats: dict[str, Tensor], /) -> None: ...
-
-
-def has_after_step(module: object) -> TypeGuard[FollowsSteps]:
+def has_after_step(module: object) -> TypeGuard[a.FollowsSteps]:
     """Whether it has ``after_step(stats)``, which training calls once per optimizer step."""
-    return callable(getattr(module, "after_step", None))
+    return isinstance(module, a.FollowsSteps) and callable(module.after_step)
 
 
 def mask_of(module: Any) -> Any:
@@ -110,7 +107,12 @@ def turning_points(modules: Iterable[Any]) -> set[int]:
 
 def number_reader(model: nn.Module) -> Any:
     """The part that reads ``d_in`` numbers of each position instead of ids; None where the model reads ids."""
-    return next((m for m in model.modules() if provides(m, "values") and hasattr(m, "d_in")), None)
+    return next((m for m in model.modules() if provides(m, "values") and isinstance(m, a.ReadsNumbers)), None)
+
+
+def reads_token_types(model: nn.Module) -> bool:
+    """Whether any part of it has vectors for the segments of a text."""
+    return any(provides(m, "token_types") for m in model.modules())
 
 
 def extra_tokens(loss: object) -> int:

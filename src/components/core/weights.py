@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from components.core.abilities import ResetsParameters
 from components.core.sequence import Layer
 from components.core.traits import check_of
 
@@ -57,6 +58,7 @@ class Experts(nn.Module):
     def __init__(self, count: int, d_in: int, d_out: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(count, d_in, d_out))
+        nn.init.uniform_(self.weight, -(d_in**-0.5), d_in**-0.5)  # as nn.Linear, for a part that stands in no model
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.bmm(x, self.weight)
@@ -161,10 +163,20 @@ def generator_for(seed: int, name: str, device: torch.device | str = "cpu") -> t
     return torch.Generator(device).manual_seed(int.from_bytes(digest, "little") >> 1)
 
 
+def init_of(model: nn.Module) -> Any:
+    """What draws the model's weights; None for a part alone."""
+    return getattr(model, "init", None)  # a part of kind init may be a module, which no attribute of the class shows
+
+
+def path_of(module: nn.Module, otherwise: str) -> str:
+    """The module's name in the model that named its parts (``sockets.name_parts``); where none did, ``otherwise``."""
+    return getattr(module, "part_path", otherwise)
+
+
 def key_of(weight: Weight) -> str:
-    """The weight's name in the model that named its parts (``sockets.name_parts``): a wrapper around the model draws the same values."""
+    """The weight's name in the model that named its parts: a wrapper around the model draws the same values."""
     path, _, leaf = weight.name.rpartition(".")
-    return f"{getattr(weight.module, 'part_path', path)}.{leaf}".lstrip(".")
+    return f"{path_of(weight.module, path)}.{leaf}".lstrip(".")
 
 
 def blank(weight: Weight, generator: torch.Generator) -> Tensor:
@@ -181,10 +193,10 @@ def initialise(model: nn.Module, init: Any, seed: int, *, draw: bool = True) -> 
     Without ``draw`` there are constants alone, buffers that no state dict has among them: for who loads a whole state dict next.
     """
     for module in model.modules():
-        if not isinstance(module, (nn.Linear, nn.Embedding)):
-            reset = getattr(module, "reset_parameters", None)
-            if callable(reset):
-                reset()
+        if isinstance(module, (nn.Linear, nn.Embedding)):
+            continue
+        if isinstance(module, ResetsParameters) and callable(module.reset_parameters):
+            module.reset_parameters()
     if not draw:
         return
     weights = list(roles(model))
@@ -203,7 +215,7 @@ def initialise(model: nn.Module, init: Any, seed: int, *, draw: bool = True) -> 
 
 def redraw(model: nn.Module, seed: int) -> None:
     """Every weight of a whole model anew from the seed. ValueError for a part alone, and for what is no seed."""
-    if not callable(init := getattr(model, "init", None)):
+    if not callable(init := init_of(model)):
         raise ValueError("only a model draws its weights from a seed")
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
         raise ValueError(f"{seed!r} is no number from 0 on")

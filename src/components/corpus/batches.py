@@ -28,6 +28,12 @@ def tokens_in(batch: Batch) -> Tensor | int:
     return own if batch.source is None else own + tokens_in(batch.source)
 
 
+def ids_of(batch: Batch) -> list[list[int]]:
+    """The ids of each row, without its padding."""
+    kept = torch.ones_like(batch.ids, dtype=torch.bool) if batch.valid is None else batch.valid
+    return [row[there].tolist() for row, there in zip(batch.ids, kept)]
+
+
 def unasked(targets: Tensor | None, there: Tensor) -> Tensor:
     """The batch with targets only in the rows that are ``there``."""
     assert targets is not None

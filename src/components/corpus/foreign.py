@@ -17,6 +17,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_token
 
 from components.core import files
 from components.core.errors import UserError
+from components.core.extras import install, lacking
 from components.corpus.token_files import (
     CONFIG_FILE,
     MAP_FILE,
@@ -141,18 +142,14 @@ def _by_transformers(folder: Path, to: str) -> None:
     try:
         from transformers import AutoTokenizer
     except ImportError:
-        raise UserError(
-            str(folder),
-            f"has {there} and no tokenizer.json, which transformers converts",
-            "pip install 'lightning-components[interop]' sentencepiece protobuf",
-        ) from None
+        raise lacking(str(folder), f"has {there} and no tokenizer.json, which transformers converts", "transformers") from None
     try:
         AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False).save_pretrained(to)
     except Exception as e:  # whatever its many converters raise
         raise UserError(
             str(folder),
             f"transformers does not read its tokenizer ({there}): {str(e).strip().splitlines()[0]}",
-            "pip install sentencepiece protobuf tiktoken, or save a tokenizer.json there",
+            f"{install('transformers')}, or save a tokenizer.json there",
         ) from e
 
 

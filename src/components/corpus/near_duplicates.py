@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from components.core.errors import UserError
+from components.core.extras import lacking
 from components.corpus.duplicates import DIGESTS, PLACE, Repeated
 from components.corpus.records import Tick
 from components.corpus.store import Meta
@@ -48,7 +48,7 @@ def _library() -> Any:
     try:
         import datasketch  # pyright: ignore[reportMissingImports]
     except ImportError as e:
-        raise UserError("task.near_duplicates", f"needs the package datasketch ({e})", "pip install datasketch") from None
+        raise lacking("task.near_duplicates", f"needs the package datasketch ({e})", "datasketch") from None
     return datasketch
 
 

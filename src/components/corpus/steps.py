@@ -58,6 +58,16 @@ class MicroBatch:
         return MicroBatch(batch, totals, self.asked, whole=self.whole, first=self.first)
 
 
+class LoneMicroBatch(MicroBatch):
+    """One that knows its own counts alone: of a loader of others, who do not know the rest of the step."""
+
+    def __init__(self, batch: Batch, totals: Tensor, asked: bool | None = None) -> None:
+        super().__init__(batch, totals, asked, whole=False)
+
+    def _with(self, batch: Batch, totals: Tensor) -> MicroBatch:
+        return LoneMicroBatch(batch, totals, self.asked)
+
+
 class TrainSteps(Dataset[MicroBatch]):
     """Micro-batch i of this rank, with what its rows of the optimizer step ask for: (targets, tokens), summed over its micro-batches."""
 
@@ -160,3 +170,17 @@ class EvalBatches(Dataset[MicroBatch]):
                 self._group = group, self.preparation.group(together(whole, self.apart), group)
             parts.append(rows_of(self._group[1], place, place + 1))
         return joined(widened(parts))
+
+
+class PredictBatches(EvalBatches):
+    """Every row of a split once and none besides: the last batch may be shorter, and the last ranks may have one batch less."""
+
+    def __len__(self) -> int:
+        return -(-max(0, self.wanted - self.rank * self.rows) // (self.rows * self.ranks))
+
+    def __getitem__(self, index: int) -> MicroBatch:
+        if index >= len(self):
+            raise IndexError(index)
+        start = (index * self.ranks + self.rank) * self.rows
+        batch = self.read(list(range(start, min(start + self.rows, self.wanted))))
+        return MicroBatch(batch, totals(batch))

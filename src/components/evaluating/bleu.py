@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torchmetrics.text import SacreBLEUScore
 
-from components.core.errors import UserError
+from components.core.extras import lacking
 
 
 class Bleu(SacreBLEUScore):
@@ -22,7 +22,7 @@ class Bleu(SacreBLEUScore):
 
     def __init__(self, tokenize: str = "13a") -> None:
         if tokenize == "intl" and find_spec("regex") is None:
-            raise UserError("task.bleu_tokenize", "intl needs the package regex", "pip install 'lightning-components[bleu]'")
+            raise lacking("task.bleu_tokenize", "intl needs the package regex", "regex")
         super().__init__(tokenize=tokenize)  # type: ignore[arg-type]  # the task's option is the closed list, and has been checked
 
     def compute(self) -> Tensor:

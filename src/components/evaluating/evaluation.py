@@ -10,6 +10,8 @@ from typing import Any, Protocol
 
 import torch
 
+from components.compose.request import Request
+from components.core import html
 from components.core.bar import Bar
 from components.core.errors import UserError
 from components.core.files import read_json
@@ -37,6 +39,25 @@ class Evaluation(Protocol):
     asks: tuple[str, ...]
 
     def measure(self, model: Trained, held: EvalData, /) -> Mapping[str, Figure]: ...
+
+
+class Measured(dict[str, Any]):
+    """The figures of a split, {name: number}, and ``evaluations`` where some were asked for; a notebook shows them as a table."""
+
+    def _repr_html_(self) -> str:
+        figures = [(name.replace("_", " "), f"{value:,.6g}") for name, value in self.items() if isinstance(value, (int, float))]
+        shown = html.table(figures)
+        for name, found in self.get("evaluations", {}).items():
+            rows = [
+                (figure.replace("_", " "), *map(_shown, (f["value"], f["error"], f["count"], f["chance"])))
+                for figure, f in found.items()
+            ]
+            shown += html.table(rows, ("", "value", "error", "of", "chance"), title=name.replace("_", " "))
+        return shown
+
+
+def _shown(figure: float | None) -> str:
+    return "" if figure is None else f"{figure:,.4g}"
 
 
 @torch.inference_mode()
@@ -97,9 +118,9 @@ def evaluate(
     }
 
 
-def need_data(loaded: LoadedModel, place: str | Path, overrides: Sequence[str]) -> None:
+def need_data(loaded: LoadedModel, place: str | Path, request: Request) -> None:
     """UserError if a model was imported and no data are named: the data of its config are only a default."""
-    if any(word.lstrip("+").partition("=")[0].partition(".")[0] == "data" for word in overrides):
+    if any(argument.path[0] == "data" for argument in request.arguments):
         return
     about = read_json(loaded.folder / "run.json") if loaded.folder is not None else {}
     if is_foreign(Path(place).expanduser()) or (isinstance(about, dict) and "imported" in about):

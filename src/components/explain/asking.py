@@ -85,7 +85,7 @@ def ask(subject: Subject, prompt: str, *, new_tokens: int, seed: int) -> Asked:
         return _written(subject, start, len(start), new_tokens, seed, sources=sources)
     begins = first_ids(tokenizer)
     loss = _loss(subject)
-    names = {i: "<mask>" for i in [getattr(loss, "mask_id", None)] if i is not None}
+    names = {loss.mask_id: "<mask>"} if loss is not None and loss.mask_id is not None else {}
     ids = [*begins, *masked(tokenizer, prompt, next(iter(names), None))]
     if lacking(model, "causal"):  # an encoder reads what stands after a text too
         ids += tokenizer.closes

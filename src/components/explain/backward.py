@@ -73,7 +73,7 @@ def backward(subject: Subject, batch: Batch, seed: int) -> Backward:
         UserError: the loss cannot be had from one text.
     """
     model = subject.model
-    vocabulary = getattr(subject.tokenizer, "vocab_size", None) or getattr(model, "vocab_size", 1)
+    vocabulary = subject.tokenizer.vocab_size if subject.tokenizer is not None else getattr(model, "vocab_size", 1)
     loss = make(subject.config["loss"], "loss", vocab_size=vocabulary)
     if isinstance(loss, NeedsModel):
         raise UserError("--loss", "this loss learns from another model", "explain without --loss, or choose loss=next_token")

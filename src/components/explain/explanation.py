@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from components.compose.python_values import listed
+from components.compose.request import Request
+from components.core import html
+from components.core.config_types import Overrides
 from components.core.errors import UserError
 from components.core.files import make_folder, whole, write_text
 from components.core.terminal import readable, require_text
@@ -45,6 +48,10 @@ class Explanation:
         """A whole HTML page, which loads nothing from anywhere."""
         return page(self.traces, self.configs)
 
+    def _repr_html_(self) -> str:
+        """The page inside a notebook."""
+        return html.frame(self.page())
+
     def save(self, file: str | Path) -> Path:
         """Write the page to ``file``, whole or not at all."""
         file = Path(file).expanduser()
@@ -79,9 +86,9 @@ class Explanation:
 
 
 def explain(
-    *subjects: str | Path | Loaded | Subject | tuple[str, Sequence[str]],
+    *subjects: str | Path | Loaded | Subject | tuple[str, Overrides],
     prompt: str,
-    overrides: Sequence[str] = (),
+    overrides: Overrides = (),
     new_tokens: int = 12,
     shown: int = 64,
     loss: bool = False,
@@ -111,7 +118,7 @@ def explain(
     found = []
     for subject in subjects:
         name, own = subject if isinstance(subject, tuple) else (subject, ())
-        found.append(subject if isinstance(subject, Subject) else subject_of(name, [*overrides, *own]))
-        found[-1].name = readable(" ".join([found[-1].name, *own]))
+        found.append(subject if isinstance(subject, Subject) else subject_of(name, [*listed(overrides), *listed(own)]))
+        found[-1].name = readable(" ".join([found[-1].name, *(w for a in Request.of(own).arguments for w in a.words)]))
     options = Options(new_tokens, shown, loss, target, seed)
     return Explanation([trace(s, prompt, options) for s in found], [s.config for s in found])

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
 from components.explain.answers import layer_name, readable_path
 from components.explain.table import chosen
@@ -37,9 +38,10 @@ def figures(trace: Trace) -> dict[str, Figure]:
 def new_figure(width: float, height: float) -> Figure:
     """A figure of ``width`` by ``height`` inches that belongs to no window and to no global state."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), dpi=110, layout="constrained")
+    from components.explain.notebook_figure import NotebookFigure
+
+    figure = NotebookFigure(figsize=(width, height), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
@@ -47,6 +49,10 @@ def new_figure(width: float, height: float) -> Figure:
 def axis_texts(texts: Iterable[str]) -> list[str]:
     """Texts as matplotlib may show them: no line breaks, and no dollar sign that would begin a formula."""
     return [t.replace("\n", "⏎").replace("\t", "⇥").replace("$", r"\$")[:12] for t in texts]
+
+
+def texts(tokens: Sequence[Token]) -> list[str]:
+    return [t.text for t in tokens]
 
 
 def attention(trace: Trace) -> Figure | None:
@@ -61,26 +67,41 @@ def attention(trace: Trace) -> Figure | None:
     for axes in grid.flat[len(panels) :]:
         axes.set_visible(False)
     for axes, (m, head) in zip(grid.flat, panels):
-        weights = m.weights.tensor[head]
-        signed = bool((weights < -1e-6).any())
-        most = float(weights.abs().max()) or 1.0
-        axes.imshow(
-            weights.numpy(), cmap=SIGNED if signed else SEEN, vmin=-most if signed else 0.0, vmax=most, interpolation="nearest"
-        )
-        axes.set_title(f"{readable_path(m.path).removeprefix('the ')}, head {head + 1}", fontsize=6.5)
         columns_of = trace.source if m.crossed and trace.source else trace.tokens
-        ticks(axes, columns_of, weights.shape[-1], "x")
-        axes.set_yticks([])
+        panel(axes, m.weights.tensor[head], m.path, head, texts(columns_of))
     return figure
 
 
-def ticks(axes: Axes, tokens: Sequence[Token], count: int, which: str) -> None:
+def weights_figure(weights: Tensor, path: str, tokens: Sequence[str] | None) -> Figure:
+    """The weights (H, Tq, Tk) of one mixer, a panel for each head."""
+    heads = list(weights.detach().float().cpu())[:PANELS]
+    columns = min(4, len(heads))
+    rows = -(-len(heads) // columns)
+    figure = new_figure(2.3 * columns + 0.6, 2.4 * rows + 0.4)
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for axes in grid.flat[len(heads) :]:
+        axes.set_visible(False)
+    for head, (axes, map_) in enumerate(zip(grid.flat, heads)):
+        panel(axes, map_, path, head, tokens or ())
+    return figure
+
+
+def panel(axes: Axes, weights: Tensor, path: str, head: int, tokens: Sequence[str]) -> None:
+    """One map of weights (Tq, Tk): queries down, keys across."""
+    signed = bool((weights < -1e-6).any())
+    most = float(weights.abs().max()) or 1.0
+    low, colours = (-most, SIGNED) if signed else (0.0, SEEN)
+    axes.imshow(weights.numpy(), cmap=colours, vmin=low, vmax=most, interpolation="nearest")
+    axes.set_title(f"{readable_path(path).removeprefix('the ')}, head {head + 1}", fontsize=6.5)
+    ticks(axes, tokens, weights.shape[-1], "x")
+    axes.set_yticks([])
+
+
+def ticks(axes: Axes, tokens: Sequence[str], count: int, which: str) -> None:
     """The tokens at the axis ``which``, x or y, where there is room for them."""
     if len(tokens) == count <= LABELS:
         size = 6 if count <= 24 else 4
-        getattr(axes, f"set_{which}ticks")(
-            range(count), axis_texts(t.text for t in tokens), fontsize=size, rotation=90 if which == "x" else 0
-        )
+        getattr(axes, f"set_{which}ticks")(range(count), axis_texts(tokens), fontsize=size, rotation=90 if which == "x" else 0)
         axes.tick_params(length=1)
     else:
         axes.tick_params(labelsize=5)
@@ -96,7 +117,7 @@ def lens(trace: Trace) -> Figure | None:
     shown = axes.imshow(values.numpy(), cmap=SEEN, vmin=0.0, vmax=1.0, aspect="auto", interpolation="nearest")
     names = [row.after if n == 0 else layer_name(row.after) for n, row in enumerate(trace.lens)]
     axes.set_yticks(range(len(names)), names, fontsize=7)
-    ticks(axes, trace.tokens, values.shape[1], "x")
+    ticks(axes, texts(trace.tokens), values.shape[1], "x")
     axes.set_title("probability of the token that follows, by layer", fontsize=8)
     figure.colorbar(shown, ax=axes, shrink=0.8).ax.tick_params(labelsize=6)
     return figure
@@ -163,8 +184,8 @@ def influence(trace: Trace) -> Figure | None:
     axes = figure.subplots()
     most = float(values.abs().max()) or 1.0
     shown = axes.imshow(values.numpy(), cmap=SIGNED, vmin=-most, vmax=most, aspect="auto", interpolation="nearest")
-    ticks(axes, trace.source or trace.tokens, values.shape[1], "x")
-    ticks(axes, trace.tokens, values.shape[0], "y")
+    ticks(axes, texts(trace.source or trace.tokens), values.shape[1], "x")
+    ticks(axes, texts(trace.tokens), values.shape[0], "y")
     axes.set_title("what each token adds to the logit of what follows (gradient × embedding)", fontsize=7)
     figure.colorbar(shown, ax=axes, shrink=0.8).ax.tick_params(labelsize=6)
     return figure

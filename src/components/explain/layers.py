@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Protocol, runtime_checkable
+
 import torch
 from torch import Tensor, nn
 
@@ -16,27 +18,58 @@ from components.functional.routing import Routing
 LENS, NEURONS = 5, 8
 
 
+@runtime_checkable
+class Leaves(Protocol):
+    """What closes the stream."""
+
+    def leave(self, s: Tensor, /) -> Tensor: ...
+
+
+@runtime_checkable
+class Closes(Protocol):
+    """A residual: the stream that it keeps -> (B, T, D)."""
+
+    def close(self, s: Tensor, /) -> Tensor: ...
+
+
 def wiring_of(model: nn.Module, path: str) -> tuple[str, nn.Module]:
     """(path, module) of the nearest module around a layer that opens and closes the stream; the model itself where there is none."""
     modules = dict(model.named_modules())
     parts = path.split(".")
     for cut in range(len(parts) - 1, 0, -1):
         found = modules[".".join(parts[:cut])]
-        if hasattr(found, "leave"):
+        if isinstance(found, Leaves):
             return ".".join(parts[:cut]), found
     return "", model
 
 
 def closed(wiring: nn.Module, s: Tensor) -> Tensor:
-    """The stream as (T, D), whatever the residual keeps."""
-    residual = getattr(wiring, "residual", None)
-    return (residual.close(s) if residual is not None and hasattr(residual, "close") else s)[0]  # type: ignore[operator]  # asked just now
+    """The stream as (B, T, D), whatever the residual keeps."""
+    residual = dict(wiring.named_children()).get("residual")
+    return residual.close(s) if isinstance(residual, Closes) else s
 
 
 def sides_of(recorder: Recorder, source: bool) -> list[str]:
     """Paths of the stacks in the order of their calls; the last one leads to the logits. Without layers, names for what reads and writes."""
     found = list(dict.fromkeys(wiring_of(recorder.model, c.path)[0] for c in recorder.layers))
     return found or (["encoder", "decoder"] if source else [""])
+
+
+def branches(recorder: Recorder) -> list[Call]:
+    """Calls of the attentions and ffns that stand in no other of their kind, without those that stand for none."""
+    return [c for kind in ("attention", "ffn") for c in recorder.of_kind(kind) if isinstance(c.y, Tensor) and not absent(c)]
+
+
+def layer_calls(recorder: Recorder, sides: list[str], *, source: bool) -> list[tuple[Call, int]]:
+    """(call, index of its side) of each layer; then of each mixer that stands in none, which counts as a layer of its own."""
+    found = []
+    for call in [*recorder.layers, *(c for c in branches(recorder) if c.kind == "attention" and c.layer is None)]:
+        path, _ = wiring_of(recorder.model, call.path)
+        side = sides.index(path) if path in sides else len(sides) - 1
+        if call.kind == "attention" and source and (call.info is None or call.info.memory is None):
+            side = 0
+        found.append((call, side))
+    return found
 
 
 def layers(recorder: Recorder, sides: list[str], shown: slice, *, source: bool) -> tuple[list[LayerTrace], list[Mixer]]:
@@ -50,16 +83,12 @@ def layers(recorder: Recorder, sides: list[str], shown: slice, *, source: bool) 
     """
     found: list[LayerTrace] = []
     readers: list[Mixer] = []
-    outer = [c for kind in ("attention", "ffn") for c in recorder.of_kind(kind) if isinstance(c.y, Tensor) and not absent(c)]
-    alone = [c for c in outer if c.kind == "attention" and c.layer is None]
-    for call in [*recorder.layers, *alone]:
-        inside = call in recorder.layers
-        path, wiring = wiring_of(recorder.model, call.path)
-        side = sides.index(path) if path in sides else len(sides) - 1
-        if not inside and source and getattr(call.info, "memory", None) is None:
-            side = 0
+    outer = branches(recorder)
+    for call, side in layer_calls(recorder, sides, source=source):
+        inside = call.kind != "attention"
+        _, wiring = wiring_of(recorder.model, call.path)
         rows = slice(None) if source and side == 0 and len(sides) > 1 else shown
-        before, after = (closed(wiring, s) if inside else s[0] for s in (call.x, call.y))
+        before, after = ((closed(wiring, s) if inside else s)[0] for s in (call.x, call.y))
         visit = sum(x.path == call.path for x in found)
         norms = Array(after[rows].norm(dim=-1)), Array(before[rows].norm(dim=-1))
         layer = LayerTrace(call.path, side, [], visit, *norms)
@@ -78,12 +107,12 @@ def layers(recorder: Recorder, sides: list[str], shown: slice, *, source: bool) 
 
 def absent(call: Call) -> bool:
     """Whether the part stands for none of its kind and gives zeros."""
-    return bool(getattr(call.module, "absent", False))
+    return bool(call.module.absent)
 
 
 def mixer(call: Call, r: Reading, layer: int, side: int, shown: slice) -> Mixer:
     """One reading, as the page draws it and spells it out."""
-    crossed = bool(getattr(call.module, "crosses", False))
+    crossed = bool(call.module.crosses)
     columns = slice(None) if crossed else shown
     outside = None if crossed or shown.start in (None, 0) else Array(r.weights[:, shown, : shown.start].sum(-1))
 

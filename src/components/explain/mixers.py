@@ -7,72 +7,30 @@ of the read *is* w_t. Delta rules: Yang et al. 2024, arXiv:2406.06484; state-spa
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from components.core.sockets import SequenceInfo
+from components.explain.reading import EQUIVALENT, GRADIENT, HOW, SHARE, SOFTMAX, Reading, repeated
 from components.explain.recorder import Arguments, Call, KernelCall
 from components.functional.linear_attention import linear_attention
 from components.functional.watch import watching
 
+__all__ = ["EQUIVALENT", "GRADIENT", "HOW", "SHARE", "SOFTMAX", "Reading", "batch_readings", "readings", "repeated"]
+
 PROBES = 16  # random directions by which |dy/dx| is estimated where the stream is wider
-SOFTMAX, EQUIVALENT, SHARE, GRADIENT = "softmax", "equivalent", "share", "gradient"
-HOW = {
-    SOFTMAX: "softmax of scaled and masked products of queries and keys",
-    EQUIVALENT: "equivalent weights: the read is linear in the values, so these factors are exact, though no such matrix is ever made",
-    SHARE: "share of each position in the state, averaged over channels: every channel is a decaying sum of its own",
-    GRADIENT: "|d output / d input|, each row scaled to sum 1: this mixer is not linear in what it reads, so this is a sensitivity, no weight",
-}
-
-
-@dataclass
-class Reading:
-    """What one mixer read, of one sequence. Heads that share keys keep them shared: H is a multiple of G.
-
-    Args:
-        how: a key of HOW.
-        weights: (H, Tq, Tk).
-        values: (G, Tk, V) that they weigh; None for gradients.
-        q, k: (H, Tq, K), (G, Tk, K), where there are some.
-        seen: (H or 1, Tq, Tk) True where a query sees a key.
-        bias: (H or 1, Tq, Tk) added to scaled scores.
-        scale, soft_cap: of the scores.
-        sinks: (H,) logits that take weight and give nothing.
-        mixing: (H, H') factors with which maps were added up to heads, (H', Tq, Tk) being the maps before.
-        maps: these maps; None where heads are not mixed.
-        decay: (H, T) sums of the logarithm of what is kept from position to position: a weight is q . k times exp(decay_t - decay_s). None where
-            nothing decays, or channels each at their own rate.
-        divisor: (H, T) what was read is divided by.
-    """
-
-    how: str
-    weights: Tensor
-    values: Tensor | None = None
-    q: Tensor | None = None
-    k: Tensor | None = None
-    seen: Tensor | None = None
-    bias: Tensor | None = None
-    scale: float | None = None
-    soft_cap: float | None = None
-    sinks: Tensor | None = None
-    mixing: Tensor | None = None
-    maps: Tensor | None = None
-    decay: Tensor | None = None
-    divisor: Tensor | None = None
-
-    @property
-    def context(self) -> Tensor | None:
-        """(H, Tq, V): what is read, weights times values."""
-        if self.values is None or self.how == SHARE:
-            return None
-        return self.weights @ repeated(self.values, self.weights.shape[0])
 
 
 def readings(call: Call) -> list[Reading]:
     """Of one call of an attention part, for the first row of its batch; two where a mixer reads both ways."""
+    return [r.of_row(0) for r in batch_readings(call)] or [by_gradient(call)]
+
+
+def batch_readings(call: Call) -> list[Reading]:
+    """Of one call, for all rows of its batch; empty where no kernel told what it was asked, so that there are no weights."""
     with torch.no_grad(), watching(None):
         found: list[Reading] = []
         turned: list[bool] = []
@@ -84,35 +42,35 @@ def readings(call: Call) -> list[Reading]:
             else:
                 found.append(READ[kernel.word](kernel.found))
                 turned.append(kernel.backwards)
-        found = [flipped(r) if back else r for r, back in zip(found, turned)]
-    return found or [by_gradient(call)]
+        return [flipped(r) if back else r for r, back in zip(found, turned)]
 
 
 def softmax_weights(found: Arguments) -> Reading:
     """As ``functional.attention.reference``, with every intermediate kept."""
-    q, k, v = (found[n][0] for n in ("q", "k", "v"))
-    heads, tq, width = q.shape
-    tk = k.shape[1]
+    q, k, v = (found[n] for n in ("q", "k", "v"))
+    rows, heads, tq, width = q.shape
+    tk = k.shape[-2]
     scale = width**-0.5 if found["scale"] is None else float(found["scale"])
-    scores = q.double() @ repeated(k, heads).double().transpose(1, 2) * scale
+    scores = q.double() @ repeated(k, heads).double().transpose(-1, -2) * scale
     if found["soft_cap"] is not None:
         scores = found["soft_cap"] * torch.tanh(scores / found["soft_cap"])
     bias = found["bias"]
-    bias = None if bias is None else bias[0].expand(-1, tq, tk)
+    bias = None if bias is None else bias.expand(-1, -1, tq, tk)
     if bias is not None:
         scores = scores + bias.double()
-    seen = torch.ones(1, tq, tk, dtype=torch.bool) if found["spec"].sees_all(tq, tk) else found["spec"].dense(q.device)[0]
+    spec = found["spec"]
+    seen = torch.ones(1, 1, tq, tk, dtype=torch.bool, device=q.device) if spec.sees_all(tq, tk) else spec.dense(q.device)
     scores = scores.masked_fill(~seen, -math.inf)
     sinks = found["sinks"]
     if sinks is not None:
-        scores = torch.cat((scores, sinks.double()[:, None, None].expand(-1, tq, 1)), -1)
+        scores = torch.cat((scores, sinks.double()[:, None, None].expand(rows, -1, tq, 1)), -1)
     weights = scores.softmax(-1)[..., :tk].to(v.dtype)
     return Reading(SOFTMAX, weights, v, q, k, seen, bias, scale, found["soft_cap"], sinks)
 
 
 def made_weights(found: Arguments) -> Reading:
     """Weights that the part made itself."""
-    return Reading(SOFTMAX, found["weights"][0], found["v"][0], found["q"][0], found["k"][0])
+    return Reading(SOFTMAX, found["weights"], found["v"], found["q"], found["k"])
 
 
 def linear_weights(found: Arguments) -> Reading:
@@ -122,25 +80,26 @@ def linear_weights(found: Arguments) -> Reading:
     length = value.shape[time]
     shape = [1] * value.dim()
     shape[time], shape[-1] = length, length
-    inputs[at] = torch.eye(length, dtype=value.dtype).view(shape).expand(*value.shape[:-1], length)
+    inputs[at] = torch.eye(length, dtype=value.dtype, device=value.device).view(shape).expand(*value.shape[:-1], length)
     read = found["rule"](*inputs, **found["options"])[0]
     if time == 1:
         read, value = read.transpose(1, 2), value.transpose(1, 2)
-    reading = Reading(EQUIVALENT, read[0], value[0])
+    reading = Reading(EQUIVALENT, read, value)
     if found["rule"] is not linear_attention or (inputs[3] is not None and inputs[3].dim() == 4):
         return reading  # corrections and rates per channel: no weight is one product of a query and a key
-    decay = None if inputs[3] is None else inputs[3][0].cumsum(-1)
-    return replace(reading, q=inputs[0][0], k=inputs[1][0], decay=decay)
+    decay = None if inputs[3] is None else inputs[3].cumsum(-1)
+    return replace(reading, q=inputs[0], k=inputs[1], decay=decay)
 
 
 def scan_weights(found: Arguments) -> Reading:
     """h_t = sum_s (a_t ... a_(s+1)) b_s per channel: how much of |h_t| came from each s, mean over channels. One head."""
-    log_a, log_b = found["log_a"][0].double(), found["log_b"][0].double()
-    sums = log_a.cumsum(0)
-    logs = sums[:, None] - sums[None] + log_b[None]  # (T, T, channels)
-    later = torch.ones(len(sums), len(sums), dtype=torch.bool).triu(1)[..., None]
-    share = logs.masked_fill(later, -math.inf).softmax(1).mean(-1)
-    return Reading(SHARE, share[None].to(found["log_a"].dtype))
+    log_a, log_b = found["log_a"].double(), found["log_b"].double()
+    sums = log_a.cumsum(1)
+    length = sums.shape[1]
+    logs = sums[:, :, None] - sums[:, None] + log_b[:, None]  # (B, T, T, channels)
+    later = torch.ones(length, length, dtype=torch.bool, device=sums.device).triu(1)[..., None]
+    share = logs.masked_fill(later, -math.inf).softmax(2).mean(-1)
+    return Reading(SHARE, share[:, None].to(found["log_a"].dtype))
 
 
 READ = {"softmax": softmax_weights, "weights": made_weights, "linear": linear_weights, "scan": scan_weights}
@@ -149,14 +108,14 @@ READ = {"softmax": softmax_weights, "weights": made_weights, "linear": linear_we
 def mixed(reading: Reading, matrix: Tensor) -> Reading:
     """Heads as the sums of maps that the part makes of them."""
     matrix = matrix.to(reading.weights.dtype)
-    weights = torch.einsum("hm,mqk->hqk", matrix, reading.weights)
-    values = None if reading.values is None else repeated(reading.values, matrix.shape[1])[: matrix.shape[0]]
+    weights = torch.einsum("hm,bmqk->bhqk", matrix, reading.weights)
+    values = None if reading.values is None else repeated(reading.values, matrix.shape[1])[:, : matrix.shape[0]]
     return replace(reading, weights=weights, values=values, mixing=matrix, maps=reading.weights)
 
 
 def divided(reading: Reading, kernel: KernelCall) -> Reading:
     """What was read, over the sum of its weights."""
-    total = kernel.found["total"][0]
+    total = kernel.found["total"]
     values = reading.values
     if values is not None and values.shape[-1] > 1 and bool((values[..., -1] == 1).all()):
         values = values[..., :-1]  # the column of ones summed the weights
@@ -182,11 +141,6 @@ def flipped(reading: Reading) -> Reading:
         decay=turned(r.decay, -1),
         divisor=turned(r.divisor, -1),
     )
-
-
-def repeated(shared: Tensor, heads: int) -> Tensor:
-    """(G, T, K) -> (H, T, K): each group as often as heads share it."""
-    return shared.repeat_interleave(heads // shared.shape[0], 0)
 
 
 def by_gradient(call: Call) -> Reading:

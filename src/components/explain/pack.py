@@ -110,9 +110,3 @@ def _plain(value: object, bits: int, gone: set[int]) -> object:
     if isinstance(value, list):
         return [_plain(v, bits, gone) for v in value]
     return rounded(value) if isinstance(value, float) else value
-
-
-def unpacked(array: Json) -> Tensor:
-    """What ``packed`` made of a tensor."""
-    data = bytearray(base64.b64decode(array["data"]))
-    return torch.frombuffer(data, dtype=BITS[array["bits"]]).view(array["shape"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -9,7 +10,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
 
+from components.core.contracts import complete
 from components.core.parts_tree import entries_of
 from components.core.sockets import Layer, SequenceInfo
 from components.functional.watch import watching
@@ -61,10 +64,15 @@ class Recorder:
 
     Args:
         model: any; parts are found by their registered classes, layers by ``Layer``.
+        every: keep what every module returned, in ``outputs``. Without gradients these are copies, so that what is written in place later
+            does not change them; with gradients they are the tensors themselves.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, *, every: bool = False) -> None:
         self.model = model
+        self.every = every
+        self.outputs: dict[str, list[Any]] = {}  # path -> what each call returned
+        self._copied: tuple[weakref.ref[Tensor], int, Tensor] | None = None  # the newest: (tensor, its version, the copy)
         self.entries = entries_of(model)
         self.calls: list[Call] = []
         self.layers: list[Call] = []
@@ -81,7 +89,8 @@ class Recorder:
             for path, module in self.model.named_modules():
                 # a plain module that stands in a part's place is kept like one of ours
                 kind = self.kind_at(path)
-                if kind or isinstance(module, (Layer, nn.Linear)):
+                complete(module, kind)  # nothing, for a part that ``make`` made
+                if self.every or kind or isinstance(module, (Layer, nn.Linear)):
                     before, after = self._before(path, module, kind), self._after(path, module)
                     stack.callback(module.register_forward_pre_hook(before).remove)
                     stack.callback(module.register_forward_hook(after).remove)
@@ -100,7 +109,7 @@ class Recorder:
         """The listener of ``functional.watch``."""
         running = [c for c in self._running if c.kind == "attention"]
         if running:  # the outermost attention is the one that a block called
-            backwards = sum(bool(getattr(c.module, "reads_backwards", False)) for c in running) % 2 == 1
+            backwards = sum(bool(c.module.reads_backwards) for c in running) % 2 == 1
             running[0].kernels.append(KernelCall(word, found, backwards))
 
     def of_kind(self, kind: str) -> list[Call]:
@@ -114,6 +123,7 @@ class Recorder:
             info = next((a for a in args[1:] if isinstance(a, SequenceInfo)), None)
             call = Call(path, module, kind, args[0] if args else None, info=info, layer=self._layer)
             if isinstance(module, Layer):
+                call.x = self._kept(call.x)
                 self._layer = call.layer = len(self.layers)
                 self.layers.append(call)
             elif isinstance(module, nn.Linear) and not kind:
@@ -127,7 +137,9 @@ class Recorder:
     def _after(self, path: str, module: nn.Module) -> Callable[..., None]:
         def hook(_: nn.Module, args: object, output: Any) -> None:  # noqa: ARG001
             call = self._running.pop()
-            call.y = output[0] if isinstance(module, Layer) else output
+            call.y = self._kept(output[0] if isinstance(module, Layer) else output)
+            if self.every:
+                self.outputs.setdefault(path, []).append(call.y)
             if isinstance(module, Layer):
                 self._layer = None
             if isinstance(call.y, Tensor):
@@ -135,6 +147,18 @@ class Recorder:
                 self.shapes[path] = list(call.y.shape)
 
         return hook
+
+    def _kept(self, found: Any) -> Any:
+        """``found`` with copies of its tensors, where they are kept. A module that returns what the last one returned gets the same copy."""
+        return tree_map_only(Tensor, self._copy, found) if self.every and not torch.is_grad_enabled() else found
+
+    def _copy(self, x: Tensor) -> Tensor:
+        if x.is_inference():  # has no version, so nothing tells whether it was written in place
+            return x.clone()
+        if self._copied is not None and self._copied[0]() is x and self._copied[1] == x._version:
+            return self._copied[2]
+        self._copied = (weakref.ref(x), x._version, x.clone())
+        return self._copied[2]
 
 
 @contextmanager

@@ -48,7 +48,7 @@ def steps(subject: Subject, asked: Asked, logits: Tensor) -> Generation | None:
     if not asked.writes:
         return None
     decoding = make(subject.config["decoding"], "decoding")
-    samplers = list(getattr(decoding, "samplers", []) or [])
+    samplers = list(decoding.samplers or ())
     node = subject.config["decoding"]
     names = [_readable_node(s) for s in (node.get("samplers") or [])] if samplers else []
     logits = logits[:, : subject.tokenizer.vocab_size]

@@ -3,29 +3,55 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from torch import nn
 
 from components.compose.request import Request, recipe_word
+from components.core.config_types import Overrides
 from components.core.makers import telling
 from components.core.resources import recipe_files
 from components.core.signature import Signature
+from components.corpus.tokens import Tokens
 
 Config = dict[str, Any]  # of a run or a recipe, spelled out; or one node of it: the name of a part and its options
 
 
-class Loaded(Protocol):
-    """What ``components.load`` and ``components.load_recipe`` return."""
+class Untrained(Protocol):
+    """What ``components.load_recipe`` returns."""
 
     @property
-    def model(self) -> Any: ...
+    def model(self) -> nn.Module: ...
 
     @property
     def config(self) -> Config: ...
+
+
+@runtime_checkable
+class Loaded(Untrained, Protocol):
+    """What ``components.load`` returns. ``folder``: of a run; None for a folder in Hugging Face's layout."""
+
+    @property
+    def tokenizer(self) -> Tokens | None: ...
+
+    @property
+    def folder(self) -> Path | None: ...
+
+
+class HoldsTokenizer(Protocol):
+    @property
+    def tokenizer(self) -> Tokens | None: ...
+
+
+@runtime_checkable
+class WithTask(Untrained, Protocol):
+    """A recipe with its task, which holds the tokenizer."""
+
+    @property
+    def task(self) -> HoldsTokenizer: ...
 
 
 @dataclass(frozen=True)
@@ -67,7 +93,7 @@ class Subject:
         return list(self.tokenizer.labels) if self.tokenizer is not None else []
 
 
-def subject_of(what: str | Path | Loaded, overrides: Sequence[str] = ()) -> Subject:
+def subject_of(what: str | Path | Untrained, overrides: Overrides = ()) -> Subject:
     """The subject that ``what`` names.
 
     Args:
@@ -96,7 +122,7 @@ def of_recipe(name: str, request: Request) -> Subject:
     made: dict[int, Made] = {}
     with telling(_into(made)):
         recipe = open_recipe(name, request)
-    said = [argument.typed for argument in request.arguments]
+    said = [line for argument in request.arguments for line in argument.words]
     subject = Subject(name, recipe.model, recipe.tokenizer, recipe.config, made, difference=said)
     if recipe.config.get("init_from"):
         subject.trained = f"weights of {recipe.config['init_from']}"
@@ -115,10 +141,11 @@ def of_run(name: str, request: Request) -> Subject:
     return of_loaded(loaded, made, name)
 
 
-def of_loaded(loaded: Loaded, made: dict[int, Made] | None = None, name: str = "") -> Subject:
+def of_loaded(loaded: Untrained, made: dict[int, Made] | None = None, name: str = "") -> Subject:
     """Of what ``components.load`` or ``load_recipe`` returned. Options are known only where ``made`` tells them."""
-    folder = getattr(loaded, "folder", None)
-    tokenizer = getattr(loaded, "tokenizer", None) or getattr(getattr(loaded, "task", None), "tokenizer", None)
+    folder, tokenizer = (loaded.folder, loaded.tokenizer) if isinstance(loaded, Loaded) else (None, None)
+    if tokenizer is None and isinstance(loaded, WithTask):
+        tokenizer = loaded.task.tokenizer
     recipe = loaded.config.get("recipe") or "model"
     called = f"{recipe}/{Path(folder).name}" if folder is not None else Path(name).name or str(recipe)
     subject = Subject(called, loaded.model.eval(), tokenizer, loaded.config, made or {}, folder)
@@ -128,7 +155,7 @@ def of_loaded(loaded: Loaded, made: dict[int, Made] | None = None, name: str = "
         best = f", the best at step {summary['best_step']:,}" if summary.get("best_step") else ""
         elsewhere = "trained elsewhere" if summary.get("state") == "imported" else "trained"
         subject.trained = f"{summary['step']:,} steps{best}" if summary.get("step") else elsewhere
-    elif not hasattr(loaded, "task"):  # a folder in Hugging Face's layout; only a recipe has a task
+    elif not isinstance(loaded, WithTask):  # a folder in Hugging Face's layout; only a recipe has a task
         subject.trained = "trained elsewhere"
     return subject
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from components.core import registry
+from components.core.abilities import NamesColumns
 from components.core.flops import Work
 from components.explain import layers as inside
 from components.explain.answers import answers
@@ -151,8 +152,8 @@ def values(subject: Subject, asked: Asked) -> Values | None:
 def columns_of(subject: Subject) -> list[str]:
     """Names of the columns of the data: the option ``features``, else those that the data part declares."""
     node = subject.config.get("data") or {}
-    declared = getattr(registry.find("data", node["name"]), "columns", None) if "name" in node else None
-    return list(node.get("features") or declared or ())
+    part = registry.find("data", node["name"]) if "name" in node else None
+    return list(node.get("features") or (part.columns if isinstance(part, NamesColumns) else None) or ())
 
 
 def _window(asked: Asked, shown: slice) -> Asked:

@@ -1,4 +1,4 @@
-"""Cross entropy of one row of logits per target, summed in fp32, keeping one tensor of the logits' size and dtype for the backward pass.
+"""Cross entropy of one row of logits per target, summed in fp32 (logits in fp64: in fp64), keeping one tensor of the logits' size and dtype for the backward pass.
 
 The usual ``F.cross_entropy(logits.float())`` holds three fp32 tensors of that size. Here rows are processed in fp32, in blocks
 that fit in the processor's cache. Only the probabilities are kept, and the gradient overwrites them.
@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from components.functional.precision import at_least_fp32
+
 IGNORED = -100
 BLOCK = {"cpu": 2**18}  # logits per block: 1 MB in fp32
 LARGE_BLOCK = 2**26  # elsewhere launches cost more than memory traffic
@@ -22,7 +24,7 @@ def cross_entropy_reference(
 ) -> tuple[Tensor, Tensor]:
     """By the formula: (Σ w · cross entropy, Σ w · log²Z) over rows whose target is not -100. ``logits`` (N, V), ``targets`` (N,)."""
     asked = targets != IGNORED
-    logits = torch.where(asked[:, None], logits, 0.0).float()
+    logits = at_least_fp32(torch.where(asked[:, None], logits, 0.0))
     log_z = torch.logsumexp(logits, -1)
     log_p = logits - log_z[:, None]
     at_target = log_p.gather(1, torch.where(asked, targets, 0)[:, None])[:, 0]
@@ -53,17 +55,16 @@ class _CrossEntropy(torch.autograd.Function):
         kept = (
             torch.empty_like(logits) if ctx.needs_input_grad[0] else None
         )  # exp(logit - largest): the sum is divided by later
-        direct = kept is not None and kept.dtype == torch.float32
-        top, total = (torch.empty(n, 1, dtype=torch.float32, device=logits.device) for _ in range(2))
+        wide = torch.promote_types(logits.dtype, torch.float32)
+        direct = kept is not None and kept.dtype == wide
+        top, total = (torch.empty(n, 1, dtype=wide, device=logits.device) for _ in range(2))
         mean = torch.empty_like(top) if label_smoothing else None
         for rows in blocks(n, v, logits.device):
-            block = logits[rows] if direct else logits[rows].float()
+            block = logits[rows] if direct else logits[rows].to(wide)
             torch.amax(block, 1, keepdim=True, out=top[rows])
             if mean is not None:
                 torch.mean(block, 1, keepdim=True, out=mean[rows])
-            spare = (
-                None if logits.dtype == torch.float32 else block
-            )  # .float() of fp32 is the logits themselves: never written to
+            spare = None if logits.dtype == wide else block  # what is wide already are the logits themselves: never written to
             out = kept[rows] if kept is not None and direct else spare
             e = torch.sub(block, top[rows], out=out).exp_()
             torch.sum(e, 1, keepdim=True, out=total[rows])
@@ -72,7 +73,7 @@ class _CrossEntropy(torch.autograd.Function):
         asked = targets != IGNORED
         index = torch.where(asked, targets, 0)[:, None]
         log_z = (top + total.log())[:, 0]
-        log_p = logits.gather(1, index)[:, 0].float() - log_z
+        log_p = logits.gather(1, index)[:, 0].to(wide) - log_z
         w = asked.float() if weights is None else asked * weights.float()
         losses = -log_p
         if mean is not None:
@@ -94,7 +95,7 @@ class _CrossEntropy(torch.autograd.Function):
         spread = pull * (ctx.label_smoothing / v)
         scale = torch.where(asked, push / total, 0.0)[:, None]
         for rows in blocks(n, v, grad.device):
-            block = grad[rows] if grad.dtype == torch.float32 else grad[rows].float()
+            block = at_least_fp32(grad[rows])
             block.mul_(scale[rows])
             if ctx.label_smoothing:
                 block.sub_(spread[rows, None])

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from components.core.collectives import added
 from components.core.sockets import SequenceInfo
 from components.functional.precision import at_least_fp32
 
@@ -98,21 +99,25 @@ def check_groups(k: int, n_experts: int, n_groups: int, top_groups: int) -> None
         raise ValueError(f"k={k} experts are asked of {there}; choose a smaller k, or more experts or groups")
 
 
-def balance_loss(routing: Routing, valid: Tensor | None, rows: int) -> tuple[Tensor, Tensor]:
+def balance_loss(routing: Routing, valid: Tensor | None, rows: int, *, over_ranks: bool = False) -> tuple[Tensor, Tensor]:
     """(sum over tokens, tokens) of E * sum_i f_i P_i: f_i is the share of choices that expert i has, P_i its mean probability.
 
-    1 where all are even, E where one has all, for any k. f and P are taken over each of ``rows`` stretches of tokens.
-    Fedus et al. 2021, arXiv:2101.03961, equations 4 to 6; by sequence: DeepSeek-V3, arXiv:2412.19437, equations 17 to 20.
+    1 where all are even, E where one has all, for any k. f and P are taken over each of ``rows`` stretches of tokens. With
+    ``over_ranks`` f is taken over the stretches of all ranks, which all call this, and the mean over ranks is the loss of all their tokens as one.
+    Fedus et al. 2021, arXiv:2101.03961, equations 4 to 6; by sequence: DeepSeek-V3, arXiv:2412.19437, equations 17 to 20; over ranks: Qiu et al. 2025,
+    arXiv:2501.11873, section 3.
     """
     assert routing.probabilities is not None
-    p = routing.probabilities.float().unflatten(0, (rows, -1))
+    p = at_least_fp32(routing.probabilities).unflatten(0, (rows, -1))
     length = p.shape[1]
     if valid is None:
-        tokens = torch.full((rows, 1), float(length), device=p.device)
+        tokens = torch.full((rows, 1), float(length), dtype=p.dtype, device=p.device)
     else:
-        there = valid.view(rows, length, 1).float()
+        there = valid.view(rows, length, 1).to(p.dtype)
         p, tokens = p * there, there.sum(1)
     load = routing.load_of(rows, length)
+    if over_ranks:
+        load = added(load)
     share = load / load.sum(-1, keepdim=True).clamp(min=1.0)
     # the mean of p times the number of tokens is the sum of p
     return routing.n_experts * (share * p.sum(1)).sum(), tokens.sum()
@@ -121,7 +126,7 @@ def balance_loss(routing: Routing, valid: Tensor | None, rows: int) -> tuple[Ten
 def z_loss(routing: Routing, valid: Tensor | None) -> tuple[Tensor, Tensor]:
     """(sum, tokens) of the squared log of the softmax's denominator. Zoph et al. 2022, arXiv:2202.08906, equation 5."""
     assert routing.logits is not None
-    squares = at_least_fp32(routing.logits).float().logsumexp(-1).square()
+    squares = at_least_fp32(routing.logits).logsumexp(-1).square()
     if valid is None:
         return squares.sum(), torch.tensor(float(squares.shape[0]), device=squares.device)
     return (squares * valid).sum(), valid.sum().float()

@@ -108,6 +108,33 @@ def generate(
     return [text_of(tokenizer, given[i // count], strip_prefix(before, new), stop) for i, new in enumerate(made)]
 
 
+def texts_after(
+    model: nn.Module,
+    tokenizer: Tokens,
+    config: Config,
+    rows: list[list[int]],
+    sources: list[list[int]] | None,
+    *,
+    seed: int,
+    ends: Sequence[int],
+    max_new_tokens: int,
+) -> list[str]:
+    """The text that the model writes after each row of ids; ``sources``: what an encoder-decoder reads before."""
+    before = () if sources is None else tuple(tokenizer.begins or ())
+    made = continue_ids(
+        model,
+        tokenizer,
+        config,
+        rows,
+        seeds=[(seed, 0)] * len(rows),
+        ends=ends,
+        max_new_tokens=max_new_tokens,
+        sources=sources,
+        before=before,
+    )
+    return [text_of(tokenizer, [], strip_prefix(before, new), ()) for new in made]
+
+
 @torch.inference_mode()
 def continue_ids(
     model: nn.Module,

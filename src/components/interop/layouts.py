@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 
+@runtime_checkable
 class Layout(Protocol):
     def split(self, theirs: Sequence[Tensor], ours: Sequence[torch.Size]) -> list[Tensor]:
         """Their tensors split into ours, which have the shapes ``ours``."""

@@ -39,7 +39,7 @@ def steps(architecture: Architecture, ours: Shapes, get: Get) -> list[Step]:
     done: list[Step] = []
     open_names = dict.fromkeys(ours)
     for rule in architecture.tensors:
-        layout = rule.layout(get) if callable(rule.layout) and not hasattr(rule.layout, "split") else rule.layout
+        layout = rule.layout if isinstance(rule.layout, Layout) else rule.layout(get)
         first = pattern(rule.our_names[0])
         for name in list(open_names):
             if (found := first.match(name)) is None or rule.dims not in (None, len(ours[name])):

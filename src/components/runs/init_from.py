@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
 
 import torch
 from torch import Tensor, nn
 
+from components.core.abilities import FollowsBase
 from components.core.errors import UserError
 from components.core.weight_names import first_few, summarize_names
 from components.core.weights import copy_full, roles
@@ -64,13 +64,12 @@ class Match:
             for name in self.loaded:
                 copy_full(own[name], self.start.weights[name])
         for path, module in model.named_modules():
-            follow = getattr(module, "follow_base", None)  # an adapter whose base weights have just been loaded
             if (
-                callable(follow)
+                isinstance(module, FollowsBase)  # an adapter whose base weights have just been loaded
                 and f"{path}.weight" in taken
-                and taken.isdisjoint(f"{path}.{n}" for n in cast(Iterable[str], module.added))
+                and taken.isdisjoint(f"{path}.{n}" for n in module.added)
             ):
-                follow()
+                module.follow_base()
 
     def parts(self) -> dict[str, list[str]]:
         """``loaded``, ``new`` and ``left``, each in short: whole modules by their path, layers that are alike as one."""

@@ -43,7 +43,7 @@ def find_resumed(name: str, overrides: Iterable[Argument], runs: Path) -> Resume
     Raises:
         UserError: there is no such run, or an override would make it another run.
     """
-    for key in (argument.key for argument in overrides):
+    for key in (key for argument in overrides for key in argument.keys):
         if key not in ALLOWED and key.split(".")[0] not in ALLOWED_GROUPS:
             raise UserError(
                 key,

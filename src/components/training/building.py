@@ -9,7 +9,7 @@ from torch import nn
 
 from components.core.errors import UserError
 from components.core.sockets import Batch
-from components.core.traits import number_reader
+from components.core.traits import number_reader, provides
 from components.corpus.preparation import Preparation
 from components.runs.preparing import examples_of, of_data
 from components.runs.task_module import AnyCorpus, TaskModule
@@ -45,6 +45,7 @@ def data_of(module: TaskModule, corpus: AnyCorpus, context: int, seed: int) -> P
         limit=module.validation_batches,
         identity=corpus.hash,
         preparation=preparation,
+        moved=not any(provides(module.loss, word) for word in ("classes", "amounts", "hidden_tokens")),
     )
     if validation is not None and not any(item.asked for item in made.measured(validation, module.batch_size)):
         raise UserError(
@@ -53,6 +54,12 @@ def data_of(module: TaskModule, corpus: AnyCorpus, context: int, seed: int) -> P
             "hold out more, or nothing: task.validation_fraction=0",
         )
     return made
+
+
+def settle_rows(module: TaskModule, context: int) -> None:
+    """How many rows a step has, where the task says it in tokens."""
+    if module.batch_tokens is not None:
+        module.batch_size = max(1, module.batch_tokens // context)
 
 
 def need_width(model: nn.Module, batch: Batch) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from lightning.pytorch import Callback
@@ -43,3 +43,9 @@ def _each(calls: list[Callable[..., None]]) -> Callable[..., None]:
             one(*args, **kwargs)
 
     return call
+
+
+def members_of(callbacks: Iterable[Callback]) -> Iterator[Callback]:
+    """Each callback by itself, those of groups too."""
+    for one in callbacks:
+        yield from members_of(one.members) if isinstance(one, CallbackGroup) else (one,)

@@ -13,14 +13,37 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
+Groups = dict[Any, list[Tensor]]  # gradients by the mesh on which they lie, None: they are whole
+
+
+def _by_mesh(parameters: Iterable[nn.Parameter]) -> Groups:
+    groups: Groups = defaultdict(list)
+    for p in parameters:
+        if p.grad is not None:
+            groups[p.grad.device_mesh if isinstance(p.grad, DTensor) else None].append(p.grad)
+    return groups
+
+
+def _multiply(groups: Groups, factor: Tensor) -> None:
+    if set(groups) == {None}:
+        torch._foreach_mul_(groups[None], factor)  # pyright: ignore[reportPrivateImportUsage]  # torch has no public name for it
+        return
+    for grads in groups.values():  # a foreach product refuses mixed meshes as well
+        for grad in grads:
+            local = grad.to_local() if isinstance(grad, DTensor) else grad
+            local.mul_(factor)
+
+
+@torch.no_grad()
+def multiply_gradients(parameters: Iterable[nn.Parameter], factor: Tensor) -> None:
+    """Multiply all gradients by one number, which stays on its device."""
+    _multiply(_by_mesh(parameters), factor)
+
 
 @torch.no_grad()
 def clip_gradients(parameters: Iterable[nn.Parameter], limit: float) -> Tensor | None:
     """Scale all gradients so that their total 2-norm is at most ``limit``. Returns the norm before that, or None without gradients."""
-    groups: dict[Any, list[Tensor]] = defaultdict(list)
-    for p in parameters:
-        if p.grad is not None:
-            groups[p.grad.device_mesh if isinstance(p.grad, DTensor) else None].append(p.grad)
+    groups = _by_mesh(parameters)
     if not groups:
         return None
     norms = []
@@ -28,14 +51,7 @@ def clip_gradients(parameters: Iterable[nn.Parameter], limit: float) -> Tensor |
         norm = torch.nn.utils.get_total_norm(grads, 2.0)
         norms.append(norm.full_tensor() if isinstance(norm, DTensor) else norm)
     total = norms[0] if len(norms) == 1 else torch.linalg.vector_norm(torch.stack(norms))
-    factor = (limit / (total + 1e-6)).clamp(max=1.0)
-    if set(groups) == {None}:
-        torch._foreach_mul_(groups[None], factor)  # pyright: ignore[reportPrivateImportUsage]  # torch has no public name for it
-    else:  # a foreach product refuses mixed meshes as well
-        for grads in groups.values():
-            for grad in grads:
-                local = grad.to_local() if isinstance(grad, DTensor) else grad
-                local.mul_(factor)
+    _multiply(groups, (limit / (total + 1e-6)).clamp(max=1.0))
     return total
 
 

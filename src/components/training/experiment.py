@@ -14,8 +14,10 @@ from typing import cast
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningModule
 
+from components.core import html
 from components.core.bar import Bar
 from components.core.errors import UserError
+from components.core.files import read_bytes
 from components.core.traits import judge_of
 from components.runs import run_files, run_folder
 from components.runs.metrics_file import MetricsFile
@@ -44,10 +46,20 @@ __all__ = ["Job", "Result", "fit"]
 
 @dataclass(frozen=True)
 class Result:
-    """A run's folder (None on ranks that write nothing) and its final figures."""
+    """A run's folder (None on ranks that write nothing) and its final figures. A notebook shows both, and the curves."""
 
     folder: Path | None
     figures: Figures
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (n.replace("_", " "), f"{v:,.5g}" if isinstance(v, float) else str(v))
+            for n, v in self.figures.items()
+            if v is not None
+        ]
+        curves = None if self.folder is None else self.folder / "curves.png"
+        shown = html.picture(read_bytes(curves), "curves") if curves is not None and curves.is_file() else ""
+        return html.table(rows, title=str(self.folder or "")) + shown
 
 
 def fit(job: Job, watch: Watch | None = None) -> Result:
@@ -112,7 +124,7 @@ def train(
         save=save,
         finishing=planned.finishing,
     )
-    samples = Samples(folder / "samples.txt" if folder else None, job.config, bar.say if bar else None, recorder)
+    samples = Samples(folder / "samples.txt" if folder else None, say=bar.say if bar else None, recorder=recorder)
     extras: list[finalize.Extra] = []
     state, judged, asked = "failed", {}, 0
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from components.core.config_types import Config
 from components.core.errors import UserError
+from components.core.extras import lacking
 from components.core.makers import make, part_values
 
 LIBRARY = {"wandb": ("wandb",), "tensorboard": ("tensorboard", "tensorboardX")}
@@ -36,7 +37,7 @@ def check_logger(node: Config | None) -> None:
     part_values("logger", named(node))
     name = named(node)["name"]
     if name in LIBRARY and not any(find_spec(library) for library in LIBRARY[name]):
-        raise UserError("logger", f"{name} is not installed", f"pip install 'lightning-components[{name}]'")
+        raise lacking("logger", f"{name} is not installed", name)
     for variable, known in ENVIRONMENT.get(name, {}).items():
         if (value := os.environ.get(variable) or known[0]) not in known:
             raise UserError(variable, f"{value!r} is none of its values", f"{', '.join(known)}, or unset it")

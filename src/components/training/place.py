@@ -12,12 +12,13 @@ from typing import cast
 from lightning.pytorch import Trainer
 
 from components.training.data_module import PackedDataModule
+from components.training.epochs import steps_in
 
 
 def loops_at(trainer: Trainer, step: int) -> dict[str, object]:
     """``checkpoint["loops"]`` for going on after ``step``: that step is complete, and the next has not begun."""
     data = cast(PackedDataModule, trainer.datamodule)  # type: ignore[attr-defined]  # Lightning sets it when it fits
-    per_epoch, accumulate = data.steps_per_epoch, trainer.accumulate_grad_batches
+    per_epoch, accumulate = steps_in(trainer, data.steps_per_epoch), trainer.accumulate_grad_batches
     epoch, within = divmod(step, per_epoch)
     begun = epoch + (within > 0)  # an epoch that has ended counts as whole; one that has not begun does not count
     state = trainer.fit_loop.state_dict()

@@ -24,7 +24,7 @@ from components.runs.preparing import corpus_of, runs_of, task_of, task_options
 from components.runs.task_module import AnyCorpus, TaskModule
 from components.runs.weights import fits
 from components.training import init_task, limits, resumable, slurm
-from components.training.building import data_of
+from components.training.building import data_of, settle_rows
 from components.training.callbacks import make_callbacks
 from components.training.data_module import PackedDataModule
 from components.training.devices import check_hardware, device_kind, processes
@@ -150,8 +150,7 @@ def plan(job: Job, say: Callable[[str], None], bar: Bar | None) -> Plan:
         model, device_kind(settings), ranks=processes(settings)
     )  # before there is a folder; each process looks again at its part
     context = cast(int, model.context_length)
-    if module.batch_tokens is not None:
-        module.batch_size = max(1, module.batch_tokens // context)
+    settle_rows(module, context)
     rows_each(module.batch_size, settings.get("accumulate_grad_batches") or 1, processes(settings))
     held = module.batch_size * (context + 1) * 8
     memory.hold(held, "model.context_length", f"the {module.batch_size} rows of a step", "make task.batch_size or it smaller")

@@ -34,8 +34,7 @@ from components.runs.metrics_file import (
     Row,
 )
 from components.runs.task_module import TaskModule
-from components.training.evaluated import evaluated
-from components.training.expert_load import expert_load
+from components.training.evaluated import evaluated, of_step
 from components.training.flops import flops_per_token, multiplied_in, peak_flops
 
 
@@ -150,16 +149,13 @@ class Recorder(Callback):
             TOKENS: round(step * self.tokens_per_step),
             SECONDS: seconds,
             TRAIN_LOSS: losses.get("loss"),  # None if there was no target since the last row
-            LR: _rate(trainer),
+            LR: rate(trainer),
             SPEED: speed,
             MFU: speed * self._per_token / self._peak / trainer.world_size if self._peak else None,
         }
         own = figures(trainer.optimizers[0])
         self.final.update({n: v for n, v in (row | own).items() if v is not None}, step=step)
-        extra = own | {f"train_{n}": v for n, v in losses.items() if n != "loss"} | expert_load(module.last_stats)
-        if module.grad_norm is not None:
-            extra["grad_norm"] = float(module.grad_norm)
-        self._give(trainer, step, row, extra)
+        self._give(trainer, step, row, of_step(trainer, module, losses))
         if row[TRAIN_LOSS] is not None and not math.isfinite(row[TRAIN_LOSS]):
             raise UserError(
                 "training",
@@ -182,6 +178,8 @@ class Recorder(Callback):
         self.pause()
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.state.fn != "fit":
+            return  # the task logs by itself
         if trainer.sanity_checking:
             _task(pl_module).take_eval()  # the sanity check does not count
             return
@@ -244,6 +242,6 @@ def _task(module: LightningModule) -> TaskModule:
     return cast(TaskModule, module)
 
 
-def _rate(trainer: Trainer) -> float:
+def rate(trainer: Trainer) -> float:
     """The largest learning rate of the next step."""
     return max(float(group["lr"]) for group in trainer.optimizers[0].param_groups)

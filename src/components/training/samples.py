@@ -26,18 +26,22 @@ class Clock(Protocol):
 
 
 class Samples(Callback):
-    """Write, print and log sampled texts. They use a random generator of their own, so they do not change training.
+    """Write, print and log the texts that the model writes after each validation, as many as the task's ``samples`` says.
+
+    They use a random generator of their own, so they do not change training.
 
     Args:
-        file: samples.txt, or None on ranks that write nothing.
-        config: for decoding and cache.
+        file: samples.txt; None: only print.
         say: prints, or None.
         recorder: its clock stops meanwhile.
         keep: called with (step, prompts, texts), for loggers that show tables.
     """
 
-    def __init__(self, file: Path | None, config: Config, say: Callable[[str], None] | None, recorder: Clock) -> None:
-        self.file, self.config, self.say, self.recorder = file, config, say, recorder
+    def __init__(
+        self, file: str | Path | None = None, *, say: Callable[[str], None] | None = print, recorder: Clock | None = None
+    ) -> None:
+        self.file = None if file is None else Path(file)
+        self.say, self.recorder = say, recorder
         self.keep: list[Callable[[int, list[str], list[str]], None]] = []
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -49,10 +53,13 @@ class Samples(Callback):
             return
         if not (trainer.is_global_zero or together):
             return
-        self.recorder.pause()
+        if self.recorder is not None:
+            self.recorder.pause()
         prompts, texts = task.write(task.held_out(task.samples))
-        self._write(trainer.global_step, prompts, texts)
-        self.recorder.go_on()
+        if trainer.is_global_zero:
+            self._write(trainer.global_step, prompts, texts)
+        if self.recorder is not None:
+            self.recorder.go_on()
 
     def _write(self, step: int, prompts: list[str], texts: list[str]) -> None:
         if self.file is not None:

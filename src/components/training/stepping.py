@@ -1,6 +1,5 @@
 """One optimizer step: whether it is taken, how its gradients are clipped, and what parts do after it."""
 
-# ruff: noqa: ARG002  Lightning's hooks have fixed arguments
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -16,7 +15,7 @@ from components.core.collectives import Sums, begin_sum
 from components.core.errors import UserError
 from components.core.traits import has_after_step
 from components.core.weight_names import first_few
-from components.corpus.steps import MicroBatch
+from components.corpus.steps import LoneMicroBatch, MicroBatch
 from components.parts.optimizer._nested import tell_norm
 from components.training.clipping import clip_gradients, clip_values
 
@@ -48,7 +47,10 @@ class Stepping:
         self._followers = [m for m in model.modules() if has_after_step(m)]
 
     def on_train_batch_start(self, batch: MicroBatch, batch_idx: int) -> None:
-        if batch.whole:
+        begins = self.begins_step(batch_idx)  # type: ignore[attr-defined]
+        if isinstance(batch, LoneMicroBatch):
+            self.idle = not batch.asked and (begins or self.idle)  # no micro-batch of the step has a target
+        elif batch.whole:
             self.idle = not batch.asked
         elif batch.first or self._totals is None:
             self._totals = begin_sum(batch.totals)

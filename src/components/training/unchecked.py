@@ -10,6 +10,7 @@ import inspect
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from types import CodeType, FunctionType
 
 from components.compose.reading import every_part, read_tree
 from components.core import registry
@@ -38,14 +39,32 @@ def unchecked(config: Config) -> list[str]:
         ):
             continue
         what = entry.label if entry.file else f"{entry.module}:{entry.qualname}"
-        found[entry.label] = f"{entry.label} was not checked as it stands (cache, documents, padding): components check {what}"
+        # another process does not know what a script or a cell has defined
+        how = f'components.check("{entry.label}")' if entry.module == "__main__" else f"components check {what}"
+        found[entry.label] = f"{entry.label} was not checked as it stands (cache, documents, padding): {how}"
     return list(found.values())
 
 
 def _mark(label: str, target: Callable[..., object]) -> Path:
     try:
         source = Path(inspect.getsourcefile(target) or "").read_bytes()
-    except (OSError, TypeError):  # typed in a notebook or a shell
-        source = repr(target).encode()
+    except (OSError, TypeError):  # typed in a notebook or a shell: no file, so the code of its methods
+        source = "\n".join([repr(target), *_code(target)]).encode()
     name = hashlib.blake2b(label.encode() + b"\0" + source, digest_size=16).hexdigest()
     return cache_folder() / "checked" / name
+
+
+def _code(target: object) -> list[str]:
+    """What the functions of a class compile to, and its plain attributes: another text where the class does something else."""
+    found = []
+    for name, value in sorted(vars(target).items()):
+        if isinstance(value, FunctionType):
+            found.append(f"{name}: {_instructions(value.__code__)}")
+        elif not name.startswith("__"):
+            found.append(f"{name}: {value!r}")
+    return found
+
+
+def _instructions(code: CodeType) -> str:
+    constants = [_instructions(c) if isinstance(c, CodeType) else repr(c) for c in code.co_consts]
+    return f"{code.co_code.hex()} {code.co_names} {constants}"

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from components.core.errors import UserError, nearest
 from components.core.traits import lr_scale_of
 from components.core.weight_names import matching, short
-from components.core.weights import Weight, blank, copy_full, generator_for, key_of, roles
+from components.core.weights import Weight, blank, copy_full, generator_for, init_of, key_of, roles
 
 OWN = ("was", "added", "axes", "factor", "dropout", "on_output")  # what adapted modules keep beside their parameters
 
@@ -126,8 +126,8 @@ def adapt(model: nn.Module, targets: dict[str, list[str]], classes: dict[type, t
     for pattern in train:
         for name in matching(pattern, names, "adapter.train"):
             names[name].requires_grad_(True)
-    if hasattr(model, "init"):
-        model.init = First(model.init)  # type: ignore[assignment]
+    if (init := init_of(model)) is not None:
+        model.init = First(init)  # type: ignore[assignment]
     draw(model)
     return model
 

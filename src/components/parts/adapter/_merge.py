@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from components.core.weights import init_of
 from components.parts.adapter._adapted import Adapted
 
 
@@ -15,8 +16,8 @@ def merge(model: nn.Module) -> nn.Module:
     """
     for module in adapted(model):
         module.fold()
-    if hasattr(model, "init"):
-        model.init = model.init.inner  # type: ignore[assignment,union-attr]
+    if (init := init_of(model)) is not None:
+        model.init = init.inner
     return model.requires_grad_(True)
 
 

@@ -58,7 +58,7 @@ class Block(Options, nn.Module):
     Args:
         d_model: width of the stream.
         context_length: longest sequence.
-        place: where the layer stands in depth.
+        place: where the layer stands in depth; alone, the only one.
         d_memory: width of an encoder's memory, where there is one.
         attention: the branch that mixes positions.
         cross: the branch that reads an encoder's memory, where there is one.
@@ -76,7 +76,7 @@ class Block(Options, nn.Module):
         self,
         d_model: int,
         context_length: int,
-        place: Place,
+        place: Place = Place(0, 1),  # noqa: B008  frozen
         d_memory: int | None = None,
         *,
         attention: Maker["attention"] = "inherit",

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from components.core.registry import register
 from components.core.signature import NonNegativeFloat
-from components.core.sockets import Maker, SequenceInfo
+from components.core.sockets import Maker, SequenceInfo, info_of
 from components.parts.block._branches import NormedBlock
 
 
@@ -28,7 +28,8 @@ class Macaron(NormedBlock):
     first_ffn_norm: Maker["norm"] = "inherit"
     scale: NonNegativeFloat = 0.5
 
-    def forward(self, s: Tensor, info: SequenceInfo) -> Tensor:
+    def forward(self, s: Tensor, info: SequenceInfo | None = None) -> Tensor:
+        info = info_of(s, info)
         for b in self.branches:
             y = b.part(b.norm(b.residual.read(s)), info)
             s = b.residual.write(s, self.scale * y if b.name.endswith("ffn") else y)

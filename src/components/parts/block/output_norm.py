@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from components.core.registry import register
-from components.core.sockets import SequenceInfo
+from components.core.sockets import SequenceInfo, info_of
 from components.parts.block._branches import NormedBlock
 
 
@@ -22,7 +22,8 @@ class OutputNorm(NormedBlock):
 
     provides = ("sequential",)
 
-    def forward(self, s: Tensor, info: SequenceInfo) -> Tensor:
+    def forward(self, s: Tensor, info: SequenceInfo | None = None) -> Tensor:
+        info = info_of(s, info)
         for b in self.branches:
             s = b.residual.write(s, b.norm(b.part(b.residual.read(s), info)))
         return s

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from components.core.registry import register
-from components.core.sockets import SequenceInfo
+from components.core.sockets import SequenceInfo, info_of
 from components.parts.block._branches import Block, write_all
 
 
@@ -19,7 +19,8 @@ class Parallel(Block):
 
     one_norm = True
 
-    def forward(self, s: Tensor, info: SequenceInfo) -> Tensor:
+    def forward(self, s: Tensor, info: SequenceInfo | None = None) -> Tensor:
+        info = info_of(s, info)
         found = [b.residual.read(s) for b in self.branches]
         inputs: list[Tensor] = []
         for b, x in zip(self.branches, found, strict=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from components.core.registry import register
-from components.core.sockets import SequenceInfo
+from components.core.sockets import SequenceInfo, info_of
 from components.parts.block._branches import NormedBlock, write_all
 
 
@@ -13,6 +13,7 @@ from components.parts.block._branches import NormedBlock, write_all
 class ParallelTwoNorms(NormedBlock):
     """Parallel block with a norm for each branch: all read the same stream, each through a norm of its own, and their outputs are added."""
 
-    def forward(self, s: Tensor, info: SequenceInfo) -> Tensor:
+    def forward(self, s: Tensor, info: SequenceInfo | None = None) -> Tensor:
+        info = info_of(s, info)
         inputs = [b.norm(b.residual.read(s)) for b in self.branches]
         return write_all(self.branches, inputs, s, info)

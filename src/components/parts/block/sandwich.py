@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from components.core.registry import register
-from components.core.sockets import Maker, SequenceInfo
+from components.core.sockets import Maker, SequenceInfo, info_of
 from components.parts.block._branches import NormedBlock
 
 
@@ -25,7 +25,8 @@ class Sandwich(NormedBlock):
     def norms(self, name: str) -> tuple[Maker["norm"] | None, Maker["norm"] | None]:
         return super().norms(name)[0], self.output_norm
 
-    def forward(self, s: Tensor, info: SequenceInfo) -> Tensor:
+    def forward(self, s: Tensor, info: SequenceInfo | None = None) -> Tensor:
+        info = info_of(s, info)
         for b in self.branches:
             y = b.part(b.norm(b.residual.read(s)), info)
             s = b.residual.write(s, b.output_norm(y))

@@ -14,6 +14,7 @@ from components.core.registry import register
 from components.core.signature import Positive
 from components.core.sockets import SequenceInfo
 from components.core.traits import lends, mask_of
+from components.core.weights import path_of
 from components.parts.cache._slots import SMALLEST, Buffer, Log, Slot, Slots
 
 
@@ -136,7 +137,9 @@ class Ring(Slots):
             if reach is None or reach > self.window:
                 rule = "no mask" if mask is None else type(mask).__name__
                 sees = "every position" if reach is None else f"{reach} positions"
-                refused = f"{getattr(module, 'part_path', '') or type(module).__name__} sees {sees} ({rule}), and the ring keeps {self.window}"
+                refused = (
+                    f"{path_of(module, '') or type(module).__name__} sees {sees} ({rule}), and the ring keeps {self.window}"
+                )
             reach = self.window
         log = self._log(reach, mask is not None and mask.anchored)
         slot = RingSlot(self, log, Buffer if reach is None else partial(Sliding, log=log))

@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from components.core.errors import UserError
+from components.core.extras import lacking
 
 HEADER = ""  # the message that describes the catalogue itself
 CHARSET = re.compile(rb"charset=([\w.:-]+)")
@@ -47,7 +48,7 @@ def django() -> str:
     """Django's folder. UserError where it is not installed."""
     found = find_spec("django")
     if found is None or not found.submodule_search_locations:
-        raise UserError("data", "language_id reads the catalogues of Django, which is not installed", "pip install django")
+        raise lacking("data", "language_id reads the catalogues of Django, which is not installed", "django")
     return found.submodule_search_locations[0]
 
 

@@ -9,6 +9,7 @@ from pathlib import Path as File
 from typing import Any
 
 from components.core.errors import UserError, nearest
+from components.core.extras import lacking
 from components.core.options import Options
 from components.corpus.contents import hash_of
 from components.parts.data._tables import Row
@@ -64,10 +65,12 @@ class Hub:
                 found, place = found.shard(part.files, part.start), f"{place}[file {part.start}]"
             elif part is not None:
                 found, first = found.select(range(part.start, part.stop)), part.start
+            from datasets import ClassLabel  # ``load`` has found the package
+
             wanted = list(dict.fromkeys(c.split(".")[0] for c in columns))
             if columns and set(wanted) <= set(found.column_names or ()):
                 found = found.select_columns(wanted)
-            decode = {n: f for n, f in (found.features or {}).items() if hasattr(f, "int2str")}
+            decode = {n: f for n, f in (found.features or {}).items() if isinstance(f, ClassLabel)}
             for i, cells in enumerate(found, first):
                 for column, label in decode.items():
                     if isinstance(cells[column], int):  # a label's number; -1 where it is not known
@@ -86,7 +89,10 @@ class Hub:
 
     def labels(self, split: str, column: str) -> tuple[str, ...]:
         """The names of a column's labels in their order; empty where the data set does not know them."""
-        return tuple(getattr((self.load(split).features or {}).get(column), "names", ()))
+        found = (self.load(split).features or {}).get(column)
+        from datasets import ClassLabel  # ``load`` has found the package
+
+        return tuple(found.names) if isinstance(found, ClassLabel) else ()
 
     def load(self, split: str) -> Any:
         """The data set. UserError if it does not exist or cannot be reached."""
@@ -94,8 +100,7 @@ class Hub:
             import datasets
             from datasets.exceptions import DatasetsError
         except ImportError as e:
-            instead = "pip install 'lightning-components[data]'"
-            raise UserError("data", f"the package datasets is needed ({e})", instead) from None
+            raise lacking("data", f"the package datasets is needed ({e})", "datasets") from None
         given = File(self.path)
         try:
             if (given / "state.json").is_file() or (given / "dataset_dict.json").is_file():

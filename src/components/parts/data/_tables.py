@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from components.core.errors import UserError, nearest
+from components.core.extras import lacking
 from components.core.files import reason
 from components.parts.data._files import PACKED, decoded, kind_of, read_bytes
 
@@ -110,7 +111,7 @@ def _opened(file: Path) -> IO[bytes]:
     try:
         import pyarrow as pa
     except ImportError:
-        raise UserError(str(file), "reading .zst needs pyarrow", "pip install 'lightning-components[data]'") from None
+        raise lacking(str(file), "reading .zst needs pyarrow", "pyarrow") from None
     return cast(
         IO[bytes], io.BufferedReader(pa.input_stream(str(file), compression=packed))
     )  # it has all that a raw stream has
@@ -212,7 +213,7 @@ def _table(file: Path, columns: Sequence[str]) -> Iterator[tuple[Any, list[str] 
         import pyarrow as pa
         import pyarrow.parquet as pq
     except ImportError:
-        raise UserError(str(file), "reading parquet needs pyarrow", "pip install 'lightning-components[data]'") from None
+        raise lacking(str(file), "reading parquet needs pyarrow", "pyarrow") from None
     try:
         with pq.ParquetFile(file) as table:
             there = set(table.schema_arrow.names)

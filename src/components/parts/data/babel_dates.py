@@ -8,6 +8,7 @@ from datetime import date, timedelta
 from typing import Any, Literal
 
 from components.core.errors import UserError, nearest
+from components.core.extras import lacking
 from components.core.registry import register
 from components.core.signature import Positive
 from components.corpus.example import Example
@@ -78,7 +79,7 @@ def _babel() -> Any:
     try:
         import babel
     except ImportError:
-        raise UserError("data", "babel_dates needs the package babel", "pip install babel") from None
+        raise lacking("data", "babel_dates needs the package babel", "babel") from None
     return babel
 
 

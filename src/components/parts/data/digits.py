@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Literal
 
-from components.core.errors import UserError
+from components.core.extras import lacking
 from components.core.registry import register
 from components.corpus.example import Example
 from components.corpus.store import key_of
@@ -48,5 +48,5 @@ def _sklearn() -> tuple[str, Any]:
         import sklearn
         from sklearn.datasets import load_digits
     except ImportError:
-        raise UserError("data", "digits needs the package scikit-learn", "pip install scikit-learn") from None
+        raise lacking("data", "digits needs the package scikit-learn", "sklearn") from None
     return sklearn.__version__, load_digits

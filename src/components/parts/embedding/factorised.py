@@ -49,5 +49,5 @@ class FactorisedEmbedding(nn.Module):
     def flops(self, work: Work) -> Flops:
         return children(self, work, leave=("tokens",))  # looked up
 
-    def forward(self, ids: Tensor, info: SequenceInfo) -> Tensor:  # noqa: ARG002  the contract's second argument
+    def forward(self, ids: Tensor, info: SequenceInfo | None = None) -> Tensor:  # noqa: ARG002  the contract's second argument
         return scaled(self.up(self.tokens(ids)), self.scale)

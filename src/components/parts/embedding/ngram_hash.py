@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from components.core.flops import NOTHING, Flops, Work
 from components.core.registry import register
 from components.core.signature import NonNegativeFloat, Positive, Probability
-from components.core.sockets import SequenceInfo
+from components.core.sockets import SequenceInfo, info_of
 from components.functional.earlier import earlier
 from components.functional.hashing import mixed
 from components.parts.embedding._scale import scale_of, scaled
@@ -62,7 +62,8 @@ class NGramHashEmbedding(nn.Module):
     def flops(self, work: Work) -> Flops:  # noqa: ARG002  the contract's argument
         return NOTHING  # looked up
 
-    def forward(self, ids: Tensor, info: SequenceInfo) -> Tensor:
+    def forward(self, ids: Tensor, info: SequenceInfo | None = None) -> Tensor:
+        info = info_of(ids, info)
         state = None if info.cache is None else info.cache.slot(self, info.visit).state
         key, rows = ids + 1, []
         for n, before in enumerate(earlier(ids, info, self.longest - 1, state, fill=-1)):

@@ -34,6 +34,6 @@ class Number(Unlearned):
     def flops(self, work: Work) -> Flops:  # noqa: ARG002  the contract's argument
         return NOTHING  # no product of matrices
 
-    def forward(self, ids: Tensor, info: SequenceInfo) -> Tensor:  # noqa: ARG002  the contract's second argument
+    def forward(self, ids: Tensor, info: SequenceInfo | None = None) -> Tensor:  # noqa: ARG002  the contract's second argument
         number = self.cast(ids.to(widest(ids.device)) * self.scale)
         return F.pad(number[..., None], (0, self.d_model - 1))

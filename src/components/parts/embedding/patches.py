@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from components.core.registry import register
 from components.core.signature import NonNegativeFloat, Positive, Probability
-from components.core.sockets import SequenceInfo
+from components.core.sockets import SequenceInfo, info_of
 from components.parts.embedding._values import values_of
 
 
@@ -38,7 +38,8 @@ class Patches(nn.Module):
         self.projection = nn.Linear(d_in, d_model, bias=bias)
         self.d_in, self.scale, self.dropout = d_in, scale, dropout
 
-    def forward(self, ids: Tensor, info: SequenceInfo) -> Tensor:
+    def forward(self, ids: Tensor, info: SequenceInfo | None = None) -> Tensor:
+        info = info_of(ids, info)
         x = values_of(ids, info, self.d_in, "patches", f"set d_in (it is {self.d_in}) to their number")
         x = x if self.scale == 1.0 else x * self.scale
         return self.projection(x.to(self.projection.weight.dtype))

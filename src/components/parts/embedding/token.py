@@ -37,5 +37,5 @@ class TokenEmbedding(nn.Module):
     def flops(self, work: Work) -> Flops:  # noqa: ARG002  the contract's argument
         return NOTHING  # looked up
 
-    def forward(self, ids: Tensor, info: SequenceInfo) -> Tensor:  # noqa: ARG002  the contract's second argument
+    def forward(self, ids: Tensor, info: SequenceInfo | None = None) -> Tensor:  # noqa: ARG002  the contract's second argument
         return scaled(self.table(ids), self.scale)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from components.core.flops import Flops, Work, children
 from components.core.registry import register
 from components.core.signature import NonNegativeFloat, Positive, Probability
-from components.core.sockets import SequenceInfo
+from components.core.sockets import SequenceInfo, info_of
 from components.functional.earlier import earlier
 from components.parts.embedding._scale import scale_of, scaled
 
@@ -64,7 +64,8 @@ class TokenShiftEmbedding(nn.Module):
     def flops(self, work: Work) -> Flops:
         return children(self, work, leave=("table",))  # looked up
 
-    def forward(self, ids: Tensor, info: SequenceInfo) -> Tensor:
+    def forward(self, ids: Tensor, info: SequenceInfo | None = None) -> Tensor:
+        info = info_of(ids, info)
         state = None if info.cache is None else info.cache.slot(self, info.visit).state
         x = self.table(ids)
         (before,) = earlier(x, info, 1, state)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from components.core.flops import NOTHING, Flops, Work
 from components.core.registry import register
 from components.core.signature import NonNegativeFloat, Positive, Probability
-from components.core.sockets import SequenceInfo
+from components.core.sockets import SequenceInfo, info_of
 from components.parts.embedding._scale import scale_of, scaled
 
 
@@ -28,7 +28,7 @@ class TokenTypes(nn.Module):
     ``info.token_types`` says which segment; without any, all is of type 0.
     """
 
-    provides = ("table",)
+    provides = ("table", "token_types")
     axes = {"table": ("vocab", "d_model"), "types": ("one", "d_model")}
 
     def __init__(
@@ -47,6 +47,7 @@ class TokenTypes(nn.Module):
     def flops(self, work: Work) -> Flops:  # noqa: ARG002  the contract's argument
         return NOTHING  # looked up
 
-    def forward(self, ids: Tensor, info: SequenceInfo) -> Tensor:
+    def forward(self, ids: Tensor, info: SequenceInfo | None = None) -> Tensor:
+        info = info_of(ids, info)
         types = torch.zeros_like(ids) if info.token_types is None else info.token_types
         return scaled(self.table(ids), self.scale) + self.types(types)

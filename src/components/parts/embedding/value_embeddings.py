@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from components.core.flops import NOTHING, Flops, Work
 from components.core.registry import register
 from components.core.signature import NonNegativeFloat, Probability
-from components.core.sockets import SequenceInfo
+from components.core.sockets import SequenceInfo, info_of
 from components.parts.embedding._scale import scale_of, scaled
 
 
@@ -41,6 +41,7 @@ class ValueEmbeddings(nn.Module):
     def flops(self, work: Work) -> Flops:  # noqa: ARG002  the contract's argument
         return NOTHING  # looked up
 
-    def forward(self, ids: Tensor, info: SequenceInfo) -> Tensor:
+    def forward(self, ids: Tensor, info: SequenceInfo | None = None) -> Tensor:
+        info = info_of(ids, info)
         info.out["value_embeddings"] = self.values(ids)
         return scaled(self.table(ids), self.scale)

@@ -7,7 +7,7 @@ from torch import Tensor
 from components.core.flops import NOTHING, Flops, Work
 from components.core.registry import register
 from components.core.signature import NonNegativeFloat
-from components.core.sockets import SequenceInfo
+from components.core.sockets import SequenceInfo, info_of
 from components.parts.embedding._values import Unlearned, values_of
 
 
@@ -32,6 +32,7 @@ class Values(Unlearned):
     def flops(self, work: Work) -> Flops:  # noqa: ARG002  the contract's argument
         return NOTHING  # no product of matrices
 
-    def forward(self, ids: Tensor, info: SequenceInfo) -> Tensor:
+    def forward(self, ids: Tensor, info: SequenceInfo | None = None) -> Tensor:
+        info = info_of(ids, info)
         x = values_of(ids, info, self.d_in, "values", "set d_model to their number, or project them with embedding=patches")
         return self.cast(x if self.scale == 1.0 else x * self.scale)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from components.core.registry import register
 from components.core.signature import Positive, PositiveFloat
-from components.core.sockets import Place, SequenceInfo
+from components.core.sockets import Place, SequenceInfo, info_of
 from components.functional.activations import relu2
 from components.functional.earlier import earlier
 
@@ -59,7 +59,8 @@ class ChannelMix(nn.Module):
                 width = mix.shape[0]
                 mix.copy_((torch.arange(width, device=mix.device) / width) ** (1 - self.share))
 
-    def forward(self, x: Tensor, info: SequenceInfo) -> Tensor:
+    def forward(self, x: Tensor, info: SequenceInfo | None = None) -> Tensor:
+        info = info_of(x, info)
         state = None if info.cache is None else info.cache.slot(self, info.visit).state
         (before,) = earlier(x, info, 1, state)
         y = self.out(relu2(self.key(torch.lerp(before, x, self.mix_key.to(x.dtype)))))

@@ -44,6 +44,6 @@ class ClampedGLU(nn.Module):
         self.out = nn.Linear(width, d_model, bias=bias)
         self.limit, self.slope = limit, slope
 
-    def forward(self, x: Tensor, info: SequenceInfo) -> Tensor:  # noqa: ARG002  the contract's second argument
+    def forward(self, x: Tensor, info: SequenceInfo | None = None) -> Tensor:  # noqa: ARG002  the contract's second argument
         x = cast_once(x)
         return self.out(clamped_glu(self.gate(x), self.up(x), self.limit, self.slope))

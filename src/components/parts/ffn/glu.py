@@ -45,6 +45,6 @@ class GLU(nn.Module):
         self.out = nn.Linear(width, d_model, bias=bias)
         self.activation = ACTIVATIONS[activation]
 
-    def forward(self, x: Tensor, info: SequenceInfo) -> Tensor:  # noqa: ARG002  the contract's second argument
+    def forward(self, x: Tensor, info: SequenceInfo | None = None) -> Tensor:  # noqa: ARG002  the contract's second argument
         x = cast_once(x)
         return self.out(self.activation(self.gate(x)) * self.up(x))

@@ -48,5 +48,5 @@ class LowRankMLP(nn.Module):
         self.narrow, self.out = nn.Linear(width, thin, bias=False), nn.Linear(thin, d_model, bias=False)
         self.activation = ACTIVATIONS[activation]
 
-    def forward(self, x: Tensor, info: SequenceInfo) -> Tensor:  # noqa: ARG002  the contract's second argument
+    def forward(self, x: Tensor, info: SequenceInfo | None = None) -> Tensor:  # noqa: ARG002  the contract's second argument
         return self.out(self.narrow(self.activation(self.up(self.down(x)))))

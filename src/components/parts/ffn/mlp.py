@@ -43,5 +43,5 @@ class MLP(nn.Module):
         self.out = nn.Linear(width, d_model, bias=bias)
         self.activation = ACTIVATIONS[activation]
 
-    def forward(self, x: Tensor, info: SequenceInfo) -> Tensor:  # noqa: ARG002  the contract's second argument
+    def forward(self, x: Tensor, info: SequenceInfo | None = None) -> Tensor:  # noqa: ARG002  the contract's second argument
         return self.out(self.activation(self.up(x)))

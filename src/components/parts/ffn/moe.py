@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from components.core.flops import Flops, Work, both, children
 from components.core.registry import register
 from components.core.signature import NonNegativeFloat, Positive, PositiveFloat
-from components.core.sockets import Maker, Place, SequenceInfo, make
+from components.core.sockets import Maker, Place, SequenceInfo, info_of, make
 from components.core.weights import Experts
 from components.functional.activations import ACTIVATIONS, Activation, clamped_glu, glu_width
 from components.functional.experts import ExpertBias, Multiply, apply_experts
@@ -46,7 +46,7 @@ class MixtureOfExperts(nn.Module):
         load_balance: factor of the loss that is least, 1 for each layer, when all experts have the same load, whatever the router's k; layers add
             up, as in Switch Transformer, whose factor is 0.01, and DeepSeek. Needs a router with probabilities. What transformers calls
             router_aux_loss_coef is the factor of one loss over all layers together, k times as large: take k / n_layers of it.
-        balance_over: whether load is to be even over the whole micro-batch or within each sequence.
+        balance_over: whether load is to be even over the whole micro-batch, that of all ranks as one, or within each sequence.
         z_loss: factor of the mean squared log-sum-exp of the router's logits; layers add up, as in ST-MoE, whose factor is 0.001.
 
     Shapes: (B, T, D) -> (B, T, D).
@@ -104,7 +104,8 @@ class MixtureOfExperts(nn.Module):
             )
         self.shared_gate = nn.Linear(d_model, 1, bias=False) if shared_gate else None
 
-    def forward(self, x: Tensor, info: SequenceInfo) -> Tensor:
+    def forward(self, x: Tensor, info: SequenceInfo | None = None) -> Tensor:
+        info = info_of(x, info)
         x = cast_once(x)
         routing = self.router(x, info)
         self.report(routing, x, info)
@@ -130,8 +131,9 @@ class MixtureOfExperts(nn.Module):
         """Losses and the load, written to ``info.out``."""
         valid = flat_valid(info, x)
         if self.load_balance and routing.probabilities is not None:
-            rows = x.shape[0] if self.balance_over == "sequence" else 1
-            info.out["loss.load_balance"] = _times(self.load_balance, balance_loss(routing, valid, rows))
+            whole = self.balance_over == "batch"
+            term = balance_loss(routing, valid, 1 if whole else x.shape[0], over_ranks=whole and self.training)
+            info.out["loss.load_balance"] = _times(self.load_balance, term)
         if self.z_loss and routing.logits is not None:
             info.out["loss.router_z"] = _times(self.z_loss, z_loss(routing, valid))
         info.out[f"stat.{self.part_path}.load"] = routing.load()

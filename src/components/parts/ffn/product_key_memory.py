@@ -60,7 +60,7 @@ class ProductKeyMemory(nn.Module):
         compared = 2 * self.keys.weight.numel() * work.length
         return children(self, work, leave=("keys", "values")) + both(compared)  # values are looked up and summed
 
-    def forward(self, x: Tensor, info: SequenceInfo) -> Tensor:  # noqa: ARG002  the contract's second argument
+    def forward(self, x: Tensor, info: SequenceInfo | None = None) -> Tensor:  # noqa: ARG002  the contract's second argument
         rows = x.shape[0] * x.shape[1]
         halves = self.query_norm(self.query(x).view(rows, 2 * self.n_heads, -1))
         scores = at_least_fp32(self.keys(halves.transpose(0, 1)))  # (2 H, N, n_keys)

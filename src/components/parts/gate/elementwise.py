@@ -25,6 +25,6 @@ class ElementwiseGate(nn.Module):
         super().__init__()
         self.gates = nn.Linear(d_model, n_heads * head_dim, bias=bias)
 
-    def forward(self, read: Tensor, x: Tensor, info: SequenceInfo) -> Tensor:  # noqa: ARG002  the contract's argument
+    def forward(self, read: Tensor, x: Tensor, info: SequenceInfo | None = None) -> Tensor:  # noqa: ARG002  the contract's argument
         # the number of heads is read from the width, since a tensor-parallel rank holds only some
         return read * torch.sigmoid(self.gates(x)).unflatten(-1, (-1, read.shape[-1]))

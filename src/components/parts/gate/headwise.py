@@ -25,5 +25,5 @@ class HeadwiseGate(nn.Module):
         super().__init__()
         self.gates = nn.Linear(d_model, n_heads, bias=bias)
 
-    def forward(self, read: Tensor, x: Tensor, info: SequenceInfo) -> Tensor:  # noqa: ARG002  the contract's argument
+    def forward(self, read: Tensor, x: Tensor, info: SequenceInfo | None = None) -> Tensor:  # noqa: ARG002  the contract's argument
         return read * torch.sigmoid(self.gates(x))[..., None]

@@ -14,5 +14,5 @@ class NoGate(nn.Module):
 
     identity = True  # a parent need not call it
 
-    def forward(self, read: Tensor, x: Tensor, info: SequenceInfo) -> Tensor:  # noqa: ARG002  the contract's arguments
+    def forward(self, read: Tensor, x: Tensor, info: SequenceInfo | None = None) -> Tensor:  # noqa: ARG002  the contract's arguments
         return read

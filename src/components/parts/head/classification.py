@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from components.core.flops import Flops, Work, both, flops_of
 from components.core.registry import register
 from components.core.signature import Positive, Probability
-from components.core.sockets import Maker, SequenceInfo, make
+from components.core.sockets import Maker, SequenceInfo, info_of, make
 from components.functional.activations import ACTIVATIONS
 
 
@@ -60,7 +60,8 @@ class ClassificationHead(nn.Module):
         dense = 0 if self.dense is None else self.dense.weight.numel()
         return flops_of(self.pooling, work) + both(2 * (dense + self.logits.weight.numel()))
 
-    def forward(self, x: Tensor, info: SequenceInfo) -> Tensor:
+    def forward(self, x: Tensor, info: SequenceInfo | None = None) -> Tensor:
+        info = info_of(x, info)
         y = self.pooling(x, info)
         if self.dense is not None:
             y = self.activation(self.dense(self._dropped(y)))

@@ -43,5 +43,5 @@ class MaskedHead(nn.Module):
         self.norm = make(norm, "norm", dim=d_model)
         self.output = make(output, "head", d_model=d_model, vocab_size=vocab_size, embedding=embedding)
 
-    def forward(self, x: Tensor, info: SequenceInfo) -> Tensor:
+    def forward(self, x: Tensor, info: SequenceInfo | None = None) -> Tensor:
         return self.output(self.norm(self.activation(self.dense(x))), info)

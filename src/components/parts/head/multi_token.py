@@ -64,7 +64,7 @@ class MultiToken(nn.Module):
     def flops(self, work: Work) -> Flops:
         return flops_of(self.output, work)
 
-    def forward(self, x: Tensor, info: SequenceInfo, ahead: int = 0) -> Tensor:
+    def forward(self, x: Tensor, info: SequenceInfo | None = None, ahead: int = 0) -> Tensor:
         if not 0 <= ahead <= self.n_ahead:
             raise ValueError(f"ahead={ahead}: this head predicts 0 to {self.n_ahead} tokens beyond the next; raise n_ahead")
         return self.output(self.ahead[ahead - 1](x) if ahead else x, info)

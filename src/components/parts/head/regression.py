@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from components.core.flops import Flops, Work, both, flops_of
 from components.core.registry import register
 from components.core.signature import Positive, Probability
-from components.core.sockets import Maker, SequenceInfo, make
+from components.core.sockets import Maker, SequenceInfo, info_of, make
 from components.functional.activations import UNITS
 
 
@@ -54,6 +54,7 @@ class RegressionHead(nn.Module):
         """The pooling over all positions, the numbers once."""
         return flops_of(self.pooling, work) + both(2 * self.amounts.weight.numel())
 
-    def forward(self, x: Tensor, info: SequenceInfo) -> Tensor:
+    def forward(self, x: Tensor, info: SequenceInfo | None = None) -> Tensor:
+        info = info_of(x, info)
         y = self.pooling(x, info)
         return self.activation(self.amounts(F.dropout(y, self.dropout, self.training) if self.dropout else y))

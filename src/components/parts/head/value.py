@@ -32,5 +32,5 @@ class ValueHead(nn.Module):
         self.amounts = nn.Linear(d_model, 1, bias=bias)
         self.dropout = dropout
 
-    def forward(self, x: Tensor, info: SequenceInfo) -> Tensor:  # noqa: ARG002  the contract's second argument
+    def forward(self, x: Tensor, info: SequenceInfo | None = None) -> Tensor:  # noqa: ARG002  the contract's second argument
         return self.amounts(F.dropout(x, self.dropout, self.training) if self.dropout else x)

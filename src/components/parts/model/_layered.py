@@ -6,8 +6,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
+from components.core.model_tree import Printed
 from components.core.options import Options
 from components.core.signature import Depth, Positive, Slices
 from components.core.sockets import Batch, Bound, Cache, Maker, SequenceInfo, Terms, make, merge_out, name_parts, terms_of
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from components.core.contracts import Embedding, Stack
 
 
-class Layered(Options, nn.Module):
+class Layered(Options, Printed):
     """A model of layers, which take from it what they do not choose themselves.
 
     Args:

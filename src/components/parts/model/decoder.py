@@ -8,7 +8,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from components.core.registry import register
-from components.core.sockets import Batch, Cache, Terms
+from components.core.sockets import Batch, Cache, Terms, batch_of
 from components.parts.model._layered import OneStack
 
 
@@ -22,5 +22,4 @@ class Decoder(OneStack):
         self, batch: Tensor | Batch, objective: object = None, *, cache: Cache | None = None, last: bool = False
     ) -> Tensor | Terms:
         """Logits of every position (``last``: of the last alone), or what ``objective(hidden, head, batch)`` and the layers return."""
-        batch = batch if isinstance(batch, Batch) else Batch(batch)
-        return self.read(batch, objective, causal=True, cache=cache, last=last)
+        return self.read(batch_of(batch), objective, causal=True, cache=cache, last=last)

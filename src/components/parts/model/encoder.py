@@ -8,7 +8,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from components.core.registry import register
-from components.core.sockets import Batch, Terms
+from components.core.sockets import Batch, Terms, batch_of
 from components.parts.model._layered import OneStack
 
 
@@ -28,4 +28,4 @@ class Encoder(OneStack):
 
     def forward(self, batch: Tensor | Batch, objective: object = None) -> Tensor | Terms:
         """Logits of every position, or what ``objective(hidden, head, batch)`` and the layers return."""
-        return self.read(batch if isinstance(batch, Batch) else Batch(batch), objective, causal=False)
+        return self.read(batch_of(batch), objective, causal=False)

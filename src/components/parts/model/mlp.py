@@ -13,16 +13,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from components.core.model_tree import Printed
 from components.core.registry import register
 from components.core.signature import Positive, Probability
-from components.core.sockets import Batch, Cache, Maker, SequenceInfo, Terms, make, name_parts, terms_of
+from components.core.sockets import Batch, Cache, Maker, SequenceInfo, Terms, batch_of, make, name_parts, terms_of
 from components.core.weights import initialise
 from components.functional.activations import UNITS, Unit
 from components.functional.earlier import earlier
 
 
 @register("model", "mlp")
-class MLPModel(nn.Module):
+class MLPModel(Printed):
     """MLP: the vectors of a window of positions side by side, layers of units, and a head.
 
     With one position, embedding ``values`` and head ``classification`` it is a classifier of a table's rows; with a window over text it predicts the
@@ -82,7 +83,7 @@ class MLPModel(nn.Module):
         self, batch: Tensor | Batch, objective: Any = None, *, cache: Cache | None = None, last: bool = False
     ) -> Tensor | Terms:
         """Logits of every position (``last``: of the last alone), or what ``objective(hidden, head, batch)`` returns."""
-        batch = batch if isinstance(batch, Batch) else Batch(batch)
+        batch = batch_of(batch)
         info = SequenceInfo.of(batch, causal=True, cache=cache)
         if cache is not None:
             cache.open(info)

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from components.core.flops import Flops, Work, flops_of
+from components.core.model_tree import Printed
 from components.core.registry import register
 from components.core.signature import Depth, Positive, Probability
 from components.core.sockets import (
@@ -33,7 +34,7 @@ from components.functional.recurrent import STATE, States, last_of
 
 
 @register("model", "recurrent")
-class Recurrent(nn.Module):
+class Recurrent(Printed):
     """Recurrent encoder-decoder: all that the decoder knows of a source is what its reader had in mind at the end, unless there is a ``cross``.
 
     The decoder begins with the encoder's last state, and the head reads tanh(W [c; h]) of its hidden vector h and a context c: the encoder's last

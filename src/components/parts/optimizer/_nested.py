@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 from torch.optim import Optimizer
+
+
+@runtime_checkable
+class SeesNorm(Protocol):
+    """An optimizer that asks for the norm of each step's gradients before they were clipped."""
+
+    def saw_norm(self, norm: Tensor, /) -> None: ...
 
 
 def layers(optimizer: Optimizer) -> Iterator[Optimizer]:

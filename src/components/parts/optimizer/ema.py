@@ -15,7 +15,7 @@ from components.core.registry import register
 from components.core.signature import Fraction
 from components.core.weights import Weight
 from components.functional.precision import at_least_fp32
-from components.parts.optimizer._nested import averaging, layers, load, share
+from components.parts.optimizer._nested import SeesNorm, averaging, layers, load, share
 from components.parts.optimizer._state import called, copied, keep_dtypes
 
 
@@ -46,7 +46,7 @@ class EMA(torch.optim.Optimizer):
             raise ValueError(
                 f"inner: {type(other).__name__} averages weights itself; an average of an average is not supported"
             )
-        if any(hasattr(layer, "saw_norm") for layer in layers(self.inner)):
+        if any(isinstance(layer, SeesNorm) for layer in layers(self.inner)):
             raise ValueError("inner: skip_step goes around ema, so that a step that is skipped is not averaged")
         super().__init__(self.inner.param_groups, self.inner.defaults)
         share(self, self.inner)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from components.core.flops import Flops, Work, both
 from components.core.registry import register
 from components.core.signature import Positive
-from components.core.sockets import SequenceInfo
+from components.core.sockets import SequenceInfo, info_of
 from components.functional.precision import at_least_fp32
 
 
@@ -40,7 +40,8 @@ class AttentionPooling(nn.Module):
         """The scores, and the weighted sum of all channels."""
         return both(2 * (self.query.weight.numel() + self.query.in_features) * work.length)
 
-    def forward(self, x: Tensor, info: SequenceInfo) -> Tensor:
+    def forward(self, x: Tensor, info: SequenceInfo | None = None) -> Tensor:
+        info = info_of(x, info)
         b, t, d = x.shape
         scores = self.query(x) / math.sqrt(d)  # (B, T, H)
         scores = at_least_fp32(scores)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from components.core.registry import register
-from components.core.sockets import SequenceInfo
+from components.core.sockets import SequenceInfo, info_of
 
 
 @register("pooling", "first")
@@ -19,7 +19,8 @@ class FirstPooling(nn.Module):
     Shapes: (B, T, D) -> (B, D).
     """
 
-    def forward(self, x: Tensor, info: SequenceInfo) -> Tensor:
+    def forward(self, x: Tensor, info: SequenceInfo | None = None) -> Tensor:
+        info = info_of(x, info)
         if info.valid is None:
             return x[:, 0]
         first = info.valid.to(torch.int8).argmax(1)  # the first of equal ones

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from components.core.registry import register
-from components.core.sockets import SequenceInfo
+from components.core.sockets import SequenceInfo, info_of
 
 
 @register("pooling", "last")
@@ -19,7 +19,8 @@ class LastPooling(nn.Module):
     Shapes: (B, T, D) -> (B, D).
     """
 
-    def forward(self, x: Tensor, info: SequenceInfo) -> Tensor:
+    def forward(self, x: Tensor, info: SequenceInfo | None = None) -> Tensor:
+        info = info_of(x, info)
         if info.valid is None:
             return x[:, -1]
         places = torch.arange(x.shape[1], device=x.device)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from components.core.registry import register
-from components.core.sockets import SequenceInfo
+from components.core.sockets import SequenceInfo, info_of
 
 
 @register("pooling", "max")
@@ -16,7 +16,8 @@ class MaxPooling(nn.Module):
     Shapes: (B, T, D) -> (B, D).
     """
 
-    def forward(self, x: Tensor, info: SequenceInfo) -> Tensor:
+    def forward(self, x: Tensor, info: SequenceInfo | None = None) -> Tensor:
+        info = info_of(x, info)
         if info.valid is not None:
             x = x.masked_fill(~info.valid[:, :, None], torch.finfo(x.dtype).min)
         return x.amax(1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from components.core.registry import register
-from components.core.sockets import SequenceInfo
+from components.core.sockets import SequenceInfo, info_of
 
 
 @register("pooling", "mean")
@@ -15,7 +15,8 @@ class MeanPooling(nn.Module):
     Shapes: (B, T, D) -> (B, D).
     """
 
-    def forward(self, x: Tensor, info: SequenceInfo) -> Tensor:
+    def forward(self, x: Tensor, info: SequenceInfo | None = None) -> Tensor:
+        info = info_of(x, info)
         if info.valid is None:
             return x.mean(1)
         kept = x.masked_fill(~info.valid[:, :, None], 0.0)  # not a product: padding may be infinite

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from components.core.registry import register
 from components.core.signature import PositiveFloat
-from components.core.sockets import SequenceInfo
+from components.core.sockets import SequenceInfo, infos_of
 
 
 @register("position", "alibi")
@@ -46,8 +46,9 @@ class ALiBi(nn.Module):
         between = [2 ** (-self.exponent * i / (2 * power)) for i in range(1, 2 * power + 1, 2)]
         return torch.tensor((first + between)[: self.n_heads], dtype=torch.float32, device=device)
 
-    def bias(self, q: Tensor, k: Tensor, q_info: SequenceInfo, k_info: SequenceInfo) -> Tensor:  # noqa: ARG002  q, k: the contract's
+    def bias(self, q: Tensor, k: Tensor, q_info: SequenceInfo | None = None, k_info: SequenceInfo | None = None) -> Tensor:
         """(B or 1, H, Tq, Tk): -slope times distance. Symmetric where later positions are seen (encoders)."""
+        q_info, k_info = infos_of(q, k, q_info, k_info)
         if q_info is k_info:
             key = ("alibi", self.n_heads, self.exponent, self.factor, self.rounding)
             return q_info.once(key, lambda: self._bias(q_info, k_info))

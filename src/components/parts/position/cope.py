@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from components.core.flops import Flops, Work
 from components.core.registry import register
 from components.core.signature import Positive
-from components.core.sockets import SequenceInfo
+from components.core.sockets import SequenceInfo, infos_of
 from components.core.weights import weight_of
 from components.functional.attention_mask import EVERYTHING, MaskSpec
 from components.functional.precision import at_least_fp32
@@ -36,7 +36,8 @@ class ContextualPosition(nn.Module):
         self.n_heads, self.head_dim, self.n_positions = n_heads, head_dim, n_positions
         self.table = nn.Embedding(n_positions, head_dim)
 
-    def bias(self, q: Tensor, k: Tensor, q_info: SequenceInfo, k_info: SequenceInfo) -> Tensor:
+    def bias(self, q: Tensor, k: Tensor, q_info: SequenceInfo | None = None, k_info: SequenceInfo | None = None) -> Tensor:
+        q_info, k_info = infos_of(q, k, q_info, k_info)
         b, h, tq, width = q.shape
         k = k.to(q.dtype)
         grouped = q.reshape(b, k.shape[1], -1, width)  # heads that share keys are rows of one product

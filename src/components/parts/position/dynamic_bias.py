@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from components.core.flops import Flops, Work, both
 from components.core.registry import register
 from components.core.signature import Positive, PositiveFloat
-from components.core.sockets import SequenceInfo
+from components.core.sockets import SequenceInfo, infos_of
 from components.functional.activations import ACTIVATIONS
 from components.parts.position._distances import by_distance, spanned
 
@@ -46,7 +46,8 @@ class DynamicBias(nn.Module):
         self.activation = ACTIVATIONS[activation]
         self.hidden, self.heads = nn.Linear(1, width), nn.Linear(width, n_heads, bias=False)
 
-    def bias(self, q: Tensor, k: Tensor, q_info: SequenceInfo, k_info: SequenceInfo) -> Tensor:  # noqa: ARG002  q, k: the contract's
+    def bias(self, q: Tensor, k: Tensor, q_info: SequenceInfo | None = None, k_info: SequenceInfo | None = None) -> Tensor:
+        q_info, k_info = infos_of(q, k, q_info, k_info)
         return by_distance(self.values, q_info, k_info)
 
     def values(self, distance: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from components.core.flops import Flops, Work
 from components.core.registry import register
 from components.core.signature import Positive, PositiveFloat
-from components.core.sockets import SequenceInfo
+from components.core.sockets import SequenceInfo, infos_of
 from components.functional.activations import ACTIVATIONS
 from components.functional.precision import at_least_fp32
 from components.parts.position._distances import distances
@@ -55,7 +55,8 @@ class Fire(nn.Module):
         nn.init.constant_(self.c, self.start)
         nn.init.ones_(self.threshold)  # in units of its start, so that one learning rate fits both
 
-    def bias(self, q: Tensor, k: Tensor, q_info: SequenceInfo, k_info: SequenceInfo) -> Tensor:  # noqa: ARG002  q, k: the contract's
+    def bias(self, q: Tensor, k: Tensor, q_info: SequenceInfo | None = None, k_info: SequenceInfo | None = None) -> Tensor:
+        q_info, k_info = infos_of(q, k, q_info, k_info)
         q_at = q_info.placed()
         c, threshold = at_least_fp32(self.c), at_least_fp32(self.threshold).abs() * self.unit
         with torch.autocast(c.device.type, enabled=False):

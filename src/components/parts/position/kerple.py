@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from components.core.registry import register
-from components.core.sockets import SequenceInfo
+from components.core.sockets import SequenceInfo, infos_of
 from components.functional.precision import at_least_fp32
 from components.parts.position._distances import distances
 
@@ -41,7 +41,8 @@ class Kerple(nn.Module):
             self.slope.copy_(a.expm1().log())  # softplus of it is a
             self.shape.fill_(math.log(math.expm1(0.5)) if self.kernel == "log" else 0.0)
 
-    def bias(self, q: Tensor, k: Tensor, q_info: SequenceInfo, k_info: SequenceInfo) -> Tensor:  # noqa: ARG002  q, k: the contract's
+    def bias(self, q: Tensor, k: Tensor, q_info: SequenceInfo | None = None, k_info: SequenceInfo | None = None) -> Tensor:
+        q_info, k_info = infos_of(q, k, q_info, k_info)
         slope, shape = (at_least_fp32(p)[:, None, None] for p in (self.slope, self.shape))
         distance = distances(q_info, k_info).abs()[:, None].to(slope.dtype)
         if self.kernel == "log":

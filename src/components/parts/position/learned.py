@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from components.core.registry import register
 from components.core.signature import NonNegative
-from components.core.sockets import SequenceInfo
+from components.core.sockets import SequenceInfo, info_of
 
 
 @register("position", "learned")
@@ -29,7 +29,8 @@ class LearnedPosition(nn.Module):
         self.table = nn.Embedding(context_length + offset, d_model)
         self.context_length, self.offset = context_length, offset
 
-    def embed(self, x: Tensor, info: SequenceInfo) -> Tensor:
+    def embed(self, x: Tensor, info: SequenceInfo | None = None) -> Tensor:
+        info = info_of(x, info)
         if x.shape[1] > self.context_length:
             raise ValueError(f"{x.shape[1]} positions, but the learned table has context_length={self.context_length}")
         at = info.placed()

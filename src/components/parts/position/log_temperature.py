@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from components.core.registry import register
 from components.core.signature import NonNegativeFloat, Positive
-from components.core.sockets import Maker, SequenceInfo, make
+from components.core.sockets import Maker, SequenceInfo, infos_of, make
 from components.core.traits import biases, embeds, rotates
 
 
@@ -58,7 +58,10 @@ class LogTemperature(nn.Module):
         """(B or 1, T) -> the factor of each query, fp32."""
         return torch.log1p(torch.floor((positions.float() + 1) / self.floor_scale)) * self.strength + 1
 
-    def rotate(self, q: Tensor, k: Tensor, q_info: SequenceInfo, k_info: SequenceInfo) -> tuple[Tensor, Tensor]:
+    def rotate(
+        self, q: Tensor, k: Tensor, q_info: SequenceInfo | None = None, k_info: SequenceInfo | None = None
+    ) -> tuple[Tensor, Tensor]:
+        q_info, k_info = infos_of(q, k, q_info, k_info)
         if self.turns:
             q, k = self.inner.rotate(q, k, q_info, k_info)
         positions = q_info.placed()

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from components.core.registry import register
 from components.core.signature import PositiveFloat, Probability
-from components.core.sockets import Maker, SequenceInfo, make
+from components.core.sockets import Maker, SequenceInfo, infos_of, make
 from components.functional.rotary import Tables, rotate, tables
 
 
@@ -69,6 +69,9 @@ class RotaryPosition(nn.Module):
         key = ("rope", self.width, self.base, self.layout, id(self.scaling) if self.scaled else None)
         return info.once(key, compute)
 
-    def rotate(self, q: Tensor, k: Tensor, q_info: SequenceInfo, k_info: SequenceInfo) -> tuple[Tensor, Tensor]:
+    def rotate(
+        self, q: Tensor, k: Tensor, q_info: SequenceInfo | None = None, k_info: SequenceInfo | None = None
+    ) -> tuple[Tensor, Tensor]:
         """q (B, H, Tq, K) and k (B, G, Tk, K), each at its own positions."""
+        q_info, k_info = infos_of(q, k, q_info, k_info)
         return rotate(q, self._tables(q_info), self.layout), rotate(k, self._tables(k_info), self.layout)

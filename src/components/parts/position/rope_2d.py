@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from components.core.registry import register
 from components.core.signature import Positive, PositiveFloat
-from components.core.sockets import SequenceInfo
+from components.core.sockets import SequenceInfo, infos_of
 from components.functional.rotary import Tables, rotate, tables
 
 
@@ -57,6 +57,9 @@ class RotaryPosition2D(nn.Module):
             (rotate(x[..., : self.half_dim], rows, self.layout), rotate(x[..., self.half_dim :], columns, self.layout)), -1
         )
 
-    def rotate(self, q: Tensor, k: Tensor, q_info: SequenceInfo, k_info: SequenceInfo) -> tuple[Tensor, Tensor]:
+    def rotate(
+        self, q: Tensor, k: Tensor, q_info: SequenceInfo | None = None, k_info: SequenceInfo | None = None
+    ) -> tuple[Tensor, Tensor]:
         """q (B, H, Tq, K) and k (B, G, Tk, K), each at its own positions."""
+        q_info, k_info = infos_of(q, k, q_info, k_info)
         return self._turn(q, q_info), self._turn(k, k_info)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from components.core.flops import Flops, Work
 from components.core.registry import register
 from components.core.signature import Positive
-from components.core.sockets import SequenceInfo
+from components.core.sockets import SequenceInfo, infos_of
 from components.core.weights import weight_of
 from components.parts.position._distances import backwards_only, distances
 
@@ -35,7 +35,8 @@ class RelativeKeys(nn.Module):
             2 * max_distance + 1, head_dim
         )  # distances 0, 1, ... to the past, then 1, 2, ... to the future
 
-    def bias(self, q: Tensor, k: Tensor, q_info: SequenceInfo, k_info: SequenceInfo) -> Tensor:  # noqa: ARG002  k: the contract's
+    def bias(self, q: Tensor, k: Tensor, q_info: SequenceInfo | None = None, k_info: SequenceInfo | None = None) -> Tensor:
+        q_info, k_info = infos_of(q, k, q_info, k_info)
         past, table = self.max_distance + 1, weight_of(self.table)
         distance = distances(q_info, k_info)
         if backwards_only(q_info):

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from components.core.registry import register
 from components.core.signature import PositiveFloat
-from components.core.sockets import SequenceInfo
+from components.core.sockets import SequenceInfo, info_of
 
 
 @register("position", "sinusoidal")
@@ -32,7 +32,8 @@ class SinusoidalPosition(nn.Module):
             raise ValueError(f"sinusoidal positions come in pairs: d_model={d_model} is odd")
         self.d_model, self.base, self.layout = d_model, base, layout
 
-    def embed(self, x: Tensor, info: SequenceInfo) -> Tensor:
+    def embed(self, x: Tensor, info: SequenceInfo | None = None) -> Tensor:
+        info = info_of(x, info)
         return x + info.once(("sinusoidal", self.d_model, self.base, self.layout), lambda: self.table(info.placed())).to(
             x.dtype
         )  # type: ignore[arg-type]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from components.core.registry import register
 from components.core.signature import Positive
-from components.core.sockets import SequenceInfo
+from components.core.sockets import SequenceInfo, infos_of
 from components.parts.position._distances import distances
 
 
@@ -51,7 +51,9 @@ class T5Bias(nn.Module):
         far = (exact + (ratio * (buckets - exact)).long()).clamp(max=buckets - 1)
         return offset + torch.where(distance < exact, distance, far)
 
-    def bias(self, q: Tensor, k: Tensor, q_info: SequenceInfo, k_info: SequenceInfo) -> Tensor:  # noqa: ARG002  q, k: the contract's
+    def bias(self, q: Tensor, k: Tensor, q_info: SequenceInfo | None = None, k_info: SequenceInfo | None = None) -> Tensor:
+        q_info, k_info = infos_of(q, k, q_info, k_info)
+
         def compute() -> Tensor:
             return self.bucket(distances(q_info, k_info), q_info.causal)
 

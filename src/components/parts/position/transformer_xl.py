@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from components.core.flops import Flops, Work
 from components.core.registry import register
 from components.core.signature import PositiveFloat
-from components.core.sockets import SequenceInfo
+from components.core.sockets import SequenceInfo, infos_of
 from components.core.weights import weight_of
 from components.functional.precision import at_least_fp32
 from components.parts.position._distances import distances, span, spanned
@@ -44,7 +44,8 @@ class TransformerXL(nn.Module):
         nn.init.zeros_(self.u)
         nn.init.zeros_(self.v)
 
-    def bias(self, q: Tensor, k: Tensor, q_info: SequenceInfo, k_info: SequenceInfo) -> Tensor:
+    def bias(self, q: Tensor, k: Tensor, q_info: SequenceInfo | None = None, k_info: SequenceInfo | None = None) -> Tensor:
+        q_info, k_info = infos_of(q, k, q_info, k_info)
         groups = k.shape[1]
         u, v = (p.view(self.n_heads, 1, self.head_dim).to(q.dtype) for p in (self.u, self.v))
         content = (u.view(groups, -1, self.head_dim) @ k.to(q.dtype).transpose(-1, -2)).flatten(1, 2)[

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from components.core.registry import register
 from components.core.signature import PositiveFloat
-from components.core.sockets import SequenceInfo
+from components.core.sockets import SequenceInfo, infos_of
 from components.functional.rotary import Tables, rotate, tables
 
 
@@ -59,6 +59,9 @@ class XPos(nn.Module):
 
         return info.once(("xpos", self.width, self.base, self.gamma, self.scale_base, self.layout, sign), compute)
 
-    def rotate(self, q: Tensor, k: Tensor, q_info: SequenceInfo, k_info: SequenceInfo) -> tuple[Tensor, Tensor]:
+    def rotate(
+        self, q: Tensor, k: Tensor, q_info: SequenceInfo | None = None, k_info: SequenceInfo | None = None
+    ) -> tuple[Tensor, Tensor]:
         """q (B, H, Tq, K) and k (B, G, Tk, K), each at its own positions."""
+        q_info, k_info = infos_of(q, k, q_info, k_info)
         return rotate(q, self._tables(q_info, 1), self.layout), rotate(k, self._tables(k_info, -1), self.layout)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from components.core.registry import register
 from components.core.signature import Probability
+from components.parts.residual._stream import OneStream
 
 
 @register("residual", "add")
-class Add(nn.Module):
+class Add(OneStream):
     """Plain residual: the branch's output is added to the stream.
 
     Args:
@@ -20,15 +21,6 @@ class Add(nn.Module):
     def __init__(self, *, dropout: Probability = 0.0) -> None:
         super().__init__()
         self.dropout = dropout
-
-    def open(self, x: Tensor) -> Tensor:
-        return x
-
-    def close(self, s: Tensor) -> Tensor:
-        return s
-
-    def read(self, s: Tensor) -> Tensor:
-        return s
 
     def write(self, s: Tensor, y: Tensor) -> Tensor:
         return s + (F.dropout(y, self.dropout, self.training) if self.dropout else y)

@@ -8,16 +8,17 @@ from __future__ import annotations
 from typing import Literal
 
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from components.core.registry import register
 from components.core.signature import Positive, PositiveFloat, Probability
 from components.core.sockets import Place
 from components.functional.deep_norm import alpha_of
+from components.parts.residual._stream import OneStream
 
 
 @register("residual", "deep_norm")
-class DeepNorm(nn.Module):
+class DeepNorm(OneStream):
     """DeepNorm: the stream is multiplied by a constant above 1 before the branch's output is added.
 
     Args:
@@ -42,15 +43,6 @@ class DeepNorm(nn.Module):
         count = place.count if place else 1
         self.alpha = alpha_of(side, count, decoder_layers or count) if alpha == "depth" else float(alpha)
         self.dropout = dropout
-
-    def open(self, x: Tensor) -> Tensor:
-        return x
-
-    def close(self, s: Tensor) -> Tensor:
-        return s
-
-    def read(self, s: Tensor) -> Tensor:
-        return s
 
     def write(self, s: Tensor, y: Tensor) -> Tensor:
         return self.alpha * s + (F.dropout(y, self.dropout, self.training) if self.dropout else y)

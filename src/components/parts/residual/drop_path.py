@@ -8,15 +8,16 @@ from __future__ import annotations
 from typing import Literal
 
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from components.core.registry import register
 from components.core.signature import Fraction, Probability
 from components.core.sockets import Place
+from components.parts.residual._stream import OneStream
 
 
 @register("residual", "drop_path")
-class DropPath(nn.Module):
+class DropPath(OneStream):
     """DropPath: in training, a sequence skips a whole branch; what is kept is scaled up, so that nothing changes afterwards.
 
     Args:
@@ -36,15 +37,6 @@ class DropPath(nn.Module):
         super().__init__()
         deep = (place.index + 1) / place.count if place and over_depth == "linear" else 1.0
         self.rate, self.dropout = rate * deep, dropout
-
-    def open(self, x: Tensor) -> Tensor:
-        return x
-
-    def close(self, s: Tensor) -> Tensor:
-        return s
-
-    def read(self, s: Tensor) -> Tensor:
-        return s
 
     def write(self, s: Tensor, y: Tensor) -> Tensor:
         if self.dropout:

@@ -13,10 +13,11 @@ from components.core.signature import Probability
 from components.core.sockets import Place
 from components.functional.activations import ACTIVATIONS
 from components.functional.precision import cast_once
+from components.parts.residual._stream import OneStream
 
 
 @register("residual", "gated")
-class Gated(nn.Module):
+class Gated(OneStream):
     """Gated residual: a GRU takes the stream as its state and the branch's output as its input.
 
     r = sigmoid(W_r y + U_r s), z = sigmoid(W_z y + U_z s - b), h = tanh(W_h y + U_h (r s)); the new stream is (1 - z) s + z h.
@@ -66,15 +67,6 @@ class Gated(nn.Module):
     def reset_parameters(self) -> None:
         for parameter in self.parameters(recurse=False):
             nn.init.constant_(parameter, self.keep)
-
-    def open(self, x: Tensor) -> Tensor:
-        return x
-
-    def close(self, s: Tensor) -> Tensor:
-        return s
-
-    def read(self, s: Tensor) -> Tensor:
-        return s
 
     def write(self, s: Tensor, y: Tensor) -> Tensor:
         y = self.activation(F.dropout(y, self.dropout, self.training) if self.dropout else y)

@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from components.core.registry import register
 from components.core.signature import Probability
 from components.core.sockets import Place
+from components.parts.residual._stream import OneStream
 
 
 @register("residual", "highway")
-class Highway(nn.Module):
+class Highway(OneStream):
     """Highway residual: the new stream is t y + (1 - t) s with t = sigmoid(W s + b).
 
     Args:
@@ -38,15 +39,6 @@ class Highway(nn.Module):
     def reset_parameters(self) -> None:
         for parameter in self.parameters(recurse=False):
             nn.init.constant_(parameter, self.open_at)
-
-    def open(self, x: Tensor) -> Tensor:
-        return x
-
-    def close(self, s: Tensor) -> Tensor:
-        return s
-
-    def read(self, s: Tensor) -> Tensor:
-        return s
 
     def write(self, s: Tensor, y: Tensor) -> Tensor:
         if self.dropout:

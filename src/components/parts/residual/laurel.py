@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from components.core.registry import register
 from components.core.signature import Positive, Probability
 from components.core.sockets import Place
+from components.parts.residual._stream import OneStream
 
 
 @register("residual", "laurel")
-class Laurel(nn.Module):
+class Laurel(OneStream):
     """LAuReL: the new stream is y + s + B A s with A (D to rank) and B (rank to D).
 
     Args:
@@ -50,15 +51,6 @@ class Laurel(nn.Module):
     def reset_parameters(self) -> None:
         for balance in self.parameters(recurse=False):
             nn.init.zeros_(balance)
-
-    def open(self, x: Tensor) -> Tensor:
-        return x
-
-    def close(self, s: Tensor) -> Tensor:
-        return s
-
-    def read(self, s: Tensor) -> Tensor:
-        return s
 
     def write(self, s: Tensor, y: Tensor) -> Tensor:
         if self.dropout:

@@ -9,10 +9,11 @@ from torch import Tensor, nn
 from components.core.registry import register
 from components.core.signature import NonNegativeFloat, Probability
 from components.core.sockets import Place
+from components.parts.residual._stream import OneStream
 
 
 @register("residual", "layer_scale")
-class LayerScale(nn.Module):
+class LayerScale(OneStream):
     """LayerScale: a learned factor per channel, small at first, on the branch's output.
 
     Args:
@@ -36,15 +37,6 @@ class LayerScale(nn.Module):
     def reset_parameters(self) -> None:
         for parameter in self.parameters(recurse=False):
             nn.init.constant_(parameter, self.initial)
-
-    def open(self, x: Tensor) -> Tensor:
-        return x
-
-    def close(self, s: Tensor) -> Tensor:
-        return s
-
-    def read(self, s: Tensor) -> Tensor:
-        return s
 
     def write(self, s: Tensor, y: Tensor) -> Tensor:
         return s + self.scale.to(y.dtype) * (F.dropout(y, self.dropout, self.training) if self.dropout else y)

@@ -6,14 +6,15 @@ He et al. 2015, arXiv:1512.03385 (the "plain" networks of section 3.3)
 from __future__ import annotations
 
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from components.core.registry import register
 from components.core.signature import Probability
+from components.parts.residual._stream import OneStream
 
 
 @register("residual", "none")
-class NoResidual(nn.Module):
+class NoResidual(OneStream):
     """No residual: each branch's output is the new stream, and what went in is there no more.
 
     To be seen beside ``add``: a gradient that passes many layers has nothing but their products. Blocks that run their branches side by side
@@ -28,15 +29,6 @@ class NoResidual(nn.Module):
     def __init__(self, *, dropout: Probability = 0.0) -> None:
         super().__init__()
         self.dropout = dropout
-
-    def open(self, x: Tensor) -> Tensor:
-        return x
-
-    def close(self, s: Tensor) -> Tensor:
-        return s
-
-    def read(self, s: Tensor) -> Tensor:
-        return s
 
     def write(self, s: Tensor, y: Tensor) -> Tensor:
         return (F.dropout(y, self.dropout, self.training) if self.dropout else y).to(s.dtype)

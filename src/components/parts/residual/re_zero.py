@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from components.core.registry import register
 from components.core.signature import Probability
 from components.core.sockets import Place
+from components.parts.residual._stream import OneStream
 
 
 @register("residual", "re_zero")
-class ReZero(nn.Module):
+class ReZero(OneStream):
     """ReZero: one learned factor on each branch's output, zero at first. The paper's blocks have no norms (``pre_norm`` with norm ``none``).
 
     Args:
@@ -37,15 +38,6 @@ class ReZero(nn.Module):
     def reset_parameters(self) -> None:
         for parameter in self.parameters(recurse=False):
             nn.init.constant_(parameter, self.initial)
-
-    def open(self, x: Tensor) -> Tensor:
-        return x
-
-    def close(self, s: Tensor) -> Tensor:
-        return s
-
-    def read(self, s: Tensor) -> Tensor:
-        return s
 
     def write(self, s: Tensor, y: Tensor) -> Tensor:
         return s + self.factor.to(y.dtype) * (F.dropout(y, self.dropout, self.training) if self.dropout else y)

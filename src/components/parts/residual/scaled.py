@@ -6,15 +6,16 @@ import math
 from typing import Literal
 
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from components.core.registry import register
 from components.core.signature import NonNegativeFloat, Probability
 from components.core.sockets import Place
+from components.parts.residual._stream import OneStream
 
 
 @register("residual", "scaled")
-class Scaled(nn.Module):
+class Scaled(OneStream):
     """Scaled residual: the branch's output is multiplied by a constant before it is added.
 
     Args:
@@ -29,15 +30,6 @@ class Scaled(nn.Module):
         count = place.count if place else 1
         self.scale = 1 / math.sqrt(2 * count) if scale == "depth" else float(scale)
         self.dropout = dropout
-
-    def open(self, x: Tensor) -> Tensor:
-        return x
-
-    def close(self, s: Tensor) -> Tensor:
-        return s
-
-    def read(self, s: Tensor) -> Tensor:
-        return s
 
     def write(self, s: Tensor, y: Tensor) -> Tensor:
         return s + self.scale * (F.dropout(y, self.dropout, self.training) if self.dropout else y)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from components.core.registry import register
 from components.core.signature import PositiveFloat
-from components.core.sockets import SequenceInfo
+from components.core.sockets import SequenceInfo, info_of
 from components.functional.precision import at_least_fp32
 from components.functional.routing import Routing, flat_valid
 
@@ -49,7 +49,8 @@ class ExpertChoice(nn.Module):
     def choices(self, tokens: int) -> int:
         return self.n_experts * self.taken(tokens)
 
-    def forward(self, x: Tensor, info: SequenceInfo) -> Routing:
+    def forward(self, x: Tensor, info: SequenceInfo | None = None) -> Routing:
+        info = info_of(x, info)
         logits = at_least_fp32(self.logits(x.reshape(-1, x.shape[-1])))
         n, e = logits.shape
         scores, valid = torch.softmax(logits, -1), flat_valid(info, x)

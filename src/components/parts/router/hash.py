@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from components.core.registry import register
 from components.core.signature import NonNegative, Positive
-from components.core.sockets import SequenceInfo
+from components.core.sockets import SequenceInfo, info_of
 from components.functional.hashing import mixed
 from components.functional.routing import Routing, check_groups, flat_valid, token_choice
 
@@ -37,7 +37,8 @@ class HashRouter(nn.Module):
     def choices(self, tokens: int) -> int:
         return tokens * self.k
 
-    def forward(self, x: Tensor, info: SequenceInfo) -> Routing:
+    def forward(self, x: Tensor, info: SequenceInfo | None = None) -> Routing:
+        info = info_of(x, info)
         if info.ids is None:
             raise ValueError("router hash chooses by token ids, and this batch has none; choose a router that learns")
         ids = info.ids.expand(x.shape[:2]).reshape(-1, 1)

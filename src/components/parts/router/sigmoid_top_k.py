@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from components.core.registry import register
 from components.core.signature import NonNegativeFloat, Positive
-from components.core.sockets import SequenceInfo
+from components.core.sockets import SequenceInfo, info_of
 from components.core.weights import Accumulating
 from components.functional.precision import at_least_fp32
 from components.functional.routing import Routing, check_groups, flat_valid, token_choice, within_groups
@@ -71,7 +71,8 @@ class SigmoidTopK(Accumulating):
     def choices(self, tokens: int) -> int:
         return tokens * self.k
 
-    def forward(self, x: Tensor, info: SequenceInfo) -> Routing:
+    def forward(self, x: Tensor, info: SequenceInfo | None = None) -> Routing:
+        info = info_of(x, info)
         logits = at_least_fp32(self.logits(x.reshape(-1, x.shape[-1])))
         scores = torch.sigmoid(logits)
         corrected = scores.detach()

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from components.core.registry import register
 from components.core.signature import Positive
-from components.core.sockets import SequenceInfo
+from components.core.sockets import SequenceInfo, info_of
 from components.functional.precision import at_least_fp32
 from components.functional.routing import Routing, check_groups, flat_valid, token_choice
 
@@ -38,7 +38,8 @@ class Sinkhorn(nn.Module):
     def choices(self, tokens: int) -> int:
         return tokens * self.k
 
-    def forward(self, x: Tensor, info: SequenceInfo) -> Routing:
+    def forward(self, x: Tensor, info: SequenceInfo | None = None) -> Routing:
+        info = info_of(x, info)
         logits, valid = at_least_fp32(self.logits(x.reshape(-1, x.shape[-1]))), flat_valid(info, x)
         order = logits.detach()
         if self.training:

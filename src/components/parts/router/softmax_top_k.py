@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from components.core.registry import register
 from components.core.signature import Positive
-from components.core.sockets import SequenceInfo
+from components.core.sockets import SequenceInfo, info_of
 from components.functional.precision import at_least_fp32
 from components.functional.routing import Routing, check_groups, flat_valid, token_choice, within_groups
 
@@ -49,7 +49,8 @@ class SoftmaxTopK(nn.Module):
     def choices(self, tokens: int) -> int:
         return tokens * self.k
 
-    def forward(self, x: Tensor, info: SequenceInfo) -> Routing:
+    def forward(self, x: Tensor, info: SequenceInfo | None = None) -> Routing:
+        info = info_of(x, info)
         logits = at_least_fp32(self.logits(x.reshape(-1, x.shape[-1])))
         probabilities = torch.softmax(logits, -1)
         indices = within_groups(probabilities, self.n_groups, self.top_groups, best=1).topk(self.k, -1).indices

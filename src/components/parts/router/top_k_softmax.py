@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from components.core.registry import register
 from components.core.signature import Positive
-from components.core.sockets import SequenceInfo
+from components.core.sockets import SequenceInfo, info_of
 from components.functional.precision import at_least_fp32
 from components.functional.routing import Routing, check_groups, flat_valid, token_choice
 
@@ -35,7 +35,8 @@ class TopKSoftmax(nn.Module):
     def choices(self, tokens: int) -> int:
         return tokens * self.k
 
-    def forward(self, x: Tensor, info: SequenceInfo) -> Routing:
+    def forward(self, x: Tensor, info: SequenceInfo | None = None) -> Routing:
+        info = info_of(x, info)
         logits = at_least_fp32(self.logits(x.reshape(-1, x.shape[-1])))
         best, indices = logits.topk(self.k, -1)
         weights = torch.softmax(best, -1)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from components.core.registry import register
 from components.core.signature import Positive
-from components.core.sockets import SequenceInfo
+from components.core.sockets import SequenceInfo, info_of
 from components.core.weights import copy_full
 from components.parts.stack._stack import Stack, passed
 
@@ -45,7 +45,8 @@ class Dense(Stack):
         newest = [float(source == layer + 1) for layer, sources in self.sources.items() for source in sources]
         copy_full(self.mixing, torch.tensor(newest, device="cpu"))  # a shard of it knows no place in the whole
 
-    def forward(self, x: Tensor, info: SequenceInfo) -> tuple[Tensor, dict[str, Any]]:
+    def forward(self, x: Tensor, info: SequenceInfo | None = None) -> tuple[Tensor, dict[str, Any]]:
+        info = info_of(x, info)
         s, total = self.residual.open(x), {}
         outputs = [s]  # of the embedding, then of each layer, before they are summed
         weights = dict(zip(self.sources, self.mixing.split([len(v) for v in self.sources.values()]), strict=True))

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from components.core.registry import register
-from components.core.sockets import SequenceInfo
+from components.core.sockets import SequenceInfo, info_of
 from components.parts.stack._stack import Stack, passed
 
 
@@ -15,7 +15,8 @@ from components.parts.stack._stack import Stack, passed
 class Layers(Stack):
     """Layers in sequence; the stack owns the positions, opens and closes the stream, and norms what comes out."""
 
-    def forward(self, x: Tensor, info: SequenceInfo) -> tuple[Tensor, dict[str, Any]]:
+    def forward(self, x: Tensor, info: SequenceInfo | None = None) -> tuple[Tensor, dict[str, Any]]:
+        info = info_of(x, info)
         s, total = self.residual.open(x), {}
         for layer in self.layers:
             s, info, total = passed(layer, s, info, total)

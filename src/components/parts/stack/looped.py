@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from components.core.flops import Flops, Work, children, flops_of
 from components.core.registry import register
 from components.core.signature import Depth, NonNegative
-from components.core.sockets import SequenceInfo
+from components.core.sockets import SequenceInfo, info_of
 from components.parts.stack._stack import Stack, passed
 
 
@@ -50,7 +50,8 @@ class Looped(Stack):
         again = [flops_of(layer, work).times(self.loops - 1) for layer in self.looping()]
         return sum(again, children(self, work, leave=("positions",)))
 
-    def forward(self, x: Tensor, info: SequenceInfo) -> tuple[Tensor, dict[str, Any]]:
+    def forward(self, x: Tensor, info: SequenceInfo | None = None) -> tuple[Tensor, dict[str, Any]]:
+        info = info_of(x, info)
         s, total = self.residual.open(x), {}
         layers, end = list(self.layers), len(self.layers) - self.coda
         for layer in layers[: self.prelude]:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from components.core.registry import register
-from components.core.sockets import SequenceInfo
+from components.core.sockets import SequenceInfo, info_of
 from components.parts.stack._stack import Stack, passed
 
 
@@ -36,7 +36,8 @@ class UNet(Stack):
         for skips in self.parameters(recurse=False):
             nn.init.constant_(skips, self.initial)
 
-    def forward(self, x: Tensor, info: SequenceInfo) -> tuple[Tensor, dict[str, Any]]:
+    def forward(self, x: Tensor, info: SequenceInfo | None = None) -> tuple[Tensor, dict[str, Any]]:
+        info = info_of(x, info)
         s, total = self.residual.open(x), {}
         kept: list[Tensor] = []
         half, last = len(self.layers) // 2, len(self.layers) - 1

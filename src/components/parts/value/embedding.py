@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from components.core.registry import register
-from components.core.sockets import SequenceInfo
+from components.core.sockets import SequenceInfo, info_of
 
 
 @register("value", "embedding")
@@ -33,7 +33,8 @@ class EmbeddedValue(nn.Module):
     def reset_parameters(self) -> None:
         nn.init.constant_(self.factor, self.start)
 
-    def forward(self, v: Tensor, x: Tensor, info: SequenceInfo) -> Tensor:  # noqa: ARG002  the contract's argument
+    def forward(self, v: Tensor, x: Tensor, info: SequenceInfo | None = None) -> Tensor:
+        info = info_of(x, info)
         given = info.carry.get("value_embeddings")
         if given is None:
             raise ValueError(

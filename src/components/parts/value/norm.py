@@ -22,5 +22,5 @@ class NormedValue(nn.Module):
         super().__init__()
         self.norm = make(norm, "norm", dim=head_dim)
 
-    def forward(self, v: Tensor, x: Tensor, info: SequenceInfo) -> Tensor:  # noqa: ARG002  the contract's arguments
+    def forward(self, v: Tensor, x: Tensor, info: SequenceInfo | None = None) -> Tensor:  # noqa: ARG002  the contract's arguments
         return self.norm(v)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from components.core.registry import register
 from components.core.signature import NonNegative
-from components.core.sockets import Place, SequenceInfo
+from components.core.sockets import Place, SequenceInfo, info_of
 
 
 @register("value", "residual")
@@ -38,7 +38,8 @@ class ResidualValue(nn.Module):
             with torch.no_grad():
                 self.mix.copy_(torch.tensor(self.start))
 
-    def forward(self, v: Tensor, x: Tensor, info: SequenceInfo) -> Tensor:  # noqa: ARG002  the contract's argument
+    def forward(self, v: Tensor, x: Tensor, info: SequenceInfo | None = None) -> Tensor:
+        info = info_of(x, info)
         given = info.carry.get("values")
         if self.place.index <= self.first:
             if self.place.index == self.first and given is None:  # a looped stack passes here again: its first values stay

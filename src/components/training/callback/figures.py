@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from lightning.pytorch import Callback, Trainer
 
 from components.core.errors import UserError
 from components.core.registry import register
 from components.core.signature import NonNegative
+from components.runs.task_module import TaskModule
 
 
 @register("callback", "figures")
 class Figures(Callback):
     """Pictures of what the trained model does with a text, in the run's folder and in W&B or TensorBoard.
 
+    Of a run, its best weights; where the trainer's ``default_root_dir`` is no run, the weights that the task ends with.
     If the prompt cannot be read, nothing is drawn and the run says so.
 
     Args:
@@ -31,15 +33,16 @@ class Figures(Callback):
         if not trainer.is_global_zero:
             return
         from components.explain import explain
-        from components.runs.loading import open_model
+        from components.runs.loading import Opened, open_model
         from components.runs.preparing import print_err
 
-        folder = Path(trainer.default_root_dir)
+        folder, task = Path(trainer.default_root_dir), cast(TaskModule, pl_module)
+        opened = (
+            open_model(folder) if (folder / "run.json").exists() else Opened(task.model.eval(), task.tokenizer, task.config)
+        )
         prompt = self.prompt if self.prompt is not None else next(iter(getattr(pl_module, "prompts", None) or [""]))
         try:
-            made = explain(
-                open_model(folder), prompt=prompt, new_tokens=self.new_tokens, target=self.target, loss=self.target is not None
-            )
+            made = explain(opened, prompt=prompt, new_tokens=self.new_tokens, target=self.target, loss=self.target is not None)
         except UserError as e:  # what was trained is not lost for a picture
             print_err(f"callbacks.figures: nothing is drawn ({' '.join(str(e).split())})")
             return

@@ -8,9 +8,11 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from lightning.pytorch.plugins import DoublePrecision
 from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import nn
 from torch.distributed import distributed_c10d
+from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.optim import Optimizer
 
@@ -36,14 +38,23 @@ class FSDP2(ModelParallelStrategy):
         super().__init__(data_parallel_size="auto", tensor_parallel_size=1, save_distributed_checkpoint=False)
         mixed = precision in ("bf16-mixed", "bf16")
         self.compute = torch.bfloat16 if mixed else None
-        self.left_to_trainer = "32-true" if mixed else precision
+        self.double = precision in ("64-true", "64")  # which Lightning refuses beside a strategy of this class
+        self.left_to_trainer = "32-true" if mixed or self.double else precision
 
     def setup_environment(self) -> None:
         assert self._timeout is not None  # Lightning's own, since none was given
         self._data_parallel_size = self.num_nodes * self.num_processes
+        if self.double:
+            self.precision_plugin = DoublePrecision()
         super().setup_environment()
-        for name in self.device_mesh.mesh_dim_names or ():  # groups of a mesh have torch's own time-out otherwise
-            distributed_c10d._set_pg_timeout(self._timeout, self.device_mesh.get_group(name))
+        self.mesh = self.weights_mesh()
+        for mesh in (self.device_mesh, self.mesh):
+            for name in mesh.mesh_dim_names or ():  # groups of a mesh have torch's own time-out otherwise
+                distributed_c10d._set_pg_timeout(self._timeout, mesh.get_group(name))
+
+    def weights_mesh(self) -> DeviceMesh:
+        """The devices that each weight is laid out over."""
+        return self.device_mesh["data_parallel"]
 
     def data_ranks(self) -> tuple[int, int]:
         mesh = self.device_mesh["data_parallel"]
@@ -52,12 +63,13 @@ class FSDP2(ModelParallelStrategy):
     def shard(self, model: nn.Module) -> None:
         """Each Layer, then the rest with the root."""
         # SequenceInfo carries fp32 tables and positions: casting the inputs of forwards would round them
-        policy = MixedPrecisionPolicy(param_dtype=self.compute, reduce_dtype=torch.float32, cast_forward_inputs=False)
-        mesh = self.device_mesh["data_parallel"]
+        policy = MixedPrecisionPolicy(
+            param_dtype=self.compute, reduce_dtype=None if self.double else torch.float32, cast_forward_inputs=False
+        )
         for module in model.modules():
             if isinstance(module, Layer):
-                fully_shard(module, mesh=mesh, mp_policy=policy)
-        fully_shard(model, mesh=mesh, mp_policy=policy)
+                fully_shard(module, mesh=self.mesh, mp_policy=policy)
+        fully_shard(model, mesh=self.mesh, mp_policy=policy)
 
     def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
         assert self.model is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
@@ -9,12 +10,17 @@ from torch import Tensor
 from torchmetrics import MeanMetric
 
 from components.core.collectives import rank, updated
+from components.core.errors import UserError
 from components.core.signature import NonNegative, Positive
 from components.core.sockets import Batch
+from components.corpus.special_ids import stop_ids
+from components.corpus.steps import MicroBatch
 from components.evaluating.bleu import Bleu
 from components.evaluating.chrf import ChrF
 from components.functional.cross_entropy import IGNORED
+from components.generation.generating import texts_after
 from components.training.task._examples import FromExamples
+from components.training.task._training import inside
 
 
 class Answering(FromExamples):
@@ -71,6 +77,24 @@ class Answering(FromExamples):
             self.meters["exact_match"].update(torch.tensor([float(a == b) for a, b in zip(said, meant)], device=self.device))
             self.meters["bleu"].update(said, [[m] for m in meant])
             self.meters["chrf"].update(said, meant)
+
+    def prompts_in(self, batch: Batch) -> tuple[list[list[int]], list[list[int]] | None]:
+        """(what the model goes on from, what it reads before as its source) for each row, as ids."""
+        raise NotImplementedError
+
+    def ends(self) -> Sequence[int]:
+        """The ids that end an answer."""
+        return stop_ids(self.tokenizer)
+
+    def predict_step(self, item: MicroBatch | Batch | Tensor, batch_idx: int = 0) -> list[str]:
+        """The answer to each row, written by the run's own decoding."""
+        del batch_idx
+        batch = inside(item)
+        if not isinstance(batch, Batch):
+            raise UserError("predict", "ids alone do not say where an answer begins", "give batches of the data module")
+        rows, sources = self.prompts_in(batch)
+        options = {"seed": self.config["seed"], "ends": self.ends(), "max_new_tokens": self.sample_tokens}
+        return texts_after(self.placed, self.tokenizer, self.config, rows, sources, **options)
 
     def write(self, asked: list[Any]) -> tuple[list[str], list[str]]:
         questions = [self.asked_and_answer(e)[0] for e in asked]

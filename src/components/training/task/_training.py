@@ -14,7 +14,6 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
-from components.core.collectives import Sums, computed
 from components.core.contracts import NeedsModel
 from components.core.makers import make
 from components.core.options import Options
@@ -22,20 +21,25 @@ from components.core.signature import Fraction, Positive, Workers
 from components.core.sockets import Batch, Layer, Terms
 from components.core.traits import extra_tokens
 from components.corpus.batches import tokens_in
+from components.corpus.foreign_batches import ForeignBatch
 from components.corpus.steps import MicroBatch
 from components.generation.generating import generate
 from components.runs.loading import model_of
 from components.runs.weights import materialise
 from components.training.averaging import Averaged
 from components.training.objectives import teacher_for
-from components.training.reductions import add_sums, means
+from components.training.reductions import add_sums
 from components.training.stepping import Stepping
-from components.training.strategies import data_ranks, shards_weights
+from components.training.strategies import shards_weights
+from components.training.task._driven import Driven
+from components.training.task._logged import Logged
+from components.training.task._portable import Portable
+from components.training.task._taking import Taking
 from components.training.task._without import Without
 from components.training.tuning import freeze, tuned
 
 
-class Training(Options, Stepping, Averaged, Without, LightningModule):
+class Training(Options, Taking, Stepping, Driven, Logged, Portable, Averaged, Without, LightningModule):
     """The base of every task. A task says what it reads (``prepare``, ``blocks``) and what it measures (``measures``, ``observe``).
 
     Args:
@@ -72,11 +76,9 @@ class Training(Options, Stepping, Averaged, Without, LightningModule):
         self.vocab_size = tokenizer.vocab_size + extra_tokens(self.loss)
         self.metrics = nn.ModuleDict(self.measures())
         self.measured_on: Sequence[Any] = ()  # the examples that are measured on, where there are any
-        self.total_steps = 0  # set where the trainer's limits are known
-        self.train_sums: dict[str, Tensor] = {}
-        self.eval_sums: dict[str, Tensor] = {}
-        self._train_over, self._eval_over = Sums(), Sums()  # over all ranks
         self._asked: set[str] = set()
+        self.begin_driven()
+        self.begin_logging()
         self.begin_stepping()
 
     # -- what it reads and measures ------------------------------------------------------------------------------------
@@ -121,8 +123,10 @@ class Training(Options, Stepping, Averaged, Without, LightningModule):
     def configure_model(self) -> None:
         """Build on the meta device, shard if the strategy says so, then give every weight its value: the same on 1, 2 or 4 ranks."""
         strategy = self.trainer.strategy
+        self.need_known_strategy(strategy)
         self.meet_teacher(strategy.root_device)
         if self.model is not None:
+            self.shard_placed(strategy)
             return
         model = self.built.pop() if self.built else self.new_model()
         if shards_weights(strategy):
@@ -176,16 +180,18 @@ class Training(Options, Stepping, Averaged, Without, LightningModule):
         self._asked.update(terms.losses)
         return terms
 
-    def training_step(self, item: MicroBatch, batch_idx: int) -> Tensor:
-        del batch_idx
+    def training_step(self, item: MicroBatch | Batch | ForeignBatch, batch_idx: int) -> Tensor:
+        item = self.taken(item)
+        if self._trainer is None:  # Lightning calls the hook; a loop of one's own, with Fabric or without, calls nothing else
+            self.on_train_batch_start(item, batch_idx)
+        totals = self.whole_step(item)
         terms = self.whole(item.batch, self.objective)
         if not self.idle:  # else there will be no step
             add_sums(self.train_sums, terms)
             for name, value in terms.stats.items():
                 self.stats[name] = self.stats[name] + value.detach() if name in self.stats else value.detach()
         # Lightning divides by the micro-batches, DDP and FSDP2 by the ranks; the totals have counted both already
-        parts = self.trainer.accumulate_grad_batches * data_ranks(self.trainer)[1]
-        return self.share_of_mean(terms, item.batch, self.step_totals(item)) * parts
+        return self.share_of_mean(terms, item.batch, totals) * self.pieces(item)
 
     def share_of_mean(self, terms: Terms, batch: Batch, totals: Tensor) -> Tensor:
         """What this micro-batch adds to the step's mean loss.
@@ -205,19 +211,25 @@ class Training(Options, Stepping, Averaged, Without, LightningModule):
         return total
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
+        self.follow(self.whole)  # anew: what shards or prunes has put other parameters in the place of those that were there
         optimizer = make(self.config["optimizer"], "optimizer", weights=tuned(self.whole, self.config))
-        factor = make(self.config["schedule"], "schedule", total_steps=self.total_steps)
+        self._factor = None
         # a plain function: LambdaLR would save and restore the state of an object, and a longer total_steps would be lost on resume
-        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: factor(step))
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self.factor(step))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     # -- validation and test -----------------------------------------------------------------------------------------
 
-    def validation_step(self, item: MicroBatch, batch_idx: int) -> None:
+    def validation_step(self, item: MicroBatch | Batch | ForeignBatch, batch_idx: int) -> None:
         del batch_idx
-        add_sums(self.eval_sums, self.whole(item.batch, self.judged_objective))
+        add_sums(self.eval_sums, self.whole(self.taken(item).batch, self.judged_objective))
 
     test_step = validation_step
+
+    def predict_step(self, item: MicroBatch | Batch | Tensor, batch_idx: int = 0) -> object:
+        """What the model says of a batch: here logits (B, T, V)."""
+        del batch_idx
+        return self.whole(inside(item))
 
     def judged_objective(self, hidden: Tensor, head: object, batch: Batch) -> Terms:
         """The objective, with the task's metrics fed beside it."""
@@ -229,22 +241,7 @@ class Training(Options, Stepping, Averaged, Without, LightningModule):
         """Update ``self.metrics``. Called inside the model's forward, so that ``head`` has its weights under FSDP2."""
         raise NotImplementedError(f"{type(self).__name__} has metrics, so it must say what they see")
 
-    def train_so_far(self) -> dict[str, Tensor]:
-        """Sums over all ranks of what was trained on since they were last taken."""
-        return self._train_over(self.train_sums)
 
-    def take_train(self) -> dict[str, float]:
-        """Means over what was trained on since the last call, over all ranks."""
-        taken, self.train_sums = means(self._train_over(self.train_sums)), {}
-        return taken
-
-    def take_eval(self) -> tuple[dict[str, float], float, float]:
-        """({"loss": its mean, and the task's metrics}, sum of nats, number of targets) of the validation or test pass, over all ranks."""
-        sums, self.eval_sums = self._eval_over(self.eval_sums), {}
-        nats, weight = sums["loss"].tolist() if "loss" in sums else (0.0, 0.0)
-        loss = {"loss": nats / weight} if weight else {}
-        return {**loss, **self.take_metrics()}, nats, weight
-
-    def take_metrics(self) -> dict[str, float]:
-        """Each metric that a rank has fed, over all ranks since the last call, 0 to 1 where it is a share. All ranks call this."""
-        return computed(self.meters)
+def inside(item: MicroBatch | Batch | Tensor) -> Batch | Tensor:
+    """What a model reads of what a loader gives."""
+    return item.batch if isinstance(item, MicroBatch) else item

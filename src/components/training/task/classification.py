@@ -6,7 +6,7 @@ import heapq
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 from torch import Tensor, nn
@@ -20,8 +20,17 @@ from components.corpus.example import Example
 from components.corpus.example_files import Chosen
 from components.corpus.examples import digest_of
 from components.corpus.rows import Row
+from components.corpus.steps import MicroBatch
 from components.functional.cross_entropy import IGNORED
 from components.training.task._examples import FromExamples, text_row, values_of
+from components.training.task._training import inside
+
+
+class Predicted(TypedDict):
+    """Of a batch: a label for each input, and the probability of each label, (B, labels)."""
+
+    labels: list[str]
+    probabilities: Tensor
 
 
 @register("task", "classification")
@@ -82,6 +91,12 @@ class Classification(FromExamples):
         probabilities = head(hidden).float().softmax(-1)
         for metric in self.meters.values():
             metric.update(probabilities, batch.targets)
+
+    def predict_step(self, item: MicroBatch | Batch | Tensor, batch_idx: int = 0) -> Predicted:
+        """The likeliest label of each input, and the probability of each label, (B, labels)."""
+        del batch_idx
+        probabilities = self.placed(inside(item)).float().softmax(-1)
+        return {"labels": [self.tokenizer.labels[i] for i in probabilities.argmax(-1).tolist()], "probabilities": probabilities}
 
 
 def few_of_each(examples: Sequence[Example], most: int) -> Chosen:

@@ -5,13 +5,19 @@ Ouyang et al. 2022 (InstructGPT), arXiv:2203.02155, section 3.1; loss on answers
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
+
+import torch
 
 from components.core.errors import UserError
 from components.core.registry import register
 from components.core.signature import Path
+from components.core.sockets import Batch
+from components.corpus.batches import ids_of
 from components.corpus.example import Example
+from components.corpus.packing import PackedRows
 from components.corpus.rows import LeftOut, Row
 from components.functional.cross_entropy import IGNORED
 from components.generation.chat import Template, answer, find_template, template_of
@@ -35,6 +41,8 @@ class InstructionTuning(Answering):
     Args:
         template: a file with a chat template in Jinja; null: the tokenizer's own, else headings for instruction and answer. It is kept with
             the run's tokenizer, for ``components chat``.
+        packing: put several conversations into a row, apart from one another: less padding, the same loss. A step then has
+            ``batch_size`` such rows.
         batch_size: conversations per optimizer step, over all devices and micro-batches; longer ones than the model reads are left out.
         scored: held-out conversations whose last answer is written in each validation, for exact match, BLEU and chrF.
         samples: answers that are shown and kept after each validation.
@@ -45,6 +53,7 @@ class InstructionTuning(Answering):
     refuses = {"model": ("causal",)}
 
     template: Path | None = None
+    packing: bool = False
     scored = 0
 
     @cached_property
@@ -57,6 +66,12 @@ class InstructionTuning(Answering):
         made = super().prepare(source, tokenizer, options, cache, progress)
         made.tokenizer.files[TEMPLATE] = template_for(made.tokenizer, options["template"])
         return made
+
+    def blocks(self, corpus: Any, split: str, context: int, seed: int | None = None) -> Any:
+        rows = super().blocks(corpus, split, context, seed)
+        return (
+            PackedRows(rows, seed) if self.packing and seed is not None else rows
+        )  # what is measured on stays one example a row
 
     def encode(self, example: Example, longest: int) -> Row:  # noqa: ARG002  half a conversation has no end
         try:
@@ -74,6 +89,19 @@ class InstructionTuning(Answering):
     def asked_and_answer(self, example: Example) -> tuple[str, str]:
         question, reply = last_turn(example)
         return question[-1]["content"], reply
+
+    def prompts_in(self, batch: Batch) -> tuple[list[list[int]], list[list[int]] | None]:
+        """Each conversation up to its last answer; without targets each row is one, up to an answer."""
+        if batch.targets is None:
+            return ids_of(batch), None
+        asked = (batch.targets != IGNORED).long()
+        begins = (asked - asked.roll(1, 1)).clamp(min=0)  # 1 where an answer begins: what the model reads there is before it
+        begins[:, 0] = asked[:, 0]
+        last = (begins * (1 + torch.arange(asked.shape[1], device=asked.device))).argmax(1)
+        return [row[: int(i) + 1] for row, i in zip(ids_of(batch), last)], None
+
+    def ends(self) -> Sequence[int]:
+        return self.words.ends()
 
     def ask(self, examples: list[Any]) -> list[str]:
         options = {"max_new_tokens": self.sample_tokens, "seed": self.config["seed"]}

@@ -12,7 +12,9 @@ from components.core.registry import register
 from components.core.sockets import Batch
 from components.corpus.example import Example
 from components.corpus.rows import Row
+from components.corpus.steps import MicroBatch
 from components.training.task._examples import FromExamples, text_row, values_of
+from components.training.task._training import inside
 
 
 @register("task", "regression")
@@ -40,6 +42,11 @@ class Regression(FromExamples):
 
     def measures(self) -> dict[str, Any]:
         return {"mean_absolute_error": MeanAbsoluteError(), "root_mean_squared_error": MeanSquaredError(squared=False)}
+
+    def predict_step(self, item: MicroBatch | Batch | Tensor, batch_idx: int = 0) -> Tensor:
+        """The numbers that the model gives for each input, (B, numbers)."""
+        del batch_idx
+        return self.placed(inside(item)).float()
 
     def observe(self, hidden: Tensor, head: Any, batch: Batch) -> None:
         assert batch.targets is not None

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from components.core.registry import register
+from components.core.sockets import Batch
+from components.corpus.batches import ids_of
 from components.corpus.example import Example
 from components.corpus.rows import Row
 from components.corpus.special_ids import source_ids, stop_ids, target_start
@@ -37,6 +39,11 @@ class SequenceToSequence(Answering):
 
     def asked_and_answer(self, example: Example) -> tuple[str, str]:
         return str(example.input), str(example.answer)
+
+    def prompts_in(self, batch: Batch) -> tuple[list[list[int]], list[list[int]] | None]:
+        assert batch.source is not None
+        sources = ids_of(batch.source)
+        return [list(target_start(self.tokenizer)) for _ in sources], sources
 
     def ask(self, examples: list[Any]) -> list[str]:
         options = {"max_new_tokens": self.sample_tokens, "seed": self.config["seed"]}

@@ -1,0 +1,121 @@
+"""What a module of a model, or the class of a part, may have beside its kind's contract: one type each, for ``isinstance``.
+
+Nobody inherits from these: what has the method or the attribute is one of them, whichever package it comes from. Since Python 3.12 such a
+question sees what stands in the object and in its class, and not what ``__getattr__`` answers: a child module, or what a wrapper hands on.
+Where a plug-in may have that, ``core/traits.py`` asks by name instead. A question takes microseconds: it is for building, never for a step.
+
+Imports no torch when it runs: composing reads it too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@runtime_checkable
+class Named(Protocol):
+    """A class or a function, or what wraps one under its name."""
+
+    __name__: str
+    __qualname__: str
+
+
+def address(target: object) -> tuple[str, str]:
+    """(module, qualified name) of a class or a function; of an object that has no name, its class's module and nothing."""
+    return (target.__module__, target.__qualname__) if isinstance(target, Named) else (type(target).__module__, "")
+
+
+@runtime_checkable
+class NamesColumns(Protocol):
+    """It says what the numbers of each position are."""
+
+    columns: Sequence[str] | None
+
+
+# modules of a model
+
+
+@runtime_checkable
+class FollowsSteps(Protocol):
+    """Training tells it the statistics of each optimizer step."""
+
+    def after_step(self, stats: dict[str, Tensor], /) -> None: ...
+
+
+@runtime_checkable
+class ResetsParameters(Protocol):
+    """It gives its constants their first values."""
+
+    def reset_parameters(self) -> object: ...
+
+
+@runtime_checkable
+class FollowsBase(Protocol):
+    """What it ``added`` to a module depends on the weight that was there before, and is set anew when that is loaded."""
+
+    added: Sequence[str]
+
+    def follow_base(self) -> None: ...
+
+
+@runtime_checkable
+class ReadsNumbers(Protocol):
+    """It reads ``d_in`` numbers of each position instead of ids."""
+
+    d_in: int | None
+
+
+@runtime_checkable
+class Allows(Protocol):
+    """A mask: which keys each query sees."""
+
+    def allow(self, q_positions: Tensor, k_positions: Tensor, /) -> Tensor | None: ...
+
+
+@runtime_checkable
+class SharedByModel(Protocol):
+    """The model shares it out, so it is no child of its users."""
+
+    shared_by_model: bool
+
+
+# classes of parts
+
+
+@runtime_checkable
+class StandsFor(Protocol):
+    """A class without a name of its own, which stands in the place of the registered part (kind, name)."""
+
+    stands_for: tuple[str, str]
+
+
+@runtime_checkable
+class HasAcross(Protocol):
+    """``across`` is the class that stands in its place where a memory is read."""
+
+    across: Any
+
+
+@runtime_checkable
+class CheckedWith(Protocol):
+    """The options with which ``components check`` makes it: ``("window=5", "model.n_layers=4")``."""
+
+    checked_with: Sequence[str]
+
+
+@runtime_checkable
+class HasReference(Protocol):
+    """The paper's formula, written plainly, with the arguments of ``forward``."""
+
+    reference: Any
+
+
+@runtime_checkable
+class SaysZero(Protocol):
+    """Whether its weights get no gradient, since it gives zeros."""
+
+    zero: bool

@@ -1,0 +1,96 @@
+"""The runs that every layout of ranks must repeat: families of models, each small, in 64-true and without dropout.
+
+``python cases.py FOLDER LAYOUT ...``, alone or under torchrun, trains all of them under each layout in one launch and keeps each one's losses and weights
+in FOLDER/LAYOUT. After the last step, weights that several ranks hold must be the same bits on all of them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+import traceback
+from pathlib import Path
+
+import torch
+
+import components
+from components.core.collectives import everywhere, rank
+from components.training.task._training import Training
+
+STEPS = 20
+ACCUMULATE = (1, 4)
+COMMON = [
+    *("recipe=llama_tiny", "model.d_model=32", "model.n_layers=2", "model.context_length=32", "model.attention.n_heads=4"),
+    *("tokenizer=byte", "data=text", "data.path=text.txt", "optimizer=adamw", "optimizer.lr=0.003"),
+    *("task.batch_size=16", "task.validation_every=10", "task.samples=0", "task.judged_samples=0"),
+    *(f"trainer.max_steps={STEPS}", "trainer.log_every_n_steps=5", "trainer.accelerator=cpu", "trainer.precision=64-true"),
+]
+ROPE = ["model/position=rope", "model/norm=rms", "model/ffn=glu", "model.ffn.d_ff=64"]
+GQA = [*ROPE, "model/attention=gqa"]
+FAMILIES = {
+    "Qwen3-like": [*GQA, "model.attention.n_kv_heads=2", "model.attention.qk_norm=rms"],
+    "OLMo-2-like": [*GQA, "model.attention.qk_norm=rms", "model.attention.qk_norm_over=full", "model/block=output_norm"],
+    "gpt-oss-like": [
+        *(*GQA, "model.attention.sinks=true", "model.attention.bias=[q,k,v,out]"),
+        "model.layers.every2.attention.mask=sliding_window",
+    ],
+    "tied GPT": ["model/position=learned", "model/norm=layer", "model/ffn=mlp", "model/head=tied"],
+    "MLA and MoE": [
+        *("model/position=rope", "model/norm=rms", "model/attention=mla", "model.attention.kv_rank=16", "model/ffn=moe"),
+        *("model.ffn.n_experts=4", "model.ffn.d_ff=32", "model.ffn.router=sigmoid_top_k", "model.ffn.shared=glu"),
+    ],
+    "gated delta hybrid": [*ROPE, "model/attention=gated_delta_net", "model.layers.last.attention=gqa"],
+    "T5-like": [
+        "model=encoder_decoder",
+        "loss=span_corruption",
+        "task=language_modeling",
+        "model/position=t5_bias",
+        "model/norm=rms",
+    ],
+}
+LAYOUTS = {"one": "auto", "ddp": "ddp", "fsdp2": "fsdp2", "hsdp": "{name: hsdp, shard_size: 2}"}
+
+
+def words(family: str, layout: str, accumulate: int) -> list[str]:
+    """All overrides of a run."""
+    ranks = os.environ.get("WORLD_SIZE", "1")
+    layout = f"trainer.strategy={LAYOUTS[layout]}"
+    return [*COMMON, *FAMILIES[family], layout, f"trainer.devices={ranks}", f"trainer.accumulate_grad_batches={accumulate}"]
+
+
+def same_bits(module: Training) -> None:
+    """AssertionError unless ranks that hold the same weights, or the same shards, hold the same bits."""
+    digest = hashlib.blake2b()
+    shard = 0
+    for p in module.parameters():
+        if hasattr(p, "to_local"):
+            shard = p.device_mesh.get_coordinate()[-1]
+            p = p.to_local()
+        digest.update(p.detach().numpy().tobytes())
+    held: dict[int, set[str]] = {}
+    for theirs, bits in everywhere((shard, digest.hexdigest())):
+        held.setdefault(theirs, set()).add(bits)
+    assert all(len(bits) == 1 for bits in held.values()), "replicas differ"
+
+
+def train(family: str, layout: str, accumulate: int, out: Path) -> None:
+    run = components.train(None, words(family, layout, accumulate), quiet=True)
+    if rank() == 0:
+        held = torch.load(run.folder / "checkpoints" / "last.ckpt", map_location="cpu", weights_only=True)
+        figures = {name: run.figures[name] for name in ("train_loss", "val_loss")}
+        torch.save({"weights": held["state_dict"], "figures": figures}, out / f"{family}, {accumulate}.pt")
+
+
+if __name__ == "__main__":
+    Training.on_train_end = same_bits
+    folder, *layouts = sys.argv[1:]
+    for layout in layouts:
+        out = Path(folder) / layout
+        out.mkdir(parents=True, exist_ok=True)
+        for family in FAMILIES:
+            for accumulate in ACCUMULATE:
+                try:
+                    train(family, layout, accumulate, out)
+                except Exception:  # what one cannot do, the others may; ranks of one run fail together
+                    (out / f"{family}, {accumulate}.txt").write_text(traceback.format_exc())

@@ -1,0 +1,15 @@
+"""The example of our parts in a LightningModule of one's own."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from plain_process import output
+
+
+@pytest.mark.parametrize("words", [(), ("differential",)])
+def test_it_learns_to_say_a_row_backwards(tmp_path, words):
+    said = output(tmp_path, "own_lightning_module.py", *words)
+    assert float(re.search(r"accuracy ([\d.]+)", said)[1]) > 0.9
+    assert said.splitlines()[-1].startswith(f"{(words or ('gqa',))[0]}: ")
