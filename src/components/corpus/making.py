@@ -7,9 +7,9 @@ Reading: each shard of the source becomes segments (``segments``). Their duplica
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 from components.corpus.assembly import Assembly
 from components.corpus.clean import Report
@@ -22,6 +22,14 @@ from components.corpus.texts import SPLITS, Cleaning, Progress, read_texts
 from components.corpus.tokenise import describe_loss, join, require_end, stretches, tokenise
 from components.corpus.tokens import read_tokenizer
 from components.corpus.work import Work, asked
+
+
+class Learns(Protocol):
+    """A tokenizer part, or a trained tokenizer."""
+
+    def train(self, texts: Iterable[str], /) -> None: ...
+    def save(self, file: Path, /) -> None: ...
+
 
 HERE = "pieces"  # of a small corpus: a folder within the unfinished one
 
@@ -58,7 +66,7 @@ def write_texts(folder: Path, source: Shard, cleaning: Cleaning, progress: Progr
     return report, meta
 
 
-def write_tokens(folder: Path, texts: Path, tokenizer: Any, counts: dict[str, int], progress: Progress, final: Path) -> Meta:
+def write_tokens(folder: Path, texts: Path, tokenizer: Learns, counts: dict[str, int], progress: Progress, final: Path) -> Meta:
     """Train the tokenizer, and tokenise every split of ``texts`` into ``folder``. Returns what to remember.
 
     Args:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from types import ModuleType
 
 import numpy as np
 
@@ -44,7 +44,7 @@ def bands_of(threshold: float) -> Bands:
     return Bands(threshold, found.b, found.r)
 
 
-def _library() -> Any:
+def _library() -> ModuleType:
     try:
         import datasketch  # pyright: ignore[reportMissingImports]
     except ImportError as e:

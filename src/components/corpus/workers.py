@@ -22,7 +22,10 @@ Said = tuple[int, str, Any]  # task, kind of reply, value
 
 def cores() -> int:
     """The cores that this process may use; of a node's ranks that prepare at once, each has its part of them."""
-    there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        there = len(os.sched_getaffinity(0))
+    except AttributeError:  # not on macOS and Windows
+        there = os.cpu_count() or 1
     return max(1, there // max(1, int(os.environ.get("LOCAL_WORLD_SIZE") or 1)))
 
 
