@@ -31,6 +31,7 @@ class Learns(Protocol):
     def save(self, file: Path, /) -> None: ...
 
 
+FINER = 4  # tokenising takes ten times as long as reading: smaller pieces leave fewer processes idle at the end
 HERE = "pieces"  # of a small corpus: a folder within the unfinished one
 
 
@@ -92,7 +93,7 @@ def write_tokens(folder: Path, texts: Path, tokenizer: Learns, counts: dict[str,
         require_end(made)
         # a part may be faster than its file, with the same ids; another process knows the file alone
         encode = getattr(tokenizer, "encode_batch", None) if here is not None else None
-        tasks = stretches(texts, work.asked.size)
+        tasks = stretches(texts, max(1, work.asked.size // FINER))
         done = work.each(
             "tokens",
             tokenise,
