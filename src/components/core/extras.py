@@ -17,6 +17,7 @@ EXTRA = {
     "django": "ladder",
     "sklearn": "ladder",
     "regex": "bleu",
+    "datasketch": "dedup",
 }
 
 
