@@ -68,20 +68,24 @@ docs: $(STAMP)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 	@echo "site/index.html"
 
+# what is tried with other versions: composing, building, the contracts, whole runs, the wheel
 SMOKE := tests/test_packaging.py tests/test_contracts.py tests/training/test_runs.py
-ALONE := pytest pytest-timeout hypothesis build hatchling pyyaml
+ALONE := pytest pytest-timeout hypothesis build 'hatchling>=1.26' pyyaml
+# the Python whose venv these make: PYTHON=... says which
+OTHER := $(or $(PYTHON),$(BIN)/python)
 
-oldest: $(STAMP)
-	$(BIN)/python .ci/constraints.py > .venv/oldest.txt
-	$(BIN)/python -m venv --clear .venv-oldest
-	.venv-oldest/bin/python -m pip install --disable-pip-version-check -q -c .venv/oldest.txt -e . $(ALONE)
+oldest:
+	$(OTHER) -m venv --clear .venv-oldest
+	.venv-oldest/bin/python -m pip install --disable-pip-version-check -q packaging
+	.venv-oldest/bin/python .ci/constraints.py > .venv-oldest/constraints.txt
+	.venv-oldest/bin/python -m pip install --disable-pip-version-check -q -c .venv-oldest/constraints.txt -e . $(ALONE)
 	OMP_NUM_THREADS=1 .venv-oldest/bin/python -m pytest $(SMOKE) $(ARGS)
 
-newest: $(STAMP)
-	$(BIN)/python -m venv --clear .venv-newest
+newest:
+	$(OTHER) -m venv --clear .venv-newest
 	.venv-newest/bin/python -m pip install --disable-pip-version-check -q -U -e . $(ALONE)
 	OMP_NUM_THREADS=1 .venv-newest/bin/python -m pytest $(SMOKE) $(ARGS)
 
-resolve: $(STAMP)
-	$(BIN)/python -m venv --clear .venv-resolve
-	.venv-resolve/bin/python -m pip install --disable-pip-version-check -q --dry-run '.[data,wandb,tensorboard,interop,ladder,bench,docs,bleu,dev]'
+resolve:
+	$(OTHER) -m venv --clear .venv-resolve
+	.venv-resolve/bin/python -m pip install --disable-pip-version-check -q --dry-run '.[data,wandb,tensorboard,interop,ladder,bench,docs,bleu,stats,dev]'

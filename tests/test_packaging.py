@@ -7,8 +7,11 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import tomllib
 import zipfile
+from email.message import Message
+from email.parser import Parser
 from pathlib import Path
 
 import pytest
@@ -19,19 +22,34 @@ from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
 import components
-from components.core.extras import EXTRA
+from components.cli import main
+from components.core.extras import EXTRA, EXTRAS
 
 ROOT = Path(__file__).parent.parent
 
 
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory) -> Path:
-    out = tmp_path_factory.mktemp("dist")
-    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "-o", str(out), str(ROOT)]
+def built(kind: str, source: Path, out: Path) -> Path:
+    """What ``python -m build`` makes of the sources: ``kind`` is wheel or sdist."""
+    command = [sys.executable, "-m", "build", f"--{kind}", "--no-isolation", "-o", str(out), str(source)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
-    (file,) = out.glob("*.whl")
+    (file,) = out.iterdir()
     return file
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory) -> Path:
+    return built("wheel", ROOT, tmp_path_factory.mktemp("dist"))
+
+
+@pytest.fixture(scope="module")
+def sdist(tmp_path_factory) -> Path:
+    """The sdist unpacked."""
+    made = built("sdist", ROOT, tmp_path_factory.mktemp("dist"))
+    folder = tmp_path_factory.mktemp("sdist")
+    with tarfile.open(made) as archive:
+        archive.extractall(folder, filter="data")
+    return folder / made.name.removesuffix(".tar.gz")
 
 
 @pytest.fixture(scope="module")
@@ -47,11 +65,9 @@ def python(site: Path, cwd: Path, *words: str) -> subprocess.CompletedProcess:
     return subprocess.run([sys.executable, *words], capture_output=True, text=True, cwd=cwd, env=environment, timeout=120)
 
 
-def test_wheel_holds_everything_that_the_checkout_has(wheel):
-    names = set(zipfile.ZipFile(wheel).namelist())
-    code = [
-        f.relative_to(ROOT / "src") for kind in ("py", "txt", "js", "css", "html") for f in (ROOT / "src").rglob(f"*.{kind}")
-    ]
+def test_wheel_holds_everything_that_the_checkout_has_and_nothing_else(wheel):
+    names = {n for n in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in n}
+    code = [f.relative_to(ROOT / "src") for f in (ROOT / "src").rglob("*") if f.is_file() and "__pycache__" not in f.parts]
     shared = [
         Path("components/_share") / f.relative_to(ROOT)
         for folder in ("conf", "recipes")
@@ -59,13 +75,43 @@ def test_wheel_holds_everything_that_the_checkout_has(wheel):
     ]
     assert len(code) > 80
     assert len(shared) > 5
-    assert not {p.as_posix() for p in (*code, *shared)} - names
-    assert "components/_share/conf/train.yaml" in names
-    assert "components/_share/recipes/gpt_python.yaml" in names
+    assert {p.as_posix() for p in (*code, *shared)} == names
+    for file in ("py.typed", "_share/conf/train.yaml", "_share/recipes/gpt_python.yaml", "explain/assets/page.html"):
+        assert f"components/{file}" in names
+    assert "components/cli/templates/parts/norm.py.txt" in names, "components new copies it"
     assert any(n.startswith("hydra_plugins/") and n.endswith(".py") for n in names)
     assert "hydra_plugins/__init__.py" not in names, "it is shared with other Hydra plug-ins"
-    assert any(n.endswith("licenses/LICENSE") for n in names)
-    assert not any("tests/" in n or n.endswith(".pyc") for n in names)
+    assert not any("tests/" in n for n in names)
+
+
+def metadata_of(wheel: Path) -> Message:
+    (name,) = [n for n in zipfile.ZipFile(wheel).namelist() if n.endswith(".dist-info/METADATA")]
+    return Parser().parsestr(zipfile.ZipFile(wheel).read(name).decode())
+
+
+def test_the_metadata_says_what_the_registry_shows(wheel):
+    said = metadata_of(wheel)
+    assert (said["Name"], said["Version"]) == ("lightning-components", components.__version__)
+    assert said["License-Expression"] == "Apache-2.0"
+    assert said["Requires-Python"] == project()["requires-python"]
+    assert said["Description-Content-Type"] == "text/markdown"
+    assert (ROOT / "README.md").read_text().strip() in said.get_payload()
+    assert set(said.get_all("Provides-Extra", [])) == set(project()["optional-dependencies"])
+    files = zipfile.ZipFile(wheel).namelist()
+    assert any(n.endswith("licenses/LICENSE") for n in files)
+    (entry,) = [n for n in files if n.endswith("entry_points.txt")]
+    assert "components = components.cli:command" in zipfile.ZipFile(wheel).read(entry).decode()
+
+
+def test_the_sdist_holds_every_file_and_makes_the_same_wheel(sdist, wheel, tmp_path):
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    if listed.returncode == 0:  # not in an unpacked sdist
+        tracked = {n for n in listed.stdout.splitlines() if (ROOT / n).is_file()}
+        assert not {n for n in tracked if not (sdist / n).is_file()}
+    for needed in ("tests/test_packaging.py", "examples", "bench", "mkdocs.yml", "Makefile", ".ci/run", "CITATION.cff"):
+        assert (sdist / needed).exists(), needed
+    one, other = (zipfile.ZipFile(w) for w in (wheel, built("wheel", sdist, tmp_path / "again")))
+    assert {n: one.read(n) for n in one.namelist()} == {n: other.read(n) for n in other.namelist()}
 
 
 def project() -> dict:
@@ -78,6 +124,41 @@ def test_version_comes_from_one_place(wheel):
     assert f"-{components.__version__}-" in wheel.name
     assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == components.__version__
     assert f"\n## {components.__version__}" in (ROOT / "CHANGELOG.md").read_text()
+
+
+@pytest.mark.parametrize("word", ["--version", "-V", "version"])
+def test_the_command_says_its_version(word, capsys):
+    assert main([word]) == 0
+    assert capsys.readouterr().out == f"lightning-components {components.__version__}\n"
+
+
+# what https://github.com/citation-file-format/citation-file-format/blob/1.2.0/schema.json requires, and the types of what is used here
+CITED = {"cff-version": str, "message": str, "title": str, "authors": list}
+CITED_TOO = {
+    "type": str,
+    "abstract": str,
+    "version": (str, int, float),
+    "license": str,
+    "keywords": list,
+    "repository-code": str,
+}
+
+
+def test_the_citation_is_what_cff_asks_for():
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert not CITED.keys() - cited.keys()
+    assert not cited.keys() - (CITED | CITED_TOO).keys()
+    for key, value in cited.items():
+        assert isinstance(value, (CITED | CITED_TOO)[key]), key
+        assert value, key
+    assert cited["cff-version"] == "1.2.0"
+    assert cited["type"] in ("software", "dataset")
+    assert cited["license"] == project()["license"]
+    assert cited["title"] == project()["name"]
+    for author in cited["authors"]:  # a person has given and family names, an entity a name
+        assert author.keys() <= {"name", "given-names", "family-names", "affiliation", "orcid", "website"}
+        assert "name" in author or {"given-names", "family-names"} <= author.keys()
+        assert all(isinstance(v, str) for v in author.values())
 
 
 def test_no_two_extras_exclude_each_other():
@@ -95,6 +176,21 @@ def test_the_extra_that_an_error_names_brings_the_package():
     for package, extra in EXTRA.items():
         names = {Requirement(line).name for line in project()["optional-dependencies"][extra]}
         assert brought.get(package, package) in names, package
+
+
+def test_every_extra_is_described_and_the_page_on_installing_has_them_all():
+    extras = project()["optional-dependencies"]
+    assert set(EXTRAS) == set(extras)
+    assert set(EXTRA.values()) <= set(EXTRAS)
+    page = (ROOT / "docs" / "how_to" / "install.md").read_text()
+    rows = [f"| `{name}` | {what} | {brought(name, extras[name])} |" for name, what in EXTRAS.items()]
+    table = "\n".join(["| extra | for | brings |", "| --- | --- | --- |", *rows])
+    assert table in page, f"docs/how_to/install.md should have this table:\n\n{table}"
+
+
+def brought(extra: str, lines: list[str]) -> str:
+    own = [Requirement(line) for line in lines if not line.startswith("lightning-components[")]
+    return "what `make test` runs" if extra == "dev" else ", ".join(r.name for r in own)
 
 
 def test_only_one_file_says_which_extra_to_install():

@@ -7,6 +7,7 @@ import json
 import pytest
 import torch
 import yaml
+from packaging.specifiers import SpecifierSet
 from torch import nn
 
 from components.cli import doctor, main
@@ -172,7 +173,24 @@ def test_doctor_says_what_is_missing_and_how_to_get_it(capsys, monkeypatch):
     assert main(["doctor"]) == 1
     out = " ".join(capsys.readouterr().out.split())
     assert "torch pip install 'torch" in out
-    assert "not installed: for logger=wandb; pip install 'lightning-components[wandb]'" in out
+    assert "wandb lacks wandb: for logger=wandb; pip install 'lightning-components[wandb]'" in out
+
+
+def test_doctor_says_which_extras_are_complete(capsys, monkeypatch):
+    real = doctor._version
+    monkeypatch.setattr(doctor, "requirements", lambda extra="": {n: SpecifierSet(v) for n, v in DECLARED.get(extra, ())})
+    monkeypatch.setattr(doctor, "_version", lambda name: {"sentencepiece": None, "tiktoken": "0.1"}.get(name, real(name)))
+    extras = json.loads(printed(capsys, "doctor", "--json"))["extras"]
+    assert set(extras) == set(DECLARED)
+    assert extras["bleu"] == f"complete: pyyaml {real('pyyaml')}, torch {torch.__version__}"
+    assert extras["interop"].startswith("lacks sentencepiece, tiktoken>=0.9 (0.1 is installed): for tokenizers in older files")
+    assert extras["interop"].endswith("; pip install 'lightning-components[interop]'")
+
+
+DECLARED = {
+    "bleu": [("pyyaml", ">=6"), ("torch", ">=2")],
+    "interop": [("sentencepiece", ""), ("tiktoken", ">=0.9"), ("torch", ">=2")],
+}
 
 
 def test_doctor_finds_a_version_out_of_range(capsys, monkeypatch):

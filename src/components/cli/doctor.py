@@ -1,4 +1,4 @@
-"""What is installed: versions, devices, kernels, optional packages, plug-ins, folders; what is missing, and how to get it."""
+"""What is installed: versions, devices, kernels, extras, plug-ins, folders; what is missing, and how to get it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from components.core import layout, terminal
-from components.core.extras import install
+from components.core.extras import EXTRAS, HYDRA, command
 
 VERB = {
     "sentence": "versions, devices, kernels, plug-ins, and what is missing",
@@ -26,19 +26,6 @@ VERB = {
 }
 
 DISTRIBUTION = "lightning-components"
-OPTIONAL = {
-    "datasets": ("data=hf: data sets of the Hugging Face hub", install("datasets")),
-    "wandb": ("logger=wandb", install("wandb")),
-    "tensorboard": ("logger=tensorboard", install("tensorboard")),
-    "transformers": ("tokenizers in older files", install("transformers")),
-    "babel": ("data=babel_dates", install("babel")),
-    "django": ("data=language_id", install("django")),
-    "scikit-learn": ("data=digits", install("sklearn")),
-    "regex": ("task.bleu_tokenize=intl", install("regex")),
-    "hydra-joblib-launcher": ("--multirun, several jobs at a time", "pip install hydra-joblib-launcher"),
-    "hydra-submitit-launcher": ("--multirun on a Slurm cluster", "pip install hydra-submitit-launcher"),
-    "hydra-optuna-sweeper": ("--multirun as a search", "pip install hydra-optuna-sweeper"),
-}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -63,7 +50,7 @@ def examine() -> dict[str, dict[str, str]]:
             missing[name] = f"pip install '{name}{wanted}'"
         elif not wanted.contains(version, prereleases=True):
             missing[name] = f"{version} is installed: pip install '{name}{wanted}'"
-    optional = {n: _version(n) or f"not installed: for {what}; {how}" for n, (what, how) in OPTIONAL.items()}
+    hydra = {n: _version(n) or f"not installed: for {what}; pip install {n}" for n, what in _hydra().items()}
     devices: dict[str, str] = {}
     kernels: dict[str, str] = {}
     if "torch" not in missing:
@@ -73,17 +60,45 @@ def examine() -> dict[str, dict[str, str]]:
             missing["torch"] = f"installed, but its import fails: {e}"
         else:
             devices, kernels = _devices(torch), _kernels(torch)
-    found = {"versions": versions, "devices": devices, "kernels": kernels, "optional packages": optional}
+    found = {"versions": versions, "devices": devices, "kernels": kernels, "extras": _extras(), "Hydra's plug-ins": hydra}
     return {**found, "plug-ins": _plugins(), "places": _places(), "missing": missing}
 
 
-def requirements() -> dict[str, SpecifierSet]:
-    """{package: version range} that this package requires, without extras."""
+def requirements(extra: str = "") -> dict[str, SpecifierSet]:
+    """{package: version range} that this package requires, or that the extra adds."""
     try:
         declared = [Requirement(r) for r in metadata.requires(DISTRIBUTION) or ()]
     except metadata.PackageNotFoundError:
         return {}
-    return {r.name: r.specifier for r in declared if r.marker is None or r.marker.evaluate({"extra": ""})}
+    always = [r for r in declared if r.marker is None or r.marker.evaluate({"extra": ""})]
+    wanted = [r for r in declared if r not in always and r.marker and r.marker.evaluate({"extra": extra})] if extra else always
+    return {r.name: r.specifier for r in wanted}
+
+
+def _extras() -> dict[str, str]:
+    """{extra: the packages that it brings with their versions, or those that are not there}."""
+    found = {}
+    for extra, what in EXTRAS.items():
+        wanted = {name: (_version(name), fits) for name, fits in requirements(extra).items()}
+        short = [n if v is None else f"{n}{fits} ({v} is installed)" for n, (v, fits) in wanted.items() if not _fits(v, fits)]
+        if short:
+            found[extra] = f"lacks {', '.join(short)}: for {what.replace('`', '')}; {command(extra)}"
+        elif wanted:
+            found[extra] = f"complete: {', '.join(f'{n} {v}' for n, (v, _) in wanted.items())}"
+    return found
+
+
+def _hydra() -> dict[str, str]:
+    """{package: the choices of a sweep that it brings}"""
+    found: dict[str, list[str]] = {}
+    for choice, package in HYDRA.items():
+        group, _, name = choice.rpartition("/")
+        found.setdefault(package, []).append(f"{group}={name}")
+    return {package: f"--multirun {' or '.join(choices)}" for package, choices in found.items()}
+
+
+def _fits(version: str | None, wanted: SpecifierSet) -> bool:
+    return version is not None and wanted.contains(version, prereleases=True)
 
 
 def _version(name: str) -> str | None:

@@ -14,6 +14,7 @@ from components.compose.request import BEGINNINGS, RECIPE, Request
 from components.compose.settings import PATHS
 from components.core import registry
 from components.core.errors import UserError
+from components.core.extras import HYDRA
 
 _SWEEP = re.compile(r"(choice|glob|range|interval|shuffle|sort|tag)\(")
 
@@ -63,7 +64,8 @@ def multirun(
         if isinstance(cause, UserError):
             raise cause from None
         said = str(e).partition("Config search path")[0]
-        raise UserError("--multirun", " ".join(said.split())) from None
+        wanted = [package for choice, package in HYDRA.items() if f"'{choice}'" in said]
+        raise UserError("--multirun", " ".join(said.split()), *(f"pip install {package}" for package in wanted)) from None
     return results_of(returned, place, began)
 
 

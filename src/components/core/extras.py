@@ -1,15 +1,30 @@
-"""Which extra of this package brings an optional package: the one place that says what to install."""
+"""Which extra of this package brings an optional package, and what it is for: the one place that says what to install."""
 
 from __future__ import annotations
 
 from components.core.errors import UserError
 
-# import name -> extra; tests/test_packaging.py holds it to pyproject.toml
+# extra -> what it is for; tests/test_packaging.py holds the names, and the table in docs/how_to/install.md, to pyproject.toml
+EXTRAS = {
+    "data": "data sets of the Hugging Face hub (`data=hf`, `hf_*`), tables in Parquet files",
+    "wandb": "`logger=wandb`",
+    "tensorboard": "`logger=tensorboard`",
+    "stats": "`callbacks.device_stats=true` on a CPU",
+    "interop": "tokenizers in older files: SentencePiece, tiktoken, `vocab.txt`",
+    "ladder": "the data of the ladder's recipes: `data=babel_dates`, `language_id`, `digits`",
+    "bleu": "`task.bleu_tokenize=intl`",
+    "bench": "comparisons with other libraries (`bench/` in the sources)",
+    "docs": "building the site (`make docs`)",
+    "dev": "the tests; brings all of the above but `tensorboard` and `bench`",
+}
+
+# import name -> extra
 EXTRA = {
     "datasets": "data",
     "pyarrow": "data",  # datasets requires it
     "wandb": "wandb",
     "tensorboard": "tensorboard",
+    "psutil": "stats",
     "transformers": "interop",
     "sentencepiece": "interop",
     "tiktoken": "interop",
@@ -20,10 +35,23 @@ EXTRA = {
     "datasketch": "dedup",
 }
 
+# Hydra's launchers and sweepers that are packages of their own: choice -> package
+HYDRA = {
+    "hydra/launcher/joblib": "hydra-joblib-launcher",
+    "hydra/launcher/submitit_slurm": "hydra-submitit-launcher",
+    "hydra/launcher/submitit_local": "hydra-submitit-launcher",
+    "hydra/sweeper/optuna": "hydra-optuna-sweeper",
+}
+
+
+def command(extra: str) -> str:
+    """What installs the extra."""
+    return f"pip install 'lightning-components[{extra}]'"
+
 
 def install(package: str) -> str:
-    """The command that installs ``package``, an import name of `EXTRA`."""
-    return f"pip install 'lightning-components[{EXTRA[package]}]'"
+    """What installs ``package``, an import name of `EXTRA`."""
+    return command(EXTRA[package])
 
 
 def lacking(where: str, what: str, package: str) -> UserError:

@@ -1,0 +1,124 @@
+"""A choice that needs a package of an extra says so in one line, and nothing else here imports what is not required."""
+
+from __future__ import annotations
+
+import ast
+import sys
+import tomllib
+from collections.abc import Callable, Iterator
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+import components
+from components.cli import main
+from components.core.extras import EXTRA, install
+
+SOURCE = Path(components.__file__).parent
+REQUIRED = tomllib.loads((SOURCE.parents[1] / "pyproject.toml").read_text())["project"]["dependencies"]
+
+
+def packages(file: Path) -> Iterator[str]:
+    """The top-level names that a file imports or looks for, but for the standard library's and ours."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf8"))):
+        names: list[str] = []
+        match node:
+            case ast.Import():
+                names = [a.name for a in node.names]
+            case ast.ImportFrom(module=str(module), level=0):
+                names = [module]
+            case ast.Call(func=ast.Name("find_spec" | "import_module"), args=[ast.Constant(str(name)), *_]):
+                names = [name]
+        for name in {n.split(".")[0] for n in names}:
+            if name not in sys.stdlib_module_names and name not in ("components", "hydra_plugins"):
+                yield name
+
+
+def optional() -> set[tuple[str, str]]:
+    """(file, package) of every import of what ``pip install lightning-components`` does not ask for."""
+    required = {canonicalize_name(Requirement(line).name) for line in REQUIRED}
+    brings = metadata.packages_distributions()
+    return {
+        (file.relative_to(SOURCE).as_posix(), name)
+        for file in SOURCE.rglob("*.py")
+        for name in packages(file)
+        if not required & {canonicalize_name(d) for d in brings.get(name, ())}
+    }
+
+
+def command(*words: str) -> Callable[[Path], None]:
+    """What the user types, in a folder with files of every kind."""
+
+    def choose(folder: Path) -> None:
+        (folder / "rows.jsonl").write_text('{"text": "a b", "label": "x"}\n')
+        (folder / "rows.parquet").write_bytes(b"PAR1")
+        (folder / "pairs.tsv").write_text("source\ttarget\n" + "".join(f"{i} a\t{i} b\n" for i in range(200)))
+        (folder / "older").mkdir()
+        (folder / "older" / "vocab.txt").write_text("[PAD]\n[UNK]\na\n")
+        raise SystemExit(main(list(words)))
+
+    return choose
+
+
+# (file, package) -> a choice that gets there
+CHOICES: dict[tuple[str, str], Callable[[Path], None]] = {
+    ("parts/data/_hub.py", "datasets"): command("train", "data=hf", "data.path=rows.jsonl"),
+    ("parts/data/_tables.py", "pyarrow"): command("train", "data=text", "data.path=rows.parquet"),
+    ("parts/data/babel_dates.py", "babel"): command("train", "recipe=ladder/11_translation"),
+    ("parts/data/_catalogues.py", "django"): command("train", "recipe=ladder/13_classify"),
+    ("parts/data/digits.py", "sklearn"): command("train", "recipe=ladder/15_patches"),
+    ("training/wandb.py", "wandb"): command("train", "logger=wandb"),
+    ("training/callback/device_stats.py", "psutil"): command(
+        "train", "callbacks.device_stats={cpu_stats: true}", "logger=wandb"
+    ),
+    ("corpus/foreign.py", "transformers"): command("train", "tokenizer=pretrained", "tokenizer.path=older"),
+    ("evaluating/bleu.py", "regex"): command(
+        "train", "recipe=ladder/11_translation", "data=text_pairs", "data.path=pairs.tsv", "task.bleu_tokenize=intl"
+    ),
+}
+# imported by no file of ours, but by a library that we call
+WITHIN: dict[str, Callable[[Path], None]] = {"tensorboard": command("train", "logger=tensorboard")}
+BESIDE = {"sentencepiece", "tiktoken"}  # transformers reads a format with them, and says so itself; they come in its extra
+
+
+@pytest.fixture
+def missing(monkeypatch):
+    """As if a package were not installed."""
+
+    def hide(package: str) -> None:
+        for name in [n for n in sys.modules if n.split(".")[0] == package]:
+            monkeypatch.setitem(sys.modules, name, None)
+        monkeypatch.setitem(sys.modules, package, None)
+
+    return hide
+
+
+def test_every_optional_import_has_a_choice_here():
+    assert optional() == set(CHOICES)
+    assert {package for _, package in CHOICES} | set(WITHIN) | BESIDE == set(EXTRA)
+
+
+@pytest.mark.parametrize(
+    ("package", "choose"),
+    [*((package, choose) for (_, package), choose in CHOICES.items()), *WITHIN.items()],
+    ids=[*(package for _, package in CHOICES), *WITHIN],
+)
+def test_the_choice_names_its_extra_in_one_line(package, choose, missing, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    missing(package)
+    with pytest.raises(SystemExit) as left:
+        choose(tmp_path)
+    (said,) = capsys.readouterr().err.splitlines()
+    assert left.value.code == 2
+    assert said.endswith(install(package)), said
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_launcher_that_is_not_installed_is_named_with_its_package(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "--multirun", "seed=1,2", "hydra/sweeper=optuna"]) == 2
+    (said,) = capsys.readouterr().err.splitlines()
+    assert said.endswith("; pip install hydra-optuna-sweeper"), said
