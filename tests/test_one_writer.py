@@ -46,6 +46,7 @@ ALLOWED = {
         "interop/files.py",
         "save_file",
     ): "safetensors writes by itself; what it says is turned into one line there, in files.whole_folder",
+    ("explain/notebook_figure.py", "savefig"): "into memory",
     ("runs/importing.py", "torch.save"): "into the stream of files.whole",
     ("training/saving.py", "torch.save"): "into the stream of files.whole",
     ("training/saving.py", "os.replace"): "one file under two names; what the system says is turned into one line there",
