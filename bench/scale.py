@@ -35,7 +35,9 @@ def corpus(folder: Path, tokens: int) -> Split:
     file = folder / f"{tokens}.bin"
     with file.open("wb") as f:
         f.truncate(2 * tokens)
-    return Split("train", np.memmap(file, dtype=np.uint16, mode="r"), np.zeros(1, dtype=np.int64), 4 * tokens, Frame((), (1,), 1))
+    return Split(
+        "train", np.memmap(file, dtype=np.uint16, mode="r"), np.zeros(1, dtype=np.int64), 4 * tokens, Frame((), (1,), 1)
+    )
 
 
 def cost(split: Split, ranks: int, batches: int = 100) -> dict[str, float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +36,9 @@ def contracts() -> str:
 
     lines = ["## Every part", "", "```py", inspect.getsource(Part).rstrip(), "```", ""]
     for name, kind in registry.kinds().items():
-        if kind.origin != "components":
+        if kind.origin.partition(".")[0] != "components":
             continue
-        sizes = ", ".join(f"`{size}`" for size in kind.offers) or "none"
+        sizes = ", ".join(f"`{size}`" for size in kind.sizes) or "none"
         lines += [f"## {name}", "", f"{kind.sentence[0].upper()}{kind.sentence[1:]}.", ""]
         lines += [f"Sizes that parents offer: {sizes}. [Parts of this kind](../catalogue/{name}.md).", ""]
         if contract := CONTRACTS.get(name):
@@ -45,13 +46,50 @@ def contracts() -> str:
     return "\n".join(lines)
 
 
-def decisions() -> str:
-    """Every decision, by its title."""
-    pages = [p for p in sorted((ROOT / "docs" / "decisions").glob("*.md")) if p.name != "index.md"]
+def pages_of(folder: str) -> str:
+    """Every page of a folder, by its title."""
+    pages = [p for p in sorted((ROOT / "docs" / folder).glob("*.md")) if p.name not in ("index.md", "README.md")]
     return "\n".join(f"- [{p.read_text(encoding='utf8').splitlines()[0].lstrip('# ')}]({p.name})" for p in pages)
 
 
-MADE = {"commands": commands, "contracts": contracts, "decisions": decisions}
+def counts() -> str:
+    """How many parts each kind has."""
+    from components.core import registry
+
+    names: dict[str, int] = {}
+    for kind, _ in registry.entries():
+        names[kind] = names.get(kind, 0) + 1
+    kinds = [f"{names[kind]} [{kind}](catalogue/{kind}.md)" for kind in registry.kinds() if kind in names]
+    return f"{sum(names.values())} parts of {len(kinds)} kinds: {', '.join(kinds)}."
+
+
+def small_tasks() -> str:
+    """The table of attentions, as the page of small tasks has it."""
+    page = (ROOT / "docs" / "small_tasks.md").read_text(encoding="utf8")
+    return re.search(r"## Attentions.*?\n\n(\|.*?)\n\n", page, re.S)[1]  # type: ignore[index]  # the page is made by a script
+
+
+def api() -> str:
+    """Every public name, by what defines it: `components` itself imports nothing until a name is used."""
+    import components
+
+    lines: list[str] = []
+    modules = getattr(components, "_MODULES", {})
+    for name in sorted((n for n in components.__all__ if n != "__version__"), key=str.lower):
+        target = modules.get(name) or f"{components._PUBLIC[name]}.{name}"
+        lines += [f'<a id="components.{name}"></a>', "", f"::: {target}", "    options:"]
+        lines += [f"      heading: components.{name}", f"      toc_label: {name}", "      heading_level: 2", ""]
+    return "\n".join(lines)
+
+
+MADE = {
+    "api": api,
+    "commands": commands,
+    "contracts": contracts,
+    "counts": counts,
+    "small_tasks": small_tasks,
+    **{folder: partial(pages_of, folder) for folder in ("concepts", "decisions", "how_to")},
+}
 
 
 FOLDERS = {"Tutorials": "tutorials", "How to": "how_to", "Concepts": "concepts", "Reference": "reference"}

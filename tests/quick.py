@@ -56,7 +56,7 @@ BESIDE = {
     "src/components/explain/assets": ("explain/test_page.py",),
     "src/hydra_plugins": ("compose/test_multirun.py",),
     "README.md": ("test_docs.py",),
-    "docs": ("test_docs.py", "test_site.py"),
+    "docs": ("test_docs.py", "test_site.py", "test_walks.py"),
     "mkdocs.yml": ("test_site.py",),
     "pyproject.toml": ("test_packaging.py",),
     "Makefile": ("test_packaging.py", "test_docs.py"),

@@ -17,6 +17,9 @@ from components.core import registry
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+READ = [
+    p for p in PAGES if "<!-- walked" not in p.read_text(encoding="utf8")
+]  # test_walks.py runs the others, whole and in order
 LOOKING = {
     name for name, verb in verbs().items() if verb.group in ("look", "extend", "set up")
 }  # need no run, and take no time
@@ -27,9 +30,9 @@ def blocks(page: Path, language: str) -> list[str]:
 
 
 COMMANDS = [
-    (p, line[2:]) for p in PAGES for block in blocks(p, "console") for line in block.splitlines() if line.startswith("$ ")
+    (p, line[2:]) for p in READ for block in blocks(p, "console") for line in block.splitlines() if line.startswith("$ ")
 ]
-PYTHON = [(p, block) for p in PAGES for block in blocks(p, "python")]
+PYTHON = [(p, block) for p in READ for block in blocks(p, "python")]
 
 
 def test_pages_have_commands_and_code():
@@ -50,12 +53,14 @@ def test_commands(page, command, tmp_path, monkeypatch, capsys):  # noqa: ARG001
     (tmp_path / "pairs.tsv").write_text("source\ttarget\n")
     (tmp_path / "iris.csv").write_text("petal,species\n")
     (tmp_path / "chat.jsonl").write_text("")
+    (tmp_path / "posts.jsonl").write_text("")
     if "runs/mine/config.yaml" in command:  # what an import leaves
         (tmp_path / "runs" / "mine").mkdir(parents=True)
         (tmp_path / "runs" / "mine" / "config.yaml").write_text(yaml.safe_dump(compose("llama_tiny").config))
     if words[0] in LOOKING:
         assert main(words) in (0, None)
-    elif words[0] == "train":
+    elif words[0] in ("train", "prepare"):
+        words = [w for w in words if w.partition("=")[0] not in verbs()[words[0]].words]
         sweep = "--multirun" in words
         words = [w for w in words[1:] if w != "--multirun" and not w.endswith("=RUN")]  # there is no such run here
         plain = [w.split(",")[0] if sweep else w for w in words]
@@ -86,3 +91,20 @@ def test_links_lead_somewhere():
         for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf8")):
             if "://" not in target:
                 assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+CHOICE = re.compile(r"(?:^|[\s`])(?:[a-z_]+/)*([a-z_]+)=([a-z][a-z0-9_]*)(?=[\s`,]|$)")
+
+
+def test_parts_that_pages_name_exist():
+    """In running text and tables too: ``model/attention=mla``, ``loss=masked_lm``."""
+    unknown, seen = [], 0
+    for page in PAGES:
+        for code in re.findall(r"`([^`\n]+)`", page.read_text(encoding="utf8")):
+            for kind, name in CHOICE.findall(code):
+                if kind in registry.KINDS and name not in ("null", "inherit", "mine", "my_attention", "true", "false"):
+                    seen += 1
+                    if (kind, name) not in registry.entries():
+                        unknown.append(f"{page.relative_to(ROOT)}: {kind}={name}")
+    assert not unknown, "\n".join(unknown)
+    assert seen > 50

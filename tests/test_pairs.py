@@ -23,7 +23,7 @@ from components.compose.check import check
 from components.compose.reading import read_tree
 from components.core import registry
 from components.core.errors import UserError
-from components.core.makers import Bound, make
+from components.core.makers import ScopedMaker, make
 from components.core.sockets import Batch, Terms
 
 ROOT = Path(__file__).parent.parent
@@ -201,7 +201,7 @@ HOSTS = [
 
 
 def model_of(config: dict[str, Any]) -> torch.nn.Module:
-    return make(Bound(config["model"], where="model"), "model", vocab_size=VOCAB)
+    return make(ScopedMaker(config["model"], where="model"), "model", vocab_size=VOCAB)
 
 
 @cache

@@ -51,7 +51,7 @@ def test_every_part_says_what_it_is(entry):
 
 @pytest.mark.parametrize("entry", ENTRIES.values(), ids=lambda e: e.label)
 def test_sizes_are_offered_and_defaults_allowed(entry):
-    assert set(entry.signature.sizes) <= set(registry.KINDS[entry.kind].offers)
+    assert set(entry.signature.sizes) <= set(registry.KINDS[entry.kind].sizes)
     for option in entry.signature.options.values():
         if option.default != "<required>":
             assert option.type.fault(option.default) is None

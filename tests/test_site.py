@@ -11,6 +11,8 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
+import components
+
 ROOT = Path(__file__).parents[1]
 FETCHED = {("script", "src"), ("img", "src"), ("iframe", "src"), ("source", "src"), ("video", "src"), ("object", "data")}
 
@@ -82,9 +84,21 @@ def test_search_works_without_a_server(site):
     assert "iframe-worker.js" in (site / "index.html").read_text(encoding="utf8")
 
 
-def test_every_page_is_in_the_navigation_and_every_command_on_its_page(site):
+def test_what_is_made_when_the_site_is_built_is_whole(site):
+    """Every command, every kind's contract, every decision; a page that is in no section makes the build fail."""
     from components.cli.verbs import verbs
+    from components.core import registry
 
-    made = (site / "reference" / "commands.html").read_text(encoding="utf8")
-    assert not [name for name in verbs() if f'id="{name}"' not in made]
-    assert "<!-- made" not in made
+    def page(name: str) -> str:
+        return (site / name).read_text(encoding="utf8")
+
+    assert not [name for name in verbs() if f'id="{name}"' not in page("reference/commands.html")]
+    assert not [name for name in registry.kinds() if f'id="{name}"' not in page("reference/contracts.html")]
+    assert not [
+        p for p in (ROOT / "docs" / "decisions").glob("*-*.md") if f'href="{p.stem}.html"' not in page("decisions/index.html")
+    ]
+    public = [name for name in components.__all__ if name != "__version__"]
+    assert not [name for name in public if f'id="components.{name}"' not in page("reference/api.html")]
+    assert "delta_net" in page("gallery.html")
+    for file in site.rglob("*.html"):
+        assert "<!-- made" not in file.read_text(encoding="utf8"), file

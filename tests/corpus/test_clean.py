@@ -5,8 +5,10 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.corpus.clean import Report, clean, cut
+from components.corpus.clean import Report, cut
 from components.corpus.document import Document
+from components.corpus.making import write_texts
+from components.corpus.texts import SPLITS, Cleaning, read_texts
 
 DOCUMENTS = [
     Document("kept", "a.txt", 1),
@@ -20,9 +22,26 @@ DOCUMENTS = [
 ]
 
 
-def test_report_counts_with_examples():
-    report = Report()
-    kept = [piece for _, pieces in clean(DOCUMENTS, report, max_chars=50) for piece in pieces]
+class Given:
+    """A source of these documents."""
+
+    notes: tuple[str, ...] = ()
+
+    def __init__(self, documents):
+        self.documents = lambda: iter(documents)
+
+
+def cleaned(folder, documents, max_chars):
+    """(what is kept, report)"""
+    made = folder / "text"
+    made.mkdir()
+    report, _ = write_texts(made, Given(documents), Cleaning(0, 0.0, 0.0, max_chars), lambda *_: None, folder / "texts" / "key")
+    assert sorted(f.name for f in made.iterdir()) == sorted(f"{s}.{end}" for s in SPLITS for end in ("txt", "ends.npy"))
+    return [*read_texts(made, "train")], report
+
+
+def test_report_counts_with_examples(tmp_path):
+    kept, report = cleaned(tmp_path, DOCUMENTS, 50)
     assert kept == ["kept", "w " * 25, "w " * 5, "kept too"]
     assert (report.read, report.kept, report.characters) == (8, 4, sum(map(len, kept)))
     assert {r: n for r, n in report.counts.items() if n} == {"empty": 2, "undecodable": 2, "duplicates": 1, "over_long": 1}
@@ -34,14 +53,14 @@ def test_report_counts_with_examples():
     }
     assert Report(**report.to_dict()) == report
     lines = report.lines()
-    assert lines[0] == "8 documents read, 4 kept (72 characters)"
+    assert lines[0] == "8 documents read, 4 kept (72 characters): 4 train, 0 validation, 0 test"
     assert "2 no UTF-8, such as old.txt:11 (byte 0xe9); rows.jsonl:2 (lone surrogate U+D83D)" in lines
     assert len(lines) == 5
 
 
-def test_examples_are_few():
-    report = Report()
-    assert list(clean([Document("", f"{i}") for i in range(100)], report, max_chars=10)) == []
+def test_examples_are_few(tmp_path):
+    kept, report = cleaned(tmp_path, [Document("", f"{i}") for i in range(100)], 10)
+    assert kept == []
     assert report.counts["empty"] == 100
     assert len(report.examples["empty"]) == 5
 

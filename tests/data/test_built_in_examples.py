@@ -10,6 +10,7 @@ import pytest
 
 from components import build
 from components.core.errors import UserError
+from components.core.extras import EXTRA
 from components.corpus import prepare
 from components.parts.data import _catalogues
 from components.parts.data.rhyme import RHYME
@@ -131,7 +132,7 @@ def test_dates_that_there_are_not(options, words):
 def test_a_package_that_is_not_there_is_named(monkeypatch, name, package):
     monkeypatch.setitem(__import__("sys").modules, package, None)
     monkeypatch.setattr(_catalogues, "find_spec", lambda _: None)
-    with pytest.raises(UserError, match=f"pip install {package}"):
+    with pytest.raises(UserError, match=rf"pip install 'lightning-components\[{EXTRA[package]}\]'"):
         build("data", name)
 
 

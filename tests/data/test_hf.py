@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import pickle
 
 import pytest
 
 from components import build
 from components.core.errors import UserError
+from components.corpus import prepare
+from components.corpus.work import Asked, asking
 
 datasets = pytest.importorskip("datasets")
 
@@ -145,3 +148,36 @@ def test_fingerprints_of_examples(folder, name):
         build("data", name, path=str(folder), **{o: "test"}).fingerprint() for o in ("split", "validation_split", "test_split")
     }
     assert len(others - {first}) == 3
+
+
+def in_shards(source, size):
+    shards = pickle.loads(pickle.dumps(source.shards(size)))
+    return len(shards), [(d.text, d.where) for shard in shards for d in shard.documents()]
+
+
+def test_rows_divide_and_stand_where_they_stood(folder, tmp_path):
+    datasets.Dataset.from_dict({"text": [f"row {i}" for i in range(100)]}).save_to_disk(tmp_path / "saved", num_shards=3)
+    for path in (tmp_path / "saved", folder):
+        source = build("data", "hf", path=str(path))
+        whole = [(d.text, d.where) for d in source.documents()]
+        assert in_shards(source, 10**9) == (1, whole)
+        count, documents = in_shards(source, 100)
+        assert documents == whole
+        assert count > 3
+
+
+def test_what_is_streamed_divides_by_its_files(tmp_path):
+    given = tmp_path / "set"
+    given.mkdir()
+    for i in range(4):
+        (given / f"train-{i}.jsonl").write_text("".join(json.dumps({"text": f"file {i} row {j}"}) + "\n" for j in range(5)))
+    source = build("data", "hf", path=str(given), streaming=True)
+    count, documents = in_shards(source, 1)
+    assert count == 4
+    assert documents == [(d.text, d.where) for d in source.documents()]
+    assert [text for text, _ in documents] == texts(given)
+    assert documents[7] == ("file 1 row 2", f"{given}[train][file 1][2]")
+    one = prepare(build("data", "hf", path=str(given)), build("tokenizer", "byte"), cache=tmp_path / "one")
+    with asking(Asked(2)):
+        two = prepare(source, build("tokenizer", "byte"), cache=tmp_path / "two")
+    assert two.hash == one.hash

@@ -9,7 +9,7 @@ import torch
 
 from components.check.host import VOCAB, Host, scramble
 from components.check.subject import subject_of
-from components.core.makers import make, telling
+from components.core.makers import make, on_part_built
 from components.explain.pack import BITS
 from components.explain.subject import Made, Subject
 
@@ -36,7 +36,7 @@ def subject_for(label: str, options: Any = (), **nodes: Any) -> Subject:
     def keep(part, label, signature, options):
         made[id(part)] = Made(label, signature, options)
 
-    with telling(keep):
+    with on_part_built(keep):
         model = host.build(length=40)
     return Subject(label, scramble(model, 0.3), tokenizer(), config_of(**nodes), made)
 
@@ -50,7 +50,7 @@ def subject_of_model(name: str = "decoder", nodes: dict[str, Any] | None = None,
     def keep(part, label, signature, given):
         made[id(part)] = Made(label, signature, given)
 
-    with telling(keep):
+    with on_part_built(keep):
         model = build("model", name, vocab_size=VOCAB, **options).eval()
     tokens = tokenizer()
     if labels:

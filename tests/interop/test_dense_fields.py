@@ -11,7 +11,7 @@ from parity import Oracle, close, made, ours, theirs
 
 import components
 from components.core.errors import UserError
-from components.core.makers import Bound, make
+from components.core.makers import ScopedMaker, make
 from components.core.sockets import Batch, SequenceInfo
 from components.interop import convert
 from components.interop.architectures._common import ORIGINAL, SCALINGS, read_rope, write_rope
@@ -220,7 +220,7 @@ def test_a_model_of_ours_is_written_as_the_class_that_it_is(cls, tmp_path):
     import transformers
 
     config = convert.spelled_out({"model": OWN[cls]})
-    model = make(Bound(config["model"], where="model"), "model", vocab_size=97).eval()
+    model = make(ScopedMaker(config["model"], where="model"), "model", vocab_size=97).eval()
     assert convert.write_folder(config, model.state_dict(), 97, tmp_path / "out").label == cls
     again = getattr(transformers, cls).from_pretrained(tmp_path / "out", attn_implementation="eager").eval()
     ids = torch.randint(5, 97, (2, 24), generator=torch.Generator().manual_seed(2))

@@ -10,7 +10,7 @@ from parity import Oracle, close, ours, theirs
 from safetensors.torch import load_file, save_file
 
 from components.core.errors import UserError
-from components.core.makers import Bound, make
+from components.core.makers import ScopedMaker, make
 from components.core.sockets import Batch
 from components.interop import convert
 from components.interop.config import architecture_of, recipe_of
@@ -206,7 +206,7 @@ def test_a_model_of_ours_is_written_as_the_class_that_it_is(cls, tmp_path):
     import transformers
 
     config = convert.spelled_out({"model": OWN[cls]})
-    model = make(Bound(config["model"], where="model"), "model", vocab_size=97).eval()
+    model = make(ScopedMaker(config["model"], where="model"), "model", vocab_size=97).eval()
     assert convert.write_folder(config, model.state_dict(), 97, tmp_path / "out").label == cls
     again = getattr(transformers, cls).from_pretrained(tmp_path / "out", attn_implementation="eager").eval()
     ids = torch.randint(5, 97, (2, 24), generator=torch.Generator().manual_seed(2))

@@ -12,7 +12,7 @@ from oracles_older import sdpa
 from parity import Oracle, close, ours, theirs
 
 from components.core.errors import UserError
-from components.core.makers import Bound, make
+from components.core.makers import ScopedMaker, make
 from components.core.sockets import Batch
 from components.interop import convert
 from components.interop.config import architecture_of, recipe_of
@@ -134,7 +134,7 @@ OWN = {
 @pytest.mark.parametrize("cls", OWN)
 def test_a_model_of_ours_is_written_as_the_class_that_it_is(cls, tmp_path):
     config = convert.spelled_out({"model": OWN[cls]})
-    model = make(Bound(config["model"], where="model"), "model", vocab_size=97).eval()
+    model = make(ScopedMaker(config["model"], where="model"), "model", vocab_size=97).eval()
     assert convert.write_folder(config, model.state_dict(), 97, tmp_path / "out").label == cls
     same(model, loaded(cls, tmp_path / "out"))
 

@@ -38,7 +38,8 @@ def tiny(tmp_path: Path) -> Callable[..., dict[str, Any]]:
 def make_tiny(tmp_path: Path) -> Callable[..., dict[str, Any]]:
     """``tiny(trainer={...}, task={...})`` -> a spelled-out config whose runs and cache are in the test's own folder."""
     text = tmp_path / "story.txt"
-    text.write_text(story())
+    if not text.exists():  # ranks share the folder: one must not empty what another reads
+        text.write_text(story())
 
     def config(**changes: Any) -> dict[str, Any]:
         base = {

@@ -157,7 +157,7 @@ def test_a_strategy_says_what_it_means():
     assert strategies.shards_weights(mixed)
     assert not strategies.saves_by_itself(mixed)
     assert (strategies.left_to_trainer(mixed, "bf16-mixed"), mixed.compute) == ("32-true", torch.bfloat16)
-    assert (strategies.left_to_trainer(plain, "64-true"), plain.compute) == ("64-true", None)
+    assert (strategies.left_to_trainer(plain, "64-true"), plain.compute, plain.double) == ("32-true", None, True)
     ddp = make_trainer({"strategy": {"name": "ddp", "find_unused_parameters": True}, "accelerator": "cpu"}, 5, 5).strategy
     assert ddp._ddp_kwargs == {"find_unused_parameters": True}
     assert not strategies.shards_weights(ddp)

@@ -47,8 +47,8 @@ def kind_page(kind: str) -> str:
     declared = registry.kinds()[kind]
     entries = sorted(registry.entries(kind).values(), key=lambda e: e.name)
     lines = [f"# {kind}", "", f"{_sentence(declared.sentence)}"]
-    if declared.offers:
-        lines += ["", f"Sizes that a parent offers by name: {', '.join(f'`{o}`' for o in declared.offers)}."]
+    if declared.sizes:
+        lines += ["", f"Sizes that a parent offers by name: {', '.join(f'`{o}`' for o in declared.sizes)}."]
     if kind in ON_PATH:
         lines += ["", SIZES]
     lines += ["", "| part | what it is |", "|---|---|"]

@@ -73,7 +73,7 @@ def dispatch(words: list[str]) -> int:
     parser = parser_of(name)
     if "-h" in rest or "--help" in rest:
         if "recipe" in verbs()[name].takes:
-            check_overrides(rest)
+            check_overrides([w for w in rest if w.partition("=")[0] not in verbs()[name].words])
         terminal.show(parser.format_help().rstrip())
         return 0
     return import_module(f"components.cli.{name}").run(parser.parse_intermixed_args(rest))

@@ -51,7 +51,11 @@ def candidates(words: list[str]) -> list[str]:
         return []
     if command == "show" and "=" not in current and not any("=" in w for w in before[1:]):
         return _that_begin([*_parts(current), "recipe="], current)
-    return overrides(before[1:], current, command)
+    own = verbs()[command].words
+    if current.partition("=")[0] in own and "=" in current:
+        return []  # a number, which nobody can guess
+    found = overrides([w for w in before[1:] if w.partition("=")[0] not in own], current, command)
+    return [*found, *_that_begin((f"{word}=" for word in own), current)]
 
 
 def overrides(before: list[str], current: str, command: str = "") -> list[str]:

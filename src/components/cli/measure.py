@@ -8,7 +8,7 @@ from typing import Any
 
 from components.core.contracts import NeedsModel
 from components.core.errors import UserError
-from components.core.makers import Bound, make
+from components.core.makers import ScopedMaker, make
 from components.core.model_tree import Row, count, short, tree, walk
 from components.core.traits import extra_tokens
 
@@ -38,7 +38,7 @@ def _extra(config: Mapping[str, object], size: int) -> int:
     if "loss" not in config:
         return 0
     try:
-        return extra_tokens(make(Bound(config["loss"], where="loss"), "loss", vocab_size=size))
+        return extra_tokens(make(ScopedMaker(config["loss"], where="loss"), "loss", vocab_size=size))
     except UserError:
         return 0
 
@@ -47,7 +47,7 @@ def _tokens(config: dict[str, Any]) -> Vocabulary:
     node = config["tokenizer"]
     if isinstance(node.get("vocab_size"), int):
         return Vocabulary(node["vocab_size"], "at most, as training finds pieces")
-    tokenizer = make(Bound(node, where="tokenizer"), "tokenizer")
+    tokenizer = make(ScopedMaker(node, where="tokenizer"), "tokenizer")
     if isinstance(tokenizer, NeedsModel):
         if not (tokenizer.run or config.get("init_from")):
             return Vocabulary(PLACEHOLDER, "assumed; that of the run that init_from= names")

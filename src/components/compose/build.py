@@ -11,7 +11,7 @@ from components.compose.reading import read_tree
 from components.core import registry
 from components.core.config_types import part_name
 from components.core.errors import UserError
-from components.core.makers import Bound, make
+from components.core.makers import ScopedMaker, make
 
 
 def build(kind: str | Mapping[str, Any] = "", name: str = "", /, *, seed: int | None = None, **given: Any) -> Any:
@@ -39,9 +39,9 @@ def build(kind: str | Mapping[str, Any] = "", name: str = "", /, *, seed: int | 
     entry = registry.entry(kind, part_name({"name": name, **given}))
     if seed is not None and ("seed" in entry.signature.options or "seed" in entry.signature.sizes):
         given["seed"], seed = seed, None  # the part's own
-    offers = {k: v for k, v in given.items() if k in registry.KINDS[kind].offers or k in entry.signature.sizes}
+    offers = {k: v for k, v in given.items() if k in registry.KINDS[kind].sizes or k in entry.signature.sizes}
     node = {"name": name, **{k: v for k, v in given.items() if k not in offers}}
-    part = make(Bound(node, where=where), kind, **offers)
+    part = make(ScopedMaker(node, where=where), kind, **offers)
     check(read_tree({kind: node}))  # after: a name that is not there is the nearer fault
     if seed is not None:
         from components.core.weights import redraw  # torch, which whatever has weights has imported

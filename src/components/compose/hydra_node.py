@@ -134,7 +134,7 @@ def check_part(kind: str, node: Mapping[str, object], where: str, *, complete: b
 def options_of(kind: str, node: Mapping[str, object], where: str = "") -> Config:
     """The node without the sizes, and without the seed that ``build`` itself takes."""
     entry = registry.entry(kind, part_name(node), where)
-    sizes = {*registry.KINDS[kind].offers, *entry.signature.sizes}
+    sizes = {*registry.KINDS[kind].sizes, *entry.signature.sizes}
     return {k: v for k, v in node.items() if k not in sizes and (k != "seed" or k in entry.signature.options)}
 
 

@@ -16,11 +16,11 @@ from components.core.signature import Signature
 
 @dataclass(frozen=True)
 class Kind:
-    """A family of interchangeable parts: one contract, one folder, one Hydra group. ``offers``: the sizes its parents give by name."""
+    """A family of interchangeable parts: one contract, one folder, one Hydra group. ``sizes``: those its parents give by name."""
 
     name: str
     sentence: str
-    offers: tuple[str, ...] = ()
+    sizes: tuple[str, ...] = ()
     origin: str = "components"
 
 
@@ -50,11 +50,11 @@ LIVE: dict[tuple[str, str], Entry] = {}
 TARGETS: dict[tuple[str, str], Any] = {}
 
 
-def declare_kind(name: str, sentence: str, offers: Iterable[str] = (), *, origin: str | None = None) -> Kind:
+def declare_kind(name: str, sentence: str, sizes: Iterable[str] = (), *, origin: str | None = None) -> Kind:
     """A new kind with its own contract: the sizes that its parents offer by name. ``origin``: by default the calling module."""
-    kind = Kind(name, sentence, tuple(offers), origin or sys._getframe(1).f_globals["__name__"])
+    kind = Kind(name, sentence, tuple(sizes), origin or sys._getframe(1).f_globals["__name__"])
     known = KINDS.get(name, kind)
-    if (known.sentence, known.offers) != (kind.sentence, kind.offers):
+    if (known.sentence, known.sizes) != (kind.sentence, kind.sizes):
         raise UserError(name, f"the kind is declared twice, by {known.origin} and by {kind.origin}", "rename one")
     return KINDS.setdefault(name, kind)
 

@@ -13,6 +13,7 @@ EXTRAS = {
     "interop": "tokenizers in older files: SentencePiece, tiktoken, `vocab.txt`",
     "ladder": "the data of the ladder's recipes: `data=babel_dates`, `language_id`, `digits`",
     "bleu": "`task.bleu_tokenize=intl`",
+    "dedup": "`task.near_duplicates`",
     "bench": "comparisons with other libraries (`bench/` in the sources)",
     "docs": "building the site (`make docs`)",
     "dev": "the tests; brings all of the above but `tensorboard` and `bench`",
@@ -32,6 +33,7 @@ EXTRA = {
     "django": "ladder",
     "sklearn": "ladder",
     "regex": "bleu",
+    "datasketch": "dedup",
 }
 
 # Hydra's launchers and sweepers that are packages of their own: choice -> package

@@ -16,7 +16,7 @@ from components.core.source import Module, Sources
 
 CORE = Path(__file__).parent
 HOMES = (CORE.parent / "parts", CORE.parent / "training")  # what knows Lightning, the kind task, is not among the parts
-FORMAT = 4  # of the cache file
+FORMAT = 5  # of the cache file
 READERS = (
     "index",
     "signature",

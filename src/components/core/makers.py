@@ -50,7 +50,7 @@ else:
 
 
 @dataclass(frozen=True)
-class Bound:
+class ScopedMaker:
     """A maker with what it inherits (makers by option name or kind) and its path in the config for messages."""
 
     maker: Any
@@ -58,7 +58,7 @@ class Bound:
     where: str = ""
 
 
-class Shared:
+class SharedModule:
     """A maker that builds once per set of the sizes that its part takes: every user gets the same module, whose owner is the model.
 
     ``built`` holds the modules in the order of their making; ``adopt`` keeps them out of their users' state dicts.
@@ -95,7 +95,7 @@ def adopt(parent: object, name: str, child: object) -> None:
 def make(maker: Any, kind: str, /, **offers: Any) -> Any:
     """Call ``maker`` with those of the offered sizes that its positional parameters name.
 
-    Sockets of the part whose value is ``inherit`` take what ``Bound.inherited`` has for their name, else for their kind.
+    Sockets of the part whose value is ``inherit`` take what ``ScopedMaker.inherited`` has for their name, else for their kind.
 
     Raises:
         UserError: an unknown name, a size that this parent does not offer, nothing to inherit, or the part's own ``ValueError``,
@@ -103,11 +103,11 @@ def make(maker: Any, kind: str, /, **offers: Any) -> Any:
     """
     inherited: dict[str, Any] = {}
     where = ""
-    while isinstance(maker, Bound):
+    while isinstance(maker, ScopedMaker):
         inherited = {**maker.inherited, **inherited}  # the nearest parent wins
         where = where or maker.where
         maker = maker.maker
-    if isinstance(maker, Shared):
+    if isinstance(maker, SharedModule):
         return maker(offers)
     target, options, label = resolve(maker, kind, where)
     if offers.get("d_memory") is not None:
@@ -131,8 +131,8 @@ def make(maker: Any, kind: str, /, **offers: Any) -> Any:
         what = "a size would be negative" if "negative" in str(e) else "needs more memory than any machine has"
         raise UserError(where or label, f"{what} ({said})", "choose other sizes") from e
     complete(part, kind)
-    if _told is not None:
-        _told(part, label, signature, options)
+    if _listener is not None:
+        _listener(part, label, signature, options)
     return part
 
 
@@ -144,25 +144,25 @@ def _across(target: Any, options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     return across, {n: v for n, v in options.items() if n in signature_of(across).options or n not in own.options}
 
 
-_told: Callable[[Any, str, Signature, dict[str, Any]], None] | None = None
+_listener: Callable[[Any, str, Signature, dict[str, Any]], None] | None = None
 
 
 @contextmanager
-def telling(listener: Callable[[Any, str, Signature, dict[str, Any]], None]) -> Iterator[None]:
+def on_part_built(listener: Callable[[Any, str, Signature, dict[str, Any]], None]) -> Iterator[None]:
     """``listener(part, label, signature, options)`` hears of every part that ``make`` makes until the end of the block."""
-    global _told
-    before, _told = _told, listener
+    global _listener
+    before, _listener = _listener, listener
     try:
         yield
     finally:
-        _told = before
+        _listener = before
 
 
 def _sockets(
     signature: Signature, options: Mapping[str, object], inherited: Mapping[str, object], where: str, label: str
-) -> dict[str, Bound]:
+) -> dict[str, ScopedMaker]:
     """Every socket's maker, bound to what the part's own sockets may inherit; one set to ``inherit`` gets what the rule finds for it."""
-    bound: dict[str, Bound] = {}
+    bound: dict[str, ScopedMaker] = {}
     sockets = [o for o in signature.sockets().values() if not o.type.many]
     for option in sorted(sockets, key=lambda o: o.name != o.type.kind):  # `norm` before `final_norm`, which may take it
         name, kind = option.name, option.type.kind or ""
@@ -179,7 +179,7 @@ def _sockets(
                     f"give {name}= a name, a class or a partial",
                 )
             value, path = found, ""  # what is inherited knows its own path
-        bound[name] = Bound(value, inherited, where=path)
+        bound[name] = ScopedMaker(value, inherited, where=path)
     return bound
 
 
@@ -217,8 +217,8 @@ def resolve(maker: Any, kind: str, where: str = "") -> tuple[Any, dict[str, Any]
 def sizes_of(maker: object, kind: str) -> dict[str, bool]:
     """The sizes that ``maker`` takes by name, each with whether it must be offered."""
     where = ""
-    while isinstance(maker, (Bound, Shared)):
-        where = where or (maker.where if isinstance(maker, Bound) else "")
+    while isinstance(maker, (ScopedMaker, SharedModule)):
+        where = where or (maker.where if isinstance(maker, ScopedMaker) else "")
         maker = maker.maker
     return signature_of(resolve(maker, kind, where)[0]).sizes
 

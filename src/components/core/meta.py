@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from components.core.makers import Bound, make
+from components.core.makers import ScopedMaker, make
 from components.core.sockets import name_parts
 
 DRAWS = {"normal_", "uniform_", "trunc_normal_", "kaiming_uniform_", "kaiming_normal_", "xavier_uniform_", "xavier_normal_"}
@@ -44,6 +44,6 @@ def on_meta(config: Mapping[str, object], vocab_size: int) -> nn.Module:
         UserError: its parts do not fit; with the path in the config.
     """
     with meta_device():
-        model = make(Bound(config["model"], where="model"), "model", vocab_size=vocab_size)
+        model = make(ScopedMaker(config["model"], where="model"), "model", vocab_size=vocab_size)
     name_parts(model)
     return model

@@ -26,7 +26,7 @@ from components.core.entry import KINDS, Entry, Kind, entry_from_json
 GROUP = "components"
 RECIPES = "components.recipes"
 PATIENCE = 300  # seconds that a plug-in's import may take
-FORMAT = 3  # of the cache file
+FORMAT = 4  # of the cache file
 
 
 @dataclass(frozen=True)
@@ -105,10 +105,10 @@ def _declared(plugin: Plugin, record: dict[str, Any], faults: list[Fault]) -> bo
     """Declare the plug-in's kinds. False if another plug-in owns one of them: its import would fail, so none of its parts is
     usable."""
     faults.extend(Fault(plugin.name, text) for text in record["errors"])
-    kinds = [Kind(k["name"], k["sentence"], tuple(k["offers"]), plugin.name) for k in record["kinds"]]
+    kinds = [Kind(k["name"], k["sentence"], tuple(k["sizes"]), plugin.name) for k in record["kinds"]]
     for k in kinds:
         there = KINDS.get(k.name, k)
-        if (there.sentence, there.offers) != (k.sentence, k.offers):
+        if (there.sentence, there.sizes) != (k.sentence, k.sizes):
             faults.append(
                 Fault(plugin.name, f"kind {k.name!r} is declared twice, by {there.origin} and by {plugin.name}; rename one")
             )

@@ -67,11 +67,11 @@ def register(kind: str, name: str, *, was: Iterable[str] = (), renamed: dict[str
         except ValueError as e:
             raise UserError(where, str(e)) from None
         for size in signature.sizes:
-            if size not in KINDS[kind].offers:
+            if size not in KINDS[kind].sizes:
                 raise UserError(
                     where,
                     f"positional parameter {size!r} is no size that a parent of a {kind} offers",
-                    nearest(size, KINDS[kind].offers, called="offers"),
+                    nearest(size, KINDS[kind].sizes, called="sizes"),
                 )
         module, qualname = address(target)
         _add(

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from components.core.by_hand import batch_of, info_of, infos_of  # noqa: F401
-from components.core.makers import INHERIT, Bound, Maker, Makers, Shared, adopt  # noqa: F401
+from components.core.makers import INHERIT, Maker, Makers, ScopedMaker, SharedModule, adopt  # noqa: F401
+from components.core.makers import ScopedMaker as Bound  # noqa: F401  its name of before, for plug-ins, for one release
 from components.core.parts_tree import name_parts  # noqa: F401
 from components.core.sequence import (  # noqa: F401
     MEMO_DEPENDS_ON,

@@ -1,26 +1,26 @@
-"""Cleaning: drop empty, undecodable and duplicate documents, cut over-long ones, count each case and keep examples."""
+"""What cleaning says of what it drops or cuts: each case counted, with examples; and how an over-long document is cut."""
 
 from __future__ import annotations
 
-import hashlib
 import re
-from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from components.corpus.document import Document
 
 EXAMPLES = 5
+GLIMPSE = 40  # characters of a document that an example shows
 REASONS = {
     "empty": "empty",
     "undecodable": "no UTF-8",
     "duplicates": "exact duplicates",
+    "near_duplicates": "near-duplicates",
     "over_long": "over-long, cut into pieces",
     "unanswered": "without an answer",
     "abnormal": "with numbers that are not finite",
     "conflicting": "with another answer to an input that was there already (kept)",
 }
-ONE = {"duplicates": "exact duplicate"}  # of them one alone
+ONE = {"duplicates": "exact duplicate", "near_duplicates": "near-duplicate"}  # of them one alone
 NO_UTF8 = re.compile("[\ud800-\udfff]")
 
 
@@ -60,37 +60,6 @@ class Report:
         return lines + self.notes
 
 
-def clean(documents: Iterable[Document], report: Report, *, max_chars: int) -> Iterator[tuple[bytes, list[str]]]:
-    """(digest of the document, a text of at most ``max_chars``) for each piece of every document that is kept.
-
-    All pieces of a document carry its digest, so they go into the same split.
-    """
-    seen: set[bytes] = set()
-    for document in documents:
-        report.read += 1
-        text = document.text
-        if not text or text.isspace():
-            report.met("empty", document.where)
-            continue
-        try:
-            encoded = text.encode("utf8")
-        except UnicodeEncodeError:
-            report.met("undecodable", _first_bad(document))
-            continue
-        digest = hashlib.blake2b(encoded, digest_size=16).digest()
-        if digest in seen:
-            report.met("duplicates", f"{document.where} {_glimpse(text)}")
-            continue
-        seen.add(digest)
-        pieces = [text]
-        if len(text) > max_chars:
-            report.met("over_long", f"{document.where} ({len(text)} characters)")
-            pieces = cut(text, max_chars)
-        report.kept += len(pieces)
-        report.characters += len(text)
-        yield digest, pieces
-
-
 def cut(text: str, max_chars: int) -> list[str]:
     """``text`` in pieces of at most ``max_chars``, cut at a blank line, else at a line's end, else at a space."""
     pieces = []
@@ -107,7 +76,8 @@ def cut(text: str, max_chars: int) -> list[str]:
     return [p for p in (*pieces, text[start:]) if p]
 
 
-def _first_bad(document: Document) -> str:
+def first_bad(document: Document) -> str:
+    """Where the first lone surrogate of a document stands, and what it was."""
     bad = NO_UTF8.search(document.text)
     assert bad is not None
     code = ord(bad.group())
@@ -116,6 +86,7 @@ def _first_bad(document: Document) -> str:
     return f"{document.origin}:{line} ({what})"
 
 
-def _glimpse(text: str, width: int = 40) -> str:
+def glimpse(text: str, width: int = GLIMPSE) -> str:
+    """The beginning of a text as an example shows it."""
     line = " ".join(text[: 2 * width].split())
     return repr(line if len(line) <= width else line[: width - 1] + "…")

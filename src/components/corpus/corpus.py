@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,9 +13,9 @@ from components.core.contracts import complete
 from components.corpus.clean import Report
 from components.corpus.document import Document
 from components.corpus.framing import Frame, frame_of
+from components.corpus.making import clear, write_texts, write_tokens
 from components.corpus.store import Meta, build, key_of, require_sound
-from components.corpus.texts import SPLITS, Cleaning, Progress, read_texts, require_splits, write_texts
-from components.corpus.tokenise import describe_loss, write_tokens
+from components.corpus.texts import SPLITS, Cleaning, Progress, read_texts, require_splits
 from components.corpus.tokens import Tokens, read_tokenizer
 
 FORMAT = 2  # of what lies in the cache
@@ -71,6 +71,12 @@ class Corpus:
     report: Report
     hash: str
     texts: Path = field(repr=False, default=Path())
+    folder: Path = field(repr=False, default=Path())
+
+    @property
+    def tokens(self) -> dict[str, int]:
+        """The number of tokens by split."""
+        return {split.name: len(split.tokens) for split in (self.train, self.validation, self.test)}
 
     def text(self, split: str) -> Iterator[str]:
         """The documents of a split as text, for text metrics and samples."""
@@ -86,12 +92,15 @@ def prepare(
     validation: float = 0.05,
     test: float = 0.0,
     max_chars: int = 100_000,
+    near_duplicates: float | None = None,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Corpus:
     """Clean, split and tokenise, or open what an earlier call with the same text and settings made.
 
-    The tokenizer is trained only on the training split. A hash of a document's text and ``seed`` decides its split.
+    The tokenizer is trained only on the training split. A hash of a document's text and ``seed`` decides its split. A large corpus is made by
+    several processes (``work.asking`` says how many, or which share of it), and what one finished stays if it is killed. What comes out does not
+    depend on their number.
 
     Args:
         source: a data part.
@@ -100,11 +109,13 @@ def prepare(
         validation: share of documents.
         test: share of documents.
         max_chars: longer documents are cut into pieces, which stay in one split.
+        near_duplicates: how alike two documents are (Jaccard of five words in a row) of which the later one is left out; needs datasketch.
         seed: of the split.
         progress: called as ``progress(what, done, total or None)``.
 
     Raises:
         UserError: nothing left to train or validate on, a cache that cannot be written, and what the source raises.
+        Unfinished: a share was asked, and others are missing.
     """
     if not (0 <= validation < 1 and 0 <= test < 1 and validation + test < 1):
         raise ValueError(f"validation={validation} and test={test} must leave something to train on")
@@ -113,13 +124,12 @@ def prepare(
     complete(source, "data")  # one from Python may say nothing of notes and labels
     cache = Path(cache).expanduser()
     progress = progress or _silent
-    cleaning = Cleaning(seed, validation, test, max_chars)
-    settings = [FORMAT, asdict(cleaning)]
+    cleaning = Cleaning(seed, validation, test, max_chars, near_duplicates)
+    settings = [FORMAT, cleaning.key()]
     texts = cache / "texts" / key_of(type(source).__qualname__, source.fingerprint(), *settings)
 
     def fill_texts(folder: Path) -> Meta:
-        report, meta = write_texts(folder, source.documents, cleaning, progress)
-        report.notes = [*source.notes, *report.notes]
+        report, meta = write_texts(folder, source, cleaning, progress, texts)
         require_splits(report, validation)
         return {**meta, "report": report.to_dict()}
 
@@ -129,41 +139,26 @@ def prepare(
 
     def fill_tokens(folder: Path) -> Meta:
         build(texts, fill_texts)
-        tokenizer.train(_Counted(texts, known["n_documents"]["train"], progress))
-        tokenizer.save(folder / "tokenizer.json")
-        made = read_tokenizer(folder / "tokenizer.json")
-        # a part may be faster than its file, with the same ids
-        encode = getattr(tokenizer, "encode_batch", made.encode_batch)
-        meta = write_tokens(folder, texts, made, encode, known["n_documents"], progress)
-        return {**meta, "notes": describe_loss(made, texts, meta)}
+        return write_tokens(folder, texts, tokenizer, known["n_documents"], progress, tokens)
 
+    clear(texts)
     made = build(tokens, fill_tokens)
+    clear(tokens)
     report = Report(**known["report"])
     report.notes = [*report.notes, *made["notes"]]
     own = read_tokenizer(tokens / "tokenizer.json")
     splits = {s: _open(tokens, s, known["n_bytes"][s], frame_of(own)) for s in SPLITS}
-    return Corpus(**splits, tokenizer=own, report=report, hash=made["hash"], texts=texts)
+    return Corpus(**splits, tokenizer=own, report=report, hash=made["hash"], texts=texts, folder=tokens)
 
 
 def _open(folder: Path, split: str, n_bytes: int, frame: Frame) -> Split:
+    tokens, starts = _mapped(folder / f"{split}.npy"), np.asarray(_mapped(folder / f"{split}.starts.npy"))
+    return Split(split, tokens, starts, n_bytes, frame)
+
+
+def _mapped(file: Path) -> np.ndarray:
     # an empty file cannot be mapped
-    mode = "r" if (folder / f"{split}.npy").stat().st_size > 128 else None
-    tokens = np.load(folder / f"{split}.npy", mmap_mode=mode)
-    return Split(split, tokens, np.load(folder / f"{split}.starts.npy"), n_bytes, frame)
-
-
-class _Counted:
-    """The training texts, read from disk at each iteration, with progress."""
-
-    def __init__(self, texts: Path, total: int, progress: Progress) -> None:
-        self.texts, self.total, self.progress = texts, total, progress
-
-    def __iter__(self) -> Iterator[str]:
-        for i, text in enumerate(read_texts(self.texts, "train")):
-            if i % 256 == 0:
-                self.progress("training the tokenizer", i, self.total)
-            yield text
-        self.progress("training the tokenizer", self.total, self.total)
+    return np.load(file, mmap_mode="r" if file.stat().st_size > 128 else None)
 
 
 def _silent(what: str, done: int, total: int | None) -> None:

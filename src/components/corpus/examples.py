@@ -49,6 +49,16 @@ class ExampleCorpus:
         """The labels by number; empty if answers are not labels. A tokenizer that already has labels decides their order."""
         return self.tokenizer.labels
 
+    @property
+    def folder(self) -> Path:
+        """Where it lies."""
+        return self.train.file.parent if isinstance(self.train, Stored) else Path()
+
+    @property
+    def tokens(self) -> dict[str, int]:
+        """Empty: how many tokens an example has depends on the task and the model."""
+        return {}
+
     def text(self, split: str) -> Iterator[str]:
         """Every text of a split: inputs, answers and messages."""
         return texts_of(getattr(self, split))

@@ -109,6 +109,8 @@ def build(folder: Path, fill: Callable[[Path], Meta], *, sums: bool = True) -> M
         write_json(temporary / META, {"sum": _sum_of(meta), "meta": meta}, indent=None)
         _take_place(temporary, folder)
     except OSError as e:
+        if (meta := read_whole(folder, sums=sums)) is not None:
+            return meta  # another process was faster, and has removed what this one read
         if isinstance(e.filename, str) and not e.filename.startswith(str(folder.parent)):
             raise  # of another file, which is none of the cache's
         raise _unwritable(folder, e) from None

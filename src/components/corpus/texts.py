@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
 from components.core.errors import UserError
-from components.corpus.clean import Report, clean
-from components.corpus.document import Document
-from components.corpus.store import Meta
+from components.corpus.clean import Report
 
 SPLITS = ("train", "validation", "test")
+STRETCH = 2**16  # ends that are held as Python numbers at once
 Progress = Callable[[str, int, int | None], None]  # (what, done, of how many if that is known)
 
 
@@ -26,68 +24,50 @@ def drawn(digest: bytes, seed: int) -> float:
 
 @dataclass(frozen=True)
 class Cleaning:
-    """The settings that decide each text's split: part of every cache key."""
+    """The settings that decide each text's split, and what is a duplicate: part of every cache key.
+
+    ``near_duplicates``: how alike two documents are (Jaccard) of which one is left out; None: only what is equal.
+    """
 
     seed: int
     validation: float
     test: float
     max_chars: int
+    near_duplicates: float | None = None
+
+    def key(self) -> dict[str, float]:
+        """What cache keys have of them; as before there were near-duplicates, where none are sought."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
     def split_of(self, digest: bytes) -> str:
         """The split of a document. It depends only on its text and the seed, so no other document can move it."""
-        u = drawn(digest, self.seed)
-        return "test" if u < self.test else "validation" if u < self.test + self.validation else "train"
+        return SPLITS[self.split_at(self.drawn(digest))]
+
+    def drawn(self, digest: bytes) -> float:
+        return drawn(digest, self.seed)
+
+    def split_at(self, u: float) -> int:
+        """The number of the split in which a document lies whose text draws ``u``."""
+        return 2 if u < self.test else 1 if u < self.test + self.validation else 0
 
 
-def write_texts(
-    folder: Path, documents: Callable[[], Iterable[Document]], cleaning: Cleaning, progress: Progress
-) -> tuple[Report, Meta]:
-    """Clean, split and write; the report, and what to remember: hash of all text, bytes and documents by split."""
-    report, meta, nearest = _write(folder, documents(), cleaning, progress, None)
-    if cleaning.validation > 0 and not report.documents["validation"] and report.documents["train"] > 1:
-        report, meta, _ = _write(folder, documents(), cleaning, progress, nearest)
-        report.notes.append(f"only {report.kept} documents: one was held out for validation, more than its share")
-    if cleaning.test > 0 and not report.documents["test"]:
-        report.notes.append("no document fell into the test split")
-    return report, meta
-
-
-def _write(
-    folder: Path, documents: Iterable[Document], cleaning: Cleaning, progress: Progress, held_out: bytes | None
-) -> tuple[Report, Meta, bytes]:
-    """As ``write_texts``, ``held_out`` going to validation; and the training document that is nearest to validation."""
-    report = Report()
-    whole = hashlib.blake2b(digest_size=16)
-    ends: dict[str, list[int]] = {split: [] for split in SPLITS}
-    at: dict[str, int] = dict.fromkeys(SPLITS, 0)
-    nearest = (1.0, b"")
-    with ExitStack() as stack:
-        files = {split: stack.enter_context((folder / f"{split}.txt").open("wb")) for split in SPLITS}
-        for digest, pieces in clean(documents, report, max_chars=cleaning.max_chars):
-            split = "validation" if digest == held_out else cleaning.split_of(digest)
-            if split == "train":
-                nearest = min(nearest, (drawn(digest, cleaning.seed), digest))
-            whole.update(digest)
-            for piece in pieces:
-                at[split] += files[split].write(piece.encode("utf8"))
-                ends[split].append(at[split])
-            if report.read % 256 == 0:
-                progress("reading text", report.read, None)
-    progress("reading text", report.read, report.read)
-    for split in SPLITS:
-        np.save(folder / f"{split}.ends.npy", np.asarray(ends[split], dtype=np.int64))
-    report.documents = {split: len(ends[split]) for split in SPLITS}
-    return report, {"text_hash": whole.hexdigest(), "n_bytes": at, "n_documents": report.documents}, nearest[1]
-
-
-def read_texts(folder: Path, split: str) -> Iterator[str]:
-    """The documents of a split, in the order of the source."""
-    ends = np.load(folder / f"{split}.ends.npy", mmap_mode="r")
-    start = 0
+def read_texts(folder: Path, split: str, first: int = 0, last: int | None = None) -> Iterator[str]:
+    """The documents of a split, in the order of the source; of them those from ``first`` to before ``last``."""
+    ends = ends_of(folder, split)
+    last = len(ends) if last is None else last
+    start = int(ends[first - 1]) if first else 0
     with (folder / f"{split}.txt").open("rb") as f:
-        for end in ends.tolist():
-            yield f.read(end - start).decode("utf8")
-            start = end
+        f.seek(start)
+        for i in range(first, last, STRETCH):
+            for end in ends[i : min(i + STRETCH, last)].tolist():
+                yield f.read(end - start).decode("utf8")
+                start = end
+
+
+def ends_of(folder: Path, split: str) -> np.ndarray:
+    """Where each document of a split ends, in bytes: mapped from disk."""
+    file = folder / f"{split}.ends.npy"
+    return np.load(file, mmap_mode="r" if file.stat().st_size > 128 else None)  # an empty file cannot be mapped
 
 
 def require_splits(report: Report, validation: float) -> None:

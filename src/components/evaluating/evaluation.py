@@ -15,7 +15,7 @@ from components.core import html
 from components.core.bar import Bar
 from components.core.errors import UserError
 from components.core.files import read_json
-from components.core.makers import make_all, telling
+from components.core.makers import make_all, on_part_built
 from components.core.traits import counts_tokens, gives_examples, judge_of, measures_text
 from components.corpus.corpus import Source
 from components.corpus.evaluation_api import WORDS, EvalData, Figure
@@ -134,7 +134,7 @@ def named(evaluations: Sequence[Any]) -> dict[str, Evaluation]:
     def note(part: object, label: str, *_: object) -> None:
         labels.setdefault(id(part), label.rpartition("/")[2])
 
-    with telling(note):
+    with on_part_built(note):
         parts = make_all(evaluations, "evaluation")
     found: dict[str, Evaluation] = {}
     for part in parts:

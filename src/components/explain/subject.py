@@ -12,7 +12,7 @@ from torch import nn
 
 from components.compose.request import Request, recipe_word
 from components.core.config_types import Overrides
-from components.core.makers import telling
+from components.core.makers import on_part_built
 from components.core.resources import recipe_files
 from components.core.signature import Signature
 from components.corpus.tokens import Tokens
@@ -120,7 +120,7 @@ def of_recipe(name: str, request: Request) -> Subject:
     from components.runs.loading import open_recipe
 
     made: dict[int, Made] = {}
-    with telling(_into(made)):
+    with on_part_built(_into(made)):
         recipe = open_recipe(name, request)
     said = [line for argument in request.arguments for line in argument.words]
     subject = Subject(name, recipe.model, recipe.tokenizer, recipe.config, made, difference=said)
@@ -136,7 +136,7 @@ def of_run(name: str, request: Request) -> Subject:
     from components.runs.loading import open_model
 
     made: dict[int, Made] = {}
-    with telling(_into(made)):
+    with on_part_built(_into(made)):
         loaded = open_model(name, request)
     return of_loaded(loaded, made, name)
 

@@ -17,7 +17,7 @@ from components.compose.request import Request
 from components.core.bar import Bar
 from components.core.config_types import Config
 from components.core.errors import UserError, found_in
-from components.core.makers import Bound, make
+from components.core.makers import ScopedMaker, make
 from components.core.meta import meta_device, on_meta
 from components.core.sockets import name_parts
 from components.core.traits import extra_tokens
@@ -45,7 +45,7 @@ def model_of(config: Config, vocab_size: int) -> nn.Module:
     """The model of a config, its adapter applied and its parts named, on the meta device: nothing is allocated."""
     model = on_meta(config, vocab_size)
     with meta_device():
-        model = make(Bound(config.get("adapter") or "none", where="adapter"), "adapter").apply(model)
+        model = make(ScopedMaker(config.get("adapter") or "none", where="adapter"), "adapter").apply(model)
     name_parts(model)
     return model
 

@@ -9,7 +9,7 @@ from torch import nn, optim
 from components.core import registry
 from components.core.config_types import Config
 from components.core.errors import UserError
-from components.core.makers import Bound, make
+from components.core.makers import ScopedMaker, make
 from components.core.traits import lr_scale_of
 from components.core.weight_names import first_few, summarize_names
 from components.core.weights import Weight, roles
@@ -21,7 +21,7 @@ def tuned(model: nn.Module, config: Config) -> list[Weight]:
     """All weights with their learning-rate factors. Configs saved before ``tuning`` existed use factor 1 for all."""
     weights = list(roles(model))
     scale = lr_scale_of(model.init)
-    rates = make(Bound(config.get("tuning") or "all", where="tuning"), "tuning").rates(weights)
+    rates = make(ScopedMaker(config.get("tuning") or "all", where="tuning"), "tuning").rates(weights)
     return [replace(w, lr_scale=scale(w) if scale else 1.0, rate=rate) for w, rate in zip(weights, rates, strict=True)]
 
 

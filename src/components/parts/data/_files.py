@@ -59,9 +59,20 @@ PLAIN |= {
 LARGER, CUT = "is larger than the memory", "cut it into several, and name their folder"
 
 
-def decoded(data: bytes) -> str:
-    """Text with ``\\n`` newlines; bytes that are no UTF-8 stay as lone surrogates, for cleaning to find."""
-    text = data.decode("utf8", errors="surrogateescape").removeprefix("\ufeff")
+PACKED = {".gz": "gzip", ".zst": "zstd"}  # of rows in lines alone: {suffix: its name with pyarrow}
+
+
+def kind_of(file: Path) -> str:
+    """The suffix by which a file is read: of ``rows.jsonl.gz`` it is .jsonl."""
+    suffixes = [s.lower() for s in file.suffixes[-2:]]
+    packed = len(suffixes) == 2 and suffixes[1] in PACKED and suffixes[0] in (".jsonl", ".ndjson")
+    return suffixes[0] if packed else file.suffix.lower()
+
+
+def decoded(data: bytes, *, first: bool = True) -> str:
+    """Text with ``\\n`` newlines; bytes that are no UTF-8 stay as lone surrogates, for cleaning to find. ``first``: a file begins here."""
+    text = data.decode("utf8", errors="surrogateescape")
+    text = text.removeprefix("\ufeff") if first else text
     return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
 
 
@@ -102,7 +113,7 @@ def _in_folder(folder: Path, suffixes: set[str], what: str) -> list[Path]:
     visible = sorted(
         f for f in folder.rglob("*") if f.is_file() and not any(p.startswith(".") for p in f.relative_to(folder).parts)
     )
-    found = [f for f in visible if f.suffix.lower() in suffixes]
+    found = [f for f in visible if kind_of(f) in suffixes]
     if not found:
         there = sorted({f.suffix or "no suffix" for f in visible})
         raise UserError(
@@ -127,18 +138,18 @@ def _nearby(given: Path) -> str:
     )
 
 
-def pieces(text: str, size: int) -> Iterator[tuple[int, str]]:
+def pieces(text: str, size: int, line: int = 1) -> Iterator[tuple[int, str]]:
     """(line, text) of pieces of about ``size`` characters, at blank lines where there are any; together they are ``text``."""
-    start, line = 0, 1
+    start = 0
     while start < len(text):
-        end = _end_of_piece(text, start, size)
+        end = end_of_piece(text, start, size)
         piece = text[start:end]
         yield line, piece
         line += piece.count("\n")
         start = end
 
 
-def _end_of_piece(text: str, start: int, size: int) -> int:
+def end_of_piece(text: str, start: int, size: int) -> int:
     """The first blank line after ``size`` characters, else line's end, sentence's end or space; at most twice ``size``."""
     if len(text) - start <= size + size // 2:
         return len(text)
@@ -150,9 +161,8 @@ def _end_of_piece(text: str, start: int, size: int) -> int:
     return start + 2 * size
 
 
-def paragraphs(text: str) -> Iterator[tuple[int, str]]:
+def paragraphs(text: str, line: int = 1) -> Iterator[tuple[int, str]]:
     """(line, text) of what stands between blank lines."""
-    line = 1
     for part in re.split(r"(\n[ \t]*\n\s*)", text):
         if part.strip():
             yield line, part.strip("\n") + "\n"

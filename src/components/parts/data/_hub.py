@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path as File
 from typing import Any
 
@@ -14,6 +15,15 @@ from components.corpus.contents import hash_of
 from components.parts.data._tables import Row
 
 BUILDERS = {".jsonl": "json", ".json": "json", ".csv": "csv", ".parquet": "parquet", ".txt": "text", ".arrow": "arrow"}
+
+
+@dataclass(frozen=True)
+class HubPart:
+    """The rows ``start`` to before ``stop`` of a split; the file ``start`` of ``files`` where it is read over the network."""
+
+    start: int
+    stop: int
+    files: int = 0
 
 
 class Hub:
@@ -39,26 +49,43 @@ class Hub:
             return [self.subset, hash_of(f.resolve() for f in files)]
         return [self.subset, self.path, self.revision]
 
-    def rows(self, splits: dict[str, str | None], columns: Sequence[str] = ()) -> Iterator[tuple[str | None, Row]]:
+    def rows(
+        self, splits: dict[str, str | None], columns: Sequence[str] = (), part: HubPart | None = None
+    ) -> Iterator[tuple[str | None, Row]]:
         """(what a split is for, row) of every split of the data set that is named.
 
         Args:
             splits: {its name: train, validation, test, or None where a hash decides}.
             columns: those that are wanted; without them all.
+            part: of each split this part alone.
         """
         for name, use in splits.items():
-            found = self.load(name)
+            found, first, place = self.load(name), 0, f"{self.path}[{name}]"
+            if part is not None and part.files:
+                found, place = found.shard(part.files, part.start), f"{place}[file {part.start}]"
+            elif part is not None:
+                found, first = found.select(range(part.start, part.stop)), part.start
             from datasets import ClassLabel  # ``load`` has found the package
 
             wanted = list(dict.fromkeys(c.split(".")[0] for c in columns))
             if columns and set(wanted) <= set(found.column_names or ()):
                 found = found.select_columns(wanted)
             decode = {n: f for n, f in (found.features or {}).items() if isinstance(f, ClassLabel)}
-            for i, cells in enumerate(found):
+            for i, cells in enumerate(found, first):
                 for column, label in decode.items():
                     if isinstance(cells[column], int):  # a label's number; -1 where it is not known
                         cells[column] = label.int2str(cells[column]) if cells[column] >= 0 else None
-                yield use, Row(cells, f"{self.path}[{name}][{i}]")
+                yield use, Row(cells, f"{place}[{i}]")
+
+    def parts(self, split: str, size: int) -> list[HubPart | None]:
+        """A split in parts of about ``size`` bytes; what is read over the network, by its files. [None]: it does not divide."""
+        found = self.load(split)
+        if self.streaming:
+            files = int(found.num_shards)
+            return [HubPart(i, i + 1, files) for i in range(files)] if files > 1 else [None]
+        count, held = len(found), int(found.data.nbytes)
+        each = max(1, count * size // max(1, held))
+        return [HubPart(i, min(i + each, count)) for i in range(0, count, each)] if each < count else [None]
 
     def labels(self, split: str, column: str) -> tuple[str, ...]:
         """The names of a column's labels in their order; empty where the data set does not know them."""

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 from components.core.errors import UserError, nearest
 from components.core.extras import lacking
-from components.parts.data._files import decoded, read_bytes
+from components.core.files import reason
+from components.parts.data._files import PACKED, decoded, kind_of, read_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,34 +62,59 @@ class Layout:
     quotes: bool = True
 
 
-def rows_of(file: Path, columns: Sequence[str] = (), layout: Layout | None = None) -> Iterator[Row]:
+def rows_of(
+    file: Path, columns: Sequence[str] = (), layout: Layout | None = None, *, part: tuple[int, int, int] | None = None
+) -> Iterator[Row]:
     """Every row of a file, by its suffix.
 
     Args:
         file: whatever its suffix does not tell is read as csv.
         columns: those that are wanted: of parquet no other is read.
         layout: of csv and tsv; None: the usual one, which cannot be changed.
+        part: (start, end, number of the first row): bytes of jsonl that end with a line, or row groups of parquet; None: the whole file.
     """
-    suffix = file.suffix.lower()
+    suffix = kind_of(file)
     if suffix in (".jsonl", ".ndjson"):
-        return _jsonl(file)
+        return _jsonl(file, part)
     if suffix == ".json":
         return _json(file)
     if suffix == ".parquet":
-        return _parquet(file, columns)
+        return _parquet(file, columns, part)
     return _csv(file, "\t" if suffix == ".tsv" else ",", layout)
 
 
-def _jsonl(file: Path) -> Iterator[Row]:
+def _jsonl(file: Path, part: tuple[int, int, int] | None) -> Iterator[Row]:
+    start, end, first = part or (0, None, 1)
     try:
-        with file.open("rb") as f:
-            for number, line in enumerate(f, 1):
+        with _opened(file) as f:
+            f.seek(start) if start else None
+            left = None if end is None else end - start
+            for number, line in enumerate(f, first):
+                if left is not None and left <= 0:
+                    return
+                left = None if left is None else left - len(line)
                 if line.isspace():
                     continue
                 where = f"{file}:{number}"
                 yield Row(_object(_parsed(line, where), where), str(file), number)
-    except OSError as e:
-        raise UserError(str(file), f"cannot be read: {e.strerror}") from None
+    except (OSError, EOFError) as e:
+        raise UserError(str(file), f"cannot be read: {reason(e) if isinstance(e, OSError) else e}") from None
+
+
+def _opened(file: Path) -> IO[bytes]:
+    """The bytes of a file, unpacked where it is packed."""
+    packed = PACKED.get(file.suffix.lower())
+    if packed == "gzip":
+        return cast(IO[bytes], gzip.open(file, "rb"))
+    if packed is None:
+        return file.open("rb")
+    try:
+        import pyarrow as pa
+    except ImportError:
+        raise lacking(str(file), "reading .zst needs pyarrow", "pyarrow") from None
+    return cast(
+        IO[bytes], io.BufferedReader(pa.input_stream(str(file), compression=packed))
+    )  # it has all that a raw stream has
 
 
 def _json(file: Path) -> Iterator[Row]:
@@ -148,7 +176,39 @@ def _names(cells: list[str], where: str) -> list[str]:
     return cells
 
 
-def _parquet(file: Path, columns: Sequence[str]) -> Iterator[Row]:
+def _parquet(file: Path, columns: Sequence[str], part: tuple[int, int, int] | None) -> Iterator[Row]:
+    with _table(file, columns) as (table, wanted):
+        start, end, first = part or (0, table.num_row_groups, 1)
+        line = first - 1
+        for group in table.iter_batches(columns=wanted, batch_size=1024, row_groups=[*range(start, end)]):
+            for row in group.to_pylist():
+                line += 1
+                yield Row(row, str(file), line)
+
+
+def groups_of(file: Path, columns: Sequence[str], size: int) -> Iterator[tuple[int, int, int, int]]:
+    """(first row group, the one after the last, number of the first row, bytes) of a parquet file in parts of about ``size`` bytes of text."""
+    with _table(file, columns) as (table, wanted):
+        about = table.metadata
+        start = held = 0
+        line = first = 1
+        for i in range(table.num_row_groups):
+            group = about.row_group(i)
+            chunks = [group.column(c) for c in range(group.num_columns)]
+            bytes_ = sum(
+                c.total_uncompressed_size for c in chunks if wanted is None or c.path_in_schema.split(".")[0] in wanted
+            )
+            if i > start and held + bytes_ > size:
+                yield start, i, first, held
+                start, held, first = i, 0, line
+            held += bytes_
+            line += group.num_rows
+        yield start, table.num_row_groups, first, held
+
+
+@contextmanager
+def _table(file: Path, columns: Sequence[str]) -> Iterator[tuple[Any, list[str] | None]]:
+    """(an open parquet file, its columns that are to be read; None: all)."""
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -157,11 +217,6 @@ def _parquet(file: Path, columns: Sequence[str]) -> Iterator[Row]:
     try:
         with pq.ParquetFile(file) as table:
             there = set(table.schema_arrow.names)
-            wanted = list(dict.fromkeys(columns)) if columns and set(columns) <= there else None
-            line = 0
-            for group in table.iter_batches(columns=wanted, batch_size=1024):
-                for row in group.to_pylist():
-                    line += 1
-                    yield Row(row, str(file), line)
+            yield table, list(dict.fromkeys(columns)) if columns and set(columns) <= there else None
     except (pa.ArrowInvalid, OSError) as e:
         raise UserError(str(file), f"is no parquet file: {' '.join(str(e).split())}") from None

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from components.core.registry import register
 from components.corpus.document import Document
+from components.corpus.shards import SIZE, Shard
 from components.corpus.store import key_of
-from components.parts.data._hub import FromHub
+from components.parts.data._hub import FromHub, Hub, HubPart
 
 
 @register("data", "hf")
@@ -30,5 +32,24 @@ class HF(FromHub):
         return key_of("hf", *self.hub.fingerprint(), self.split, self.field)
 
     def documents(self) -> Iterator[Document]:
-        for _, row in self.hub.rows({self.split: None}, [self.field]):
+        for shard in self.shards(SIZE):
+            yield from shard.documents()
+
+    def shards(self, size: int) -> Sequence[Shard]:
+        """Ranges of rows; the files of a data set that is streamed."""
+        return [RowsOf(self.hub, self.split, self.field, part) for part in self.hub.parts(self.split, size)]
+
+
+@dataclass
+class RowsOf:
+    """The documents of a part of a split; None: of all of it."""
+
+    hub: Hub
+    split: str
+    field: str
+    part: HubPart | None
+    notes: Sequence[str] = ()
+
+    def documents(self) -> Iterator[Document]:
+        for _, row in self.hub.rows({self.split: None}, [self.field], self.part):
             yield Document(row.text(self.field, "field") or "", row.origin)

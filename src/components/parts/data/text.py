@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path as File
 from typing import Literal
 
@@ -13,9 +13,10 @@ from components.core.registry import register
 from components.core.signature import Path
 from components.corpus.contents import hash_of
 from components.corpus.document import Document
+from components.corpus.shards import SIZE, Shard
 from components.corpus.store import key_of
-from components.parts.data._files import PLAIN, TABLES, decoded, files_of, need_memory, paragraphs, pieces, read_bytes
-from components.parts.data._tables import rows_of
+from components.parts.data._files import PLAIN, TABLES, files_of, need_memory
+from components.parts.data._ranges import Part, Typed, grouped, is_table, ranges_of
 
 FEW = 50  # with fewer files than this, whole files leave too little choice for a validation split
 PIECES = 400  # into how many pieces a few files are cut
@@ -54,45 +55,32 @@ class Text:
             return key_of("stdin", *held, hashlib.blake2b(self.stdin).hexdigest())
         files = self.files()
         for file in files:
-            if file.suffix.lower() not in TABLES:
+            if not is_table(file) and self.split_on == "file":
                 need_memory(file)
         return key_of("text", *held, hash_of(f.resolve() for f in files))
 
     def documents(self) -> Iterator[Document]:
         self.notes.clear()
+        for shard in self._parts(SIZE):
+            yield from shard.documents()
+            self.notes += shard.notes
+
+    def shards(self, size: int) -> Sequence[Shard]:
+        """Files, and ranges of those that are larger."""
+        return [self] if self.stdin is not None else [*self._parts(size)]
+
+    def _parts(self, size: int) -> Iterator[Shard]:
         if self.stdin is not None:
-            yield from self._plain("<stdin>", self.stdin, self._piece_size(1, len(self.stdin)))
+            yield Typed(self.stdin, *self._way(1, len(self.stdin)))
             return
         files = self.files()
-        plain = [f for f in files if f.suffix.lower() not in TABLES]
-        size = self._piece_size(len(plain), sum(f.stat().st_size for f in plain))
-        for file in files:
-            if file.suffix.lower() in TABLES:
-                for row in rows_of(file, [self.field]):
-                    yield Document(row.text(self.field, "field") or "", row.origin, row.line)
-            else:
-                yield from self._plain(str(file), read_bytes(file), size)
+        plain = [f for f in files if not is_table(f)]
+        way, piece = self._way(len(plain), sum(f.stat().st_size for f in plain))
+        ranges = (one for file in files for one in ranges_of(file, self.field, way, piece, size))
+        yield from (Part(held, self.field, way, piece) for held in grouped(ranges, size))
 
-    def _piece_size(self, files: int, n_bytes: int) -> int | None:
-        """Characters of a piece, or None if files stay whole."""
-        if self.split_on != "auto" or files == 0 or files >= FEW:
-            return None
-        return max(SHORTEST, min(LONGEST, n_bytes // PIECES))
-
-    def _plain(self, origin: str, data: bytes, size: int | None) -> Iterator[Document]:
-        text = decoded(data)
-        if self.split_on == "lines":
-            yield from (Document(t, origin, n) for n, t in enumerate(text.split("\n"), 1) if t.strip())
-        elif self.split_on == "blank_lines":
-            yield from (Document(t, origin, n) for n, t in paragraphs(text))
-        elif size is None or not text:
-            yield Document(text, origin, 1)
-        else:
-            n = 0
-            for line, piece in pieces(text, size):
-                n += 1
-                yield Document(piece, origin, line)
-            if n > 1:
-                self.notes.append(
-                    f"{origin}: cut at blank lines into {n} documents of about {size} characters, so that some can be held out"
-                )
+    def _way(self, files: int, n_bytes: int) -> tuple[str, int]:
+        """(how plain text is divided, characters of a piece)."""
+        if self.split_on != "auto":
+            return self.split_on, 0
+        return ("file", 0) if files == 0 or files >= FEW else ("pieces", max(SHORTEST, min(LONGEST, n_bytes // PIECES)))

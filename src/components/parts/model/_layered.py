@@ -11,7 +11,7 @@ from torch import Tensor
 from components.core.model_tree import Printed
 from components.core.options import Options
 from components.core.signature import Depth, Positive, Slices
-from components.core.sockets import Batch, Bound, Cache, Maker, SequenceInfo, Terms, make, merge_out, name_parts, terms_of
+from components.core.sockets import Batch, Cache, Maker, ScopedMaker, SequenceInfo, Terms, make, merge_out, name_parts, terms_of
 from components.core.weights import initialise
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ class OneStack(Layered):
             "entries": pattern,
             "slices": layers,
         }
-        self.stack = make(Bound(stack, self.sockets(), where="model.stack"), "stack", **sizes)
+        self.stack = make(ScopedMaker(stack, self.sockets(), where="model.stack"), "stack", **sizes)
         self.head = make(head, "head", d_model=d_model, vocab_size=vocab_size, embedding=self.embedding)
         name_parts(self)
         self.init = make(init, "init", d_model=d_model, n_layers=depth)

@@ -14,10 +14,10 @@ from components.core.flops import Flops, Work, flops_of
 from components.core.registry import register
 from components.core.sockets import (
     Batch,
-    Bound,
     Cache,
     Layer,
     Maker,
+    ScopedMaker,
     SequenceInfo,
     Terms,
     make,
@@ -73,8 +73,8 @@ class EncoderDecoder(Layered):
         self.embedding = make(embedding, "embedding", vocab_size=vocab_size, d_model=d_model)
         sockets = {**self.sockets(), "cross": self.cross}
         sizes = {"d_model": d_model, "context_length": self.context_length, "depth": n_layers}
-        self.encoder = make(Bound(encoder, sockets, where="model.encoder"), "stack", **sizes)
-        self.decoder = make(Bound(decoder, sockets, where="model.decoder"), "stack", **sizes, d_memory=d_model)
+        self.encoder = make(ScopedMaker(encoder, sockets, where="model.encoder"), "stack", **sizes)
+        self.decoder = make(ScopedMaker(decoder, sockets, where="model.decoder"), "stack", **sizes, d_memory=d_model)
         self.head = make(head, "head", d_model=d_model, vocab_size=vocab_size, embedding=self.embedding)
         name_parts(self)
         # a side may have chosen its own depth; the deeper one decides how small the branches start

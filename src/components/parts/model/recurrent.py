@@ -18,10 +18,10 @@ from components.core.registry import register
 from components.core.signature import Depth, Positive, Probability
 from components.core.sockets import (
     Batch,
-    Bound,
     Cache,
     Maker,
     Place,
+    ScopedMaker,
     SequenceInfo,
     Terms,
     make,
@@ -79,12 +79,14 @@ class Recurrent(Printed):
         self.embedding = make(embedding, "embedding", vocab_size=vocab_size, d_model=d_model)
         sizes = {"d_model": d_model, "context_length": context_length}
         alone = {"position": "none"}  # a recurrence is told no positions, and those of two sequences cannot be compared
-        recurrence = Bound(attention, alone, where="model.attention")
+        recurrence = ScopedMaker(attention, alone, where="model.attention")
         sides = [[make(recurrence, "attention", **sizes, place=Place(i, n_layers)) for i in range(n_layers)] for _ in range(2)]
         self.encoder, self.decoder = map(nn.ModuleList, sides)
         if STATE not in sides[0][0].provides:
             raise ValueError(f"{type(sides[0][0]).__name__} hands no state on: use attention=rnn, gru or lstm")
-        self.cross = make(Bound(cross, alone, where="model.cross"), "attention", **sizes, place=Place(0, 1), d_memory=d_model)
+        self.cross = make(
+            ScopedMaker(cross, alone, where="model.cross"), "attention", **sizes, place=Place(0, 1), d_memory=d_model
+        )
         self.attends = not self.cross.absent
         if self.attends and "memory" not in self.cross.provides:
             raise ValueError(f"{type(self.cross).__name__} reads no memory: use cross=mha, or none")

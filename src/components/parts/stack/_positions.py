@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from components.core.makers import Bound, Shared, resolve, signature_of
+from components.core.makers import ScopedMaker, SharedModule, resolve, signature_of
 
 
 class Positions:
@@ -14,15 +14,15 @@ class Positions:
 
     def __init__(self, *, d_model: int, context_length: int) -> None:
         self.offers = {"d_model": d_model, "context_length": context_length}
-        self._shared: list[tuple[Any, Any, Shared]] = []  # (who shares it, the maker itself, what builds it)
+        self._shared: list[tuple[Any, Any, SharedModule]] = []  # (who shares it, the maker itself, what builds it)
 
-    def shared(self, maker: object, *, entry: str, index: int) -> Shared:
+    def shared(self, maker: object, *, entry: str, index: int) -> SharedModule:
         plain = _unbound(maker)
         scope = {"entry": entry, "layer": index, "stack": None}[_share(plain)]
         for known_scope, known, shared in self._shared:
             if known_scope == scope and (known is plain or known == plain):
                 return shared
-        shared = Shared(maker, "position", **self.offers)
+        shared = SharedModule(maker, "position", **self.offers)
         self._shared.append((scope, plain, shared))
         return shared
 
@@ -30,12 +30,12 @@ class Positions:
         """What the layers built. Where no layer asked (mixers without a position), the model's own, so that ``embed`` still happens."""
         built = [m for _, _, shared in self._shared for m in shared.built]
         if not built and self._shared:
-            return [Shared(maker, "position", **self.offers)({})]
+            return [SharedModule(maker, "position", **self.offers)({})]
         return built
 
 
 def _unbound(maker: Any) -> Any:
-    while isinstance(maker, Bound):
+    while isinstance(maker, ScopedMaker):
         maker = maker.maker
     return {"name": maker} if isinstance(maker, str) else maker
 

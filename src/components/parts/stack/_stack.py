@@ -11,7 +11,7 @@ from components.core.flops import Flops, Work, children
 from components.core.options import Options
 from components.core.signature import Depth, Slices
 from components.core.slices import resolve
-from components.core.sockets import Bound, Layer, Maker, Place, SequenceInfo, make, merge_out
+from components.core.sockets import Layer, Maker, Place, ScopedMaker, SequenceInfo, make, merge_out
 from components.core.traits import embeds
 from components.parts.stack._positions import Positions
 
@@ -77,10 +77,10 @@ class Stack(Options, nn.Module):
         for index in range(count):
             place = Place(index, count)
             chosen = {**sockets, "position": position}
-            chosen |= {k: Bound(v, where=f"model.layers.{index}.{k}") for k, v in own[index].items()}
+            chosen |= {k: ScopedMaker(v, where=f"model.layers.{index}.{k}") for k, v in own[index].items()}
             entry = entries[index % len(entries)] if entries else "all"
             chosen["position"] = positions.shared(chosen["position"], entry=entry, index=index)
-            self.layers.append(Layer(make(Bound(chosen["block"], chosen), "block", **sizes, place=place), place))
+            self.layers.append(Layer(make(ScopedMaker(chosen["block"], chosen), "block", **sizes, place=place), place))
         self.positions = nn.ModuleList(positions.modules(position))
         self.residual = make(residual, "residual", d_model=d_model)
         self.embedding_norm = make(embedding_norm, "norm", dim=d_model)

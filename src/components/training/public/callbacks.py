@@ -15,6 +15,7 @@ from lightning.pytorch import LightningModule, Trainer
 
 from components.core.bar import Bar
 from components.core.errors import UserError
+from components.core.files import make_folder
 from components.runs import checkpoints
 from components.runs.metrics_file import VAL_LOSS, MetricsFile
 from components.runs.task_module import TaskModule
@@ -69,7 +70,7 @@ class Metrics(progress.Recorder):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.total_steps = cast(Driven, pl_module).length() or sys.maxsize
         if self.file is not None:
-            self.file.path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(self.file.path.parent)
             self.file.open(trainer.global_step or None)
         super().on_train_start(trainer, pl_module)
 
@@ -98,4 +99,4 @@ class Checkpoints(saving.Checkpoints):
         self.recorder, self.config = found[0], task.config
         self.tokenizer = self.tokenizer or checkpoints.tokenizer_files(task.tokenizer)
         if trainer.is_global_zero and self.folder is not None:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            make_folder(self.folder)

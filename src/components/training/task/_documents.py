@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from components.core.signature import Positive
+from components.core.signature import Positive, Probability
 from components.corpus import prepare
 from components.corpus.blocks import Blocks, EvaluationBlocks
 from components.training.objectives import reads_whole
@@ -21,6 +21,8 @@ class Documents(Training):
         validation_fraction: share of the documents held out for validation.
         test_fraction: share of the documents held out for a final test.
         max_chars: longer documents are cut into pieces of so many characters.
+        near_duplicates: how alike two documents are (0.8: four of five runs of five words) of which the later is left out, by MinHash; null: only what
+            is equal is. Needs datasketch.
         validation_batches: at most so many batches (of batch_size sequences) per validation; null takes the whole split.
     """
 
@@ -28,6 +30,7 @@ class Documents(Training):
     batch_tokens: Positive | None = None
     documents: Literal["apart", "together"] = "apart"
     max_chars: Positive = 1000000
+    near_duplicates: Probability | None = None
 
     @classmethod
     def prepare(cls, source: Any, tokenizer: Any, options: dict[str, Any], cache: Any, progress: Any) -> Any:
@@ -38,6 +41,7 @@ class Documents(Training):
             validation=options["validation_fraction"],
             test=options["test_fraction"],
             max_chars=options["max_chars"],
+            near_duplicates=options["near_duplicates"],
             progress=progress,
         )
 
