@@ -74,7 +74,8 @@ def test_commands(page, command, tmp_path, monkeypatch, capsys):  # noqa: ARG001
 
 
 @pytest.mark.parametrize(("page", "code"), PYTHON, ids=[f"{p.name}-{i}" for i, (p, _) in enumerate(PYTHON)])
-def test_python(page, code, tmp_path):
+def test_python(page, code, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     before, kinds, properties = set(registry.entries()), dict(registry.KINDS), list(PROPERTIES)
     file = tmp_path / "page.py"
     file.write_text(code)

@@ -75,6 +75,9 @@ CHOICES: dict[tuple[str, str], Callable[[Path], None]] = {
         "train", "callbacks.device_stats={cpu_stats: true}", "logger=wandb"
     ),
     ("corpus/foreign.py", "transformers"): command("train", "tokenizer=pretrained", "tokenizer.path=older"),
+    ("corpus/near_duplicates.py", "datasketch"): command(
+        "train", "data=text", "data.path=pairs.tsv", "task.near_duplicates=0.8"
+    ),
     ("evaluating/bleu.py", "regex"): command(
         "train", "recipe=ladder/11_translation", "data=text_pairs", "data.path=pairs.tsv", "task.bleu_tokenize=intl"
     ),
