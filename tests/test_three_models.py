@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hosts import parts
@@ -96,6 +97,7 @@ BESIDE = {
     "adapter/ia3": ("adapter.inputs=['*.attention.out']",),
     "data/hf": ("data.path={table}",),
     "data/text": ("data.path={file}",),
+    "data/token_files": ("data.path={ids}", "data.tokenizer=pretrained", "data.tokenizer.path={tokenizer}"),
     "data/mixed": ("data.parts=[{name: text, path: '{file}'}]",),
     "data/texts_of": ("data.source=babel_dates",),
     "tokenizer/pretrained": ("tokenizer.path={tokenizer}",),
@@ -123,6 +125,8 @@ def files(tmp_path_factory) -> dict[str, Path]:
     tokenizer = build("tokenizer", "byte")
     tokenizer.train(())
     tokenizer.save(folder / "tokenizer.json")
+    ids = [i for n in range(60) for i in (*tokenizer.encode(f"Paragraph {n}."), tokenizer.specials["endoftext"])]
+    (folder / "ids.bin").write_bytes(np.array(ids, dtype=np.uint16).tobytes())
     rows = [{"text": f"text {i}", "label": "ab"[i % 2], "source": f"one {i}", "target": f"un {i}"} for i in range(20)]
     turns = [{"role": "user", "content": "one?"}, {"role": "assistant", "content": "un"}]
     written = {
@@ -142,6 +146,7 @@ def files(tmp_path_factory) -> dict[str, Path]:
     for name, text in written.values():
         (folder / name).write_text(text + "\n", encoding="utf8")
     plain = {"file": folder / "text.txt", "table": folder / "table.jsonl", "tokenizer": folder / "tokenizer.json"}
+    plain["ids"] = folder / "ids.bin"
     return plain | {word: folder / name for word, (name, _) in written.items()}
 
 

@@ -45,8 +45,11 @@ def test_an_editor_shows_these_types(tmp_path):
 def test_no_public_signature_says_any(name):
     public = getattr(components, name)
     public = getattr(public, name, public) if inspect.ismodule(public) else public
+    if inspect.ismodule(public):
+        return  # callbacks, strategies, tasks: what they hold is named there
     signature = inspect.signature(public)
-    said = [str(p.annotation) for p in signature.parameters.values()] + [str(signature.return_annotation)]
+    returned = [] if inspect.isclass(public) else [str(signature.return_annotation)]
+    said = [str(p.annotation) for p in signature.parameters.values()] + returned
     assert not [text for text in said if re.search(r"\bAny\b|_empty", text)], said
 
 

@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from components.core import cache_file
+from components.core import cache_file, memory
 from components.core.cache_file import cache_folder, read_cache, write_cache
 from components.core.errors import UserError
 from components.core.files import reason
@@ -47,6 +47,7 @@ def hash_of(files: Iterable[str | Path], *, kept: Path | None = None) -> str:
         held = known.get(path)
         digest = held[1] if isinstance(held, list) and held[:1] == [state] else None
         if digest is None:
+            need_written(path)
             began, digest = time.time(), _digest(path)
             if began - state[3] / 1e9 > FRESH and state_of(path) == state:
                 new[path] = [state, digest]
@@ -62,6 +63,18 @@ def state_of(path: str | Path) -> list[int]:
         return cache_file.state_of(path)
     except OSError as e:
         raise UserError(str(path), f"cannot be read ({reason(e)})", "give a file that is there") from None
+
+
+def need_written(path: str) -> None:
+    """UserError for a file that is nearly all holes and larger than the memory: before hours are spent on reading zeros."""
+    held = os.stat(path)
+    written = getattr(held, "st_blocks", held.st_size) * 512  # Windows does not say
+    if (
+        held.st_size > memory.available() and written < held.st_size / 100
+    ):  # a file system that compresses text makes it no hundredth
+        raise UserError(
+            path, f"is {memory.shown(held.st_size)} long, and nearly nothing of it was written", "give a whole file"
+        )
 
 
 def _digest(path: str) -> str:

@@ -54,8 +54,8 @@ class Portable:
         """A checkpoint from the middle of a step, or of another layout of steps, goes on with the step that was not complete."""
         trainer = cast(Trainer, self.trainer)  # type: ignore[attr-defined]
         data, loops = trainer.datamodule, checkpoint.get("loops")  # type: ignore[attr-defined]
-        if trainer.state.fn != "fit" or not isinstance(data, PackedDataModule) or not loops:
-            return
+        if trainer.state.fn != "fit" or not isinstance(data, PackedDataModule) or not isinstance(loops, dict) or not loops:
+            return  # what is no mapping is refused where it is read
         step = checkpoint["global_step"]
         per_epoch = steps_in(trainer, data.steps_per_epoch) * trainer.accumulate_grad_batches
         within = step * trainer.accumulate_grad_batches % per_epoch

@@ -14,6 +14,7 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
+from components.core.config_types import Config
 from components.core.contracts import NeedsModel
 from components.core.makers import make
 from components.core.options import Options
@@ -23,6 +24,7 @@ from components.core.traits import extra_tokens
 from components.corpus.batches import tokens_in
 from components.corpus.foreign_batches import ForeignBatch
 from components.corpus.steps import MicroBatch
+from components.corpus.tokens import Tokens
 from components.generation.generating import generate
 from components.runs.loading import model_of
 from components.runs.weights import materialise
@@ -64,7 +66,7 @@ class Training(Options, Taking, Stepping, Driven, Logged, Portable, Averaged, Wi
     num_workers: Workers = 0
 
     # `compile` cannot be a field: nn.Module has a method of that name
-    def __init__(self, config: dict[str, Any], tokenizer: Any, *, compile: Literal["none", "layers"] = "none") -> None:
+    def __init__(self, config: Config, tokenizer: Tokens, *, compile: Literal["none", "layers"] = "none") -> None:
         super().__init__()
         self.config, self.tokenizer = config, tokenizer
         self.compile_layers = compile == "layers"
