@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from components.core.registry import register
 from components.core.sockets import Batch
@@ -31,7 +31,7 @@ class SequenceToSequence(Answering):
     sample_tokens = 64
 
     def encode(self, example: Example, longest: int) -> Row:  # noqa: ARG002  half a source has another answer
-        target = self.tokenizer.encode(example.answer)
+        target = self.tokenizer.encode(cast(str, example.answer))
         start, end = target_start(self.tokenizer), list(stop_ids(self.tokenizer)[:1])
         asked = [*target, *end]
         ids = [*start, *asked][:-1]
