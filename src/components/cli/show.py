@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import inspect
 import json
+import os
 import re
+from functools import lru_cache
 from typing import Any
 
 from components.cli.list import one_kind, preset_words
@@ -151,7 +153,15 @@ def papers(doc: str) -> list[str]:
 
 def used_by(e: registry.Entry) -> list[str]:
     """Recipes that have the part somewhere in their tree, by name or by default."""
+    files = tuple((name, str(file), file.stat().st_mtime_ns) for name, (_, file) in recipe_files().items())
+    return [recipe for recipe, parts in _parts_of_recipes(files, os.getcwd()).items() if e.label in parts]
+
+
+@lru_cache(maxsize=1)
+def _parts_of_recipes(files: tuple[tuple[str, str, int], ...], folder: str) -> dict[str, frozenset[str]]:
+    """{recipe: its parts}, kept while no file changes: whoever shows one part after another would compose all recipes for each."""
     from components.compose.completion_tree import PartialRun
 
+    del folder  # a recipe may build on another of this folder
     recipes = recipe_files()
-    return [recipe for recipe in recipes if e.label in PartialRun([f"recipe={recipe}"], recipes).used()]
+    return {name: frozenset(PartialRun([f"recipe={name}"], recipes).used()) for name, _, _ in files}
