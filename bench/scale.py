@@ -14,6 +14,7 @@ import tempfile
 import time
 import tracemalloc
 from pathlib import Path
+from typing import TypedDict
 
 import numpy as np
 
@@ -27,6 +28,15 @@ PAGE, FIGURES = ROOT / "docs" / "scale.md", ROOT / "docs" / "scale.json"
 RANKS = (1, 8, 64, 512, 4096)
 TOKENS = (10**6, 10**7, 10**8, 10**9, 10**10)
 ROWS, T = 8, 1024  # of a rank's batch
+
+
+class Figures(TypedDict):
+    """What is kept: the machine, and {row: {figure: value}}."""
+
+    machine: str
+    cells: dict[str, dict[str, float]]
+
+
 BEGIN, END = "<!-- written by bench/scale.py -->", "<!-- end -->"
 
 
@@ -64,7 +74,7 @@ def cost(split: Split, ranks: int, batches: int = 100) -> dict[str, float]:
     return {"first_ms": 1e3 * first, "ms": 1e3 * statistics.median(times), "peak_mb": peak / 1e6}
 
 
-def measured() -> dict[str, object]:
+def measured() -> Figures:
     """The figures of both tables, each cell the least of ten rounds that take turns."""
     cells: dict[str, list[dict[str, float]]] = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -78,9 +88,9 @@ def measured() -> dict[str, object]:
     return {"machine": f"{platform.machine()}, Python {platform.python_version()}", "cells": best}
 
 
-def tables(figures: dict[str, object]) -> str:
+def tables(figures: Figures) -> str:
     """Both tables, with the ratio of the last row to the first."""
-    cells: dict[str, dict[str, float]] = figures["cells"]  # type: ignore[assignment]
+    cells = figures["cells"]
     out = []
     for what, head in (("ranks", "ranks, 10⁹ tokens"), ("tokens", "tokens, 64 ranks")):
         rows = {name.split()[1]: cell for name, cell in cells.items() if name.startswith(what)}
@@ -91,7 +101,7 @@ def tables(figures: dict[str, object]) -> str:
     return "\n".join(out).rstrip()
 
 
-def page(text: str, figures: dict[str, object]) -> str:
+def page(text: str, figures: Figures) -> str:
     """The page with the tables of ``figures`` between its marks."""
     before, _, rest = text.partition(BEGIN)
     return f"{before}{BEGIN}\n\n{tables(figures)}\n\n{END}{rest.partition(END)[2]}"

@@ -104,7 +104,7 @@ def _nodes(config: DictConfig | ListConfig, path: str) -> Iterator[tuple[str, Di
     """Our nodes in a config, the outermost only, with their paths. What an interpolation leads to is met where it stands."""
     keys = cast("list[str]", [*config] if isinstance(config, DictConfig) else [*range(len(config))])  # of a list, the places
     held = {
-        key: config[key]  # type: ignore[call-overload]
+        key: config[key]  # type: ignore[call-overload]  # a key of a DictConfig, or a place of a ListConfig
         for key in keys
         if not OmegaConf.is_missing(config, key) and not OmegaConf.is_interpolation(config, key)
     }

@@ -49,7 +49,7 @@ def steps_of_run(trainer: Trainer, per_epoch: int) -> float:
 
 def need_one_accumulation(trainer: Trainer) -> None:
     """UserError if the number of micro-batches of a step is to change while the run goes on."""
-    if any(isinstance(c, GradientAccumulationScheduler) for c in trainer.callbacks):  # type: ignore[attr-defined]
+    if any(isinstance(c, GradientAccumulationScheduler) for c in trainer.callbacks):  # type: ignore[attr-defined]  # Lightning sets it without declaring it
         raise UserError(
             "GradientAccumulationScheduler",
             "it changes how many micro-batches a step has, and the rows of a step have been divided before",

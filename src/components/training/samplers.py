@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from torch.utils.data import DistributedSampler, SequentialSampler
 
 
-class Divided(SequentialSampler, DistributedSampler):  # type: ignore[type-arg]
+class Divided(SequentialSampler, DistributedSampler):  # type: ignore[type-arg]  # of numbers, as both are without one
     """The numbers from 0 to ``length``.
 
     Args:

@@ -47,7 +47,7 @@ class Stepping:
         self._followers = [m for m in model.modules() if has_after_step(m)]
 
     def on_train_batch_start(self, batch: MicroBatch, batch_idx: int) -> None:
-        begins = self.begins_step(batch_idx)  # type: ignore[attr-defined]
+        begins = self.begins_step(batch_idx)  # type: ignore[attr-defined]  # `Taking` has it, which every task is too
         if isinstance(batch, LoneMicroBatch):
             self.idle = not batch.asked and (begins or self.idle)  # no micro-batch of the step has a target
         elif batch.whole:

@@ -127,7 +127,7 @@ def adapt(model: nn.Module, targets: dict[str, list[str]], classes: dict[type, t
         for name in matching(pattern, names, "adapter.train"):
             names[name].requires_grad_(True)
     if (init := init_of(model)) is not None:
-        model.init = First(init)  # type: ignore[assignment]
+        model.init = First(init)  # type: ignore[assignment]  # to a type checker a module holds tensors and modules alone
     draw(model)
     return model
 

@@ -90,7 +90,7 @@ class Checkpoints(saving.Checkpoints):
         super().__init__(Path(folder), {}, {}, unknown)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        found = [c for c in members_of(trainer.callbacks) if isinstance(c, progress.Recorder)]  # type: ignore[attr-defined]
+        found = [c for c in members_of(trainer.callbacks) if isinstance(c, progress.Recorder)]  # type: ignore[attr-defined]  # Lightning sets it without declaring it
         if not found:
             raise UserError(
                 "callbacks.Checkpoints", "nobody says which validation was the best", "add callbacks.Metrics(folder)"

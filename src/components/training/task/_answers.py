@@ -80,7 +80,7 @@ class Answering(FromExamples):
 
     def prompts_in(self, batch: Batch) -> tuple[list[list[int]], list[list[int]] | None]:
         """(what the model goes on from, what it reads before as its source) for each row, as ids."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} writes answers, so it must say what they go on from")
 
     def ends(self) -> Sequence[int]:
         """The ids that end an answer."""

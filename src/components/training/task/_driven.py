@@ -34,7 +34,7 @@ class Driven:
         Raises:
             UserError: a callback that asks for another kind of module.
         """
-        if any(isinstance(c, BackboneFinetuning) for c in self.trainer.callbacks):  # type: ignore[attr-defined]
+        if any(isinstance(c, BackboneFinetuning) for c in self.trainer.callbacks):  # type: ignore[attr-defined]  # Lightning sets it without declaring it
             raise UserError(
                 "BackboneFinetuning",
                 "it asks for a module `backbone`, and a model is made of parts",
