@@ -140,11 +140,6 @@ def begin_sum(value: Tensor) -> Callable[[], Tensor]:
     return end
 
 
-def added(value: Tensor) -> Tensor:
-    """The sum of ``value`` over all ranks, without a gradient. Inside a model's forward, all ranks must be training."""
-    return begin_sum(value.detach())() if several() else value
-
-
 def least(value: Tensor) -> Tensor:
     """The smallest value of any rank."""
     if several():
@@ -153,10 +148,8 @@ def least(value: Tensor) -> Tensor:
 
 
 def summed(value: Tensor) -> Tensor:
-    """The sum over all ranks, in place; it waits for no device."""
-    if several():
-        dist.all_reduce(value)
-    return value
+    """The sum of ``value`` over all ranks, without a gradient; it waits for no device. Inside a model's forward, all ranks must be training."""
+    return begin_sum(value.detach())() if several() else value
 
 
 def updated(metrics: Mapping[str, Fed]) -> set[str]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from components.core.collectives import added
+from components.core.collectives import summed
 from components.core.sockets import SequenceInfo
 from components.functional.precision import at_least_fp32
 
@@ -117,7 +117,7 @@ def balance_loss(routing: Routing, valid: Tensor | None, rows: int, *, over_rank
         p, tokens = p * there, there.sum(1)
     load = routing.load_of(rows, length)
     if over_ranks:
-        load = added(load)
+        load = summed(load)
     share = load / load.sum(-1, keepdim=True).clamp(min=1.0)
     # the mean of p times the number of tokens is the sum of p
     return routing.n_experts * (share * p.sum(1)).sum(), tokens.sum()

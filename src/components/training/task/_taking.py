@@ -145,12 +145,10 @@ class Taking:
         if not isinstance(item, LoneMicroBatch):
             return self.step_totals(item)  # type: ignore[attr-defined]
         trainer: Any = self._trainer  # type: ignore[attr-defined]
-        found = item.totals.clone()
+        found = item.totals
         if several():
-            own = (
-                1 if trainer is None else dist.get_world_size() / data_ranks(trainer)[1]
-            )  # ranks that read the same count once
-            found = summed(found) / own
+            alike = 1 if trainer is None else dist.get_world_size() / data_ranks(trainer)[1]  # ranks that read the same
+            found = summed(found) / alike
         accumulate = 1 if trainer is None else trainer.accumulate_grad_batches
         if accumulate == 1:
             return found
