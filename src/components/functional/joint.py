@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TypeGuard
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+
+from components.functional.decode_products import in_form, plain
 
 # The number of rows from which joining pays off on a CPU. For few rows, as in decoding, copying the weights costs more than the
 # product.
@@ -16,26 +18,22 @@ ROWS = 1024
 
 def joint_linear(x: Tensor, maps: Sequence[nn.Module]) -> list[Tensor]:
     """``[m(x) for m in maps]``; one product where the maps are plain ``nn.Linear``s and it is faster. x (B, T, D)."""
-    plain = [m for m in maps if _plain(m)]
-    biases: list[Tensor] = [m.bias for m in plain if m.bias is not None]
+    if (laid := in_form(x, maps)) is not None:
+        return [*laid]
+    linear = [m for m in maps if plain(m)]
+    biases: list[Tensor] = [m.bias for m in linear if m.bias is not None]
     joined = (
         x.device.type == "cpu"
         and x.numel() >= ROWS * x.shape[-1]
-        and len(plain) == len(maps)
+        and len(linear) == len(maps)
         and len(biases) in (0, len(maps))
         and not torch.compiler.is_compiling()
     )
     if not joined:
         return [m(x) for m in maps]
-    weights = [m.weight.to(x.dtype) for m in plain]
+    weights = [m.weight.to(x.dtype) for m in linear]
     bias = torch.cat(biases).to(x.dtype) if biases else None
     return [y.view(*x.shape[:-1], -1) for y in _Joint.apply(x.reshape(-1, x.shape[-1]), bias, *weights)]
-
-
-def _plain(module: nn.Module) -> TypeGuard[nn.Linear]:
-    """Whether this is a linear map that is not wrapped, hooked, replaced or sharded, so that calling it has a known effect."""
-    hooks = module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
-    return type(module) is nn.Linear and not hooks and type(module.weight) in (nn.Parameter, Tensor)
 
 
 class _Joint(torch.autograd.Function):

@@ -8,10 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+FEW = 2**16  # elements up to which torch's own kernel is faster on a CPU, where nothing is kept for a backward pass
+
 
 def rms_norm(x: Tensor, weight: Tensor | None, eps: float) -> Tensor:
     """x / sqrt(mean(x^2) + eps) * weight over the last axis, computed in fp32, in x's dtype. ``weight`` broadcasts from the right; None: 1."""
-    if x.device.type == "cpu" and not torch.compiler.is_compiling() and type(x) is Tensor:
+    few = x.numel() <= FEW and not torch.is_grad_enabled()
+    if not few and x.device.type == "cpu" and not torch.compiler.is_compiling() and type(x) is Tensor:
         return _RMSNorm.apply(x, x.new_ones(x.shape[-1]) if weight is None else weight, eps)
     if weight is None:
         return F.rms_norm(x, (x.shape[-1],), None, eps)

@@ -12,9 +12,22 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from components.core.errors import UserError
+from components.core.options import Options
 from components.core.sockets import Batch, Cache
 from components.core.traits import bounded, turning_points
+from components.functional.decode_products import Weights, decoding_form
 from components.parts.decoding._rows import columns, longer, picked, pieces, positions_of, rows_of
+
+
+class Decoding(Options):
+    """What every decoding can be told.
+
+    Args:
+        weights: what the model's matrices are multiplied in while a text is written: the same numbers, bf16, or int8 with a step for each output.
+    """
+
+    weights: Weights = "same"
+
 
 # (logits (B, V) of the last position, ids (B, T) so far, number of the new token) -> (B,)
 Choose = Callable[[Tensor, Tensor, int], Tensor]
@@ -33,6 +46,7 @@ def continue_(
     on_token: Callable[[Tensor], None] | None = None,
     over: Over | None = None,
     prefill_chunk: int | None = None,
+    weights: Weights = "same",
 ) -> Tensor:
     """``batch.ids`` (B, T) with what ``choose`` chose after them: (B, T + new).
 
@@ -44,7 +58,7 @@ def continue_(
     a row is over there; without one they read the last ``context_length`` tokens only, counted from 0.
     """
     limit, max_new_tokens, room = checked(model, batch, cache, max_new_tokens)
-    with torch.inference_mode(), evaluating(model):
+    with torch.inference_mode(), evaluating(model), decoding_form(model, weights, max_new_tokens):
         feed = feed_of(model, batch, cache, limit, prefill_chunk)
         ids = _run(feed, batch.ids, choose, max_new_tokens, room, stop_ids, on_token, over)
     return ids.clone()  # a normal tensor again, which a training step may take

@@ -12,13 +12,14 @@ from torch import Tensor
 from components.core.registry import register
 from components.core.signature import Positive
 from components.core.sockets import Batch, Cache
-from components.parts.decoding._loop import Over, checked, evaluating, feed_of
+from components.functional.decode_products import decoding_form
+from components.parts.decoding._loop import Decoding, Over, checked, evaluating, feed_of
 
 NEVER = -1e9  # of what must not be chosen; finite, so that sums stay numbers
 
 
 @register("decoding", "beam")
-class Beam:
+class Beam(Decoding):
     """Beam search: keep the likeliest unfinished texts at every step, and give the best finished one back.
 
     The score of a text is the sum of its log-probabilities, divided by (number of new tokens) ** length_penalty once it is finished.
@@ -57,7 +58,7 @@ class Beam:
         limit, max_new_tokens, room = checked(model, batch, cache, max_new_tokens)
         if max_new_tokens < 1:
             return batch.ids.clone()
-        with torch.inference_mode(), evaluating(model):
+        with torch.inference_mode(), evaluating(model), decoding_form(model, self.weights, max_new_tokens):
             feed = feed_of(model, batch, cache, limit, prefill_chunk)
             found = self._search(feed, batch.ids, max_new_tokens, room, stop_ids, over)
         if on_token is not None:

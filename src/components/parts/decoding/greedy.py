@@ -9,11 +9,11 @@ from torch import Tensor
 
 from components.core.registry import register
 from components.core.sockets import Batch, Cache
-from components.parts.decoding._loop import Over, continue_
+from components.parts.decoding._loop import Decoding, Over, continue_
 
 
 @register("decoding", "greedy")
-class Greedy:
+class Greedy(Decoding):
     """Greedy: always the likeliest token, so that the same prompt always gives the same text."""
 
     def generate(
@@ -40,4 +40,5 @@ class Greedy:
             on_token=on_token,
             over=over,
             prefill_chunk=prefill_chunk,
+            weights=self.weights,
         )

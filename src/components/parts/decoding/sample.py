@@ -13,13 +13,13 @@ from components.core.registry import register
 from components.core.sockets import Batch, Cache, Makers, make_all
 from components.core.weights import generator_for
 from components.functional.precision import widest
-from components.parts.decoding._loop import Over, continue_
+from components.parts.decoding._loop import Decoding, Over, continue_
 
 Source = int | Sequence[int | tuple[int, int]] | torch.Generator | None
 
 
 @register("decoding", "sample")
-class Sample:
+class Sample(Decoding):
     """Sample: draw each token from the model's distribution, as the samplers shape it.
 
     Args:
@@ -72,6 +72,7 @@ class Sample:
             on_token=on_token,
             over=over,
             prefill_chunk=prefill_chunk,
+            weights=self.weights,
         )
 
 

@@ -14,8 +14,9 @@ from components.core.errors import UserError
 from components.core.registry import register
 from components.core.signature import Path, Positive
 from components.core.sockets import Batch, Cache, Makers, make_all
+from components.functional.decode_products import decoding_form
 from components.functional.precision import widest
-from components.parts.decoding._loop import Over, checked, context_limit, evaluating
+from components.parts.decoding._loop import Decoding, Over, checked, context_limit, evaluating
 from components.parts.decoding._rows import columns, longer, pieces, positions_of, rows_of
 from components.parts.decoding.sample import Source, Uniforms, draw, streams
 
@@ -23,7 +24,7 @@ LATER = 8  # unread tokens that may wait for the next call: after a rejection th
 
 
 @register("decoding", "speculative")
-class Speculative:
+class Speculative(Decoding):
     """Speculative: a small model proposes several tokens, the large one reads them at once, and keeps as many as its own distribution allows.
 
     The texts are distributed as those of ``sample`` with the same samplers; with ``top_k`` of 1 they are those of ``greedy``. For one text at a
@@ -82,7 +83,8 @@ class Speculative:
         caches = (None, None) if cache is None else (copy.deepcopy(cache), cache)
         empty = [c if c is None else c.snapshot() for c in caches]
         made = []
-        with torch.inference_mode(), evaluating(model), evaluating(self.draft):
+        forms = [decoding_form(m, self.weights, max_new_tokens) for m in (model, self.draft)]
+        with torch.inference_mode(), evaluating(model), evaluating(self.draft), forms[0], forms[1]:
             for i in range(rows):
                 for kept, nothing in zip(caches, empty):
                     if kept is not None:

@@ -11,6 +11,7 @@ from components.core.registry import register
 from components.core.signature import Positive
 from components.core.sockets import SequenceInfo
 from components.functional.activations import ACTIVATIONS, Activation, glu_width
+from components.functional.decode_products import together
 from components.functional.precision import cast_once
 
 
@@ -47,4 +48,5 @@ class GLU(nn.Module):
 
     def forward(self, x: Tensor, info: SequenceInfo | None = None) -> Tensor:  # noqa: ARG002  the contract's second argument
         x = cast_once(x)
-        return self.out(self.activation(self.gate(x)) * self.up(x))
+        gate, up = together(x, (self.gate, self.up))
+        return self.out(self.activation(gate) * up)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from components.core.flops import Flops, Work, both
@@ -13,6 +12,7 @@ from components.core.registry import register
 from components.core.signature import PositiveFloat
 from components.core.sockets import SequenceInfo
 from components.core.weights import weight_of
+from components.functional.decode_products import product
 from components.functional.logits import multiplied, soft_capped
 
 
@@ -65,5 +65,7 @@ class TiedHead(nn.Module):
         return both(2 * weight_of(self.embedding.table).numel() * work.length)  # type: ignore[attr-defined]
 
     def forward(self, x: Tensor, info: SequenceInfo | None = None) -> Tensor:  # noqa: ARG002  the contract's second argument
-        table = weight_of(self.embedding.table)  # type: ignore[attr-defined]
-        return soft_capped(F.linear(multiplied(x, self.multiplier), table, self.bias), self.soft_cap)
+        return soft_capped(product(self, multiplied(x, self.multiplier)), self.soft_cap)
+
+    def matrix(self) -> tuple[Tensor, Tensor | None]:
+        return weight_of(self.embedding.table), self.bias  # type: ignore[attr-defined]

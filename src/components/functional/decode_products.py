@@ -1,0 +1,194 @@
+"""Linear maps as decoding wants them: one row at a time, so that reading the weights is nearly all of the work.
+
+A CPU reads a large matrix (in, out) twice as fast as one (out, in) then, and again so with all threads; bf16 and int8 halve the bytes. ``decoding_form``
+lays the maps of a model out in that way while a text is written. What it does not know is computed as ever.
+
+Pope et al. 2022, arXiv:2211.05102, section 3 (decoding is bound by memory); Dettmers et al. 2022, arXiv:2208.07339, section 2.1 (absmax by row)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Literal, Protocol, TypeAlias, TypeGuard, runtime_checkable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from components.core.errors import UserError
+
+Weights: TypeAlias = Literal["same", "bf16", "int8"]
+
+MOST = 2**32  # bytes of weights that are laid out a second time just for speed: a larger model would need twice its memory
+SHORTEST = 16  # new tokens from which another layout of the same numbers pays for itself
+
+
+@runtime_checkable
+class Multiplies(Protocol):
+    """A part that multiplies by a matrix which is no ``nn.Linear`` of its own, through ``product``."""
+
+    def matrix(self) -> tuple[Tensor, Tensor | None]:
+        """The matrix (out, in), and the bias (out,) or None."""
+        ...
+
+
+class Product:
+    """x (..., in) -> x W^T + b (..., out), from a copy of the weights that is made at the first call.
+
+    Args:
+        module: a plain ``nn.Linear``, or a part that ``Multiplies``.
+        how: same: the numbers as they are. bf16: weights and inputs are rounded to bf16, sums and biases are not. int8: weights are whole
+            steps, 127 up and down from zero, of a size that each output has for itself; inputs are rounded to bf16.
+    """
+
+    def __init__(self, module: nn.Module, how: Weights) -> None:
+        self.module = module
+        self.how: Weights = how
+        self.laid: Laid | None = None
+        self.joined: dict[tuple[Product, ...], tuple[Laid, list[int]]] = {}
+
+    def matrix(self) -> tuple[Tensor, Tensor | None]:
+        if isinstance(self.module, Multiplies):
+            return self.module.matrix()
+        return self.module.weight, self.module.bias  # type: ignore[return-value]  # of a plain linear map
+
+    def __call__(self, x: Tensor) -> Tensor:
+        if self.laid is None:
+            self.laid = Laid(*self.matrix(), self.how)
+        return self.laid(x)
+
+    def with_others(self, others: tuple[Product, ...], x: Tensor) -> Sequence[Tensor]:
+        """What this map and others give for the same input, by one product."""
+        found = self.joined.get(others)
+        if found is None:
+            weights, biases = zip(*(p.matrix() for p in (self, *others)))
+            sizes = [w.shape[0] for w in weights]
+            bias = None
+            if any(b is not None for b in biases):
+                bias = torch.cat([w.new_zeros(w.shape[0]) if b is None else b for w, b in zip(weights, biases)])
+            found = self.joined[others] = Laid(torch.cat(weights), bias, self.how), sizes
+        return found[0](x).split(found[1], -1)
+
+
+class Laid:
+    """A matrix laid out for products of few rows.
+
+    A product of one row runs on one thread, whatever the number of threads. So fp32 weights are cut by their outputs into as many blocks as there
+    are threads, (blocks, in, out / blocks), which a batched product gives a thread each.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor | None, how: Weights) -> None:
+        self.bias, self.outputs, self.steps = bias, weight.shape[0], None
+        self.wide = how == "same" and weight.dtype != torch.bfloat16
+        if how == "int8":
+            self.weight, self.steps = quantised(weight)
+        elif self.wide:
+            threads = torch.get_num_threads()
+            blocks = threads if self.outputs % threads == 0 else 1
+            self.weight = weight.view(blocks, -1, weight.shape[1]).transpose(1, 2).contiguous()
+        else:
+            self.weight = packed(weight.to(torch.bfloat16))
+
+    def __call__(self, x: Tensor) -> Tensor:
+        if self.wide:
+            return self._in_blocks(x)
+        half = x.to(torch.bfloat16)
+        if self.steps is not None:
+            y = torch.ops.aten._weight_int8pack_mm(half.reshape(-1, half.shape[-1]), self.weight, self.steps)
+            y = y.view(*x.shape[:-1], -1)
+        elif self.weight.is_mkldnn:
+            y = torch.ops.mkldnn._linear_pointwise(half, self.weight, None, "none", [], "")
+        else:
+            y = F.linear(half, self.weight)
+        y = y.to(x.dtype)
+        return y if self.bias is None else y + self.bias
+
+    def _in_blocks(self, x: Tensor) -> Tensor:
+        *before, width = x.shape
+        rows = x.reshape(1, -1, width)
+        y = torch.bmm(rows.expand(self.weight.shape[0], -1, -1), self.weight)
+        y = (y if rows.shape[1] == 1 else y.transpose(0, 1).reshape(rows.shape[1], -1)).view(*before, self.outputs)
+        return y if self.bias is None else y.add_(self.bias)
+
+
+def packed(weight: Tensor) -> Tensor:
+    """A bf16 matrix (out, in) in the blocks that oneDNN multiplies few rows by, where there is oneDNN; else as it is."""
+    if weight.device.type != "cpu" or not torch.backends.mkldnn.is_available():
+        return weight
+    return torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), 1)
+
+
+def quantised(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """(out, in) in int8, and the step of each output (out,): its largest magnitude over 127."""
+    wide = weight.float()
+    steps = (wide.abs().amax(1) / 127).to(torch.bfloat16)
+    # by the step as it is kept: one that is rounded afterwards would stretch the whole row
+    by = torch.where(steps == 0, 1, steps).float()[:, None]
+    return (wide / by).round_().clamp_(-127, 127).to(torch.int8), steps
+
+
+def in_form(x: Tensor, maps: Sequence[nn.Module]) -> Sequence[Tensor] | None:
+    """What the maps give for the same input, by one product, if all of them are in a decoding form."""
+    products = [vars(m).get("forward") for m in maps]
+    if not isinstance(products[0], Product):
+        return None
+    first, *others = [p for p in products if isinstance(p, Product)]
+    return first.with_others(tuple(others), x) if len(others) == len(maps) - 1 else None
+
+
+def together(x: Tensor, maps: Sequence[nn.Module]) -> Sequence[Tensor]:
+    """``[m(x) for m in maps]``: by one product in a decoding form."""
+    laid = in_form(x, maps)
+    return [m(x) for m in maps] if laid is None else laid
+
+
+def product(module: Multiplies, x: Tensor) -> Tensor:
+    """x times the module's matrix, plus its bias."""
+    form = vars(module).get("product")
+    return F.linear(x, *module.matrix()) if form is None else form(x)
+
+
+def plain(module: nn.Module) -> TypeGuard[nn.Linear]:
+    """Whether this is a linear map that is not wrapped, hooked, replaced or sharded, so that calling it has a known effect."""
+    hooks = module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
+    return type(module) is nn.Linear and not hooks and type(module.weight) in (nn.Parameter, Tensor)
+
+
+@contextmanager
+def decoding_form(model: object, how: Weights, new_tokens: int) -> Iterator[None]:
+    """Within it, the linear maps of ``model`` compute from a layout that fits one row at a time, made when it is first needed.
+
+    ``how=same`` gives the same numbers but for the order of sums, and does nothing where that would not pay: for a few tokens, on an
+    accelerator, for weights above 4 GiB, or in a model that is compiled. Matrices of experts stay as they are.
+
+    Raises:
+        UserError: int8 on a device that has no kernel for it.
+    """
+    modules = list(model.modules()) if isinstance(model, nn.Module) else []
+    known: list[tuple[nn.Module, str]] = [(m, "forward") for m in modules if plain(m) and "forward" not in vars(m)]
+    known += [(m, "product") for m in modules if isinstance(m, Multiplies) and "product" not in vars(m)]
+    products = [(m, name, Product(m, how)) for m, name in known]
+    weights = [p.matrix()[0] for _, _, p in products]
+    if how == "int8" and any(w.device.type != "cpu" for w in weights):
+        raise UserError("decoding.weights", "int8 is multiplied on a CPU only", "take bf16")
+    taken = [
+        p for p, w in zip(products, weights) if type(w) in (nn.Parameter, Tensor) and w.is_floating_point() and w.dim() == 2
+    ]
+    if how == "same" and not pays(modules, weights, new_tokens):
+        taken = []
+    for module, name, form in taken:
+        vars(module)[name] = form
+    try:
+        yield
+    finally:
+        for module, name, _ in taken:
+            vars(module).pop(name, None)
+
+
+def pays(modules: Sequence[nn.Module], weights: Sequence[Tensor], new_tokens: int) -> bool:
+    """Whether another layout of the same numbers saves time, and changes nothing that somebody else counts on."""
+    compiled = any(m._compiled_call_impl is not None for m in modules)
+    size = sum(w.numel() * w.element_size() for w in weights)
+    on_cpu = all(w.device.type == "cpu" and w.dtype in (torch.float32, torch.bfloat16) for w in weights)
+    return on_cpu and not compiled and new_tokens >= SHORTEST and size <= MOST and not torch.is_autocast_enabled("cpu")
