@@ -65,10 +65,31 @@ class Readers(DataLoader[MicroBatch]):
         if not isinstance(read, _MultiProcessingDataLoaderIter):
             return read
         if read is not known:
+            read._workers_done_event = Done(read._workers_done_event)
             STARTED[:] = [*(reader for reader in STARTED if reader.is_alive()), *read._workers]
             pids = [reader.pid for reader in read._workers]
             threading.Thread(target=give_up_stopped, args=(pids,), daemon=True, name="stopped readers").start()
         return Reading(read)
+
+
+class Done:
+    """The event that tells readers to end, as this process sees it. A reader that dies while it asks holds the event's lock for ever: no one waits for it.
+
+    Args:
+        event: shared with the readers.
+    """
+
+    def __init__(self, event: Any) -> None:
+        self.event, self.told = event, False
+
+    def set(self) -> None:
+        self.told = True
+        telling = threading.Thread(target=self.event.set, daemon=True, name="end of reading")
+        telling.start()
+        telling.join(1.0)
+
+    def is_set(self) -> bool:
+        return self.told
 
 
 class Reading:
@@ -104,6 +125,8 @@ def hear_of_death(read: _MultiProcessingDataLoaderIter, seconds: float = 1.0) ->
 
 def end_all() -> None:
     """At the end of the process, kill readers that are left. They ignore the signal that multiprocessing sends, and would be waited for."""
+    with suppress(ValueError):  # this is no main thread
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # else torch raises here at the first death, and the others live on
     for reader in STARTED:
         with suppress(ValueError, AssertionError, OSError):  # it is closed or gone
             if reader._parent_pid == os.getpid():
