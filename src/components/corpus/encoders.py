@@ -1,4 +1,4 @@
-"""How the ids of many texts are found from a tokenizer's file: by the library, or directly where a byte or a character is a token."""
+"""How the ids of many texts are found from a tokenizer's file: by the library, directly where a byte or a character is a token, or by ``tiktoken``."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from components.corpus.encode_by_ranks import encoder_by_ranks
 from components.corpus.foreign import printable_bytes
 from components.corpus.tokens import Tokens
 
@@ -19,6 +20,8 @@ def encoder_of(tokenizer: Tokens) -> Encode:
     if made.get("normalizer") or not all(t["special"] for t in made["added_tokens"]):
         return tokenizer.encode_batch
     model, before = made["model"], made.get("pre_tokenizer") or {}
+    if model["type"] == "BPE" and model["merges"] and (ranked := encoder_by_ranks(tokenizer, made)) is not None:
+        return ranked
     if model["type"] == "BPE" and not model["merges"]:
         return _of_bytes(model, before) or tokenizer.encode_batch
     if model["type"] == "WordLevel":
