@@ -84,6 +84,8 @@ CHOICES: dict[tuple[str, str], Callable[[Path], None]] = {
 }
 # imported by no file of ours, but by a library that we call
 WITHIN: dict[str, Callable[[Path], None]] = {"tensorboard": command("train", "logger=tensorboard")}
+# taken where it is installed, and nothing but time is lost where it is not: tests/corpus/test_encode_by_ranks.py
+FASTER = {("corpus/encode_by_ranks.py", "tiktoken")}
 BESIDE = {"sentencepiece", "tiktoken"}  # transformers reads a format with them, and says so itself; they come in its extra
 
 
@@ -100,7 +102,7 @@ def missing(monkeypatch):
 
 
 def test_every_optional_import_has_a_choice_here():
-    assert optional() == set(CHOICES)
+    assert optional() == set(CHOICES) | FASTER
     assert {package for _, package in CHOICES} | set(WITHIN) | BESIDE == set(EXTRA)
 
 
