@@ -13,6 +13,7 @@ import traceback
 from pathlib import Path
 
 import torch
+from torch.distributed.tensor import DTensor
 
 import components
 from components.core.collectives import everywhere, rank
@@ -49,7 +50,7 @@ FAMILIES = {
         "model/norm=rms",
     ],
 }
-LAYOUTS = {"one": "auto", "ddp": "ddp", "fsdp2": "fsdp2", "hsdp": "{name: hsdp, shard_size: 2}"}
+LAYOUTS = {"one": "auto", "ddp": "ddp", "fsdp2": "fsdp2", "hsdp": "{name: hsdp, shard_size: 2}", "tp": "tp", "fsdp2_tp": "fsdp2_tp"}
 
 
 def words(family: str, layout: str, accumulate: int) -> list[str]:
@@ -60,18 +61,22 @@ def words(family: str, layout: str, accumulate: int) -> list[str]:
 
 
 def same_bits(module: Training) -> None:
-    """AssertionError unless ranks that hold the same weights, or the same shards, hold the same bits."""
-    digest = hashlib.blake2b()
-    shard = 0
-    for p in module.parameters():
-        if hasattr(p, "to_local"):
-            shard = p.device_mesh.get_coordinate()[-1]
-            p = p.to_local()
-        digest.update(p.detach().numpy().tobytes())
-    held: dict[int, set[str]] = {}
-    for theirs, bits in everywhere((shard, digest.hexdigest())):
-        held.setdefault(theirs, set()).add(bits)
+    """AssertionError unless ranks that hold the same weight, or the same shard of it, hold the same bits."""
+    held: dict[tuple[str, tuple[int, ...]], set[str]] = {}
+    for theirs in everywhere([(name, *bits_of(p)) for name, p in module.named_parameters()]):
+        for name, shard, bits in theirs:
+            held.setdefault((name, shard), set()).add(bits)
     assert all(len(bits) == 1 for bits in held.values()), "replicas differ"
+
+
+def bits_of(p: torch.Tensor) -> tuple[tuple[int, ...], str]:
+    """Which shard of the weight this rank holds, and a hash of it."""
+    shard: tuple[int, ...] = ()
+    if isinstance(p, DTensor):
+        at = p.device_mesh.get_coordinate() or ()
+        shard = tuple(n for n, place in zip(at, p.placements) if not place.is_replicate())
+        p = p.to_local()
+    return shard, hashlib.blake2b(p.detach().numpy().tobytes()).hexdigest()
 
 
 def train(family: str, layout: str, accumulate: int, out: Path) -> None:

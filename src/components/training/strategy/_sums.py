@@ -1,0 +1,101 @@
+"""Sums over the ranks that hold one layer together, as autograd knows them.
+
+What every rank of the group has alike goes into a piece by ``entered`` and comes out by ``added``. Shoeybi et al. 2019 (Megatron-LM), arXiv:1909.08053,
+section 3, where these are f and g.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+Group = dist.ProcessGroup
+
+
+def entered(x: Tensor, group: Group) -> Tensor:
+    """``x`` as a piece reads it: its gradient is the sum of those that the pieces give."""
+    return _Entered.apply(x, group) if x.requires_grad and torch.is_grad_enabled() else x
+
+
+def added(y: Tensor, group: Group) -> Tensor:
+    """The sum of what the pieces give: each of them gets the whole gradient."""
+    return _Added.apply(y, group)
+
+
+def joined(y: Tensor, group: Group) -> Tensor:
+    """The pieces side by side along the last axis, in the order of the ranks: each gets its part of the gradient."""
+    return _Joined.apply(y, group)
+
+
+def once(x: Tensor, group: Group) -> Tensor:
+    """``x`` in the first piece and zeros in the others, so that it is once in their sum: its gradient is whole on each rank."""
+    return _Once.apply(x, group)
+
+
+def shared(x: Tensor, group: Group) -> Tensor:
+    """``x``, which every piece has computed alike: each rank gets an equal share of the gradient."""
+    return _Shared.apply(x, group) if x.requires_grad and torch.is_grad_enabled() else x
+
+
+class _Entered(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, group: Group) -> Tensor:
+        ctx.group = group
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        return _sum(grad, ctx.group), None
+
+
+class _Added(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, y: Tensor, group: Group) -> Tensor:  # noqa: ARG004
+        return _sum(y, group)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]  # noqa: ARG004
+        return grad, None
+
+
+class _Joined(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, y: Tensor, group: Group) -> Tensor:
+        ctx.width, ctx.rank = y.shape[-1], dist.get_rank(group)
+        pieces = [torch.empty_like(y, memory_format=torch.contiguous_format) for _ in range(dist.get_world_size(group))]
+        dist.all_gather(pieces, y.contiguous(), group)
+        return torch.cat(pieces, -1)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        return grad.narrow(-1, ctx.rank * ctx.width, ctx.width), None
+
+
+class _Once(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, group: Group) -> Tensor:  # noqa: ARG004
+        return x.view_as(x) if dist.get_rank(group) == 0 else torch.zeros_like(x)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]  # noqa: ARG004
+        return grad, None
+
+
+class _Shared(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, group: Group) -> Tensor:
+        ctx.size = dist.get_world_size(group)
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        return grad / ctx.size, None
+
+
+def _sum(x: Tensor, group: Group) -> Tensor:
+    total = x.clone(memory_format=torch.contiguous_format)
+    dist.all_reduce(total, group=group)
+    return total
