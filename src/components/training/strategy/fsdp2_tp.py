@@ -7,6 +7,7 @@ from torch import nn
 from components.core.errors import UserError
 from components.core.registry import register
 from components.core.signature import Positive
+from components.training.strategy._pieces import pieces_of
 from components.training.strategy._tensor import hold_together
 from components.training.strategy.fsdp2 import FSDP2
 
@@ -34,6 +35,10 @@ class FSDP2TensorParallel(FSDP2):
                 f"take one of {', '.join(str(n) for n in range(1, devices + 1) if devices % n == 0)}",
             )
         return self.tensor_size
+
+    def check_layout(self, model: nn.Module, devices: int) -> None:
+        """UserError if a part cannot be cut into as many pieces as devices hold a layer together."""
+        pieces_of(model, self.tensor_devices(devices))
 
     def shard(self, model: nn.Module) -> None:
         hold_together(model, self.device_mesh["tensor_parallel"])

@@ -8,6 +8,7 @@ from __future__ import annotations
 from torch import nn
 
 from components.core.registry import register
+from components.training.strategy._pieces import pieces_of
 from components.training.strategy._tensor import hold_together
 from components.training.strategy.fsdp2 import FSDP2
 
@@ -29,6 +30,10 @@ class TensorParallel(FSDP2):
 
     def tensor_devices(self, devices: int) -> int:
         return devices
+
+    def check_layout(self, model: nn.Module, devices: int) -> None:
+        """UserError if a part cannot be cut into as many pieces as devices hold a layer together."""
+        pieces_of(model, self.tensor_devices(devices))
 
     def shard(self, model: nn.Module) -> None:
         hold_together(model, self.device_mesh["tensor_parallel"])
