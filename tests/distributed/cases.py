@@ -50,7 +50,14 @@ FAMILIES = {
         "model/norm=rms",
     ],
 }
-LAYOUTS = {"one": "auto", "ddp": "ddp", "fsdp2": "fsdp2", "hsdp": "{name: hsdp, shard_size: 2}", "tp": "tp", "fsdp2_tp": "fsdp2_tp"}
+LAYOUTS = {
+    "one": "auto",
+    "ddp": "ddp",
+    "fsdp2": "fsdp2",
+    "hsdp": "{name: hsdp, shard_size: 2}",
+    "tp": "tp",
+    "fsdp2_tp": "fsdp2_tp",
+}
 
 
 def words(family: str, layout: str, accumulate: int) -> list[str]:

@@ -19,7 +19,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 PAGE, FIGURES = ROOT / "docs" / "scale.md", ROOT / "docs" / "layouts.json"
 BEGIN, END = "<!-- written by tests/distributed/layouts.py -->", "<!-- end of layouts -->"
-LAUNCHES = {1: ("one",), 2: ("ddp", "fsdp2"), 4: ("hsdp",)}  # processes: layouts
+LAUNCHES = {1: ("one",), 2: ("ddp", "fsdp2", "tp"), 4: ("hsdp", "fsdp2_tp")}  # processes: layouts
 TEXT = "\n\n".join(f"the {w} number {i} is here" for i in range(200) for w in ("tree", "stone", "river"))
 
 

@@ -122,7 +122,9 @@ def plan(job: Job, say: Callable[[str], None], bar: Bar | None) -> Plan:
     settings = check_settings(job.config)
     check_hardware(settings)
     options = task_options(job.config)
-    trainer = make_trainer(settings, options["validation_every"], 1)  # whatever Lightning refuses, it refuses now, before a folder exists
+    trainer = make_trainer(
+        settings, options["validation_every"], 1
+    )  # whatever Lightning refuses, it refuses now, before a folder exists
     start = init_from.start_from(job.init_from, runs_of(job.config)) if job.init_from else None
     if start is not None:
         job.config = {**job.config, "init_from": start.origin}

@@ -103,11 +103,11 @@ class GroupedHeads(Options, nn.Module):
 
     @property
     def splits(self) -> Mapping[str, int]:
-        """Heads do not know of one another, unless they are normed together or by scales of their own."""
+        """Heads do not know of one another, unless they are normed together or by scales of their own. A single head of keys serves all pieces."""
         alone = self.norm_at == "nowhere" or self.qk_norm_over == "head"
         if not alone or (self.gated and not self.gate.splits):
             return {}
-        return {"heads": self.n_heads, "kv_heads": self.n_kv_heads}
+        return {"heads": self.n_heads, **({"kv_heads": self.n_kv_heads} if self.n_kv_heads > 1 else {})}
 
     def reset_parameters(self) -> None:
         if self.sink is not None:

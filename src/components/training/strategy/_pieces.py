@@ -150,7 +150,9 @@ def _vocabulary(found: Pieces, weights: dict[int, Weight], model: nn.Module, siz
         if path in odd or (odd and not _of_its_own(part, parts)):
             found.whole[path] = "it does not say that it can be computed in pieces"
             continue
-        tables = {n: m for n, m in part.named_modules() if isinstance(m, nn.Embedding) and weights[id(m.weight)].axes[0] == "vocab"}
+        tables = {
+            n: m for n, m in part.named_modules() if isinstance(m, nn.Embedding) and weights[id(m.weight)].axes[0] == "vocab"
+        }
         found.looked_up |= {f"{path}.{n}": m for n, m in tables.items()}
         if not tables:
             found.joined[path] = part
@@ -165,4 +167,11 @@ def _vocabulary(found: Pieces, weights: dict[int, Weight], model: nn.Module, siz
 def _of_its_own(part: nn.Module, parts: dict[str, nn.Module]) -> bool:
     """Whether no other of the parts reads its tables."""
     held = set(part.modules())
-    return not any(value in held for m in parts.values() if m is not part for inner in m.modules() for value in vars(inner).values() if isinstance(value, nn.Module))
+    return not any(
+        value in held
+        for m in parts.values()
+        if m is not part
+        for inner in m.modules()
+        for value in vars(inner).values()
+        if isinstance(value, nn.Module)
+    )

@@ -114,12 +114,16 @@ class Side(dict[str, Any]):
 class Region:
     """Hooks around a part whose pieces the ranks compute. ``close`` makes one of the outputs."""
 
-    def __init__(self, module: nn.Module, group: dist.ProcessGroup, close: Callable[[Tensor, dist.ProcessGroup], Tensor]) -> None:
+    def __init__(
+        self, module: nn.Module, group: dist.ProcessGroup, close: Callable[[Tensor, dist.ProcessGroup], Tensor]
+    ) -> None:
         self.group, self.close = group, close
         module.register_forward_pre_hook(self.before, with_kwargs=True)
         module.register_forward_hook(self.after, with_kwargs=True)
 
-    def before(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:  # noqa: ARG002
+    def before(
+        self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         return tuple(self.entering(x) for x in args), {name: self.entering(x) for name, x in kwargs.items()}
 
     def entering(self, x: object) -> object:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 from torch import nn
 
 from components.core.errors import UserError
@@ -39,6 +41,11 @@ class FSDP2TensorParallel(FSDP2):
     def check_layout(self, model: nn.Module, devices: int) -> None:
         """UserError if a part cannot be cut into as many pieces as devices hold a layer together."""
         pieces_of(model, self.tensor_devices(devices))
+
+    def setup_environment(self) -> None:
+        super().setup_environment()
+        # it warns every rank of a run that a checkpoint is gathered over one dimension after the other, which nobody can change
+        logging.getLogger("torch.distributed.tensor._redistribute").setLevel(logging.ERROR)
 
     def shard(self, model: nn.Module) -> None:
         hold_together(model, self.device_mesh["tensor_parallel"])
