@@ -173,7 +173,10 @@ def least(value: Tensor) -> Tensor:
 
 
 def summed(value: Tensor) -> Tensor:
-    """The sum of ``value`` over the ranks that read different data, without a gradient; it waits for no device. Inside a model's forward, all ranks must be training."""
+    """The sum of ``value`` over the ranks that read different data, without a gradient; it waits for no device.
+
+    Inside a model's forward, all ranks must be training.
+    """
     return begin_sum(value.detach())() if several() else value
 
 

@@ -4,6 +4,7 @@ The unit in which DTensors give way to this rank's pieces is a block, the embedd
 activation checkpointing computes again, so that the second time is as the first.
 """
 
+# ruff: noqa: ARG002  torch's hooks have fixed arguments
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -88,7 +89,7 @@ class Unit:
         members[0].register_forward_pre_hook(self.before)
         members[0].register_forward_hook(self.after, always_call=True)
 
-    def before(self, module: nn.Module, args: object) -> None:  # noqa: ARG002
+    def before(self, module: nn.Module, args: object) -> None:
         for m, name in self.held:
             p = m._parameters[name]
             if isinstance(p, DTensor):
@@ -97,7 +98,7 @@ class Unit:
                 how = self.read.get((id(m), name))
                 m._parameters[name] = how(local) if how is not None else local  # type: ignore[assignment]  # for as long as the call lasts
 
-    def after(self, module: nn.Module, args: object, output: object) -> None:  # noqa: ARG002
+    def after(self, module: nn.Module, args: object, output: object) -> None:
         for m, name, p in self.put_back:
             m._parameters[name] = p
         self.put_back.clear()
@@ -135,7 +136,7 @@ class Region:
         carry = {name: self.entering(v) for name, v in x.carry.items()}
         return x.with_(memory=memory, carry=carry, out=Side(x.out))
 
-    def after(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> Tensor:  # noqa: ARG002
+    def after(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> Tensor:
         for info in (*args, *kwargs.values()):
             if isinstance(info, SequenceInfo) and isinstance(info.out, Side):
                 for name, value in info.out.items():
@@ -159,11 +160,11 @@ class Table:
         table.register_forward_pre_hook(self.before)
         table.register_forward_hook(self.after)
 
-    def before(self, module: nn.Module, args: tuple[Tensor]) -> tuple[Tensor]:  # noqa: ARG002
+    def before(self, module: nn.Module, args: tuple[Tensor]) -> tuple[Tensor]:
         ids = args[0] - self.first
         absent = (ids < 0) | (ids >= self.rows)
         self.absent.append(absent)
         return (ids.masked_fill(absent, 0),)
 
-    def after(self, module: nn.Module, args: object, output: Tensor) -> Tensor:  # noqa: ARG002
+    def after(self, module: nn.Module, args: object, output: Tensor) -> Tensor:
         return added(output.masked_fill(self.absent.pop()[..., None], 0.0), self.group)
