@@ -18,6 +18,7 @@ from torch.distributed.tensor import DTensor
 import components
 from components.core.collectives import everywhere, rank
 from components.runs import curves
+from components.training.experiment import Result
 from components.training.task._training import Training
 
 STEPS = 20
@@ -61,11 +62,20 @@ LAYOUTS = {
 }
 
 
-def words(family: str, layout: str, accumulate: int) -> list[str]:
-    """All overrides of a run."""
+MOVES = {
+    "one": {"one": STEPS},
+    "tp": {"ddp": 6, "tp": 11, "fsdp2": 16, "tp again": STEPS},
+}  # under which layout up to which step
+
+
+def laid_out(layout: str, accumulate: int = 1) -> list[str]:
+    """The overrides that say where a run is trained."""
     ranks = os.environ.get("WORLD_SIZE", "1")
-    layout = f"trainer.strategy={LAYOUTS[layout]}"
-    return [*COMMON, *FAMILIES[family], layout, f"trainer.devices={ranks}", f"trainer.accumulate_grad_batches={accumulate}"]
+    return [
+        f"trainer.strategy={LAYOUTS[layout]}",
+        f"trainer.devices={ranks}",
+        f"trainer.accumulate_grad_batches={accumulate}",
+    ]
 
 
 def same_bits(module: Training) -> None:
@@ -88,11 +98,33 @@ def bits_of(p: torch.Tensor) -> tuple[tuple[int, ...], str]:
 
 
 def train(family: str, layout: str, accumulate: int, out: Path) -> None:
-    run = components.train(None, words(family, layout, accumulate), quiet=True)
-    if rank() == 0:
+    run = components.train(None, [*COMMON, *FAMILIES[family], *laid_out(layout, accumulate)], quiet=True)
+    keep(run, out / f"{family}, {accumulate}.pt")
+
+
+def drop(layout: str, folder: Path) -> None:
+    """A run with dropout where each rank of the layout has all numbers: before the first layer, and on what branches write."""
+    dropout = ["model.embedding.dropout=0.2", "model.residual.dropout=0.2"]
+    run = components.train(None, [*COMMON, *FAMILIES["tied GPT"], *dropout, *laid_out(layout)], quiet=True)
+    keep(run, folder / f"dropped, {layout}.pt")
+
+
+def move(layout: str, folder: Path) -> None:
+    """A run that is stopped, and goes on under another layout, several times."""
+    begin, run = [*COMMON, *FAMILIES["tied GPT"], "schedule=constant"], None  # a schedule that does not know where it ends
+    for where, last in MOVES[layout].items():
+        run = components.train(None, [*begin, *laid_out(where.split()[0]), f"trainer.max_steps={last}"], quiet=True)
+        begin = [f"resume={next(filter(None, everywhere(str(run.folder or ''))))}"]
+    assert run is not None
+    keep(run, folder / f"moved, {layout}.pt")
+
+
+def keep(run: Result, file: Path) -> None:
+    """Weights and losses of a run; on the first rank, which has them."""
+    if run.folder is not None:
         held = torch.load(run.folder / "checkpoints" / "last.ckpt", map_location="cpu", weights_only=True)
         figures = {name: run.figures[name] for name in ("train_loss", "val_loss")}
-        torch.save({"weights": held["state_dict"], "figures": figures}, out / f"{family}, {accumulate}.pt")
+        torch.save({"weights": held["state_dict"], "figures": figures}, file)
 
 
 if __name__ == "__main__":
@@ -102,6 +134,9 @@ if __name__ == "__main__":
     for layout in layouts:
         out = Path(folder) / layout
         out.mkdir(parents=True, exist_ok=True)
+        if layout in MOVES:
+            drop(layout, Path(folder))
+            move(layout, Path(folder))
         for family in FAMILIES:
             for accumulate in ACCUMULATE:
                 try:

@@ -1,6 +1,6 @@
 """How far runs under each layout of ranks are from the run of one process: measured, and as the table of docs/scale.md.
 
-``python tests/distributed/layouts.py`` measures and prints, ``--write`` keeps the figures in docs/layouts.json and renews the table; three minutes on two cores.
+``python tests/distributed/layouts.py`` measures and prints, ``--write`` keeps the figures in docs/layouts.json and renews the table; five minutes on two cores.
 """
 
 from __future__ import annotations
@@ -54,6 +54,12 @@ def differences(folder: Path, layout: str) -> dict[str, dict[str, float]]:
         losses = {name: abs(value - other["figures"][name]) for name, value in one["figures"].items()}
         found[file.stem] = {"weights": float(max(weights)), **losses}
     return found
+
+
+def moved(folder: Path, what: str) -> float:
+    """The largest difference of the weights of what ran under ``tp`` besides (``dropped``, ``moved``) to one process."""
+    one, other = (torch.load(folder / f"{what}, {layout}.pt")["weights"] for layout in ("one", "tp"))
+    return max((w - other[name]).abs().max().item() for name, w in one.items())
 
 
 def measured(folder: Path) -> dict[str, dict[str, dict[str, float]]]:

@@ -53,7 +53,7 @@ def readers(settings: Config, ranks: int) -> int:
     node = settings.get("strategy")
     if not isinstance(node, dict):
         node = {"name": node}
-    together = ranks if node.get("name") == "tp" else node.get("tensor_size", 2) if node.get("name") == "fsdp2_tp" else 1
+    together = {"tp": ranks, "fsdp2_tp": int(node.get("tensor_size") or 2)}.get(str(node.get("name")), 1)
     return max(1, ranks // together)
 
 

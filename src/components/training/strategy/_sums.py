@@ -6,13 +6,22 @@ section 3, where these are f and g.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Protocol
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 Group = dist.ProcessGroup
+
+
+class Context(Protocol):
+    """What a function of autograd keeps for its backward pass."""
+
+    group: Group
+    size: int
+    rank: int
+    width: int
 
 
 def entered(x: Tensor, group: Group) -> Tensor:
@@ -42,56 +51,56 @@ def shared(x: Tensor, group: Group) -> Tensor:
 
 class _Entered(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, group: Group) -> Tensor:
+    def forward(ctx: Context, x: Tensor, group: Group) -> Tensor:
         ctx.group = group
         return x.view_as(x)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Context, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
         return _sum(grad, ctx.group), None
 
 
 class _Added(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, y: Tensor, group: Group) -> Tensor:  # noqa: ARG004
+    def forward(ctx: Context, y: Tensor, group: Group) -> Tensor:  # noqa: ARG004
         return _sum(y, group)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]  # noqa: ARG004
+    def backward(ctx: Context, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]  # noqa: ARG004
         return grad, None
 
 
 class _Joined(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, y: Tensor, group: Group) -> Tensor:
+    def forward(ctx: Context, y: Tensor, group: Group) -> Tensor:
         ctx.width, ctx.rank = y.shape[-1], dist.get_rank(group)
         pieces = [torch.empty_like(y, memory_format=torch.contiguous_format) for _ in range(dist.get_world_size(group))]
         dist.all_gather(pieces, y.contiguous(), group)
         return torch.cat(pieces, -1)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Context, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
         return grad.narrow(-1, ctx.rank * ctx.width, ctx.width), None
 
 
 class _Once(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, group: Group) -> Tensor:  # noqa: ARG004
+    def forward(ctx: Context, x: Tensor, group: Group) -> Tensor:  # noqa: ARG004
         return x.view_as(x) if dist.get_rank(group) == 0 else torch.zeros_like(x)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]  # noqa: ARG004
+    def backward(ctx: Context, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]  # noqa: ARG004
         return grad, None
 
 
 class _Shared(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, group: Group) -> Tensor:
+    def forward(ctx: Context, x: Tensor, group: Group) -> Tensor:
         ctx.size = dist.get_world_size(group)
         return x.view_as(x)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Context, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
         return grad / ctx.size, None
 
 

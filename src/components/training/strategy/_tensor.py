@@ -8,7 +8,6 @@ activation checkpointing computes again, so that the second time is as the first
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import torch.distributed as dist
 from torch import Tensor, nn
@@ -85,7 +84,7 @@ class Unit:
     def __init__(self, members: list[nn.Module], group: dist.ProcessGroup, read: Read) -> None:
         self.held = [(m, name) for m in dict.fromkeys(members) for name in m._parameters]
         self.group, self.read = group, read
-        self.put_back: list[tuple[nn.Module, str, Any]] = []
+        self.put_back: list[tuple[nn.Module, str, DTensor]] = []
         members[0].register_forward_pre_hook(self.before)
         members[0].register_forward_hook(self.after, always_call=True)
 
@@ -100,14 +99,14 @@ class Unit:
 
     def after(self, module: nn.Module, args: object, output: object) -> None:
         for m, name, p in self.put_back:
-            m._parameters[name] = p
+            m._parameters[name] = p  # type: ignore[assignment]  # it was a parameter
         self.put_back.clear()
 
 
-class Side(dict[str, Any]):
+class Side(dict[str, object]):
     """What a piece writes beside its output. ``outer``: where it belongs."""
 
-    def __init__(self, outer: dict[str, Any]) -> None:
+    def __init__(self, outer: dict[str, object]) -> None:
         super().__init__()
         self.outer = outer
 
@@ -123,8 +122,8 @@ class Region:
         module.register_forward_hook(self.after, with_kwargs=True)
 
     def before(
-        self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        self, module: nn.Module, args: tuple[object, ...], kwargs: dict[str, object]
+    ) -> tuple[tuple[object, ...], dict[str, object]]:
         return tuple(self.entering(x) for x in args), {name: self.entering(x) for name, x in kwargs.items()}
 
     def entering(self, x: object) -> object:
@@ -136,14 +135,14 @@ class Region:
         carry = {name: self.entering(v) for name, v in x.carry.items()}
         return x.with_(memory=memory, carry=carry, out=Side(x.out))
 
-    def after(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> Tensor:
+    def after(self, module: nn.Module, args: tuple[object, ...], kwargs: dict[str, object], output: Tensor) -> Tensor:
         for info in (*args, *kwargs.values()):
             if isinstance(info, SequenceInfo) and isinstance(info.out, Side):
                 for name, value in info.out.items():
                     info.out.outer[name] = self.leaving(value)
         return self.close(output, self.group)
 
-    def leaving(self, value: Any) -> Any:
+    def leaving(self, value: object) -> object:
         """What each rank has computed alike."""
         if isinstance(value, tuple):
             return tuple(self.leaving(v) for v in value)
