@@ -16,7 +16,7 @@ import torch
 from torch.distributed.tensor import DTensor
 
 import components
-from components.core.collectives import everywhere, rank
+from components.core.collectives import everywhere
 from components.runs import curves
 from components.training.experiment import Result
 from components.training.task._training import Training
