@@ -70,9 +70,9 @@ def small(**changes):
 
 
 def test_what_does_not_divide_is_named():
-    with pytest.raises(UserError, match=r"stack\.layers\.0\.block\.ffn: its 30 d_ff are no whole number of pieces for 4"):
+    with pytest.raises(UserError, match=r"stack\.layers\.0\.block\.ffn: d_ff=30 does not divide into pieces for 4"):
         pieces_of(small(), 4)
-    with pytest.raises(UserError, match=r"block\.attention: its 4 heads"):
+    with pytest.raises(UserError, match=r"block\.attention: heads=4"):
         pieces_of(small(ffn={"name": "glu", "d_ff": 24}), 8)
 
 

@@ -95,8 +95,8 @@ def _check(path: str, module: nn.Module, size: int) -> None:
             if count % size:
                 raise UserError(
                     f"{path}.{inner}".rstrip("."),
-                    f"its {count} {axis} are no whole number of pieces for {size} devices",
-                    f"take a multiple of {size}, or a tensor_size that divides {count}",
+                    f"{axis}={count} does not divide into pieces for {size} devices",
+                    f"take a multiple of {size}, or let fewer devices hold a layer together",
                 )
 
 
