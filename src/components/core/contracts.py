@@ -29,9 +29,7 @@ class Part:
     provides: tuple[str, ...] = ()  # what others may need of it
     lacks: tuple[str, ...] = ()  # properties that it does not have
     identity: bool = False  # it changes nothing: a parent need not call it
-    # {axis: number}: with each weight that has one of these axes cut along it into so many equal pieces, or fewer, the part's output
-    # is the sum of what the pieces give; a head's are its logits piece by piece
-    splits: Mapping[str, int] = {}
+    splits: Mapping[str, int] = {}  # {axis: number}: it is the sum of what so many pieces of its weights give
 
 
 class Embedding(Part, Module):
