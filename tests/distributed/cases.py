@@ -26,7 +26,7 @@ ACCUMULATE = (1, 4)
 COMMON = [
     *("recipe=llama_tiny", "model.d_model=32", "model.n_layers=2", "model.context_length=32", "model.attention.n_heads=4"),
     *("tokenizer=bpe", "tokenizer.vocab_size=300", "data=text", "data.path=text.txt", "optimizer=adamw", "optimizer.lr=0.003"),
-    *("task.batch_size=16", "task.validation_every=10", "task.samples=0", "task.judged_samples=0"),
+    *("task.batch_size=16", f"task.validation_every={STEPS}", "task.samples=0", "task.judged_samples=0"),
     *(f"trainer.max_steps={STEPS}", "trainer.log_every_n_steps=5", "trainer.accelerator=cpu", "trainer.precision=64-true"),
 ]
 ROPE = ["model/position=rope", "model/norm=rms", "model/ffn=glu", "model.ffn.d_ff=64"]

@@ -180,6 +180,20 @@ def summed(value: Tensor) -> Tensor:
     return begin_sum(value.detach())() if several() else value
 
 
+def sum_within(value: Tensor, group: dist.ProcessGroup) -> Tensor:
+    """The sum of ``value`` over the ranks of ``group``, which all call this; ``value`` stays."""
+    total = value.clone(memory_format=torch.contiguous_format)
+    dist.all_reduce(total, group=group)
+    return total
+
+
+def side_by_side(value: Tensor, group: dist.ProcessGroup) -> Tensor:
+    """(..., n) of each rank of ``group`` along the last axis, in the order of the ranks: (..., ranks * n)."""
+    pieces = [torch.empty_like(value, memory_format=torch.contiguous_format) for _ in range(dist.get_world_size(group))]
+    dist.all_gather(pieces, value.contiguous(), group)
+    return torch.cat(pieces, -1)
+
+
 def updated(metrics: Mapping[str, Fed]) -> set[str]:
     """Names of the metrics that at least one rank has updated since the last reset."""
     return set().union(*everywhere([n for n, m in metrics.items() if m.update_called]))

@@ -10,10 +10,11 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.tensor import DTensor
+
+from components.core.collectives import sum_within
 
 Groups = dict[Any, list[Tensor]]  # gradients by the mesh on which they lie and where they are cut over it, None: they are whole
 
@@ -38,7 +39,7 @@ def _square(grads: list[Tensor], cut: tuple[DeviceMesh, tuple[int, ...]] | None)
     total = torch.nn.utils.get_total_norm([g.to_local() if isinstance(g, DTensor) else g for g in grads], 2.0).square()
     if cut is not None:
         for dimension in cut[1]:
-            dist.all_reduce(total, group=cut[0].get_group(dimension))
+            total = sum_within(total, cut[0].get_group(dimension))
     return total
 
 

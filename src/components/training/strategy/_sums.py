@@ -12,6 +12,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from components.core.collectives import side_by_side, sum_within
+
 Group = dist.ProcessGroup
 
 
@@ -57,13 +59,13 @@ class _Entered(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Context, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
-        return _sum(grad, ctx.group), None
+        return sum_within(grad, ctx.group), None
 
 
 class _Added(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Context, y: Tensor, group: Group) -> Tensor:  # noqa: ARG004
-        return _sum(y, group)
+        return sum_within(y, group)
 
     @staticmethod
     def backward(ctx: Context, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]  # noqa: ARG004
@@ -74,9 +76,7 @@ class _Joined(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Context, y: Tensor, group: Group) -> Tensor:
         ctx.width, ctx.rank = y.shape[-1], dist.get_rank(group)
-        pieces = [torch.empty_like(y, memory_format=torch.contiguous_format) for _ in range(dist.get_world_size(group))]
-        dist.all_gather(pieces, y.contiguous(), group)
-        return torch.cat(pieces, -1)
+        return side_by_side(y, group)
 
     @staticmethod
     def backward(ctx: Context, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
@@ -102,9 +102,3 @@ class _Shared(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Context, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
         return grad / ctx.size, None
-
-
-def _sum(x: Tensor, group: Group) -> Tensor:
-    total = x.clone(memory_format=torch.contiguous_format)
-    dist.all_reduce(total, group=group)
-    return total
