@@ -49,7 +49,7 @@ def loggers_installed(monkeypatch):
         ({"trainer": {"precision": "16-true"}}, "overflows"),
         ({"trainer": {"strategy": "foo"}}, "unknown strategy 'foo'"),
         ({"trainer": {"strategy": "fsdp"}}, "use trainer.strategy=fsdp2"),
-        ({"trainer": {"strategy": "fsdp2_tp"}}, "unknown strategy 'fsdp2_tp'; did you mean 'fsdp2'?"),
+        ({"trainer": {"strategy": "fsdp2_t"}}, "unknown strategy 'fsdp2_t'; did you mean 'fsdp2'?"),
         ({"trainer": {"strategy": 3}}, "unknown strategy 3"),
         ({"trainer": {"max_time": "an hour"}}, "trainer.max_time"),
         ({"trainer": {"devices": "two"}}, "trainer.devices: 'two'"),
