@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.plugins import DoublePrecision
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
@@ -134,6 +135,8 @@ class Training(Options, Taking, Stepping, Driven, Logged, Portable, Averaged, Wi
         if shards_weights(strategy):
             strategy.shard(model)
         self.place(model, strategy.root_device)
+        if isinstance(strategy.precision_plugin, DoublePrecision) and not shards_weights(strategy):
+            model.double()  # Lightning does so after it has loaded a checkpoint, which would be rounded to fp32
 
     @property
     def placed(self) -> nn.Module:
