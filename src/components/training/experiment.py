@@ -155,7 +155,7 @@ def train(
             ],
         )
         trainer._signal_connector.register_signal_handlers = nothing
-        ranks.prepare(trainer, watch)
+        ranks.prepare(trainer, watch, planned.settings["timeout"])
         # weights_only: a checkpoint is data, not code
         trainer.fit(
             cast(LightningModule, module),

@@ -14,7 +14,7 @@ from lightning.pytorch.profilers import AdvancedProfiler, PyTorchProfiler, Simpl
 from components.core.errors import UserError
 from components.core.makers import Maker, make
 from components.core.registry import register
-from components.core.signature import NonNegative, NonNegativeFloat, Positive
+from components.core.signature import NonNegative, NonNegativeFloat, Positive, PositiveFloat
 from components.training.strategies import left_to_trainer
 
 
@@ -71,6 +71,7 @@ def lightning(
     benchmark: bool | None = None,
     inference_mode: bool = True,
     sync_batchnorm: bool = False,
+    timeout: PositiveFloat = 600.0,
 ) -> Trainer:
     """Lightning's Trainer: how long a run is, on which devices, in which precision.
 
@@ -109,6 +110,7 @@ def lightning(
         benchmark: let cuDNN try which algorithm is fastest.
         inference_mode: validate in torch's inference mode; false: without gradients only.
         sync_batchnorm: batch norms count over all devices.
+        timeout: seconds that a device waits for another, which is stopped, lost or stuck, before the run ends with an error that says so.
 
     Raises:
         UserError: what Lightning itself refuses, here on this machine.
@@ -116,6 +118,7 @@ def lightning(
     del max_steps, max_tokens, max_epochs  # ``steps`` is what came of them
     del limit_train_batches  # by our own loaders, so that Lightning does not take a share of what is a share already
     del enable_checkpointing, enable_progress_bar  # both are our own
+    del timeout  # of whoever watches the ranks
     laid_out = make(strategy, "strategy", precision=str(precision))
     if enable_model_summary:
         let_summary_speak()
