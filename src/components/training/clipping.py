@@ -41,17 +41,28 @@ def multiply_gradients(parameters: Iterable[nn.Parameter], factor: Tensor) -> No
 
 
 @torch.no_grad()
-def clip_gradients(parameters: Iterable[nn.Parameter], limit: float) -> Tensor | None:
-    """Scale all gradients so that their total 2-norm is at most ``limit``. Returns the norm before that, or None without gradients."""
-    groups = _by_mesh(parameters)
-    if not groups:
-        return None
+def gradient_norm(parameters: Iterable[nn.Parameter]) -> Tensor | None:
+    """The total 2-norm of all gradients, the same on all ranks; None without gradients."""
+    return _norm(_by_mesh(parameters))
+
+
+def _norm(groups: Groups) -> Tensor | None:
     norms = []
     for grads in groups.values():
         norm = torch.nn.utils.get_total_norm(grads, 2.0)
         norms.append(norm.full_tensor() if isinstance(norm, DTensor) else norm)
-    total = norms[0] if len(norms) == 1 else torch.linalg.vector_norm(torch.stack(norms))
-    _multiply(groups, (limit / (total + 1e-6)).clamp(max=1.0))
+    if not norms:
+        return None
+    return norms[0] if len(norms) == 1 else torch.linalg.vector_norm(torch.stack(norms))
+
+
+@torch.no_grad()
+def clip_gradients(parameters: Iterable[nn.Parameter], limit: float) -> Tensor | None:
+    """Scale all gradients so that their total 2-norm is at most ``limit``. Returns the norm before that, or None without gradients."""
+    groups = _by_mesh(parameters)
+    total = _norm(groups)
+    if total is not None:
+        _multiply(groups, (limit / (total + 1e-6)).clamp(max=1.0))
     return total
 
 

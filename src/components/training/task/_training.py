@@ -187,7 +187,7 @@ class Training(Options, Taking, Stepping, Driven, Logged, Portable, Averaged, Wi
         if self._trainer is None:  # Lightning calls the hook; a loop of one's own, with Fabric or without, calls nothing else
             self.on_train_batch_start(item, batch_idx)
         totals = self.whole_step(item)
-        terms = self.whole(item.batch, self.objective)
+        terms = self.learned_from(item)
         if not self.idle:  # else there will be no step
             add_sums(self.train_sums, terms)
             for name, value in terms.stats.items():
