@@ -121,7 +121,7 @@ def emptied(model: nn.Module) -> nn.Module:
     """The model with new tensors of the same shapes on the CPU; ``to_empty`` cannot swap those of the meta device for fake ones."""
     made: dict[int, Tensor] = {}
     for module in model.modules():
-        for held in (module._parameters, module._buffers):
+        for held in cast(tuple[dict[str, Tensor | None], ...], (module._parameters, module._buffers)):
             for name, old in held.items():
                 if old is not None:
                     new = torch.empty(old.shape, dtype=old.dtype)

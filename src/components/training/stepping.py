@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from components.core.collectives import Sums, begin_sum
+from components.core.draws import DRAWS, drawn_for
 from components.core.errors import UserError
 from components.core.sockets import Terms
 from components.core.traits import has_after_step
@@ -46,6 +47,7 @@ class Stepping:
     unread: tuple[str, ...] | None = None  # weights without a gradient in the first step; None before it
     grad_norm: Tensor | None = None  # of the last step, before clipping
     guard: Guards | None = None  # asked before each update, where a callback is one
+    _draws = True  # whether the model has drawn anything in its first step
     faults: dict[str, int] = {}  # what it counts, for the run's figures; it sets another one
 
     def begin_stepping(self) -> None:
@@ -76,8 +78,14 @@ class Stepping:
         return item.totals if item.whole or self._totals is None else self._totals()
 
     def learned_from(self, item: MicroBatch) -> Terms:
-        """What the model says of a micro-batch in training: sums and weights of its losses."""
-        return self.whole(item.batch, self.objective)  # type: ignore[attr-defined]
+        """What the model says of a micro-batch in training: sums and weights of its losses. Dropout draws by samples where it is known which they are."""
+        task: Any = self
+        by_sample = self._draws and task.dropout_by == "sample"
+        with drawn_for(task.config["seed"], item.samples if by_sample else None) as begun:
+            terms = task.whole(item.batch, task.objective)
+            if begun is not None and DRAWS.keys is begun:
+                self._draws = False  # a model without dropout, which need not be asked in each step
+        return terms
 
     def optimizer_step(
         self,
