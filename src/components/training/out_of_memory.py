@@ -111,7 +111,7 @@ def activations(task: TaskModule, rows: int) -> tuple[int, str]:
                 module.register_forward_pre_hook(lambda *_, path=path: inside.append(path_of(path)))
                 module.register_forward_hook(lambda *_: inside.pop() and None)
             with saved_tensors_hooks(keep, lambda value: value):
-                model.train()(Batch(torch.zeros(rows, model.context_length, dtype=torch.long)))
+                model.train()(Batch(torch.zeros(rows, cast(int, model.context_length), dtype=torch.long)))
     except (RuntimeError, NotImplementedError, UserError):  # a part whose shapes depend on values cannot be run without any
         return 0, ""
     return (kept.total(), kept.most_common(1)[0][0]) if kept else (0, "")

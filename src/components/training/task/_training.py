@@ -137,7 +137,7 @@ class Training(Options, Taking, Stepping, Driven, Logged, Portable, Averaged, Wi
         if shards_weights(strategy):
             strategy.shard(model)
         self.place(model, strategy.root_device)
-        if isinstance(strategy.precision_plugin, DoublePrecision) and not shards_weights(strategy):
+        if isinstance(self.trainer.precision_plugin, DoublePrecision) and not shards_weights(strategy):
             model.double()  # before the weights of a checkpoint come, which fp32 would round
 
     @property
