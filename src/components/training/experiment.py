@@ -186,7 +186,7 @@ def train(
             raise full from e
         if isinstance(e, RuntimeError) and (lost := watch.explained(e)) is not None:
             raise lost from e
-        if tells_of_a_dead_reader(e):
+        if isinstance(e, RuntimeError) and tells_of_a_dead_reader(e):
             raise gone() from e
         raise
     except MisconfigurationException as e:  # Lightning's word for what the user gave
