@@ -7,6 +7,7 @@ from typing import Any
 
 from lightning.pytorch import Trainer
 
+from components.core.collectives import everywhere
 from components.core.errors import UserError
 from components.training.averaging import forget_gathered
 from components.training.callback_group import members_of
@@ -36,7 +37,7 @@ def last_checkpoint(trainer: Trainer, *, there: bool = True, fault: str = "") ->
         file = None if keeper.folder is None else keeper.folder / "last.ckpt"
     else:
         file = Path(other.last_model_path or other.best_model_path)
-    found = trainer.strategy.broadcast(None if file is None or not file.exists() or not file.name else str(file))
+    found = everywhere(None if file is None or not file.exists() or not file.name else str(file))[0]
     if found is None and there:
         raise UserError(
             "training",
@@ -55,5 +56,5 @@ def rewind(trainer: Trainer, task: Training, fault: str) -> int:
     task.holds_average = True  # a checkpoint has the average as its weights, if there is one
     task.put_average(on=False)
     forget_gathered(task.whole)
-    strategy.barrier("rewind")
+    everywhere(file.name)  # no rank goes on, and writes it anew, before all have read it
     return int(held["global_step"])
