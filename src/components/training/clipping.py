@@ -56,14 +56,25 @@ def multiply_gradients(parameters: Iterable[nn.Parameter], factor: Tensor) -> No
 
 
 @torch.no_grad()
+def gradient_norm(parameters: Iterable[nn.Parameter]) -> Tensor | None:
+    """The total 2-norm of all gradients, the same on all ranks; None without gradients."""
+    return _norm(_by_mesh(parameters))
+
+
+def _norm(groups: Groups) -> Tensor | None:
+    squares = [_square(grads, cut) for cut, grads in groups.items()]
+    if not squares:
+        return None
+    return (squares[0] if len(squares) == 1 else torch.stack(squares).sum()).sqrt()
+
+
+@torch.no_grad()
 def clip_gradients(parameters: Iterable[nn.Parameter], limit: float) -> Tensor | None:
     """Scale all gradients so that their total 2-norm is at most ``limit``. Returns the norm before that, or None without gradients."""
     groups = _by_mesh(parameters)
-    if not groups:
-        return None
-    squares = [_square(grads, cut) for cut, grads in groups.items()]
-    total = (squares[0] if len(squares) == 1 else torch.stack(squares).sum()).sqrt()
-    _multiply(groups, (limit / (total + 1e-6)).clamp(max=1.0))
+    total = _norm(groups)
+    if total is not None:
+        _multiply(groups, (limit / (total + 1e-6)).clamp(max=1.0))
     return total
 
 

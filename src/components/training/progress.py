@@ -153,7 +153,7 @@ class Recorder(Callback):
             SPEED: speed,
             MFU: speed * self._per_token / self._peak / trainer.world_size if self._peak else None,
         }
-        own = figures(trainer.optimizers[0])
+        own = figures(trainer.optimizers[0]) | module.faults
         self.final.update({n: v for n, v in (row | own).items() if v is not None}, step=step)
         self._give(trainer, step, row, of_step(trainer, module, losses))
         if row[TRAIN_LOSS] is not None and not math.isfinite(row[TRAIN_LOSS]):

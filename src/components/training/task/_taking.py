@@ -159,3 +159,8 @@ class Taking:
         if self._guessed is not None and self._found is not None:
             factor = self._guessed[0] / self._found[0].clamp(min=1e-9)
             multiply_gradients((p for group in optimizer.param_groups for p in group["params"]), factor)
+
+
+def inside(item: MicroBatch | Batch | Tensor) -> Batch | Tensor:
+    """What a model reads of what a loader gives."""
+    return item.batch if isinstance(item, MicroBatch) else item
