@@ -1,5 +1,6 @@
 """A run that goes on is one run for W&B: the same id, rows that follow one another, and none twice."""
 
+# ruff: noqa: ARG001  fixtures
 from __future__ import annotations
 
 import json
@@ -97,7 +98,7 @@ def test_offline_a_killed_run_is_continued_and_sent_as_one(tiny, offline, server
     wandb.teardown()
     env = {n: v for n, v in os.environ.items() if n != "WANDB_MODE"}
     sync = [sys.executable, "-m", "wandb", "sync", str(folder / "wandb")]
-    done = subprocess.run(sync, env=env, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(sync, cwd=folder, env=env, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     (held,) = server.runs.values()
     whole(held.history)

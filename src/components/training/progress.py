@@ -163,6 +163,10 @@ class Recorder(Callback):
                 "lower optimizer.lr, or warm up longer; the steps before are in metrics.csv",
             )
 
+    def give(self, trainer: Trainer, step: int, figures: dict[str, float]) -> None:
+        """Further figures of a step, from a callback: for the row of the step and the loggers."""
+        self._give(trainer, step, {}, figures)
+
     def _give(self, trainer: Trainer, step: int, row: Row, extra: dict[str, float]) -> None:
         if self.file is not None:
             self.file.add(step, **row, **extra)
