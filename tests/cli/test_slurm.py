@@ -88,7 +88,8 @@ def test_the_template_is_stopped_queued_again_and_goes_on_in_the_same_folder(clu
     process = start(cluster)
     until = time.time() + 200
     while not any(len(f.read_text().splitlines()) > 3 for f in Path("runs").glob("tiny/*/metrics.csv")):
-        assert time.time() < until and process.poll() is None, ended(process)
+        assert time.time() < until, ended(process)
+        assert process.poll() is None, ended(process)
         time.sleep(0.2)
     for rank in Path("pids").read_text().split():
         os.kill(int(rank), signal.SIGUSR1)

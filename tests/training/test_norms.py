@@ -1,5 +1,6 @@
 """Norms by layer: those of plain sums over weights and tokens, however the step is cut."""
 
+# ruff: noqa: ARG005  hooks
 from __future__ import annotations
 
 import math

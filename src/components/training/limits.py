@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import sys
+from typing import TypeGuard
 
 from components.core import registry
 from components.core.config_types import Config
@@ -107,7 +108,7 @@ def registered_strategies() -> list[str]:
     return [] if module is None else [name for name in module.StrategyRegistry if name not in FSDP1]
 
 
-def foreign_strategy(name: object) -> bool:
+def foreign_strategy(name: object) -> TypeGuard[str]:
     """Whether the strategy is no part of ours and registered with Lightning: then it is passed on by its name."""
     return isinstance(name, str) and name not in registry.names("strategy") and name in registered_strategies()
 

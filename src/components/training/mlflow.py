@@ -54,7 +54,7 @@ def begun(
     logger.sent = sent
     if folder is None:
         return logger
-    from mlflow.exceptions import MlflowException
+    from mlflow.exceptions import MlflowException  # pyright: ignore[reportMissingImports]  # an extra that `dev` leaves out
 
     try:
         run = logger.run_id

@@ -1,9 +1,9 @@
 """How large gradients, weights and activations are, layer by layer: what to look at when a loss jumps or a layer learns nothing."""
 
-# ruff: noqa: ARG002  Lightning's hooks have fixed arguments
+# ruff: noqa: ARG001, ARG002  hooks have fixed arguments
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import cast
 
 import torch
@@ -67,7 +67,7 @@ class Norms(Callback):
             for name in self._units:
                 self._hooks.append(modules.get_submodule(name).register_forward_hook(self._watch(name)))
 
-    def _watch(self, name: str):
+    def _watch(self, name: str) -> Callable[[nn.Module, tuple[object, ...], object], None]:
         @torch.no_grad()
         def see(module: nn.Module, given: tuple[object, ...], out: object) -> None:
             first = out[0] if isinstance(out, tuple) else out

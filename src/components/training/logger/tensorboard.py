@@ -25,6 +25,6 @@ class TensorBoard:
     def begin(self) -> Any:
         from lightning.pytorch.loggers import TensorBoardLogger
 
-        place = {"name": "", "version": "tensorboard"}
         purge = None if self.step is None else self.step + 1
-        return TensorBoardLogger(str(self.folder or "."), **place, default_hp_metric=False, purge_step=purge)
+        place = str(self.folder or ".")
+        return TensorBoardLogger(place, name="", version="tensorboard", default_hp_metric=False, purge_step=purge)
