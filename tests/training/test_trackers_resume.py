@@ -16,7 +16,7 @@ EVERY = {"max_steps": 12, "log_every_n_steps": 1}
 
 def killed_and_continued(config, monkeypatch) -> Path:
     """A run that ends after its row of step 8, with a checkpoint of step 5, and goes on to step 12."""
-    give = progress.Recorder._give
+    give = progress.Recorder.give
 
     def fail(self, trainer, step, *rest):
         give(self, trainer, step, *rest)
@@ -24,7 +24,7 @@ def killed_and_continued(config, monkeypatch) -> Path:
             raise KeyError("by the test")
 
     with monkeypatch.context() as m:
-        m.setattr(progress.Recorder, "_give", fail)
+        m.setattr(progress.Recorder, "give", fail)
         with pytest.raises(KeyError):
             fit(Job(config, "tiny", quiet=True))
     (folder,) = Path(config["paths"]["runs"]).glob("tiny/*")

@@ -51,7 +51,7 @@ def server(monkeypatch, tmp_path):
 
 def killed(config, monkeypatch, at: int) -> Path:
     """A run that ends without a word after its row of step ``at``; its last checkpoint is of step 5."""
-    give = progress.Recorder._give
+    give = progress.Recorder.give
 
     def fail(self, trainer, step, *rest):
         give(self, trainer, step, *rest)
@@ -59,7 +59,7 @@ def killed(config, monkeypatch, at: int) -> Path:
             raise KeyError("by the test")
 
     with monkeypatch.context() as m:
-        m.setattr(progress.Recorder, "_give", fail)
+        m.setattr(progress.Recorder, "give", fail)
         with pytest.raises(KeyError):
             fit(Job(config, "tiny", quiet=True))
     (folder,) = Path(config["paths"]["runs"]).glob("tiny/*")

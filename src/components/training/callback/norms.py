@@ -106,7 +106,7 @@ class Norms(Callback):
             return
         row, self.row = self.row, {}
         if self._recorder is not None:
-            self._recorder.give(trainer, trainer.global_step, row)
+            self._recorder.give(trainer, trainer.global_step, {}, row)
             return
         for logger in trainer.loggers:
             logger.log_metrics(row, step=trainer.global_step)
