@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
+from components.core.config_types import Config
 from components.core.registry import register
 
 
@@ -28,7 +28,7 @@ class MLflow:
     def __init__(
         self,
         folder: Path | None,
-        config: dict[str, Any],
+        config: Config,
         say: Callable[[str], None],
         *,
         tracking_uri: str | None = None,
@@ -39,7 +39,7 @@ class MLflow:
         self.folder, self.config, self.say = folder, config, say
         self.tracking_uri, self.experiment, self.run_name, self.tags = tracking_uri, experiment, run_name, tags
 
-    def begin(self) -> Any:
+    def begin(self) -> object:
         from components.training.mlflow import begun
 
         return begun(
