@@ -16,14 +16,14 @@ from torch.distributed.tensor import DTensor
 
 from components.core.collectives import sum_within
 
-Groups = dict[Any, list[Tensor]]  # gradients by the mesh on which they lie and where they are cut over it, None: they are whole
+Groups = dict[Any, list[Tensor]]  # tensors by the mesh on which they lie and where they are cut over it, None: they are whole
 
 
-def _by_mesh(parameters: Iterable[nn.Parameter]) -> Groups:
+def _by_mesh(tensors: Iterable[Tensor | None]) -> Groups:
     groups: Groups = defaultdict(list)
-    for p in parameters:
-        if p.grad is not None:
-            groups[_cut(p.grad)].append(p.grad)
+    for t in tensors:
+        if t is not None:
+            groups[_cut(t)].append(t)
     return groups
 
 
@@ -52,13 +52,13 @@ def _multiply(groups: Groups, factor: Tensor) -> None:
 @torch.no_grad()
 def multiply_gradients(parameters: Iterable[nn.Parameter], factor: Tensor) -> None:
     """Multiply all gradients by one number, which stays on its device."""
-    _multiply(_by_mesh(parameters), factor)
+    _multiply(_by_mesh(p.grad for p in parameters), factor)
 
 
 @torch.no_grad()
-def gradient_norm(parameters: Iterable[nn.Parameter]) -> Tensor | None:
-    """The total 2-norm of all gradients, the same on all ranks; None without gradients."""
-    return _norm(_by_mesh(parameters))
+def total_norm(tensors: Iterable[Tensor | None]) -> Tensor | None:
+    """The 2-norm of all of them together, over all shards, the same on all ranks; all ranks call it. None if there are none."""
+    return _norm(_by_mesh(tensors))
 
 
 def _norm(groups: Groups) -> Tensor | None:
@@ -71,7 +71,7 @@ def _norm(groups: Groups) -> Tensor | None:
 @torch.no_grad()
 def clip_gradients(parameters: Iterable[nn.Parameter], limit: float) -> Tensor | None:
     """Scale all gradients so that their total 2-norm is at most ``limit``. Returns the norm before that, or None without gradients."""
-    groups = _by_mesh(parameters)
+    groups = _by_mesh(p.grad for p in parameters)
     total = _norm(groups)
     if total is not None:
         _multiply(groups, (limit / (total + 1e-6)).clamp(max=1.0))

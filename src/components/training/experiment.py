@@ -140,7 +140,7 @@ def train(
     watch.complete = complete
     watch.folder = folder or watch.folder
     try:
-        loggers = make_loggers(job.config.get("logger"), folder, job.config, say)
+        loggers = make_loggers(job.config.get("logger"), folder, job.config, say, planned.step)
         extras = finalize.extras_of(loggers, samples) if folder else []
         trainer = make_trainer(
             planned.settings,

@@ -20,7 +20,7 @@ from components.core.traits import has_after_step
 from components.core.weight_names import first_few
 from components.corpus.steps import LoneMicroBatch, MicroBatch
 from components.parts.optimizer._nested import tell_norm
-from components.training.clipping import clip_gradients, clip_values, gradient_norm
+from components.training.clipping import clip_gradients, clip_values, total_norm
 
 
 class LeftOut(Exception):
@@ -157,7 +157,7 @@ class Stepping:
         by_norm = bool(gradient_clip_val) and gradient_clip_algorithm != "value"
         norm = clip_gradients(self._weights, float(gradient_clip_val or 0.0)) if by_norm else None
         if self.guard is not None:
-            seen = norm if by_norm else gradient_norm(self._weights)
+            seen = norm if by_norm else total_norm(p.grad for p in self._weights)
             if self.guard.finds_fault(seen, scaler):
                 raise LeftOut
         if by_norm:

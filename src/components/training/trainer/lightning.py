@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,9 +12,10 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.profilers import AdvancedProfiler, PyTorchProfiler, SimpleProfiler
 
 from components.core.errors import UserError
-from components.core.makers import Maker, make
+from components.core.makers import Maker, ScopedMaker, make
 from components.core.registry import register
 from components.core.signature import NonNegative, NonNegativeFloat, Positive, PositiveFloat
+from components.training.limits import foreign_strategy
 from components.training.strategies import left_to_trainer
 
 
@@ -119,7 +120,8 @@ def lightning(
     del limit_train_batches  # by our own loaders, so that Lightning does not take a share of what is a share already
     del enable_checkpointing, enable_progress_bar  # both are our own
     del timeout  # of whoever watches the ranks
-    laid_out = make(strategy, "strategy", precision=str(precision))
+    name = strategy_name(strategy)
+    laid_out = name if foreign_strategy(name) else make(strategy, "strategy", precision=str(precision))
     if enable_model_summary:
         let_summary_speak()
     if min_steps and min_epochs is None:
@@ -160,6 +162,13 @@ def lightning(
         )
     except (MisconfigurationException, ValueError, TypeError, ImportError) as e:  # Lightning's own check of what the user gave
         raise UserError("trainer", " ".join(str(e).split())) from e
+
+
+def strategy_name(chosen: object) -> object:
+    """The name in what a socket holds, which may be bound to what it inherits."""
+    while isinstance(chosen, ScopedMaker):
+        chosen = chosen.maker
+    return chosen.get("name") if isinstance(chosen, Mapping) else chosen
 
 
 def let_summary_speak() -> None:
