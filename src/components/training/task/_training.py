@@ -137,7 +137,7 @@ class Training(Options, Taking, Stepping, Driven, Logged, Portable, Averaged, Wi
         if shards_weights(strategy):
             strategy.shard(model)
         self.place(model, strategy.root_device)
-        if isinstance(strategy.precision_plugin, DoublePrecision) and not shards_weights(strategy):
+        if isinstance(self.trainer.precision_plugin, DoublePrecision) and not shards_weights(strategy):
             model.double()  # Lightning does so after it has loaded a checkpoint, which would be rounded to fp32
 
     @property
