@@ -13,17 +13,20 @@ import traceback
 from pathlib import Path
 
 import torch
+from torch.distributed.tensor import DTensor
 
 import components
-from components.core.collectives import everywhere, rank
+from components.core.collectives import everywhere
+from components.runs import curves
+from components.training.experiment import Result
 from components.training.task._training import Training
 
 STEPS = 20
 ACCUMULATE = (1, 4)
 COMMON = [
     *("recipe=llama_tiny", "model.d_model=32", "model.n_layers=2", "model.context_length=32", "model.attention.n_heads=4"),
-    *("tokenizer=byte", "data=text", "data.path=text.txt", "optimizer=adamw", "optimizer.lr=0.003"),
-    *("task.batch_size=16", "task.validation_every=10", "task.samples=0", "task.judged_samples=0"),
+    *("tokenizer=bpe", "tokenizer.vocab_size=300", "data=text", "data.path=text.txt", "optimizer=adamw", "optimizer.lr=0.003"),
+    *("task.batch_size=16", f"task.validation_every={STEPS}", "task.samples=0", "task.judged_samples=0"),
     *(f"trainer.max_steps={STEPS}", "trainer.log_every_n_steps=5", "trainer.accelerator=cpu", "trainer.precision=64-true"),
 ]
 ROPE = ["model/position=rope", "model/norm=rms", "model/ffn=glu", "model.ffn.d_ff=64"]
@@ -49,45 +52,91 @@ FAMILIES = {
         "model/norm=rms",
     ],
 }
-LAYOUTS = {"one": "auto", "ddp": "ddp", "fsdp2": "fsdp2", "hsdp": "{name: hsdp, shard_size: 2}"}
+LAYOUTS = {
+    "one": "auto",
+    "ddp": "ddp",
+    "fsdp2": "fsdp2",
+    "hsdp": "{name: hsdp, shard_size: 2}",
+    "tp": "tp",
+    "fsdp2_tp": "fsdp2_tp",
+}
 
 
-def words(family: str, layout: str, accumulate: int) -> list[str]:
-    """All overrides of a run."""
+MOVES = {
+    "one": {"one": STEPS},
+    "tp": {"ddp": 6, "tp": 11, "fsdp2": 16, "tp again": STEPS},
+}  # under which layout up to which step
+
+
+def laid_out(layout: str, accumulate: int = 1) -> list[str]:
+    """The overrides that say where a run is trained."""
     ranks = os.environ.get("WORLD_SIZE", "1")
-    layout = f"trainer.strategy={LAYOUTS[layout]}"
-    return [*COMMON, *FAMILIES[family], layout, f"trainer.devices={ranks}", f"trainer.accumulate_grad_batches={accumulate}"]
+    return [
+        f"trainer.strategy={LAYOUTS[layout]}",
+        f"trainer.devices={ranks}",
+        f"trainer.accumulate_grad_batches={accumulate}",
+    ]
 
 
 def same_bits(module: Training) -> None:
-    """AssertionError unless ranks that hold the same weights, or the same shards, hold the same bits."""
-    digest = hashlib.blake2b()
-    shard = 0
-    for p in module.parameters():
-        if hasattr(p, "to_local"):
-            shard = p.device_mesh.get_coordinate()[-1]
-            p = p.to_local()
-        digest.update(p.detach().numpy().tobytes())
-    held: dict[int, set[str]] = {}
-    for theirs, bits in everywhere((shard, digest.hexdigest())):
-        held.setdefault(theirs, set()).add(bits)
+    """AssertionError unless ranks that hold the same weight, or the same shard of it, hold the same bits."""
+    held: dict[tuple[str, tuple[int, ...]], set[str]] = {}
+    for theirs in everywhere([(name, *bits_of(p)) for name, p in module.named_parameters()]):
+        for name, shard, bits in theirs:
+            held.setdefault((name, shard), set()).add(bits)
     assert all(len(bits) == 1 for bits in held.values()), "replicas differ"
 
 
+def bits_of(p: torch.Tensor) -> tuple[tuple[int, ...], str]:
+    """Which shard of the weight this rank holds, and a hash of it."""
+    shard: tuple[int, ...] = ()
+    if isinstance(p, DTensor):
+        at = p.device_mesh.get_coordinate() or ()
+        shard = tuple(n for n, place in zip(at, p.placements) if not place.is_replicate())
+        p = p.to_local()
+    return shard, hashlib.blake2b(p.detach().numpy().tobytes()).hexdigest()
+
+
 def train(family: str, layout: str, accumulate: int, out: Path) -> None:
-    run = components.train(None, words(family, layout, accumulate), quiet=True)
-    if rank() == 0:
+    run = components.train(None, [*COMMON, *FAMILIES[family], *laid_out(layout, accumulate)], quiet=True)
+    keep(run, out / f"{family}, {accumulate}.pt")
+
+
+def drop(layout: str, folder: Path) -> None:
+    """A run with dropout where each rank of the layout has all numbers: before the first layer, and on what branches write."""
+    dropout = ["model.embedding.dropout=0.2", "model.residual.dropout=0.2"]
+    run = components.train(None, [*COMMON, *FAMILIES["tied GPT"], *dropout, *laid_out(layout)], quiet=True)
+    keep(run, folder / f"dropped, {layout}.pt")
+
+
+def move(layout: str, folder: Path) -> None:
+    """A run that is stopped, and goes on under another layout, several times."""
+    begin, run = [*COMMON, *FAMILIES["tied GPT"], "schedule=constant"], None  # a schedule that does not know where it ends
+    for where, last in MOVES[layout].items():
+        run = components.train(None, [*begin, *laid_out(where.split()[0]), f"trainer.max_steps={last}"], quiet=True)
+        begin = [f"resume={next(filter(None, everywhere(str(run.folder or ''))))}"]
+    assert run is not None
+    keep(run, folder / f"moved, {layout}.pt")
+
+
+def keep(run: Result, file: Path) -> None:
+    """Weights and losses of a run; on the first rank, which has them."""
+    if run.folder is not None:
         held = torch.load(run.folder / "checkpoints" / "last.ckpt", map_location="cpu", weights_only=True)
         figures = {name: run.figures[name] for name in ("train_loss", "val_loss")}
-        torch.save({"weights": held["state_dict"], "figures": figures}, out / f"{family}, {accumulate}.pt")
+        torch.save({"weights": held["state_dict"], "figures": figures}, file)
 
 
 if __name__ == "__main__":
     Training.on_train_end = same_bits
+    curves.draw = lambda *_: None  # nobody looks at these pictures, and each takes longer than five steps
     folder, *layouts = sys.argv[1:]
     for layout in layouts:
         out = Path(folder) / layout
         out.mkdir(parents=True, exist_ok=True)
+        if layout in MOVES:
+            drop(layout, Path(folder))
+            move(layout, Path(folder))
         for family in FAMILIES:
             for accumulate in ACCUMULATE:
                 try:

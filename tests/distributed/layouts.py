@@ -1,6 +1,6 @@
 """How far runs under each layout of ranks are from the run of one process: measured, and as the table of docs/scale.md.
 
-``python tests/distributed/layouts.py`` measures and prints, ``--write`` keeps the figures in docs/layouts.json and renews the table; three minutes on two cores.
+``python tests/distributed/layouts.py`` measures and prints, ``--write`` keeps the figures in docs/layouts.json and renews the table; five minutes on two cores.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 PAGE, FIGURES = ROOT / "docs" / "scale.md", ROOT / "docs" / "layouts.json"
 BEGIN, END = "<!-- written by tests/distributed/layouts.py -->", "<!-- end of layouts -->"
-LAUNCHES = {1: ("one",), 2: ("ddp", "fsdp2"), 4: ("hsdp",)}  # processes: layouts
+LAUNCHES = {1: ("one",), 2: ("ddp", "fsdp2", "tp"), 4: ("hsdp", "fsdp2_tp")}  # processes: layouts
 TEXT = "\n\n".join(f"the {w} number {i} is here" for i in range(200) for w in ("tree", "stone", "river"))
 
 
@@ -54,6 +54,12 @@ def differences(folder: Path, layout: str) -> dict[str, dict[str, float]]:
         losses = {name: abs(value - other["figures"][name]) for name, value in one["figures"].items()}
         found[file.stem] = {"weights": float(max(weights)), **losses}
     return found
+
+
+def moved(folder: Path, what: str) -> float:
+    """The largest difference of the weights of what ran under ``tp`` besides (``dropped``, ``moved``) to one process."""
+    one, other = (torch.load(folder / f"{what}, {layout}.pt")["weights"] for layout in ("one", "tp"))
+    return max((w - other[name]).abs().max().item() for name, w in one.items())
 
 
 def measured(folder: Path) -> dict[str, dict[str, dict[str, float]]]:

@@ -24,7 +24,7 @@ def one(tmp_path_factory):
 @pytest.mark.timeout(700)
 @pytest.mark.parametrize("ranks", [2, 4])
 def test_every_family_trains_as_one_process_does(one, ranks):
-    """A minute each: 14 runs of 20 steps for each layout, all in one launch."""
+    """Two minutes each: 14 runs of 20 steps for each layout, all in one launch."""
     layouts.launch(ranks, layouts.LAUNCHES[ranks], one)
     for layout in layouts.LAUNCHES[ranks]:
         found = layouts.differences(one, layout)
@@ -32,6 +32,9 @@ def test_every_family_trains_as_one_process_does(one, ranks):
         for run, held in found.items():
             for what, difference in held.items():
                 assert difference <= NEAR, f"{layout}, {run}: {what} differ by {difference:.1e}"
+    if "tp" in layouts.LAUNCHES[ranks]:
+        assert layouts.moved(one, "dropped") <= NEAR, "dropout under tp is not that of one process"
+        assert layouts.moved(one, "moved") <= NEAR, "a run that went from ddp to tp, fsdp2 and tp is another one"
 
 
 def test_the_page_has_the_table_of_the_kept_figures():

@@ -79,7 +79,7 @@ def test_sums_of_names_that_only_some_ranks_have():
 def test_statistics_of_a_step_need_one_reduction(monkeypatch):
     calls = []
     reduce_all = torch.distributed.all_reduce
-    monkeypatch.setattr(collectives.dist, "all_reduce", lambda t: (calls.append(t.shape), reduce_all(t)))
+    monkeypatch.setattr(collectives.dist, "all_reduce", lambda t, **over: (calls.append(t.shape), reduce_all(t, **over)))
 
     def run(rank):
         over = collectives.Sums(steady=True)

@@ -17,7 +17,7 @@ import components
 from components.cli import main
 from components.core import collectives
 from components.core.errors import UserError
-from components.runs import resume, run_files, run_folder
+from components.runs import checkpoints, resume, run_files, run_folder
 from components.runs.metrics_file import read_rows
 from components.training import ranks
 from components.training.alike import Alike
@@ -175,8 +175,36 @@ def test_what_ranks_found_by_themselves_is_held_against_the_first(change, said):
         assert said is None or str(found).startswith(said)
 
 
-@pytest.mark.parametrize("seconds", ["never", "-1", "0", "nan"])
-def test_a_time_out_that_is_none(seconds, monkeypatch):
-    monkeypatch.setenv(ranks.TIMEOUT, seconds)
-    with pytest.raises(UserError, match="is not a number of seconds"):
-        ranks.prepare(SimpleNamespace(world_size=2, strategy=None), None)
+def test_the_time_out_of_before_is_refused_by_its_new_name(monkeypatch):
+    monkeypatch.setenv(ranks.TIMEOUT, "30")
+    with pytest.raises(UserError, match=r"COMPONENTS_RANK_TIMEOUT: is read no more; trainer\.timeout=30"):
+        ranks.prepare(SimpleNamespace(world_size=2, strategy=None), None, 600.0)
+
+
+STUCK = f"""
+import os, time
+from lightning.pytorch import Callback
+import components
+
+@components.register("callback", "stuck")
+class Stuck(Callback):
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        while trainer.global_step == 7 and trainer.global_rank == int(os.environ["STUCK"]):
+            time.sleep(0.1)  # alive, and no answer
+
+components.train("./tiny.yaml", ["callbacks.stuck=true", "trainer.max_steps=20", "task.samples=0", "trainer.timeout=10", *{TWO}])
+"""
+
+
+@pytest.mark.parametrize("stuck", [0, 1])
+def test_a_rank_that_hangs_ends_the_run_within_its_time(stuck, here, monkeypatch):  # noqa: ARG001
+    """Each takes 25 s: two processes that start, ten seconds of waiting, and as many for the rank that is stuck to see it."""
+    monkeypatch.setenv("STUCK", str(stuck))
+    Path("script.py").write_text(STUCK)
+    process = start("script.py")
+    said = ended(process)
+    (folder,) = Path("runs").glob("*/*")
+    assert process.returncode not in (0, 2), said
+    assert re.search(r"error: .*rank.*(does not answer|has ended)", said), said
+    assert "Traceback" not in said
+    assert checkpoints.read(folder / "checkpoints" / "last.ckpt")["global_step"] == 5, "what was saved before is whole"

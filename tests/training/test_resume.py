@@ -93,11 +93,12 @@ def test_bit_for_bit_with_dropout_across_epochs(tiny, stopping, how, step, worke
     assert again.figures["val_loss"] == whole.figures["val_loss"]
 
 
-def test_a_finished_run_goes_on_when_it_is_made_longer(tiny):
+@pytest.mark.parametrize("precision", ["32-true", "64-true", "bf16-true"])
+def test_a_finished_run_goes_on_when_it_is_made_longer(tiny, precision):
     constant = {"schedule": {"name": "constant"}}
-    whole = fit(Job(tiny(**constant), "whole", quiet=True))
-    short = fit(Job(tiny(**constant, trainer={"max_steps": 10}), "short", quiet=True))
-    fit(resumed(short.folder, tiny(**constant)))
+    whole = fit(Job(tiny(**constant, trainer={"precision": precision}), "whole", quiet=True))
+    short = fit(Job(tiny(**constant, trainer={"precision": precision, "max_steps": 10}), "short", quiet=True))
+    fit(resumed(short.folder, tiny(**constant, trainer={"precision": precision})))
     assert_same(last(whole.folder), last(short.folder))
 
 

@@ -9,7 +9,7 @@ Imports no torch when it runs: composing reads it too.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
@@ -74,6 +74,13 @@ class Allows(Protocol):
     """A mask: which keys each query sees."""
 
     def allow(self, q_positions: Tensor, k_positions: Tensor, /) -> Tensor | None: ...
+
+
+@runtime_checkable
+class Splits(Protocol):
+    """A part, or any module that says over which axes its output is a sum of pieces (``contracts.Part.splits``)."""
+
+    splits: Mapping[str, int]
 
 
 @runtime_checkable

@@ -3,6 +3,9 @@ knows.
 
 A collective behind a condition that differs between ranks waits for ever: one rank may have nothing to measure, another an extra
 name. So sums and metrics are gathered here and nowhere else.
+
+Sums are over the ranks that read different data. Those are all ranks, unless a strategy says that some read the same rows (``read_apart``):
+what such ranks count is the same, and counts once.
 """
 
 from __future__ import annotations
@@ -30,26 +33,48 @@ class Fed(Protocol):
     def reset(self) -> None: ...
 
 
+_apart: list[dist.ProcessGroup] = []  # the ranks that read different data, where that is not all of them
+
+
+def read_apart(group: dist.ProcessGroup | None) -> None:
+    """From now on this rank's sums are over ``group``, of which no two ranks read the same data; None: over all ranks."""
+    _apart[:] = [] if group is None else [group]
+
+
+def apart() -> dist.ProcessGroup | None:
+    """The ranks that sums are over; None: all."""
+    return _apart[0] if _apart else None
+
+
 def several() -> bool:
-    """Whether there are other ranks to talk to."""
-    return dist.is_initialized() and dist.get_world_size() > 1
+    """Whether other ranks read other data, so that there is something to add up."""
+    return dist.is_initialized() and dist.get_world_size(apart()) > 1
 
 
 def rank() -> int:
-    return dist.get_rank() if several() else 0
+    return dist.get_rank() if dist.is_initialized() else 0
 
 
 def everywhere(value: T) -> list[T]:
     """The ``value`` of each rank, in the order of the ranks. Give plain data: it is pickled."""
-    if not several():
+    return _gathered(value, None)
+
+
+def of_each_reader(value: T) -> list[T]:
+    """The ``value`` of each of the ranks that sums are over, in their order."""
+    return _gathered(value, apart())
+
+
+def _gathered(value: T, group: dist.ProcessGroup | None) -> list[T]:
+    if not dist.is_initialized() or dist.get_world_size(group) == 1:
         return [value]
-    gathered: list[T] = [value] * dist.get_world_size()
-    dist.all_gather_object(gathered, value)
+    gathered: list[T] = [value] * dist.get_world_size(group)
+    dist.all_gather_object(gathered, value, group)
     return gathered
 
 
 class Sums:
-    """Adds up dictionaries of tensors over all ranks in one reduction. A rank that lacks a name adds nothing to it.
+    """Adds up dictionaries of tensors over the ranks that read different data, in one reduction. A rank that lacks a name adds nothing to it.
 
     The first call agrees on names and shapes. In later calls a number beside the values tells whether some rank has a new name.
 
@@ -87,7 +112,7 @@ class Sums:
 
     def _agree(self, sums: dict[str, Tensor]) -> None:
         known = dict(self.agreed or {})
-        for theirs in everywhere({n: (tuple(v.shape), v.dtype) for n, v in sums.items()}):
+        for theirs in of_each_reader({n: (tuple(v.shape), v.dtype) for n, v in sums.items()}):
             for name, (shape, dtype) in theirs.items():
                 before = known.get(name, (shape, dtype))
                 if before[0] != shape:
@@ -113,7 +138,7 @@ class Sums:
             for n, (shape, _) in self.agreed.items()
         ]
         flat = torch.cat([*parts, torch.tensor([*there, float(bool(new))], dtype=dtype, device=device)])
-        dist.all_reduce(flat)
+        dist.all_reduce(flat, group=apart())
         sizes = [_size(shape) for shape, _ in self.agreed.values()]
         *values, counts = flat.split([*sizes, len(there) + 1])
         found = {n: v.reshape(shape).to(d) for (n, (shape, d)), v in zip(self.agreed.items(), values)}
@@ -124,11 +149,11 @@ class Sums:
 
 
 def begin_sum(value: Tensor) -> Callable[[], Tensor]:
-    """Begin to add ``value`` up over all ranks. What is returned gives the sum, and waits for it if it must."""
+    """Begin to add ``value`` up over the ranks that read different data. What is returned gives the sum, and waits for it if it must."""
     if not several():
         return lambda: value
     total = value.clone()
-    work = dist.all_reduce(total, async_op=True)
+    work = dist.all_reduce(total, group=apart(), async_op=True)
 
     def end() -> Tensor:
         nonlocal work
@@ -142,14 +167,31 @@ def begin_sum(value: Tensor) -> Callable[[], Tensor]:
 
 def least(value: Tensor) -> Tensor:
     """The smallest value of any rank."""
-    if several():
+    if dist.is_initialized():
         dist.all_reduce(value, dist.ReduceOp.MIN)
     return value
 
 
 def summed(value: Tensor) -> Tensor:
-    """The sum of ``value`` over all ranks, without a gradient; it waits for no device. Inside a model's forward, all ranks must be training."""
+    """The sum of ``value`` over the ranks that read different data, without a gradient; it waits for no device.
+
+    Inside a model's forward, all ranks must be training.
+    """
     return begin_sum(value.detach())() if several() else value
+
+
+def sum_within(value: Tensor, group: dist.ProcessGroup) -> Tensor:
+    """The sum of ``value`` over the ranks of ``group``, which all call this; ``value`` stays."""
+    total = value.clone(memory_format=torch.contiguous_format)
+    dist.all_reduce(total, group=group)
+    return total
+
+
+def side_by_side(value: Tensor, group: dist.ProcessGroup) -> Tensor:
+    """(..., n) of each rank of ``group`` along the last axis, in the order of the ranks: (..., ranks * n)."""
+    pieces = [torch.empty_like(value, memory_format=torch.contiguous_format) for _ in range(dist.get_world_size(group))]
+    dist.all_gather(pieces, value.contiguous(), group)
+    return torch.cat(pieces, -1)
 
 
 def updated(metrics: Mapping[str, Fed]) -> set[str]:

@@ -29,6 +29,7 @@ class Part:
     provides: tuple[str, ...] = ()  # what others may need of it
     lacks: tuple[str, ...] = ()  # properties that it does not have
     identity: bool = False  # it changes nothing: a parent need not call it
+    splits: Mapping[str, int] = {}  # {axis: number}: it is the sum of what so many pieces of its weights give
 
 
 class Embedding(Part, Module):

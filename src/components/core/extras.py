@@ -9,6 +9,7 @@ EXTRAS = {
     "data": "data sets of the Hugging Face hub (`data=hf`, `hf_*`), tables in Parquet files",
     "wandb": "`logger=wandb`",
     "tensorboard": "`logger=tensorboard`",
+    "mlflow": "`logger=mlflow`",
     "stats": "`callbacks.device_stats=true` on a CPU",
     "interop": "tokenizers in older files: SentencePiece, tiktoken, `vocab.txt`",
     "ladder": "the data of the ladder's recipes: `data=babel_dates`, `language_id`, `digits`",
@@ -17,7 +18,7 @@ EXTRAS = {
     "fast": "encoding a corpus five times as fast; nothing else changes",
     "bench": "comparisons with other libraries (`bench/` in the sources)",
     "docs": "building the site (`make docs`)",
-    "dev": "the tests; brings all of the above but `tensorboard` and `bench`",
+    "dev": "the tests; brings all of the above but `tensorboard`, `mlflow` and `bench`",
 }
 
 # import name -> extra
@@ -26,6 +27,7 @@ EXTRA = {
     "pyarrow": "data",  # datasets requires it
     "wandb": "wandb",
     "tensorboard": "tensorboard",
+    "mlflow": "mlflow",
     "psutil": "stats",
     "transformers": "interop",
     "sentencepiece": "interop",

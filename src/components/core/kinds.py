@@ -55,6 +55,6 @@ declare_kind("data", "a source of documents, or of examples with their answers",
 declare_kind("task", "what is trained: model, data, loss and metrics together", ("config", "tokenizer"))
 declare_kind("evaluation", "what a trained model can do: asked on held-out data, figures with their standard errors", ())
 declare_kind("callback", "acts on a run while it is trained: a Lightning callback, on if the config names it", ("metrics",))
-declare_kind("logger", "where a run's figures go beside metrics.csv", ("folder", "config", "say"))
+declare_kind("logger", "where a run's figures go beside metrics.csv", ("folder", "config", "say", "step"))
 declare_kind("strategy", "how a run is laid out on its devices: a Lightning strategy, or the name of one", ("precision",))
 declare_kind("trainer", "runs the loop: Lightning's Trainer", ("every", "steps", "folder", "loggers", "callbacks"))

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 from torch.utils.checkpoint import checkpoint
 
+from components.core.draws import repeatable
 from components.core.positions import count_positions
 
 
@@ -216,7 +217,7 @@ class Layer(nn.Module):
     def forward(self, s: Tensor, info: SequenceInfo) -> tuple[Tensor, dict[str, Any]]:
         if self.checkpointing and self.training and torch.is_grad_enabled():
             # determinism_check stays on: a part that draws differently the second time is a fault
-            return checkpoint(self._run, s, info, use_reentrant=False)  # type: ignore[return-value]  # it returns what _run does
+            return checkpoint(repeatable(self._run), s, info, use_reentrant=False)  # type: ignore[return-value]  # it returns what _run does
         return self._run(s, info)
 
     def _run(self, s: Tensor, info: SequenceInfo) -> tuple[Tensor, dict[str, Any]]:

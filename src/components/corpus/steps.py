@@ -40,22 +40,32 @@ class MicroBatch:
         asked: whether ``totals`` count any target; stored here, so that no device must be read.
         whole: whether ``totals`` are those of the whole step. If not, ranks add theirs up.
         first: whether it is the first of its step on this rank.
+        samples: (B,) int64, the number of each row in the endless stream of epochs; None where nobody counts them.
     """
 
     def __init__(
-        self, batch: Batch, totals: Tensor, asked: bool | None = None, *, whole: bool = True, first: bool = True
+        self,
+        batch: Batch,
+        totals: Tensor,
+        asked: bool | None = None,
+        *,
+        whole: bool = True,
+        first: bool = True,
+        samples: Tensor | None = None,
     ) -> None:
-        self.batch, self.totals, self.whole, self.first = batch, totals, whole, first
+        self.batch, self.totals, self.whole, self.first, self.samples = batch, totals, whole, first, samples
         self.asked = bool(totals[0] != 0) if asked is None else asked
 
     def to(self, *args: Any, **kwargs: Any) -> MicroBatch:
-        return self._with(self.batch.to(*args, **kwargs), self.totals.to(*args, **kwargs))
+        samples = None if self.samples is None else self.samples.to(*args, **kwargs)
+        return self._with(self.batch.to(*args, **kwargs), self.totals.to(*args, **kwargs), samples)
 
     def pin_memory(self) -> MicroBatch:
-        return self._with(self.batch.pin_memory(), self.totals.pin_memory())
+        samples = None if self.samples is None else self.samples.pin_memory()
+        return self._with(self.batch.pin_memory(), self.totals.pin_memory(), samples)
 
-    def _with(self, batch: Batch, totals: Tensor) -> MicroBatch:
-        return MicroBatch(batch, totals, self.asked, whole=self.whole, first=self.first)
+    def _with(self, batch: Batch, totals: Tensor, samples: Tensor | None) -> MicroBatch:
+        return MicroBatch(batch, totals, self.asked, whole=self.whole, first=self.first, samples=samples)
 
 
 class LoneMicroBatch(MicroBatch):
@@ -64,7 +74,8 @@ class LoneMicroBatch(MicroBatch):
     def __init__(self, batch: Batch, totals: Tensor, asked: bool | None = None) -> None:
         super().__init__(batch, totals, asked, whole=False)
 
-    def _with(self, batch: Batch, totals: Tensor) -> MicroBatch:
+    def _with(self, batch: Batch, totals: Tensor, samples: Tensor | None) -> MicroBatch:
+        del samples  # it has none
         return LoneMicroBatch(batch, totals, self.asked)
 
 
@@ -92,8 +103,10 @@ class TrainSteps(Dataset[MicroBatch]):
             own = self.own(step)
             self._step = step, own, totals(own)
         _, own, total = self._step
-        start = micro * self.rows
-        return MicroBatch(rows_of(own, start, start + self.rows), total, whole=self.ranks == 1, first=micro == 0)
+        start, places = micro * self.rows, self._places(micro)
+        samples = step * self.batch_size + torch.arange(places.start, places.stop)
+        own = rows_of(own, start, start + self.rows)
+        return MicroBatch(own, total, whole=self.ranks == 1, first=micro == 0, samples=samples)
 
     def own(self, step: int) -> Batch:
         """This rank's rows of an optimizer step, micro-batch after micro-batch."""

@@ -11,8 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from components.core.draws import DRAWS
 from components.functional import watch
 from components.functional.attention_mask import MaskSpec
+from components.functional.dropout import dropout_of
 from components.functional.products import LeanProducts, masked_scores
 
 # Lengths up to which batched products beat the fused CPU kernel, forward and backward together, measured on two AVX-512 cores:
@@ -67,6 +69,8 @@ def choose(
 ) -> str:
     """The name of the kernel: ``fused`` (torch's scaled_dot_product_attention), ``flex`` (accelerators, structured masks) or ``products``."""
     tq, tk = q.shape[2], k.shape[2]
+    if dropout > 0.0 and DRAWS.keys is not None:
+        return "products"  # the fused kernels draw from the device's generator, which knows no samples
     if sinks is not None or (soft_cap is not None and q.device.type != "cuda"):
         return "products"
     if q.device.type == "cpu":
@@ -135,7 +139,7 @@ def _products(
         scores = torch.cat((scores, sinks.to(scores.dtype)[None, :, None, None].expand(b, h, tq, 1)), -1)
     weights = torch.softmax(scores, -1)[..., :tk]
     if dropout > 0.0:
-        weights = F.dropout(weights, dropout)
+        weights = dropout_of(weights, dropout)
     return torch.bmm(weights.to(v.dtype).reshape(b * h, tq, tk), v3).view(b, h, tq, v.shape[-1])
 
 

@@ -32,6 +32,8 @@ TITLES = {
     MFU: "model FLOPs utilisation",
     "idle_steps": "steps that asked for nothing",
     "skipped_steps": "steps skipped as outliers",
+    "faults": "steps left out as faults",
+    "rewinds": "of them gone back at",
     "parameters": "parameters",
     "unread_weights": "weights that nothing reads",
     TRAIN_LOSS: "training loss",

@@ -1,4 +1,4 @@
-"""The random state of every rank as plain tensors: torch, the device, numpy and Python."""
+"""The random state of every rank that reads its own data, as plain tensors: torch, the device, numpy and Python."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from components.core.collectives import everywhere
+from components.core.collectives import of_each_reader
 
 
 def here(device: torch.device) -> dict[str, Tensor]:
@@ -31,8 +31,8 @@ def here(device: torch.device) -> dict[str, Tensor]:
 
 
 def of_all_ranks(device: torch.device) -> list[dict[str, Tensor]]:
-    """All ranks call this together."""
-    return everywhere(here(device))
+    """One of each rank that reads its own data: ranks that read the same draw the same. All ranks call this together."""
+    return of_each_reader(here(device))
 
 
 def restore(state: dict[str, Tensor], device: torch.device) -> None:

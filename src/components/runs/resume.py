@@ -16,7 +16,7 @@ from components.runs.metrics_file import read_rows
 
 # settings that do not change what the run computes, or only its length, its place, its speed, or when it is looked at
 ALLOWED = (
-    *(f"trainer.{name}" for name in ("max_steps", "max_tokens", "max_time")),
+    *(f"trainer.{name}" for name in ("max_steps", "max_tokens", "max_time", "timeout")),
     *(
         f"trainer.{name}"
         for name in ("devices", "num_nodes", "accelerator", "strategy", "precision", "accumulate_grad_batches")

@@ -83,6 +83,7 @@ class TaskModule(Protocol):
     idle: bool
     unread: tuple[str, ...] | None
     grad_norm: Tensor | None
+    faults: dict[str, int]
     last_stats: dict[str, Tensor]
     train_sums: dict[str, Tensor]
     holds_average: bool

@@ -48,6 +48,15 @@ def processes(settings: Config) -> int:
     return devices * nodes
 
 
+def readers(settings: Config, ranks: int) -> int:
+    """How many of ``ranks`` processes read rows of their own: those that hold a layer together read the same."""
+    node = settings.get("strategy")
+    if not isinstance(node, dict):
+        node = {"name": node}
+    together = {"tp": ranks, "fsdp2_tp": int(node.get("tensor_size") or 2)}.get(str(node.get("name")), 1)
+    return max(1, ranks // together)
+
+
 def device_kind(settings: Config) -> str:
     """Where the weights will be: ``cuda`` or ``cpu`` (Apple's GPUs share its memory)."""
     import torch

@@ -15,9 +15,9 @@ from components.training.expert_load import expert_load
 
 def of_step(trainer: Trainer, module: TaskModule, losses: dict[str, float]) -> dict[str, float]:
     """What a reported step has beside its loss and learning rate: figures of the optimizer, other terms of the objective, the load of experts,
-    the gradient's norm before it was clipped. ``losses``: means by name since the last report."""
+    the gradient's norm before it was clipped, steps that a guard has left out. ``losses``: means by name since the last report."""
     row = figures(trainer.optimizers[0]) | {f"train_{n}": v for n, v in losses.items() if n != "loss"}
-    row |= expert_load(module.last_stats)
+    row |= expert_load(module.last_stats) | module.faults
     return row if module.grad_norm is None else row | {"grad_norm": float(module.grad_norm)}
 
 

@@ -23,11 +23,12 @@ from components.runs import run_files, run_folder
 from components.runs.metrics_file import MetricsFile
 from components.runs.preparing import no_print, print_out, runs_of
 from components.runs.run_files import Figures
-from components.training import finalize, ranks, slurm
+from components.training import finalize, out_of_memory, ranks, slurm
 from components.training.alike import Alike
 from components.training.building import quiet_lightning
 from components.training.callback_group import CallbackGroup
 from components.training.callbacks import watched
+from components.training.devices import processes
 from components.training.entry import Entry
 from components.training.lock import Lock
 from components.training.loggers import make_loggers
@@ -139,7 +140,7 @@ def train(
     watch.complete = complete
     watch.folder = folder or watch.folder
     try:
-        loggers = make_loggers(job.config.get("logger"), folder, job.config, say)
+        loggers = make_loggers(job.config.get("logger"), folder, job.config, say, planned.step)
         extras = finalize.extras_of(loggers, samples) if folder else []
         trainer = make_trainer(
             planned.settings,
@@ -155,7 +156,7 @@ def train(
             ],
         )
         trainer._signal_connector.register_signal_handlers = nothing
-        ranks.prepare(trainer, watch)
+        ranks.prepare(trainer, watch, planned.settings["timeout"])
         # weights_only: a checkpoint is data, not code
         trainer.fit(
             cast(LightningModule, module),
@@ -179,10 +180,13 @@ def train(
         if isinstance(e.__context__, KeyboardInterrupt):  # Lightning turns it into exit(1)
             raise KeyboardInterrupt from None
         raise
-    except RuntimeError as e:
-        if (lost := watch.explained(e)) is not None:
+    except (RuntimeError, MemoryError) as e:
+        accumulate = planned.settings.get("accumulate_grad_batches") or 1
+        if (full := out_of_memory.explained(e, module, accumulate=accumulate, ranks=processes(planned.settings))) is not None:
+            raise full from e
+        if isinstance(e, RuntimeError) and (lost := watch.explained(e)) is not None:
             raise lost from e
-        if tells_of_a_dead_reader(e):
+        if isinstance(e, RuntimeError) and tells_of_a_dead_reader(e):
             raise gone() from e
         raise
     except MisconfigurationException as e:  # Lightning's word for what the user gave

@@ -6,6 +6,8 @@ Imports no Lightning: ``components validate`` reads this too.
 from __future__ import annotations
 
 import re
+import sys
+from typing import TypeGuard
 
 from components.core import registry
 from components.core.config_types import Config
@@ -87,7 +89,28 @@ def _check_strategy(strategy: object) -> None:
         raise UserError(
             "trainer.strategy", f"unknown strategy {node['name']!r}", f"one of {', '.join(registry.names('strategy'))}"
         )
-    part_values("strategy", node, "trainer.strategy")
+    own = {name for _, name in registry.entries("strategy")}
+    if node["name"] not in own and (theirs := registered_strategies()):
+        options = [name for name in node if name not in ("name", "preset")]
+        if node["name"] in theirs and options:
+            what = f"{node['name']!r} is registered with Lightning, and its options with it"
+            raise UserError(f"trainer.strategy.{options[0]}", what, "register it under another name with other options")
+        if node["name"] not in theirs and "preset" not in node:
+            said = nearest(node["name"], sorted({*own, *theirs}), called="strategies")
+            raise UserError("trainer.strategy", f"unknown strategy {node['name']!r}", said)
+    if not foreign_strategy(node["name"]):
+        part_values("strategy", node, "trainer.strategy")
+
+
+def registered_strategies() -> list[str]:
+    """Names that somebody has registered with Lightning; nobody can have where Lightning has not been imported."""
+    module = sys.modules.get("lightning.pytorch.strategies")
+    return [] if module is None else [name for name in module.StrategyRegistry if name not in FSDP1]
+
+
+def foreign_strategy(name: object) -> TypeGuard[str]:
+    """Whether the strategy is no part of ours and registered with Lightning: then it is passed on by its name."""
+    return isinstance(name, str) and name not in registry.names("strategy") and name in registered_strategies()
 
 
 def _number(value: object) -> bool:

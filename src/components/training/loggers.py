@@ -13,7 +13,7 @@ from components.core.errors import UserError
 from components.core.extras import lacking
 from components.core.makers import make, part_values
 
-LIBRARY = {"wandb": ("wandb",), "tensorboard": ("tensorboard", "tensorboardX")}
+LIBRARY = {"wandb": ("wandb",), "tensorboard": ("tensorboard", "tensorboardX"), "mlflow": ("mlflow",)}
 # variables of a logger's own that have closed lists of values; what they say is obeyed by the logger itself
 ENVIRONMENT = {
     "wandb": {
@@ -43,7 +43,9 @@ def check_logger(node: Config | None) -> None:
             raise UserError(variable, f"{value!r} is none of its values", f"{', '.join(known)}, or unset it")
 
 
-def make_loggers(node: Config | None, folder: Path | None, config: Config, say: Callable[[str], None]) -> list[Any]:
-    """Lightning's loggers for the node ``logger`` = {name, options}, which ``check_logger`` has seen."""
-    logger = make(named(node), "logger", folder=folder, config=config, say=say).begin()
+def make_loggers(
+    node: Config | None, folder: Path | None, config: Config, say: Callable[[str], None], step: int | None = None
+) -> list[Any]:
+    """Lightning's loggers for the node ``logger`` = {name, options}, which ``check_logger`` has seen. ``step``: what the run goes on from."""
+    logger = make(named(node), "logger", folder=folder, config=config, say=say, step=step).begin()
     return [] if logger is None else [logger]

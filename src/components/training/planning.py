@@ -27,9 +27,10 @@ from components.training import init_task, limits, resumable, slurm
 from components.training.building import data_of, settle_rows
 from components.training.callbacks import make_callbacks
 from components.training.data_module import PackedDataModule
-from components.training.devices import check_hardware, device_kind, processes
+from components.training.devices import check_hardware, device_kind, processes, readers
 from components.training.making import make_trainer
 from components.training.preflight import check_settings
+from components.training.strategies import check_layout
 from components.training.tuning import narrow_lines, rate_lines
 from components.training.unchecked import unchecked
 
@@ -121,7 +122,9 @@ def plan(job: Job, say: Callable[[str], None], bar: Bar | None) -> Plan:
     settings = check_settings(job.config)
     check_hardware(settings)
     options = task_options(job.config)
-    make_trainer(settings, options["validation_every"], 1)  # whatever Lightning refuses, it refuses now, before a folder exists
+    trainer = make_trainer(
+        settings, options["validation_every"], 1
+    )  # whatever Lightning refuses, it refuses now, before a folder exists
     start = init_from.start_from(job.init_from, runs_of(job.config)) if job.init_from else None
     if start is not None:
         job.config = {**job.config, "init_from": start.origin}
@@ -151,7 +154,9 @@ def plan(job: Job, say: Callable[[str], None], bar: Bar | None) -> Plan:
     )  # before there is a folder; each process looks again at its part
     context = cast(int, model.context_length)
     settle_rows(module, context)
-    rows_each(module.batch_size, settings.get("accumulate_grad_batches") or 1, processes(settings))
+    ranks = processes(settings)
+    check_layout(trainer.strategy, model, ranks)
+    rows_each(module.batch_size, settings.get("accumulate_grad_batches") or 1, readers(settings, ranks))
     held = module.batch_size * (context + 1) * 8
     memory.hold(held, "model.context_length", f"the {module.batch_size} rows of a step", "make task.batch_size or it smaller")
     data = data_of(module, corpus, context, config["seed"])

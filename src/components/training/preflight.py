@@ -15,7 +15,7 @@ from components.core.makers import part_values
 from components.core.micro_batches import rows_each
 from components.core.option_types import parse_type
 from components.training.callbacks import check_callbacks
-from components.training.devices import count_devices
+from components.training.devices import count_devices, readers
 from components.training.limits import trainer_settings
 from components.training.loggers import check_logger
 
@@ -74,7 +74,7 @@ def check_task(config: Config, settings: Config) -> None:
         rows = max(1, tokens // context) if isinstance(context, int) else None
     ranks = (count_devices(settings.get("devices")) or 1) * (settings.get("num_nodes") or 1)
     if rows is not None:
-        rows_each(rows, settings.get("accumulate_grad_batches") or 1, ranks)
+        rows_each(rows, settings.get("accumulate_grad_batches") or 1, readers(settings, ranks))
 
 
 def check_paths(node: object, where: str = "data") -> None:

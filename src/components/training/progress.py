@@ -153,9 +153,9 @@ class Recorder(Callback):
             SPEED: speed,
             MFU: speed * self._per_token / self._peak / trainer.world_size if self._peak else None,
         }
-        own = figures(trainer.optimizers[0])
+        own = figures(trainer.optimizers[0]) | module.faults
         self.final.update({n: v for n, v in (row | own).items() if v is not None}, step=step)
-        self._give(trainer, step, row, of_step(trainer, module, losses))
+        self.give(trainer, step, row, of_step(trainer, module, losses))
         if row[TRAIN_LOSS] is not None and not math.isfinite(row[TRAIN_LOSS]):
             raise UserError(
                 "training",
@@ -163,7 +163,8 @@ class Recorder(Callback):
                 "lower optimizer.lr, or warm up longer; the steps before are in metrics.csv",
             )
 
-    def _give(self, trainer: Trainer, step: int, row: Row, extra: dict[str, float]) -> None:
+    def give(self, trainer: Trainer, step: int, row: Row, extra: dict[str, float]) -> None:
+        """Figures of a step for its row and the loggers; ``extra`` are those that have a column only where they are measured."""
         if self.file is not None:
             self.file.add(step, **row, **extra)
         if self.bar is not None:
@@ -196,7 +197,7 @@ class Recorder(Callback):
             **row,
         }
         shown = {n: row.get(n) for n in (EPOCH, TOKENS, SECONDS, VAL_LOSS, VAL_BITS)}
-        self._give(trainer, step, shown, {n: v for n, v in row.items() if n.startswith(VALIDATION) and n not in shown})
+        self.give(trainer, step, shown, {n: v for n, v in row.items() if n.startswith(VALIDATION) and n not in shown})
         self.flush()
         if self.bar is not None:
             self.bar.validated(step, row)

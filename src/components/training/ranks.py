@@ -8,7 +8,6 @@ with that run.
 from __future__ import annotations
 
 import json
-import math
 import os
 import traceback
 from collections.abc import Callable
@@ -28,7 +27,7 @@ from components.training.planning import Job
 from components.training.watch import FIRST, PATIENCE, Watch
 
 RUN = "COMPONENTS_RUN"  # the run of the first rank: config, recipe, and the checkpoint that it goes on from
-TIMEOUT = "COMPONENTS_RANK_TIMEOUT"  # seconds that a rank waits for another; torch's default is 30 minutes
+TIMEOUT = "COMPONENTS_RANK_TIMEOUT"  # where an earlier release took trainer.timeout from
 YIELD = 5.0  # seconds that the first rank has to report an error that all ranks met
 LEAVING = 60.0  # seconds that ranks have to end after their work
 
@@ -96,18 +95,19 @@ def follow(fit: Callable[[Job, Watch], object]) -> NoReturn:
     hard_exit(code)
 
 
-def prepare(trainer: Trainer, watch: Watch) -> None:
-    """Watch the trainer's other ranks, and apply the user's time limit for waiting.
+def prepare(trainer: Trainer, watch: Watch, seconds: float) -> None:
+    """Watch the trainer's other ranks, and let none wait longer than so many seconds for another.
 
     Raises:
-        UserError: ``COMPONENTS_RANK_TIMEOUT`` is not a number of seconds.
+        UserError: the time is given where an earlier release took it from.
     """
+    if TIMEOUT in os.environ:
+        raise UserError(TIMEOUT, "is read no more", f"trainer.timeout={os.environ[TIMEOUT] or '600'}")
     strategy: Any = trainer.strategy
     if trainer.world_size == 1:
         return
-    if (seconds := _seconds()) is not None:
-        strategy._timeout = timedelta(seconds=seconds)
-        watch.patience = min(PATIENCE, seconds)
+    strategy._timeout = timedelta(seconds=seconds)
+    watch.patience = min(PATIENCE, seconds)
     loop = trainer.fit_loop.epoch_loop
     watch.progress = lambda: (trainer.global_step, loop.batch_progress.total.ready, loop.val_loop.batch_progress.total.ready)
     watch.works = strategy.root_device.type == "cpu"
@@ -117,19 +117,6 @@ def prepare(trainer: Trainer, watch: Watch) -> None:
         return  # ranks that are forked or spawned: multiprocessing watches them
     if not watch.is_alive():
         watch.start()
-
-
-def _seconds() -> float | None:
-    given = os.environ.get(TIMEOUT)
-    if given is None:
-        return None
-    try:
-        value = float(given)
-    except ValueError:
-        value = math.nan
-    if not 0 < value < math.inf:
-        raise UserError(TIMEOUT, f"{given!r} is not a number of seconds", "give one above 0, or unset it")
-    return value
 
 
 def close(watch: Watch, *, ended: bool) -> None:

@@ -33,7 +33,7 @@ from components.training.callback_group import STATE_KEY as GROUP_STATE
 from components.training.place import loops_at, validate_now
 from components.training.progress import Recorder
 from components.training.resumable import tensors_in
-from components.training.strategies import saves_by_itself
+from components.training.strategies import data_ranks, saves_by_itself
 
 
 class Checkpoints(Callback):
@@ -89,13 +89,14 @@ class Checkpoints(Callback):
         task, found, device = cast(TaskModule, pl_module), self._found, trainer.strategy.root_device
         self._found = None
         states = found.get("random", []) if found is not None else []
-        if len(states) == trainer.world_size:
-            random_state.restore(states[trainer.global_rank], device)
+        reader, readers = data_ranks(trainer)  # ranks that read the same rows draw the same numbers
+        if len(states) == readers:
+            random_state.restore(states[reader], device)
         else:
-            torch.manual_seed(self.config["seed"] + trainer.global_rank)
+            torch.manual_seed(self.config["seed"] + reader)
         sums = found.get("sums", {}) if found is not None else {}
         for name, pair in sums.items():  # the sum over all ranks: one rank goes on with it, the others start at zero
-            task.train_sums[name] = (pair if trainer.is_global_zero else torch.zeros_like(pair)).to(device)
+            task.train_sums[name] = (pair if reader == 0 else torch.zeros_like(pair)).to(device)
         if found is not None and found.get("due"):
             task.holds_average = True  # the checkpoint's weights are the average, if there is one
             validate_now(trainer)

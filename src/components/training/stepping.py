@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
+import torch
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.plugins import FSDPPrecision, MixedPrecision
 from lightning.pytorch.strategies import DDPStrategy
@@ -12,12 +13,25 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from components.core.collectives import Sums, begin_sum
+from components.core.draws import DRAWS, drawn_for
 from components.core.errors import UserError
+from components.core.sockets import Terms
 from components.core.traits import has_after_step
 from components.core.weight_names import first_few
 from components.corpus.steps import LoneMicroBatch, MicroBatch
 from components.parts.optimizer._nested import tell_norm
-from components.training.clipping import clip_gradients, clip_values
+from components.training.clipping import clip_gradients, clip_values, total_norm
+
+
+class LeftOut(Exception):
+    """The gradients of a step are not to change anything: raised between the backward pass and the optimizer's update."""
+
+
+class Guards(Protocol):
+    """What looks at each step's gradients before they are taken. It says the same on all ranks."""
+
+    def finds_fault(self, norm: Tensor | None, scaler: torch.amp.GradScaler | None, /) -> bool: ...
+    def leave_out(self) -> None: ...
 
 
 class Stepping:
@@ -32,6 +46,9 @@ class Stepping:
     idle = False  # the current step has no target
     unread: tuple[str, ...] | None = None  # weights without a gradient in the first step; None before it
     grad_norm: Tensor | None = None  # of the last step, before clipping
+    guard: Guards | None = None  # asked before each update, where a callback is one
+    _draws = True  # whether the model has drawn anything in its first step
+    faults: dict[str, int] = {}  # what it counts, for the run's figures; it sets another one
 
     def begin_stepping(self) -> None:
         self.stats: dict[str, Tensor] = {}
@@ -60,6 +77,16 @@ class Stepping:
         """(targets, tokens) of the whole step that the micro-batch is part of, over all ranks."""
         return item.totals if item.whole or self._totals is None else self._totals()
 
+    def learned_from(self, item: MicroBatch) -> Terms:
+        """What the model says of a micro-batch in training: sums and weights of its losses. Dropout draws by samples where it is known which they are."""
+        task: Any = self
+        by_sample = self._draws and task.dropout_by == "sample"
+        with drawn_for(task.config["seed"], item.samples if by_sample else None) as begun:
+            terms = task.whole(item.batch, task.objective)
+            if begun is not None and DRAWS.keys is begun:
+                self._draws = False  # a model without dropout, which need not be asked in each step
+        return terms
+
     def optimizer_step(
         self,
         epoch: int,
@@ -73,10 +100,26 @@ class Stepping:
                 optimizer_closure()
             self.grad_norm, self.last_stats = None, {}
             return
-        super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)  # type: ignore[misc]
+        try:
+            super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)  # type: ignore[misc]
+        except LeftOut:
+            self._leave_out()
+            return
         if self.unread is None:
             self.unread = self._without_gradient()
         self.after_optimizer_step()
+
+    def _leave_out(self) -> None:
+        """The step has been refused before the optimizer has begun: the schedule and the data go on as after any other."""
+        assert self.guard is not None
+        if (scaler := self.scaler()) is not None:
+            scaler.update()  # it has divided by its scale, and would refuse to do so again
+        self.grad_norm, self.last_stats, self.stats = None, {}, {}
+        self.guard.leave_out()
+
+    def scaler(self) -> torch.amp.GradScaler | None:
+        plugin = self.trainer.precision_plugin  # type: ignore[attr-defined]
+        return plugin.scaler if isinstance(plugin, (MixedPrecision, FSDPPrecision)) else None
 
     def after_optimizer_step(self) -> None:
         """Pass the statistics of the step, over all ranks, to parts with ``after_step``."""
@@ -105,15 +148,20 @@ class Stepping:
     def configure_gradient_clipping(
         self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
-        if not gradient_clip_val:
+        if not gradient_clip_val and self.guard is None:
             return
-        plugin = self.trainer.precision_plugin  # type: ignore[attr-defined]
-        scaler = plugin.scaler if isinstance(plugin, (MixedPrecision, FSDPPrecision)) else None
+        scaler = self.scaler()
         if scaler is not None and getattr(optimizer, "_step_supports_amp_scaling", False):
             # a fused optimizer would unscale in its own step, after clipping; the scaler notes that this is done
             scaler.unscale_(optimizer)
-        if gradient_clip_algorithm == "value":
+        by_norm = bool(gradient_clip_val) and gradient_clip_algorithm != "value"
+        norm = clip_gradients(self._weights, float(gradient_clip_val or 0.0)) if by_norm else None
+        if self.guard is not None:
+            seen = norm if by_norm else total_norm(p.grad for p in self._weights)
+            if self.guard.finds_fault(seen, scaler):
+                raise LeftOut
+        if by_norm:
+            self.grad_norm = norm
+            tell_norm(optimizer, norm)
+        elif gradient_clip_val:
             clip_values(self._weights, float(gradient_clip_val))
-        else:
-            self.grad_norm = clip_gradients(self._weights, float(gradient_clip_val))
-            tell_norm(optimizer, self.grad_norm)

@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol, TypeGuard
+from typing import Any, Protocol, TypeGuard, runtime_checkable
 
 import torch
 from lightning.pytorch import Trainer
@@ -22,6 +22,19 @@ class Sharding(Protocol):
     root_device: torch.device
 
     def shard(self, model: nn.Module, /) -> None: ...
+
+
+@runtime_checkable
+class ChecksLayout(Protocol):
+    """A strategy that not every model can be laid out by."""
+
+    def check_layout(self, model: nn.Module, devices: int, /) -> None: ...
+
+
+def check_layout(strategy: object, model: nn.Module, devices: int) -> None:
+    """UserError if the strategy cannot lay the model out on so many devices; the model may be on the meta device."""
+    if isinstance(strategy, ChecksLayout):
+        strategy.check_layout(model, devices)
 
 
 def shards_weights(strategy: object) -> TypeGuard[Sharding]:

@@ -6,22 +6,24 @@ imports wandb.
 
 from __future__ import annotations
 
-import hashlib
 import os
-from collections.abc import Callable, Iterator
+import secrets
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import wandb
 import wandb.errors
 from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.utilities import rank_zero_only
 
 from components.compose.node import Node
 from components.compose.reading import read_tree
 from components.core.config_types import Config
 from components.core.errors import UserError
 from components.core.terminal import fault_of
-from components.runs.run_files import Figures, read_about
+from components.runs.run_files import Figures
+from components.training.sent import Sent
 
 # our defaults, and W&B's variables that override them
 VARIABLES = {"project": "WANDB_PROJECT", "name": "WANDB_NAME", "id": "WANDB_RUN_ID"}
@@ -62,10 +64,12 @@ def begun(
     """
     try:
         settled = settled_mode(mode, place_of(folder), say)
-        ours = {"project": PROJECT, **({"name": "/".join(folder.parts[-2:]), "id": id_of(folder)} if folder else {})}
+        sent = Sent(None) if folder is None else Sent.of(folder, "wandb")
+        own = {} if folder is None else {"name": "/".join(folder.parts[-2:]), "id": sent.run or secrets.token_hex(6)}
+        ours = {"project": PROJECT, **own}
         chosen: dict[str, Any] = {n: v for n, v in ours.items() if not os.environ.get(VARIABLES[n])} | said
         logger = Wandb(save_dir=str(place_of(folder)), log_model=False, offline=settled == "offline", **chosen)
-        logger.checkpoint = checkpoint
+        logger.checkpoint, logger.sent = checkpoint, sent
         if folder is not None:
             logger.begin(settled, timeout, say)
             logger.log_config(config)
@@ -92,16 +96,12 @@ def settled_mode(mode: str | None, place: Path, say: Callable[[str], None]) -> s
     return MODES.get(asked, asked) if asked else "online"
 
 
-def id_of(folder: Path) -> str:
-    """The W&B id of a run, from its name and start time. It stays the same when the run goes on, even if its folder has moved."""
-    known = f"{folder.name} {read_about(folder)['began']!r}"
-    return hashlib.blake2b(known.encode(errors="replace"), digest_size=6).hexdigest()
-
-
 class Wandb(WandbLogger):
-    """Lightning's logger over a W&B run that is begun here, with a time limit."""
+    """Lightning's logger over a W&B run that is begun here, with a time limit. A run that goes on gives it nothing twice."""
 
     checkpoint = False
+    sent = Sent(None)
+    _first: int | None = None  # the number of the next row, where W&B cannot know it
 
     def extras(self) -> Extras:
         return Extras(self, checkpoint=self.checkpoint)
@@ -118,33 +118,54 @@ class Wandb(WandbLogger):
             self._experiment = wandb.init(**init, settings=wandb.Settings(**waits, **quiet))
         except (wandb.errors.CommError, wandb.errors.UsageError, wandb.errors.AuthenticationError, TimeoutError) as e:
             say(f"wandb: no connection ({str(e).splitlines()[0]}), so this run is {OFFLINE}")
-            # the failed attempt still holds the id
-            init = {
-                **{n: v for n, v in init.items() if n != "resume"},
-                "mode": "offline",
-                "id": f"{init.get('id', '')}-offline",
-            }
+            wandb.teardown()  # the failed attempt still holds the id
+            init = {**{n: v for n, v in init.items() if n != "resume"}, "mode": "offline"}
             self._experiment = wandb.init(**init, settings=wandb.Settings(**quiet))
         if mode != "disabled":
             self._experiment.define_metric("trainer/global_step")
             self._experiment.define_metric("*", step_metric="trainer/global_step", step_sync=True)
+            self.sent.begin(self._experiment.id)
+            # offline, W&B counts rows from 0, and what is sent later would stand before what it goes on from
+            self._first = self.sent.rows if self.sent.rows > self._experiment.starting_step else None
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, object], step: int | None = None) -> None:
+        """A figure that was sent for this step, or for a later one, by a start that was killed is not sent again: it is the same."""
+        run = self.experiment
+        fresh = metrics if step is None else {n: metrics[n] for n in self.sent.fresh(metrics, step)}
+        if not fresh:
+            return
+        at = {} if step is None else {"trainer/global_step": step}
+        run.log({**fresh, **at}, step=self._first)
+        if self._first is not None:
+            run.log({}, commit=True)  # a row with a number of its own stays open
+            self._first = None
+        if step is not None and self.sent.run is not None:
+            self.sent.note(fresh, step, run.step)
+
+    def close(self, exit_code: int) -> None:
+        """Finish the W&B run, and remember how many rows it has."""
+        if self.sent.run is not None:
+            self.sent.note((), 0, self._experiment.step)
+        self._experiment.finish(exit_code=exit_code)
 
     def log_config(self, config: Config) -> None:
         """Log the nested config, and the part of each socket under one searchable key: ``parts.attention = gqa``."""
-        self._experiment.config.update({**config, "parts": parts_of(config)}, allow_val_change=True)
+        copied = {"copied_from": self.sent.copied_from} if self.sent.copied_from else {}
+        self._experiment.config.update({**config, "parts": parts_of(config), **copied}, allow_val_change=True)
 
 
 class Extras:
     """What Lightning's logger does not do: the table of samples, and the picture and checkpoint at the end."""
 
-    def __init__(self, logger: WandbLogger, *, checkpoint: bool) -> None:
+    def __init__(self, logger: Wandb, *, checkpoint: bool) -> None:
         self.logger, self.checkpoint = logger, checkpoint
         self.rows: list[Any] = []  # [step, prompt, text] each
 
     def keep(self, step: int, prompts: list[str], texts: list[str]) -> None:
         self.rows = [*self.rows, *([step, p, t] for p, t in zip(prompts, texts))][-SHOWN:]
         table = wandb.Table(columns=["step", "prompt", "text"], data=self.rows)
-        self.logger.experiment.log({"samples": table, "trainer/global_step": step})
+        self.logger.log_metrics({"samples": table}, step)
 
     def finish(self, picture: Path | None, checkpoint: Path | None, summary: Figures, exit_code: int) -> None:
         """Finish the W&B run. It is called after failures too, or the next job of a multirun would write into this run."""
@@ -156,7 +177,7 @@ class Extras:
             artifact = wandb.Artifact(f"model-{run.id}", type="model")
             artifact.add_file(str(checkpoint))
             run.log_artifact(artifact)
-        run.finish(exit_code=exit_code)
+        self.logger.close(exit_code)
 
 
 def parts_of(config: Config) -> dict[str, str]:

@@ -13,6 +13,7 @@ from torch.distributed.tensor import DTensor
 from components.core.errors import UserError
 from components.core.flops import Flops, Work, both
 from components.core.weights import Experts, Weight, blank
+from components.functional.dropout import dropout_of
 from components.parts.adapter._adapted import Adapted, add
 
 
@@ -46,7 +47,7 @@ class LowRank(Adapted):
         return value.uniform_(-bound, bound, generator=generator)
 
     def thinned(self, x: Tensor) -> Tensor:
-        return F.dropout(x, self.dropout, self.training) if self.dropout else x  # type: ignore[attr-defined]
+        return dropout_of(x, self.dropout, self.training) if self.dropout else x  # type: ignore[attr-defined]
 
 
 class LoRALinear(LowRank, nn.Linear):

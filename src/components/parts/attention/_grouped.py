@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 import torch
@@ -99,6 +100,14 @@ class GroupedHeads(Options, nn.Module):
         self.norm_at = "nowhere" if self.q_norm.identity else self.qk_norm_at
         self.sink = nn.Parameter(torch.empty(self.n_heads)) if self.sinks else None
         self.reset_parameters()
+
+    @property
+    def splits(self) -> Mapping[str, int]:
+        """Heads do not know of one another, unless they are normed together or by scales of their own. A single head of keys serves all pieces."""
+        alone = self.norm_at == "nowhere" or self.qk_norm_over == "head"
+        if not alone or (self.gated and not self.gate.splits):
+            return {}
+        return {"heads": self.n_heads, **({"kv_heads": self.n_kv_heads} if self.n_kv_heads > 1 else {})}
 
     def reset_parameters(self) -> None:
         if self.sink is not None:

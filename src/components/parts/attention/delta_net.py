@@ -83,6 +83,7 @@ class DeltaNet(LinearTime, Positioned):
             raise ValueError(
                 f"qk_norm=sum divides by a sum that may be 0 after qk_activation={qk_activation}; choose relu or elu, or qk_norm=l2"
             )
+        self.splits = {"heads": n_heads}
         self.k_width = head_width(d_model, n_heads, expand_k, "expand_k")
         self.v_width = head_width(d_model, n_heads, expand_v, "expand_v")
         self.qk_activation, self.qk_norm, self.output_gate, self.conv_size = qk_activation, qk_norm, output_gate, conv_size

@@ -5,6 +5,8 @@ Lin et al. 2025 (Forgetting Transformer), arXiv:2503.02130, eq. 4 to 6
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -68,7 +70,7 @@ class ForgettingAttention(Positioned):
     ) -> None:
         super().__init__()
         width, kv_heads = head_width(d_model, n_heads, head_dim), kv_heads_of(n_heads, n_kv_heads)
-        self.head_dim, self.dropout = width, dropout
+        self.head_dim, self.dropout, self.n_heads, self.n_kv_heads = width, dropout, n_heads, kv_heads
         self.q = nn.Linear(d_model, n_heads * width, bias=False)
         self.k, self.v = (nn.Linear(d_model, kv_heads * width, bias=False) for _ in range(2))
         self.forget = nn.Linear(d_model, n_heads)
@@ -77,6 +79,13 @@ class ForgettingAttention(Positioned):
         self.gate = make(gate, "gate", d_model=d_model, n_heads=n_heads, head_dim=width)
         self.q_norm, self.k_norm, self.head_norm = (make(n, "norm", dim=width) for n in (qk_norm, qk_norm, head_norm))
         self.add_position(position, d_model=d_model, n_heads=n_heads, head_dim=width, context_length=context_length)
+
+    @property
+    def splits(self) -> Mapping[str, int]:
+        """Heads do not know of one another. A single head of keys serves all pieces."""
+        if (self.biased and not self.position.splits) or not (self.gate.identity or self.gate.splits):
+            return {}
+        return {"heads": self.n_heads, **({"kv_heads": self.n_kv_heads} if self.n_kv_heads > 1 else {})}
 
     def forward(self, x: Tensor, info: SequenceInfo | None = None) -> Tensor:
         info = info_of(x, info)

@@ -95,6 +95,7 @@ class GatedDeltaNet(LinearTime, Positioned):
         self.k_width = head_dim or head_width(d_model, n_heads, 1.0, "head_dim")
         self.v_width = head_v_dim or 2 * self.k_width
         self.output_gate, self.conv_size, self.most = output_gate, conv_size, 2.0 if allow_neg_eigval else 1.0
+        self.splits = {"heads": v_heads, **({"kv_heads": n_heads} if n_heads > 1 else {})}
         keys, values = n_heads * self.k_width, v_heads * self.v_width
         self.q, self.k = (nn.Linear(d_model, keys, bias=False) for _ in range(2))
         self.v = nn.Linear(d_model, values, bias=False)

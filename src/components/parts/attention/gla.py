@@ -69,6 +69,7 @@ class GatedLinearAttention(LinearTime):
         output_gate: Literal["silu", "sigmoid", "none"] = "silu",
     ) -> None:
         super().__init__()
+        self.splits = {"heads": n_heads}
         self.k_width = head_width(d_model, n_heads, expand_k, "expand_k")
         self.v_width = head_width(d_model, n_heads, expand_v, "expand_v")
         self.conv_size, self.output_gate, self.gate_logit_normalizer = conv_size, output_gate, gate_logit_normalizer

@@ -6,6 +6,8 @@ sinks: gpt-oss 2025; QK-norm: Henry et al. 2020, arXiv:2010.04245; clipping: DBR
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from torch import Tensor
 
 from components.core.contracts import Mask, Sharing, Value
@@ -78,6 +80,12 @@ class GroupedQueryAttention(GroupedHeads, Positioned):
         self.changes_values = not self.value.identity
         if self.rotates and self.norm_at == "after" and self.position.sets_lengths:
             raise ValueError("qk_norm_at=after would undo the lengths that this position gives to queries: use before")
+
+    @property
+    def splits(self) -> Mapping[str, int]:
+        """Not where keys or values come from another layer, or a bias on scores is not of each head's own."""
+        mixed = self.lends or self.borrows or self.changes_values or (self.biased and not self.position.splits)
+        return {} if mixed else super().splits
 
     def forward(self, x: Tensor, info: SequenceInfo | None = None) -> Tensor:
         info = info_of(x, info)

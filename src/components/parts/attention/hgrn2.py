@@ -65,6 +65,7 @@ class HGRN2(LinearTime):
         self.v_width = head_width(d_model, n_heads, 1.0, "the width of values,")
         self.k_width = expand_ratio or self.v_width
         self.over = output_norm_over
+        self.splits = {"heads": n_heads} if output_norm_over == "head" else {}
         self.first_bound = place.index / place.count if lower_bound and place is not None else 0.0
         self.q, self.f = (nn.Linear(d_model, n_heads * self.k_width, bias=False) for _ in range(2))
         self.v = nn.Linear(d_model, d_model, bias=False)

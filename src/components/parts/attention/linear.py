@@ -68,6 +68,7 @@ class LinearAttention(LinearTime, Positioned):
             raise ValueError(
                 "feature_map=identity gives weights of both signs, whose sum may be 0; choose normalise=false or another map"
             )
+        self.splits = {"heads": n_heads}
         self.head_dim = head_dim or head_width(d_model, n_heads, 1.0, "head_dim")
         self.width = feature_dim or self.head_dim
         self.feature_map, self.normalise, self.eps = feature_map, normalise, eps

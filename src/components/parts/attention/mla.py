@@ -5,6 +5,8 @@ DeepSeek-AI 2024 (DeepSeek-V2), arXiv:2405.04434, eq. 9 to 19; DeepSeek-V3, arXi
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
@@ -82,6 +84,7 @@ class LatentAttention(Positioned):
         rank, v_width = max(1, d_model // 2) if kv_rank is None else kv_rank, nope if v_dim is None else v_dim
         if wrong := sorted(set(bias) - {"q", "q_down", "kv_down", "k_rope", "out"}):
             raise ValueError(f"bias={list(bias)}: {wrong[0]!r} can have none; there are q, q_down, kv_down, k_rope, out")
+        self.n_heads = n_heads
         self.nope, self.rope, self.v_width, self.dropout = nope, rope, v_width, dropout
         self.scale = (nope + rope) ** -0.5 if scale is None else scale
         if q_rank is None:
@@ -99,6 +102,11 @@ class LatentAttention(Positioned):
         self.out = nn.Linear(n_heads * v_width, d_model, bias="out" in bias)
         self.mask = make(mask, "mask", context_length=context_length)
         self.add_position(position, d_model=d_model, n_heads=n_heads, head_dim=rope, context_length=context_length)
+
+    @property
+    def splits(self) -> Mapping[str, int]:
+        """Heads do not know of one another; the latent vectors are each piece's own to compute."""
+        return {} if self.biased and not self.position.splits else {"heads": self.n_heads}
 
     def forward(self, x: Tensor, info: SequenceInfo | None = None) -> Tensor:
         info = info_of(x, info)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from components.core.flops import Flops, Work
@@ -17,6 +16,7 @@ from components.core.signature import Positive, Probability
 from components.core.sockets import Maker, SequenceInfo, info_of, make
 from components.functional import watch
 from components.functional.attention_mask import MaskSpec
+from components.functional.dropout import dropout_of
 from components.functional.joint import joint_linear
 from components.functional.precision import at_least_fp32, cast_once
 from components.parts.attention._positioned import Positioned
@@ -100,7 +100,7 @@ class TalkingHeadsAttention(Positioned):
         if watch.sink is not None:
             watch.sink("weights", weights=weights, v=v, q=q, k=k)
         if self.training and self.dropout > 0.0:
-            weights = F.dropout(weights, self.dropout)
+            weights = dropout_of(weights, self.dropout)
         return self.out(torch.matmul(weights.to(v.dtype), v).transpose(1, 2).flatten(2))
 
     def flops(self, work: Work) -> Flops:

@@ -41,6 +41,7 @@ class FactorisedEmbedding(nn.Module):
         dropout: Probability = 0.0,
     ) -> None:
         super().__init__()
+        self.splits = {"vocab": vocab_size}
         narrow = max(1, d_model // 4) if width is None else width
         self.tokens = nn.Embedding(vocab_size, narrow)
         self.up = nn.Linear(narrow, d_model, bias=bias)

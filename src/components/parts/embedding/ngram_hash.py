@@ -51,6 +51,7 @@ class NGramHashEmbedding(nn.Module):
         dropout: Probability = 0.0,
     ) -> None:
         super().__init__()
+        self.splits = {"vocab": vocab_size}
         if longest < 2:
             raise ValueError("longest=1 has no n-grams; choose 2 or more, or embedding=token")
         self.table = nn.Embedding(vocab_size, d_model)

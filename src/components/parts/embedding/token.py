@@ -31,6 +31,7 @@ class TokenEmbedding(nn.Module):
         self, vocab_size: int, d_model: int, *, scale: NonNegativeFloat | Literal["sqrt"] = 1.0, dropout: Probability = 0.0
     ) -> None:
         super().__init__()
+        self.splits = {"vocab": vocab_size}
         self.table = nn.Embedding(vocab_size, d_model)
         self.scale, self.dropout = scale_of(scale, d_model), dropout
 

@@ -49,6 +49,7 @@ class TokenShiftEmbedding(nn.Module):
         dropout: Probability = 0.0,
     ) -> None:
         super().__init__()
+        self.splits = {"vocab": vocab_size}
         self.channels, self.start = d_model if channels is None else channels, start
         if self.channels > d_model:
             raise ValueError(f"channels={channels} exceeds d_model={d_model}; choose at most as many, or null for all")

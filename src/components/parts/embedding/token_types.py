@@ -41,6 +41,7 @@ class TokenTypes(nn.Module):
         dropout: Probability = 0.0,
     ) -> None:
         super().__init__()
+        self.splits = {"vocab": vocab_size}
         self.table, self.types = nn.Embedding(vocab_size, d_model), nn.Embedding(n_types, d_model)
         self.scale, self.dropout = scale_of(scale, d_model), dropout
 

@@ -44,6 +44,7 @@ class ChannelMix(nn.Module):
     ) -> None:
         super().__init__()
         width = int(d_model * widen) if d_ff is None else d_ff
+        self.splits = {"d_ff": width}
         self.share = 0.0 if place is None else place.index / place.count
         self.key, self.out = nn.Linear(d_model, width, bias=False), nn.Linear(width, d_model, bias=False)
         self.mix_key = nn.Parameter(torch.empty(d_model))

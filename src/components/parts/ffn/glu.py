@@ -41,6 +41,7 @@ class GLU(nn.Module):
     ) -> None:
         super().__init__()
         width = glu_width(d_model, multiple_of) if d_ff is None else d_ff
+        self.splits = {"d_ff": width}
         self.gate = nn.Linear(d_model, width, bias=bias)
         self.up = nn.Linear(d_model, width, bias=bias)
         self.out = nn.Linear(width, d_model, bias=bias)

@@ -44,6 +44,7 @@ class LowRankMLP(nn.Module):
     ) -> None:
         super().__init__()
         width, thin = int(d_model * widen) if d_ff is None else d_ff, max(1, d_model // 2) if rank is None else rank
+        self.splits = {"d_ff": width}
         self.down, self.up = nn.Linear(d_model, thin, bias=False), nn.Linear(thin, width, bias=False)
         self.narrow, self.out = nn.Linear(width, thin, bias=False), nn.Linear(thin, d_model, bias=False)
         self.activation = ACTIVATIONS[activation]

@@ -39,6 +39,7 @@ class MLP(nn.Module):
     ) -> None:
         super().__init__()
         width = int(d_model * widen) if d_ff is None else d_ff
+        self.splits = {"d_ff": width}
         self.up = nn.Linear(d_model, width, bias=bias)
         self.out = nn.Linear(width, d_model, bias=bias)
         self.activation = ACTIVATIONS[activation]

@@ -6,6 +6,7 @@ what the known models vary: kind of expert, where the weight goes, losses.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch.nn.functional as F
@@ -85,6 +86,7 @@ class MixtureOfExperts(nn.Module):
     ) -> None:
         super().__init__()
         width = d_ff or (4 * d_model if expert == "mlp" else glu_width(d_model, multiple_of))
+        self.width = width
         self.router = make(router, "router", d_model=d_model, n_experts=n_experts)
         self.expert, self.activation, self.limit, self.slope = expert, ACTIVATIONS[activation], limit, slope
         self.routed_scale, self.n_experts = routed_scale, n_experts
@@ -103,6 +105,11 @@ class MixtureOfExperts(nn.Module):
                 "shared_gate=true, and there is no shared expert to gate; choose one, shared=glu, or leave the gate out"
             )
         self.shared_gate = nn.Linear(d_model, 1, bias=False) if shared_gate else None
+
+    @property
+    def splits(self) -> Mapping[str, int]:
+        """Every expert's own width, and with it the shared one's."""
+        return {"d_ff": self.width} if not self.has_shared or "d_ff" in self.shared.splits else {}
 
     def forward(self, x: Tensor, info: SequenceInfo | None = None) -> Tensor:
         info = info_of(x, info)

@@ -23,6 +23,7 @@ class ElementwiseGate(nn.Module):
 
     def __init__(self, d_model: int, n_heads: int, head_dim: int, *, bias: bool = False) -> None:
         super().__init__()
+        self.splits = {"heads": n_heads}
         self.gates = nn.Linear(d_model, n_heads * head_dim, bias=bias)
 
     def forward(self, read: Tensor, x: Tensor, info: SequenceInfo | None = None) -> Tensor:  # noqa: ARG002  the contract's argument

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Literal
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from components.core.flops import Flops, Work, both, flops_of
@@ -12,6 +11,7 @@ from components.core.registry import register
 from components.core.signature import Positive, Probability
 from components.core.sockets import Maker, SequenceInfo, info_of, make
 from components.functional.activations import ACTIVATIONS
+from components.functional.dropout import dropout_of
 
 
 @register("head", "classification")
@@ -68,4 +68,4 @@ class ClassificationHead(nn.Module):
         return self.logits(self._dropped(self.norm(y)))
 
     def _dropped(self, y: Tensor) -> Tensor:
-        return F.dropout(y, self.dropout, self.training) if self.dropout else y
+        return dropout_of(y, self.dropout, self.training) if self.dropout else y

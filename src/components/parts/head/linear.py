@@ -36,6 +36,7 @@ class LinearHead(nn.Module):
         multiplier: PositiveFloat | Literal["rsqrt"] = 1.0,
     ) -> None:
         super().__init__()
+        self.splits = {"vocab": vocab_size}
         self.logits = nn.Linear(d_model, vocab_size, bias=bias)
         self.soft_cap = soft_cap
         self.multiplier = d_model**-0.5 if multiplier == "rsqrt" else float(multiplier)

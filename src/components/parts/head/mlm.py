@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 from torch import Tensor, nn
@@ -42,6 +43,11 @@ class MaskedHead(nn.Module):
         self.activation = ACTIVATIONS[activation]
         self.norm = make(norm, "norm", dim=d_model)
         self.output = make(output, "head", d_model=d_model, vocab_size=vocab_size, embedding=embedding)
+
+    @property
+    def splits(self) -> Mapping[str, int]:
+        """As the output's: what comes before it is every piece's own to compute."""
+        return self.output.splits
 
     def forward(self, x: Tensor, info: SequenceInfo | None = None) -> Tensor:
         return self.output(self.norm(self.activation(self.dense(x))), info)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Literal
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from components.core.flops import Flops, Work, both, flops_of
@@ -12,6 +11,7 @@ from components.core.registry import register
 from components.core.signature import Positive, Probability
 from components.core.sockets import Maker, SequenceInfo, info_of, make
 from components.functional.activations import UNITS
+from components.functional.dropout import dropout_of
 
 
 @register("head", "regression")
@@ -57,4 +57,4 @@ class RegressionHead(nn.Module):
     def forward(self, x: Tensor, info: SequenceInfo | None = None) -> Tensor:
         info = info_of(x, info)
         y = self.pooling(x, info)
-        return self.activation(self.amounts(F.dropout(y, self.dropout, self.training) if self.dropout else y))
+        return self.activation(self.amounts(dropout_of(y, self.dropout, self.training) if self.dropout else y))

@@ -53,6 +53,7 @@ class TiedHead(nn.Module):
         if bias == "fixed":
             del self.bias
             self.register_buffer("bias", torch.empty(vocab_size))
+        self.splits = {} if bias == "fixed" else {"vocab": vocab_size}
         self.soft_cap = soft_cap
         self.multiplier = d_model**-0.5 if multiplier == "rsqrt" else float(multiplier)
         self.reset_parameters()

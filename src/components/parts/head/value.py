@@ -5,12 +5,12 @@ Stiennon et al. 2020, arXiv:2009.01325; Ouyang et al. 2022 (InstructGPT), arXiv:
 
 from __future__ import annotations
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from components.core.registry import register
 from components.core.signature import Probability
 from components.core.sockets import SequenceInfo
+from components.functional.dropout import dropout_of
 
 
 @register("head", "value")
@@ -33,4 +33,4 @@ class ValueHead(nn.Module):
         self.dropout = dropout
 
     def forward(self, x: Tensor, info: SequenceInfo | None = None) -> Tensor:  # noqa: ARG002  the contract's second argument
-        return self.amounts(F.dropout(x, self.dropout, self.training) if self.dropout else x)
+        return self.amounts(dropout_of(x, self.dropout, self.training) if self.dropout else x)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from components.core.model_tree import Printed
@@ -13,6 +12,7 @@ from components.core.options import Options
 from components.core.signature import Depth, Positive, Slices
 from components.core.sockets import Batch, Cache, Maker, ScopedMaker, SequenceInfo, Terms, make, merge_out, name_parts, terms_of
 from components.core.weights import initialise
+from components.functional.dropout import dropout_of
 
 if TYPE_CHECKING:
     from components.core.contracts import Embedding, Stack
@@ -69,7 +69,7 @@ class Layered(Options, Printed):
             info = info.with_(carry=info.out, out={})
         x = side.enter(x, info)
         dropout = self.embedding.dropout
-        return (F.dropout(x, dropout, self.training) if dropout else x), info
+        return (dropout_of(x, dropout, self.training) if dropout else x), info
 
 
 class OneStack(Layered):

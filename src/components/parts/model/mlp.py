@@ -10,7 +10,6 @@ from itertools import pairwise
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from components.core.model_tree import Printed
@@ -19,6 +18,7 @@ from components.core.signature import Positive, Probability
 from components.core.sockets import Batch, Cache, Maker, SequenceInfo, Terms, batch_of, make, name_parts, terms_of
 from components.core.weights import initialise
 from components.functional.activations import UNITS, Unit
+from components.functional.dropout import dropout_of
 from components.functional.earlier import earlier
 
 
@@ -89,11 +89,11 @@ class MLPModel(Printed):
             cache.open(info)
         x = self.embedding(batch.ids, info)
         if dropout := self.embedding.dropout:
-            x = F.dropout(x, dropout, self.training)
+            x = dropout_of(x, dropout, self.training)
         x = self._windows(x, info)
         for layer, norm in zip(self.layers, self.norms):
             x = self.activation(norm(layer(x)))
-            x = F.dropout(x, self.dropout, self.training) if self.dropout else x
+            x = dropout_of(x, self.dropout, self.training) if self.dropout else x
         if objective is None:
             return self.head(x[:, -1:] if last else x, info)
         return objective(x, partial(self.head, info=info), batch).merged(terms_of(info.out))

@@ -9,7 +9,6 @@ from functools import partial
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from components.core.flops import Flops, Work, flops_of
@@ -30,6 +29,7 @@ from components.core.sockets import (
     terms_of,
 )
 from components.core.weights import initialise
+from components.functional.dropout import dropout_of
 from components.functional.recurrent import STATE, States, last_of
 
 
@@ -147,10 +147,10 @@ class Recurrent(Printed):
     def _embedded(self, batch: Batch, info: SequenceInfo) -> Tensor:
         x = self.embedding(batch.ids, info)
         dropout = self.embedding.dropout
-        return F.dropout(x, dropout, self.training) if dropout else x
+        return dropout_of(x, dropout, self.training) if dropout else x
 
     def _dropped(self, x: Tensor) -> Tensor:
-        return F.dropout(x, self.dropout, self.training) if self.dropout else x
+        return dropout_of(x, self.dropout, self.training) if self.dropout else x
 
 
 def _passed(cell: nn.Module, x: Tensor, info: SequenceInfo, begin: States) -> tuple[Tensor, States]:

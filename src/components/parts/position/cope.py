@@ -34,6 +34,7 @@ class ContextualPosition(nn.Module):
     def __init__(self, n_heads: int, head_dim: int, *, n_positions: Positive = 64) -> None:
         super().__init__()
         self.n_heads, self.head_dim, self.n_positions = n_heads, head_dim, n_positions
+        self.splits = {"heads": n_heads}
         self.table = nn.Embedding(n_positions, head_dim)
 
     def bias(self, q: Tensor, k: Tensor, q_info: SequenceInfo | None = None, k_info: SequenceInfo | None = None) -> Tensor:

@@ -44,6 +44,7 @@ class DynamicBias(nn.Module):
         super().__init__()
         self.bound = bound
         self.activation = ACTIVATIONS[activation]
+        self.splits = {"heads": n_heads}
         self.hidden, self.heads = nn.Linear(1, width), nn.Linear(width, n_heads, bias=False)
 
     def bias(self, q: Tensor, k: Tensor, q_info: SequenceInfo | None = None, k_info: SequenceInfo | None = None) -> Tensor:

@@ -47,6 +47,7 @@ class Fire(nn.Module):
         super().__init__()
         self.start, self.unit = c, threshold
         self.activation = ACTIVATIONS[activation]
+        self.splits = {"heads": n_heads}
         self.hidden, self.heads = nn.Linear(1, width), nn.Linear(width, n_heads, bias=False)
         self.c, self.threshold = nn.Parameter(torch.empty(1)), nn.Parameter(torch.empty(1))
         self.reset_parameters()

@@ -32,6 +32,7 @@ class Kerple(nn.Module):
     def __init__(self, n_heads: int, *, kernel: Literal["log", "power"] = "log") -> None:
         super().__init__()
         self.kernel = kernel
+        self.splits = {"heads": n_heads}
         self.slope, self.shape = nn.Parameter(torch.empty(n_heads)), nn.Parameter(torch.empty(n_heads))
         self.reset_parameters()
 

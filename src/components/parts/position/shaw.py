@@ -31,6 +31,7 @@ class RelativeKeys(nn.Module):
     def __init__(self, n_heads: int, head_dim: int, *, max_distance: Positive = 16) -> None:
         super().__init__()
         self.n_heads, self.head_dim, self.max_distance = n_heads, head_dim, max_distance
+        self.splits = {"heads": n_heads}
         self.table = nn.Embedding(
             2 * max_distance + 1, head_dim
         )  # distances 0, 1, ... to the past, then 1, 2, ... to the future

@@ -36,6 +36,7 @@ class T5Bias(nn.Module):
         if buckets < 4 or max_distance <= buckets // 2:
             raise ValueError(f"buckets={buckets} must be at least 4 and max_distance={max_distance} beyond half of them")
         self.buckets, self.max_distance = buckets, max_distance
+        self.splits = {"heads": n_heads}
         self.table = nn.Embedding(buckets, n_heads)
 
     def bucket(self, distance: Tensor, backwards: bool) -> Tensor:

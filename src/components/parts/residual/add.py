@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from components.core.registry import register
 from components.core.signature import Probability
+from components.functional.dropout import dropout_of
 from components.parts.residual._stream import OneStream
 
 
@@ -23,4 +23,4 @@ class Add(OneStream):
         self.dropout = dropout
 
     def write(self, s: Tensor, y: Tensor) -> Tensor:
-        return s + (F.dropout(y, self.dropout, self.training) if self.dropout else y)
+        return s + (dropout_of(y, self.dropout, self.training) if self.dropout else y)

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from typing import Literal
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from components.core.registry import register
 from components.core.signature import Positive, PositiveFloat, Probability
 from components.core.sockets import Place
 from components.functional.deep_norm import alpha_of
+from components.functional.dropout import dropout_of
 from components.parts.residual._stream import OneStream
 
 
@@ -45,4 +45,4 @@ class DeepNorm(OneStream):
         self.dropout = dropout
 
     def write(self, s: Tensor, y: Tensor) -> Tensor:
-        return self.alpha * s + (F.dropout(y, self.dropout, self.training) if self.dropout else y)
+        return self.alpha * s + (dropout_of(y, self.dropout, self.training) if self.dropout else y)

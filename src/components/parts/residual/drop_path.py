@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from typing import Literal
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from components.core.registry import register
 from components.core.signature import Fraction, Probability
 from components.core.sockets import Place
+from components.functional.dropout import dropout_of, kept_rows
 from components.parts.residual._stream import OneStream
 
 
@@ -40,8 +40,7 @@ class DropPath(OneStream):
 
     def write(self, s: Tensor, y: Tensor) -> Tensor:
         if self.dropout:
-            y = F.dropout(y, self.dropout, self.training)
+            y = dropout_of(y, self.dropout, self.training)
         if self.rate and self.training:
-            kept = y.new_empty(y.shape[0], *[1] * (y.dim() - 1)).bernoulli_(1 - self.rate)
-            y = y * (kept / (1 - self.rate))
+            y = y * (kept_rows(y, self.rate) / (1 - self.rate))
         return s + y

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from components.core.registry import register
 from components.core.signature import Probability
 from components.core.sockets import Place
 from components.functional.activations import ACTIVATIONS
+from components.functional.dropout import dropout_of
 from components.functional.precision import cast_once
 from components.parts.residual._stream import OneStream
 
@@ -69,7 +69,7 @@ class Gated(OneStream):
             nn.init.constant_(parameter, self.keep)
 
     def write(self, s: Tensor, y: Tensor) -> Tensor:
-        y = self.activation(F.dropout(y, self.dropout, self.training) if self.dropout else y)
+        y = self.activation(dropout_of(y, self.dropout, self.training) if self.dropout else y)
         y, low = cast_once(y), cast_once(s)
         r = torch.sigmoid(self.reset_y(y) + self.reset_s(low))
         z = torch.sigmoid(self.update_y(y) + self.update_s(low) - self.hold.to(y.dtype))

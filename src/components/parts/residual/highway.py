@@ -6,12 +6,12 @@ Srivastava et al. 2015, arXiv:1505.00387, equation 3
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from components.core.registry import register
 from components.core.signature import Probability
 from components.core.sockets import Place
+from components.functional.dropout import dropout_of
 from components.parts.residual._stream import OneStream
 
 
@@ -42,6 +42,6 @@ class Highway(OneStream):
 
     def write(self, s: Tensor, y: Tensor) -> Tensor:
         if self.dropout:
-            y = F.dropout(y, self.dropout, self.training)
+            y = dropout_of(y, self.dropout, self.training)
         t = torch.sigmoid(self.transform(s) + self.shift.to(y.dtype))
         return s + t.to(s.dtype) * (y - s)

@@ -14,6 +14,7 @@ from components.core.registry import register
 from components.core.signature import Positive, Probability
 from components.core.sockets import Place
 from components.core.weights import copy_full
+from components.functional.dropout import dropout_of
 
 
 @register("residual", "hyper_connections")
@@ -88,7 +89,7 @@ class HyperConnections(nn.Module):
 
     def write(self, s: Tensor, y: Tensor) -> Tensor:
         if self.dropout:
-            y = F.dropout(y, self.dropout, self.training)
+            y = dropout_of(y, self.dropout, self.training)
         mix = self.mix_weights.to(s.dtype).expand(*s.shape[:-1], self.streams)
         into = self.write_weights.to(s.dtype).expand(s.shape[:-1])
         if self.dynamic:

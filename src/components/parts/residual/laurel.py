@@ -6,12 +6,12 @@ Menghani et al. 2024, arXiv:2411.07501, section 2 (LAuReL-LR; with ``weighted`` 
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from components.core.registry import register
 from components.core.signature import Positive, Probability
 from components.core.sockets import Place
+from components.functional.dropout import dropout_of
 from components.parts.residual._stream import OneStream
 
 
@@ -54,7 +54,7 @@ class Laurel(OneStream):
 
     def write(self, s: Tensor, y: Tensor) -> Tensor:
         if self.dropout:
-            y = F.dropout(y, self.dropout, self.training)
+            y = dropout_of(y, self.dropout, self.training)
         carried = s + self.out(self.down(s))
         if not self.weighted:
             return carried + y

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from components.core.registry import register
 from components.core.signature import NonNegativeFloat, Probability
 from components.core.sockets import Place
+from components.functional.dropout import dropout_of
 from components.parts.residual._stream import OneStream
 
 
@@ -39,4 +39,4 @@ class LayerScale(OneStream):
             nn.init.constant_(parameter, self.initial)
 
     def write(self, s: Tensor, y: Tensor) -> Tensor:
-        return s + self.scale.to(y.dtype) * (F.dropout(y, self.dropout, self.training) if self.dropout else y)
+        return s + self.scale.to(y.dtype) * (dropout_of(y, self.dropout, self.training) if self.dropout else y)

@@ -5,11 +5,11 @@ He et al. 2015, arXiv:1512.03385 (the "plain" networks of section 3.3)
 
 from __future__ import annotations
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from components.core.registry import register
 from components.core.signature import Probability
+from components.functional.dropout import dropout_of
 from components.parts.residual._stream import OneStream
 
 
@@ -31,4 +31,4 @@ class NoResidual(OneStream):
         self.dropout = dropout
 
     def write(self, s: Tensor, y: Tensor) -> Tensor:
-        return (F.dropout(y, self.dropout, self.training) if self.dropout else y).to(s.dtype)
+        return (dropout_of(y, self.dropout, self.training) if self.dropout else y).to(s.dtype)

@@ -6,12 +6,12 @@ Bachlechner et al. 2020, arXiv:2003.04887, equation 3
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from components.core.registry import register
 from components.core.signature import Probability
 from components.core.sockets import Place
+from components.functional.dropout import dropout_of
 from components.parts.residual._stream import OneStream
 
 
@@ -40,4 +40,4 @@ class ReZero(OneStream):
             nn.init.constant_(parameter, self.initial)
 
     def write(self, s: Tensor, y: Tensor) -> Tensor:
-        return s + self.factor.to(y.dtype) * (F.dropout(y, self.dropout, self.training) if self.dropout else y)
+        return s + self.factor.to(y.dtype) * (dropout_of(y, self.dropout, self.training) if self.dropout else y)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from components.core.registry import register
 from components.core.signature import NonNegativeFloat, Probability
 from components.core.sockets import Place
+from components.functional.dropout import dropout_of
 from components.parts.residual._stream import OneStream
 
 
@@ -32,4 +32,4 @@ class Scaled(OneStream):
         self.dropout = dropout
 
     def write(self, s: Tensor, y: Tensor) -> Tensor:
-        return s + self.scale * (F.dropout(y, self.dropout, self.training) if self.dropout else y)
+        return s + self.scale * (dropout_of(y, self.dropout, self.training) if self.dropout else y)

@@ -23,13 +23,14 @@ from components.training import progress, saving
 from components.training.callback.device_stats import DeviceStats as DeviceStats
 from components.training.callback.early_stopping import EarlyStopping as EarlyStopping
 from components.training.callback.figures import Figures as Figures
+from components.training.callback.guard import Guard as Guard
 from components.training.callback_group import CallbackGroup as CallbackGroup
 from components.training.callback_group import members_of
 from components.training.data_module import PackedDataModule
 from components.training.samples import Samples as Samples
 from components.training.task._driven import Driven
 
-__all__ = ["CallbackGroup", "Checkpoints", "DeviceStats", "EarlyStopping", "Figures", "Metrics", "Samples"]
+__all__ = ["CallbackGroup", "Checkpoints", "DeviceStats", "EarlyStopping", "Figures", "Guard", "Metrics", "Samples"]
 
 
 class Metrics(progress.Recorder):

@@ -16,6 +16,7 @@ from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.optim import Optimizer
 
+from components.core.collectives import read_apart
 from components.core.registry import register
 from components.core.sockets import Layer
 from components.training.optimizer_state import load_whole, whole_state
@@ -43,14 +44,26 @@ class FSDP2(ModelParallelStrategy):
 
     def setup_environment(self) -> None:
         assert self._timeout is not None  # Lightning's own, since none was given
-        self._data_parallel_size = self.num_nodes * self.num_processes
+        devices = self.num_nodes * self.num_processes
+        self._tensor_parallel_size = self.tensor_devices(devices)
+        self._data_parallel_size = devices // self._tensor_parallel_size
         if self.double:
             self.precision_plugin = DoublePrecision()
         super().setup_environment()
+        if self._tensor_parallel_size > 1:
+            read_apart(self.device_mesh["data_parallel"].get_group())
         self.mesh = self.weights_mesh()
         for mesh in (self.device_mesh, self.mesh):
             for name in mesh.mesh_dim_names or ():  # groups of a mesh have torch's own time-out otherwise
                 distributed_c10d._set_pg_timeout(self._timeout, mesh.get_group(name))
+
+    def teardown(self) -> None:
+        read_apart(None)
+        super().teardown()
+
+    def tensor_devices(self, devices: int) -> int:  # noqa: ARG002  for who inherits
+        """How many of ``devices`` hold each layer together, and read the same rows."""
+        return 1
 
     def weights_mesh(self) -> DeviceMesh:
         """The devices that each weight is laid out over."""

@@ -20,7 +20,7 @@ from components.evaluating.chrf import ChrF
 from components.functional.cross_entropy import IGNORED
 from components.generation.generating import texts_after
 from components.training.task._examples import FromExamples
-from components.training.task._training import inside
+from components.training.task._taking import inside
 
 
 class Answering(FromExamples):

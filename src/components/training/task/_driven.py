@@ -9,7 +9,7 @@ from typing import Any
 from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import BackboneFinetuning
 from lightning.pytorch.strategies import FSDPStrategy
-from torch.distributed.fsdp import FSDPModule
+from torch.distributed.tensor import DTensor
 
 from components.core.config_types import part_name
 from components.core.errors import UserError
@@ -100,7 +100,7 @@ class Driven:
     def shard_placed(self, strategy: object) -> None:
         """Divide a model that is there already among the ranks, where the strategy does so."""
         model = self.placed  # type: ignore[attr-defined]
-        if shards_weights(strategy) and not any(isinstance(m, FSDPModule) for m in model.modules()):
+        if shards_weights(strategy) and not any(isinstance(p, DTensor) for p in model.parameters()):
             strategy.shard(model)
 
     def need_known_strategy(self, strategy: object) -> None:

@@ -14,7 +14,6 @@ from functools import cached_property
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -31,7 +30,6 @@ from components.corpus.framing import frame_of
 from components.corpus.special_ids import target_start
 from components.corpus.steps import LoneMicroBatch, MicroBatch
 from components.training.clipping import multiply_gradients
-from components.training.strategies import data_ranks
 
 # Lightning tells everybody whose module and data come together that the module's hook is used: it is meant to be
 warnings.filterwarnings("ignore", ".*overridden `on_before_batch_transfer` in `LightningModule`.*")
@@ -147,8 +145,7 @@ class Taking:
         trainer: Any = self._trainer  # type: ignore[attr-defined]
         found = item.totals
         if several():
-            alike = 1 if trainer is None else dist.get_world_size() / data_ranks(trainer)[1]  # ranks that read the same
-            found = summed(found) / alike
+            found = summed(found)
         accumulate = 1 if trainer is None else trainer.accumulate_grad_batches
         if accumulate == 1:
             return found
@@ -162,3 +159,8 @@ class Taking:
         if self._guessed is not None and self._found is not None:
             factor = self._guessed[0] / self._found[0].clamp(min=1e-9)
             multiply_gradients((p for group in optimizer.param_groups for p in group["params"]), factor)
+
+
+def inside(item: MicroBatch | Batch | Tensor) -> Batch | Tensor:
+    """What a model reads of what a loader gives."""
+    return item.batch if isinstance(item, MicroBatch) else item

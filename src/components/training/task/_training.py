@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.plugins import DoublePrecision
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
@@ -36,7 +37,7 @@ from components.training.strategies import shards_weights
 from components.training.task._driven import Driven
 from components.training.task._logged import Logged
 from components.training.task._portable import Portable
-from components.training.task._taking import Taking
+from components.training.task._taking import Taking, inside
 from components.training.task._without import Without
 from components.training.tuning import freeze, tuned
 
@@ -54,6 +55,7 @@ class Training(Options, Taking, Stepping, Driven, Logged, Portable, Averaged, Wi
         validation_batches: at most so many batches per validation; null takes the whole split.
         activation_checkpointing: recompute each layer in the backward pass, for less memory.
         num_workers: processes that read ahead; never changes the order.
+        dropout_by: what draws belong to: ``sample``, so that ranks and micro-batches change nothing, or ``rank``: each has a generator of its own.
         compile: compile each layer, once for all that are alike.
     """
 
@@ -64,6 +66,7 @@ class Training(Options, Taking, Stepping, Driven, Logged, Portable, Averaged, Wi
     validation_batches: Positive | None = None
     activation_checkpointing: bool = False
     num_workers: Workers = 0
+    dropout_by: Literal["sample", "rank"] = "sample"
 
     # `compile` cannot be a field: nn.Module has a method of that name
     def __init__(self, config: Config, tokenizer: Tokens, *, compile: Literal["none", "layers"] = "none") -> None:
@@ -134,6 +137,8 @@ class Training(Options, Taking, Stepping, Driven, Logged, Portable, Averaged, Wi
         if shards_weights(strategy):
             strategy.shard(model)
         self.place(model, strategy.root_device)
+        if isinstance(self.trainer.precision_plugin, DoublePrecision) and not shards_weights(strategy):
+            model.double()  # Lightning does so after it has loaded a checkpoint, which would be rounded to fp32
 
     @property
     def placed(self) -> nn.Module:
@@ -187,7 +192,7 @@ class Training(Options, Taking, Stepping, Driven, Logged, Portable, Averaged, Wi
         if self._trainer is None:  # Lightning calls the hook; a loop of one's own, with Fabric or without, calls nothing else
             self.on_train_batch_start(item, batch_idx)
         totals = self.whole_step(item)
-        terms = self.whole(item.batch, self.objective)
+        terms = self.learned_from(item)
         if not self.idle:  # else there will be no step
             add_sums(self.train_sums, terms)
             for name, value in terms.stats.items():
@@ -242,8 +247,3 @@ class Training(Options, Taking, Stepping, Driven, Logged, Portable, Averaged, Wi
     def observe(self, hidden: Tensor, head: object, batch: Batch) -> None:
         """Update ``self.metrics``. Called inside the model's forward, so that ``head`` has its weights under FSDP2."""
         raise NotImplementedError(f"{type(self).__name__} has metrics, so it must say what they see")
-
-
-def inside(item: MicroBatch | Batch | Tensor) -> Batch | Tensor:
-    """What a model reads of what a loader gives."""
-    return item.batch if isinstance(item, MicroBatch) else item

@@ -23,7 +23,7 @@ from components.corpus.rows import Row
 from components.corpus.steps import MicroBatch
 from components.functional.cross_entropy import IGNORED
 from components.training.task._examples import FromExamples, text_row, values_of
-from components.training.task._training import inside
+from components.training.task._taking import inside
 
 
 class Predicted(TypedDict):

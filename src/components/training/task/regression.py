@@ -14,7 +14,7 @@ from components.corpus.example import Example
 from components.corpus.rows import Row
 from components.corpus.steps import MicroBatch
 from components.training.task._examples import FromExamples, text_row, values_of
-from components.training.task._training import inside
+from components.training.task._taking import inside
 
 
 @register("task", "regression")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,9 +12,10 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.profilers import AdvancedProfiler, PyTorchProfiler, SimpleProfiler
 
 from components.core.errors import UserError
-from components.core.makers import Maker, make
+from components.core.makers import Maker, ScopedMaker, make
 from components.core.registry import register
-from components.core.signature import NonNegative, NonNegativeFloat, Positive
+from components.core.signature import NonNegative, NonNegativeFloat, Positive, PositiveFloat
+from components.training.limits import foreign_strategy
 from components.training.strategies import left_to_trainer
 
 
@@ -71,6 +72,7 @@ def lightning(
     benchmark: bool | None = None,
     inference_mode: bool = True,
     sync_batchnorm: bool = False,
+    timeout: PositiveFloat = 600.0,
 ) -> Trainer:
     """Lightning's Trainer: how long a run is, on which devices, in which precision.
 
@@ -109,6 +111,7 @@ def lightning(
         benchmark: let cuDNN try which algorithm is fastest.
         inference_mode: validate in torch's inference mode; false: without gradients only.
         sync_batchnorm: batch norms count over all devices.
+        timeout: seconds that a device waits for another, which is stopped, lost or stuck, before the run ends with an error that says so.
 
     Raises:
         UserError: what Lightning itself refuses, here on this machine.
@@ -116,7 +119,9 @@ def lightning(
     del max_steps, max_tokens, max_epochs  # ``steps`` is what came of them
     del limit_train_batches  # by our own loaders, so that Lightning does not take a share of what is a share already
     del enable_checkpointing, enable_progress_bar  # both are our own
-    laid_out = make(strategy, "strategy", precision=str(precision))
+    del timeout  # of whoever watches the ranks
+    name = strategy_name(strategy)
+    laid_out = name if foreign_strategy(name) else make(strategy, "strategy", precision=str(precision))
     if enable_model_summary:
         let_summary_speak()
     if min_steps and min_epochs is None:
@@ -157,6 +162,13 @@ def lightning(
         )
     except (MisconfigurationException, ValueError, TypeError, ImportError) as e:  # Lightning's own check of what the user gave
         raise UserError("trainer", " ".join(str(e).split())) from e
+
+
+def strategy_name(chosen: object) -> object:
+    """The name in what a socket holds, which may be bound to what it inherits."""
+    while isinstance(chosen, ScopedMaker):
+        chosen = chosen.maker
+    return chosen.get("name") if isinstance(chosen, Mapping) else chosen
 
 
 def let_summary_speak() -> None:

@@ -1,0 +1,84 @@
+"""Dropout whose draws belong to the samples: a function of (seed, sample, call, element), however a step is cut into ranks and micro-batches.
+
+Whoever trains says which samples the rows of the batch are (``core/draws.py``). Every call moves each row's key on by one step of a generator (Steele and
+Vigna 2021, arXiv:2001.05304), and draws an element by hashing its place in the row with that key: tensor operations alone, the same on every device,
+and the same where the row is padded further. Where nobody has said it, it is torch's own dropout.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from components.core.draws import DRAWS, wrapped
+
+MULTIPLIER, STEP = wrapped(0xD1342543DE82EF95), 0x14057B7EF767814F  # of the generator that moves keys on, 64 bits
+PLACES = (
+    0x9E3779B1,
+    0x85EBCA77,
+    0xC2B2AE3D,
+    0x27D4EB2F,
+    0x165667B1,
+)  # odd, one for each axis of a row: what a step along it adds
+MIX = 0x2C1B3C6D
+KEPT_UP_TO = 2**20  # places of a row whose numbers are kept from call to call: 4 MB
+
+
+def dropout_of(x: Tensor, p: float, training: bool = True) -> Tensor:
+    """Each element is 0 with probability ``p``, else divided by 1 - p. The rows of the batch are the first axis of ``x``, or several of its rows each."""
+    if not training or p == 0.0:
+        return x
+    keys = DRAWS.keys
+    if keys is None or x.dim() == 0 or x.shape[0] % keys.shape[0] or p >= 1.0:
+        return F.dropout(x, p)
+    rows = x if x.shape[0] == keys.shape[0] else x.unflatten(0, (keys.shape[0], -1))
+    factor = kept(rows.shape, p, moved_on(keys)).to(x.dtype)
+    return (rows * factor.mul_(1.0 / (1.0 - p))).view(x.shape)
+
+
+def kept_rows(x: Tensor, p: float) -> Tensor:
+    """(B, 1, ...) in the type of x: 0 for a row that is dropped whole, with probability ``p``, else 1."""
+    shape = (x.shape[0], *[1] * (x.dim() - 1))
+    keys = DRAWS.keys
+    if keys is None or x.shape[0] != keys.shape[0]:
+        return x.new_empty(shape).bernoulli_(1.0 - p)
+    return kept(torch.Size(shape), p, moved_on(keys)).to(x.dtype)
+
+
+def moved_on(keys: Tensor) -> Tensor:
+    DRAWS.keys = keys = keys * MULTIPLIER + STEP
+    return keys
+
+
+def kept(shape: torch.Size, p: float, keys: Tensor) -> Tensor:
+    """(B, ...) bool: False with probability ``p``. An element's draw depends on its row's key and on its place in the row alone."""
+    ones = [1] * (len(shape) - 1)
+    add, times = (keys >> 32).to(torch.int32).view(-1, *ones), ((keys >> 17).to(torch.int32) | 1).view(-1, *ones)
+    drawn = places(shape[1:], keys.device) * times
+    drawn += add
+    drawn ^= drawn >> 15
+    drawn *= MIX
+    return drawn >= int(p * 2**32) - 2**31
+
+
+def places(shape: torch.Size, device: torch.device) -> Tensor:
+    """(1, *shape) int32: a number for each place in a row, which does not depend on how long its axes are."""
+    if torch.compiler.is_compiling() or shape.numel() > KEPT_UP_TO:
+        return hashed_places(shape, device)
+    return kept_places(shape, device)
+
+
+def hashed_places(shape: torch.Size, device: torch.device) -> Tensor:
+    total = torch.zeros(1, *[1] * len(shape), dtype=torch.int32, device=device)
+    for axis, length in enumerate(shape):
+        factor = wrapped(PLACES[axis % len(PLACES)] + 2 * (axis // len(PLACES)), 32)
+        along = torch.arange(length, dtype=torch.int32, device=device) * factor
+        total = total + along.view(1, *[1] * axis, length, *[1] * (len(shape) - axis - 1))
+    total = (total ^ (total >> 16)) * wrapped(0x7FEB352D, 32)
+    return total ^ (total >> 15)
+
+
+kept_places = lru_cache(maxsize=8)(hashed_places)

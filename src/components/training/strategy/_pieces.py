@@ -1,0 +1,177 @@
+"""Which weights a group of ranks holds in pieces, and which parts it computes in pieces: read from what the parts say of themselves.
+
+A part says in ``splits`` over which axes its output is a sum of pieces, and in ``axes`` which weights have these axes. Nothing else is asked of it.
+A part that says nothing, or holds one that does not say the same, is computed whole by every rank of the group.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from torch import nn
+
+from components.core.abilities import Splits
+from components.core.errors import UserError
+from components.core.sockets import Layer
+from components.core.weights import Weight, roles
+from components.functional.experts import ExpertBias
+from components.parts.adapter._adapted import Adapted
+from components.parts.attention._positioned import Positioned
+
+
+@dataclass
+class Pieces:
+    """How a model is cut.
+
+    Args:
+        cut: {id of a weight: the dimension that it is cut along}; the others are whole on each rank.
+        within: ids of whole weights that pieces read, each for itself.
+        once: ids of those that are added to a sum of pieces: biases of output projections.
+        summed: {path: module} whose output is the sum of the pieces'.
+        joined: {path: module} whose output is the pieces' side by side: a head.
+        looked_up: tables of the vocabulary in pieces.
+        whole: {path: the reason why a part is not computed in pieces}, of parts with matrices of their own.
+    """
+
+    cut: dict[int, int] = field(default_factory=dict)
+    within: set[int] = field(default_factory=set)
+    once: set[int] = field(default_factory=set)
+    summed: dict[str, nn.Module] = field(default_factory=dict)
+    joined: dict[str, nn.Module] = field(default_factory=dict)
+    looked_up: dict[str, nn.Embedding] = field(default_factory=dict)
+    whole: dict[str, str] = field(default_factory=dict)
+
+
+def pieces_of(model: nn.Module, size: int) -> Pieces:
+    """The model in ``size`` pieces; it may be on the meta device.
+
+    Raises:
+        UserError: a part that can be computed in pieces, but not in so many equal ones.
+    """
+    found, weights = Pieces(), {id(w.parameter): w for w in roles(model)}
+    layers = {f"{path}." for path, m in model.named_modules() if isinstance(m, Layer)}
+    wanted: dict[str, nn.Module] = {}
+    for path, module in model.named_modules():
+        inside = any(path.startswith(f"{p}.") for p in wanted)
+        if inside or not any(path.startswith(p) for p in layers) or not _splits(module):
+            continue
+        if any(isinstance(m, Adapted) for m in module.modules()):
+            found.whole[path] = "an adapter changes its weights"
+        else:
+            wanted[path] = module
+    found.summed = _agreed(model, wanted, found.whole)
+    for path, module in found.summed.items():
+        _check(path, module, size)
+        _cut(found, weights, module)
+    _vocabulary(found, weights, model, size)
+    return found
+
+
+def _splits(module: nn.Module) -> Mapping[str, int]:
+    return module.splits if isinstance(module, Splits) else {}
+
+
+def _agreed(model: nn.Module, wanted: dict[str, nn.Module], whole: dict[str, str]) -> dict[str, nn.Module]:
+    """``wanted`` without those that share a position with a part that is computed whole: it has one number of heads."""
+    chosen = {id(m) for m in wanted.values()}
+    mixed = {
+        id(m.position)
+        for m in model.modules()
+        if isinstance(m, Positioned) and m.biased and id(m) not in chosen and list(m.position.parameters())
+    }
+    agreed = {}
+    for path, module in wanted.items():
+        if isinstance(module, Positioned) and module.biased and id(module.position) in mixed:
+            whole[path] = "a layer that is computed whole has the same position"
+        else:
+            agreed[path] = module
+    return agreed
+
+
+def _check(path: str, module: nn.Module, size: int) -> None:
+    for inner, part in module.named_modules():
+        for axis, count in _splits(part).items():
+            if count % size:
+                raise UserError(
+                    f"{path}.{inner}".rstrip("."),
+                    f"{axis}={count} does not divide into pieces for {size} devices",
+                    f"take a multiple of {size}, or let fewer devices hold a layer together",
+                )
+
+
+def _cut(found: Pieces, weights: dict[int, Weight], module: nn.Module) -> None:
+    """Note how each weight that the part reads is held."""
+    axes = {axis for m in module.modules() for axis in _splits(m)}
+    for parameter in _read_by(module):
+        weight = weights[id(parameter)]
+        dim = next((dimension(weight, n) for n, axis in enumerate(weight.axes) if axis in axes), None)
+        if dim is not None:
+            found.cut[id(parameter)] = dim
+        elif _ends_sum(weight, found):
+            found.once.add(id(parameter))
+        else:
+            found.within.add(id(parameter))
+
+
+def _read_by(module: nn.Module) -> Iterator[nn.Parameter]:
+    """Weights before biases, which ask how their weight is held."""
+    position = module.position if isinstance(module, Positioned) and (module.biased or module.rotates) else None
+    for m in (*module.modules(), *(position.modules() if position is not None else ())):
+        yield from sorted(m.parameters(recurse=False), key=lambda p: -p.ndim)
+
+
+def _ends_sum(weight: Weight, found: Pieces) -> bool:
+    """Whether it is a bias that is added to products which are sums of pieces."""
+    module = weight.module
+    if isinstance(module, nn.Linear):
+        return weight.parameter is module.bias and found.cut.get(id(module.weight)) == 1
+    return isinstance(module, ExpertBias)  # the other biases of experts are cut as their width is
+
+
+def dimension(weight: Weight, n: int) -> int:
+    """The dimension of the tensor that the weight's ``n``-th axis is."""
+    if isinstance(weight.module, nn.Linear):
+        return 0 if weight.parameter.ndim == 1 else 1 - n
+    return n
+
+
+def _vocabulary(found: Pieces, weights: dict[int, Weight], model: nn.Module, size: int) -> None:
+    """Tables of the embedding and of the head, where both are made for it and the vocabulary divides; tokenizers do not ask by how much."""
+    parts = {path: m for path, m in model.named_children() if "vocab" in _splits(m) or path in ("embedding", "head")}
+    odd = [path for path, m in parts.items() if "vocab" not in _splits(m)]
+    if any(_splits(m).get("vocab", size) % size for m in parts.values()):
+        found.whole |= {path: f"the vocabulary is no multiple of {size}" for path in parts}
+        return
+    if any(isinstance(m, Adapted) for part in parts.values() for m in part.modules()):
+        found.whole |= {path: "an adapter changes its weights" for path in parts}
+        return
+    for path, part in parts.items():
+        if path in odd or (odd and not _of_its_own(part, parts)):
+            found.whole[path] = "it does not say that it can be computed in pieces"
+            continue
+        tables = {
+            n: m for n, m in part.named_modules() if isinstance(m, nn.Embedding) and weights[id(m.weight)].axes[0] == "vocab"
+        }
+        found.looked_up |= {f"{path}.{n}": m for n, m in tables.items()}
+        if not tables:
+            found.joined[path] = part
+        for p in part.parameters():
+            axes = weights[id(p)].axes
+            if "vocab" in axes:
+                found.cut[id(p)] = dimension(weights[id(p)], axes.index("vocab"))
+            elif not tables:
+                found.within.add(id(p))
+
+
+def _of_its_own(part: nn.Module, parts: dict[str, nn.Module]) -> bool:
+    """Whether no other of the parts reads its tables."""
+    held = set(part.modules())
+    return not any(
+        value in held
+        for m in parts.values()
+        if m is not part
+        for inner in m.modules()
+        for value in vars(inner).values()
+        if isinstance(value, nn.Module)
+    )

@@ -1,0 +1,104 @@
+"""Sums over the ranks that hold one layer together, as autograd knows them.
+
+What every rank of the group has alike goes into a piece by ``entered`` and comes out by ``added``. Shoeybi et al. 2019 (Megatron-LM), arXiv:1909.08053,
+section 3, where these are f and g.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from components.core.collectives import side_by_side, sum_within
+
+Group = dist.ProcessGroup
+
+
+class Context(Protocol):
+    """What a function of autograd keeps for its backward pass."""
+
+    group: Group
+    size: int
+    rank: int
+    width: int
+
+
+def entered(x: Tensor, group: Group) -> Tensor:
+    """``x`` as a piece reads it: its gradient is the sum of those that the pieces give."""
+    return _Entered.apply(x, group) if x.requires_grad and torch.is_grad_enabled() else x
+
+
+def added(y: Tensor, group: Group) -> Tensor:
+    """The sum of what the pieces give: each of them gets the whole gradient."""
+    return _Added.apply(y, group)
+
+
+def joined(y: Tensor, group: Group) -> Tensor:
+    """The pieces side by side along the last axis, in the order of the ranks: each gets its part of the gradient."""
+    return _Joined.apply(y, group)
+
+
+def once(x: Tensor, group: Group) -> Tensor:
+    """``x`` in the first piece and zeros in the others, so that it is once in their sum: its gradient is whole on each rank."""
+    return _Once.apply(x, group)
+
+
+def shared(x: Tensor, group: Group) -> Tensor:
+    """``x``, which every piece has computed alike: each rank gets an equal share of the gradient."""
+    return _Shared.apply(x, group) if x.requires_grad and torch.is_grad_enabled() else x
+
+
+class _Entered(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Context, x: Tensor, group: Group) -> Tensor:
+        ctx.group = group
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Context, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        return sum_within(grad, ctx.group), None
+
+
+class _Added(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Context, y: Tensor, group: Group) -> Tensor:  # noqa: ARG004
+        return sum_within(y, group)
+
+    @staticmethod
+    def backward(ctx: Context, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]  # noqa: ARG004
+        return grad, None
+
+
+class _Joined(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Context, y: Tensor, group: Group) -> Tensor:
+        ctx.width, ctx.rank = y.shape[-1], dist.get_rank(group)
+        return side_by_side(y, group)
+
+    @staticmethod
+    def backward(ctx: Context, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        return grad.narrow(-1, ctx.rank * ctx.width, ctx.width), None
+
+
+class _Once(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Context, x: Tensor, group: Group) -> Tensor:  # noqa: ARG004
+        return x.view_as(x) if dist.get_rank(group) == 0 else torch.zeros_like(x)
+
+    @staticmethod
+    def backward(ctx: Context, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]  # noqa: ARG004
+        return grad, None
+
+
+class _Shared(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Context, x: Tensor, group: Group) -> Tensor:
+        ctx.size = dist.get_world_size(group)
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Context, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        return grad / ctx.size, None

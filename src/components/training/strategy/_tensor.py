@@ -1,0 +1,169 @@
+"""A model that a group of ranks holds and computes together: each weight is a DTensor over the group, each part reads the piece of this rank.
+
+The unit in which DTensors give way to this rank's pieces is a block, the embedding, the head, and the model for what is left. It is a hook inside of what
+activation checkpointing computes again, so that the second time is as the first.
+"""
+
+# ruff: noqa: ARG002  torch's hooks have fixed arguments
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.tensor import DTensor, Placement, Replicate, Shard, distribute_tensor
+
+from components.core.sockets import Layer, SequenceInfo
+from components.parts.attention._positioned import Positioned
+from components.training.strategy._pieces import Pieces, pieces_of
+from components.training.strategy._sums import added, entered, joined, once, shared
+
+
+def hold_together(model: nn.Module, mesh: DeviceMesh) -> Pieces:
+    """Cut the model's weights over the ranks of ``mesh``, and let its parts compute their pieces. What it gives stays the same.
+
+    Raises:
+        UserError: a part cannot be cut into so many pieces.
+    """
+    group, pieces = mesh.get_group(), pieces_of(model, mesh.size())
+    read = _distributed(model, mesh, pieces)
+    for unit in units(model):
+        Unit(unit, group, read)
+    for module in pieces.summed.values():
+        Region(module, group, added)
+    for module in pieces.joined.values():
+        Region(module, group, joined)
+    for table in pieces.looked_up.values():
+        Table(table, group)
+    return pieces
+
+
+Read = dict[tuple[int, str], Callable[[Tensor], Tensor]]  # {(id of a module, name): how its piece is read}
+
+
+def _distributed(model: nn.Module, mesh: DeviceMesh, pieces: Pieces) -> Read:
+    """Put a DTensor in the place of each parameter, the same for those that are tied."""
+    made: dict[int, nn.Parameter] = {}
+    read: Read = {}
+    group = mesh.get_group()
+    for module in model.modules():
+        for name, p in list(module.named_parameters(recurse=False)):
+            if id(p) not in made:
+                dim = pieces.cut.get(id(p))
+                place: Placement = Replicate() if dim is None else Shard(dim)
+                made[id(p)] = nn.Parameter(
+                    distribute_tensor(p.detach(), mesh, [place], src_data_rank=None), requires_grad=p.requires_grad
+                )
+            if id(p) in pieces.within:
+                read[id(module), name] = lambda x: entered(x, group)
+            elif id(p) in pieces.once:
+                read[id(module), name] = lambda x: once(x, group)
+            setattr(module, name, made[id(p)])
+    return read
+
+
+def units(model: nn.Module) -> list[list[nn.Module]]:
+    """Modules whose weights give way together; the first of each list is that whose call begins and ends it."""
+    inner = [m.block for m in model.modules() if isinstance(m, Layer)]
+    inner += [m for name, m in model.named_children() if name in ("embedding", "head")]
+    found, seen = [], set()
+    for unit in inner:
+        members = list(unit.modules())
+        for m in members.copy():  # what a part reads and does not own: a shared position, a tied table
+            members += m.position.modules() if isinstance(m, Positioned) else ()
+            members += [inside for held in vars(m).values() if isinstance(held, nn.Module) for inside in held.modules()]
+        found.append(members)
+        seen.update(unit.modules())
+    return [*found, [model, *(m for m in model.modules() if m is not model and m not in seen)]]
+
+
+class Unit:
+    """Hooks around the first of some modules: while it runs, all of them have plain tensors, the pieces of this rank."""
+
+    def __init__(self, members: list[nn.Module], group: dist.ProcessGroup, read: Read) -> None:
+        self.held = [(m, name) for m in dict.fromkeys(members) for name in m._parameters]
+        self.group, self.read = group, read
+        self.put_back: list[tuple[nn.Module, str, DTensor]] = []
+        members[0].register_forward_pre_hook(self.before)
+        members[0].register_forward_hook(self.after, always_call=True)
+
+    def before(self, module: nn.Module, args: object) -> None:
+        for m, name in self.held:
+            p = m._parameters[name]
+            if isinstance(p, DTensor):
+                self.put_back.append((m, name, p))
+                local = p.to_local()
+                how = self.read.get((id(m), name))
+                m._parameters[name] = how(local) if how is not None else local  # type: ignore[assignment]  # for as long as the call lasts
+
+    def after(self, module: nn.Module, args: object, output: object) -> None:
+        for m, name, p in self.put_back:
+            m._parameters[name] = p  # type: ignore[assignment]  # it was a parameter
+        self.put_back.clear()
+
+
+class Side(dict[str, object]):
+    """What a piece writes beside its output. ``outer``: where it belongs."""
+
+    def __init__(self, outer: dict[str, object]) -> None:
+        super().__init__()
+        self.outer = outer
+
+
+class Region:
+    """Hooks around a part whose pieces the ranks compute. ``close`` makes one of the outputs."""
+
+    def __init__(
+        self, module: nn.Module, group: dist.ProcessGroup, close: Callable[[Tensor, dist.ProcessGroup], Tensor]
+    ) -> None:
+        self.group, self.close = group, close
+        module.register_forward_pre_hook(self.before, with_kwargs=True)
+        module.register_forward_hook(self.after, with_kwargs=True)
+
+    def before(
+        self, module: nn.Module, args: tuple[object, ...], kwargs: dict[str, object]
+    ) -> tuple[tuple[object, ...], dict[str, object]]:
+        return tuple(self.entering(x) for x in args), {name: self.entering(x) for name, x in kwargs.items()}
+
+    def entering(self, x: object) -> object:
+        if isinstance(x, Tensor):
+            return entered(x, self.group)
+        if not isinstance(x, SequenceInfo):
+            return x
+        memory = None if x.memory is None else entered(x.memory, self.group)
+        carry = {name: self.entering(v) for name, v in x.carry.items()}
+        return x.with_(memory=memory, carry=carry, out=Side(x.out))
+
+    def after(self, module: nn.Module, args: tuple[object, ...], kwargs: dict[str, object], output: Tensor) -> Tensor:
+        for info in (*args, *kwargs.values()):
+            if isinstance(info, SequenceInfo) and isinstance(info.out, Side):
+                for name, value in info.out.items():
+                    info.out.outer[name] = self.leaving(value)
+        return self.close(output, self.group)
+
+    def leaving(self, value: object) -> object:
+        """What each rank has computed alike."""
+        if isinstance(value, tuple):
+            return tuple(self.leaving(v) for v in value)
+        return shared(value, self.group) if isinstance(value, Tensor) else value
+
+
+class Table:
+    """Hooks around an ``nn.Embedding`` of which each rank has some of the rows: the others' are 0, and the sum over ranks is what was asked for."""
+
+    def __init__(self, table: nn.Embedding, group: dist.ProcessGroup) -> None:
+        self.group, self.absent = group, []
+        rows = table.num_embeddings // dist.get_world_size(group)
+        self.first, self.rows = rows * dist.get_rank(group), rows
+        table.register_forward_pre_hook(self.before)
+        table.register_forward_hook(self.after)
+
+    def before(self, module: nn.Module, args: tuple[Tensor]) -> tuple[Tensor]:
+        ids = args[0] - self.first
+        absent = (ids < 0) | (ids >= self.rows)
+        self.absent.append(absent)
+        return (ids.masked_fill(absent, 0),)
+
+    def after(self, module: nn.Module, args: object, output: Tensor) -> Tensor:
+        return added(output.masked_fill(self.absent.pop()[..., None], 0.0), self.group)

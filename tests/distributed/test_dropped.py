@@ -1,0 +1,50 @@
+"""With dropout, 1, 2 and 4 processes train the same model: what is dropped belongs to the samples."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent))
+import dropped
+
+SCRIPT = Path(__file__).parent / "dropped.py"
+TEXT = "\n\n".join(f"the {w} number {i} is here" for i in range(120) for w in ("tree", "stone", "river"))
+
+
+def launch(ranks: int, folder: Path) -> None:
+    start = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)]
+    env = {n: v for n, v in os.environ.items() if n not in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "NODE_RANK")}
+    process = subprocess.Popen(
+        [sys.executable, *start, str(SCRIPT), str(folder)],
+        **{"cwd": folder, "env": env | {"OMP_NUM_THREADS": "1"}, "start_new_session": True},
+        **{"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True},
+    )
+    try:
+        said = process.communicate(timeout=240)[0]
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        raise AssertionError(f"{ranks} ranks did not end: {process.communicate()[0]}") from None
+    assert process.returncode == 0, said
+
+
+@pytest.mark.timeout(800)
+def test_any_number_of_processes_drops_the_same(tmp_path, monkeypatch):
+    """Half a minute: three runs of ten steps in two launches, and two here."""
+    (tmp_path / "text.txt").write_text(TEXT)
+    monkeypatch.chdir(tmp_path)
+    dropped.main(tmp_path, 1)
+    for ranks in (2, 4):
+        launch(ranks, tmp_path)
+    one = torch.load(tmp_path / "auto 1 1.pt")
+    others = sorted(tmp_path.glob("*.pt"))
+    assert len(others) == 5
+    for file in others:
+        other = torch.load(file)
+        assert max((w - other[n]).abs().max().item() for n, w in one.items()) < 1e-9, file.stem

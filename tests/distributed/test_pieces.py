@@ -1,0 +1,89 @@
+"""Every registered part under tensor parallelism: a group of ranks that holds a model together computes what one does, gradients too."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from components.core.errors import UserError
+from components.core.makers import make
+from components.training.strategy._pieces import pieces_of
+
+sys.path.insert(0, str(Path(__file__).parent))
+import pieces
+
+
+@pytest.mark.parametrize("part", pieces.PARTS)
+def test_two_ranks_compute_what_one_does(part):
+    host = pieces.host_of(part)
+    loss, grads = pieces.step(host.model(), host)
+    for theirs, own in pieces.held_by(2, host):
+        assert theirs == pytest.approx(loss, abs=1e-12)
+        assert own.keys() == grads.keys()
+        for name, grad in grads.items():
+            torch.testing.assert_close(own[name], grad, rtol=1e-9, atol=1e-9, msg=f"{part}: {name}")
+
+
+OPTIONS = [
+    *("attention/gqa n_kv_heads=1", "attention/gqa bias=[q,k,v,out] sinks=true", "attention/gqa gate=headwise qk_norm=layer"),
+    *("attention/gqa qk_norm=rms qk_norm_over=full", "attention/gqa qk_norm=rms qk_norm_over=per_head_weight"),
+    *("attention/mla bias=[q,kv_down,k_rope,out]", "attention/mla q_rank=8", "attention/gated_delta_net n_v_heads=8"),
+    *("attention/hgrn2 output_norm_over=head", "attention/forgetting gate=elementwise n_kv_heads=1"),
+    *(
+        "ffn/mlp bias=true",
+        "ffn/glu bias=true",
+        "ffn/moe bias=true shared=glu shared_gate=true",
+        "ffn/moe weigh=input z_loss=0.1",
+    ),
+    *("ffn/moe shared=product_key_memory", "head/linear bias=true", "head/tied bias=true", "head/tied bias=fixed"),
+    *("head/mlm output=linear", "position/fire width=8"),
+]
+
+
+@pytest.mark.parametrize("words", OPTIONS)
+def test_options_change_nothing_of_it(words):
+    part, *options = words.split()
+    host = pieces.Host.of(pieces.subject_of(part, options))
+    loss, grads = pieces.step(host.model(), host)
+    for theirs, own in pieces.held_by(2, host):
+        assert theirs == pytest.approx(loss, abs=1e-12)
+        for name, grad in grads.items():
+            torch.testing.assert_close(own[name], grad, rtol=1e-9, atol=1e-9, msg=f"{words}: {name}")
+
+
+@pytest.mark.parametrize("part", ["attention/mha", "position/t5_bias"])
+def test_layers_that_are_computed_twice(part):
+    host = pieces.host_of(part)
+    loss, grads = pieces.step(host.model(), host)
+    for theirs, own in pieces.held_by(2, host, recompute=True):
+        assert theirs == pytest.approx(loss, abs=1e-12)
+        assert all(torch.allclose(own[name], grad, rtol=1e-9, atol=1e-9) for name, grad in grads.items())
+
+
+def small(**changes):
+    options = {"d_model": 32, "n_layers": 1, "attention": {"name": "gqa", "n_heads": 4}, "ffn": {"name": "glu", "d_ff": 30}}
+    with torch.device("meta"):
+        return make({"name": "decoder", **options, **changes}, "model", vocab_size=41)
+
+
+def test_what_does_not_divide_is_named():
+    with pytest.raises(UserError, match=r"stack\.layers\.0\.block\.ffn: d_ff=30 does not divide into pieces for 4"):
+        pieces_of(small(), 4)
+    with pytest.raises(UserError, match=r"block\.attention: heads=4"):
+        pieces_of(small(ffn={"name": "glu", "d_ff": 24}), 8)
+
+
+def test_a_vocabulary_that_does_not_divide_stays_whole():
+    found = pieces_of(small(), 2)
+    assert not found.joined
+    assert not found.looked_up
+    assert found.whole == dict.fromkeys(("embedding", "head"), "the vocabulary is no multiple of 2")
+    assert set(found.summed) == {"stack.layers.0.block.attention", "stack.layers.0.block.ffn"}
+
+
+def test_the_page_has_the_table():
+    text = pieces.PAGE.read_text(encoding="utf8")
+    assert text == pieces.page(text), "python tests/distributed/pieces.py --write"
