@@ -40,7 +40,7 @@ def main() -> None:
     ways: dict[str, Callable[[], Sequence[Sequence[int]]]] = {
         "encode_batch": lambda: [e.ids for e in tokenizer.core.encode_batch(texts, add_special_tokens=False)],
         "encode_batch_fast": lambda: [e.ids for e in tokenizer.core.encode_batch_fast(texts, add_special_tokens=False)],
-        "ours": lambda: encode(texts),  # arrays, as a corpus takes them
+        "ours": lambda: encode(texts),
     }
     ids = {name: [list(row) for row in way()] for name, way in ways.items()}
     if any(found != ids["encode_batch"] for found in ids.values()):

@@ -43,18 +43,15 @@ def encoder_by_ranks(tokenizer: Tokens, made: dict[str, Any]) -> Callable[[list[
     if engine is None:
         return None
 
-    def one(text: str) -> Any:
-        return engine.encode_to_numpy(text, disallowed_special=())
-
     def encode(texts: list[str]) -> Sequence[Sequence[int]]:
         # tiktoken replaces what is no character, without a word; the library refuses it
         if any(len(text) > PIECE or not _is_utf8(text) for text in texts):
             return tokenizer.encode_batch(texts)
         threads = int(os.environ.get("RAYON_NUM_THREADS", 0)) or os.cpu_count() or 1  # as the library has it
         if threads == 1 or len(texts) == 1:
-            return [one(text) for text in texts]
+            return [engine.encode_ordinary(text) for text in texts]
         with ThreadPoolExecutor(threads) as pool:
-            return list(pool.map(one, texts))
+            return list(pool.map(engine.encode_ordinary, texts))
 
     return encode
 

@@ -124,10 +124,7 @@ def _joined(rows: Sequence[Sequence[int]], frame: Frame, lengths: np.ndarray) ->
         for i, token in enumerate(ids):
             made[first + i] = token
             inner[first + i] = False
-    if rows and all(isinstance(row, np.ndarray) for row in rows):
-        made[inner] = np.concatenate(rows)
-    else:
-        made[inner] = np.fromiter(chain.from_iterable(rows), np.int64, count=int(inner.sum()))
+    made[inner] = np.fromiter(chain.from_iterable(rows), np.int64, count=int(inner.sum()))
     return made
 
 
