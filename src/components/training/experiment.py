@@ -185,7 +185,7 @@ def train(
         if (full := out_of_memory.explained(e, module, accumulate=accumulate, ranks=processes(planned.settings))) is not None:
             raise full from e
         if isinstance(e, RuntimeError) and (lost := watch.explained(e)) is not None:
-            raise lost from e
+            raise (lost if lost.aloud else SystemExit(lost.exit_code)) from e
         if isinstance(e, RuntimeError) and tells_of_a_dead_reader(e):
             raise gone() from e
         raise

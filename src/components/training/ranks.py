@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import traceback
 from collections.abc import Callable
 from datetime import timedelta
@@ -23,8 +24,9 @@ from components.core.collectives import Differing
 from components.core.errors import UserError
 from components.core.exit import hard_exit, note_talk
 from components.runs import resume, run_folder
+from components.training.beats import Beats
 from components.training.planning import Job
-from components.training.watch import FIRST, PATIENCE, Watch
+from components.training.watch import FIRST, PATIENCE, RankLost, Watch
 
 RUN = "COMPONENTS_RUN"  # the run of the first rank: config, recipe, and the checkpoint that it goes on from
 TIMEOUT = "COMPONENTS_RANK_TIMEOUT"  # where an earlier release took trainer.timeout from
@@ -85,6 +87,8 @@ def follow(fit: Callable[[Job, Watch], object]) -> NoReturn:
         if not watch.orphan():  # if all ranks met this error, the first one reports it and ends this process
             watch.join(YIELD)
         watch.say(e)
+        if isinstance(e, RankLost) and e.stands and not watch.orphan():
+            os.kill(os.getppid(), signal.SIGKILL)  # the first rank is stopped, and whoever waits for the run waits for it
     except SystemExit as e:
         code = e.code if isinstance(e.code, int) else 1
     except KeyboardInterrupt:
@@ -117,6 +121,8 @@ def prepare(trainer: Trainer, watch: Watch, seconds: float) -> None:
         return  # ranks that are forked or spawned: multiprocessing watches them
     if not watch.is_alive():
         watch.start()
+    watch.beats = Beats(seconds, lambda: trainer.global_step)
+    watch.beats.start()
 
 
 def close(watch: Watch, *, ended: bool) -> None:
@@ -128,6 +134,8 @@ def close(watch: Watch, *, ended: bool) -> None:
     """
     if watch.parent is None:
         watch.stop()
+    if watch.beats is not None:
+        watch.beats.stop()
     ours = dist.is_initialized() and (bool(watch.children) or watch.parent is not None)
     if ours and ended:
         dist.destroy_process_group()  # as the other ranks do

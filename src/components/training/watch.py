@@ -17,10 +17,13 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from components.core import terminal
 from components.core.errors import UserError
+
+if TYPE_CHECKING:
+    from components.training.beats import Beats
 
 FIRST = "COMPONENTS_FIRST_RANK"  # process id of the rank that started this one
 EVERY = 1.0  # seconds between two checks
@@ -50,6 +53,8 @@ class RankLost(UserError):
     """Another rank is gone or does not answer. It is not the user's mistake, so the exit code is 1."""
 
     exit_code = 1
+    stands = False  # not even its threads run, so it will never end by itself
+    aloud = True  # False: another rank says so
 
 
 class Watch(threading.Thread):
@@ -66,6 +71,7 @@ class Watch(threading.Thread):
         self.folder: Path | None = None  # the run's
         self.complete: Callable[[], object] | None = None  # completes the run's folder as that of a failed run
         self.quiet = False
+        self.beats: Beats | None = None  # what all ranks were last seen at
         self.progress: Callable[[], Any] = lambda: None  # changes with each batch
         self.works = True  # processor time tells work from waiting; False where waiting for a device uses processor time too
         self._main = threading.main_thread()
@@ -126,7 +132,9 @@ class Watch(threading.Thread):
     @property
     def goes_on(self) -> str:
         """What the user can do next."""
-        if self.folder is None or not (self.folder / "checkpoints" / "last.ckpt").exists():
+        if self.folder is None:  # only the first rank knows it
+            return "resume=auto goes on from the last checkpoint, if there is one"
+        if not (self.folder / "checkpoints" / "last.ckpt").exists():
             return "start the run again"
         return f"resume={self.folder} goes on from its last checkpoint"
 
@@ -138,10 +146,8 @@ class Watch(threading.Thread):
         if not ended:
             return None
         code, rank, pid = min(ended)
-        return (
-            f"rank {rank} (process {pid})",
-            f"was ended by {signal.Signals(-code).name}" if code < 0 else f"has ended with code {code}",
-        )
+        how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"has ended with code {code}"
+        return f"rank {rank} (process {pid})", how + (self.beats.seen(rank) if self.beats is not None else "")
 
     def explained(self, error: BaseException) -> RankLost | None:
         """The lost rank behind an error of a collective; None for other errors."""
@@ -156,7 +162,16 @@ class Watch(threading.Thread):
         if found is None and self.orphan():
             found = f"the first rank (process {self.parent})", "has gone"
         if found is None and (stopped := self._stopped()):
-            found = stopped, "is stopped and does not answer"
+            lost = RankLost(stopped, "is stopped and does not answer", self.goes_on)
+            lost.stands = True
+            return lost
+        if found is None and self.beats is not None:
+            from components.training.beats import place_in
+
+            if (missing := self.beats.missing(waited="timed out" in text.lower(), place=place_in(error))) is not None:
+                lost = RankLost(missing.name, missing.what, self.goes_on)
+                lost.stands, lost.aloud = not missing.alive and missing.is_process(self.parent), missing.aloud
+                return lost
         other = f"rank 1 (process {self.children[0].pid})" if len(self.children) == 1 else "another rank"
         return RankLost(*(found or (other, f"does not answer ({' '.join(text.split())[-120:]})")), self.goes_on)
 
