@@ -106,7 +106,8 @@ def test_a_signal_stops_all_ranks_after_the_same_step(strategy, name, whom, serv
     if name == "SIGUSR1":
         assert asked.read_text().splitlines()[0] == "requeue 77"
         assert "last.ckpt" in asked.read_text()
-    # both ranks go on from there
+    if (name, whom) != ("SIGTERM", "one"):
+        return  # going on is the same for all
     again = server.ranks(folder, ["resume=auto", "trainer.devices=2", f"trainer.max_steps={saved + 2}"])
     assert [rank.ended() for rank in again] == [0, 0], again[0].said
     assert checkpoints.read(found[0])["global_step"] == saved + 2

@@ -110,7 +110,7 @@ class Beats(threading.Thread):
         gone = not self._holder_there()
         own: GaveUp = {"waited": waited, "step": self.step(), "place": place}
         held: list[Missing | None] = []
-        if not gone and self._answered(lambda store: held.append(self._ask(store, own)), self._wait(waited) + 5.0):
+        if not gone and self._answered(lambda store: held.append(self._ask(store, own)), self._wait(waited) + 2.0):
             return held[0]
         if self._rank == 0 or os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
             return None  # the store is this rank's or the launcher's

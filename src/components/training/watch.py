@@ -156,7 +156,8 @@ class Watch(threading.Thread):
         text = str(error)
         if not (isinstance(error, DistError) or "gloo" in text.lower() or "nccl" in text.lower()):
             return None
-        until = time.monotonic() + 3 * EVERY  # connections break a moment before a process is seen to be gone
+        # connections break a moment before a process is seen to be gone
+        until = time.monotonic() + (3 * EVERY if self.children or self.parent else 0.0)
         while (found := self.lost()) is None and not self.orphan() and time.monotonic() < until:
             time.sleep(0.1)
         if found is None and self.orphan():
