@@ -1,6 +1,7 @@
 """Runs that are killed at random instants, in the middle of writing too, go on and end with the weights of the run that nobody killed.
 
-``python tests/training/killed.py --kills 300 --write`` keeps the count in docs/kills.json and renews its line in docs/scale.md. Each process is forked from one that
+``python tests/training/killed.py --kills 300 --write`` keeps the count in docs/kills.json and renews its lines in docs/scale.md, ``--ranks 2`` that of two
+processes under ddp, of which one or both are killed. Each process is forked from one that
 has imported everything, so that an instant costs a second and not ten. A checkpoint is written after each step, so that many kills meet one half written.
 """
 
@@ -13,12 +14,14 @@ import os
 import random
 import shutil
 import signal
+import socket
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TypedDict
 
 import torch
 
@@ -65,28 +68,60 @@ def prepare(folder: Path) -> None:
     )
 
 
-def child(folder: Path, words: Sequence[str]) -> None:
+def child(folder: Path, words: Sequence[str], env: dict[str, str]) -> None:
     os.setpgrp()
     os.chdir(folder)
     with open("said.txt", "a") as said:
         os.dup2(said.fileno(), 1)
         os.dup2(said.fileno(), 2)
     torch.set_num_threads(1)
-    os._exit(command(["train", *words, "paths.runs=runs", f"paths.cache={folder.parent}/cache"]))
+    os.environ.update(env)
+    code = 1
+    try:
+        code = command(["train", *words, "paths.runs=runs", f"paths.cache={folder.parent}/cache"])
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
 
 
-def train(folder: Path, *words: str, kill_after: float | None = None, from_start: bool = False) -> int:
-    """The command in a process of its own; its exit code, which is negative if it was killed: so many seconds after it began, or after its first checkpoint."""
-    process = FORK.Process(target=child, args=(folder, words))
-    process.start()
+def environments(ranks: int) -> list[dict[str, str]]:
+    """What torchrun gives each rank."""
+    if ranks == 1:
+        return [{}]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+    every = {"WORLD_SIZE": str(ranks), "LOCAL_WORLD_SIZE": str(ranks), "GROUP_RANK": "0", "TORCHELASTIC_RUN_ID": "one"}
+    return [where | every | {"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(ranks)]
+
+
+def train(
+    folder: Path,
+    *words: str,
+    kill_after: float | None = None,
+    from_start: bool = False,
+    ranks: int = 1,
+    victims: Sequence[int] = (0,),
+) -> list[int]:
+    """The command in processes of its own; their exit codes, negative if killed: so many seconds after the beginning, or after the first checkpoint.
+
+    ``victims``: the ranks that are killed. Others must see it and end by themselves.
+    """
+    words = (*words, f"trainer.devices={ranks}", f"trainer.strategy={'ddp' if ranks > 1 else 'auto'}", "trainer.timeout=60")
+    processes = [FORK.Process(target=child, args=(folder, words, env)) for env in environments(ranks)]
+    for process in processes:
+        process.start()
     if kill_after is not None:
-        while process.is_alive() and not from_start and last_of(folder) is None:
+        while all(p.is_alive() for p in processes) and not from_start and last_of(folder) is None:
             time.sleep(0.001)
-        process.join(kill_after)
-        process.kill()
-    process.join()
-    assert process.exitcode is not None
-    return process.exitcode
+        processes[0].join(kill_after)
+        for rank in victims:
+            processes[rank].kill()
+    for process in processes:
+        process.join(120)
+        assert process.exitcode is not None, f"does not end: {(folder / 'said.txt').read_text()[-3000:]}"
+    return [p.exitcode or 0 for p in processes]
 
 
 def last_of(folder: Path) -> Path | None:
@@ -101,27 +136,39 @@ def weights_of(folder: Path) -> dict[str, torch.Tensor]:
     return checkpoints.weights_in(checkpoints.read(last))
 
 
-def whole(folder: Path) -> tuple[dict[str, torch.Tensor], float]:
+def whole(folder: Path, ranks: int = 1) -> tuple[dict[str, torch.Tensor], float]:
     """The weights of a run that nobody kills, and how many seconds it takes from its first checkpoint to its end."""
     prepare(folder)
-    assert train(folder, "recipe=./tiny.yaml") == 0
+    assert not any(train(folder, "recipe=./tiny.yaml", ranks=ranks)), (folder / "said.txt").read_text()
     last = last_of(folder)
     assert last is not None
     first = read_rows(last.parents[1] / "metrics.csv")[0]["seconds"]
     return weights_of(folder), last.stat().st_mtime - (last.parents[1] / "config.yaml").stat().st_mtime - first
 
 
-def strike(folder: Path, after: float, from_start: bool, expected: dict[str, torch.Tensor], counts: Counts) -> None:
+def strike(
+    folder: Path,
+    after: float,
+    from_start: bool,
+    expected: dict[str, torch.Tensor],
+    counts: Counts,
+    victims: Sequence[int],
+    ranks: int,
+) -> None:
     """Kill a run ``after`` so many seconds (see ``train``), let it go on, and hold its end against ``expected``."""
     prepare(folder)
-    code = train(folder, "recipe=./tiny.yaml", kill_after=after, from_start=from_start)
+    codes = train(folder, "recipe=./tiny.yaml", kill_after=after, from_start=from_start, ranks=ranks, victims=victims)
+    said = (folder / "said.txt").read_text() if (folder / "said.txt").exists() else ""
     counts.kills += 1
-    assert code in (0, -signal.SIGKILL), code
+    assert all(codes[rank] in (0, -signal.SIGKILL) for rank in victims), codes
+    killed = any(codes[rank] for rank in victims)
+    left = [code for rank, code in enumerate(codes) if rank not in victims]
+    assert all(code == 1 if killed else code == 0 for code in left) or not any(left), f"{codes}: {said[-3000:]}"
     last = last_of(folder)
     if last is None:
         counts.before_a_checkpoint += 1
-        assert train(folder, "recipe=./tiny.yaml") == 0
-    elif code == 0:
+        assert not any(train(folder, "recipe=./tiny.yaml", ranks=ranks))
+    elif not killed:
         counts.after_the_end += 1
     else:
         saved = checkpoints.read(last)["global_step"]  # whole, whatever it was killed in
@@ -133,29 +180,40 @@ def strike(folder: Path, after: float, from_start: bool, expected: dict[str, tor
         counts.while_writing += bool(halves)
         counts.in_training += not halves
         if saved < 30:
-            assert train(folder, "resume=auto") == 0, (folder / "said.txt").read_text()
+            assert not any(train(folder, "resume=auto", ranks=ranks)), (folder / "said.txt").read_text()[-3000:]
     found = weights_of(folder)
     assert all(torch.equal(value, found[name]) for name, value in expected.items()), "it ended with other weights"
 
 
-def many(kills: int, folder: Path, seed: int, say: Callable[[Counts], object] = lambda _: None) -> Counts:
-    """So many kills, at instants drawn from ``seed``."""
-    expected, seconds = whole(folder / "whole")
+def many(kills: int, folder: Path, seed: int, say: Callable[[Counts], object] = lambda _: None, *, ranks: int = 1) -> Counts:
+    """So many kills, at instants drawn from ``seed``; of several ranks one of them, or all."""
+    expected, seconds = whole(folder / "whole", ranks)
     draws, counts = random.Random(seed), Counts()
     for number in range(kills):
-        early = draws.random() < EARLY
-        strike(folder / f"run{number}", draws.uniform(0.0, seconds), early, expected, counts)
+        early, after = draws.random() < EARLY, draws.uniform(0.0, seconds)
+        victims = range(ranks) if draws.random() < 0.5 else [draws.randrange(ranks)]
+        strike(folder / f"run{number}", after, early, expected, counts, victims, ranks)
         shutil.rmtree(folder / f"run{number}")
         say(counts)
     return counts
 
 
-def sentence(counts: Counts, date: str) -> str:
-    return (
-        f"{date}: {counts.kills} kills by SIGKILL at random instants: {counts.in_training} while training, {counts.while_writing} in the middle of writing\n"
-        f"a checkpoint, {counts.before_a_checkpoint} before the first one (the run began anew), {counts.after_the_end} just after the end. Each run went on from\n"
-        f"a whole checkpoint by `resume=auto`, lost at most {counts.steps_lost} step that had been taken, and ended with the bits of the run that nobody killed."
-    )
+class Held(TypedDict):
+    """What docs/kills.json keeps of so many processes."""
+
+    date: str
+    counts: dict[str, int]
+
+
+def sentences(held: dict[str, Held]) -> str:
+    """A line for each number of processes."""
+    heads = "| processes | kills | while training | in the middle of writing | before the first checkpoint | just after the end | steps lost, at most | date |"
+    rows = [heads, "|--:|--:|--:|--:|--:|--:|--:|---|"]
+    for ranks, one in sorted(held.items()):
+        c = Counts(**one["counts"])
+        cells = (ranks, c.kills, c.in_training, c.while_writing, c.before_a_checkpoint, c.after_the_end, c.steps_lost)
+        rows.append(f"| {' | '.join(map(str, cells))} | {one['date']} |")
+    return "\n".join(rows)
 
 
 def page(text: str, said: str) -> str:
@@ -166,16 +224,23 @@ def page(text: str, said: str) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=300)
+    parser.add_argument("--ranks", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--write", action="store_true")
     args = parser.parse_args()
+    held: dict[str, Held] = json.loads(FIGURES.read_text(encoding="utf8")) if FIGURES.exists() else {}
+
+    def keep(counts: Counts) -> None:
+        """After each kill, so that whoever ends this early has an honest count."""
+        print(f"\r{counts}", end="", file=sys.stderr, flush=True)
+        held[str(args.ranks)] = {"date": time.strftime("%Y-%m-%d"), "counts": asdict(counts)}
+        if args.write:
+            FIGURES.write_text(json.dumps(held, indent=1) + "\n", encoding="utf8")
+            PAGE.write_text(page(PAGE.read_text(encoding="utf8"), sentences(held)), encoding="utf8")
+
     with tempfile.TemporaryDirectory() as made:
-        counts = many(args.kills, Path(made), args.seed, lambda c: print(f"\r{c}", end="", file=sys.stderr, flush=True))
-    held = {"date": time.strftime("%Y-%m-%d"), "counts": asdict(counts)}
-    print(sentence(counts, held["date"]))
-    if args.write:
-        FIGURES.write_text(json.dumps(held, indent=1) + "\n", encoding="utf8")
-        PAGE.write_text(page(PAGE.read_text(encoding="utf8"), sentence(counts, held["date"])), encoding="utf8")
+        many(args.kills, Path(made), args.seed, keep, ranks=args.ranks)
+    print(sentences(held))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 import killed
-from killed import Counts
 
 
 def test_six_random_instants(tmp_path):
@@ -24,10 +23,18 @@ def test_six_random_instants(tmp_path):
 
 @pytest.mark.slow
 def test_twenty_random_instants(tmp_path):
+    """Takes two minutes."""
     counts = killed.many(20, tmp_path, 1)
+    assert counts.in_training + counts.while_writing >= 5
+
+
+@pytest.mark.slow
+def test_twenty_random_instants_of_two_processes(tmp_path):
+    """Takes four minutes. One of them is killed, or both."""
+    counts = killed.many(20, tmp_path, 1, ranks=2)
     assert counts.in_training + counts.while_writing >= 5
 
 
 def test_the_page_says_what_was_counted():
     held, text = json.loads(killed.FIGURES.read_text(encoding="utf8")), killed.PAGE.read_text(encoding="utf8")
-    assert killed.page(text, killed.sentence(Counts(**held["counts"]), held["date"])) == text
+    assert killed.page(text, killed.sentences(held)) == text
