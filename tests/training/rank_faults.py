@@ -3,8 +3,12 @@
 # ruff: noqa: ARG002  hooks
 from __future__ import annotations
 
+import multiprocessing
 import os
+import resource
+import shutil
 import signal
+from pathlib import Path
 
 import torch
 import torch.distributed as dist
@@ -12,7 +16,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 import components
 
-WAYS = ("stop", "loop", "alone", "kill", "exit")
+ROOM = 40_000  # bytes of a file on the full disk: enough for tables and words, not for a checkpoint
 
 
 @components.register("callback", "fault")
@@ -20,7 +24,9 @@ class Fault(Callback):
     """At the beginning of step ``at`` on rank ``rank``, ``how`` happens.
 
     Args:
-        how: stop (SIGSTOP), loop (for ever), alone (a collective that the others never reach), kill (SIGKILL), exit (``os._exit``).
+        how: stop (SIGSTOP), loop (for ever), alone (waits for what the others never send), kill (SIGKILL), exit (``os._exit``), full (no room
+            for a checkpoint), blocked (the folder of checkpoints is away, and a file in its place), vanished (text and cache are removed), reader (the
+            processes that read ahead are killed).
         rank: where.
         at: optimizer steps that were taken before.
     """
@@ -43,3 +49,15 @@ class Fault(Callback):
             os.kill(os.getpid(), signal.SIGKILL)
         elif self.how == "exit":
             os._exit(3)
+        elif self.how == "full":
+            resource.setrlimit(resource.RLIMIT_FSIZE, (ROOM, ROOM))
+        elif self.how == "blocked":
+            (folder,) = Path("runs").glob("*/*/checkpoints")
+            folder.rename("moved")
+            folder.touch()
+        elif self.how == "vanished":
+            os.unlink("text.txt")
+            shutil.rmtree("cache")
+        elif self.how == "reader":
+            for reader in multiprocessing.active_children():
+                reader.kill()

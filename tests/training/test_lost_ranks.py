@@ -28,12 +28,6 @@ FEW = [("ddp", "stop", 0), ("fsdp2", "loop", 1), ("fsdp2", "kill", 0), ("ddp", "
 REST = [case for case in itertools.product(STRATEGIES, WAYS, (0, 1)) if case not in FEW]
 
 
-@pytest.fixture(scope="module")
-def server():
-    with rank_server.Server() as started:
-        yield started
-
-
 def run_in(folder: Path) -> Path:
     (run,) = (folder / "runs").glob("*/*")
     return run
