@@ -108,7 +108,7 @@ def train(
 
     ``victims``: the ranks that are killed. Others must see it and end by themselves.
     """
-    words = (*words, f"trainer.devices={ranks}", f"trainer.strategy={'ddp' if ranks > 1 else 'auto'}", "trainer.timeout=60")
+    words = (*words, f"trainer.devices={ranks}", f"trainer.strategy={'ddp' if ranks > 1 else 'auto'}", "trainer.timeout=20")
     processes = [FORK.Process(target=child, args=(folder, words, env)) for env in environments(ranks)]
     for process in processes:
         process.start()
@@ -119,7 +119,7 @@ def train(
         for rank in victims:
             processes[rank].kill()
     for process in processes:
-        process.join(120)
+        process.join(200)  # before ranks have met, torch tries for twice this time and more
         assert process.exitcode is not None, f"does not end: {(folder / 'said.txt').read_text()[-3000:]}"
     return [p.exitcode or 0 for p in processes]
 

@@ -9,37 +9,28 @@ from __future__ import annotations
 import json
 import os
 import socket
-import sys
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from types import FrameType
-from typing import TypedDict
+from typing import Protocol, cast
 
 import torch.distributed as dist
 from torch.distributed import distributed_c10d
+
+from components.training.missing import Beat, GaveUp, Missing, last_seen, place_of
 
 LOOK = 3.0  # seconds that the other ranks have to say that they have given up too
 EVERY = 5.0  # seconds between two beats, at most
 
 
-class Beat(TypedDict):
-    """What a rank tells of itself."""
+class Store(Protocol):
+    """The methods of torch's store that are used here; its own type does not list all of them."""
 
-    number: int  # it grows while the process lives
-    step: int | None
-    place: str  # where its main thread is
-    pid: int
-    host: str
-
-
-class GaveUp(TypedDict):
-    """What a rank says that a collective has failed on."""
-
-    waited: bool  # it timed out; otherwise its connection was cut
-    step: int | None
-    place: str
+    def set(self, key: str, value: str, /) -> None: ...
+    def get(self, key: str, /) -> bytes: ...
+    def check(self, keys: list[str], /) -> bool: ...
+    def clone(self) -> Store: ...
 
 
 class Beats(threading.Thread):
@@ -53,7 +44,7 @@ class Beats(threading.Thread):
     def __init__(self, seconds: float, step: Callable[[], int | None]) -> None:
         super().__init__(name="beats", daemon=True)
         self.every, self.step = min(EVERY, seconds / 8), step
-        self._store: dist.Store | None = None
+        self._store: Store | None = None
         self._rank, self._ranks, self._number = 0, 1, 0
         self._first: Beat | None = None  # the first rank's, which may hold the store and take it with it
         self._stopped = threading.Event()
@@ -73,23 +64,22 @@ class Beats(threading.Thread):
 
     def beat(self) -> None:
         """Tell once."""
-        if self._store is None:
-            if not dist.is_initialized():
-                return
+        if self._store is None and dist.is_initialized():
             # a store of its own: calls of one store wait for one another
             self._rank, self._ranks = dist.get_rank(), dist.get_world_size()
-            self._store = distributed_c10d._get_default_store().clone()
-        if not self._holder_there():
+            self._store = cast(Store, distributed_c10d._get_default_store()).clone()
+        store = self._store
+        if store is None or not self._holder_there():
             return
         self._number += 1
         told = Beat(
             number=self._number, step=self.step(), place=place_of(self._main), pid=os.getpid(), host=socket.gethostname()
         )
-        self._store.set(f"beat/{self._rank}", json.dumps(told))
+        store.set(f"beat/{self._rank}", json.dumps(told))
         if self._rank:
-            self._first = self._of(self._store, 0)
+            self._first = self._of(store, 0)
 
-    def _of(self, store: dist.Store, rank: int) -> Beat | None:
+    def _of(self, store: Store, rank: int) -> Beat | None:
         return json.loads(store.get(f"beat/{rank}")) if store.check([f"beat/{rank}"]) else None
 
     def seen(self, local: int) -> str:
@@ -119,7 +109,7 @@ class Beats(threading.Thread):
     def _wait(self, waited: bool) -> float:
         return max(LOOK, 1.5 * self.every) if waited else LOOK  # long enough for a beat of each rank that lives
 
-    def _ask(self, store: dist.Store, own: GaveUp) -> Missing | None:
+    def _ask(self, store: Store, own: GaveUp) -> Missing | None:
         store.set(f"gave_up/{self._rank}", json.dumps(own))
         others = [rank for rank in range(self._ranks) if rank != self._rank]
         before = {rank: self._of(store, rank) for rank in others}
@@ -152,7 +142,7 @@ class Beats(threading.Thread):
             return True  # it is not known
         return True
 
-    def _answered(self, ask: Callable[[dist.Store], object], seconds: float) -> bool:
+    def _answered(self, ask: Callable[[Store], object], seconds: float) -> bool:
         """Whether the store has answered in so many seconds. The call of a store whose holder is stopped never returns."""
         store, done = self._store, threading.Event()
         if store is None:
@@ -167,80 +157,3 @@ class Beats(threading.Thread):
         asking.start()
         asking.join(seconds)
         return done.is_set()
-
-
-class Missing:
-    """A rank that others have waited for in vain.
-
-    Args:
-        rank: its number among all.
-        beat: what it last told.
-        waited: it was waited for; otherwise the connection was cut.
-        alive: its process still tells something.
-        aloud: of the ranks that have given up, this one says so.
-        all_of_them: every rank has given up, and what each of them says.
-    """
-
-    def __init__(
-        self,
-        rank: int,
-        beat: Beat | None,
-        *,
-        waited: bool,
-        alive: bool = False,
-        aloud: bool = True,
-        all_of_them: dict[int, GaveUp] | None = None,
-    ) -> None:
-        self.rank, self.beat, self.waited, self.alive, self.aloud = rank, beat, waited, alive, aloud
-        self.all = all_of_them or {}
-
-    @property
-    def step(self) -> int:
-        return (self.beat and self.beat["step"]) or 0
-
-    @property
-    def name(self) -> str:
-        if self.all:
-            return "all ranks"
-        beat = self.beat
-        return f"rank {self.rank}" + (f" (process {beat['pid']} on {beat['host']})" if beat else "")
-
-    @property
-    def what(self) -> str:
-        if self.all:
-            places: dict[str, int] = {}  # ranks in one place are told of once
-            for rank, held in sorted(self.all.items()):
-                places.setdefault(f"{at_step(held['step'])}in {held['place']}", rank)
-            how = "wait for one another" if self.waited else "are cut off from one another"
-            return f"{how}: " + ", ".join(f"rank {rank} {place}" for place, rank in places.items())
-        return ("does not answer" if self.waited else "has gone") + last_seen(self.beat)
-
-    def is_process(self, pid: int | None) -> bool:
-        """Whether it is this process of this machine."""
-        return self.beat is not None and (self.beat["pid"], self.beat["host"]) == (pid, socket.gethostname())
-
-
-def last_seen(beat: Beat | None) -> str:
-    return "" if beat is None else f", last seen {at_step(beat['step'])}in {beat['place']}"
-
-
-def at_step(step: int | None) -> str:
-    return "" if step is None else f"at step {step} "
-
-
-def place_of(thread: threading.Thread) -> str:
-    """The innermost function that a thread is in, with file and line."""
-    frame = sys._current_frames().get(thread.ident or 0)
-    return "no function" if frame is None else named(frame, frame.f_lineno)
-
-
-def place_in(error: BaseException) -> str:
-    """The innermost function that an error came from, with file and line."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return "no function" if trace is None else named(trace.tb_frame, trace.tb_lineno)
-
-
-def named(frame: FrameType, line: int) -> str:
-    return f"{frame.f_code.co_name} ({os.path.basename(frame.f_code.co_filename)}:{line})"

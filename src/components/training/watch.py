@@ -132,9 +132,9 @@ class Watch(threading.Thread):
     @property
     def goes_on(self) -> str:
         """What the user can do next."""
-        if self.folder is None:  # only the first rank knows it
+        if self.folder is None and self.beats is not None:  # only the first rank knows it
             return "resume=auto goes on from the last checkpoint, if there is one"
-        if not (self.folder / "checkpoints" / "last.ckpt").exists():
+        if self.folder is None or not (self.folder / "checkpoints" / "last.ckpt").exists():
             return "start the run again"
         return f"resume={self.folder} goes on from its last checkpoint"
 
@@ -167,7 +167,7 @@ class Watch(threading.Thread):
             lost.stands = True
             return lost
         if found is None and self.beats is not None:
-            from components.training.beats import place_in
+            from components.training.missing import place_in
 
             if (missing := self.beats.missing(waited="timed out" in text.lower(), place=place_in(error))) is not None:
                 lost = RankLost(missing.name, missing.what, self.goes_on)
