@@ -14,7 +14,6 @@ import os
 import random
 import shutil
 import signal
-import socket
 import sys
 import tempfile
 import time
@@ -29,6 +28,9 @@ import components.training.experiment  # before any process is forked  # noqa: F
 from components.cli import main as command
 from components.runs import checkpoints
 from components.runs.metrics_file import read_rows
+
+sys.path.insert(0, str(Path(__file__).parent))
+from rank_server import environments, held_port
 
 ROOT = Path(__file__).parents[2]
 PAGE, FIGURES = ROOT / "docs" / "scale.md", ROOT / "docs" / "kills.json"
@@ -85,17 +87,6 @@ def child(folder: Path, words: Sequence[str], env: dict[str, str]) -> None:
         os._exit(code)
 
 
-def environments(ranks: int) -> list[dict[str, str]]:
-    """What torchrun gives each rank."""
-    if ranks == 1:
-        return [{}]
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
-    every = {"WORLD_SIZE": str(ranks), "LOCAL_WORLD_SIZE": str(ranks), "GROUP_RANK": "0", "TORCHELASTIC_RUN_ID": "one"}
-    return [where | every | {"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(ranks)]
-
-
 def train(
     folder: Path,
     *words: str,
@@ -109,7 +100,8 @@ def train(
     ``victims``: the ranks that are killed. Others must see it and end by themselves.
     """
     words = (*words, f"trainer.devices={ranks}", f"trainer.strategy={'ddp' if ranks > 1 else 'auto'}", "trainer.timeout=20")
-    processes = [FORK.Process(target=child, args=(folder, words, env)) for env in environments(ranks)]
+    held, port = held_port()
+    processes = [FORK.Process(target=child, args=(folder, words, env)) for env in environments(ranks, port)]
     for process in processes:
         process.start()
     if kill_after is not None:
@@ -121,6 +113,7 @@ def train(
     for process in processes:
         process.join(200)  # before ranks have met, torch tries for twice this time and more
         assert process.exitcode is not None, f"does not end: {(folder / 'said.txt').read_text()[-3000:]}"
+    held.close()
     return [p.exitcode or 0 for p in processes]
 
 

@@ -38,6 +38,25 @@ def write(folder: Path) -> Path:
     return folder
 
 
+def held_port() -> tuple[socket.socket, int]:
+    """A port of this machine that nobody else is given while the socket is open; who asks for it by name may listen there all the same."""
+    held = socket.socket()
+    held.setsockopt(
+        socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
+    )  # as torch does: it may share the port with a socket that does not listen
+    held.bind(("127.0.0.1", 0))
+    return held, held.getsockname()[1]
+
+
+def environments(count: int, port: int) -> list[dict[str, str]]:
+    """What torchrun gives each of ``count`` ranks; nothing to a single one."""
+    if count == 1:
+        return [{}]
+    every = {"WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count), "GROUP_RANK": "0", "TORCHELASTIC_RUN_ID": "one"}
+    every |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    return [every | {"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(count)]
+
+
 class Rank:
     """A process of the server."""
 
@@ -71,6 +90,7 @@ class Server:
             **{"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "env": env | {"OMP_NUM_THREADS": "1"}},
         )
         self.pids: list[int] = []
+        self.held: list[socket.socket] = []
 
     def __enter__(self) -> Server:
         return self
@@ -82,6 +102,8 @@ class Server:
         assert self.process.stdin is not None
         self.process.stdin.close()
         self.process.wait(60)
+        for held in self.held:
+            held.close()
 
     def ask(self, request: dict[str, Any]) -> Any:
         assert self.process.stdin is not None
@@ -92,16 +114,12 @@ class Server:
 
     def ranks(self, folder: Path, words: list[str], *, count: int = 2, **env: str) -> list[Rank]:
         """``components train WORDS`` as ``count`` ranks in ``folder``, with the environment that torchrun gives, and ``env``."""
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = str(free.getsockname()[1])
+        held, port = held_port()
+        self.held.append(held)
         started = []
-        for rank in range(count):
-            told = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count)}
-            told |= {"GROUP_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "TORCHELASTIC_RUN_ID": "one"}
+        for rank, told in enumerate(environments(count, port)):
             out = folder / f"said{rank}.txt"
-            held = {"folder": str(folder), "out": str(out), "words": words, "env": (told if count > 1 else {}) | env}
-            pid = self.ask(held)
+            pid = self.ask({"folder": str(folder), "out": str(out), "words": words, "env": told | env})
             self.pids.append(pid)
             started.append(Rank(self, pid, out))
         return started
