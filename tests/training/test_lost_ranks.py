@@ -24,7 +24,7 @@ import rank_server
 
 COMMON = ["recipe=./tiny.yaml", "trainer.devices=2"]
 STRATEGIES, WAYS = ("ddp", "fsdp2"), ("stop", "loop", "kill", "exit")
-FEW = [("ddp", "stop", 0), ("fsdp2", "loop", 1), ("fsdp2", "kill", 0), ("ddp", "exit", 1)]
+FEW = [("ddp", "stop", 0), ("fsdp2", "loop", 1), ("fsdp2", "kill", 0)]
 REST = [case for case in itertools.product(STRATEGIES, WAYS, (0, 1)) if case not in FEW]
 
 
@@ -59,6 +59,21 @@ def test_a_rank_that_is_stuck_or_gone_is_named(strategy, how, rank, server, tmp_
         os.kill(lost.pid, signal.SIGKILL)  # as torchrun does, thirty seconds later
 
 
+@pytest.mark.parametrize("how", [pytest.param("loop", marks=pytest.mark.slow), "kill"])
+def test_one_of_four_is_named(how, server, tmp_path):
+    """Those that its neighbours' ends have cut off, and that say nothing themselves, are not it."""
+    folder = rank_server.write(tmp_path)
+    words = ["trainer.strategy=ddp", "trainer.timeout=5", f"callbacks.fault={{how: {how}, rank: 2}}", "trainer.devices=4"]
+    ranks = server.ranks(folder, [*COMMON, *words], count=4)
+    waiting, lost = [*ranks[:2], ranks[3]], ranks[2]
+    assert [rank.ended() for rank in waiting] == [1, 1, 1]
+    lines = {line for rank in waiting for line in errors(rank.said)}
+    assert any(line.startswith(f"error: rank 2 (process {lost.pid} on ") for line in lines), lines
+    assert not any("rank 1" in line or "rank 3" in line for line in lines), lines
+    if how == "loop":
+        os.kill(lost.pid, signal.SIGKILL)
+
+
 def test_ranks_that_wait_for_one_another_say_where(server, tmp_path):
     folder = rank_server.write(tmp_path)
     words = ["trainer.strategy=ddp", "trainer.timeout=5", "callbacks.fault={how: alone, rank: 1}"]
@@ -69,11 +84,14 @@ def test_ranks_that_wait_for_one_another_say_where(server, tmp_path):
     assert re.search(r"rank 1 at step 7 in recv \(\S+:\d+\)", line)
 
 
-MATRIX = [*itertools.product(STRATEGIES, ("SIGTERM", "SIGUSR1"), ("one", "all"))]
+SIGNALS = [("ddp", "SIGTERM", "one"), ("ddp", "SIGUSR1", "all"), ("fsdp2", "SIGTERM", "all"), ("fsdp2", "SIGUSR1", "one")]
+OTHERS = [case for case in itertools.product(STRATEGIES, ("SIGTERM", "SIGUSR1"), ("one", "all")) if case not in SIGNALS]
 
 
-# 5 s each
-@pytest.mark.parametrize(("strategy", "name", "whom"), MATRIX)
+# 3 s each
+@pytest.mark.parametrize(
+    ("strategy", "name", "whom"), [*SIGNALS, *(pytest.param(*case, marks=pytest.mark.slow) for case in OTHERS)]
+)
 def test_a_signal_stops_all_ranks_after_the_same_step(strategy, name, whom, server, tmp_path):
     """SIGUSR1 is SLURM's, whose ``scontrol`` is a stand-in: it is asked once, by the first rank, after the run is saved."""
     folder = rank_server.write(tmp_path / "run")

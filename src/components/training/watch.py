@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from components.core import terminal
 from components.core.errors import UserError
+from components.training.missing import place_in
 
 if TYPE_CHECKING:
     from components.training.beats import Beats
@@ -166,13 +167,12 @@ class Watch(threading.Thread):
             lost = RankLost(stopped, "is stopped and does not answer", self.goes_on)
             lost.stands = True
             return lost
-        if found is None and self.beats is not None:
-            from components.training.missing import place_in
-
-            if (missing := self.beats.missing(waited="timed out" in text.lower(), place=place_in(error))) is not None:
-                lost = RankLost(missing.name, missing.what, self.goes_on)
-                lost.stands, lost.aloud = not missing.alive and missing.is_process(self.parent), missing.aloud
-                return lost
+        waited = "timed out" in text.lower()
+        if found is None and self.beats and (missing := self.beats.missing(waited=waited, place=place_in(error))):
+            lost = RankLost(missing.name, missing.what, self.goes_on)
+            # a rank that has started the others ends them, so it cannot leave it to them
+            lost.aloud = missing.says == self.beats.rank or bool(self.children)
+            return lost
         other = f"rank 1 (process {self.children[0].pid})" if len(self.children) == 1 else "another rank"
         return RankLost(*(found or (other, f"does not answer ({' '.join(text.split())[-120:]})")), self.goes_on)
 
