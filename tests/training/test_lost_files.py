@@ -31,7 +31,7 @@ def complaints(rank):
     return [line for line in rank.said.splitlines() if line.startswith("error: ")]
 
 
-@pytest.mark.parametrize("strategy", ["auto", "ddp", "fsdp2"])
+@pytest.mark.parametrize("strategy", ["auto", pytest.param("ddp", marks=pytest.mark.slow), "fsdp2"])
 def test_a_full_disk(strategy, server, tmp_path):
     """All ranks end alike; the half-written file takes no room."""
     ranks, codes = train(server, tmp_path, "full", f"trainer.strategy={strategy}", count=1 if strategy == "auto" else 2)
@@ -56,7 +56,7 @@ def test_a_folder_that_is_away(server, tmp_path):
     assert checkpoints.read(tmp_path / "moved" / "last.ckpt")["global_step"] == 5
 
 
-@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("workers", [pytest.param(0, marks=pytest.mark.slow), 1])
 def test_data_that_vanish_are_held_until_the_end(workers, server, tmp_path):
     """They are mapped, and a mapped file is there as long as somebody maps it."""
     ranks, codes = train(server, tmp_path, "vanished", f"task.num_workers={workers}")

@@ -24,7 +24,7 @@ import rank_server
 
 COMMON = ["recipe=./tiny.yaml", "trainer.devices=2"]
 STRATEGIES, WAYS = ("ddp", "fsdp2"), ("stop", "loop", "kill", "exit")
-FEW = [("ddp", "stop", 0), ("fsdp2", "loop", 1), ("fsdp2", "kill", 0)]
+FEW = [("ddp", "stop", 0), ("fsdp2", "loop", 1)]
 REST = [case for case in itertools.product(STRATEGIES, WAYS, (0, 1)) if case not in FEW]
 
 
@@ -37,11 +37,11 @@ def errors(said: str) -> list[str]:
     return [line for line in said.splitlines() if line.startswith("error: ")]
 
 
-# 10 s each: a second to start, five of waiting, and as long for whoever else may say that it has given up
+# 13 s each: a second to start, eight of waiting, and three for whoever else may say that it has given up
 @pytest.mark.parametrize(("strategy", "how", "rank"), [*FEW, *(pytest.param(*case, marks=pytest.mark.slow) for case in REST)])
 def test_a_rank_that_is_stuck_or_gone_is_named(strategy, how, rank, server, tmp_path):
     folder = rank_server.write(tmp_path)
-    words = [f"trainer.strategy={strategy}", "trainer.timeout=5", f"callbacks.fault={{how: {how}, rank: {rank}}}"]
+    words = [f"trainer.strategy={strategy}", "trainer.timeout=8", f"callbacks.fault={{how: {how}, rank: {rank}}}"]
     ranks = server.ranks(folder, [*COMMON, *words])
     waiting, lost = ranks[1 - rank], ranks[rank]
     assert waiting.ended() == 1
@@ -63,7 +63,7 @@ def test_a_rank_that_is_stuck_or_gone_is_named(strategy, how, rank, server, tmp_
 def test_one_of_four_is_named(how, server, tmp_path):
     """Those that its neighbours' ends have cut off, and that say nothing themselves, are not it."""
     folder = rank_server.write(tmp_path)
-    words = ["trainer.strategy=ddp", "trainer.timeout=5", f"callbacks.fault={{how: {how}, rank: 2}}", "trainer.devices=4"]
+    words = ["trainer.strategy=ddp", "trainer.timeout=8", f"callbacks.fault={{how: {how}, rank: 2}}", "trainer.devices=4"]
     ranks = server.ranks(folder, [*COMMON, *words], count=4)
     waiting, lost = [*ranks[:2], ranks[3]], ranks[2]
     assert [rank.ended() for rank in waiting] == [1, 1, 1]
@@ -74,9 +74,10 @@ def test_one_of_four_is_named(how, server, tmp_path):
         os.kill(lost.pid, signal.SIGKILL)
 
 
+@pytest.mark.slow  # who says what: test_beats.py
 def test_ranks_that_wait_for_one_another_say_where(server, tmp_path):
     folder = rank_server.write(tmp_path)
-    words = ["trainer.strategy=ddp", "trainer.timeout=5", "callbacks.fault={how: alone, rank: 1}"]
+    words = ["trainer.strategy=ddp", "trainer.timeout=8", "callbacks.fault={how: alone, rank: 1}"]
     ranks = server.ranks(folder, [*COMMON, *words])
     assert [rank.ended() for rank in ranks] == [1, 1]
     (line,) = [line for rank in ranks for line in errors(rank.said)]
