@@ -14,22 +14,25 @@ from components.training import beats
 from components.training.watch import Watch
 
 
+@pytest.fixture(scope="module")
+def opened():
+    return dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)  # it draws its port itself
+
+
 @pytest.fixture
-def ranks(monkeypatch):
+def ranks(opened, monkeypatch, request):
     """Four ranks that have told where they are, at the steps 5 to 8."""
     for name in ("MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_USE_AGENT_STORE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(beats, "ANSWER", 60.0)
-    store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)  # it draws its port itself
-    held = []
+    store, held = dist.PrefixStore(request.node.name, opened), []
     for rank in range(4):
         one = beats.Beats(60.0, lambda rank=rank: 5 + rank)
         one.rank, one._ranks, one._store = rank, 4, store.clone()
         held.append(one)
     for one in held * 2:  # all have heard of the first one then
         one.beat()
-    yield held
-    del store  # it serves until here
+    return held
 
 
 @pytest.fixture
