@@ -90,7 +90,7 @@ def test_who_comes_later_takes_what_was_found(give_up):
 def test_a_store_that_does_not_answer_is_the_first_rank(ranks, monkeypatch):
     """It holds the store; a launcher's store says nothing of the first rank."""
     monkeypatch.setattr(beats, "ANSWER", 0.1)
-    ranks[1]._store = SimpleNamespace(append=lambda *_: threading.Event().wait(20))
+    ranks[1]._store = SimpleNamespace(append=lambda *_: threading.Event().wait(5), add=lambda *_: 1)
     missing = ranks[1].missing(waited=True, place="here")
     assert missing is not None
     assert missing.name.startswith("rank 0 (process ")

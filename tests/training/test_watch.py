@@ -16,7 +16,8 @@ from lightning.fabric.plugins.environments import LightningEnvironment
 from components.training import ranks
 from components.training import watch as watching
 from components.training.experiment import restored
-from components.training.watch import RankLost, Watch
+from components.training.missing import RankLost
+from components.training.watch import Watch
 
 
 @pytest.fixture

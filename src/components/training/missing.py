@@ -8,6 +8,8 @@ import threading
 from types import FrameType
 from typing import NamedTuple, TypedDict
 
+from components.core.errors import UserError
+
 
 class Beat(TypedDict):
     """What a rank tells of itself."""
@@ -26,6 +28,14 @@ class GaveUp(TypedDict):
     waited: bool  # it timed out; otherwise its connection was cut
     step: int
     place: str
+
+
+class RankLost(UserError):
+    """Another rank is gone or does not answer. It is not the user's mistake, so the exit code is 1."""
+
+    exit_code = 1
+    stands = False  # not even its threads run, so it will never end by itself
+    aloud = True  # False: another rank says so
 
 
 class Missing(NamedTuple):

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from components.core import terminal
 from components.core.errors import UserError
-from components.training.missing import place_in
+from components.training.missing import RankLost, place_in
 
 if TYPE_CHECKING:
     from components.training.beats import Beats
@@ -48,14 +48,6 @@ def _forked() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forked)
-
-
-class RankLost(UserError):
-    """Another rank is gone or does not answer. It is not the user's mistake, so the exit code is 1."""
-
-    exit_code = 1
-    stands = False  # not even its threads run, so it will never end by itself
-    aloud = True  # False: another rank says so
 
 
 class Watch(threading.Thread):
