@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import torch.distributed as dist
-from lightning.fabric.plugins.environments import ClusterEnvironment, LightningEnvironment
+from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch import Trainer
 from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
+from torch._C._distributed_c10d import TCPStore
 
 from components.core.collectives import Differing
 from components.core.errors import UserError
@@ -39,7 +41,7 @@ class Launcher(_SubprocessScriptLauncher):
     def __init__(self, before: _SubprocessScriptLauncher, watch: Watch) -> None:
         super().__init__(before.cluster_environment, before.num_processes, before.num_nodes)
         self.watch = watch
-        self.meeting: dist.TCPStore | None = None
+        self.meeting: TCPStore | None = None
 
     def launch(self, function: Callable[..., Any], *args: Any, trainer: Trainer | None = None, **kwargs: Any) -> Any:
         if not self.cluster_environment.creates_processes_externally:
@@ -50,12 +52,12 @@ class Launcher(_SubprocessScriptLauncher):
         return super().launch(function, *args, trainer=trainer, **kwargs)
 
 
-def meeting_place(environment: ClusterEnvironment) -> dist.TCPStore | None:
+def meeting_place(environment: ClusterEnvironment) -> TCPStore | None:
     """The store at which ranks of this machine meet, opened before they start. Lightning looks for a free port and opens it later: another
     process may have it by then. The first rank's group takes this store, since there is one for each port of a process."""
     if type(environment) is not LightningEnvironment or {"MASTER_PORT", "STANDALONE_PORT"} & set(os.environ):
         return None
-    store = dist.TCPStore(environment.main_address, 0, is_master=True, wait_for_workers=False, multi_tenant=True)
+    store = TCPStore(environment.main_address, 0, is_master=True, wait_for_workers=False, multi_tenant=True)
     os.environ["MASTER_PORT"] = str(store.port)
     return store
 
