@@ -52,7 +52,7 @@ class _CrossEntropy(torch.autograd.Function):
     def forward(
         ctx: Any, logits: Tensor, targets: Tensor, weights: Tensor | None, label_smoothing: float
     ) -> tuple[Tensor, Tensor]:
-        n, v = logits.shape
+        n = logits.shape[0]
         kept = (
             torch.empty_like(logits) if ctx.needs_input_grad[0] else None
         )  # exp(logit - largest): the sum is divided by later
@@ -89,7 +89,7 @@ class _CrossEntropy(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:  # type: ignore[override]  # the decorator hides the signature
         by_loss, by_z = grads
         grad, index, asked, w, log_z, log_p, total = ctx.saved_tensors
-        n, v = grad.shape
+        v = grad.shape[1]
         pull = w * by_loss
         push = pull + w * 2 * log_z * by_z  # times the probability
         at_target = torch.where(asked, push * log_p.exp() - pull * (1 - ctx.label_smoothing), 0.0)

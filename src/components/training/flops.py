@@ -10,15 +10,9 @@ import time
 
 import torch
 from lightning.pytorch import Trainer
-from torch import nn
 
-from components.core.flops import Work, flops_of
+from components.core.flops import flops_per_token as flops_per_token
 from components.training.estimate.accelerators import by_device_name
-
-
-def flops_per_token(model: nn.Module, context_length: int) -> float:
-    """FLOPs of forward and backward: three times those of a forward pass, since a backward pass costs two."""
-    return 3.0 * flops_of(model, Work(context_length)).algorithm / context_length
 
 
 def peak_flops(device: torch.device, dtype: torch.dtype) -> float | None:

@@ -7,7 +7,7 @@ an accelerator a fused kernel may keep less.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -17,11 +17,11 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 from components.core.errors import UserError
+from components.core.meta import emptied
 from components.core.sockets import Batch, Layer, SequenceInfo, Terms
 from components.functional.experts import even_loads
 from components.training.estimate.layouts import Layout
 from components.training.estimate.live import Live
-from components.training.out_of_memory import emptied
 
 Objective = Callable[[Tensor, object, Batch], Terms]
 Kind = tuple[object, ...]
