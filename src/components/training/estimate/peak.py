@@ -60,6 +60,9 @@ def peak_of(state: State, found: Activations, layout: Layout, *, checkpointing: 
     loss = always + state.gradients + gathered + copies + kept - found.kept + found.forward
     most, when = max((most, when), (loss, "loss"))
     grads = gathered if sharded else _share(root_trained(state, found, layout), layout)
+    kept -= max(
+        0, found.kept - (found.layers[0].leaving if found.layers else 0)
+    )  # of what is outside of layers the embeddings' vectors stay
     sums = 0  # gradients of the layer above in the type in which they are summed, until they have been scattered
     for p in reversed(found.layers):
         own = _cut(p, layout)

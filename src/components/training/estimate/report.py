@@ -149,7 +149,7 @@ def search_lines(found: Found, answer: Answer) -> list[str]:
         "",
         f"{first.ranks} x {terms.device.name}, {first.precision}, rows of {answer.subject.context:,} tokens:",
     ]
-    out += table(rows, head=("tokens/s at most", "the most at once", "rows", "micro-batches", "checkpointed", "layout"))
+    out += table(rows, head=("tokens/s", "memory", "rows", "times", "checkpointed", "layout"))
     more = len(found.ranked) - len(rows)
     out.append("")
     out.append(
