@@ -14,6 +14,7 @@ from components.core.errors import UserError
 from components.core.makers import make
 from components.core.meta import emptied
 from components.training.estimate.accelerators import ACCELERATORS, accelerator, by_device_name
+from components.training.estimate.activations import lengthened
 from components.training.estimate.bill import Terms, bill
 from components.training.estimate.estimating import Step, Subject
 from components.training.estimate.layouts import Layout, layout_of, piece
@@ -235,3 +236,15 @@ def test_accelerators_have_their_source():
     assert by_device_name("NVIDIA L40S").name == "l40s"
     with pytest.raises(UserError, match="did you mean 'h100'"):
         accelerator("h10")
+
+
+@pytest.mark.parametrize(
+    "attention", ["gqa", "talking_heads"]
+)  # a fused kernel, and scores that grow with the square of the length
+def test_long_rows_hold_what_shorter_ones_tell(attention):
+    long = subject(f"model/attention={attention}", "model.context_length=1024", "model.n_layers=1")
+    layout = Layout("single")
+    told = lengthened([long._of_length(layout, 1, n) for n in (128, 256, 512)], (128, 256, 512), 1024)
+    real = long._of_length(layout, 1, 1024)
+    assert told.total() == pytest.approx(real.total(), rel=0.01)
+    assert told.layers[0].backward == pytest.approx(real.layers[0].backward, rel=0.05)

@@ -6,19 +6,20 @@ an accelerator a fused kernel may keep less.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import DynamicOutputShapeException, FakeTensorMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 from components.core.errors import UserError
 from components.core.meta import emptied
 from components.core.sockets import Batch, Layer, SequenceInfo, Terms
+from components.functional.cross_entropy import cross_entropy
 from components.functional.experts import even_loads
 from components.training.estimate.layouts import Layout
 from components.training.estimate.live import Live
@@ -78,16 +79,28 @@ def activations(model: nn.Module, objective: Objective, layout: Layout, rows: in
     Raises:
         UserError: a part reads numbers, so that it cannot run on shapes alone.
     """
-    run = _Run(layout)
     try:
         model = model.to(layout.stored if layout.casts else layout.compute)
         with FakeTensorMode(), even_loads():
             model = emptied(model).train()
-            return run.through(model, objective, _batch(model, rows, context))
+            batch = _batch(model, rows, context)
+            try:
+                return _Run(layout).through(model, objective, batch)
+            except DynamicOutputShapeException:
+                return _Run(layout).through(model, asked_everywhere, batch)
     except UserError:
         raise
     except Exception as e:  # whatever a part does with numbers that are not there
         raise UserError("activations", f"cannot be told from shapes alone: {type(e).__name__}: {e}") from e
+
+
+def asked_everywhere(hidden: Tensor, head: object, batch: Batch) -> Terms:
+    """In the place of a loss that picks its targets by what they are: as if each position had one."""
+    assert callable(head)
+    logits = head(hidden)
+    assert batch.targets is not None
+    loss, _ = cross_entropy(logits.flatten(0, -2), batch.targets.flatten())
+    return Terms({"loss": (loss, torch.ones(()))})
 
 
 def _batch(model: nn.Module, rows: int, context: int) -> Batch:
@@ -98,22 +111,38 @@ def _batch(model: nn.Module, rows: int, context: int) -> Batch:
 
 def between(one: Activations, two: Activations, share: float) -> Activations:
     """Figures that grow in proportion from ``one`` (share 0) to ``two`` (share 1), and on."""
+    return _mixed((one, two), (1 - share, share), (1 - share, share))
 
-    def along(a: int, b: int) -> int:
-        return max(0, round(a + (b - a) * share))
 
-    layers = (
-        Pass(
-            *(
-                along(x, y)
-                for x, y in zip((a.leaving, a.kept, a.forward, a.backward), (b.leaving, b.kept, b.forward, b.backward))
-            ),
-            a.weights,
-            a.trained,
-        )
-        for a, b in zip(one.layers, two.layers, strict=True)
+def lengthened(short: Sequence[Activations], lengths: Sequence[int], length: int) -> Activations:
+    """Figures for rows of ``length``, from those of three shorter lengths: of layers on the parabola through them, since scores grow with the square of the
+    length; of the head, whose logits may be cut into chunks, on the line through the last two."""
+    a, b, c = lengths
+    parabola = (
+        (length - b) * (length - c) / ((a - b) * (a - c)),
+        (length - a) * (length - c) / ((b - a) * (b - c)),
+        (length - a) * (length - b) / ((c - a) * (c - b)),
     )
-    return Activations(tuple(layers), along(one.kept, two.kept), along(one.forward, two.forward))
+    share = (length - b) / (c - b)
+    return _mixed(short, parabola, (0.0, 1 - share, share))
+
+
+def _mixed(some: Sequence[Activations], layers: Sequence[float], outside: Sequence[float]) -> Activations:
+    def sum_of(values: Iterable[int], weights: Sequence[float]) -> int:
+        return max(0, round(sum(v * w for v, w in zip(values, weights, strict=True))))
+
+    passes = (
+        Pass(
+            sum_of((p.leaving for p in of), layers),
+            sum_of((p.kept for p in of), layers),
+            sum_of((p.forward for p in of), layers),
+            sum_of((p.backward for p in of), layers),
+            of[0].weights,
+            of[0].trained,
+        )
+        for of in zip(*(one.layers for one in some), strict=True)
+    )
+    return Activations(tuple(passes), sum_of((o.kept for o in some), outside), sum_of((o.forward for o in some), outside))
 
 
 @dataclass

@@ -16,7 +16,7 @@ from components.core.sockets import Layer
 from components.core.weights import Weight
 from components.runs.loading import model_of
 from components.training.estimate.accelerators import Accelerator
-from components.training.estimate.activations import Activations, activations, between
+from components.training.estimate.activations import Activations, activations, between, lengthened
 from components.training.estimate.layouts import Layout
 from components.training.estimate.peak import Peak, peak_of
 from components.training.estimate.state import State, state_of
@@ -24,6 +24,7 @@ from components.training.estimate.traffic import Collective, Volume, traffic
 from components.training.strategy._pieces import Pieces, pieces_of
 from components.training.tuning import freeze, tuned
 
+LENGTHS = (1024, 2048, 4096)  # of rows that are run by their shapes; what longer ones hold follows from these
 MOST_ROWS = 2**20  # that a search for the largest batch looks at
 
 
@@ -145,10 +146,15 @@ class Subject:
         return between(self._ran(layout, 1), self._ran(layout, 2), rows - 1)
 
     def _ran(self, layout: Layout, rows: int) -> Activations:
-        key = (layout.stored, layout.compute, layout.casts, rows)
+        if self.context <= LENGTHS[-1]:
+            return self._of_length(layout, rows, self.context)
+        return lengthened([self._of_length(layout, rows, n) for n in LENGTHS], LENGTHS, self.context)
+
+    def _of_length(self, layout: Layout, rows: int, context: int) -> Activations:
+        key = (layout.stored, layout.compute, layout.casts, rows, context)
         if key not in self._passes:
             loss = make(self.config["loss"], "loss", vocab_size=self.vocab_size)
-            self._passes[key] = activations(self.new_model(), loss, layout, rows, self.context)
+            self._passes[key] = activations(self.new_model(), loss, layout, rows, context)
         return self._passes[key]
 
     def peak(self, layout: Layout, step: Step) -> Peak:

@@ -46,7 +46,7 @@ def peak_of(state: State, found: Activations, layout: Layout, *, checkpointing: 
     root = max(0, state.parameters * layout.shards // layout.stored.itemsize - weights // layout.tensor) if sharded else 0
     wide = layout.gathered.itemsize
     gathered = root * wide  # embedding, final norm and head stay whole from the forward to the backward pass
-    most, when, kept = 0, "forward", found.kept
+    most, when, kept = 0, "forward", found.kept  # of layers this one and the next are whole
     for p in found.layers:
         own = _cut(p, layout)
         unit = own.weights * wide if sharded else 0
@@ -74,7 +74,8 @@ def peak_of(state: State, found: Activations, layout: Layout, *, checkpointing: 
         grads += _share(own.trained * layout.stored.itemsize, layout)
     step = always + state.gradients + (gathered if sharded else 0)
     most, when = max((most, when), (step, "step"))
-    return Peak(most, when, there, buckets + gathered)
+    units = 2 * max((_cut(p, layout).weights * wide for p in found.layers), default=0) if sharded else 0
+    return Peak(most, when, there, buckets + gathered + units)
 
 
 def _share(size: int, layout: Layout) -> int:
