@@ -15,6 +15,7 @@ LARGE = [
     *("recipe=known/llama3_1_70b", "trainer.devices=64", "trainer.precision=bf16-mixed", "tokenizer.vocab_size=128256"),
     *("model.context_length=8192", "task.batch_size=64"),
 ]
+SAME = ("exact_bytes_of_rank_0", "estimated_bytes", "sent_in_a_step", "rows", "accumulate", "checkpointing", "flops")
 
 
 def planned(capsys, *words: str) -> dict:
@@ -83,9 +84,17 @@ def test_a_search_names_overrides_that_can_be_planned(capsys):
     found = planned(capsys, "recipe=llama_tiny", "trainer.devices=4", "--accelerator", "l4", "--search")
     assert {e["strategy"] for e in found["layouts"]} >= {"ddp", "fsdp2", "hsdp"}
     for e in found["layouts"][:6]:
-        word = e["override"].strip("'")
-        again = planned(capsys, "recipe=llama_tiny", "trainer.devices=4", word)
-        assert again["exact_bytes_of_rank_0"] == e["exact_bytes_of_rank_0"]
+        again = planned(capsys, "recipe=llama_tiny", "trainer.devices=4", *e["overrides"])
+        assert again.items() >= {name: e[name] for name in SAME}.items()
+
+
+def test_a_search_for_the_most_rows_names_overrides_that_can_be_planned(capsys):
+    words = ["recipe=llama_tiny", "trainer.devices=4", "model.context_length=64", "task.batch_tokens=1024"]
+    found = planned(capsys, *words, "--accelerator", "l4", "--search", "--most-rows")
+    first = found["layouts"][0]
+    assert first["rows"] > 1024 // 64
+    again = planned(capsys, *words, *first["overrides"])
+    assert again.items() >= {name: first[name] for name in SAME}.items()
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""``components plan`` held against what ranks of real runs hold: measured, and as the table of docs/how_to/plan.md.
+"""``components plan`` held against what ranks of real runs hold: measured, and as the table of docs/scale.md.
 
 ``python tests/distributed/planned.py`` measures and prints, ``--write`` keeps the figures in docs/plan.json and renews the table; a minute on two cores.
 """
@@ -17,7 +17,7 @@ from components.compose import compose
 from components.training.estimate.estimating import Step, Subject
 from components.training.estimate.layouts import layout_of
 
-PAGE, FIGURES = layouts.ROOT / "docs" / "how_to" / "plan.md", layouts.ROOT / "docs" / "plan.json"
+PAGE, FIGURES = layouts.ROOT / "docs" / "scale.md", layouts.ROOT / "docs" / "plan.json"
 BEGIN, END = "<!-- written by tests/distributed/planned.py -->", "<!-- end of planned -->"
 LAUNCHES = {2: ("ddp", "fsdp2", "tp"), 4: ("fsdp2", "hsdp", "fsdp2_tp")}
 VOCABULARY = 300

@@ -1,4 +1,4 @@
-"""What ``components plan`` foretells is what ranks of real runs hold; docs/how_to/plan.md has the figures that were kept."""
+"""What ``components plan`` foretells is what ranks of real runs hold; docs/scale.md has the figures that were kept."""
 
 from __future__ import annotations
 

@@ -108,7 +108,7 @@ class _CrossEntropy(torch.autograd.Function):
 
 
 def blocks(logits: Tensor) -> list[slice]:
-    """Slices of rows of (N, V), each with about ``BLOCK`` logits."""
+    """Slices of rows of (N, V), each with about ``BLOCK`` logits; fake tensors fill no cache, and gain from fewer."""
     n, v = logits.shape
     most = LARGE_BLOCK if isinstance(logits, FakeTensor) else BLOCK.get(logits.device.type, LARGE_BLOCK)
     rows = max(1, most // v)

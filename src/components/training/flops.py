@@ -11,7 +11,6 @@ import time
 import torch
 from lightning.pytorch import Trainer
 
-from components.core.flops import flops_per_token as flops_per_token
 from components.training.estimate.accelerators import by_device_name
 
 

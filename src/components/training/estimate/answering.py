@@ -6,12 +6,11 @@ from dataclasses import dataclass, replace
 
 from components.core.config_types import Config
 from components.core.errors import UserError
-from components.core.makers import part_values
 from components.core.memory import shown
 from components.training.devices import count_devices
 from components.training.estimate.accelerators import accelerator
 from components.training.estimate.bill import Terms, bill
-from components.training.estimate.estimating import Estimate, Subject, step_of
+from components.training.estimate.estimating import Estimate, Subject, rows_of, step_of
 from components.training.estimate.layouts import Layout, layout_of
 from components.training.estimate.report import Answer
 from components.training.estimate.searching import Found, search
@@ -94,9 +93,5 @@ def search_of(answered: Answer, *, fixed: bool) -> Found:
     if answered.terms is None:
         raise UserError("--search", "needs an accelerator", "add --accelerator h100, say")
     layout = answered.estimate.layout
-    options = part_values("task", answered.subject.config["task"])
-    rows = int(options.get("batch_size") or 1)
-    tokens = options.get("batch_tokens")
-    if isinstance(tokens, int):
-        rows = max(1, tokens // answered.subject.context)
-    return search(answered.subject, layout.ranks, layout.precision, answered.terms, rows if fixed else None)
+    rows = rows_of(answered.subject.config) if fixed else None
+    return search(answered.subject, layout.ranks, layout.precision, answered.terms, rows)

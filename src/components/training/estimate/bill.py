@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from components.core.errors import UserError
 from components.training.estimate.accelerators import Accelerator
 from components.training.estimate.estimating import Estimate
+from components.training.estimate.layouts import PRECISIONS
 
 RECOMPUTED = 4 / 3  # a forward pass more: of layers, which are nearly all of it
 
@@ -53,11 +54,8 @@ def peak_of_device(terms: Terms, estimate: Estimate) -> float:
     peak = terms.device.peak(dtype)
     if peak is None:
         name = str(dtype).removeprefix("torch.")
-        raise UserError(
-            "--accelerator",
-            f"no figure of {terms.device.name} in {name}",
-            "plan trainer.precision=bf16-mixed, or another accelerator",
-        )
+        stated = [precision for precision, (_, of) in PRECISIONS.items() if terms.device.peak(of) is not None]
+        raise UserError("--accelerator", f"no figure of {terms.device.name} in {name}", f"plan trainer.precision={' or '.join(stated)}")
     return peak
 
 

@@ -221,18 +221,23 @@ class Subject:
         )
 
 
+def rows_of(config: Config) -> int:
+    """Sequences of an optimizer step, over all devices."""
+    options = part_values("task", config["task"])
+    rows, tokens, context = options["batch_size"], options.get("batch_tokens"), config["model"].get("context_length")
+    if isinstance(tokens, int) and isinstance(context, int):
+        return max(1, tokens // context)
+    return int(rows)
+
+
 def step_of(config: Config, trainer: Mapping[str, object], layout: Layout) -> tuple[Step, str]:
     """How the config cuts a step, and where its rows do not divide a line that says so: then each device gets the next whole number."""
-    options = part_values("task", config["task"])
-    rows, tokens = int(options.get("batch_size") or 1), options.get("batch_tokens")
-    context = config["model"].get("context_length")
-    if isinstance(tokens, int) and isinstance(context, int):
-        rows = max(1, tokens // context)
+    rows = rows_of(config)
     accumulate = trainer.get("accumulate_grad_batches")
     accumulate = accumulate if isinstance(accumulate, int) else 1
     groups = accumulate * layout.readers
     each = -(-rows // groups)
-    step = Step(each, accumulate, bool(options.get("activation_checkpointing")))
+    step = Step(each, accumulate, bool(part_values("task", config["task"]).get("activation_checkpointing")))
     if rows % groups == 0:
         return step, ""
     among = f"{layout.readers} that read rows of their own" + (f" x {accumulate} micro-batches" if accumulate > 1 else "")

@@ -77,11 +77,11 @@ class Layout:
         return self.ranks // self.tensor
 
     def named(self) -> str:
-        """As the command line has it: ``trainer.strategy=...``."""
+        """The override: ``trainer.strategy=...``."""
         options = {"hsdp": f"shard_size: {self.shards}", "fsdp2_tp": f"tensor_size: {self.tensor}"}
         more = options.get(self.strategy)
         name = "auto" if self.strategy == "single" else self.strategy
-        return f"trainer.strategy={name}" if more is None else f"'trainer.strategy={{name: {name}, {more}}}'"
+        return f"trainer.strategy={name}" if more is None else f"trainer.strategy={{name: {name}, {more}}}"
 
     def local(self, shape: tuple[int, ...], cut: int | None, rank: int = 0) -> tuple[int, ...]:
         """The shape of the piece that ``rank`` holds. Pieces differ where an axis does not divide; rank 0 has a largest one.
@@ -97,10 +97,6 @@ class Layout:
         if self.strategy in SHARDED and held:
             held[0] = piece(held[0], self.shards, rank // self.tensor % self.shards)
         return tuple(held)
-
-    def padded(self, shape: tuple[int, ...], cut: int | None) -> tuple[int, ...]:
-        """What every rank allocates for its piece: ``fully_shard`` pads the short ones, for collectives of equal parts."""
-        return self.local(shape, cut, 0)
 
     def placements(self, cut: int | None) -> list[Placement]:
         """Over the mesh of (shards, tensor), of those that are more than one kind of device."""

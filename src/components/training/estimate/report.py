@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+import shlex
+from dataclasses import asdict, dataclass, replace
 
 from components.core.layout import table
 from components.core.memory import shown
@@ -10,7 +11,7 @@ from components.core.model_tree import short
 from components.training.estimate.bill import Bill, Terms
 from components.training.estimate.estimating import Estimate, Subject
 from components.training.estimate.layouts import SHARDED, Layout
-from components.training.estimate.searching import Found
+from components.training.estimate.searching import Found, overrides_of
 
 Data = dict[str, object]
 SHOWN = 12  # layouts of a search that are printed; --json has all
@@ -49,11 +50,9 @@ def lines(answer: Answer) -> list[str]:
     if e.peak is not None:
         rows += [("gathered weights, buckets", shown(e.peak.buffers), ESTIMATE)] if e.peak.buffers else []
         for checkpointing in (False, True):
-            kept = s.passes(e.layout, e.step.rows).total(checkpointing=checkpointing) if e.layout.tensor == 1 else None
-            kept = e.peak.kept if checkpointing == e.step.checkpointing else kept
-            if kept is not None:
-                name = "activations, checkpointed" if checkpointing else "activations"
-                rows.append((name, shown(kept), ESTIMATE + (", of this run" if checkpointing == e.step.checkpointing else "")))
+            kept = s.peak(e.layout, replace(e.step, checkpointing=checkpointing)).kept
+            name = "activations, checkpointed" if checkpointing else "activations"
+            rows.append((name, shown(kept), ESTIMATE + (", of this run" if checkpointing == e.step.checkpointing else "")))
         rows.append(("the most at once", shown(e.peak.total), f"{ESTIMATE}, in the {said(e.peak.when)}"))
     out = [*head(answer), "", f"one rank holds, {layout_text(e.layout)}:", *table(rows)]
     if e.unknown:
@@ -141,13 +140,12 @@ def search_lines(found: Found, answer: Answer) -> list[str]:
     for e, rate in found.ranked[:SHOWN]:
         assert e.peak is not None
         again = "yes" if e.step.checkpointing else "no"
-        words = e.layout.named()
-        rows.append((f"{rate:,.0f}", shown(e.peak.total), f"{e.step.rows}", f"{e.step.accumulate}", again, words))
-    first = found.ranked[0][0].layout
+        rows.append((f"{rate:,.0f}", shown(e.peak.total), f"{e.step.rows}", f"{e.step.accumulate}", again, e.layout.named()))
+    best = found.ranked[0][0]
     out = [
         *head(answer),
         "",
-        f"{first.ranks} x {terms.device.name}, {first.precision}, rows of {answer.subject.context:,} tokens:",
+        f"{best.layout.ranks} x {terms.device.name}, {best.layout.precision}, rows of {answer.subject.context:,} tokens:",
     ]
     out += table(rows, head=("tokens/s", "memory", "rows", "times", "checkpointed", "layout"))
     more = len(found.ranked) - len(rows)
@@ -156,7 +154,7 @@ def search_lines(found: Found, answer: Answer) -> list[str]:
         f"{found.tried} tried, {found.too_large} do not fit" + (f", {more} more fit (--json has all)" if more > 0 else "")
     )
     out += [f"does not divide: {layout}: {why}" for layout, why in found.undivided.items()]
-    return out
+    return [*out, "", "overrides of the first:", f"  {shlex.join(overrides_of(best, answer.subject.config))}"]
 
 
 def data(answer: Answer) -> Data:
@@ -179,7 +177,10 @@ def plan_data(answer: Answer) -> Data:
 
 
 def search_data(found: Found, answer: Answer) -> Data:
-    ranked = [estimate_data(e) | {"tokens_per_second_at_most": rate} for e, rate in found.ranked]
+    ranked = [
+        estimate_data(e) | {"tokens_per_second_at_most": rate, "overrides": overrides_of(e, answer.subject.config)}
+        for e, rate in found.ranked
+    ]
     return data(answer) | {
         "layouts": ranked,
         "tried": found.tried,
@@ -196,7 +197,6 @@ def estimate_data(e: Estimate) -> Data:
         "tensor": e.layout.tensor,
         "replicas": e.layout.replicas,
         "precision": e.layout.precision,
-        "override": e.layout.named(),
         **asdict(e.step),
         "exact_bytes_of_rank_0": asdict(e.state),
         "exact_bytes_of_the_last_rank": asdict(e.least),

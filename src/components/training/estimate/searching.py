@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from components.core.config_types import Config
 from components.core.errors import UserError
+from components.core.makers import part_values
 from components.training.estimate.bill import Terms, bound
-from components.training.estimate.estimating import Estimate, Step, Subject
+from components.training.estimate.estimating import Estimate, Step, Subject, rows_of
 from components.training.estimate.layouts import Layout
 
 
@@ -87,6 +89,21 @@ def search(subject: Subject, ranks: int, precision: str, terms: Terms, rows: int
         )
     ranked.sort(key=lambda one: (-one[1], one[0].peak.total if one[0].peak else 0))
     return Found(tuple(ranked), tried, too_large, undivided)
+
+
+def overrides_of(estimate: Estimate, config: Config) -> list[str]:
+    """What makes ``config`` train as it was estimated."""
+    step, layout = estimate.step, estimate.layout
+    found = [
+        layout.named(),
+        f"trainer.accumulate_grad_batches={step.accumulate}",
+        f"task.activation_checkpointing={str(step.checkpointing).lower()}",
+    ]
+    rows = step.rows * step.accumulate * layout.readers
+    if rows == rows_of(config):
+        return found
+    by_tokens = part_values("task", config["task"]).get("batch_tokens") is not None
+    return [*found, f"task.batch_size={rows}", *(["task.batch_tokens=null"] if by_tokens else [])]
 
 
 def cut_of(most: int, rows: int | None, *, checkpointing: bool) -> Step | None:
