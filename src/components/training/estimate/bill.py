@@ -55,7 +55,9 @@ def peak_of_device(terms: Terms, estimate: Estimate) -> float:
     if peak is None:
         name = str(dtype).removeprefix("torch.")
         stated = [precision for precision, (_, of) in PRECISIONS.items() if terms.device.peak(of) is not None]
-        raise UserError("--accelerator", f"no figure of {terms.device.name} in {name}", f"plan trainer.precision={' or '.join(stated)}")
+        raise UserError(
+            "--accelerator", f"no figure of {terms.device.name} in {name}", f"plan trainer.precision={' or '.join(stated)}"
+        )
     return peak
 
 
