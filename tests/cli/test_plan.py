@@ -114,11 +114,14 @@ def test_a_search_for_the_most_rows_names_overrides_that_can_be_planned(capsys):
             "does not divide into pieces for 8 devices",
         ),
         (["optimizer=asgd"], "asgd's step cannot be taken on shapes alone"),
+        (["recipe=ladder/13_classify"], "task: task/classification learns classes, and plans are of models that write tokens"),
+        (["recipe=ladder/01_leaf_flower"], "task: task/"),
+        (["--accelerator", "v100", "trainer.precision=bf16-mixed"], "plan trainer.precision=32-true or 16-mixed"),
     ],
 )
 def test_mistakes_are_one_line(words, said, capsys):
     try:
-        code = main(["plan", "recipe=llama_tiny", *words])
+        code = main(["plan", *([] if any(w.startswith("recipe=") for w in words) else ["recipe=llama_tiny"]), *words])
     except SystemExit as e:
         code = e.code
     err = capsys.readouterr().err

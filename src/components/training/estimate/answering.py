@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from components.core import registry
 from components.core.config_types import Config
 from components.core.errors import UserError
 from components.core.memory import shown
@@ -36,8 +37,16 @@ class Asked:
 
 
 def subject_of(config: Config, vocab_size: int) -> Subject:
-    """The model of a config. A trainer's value that cannot be is refused before it is built."""
+    """The model of a config. A trainer's value that cannot be is refused before it is built.
+
+    Raises:
+        UserError: a task whose head writes something else than tokens: a label, an amount.
+    """
     trainer_settings(config.get("trainer") or {})
+    task = config["task"]["name"]
+    if other := registry.entry("task", task).signature.declared.get("needs", {}).get("head"):
+        what = f"task/{task} learns {' and '.join(other)}, and plans are of models that write tokens"
+        raise UserError("task", what, "components show counts the parameters of any model")
     return Subject(config, vocab_size)
 
 
