@@ -7,9 +7,9 @@ an accelerator a fused kernel may keep less.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +26,7 @@ from components.training.estimate.live import Live
 
 Objective = Callable[[Tensor, object, Batch], Terms]
 Kind = tuple[object, ...]
+Written = dict[str, object]  # beside the stream, by its name
 
 
 @dataclass(frozen=True)
@@ -96,8 +97,7 @@ def activations(model: nn.Module, objective: Objective, layout: Layout, rows: in
 
 def asked_everywhere(hidden: Tensor, head: object, batch: Batch) -> Terms:
     """In the place of a loss that picks its targets by what they are: as if each position had one."""
-    assert callable(head)
-    logits = head(hidden)
+    logits = cast(Callable[[Tensor], Tensor], head)(hidden)
     assert batch.targets is not None
     loss, _ = cross_entropy(logits.flatten(0, -2), batch.targets.flatten())
     return Terms({"loss": (loss, torch.ones(()))})
@@ -164,13 +164,13 @@ class _Run:
         del terms
         return Activations(tuple(self.found[kind] for kind in self.order), held, live.peak)
 
-    def cast(self) -> Any:
+    def cast(self) -> AbstractContextManager[object]:
         return torch.autocast("cpu", self.layout.compute) if self.layout.casts else nullcontext()
 
-    def in_place_of(self, layer: Layer, live: Live) -> Callable[[Tensor, SequenceInfo], tuple[Tensor, dict[str, Any]]]:
-        kind, written = kind_of(layer), dict[str, Any]()
+    def in_place_of(self, layer: Layer, live: Live) -> Callable[[Tensor, SequenceInfo], tuple[Tensor, Written]]:
+        kind, written = kind_of(layer), Written()
 
-        def forward(s: Tensor, info: SequenceInfo) -> tuple[Tensor, dict[str, Any]]:
+        def forward(s: Tensor, info: SequenceInfo) -> tuple[Tensor, Written]:
             self.order.append(kind)
             if kind in self.found:
                 return s, written
@@ -182,7 +182,7 @@ class _Run:
 
         return forward
 
-    def measured(self, layer: Layer, s: Tensor, info: SequenceInfo) -> tuple[Pass, dict[str, Any]]:
+    def measured(self, layer: Layer, s: Tensor, info: SequenceInfo) -> tuple[Pass, Written]:
         """The layer alone, forward and backward, and what it writes beside the stream."""
         x = s.detach().requires_grad_(s.is_floating_point())
         before = (*layer.parameters(), *layer.buffers(), *_tensors(info), x)
@@ -198,13 +198,14 @@ class _Run:
             p.grad = None
         weights = [(p.numel(), p.requires_grad) for p in layer.parameters()]
         elements, trained = sum(n for n, _ in weights), sum(n for n, learns in weights if learns)
-        return Pass(leaving, kept, forward, live.peak, elements, trained), cast("dict[str, Any]", written)
+        return Pass(leaving, kept, forward, live.peak, elements, trained), cast(Written, written)
 
 
-def _losses(out: Mapping[str, Any]) -> Iterator[Tensor]:
+def _losses(out: Mapping[str, object]) -> Iterator[Tensor]:
     for name, value in out.items():
         if name.startswith("loss."):
-            yield value[0]
+            total, _ = cast(tuple[Tensor, Tensor], value)
+            yield total
 
 
 def _tensors(info: SequenceInfo) -> list[Tensor]:
