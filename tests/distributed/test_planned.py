@@ -15,7 +15,7 @@ NEAR = 0.15  # of the most at once
 
 
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize("ranks", [2, 4])
+@pytest.mark.parametrize("ranks", [2, pytest.param(4, marks=pytest.mark.slow)])
 def test_bytes_are_those_that_ranks_hold(tmp_path, ranks):
     """40 seconds each: all runs of so many processes, in one launch. Pieces of one width do not divide into four."""
     found = planned.measured(ranks, tmp_path)
