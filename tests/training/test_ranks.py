@@ -196,7 +196,7 @@ class Stuck(Callback):
             time.sleep(0.1)  # alive, and no answer
 
 sys.argv = [sys.argv[0], "train", "recipe=./tiny.yaml", "callbacks.stuck=true", "trainer.max_steps=20", "task.samples=0"]
-sys.argv += ["trainer.timeout=30", *{TWO}]
+sys.argv += ["trainer.timeout=10", *{TWO}]
 command()
 """
 STUCK_AT = r"does not answer, last seen at step 7 in on_train_batch_start \(script.py:"
@@ -207,13 +207,14 @@ SAID = {
     ("stop", 0): r"error: rank 1: the first rank \(process \d+\): " + STOPPED,
     ("stop", 1): r"error: rank 1 \(process \d+\): " + STOPPED,
 }
+NOT_SLOW = [("loop", 1), ("stop", 0)]
 
 
 @pytest.mark.parametrize(
-    ("how", "stuck"), [case if case == ("stop", 0) else pytest.param(*case, marks=pytest.mark.slow) for case in SAID]
+    ("how", "stuck"), [case if case in NOT_SLOW else pytest.param(*case, marks=pytest.mark.slow) for case in SAID]
 )
 def test_a_rank_that_hangs_ends_the_run_within_its_time(how, stuck, here, monkeypatch):  # noqa: ARG001
-    """Each takes 45 s: two processes that start, within thirty seconds of one another, and as many of waiting."""
+    """Each takes 25 s: two processes that start, and ten seconds of waiting."""
     monkeypatch.setenv("STUCK", str(stuck))
     monkeypatch.setenv("HOW", how)
     Path("script.py").write_text(STUCK)

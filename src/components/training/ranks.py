@@ -22,6 +22,7 @@ from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch import Trainer
 from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 from torch._C._distributed_c10d import TCPStore
+from torch.distributed import distributed_c10d
 
 from components.core.collectives import Differing
 from components.core.errors import UserError
@@ -34,6 +35,7 @@ from components.training.watch import FIRST, PATIENCE, Watch
 
 RUN = "COMPONENTS_RUN"  # the run of the first rank: config, recipe, and the checkpoint that it goes on from
 TIMEOUT = "COMPONENTS_RANK_TIMEOUT"  # where an earlier release took trainer.timeout from
+STARTING = 300.0  # seconds for the first meeting: a busy machine, or a disk that all read at once, makes importing slow
 YIELD = 5.0  # seconds that the first rank has to report an error that all ranks met
 LEAVING = 60.0  # seconds that ranks have to end after their work
 
@@ -127,7 +129,7 @@ def prepare(trainer: Trainer, watch: Watch, seconds: float) -> None:
     strategy: Any = trainer.strategy
     if trainer.world_size == 1:
         return
-    strategy._timeout = timedelta(seconds=seconds)
+    start_patiently(strategy, seconds)
     watch.patience = min(PATIENCE, seconds)
     loop = trainer.fit_loop.epoch_loop
     watch.progress = lambda: (trainer.global_step, loop.batch_progress.total.ready, loop.val_loop.batch_progress.total.ready)
@@ -140,6 +142,20 @@ def prepare(trainer: Trainer, watch: Watch, seconds: float) -> None:
         watch.start()
     watch.beats = Beats(seconds, lambda: trainer.global_step)
     watch.beats.start()
+
+
+def start_patiently(strategy: Any, seconds: float) -> None:
+    """Ranks have ``STARTING`` seconds to come, or more; from then on none waits longer than ``seconds`` for another."""
+    set_up = strategy.setup_environment
+
+    def setup_environment() -> None:
+        strategy._timeout = timedelta(seconds=max(seconds, STARTING))
+        set_up()
+        strategy._timeout = timedelta(seconds=seconds)
+        for group in list(distributed_c10d._world.pg_map) if dist.is_initialized() else ():
+            distributed_c10d._set_pg_timeout(strategy._timeout, group)
+
+    strategy.setup_environment = setup_environment
 
 
 def close(watch: Watch, *, ended: bool) -> None:
