@@ -61,7 +61,7 @@ def meta_equals_direct(host: Host) -> None:
         model = host.build()
     if real := [n for n, p in model.named_parameters() if not p.is_meta]:
         raise Violation(f"{real[0]} was made on another device than the default one")
-    model = model.to_empty(device="cpu")
+    model = model.to_empty(device=host.device)
     initialise(model, model.init, seed=5)
     if name := first_difference(direct.state_dict(), model.state_dict()):
         raise Violation(f"{name} differs: reset_parameters does not set it, or draws it")
@@ -166,8 +166,7 @@ def compiles(host: Host) -> None:
     batch = host.batch(ids())
     compiled = torch.compile(model, fullgraph=True, backend="eager")
     try:
-        with torch.no_grad():
-            out = compiled(batch)
+        out = host.run(compiled, batch)
     except TorchDynamoException as e:
         raise Violation(" ".join(str(e).split("\n\n")[0].split())[:300]) from e
     for x, y in zip(tensors(out), tensors(host.run(model, batch)), strict=True):
