@@ -165,15 +165,15 @@ class Recorder:
 def eval_uncompiled(model: nn.Module) -> Iterator[None]:
     """Eval mode, no compiled code, no checkpointing. Afterwards every module is as it was."""
     training = [m for m in model.modules() if m.training]
-    saved = [m for m in model.modules() if isinstance(m, Layer) and m.checkpointing]
+    saved = [(m, m.checkpointing) for m in model.modules() if isinstance(m, Layer) and m.checkpointing]
     model.eval()
-    for m in saved:
-        m.checkpointing = False  # type: ignore[assignment]
+    for layer, _ in saved:
+        layer.checkpointing = False
     try:
         with torch.compiler.set_stance("force_eager"):
             yield
     finally:
         for m in training:
             m.training = True
-        for m in saved:
-            m.checkpointing = True  # type: ignore[assignment]
+        for layer, before in saved:
+            layer.checkpointing = before
