@@ -26,6 +26,8 @@ from components.corpus.tokens import Tokens
 if TYPE_CHECKING:
     import tiktoken
 
+Held = dict[str, Any]  # an object of a tokenizer.json
+
 GPT2 = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 # those of files that cut by an expression of their own: Llama 3's, and Qwen 2's
 CUTS = tuple(
@@ -37,7 +39,7 @@ CUTS = tuple(
 PIECE = 2**20  # characters of a text above which the library is asked: tiktoken's engine keeps a place for each
 
 
-def encoder_by_ranks(tokenizer: Tokens, made: dict[str, Any]) -> Callable[[list[str]], Sequence[Sequence[int]]] | None:
+def encoder_by_ranks(tokenizer: Tokens, made: Held) -> Callable[[list[str]], Sequence[Sequence[int]]] | None:
     """What encodes many texts, or None where tiktoken is not installed or could give other ids. ``made``: the tokenizer's file."""
     engine = _engine(json.dumps(made, sort_keys=True))
     if engine is None:
@@ -68,7 +70,7 @@ def _is_utf8(text: str) -> bool:
 
 @functools.lru_cache(maxsize=2)  # each stretch of a corpus asks anew
 def _engine(file: str) -> tiktoken.Encoding | None:
-    made: dict[str, Any] = json.loads(file)
+    made: Held = json.loads(file)
     model, pattern = made["model"], _pattern(made.get("pre_tokenizer") or {})
     if pattern is None or not _plain(model):
         return None
@@ -87,7 +89,7 @@ def _engine(file: str) -> tiktoken.Encoding | None:
     return tiktoken.Encoding("of a file", pat_str=pattern, mergeable_ranks=ranks, special_tokens={})
 
 
-def _pattern(before: dict[str, Any]) -> str | None:
+def _pattern(before: Held) -> str | None:
     """The expression that cuts words, if it is one that both engines are known to read alike."""
     if before.get("type") == "ByteLevel":
         return GPT2 if before.get("use_regex", True) and not before.get("add_prefix_space") else None
@@ -102,13 +104,13 @@ def _pattern(before: dict[str, Any]) -> str | None:
     return None
 
 
-def _plain(model: dict[str, Any]) -> bool:
+def _plain(model: Held) -> bool:
     """Whether nothing but merges makes tokens of bytes."""
     marks = ("dropout", "continuing_subword_prefix", "end_of_word_suffix", "byte_fallback")
     return not any(model.get(mark) for mark in marks)
 
 
-def _grows(model: dict[str, Any], ids: dict[str, int]) -> bool:
+def _grows(model: Held, ids: dict[str, int]) -> bool:
     """Whether the ids of merged tokens grow along the list of merges, each merge making another token, and come after those of the bytes."""
     pairs = [merge.split(" ") if isinstance(merge, str) else merge for merge in model["merges"]]
     made = [ids.get("".join(pair), -1) for pair in pairs]
@@ -116,7 +118,7 @@ def _grows(model: dict[str, Any], ids: dict[str, int]) -> bool:
     return all(a < b for a, b in zip([max(bytes_, default=-1), *made], made)) and len(made) + len(bytes_) == len(ids)
 
 
-def _reached(made: dict[str, Any], ids: dict[str, int]) -> bool:
+def _reached(made: Held, ids: dict[str, int]) -> bool:
     """Whether the merges make each token of its own bytes."""
     model = {**made["model"], "ignore_merges": False}
     alone = Tokenizer.from_str(json.dumps({**made, "model": model})).model

@@ -6,11 +6,10 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from components.corpus.encode_by_ranks import encoder_by_ranks
+from components.corpus.encode_by_ranks import Held, encoder_by_ranks
 from components.corpus.foreign import printable_bytes
 from components.corpus.tokens import Tokens
 
-Held = dict[str, Any]  # an object of a tokenizer.json
 Encode = Callable[[list[str]], Sequence[Sequence[int]]]
 
 

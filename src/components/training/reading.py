@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,7 @@ class Done:
         event: shared with the readers.
     """
 
-    def __init__(self, event: Any) -> None:
+    def __init__(self, event: Event) -> None:
         self.event, self.told = event, False
 
     def set(self) -> None:
