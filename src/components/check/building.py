@@ -167,6 +167,7 @@ def compiles(host: Host) -> None:
     batch = host.batch(ids())
     compiled = torch.compile(model, fullgraph=True, backend="eager")
     try:
+        assert isinstance(compiled, nn.Module)
         out = host.run(compiled, batch)
     except TorchDynamoException as e:
         raise Violation(" ".join(str(e).split("\n\n")[0].split())[:300]) from e
