@@ -6,11 +6,15 @@ They take most of the time and, beside what stands between them, little of the m
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
-from typing import Literal, TypeAlias
+from typing import Literal, ParamSpec, TypeAlias, TypeVar
 
 import torch
-from torch.utils.checkpoint import create_selective_checkpoint_contexts
+from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_contexts
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 Checkpointing: TypeAlias = bool | Literal["selective"]  # what a layer computes once more: nothing, everything, all but products
 
@@ -23,6 +27,16 @@ NAMES = (
 PRODUCTS = [getattr(torch.ops.aten, name).default for name in NAMES if hasattr(torch.ops.aten, name)]
 
 keep_products = partial(create_selective_checkpoint_contexts, PRODUCTS)
+
+
+def recomputed(how: Checkpointing, run: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """``run(*args)``, computed once more in the backward pass; ``how`` says whether all of it.
+
+    The determinism check stays on: a part that draws differently the second time is a fault.
+    """
+    if how == "selective":
+        return checkpoint(run, *args, use_reentrant=False, context_fn=keep_products, **kwargs)  # type: ignore[return-value]  # what run does
+    return checkpoint(run, *args, use_reentrant=False, **kwargs)  # type: ignore[return-value]  # likewise
 
 
 def checkpointing_of(asked: bool | int | Literal["selective"], index: int) -> Checkpointing:

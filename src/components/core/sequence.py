@@ -13,11 +13,10 @@ from typing import Any, Protocol, TypeAlias
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
-from torch.utils.checkpoint import checkpoint
 
 from components.core.draws import repeatable
 from components.core.positions import count_positions
-from components.core.recompute import Checkpointing, keep_products
+from components.core.recompute import Checkpointing, recomputed
 
 
 @dataclass(frozen=True)
@@ -219,11 +218,7 @@ class Layer(nn.Module):
 
     def forward(self, s: Tensor, info: SequenceInfo) -> tuple[Tensor, dict[str, Any]]:
         if self.checkpointing and self.training and torch.is_grad_enabled():
-            # determinism_check stays on: a part that draws differently the second time is a fault
-            run = repeatable(self._run)
-            if self.checkpointing == "selective":
-                return checkpoint(run, s, info, use_reentrant=False, context_fn=keep_products)  # type: ignore[return-value]  # what _run does
-            return checkpoint(run, s, info, use_reentrant=False)  # type: ignore[return-value]  # it returns what _run does
+            return recomputed(self.checkpointing, repeatable(self._run), s, info)
         return self._run(s, info)
 
     def _run(self, s: Tensor, info: SequenceInfo) -> tuple[Tensor, dict[str, Any]]:

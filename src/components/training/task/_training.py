@@ -54,8 +54,7 @@ class Training(Options, Taking, Stepping, Driven, Logged, Portable, Averaged, Wi
         test_fraction: share of the examples held out for a final test, likewise.
         validation_every: optimizer steps between validations; there is always one at the end.
         validation_batches: at most so many batches per validation; null takes the whole split.
-        activation_checkpointing: compute layers once more in the backward pass, for less memory: ``true`` each, ``2`` every second one, ``n`` every
-            n-th; ``selective``: each, but for products of matrices and attention, which are kept.
+        activation_checkpointing: recompute each layer in the backward pass, or each n-th (2, 3, ...), or all but products of matrices (selective).
         num_workers: processes that read ahead; never changes the order.
         dropout_by: what draws belong to: ``sample``, so that ranks and micro-batches change nothing, or ``rank``: each has a generator of its own.
         compile: compile each layer, once for all that are alike.
