@@ -60,6 +60,7 @@ LAYOUTS = {
     "tp": "tp",
     "fsdp2_tp": "fsdp2_tp",
 }
+DEALT = ("tp", "fsdp2_tp")  # layouts that can deal experts out
 
 
 MOVES = {
@@ -109,6 +110,13 @@ def drop(layout: str, folder: Path) -> None:
     keep(run, folder / f"dropped, {layout}.pt")
 
 
+def deal(layout: str, folder: Path) -> None:
+    """A mixture whose experts are dealt out where ranks hold a layer together."""
+    dealt = [f"trainer.strategy={{name: {LAYOUTS[layout]}, expert_parallel: true}}"] if layout in DEALT else []
+    run = components.train(None, [*COMMON, *FAMILIES["MLA and MoE"], *laid_out(layout), *dealt], quiet=True)
+    keep(run, folder / f"dealt, {layout}.pt")
+
+
 def move(layout: str, folder: Path) -> None:
     """A run that is stopped, and goes on under another layout, several times."""
     begin, run = [*COMMON, *FAMILIES["tied GPT"], "schedule=constant"], None  # a schedule that does not know where it ends
@@ -134,6 +142,8 @@ if __name__ == "__main__":
     for layout in layouts:
         out = Path(folder) / layout
         out.mkdir(parents=True, exist_ok=True)
+        if layout == "one" or layout in DEALT:
+            deal(layout, Path(folder))
         if layout in MOVES:
             drop(layout, Path(folder))
             move(layout, Path(folder))

@@ -56,9 +56,9 @@ def differences(folder: Path, layout: str) -> dict[str, dict[str, float]]:
     return found
 
 
-def moved(folder: Path, what: str) -> float:
-    """The largest difference of the weights of what ran under ``tp`` besides (``dropped``, ``moved``) to one process."""
-    one, other = (torch.load(folder / f"{what}, {layout}.pt")["weights"] for layout in ("one", "tp"))
+def besides(folder: Path, what: str, layout: str) -> float:
+    """The largest difference of the weights of what ran under the layout besides (``dropped``, ``moved``, ``dealt``) to one process."""
+    one, other = (torch.load(folder / f"{what}, {name}.pt")["weights"] for name in ("one", layout))
     return max((w - other[name]).abs().max().item() for name, w in one.items())
 
 

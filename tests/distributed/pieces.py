@@ -47,12 +47,12 @@ def step(model: nn.Module, host: Host) -> Step:
     return loss.item(), {n: g.full_tensor() if isinstance(g, DTensor) else g for n, g in grads.items()}
 
 
-def held_by(count: int, host: Host, *, recompute: bool = False) -> list[Step]:
+def held_by(count: int, host: Host, *, recompute: bool = False, expert_parallel: bool = False) -> list[Step]:
     """What each of ``count`` ranks computes of the host's model, which they hold together; ``recompute``: layers twice, as activation checkpointing does."""
 
     def one(rank: int) -> Step:
         mesh = init_device_mesh("cpu", (count,), mesh_dim_names=("tensor",))
-        hold_together(models[rank], mesh)
+        hold_together(models[rank], mesh, expert_parallel=expert_parallel)
         return step(models[rank], host)
 
     models = [host.model() for _ in range(count)]

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
+import cases
 import layouts
 
 NEAR = 1e-9  # 64-true: what orders of summation leave, after 20 steps of AdamW
@@ -33,8 +34,10 @@ def test_every_family_trains_as_one_process_does(one, ranks):
             for what, difference in held.items():
                 assert difference <= NEAR, f"{layout}, {run}: {what} differ by {difference:.1e}"
     if "tp" in layouts.LAUNCHES[ranks]:
-        assert layouts.moved(one, "dropped") <= NEAR, "dropout under tp is not that of one process"
-        assert layouts.moved(one, "moved") <= NEAR, "a run that went from ddp to tp, fsdp2 and tp is another one"
+        assert layouts.besides(one, "dropped", "tp") <= NEAR, "dropout under tp is not that of one process"
+        assert layouts.besides(one, "moved", "tp") <= NEAR, "a run that went from ddp to tp, fsdp2 and tp is another one"
+    for layout in set(cases.DEALT) & set(layouts.LAUNCHES[ranks]):
+        assert layouts.besides(one, "dealt", layout) <= NEAR, f"{layout} with experts dealt out is another run"
 
 
 def test_the_page_has_the_table_of_the_kept_figures():

@@ -63,6 +63,34 @@ def test_layers_that_are_computed_twice(part):
         assert all(torch.allclose(own[name], grad, rtol=1e-9, atol=1e-9) for name, grad in grads.items())
 
 
+EXPERTS = [
+    *(
+        "ffn/moe",
+        "ffn/moe expert=mlp bias=true router=sigmoid_top_k",
+        "ffn/moe expert=clamped_glu bias=true weigh=input z_loss=0.1",
+    ),
+    *(
+        "ffn/moe shared=glu shared_gate=true",
+        "ffn/moe router=expert_choice",
+        "ffn/moe router=hash",
+        "ffn/moe n_experts=4 d_ff=15",
+    ),
+]
+
+
+@pytest.mark.parametrize("words", EXPERTS)
+def test_experts_that_are_dealt_out(words):
+    """Each rank has some of the experts whole, and gives their share of the sum."""
+    part, *options = words.split()
+    host = pieces.Host.of(pieces.subject_of(part, options))
+    loss, grads = pieces.step(host.model(), host)
+    for theirs, own in pieces.held_by(2, host, expert_parallel=True):
+        assert theirs == pytest.approx(loss, abs=1e-12)
+        assert own.keys() == grads.keys()
+        for name, grad in grads.items():
+            torch.testing.assert_close(own[name], grad, rtol=1e-9, atol=1e-9, msg=f"{words}: {name}")
+
+
 def small(**changes):
     options = {"d_model": 32, "n_layers": 1, "attention": {"name": "gqa", "n_heads": 4}, "ffn": {"name": "glu", "d_ff": 30}}
     with torch.device("meta"):
@@ -74,6 +102,19 @@ def test_what_does_not_divide_is_named():
         pieces_of(small(), 4)
     with pytest.raises(UserError, match=r"block\.attention: heads=4"):
         pieces_of(small(ffn={"name": "glu", "d_ff": 24}), 8)
+
+
+def test_experts_that_cannot_be_dealt_out_are_refused():
+    moe = {"name": "moe", "n_experts": 6, "d_ff": 15}
+    assert pieces_of(small(ffn=moe), 2, expert_parallel=True).cut
+    with pytest.raises(UserError, match=r"block\.ffn: d_ff=15 does not divide"):
+        pieces_of(small(ffn=moe), 2)
+    with pytest.raises(UserError, match=r"block\.ffn: experts=6 does not divide into pieces for 4"):
+        pieces_of(small(ffn=moe), 4, expert_parallel=True)
+    with pytest.raises(UserError, match=r"expert_parallel: no part of this model has experts"):
+        pieces_of(small(ffn={"name": "glu", "d_ff": 24}), 2, expert_parallel=True)
+    with pytest.raises(UserError, match=r"the mixture of .*block\.ffn\.gate\.weight is computed whole: it does not say"):
+        pieces_of(small(ffn={**moe, "shared": "product_key_memory"}), 2, expert_parallel=True)
 
 
 def test_a_vocabulary_that_does_not_divide_stays_whole():

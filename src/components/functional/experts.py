@@ -8,6 +8,7 @@ depends on data, so it compiles and runs on meta and fake tensors.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -44,10 +45,29 @@ def apply_experts(
     *,
     weigh: Literal["output", "input"] = "output",
     way: Literal["grouped", "loop", "dense"] | None = None,
+    first: int = 0,
 ) -> Tensor:
-    """x (N, D) -> (N, D): the sum over a token's choices of weight * expert(x), or of expert(weight * x); zeros for a token without any."""
-    run = {"grouped": _grouped, "loop": _loop, "dense": _dense}[way or fastest(x, maps)]
+    """x (N, D) -> (N, D): the sum over a token's choices of weight * expert(x), or of expert(weight * x); zeros for a token without any.
+
+    ``first``: the expert that the matrices begin with, where they are some of all; the choices of others count nothing.
+    """
+    way = way or fastest(x, maps)
+    count = next(iter(maps.values())).weight.shape[0]
+    if count < routing.n_experts:
+        routing = _held(routing, first, count, fixed=way == "dense")
+    run = {"grouped": _grouped, "loop": _loop, "dense": _dense}[way]
     return run(x, routing, maps, biases, formula, weigh == "input")
+
+
+def _held(routing: Routing, first: int, count: int, *, fixed: bool) -> Routing:
+    """The choices of ``count`` experts from ``first`` on, which are numbered from 0; ``fixed``: the others stay, as void ones."""
+    own = (routing.experts >= first) & (routing.experts < first + count)
+    experts = torch.where(own, routing.experts - first, count)
+    if fixed:
+        return replace(routing, experts=experts, n_experts=count)
+    kept = own.nonzero()[:, 0]
+    kept = kept if len(kept) else kept.new_zeros(1)  # a void one: no product without rows
+    return replace(routing, tokens=routing.tokens[kept], experts=experts[kept], weights=routing.weights[kept], n_experts=count)
 
 
 def fastest(x: Tensor, maps: Mapping[str, Experts]) -> Literal["grouped", "loop", "dense"]:
@@ -77,14 +97,14 @@ def _loop(
     shifts = {name: b.bias.to(x.dtype).unbind() for name, b in biases.items()}
     pieces = []
     for expert, piece in enumerate(rows.split(load)):
-        if piece.shape[0]:
+        if piece.shape[0] or (expert == 0 and not sum(load)):  # without any choice too all matrices get a gradient, of zeros
 
             def multiply(name: str, z: Tensor, expert: int = expert) -> Tensor:
                 y = z @ matrices[name][expert]
                 return y + shifts[name][expert] if name in shifts else y
 
             pieces.append(formula(piece, multiply))
-    y = torch.cat(pieces) if pieces else rows
+    y = torch.cat(pieces)
     return torch.zeros_like(x).index_add(0, tokens, y if weigh_input else y * weights)
 
 

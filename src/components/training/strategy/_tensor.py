@@ -14,24 +14,28 @@ from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.tensor import DTensor, Placement, Replicate, Shard, distribute_tensor
 
+from components.core.abilities import KnowsPiece
 from components.core.sockets import Layer, SequenceInfo
 from components.parts.attention._positioned import Positioned
 from components.training.strategy._pieces import Pieces, pieces_of
 from components.training.strategy._sums import added, entered, joined, once, shared
 
 
-def hold_together(model: nn.Module, mesh: DeviceMesh) -> Pieces:
+def hold_together(model: nn.Module, mesh: DeviceMesh, *, expert_parallel: bool = False) -> Pieces:
     """Cut the model's weights over the ranks of ``mesh``, and let its parts compute their pieces. What it gives stays the same.
 
     Raises:
-        UserError: a part cannot be cut into so many pieces.
+        UserError: a part cannot be cut into so many pieces, or experts cannot be dealt out.
     """
-    group, pieces = mesh.get_group(), pieces_of(model, mesh.size())
+    group, pieces = mesh.get_group(), pieces_of(model, mesh.size(), expert_parallel=expert_parallel)
     read = _distributed(model, mesh, pieces)
     for unit in units(model):
         Unit(unit, group, read)
     for module in pieces.summed.values():
         Region(module, group, added)
+        for m in module.modules():
+            if isinstance(m, KnowsPiece):
+                m.piece = mesh.get_local_rank()
     for module in pieces.joined.values():
         Region(module, group, joined)
     for table in pieces.looked_up.values():
