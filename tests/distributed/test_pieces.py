@@ -10,6 +10,7 @@ import torch
 
 from components.core.errors import UserError
 from components.core.makers import make
+from components.training.strategy import _tensor
 from components.training.strategy._pieces import pieces_of
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -52,6 +53,43 @@ def test_options_change_nothing_of_it(words):
         assert theirs == pytest.approx(loss, abs=1e-12)
         for name, grad in grads.items():
             torch.testing.assert_close(own[name], grad, rtol=1e-9, atol=1e-9, msg=f"{words}: {name}")
+
+
+LOSSES = [
+    *("next_token", "next_token z_loss=0.1 label_smoothing=0.1", "next_token z_loss=0.1 label_smoothing=0.1 chunk=5"),
+    *("masked_lm label_smoothing=0.1", "distillation"),
+]
+
+
+@pytest.mark.parametrize("words", ["head/linear bias=true", "head/linear soft_cap=2", "head/tied bias=true", "head/mlm"])
+@pytest.mark.parametrize("loss", LOSSES)
+def test_losses_of_logits_that_no_rank_has_whole(words, loss, monkeypatch):
+    """Vocabulary-split cross entropy: values and gradients of one process, and nothing puts logits side by side."""
+    part, *options = words.split()
+    host = pieces.Host.of(pieces.subject_of(part, options))
+    name, *given = loss.split()
+    teaches = {"teacher": "a run"} if name == "distillation" else {}
+    objective = make(
+        {"name": name, **teaches, **{k: float(v) if "." in v else int(v) for k, v in (g.split("=") for g in given)}},
+        "loss",
+        vocab_size=pieces.VOCAB,
+    )
+    targets = pieces.ids(seed=3)
+    targets[:, ::4] = -100
+    weights = torch.rand(targets.shape, generator=torch.Generator().manual_seed(1))
+
+    def run(model, host):
+        return pieces.step(model, host, objective, targets=targets, weights=weights)
+
+    if teaches:
+        objective.attach(host.model(std=0.2))
+    else:
+        monkeypatch.setattr(_tensor, "joined", None)
+    whole, grads = run(host.model(), host)
+    for theirs, own in pieces.held_by(2, host, run):
+        assert theirs == pytest.approx(whole, abs=1e-12)
+        for n, grad in grads.items():
+            torch.testing.assert_close(own[n], grad, rtol=1e-9, atol=1e-9, msg=f"{words}, {loss}: {n}")
 
 
 @pytest.mark.parametrize("part", ["attention/mha", "position/t5_bias"])

@@ -187,6 +187,13 @@ def sum_within(value: Tensor, group: dist.ProcessGroup) -> Tensor:
     return total
 
 
+def largest_within(value: Tensor, group: dist.ProcessGroup) -> Tensor:
+    """The largest of the ranks' numbers at each place of ``value``, over the ranks of ``group``, which all call this; ``value`` stays."""
+    largest = value.clone(memory_format=torch.contiguous_format)
+    dist.all_reduce(largest, dist.ReduceOp.MAX, group=group)
+    return largest
+
+
 def side_by_side(value: Tensor, group: dist.ProcessGroup) -> Tensor:
     """(..., n) of each rank of ``group`` along the last axis, in the order of the ranks: (..., ranks * n)."""
     pieces = [torch.empty_like(value, memory_format=torch.contiguous_format) for _ in range(dist.get_world_size(group))]

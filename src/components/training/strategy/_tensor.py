@@ -37,7 +37,7 @@ def hold_together(model: nn.Module, mesh: DeviceMesh, *, expert_parallel: bool =
             if isinstance(m, KnowsPiece):
                 m.piece = mesh.get_local_rank()
     for module in pieces.joined.values():
-        Region(module, group, joined)
+        Logits(module, group)
     for table in pieces.looked_up.values():
         Table(table, group)
     return pieces
@@ -151,6 +151,25 @@ class Region:
         if isinstance(value, tuple):
             return tuple(self.leaving(v) for v in value)
         return shared(value, self.group) if isinstance(value, Tensor) else value
+
+
+class Logits(Region):
+    """Hooks around a head of which each rank has some of the logits: they are put side by side, or left where they are for who asks the head for that."""
+
+    def __init__(self, head: nn.Module, group: dist.ProcessGroup) -> None:
+        super().__init__(head, group, self.side_by_side)
+        self.head, self.apart = head, False
+        object.__setattr__(head, "logits_here", self.here)  # ``traits.logits_here`` reads it
+
+    def here(self, *args: object, **kwargs: object) -> tuple[Tensor, dist.ProcessGroup]:
+        self.apart = True
+        try:
+            return self.head(*args, **kwargs), self.group
+        finally:
+            self.apart = False
+
+    def side_by_side(self, logits: Tensor, group: dist.ProcessGroup) -> Tensor:
+        return logits if self.apart else joined(logits, group)
 
 
 class Table:
