@@ -59,7 +59,9 @@ LAYOUTS = {
     "hsdp": "{name: hsdp, shard_size: 2}",
     "tp": "tp",
     "fsdp2_tp": "fsdp2_tp",
+    "cp": "{name: cp, context_size: 2}",
 }
+STRETCHED = ("gpt-oss-like", "tied GPT")  # families whose rows the layout cp cuts into stretches
 DEALT = ("tp", "fsdp2_tp")  # layouts that can deal experts out
 
 
@@ -147,8 +149,9 @@ if __name__ == "__main__":
         if layout in MOVES:
             drop(layout, Path(folder))
             move(layout, Path(folder))
-        for family in FAMILIES:
-            for accumulate in ACCUMULATE:
+        stretched = layout == "cp"
+        for family in STRETCHED if stretched else FAMILIES:
+            for accumulate in ACCUMULATE[1:] if stretched else ACCUMULATE:
                 try:
                     train(family, layout, accumulate, out)
                 except Exception:  # what one cannot do, the others may; ranks of one run fail together

@@ -101,6 +101,13 @@ class SharedByModel(Protocol):
 
 
 @runtime_checkable
+class Needs(Protocol):
+    """What it needs of parts of other kinds: ``{"head": ("ahead",)}``."""
+
+    needs: Mapping[str, Sequence[str]]
+
+
+@runtime_checkable
 class StandsFor(Protocol):
     """A class without a name of its own, which stands in the place of the registered part (kind, name)."""
 

@@ -101,10 +101,8 @@ def tokens_ahead(head: object) -> int:
 
 def logits_here(head: object) -> Callable[..., tuple[Tensor, ProcessGroup]] | None:
     """What gives this rank's logits and the ranks that have all of them, for a head, or the partial of one, that leaves them where they are."""
-    if not isinstance(head, partial):
-        return getattr(head, "logits_here", None)
-    own = getattr(head.func, "logits_here", None)
-    return None if own is None else partial(own, *head.args, **head.keywords)
+    own = getattr(head.func if isinstance(head, partial) else head, "logits_here", None)
+    return partial(own, *head.args, **head.keywords) if own is not None and isinstance(head, partial) else own
 
 
 def bounded(modules: Iterable[object]) -> bool:

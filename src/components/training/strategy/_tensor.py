@@ -27,7 +27,14 @@ def hold_together(model: nn.Module, mesh: DeviceMesh, *, expert_parallel: bool =
     Raises:
         UserError: a part cannot be cut into so many pieces, or experts cannot be dealt out.
     """
-    group, pieces = mesh.get_group(), pieces_of(model, mesh.size(), expert_parallel=expert_parallel)
+    pieces = pieces_of(model, mesh.size(), expert_parallel=expert_parallel)
+    lay_out(model, mesh, pieces)
+    return pieces
+
+
+def lay_out(model: nn.Module, mesh: DeviceMesh, pieces: Pieces) -> None:
+    """Hold the model together in these pieces."""
+    group = mesh.get_group()
     read = _distributed(model, mesh, pieces)
     for unit in units(model):
         Unit(unit, group, read)
@@ -40,7 +47,6 @@ def hold_together(model: nn.Module, mesh: DeviceMesh, *, expert_parallel: bool =
         Logits(module, group)
     for table in pieces.looked_up.values():
         Table(table, group)
-    return pieces
 
 
 Read = dict[tuple[int, str], Callable[[Tensor], Tensor]]  # {(id of a module, name): how its piece is read}
