@@ -9,7 +9,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from components.core.weights import Experts
-from components.functional.experts import ExpertBias, apply_experts, experts_reference, fastest
+from components.functional.experts import ExpertBias, apply_experts, even_loads, experts_reference, fastest
 from components.functional.routing import Routing, balance_loss, check_groups, token_choice, within_groups, z_loss
 
 N, D, F_, E = 9, 8, 16, 4
@@ -67,8 +67,9 @@ def test_ways_equal_the_sum_choice_by_choice_in_values_and_gradients(way, kind, 
         torch.testing.assert_close(a, torch.zeros_like(a) if b is None else b)
 
 
-@pytest.mark.parametrize("way", ["loop", "dense"])
-@pytest.mark.parametrize("kind", [*KINDS, "nobody"])
+@pytest.mark.parametrize(
+    ("way", "kind"), [*((w, k) for w in ("loop", "dense") for k in (*KINDS, "nobody")), ("even", "experts choose")]
+)
 def test_stretches_of_the_experts_add_up_to_all(way, kind):
     """Expert parallelism: who has a stretch gives its share of the sum, and a gradient for each matrix even if nobody chose it."""
     x, maps, biases = setting()
@@ -135,6 +136,27 @@ def test_which_way_is_taken():
         accelerator = torch.empty(2, D, dtype=torch.bfloat16, device="cuda")
         assert fastest(accelerator, maps) == "grouped"
         assert fastest(accelerator, {"up": Experts(2, 8, 12)}) == "dense", "rows of 24 bytes are not aligned"
+
+
+@pytest.mark.parametrize("weigh", ["output", "input"])
+def test_even_piles_are_right_where_loads_are_even(weigh):
+    x, maps, biases = setting()
+    _, routing = chosen("experts choose")  # three tokens each
+    want = experts_reference(x, routing, maps, biases, formula, weigh=weigh)
+    with even_loads():
+        torch.testing.assert_close(apply_experts(x, routing, maps, biases, formula, weigh=weigh), want)
+    assert fastest(x, maps) == "loop"
+
+
+def test_even_piles_have_the_sizes_of_the_loop_on_shapes_alone():
+    """As many products as choices; piles that do not come out are filled up with rows of zeros."""
+    x, maps, biases = setting()
+    _, routing = chosen("tokens choose")  # 18 choices of 4 experts: piles of 5
+    with FlopCounterMode(display=False) as counter, torch.no_grad(), even_loads():
+        apply_experts(x, routing, maps, biases, formula)
+    assert counter.get_total_flops() == 2 * 3 * D * F_ * 5 * E
+    with FakeTensorMode(allow_non_fake_inputs=True), even_loads():
+        assert apply_experts(x, routing, maps, biases, formula).shape == (N, D)
 
 
 def test_the_loop_multiplies_chosen_tokens_alone():

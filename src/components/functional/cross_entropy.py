@@ -14,6 +14,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.autograd.function import once_differentiable
 
 from components.core.collectives import largest_within, sum_within
@@ -68,7 +69,7 @@ class _CrossEntropy(torch.autograd.Function):
         label_smoothing: float,
         group: dist.ProcessGroup | None,
     ) -> tuple[Tensor, Tensor]:
-        n, v = logits.shape
+        n = logits.shape[0]
         kept = (
             torch.empty_like(logits) if ctx.needs_input_grad[0] else None
         )  # exp(logit - largest): the sum is divided by later
@@ -76,7 +77,7 @@ class _CrossEntropy(torch.autograd.Function):
         direct = kept is not None and kept.dtype == wide
         top, total = (torch.empty(n, 1, dtype=wide, device=logits.device) for _ in range(2))
         mean = torch.empty_like(top) if label_smoothing else None
-        for rows in blocks(n, v, logits.device):
+        for rows in blocks(logits):
             block = logits[rows] if direct else logits[rows].to(wide)
             torch.amax(block, 1, keepdim=True, out=top[rows])
             if group is not None:
@@ -93,7 +94,7 @@ class _CrossEntropy(torch.autograd.Function):
         index = torch.where(asked, targets, 0)
         own, shift = None, None
         if group is not None:
-            index, own = _own(index, v, group)
+            index, own = _own(index, logits.shape[1], group)
         at_target = logits.gather(1, index[:, None]).to(wide)
         if group is not None and own is not None:
             pieces = (total, at_target.masked_fill(~own[:, None], 0.0), *(() if mean is None else (mean,)))
@@ -106,7 +107,8 @@ class _CrossEntropy(torch.autograd.Function):
         if mean is not None:
             losses = (1 - label_smoothing) * losses + label_smoothing * (log_z - mean[:, 0])
         if kept is not None:
-            ctx.label_smoothing, ctx.vocabulary = label_smoothing, v if group is None else v * dist.get_world_size(group)
+            ranks = 1 if group is None else dist.get_world_size(group)
+            ctx.label_smoothing, ctx.vocabulary = label_smoothing, logits.shape[1] * ranks
             ctx.save_for_backward(kept, index, asked, w, log_z, log_p, total[:, 0], own, shift)
         return torch.where(asked, losses * w, 0.0).sum(), torch.where(asked, log_z.square() * w, 0.0).sum()
 
@@ -115,13 +117,12 @@ class _CrossEntropy(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None, None]:  # type: ignore[override]  # the decorator hides the signature
         by_loss, by_z = grads
         grad, index, asked, w, log_z, log_p, total, own, shift = ctx.saved_tensors
-        n, v = grad.shape
         pull = w * by_loss
         push = pull + w * 2 * log_z * by_z  # times the probability
         at_target = torch.where(asked, push * log_p.exp() - pull * (1 - ctx.label_smoothing), 0.0)
         spread = pull * (ctx.label_smoothing / ctx.vocabulary)
         scale = torch.where(asked, push / total if shift is None else push / total * shift, 0.0)[:, None]
-        for rows in blocks(n, v, grad.device):
+        for rows in blocks(grad):
             block = at_least_fp32(grad[rows])
             block.mul_(scale[rows])
             if ctx.label_smoothing:
@@ -155,7 +156,9 @@ def _of_whole_rows(
     return largest, shift[:, 0], sums.split(1, 1)
 
 
-def blocks(n: int, v: int, device: torch.device) -> list[slice]:
-    """Slices of rows, each with about ``BLOCK`` logits."""
-    rows = max(1, BLOCK.get(device.type, LARGE_BLOCK) // v)
+def blocks(logits: Tensor) -> list[slice]:
+    """Slices of rows of (N, V), each with about ``BLOCK`` logits; fake tensors fill no cache, and gain from fewer."""
+    n, v = logits.shape
+    most = LARGE_BLOCK if isinstance(logits, FakeTensor) else BLOCK.get(logits.device.type, LARGE_BLOCK)
+    rows = max(1, most // v)
     return [slice(i, i + rows) for i in range(0, n, rows)]
