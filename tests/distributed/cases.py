@@ -59,7 +59,10 @@ LAYOUTS = {
     "hsdp": "{name: hsdp, shard_size: 2}",
     "tp": "tp",
     "fsdp2_tp": "fsdp2_tp",
+    "cp": "{name: cp, context_size: 2}",
 }
+STRETCHED = ("gpt-oss-like", "tied GPT")  # families whose rows the layout cp cuts into stretches
+DEALT = ("tp", "fsdp2_tp")  # layouts that can deal experts out
 
 
 MOVES = {
@@ -109,6 +112,13 @@ def drop(layout: str, folder: Path) -> None:
     keep(run, folder / f"dropped, {layout}.pt")
 
 
+def deal(layout: str, folder: Path) -> None:
+    """A mixture whose experts are dealt out where ranks hold a layer together."""
+    dealt = [f"trainer.strategy={{name: {LAYOUTS[layout]}, expert_parallel: true}}"] if layout in DEALT else []
+    run = components.train(None, [*COMMON, *FAMILIES["MLA and MoE"], *laid_out(layout), *dealt], quiet=True)
+    keep(run, folder / f"dealt, {layout}.pt")
+
+
 def move(layout: str, folder: Path) -> None:
     """A run that is stopped, and goes on under another layout, several times."""
     begin, run = [*COMMON, *FAMILIES["tied GPT"], "schedule=constant"], None  # a schedule that does not know where it ends
@@ -134,11 +144,14 @@ if __name__ == "__main__":
     for layout in layouts:
         out = Path(folder) / layout
         out.mkdir(parents=True, exist_ok=True)
+        if layout == "one" or layout in DEALT:
+            deal(layout, Path(folder))
         if layout in MOVES:
             drop(layout, Path(folder))
             move(layout, Path(folder))
-        for family in FAMILIES:
-            for accumulate in ACCUMULATE:
+        stretched = layout == "cp"
+        for family in STRETCHED if stretched else FAMILIES:
+            for accumulate in ACCUMULATE[1:] if stretched else ACCUMULATE:
                 try:
                     train(family, layout, accumulate, out)
                 except Exception:  # what one cannot do, the others may; ranks of one run fail together

@@ -44,11 +44,9 @@ def launch(ranks: int, layouts: tuple[str, ...], folder: Path, timeout: float = 
 def differences(folder: Path, layout: str) -> dict[str, dict[str, float]]:
     """{run: {weights, train_loss, val_loss}}: the largest difference to the run of one process."""
     found = {}
-    for file in sorted((folder / "one").iterdir()):
-        theirs = folder / layout / file.name
-        fault = theirs.with_suffix(".txt")
-        assert not fault.exists(), f"{layout}, {file.stem}: {fault.read_text()}"
-        one, other = torch.load(file), torch.load(theirs)
+    for file in sorted((folder / layout).iterdir()):
+        assert file.suffix == ".pt", f"{layout}, {file.stem}: {file.read_text()}"
+        one, other = torch.load(folder / "one" / file.name), torch.load(file)
         weights = [(w - other["weights"][name]).abs().max().item() for name, w in one["weights"].items()]
         assert all(w.dtype == torch.float64 for w in one["weights"].values() if w.is_floating_point())
         losses = {name: abs(value - other["figures"][name]) for name, value in one["figures"].items()}
@@ -56,9 +54,9 @@ def differences(folder: Path, layout: str) -> dict[str, dict[str, float]]:
     return found
 
 
-def moved(folder: Path, what: str) -> float:
-    """The largest difference of the weights of what ran under ``tp`` besides (``dropped``, ``moved``) to one process."""
-    one, other = (torch.load(folder / f"{what}, {layout}.pt")["weights"] for layout in ("one", "tp"))
+def besides(folder: Path, what: str, layout: str) -> float:
+    """The largest difference of the weights of what ran under the layout besides (``dropped``, ``moved``, ``dealt``) to one process."""
+    one, other = (torch.load(folder / f"{what}, {name}.pt")["weights"] for name in ("one", layout))
     return max((w - other[name]).abs().max().item() for name, w in one.items())
 
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -16,10 +17,10 @@ from torch.distributed.tensor import DTensor
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import threaded
 
-from components.check.host import ON_PATH, Host, ids, objective, total_loss
+from components.check.host import ON_PATH, VOCAB, Host, ids, objective, total_loss  # noqa: F401  for tests
 from components.check.subject import subject_of
 from components.core.registry import static_entries
-from components.core.sockets import Layer
+from components.core.sockets import Layer, Terms
 from components.training.strategy._pieces import Pieces, pieces_of
 from components.training.strategy._tensor import hold_together
 
@@ -38,22 +39,24 @@ def host_of(part: str) -> Host:
     return Host.of(subject_of(part, OPTIONS.get(part, ())))
 
 
-def step(model: nn.Module, host: Host) -> Step:
+def step(model: nn.Module, host: Host, asked: Callable[..., Terms] = objective, **batch: torch.Tensor) -> Step:
     """Loss and gradients of a batch, in training."""
     torch.manual_seed(0)
-    loss = total_loss(model.train()(host.batch(ids()), objective))
+    loss = total_loss(model.train()(host.batch(ids(), **batch), asked))
     loss.backward()
     grads = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
     return loss.item(), {n: g.full_tensor() if isinstance(g, DTensor) else g for n, g in grads.items()}
 
 
-def held_by(count: int, host: Host, *, recompute: bool = False) -> list[Step]:
-    """What each of ``count`` ranks computes of the host's model, which they hold together; ``recompute``: layers twice, as activation checkpointing does."""
+def held_by(
+    count: int, host: Host, run: Callable[..., Step] = step, *, recompute: bool = False, expert_parallel: bool = False
+) -> list[Step]:
+    """What ``run`` says on each of ``count`` ranks of the host's model, which they hold together; ``recompute``: layers twice, as activation checkpointing does."""
 
     def one(rank: int) -> Step:
         mesh = init_device_mesh("cpu", (count,), mesh_dim_names=("tensor",))
-        hold_together(models[rank], mesh)
-        return step(models[rank], host)
+        hold_together(models[rank], mesh, expert_parallel=expert_parallel)
+        return run(models[rank], host)
 
     models = [host.model() for _ in range(count)]
     for layer in (m for model in models for m in model.modules() if isinstance(m, Layer)):

@@ -10,6 +10,7 @@ import torch
 
 from components.core.errors import UserError
 from components.core.makers import make
+from components.training.strategy import _tensor
 from components.training.strategy._pieces import pieces_of
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -54,6 +55,43 @@ def test_options_change_nothing_of_it(words):
             torch.testing.assert_close(own[name], grad, rtol=1e-9, atol=1e-9, msg=f"{words}: {name}")
 
 
+LOSSES = [
+    *("next_token", "next_token z_loss=0.1 label_smoothing=0.1", "next_token z_loss=0.1 label_smoothing=0.1 chunk=5"),
+    *("masked_lm label_smoothing=0.1", "distillation"),
+]
+
+
+@pytest.mark.parametrize("words", ["head/linear bias=true", "head/linear soft_cap=2", "head/tied bias=true", "head/mlm"])
+@pytest.mark.parametrize("loss", LOSSES)
+def test_losses_of_logits_that_no_rank_has_whole(words, loss, monkeypatch):
+    """Vocabulary-split cross entropy: values and gradients of one process, and nothing puts logits side by side."""
+    part, *options = words.split()
+    host = pieces.Host.of(pieces.subject_of(part, options))
+    name, *given = loss.split()
+    teaches = {"teacher": "a run"} if name == "distillation" else {}
+    objective = make(
+        {"name": name, **teaches, **{k: float(v) if "." in v else int(v) for k, v in (g.split("=") for g in given)}},
+        "loss",
+        vocab_size=pieces.VOCAB,
+    )
+    targets = pieces.ids(seed=3)
+    targets[:, ::4] = -100
+    weights = torch.rand(targets.shape, generator=torch.Generator().manual_seed(1))
+
+    def run(model, host):
+        return pieces.step(model, host, objective, targets=targets, weights=weights)
+
+    if teaches:
+        objective.attach(host.model(std=0.2))
+    else:
+        monkeypatch.setattr(_tensor, "joined", None)
+    whole, grads = run(host.model(), host)
+    for theirs, own in pieces.held_by(2, host, run):
+        assert theirs == pytest.approx(whole, abs=1e-12)
+        for n, grad in grads.items():
+            torch.testing.assert_close(own[n], grad, rtol=1e-9, atol=1e-9, msg=f"{words}, {loss}: {n}")
+
+
 @pytest.mark.parametrize("part", ["attention/mha", "position/t5_bias"])
 def test_layers_that_are_computed_twice(part):
     host = pieces.host_of(part)
@@ -61,6 +99,34 @@ def test_layers_that_are_computed_twice(part):
     for theirs, own in pieces.held_by(2, host, recompute=True):
         assert theirs == pytest.approx(loss, abs=1e-12)
         assert all(torch.allclose(own[name], grad, rtol=1e-9, atol=1e-9) for name, grad in grads.items())
+
+
+EXPERTS = [
+    *(
+        "ffn/moe",
+        "ffn/moe expert=mlp bias=true router=sigmoid_top_k",
+        "ffn/moe expert=clamped_glu bias=true weigh=input z_loss=0.1",
+    ),
+    *(
+        "ffn/moe shared=glu shared_gate=true",
+        "ffn/moe router=expert_choice",
+        "ffn/moe router=hash",
+        "ffn/moe n_experts=4 d_ff=15",
+    ),
+]
+
+
+@pytest.mark.parametrize("words", EXPERTS)
+def test_experts_that_are_dealt_out(words):
+    """Each rank has some of the experts whole, and gives their share of the sum."""
+    part, *options = words.split()
+    host = pieces.Host.of(pieces.subject_of(part, options))
+    loss, grads = pieces.step(host.model(), host)
+    for theirs, own in pieces.held_by(2, host, expert_parallel=True):
+        assert theirs == pytest.approx(loss, abs=1e-12)
+        assert own.keys() == grads.keys()
+        for name, grad in grads.items():
+            torch.testing.assert_close(own[name], grad, rtol=1e-9, atol=1e-9, msg=f"{words}: {name}")
 
 
 def small(**changes):
@@ -74,6 +140,19 @@ def test_what_does_not_divide_is_named():
         pieces_of(small(), 4)
     with pytest.raises(UserError, match=r"block\.attention: heads=4"):
         pieces_of(small(ffn={"name": "glu", "d_ff": 24}), 8)
+
+
+def test_experts_that_cannot_be_dealt_out_are_refused():
+    moe = {"name": "moe", "n_experts": 6, "d_ff": 15}
+    assert pieces_of(small(ffn=moe), 2, expert_parallel=True).cut
+    with pytest.raises(UserError, match=r"block\.ffn: d_ff=15 does not divide"):
+        pieces_of(small(ffn=moe), 2)
+    with pytest.raises(UserError, match=r"block\.ffn: experts=6 does not divide into pieces for 4"):
+        pieces_of(small(ffn=moe), 4, expert_parallel=True)
+    with pytest.raises(UserError, match=r"expert_parallel: no part of this model has experts"):
+        pieces_of(small(ffn={"name": "glu", "d_ff": 24}), 2, expert_parallel=True)
+    with pytest.raises(UserError, match=r"the mixture of .*block\.ffn\.gate\.weight is computed whole: it does not say"):
+        pieces_of(small(ffn={**moe, "shared": "product_key_memory"}), 2, expert_parallel=True)
 
 
 def test_a_vocabulary_that_does_not_divide_stays_whole():

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import pytest
 import torch
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+import threaded
 
 from components.functional import cross_entropy as module
 from components.functional.cross_entropy import cross_entropy, cross_entropy_reference
@@ -70,6 +76,43 @@ def test_a_target_that_is_no_token_is_refused(f, wrong):
     targets[3] = wrong
     with pytest.raises((IndexError, RuntimeError), match="out of bounds"):
         f(logits, targets)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_ranks_with_a_piece_of_the_vocabulary_each(dtype, smoothing, ranks):
+    whole, targets, weights = problem(v=54, dtype=dtype)
+    with torch.no_grad():
+        if not smoothing:
+            whole[1, 54 // ranks :] = -torch.inf  # one rank alone has anything possible in this row
+        targets[1] = 3
+        whole[5] = torch.nan  # an ignored row
+    loss0, z0 = cross_entropy(whole, targets, weights, smoothing)
+    (grad0,) = torch.autograd.grad(loss0 + 0.1 * z0, whole)
+
+    def one(rank):
+        piece = whole.detach().chunk(ranks, 1)[rank].clone().requires_grad_()
+        loss, z = cross_entropy(piece, targets, weights, smoothing, torch.distributed.group.WORLD)
+        return loss, z, torch.autograd.grad(loss + 0.1 * z, piece)[0]
+
+    found = threaded.on_ranks(ranks, one)
+    near = {torch.float64: 1e-12, torch.float32: 1e-5, torch.bfloat16: 2e-2}[dtype]
+    for loss, z, _ in found:
+        assert torch.equal(loss, found[0][0])
+        torch.testing.assert_close((loss, z), (loss0, z0), rtol=1e-6 if dtype != torch.float64 else 1e-12, atol=0)
+    torch.testing.assert_close(torch.cat([grad for *_, grad in found], 1), grad0, rtol=near, atol=near)
+
+
+def test_a_target_that_no_rank_has_is_refused_by_all():
+    logits, targets, _ = problem(v=54)
+    for wrong in (-1, 54):
+        targets[3] = wrong
+        for found in threaded.on_ranks(
+            2, lambda rank: cross_entropy(logits.detach().chunk(2, 1)[rank], targets, group=torch.distributed.group.WORLD)
+        ):
+            assert isinstance(found, (IndexError, RuntimeError))
+            assert "out of bounds" in str(found)
 
 
 def test_large_and_minus_infinite_logits():

@@ -67,6 +67,39 @@ def test_ways_equal_the_sum_choice_by_choice_in_values_and_gradients(way, kind, 
         torch.testing.assert_close(a, torch.zeros_like(a) if b is None else b)
 
 
+@pytest.mark.parametrize(
+    ("way", "kind"), [*((w, k) for w in ("loop", "dense") for k in (*KINDS, "nobody")), ("even", "experts choose")]
+)
+def test_stretches_of_the_experts_add_up_to_all(way, kind):
+    """Expert parallelism: who has a stretch gives its share of the sum, and a gradient for each matrix even if nobody chose it."""
+    x, maps, biases = setting()
+    scores, routing = chosen(kind)
+    if kind == "nobody":  # in the second stretch
+        routing = Routing(routing.tokens, routing.experts % 2, routing.weights, E)
+    out = torch.zeros_like(x)
+    held = []
+    for first in (0, E // 2):
+        own = {n: Experts(E // 2, *m.weight.shape[1:]) for n, m in maps.items()}
+        shifts = {n: ExpertBias(E // 2, b.bias.shape[1], "d_ff") for n, b in biases.items()}
+        for mine, whole in ((own, maps), (shifts, biases)):
+            for n, m in mine.items():
+                p = next(m.parameters())
+                p.data = next(whole[n].parameters()).detach()[first : first + E // 2].clone()
+                held.append(p)
+        out = out + apply_experts(x, routing, own, shifts, formula, way=way, first=first)
+    want = experts_reference(x, routing, maps, biases, formula)
+    torch.testing.assert_close(out, want)
+    g = torch.randn_like(out)
+    grads = torch.autograd.grad(out, [x, scores, *held], g, retain_graph=True)
+    wholes = [next(m.parameters()) for m in (*maps.values(), *biases.values())]
+    wanted = torch.autograd.grad(want, [x, scores, *wholes], g, materialize_grads=True)
+    for a, b in zip(grads[:2], wanted[:2], strict=True):
+        torch.testing.assert_close(a, b)
+    half = len(held) // 2
+    for a, b, c in zip(grads[2 : 2 + half], grads[2 + half :], wanted[2:], strict=True):
+        torch.testing.assert_close(torch.cat((a, b)), c)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("weigh", ["output", "input"])
 def test_the_grouped_kernel_equals_the_others(kind, weigh):

@@ -84,6 +84,13 @@ class Splits(Protocol):
 
 
 @runtime_checkable
+class KnowsPiece(Protocol):
+    """A part that must know which of its pieces it computes, since it numbers what they hold: experts."""
+
+    piece: int
+
+
+@runtime_checkable
 class SharedByModel(Protocol):
     """The model shares it out, so it is no child of its users."""
 
@@ -91,6 +98,13 @@ class SharedByModel(Protocol):
 
 
 # classes of parts
+
+
+@runtime_checkable
+class Needs(Protocol):
+    """What it needs of parts of other kinds: ``{"head": ("ahead",)}``."""
+
+    needs: Mapping[str, Sequence[str]]
 
 
 @runtime_checkable

@@ -187,11 +187,18 @@ def sum_within(value: Tensor, group: dist.ProcessGroup) -> Tensor:
     return total
 
 
-def side_by_side(value: Tensor, group: dist.ProcessGroup) -> Tensor:
-    """(..., n) of each rank of ``group`` along the last axis, in the order of the ranks: (..., ranks * n)."""
+def largest_within(value: Tensor, group: dist.ProcessGroup) -> Tensor:
+    """The largest of the ranks' numbers at each place of ``value``, over the ranks of ``group``, which all call this; ``value`` stays."""
+    largest = value.clone(memory_format=torch.contiguous_format)
+    dist.all_reduce(largest, dist.ReduceOp.MAX, group=group)
+    return largest
+
+
+def side_by_side(value: Tensor, group: dist.ProcessGroup, axis: int = -1) -> Tensor:
+    """``value`` of each rank of ``group`` along an axis, in the order of the ranks: n there becomes ranks * n."""
     pieces = [torch.empty_like(value, memory_format=torch.contiguous_format) for _ in range(dist.get_world_size(group))]
     dist.all_gather(pieces, value.contiguous(), group)
-    return torch.cat(pieces, -1)
+    return torch.cat(pieces, axis)
 
 
 def updated(metrics: Mapping[str, Fed]) -> set[str]:

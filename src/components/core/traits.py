@@ -9,11 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from typing import Any, TypeGuard
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from torch import nn
 
 from components.core import abilities as a
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.distributed import ProcessGroup
 
 
 def provides(module: object, word: str) -> bool:
@@ -93,6 +97,12 @@ def lends(module: object) -> bool:
 def tokens_ahead(head: object) -> int:
     """How many tokens beyond the next one a head predicts on request, or the partial of a head that a loss is given."""
     return getattr(head.func if isinstance(head, partial) else head, "n_ahead", 0)
+
+
+def logits_here(head: object) -> Callable[..., tuple[Tensor, ProcessGroup]] | None:
+    """What gives this rank's logits and the ranks that have all of them, for a head, or the partial of one, that leaves them where they are."""
+    own = getattr(head.func if isinstance(head, partial) else head, "logits_here", None)
+    return partial(own, *head.args, **head.keywords) if own is not None and isinstance(head, partial) else own
 
 
 def bounded(modules: Iterable[object]) -> bool:

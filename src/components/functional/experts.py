@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -49,10 +50,32 @@ def apply_experts(
     *,
     weigh: Literal["output", "input"] = "output",
     way: Literal["grouped", "loop", "dense", "even"] | None = None,
+    first: int = 0,
 ) -> Tensor:
-    """x (N, D) -> (N, D): the sum over a token's choices of weight * expert(x), or of expert(weight * x); zeros for a token without any."""
-    run = {"grouped": _grouped, "loop": _loop, "dense": _dense, "even": _even}[way or fastest(x, maps)]
+    """x (N, D) -> (N, D): the sum over a token's choices of weight * expert(x), or of expert(weight * x); zeros for a token without any.
+
+    ``first``: the expert that the matrices begin with, where they are some of all; the choices of others count nothing.
+    """
+    way = way or fastest(x, maps)
+    count = next(iter(maps.values())).weight.shape[0]
+    if count < routing.n_experts:
+        routing = _held(routing, first, count, way)
+    run = {"grouped": _grouped, "loop": _loop, "dense": _dense, "even": _even}[way]
     return run(x, routing, maps, biases, formula, weigh == "input")
+
+
+def _held(routing: Routing, first: int, count: int, way: str) -> Routing:
+    """The choices of ``count`` experts from ``first`` on, which are numbered from 0. For ``dense`` the others stay, as void ones."""
+    own = (routing.experts >= first) & (routing.experts < first + count)
+    experts = torch.where(own, routing.experts - first, count)
+    if way == "dense":
+        return replace(routing, experts=experts, n_experts=count)
+    if way == "even":  # which says how many
+        kept = (~own).int().argsort(stable=True)[: len(own) * count // routing.n_experts]
+    else:
+        kept = own.nonzero()[:, 0]
+        kept = kept if len(kept) else kept.new_zeros(1)  # a void one: no product without rows
+    return replace(routing, tokens=routing.tokens[kept], experts=experts[kept], weights=routing.weights[kept], n_experts=count)
 
 
 def fastest(x: Tensor, maps: Mapping[str, Experts]) -> Literal["grouped", "loop", "dense", "even"]:
@@ -116,14 +139,14 @@ def _loop(
     shifts = {name: b.bias.to(x.dtype).unbind() for name, b in biases.items()}
     pieces = []
     for expert, piece in enumerate(rows.split(load)):
-        if piece.shape[0]:
+        if piece.shape[0] or (expert == 0 and not sum(load)):  # without any choice too all matrices get a gradient, of zeros
 
             def multiply(name: str, z: Tensor, expert: int = expert) -> Tensor:
                 y = z @ matrices[name][expert]
                 return y + shifts[name][expert] if name in shifts else y
 
             pieces.append(formula(piece, multiply))
-    y = torch.cat(pieces) if pieces else rows
+    y = torch.cat(pieces)
     return torch.zeros_like(x).index_add(0, tokens, y if weigh_input else y * weights)
 
 

@@ -49,11 +49,12 @@ def processes(settings: Config) -> int:
 
 
 def readers(settings: Config, ranks: int) -> int:
-    """How many of ``ranks`` processes read rows of their own: those that hold a layer together read the same."""
+    """How many of ``ranks`` processes read rows of their own: those that hold a layer together, or share rows, read the same."""
     node = settings.get("strategy")
     if not isinstance(node, dict):
         node = {"name": node}
-    together = {"tp": ranks, "fsdp2_tp": int(node.get("tensor_size") or 2)}.get(str(node.get("name")), 1)
+    sizes = {"tp": ranks, "fsdp2_tp": int(node.get("tensor_size") or 2), "cp": int(node.get("context_size") or ranks)}
+    together = sizes.get(str(node.get("name")), 1)
     return max(1, ranks // together)
 
 

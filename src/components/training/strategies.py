@@ -15,6 +15,8 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.strategies import Strategy
 from torch import nn
 
+from components.core.contracts import Loss
+
 
 class Sharding(Protocol):
     """A strategy that lays the weights of a model out over the ranks."""
@@ -31,10 +33,19 @@ class ChecksLayout(Protocol):
     def check_layout(self, model: nn.Module, devices: int, /) -> None: ...
 
 
-def check_layout(strategy: object, model: nn.Module, devices: int) -> None:
-    """UserError if the strategy cannot lay the model out on so many devices; the model may be on the meta device."""
+@runtime_checkable
+class ChecksLoss(Protocol):
+    """A strategy that not every loss can be computed under."""
+
+    def check_loss(self, loss: Loss, /) -> None: ...
+
+
+def check_layout(strategy: object, model: nn.Module, devices: int, loss: Loss) -> None:
+    """UserError if the strategy cannot lay the model out on so many devices, or not compute the loss; the model may be on the meta device."""
     if isinstance(strategy, ChecksLayout):
         strategy.check_layout(model, devices)
+    if isinstance(strategy, ChecksLoss):
+        strategy.check_loss(loss)
 
 
 def shards_weights(strategy: object) -> TypeGuard[Sharding]:

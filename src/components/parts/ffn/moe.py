@@ -85,6 +85,7 @@ class MixtureOfExperts(nn.Module):
         z_loss: NonNegativeFloat = 0.0,
     ) -> None:
         super().__init__()
+        self.piece = 0
         width = d_ff or (4 * d_model if expert == "mlp" else glu_width(d_model, multiple_of))
         self.width = width
         self.router = make(router, "router", d_model=d_model, n_experts=n_experts)
@@ -108,8 +109,9 @@ class MixtureOfExperts(nn.Module):
 
     @property
     def splits(self) -> Mapping[str, int]:
-        """Every expert's own width, and with it the shared one's."""
-        return {"d_ff": self.width} if not self.has_shared or "d_ff" in self.shared.splits else {}
+        """The experts, or every expert's own width, and with either the shared one's width."""
+        whole = self.has_shared and "d_ff" not in self.shared.splits
+        return {} if whole else {"experts": self.n_experts, "d_ff": self.width}
 
     def forward(self, x: Tensor, info: SequenceInfo | None = None) -> Tensor:
         info = info_of(x, info)
@@ -118,7 +120,9 @@ class MixtureOfExperts(nn.Module):
         self.report(routing, x, info)
         maps = {name: getattr(self, name) for name in self.matrices}
         biases = {name: getattr(self, f"{name}_bias") for name in self.matrices if hasattr(self, f"{name}_bias")}
-        y = apply_experts(x.reshape(-1, x.shape[-1]), routing, maps, biases, self.formula, weigh=self.weigh).view(x.shape)
+        first = self.piece * maps["up"].weight.shape[0]  # where this piece has some experts, and not a part of each
+        flat = x.reshape(-1, x.shape[-1])
+        y = apply_experts(flat, routing, maps, biases, self.formula, weigh=self.weigh, first=first).view(x.shape)
         if self.routed_scale != 1.0:
             y = y * self.routed_scale
         if not self.has_shared:

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from components.core.sockets import Batch
+from components.core.traits import logits_here
 from components.functional.cross_entropy import IGNORED, cross_entropy
 
 # With ``chunk: auto``: logits above the first figure (bytes) are made and forgotten in chunks of at most the second.
@@ -51,8 +52,11 @@ def summed_cross_entropy(
         hidden = hidden.reshape(1, -1, hidden.shape[-1])[:, kept]
         targets, weights = targets[kept], None if weights is None else weights[kept]
 
+    here = logits_here(head)
+
     def terms(hidden: Tensor, targets: Tensor, weights: Tensor | None) -> tuple[Tensor, Tensor]:
-        return cross_entropy(head(hidden).reshape(targets.numel(), -1), targets, weights, label_smoothing)
+        logits, group = (head(hidden), None) if here is None else here(hidden)
+        return cross_entropy(logits.reshape(targets.numel(), -1), targets, weights, label_smoothing, group)
 
     loss, z = in_chunks(terms, rows_at_once(chunk, targets.numel(), vocab_size, hidden), hidden, targets, weights)
     return loss, z, weight

@@ -217,7 +217,7 @@ class Subject:
             summed=len(pieces.summed) + len(pieces.looked_up),
             entered=len(pieces.summed) + len(pieces.joined),
             again=len(pieces.summed),
-            joined=tokens * self.vocab_size * len(pieces.joined),
+            joined=3 * tokens * len(pieces.joined),
         )
 
 

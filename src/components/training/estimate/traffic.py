@@ -41,7 +41,7 @@ class Volume:
         summed: parts whose output is a sum of pieces, tables of the vocabulary among them.
         entered: parts whose input's gradient is a sum of pieces.
         again: of ``summed`` those inside of layers, which a layer that is computed again sums again.
-        joined: elements of the logits that are put together from pieces.
+        joined: numbers that the loss exchanges where logits are in pieces: the largest, the sum and the target's of each row.
     """
 
     layers: int
@@ -84,8 +84,8 @@ def traffic(layout: Layout, volume: Volume, *, checkpointing: bool = False) -> l
         once = 2 * ring(v.stream * layout.compute.itemsize, layout.tensor)
         times = v.summed + v.entered + (v.again if checkpointing else 0)
         found.append(Collective("all-reduce of activations", layout.tensor, times * once * v.accumulate, layout.tensor))
-        logits = ring(v.joined * layout.compute.itemsize, layout.tensor)
-        found.append(Collective("all-gather of logits", layout.tensor, logits * v.accumulate, layout.tensor))
+        rows = 2 * ring(v.joined * max(4, layout.compute.itemsize), layout.tensor)  # the loss sums in fp32 at least
+        found.append(Collective("all-reduce of the loss", layout.tensor, rows * v.accumulate, layout.tensor))
     return [c for c in found if c.bytes]
 
 

@@ -19,6 +19,8 @@ from components.functional.experts import ExpertBias
 from components.parts.adapter._adapted import Adapted
 from components.parts.attention._positioned import Positioned
 
+WHOLE = "it does not say that it can be computed in pieces"
+
 
 @dataclass
 class Pieces:
@@ -43,11 +45,14 @@ class Pieces:
     whole: dict[str, str] = field(default_factory=dict)
 
 
-def pieces_of(model: nn.Module, size: int) -> Pieces:
+def pieces_of(model: nn.Module, size: int, *, expert_parallel: bool = False) -> Pieces:
     """The model in ``size`` pieces; it may be on the meta device.
 
+    Args:
+        expert_parallel: experts are dealt out, and not cut.
+
     Raises:
-        UserError: a part that can be computed in pieces, but not in so many equal ones.
+        UserError: a part that can be computed in pieces, but not in so many equal ones; or experts are to be dealt out, and a mixture cannot.
     """
     found, weights = Pieces(), {id(w.parameter): w for w in roles(model)}
     layers = {f"{path}." for path, m in model.named_modules() if isinstance(m, Layer)}
@@ -62,8 +67,10 @@ def pieces_of(model: nn.Module, size: int) -> Pieces:
             wanted[path] = module
     found.summed = _agreed(model, wanted, found.whole)
     for path, module in found.summed.items():
-        _check(path, module, size)
-        _cut(found, weights, module)
+        axes = _axes(path, module, size, expert_parallel)
+        _cut(found, weights, module, axes)
+    if expert_parallel:
+        _need_experts(found, weights)
     _vocabulary(found, weights, model, size)
     return found
 
@@ -89,23 +96,44 @@ def _agreed(model: nn.Module, wanted: dict[str, nn.Module], whole: dict[str, str
     return agreed
 
 
-def _check(path: str, module: nn.Module, size: int) -> None:
+def _axes(path: str, module: nn.Module, size: int, expert_parallel: bool) -> set[str]:
+    """Those along which its weights are cut."""
+    axes: set[str] = set()
     for inner, part in module.named_modules():
-        for axis, count in _splits(part).items():
+        said = _splits(part)
+        if "experts" in said:
+            said = {axis: n for axis, n in said.items() if (axis == "experts") == expert_parallel}
+        axes.update(said)
+        for axis, count in said.items():
             if count % size:
                 raise UserError(
                     f"{path}.{inner}".rstrip("."),
                     f"{axis}={count} does not divide into pieces for {size} devices",
                     f"take a multiple of {size}, or let fewer devices hold a layer together",
                 )
+    return axes
 
 
-def _cut(found: Pieces, weights: dict[int, Weight], module: nn.Module) -> None:
+def _need_experts(found: Pieces, weights: dict[int, Weight]) -> None:
+    """UserError unless there are mixtures, and all of them deal their experts out."""
+    stacks = [w for w in weights.values() if len(w.axes) > 1 and w.axes[0] == "experts"]
+    rest = [w.name for w in stacks if id(w.parameter) not in found.cut]
+    if stacks and not rest:
+        return
+    reason = "no part of this model has experts"
+    if rest:
+        why = next((told for path, told in found.whole.items() if rest[0].startswith(f"{path}.")), WHOLE)
+        reason = f"the mixture of {rest[0]} is computed whole: {why}"
+    raise UserError("trainer.strategy.expert_parallel", reason, "leave it out")
+
+
+def _cut(found: Pieces, weights: dict[int, Weight], module: nn.Module, axes: set[str]) -> None:
     """Note how each weight that the part reads is held."""
-    axes = {axis for m in module.modules() for axis in _splits(m)}
     for parameter in _read_by(module):
         weight = weights[id(parameter)]
-        dim = next((dimension(weight, n) for n, axis in enumerate(weight.axes) if axis in axes), None)
+        # what has as many outputs as there are experts is a router's, which chooses among all
+        cut = (n for n, axis in enumerate(weight.axes) if axis in axes and weight.axes[n:] != ("experts",))
+        dim = next((dimension(weight, n) for n in cut), None)
         if dim is not None:
             found.cut[id(parameter)] = dim
         elif _ends_sum(weight, found):
@@ -148,7 +176,7 @@ def _vocabulary(found: Pieces, weights: dict[int, Weight], model: nn.Module, siz
         return
     for path, part in parts.items():
         if path in odd or (odd and not _of_its_own(part, parts)):
-            found.whole[path] = "it does not say that it can be computed in pieces"
+            found.whole[path] = WHOLE
             continue
         tables = {
             n: m for n, m in part.named_modules() if isinstance(m, nn.Embedding) and weights[id(m.weight)].axes[0] == "vocab"

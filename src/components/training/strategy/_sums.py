@@ -41,6 +41,11 @@ def joined(y: Tensor, group: Group) -> Tensor:
     return _Joined.apply(y, group)
 
 
+def gathered(x: Tensor, group: Group) -> Tensor:
+    """(B, H, T, K) of this rank after those of the ranks before it, (B, H, ranks * T, K): the gradient is the sum of those that all ranks give."""
+    return _Gathered.apply(x, group)
+
+
 def once(x: Tensor, group: Group) -> Tensor:
     """``x`` in the first piece and zeros in the others, so that it is once in their sum: its gradient is whole on each rank."""
     return _Once.apply(x, group)
@@ -81,6 +86,19 @@ class _Joined(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Context, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
         return grad.narrow(-1, ctx.rank * ctx.width, ctx.width), None
+
+
+class _Gathered(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Context, x: Tensor, group: Group) -> Tensor:
+        ctx.group, ctx.rank, ctx.width, ctx.size = group, dist.get_rank(group), x.shape[2], dist.get_world_size(group)
+        return side_by_side(x, group, 2)[:, :, : (ctx.rank + 1) * ctx.width]
+
+    @staticmethod
+    def backward(ctx: Context, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        later = (ctx.size - ctx.rank - 1) * ctx.width
+        total = sum_within(torch.nn.functional.pad(grad, (0, 0, 0, later)), ctx.group)
+        return total.narrow(2, ctx.rank * ctx.width, ctx.width), None
 
 
 class _Once(torch.autograd.Function):

@@ -14,29 +14,39 @@ from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.tensor import DTensor, Placement, Replicate, Shard, distribute_tensor
 
+from components.core.abilities import KnowsPiece
 from components.core.sockets import Layer, SequenceInfo
 from components.parts.attention._positioned import Positioned
 from components.training.strategy._pieces import Pieces, pieces_of
 from components.training.strategy._sums import added, entered, joined, once, shared
 
 
-def hold_together(model: nn.Module, mesh: DeviceMesh) -> Pieces:
+def hold_together(model: nn.Module, mesh: DeviceMesh, *, expert_parallel: bool = False) -> Pieces:
     """Cut the model's weights over the ranks of ``mesh``, and let its parts compute their pieces. What it gives stays the same.
 
     Raises:
-        UserError: a part cannot be cut into so many pieces.
+        UserError: a part cannot be cut into so many pieces, or experts cannot be dealt out.
     """
-    group, pieces = mesh.get_group(), pieces_of(model, mesh.size())
+    pieces = pieces_of(model, mesh.size(), expert_parallel=expert_parallel)
+    lay_out(model, mesh, pieces)
+    return pieces
+
+
+def lay_out(model: nn.Module, mesh: DeviceMesh, pieces: Pieces) -> None:
+    """Hold the model together in these pieces."""
+    group = mesh.get_group()
     read = _distributed(model, mesh, pieces)
     for unit in units(model):
         Unit(unit, group, read)
     for module in pieces.summed.values():
         Region(module, group, added)
+        for m in module.modules():
+            if isinstance(m, KnowsPiece):
+                m.piece = mesh.get_local_rank()
     for module in pieces.joined.values():
-        Region(module, group, joined)
+        Logits(module, group)
     for table in pieces.looked_up.values():
         Table(table, group)
-    return pieces
 
 
 Read = dict[tuple[int, str], Callable[[Tensor], Tensor]]  # {(id of a module, name): how its piece is read}
@@ -147,6 +157,25 @@ class Region:
         if isinstance(value, tuple):
             return tuple(self.leaving(v) for v in value)
         return shared(value, self.group) if isinstance(value, Tensor) else value
+
+
+class Logits(Region):
+    """Hooks around a head of which each rank has some of the logits: they are put side by side, or left where they are for who asks the head for that."""
+
+    def __init__(self, head: nn.Module, group: dist.ProcessGroup) -> None:
+        super().__init__(head, group, self.side_by_side)
+        self.head, self.apart = head, False
+        object.__setattr__(head, "logits_here", self.here)  # ``traits.logits_here`` reads it
+
+    def here(self, *args: object, **kwargs: object) -> tuple[Tensor, dist.ProcessGroup]:
+        self.apart = True
+        try:
+            return self.head(*args, **kwargs), self.group
+        finally:
+            self.apart = False
+
+    def side_by_side(self, logits: Tensor, group: dist.ProcessGroup) -> Tensor:
+        return logits if self.apart else joined(logits, group)
 
 
 class Table:

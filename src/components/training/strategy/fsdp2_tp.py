@@ -23,11 +23,12 @@ class FSDP2TensorParallel(FSDP2):
     Args:
         precision: of the run.
         tensor_size: devices of a group, best those that fast links join.
+        expert_parallel: experts of mixtures are dealt out over the devices that hold a layer together; false: each expert's width is cut.
     """
 
-    def __init__(self, precision: str = "32-true", *, tensor_size: Positive = 2) -> None:
+    def __init__(self, precision: str = "32-true", *, tensor_size: Positive = 2, expert_parallel: bool = False) -> None:
         super().__init__(precision)
-        self.tensor_size = tensor_size
+        self.tensor_size, self.expert_parallel = tensor_size, expert_parallel
 
     def tensor_devices(self, devices: int) -> int:
         if devices % self.tensor_size:
@@ -40,7 +41,7 @@ class FSDP2TensorParallel(FSDP2):
 
     def check_layout(self, model: nn.Module, devices: int) -> None:
         """UserError if a part cannot be cut into as many pieces as devices hold a layer together."""
-        pieces_of(model, self.tensor_devices(devices))
+        pieces_of(model, self.tensor_devices(devices), expert_parallel=self.expert_parallel)
 
     def setup_environment(self) -> None:
         super().setup_environment()
@@ -48,5 +49,5 @@ class FSDP2TensorParallel(FSDP2):
         logging.getLogger("torch.distributed.tensor._redistribute").setLevel(logging.ERROR)
 
     def shard(self, model: nn.Module) -> None:
-        hold_together(model, self.device_mesh["tensor_parallel"])
+        hold_together(model, self.device_mesh["tensor_parallel"], expert_parallel=self.expert_parallel)
         super().shard(model)

@@ -22,10 +22,12 @@ class TensorParallel(FSDP2):
 
     Args:
         precision: of the run.
+        expert_parallel: experts of mixtures are dealt out over the devices that hold a layer together; false: each expert's width is cut.
     """
 
-    def __init__(self, precision: str = "32-true") -> None:
+    def __init__(self, precision: str = "32-true", *, expert_parallel: bool = False) -> None:
         super().__init__(precision)
+        self.expert_parallel = expert_parallel
         self.left_to_trainer = "32-true" if self.double else precision  # autocast: nothing is gathered that could be cast
 
     def tensor_devices(self, devices: int) -> int:
@@ -33,7 +35,7 @@ class TensorParallel(FSDP2):
 
     def check_layout(self, model: nn.Module, devices: int) -> None:
         """UserError if a part cannot be cut into as many pieces as devices hold a layer together."""
-        pieces_of(model, self.tensor_devices(devices))
+        pieces_of(model, self.tensor_devices(devices), expert_parallel=self.expert_parallel)
 
     def shard(self, model: nn.Module) -> None:
-        hold_together(model, self.device_mesh["tensor_parallel"])
+        hold_together(model, self.device_mesh["tensor_parallel"], expert_parallel=self.expert_parallel)
