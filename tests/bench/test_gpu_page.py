@@ -52,6 +52,8 @@ def test_every_section_runs_on_a_cpu(bench, name, tmp_path, monkeypatch):
         sections.SECTIONS[name](sections.Page(out, 0, 1), "cpu", True)
     finally:
         torch.set_float32_matmul_precision(precision)
+        if torch.distributed.is_initialized():  # what Lightning leaves of fsdp2
+            torch.distributed.destroy_process_group()
     lines = [json.loads(line) for line in out.read_text().splitlines()]
     assert len(lines) == LINES[name]
     assert {line["what"] for line in lines if line["fault"]} <= NOT_ON_A_CPU, lines

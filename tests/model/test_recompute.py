@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch._dynamo.utils import counters
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -36,7 +37,7 @@ class Held(TorchDispatchMode):
 
 
 def model_with(asked, **options):
-    sizes = {"d_model": 32, "n_layers": LAYERS, "context_length": 64}
+    sizes = {"d_model": 32, "n_layers": LAYERS, "context_length": 64, **options.pop("sizes", {})}
     parts = {"position": "rope", "norm": "rms", "ffn": "glu", "attention": {"name": "gqa", "n_heads": 4, "n_kv_heads": 2}}
     model = build("model", "decoder", vocab_size=VOCAB, **sizes, **{**parts, **options}).train()
     initialise(model, model.init, seed=0)
@@ -99,9 +100,14 @@ def test_every_nth_layer():
     assert [checkpointing_of(asked, 1) for asked in (True, False)] == [True, False]
 
 
-@pytest.mark.parametrize("asked", [True, 2, "selective"])
-def test_compiled_layers_too(asked):
-    kept, _ = gradients(False)
-    found, _ = gradients(asked, compiled=True)
+@pytest.mark.parametrize("asked", [True, "selective"])
+def test_compiled_layers_too_and_in_one_graph(asked):
+    """A graph that breaks at the checkpoint would leave the whole layer uncompiled."""
+    two = {"n_layers": 2}
+    kept, _ = gradients(False, sizes=two)
+    torch._dynamo.reset()
+    counters.clear()
+    found, _ = gradients(asked, compiled=True, sizes=two)
+    assert not counters["graph_break"]
     for name, grad in kept.items():
-        torch.testing.assert_close(found[name], grad, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(found[name], grad, rtol=1e-4, atol=1e-5)
