@@ -210,25 +210,20 @@ class Layer(nn.Module):
     ``checkpointing``: set by whoever trains; recomputes the block in the backward pass, all of it or (``selective``) all but products of matrices.
     """
 
-    checkpointing: Checkpointing
-
     def __init__(self, block: nn.Module, place: Place) -> None:
         super().__init__()
-        self.block, self.place, self.checkpointing = block, place, False
+        self.block, self.place = block, place
+        self.checkpointing: Checkpointing = False
 
     def forward(self, s: Tensor, info: SequenceInfo) -> tuple[Tensor, dict[str, Any]]:
         if self.checkpointing and self.training and torch.is_grad_enabled():
-            run = self._run_apart if torch.compiler.is_compiling() else self._run
-            return recomputed(self.checkpointing, repeatable(run), s, info)
+            return recomputed(self.checkpointing, repeatable(self._run), s, info)
         return self._run(s, info)
-
-    def _run_apart(self, s: Tensor, info: SequenceInfo) -> tuple[Tensor, dict[str, Any]]:
-        """With a memo of its own: dynamo compiles nothing of a checkpointed function that writes to what is outside of it."""
-        return self._run(s, info.with_(memo=dict(info.memo)))
 
     def _run(self, s: Tensor, info: SequenceInfo) -> tuple[Tensor, dict[str, Any]]:
         out: dict[str, Any] = {}
-        return self.block(s, info.with_(out=out)), out
+        apart = self.checkpointing and torch.compiler.is_compiling()  # what writes to a shared memo would stay eager
+        return self.block(s, info.with_(out=out, memo=dict(info.memo) if apart else info.memo)), out
 
 
 def terms_of(out: dict[str, Any]) -> Terms:
