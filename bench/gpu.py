@@ -28,7 +28,8 @@ Made by `make gpu`; do not edit. It runs where there is a CUDA device, in at mos
 NOBODY = """
 **Nobody has run this yet.** The project's own tests have no GPU: no kernel, no speed and no memory was ever measured on one. What is tested without one:
 that the script runs on a CPU (`tests/bench/test_gpu_page.py`; the lines that ask CUDA itself do not run there), and that no part puts a tensor on the CPU
-when its model is somewhere else (`tests/check/test_another_device.py`, on tensors that have a device and no values; three properties of each part).
+when its model is somewhere else (`tests/check/test_another_device.py`, on tensors that have a device and no values; three properties of each part, without
+retention, alibi and longrope, which cannot be tried so).
 """
 
 

@@ -27,7 +27,7 @@ def test_some_parts_do_not_mix_devices():
 @pytest.mark.slow
 @pytest.mark.timeout(2000)
 def test_no_part_mixes_devices():
-    """All of them: three minutes."""
+    """All of them but three: a minute."""
     done = run(timeout=1900)
     assert done.returncode == 0, done.stdout + done.stderr
 

@@ -210,11 +210,10 @@ class Layer(nn.Module):
     ``checkpointing``: set by whoever trains; recomputes the block in the backward pass, all of it or (``selective``) all but products of matrices.
     """
 
-    checkpointing: Checkpointing
-
     def __init__(self, block: nn.Module, place: Place) -> None:
         super().__init__()
-        self.block, self.place, self.checkpointing = block, place, False
+        self.block, self.place = block, place
+        self.checkpointing: Checkpointing = False
 
     def forward(self, s: Tensor, info: SequenceInfo) -> tuple[Tensor, dict[str, Any]]:
         if self.checkpointing and self.training and torch.is_grad_enabled():
@@ -228,7 +227,8 @@ class Layer(nn.Module):
 
     def _run(self, s: Tensor, info: SequenceInfo) -> tuple[Tensor, dict[str, Any]]:
         out: dict[str, Any] = {}
-        return self.block(s, info.with_(out=out)), out
+        apart = self.checkpointing and torch.compiler.is_compiling()  # what writes to a shared memo would stay eager
+        return self.block(s, info.with_(out=out, memo=dict(info.memo) if apart else info.memo)), out
 
 
 def terms_of(out: dict[str, Any]) -> Terms:
