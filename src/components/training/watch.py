@@ -21,6 +21,7 @@ from typing import Any
 
 from components.core import terminal
 from components.core.errors import UserError
+from components.runs.run_folder import last_of
 
 FIRST = "COMPONENTS_FIRST_RANK"  # process id of the rank that started this one
 EVERY = 1.0  # seconds between two checks
@@ -126,7 +127,7 @@ class Watch(threading.Thread):
     @property
     def goes_on(self) -> str:
         """What the user can do next."""
-        if self.folder is None or not (self.folder / "checkpoints" / "last.ckpt").exists():
+        if self.folder is None or not last_of(self.folder).exists():
             return "start the run again"
         return f"resume={self.folder} goes on from its last checkpoint"
 
