@@ -31,7 +31,7 @@ from components.interop.convert import read_folder
 ROOT = Path(__file__).parent.parent
 PAGE, HELD = ROOT / "docs" / "how_to" / "decode_faster.md", ROOT / "docs" / "decoding.json"
 NEW, PROMPT = 128, 32
-START, END = "<!-- made: python bench/decoding.py --write -->", "<!-- end -->"
+START, END = "<!-- written by bench/decoding.py -->", "<!-- end -->"
 Generate = Callable[[], Tensor]
 
 

@@ -107,7 +107,7 @@ REFUSED = (
     (["callbacks.shout.times=0"], "callbacks.shout.times: 0 is out of range"),
     (
         ["callbacks.shout=true", "logger=csv"],
-        "its figures have no column in metrics.csv; add logger=notebook or logger=tensorb",
+        "its figures have no column in metrics.csv; add logger=mlflow or logger=notebook",
     ),
     (["logger.caled=x"], "logger/notebook has no option 'caled'"),
     (["logger=notbook"], "logger: unknown logger 'notbook'; did you mean 'notebook'"),

@@ -17,7 +17,7 @@ from components.core.errors import UserError
 from components.core.flops import Work, flops_of
 from components.core.sockets import name_parts
 from components.core.weights import Experts, initialise, roles, weight_of
-from components.functional.joint import _plain
+from components.functional.decode_products import plain
 from components.parts.adapter._adapted import Adapted
 from components.runs.weights import materialise
 
@@ -223,8 +223,8 @@ def test_lora_on_experts_and_on_a_table_with_a_tied_head():
 
 def test_an_adapted_map_is_no_plain_one_to_fused_products():
     attention = put("lora", decoder(), targets=["*.attention.q"]).stack.layers[0].block.attention
-    assert not _plain(attention.q)
-    assert _plain(attention.k)
+    assert not plain(attention.q)
+    assert plain(attention.k)
 
 
 def test_dropout_is_of_training_alone():

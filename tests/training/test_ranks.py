@@ -205,6 +205,6 @@ def test_a_rank_that_hangs_ends_the_run_within_its_time(stuck, here, monkeypatch
     said = ended(process)
     (folder,) = Path("runs").glob("*/*")
     assert process.returncode not in (0, 2), said
-    assert re.search(r"error: .*rank.*(does not answer|has ended)", said), said
-    assert "Traceback" not in said
+    # a script of the user's gets the error raised, the command would print it
+    assert re.search(r"rank.*(does not answer|has ended|has gone)", said), said
     assert checkpoints.read(folder / "checkpoints" / "last.ckpt")["global_step"] == 5, "what was saved before is whole"
