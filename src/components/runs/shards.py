@@ -191,7 +191,7 @@ def _stored(one: object, parts: dict[str, int], where: str) -> Stored:
     if not (isinstance(places, list) and places and all(_is_place(p) for p in places)):
         raise UserError(where, "is damaged: a tensor has no place in a checkpoint", DAMAGED)
     name = "/".join(map(str, places[0]))
-    if dtype not in NAMED or not _is_shape(shape) or not isinstance(pieces, list):
+    if not isinstance(dtype, str) or dtype not in NAMED or not _is_shape(shape) or not isinstance(pieces, list):
         raise UserError(where, f"is damaged: {name} is no tensor", DAMAGED)
     found = []
     for piece in pieces:

@@ -20,7 +20,7 @@ STEP = re.compile(r"step_(\d+)\.ckpt")
 class Keeping:
     """
     Args:
-        last: so many of the last checkpoints stay, as ``step_100.ckpt``.
+        last: so many of the last checkpoints stay by their step, as ``step_100.ckpt``.
         every: a checkpoint of each step that this divides is written, and stays likewise.
     """
 
@@ -60,7 +60,8 @@ class Keeping:
     def forget(self, folder: Path, step: int) -> None:
         """Remove the checkpoints up to this step that need not stay. Later ones are of a run that has gone back; it writes them anew."""
         found = {int(m[1]): file for file in folder.iterdir() if (m := STEP.fullmatch(file.name))}
-        passing = sorted(n for n in found if n <= step and not self.due(n))
-        for n in passing[: len(passing) - self.last]:
-            remove(found[n])
-            remove(found[n].with_suffix(ADAPTER))
+        past = sorted(n for n in found if n <= step)
+        for n in past[: len(past) - self.last]:
+            if not self.due(n):
+                remove(found[n])
+                remove(found[n].with_suffix(ADAPTER))

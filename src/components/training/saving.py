@@ -35,6 +35,7 @@ from components.training.progress import Recorder
 from components.training.resumable import tensors_in
 from components.training.strategies import data_ranks, saves_by_itself, saving_shards
 
+FRESH = f"fresh{files.PART}"  # what becomes last.ckpt
 LEAVING = 60.0  # seconds that a checkpoint has to be finished in when the run ends with an error
 Fault = tuple[str, str, str]  # the parts of a UserError
 
@@ -147,7 +148,7 @@ class Checkpoints(Callback):
         """
         shards = saving_shards(trainer.strategy)
         if shards is not None and (fault := shards.settle_shards()) is not None:
-            raise UserError(*fault)
+            raise UserError(*named(fault))
 
     def write(self, trainer: Trainer, *, due: bool = False, best: bool = False, wait: bool = False) -> None:
         """Write last.ckpt. All ranks call this. A kill leaves neither half a file nor a best.ckpt that is older than last.ckpt says.
@@ -182,12 +183,12 @@ class Checkpoints(Callback):
 
     def _put(self, trainer: Trainer, checkpoint: dict[str, Any], folder: Path, names: list[str]) -> Fault | None:
         """Write the checkpoint. Returns the error's three parts, or None."""
-        fresh, last = folder / f"fresh{files.PART}", folder / names[-1]
+        fresh, last = folder / FRESH, folder / names[-1]
         adapter = self.adapter_of(cast(nn.Module, trainer.lightning_module.model), checkpoint["state_dict"])
         shards = saving_shards(trainer.strategy)
         if shards is not None:
             fault = shards.begin_shards(checkpoint, fresh, lambda: self.keeping.publish(fresh, names, adapter))
-            return None if fault is None else (fault[0].replace(str(fresh), str(last)), *fault[1:])
+            return None if fault is None else named(fault)
         if saves_by_itself(trainer.strategy):
             trainer.strategy.save_checkpoint(checkpoint, last)  # shards in a folder
             return None
@@ -198,7 +199,7 @@ class Checkpoints(Callback):
                 torch.save(checkpoint, stream)
             self.keeping.publish(fresh, names, adapter)
         except UserError as e:
-            return e.where.replace(str(fresh), str(last)), e.what, e.instead
+            return named((e.where, e.what, e.instead))
         except OSError as e:
             return (fault := files.unwritable(last, e)).where, fault.what, fault.instead
         finally:
@@ -219,6 +220,11 @@ class Checkpoints(Callback):
 def stopped_early(trainer: Trainer, total_steps: int) -> bool:
     """Whether training ends here although steps are left."""
     return trainer.should_stop and trainer.global_step < total_steps and trainer.fit_loop._can_stop_early
+
+
+def named(fault: Fault) -> Fault:
+    """The error with the name that the file would have got."""
+    return fault[0].replace(FRESH, "last.ckpt"), *fault[1:]
 
 
 def finite(model: torch.nn.Module) -> bool:
