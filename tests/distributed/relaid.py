@@ -29,13 +29,13 @@ from components.training.signals import STOP, Preempted
 ROOT = Path(__file__).parents[2]
 PAGE, FIGURES = ROOT / "docs" / "scale.md", ROOT / "docs" / "relaid.json"
 BEGIN, END = "<!-- written by tests/distributed/relaid.py -->", "<!-- end of relaid -->"
-STEPS = 16
+STEPS = 12
 TEXT = "\n\n".join(f"the {w} number {i} is here" for i in range(40) for w in ("tree", "stone", "river"))
 # dropout, an average of the weights, a schedule that knows where it ends, several epochs, two micro-batches a step
 WORDS = [
     *("recipe=llama_tiny", "model.d_model=16", "model.n_layers=2", "model.context_length=16", "model.attention.n_heads=2"),
     *("model/head=tied", "model.embedding.dropout=0.2", "model.residual.dropout=0.2", "optimizer={name: ema, inner: adamw}"),
-    *("schedule=wsd", "tokenizer=byte", "data=text", "data.path=text.txt", "task.batch_size=16", "task.validation_every=6"),
+    *("schedule=wsd", "tokenizer=byte", "data=text", "data.path=text.txt", "task.batch_size=16", "task.validation_every=5"),
     *("task.samples=0", "task.judged_samples=0", f"trainer.max_steps={STEPS}", "trainer.accumulate_grad_batches=2"),
     *("trainer.accelerator=cpu", "trainer.precision=64-true", "trainer.log_every_n_steps=1"),
 ]
@@ -47,17 +47,14 @@ LAYOUTS = {
     "fsdp2, asynchronous": (2, "{name: fsdp2, checkpoint: sharded, asynchronous: true}"),
     "tp, sharded": (2, "{name: tp, checkpoint: sharded}"),
     "hsdp, sharded": (4, "{name: hsdp, shard_size: 2, checkpoint: sharded}"),
+    "fsdp2_tp, sharded": (4, "{name: fsdp2_tp, tensor_size: 2, checkpoint: sharded}"),
 }
+# one run goes on under each of them; all of two processes, and all of four, are beside one another, for the launches
 CHAIN = [
-    "1 process",
-    "ddp",
-    "fsdp2",
-    "fsdp2, sharded",
-    "tp, sharded",
-    "hsdp, sharded",
-    "1 process",
-]  # one run goes on under each of them
-ALONE = ["1 process", "ddp", "fsdp2", "fsdp2, asynchronous", "hsdp, sharded"]  # stopped and gone on under the same
+    *("1 process", "ddp", "fsdp2", "fsdp2, sharded", "tp, sharded", "ddp"),
+    *("hsdp, sharded", "fsdp2_tp, sharded", "1 process"),
+]
+ALONE = ["1 process", "ddp", "fsdp2, asynchronous", "hsdp, sharded"]  # stopped and gone on under the same
 _stop = [0]
 
 
