@@ -8,6 +8,7 @@ from components.core.errors import UserError
 from components.runs import checkpoints, resume
 from components.training.experiment import Job, fit
 from components.training.keeping import Keeping
+from components.training.saving import Checkpoints
 
 
 @pytest.fixture(autouse=True)
@@ -26,14 +27,17 @@ def test_the_last_ones_and_those_of_every_so_many_steps_stay(tiny):
     assert steps(folder) == {**kept, "last.ckpt": 14, "best.ckpt": steps(folder)["best.ckpt"]}
 
 
-def test_a_run_goes_on_from_any_of_them_as_if_it_had_not_been_stopped(tiny):
-    config = tiny(trainer={"max_steps": 10, "keep_every": 4})
+def test_a_run_goes_on_from_any_of_them_as_if_it_had_not_been_stopped(tiny, monkeypatch):
+    config = tiny(trainer={"max_steps": 10, "keep_every": 4, "accumulate_grad_batches": 2})
     folder = fit(Job(config, quiet=True)).folder
     whole = checkpoints.read(folder / "checkpoints" / "last.ckpt")["state_dict"]
     (folder / "summary.json").unlink()
     assert steps(folder)["step_4.ckpt"] == 4
     resumed = resume.Resumed(folder, folder / "checkpoints" / "step_4.ckpt", config)
+    write, written = Checkpoints.write, []
+    monkeypatch.setattr(Checkpoints, "write", lambda s, t, **k: (written.append(t.global_step), write(s, t, **k)))
     fit(Job(config, resumed=resumed, quiet=True))
+    assert written == [5, 8, 10], "4 was written when it began, or in the middle of a step"
     again = checkpoints.read(folder / "checkpoints" / "last.ckpt")["state_dict"]
     assert all(w.equal(again[n]) for n, w in whole.items())
 
@@ -58,6 +62,8 @@ def test_what_a_run_that_has_gone_back_wrote_before_is_left(tmp_path):
     for n in (10, 20, 30, 40, 50):
         (tmp_path / f"step_{n}.ckpt").mkdir()
         (tmp_path / f"step_{n}.adapter.pt").write_text("")
+    Keeping(last=9).forget(tmp_path, 50)
+    assert len(list(tmp_path.iterdir())) == 10
     Keeping(last=2, every=20).forget(tmp_path, 40)
     left = {"step_20", "step_30", "step_40", "step_50"}  # 20 by its number, 50 is still to come again
     assert {f.name.split(".")[0] for f in tmp_path.iterdir()} == left

@@ -61,7 +61,7 @@ class Keeping:
         """Remove the checkpoints up to this step that need not stay. Later ones are of a run that has gone back; it writes them anew."""
         found = {int(m[1]): file for file in folder.iterdir() if (m := STEP.fullmatch(file.name))}
         past = sorted(n for n in found if n <= step)
-        for n in past[: len(past) - self.last]:
+        for n in past[: max(0, len(past) - self.last)]:
             if not self.due(n):
                 remove(found[n])
                 remove(found[n].with_suffix(ADAPTER))

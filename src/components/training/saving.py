@@ -93,7 +93,7 @@ class Checkpoints(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         # not earlier, since setting up draws random numbers; not on_train_epoch_start, which is not called in the middle of an epoch
         task, found, device = cast(TaskModule, pl_module), self._found, trainer.strategy.root_device
-        self._found = None
+        self._found, self._seen = None, trainer.global_step
         states = found.get("random", []) if found is not None else []
         reader, readers = data_ranks(trainer)  # ranks that read the same rows draw the same numbers
         if len(states) == readers:
