@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 
 import pytest
+import torch.distributed as dist
+from lightning.fabric.plugins.environments import LightningEnvironment
 
+from components.training import ranks
 from components.training import watch as watching
+from components.training.experiment import restored
 from components.training.watch import RankLost, Watch
 
 
@@ -26,6 +31,33 @@ def of_ranks(*children) -> Watch:
     watch = Watch()
     watch.children = list(children)
     return watch
+
+
+def test_a_port_that_another_process_has_is_no_lost_rank(monkeypatch):
+    with socket.create_server(("", 0)) as taken:
+        port = taken.getsockname()[1]
+        monkeypatch.setenv("MASTER_PORT", str(port))
+        with pytest.raises(dist.DistNetworkError) as failed:
+            dist.TCPStore("127.0.0.1", port, is_master=True)
+        said = of_ranks().explained(failed.value)
+    assert str(said) == f"MASTER_PORT: another process has port {port}; set another; on one machine none needs to be set"
+    assert said.exit_code == 2
+
+
+def test_ranks_of_one_machine_meet_at_a_store_that_is_open_before_they_start(monkeypatch):
+    monkeypatch.delenv("MASTER_PORT", raising=False)
+    here = LightningEnvironment()
+    with restored():
+        store = ranks.meeting_place(here)
+        assert store.port == here.main_port
+        with pytest.raises(OSError, match="in use"):
+            socket.create_server(("", store.port))
+        first = dist.TCPStore(
+            "127.0.0.1", here.main_port, 1, is_master=True, multi_tenant=True
+        )  # as the first rank's group does
+        first.set("met", "here")
+        assert store.get("met") == b"here"
+        assert ranks.meeting_place(LightningEnvironment()) is None, "a port that is given is taken"
 
 
 def test_an_error_of_a_collective_names_the_rank_behind_it(child, tmp_path, monkeypatch):

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import torch.distributed as dist
+from lightning.fabric.plugins.environments import ClusterEnvironment, LightningEnvironment
 from lightning.pytorch import Trainer
 from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 
@@ -38,12 +39,25 @@ class Launcher(_SubprocessScriptLauncher):
     def __init__(self, before: _SubprocessScriptLauncher, watch: Watch) -> None:
         super().__init__(before.cluster_environment, before.num_processes, before.num_nodes)
         self.watch = watch
+        self.meeting: dist.TCPStore | None = None
 
     def launch(self, function: Callable[..., Any], *args: Any, trainer: Trainer | None = None, **kwargs: Any) -> Any:
         if not self.cluster_environment.creates_processes_externally:
+            if self.num_nodes == 1:
+                self.meeting = meeting_place(self.cluster_environment)
             self._call_children_scripts()  # from here on Lightning believes that this rank was started from outside
             self.watch.children = list(self.procs)
         return super().launch(function, *args, trainer=trainer, **kwargs)
+
+
+def meeting_place(environment: ClusterEnvironment) -> dist.TCPStore | None:
+    """The store at which ranks of this machine meet, opened before they start. Lightning looks for a free port and opens it later: another
+    process may have it by then. The first rank's group takes this store, since there is one for each port of a process."""
+    if type(environment) is not LightningEnvironment or {"MASTER_PORT", "STANDALONE_PORT"} & set(os.environ):
+        return None
+    store = dist.TCPStore(environment.main_address, 0, is_master=True, wait_for_workers=False, multi_tenant=True)
+    os.environ["MASTER_PORT"] = str(store.port)
+    return store
 
 
 def tell(folder: Path, job: Job) -> None:

@@ -144,11 +144,16 @@ class Watch(threading.Thread):
             f"was ended by {signal.Signals(-code).name}" if code < 0 else f"has ended with code {code}",
         )
 
-    def explained(self, error: BaseException) -> RankLost | None:
-        """The lost rank behind an error of a collective; None for other errors."""
+    def explained(self, error: BaseException) -> UserError | None:
+        """The lost rank, or the taken port, behind an error of torch.distributed; None for other errors."""
         from torch.distributed import DistError
 
         text = str(error)
+        if isinstance(error, DistError) and "EADDRINUSE" in text:
+            port = os.environ.get("MASTER_PORT")
+            return UserError(
+                "MASTER_PORT", f"another process has port {port}", "set another; on one machine none needs to be set"
+            )
         if not (isinstance(error, DistError) or "gloo" in text.lower() or "nccl" in text.lower()):
             return None
         until = time.monotonic() + 3 * EVERY  # connections break a moment before a process is seen to be gone
