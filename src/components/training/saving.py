@@ -29,6 +29,7 @@ from components.runs.task_module import TaskModule
 from components.training.averaging import averaged
 from components.training.callback_group import STATE_KEY as GROUP_STATE
 from components.training.keeping import Keeping
+from components.training.missing import RankLost
 from components.training.place import loops_at, validate_now
 from components.training.preemption import validation_due
 from components.training.progress import Recorder
@@ -134,9 +135,9 @@ class Checkpoints(Callback):
         self.settle(trainer)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """What is being written while training goes on is worth waiting for, not for ever: another rank may be gone."""
+        """What is being written while training goes on is worth waiting for, not for ever: another rank may hang."""
         shards = saving_shards(trainer.strategy)
-        if shards is not None:
+        if shards is not None and not isinstance(exception, RankLost):  # without that rank's part it is never whole
             with suppress(Exception):  # the run ends with the error that it has
                 shards.settle_shards(LEAVING)
 
