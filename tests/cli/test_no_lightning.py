@@ -16,6 +16,7 @@ COMMANDS = [
     ["generate", "{run}", "--score", "text.txt"],
     ["explain", "{run}", "--prompt", "the tree", "--max-new-tokens", "1"],
     ["export", "{run}", "--to", "exported"],
+    ["consolidate", "{run}", "--to", "weights.safetensors"],
     ["runs"],
 ]
 PROBE = """

@@ -144,6 +144,14 @@ def test_a_mapping_is_merged_and_what_is_null_becomes_one(run) -> None:
     assert run("logger.note=${seed}", "seed=4").config["logger"] == {"name": "csv", "note": 4}
 
 
+def test_another_part_comes_without_the_options_of_the_one_before(run) -> None:
+    strategies = "{name: hsdp, shard_size: 2}", "{asynchronous: true}", "{name: fsdp2_tp, tensor_size: 4}"
+    one, two, three = (run(*(f"trainer.strategy={s}" for s in strategies[:n])).config["trainer"]["strategy"] for n in (1, 2, 3))
+    assert one == {"name": "hsdp", "shard_size": 2}
+    assert two == {**one, "asynchronous": True}
+    assert three == {"name": "fsdp2_tp", "tensor_size": 4}
+
+
 def test_a_registered_logger_needs_no_file(run) -> None:
     assert run("logger=tensorboard").config["logger"] == {"name": "tensorboard"}
     with pytest.raises(UserError, match=r"logger: unknown logger 'tensorbord'; did you mean 'tensorboard'"):

@@ -542,7 +542,8 @@ def thinned(made: list[Case], share: int) -> list[Case]:
 def cases() -> list[Case]:
     """All, in a fixed order."""
     from elsewhere import of_other_rooms
+    from folders_of_shards import of_shards
 
-    made = [c for kind in (of_checkpoints, of_runs, of_foreign, of_recipes, of_other_rooms) for c in kind()]
+    made = [c for kind in (of_checkpoints, of_runs, of_foreign, of_recipes, of_other_rooms, of_shards) for c in kind()]
     assert len({c.name for c in made}) == len(made)
     return made

@@ -13,6 +13,7 @@ import re
 import resource
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -43,12 +44,25 @@ def make_sound(root: Path) -> None:
     Path("runs/r").rmdir()
     shutil.copytree(RUN, "runs/tiny/s")
     shutil.copy(CKPT, "x.ckpt")
+    make_shards(Path("s.ckpt"))
     assert main(["export", "x.ckpt", "--to", "hf"]) == 0
     assert main(["import", "hf", "--to", "imported"]) == 0  # warms up what the cases need
     assert main(["generate", "x.ckpt", "--max-new-tokens", "2"]) == 0
+    assert main(["generate", "s.ckpt", "--max-new-tokens", "2"]) == 0
     assert main(["evaluate", "x.ckpt"]) == 0
     assert main(["runs", RUN, "runs/tiny/s"]) == 0
     shutil.rmtree("imported")
+
+
+def make_shards(to: Path) -> None:
+    """A checkpoint in the shards of two ranks: the same run, in processes of its own, since this one forks later."""
+    layout = ["trainer.strategy={name: fsdp2, checkpoint: sharded}", "trainer.devices=2", "paths.runs=shards"]
+    words = [sys.executable, "-m", "components", "train", "recipe=./r.yaml", "model.context_length=16", *layout]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    (made,) = Path("shards/r").iterdir()
+    shutil.move(made / "checkpoints" / "last.ckpt", to)
+    shutil.rmtree("shards")
 
 
 def start(case: Case, root: Path) -> tuple[int, Path]:

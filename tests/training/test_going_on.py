@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 import torch
 
-from components.core import files
+from components.core import files, publishing
 from components.core.errors import UserError
 from components.runs import checkpoints, resume, run_folder
 from components.runs.metrics_file import MetricsFile, read_rows
-from components.training import finalize, lock, saving
+from components.training import finalize, lock
 from components.training.experiment import Job, fit
 from components.training.task import _training
 
@@ -185,7 +185,7 @@ def test_what_is_not_finite_is_never_saved(tiny, monkeypatch):
 
 def test_a_kill_while_saving_never_leaves_an_old_best(tiny, monkeypatch):
     """Either both files are of this validation, or the best one is and the last one is of the validation before."""
-    replaced = saving.os.replace
+    replaced = publishing.os.replace
 
     def killed(source, target):
         if Path(target).name == "last.ckpt" and "fresh" in Path(source).name and len(seen) == 1:
@@ -195,7 +195,7 @@ def test_a_kill_while_saving_never_leaves_an_old_best(tiny, monkeypatch):
         replaced(source, target)
 
     seen: list[Any] = []
-    monkeypatch.setattr(saving.os, "replace", killed)
+    monkeypatch.setattr(publishing.os, "replace", killed)
     with pytest.raises(KeyError):
         fit(Job(tiny(), quiet=True))
     (folder,) = run_folder.all_runs(Path(tiny()["paths"]["runs"]))
@@ -210,8 +210,8 @@ def test_a_kill_while_saving_never_leaves_an_old_best(tiny, monkeypatch):
 
 def test_best_is_a_file_of_its_own_where_the_disk_has_no_links(tmp_path, monkeypatch):
     (tmp_path / "fresh").write_bytes(b"new")
-    monkeypatch.setattr(saving.os, "link", lambda *_: (_ for _ in ()).throw(OSError(95, "not supported")))
-    saving.alias(tmp_path / "fresh", tmp_path / "best.ckpt")
+    monkeypatch.setattr(publishing.os, "link", lambda *_: (_ for _ in ()).throw(OSError(95, "not supported")))
+    publishing.also_as(tmp_path / "fresh", tmp_path / "best.ckpt")
     assert (tmp_path / "best.ckpt").read_bytes() == b"new"
     assert {f.name for f in tmp_path.iterdir()} == {"fresh", "best.ckpt"}
 

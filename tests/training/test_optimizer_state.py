@@ -19,6 +19,7 @@ from components.core.errors import UserError
 from components.core.sockets import Batch, Layer
 from components.core.weights import roles
 from components.training.optimizer_state import load_whole, whole_state
+from components.training.strategy._saved import Saved
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from hosts import decoder, ids, parts
@@ -85,6 +86,38 @@ def test_from_one_process_onto_shards_and_back(name):
         raise first
     assert same(first, state)
     assert second == {}, "whole on the first rank alone"
+
+
+class Saving(Saved):
+    """What a strategy knows of its model."""
+
+    def __init__(self, model: Module) -> None:
+        self.checkpoint, self.model = "sharded", model
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_over_a_folder_of_shards(name, tmp_path):
+    module, optimizer = trained(name)
+    weights, state = copy.deepcopy(module.state_dict()), copy.deepcopy(optimizer.state_dict())
+
+    def run(rank):  # noqa: ARG001
+        shards, over_shards = sharded(weights, name)
+        load_whole(shards, over_shards, copy.deepcopy(state))
+        saving = Saving(shards)
+        held = {"state_dict": saving.lightning_module_state_dict(), "optimizer_states": [saving.optimizer_state(over_shards)]}
+        assert saving.begin_shards(held, tmp_path / "a.ckpt", lambda: None) is None
+        torch.distributed.barrier()
+        others, over_others = sharded({n: torch.full_like(w, 0.5) for n, w in weights.items()}, name)
+        Saving(others).load_folder(tmp_path / "a.ckpt", [over_others])
+        full = {n: w.full_tensor() if isinstance(w, DTensor) else w for n, w in others.state_dict().items()}
+        return same(full, weights), whole_state(others, over_others)
+
+    first, second = on_ranks(2, run, timeout=30)
+    for found in (first, second):
+        if isinstance(found, Exception):
+            raise found
+        assert found[0], "the weights differ"
+    assert same(first[1], state)
 
 
 def test_groups_of_other_sizes_are_refused():

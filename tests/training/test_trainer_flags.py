@@ -46,7 +46,8 @@ ARRIVES = {
     "sync_batchnorm": (True, lambda t, _: t._accelerator_connector._layer_sync is not None),
     "val_check_interval": (6, lambda t, _: t.val_check_interval == 6),
 }
-OURS = ("enable_checkpointing", "enable_progress_bar", "timeout")  # below, in a run; the time in test_ranks.py
+# below, in a run; the time in test_ranks.py, what stays in test_keeping.py
+OURS = ("enable_checkpointing", "enable_progress_bar", "keep_last", "keep_every", "timeout")
 
 
 @pytest.fixture(autouse=True)
@@ -58,7 +59,7 @@ def torch_as_before():
 
 
 def test_every_argument_works_or_is_refused():
-    known = {*inspect.signature(Trainer.__init__).parameters, "max_tokens", "timeout"} - {"self"}
+    known = {*inspect.signature(Trainer.__init__).parameters, "max_tokens", "keep_last", "keep_every", "timeout"} - {"self"}
     assert known == {*ARRIVES, *OURS, *NOT_OURS}
     assert set(registry.entry("trainer", "lightning").signature.options) == {*ARRIVES, *OURS}
     assert not set(ARRIVES) & set(NOT_OURS)

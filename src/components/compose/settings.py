@@ -228,7 +228,12 @@ def _value(argument: Argument) -> Any:
 
 
 def _merged(old: Any, new: Any) -> Any:
-    if not isinstance(old, dict) or not isinstance(new, dict):
+    """``new`` over ``old``. A mapping that names another part replaces the one before, whose options are not its own."""
+    if (
+        not isinstance(old, dict)
+        or not isinstance(new, dict)
+        or ("name" in old and new.get("name", old["name"]) != old["name"])
+    ):
         return deepcopy(new)
     return {**old, **{k: _merged(old.get(k), v) for k, v in new.items()}}
 

@@ -22,6 +22,10 @@ class UserError(ValueError):
         self.where, self.what, self.instead = where, what, instead
         super().__init__(": ".join(filter(None, (where, what))) + (f"; {instead}" if instead else ""))
 
+    def __reduce__(self) -> tuple[type[UserError], tuple[str, str, str]]:
+        """Ranks send one another what went wrong."""
+        return type(self), (self.where, self.what, self.instead)
+
     def _render_traceback_(self) -> list[str]:
         """What IPython prints instead of a traceback: the mistake is the reader's, and the line says all of it."""
         return [f"{type(self).__name__}: {self.line()}"]

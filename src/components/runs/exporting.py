@@ -39,7 +39,7 @@ def export_run(run: str, to: Path, *, shard_bytes: int) -> str:
         raise UserError(str(to), "is there already and not empty", "name a new folder with --to")
     folder, file = run_folder.find_run(run, resume.runs_folder(Request.of([])))
     file = file or run_folder.checkpoint_of(folder, best=True)
-    checkpoint = checkpoints.read(file)
+    checkpoint = checkpoints.read(file, "weights")
     ours = checkpoint["components"]
     config, tokenizer = ours["config"], checkpoints.tokenizer_in(checkpoint)
     vocab_size = vocab_size_of(config, tokenizer)

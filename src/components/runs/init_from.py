@@ -33,7 +33,7 @@ def start_from(name: str, runs: Path) -> Start:
     """The weights that ``init_from=name`` means: a run's best checkpoint, or the named one."""
     folder, file = run_folder.find_run(name, runs)
     file = file or run_folder.checkpoint_of(folder, best=True)
-    checkpoint = checkpoints.read(file)
+    checkpoint = checkpoints.read(file, "weights")
     return Start(checkpoints.weights_in(checkpoint), str(file.absolute()), checkpoint["components"]["tokenizer"])
 
 

@@ -69,7 +69,7 @@ def open_model(
     else:
         folder, file = run_folder.find_run(str(run_or_checkpoint), resume.runs_folder(request))
         file = file or run_folder.checkpoint_of(folder, best=True)
-        checkpoint = checkpoints.read(file)
+        checkpoint = checkpoints.read(file, "weights")
         stored, tokenizer = checkpoint["components"]["config"], checkpoints.tokenizer_in(checkpoint, file)
         weights = checkpoints.weights_in(checkpoint)
     config = compose_request(request, base=stored, cwd=Path.cwd(), command=command, source=file).config

@@ -84,7 +84,7 @@ def tokenizer_of(config: Config, going_on: Path | None = None) -> Any:
             name = os.path.relpath(name)
         folder, file = run_folder.find_run(str(name), runs)
         file = file or run_folder.checkpoint_of(folder, best=True)
-        part.attach(checkpoints.tokenizer_in(checkpoints.read(file), file))
+        part.attach(checkpoints.tokenizer_in(checkpoints.read(file, "shapes"), file))
     return part
 
 

@@ -21,6 +21,7 @@ ALLOWED = (
         f"trainer.{name}"
         for name in ("devices", "num_nodes", "accelerator", "strategy", "precision", "accumulate_grad_batches")
     ),
+    *(f"trainer.{name}" for name in ("keep_last", "keep_every")),
     *(f"trainer.{name}" for name in ("log_every_n_steps", "enable_progress_bar", "profiler", "detect_anomaly")),
     *(f"task.{name}" for name in ("num_workers", "validation_every", "activation_checkpointing", "compile")),
     *(f"task.{name}" for name in ("samples", "sample_tokens", "judged_samples", "prompts")),
@@ -44,7 +45,7 @@ def find_resumed(name: str, overrides: Iterable[Argument], runs: Path) -> Resume
         UserError: there is no such run, or an override would make it another run.
     """
     for key in (key for argument in overrides for key in argument.keys):
-        if key not in ALLOWED and key.split(".")[0] not in ALLOWED_GROUPS:
+        if key not in ALLOWED and key.split(".")[0] not in ALLOWED_GROUPS and not key.startswith("trainer.strategy."):
             raise UserError(
                 key,
                 f"would make it another run; resume= may change {', '.join(n.partition('.')[2] for n in ALLOWED[:10])}, "

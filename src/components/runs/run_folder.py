@@ -19,11 +19,14 @@ from components.core import files
 from components.core.config_types import Config
 from components.core.errors import UserError, nearest
 from components.core.files import make_folder, read_text, write_text
+from components.core.publishing import held
 from components.core.terminal import readable
 from components.runs.run_files import read_about
 
 FOLDER = "COMPONENTS_RUN_FOLDER"  # the first rank sets it for the ranks that it starts
 JOB_FOLDER = "COMPONENTS_JOB_FOLDER"  # a sweep sets it: the folder of this run exists already
+PLAN = "plan.json"  # a folder with it is a checkpoint in shards
+FOREIGN_PLAN = ".metadata"  # a folder with it was written by torch.distributed.checkpoint alone
 RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "NODE_RANK", "GROUP_RANK")
 
 
@@ -143,20 +146,20 @@ def _began(folder: Path) -> float:
 
 
 def find_run(name: str, runs: Path) -> tuple[Path, Path | None]:
-    """(run folder, checkpoint or None) of ``name``: a folder, a .ckpt, ``<recipe>/<time>``, a time, or ``auto`` for the newest.
+    """(run folder, checkpoint or None) of ``name``: a folder, a checkpoint, ``<recipe>/<time>``, a time, or ``auto`` for the newest.
 
     Raises:
         UserError: nothing fits, or several runs do.
     """
-    path = Path(name).expanduser()
-    if path.is_file():
+    path = held(Path(name).expanduser())
+    if path.is_file() or any(os.path.lexists(path / plan) for plan in (PLAN, FOREIGN_PLAN)):
         folder = path.parent.parent
         return (folder if (folder / "run.json").exists() else path.parent), path
     if (path / "run.json").exists():
         return path, None
     known = all_runs(runs)
     if name == "auto":
-        known = [f for f in known if (f / "checkpoints" / "last.ckpt").exists()]
+        known = [f for f in known if last_of(f).exists()]
         if not known:
             raise UserError("resume=auto", f"no run with a checkpoint in {runs}", "start one with recipe=")
         return known[-1], None
@@ -172,9 +175,14 @@ def find_run(name: str, runs: Path) -> tuple[Path, Path | None]:
     )
 
 
+def last_of(folder: Path) -> Path:
+    """The run's last checkpoint, which may not be there."""
+    return held(folder / "checkpoints" / "last.ckpt")
+
+
 def checkpoint_of(folder: Path, *, best: bool) -> Path:
     """The best checkpoint by validation, or the last one (``best`` says which is preferred)."""
     for name in ("best.ckpt", "last.ckpt") if best else ("last.ckpt", "best.ckpt"):
-        if (folder / "checkpoints" / name).exists():
-            return folder / "checkpoints" / name
+        if (file := held(folder / "checkpoints" / name)).exists():
+            return file
     raise UserError(str(folder), "has no checkpoint", "the run ended before its first validation")

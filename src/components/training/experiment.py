@@ -30,6 +30,8 @@ from components.training.callback_group import CallbackGroup
 from components.training.callbacks import watched
 from components.training.devices import processes
 from components.training.entry import Entry
+from components.training.folders import read_folders
+from components.training.keeping import Keeping
 from components.training.lock import Lock
 from components.training.loggers import make_loggers
 from components.training.making import make_trainer
@@ -124,6 +126,7 @@ def train(
         planned.tokenizer,
         recorder,
         save=save,
+        keeping=Keeping(planned.settings["keep_last"], planned.settings["keep_every"]),
         finishing=planned.finishing,
     )
     samples = Samples(folder / "samples.txt" if folder else None, say=bar.say if bar else None, recorder=recorder)
@@ -156,6 +159,7 @@ def train(
                 )
             ],
         )
+        read_folders(trainer.strategy)
         trainer._signal_connector.register_signal_handlers = nothing
         ranks.prepare(trainer, watch, planned.settings["timeout"])
         # weights_only: a checkpoint is data, not code

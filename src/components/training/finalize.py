@@ -12,6 +12,7 @@ from lightning.pytorch.loggers import Logger
 from components.core import files
 from components.core.config_types import Config
 from components.core.errors import UserError
+from components.core.publishing import held
 from components.core.traits import why_cannot_generate
 from components.runs import curves, run_files, run_folder
 from components.runs.metrics_file import STEP, TITLES, VAL_BITS, VAL_LOSS, called, measured, read_rows
@@ -95,14 +96,14 @@ def complete(folder: Path, recipe: str, figures: Figures, extras: list[Extra], s
     ):
         if (folder / name).exists():
             say(f"{text:<12} {folder / name}")
-    if figures["state"] in ("interrupted", "preempted", "failed") and (folder / "checkpoints" / "last.ckpt").exists():
+    if figures["state"] in ("interrupted", "preempted", "failed") and run_folder.last_of(folder).exists():
         say(f"to go on:    components train resume={folder}   (resume=auto: the newest run)")
     return fault
 
 
 def best_of(folder: Path) -> Path:
-    best = folder / "checkpoints" / "best.ckpt"
-    return best if best.exists() else folder / "checkpoints" / "last.ckpt"
+    best = held(folder / "checkpoints" / "best.ckpt")
+    return best if best.exists() else run_folder.last_of(folder)
 
 
 def table(figures: Figures) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from components.core import files
 from components.core.errors import UserError
+from components.core.publishing import recover, remove
 
 NAME = "run.lock"
 
@@ -64,7 +65,8 @@ class Lock:
 
 
 def sweep(folder: Path) -> None:
-    """Remove half-written files of a killed process. The caller holds the lock."""
+    """Remove half-written files and folders of a killed process, and put back what it was about to replace. The caller holds the lock."""
     for left in (*folder.glob(f"*{files.PART}"), *(folder / "checkpoints").glob(f"*{files.PART}")):
         with suppress(OSError):
-            left.unlink()
+            remove(left)
+    recover(folder / "checkpoints")

@@ -6,8 +6,9 @@ of the modules, and reads every file that way. So a run could not go on from one
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from copy import deepcopy
-from typing import Any, cast
+from typing import Any, TypedDict, cast
 
 from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_optimizer_state_dict, set_optimizer_state_dict
@@ -16,9 +17,24 @@ from torch.optim import Optimizer
 from components.core.errors import UserError
 
 
-def whole_state(model: nn.Module, optimizer: Optimizer) -> dict[str, Any]:
+class State(TypedDict):
+    """What ``torch.optim`` gives as the state of an optimizer."""
+
+    state: dict[int, dict[str, object]]  # of each weight, by its number
+    param_groups: list[dict[str, Any]]
+
+
+def whole_state(model: nn.Module, optimizer: Optimizer) -> Mapping[str, object]:
     """The state dict of ``optimizer``, gathered on the first rank, empty on the others. All ranks call this."""
-    options = StateDictOptions(full_state_dict=True, cpu_offload=True)
+    return _numbered(model, optimizer, StateDictOptions(full_state_dict=True, cpu_offload=True))
+
+
+def sharded_state(model: nn.Module, optimizer: Optimizer) -> Mapping[str, object]:
+    """The same, with the shards that this rank holds: the optimizer's own tensors. One that has taken no step gets its first state."""
+    return _numbered(model, optimizer, StateDictOptions())
+
+
+def _numbered(model: nn.Module, optimizer: Optimizer, options: StateDictOptions) -> Mapping[str, object]:
     found = cast(dict[str, Any], get_optimizer_state_dict(model, optimizer, options=options))
     if not found.get("param_groups"):
         return {}
@@ -29,7 +45,7 @@ def whole_state(model: nn.Module, optimizer: Optimizer) -> dict[str, Any]:
     }
 
 
-def load_whole(model: nn.Module, optimizer: Optimizer, state: dict[str, Any]) -> None:
+def load_whole(model: nn.Module, optimizer: Optimizer, state: State) -> None:
     """Give each rank its shards of a state dict that ``torch.optim`` wrote in one process, or ``whole_state``. All ranks call this.
 
     Weights are matched by their place in their group, as ``Optimizer.load_state_dict`` does.
@@ -37,6 +53,15 @@ def load_whole(model: nn.Module, optimizer: Optimizer, state: dict[str, Any]) ->
     Raises:
         UserError: the groups are of other sizes.
     """
+    _load(model, optimizer, state, StateDictOptions(full_state_dict=True))
+
+
+def load_sharded(model: nn.Module, optimizer: Optimizer, state: State) -> None:
+    """The same for a state dict whose tensors are shards already, as ``sharded_state`` lays them out."""
+    _load(model, optimizer, state, StateDictOptions())
+
+
+def _load(model: nn.Module, optimizer: Optimizer, state: State, options: StateDictOptions) -> None:
     own, groups = ordered(model, optimizer), state["param_groups"]
     sizes = [len(g["params"]) for g in groups], [len(names) for names in own]
     if sizes[0] != sizes[1]:
@@ -54,7 +79,6 @@ def load_whole(model: nn.Module, optimizer: Optimizer, state: dict[str, Any]) ->
         "state": {names[number]: held for number, held in state["state"].items()},
         "param_groups": [{"params": here} for here in own],
     }
-    options = StateDictOptions(full_state_dict=True)
     set_optimizer_state_dict(model, optimizer, optim_state_dict=named, options=options)
     for here, held in zip(optimizer.param_groups, groups):
         here.update({n: deepcopy(v) for n, v in held.items() if n != "params"})

@@ -25,7 +25,7 @@ MOST = 100  # steps between two agreements, in case the next ones take longer th
 class Keeper(Protocol):
     """What saves."""
 
-    def write(self, trainer: Trainer, *, due: bool = False) -> None: ...
+    def write(self, trainer: Trainer, *, due: bool = False, wait: bool = False) -> None: ...
 
 
 class Preemption(Callback):
@@ -65,7 +65,7 @@ class Preemption(Callback):
         if trainer.global_step != self._step:  # else gradients are still being accumulated
             self._step = trainer.global_step
             if asked := self._agreed(trainer):
-                self.keeper.write(trainer, due=validation_due(trainer))
+                self.keeper.write(trainer, due=validation_due(trainer), wait=True)
                 raise Preempted(asked)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -73,7 +73,7 @@ class Preemption(Callback):
 
     def on_validation_batch_end(self, trainer: Trainer, pl_module: LightningModule, *rest: object, **named: object) -> None:
         if trainer.state.fn == "fit" and not trainer.sanity_checking and (asked := self._agreed(trainer)):
-            self.keeper.write(trainer, due=True)
+            self.keeper.write(trainer, due=True, wait=True)
             raise Preempted(asked)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -47,7 +47,7 @@ def place(resumed: Resumed, config: Config, module: TaskModule, data: PackedData
         UserError: the data differ, something is missing or has another shape, or the run is finished.
     """
     where = str(resumed.checkpoint)
-    held = checkpoints.read(Path(where))
+    held = checkpoints.read(Path(where), "shapes")
     step, total = held["global_step"], module.total_steps
     state = next((found for name in DATA_STATES if (found := cast(Mapping[str, dict[str, object]], held).get(name))), {})
     if (identity := state.get("identity")) is not None and identity != data.identity:

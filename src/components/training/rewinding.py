@@ -34,6 +34,7 @@ def last_checkpoint(trainer: Trainer, *, there: bool = True, fault: str = "") ->
     if (keeper is None or not keeper.save) and other is None:
         raise UserError(WHERE, "rewind goes back to a checkpoint, and none is written", "set trainer.enable_checkpointing=true")
     if keeper is not None:
+        keeper.settle(trainer)
         file = None if keeper.folder is None else keeper.folder / "last.ckpt"
     else:
         file = Path(other.last_model_path or other.best_model_path)

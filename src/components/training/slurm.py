@@ -57,7 +57,7 @@ def begun_here(runs: Path) -> tuple[Path, bool] | None:
         earlier = isinstance(restarts, int) and restarts < here["restarts"]
         if state in run_files.DONE:
             return (folder, True) if earlier else None
-        there = (folder / "checkpoints" / "last.ckpt").exists()
+        there = run_folder.last_of(folder).exists()
         return (folder, False) if there and (earlier or state == "preempted") else None
     return None
 

@@ -1,6 +1,7 @@
 """What a strategy says it means, so that nobody asks for its class: a part of the kind ``strategy`` that differs says so itself.
 
 ``shards_weights``: no rank holds whole weights, so all ranks take part in whatever reads them; it has ``shard(model)``.
+``sharded``: each rank writes its own part of a checkpoint, by ``begin_shards`` and ``settle_shards``.
 ``whole_checkpoints``: a checkpoint is one ordinary file, although the strategy has a way of its own to save.
 ``left_to_trainer``: the precision that is left to Lightning, where the strategy does a part of it by itself.
 ``data_ranks()``: (rank, size) among the ranks that read different data, where some read the same.
@@ -8,6 +9,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Protocol, TypeGuard, runtime_checkable
 
 import torch
@@ -40,6 +43,18 @@ class ChecksLoss(Protocol):
     def check_loss(self, loss: Loss, /) -> None: ...
 
 
+@runtime_checkable
+class SavesShards(Protocol):
+    """A strategy whose ranks may each write their own part of a checkpoint."""
+
+    @property
+    def sharded(self) -> bool: ...
+    def begin_shards(
+        self, checkpoint: dict[str, object], folder: Path, publish: Callable[[], None], /
+    ) -> tuple[str, str, str] | None: ...
+    def settle_shards(self, within: float | None = None, /) -> tuple[str, str, str] | None: ...
+
+
 def check_layout(strategy: object, model: nn.Module, devices: int, loss: Loss) -> None:
     """UserError if the strategy cannot lay the model out on so many devices, or not compute the loss; the model may be on the meta device."""
     if isinstance(strategy, ChecksLayout):
@@ -50,6 +65,11 @@ def check_layout(strategy: object, model: nn.Module, devices: int, loss: Loss) -
 
 def shards_weights(strategy: object) -> TypeGuard[Sharding]:
     return getattr(strategy, "shards_weights", False)
+
+
+def saving_shards(strategy: object) -> SavesShards | None:
+    """The strategy, if a checkpoint is a folder of shards."""
+    return strategy if isinstance(strategy, SavesShards) and strategy.sharded else None
 
 
 def saves_by_itself(strategy: Strategy) -> bool:

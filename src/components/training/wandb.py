@@ -175,7 +175,8 @@ class Extras:
         run.summary.update(summary)
         if self.checkpoint and checkpoint is not None and checkpoint.exists():
             artifact = wandb.Artifact(f"model-{run.id}", type="model")
-            artifact.add_file(str(checkpoint))
+            add = artifact.add_dir if checkpoint.is_dir() else artifact.add_file  # a folder of shards, or one file
+            add(str(checkpoint))
             run.log_artifact(artifact)
         self.logger.close(exit_code)
 

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from components.core import terminal
 from components.core.errors import UserError
+from components.runs.run_folder import last_of
 from components.training.missing import RankLost, place_in
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ class Watch(threading.Thread):
         """What the user can do next."""
         if self.folder is None and self.beats is not None:  # only the first rank knows it
             return "resume=auto goes on from the last checkpoint, if there is one"
-        if self.folder is None or not (self.folder / "checkpoints" / "last.ckpt").exists():
+        if self.folder is None or not last_of(self.folder).exists():
             return "start the run again"
         return f"resume={self.folder} goes on from its last checkpoint"
 

@@ -5,6 +5,7 @@ Lightning's own ``fsdp`` is FSDP1 and needs a GPU; this one is ``fully_shard``, 
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,17 +15,17 @@ from torch import nn
 from torch.distributed import distributed_c10d
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
-from torch.optim import Optimizer
 
 from components.core.collectives import read_apart
 from components.core.registry import register
 from components.core.sockets import Layer
-from components.training.optimizer_state import load_whole, whole_state
+from components.training.optimizer_state import load_whole
+from components.training.strategy._saved import Saved
 
 
 @register("strategy", "fsdp2")
-class FSDP2(ModelParallelStrategy):
-    """Data parallel over all devices with weights, gradients and optimizer state sharded; checkpoints are one ordinary file.
+class FSDP2(Saved, ModelParallelStrategy):
+    """Data parallel over all devices with weights, gradients and optimizer state sharded.
 
     Under bf16-mixed, bf16 is what the shards are gathered and multiplied in: it is the shards' policy, not autocast, one of the two.
 
@@ -33,10 +34,10 @@ class FSDP2(ModelParallelStrategy):
     """
 
     shards_weights = True
-    whole_checkpoints = True
 
     def __init__(self, precision: str = "32-true") -> None:
-        super().__init__(data_parallel_size="auto", tensor_parallel_size=1, save_distributed_checkpoint=False)
+        self.check_saving()
+        super().__init__(data_parallel_size="auto", tensor_parallel_size=1, save_distributed_checkpoint=self.sharded)
         mixed = precision in ("bf16-mixed", "bf16")
         self.compute = torch.bfloat16 if mixed else None
         self.double = precision in ("64-true", "64")  # which Lightning refuses beside a strategy of this class
@@ -52,6 +53,8 @@ class FSDP2(ModelParallelStrategy):
         super().setup_environment()
         if self._tensor_parallel_size > 1:
             read_apart(self.device_mesh["data_parallel"].get_group())
+        if self.sharded:
+            self.open_group(self._timeout)
         self.mesh = self.weights_mesh()
         for mesh in (self.device_mesh, self.mesh):
             for name in mesh.mesh_dim_names or ():  # groups of a mesh have torch's own time-out otherwise
@@ -84,15 +87,14 @@ class FSDP2(ModelParallelStrategy):
                 fully_shard(module, mesh=self.mesh, mp_policy=policy)
         fully_shard(model, mesh=self.mesh, mp_policy=policy)
 
-    def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
-        assert self.model is not None
-        return whole_state(self.model, getattr(optimizer, "_optimizer", optimizer))
-
     def load_checkpoint(self, checkpoint_path: Any, weights_only: bool | None = None) -> dict[str, Any]:
         """Weights and optimizer state, of whatever layout wrote them; returns the rest."""
+        path = Path(self.broadcast(checkpoint_path))
+        if path.is_dir():
+            return self.load_folder(path, self.optimizers)
         optimizers, self.optimizers = self.optimizers, []  # Lightning would number their state as it never does without shards
         try:
-            checkpoint = super().load_checkpoint(checkpoint_path, weights_only=weights_only)
+            checkpoint = super().load_checkpoint(path, weights_only=weights_only)
         finally:
             self.optimizers = optimizers
         assert self.model is not None

@@ -18,8 +18,6 @@ from components.training.strategy.fsdp2 import FSDP2
 class FSDP2TensorParallel(FSDP2):
     """Groups of ``tensor_size`` devices hold each layer together, as ``tp``; each piece is sharded over the groups, which read different rows, as ``fsdp2``.
 
-    Checkpoints are one ordinary file.
-
     Args:
         precision: of the run.
         tensor_size: devices of a group, best those that fast links join.

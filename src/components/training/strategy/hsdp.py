@@ -17,7 +17,7 @@ from components.training.strategy.fsdp2 import FSDP2
 class HSDP(FSDP2):
     """Data parallel with weights sharded over ``shard_size`` devices, and replicated over the groups of so many.
 
-    Weights are gathered within a group, which a machine's fast links serve; between groups only gradients are summed. Checkpoints are one ordinary file.
+    Weights are gathered within a group, which a machine's fast links serve; between groups only gradients are summed.
 
     Args:
         precision: of the run.

@@ -15,7 +15,7 @@ from components.training.strategy.fsdp2 import FSDP2
 
 @register("strategy", "tp")
 class TensorParallel(FSDP2):
-    """Tensor parallel: all devices hold each layer together and read the same rows. Checkpoints are one ordinary file.
+    """Tensor parallel: all devices hold each layer together and read the same rows.
 
     Parts say by themselves how their matrices are cut: heads, widths of FFNs and experts, the vocabulary. What cannot be cut is computed whole on
     each device, with the same result.

@@ -92,7 +92,7 @@ class Portable:
         if hparams_file is not None:
             raise UserError("hparams_file", "the checkpoint holds its own config", "leave it out")
         file = Path(checkpoint_path)
-        held = checkpoints.read(file)
+        held = checkpoints.read(file, "weights")
         config = dict(held[OURS]["config"])
         name = part_name(config["task"])
         known = registry.find("task", name)

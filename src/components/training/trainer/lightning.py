@@ -64,6 +64,8 @@ def lightning(
     num_sanity_val_steps: int = 0,
     log_every_n_steps: Positive = 10,
     enable_checkpointing: bool = True,
+    keep_last: NonNegative = 0,
+    keep_every: Positive | None = None,
     enable_progress_bar: bool = True,
     enable_model_summary: bool = False,
     fast_dev_run: bool | NonNegative = False,
@@ -103,6 +105,8 @@ def lightning(
         num_sanity_val_steps: batches to validate on before the first step.
         log_every_n_steps: steps between rows of metrics.csv.
         enable_checkpointing: write best.ckpt and last.ckpt.
+        keep_last: so many of the last checkpoints stay besides, as ``step_100.ckpt``.
+        keep_every: write a checkpoint at each step that this divides, which stays as well; null: after validations only.
         enable_progress_bar: show a bar.
         enable_model_summary: print Lightning's table of the model.
         fast_dev_run: so many batches of training and validation and no more; true is one.
@@ -119,7 +123,7 @@ def lightning(
     """
     del max_steps, max_tokens, max_epochs  # ``steps`` is what came of them
     del limit_train_batches  # by our own loaders, so that Lightning does not take a share of what is a share already
-    del enable_checkpointing, enable_progress_bar  # both are our own
+    del enable_checkpointing, enable_progress_bar, keep_last, keep_every  # these are our own
     del timeout  # of whoever watches the ranks
     name = strategy_name(strategy)
     laid_out = name if foreign_strategy(name) else make(strategy, "strategy", precision=str(precision))

@@ -1,0 +1,79 @@
+"""A safetensors file, written tensor by tensor: no more than one of them is in memory twice."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from components.core import files
+
+# the names that the format has for types of numbers
+DTYPES: dict[torch.dtype, str] = {
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.int16: "I16",
+    torch.int8: "I8",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+    torch.float8_e4m3fn: "F8_E4M3",
+    torch.float8_e5m2: "F8_E5M2",
+}
+NAMED = {name: dtype for dtype, name in DTYPES.items()}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What the head of a file says of one tensor."""
+
+    name: str
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+
+    @property
+    def bytes(self) -> int:
+        return torch.Size(self.shape).numel() * self.dtype.itemsize
+
+
+def write(file: Path, entries: Sequence[Entry], tensors: Iterable[Tensor]) -> list[int]:
+    """Write ``file``, whole or not at all; the checksum (CRC-32) of each tensor's bytes.
+
+    Args:
+        file: to write.
+        entries: all of the tensors, in their order.
+        tensors: their values, on any device; each is asked for when it is written.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    head: dict[str, object] = {"__metadata__": {"format": "pt"}}
+    at = 0
+    for entry in entries:
+        head[entry.name] = {"dtype": DTYPES[entry.dtype], "shape": entry.shape, "data_offsets": [at, at + entry.bytes]}
+        at += entry.bytes
+    text = json.dumps(head, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    sums = []
+    with files.whole(file) as stream:
+        stream.write(len(text).to_bytes(8, "little") + text)
+        for entry, tensor in zip(entries, tensors, strict=True):
+            assert tensor.dtype == entry.dtype, f"{entry.name} is {tensor.dtype}"
+            assert tuple(tensor.shape) == entry.shape, f"{entry.name} is {tuple(tensor.shape)}"
+            held = bytes_of(tensor.detach().cpu())
+            stream.write(held)
+            sums.append(zlib.crc32(held))
+    return sums
+
+
+def bytes_of(tensor: Tensor) -> memoryview:
+    """The bytes of a tensor on the CPU; a view, where it lies in one piece."""
+    return tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data
