@@ -52,6 +52,14 @@ FAMILIES = {
         "model/norm=rms",
     ],
 }
+OPTIMIZERS = {  # whose step needs whole matrices: wide ones, tall ones and stacks
+    "Muon": [*FAMILIES["MLA and MoE"], "optimizer=muon"],
+    "SOAP": [*FAMILIES["MLA and MoE"], "optimizer=soap", "optimizer.every=4"],
+}
+RUNS = {
+    **{(name, n): words for name, words in FAMILIES.items() for n in ACCUMULATE},
+    **{(name, 1): words for name, words in OPTIMIZERS.items()},
+}
 LAYOUTS = {
     "one": "auto",
     "ddp": "ddp",
@@ -98,7 +106,7 @@ def bits_of(p: torch.Tensor) -> tuple[tuple[int, ...], str]:
 
 
 def train(family: str, layout: str, accumulate: int, out: Path) -> None:
-    run = components.train(None, [*COMMON, *FAMILIES[family], *laid_out(layout, accumulate)], quiet=True)
+    run = components.train(None, [*COMMON, *RUNS[family, accumulate], *laid_out(layout, accumulate)], quiet=True)
     keep(run, out / f"{family}, {accumulate}.pt")
 
 
@@ -110,8 +118,8 @@ def drop(layout: str, folder: Path) -> None:
 
 
 def move(layout: str, folder: Path) -> None:
-    """A run that is stopped, and goes on under another layout, several times."""
-    begin, run = [*COMMON, *FAMILIES["tied GPT"], "schedule=constant"], None  # a schedule that does not know where it ends
+    """A run that is stopped, and goes on under another layout, several times, with an optimizer whose state is whole on owners."""
+    begin, run = [*COMMON, *FAMILIES["tied GPT"], "optimizer=soap", "schedule=constant"], None  # a schedule that does not know where it ends
     for where, last in MOVES[layout].items():
         run = components.train(None, [*begin, *laid_out(where.split()[0]), f"trainer.max_steps={last}"], quiet=True)
         begin = [f"resume={next(filter(None, everywhere(str(run.folder or ''))))}"]
@@ -137,9 +145,8 @@ if __name__ == "__main__":
         if layout in MOVES:
             drop(layout, Path(folder))
             move(layout, Path(folder))
-        for family in FAMILIES:
-            for accumulate in ACCUMULATE:
-                try:
-                    train(family, layout, accumulate, out)
-                except Exception:  # what one cannot do, the others may; ranks of one run fail together
-                    (out / f"{family}, {accumulate}.txt").write_text(traceback.format_exc())
+        for family, accumulate in RUNS:
+            try:
+                train(family, layout, accumulate, out)
+            except Exception:  # what one cannot do, the others may; ranks of one run fail together
+                (out / f"{family}, {accumulate}.txt").write_text(traceback.format_exc())

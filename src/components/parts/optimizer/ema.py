@@ -106,6 +106,9 @@ class EMA(torch.optim.Optimizer):
             else:
                 p.copy_(state["trained"])
 
+    def state_dict(self) -> dict[str, Any]:
+        return self.inner.state_dict()
+
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         load(self, self.inner, state_dict)
         keep_dtypes(self, state_dict)

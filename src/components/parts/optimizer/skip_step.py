@@ -92,5 +92,8 @@ class SkipStep(torch.optim.Optimizer):
             parts.append(part.full_tensor() if isinstance(part, DTensor) else part)
         return torch.linalg.vector_norm(torch.stack(parts)) if parts else None
 
+    def state_dict(self) -> dict[str, Any]:
+        return self.inner.state_dict()
+
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         load(self, self.inner, state_dict)
