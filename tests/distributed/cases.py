@@ -119,7 +119,10 @@ def drop(layout: str, folder: Path) -> None:
 
 def move(layout: str, folder: Path) -> None:
     """A run that is stopped, and goes on under another layout, several times, with an optimizer whose state is whole on owners."""
-    begin, run = [*COMMON, *FAMILIES["tied GPT"], "optimizer=soap", "schedule=constant"], None  # a schedule that does not know where it ends
+    begin, run = (
+        [*COMMON, *FAMILIES["tied GPT"], "optimizer=soap", "schedule=constant"],
+        None,
+    )  # a schedule that does not know where it ends
     for where, last in MOVES[layout].items():
         run = components.train(None, [*begin, *laid_out(where.split()[0]), f"trainer.max_steps={last}"], quiet=True)
         begin = [f"resume={next(filter(None, everywhere(str(run.folder or ''))))}"]

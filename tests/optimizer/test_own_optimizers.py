@@ -124,7 +124,7 @@ def test_soap_is_its_formula(model):
     _, weights, first, drawn = run("soap", model, steps, **options)
 
     def untied(m):
-        return m + 1e-6 * m.trace() * torch.diag(torch.arange(len(m), 0, -1) / len(m))
+        return m + 1e-3 * m.trace() / len(m) * torch.diag(torch.arange(len(m), 0, -1) / len(m))
 
     def one(x, grads, decay):
         left, right = (1 - 0.7) * (grads[0] @ grads[0].T), (1 - 0.7) * (grads[0].T @ grads[0])

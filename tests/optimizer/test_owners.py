@@ -120,11 +120,13 @@ def test_copies_are_not_sent_to_their_owner(monkeypatch):
 # -- optimizers -------------------------------------------------------------------------------------------------------------
 
 
-def learned(model, optimizer, ids, steps, seed=0):
+def learned(model, optimizer, steps, seed=0):
     for step in range(steps):
         for i, p in enumerate(model.parameters()):
             grad = torch.randn(p.shape, generator=torch.Generator().manual_seed(100 * (seed + step) + i), dtype=p.dtype)
-            p.grad = distribute_tensor(grad, p.device_mesh, p.placements, src_data_rank=None) if hasattr(p, "placements") else grad
+            p.grad = (
+                distribute_tensor(grad, p.device_mesh, p.placements, src_data_rank=None) if hasattr(p, "placements") else grad
+            )
         optimizer.step()
 
 
@@ -151,14 +153,14 @@ def wholes(model):
 
 @pytest.mark.parametrize("layout", ["shards", "copies"])
 @pytest.mark.parametrize("name", OPTIONS)
-def test_ranks_step_as_one_process_and_go_on_elsewhere(name, layout, ids):
+def test_ranks_step_as_one_process_and_go_on_elsewhere(name, layout):
     model, optimizer = made(name, "one process")
-    learned(model, optimizer, ids, 5)
+    learned(model, optimizer, 5)
     expected = wholes(model)
 
     def begun(_):
         other, over = made(name, layout)
-        learned(other, over, ids, 3)
+        learned(other, over, 3)
         options = StateDictOptions(full_state_dict=True, cpu_offload=True)
         state = get_optimizer_state_dict(other, over, options=options) if layout == "shards" else over.state_dict()
         return wholes(other), copy.deepcopy(state)
@@ -169,12 +171,15 @@ def test_ranks_step_as_one_process_and_go_on_elsewhere(name, layout, ids):
     order = [names[n] for g in optimizer.param_groups for p in g["params"] for n, q in again.named_parameters() if q is p]
     if layout == "shards":  # by name: number them as one process does
         numbers = {n: order.index(i) for n, i in names.items()}
-        state = {"state": {numbers[n]: s for n, s in state["state"].items()}, "param_groups": optimizer.state_dict()["param_groups"]}
+        state = {
+            "state": {numbers[n]: s for n, s in state["state"].items()},
+            "param_groups": optimizer.state_dict()["param_groups"],
+        }
     with torch.no_grad():
         for p, held in zip(again.parameters(), weights):
             p.copy_(held)
     optimizer.load_state_dict(copy.deepcopy(state))
-    learned(again, optimizer, ids, 2, seed=3)
+    learned(again, optimizer, 2, seed=3)
     for found, whole in zip(wholes(again), expected):
         torch.testing.assert_close(found, whole, rtol=0, atol=1e-12)
 
@@ -184,7 +189,7 @@ def test_ranks_step_as_one_process_and_go_on_elsewhere(name, layout, ids):
             for p, held in zip(other.parameters(), weights):
                 p.copy_(held)
         over.load_state_dict(copy.deepcopy(state))
-        learned(other, over, ids, 2, seed=3)
+        learned(other, over, 2, seed=3)
         return wholes(other), held_by(over, "soap" if name == "soap" else "muon")
 
     first, second = run(2, went_on)
@@ -203,15 +208,15 @@ def held_by(optimizer, by):
 
 
 @pytest.mark.parametrize("layout", ["shards", "copies"])
-def test_each_rank_keeps_its_share_of_the_state(layout, ids):
+def test_each_rank_keeps_its_share_of_the_state(layout):
     model, optimizer = made("soap", "one process")
-    learned(model, optimizer, ids, 2)
+    learned(model, optimizer, 2)
     total = held_by(optimizer, "soap")
     largest = sum(t.numel() for t in optimizer.state[model.experts.weight].values() if isinstance(t, torch.Tensor))
 
     def counted(_):
         other, over = made("soap", layout)
-        learned(other, over, ids, 2)
+        learned(other, over, 2)
         return held_by(over, "soap")
 
     held = run(2, counted)
@@ -220,7 +225,7 @@ def test_each_rank_keeps_its_share_of_the_state(layout, ids):
 
     def of_muon(_):
         other, over = made("muon", "shards")
-        learned(other, over, ids, 1)
+        learned(other, over, 1)
         return held_by(over, "muon")
 
     assert run(2, of_muon) == [sum(w.parameter.numel() for w in roles(model) if w.role in ("hidden", "out")) / 2] * 2

@@ -7,7 +7,6 @@ they hold of the update back. So replicas stay the same bits, whatever computes 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -19,7 +18,7 @@ from torch.distributed.tensor.placement_types import Placement
 from components.core.collectives import everywhere
 from components.core.owners import Layout, Owners, in_copies, in_shards, local, shared_out
 from components.parts.optimizer._nested import layers
-from components.parts.optimizer._state import grad_of, keep_dtypes
+from components.parts.optimizer._state import Group, State, grad_of, keep_dtypes
 
 MOST_AT_ONCE = 2**25  # elements that an owner has whole at a time, so that large models need no second copy of themselves
 
@@ -94,7 +93,7 @@ class Spread:
         return [Round(self, [i for of in piles if n < len(of) for i in of[n]]) for n in range(most)]
 
     @torch.no_grad()
-    def laid_out(self, states: Mapping[Tensor, Mapping[str, Any]], names: Sequence[str]) -> dict[Tensor, dict[str, Tensor]]:
+    def laid_out(self, states: Mapping[Tensor, State], names: Sequence[str]) -> dict[Tensor, dict[str, Tensor]]:
         """Those of the states that only owners hold: on each rank what it would hold if they lay as their parameter does. All ranks call this."""
         if len(self.ranks) == 1:
             return {}
@@ -117,7 +116,7 @@ class Spread:
         return made
 
     @torch.no_grad()
-    def keep_own(self, states: Mapping[Tensor, dict[str, Any]], names: Sequence[str]) -> None:
+    def keep_own(self, states: Mapping[Tensor, State], names: Sequence[str]) -> None:
         """The way back, after loading: each owner has its states whole, and others none. All ranks call this where the states are shards."""
         for i, p in enumerate(self.matrices):
             for name in names:
@@ -176,7 +175,7 @@ class Spreading(torch.optim.Optimizer):
     replicas = False  # whether all ranks have copies of plain tensors and of their gradients: set by ``compute_once``
     _spread: list[Spread] | None = None
 
-    def whole(self, group: dict[str, Any]) -> bool:
+    def whole(self, group: Group) -> bool:
         """Whether the group's steps need whole matrices."""
         raise NotImplementedError
 
@@ -198,7 +197,7 @@ class Spreading(torch.optim.Optimizer):
         """These parameters in the order in which all ranks update them."""
         return [one for spread in self.spread for one in spread.rounds(parameters)]
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """As any optimizer's, as if each rank had its part of all states. Where owners keep some, all ranks call this."""
         held = super().state_dict()
         if self.resident:
@@ -208,7 +207,7 @@ class Spreading(torch.optim.Optimizer):
                     held["state"][numbers[p]] = {**held["state"].get(numbers[p], {}), **states}
         return held
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+    def load_state_dict(self, state_dict: State) -> None:
         super().load_state_dict(state_dict)
         keep_dtypes(self, state_dict)
         for spread in self.spread if self.resident else ():

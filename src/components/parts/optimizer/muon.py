@@ -21,7 +21,7 @@ from components.functional.precision import at_least_fp32
 from components.parts.optimizer._decayed import Decayed
 from components.parts.optimizer._groups import can_fuse, checked_betas, decay_groups, refuse_none
 from components.parts.optimizer._spread import Round, Spreading, gradient
-from components.parts.optimizer._state import called, grad_of, load_wide, trained, zeros
+from components.parts.optimizer._state import Group, State, called, grad_of, load_wide, trained, zeros
 
 
 @register("optimizer", "muon")
@@ -88,24 +88,24 @@ class Muon(Spreading, Decayed, torch.optim.Optimizer):
                 self._adamw(group)
         return loss
 
-    def whole(self, group: dict[str, Any]) -> bool:
+    def whole(self, group: Group) -> bool:
         return group["by"] == "muon"
 
     def cost(self, p: Tensor) -> float:
         return products(p.shape)
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+    def load_state_dict(self, state_dict: State) -> None:
         super().load_state_dict(state_dict)
         load_wide(self, state_dict, "momentum_buffer")
 
-    def _muon(self, group: dict[str, Any]) -> None:
+    def _muon(self, group: Group) -> None:
         parameters = trained(group)
         if group["weight_decay"] and parameters:
             torch._foreach_mul_([local(p) for p in parameters], 1 - group["lr"] * group["weight_decay"])  # pyright: ignore[reportPrivateImportUsage]
         for some in self.rounds(parameters):
             self._together(some, group)
 
-    def _together(self, some: Round, group: dict[str, Any]) -> None:
+    def _together(self, some: Round, group: Group) -> None:
         """A step of some matrices: ranks send what they have of the direction, and get what they have of the orthogonal one."""
         for p in some.parameters:
             if "momentum_buffer" not in self.state[p]:
@@ -128,7 +128,7 @@ class Muon(Spreading, Decayed, torch.optim.Optimizer):
             rate = group["lr"] * scale_of(p.shape, group["adjust"], out_first=group["out_first"])
             local(p).add_(step.to(p.dtype), alpha=-rate)
 
-    def _adamw(self, group: dict[str, Any]) -> None:
+    def _adamw(self, group: Group) -> None:
         parameters = [p for p in group["params"] if p.grad is not None]
         if not parameters:
             return
@@ -153,7 +153,7 @@ class Muon(Spreading, Decayed, torch.optim.Optimizer):
             maximize=False,
         )
 
-    def _state(self, p: Tensor, *names: str) -> dict[str, Any]:
+    def _state(self, p: Tensor, *names: str) -> State:
         """The parameter's state with the named tensors, zero at first; sharded as the parameter is."""
         state = self.state[p]
         for name in names:

@@ -19,9 +19,9 @@ from components.functional.precision import at_least_fp32
 from components.parts.optimizer._decayed import Decayed
 from components.parts.optimizer._groups import checked_betas, decay_groups, refuse_none
 from components.parts.optimizer._spread import Round, Spreading, gradient
-from components.parts.optimizer._state import called, grad_of, trained
+from components.parts.optimizer._state import Group, State, called, grad_of, trained
 
-TIES = 1e-6  # of the sum of a covariance's eigenvalues: below it, directions count as equally long
+TIES = 1e-3  # of the mean of a covariance's eigenvalues: below it, directions count as equally long
 
 
 @register("optimizer", "soap")
@@ -82,7 +82,7 @@ class SOAP(Spreading, Decayed, torch.optim.Optimizer):
                 self._together(some, group)
         return loss
 
-    def whole(self, group: dict[str, Any]) -> bool:
+    def whole(self, group: Group) -> bool:
         return group["by"] == "soap"
 
     def cost(self, p: Tensor) -> float:
@@ -90,7 +90,7 @@ class SOAP(Spreading, Decayed, torch.optim.Optimizer):
         rows, columns = p.shape[-2:]
         return float(p.numel() * (rows + columns) * 4 + p.numel() // (rows * columns) * (rows**3 + columns**3))
 
-    def _begin(self, some: Round, group: dict[str, Any]) -> None:
+    def _begin(self, some: Round, group: Group) -> None:
         """Set up the basis of some matrices by their first gradient."""
         for p, grad in zip(some.mine, self._gathered(some)):
             state = self.state[p]
@@ -103,7 +103,7 @@ class SOAP(Spreading, Decayed, torch.optim.Optimizer):
         for p in some.parameters:
             self.state[p]["steps"] = 0
 
-    def _together(self, some: Round, group: dict[str, Any]) -> None:
+    def _together(self, some: Round, group: Group) -> None:
         """A step of some matrices: ranks send what they have of the gradient, and get what they have of the step."""
         for p in some.parameters:
             self.state[p]["steps"] += 1
@@ -117,12 +117,12 @@ class SOAP(Spreading, Decayed, torch.optim.Optimizer):
         some.gather(gradient, grads, like)
         return grads
 
-    def _move(self, p: Tensor, step: Tensor, group: dict[str, Any]) -> None:
+    def _move(self, p: Tensor, step: Tensor, group: Group) -> None:
         if group["weight_decay"]:
             p.mul_(1 - group["lr"] * group["weight_decay"])
         p.add_(step.to(p.dtype), alpha=-group["lr"])
 
-    def _direction(self, p: Tensor, grad: Tensor, group: dict[str, Any]) -> Tensor:
+    def _direction(self, p: Tensor, grad: Tensor, group: Group) -> Tensor:
         """Adam's step, in the basis of the state where it has one."""
         state, (beta1, beta2) = self.state[p], group["betas"]
         inside = turn(grad, state)
@@ -154,11 +154,11 @@ def without_ties(covariance: Tensor) -> Tensor:
     """
     sides = covariance.shape[-1]
     less = torch.arange(sides, 0, -1, dtype=covariance.dtype, device=covariance.device) / sides
-    longest = covariance.diagonal(dim1=-2, dim2=-1).sum(-1, keepdim=True)
-    return covariance + torch.diag_embed(TIES * longest * less)
+    mean = covariance.diagonal(dim1=-2, dim2=-1).mean(-1, keepdim=True)
+    return covariance + torch.diag_embed(TIES * mean * less)
 
 
-def turn(x: Tensor, state: dict[str, Any], *, back: bool = False) -> Tensor:
+def turn(x: Tensor, state: State, *, back: bool = False) -> Tensor:
     """Into the basis, Q_Lᵀ x Q_R, or back out of it; without a basis the identity."""
     left, right = state.get("basis_left"), state.get("basis_right")
     if left is not None:
@@ -166,7 +166,7 @@ def turn(x: Tensor, state: dict[str, Any], *, back: bool = False) -> Tensor:
     return x if right is None else x @ (right.mT if back else right)
 
 
-def renew(state: dict[str, Any], side: str) -> None:
+def renew(state: State, side: str) -> None:
     """One step of power iteration from the old basis, its vectors in the order of their eigenvalues; the mean squares go along."""
     matrix, basis = without_ties(state[f"covariance_{side}"]), state[f"basis_{side}"]
     size = (basis * (matrix @ basis)).sum(-2)
