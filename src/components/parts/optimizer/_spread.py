@@ -219,3 +219,8 @@ def compute_once(optimizer: torch.optim.Optimizer) -> None:
     for one in layers(optimizer):
         if isinstance(one, Spreading):
             one.replicas, one._spread = True, None
+
+
+def keeps_on_owners(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether some of its states are whole on one rank each, so that weights of one shape may have other states on this rank."""
+    return any(isinstance(one, Spreading) and bool(one.resident) for one in layers(optimizer))
