@@ -42,7 +42,14 @@ COLLECTIVES = {
         "broadcast_object_list",
         "barrier",
     ),
-    *("reduce_scatter", "reduce_scatter_tensor", "gather_object", "scatter_object_list", "all_to_all_single", "monitored_barrier"),
+    *(
+        "reduce_scatter",
+        "reduce_scatter_tensor",
+        "gather_object",
+        "scatter_object_list",
+        "all_to_all_single",
+        "monitored_barrier",
+    ),
     *("sync_dist", "reduce_boolean_decision"),
 }
 
