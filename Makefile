@@ -8,6 +8,7 @@
 # make oldest  a smoke subset with the oldest versions that pyproject.toml allows, in .venv-oldest
 # make newest  the same with the newest, in .venv-newest
 # make resolve asks the registry whether all extras install together
+# make gpu     what holds on a GPU and how fast, into docs/gpu.md; where there is none it says so
 # make docs    the site, into site/: open site/index.html
 
 # the first Python that is new enough, unless PYTHON=... says which
@@ -22,7 +23,7 @@ STAMP := .venv/.installed
 # two workers of one thread each: as fast as one with two, and the same on every machine
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
-.PHONY: setup train test quick slow browser lint generated docs oldest newest resolve
+.PHONY: setup train test quick slow browser lint generated docs oldest newest gpu resolve
 
 setup: $(STAMP)
 
@@ -85,6 +86,10 @@ newest:
 	$(OTHER) -m venv --clear .venv-newest
 	.venv-newest/bin/python -m pip install --disable-pip-version-check -q -U -e . $(ALONE)
 	OMP_NUM_THREADS=1 .venv-newest/bin/python -m pytest $(SMOKE) $(ARGS)
+
+# with what is installed: no set-up, so that it runs where there is no network
+gpu:
+	PYTHONPATH=src $(OTHER) bench/gpu.py $(ARGS)
 
 resolve:
 	$(OTHER) -m venv --clear .venv-resolve

@@ -102,7 +102,7 @@ def goes_back(host: Host) -> None:
     again = host.run(model, values[:, 5:9], cache=cache)
     same(again, whole[:, 5:9], "after restore, position {} of what follows differs by {} from the full pass")
     rows = torch.tensor([1, 0, 1])
-    cache.reorder(rows)
+    cache.reorder(rows.to(host.device))
     last = host.run(model, values[rows, 9:], cache=cache)
     same(last, whole[rows, 9:], "after reorder, position {} of what follows differs by {} from the full pass")
 

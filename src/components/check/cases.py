@@ -81,7 +81,11 @@ class Case:
 
 
 def battery(
-    what: str | type | Subject, options: Iterable[str] | Mapping[str, object] = (), *, kind: str | None = None
+    what: str | type | Subject,
+    options: Iterable[str] | Mapping[str, object] = (),
+    *,
+    kind: str | None = None,
+    device: str = "cpu",
 ) -> list[Case]:
     """Every case of a part, for ``@pytest.mark.parametrize("case", battery("attention/mine"), ids=str)``.
 
@@ -89,9 +93,10 @@ def battery(
         what: ``kind/name``, ``package.module:Class``, a class, or what ``subject_of`` made of one.
         options: the part's options, {name: value} or ``name=value`` words.
         kind: the kind of a class that is not registered.
+        device: where the models are tried; what a property compares is compared on the CPU.
     """
     subject = what if isinstance(what, Subject) else subject_of(what, options, kind=kind)
-    host = Host.of(subject)
+    host = Host.of(subject, device)
     known = [p for p in PROPERTIES if subject.kind in p.kinds]
     if not known:
         raise UserError(
@@ -99,24 +104,27 @@ def battery(
         )
     cases = [Case(subject, p.name, lambda p=p: p.check(host)) for p in known if p.lack not in subject.lacks and p.applies(host)]
     if subject.kind == "attention" and host.wiring == "decoder" and "memory" in subject.declared("provides"):
-        across = Host(subject, "cross")
+        across = Host(subject, "cross", device)
         also = [p for p in known if p.name in ACROSS and p.lack not in subject.lacks and p.applies(across)]
         cases += [Case(subject, f"{p.name}, as cross attention", lambda p=p: p.check(across)) for p in also]
-    return [*cases, *(Case(subject, f"lacks {word}, as declared", lambda w=word: prove(subject, w)) for word in subject.lacks)]
+    return [
+        *cases,
+        *(Case(subject, f"lacks {word}, as declared", lambda w=word: prove(subject, w, device)) for word in subject.lacks),
+    ]
 
 
 def checked_kinds() -> list[str]:
     return sorted({k for p in PROPERTIES for k in p.kinds})
 
 
-def prove(subject: Subject, lack: str) -> str:
+def prove(subject: Subject, lack: str, device: str = "cpu") -> str:
     """A declared lack must show. Returns how it shows; Violation if it does not."""
     if lack not in LACKS:
         raise Violation(f"{lack!r} is no lack; there are {', '.join(LACKS)}")
     proofs = [p for p in PROPERTIES if p.lack == lack and subject.kind in p.kinds]
-    host = Host.of(subject)
+    host = Host.of(subject, device)
     if lack in ("causal", "cacheable", "exact_cache_beyond_context") and host.wiring == "encoder":
-        host = Host(subject, "decoder")  # where the property would be needed
+        host = Host(subject, "decoder", device)  # where the property would be needed
     if host.pooled and lack in ("causal", "cacheable", "documents"):
         return "one output for the whole row"
     for p in proofs:

@@ -37,18 +37,20 @@ ON_PATH = (*SOCKETS, *INSIDE, "model")
 class Host:
     """Builds the model that has the subject in its socket. ``wiring``: decoder, encoder (parts that lack causality), or cross (the decoder's
 
-    second attention in an encoder-decoder); ``itself`` where the subject is a whole model."""
+    second attention in an encoder-decoder); ``itself`` where the subject is a whole model. ``device``: where models and batches are put; what ``run``
+    returns is on the CPU whatever it is."""
 
     subject: Subject
     wiring: str = "decoder"
+    device: str = "cpu"
 
     @classmethod
-    def of(cls, subject: Subject) -> Host:
+    def of(cls, subject: Subject, device: str = "cpu") -> Host:
         if subject.kind == "model":
-            return cls(subject, "itself")
+            return cls(subject, "itself", device)
         if subject.kind == "attention" and subject.signature.sizes.get("d_memory"):
-            return cls(subject, "cross")
-        return cls(subject, "encoder" if "causal" in subject.lacks or subject.kind == "pooling" else "decoder")
+            return cls(subject, "cross", device)
+        return cls(subject, "encoder" if "causal" in subject.lacks or subject.kind == "pooling" else "decoder", device)
 
     def __str__(self) -> str:
         around = (
@@ -69,7 +71,10 @@ class Host:
         return self.wiring == "cross" or (self.wiring == "itself" and "source" in self.subject.declared("provides"))
 
     def build(self, *, length: int = LENGTH, layers: int = 2, plain: bool = False, vocab: int = VOCAB) -> nn.Module:
-        """The model in eval mode; ``plain``: the same without the subject."""
+        """The model in eval mode; ``plain``: the same without the subject. One that is built on meta stays there."""
+        return put(self._built(length=length, layers=layers, plain=plain, vocab=vocab), self.device)
+
+    def _built(self, *, length: int, layers: int, plain: bool, vocab: int) -> nn.Module:
         s = self.subject
         sizes: dict[str, Any] = {"d_model": WIDTH, "n_layers": layers, "context_length": length}
         chosen: dict[str, Any] = {**sizes, "attention": {"name": "gqa", "n_heads": 4, "n_kv_heads": 2}, **s.around}
@@ -113,12 +118,13 @@ class Host:
         if self.has_source:
             source = (torch.arange(SOURCE) * 7 % VOCAB)[None].expand(values.shape[0], -1)
             changes.setdefault("source", Batch(source))
-        return Batch(values, **changes)
+        return Batch(values, **changes).to(self.device)
 
     def run(self, model: nn.Module, values: Tensor | Batch, **changes: object) -> Tensor:
-        """Logits without gradient."""
+        """Logits without gradient, on the CPU."""
         with torch.no_grad():
-            return model(values if isinstance(values, Batch) else self.batch(values), **changes)
+            out = model(values if isinstance(values, Batch) else self.batch(values), **changes)
+        return out if self.device == "cpu" else pytree.tree_map_only(Tensor, Tensor.cpu, out)
 
     @cached_property
     def d_in(self) -> int:
@@ -137,6 +143,11 @@ class Host:
         except Exception:  # asked before the properties run: each of them meets the same fault and reports it
             return False
         return not isinstance(out, Tensor) or out.ndim < 3
+
+
+def put(model: nn.Module, device: str) -> nn.Module:
+    """The model on the device, unless it has no values to take there."""
+    return model if device == "cpu" or any(p.is_meta for p in model.parameters()) else model.to(device)
 
 
 def scramble(model: nn.Module, std: float = 0.1, seed: int = 1) -> nn.Module:

@@ -13,7 +13,7 @@ from torch.utils import _pytree as pytree
 from components import build, merge
 from components.check.building import equal
 from components.check.cases import Violation, holds
-from components.check.host import LENGTH, VOCAB, WIDTH, Host, ids, objective, scramble, total_loss
+from components.check.host import LENGTH, VOCAB, WIDTH, Host, ids, objective, put, scramble, total_loss
 from components.check.off_path import made
 from components.check.values import finite, tensors
 from components.core import registry
@@ -26,7 +26,7 @@ from components.core.weights import roles
 
 def decoder(host: Host, *, model: str = "decoder", vocab: int = VOCAB, **sockets: object) -> nn.Module:
     sizes = {"vocab_size": vocab, "d_model": WIDTH, "n_layers": 2, "context_length": 2 * LENGTH}
-    return scramble(build("model", model, **{**sizes, **sockets, **host.subject.around}), 0.1)
+    return scramble(put(build("model", model, **{**sizes, **sockets, **host.subject.around}), host.device), 0.1)
 
 
 class Course:
@@ -34,7 +34,7 @@ class Course:
 
     def __init__(self, host: Host) -> None:
         needs = host.subject.declared("needs") or {}
-        self.loss = made(host.subject, vocab_size=VOCAB)
+        self.loss, self.device = made(host.subject, vocab_size=VOCAB), host.device
         wiring = {"bidirectional": "encoder", "source": "encoder_decoder"}
         model = next((wiring[word] for word in needs.get("model", ()) if word in wiring), "decoder")
         heads = [
@@ -56,8 +56,9 @@ class Course:
         if self.words & {"classes", "amounts"}:
             numbers = self.words & {"amounts"}
             targets = torch.tensor([0.5, 1.5]) if numbers else torch.tensor([0, 1])
-            return Batch(values, targets=targets if asked else torch.full_like(targets, float("nan") if numbers else -100))
-        batch = self.prepared(Batch(values, targets=values.roll(-1, 1)), seed)
+            asked_for = targets if asked else torch.full_like(targets, float("nan") if numbers else -100)
+            return Batch(values, targets=asked_for).to(self.device)
+        batch = self.prepared(Batch(values, targets=values.roll(-1, 1)), seed).to(self.device)
         return batch if asked else replace(batch, targets=torch.full_like(batch.targets, -100))  # type: ignore[arg-type]
 
     def prepared(self, batch: Batch, seed: int) -> Batch:

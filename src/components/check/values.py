@@ -58,7 +58,7 @@ def is_finite(host: Host) -> None:
 @holds("trains under bf16 autocast")
 def trains_under_autocast(host: Host) -> None:
     model = host.model(0.1, dtype=torch.float32).train()
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+    with torch.autocast(torch.device(host.device).type, dtype=torch.bfloat16):
         loss = total_loss(model(host.batch(ids()), objective))
     loss.backward()
     finite(loss, "the loss")

@@ -13,10 +13,10 @@ from typing import Any, Protocol, TypeAlias
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
-from torch.utils.checkpoint import checkpoint
 
 from components.core.draws import repeatable
 from components.core.positions import count_positions
+from components.core.recompute import Checkpointing, recomputed
 
 
 @dataclass(frozen=True)
@@ -207,8 +207,10 @@ class Layer(nn.Module):
     """Block and place: the one unit of FSDP2, activation checkpointing and compile.
 
     ``forward(s, info) -> (s, out)``: what leaves besides the stream is returned, so that hooks and recomputation see it.
-    ``checkpointing``: set by whoever trains; recomputes the block in the backward pass.
+    ``checkpointing``: set by whoever trains; recomputes the block in the backward pass, all of it or (``selective``) all but products of matrices.
     """
+
+    checkpointing: Checkpointing
 
     def __init__(self, block: nn.Module, place: Place) -> None:
         super().__init__()
@@ -216,8 +218,7 @@ class Layer(nn.Module):
 
     def forward(self, s: Tensor, info: SequenceInfo) -> tuple[Tensor, dict[str, Any]]:
         if self.checkpointing and self.training and torch.is_grad_enabled():
-            # determinism_check stays on: a part that draws differently the second time is a fault
-            return checkpoint(repeatable(self._run), s, info, use_reentrant=False)  # type: ignore[return-value]  # it returns what _run does
+            return recomputed(self.checkpointing, repeatable(self._run), s, info)
         return self._run(s, info)
 
     def _run(self, s: Tensor, info: SequenceInfo) -> tuple[Tensor, dict[str, Any]]:

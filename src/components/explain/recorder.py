@@ -14,6 +14,7 @@ from torch.utils._pytree import tree_map_only
 
 from components.core.contracts import complete
 from components.core.parts_tree import entries_of
+from components.core.recompute import Checkpointing
 from components.core.sockets import Layer, SequenceInfo
 from components.functional.watch import watching
 
@@ -165,15 +166,16 @@ class Recorder:
 def eval_uncompiled(model: nn.Module) -> Iterator[None]:
     """Eval mode, no compiled code, no checkpointing. Afterwards every module is as it was."""
     training = [m for m in model.modules() if m.training]
-    saved = [m for m in model.modules() if isinstance(m, Layer) and m.checkpointing]
+    layers = [m for m in model.modules() if isinstance(m, Layer) and m.checkpointing]
+    saved: list[Checkpointing] = [m.checkpointing for m in layers]
     model.eval()
-    for m in saved:
-        m.checkpointing = False  # type: ignore[assignment]
+    for layer in layers:
+        layer.checkpointing = False
     try:
         with torch.compiler.set_stance("force_eager"):
             yield
     finally:
         for m in training:
             m.training = True
-        for m in saved:
-            m.checkpointing = True  # type: ignore[assignment]
+        for layer, before in zip(layers, saved, strict=True):
+            layer.checkpointing = before

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -77,7 +77,7 @@ class TaskModule(Protocol):
     judged_samples: int
     gives_sources: bool
     validation_every: int
-    activation_checkpointing: bool
+    activation_checkpointing: bool | int | Literal["selective"]
     compile_layers: bool
     start_from: Any
     idle: bool

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from torch.utils.hooks import RemovableHandle
 
+from components.core.recompute import Checkpointing
 from components.core.sockets import Layer
 
 
@@ -146,14 +147,15 @@ def first_fault(model: nn.Module, loss: Callable[[], Tensor], rows: int) -> Firs
 def eager(model: nn.Module) -> Iterator[None]:
     """Inside the block no layer runs what was compiled, or recomputes: hooks see each module once."""
     layers = [m for m in model.modules() if isinstance(m, Layer)]
-    before = [(m._compiled_call_impl, m.checkpointing) for m in layers]
+    compiled = [m._compiled_call_impl for m in layers]
+    checkpointing: list[Checkpointing] = [m.checkpointing for m in layers]
     for m in layers:
         m._compiled_call_impl, m.checkpointing = None, False
     try:
         yield
     finally:
-        for m, (compiled, checkpointing) in zip(layers, before):
-            m._compiled_call_impl, m.checkpointing = compiled, checkpointing
+        for m, code, again in zip(layers, compiled, checkpointing, strict=True):
+            m._compiled_call_impl, m.checkpointing = code, again
 
 
 def forget_gradients(model: nn.Module) -> None:

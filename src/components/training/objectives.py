@@ -7,7 +7,7 @@ is the number of ids beyond the tokenizer's. ``likelihood`` says whether the mea
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from torch import nn
 
@@ -25,7 +25,7 @@ class Asking(Protocol):
     config: Config
     tokenizer: Tokens
     loss: Any
-    activation_checkpointing: bool
+    activation_checkpointing: bool | int | Literal["selective"]
     compile_layers: bool
 
 

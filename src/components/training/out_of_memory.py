@@ -124,6 +124,6 @@ def lower(task: TaskModule, rows: int, accumulate: int) -> str:
     if rows > 1:
         times = next(n for n in range(2, rows + 1) if rows % n == 0)
         words.append(f"set trainer.accumulate_grad_batches={accumulate * times}")
-    if not task.activation_checkpointing:
+    if task.activation_checkpointing is not True:
         words.append("task.activation_checkpointing=true")
     return " or ".join([*words, "less of task.batch_size or model.context_length"])

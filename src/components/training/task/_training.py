@@ -19,6 +19,7 @@ from components.core.config_types import Config
 from components.core.contracts import NeedsModel
 from components.core.makers import make
 from components.core.options import Options
+from components.core.recompute import checkpointing_of
 from components.core.signature import Fraction, Positive, Workers
 from components.core.sockets import Batch, Layer, Terms
 from components.core.traits import extra_tokens
@@ -53,7 +54,7 @@ class Training(Options, Taking, Stepping, Driven, Logged, Portable, Averaged, Wi
         test_fraction: share of the examples held out for a final test, likewise.
         validation_every: optimizer steps between validations; there is always one at the end.
         validation_batches: at most so many batches per validation; null takes the whole split.
-        activation_checkpointing: recompute each layer in the backward pass, for less memory.
+        activation_checkpointing: recompute each layer in the backward pass, or each n-th (2, 3, ...), or all but products of matrices (selective).
         num_workers: processes that read ahead; never changes the order.
         dropout_by: what draws belong to: ``sample``, so that ranks and micro-batches change nothing, or ``rank``: each has a generator of its own.
         compile: compile each layer, once for all that are alike.
@@ -64,7 +65,7 @@ class Training(Options, Taking, Stepping, Driven, Logged, Portable, Averaged, Wi
     test_fraction: Fraction = 0.0
     validation_every: Positive = 200
     validation_batches: Positive | None = None
-    activation_checkpointing: bool = False
+    activation_checkpointing: bool | Positive | Literal["selective"] = False
     num_workers: Workers = 0
     dropout_by: Literal["sample", "rank"] = "sample"
 
@@ -157,7 +158,7 @@ class Training(Options, Taking, Stepping, Driven, Logged, Portable, Averaged, Wi
         if self.start_from is not None:
             self.start_from(model)
         for layer in (m for m in model.modules() if isinstance(m, Layer)):
-            layer.checkpointing = self.activation_checkpointing
+            layer.checkpointing = checkpointing_of(self.activation_checkpointing, layer.place.index)
             if self.compile_layers:
                 layer.compile(dynamic=True)  # in place: the names in the state dict stay
         self.model = model
