@@ -52,6 +52,14 @@ FAMILIES = {
         "model/norm=rms",
     ],
 }
+OPTIMIZERS = {  # whose step needs whole matrices: wide ones, tall ones and stacks
+    "Muon": [*FAMILIES["MLA and MoE"], "optimizer=muon"],
+    "SOAP": [*FAMILIES["MLA and MoE"], "optimizer=soap", "optimizer.every=4"],
+}
+RUNS = {
+    **{(name, n): words for name, words in FAMILIES.items() for n in ACCUMULATE},
+    **{(name, 1): words for name, words in OPTIMIZERS.items()},
+}
 LAYOUTS = {
     "one": "auto",
     "ddp": "ddp",
@@ -101,7 +109,7 @@ def bits_of(p: torch.Tensor) -> tuple[tuple[int, ...], str]:
 
 
 def train(family: str, layout: str, accumulate: int, out: Path) -> None:
-    run = components.train(None, [*COMMON, *FAMILIES[family], *laid_out(layout, accumulate)], quiet=True)
+    run = components.train(None, [*COMMON, *RUNS[family, accumulate], *laid_out(layout, accumulate)], quiet=True)
     keep(run, out / f"{family}, {accumulate}.pt")
 
 
@@ -120,8 +128,11 @@ def deal(layout: str, folder: Path) -> None:
 
 
 def move(layout: str, folder: Path) -> None:
-    """A run that is stopped, and goes on under another layout, several times."""
-    begin, run = [*COMMON, *FAMILIES["tied GPT"], "schedule=constant"], None  # a schedule that does not know where it ends
+    """A run that is stopped, and goes on under another layout, several times, with an optimizer whose state is whole on owners."""
+    begin, run = (
+        [*COMMON, *FAMILIES["tied GPT"], "optimizer=soap", "schedule=constant"],
+        None,
+    )  # a schedule that does not know where it ends
     for where, last in MOVES[layout].items():
         run = components.train(None, [*begin, *laid_out(where.split()[0]), f"trainer.max_steps={last}"], quiet=True)
         begin = [f"resume={next(filter(None, everywhere(str(run.folder or ''))))}"]
@@ -149,10 +160,9 @@ if __name__ == "__main__":
         if layout in MOVES:
             drop(layout, Path(folder))
             move(layout, Path(folder))
-        stretched = layout == "cp"
-        for family in STRETCHED if stretched else FAMILIES:
-            for accumulate in ACCUMULATE[1:] if stretched else ACCUMULATE:
-                try:
-                    train(family, layout, accumulate, out)
-                except Exception:  # what one cannot do, the others may; ranks of one run fail together
-                    (out / f"{family}, {accumulate}.txt").write_text(traceback.format_exc())
+        runs = [(family, ACCUMULATE[-1]) for family in STRETCHED] if layout == "cp" else RUNS
+        for family, accumulate in runs:
+            try:
+                train(family, layout, accumulate, out)
+            except Exception:  # what one cannot do, the others may; ranks of one run fail together
+                (out / f"{family}, {accumulate}.txt").write_text(traceback.format_exc())

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from components import build
 from components.core.weights import roles
 from components.functional.orthogonal import orthogonalise_reference
-from components.parts.optimizer import muon as module
+from components.parts.optimizer import _spread as spread
 
 
 def by(optimizer, which):
@@ -65,16 +65,19 @@ def test_stands_near_torch_muon_in_bfloat16(model, weights, ids):
     torch.testing.assert_close(model.q.weight, theirs.param_groups[0]["params"][0], rtol=0, atol=1e-3)
 
 
-def test_piles_are_bounded_and_change_nothing(model, weights, ids, monkeypatch):
+def test_rounds_are_bounded_and_change_nothing(model, weights, ids, monkeypatch):
     F.cross_entropy(model(ids), ids.flatten()).backward()
-    assert [len(p) for p in module.piles([model.q.weight, model.k.weight, model.out.weight])] == [2, 1]
     start = {n: p.detach().clone() for n, p in model.named_parameters()}
-    build("optimizer", "muon", weights=weights, dtype="float32").step()
+    optimizer = build("optimizer", "muon", weights=weights, dtype="float32")
+    matrices = [model.q.weight, model.k.weight, model.out.weight]
+    assert [len(some.mine) for some in optimizer.rounds(matrices)] == [2, 1]
+    optimizer.step()
     together = {n: p.detach().clone() for n, p in model.named_parameters()}
     model.load_state_dict(start)
-    monkeypatch.setattr(module, "MOST_AT_ONCE", 1)
-    assert [len(p) for p in module.piles([model.q.weight, model.k.weight, model.out.weight])] == [1, 1, 1]
-    build("optimizer", "muon", weights=weights, dtype="float32").step()
+    monkeypatch.setattr(spread, "MOST_AT_ONCE", 1)
+    optimizer = build("optimizer", "muon", weights=weights, dtype="float32")
+    assert [len(some.mine) for some in optimizer.rounds(matrices)] == [1, 1, 1]
+    optimizer.step()
     for n, p in model.named_parameters():
         torch.testing.assert_close(p.detach(), together[n])
 

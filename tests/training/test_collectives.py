@@ -27,6 +27,7 @@ SRC = Path(components.__file__).parent
 # who may talk to other ranks: each function of these files is called by all ranks or by none
 TALKING = {
     "core/collectives.py",
+    "core/owners.py",  # whoever knows the layout knows who calls
     "training/preemption.py",  # between steps, which all ranks take
     "training/saving.py",  # where all ranks save
     "core/weights.py",  # shards of a whole tensor, parameter by parameter
@@ -41,7 +42,14 @@ COLLECTIVES = {
         "broadcast_object_list",
         "barrier",
     ),
-    *("reduce_scatter", "reduce_scatter_tensor", "gather_object", "scatter_object_list", "all_to_all", "monitored_barrier"),
+    *(
+        "reduce_scatter",
+        "reduce_scatter_tensor",
+        "gather_object",
+        "scatter_object_list",
+        "all_to_all_single",
+        "monitored_barrier",
+    ),
     *("sync_dist", "reduce_boolean_decision"),
 }
 

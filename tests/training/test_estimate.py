@@ -104,6 +104,15 @@ def test_an_average_of_the_weights_is_another_copy(small):
     assert averaged.optimizer == plain.optimizer + plain.parameters
 
 
+@pytest.mark.parametrize("name", ["soap", "{name: ema, inner: soap}"])
+def test_states_that_owners_keep_are_shared_out(name):
+    """Over all ranks together as much as in one process."""
+    model = subject(f"optimizer={name}", "model.d_model=32")
+    ranks = [model.state(Layout("fsdp2", 4, shards=4), rank).optimizer for rank in range(4)]
+    assert sum(ranks) == model.state(Layout("single")).optimizer
+    assert max(ranks) < 0.3 * sum(ranks)
+
+
 def test_a_guard_around_the_optimizer_is_looked_through(small):
     assert subject("optimizer=skip_step").state(Layout("single")).optimizer == small.state(Layout("single")).optimizer
 

@@ -55,9 +55,9 @@ def rank() -> int:
     return dist.get_rank() if dist.is_initialized() else 0
 
 
-def everywhere(value: T) -> list[T]:
-    """The ``value`` of each rank, in the order of the ranks. Give plain data: it is pickled."""
-    return _gathered(value, None)
+def everywhere(value: T, group: dist.ProcessGroup | None = None) -> list[T]:
+    """The ``value`` of each rank, of all or of a group, in the order of the ranks. Give plain data: it is pickled."""
+    return _gathered(value, group)
 
 
 def of_each_reader(value: T) -> list[T]:

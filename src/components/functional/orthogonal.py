@@ -6,6 +6,8 @@ and only matrix products.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -64,8 +66,20 @@ def _by_gram_matrix(x: Tensor, steps: int) -> Tensor:
     return x
 
 
-def product_dtype(device: torch.device) -> torch.dtype:
-    """bfloat16 where the device multiplies it fast, float32 elsewhere."""
+def products(shape: torch.Size, steps: int = 5) -> float:
+    """Multiplications of ``orthogonalise`` for a matrix (R, C) or a stack of them, where the shorter side is S and the longer L:
+    2 L S² + S³ in each iteration, or by S x S matrices where those are fewer.
+    """
+    short, long = sorted(shape[-2:])
+    each = 4 * short**3 * steps + 4 * long * short**2 if long >= 2 * short else steps * (2 * long * short**2 + short**3)
+    return float(each) * math.prod(shape[:-2])
+
+
+def product_dtype(like: Tensor) -> torch.dtype:
+    """bfloat16 where the tensor's device multiplies it fast, float32 elsewhere; float64 for what has it."""
+    if like.dtype == torch.float64:
+        return like.dtype
+    device = like.device
     if device.type == "cpu":
         fast = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
         return torch.bfloat16 if fast else torch.float32

@@ -10,6 +10,9 @@ from torch import Tensor
 
 from components.functional.precision import at_least_fp32
 
+Group = dict[str, Any]  # of parameters, as torch keeps one: ``params``, ``lr`` and whatever options
+State = dict[str, Any]  # of one parameter, or the ``state_dict`` of an optimizer
+
 
 def called(closure: Callable[[], Any] | None) -> Any:
     """What the closure returns, with gradients on; None without one."""
@@ -29,7 +32,7 @@ def copied(p: Tensor) -> Tensor:
     return p.detach().to(torch.promote_types(p.dtype, torch.float32), copy=True)
 
 
-def trained(group: dict[str, Any]) -> list[Tensor]:
+def trained(group: Group) -> list[Tensor]:
     """The group's parameters that have a gradient."""
     return [p for p in group["params"] if p.grad is not None]
 
@@ -41,7 +44,7 @@ def grad_of(p: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def keep_dtypes(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> None:
+def keep_dtypes(optimizer: torch.optim.Optimizer, saved: State) -> None:
     """After ``load_state_dict(saved)``, which casts all state to the parameter's dtype: what was saved in another one has it again."""
     for parameter, state in _pairs(optimizer, saved):
         held = optimizer.state.get(parameter, {})
@@ -52,14 +55,14 @@ def keep_dtypes(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> None
 
 
 @torch.no_grad()
-def load_wide(optimizer: torch.optim.Optimizer, saved: dict[str, Any], *names: str) -> None:
+def load_wide(optimizer: torch.optim.Optimizer, saved: State, *names: str) -> None:
     """``keep_dtypes``, and the named states in fp32 at least, those of a checkpoint that had them narrower too."""
     keep_dtypes(optimizer, saved)
     for state in optimizer.state.values():
         state.update({name: at_least_fp32(state[name]) for name in names if name in state})
 
 
-def _pairs(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> Iterator[tuple[Tensor, dict[str, Any]]]:
+def _pairs(optimizer: torch.optim.Optimizer, saved: State) -> Iterator[tuple[Tensor, State]]:
     keys = [k for group in saved["param_groups"] for k in group["params"]]
     held = [p for group in optimizer.param_groups for p in group["params"]]
     for key, parameter in zip(keys, held, strict=True):

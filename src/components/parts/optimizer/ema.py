@@ -16,7 +16,7 @@ from components.core.signature import Fraction
 from components.core.weights import Weight
 from components.functional.precision import at_least_fp32
 from components.parts.optimizer._nested import SeesNorm, averaging, layers, load, share
-from components.parts.optimizer._state import called, copied, keep_dtypes
+from components.parts.optimizer._state import State, called, copied, keep_dtypes
 
 
 @register("optimizer", "ema")
@@ -106,6 +106,9 @@ class EMA(torch.optim.Optimizer):
             else:
                 p.copy_(state["trained"])
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+    def state_dict(self) -> State:
+        return self.inner.state_dict()
+
+    def load_state_dict(self, state_dict: State) -> None:
         load(self, self.inner, state_dict)
         keep_dtypes(self, state_dict)

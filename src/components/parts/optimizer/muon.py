@@ -5,29 +5,30 @@ Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/; the scale ``matc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim.adamw import adamw
 
+from components.core.owners import local
 from components.core.registry import register
 from components.core.signature import Fraction, NonNegativeFloat, Positive, PositiveFloat
 from components.core.weights import Weight
-from components.functional.orthogonal import orthogonalise, product_dtype
+from components.functional.orthogonal import orthogonalise, product_dtype, products
 from components.functional.precision import at_least_fp32
 from components.parts.optimizer._decayed import Decayed
 from components.parts.optimizer._groups import can_fuse, checked_betas, decay_groups, refuse_none
-from components.parts.optimizer._state import grad_of, load_wide, zeros
-
-MOST_AT_ONCE = 2**25  # elements of one stack of matrices, so that large models need no second copy of themselves
+from components.parts.optimizer._spread import Round, Spreading, gradient
+from components.parts.optimizer._state import Group, State, called, grad_of, load_wide, trained, zeros
 
 
 @register("optimizer", "muon")
-class Muon(Decayed, torch.optim.Optimizer):
+class Muon(Spreading, Decayed, torch.optim.Optimizer):
     """Muon for matrices inside the layers (roles hidden and out, stacks of experts among them), AdamW for all other weights.
+
+    Its momentum is sharded as the weights are. Each matrix's step is computed whole by one of the ranks, which share them out.
 
     Args:
         lr: peak learning rate of the matrices.
@@ -37,7 +38,7 @@ class Muon(Decayed, torch.optim.Optimizer):
         adjust: scale of each matrix's step: ``original`` sqrt(max(1, out/in)), ``match_rms_adamw`` 0.2 sqrt(max(out, in)), so that AdamW's
             learning rate and decay fit, or ``none``.
         weight_decay: share of each matrix that is taken away per step, times the learning rate.
-        dtype: of the products; ``auto`` takes bfloat16 where the device multiplies it fast.
+        dtype: of the products; ``auto`` takes bfloat16 where the device multiplies it fast, and float64 for weights in it.
         adamw_lr: peak learning rate of the other weights.
         adamw_betas: AdamW's decay of the running mean of the gradient and of its square.
         adamw_eps: added to AdamW's root.
@@ -79,10 +80,7 @@ class Muon(Decayed, torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+        loss = called(closure)
         for group in self.param_groups:
             if group["by"] == "muon":
                 self._muon(group)
@@ -90,31 +88,47 @@ class Muon(Decayed, torch.optim.Optimizer):
                 self._adamw(group)
         return loss
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+    def whole(self, group: Group) -> bool:
+        return group["by"] == "muon"
+
+    def cost(self, p: Tensor) -> float:
+        return products(p.shape)
+
+    def load_state_dict(self, state_dict: State) -> None:
         super().load_state_dict(state_dict)
         load_wide(self, state_dict, "momentum_buffer")
 
-    def _muon(self, group: dict[str, Any]) -> None:
-        parameters = [p for p in group["params"] if p.grad is not None]
-        if not parameters:
-            return
-        if group["weight_decay"]:
-            torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])  # pyright: ignore[reportPrivateImportUsage]
-        for pile in piles(parameters):
-            for p in pile:
-                if not self.state[p]:
-                    self.state[p]["momentum_buffer"] = zeros(p)
-            momenta = [self.state[p]["momentum_buffer"] for p in pile]
-            torch._foreach_lerp_(momenta, [at_least_fp32(grad_of(p)) for p in pile], 1 - group["momentum"])  # pyright: ignore[reportPrivateImportUsage]
-            # one by one: a small temporary stays in the cache, a copy of all gradients does not
-            ahead = (
-                at_least_fp32(grad_of(p)).lerp(m, group["momentum"]) if group["nesterov"] else m for p, m in zip(pile, momenta)
-            )
-            rate = group["lr"] * scale_of(pile[0].shape, group["adjust"], out_first=group["out_first"])
-            for p, step in zip(pile, orthogonal_steps(ahead, pile, group)):
-                p.add_(step.to(p.dtype), alpha=-rate)
+    def _muon(self, group: Group) -> None:
+        parameters = trained(group)
+        if group["weight_decay"] and parameters:
+            torch._foreach_mul_([local(p) for p in parameters], 1 - group["lr"] * group["weight_decay"])  # pyright: ignore[reportPrivateImportUsage]
+        for some in self.rounds(parameters):
+            self._together(some, group)
 
-    def _adamw(self, group: dict[str, Any]) -> None:
+    def _together(self, some: Round, group: Group) -> None:
+        """A step of some matrices: ranks send what they have of the direction, and get what they have of the orthogonal one."""
+        for p in some.parameters:
+            if "momentum_buffer" not in self.state[p]:
+                self.state[p]["momentum_buffer"] = zeros(p)
+        momenta = {p: local(self.state[p]["momentum_buffer"]) for p in some.parameters}
+        grads = [at_least_fp32(gradient(p)) for p in some.parameters]
+        torch._foreach_lerp_([*momenta.values()], grads, 1 - group["momentum"])  # pyright: ignore[reportPrivateImportUsage]
+        del grads  # a copy where they are in half precision
+
+        def ahead(p: Tensor) -> Tensor:
+            return at_least_fp32(gradient(p)).lerp(momenta[p], group["momentum"]) if group["nesterov"] else momenta[p]
+
+        first = local(some.parameters[0])
+        like = first.new_empty(0, dtype=product_dtype(first) if group["dtype"] == "auto" else getattr(torch, group["dtype"]))
+        stack = like.new_empty(len(some.mine), *(some.mine[0].shape if some.mine else (0,)))
+        # one by one: a small temporary stays in the cache, a copy of all gradients does not
+        some.gather(ahead, stack.unbind() if some.mine else (), like)
+        steps = orthogonalise(stack.flatten(0, -3), group["steps"]).view(stack.shape) if some.mine else stack
+        for p, step in some.scatter(steps.unbind(), like):
+            rate = group["lr"] * scale_of(p.shape, group["adjust"], out_first=group["out_first"])
+            local(p).add_(step.to(p.dtype), alpha=-rate)
+
+    def _adamw(self, group: Group) -> None:
         parameters = [p for p in group["params"] if p.grad is not None]
         if not parameters:
             return
@@ -139,7 +153,7 @@ class Muon(Decayed, torch.optim.Optimizer):
             maximize=False,
         )
 
-    def _state(self, p: Tensor, *names: str) -> dict[str, Any]:
+    def _state(self, p: Tensor, *names: str) -> State:
         """The parameter's state with the named tensors, zero at first; sharded as the parameter is."""
         state = self.state[p]
         for name in names:
@@ -158,28 +172,3 @@ def scale_of(shape: torch.Size, adjust: str, *, out_first: bool) -> float:
     if adjust == "original":
         return max(1.0, d_out / d_in) ** 0.5
     return 0.2 * max(d_out, d_in) ** 0.5 if adjust == "match_rms_adamw" else 1.0
-
-
-def piles(parameters: list[Tensor]) -> list[list[Tensor]]:
-    """Matrices of one shape and device together, at most ``MOST_AT_ONCE`` elements of them."""
-    by_shape: dict[Any, list[list[Tensor]]] = {}
-    for p in parameters:
-        found = by_shape.setdefault((p.shape, p.device), [[]])
-        if found[-1] and (len(found[-1]) + 1) * p.numel() > MOST_AT_ONCE:
-            found.append([])
-        found[-1].append(p)
-    return [pile for found in by_shape.values() for pile in found]
-
-
-def orthogonal_steps(updates: Iterable[Tensor], like: list[Tensor], group: dict[str, Any]) -> list[Tensor]:
-    """Each update orthogonalised. Shards are gathered, since a part of a matrix has other singular values than the whole."""
-    device = like[0].to_local().device if isinstance(like[0], DTensor) else like[0].device
-    dtype = product_dtype(device) if group["dtype"] == "auto" else getattr(torch, group["dtype"])
-    stack = torch.empty(len(like), *like[0].shape, dtype=dtype, device=device)
-    for row, update in zip(stack, updates):
-        row.copy_(update.full_tensor() if isinstance(update, DTensor) else update)
-    found = orthogonalise(stack.flatten(0, -3), group["steps"]).view(stack.shape)
-    return [
-        distribute_tensor(f, p.device_mesh, p.placements, src_data_rank=None) if isinstance(p, DTensor) else f
-        for f, p in zip(found, like)
-    ]

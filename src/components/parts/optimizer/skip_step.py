@@ -19,7 +19,7 @@ from components.core.registry import register
 from components.core.signature import Positive, PositiveFloat
 from components.core.weights import Weight
 from components.parts.optimizer._nested import load, share
-from components.parts.optimizer._state import called, grad_of, trained
+from components.parts.optimizer._state import State, called, grad_of, trained
 
 
 @register("optimizer", "skip_step")
@@ -92,5 +92,8 @@ class SkipStep(torch.optim.Optimizer):
             parts.append(part.full_tensor() if isinstance(part, DTensor) else part)
         return torch.linalg.vector_norm(torch.stack(parts)) if parts else None
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+    def state_dict(self) -> State:
+        return self.inner.state_dict()
+
+    def load_state_dict(self, state_dict: State) -> None:
         load(self, self.inner, state_dict)

@@ -10,23 +10,26 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributed.tensor import DTensor, distribute_tensor
 
+from components.core.owners import local
 from components.core.registry import register
 from components.core.signature import Positive, PositiveFloat
 from components.core.weights import Weight
 from components.functional.precision import at_least_fp32
 from components.parts.optimizer._decayed import Decayed
 from components.parts.optimizer._groups import checked_betas, decay_groups, refuse_none
-from components.parts.optimizer._state import called, grad_of, keep_dtypes, trained
+from components.parts.optimizer._spread import Round, Spreading, gradient
+from components.parts.optimizer._state import Group, State, called, grad_of, trained
+
+TIES = 1e-3  # of the mean of a covariance's eigenvalues: below it, directions count as equally long
 
 
 @register("optimizer", "soap")
-class SOAP(Decayed, torch.optim.Optimizer):
+class SOAP(Spreading, Decayed, torch.optim.Optimizer):
     """SOAP for hidden and out matrices, each expert's by itself; embedding, head, scales, biases and the rest by AdamW.
 
-    A matrix's first gradient only sets up its basis, so that no gradient is projected by itself. Its state is in fp32, unsharded on each
-    rank: eigenvectors are of the whole matrix.
+    A matrix's first gradient only sets up its basis, so that no gradient is projected by itself. Its state is in fp32 at least, and whole on the one
+    rank that computes the matrix's steps; ranks share matrices out. So all ranks call ``state_dict``, which puts the states together.
 
     Args:
         betas: decay of the running mean of the gradient and of its square.
@@ -43,6 +46,8 @@ class SOAP(Decayed, torch.optim.Optimizer):
     eps: PositiveFloat = 1e-8
     every: Positive = 10
     largest: Positive = 10000
+
+    resident = ("exp_avg", "exp_avg_sq", "covariance_left", "basis_left", "covariance_right", "basis_right")
 
     def __init__(self, weights: list[Weight]) -> None:
         rotated = {id(w.parameter) for w in weights if w.role in ("hidden", "out") and w.parameter.ndim in (2, 3)}
@@ -62,32 +67,64 @@ class SOAP(Decayed, torch.optim.Optimizer):
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         loss = called(closure)
         for group in self.param_groups:
-            for p in trained(group):
-                turned = group["by"] == "soap"
-                own = grad_of(p)
-                grad = own.full_tensor() if turned and isinstance(own, DTensor) else own
-                step = self._direction(p, at_least_fp32(grad), group, turned=turned)
-                if step is None:
-                    continue
-                if isinstance(p, DTensor) and not isinstance(step, DTensor):
-                    step = distribute_tensor(step, p.device_mesh, p.placements, src_data_rank=None)
-                if group["weight_decay"]:
-                    p.mul_(1 - group["lr"] * group["weight_decay"])
-                p.add_(step.to(p.dtype), alpha=-group["lr"])
+            if not self.whole(group):
+                for p in trained(group):
+                    state, grad = self.state[p], at_least_fp32(grad_of(p))
+                    if "steps" not in state:
+                        state |= {"steps": 0, "exp_avg": torch.zeros_like(grad), "exp_avg_sq": torch.zeros_like(grad)}
+                    state["steps"] += 1
+                    self._move(p, self._direction(p, grad, group), group)
+                continue
+            known = [p for p in trained(group) if "steps" in self.state[p]]
+            for some in self.rounds([p for p in trained(group) if "steps" not in self.state[p]]):
+                self._begin(some, group)
+            for some in self.rounds(known):
+                self._together(some, group)
         return loss
 
-    def _direction(self, p: Tensor, grad: Tensor, group: dict[str, Any], *, turned: bool) -> Tensor | None:
-        """Adam's step, in the basis of ``state`` where the matrix is turned; None for the gradient that sets the basis up."""
+    def whole(self, group: Group) -> bool:
+        return group["by"] == "soap"
+
+    def cost(self, p: Tensor) -> float:
+        """Products: four with the gradient's two sides in each step, and those of an update of the basis."""
+        rows, columns = p.shape[-2:]
+        return float(p.numel() * (rows + columns) * 4 + p.numel() // (rows * columns) * (rows**3 + columns**3))
+
+    def _begin(self, some: Round, group: Group) -> None:
+        """Set up the basis of some matrices by their first gradient."""
+        for p, grad in zip(some.mine, self._gathered(some)):
+            state = self.state[p]
+            state |= {"exp_avg": torch.zeros_like(grad), "exp_avg_sq": torch.zeros_like(grad)}
+            for side, size in zip(SIDES, grad.shape[-2:]):
+                if size <= group["largest"]:
+                    state[f"covariance_{side}"] = (1 - group["shampoo_beta"]) * covariance(grad, side)
+                    basis = torch.linalg.eigh(without_ties(state[f"covariance_{side}"]))[1]
+                    state[f"basis_{side}"] = basis.flip(-1).contiguous()
+        for p in some.parameters:
+            self.state[p]["steps"] = 0
+
+    def _together(self, some: Round, group: Group) -> None:
+        """A step of some matrices: ranks send what they have of the gradient, and get what they have of the step."""
+        for p in some.parameters:
+            self.state[p]["steps"] += 1
+        steps = [self._direction(p, grad, group) for p, grad in zip(some.mine, self._gathered(some))]
+        for p, step in some.scatter(steps, at_least_fp32(local(some.parameters[0]))):
+            self._move(local(p), step, group)
+
+    def _gathered(self, some: Round) -> list[Tensor]:
+        like = at_least_fp32(local(some.parameters[0]))
+        grads = [like.new_empty(p.shape) for p in some.mine]
+        some.gather(gradient, grads, like)
+        return grads
+
+    def _move(self, p: Tensor, step: Tensor, group: Group) -> None:
+        if group["weight_decay"]:
+            p.mul_(1 - group["lr"] * group["weight_decay"])
+        p.add_(step.to(p.dtype), alpha=-group["lr"])
+
+    def _direction(self, p: Tensor, grad: Tensor, group: Group) -> Tensor:
+        """Adam's step, in the basis of the state where it has one."""
         state, (beta1, beta2) = self.state[p], group["betas"]
-        if not state:
-            state |= {"steps": 0, "exp_avg": torch.zeros_like(grad), "exp_avg_sq": torch.zeros_like(grad)}
-            if turned:
-                for side, size in zip(SIDES, grad.shape[-2:]):
-                    if size <= group["largest"]:
-                        state[f"covariance_{side}"] = (1 - group["shampoo_beta"]) * covariance(grad, side)
-                        state[f"basis_{side}"] = torch.linalg.eigh(state[f"covariance_{side}"])[1].flip(-1).contiguous()
-                return None
-        state["steps"] += 1
         inside = turn(grad, state)
         state["exp_avg"].lerp_(grad, 1 - beta1)
         state["exp_avg_sq"].mul_(beta2).addcmul_(inside, inside, value=1 - beta2)
@@ -100,10 +137,6 @@ class SOAP(Decayed, torch.optim.Optimizer):
                     renew(state, side)
         return step
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        super().load_state_dict(state_dict)
-        keep_dtypes(self, state_dict)
-
 
 SIDES = ("left", "right")
 
@@ -113,7 +146,19 @@ def covariance(grad: Tensor, side: str) -> Tensor:
     return grad @ grad.mT if side == "left" else grad.mT @ grad
 
 
-def turn(x: Tensor, state: dict[str, Any], *, back: bool = False) -> Tensor:
+def without_ties(covariance: Tensor) -> Tensor:
+    """The same with a little on its diagonal, less and less from the first entry to the last.
+
+    A gradient has fewer directions than a matrix has sides, and the eigenvectors of the rest are any: rounding would choose them. Each is a direction in
+    which Adam divides by the root of what little there is, so that two runs whose gradients differ in the last bit would soon be different runs.
+    """
+    sides = covariance.shape[-1]
+    less = torch.arange(sides, 0, -1, dtype=covariance.dtype, device=covariance.device) / sides
+    mean = covariance.diagonal(dim1=-2, dim2=-1).mean(-1, keepdim=True)
+    return covariance + torch.diag_embed(TIES * mean * less)
+
+
+def turn(x: Tensor, state: State, *, back: bool = False) -> Tensor:
     """Into the basis, Q_Lᵀ x Q_R, or back out of it; without a basis the identity."""
     left, right = state.get("basis_left"), state.get("basis_right")
     if left is not None:
@@ -121,9 +166,9 @@ def turn(x: Tensor, state: dict[str, Any], *, back: bool = False) -> Tensor:
     return x if right is None else x @ (right.mT if back else right)
 
 
-def renew(state: dict[str, Any], side: str) -> None:
+def renew(state: State, side: str) -> None:
     """One step of power iteration from the old basis, its vectors in the order of their eigenvalues; the mean squares go along."""
-    matrix, basis = state[f"covariance_{side}"], state[f"basis_{side}"]
+    matrix, basis = without_ties(state[f"covariance_{side}"]), state[f"basis_{side}"]
     size = (basis * (matrix @ basis)).sum(-2)
     order = size.argsort(-1, descending=True)
     axis = -2 if side == "left" else -1

@@ -17,11 +17,13 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.tensor import DTensor
+from torch.optim import Optimizer
 
 from components.core.config_types import Config
 from components.core.errors import UserError
 from components.core.makers import ScopedMaker, make, part_values
 from components.core.weights import Weight
+from components.parts.optimizer._spread import keeps_on_owners
 from components.training.estimate.layouts import Layout
 
 
@@ -99,25 +101,38 @@ def state_of(
     elements = sum(p.elements * len(of) for p, of in found.items())
     trained = sum(p.elements * len(of) for p, of in found.items() if p.trained)
     states = optimizer_bytes(found, optimizer, layout, rank)
-    return State(elements * size, trained * size, sum(states[p] * len(of) for p, of in found.items()), buffers)
+    return State(elements * size, trained * size, sum(states.values()), buffers)
 
 
 def optimizer_bytes(
     found: Mapping[Piece, Sequence[Weight]], optimizer: Config, layout: Layout, rank: int = 0
 ) -> Counter[Piece]:
-    """{piece: bytes of the state that the optimizer keeps for a weight with this piece}, scalars such as counts of steps included."""
+    """{piece: bytes of the state that the optimizer keeps for all weights with this piece}, scalars such as counts of steps included."""
     node = without_watchers(optimizer)
     with meshed(layout, rank) if layout.axes else _unmeshed() as mesh:
-        stand_ins = {piece: _stand_in(piece, of[0], layout, mesh) for piece, of in found.items() if piece.trained}
-        made = make(ScopedMaker(node, where="optimizer"), "optimizer", weights=list(stand_ins.values()))
-        try:
-            for _ in range(2):  # what a first step only sets up, a second completes
-                made.step()
-        except (RuntimeError, NotImplementedError) as e:
-            name = node.get("name")
-            what = f"{name}'s step cannot be taken on shapes alone: {e}"
-            raise UserError("optimizer", what, "plan with another that keeps as much, such as adamw") from e
-        return Counter({piece: _size(made.state.get(w.parameter, {})) for piece, w in stand_ins.items()})
+
+        def held(some: list[tuple[Piece, Weight]]) -> tuple[Optimizer, list[int]]:
+            stand_ins = [_stand_in(piece, w, layout, mesh) for piece, w in some]
+            made = make(ScopedMaker(node, where="optimizer"), "optimizer", weights=stand_ins)
+            try:
+                for _ in range(2):  # what a first step only sets up, a second completes
+                    made.step()
+            except (RuntimeError, NotImplementedError) as e:
+                name = node.get("name")
+                what = f"{name}'s step cannot be taken on shapes alone: {e}"
+                raise UserError("optimizer", what, "plan with another that keeps as much, such as adamw") from e
+            return made, [_size(made.state.get(w.parameter, {})) for w in stand_ins]
+
+        trained = {piece: of for piece, of in found.items() if piece.trained}
+        made, sizes = held([(piece, of[0]) for piece, of in trained.items()])
+        if not keeps_on_owners(made):
+            return Counter({piece: size * len(of) for (piece, of), size in zip(trained.items(), sizes)})
+        each = [(piece, w) for piece, of in trained.items() for w in of]
+        each.sort(key=lambda pair: -1 if pair[1].layer is None else pair[1].layer)  # owners of equal ones go by their order
+        states: Counter[Piece] = Counter()
+        for (piece, _), size in zip(each, held(each)[1]):
+            states[piece] += size
+        return states
 
 
 def without_watchers(optimizer: Config) -> Config:

@@ -8,13 +8,14 @@ from typing import Any
 
 from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import BackboneFinetuning
-from lightning.pytorch.strategies import FSDPStrategy
+from lightning.pytorch.strategies import DDPStrategy, FSDPStrategy
 from torch.distributed.tensor import DTensor
 
 from components.core.config_types import part_name
 from components.core.errors import UserError
 from components.core.makers import make, part_values
 from components.corpus.steps import MicroBatch
+from components.parts.optimizer._spread import compute_once
 from components.training.data_module import PackedDataModule, Resumable
 from components.training.epochs import steps_of_run
 from components.training.strategies import data_ranks, shards_weights
@@ -81,6 +82,9 @@ class Driven:
         return 1 if fabric is None or item.whole else fabric.world_size
 
     def on_fit_start(self) -> None:
+        if isinstance(self.trainer.strategy, DDPStrategy):  # type: ignore[attr-defined]
+            for optimizer in self.trainer.optimizers:  # type: ignore[attr-defined]
+                compute_once(optimizer)
         if not self.recorded:  # type: ignore[attr-defined]
             for logger in self.trainer.loggers:  # type: ignore[attr-defined]
                 logger.log_hyperparams(self.config)  # type: ignore[attr-defined]
