@@ -58,9 +58,9 @@ class Assembly:
                     kept = self._count(segment, number, report)
                     whole.update(np.stack([segment.records[f][kept] for f in ("high", "low")], 1).astype(">u8").tobytes())
                     for split, pieces, text in _pieces(segment, kept, held_out):
-                        files[split].write(text)
+                        files[split].writelines(text)
                         ends[split].add(at[SPLITS[split]] + np.cumsum(pieces))
-                        at[SPLITS[split]] += len(text)
+                        at[SPLITS[split]] += int(pieces.sum())
                     number += 1
             report.documents = {split: array.size for split, array in zip(SPLITS, ends)}
         return report, {"text_hash": whole.hexdigest(), "n_bytes": at, "n_documents": report.documents}
@@ -101,8 +101,8 @@ def _counted(report: Report, reason: str, documents: np.ndarray) -> list[int]:
     return documents[: EXAMPLES - len(report.examples[reason])].tolist()
 
 
-def _pieces(segment: Segment, kept: np.ndarray, held_out: bytes | None) -> Iterable[tuple[int, np.ndarray, bytes]]:
-    """(split, bytes of each piece, their text) of the documents that are kept."""
+def _pieces(segment: Segment, kept: np.ndarray, held_out: bytes | None) -> Iterable[tuple[int, np.ndarray, list[np.ndarray]]]:
+    """(split, bytes of each piece, their text in stretches) of the documents that are kept."""
     records = segment.records
     for split, members in enumerate(segment.members):
         text, lengths = segment.text(split), segment.lengths[split]
@@ -112,8 +112,8 @@ def _pieces(segment: Segment, kept: np.ndarray, held_out: bytes | None) -> Itera
             high, low = np.frombuffer(held_out, ">u8")
             held = mine & (records["high"][members] == high) & (records["low"][members] == low)
         for to, chosen in ((split, mine & ~held), (SPLITS.index("validation"), held)):
-            if chosen.all() and len(chosen):
-                yield to, lengths, text.tobytes()
-            elif chosen.any():
+            if chosen.any():
                 pieces = np.repeat(chosen, records["pieces"][members])
-                yield to, lengths[pieces], text[np.repeat(pieces, lengths)].tobytes()
+                at = np.flatnonzero(np.diff(pieces, prepend=False, append=False))  # where a stretch begins, where it ends
+                ends = np.r_[0, np.cumsum(lengths)][at]
+                yield to, lengths[pieces], [text[a:b] for a, b in ends.reshape(-1, 2).tolist()]

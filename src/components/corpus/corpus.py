@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from components.core.contracts import complete
+from components.corpus.arrays import mapped
 from components.corpus.clean import Report
 from components.corpus.document import Document
 from components.corpus.framing import Frame, frame_of
@@ -152,13 +153,8 @@ def prepare(
 
 
 def _open(folder: Path, split: str, n_bytes: int, frame: Frame) -> Split:
-    tokens, starts = _mapped(folder / f"{split}.npy"), np.asarray(_mapped(folder / f"{split}.starts.npy"))
+    tokens, starts = mapped(folder / f"{split}.npy"), np.asarray(mapped(folder / f"{split}.starts.npy"))
     return Split(split, tokens, starts, n_bytes, frame)
-
-
-def _mapped(file: Path) -> np.ndarray:
-    # an empty file cannot be mapped
-    return np.load(file, mmap_mode="r" if file.stat().st_size > 128 else None)
 
 
 def _silent(what: str, done: int, total: int | None) -> None:

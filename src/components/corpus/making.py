@@ -61,7 +61,7 @@ def write_texts(folder: Path, source: Shard, cleaning: Cleaning, progress: Progr
             signatures = [signatures_of(place, i) for place, meta in read for i in range(len(meta["segments"]))]
             tasks = [(signatures, bands, band) for band in range(bands.count)]
             pairs = work.each("alike", find_alike, tasks, _unseen, None if here is None else folder / HERE / "alike")
-            alike = Groups([place for place, _ in pairs]).write(folder / HERE / "near")
+            alike = Groups([place for place, _ in pairs], signatures).write(folder / HERE / "near")
         report, meta = Assembly(read, Repeated([place for place, _ in found]), cleaning, alike).write(folder)
         shutil.rmtree(folder / HERE, ignore_errors=True)
     return report, meta

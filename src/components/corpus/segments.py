@@ -21,7 +21,7 @@ from components.corpus.shards import Shard
 from components.corpus.store import Meta
 from components.corpus.texts import SPLITS, Cleaning
 
-TEXT, DOCUMENTS = 32 * 2**20, 2**19  # of a segment, at most: bytes (and the last document), documents
+TEXT, DOCUMENTS = 32 * 2**20, 2**18  # of a segment, at most: bytes (and the last document), documents
 
 
 class Writer:
