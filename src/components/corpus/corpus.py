@@ -15,6 +15,7 @@ from components.corpus.clean import Report
 from components.corpus.document import Document
 from components.corpus.framing import Frame, frame_of
 from components.corpus.making import clear, write_texts, write_tokens
+from components.corpus.sources import Sources
 from components.corpus.store import Meta, build, key_of, require_sound
 from components.corpus.texts import SPLITS, Cleaning, Progress, read_texts, require_splits
 from components.corpus.tokens import Tokens, read_tokenizer
@@ -63,7 +64,8 @@ class Split:
 
 @dataclass(frozen=True)
 class Corpus:
-    """Three splits that share no document, their tokenizer, the report of cleaning, and a hash of all tokens."""
+    """Three splits that share no document, their tokenizer, the report of cleaning, and a hash of all tokens. ``sources``: of the tokens of ``train``,
+    where the data are a mixture."""
 
     train: Split
     validation: Split
@@ -73,6 +75,7 @@ class Corpus:
     hash: str
     texts: Path = field(repr=False, default=Path())
     folder: Path = field(repr=False, default=Path())
+    sources: Sources | None = field(repr=False, default=None)
 
     @property
     def tokens(self) -> dict[str, int]:
@@ -149,7 +152,9 @@ def prepare(
     report.notes = [*report.notes, *made["notes"]]
     own = read_tokenizer(tokens / "tokenizer.json")
     splits = {s: _open(tokens, s, known["n_bytes"][s], frame_of(own)) for s in SPLITS}
-    return Corpus(**splits, tokenizer=own, report=report, hash=made["hash"], texts=texts, folder=tokens)
+    train, names = splits["train"], known.get("sources")
+    sources = None if names is None else Sources(names, texts, train.starts, len(train.tokens))
+    return Corpus(**splits, tokenizer=own, report=report, hash=made["hash"], texts=texts, folder=tokens, sources=sources)
 
 
 def _open(folder: Path, split: str, n_bytes: int, frame: Frame) -> Split:

@@ -32,6 +32,7 @@ class Learns(Protocol):
 
 
 FINER = 4  # tokenising takes ten times as long as reading: smaller pieces leave fewer processes idle at the end
+PIECES = 2  # what lies in a piece: those of another release are not gone on with
 HERE = "pieces"  # of a small corpus: a folder within the unfinished one
 
 
@@ -113,7 +114,7 @@ def clear(final: Path) -> None:
 
 
 def _pieces(final: Path) -> Path:
-    return final.parent.with_name("pieces") / final.name
+    return final.parent.with_name("pieces") / f"{final.name}-{PIECES}"
 
 
 class _Count:
