@@ -113,7 +113,7 @@ def _counted(report: Report, reason: str, documents: np.ndarray) -> list[int]:
 
 def _pieces(
     segment: Segment, kept: np.ndarray, held_out: bytes | None
-) -> Iterable[tuple[int, np.ndarray, list[np.ndarray], np.ndarray]]:
+) -> Iterable[tuple[int, np.ndarray, list[memoryview], np.ndarray]]:
     """(split, bytes of each piece, their text in stretches, the number of each piece's source) of the documents that are kept."""
     records = segment.records
     for split, members in enumerate(segment.members):
@@ -129,4 +129,4 @@ def _pieces(
                 at = np.flatnonzero(np.diff(pieces, prepend=False, append=False))  # where a stretch begins, where it ends
                 ends = np.r_[0, np.cumsum(lengths)][at]
                 of = np.repeat(records["source"][members], records["pieces"][members])
-                yield to, lengths[pieces], [text[a:b] for a, b in ends.reshape(-1, 2).tolist()], of[pieces]
+                yield to, lengths[pieces], [text.data[a:b] for a, b in ends.reshape(-1, 2).tolist()], of[pieces]

@@ -110,8 +110,9 @@ def find_alike(folder: Path, tick: Tick, files: Sequence[Path], bands: Bands, ba
 
 def _keys(file: Path, columns: slice, number: int, part: int, parts: int) -> np.ndarray:
     """What a segment's documents of this part have in a band, as one number."""
-    key = np.uint64(0)
-    for column in np.array(mapped(file)[:, columns]).T:
+    rows = np.array(mapped(file)[:, columns])
+    key = np.zeros(len(rows), np.uint64)
+    for column in rows.T:
         key = mixed(key ^ column.astype(np.uint64))
     mine = np.flatnonzero(key % np.uint64(parts) == part)
     keys = np.zeros(len(mine), KEY)
