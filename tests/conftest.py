@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 collect_ignore = ["old_plugins"]  # packages with tests of their own, which test_old_plugins runs
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -12,3 +16,12 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("WANDB_MODE", "disabled")
 for name in [n for n in os.environ if n.startswith("SLURM_")]:
     del os.environ[name]
+
+
+@pytest.fixture(autouse=True)
+def _no_ranks_are_left() -> Iterator[None]:
+    """A test that leaves a process group or its port makes the ranks of a later test meet there."""
+    yield
+    distributed = sys.modules.get("torch.distributed")
+    assert distributed is None or not distributed.is_initialized(), "the test has left its process group"
+    assert "MASTER_PORT" not in os.environ, "the test has left MASTER_PORT in the environment"

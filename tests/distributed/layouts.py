@@ -23,13 +23,13 @@ LAUNCHES = {1: ("one",), 2: ("ddp", "fsdp2", "tp"), 4: ("hsdp", "fsdp2_tp")}  # 
 TEXT = "\n\n".join(f"the {w} number {i} is here" for i in range(200) for w in ("tree", "stone", "river"))
 
 
-def launch(ranks: int, layouts: tuple[str, ...], folder: Path, timeout: float = 600) -> None:
-    """All runs of these layouts, in one launch of ``ranks`` processes."""
+def launch(ranks: int, layouts: tuple[str, ...], folder: Path, timeout: float = 600, script: str = "cases.py") -> None:
+    """All runs of these layouts, in one launch of ``ranks`` processes. ``script`` stands beside this file."""
     (folder / "text.txt").write_text(TEXT)
     start = [] if ranks == 1 else ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)]
     env = {n: v for n, v in os.environ.items() if n not in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "NODE_RANK")}
     process = subprocess.Popen(
-        [sys.executable, *start, str(HERE / "cases.py"), str(folder), *layouts],
+        [sys.executable, *start, str(HERE / script), str(folder), *layouts],
         **{"cwd": folder, "env": env | {"OMP_NUM_THREADS": "1"}, "start_new_session": True},
         **{"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True},
     )

@@ -9,7 +9,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from components.core.weights import Experts
-from components.functional.experts import ExpertBias, apply_experts, experts_reference, fastest
+from components.functional.experts import ExpertBias, apply_experts, even_loads, experts_reference, fastest
 from components.functional.routing import Routing, balance_loss, check_groups, token_choice, within_groups, z_loss
 
 N, D, F_, E = 9, 8, 16, 4
@@ -103,6 +103,27 @@ def test_which_way_is_taken():
         accelerator = torch.empty(2, D, dtype=torch.bfloat16, device="cuda")
         assert fastest(accelerator, maps) == "grouped"
         assert fastest(accelerator, {"up": Experts(2, 8, 12)}) == "dense", "rows of 24 bytes are not aligned"
+
+
+@pytest.mark.parametrize("weigh", ["output", "input"])
+def test_even_piles_are_right_where_loads_are_even(weigh):
+    x, maps, biases = setting()
+    _, routing = chosen("experts choose")  # three tokens each
+    want = experts_reference(x, routing, maps, biases, formula, weigh=weigh)
+    with even_loads():
+        torch.testing.assert_close(apply_experts(x, routing, maps, biases, formula, weigh=weigh), want)
+    assert fastest(x, maps) == "loop"
+
+
+def test_even_piles_have_the_sizes_of_the_loop_on_shapes_alone():
+    """As many products as choices; piles that do not come out are filled up with rows of zeros."""
+    x, maps, biases = setting()
+    _, routing = chosen("tokens choose")  # 18 choices of 4 experts: piles of 5
+    with FlopCounterMode(display=False) as counter, torch.no_grad(), even_loads():
+        apply_experts(x, routing, maps, biases, formula)
+    assert counter.get_total_flops() == 2 * 3 * D * F_ * 5 * E
+    with FakeTensorMode(allow_non_fake_inputs=True), even_loads():
+        assert apply_experts(x, routing, maps, biases, formula).shape == (N, D)
 
 
 def test_the_loop_multiplies_chosen_tokens_alone():

@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import copy
 import random
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+import rank_server
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[rank_server.Server]:
+    """Starts ranks in a second each."""
+    with rank_server.Server() as started:
+        yield started
 
 
 def story(seed: int = 0, documents: int = 60) -> str:

@@ -6,12 +6,14 @@ A row's ``seen`` looks for the effect. What a row refuses is refused in one line
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from lightning import Trainer
 from lightning.pytorch import callbacks as C
 from lightning.pytorch import loggers as G
@@ -22,6 +24,7 @@ from plain import trainer
 from test_plain_trainer import Seen, rows_of
 
 from components.core.errors import UserError
+from components.training.experiment import restored
 
 
 @dataclass
@@ -406,6 +409,22 @@ def ran(row: Row, task: Any, data: Any, folder: Path) -> Run:
     if options.get("barebones"):
         del options["log_every_n_steps"], options["num_sanity_val_steps"]
     made = trainer(folder, **{**options, "callbacks": [*options.get("callbacks", []), seen]})
+    with alone():
+        return _ran(row, made, task, data, folder, seen)
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """What a strategy of several ranks leaves in this process goes: the group, and where ranks meet."""
+    try:
+        with restored():
+            yield
+    finally:
+        if dist.is_initialized():
+            dist.destroy_process_group()
+
+
+def _ran(row: Row, made: Trainer, task: Any, data: Any, folder: Path, seen: Seen) -> Run:
     run = Run(made, task, data, {n: v.clone() for n, v in task.model.state_dict().items()}, folder, seen)
     if row.name == "lr_find":
         run.said = Tuner(made).lr_find(task, data, num_training=14)

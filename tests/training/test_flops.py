@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from components.core.flops import flops_per_token
 from components.runs.preparing import task_of
-from components.training.flops import flops_per_token, stated_peak
+from components.training.flops import stated_peak
 
 
 def test_flops_count_the_head_once_tied_or_not(tiny):

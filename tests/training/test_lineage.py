@@ -58,7 +58,7 @@ def test_data_run_checkpoint_export(offline, tmp_path, capsys):
     assert main(["export", str(folder), "--to", str(to)]) == 0, capsys.readouterr().err
     trained, exported = written(folder)
     data = json.loads((folder / "run.json").read_text())["data"]
-    best, id = folder / "checkpoints" / "best.ckpt", trained.folder.name.rpartition("-")[2]
+    best, id = folder / "checkpoints" / "best.ckpt", trained.run_id
     model = {"files": {"best.ckpt": sha256(best)}, "data": data["hash"]}
     assert trained.links == [("read", f"data-{data['hash'][:16]}", data), ("left", f"model-{id}", model)]
     assert trained.artifacts == ["dataset", "model"]

@@ -212,6 +212,53 @@ def test_readers_that_are_killed_at_the_end_do_not_keep_one_another_alive(tmp_pa
     assert not [pid for pid in map(int, (tmp_path / "train").read_text().split()) if alive(pid)]
 
 
+RAISING = (
+    ENDING
+    + """
+import atexit
+atexit.unregister(reading.end_all)  # as if torch had raised in its first line
+"""
+)
+
+
+def test_readers_end_with_a_process_whose_own_clearing_up_has_failed(tmp_path):
+    """Then multiprocessing ends them: it asks them by a signal, and waits for them for ever. Takes 10 s where a reader looks for its parent first."""
+    command = [sys.executable, "-W", "ignore", "-c", RAISING, str(tmp_path)]
+    subprocess.run(command, capture_output=True, env=ENVIRONMENT, timeout=120, text=True)
+    until = time.monotonic() + 30
+    pids = [int(line) for line in (tmp_path / "train").read_text().split()]
+    while any(map(alive, pids)) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert not [pid for pid in pids if alive(pid)]
+
+
+def test_nothing_of_ours_works_while_readers_are_forked(tmp_path, monkeypatch):
+    """A thread that holds a lock at that moment holds it for ever in the reader."""
+    looked, forked = threading.Event(), threading.Event()
+    monkeypatch.setattr(reading, "EVERY", 0.0)
+    monkeypatch.setattr(reading, "state_of", lambda _: looked.set() or ("" if forked.is_set() else "S"))
+    watching = threading.Thread(target=reading.give_up_stopped, args=([1],))
+    seen = []
+    begin = reading._MultiProcessingDataLoaderIter.__init__
+
+    def forking(self, loader):
+        looked.clear()
+        begin(self, loader)
+        time.sleep(0.1)
+        seen.append(looked.is_set())
+
+    monkeypatch.setattr(reading._MultiProcessingDataLoaderIter, "__init__", forking)
+    watching.start()
+    try:
+        next(iter(data(tmp_path, 1).train_dataloader()))
+        assert seen == [False]
+        assert looked.wait(5), "and goes on afterwards"
+    finally:
+        forked.set()
+        watching.join(5)
+    assert not watching.is_alive()
+
+
 @pytest.mark.parametrize("told", [False, True])
 def test_a_death_is_heard_of_where_it_is_met(told):
     """A hand-over breaks a moment before the system reports the death, and torch raises wherever the process is at that report."""

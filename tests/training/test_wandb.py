@@ -135,7 +135,7 @@ def test_a_run_that_goes_on_goes_on_there_too(tiny, no_key, tmp_path):
     first = fit(Job(tiny(logger={"name": "wandb"}, trainer={"max_steps": 5}), "tiny", quiet=True)).folder
     components.train(None, [f"resume={first}", "trainer.max_steps=10"], quiet=True)
     other = fit(Job(tiny(logger={"name": "wandb"}, trainer={"max_steps": 5}), "tiny", quiet=True)).folder
-    ids = [[f.name.rpartition("-")[2] for f in (folder / "wandb").glob("offline-run-*")] for folder in (first, other)]
+    ids = [[wandb_reader.run_id(f) for f in (folder / "wandb").glob("offline-run-*")] for folder in (first, other)]
     assert len(ids[0]) == 2
     assert len({*ids[0]}) == 1
     assert ids[1][0] not in ids[0]

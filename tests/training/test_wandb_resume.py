@@ -92,7 +92,7 @@ def test_offline_a_killed_run_is_continued_and_sent_as_one(tiny, offline, server
     folder = killed(config, monkeypatch, at=8)
     go_on(folder, config)
     first, second = parts(folder)
-    assert first.folder.name.rpartition("-")[2] == second.folder.name.rpartition("-")[2] == Sent.of(folder, "wandb").run
+    assert first.run_id == second.run_id == Sent.of(folder, "wandb").run
     assert steps(first.history, "train_loss") == list(range(1, 9))
     whole([*first.history, *second.history])
     wandb.teardown()

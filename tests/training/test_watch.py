@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 
 import pytest
+import torch
+import torch.distributed as dist
+from lightning.fabric.plugins.environments import LightningEnvironment
 
+from components.training import ranks
 from components.training import watch as watching
-from components.training.watch import RankLost, Watch
+from components.training.experiment import restored
+from components.training.missing import RankLost
+from components.training.watch import Watch
 
 
 @pytest.fixture
@@ -26,6 +33,50 @@ def of_ranks(*children) -> Watch:
     watch = Watch()
     watch.children = list(children)
     return watch
+
+
+def test_a_port_that_another_process_has_is_no_lost_rank(monkeypatch):
+    with socket.create_server(("", 0)) as taken:
+        port = taken.getsockname()[1]
+        monkeypatch.setenv("MASTER_PORT", str(port))
+        with pytest.raises(dist.DistNetworkError) as failed:
+            dist.TCPStore("127.0.0.1", port, is_master=True)
+        said = of_ranks().explained(failed.value)
+    assert str(said) == f"MASTER_PORT: another process has port {port}; set another; on one machine none needs to be set"
+    assert said.exit_code == 2
+
+
+def test_ranks_of_one_machine_meet_at_a_store_that_is_open_before_they_start(monkeypatch):
+    monkeypatch.delenv("MASTER_PORT", raising=False)
+    here = LightningEnvironment()
+    with restored():
+        store = ranks.meeting_place(here)
+        assert store.port == here.main_port
+        with pytest.raises(OSError, match="in use"):
+            socket.create_server(("", store.port))
+        first = dist.TCPStore(
+            "127.0.0.1", here.main_port, 1, is_master=True, multi_tenant=True
+        )  # as the first rank's group does
+        first.set("met", "here")
+        assert store.get("met") == b"here"
+        assert ranks.meeting_place(LightningEnvironment()) is None, "a port that is given is taken"
+
+
+def test_ranks_have_longer_to_start_than_to_answer(tmp_path):
+    class Strategy:
+        def setup_environment(self):
+            self.waited = self._timeout
+            dist.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1, timeout=self._timeout)
+
+    strategy = Strategy()
+    ranks.start_patiently(strategy, 7.0)
+    strategy.setup_environment()
+    try:
+        group = dist.distributed_c10d._get_default_group()._get_backend(torch.device("cpu"))
+        assert (strategy.waited.total_seconds(), strategy._timeout.total_seconds()) == (ranks.STARTING, 7.0)
+        assert group.options._timeout.total_seconds() == 7.0
+    finally:
+        dist.destroy_process_group()
 
 
 def test_an_error_of_a_collective_names_the_rank_behind_it(child, tmp_path, monkeypatch):

@@ -25,10 +25,20 @@ class Written:
     exit_code: int | None = None
     folder: Path = Path()
 
+    @property
+    def run_id(self) -> str:
+        return run_id(self.folder)
+
     def table(self, name: str) -> dict[str, Any]:
         """The newest table of that name: {"columns": [...], "data": [...]}."""
         path = [h[name]["path"] for h in self.history if name in h][-1]
         return json.loads((self.folder / "files" / path).read_text())
+
+
+def run_id(folder: Path) -> str:
+    """The name of the file says it: that of the folder ends with a count where two runs begin in one second."""
+    (file,) = folder.glob("run-*.wandb")
+    return file.stem.removeprefix("run-")
 
 
 def records(file: Path) -> Iterator[bytes]:

@@ -65,6 +65,11 @@ def flops_of(module: nn.Module, work: Work) -> Flops:
     return children(module, work)
 
 
+def flops_per_token(module: nn.Module, length: int) -> float:
+    """FLOPs of forward and backward over sequences of ``length``: three times those of a forward pass, since a backward pass costs two."""
+    return 3.0 * flops_of(module, Work(length)).algorithm / length
+
+
 def children(module: nn.Module, work: Work, *, leave: Sequence[str] = ()) -> Flops:
     """The sum over the children of ``module``, those named in ``leave`` excepted; what ``adopt`` keeps out of the state dict is no child."""
     total = NOTHING

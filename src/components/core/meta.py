@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from components.core.makers import ScopedMaker, make
@@ -46,4 +46,18 @@ def on_meta(config: Mapping[str, object], vocab_size: int) -> nn.Module:
     with meta_device():
         model = make(ScopedMaker(config["model"], where="model"), "model", vocab_size=vocab_size)
     name_parts(model)
+    return model
+
+
+def emptied(model: nn.Module) -> nn.Module:
+    """The model with new tensors of the same shapes on the CPU; ``to_empty`` cannot swap those of the meta device for fake ones."""
+    made: dict[int, Tensor] = {}
+    for module in model.modules():
+        for held in cast(tuple[dict[str, Tensor | None], ...], (module._parameters, module._buffers)):
+            for name, old in held.items():
+                if old is not None:
+                    new = torch.empty(old.shape, dtype=old.dtype)
+                    held[name] = made.setdefault(
+                        id(old), nn.Parameter(new, old.requires_grad) if isinstance(old, nn.Parameter) else new
+                    )
     return model

@@ -57,6 +57,8 @@ class MicroBatch:
         self.asked = bool(totals[0] != 0) if asked is None else asked
 
     def to(self, *args: Any, **kwargs: Any) -> MicroBatch:
+        if args == (self.totals.device,):  # Lightning asks on the CPU too
+            return self
         samples = None if self.samples is None else self.samples.to(*args, **kwargs)
         return self._with(self.batch.to(*args, **kwargs), self.totals.to(*args, **kwargs), samples)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.autograd.function import once_differentiable
 
 from components.functional.precision import at_least_fp32
@@ -51,7 +52,7 @@ class _CrossEntropy(torch.autograd.Function):
     def forward(
         ctx: Any, logits: Tensor, targets: Tensor, weights: Tensor | None, label_smoothing: float
     ) -> tuple[Tensor, Tensor]:
-        n, v = logits.shape
+        n = logits.shape[0]
         kept = (
             torch.empty_like(logits) if ctx.needs_input_grad[0] else None
         )  # exp(logit - largest): the sum is divided by later
@@ -59,7 +60,7 @@ class _CrossEntropy(torch.autograd.Function):
         direct = kept is not None and kept.dtype == wide
         top, total = (torch.empty(n, 1, dtype=wide, device=logits.device) for _ in range(2))
         mean = torch.empty_like(top) if label_smoothing else None
-        for rows in blocks(n, v, logits.device):
+        for rows in blocks(logits):
             block = logits[rows] if direct else logits[rows].to(wide)
             torch.amax(block, 1, keepdim=True, out=top[rows])
             if mean is not None:
@@ -88,13 +89,13 @@ class _CrossEntropy(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:  # type: ignore[override]  # the decorator hides the signature
         by_loss, by_z = grads
         grad, index, asked, w, log_z, log_p, total = ctx.saved_tensors
-        n, v = grad.shape
+        v = grad.shape[1]
         pull = w * by_loss
         push = pull + w * 2 * log_z * by_z  # times the probability
         at_target = torch.where(asked, push * log_p.exp() - pull * (1 - ctx.label_smoothing), 0.0)
         spread = pull * (ctx.label_smoothing / v)
         scale = torch.where(asked, push / total, 0.0)[:, None]
-        for rows in blocks(n, v, grad.device):
+        for rows in blocks(grad):
             block = at_least_fp32(grad[rows])
             block.mul_(scale[rows])
             if ctx.label_smoothing:
@@ -106,7 +107,9 @@ class _CrossEntropy(torch.autograd.Function):
         return grad, None, None, None
 
 
-def blocks(n: int, v: int, device: torch.device) -> list[slice]:
-    """Slices of rows, each with about ``BLOCK`` logits."""
-    rows = max(1, BLOCK.get(device.type, LARGE_BLOCK) // v)
+def blocks(logits: Tensor) -> list[slice]:
+    """Slices of rows of (N, V), each with about ``BLOCK`` logits; fake tensors fill no cache, and gain from fewer."""
+    n, v = logits.shape
+    most = LARGE_BLOCK if isinstance(logits, FakeTensor) else BLOCK.get(logits.device.type, LARGE_BLOCK)
+    rows = max(1, most // v)
     return [slice(i, i + rows) for i in range(0, n, rows)]

@@ -2,12 +2,15 @@
 
 ``grouped``: one kernel over tokens sorted by expert (half precision on accelerators). ``loop``: one product per expert that has tokens; it
 reads the loads from the device. ``dense``: every expert sees every token, and tokens that did not choose it get weight 0; no size
-depends on data, so it compiles and runs on meta and fake tensors.
+depends on data, so it compiles and runs on meta and fake tensors. A fourth, ``even``, has the sizes of the first two where loads are even, and tells what they
+hold from shapes alone; its numbers are right where the loads are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Literal
 
 import torch
@@ -20,6 +23,8 @@ from components.functional.routing import Routing
 
 Multiply = Callable[[str, Tensor], Tensor]  # (name of a matrix, rows) -> rows times each one's expert's matrix, plus its bias
 Formula = Callable[[Tensor, Multiply], Tensor]
+
+EVEN: ContextVar[bool] = ContextVar("EVEN", default=False)
 
 
 class ExpertBias(nn.Module):
@@ -43,21 +48,55 @@ def apply_experts(
     formula: Formula,
     *,
     weigh: Literal["output", "input"] = "output",
-    way: Literal["grouped", "loop", "dense"] | None = None,
+    way: Literal["grouped", "loop", "dense", "even"] | None = None,
 ) -> Tensor:
     """x (N, D) -> (N, D): the sum over a token's choices of weight * expert(x), or of expert(weight * x); zeros for a token without any."""
-    run = {"grouped": _grouped, "loop": _loop, "dense": _dense}[way or fastest(x, maps)]
+    run = {"grouped": _grouped, "loop": _loop, "dense": _dense, "even": _even}[way or fastest(x, maps)]
     return run(x, routing, maps, biases, formula, weigh == "input")
 
 
-def fastest(x: Tensor, maps: Mapping[str, Experts]) -> Literal["grouped", "loop", "dense"]:
+def fastest(x: Tensor, maps: Mapping[str, Experts]) -> Literal["grouped", "loop", "dense", "even"]:
     # rows of both operands must begin at multiples of 16 bytes
     aligned = all(size % 8 == 0 for m in maps.values() for size in m.weight.shape[1:])
     if x.dtype == torch.bfloat16 and x.device.type == "cuda" and aligned:
         return "grouped"
+    if EVEN.get():
+        return "even"
     if x.is_meta or torch.compiler.is_compiling() or isinstance(x, FakeTensor):
         return "dense"
     return "loop"
+
+
+@contextmanager
+def even_loads() -> Iterator[None]:
+    """Inside of it all experts have as many tokens, whatever the router says: for fake tensors, which have shapes and no choices."""
+    token = EVEN.set(True)
+    try:
+        yield
+    finally:
+        EVEN.reset(token)
+
+
+def _even(
+    x: Tensor,
+    routing: Routing,
+    maps: Mapping[str, Experts],
+    biases: Mapping[str, ExpertBias],
+    formula: Formula,
+    weigh_input: bool,
+) -> Tensor:
+    order, e = routing.experts.argsort(stable=True), routing.n_experts
+    tokens, weights = routing.tokens[order], routing.weights[order].to(x.dtype)[:, None]
+    rows = x[tokens] * weights if weigh_input else x[tokens]
+    choices, each = rows.shape[0], -(-rows.shape[0] // e)
+
+    def multiply(name: str, z: Tensor) -> Tensor:
+        y = maps[name](z)
+        return y + biases[name].bias.to(y.dtype)[:, None] if name in biases else y
+
+    piles = F.pad(rows, (0, 0, 0, each * e - choices)).view(e, each, -1)
+    y = formula(piles, multiply).flatten(0, 1)[:choices]
+    return torch.zeros_like(x).index_add(0, tokens, y if weigh_input else y * weights)
 
 
 def _loop(

@@ -36,6 +36,7 @@ from components.training.entry import Entry
 from components.training.lock import Lock
 from components.training.loggers import make_loggers
 from components.training.making import make_trainer
+from components.training.missing import RankLost
 from components.training.planning import Job, Plan, plan
 from components.training.preemption import Preemption, nothing
 from components.training.progress import Recorder
@@ -202,7 +203,7 @@ def train(
         if (full := out_of_memory.explained(e, module, accumulate=accumulate, ranks=processes(planned.settings))) is not None:
             raise full from e
         if isinstance(e, RuntimeError) and (lost := watch.explained(e)) is not None:
-            raise lost from e
+            raise (SystemExit(lost.exit_code) if isinstance(lost, RankLost) and not lost.aloud else lost) from e
         if isinstance(e, RuntimeError) and tells_of_a_dead_reader(e):
             raise gone() from e
         raise

@@ -6,38 +6,12 @@ activation checkpointing. The peak is that of matrix products in the same dtype:
 
 from __future__ import annotations
 
-import re
 import time
 
 import torch
 from lightning.pytorch import Trainer
-from torch import nn
 
-from components.core.flops import Work, flops_of
-
-# dense TFLOP/s as the vendors state them, for (bf16, fp16, fp32 without tensor cores); None if the device has no such units or
-# the figure is unknown; by words of the device's name, the more specific first
-PEAKS: tuple[tuple[tuple[str, ...], tuple[float | None, float | None, float | None]], ...] = (
-    (("B200",), (2250, 2250, None)),
-    (("H200",), (989, 989, 67)),
-    (("H100", "PCIe"), (756, 756, 51)),
-    (("H100", "NVL"), (835, 835, 60)),
-    (("H100",), (989, 989, 67)),
-    (("A100",), (312, 312, 19.5)),
-    (("A10",), (125, 125, 31.2)),
-    (("L40S",), (362, 362, 91.6)),
-    (("L40",), (181, 181, 90.5)),
-    (("L4",), (121, 121, 30.3)),
-    (("V100",), (None, 125, 15.7)),
-    (("T4",), (None, 65, 8.1)),
-    (("RTX", "4090"), (165, 165, 82.6)),
-    (("RTX", "3090"), (71, 71, 35.6)),
-)
-
-
-def flops_per_token(model: nn.Module, context_length: int) -> float:
-    """FLOPs of forward and backward: three times those of a forward pass, since a backward pass costs two."""
-    return 3.0 * flops_of(model, Work(context_length)).algorithm / context_length
+from components.training.estimate.accelerators import by_device_name
 
 
 def peak_flops(device: torch.device, dtype: torch.dtype) -> float | None:
@@ -52,14 +26,9 @@ def peak_flops(device: torch.device, dtype: torch.dtype) -> float | None:
 
 
 def stated_peak(name: str, dtype: torch.dtype) -> float | None:
-    """The vendor's figure for the device ``name``, matched by whole words: an L40 is not an L4."""
-    words = set(re.split(r"[\s-]+", name))
-    if "Laptop" in words:  # a different chip with a lower power limit
-        return None
-    found = next((peaks for piece, peaks in PEAKS if words.issuperset(piece)), (None, None, None))
-    columns = (torch.bfloat16, torch.float16, torch.float32)
-    peak = found[columns.index(dtype)] if dtype in columns else None
-    return None if peak is None else peak * 1e12
+    """The maker's figure for the device that its driver calls ``name``."""
+    found = by_device_name(name)
+    return None if found is None else found.peak(dtype)
 
 
 def multiplied_in(trainer: Trainer) -> torch.dtype:

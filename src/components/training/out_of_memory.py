@@ -18,6 +18,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from components.core.collectives import rank
 from components.core.errors import UserError
 from components.core.memory import shown
+from components.core.meta import emptied
 from components.core.sockets import Batch
 from components.runs.task_module import TaskModule
 from components.training.first_fault import shown as path_of
@@ -115,20 +116,6 @@ def activations(task: TaskModule, rows: int) -> tuple[int, str]:
     except (RuntimeError, NotImplementedError, UserError):  # a part whose shapes depend on values cannot be run without any
         return 0, ""
     return (kept.total(), kept.most_common(1)[0][0]) if kept else (0, "")
-
-
-def emptied(model: nn.Module) -> nn.Module:
-    """The model with new tensors of the same shapes on the CPU; ``to_empty`` cannot swap those of the meta device for fake ones."""
-    made: dict[int, Tensor] = {}
-    for module in model.modules():
-        for held in cast(tuple[dict[str, Tensor | None], ...], (module._parameters, module._buffers)):
-            for name, old in held.items():
-                if old is not None:
-                    new = torch.empty(old.shape, dtype=old.dtype)
-                    held[name] = made.setdefault(
-                        id(old), nn.Parameter(new, old.requires_grad) if isinstance(old, nn.Parameter) else new
-                    )
-    return model
 
 
 def lower(task: TaskModule, rows: int, accumulate: int) -> str:

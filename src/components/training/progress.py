@@ -17,6 +17,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from components.core.bar import Bar
 from components.core.errors import UserError
+from components.core.flops import flops_per_token
 from components.core.weight_names import first_few
 from components.corpus.shares import Shares
 from components.parts.optimizer._nested import figures
@@ -36,7 +37,7 @@ from components.runs.metrics_file import (
 )
 from components.runs.task_module import TaskModule
 from components.training.evaluated import evaluated, of_step
-from components.training.flops import flops_per_token, multiplied_in, peak_flops
+from components.training.flops import multiplied_in, peak_flops
 
 
 class Recorder(Callback):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import traceback
 from collections.abc import Callable
 from datetime import timedelta
@@ -16,18 +17,25 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import torch.distributed as dist
+from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch import Trainer
 from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
+from torch._C._distributed_c10d import TCPStore
+from torch.distributed import distributed_c10d
 
 from components.core.collectives import Differing
 from components.core.errors import UserError
 from components.core.exit import hard_exit, note_talk
 from components.runs import resume, run_folder
+from components.training.beats import Beats
+from components.training.missing import RankLost
 from components.training.planning import Job
 from components.training.watch import FIRST, PATIENCE, Watch
 
 RUN = "COMPONENTS_RUN"  # the run of the first rank: config, recipe, and the checkpoint that it goes on from
 TIMEOUT = "COMPONENTS_RANK_TIMEOUT"  # where an earlier release took trainer.timeout from
+STARTING = 300.0  # seconds for the first meeting: a busy machine, or a disk that all read at once, makes importing slow
 YIELD = 5.0  # seconds that the first rank has to report an error that all ranks met
 LEAVING = 60.0  # seconds that ranks have to end after their work
 
@@ -38,12 +46,25 @@ class Launcher(_SubprocessScriptLauncher):
     def __init__(self, before: _SubprocessScriptLauncher, watch: Watch) -> None:
         super().__init__(before.cluster_environment, before.num_processes, before.num_nodes)
         self.watch = watch
+        self.meeting: TCPStore | None = None
 
     def launch(self, function: Callable[..., Any], *args: Any, trainer: Trainer | None = None, **kwargs: Any) -> Any:
         if not self.cluster_environment.creates_processes_externally:
+            if self.num_nodes == 1:
+                self.meeting = meeting_place(self.cluster_environment)
             self._call_children_scripts()  # from here on Lightning believes that this rank was started from outside
             self.watch.children = list(self.procs)
         return super().launch(function, *args, trainer=trainer, **kwargs)
+
+
+def meeting_place(environment: ClusterEnvironment) -> TCPStore | None:
+    """The store at which ranks of this machine meet, opened before they start. Lightning looks for a free port and opens it later: another
+    process may have it by then. The first rank's group takes this store, since there is one for each port of a process."""
+    if type(environment) is not LightningEnvironment or {"MASTER_PORT", "STANDALONE_PORT"} & set(os.environ):
+        return None
+    store = TCPStore(environment.main_address, 0, is_master=True, wait_for_workers=False, multi_tenant=True)
+    os.environ["MASTER_PORT"] = str(store.port)
+    return store
 
 
 def tell(folder: Path, job: Job) -> None:
@@ -85,6 +106,8 @@ def follow(fit: Callable[[Job, Watch], object]) -> NoReturn:
         if not watch.orphan():  # if all ranks met this error, the first one reports it and ends this process
             watch.join(YIELD)
         watch.say(e)
+        if isinstance(e, RankLost) and e.stands and not watch.orphan():
+            os.kill(os.getppid(), signal.SIGKILL)  # the first rank is stopped, and whoever waits for the run waits for it
     except SystemExit as e:
         code = e.code if isinstance(e.code, int) else 1
     except KeyboardInterrupt:
@@ -106,7 +129,7 @@ def prepare(trainer: Trainer, watch: Watch, seconds: float) -> None:
     strategy: Any = trainer.strategy
     if trainer.world_size == 1:
         return
-    strategy._timeout = timedelta(seconds=seconds)
+    start_patiently(strategy, seconds)
     watch.patience = min(PATIENCE, seconds)
     loop = trainer.fit_loop.epoch_loop
     watch.progress = lambda: (trainer.global_step, loop.batch_progress.total.ready, loop.val_loop.batch_progress.total.ready)
@@ -117,6 +140,22 @@ def prepare(trainer: Trainer, watch: Watch, seconds: float) -> None:
         return  # ranks that are forked or spawned: multiprocessing watches them
     if not watch.is_alive():
         watch.start()
+    watch.beats = Beats(seconds, lambda: trainer.global_step)
+    watch.beats.start()
+
+
+def start_patiently(strategy: Any, seconds: float) -> None:
+    """Ranks have ``STARTING`` seconds to come, or more; from then on none waits longer than ``seconds`` for another."""
+    set_up = strategy.setup_environment
+
+    def setup_environment() -> None:
+        strategy._timeout = timedelta(seconds=max(seconds, STARTING))
+        set_up()
+        strategy._timeout = timedelta(seconds=seconds)
+        for group in list(distributed_c10d._world.pg_map) if dist.is_initialized() else ():
+            distributed_c10d._set_pg_timeout(strategy._timeout, group)
+
+    strategy.setup_environment = setup_environment
 
 
 def close(watch: Watch, *, ended: bool) -> None:
@@ -128,6 +167,8 @@ def close(watch: Watch, *, ended: bool) -> None:
     """
     if watch.parent is None:
         watch.stop()
+    if watch.beats is not None:
+        watch.beats.stop()
     ours = dist.is_initialized() and (bool(watch.children) or watch.parent is not None)
     if ours and ended:
         dist.destroy_process_group()  # as the other ranks do

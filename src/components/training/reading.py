@@ -25,6 +25,7 @@ from components.corpus.steps import MicroBatch
 from components.training.signals import deaf
 
 STARTED: list[Any] = []  # readers of this process
+FORKING = threading.Lock()  # no thread of this file works while readers are forked: they would never get what it holds
 LOOKS, EVERY = 20, 5.0  # a reader that is stopped at this many checks in a row, this many seconds apart, is killed
 
 
@@ -62,11 +63,17 @@ class Readers(DataLoader[MicroBatch]):
         )
 
     def __iter__(self) -> Iterator[MicroBatch]:  # type: ignore[override]  # torch declares a private class
-        known, read = self._iterator, super().__iter__()
+        known = self._iterator
+        with FORKING:
+            read = super().__iter__()
         if not isinstance(read, _MultiProcessingDataLoaderIter):
             return read
         if read is not known:
             read._workers_done_event = Done(read._workers_done_event)
+            for reader in read._workers:
+                reader._popen.terminate = (
+                    reader._popen.kill
+                )  # they ignore the gentler signal, and who sends it then waits for them
             STARTED[:] = [*(reader for reader in STARTED if reader.is_alive()), *read._workers]
             pids = [reader.pid for reader in read._workers]
             threading.Thread(target=give_up_stopped, args=(pids,), daemon=True, name="stopped readers").start()
@@ -152,14 +159,15 @@ def give_up_stopped(pids: list[int]) -> None:
     seen = dict.fromkeys(pids, 0)
     while seen:
         time.sleep(EVERY)
-        for pid in list(seen):
-            state = state_of(pid)
-            seen[pid] = seen[pid] + 1 if state in ("T", "t") else 0
-            if state in ("", "Z"):
-                del seen[pid]
-            elif seen[pid] >= LOOKS:
-                with suppress(OSError):
-                    os.kill(pid, signal.SIGKILL)  # a stopped process reacts to no other signal
+        with FORKING:
+            for pid in list(seen):
+                state = state_of(pid)
+                seen[pid] = seen[pid] + 1 if state in ("T", "t") else 0
+                if state in ("", "Z"):
+                    del seen[pid]
+                elif seen[pid] >= LOOKS:
+                    with suppress(OSError):
+                        os.kill(pid, signal.SIGKILL)  # a stopped process reacts to no other signal
 
 
 def state_of(pid: int) -> str:

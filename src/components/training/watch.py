@@ -17,10 +17,14 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from components.core import terminal
 from components.core.errors import UserError
+from components.training.missing import RankLost, place_in
+
+if TYPE_CHECKING:
+    from components.training.beats import Beats
 
 FIRST = "COMPONENTS_FIRST_RANK"  # process id of the rank that started this one
 EVERY = 1.0  # seconds between two checks
@@ -46,12 +50,6 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forked)
 
 
-class RankLost(UserError):
-    """Another rank is gone or does not answer. It is not the user's mistake, so the exit code is 1."""
-
-    exit_code = 1
-
-
 class Watch(threading.Thread):
     """Watches the ranks that this one has started (``children``), or the one that has started it.
 
@@ -66,6 +64,7 @@ class Watch(threading.Thread):
         self.folder: Path | None = None  # the run's
         self.complete: Callable[[], object] | None = None  # completes the run's folder as that of a failed run
         self.quiet = False
+        self.beats: Beats | None = None  # what all ranks were last seen at
         self.progress: Callable[[], Any] = lambda: None  # changes with each batch
         self.works = True  # processor time tells work from waiting; False where waiting for a device uses processor time too
         self._main = threading.main_thread()
@@ -126,6 +125,8 @@ class Watch(threading.Thread):
     @property
     def goes_on(self) -> str:
         """What the user can do next."""
+        if self.folder is None and self.beats is not None:  # only the first rank knows it
+            return "resume=auto goes on from the last checkpoint, if there is one"
         if self.folder is None or not (self.folder / "checkpoints" / "last.ckpt").exists():
             return "start the run again"
         return f"resume={self.folder} goes on from its last checkpoint"
@@ -138,25 +139,37 @@ class Watch(threading.Thread):
         if not ended:
             return None
         code, rank, pid = min(ended)
-        return (
-            f"rank {rank} (process {pid})",
-            f"was ended by {signal.Signals(-code).name}" if code < 0 else f"has ended with code {code}",
-        )
+        how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"has ended with code {code}"
+        return f"rank {rank} (process {pid})", how + (self.beats.seen(rank) if self.beats is not None else "")
 
-    def explained(self, error: BaseException) -> RankLost | None:
-        """The lost rank behind an error of a collective; None for other errors."""
+    def explained(self, error: BaseException) -> UserError | None:
+        """The lost rank, or the taken port, behind an error of torch.distributed; None for other errors."""
         from torch.distributed import DistError
 
         text = str(error)
+        if isinstance(error, DistError) and "EADDRINUSE" in text:
+            port = os.environ.get("MASTER_PORT")
+            return UserError(
+                "MASTER_PORT", f"another process has port {port}", "set another; on one machine none needs to be set"
+            )
         if not (isinstance(error, DistError) or "gloo" in text.lower() or "nccl" in text.lower()):
             return None
-        until = time.monotonic() + 3 * EVERY  # connections break a moment before a process is seen to be gone
+        # connections break a moment before a process is seen to be gone
+        until = time.monotonic() + (3 * EVERY if self.children or self.parent else 0.0)
         while (found := self.lost()) is None and not self.orphan() and time.monotonic() < until:
             time.sleep(0.1)
         if found is None and self.orphan():
             found = f"the first rank (process {self.parent})", "has gone"
         if found is None and (stopped := self._stopped()):
-            found = stopped, "is stopped and does not answer"
+            lost = RankLost(stopped, "is stopped and does not answer", self.goes_on)
+            lost.stands = True
+            return lost
+        waited = "timed out" in text.lower()
+        if found is None and self.beats and (missing := self.beats.missing(waited=waited, place=place_in(error))):
+            lost = RankLost(missing.name, missing.what, self.goes_on)
+            # a rank that has started the others ends them, so it cannot leave it to them
+            lost.aloud = missing.says == self.beats.rank or bool(self.children)
+            return lost
         other = f"rank 1 (process {self.children[0].pid})" if len(self.children) == 1 else "another rank"
         return RankLost(*(found or (other, f"does not answer ({' '.join(text.split())[-120:]})")), self.goes_on)
 

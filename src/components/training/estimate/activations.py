@@ -1,0 +1,226 @@
+"""What a forward pass keeps for the backward pass, and what comes on top meanwhile: an estimate, from a run of shapes without numbers.
+
+One layer of each kind runs alone, forward and backward, on fake tensors; a model of 80 equal layers costs what one of two does. Kernels are those of a CPU: on
+an accelerator a fused kernel may keep less.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import DynamicOutputShapeException, FakeTensorMode
+from torch.utils._pytree import tree_leaves, tree_map
+
+from components.core.errors import UserError
+from components.core.meta import emptied
+from components.core.sockets import Batch, Layer, SequenceInfo, Terms
+from components.functional.cross_entropy import cross_entropy
+from components.functional.experts import even_loads
+from components.training.estimate.layouts import Layout
+from components.training.estimate.live import Live
+
+Objective = Callable[[Tensor, object, Batch], Terms]
+Kind = tuple[object, ...]
+Written = dict[str, object]  # beside the stream, by its name
+
+
+@dataclass(frozen=True)
+class Pass:
+    """Bytes of one layer in one micro-batch.
+
+    Args:
+        leaving: what it hands to the next layer.
+        kept: what is there after its forward pass, ``leaving`` included.
+        forward: the most during its forward pass.
+        backward: the most during its backward pass, ``kept`` and the gradients of its weights included.
+        weights, trained: elements of its weights, and of those that learn.
+    """
+
+    leaving: int
+    kept: int
+    forward: int
+    backward: int
+    weights: int
+    trained: int
+
+
+@dataclass(frozen=True)
+class Activations:
+    """Bytes of one micro-batch on one rank.
+
+    Args:
+        layers: in the order in which they run.
+        kept: by what is outside of layers: embedding, final norm, head and loss.
+        forward: the most during the forward pass of these.
+    """
+
+    layers: tuple[Pass, ...]
+    kept: int
+    forward: int
+
+    def total(self, *, checkpointing: bool = False) -> int:
+        """What is kept when the backward pass begins."""
+        return self.kept + sum(p.leaving if checkpointing else p.kept for p in self.layers)
+
+
+def activations(model: nn.Module, objective: Objective, layout: Layout, rows: int, context: int) -> Activations:
+    """Those of ``rows`` sequences of ``context`` tokens.
+
+    Args:
+        model: on the meta device; it is used up.
+        objective: the loss.
+        layout: says the precision.
+        rows, context: of the micro-batch.
+
+    Raises:
+        UserError: a part reads numbers, so that it cannot run on shapes alone.
+    """
+    try:
+        model = model.to(layout.stored if layout.casts else layout.compute)
+        with FakeTensorMode(), even_loads():
+            model = emptied(model).train()
+            batch = _batch(model, rows, context)
+            try:
+                return _Run(layout).through(model, objective, batch)
+            except DynamicOutputShapeException:
+                return _Run(layout).through(model, asked_everywhere, batch)
+    except UserError:
+        raise
+    except Exception as e:  # whatever a part does with numbers that are not there
+        raise UserError("activations", f"cannot be told from shapes alone: {type(e).__name__}: {e}") from e
+
+
+def asked_everywhere(hidden: Tensor, head: object, batch: Batch) -> Terms:
+    """In the place of a loss that picks its targets by what they are: as if each position had one."""
+    logits = cast(Callable[[Tensor], Tensor], head)(hidden)
+    assert batch.targets is not None
+    loss, _ = cross_entropy(logits.flatten(0, -2), batch.targets.flatten())
+    return Terms({"loss": (loss, torch.ones(()))})
+
+
+def _batch(model: nn.Module, rows: int, context: int) -> Batch:
+    ids = torch.zeros(rows, context, dtype=torch.long)
+    source = Batch(torch.zeros_like(ids)) if any(name == "encoder" for name, _ in model.named_children()) else None
+    return Batch(ids, targets=torch.zeros_like(ids), source=source)
+
+
+def between(one: Activations, two: Activations, share: float) -> Activations:
+    """Figures that grow in proportion from ``one`` (share 0) to ``two`` (share 1), and on."""
+    return _mixed((one, two), (1 - share, share), (1 - share, share))
+
+
+def lengthened(short: Sequence[Activations], lengths: Sequence[int], length: int) -> Activations:
+    """Figures for rows of ``length``, from those of three shorter lengths: of layers on the parabola through them, since scores grow with the square of the
+    length; of the head, whose logits may be cut into chunks, on the line through the last two."""
+    a, b, c = lengths
+    parabola = (
+        (length - b) * (length - c) / ((a - b) * (a - c)),
+        (length - a) * (length - c) / ((b - a) * (b - c)),
+        (length - a) * (length - b) / ((c - a) * (c - b)),
+    )
+    share = (length - b) / (c - b)
+    return _mixed(short, parabola, (0.0, 1 - share, share))
+
+
+def _mixed(some: Sequence[Activations], layers: Sequence[float], outside: Sequence[float]) -> Activations:
+    def sum_of(values: Iterable[int], weights: Sequence[float]) -> int:
+        return max(0, round(sum(v * w for v, w in zip(values, weights, strict=True))))
+
+    passes = (
+        Pass(
+            sum_of((p.leaving for p in of), layers),
+            sum_of((p.kept for p in of), layers),
+            sum_of((p.forward for p in of), layers),
+            sum_of((p.backward for p in of), layers),
+            of[0].weights,
+            of[0].trained,
+        )
+        for of in zip(*(one.layers for one in some), strict=True)
+    )
+    return Activations(tuple(passes), sum_of((o.kept for o in some), outside), sum_of((o.forward for o in some), outside))
+
+
+@dataclass
+class _Run:
+    """One pass through a model whose layers are measured one of each kind, and passed over otherwise."""
+
+    layout: Layout
+    found: dict[Kind, Pass] = field(default_factory=dict)
+    order: list[Kind] = field(default_factory=list)
+
+    def through(self, model: nn.Module, objective: Objective, batch: Batch) -> Activations:
+        live = Live((*model.parameters(), *model.buffers(), *tree_leaves(batch)))
+        for layer in model.modules():
+            if isinstance(layer, Layer):
+                layer.forward = self.in_place_of(layer, live)  # type: ignore[method-assign]  # the model is used up
+        with live, self.cast():
+            terms = model(batch, objective)
+        held = live.now
+        del terms
+        return Activations(tuple(self.found[kind] for kind in self.order), held, live.peak)
+
+    def cast(self) -> AbstractContextManager[object]:
+        return torch.autocast("cpu", self.layout.compute) if self.layout.casts else nullcontext()
+
+    def in_place_of(self, layer: Layer, live: Live) -> Callable[[Tensor, SequenceInfo], tuple[Tensor, Written]]:
+        kind, written = kind_of(layer), Written()
+
+        def forward(s: Tensor, info: SequenceInfo) -> tuple[Tensor, Written]:
+            self.order.append(kind)
+            if kind in self.found:
+                return s, written
+            live.paused = True
+            self.found[kind], out = self.measured(layer, s, info)
+            live.paused = False
+            written.update(out)
+            return s, written
+
+        return forward
+
+    def measured(self, layer: Layer, s: Tensor, info: SequenceInfo) -> tuple[Pass, Written]:
+        """The layer alone, forward and backward, and what it writes beside the stream."""
+        x = s.detach().requires_grad_(s.is_floating_point())
+        before = (*layer.parameters(), *layer.buffers(), *_tensors(info), x)
+        with torch.autocast("cpu", enabled=False), torch.enable_grad(), Live(before) as live:
+            with self.cast():
+                y, out = layer._run(x, info)
+            leaving, kept, forward = y.numel() * y.element_size(), live.now, live.peak
+            live.peak = live.now
+            aims = [t for t in (y, *_losses(out)) if t.requires_grad]
+            written = tree_map(lambda t: t.detach() if isinstance(t, Tensor) else t, out)
+            torch.autograd.backward(aims, [torch.zeros_like(t) for t in aims])
+        for p in layer.parameters():
+            p.grad = None
+        weights = [(p.numel(), p.requires_grad) for p in layer.parameters()]
+        elements, trained = sum(n for n, _ in weights), sum(n for n, learns in weights if learns)
+        return Pass(leaving, kept, forward, live.peak, elements, trained), cast(Written, written)
+
+
+def _losses(out: Mapping[str, object]) -> Iterator[Tensor]:
+    for name, value in out.items():
+        if name.startswith("loss."):
+            total, _ = cast(tuple[Tensor, Tensor], value)
+            yield total
+
+
+def _tensors(info: SequenceInfo) -> list[Tensor]:
+    """All that it holds, what is remembered within a forward pass too."""
+    return [leaf for leaf in tree_leaves(info) if isinstance(leaf, Tensor)]
+
+
+def kind_of(layer: Layer) -> Kind:
+    """Equal for layers of the same parts in the same shapes."""
+    return tuple((path, type(m).__name__, *_own(m)) for path, m in layer.block.named_modules())
+
+
+def _own(module: nn.Module) -> Iterator[object]:
+    for name, p in module.named_parameters(recurse=False):
+        yield name, tuple(p.shape), p.requires_grad
+    for name, value in vars(module).items():
+        if not name.startswith("_") and name != "part_path":
+            yield name, value if isinstance(value, (int, float, str, bool)) else type(value).__name__

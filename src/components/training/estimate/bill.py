@@ -1,0 +1,86 @@
+"""How long a number of tokens takes, and what it costs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from components.core.errors import UserError
+from components.training.estimate.accelerators import Accelerator
+from components.training.estimate.estimating import Estimate
+from components.training.estimate.layouts import PRECISIONS
+
+RECOMPUTED = 4 / 3  # a forward pass more: of layers, which are nearly all of it
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What is rented.
+
+    Args:
+        device: each of the accelerators.
+        utilisation: share of its stated peak that the model's own FLOPs reach (MFU; Chowdhery et al. 2022, arXiv:2204.02311, appendix B).
+        tokens: that the run reads.
+        price: of one accelerator for an hour, in whatever currency.
+        machine: accelerators of one machine, which its links join.
+        network: GB/s that one accelerator sends to other machines.
+    """
+
+    device: Accelerator
+    utilisation: float = 0.4
+    tokens: float | None = None
+    price: float | None = None
+    machine: int = 8
+    network: float = 50.0
+
+
+@dataclass(frozen=True)
+class Bill:
+    """Of a run."""
+
+    seconds_per_step: float
+    tokens_per_second: float
+    days: float | None
+    device_hours: float | None
+    cost: float | None
+
+
+def peak_of_device(terms: Terms, estimate: Estimate) -> float:
+    """FLOP/s of products in the layout's type.
+
+    Raises:
+        UserError: none are stated.
+    """
+    dtype = estimate.layout.compute
+    peak = terms.device.peak(dtype)
+    if peak is None:
+        name = str(dtype).removeprefix("torch.")
+        stated = [precision for precision, (_, of) in PRECISIONS.items() if terms.device.peak(of) is not None]
+        raise UserError(
+            "--accelerator", f"no figure of {terms.device.name} in {name}", f"plan trainer.precision={' or '.join(stated)}"
+        )
+    return peak
+
+
+def bill(estimate: Estimate, terms: Terms) -> Bill:
+    """At the utilisation that is given, which says all that keeps a device from its peak: communication and recomputation among it."""
+    seconds = estimate.flops / (estimate.layout.ranks * peak_of_device(terms, estimate) * terms.utilisation)
+    rate = estimate.tokens / seconds
+    if terms.tokens is None:
+        return Bill(seconds, rate, None, None, None)
+    hours = terms.tokens / rate / 3600
+    held = hours * estimate.layout.ranks
+    return Bill(seconds, rate, hours / 24, held, None if terms.price is None else held * terms.price)
+
+
+def bound(estimate: Estimate, terms: Terms) -> float:
+    """Tokens a second at most, to rank layouts by: of computing and sending the slower one, as if they hid each other wholly.
+
+    Products at ``utilisation`` of the peak, a third more under activation checkpointing; bytes over the links of a machine where a group of ranks stands within
+    one, else over the network.
+    """
+    again = RECOMPUTED if estimate.step.checkpointing else 1.0
+    computing = estimate.flops * again / (estimate.layout.ranks * peak_of_device(terms, estimate) * terms.utilisation)
+    sending = sum(
+        c.bytes / (1e9 * (terms.device.link if c.within <= terms.machine else terms.network)) for c in estimate.collectives
+    )
+    return estimate.tokens / max(computing, sending)

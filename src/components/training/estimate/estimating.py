@@ -1,0 +1,244 @@
+"""What a layout of a model's training costs: bytes of a rank, FLOPs, traffic, and what does not divide. Built once, asked for many layouts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from torch import nn
+
+from components.core.config_types import Config
+from components.core.errors import UserError
+from components.core.flops import Work, flops_of, flops_per_token
+from components.core.makers import make, part_values
+from components.core.sockets import Layer
+from components.core.weights import Weight
+from components.runs.loading import model_of
+from components.training.estimate.accelerators import Accelerator
+from components.training.estimate.activations import Activations, activations, between, lengthened
+from components.training.estimate.layouts import Layout
+from components.training.estimate.peak import Peak, peak_of
+from components.training.estimate.state import State, state_of
+from components.training.estimate.traffic import Collective, Volume, traffic
+from components.training.strategy._pieces import Pieces, pieces_of
+from components.training.tuning import freeze, tuned
+
+LENGTHS = (1024, 2048, 4096)  # of rows that are run by their shapes; what longer ones hold follows from these
+MOST_ROWS = 2**20  # that a search for the largest batch looks at
+
+
+@dataclass(frozen=True)
+class Step:
+    """How an optimizer step is cut.
+
+    Args:
+        rows: sequences of one micro-batch on one device.
+        accumulate: micro-batches of a step.
+        checkpointing: layers are computed again in the backward pass.
+    """
+
+    rows: int
+    accumulate: int = 1
+    checkpointing: bool = False
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """One layout.
+
+    Args:
+        layout: of the weights.
+        step: how it is cut.
+        state: bytes that rank 0 keeps between steps, which has a largest piece of each weight: exact.
+        least: those of the last rank, exact.
+        peak: the most at once, an estimate; None where activations cannot be told, ``unknown`` says why.
+        collectives: what each rank sends in a step.
+        tokens: of a step, over all devices.
+        flops: of a step, forward and backward, over all devices.
+    """
+
+    layout: Layout
+    step: Step
+    state: State
+    least: State
+    peak: Peak | None
+    unknown: str
+    collectives: tuple[Collective, ...]
+    tokens: int
+    flops: float
+
+    def fits(self, device: Accelerator) -> bool:
+        return self.peak is not None and self.peak.total <= device.usable
+
+
+class Subject:
+    """A model as it will be trained, on the meta device, with what was found out about it."""
+
+    def __init__(self, config: Config, vocab_size: int) -> None:
+        self.config, self.vocab_size = config, vocab_size
+        self.model = self.new_model()
+        self.weights: list[Weight] = tuned(self.model, config)
+        self._cut: dict[int, Pieces] = {}
+        self._passes: dict[tuple[object, ...], Activations] = {}
+        self._states: dict[tuple[Layout, int], State] = {}
+
+    def new_model(self) -> nn.Module:
+        model = model_of(self.config, self.vocab_size)
+        freeze(model, self.config)
+        return model
+
+    @cached_property
+    def context(self) -> int:
+        """Tokens of a row.
+
+        Raises:
+            UserError: rows have no length of their own.
+        """
+        length = self.config["model"].get("context_length")
+        if not isinstance(length, int):
+            raise UserError(
+                "model",
+                "it reads no rows of tokens, so there is nothing to plan",
+                "components show recipe=NAME counts its parameters",
+            )
+        return length
+
+    @property
+    def parameters(self) -> int:
+        return sum(w.parameter.numel() for w in self.weights)
+
+    @property
+    def trained(self) -> int:
+        return sum(w.parameter.numel() for w in self.weights if w.parameter.requires_grad)
+
+    @cached_property
+    def flops_per_token(self) -> float:
+        """Of the algorithm, forward and backward."""
+        return flops_per_token(self.model, self.context)
+
+    @cached_property
+    def executed_per_token(self) -> float:
+        """Of the plain reference, which computes what a mask hides."""
+        return 3.0 * flops_of(self.model, Work(self.context)).executed / self.context
+
+    def pieces(self, layout: Layout) -> Pieces:
+        """What devices that hold a layer together have in pieces.
+
+        Raises:
+            UserError: a part does not divide among them.
+        """
+        if layout.tensor not in self._cut:
+            self._cut[layout.tensor] = pieces_of(self.model, layout.tensor) if layout.tensor > 1 else Pieces()
+        return self._cut[layout.tensor]
+
+    def state(self, layout: Layout, rank: int = 0) -> State:
+        if (layout, rank) not in self._states:
+            buffers = sum(b.numel() * b.element_size() for b in self.model.buffers())
+            cut = self.pieces(layout).cut
+            self._states[layout, rank] = state_of(self.weights, buffers, self.config["optimizer"], layout, cut, rank)
+        return self._states[layout, rank]
+
+    def passes(self, layout: Layout, rows: int) -> Activations:
+        """Exactly that many rows where they are few, else on the line through one and two."""
+        if rows <= 2:
+            return self._ran(layout, rows)
+        return between(self._ran(layout, 1), self._ran(layout, 2), rows - 1)
+
+    def _ran(self, layout: Layout, rows: int) -> Activations:
+        if self.context <= LENGTHS[-1]:
+            return self._of_length(layout, rows, self.context)
+        return lengthened([self._of_length(layout, rows, n) for n in LENGTHS], LENGTHS, self.context)
+
+    def _of_length(self, layout: Layout, rows: int, context: int) -> Activations:
+        key = (layout.stored, layout.compute, layout.casts, rows, context)
+        if key not in self._passes:
+            loss = make(self.config["loss"], "loss", vocab_size=self.vocab_size)
+            self._passes[key] = activations(self.new_model(), loss, layout, rows, context)
+        return self._passes[key]
+
+    def peak(self, layout: Layout, step: Step) -> Peak:
+        return peak_of(self.state(layout), self.passes(layout, step.rows), layout, checkpointing=step.checkpointing)
+
+    def largest(self, layout: Layout, device: Accelerator, *, accumulate: int = 1, checkpointing: bool = False) -> int:
+        """The most rows of a micro-batch that fit in the device's memory; 0: not even one."""
+
+        def fits(rows: int) -> bool:
+            return self.peak(layout, Step(rows, accumulate, checkpointing)).total <= device.usable
+
+        if not fits(1):
+            return 0
+        low, high = 1, 2
+        while high < MOST_ROWS and fits(high):
+            low, high = high, 2 * high
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if fits(middle) else (low, middle)
+        return low
+
+    def estimate(self, layout: Layout, step: Step) -> Estimate:
+        peak, unknown = None, ""
+        try:
+            peak = self.peak(layout, step)
+        except UserError as e:
+            if e.where != "activations":
+                raise
+            unknown = e.what
+        tokens = step.rows * step.accumulate * layout.readers * self.context
+        return Estimate(
+            layout,
+            step,
+            self.state(layout),
+            self.state(layout, layout.ranks - 1),
+            peak,
+            unknown,
+            tuple(traffic(layout, self.volume(layout, step), checkpointing=step.checkpointing)),
+            tokens,
+            tokens * self.flops_per_token,
+        )
+
+    def volume(self, layout: Layout, step: Step) -> Volume:
+        pieces = self.pieces(layout)
+        inside = {id(p) for m in self.model.modules() if isinstance(m, Layer) for p in m.parameters()}
+        alone = replace(layout, strategy="tp" if layout.tensor > 1 else "single", shards=1)
+        sums = [0, 0, 0, 0]
+        for w in self.weights:
+            elements = 1
+            for n in alone.local(tuple(w.parameter.shape), pieces.cut.get(id(w.parameter))):
+                elements *= n
+            place = 0 if id(w.parameter) in inside else 2
+            sums[place] += elements
+            sums[place + 1] += elements if w.parameter.requires_grad else 0
+        tokens = step.rows * self.context
+        return Volume(
+            *sums,
+            accumulate=step.accumulate,
+            stream=tokens * int(self.config["model"].get("d_model") or 0),
+            summed=len(pieces.summed) + len(pieces.looked_up),
+            entered=len(pieces.summed) + len(pieces.joined),
+            again=len(pieces.summed),
+            joined=tokens * self.vocab_size * len(pieces.joined),
+        )
+
+
+def rows_of(config: Config) -> int:
+    """Sequences of an optimizer step, over all devices."""
+    options = part_values("task", config["task"])
+    rows, tokens, context = options["batch_size"], options.get("batch_tokens"), config["model"].get("context_length")
+    if isinstance(tokens, int) and isinstance(context, int):
+        return max(1, tokens // context)
+    return int(rows)
+
+
+def step_of(config: Config, trainer: Mapping[str, object], layout: Layout) -> tuple[Step, str]:
+    """How the config cuts a step, and where its rows do not divide a line that says so: then each device gets the next whole number."""
+    rows = rows_of(config)
+    accumulate = trainer.get("accumulate_grad_batches")
+    accumulate = accumulate if isinstance(accumulate, int) else 1
+    groups = accumulate * layout.readers
+    each = -(-rows // groups)
+    step = Step(each, accumulate, bool(part_values("task", config["task"]).get("activation_checkpointing")))
+    if rows % groups == 0:
+        return step, ""
+    among = f"{layout.readers} that read rows of their own" + (f" x {accumulate} micro-batches" if accumulate > 1 else "")
+    return step, f"task.batch_size={rows} among {among}: planned with {each * groups}, {each} each"

@@ -1,0 +1,158 @@
+"""How a strategy lays weights out over devices, and the piece of a weight that one device holds: arithmetic over shapes, no device and no group of processes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch.distributed.tensor import Replicate, Shard
+from torch.distributed.tensor.placement_types import Placement, _StridedShard
+
+from components.core.errors import UserError, nearest
+
+KNOWN = ("single", "ddp", "fsdp2", "hsdp", "tp", "fsdp2_tp")
+SHARDED = ("fsdp2", "hsdp", "fsdp2_tp")  # by fully_shard
+PRECISIONS: Mapping[str, tuple[torch.dtype, torch.dtype]] = {
+    "32-true": (torch.float32, torch.float32),
+    "bf16-mixed": (torch.float32, torch.bfloat16),
+    "16-mixed": (torch.float32, torch.float16),
+    "bf16-true": (torch.bfloat16, torch.bfloat16),
+    "64-true": (torch.float64, torch.float64),
+}  # what weights are held in, and what is multiplied in
+SHORT = {"32": "32-true", "64": "64-true", "bf16": "bf16-mixed", "16": "16-mixed"}  # Lightning's other names
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Weights over devices. ``ranks = replicas * shards * tensor``.
+
+    Args:
+        strategy: one of ``KNOWN``.
+        ranks: all devices.
+        shards: devices over which each weight's first axis is spread by ``fully_shard``.
+        tensor: devices that hold each layer together.
+        replicas: groups that hold the same.
+        precision: of the run, by Lightning's full name.
+    """
+
+    strategy: str
+    ranks: int = 1
+    shards: int = 1
+    tensor: int = 1
+    replicas: int = 1
+    precision: str = "32-true"
+
+    @property
+    def stored(self) -> torch.dtype:
+        """What weights, gradients and what follows them are held in."""
+        return PRECISIONS[self.precision][0]
+
+    @property
+    def compute(self) -> torch.dtype:
+        """What products are computed in."""
+        return PRECISIONS[self.precision][1]
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """The kinds of devices that one copy of the weights is spread over: ``shards``, ``tensor``, both or none."""
+        return (
+            *(("shards",) if self.strategy in SHARDED else ()),
+            *(("tensor",) if self.strategy in ("tp", "fsdp2_tp") else ()),
+        )
+
+    @property
+    def casts(self) -> bool:
+        """Whether autocast keeps a narrow copy of each weight; shards are gathered in the narrow type instead."""
+        return self.stored != self.compute and not (self.axes[:1] == ("shards",) and self.precision == "bf16-mixed")
+
+    @property
+    def gathered(self) -> torch.dtype:
+        """What ``fully_shard`` gathers weights in."""
+        return self.stored if self.casts else self.compute
+
+    @property
+    def readers(self) -> int:
+        """Devices, or groups of them, that read rows of their own."""
+        return self.ranks // self.tensor
+
+    def named(self) -> str:
+        """The override: ``trainer.strategy=...``."""
+        options = {"hsdp": f"shard_size: {self.shards}", "fsdp2_tp": f"tensor_size: {self.tensor}"}
+        more = options.get(self.strategy)
+        name = "auto" if self.strategy == "single" else self.strategy
+        return f"trainer.strategy={name}" if more is None else f"trainer.strategy={{name: {name}, {more}}}"
+
+    def local(self, shape: tuple[int, ...], cut: int | None, rank: int = 0) -> tuple[int, ...]:
+        """The shape of the piece that ``rank`` holds. Pieces differ where an axis does not divide; rank 0 has a largest one.
+
+        Args:
+            shape: of the whole weight.
+            cut: the dimension that devices which hold a layer together share; None: they hold all of it.
+            rank: its place counts replicas first, then shards, then devices of one layer, as the strategies' meshes do.
+        """
+        held = list(shape)
+        if cut is not None and self.tensor > 1:
+            held[cut] = piece(held[cut], self.tensor, rank % self.tensor)
+        if self.strategy in SHARDED and held:
+            held[0] = piece(held[0], self.shards, rank // self.tensor % self.shards)
+        return tuple(held)
+
+    def placements(self, cut: int | None) -> list[Placement]:
+        """Over the mesh of (shards, tensor), of those that are more than one kind of device."""
+        found: list[Placement] = []
+        if "shards" in self.axes:
+            strided = self.tensor > 1 and cut == 0
+            found.append(_StridedShard(0, split_factor=self.tensor) if strided else Shard(0))
+        if "tensor" in self.axes:
+            found.append(Replicate() if cut is None else Shard(cut))
+        return found
+
+
+def piece(length: int, parts: int, index: int) -> int:
+    """How much of ``length`` the ``index``-th of ``parts`` gets, as ``torch.chunk`` deals it: all get the most until nothing is left."""
+    most = -(-length // parts)
+    return max(0, min(most, length - most * index))
+
+
+def layout_of(trainer: Mapping[str, object], ranks: int, per_node: int | None = None) -> Layout:
+    """What ``trainer.strategy`` and ``trainer.precision`` mean on so many devices.
+
+    Args:
+        trainer: the trainer's settings.
+        ranks: all devices.
+        per_node: devices of one machine.
+
+    Raises:
+        UserError: a strategy or a precision that is not planned, or groups that the devices do not divide into.
+    """
+    node = trainer.get("strategy") or "auto"
+    options = dict(node) if isinstance(node, Mapping) else {"name": node}
+    name = str(options.get("name"))
+    precision = str(trainer.get("precision") or "32-true")
+    precision = SHORT.get(precision, precision)
+    if precision not in PRECISIONS:
+        raise UserError("trainer.precision", f"{precision!r} is not planned", f"one of {', '.join(PRECISIONS)}")
+    if name in ("auto", "single_device", "single"):
+        name = "single" if ranks == 1 else "ddp"
+    elif name.startswith("ddp"):
+        name = "ddp"
+    if name not in KNOWN:
+        raise UserError("trainer.strategy", f"{name!r} is not planned", nearest(name, KNOWN, called="strategies"))
+    shards = {"fsdp2": ranks, "hsdp": number(options, "shard_size") or per_node or ranks}.get(name, 1)
+    tensor = {"tp": ranks, "fsdp2_tp": number(options, "tensor_size") or 2}.get(name, 1)
+    group, what = (tensor, "tensor_size") if name == "fsdp2_tp" else (shards, "shard_size")
+    if ranks % group:
+        raise UserError(
+            f"trainer.strategy.{what}",
+            f"{ranks} devices are no whole number of groups of {group}",
+            f"take one of {', '.join(str(n) for n in range(1, ranks + 1) if ranks % n == 0)}",
+        )
+    if name == "fsdp2_tp":
+        shards = ranks // tensor
+    return Layout(name, ranks, shards, tensor, ranks // (shards * tensor), precision)
+
+
+def number(options: Mapping[str, object], name: str) -> int | None:
+    value = options.get(name)
+    return value if isinstance(value, int) else None

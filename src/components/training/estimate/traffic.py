@@ -1,0 +1,94 @@
+"""Bytes that a rank sends in an optimizer step, collective by collective.
+
+A ring over N ranks sends, from each, (N - 1) / N of the data for an all-gather or a reduce-scatter, and twice that for an all-reduce: Thakur, Rabenseifner &
+Gropp 2005, https://doi.org/10.1177/1094342005051521; NCCL's account of it: https://github.com/NVIDIA/nccl-tests/blob/master/doc/PERFORMANCE.md. What
+sharded data parallelism sends: Rajbhandari et al. 2020 (ZeRO), arXiv:1910.02054, section 7; tensor parallelism: Shoeybi et al. 2019, arXiv:1909.08053, section 3.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from components.training.estimate.layouts import Layout
+
+
+@dataclass(frozen=True)
+class Collective:
+    """One kind of it, over a step.
+
+    Args:
+        what: ``all-reduce of gradients``.
+        over: ranks that take part.
+        bytes: that each of them sends.
+        within: devices that one such group stands among: where they are those of one machine, its links serve.
+    """
+
+    what: str
+    over: int
+    bytes: int
+    within: int
+
+
+@dataclass(frozen=True)
+class Volume:
+    """What it depends on, for the devices that hold a layer together.
+
+    Args:
+        layers, trained: elements of the weights of all layers that one device has before they are sharded, and of those that learn.
+        root, root_trained: likewise of what is outside of layers.
+        accumulate: micro-batches of a step.
+        stream: elements of the residual stream in one micro-batch: rows x context x d_model.
+        summed: parts whose output is a sum of pieces, tables of the vocabulary among them.
+        entered: parts whose input's gradient is a sum of pieces.
+        again: of ``summed`` those inside of layers, which a layer that is computed again sums again.
+        joined: elements of the logits that are put together from pieces.
+    """
+
+    layers: int
+    trained: int
+    root: int
+    root_trained: int
+    accumulate: int = 1
+    stream: int = 0
+    summed: int = 0
+    entered: int = 0
+    again: int = 0
+    joined: int = 0
+
+
+def ring(size: float, ranks: int) -> int:
+    """Bytes that each of ``ranks`` sends in an all-gather to ``size`` bytes, or in a reduce-scatter of as many."""
+    return round(size * (ranks - 1) / ranks)
+
+
+def traffic(layout: Layout, volume: Volume, *, checkpointing: bool = False) -> list[Collective]:
+    """Collectives of one optimizer step, without those in which a rank sends nothing.
+
+    Over replicas that have whole weights gradients are summed once a step, in their own type. Under ``fully_shard`` Lightning has them summed for each micro-batch,
+    in fp32 at least, and weights are gathered for each: a layer's before its forward pass and again before its backward pass, the others once.
+    """
+    v, found = volume, []
+    learned = v.trained + v.root_trained
+    if layout.shards > 1:
+        wide, within = layout.gathered.itemsize, layout.shards * layout.tensor
+        gathered = ring((2 * v.layers + v.root) * wide, layout.shards)
+        scattered = ring(learned * summed_in(layout), layout.shards)
+        found.append(Collective("all-gather of weights", layout.shards, gathered * v.accumulate, within))
+        found.append(Collective("reduce-scatter of gradients", layout.shards, scattered * v.accumulate, within))
+    if layout.replicas > 1:
+        whole = layout.shards == 1
+        held = learned / layout.shards * (layout.stored.itemsize if whole else summed_in(layout))
+        times = 2 * (1 if whole else v.accumulate)
+        found.append(Collective("all-reduce of gradients", layout.replicas, times * ring(held, layout.replicas), layout.ranks))
+    if layout.tensor > 1:
+        once = 2 * ring(v.stream * layout.compute.itemsize, layout.tensor)
+        times = v.summed + v.entered + (v.again if checkpointing else 0)
+        found.append(Collective("all-reduce of activations", layout.tensor, times * once * v.accumulate, layout.tensor))
+        logits = ring(v.joined * layout.compute.itemsize, layout.tensor)
+        found.append(Collective("all-gather of logits", layout.tensor, logits * v.accumulate, layout.tensor))
+    return [c for c in found if c.bytes]
+
+
+def summed_in(layout: Layout) -> int:
+    """Bytes of the type in which ``fully_shard`` sums gradients."""
+    return max(4, layout.stored.itemsize)

@@ -1,0 +1,123 @@
+"""What ranks of real runs hold: bytes of parameters, gradients and optimizer state, and the most that torch's own tracker counts within a step.
+
+``python held.py FOLDER LAYOUT ...``, under torchrun, trains small models under each layout in one launch and keeps what each rank held in
+FOLDER/held-RANKS.json. ``planned.py`` beside it says what ``components plan`` foretells of the same runs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import torch
+from torch.distributed._tools.mem_tracker import MemTracker
+from torch.distributed.tensor import DTensor
+
+import components
+from components.core.collectives import everywhere
+from components.runs import curves
+from components.training.task._training import Training
+
+STEPS, TRACKED = 3, 2  # the third step: by then the optimizer has its state, and gradients of the step before are there
+COMMON = [
+    *("recipe=llama_tiny", "model.d_model=96", "model.n_layers=3", "model.context_length=64", "model.attention.n_heads=4"),
+    *("tokenizer=bpe", "tokenizer.vocab_size=300", "data=text", "data.path=text.txt", "optimizer=adamw"),
+    *(f"task.validation_every={STEPS}", "task.samples=0", "task.judged_samples=0", "logger=csv"),
+    *(f"trainer.max_steps={STEPS}", "trainer.log_every_n_steps=1", "trainer.accelerator=cpu"),
+    *("trainer.enable_checkpointing=false", "trainer.limit_val_batches=0"),
+]
+FAMILIES = {
+    "dense": [
+        "model/position=rope",
+        "model/norm=rms",
+        "model/ffn=glu",
+        "model.ffn.d_ff=250",
+        "model/attention=gqa",
+        "model.attention.n_kv_heads=2",
+    ],
+    "MoE": ["model/position=rope", "model/norm=rms", "model/ffn=moe", "model.ffn.n_experts=4", "model/attention=gqa"],
+    "recurrent": ["model/position=rope", "model/norm=rms", "model/ffn=glu", "model/attention=gated_delta_net"],
+}
+LAYOUTS = {
+    "ddp": "ddp",
+    "fsdp2": "fsdp2",
+    "hsdp": "{name: hsdp, shard_size: 2}",
+    "tp": "tp",
+    "fsdp2_tp": "{name: fsdp2_tp, tensor_size: 2}",
+}
+ROWS = (2, 8)  # of one device
+MORE = {
+    "checkpointed": "task.activation_checkpointing=true",
+    "bf16-mixed": "trainer.precision=bf16-mixed",
+}  # of the dense model
+PEAKS = ("ddp", "fsdp2", "hsdp")  # the others' weights give way in hooks of their own, which the tracker does not see
+
+
+def cases(layout: str, ranks: int) -> list[tuple[str, int, str]]:
+    """(family, rows, what is besides) of each run under a layout."""
+    found = [(family, rows, "") for family in FAMILIES for rows in (ROWS if layout in PEAKS else ROWS[:1])]
+    return found + ([("dense", ROWS[-1], more) for more in MORE] if layout in PEAKS and ranks == 2 else [])
+
+
+def overrides(family: str, layout: str, rows: int, more: str, ranks: int) -> list[str]:
+    readers = {"tp": 1, "fsdp2_tp": ranks // 2}.get(layout, ranks)
+    return [
+        *(*COMMON, *FAMILIES[family], f"trainer.strategy={LAYOUTS[layout]}", f"trainer.devices={ranks}"),
+        *(f"task.batch_size={rows * readers}", *([MORE[more]] if more else [])),
+    ]
+
+
+def local(tensors: object) -> int:
+    """Bytes of the pieces of this rank."""
+    own = (t.to_local() if isinstance(t, DTensor) else t for t in tensors if isinstance(t, torch.Tensor))
+    return sum(t.numel() * t.element_size() for t in own)
+
+
+class Watched:
+    """Hooks of a task that keep what is there in and after the step ``TRACKED``."""
+
+    found: dict[str, int] = {}
+    tracker: MemTracker | None = None
+    peaks = True
+
+    @staticmethod
+    def before(task: Training, batch: object, batch_idx: int) -> None:
+        start(task, batch, batch_idx)
+        if task.trainer.global_step == TRACKED:
+            Watched.found = {"peak": 0}
+            if Watched.peaks:
+                Watched.tracker = MemTracker()
+                Watched.tracker.track_external(task.model, task.trainer.optimizers[0])
+                Watched.tracker.__enter__()
+
+    @staticmethod
+    def after(task: Training, *args: object) -> None:
+        if Watched.tracker is not None:
+            Watched.tracker.__exit__(None, None, None)
+            Watched.found["peak"] = int(Watched.tracker.get_tracker_snapshot("peak")[torch.device("cpu")]["Total"])
+            Watched.tracker = None
+        if set(Watched.found) == {"peak"}:
+            model, optimizer = task.model, task.trainer.optimizers[0]
+            Watched.found["parameters"] = local(model.parameters())
+            Watched.found["gradients"] = local(p.grad for p in model.parameters())
+            Watched.found["optimizer"] = local(v for s in optimizer.state.values() for v in s.values())
+        end(task, *args)
+
+
+start, end = Training.on_train_batch_start, Training.on_train_batch_end
+
+if __name__ == "__main__":
+    Training.on_train_batch_start, Training.on_train_batch_end = Watched.before, Watched.after
+    curves.draw = lambda *_: None
+    folder, *layouts = sys.argv[1:]
+    ranks, kept = int(os.environ["WORLD_SIZE"]), {}
+    for layout in layouts:
+        Watched.peaks = layout in PEAKS
+        for family, rows, more in cases(layout, ranks):
+            Watched.found = {}
+            components.train(None, overrides(family, layout, rows, more, ranks), quiet=True)
+            kept[f"{layout}, {family}, {rows}, {more}"] = everywhere(Watched.found)
+    if os.environ["RANK"] == "0":
+        Path(folder, f"held-{ranks}.json").write_text(json.dumps(kept, indent=1))
