@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -36,3 +37,16 @@ def test_it_measures(bench, tmp_path):
     few, many = (bench.cost(split, ranks, batches=5) for ranks in (1, 4096))
     assert many["peak_mb"] == pytest.approx(few["peak_mb"], rel=0.1)
     assert 0 < many["ms"] < 100
+
+
+def test_the_page_says_what_two_workers_bring():
+    text = (ROOT / "docs" / "scale.md").read_text(encoding="utf8").partition("<!-- written by bench/prepare.py -->")[2]
+    text = text.partition("<!-- end of prepare -->")[0]
+    times = [float(t) for t in re.findall(r"2 workers against 1: ([\d.]+) times as fast by seconds of a core", text)]
+    memory = [
+        int(line.rsplit("|", 2)[1])
+        for line in text.partition("MB of a worker at most")[2].splitlines()
+        if line.startswith("| ")
+    ]
+    assert max(times) >= 1.8
+    assert 0 < max(memory) < 1000

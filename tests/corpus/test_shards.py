@@ -13,7 +13,7 @@ from sharded import Sharded, documents, in_one_pass
 
 from components import build
 from components.core.errors import UserError
-from components.corpus import duplicates, prepare, segments, texts, tokenise, work
+from components.corpus import duplicates, near_duplicates, prepare, segments, texts, tokenise, work
 from components.corpus.document import Document
 from components.corpus.texts import Cleaning
 from components.corpus.work import Asked, Unfinished, asking
@@ -259,6 +259,43 @@ def test_near_duplicates_are_left_out_whatever_the_shards(tmp_path, monkeypatch)
     with asking(Asked(2)):
         more = prepare(Alike(), build("tokenizer", "byte"), **options)
     assert (more.hash, more.report) == (one.hash, one.report)
+    small_pieces(monkeypatch, 40, 40)
+    with asking(Asked(1)):
+        pieces = prepare(Alike(), build("tokenizer", "byte"), **(options | {"cache": tmp_path / "pieces"}))
+    assert (pieces.hash, pieces.report) == (one.hash, one.report)
+
+
+def small_pieces(monkeypatch, documents, digests):
+    """Whatever is held at once is of so many documents, and in this process, where it is counted."""
+    monkeypatch.setattr(segments, "DOCUMENTS", documents)
+    monkeypatch.setattr(near_duplicates, "PAIRS", documents)
+    for module in (duplicates, near_duplicates):
+        monkeypatch.setattr(module, "DIGESTS", digests)
+    monkeypatch.setattr(work, "portable", lambda _: False)
+
+
+class Boilerplate(Many):
+    """So many documents: thirty like no other, the rest of three families, each alike throughout."""
+
+    def documents(self):
+        for i in range(self.count):
+            words = [f"word{10_000 * (i if i < 33 else i % 3) + j}" for j in range(40)]
+            yield Document(" ".join([*words, str(i)]), "boilerplate", i)
+
+
+def test_memory_does_not_grow_with_the_near_duplicates(tmp_path, monkeypatch):
+    pytest.importorskip("datasketch")
+    small_pieces(monkeypatch, 100, 1000)
+    peaks = []
+    for count in (40, 500, 4000):
+        tracemalloc.start()
+        with asking(Asked(1, None, 100_000)):
+            corpus = prepare(Boilerplate(count), build("tokenizer", "byte"), cache=tmp_path, near_duplicates=0.8)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert corpus.report.kept == 33
+    # a pair of places as Python objects is some 200 bytes, a signature 512. What is left is of pieces: paths, and what Python has not yet freed
+    assert peaks[2] - peaks[1] < 150 * 3500, f"{peaks} bytes for 500 and 4,000 documents"
 
 
 def test_near_duplicates_without_the_package_are_one_line(tmp_path, monkeypatch):

@@ -18,6 +18,10 @@ class Written:
     config: dict[str, Any] = field(default_factory=dict)
     summary: dict[str, Any] = field(default_factory=dict)
     artifacts: list[str] = field(default_factory=list)
+    links: list[tuple[str, str, dict[str, Any]]] = field(
+        default_factory=list
+    )  # ("read" or "left", name, metadata) of each artifact
+    job: str = ""
     exit_code: int | None = None
     folder: Path = Path()
 
@@ -67,12 +71,15 @@ def read(folder: Path) -> Written:
             out.history.append(nested(record.history.item))
         elif kind == "run":
             put(out.config, record.run.config.update)
+            out.job = out.job or record.run.job_type
         elif kind == "config":
             put(out.config, record.config.update)
         elif kind == "summary":
             put(out.summary, record.summary.update)
         elif kind == "artifact":
             out.artifacts.append(record.artifact.type)
+            used = "read" if record.artifact.use_after_commit else "left"
+            out.links.append((used, record.artifact.name, json.loads(record.artifact.metadata or "{}")))
         elif kind == "exit":
             out.exit_code = record.exit.exit_code
     return out

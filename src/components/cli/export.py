@@ -36,7 +36,13 @@ def _size(text: str) -> int:
 def run(args: argparse.Namespace) -> int:
     if args.run is None or args.to is None:
         raise UserError("components export", "needs a run and --to FOLDER", "components export RUN --to exported/mine")
+    from components.compose.request import Request
+    from components.runs import resume, run_folder
     from components.runs.exporting import export_run
+    from components.training.loggers import tell_export
 
-    terminal.show(export_run(args.run, Path(args.to), shard_bytes=args.shard_size))
+    to = Path(args.to).expanduser()
+    terminal.show(export_run(args.run, to, shard_bytes=args.shard_size))
+    folder, file = run_folder.find_run(args.run, resume.runs_folder(Request.of([])))
+    tell_export(folder, file or run_folder.checkpoint_of(folder, best=True), to, terminal.show)
     return 0

@@ -7,8 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-HEADER = 128  # bytes of an .npy header of one dimension
-
 
 class Array:
     """An ``.npy`` file of one dimension, complete when the stack that it was made in is closed.
@@ -21,8 +19,8 @@ class Array:
 
     def __init__(self, stack: ExitStack, file: Path, dtype: np.dtype) -> None:
         self.stream, self.dtype, self.size = stack.enter_context(file.open("wb")), dtype, 0
-        self.stream.write(bytes(HEADER))
-        stack.callback(self._finish)
+        self._head()
+        stack.callback(self._head)
 
     def add(self, values: np.ndarray) -> bytes:
         """Append them. Returns the bytes that were written."""
@@ -31,8 +29,16 @@ class Array:
         self.size += len(values)
         return data
 
-    def _finish(self) -> None:
+    def _head(self) -> None:
+        """Write the header; it is as long for any number of values."""
         self.stream.seek(0)
-        shown = {"descr": self.dtype.str, "fortran_order": False, "shape": (self.size,)}
+        shown = {"descr": np.lib.format.dtype_to_descr(self.dtype), "fortran_order": False, "shape": (self.size,)}
         np.lib.format.write_array_header_1_0(self.stream, shown)
-        assert self.stream.tell() == HEADER
+
+
+def mapped(file: Path) -> np.ndarray:
+    """What an ``.npy`` file holds, mapped from disk."""
+    try:
+        return np.load(file, mmap_mode="r")
+    except ValueError:
+        return np.load(file)  # one without values cannot be mapped

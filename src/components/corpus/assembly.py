@@ -13,6 +13,7 @@ from components.corpus.arrays import Array
 from components.corpus.clean import EXAMPLES, GLIMPSE, Report, glimpse
 from components.corpus.duplicates import Repeated
 from components.corpus.segments import Segment
+from components.corpus.sources import FILE, RunWriter
 from components.corpus.store import Meta
 from components.corpus.texts import SPLITS, Cleaning
 
@@ -46,24 +47,33 @@ class Assembly:
     def _write(self, folder: Path, held_out: bytes | None) -> tuple[Report, Meta]:
         report = Report()
         whole = hashlib.blake2b(digest_size=16)
+        sources: dict[str, int] = {}
         at = dict.fromkeys(SPLITS, 0)
         with ExitStack() as stack:
             ends = [Array(stack, folder / f"{split}.ends.npy", np.dtype("<i8")) for split in SPLITS]
             files = [stack.enter_context((folder / f"{split}.txt").open("wb")) for split in SPLITS]
+            runs = RunWriter(stack, folder)
             number = 0
             for place, meta in self.read:
                 _add(report, meta)
+                renumbered = np.array([sources.setdefault(name, len(sources)) for name in meta["sources"]], np.int64)
                 for i in range(len(meta["segments"])):
                     segment = Segment(place, i)
                     kept = self._count(segment, number, report)
                     whole.update(np.stack([segment.records[f][kept] for f in ("high", "low")], 1).astype(">u8").tobytes())
-                    for split, pieces, text in _pieces(segment, kept, held_out):
-                        files[split].write(text)
+                    for split, pieces, text, of in _pieces(segment, kept, held_out):
+                        files[split].writelines(text)
                         ends[split].add(at[SPLITS[split]] + np.cumsum(pieces))
-                        at[SPLITS[split]] += len(text)
+                        at[SPLITS[split]] += int(pieces.sum())
+                        if SPLITS[split] == "train":
+                            runs.add(renumbered[of])
                     number += 1
             report.documents = {split: array.size for split, array in zip(SPLITS, ends)}
-        return report, {"text_hash": whole.hexdigest(), "n_bytes": at, "n_documents": report.documents}
+        meta = {"text_hash": whole.hexdigest(), "n_bytes": at, "n_documents": report.documents}
+        if any(sources):
+            return report, {**meta, "sources": list(sources)}
+        (folder / FILE).unlink()  # no source has a name
+        return report, meta
 
     def _count(self, segment: Segment, number: int, report: Report) -> np.ndarray:
         """Which documents are kept, and what the report says of the others."""
@@ -101,8 +111,10 @@ def _counted(report: Report, reason: str, documents: np.ndarray) -> list[int]:
     return documents[: EXAMPLES - len(report.examples[reason])].tolist()
 
 
-def _pieces(segment: Segment, kept: np.ndarray, held_out: bytes | None) -> Iterable[tuple[int, np.ndarray, bytes]]:
-    """(split, bytes of each piece, their text) of the documents that are kept."""
+def _pieces(
+    segment: Segment, kept: np.ndarray, held_out: bytes | None
+) -> Iterable[tuple[int, np.ndarray, list[memoryview], np.ndarray]]:
+    """(split, bytes of each piece, their text in stretches, the number of each piece's source) of the documents that are kept."""
     records = segment.records
     for split, members in enumerate(segment.members):
         text, lengths = segment.text(split), segment.lengths[split]
@@ -112,8 +124,9 @@ def _pieces(segment: Segment, kept: np.ndarray, held_out: bytes | None) -> Itera
             high, low = np.frombuffer(held_out, ">u8")
             held = mine & (records["high"][members] == high) & (records["low"][members] == low)
         for to, chosen in ((split, mine & ~held), (SPLITS.index("validation"), held)):
-            if chosen.all() and len(chosen):
-                yield to, lengths, text.tobytes()
-            elif chosen.any():
+            if chosen.any():
                 pieces = np.repeat(chosen, records["pieces"][members])
-                yield to, lengths[pieces], text[np.repeat(pieces, lengths)].tobytes()
+                at = np.flatnonzero(np.diff(pieces, prepend=False, append=False))  # where a stretch begins, where it ends
+                ends = np.r_[0, np.cumsum(lengths)][at]
+                of = np.repeat(records["source"][members], records["pieces"][members])
+                yield to, lengths[pieces], [text.data[a:b] for a, b in ends.reshape(-1, 2).tolist()], of[pieces]

@@ -10,10 +10,12 @@ from typing import Any, Protocol
 import numpy as np
 
 from components.core.contracts import complete
+from components.corpus.arrays import mapped
 from components.corpus.clean import Report
 from components.corpus.document import Document
 from components.corpus.framing import Frame, frame_of
 from components.corpus.making import clear, write_texts, write_tokens
+from components.corpus.sources import Sources
 from components.corpus.store import Meta, build, key_of, require_sound
 from components.corpus.texts import SPLITS, Cleaning, Progress, read_texts, require_splits
 from components.corpus.tokens import Tokens, read_tokenizer
@@ -62,7 +64,8 @@ class Split:
 
 @dataclass(frozen=True)
 class Corpus:
-    """Three splits that share no document, their tokenizer, the report of cleaning, and a hash of all tokens."""
+    """Three splits that share no document, their tokenizer, the report of cleaning, and a hash of all tokens. ``sources``: of the tokens of ``train``,
+    where the data are a mixture."""
 
     train: Split
     validation: Split
@@ -72,6 +75,7 @@ class Corpus:
     hash: str
     texts: Path = field(repr=False, default=Path())
     folder: Path = field(repr=False, default=Path())
+    sources: Sources | None = field(repr=False, default=None)
 
     @property
     def tokens(self) -> dict[str, int]:
@@ -148,17 +152,14 @@ def prepare(
     report.notes = [*report.notes, *made["notes"]]
     own = read_tokenizer(tokens / "tokenizer.json")
     splits = {s: _open(tokens, s, known["n_bytes"][s], frame_of(own)) for s in SPLITS}
-    return Corpus(**splits, tokenizer=own, report=report, hash=made["hash"], texts=texts, folder=tokens)
+    train, names = splits["train"], known.get("sources")
+    sources = None if names is None else Sources(names, texts, train.starts, len(train.tokens))
+    return Corpus(**splits, tokenizer=own, report=report, hash=made["hash"], texts=texts, folder=tokens, sources=sources)
 
 
 def _open(folder: Path, split: str, n_bytes: int, frame: Frame) -> Split:
-    tokens, starts = _mapped(folder / f"{split}.npy"), np.asarray(_mapped(folder / f"{split}.starts.npy"))
+    tokens, starts = mapped(folder / f"{split}.npy"), np.asarray(mapped(folder / f"{split}.starts.npy"))
     return Split(split, tokens, starts, n_bytes, frame)
-
-
-def _mapped(file: Path) -> np.ndarray:
-    # an empty file cannot be mapped
-    return np.load(file, mmap_mode="r" if file.stat().st_size > 128 else None)
 
 
 def _silent(what: str, done: int, total: int | None) -> None:

@@ -15,11 +15,13 @@ class Document:
         text: the text, newlines as ``\\n``.
         origin: the file, or another hint where to look.
         line: the line of ``origin`` where the text starts, from 1; 0 where lines have no meaning.
+        source: of a mixture, the part that it is from.
     """
 
     text: str
     origin: str
     line: int = 0
+    source: str = ""
 
     @property
     def where(self) -> str:

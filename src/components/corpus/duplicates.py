@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from components.corpus.arrays import mapped
 from components.corpus.records import DIGEST, Tick
 from components.corpus.store import Meta
 
@@ -29,7 +30,7 @@ def find_repeated(folder: Path, tick: Tick, files: Sequence[Path], part: int, pa
     low, high = (np.uint64(min(k * 2**64 // parts, 2**64 - 1)) for k in (part, part + 1))
     held = []
     for file in files:
-        digests = np.load(file, mmap_mode="r")
+        digests = mapped(file)
         first = int(np.searchsorted(digests["high"], low)) if part else 0
         last = int(np.searchsorted(digests["high"], high)) if part + 1 < parts else len(digests)
         held.append(np.array(digests[first:last]))
@@ -63,7 +64,7 @@ class Repeated:
         """Their numbers in the segment."""
         found = [np.zeros(0, np.uint32)]
         for file in self.files:
-            places = np.load(file, mmap_mode="r" if file.stat().st_size > 256 else None)
+            places = mapped(file)
             first, last = np.searchsorted(places["segment"], (segment, segment + 1))
             found.append(np.array(places["index"][first:last]))
         return np.concatenate(found)

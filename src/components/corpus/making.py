@@ -32,6 +32,7 @@ class Learns(Protocol):
 
 
 FINER = 4  # tokenising takes ten times as long as reading: smaller pieces leave fewer processes idle at the end
+PIECES = 2  # what lies in a piece: those of another release are not gone on with
 HERE = "pieces"  # of a small corpus: a folder within the unfinished one
 
 
@@ -61,7 +62,7 @@ def write_texts(folder: Path, source: Shard, cleaning: Cleaning, progress: Progr
             signatures = [signatures_of(place, i) for place, meta in read for i in range(len(meta["segments"]))]
             tasks = [(signatures, bands, band) for band in range(bands.count)]
             pairs = work.each("alike", find_alike, tasks, _unseen, None if here is None else folder / HERE / "alike")
-            alike = Groups([place for place, _ in pairs]).write(folder / HERE / "near")
+            alike = Groups([place for place, _ in pairs], signatures).write(folder / HERE / "near")
         report, meta = Assembly(read, Repeated([place for place, _ in found]), cleaning, alike).write(folder)
         shutil.rmtree(folder / HERE, ignore_errors=True)
     return report, meta
@@ -113,7 +114,7 @@ def clear(final: Path) -> None:
 
 
 def _pieces(final: Path) -> Path:
-    return final.parent.with_name("pieces") / final.name
+    return final.parent.with_name("pieces") / f"{final.name}-{PIECES}"
 
 
 class _Count:

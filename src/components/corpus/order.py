@@ -80,11 +80,11 @@ def _network(numbers: np.ndarray, rows: int, columns: int, keys: np.ndarray) -> 
     at, other = [numbers // wide, numbers % wide], [np.uint64(rows), wide]
     for i, key in enumerate(keys):
         moved, by = i % 2, 1 - i % 2
-        at[moved] = (at[moved] + _mixed(at[by] + key) % other[moved]) % other[moved]
+        at[moved] = (at[moved] + mixed(at[by] + key) % other[moved]) % other[moved]
     return at[0] * wide + at[1]
 
 
-def _mixed(x: np.ndarray) -> np.ndarray:
+def mixed(x: np.ndarray) -> np.ndarray:
     """The finaliser of SplitMix64 (Steele, Lea and Flood 2014): every bit of the number changes every bit of what comes out."""
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

@@ -15,6 +15,7 @@ RECORD = np.dtype(
         ("pieces", "<u4"),
         ("characters", "<i8"),
         ("line", "<i8"),
+        ("source", "<u4"),  # its number among those of the shard
     ]
 )
 DIGEST = np.dtype([("high", "<u8"), ("low", "<u8"), ("index", "<u4")])

@@ -21,7 +21,7 @@ from components.corpus.shards import Shard
 from components.corpus.store import Meta
 from components.corpus.texts import SPLITS, Cleaning
 
-TEXT, DOCUMENTS = 32 * 2**20, 2**19  # of a segment, at most: bytes (and the last document), documents
+TEXT, DOCUMENTS = 32 * 2**20, 2**18  # of a segment, at most: bytes (and the last document), documents
 
 
 class Writer:
@@ -37,6 +37,7 @@ class Writer:
         self.folder, self.cleaning, self.report = folder, cleaning, report
         self.segments: list[int] = []  # different documents of each
         self.nearest = (1.0, b"")  # the training document that is nearest to validation
+        self.sources: dict[str, int] = {}
         self.signatures = None if cleaning.near_duplicates is None else Signatures()
         self._empty()
 
@@ -45,6 +46,7 @@ class Writer:
         self.lengths = [array("q") for _ in SPLITS]  # bytes of each piece
         self.digests = bytearray()
         self.split, self.pieces, self.characters, self.line = array("B"), array("L"), array("q"), array("q")
+        self.source = array("L")
         self.origins: list[tuple[int, str]] = []  # the first document of each, since neighbours mostly share one
 
     def add(self, document: Document) -> None:
@@ -77,6 +79,7 @@ class Writer:
         self.pieces.append(len(pieces))
         self.characters.append(len(text))
         self.line.append(document.line)
+        self.source.append(self.sources.setdefault(document.source, len(self.sources)))
         if len(self.split) >= DOCUMENTS or sum(map(len, self.texts)) >= TEXT:
             self.flush()
 
@@ -91,7 +94,7 @@ class Writer:
         records = np.zeros(len(self.split), RECORD)
         words = np.frombuffer(self.digests, ">u8").reshape(-1, 2)
         records["high"], records["low"] = words[:, 0], words[:, 1]
-        for field in ("split", "pieces", "characters", "line"):
+        for field in ("split", "pieces", "characters", "line", "source"):
             held: array[int] = getattr(self, field)
             records[field] = np.frombuffer(held, held.typecode)
         order = np.lexsort((records["low"], records["high"]))  # stable: of equal ones the first stays the first
@@ -166,7 +169,8 @@ def signatures_of(folder: Path, number: int) -> Path:
 
 
 def read_shard(folder: Path, tick: Tick, shard: Shard, cleaning: Cleaning) -> Meta:
-    """Read a shard into ``folder``; the meta: what its report says so far, documents of each segment, and the one nearest to validation."""
+    """Read a shard into ``folder``; the meta: what its report says so far, documents of each segment, the one nearest to validation,
+    and the names of sources."""
     report = Report()
     writer = Writer(folder, cleaning, report)
     told = 0
@@ -184,4 +188,5 @@ def read_shard(folder: Path, tick: Tick, shard: Shard, cleaning: Cleaning) -> Me
         "segments": writer.segments,
         "nearest": [writer.nearest[0], writer.nearest[1].hex()],
         "notes": list(shard.notes),
+        "sources": list(writer.sources),
     }

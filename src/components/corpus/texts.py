@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from components.core.errors import UserError
+from components.corpus.arrays import mapped
 from components.corpus.clean import Report
 
 SPLITS = ("train", "validation", "test")
@@ -66,8 +67,7 @@ def read_texts(folder: Path, split: str, first: int = 0, last: int | None = None
 
 def ends_of(folder: Path, split: str) -> np.ndarray:
     """Where each document of a split ends, in bytes: mapped from disk."""
-    file = folder / f"{split}.ends.npy"
-    return np.load(file, mmap_mode="r" if file.stat().st_size > 128 else None)  # an empty file cannot be mapped
+    return mapped(folder / f"{split}.ends.npy")
 
 
 def require_splits(report: Report, validation: float) -> None:

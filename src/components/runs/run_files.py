@@ -19,11 +19,19 @@ NODES = ("model", "tokenizer", "data", "task", "loss", "optimizer", "schedule", 
 Figures = dict[str, float | str | None]  # the final figures of a run, and its state
 
 
+class DataOf(TypedDict):
+    """What a run has read: a hash of all of it, and lines of how it was cleaned."""
+
+    hash: str
+    report: list[str]
+
+
 class About(TypedDict):
     """run.json: how a run began, and each time that it went on."""
 
     began: float  # seconds since 1970
     recipe: NotRequired[str]
+    data: NotRequired[DataOf]
     command: NotRequired[list[str]]
     difference: NotRequired[list[str]]
     resumed: NotRequired[list[dict[str, object]]]

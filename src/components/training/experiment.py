@@ -19,6 +19,9 @@ from components.core.bar import Bar
 from components.core.errors import UserError
 from components.core.files import read_bytes
 from components.core.traits import judge_of
+from components.corpus.blocks import Blocks
+from components.corpus.corpus import Corpus
+from components.corpus.shares import Shares
 from components.runs import run_files, run_folder
 from components.runs.metrics_file import MetricsFile
 from components.runs.preparing import no_print, print_out, runs_of
@@ -103,6 +106,19 @@ def folder_of(planned: Plan) -> Path:
     return folder
 
 
+def shares_of(planned: Plan) -> Shares | None:
+    """Of the sources of a mixture in what is read; None where there is no mixture, or where each epoch reads the same few rows."""
+    corpus, rows = planned.corpus, planned.data.train
+    if (
+        not isinstance(corpus, Corpus)
+        or corpus.sources is None
+        or not isinstance(rows, Blocks)
+        or planned.settings.get("overfit_batches")
+    ):
+        return None
+    return Shares(corpus.sources, rows, planned.module.batch_size)
+
+
 def train(
     planned: Plan, folder: Path | None, bar: Bar | None, say: Callable[[str], None], watch: Watch, signals: Signals
 ) -> Result:
@@ -118,6 +134,7 @@ def train(
         blocks_per_step=module.batch_size / data.train.n_blocks,
         validation=(data.validation.n_bytes, data.validation.n_targets) if data.validation is not None else (0, 0),
         watched=watched(planned.callbacks),
+        shares=shares_of(planned) if folder else None,
     )
     save = planned.settings.get("enable_checkpointing") is not False
     keeper = Checkpoints(

@@ -6,12 +6,13 @@ import os
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from components.core.config_types import Config
 from components.core.errors import UserError
 from components.core.extras import lacking
 from components.core.makers import make, part_values
+from components.runs.run_files import read_config
 
 LIBRARY = {"wandb": ("wandb",), "tensorboard": ("tensorboard", "tensorboardX"), "mlflow": ("mlflow",)}
 # variables of a logger's own that have closed lists of values; what they say is obeyed by the logger itself
@@ -41,6 +42,28 @@ def check_logger(node: Config | None) -> None:
     for variable, known in ENVIRONMENT.get(name, {}).items():
         if (value := os.environ.get(variable) or known[0]) not in known:
             raise UserError(variable, f"{value!r} is none of its values", f"{', '.join(known)}, or unset it")
+
+
+@runtime_checkable
+class ShowsExports(Protocol):
+    """A logger's part that shows what was exported from a run."""
+
+    def exported(self, checkpoint: Path, to: Path, /) -> None: ...
+
+
+def tell_export(folder: Path, checkpoint: Path, to: Path, say: Callable[[str], None]) -> None:
+    """Tell the tracker of the run in ``folder`` what was written to ``to`` from one of its checkpoints, if the run's config asks for it."""
+    if not (folder / "config.yaml").exists():
+        return  # a checkpoint alone
+    try:
+        config = read_config(folder)
+        node = named(config.get("logger"))
+        check_logger(node)
+        part = make(node, "logger", folder=folder, config=config, say=say, step=None)
+        if isinstance(part, ShowsExports):
+            part.exported(checkpoint, to)
+    except UserError as e:  # the export itself is whole; here may be no tracker
+        say(f"the run's tracker was not told: {e}")
 
 
 def make_loggers(

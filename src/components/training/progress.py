@@ -19,6 +19,7 @@ from components.core.bar import Bar
 from components.core.errors import UserError
 from components.core.flops import flops_per_token
 from components.core.weight_names import first_few
+from components.corpus.shares import Shares
 from components.parts.optimizer._nested import figures
 from components.runs.metrics_file import (
     EPOCH,
@@ -49,6 +50,7 @@ class Recorder(Callback):
         total_steps: the step to stop at; stopping here makes Lightning validate once more.
         blocks_per_step: the share of an epoch that one step reads, for the column ``epoch``.
         validation: (bytes, targets) of the whole validation split, for bits per byte.
+        shares: the share of each source of a mixture in the steps from one to before another; None: there is no mixture.
         watched: (figure of validation, "min" or "max") that decides which checkpoint is the best.
     """
 
@@ -62,9 +64,10 @@ class Recorder(Callback):
         blocks_per_step: float,
         validation: tuple[int, int],
         watched: tuple[str, str] = (VAL_LOSS, "min"),
+        shares: Shares | None = None,
     ) -> None:
         self.file, self.bar, self.tokens_per_step, self.total_steps = file, bar, tokens_per_step, total_steps
-        self.blocks_per_step, self.validation, self.watched = blocks_per_step, validation, watched
+        self.blocks_per_step, self.validation, self.watched, self.shares = blocks_per_step, validation, watched, shares
         self.seconds = 0.0  # of training only, without validation, samples and saving
         self.final, self.best = dict[str, float](), dict[str, float]()
         self.idle = 0  # steps without any target
@@ -156,7 +159,8 @@ class Recorder(Callback):
         }
         own = figures(trainer.optimizers[0]) | module.faults
         self.final.update({n: v for n, v in (row | own).items() if v is not None}, step=step)
-        self.give(trainer, step, row, of_step(trainer, module, losses))
+        shares = {} if self.shares is None else self.shares(done, step)
+        self.give(trainer, step, row, of_step(trainer, module, losses) | shares)
         if row[TRAIN_LOSS] is not None and not math.isfinite(row[TRAIN_LOSS]):
             raise UserError(
                 "training",
@@ -191,12 +195,7 @@ class Recorder(Callback):
         if self._is_best(row):
             self.best = {**row, "step": step}
         trainer.callback_metrics.update({n: torch.tensor(v) for n, v in row.items()})  # what EarlyStopping watches
-        row = {
-            EPOCH: step * self.blocks_per_step,
-            TOKENS: round(step * self.tokens_per_step),
-            SECONDS: self.seconds,
-            **row,
-        }
+        row = {EPOCH: step * self.blocks_per_step, TOKENS: round(step * self.tokens_per_step), SECONDS: self.seconds, **row}
         shown = {n: row.get(n) for n in (EPOCH, TOKENS, SECONDS, VAL_LOSS, VAL_BITS)}
         self.give(trainer, step, shown, {n: v for n, v in row.items() if n.startswith(VALIDATION) and n not in shown})
         self.flush()

@@ -6,9 +6,11 @@ imports wandb.
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from components.compose.reading import read_tree
 from components.core.config_types import Config
 from components.core.errors import UserError
 from components.core.terminal import fault_of
+from components.runs.lineage import Link, checkpoint_of, data_of
 from components.runs.run_files import Figures
 from components.training.sent import Sent
 
@@ -44,6 +47,7 @@ def begun(
     mode: str | None = None,
     timeout: float | None = None,
     checkpoint: bool = False,
+    lineage: bool = False,
 ) -> Wandb:
     """A logger whose W&B run has begun (on the first rank), online if possible.
 
@@ -58,25 +62,49 @@ def begun(
         mode: online, offline or disabled.
         timeout: seconds to wait for the server.
         checkpoint: send the best checkpoint at the end.
+        lineage: show what the run has read and left.
 
     Raises:
         UserError: W&B refuses the settings.
     """
-    try:
+    with refused():
         settled = settled_mode(mode, place_of(folder), say)
         sent = Sent(None) if folder is None else Sent.of(folder, "wandb")
         own = {} if folder is None else {"name": "/".join(folder.parts[-2:]), "id": sent.run or secrets.token_hex(6)}
         ours = {"project": PROJECT, **own}
         chosen: dict[str, Any] = {n: v for n, v in ours.items() if not os.environ.get(VARIABLES[n])} | said
         logger = Wandb(save_dir=str(place_of(folder)), log_model=False, offline=settled == "offline", **chosen)
-        logger.checkpoint, logger.sent = checkpoint, sent
+        logger.checkpoint, logger.sent, logger.folder = checkpoint, sent, folder
         if folder is not None:
             logger.begin(settled, timeout, say)
             logger.log_config(config)
+        if folder is not None and lineage:
+            logger.lineage = True
+            show(logger.experiment, data_of(folder), used=True)
+        return logger
+
+
+@contextmanager
+def refused() -> Iterator[None]:
+    """W&B's own errors as one line."""
+    try:
+        yield
     except wandb.errors.Error as e:
         told = " ".join(str(e).split())
         raise UserError("logger", f"W&B begins no run: {told}", "look at logger. and at the variables WANDB_*") from None
-    return logger
+
+
+def show(run: wandb.Run, link: Link, file: Path | None = None, *, used: bool = False) -> None:
+    """An artifact that the run leaves, or has read: the file, or what is known of it."""
+    artifact = wandb.Artifact(link.name, type=link.kind, metadata=dict(link.facts))
+    if file is not None:
+        add = artifact.add_dir if file.is_dir() else artifact.add_file  # a folder of shards, or one file
+        add(str(file))
+    else:
+        with artifact.new_file(f"{link.kind}.json") as f:
+            json.dump(link.facts, f, indent=1, sort_keys=True)
+    # W&B's own `use_artifact` calls this, but only online, and then waits for the server
+    run._log_artifact(artifact, is_user_created=True, use_after_commit=used)
 
 
 def place_of(folder: Path | None) -> Path:
@@ -99,12 +127,13 @@ def settled_mode(mode: str | None, place: Path, say: Callable[[str], None]) -> s
 class Wandb(WandbLogger):
     """Lightning's logger over a W&B run that is begun here, with a time limit. A run that goes on gives it nothing twice."""
 
-    checkpoint = False
+    checkpoint = lineage = False
+    folder: Path | None = None
     sent = Sent(None)
     _first: int | None = None  # the number of the next row, where W&B cannot know it
 
     def extras(self) -> Extras:
-        return Extras(self, checkpoint=self.checkpoint)
+        return Extras(self)
 
     def begin(self, mode: str, timeout: float | None, say: Callable[[str], None]) -> None:
         # without None values, which would keep W&B from reading its environment. Lightning reads WANDB_PROJECT itself
@@ -158,8 +187,8 @@ class Wandb(WandbLogger):
 class Extras:
     """What Lightning's logger does not do: the table of samples, and the picture and checkpoint at the end."""
 
-    def __init__(self, logger: Wandb, *, checkpoint: bool) -> None:
-        self.logger, self.checkpoint = logger, checkpoint
+    def __init__(self, logger: Wandb) -> None:
+        self.logger = logger
         self.rows: list[Any] = []  # [step, prompt, text] each
 
     def keep(self, step: int, prompts: list[str], texts: list[str]) -> None:
@@ -173,11 +202,9 @@ class Extras:
         if picture is not None and picture.exists():
             run.log({"curves": wandb.Image(str(picture))})
         run.summary.update(summary)
-        if self.checkpoint and checkpoint is not None and checkpoint.exists():
-            artifact = wandb.Artifact(f"model-{run.id}", type="model")
-            add = artifact.add_dir if checkpoint.is_dir() else artifact.add_file  # a folder of shards, or one file
-            add(str(checkpoint))
-            run.log_artifact(artifact)
+        wanted, folder = self.logger.checkpoint or self.logger.lineage, self.logger.folder
+        if wanted and folder is not None and checkpoint is not None and checkpoint.exists():
+            show(run, checkpoint_of(folder, checkpoint, run.id), checkpoint if self.logger.checkpoint else None)
         self.logger.close(exit_code)
 
 

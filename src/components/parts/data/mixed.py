@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import re
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Literal
 
 from components.core.makers import Makers, make_all
@@ -18,12 +21,15 @@ class Mixed:
 
     It is the largest mixture in which source ``i`` has its share and no document comes twice: one source is read whole.
 
+    The share that each source has in the tokens of training is a column of metrics.csv, ``share_`` and its name.
+
     Which documents of the others are taken is drawn by a hash of seed and text, so a source that grows mostly keeps them.
 
     Args:
         parts: the sources.
         weights: the share of each, up to a common factor; none given: all that every source has.
         by: what the weights count, characters or documents.
+        names: what to call the sources; none given: as their parts are called, with a number where one comes again.
         seed: of the draw.
     """
 
@@ -35,6 +41,7 @@ class Mixed:
         parts: Makers["data"],
         weights: list[float] | None = None,
         by: Literal["characters", "documents"] = "characters",
+        names: list[str] | None = None,
         seed: int = 0,
     ) -> None:
         self.parts = make_all(parts, "data")
@@ -42,17 +49,20 @@ class Mixed:
             raise ValueError("parts is empty: mixed needs at least one source")
         if weights is not None and (len(weights) != len(self.parts) or min(weights) <= 0):
             raise ValueError(f"weights={list(weights)} must be {len(self.parts)} positive numbers, one for each part")
+        if names is not None and (len(names) != len(self.parts) or len(set(names)) < len(names) or "" in names):
+            raise ValueError(f"names={list(names)} must be {len(self.parts)} different names, one for each part")
         self.weights, self.by, self.seed = weights, by, seed
+        self.names = list(names) if names is not None else named(self.parts)
         self.notes: list[str] = []
 
     def fingerprint(self) -> str:
         held = [[type(p).__qualname__, p.fingerprint()] for p in self.parts]
-        return key_of("mixed", held, self.weights, self.by, self.seed)
+        return key_of("mixed", held, self.weights, self.by, self.seed, self.names)
 
     def documents(self) -> Iterator[Document]:
         self.notes.clear()
         limits = self._limits() if self.weights is not None else [2**64] * len(self.parts)
-        for part, limit in zip(self.parts, limits):
+        for part, limit, name in zip(self.parts, limits, self.names):
             seen: set[bytes] = set()
             n = taken = 0
             for document in part.documents():
@@ -62,9 +72,10 @@ class Mixed:
                 if int.from_bytes(drawn[:8], "big") < limit:
                     n += not repeated
                     taken += 0 if repeated else len(document.text)
-                    yield document  # repeated ones too, for cleaning to count
+                    inner = f"{name}/{document.source}" if document.source else name
+                    yield replace(document, source=inner)  # repeated ones too, for cleaning to count
             self.notes.extend(part.notes)
-            self.notes.append(f"{type(part).__name__}: {n} documents, {taken} characters in the mixture")
+            self.notes.append(f"{name}: {n} documents, {taken} characters in the mixture")
 
     def _drawn(self, document: Document) -> bytes:
         text = document.text.encode("utf8", errors="surrogatepass")
@@ -88,3 +99,14 @@ class Mixed:
                 total += size
             limits.append(limit)
         return limits
+
+
+def named(parts: list[object]) -> list[str]:
+    """``text``, ``token_files``, ``text_2``."""
+    met: Counter[str] = Counter()
+    made = []
+    for part in parts:
+        name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(part).__name__).lower()
+        met[name] += 1
+        made.append(name if met[name] == 1 else f"{name}_{met[name]}")
+    return made

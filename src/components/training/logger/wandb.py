@@ -28,6 +28,7 @@ class Wandb:
         mode: null: online if there is a key. WANDB_MODE goes before it.
         init_timeout: seconds to wait for the server before the run goes on offline; null: those of WANDB_INIT_TIMEOUT, without it 15.
         checkpoint: send the best checkpoint as an artifact.
+        lineage: show by artifacts what the run has read and left: data, the best checkpoint, exports. They hold sums, and files by ``checkpoint`` alone.
     """
 
     provides = ("any_figure",)
@@ -46,15 +47,31 @@ class Wandb:
         mode: Literal["online", "offline", "disabled"] | None = None,
         init_timeout: PositiveFloat | None = None,
         checkpoint: bool | None = False,
+        lineage: bool = False,
     ) -> None:
         self.folder, self.config, self.say = folder, config, say
         said = {"project": project, "entity": entity, "group": group, "tags": tags, "notes": notes}
         self.said = {n: v for n, v in said.items() if v is not None}
-        self.mode, self.init_timeout, self.checkpoint = mode, init_timeout, bool(checkpoint)
+        self.mode, self.init_timeout, self.checkpoint, self.lineage = mode, init_timeout, bool(checkpoint), lineage
 
     def begin(self) -> Any:
         from components.training.wandb import begun
 
         return begun(
-            self.said, self.folder, self.config, self.say, mode=self.mode, timeout=self.init_timeout, checkpoint=self.checkpoint
+            self.said,
+            self.folder,
+            self.config,
+            self.say,
+            mode=self.mode,
+            timeout=self.init_timeout,
+            checkpoint=self.checkpoint,
+            lineage=self.lineage,
         )
+
+    def exported(self, checkpoint: Path, to: Path) -> None:
+        """Show what was written to ``to`` from a checkpoint of the run."""
+        if not self.lineage or self.folder is None:
+            return
+        from components.training.wandb_export import exported
+
+        exported(self.said, self.folder, (checkpoint, to), self.say, mode=self.mode, timeout=self.init_timeout)

@@ -1,0 +1,76 @@
+"""Data, run, checkpoint and export hang together by artifacts, read back from what W&B wrote offline."""
+
+# ruff: noqa: ARG001  fixtures
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+import wandb_reader
+
+import components
+from components.cli import main
+
+wandb = pytest.importorskip("wandb")
+
+
+@pytest.fixture
+def offline(monkeypatch, tmp_path):
+    wandb.teardown()
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    yield
+    wandb.teardown()
+
+
+def written(folder: Path) -> list[wandb_reader.Written]:
+    wandb.teardown()  # it has written all then
+    return [wandb_reader.read(found) for found in sorted((folder / "wandb").glob("offline-run-*"))]
+
+
+def run(place: Path, *more: str) -> Path:
+    text = place / "text.txt"
+    text.write_text("\n\n".join(f"the {i}th of some short texts" for i in range(300)))
+    small = [
+        "model.d_model=16",
+        "model.n_layers=1",
+        "model.context_length=16",
+        "task.batch_size=4",
+        "task.samples=0",
+        "trainer.max_steps=2",
+    ]
+    where = [f"data.path={text}", "data.split_on=blank_lines", f"paths.runs={place / 'runs'}", f"paths.cache={place / 'cache'}"]
+    words = ["data=text", "tokenizer=byte", "logger=wandb", *small, *where, *more]
+    folder = components.train("llama_tiny", words, quiet=True).folder
+    assert folder is not None
+    return folder
+
+
+def sha256(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def test_data_run_checkpoint_export(offline, tmp_path, capsys):
+    folder, to = run(tmp_path, "logger.lineage=true"), tmp_path / "exported"
+    assert main(["export", str(folder), "--to", str(to)]) == 0, capsys.readouterr().err
+    trained, exported = written(folder)
+    data = json.loads((folder / "run.json").read_text())["data"]
+    best, id = folder / "checkpoints" / "best.ckpt", trained.run_id
+    model = {"files": {"best.ckpt": sha256(best)}, "data": data["hash"]}
+    assert trained.links == [("read", f"data-{data['hash'][:16]}", data), ("left", f"model-{id}", model)]
+    assert trained.artifacts == ["dataset", "model"]
+    files = {f.name: sha256(f) for f in to.iterdir()}
+    assert "model.safetensors" in files
+    export = {"files": files, "checkpoint": model["files"], "data": data["hash"]}
+    assert exported.links == [("read", f"model-{id}", model), ("left", f"export-{id}", export)]
+    assert (exported.job, exported.exit_code) == ("export", 0)
+
+
+def test_without_the_option_nothing_is_shown(offline, tmp_path, capsys):
+    folder = run(tmp_path)
+    assert main(["export", str(folder), "--to", str(tmp_path / "exported")]) == 0, capsys.readouterr().err
+    (trained,) = written(folder)
+    assert trained.links == []
