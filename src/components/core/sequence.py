@@ -217,13 +217,8 @@ class Layer(nn.Module):
 
     def forward(self, s: Tensor, info: SequenceInfo) -> tuple[Tensor, dict[str, Any]]:
         if self.checkpointing and self.training and torch.is_grad_enabled():
-            run = self._run_apart if torch.compiler.is_compiling() else self._run
-            return recomputed(self.checkpointing, repeatable(run), s, info)
+            return recomputed(self.checkpointing, repeatable(self._run), s, info)
         return self._run(s, info)
-
-    def _run_apart(self, s: Tensor, info: SequenceInfo) -> tuple[Tensor, dict[str, Any]]:
-        """With a memo of its own: dynamo compiles nothing of a checkpointed function that writes to what is outside of it."""
-        return self._run(s, info.with_(memo=dict(info.memo)))
 
     def _run(self, s: Tensor, info: SequenceInfo) -> tuple[Tensor, dict[str, Any]]:
         out: dict[str, Any] = {}
