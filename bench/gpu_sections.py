@@ -38,7 +38,7 @@ class Page:
         fault = ""
         try:
             yield figures
-        except Exception as e:
+        except Exception as e:  # a row that fails stands on the page with its fault, and the others still run
             traceback.print_exc()
             fault = f"{type(e).__name__}: {' '.join(str(e).split())[:300]}" if not isinstance(e, AssertionError) else str(e)
         order = str(self.count * self.workers + self.worker)

@@ -76,7 +76,7 @@ if __name__ == "__main__":
     asked = sys.argv[1:] or [f"{k}/{n}" for k, n in sorted(static_entries()) if k in (*host.ON_PATH, "cache")]
     asked = [part for part in asked if part not in NOT_HERE]
     found: collections.Counter[str] = collections.Counter()
-    nn.Module._apply = replace  # type: ignore[method-assign]
+    nn.Module._apply = replace  # type: ignore[method-assign]  # for this process, which ends with the battery
     for part in asked:
         for case in battery(part, device=OTHER):
             if case.name not in TRIED:

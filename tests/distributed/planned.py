@@ -22,7 +22,7 @@ BEGIN, END = "<!-- written by tests/distributed/planned.py -->", "<!-- end of pl
 LAUNCHES = {2: ("ddp", "fsdp2", "tp"), 4: ("fsdp2", "hsdp", "fsdp2_tp")}
 VOCABULARY = 300
 KEPT = ("parameters", "gradients", "optimizer")
-Figures = dict[str, dict[str, object]]
+Figures = dict[str, dict[str, list[dict[str, int]]]]
 
 
 def measured(ranks: int, folder: Path) -> Figures:
@@ -53,8 +53,8 @@ def table(figures: Figures) -> str:
     lines.append("|---|---|--:|--:|--:|--:|--:|--:|--:|--:|")
     for run, both in figures.items():
         layout, family, rows, more, ranks = run.split(", ")
-        real, told = (dict(both[name][0]) for name in ("held", "planned"))  # type: ignore[index]
-        same = "the same" if all([r[n] for r in both["held"]] == [t[n] for t in both["planned"]] for n in KEPT) else "differs"  # type: ignore[attr-defined]
+        real, told = (both[name][0] for name in ("held", "planned"))
+        same = "the same" if all([r[n] for r in both["held"]] == [t[n] for t in both["planned"]] for n in KEPT) else "differs"
         cells = [f"{real[n]:,}" for n in KEPT]
         peak = (
             [f"{real['peak']:,}", f"{told['peak']:,}", f"{told['peak'] / real['peak'] - 1:+.0%}"]

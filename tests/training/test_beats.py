@@ -107,7 +107,7 @@ def test_a_rank_that_has_started_the_others_always_says_why(ranks, give_up):
     lost = watch.explained(error)
     assert lost is not None
     assert not lost.aloud
-    watch.children = [SimpleNamespace(poll=lambda: None, pid=1 << 30)]  # type: ignore[list-item]
+    watch.children = [SimpleNamespace(poll=lambda: None, pid=1 << 30)]  # type: ignore[list-item]  # a process that lives
     lost = watch.explained(error)
     assert lost is not None
     assert lost.aloud

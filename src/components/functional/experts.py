@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import replace
 from typing import Literal
 
@@ -25,7 +24,14 @@ from components.functional.routing import Routing
 Multiply = Callable[[str, Tensor], Tensor]  # (name of a matrix, rows) -> rows times each one's expert's matrix, plus its bias
 Formula = Callable[[Tensor, Multiply], Tensor]
 
-EVEN: ContextVar[bool] = ContextVar("EVEN", default=False)
+
+class Loads:
+    """Whether the loads of experts are taken as even; an attribute of a plain object, since dynamo does not trace a ``ContextVar``."""
+
+    even = False
+
+
+LOADS = Loads()
 
 
 class ExpertBias(nn.Module):
@@ -83,7 +89,7 @@ def fastest(x: Tensor, maps: Mapping[str, Experts]) -> Literal["grouped", "loop"
     aligned = all(size % 8 == 0 for m in maps.values() for size in m.weight.shape[1:])
     if x.dtype == torch.bfloat16 and x.device.type == "cuda" and aligned:
         return "grouped"
-    if EVEN.get():
+    if LOADS.even:
         return "even"
     if x.is_meta or torch.compiler.is_compiling() or isinstance(x, FakeTensor):
         return "dense"
@@ -93,11 +99,11 @@ def fastest(x: Tensor, maps: Mapping[str, Experts]) -> Literal["grouped", "loop"
 @contextmanager
 def even_loads() -> Iterator[None]:
     """Inside of it all experts have as many tokens, whatever the router says: for fake tensors, which have shapes and no choices."""
-    token = EVEN.set(True)
+    before, LOADS.even = LOADS.even, True
     try:
         yield
     finally:
-        EVEN.reset(token)
+        LOADS.even = before
 
 
 def _even(

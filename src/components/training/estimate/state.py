@@ -117,7 +117,7 @@ def optimizer_bytes(
             try:
                 for _ in range(2):  # what a first step only sets up, a second completes
                     made.step()
-            except (RuntimeError, NotImplementedError) as e:
+            except (RuntimeError, NotImplementedError) as e:  # what torch raises where a step reads numbers that are not there
                 name = node.get("name")
                 what = f"{name}'s step cannot be taken on shapes alone: {e}"
                 raise UserError("optimizer", what, "plan with another that keeps as much, such as adamw") from e

@@ -63,7 +63,7 @@ class _Entered(torch.autograd.Function):
         return x.view_as(x)
 
     @staticmethod
-    def backward(ctx: Context, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Context, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]  # torch's takes any gradients
         return sum_within(grad, ctx.group), None
 
 
@@ -73,7 +73,7 @@ class _Added(torch.autograd.Function):
         return sum_within(y, group)
 
     @staticmethod
-    def backward(ctx: Context, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]  # noqa: ARG004
+    def backward(ctx: Context, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]  # noqa: ARG004  # torch's takes any gradients
         return grad, None
 
 
@@ -84,7 +84,7 @@ class _Joined(torch.autograd.Function):
         return side_by_side(y, group)
 
     @staticmethod
-    def backward(ctx: Context, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Context, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]  # torch's takes any gradients
         return grad.narrow(-1, ctx.rank * ctx.width, ctx.width), None
 
 
@@ -95,7 +95,7 @@ class _Gathered(torch.autograd.Function):
         return side_by_side(x, group, 2)[:, :, : (ctx.rank + 1) * ctx.width]
 
     @staticmethod
-    def backward(ctx: Context, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Context, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]  # torch's takes any gradients
         later = (ctx.size - ctx.rank - 1) * ctx.width
         total = sum_within(torch.nn.functional.pad(grad, (0, 0, 0, later)), ctx.group)
         return total.narrow(2, ctx.rank * ctx.width, ctx.width), None
@@ -107,7 +107,7 @@ class _Once(torch.autograd.Function):
         return x.view_as(x) if dist.get_rank(group) == 0 else torch.zeros_like(x)
 
     @staticmethod
-    def backward(ctx: Context, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]  # noqa: ARG004
+    def backward(ctx: Context, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]  # noqa: ARG004  # torch's takes any gradients
         return grad, None
 
 
@@ -118,5 +118,5 @@ class _Shared(torch.autograd.Function):
         return x.view_as(x)
 
     @staticmethod
-    def backward(ctx: Context, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Context, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]  # torch's takes any gradients
         return grad / ctx.size, None
