@@ -11,6 +11,7 @@ from components import build
 from components.core.positions import count_positions
 from components.core.sockets import SequenceInfo
 from components.functional import attention as A
+from components.functional import banded
 from components.functional import products as P
 from components.functional.attention_mask import EVERYTHING, MaskSpec
 from components.functional.flex import flex_attend
@@ -134,6 +135,64 @@ def test_every_kernel_follows_every_mask(rule):
         }
         for name, out in got.items():
             torch.testing.assert_close(out, want, rtol=1e-4, atol=1e-5, msg=name)
+
+
+def uneven_info(length, documents=(), padding=(0, 0)):
+    """Documents that begin at ``documents``, and so many padded positions before and after the first row's text."""
+    ids = torch.zeros(B, length, dtype=torch.long)
+    docs, valid = None, None
+    if documents:
+        docs = torch.stack([sum((torch.arange(length) >= d).long() for d in documents), ids[0]])
+    if padding != (0, 0):
+        valid = torch.ones(B, length, dtype=torch.bool)
+        valid[0, : padding[0]], valid[0, length - padding[1] :] = False, False
+    return SequenceInfo(positions=count_positions(ids, docs, valid), documents=docs, valid=valid, causal=True)
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [SlidingWindowMask(window=5), ChunkedMask(size=6), BlocksMask(size=3, back=1), DilatedMask(window=6, stride=2)],
+    ids=lambda r: r.key[0],
+)
+@pytest.mark.parametrize(
+    "uneven",
+    [{}, {"documents": (3, 11, 12)}, {"padding": (7, 0)}, {"padding": (0, 9)}, {"documents": (20,), "padding": (2, 3)}],
+    ids=lambda u: "+".join(u) or "plain",
+)
+@pytest.mark.parametrize("length", [24, 29])
+def test_bands_agree_with_the_reference(monkeypatch, rule, uneven, length):
+    """Blocks of queries see what one mask over everything shows them, in both passes, whether or not the last block is full."""
+    monkeypatch.setattr(banded, "SMALLEST", 1)
+    q, k, v = tensors(tq=length, tk=length)
+    i = uneven_info(length, **uneven)
+    spec = MaskSpec(i, i, True, rule)
+    assert A.choose(q, k, spec=spec, soft_cap=None, sinks=None, bias=None, dropout=0.0) == "banded"
+    want = A.reference(q, k, v, spec.dense(q.device), scale=0.3)
+    got = A.attend(q, k, v, spec, scale=0.3)
+    used = torch.ones(B, length, dtype=torch.bool) if i.valid is None else i.valid  # what padding reads is used by nobody
+    g = torch.randn_like(want) * used[:, None, :, None]
+    torch.testing.assert_close(got * used[:, None, :, None], want * used[:, None, :, None])
+    assert got.isfinite().all()
+    for a, b in zip(torch.autograd.grad(got, (q, k, v), g), torch.autograd.grad(want, (q, k, v), g), strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_no_bands_where_a_near_position_may_be_in_a_far_column(monkeypatch):
+    monkeypatch.setattr(banded, "SMALLEST", 1)
+    q, k, _ = tensors(tq=24, tk=24)
+    plain = uneven_info(24)
+    ids = torch.zeros(B, 24, dtype=torch.long)
+    restart = plain.with_(positions=torch.arange(24)[None] % 12)
+    back = plain.with_(positions=torch.arange(24)[None] % 8, documents=torch.arange(24)[None] // 8 % 2)
+    hole = ids == 0
+    hole[0, 5:9] = False
+    hole_info = plain.with_(positions=count_positions(ids, None, hole), valid=hole)
+    prefix = plain.with_(prefix=torch.tensor([2, 5]))
+    for i in (restart, back, hole_info, prefix):
+        assert banded.block_of(q, k, MaskSpec(i, i, True, WINDOW)) == 0
+    assert banded.block_of(q, k, MaskSpec(plain, plain, False, WINDOW)) == 0
+    assert banded.block_of(q, k, MaskSpec(plain, plain, True, FirstAndWindowMask(first=2, window=3))) == 0
+    assert banded.block_of(q, k, MaskSpec(plain, plain, True, WINDOW)) == 3
 
 
 def test_the_rule_that_hides_nothing_is_mask_full():

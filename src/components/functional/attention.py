@@ -14,6 +14,7 @@ from torch import Tensor
 from components.core.draws import DRAWS
 from components.functional import watch
 from components.functional.attention_mask import MaskSpec
+from components.functional.banded import banded_attend, block_of
 from components.functional.dropout import dropout_of
 from components.functional.products import LeanProducts, masked_scores
 
@@ -59,6 +60,8 @@ def attend(
         from components.functional.flex import flex_attend
 
         return flex_attend(q, k, v, spec, bias=bias, scale=scale, soft_cap=soft_cap)
+    if kernel == "banded":
+        return banded_attend(q, k, v, spec, block_of(q, k, spec), scale)
     if kernel == "fused":
         return _fused(q, k, v, spec, bias, scale, dropout)
     return _products(q, k, v, spec, bias, scale, soft_cap, sinks, dropout)
@@ -67,7 +70,8 @@ def attend(
 def choose(
     q: Tensor, k: Tensor, *, spec: MaskSpec, soft_cap: float | None, sinks: Tensor | None, bias: Tensor | None, dropout: float
 ) -> str:
-    """The name of the kernel: ``fused`` (torch's scaled_dot_product_attention), ``flex`` (accelerators, structured masks) or ``products``."""
+    """The name of the kernel: ``fused`` (torch's scaled_dot_product_attention), ``banded`` (the same on CPUs, block by block), ``flex`` (accelerators,
+    structured masks) or ``products``."""
     tq, tk = q.shape[2], k.shape[2]
     if dropout > 0.0 and DRAWS.keys is not None:
         return "products"  # the fused kernels draw from the device's generator, which knows no samples
@@ -76,7 +80,9 @@ def choose(
     if q.device.type == "cpu":
         # the fused CPU kernel drops weights by its slow path, 5 times slower
         short = tq > 1 and tk <= CPU_PRODUCTS_UP_TO.get(q.dtype, 0)
-        return "products" if dropout > 0.0 or short else "fused"
+        if dropout > 0.0 or short:
+            return "products"
+        return "banded" if bias is None and block_of(q, k, spec) else "fused"
     if q.device.type == "cuda" and dropout == 0.0 and tq > 1 and tq % 128 == 0 and tk % 128 == 0:
         structured = not (spec.only_causal(tq, tk) or spec.sees_all(tq, tk))
         if soft_cap is not None or (structured and bias is None):

@@ -13,9 +13,10 @@ from components.core.sockets import SequenceInfo
 
 
 class MaskRule(Protocol):
-    """The contract of a part of kind ``mask``. ``key`` names the rule: equal keys mean equal rules."""
+    """The contract of a part of kind ``mask``. ``key`` names the rule: equal keys mean equal rules; ``reach``: no key that far back, or farther, is seen."""
 
     key: tuple[object, ...]
+    reach: int | None
 
     def covers(self, length: int) -> bool:
         """Whether the rule hides nothing among the first ``length`` positions, so that it needs no mask."""
@@ -34,6 +35,7 @@ class _Everything:
     """The rule that hides nothing; it has the key of the part ``mask/full``, so that both share what is computed of them."""
 
     key: tuple[object, ...] = ("full",)
+    reach: int | None = None
 
     def covers(self, length: int) -> bool:  # noqa: ARG002  the contract's arguments, here and below
         return True

@@ -36,11 +36,13 @@ def unroll(cell: Cell, inputs: Tensor, empty: States, info: SequenceInfo, state:
         start = _first_too(start, info, rows, length, inputs.device, state)
     states = tuple(b[:, 0] if differ else b for b in begin) if state is None or "states" not in state else state["states"]
     after_each = []
-    for t in range(length):
+    # unbound once: a slice for each position would give the backward pass a gradient of full size for each
+    begins = list(zip(*(b.unbind(1) for b in begin), strict=True)) if differ else None
+    for t, given in enumerate(inputs.unbind(1)):
         before = states
         if start is not None:
-            before = _where(start[:, t], tuple(b[:, t] if differ else b for b in begin), states)
-        after = cell(inputs[:, t], before)
+            before = _where(start[:, t], begin if begins is None else begins[t], states)
+        after = cell(given, before)
         states = after if info.valid is None else _where(info.valid[:, t], after, states)
         after_each.append(states if asked else states[:1])
     if state is not None:

@@ -94,12 +94,14 @@ def rwkv7(
     of_state, of_values = solved[..., :width], solved[..., width:]
     values = torch.matmul(r_k, v)
     s = r.new_zeros(rows, heads, width, v.shape[-1]) if state is None else state
+    learnt = torch.matmul(k_end.transpose(-1, -2), v)
     read = []
-    for n in range(r.shape[2]):
-        u = torch.matmul(of_state[:, :, n], s) + of_values[:, :, n]
-        read.append(torch.matmul(r_first[:, :, n], s) + torch.matmul(r_b[:, :, n], u) + values[:, :, n])
-        learnt = torch.matmul(k_end[:, :, n].transpose(-1, -2), v[:, :, n])
-        s = end[:, :, n] * s + torch.matmul(b_end[:, :, n].transpose(-1, -2), u) + learnt
+    # unbound once: a slice for each chunk would give the backward pass a gradient of full size for each
+    every = (of_state, of_values, r_first, r_b, values, end, b_end.transpose(-1, -2), learnt)
+    for of_s, of_v, r_s, r_u, value, keep, b_u, new in zip(*(x.unbind(2) for x in every), strict=True):
+        u = torch.matmul(of_s, s) + of_v
+        read.append(torch.matmul(r_s, s) + torch.matmul(r_u, u) + value)
+        s = keep * s + torch.matmul(b_u, u) + new
     return torch.cat(read, 2).transpose(1, 2)[:, :length], s
 
 

@@ -20,6 +20,8 @@ class FirstAndWindowMask(nn.Module):
         window: positions seen in each direction that causality allows, the query's own included.
     """
 
+    reach: int | None = None  # the first positions are seen from everywhere
+
     def __init__(self, *, first: Positive = 4, window: Positive = 64) -> None:
         super().__init__()
         self.first, self.window = first, window

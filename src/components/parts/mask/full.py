@@ -12,6 +12,7 @@ class FullMask(nn.Module):
     """Full attention: distance hides nothing."""
 
     key = ("full",)
+    reach: int | None = None
 
     def covers(self, length: int) -> bool:  # noqa: ARG002  the contract's argument
         return True
