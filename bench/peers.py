@@ -6,10 +6,13 @@ parts make the same function, and maps its weights onto ours, so that equal loss
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import environments
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -196,3 +199,16 @@ PEERS = {
     "litgpt": Peer(_litgpt, _litgpt_loss, _litgpt_generate, _parts(HALF, "linear", ALL), _litgpt_weights),
     "x-transformers": Peer(_x_transformers, _x_loss, _x_generate, _parts("learned", "linear", []), _x_weights),
 }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="python bench/peers.py install: an environment for each library that is measured")
+    parser.add_argument("command", choices=("install",))
+    parser.add_argument("only", nargs="*", choices=[*environments.WANTED, []], help="libraries; all of them if none is named")
+    parser.add_argument("--into", type=Path, default=environments.INTO)
+    asked = parser.parse_args()
+    environments.install(asked.into.absolute(), asked.only)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+"""An environment for each library that the bench measures: their requirements exclude each other. ``python bench/peers.py install`` makes them.
+
+Each is a venv that also sees the packages of the Python which makes it, behind its own: torch is not downloaded a second time, and the version is the same on
+both sides. What a library pins otherwise (litgpt an older hub than transformers 5) is installed into its own environment alone.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import sysconfig
+import venv
+from collections.abc import Sequence
+from pathlib import Path
+
+HERE = Path(__file__).parent
+INTO = HERE.parent / ".venv-bench"  # one folder in it for each library
+WANTED = {
+    "transformers": ["transformers>=5.2,<6"],
+    "litgpt": ["litgpt"],
+    "x-transformers": ["x-transformers"],
+}
+# checked out by the reader: where in the checkout the module is, and what it is called
+CHECKED_OUT = {"nanogpt": ("", "model.py"), "llms-from-scratch": ("pkg", "llms_from_scratch/ch04.py")}
+
+
+def python_of(name: str, into: Path = INTO) -> Path | None:
+    """The Python of a library's environment; None where there is none."""
+    python = into / name / "bin" / "python"
+    return python if python.exists() else None
+
+
+def make(name: str, into: Path = INTO, wanted: Sequence[str] | None = None) -> Path:
+    """A new environment with ``wanted`` (what WANTED says of ``name``); returns its Python."""
+    folder = into / name
+    venv.create(folder, with_pip=True, clear=True)
+    python = folder / "bin" / "python"
+    own = Path(_said(python, "import sysconfig; print(sysconfig.get_path('purelib'))"))
+    # a path in a .pth file comes behind the environment's own, so that what is installed there wins
+    (own / "packages_of_the_maker.pth").write_text(sysconfig.get_path("purelib") + "\n", encoding="utf8")
+    packages = WANTED[name] if wanted is None else wanted
+    if packages:
+        subprocess.run([python, "-m", "pip", "install", "--disable-pip-version-check", "-q", *packages], check=True)
+    return python
+
+
+def versions(python: Path, names: Sequence[str]) -> dict[str, str]:
+    """{package: version} of those that this Python sees."""
+    code = "import json, sys\nfrom importlib.metadata import PackageNotFoundError, version\nfound = {}\n"
+    code += "for name in sys.argv[1:]:\n    try: found[name] = version(name)\n    except PackageNotFoundError: pass\nprint(json.dumps(found))"
+    return json.loads(_said(python, code, *names))
+
+
+def install(into: Path = INTO, only: Sequence[str] = ()) -> None:
+    """Makes the environments of all libraries, or of some, and says what is in them."""
+    for name in only or WANTED:
+        print(f"{name}: an environment in {into / name} ...", flush=True)
+        python = make(name, into)
+        print("  " + ", ".join(f"{n} {v}" for n, v in versions(python, ("torch", name, "huggingface-hub", "numpy")).items()), flush=True)
+
+
+def checkout(name: str, path: Path) -> Path:
+    """The folder to import from, of a checkout of nanoGPT or LLMs-from-scratch. SystemExit where the module is not there."""
+    inside, module = CHECKED_OUT[name]
+    for folder in (path / inside, path):
+        if (folder / module).is_file():
+            return folder
+    raise SystemExit(f"--{name} {path}: there is no {module} in it; give the folder that git cloned")
+
+
+def _said(python: Path, code: str, *arguments: str) -> str:
+    return subprocess.run([python, "-c", code, *arguments], check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+
+
+if __name__ == "__main__":
+    sys.exit("python bench/peers.py install [--into FOLDER] [LIBRARY ...]")
