@@ -1,8 +1,7 @@
 """Composition costs nothing: the composed shape (a) beside transformers, litgpt and x-transformers; writes docs/performance.md.
 
-``pip install -e .[bench]`` in an environment of its own, and ``pip install --no-deps litgpt``, whose requirements (an older numpy, an older
-huggingface_hub) neither ours nor transformers' can be met with; what is not installed is left out. Then
-``python bench/compare.py [--rounds 7] [--write]``. For each library: our parts
+``python bench/peers.py install`` makes an environment for each library, since their requirements exclude each other; what has none is left out. Then
+``python bench/compare.py [--rounds 7] [--write] [--envs FOLDER]``. Both sides run in the library's environment. For each library: our parts
 compute its function with its weights; losses before the first step must agree (1e-4 in fp32, 1 % in bf16) and greedy texts be equal,
 or nothing is timed. Then the two processes take turns; medians of the rounds and of the round-by-round ratios are reported.
 """
@@ -15,9 +14,11 @@ import os
 import platform
 import statistics
 import subprocess
-import sys
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+import environments
+import section
+import torch
 
 HERE = Path(__file__).parent
 NAMES = ("transformers", "litgpt", "x-transformers")
@@ -25,9 +26,9 @@ TOKENS = 16 * 256
 
 
 class Worker:
-    def __init__(self, *arguments: str) -> None:
+    def __init__(self, python: Path, *arguments: str) -> None:
         env = {**os.environ, "PYTHONPATH": os.pathsep.join((str(HERE.parent / "src"), os.environ.get("PYTHONPATH", "")))}
-        command = [sys.executable, str(HERE / "worker.py"), *arguments]
+        command = [str(python), str(HERE / "worker.py"), *arguments]
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env, stderr=subprocess.DEVNULL
         )
@@ -46,16 +47,9 @@ class Worker:
         self.process.communicate("end\n")
 
 
-def installed(name: str) -> bool:
-    try:
-        return bool(version(name))
-    except PackageNotFoundError:
-        return False
-
-
-def compare(name: str, precision: str, rounds: int, threads: str) -> list[dict]:
+def compare(python: Path, name: str, precision: str, rounds: int, threads: str) -> list[dict]:
     """Rows for training, and in fp32 for generation too."""
-    sides = {side: Worker(name, side, precision, threads) for side in ("theirs", "ours")}
+    sides = {side: Worker(python, name, side, precision, threads) for side in ("theirs", "ours")}
     losses = {side: w.ask("check")["loss"] for side, w in sides.items()}
     tolerance = 1e-4 if precision == "fp32" else 1e-2
     if abs(losses["ours"] / losses["theirs"] - 1) > tolerance:
@@ -86,12 +80,15 @@ def compare(name: str, precision: str, rounds: int, threads: str) -> list[dict]:
     return rows
 
 
-def table(rows: list[dict], threads: str) -> str:
-    """The page: one row per measurement."""
-    lines = ["# Performance", "", "Made by `python bench/compare.py --write`; do not edit.", ""]
+def table(rows: list[dict], threads: str, pythons: dict[str, Path]) -> str:
+    """The section of the page: one row per measurement."""
+    versions = {"torch": torch.__version__}
+    for name, python in pythons.items():
+        versions |= environments.versions(python, (name,))
+    lines = ["Made by `python bench/compare.py --write`; do not edit.", ""]
     lines += [
         f"{platform.processor() or platform.machine()}, {threads} threads, Python {platform.python_version()}, "
-        + ", ".join(f"{n} {version(n)}" for n in ("torch", *filter(installed, NAMES)))
+        + ", ".join(f"{n} {v}" for n, v in versions.items())
         + ".",
         "",
     ]
@@ -120,15 +117,21 @@ def main() -> None:
     parser.add_argument("--threads", default="2")
     parser.add_argument("--only", choices=NAMES)
     parser.add_argument("--precision", choices=("fp32", "bf16"))
-    parser.add_argument("--write", action="store_true", help="replace docs/performance.md")
+    parser.add_argument("--write", action="store_true", help="renew the table in docs/performance.md")
+    parser.add_argument(
+        "--envs", type=Path, default=environments.INTO, help="where bench/peers.py install made the environments"
+    )
     args = parser.parse_args()
     rows = []
-    there = [name for name in NAMES if installed(name)]
-    if args.write and len(there) < len(NAMES):
-        raise SystemExit(f"--write replaces the whole page; not installed: {', '.join(n for n in NAMES if n not in there)}")
+    there = {name: python for name in NAMES if (python := environments.python_of(name, args.envs.absolute())) is not None}
+    missing = [n for n in ((args.only,) if args.only else NAMES) if n not in there]
+    if missing and (args.write or args.only or not there):
+        raise SystemExit(f"no environment in {args.envs}: {', '.join(missing)}; python bench/peers.py install makes them")
+    if args.write and (args.only or args.precision):
+        raise SystemExit("--write renews the whole table: leave --only and --precision out")
     for name in (args.only,) if args.only else there:
         for precision in (args.precision,) if args.precision else ("fp32", "bf16"):
-            rows += compare(name, precision, args.rounds, args.threads)
+            rows += compare(there[name], name, precision, args.rounds, args.threads)
             print(
                 *(
                     f"{r['peer']:15} {r['precision']} {r['what']:9} theirs {r['theirs']:8.1f} ours {r['ours']:8.1f} ratio {r['ratio']:.3f}"
@@ -137,10 +140,10 @@ def main() -> None:
                 sep="\n",
                 flush=True,
             )
-    page = table(rows, args.threads)
-    print(page)
+    found = table(rows, args.threads, there)
+    print(found)
     if args.write:
-        (HERE.parent / "docs" / "performance.md").write_text(page)
+        section.put("compare", found)
 
 
 if __name__ == "__main__":

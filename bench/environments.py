@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 import sysconfig
 import venv
 from collections.abc import Sequence
@@ -21,8 +20,6 @@ WANTED = {
     "litgpt": ["litgpt"],
     "x-transformers": ["x-transformers"],
 }
-# checked out by the reader: where in the checkout the module is, and what it is called
-CHECKED_OUT = {"nanogpt": ("", "model.py"), "llms-from-scratch": ("pkg", "llms_from_scratch/ch04.py")}
 
 
 def python_of(name: str, into: Path = INTO) -> Path | None:
@@ -57,21 +54,11 @@ def install(into: Path = INTO, only: Sequence[str] = ()) -> None:
     for name in only or WANTED:
         print(f"{name}: an environment in {into / name} ...", flush=True)
         python = make(name, into)
-        print("  " + ", ".join(f"{n} {v}" for n, v in versions(python, ("torch", name, "huggingface-hub", "numpy")).items()), flush=True)
-
-
-def checkout(name: str, path: Path) -> Path:
-    """The folder to import from, of a checkout of nanoGPT or LLMs-from-scratch. SystemExit where the module is not there."""
-    inside, module = CHECKED_OUT[name]
-    for folder in (path / inside, path):
-        if (folder / module).is_file():
-            return folder
-    raise SystemExit(f"--{name} {path}: there is no {module} in it; give the folder that git cloned")
+        print(
+            "  " + ", ".join(f"{n} {v}" for n, v in versions(python, ("torch", name, "huggingface-hub", "numpy")).items()),
+            flush=True,
+        )
 
 
 def _said(python: Path, code: str, *arguments: str) -> str:
     return subprocess.run([python, "-c", code, *arguments], check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
-
-
-if __name__ == "__main__":
-    sys.exit("python bench/peers.py install [--into FOLDER] [LIBRARY ...]")

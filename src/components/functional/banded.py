@@ -27,8 +27,10 @@ def block_of(q: Tensor, k: Tensor, spec: MaskSpec) -> int:
     if reach is None or not (spec.causal and spec.is_self_attention) or k.shape[2] != length or spec.q.prefix is not None:
         return 0
     size = max(reach, SMALLEST)
-    if length < FEWEST * size or torch.compiler.is_compiling() or isinstance(q, FakeTensor):
+    if length < FEWEST * size or torch.compiler.is_compiling():
         return 0
+    if isinstance(q, FakeTensor):  # it has no numbers to look at: what a corpus gives is taken for granted
+        return size
     return size if spec.q.once(("apart",), lambda: _apart(spec.q)) else 0
 
 
