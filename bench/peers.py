@@ -204,9 +204,11 @@ PEERS = {
 def main() -> None:
     parser = argparse.ArgumentParser(description="python bench/peers.py install: an environment for each library that is measured")
     parser.add_argument("command", choices=("install",))
-    parser.add_argument("only", nargs="*", choices=[*environments.WANTED, []], help="libraries; all of them if none is named")
+    parser.add_argument("only", nargs="*", help="libraries; all of them if none is named")
     parser.add_argument("--into", type=Path, default=environments.INTO)
-    asked = parser.parse_args()
+    asked = parser.parse_intermixed_args()
+    if wrong := [name for name in asked.only if name not in environments.WANTED]:
+        parser.error(f"no such library: {wrong[0]}; there are {', '.join(environments.WANTED)}")
     environments.install(asked.into.absolute(), asked.only)
 
 
