@@ -89,7 +89,9 @@ def solve(variant: Built, recipe: Built, match: Match, own: Config | None = None
         return Solved()
     widths = widths_of(variant, match)
     if any(widths_of(recipe, match, quiet=True).get(p, n) != n for p, n in widths.items()):
-        raise UserError(match.free, f"is changed by the variant, and match={match.budget} would undo it", "free= another option")
+        raise UserError(
+            match.free, f"is changed by the variant, and match={match.budget} would undo it", "free= another option"
+        )
 
     def budget(values: Mapping[str, int]) -> float | None:
         return _cost_with(variant, values, match.budget)

@@ -94,7 +94,9 @@ def curve_of(folder: Path, *metrics: str) -> dict[str, list[float | None]]:
     """Steps at which the run was validated, and what was found there."""
     file, shown = folder / "metrics.csv", [*dict.fromkeys((VAL_LOSS, *metrics))]
     rows = [r for r in read_rows(file) if any(r.get(n) is not None for n in shown)] if file.exists() else []
-    return {n: [_finite(r.get(n)) for r in rows] for n in (STEP, *shown) if n == STEP or any(r.get(n) is not None for r in rows)}
+    return {
+        n: [_finite(r.get(n)) for r in rows] for n in (STEP, *shown) if n == STEP or any(r.get(n) is not None for r in rows)
+    }
 
 
 def error_of(folder: Path) -> str:

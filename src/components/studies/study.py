@@ -158,7 +158,9 @@ def read_speeds(folder: Path) -> list[Speed]:
     file = folder / SPEEDS
     known = {f.name for f in fields(Speed)}
     try:
-        return [Speed(**{k: v for k, v in s.items() if k in known}) for s in read_json(file, most=MOST)] if file.exists() else []
+        return (
+            [Speed(**{k: v for k, v in s.items() if k in known}) for s in read_json(file, most=MOST)] if file.exists() else []
+        )
     except (TypeError, AttributeError):
         raise UserError(str(file), "is damaged: it holds no speeds", "remove it and run the study again") from None
 

@@ -42,7 +42,9 @@ def parse_tune(text: str) -> tuple[dict[str, tuple[float, ...]], tuple[str, ...]
     while place < len(text):
         found = _OPTION.match(text, place)
         if found is None:
-            raise UserError("tune", f"{text!r} is no option with values", "write tune=optimizer.lr:3 or optimizer.lr:[1e-3,3e-3]")
+            raise UserError(
+                "tune", f"{text!r} is no option with values", "write tune=optimizer.lr:3 or optimizer.lr:[1e-3,3e-3]"
+            )
         path, said, place = found[1], found[2], found.end()
         value = read_value(said, f"tune={text}")
         if isinstance(value, int) and not isinstance(value, bool) and value >= 2:
@@ -51,7 +53,9 @@ def parse_tune(text: str) -> tuple[dict[str, tuple[float, ...]], tuple[str, ...]
         elif isinstance(value, list) and len(value) > 1 and all(isinstance(v, (int, float)) for v in value):
             options[path] = tuple(value)
         else:
-            raise UserError("tune", f"{path}:{said} gives nothing to choose from", f"{path}:3, or two values: {path}:[1e-3,3e-3]")
+            raise UserError(
+                "tune", f"{path}:{said} gives nothing to choose from", f"{path}:3, or two values: {path}:[1e-3,3e-3]"
+            )
     return options, tuple(factors)
 
 
