@@ -174,7 +174,7 @@ def collected(run: Planned, folder: Path, metrics: Sequence[str]) -> tuple[Study
         figures if error is None else {},
         pool.curve_of(folder, *metrics) if error is None else {},
     )
-    return made, Speed(run.variant, run.seed, **(pool.speed_of(folder) if error is None else {}))
+    return made, pool.speed_of((run.variant, run.seed), folder)
 
 
 def measured(runs: Sequence[Planned], place: Place) -> dict[str, Path]:
