@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from copy import deepcopy
 from dataclasses import replace
 
@@ -79,12 +80,12 @@ def test_no_value_of_any_option_breaks_the_asking(recipe, monkeypatch):
         for value in (None, {"name": "a_strangers"}, "much"):
             hostile = deepcopy(ours)
             put(hostile, path, value)
-            try:
-                architecture_for(hostile, 300)
-            except UserError as e:
-                assert "\n" not in str(e)
-            except Exception as e:  # noqa: BLE001  all mappings were asked, and none fits
-                assert "was asked to write this model" in str(e.__notes__), path
+            with suppress(UserError):
+                try:
+                    architecture_for(hostile, 300)
+                except (LookupError, TypeError, ValueError, AttributeError) as e:
+                    if not e.__notes__:  # one mapping alone was asked
+                        raise
 
 
 def broken(label: str) -> Architecture:

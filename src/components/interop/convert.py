@@ -119,7 +119,7 @@ def architecture_for(
             continue
         try:
             made, differing = asked(architecture, ours, vocab_size)
-        except Exception as e:  # noqa: BLE001  a mapping's own fault, which must not keep the others from being asked
+        except Exception as e:  # a fault of the mapping itself, which must not keep the others from being asked
             e.add_note(f"{architecture.label} was asked to write this model")
             broken.append(e)
             continue
