@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 from components.core import terminal
@@ -42,12 +41,12 @@ def run(args: argparse.Namespace) -> int:
 
 def config_only(path: str) -> str:
     """The recipe as the text of a file, with config.json in its comments."""
-    from components.interop.convert import read_config, recipe_text
+    from components.interop.convert import read_config
+    from components.interop.recipe_file import recipe_file
     from components.runs.importing import located
 
     file = Path(path).expanduser()
     architecture, recipe, used, source = read_config(file if file.is_file() else located(path, ("config.json",)))
     unused = [n for n in source if n not in used]
-    lines = [f"# config.json: {json.dumps(source, indent=1)}".replace("\n", "\n# ")]
-    lines += [f"# fields used: {', '.join(used)}", f"# without effect on the numbers: {', '.join(unused) or 'none'}"]
-    return recipe_text(recipe, f"{architecture.label} with the sizes of {path}.") + "\n".join(lines) + "\n"
+    lines = [f"# fields used: {', '.join(used)}", f"# without effect on the numbers: {', '.join(unused) or 'none'}"]
+    return recipe_file(recipe, f"{architecture.label} with the sizes of {path}.", source) + "\n".join(lines) + "\n"

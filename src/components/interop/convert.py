@@ -96,7 +96,7 @@ def spelled_out(recipe: Mapping[str, object]) -> Config:
 
 def recipe_text(recipe: Mapping[str, object], sentence: str) -> str:
     nodes = {k: v for k, v in recipe.items() if k != "vocab_size"}
-    return f"# {sentence}\n" + yaml.safe_dump(nodes, sort_keys=False, allow_unicode=True, width=120)
+    return f"# {sentence}\n" + yaml.safe_dump(nodes, sort_keys=False, allow_unicode=True, width=150, default_flow_style=None)
 
 
 def architecture_for(

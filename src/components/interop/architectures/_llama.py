@@ -20,6 +20,8 @@ BASE = {
         "ffn": {"name": "glu", "activation": "silu"},
     }
 }
+KV_HEADS = Same("num_key_value_heads", "model.attention.n_kv_heads", None)
+MLP_BIAS = Same("mlp_bias", "model.ffn.bias", False)
 BIAS = Mapped("attention_bias", "model.attention.bias", {False: [], True: ["q", "k", "v", "out"]}, False)
 DROPOUT = Same("attention_dropout", "model.attention.dropout", 0.0)
 SILU = Mapped("hidden_act", "model.ffn.activation", {"silu": "silu"}, "silu")
@@ -38,4 +40,6 @@ FILES = {
     "copies": {"lm_head.weight": "model.embed_tokens.weight"},
     "ignored": ("model.layers.{i}.self_attn.rotary_emb.inv_freq",),
 }
+QK = {"model": {**BASE["model"], "attention": {"name": "gqa", "qk_norm": "rms"}}}
+EPS = ("model.norm.eps", "model.attention.qk_norm.eps")  # of a model whose heads are normed, too
 QK_NORMS = tuple(Rule(f"model.layers.{{i}}.self_attn.{n}.weight", stack(f"attention.{n}.weight")) for n in ("q_norm", "k_norm"))
