@@ -19,6 +19,12 @@ from components.interop import convert
 
 LENGTH = 24
 
+# tiny sizes under the names that most classes have
+SMALL = {"vocab_size": 97, "hidden_size": 48, "intermediate_size": 80, "num_hidden_layers": 3, "num_attention_heads": 4}
+GROUPED = {**SMALL, "num_key_value_heads": 2, "max_position_embeddings": 64}
+WIDE = {**GROUPED, "head_dim": 16}  # heads that are not d_model / n_heads wide
+TOKENS = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+
 
 @dataclass(frozen=True)
 class Oracle:

@@ -98,6 +98,9 @@ def unused(theirs: str, *values: object) -> Custom:
     return Custom((theirs,), read, lambda get: {})  # noqa: ARG005  the contract's argument
 
 
+# of classes whose own padding token lies beyond small vocabularies; a tokenizer that comes along says which it is
+PADDING = Custom(("pad_token_id",), lambda config: {}, lambda get: {"pad_token_id": None})  # noqa: ARG005  the contract's arguments
+
 ORIGINAL = "original_max_position_embeddings"
 # rope_type: our scaling, the names of its options, those that the class cannot do without
 SCALINGS: dict[str, tuple[str, dict[str, str], tuple[str, ...]]] = {

@@ -21,6 +21,7 @@ BASE = {
     }
 }
 KV_HEADS = Same("num_key_value_heads", "model.attention.n_kv_heads", None)
+QKV_BIAS = Mapped("attention_bias", "model.attention.bias", {False: [], True: ["q", "k", "v"]}, False)
 MLP_BIAS = Same("mlp_bias", "model.ffn.bias", False)
 BIAS = Mapped("attention_bias", "model.attention.bias", {False: [], True: ["q", "k", "v", "out"]}, False)
 DROPOUT = Same("attention_dropout", "model.attention.dropout", 0.0)

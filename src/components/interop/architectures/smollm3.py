@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from components.interop.architecture import Architecture
-from components.interop.architectures._common import decoder_sizes, rope, tied
+from components.interop.architectures._common import PADDING, decoder_sizes, rope, tied
 from components.interop.architectures._layers import unrotated
 from components.interop.architectures._llama import BASE, BIAS, DROPOUT, FILES, KV_HEADS, MLP_BIAS, SILU, TENSORS
 from components.interop.fields import Constant, Same, Theirs
@@ -22,7 +22,7 @@ ARCHITECTURE = Architecture(
     base=BASE,
     fields=(
         *decoder_sizes(),
-        *(KV_HEADS, SILU, BIAS, MLP_BIAS, DROPOUT, tied(True), rope(2e6, partial=False)),
+        *(KV_HEADS, SILU, BIAS, MLP_BIAS, DROPOUT, PADDING, tied(True), rope(2e6, partial=False)),
         Same("rms_norm_eps", "model.norm.eps", 1e-6),
         Constant("use_sliding_window", False),
         unrotated(
