@@ -10,7 +10,7 @@ ORACLES = [
         "Exaone4ForCausalLM",
         ("Exaone4Config", {**GROUPED, **TOKENS, "num_hidden_layers": 4, "sliding_window": 7}),
         window=7,
-        recipes=("known/exaone4",),
+        recipes=("known/exaone4_32b",),
     ),
     Oracle(
         "EXAONE 4 without windows",

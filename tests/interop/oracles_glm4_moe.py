@@ -28,6 +28,6 @@ ORACLES = [
             },
         ),
         prepare=corrected,
-        recipes=("known/glm_4_5",),
+        recipes=("known/glm_4_5_air",),
     ),
 ]

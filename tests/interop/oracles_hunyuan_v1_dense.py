@@ -12,6 +12,6 @@ ORACLES = [
             "HunYuanDenseV1Config",
             {**WIDE, **TOKENS, "rope_parameters": {"rope_type": "dynamic", "rope_theta": 1e4, "alpha": 50.0, "factor": 1.0}},
         ),
-        recipes=("known/hunyuan_v1_dense",),
+        recipes=("known/hunyuan_v1_7b",),
     ),
 ]

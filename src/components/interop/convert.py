@@ -25,6 +25,7 @@ from components.interop.config import architecture_of, at, config_of, differs_fr
 from components.interop.fields import FREE
 from components.interop.files import SHARD_BYTES, Tensors, read_json, write
 
+COMMON = ("LlamaForCausalLM", "MistralForCausalLM")  # what most programs read, of several classes that are one model
 SLACK = 10**6  # numbers that a file may lack: biases and tables that are zero, or computed
 
 
@@ -104,7 +105,7 @@ def architecture_for(
 ) -> tuple[Architecture, dict[str, Any]]:
     """The architecture that matches this model, and its config.json: read again, it composes to the same model.
 
-    Several may match (Mistral without a window is Llama). The one that ``prefer`` names is tried first.
+    Several may match (Mistral without a window is Llama). The one that ``prefer`` names is tried first, then the most common.
 
     A mapping that fails on a model that it does not know breaks no other's export: its failure is raised only if none matches.
 
@@ -114,7 +115,7 @@ def architecture_for(
     best: tuple[int, Architecture, list[str]] | None = None
     broken: list[Exception] = []
     ours = explicit(config)
-    for architecture in sorted(architectures(), key=lambda a: prefer not in a.names):
+    for architecture in sorted(architectures(), key=lambda a: (prefer not in a.names, a.label not in COMMON)):
         if at(architecture.base, "model.name") != at(config, "model.name"):
             continue
         try:

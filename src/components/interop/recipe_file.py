@@ -9,6 +9,8 @@ from contextlib import suppress
 from copy import deepcopy
 from typing import Any
 
+import yaml
+
 from components.core.config_types import Config
 from components.core.errors import UserError
 from components.interop.config import at
@@ -17,13 +19,23 @@ from components.interop.convert import recipe_text, spelled_out
 
 def recipe_file(recipe: Config, sentence: str, source: Mapping[str, object]) -> str:
     """The text of a recipe's file. ``source``: the config.json that it was read from."""
-    return recipe_text(shortest(recipe), sentence) + quoted(source)
+    node = yaml.compose(recipe_text(shortest(recipe), sentence), yaml.SafeLoader)
+    _on_lines(node, 2)
+    return f"# {sentence}\n" + yaml.serialize(node, Dumper=yaml.SafeDumper, width=150, allow_unicode=True) + quoted(source)
+
+
+def _on_lines(node: yaml.Node, depth: int) -> None:
+    """Mappings of so many levels are written line by line, the inner ones each on one."""
+    if isinstance(node, yaml.CollectionNode):
+        node.flow_style = depth <= 0
+    for _, value in node.value if isinstance(node, yaml.MappingNode) else ():
+        _on_lines(value, depth - 1)
 
 
 def quoted(source: Mapping[str, object]) -> str:
     """A config.json as comments, broken between its fields alone."""
     fields = [f"{json.dumps(name)}: {json.dumps(value)}".replace(" ", "\0") for name, value in source.items()]
-    lines = textwrap.wrap(f"config.json:\0{{{', '.join(fields)}}}", 150, break_long_words=False, break_on_hyphens=False)
+    lines = textwrap.wrap(f"config.json:\0{{{', '.join(fields)}}}", 155, break_long_words=False, break_on_hyphens=False)
     if len(lines) > 1:
         lines = [*lines[:-1], lines[-1].removesuffix("}"), "}"]
     return "".join(f"# {line}\n" for line in lines).replace("\0", " ")

@@ -4,14 +4,8 @@ from __future__ import annotations
 
 from components.interop.architecture import Architecture
 from components.interop.architectures._common import decoder_sizes, head_dim, rope, tied
-from components.interop.architectures._llama import BASE, FILES, KV_HEADS, SILU, TENSORS
-from components.interop.fields import Custom, Options, Same, Theirs
-
-
-def _read(config: Theirs) -> Options:
-    biased = bool(config.get("use_bias"))
-    return {"model.attention.bias": ["q", "k", "v", "out"] * biased, "model.ffn.bias": biased}
-
+from components.interop.architectures._llama import BASE, FILES, KV_HEADS, SILU, TENSORS, biases
+from components.interop.fields import Same
 
 ARCHITECTURE = Architecture(
     names=("Ernie4_5ForCausalLM",),
@@ -20,7 +14,7 @@ ARCHITECTURE = Architecture(
     fields=(
         *decoder_sizes(),
         *(KV_HEADS, head_dim(128), SILU, tied(True), rope(5e5, partial=False)),
-        Custom(("use_bias",), _read, lambda get: {"use_bias": get("model.ffn.bias")}),
+        biases("use_bias", False),
         Same("rms_norm_eps", "model.norm.eps", 1e-5),
     ),
     tensors=TENSORS,

@@ -4,21 +4,10 @@ from __future__ import annotations
 
 from components.interop.architecture import Architecture, Rule
 from components.interop.architectures._common import ATTENTION, HEAD_DIM, TIED, decoder_sizes, rope, stack
-from components.interop.architectures._llama import BASE, DROPOUT, FILES, QK_NORMS, QKV_BIAS
+from components.interop.architectures._llama import BASE, DROPOUT, FILES, QK_NORMS, QKV_BIAS, norms_by_choice
 from components.interop.architectures._mla import ROUTED, routed
 from components.interop.architectures._moe import EMBEDDED, FREE, MOE
-from components.interop.fields import Constant, Custom, Fields, Get, Options, Same, Theirs, value_of
-
-
-def _read(config: Theirs) -> Options:
-    eps = value_of(config, "rms_norm_eps", 1e-5)
-    heads = {"model.attention.qk_norm": {"name": "rms", "eps": eps}} if config.get("use_qk_norm") else {}
-    return {"model.norm.eps": eps, **heads}
-
-
-def _write(get: Get) -> Fields:
-    return {"rms_norm_eps": get("model.norm.eps"), "use_qk_norm": get("model.attention.qk_norm.name") == "rms"}
-
+from components.interop.fields import Constant, Same
 
 ARCHITECTURE = Architecture(
     names=("Glm4MoeForCausalLM",),
@@ -29,7 +18,7 @@ ARCHITECTURE = Architecture(
         *(HEAD_DIM, QKV_BIAS, DROPOUT, TIED, rope(share=0.5), Constant("hidden_act", "silu")),
         *routed(1),
         Same("num_key_value_heads", "model.attention.n_kv_heads", 8),
-        Custom(("rms_norm_eps", "use_qk_norm"), _read, _write),
+        norms_by_choice("use_qk_norm", "rms_norm_eps", 1e-5, name="rms"),
         Same("norm_topk_prob", "model.ffn.router.renormalise", True),
         Same("n_group", "model.ffn.router.n_groups", 1),
         Same("topk_group", "model.ffn.router.top_groups", 1),

@@ -5,21 +5,9 @@ from __future__ import annotations
 
 from components.interop.architecture import Architecture, Rule
 from components.interop.architectures._common import ATTENTION, GLU, TIED, decoder_sizes, in_each, rope, stack
-from components.interop.architectures._llama import BASE, DROPOUT, FILES, SILU
-from components.interop.fields import Constant, Custom, Fields, Get, Mapped, Options, Same, Theirs, value_of
+from components.interop.architectures._llama import BASE, DROPOUT, FILES, LAYER_ENDS, SILU, norms_by_choice
+from components.interop.fields import Constant, Mapped, Same
 from components.interop.layouts import Experts
-
-
-def _read(config: Theirs) -> Options:
-    eps = value_of(config, "layer_norm_eps", 1e-5)
-    node = {"qk_norm": {"name": "layer", "eps": eps, "bias": False}, "qk_norm_over": "per_head_weight"}
-    heads = {f"model.attention.{n}": v for n, v in node.items()} if config.get("qk_layernorm") else {}
-    return {"model.norm.eps": eps, **heads}
-
-
-def _write(get: Get) -> Fields:
-    return {"layer_norm_eps": get("model.norm.eps"), "qk_layernorm": get("model.attention.qk_norm.name") == "layer"}
-
 
 ARCHITECTURE = Architecture(
     names=("StableLmForCausalLM",),
@@ -29,15 +17,13 @@ ARCHITECTURE = Architecture(
         *decoder_sizes(),
         *(SILU, DROPOUT, TIED, rope(share=0.25)),
         Same("num_key_value_heads", "model.attention.n_kv_heads", 32),
-        Custom(("layer_norm_eps", "qk_layernorm"), _read, _write),
+        norms_by_choice("qk_layernorm", "layer_norm_eps", 1e-5, "per_head_weight", name="layer", bias=False),
         Mapped("use_qkv_bias", "model.attention.bias", {False: [], True: ["q", "k", "v"]}, False),
         Mapped("use_parallel_residual", "model.block.name", {False: "pre_norm", True: "parallel"}, False),
         Constant("hidden_dropout", 0.0),  # of one branch alone
     ),
     tensors=(
-        Rule("model.embed_tokens.weight", "embedding.table.weight"),
-        Rule("model.norm.{p}", "stack.final_norm.{p}"),
-        Rule("lm_head.weight", "head.logits.weight"),
+        *LAYER_ENDS,
         *ATTENTION,
         *GLU,
         *in_each("model.layers.{i}.", {"input_layernorm": "attention_norm", "post_attention_layernorm": "ffn_norm"}),

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from components.interop.architecture import Architecture, Rule
+from components.interop.architecture import Architecture
 from components.interop.architectures._common import ATTENTION, decoder_sizes, in_each, rope, tied
-from components.interop.architectures._llama import BASE, DROPOUT, FILES
+from components.interop.architectures._llama import BASE, DROPOUT, FILES, LAYER_ENDS, biases
 from components.interop.architectures._windows import every_layer
-from components.interop.fields import ACTIVATIONS, Custom, Mapped, Options, Same, Theirs
+from components.interop.fields import ACTIVATIONS, Mapped, Same
 
 NAMES = {
     "input_layernorm": "attention_norm",
@@ -14,12 +14,6 @@ NAMES = {
     "mlp.c_fc": "ffn.up",
     "mlp.c_proj": "ffn.out",
 }
-
-
-def _read(config: Theirs) -> Options:
-    biased = bool(config.get("use_bias", True))
-    return {"model.attention.bias": ["q", "k", "v", "out"] * biased, "model.ffn.bias": biased}
-
 
 ARCHITECTURE = Architecture(
     names=("Starcoder2ForCausalLM",),
@@ -29,16 +23,14 @@ ARCHITECTURE = Architecture(
         *decoder_sizes(),
         *(DROPOUT, rope(partial=False), every_layer(None), tied(True)),
         Same("num_key_value_heads", "model.attention.n_kv_heads", 2),
-        Custom(("use_bias",), _read, lambda get: {"use_bias": get("model.ffn.bias")}),
+        biases("use_bias", True),
         Mapped("hidden_act", "model.ffn.activation", {"gelu_pytorch_tanh": "gelu_tanh", **ACTIVATIONS}, "gelu_pytorch_tanh"),
         Same("norm_epsilon", "model.norm.eps", 1e-5),
         Same("residual_dropout", "model.residual.dropout", 0.0),
         Same("embedding_dropout", "model.embedding.dropout", 0.0),
     ),
     tensors=(
-        Rule("model.embed_tokens.weight", "embedding.table.weight"),
-        Rule("model.norm.{p}", "stack.final_norm.{p}"),
-        Rule("lm_head.weight", "head.logits.weight"),
+        *LAYER_ENDS,
         *ATTENTION,
         *in_each("model.layers.{i}.", NAMES),
     ),
