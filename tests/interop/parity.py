@@ -16,6 +16,7 @@ from torch import nn
 from components.core.resources import recipe_files
 from components.core.sockets import Batch
 from components.interop import convert
+from components.interop.architecture import architectures
 
 LENGTH = 24
 
@@ -62,6 +63,11 @@ class Oracle:
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def label(self) -> str:
+        """Of the mapping that reads the class."""
+        return next(a.label for a in architectures() if self.cls in a.names)
 
     @property
     def length(self) -> int:

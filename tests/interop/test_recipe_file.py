@@ -34,7 +34,7 @@ def test_it_is_short_and_the_same_model(name, tmp_path):
         assert recipe_files()[f"known/{name}"][1].read_text(encoding="utf8").split("\n", 1)[1] == text.split("\n", 1)[1]
 
 
-def test_a_part_keeps_its_name(tmp_path):
+def test_a_part_keeps_its_name():
     source = quoted("known/smollm3_3b")
     recipe, _ = recipe_of(architecture_of(source, ""), source, "")
     text = recipe_file(recipe, "A sentence.", source)
