@@ -87,6 +87,8 @@ CHOICES: dict[tuple[str, str], Callable[[Path], None]] = {
 WITHIN: dict[str, Callable[[Path], None]] = {"tensorboard": command("train", "logger=tensorboard")}
 # taken where it is installed, and nothing but time is lost where it is not: tests/corpus/test_encode_by_ranks.py
 FASTER = {("corpus/encode_by_ranks.py", "tiktoken")}
+# compared with where it is installed, and asked for by --check alone: tests/interop/test_agreement.py
+COMPARED = {("interop/agreement.py", "transformers")}
 BESIDE = {"sentencepiece", "tiktoken"}  # transformers reads a format with them, and says so itself; they come in its extra
 
 
@@ -103,7 +105,7 @@ def missing(monkeypatch):
 
 
 def test_every_optional_import_has_a_choice_here():
-    assert optional() == set(CHOICES) | FASTER
+    assert optional() == set(CHOICES) | FASTER | COMPARED
     assert {package for _, package in CHOICES} | set(WITHIN) | BESIDE == set(EXTRA)
 
 
