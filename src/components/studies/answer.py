@@ -123,10 +123,11 @@ def _effect(study: Study, recipe: Variant, variant: Variant, metric: str) -> Eff
             lost[seed] = _why(run, metric)
         else:
             lost[seed] = f"the recipe: {_why(theirs[seed], metric)}" if seed in theirs else "the recipe has no run of it"
-    found = Effect(variant.name, metric, tuple(s for s, _, _ in values), lost, stopped_after=variant.stopped_after)
+    paired, apart = tuple(s for s, _, _ in values), tuple(own - base for _, own, base in values)
+    found = Effect(variant.name, metric, paired, apart, lost, stopped_after=variant.stopped_after)
     if not values:
         return found
-    told = statistics.paired([own - base for _, own, base in values])
+    told = statistics.paired(apart)
     spreads = [statistics.spread([v[i] for v in values]) for i in (1, 2)]
     known = replace(found, mean=told.mean, sd=told.sd, sd_single=_together(spreads))
     known = replace(known, interval=told.interval, bootstrap=told.bootstrap, p=told.p)

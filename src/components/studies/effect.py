@@ -19,8 +19,9 @@ class Effect:
         variant: its name.
         metric: the figure.
         seeds: those that are paired.
+        differences: variant minus recipe, of each of them.
         lost: {seed: why it is not among them}.
-        mean: of the differences, variant minus recipe; None without a pair.
+        mean: of the differences; None without a pair.
         sd: of the differences.
         sd_single: of single runs, pooled over recipe and variant.
         interval, bootstrap, p: as in `statistics.Difference`.
@@ -36,6 +37,7 @@ class Effect:
     variant: str
     metric: str
     seeds: tuple[int, ...]
+    differences: tuple[float, ...]
     lost: Mapping[int, str]
     mean: float | None = None
     sd: float | None = None

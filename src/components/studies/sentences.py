@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
+from components.core.errors import cut
 from components.studies.effect import CONSTANT, NONE, ONE_SEED, SAME, UNTOLD, Effect
 from components.studies.statistics import MOST_SEEDS
+
+PREFIXES = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
+MOST_REASON = 120  # characters of an error in a sentence
 
 
 def of_effect(effect: Effect) -> str:
@@ -14,14 +19,14 @@ def of_effect(effect: Effect) -> str:
     if effect.stopped_after is not None:
         parts.append(f"stopped after {seeds(effect.stopped_after)}")
     if effect.lost and effect.seeds:
-        parts.append(f"without {', '.join(f'seed {seed} ({why})' for seed, why in effect.lost.items())}")
+        parts.append(f"without {missing(effect.lost)}")
     return "; ".join(parts)
 
 
 def _found(effect: Effect) -> str:
     n, mean = len(effect.seeds), effect.mean
     if mean is None or effect.verdict == NONE:
-        return f"not compared: {', '.join(f'seed {seed} ({why})' for seed, why in effect.lost.items()) or 'it has no run'}"
+        return f"not compared: {missing(effect.lost) or 'it has no run'}"
     by = f"{'lower' if mean < 0 else 'higher'} by"
     if effect.verdict == ONE_SEED:
         return f"{f'{by} {rounded(mean)}' if mean else 'equal'} with one seed, which says nothing of others: take three or more"
@@ -39,6 +44,14 @@ def _found(effect: Effect) -> str:
 
 def seeds(n: int) -> str:
     return f"{n} seed{'' if n == 1 else 's'}"
+
+
+def missing(lost: Mapping[int, str]) -> str:
+    """``seeds 0, 2 (out of memory), seed 1 (its val_loss is not finite)``: the seeds of each reason."""
+    reasons: dict[str, list[str]] = {}
+    for seed, why in lost.items():
+        reasons.setdefault(cut(why, MOST_REASON), []).append(str(seed))
+    return ", ".join(f"seed{'s' if len(of) > 1 else ''} {', '.join(of)} ({why})" for why, of in reasons.items())
 
 
 def about(n: int) -> str:
@@ -71,7 +84,10 @@ def with_error(value: float, error: float) -> str:
 
 def amount(value: float, unit: str = "") -> str:
     """``132 k``, ``1.03 M``: three digits and a prefix."""
-    for size, prefix in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= size:
-            return f"{value / size:.3g} {prefix}{unit}"
-    return f"{value:.3g}{f' {unit}' if unit else ''}"
+    size, prefix = prefix_of(value)
+    return f"{value / size:.3g} {prefix}{unit}".rstrip()
+
+
+def prefix_of(value: float) -> tuple[float, str]:
+    """(1000.0, "k") and the like for values from ten thousand on; (1.0, "") below."""
+    return next((p for p in PREFIXES if abs(value) >= max(p[0], 1e4)), (1.0, ""))

@@ -53,9 +53,13 @@ def paired(differences: Sequence[float]) -> Difference:
         return Difference(mean, None, None, None, None)
     if max(differences) - min(differences) <= ROUNDING * abs(mean):  # no spread: neither t nor bootstrap is defined
         return Difference(mean, 0.0, None, None, None)
-    test = _scipy().ttest_1samp(differences, 0.0)
-    low, high = test.confidence_interval(CONFIDENCE)
-    return Difference(mean, spread(differences), (float(low), float(high)), _bootstrap(differences), float(test.pvalue))
+    interval, p = _t_test(differences)
+    return Difference(mean, spread(differences), interval, _bootstrap(differences), p)
+
+
+def interval_of(values: Sequence[float]) -> Interval | None:
+    """The 95 % interval of a mean by Student's t; None of fewer than two values."""
+    return _t_test(values)[0] if len(values) > 1 else None
 
 
 def unpaired(ours: Sequence[float], theirs: Sequence[float]) -> float:
@@ -123,6 +127,12 @@ def _power(shift: float, seeds: int, alpha: float) -> float:
     edge = float(stats.t.ppf(1 - alpha / 2, seeds - 1))
     # 1 - sf and not cdf: scipy's cdf is NaN far in the lower tail
     return float(stats.nct.sf(edge, seeds - 1, shift) + 1 - stats.nct.sf(-edge, seeds - 1, shift))
+
+
+def _t_test(values: Sequence[float]) -> tuple[Interval, float]:
+    test = _scipy().ttest_1samp(values, 0.0)
+    low, high = test.confidence_interval(CONFIDENCE)
+    return (float(low), float(high)), float(test.pvalue)
 
 
 def _bootstrap(differences: Sequence[float]) -> Interval | None:
