@@ -1,4 +1,4 @@
-"""The statistics of a study: closed forms, scipy's own answers, figures of statsmodels 0.14, and simulated normals."""
+"""The statistics of a study: closed forms, scipy's own answers, figures of statsmodels 0.15, and simulated normals."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_one_seed_has_a_difference_and_nothing_else():
         (
             [0.01, 0.04, 0.03, 0.005, 0.5],
             [0.04, 0.09, 0.09, 0.025, 0.5],
-        ),  # statsmodels.stats.multitest.multipletests(..., method="holm")
+        ),  # statsmodels: multipletests(..., method="holm")
         ([0.02, 0.02, 0.02, 0.9], [0.08, 0.08, 0.08, 0.9]),
         ([0.6, 0.7], [1.0, 1.0]),
         ([0.03], [0.03]),

@@ -66,9 +66,9 @@ def _interval(picture: Picture, x: Axis, top: int, place: int, row: Row, effect:
 
 def front_chart(front: Front, names: Sequence[str], metric: str) -> str:
     """One point for each variant; filled and joined by a line are those on the Pareto front."""
-    height, width = 320, 480
+    height, width = 280, 360
     picture = Picture(width, height, f"{metric} over {front.cost}")
-    x = Axis([p.cost for p in front.points], 64, width - 24, margin=0.12)
+    x = Axis([p.cost for p in front.points], 56, width - 24, margin=0.12)
     y = Axis([v for p in front.points for v in (p.low, p.high)], height - 48, 30, margin=0.1)
     picture.axes(x, y, under=f"{front.cost}{f' ({front.unit})' if front.unit else ''}", beside=metric)
     steps: list[tuple[float, float]] = []

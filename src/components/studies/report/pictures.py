@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 GOOD, BAD, UNSURE = "#0b6b4f", "#a63a12", "#566071"
 STYLES = ("-", "--", ":", "-.")
 assert len(STYLES) == len(DASHES)
+LEGEND = 0.22  # inches of a line of the legend
 LABEL = 44  # characters of a name
 
 
@@ -75,11 +76,11 @@ def over_steps(study: Study, answer: Answer) -> Figure | None:
     above, below = curves(study, answer), differences(study, answer)
     if not above:
         return None
-    figure = new_figure(8, 7 if below else 4.2)
+    figure = new_figure(8, (7 if below else 4.2) + LEGEND * len(answer.rows) / 2)
     panels = figure.subplots(2 if below else 1, 1, sharex=True, squeeze=False)[:, 0]
-    _draw(panels[0], above, answer)
+    _draw(panels[0], above, answer, labelled=True)
     panels[0].set_ylabel(text(answer.metric))
-    panels[0].legend(fontsize=8, frameon=False)
+    figure.legend(loc="outside lower left", fontsize=8, frameon=False, ncols=2)
     if below:
         _draw(panels[1], below, answer)
         panels[1].axhline(0, color="0.2", linestyle="--", linewidth=1)
@@ -95,22 +96,23 @@ def over_costs(study: Study, answer: Answer) -> Figure | None:
     found = fronts(study, answer)
     if not found:
         return None
-    figure = new_figure(4 * len(found), 4)
+    figure = new_figure(4 * len(found), 4 + LEGEND * len(answer.rows) / 2)
     for axes, front in zip(figure.subplots(1, len(found), sharey=True, squeeze=False)[0], found):
         best = sorted((p for p in front.points if p.front), key=lambda p: p.cost)
         axes.step([p.cost for p in best], [p.value for p in best], where="post", color="0.5", linestyle="--", linewidth=1)
         for p in front.points:
             colour = f"C{p.place}"
             axes.plot((p.cost, p.cost), (p.low, p.high), color=colour, alpha=0.6, linewidth=1)
-            axes.plot([p.cost], [p.value], "o", color=colour, markersize=8, markerfacecolor=colour if p.front else "white")
+            named = label(p.place, answer.rows[p.place].variant) if front is found[0] else None
+            filled = colour if p.front else "white"
+            axes.plot([p.cost], [p.value], "o", color=colour, markersize=8, markerfacecolor=filled, label=named)
             axes.annotate(str(p.place), (p.cost, p.value), xytext=(7, 5), textcoords="offset points", fontsize=8)
         axes.margins(0.12)
         axes.xaxis.set_major_locator(MaxNLocator(4))
         axes.xaxis.set_major_formatter(EngFormatter())
         axes.set_xlabel(f"{front.cost}{f' ({front.unit})' if front.unit else ''}")
     figure.axes[0].set_ylabel(text(answer.metric))
-    names = "\n".join(label(i, row.variant) for i, row in enumerate(answer.rows))
-    figure.supxlabel(names, fontsize=8, x=0.01, ha="left")
+    figure.legend(loc="outside lower left", fontsize=8, frameon=False, ncols=2)
     return figure
 
 
@@ -132,9 +134,9 @@ def text(said: str) -> str:
     return printable(said).replace("$", r"\$")
 
 
-def _draw(axes: Axes, lines: list[Line], answer: Answer) -> None:
+def _draw(axes: Axes, lines: list[Line], answer: Answer, *, labelled: bool = False) -> None:
     for line in lines:
-        named, colour = label(line.place, answer.rows[line.place].variant), f"C{line.place}"
+        named, colour = label(line.place, answer.rows[line.place].variant) if labelled else None, f"C{line.place}"
         axes.plot(line.steps, line.middle, color=colour, linestyle=STYLES[line.place % len(STYLES)], label=named)
         axes.fill_between(line.steps, line.low, line.high, color=colour, alpha=0.15, linewidth=0)
     axes.grid(alpha=0.25)
