@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
         terminal.show("\n".join(summary(results)))
         return 1 if any(r.exit_code for r in results) else 0
 
-    from components.run import train
+    from components.training.run import train
     from components.training.signals import Preempted
 
     try:
