@@ -14,7 +14,7 @@ from components.studies import statistics
 from components.studies.answer import answer
 from components.studies.effect import CONSTANT, HIGHER, LOWER, NONE, ONE_SEED, SAME, UNTOLD
 from components.studies.sentences import about, amount, rounded, with_error
-from components.studies.study import StudyRun
+from components.studies.study import StudyRun, read_study
 
 RECIPE = [2.61, 2.58, 2.60, 2.63, 2.59]
 
@@ -91,13 +91,13 @@ def test_equal_bits_one_seed_and_no_spread():
 def test_failed_and_diverged_runs_are_named_and_their_pairs_left_out():
     found = one([2.71, None, 2.69, math.inf, 2.70], [2.61, 2.58, None, 2.63, 2.59])
     assert found.seeds == (0, 4)
-    assert found.lost == {1: "out of memory", 2: "the recipe: out of memory", 3: "its val_loss is not finite"}
+    assert found.lost == {1: "out of memory", 2: "the recipe: out of memory", 3: "no finite val_loss"}
     assert found.sentence.endswith(
-        "without seed 1 (out of memory), seed 2 (the recipe: out of memory), seed 3 (its val_loss is not finite)"
+        "without seed 1 (out of memory), seed 2 (the recipe: out of memory), seed 3 (no finite val_loss)"
     )
     none = one([None, math.nan, None])
     assert (none.verdict, none.mean) == (NONE, None)
-    assert none.sentence == "not compared: seeds 0, 2 (out of memory), seed 1 (its val_loss is not finite)"
+    assert none.sentence == "not compared: seeds 0, 2 (out of memory), seed 1 (no finite val_loss)"
     orphan = one([2.6, 2.6], [None, None])
     assert orphan.sentence == "not compared: seeds 0, 1 (the recipe: out of memory)"
     assert answer(study_of({"recipe": [None], "v": [None]}), []).rows[0].mean is None
@@ -106,7 +106,7 @@ def test_failed_and_diverged_runs_are_named_and_their_pairs_left_out():
 def test_a_figure_that_a_run_lacks_is_no_zero():
     study = study_of({"recipe": RECIPE, "v": RECIPE})
     runs = tuple(replace(r, figures={"tokens": 1.0}) if (r.variant, r.seed) == ("v", 3) else r for r in study.runs)
-    assert effects(replace(study, runs=runs))["v"].lost == {3: "has no val_loss"}
+    assert effects(replace(study, runs=runs))["v"].lost == {3: "no finite val_loss"}
 
 
 def test_seeds_are_paired_by_number_and_tuning_runs_do_not_count():
@@ -160,6 +160,13 @@ def test_it_is_plain_data_and_always_the_same():
     study = whole()
     first, again = (json.dumps(answer(study, speeds_of(study)).as_data(), allow_nan=False) for _ in range(2))
     assert first == again
+
+
+def test_a_study_that_was_read_back_has_the_same_answer(tmp_path):
+    """JSON knows no NaN: a run that diverged has null there."""
+    study = whole()
+    study.write(tmp_path)
+    assert answer(read_study(tmp_path), speeds_of(study)) == answer(study, speeds_of(study))
 
 
 @pytest.mark.parametrize(

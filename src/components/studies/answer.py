@@ -11,7 +11,7 @@ from components.studies import statistics
 from components.studies.effect import CONSTANT, HIGHER, LOWER, ONE_SEED, SAME, UNTOLD, Effect
 from components.studies.sentences import of_effect
 from components.studies.statistics import ALPHA
-from components.studies.study import Speed, Study, StudyRun, Variant
+from components.studies.study import DONE, REPORTED, Speed, Study, StudyRun, Variant
 
 
 @dataclass(frozen=True)
@@ -96,19 +96,19 @@ def answer(study: Study, speeds: Sequence[Speed]) -> Answer:
 
 def reported(study: Study, variant: str) -> list[StudyRun]:
     """The runs of a variant that count, by seed: those that tuned it do not."""
-    return sorted((r for r in study.runs if r.variant == variant and r.role == "reported"), key=lambda r: r.seed)
+    return sorted((r for r in study.runs if r.variant == variant and r.role == REPORTED), key=lambda r: r.seed)
 
 
 def figure(run: StudyRun, metric: str) -> float | None:
     """A run's figure; None where it failed, or has none that is finite."""
-    value = run.figures.get(metric) if run.state == "done" else None
+    value = run.figures.get(metric) if run.state == DONE else None
     return float(value) if value is not None and math.isfinite(value) else None
 
 
 def _why(run: StudyRun, metric: str) -> str:
-    if run.state != "done":
+    if run.state != DONE:
         return run.error or "failed"
-    return f"has no {metric}" if run.figures.get(metric) is None else f"its {metric} is not finite"
+    return f"no finite {metric}"
 
 
 def _effect(study: Study, recipe: Variant, variant: Variant, metric: str) -> Effect:

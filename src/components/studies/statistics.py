@@ -94,9 +94,9 @@ def detectable(sd: float, seeds: int, alpha: float = ALPHA, wanted: float = POWE
     high = 1.0
     while _power(high, seeds, alpha) < wanted:
         high *= 2
-    from scipy.optimize import brentq
+    from scipy.optimize import root_scalar
 
-    shift = brentq(lambda x: _power(x, seeds, alpha) - wanted, 0.0, high, xtol=1e-9, rtol=1e-12)
+    shift = root_scalar(lambda x: _power(x, seeds, alpha) - wanted, bracket=(0.0, high), method="brentq").root
     return float(shift) * sd / math.sqrt(seeds)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from components.core.errors import printable
 from components.studies.answer import Answer, reported
 from components.studies.report import tables
-from components.studies.study import Study
+from components.studies.study import DONE, Study
 
 SPECIAL = re.compile(r"([\\`*\[\]<>|&$~!])")
 
@@ -30,7 +30,7 @@ def markdown(study: Study, answer: Answer, pictures: Mapping[str, str]) -> str:
         lines += [
             f"- {code(name)}: the best {plain(', '.join(t.edge))} lies at the edge of what was tried" for name, t in edges
         ]
-    failed = [r for v in study.variants for r in reported(study, v.name) if r.state != "done"]
+    failed = [r for v in study.variants for r in reported(study, v.name) if r.state != DONE]
     if study.refused or failed:
         lines += ["", "## What did not run", ""]
         lines += [f"- {code(' '.join(r.overrides))}: {plain(r.reason)}" for r in study.refused]

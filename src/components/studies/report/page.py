@@ -13,7 +13,7 @@ from components.studies.report.html import figure, folded, hiding, items, legend
 from components.studies.report.series import curves, differences, fronts
 from components.studies.report.svg import safe
 from components.studies.sentences import amount, seeds
-from components.studies.study import Study, Variant
+from components.studies.study import DONE, Study, Variant
 
 TITLES = {
     "answer": "The answer",
@@ -211,7 +211,7 @@ def _missing(study: Study) -> str:
         f"{r.variant}, seed {r.seed}: {r.error or 'failed'} ({r.folder})"
         for v in _ordered(study)
         for r in reported(study, v.name)
-        if r.state != "done"
+        if r.state != DONE
     ]
     made = f"<h3>Refused before anything ran</h3>{items(refused)}" if refused else ""
     return made + (f"<h3>Failed runs</h3>{items(failed)}" if failed else "")

@@ -58,7 +58,7 @@ def intervals(study: Study, answer: Answer) -> Figure | None:  # noqa: ARG001  a
             axes.plot(e.interval, (y, y), color=colour, linewidth=3, solid_capstyle="round")
         if e.bootstrap is not None:
             axes.plot(e.bootstrap, (y + 0.18, y + 0.18), color=colour, linewidth=1.2)
-        axes.plot([e.mean], [y], "o", color=colour, markersize=7)
+        axes.plot([e.mean or 0.0], [y], "o", color=colour, markersize=7)
     left, right = axes.get_xlim()
     for y, (_, _, e) in enumerate(shown):
         if e.detectable is not None:

@@ -9,7 +9,7 @@ from statistics import fmean
 
 from components.studies import statistics
 from components.studies.answer import Answer, Row, reported
-from components.studies.study import Study, StudyRun
+from components.studies.study import DONE, Study, StudyRun
 
 Seen = dict[int, float]  # {step: figure} of one run
 
@@ -110,7 +110,7 @@ def _points(study: Study, known: Sequence[tuple[int, float, Row]], sign: int) ->
 
 def _seen(run: StudyRun, metric: str) -> Seen:
     """The finite figures of a run by step; of a failed one nothing."""
-    if run.state != "done":
+    if run.state != DONE:
         return {}
     pairs = zip(run.curve.get("step", ()), run.curve.get(metric, ()))
     return {int(s): float(v) for s, v in pairs if v is not None and math.isfinite(v)}

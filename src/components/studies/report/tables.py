@@ -9,7 +9,7 @@ from components.studies.answer import Answer, Row, figure
 from components.studies.effect import Effect
 from components.studies.sentences import amount, rounded, seeds, with_error
 from components.studies.statistics import ALPHA, MOST_SEEDS, Interval
-from components.studies.study import Study, StudyRun
+from components.studies.study import TUNING, Study, StudyRun
 
 NONE = "–"
 
@@ -113,7 +113,7 @@ def options(study: Study) -> list[str]:
 
 def trials(study: Study, variant: str) -> list[Trial]:
     """The tuning runs of a variant in the order of their options, the best marked, and where it lies at the edge."""
-    runs = [r for r in study.runs if r.variant == variant and r.role == "tuning"]
+    runs = [r for r in study.runs if r.variant == variant and r.role == TUNING]
     known = [(value, r) for r in runs if (value := figure(r, study.metric)) is not None]
     best = (min if study.lower_is_better else max)(known, key=lambda pair: pair[0])[1] if known else None
     return [Trial(r, figure(r, study.metric), r is best, _edge(runs, r) if r is best else ()) for r in runs]
