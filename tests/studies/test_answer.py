@@ -7,8 +7,8 @@ import math
 from dataclasses import replace
 
 import pytest
-from example import speeds_of, study_of, whole
 from scipy import stats
+from written_studies import speeds_of, study_of, whole
 
 from components.studies import statistics
 from components.studies.answer import answer

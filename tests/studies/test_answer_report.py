@@ -9,7 +9,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
-from example import HOSTILE, speeds_of, study_of, whole
+from written_studies import HOSTILE, speeds_of, study_of, whole
 
 from components.core.errors import printable
 from components.studies.answer import answer
