@@ -27,11 +27,16 @@ TITLES = {
     "repeat": "How to repeat it",
 }
 
+STOPPED = (
+    "A variant that was behind beyond doubt got no more seeds: the chance that any was stopped that is not behind is at most 5 %. "
+    "Its mean is of the seeds it got, and shows it rather worse than it is."
+)
+
 
 def page(study: Study, answer: Answer) -> str:
     """The whole report. Sections without content are left out."""
     made = {
-        "answer": _answer(answer),
+        "answer": _answer(answer) + (soft(STOPPED) if study.stop else ""),
         "intervals": _intervals(answer),
         "curves": _curves(study, answer),
         "costs": _costs(study, answer),
