@@ -22,6 +22,7 @@ _PUBLIC = {
     "load": "components.training.run",
     "train": "components.training.run",
     "evaluate": "components.training.run",
+    "ablate": "components.studies.ablating",
     "explain": "components.explain",
     "trace": "components.explain.activations",
     "check": "components.check",
@@ -50,6 +51,7 @@ if TYPE_CHECKING:  # what an editor reads
     from components.parts.adapter._merge import adapter_state_dict as adapter_state_dict
     from components.parts.adapter._merge import merge as merge
     from components.runs.building import build as build
+    from components.studies.ablating import ablate as ablate
     from components.training.public import callbacks as callbacks
     from components.training.public import strategies as strategies
     from components.training.public import tasks as tasks
