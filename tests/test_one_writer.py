@@ -59,6 +59,7 @@ ALLOWED = {
     ("training/saving.py", "torch.save"): "into the stream of files.whole",
     ("runs/curves.py", "savefig"): "into the stream of files.whole",
     ("explain/explanation.py", "savefig"): "into the stream of files.whole",
+    ("studies/report/pictures.py", "savefig"): "into the stream of files.whole",
     (
         "runs/run_folder.py",
         "mkdir",

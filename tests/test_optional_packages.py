@@ -79,6 +79,7 @@ CHOICES: dict[tuple[str, str], Callable[[Path], None]] = {
     ("corpus/near_duplicates.py", "datasketch"): command(
         "train", "data=text", "data.path=pairs.tsv", "task.near_duplicates=0.8"
     ),
+    ("studies/statistics.py", "scipy"): command("ablate", "recipe=llama_tiny", "model/norm=rms,layer"),
     ("evaluating/bleu.py", "regex"): command(
         "train", "recipe=ladder/11_translation", "data=text_pairs", "data.path=pairs.tsv", "task.bleu_tokenize=intl"
     ),
