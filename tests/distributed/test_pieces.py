@@ -92,6 +92,17 @@ def test_losses_of_logits_that_no_rank_has_whole(words, loss, monkeypatch):
             torch.testing.assert_close(own[n], grad, rtol=1e-9, atol=1e-9, msg=f"{words}, {loss}: {n}")
 
 
+@pytest.mark.parametrize("part", pieces.PARTS)
+def test_two_ranks_with_half_of_the_positions_each_compute_what_one_does(part):
+    host = pieces.host_of(part)
+    loss, grads = pieces.step(host.model(), host)
+    for theirs, own in pieces.held_by(2, host, sequence_parallel=True):
+        assert theirs == pytest.approx(loss, abs=1e-12)
+        assert own.keys() == grads.keys()
+        for name, grad in grads.items():
+            torch.testing.assert_close(own[name], grad, rtol=1e-9, atol=1e-9, msg=f"{part}: {name}")
+
+
 @pytest.mark.parametrize("part", ["attention/mha", "position/t5_bias"])
 def test_layers_that_are_computed_twice(part):
     host = pieces.host_of(part)
