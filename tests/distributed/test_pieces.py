@@ -10,7 +10,7 @@ import torch
 
 from components.core.errors import UserError
 from components.core.makers import make
-from components.training.strategy import _tensor
+from components.training.strategy import _regions
 from components.training.strategy._pieces import pieces_of
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -84,7 +84,7 @@ def test_losses_of_logits_that_no_rank_has_whole(words, loss, monkeypatch):
     if teaches:
         objective.attach(host.model(std=0.2))
     else:
-        monkeypatch.setattr(_tensor, "joined", None)
+        monkeypatch.setattr(_regions, "joined", None)
     whole, grads = run(host.model(), host)
     for theirs, own in pieces.held_by(2, host, run):
         assert theirs == pytest.approx(whole, abs=1e-12)

@@ -201,14 +201,6 @@ def side_by_side(value: Tensor, group: dist.ProcessGroup, axis: int = -1) -> Ten
     return torch.cat(pieces, axis)
 
 
-def own_sum(value: Tensor, group: dist.ProcessGroup) -> Tensor:
-    """The sum of ``value`` (B, ranks * T, ...) over the ranks of ``group``, and of it the T positions of this rank."""
-    apart = value.unflatten(1, (dist.get_world_size(group), -1)).movedim(1, 0).flatten(0, 1).contiguous()
-    total = torch.empty_like(apart[: value.shape[0]])
-    dist.reduce_scatter_tensor(total, apart, group=group)
-    return total
-
-
 def updated(metrics: Mapping[str, Fed]) -> set[str]:
     """Names of the metrics that at least one rank has updated since the last reset."""
     return set().union(*everywhere([n for n, m in metrics.items() if m.update_called]))

@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from components.core.collectives import own_sum, side_by_side, sum_within
+from components.core.collectives import side_by_side, sum_within
 
 Group = dist.ProcessGroup
 
@@ -195,3 +195,11 @@ def _place(x: Tensor, group: Group) -> tuple[int, int]:
     """(first position of this rank, how many)."""
     count = x.shape[1] // dist.get_world_size(group)
     return dist.get_rank(group) * count, count
+
+
+def own_sum(value: Tensor, group: Group) -> Tensor:
+    """The sum of ``value`` (B, ranks * T, ...) over the ranks of ``group``, and of it the T positions of this rank."""
+    apart = value.unflatten(1, (dist.get_world_size(group), -1)).movedim(1, 0).flatten(0, 1).contiguous()
+    total = torch.empty_like(apart[: value.shape[0]])
+    dist.reduce_scatter_tensor(total, apart, group=group)
+    return total
