@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import rank_server  # relaid says where it is
 import relaid
 
-SCRIPT = Path(__file__).parent / "sharded.py"
+SCRIPT = Path(__file__).parent / "in_shards.py"
 
 
 @pytest.fixture(scope="module")

@@ -11,9 +11,11 @@ from parity import Oracle, close, logits_of_ours, logits_of_theirs, made, publis
 
 from components import build
 from components.core.sockets import Batch
-from components.interop import convert
+from components.interop import architectures, convert
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "architectures.md"
+HELD = Path(architectures.__file__).with_name("_held.py")
+BY = "Written by `python tests/interop/test_every_architecture.py`."
 HEAD = """# Known models are recipes
 
 Written by `python tests/interop/test_every_architecture.py`, which makes a tiny random model of each class of transformers, reads it, and compares.
@@ -45,6 +47,13 @@ def write(oracles: Sequence[Oracle], words: Sequence[str]) -> None:
         lines.append("| " + " | ".join(row) + " |")
         print(lines[-1], flush=True)
     PAGE.write_text(HEAD + "\n".join(lines) + "\n", encoding="utf8")
+
+
+def write_held(oracles: Sequence[Oracle]) -> None:
+    """Which mappings have a row: the others are new, and an import compares their logits with the class's unless told not to."""
+    labels = "".join(f'    "{label}",\n' for label in sorted({o.label for o in oracles}))
+    text = f'"""The mappings that a row of tests/interop holds to their class. {BY}"""\n\nHELD = (\n{labels})\n'
+    HELD.write_text(text, encoding="utf8")
 
 
 def _greedy(oracle: Oracle, pair) -> str:

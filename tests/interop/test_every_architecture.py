@@ -28,6 +28,7 @@ from components import build
 from components.compose import compose
 from components.core.sockets import Batch
 from components.interop import convert
+from components.interop.architectures._held import HELD
 from components.interop.config import architecture_of, recipe_of
 
 pytest.importorskip("transformers")
@@ -214,7 +215,12 @@ def test_the_page_is_as_the_rows():
         assert f"| {oracle.name} |" in page, "python tests/interop/test_every_architecture.py writes it anew"
 
 
+def test_the_held_are_those_with_a_row():
+    assert set(HELD) == {o.label for o in ORACLES}, "python tests/interop/test_every_architecture.py writes the list anew"
+
+
 if __name__ == "__main__":
-    from page import write
+    from page import write, write_held
 
     write(ORACLES, sys.argv[1:])
+    write_held(ORACLES)

@@ -20,18 +20,19 @@ from components.core.errors import UserError
 
 @dataclass
 class ComponentsLauncherConf:
-    """``n_jobs``: how many run at the same time; with more than one, each writes what it prints to ``output.txt``."""
+    """``n_jobs``: how many run at the same time; with more than one, or if ``quiet``, each writes what it prints to ``output.txt``."""
 
     _target_: str = "hydra_plugins.components_launcher.ComponentsLauncher"
     n_jobs: int = 1
+    quiet: bool = False
 
 
 ConfigStore.instance().store(group="hydra/launcher", name="components", node=ComponentsLauncherConf, provider="components")
 
 
 class Launcher(hydra_launcher.Launcher):
-    def __init__(self, n_jobs: int = 1) -> None:
-        self.n_jobs = n_jobs
+    def __init__(self, n_jobs: int = 1, quiet: bool = False) -> None:
+        self.n_jobs, self.quiet = n_jobs, quiet or n_jobs > 1
         self.config: DictConfig | None = None
         self.hydra_context: HydraContext | None = None
 
@@ -57,7 +58,7 @@ class Launcher(hydra_launcher.Launcher):
         from components.compose.jobs import run_job
 
         terminal.tell(f"job {number} of {total}: {' '.join(filter_overrides(overrides))}")
-        result = run_job(number, filter_overrides(overrides), folder, quiet=self.n_jobs > 1)
+        result = run_job(number, filter_overrides(overrides), folder, quiet=self.quiet)
         if result.exit_code:
             terminal.tell(f"job {number} failed with exit code {result.exit_code}; the others go on")
         made = JobReturn()

@@ -72,6 +72,17 @@ def _dense_first(default: int) -> Custom:
     return Custom(names, read, write)
 
 
+def routed(dense_first: int) -> tuple[Field, ...]:
+    """Experts that a router chooses, shared ones, and dense layers before them."""
+    return (
+        Same("n_routed_experts", "model.ffn.n_experts"),
+        Same("num_experts_per_tok", "model.ffn.router.k"),
+        Same("routed_scaling_factor", "model.ffn.routed_scale"),
+        Custom(("moe_intermediate_size", "n_shared_experts"), _read_shared, _write_shared),
+        _dense_first(dense_first),
+    )
+
+
 def fields(*, dense_first: int) -> tuple[Field, ...]:
     return (
         *(f for f in decoder_sizes() if f.names != ("intermediate_size",)),
@@ -86,11 +97,7 @@ def fields(*, dense_first: int) -> tuple[Field, ...]:
         Custom(ROPE_FIELDS, _read_scale, lambda _: {}),
         Constant("hidden_act", "silu"),
         Same("rms_norm_eps", "model.norm.eps", 1e-6),
-        Same("n_routed_experts", "model.ffn.n_experts"),
-        Same("num_experts_per_tok", "model.ffn.router.k"),
-        Same("routed_scaling_factor", "model.ffn.routed_scale"),
-        Custom(("moe_intermediate_size", "n_shared_experts"), _read_shared, _write_shared),
-        _dense_first(dense_first),
+        *routed(dense_first),
         TIED,
     )
 
@@ -100,6 +107,12 @@ def _rule(theirs: str, ours: str | tuple[str, ...], *form: Any) -> Rule:
     return Rule(f"model.layers.{{i}}.self_attn.{theirs}", tuple(stack(f"attention.{n}") for n in names), *form)
 
 
+ROUTED = (
+    *experts(),
+    *shared("shared_experts"),
+    *DENSE_GLU,
+    Rule("model.layers.{i}.mlp.gate.weight", stack("ffn.router.logits.weight")),
+)
 TENSORS = (
     *EMBEDDED,
     _rule("q_proj.weight", "q.weight"),
@@ -110,8 +123,5 @@ TENSORS = (
     _rule("kv_a_layernorm.weight", "kv_norm.weight"),
     _rule("kv_b_proj.weight", ("k_up.weight", "v_up.weight"), lambda get: Chunks(get("model.attention.n_heads"))),
     _rule("o_proj.{p}", "out.{p}"),
-    *experts(),
-    *shared("shared_experts"),
-    *DENSE_GLU,
-    Rule("model.layers.{i}.mlp.gate.weight", stack("ffn.router.logits.weight")),
+    *ROUTED,
 )
