@@ -12,6 +12,7 @@ from components.core.errors import UserError
 from components.core.makers import make
 from components.training.strategy import _regions
 from components.training.strategy._pieces import pieces_of
+from components.training.strategy._positions import check_positions
 
 sys.path.insert(0, str(Path(__file__).parent))
 import pieces
@@ -151,6 +152,15 @@ def test_what_does_not_divide_is_named():
         pieces_of(small(), 4)
     with pytest.raises(UserError, match=r"block\.attention: heads=4"):
         pieces_of(small(ffn={"name": "glu", "d_ff": 24}), 8)
+
+
+def test_positions_that_do_not_divide_and_blocks_of_others_are_refused():
+    with pytest.raises(UserError, match=r"sequence_parallel: 30 positions do not divide among 4 devices"):
+        check_positions(small(context_length=30), 4)
+    model = small()
+    model.stack.layers[0].block = torch.nn.Identity()
+    with pytest.raises(UserError, match=r"stack\.layers\.0: nothing is known of what Identity does with positions"):
+        check_positions(model, 2)
 
 
 def test_experts_that_cannot_be_dealt_out_are_refused():

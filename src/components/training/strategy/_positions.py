@@ -6,6 +6,7 @@ Korthikanti et al. 2022, arXiv:2205.05198, section 4.2.2 (sequence parallelism)
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import torch.distributed as dist
 from torch import Tensor, nn
@@ -26,7 +27,7 @@ def stacks(model: nn.Module) -> list[Stack]:
 
 def check_positions(model: nn.Module, size: int) -> None:
     """UserError unless ``size`` ranks can have some of the positions each."""
-    context = getattr(model, "context_length", None)
+    context: Any = model.context_length
     if isinstance(context, int) and context % size:
         raise UserError(OPTION, f"{context} positions do not divide among {size} devices", "change model.context_length")
     inside = {m for stack in stacks(model) for m in stack.modules()}
