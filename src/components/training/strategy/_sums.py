@@ -15,6 +15,7 @@ from torch import Tensor
 from components.core.collectives import side_by_side, sum_within
 
 Group = dist.ProcessGroup
+_reduce_scatter = vars(dist).get("reduce_scatter_single", dist.reduce_scatter_tensor)  # newer torches warn of the older name
 
 
 class Context(Protocol):
@@ -201,5 +202,5 @@ def own_sum(value: Tensor, group: Group) -> Tensor:
     """The sum of ``value`` (B, ranks * T, ...) over the ranks of ``group``, and of it the T positions of this rank."""
     apart = value.unflatten(1, (dist.get_world_size(group), -1)).movedim(1, 0).flatten(0, 1).contiguous()
     total = torch.empty_like(apart[: value.shape[0]])
-    dist.reduce_scatter_tensor(total, apart, group=group)
+    _reduce_scatter(total, apart, group=group)
     return total
