@@ -74,7 +74,8 @@ LAYOUTS = {
     "cp": "{name: cp, context_size: 2}",
 }
 STRETCHED = ("gpt-oss-like", "tied GPT", "gated delta hybrid")  # families whose rows the layout cp cuts into stretches
-DEALT = ("tp", "fsdp2_tp")  # layouts that can deal experts out
+DEALT = ("tp", "fsdp2_tp")  # layouts that can deal experts out, and positions
+PARTED = ("OLMo-2-like", "MLA and MoE", "T5-like")
 
 
 MOVES = {"one": ["one"], "tp": ["ddp", "tp", "fsdp2", "tp again"]}  # under which layouts one after the other
@@ -140,6 +141,14 @@ def deal(layout: str, folder: Path) -> None:
     keep(run, folder / f"dealt, {layout}.pt")
 
 
+def part(layout: str, folder: Path) -> None:
+    """Families whose ranks compute norms and the stream for a share of the positions each."""
+    for family in PARTED:
+        parted = [f"trainer.strategy={{name: {LAYOUTS[layout]}, sequence_parallel: true}}"] if layout in DEALT else []
+        run = components.train(None, [*COMMON, *FAMILIES[family], *laid_out(layout), *parted], quiet=True)
+        keep(run, folder / f"parted {family}, {layout}.pt")
+
+
 def move(layout: str, folder: Path) -> None:
     """A run that is stopped, and goes on under another layout, several times, with an optimizer whose state is whole on owners."""
     # a schedule that does not know where it ends
@@ -170,6 +179,7 @@ if __name__ == "__main__":
         out.mkdir(parents=True, exist_ok=True)
         if layout == "one" or layout in DEALT:
             deal(layout, Path(folder))
+            part(layout, Path(folder))
         if layout in MOVES:
             drop(layout, Path(folder))
             move(layout, Path(folder))

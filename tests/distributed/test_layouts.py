@@ -41,6 +41,10 @@ def test_every_family_trains_as_one_process_does(how, tmp_path):
     assert layouts.besides(tmp_path, "moved", "tp") <= NEAR, "a run that went from ddp to tp, fsdp2 and tp is another one"
     for layout in cases.DEALT:
         assert layouts.besides(tmp_path, "dealt", layout) <= NEAR, f"{layout} with experts dealt out is another run"
+        for family in cases.PARTED:
+            assert layouts.besides(tmp_path, f"parted {family}", layout) <= NEAR, (
+                f"{family} under {layout} with positions dealt out"
+            )
 
 
 def test_a_half_has_each_family_twice_and_each_layout():

@@ -207,7 +207,8 @@ def many(kills: int, folder: Path, seed: int, say: Callable[[Counts], object] = 
     draws, counts = random.Random(seed), Counts()
     for number in range(kills):
         early, after = draws.random() < EARLY, draws.uniform(0.0, seconds)
-        victims = range(ranks) if draws.random() < 0.5 else [draws.randrange(ranks)]
+        # before ranks have met, one that is left waits for five minutes and more
+        victims = range(ranks) if early or draws.random() < 0.5 else [draws.randrange(ranks)]
         met = draws.uniform(0.0, 0.02) if "sharded" in strategy and draws.random() < MET else None
         strike(folder / f"run{number}", after, early, expected, counts, victims, way, met)
         shutil.rmtree(folder / f"run{number}")
