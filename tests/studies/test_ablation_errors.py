@@ -1,4 +1,4 @@
-"""An ablation does not cry wolf, and sees what is there: studies resampled from 200 real runs (docs/ablation_errors.json)."""
+"""An ablation does not cry wolf, and sees what is there: studies resampled from 160 real runs (docs/ablation_errors.json)."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from components.core.errors import UserError, nearest
 from components.core.files import make_folder
 from components.runs.metrics_file import OF_LOSS
 from components.runs.preparing import runs_of
-from components.studies import pool, report, sequential, telling, tuning
+from components.studies import pool, report, sequential, statistics, telling, tuning
 from components.studies.answer import Answer, answer
 from components.studies.asked import DOUBTLESS, Asked, changed, find_study, read_asked
 from components.studies.executing import Place, Planned, collected, execute, measured
@@ -77,6 +77,7 @@ def ablate(
     Raises:
         UserError: there is nothing to compare, or the recipe cannot be trained.
     """
+    statistics.ready()
     cwd = Path.cwd()
     question = {
         "design": design,
@@ -223,7 +224,7 @@ class _Work:
         match, (metric, *others) = planned.match, self.asked.metrics
         return Study(
             planned.recipe.recipe,
-            self.asked.words,
+            self.asked.typed,
             tuple(variants),
             tuple(runs),
             metric,

@@ -62,6 +62,13 @@ def interval_of(values: Sequence[float]) -> Interval | None:
     return _t_test(values)[0] if len(values) > 1 else None
 
 
+def above_zero(differences: Sequence[float]) -> float:
+    """p of the paired t-test whose alternative is a mean above 0; 1 where there is no spread, and so no test."""
+    if max(differences) - min(differences) <= ROUNDING * abs(math.fsum(differences)):
+        return 1.0
+    return float(_scipy().ttest_1samp(differences, 0.0, alternative="greater").pvalue)
+
+
 def unpaired(ours: Sequence[float], theirs: Sequence[float]) -> float:
     """p of Welch's t-test, two-sided: what a study without common seeds would say."""
     return float(_scipy().ttest_ind(ours, theirs, equal_var=False).pvalue)
