@@ -7,7 +7,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
 
@@ -58,6 +58,7 @@ class Place:
         jobs: processes at a time.
         launcher: Hydra's name of one, None: ours.
         say: prints a line.
+        quiet: launchers print nothing either.
     """
 
     study: Path
@@ -65,6 +66,7 @@ class Place:
     jobs: int
     launcher: str | None
     say: Callable[[str], None]
+    quiet: bool = False
 
     @property
     def pool(self) -> Path:
@@ -94,7 +96,7 @@ def execute(runs: Sequence[Planned], place: Place) -> list[tuple[Planned, Path]]
         place.say(f"{len(left)} runs to train, {len({*folders.values()}) - len(left)} of {len({*folders.values()})} are there")
         jobs = {f.name: _words(wanted[f], f, place) for f in left}
         with _signals(), _threads(place.jobs):
-            run_jobs(jobs, place.pool, _launcher(place), cwd=place.cwd)
+            run_jobs(jobs, place.pool, _launcher(place), cwd=place.cwd, silent=place.quiet)
     return [(run, folders[id(run)]) for run in runs]
 
 
@@ -174,7 +176,7 @@ def collected(run: Planned, folder: Path, metrics: Sequence[str]) -> tuple[Study
         figures if error is None else {},
         pool.curve_of(folder, *metrics) if error is None else {},
     )
-    return made, Speed(run.variant, run.seed, **(pool.speed_of(folder) if error is None else {}))
+    return made, pool.speed_of((run.variant, run.seed), folder)
 
 
 def measured(runs: Sequence[Planned], place: Place) -> dict[str, Path]:
@@ -183,7 +185,7 @@ def measured(runs: Sequence[Planned], place: Place) -> dict[str, Path]:
     Raises:
         UserError: one of them cannot be trained.
     """
-    found = execute([_short(run, place) for run in runs], Place(place.study, place.cwd, 1, None, place.say))
+    found = execute([_short(run, place) for run in runs], replace(place, jobs=1, launcher=None))
     for run, folder in found:
         if not pool.is_done(folder):
             raise UserError(run.variant, f"its 20 steps failed ({pool.error_of(folder)})", "leave it out")

@@ -217,7 +217,7 @@ def nearest(budget: Callable[[int], float | None], target: float, start: int) ->
     return min(((n, v) for n, v in seen.items() if v is not None), key=lambda found: (abs(found[1] - target), found[0]))
 
 
-def match_one(overrides: list[str], budget: str, free: str | None) -> list[str]:
+def match_one(overrides: list[str], budget: str | None, free: str | None) -> list[str]:
     """The overrides of one run, and those that give it the budget of its recipe alone.
 
     Raises:

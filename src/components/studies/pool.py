@@ -21,6 +21,7 @@ from components.core.publishing import remove
 from components.runs.metrics_file import MFU, SECONDS, SPEED, STEP, VAL_LOSS, read_rows
 from components.runs.run_files import DONE
 from components.runs.run_folder import last_of
+from components.studies.study import Speed
 from components.training.lock import Lock
 
 POOL = "studies/runs"  # below paths.runs
@@ -108,15 +109,11 @@ def error_of(folder: Path) -> str:
     return told.replace(str(folder), "the run").replace(os.getcwd() + os.sep, "")
 
 
-def speed_of(folder: Path) -> dict[str, float | int | None]:
-    """Seconds of training, tokens a second, and the most memory, as far as they are known."""
+def speed_of(run: tuple[str, int], folder: Path) -> Speed:
+    """Seconds of training, tokens a second, and the most memory, as far as they are known. ``run``: its variant and seed."""
     figures, file = read_figures(folder), folder / "job.json"
     job: Mapping[str, Any] = read_json(file) if file.exists() else {}
-    return {
-        "seconds": figures.get(SECONDS),
-        "tokens_per_second": figures.get(SPEED),
-        "peak_bytes": job.get("peak_bytes"),
-    }
+    return Speed(*run, figures.get(SECONDS), figures.get(SPEED), job.get("peak_bytes"))
 
 
 def seconds_per_step(folder: Path) -> float:
