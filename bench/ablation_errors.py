@@ -21,7 +21,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 ROOT = Path(__file__).parent.parent
 HELD, PAGE = ROOT / "docs" / "ablation_errors.json", ROOT / "docs" / "ablate.md"
-RECIPE, SEEDS, STUDIES = "llama_tiny", 40, 200
+RECIPE, SEEDS, STUDIES = "llama_tiny", 40, 2_000
 SETTINGS = ["trainer.max_steps=60", "task.samples=0", "task.validation_every=60"]
 # the first is the recipe; what each of the others is
 VARIANTS: dict[str, list[str]] = {
@@ -48,7 +48,7 @@ def train(variant: str, seed: int) -> float:
 
 
 def verdicts(losses: Losses, variant: str, seeds: int, *, count: int = STUDIES, paired: bool = True) -> list[float]:
-    """Corrected p of ``count`` studies of the recipe and ``variant``; unpaired: each side has its own seeds, and Welch's test."""
+    """p of ``count`` studies of the recipe and ``variant``; unpaired: each side has its own seeds, and Welch's test."""
     from components.studies import statistics
 
     chance, found = random.Random(f"{variant} {seeds}"), []
@@ -56,10 +56,10 @@ def verdicts(losses: Losses, variant: str, seeds: int, *, count: int = STUDIES, 
     for _ in range(count):
         drawn = chance.sample(range(len(ours)), seeds if paired else 2 * seeds)
         if paired:
-            p = statistics.paired([ours[s] - theirs[s] for s in drawn]).p
+            _, p = statistics.t_test([ours[s] - theirs[s] for s in drawn])
         else:
             p = statistics.unpaired([ours[s] for s in drawn[:seeds]], [theirs[s] for s in drawn[seeds:]])
-        found.append(1.0 if p is None else p)
+        found.append(p)
     return found
 
 
