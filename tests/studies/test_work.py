@@ -24,14 +24,14 @@ trainer: {max_steps: 40, precision: 32-true}
 """
 # a run: what it finds depends on its words alone; it is best at a rate of 0.02 with layer norms, else at 0.01
 CHILD = """
-import json, os, sys, zlib
+import json, os, random, sys
 folder, words = os.environ["COMPONENTS_JOB_FOLDER"], sys.argv[1:]
 said = dict(w.split("=", 1) for w in words)
 layer, seed, steps = said.get("model/norm") == "layer", int(said["seed"]), int(said.get("trainer.max_steps", 40))
 rate = float(said.get("optimizer.lr", 0.01))
 if said.get("model/norm") == "group" and seed == 1:
     print("error: model.norm: this one fails"), sys.exit(2)
-noise = zlib.crc32(repr((seed, said.get("model/norm"))).encode()) / 2**32 / 100
+noise = random.Random(f"{seed} {said.get('model/norm')}").random() / 100
 loss = 3 - steps / 100 + abs(rate - (0.02 if layer else 0.01)) + (0.5 if said.get("model/norm") == "l2" else 0) + noise
 rows = [(10, 0.1, 5.0), (steps, 0.1 + (steps - 10) * 0.01, loss)]
 with open(folder + "/metrics.csv", "w") as f:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -79,6 +80,9 @@ class Launcher(hydra_launcher.Launcher):
         assert self.hydra_context is not None
         if OmegaConf.to_container(self.config.hydra.sweep, resolve=False)["subdir"] == "${hydra.job.num}":  # type: ignore[index, call-overload]
             return Path(str(self.config.hydra.sweep.dir)) / str(number)
+        named = [o.partition("=")[2] for o in overrides if o.startswith("hydra.sweep.subdir=")]
+        if named and re.fullmatch(r"\w+", named[-1]):
+            return Path(str(self.config.hydra.sweep.dir)) / named[-1]
         config: Any = self.hydra_context.config_loader.load_sweep_config(self.config, overrides)
         with open_dict(config):
             config.hydra.job.id = config.hydra.job.num = number

@@ -67,6 +67,7 @@ class Place:
     launcher: str | None
     say: Callable[[str], None]
     quiet: bool = False
+    _known: dict[tuple[str, ...], Config] = field(default_factory=dict, compare=False)
 
     @property
     def pool(self) -> Path:
@@ -76,7 +77,9 @@ class Place:
         return self.pool / pool.key(self.config(run))
 
     def config(self, run: Planned) -> Config:
-        return compose(None, run.words, cwd=self.cwd).config
+        if run.words not in self._known:
+            self._known[run.words] = compose(None, run.words, cwd=self.cwd).config
+        return self._known[run.words]
 
 
 def execute(runs: Sequence[Planned], place: Place) -> list[tuple[Planned, Path]]:

@@ -64,6 +64,8 @@ def reported(
     group = node.get("group") or os.environ.get("WANDB_RUN_GROUP") or folder.name
     with refused(), tempfile.TemporaryDirectory() as copied:
         settled = settled_mode(node.get("mode"), place_of(folder), say)
+        if settled == "disabled":
+            return
         chosen = {"project": os.environ.get("WANDB_PROJECT") or PROJECT, **own, **said, "group": group}
         logger = Wandb(save_dir=str(place_of(folder)), log_model=False, offline=settled == "offline", **chosen)
         logger.begin(settled, node.get("init_timeout"), say)
