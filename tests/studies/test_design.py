@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from components.cli.verbs import verbs
 from components.core.errors import UserError
-from components.studies.asked import taken
+from components.studies.asked import WORDS, taken
 from components.studies.design import combinations_of, sorted_words
 
 AXES = (("a=1", "a=2", "a=3"), ("b=1", "b=2", "b=3"), ("c=1", "c=2"), ("d=1", "d=2"))
@@ -60,3 +61,7 @@ def test_a_word_of_the_command_is_there_once():
     assert taken(["seeds=3", "model/norm=rms,layer"]) == (["model/norm=rms,layer"], {"seeds": "3"})
     with pytest.raises(UserError, match="seeds: is given twice"):
         taken(["seeds=3", "seeds=4"])
+
+
+def test_completion_offers_the_words_of_the_command():
+    assert verbs()["ablate"].words == WORDS

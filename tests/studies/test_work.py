@@ -24,13 +24,20 @@ trainer: {max_steps: 40, precision: 32-true}
 """
 # a run: what it finds depends on its words alone; it is best at a rate of 0.02 with layer norms, else at 0.01
 CHILD = """
-import json, os, random, sys
+import json, os, random, subprocess, sys, time
 folder, words = os.environ["COMPONENTS_JOB_FOLDER"], sys.argv[1:]
 said = dict(w.split("=", 1) for w in words)
 layer, seed, steps = said.get("model/norm") == "layer", int(said["seed"]), int(said.get("trainer.max_steps", 40))
 rate = float(said.get("optimizer.lr", 0.01))
 if said.get("model/norm") == "group" and seed == 1:
     print("error: model.norm: this one fails"), sys.exit(2)
+if layer and os.environ.get("ORPHAN"):
+    orphan = "import sys, time; from pathlib import Path; from components.training.lock import Lock; lock = Lock(Path(sys.argv[1])); "
+    orphan += "time.sleep(2); Path(sys.argv[1], 'summary.json').write_text('{\\"state\\": \\"finished\\", \\"val_loss\\": 1.5}')"
+    subprocess.Popen([sys.executable, "-c", orphan, folder])
+    while not os.path.exists(folder + "/run.lock"):
+        time.sleep(0.05)
+    print("error: process 7 is training in it"), sys.exit(2)
 noise = random.Random(f"{seed} {said.get('model/norm')}").random() / 100
 loss = 3 - steps / 100 + abs(rate - (0.02 if layer else 0.01)) + (0.5 if said.get("model/norm") == "l2" else 0) + noise
 rows = [(10, 0.1, 5.0), (steps, 0.1 + (steps - 10) * 0.01, loss)]
@@ -143,6 +150,12 @@ def test_json_is_the_study_and_nothing_else(capsys):
         "val_loss": [5.0, pytest.approx(held["runs"][0]["figures"]["val_loss"])],
     }
     assert "seconds" not in held["runs"][0]["figures"]
+
+
+def test_what_a_killed_study_left_running_is_waited_for_and_taken(monkeypatch):
+    monkeypatch.setenv("ORPHAN", "1")
+    found = ablate("model/norm=rms,layer", seeds=1).study
+    assert [(r.state, r.figures["val_loss"] == 1.5) for r in found.runs] == [("done", False), ("done", True)]
 
 
 def test_the_launcher_may_be_another():

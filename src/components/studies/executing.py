@@ -90,16 +90,21 @@ def execute(runs: Sequence[Planned], place: Place) -> list[tuple[Planned, Path]]
     """
     folders = {id(run): place.folder(run) for run in runs}
     wanted = {folders[id(run)]: run for run in reversed(runs)}
-    order = [f for f in dict.fromkeys(folders.values()) if not pool.is_done(f)]
     make_folder(place.pool)
-    for folder in order:
-        pool.wait_for(folder)
-    left = [f for f in order if not pool.is_done(f)]  # another study may have done it meanwhile
-    if left:
-        place.say(f"{len(left)} runs to train, {len({*folders.values()}) - len(left)} of {len({*folders.values()})} are there")
-        jobs = {f.name: _words(wanted[f], f, place) for f in left}
-        with _signals(), _threads(place.jobs):
-            run_jobs(jobs, place.pool, _launcher(place), cwd=place.cwd, silent=place.quiet)
+    left = [*dict.fromkeys(folders.values())]
+    place.say(
+        f"{sum(not pool.is_done(f) for f in left)} runs to train, {sum(map(pool.is_done, left))} of {len(left)} are there"
+    )
+    while left:
+        for folder in left:
+            pool.wait_for(folder)
+        left = [f for f in left if not pool.is_done(f)]
+        if left:
+            jobs = {f.name: _words(wanted[f], f, place) for f in left}
+            with _signals(), _threads(place.jobs):
+                run_jobs(jobs, place.pool, _launcher(place), cwd=place.cwd, silent=place.quiet)
+        # one that a killed study had just begun may have been first in its folder: then ours was refused
+        left = [f for f in left if not pool.is_done(f) and pool.wait_for(f)]
     return [(run, folders[id(run)]) for run in runs]
 
 
