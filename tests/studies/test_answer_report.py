@@ -13,6 +13,7 @@ from written_studies import HOSTILE, speeds_of, study_of, whole
 
 from components.core.errors import printable
 from components.studies.answer import answer
+from components.studies.asked import Asked, taken
 from components.studies.report import terminal, write
 from components.studies.report.markdown import markdown, plain
 from components.studies.report.page import TITLES, page
@@ -110,6 +111,19 @@ def test_markdown_has_nothing_but_its_own_markup(study, found):
     assert "<script>" not in re.sub(r"\\[<>]", "", outside)
     assert text.count("components ablate recipe=llama_tiny") == 1
     assert plain("a|b `c` <d> $e$") == r"a\|b \`c\` \<d\> \$e\$"
+
+
+def test_the_command_of_the_page_asks_the_same():
+    asked = Asked(
+        ("recipe=llama_tiny", "model/norm=rms,layer"),
+        seeds=5,
+        match="flops",
+        tune="optimizer.lr:[1e-3,3e-3]",
+        metric="val_loss,lr",
+    )
+    words, own = taken(asked.typed)
+    assert Asked(tuple(words), **{**own, "seeds": int(own["seeds"])}) == asked
+    assert Asked(("a=b",)).typed == ("a=b", "seeds=3"), "what stands at its default is left out"
 
 
 def test_everything_is_written_and_read_back(study, found, tmp_path):

@@ -35,6 +35,12 @@ def test_the_intervals_are_scipys():
     assert unpaired(values.tolist(), [0.0, 0.1, 0.05]) == stats.ttest_ind(values, [0.0, 0.1, 0.05], equal_var=False).pvalue
 
 
+def test_one_sided_is_scipys():
+    values = np.random.default_rng(4).normal(0.02, 0.03, 6)
+    assert statistics.above_zero(values.tolist()) == stats.ttest_1samp(values, 0, alternative="greater").pvalue
+    assert statistics.above_zero([0.3, 0.1 + 0.2, 0.3]) == 1.0
+
+
 @pytest.mark.parametrize(
     ("values", "mean"), [([0.0] * 5, 0.0), ([0.5] * 4, 0.5), ([0.1 + 0.2, 0.3], 0.3), ([-2.1 + 2.0, -3.1 + 3.0], -0.1)]
 )

@@ -60,7 +60,8 @@ def run(args: argparse.Namespace) -> int:
         )  # all is saved, and a second one must not change what this process says of it
         raise
     if args.json:
-        terminal.show(json.dumps({"folder": str(made.folder), **asdict(made.study)}, indent=1))
+        found = {} if made.answer is None else {"answer": made.answer.as_data()}
+        terminal.show(json.dumps({"folder": str(made.folder), **asdict(made.study), **found}, indent=1))
     elif made.answer is not None:
         terminal.show(f"{made}\n{made.folder / 'report.html'}")
     return 1 if any(r.state != "done" for r in made.study.runs) else 0

@@ -62,7 +62,7 @@ def multirun(
 
 
 def run_jobs(
-    jobs: Mapping[str, Sequence[str]], place: Path, own: Sequence[str] = (), *, cwd: Path | None = None
+    jobs: Mapping[str, Sequence[str]], place: Path, own: Sequence[str] = (), *, cwd: Path | None = None, silent: bool = False
 ) -> list[JobResult]:
     """Run jobs that are no product of sweeps, each in its own process, by the same launchers. A job that fails stops no other.
 
@@ -71,6 +71,7 @@ def run_jobs(
         place: where the folders are.
         own: Hydra's own words (``hydra/launcher=joblib``).
         cwd: what relative paths are relative to.
+        silent: our launcher prints no line for each job.
 
     Raises:
         UserError: a launcher that is not there, or a job that does not compose.
@@ -78,7 +79,8 @@ def run_jobs(
     from components.compose.hydra_loader import LAUNCHER, QUIET
     from components.compose.hydra_sweep import launch
 
-    launcher = [] if any(o.startswith("hydra/launcher=") for o in own) else [LAUNCHER, "hydra.launcher.quiet=true"]
+    ours = [LAUNCHER, "hydra.launcher.quiet=true", f"hydra.launcher.silent={str(silent).lower()}"]
+    launcher = [] if any(o.startswith("hydra/launcher=") for o in own) else ours
     where = [f"hydra.sweep.dir={in_quotes(str(place.absolute()))}", "hydra.sweep.subdir=each"]
     words = [[f"hydra.sweep.subdir={name}", *overrides] for name, overrides in jobs.items()]
     began = time.time()

@@ -50,6 +50,12 @@ class Asked:
         """The figure that decides, and those that are reported too."""
         return tuple(m.strip() for m in self.metric.split(",") if m.strip()) or (VAL_LOSS,)
 
+    @property
+    def typed(self) -> tuple[str, ...]:
+        """The words of a command that asks the same; what stands at its default is left out, but for the seeds."""
+        own = ((f.name, getattr(self, f.name), f.default) for f in fields(self) if f.name != "words")
+        return (*self.words, *(f"{name}={value}" for name, value, default in own if value != default or name == "seeds"))
+
     def name(self, recipe: str) -> str:
         """Of the study's folder: the same for the same question, whatever the number of seeds."""
         question = {k: v for k, v in asdict(self).items() if k != "seeds"}

@@ -7,7 +7,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
 
@@ -58,6 +58,7 @@ class Place:
         jobs: processes at a time.
         launcher: Hydra's name of one, None: ours.
         say: prints a line.
+        quiet: launchers print nothing either.
     """
 
     study: Path
@@ -65,6 +66,8 @@ class Place:
     jobs: int
     launcher: str | None
     say: Callable[[str], None]
+    quiet: bool = False
+    _known: dict[tuple[str, ...], Config] = field(default_factory=dict, compare=False)
 
     @property
     def pool(self) -> Path:
@@ -74,7 +77,9 @@ class Place:
         return self.pool / pool.key(self.config(run))
 
     def config(self, run: Planned) -> Config:
-        return compose(None, run.words, cwd=self.cwd).config
+        if run.words not in self._known:
+            self._known[run.words] = compose(None, run.words, cwd=self.cwd).config
+        return self._known[run.words]
 
 
 def execute(runs: Sequence[Planned], place: Place) -> list[tuple[Planned, Path]]:
@@ -85,16 +90,21 @@ def execute(runs: Sequence[Planned], place: Place) -> list[tuple[Planned, Path]]
     """
     folders = {id(run): place.folder(run) for run in runs}
     wanted = {folders[id(run)]: run for run in reversed(runs)}
-    order = [f for f in dict.fromkeys(folders.values()) if not pool.is_done(f)]
     make_folder(place.pool)
-    for folder in order:
-        pool.wait_for(folder)
-    left = [f for f in order if not pool.is_done(f)]  # another study may have done it meanwhile
-    if left:
-        place.say(f"{len(left)} runs to train, {len({*folders.values()}) - len(left)} of {len({*folders.values()})} are there")
-        jobs = {f.name: _words(wanted[f], f, place) for f in left}
-        with _signals(), _threads(place.jobs):
-            run_jobs(jobs, place.pool, _launcher(place), cwd=place.cwd)
+    left = [*dict.fromkeys(folders.values())]
+    place.say(
+        f"{sum(not pool.is_done(f) for f in left)} runs to train, {sum(map(pool.is_done, left))} of {len(left)} are there"
+    )
+    while left:
+        for folder in left:
+            pool.wait_for(folder)
+        left = [f for f in left if not pool.is_done(f)]
+        if left:
+            jobs = {f.name: _words(wanted[f], f, place) for f in left}
+            with _signals(), _threads(place.jobs):
+                run_jobs(jobs, place.pool, _launcher(place), cwd=place.cwd, silent=place.quiet)
+        # one that a killed study had just begun may have been first in its folder: then ours was refused
+        left = [f for f in left if not pool.is_done(f) and pool.wait_for(f)]
     return [(run, folders[id(run)]) for run in runs]
 
 
@@ -183,7 +193,7 @@ def measured(runs: Sequence[Planned], place: Place) -> dict[str, Path]:
     Raises:
         UserError: one of them cannot be trained.
     """
-    found = execute([_short(run, place) for run in runs], Place(place.study, place.cwd, 1, None, place.say))
+    found = execute([_short(run, place) for run in runs], replace(place, jobs=1, launcher=None))
     for run, folder in found:
         if not pool.is_done(folder):
             raise UserError(run.variant, f"its 20 steps failed ({pool.error_of(folder)})", "leave it out")

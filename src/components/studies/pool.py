@@ -74,15 +74,18 @@ def begin_again(folder: Path) -> list[str] | None:
     return None
 
 
-def wait_for(folder: Path) -> None:
-    """Wait while another process trains in the folder: another study, or what a killed one has left."""
+def wait_for(folder: Path) -> bool:
+    """Wait while another process trains in the folder: another study, or what a killed one has left. Returns whether there was one."""
+    waited = False
     while folder.is_dir():
         try:
             Lock(folder).release()
         except UserError:
+            waited = True
             time.sleep(0.5)
         else:
-            return
+            break
+    return waited
 
 
 def figures_of(folder: Path) -> dict[str, float | None]:

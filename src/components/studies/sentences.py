@@ -67,7 +67,7 @@ def rounded(value: float, digits: int = 2) -> str:
         return "0"
     places = digits - 1 - math.floor(math.log10(value))
     value = round(value, places)
-    return f"{value:.{digits - 1}e}" if places > 8 else f"{value:,.{max(0, places)}f}"
+    return f"{value:.{digits - 1}e}" if places > 6 else f"{value:,.{max(0, places)}f}"
 
 
 def with_error(value: float, error: float) -> str:
@@ -76,7 +76,7 @@ def with_error(value: float, error: float) -> str:
         return rounded(value)
     exponent = math.floor(math.log10(error))
     places = (1 if error / 10**exponent < 2.95 else 0) - exponent
-    if places > 8:
+    if places > 6:
         return f"{value:.2e} ± {error:.0e}"
     shown = max(0, places)
     return f"{round(value, places):,.{shown}f} ± {round(error, places):,.{shown}f}"

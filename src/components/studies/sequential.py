@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from statistics import fmean, stdev
+
+from components.studies.statistics import above_zero
 
 ALPHA = 0.05  # that any variant which is not behind is stopped, over all variants and looks
 FIRST = 3  # pairs of the first look: two have one degree of freedom
@@ -23,17 +24,6 @@ def behind(differences: Sequence[float], planned: int, variants: int, alpha: flo
     """
     looks = range(FIRST, planned)
     for seen in looks:
-        if seen <= len(differences) and p_behind(differences[:seen]) < alpha / (len(looks) * variants):
+        if seen <= len(differences) and above_zero(differences[:seen]) < alpha / (len(looks) * variants):
             return seen
     return None
-
-
-def p_behind(differences: Sequence[float]) -> float:
-    """The p-value of a one-sided paired t-test against "not worse". Where all differences are equal there is no spread, and no test."""
-    from scipy import stats
-
-    spread = stdev(differences)
-    if spread == 0:
-        return 1.0
-    t = fmean(differences) / (spread / len(differences) ** 0.5)
-    return float(stats.t.sf(t, len(differences) - 1))

@@ -6,6 +6,7 @@ scipy does the work; it comes with the extra ``studies``. Holm's step-down proce
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import ModuleType
@@ -53,13 +54,20 @@ def paired(differences: Sequence[float]) -> Difference:
         return Difference(mean, None, None, None, None)
     if max(differences) - min(differences) <= ROUNDING * abs(mean):  # no spread: neither t nor bootstrap is defined
         return Difference(mean, 0.0, None, None, None)
-    interval, p = _t_test(differences)
+    interval, p = t_test(differences)
     return Difference(mean, spread(differences), interval, _bootstrap(differences), p)
 
 
 def interval_of(values: Sequence[float]) -> Interval | None:
     """The 95 % interval of a mean by Student's t; None of fewer than two values."""
-    return _t_test(values)[0] if len(values) > 1 else None
+    return t_test(values)[0] if len(values) > 1 else None
+
+
+def above_zero(differences: Sequence[float]) -> float:
+    """p of the paired t-test whose alternative is a mean above 0; 1 where there is no spread, and so no test."""
+    if max(differences) - min(differences) <= ROUNDING * abs(math.fsum(differences)):
+        return 1.0
+    return float(_scipy().ttest_1samp(differences, 0.0, alternative="greater").pvalue)
 
 
 def unpaired(ours: Sequence[float], theirs: Sequence[float]) -> float:
@@ -129,8 +137,11 @@ def _power(shift: float, seeds: int, alpha: float) -> float:
     return float(stats.nct.sf(edge, seeds - 1, shift) + 1 - stats.nct.sf(-edge, seeds - 1, shift))
 
 
-def _t_test(values: Sequence[float]) -> tuple[Interval, float]:
-    test = _scipy().ttest_1samp(values, 0.0)
+def t_test(values: Sequence[float]) -> tuple[Interval, float]:
+    """The 95 % interval of the mean of two values or more that are not all equal, and p that it is not 0, by Student's t."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of values that are nearly alike: differences by rounding alone
+        test = _scipy().ttest_1samp(values, 0.0)
     low, high = test.confidence_interval(CONFIDENCE)
     return (float(low), float(high)), float(test.pvalue)
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 
 from components.core.layout import table
 from components.core.model_tree import short
 from components.studies.planning import Plan
-from components.studies.study import Refused, Variant
+from components.studies.study import REPORTED, Refused, Study, Variant
 
 HEAD = ("variant", "parameters", "FLOPs/token", "steps", "changed to match")
 
@@ -78,3 +79,15 @@ def hours_lines(
         f", {total / 3600 / jobs:.2f} at best with jobs={jobs}" if jobs > 1 else ""
     )
     return ["", *table(rows, head=head, limit=60), f"{last}: steps measured on 20 of each, validations and samples come on top"]
+
+
+def summary(study: Study) -> tuple[list[str], list[list[object]]]:
+    """A table for trackers: each variant with its mean figure, its mean difference to the recipe within a seed, and its costs."""
+    values = {(r.variant, r.seed): r.figures.get(study.metric) for r in study.runs if r.role == REPORTED}
+    recipe, rows = study.variants[0].name, []
+    for v in study.variants:
+        own = {s: x for s in study.seeds if (x := values.get((v.name, s))) is not None}
+        apart = [x - y for s, x in own.items() if (y := values.get((recipe, s))) is not None]
+        means = [fmean(own.values()) if own else None, fmean(apart) if apart else None]
+        rows.append([v.name, len(own), *means, v.parameters, v.flops_per_token, v.steps])
+    return ["variant", "seeds", study.metric, "difference", "parameters", "FLOPs per token", "steps"], rows
