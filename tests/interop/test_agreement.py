@@ -114,4 +114,4 @@ def test_an_encoder_decoder_is_compared(tmp_path):
 
 def test_files_without_a_head_are_not(tmp_path, capsys):
     assert main(["import", str(made.bert(tmp_path / "theirs")), "--probe"]) == 2
-    assert "gives no logits to compare: the files are those of a model without its head" in capsys.readouterr().err
+    assert "cannot be compared with its class: the files are those of a model without its head" in capsys.readouterr().err

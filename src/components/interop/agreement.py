@@ -79,7 +79,8 @@ def why_not(imported: Imported) -> str:
     """Why the model cannot be compared with its class; empty if it can."""
     if imported.whole is not None:
         return f"{imported.whole} reads more than text"
-    return "the files are those of a model without its head" if imported.bare else ""
+    headless = imported.bare or imported.config["model"].get("head", {}).get("name") == "none"
+    return "the files are those of a model without its head" if headless else ""
 
 
 def agreement(imported: Imported, folder: Path) -> Agreement:
@@ -100,7 +101,7 @@ def agreement(imported: Imported, folder: Path) -> Agreement:
     told = {side: _listen(model, names) for side, model, names in (("ours", ours, pairs), ("theirs", theirs, pairs.values()))}
     with torch.no_grad():
         given = ours(Batch(ids, source=Batch(source) if reads else None))
-        made = theirs(**({"input_ids": source, "decoder_input_ids": ids} if reads else {"input_ids": ids}))
+        right = theirs(**({"input_ids": source, "decoder_input_ids": ids} if reads else {"input_ids": ids})).logits
     if (right := made.get("logits")) is None:
         raise UserError(
             label, "gives no logits to compare: the files are those of a model without its head", "import without --check"
