@@ -6,7 +6,7 @@ The rules say which module of theirs is which of ours. Each pair is asked what i
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -54,6 +54,7 @@ class Agreement:
     length: int
     place: str = ""
     first: str = ""
+    idle: tuple[str, ...] = ()  # rules that match none of the model's tensors
 
     @property
     def agrees(self) -> bool:
@@ -65,7 +66,8 @@ class Agreement:
         return f"{said}, first in {self.place}" if self.place else said
 
     def __str__(self) -> str:
-        return f"{self.line}: {self.first}" if self.first else f"{self.line}, over {self.length} positions"
+        said = f"{self.line}: {self.first}" if self.first else f"{self.line}, over {self.length} positions"
+        return f"{said}\nrules that match nothing in this model: {', '.join(self.idle)}" if self.idle else said
 
 
 def wanted(imported: Imported, check: bool | None) -> bool:
@@ -97,7 +99,9 @@ def agreement(imported: Imported, folder: Path) -> Agreement:
     generator = torch.Generator().manual_seed(0)
     ids, source = (torch.randint(vocab_of(imported.recipe), (ROWS, n), generator=generator) for n in (length, LENGTH // 2))
     reads = "source" in getattr(type(ours), "provides", ())
-    pairs = _pairs(imported, ours, theirs)
+    config, shapes = explicit(imported.config), {n: t.shape for n, t in imported.weights.items()}
+    steps = tensors.steps(imported.architecture, shapes, lambda path: at(config, path))
+    pairs, idle = _pairs(steps, ours, theirs), tensors.idle(imported.architecture, steps)
     told = {side: _listen(model, names) for side, model, names in (("ours", ours, pairs), ("theirs", theirs, pairs.values()))}
     with torch.no_grad():
         given = ours(Batch(ids, source=Batch(source) if reads else None))
@@ -108,7 +112,7 @@ def agreement(imported: Imported, folder: Path) -> Agreement:
         )
     difference = apart(given, right)
     first = ("", "") if difference <= TOLERANCE else _first(pairs, told["ours"], told["theirs"])
-    return Agreement(label, difference, length, *first)
+    return Agreement(label, difference, length, *first, idle=tuple(" + ".join(r.their_names) for r in idle))
 
 
 def apart(ours: Tensor, theirs: Tensor) -> float:
@@ -153,12 +157,8 @@ def _length(imported: Imported) -> int:
     return min(max([LENGTH, *(2 * w for w in windows if 2 * w <= LONGEST)]), longest)
 
 
-def _pairs(imported: Imported, ours: nn.Module, theirs: nn.Module) -> dict[str, str]:
+def _pairs(steps: Sequence[tensors.Step], ours: nn.Module, theirs: nn.Module) -> dict[str, str]:
     """{our module: theirs}, in our order, of the rules that say of one tensor which it is."""
-    config = explicit(imported.config)
-    steps = tensors.steps(
-        imported.architecture, {n: t.shape for n, t in ours.state_dict().items()}, lambda path: at(config, path)
-    )
     made = {}
     known = {name for name, _ in theirs.named_modules()}
     for step in steps:

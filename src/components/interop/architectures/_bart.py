@@ -34,6 +34,12 @@ BASE: dict[str, Any] = {
     "head": {"name": "tied", "bias": "fixed"},
 }
 
+# of a layer of a decoder that reads no source
+NAMES = {
+    **{f"self_attn.{n}_proj": f"attention.{n}" for n in ("q", "k", "v", "out")},
+    **{"self_attn_layer_norm": "attention_norm", "final_layer_norm": "ffn_norm", "fc1": "ffn.up", "fc2": "ffn.out"},
+}
+
 
 def _depth() -> Custom:
     """A depth for each side."""

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from components.interop.architecture import Architecture, Rule
+from components.interop.architectures._bart import NAMES
 from components.interop.architectures._common import decoder_sizes, in_each, tied
 from components.interop.architectures._neox import EVERY
 from components.interop.fields import ACTIVATIONS, Constant, Mapped, Same
 
-NAMES = {
-    **{f"self_attn.{n}_proj": f"attention.{n}" for n in ("q", "k", "v", "out")},
-    **{"self_attn_layer_norm": "attention_norm", "final_layer_norm": "ffn_norm", "fc1": "ffn.up", "fc2": "ffn.out"},
-}
 ARCHITECTURE = Architecture(
     names=("BioGptForCausalLM",),
     model_type="biogpt",

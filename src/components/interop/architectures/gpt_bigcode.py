@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from components.interop.architecture import Architecture, Rule
-from components.interop.architectures._common import in_each, stack
-from components.interop.architectures._gpt2 import INNER, SUMMARY
+from components.interop.architectures._common import in_each, stack, unused
+from components.interop.architectures._gpt2 import SIZES, SUMMARY
 from components.interop.architectures._neox import EVERY
-from components.interop.fields import ACTIVATIONS, Constant, Mapped, Same
+from components.interop.fields import ACTIVATIONS, Constant, Mapped
 from components.interop.layouts import Rows
 
 NAMES = {
@@ -26,22 +26,17 @@ ARCHITECTURE = Architecture(
         }
     },
     fields=(
-        Same("vocab_size", "vocab_size", 50257),
-        Same("n_embd", "model.d_model", 768),
-        Same("n_layer", "model.n_layers", 12),
-        Same("n_head", "model.attention.n_heads", 12),
-        Same("n_positions", "model.context_length", 1024),
+        *SIZES,
+        *(
+            unused("num_key_value_heads", 1),
+            *(Constant(n, True) for n in ("scale_attn_weights", "multi_query", "tie_word_embeddings")),
+        ),
         Mapped(
             "activation_function",
             "model.ffn.activation",
             {"gelu_pytorch_tanh": "gelu_tanh", **ACTIVATIONS},
             "gelu_pytorch_tanh",
         ),
-        Same("layer_norm_epsilon", "model.norm.eps", 1e-5),
-        Same("attn_pdrop", "model.attention.dropout", 0.1),
-        Same("resid_pdrop", "model.residual.dropout", 0.1),
-        Same("embd_pdrop", "model.embedding.dropout", 0.1),
-        *(INNER, *(Constant(n, True) for n in ("scale_attn_weights", "multi_query", "tie_word_embeddings"))),
     ),
     tensors=(
         Rule("transformer.wte.weight", "embedding.table.weight"),

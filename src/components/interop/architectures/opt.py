@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from components.interop.architecture import Architecture, Rule
+from components.interop.architectures._bart import NAMES
 from components.interop.architectures._common import in_each, tied, unused
 from components.interop.architectures._llama import biases
 from components.interop.fields import ACTIVATIONS, Constant, Custom, Mapped, Options, Same, Theirs, Unsupported
-
-NAMES = {
-    **{f"self_attn.{n}_proj": f"attention.{n}" for n in ("q", "k", "v", "out")},
-    **{"self_attn_layer_norm": "attention_norm", "final_layer_norm": "ffn_norm", "fc1": "ffn.up", "fc2": "ffn.out"},
-}
 
 
 def _read(config: Theirs) -> Options:

@@ -1,5 +1,6 @@
 """T5 (Raffel et al. 2019, arXiv:1910.10683), v1.1 (Shazeer 2020, arXiv:2002.05202) Flan-T5 (Chung et al. 2022, arXiv:2210.11416) and mT5 (Xue et
-al. 2020, arXiv:2010.11934), which is v1.1 for many languages.
+al. 2020, arXiv:2010.11934), which is v1.1 for many
+languages, and whose class scales nothing.
 
 Scores are not scaled, each side has one table of biases by distance, and the cross attention none. v1.0 ties the head to the embedding and
 scales what it reads by d_model^-0.5; v1.1 has a head of its own and no such factor, which its config says by ``tie_word_embeddings: false``.
@@ -9,8 +10,9 @@ transformers 5 ties the head of both (unless a file holds two different matrices
 from __future__ import annotations
 
 from components.interop.architecture import Architecture, Rule
+from components.interop.architectures._common import tied
 from components.interop.architectures._encoders import spread
-from components.interop.fields import Constant, Custom, Fields, Get, Options, Same, Theirs, Unsupported, value_of
+from components.interop.fields import Constant, Custom, Field, Fields, Get, Options, Same, Theirs, Unsupported, value_of
 
 PLAIN = {"relu": "relu", "gelu": "gelu", "gelu_new": "gelu_tanh", "silu": "silu"}
 GATED = {"gelu": "gelu_tanh", "silu": "silu", "relu": "relu", "gelu_new": "gelu_tanh"}
@@ -78,7 +80,7 @@ def _side(side: str, branches: tuple[tuple[str, str], ...], ffn: dict[str, str])
 
 
 def _architecture(
-    gated: bool, *names: str, model_type: str = "t5", default: str = "relu", sizes: tuple[int, int] = (32128, 2048)
+    gated: bool, *names: str, model_type: str = "t5", default: str = "relu", sizes: tuple[int, int] = (32128, 2048), head: Field
 ) -> Architecture:
     ffn = {"wi_0": "gate", "wi_1": "up", "wo": "out"} if gated else {"wi": "up", "wo": "out"}
     attention = ("SelfAttention", "attention")
@@ -109,7 +111,7 @@ def _architecture(
             Same("layer_norm_epsilon", "model.norm.eps", 1e-6),
             spread("dropout_rate", "model.residual.dropout", "model.embedding.dropout", "model.attention.dropout", default=0.1),
             _activation(gated, default),
-            Custom(("tie_word_embeddings", "scale_decoder_outputs"), _read_head, _write_head),
+            head,
             Custom(("n_positions",), lambda c: {"model.context_length": c.get("n_positions") or 512}, lambda get: {}),  # noqa: ARG005
             Constant("is_decoder", False),
         ),
@@ -127,8 +129,10 @@ def _architecture(
 
 
 T5 = ("T5ForConditionalGeneration", "T5WithLMHeadModel")
+MT5 = ("MT5ForConditionalGeneration",)
+HEAD = Custom(("tie_word_embeddings", "scale_decoder_outputs"), _read_head, _write_head)
 ARCHITECTURE = (
-    _architecture(False, *T5),
-    _architecture(True, *T5),
-    _architecture(True, "MT5ForConditionalGeneration", model_type="mt5", default="gated-gelu", sizes=(250112, 1024)),
+    _architecture(False, *T5, head=HEAD),
+    _architecture(True, *T5, head=HEAD),
+    _architecture(True, *MT5, model_type="mt5", default="gated-gelu", sizes=(250112, 1024), head=tied(True)),
 )
