@@ -18,6 +18,7 @@ ORACLES = [
         for name, cls, recipes in (
             ("XLM-R", "XLMRoberta", ("known/xlm_roberta_base",)),
             ("CamemBERT", "Camembert", ("known/camembert_base",)),
+            ("data2vec", "Data2VecText", ()),
         )
     ),
 ]
