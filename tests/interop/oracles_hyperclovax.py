@@ -19,7 +19,7 @@ ORACLES = [
                 "logits_scaling": 0.125,
             },
         ),
-        recipes=("known/hyperclovax_14b",),
+        recipes=("known/hyperclovax",),
     ),
     Oracle(
         "HyperCLOVA X without norms after branches",

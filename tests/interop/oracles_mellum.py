@@ -22,6 +22,6 @@ ORACLES = [
             },
         ),
         window=7,
-        recipes=("known/mellum",),
+        recipes=("known/mellum2",),
     ),
 ]

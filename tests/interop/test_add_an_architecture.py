@@ -58,6 +58,7 @@ NEW = {  # mapping: recipe
     },
     **{
         "ministral": "ministral_8b",
+        "nanochat": "nanochat_d20",
         "glm4_moe": "glm_4_5_air",
         "mbart": "mbart_large",
         "plbart": "plbart_base",
@@ -65,7 +66,13 @@ NEW = {  # mapping: recipe
     },
     **{"blenderbot": "blenderbot_3b", "persimmon": "persimmon_8b", "vaultgemma": "vaultgemma_1b", "jais2": "jais_2_8b"},
     **{"granite_moe_shared": "granite_moe_shared", "qwen2_moe": "qwen1_5_moe_a2_7b", "flex_olmo": "flex_olmo_7x7b"},
-    **{"solar_open": "solar_open_100b"},
+    **{
+        "solar_open": "solar_open_100b",
+        "youtu": "youtu_2b",
+        "hyperclovax": "hyperclovax",
+        "eurobert": "eurobert_210m",
+        "mellum": "mellum2",
+    },
 }
 
 
