@@ -17,7 +17,9 @@ from torch import Tensor, nn
 
 from components.core.errors import UserError
 from components.core.extras import lacking
+from components.core.registry import find
 from components.core.sockets import Batch
+from components.core.traits import provides
 from components.core.weights import initialise
 from components.interop import tensors
 from components.interop.architectures._held import HELD
@@ -98,7 +100,7 @@ def agreement(imported: Imported, folder: Path) -> Agreement:
     length = _length(imported)
     generator = torch.Generator().manual_seed(0)
     ids, source = (torch.randint(vocab_of(imported.recipe), (ROWS, n), generator=generator) for n in (length, LENGTH // 2))
-    reads = "source" in getattr(type(ours), "provides", ())
+    reads = provides(find("model", imported.config["model"]["name"]), "source")
     config, shapes = explicit(imported.config), {n: t.shape for n, t in imported.weights.items()}
     steps = tensors.steps(imported.architecture, shapes, lambda path: at(config, path))
     pairs, idle = _pairs(steps, ours, theirs), tensors.idle(imported.architecture, steps)

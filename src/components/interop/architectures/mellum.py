@@ -17,8 +17,7 @@ def _read(config: Theirs) -> Options:
 
 
 def _write(get: Get) -> Fields:
-    dense = layers_of(get, "ffn", "glu")
-    kinds = ["dense" if i in dense else "sparse" for i in range(get("model.n_layers"))]
+    kinds = ["dense" if i in layers_of(get, "ffn", "glu") else "sparse" for i in range(get("model.n_layers"))]
     return {"mlp_layer_types": kinds, "intermediate_size": option(get, "ffn", "glu", "d_ff", get("model.ffn.d_ff"))}
 
 
@@ -28,8 +27,7 @@ ARCHITECTURE = Architecture(
     base={"model": {**QK["model"], "ffn": {**MOE, "router": "softmax_top_k"}}},
     fields=(
         *(f for f in decoder_sizes() if f.names != ("intermediate_size",)),
-        *attention_fields(4),
-        *(head_dim(128), count("num_experts", "num_local_experts"), TIED),
+        *(*attention_fields(4), head_dim(128), count("num_experts", "num_local_experts"), TIED),
         by_layer(lambda config: [FULL] * config["num_hidden_layers"], 1024, bases=(1e4, 5e5)),
         Custom(("mlp_layer_types", "intermediate_size"), _read, _write),
         Same("num_experts_per_tok", "model.ffn.router.k", 8),

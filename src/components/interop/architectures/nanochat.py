@@ -35,8 +35,7 @@ ARCHITECTURE = Architecture(
         Same("rms_norm_eps", NORMS, 1e-6),
     ),
     tensors=(
-        Rule("model.embed_tokens.weight", "embedding.table.weight"),
-        Rule("lm_head.weight", "head.logits.weight"),
+        *(Rule("model.embed_tokens.weight", "embedding.table.weight"), Rule("lm_head.weight", "head.logits.weight")),
         *(Rule(f"model.layers.{{i}}.self_attn.{n}_proj.{{p}}", stack(f"attention.{n}.{{p}}"), _heads) for n in "qk"),
         *in_each("model.layers.{i}.", NAMES),
     ),
