@@ -7,6 +7,7 @@ import importlib.util
 import re
 import statistics
 import subprocess
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -155,6 +156,12 @@ def test_wandb_is_imported_by_one_file_of_the_training_room():
     users = [f for f in sources() if "wandb" in third_party(imports(f))]
     assert len(users) <= 1, users
     assert all(home(f) == "training" for f in users)
+
+
+def test_a_module_of_the_tests_has_a_name_of_its_own():
+    """Folders of tests are put on the path: of two modules with one name, whoever asks second gets the other's."""
+    names = Counter(f.name for f in (ROOT / "tests").rglob("*.py") if f.name != "conftest.py")
+    assert not [name for name, n in names.items() if n > 1]
 
 
 def test_what_the_command_line_reads_imports_no_torch():

@@ -20,7 +20,7 @@ from components.runs.consolidating import consolidate
 sys.path.insert(0, str(Path(__file__).parent))
 import relaid
 
-SCRIPT = Path(__file__).parent / "sharded.py"
+SCRIPT = Path(__file__).parent / "in_shards.py"
 
 
 @pytest.fixture(scope="module")

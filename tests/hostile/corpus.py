@@ -533,10 +533,10 @@ def _doubling(indent: str, count: int, levels: int) -> str:
     return "\n".join(lines) + "\n"
 
 
-def thinned(made: list[Case], share: int) -> list[Case]:
-    """Every case of its own, and one in ``share`` of those that put one of ``VALUES`` into one of many places."""
+def thinned(made: list[Case], share: int, values: int) -> list[Case]:
+    """One in ``share`` of the cases, and one in ``values`` of those that put one of ``VALUES`` into one of many places. Always the same ones."""
     endings = tuple(f" {what}" for what in VALUES)
-    return [c for c in made if not c.name.endswith(endings) or zlib.crc32(c.name.encode()) % share == 0]
+    return [c for c in made if zlib.crc32(c.name.encode()) % (values if c.name.endswith(endings) else share) == 0]
 
 
 def cases() -> list[Case]:

@@ -1,7 +1,7 @@
 """Runs the corpus: one process that has imported everything, a fork of it for each case, with bounds of memory and time.
 
 ``python run_cases.py FOLDER RESULTS [PATTERN]`` writes one line of JSON a case: how it ended, and what is wrong with that. Without a
-pattern a share of them all.
+pattern a share of them all; ``.`` is all.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from pathlib import Path
 
 from corpus import CKPT, RECIPE, RUN, Case, cases, thinned
 
-SECONDS, MEMORY, AT_ONCE, SHARE = 20, 3 * 2**30, 2, 6
+SECONDS, MEMORY, AT_ONCE = 20, 3 * 2**30, 2
+SHARE, OF_VALUES = 2, 6
 SOUND, OUTSIDE = "sound", "outside"
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
@@ -168,7 +169,7 @@ def main() -> None:
     running: dict[int, tuple[Case, Path, float]] = {}
     left = [c for c in cases() if re.search(pattern, c.name)]
     if not pattern:
-        left = thinned(left, SHARE)
+        left = thinned(left, SHARE, OF_VALUES)
     with results.open("w") as f:
         while left or running:
             while left and len(running) < AT_ONCE:

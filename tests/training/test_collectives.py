@@ -30,6 +30,8 @@ TALKING = {
     "core/owners.py",  # whoever knows the layout knows who calls
     "training/preemption.py",  # between steps, which all ranks take
     "training/saving.py",  # where all ranks save
+    "training/strategy/_saved.py",  # all ranks save, where Lightning's own callbacks do
+    "training/strategy/fsdp2.py",  # all ranks load, before training
     "core/weights.py",  # shards of a whole tensor, parameter by parameter
 }
 COLLECTIVES = {

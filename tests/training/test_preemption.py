@@ -28,7 +28,7 @@ def two_ranks(monkeypatch):
     )
     monkeypatch.setattr(preemption.time, "perf_counter", lambda: clock.now)
     monkeypatch.setattr(preemption, "validation_due", lambda _: False)
-    keeper = SimpleNamespace(write=lambda trainer, due: written.append((trainer.global_step, due)))
+    keeper = SimpleNamespace(write=lambda trainer, due, wait: written.append((trainer.global_step, due, wait)))
 
     def all_reduce(told, op):  # noqa: ARG001  the order of torch's arguments
         agreed.append((trainer.global_step, int(told[0])))
@@ -56,7 +56,7 @@ def test_ranks_look_every_two_seconds_and_no_signal_is_lost(two_ranks):
         train(two_ranks)
     assert stopped.value.code == EXIT_TRY_AGAIN
     assert two_ranks.agreed == [(1, 0), (5, 0), (9, 0), (13, STOP)]
-    assert two_ranks.written == [(13, False)]
+    assert two_ranks.written == [(13, False, True)]
 
 
 def test_slow_steps_are_looked_at_one_by_one_and_fast_ones_seldom(two_ranks):
@@ -76,7 +76,7 @@ def test_within_a_long_validation_they_look_too(two_ranks):
     two_ranks.made.on_validation_start(two_ranks.trainer, None)
     with pytest.raises(Preempted):
         two_ranks.made.on_validation_batch_end(two_ranks.trainer, None, None, None, 0)
-    assert two_ranks.written == [(0, True)]
+    assert two_ranks.written == [(0, True, True)]
 
 
 def test_handlers_come_back_and_what_each_signal_means():

@@ -39,10 +39,13 @@ def run(args: argparse.Namespace) -> int:
     from components.compose.request import Request
     from components.runs import resume, run_folder
     from components.runs.exporting import export_run
-    from components.training.loggers import tell_export
+    from components.runs.run_files import has_tracker
 
     to = Path(args.to).expanduser()
     terminal.show(export_run(args.run, to, shard_bytes=args.shard_size))
     folder, file = run_folder.find_run(args.run, resume.runs_folder(Request.of([])))
-    tell_export(folder, file or run_folder.checkpoint_of(folder, best=True), to, terminal.show)
+    if has_tracker(folder):
+        from components.training.loggers import tell_export
+
+        tell_export(folder, file or run_folder.checkpoint_of(folder, best=True), to, terminal.show)
     return 0

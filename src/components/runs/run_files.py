@@ -51,6 +51,11 @@ def read_config(folder: Path) -> Config:
     return check_config(parse_yaml(read_text(file, most=MOST_YAML), str(file)), str(file))
 
 
+def has_tracker(folder: Path) -> bool:
+    """Whether the run in ``folder`` has a logger beside metrics.csv; False where there is a checkpoint alone."""
+    return (folder / "config.yaml").exists() and (read_config(folder).get("logger") or {}).get("name", "csv") != "csv"
+
+
 def check_config(config: object, where: str) -> Config:
     """``config``, if it has all nodes of a run. A missing one would silently be filled in from the defaults.
 

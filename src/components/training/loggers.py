@@ -53,8 +53,6 @@ class ShowsExports(Protocol):
 
 def tell_export(folder: Path, checkpoint: Path, to: Path, say: Callable[[str], None]) -> None:
     """Tell the tracker of the run in ``folder`` what was written to ``to`` from one of its checkpoints, if the run's config asks for it."""
-    if not (folder / "config.yaml").exists():
-        return  # a checkpoint alone
     try:
         config = read_config(folder)
         node = named(config.get("logger"))

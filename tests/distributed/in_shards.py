@@ -1,4 +1,4 @@
-"""``sharded.py FOLDER`` under torchrun with two processes: runs that save in shards, on a disk that gets full, and meanwhile. FOLDER gets what they say."""
+"""``in_shards.py FOLDER`` under torchrun with two processes: runs that save in shards, on a disk that gets full, and meanwhile. FOLDER gets what they say."""
 
 from __future__ import annotations
 
