@@ -12,4 +12,9 @@ ORACLES = [
         window=7,
         recipes=("known/starcoder2_3b",),
     ),
+    Oracle(
+        "StarCoder2 without biases",
+        "Starcoder2ForCausalLM",
+        ("Starcoder2Config", {**GROUPED, **TOKENS, "use_bias": False, "tie_word_embeddings": False}),
+    ),
 ]

@@ -90,6 +90,16 @@ def test_gate_and_up_in_each_others_place(sound, monkeypatch):
     assert "gate and up in each other's place" in said
 
 
+def test_rules_that_match_nothing_are_reported(sound, monkeypatch):
+    assert importing.probe(str(sound)).idle == ()
+    rules = next(a.tensors for a in architecture.architectures() if a.label == LLAMA)
+    more = (*rules, architecture.Rule("model.layers.{i}.extra.weight", "stack.layers.{i}.block.extra.weight"))
+    mistaken(monkeypatch, lambda _: None, tensors=more)
+    found = importing.probe(str(sound))
+    assert found.agrees
+    assert str(found).endswith("\nrules that match nothing in this model: model.layers.{i}.extra.weight")
+
+
 def test_a_new_mapping_is_compared_unless_told_not_to(sound, monkeypatch):
     imported = convert.read_folder(sound)
     assert not agreement.wanted(imported, None)
@@ -114,4 +124,4 @@ def test_an_encoder_decoder_is_compared(tmp_path):
 
 def test_files_without_a_head_are_not(tmp_path, capsys):
     assert main(["import", str(made.bert(tmp_path / "theirs")), "--probe"]) == 2
-    assert "gives no logits to compare: the files are those of a model without its head" in capsys.readouterr().err
+    assert "cannot be compared with its class: the files are those of a model without its head" in capsys.readouterr().err

@@ -1,6 +1,7 @@
 """Every known architecture: the same logits, the same greedy text, weights in and out byte for byte, and the published sizes.
 
-``python tests/interop/test_every_architecture.py`` writes docs/architectures.md.
+``python tests/interop/test_every_architecture.py`` writes docs/architectures.md, the spelled-out forms of the recipes, and the list of mappings that have
+a row; with names of rows it measures these alone.
 """
 
 from __future__ import annotations
@@ -28,14 +29,19 @@ from components import build
 from components.compose import compose
 from components.core.sockets import Batch
 from components.interop import convert
+from components.interop.architecture import Architecture, Rule
+from components.interop.architectures._common import stack
 from components.interop.architectures._held import HELD
-from components.interop.config import architecture_of, recipe_of
+from components.interop.compare import explicit
+from components.interop.config import architecture_of, at, recipe_of
+from components.interop.tensors import steps
 
 pytest.importorskip("transformers")
 
 HERE = Path(__file__).parent
 ORACLES = [o for f in sorted(HERE.glob("oracles_*.py")) for o in import_module(f.stem).ORACLES]
 CLOSE = 1e-5
+APPLIED: dict[str, tuple[Architecture, list[Rule]]] = {}  # the mapping of each row, and the rules that its model needs
 every = pytest.mark.parametrize("oracle", ORACLES, ids=str)
 
 
@@ -62,6 +68,9 @@ def test_logits_agree(oracle, pairs):
     pair = pairs(oracle)
     ids = pair.ids(length=oracle.length)
     assert close(logits_of_ours(oracle, pair, ids), logits_of_theirs(oracle, pair, ids)) <= CLOSE
+    config, shapes = explicit(pair.imported.config), {n: t.shape for n, t in pair.imported.weights.items()}
+    applied = steps(pair.imported.architecture, shapes, lambda path: at(config, path))
+    APPLIED[oracle.name] = (pair.imported.architecture, [step.rule for step in applied])
 
 
 @every
@@ -209,6 +218,23 @@ def test_published_sizes(oracle, recipe):
     assert sum(p.numel() for p in model.parameters()) == published_parameters(oracle, source)
 
 
+# rules that no row needs: of layers, biases and heads that models of these classes may have, and tiny ones here have not
+UNSEEN = {
+    *("head.logits.weight", "head.logits.{p}", "head.bias", "head.output.weight", "head.output.logits.weight"),
+    *(stack(f"attention.{n}") for n in ("D", "skip", "conv.bias")),
+}
+
+
+def test_no_rule_of_a_mapping_is_idle():
+    """A rule that matches nothing in any row is a typo, or not needed."""
+    if len(APPLIED) < len(ORACLES):
+        pytest.skip("rows are left out")
+    for architecture in {id(a): a for a, _ in APPLIED.values()}.values():
+        used = [id(rule) for a, rules in APPLIED.values() if a is architecture for rule in rules]
+        dead = [r.our_names for r in architecture.tensors if id(r) not in used and not set(r.our_names) <= UNSEEN]
+        assert not dead, architecture.label
+
+
 def test_the_page_is_as_the_rows():
     page = (HERE.parent.parent / "docs" / "architectures.md").read_text(encoding="utf8")
     for oracle in ORACLES:
@@ -220,7 +246,8 @@ def test_the_held_are_those_with_a_row():
 
 
 if __name__ == "__main__":
-    from page import write, write_held
+    from page import write, write_goldens, write_held
 
     write(ORACLES, sys.argv[1:])
     write_held(ORACLES)
+    write_goldens(ORACLES)

@@ -6,7 +6,7 @@ The rules say which module of theirs is which of ours. Each pair is asked what i
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,7 +17,9 @@ from torch import Tensor, nn
 
 from components.core.errors import UserError
 from components.core.extras import lacking
+from components.core.registry import find
 from components.core.sockets import Batch
+from components.core.traits import provides
 from components.core.weights import initialise
 from components.interop import tensors
 from components.interop.architectures._held import HELD
@@ -54,6 +56,7 @@ class Agreement:
     length: int
     place: str = ""
     first: str = ""
+    idle: tuple[str, ...] = ()  # rules that match none of the model's tensors
 
     @property
     def agrees(self) -> bool:
@@ -65,7 +68,8 @@ class Agreement:
         return f"{said}, first in {self.place}" if self.place else said
 
     def __str__(self) -> str:
-        return f"{self.line}: {self.first}" if self.first else f"{self.line}, over {self.length} positions"
+        said = f"{self.line}: {self.first}" if self.first else f"{self.line}, over {self.length} positions"
+        return f"{said}\nrules that match nothing in this model: {', '.join(self.idle)}" if self.idle else said
 
 
 def wanted(imported: Imported, check: bool | None) -> bool:
@@ -79,7 +83,8 @@ def why_not(imported: Imported) -> str:
     """Why the model cannot be compared with its class; empty if it can."""
     if imported.whole is not None:
         return f"{imported.whole} reads more than text"
-    return "the files are those of a model without its head" if imported.bare else ""
+    headless = imported.bare or imported.config["model"].get("head", {}).get("name") == "none"
+    return "the files are those of a model without its head" if headless else ""
 
 
 def agreement(imported: Imported, folder: Path) -> Agreement:
@@ -89,25 +94,23 @@ def agreement(imported: Imported, folder: Path) -> Agreement:
         UserError: transformers is not installed, or does not load the folder; or the files are not those of a whole model.
     """
     if said := why_not(imported):
-        raise UserError(str(folder), f"cannot be compared with its class: {said}", "import without --check")
+        raise UserError(str(folder), f"cannot be compared with its class: {said}", "--no-check imports it all the same")
     label = next(iter(names_of(imported.source)), imported.architecture.label)
     theirs, ours = _theirs(label, folder), _ours(imported)
     length = _length(imported)
     generator = torch.Generator().manual_seed(0)
     ids, source = (torch.randint(vocab_of(imported.recipe), (ROWS, n), generator=generator) for n in (length, LENGTH // 2))
-    reads = "source" in getattr(type(ours), "provides", ())
-    pairs = _pairs(imported, ours, theirs)
+    reads = provides(find("model", imported.config["model"]["name"]), "source")
+    config, shapes = explicit(imported.config), {n: t.shape for n, t in imported.weights.items()}
+    steps = tensors.steps(imported.architecture, shapes, lambda path: at(config, path))
+    pairs, idle = _pairs(steps, ours, theirs), tensors.idle(imported.architecture, steps)
     told = {side: _listen(model, names) for side, model, names in (("ours", ours, pairs), ("theirs", theirs, pairs.values()))}
     with torch.no_grad():
         given = ours(Batch(ids, source=Batch(source) if reads else None))
-        made = theirs(**({"input_ids": source, "decoder_input_ids": ids} if reads else {"input_ids": ids}))
-    if (right := made.get("logits")) is None:
-        raise UserError(
-            label, "gives no logits to compare: the files are those of a model without its head", "import without --check"
-        )
+        right = theirs(**({"input_ids": source, "decoder_input_ids": ids} if reads else {"input_ids": ids})).logits
     difference = apart(given, right)
     first = ("", "") if difference <= TOLERANCE else _first(pairs, told["ours"], told["theirs"])
-    return Agreement(label, difference, length, *first)
+    return Agreement(label, difference, length, *first, idle=tuple(" + ".join(r.their_names) for r in idle))
 
 
 def apart(ours: Tensor, theirs: Tensor) -> float:
@@ -124,7 +127,7 @@ def _theirs(label: str, folder: Path) -> nn.Module:
         raise lacking(str(folder), "is compared with its class", "transformers") from None
     made = getattr(transformers, label, None)
     if made is None:
-        raise UserError(label, f"is no class of transformers {transformers.__version__}", "import without --check")
+        raise UserError(label, f"is no class of transformers {transformers.__version__}", "--no-check imports it all the same")
     progress = transformers.utils.logging
     shown = progress.is_progress_bar_enabled()
     progress.disable_progress_bar()  # an import says what it did, in lines
@@ -132,7 +135,7 @@ def _theirs(label: str, folder: Path) -> nn.Module:
         return made.from_pretrained(folder, dtype=torch.float32).eval()
     except Exception as e:  # whatever a stranger's class raises about a stranger's files
         said = f"{label} does not load it: {str(e).strip().splitlines()[0]}"
-        raise UserError(str(folder), said, "import without --check") from e
+        raise UserError(str(folder), said, "--no-check imports it all the same") from e
     finally:
         if shown:
             progress.enable_progress_bar()
@@ -152,12 +155,8 @@ def _length(imported: Imported) -> int:
     return min(max([LENGTH, *(2 * w for w in windows if 2 * w <= LONGEST)]), longest)
 
 
-def _pairs(imported: Imported, ours: nn.Module, theirs: nn.Module) -> dict[str, str]:
+def _pairs(steps: Sequence[tensors.Step], ours: nn.Module, theirs: nn.Module) -> dict[str, str]:
     """{our module: theirs}, in our order, of the rules that say of one tensor which it is."""
-    config = explicit(imported.config)
-    steps = tensors.steps(
-        imported.architecture, {n: t.shape for n, t in ours.state_dict().items()}, lambda path: at(config, path)
-    )
     made = {}
     known = {name for name, _ in theirs.named_modules()}
     for step in steps:

@@ -25,7 +25,11 @@ from components.interop.config import architecture_of, at, config_of, differs_fr
 from components.interop.fields import FREE
 from components.interop.files import SHARD_BYTES, Tensors, read_json, write
 
-COMMON = ("LlamaForCausalLM", "MistralForCausalLM")  # what most programs read, of several classes that are one model
+COMMON = (
+    "LlamaForCausalLM",
+    "MistralForCausalLM",
+    "Qwen3MoeForCausalLM",
+)  # what most programs read, of several classes that are one model
 SLACK = 10**6  # numbers that a file may lack: biases and tables that are zero, or computed
 
 

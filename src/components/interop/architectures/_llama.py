@@ -57,13 +57,13 @@ def biases(theirs: str, default: bool) -> Custom:
     return Custom((theirs,), read, lambda get: {theirs: get("model.ffn.bias")})
 
 
-def norms_by_choice(flag: str, eps: str, default: float, over: str = "head", **node: object) -> Custom:
-    """The eps of all norms, and a field that says whether heads are normed too: with ``node``, and the model's eps."""
+def norms_by_choice(flag: str, eps: str, default: float, over: str = "head", chosen: bool = False, **node: object) -> Custom:
+    """The eps of all norms, and a field that says whether heads are normed too: with ``node``, and the model's eps. ``chosen``: the class's default."""
 
     def read(config: Theirs) -> Options:
         width = value_of(config, eps, default)
         held = {"model.attention.qk_norm": {**node, "eps": width}, "model.attention.qk_norm_over": over}
-        return {"model.norm.eps": width, **(held if config.get(flag) else {})}
+        return {"model.norm.eps": width, **(held if value_of(config, flag, chosen) else {})}
 
     def write(get: Get) -> Fields:
         return {eps: get("model.norm.eps"), flag: get("model.attention.qk_norm.name") == node["name"]}

@@ -83,23 +83,24 @@ def routed(dense_first: int) -> tuple[Field, ...]:
     )
 
 
+LATENT: tuple[Field, ...] = (
+    *(f for f in decoder_sizes() if f.names != ("intermediate_size",)),
+    Custom(("num_key_value_heads",), _read_kv_heads, _write_kv_heads),
+    Same("q_lora_rank", "model.attention.q_rank", 1536),
+    Same("kv_lora_rank", "model.attention.kv_rank", 512),
+    Same("qk_nope_head_dim", "model.attention.nope_dim", 128),
+    Same("qk_rope_head_dim", "model.attention.rope_dim", 64),
+    Same("v_head_dim", "model.attention.v_dim", 128),
+    Mapped("attention_bias", "model.attention.bias", {False: [], True: BIASED}, False),
+    Same("attention_dropout", "model.attention.dropout", 0.0),
+    Custom(ROPE_FIELDS, _read_scale, lambda _: {}),
+    Constant("hidden_act", "silu"),
+    Same("rms_norm_eps", "model.norm.eps", 1e-6),
+)
+
+
 def fields(*, dense_first: int) -> tuple[Field, ...]:
-    return (
-        *(f for f in decoder_sizes() if f.names != ("intermediate_size",)),
-        Custom(("num_key_value_heads",), _read_kv_heads, _write_kv_heads),
-        Same("q_lora_rank", "model.attention.q_rank", 1536),
-        Same("kv_lora_rank", "model.attention.kv_rank", 512),
-        Same("qk_nope_head_dim", "model.attention.nope_dim", 128),
-        Same("qk_rope_head_dim", "model.attention.rope_dim", 64),
-        Same("v_head_dim", "model.attention.v_dim", 128),
-        Mapped("attention_bias", "model.attention.bias", {False: [], True: BIASED}, False),
-        Same("attention_dropout", "model.attention.dropout", 0.0),
-        Custom(ROPE_FIELDS, _read_scale, lambda _: {}),
-        Constant("hidden_act", "silu"),
-        Same("rms_norm_eps", "model.norm.eps", 1e-6),
-        *routed(dense_first),
-        TIED,
-    )
+    return (*LATENT, *routed(dense_first), TIED)
 
 
 def _rule(theirs: str, ours: str | tuple[str, ...], *form: Any) -> Rule:
@@ -113,7 +114,7 @@ ROUTED = (
     *DENSE_GLU,
     Rule("model.layers.{i}.mlp.gate.weight", stack("ffn.router.logits.weight")),
 )
-TENSORS = (
+LATENT_TENSORS = (
     *EMBEDDED,
     _rule("q_proj.weight", "q.weight"),
     _rule("q_a_proj.{p}", "q_down.{p}"),
@@ -123,5 +124,5 @@ TENSORS = (
     _rule("kv_a_layernorm.weight", "kv_norm.weight"),
     _rule("kv_b_proj.weight", ("k_up.weight", "v_up.weight"), lambda get: Chunks(get("model.attention.n_heads"))),
     _rule("o_proj.{p}", "out.{p}"),
-    *ROUTED,
 )
+TENSORS = (*LATENT_TENSORS, *ROUTED)
