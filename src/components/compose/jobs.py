@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from components.core import terminal
+from components.core import terminal, threads
 from components.core.errors import UserError
 from components.core.files import make_folder, open_append, write_json
 
@@ -65,6 +65,7 @@ def run_job(number: int, overrides: Sequence[str], folder: Path, *, quiet: bool 
         old.unlink(missing_ok=True)  # of an earlier job in this folder: not to be taken for what comes of this one
     environment = {k: v for k, v in os.environ.items() if k not in _RANKS}
     environment[FOLDER] = str(folder.absolute())
+    threads.of_a_job(environment, together=quiet)
     command = [*COMMAND, *overrides]
     began = time.time()
     if quiet:
