@@ -10,7 +10,6 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 import cases
-import durations
 import layouts
 
 NEAR = 1e-9  # 64-true: what orders of summation leave
@@ -63,10 +62,3 @@ def test_the_page_has_the_table_of_the_kept_figures():
     assert text == layouts.page(text, figures), "python tests/distributed/layouts.py --write"
     for layout, found in figures.items():
         check(found, layout)
-
-
-def test_the_page_has_the_kept_times_of_these_tests():
-    figures, text = json.loads(durations.FIGURES.read_text(encoding="utf8")), durations.PAGE.read_text(encoding="utf8")
-    assert text == durations.page(text, figures), "python tests/distributed/durations.py --write"
-    assert figures.keys() == {file.stem for file in durations.HERE.glob("test_*.py")}
-    assert sum(figures.values()) <= 6 * 60 * 2
