@@ -15,10 +15,10 @@ class QuickTrainer(Trainer):
     A property made of ``attrgetter`` runs no Python function; Lightning's chain of three does for each question.
     """
 
-    strategy = property(attrgetter("_accelerator_connector.strategy"))
-    lightning_module = property(attrgetter("_accelerator_connector.strategy._lightning_module"))
+    strategy = property(attrgetter("_accelerator_connector.strategy"))  # pyright: ignore[reportIncompatibleMethodOverride]
+    lightning_module = property(attrgetter("_accelerator_connector.strategy._lightning_module"))  # pyright: ignore[reportIncompatibleMethodOverride]
     # a stage is a member of the enumeration, whose `==` compares texts in lower case
-    training = Trainer.training.getter(lambda self: self.state.stage is RunningStage.TRAINING)
+    training = Trainer.training.getter(lambda self: self.state.stage is RunningStage.TRAINING)  # pyright: ignore[reportIncompatibleMethodOverride]
 
     def __init__(self, **options: object) -> None:
         super().__init__(**options)  # type: ignore[arg-type]  # as Lightning takes them
