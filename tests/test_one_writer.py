@@ -54,6 +54,7 @@ ALLOWED = {
     ("core/publishing.py", "os.replace"): RENAMES,
     ("runs/consolidating.py", "torch.save"): "into the stream of files.whole",
     ("training/keeping.py", "torch.save"): "into the stream of files.whole",
+    ("training/wandb_export.py", "shutil.copy"): "into a temporary folder of W&B's",
     ("training/strategy/_saved.py", "torch.save"): "into memory",
     ("runs/importing.py", "torch.save"): "into the stream of files.whole",
     ("training/saving.py", "torch.save"): "into the stream of files.whole",
