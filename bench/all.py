@@ -16,6 +16,7 @@ COMMANDS = {
     "scale": "docs/scale.md",
     "growth": "docs/performance.md, How cost grows",
     "compare": "docs/performance.md, beside other libraries",
+    "neighbour": "docs/performance.md, Beside a busy process",
     "decoding": "docs/how_to/decode_faster.md",
     "prepare": "docs/scale.md, what two workers bring",
     "mup": "docs/mup.md",

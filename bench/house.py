@@ -23,7 +23,7 @@ PACKAGE = SRC / "components"
 # from the ground up: a room imports itself and what stands before it
 ROOMS = (
     *("core", "functional", "corpus", "parts", "compose", "interop", "runs", "generation", "evaluating", "explain"),
-    *("training", "run", "check", "catalogue", "cli"),
+    *("training", "studies", "check", "catalogue", "cli"),
 )
 FACE = ("__init__", "__main__")  # names the public functions by their modules; starts the command line
 

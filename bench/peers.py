@@ -202,7 +202,9 @@ PEERS = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="python bench/peers.py install: an environment for each library that is measured")
+    parser = argparse.ArgumentParser(
+        description="python bench/peers.py install: an environment for each library that is measured"
+    )
     parser.add_argument("command", choices=("install",))
     parser.add_argument("only", nargs="*", help="libraries; all of them if none is named")
     parser.add_argument("--into", type=Path, default=environments.INTO)

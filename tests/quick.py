@@ -48,7 +48,7 @@ BESIDE = {
     "tests/single_device.py": ("training/test_without_doubles.py",),
     "src/components/core/weight_names.py": ("tuning/test_tunings.py", "training/test_starting.py"),
     "src/components/core/resources.py": ("compose/test_recipes.py", "cli/test_list_and_show.py"),
-    "src/components/run.py": ("training/test_runs.py", "test_docs.py"),
+    "src/components/training/run.py": ("training/test_runs.py", "test_docs.py"),
     "src/components/__init__.py": ("test_without_hydra.py", "cli/test_answers_at_once.py"),
     "src/components/__main__.py": ("cli/test_main.py",),
     "src/components/check": ("test_every_part.py", "check/test_teeth.py"),

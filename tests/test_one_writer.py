@@ -54,11 +54,13 @@ ALLOWED = {
     ("core/publishing.py", "os.replace"): RENAMES,
     ("runs/consolidating.py", "torch.save"): "into the stream of files.whole",
     ("training/keeping.py", "torch.save"): "into the stream of files.whole",
+    ("training/wandb_export.py", "shutil.copy"): "into a temporary folder of W&B's",
     ("training/strategy/_saved.py", "torch.save"): "into memory",
     ("runs/importing.py", "torch.save"): "into the stream of files.whole",
     ("training/saving.py", "torch.save"): "into the stream of files.whole",
     ("runs/curves.py", "savefig"): "into the stream of files.whole",
     ("explain/explanation.py", "savefig"): "into the stream of files.whole",
+    ("studies/report/pictures.py", "savefig"): "into the stream of files.whole",
     (
         "runs/run_folder.py",
         "mkdir",

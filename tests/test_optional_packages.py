@@ -79,6 +79,7 @@ CHOICES: dict[tuple[str, str], Callable[[Path], None]] = {
     ("corpus/near_duplicates.py", "datasketch"): command(
         "train", "data=text", "data.path=pairs.tsv", "task.near_duplicates=0.8"
     ),
+    ("studies/statistics.py", "scipy"): command("ablate", "recipe=llama_tiny", "model/norm=rms,layer"),
     ("evaluating/bleu.py", "regex"): command(
         "train", "recipe=ladder/11_translation", "data=text_pairs", "data.path=pairs.tsv", "task.bleu_tokenize=intl"
     ),
@@ -87,6 +88,8 @@ CHOICES: dict[tuple[str, str], Callable[[Path], None]] = {
 WITHIN: dict[str, Callable[[Path], None]] = {"tensorboard": command("train", "logger=tensorboard")}
 # taken where it is installed, and nothing but time is lost where it is not: tests/corpus/test_encode_by_ranks.py
 FASTER = {("corpus/encode_by_ranks.py", "tiktoken")}
+# compared with where it is installed, and asked for by --check alone: tests/interop/test_agreement.py
+COMPARED = {("interop/agreement.py", "transformers")}
 BESIDE = {"sentencepiece", "tiktoken"}  # transformers reads a format with them, and says so itself; they come in its extra
 
 
@@ -103,7 +106,7 @@ def missing(monkeypatch):
 
 
 def test_every_optional_import_has_a_choice_here():
-    assert optional() == set(CHOICES) | FASTER
+    assert optional() == set(CHOICES) | FASTER | COMPARED
     assert {package for _, package in CHOICES} | set(WITHIN) | BESIDE == set(EXTRA)
 
 

@@ -18,10 +18,11 @@ _PUBLIC = {
     "declare_kind": "components.core.registry",
     "preset": "components.core.registry",
     "build": "components.compose.build",
-    "load_recipe": "components.run",
-    "load": "components.run",
-    "train": "components.run",
-    "evaluate": "components.run",
+    "load_recipe": "components.training.run",
+    "load": "components.training.run",
+    "train": "components.training.run",
+    "evaluate": "components.training.run",
+    "ablate": "components.studies.ablating",
     "explain": "components.explain",
     "trace": "components.explain.activations",
     "check": "components.check",
@@ -49,15 +50,16 @@ if TYPE_CHECKING:  # what an editor reads
     from components.explain.activations import trace as trace
     from components.parts.adapter._merge import adapter_state_dict as adapter_state_dict
     from components.parts.adapter._merge import merge as merge
-    from components.run import evaluate as evaluate
-    from components.run import load as load
-    from components.run import load_recipe as load_recipe
-    from components.run import train as train
     from components.runs.building import build as build
+    from components.studies.ablating import ablate as ablate
     from components.training.public import callbacks as callbacks
     from components.training.public import strategies as strategies
     from components.training.public import tasks as tasks
     from components.training.public.tasks import Task as Task
+    from components.training.run import evaluate as evaluate
+    from components.training.run import load as load
+    from components.training.run import load_recipe as load_recipe
+    from components.training.run import train as train
 
 
 def __dir__() -> list[str]:

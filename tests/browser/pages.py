@@ -16,7 +16,7 @@ import torch
 import yaml
 
 HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE), str(HERE.parent / "explain")]
+sys.path[:0] = [str(HERE), str(HERE.parent / "explain"), str(HERE.parent / "studies")]
 
 
 from chromium import MISSING, Browser, find  # noqa: E402
@@ -454,3 +454,50 @@ def test_pages_of_real_runs(browser, tmp_path, given):
     picture(browser, f"run-{Path(run).parent.name}-{Path(run).name}")
     assert size < 3_000_000
     assert used < 20, "alone on the machine it takes as long as it works"
+
+
+@pytest.mark.parametrize("look", ["light", "dark", "phone"])
+def test_the_report_of_a_study_opens_without_complaint_whatever_its_names(browser, tmp_path, look):
+    file = report(tmp_path, hostile=True)
+    width = 390 if look == "phone" else 1280
+    browser.open(file, width=width, dark=look == "dark", phone=look == "phone")
+    assert browser.requests == [file.resolve().as_uri()], "it loads nothing"
+    assert browser.complaints == []
+    assert browser.value("document.documentElement.scrollWidth") <= width, "nothing makes a phone scroll sideways"
+    background = browser.value("getComputedStyle(document.body).backgroundColor")
+    assert background == ("rgb(18, 22, 29)" if look == "dark" else "rgb(250, 249, 245)")
+    titles = browser.value("[...document.querySelectorAll('section h2')].map(x => x.textContent)")
+    assert titles[0] == "The answer"
+    assert len(titles) == 8
+    picture(browser, f"study-{look}")
+
+
+def test_a_variant_of_a_study_is_hidden_and_reached_by_keyboard(browser, tmp_path):
+    browser.open(report(tmp_path, hostile=False))
+    marks = "[...document.querySelectorAll('#curves .curve.v1, #costs .v1')].filter(e => getComputedStyle(e).display != 'none').length"
+    shown = browser.value(marks)
+    assert shown > 2
+    browser.value("document.querySelector('#show0').focus()")
+    browser.press("Tab")
+    assert browser.value("document.activeElement.id") == "show1"
+    browser.press(" ")
+    assert browser.value(marks) == 0
+    browser.press(" ")
+    assert browser.value(marks) == shown
+    names = []
+    for _ in range(200):
+        browser.press("Tab")
+        names.append(browser.value("document.activeElement.getAttribute('aria-label') || document.activeElement.tagName"))
+    assert any(n.startswith("model/position=none, step 100") for n in names)
+    assert "SUMMARY" in names
+
+
+def report(folder, *, hostile):
+    from written_studies import speeds_of, whole
+
+    from components.studies.answer import answer
+    from components.studies.report import write
+
+    study = whole(hostile)
+    write(folder, study, speeds_of(study), answer(study, speeds_of(study)))
+    return folder / "report.html"

@@ -1,7 +1,8 @@
-"""The runs that every layout of ranks must repeat: families of models, each small, in 64-true and without dropout.
+"""The runs that every layout of ranks must repeat: families of models, each small and without dropout; in 64-true, one family in other precisions too.
 
-``python cases.py FOLDER LAYOUT ...``, alone or under torchrun, trains all of them under each layout in one launch and keeps each one's losses and weights
-in FOLDER/LAYOUT. After the last step, weights that several ranks hold must be the same bits on all of them.
+``python cases.py FOLDER all LAYOUT ...``, alone or under torchrun, trains them under each layout in one launch and keeps each one's losses and weights
+in FOLDER/LAYOUT; ``half`` in the place of ``all`` trains a half of them, for fewer steps, in which each layout meets each family. After the last step,
+weights that several ranks hold must be the same bits on all of them.
 """
 
 from __future__ import annotations
@@ -21,13 +22,13 @@ from components.runs import curves
 from components.training.experiment import Result
 from components.training.task._training import Training
 
-STEPS = 20
+STEPS = {"all": 20, "half": 8}
 ACCUMULATE = (1, 4)
 COMMON = [
     *("recipe=llama_tiny", "model.d_model=32", "model.n_layers=2", "model.context_length=32", "model.attention.n_heads=4"),
     *("tokenizer=bpe", "tokenizer.vocab_size=300", "data=text", "data.path=text.txt", "optimizer=adamw", "optimizer.lr=0.003"),
-    *("task.batch_size=16", f"task.validation_every={STEPS}", "task.samples=0", "task.judged_samples=0"),
-    *(f"trainer.max_steps={STEPS}", "trainer.log_every_n_steps=5", "trainer.accelerator=cpu", "trainer.precision=64-true"),
+    *("task.batch_size=16", "task.samples=0", "task.judged_samples=0"),
+    *("trainer.log_every_n_steps=5", "trainer.accelerator=cpu", "trainer.precision=64-true"),
 ]
 ROPE = ["model/position=rope", "model/norm=rms", "model/ffn=glu", "model.ffn.d_ff=64"]
 GQA = [*ROPE, "model/attention=gqa"]
@@ -56,9 +57,12 @@ OPTIMIZERS = {  # whose step needs whole matrices: wide ones, tall ones and stac
     "Muon": [*FAMILIES["MLA and MoE"], "optimizer=muon"],
     "SOAP": [*FAMILIES["MLA and MoE"], "optimizer=soap", "optimizer.every=4"],
 }
+PRECISIONS = {
+    f"Qwen3-like, {name}": [*FAMILIES["Qwen3-like"], f"trainer.precision={name}"] for name in ("32-true", "bf16-mixed")
+}
 RUNS = {
     **{(name, n): words for name, words in FAMILIES.items() for n in ACCUMULATE},
-    **{(name, 1): words for name, words in OPTIMIZERS.items()},
+    **{(name, 1): words for name, words in (OPTIMIZERS | PRECISIONS).items()},
 }
 LAYOUTS = {
     "one": "auto",
@@ -69,23 +73,33 @@ LAYOUTS = {
     "fsdp2_tp": "fsdp2_tp",
     "cp": "{name: cp, context_size: 2}",
 }
-STRETCHED = ("gpt-oss-like", "tied GPT")  # families whose rows the layout cp cuts into stretches
-DEALT = ("tp", "fsdp2_tp")  # layouts that can deal experts out
+STRETCHED = ("gpt-oss-like", "tied GPT", "gated delta hybrid")  # families whose rows the layout cp cuts into stretches
+DEALT = ("tp", "fsdp2_tp")  # layouts that can deal experts out, and positions
+PARTED = ("OLMo-2-like", "MLA and MoE", "T5-like")
 
 
-MOVES = {
-    "one": {"one": STEPS},
-    "tp": {"ddp": 6, "tp": 11, "fsdp2": 16, "tp again": STEPS},
-}  # under which layout up to which step
+MOVES = {"one": ["one"], "tp": ["ddp", "tp", "fsdp2", "tp again"]}  # under which layouts one after the other
+
+
+_steps = [STEPS["all"]]
+
+
+def runs_of(layout: str, how: str) -> list[tuple[str, int]]:
+    """(family, micro-batches of a step) of each run under a layout. In a half, each family is cut into as many as in every second layout."""
+    runs = [(f, ACCUMULATE[-1]) for f in STRETCHED] + [(f, 1) for f in PRECISIONS] if layout == "cp" else [*RUNS]
+    if how == "all" or layout == "one":
+        return runs
+    number, half = [*LAYOUTS].index(layout), [*FAMILIES, *OPTIMIZERS]
+    cut = {family: ACCUMULATE[(number + i) % 2] for i, family in enumerate(half)}
+    return [(f, n) for f, n in runs if layout == "cp" or n == cut.get(f, n)]
 
 
 def laid_out(layout: str, accumulate: int = 1) -> list[str]:
-    """The overrides that say where a run is trained."""
+    """The overrides that say where a run is trained, and until when."""
     ranks = os.environ.get("WORLD_SIZE", "1")
     return [
-        f"trainer.strategy={LAYOUTS[layout]}",
-        f"trainer.devices={ranks}",
-        f"trainer.accumulate_grad_batches={accumulate}",
+        *(f"trainer.strategy={LAYOUTS[layout]}", f"trainer.devices={ranks}", f"trainer.accumulate_grad_batches={accumulate}"),
+        *(f"trainer.max_steps={_steps[0]}", f"task.validation_every={_steps[0]}"),
     ]
 
 
@@ -127,13 +141,20 @@ def deal(layout: str, folder: Path) -> None:
     keep(run, folder / f"dealt, {layout}.pt")
 
 
+def part(layout: str, folder: Path) -> None:
+    """Families whose ranks compute norms and the stream for a share of the positions each."""
+    for family in PARTED:
+        parted = [f"trainer.strategy={{name: {LAYOUTS[layout]}, sequence_parallel: true}}"] if layout in DEALT else []
+        run = components.train(None, [*COMMON, *FAMILIES[family], *laid_out(layout), *parted], quiet=True)
+        keep(run, folder / f"parted {family}, {layout}.pt")
+
+
 def move(layout: str, folder: Path) -> None:
     """A run that is stopped, and goes on under another layout, several times, with an optimizer whose state is whole on owners."""
-    begin, run = (
-        [*COMMON, *FAMILIES["tied GPT"], "optimizer=soap", "schedule=constant"],
-        None,
-    )  # a schedule that does not know where it ends
-    for where, last in MOVES[layout].items():
+    # a schedule that does not know where it ends
+    begin, run = [*COMMON, *FAMILIES["tied GPT"], "optimizer=soap", "optimizer.every=3", "schedule=constant"], None
+    for part, where in enumerate(MOVES[layout], start=1):
+        last = _steps[0] * part // len(MOVES[layout])
         run = components.train(None, [*begin, *laid_out(where.split()[0]), f"trainer.max_steps={last}"], quiet=True)
         begin = [f"resume={next(filter(None, everywhere(str(run.folder or ''))))}"]
     assert run is not None
@@ -151,17 +172,18 @@ def keep(run: Result, file: Path) -> None:
 if __name__ == "__main__":
     Training.on_train_end = same_bits
     curves.draw = lambda *_: None  # nobody looks at these pictures, and each takes longer than five steps
-    folder, *layouts = sys.argv[1:]
+    folder, how, *layouts = sys.argv[1:]
+    _steps[0] = STEPS[how]
     for layout in layouts:
         out = Path(folder) / layout
         out.mkdir(parents=True, exist_ok=True)
         if layout == "one" or layout in DEALT:
             deal(layout, Path(folder))
+            part(layout, Path(folder))
         if layout in MOVES:
             drop(layout, Path(folder))
             move(layout, Path(folder))
-        runs = [(family, ACCUMULATE[-1]) for family in STRETCHED] if layout == "cp" else RUNS
-        for family, accumulate in runs:
+        for family, accumulate in runs_of(layout, how):
             try:
                 train(family, layout, accumulate, out)
             except Exception:  # what one cannot do, the others may; ranks of one run fail together

@@ -6,39 +6,28 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 import torch
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
+import cases
+import rank_server
+
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 PAGE, FIGURES = ROOT / "docs" / "scale.md", ROOT / "docs" / "layouts.json"
 BEGIN, END = "<!-- written by tests/distributed/layouts.py -->", "<!-- end of layouts -->"
-LAUNCHES = {1: ("one",), 2: ("ddp", "fsdp2", "tp"), 4: ("hsdp", "fsdp2_tp")}  # processes: layouts
+LAUNCHES = {1: ("one",), 2: ("ddp", "fsdp2", "tp"), 4: ("hsdp", "fsdp2_tp", "cp")}  # processes: layouts
 TEXT = "\n\n".join(f"the {w} number {i} is here" for i in range(200) for w in ("tree", "stone", "river"))
 
 
-def launch(ranks: int, layouts: tuple[str, ...], folder: Path, timeout: float = 600, script: str = "cases.py") -> None:
-    """All runs of these layouts, in one launch of ``ranks`` processes. ``script`` stands beside this file."""
+def launch(ranks: int, layouts: tuple[str, ...], folder: Path, how: str = "all") -> None:
+    """All runs of these layouts, or a half of them, in one launch of ``ranks`` processes."""
     (folder / "text.txt").write_text(TEXT)
-    start = [] if ranks == 1 else ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)]
-    env = {n: v for n, v in os.environ.items() if n not in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "NODE_RANK")}
-    process = subprocess.Popen(
-        [sys.executable, *start, str(HERE / script), str(folder), *layouts],
-        **{"cwd": folder, "env": env | {"OMP_NUM_THREADS": "1"}, "start_new_session": True},
-        **{"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True},
-    )
-    try:
-        said = process.communicate(timeout=timeout)[0]
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        raise AssertionError(f"{layouts} did not end: {process.communicate()[0]}") from None
-    assert process.returncode == 0, said
+    rank_server.launch(ranks, HERE / "cases.py", str(folder), how, *layouts, folder=folder)
 
 
 def differences(folder: Path, layout: str) -> dict[str, dict[str, float]]:
@@ -48,7 +37,8 @@ def differences(folder: Path, layout: str) -> dict[str, dict[str, float]]:
         assert file.suffix == ".pt", f"{layout}, {file.stem}: {file.read_text()}"
         one, other = torch.load(folder / "one" / file.name), torch.load(file)
         weights = [(w - other["weights"][name]).abs().max().item() for name, w in one["weights"].items()]
-        assert all(w.dtype == torch.float64 for w in one["weights"].values() if w.is_floating_point())
+        double = file.stem.rpartition(",")[0] not in cases.PRECISIONS
+        assert all((w.dtype == torch.float64) == double for w in one["weights"].values() if w.is_floating_point())
         losses = {name: abs(value - other["figures"][name]) for name, value in one["figures"].items()}
         found[file.stem] = {"weights": float(max(weights)), **losses}
     return found
@@ -77,8 +67,8 @@ def table(figures: dict[str, dict[str, dict[str, float]]]) -> str:
         cells = []
         for of_layout in figures.values():
             rows = [held for run, held in of_layout.items() if run.rpartition(",")[0] == family]
-            losses = max(max(r["train_loss"], r["val_loss"]) for r in rows)
-            cells.append(f"{max(r['weights'] for r in rows):.0e}, {losses:.0e}")
+            losses = [max(r["train_loss"], r["val_loss"]) for r in rows]
+            cells.append(f"{max(r['weights'] for r in rows):.0e}, {max(losses):.0e}" if rows else "")
         lines.append(f"| {family} | {' | '.join(cells)} |")
     return "\n".join(lines)
 

@@ -49,13 +49,19 @@ def step(model: nn.Module, host: Host, asked: Callable[..., Terms] = objective, 
 
 
 def held_by(
-    count: int, host: Host, run: Callable[..., Step] = step, *, recompute: bool = False, expert_parallel: bool = False
+    count: int,
+    host: Host,
+    run: Callable[..., Step] = step,
+    *,
+    recompute: bool = False,
+    expert_parallel: bool = False,
+    sequence_parallel: bool = False,
 ) -> list[Step]:
     """What ``run`` says on each of ``count`` ranks of the host's model, which they hold together; ``recompute``: layers twice, as activation checkpointing does."""
 
     def one(rank: int) -> Step:
         mesh = init_device_mesh("cpu", (count,), mesh_dim_names=("tensor",))
-        hold_together(models[rank], mesh, expert_parallel=expert_parallel)
+        hold_together(models[rank], mesh, expert_parallel=expert_parallel, sequence_parallel=sequence_parallel)
         return run(models[rank], host)
 
     models = [host.model() for _ in range(count)]

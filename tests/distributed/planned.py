@@ -27,7 +27,8 @@ Figures = dict[str, dict[str, list[dict[str, int]]]]
 
 def measured(ranks: int, folder: Path) -> Figures:
     """{"layout, family, rows, what besides, ranks": {held: [{...} of each rank], planned: likewise}} of one launch."""
-    layouts.launch(ranks, LAUNCHES[ranks], folder, script="held.py")
+    (folder / "text.txt").write_text(layouts.TEXT)
+    layouts.rank_server.launch(ranks, layouts.HERE / "held.py", str(folder), *LAUNCHES[ranks], folder=folder)
     found: Figures = {}
     for run, of_ranks in json.loads((folder / f"held-{ranks}.json").read_text()).items():
         layout, family, rows, more = run.split(", ")

@@ -10,14 +10,15 @@ import datetime
 import json
 import os
 import random
-import signal
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import torch
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
+import rank_server
 
 import components
 from components.core.collectives import everywhere
@@ -160,7 +161,7 @@ def same_run(folder: Path, layout: str) -> None:
     assert losses(folder / f"whole, {layout}") == losses(folder / f"stopped, {layout}"), layout
 
 
-def launch(ranks: int, folder: Path, runs: list[dict[str, Any]], timeout: float = 400) -> None:
+def launch(ranks: int, folder: Path, runs: list[dict[str, Any]]) -> None:
     """These runs in one launch, or in this process where it is one."""
     (folder / "text.txt").write_text(TEXT)
     if ranks < 2:
@@ -171,19 +172,7 @@ def launch(ranks: int, folder: Path, runs: list[dict[str, Any]], timeout: float 
         finally:
             os.chdir(before)
         return
-    start = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)]
-    env = {n: v for n, v in os.environ.items() if n not in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "NODE_RANK")}
-    process = subprocess.Popen(
-        [sys.executable, *start, __file__, str(folder), json.dumps(runs)],
-        **{"cwd": folder, "env": env | {"OMP_NUM_THREADS": "1"}, "start_new_session": True},
-        **{"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True},
-    )
-    try:
-        said = process.communicate(timeout=timeout)[0]
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        raise AssertionError(f"{ranks} ranks did not end: {process.communicate()[0]}") from None
-    assert process.returncode == 0, said
+    rank_server.launch(ranks, Path(__file__), str(folder), json.dumps(runs), folder=folder)
 
 
 def main(folder: Path, runs: list[dict[str, Any]]) -> None:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
 import sys
 from pathlib import Path
 
@@ -12,26 +9,16 @@ import pytest
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
 import dropped
+import rank_server
 
 SCRIPT = Path(__file__).parent / "dropped.py"
 TEXT = "\n\n".join(f"the {w} number {i} is here" for i in range(120) for w in ("tree", "stone", "river"))
 
 
 def launch(ranks: int, folder: Path) -> None:
-    start = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)]
-    env = {n: v for n, v in os.environ.items() if n not in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "NODE_RANK")}
-    process = subprocess.Popen(
-        [sys.executable, *start, str(SCRIPT), str(folder)],
-        **{"cwd": folder, "env": env | {"OMP_NUM_THREADS": "1"}, "start_new_session": True},
-        **{"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True},
-    )
-    try:
-        said = process.communicate(timeout=240)[0]
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        raise AssertionError(f"{ranks} ranks did not end: {process.communicate()[0]}") from None
-    assert process.returncode == 0, said
+    rank_server.launch(ranks, SCRIPT, str(folder), folder=folder)
 
 
 @pytest.mark.timeout(800)

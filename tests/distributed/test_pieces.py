@@ -10,8 +10,9 @@ import torch
 
 from components.core.errors import UserError
 from components.core.makers import make
-from components.training.strategy import _tensor
+from components.training.strategy import _regions
 from components.training.strategy._pieces import pieces_of
+from components.training.strategy._positions import check_positions
 
 sys.path.insert(0, str(Path(__file__).parent))
 import pieces
@@ -84,12 +85,23 @@ def test_losses_of_logits_that_no_rank_has_whole(words, loss, monkeypatch):
     if teaches:
         objective.attach(host.model(std=0.2))
     else:
-        monkeypatch.setattr(_tensor, "joined", None)
+        monkeypatch.setattr(_regions, "joined", None)
     whole, grads = run(host.model(), host)
     for theirs, own in pieces.held_by(2, host, run):
         assert theirs == pytest.approx(whole, abs=1e-12)
         for n, grad in grads.items():
             torch.testing.assert_close(own[n], grad, rtol=1e-9, atol=1e-9, msg=f"{words}, {loss}: {n}")
+
+
+@pytest.mark.parametrize("part", pieces.PARTS)
+def test_two_ranks_with_half_of_the_positions_each_compute_what_one_does(part):
+    host = pieces.host_of(part)
+    loss, grads = pieces.step(host.model(), host)
+    for theirs, own in pieces.held_by(2, host, sequence_parallel=True):
+        assert theirs == pytest.approx(loss, abs=1e-12)
+        assert own.keys() == grads.keys()
+        for name, grad in grads.items():
+            torch.testing.assert_close(own[name], grad, rtol=1e-9, atol=1e-9, msg=f"{part}: {name}")
 
 
 @pytest.mark.parametrize("part", ["attention/mha", "position/t5_bias"])
@@ -140,6 +152,15 @@ def test_what_does_not_divide_is_named():
         pieces_of(small(), 4)
     with pytest.raises(UserError, match=r"block\.attention: heads=4"):
         pieces_of(small(ffn={"name": "glu", "d_ff": 24}), 8)
+
+
+def test_positions_that_do_not_divide_and_blocks_of_others_are_refused():
+    with pytest.raises(UserError, match=r"sequence_parallel: 30 positions do not divide among 4 devices"):
+        check_positions(small(context_length=30), 4)
+    model = small()
+    model.stack.layers[0].block = torch.nn.Identity()
+    with pytest.raises(UserError, match=r"stack\.layers\.0: nothing is known of what Identity does with positions"):
+        check_positions(model, 2)
 
 
 def test_experts_that_cannot_be_dealt_out_are_refused():

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
 import sys
 from pathlib import Path
 
@@ -18,6 +15,7 @@ from components.runs import checkpoints, run_folder
 from components.runs.consolidating import consolidate
 
 sys.path.insert(0, str(Path(__file__).parent))
+import rank_server  # relaid says where it is
 import relaid
 
 SCRIPT = Path(__file__).parent / "in_shards.py"
@@ -28,19 +26,7 @@ def there(tmp_path_factory):
     """Eight runs of eight steps in one launch: a quarter of a minute."""
     folder = tmp_path_factory.mktemp("sharded")
     (folder / "text.txt").write_text(relaid.TEXT)
-    start = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    env = {n: v for n, v in os.environ.items() if n not in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "NODE_RANK")}
-    process = subprocess.Popen(
-        [sys.executable, *start, str(SCRIPT), str(folder)],
-        **{"cwd": folder, "env": env | {"OMP_NUM_THREADS": "1"}, "start_new_session": True},
-        **{"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True},
-    )
-    try:
-        out = process.communicate(timeout=300)[0]
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        raise AssertionError(f"it did not end: {process.communicate()[0]}") from None
-    assert process.returncode == 0, out
+    rank_server.launch(2, SCRIPT, str(folder), folder=folder)
     return folder
 
 

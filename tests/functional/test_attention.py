@@ -166,7 +166,7 @@ def test_bands_agree_with_the_reference(monkeypatch, rule, uneven, length):
     q, k, v = tensors(tq=length, tk=length)
     i = uneven_info(length, **uneven)
     spec = MaskSpec(i, i, True, rule)
-    assert A.choose(q, k, spec=spec, soft_cap=None, sinks=None, bias=None, dropout=0.0) == "banded"
+    assert A.choose(q, k, spec=spec, soft_cap=None, sinks=None, bias=None, dropout=0.0)[0] == "banded"
     want = A.reference(q, k, v, spec.dense(q.device), scale=0.3)
     got = A.attend(q, k, v, spec, scale=0.3)
     used = torch.ones(B, length, dtype=torch.bool) if i.valid is None else i.valid  # what padding reads is used by nobody
@@ -241,7 +241,7 @@ def test_dropout_keeps_the_mean_and_takes_the_product_path():
     torch.manual_seed(0)
     mean = torch.stack([A.attend(q, k, v, spec, dropout=0.5) for _ in range(600)]).mean(0)
     torch.testing.assert_close(mean, A.attend(q, k, v, spec), rtol=0, atol=0.15)
-    assert A.choose(q, k, spec=spec, soft_cap=None, sinks=None, bias=None, dropout=0.5) == "products"
+    assert A.choose(q, k, spec=spec, soft_cap=None, sinks=None, bias=None, dropout=0.5)[0] == "products"
 
 
 @pytest.mark.parametrize(
@@ -257,7 +257,7 @@ def test_dropout_keeps_the_mean_and_takes_the_product_path():
 def test_choice_on_a_cpu(dtype, length, kernel):
     q = torch.empty(1, 2, length, 8, dtype=dtype, device="cpu")
     i = SequenceInfo(positions=torch.arange(length)[None])
-    assert A.choose(q, q, spec=MaskSpec(i, i, True, FullMask()), soft_cap=None, sinks=None, bias=None, dropout=0.0) == kernel
+    assert A.choose(q, q, spec=MaskSpec(i, i, True, FullMask()), soft_cap=None, sinks=None, bias=None, dropout=0.0)[0] == kernel
 
 
 def test_one_new_query_needs_no_mask_and_a_chunk_does():

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from parity import Oracle
+from parity import GROUPED, SMALL, TOKENS, WIDE, Oracle
 
-SMALL = {"vocab_size": 97, "hidden_size": 48, "intermediate_size": 80, "num_hidden_layers": 3, "num_attention_heads": 4}
-GROUPED = {**SMALL, "num_key_value_heads": 2, "max_position_embeddings": 64}
-WIDE = {**GROUPED, "head_dim": 16}  # heads that are not d_model / n_heads wide
 YARN = {"rope_type": "yarn", "rope_theta": 5e5, "factor": 4.0, "original_max_position_embeddings": 16}
 PAIRS = 6  # of a head of 12 channels
 LONG = {
@@ -14,7 +11,6 @@ LONG = {
     "short_factor": [1.0 + 0.1 * i for i in range(PAIRS)],
     "long_factor": [1.5 + i for i in range(PAIRS)],
 }
-TOKENS = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
 
 ORACLES = [
     Oracle(

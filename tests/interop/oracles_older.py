@@ -1,4 +1,4 @@
-"""The older dense decoders: GPT-NeoX, GPT-J, Phi, Falcon, MPT, BLOOM; Nemotron, the example of docs/how_to/add_an_architecture.md."""
+"""The older dense decoders: GPT-NeoX, GPT-J, Phi, Falcon, MPT, BLOOM."""
 
 from __future__ import annotations
 
@@ -86,11 +86,5 @@ ORACLES = [
         "BloomForCausalLM",
         ("BloomConfig", {"vocab_size": 97, "hidden_size": 48, "n_layer": 3, "n_head": 6}),
         recipes=("known/bloom_560m", "known/bloom_7b1"),
-    ),
-    Oracle(
-        "Nemotron-4",
-        "NemotronForCausalLM",
-        ("NemotronConfig", {**NEOX, "num_key_value_heads": 2}),
-        recipes=("known/nemotron_4_15b",),
     ),
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,9 +12,11 @@ from parity import Oracle, close, logits_of_ours, logits_of_theirs, made, publis
 
 from components import build
 from components.core.sockets import Batch
-from components.interop import convert
+from components.interop import architectures, convert
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "architectures.md"
+HELD = Path(architectures.__file__).with_name("_held.py")
+BY = "Written by `python tests/interop/test_every_architecture.py`."
 HEAD = """# Known models are recipes
 
 Written by `python tests/interop/test_every_architecture.py`, which makes a tiny random model of each class of transformers, reads it, and compares.
@@ -28,9 +31,15 @@ Falcon RW is held to its class with `attn_implementation="sdpa"` and at 300 posi
 
 
 def write(oracles: Sequence[Oracle], words: Sequence[str]) -> None:
-    del words
+    """``words``: names of rows to measure, all if there are none; the others stay as they are."""
+    known = {line.split(" | ")[0].removeprefix("| "): line for line in PAGE.read_text(encoding="utf8").splitlines()}
+    if unknown := [w for w in words if w not in {o.name for o in oracles}]:
+        sys.exit(f"no row is called {', '.join(unknown)}")
     lines = []
     for oracle in oracles:
+        if words and oracle.name not in words and oracle.name in known:
+            lines.append(known[oracle.name])
+            continue
         with tempfile.TemporaryDirectory() as folder:
             pair = made(oracle, Path(folder) / "theirs")
             ids = pair.ids(length=oracle.length)
@@ -45,6 +54,22 @@ def write(oracles: Sequence[Oracle], words: Sequence[str]) -> None:
         lines.append("| " + " | ".join(row) + " |")
         print(lines[-1], flush=True)
     PAGE.write_text(HEAD + "\n".join(lines) + "\n", encoding="utf8")
+
+
+def write_held(oracles: Sequence[Oracle]) -> None:
+    """Which mappings have a row: the others are new, and an import compares their logits with the class's unless told not to."""
+    labels = "".join(f'    "{label}",\n' for label in sorted({o.label for o in oracles}))
+    text = f'"""The mappings that a row of tests/interop holds to their class. {BY}"""\n\nHELD = (\n{labels})\n'
+    HELD.write_text(text, encoding="utf8")
+
+
+def write_goldens(oracles: Sequence[Oracle]) -> None:
+    """The spelled-out forms of the rows' recipes, as tests/test_every_recipe.py holds them."""
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+    from test_every_recipe import GOLDEN, ROOT, spelled_out
+
+    for name in (recipe for oracle in oracles for recipe in oracle.recipes):
+        (GOLDEN / f"{name}.yaml").write_text(spelled_out(name, ROOT), encoding="utf8")
 
 
 def _greedy(oracle: Oracle, pair) -> str:

@@ -16,8 +16,15 @@ from torch import nn
 from components.core.resources import recipe_files
 from components.core.sockets import Batch
 from components.interop import convert
+from components.interop.architecture import architectures
 
 LENGTH = 24
+
+# tiny sizes under the names that most classes have
+SMALL = {"vocab_size": 97, "hidden_size": 48, "intermediate_size": 80, "num_hidden_layers": 3, "num_attention_heads": 4}
+GROUPED = {**SMALL, "num_key_value_heads": 2, "max_position_embeddings": 64}
+WIDE = {**GROUPED, "head_dim": 16}  # heads that are not d_model / n_heads wide
+TOKENS = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
 
 
 @dataclass(frozen=True)
@@ -56,6 +63,11 @@ class Oracle:
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def label(self) -> str:
+        """Of the mapping that reads the class."""
+        return next(a.label for a in architectures() if self.cls in a.names)
 
     @property
     def length(self) -> int:

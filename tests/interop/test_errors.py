@@ -141,9 +141,17 @@ def test_said_in_one_line_and_nothing_is_written(what, sound, tmp_path, capsys):
             components.load(folder)
 
 
+def test_faults_of_equal_layers_are_one(sound, tmp_path, capsys):
+    shutil.copytree(sound, tmp_path / "theirs")
+    tensors(lambda t: [t.pop(n) for n in list(t) if "q_proj" in n])(tmp_path / "theirs")
+    assert main(["import", str(tmp_path / "theirs"), "--to", str(tmp_path / "run")]) == 2
+    said = capsys.readouterr().err
+    assert said.endswith("LlamaForCausalLM: model.layers.{i}.self_attn.q_proj.weight is missing (layers 0_1)\n")
+
+
 def test_many_faults_are_counted(sound, tmp_path, capsys):
     shutil.copytree(sound, tmp_path / "theirs")
-    tensors(lambda t: [t.pop(n) for n in list(t)[:-1]])(tmp_path / "theirs")
+    tensors(lambda t: t.update({f"of_{i}_kinds": torch.zeros(2) for i in range(20)}))(tmp_path / "theirs")
     assert main(["import", str(tmp_path / "theirs"), "--to", str(tmp_path / "run")]) == 2
     assert " and 8 more" in capsys.readouterr().err
 

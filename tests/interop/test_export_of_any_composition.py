@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import replace
 
 import pytest
@@ -9,9 +11,10 @@ import pytest
 from components.compose import compose
 from components.core import registry
 from components.core.errors import UserError
-from components.interop.architecture import architectures
+from components.interop import convert
+from components.interop.architecture import Architecture, architectures
 from components.interop.compare import explicit
-from components.interop.config import at, config_of, recipe_of
+from components.interop.config import at, config_of, put, recipe_of
 from components.interop.convert import architecture_for
 from components.interop.fields import Custom
 
@@ -58,8 +61,47 @@ def test_what_is_no_architecture_is_said_in_one_line(words):
     assert "\n" not in str(refused.value)
 
 
+def leaves(config: object, path: str = "") -> Iterator[str]:
+    """The path of every value in a spelled-out config."""
+    for name, value in config.items() if isinstance(config, dict) else ():
+        yield path + name
+        yield from leaves(value, f"{path}{name}.")
+
+
+@pytest.mark.parametrize("recipe", ["llama_tiny", "known/t5_small", "known/bert_base"])
+def test_no_value_of_any_option_breaks_the_asking(recipe, monkeypatch):
+    """Parts of others may have options of any type: whatever a mapping does with them, the one that fits is found."""
+    for name in ("spelled_out", "explicit"):
+        monkeypatch.setattr(convert, name, lambda config: config)  # what composes is another test's
+    whole = compose(recipe).config
+    ours = explicit({"model": whole["model"], "vocab_size": 300})
+    for path in leaves(ours["model"], "model."):
+        for value in (None, {"name": "a_strangers"}, "much"):
+            hostile = deepcopy(ours)
+            put(hostile, path, value)
+            raised = None
+            try:
+                architecture_for(hostile, 300)
+            except Exception as e:
+                raised = e
+            assert raised is None or isinstance(raised, UserError) or raised.__notes__, path  # noted: all mappings were asked
+
+
+def broken(label: str) -> Architecture:
+    """A mapping with a fault of its own."""
+    right = next(a for a in architectures() if a.label == label)
+    return replace(right, names=("Broken",), fields=[Custom(("x",), lambda _: {}, lambda get: 1 + get("model.d_model") + "")])
+
+
+def test_a_broken_mapping_breaks_no_others_export(monkeypatch):
+    monkeypatch.setattr(convert, "architectures", lambda: [broken("LlamaForCausalLM"), *architectures()])
+    config = compose("llama_tiny", ["model.position.layout=half"]).config
+    assert architecture_for(config, 300)[0].label != "Broken"
+    with pytest.raises(TypeError) as raised:  # where none fits, it stays a fault of ours
+        architecture_for(compose("llama_tiny", ["model.attention.sinks=true"]).config, 300)
+    assert "Broken was asked to write this model" in raised.value.__notes__
+
+
 def test_a_fault_of_a_mapping_stays_a_fault():
-    llama = next(a for a in architectures() if a.label == "LlamaForCausalLM")
-    broken = replace(llama, fields=[Custom(("x",), lambda _: {}, lambda get: 1 + get("model.d_model") + "")])
     with pytest.raises(TypeError):
-        config_of(broken, explicit(compose("llama_tiny").config), [])
+        config_of(broken("LlamaForCausalLM"), explicit(compose("llama_tiny").config), [])

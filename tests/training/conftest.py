@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import random
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,9 @@ import rank_server
 
 
 @pytest.fixture(scope="session")
-def server() -> Iterator[rank_server.Server]:
+def server() -> rank_server.Server:
     """Starts ranks in a second each."""
-    with rank_server.Server() as started:
-        yield started
+    return rank_server.shared()
 
 
 def story(seed: int = 0, documents: int = 60) -> str:

@@ -1,8 +1,9 @@
 """Runs that are killed at random instants, in the middle of writing too, go on and end with the weights of the run that nobody killed.
 
 ``python tests/training/killed.py --kills 300 --write`` keeps the count in docs/kills.json and renews its lines in docs/scale.md, ``--ranks 2`` that of two
-processes under ddp, of which one or both are killed. Each process is forked from one that
-has imported everything, so that an instant costs a second and not ten. A checkpoint is written after each step, so that many kills meet one half written.
+processes under ddp, of which one or both are killed, ``--sharded`` that of two which write a folder of shards, and ``--asynchronous`` while they train. Each
+process is forked from one that has imported everything, so that an instant costs a second and not ten. A checkpoint is written after each step, so that many
+kills meet one half written.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ import torch
 
 import components.training.experiment  # before any process is forked  # noqa: F401
 from components.cli import main as command
+from components.core.publishing import held
 from components.runs import checkpoints
 from components.runs.metrics_file import read_rows
 
@@ -46,6 +48,13 @@ optimizer: {lr: 0.01}
 trainer: {max_steps: 30, log_every_n_steps: 1, accelerator: cpu, precision: 32-true, enable_progress_bar: false}
 """
 EARLY = 0.1  # share of the kills that may come before the first checkpoint
+MET = 0.5  # share of the kills of runs in shards that wait until something is being written
+WAYS = {  # processes and strategy
+    "1": (1, "auto"),
+    "2": (2, "ddp"),
+    "2, sharded": (2, "{name: fsdp2, checkpoint: sharded}"),
+    "2, asynchronous": (2, "{name: fsdp2, checkpoint: sharded, asynchronous: true}"),
+}
 FORK = multiprocessing.get_context("fork")
 
 
@@ -92,15 +101,17 @@ def train(
     *words: str,
     kill_after: float | None = None,
     from_start: bool = False,
-    ranks: int = 1,
+    way: str = "1",
     victims: Sequence[int] = (0,),
+    met: float | None = None,
 ) -> list[int]:
     """The command in processes of its own; their exit codes, negative if killed: so many seconds after the beginning, or after the first checkpoint.
 
-    ``victims``: the ranks that are killed. Others must see it and end by themselves.
+    ``victims``: the ranks that are killed. Others must see it and end by themselves. ``met``: seconds after something is begun to be written, from then on.
     """
-    words = (*words, f"trainer.devices={ranks}", f"trainer.strategy={'ddp' if ranks > 1 else 'auto'}", "trainer.timeout=20")
-    held, port = held_port()
+    ranks, strategy = WAYS[way]
+    words = (*words, f"trainer.devices={ranks}", f"trainer.strategy={strategy}", "trainer.timeout=20")
+    socket, port = held_port()
     processes = [FORK.Process(target=child, args=(folder, words, env)) for env in environments(ranks, port)]
     for process in processes:
         process.start()
@@ -108,19 +119,29 @@ def train(
         while all(p.is_alive() for p in processes) and not from_start and last_of(folder) is None:
             time.sleep(0.001)
         processes[0].join(kill_after)
+        if met is not None:
+            while all(p.is_alive() for p in processes) and not halves(folder):
+                pass
+            time.sleep(met)
         for rank in victims:
             processes[rank].kill()
     for process in processes:
         process.join(200)  # before ranks have met, torch tries for twice this time and more
         assert process.exitcode is not None, f"does not end: {(folder / 'said.txt').read_text()[-3000:]}"
-    held.close()
+    socket.close()
     return [p.exitcode or 0 for p in processes]
 
 
 def last_of(folder: Path) -> Path | None:
-    """The newest run's last.ckpt, if it has come to one."""
-    found = sorted((folder / "runs").glob("*/*/checkpoints/last.ckpt"))
-    return found[-1] if found else None
+    """The newest run's last.ckpt, if it has come to one, wherever it stands: a folder steps aside for a newer one."""
+    found = sorted((folder / "runs").glob("*/*/checkpoints"))
+    last = held(found[-1] / "last.ckpt") if found else None
+    return last if last is not None and last.exists() else None
+
+
+def halves(folder: Path) -> list[Path]:
+    """What is being written, or was when the run was killed."""
+    return [*(folder / "runs").glob("*/*/checkpoints/*.part*"), *(folder / "runs").glob("*/*/checkpoints/*.before")]
 
 
 def weights_of(folder: Path) -> dict[str, torch.Tensor]:
@@ -129,10 +150,10 @@ def weights_of(folder: Path) -> dict[str, torch.Tensor]:
     return checkpoints.weights_in(checkpoints.read(last))
 
 
-def whole(folder: Path, ranks: int = 1) -> tuple[dict[str, torch.Tensor], float]:
+def whole(folder: Path, way: str = "1") -> tuple[dict[str, torch.Tensor], float]:
     """The weights of a run that nobody kills, and how many seconds it takes from its first checkpoint to its end."""
     prepare(folder)
-    assert not any(train(folder, "recipe=./tiny.yaml", ranks=ranks)), (folder / "said.txt").read_text()
+    assert not any(train(folder, "recipe=./tiny.yaml", way=way)), (folder / "said.txt").read_text()
     last = last_of(folder)
     assert last is not None
     first = read_rows(last.parents[1] / "metrics.csv")[0]["seconds"]
@@ -146,11 +167,12 @@ def strike(
     expected: dict[str, torch.Tensor],
     counts: Counts,
     victims: Sequence[int],
-    ranks: int,
+    way: str,
+    met: float | None = None,
 ) -> None:
     """Kill a run ``after`` so many seconds (see ``train``), let it go on, and hold its end against ``expected``."""
     prepare(folder)
-    codes = train(folder, "recipe=./tiny.yaml", kill_after=after, from_start=from_start, ranks=ranks, victims=victims)
+    codes = train(folder, "recipe=./tiny.yaml", kill_after=after, from_start=from_start, way=way, victims=victims, met=met)
     said = (folder / "said.txt").read_text() if (folder / "said.txt").exists() else ""
     counts.kills += 1
     assert all(codes[rank] in (0, -signal.SIGKILL) for rank in victims), codes
@@ -160,7 +182,7 @@ def strike(
     last = last_of(folder)
     if last is None:
         counts.before_a_checkpoint += 1
-        assert not any(train(folder, "recipe=./tiny.yaml", ranks=ranks))
+        assert not any(train(folder, "recipe=./tiny.yaml", way=way))
     elif not killed:
         counts.after_the_end += 1
     else:
@@ -169,23 +191,26 @@ def strike(
         lost = max((row["step"] for row in rows), default=0) - saved
         assert lost <= 1, f"{lost} steps are lost, and each was to be saved"
         counts.steps_lost = max(counts.steps_lost, int(lost))
-        halves = [f for f in last.parent.iterdir() if ".part" in f.name]
-        counts.while_writing += bool(halves)
-        counts.in_training += not halves
+        writing = bool(halves(folder))
+        counts.while_writing += writing
+        counts.in_training += not writing
         if saved < 30:
-            assert not any(train(folder, "resume=auto", ranks=ranks)), (folder / "said.txt").read_text()[-3000:]
+            assert not any(train(folder, "resume=auto", way=way)), (folder / "said.txt").read_text()[-3000:]
     found = weights_of(folder)
     assert all(torch.equal(value, found[name]) for name, value in expected.items()), "it ended with other weights"
 
 
-def many(kills: int, folder: Path, seed: int, say: Callable[[Counts], object] = lambda _: None, *, ranks: int = 1) -> Counts:
+def many(kills: int, folder: Path, seed: int, say: Callable[[Counts], object] = lambda _: None, *, way: str = "1") -> Counts:
     """So many kills, at instants drawn from ``seed``; of several ranks one of them, or all."""
-    expected, seconds = whole(folder / "whole", ranks)
+    expected, seconds = whole(folder / "whole", way)
+    ranks, strategy = WAYS[way]
     draws, counts = random.Random(seed), Counts()
     for number in range(kills):
         early, after = draws.random() < EARLY, draws.uniform(0.0, seconds)
-        victims = range(ranks) if draws.random() < 0.5 else [draws.randrange(ranks)]
-        strike(folder / f"run{number}", after, early, expected, counts, victims, ranks)
+        # before ranks have met, one that is left waits for five minutes and more
+        victims = range(ranks) if early or draws.random() < 0.5 else [draws.randrange(ranks)]
+        met = draws.uniform(0.0, 0.02) if "sharded" in strategy and draws.random() < MET else None
+        strike(folder / f"run{number}", after, early, expected, counts, victims, way, met)
         shutil.rmtree(folder / f"run{number}")
         say(counts)
     return counts
@@ -198,13 +223,13 @@ class Held(TypedDict):
     counts: dict[str, int]
 
 
-def sentences(held: dict[str, Held]) -> str:
-    """A line for each number of processes."""
+def sentences(kept: dict[str, Held]) -> str:
+    """A line for each way."""
     heads = "| processes | kills | while training | in the middle of writing | before the first checkpoint | just after the end | steps lost, at most | date |"
-    rows = [heads, "|--:|--:|--:|--:|--:|--:|--:|---|"]
-    for ranks, one in sorted(held.items()):
+    rows = [heads, "|---|--:|--:|--:|--:|--:|--:|---|"]
+    for way, one in sorted(kept.items(), key=lambda pair: [*WAYS].index(pair[0])):
         c = Counts(**one["counts"])
-        cells = (ranks, c.kills, c.in_training, c.while_writing, c.before_a_checkpoint, c.after_the_end, c.steps_lost)
+        cells = (way, c.kills, c.in_training, c.while_writing, c.before_a_checkpoint, c.after_the_end, c.steps_lost)
         rows.append(f"| {' | '.join(map(str, cells))} | {one['date']} |")
     return "\n".join(rows)
 
@@ -217,23 +242,26 @@ def page(text: str, said: str) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=300)
-    parser.add_argument("--ranks", type=int, default=1)
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--ranks", dest="way", choices=["1", "2"], default="1")
+    which.add_argument("--sharded", dest="way", action="store_const", const="2, sharded")
+    which.add_argument("--asynchronous", dest="way", action="store_const", const="2, asynchronous")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--write", action="store_true")
     args = parser.parse_args()
-    held: dict[str, Held] = json.loads(FIGURES.read_text(encoding="utf8")) if FIGURES.exists() else {}
+    kept: dict[str, Held] = json.loads(FIGURES.read_text(encoding="utf8")) if FIGURES.exists() else {}
 
     def keep(counts: Counts) -> None:
         """After each kill, so that whoever ends this early has an honest count."""
         print(f"\r{counts}", end="", file=sys.stderr, flush=True)
-        held[str(args.ranks)] = {"date": time.strftime("%Y-%m-%d"), "counts": asdict(counts)}
+        kept[args.way] = {"date": time.strftime("%Y-%m-%d"), "counts": asdict(counts)}
         if args.write:
-            FIGURES.write_text(json.dumps(held, indent=1) + "\n", encoding="utf8")
-            PAGE.write_text(page(PAGE.read_text(encoding="utf8"), sentences(held)), encoding="utf8")
+            FIGURES.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf8")
+            PAGE.write_text(page(PAGE.read_text(encoding="utf8"), sentences(kept)), encoding="utf8")
 
     with tempfile.TemporaryDirectory() as made:
-        many(args.kills, Path(made), args.seed, keep, ranks=args.ranks)
-    print(sentences(held))
+        many(args.kills, Path(made), args.seed, keep, way=args.way)
+    print(sentences(kept))
 
 
 if __name__ == "__main__":

@@ -1,18 +1,23 @@
 """Ranks that are started from outside, as torchrun starts them, by a process that has imported everything: a second each, and not ten.
 
-``python rank_server.py`` reads requests from its input, one JSON a line, and answers each with one line: ``{"folder": F, "out": O, "words": [...], "env": {...}}``
-forks ``components train`` and gives its process id; ``{"look": PID}`` gives its exit code, or null while it runs.
+``python rank_server.py`` reads requests from its input, one JSON a line, and answers each with one line:
+``{"folder": F, "out": O, "script": S, "argv": [...], "env": {...}}`` forks a process that runs the script, or ``components train`` where S is null, and gives its
+process id; ``{"look": PID}`` gives its exit code, or null while it runs.
 """
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
+import runpy
 import signal
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -112,17 +117,45 @@ class Server:
         self.process.stdin.flush()
         return json.loads(self.process.stdout.readline())
 
-    def ranks(self, folder: Path, words: list[str], *, count: int = 2, **env: str) -> list[Rank]:
-        """``components train WORDS`` as ``count`` ranks in ``folder``, with the environment that torchrun gives, and ``env``."""
+    def ranks(
+        self, folder: Path, words: Sequence[str], *, count: int = 2, script: Path | None = None, **env: str
+    ) -> list[Rank]:
+        """``components train WORDS``, or a script with these arguments, as ``count`` ranks in ``folder``: with torchrun's environment, and ``env``."""
         held, port = held_port()
         self.held.append(held)
         started = []
         for rank, told in enumerate(environments(count, port)):
             out = folder / f"said{rank}.txt"
-            pid = self.ask({"folder": str(folder), "out": str(out), "words": words, "env": told | env})
+            asked = {"folder": str(folder), "out": str(out), "script": script and str(script), "argv": [*words]}
+            pid = self.ask({**asked, "env": told | env})
             self.pids.append(pid)
             started.append(Rank(self, pid, out))
         return started
+
+
+@cache
+def shared() -> Server:
+    """The one server of this process, which ends with it."""
+    server = Server()
+    atexit.register(server.__exit__)
+    return server
+
+
+def launch(count: int, script: Path, *argv: str, folder: Path, timeout: float = 600.0) -> None:
+    """A script as ``count`` ranks. AssertionError with what they said unless all of them end well and in time; then none is left."""
+    ranks = shared().ranks(folder, argv, count=count, script=script)
+    until, codes = time.monotonic() + timeout, [None] * count
+    while None in codes and not any(codes) and time.monotonic() < until:
+        time.sleep(0.05)
+        codes = [rank.code() for rank in ranks]
+    said = "".join(f"rank {i}: {rank.said}" for i, rank in enumerate(ranks))
+    for rank, code in zip(ranks, codes):
+        if code is None:
+            os.kill(rank.pid, signal.SIGKILL)
+            rank.ended()
+        rank.out.unlink()
+    assert not any(codes), f"{argv} ended with {codes}: {said}"
+    assert None not in codes, f"{argv} did not end: {said}"
 
 
 def serve() -> None:
@@ -155,17 +188,20 @@ def serve() -> None:
             os.dup2(out, stream)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.environ.update(asked["env"])
-        sys.argv = ["components", "train", *asked["words"]]
         code = 1
         try:
-            command()
+            if asked["script"] is None:
+                sys.argv = ["components", "train", *asked["argv"]]
+                command()
+            sys.argv = [asked["script"], *asked["argv"]]
+            sys.path[0] = str(Path(asked["script"]).parent)
+            runpy.run_path(asked["script"], run_name="__main__")
+            code = 0
         except SystemExit as e:
             code = e.code if isinstance(e.code, int) else int(e.code is not None)
         except BaseException:
             sys.excepthook(*sys.exc_info())
         finally:
-            import atexit
-
             sys.stdout.flush()
             sys.stderr.flush()
             atexit._run_exitfuncs()

@@ -14,8 +14,8 @@ from components import build
 from components.compose import compose
 from components.core.errors import UserError
 from components.corpus.example import Example
-from components.run import evaluate
 from components.runs import preparing
+from components.training.run import evaluate
 
 EN, FR = (["the", "cat", "dog", "runs", "sees", "house"], ["le", "chat", "chien", "court", "voit", "maison"])
 SMALL = ["recipe=llama_tiny", "model.d_model=32", "trainer.max_steps=6", "task.validation_every=3", "trainer.precision=32-true"]

@@ -19,9 +19,9 @@ from components.corpus.preparation import GROUP, Preparation
 from components.corpus.steps import EvalBatches, TrainSteps
 from components.evaluating.evaluation import evaluate as measure
 from components.generation.generating import generate
-from components.run import evaluate, load
 from components.runs.metrics_file import read_rows
 from components.training.experiment import Job, fit
+from components.training.run import evaluate, load
 from components.training.task.language_modeling import LanguageModeling
 
 ATTENTION = {"name": "gqa", "n_heads": 2}

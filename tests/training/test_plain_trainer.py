@@ -13,8 +13,8 @@ from plain import hushed, task_and_data, trainer
 
 import components
 from components.core.errors import UserError
-from components.run import evaluate
 from components.training.experiment import Job, fit
+from components.training.run import evaluate
 from components.training.task.classification import Classification
 from components.training.task.language_modeling import LanguageModeling
 

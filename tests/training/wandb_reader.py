@@ -22,6 +22,9 @@ class Written:
         default_factory=list
     )  # ("read" or "left", name, metadata) of each artifact
     job: str = ""
+    name: str = ""
+    group: str = ""
+    tags: list[str] = field(default_factory=list)
     exit_code: int | None = None
     folder: Path = Path()
 
@@ -72,6 +75,8 @@ def read(folder: Path) -> Written:
         elif kind == "run":
             put(out.config, record.run.config.update)
             out.job = out.job or record.run.job_type
+            out.name, out.group = out.name or record.run.display_name, out.group or record.run.run_group
+            out.tags = out.tags or [*record.run.tags]
         elif kind == "config":
             put(out.config, record.config.update)
         elif kind == "summary":

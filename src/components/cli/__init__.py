@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 from typing import NoReturn
 
 from components.cli.verbs import verbs
-from components.core import terminal
+from components.core import terminal, threads
 from components.core.errors import MOST, UserError, nearest
 from components.core.exit import hard_exit, process_group_open
 
@@ -26,9 +25,9 @@ class Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a subcommand. Returns the exit code: 0, 2 for a user's mistake (one line on stderr), 1 for a lost rank (likewise), 130 when interrupted."""
-    # OpenMP's threads wait by spinning. If another program needs the same core, the default is slower by a factor of 20
-    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     words = [*(sys.argv[1:] if argv is None else argv)]  # not list(): the submodule cli.list takes that name here
+    if words[:1] != ["complete"]:
+        threads.settle()
     terminal.prepare()
     try:
         code = dispatch(words)

@@ -12,7 +12,7 @@ from components.core.errors import UserError
 from components.core.terminal import require_text
 
 if TYPE_CHECKING:
-    from components.run import Loaded
+    from components.training.run import Loaded
 
 VERB = {
     "sentence": "talk with a trained model that has a chat template",
@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
 
     require_text("--system", args.system)
     from components.generation.chat import template_of
-    from components.run import load
+    from components.training.run import load
 
     loaded = load(args.run, args.overrides, device=args.device)
     template_of(loaded.tokenizer, args.template)  # a missing template must show before anything is typed

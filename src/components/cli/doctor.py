@@ -17,7 +17,7 @@ from types import ModuleType
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-from components.core import layout, terminal
+from components.core import layout, terminal, threads
 from components.core.extras import EXTRAS, HYDRA, command
 
 VERB = {
@@ -112,6 +112,8 @@ def _devices(torch: ModuleType) -> dict[str, str]:
     found = {
         "cpu": f"{os.cpu_count()} cores, {torch.get_num_threads()} of them used as threads, {torch.backends.cpu.get_cpu_capability()}"
     }
+    if threads.settled:
+        found["threads wait"] = threads.settled
     for i in range(torch.cuda.device_count()):
         p = torch.cuda.get_device_properties(i)
         found[f"cuda:{i}"] = f"{p.name}, {p.total_memory / 2**30:.0f} GiB, capability {p.major}.{p.minor}"

@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
     if args.run is None:
         raise UserError("components evaluate", "no run is named", "components evaluate RUN; components runs lists them")
 
-    from components.run import evaluate
+    from components.training.run import evaluate
 
     figures = evaluate(args.run, args.overrides, split=args.split, device=args.device)
     if args.json:

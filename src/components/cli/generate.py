@@ -15,7 +15,7 @@ from components.core.files import read_text
 from components.core.terminal import require_text
 
 if TYPE_CHECKING:
-    from components.run import Loaded
+    from components.training.run import Loaded
 
 VERB = {
     "sentence": "continue a prompt with a trained model, or score texts",
@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
         require_text(f"--{option}", getattr(args, option))
     texts = [read_text(Path(file).expanduser()) for file in args.score]
 
-    from components.run import load
+    from components.training.run import load
 
     loaded = load(args.run, args.overrides, device=args.device)
     if loaded.reads_source and not args.prompt:

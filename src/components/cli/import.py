@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 from components.core import terminal
@@ -23,31 +22,41 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--config-only", action="store_true", help="print the recipe of a config.json, and which fields it used"
     )
+    parser.add_argument(
+        "--check",
+        action=argparse.BooleanOptionalAction,
+        help="compare the logits with those of its class in transformers; unsaid: where the mapping is new",
+    )
+    parser.add_argument(
+        "--probe", action="store_true", help="compare them, write nothing, and say where the first difference arises"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
-    if args.config_only == (args.to is not None):
-        raise UserError(
-            "components import", "needs either --to RUN or --config-only", "components import FOLDER --to runs/mine"
-        )
+    if args.config_only + args.probe + (args.to is not None) != 1:
+        said = "needs either --to RUN or --config-only or --probe"
+        raise UserError("components import", said, "components import FOLDER --to runs/mine")
     if args.config_only:
         terminal.show(config_only(args.path), end="")
         return 0
-    from components.runs.importing import import_folder
+    from components.runs.importing import import_folder, probe
 
-    made = import_folder(args.path, Path(args.to))
-    terminal.show(made)
+    if args.probe:
+        found = probe(args.path)
+        terminal.show(str(found))
+        return 0 if found.agrees else 1
+    terminal.show(import_folder(args.path, Path(args.to), check=args.check))
     return 0
 
 
 def config_only(path: str) -> str:
     """The recipe as the text of a file, with config.json in its comments."""
-    from components.interop.convert import read_config, recipe_text
+    from components.interop.convert import read_config
+    from components.interop.recipe_file import recipe_file
     from components.runs.importing import located
 
     file = Path(path).expanduser()
     architecture, recipe, used, source = read_config(file if file.is_file() else located(path, ("config.json",)))
     unused = [n for n in source if n not in used]
-    lines = [f"# config.json: {json.dumps(source, indent=1)}".replace("\n", "\n# ")]
-    lines += [f"# fields used: {', '.join(used)}", f"# without effect on the numbers: {', '.join(unused) or 'none'}"]
-    return recipe_text(recipe, f"{architecture.label} with the sizes of {path}.") + "\n".join(lines) + "\n"
+    lines = [f"# fields used: {', '.join(used)}", f"# without effect on the numbers: {', '.join(unused) or 'none'}"]
+    return recipe_file(recipe, f"{architecture.label} with the sizes of {path}.", source) + "\n".join(lines) + "\n"

@@ -1,4 +1,4 @@
-"""One part: what it is, what it takes, and which recipes use it. Or a recipe: its tree of parts, with --full every value."""
+"""One part: what it is, what it takes, and which recipes use it. Or a recipe: its tree of parts, every value (--full), how it is computed (--kernels)."""
 
 from __future__ import annotations
 
@@ -30,6 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("overrides", nargs="*", metavar="override", help="with a recipe: group=part, path.option=value")
     parser.add_argument("--full", action="store_true", help="with a recipe: every value, and where it comes from")
     parser.add_argument(
+        "--kernels", action="store_true", help="with a recipe: which kernel each operation takes on this machine, and why"
+    )
+    parser.add_argument(
         "--measure", action="store_true", help="with a part: its parameters and FLOPs in a small model (imports torch)"
     )
     parser.add_argument("--json", action="store_true", help="as data")
@@ -42,11 +45,11 @@ def run(args: argparse.Namespace) -> int:
             raise UserError("show", "--measure is for parts", "components validate counts a recipe's parameters")
         from components.cli.show_recipe import show
 
-        return show(words, full=args.full, as_json=args.json)
+        return show(words, full=args.full, kernels=args.kernels, as_json=args.json)
     if args.overrides:
         raise UserError("show", f"one part at a time, not {' '.join(words)}", "components show KIND/NAME")
-    if args.full:
-        raise UserError("show", "--full is for recipes", "components show recipe=NAME --full")
+    for flag in (f for f in ("full", "kernels") if getattr(args, f)):
+        raise UserError("show", f"--{flag} is for recipes", f"components show recipe=NAME --{flag}")
     kind, slash, name = args.what.rpartition("/")
     if not slash and name in registry.kinds() and not args.json and not args.measure:
         terminal.show("\n".join(one_kind(name)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
 
 import yaml
 
@@ -11,8 +12,11 @@ from components.compose.node import Node
 from components.core import layout, terminal
 from components.core.resources import recipe_files, recipe_sentence
 
+if TYPE_CHECKING:
+    from components.functional.chosen import Choice
 
-def show(words: list[str], *, full: bool, as_json: bool) -> int:
+
+def show(words: list[str], *, full: bool, kernels: bool, as_json: bool) -> int:
     from components.compose import compose
 
     composed = compose(None, words)
@@ -24,9 +28,16 @@ def show(words: list[str], *, full: bool, as_json: bool) -> int:
     size = vocabulary(composed.config)
     row = tree(on_meta(composed.config, size.size))
     sentence = recipe_sentence(recipe_files()[composed.recipe][1]) if composed.recipe in recipe_files() else ""
+    found: dict[str, list[Choice]] = {}
+    if kernels:
+        from components.training.estimate.kernels import kernels_of
+
+        found = kernels_of(composed.config, size.size)
     if as_json:
         data = {"recipe": composed.recipe, "sentence": sentence, "parameters": row.parameters, "vocabulary": size.size}
         data |= {"tree": row.as_data(), "config": composed.config, "difference": composed.difference}
+        if kernels:
+            data["kernels"] = {when: [choice._asdict() for choice in choices] for when, choices in found.items()}
         terminal.show(json.dumps({**data, "origins": composed.origins}, indent=1))
         return 0
     terminal.show(layout.styled(f"recipe {composed.recipe}", "bold"))
@@ -36,6 +47,11 @@ def show(words: list[str], *, full: bool, as_json: bool) -> int:
     terminal.show(f"\nvocabulary: {size.size:,}{f' ({size.note})' if size.note else ''}{counted}")
     for line in [*composed.difference, *composed.notes]:
         terminal.show(f"  {line}")
+    for when, choices in found.items():
+        rows = [tuple(choice) for choice in choices]
+        terminal.show("\n".join(["", *layout.table(rows, head=(f"kernels, {when}", "taken", "why"))]))
+    if kernels:
+        terminal.show("\nWhatever else is computed has one way on this device: torch's own, or that of its part.")
     if full:
         terminal.show()
         for line in spelled(composed.config, composed.origins):

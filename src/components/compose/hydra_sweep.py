@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, cast
@@ -68,6 +69,26 @@ class Callbacks(Callback):
                 warnings.warn(f"Callback {type(callback).__name__}.{event} raised {type(e).__name__}: {e}", stacklevel=2)
 
 
+@contextmanager
+def _session(overrides: list[str], cwd: Path) -> Iterator[tuple[DictConfig, HydraContext]]:
+    """Hydra's config of a sweep, and what its plug-ins are made with."""
+    Plugins.instance().register(ConfFolders)
+    GlobalHydra.instance().clear()  # Hydra refuses to begin a second time
+    token = _cwd.set(cwd)
+    try:
+        session = hydra.initialize(config_path=None, job_name="components", version_base=_VERSION_BASE)
+    finally:
+        _cwd.reset(token)
+    with session:
+        loader = Loader(GlobalHydra.instance().config_loader(), cwd)
+        config = loader.load_configuration(None, overrides, RunMode.MULTIRUN)
+        callbacks = Callbacks(config)
+        callbacks.on_multirun_start(config, config_name=None)
+        context = HydraContext(config_loader=loader, callbacks=cast(Any, callbacks))  # Hydra's own class for it is not public
+        yield config, context
+        callbacks.on_multirun_end(config, config_name=None)
+
+
 def sweep(overrides: list[str], cwd: Path, job: Callable[[Any], float]) -> Any:
     """Hand the overrides to Hydra's sweeper.
 
@@ -83,20 +104,13 @@ def sweep(overrides: list[str], cwd: Path, job: Callable[[Any], float]) -> Any:
         HydraException: an override that Hydra does not read, or a choice that it does not have.
         UserError: a combination that does not compose.
     """
-    Plugins.instance().register(ConfFolders)
-    GlobalHydra.instance().clear()  # Hydra refuses to begin a second time
-    token = _cwd.set(cwd)
-    try:
-        session = hydra.initialize(config_path=None, job_name="components", version_base=_VERSION_BASE)
-    finally:
-        _cwd.reset(token)
-    with session:
-        loader = Loader(GlobalHydra.instance().config_loader(), cwd)
-        config = loader.load_configuration(None, overrides, RunMode.MULTIRUN)
-        callbacks = Callbacks(config)
-        callbacks.on_multirun_start(config, config_name=None)
-        context = HydraContext(config_loader=loader, callbacks=cast(Any, callbacks))  # Hydra's own class for it is not public
+    with _session(overrides, cwd) as (config, context):
         sweeper = Plugins.instance().instantiate_sweeper(config=config, hydra_context=context, task_function=job)
-        returned = sweeper.sweep(cast(list[str], OmegaConf.to_container(config.hydra.overrides.task, resolve=False)))
-        callbacks.on_multirun_end(config, config_name=None)
-    return returned
+        return sweeper.sweep(cast(list[str], OmegaConf.to_container(config.hydra.overrides.task, resolve=False)))
+
+
+def launch(overrides: list[str], jobs: Sequence[Sequence[str]], cwd: Path, job: Callable[[Any], float]) -> Any:
+    """Hand jobs that are known one by one to Hydra's launcher. The arguments and errors are those of ``sweep``; ``overrides`` are Hydra's own."""
+    with _session(overrides, cwd) as (config, context):
+        launcher = Plugins.instance().instantiate_launcher(config=config, hydra_context=context, task_function=job)
+        return launcher.launch(jobs, initial_job_idx=0)

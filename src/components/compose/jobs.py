@@ -13,13 +13,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from components.core import terminal
+from components.core import terminal, threads
 from components.core.errors import UserError
 from components.core.files import make_folder, open_append, write_json
 
 FOLDER = "COMPONENTS_JOB_FOLDER"  # the run writes into this folder instead of making one
 OBJECTIVE = "COMPONENTS_OBJECTIVE"  # the figure that a sweeper is to make small
 COMMAND = (sys.executable, "-m", "components", "train")
+_running: set[subprocess.Popen[Any]] = set()
 _RANKS = (
     "RANK",
     "LOCAL_RANK",
@@ -33,7 +34,7 @@ _RANKS = (
 
 @dataclass(frozen=True)
 class JobResult:
-    """What came of one job. ``figures``: the run's summary, empty if it left none."""
+    """What came of one job. ``figures``: the run's summary, empty if it left none. ``peak_bytes``: the most host memory of its process."""
 
     number: int
     overrides: list[str]
@@ -41,6 +42,7 @@ class JobResult:
     exit_code: int
     seconds: float
     figures: dict[str, Any] = field(default_factory=dict)
+    peak_bytes: int | None = None
 
     @property
     def objective(self) -> float:
@@ -63,29 +65,45 @@ def run_job(number: int, overrides: Sequence[str], folder: Path, *, quiet: bool 
         old.unlink(missing_ok=True)  # of an earlier job in this folder: not to be taken for what comes of this one
     environment = {k: v for k, v in os.environ.items() if k not in _RANKS}
     environment[FOLDER] = str(folder.absolute())
+    threads.of_a_job(environment, together=quiet)
     command = [*COMMAND, *overrides]
     began = time.time()
     if quiet:
         with open_append(folder / "output.txt") as out:
-            code = _wait(command, environment, out)
+            code, peak = _wait(command, environment, out)
     else:
         terminal.tell("", end="")  # what stands before the job's own lines
-        code = _wait(command, environment, None)
-    result = JobResult(number, list(overrides), folder, code, time.time() - began, read_figures(folder))
+        code, peak = _wait(command, environment, None)
+    result = JobResult(number, list(overrides), folder, code, time.time() - began, read_figures(folder), peak)
     held = {**asdict(result), "folder": str(folder)}
     write_json(folder / "job.json", held)
     return result
 
 
-def _wait(command: list[str], environment: dict[str, str], out: Any) -> int:
-    """The process's exit code. An interrupt reaches it too, and it is given the time to complete its folder."""
+def _wait(command: list[str], environment: dict[str, str], out: Any) -> tuple[int, int | None]:
+    """The process's exit code, and the most memory it took. An interrupt reaches it too, and it is given the time to complete its folder."""
     errors = subprocess.STDOUT if out else None
     process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=errors)
+    _running.add(process)
     try:
-        return process.wait()
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        return process.returncode, used.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     except KeyboardInterrupt:
         process.wait()
         raise
+    except SystemExit:
+        process.terminate()
+        process.wait()
+        raise
+    finally:
+        _running.discard(process)
+
+
+def stop_jobs() -> None:
+    """Ask every job of this process to save and stop."""
+    for process in [*_running]:
+        process.terminate()
 
 
 def differing(results: Sequence[JobResult]) -> list[list[str]]:

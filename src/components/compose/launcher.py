@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,18 +21,23 @@ from components.core.errors import UserError
 
 @dataclass
 class ComponentsLauncherConf:
-    """``n_jobs``: how many run at the same time; with more than one, each writes what it prints to ``output.txt``."""
+    """``n_jobs``: how many run at the same time; with more than one, or if ``quiet``, each writes what it prints to ``output.txt``.
+
+    ``silent``: the launcher itself prints nothing.
+    """
 
     _target_: str = "hydra_plugins.components_launcher.ComponentsLauncher"
     n_jobs: int = 1
+    quiet: bool = False
+    silent: bool = False
 
 
 ConfigStore.instance().store(group="hydra/launcher", name="components", node=ComponentsLauncherConf, provider="components")
 
 
 class Launcher(hydra_launcher.Launcher):
-    def __init__(self, n_jobs: int = 1) -> None:
-        self.n_jobs = n_jobs
+    def __init__(self, n_jobs: int = 1, quiet: bool = False, silent: bool = False) -> None:
+        self.n_jobs, self.quiet, self.silent = n_jobs, quiet or n_jobs > 1, silent
         self.config: DictConfig | None = None
         self.hydra_context: HydraContext | None = None
 
@@ -56,20 +62,27 @@ class Launcher(hydra_launcher.Launcher):
     def _run(self, number: int, overrides: list[str], folder: Path, total: int) -> JobReturn:
         from components.compose.jobs import run_job
 
-        terminal.tell(f"job {number} of {total}: {' '.join(filter_overrides(overrides))}")
-        result = run_job(number, filter_overrides(overrides), folder, quiet=self.n_jobs > 1)
+        self._tell(f"job {number} of {total}: {' '.join(filter_overrides(overrides))}")
+        result = run_job(number, filter_overrides(overrides), folder, quiet=self.quiet)
         if result.exit_code:
-            terminal.tell(f"job {number} failed with exit code {result.exit_code}; the others go on")
+            self._tell(f"job {number} failed with exit code {result.exit_code}; the others go on")
         made = JobReturn()
         made.overrides, made.working_dir, made.status = list(overrides), str(folder), JobStatus.COMPLETED
         made.return_value = result.objective
         return made
+
+    def _tell(self, text: str) -> None:
+        if not self.silent:
+            terminal.tell(text)
 
     def _folder(self, number: int, overrides: list[str]) -> Path:
         assert self.config is not None
         assert self.hydra_context is not None
         if OmegaConf.to_container(self.config.hydra.sweep, resolve=False)["subdir"] == "${hydra.job.num}":  # type: ignore[index, call-overload]
             return Path(str(self.config.hydra.sweep.dir)) / str(number)
+        named = [o.partition("=")[2] for o in overrides if o.startswith("hydra.sweep.subdir=")]
+        if named and re.fullmatch(r"\w+", named[-1]):
+            return Path(str(self.config.hydra.sweep.dir)) / named[-1]
         config: Any = self.hydra_context.config_loader.load_sweep_config(self.config, overrides)
         with open_dict(config):
             config.hydra.job.id = config.hydra.job.num = number

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +36,6 @@ def multirun(
     Raises:
         UserError: an override that Hydra's grammar does not read, or a combination that does not compose.
     """
-    from hydra.errors import HydraException
-
     from components.compose.hydra_loader import LAUNCHER, QUIET
     from components.compose.hydra_sweep import sweep
 
@@ -57,16 +56,52 @@ def multirun(
         if default.split("=")[0] not in given:
             own.append(default)
     began = time.time()
-    try:
+    with _told("--multirun"):
         returned = sweep([*own, *task], folder, job)
+    return results_of(returned, place, began)
+
+
+def run_jobs(
+    jobs: Mapping[str, Sequence[str]], place: Path, own: Sequence[str] = (), *, cwd: Path | None = None, silent: bool = False
+) -> list[JobResult]:
+    """Run jobs that are no product of sweeps, each in its own process, by the same launchers. A job that fails stops no other.
+
+    Args:
+        jobs: {name of its folder: its overrides}.
+        place: where the folders are.
+        own: Hydra's own words (``hydra/launcher=joblib``).
+        cwd: what relative paths are relative to.
+        silent: our launcher prints no line for each job.
+
+    Raises:
+        UserError: a launcher that is not there, or a job that does not compose.
+    """
+    from components.compose.hydra_loader import LAUNCHER, QUIET
+    from components.compose.hydra_sweep import launch
+
+    ours = [LAUNCHER, "hydra.launcher.quiet=true", f"hydra.launcher.silent={str(silent).lower()}"]
+    launcher = [] if any(o.startswith("hydra/launcher=") for o in own) else ours
+    where = [f"hydra.sweep.dir={in_quotes(str(place.absolute()))}", "hydra.sweep.subdir=each"]
+    words = [[f"hydra.sweep.subdir={name}", *overrides] for name, overrides in jobs.items()]
+    began = time.time()
+    with _told("launcher"):
+        returned = launch([*launcher, *own, *where, *QUIET, "hydra.job.chdir=false"], words, cwd or Path.cwd(), hydra_job)
+    return results_of(returned, place, began)
+
+
+@contextmanager
+def _told(where: str) -> Iterator[None]:
+    """What Hydra refuses, in one line."""
+    from hydra.errors import HydraException
+
+    try:
+        yield
     except HydraException as e:
-        cause = e.__cause__ if isinstance(e.__cause__, UserError) else e
-        if isinstance(cause, UserError):
-            raise cause from None
+        if isinstance(e.__cause__, UserError):
+            raise e.__cause__ from None
         said = str(e).partition("Config search path")[0]
         wanted = [package for choice, package in HYDRA.items() if f"'{choice}'" in said]
-        raise UserError("--multirun", " ".join(said.split()), *(f"pip install {package}" for package in wanted)) from None
-    return results_of(returned, place, began)
+        raise UserError(where, " ".join(said.split()), *(f"pip install {package}" for package in wanted)) from None
 
 
 def _folder(own: list[str], runs: str, cwd: Path) -> Path:

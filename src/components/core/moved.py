@@ -18,6 +18,7 @@ MOVED = {
     **PUBLIC,
     **{f"components.{name}": f"components.core.{name}" for name in ("errors", "flops", "makers", "registry", "signature")},
     **{f"components.{name}": f"components.core.{name}" for name in ("sockets", "weights")},
+    "components.run": "components.training.run",
     "components.measuring": "components.corpus.evaluation_api",
     "components.functional.visibility": "components.functional.attention_mask",
 }

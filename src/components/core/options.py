@@ -132,3 +132,5 @@ def _with_fields(init: Callable[..., None]) -> Callable[..., None]:
 
 class Options(metaclass=OptionsType):
     """The base of classes that say options as fields."""
+
+    _is_protocol = False  # typing's isinstance asks it of every class of a protocol's class

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from components.core.draws import DRAWS
-from components.functional import watch
+from components.functional import chosen, watch
 from components.functional.attention_mask import MaskSpec
 from components.functional.banded import banded_attend, block_of
 from components.functional.dropout import dropout_of
@@ -55,7 +55,9 @@ def attend(
     q, k = q.to(v.dtype), k.to(v.dtype)  # a norm or a rotation may have given fp32 where autocast projected to bf16
     if watch.sink is not None:
         watch.sink("softmax", q=q, k=k, v=v, spec=spec, bias=bias, scale=scale, soft_cap=soft_cap, sinks=sinks)
-    kernel = choose(q, k, soft_cap=soft_cap, sinks=sinks, bias=bias, dropout=dropout, spec=spec)
+    kernel, why = choose(q, k, soft_cap=soft_cap, sinks=sinks, bias=bias, dropout=dropout, spec=spec)
+    if chosen.heard is not None:
+        chosen.tell("attention", kernel, why)
     if kernel == "flex":
         from components.functional.flex import flex_attend
 
@@ -69,25 +71,31 @@ def attend(
 
 def choose(
     q: Tensor, k: Tensor, *, spec: MaskSpec, soft_cap: float | None, sinks: Tensor | None, bias: Tensor | None, dropout: float
-) -> str:
-    """The name of the kernel: ``fused`` (torch's scaled_dot_product_attention), ``banded`` (the same on CPUs, block by block), ``flex`` (accelerators,
-    structured masks) or ``products``."""
+) -> tuple[str, str]:
+    """The name of the kernel, and why: ``fused`` (torch's scaled_dot_product_attention), ``banded`` (the same on CPUs, block by block), ``flex``
+    (accelerators, structured masks) or ``products``."""
     tq, tk = q.shape[2], k.shape[2]
     if dropout > 0.0 and DRAWS.keys is not None:
-        return "products"  # the fused kernels draw from the device's generator, which knows no samples
-    if sinks is not None or (soft_cap is not None and q.device.type != "cuda"):
-        return "products"
+        return "products", "dropout is drawn by samples, of which fused kernels know nothing"
+    if sinks is not None:
+        return "products", "no fused kernel takes sinks"
+    if soft_cap is not None and q.device.type != "cuda":
+        return "products", "no fused kernel of this device caps scores"
     if q.device.type == "cpu":
-        # the fused CPU kernel drops weights by its slow path, 5 times slower
-        short = tq > 1 and tk <= CPU_PRODUCTS_UP_TO.get(q.dtype, 0)
-        if dropout > 0.0 or short:
-            return "products"
-        return "banded" if bias is None and block_of(q, k, spec) else "fused"
+        if dropout > 0.0:
+            return "products", "the fused CPU kernel is 5 times slower with dropout"
+        if tq > 1 and tk <= CPU_PRODUCTS_UP_TO.get(q.dtype, 0):
+            return "products", "faster on a CPU in half precision for so few keys"
+        if bias is None and block_of(q, k, spec):
+            return "banded", "skips the keys that lie beyond the mask's reach"
+        return "fused", "one query at a time" if tq == 1 else "fastest on a CPU in this precision and length"
     if q.device.type == "cuda" and dropout == 0.0 and tq > 1 and tq % 128 == 0 and tk % 128 == 0:
         structured = not (spec.only_causal(tq, tk) or spec.sees_all(tq, tk))
         if soft_cap is not None or (structured and bias is None):
-            return "flex"
-    return "products" if soft_cap is not None else "fused"
+            return "flex", "capped scores" if soft_cap is not None else "skips the blocks that its mask hides"
+    if soft_cap is not None:
+        return "products", "capped scores, and flex wants blocks of 128 positions without dropout"
+    return "fused", "the device's own kernel"
 
 
 def _fused(q: Tensor, k: Tensor, v: Tensor, spec: MaskSpec, bias: Tensor | None, scale: float | None, dropout: float) -> Tensor:

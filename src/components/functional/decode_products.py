@@ -15,12 +15,16 @@ from typing import Literal, Protocol, TypeAlias, TypeGuard, runtime_checkable
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor
 
 from components.core.errors import UserError
+from components.functional import chosen
 
 Weights: TypeAlias = Literal["same", "bf16", "int8"]
 
 MOST = 2**32  # bytes of weights that are laid out a second time just for speed: a larger model would need twice its memory
+PLAIN = (nn.Parameter, Tensor)
+LAID_OUT = (*PLAIN, FakeTensor)  # a fake one has a shape alone, and tells what would be
 SHORTEST = 16  # new tokens from which another layout of the same numbers pays for itself
 
 
@@ -149,10 +153,10 @@ def product(module: Multiplies, x: Tensor) -> Tensor:
     return F.linear(x, *module.matrix()) if form is None else form(x)
 
 
-def plain(module: nn.Module) -> TypeGuard[nn.Linear]:
+def plain(module: nn.Module, kinds: tuple[type[Tensor], ...] = PLAIN) -> TypeGuard[nn.Linear]:
     """Whether this is a linear map that is not wrapped, hooked, replaced or sharded, so that calling it has a known effect."""
     hooks = module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
-    return type(module) is nn.Linear and not hooks and type(module.weight) in (nn.Parameter, Tensor)
+    return type(module) is nn.Linear and not hooks and type(module.weight) in kinds
 
 
 @contextmanager
@@ -166,17 +170,19 @@ def decoding_form(model: object, how: Weights, new_tokens: int) -> Iterator[None
         UserError: int8 on a device that has no kernel for it.
     """
     modules = list(model.modules()) if isinstance(model, nn.Module) else []
-    known: list[tuple[nn.Module, str]] = [(m, "forward") for m in modules if plain(m) and "forward" not in vars(m)]
+    known: list[tuple[nn.Module, str]] = [(m, "forward") for m in modules if plain(m, LAID_OUT) and "forward" not in vars(m)]
     known += [(m, "product") for m in modules if isinstance(m, Multiplies) and "product" not in vars(m)]
     products = [(m, name, Product(m, how)) for m, name in known]
     weights = [p.matrix()[0] for _, _, p in products]
     if how == "int8" and any(w.device.type != "cpu" for w in weights):
         raise UserError("decoding.weights", "int8 is multiplied on a CPU only", "take bf16")
-    taken = [
-        p for p, w in zip(products, weights) if type(w) in (nn.Parameter, Tensor) and w.is_floating_point() and w.dim() == 2
-    ]
-    if how == "same" and not pays(modules, weights, new_tokens):
+    taken = [p for p, w in zip(products, weights) if type(w) in LAID_OUT and w.is_floating_point() and w.dim() == 2]
+    against = against_laying_out(modules, weights, new_tokens) if how == "same" else ""
+    if against:
         taken = []
+    if chosen.heard is not None:
+        form = "as in training" if not taken else "(in, out), maps of one input joined" if how == "same" else how
+        chosen.tell("decoding form", form, against or (f"decoding.weights={how}" if how != "same" else "read twice as fast"))
     for module, name, form in taken:
         vars(module)[name] = form
     try:
@@ -186,9 +192,14 @@ def decoding_form(model: object, how: Weights, new_tokens: int) -> Iterator[None
             vars(module).pop(name, None)
 
 
-def pays(modules: Sequence[nn.Module], weights: Sequence[Tensor], new_tokens: int) -> bool:
-    """Whether another layout of the same numbers saves time, and changes nothing that somebody else counts on."""
-    compiled = any(m._compiled_call_impl is not None for m in modules)
-    size = sum(w.numel() * w.element_size() for w in weights)
-    on_cpu = all(w.device.type == "cpu" and w.dtype in (torch.float32, torch.bfloat16) for w in weights)
-    return on_cpu and not compiled and new_tokens >= SHORTEST and size <= MOST and not torch.is_autocast_enabled("cpu")
+def against_laying_out(modules: Sequence[nn.Module], weights: Sequence[Tensor], new_tokens: int) -> str:
+    """Why another layout of the same numbers saves no time, or changes something that somebody else counts on; empty where it pays."""
+    if new_tokens < SHORTEST:
+        return f"fewer than {SHORTEST} new tokens"
+    if any(m._compiled_call_impl is not None for m in modules):
+        return "the model is compiled"
+    if not all(w.device.type == "cpu" and w.dtype in (torch.float32, torch.bfloat16) for w in weights):
+        return "the weights are not in fp32 or bf16 on a CPU"
+    if sum(w.numel() * w.element_size() for w in weights) > MOST:
+        return f"the weights are larger than {MOST >> 30} GiB"
+    return "autocast is on" if torch.is_autocast_enabled("cpu") else ""

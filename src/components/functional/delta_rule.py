@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from components.core.flops import Flops
-from components.functional import watch
+from components.functional import chosen, watch
 from components.functional.linear_attention import (
     CHUNK,
     GONE,
@@ -19,6 +19,7 @@ from components.functional.linear_attention import (
     empty_state,
     grouped,
     head_decays,
+    in_chunks_of,
     marks_of,
     silenced,
     weigh,
@@ -83,6 +84,8 @@ def delta_rule(
         options = {"state": state, "start": start, "valid": valid}
         watch.sink("linear", rule=delta_rule, inputs=(q, k, v, beta, g), value=2, time=2, options=options)
     length, size = q.shape[2], chunk_for(q.shape[2], chunk)
+    if chosen.heard is not None:
+        chosen.tell("delta rule", *in_chunks_of(length, size))
     with torch.autocast(q.device.type, enabled=False):
         if length == 1:
             return delta_rule_reference(q, k, v, beta, g, state=state, start=start, valid=valid)

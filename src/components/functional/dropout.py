@@ -12,6 +12,7 @@ from functools import lru_cache
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
 
 from components.core.draws import DRAWS, wrapped
 
@@ -57,18 +58,18 @@ def kept(shape: torch.Size, p: float, keys: Tensor) -> Tensor:
     """(B, ...) bool: False with probability ``p``. An element's draw depends on its row's key and on its place in the row alone."""
     ones = [1] * (len(shape) - 1)
     add, times = (keys >> 32).to(torch.int32).view(-1, *ones), ((keys >> 17).to(torch.int32) | 1).view(-1, *ones)
-    drawn = places(shape[1:], keys.device) * times
+    drawn = places(shape[1:], keys) * times
     drawn += add
     drawn ^= drawn >> 15
     drawn *= MIX
     return drawn >= int(p * 2**32) - 2**31
 
 
-def places(shape: torch.Size, device: torch.device) -> Tensor:
-    """(1, *shape) int32: a number for each place in a row, which does not depend on how long its axes are."""
-    if torch.compiler.is_compiling() or shape.numel() > KEPT_UP_TO:
-        return hashed_places(shape, device)
-    return kept_places(shape, device)
+def places(shape: torch.Size, keys: Tensor) -> Tensor:
+    """(1, *shape) int32, where ``keys`` are: a number for each place in a row, which does not depend on how long its axes are."""
+    if torch.compiler.is_compiling() or shape.numel() > KEPT_UP_TO or isinstance(keys, FakeTensor):
+        return hashed_places(shape, keys.device)
+    return kept_places(shape, keys.device)
 
 
 def hashed_places(shape: torch.Size, device: torch.device) -> Tensor:

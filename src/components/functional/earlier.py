@@ -15,6 +15,18 @@ from torch import Tensor
 from components.core.sockets import SequenceInfo
 
 
+class HandedOn(dict[str, Any]):
+    """A slot's state that another rank goes on with, in the same step: what is put into it keeps its gradient.
+
+    Each name is read before it is written, and names are read in the order in which they are written.
+    """
+
+
+def left(x: Tensor, state: dict[str, Any]) -> Tensor:
+    """``x`` as it is put into ``state``: without gradient, as all that a cache keeps, unless it is handed on."""
+    return x if isinstance(state, HandedOn) else x.detach()
+
+
 def plain(info: SequenceInfo) -> bool:
     """Whether there is no padding and only one document."""
     return info.valid is None and info.documents is None

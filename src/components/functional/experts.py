@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor
 
 from components.core.weights import Experts, weight_of
+from components.functional import chosen
 from components.functional.routing import Routing
 
 Multiply = Callable[[str, Tensor], Tensor]  # (name of a matrix, rows) -> rows times each one's expert's matrix, plus its bias
@@ -32,6 +33,13 @@ class Loads:
 
 
 LOADS = Loads()
+
+WAYS = {
+    "grouped": ("grouped", "half precision on an accelerator: one kernel for all experts"),
+    "loop": ("loop", "one product for each expert that has tokens"),
+    "even": ("loop", "one product for each expert that has tokens"),  # of which it tells the sizes
+    "dense": ("dense", "no size may depend on numbers"),
+}
 
 
 class ExpertBias(nn.Module):
@@ -63,6 +71,8 @@ def apply_experts(
     ``first``: the expert that the matrices begin with, where they are some of all; the choices of others count nothing.
     """
     way = way or fastest(x, maps)
+    if chosen.heard is not None:
+        chosen.tell("experts", *WAYS[way])
     count = next(iter(maps.values())).weight.shape[0]
     if count < routing.n_experts:
         routing = _held(routing, first, count, way)

@@ -7,9 +7,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.autograd.function import once_differentiable
 
-from components.functional.decode_products import in_form, plain
+from components.functional import chosen
+from components.functional.decode_products import LAID_OUT, in_form, plain
 
 # The number of rows from which joining pays off on a CPU. For few rows, as in decoding, copying the weights costs more than the
 # product.
@@ -20,7 +22,7 @@ def joint_linear(x: Tensor, maps: Sequence[nn.Module]) -> list[Tensor]:
     """``[m(x) for m in maps]``; one product where the maps are plain ``nn.Linear``s and it is faster. x (B, T, D)."""
     if (laid := in_form(x, maps)) is not None:
         return [*laid]
-    linear = [m for m in maps if plain(m)]
+    linear = [m for m in maps if plain(m, LAID_OUT)]
     biases: list[Tensor] = [m.bias for m in linear if m.bias is not None]
     joined = (
         x.device.type == "cpu"
@@ -29,7 +31,14 @@ def joint_linear(x: Tensor, maps: Sequence[nn.Module]) -> list[Tensor]:
         and len(biases) in (0, len(maps))
         and not torch.compiler.is_compiling()
     )
-    if not joined:
+    if chosen.heard is not None:
+        why = (
+            f"on a CPU with {ROWS} rows or more the copy pays"
+            if joined
+            else "few rows, another device, or maps that are not plain"
+        )
+        chosen.tell("maps of one input", "one product" if joined else "one product each", why)
+    if not joined or isinstance(x, FakeTensor):  # of fake ones only the shapes count
         return [m(x) for m in maps]
     weights = [m.weight.to(x.dtype) for m in linear]
     bias = torch.cat(biases).to(x.dtype) if biases else None

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from components.core.flops import Flops
-from components.functional import watch
+from components.functional import chosen, watch
 from components.functional.precision import at_least_fp32
 
 CHUNK = 64  # positions that are computed at once; a power of two
@@ -76,6 +76,8 @@ def linear_attention(
         options = {"state": state, "start": start, "valid": valid}
         watch.sink("linear", rule=linear_attention, inputs=(q, k, v, g), value=2, time=2, options=options)
     length, size = q.shape[2], chunk_for(q.shape[2], chunk)
+    if chosen.heard is not None:
+        chosen.tell("linear attention", *in_chunks_of(length, size))
     with torch.autocast(q.device.type, enabled=False):
         if length == 1:
             return linear_attention_reference(q, k, v, g, state=state, start=start, valid=valid)
@@ -183,6 +185,13 @@ def by_chunk(carry: Tensor | None, whole: Tensor | None, chunks: int) -> Sequenc
     each."""
     keep = whole if carry is None else carry if whole is None else carry * whole
     return [None] * chunks if keep is None else keep.unbind(3)
+
+
+def in_chunks_of(length: int, size: int) -> tuple[str, str]:
+    """How a recurrence over so many positions is computed, and why."""
+    if length == 1:
+        return "the recurrence", "one position at a time"
+    return f"in chunks of {size}", "products of matrices instead of a step for each position"
 
 
 def chunk_for(length: int, chunk: int) -> int:

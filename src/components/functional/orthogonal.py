@@ -11,6 +11,8 @@ import math
 import torch
 from torch import Tensor
 
+from components.functional import chosen
+
 # Keller Jordan 2024, https://kellerjordan.github.io/posts/muon/: the steepest slope at 0 that still ends near 1.
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 
@@ -77,6 +79,14 @@ def products(shape: torch.Size, steps: int = 5) -> float:
 
 def product_dtype(like: Tensor) -> torch.dtype:
     """bfloat16 where the tensor's device multiplies it fast, float32 elsewhere; float64 for what has it."""
+    dtype = _product_dtype(like)
+    if chosen.heard is not None:
+        why = "the device multiplies it fast" if dtype == torch.bfloat16 else "bfloat16 is not faster here"
+        chosen.tell("Muon", f"products in {dtype}".replace("torch.", ""), why)
+    return dtype
+
+
+def _product_dtype(like: Tensor) -> torch.dtype:
     if like.dtype == torch.float64:
         return like.dtype
     device = like.device

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from components.core.sockets import SequenceInfo
 from components.functional import watch
-from components.functional.earlier import plain, starts
+from components.functional.earlier import left, plain, starts
 
 BLOCK = 256  # positions that one sum of logarithms goes over
 
@@ -76,7 +76,7 @@ def scan_of(log_a: Tensor, log_b: Tensor, info: SequenceInfo, state: dict[str, A
             a, b = torch.where(info.valid[..., None], a, 1.0), torch.where(info.valid[..., None], b, 0.0)
         h = scan(a, b, first)
     if state is not None:
-        state["h"] = h[:, -1].detach().clone()  # a view would keep all of h in memory
+        state["h"] = left(h[:, -1], state).clone()  # a view would keep all of h in memory
     return h
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from components.core.sockets import SequenceInfo
-from components.functional.earlier import starts
+from components.functional.earlier import left, starts
 
 States = tuple[Tensor, ...]
 Cell = Callable[[Tensor, States], States]
@@ -46,7 +46,7 @@ def unroll(cell: Cell, inputs: Tensor, empty: States, info: SequenceInfo, state:
         states = after if info.valid is None else _where(info.valid[:, t], after, states)
         after_each.append(states if asked else states[:1])
     if state is not None:
-        state["states"] = tuple(s.detach() for s in states)
+        state["states"] = tuple(left(s, state) for s in states)
     read = tuple(torch.stack(s, 1) for s in zip(*after_each, strict=True))
     if asked:
         info.out[STATE] = read

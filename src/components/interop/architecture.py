@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pkgutil
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
@@ -23,12 +23,14 @@ class Rule:
 
     ``dims``: the number of our tensor's axes, if two rules share a name: an expert's ``ffn.up.weight`` has three, a dense layer's
     two.
+    ``layers``: those that the rule holds for, from the spelled-out config, as ``architectures/_layers.py`` finds them by their parts; None: all.
     """
 
     theirs: str | tuple[str, ...]
     ours: str | tuple[str, ...]
     layout: Layout | Callable[[Get], Layout] = SAME
     dims: int | None = None
+    layers: Callable[[Get], Collection[int]] | None = None
 
     @property
     def their_names(self) -> tuple[str, ...]:

@@ -25,6 +25,11 @@ from components.interop.config import architecture_of, at, config_of, differs_fr
 from components.interop.fields import FREE
 from components.interop.files import SHARD_BYTES, Tensors, read_json, write
 
+COMMON = (
+    "LlamaForCausalLM",
+    "MistralForCausalLM",
+    "Qwen3MoeForCausalLM",
+)  # what most programs read, of several classes that are one model
 SLACK = 10**6  # numbers that a file may lack: biases and tables that are zero, or computed
 
 
@@ -96,7 +101,7 @@ def spelled_out(recipe: Mapping[str, object]) -> Config:
 
 def recipe_text(recipe: Mapping[str, object], sentence: str) -> str:
     nodes = {k: v for k, v in recipe.items() if k != "vocab_size"}
-    return f"# {sentence}\n" + yaml.safe_dump(nodes, sort_keys=False, allow_unicode=True, width=120)
+    return f"# {sentence}\n" + yaml.safe_dump(nodes, sort_keys=False, allow_unicode=True, width=150, default_flow_style=None)
 
 
 def architecture_for(
@@ -104,31 +109,31 @@ def architecture_for(
 ) -> tuple[Architecture, dict[str, Any]]:
     """The architecture that matches this model, and its config.json: read again, it composes to the same model.
 
-    Several may match (Mistral without a window is Llama). The one that ``prefer`` names is tried first.
+    Several may match (Mistral without a window is Llama). The one that ``prefer`` names is tried first, then the most common.
+
+    A mapping that fails on a model that it does not know breaks no other's export: its failure is raised only if none matches.
 
     Raises:
         UserError: no architecture matches; the message says what the nearest would change.
     """
     best: tuple[int, Architecture, list[str]] | None = None
+    broken: list[Exception] = []
     ours = explicit(config)
-    for architecture in sorted(architectures(), key=lambda a: prefer not in a.names):
+    for architecture in sorted(architectures(), key=lambda a: (prefer not in a.names, a.label not in COMMON)):
         if at(architecture.base, "model.name") != at(config, "model.name"):
             continue
-        faults: list[str] = []
-        made: Config = {}
         try:
-            made = {**config_of(architecture, ours, faults), "vocab_size": vocab_size}
-            recipe, _ = recipe_of(architecture, made, "export")
-            theirs = explicit(spelled_out(recipe))
-            differing = differences(layer_by_layer(ours["model"]), layer_by_layer(theirs["model"]))
-            differing = [*dict.fromkeys(re.sub(r"^model\.layers\.\d+\.", "model.", d) for d in differing)] or faults
-        except UserError as e:
-            differing = [*(faults or [str(e)]), *differs_from(architecture, ours)]
-        distance = len(differing)
+            made, differing = asked(architecture, ours, vocab_size)
+        except Exception as e:  # a fault of the mapping itself, which must not keep the others from being asked
+            e.add_note(f"{architecture.label} was asked to write this model")
+            broken.append(e)
+            continue
         if not differing:
             return architecture, made
-        if best is None or distance < best[0]:
-            best = (distance, architecture, differing)
+        if best is None or len(differing) < best[0]:
+            best = (len(differing), architecture, differing)
+    if broken:
+        raise broken[0]
     if best is None:
         raise UserError("export", f"no known architecture is a model/{at(config, 'model.name')}")
     raise UserError(
@@ -136,6 +141,19 @@ def architecture_for(
         f"the model is none of the known architectures; nearest is {best[1].label}, with {'; '.join(best[2][:6])}",
         "keep it as a run: components.load reads it",
     )
+
+
+def asked(architecture: Architecture, ours: Config, vocab_size: int) -> tuple[Config, list[str]]:
+    """(config.json, how it differs) of an architecture that is asked to write an ``explicit`` model."""
+    faults: list[str] = []
+    try:
+        made = {**config_of(architecture, ours, faults), "vocab_size": vocab_size}
+        recipe, _ = recipe_of(architecture, made, "export")
+        theirs = explicit(spelled_out(recipe))
+    except UserError as e:
+        return {}, [*(faults or [str(e)]), *differs_from(architecture, ours)]
+    differing = differences(layer_by_layer(ours["model"]), layer_by_layer(theirs["model"]))
+    return made, [*dict.fromkeys(re.sub(r"^model\.layers\.\d+\.", "model.", d) for d in differing)] or faults
 
 
 UNKEPT = frozenset(("architectures", "model_type", "torch_dtype", "dtype", "auto_map", "quantization_config"))
@@ -175,7 +193,8 @@ def write_folder(
         files: {name: text} of more files, such as the tokenizer's.
     """
     architecture, fields = architecture_for(config, vocab_size, prefer)
-    made = tensors.write(architecture, weights, lambda path: at(config, path))
+    spelled = explicit(config)
+    made = tensors.write(architecture, weights, lambda path: at(spelled, path))
     dtypes = {str(t.dtype).removeprefix("torch.") for t in made.values()}
     fields |= extra or {}
     if source is not None:

@@ -24,21 +24,25 @@ class Unsupported(ValueError):
 
 @dataclass(frozen=True)
 class Same:
-    """The value itself."""
+    """The value itself. ``ours``: the option, or several that one field sets, of which the first is written."""
 
     theirs: str
-    ours: str
+    ours: str | tuple[str, ...]
     default: Any = REQUIRED
 
     @property
     def names(self) -> tuple[str, ...]:
         return (self.theirs,)
 
+    @property
+    def options(self) -> tuple[str, ...]:
+        return (self.ours,) if isinstance(self.ours, str) else self.ours
+
     def read(self, config: Theirs) -> Options:
-        return {self.ours: value_of(config, self.theirs, self.default)}
+        return dict.fromkeys(self.options, value_of(config, self.theirs, self.default))
 
     def write(self, get: Get) -> Fields:
-        return {self.theirs: get(self.ours)}
+        return {self.theirs: get(self.options[0])}
 
 
 @dataclass(frozen=True)

@@ -179,3 +179,19 @@ class Flat:
 
     def join(self, ours: Sequence[Tensor]) -> list[Tensor]:
         return [t.flatten() for t in ours]
+
+
+@dataclass(frozen=True)
+class SwappedHalves:
+    """The two halves of each head's rows in each other's place: what turns one way in theirs turns the other way in ours (nanochat).
+
+    ``head_dim``: rows of one head.
+    """
+
+    head_dim: int
+
+    def split(self, theirs: Sequence[Tensor], ours: Sequence[torch.Size]) -> list[Tensor]:  # noqa: ARG002
+        return self.join(theirs)
+
+    def join(self, ours: Sequence[Tensor]) -> list[Tensor]:
+        return [t.reshape(-1, 2, self.head_dim // 2, *t.shape[1:]).flip(1).reshape(t.shape) for t in ours]

@@ -12,13 +12,13 @@ from torch import Tensor
 
 from components.core.errors import UserError
 from components.interop.architecture import Architecture, Rule, filled, pattern
+from components.interop.faults import SHOWN, grouped, listed, typos
 from components.interop.fields import Get
 from components.interop.files import Tensors, meta
 from components.interop.layouts import Layout
 
 Shapes = Mapping[str, torch.Size]
 DTYPES = ("F32", "BF16", "F16", "F64")  # others are quantised, and mean nothing without their scales
-SHOWN = 12  # faults that are listed; the rest is counted
 
 
 @dataclass(frozen=True)
@@ -28,35 +28,65 @@ class Step:
     theirs: tuple[str, ...]
     ours: tuple[str, ...]
     layout: Layout
+    rule: Rule
 
 
 def steps(architecture: Architecture, ours: Shapes, get: Get) -> list[Step]:
     """The rules' applications for a model with these tensors.
 
     Raises:
-        UserError: no rule covers some of our tensors: the model has a part that the architecture lacks.
+        UserError: no rule covers some of our tensors: the model has a part that the architecture lacks. Or a rule's layout makes more or fewer
+            tensors of ours than the rule names of theirs.
     """
     done: list[Step] = []
     open_names = dict.fromkeys(ours)
     for rule in architecture.tensors:
         layout = rule.layout if isinstance(rule.layout, Layout) else rule.layout(get)
         first = pattern(rule.our_names[0])
+        layers = None if rule.layers is None else set(rule.layers(get))
         for name in list(open_names):
             if (found := first.match(name)) is None or rule.dims not in (None, len(ours[name])):
+                continue
+            if layers is not None and int(found["i"]) not in layers:
                 continue
             names = tuple(filled(n, found.groupdict()) for n in rule.our_names)
             if any(n not in open_names for n in names):
                 continue
-            done.append(Step(_theirs(rule, found.groupdict(), ours[name]), names, layout))  # type: ignore[arg-type]
+            done.append(_checked(Step(_theirs(rule, found.groupdict(), ours[name]), names, layout, rule), ours))
             for n in names:
                 del open_names[n]
     if open_names:
+        typed = typos(idle(architecture, done), open_names)
         raise UserError(
             architecture.label,
-            f"has no place for {_listed(list(open_names))}",
-            "leave out the parts that these belong to, or keep the model in our own format",
+            f"has no place for {listed(grouped((n, '') for n in open_names), ', ')}" + "".join(f"; {t}" for t in typed),
+            "leave out the parts that these belong to, or keep the model in our own format" if not typed else "",
         )
     return done
+
+
+def idle(architecture: Architecture, done: Sequence[Step]) -> list[Rule]:
+    """The rules that no step applies: they match none of the model's tensors."""
+    used = {id(step.rule) for step in done}
+    return [rule for rule in architecture.tensors if id(rule) not in used]
+
+
+def _checked(step: Step, ours: Shapes) -> Step:
+    """A layout that is forgotten, or another's, gives another number of tensors, or cannot take these shapes at all."""
+    like = [meta(ours[n], torch.float32) for n in step.ours]
+    held = ", ".join(f"{n} ({_shape(ours[n])})" for n in step.ours)
+    form = f"{type(step.layout).__name__}()"
+    try:
+        made = step.layout.join(like)
+    except (RuntimeError, ValueError, IndexError, TypeError) as e:
+        said = str(e).splitlines()[0]
+        raise UserError(
+            step.theirs[0], f"layout {form} cannot make it of {held}: {said}", "give its rule another layout"
+        ) from e
+    if len(made) != len(step.theirs):
+        said = f"its rule names {len(step.theirs)} of theirs, and layout {form} makes {len(made)} of {held}"
+        raise UserError(step.theirs[0], said, "give its rule a layout that joins them, such as Rows()")
+    return step
 
 
 def _theirs(rule: Rule, places: Mapping[str, str | None], shape: torch.Size) -> tuple[str, ...]:
@@ -80,7 +110,7 @@ def read(architecture: Architecture, tensors: Tensors, ours: Shapes, get: Get, w
     ignored, zero = (
         [pattern(i) for i in patterns] for patterns in ((*architecture.ignored, *architecture.left), architecture.zero)
     )
-    faults: list[str] = []
+    faults: list[tuple[str, str]] = []  # a tensor's name, what is wrong with it
     used: set[str] = set()
     zeros: dict[str, Tensor] = {}
     for step in todo:
@@ -91,19 +121,19 @@ def read(architecture: Architecture, tensors: Tensors, ours: Shapes, get: Get, w
             if name not in there and any(z.match(name) for z in zero):
                 zeros[name] = torch.zeros(like.shape)
             elif name not in there:
-                faults.append(f"{name} is missing")
+                faults.append((name, "is missing"))
             elif tensors.shape(there[name]) != tuple(like.shape):
-                faults.append(f"{name} is {_shape(tensors.shape(there[name]))}, not {_shape(like.shape)}")
+                faults.append((name, _misshapen(tensors.shape(there[name]), tuple(like.shape))))
             elif tensors.dtype(there[name]) not in DTYPES:
-                faults.append(f"{name} is {tensors.dtype(there[name])}, and weights are {', '.join(DTYPES)}")
+                faults.append((name, f"is {tensors.dtype(there[name])}, and weights are {', '.join(DTYPES)}"))
     for name in sorted(set(there) - used):
         if name in copies and copies[name] in used:
             if not torch.equal(tensors[there[name]], tensors[there[copies[name]]]):
-                faults.append(f"{name} is no copy of {copies[name]}, though the config ties them")
+                faults.append((name, f"is no copy of {copies[name]}, though the config ties them"))
         elif not any(i.match(name) or i.match(prefix + name) for i in ignored):
-            faults.append(f"{name} has no place in the model")
+            faults.append((name, "has no place in the model"))
     if faults:
-        raise UserError(where, f"the tensors do not fit {architecture.label}: {'; '.join(faults[:SHOWN])}" + _more(faults))
+        raise UserError(where, f"the tensors do not fit {architecture.label}: {listed(grouped(faults))}")
     found: dict[str, Tensor] = {}
     for step in todo:
         names = [n.removeprefix(prefix) for n in step.theirs]
@@ -152,9 +182,6 @@ def _shape(shape: Any) -> str:
     return "x".join(map(str, shape)) or "a number"
 
 
-def _listed(names: list[str]) -> str:
-    return ", ".join(names[:SHOWN]) + _more(names)
-
-
-def _more(faults: Sequence[object]) -> str:
-    return f" and {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""
+def _misshapen(found: tuple[int, ...], wanted: tuple[int, ...]) -> str:
+    turned = ", which Transposed() would make of it" if len(wanted) == 2 and found == wanted[::-1] != wanted else ""
+    return f"is {_shape(found)}, not {_shape(wanted)}{turned}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from tokenizers import Tokenizer, processors
@@ -68,14 +69,22 @@ def export_run(run: str, to: Path, *, shard_bytes: int) -> str:
 def known_form(
     config: Config, weights: dict[str, Tensor], vocab_size: int, prefer: str | None
 ) -> tuple[Config, dict[str, Tensor]]:
-    """(config, weights) of a known architecture: as they are, or with interleaved rotary pairs permuted into halves if that fits one."""
+    """(config, weights) of a known architecture: as they are, or with interleaved rotary pairs permuted into halves if only that fits one, or one
+    that most programs read."""
+    refused: UserError | None = None
     try:
-        convert.architecture_for(config, vocab_size, prefer)
-    except UserError:
-        if (other := in_halves(config, weights)) is None:
-            raise
-        convert.architecture_for(other[0], vocab_size, prefer)
-        return other
+        if {prefer, *convert.COMMON} & set(convert.architecture_for(config, vocab_size, prefer)[0].names):
+            return config, weights
+    except UserError as e:
+        refused = e
+    with suppress(UserError):
+        halved = in_halves(config, weights)
+        if halved is not None:
+            label = convert.architecture_for(halved[0], vocab_size, prefer)[0].label
+            if refused is not None or label in convert.COMMON:
+                return halved
+    if refused is not None:
+        raise refused
     return config, weights
 
 

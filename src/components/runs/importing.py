@@ -25,6 +25,7 @@ from components.corpus.foreign import numbers, read_any, token_of
 from components.corpus.token_files import around, stated
 from components.corpus.tokens import CONFIG_FILE, MAP_FILE, OWN_FILE, Tokens
 from components.interop import convert
+from components.interop.agreement import Agreement, agreement, wanted
 from components.interop.files import Tensors
 from components.interop.tensors import left_behind
 from components.runs import archive, checkpoints, random_state, run_folder
@@ -46,17 +47,19 @@ class Foreign:
     notes: list[str]
 
 
-def import_folder(path: str, to: Path) -> str:
+def import_folder(path: str, to: Path, *, check: bool | None = None) -> str:
     """Write ``to``, a run's folder, from a folder or a model on the hub. Returns what to print about it.
 
+    ``check``: whether the logits are compared with those of its class in transformers; null: where the mapping is new.
+
     Raises:
-        UserError: something does not fit. Nothing has been written then.
+        UserError: something does not fit, or the logits differ. Nothing has been written then.
     """
     to = to.expanduser()
     if to.exists() and (not to.is_dir() or any(to.iterdir())):  # said before the work
         raise UserError(str(to), "is there already", "name a new folder with --to")
     folder = located(path)
-    foreign = read(folder)
+    foreign = read(folder, check=check)
     config = {
         **foreign.config,
         "recipe": to.name,
@@ -100,12 +103,22 @@ def located(path: str, fetched: Sequence[str] = FETCHED) -> Path:
         raise UserError(path, f"is not a folder here, and the hub does not give it ({said[0]})", "name a folder") from e
 
 
-def read(folder: Path) -> Foreign:
-    """Config, weights and tokenizer of a folder in Hugging Face's layout."""
+def probe(path: str) -> Agreement:
+    """Whether a folder, or a model on the hub, gives what its class in transformers gives, and where the first difference arises."""
+    folder = located(path)
+    return agreement(convert.read_folder(folder), folder)
+
+
+def read(folder: Path, *, check: bool | None = False) -> Foreign:
+    """Config, weights and tokenizer of a folder in Hugging Face's layout. ``check`` as in `import_folder`."""
     imported = convert.read_folder(folder)
+    compared = agreement(imported, folder) if wanted(imported, check) else None
+    if compared is not None and not compared.agrees:
+        raise UserError(str(folder), compared.line, "--probe says more, --no-check imports it all the same")
     rows = convert.vocab_of(imported.recipe)
     generation = stated(folder / GENERATION)
     tokenizer, notes = _tokenizer(folder, rows, imported.source, generation)
+    notes += [] if compared is None else [str(compared)]
     source: archive.Source = {
         "architecture": imported.architecture.label,
         "config": imported.source,

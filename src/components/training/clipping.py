@@ -20,10 +20,12 @@ Groups = dict[Any, list[Tensor]]  # tensors by the mesh on which they lie and wh
 
 
 def _by_mesh(tensors: Iterable[Tensor | None]) -> Groups:
+    found = [t for t in tensors if t is not None]
+    if DTensor not in {*map(type, found)}:  # nearly always, and without a call for each
+        return {None: found} if found else {}
     groups: Groups = defaultdict(list)
-    for t in tensors:
-        if t is not None:
-            groups[_cut(t)].append(t)
+    for t in found:
+        groups[_cut(t)].append(t)
     return groups
 
 
@@ -71,7 +73,7 @@ def _norm(groups: Groups) -> Tensor | None:
 @torch.no_grad()
 def clip_gradients(parameters: Iterable[nn.Parameter], limit: float) -> Tensor | None:
     """Scale all gradients so that their total 2-norm is at most ``limit``. Returns the norm before that, or None without gradients."""
-    groups = _by_mesh(p.grad for p in parameters)
+    groups = _by_mesh([p.grad for p in parameters])
     total = _norm(groups)
     if total is not None:
         _multiply(groups, (limit / (total + 1e-6)).clamp(max=1.0))

@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import Any, cast
 
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import LightningModule, Trainer
 
 from components.core.bar import Bar
 from components.core.errors import UserError
@@ -38,9 +38,10 @@ from components.runs.metrics_file import (
 from components.runs.task_module import TaskModule
 from components.training.evaluated import evaluated, of_step
 from components.training.flops import multiplied_in, peak_flops
+from components.training.kernel_line import SaysKernels
 
 
-class Recorder(Callback):
+class Recorder(SaysKernels):
     """Counts tokens and seconds, writes rows, feeds the loggers, stops at the last step.
 
     Args:
@@ -119,6 +120,8 @@ class Recorder(Callback):
         if step == self._step:
             return  # gradients are still being accumulated
         self._step = step
+        if self.heard is not None:
+            self.say_kernels()
         task = _task(pl_module)
         if task.idle:
             self._count_idle(step)
@@ -128,8 +131,7 @@ class Recorder(Callback):
                 self.bar.say(
                     f"no gradient reaches {first_few(list(task.unread))}: nothing reads them, so they stay as they are"
                 )
-        last = step >= self.total_steps
-        if last:
+        if last := step >= self.total_steps:
             trainer.should_stop = True
         if last or step % self._every == 0:
             self._record(trainer, task, step)

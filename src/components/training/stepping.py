@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from operator import attrgetter
 from typing import Any, Protocol
 
 import torch
+from lightning.pytorch import LightningModule
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.plugins import FSDPPrecision, MixedPrecision
 from lightning.pytorch.strategies import DDPStrategy
@@ -51,6 +53,9 @@ class Stepping:
     guard: Guards | None = None  # asked before each update, where a callback is one
     _draws = True  # whether the model has drawn anything in its first step
     faults: dict[str, int] = {}  # what it counts, for the run's figures; it sets another one
+
+    # Lightning asks some ten times a step; this way no Python function runs
+    automatic_optimization = property(attrgetter("_automatic_optimization"), LightningModule.automatic_optimization.fset)
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Lightning notes the hook that runs some fifty times a step. Module's own way looks for weights and modules first, and takes ten times as long."""

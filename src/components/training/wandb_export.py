@@ -1,14 +1,16 @@
-"""What ``components export`` writes, as a W&B run of its own that has read a checkpoint of another one."""
+"""What ``components export`` and ``components ablate`` write, as W&B runs of their own."""
 
 from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from components.core.config_types import Config
-from components.runs.lineage import checkpoint_of, export_of
+from components.runs.lineage import Link, checkpoint_of, export_of, sums
 from components.training.sent import Sent
 from components.training.wandb import PROJECT, Wandb, place_of, refused, settled_mode, show
 
@@ -40,4 +42,36 @@ def exported(
         logger.begin(settled, timeout, say)
         show(logger.experiment, checkpoint_of(folder, checkpoint, trained), used=True)
         show(logger.experiment, export_of(folder, checkpoint, to, trained))
+        logger.close(0)
+
+
+def reported(
+    node: Config, folder: Path, table: tuple[Sequence[str], Sequence[Sequence[object]]], say: Callable[[str], None]
+) -> None:
+    """Show the report of a study among its runs: its table under ``summary``, and its files as an artifact.
+
+    Args:
+        node: the logger's, of the study's recipe.
+        folder: of the study, whose name is that of the group.
+        table: (names of the columns, rows).
+        say: prints.
+
+    Raises:
+        UserError: W&B refuses the settings.
+    """
+    said = {n: node[n] for n in ("project", "entity", "notes") if node.get(n) is not None}
+    own = {"name": f"{folder.name}, report", "id": secrets.token_hex(6), "job_type": "report", "tags": ["report"]}
+    group = node.get("group") or os.environ.get("WANDB_RUN_GROUP") or folder.name
+    with refused(), tempfile.TemporaryDirectory() as copied:
+        settled = settled_mode(node.get("mode"), place_of(folder), say)
+        if settled == "disabled":
+            return
+        chosen = {"project": os.environ.get("WANDB_PROJECT") or PROJECT, **own, **said, "group": group}
+        logger = Wandb(save_dir=str(place_of(folder)), log_model=False, offline=settled == "offline", **chosen)
+        logger.begin(settled, node.get("init_timeout"), say)
+        logger.log_table("summary", columns=[*table[0]], data=[[*row] for row in table[1]])
+        for file in (f for f in folder.iterdir() if f.is_file()):  # not W&B's own folder, which is there too
+            shutil.copy(file, copied)
+        link = Link(f"study-{folder.name}", "report", {"study": folder.name, "files": sums(Path(copied))})
+        show(logger.experiment, link, Path(copied))
         logger.close(0)

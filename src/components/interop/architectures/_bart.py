@@ -34,6 +34,12 @@ BASE: dict[str, Any] = {
     "head": {"name": "tied", "bias": "fixed"},
 }
 
+# of a layer of a decoder that reads no source
+NAMES = {
+    **{f"self_attn.{n}_proj": f"attention.{n}" for n in ("q", "k", "v", "out")},
+    **{"self_attn_layer_norm": "attention_norm", "final_layer_norm": "ffn_norm", "fc1": "ffn.up", "fc2": "ffn.out"},
+}
+
 
 def _depth() -> Custom:
     """A depth for each side."""
@@ -62,8 +68,8 @@ def _alike(name: str, ours: str, default: int) -> Custom:
     return Custom(names, read, lambda get: dict.fromkeys(names, get(ours)))
 
 
-def fields(vocab_size: int) -> tuple[Field, ...]:
-    """Of BART and Marian."""
+def fields(vocab_size: int, *, scaled: bool = False) -> tuple[Field, ...]:
+    """Of BART and Marian. ``scaled``: whether the class scales its embedding where nothing is said."""
     return (
         Same("vocab_size", "vocab_size", vocab_size),
         Same("d_model", "model.d_model", 1024),
@@ -72,7 +78,7 @@ def fields(vocab_size: int) -> tuple[Field, ...]:
         _alike("ffn_dim", "model.ffn.d_ff", 4096),
         Same("max_position_embeddings", "model.context_length", 1024),
         Mapped("activation_function", "model.ffn.activation", ACTIVATIONS, "gelu"),
-        Mapped("scale_embedding", "model.embedding.scale", {False: 1.0, True: "sqrt"}, False),
+        Mapped("scale_embedding", "model.embedding.scale", {False: 1.0, True: "sqrt"}, scaled),
         spread("dropout", "model.residual.dropout", "model.embedding.dropout", default=0.1),
         Same("attention_dropout", "model.attention.dropout", 0.0),
         Constant("is_decoder", False),
@@ -100,6 +106,12 @@ def tensors() -> tuple[Rule, ...]:
     return tuple(rules)
 
 
+LEARNED = tuple(Rule(f"model.{s}.embed_positions.weight", f"{s}.positions.0.table.weight") for s in ("encoder", "decoder"))
+EMBEDDING_NORMS = tuple(
+    Rule(f"model.{s}.layernorm_embedding.{{p}}", f"{s}.embedding_norm.{{p}}") for s in ("encoder", "decoder")
+)
+FINAL_NORMS = tuple(Rule(f"model.{s}.layer_norm.{{p}}", f"{s}.final_norm.{{p}}") for s in ("encoder", "decoder"))
+PRE_NORM = {**BASE, "block": "pre_norm", "final_norm": "inherit"}
 FREE = ("activation_dropout", "classifier_dropout", "classif_dropout", "encoder_layerdrop", "decoder_layerdrop", "init_std")
 FREE += ("extra_pos_embeddings", "force_bos_token_to_be_generated", "output_past", "save_step", "_num_labels")
 GENERATION = (

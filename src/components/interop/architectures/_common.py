@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from components.interop.architecture import Rule
+from components.interop.architecture import SAME, Rule
 from components.interop.fields import (
     REQUIRED,
     Custom,
@@ -21,6 +21,7 @@ from components.interop.fields import (
     Unsupported,
     value_of,
 )
+from components.interop.layouts import Layout
 
 LAYER = "stack.layers.{i}.block."
 
@@ -28,6 +29,11 @@ LAYER = "stack.layers.{i}.block."
 def stack(name: str) -> str:
     """Our name for something in every layer's block."""
     return LAYER + name
+
+
+def in_each(layer: str, table: Mapping[str, str], form: Layout = SAME) -> tuple[Rule, ...]:
+    """A rule for each row of a table {their module: our module}, in every layer: ``in_each("model.layers.{i}.", {"mlp.fc1": "ffn.up"})``."""
+    return tuple(Rule(f"{layer}{theirs}.{{p}}", stack(f"{ours}.{{p}}"), form) for theirs, ours in table.items())
 
 
 def decoder_sizes() -> tuple[Field, ...]:
@@ -91,6 +97,9 @@ def unused(theirs: str, *values: object) -> Custom:
 
     return Custom((theirs,), read, lambda get: {})  # noqa: ARG005  the contract's argument
 
+
+# of classes whose own padding token lies beyond small vocabularies; a tokenizer that comes along says which it is
+PADDING = Custom(("pad_token_id",), lambda config: {}, lambda get: {"pad_token_id": None})  # noqa: ARG005  the contract's arguments
 
 ORIGINAL = "original_max_position_embeddings"
 # rope_type: our scaling, the names of its options, those that the class cannot do without

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from components.core.slices import canonical, indices
-from components.interop.fields import Get, Node, Options
+from components.interop.fields import Custom, Fields, Get, Node, Options, Theirs
 
 
 def in_layers(layers: Iterable[int], n_layers: int, socket: str, node: Node | str) -> Options:
@@ -29,6 +29,26 @@ def each_layer(get: Get, socket: str) -> list[Node]:
 def layers_of(get: Get, socket: str, name: str) -> list[int]:
     """The layers whose part at ``socket`` has this name."""
     return [i for i, node in enumerate(each_layer(get, socket)) if node.get("name") == name]
+
+
+def unrotated(
+    names: tuple[str, ...], read: Callable[[Theirs], Iterable[int]], write: Callable[[list[bool]], Fields] = lambda _: {}
+) -> Custom:
+    """Layers without rotation among layers that turn queries and keys.
+
+    Args:
+        names: the fields that say which.
+        read: gives the layers, from a config.json.
+        write: gives the fields, from a list that says of each layer whether it turns; nothing where another field of the class says it.
+    """
+
+    def read_layers(config: Theirs) -> Options:
+        return in_layers(read(config), config["num_hidden_layers"], "position", "none")
+
+    def write_layers(get: Get) -> Fields:
+        return write([node.get("name") != "none" for node in each_layer(get, "position")])
+
+    return Custom(names, read_layers, write_layers)
 
 
 def option(get: Get, socket: str, name: str, of: str, otherwise: Any = None) -> Any:

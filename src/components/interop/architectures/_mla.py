@@ -72,27 +72,35 @@ def _dense_first(default: int) -> Custom:
     return Custom(names, read, write)
 
 
-def fields(*, dense_first: int) -> tuple[Field, ...]:
+def routed(dense_first: int) -> tuple[Field, ...]:
+    """Experts that a router chooses, shared ones, and dense layers before them."""
     return (
-        *(f for f in decoder_sizes() if f.names != ("intermediate_size",)),
-        Custom(("num_key_value_heads",), _read_kv_heads, _write_kv_heads),
-        Same("q_lora_rank", "model.attention.q_rank", 1536),
-        Same("kv_lora_rank", "model.attention.kv_rank", 512),
-        Same("qk_nope_head_dim", "model.attention.nope_dim", 128),
-        Same("qk_rope_head_dim", "model.attention.rope_dim", 64),
-        Same("v_head_dim", "model.attention.v_dim", 128),
-        Mapped("attention_bias", "model.attention.bias", {False: [], True: BIASED}, False),
-        Same("attention_dropout", "model.attention.dropout", 0.0),
-        Custom(ROPE_FIELDS, _read_scale, lambda _: {}),
-        Constant("hidden_act", "silu"),
-        Same("rms_norm_eps", "model.norm.eps", 1e-6),
         Same("n_routed_experts", "model.ffn.n_experts"),
         Same("num_experts_per_tok", "model.ffn.router.k"),
         Same("routed_scaling_factor", "model.ffn.routed_scale"),
         Custom(("moe_intermediate_size", "n_shared_experts"), _read_shared, _write_shared),
         _dense_first(dense_first),
-        TIED,
     )
+
+
+LATENT: tuple[Field, ...] = (
+    *(f for f in decoder_sizes() if f.names != ("intermediate_size",)),
+    Custom(("num_key_value_heads",), _read_kv_heads, _write_kv_heads),
+    Same("q_lora_rank", "model.attention.q_rank", 1536),
+    Same("kv_lora_rank", "model.attention.kv_rank", 512),
+    Same("qk_nope_head_dim", "model.attention.nope_dim", 128),
+    Same("qk_rope_head_dim", "model.attention.rope_dim", 64),
+    Same("v_head_dim", "model.attention.v_dim", 128),
+    Mapped("attention_bias", "model.attention.bias", {False: [], True: BIASED}, False),
+    Same("attention_dropout", "model.attention.dropout", 0.0),
+    Custom(ROPE_FIELDS, _read_scale, lambda _: {}),
+    Constant("hidden_act", "silu"),
+    Same("rms_norm_eps", "model.norm.eps", 1e-6),
+)
+
+
+def fields(*, dense_first: int) -> tuple[Field, ...]:
+    return (*LATENT, *routed(dense_first), TIED)
 
 
 def _rule(theirs: str, ours: str | tuple[str, ...], *form: Any) -> Rule:
@@ -100,7 +108,13 @@ def _rule(theirs: str, ours: str | tuple[str, ...], *form: Any) -> Rule:
     return Rule(f"model.layers.{{i}}.self_attn.{theirs}", tuple(stack(f"attention.{n}") for n in names), *form)
 
 
-TENSORS = (
+ROUTED = (
+    *experts(),
+    *shared("shared_experts"),
+    *DENSE_GLU,
+    Rule("model.layers.{i}.mlp.gate.weight", stack("ffn.router.logits.weight")),
+)
+LATENT_TENSORS = (
     *EMBEDDED,
     _rule("q_proj.weight", "q.weight"),
     _rule("q_a_proj.{p}", "q_down.{p}"),
@@ -110,8 +124,5 @@ TENSORS = (
     _rule("kv_a_layernorm.weight", "kv_norm.weight"),
     _rule("kv_b_proj.weight", ("k_up.weight", "v_up.weight"), lambda get: Chunks(get("model.attention.n_heads"))),
     _rule("o_proj.{p}", "out.{p}"),
-    *experts(),
-    *shared("shared_experts"),
-    *DENSE_GLU,
-    Rule("model.layers.{i}.mlp.gate.weight", stack("ffn.router.logits.weight")),
 )
+TENSORS = (*LATENT_TENSORS, *ROUTED)

@@ -32,7 +32,11 @@ def every(period: int) -> Callable[[Theirs], list[str]]:
 
 
 def by_layer(
-    unsaid: Callable[[Theirs], list[str]], window: int | None, *names: str, bases: tuple[float, float] | None = None
+    unsaid: Callable[[Theirs], list[str]],
+    window: int | None,
+    *names: str,
+    bases: tuple[float, float] | None = None,
+    still: Callable[[int | None], bool] = lambda _: False,
 ) -> Custom:
     """The field ``layer_types``. The more frequent kind becomes the model's own; the other layers are named under ``layers``.
 
@@ -40,6 +44,7 @@ def by_layer(
         unsaid: gives the kinds if ``layer_types`` is absent.
         window: the class's default.
         names: the fields that ``unsaid`` reads.
+        still: whether layers that see everything do not rotate, by the class's ``sliding_window``.
         bases: the rotary bases of sliding and full layers; ``rope_parameters`` then has an entry for each kind of layer.
     """
 
@@ -55,6 +60,8 @@ def by_layer(
         others = [i for i, kind in enumerate(types) if kind == few]
         made = {f"model.attention.{n}": v for n, v in nodes[most].items()}
         made |= in_layers(others, len(types), "attention", nodes[few])
+        if still(wide):
+            made |= in_layers([i for i, kind in enumerate(types) if kind == FULL], len(types), "position", "none")
         if bases is not None:
             ropes = both_ropes(config, bases)
             made |= {f"model.position.{n}": v for n, v in ropes[most].items()}
@@ -65,7 +72,9 @@ def by_layer(
     def write(get: Get) -> Fields:
         windows = [_window(node.get("mask")) for node in each_layer(get, "attention")]
         types = [KINDS[w is None] for w in windows]
-        made: dict[str, Any] = {"layer_types": types, "sliding_window": next((w for w in windows if w is not None), window)}
+        turns = "none" not in (node.get("name") for node in each_layer(get, "position"))
+        unused = None if turns and still(window) else window
+        made: dict[str, Any] = {"layer_types": types, "sliding_window": next((w for w in windows if w is not None), unused)}
         if bases is not None:
             positions = dict(zip(types, each_layer(get, "position"), strict=True))
             made["rope_parameters"] = {kind: write_rope(node) for kind, node in positions.items()}

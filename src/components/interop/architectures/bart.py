@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from components.interop.architecture import Architecture, Rule
-from components.interop.architectures._bart import BASE, COMMON, fields, tensors
+from components.interop.architecture import Architecture
+from components.interop.architectures._bart import BASE, COMMON, EMBEDDING_NORMS, LEARNED, fields, tensors
 from components.interop.architectures._common import unused
 
 ARCHITECTURE = Architecture(
@@ -14,10 +14,6 @@ ARCHITECTURE = Architecture(
         "loss": "seq2seq",
     },
     fields=(*fields(50265), unused("normalize_embedding", True), unused("static_position_embeddings", False)),
-    tensors=(
-        *tensors(),
-        *(Rule(f"model.{s}.embed_positions.weight", f"{s}.positions.0.table.weight") for s in ("encoder", "decoder")),
-        *(Rule(f"model.{s}.layernorm_embedding.{{p}}", f"{s}.embedding_norm.{{p}}") for s in ("encoder", "decoder")),
-    ),
+    tensors=(*tensors(), *LEARNED, *EMBEDDING_NORMS),
     **COMMON,
 )

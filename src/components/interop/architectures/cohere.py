@@ -7,25 +7,8 @@ from __future__ import annotations
 
 from components.interop.architecture import Architecture, Rule
 from components.interop.architectures._common import ATTENTION, GLU, HEAD_DIM, decoder_sizes, rope, stack, tied
-from components.interop.architectures._llama import BASE, BIAS, DROPOUT, ENDS, FILES, QK_NORMS, SILU
-from components.interop.fields import Custom, Fields, Get, Options, Same, Theirs, Unsupported, value_of
-
-
-def _read(config: Theirs) -> Options:
-    eps = value_of(config, "layer_norm_eps", 1e-5)
-    made = {"model.norm.eps": eps}
-    if config.get("use_qk_norm"):
-        made["model.attention.qk_norm"] = {"name": "layer", "eps": eps, "bias": False}
-        made["model.attention.qk_norm_over"] = "per_head_weight"
-    return made
-
-
-def _write(get: Get) -> Fields:
-    name = get("model.attention.qk_norm.name")
-    if name not in ("none", "layer"):
-        raise Unsupported(f"model.attention.qk_norm={name}: it has layer or none")
-    return {"layer_norm_eps": get("model.norm.eps"), "use_qk_norm": name == "layer"}
-
+from components.interop.architectures._llama import BASE, BIAS, DROPOUT, ENDS, FILES, QK_NORMS, SILU, norms_by_choice
+from components.interop.fields import Same
 
 ARCHITECTURE = Architecture(
     names=("CohereForCausalLM",),
@@ -43,7 +26,7 @@ ARCHITECTURE = Architecture(
         Same("num_key_value_heads", "model.attention.n_kv_heads", None),
         HEAD_DIM,
         rope(500000.0, partial=False),
-        Custom(("layer_norm_eps", "use_qk_norm"), _read, _write),
+        norms_by_choice("use_qk_norm", "layer_norm_eps", 1e-5, "per_head_weight", name="layer", bias=False),
         Same("logit_scale", "model.head.multiplier", 0.0625),
         SILU,
         BIAS,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from components.interop.architecture import Architecture, Rule
 from components.interop.architectures._common import stack
-from components.interop.architectures._gpt2 import INNER, SUMMARY
+from components.interop.architectures._gpt2 import SIZES, SUMMARY
 from components.interop.fields import ACTIVATIONS, Constant, Mapped, Same
 from components.interop.layouts import Rows, Transposed
 
@@ -30,17 +30,8 @@ ARCHITECTURE = Architecture(
         }
     },
     fields=(
-        Same("vocab_size", "vocab_size", 50257),
-        Same("n_embd", "model.d_model", 768),
-        Same("n_layer", "model.n_layers", 12),
-        Same("n_head", "model.attention.n_heads", 12),
-        Same("n_positions", "model.context_length", 1024),
-        INNER,
+        *SIZES,
         Mapped("activation_function", "model.ffn.activation", ACTIVATIONS, "gelu_new"),
-        Same("layer_norm_epsilon", "model.norm.eps", 1e-5),
-        Same("attn_pdrop", "model.attention.dropout", 0.1),
-        Same("resid_pdrop", "model.residual.dropout", 0.1),
-        Same("embd_pdrop", "model.embedding.dropout", 0.1),
         Same("scale_attn_by_inverse_layer_idx", "model.attention.scale_by_layer", False),
         Constant("scale_attn_weights", True),
         Constant("tie_word_embeddings", True),

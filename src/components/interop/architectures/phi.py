@@ -4,19 +4,8 @@ from __future__ import annotations
 
 from components.interop.architecture import Architecture, Rule
 from components.interop.architectures._common import decoder_sizes, rope, stack, tied
-from components.interop.fields import ACTIVATIONS, Custom, Fields, Get, Mapped, Options, Same, Theirs, value_of
-
-
-def _read_norm(config: Theirs) -> Options:
-    """Norms of queries and keys have the model's eps."""
-    eps = value_of(config, "layer_norm_eps", 1e-5)
-    normed = {"model.attention.qk_norm": {"name": "layer", "eps": eps}} if config.get("qk_layernorm") else {}
-    return {"model.norm.eps": eps, **normed}
-
-
-def _write_norm(get: Get) -> Fields:
-    normed = get("model.attention.qk_norm.name") == "layer"
-    return {"layer_norm_eps": get("model.norm.eps"), "qk_layernorm": normed}
+from components.interop.architectures._llama import norms_by_choice
+from components.interop.fields import ACTIVATIONS, Mapped, Same
 
 
 def _layer(theirs: str, ours: str) -> Rule:
@@ -41,7 +30,7 @@ ARCHITECTURE = Architecture(
         *decoder_sizes(),
         Same("num_key_value_heads", "model.attention.n_kv_heads", None),
         rope(share=0.5),
-        Custom(("layer_norm_eps", "qk_layernorm"), _read_norm, _write_norm),
+        norms_by_choice("qk_layernorm", "layer_norm_eps", 1e-5, name="layer"),
         Mapped("hidden_act", "model.ffn.activation", ACTIVATIONS, "gelu_new"),
         Same("attention_dropout", "model.attention.dropout", 0.0),
         Same("resid_pdrop", "model.residual.dropout", 0.0),

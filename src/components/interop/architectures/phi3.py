@@ -6,7 +6,7 @@ LongRoPE's original context stands beside ``rope_parameters``; older configs cal
 from __future__ import annotations
 
 from components.interop.architecture import Architecture, Rule
-from components.interop.architectures._common import HEAD_DIM, ORIGINAL, TIED, decoder_sizes, rope, stack, unused
+from components.interop.architectures._common import HEAD_DIM, ORIGINAL, PADDING, TIED, decoder_sizes, rope, stack, unused
 from components.interop.architectures._llama import BASE, DROPOUT, ENDS, FILES, NORMS, SILU
 from components.interop.architectures._windows import every_layer
 from components.interop.fields import Custom, Fields, Get, Options, Same, Theirs
@@ -29,8 +29,6 @@ def _write_rope(get: Get) -> Fields:
     return made if original is None else {**made, ORIGINAL: original}
 
 
-# the class's own padding token lies beyond small vocabularies; a tokenizer that comes along says which it is
-PADDING = Custom(("pad_token_id",), lambda config: {}, lambda get: {"pad_token_id": None})  # noqa: ARG005  the contract's arguments
 ARCHITECTURE = Architecture(
     names=("Phi3ForCausalLM",),
     model_type="phi3",

@@ -1,4 +1,4 @@
-"""RoBERTa (Liu et al. 2019, arXiv:1907.11692), XLM-R and CamemBERT: BERT whose positions count from the padding token's id on.
+"""RoBERTa (Liu et al. 2019, arXiv:1907.11692), XLM-R, CamemBERT and data2vec: BERT whose positions count from the padding token's id on.
 
 Its table has one row for each position and for every id up to the padding token's, so that padding has a row of its own.
 """
@@ -38,8 +38,8 @@ def _write(get: Get) -> Fields:
 POSITIONS = Custom(("max_position_embeddings", "pad_token_id"), _read, _write)
 
 
-def _both(name: str, model_type: str, vocab_size: int) -> tuple[Architecture, ...]:
-    """The class with a masked-LM head and the bare one."""
+def _both(name: str, model_type: str, vocab_size: int, prefix: str = "roberta.") -> tuple[Architecture, ...]:
+    """The class with a masked-LM head and the bare one. ``prefix``: of its tensors."""
     return (
         Architecture(
             names=(f"{name}ForMaskedLM",),
@@ -53,16 +53,16 @@ def _both(name: str, model_type: str, vocab_size: int) -> tuple[Architecture, ..
                 Constant("tie_word_embeddings", True),
             ),
             tensors=(
-                *tensors("roberta."),
+                *tensors(prefix),
                 Rule("lm_head.dense.{p}", "head.dense.{p}"),
                 Rule("lm_head.layer_norm.{p}", "head.norm.{p}"),
                 Rule("lm_head.bias", "head.output.bias"),
             ),
             free=FREE,
-            ignored=computed("roberta."),
-            left=left("roberta."),
+            ignored=computed(prefix),
+            left=left(prefix),
             copies={
-                "lm_head.decoder.weight": "roberta.embeddings.word_embeddings.weight",
+                "lm_head.decoder.weight": f"{prefix}embeddings.word_embeddings.weight",
                 "lm_head.decoder.bias": "lm_head.bias",
             },
         ),
@@ -83,4 +83,5 @@ ARCHITECTURE = (
     *_both("Roberta", "roberta", 50265),
     *_both("XLMRoberta", "xlm-roberta", 30522),
     *_both("Camembert", "camembert", 30522),
+    *_both("Data2VecText", "data2vec-text", 30522, "data2vec_text."),
 )

@@ -1,4 +1,6 @@
-"""T5 (Raffel et al. 2019, arXiv:1910.10683), v1.1 (Shazeer 2020, arXiv:2002.05202) and Flan-T5 (Chung et al. 2022, arXiv:2210.11416).
+"""T5 (Raffel et al. 2019, arXiv:1910.10683), v1.1 (Shazeer 2020, arXiv:2002.05202) Flan-T5 (Chung et al. 2022, arXiv:2210.11416) and mT5 (Xue et
+al. 2020, arXiv:2010.11934), which is v1.1 for many
+languages, and whose class scales nothing.
 
 Scores are not scaled, each side has one table of biases by distance, and the cross attention none. v1.0 ties the head to the embedding and
 scales what it reads by d_model^-0.5; v1.1 has a head of its own and no such factor, which its config says by ``tie_word_embeddings: false``.
@@ -8,8 +10,9 @@ transformers 5 ties the head of both (unless a file holds two different matrices
 from __future__ import annotations
 
 from components.interop.architecture import Architecture, Rule
+from components.interop.architectures._common import tied
 from components.interop.architectures._encoders import spread
-from components.interop.fields import Constant, Custom, Fields, Get, Options, Same, Theirs, Unsupported, value_of
+from components.interop.fields import Constant, Custom, Field, Fields, Get, Options, Same, Theirs, Unsupported, value_of
 
 PLAIN = {"relu": "relu", "gelu": "gelu", "gelu_new": "gelu_tanh", "silu": "silu"}
 GATED = {"gelu": "gelu_tanh", "silu": "silu", "relu": "relu", "gelu_new": "gelu_tanh"}
@@ -39,12 +42,12 @@ def _write_head(get: Get) -> Fields:
     return {"tie_word_embeddings": get("model.head.name") == "tied", "scale_decoder_outputs": factor == "rsqrt"}
 
 
-def _activation(gated: bool) -> Custom:
+def _activation(gated: bool, default: str) -> Custom:
     """``feed_forward_proj``; ``dense_act_fn`` and ``is_gated_act`` follow from it."""
     table, before = (GATED, "gated-") if gated else (PLAIN, "")
 
     def read(config: Theirs) -> Options:
-        value = value_of(config, "feed_forward_proj", "relu")
+        value = value_of(config, "feed_forward_proj", default)
         if (name := value.removeprefix(before)) not in table:
             raise Unsupported(f"feed_forward_proj={value!r}: there are {', '.join(before + n for n in table)}")
         return {"model.ffn.activation": table[name]}
@@ -76,12 +79,14 @@ def _side(side: str, branches: tuple[tuple[str, str], ...], ffn: dict[str, str])
     )
 
 
-def _architecture(gated: bool) -> Architecture:
+def _architecture(
+    gated: bool, *names: str, model_type: str = "t5", default: str = "relu", sizes: tuple[int, int] = (32128, 2048), head: Field
+) -> Architecture:
     ffn = {"wi_0": "gate", "wi_1": "up", "wo": "out"} if gated else {"wi": "up", "wo": "out"}
     attention = ("SelfAttention", "attention")
     return Architecture(
-        names=("T5ForConditionalGeneration", "T5WithLMHeadModel"),
-        model_type="t5",
+        names=names,
+        model_type=model_type,
         base={
             "model": {
                 "name": "encoder_decoder",
@@ -95,18 +100,18 @@ def _architecture(gated: bool) -> Architecture:
             "loss": "seq2seq",
         },
         fields=(
-            Same("vocab_size", "vocab_size", 32128),
+            Same("vocab_size", "vocab_size", sizes[0]),
             Same("d_model", "model.d_model", 512),
             Custom(("num_layers", "num_decoder_layers"), _read_depth, _write_depth),
             Same("num_heads", "model.attention.n_heads", 8),
             Same("d_kv", "model.attention.head_dim", 64),
-            Same("d_ff", "model.ffn.d_ff", 2048),
+            Same("d_ff", "model.ffn.d_ff", sizes[1]),
             Same("relative_attention_num_buckets", "model.position.buckets", 32),
             Same("relative_attention_max_distance", "model.position.max_distance", 128),
             Same("layer_norm_epsilon", "model.norm.eps", 1e-6),
             spread("dropout_rate", "model.residual.dropout", "model.embedding.dropout", "model.attention.dropout", default=0.1),
-            _activation(gated),
-            Custom(("tie_word_embeddings", "scale_decoder_outputs"), _read_head, _write_head),
+            _activation(gated, default),
+            head,
             Custom(("n_positions",), lambda c: {"model.context_length": c.get("n_positions") or 512}, lambda get: {}),  # noqa: ARG005
             Constant("is_decoder", False),
         ),
@@ -119,8 +124,15 @@ def _architecture(gated: bool) -> Architecture:
         free=frozenset(("classifier_dropout", "output_past")),
         ignored=("decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight",),
         copies=dict.fromkeys(("encoder.embed_tokens.weight", "decoder.embed_tokens.weight", "lm_head.weight"), "shared.weight"),
-        fits=lambda config: str(config.get("feed_forward_proj", "relu")).startswith("gated-") == gated,
+        fits=lambda config: str(config.get("feed_forward_proj", default)).startswith("gated-") == gated,
     )
 
 
-ARCHITECTURE = (_architecture(False), _architecture(True))
+T5 = ("T5ForConditionalGeneration", "T5WithLMHeadModel")
+MT5 = ("MT5ForConditionalGeneration",)
+HEAD = Custom(("tie_word_embeddings", "scale_decoder_outputs"), _read_head, _write_head)
+ARCHITECTURE = (
+    _architecture(False, *T5, head=HEAD),
+    _architecture(True, *T5, head=HEAD),
+    _architecture(True, *MT5, model_type="mt5", default="gated-gelu", sizes=(250112, 1024), head=tied(True)),
+)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from components.core.contracts import Norm
 from components.core.sockets import SequenceInfo
 from components.functional.activations import ACTIVATIONS
-from components.functional.earlier import starts
+from components.functional.earlier import left, starts
 from components.functional.precision import at_least_fp32
 
 
@@ -50,7 +50,7 @@ def recall(
     before = None if state is None else state.get(name)
     read, after = rule(*inputs, state=before, start=start, valid=valid)
     if state is not None:
-        state[name] = after.detach()
+        state[name] = left(after, state)
     return read
 
 

@@ -16,6 +16,7 @@ from components.core.signature import Positive, Probability
 from components.core.sockets import Maker, SequenceInfo, info_of, make
 from components.functional.attention import attend
 from components.functional.attention_mask import MaskSpec
+from components.functional.earlier import left
 from components.functional.joint import joint_linear
 from components.functional.precision import at_least_fp32, cast_once
 from components.parts.attention._positioned import Positioned
@@ -120,7 +121,7 @@ class ForgettingAttention(Positioned):
         slot = info.cache.slot(self, -1 - info.visit)
         if "forgotten" in slot.state:
             sums = sums + slot.state["forgotten"]
-        slot.state["forgotten"] = sums[..., -1:].detach().clone()  # a view would keep all sums in memory
+        slot.state["forgotten"] = left(sums[..., -1:], slot.state).clone()  # a view would keep all sums in memory
         stored, _, _ = slot.append(sums[..., None], sums.new_empty(*sums.shape, 0), info)
         return sums, stored[..., 0]
 

@@ -16,7 +16,7 @@ from components.core.flops import Flops, Work, children
 from components.core.registry import register
 from components.core.signature import Positive
 from components.core.sockets import Maker, Place, SequenceInfo, info_of, make
-from components.functional.earlier import earlier, starts
+from components.functional.earlier import earlier, left, starts
 from components.functional.precision import at_least_fp32
 from components.functional.rwkv7 import rwkv7, rwkv7_flops
 from components.parts.attention._softmax import head_width
@@ -183,12 +183,12 @@ class RWKV7(nn.Module):
         if info.valid is not None:
             padding = ~info.valid[..., None, None]
             direction, learnt, log_w = (y.masked_fill(padding, 0.0) for y in (direction, learnt, log_w))
-        before = None if state is None else state.get("matrix")
         start = starts(info, r.shape[0], r.shape[1], state)
+        before = None if state is None else state.get("matrix")
         with torch.autocast(r.device.type, enabled=False):
             read, last = rwkv7(r, log_w, learnt, v, -direction, direction * rate, start, before)
         if state is not None:
-            state["matrix"] = last.detach()
+            state["matrix"] = left(last, state)
         bonus = (r * k * self.bonus.view(-1, self.head_dim)).sum(-1, keepdim=True)
         return self.head_norm(read) + bonus * v
 

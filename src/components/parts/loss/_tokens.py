@@ -11,6 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 from components.core.sockets import Batch
 from components.core.traits import logits_here
+from components.functional import chosen
 from components.functional.cross_entropy import IGNORED, cross_entropy
 
 # With ``chunk: auto``: logits above the first figure (bytes) are made and forgotten in chunks of at most the second.
@@ -86,13 +87,24 @@ def in_chunks(
 
 def rows_at_once(chunk: Chunk, n: int, vocab_size: int, hidden: Tensor) -> int:
     """How many of ``n`` rows of logits are held at once: ``chunk``, all, or as many as 64 MB hold where all are more than 256 MB."""
+    rows, why = _rows_and_why(chunk, n, vocab_size, hidden)
+    if chosen.heard is not None:
+        chosen.tell("loss", "all logits at once" if rows >= n else f"logits of {rows} rows at a time", why)
+    return rows
+
+
+def _rows_and_why(chunk: Chunk, n: int, vocab_size: int, hidden: Tensor) -> tuple[int, str]:
     if not isinstance(chunk, str):
-        return chunk
+        return chunk, f"loss.chunk={chunk}"
     device = hidden.device.type
     autocast = torch.is_autocast_enabled(device) and hidden.dtype != torch.float64
     dtype = torch.get_autocast_dtype(device) if autocast else hidden.dtype
     row = vocab_size * dtype.itemsize
-    return n if chunk == "all" or n * row <= ONE_GO else max(1, CHUNK // row)
+    if chunk == "all":
+        return n, "loss.chunk=all"
+    if n * row <= ONE_GO:
+        return n, f"all are at most {ONE_GO >> 20} MB"
+    return max(1, CHUNK // row), f"all would be more than {ONE_GO >> 20} MB"
 
 
 def need_targets(batch: Batch, name: str, how: str = "the data side shifts them") -> Tensor:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from components.core.weights import Weight
+from components.functional import chosen
 
 # Scales, biases and what no matrix is are never decayed: pulling a gain towards zero changes the function, not its complexity.
 DECAYED = ("hidden", "out", "head", "router")
@@ -40,10 +41,14 @@ def checked_betas(betas: Sequence[float]) -> tuple[float, float]:
     return betas[0], betas[1]
 
 
-def can_fuse(groups: Iterable[dict[str, Any]]) -> bool:
-    """Every parameter is a floating-point tensor on a device that has the fused kernel."""
+def fuses(groups: Iterable[dict[str, Any]], *, asked: bool) -> bool:
+    """Whether the fused kernel is asked for, and every parameter is a floating-point tensor on a device that has it."""
     parameters: list[Tensor] = [p for g in groups for p in g["params"]]
-    return all(p.device.type in FUSED_DEVICES and torch.is_floating_point(p) for p in parameters)
+    able = all(p.device.type in FUSED_DEVICES and torch.is_floating_point(p) for p in parameters)
+    if chosen.heard is not None:
+        why = "torch has the kernel for their device" if able else "torch has no fused kernel for their device"
+        chosen.tell("AdamW", "fused" if asked and able else "torch's loop over weights", why if asked else "fused=false")
+    return asked and able
 
 
 def refuse_none(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:

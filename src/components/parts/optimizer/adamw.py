@@ -11,7 +11,7 @@ from components.core.registry import register
 from components.core.signature import PositiveFloat
 from components.core.weights import Weight
 from components.parts.optimizer._decayed import Decayed
-from components.parts.optimizer._groups import can_fuse, checked_betas
+from components.parts.optimizer._groups import checked_betas, fuses
 
 
 @register("optimizer", "adamw")
@@ -31,5 +31,5 @@ class AdamW(Decayed, torch.optim.AdamW):
 
     def __init__(self, weights: list[Weight]) -> None:
         groups = self.groups(weights)
-        fused = self.fused and can_fuse(groups)
+        fused = fuses(groups, asked=self.fused)
         super().__init__(groups, lr=self.lr, betas=checked_betas(self.betas), eps=self.eps, fused=fused)

@@ -19,7 +19,7 @@ from components.core.weights import Weight
 from components.functional.orthogonal import orthogonalise, product_dtype, products
 from components.functional.precision import at_least_fp32
 from components.parts.optimizer._decayed import Decayed
-from components.parts.optimizer._groups import can_fuse, checked_betas, decay_groups, refuse_none
+from components.parts.optimizer._groups import checked_betas, decay_groups, fuses, refuse_none
 from components.parts.optimizer._spread import Round, Spreading, gradient
 from components.parts.optimizer._state import Group, State, called, grad_of, load_wide, trained, zeros
 
@@ -74,7 +74,7 @@ class Muon(Spreading, Decayed, torch.optim.Optimizer):
             groups.append({"params": members, "out_first": out_first, **own, **muon})
         decay, embedding = self.adamw_weight_decay, self.decay_embedding
         rest = decay_groups(others, lr=self.adamw_lr, weight_decay=decay, decay_embedding=embedding)
-        fused = self.fused and can_fuse(rest)
+        fused = fuses(rest, asked=self.fused)
         extra = {"by": "adamw", "betas": checked_betas(self.adamw_betas), "eps": self.adamw_eps, "fused": fused}
         super().__init__(refuse_none(groups + [{**g, **extra} for g in rest]), {"lr": self.lr})
 

@@ -19,6 +19,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 from components.core.errors import UserError
 from components.core.meta import emptied
 from components.core.sockets import Batch, Layer, SequenceInfo, Terms
+from components.core.traits import number_reader
 from components.functional.cross_entropy import cross_entropy
 from components.functional.experts import even_loads
 from components.training.estimate.layouts import Layout
@@ -84,7 +85,7 @@ def activations(model: nn.Module, objective: Objective, layout: Layout, rows: in
         model = model.to(layout.stored if layout.casts else layout.compute)
         with FakeTensorMode(), even_loads():
             model = emptied(model).train()
-            batch = _batch(model, rows, context)
+            batch = batch_of(model, rows, context)
             try:
                 return _Run(layout).through(model, objective, batch)
             except DynamicOutputShapeException:
@@ -103,10 +104,13 @@ def asked_everywhere(hidden: Tensor, head: object, batch: Batch) -> Terms:
     return Terms({"loss": (loss, torch.ones(()))})
 
 
-def _batch(model: nn.Module, rows: int, context: int) -> Batch:
+def batch_of(model: nn.Module, rows: int, context: int) -> Batch:
+    """Tokens and targets of a step's shapes, on the device of the context."""
     ids = torch.zeros(rows, context, dtype=torch.long)
     source = Batch(torch.zeros_like(ids)) if any(name == "encoder" for name, _ in model.named_children()) else None
-    return Batch(ids, targets=torch.zeros_like(ids), source=source)
+    reader = number_reader(model)
+    values = None if reader is None else torch.zeros(rows, context, reader.d_in)
+    return Batch(ids, targets=torch.zeros_like(ids), source=source, values=values)
 
 
 def between(one: Activations, two: Activations, share: float) -> Activations:

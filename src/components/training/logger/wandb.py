@@ -22,6 +22,7 @@ class Wandb:
         say: prints.
         project: null: that of WANDB_PROJECT, without it lightning-components.
         entity: the user or team that the run belongs to.
+        run_name: what W&B calls the run; null: that of WANDB_NAME, without it the last two names of its folder.
         group: runs of one group are shown together.
         tags: words to find the run by.
         notes: what to say about the run.
@@ -41,6 +42,7 @@ class Wandb:
         *,
         project: str | None = None,
         entity: str | None = None,
+        run_name: str | None = None,
         group: str | None = None,
         tags: list[str] | None = None,
         notes: str | None = None,
@@ -50,7 +52,7 @@ class Wandb:
         lineage: bool = False,
     ) -> None:
         self.folder, self.config, self.say = folder, config, say
-        said = {"project": project, "entity": entity, "group": group, "tags": tags, "notes": notes}
+        said = {"project": project, "entity": entity, "name": run_name, "group": group, "tags": tags, "notes": notes}
         self.said = {n: v for n, v in said.items() if v is not None}
         self.mode, self.init_timeout, self.checkpoint, self.lineage = mode, init_timeout, bool(checkpoint), lineage
 

@@ -1,7 +1,8 @@
-"""A model whose ranks have a stretch of each row: everything but attention works on each position alone, and attention reads the keys of all ranks before.
+"""A model whose ranks have a stretch of each row: most parts work on each position alone, attention reads the keys of all ranks before, and a recurrence goes
+on from the state that the rank before has left.
 
-To a part it is what decoding is: a ``Cache`` that knows earlier positions. What can be decoded token by token and keeps keys and values can be
-trained in this way; nothing else is asked of it. Liu et al. 2023, arXiv:2310.01889, with the keys gathered as in Llama 3 2024, arXiv:2407.21783, 3.3.2.
+To a part it is what decoding is: a ``Cache`` that knows earlier positions. What can be decoded token by token can be trained in this way; nothing else is
+asked of it. Liu et al. 2023, arXiv:2310.01889, with the keys gathered as in Llama 3 2024, arXiv:2407.21783, 3.3.2.
 """
 
 # ruff: noqa: ARG002  torch's hooks have fixed arguments
@@ -19,50 +20,42 @@ from torch.func import functional_call
 from components.core.collectives import sum_within
 from components.core.errors import UserError
 from components.core.sockets import Batch, SequenceInfo, Terms
-from components.core.traits import lacks, number_reader, provides
+from components.core.traits import lacks, number_reader, provides, reads_source
 from components.core.weights import roles
+from components.training.strategy._handed import Handed, Line, Neighbours
 from components.training.strategy._sums import added, gathered
 
 INSTEAD = "take another strategy, or leave that part out"
 
 
-class StateAsked(Exception):
-    """A part wants to hand a state on from one position to the next."""
-
-    def __init__(self, module: nn.Module) -> None:
-        super().__init__(type(module).__name__)
-        self.module = module
-
-
 class Rows:
-    """What attentions take for a cache: the other ranks' stretches of the same rows. ``group`` None: there are none, to see who asks for what.
+    """What parts take for a cache: the other ranks' stretches of the same rows. ``group`` None: there are none, to see who can read a stretch.
 
     Args:
         group: the ranks that have a stretch each.
         before: describes the positions up to the end of this rank's stretch.
+        line: hands states on.
     """
 
     length, uneven = 0, False
 
-    def __init__(self, group: dist.ProcessGroup | None = None, before: SequenceInfo | None = None) -> None:
-        self.group, self.before = group, before
+    def __init__(
+        self, group: dist.ProcessGroup | None = None, before: SequenceInfo | None = None, line: Line | None = None
+    ) -> None:
+        self.group, self.before, self.line = group, before, line
 
     def open(self, info: SequenceInfo) -> None:
         pass
 
     def slot(self, module: nn.Module, visit: int = 0) -> Stretch:
-        return Stretch(self, module)
+        return Stretch(self, {} if self.line is None else Handed(self.line, module, visit))
 
 
 class Stretch:
-    """One attention's keys and values."""
+    """One module's keys and values, and its state."""
 
-    def __init__(self, rows: Rows, module: nn.Module) -> None:
-        self.rows, self.module = rows, module
-
-    @property
-    def state(self) -> dict[str, object]:
-        raise StateAsked(self.module)
+    def __init__(self, rows: Rows, state: dict[str, Any]) -> None:
+        self.rows, self.state = rows, state
 
     def append(self, k: Tensor, v: Tensor, info: SequenceInfo) -> tuple[Tensor, Tensor, SequenceInfo]:
         group, before = self.rows.group, self.rows.before
@@ -73,7 +66,7 @@ class Stretch:
 
 def check_rows(model: nn.Module, size: int) -> None:
     """UserError unless ``size`` ranks can have a stretch of each row of the model, which may be on the meta device."""
-    if not provides(model, "causal"):
+    if not provides(model, "causal") or reads_source(model):
         raise UserError("trainer.strategy", f"{type(model).__name__} does not read its rows from left to right", INSTEAD)
     context: Any = model.context_length
     if context % size:
@@ -87,16 +80,11 @@ def check_rows(model: nn.Module, size: int) -> None:
         if len(weight.axes) > 1 and weight.axes[0] == "experts":
             raise UserError(weight.name, "a mixture balances its load over whole rows", INSTEAD)
     reader = number_reader(model)
-    try:
-        with torch.no_grad(), FakeTensorMode():  # shapes alone: no weight need be there
-            held = {n: torch.empty(x.shape, dtype=x.dtype) for n, x in (*model.named_parameters(), *model.named_buffers())}
-            values = None if reader is None else torch.zeros(1, size, reader.d_in)
-            batch = Batch(torch.zeros(1, size, dtype=torch.long), values=values)
-            functional_call(model, held, (batch, lambda *_: Terms()), {"cache": Rows()})
-    except StateAsked as e:
-        path = next(path for path, m in model.named_modules() if m is e.module)
-        what = f"{type(e.module).__name__} hands a state on from position to position, which ranks cannot do at once"
-        raise UserError(path, what, INSTEAD) from None
+    with torch.no_grad(), FakeTensorMode():  # shapes alone: no weight need be there
+        held = {n: torch.empty(x.shape, dtype=x.dtype) for n, x in (*model.named_parameters(), *model.named_buffers())}
+        values = None if reader is None else torch.zeros(1, size, reader.d_in)
+        batch = Batch(torch.zeros(1, size, dtype=torch.long), values=values)
+        functional_call(model, held, (batch, lambda *_: Terms()), {"cache": Rows()})
 
 
 class Stretches:
@@ -106,7 +94,7 @@ class Stretches:
     """
 
     def __init__(self, model: nn.Module, group: dist.ProcessGroup) -> None:
-        self.group, self.cut = group, False
+        self.group, self.cut, self.neighbours = group, False, Neighbours(group)
         model.register_forward_pre_hook(self.before, with_kwargs=True)
         model.register_forward_hook(self.after)
 
@@ -133,12 +121,15 @@ class Stretches:
         start, end = rank * length // size, (rank + 1) * length // size
         known = columns(batch, 0, end)
         before = SequenceInfo(positions=known.positions, documents=known.documents, valid=known.valid, causal=True)
-        return (columns(batch, start, end), objective), {"cache": Rows(self.group, before)}
+        rows = (batch.ids.shape, batch.documents is None, batch.valid is None)
+        self.line = Line(self.neighbours, rows, batch.ids.device)
+        return (columns(batch, start, end), objective), {"cache": Rows(self.group, before, self.line)}
 
     def after(self, module: nn.Module, args: object, output: object) -> object:
         if not self.cut or not isinstance(output, Terms):
             return None
-        losses = {n: (added(value, self.group), sum_within(w, self.group)) for n, (value, w) in output.losses.items()}
+        tied = sum(self.line.tokens, torch.zeros((), device=next(iter(output.losses.values()))[0].device))
+        losses = {n: (added(value, self.group) + tied, sum_within(w, self.group)) for n, (value, w) in output.losses.items()}
         return Terms(losses, {n: sum_within(x.detach(), self.group) for n, x in output.stats.items()}, output.aim)
 
 

@@ -15,20 +15,38 @@ from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.tensor import DTensor, Placement, Replicate, Shard, distribute_tensor
 
 from components.core.abilities import KnowsPiece
-from components.core.sockets import Layer, SequenceInfo
+from components.core.sockets import Layer
+from components.core.traits import embeds
 from components.parts.attention._positioned import Positioned
 from components.training.strategy._pieces import Pieces, pieces_of
-from components.training.strategy._sums import added, entered, joined, once, shared
+from components.training.strategy._positions import branches, check_positions, parts_of, stacks
+from components.training.strategy._regions import Logits, Parting, Region, Whole
+from components.training.strategy._sums import added, entered, once
 
 
-def hold_together(model: nn.Module, mesh: DeviceMesh, *, expert_parallel: bool = False) -> Pieces:
+def hold_together(
+    model: nn.Module, mesh: DeviceMesh, *, expert_parallel: bool = False, sequence_parallel: bool = False
+) -> Pieces:
     """Cut the model's weights over the ranks of ``mesh``, and let its parts compute their pieces. What it gives stays the same.
 
+    Args:
+        model: to cut, in place.
+        mesh: of one dimension.
+        expert_parallel: experts are dealt out, and not cut.
+        sequence_parallel: between the pieces each rank has some of the positions.
+
     Raises:
-        UserError: a part cannot be cut into so many pieces, or experts cannot be dealt out.
+        UserError: a part cannot be cut into so many pieces, or experts cannot be dealt out, or positions.
     """
     pieces = pieces_of(model, mesh.size(), expert_parallel=expert_parallel)
+    if sequence_parallel:
+        check_positions(model, mesh.size())
     lay_out(model, mesh, pieces)
+    if sequence_parallel:
+        for stack in stacks(model):
+            Parting(stack, mesh.get_group())
+        for part in {*branches(model)}.difference(pieces.summed.values()):
+            Whole(part, mesh.get_group())
     return pieces
 
 
@@ -39,7 +57,7 @@ def lay_out(model: nn.Module, mesh: DeviceMesh, pieces: Pieces) -> None:
     for unit in units(model):
         Unit(unit, group, read)
     for module in pieces.summed.values():
-        Region(module, group, added)
+        Region(module, group)
         for m in module.modules():
             if isinstance(m, KnowsPiece):
                 m.piece = mesh.get_local_rank()
@@ -77,14 +95,21 @@ def units(model: nn.Module) -> list[list[nn.Module]]:
     """Modules whose weights give way together; the first of each list is that whose call begins and ends it."""
     inner = [m.block for m in model.modules() if isinstance(m, Layer)]
     inner += [m for name, m in model.named_children() if name in ("embedding", "head")]
-    found, seen = [], set()
+    found: list[list[nn.Module]] = []
+    seen: set[nn.Module] = set()
     for unit in inner:
         members = list(unit.modules())
         for m in members.copy():  # what a part reads and does not own: a shared position, a tied table
-            members += m.position.modules() if isinstance(m, Positioned) else ()
+            if isinstance(m, Positioned):
+                members += m.position.modules()
+                seen.update(() if embeds(m.position) else m.position.modules())  # else the model reads it too
             members += [inside for held in vars(m).values() if isinstance(held, nn.Module) for inside in held.modules()]
         found.append(members)
         seen.update(unit.modules())
+    for stack in stacks(model):  # what it applies outside of its layers; ``enter`` is called by the model
+        entering = {*stack.positions.modules(), *stack.embedding_norm.modules()}
+        found.append([stack, *(m for m in stack.modules() if m is not stack and m not in seen and m not in entering)])
+        seen.update(found[-1])
     return [*found, [model, *(m for m in model.modules() if m is not model and m not in seen)]]
 
 
@@ -98,84 +123,25 @@ class Unit:
         members[0].register_forward_pre_hook(self.before)
         members[0].register_forward_hook(self.after, always_call=True)
 
-    def before(self, module: nn.Module, args: object) -> None:
+    def before(self, module: nn.Module, args: tuple[object, ...]) -> None:
         for m, name in self.held:
             p = m._parameters[name]
             if isinstance(p, DTensor):
                 self.put_back.append((m, name, p))
                 local = p.to_local()
                 how = self.read.get((id(m), name))
+                if how is None and isinstance(p.placements[0], Replicate) and parts_of(args, self.group):
+                    how = self.of_all
                 m._parameters[name] = how(local) if how is not None else local  # type: ignore[assignment]  # for as long as the call lasts
+
+    def of_all(self, x: Tensor) -> Tensor:
+        """A whole weight that each rank applies to its own positions."""
+        return entered(x, self.group)
 
     def after(self, module: nn.Module, args: object, output: object) -> None:
         for m, name, p in self.put_back:
             m._parameters[name] = p  # type: ignore[assignment]  # it was a parameter
         self.put_back.clear()
-
-
-class Side(dict[str, object]):
-    """What a piece writes beside its output. ``outer``: where it belongs."""
-
-    def __init__(self, outer: dict[str, object]) -> None:
-        super().__init__()
-        self.outer = outer
-
-
-class Region:
-    """Hooks around a part whose pieces the ranks compute. ``close`` makes one of the outputs."""
-
-    def __init__(
-        self, module: nn.Module, group: dist.ProcessGroup, close: Callable[[Tensor, dist.ProcessGroup], Tensor]
-    ) -> None:
-        self.group, self.close = group, close
-        module.register_forward_pre_hook(self.before, with_kwargs=True)
-        module.register_forward_hook(self.after, with_kwargs=True)
-
-    def before(
-        self, module: nn.Module, args: tuple[object, ...], kwargs: dict[str, object]
-    ) -> tuple[tuple[object, ...], dict[str, object]]:
-        return tuple(self.entering(x) for x in args), {name: self.entering(x) for name, x in kwargs.items()}
-
-    def entering(self, x: object) -> object:
-        if isinstance(x, Tensor):
-            return entered(x, self.group)
-        if not isinstance(x, SequenceInfo):
-            return x
-        memory = None if x.memory is None else entered(x.memory, self.group)
-        carry = {name: self.entering(v) for name, v in x.carry.items()}
-        return x.with_(memory=memory, carry=carry, out=Side(x.out))
-
-    def after(self, module: nn.Module, args: tuple[object, ...], kwargs: dict[str, object], output: Tensor) -> Tensor:
-        for info in (*args, *kwargs.values()):
-            if isinstance(info, SequenceInfo) and isinstance(info.out, Side):
-                for name, value in info.out.items():
-                    info.out.outer[name] = self.leaving(value)
-        return self.close(output, self.group)
-
-    def leaving(self, value: object) -> object:
-        """What each rank has computed alike."""
-        if isinstance(value, tuple):
-            return tuple(self.leaving(v) for v in value)
-        return shared(value, self.group) if isinstance(value, Tensor) else value
-
-
-class Logits(Region):
-    """Hooks around a head of which each rank has some of the logits: they are put side by side, or left where they are for who asks the head for that."""
-
-    def __init__(self, head: nn.Module, group: dist.ProcessGroup) -> None:
-        super().__init__(head, group, self.side_by_side)
-        self.head, self.apart = head, False
-        object.__setattr__(head, "logits_here", self.here)  # ``traits.logits_here`` reads it
-
-    def here(self, *args: object, **kwargs: object) -> tuple[Tensor, dist.ProcessGroup]:
-        self.apart = True
-        try:
-            return self.head(*args, **kwargs), self.group
-        finally:
-            self.apart = False
-
-    def side_by_side(self, logits: Tensor, group: dist.ProcessGroup) -> Tensor:
-        return logits if self.apart else joined(logits, group)
 
 
 class Table:

@@ -1,4 +1,4 @@
-"""Context parallelism: each device has a stretch of every row, and attention gathers the keys and values of the stretches before it."""
+"""Context parallelism: each device has a stretch of every row; attention gathers the keys and values of the stretches before it, states are handed on."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class ContextParallel(FSDP2):
     """Context parallel: groups of devices share each row, a stretch for each device; groups read different rows, and shard weights as ``fsdp2``.
 
     For rows that are too long for one device: activations are those of a stretch. Attention reads the keys and values of all stretches before its
-    own. Decoders whose mixing of positions keeps keys and values can be trained so; states that are handed on, mixtures of experts and losses
-    that look beyond a position are refused. Checkpoints are one ordinary file.
+    own, a recurrence goes on from the state that the device before has left. Encoders, mixtures of experts and losses that look beyond a position are
+    refused. Checkpoints are one ordinary file.
 
     Args:
         precision: of the run.

@@ -10,6 +10,7 @@ from components.core.errors import UserError
 from components.core.registry import register
 from components.core.signature import Positive
 from components.training.strategy._pieces import pieces_of
+from components.training.strategy._positions import check_positions
 from components.training.strategy._tensor import hold_together
 from components.training.strategy.fsdp2 import FSDP2
 
@@ -22,11 +23,20 @@ class FSDP2TensorParallel(FSDP2):
         precision: of the run.
         tensor_size: devices of a group, best those that fast links join.
         expert_parallel: experts of mixtures are dealt out over the devices that hold a layer together; false: each expert's width is cut.
+        sequence_parallel: norms and the stream of a layer are computed for a share of the positions by each device that holds it; false: for all by each.
     """
 
-    def __init__(self, precision: str = "32-true", *, tensor_size: Positive = 2, expert_parallel: bool = False) -> None:
+    def __init__(
+        self,
+        precision: str = "32-true",
+        *,
+        tensor_size: Positive = 2,
+        expert_parallel: bool = False,
+        sequence_parallel: bool = False,
+    ) -> None:
         super().__init__(precision)
-        self.tensor_size, self.expert_parallel = tensor_size, expert_parallel
+        self.tensor_size = tensor_size
+        self.expert_parallel, self.sequence_parallel = expert_parallel, sequence_parallel
 
     def tensor_devices(self, devices: int) -> int:
         if devices % self.tensor_size:
@@ -40,6 +50,8 @@ class FSDP2TensorParallel(FSDP2):
     def check_layout(self, model: nn.Module, devices: int) -> None:
         """UserError if a part cannot be cut into as many pieces as devices hold a layer together."""
         pieces_of(model, self.tensor_devices(devices), expert_parallel=self.expert_parallel)
+        if self.sequence_parallel:
+            check_positions(model, self.tensor_devices(devices))
 
     def setup_environment(self) -> None:
         super().setup_environment()
@@ -47,5 +59,6 @@ class FSDP2TensorParallel(FSDP2):
         logging.getLogger("torch.distributed.tensor._redistribute").setLevel(logging.ERROR)
 
     def shard(self, model: nn.Module) -> None:
-        hold_together(model, self.device_mesh["tensor_parallel"], expert_parallel=self.expert_parallel)
+        options = {"expert_parallel": self.expert_parallel, "sequence_parallel": self.sequence_parallel}
+        hold_together(model, self.device_mesh["tensor_parallel"], **options)
         super().shard(model)

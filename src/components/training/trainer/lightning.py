@@ -18,6 +18,7 @@ from components.core.registry import register
 from components.core.signature import NonNegative, NonNegativeFloat, Positive, PositiveFloat
 from components.training.limits import foreign_strategy
 from components.training.strategies import left_to_trainer
+from components.training.trainer._quick import QuickTrainer
 
 
 @register("trainer", "lightning")
@@ -132,7 +133,7 @@ def lightning(
     if min_steps and min_epochs is None:
         min_epochs = 0  # Lightning's own would be a whole epoch besides
     try:
-        return Trainer(
+        return QuickTrainer(
             accelerator=accelerator or "auto",
             devices="auto" if devices is None else devices,
             num_nodes=num_nodes,

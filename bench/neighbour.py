@@ -1,0 +1,161 @@
+"""What a busy neighbour costs: training steps of the default recipe's model, alone and beside one process that keeps one of the cores busy.
+
+``python bench/neighbour.py [--rounds 5] [--spins 0 100 1000 10000] [--threads 2] [--write]``. Each spin count (``GOMP_SPINCOUNT``: how long a thread of
+OpenMP that waits keeps its core before it sleeps) has a process of its own; all take turns, alone and beside the neighbour, so that a machine
+that drifts drifts for all. Medians of steps a second, and of the ratios round by round. ``--write`` puts the table into docs/performance.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+
+import section
+
+HEAD = "## Beside a busy process"
+OURS = "ours"
+
+
+def steps(seconds: float) -> None:
+    """A worker: each line on stdin asks for steps during ``seconds``; it answers with steps a second."""
+    if os.environ.pop("NEIGHBOUR_OURS", ""):
+        from components.core.threads import settle
+
+        settle()
+    import torch
+
+    from components.compose import compose
+    from components.core.makers import make
+    from components.core.sockets import Batch
+    from components.training.tuning import tuned
+
+    config = compose(None, ["trainer.accelerator=cpu"]).config
+    model = make(config["model"], "model", vocab_size=1024)
+    loss = make(config["loss"], "loss", vocab_size=1024)
+    optimizer = make(config["optimizer"], "optimizer", weights=tuned(model, config))
+    ids = torch.randint(0, 1024, (config["task"]["batch_size"], config["model"]["context_length"]))
+    batch = Batch(ids, targets=ids)
+
+    def step() -> None:
+        optimizer.zero_grad(set_to_none=True)
+        with torch.autocast("cpu", torch.bfloat16):
+            total, weight = model(batch, loss).losses["loss"]
+        (total / weight).backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+
+    for _ in range(3):
+        step()
+    print("ready", torch.get_num_threads(), flush=True)
+    for _ in sys.stdin:
+        done, started = 0, time.perf_counter()
+        while (passed := time.perf_counter() - started) < seconds:
+            step()
+            done += 1
+        print(done / passed, flush=True)
+
+
+class Worker:
+    def __init__(self, spins: str, threads: int, seconds: float) -> None:
+        env = {k: v for k, v in os.environ.items() if k not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "OMP_NUM_THREADS")}
+        env |= {"NEIGHBOUR_OURS": "1"} if spins == OURS else {"GOMP_SPINCOUNT": spins, "OMP_NUM_THREADS": str(threads)}
+        command = [sys.executable, __file__, "--worker", str(seconds)]
+        self.process = subprocess.Popen(command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def line(self) -> str:
+        assert self.process.stdout is not None
+        return self.process.stdout.readline()
+
+    def turn(self) -> float:
+        assert self.process.stdin is not None
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        return float(self.line())
+
+
+@contextmanager
+def neighbour(core: int):
+    """A process that keeps one core busy."""
+    code = f"import os; os.sched_setaffinity(0, [{core}])\nwhile True: pass"
+    process = subprocess.Popen([sys.executable, "-c", code])
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+def measure(spins: list[str], threads: int, rounds: int, seconds: float) -> list[dict[str, object]]:
+    core = max(os.sched_getaffinity(0))
+    workers = {s: Worker(s, threads, seconds) for s in spins}
+    for s, w in workers.items():
+        if not w.line().startswith("ready"):
+            raise SystemExit(f"the worker with {s} did not start")
+    alone: dict[str, list[float]] = {s: [] for s in spins}
+    beside: dict[str, list[float]] = {s: [] for s in spins}
+    for _ in range(rounds):
+        for s, w in workers.items():
+            alone[s].append(w.turn())
+        with neighbour(core):
+            for s, w in workers.items():
+                beside[s].append(w.turn())
+    for w in workers.values():
+        w.process.kill()
+        w.process.wait()
+    best = [max(alone[s][i] for s in spins) for i in range(rounds)]
+    rows: list[dict[str, object]] = []
+    for s in spins:
+        kept = [b / a for a, b in zip(best, beside[s])]
+        of_best = [a / b for a, b in zip(alone[s], best)]
+        row = {"spins": s, "threads": threads, "alone": statistics.median(alone[s]), "of_best": statistics.median(of_best)}
+        rows.append(
+            row | {"beside": statistics.median(beside[s]), "kept": statistics.median(kept), "spread": [min(kept), max(kept)]}
+        )
+    return rows
+
+
+def table(rows: list[dict[str, object]]) -> str:
+    load = f"{os.getloadavg()[0]:.1f} processes ran or waited at its end" if hasattr(os, "getloadavg") else ""
+    lines = [
+        *(HEAD, ""),
+        f"Made by `python bench/neighbour.py --write` on {time.strftime('%Y-%m-%d')}, {os.cpu_count()} cores; {load}. Steps a second of the default",
+        "recipe's model; the share that is left is that of the fastest alone in the same round.",
+        "",
+    ]
+    lines += ["| spins | threads | alone | of the fastest | beside | share left | spread |", "|---|--:|--:|--:|--:|--:|---|"]
+    for r in rows:
+        low, high = r["spread"]  # type: ignore[misc]
+        lines.append(
+            f"| {r['spins']} | {r['threads']} | {r['alone']:.2f} | {r['of_best']:.2f} | {r['beside']:.2f} | {r['kept']:.2f} | {low:.2f}–{high:.2f} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=2.0)
+    parser.add_argument("--spins", nargs="+", default=["0", "100", "1000", "10000"])
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--worker", type=float, help=argparse.SUPPRESS)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--write", action="store_true", help="put the table into docs/performance.md")
+    asked = parser.parse_args()
+    if asked.worker:
+        steps(asked.worker)
+        return
+    rows = measure(asked.spins, asked.threads, asked.rounds, asked.seconds)
+    text = table(rows)
+    print(json.dumps(rows) if asked.json else text)
+    if asked.write:
+        section.put("neighbour", text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,188 @@
+"""The work of a study: plan it, train what is missing, tune, stop, and write what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from components.core import terminal
+from components.core.config_types import Config
+from components.core.errors import UserError, nearest
+from components.core.files import make_folder
+from components.runs.metrics_file import OF_LOSS
+from components.runs.preparing import runs_of
+from components.studies import pool, report, sequential, telling, tuning
+from components.studies.answer import Answer, answer
+from components.studies.asked import DOUBTLESS, Asked
+from components.studies.design import sorted_words
+from components.studies.executing import Place, Planned, collected, execute, measured
+from components.studies.planning import Plan, plan
+from components.studies.study import DONE, REPORTED, TUNING, Speed, Study, StudyRun, Variant, write_speeds
+from components.studies.subjects import Built, build
+
+SMALLER = ("loss", "perplexity", "bits_per_byte", "error", "mae", "mse", "rmse", "steps", "faults")
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """A study that has ended: its ``folder``, the ``study``, its ``speeds``, and the ``answer``; None of a plan that was only printed."""
+
+    folder: Path
+    study: Study
+    speeds: Sequence[Speed]
+    answer: Answer | None
+
+    def __str__(self) -> str:
+        return "" if self.answer is None else report.terminal(self.study, self.answer)
+
+
+class Work:
+    """One call: what was asked and where it prints."""
+
+    def __init__(self, asked: Asked, cwd: Path, jobs: int, launcher: str | None, *, quiet: bool) -> None:
+        self.asked, self.cwd, self.jobs, self.launcher, self.quiet = asked, cwd, jobs, launcher, quiet
+        self.place = Place(cwd / "runs" / "studies" / "unnamed", cwd, jobs, launcher, self.say, quiet)
+
+    def say(self, text: str) -> None:
+        if not self.quiet:
+            terminal.tell(text)
+
+    def run(self, folder: Path | None, *, dry: bool) -> Ablation:
+        base = build(sorted_words(self.asked.words, self.cwd).fixed, self.cwd)
+        folder = folder or runs_of(base.config).absolute() / "studies" / self.asked.name(Path(base.recipe).stem)
+        self.place = replace(self.place, study=folder.absolute())
+        planned = plan(self.asked, self.cwd, self._seconds)
+        self.say("\n".join(telling.plan_lines(planned)))
+        if dry:
+            self.say("\n".join(self._hours(planned)))
+            return Ablation(folder, self._study(planned, planned.variants, []), [], None)
+        self.asked.write(make_folder(folder))
+        self.say(f"study: {folder}")
+        made, speeds, variants = self._trained(planned)
+        study = self._study(planned, variants, made)
+        study.write(folder)
+        write_speeds(folder, speeds)
+        found = answer(study, speeds)
+        report.write(folder, study, speeds, found)
+        self._track(base.config, study)
+        return Ablation(folder, study, speeds, found)
+
+    def _track(self, config: Config, study: Study) -> None:
+        """Show the report where the runs are shown."""
+        node = config.get("logger") or {}
+        if node.get("name") != "wandb":
+            return
+        from components.training.wandb_export import reported
+
+        reported(node, self.place.study, telling.summary(study), self.say)
+
+    def _seconds(self, built: Mapping[str, Built]) -> dict[str, float]:
+        self.say("20 steps of each variant, to measure their time")
+        return {name: pool.seconds_per_step(f) for name, f in measured(self._first(built), self.place).items()}
+
+    def _first(self, built: Mapping[str, Built]) -> list[Planned]:
+        return [Planned(name, int(b.config["seed"]), b.overrides) for name, b in built.items()]
+
+    def _hours(self, planned: Plan) -> list[str]:
+        folders = measured(self._first(planned.built), self.place)
+        steps = {name: (pool.seconds_per_step(f), pool.start_up(f)) for name, f in folders.items()}
+        wanted = [Planned(n, s, b.overrides) for n, b in planned.built.items() for s in planned.seeds]
+        left = {n: sum(r.variant == n and not pool.is_done(self.place.folder(r)) for r in wanted) for n in planned.built}
+        tried = len(tuning.settings(planned.tune, planned.recipe.config)) if planned.tune else 0
+        return telling.hours_lines(planned, left, steps, tried, self.jobs)
+
+    def _trained(self, planned: Plan) -> tuple[list[StudyRun], list[Speed], list[Variant]]:
+        """All runs, the tuning first."""
+        tried = self._collect(self._tuning(planned))
+        variants, chosen = [], {}
+        for variant in planned.variants:
+            own = [run for run, _ in tried if run.variant == variant.name]
+            best = tuning.best(own, self.asked.metrics[0], lower=lower(self.asked.metrics[0]))
+            chosen[variant.name] = best or {}
+            variants.append(replace(variant, tuned=best))
+        made: list[tuple[StudyRun, Speed]] = []
+        stopped: dict[str, int] = {}
+        for seeds in self._rounds(planned):
+            wanted = [
+                Planned(n, s, (*b.overrides, *tuning.words_of(chosen[n])), REPORTED, chosen[n])
+                for s in seeds
+                for n, b in planned.built.items()
+                if n not in stopped
+            ]
+            made += self._collect(wanted)
+            stopped = self._stopped([run for run, _ in made], planned)
+        variants = [replace(v, stopped_after=stopped.get(v.name)) for v in variants]
+        runs = [run for run, _ in (*tried, *made)]
+        self._known_metric(runs)
+        return runs, [speed for _, speed in made], variants
+
+    def _tuning(self, planned: Plan) -> list[Planned]:
+        tune = planned.tune
+        if tune is None:
+            return []
+        short = (f"trainer.max_steps={tune.steps}",)
+        return [
+            Planned(name, tune.seed, (*built.overrides, *short, *tuning.words_of(options)), TUNING, options)
+            for name, built in planned.built.items()
+            for options in tuning.settings(tune, built.config)
+        ]
+
+    def _collect(self, wanted: list[Planned]) -> list[tuple[StudyRun, Speed]]:
+        done = [collected(run, folder, self.asked.metrics) for run, folder in execute(wanted, self.place)] if wanted else []
+        for run, _ in done:
+            if run.state != DONE:
+                self.say(f"failed: {run.variant}, seed {run.seed}: {run.error}")
+        return done
+
+    def _rounds(self, planned: Plan) -> list[tuple[int, ...]]:
+        """All seeds at once, or one by one where a look at what is there may stop a variant."""
+        if self.asked.stop != DOUBTLESS:
+            return [planned.seeds]
+        first, more = planned.seeds[: sequential.FIRST], planned.seeds[sequential.FIRST :]
+        return [first, *((s,) for s in more)]
+
+    def _stopped(self, runs: list[StudyRun], planned: Plan) -> dict[str, int]:
+        if self.asked.stop != DOUBTLESS:
+            return {}
+        metric = self.asked.metrics[0]
+        sign = 1.0 if lower(metric) else -1.0
+        values = {(r.variant, r.seed): r.figures.get(metric) for r in runs if r.role == REPORTED}
+        first, *others = [v.name for v in planned.variants]
+        found = {}
+        for name in others:
+            pairs = [(values.get((name, s)), values.get((first, s))) for s in planned.seeds]
+            differences = [sign * (a - b) for a, b in pairs if a is not None and b is not None]
+            after = sequential.behind(differences, len(planned.seeds), len(others))
+            if after is not None:
+                found[name] = after
+        return found
+
+    def _known_metric(self, runs: list[StudyRun]) -> None:
+        for metric in self.asked.metrics:
+            known = {n: None for r in runs for n in r.figures}
+            if known and metric not in known:
+                raise UserError("metric", f"no run has a figure {metric!r}", nearest(metric, known, called="figures"))
+
+    def _study(self, planned: Plan, variants: Sequence[Variant], runs: Sequence[StudyRun]) -> Study:
+        match, (metric, *others) = planned.match, self.asked.metrics
+        return Study(
+            planned.recipe.recipe,
+            self.asked.typed,
+            tuple(variants),
+            tuple(runs),
+            metric,
+            tuple(others),
+            lower(metric),
+            self.asked.design,
+            None if match is None else {"budget": match.budget, "free": match.free, "tolerance": match.tolerance},
+            None if planned.tune is None else planned.tune.data(),
+            planned.seeds,
+            self.asked.stop,
+            planned.refused,
+        )
+
+
+def lower(metric: str) -> bool:
+    """Whether less of a figure is better, by its name: of a loss or an error it is, of all others more is."""
+    return metric in OF_LOSS or metric.endswith(SMALLER)
