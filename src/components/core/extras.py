@@ -17,9 +17,8 @@ EXTRAS = {
     "bleu": "`task.bleu_tokenize=intl`",
     "dedup": "`task.near_duplicates`",
     "fast": "encoding a corpus five times as fast; nothing else changes",
-    "bench": "comparisons with other libraries (`bench/` in the sources)",
     "docs": "building the site (`make docs`)",
-    "dev": "the tests; brings all of the above but `tensorboard`, `mlflow` and `bench`",
+    "dev": "the tests; brings all of the above but `tensorboard` and `mlflow`",
 }
 
 # import name -> extra
