@@ -121,9 +121,8 @@ class Work:
         tune = planned.tune
         if tune is None:
             return []
-        short = (f"trainer.max_steps={tune.steps}",)
         return [
-            Planned(name, tune.seed, (*built.overrides, *short, *tuning.words_of(options)), TUNING, options)
+            Planned(name, tune.seed, (*built.overrides, _short(tune, built), *tuning.words_of(options)), TUNING, options)
             for name, built in planned.built.items()
             for options in tuning.settings(tune, built.config)
         ]
@@ -181,6 +180,10 @@ class Work:
             self.asked.stop,
             planned.refused,
         )
+
+
+def _short(tune: tuning.Tune, built: Built) -> str:
+    return f"trainer.max_steps={tune.steps_of(built.steps)}"
 
 
 def lower(metric: str) -> bool:

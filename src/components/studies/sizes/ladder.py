@@ -13,14 +13,14 @@ from components.core.model_tree import short
 from components.studies.design import sorted_words
 from components.studies.matching import MOST, cost_with, nearest
 from components.studies.planning import Plan
-from components.studies.sizes.question import RECIPE, Question, parameters_of, ratios_of, size_of
+from components.studies.sizes.question import RECIPE, Question, counted, parameters_of, ratios_of, size_of
 from components.studies.study import Variant
 from components.studies.subjects import Built, build
-from components.studies.tuning import LEAST, SEED, SHORT, Tune, parse_tune, settings
+from components.studies.tuning import SEED, Tune, parse_tune, settings
 from components.training.estimate.estimating import rows_of
 
 D_MODEL, N_LAYERS = "model.d_model", "model.n_layers"
-OFF = 0.05  # share of the wanted parameters by which a rung may miss it
+OFF, FREELY_OFF = 0.05, 0.2  # share of the wanted parameters by which a rung may miss a size that was named, or only counted
 HEADS_OFF = 8  # the width of a head moves by an eighth at most
 FINE = 8  # channels between widths of a model without heads
 FEWEST = 10  # steps of a run
@@ -73,7 +73,7 @@ def ladder(asked: Question, base: Base, cwd: Path) -> Plan:
         UserError: a size cannot be reached, or gets too few steps.
     """
     wanted = parameters_of(asked.sizes, base.recipe.subject.parameters)
-    return _plan(asked, base, wanted, ratios_of(asked.tokens), cwd)
+    return _plan(asked, base, wanted, ratios_of(asked.tokens), cwd, FREELY_OFF if counted(asked.sizes) else OFF)
 
 
 def next_rung(asked: Question, base: Base, largest: int, cwd: Path) -> Plan:
@@ -88,15 +88,18 @@ def next_rung(asked: Question, base: Base, largest: int, cwd: Path) -> Plan:
             "next", f"{short(wanted)} is not beyond the ladder, which ends at {short(largest)}", f"next={2 * largest}"
         )
     ratios = ratios_of(asked.tokens)
-    return _plan(asked, base, [wanted], None if ratios is None else ratios[-1:], cwd)
+    return _plan(asked, base, [wanted], None if ratios is None else ratios[-1:], cwd, FREELY_OFF if asked.next is None else OFF)
 
 
-def _plan(asked: Question, base: Base, wanted: list[int], ratios: list[float] | None, cwd: Path) -> Plan:
-    built, variants = {}, []
+def _plan(asked: Question, base: Base, wanted: list[int], ratios: list[float] | None, cwd: Path, off: float) -> Plan:
+    built: dict[str, Built] = {}
+    variants: list[Variant] = []
     for size in wanted:
-        values, parameters = rung(base.recipe, size, deeper=asked.deeper)
+        values, parameters = rung(base.recipe, size, deeper=asked.deeper, off=off)
         for ratio in ratios or [None]:
-            name = short(size).replace(" ", "") + (f" x{ratio:g}" if ratios and len(ratios) > 1 else "")
+            name = short(size if off == OFF else parameters).replace(" ", "") + (
+                f" x{ratio:g}" if ratios and len(ratios) > 1 else ""
+            )
             steps = _steps(asked, base, parameters, ratio)
             own = (*(f"{p}={v}" for p, v in values.items()), f"trainer.max_steps={steps}", "trainer.max_tokens=null")
             made = built[name] = build((*base.words, *own), cwd)
@@ -120,27 +123,25 @@ def _steps(asked: Question, base: Base, parameters: int, ratio: float | None) ->
 
 
 def _tune(asked: Question, built: Mapping[str, Built]) -> Tune | None:
-    """What every size tunes. A tuning run has the same steps for all sizes: those of a quarter of the shortest run, 20 at least."""
+    """What every size tunes."""
     if asked.tune is None:
         return None
     options, factors = parse_tune(asked.tune)
-    shortest = min(b.steps for b in built.values())
-    steps = asked.tune_steps or min(shortest, max(LEAST, shortest // SHORT))
     some = next(iter(built.values()))
-    tune = Tune(options, factors, int(some.config["seed"]) + SEED, steps)
+    tune = Tune(options, factors, int(some.config["seed"]) + SEED, asked.tune_steps)
     for made in built.values():
         settings(tune, made.config)
     return tune
 
 
-def rung(recipe: Built, wanted: int, *, deeper: bool) -> tuple[dict[str, int], int]:
+def rung(recipe: Built, wanted: int, *, deeper: bool, off: float = OFF) -> tuple[dict[str, int], int]:
     """({option: value} of the model that comes nearest to ``wanted`` parameters, its parameters).
 
     Widths of feed-forwards and numbers of heads grow with d_model; the width of a head moves by an eighth at most. ``deeper``: the number of
     layers grows with the width too.
 
     Raises:
-        UserError: none comes within 5 %.
+        UserError: none comes within ``off``, a share of them.
     """
     own = recipe.subject.parameters
     if wanted == own:
@@ -151,7 +152,7 @@ def rung(recipe: Built, wanted: int, *, deeper: bool) -> tuple[dict[str, int], i
         return cost_with(recipe, rungs[width], "parameters") if width in rungs else None
 
     width, reached = nearest(budget, wanted, recipe.config["model"]["d_model"])
-    if abs(reached / wanted - 1) > OFF:
+    if abs(reached / wanted - 1) > off:
         said = ", ".join(f"{p}={v}" for p, v in rungs[width].items())
         raise UserError(
             "sizes",

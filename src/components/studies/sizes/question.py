@@ -85,13 +85,18 @@ def size_of(text: str, word: str) -> int:
     return size
 
 
+def counted(text: str) -> bool:
+    """Whether it says how many sizes there are, and not which."""
+    return text.strip().isdigit() and int(text) <= 100
+
+
 def parameters_of(text: str, own: int) -> list[int]:
     """Wanted sizes, the least first. A plain number of them up to a hundred: so many, each twice the one before, the last the recipe's ``own``.
 
     Raises:
         UserError: fewer than three, or one twice.
     """
-    if text.strip().isdigit() and int(text) <= 100:
+    if counted(text):
         found = [round(own / 2**i) for i in reversed(range(int(text)))]
     else:
         found = sorted(size_of(t, "sizes") for t in text.strip("[]").split(","))
