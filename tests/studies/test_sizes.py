@@ -23,7 +23,7 @@ RECIPE = """defaults:
   - override /tokenizer: byte
   - override /optimizer: adamw
   - _self_
-model: {d_model: 64, n_layers: 2, context_length: 16, attention: {n_heads: 8, n_kv_heads: 4}, ffn: {d_ff: 160}}
+model: {d_model: 96, n_layers: 2, context_length: 16, attention: {n_heads: 6, n_kv_heads: 3}, ffn: {d_ff: 240}}
 optimizer: {lr: 0.01}
 trainer: {max_steps: 400, precision: 32-true}
 """
@@ -32,7 +32,7 @@ CHILD = """
 import glob, json, os, random, sys
 folder, words = os.environ["COMPONENTS_JOB_FOLDER"], sys.argv[1:]
 said = dict(w.split("=", 1) for w in words)
-width, steps, seed = int(said.get("model.d_model", 64)), int(said["trainer.max_steps"]), int(said["seed"])
+width, steps, seed = int(said.get("model.d_model", 96)), int(said["trainer.max_steps"]), int(said["seed"])
 if str(width) == os.environ.get("FAILS"):
     print("error: this width fails"), sys.exit(2)
 rate = abs(float(said.get("optimizer.lr", 0.01)) - 0.01)
@@ -68,25 +68,27 @@ def plans(question):
     return base, rungs, next_rung(question, base, max(v.parameters for v in rungs.variants), Path.cwd())
 
 
-@pytest.mark.parametrize("rate", ["mup", "own"])
-def test_rungs_come_near_the_sizes_and_keep_proportions(rate):
-    base, rungs, beyond = plans(asked(sizes="33k,62k,146k,235k", rate=rate, next="470k"))
-    for wanted, variant in zip((33e3, 62e3, 146e3, 235e3, 470e3), (*rungs.variants, *beyond.variants), strict=True):
+@pytest.mark.parametrize(("rate", "sizes"), [("mup", "33k,80k,122k,200k,414k"), ("own", "29k,66k,122k,200k,468k")])
+def test_rungs_come_near_the_sizes_and_keep_proportions(rate, sizes):
+    *some, last = sizes.split(",")
+    base, rungs, beyond = plans(asked(sizes=",".join(some), rate=rate, next=last))
+    for text, variant in zip((*some, last), (*rungs.variants, *beyond.variants), strict=True):
+        wanted = size_of(text, "sizes")
         assert variant.parameters == pytest.approx(wanted, rel=0.05)
     for built in (*rungs.built.values(), *beyond.built.values()):
         had = flat(built.config)
         width, heads = had["model.d_model"], had["model.attention.n_heads"]
         assert width % heads == 0
-        assert width // heads == 8
-        assert had["model.ffn.d_ff"] == round(160 / 64 * width)
-        assert heads % had["model.attention.n_kv_heads"] == 0
-        assert had["model.n_layers"] == (2 if rate == "mup" else max(1, round(2 * width / 64)))
+        assert 14 <= width // heads <= 18
+        assert had["model.ffn.d_ff"] == round(240 / 96 * width)
+        assert heads == 2 * had["model.attention.n_kv_heads"]
+        assert had["model.n_layers"] == (2 if rate == "mup" else max(1, round(2 * width / 96)))
         assert built.subject.parameters / built.steps == pytest.approx(
             base.recipe.subject.parameters / base.recipe.steps, rel=0.01
         )
         assert had["model.init.name"] == ("mup" if rate == "mup" else flat(base.recipe.config)["model.init.name"])
         if rate == "mup":
-            assert had["model.init.base_width"] == 64
+            assert had["model.init.base_width"] == 96
 
 
 def test_a_ladder_that_is_counted_ends_at_the_recipe():
@@ -94,22 +96,22 @@ def test_a_ladder_that_is_counted_ends_at_the_recipe():
     own = base.recipe.subject.parameters
     assert rungs.variants[-1].parameters == own
     assert rungs.variants[-1].steps == 400
-    assert [v.parameters / own for v in (*rungs.variants, *beyond.variants)] == pytest.approx([0.25, 0.5, 1, 2], rel=0.2)
+    assert [v.parameters / own for v in (*rungs.variants, *beyond.variants)] == pytest.approx([0.25, 0.5, 1, 2], rel=0.25)
 
 
 def test_several_tokens_for_each_parameter_are_runs_of_their_own():
-    _, rungs, beyond = plans(asked(sizes="33k,62k,146k", tokens="4,2"))
-    assert [v.name for v in rungs.variants] == [f"{n} x{r}" for n in ("33k", "62k", "146k") for r in (2, 4)]
-    assert [round(v.steps * 8 * 16 / v.parameters) for v in rungs.variants] == [2, 4] * 3
-    assert beyond.variants[0].steps * 8 * 16 / beyond.variants[0].parameters == pytest.approx(4, rel=0.01)
+    base, rungs, beyond = plans(asked(sizes="33k,80k,122k", tokens="4,2"))
+    assert [v.name for v in rungs.variants] == [f"{n} x{r}" for n in ("33k", "80k", "122k") for r in (2, 4)]
+    assert [round(v.steps * base.tokens_per_step / v.parameters) for v in rungs.variants] == [2, 4] * 3
+    assert beyond.variants[0].steps * base.tokens_per_step / beyond.variants[0].parameters == pytest.approx(4, rel=0.01)
 
 
 def scale(**more):
-    return components.scale("./tiny.yaml", sizes="33k,62k,146k,235k", quiet=True, **more)
+    return components.scale("./tiny.yaml", sizes="33k,80k,122k,200k", quiet=True, **more)
 
 
 def test_the_prediction_lies_there_before_its_run_and_says_how_far_off_it_was(trained):
-    made = scale(next="470k", seeds=2)
+    made = scale(next="414k", seeds=2)
     *first, one, two = trained()
     assert [r["predictions"] for r in first] == [[]] * 8
     assert one["predictions"] == two["predictions"] == [None]
@@ -135,21 +137,21 @@ def test_a_study_goes_on_and_owns_up_to_a_prediction_that_came_late(trained):
     alone = scale()
     assert alone.prediction.found is None
     assert len(trained()) == 4
-    known = scale(next="470k")
+    known = scale(next="414k")
     assert known.folder == alone.folder
     assert len(trained()) == 5
     assert known.prediction.before
     files = {n: (known.folder / n).read_bytes() for n in ("study.json", "law.json", "prediction.json", "report.html")}
-    scale(next="470k")
+    scale(next="414k")
     assert len(trained()) == 5
     assert {n: (known.folder / n).read_bytes() for n in files} == files
-    late = scale(next="470k", seeds=2).prediction  # other points, another prediction: and one of its runs is known by now
+    late = scale(next="414k", seeds=2).prediction  # other points, another prediction: and one of its runs is known by now
     assert not late.before
     assert "was made when a run of it was there" in late.sentence
 
 
 def test_a_size_that_fails_is_named_and_left_out(monkeypatch):
-    width = flat(next(iter(plans(asked(sizes="33k,62k,146k,235k"))[1].built.values())).config)["model.d_model"]
+    width = flat(next(iter(plans(asked(sizes="33k,80k,122k,200k"))[1].built.values())).config)["model.d_model"]
     monkeypatch.setenv("FAILS", str(width))
     made = scale()
     assert len(made.points) == 3
@@ -158,7 +160,7 @@ def test_a_size_that_fails_is_named_and_left_out(monkeypatch):
 
 def test_each_size_tunes_by_itself():
     made = scale(tune="optimizer.lr:3", rate="own", grow="width")
-    assert {v.name: v.tuned for v in made.study.variants} == {n: {"optimizer.lr": 0.01} for n in ("33k", "62k", "146k", "235k")}
+    assert {v.name: v.tuned for v in made.study.variants} == {n: {"optimizer.lr": 0.01} for n in ("33k", "80k", "122k", "200k")}
     assert sum(r.role == "tuning" for r in made.study.runs) == 12
 
 
@@ -166,10 +168,10 @@ def test_each_size_tunes_by_itself():
     ("words", "told"),
     [
         (["sizes=2"], "fewer than 3"),
-        (["sizes=33k,33k,62k"], "twice"),
-        (["sizes=33k,62k,lots"], "no number of parameters"),
-        (["sizes=3k,62k,146k"], "cannot be reached"),
-        (["sizes=33k,62k,146k", "next=100k"], "not beyond the ladder"),
+        (["sizes=33k,33k,80k"], "twice"),
+        (["sizes=33k,80k,lots"], "no number of parameters"),
+        (["sizes=3k,80k,122k"], "cannot be reached"),
+        (["sizes=33k,80k,122k", "next=100k"], "not beyond the ladder"),
         (["tokens=many"], "no number of tokens"),
         (["tokens=0.01"], "steps of"),
         (["grow=taller"], "unknown value"),

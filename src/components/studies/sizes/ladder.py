@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from bisect import bisect_left
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from components.compose.difference import difference
@@ -11,7 +14,7 @@ from components.compose.grammar import flat
 from components.core.errors import UserError
 from components.core.model_tree import short
 from components.studies.design import sorted_words
-from components.studies.matching import MOST, cost_with, nearest
+from components.studies.matching import cost_with
 from components.studies.planning import Plan
 from components.studies.sizes.question import RECIPE, Question, counted, parameters_of, ratios_of, size_of
 from components.studies.study import Variant
@@ -20,8 +23,9 @@ from components.studies.tuning import SEED, Tune, parse_tune, settings
 from components.training.estimate.estimating import rows_of
 
 D_MODEL, N_LAYERS = "model.d_model", "model.n_layers"
-OFF, FREELY_OFF = 0.05, 0.2  # share of the wanted parameters by which a rung may miss a size that was named, or only counted
+OFF, FREELY_OFF = 0.05, 0.25  # share of the wanted parameters by which a rung may miss a size that was named, or only counted
 HEADS_OFF = 8  # the width of a head moves by an eighth at most
+BESIDE = 4  # rungs on either side of the first that is large enough that are looked at
 FINE = 8  # channels between widths of a model without heads
 FEWEST = 10  # steps of a run
 
@@ -147,19 +151,34 @@ def rung(recipe: Built, wanted: int, *, deeper: bool, off: float = OFF) -> tuple
     if wanted == own:
         return {}, own
     rungs = _candidates(recipe, deeper=deeper, most=4 * max(1, wanted // own) + 4)
-
-    def budget(width: int) -> float | None:
-        return cost_with(recipe, rungs[width], "parameters") if width in rungs else None
-
-    width, reached = nearest(budget, wanted, recipe.config["model"]["d_model"])
+    values, reached = _nearest(list(rungs.values()), lambda v: cost_with(recipe, v, "parameters"), wanted)
     if abs(reached / wanted - 1) > off:
-        said = ", ".join(f"{p}={v}" for p, v in rungs[width].items())
+        said = ", ".join(f"{p}={v}" for p, v in values.items())
         raise UserError(
             "sizes",
             f"{short(wanted)} cannot be reached: {said} has {short(round(reached))}",
             "more heads are narrower ones: model.attention.n_heads=N",
         )
-    return rungs[width], round(reached)
+    return values, round(reached)
+
+
+def _nearest(
+    rungs: Sequence[dict[str, int]], cost: Callable[[dict[str, int]], float | None], wanted: int
+) -> tuple[dict[str, int], float]:
+    """(the rung whose cost comes nearest, its cost) of rungs that grow; a cost is None where a part refuses the values."""
+    known = cache(lambda i: cost(rungs[i]))
+
+    def least(i: int) -> float:
+        found = (known(j) for j in range(i, min(i + BESIDE, len(rungs))))
+        return next((c for c in found if c is not None), math.inf)
+
+    place = bisect_left(range(len(rungs)), wanted, key=least)
+    around = range(max(0, place - BESIDE), min(len(rungs), place + BESIDE))
+    legal = [(i, c) for i in around if (c := known(i)) is not None]
+    if not legal:
+        raise UserError("sizes", f"no width near {short(wanted)} is allowed", "other sizes")
+    i, reached = min(legal, key=lambda found: abs(found[1] - wanted))
+    return rungs[i], reached
 
 
 def _candidates(recipe: Built, *, deeper: bool, most: int) -> dict[int, dict[str, int]]:
@@ -172,15 +191,17 @@ def _candidates(recipe: Built, *, deeper: bool, most: int) -> dict[int, dict[str
     width = had[D_MODEL]
     heads = {p: n for p, n in had.items() if p.endswith(".n_heads")}
     if not heads:
-        widths = range(FINE, min(MOST, most * width) + 1, FINE)
+        widths = range(FINE, most * width + 1, FINE)
         return {d: _grown(had, d / width, d, 1.0, {}, deeper=deeper) for d in widths}
     least = min(heads.values())
+    groups = [n // kv for p, n in heads.items() if (kv := had.get(f"{p.removesuffix('n_heads')}n_kv_heads", 1)) > 1]
+    together = math.lcm(*groups)  # heads that share keys stay as many
     found: dict[int, tuple[float, dict[str, int]]] = {}
     of_head = width // least
     for each in range(of_head - of_head // HEADS_OFF, of_head + of_head // HEADS_OFF + 1):
         if each % 2:
             continue  # rotary positions turn pairs of channels
-        for n in range(1, most * least + 1):
+        for n in range(together, most * least + 1, together):
             off, d = abs(each / of_head - 1), n * each
             if d in found and found[d][0] <= off:
                 continue
@@ -200,14 +221,7 @@ def _grown(
         elif option == "head_dim":
             made[path] = max(2, 2 * round(n * of_head / 2))
         elif option == "n_kv_heads":
-            mine = f"{place}.n_heads"
-            if mine in heads:
-                made[path] = _divisor(heads[mine], n / had[mine])
+            made[path] = max(1, n * heads[f"{place}.n_heads"] // had[f"{place}.n_heads"])
         elif deeper and option == "n_layers":
             made[path] = max(1, round(n * factor))
     return made
-
-
-def _divisor(n: int, share: float) -> int:
-    """The divisor of ``n`` that comes nearest to this share of it."""
-    return min((k for k in range(1, n + 1) if n % k == 0), key=lambda k: abs(k / n - share))

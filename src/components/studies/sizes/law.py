@@ -23,8 +23,9 @@ SIZE_AND_TOKENS, COMPUTE = "L = E + A / N^alpha + B / D^beta", "L = E + C / F^ga
 NAMES = {SIZE_AND_TOKENS: ("E", "A", "alpha", "B", "beta"), COMPUTE: ("E", "C", "gamma")}
 THRESHOLD = 1e-3  # of the Huber loss, in log loss
 LARGEST_EXPONENT, LEAST_FLOOR = 4.0, 1e-6
+NO_FLOOR = 0.05  # share of the least loss below which E is as good as 0
 FLOORS, EXPONENTS = (0.1, 0.5, 0.8, 0.95), (0.1, 0.3, 0.6, 1.2)  # where fits begin: E as a share of the least loss
-RESAMPLES, RESAMPLING_SEED = 300, 0
+RESAMPLES, RESAMPLING_SEED = 200, 0
 APART = 1e-3  # share of the variance of log tokens that sizes must leave unexplained for two exponents to be told apart
 
 
@@ -47,7 +48,7 @@ class Law:
         constants: {name: value}.
         intervals: {name: 95 % by bootstrap}; empty where there are no more runs than constants.
         spread: standard deviation of the residuals of log loss, corrected for the constants; None likewise.
-        no_floor: the fit went to E = 0: these sizes do not show where the loss ends.
+        no_floor: E is next to nothing: these sizes do not show where the loss ends.
         fits: constants of each resample, in the order of ``NAMES``.
         residuals: of log loss, centred, and widened by what the constants took up.
     """
@@ -94,7 +95,7 @@ def form_of(points: Sequence[Point]) -> str:
 def fit(points: Sequence[Point], form: str | None = None) -> Law:
     """The law of these runs, in the form that they can tell or in ``form``.
 
-    Errors are of a bootstrap of residuals: a refit of 300 sets of losses, each the law's with residuals drawn anew. They tell how far
+    Errors are of a bootstrap of residuals: a refit of 200 sets of losses, each the law's with residuals drawn anew. They tell how far
     noise of this size moves the constants; that the law itself may be wrong beyond these sizes they cannot tell.
 
     Raises:
@@ -126,7 +127,7 @@ def fit(points: Sequence[Point], form: str | None = None) -> Law:
         dict(zip(names, constants)),
         {n: _middle([f[i] for f in fits]) for i, n in enumerate(names)} if fits else {},
         float(np.sqrt((residuals**2).sum() / left)) if left > 0 else None,
-        constants[0] < 10 * LEAST_FLOOR,
+        constants[0] < NO_FLOOR * min(p.loss for p in points),
         tuple(fits),
         tuple(map(float, wide)),
     )
@@ -189,10 +190,10 @@ def _minimum(x: Array, y: Array, start: Array) -> tuple[Array, float]:
         (lower, upper),
         loss="huber",
         f_scale=THRESHOLD,
-        xtol=1e-10,
-        ftol=1e-12,
+        xtol=1e-8,
+        ftol=1e-10,
         gtol=1e-12,
-        max_nfev=300,
+        max_nfev=100,
     )
     return found.x, float(found.cost)
 

@@ -70,7 +70,7 @@ def constants(law: Law) -> list[tuple[str, str, str]]:
 
 def notes(law: Law) -> list[str]:
     """What the fit does not tell."""
-    found = ["These sizes show no floor: E went to 0, and the law is a plain power."] if law.no_floor else []
+    found = ["These sizes show no floor: E is next to nothing, and the law is a plain power."] if law.no_floor else []
     if not law.intervals:
         found.append(
             "No more runs than constants, so the law goes through them all and has no intervals: take more sizes, or seeds=3."

@@ -55,7 +55,8 @@ class Prediction:
         return None if self.found is None or self.interval is None else self.interval[0] <= self.found <= self.interval[1]
 
     def data(self) -> dict[str, object]:
-        return {**asdict(self), "off": self.off, "within": self.within}
+        interval = None if self.interval is None else list(self.interval)  # as JSON has it
+        return {**asdict(self), "interval": interval, "off": self.off, "within": self.within}
 
     @property
     def sentence(self) -> str:
