@@ -186,7 +186,7 @@ def _minimum(x: Array, y: Array, start: Array) -> tuple[Array, float]:
     found = least_squares(
         lambda theta: _log_loss(theta, x) - y,
         np.clip(start, lower + 1e-9, upper - 1e-9),
-        lambda theta: _slope(theta, x),
+        lambda theta: _slope(theta, x),  # type: ignore[arg-type]  # its default, a word, is all that its source says of its type
         (lower, upper),
         loss="huber",
         f_scale=THRESHOLD,
