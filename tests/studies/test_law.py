@@ -84,7 +84,7 @@ def test_as_many_constants_as_runs_have_no_interval():
 def test_a_plain_power_shows_no_floor():
     law = fit([Point(n, n, 6.0 * n * n, 60.0 * (6.0 * n * n) ** -0.1) for n in SIZES])
     assert law.no_floor
-    assert law.constants["gamma"] == pytest.approx(0.1, rel=1e-3)
+    assert law.constants["gamma"] == pytest.approx(0.1, rel=1e-2)
 
 
 def test_what_no_law_fits_is_refused():
