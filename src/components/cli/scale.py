@@ -18,7 +18,7 @@ VERB = {
 }
 
 EPILOG = """examples:
-  components scale recipe=llama_tiny sizes=3 dry
+  components scale recipe=gpt_python model.attention.n_heads=12 sizes=4 dry
   components scale recipe=gpt_python model.attention.n_heads=12 sizes=0.2M,0.5M,1M,2M seeds=3
   components scale recipe=gpt_python model.attention.n_heads=12 sizes=0.2M,0.5M,1M,2M seeds=3 next=4M
 
