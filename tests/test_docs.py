@@ -59,7 +59,7 @@ def test_commands(page, command, tmp_path, monkeypatch, capsys):  # noqa: ARG001
         (tmp_path / "runs" / "mine" / "config.yaml").write_text(yaml.safe_dump(compose("llama_tiny").config))
     if words[0] in LOOKING:
         assert main(words) in (0, None)
-    elif words[0] in ("train", "prepare", "ablate"):
+    elif words[0] in ("train", "prepare", "ablate", "scale"):
         words = [w for w in words if w.partition("=")[0] not in verbs()[words[0]].words and w != "dry"]
         sweep = "--multirun" in words or words[0] == "ablate"
         words = [w for w in words[1:] if w != "--multirun" and not w.endswith("=RUN")]  # there is no such run here

@@ -80,6 +80,7 @@ CHOICES: dict[tuple[str, str], Callable[[Path], None]] = {
         "train", "data=text", "data.path=pairs.tsv", "task.near_duplicates=0.8"
     ),
     ("studies/statistics.py", "scipy"): command("ablate", "recipe=llama_tiny", "model/norm=rms,layer"),
+    ("studies/sizes/law.py", "scipy"): command("scale", "recipe=llama_tiny"),
     ("evaluating/bleu.py", "regex"): command(
         "train", "recipe=ladder/11_translation", "data=text_pairs", "data.path=pairs.tsv", "task.bleu_tokenize=intl"
     ),

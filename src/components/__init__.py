@@ -23,6 +23,7 @@ _PUBLIC = {
     "train": "components.training.run",
     "evaluate": "components.training.run",
     "ablate": "components.studies.ablating",
+    "scale": "components.studies.scaling",
     "explain": "components.explain",
     "trace": "components.explain.activations",
     "check": "components.check",
@@ -52,6 +53,7 @@ if TYPE_CHECKING:  # what an editor reads
     from components.parts.adapter._merge import merge as merge
     from components.runs.building import build as build
     from components.studies.ablating import ablate as ablate
+    from components.studies.scaling import scale as scale
     from components.training.public import callbacks as callbacks
     from components.training.public import strategies as strategies
     from components.training.public import tasks as tasks

@@ -90,12 +90,12 @@ def find_study(name: str, studies: Path) -> Path:
     raise UserError(name, f"no such study (looked here and in {studies})", nearest(name, known, called="studies"))
 
 
-def taken(words: Sequence[str]) -> tuple[list[str], dict[str, str]]:
-    """(overrides, {word of the command: its value}) of what was typed. UserError for a word that is there twice."""
+def taken(words: Sequence[str], known: Sequence[str] = WORDS) -> tuple[list[str], dict[str, str]]:
+    """(overrides, {word of the command: its value}) of what was typed to a command that knows these words. UserError for a word that is there twice."""
     rest, own = [], {}
     for word in words:
         key, equals, value = word.partition("=")
-        if not equals or key not in WORDS:
+        if not equals or key not in known:
             rest.append(word)
         elif key in own:
             raise UserError(key, "is given twice", "choose one")

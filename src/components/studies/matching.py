@@ -94,7 +94,7 @@ def solve(variant: Built, recipe: Built, match: Match, own: Config | None = None
         )
 
     def budget(values: Mapping[str, int]) -> float | None:
-        return _cost_with(variant, values, match.budget)
+        return cost_with(variant, values, match.budget)
 
     start = int(variant.config["model"].get("d_model") or 64)
     known = {p: n if n is not None else _default(lambda m, p=p: budget({p: m}), has, start) for p, n in widths.items()}
@@ -150,7 +150,7 @@ def _options(node: Any, path: str) -> Iterator[tuple[str, Any]]:
             yield place, value
 
 
-def _cost_with(built: Built, values: Mapping[str, int], budget: str) -> float | None:
+def cost_with(built: Built, values: Mapping[str, int], budget: str) -> float | None:
     """None where a part refuses one of the values."""
     config = deepcopy(built.config)
     for path, value in values.items():

@@ -20,9 +20,8 @@ def plan_lines(plan: Plan) -> list[str]:
         lines.append(f"  matched: {per}, to {plan.match.tolerance:.1%}, by {plan.match.free}")
     if plan.tune is not None:
         tried = ", ".join(f"{p} {_values(plan, p)}" for p in plan.tune.options)
-        lines.append(
-            f"  tuned for each variant: {tried}; {plan.tune.steps} steps on seed {plan.tune.seed}, which is not reported"
-        )
+        long = f"{plan.tune.steps} steps" if plan.tune.steps else "a quarter of its steps"
+        lines.append(f"  tuned for each variant: {tried}; {long} on seed {plan.tune.seed}, which is not reported")
     return [*lines, *refused_lines(plan.refused), f"  seeds: {', '.join(map(str, plan.seeds))}"]
 
 
@@ -61,7 +60,7 @@ def hours_lines(
     rows, total = [], 0.0
     for variant in plan.variants:
         step, start = steps[variant.name]
-        short_steps = plan.tune.steps if plan.tune is not None else 0
+        short_steps = plan.tune.steps_of(variant.steps) if plan.tune is not None else 0
         each = start + step * variant.steps
         whole = runs[variant.name] * each + tuning * (start + step * short_steps)
         total += whole

@@ -21,12 +21,19 @@ _OPTION = re.compile(r"([\w.]+):(\[[^\]]*\]|[^,\[\]]+)(?:,|$)")
 
 @dataclass(frozen=True)
 class Tune:
-    """``options``: {option: its values, or factors of a variant's own value where ``factors`` names it}."""
+    """``options``: {option: its values, or factors of a variant's own value where ``factors`` names it}.
+
+    ``steps``: of a tuning run; None: a quarter of the variant's own, where variants are trained for different lengths.
+    """
 
     options: Mapping[str, tuple[float, ...]]
     factors: tuple[str, ...]
     seed: int
-    steps: int
+    steps: int | None
+
+    def steps_of(self, own: int) -> int:
+        """Of a tuning run of a variant that is trained for ``own`` steps."""
+        return min(own, max(LEAST, own // SHORT)) if self.steps is None else self.steps
 
     def data(self) -> Config:
         return {"options": {p: list(v) for p, v in self.options.items()}, "seed": self.seed, "steps": self.steps}

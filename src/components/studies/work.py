@@ -55,12 +55,12 @@ class Work:
         planned = plan(self.asked, self.cwd, self._seconds)
         self.say("\n".join(telling.plan_lines(planned)))
         if dry:
-            self.say("\n".join(self._hours(planned)))
-            return Ablation(folder, self._study(planned, planned.variants, []), [], None)
+            self.say("\n".join(self.hours(planned)))
+            return Ablation(folder, self.study(planned, planned.variants, []), [], None)
         self.asked.write(make_folder(folder))
         self.say(f"study: {folder}")
-        made, speeds, variants = self._trained(planned)
-        study = self._study(planned, variants, made)
+        made, speeds, variants = self.trained(planned)
+        study = self.study(planned, variants, made)
         study.write(folder)
         write_speeds(folder, speeds)
         found = answer(study, speeds)
@@ -84,7 +84,7 @@ class Work:
     def _first(self, built: Mapping[str, Built]) -> list[Planned]:
         return [Planned(name, int(b.config["seed"]), b.overrides) for name, b in built.items()]
 
-    def _hours(self, planned: Plan) -> list[str]:
+    def hours(self, planned: Plan) -> list[str]:
         folders = measured(self._first(planned.built), self.place)
         steps = {name: (pool.seconds_per_step(f), pool.start_up(f)) for name, f in folders.items()}
         wanted = [Planned(n, s, b.overrides) for n, b in planned.built.items() for s in planned.seeds]
@@ -92,7 +92,7 @@ class Work:
         tried = len(tuning.settings(planned.tune, planned.recipe.config)) if planned.tune else 0
         return telling.hours_lines(planned, left, steps, tried, self.jobs)
 
-    def _trained(self, planned: Plan) -> tuple[list[StudyRun], list[Speed], list[Variant]]:
+    def trained(self, planned: Plan) -> tuple[list[StudyRun], list[Speed], list[Variant]]:
         """All runs, the tuning first."""
         tried = self._collect(self._tuning(planned))
         variants, chosen = [], {}
@@ -121,9 +121,8 @@ class Work:
         tune = planned.tune
         if tune is None:
             return []
-        short = (f"trainer.max_steps={tune.steps}",)
         return [
-            Planned(name, tune.seed, (*built.overrides, *short, *tuning.words_of(options)), TUNING, options)
+            Planned(name, tune.seed, (*built.overrides, _short(tune, built), *tuning.words_of(options)), TUNING, options)
             for name, built in planned.built.items()
             for options in tuning.settings(tune, built.config)
         ]
@@ -164,7 +163,7 @@ class Work:
             if known and metric not in known:
                 raise UserError("metric", f"no run has a figure {metric!r}", nearest(metric, known, called="figures"))
 
-    def _study(self, planned: Plan, variants: Sequence[Variant], runs: Sequence[StudyRun]) -> Study:
+    def study(self, planned: Plan, variants: Sequence[Variant], runs: Sequence[StudyRun]) -> Study:
         match, (metric, *others) = planned.match, self.asked.metrics
         return Study(
             planned.recipe.recipe,
@@ -181,6 +180,10 @@ class Work:
             self.asked.stop,
             planned.refused,
         )
+
+
+def _short(tune: tuning.Tune, built: Built) -> str:
+    return f"trainer.max_steps={tune.steps_of(built.steps)}"
 
 
 def lower(metric: str) -> bool:

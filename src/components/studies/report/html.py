@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
 
+from components import __version__
 from components.studies.report.svg import dash_of, safe, variant_classes
 
 
@@ -58,3 +60,18 @@ def legend(names: Sequence[str]) -> str:
 def hiding(n: int) -> str:
     """The style sheet's side of `legend`."""
     return "\n".join(f"body:has(#show{i}:not(:checked)) .v{i} {{ display: none; }}" for i in range(n))
+
+
+def document(title: str, lead: str, sections: Mapping[str, tuple[str, str]], foot: str, *, hidden: int = 0) -> str:
+    """A whole page in one file. ``sections``: {its anchor: (its title, what is inside)}, of which empty ones are left out; ``hidden``: boxes of `legend`."""
+    shown = {name: made for name, made in sections.items() if made[1]}
+    links = "".join(f'<a href="#{name}">{safe(made[0])}</a>' for name, made in shown.items())
+    style = (files("components.studies.report") / "style.css").read_text(encoding="utf8")
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{safe(title)}</title>\n<style>\n{style}{hiding(hidden)}\n</style></head>\n"
+        f"<body><header><h1>{safe(title)}</h1><p>{safe(lead)}</p>"
+        f'<nav aria-label="Sections">{links}</nav></header>\n<main>\n'
+        + "\n".join(section(name, *made) for name, made in shown.items())
+        + f"\n</main>\n<footer><p>Made by components {safe(__version__)}. {safe(foot)}</p></footer></body></html>\n"
+    )

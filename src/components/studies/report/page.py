@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import shlex
-from importlib.resources import files
 
-from components import __version__
 from components.studies.answer import Answer, reported
 from components.studies.report import tables
 from components.studies.report.charts import curve_chart, front_chart, interval_chart
-from components.studies.report.html import figure, folded, hiding, items, legend, section, soft, table
+from components.studies.report.html import document, figure, folded, items, legend, soft, table
 from components.studies.report.series import curves, differences, fronts
 from components.studies.report.svg import safe
 from components.studies.sentences import amount, seeds
@@ -46,20 +44,11 @@ def page(study: Study, answer: Answer) -> str:
         "missing": _missing(study),
         "repeat": _repeat(study),
     }
-    shown = {name: inside for name, inside in made.items() if inside}
-    title = f"Ablation of {study.recipe}"
-    links = "".join(f'<a href="#{name}">{TITLES[name]}</a>' for name in shown)
     better = f"{study.metric}, {'lower' if study.lower_is_better else 'higher'} is better"
-    style = (files("components.studies.report") / "style.css").read_text(encoding="utf8")
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{safe(title)}</title>\n<style>\n{style}{hiding(len(answer.rows))}\n</style></head>\n"
-        f"<body><header><h1>{safe(title)}</h1><p>{safe(tables.question(study))}; measured by {safe(better)}.</p>"
-        f'<nav aria-label="Sections">{links}</nav></header>\n<main>\n'
-        + "\n".join(section(name, TITLES[name], inside) for name, inside in shown.items())
-        + f"\n</main>\n<footer><p>Made by components {safe(__version__)}. All figures are in study.json and answer.json beside this page.</p>"
-        "</footer></body></html>\n"
-    )
+    lead = f"{tables.question(study)}; measured by {better}."
+    sections = {name: (TITLES[name], inside) for name, inside in made.items()}
+    foot = "All figures are in study.json and answer.json beside this page."
+    return document(f"Ablation of {study.recipe}", lead, sections, foot, hidden=len(answer.rows))
 
 
 def _ordered(study: Study) -> list[Variant]:

@@ -39,6 +39,22 @@ class Axis:
         return [(v, f"{v / unit + 0.0:.{places}f}{prefix and ' ' + prefix}".replace("-", "\u2212")) for v in values]
 
 
+class LogAxis(Axis):
+    """The same for positive values, by their logs; ticks at 1, 2 and 5 times powers of ten."""
+
+    def __init__(self, values: Sequence[float], first: float, last: float, *, margin: float = 0.06) -> None:
+        super().__init__([math.log10(v) for v in values], first, last, margin=margin)
+
+    def __call__(self, value: float) -> float:
+        return super().__call__(math.log10(value))
+
+    def ticks(self, wanted: int = 8) -> list[tuple[float, str]]:
+        powers = range(math.floor(self.low), math.ceil(self.high) + 1)
+        shown = [m * 10.0**p for p in powers for m in (1, 2, 5) if self.low <= math.log10(m * 10.0**p) <= self.high]
+        shown = shown[:: max(1, math.ceil(len(shown) / wanted))]
+        return [(v, f"{v / prefix_of(v)[0]:g} {prefix_of(v)[1]}".rstrip()) for v in shown]
+
+
 class Picture:
     """An SVG of ``width`` by ``height``. ``title`` is read out; ``classes`` of a mark name its variant, which the legend hides."""
 

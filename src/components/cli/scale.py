@@ -1,0 +1,67 @@
+"""Train a recipe at several sizes, fit how its loss falls, and predict the next size before it is trained."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+from dataclasses import asdict
+
+from components.core import terminal
+from components.core.errors import UserError
+
+VERB = {
+    "sentence": "train a recipe at several sizes, and predict the next one before it is run",
+    "group": "train",
+    "takes": ("recipe", "overrides"),
+    "words": ("sizes", "next", "tokens", "grow", "rate", "tune", "tune_steps", "seeds", "jobs", "launcher"),
+}
+
+EPILOG = """examples:
+  components scale recipe=gpt_python model.attention.n_heads=12 sizes=4 dry
+  components scale recipe=gpt_python model.attention.n_heads=12 sizes=0.2M,0.5M,1M,2M seeds=3
+  components scale recipe=gpt_python model.attention.n_heads=12 sizes=0.2M,0.5M,1M,2M seeds=3 next=4M
+
+The same command again goes on where it was stopped; seeds= and next= add to what is there.
+  sizes=4               so many, each twice the one before, the last the recipe's own; or numbers of parameters: 200k,0.5M
+  next=4M               predicted, then trained; without it twice the largest is predicted alone
+  tokens=20             for each parameter, several to tell size and tokens apart: 5,10,20; recipe: as many for every size as the recipe has
+  grow=width            or both: depth too
+  rate=mup              the recipe's rate carries over by muP; own: init and rate as they are
+  tune=optimizer.lr:3   each size tunes by itself instead; tune_steps=N
+  seeds=N               runs of each size (1)
+  jobs=N launcher=NAME  processes at a time, with one thread each; launcher=joblib, submitit_slurm
+  dry                   print the ladder and its hours, measured on 20 steps of each size"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = EPILOG
+    parser.add_argument("overrides", nargs="*", metavar="recipe=NAME | override | word=value | dry", help="as below")
+    parser.add_argument("--json", action="store_true", help="the study as data, and nothing else")
+
+
+def run(args: argparse.Namespace) -> int:
+    from components.studies.asked import taken, whole
+    from components.studies.scaling import scale
+    from components.studies.sizes.question import WORDS
+    from components.training.signals import Preempted
+
+    words, own = taken(args.overrides, WORDS)
+    loose = [w for w in words if "=" not in w and w != "dry" and not w.startswith("~")]
+    if loose:
+        raise UserError(loose[0], "is no override", "write recipe=NAME, or path=value")
+    number = {k: whole(k, own.pop(k)) for k in ("seeds", "jobs", "tune_steps") if k in own}
+    try:
+        made = scale(None, [w for w in words if w != "dry"], **number, **own, dry="dry" in words, quiet=args.json)  # type: ignore[arg-type]
+    except Preempted:
+        signal.signal(
+            signal.SIGTERM, signal.SIG_IGN
+        )  # all is saved, and a second one must not change what this process says of it
+        raise
+    if args.json:
+        told = None if made.law is None else made.law.data()
+        said = None if made.prediction is None else made.prediction.data()
+        terminal.show(json.dumps({"folder": str(made.folder), **asdict(made.study), "law": told, "prediction": said}, indent=1))
+    elif made.law is not None:
+        terminal.show(f"{made}\n{made.folder / 'report.html'}")
+    return 1 if any(r.state != "done" for r in made.study.runs) else 0
