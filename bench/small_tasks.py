@@ -445,8 +445,8 @@ def incomplete(runs: list[dict[str, Any]]) -> list[str]:
 
 WHY = [
     "In their papers' form both stayed at chance (0.03, at each of the three rates) where linear attention reached 0.93. It is not the parts: both give the "
-    "outputs and the gradients of their papers' formulas over 256 positions (tests/attention/test_published_mixers.py). It is not the memory: with first values "
-    "as in flash-linear-attention half of gla's state is forgotten after 16 tokens (in a tenth of the channels after 7, in another tenth after 43), of "
+    "outputs and the gradients of their papers' formulas over 256 positions (tests/attention/test_published_mixers.py). It is not the memory: with the "
+    "constants of flash-linear-attention half of gla's state is forgotten after 16 tokens (in a tenth of the channels after 7, in another tenth after 43), of "
     "retention's two heads after 22 and 44, and a pair comes again after 22 tokens here, after 64 in recall with 32 pairs; but taking the forgetting away does "
     "not help. It is the sign of the scores, and the gate. Softmax and elu(x) + 1 give positive scores. Products of bare queries and keys have both signs, and "
     "with them linear attention hardly learns either. With features both learn, and better without the silu gate. The likely reason: positive scores first give "

@@ -40,7 +40,7 @@ FEATURE_MAPS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-def featured(y: Tensor, feature_map: FeatureMap) -> Tensor:
+def featured(y: Tensor, feature_map: str) -> Tensor:
     """Features of queries or keys (..., K), as many as there are channels; in fp32 at least, but identity gives ``y`` as it is."""
     return y if feature_map == "identity" else FEATURE_MAPS[feature_map](at_least_fp32(y))
 

@@ -76,7 +76,7 @@ class GatedLinearAttention(LinearTime):
         self.k_width = head_width(d_model, n_heads, expand_k, "expand_k")
         self.v_width = head_width(d_model, n_heads, expand_v, "expand_v")
         self.conv_size, self.output_gate, self.gate_logit_normalizer = conv_size, output_gate, gate_logit_normalizer
-        self.feature_map: FeatureMap = feature_map
+        self.feature_map = feature_map
         keys, values = n_heads * self.k_width, n_heads * self.v_width
         self.q, self.k = (nn.Linear(d_model, keys, bias=False) for _ in range(2))
         self.v = nn.Linear(d_model, values, bias=False)

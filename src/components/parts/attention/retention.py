@@ -70,7 +70,7 @@ class Retention(LinearTime, Positioned):
         self.k_width = head_width(d_model, n_heads, expand_k, "expand_k")
         self.v_width = head_width(d_model, n_heads, expand_v, "expand_v")
         self.n_heads, self.decay_exponent, self.output_gate = n_heads, decay_exponent, output_gate
-        self.feature_map: FeatureMap = feature_map
+        self.feature_map = feature_map
         self.q, self.k = (nn.Linear(d_model, n_heads * self.k_width, bias=False) for _ in range(2))
         self.v = nn.Linear(d_model, n_heads * self.v_width, bias=False)
         if output_gate != "none":
