@@ -149,6 +149,23 @@ def test_gla(conv_size):
     torch.testing.assert_close(part(x(), info()), part.out(rms(read, part.output_norm).flatten(2) * gate))
 
 
+@pytest.mark.parametrize("feature_map", MAPS)
+def test_retention_and_gla_without_a_gate_and_with_features_of_each_head(feature_map):
+    part = mixer("gla", feature_map=feature_map, output_gate="none")
+    q, k = (MAPS[feature_map](heads(p(x()), 2)) for p in (part.q, part.k))
+    decay = torch.sigmoid(part.decay_up(part.decay_down(x()))) ** (1 / 16)
+    read = run(q / 2**0.5, k, heads(part.v(x()), 4), heads(decay, 2))
+    torch.testing.assert_close(part(x(), info()), part.out(rms(read, part.output_norm).flatten(2)))
+
+    part = mixer("retention", feature_map=feature_map, output_gate="none", output_norm="none", position="rope")
+    q, k = (MAPS[feature_map](heads(p(x()), 4)).transpose(1, 2) for p in (part.q, part.k))
+    q, k = (y.transpose(1, 2) for y in part.position.rotate(q, k, info(), info()))  # the features are rotated
+    gamma = torch.tensor([1 - 2.0 ** (-5 - h) for h in range(4)], dtype=torch.float64)
+    read = run(q / 2, k, heads(part.v(x()), 8), gamma[:, None].expand(2, T, 4, 1))
+    torch.testing.assert_close(part(x(), info()), part.out(read.flatten(2)))
+    assert not hasattr(part, "z")
+
+
 def test_hgrn2_keeps_at_least_its_bound_and_writes_the_rest():
     part = mixer("hgrn2", expand_ratio=3)
     bound = part.bound.sigmoid()
@@ -311,6 +328,7 @@ def test_an_encoder_reads_from_left_to_right_as_well(name):
         ("linear", {"position": "rope"}),
         ("linear", {"feature_map": "dpfp", "normalise": False}),
         ("gla", {"conv_size": 4, "output_gate": "none"}),
+        ("retention", {"feature_map": "elu1", "output_gate": "none"}),
         ("gated_delta_net", {"n_heads": 2, "n_v_heads": 4}),
         ("mamba2", {"n_groups": 2}),
     ],

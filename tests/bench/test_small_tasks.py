@@ -107,6 +107,47 @@ def test_the_best_rate_is_that_of_validation(bench):
     assert bench.best_rate(runs) == 3e-3
 
 
+def test_runs_are_kept_unless_their_attention_has_other_options(bench):
+    stored = json.loads(json.dumps(bench.load()))
+    assert bench.kept(stored) == stored["runs"]
+    stored["settings"]["options"]["gated_delta_net"] = {}
+    left = bench.kept(stored)
+    assert {r["attention"] for r in stored["runs"]} - {r["attention"] for r in left} == {"gated_delta_net"}
+    stored["settings"]["batch"] = 8
+    assert bench.kept(stored) is None
+
+
+def test_what_is_left_of_copying_says_nothing_where_copying_was_not_learned(bench):
+    def runs(short: float, long: float) -> list[dict[str, object]]:
+        test = {"copy": short, "copy longer": long}
+        same = {
+            "task": "copy",
+            "attention": "gqa",
+            "rate": 1e-3,
+            "seed": 0,
+            "validation": 1.0,
+            "validation loss": 0.0,
+            "test": test,
+        }
+        return [{**same, "position": p} for p in ("alibi", "none", "learned")]
+
+    def said(short: float, long: float) -> list[str]:
+        return [line.split("|")[-2].strip() for line in bench.against(runs(short, long)) if line.startswith("| copy at")]
+
+    assert said(0.95, 0.5) == ["yes", "yes", "no"]
+    assert said(0.95, 0.1) == ["no", "no", "yes"]
+    assert all(text.startswith("cannot be told") for text in said(0.3, 0.2))
+
+
+def test_every_cause_is_on_the_page_and_has_equal_parameters(bench):
+    stored = bench.load()["causes"]
+    assert [(r["attention"], r["options"]) for r in stored] == [(a, o) for a, _, o in bench.CAUSES]
+    for run in stored:
+        d_ff, count = bench.equal_width("induction", run["attention"], "none", run["options"])
+        assert run["d_ff"] == d_ff
+        assert abs(count - 98_689) < 0.01 * 98_689
+
+
 def test_the_page_is_made_from_the_runs(bench):
     stored = bench.load()
     assert bench.PAGE.read_text(encoding="utf8") == bench.page(stored), "python bench/small_tasks.py --render"
@@ -138,4 +179,4 @@ def test_the_table_says_what_the_runs_say(bench):
     best = [rate for rate, value in tried.items() if value == max(tried.values())]
     mean = statistics.mean(r["test"]["recall"] for r in runs if r["rate"] in best)
     row = next(line for line in bench.PAGE.read_text(encoding="utf8").splitlines() if line.startswith("| softmax (gqa) |"))
-    assert row.split("|")[3].strip().startswith(f"{mean:.3f} ± ")
+    assert row.split("|")[2 + 1 + bench.COLUMNS.index("recall")].strip().startswith(f"{mean:.3f} ± ")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from components.core.contracts import Norm
@@ -29,6 +30,19 @@ def head_width(d_model: int, n_heads: int, expand: float, name: str) -> int:
 def split_heads(y: Tensor, width: int) -> Tensor:
     """(B, T, H * K) -> (B, H, T, K); the number of heads is read from the width, since a tensor-parallel rank holds only some."""
     return y.unflatten(-1, (-1, width)).transpose(1, 2)
+
+
+FeatureMap = Literal["identity", "elu1", "relu", "softmax"]
+FEATURE_MAPS: dict[str, Callable[[Tensor], Tensor]] = {
+    "elu1": lambda y: F.elu(y) + 1.0,
+    "relu": F.relu,
+    "softmax": lambda y: y.softmax(-1),
+}
+
+
+def featured(y: Tensor, feature_map: str) -> Tensor:
+    """Features of queries or keys (..., K), as many as there are channels; in fp32 at least, but identity gives ``y`` as it is."""
+    return y if feature_map == "identity" else FEATURE_MAPS[feature_map](at_least_fp32(y))
 
 
 def kept(part: nn.Module, info: SequenceInfo) -> dict[str, Any] | None:

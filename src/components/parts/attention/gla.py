@@ -18,7 +18,7 @@ from components.functional.joint import joint_linear
 from components.functional.linear_attention import linear_attention, linear_attention_flops
 from components.functional.precision import at_least_fp32, cast_once
 from components.functional.short_convolution import ShortConvolution, short_convolutions
-from components.parts.attention._linear import LinearTime, head_width, kept, recall, split_heads
+from components.parts.attention._linear import FeatureMap, LinearTime, featured, head_width, kept, recall, split_heads
 
 
 @register("attention", "gla")
@@ -34,6 +34,8 @@ class GatedLinearAttention(LinearTime):
         expand_v: width of all values together, in d_model.
         gate_low_rank_dim: rank of the projection to decays.
         gate_logit_normalizer: decays are sigmoid(logit)^(1 / this): the greater, the longer a channel remembers.
+        feature_map: of each head's queries and keys: elu1: elu(x) + 1; relu; softmax over the channels; identity: none, as in the paper. Scores
+            that cannot be negative learn to look up in fewer steps.
         conv_size: taps of a short convolution, with silu, on queries, keys and values; null: none.
         output_norm: of each head's vector.
         output_gate: activation of the gate after the norm, or none.
@@ -64,6 +66,7 @@ class GatedLinearAttention(LinearTime):
         expand_v: PositiveFloat = 1.0,
         gate_low_rank_dim: Positive = 16,
         gate_logit_normalizer: PositiveFloat = 16.0,
+        feature_map: FeatureMap = "identity",
         conv_size: Positive | None = None,
         output_norm: Maker["norm"] = "rms",
         output_gate: Literal["silu", "sigmoid", "none"] = "silu",
@@ -73,6 +76,7 @@ class GatedLinearAttention(LinearTime):
         self.k_width = head_width(d_model, n_heads, expand_k, "expand_k")
         self.v_width = head_width(d_model, n_heads, expand_v, "expand_v")
         self.conv_size, self.output_gate, self.gate_logit_normalizer = conv_size, output_gate, gate_logit_normalizer
+        self.feature_map = feature_map
         keys, values = n_heads * self.k_width, n_heads * self.v_width
         self.q, self.k = (nn.Linear(d_model, keys, bias=False) for _ in range(2))
         self.v = nn.Linear(d_model, values, bias=False)
@@ -92,6 +96,7 @@ class GatedLinearAttention(LinearTime):
         if self.conv_size is not None:
             parts = [F.silu(y) for y in short_convolutions(parts, (self.q_conv, self.k_conv, self.v_conv), info, state)]
         q, k, v = (split_heads(y, w) for y, w in zip(parts, (self.k_width, self.k_width, self.v_width)))
+        q, k = featured(q, self.feature_map), featured(k, self.feature_map)
         logits = at_least_fp32(self.decay_up(self.decay_down(x)))
         g = split_heads(F.logsigmoid(logits) / self.gate_logit_normalizer, self.k_width)
         read = recall(linear_attention, at_least_fp32(q) * self.k_width**-0.5, k, v, g, info=info, state=state)

@@ -19,7 +19,7 @@ from components.functional import watch
 from components.functional.joint import joint_linear
 from components.functional.linear_attention import linear_attention, linear_attention_flops
 from components.functional.precision import at_least_fp32, cast_once
-from components.parts.attention._linear import LinearTime, head_width, kept, recall, split_heads
+from components.parts.attention._linear import LinearTime, featured, head_width, kept, recall, split_heads
 from components.parts.attention._positioned import Positioned
 
 
@@ -116,12 +116,6 @@ class LinearAttention(LinearTime, Positioned):
     def mapped(self, y: Tensor) -> Tensor:
         """(..., K) -> (..., features) in fp32 at least."""
         y = at_least_fp32(y)
-        if self.feature_map == "elu1":
-            return F.elu(y) + 1.0
-        if self.feature_map == "relu":
-            return F.relu(y)
-        if self.feature_map == "softmax":
-            return y.softmax(-1)
         if self.feature_map == "taylor":
             y = y * self.width**-0.25
             pairs = (y[..., :, None] * y[..., None, :]).flatten(-2) * 0.5**0.5
@@ -129,7 +123,7 @@ class LinearAttention(LinearTime, Positioned):
         if self.feature_map == "dpfp":
             y = torch.cat((F.relu(y), F.relu(-y)), -1)
             return y * y.roll(1, -1)
-        return y
+        return featured(y, self.feature_map)
 
     def flops(self, work: Work) -> Flops:
         heads = self.v.out_features // self.head_dim

@@ -6,6 +6,7 @@ Sun et al. 2023 (RetNet), arXiv:2307.08621, eq. 5-8
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +18,7 @@ from components.core.sockets import Maker, SequenceInfo, info_of, make
 from components.functional.joint import joint_linear
 from components.functional.linear_attention import linear_attention, linear_attention_flops
 from components.functional.precision import at_least_fp32, cast_once
-from components.parts.attention._linear import LinearTime, head_width, kept, recall, split_heads
+from components.parts.attention._linear import FeatureMap, LinearTime, featured, head_width, kept, recall, split_heads
 from components.parts.attention._positioned import Positioned
 
 
@@ -32,8 +33,11 @@ class Retention(LinearTime, Positioned):
         expand_k: width of all queries together, in d_model.
         expand_v: width of all values together, in d_model.
         decay_exponent: head h keeps 1 - 2^-(this + h) of its state from one position to the next.
+        feature_map: of each head's queries and keys: elu1: elu(x) + 1; relu; softmax over the channels; identity: none, as in the paper. Scores
+            that cannot be negative learn to look up in fewer steps.
         position: rotates queries and keys; the paper's is rope.
         output_norm: of each head's vector, with a scale for each head; layer: the paper's group norm.
+        output_gate: activation of the gate after the norm, or none.
 
     Shapes: (B, T, D) -> (B, T, D).
     Errors: ValueError if n_heads does not divide the widths.
@@ -57,15 +61,20 @@ class Retention(LinearTime, Positioned):
         expand_k: PositiveFloat = 1.0,
         expand_v: PositiveFloat = 2.0,
         decay_exponent: PositiveFloat = 5.0,
+        feature_map: FeatureMap = "identity",
         position: Maker["position"] = "inherit",
         output_norm: Maker["norm"] = "layer",
+        output_gate: Literal["silu", "sigmoid", "none"] = "silu",
     ) -> None:
         super().__init__()
         self.k_width = head_width(d_model, n_heads, expand_k, "expand_k")
         self.v_width = head_width(d_model, n_heads, expand_v, "expand_v")
-        self.n_heads, self.decay_exponent = n_heads, decay_exponent
+        self.n_heads, self.decay_exponent, self.output_gate = n_heads, decay_exponent, output_gate
+        self.feature_map = feature_map
         self.q, self.k = (nn.Linear(d_model, n_heads * self.k_width, bias=False) for _ in range(2))
-        self.v, self.z = (nn.Linear(d_model, n_heads * self.v_width, bias=False) for _ in range(2))
+        self.v = nn.Linear(d_model, n_heads * self.v_width, bias=False)
+        if output_gate != "none":
+            self.z = nn.Linear(d_model, n_heads * self.v_width, bias=False)
         self.out = nn.Linear(n_heads * self.v_width, d_model, bias=False)
         self.add_position(position, d_model=d_model, n_heads=n_heads, head_dim=self.k_width, context_length=context_length)
         self.output_norm = make(output_norm, "norm", dim=self.v_width, heads=n_heads)
@@ -80,11 +89,12 @@ class Retention(LinearTime, Positioned):
         x, state = cast_once(x), kept(self, info)
         q, k, v = joint_linear(x, (self.q, self.k, self.v))
         q, k, v = split_heads(q, self.k_width), split_heads(k, self.k_width), at_least_fp32(split_heads(v, self.v_width))
+        q, k = featured(q, self.feature_map), featured(k, self.feature_map)
         if self.rotates:
             q, k = self.position.rotate(q, k, info, info)
         g = self.log_decays(v)[:, None].expand(v.shape[:-1])
         read = recall(linear_attention, at_least_fp32(q) * self.k_width**-0.5, k, v, g, info=info, state=state)
-        return self.way_out(read, x, gate="silu")
+        return self.way_out(read, x, gate=self.output_gate)
 
     def flops(self, work: Work) -> Flops:
         own = linear_attention_flops(work.length, self.n_heads, self.n_heads, self.k_width, self.v_width)

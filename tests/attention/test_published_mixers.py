@@ -1,0 +1,81 @@
+"""Retention and gated linear attention against their papers' formulas, written out here: 256 positions, every gradient, fp64."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from components import build
+from components.core.sockets import SequenceInfo
+
+D, T, HEADS = 32, 256, 4
+Weights = dict[str, Tensor]
+
+
+def retention(x: Tensor, w: Weights) -> Tensor:
+    """Sun et al. 2023, arXiv:2307.08621, eq. 5 and 8: the parallel form, with e^(i n theta) as a complex number."""
+    n = torch.arange(T, dtype=torch.float64)
+    width = D // HEADS
+    theta = 10000.0 ** (-torch.arange(0, width, 2, dtype=torch.float64) / width)
+    turn = torch.polar(torch.ones(T, width // 2, dtype=torch.float64), n[:, None] * theta)
+    q, k = (torch.view_as_complex((x @ w[f"{name}.weight"].T).view(-1, T, HEADS, width // 2, 2)) for name in "qk")
+    q, k = q * turn[:, None], k * turn[:, None]
+    v = (x @ w["v.weight"].T).view(-1, T, HEADS, 2 * width)
+    read = []
+    for h in range(HEADS):
+        gamma = 1 - 2.0 ** (-5 - h)
+        later = n[:, None] - n
+        decay = torch.where(later >= 0, gamma ** later.clamp(min=0), 0.0)
+        read.append(((q[:, :, h] @ k[:, :, h].conj().mT).real * decay) @ v[:, :, h])
+    y = torch.cat(read, -1)  # what eq. 8 norms in groups of one head; the scale of scores is lost in the norm
+    scores = math.sqrt(width)
+    y = F.group_norm(y.flatten(0, 1) / scores, HEADS, w["output_norm.weight"].flatten(), w["output_norm.bias"].flatten())
+    return (F.silu(x @ w["z.weight"].T) * y.view(-1, T, 2 * D)) @ w["out.weight"].T
+
+
+def gla(x: Tensor, w: Weights) -> Tensor:
+    """Yang et al. 2023, arXiv:2312.06635, eq. 3 and section 4.4: one position after another, alpha = sigmoid(x W1 W2 + b)^(1/16)."""
+    keys, values = D // 2 // HEADS, D // HEADS
+    alpha = (1 / (1 + torch.exp(-(x @ w["decay_down.weight"].T @ w["decay_up.weight"].T + w["decay_up.bias"])))) ** (1 / 16)
+    q, k, v = (x @ w[f"{name}.weight"].T for name in "qkv")
+    rows = []
+    for b in range(len(x)):
+        state = torch.zeros(HEADS, keys, values, dtype=torch.float64)
+        for t in range(T):
+            state = alpha[b, t].view(HEADS, keys, 1) * state + k[b, t].view(HEADS, keys, 1) * v[b, t].view(HEADS, 1, values)
+            read = (q[b, t].view(HEADS, 1, keys) @ state).squeeze(1) / math.sqrt(keys)
+            rows.append(read / torch.sqrt((read * read).mean(-1, keepdim=True) + 1e-6) * w["output_norm.weight"])
+    y = torch.stack(rows).view(len(x), T, D)
+    gate = x @ w["z.weight"].T
+    return (gate / (1 + torch.exp(-gate)) * y) @ w["out.weight"].T
+
+
+@pytest.mark.parametrize(
+    ("name", "paper", "options", "atol"),
+    [
+        ("retention", retention, {"position": "rope"}, 1e-5),  # rope keeps its angles in fp32: 256 of them times 6e-8
+        ("gla", gla, {}, 1e-10),
+    ],
+)
+def test_the_part_is_its_papers_formula_with_its_gradients(name, paper, options, atol):
+    part = build("attention", name, d_model=D, context_length=T, n_heads=HEADS, **options).double()
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for p in part.parameters():
+            p.add_(torch.empty_like(p).normal_(0, 0.2, generator=generator))
+    x, weight_of_y = (torch.randn(2, T, D, dtype=torch.float64, generator=generator) for _ in range(2))
+    copies = {n: p.detach().clone().requires_grad_() for n, p in part.named_parameters()}
+    mine, its = x.clone().requires_grad_(), x.clone().requires_grad_()
+    y, wanted = part(mine, SequenceInfo(positions=torch.arange(T)[None])), paper(its, copies)
+    torch.testing.assert_close(y, wanted, rtol=1e-7, atol=atol)
+    ((y * weight_of_y).sum() / T).backward()
+    ((wanted * weight_of_y).sum() / T).backward()
+    torch.testing.assert_close(mine.grad, its.grad, rtol=1e-7, atol=atol)
+    for n, p in part.named_parameters():
+        assert copies[n].grad is not None, n
+        assert copies[n].grad.abs().max() > 1e-6, n
+        torch.testing.assert_close(p.grad, copies[n].grad, rtol=1e-7, atol=atol, msg=lambda text, n=n: f"{n}: {text}")
