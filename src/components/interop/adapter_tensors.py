@@ -194,3 +194,11 @@ def reordered(change: Change, order: Tensor) -> Change:
     if isinstance(change, Scale):
         return replace(change, vector=change.vector[order]) if change.on_output else change
     return replace(change, b=change.b[order], magnitude=None if change.magnitude is None else change.magnitude[order])
+
+
+def trimmed(change: Product) -> Product:
+    """Without the last rows of A and columns of B that are zero in both: what ``alike`` has added."""
+    both = change.a.abs().sum(-1) + change.b.abs().sum(-2)
+    both = both.sum(0) if both.dim() > 1 else both
+    rank = max(1, int(both.nonzero().max()) + 1 if both.any() else len(both))
+    return change if rank == len(both) else replace(change, a=change.a[..., :rank, :], b=change.b[..., :rank])

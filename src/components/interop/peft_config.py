@@ -147,3 +147,29 @@ def patterns_of(chosen: Iterable[str], paths: Iterable[str]) -> list[str]:
         pattern = short(path)
         made[pattern if all(p in chosen for p in paths if fnmatchcase(p, pattern)) else path] = None
     return list(made)
+
+
+ABOUT = ("base_model_name_or_path", "task_type", "inference_mode", "init_lora_weights", "init_ia3_weights")
+NAMES = ("target_modules", "feedforward_modules", "modules_to_save")
+PATTERNS = ("rank_pattern", "alpha_pattern", "r", "lora_alpha")
+
+
+def says_the_same(kept: Config, made: Config, every: Sequence[str]) -> bool:
+    """Whether two settings, which may name modules in different ways, mean the same for a model with these modules."""
+    if any(kept.get(n) != v for n, v in made.items() if n not in (*ABOUT, *NAMES, *PATTERNS)):
+        return False
+    if any(_meant(kept.get(n), every) != _meant(made.get(n), every) for n in NAMES):
+        return False
+    changed = _meant(made["target_modules"], every) if made["peft_type"] == "LORA" else ()
+    (ranks, factors), (ranks_made, factors_made) = (
+        zip(*(factor_of(f, m) for m in changed), strict=True) if changed else ((), ()) for f in (kept, made)
+    )
+    return ranks == ranks_made and all(math.isclose(a, b, rel_tol=1e-9) for a, b in zip(factors, factors_made, strict=True))
+
+
+def _meant(names: object, every: Sequence[str]) -> list[str]:
+    """The modules that a regular expression, or ends of names, stand for."""
+    if isinstance(names, str):
+        return [m for m in every if re.fullmatch(names, m)]
+    ends = names if isinstance(names, list) else []
+    return [m for m in every if any(m == e or m.endswith(f".{e}") for e in ends)]

@@ -21,8 +21,9 @@ from components.interop.adapter_tensors import changes_of
 from components.interop.compare import explicit
 from components.interop.config import at
 from components.interop.files import save
-from components.interop.peft import Adapter, Base, read, write
+from components.interop.peft import Adapter, Base, write
 from components.interop.peft_config import CONFIG, WEIGHTS
+from components.interop.peft_reading import read
 from components.interop.rotary_layout import in_halves
 from components.interop.tensors import steps
 from components.parts.adapter._merge import adapter_state_dict
@@ -55,22 +56,12 @@ def export_adapter(run: str, to: Path) -> str:
     archive.load_into(model, checkpoints.weights_in(checkpoint), str(file))
     base = base_of(config, _plain(config, model.state_dict(), vocab_size), vocab_size, _prefer(source))
     beside = [n for n in adapter_state_dict(model) if n in base.weights]
-    fields, tensors = write(base, node, changes_of(model), beside, {"task_type": _task(config)})
     kept = {} if source is None else source.get("adapter", {})
-    if all(n in kept and _settled(kept[n]) == _settled(v) for n, v in fields.items() if n not in ABOUT):
-        fields = kept
+    fields, tensors = write(base, node, changes_of(model), beside, {"task_type": _task(config)}, kept)
     with whole_folder(to) as part:
         save(tensors, part / WEIGHTS)
         write_text(part / CONFIG, json.dumps(fields, indent=2, sort_keys=True))
     return f"{node['name']} of {base.architecture.label}: {len(tensors)} tensors of {file}\nfolder: {to}"
-
-
-ABOUT = ("base_model_name_or_path", "task_type", "inference_mode", "init_lora_weights", "init_ia3_weights")
-
-
-def _settled(value: object) -> object:
-    """A setting as it counts: an order of names does not, and nothing is an empty list."""
-    return sorted(value) if isinstance(value, list) else value or None
 
 
 def _task(config: Config) -> str | None:
