@@ -158,18 +158,24 @@ def says_the_same(kept: Config, made: Config, every: Sequence[str]) -> bool:
     """Whether two settings, which may name modules in different ways, mean the same for a model with these modules."""
     if any(kept.get(n) != v for n, v in made.items() if n not in (*ABOUT, *NAMES, *PATTERNS)):
         return False
-    if any(_meant(kept.get(n), every) != _meant(made.get(n), every) for n in NAMES):
+    if any(_meant(kept, n, every) != _meant(made, n, every) for n in NAMES):
         return False
-    changed = _meant(made["target_modules"], every) if made["peft_type"] == "LORA" else ()
+    changed = _meant(made, "target_modules", every) if made["peft_type"] == "LORA" else ()
     (ranks, factors), (ranks_made, factors_made) = (
         zip(*(factor_of(f, m) for m in changed), strict=True) if changed else ((), ()) for f in (kept, made)
     )
     return ranks == ranks_made and all(math.isclose(a, b, rel_tol=1e-9) for a, b in zip(factors, factors_made, strict=True))
 
 
-def _meant(names: object, every: Sequence[str]) -> list[str]:
-    """The modules that a regular expression, or ends of names, stand for."""
+def _meant(fields: Config, option: str, every: Sequence[str]) -> list[str]:
+    """The modules that a regular expression, or ends of names, stand for; of ``target_modules``, in the layers that are named beside it."""
+    names, layers = fields.get(option), fields.get("layers_to_transform") if option == "target_modules" else None
     if isinstance(names, str):
-        return [m for m in every if re.fullmatch(names, m)]
-    ends = names if isinstance(names, list) else []
-    return [m for m in every if any(m == e or m.endswith(f".{e}") for e in ends)]
+        found = [m for m in every if re.fullmatch(names, m)]
+    else:
+        ends = names if isinstance(names, list) else []
+        found = [m for m in every if any(m == e or m.endswith(f".{e}") for e in ends)]
+    if layers is None:
+        return found
+    chosen = [layers] if isinstance(layers, int) else layers
+    return [m for m in found if (at := re.match(r".*?\.[^.]*\.(\d+)\.", m)) is not None and int(at[1]) in chosen]
