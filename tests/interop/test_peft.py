@@ -90,13 +90,13 @@ def test_a_run_with_an_adapter_can_leave_it_and_take_another(tmp_path):
 
 TARGETS = {
     "lora": ["adapter=lora", "adapter.rank=3", "adapter.targets=[*]", "adapter.train=[*norm*]"],
-    "q_and_v": ["adapter=lora", "adapter.rank=2", "adapter.scaling=root", "adapter.alpha=5", "adapter.train=[head]"],
+    "q_and_v": ["adapter=lora", "adapter.rank=2", "adapter.scaling=root", "adapter.alpha=5", "adapter.train=[*.ffn_norm]"],
     "dora": ["adapter=dora", "adapter.rank=3", "adapter.targets=[*.attention.*,*.ffn.*]"],
     "ia3": ["adapter=ia3"],
 }
 OURS = [
     *("recipe=gpt_python", "model.d_model=32", "model.n_layers=2", "model.context_length=32", "model.attention.n_heads=4"),
-    *("data=text", "data.path=book.txt", "trainer.max_steps=2", "trainer.accelerator=cpu", "trainer.precision=32-true"),
+    *("data=text", "data.path=book.txt", "trainer.max_steps=1", "trainer.accelerator=cpu", "trainer.precision=32-true"),
     *("task.samples=0", "task.judged_samples=0", "task.batch_size=4", "tokenizer=bpe", "tokenizer.vocab_size=300"),
 ]
 LLAMA = [
@@ -121,35 +121,60 @@ TRAINED = {
 }
 
 
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    Path("book.txt").write_text("\n\n".join(f"The fox and dog number {i} walk over the hill." for i in range(80)))
-    return tmp_path
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """{name: a folder with the base, the run with an adapter over it, and what was exported of both}, each made once."""
+    bases: dict[str, Path] = {}
+    known: dict[str, Path] = {}
+
+    def made(name: str) -> Path:
+        at = tmp_path_factory.mktemp(name)
+        kind, (model, options) = name.partition("_")[0], TRAINED[name]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(at)
+            Path("book.txt").write_text("\n\n".join(f"The fox and dog number {i} walk over the hill." for i in range(80)))
+            if kind not in bases:
+                bases[kind] = components.train(None, [*OURS, *model], quiet=True).folder.resolve()
+            more = [f"init_from={bases[kind]}", *options, "optimizer.lr=0.05"]
+            components.train(None, [*OURS, *model, *more], quiet=True).folder.rename(at / "tuned")
+        (at / "own").symlink_to(bases[kind])
+        assert main(["export", str(bases[kind]), "--to", str(at / "base")]) == 0
+        assert main(["export", str(at / "tuned"), "--adapter", "--to", str(at / "adapter")]) == 0
+        return at
+
+    def once(name: str) -> Path:
+        if name not in known:
+            known[name] = made(name)
+        return known[name]
+
+    return once
 
 
-@pytest.mark.usefixtures("here")
+TRAINED_IDS = torch.randint(5, 290, (2, 9), generator=torch.Generator().manual_seed(0))
+
+
 @pytest.mark.parametrize("name", TRAINED)
-def test_what_was_trained_here_has_the_same_logits_in_peft(name):
+def test_what_was_trained_here_has_the_same_logits_in_peft(name, trained):
     peft = pytest.importorskip("peft", reason="peft is not installed")
     transformers = pytest.importorskip("transformers")
-    model, options = TRAINED[name]
-    base = components.train(None, [*OURS, *model], quiet=True).folder
-    tuned = components.train(None, [*OURS, *model, f"init_from={base}", *options, "optimizer.lr=0.05"], quiet=True).folder
-    assert main(["export", str(base), "--to", "base"]) == 0
-    assert main(["export", str(tuned), "--adapter", "--to", "adapter"]) == 0
-    ids = torch.randint(5, 290, (2, 9), generator=torch.Generator().manual_seed(0))
-    theirs = transformers.AutoModelForCausalLM.from_pretrained("base")
+    at = trained(name)
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(at / "base")
     with torch.no_grad():
-        before = theirs(ids).logits
-        right = peft.PeftModel.from_pretrained(theirs, "adapter").eval()(ids).logits
-    assert off(before, right) > 1e-3
-    assert off(logits(tuned, ids), right) < 1e-5
-    for at, over in (("folder", Path("base")), ("run", base)):  # interleaved pairs, and halves
-        run_of(Path("adapter"), Path(f"over_{at}"), over)
-        assert off(logits(f"over_{at}", ids), right) < 1e-5
-        assert main(["export", f"over_{at}", "--adapter", "--to", f"from_{at}"]) == 0
-        assert_alike(Path("adapter"), Path(f"from_{at}"))
+        before = theirs(TRAINED_IDS).logits
+        right = peft.PeftModel.from_pretrained(theirs, at / "adapter").eval()(TRAINED_IDS).logits
+    assert off(before, right) > 1e-4
+    assert off(logits(at / "tuned", TRAINED_IDS), right) < 1e-5
+
+
+@pytest.mark.parametrize("name", ["llama_lora", "gpt2_dora", "experts"])
+@pytest.mark.parametrize("over", ["base", "own"])  # pairs are halves in the folder, and interleaved in the run
+def test_what_goes_out_comes_in_over_a_folder_and_over_a_run(name, over, trained, tmp_path):
+    at = trained(name)
+    run = run_of(at / "adapter", tmp_path / "run", at / over)
+    assert off(logits(run, TRAINED_IDS), logits(at / "tuned", TRAINED_IDS)) < 1e-5
+    assert off(logits(at / over, TRAINED_IDS), logits(at / "tuned", TRAINED_IDS)) > 1e-3
+    assert main(["export", str(run), "--adapter", "--to", str(tmp_path / "out")]) == 0
+    assert_alike(at / "adapter", tmp_path / "out")
 
 
 def assert_alike(one: Path, other: Path) -> None:
@@ -210,7 +235,7 @@ def test_another_base_and_a_missing_one_are_told(folder, capsys, tmp_path):
     save_file({n: t + 1 for n, t in held.items()}, other / "model.safetensors", metadata={"format": "pt"})
     assert "comes with another weight than the base has" in said(folder, capsys, Path(other))
     assert main(["import", str(folder), "--to", str(tmp_path / "run")]) == 2
-    assert "is an adapter, and no model: name its model too" in capsys.readouterr().err
+    assert "is an adapter, and no model; name its model too" in capsys.readouterr().err
     run = run_of(folder, tmp_path / "run")
     capsys.readouterr()
     assert main(["import", str(folder), "--base", str(run), "--to", str(tmp_path / "twice")]) == 2

@@ -57,6 +57,10 @@ def run(args: argparse.Namespace) -> int:
         found = probe(args.path)
         terminal.show(str(found))
         return 0 if found.agrees else 1
+    if (folder := Path(args.path).expanduser() / "adapter_config.json").is_file() and not folder.with_name(
+        "config.json"
+    ).exists():
+        raise UserError(args.path, "is an adapter, and no model", "name its model too: --base RUN_OR_FOLDER")
     terminal.show(import_folder(args.path, Path(args.to), check=args.check))
     return 0
 
