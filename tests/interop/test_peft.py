@@ -96,7 +96,7 @@ TARGETS = {
 }
 OURS = [
     *("recipe=gpt_python", "model.d_model=32", "model.n_layers=2", "model.context_length=32", "model.attention.n_heads=4"),
-    *("data=text", "data.path=book.txt", "trainer.max_steps=1", "trainer.accelerator=cpu", "trainer.precision=32-true"),
+    *("data=text", "data.path=book.txt", "trainer.max_steps=2", "trainer.accelerator=cpu", "trainer.precision=32-true"),
     *("task.samples=0", "task.judged_samples=0", "task.batch_size=4", "tokenizer=bpe", "tokenizer.vocab_size=300"),
 ]
 LLAMA = [
