@@ -51,6 +51,16 @@ def test_an_adapter_comes_in_with_its_logits_and_goes_out_byte_for_byte(name, tm
     assert off(logits(tmp_path / "merged"), LOGITS[name]) < 1e-5
 
 
+def test_experts_that_peft_keeps_in_one_product_come_in(tmp_path):
+    run = run_of(TINY / "experts", tmp_path / "run", TINY / "experts_base")
+    assert off(logits(run), LOGITS["experts"]) < 1e-6
+    assert off(logits(TINY / "experts_base"), LOGITS["experts"]) > 1e-2
+    assert components.load(run).config["adapter"]["targets"] == ["*.attention.q", "*.ffn.gate", "*.ffn.up", "*.ffn.out"]
+    assert main(["export", str(run), "--adapter", "--to", str(tmp_path / "out")]) == 0  # expert by expert
+    again = run_of(tmp_path / "out", tmp_path / "again", TINY / "experts_base")
+    assert torch.equal(logits(again), logits(run))
+
+
 def test_one_model_with_several_adapters_by_name(tmp_path):
     loaded = components.load(BASE)
     plain, modules = logits(BASE), [type(m) for m in loaded.model.modules()]

@@ -15,6 +15,8 @@ from components.core.weights import Experts
 from components.interop.adapter_tensors import Change, Product, Scale, added, alike, reordered, split, transposed
 from components.interop.faults import grouped, listed
 from components.interop.files import Tensors
+from components.interop.layouts import Experts as Stacked
+from components.interop.layouts import Rows
 from components.interop.peft import Adapter, Base, module_of
 from components.interop.peft_config import BEFORE, CONFIG, WEIGHTS, factor_of, node_of, patterns_of, read_fields
 
@@ -45,7 +47,9 @@ def read(folder: Path, base: Base) -> Adapter:
     bases = {module: held.pop("base_layer") for module, held in parts.items() if "base_layer" in held}
     theirs: dict[str, Change] = {}
     for module, held in parts.items():
-        if (change := _change(module, held, fields)) is None:
+        if many := _of_experts(base, module, held, fields):
+            theirs |= many
+        elif (change := _change(module, held, fields)) is None:
             faults.append((module, f"has {', '.join(sorted(held)) or 'a base layer alone'}"))
         else:
             theirs[module] = change
@@ -81,11 +85,42 @@ def _change(module: str, held: Mapping[str, Tensor], fields: Config) -> Change |
         case _:
             return None
     rank, factor = factor_of(fields, module)
-    if a.shape[0] != rank or b.shape[-1] != rank:
-        said = f"{module} has rank {a.shape[0]}, and {CONFIG} says {rank}"
-        raise UserError(str(WEIGHTS), said, "take both files from one folder")
+    _of_rank(module, a.shape[0], rank)
     magnitude = held.get("lora_magnitude_vector")
     return Product(a, b, factor, None if magnitude is None else magnitude.flatten())
+
+
+def _of_rank(module: str, found: int, said: int) -> None:
+    if found != said:
+        raise UserError(WEIGHTS, f"{module} has rank {found}, and {CONFIG} says {said}", "take both files from one folder")
+
+
+def _of_experts(base: Base, module: str, held: Mapping[str, Tensor], fields: Config) -> dict[str, Change]:
+    """The changes of single experts, where one product has those of all (``target_parameters``); empty if it is none such.
+
+    A (E r, in) has the experts one after another, B (out, r E) has them in turn. Gate and up are one matrix there.
+    """
+    inside = module.removesuffix(".base_layer")  # of two such products on one module, the first is called so
+    layer = inside.removesuffix(".experts").rpartition(".")[0]
+    stacks = {
+        s.ours[0].split(".")[-2]: s for s in base.steps if isinstance(s.layout, Stacked) and s.theirs[0].startswith(f"{layer}.")
+    }
+    if not inside.endswith(".experts") or set(held) != {"lora_A", "lora_B"} or not {"gate", "up", "out"} <= stacks.keys():
+        return {}
+    a, b = held["lora_A"], held["lora_B"]
+    count, width, inner = base.weights[stacks["gate"].ours[0]].shape
+    names = {(2 * inner, width): ("gate", "up"), (width, inner): ("out",)}.get((b.shape[0], a.shape[1]))
+    if names is None:
+        return {}
+    rank, factor = factor_of(fields, f"{inside}.{'down_proj' if names == ('out',) else 'gate_up_proj'}")
+    _of_rank(module, a.shape[0] // count, rank)
+    each = zip(a.reshape(count, rank, -1), b.reshape(len(b), rank, count).permute(2, 0, 1), strict=True)
+    shape = torch.Size((len(b) // len(names), a.shape[1]))
+    made: dict[str, Change] = {}
+    for e, (a_e, b_e) in enumerate(each):
+        found = split(Rows(), [Product(a_e, b_e, factor)], [shape] * len(names), inside)
+        made |= {module_of(stacks[n].theirs[e]): c for n, c in zip(names, found, strict=True) if c is not None}
+    return made
 
 
 def _ours(
