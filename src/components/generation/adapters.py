@@ -56,8 +56,8 @@ class Adapters:
         if name in self._held:
             raise UserError("adapters.add", f"{name} is there already", "another name")
         self._need_base()
-        now = self._model.state_dict()
-        base = {n: self._under.get(n, now[n]) for n in self._names}
+        now = {**self._model.state_dict(), **self._under}
+        base = {n: now[n] for n in self._names}
         self._held[name] = read_adapter(path, {**self._config, "adapter": NONE}, base, self._vocab_size)
 
     def use(self, name: str | None) -> None:

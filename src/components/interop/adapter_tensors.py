@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from components.core.errors import UserError
 from components.core.weights import Experts as Stack
 from components.interop.layouts import Chunks, Experts, Layout, PerHead, Rows, Same, SwappedHalves, Transposed
-from components.parts.adapter._low_rank import LoRAEmbedding, LoRAExperts, LoRALinear
+from components.parts.adapter._low_rank import DoRALinear, LoRAEmbedding, LoRAExperts, LoRALinear
 from components.parts.adapter._merge import adapted
 from components.parts.adapter.ia3 import IA3Linear
 
@@ -58,7 +58,7 @@ def changes_of(model: nn.Module) -> dict[str, Change]:
                 a, b = (t.detach().transpose(1, 2) for t in (module.lora_a, module.lora_b))
                 found[path] = Product(a, b, module.factor)
             case LoRALinear():
-                magnitude = module.magnitude.detach() if "magnitude" in module.added else None  # type: ignore[union-attr]
+                magnitude = module.magnitude.detach() if isinstance(module, DoRALinear) else None
                 found[path] = Product(module.lora_a.detach(), module.lora_b.detach(), module.factor, magnitude)
     return found
 
@@ -136,9 +136,8 @@ def _length(weight: Tensor) -> Tensor:
 
 def split(layout: Layout, changes: Sequence[Change], shapes: Sequence[torch.Size], where: str) -> list[Change | None]:
     """The change of theirs, or of each expert, as changes of ours; None for one of ours that is as it was. Undoes ``joined``."""
-    first = changes[0]
-    if isinstance(layout, Experts) and all(isinstance(c, Product) and c.a.shape == first.a.shape for c in changes):  # type: ignore[union-attr]
-        products = [c for c in changes if isinstance(c, Product)]
+    first, products = changes[0], [c for c in changes if isinstance(c, Product)]
+    if isinstance(layout, Experts) and len(products) == len(changes) and len({(c.a.shape, c.factor) for c in products}) == 1:
         return [Product(torch.stack([c.a for c in products]), torch.stack([c.b for c in products]), products[0].factor)]
     if not isinstance(layout, BY_ROWS):
         raise UserError(where, f"has layout {type(layout).__name__}(), in which no adapter is read", "merge it there")
