@@ -239,6 +239,11 @@ def test_tensors_that_do_not_fit_are_one_list(folder, capsys):
     assert "mlp.down_proj has lora_A" in text
 
 
+def test_an_adapter_of_another_class_says_what_has_no_place(tmp_path, capsys):
+    adapter = Path(shutil.copytree(TINY / "experts", tmp_path / "adapter"))
+    assert "model.layers.0.mlp.experts has no place in the model" in said(adapter, capsys)
+
+
 def test_another_base_and_a_missing_one_are_told(folder, capsys, tmp_path):
     other = shutil.copytree(BASE, tmp_path / "other")
     held = load_file(other / "model.safetensors")

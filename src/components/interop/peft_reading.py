@@ -46,9 +46,12 @@ def read(folder: Path, base: Base) -> Adapter:
     faults = [] if parts or saved else [(WEIGHTS, "holds no tensors")]
     bases = {module: held.pop("base_layer") for module, held in parts.items() if "base_layer" in held}
     theirs: dict[str, Change] = {}
+    known = {module_of(n) for step in base.steps for n in step.theirs} | base.copies().keys()
     for module, held in parts.items():
         if many := _of_experts(base, module, held, fields):
             theirs |= many
+        elif module not in known:
+            faults.append((module, "has no place in the model"))
         elif (change := _change(module, held, fields)) is None:
             faults.append((module, f"has {', '.join(sorted(held)) or 'a base layer alone'}"))
         else:
@@ -59,7 +62,7 @@ def read(folder: Path, base: Base) -> Adapter:
         if all(n in saved for n in step.theirs):
             values = step.layout.split([saved.pop(n) for n in step.theirs], [base.weights[n].shape for n in step.ours])
             beside |= {n: _undone(t, base.orders.get(n)) for n, t in zip(step.ours, values, strict=True)}
-    faults += [(n, "has no place in the model") for n in (*saved, *theirs)]
+    faults += [(n, "has no place in the model") for n in saved]
     sizes = {n: tuple(base.weights[n].shape) for n in beside}
     faults += [(n, f"is {tuple(t.shape)}, not {sizes[n]}") for n, t in beside.items() if tuple(t.shape) != sizes[n]]
     if faults:
