@@ -24,6 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--shard-size", type=_size, default=5 * 10**9, metavar="SIZE", help="of one file, at most (default 5GB)"
     )
+    parser.add_argument(
+        "--adapter", action="store_true", help="write its adapter alone, as PEFT reads it, instead of the whole model"
+    )
 
 
 def _size(text: str) -> int:
@@ -42,7 +45,12 @@ def run(args: argparse.Namespace) -> int:
     from components.runs.run_files import has_tracker
 
     to = Path(args.to).expanduser()
-    terminal.show(export_run(args.run, to, shard_bytes=args.shard_size))
+    if args.adapter:
+        from components.runs.adapters import export_adapter
+
+        terminal.show(export_adapter(args.run, to))
+    else:
+        terminal.show(export_run(args.run, to, shard_bytes=args.shard_size))
     folder, file = run_folder.find_run(args.run, resume.runs_folder(Request.of([])))
     if has_tracker(folder):
         from components.training.loggers import tell_export

@@ -20,6 +20,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--to", metavar="RUN", help="the run's folder to write; for generate, evaluate, init_from and export")
     parser.add_argument(
+        "--base", metavar="RUN_OR_FOLDER", help="the model that an adapter belongs to, where the folder is PEFT's of an adapter"
+    )
+    parser.add_argument(
         "--config-only", action="store_true", help="print the recipe of a config.json, and which fields it used"
     )
     parser.add_argument(
@@ -41,10 +44,23 @@ def run(args: argparse.Namespace) -> int:
         return 0
     from components.runs.importing import import_folder, probe
 
+    if args.base is not None:
+        from components.runs.adapters import import_adapter
+
+        if args.probe or args.check:
+            raise UserError(
+                "--base", "goes with --to RUN alone", "components import ADAPTER --base RUN_OR_FOLDER --to runs/mine"
+            )
+        terminal.show(import_adapter(args.path, args.base, Path(args.to)))
+        return 0
     if args.probe:
         found = probe(args.path)
         terminal.show(str(found))
         return 0 if found.agrees else 1
+    if (folder := Path(args.path).expanduser() / "adapter_config.json").is_file() and not folder.with_name(
+        "config.json"
+    ).exists():
+        raise UserError(args.path, "is an adapter, and no model", "name its model too: --base RUN_OR_FOLDER")
     terminal.show(import_folder(args.path, Path(args.to), check=args.check))
     return 0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypedDict, overload
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
     from components.core.contracts import Model
     from components.corpus.tokens import Tokens
+    from components.generation.adapters import Adapters
     from components.generation.scoring import Score
 
 Texts = list[str] | tuple[str, ...]
@@ -32,12 +34,28 @@ class Writing(TypedDict, total=False):
 
 @dataclass(frozen=True, repr=False)
 class Loaded:
-    """A trained model: ``model(ids (B, T)) -> logits (B, T, V)``, in eval mode, with its tokenizer and its spelled-out config. Safe from several threads."""
+    """A trained model: ``model(ids (B, T)) -> logits (B, T, V)``, in eval mode, with its tokenizer and its spelled-out config. Safe from several
+    threads, but for ``use``."""
 
     model: Model
     tokenizer: Tokens
     config: Config
     folder: Path | None = None
+
+    @cached_property
+    def adapters(self) -> Adapters:
+        """The adapters of this model by name: ``adapters.add("support", folder)`` reads one more."""
+        from components.generation.adapters import Adapters
+
+        return Adapters(self.model, self.tokenizer, self.config)
+
+    def use(self, name: str | None) -> None:
+        """Put the adapter of this name in place of the one in use; None: the model without any. Not while another thread uses the model.
+
+        Raises:
+            UserError: there is none of this name.
+        """
+        self.adapters.use(name)
 
     @overload
     def generate(self, text: str = "", *, count: Literal[1] = 1, **how: Unpack[Writing]) -> str: ...

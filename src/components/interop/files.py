@@ -19,11 +19,11 @@ SHARD_BYTES = 5 * 10**9
 
 
 class Tensors:
-    """Tensors by name, each read on demand. ``names`` needs no reading."""
+    """Tensors by name, each read on demand. ``names`` needs no reading. ``only``: of this one file, not of the model's."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, only: str | None = None) -> None:
         self.folder = folder
-        self._files = {file: _open(folder / file) for file in _files(folder)}
+        self._files = {file: _open(folder / file) for file in ([only] if only else _files(folder))}
         self._where = {name: file for file, opened in self._files.items() for name in opened.keys()}  # noqa: SIM118  no mapping
 
     @property
@@ -95,18 +95,19 @@ def write(tensors: dict[str, Tensor], folder: Path, *, shard_bytes: int = SHARD_
         shards[-1][name] = tensor.contiguous()
         filled += size
     if len(shards) == 1:
-        _save(shards[0], folder / SINGLE)
+        save(shards[0], folder / SINGLE)
         return [SINGLE]
     files = [f"model-{i + 1:05d}-of-{len(shards):05d}.safetensors" for i in range(len(shards))]
     for file, shard in zip(files, shards, strict=True):
-        _save(shard, folder / file)
+        save(shard, folder / file)
     total = sum(t.numel() * t.element_size() for t in tensors.values())
     index = {"metadata": {"total_size": total}, "weight_map": {n: f for f, s in zip(files, shards, strict=True) for n in s}}
     write_json(folder / INDEX, index)
     return [*files, INDEX]
 
 
-def _save(tensors: dict[str, Tensor], file: Path) -> None:
+def save(tensors: dict[str, Tensor], file: Path) -> None:
+    """One safetensors file. UserError if it cannot be written."""
     try:
         save_file(tensors, file, metadata={"format": "pt"})
     except (OSError, SafetensorError) as e:  # a full disk is an error of the library's own

@@ -49,6 +49,7 @@ class Source(TypedDict):
     config: NotRequired[dict[str, Any]]
     generation_config: NotRequired[dict[str, Any]]
     bare: NotRequired[bool]
+    adapter: NotRequired[dict[str, Any]]  # PEFT's adapter_config.json
 
 
 class Checkpoint(TypedDict):

@@ -55,11 +55,20 @@ def import_folder(path: str, to: Path, *, check: bool | None = None) -> str:
     Raises:
         UserError: something does not fit, or the logits differ. Nothing has been written then.
     """
+    to = free_place(to)
+    return keep(read(located(path), check=check), to, path)
+
+
+def free_place(to: Path) -> Path:
+    """``to``, if nothing is there: said before the work."""
     to = to.expanduser()
-    if to.exists() and (not to.is_dir() or any(to.iterdir())):  # said before the work
+    if to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise UserError(str(to), "is there already", "name a new folder with --to")
-    folder = located(path)
-    foreign = read(folder, check=check)
+    return to
+
+
+def keep(foreign: Foreign, to: Path, path: str) -> str:
+    """Write ``to``, a run's folder. Returns what to print about it. ``path``: where it is from."""
     config = {
         **foreign.config,
         "recipe": to.name,

@@ -45,12 +45,17 @@ class Adapted:
     @torch.no_grad()
     def fold(self) -> None:
         """Take what was added into weight and bias, and be the plain module again."""
-        was, bias = self.was, self.effective_bias() if hasattr(self, "bias") else None
+        bias = self.effective_bias() if hasattr(self, "bias") else None
         if bias is not None:
             bias = bias.clone()
         self.weight.copy_(self.effective_weight())  # type: ignore[attr-defined]
         if bias is not None:
             self.bias.copy_(bias)  # type: ignore[attr-defined]
+        self.strip()
+
+    def strip(self) -> None:
+        """Be the plain module again, without what was added."""
+        was = self.was
         for name in self.added:
             delattr(self, name)
         for name in OWN:

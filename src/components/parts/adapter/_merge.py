@@ -16,6 +16,21 @@ def merge(model: nn.Module) -> nn.Module:
     """
     for module in adapted(model):
         module.fold()
+    return _without(model)
+
+
+def take_off(model: nn.Module) -> nn.Module:
+    """Leave the adapter out: the model that it was put on, all of it trainable. What was trained beside the adapter stays as it is.
+
+    Raises:
+        ValueError: the model has no adapter.
+    """
+    for module in adapted(model):
+        module.strip()
+    return _without(model)
+
+
+def _without(model: nn.Module) -> nn.Module:
     if (init := init_of(model)) is not None:
         model.init = init.inner
     return model.requires_grad_(True)
