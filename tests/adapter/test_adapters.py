@@ -181,6 +181,17 @@ def test_dora_is_its_formula_with_a_norm_that_is_a_constant_to_the_gradient():
     torch.testing.assert_close(grad, torch.autograd.grad(held.sum(), m.lora_b)[0])
 
 
+def test_dora_leaves_a_row_of_zeros_as_it_is():
+    m = linear("dora", rank=4, targets=["map"])
+    with torch.no_grad():
+        m.weight[3], m.lora_b[3] = 0.0, 0.0
+    y = m(torch.randn(3, 6, dtype=torch.float64))
+    torch.testing.assert_close(y[:, 3], m.bias[3].expand(3))
+    y.sum().backward()
+    assert all(p.grad.isfinite().all() for p in (m.magnitude, m.lora_a, m.lora_b))
+    assert not weight_of(m)[3].any()
+
+
 def test_dora_follows_a_base_that_is_loaded_later():
     base = decoder()
     initialise(base, base.init, 3)

@@ -11,7 +11,7 @@ EXTRAS = {
     "tensorboard": "`logger=tensorboard`",
     "mlflow": "`logger=mlflow`",
     "stats": "`callbacks.device_stats=true` on a CPU",
-    "studies": "`components ablate`: the statistics of its answer",
+    "studies": "`components ablate` and `components scale`: the statistics of their answers",
     "interop": "tokenizers in older files: SentencePiece, tiktoken, `vocab.txt`",
     "ladder": "the data of the ladder's recipes: `data=babel_dates`, `language_id`, `digits`",
     "bleu": "`task.bleu_tokenize=intl`",

@@ -94,7 +94,8 @@ class DoRALinear(LoRALinear):
         return torch.linalg.vector_norm(weight, dim=1)
 
     def scale(self) -> Tensor:
-        return self.magnitude / self.norm(super().effective_weight()).detach()
+        norm = self.norm(super().effective_weight()).detach()
+        return self.magnitude / norm.masked_fill(norm == 0, torch.inf)  # a row of zeros has no direction, and stays as it is
 
     def forward(self, input: Tensor) -> Tensor:
         y = F.linear(input, self.weight) + self.beside(input)
