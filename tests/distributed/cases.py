@@ -1,7 +1,7 @@
 """The runs that every layout of ranks must repeat: families of models, each small and without dropout; in 64-true, one family in other precisions too.
 
 ``python cases.py FOLDER all LAYOUT ...``, alone or under torchrun, trains them under each layout in one launch and keeps each one's losses and weights
-in FOLDER/LAYOUT; ``half`` in the place of ``all`` trains a half of them, for fewer steps, in which each layout meets each family. After the last step,
+in FOLDER/LAYOUT; ``quarter`` in the place of ``all`` trains a quarter of them, for fewer steps: each family meets one or two layouts that shard data and one or two that cut matrices. After the last step,
 weights that several ranks hold must be the same bits on all of them.
 """
 
@@ -22,7 +22,7 @@ from components.runs import curves
 from components.training.experiment import Result
 from components.training.task._training import Training
 
-STEPS = {"all": 20, "half": 8}
+STEPS = {"all": 20, "quarter": 5}
 ACCUMULATE = (1, 4)
 COMMON = [
     *("recipe=llama_tiny", "model.d_model=32", "model.n_layers=2", "model.context_length=32", "model.attention.n_heads=4"),
@@ -85,13 +85,13 @@ _steps = [STEPS["all"]]
 
 
 def runs_of(layout: str, how: str) -> list[tuple[str, int]]:
-    """(family, micro-batches of a step) of each run under a layout. In a half, each family is cut into as many as in every second layout."""
+    """(family, micro-batches of a step) of each run under a layout. In a quarter, every second layout has every second family."""
     runs = [(f, ACCUMULATE[-1]) for f in STRETCHED] + [(f, 1) for f in PRECISIONS] if layout == "cp" else [*RUNS]
     if how == "all" or layout == "one":
         return runs
-    number, half = [*LAYOUTS].index(layout), [*FAMILIES, *OPTIMIZERS]
-    cut = {family: ACCUMULATE[(number + i) % 2] for i, family in enumerate(half)}
-    return [(f, n) for f, n in runs if layout == "cp" or n == cut.get(f, n)]
+    place, order = [*LAYOUTS].index(layout), [*FAMILIES, *OPTIMIZERS]
+    met = {f: ACCUMULATE[(place + i) // 2 % 2] if f in FAMILIES else 1 for i, f in enumerate(order) if (place + i) % 2}
+    return [(f, n) for f, n in runs if layout == "cp" or f in PRECISIONS or n == met.get(f)]
 
 
 def laid_out(layout: str, accumulate: int = 1) -> list[str]:

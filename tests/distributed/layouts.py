@@ -25,7 +25,7 @@ TEXT = "\n\n".join(f"the {w} number {i} is here" for i in range(200) for w in ("
 
 
 def launch(ranks: int, layouts: tuple[str, ...], folder: Path, how: str = "all") -> None:
-    """All runs of these layouts, or a half of them, in one launch of ``ranks`` processes."""
+    """All runs of these layouts, or a quarter of them, in one launch of ``ranks`` processes."""
     (folder / "text.txt").write_text(TEXT)
     rank_server.launch(ranks, HERE / "cases.py", str(folder), how, *layouts, folder=folder)
 
