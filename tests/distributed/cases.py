@@ -1,8 +1,8 @@
 """The runs that every layout of ranks must repeat: families of models, each small and without dropout; in 64-true, one family in other precisions too.
 
 ``python cases.py FOLDER all LAYOUT ...``, alone or under torchrun, trains them under each layout in one launch and keeps each one's losses and weights
-in FOLDER/LAYOUT; ``quarter`` in the place of ``all`` trains a quarter of them, for fewer steps: each family meets one or two layouts that shard data and one or two that cut matrices. After the last step,
-weights that several ranks hold must be the same bits on all of them.
+in FOLDER/LAYOUT; ``quarter`` in the place of ``all`` trains a quarter of them, for fewer steps: each family meets one or two layouts that shard
+data, and one that cuts matrices. After the last step, weights that several ranks hold must be the same bits on all of them.
 """
 
 from __future__ import annotations
