@@ -66,8 +66,8 @@ def cluster(tmp_path, monkeypatch):
 
 
 def start(env: dict[str, str]) -> subprocess.Popen[str]:
-    words = ["recipe=./tiny.yaml", "trainer.strategy=ddp", "task.samples=0", "trainer.max_steps=2500"]
-    words += ["task.validation_every=1000", "trainer.log_every_n_steps=50"]
+    words = ["recipe=./tiny.yaml", "trainer.strategy=ddp", "task.samples=0", "trainer.max_steps=1000"]
+    words += ["task.validation_every=500", "trainer.log_every_n_steps=20"]
     return subprocess.Popen(
         ["bash", "train.sh", *words],
         **{"env": env, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "start_new_session": True},
@@ -103,4 +103,4 @@ def test_the_template_is_stopped_queued_again_and_goes_on_in_the_same_folder(clu
     assert process.returncode == 0, said
     assert [*Path("runs").glob("tiny/*")] == [folder], "one folder for all starts of the job"
     assert json.loads((folder / "summary.json").read_text())["state"] == "finished"
-    assert [row["step"] for row in read_rows(folder / "metrics.csv")] == [*range(50, 2501, 50)]
+    assert [row["step"] for row in read_rows(folder / "metrics.csv")] == [*range(20, 1001, 20)]
