@@ -46,23 +46,31 @@ LAYOUTS = {
     "hsdp": "{name: hsdp, shard_size: 2}",
     "tp": "tp",
     "fsdp2_tp": "{name: fsdp2_tp, tensor_size: 2}",
+    "cp": "{name: cp, context_size: 2}",
+    "tp with experts dealt out": "{name: tp, expert_parallel: true}",
+    "tp with positions dealt out": "{name: tp, sequence_parallel: true}",
 }
 ROWS = (2, 8)  # of one device
 MORE = {
     "checkpointed": "task.activation_checkpointing=true",
     "bf16-mixed": "trainer.precision=bf16-mixed",
+    "SOAP": "optimizer=soap",
 }  # of the dense model
+ONLY = {"cp": ("dense", "recurrent"), "tp with experts dealt out": ("MoE",), "tp with positions dealt out": ("dense",)}
+OWNERS = ("hsdp", "tp", "fsdp2_tp", "cp")  # whose meshes differ in who owns SOAP's matrices
 PEAKS = ("ddp", "fsdp2", "hsdp")  # the others' weights give way in hooks of their own, which the tracker does not see
 
 
 def cases(layout: str, ranks: int) -> list[tuple[str, int, str]]:
     """(family, rows, what is besides) of each run under a layout."""
-    found = [(family, rows, "") for family in FAMILIES for rows in (ROWS if layout in PEAKS else ROWS[:1])]
-    return found + ([("dense", ROWS[-1], more) for more in MORE] if layout in PEAKS and ranks == 2 else [])
+    found = [(family, rows, "") for family in ONLY.get(layout, FAMILIES) for rows in (ROWS if layout in PEAKS else ROWS[:1])]
+    if layout in PEAKS and ranks == 2:
+        return found + [("dense", ROWS[-1], more) for more in MORE]
+    return found + ([("dense", ROWS[0], "SOAP")] if layout in OWNERS else [])
 
 
 def overrides(family: str, layout: str, rows: int, more: str, ranks: int) -> list[str]:
-    readers = {"tp": 1, "fsdp2_tp": ranks // 2}.get(layout, ranks)
+    readers = 1 if layout.startswith("tp") else {"fsdp2_tp": ranks // 2, "cp": ranks // 2}.get(layout, ranks)
     return [
         *(*COMMON, *FAMILIES[family], f"trainer.strategy={LAYOUTS[layout]}", f"trainer.devices={ranks}"),
         *(f"task.batch_size={rows * readers}", *([MORE[more]] if more else [])),

@@ -14,12 +14,16 @@ import held
 import layouts
 
 from components.compose import compose
-from components.training.estimate.estimating import Step, Subject
+from components.training.estimate.estimating import Subject
 from components.training.estimate.layouts import layout_of
+from components.training.estimate.step import Step
 
 PAGE, FIGURES = layouts.ROOT / "docs" / "scale.md", layouts.ROOT / "docs" / "plan.json"
 BEGIN, END = "<!-- written by tests/distributed/planned.py -->", "<!-- end of planned -->"
-LAUNCHES = {2: ("ddp", "fsdp2", "tp"), 4: ("fsdp2", "hsdp", "fsdp2_tp")}
+LAUNCHES = {
+    2: ("ddp", "fsdp2", "tp", "cp", "tp with experts dealt out", "tp with positions dealt out"),
+    4: ("fsdp2", "hsdp", "fsdp2_tp", "cp"),
+}
 VOCABULARY = 300
 KEPT = ("parameters", "gradients", "optimizer")
 Figures = dict[str, dict[str, list[dict[str, int]]]]

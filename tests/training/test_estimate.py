@@ -16,11 +16,12 @@ from components.core.meta import emptied
 from components.training.estimate.accelerators import ACCELERATORS, accelerator, by_device_name
 from components.training.estimate.activations import lengthened
 from components.training.estimate.bill import Terms, bill
-from components.training.estimate.estimating import Step, Subject
+from components.training.estimate.estimating import Subject
 from components.training.estimate.layouts import Layout, layout_of, piece
 from components.training.estimate.live import Live
 from components.training.estimate.searching import candidates, search
 from components.training.estimate.state import meshed, optimizer_bytes, pieces, state_of
+from components.training.estimate.step import Step
 from components.training.estimate.traffic import Volume, ring, traffic
 from components.training.tuning import tuned
 
@@ -168,6 +169,43 @@ def test_traffic_by_hand():
     held = Volume(1000, 1000, 0, 0, stream=10, summed=2, entered=2, again=2)
     (plain,), (again,) = (traffic(Layout("tp", 2, tensor=2), held, checkpointing=c) for c in (False, True))
     assert (plain.bytes, again.bytes) == (4 * 2 * 20, 6 * 2 * 20)
+
+
+def test_a_device_with_a_stretch_of_each_row_has_its_activations_and_all_keys():
+    model = subject("model/attention=gqa", "model.attention.n_heads=4", "model.attention.n_kv_heads=2")
+    layout = Layout("cp", 4, context=4)
+    one, cut = (model.passes(x, 2) for x in (Layout("single"), layout))
+    assert {p.gathered for p in one.layers} == {0}
+    assert {p.gathered for p in cut.layers} == {2 * 2 * 64 * 48 * 4}  # keys and values of two rows, 64 positions, two heads of 24
+    assert cut.layers[0].leaving == one.layers[0].leaving // 4
+    assert one.layers[0].kept / 4 < cut.layers[0].kept < one.layers[0].kept
+    sent = {c.what: c.bytes for c in model.estimate(layout, Step(2, 3)).collectives}
+    assert sent == {
+        "gathered keys and values": 3 * 3 * ring(3 * 2 * 2 * 64 * 48 * 4, 4),
+        "all-reduce over stretches": 3 * 2 * ring(model.trained * 4, 4),
+    }
+    with pytest.raises(UserError, match="a mixture balances its load over whole rows"):
+        subject("model/ffn=moe").pieces(layout)
+
+
+def test_options_of_a_strategy_are_planned():
+    deals = {"name": "fsdp2_tp", "tensor_size": 2, "expert_parallel": True}
+    layout = layout_of({"strategy": deals}, 4)
+    assert layout == Layout("fsdp2_tp", 4, shards=2, tensor=2, expert_parallel=True)
+    assert layout.named() == "trainer.strategy={name: fsdp2_tp, tensor_size: 2, expert_parallel: true}"
+    dealt = subject("model/ffn=moe", "model.ffn.n_experts=4", "model.ffn.d_ff=31", "model.attention.n_heads=4")
+    assert dealt.state(layout).parameters < dealt.state(Layout("fsdp2", 2, shards=2)).parameters
+    with pytest.raises(UserError, match="d_ff=31 does not divide"):
+        dealt.pieces(Layout("fsdp2_tp", 4, shards=2, tensor=2))
+    with pytest.raises(UserError, match="no part of this model has experts"):
+        subject().pieces(Layout("tp", 2, tensor=2, expert_parallel=True))
+    model, whole = subject("model.attention.n_heads=4"), Layout("tp", 2, tensor=2)
+    parted = layout_of({"strategy": {"name": "tp", "sequence_parallel": True}}, 2)
+    assert model.peak(parted, Step(8)).total < model.peak(whole, Step(8)).total
+    assert layout_of({"strategy": {"name": "cp", "context_size": 2}}, 8) == Layout("cp", 8, shards=4, context=2)
+    assert layout_of({"strategy": "cp"}, 8) == Layout("cp", 8, context=8)
+    with pytest.raises(UserError, match=r"context_size: 8 devices are no whole number of groups of 3"):
+        layout_of({"strategy": {"name": "cp", "context_size": 3}}, 8)
 
 
 def test_days_and_cost_by_hand(small):

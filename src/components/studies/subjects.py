@@ -11,7 +11,8 @@ from components.core.config_types import Config
 from components.core.errors import UserError
 from components.runs.vocabulary import vocabulary
 from components.training.estimate.answering import subject_of
-from components.training.estimate.estimating import Subject, rows_of
+from components.training.estimate.estimating import Subject
+from components.training.estimate.step import rows_of
 from components.training.limits import total_steps
 from components.training.preflight import check_settings
 

@@ -20,7 +20,7 @@ from components.studies.sizes.question import RECIPE, Question, counted, paramet
 from components.studies.study import Variant
 from components.studies.subjects import Built, build
 from components.studies.tuning import SEED, Tune, parse_tune, settings
-from components.training.estimate.estimating import rows_of
+from components.training.estimate.step import rows_of
 
 D_MODEL, N_LAYERS = "model.d_model", "model.n_layers"
 OFF, FREELY_OFF = 0.05, 0.25  # share of the wanted parameters by which a rung may miss a size that was named, or only counted

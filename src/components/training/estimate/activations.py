@@ -24,6 +24,7 @@ from components.functional.cross_entropy import cross_entropy
 from components.functional.experts import even_loads
 from components.training.estimate.layouts import Layout
 from components.training.estimate.live import Live
+from components.training.estimate.stretches import LastStretch
 
 Objective = Callable[[Tensor, object, Batch], Terms]
 Kind = tuple[object, ...]
@@ -40,6 +41,7 @@ class Pass:
         forward: the most during its forward pass.
         backward: the most during its backward pass, ``kept`` and the gradients of its weights included.
         weights, trained: elements of its weights, and of those that learn.
+        gathered: keys and values of all devices that share the rows.
     """
 
     leaving: int
@@ -48,6 +50,7 @@ class Pass:
     backward: int
     weights: int
     trained: int
+    gathered: int = 0
 
 
 @dataclass(frozen=True)
@@ -70,12 +73,12 @@ class Activations:
 
 
 def activations(model: nn.Module, objective: Objective, layout: Layout, rows: int, context: int) -> Activations:
-    """Those of ``rows`` sequences of ``context`` tokens.
+    """Those of ``rows`` sequences of ``context`` tokens; of a stretch of them where devices share rows, the last one's.
 
     Args:
         model: on the meta device; it is used up.
         objective: the loss.
-        layout: says the precision.
+        layout: says the precision, and how many devices share a row.
         rows, context: of the micro-batch.
 
     Raises:
@@ -85,7 +88,7 @@ def activations(model: nn.Module, objective: Objective, layout: Layout, rows: in
         model = model.to(layout.stored if layout.casts else layout.compute)
         with FakeTensorMode(), even_loads():
             model = emptied(model).train()
-            batch = batch_of(model, rows, context)
+            batch = batch_of(model, rows, context // layout.context)
             try:
                 return _Run(layout).through(model, objective, batch)
             except DynamicOutputShapeException:
@@ -143,6 +146,7 @@ def _mixed(some: Sequence[Activations], layers: Sequence[float], outside: Sequen
             sum_of((p.backward for p in of), layers),
             of[0].weights,
             of[0].trained,
+            sum_of((p.gathered for p in of), layers),
         )
         for of in zip(*(one.layers for one in some), strict=True)
     )
@@ -156,14 +160,17 @@ class _Run:
     layout: Layout
     found: dict[Kind, Pass] = field(default_factory=dict)
     order: list[Kind] = field(default_factory=list)
+    stretch: LastStretch | None = None
 
     def through(self, model: nn.Module, objective: Objective, batch: Batch) -> Activations:
         live = Live((*model.parameters(), *model.buffers(), *tree_leaves(batch)))
         for layer in model.modules():
             if isinstance(layer, Layer):
                 layer.forward = self.in_place_of(layer, live)  # type: ignore[method-assign]  # the model is used up
+        if self.layout.context > 1:
+            self.stretch = LastStretch(self.layout.context, *batch.ids.shape)
         with live, self.cast():
-            terms = model(batch, objective)
+            terms = model(batch, objective, cache=self.stretch)
         held = live.now
         del terms
         return Activations(tuple(self.found[kind] for kind in self.order), held, live.peak)
@@ -190,6 +197,7 @@ class _Run:
         """The layer alone, forward and backward, and what it writes beside the stream."""
         x = s.detach().requires_grad_(s.is_floating_point())
         before = (*layer.parameters(), *layer.buffers(), *_tensors(info), x)
+        began = 0 if self.stretch is None else self.stretch.gathered
         with torch.autocast("cpu", enabled=False), torch.enable_grad(), Live(before) as live:
             with self.cast():
                 y, out = layer._run(x, info)
@@ -202,7 +210,8 @@ class _Run:
             p.grad = None
         weights = [(p.numel(), p.requires_grad) for p in layer.parameters()]
         elements, trained = sum(n for n, _ in weights), sum(n for n, learns in weights if learns)
-        return Pass(leaving, kept, forward, live.peak, elements, trained), cast(Written, written)
+        gathered = 0 if self.stretch is None else self.stretch.gathered - began
+        return Pass(leaving, kept, forward, live.peak, elements, trained, gathered), cast(Written, written)
 
 
 def _losses(out: Mapping[str, object]) -> Iterator[Tensor]:

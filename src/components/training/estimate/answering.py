@@ -11,10 +11,11 @@ from components.core.memory import shown
 from components.training.devices import count_devices
 from components.training.estimate.accelerators import accelerator
 from components.training.estimate.bill import Terms, bill
-from components.training.estimate.estimating import Estimate, Subject, rows_of, step_of
+from components.training.estimate.estimating import Estimate, Subject
 from components.training.estimate.layouts import Layout, layout_of
 from components.training.estimate.report import Answer
 from components.training.estimate.searching import Found, search
+from components.training.estimate.step import rows_of, step_of
 from components.training.limits import trainer_settings
 
 

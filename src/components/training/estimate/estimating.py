@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -11,7 +10,7 @@ from torch import nn
 from components.core.config_types import Config
 from components.core.errors import UserError
 from components.core.flops import Work, flops_of, flops_per_token
-from components.core.makers import make, part_values
+from components.core.makers import make
 from components.core.sockets import Layer
 from components.core.weights import Weight
 from components.runs.loading import model_of
@@ -20,27 +19,15 @@ from components.training.estimate.activations import Activations, activations, b
 from components.training.estimate.layouts import Layout
 from components.training.estimate.peak import Peak, peak_of
 from components.training.estimate.state import State, state_of
+from components.training.estimate.step import Step
 from components.training.estimate.traffic import Collective, Volume, traffic
+from components.training.strategy._context import check_rows
 from components.training.strategy._pieces import Pieces, pieces_of
+from components.training.strategy._positions import check_positions
 from components.training.tuning import freeze, tuned
 
 LENGTHS = (1024, 2048, 4096)  # of rows that are run by their shapes; what longer ones hold follows from these
 MOST_ROWS = 2**20  # that a search for the largest batch looks at
-
-
-@dataclass(frozen=True)
-class Step:
-    """How an optimizer step is cut.
-
-    Args:
-        rows: sequences of one micro-batch on one device.
-        accumulate: micro-batches of a step.
-        checkpointing: layers are computed again in the backward pass.
-    """
-
-    rows: int
-    accumulate: int = 1
-    checkpointing: bool = False
 
 
 @dataclass(frozen=True)
@@ -79,7 +66,7 @@ class Subject:
         self.config, self.vocab_size = config, vocab_size
         self.model = self.new_model()
         self.weights: list[Weight] = tuned(self.model, config)
-        self._cut: dict[int, Pieces] = {}
+        self._cut: dict[tuple[int, int, bool, bool], Pieces] = {}
         self._passes: dict[tuple[object, ...], Activations] = {}
         self._states: dict[tuple[Layout, int], State] = {}
 
@@ -126,11 +113,19 @@ class Subject:
         """What devices that hold a layer together have in pieces.
 
         Raises:
-            UserError: a part does not divide among them.
+            UserError: a part does not divide among them, or does not work on a stretch of a row where devices share rows.
         """
-        if layout.tensor not in self._cut:
-            self._cut[layout.tensor] = pieces_of(self.model, layout.tensor) if layout.tensor > 1 else Pieces()
-        return self._cut[layout.tensor]
+        key = (layout.tensor, layout.context, layout.expert_parallel, layout.sequence_parallel)
+        if key not in self._cut:
+            if layout.context > 1:
+                check_rows(self.model, layout.context)
+            if layout.sequence_parallel:
+                check_positions(self.model, layout.tensor)
+            cut = (
+                pieces_of(self.model, layout.tensor, expert_parallel=layout.expert_parallel) if layout.tensor > 1 else Pieces()
+            )
+            self._cut[key] = cut
+        return self._cut[key]
 
     def state(self, layout: Layout, rank: int = 0) -> State:
         if (layout, rank) not in self._states:
@@ -151,7 +146,7 @@ class Subject:
         return lengthened([self._of_length(layout, rows, n) for n in LENGTHS], LENGTHS, self.context)
 
     def _of_length(self, layout: Layout, rows: int, context: int) -> Activations:
-        key = (layout.stored, layout.compute, layout.casts, rows, context)
+        key = (layout.stored, layout.compute, layout.casts, layout.context, rows, context)
         if key not in self._passes:
             loss = make(self.config["loss"], "loss", vocab_size=self.vocab_size)
             self._passes[key] = activations(self.new_model(), loss, layout, rows, context)
@@ -218,27 +213,14 @@ class Subject:
             entered=len(pieces.summed) + len(pieces.joined),
             again=len(pieces.summed),
             joined=3 * tokens * len(pieces.joined),
+            gathered=self._gathered(layout, step.rows) if layout.context > 1 else 0,
         )
 
-
-def rows_of(config: Config) -> int:
-    """Sequences of an optimizer step, over all devices."""
-    options = part_values("task", config["task"])
-    rows, tokens, context = options["batch_size"], options.get("batch_tokens"), config["model"].get("context_length")
-    if isinstance(tokens, int) and isinstance(context, int):
-        return max(1, tokens // context)
-    return int(rows)
-
-
-def step_of(config: Config, trainer: Mapping[str, object], layout: Layout) -> tuple[Step, str]:
-    """How the config cuts a step, and where its rows do not divide a line that says so: then each device gets the next whole number."""
-    rows = rows_of(config)
-    accumulate = trainer.get("accumulate_grad_batches")
-    accumulate = accumulate if isinstance(accumulate, int) else 1
-    groups = accumulate * layout.readers
-    each = -(-rows // groups)
-    step = Step(each, accumulate, bool(part_values("task", config["task"]).get("activation_checkpointing")))
-    if rows % groups == 0:
-        return step, ""
-    among = f"{layout.readers} that read rows of their own" + (f" x {accumulate} micro-batches" if accumulate > 1 else "")
-    return step, f"task.batch_size={rows} among {among}: planned with {each * groups}, {each} each"
+    def _gathered(self, layout: Layout, rows: int) -> int:
+        """Bytes of keys and values of whole rows; 0 where activations cannot be told."""
+        try:
+            return sum(p.gathered for p in self.passes(layout, rows).layers)
+        except UserError as e:
+            if e.where != "activations":
+                raise
+            return 0

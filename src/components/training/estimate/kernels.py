@@ -22,9 +22,10 @@ from components.functional.decode_products import Weights, decoding_form
 from components.functional.experts import even_loads
 from components.training.devices import device_kind
 from components.training.estimate.activations import asked_everywhere, batch_of
-from components.training.estimate.estimating import Subject, step_of
+from components.training.estimate.estimating import Subject
 from components.training.estimate.layouts import Layout, layout_of
 from components.training.estimate.state import without_watchers
+from components.training.estimate.step import step_of
 from components.training.limits import trainer_settings
 from components.training.tuning import tuned
 

@@ -8,7 +8,7 @@ from components.training.estimate.activations import Activations, Pass
 from components.training.estimate.layouts import Layout
 from components.training.estimate.state import State
 
-STREAMS = 5  # of what a layer keeps, so much has the size of the stream: devices that hold a layer together have all of it
+STREAMS = 5  # of what a layer keeps, so much has the size of the stream: devices that hold a layer together have all of it, or a share of the positions
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,8 @@ def _cut(p: Pass, layout: Layout) -> Pass:
         return p
 
     def of(size: int) -> int:
-        whole = min(size, STREAMS * p.leaving)
+        whole = 0 if layout.sequence_parallel else min(size, STREAMS * p.leaving)
         return whole + (size - whole) // layout.tensor
 
-    return Pass(p.leaving, of(p.kept), of(p.forward), of(p.backward), p.weights // layout.tensor, p.trained // layout.tensor)
+    leaving = p.leaving // layout.tensor if layout.sequence_parallel else p.leaving
+    return Pass(leaving, of(p.kept), of(p.forward), of(p.backward), p.weights // layout.tensor, p.trained // layout.tensor)

@@ -10,7 +10,7 @@ from components.core.memory import shown
 from components.core.model_tree import short
 from components.training.estimate.bill import Bill, Terms
 from components.training.estimate.estimating import Estimate, Subject
-from components.training.estimate.layouts import SHARDED, Layout
+from components.training.estimate.layouts import PARALLEL, SHARDED, Layout
 from components.training.estimate.searching import Found, overrides_of
 
 Data = dict[str, object]
@@ -90,6 +90,8 @@ def head(answer: Answer) -> list[str]:
 def layout_text(layout: Layout) -> str:
     groups = [f"{layout.shards} shards"] if layout.strategy in SHARDED else []
     groups += [f"{layout.tensor} that hold a layer together"] if layout.tensor > 1 else []
+    groups += [f"{layout.context} that share a row"] if layout.context > 1 else []
+    groups += [option.replace("_", " ") for option in PARALLEL if getattr(layout, option)]
     groups += [f"{layout.replicas} copies"] if layout.replicas > 1 else []
     many = "device" if layout.ranks == 1 else "devices"
     return f"{layout.strategy} over {layout.ranks} {many}{f' ({chr(44).join(groups)})'.replace(',', ', ') if groups else ''}, {layout.precision}"
@@ -195,6 +197,9 @@ def estimate_data(e: Estimate) -> Data:
         "ranks": e.layout.ranks,
         "shards": e.layout.shards,
         "tensor": e.layout.tensor,
+        "context": e.layout.context,
+        "expert_parallel": e.layout.expert_parallel,
+        "sequence_parallel": e.layout.sequence_parallel,
         "replicas": e.layout.replicas,
         "precision": e.layout.precision,
         **asdict(e.step),

@@ -9,8 +9,9 @@ from components.core.config_types import Config
 from components.core.errors import UserError
 from components.core.makers import part_values
 from components.training.estimate.bill import Terms, bound
-from components.training.estimate.estimating import Estimate, Step, Subject, rows_of
+from components.training.estimate.estimating import Estimate, Subject
 from components.training.estimate.layouts import Layout
+from components.training.estimate.step import Step, rows_of
 
 
 @dataclass(frozen=True)

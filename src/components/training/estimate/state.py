@@ -23,7 +23,7 @@ from components.core.config_types import Config
 from components.core.errors import UserError
 from components.core.makers import ScopedMaker, make, part_values
 from components.core.weights import Weight
-from components.parts.optimizer._spread import keeps_on_owners
+from components.parts.optimizer._spread import compute_once, keeps_on_owners
 from components.training.estimate.layouts import Layout
 
 
@@ -109,11 +109,13 @@ def optimizer_bytes(
 ) -> Counter[Piece]:
     """{piece: bytes of the state that the optimizer keeps for all weights with this piece}, scalars such as counts of steps included."""
     node = without_watchers(optimizer)
-    with meshed(layout, rank) if layout.axes else _unmeshed() as mesh:
+    with meshed(layout, rank) as mesh:
 
         def held(some: list[tuple[Piece, Weight]]) -> tuple[Optimizer, list[int]]:
             stand_ins = [_stand_in(piece, w, layout, mesh) for piece, w in some]
             made = make(ScopedMaker(node, where="optimizer"), "optimizer", weights=stand_ins)
+            if layout.ranks > 1 and mesh is None:
+                compute_once(made)
             try:
                 for _ in range(2):  # what a first step only sets up, a second completes
                     made.step()
@@ -164,30 +166,26 @@ def _size(state: Mapping[str, object]) -> int:
 
 
 @contextmanager
-def _unmeshed() -> Iterator[None]:
-    yield None
-
-
-@contextmanager
-def meshed(layout: Layout, rank: int = 0) -> Iterator[DeviceMesh]:
-    """A mesh of ``rank`` and the devices that it shares weights with. None of them is there: collectives do nothing.
+def meshed(layout: Layout, rank: int = 0) -> Iterator[DeviceMesh | None]:
+    """A group of all devices, of which this is ``rank`` and none is there: collectives do nothing. In it the mesh of the layout, if that has one.
 
     Raises:
         UserError: this process is one of a real group.
     """
     from torch.testing._internal.distributed.fake_pg import FakeStore  # registers torch's backend that sends nothing
 
+    if layout.ranks == 1:
+        yield None
+        return
     if dist.is_initialized():
         raise UserError("plan", "this process belongs to a group of processes", "plan in a process of its own")
-    axes = {"shards": layout.shards, "tensor": layout.tensor}
-    sizes = {name: axes[name] for name in layout.axes}
-    ranks = layout.shards * layout.tensor
+    sizes = {axis: getattr(layout, axis) for axis in layout.axes}
     logger = logging.getLogger("torch.distributed.tensor._redistribute")
     level = logger.level
     logger.setLevel(logging.ERROR)  # it warns of meshes of two dimensions
-    dist.init_process_group("fake", rank=rank % ranks, world_size=ranks, store=FakeStore())
+    dist.init_process_group("fake", rank=rank, world_size=layout.ranks, store=FakeStore())
     try:
-        yield init_device_mesh("cpu", tuple(sizes.values()), mesh_dim_names=tuple(sizes))
+        yield init_device_mesh("cpu", tuple(sizes.values()), mesh_dim_names=tuple(sizes)) if sizes else None
     finally:
         dist.destroy_process_group()
         logger.setLevel(level)

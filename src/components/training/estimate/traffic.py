@@ -42,6 +42,7 @@ class Volume:
         entered: parts whose input's gradient is a sum of pieces.
         again: of ``summed`` those inside of layers, which a layer that is computed again sums again.
         joined: numbers that the loss exchanges where logits are in pieces: the largest, the sum and the target's of each row.
+        gathered: bytes of keys and values that devices which share rows gather in one micro-batch. States that a recurrence hands on are small beside.
     """
 
     layers: int
@@ -54,6 +55,7 @@ class Volume:
     entered: int = 0
     again: int = 0
     joined: int = 0
+    gathered: int = 0
 
 
 def ring(size: float, ranks: int) -> int:
@@ -86,6 +88,12 @@ def traffic(layout: Layout, volume: Volume, *, checkpointing: bool = False) -> l
         found.append(Collective("all-reduce of activations", layout.tensor, times * once * v.accumulate, layout.tensor))
         rows = 2 * ring(v.joined * max(4, layout.compute.itemsize), layout.tensor)  # the loss sums in fp32 at least
         found.append(Collective("all-reduce of the loss", layout.tensor, rows * v.accumulate, layout.tensor))
+    if layout.context > 1:
+        once = ring(v.gathered, layout.context)  # and what its gradients send is a sum of whole rows'
+        times = 4 if checkpointing else 3
+        found.append(Collective("gathered keys and values", layout.context, times * once * v.accumulate, layout.context))
+        whole = 2 * ring(learned * layout.gathered.itemsize, layout.context)
+        found.append(Collective("all-reduce over stretches", layout.context, whole * v.accumulate, layout.context))
     return [c for c in found if c.bytes]
 
 
