@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from components.core.bar import Bar
 from components.core.config_types import Config
 from components.core.errors import UserError
 from components.core.extras import lacking
@@ -57,9 +58,9 @@ class Harness:
             raise UserError(FOLDER, f"there is no folder {folder}", "name one with YAML files of tasks")
         return cls(tasks, place, limit)
 
-    def measure(self, loaded: LoadedModel) -> Results:
+    def measure(self, loaded: LoadedModel, bar: Bar | None = None) -> Results:
         """Ask all tasks. UserError: a task is unknown or cannot be read, or the model gives no likelihood."""
-        answers = Answers(loaded)
+        answers = Answers(loaded, bar)
         from components.evaluating.lm_eval_model import results_of
 
         return Results(results_of(answers, self.tasks, self.folder, self.limit))

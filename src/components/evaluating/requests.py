@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from components.core.bar import Bar
 from components.core.config_types import Config
 from components.core.errors import UserError
 from components.core.traits import why_cannot_generate
@@ -33,17 +34,17 @@ class Answers:
         UserError: the model continues no text, or its tokenizer has no token that begins one.
     """
 
-    def __init__(self, loaded: LoadedModel, seen: Callable[[int], None] = lambda _: None) -> None:
+    def __init__(self, loaded: LoadedModel, bar: Bar | None = None) -> None:
         if reason := why_cannot_generate(loaded.model):
             raise UserError(WHERE, f"the model continues no text: {reason}", "take a causal decoder with a head for tokens")
-        self.model, self.tokenizer, self.config, self.seen = loaded.model, loaded.tokenizer, loaded.config, seen
+        self.model, self.tokenizer, self.config, self.bar = loaded.model, loaded.tokenizer, loaded.config, bar
         self.limit: int = loaded.model.context_length
         special = special_ids(self.tokenizer)
         begins = special.get("bos", special.get("eos", self.tokenizer.specials.get("endoftext")))
         if begins is None:
             raise UserError(WHERE, "the tokenizer has no token that begins or ends a text", "take a model with another one")
         self.begins: int = begins
-        self.ends = tuple(dict.fromkeys([*stop_ids(self.tokenizer), *([special["eos"]] if "eos" in special else [])]))
+        self.ends = {*stop_ids(self.tokenizer), special.get("eos", begins)}
 
     def loglikelihood(self, pairs: Sequence[tuple[str, str]]) -> list[Likelihood]:
         """How likely each continuation is after its context: (context, continuation)."""
@@ -57,7 +58,7 @@ class Answers:
 
     def generate_until(self, asked: Sequence[tuple[str, Mapping[str, object]]]) -> list[str]:
         """What the model writes after each context, as the settings beside it say: (context, settings)."""
-        made = [""] * len(asked)
+        made, seen = [""] * len(asked), self._counting("texts", len(asked))
         groups: dict[str, list[int]] = {}
         for number, (_, settings) in enumerate(asked):
             groups.setdefault(json.dumps(settings, sort_keys=True, default=str), []).append(number)
@@ -65,6 +66,7 @@ class Answers:
             contexts = [asked[number][0] for number in numbers]
             for at, text in self._written(contexts, Writing.of(asked[numbers[0]][1])):
                 made[numbers[at]] = text
+                seen(1)
         return made
 
     def ids(self, text: str) -> Ids:
@@ -88,7 +90,19 @@ class Answers:
         return before, after
 
     def _likelihoods(self, pairs: Sequence[tuple[Ids, Ids]]) -> list[Likelihood]:
-        return likelihoods(self.model, self.tokenizer, pairs, self.limit, self.seen)
+        return likelihoods(self.model, self.tokenizer, pairs, self.limit, self._counting("likelihoods", len(pairs)))
+
+    def _counting(self, what: str, total: int) -> Callable[[int], None]:
+        """What is called with how many more are done, and shows all of them."""
+        done = 0
+
+        def seen(more: int) -> None:
+            nonlocal done
+            done += more
+            if self.bar is not None:
+                self.bar.task(what, done, total)
+
+        return seen
 
     def _written(self, contexts: Sequence[str], writing: Writing) -> Iterator[tuple[int, str]]:
         """(number of a context, what is written after it). A context that is there again is another draw."""
@@ -111,7 +125,7 @@ class Answers:
                 {**self.config, "decoding": writing.decoding},
                 [row.ids for row in some],
                 seeds=[(0, row.draw) for row in some],
-                ends=self.ends,
+                ends=sorted(self.ends),
                 max_new_tokens=new,
                 stop=writing.until,
             )
@@ -120,7 +134,6 @@ class Answers:
                 for stop in writing.until:
                     text = text.partition(stop)[0]
                 yield row.number, text
-            self.seen(len(some))
 
 
 class Row(NamedTuple):

@@ -181,7 +181,7 @@ def evaluate(
         evaluation.need_data(loaded, run_or_checkpoint, request)
         figures.update(evaluation.evaluate(loaded, split, bar=bar.Bar(sys.stderr), evaluations=evaluations))
     if tasks is not None:
-        found = tasks.measure(loaded)
+        found = tasks.measure(loaded, bar.Bar(sys.stderr))
         figures["harness"] = found.figures()
         if loaded.folder is not None:
             _keep(found, loaded.folder, run_or_checkpoint)
