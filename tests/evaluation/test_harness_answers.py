@@ -23,6 +23,7 @@ from components.evaluating.requests import Answers, Writing, windows
 from components.runs.loading import Opened, model_of
 
 KNOWN = json.loads(Path(__file__).with_name("harness_figures.json").read_text(encoding="utf8"))
+LETTERS = Tokens(Tokenizer(models.BPE(vocab={"a": 0, "b": 1}, merges=[])), {})
 
 
 @pytest.fixture(scope="module", params=["begins", "bare"])
@@ -148,9 +149,14 @@ def test_batches_are_of_like_length_and_bounded():
 )
 def test_a_model_without_likelihoods_is_refused(recipe, said):
     config = compose(recipe).config
-    opened = Opened(model_of(config, 300), Tokens(Tokenizer(models.BPE()), {}), config)
     with pytest.raises(UserError, match=said):
-        Answers(opened)
+        Answers(Opened(model_of(config, 300), LETTERS, config))
+
+
+def test_a_tokenizer_with_nothing_to_begin_with_is_refused():
+    config = compose("llama_tiny").config
+    with pytest.raises(UserError, match="no token that begins or ends a text"):
+        Answers(Opened(model_of(config, 300), LETTERS, config))
 
 
 @pytest.mark.parametrize(

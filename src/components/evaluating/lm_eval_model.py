@@ -36,16 +36,19 @@ class Asked(LM):
 
 
 class Tasks(TaskManager):
-    """lm-eval's tasks, and those of a folder, which go before them. What cannot be loaded is one line."""
+    """lm-eval's tasks, and those of a folder, which go before them. What cannot be loaded is one line.
 
-    def __init__(self, folder: Path | None) -> None:
-        super().__init__(include_path=None if folder is None else str(folder))
+    ``shipped=False``: those of the folder alone; to read all of lm-eval's own takes seconds.
+    """
+
+    def __init__(self, folder: Path | None, *, shipped: bool = True) -> None:
+        super().__init__(include_path=None if folder is None else str(folder), include_defaults=shipped)
 
     def named(self, tasks: Sequence[str | Mapping[str, object]]) -> list[str | dict[str, object]]:
         """``tasks`` with patterns (``mmlu_*``) replaced by the names that fit. UserError for an unknown name, with the nearest."""
         found: list[str | dict[str, object]] = []
         for task in tasks:
-            name = task if isinstance(task, str) else str(task["task"])
+            name = name_of(task)
             fit = self.match_tasks([name])
             if not fit:
                 raise UserError(WHERE, f"unknown task {name!r}", nearest(name, self.all_tasks, called="tasks"))
@@ -53,9 +56,11 @@ class Tasks(TaskManager):
         return found
 
     def load(self, task_list: Any) -> Any:
-        said = ", ".join(t if isinstance(t, str) else str(t["task"]) for t in task_list)
+        said = ", ".join(map(name_of, task_list))
         try:
-            loaded = super().load(task_list)
+            loaded = super().load(
+                [one for task in task_list for one in ([task] if isinstance(task, str) else self._changed(task))]
+            )
         except OSError as e:  # of the hub, of the network, of files
             raise UserError(WHERE, f"the data of {said} cannot be read: {_line(e)}", OFFLINE) from e
         except Exception as e:  # whatever the YAML or the Python of a task raises: none of ours runs in there
@@ -69,6 +74,12 @@ class Tasks(TaskManager):
                 raise UserError(WHERE, f"{name} shows pictures or sound, and the model reads text", "leave it out")
         return loaded
 
+    def _changed(self, task: Mapping[str, object]) -> list[Any]:
+        """A known task or group with settings of its own: lm-eval changes members of a group alone, so it is one for a moment."""
+        loaded = super().load([{"group": WHERE, "task": [dict(task)]}])
+        group = loaded["groups"].get(name_of(task))
+        return [*loaded["tasks"].values()] if group is None else [group]
+
 
 def results_of(
     answers: Answers, tasks: Sequence[str | Mapping[str, object]], folder: Path | None, limit: int | None
@@ -79,12 +90,18 @@ def results_of(
         UserError: a task is unknown, or its files or data cannot be read.
     """
     with redirect_stdout(sys.stderr):
-        manager = Tasks(folder)
+        manager = None if folder is None else Tasks(folder, shipped=False)
+        if manager is None or not {*map(name_of, tasks)} <= {*manager.all_subtasks}:
+            manager = Tasks(folder)
         found = simple_evaluate(
             model=Asked(answers), tasks=manager.named(tasks), task_manager=manager, limit=limit, log_samples=False
         )
     assert found is not None  # it is so on ranks that are not the first
     return found
+
+
+def name_of(task: str | Mapping[str, object]) -> str:
+    return task if isinstance(task, str) else str(task["task"])
 
 
 def _line(error: BaseException) -> str:

@@ -196,9 +196,9 @@ def _keep(found: Results, folder: Path, run_or_checkpoint: str | Path) -> None:
     try:
         kept = found.write(folder, file or run_folder.checkpoint_of(folder, best=True))
     except UserError as e:
-        return terminal.tell(f"the results are not kept: {e}")
-    terminal.tell(f"results: {kept}")
+        return terminal.complain(f"the results are not kept: {e}")
+    terminal.complain(f"results: {kept}")
     if run_files.has_tracker(folder):
         from components.training.loggers import tell_figures
 
-        tell_figures(folder, found.flat(), terminal.tell)
+        tell_figures(folder, found.flat(), terminal.complain)
