@@ -76,6 +76,12 @@ def tasks(folder: Path) -> Path:
             "metric_list": [{"metric": "exact_match"}, {"metric": "ter"}],
         },
         "local_lost": {**data("nowhere"), "output_type": "loglikelihood_rolling", "doc_to_target": "{{text}}"},
+        "local_unsafe": {
+            **data("texts"),
+            "output_type": "loglikelihood_rolling",
+            "doc_to_target": "{{text}}",
+            "unsafe_code": True,
+        },
         "local_broken": {**data("texts"), "output_type": "no_such_output", "doc_to_target": "{{text}}"},
     }
     for name, held in written.items():
@@ -162,7 +168,7 @@ def test_printed_beside_the_split_with_a_limit_and_shots(place, capsys, monkeypa
         ("arc_easy", "harness: the data of arc_easy cannot be read: "),
         ("local_lost", "harness: the data of local_lost cannot be read: "),
         ("local_broken", "harness: lm-eval does not load local_broken: "),
-        ("humaneval", "harness: "),
+        ("local_unsafe", "harness: local_unsafe runs code that the model writes"),
     ],
 )
 def test_what_cannot_be_asked_is_one_line(place, task, said, monkeypatch):
