@@ -81,6 +81,7 @@ CHOICES: dict[tuple[str, str], Callable[[Path], None]] = {
     ),
     ("studies/statistics.py", "scipy"): command("ablate", "recipe=llama_tiny", "model/norm=rms,layer"),
     ("studies/sizes/law.py", "scipy"): command("scale", "recipe=llama_tiny"),
+    ("evaluating/harness.py", "lm_eval"): command("evaluate", "a_run", "harness=[arc_easy]"),
     ("evaluating/bleu.py", "regex"): command(
         "train", "recipe=ladder/11_translation", "data=text_pairs", "data.path=pairs.tsv", "task.bleu_tokenize=intl"
     ),
@@ -91,6 +92,8 @@ WITHIN: dict[str, Callable[[Path], None]] = {"tensorboard": command("train", "lo
 FASTER = {("corpus/encode_by_ranks.py", "tiktoken")}
 # compared with where it is installed, and asked for by --check alone: tests/interop/test_agreement.py
 COMPARED = {("interop/agreement.py", "transformers")}
+# reached by way of evaluating/harness.py alone, which has looked for it
+BEHIND = {("evaluating/lm_eval_model.py", "lm_eval")}
 BESIDE = {"sentencepiece", "tiktoken"}  # transformers reads a format with them, and says so itself; they come in its extra
 
 
@@ -107,7 +110,7 @@ def missing(monkeypatch):
 
 
 def test_every_optional_import_has_a_choice_here():
-    assert optional() == set(CHOICES) | FASTER | COMPARED
+    assert optional() == set(CHOICES) | FASTER | COMPARED | BEHIND
     assert {package for _, package in CHOICES} | set(WITHIN) | BESIDE == set(EXTRA)
 
 

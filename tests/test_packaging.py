@@ -172,7 +172,7 @@ def test_no_two_extras_exclude_each_other():
 
 
 def test_the_extra_that_an_error_names_brings_the_package():
-    brought = {"pyarrow": "datasets", "sklearn": "scikit-learn"}
+    brought = {"pyarrow": "datasets", "sklearn": "scikit-learn", "lm_eval": "lm-eval"}
     for package, extra in EXTRA.items():
         names = {Requirement(line).name for line in project()["optional-dependencies"][extra]}
         assert brought.get(package, package) in names, package

@@ -64,6 +64,8 @@ def test_as_data_and_from_python(trained, capsys):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
+        (["evaluatoin=cloze"], "unknown key 'evaluatoin'; did you mean 'evaluation'"),
+        (["harnes=[arc_easy]"], "unknown key 'harnes'; did you mean 'harness'"),
         (["evaluation=clooze"], "unknown evaluation 'clooze'; did you mean 'cloze'"),
         (["evaluation=cloze", "evaluation.cloze.cuont=3"], "did you mean 'count'"),
         (["evaluation=cloze", "evaluation.cloze.band=3"], "band=3 words are too few"),

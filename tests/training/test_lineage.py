@@ -13,6 +13,7 @@ import wandb_reader
 
 import components
 from components.cli import main
+from components.training.loggers import tell_figures
 
 wandb = pytest.importorskip("wandb")
 
@@ -74,3 +75,21 @@ def test_without_the_option_nothing_is_shown(offline, tmp_path, capsys):
     assert main(["export", str(folder), "--to", str(tmp_path / "exported")]) == 0, capsys.readouterr().err
     (trained,) = written(folder)
     assert trained.links == []
+
+
+def test_figures_that_were_measured_after_the_run_stand_in_its_summary(offline, tmp_path):
+    folder = run(tmp_path)
+    said: list[str] = []
+    tell_figures(folder, {"harness/arc_easy/acc": 0.25, "harness/arc_easy/acc_stderr": 0.01}, said.append)
+    trained, after = written(folder)
+    assert after.run_id == trained.run_id
+    assert after.summary["harness/arc_easy/acc"] == 0.25
+    assert after.exit_code == 0
+    assert said == []
+
+
+def test_a_run_that_its_tracker_does_not_know_begins_none(offline, tmp_path):
+    folder = run(tmp_path)
+    (folder / "wandb.sent.jsonl").unlink()
+    tell_figures(folder, {"harness/arc_easy/acc": 0.25}, pytest.fail)
+    assert len(written(folder)) == 1

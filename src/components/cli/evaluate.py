@@ -3,8 +3,10 @@
   components evaluate auto evaluation=[calibration,cloze,minimal_pairs,parse_rate]
   components evaluate auto 'evaluation=[{name: few_shot, data: language_id, k: 8}]'
   components evaluate auto evaluation=cloze evaluation.cloze.count=500 --json
+  components evaluate auto harness=[arc_easy,hellaswag] harness_limit=100
 
-components list evaluation lists them. Each share comes with its standard error, and with the result of guessing.
+components list evaluation lists them. Each share comes with its standard error, and with the result of guessing. harness names tasks of EleutherAI's
+lm-eval, which have their own data; harness_folder a folder of your own ones.
 """
 
 from __future__ import annotations
@@ -48,20 +50,27 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         terminal.show(json.dumps(figures))
         return 0
-    evaluations = figures.pop("evaluations", {})
+    evaluations, harness = figures.pop("evaluations", {}), figures.pop("harness", {})
+    if figures:
+        _show_split(args.split, figures)
+    found = {name.replace("_", " "): {n.replace("_", " "): f for n, f in own.items()} for name, own in evaluations.items()}
+    found |= harness  # lm-eval's names stay as they are quoted
+    wide = max((len(name) for own in found.values() for name in own), default=0)
+    for name, own in found.items():
+        terminal.show(name)
+        for figure, f in own.items():
+            terminal.show(f"  {figure:<{max(wide, 15)}} {said(f)}".rstrip())
+    return 0
+
+
+def _show_split(split: str, figures: dict[str, float]) -> None:
     tokens = "perplexity" in figures
     read = f"{figures.pop('documents'):,.0f} of the data's {figures.pop('documents_in_all'):,.0f} documents"
-    terminal.show(f"{args.split}: {read}, {figures.pop('targets'):,.0f} {'tokens' if tokens else 'answers'}")
+    terminal.show(f"{split}: {read}, {figures.pop('targets'):,.0f} {'tokens' if tokens else 'answers'}")
     terminal.show(f"  loss            {figures.pop('loss'):.4f}{' nats per token' if tokens else ''}")
     forms = {"perplexity": ".2f", "bits_per_byte": ".4f"}
     for name, value in figures.items():
         terminal.show(f"  {name.replace('_', ' '):<15} {value:{forms.get(name, '.4g')}}")
-    wide = max((len(name) for found in evaluations.values() for name in found), default=0)
-    for name, found in evaluations.items():
-        terminal.show(name.replace("_", " "))
-        for figure, f in found.items():
-            terminal.show(f"  {figure.replace('_', ' '):<{max(wide, 15)}} {said(f)}".rstrip())
-    return 0
 
 
 def said(figure: Mapping[str, float | None]) -> str:

@@ -55,14 +55,15 @@ class PartialRun:
     """What the words before the one that is being typed choose, on top of the recipe's files."""
 
     def __init__(self, words: list[str], recipes: dict[str, tuple[str, Path]] | None = None, command: str = "") -> None:
-        """``recipes``: what ``recipe_files`` gives, for a caller that asks about many; ``command``: one that may have groups of its own."""
+        """``recipes``: what ``recipe_files`` gives, for a caller that asks about many; ``command``: one that may have groups and values of its own."""
         self.recipes = recipe_files() if recipes is None else recipes
         overrides = [w for w in words if is_override(w)]
         recipe = next((name for w in reversed(overrides) if (name := recipe_word(w)) is not None), "")
         train = _read(conf_folder() / "train.yaml")
-        own = _read(conf_folder() / f"{command}.yaml").get("defaults", []) if command else []
-        self.defaults = {k: v for d in [*train.pop("defaults", []), *own] if isinstance(d, dict) for k, v in d.items()}
-        self.run_values = train
+        own = _read(conf_folder() / f"{command}.yaml") if command else {}
+        entries = [*train.pop("defaults", []), *own.pop("defaults", [])]
+        self.defaults = {k: v for d in entries if isinstance(d, dict) for k, v in d.items()}
+        self.run_values = train | own
         self.files = {
             k: v for k, v in self.defaults.items() if k not in registry.kinds() or k in GROUPS
         }  # group: what is chosen

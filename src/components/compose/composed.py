@@ -103,7 +103,8 @@ def compose_request(
         _no_train_file(folder)
     choices, values = defaults_of(shipped("conf") / "train.yaml")
     if command:
-        choices.update(defaults_of(shipped("conf") / f"{command}.yaml")[0])
+        own_choices, own_values = defaults_of(shipped("conf") / f"{command}.yaml")
+        choices, values = choices | own_choices, values | own_values
     default = choices.pop("recipe", None)
     recipe = None if base is not None else request.recipe or default
     if base is None and not recipe:

@@ -169,9 +169,8 @@ class Run:
     def _instead(self, name: str) -> str:
         """What was meant by a word at the top: the group or value of that name, or the socket that has it."""
         known = sorted([*self.parts, *self.settings.config, "recipe"])
-        found = sorted(
-            f"{group}.{name}" for group in self.parts if (part := self.said.root.part(group)) and name in part.options
-        )
+        single = [group for group, option in self.parts.items() if not option.type.many]
+        found = sorted(f"{group}.{name}" for group in single if (part := self.said.root.part(group)) and name in part.options)
         if found:
             return f"did you mean {' or '.join(found)}? groups and values: {', '.join(known)}"
         return nearest(name, known, called="groups and values")

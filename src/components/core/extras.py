@@ -15,10 +15,11 @@ EXTRAS = {
     "interop": "tokenizers in older files: SentencePiece, tiktoken, `vocab.txt`",
     "ladder": "the data of the ladder's recipes: `data=babel_dates`, `language_id`, `digits`",
     "bleu": "`task.bleu_tokenize=intl`",
+    "harness": "`components evaluate RUN harness=[...]`: EleutherAI's lm-eval",
     "dedup": "`task.near_duplicates`",
     "fast": "encoding a corpus five times as fast; nothing else changes",
     "docs": "building the site (`make docs`)",
-    "dev": "the tests; brings all of the above but `tensorboard` and `mlflow`",
+    "dev": "the tests; brings all of the above but `tensorboard`, `mlflow` and `harness`",
 }
 
 # import name -> extra
@@ -37,6 +38,7 @@ EXTRA = {
     "django": "ladder",
     "sklearn": "ladder",
     "regex": "bleu",
+    "lm_eval": "harness",
     "datasketch": "dedup",
 }
 

@@ -42,12 +42,12 @@ class Evaluation(Protocol):
 
 
 class Measured(dict[str, Any]):
-    """The figures of a split, {name: number}, and ``evaluations`` where some were asked for; a notebook shows them as a table."""
+    """The figures of a split, {name: number}, and ``evaluations`` and ``harness`` where they were asked for; a notebook shows them as a table."""
 
     def _repr_html_(self) -> str:
         figures = [(name.replace("_", " "), f"{value:,.6g}") for name, value in self.items() if isinstance(value, (int, float))]
-        shown = html.table(figures)
-        for name, found in self.get("evaluations", {}).items():
+        shown = html.table(figures) if figures else ""
+        for name, found in {**self.get("evaluations", {}), **self.get("harness", {})}.items():
             rows = [
                 (figure.replace("_", " "), *map(_shown, (f["value"], f["error"], f["count"], f["chance"])))
                 for figure, f in found.items()

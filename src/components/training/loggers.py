@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -51,16 +51,30 @@ class ShowsExports(Protocol):
     def exported(self, checkpoint: Path, to: Path, /) -> None: ...
 
 
+@runtime_checkable
+class ShowsFigures(Protocol):
+    """A logger's part that shows figures which were measured after the run."""
+
+    def measured(self, figures: Mapping[str, float], /) -> None: ...
+
+
 def tell_export(folder: Path, checkpoint: Path, to: Path, say: Callable[[str], None]) -> None:
     """Tell the tracker of the run in ``folder`` what was written to ``to`` from one of its checkpoints, if the run's config asks for it."""
+    _tell(folder, say, lambda part: part.exported(checkpoint, to) if isinstance(part, ShowsExports) else None)
+
+
+def tell_figures(folder: Path, figures: Mapping[str, float], say: Callable[[str], None]) -> None:
+    """Tell the tracker of the run in ``folder`` what was measured after it."""
+    _tell(folder, say, lambda part: part.measured(figures) if isinstance(part, ShowsFigures) else None)
+
+
+def _tell(folder: Path, say: Callable[[str], None], what: Callable[[object], None]) -> None:
     try:
         config = read_config(folder)
         node = named(config.get("logger"))
         check_logger(node)
-        part = make(node, "logger", folder=folder, config=config, say=say, step=None)
-        if isinstance(part, ShowsExports):
-            part.exported(checkpoint, to)
-    except UserError as e:  # the export itself is whole; here may be no tracker
+        what(make(node, "logger", folder=folder, config=config, say=say, step=None))
+    except UserError as e:  # what was made or measured is whole; here may be no tracker
         say(f"the run's tracker was not told: {e}")
 
 

@@ -18,6 +18,7 @@ from components.generation.loaded import Loaded as Loaded
 if TYPE_CHECKING:
     from components.core.contracts import Model
     from components.evaluating.evaluation import Measured
+    from components.evaluating.harness import Results
     from components.training.data_module import PackedDataModule
     from components.training.experiment import Result
     from components.training.task._training import Training
@@ -153,6 +154,9 @@ def evaluate(
 ) -> Measured:
     """Loss, perplexity, bits per byte of a split of the data, and ``evaluations``: {name: {figure: {value, error, count, chance}}} where asked for.
 
+    With tasks of lm-eval (``harness=[arc_easy]``) ``harness`` has their figures in the same form. They bring their own data: alone they are all that is
+    measured, and of a run they are kept in its folder and told to its tracker.
+
     Args:
         run_or_checkpoint: as ``load`` takes it.
         overrides: of the stored config, as ``train`` takes them: ``{"data": {"name": "text", "path": file}}``, ``["evaluation=[cloze]"]``.
@@ -164,8 +168,37 @@ def evaluate(
         a dictionary, which shows itself as a table.
     """
     from components.core import bar
-    from components.evaluating import evaluation
+    from components.evaluating import evaluation, harness
 
+    request = Request.of(overrides)
+    asked = {argument.path[0] for argument in request.arguments}
+    if harness.WHERE in asked:
+        harness.need_lm_eval()  # before a large model is read
     loaded = load(run_or_checkpoint, overrides, device=device, command="evaluate")
-    evaluation.need_data(loaded, run_or_checkpoint, Request.of(overrides))
-    return evaluation.Measured(evaluation.evaluate(loaded, split, bar=bar.Bar(sys.stderr), evaluations=evaluations))
+    tasks = harness.Harness.of(loaded.config)
+    figures = evaluation.Measured()
+    if tasks is None or evaluations or asked & {"data", "evaluation"}:
+        evaluation.need_data(loaded, run_or_checkpoint, request)
+        figures.update(evaluation.evaluate(loaded, split, bar=bar.Bar(sys.stderr), evaluations=evaluations))
+    if tasks is not None:
+        found = tasks.measure(loaded, bar.Bar(sys.stderr))
+        figures["harness"] = found.figures()
+        if loaded.folder is not None:
+            _keep(found, loaded.folder, run_or_checkpoint)
+    return figures
+
+
+def _keep(found: Results, folder: Path, run_or_checkpoint: str | Path) -> None:
+    """Write what lm-eval gave into the run's folder, and tell the run's tracker. Where neither can be written, the figures are still there."""
+    from components.runs import resume, run_files, run_folder
+
+    _, file = run_folder.find_run(str(run_or_checkpoint), resume.runs_folder(Request()))
+    try:
+        kept = found.write(folder, file or run_folder.checkpoint_of(folder, best=True))
+    except UserError as e:
+        return terminal.complain(f"the results are not kept: {e}")
+    terminal.complain(f"results: {kept}")
+    if run_files.has_tracker(folder):
+        from components.training.loggers import tell_figures
+
+        tell_figures(folder, found.flat(), terminal.complain)

@@ -1,4 +1,4 @@
-"""What ``components export`` and ``components ablate`` write, as W&B runs of their own."""
+"""What commands after a run tell W&B: exports and reports as W&B runs of their own, figures in the run's summary."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from components.core.config_types import Config
@@ -42,6 +42,31 @@ def exported(
         logger.begin(settled, timeout, say)
         show(logger.experiment, checkpoint_of(folder, checkpoint, trained), used=True)
         show(logger.experiment, export_of(folder, checkpoint, to, trained))
+        logger.close(0)
+
+
+def measured(
+    said: Config,
+    folder: Path,
+    figures: Mapping[str, float],
+    say: Callable[[str], None],
+    *,
+    mode: str | None,
+    timeout: float | None,
+) -> None:
+    """Put figures into the summary of the W&B run of ``folder``, which goes on for it; nothing where W&B does not know the run.
+
+    The arguments and errors are those of `exported`; ``figures``: by the names under which W&B shows them.
+    """
+    sent = Sent.of(folder, "wandb")
+    if sent.run is None:
+        return
+    with refused():
+        settled = settled_mode(mode, place_of(folder), say)
+        chosen = {"project": os.environ.get("WANDB_PROJECT") or PROJECT, "id": sent.run, **said}
+        logger = Wandb(save_dir=str(place_of(folder)), log_model=False, offline=settled == "offline", **chosen)
+        logger.begin(settled, timeout, say)
+        logger.experiment.summary.update(dict(figures))
         logger.close(0)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -77,3 +77,11 @@ class Wandb:
         from components.training.wandb_export import exported
 
         exported(self.said, self.folder, (checkpoint, to), self.say, mode=self.mode, timeout=self.init_timeout)
+
+    def measured(self, figures: Mapping[str, float]) -> None:
+        """Put figures that were measured after the run into the summary of its W&B run; nothing where W&B does not know the run."""
+        if self.folder is None:
+            return
+        from components.training.wandb_export import measured
+
+        measured(self.said, self.folder, figures, self.say, mode=self.mode, timeout=self.init_timeout)
