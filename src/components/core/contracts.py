@@ -156,6 +156,7 @@ class Loss(Part):
     likelihood: bool | None = None  # of the whole text, left to right; None: if nothing is prepared
     whole: bool = False  # it reads documents with all that the tokenizer puts around them
     mask_id: int | None = None
+    compares: bool = False  # it reads ``batch.reference``: what a model that stays as it is says of the same targets
 
     def __call__(self, hidden: Tensor, head: object, batch: Batch) -> Terms: ...
     def prepare(self, batch: Batch, generator: torch.Generator) -> Batch: ...  # may be missing: traits.prepare_of

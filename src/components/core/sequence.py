@@ -43,6 +43,7 @@ class Batch:
         prefix: (B,) number of leading positions that every position sees.
         values: (B, T, F) numbers of each position, for embeddings that read them instead of ids (rows of a table, patches of a picture);
             ids are 0 then.
+        reference: (B, 2) the log-probability that a reference model gives the targets of document 0 and of document 1, for losses over pairs.
     """
 
     ids: Tensor
@@ -55,6 +56,7 @@ class Batch:
     source: Batch | None = None
     prefix: Tensor | None = None
     values: Tensor | None = None
+    reference: Tensor | None = None
 
     def to(self, *args: Any, **kwargs: Any) -> Batch:
         """Every tensor moved, as ``Tensor.to``."""

@@ -1,0 +1,70 @@
+"""The model that a policy is compared with: its own frozen start, which says the same of the same rows for as long as a run lasts."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from components.core.sockets import Batch, Terms
+from components.parts.adapter._adapted import learns_alone, switched_off
+from components.parts.loss._pairs import answers_of
+from components.parts.loss._tokens import Head
+
+
+class Reference:
+    """The start of ``policy``: the policy without its adapter where nothing but the adapter learns, else a copy of it.
+
+    Args:
+        policy: as it is before the first step.
+        vocab_size: number of its logits.
+        keep: hold what was said of each pair, two numbers, and do not ask again. A device is waited for, to know which pairs a batch has.
+    """
+
+    def __init__(self, policy: nn.Module, vocab_size: int, *, keep: bool) -> None:
+        self.policy, self.vocab_size, self.keep = policy, vocab_size, keep
+        self.copy = None if learns_alone(policy) else copy.deepcopy(policy).requires_grad_(False).eval()
+        self.kept: dict[bytes, Tensor] = {}
+
+    def beside(self, batch: Batch) -> Batch:
+        """``batch`` with its log-probabilities, unless it has some."""
+        if batch.reference is not None:
+            return batch
+        if not self.keep:
+            return replace(batch, reference=self.says(batch))
+        names = pairs_of(batch)
+        if any(name not in self.kept for name in names):
+            self.kept.update(zip(names, self.says(batch).cpu()))
+        return replace(batch, reference=torch.stack([self.kept[name] for name in names]).to(batch.ids.device))
+
+    @torch.no_grad()
+    def says(self, batch: Batch) -> Tensor:
+        """(B, 2) the log-probability of each answer, without dropout."""
+        found: list[Tensor] = []
+
+        def keep(hidden: Tensor, head: Head, batch: Batch) -> Terms:
+            found.append(answers_of(hidden, head, batch, vocab_size=self.vocab_size).log_probs)
+            return Terms()
+
+        if self.copy is not None:
+            self.copy(batch, keep)
+            return found[0]
+        was = self.policy.training
+        self.policy.eval()
+        try:
+            with switched_off(self.policy):
+                self.policy(batch, keep)
+        finally:
+            self.policy.train(was)
+        return found[0]
+
+
+def pairs_of(batch: Batch) -> list[bytes]:
+    """A name for what each row asks, the same however it is padded."""
+    assert batch.documents is not None
+    assert batch.targets is not None
+    rows = torch.stack((batch.ids, batch.targets, batch.documents), 1).cpu().numpy()
+    return [hashlib.blake2b(row[:, row[2] >= 0].tobytes(), digest_size=16).digest() for row in rows]
