@@ -65,7 +65,7 @@ class PreferenceTuning(Compared, FromExamples):
         rows = super().blocks(corpus, split, context)
         return None if rows is None else PairRows(rows, seed)
 
-    def encode(self, example: Example, longest: int) -> tuple[Row, ...]:  # type: ignore[override]  # noqa: ARG002  half an answer has no end
+    def encode(self, example: Example, longest: int) -> tuple[Row, ...]:  # noqa: ARG002  half an answer has no end
         return tuple(self.answered(example, messages) for messages in example.answers)
 
     def answered(self, example: Example, said: Any) -> Row:
