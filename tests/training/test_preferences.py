@@ -180,7 +180,7 @@ def weights(run):
     return dict(components.load(run.folder).model.named_parameters())
 
 
-def test_a_step_is_one_mean_over_pairs_and_resumes(words):
+def test_a_step_is_one_mean_over_pairs(words):
     whole = components.train(overrides=[*words, "trainer.max_steps=4"], quiet=True)
     cut = components.train(overrides=[*words, "trainer.max_steps=4", "trainer.accumulate_grad_batches=4"], quiet=True)
     kept = components.train(overrides=[*words, "trainer.max_steps=4", "task.keep_reference=true"], quiet=True)
@@ -191,3 +191,12 @@ def test_a_step_is_one_mean_over_pairs_and_resumes(words):
     assert float(rows[-1]["val_loss"]) < math.log(2), "the loss of a policy that is its reference"
     assert {"val_margin", "val_preferred", "val_kl", "train_margin", "train_kl"} <= set(rows[-1])
     assert not rows[-1].get("val_perplexity")
+
+
+def test_a_resumed_run_has_the_same_reference(words):
+    base = components.train(overrides=[*words, "trainer.max_steps=4"], quiet=True).folder
+    options = [*words, f"init_from={base}", "schedule=constant"]
+    whole = components.train(overrides=[*options, "trainer.max_steps=4"], quiet=True)
+    cut = components.train(overrides=[*options, "trainer.max_steps=2"], quiet=True).folder
+    resumed = components.train(None, [f"resume={cut}", "trainer.max_steps=4"], quiet=True)
+    assert all(torch.equal(p, weights(resumed)[n]) for n, p in weights(whole).items())

@@ -44,7 +44,8 @@ def write_sample(folder: str, rows: int) -> str:
     for i in range(rows):
         talk = [{"role": "user", "content": f"What is {i} doubled?"}, {"role": "assistant", "content": f"It is {2 * i}."}]
         texts = {"text": f"The number {i}.", "source": f"number {i}", "target": f"nombre {i}", "label": ("even", "odd")[i % 2]}
-        lines.append(json.dumps({**texts, "size": float(i), "amount": 2.0 * i, "messages": talk}))
+        answers = {"chosen": talk, "rejected": [talk[0], {"role": "assistant", "content": "I do not know."}]}
+        lines.append(json.dumps({**texts, **answers, "size": float(i), "amount": 2.0 * i, "messages": talk}))
     write_text(file, "\n".join(lines) + "\n")
     return str(file)
 

@@ -1,9 +1,8 @@
 """What each kind of part promises, as a type; what a part leaves out has the default that stands here.
 
 A part inherits from nothing of this: ``make`` returns it as a ``Norm``, a ``Position``, ... to a type checker, and gives it the attributes that
-it lacks (``complete``). Whoever holds a part that ``make`` made may therefore read every attribute below, and never asks whether it is there.
-Which optional methods a part has, and what is asked of all modules of a model (most of which are no parts), ``core/traits.py`` answers.
-Imports no torch when it runs: composing reads it too.
+it lacks (``complete``). Whoever holds a part that ``make`` made may therefore read every attribute below, and never asks whether it is there. Which
+optional methods it has, ``core/traits.py`` answers for all modules of a model. Imports no torch when it runs: composing reads it too.
 """
 
 from __future__ import annotations

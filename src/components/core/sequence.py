@@ -1,7 +1,6 @@
 """What flows between parts: ``Batch`` into the model, ``SequenceInfo`` beside every vector, ``Terms`` out of it, ``Layer`` around each block.
 
-Shapes: (B, T) tokens, (B, T, D) vectors, (B, H, T, K) heads. All three are frozen and registered pytrees, since FSDP2,
-checkpointing and compile see only tensors that a pytree shows them.
+Shapes: (B, T) tokens, (B, T, D) vectors, (B, H, T, K) heads. All three are frozen and registered pytrees: FSDP2 and compile see no other tensors.
 """
 
 from __future__ import annotations
@@ -41,8 +40,7 @@ class Batch:
         token_types: (B, T) segment ids.
         source: what an encoder reads, for encoder-decoders.
         prefix: (B,) number of leading positions that every position sees.
-        values: (B, T, F) numbers of each position, for embeddings that read them instead of ids (rows of a table, patches of a picture);
-            ids are 0 then.
+        values: (B, T, F) numbers of each position, for embeddings that read them instead of ids (rows of a table, patches of a picture); ids are 0.
         reference: (B, 2) the log-probability that a reference model gives the targets of document 0 and of document 1, for losses over pairs.
     """
 
