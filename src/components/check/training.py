@@ -59,7 +59,9 @@ class Course:
             asked_for = targets if asked else torch.full_like(targets, float("nan") if numbers else -100)
             return Batch(values, targets=asked_for).to(self.device)
         given = Batch(values, targets=values.roll(-1, 1))
-        batch = self.prepared(pairs_in(given) if provides(self.loss, "pairs") else given, seed).to(self.device)
+        batch = self.prepared(
+            pairs_in(given) if any(provides(self.loss, word) for word in ("pairs", "rewards")) else given, seed
+        ).to(self.device)
         return batch if asked else replace(batch, targets=torch.full_like(batch.targets, -100))  # type: ignore[arg-type]
 
     def prepared(self, batch: Batch, seed: int) -> Batch:
@@ -80,7 +82,9 @@ def pairs_in(batch: Batch) -> Batch:
     places = torch.arange(batch.ids.shape[1]).expand_as(batch.ids)
     weights = (places == 0).float()
     said = torch.tensor([[-3.0, -2.0]]).expand(len(batch.ids), 2)
-    return replace(batch, documents=places // half, positions=places % half, weights=weights, reference=said)
+    baseline = torch.full((len(batch.ids),), 0.5)
+    given = {"documents": places // half, "positions": places % half, "weights": weights}
+    return replace(batch, **given, reference=said, baseline=baseline)
 
 
 @holds("is finite and has a gradient", "loss")

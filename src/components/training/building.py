@@ -45,6 +45,7 @@ def data_of(module: TaskModule, corpus: AnyCorpus, context: int, seed: int) -> P
         limit=module.validation_batches,
         identity=corpus.hash,
         preparation=preparation,
+        mismatched=module.loss.mismatches,
         moved=not any(provides(module.loss, word) for word in ("classes", "amounts", "hidden_tokens")),
     )
     if validation is not None and not any(item.asked for item in made.measured(validation, module.batch_size)):

@@ -60,9 +60,14 @@ def answers_of(hidden: Tensor, head: Head, batch: Batch, *, vocab_size: int, chu
     empty = each.new_zeros(2 * len(batch.ids))
     log_probs = empty.index_add(0, places, each).view(-1, 2)
     lengths = empty.index_add(0, places, counts.to(each.dtype)).view(-1, 2)
-    there = asked.view(batch.ids.shape)
-    weights = there.any(1).to(each.dtype) if batch.weights is None else (batch.weights * there).sum(1).to(each.dtype)
-    return Answers(log_probs, lengths, weights)
+    return Answers(log_probs, lengths, weights_of(batch).to(each.dtype))
+
+
+def weights_of(batch: Batch) -> Tensor:
+    """(B,) the weight of each pair: the sum of its targets' weights, or 1 if it has a target."""
+    assert batch.targets is not None
+    there = batch.targets != IGNORED
+    return there.any(1).float() if batch.weights is None else (batch.weights * there).sum(1)
 
 
 def ratios_of(answers: Answers, batch: Batch, name: str) -> Tensor:

@@ -1,6 +1,6 @@
 """Preferences held to a bounded distance, so that pairs on which all agree do not pull the policy ever farther from its reference.
 
-Azar et al. 2023, arXiv:2310.12036, equation 17
+Azar et al. 2023, arXiv:2310.12036, equation 17. Its log-probabilities are means over an answer's tokens here, as in trl, which has asked the authors.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from components.parts.loss._tokens import Chunk, Head
 
 @register("loss", "ipo")
 class IPO:
-    """IPO: (log(policy / reference) of the chosen answer - that of the rejected one - 1 / (2 * beta)) squared, a mean over pairs.
+    """IPO: (mean log(policy / reference) of the chosen answer's tokens - that of the rejected one's - 1 / (2 * beta)) squared, a mean over pairs.
 
     Args:
         vocab_size: number of logits.
@@ -40,6 +40,6 @@ class IPO:
     def __call__(self, hidden: Tensor, head: Head, batch: Batch) -> Terms:
         answers = answers_of(hidden, head, batch, vocab_size=self.vocab_size, chunk=self.chunk)
         ratios = ratios_of(answers, batch, "ipo")
-        rewards = self.beta * ratios
-        apart = ratios[:, 0] - ratios[:, 1]
-        return terms_of_pairs((apart - 1 / (2 * self.beta)).square(), rewards, answers.weights, ratios=ratios)
+        each = ratios / answers.lengths.clamp(min=1)
+        apart = each[:, 0] - each[:, 1]
+        return terms_of_pairs((apart - 1 / (2 * self.beta)).square(), self.beta * each, answers.weights, ratios=ratios)

@@ -13,6 +13,7 @@ from components.training.task.language_modeling import LanguageModeling as Langu
 from components.training.task.masked_language_modeling import MaskedLanguageModeling as MaskedLanguageModeling
 from components.training.task.preference_tuning import PreferenceTuning as PreferenceTuning
 from components.training.task.regression import Regression as Regression
+from components.training.task.reward_modeling import RewardModeling as RewardModeling
 from components.training.task.sequence_to_sequence import SequenceToSequence as SequenceToSequence
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "MaskedLanguageModeling",
     "PreferenceTuning",
     "Regression",
+    "RewardModeling",
     "SequenceToSequence",
     "Task",
 ]

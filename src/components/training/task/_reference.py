@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from components.core.sockets import Batch, Terms
 from components.parts.adapter._adapted import learns_alone, switched_off
+from components.parts.decoding._loop import evaluating
 from components.parts.loss._pairs import answers_of
 from components.parts.loss._tokens import Head
 
@@ -40,26 +41,30 @@ class Reference:
             self.kept.update(zip(names, self.says(batch).cpu()))
         return replace(batch, reference=torch.stack([self.kept[name] for name in names]).to(batch.ids.device))
 
-    @torch.no_grad()
     def says(self, batch: Batch) -> Tensor:
         """(B, 2) the log-probability of each answer, without dropout."""
-        found: list[Tensor] = []
-
-        def keep(hidden: Tensor, head: Head, batch: Batch) -> Terms:
-            found.append(answers_of(hidden, head, batch, vocab_size=self.vocab_size).log_probs)
-            return Terms()
-
         if self.copy is not None:
-            self.copy(batch, keep)
-            return found[0]
-        was = self.policy.training
-        self.policy.eval()
-        try:
-            with switched_off(self.policy):
-                self.policy(batch, keep)
-        finally:
-            self.policy.train(was)
-        return found[0]
+            return log_probs(self.copy, batch, self.vocab_size)
+        with switched_off(self.policy):
+            return log_probs(self.policy, batch, self.vocab_size)
+
+    def ratios(self, batch: Batch) -> Tensor:
+        """(B, 2) log(policy / reference) of each answer, the policy as it is now, without dropout and without a gradient. Nothing is kept."""
+        return log_probs(self.policy, batch, self.vocab_size) - self.says(batch)
+
+
+@torch.no_grad()
+def log_probs(model: nn.Module, batch: Batch, vocab_size: int) -> Tensor:
+    """(B, 2) what a model says of each answer while it evaluates."""
+    found: list[Tensor] = []
+
+    def keep(hidden: Tensor, head: Head, batch: Batch) -> Terms:
+        found.append(answers_of(hidden, head, batch, vocab_size=vocab_size).log_probs)
+        return Terms()
+
+    with evaluating(model):
+        model(batch, keep)
+    return found[0]
 
 
 def pairs_of(batch: Batch) -> list[bytes]:
