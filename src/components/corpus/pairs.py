@@ -65,10 +65,6 @@ class PairRows:
             made.append([self._moved(own, other) for own, other in zip(self._pair(int(p)), self._pair(int(q)))])
         return _batch_of(made)
 
-    def first_mismatched(self, count: int) -> Callable[[], Batch]:
-        """Reads ``mismatched`` of the first ``count`` pairs: what an evaluation takes, on every rank and in batches of any size."""
-        return lambda: self.mismatched(0, range(min(count, self.n_blocks)))
-
     def _pair(self, number: int) -> list[Side]:
         ends, ids, targets = (self.rows.arrays[name] for name in ("ids.ends", "ids", "targets"))
         members = 2 * number, 2 * number + 1
@@ -81,6 +77,11 @@ class PairRows:
         ids = np.concatenate((own.ids[: at + 1], other.ids[there + 1 :]))
         targets = np.concatenate((own.targets[:at], other.targets[there:]))
         return Side(ids[: self.context_length], targets[: self.context_length])
+
+
+def first_mismatched(rows: object, count: int) -> Callable[[], Batch] | None:
+    """Reads ``mismatched`` of the first ``count`` pairs: what an evaluation takes, on every rank and in batches of any size. None of other rows."""
+    return (lambda: rows.mismatched(0, range(min(count, rows.n_blocks)))) if isinstance(rows, PairRows) else None
 
 
 def _batch_of(pairs: Sequence[Sequence[Side]]) -> Batch:

@@ -14,7 +14,7 @@ from lightning.pytorch import LightningDataModule
 from torch.utils.data import Dataset
 
 from components.core.errors import UserError
-from components.corpus.pairs import PairRows
+from components.corpus.pairs import PairRows, first_mismatched
 from components.corpus.plain_batches import PlainBatches
 from components.corpus.preparation import Preparation
 from components.corpus.steps import EvalBatches, MicroBatch, PredictBatches, TrainSteps
@@ -210,7 +210,7 @@ class PackedDataModule(LightningDataModule):
     def measured(self, blocks: Rows, rows: int, rank: int = 0, ranks: int = 1) -> EvalBatches:
         """The batches, ``rows`` rows each, in which rank ``rank`` of ``ranks`` reads a split."""
         most = None if self.limit is None else self.limit * self.batch_size
-        beside = blocks.first_mismatched(self.batch_size) if self.mismatched and isinstance(blocks, PairRows) else None
+        beside = first_mismatched(blocks, self.batch_size) if self.mismatched else None
         return EvalBatches(blocks, rows, rank, ranks, self.apart, most, self.preparation, beside)
 
     def _loader(self, kind: type[AnyReaders], dataset: Dataset[MicroBatch], sampler: Divided) -> AnyReaders:

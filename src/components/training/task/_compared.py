@@ -30,6 +30,11 @@ class Compared:
         if task.loss.compares:
             self.reference = Reference(task.placed, task.vocab_size, keep=task.keep_reference)
 
+    def compare_with(self, start: nn.Module) -> None:
+        """``start`` is the reference: for a model that has been trained before."""
+        task: Any = self
+        self.reference = Reference(task.placed, task.vocab_size, keep=False, start=start)
+
     def configure_model(self) -> None:
         task: Any = self
         if task.loss.compares and shards_weights(task.trainer.strategy):

@@ -17,17 +17,20 @@ from components.parts.loss._tokens import Head
 
 
 class Reference:
-    """The start of ``policy``: the policy without its adapter where nothing but the adapter learns, else a copy of it.
+    """The start of ``policy``: what is given as such, else the policy without its adapter where nothing but the adapter learns, else a copy of it.
 
     Args:
-        policy: as it is before the first step.
+        policy: as it is before the first step, if no ``start`` is given.
         vocab_size: number of its logits.
         keep: hold what was said of each pair, two numbers, and do not ask again. A device is waited for, to know which pairs a batch has.
+        start: the policy as it was, in eval mode.
     """
 
-    def __init__(self, policy: nn.Module, vocab_size: int, *, keep: bool) -> None:
+    def __init__(self, policy: nn.Module, vocab_size: int, *, keep: bool, start: nn.Module | None = None) -> None:
         self.policy, self.vocab_size, self.keep = policy, vocab_size, keep
-        self.copy = None if learns_alone(policy) else copy.deepcopy(policy).requires_grad_(False).eval()
+        if start is None and not learns_alone(policy):
+            start = copy.deepcopy(policy).requires_grad_(False).eval()
+        self.copy = start
         self.kept: dict[bytes, Tensor] = {}
 
     def beside(self, batch: Batch) -> Batch:
