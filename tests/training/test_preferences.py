@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -16,9 +17,11 @@ from components.core.sockets import Batch
 from components.corpus.batches import totals
 from components.corpus.pairs import PairRows
 from components.corpus.rows import Row, Rows
+from components.training.task._compared import Compared
 from components.training.task._reference import Reference
 
 VOCAB = 40
+Z0 = 0.7  # of kto
 PAIRS = [((1, 2, 3), (4, 5), (6,)), ((7, 8), (9,), (10, 11, 12)), ((3,), (2, 2, 2, 5), (1, 30))]  # prompt, chosen, rejected
 
 
@@ -40,14 +43,14 @@ def policy(seed: int, **more: object) -> torch.nn.Module:
     return model
 
 
-def said(model: torch.nn.Module) -> tuple[torch.Tensor, torch.Tensor]:
+def said(model: torch.nn.Module, asked=PAIRS) -> tuple[torch.Tensor, torch.Tensor]:
     """(3, 2) sums of log-probabilities and lengths, each answer alone in a row, by log_softmax over all its logits."""
     sums = []
-    for prompt, *answers in PAIRS:
+    for prompt, *answers in asked:
         for a in answers:
             log_p = model(torch.tensor([[*prompt, *a]])).log_softmax(-1)[0]
             sums.append(sum(log_p[len(prompt) - 1 + i, token] for i, token in enumerate(a)))
-    lengths = torch.tensor([[len(c), len(r)] for _, c, r in PAIRS]).double()
+    lengths = torch.tensor([[len(c), len(r)] for _, c, r in asked]).double()
     return torch.stack(sums).view(-1, 2), lengths
 
 
@@ -61,7 +64,8 @@ def odds(mean: torch.Tensor) -> torch.Tensor:
 
 FORMULAS = {
     "dpo": lambda p, r, _: sigmoid_loss(0.1 * ((p - r)[:, 0] - (p - r)[:, 1])),
-    "ipo": lambda p, r, _: ((p - r)[:, 0] - (p - r)[:, 1] - 5.0) ** 2,
+    "ipo": lambda p, r, n: (((p - r) / n)[:, 0] - ((p - r) / n)[:, 1] - 5.0) ** 2,
+    "kto": lambda p, r, _: (2 - torch.sigmoid(0.1 * ((p - r)[:, 0] - Z0)) - torch.sigmoid(0.1 * (Z0 - (p - r)[:, 1]))) / 2,
     "simpo": lambda p, _, n: sigmoid_loss(2 * ((p / n)[:, 0] - (p / n)[:, 1]) - 1),
     "orpo": lambda p, _, n: -(p / n)[:, 0] + 0.1 * sigmoid_loss(odds(p / n)[:, 0] - odds(p / n)[:, 1]),
 }
@@ -75,6 +79,8 @@ def test_a_loss_is_its_formula(name, chunk):
     batch = pairs().batch(0, [0, 1, 2])
     if loss.compares:
         batch = Reference(other, VOCAB, keep=False).beside(batch)
+    if loss.mismatches:
+        batch = replace(batch, baseline=torch.full((3,), Z0).double())
     value, weight = model(batch, loss).losses["loss"]
     assert weight == 3
     (value / weight).backward()
@@ -90,6 +96,55 @@ def test_a_loss_is_its_formula(name, chunk):
     for n, p in model.named_parameters():
         if p.grad is not None:
             torch.testing.assert_close(got[n], p.grad, rtol=1e-6, atol=1e-9)
+
+
+def test_reward_is_its_formula():
+    model = policy(1, head={"name": "value"})
+    rows = PairRows(Rows("train", PAIRS, whole, 32), None)  # type: ignore[arg-type]  # the encoder reads what it is given
+    loss = build("loss", "reward")
+    value, weight = model(rows.batch(0, [0, 1, 2]), loss).losses["loss"]
+    assert weight == 3
+    (value / weight).backward()
+    got = {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+    model.zero_grad()
+    scores = torch.stack([model(torch.tensor([[*prompt, *a]]))[0, -1, 0] for prompt, *answers in PAIRS for a in answers])
+    wanted = sigmoid_loss(scores[0::2] - scores[1::2]).mean()
+    wanted.backward()
+    assert float((value / weight).detach()) == pytest.approx(float(wanted.detach()), rel=1e-6)
+    assert len(got) > 5
+    for n, p in model.named_parameters():
+        if p.grad is not None:
+            torch.testing.assert_close(got[n], p.grad, rtol=1e-6, atol=1e-9)
+    with pytest.raises(ValueError, match="take head/value"):
+        policy(1)(rows.batch(0, [0]), loss)
+
+
+def whole(pair, longest=0):
+    del longest
+    prompt, *answers = pair
+    return tuple(Row([*prompt, *a], [-100] * (len(prompt) + len(a) - 1) + [0]) for a in answers)
+
+
+def test_the_baseline_is_the_mean_over_answers_to_other_prompts_and_at_least_0():
+    """However many rows are read at once; each row's other answers are those of the next pair of the epoch, cut where the model's reading ends."""
+    model, other = policy(1), policy(2)
+    task = Compared()
+    task.reference = Reference(model, VOCAB, keep=False, start=other)
+    beside = pairs().mismatched(0, [0, 1, 2])
+    mixed = [(p, *PAIRS[(i + 1) % 3][1:]) for i, (p, _, _) in enumerate(PAIRS)]
+    with torch.no_grad():
+        mean = (said(model, mixed)[0] - said(other, mixed)[0]).mean()
+    for rows in (1, 2, 3):
+        assert float(task.baseline_of(beside, rows, own=False)) == pytest.approx(max(0.0, float(mean)), rel=1e-9)
+    task.reference = Reference(other, VOCAB, keep=False, start=model)
+    assert float(task.baseline_of(beside, 3, own=False)) == pytest.approx(max(0.0, -float(mean)), rel=1e-9)
+    short = PairRows(Rows("train", PAIRS, encoded, 6), 5)  # type: ignore[arg-type]  # as above
+    one, all_ = short.mismatched(3, [1]), short.mismatched(3, [0, 1, 2])
+    length = int((one.documents >= 0).sum())
+    assert torch.equal(one.ids[0, :length], all_.ids[1, :length])
+    assert max(int((all_.documents == n).sum(1).max()) for n in (0, 1)) <= 6
+    with pytest.raises(ValueError, match=r"batch\.baseline"):
+        model(Reference(other, VOCAB, keep=False).beside(pairs().batch(0, [0])), build("loss", "kto", vocab_size=VOCAB))
 
 
 def test_a_pair_weighs_one_and_padding_nothing():

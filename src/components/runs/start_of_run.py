@@ -21,7 +21,7 @@ def first_model(config: Config, tokenizer: Tokens, vocab_size: int, device: torc
     """
     model = model_of(config, vocab_size)
     origin = config.get("init_from")
-    matched = begin_from(tokenizer, model, start_from(origin, runs_of(config)), lambda line: None) if origin else None
+    matched = begin_from(tokenizer, model, start_from(origin, runs_of(config)), lambda _: None) if origin else None
     materialise(model, device, config["seed"])
     if matched is not None:
         matched.load(model)
