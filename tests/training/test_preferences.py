@@ -226,32 +226,65 @@ def words(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     rows = [{"prompt": f"say {i}", "chosen": f"{i}!" * (1 + i % 3), "rejected": f"no {i}"} for i in range(40)]
     (tmp_path / "p.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    size = ["model.d_model=32", "model.context_length=96", "task.samples=0", "trainer.precision=64-true"]
-    data = ["data=preferences", "data.path=p.jsonl", "tokenizer=byte", "task.validation_every=2"]
-    return ["recipe=llama_tiny", *size, *data, "task=preference_tuning", "loss=dpo", "optimizer.lr=1e-2"]
+    size = ["model.d_model=16", "model.n_layers=1", "model.context_length=96", "task.samples=0", "trainer.precision=64-true"]
+    data = [
+        "data=preferences",
+        "data.path=p.jsonl",
+        "tokenizer=byte",
+        "task.validation_every=2",
+        "task.validation_fraction=0.2",
+    ]
+    return ["recipe=llama_tiny", *size, *data, "task=preference_tuning", "optimizer.lr=1e-2", "trainer.accelerator=cpu"]
 
 
-def weights(run):
-    return dict(components.load(run.folder).model.named_parameters())
+def weights(folder):
+    return dict(components.load(folder).model.named_parameters())
 
 
-def test_a_step_is_one_mean_over_pairs(words):
-    whole = components.train(overrides=[*words, "trainer.max_steps=4"], quiet=True)
-    cut = components.train(overrides=[*words, "trainer.max_steps=4", "trainer.accumulate_grad_batches=4"], quiet=True)
-    kept = components.train(overrides=[*words, "trainer.max_steps=4", "task.keep_reference=true"], quiet=True)
-    for other in (cut, kept):
-        for name, p in weights(whole).items():
-            torch.testing.assert_close(weights(other)[name], p, rtol=1e-9, atol=1e-11)
+def test_a_step_is_one_mean_over_pairs(words, server, tmp_path):
+    """In one piece, in four, and on two ranks, with the reference asked in each step and once: kto reads a mean over the step besides."""
+    options = [*words, "loss=kto", "loss.undesirable=0.1", "trainer.max_steps=3"]
+    ranks = server.ranks(tmp_path, [*options, "trainer.strategy=ddp", "trainer.devices=2", "paths.runs=two"])
+    whole = components.train(overrides=options, quiet=True)
+    cut = components.train(overrides=[*options, "trainer.accumulate_grad_batches=4", "task.keep_reference=true"], quiet=True)
+    assert [rank.ended() for rank in ranks] == [0, 0], ranks[0].said + ranks[1].said
+    (two,) = (tmp_path / "two" / "llama_tiny").iterdir()
     rows = list(csv.DictReader((whole.folder / "metrics.csv").open()))
-    assert float(rows[-1]["val_loss"]) < math.log(2), "the loss of a policy that is its reference"
+    for other in (cut.folder, two):
+        for name, p in weights(whole.folder).items():
+            torch.testing.assert_close(weights(other)[name], p, rtol=1e-9, atol=1e-11)
+        for name, value in list(csv.DictReader((other / "metrics.csv").open()))[-1].items():
+            if name.startswith("val_") and rows[-1][name]:
+                assert float(value) == pytest.approx(float(rows[-1][name]), rel=1e-6), name
+    assert float(rows[-1]["train_baseline"]) > 0
+    assert 0 < float(rows[-1]["val_loss"]) < 0.275, "the loss of a policy that is its reference"
     assert {"val_margin", "val_preferred", "val_kl", "train_margin", "train_kl"} <= set(rows[-1])
     assert not rows[-1].get("val_perplexity")
+    again = components.evaluate(whole.folder)
+    for name in ("loss", "margin", "kl"):
+        assert again[name] == pytest.approx(float(rows[-1][f"val_{name}"]), rel=1e-5), "with the reference made again"
 
 
 def test_a_resumed_run_has_the_same_reference(words):
-    base = components.train(overrides=[*words, "trainer.max_steps=4"], quiet=True).folder
-    options = [*words, f"init_from={base}", "schedule=constant"]
-    whole = components.train(overrides=[*options, "trainer.max_steps=4"], quiet=True)
-    cut = components.train(overrides=[*options, "trainer.max_steps=2"], quiet=True).folder
-    resumed = components.train(None, [f"resume={cut}", "trainer.max_steps=4"], quiet=True)
-    assert all(torch.equal(p, weights(resumed)[n]) for n, p in weights(whole).items())
+    base = components.train(overrides=[*words, "loss=simpo", "trainer.max_steps=1"], quiet=True).folder
+    options = [*words, "loss=dpo", f"init_from={base}", "schedule=constant"]
+    whole = components.train(overrides=[*options, "trainer.max_steps=2"], quiet=True)
+    cut = components.train(overrides=[*options, "trainer.max_steps=1"], quiet=True).folder
+    resumed = components.train(None, [f"resume={cut}", "trainer.max_steps=2"], quiet=True)
+    assert all(torch.equal(p, weights(resumed.folder)[n]) for n, p in weights(whole.folder).items())
+    figures = components.evaluate(resumed.folder)
+    rows = list(csv.DictReader((whole.folder / "metrics.csv").open()))
+    assert figures["kl"] == pytest.approx(float(rows[-1]["val_kl"]), rel=1e-5), (
+        "evaluated beside the start, which init_from named"
+    )
+
+
+def test_a_reward_model_learns_and_scores(words):
+    options = [word for word in words if word != "task.samples=0"]
+    options += ["task=reward_modeling", "loss=reward", "model/head=value", "trainer.max_steps=8"]
+    run = components.train(overrides=options, quiet=True)
+    rows = list(csv.DictReader((run.folder / "metrics.csv").open()))
+    assert float(rows[-1]["val_loss"]) < 0.6 < float(rows[0]["val_loss"] or 1)
+    assert float(rows[-1]["val_preferred"]) > 0.9
+    again = components.evaluate(run.folder)
+    assert again["margin"] == pytest.approx(float(rows[-1]["val_margin"]), rel=1e-5)

@@ -77,7 +77,9 @@ def ratios_of(answers: Answers, batch: Batch, name: str) -> Tensor:
     return answers.log_probs - batch.reference.to(answers.log_probs.dtype)
 
 
-def terms_of_pairs(loss: Tensor, rewards: Tensor, weights: Tensor, *, ratios: Tensor | None = None) -> Terms:
+def terms_of_pairs(
+    loss: Tensor, rewards: Tensor, weights: Tensor, *, ratios: Tensor | None = None, baseline: Tensor | None = None
+) -> Terms:
     """The loss and figures that no gradient comes from, all of them sums over pairs.
 
     ``margin`` is how much higher the chosen answer's reward is, ``preferred`` the share of pairs in which it is the higher one. ``kl`` is the mean
@@ -89,11 +91,14 @@ def terms_of_pairs(loss: Tensor, rewards: Tensor, weights: Tensor, *, ratios: Te
         rewards: (B, 2) of each answer.
         weights: (B,).
         ratios: (B, 2), where there is a reference.
+        baseline: (B,), where there is one.
     """
     margin = (rewards[:, 0] - rewards[:, 1]).detach()
     figures = {"margin": margin, "preferred": (margin > 0).to(margin.dtype)}
     if ratios is not None:
         figures["kl"] = ratios.detach().mean(1)
+    if baseline is not None:
+        figures["baseline"] = baseline
     total = weights.sum()
     losses = {name: ((value * weights).sum(), total) for name, value in {"loss": loss, **figures}.items()}
     return Terms(losses, aim=dict.fromkeys(figures, 0.0))

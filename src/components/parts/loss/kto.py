@@ -57,4 +57,4 @@ class KTO:
         z0 = batch.baseline.to(ratios.dtype).detach()
         good = self.desirable * torch.sigmoid(self.beta * (z0 - ratios[:, 0]))  # 1 - sigmoid(x) is sigmoid(-x)
         bad = self.undesirable * torch.sigmoid(self.beta * (ratios[:, 1] - z0))
-        return terms_of_pairs((good + bad) / 2, self.beta * ratios, answers.weights, ratios=ratios)
+        return terms_of_pairs((good + bad) / 2, self.beta * ratios, answers.weights, ratios=ratios, baseline=z0)

@@ -83,8 +83,8 @@ class OverPairs(FromExamples):
     # -- measures ----------------------------------------------------------------------------------------------------
 
     def measures(self) -> dict[str, Any]:
-        names = ("margin", "preferred", *(("kl",) if self.loss.compares else ()))
-        return {name: MeanMetric() for name in names}
+        asked = {"margin": True, "preferred": True, "kl": self.loss.compares, "baseline": self.loss.mismatches}
+        return {name: MeanMetric() for name, there in asked.items() if there}
 
     def judged_objective(self, hidden: Tensor, head: object, batch: Batch) -> Terms:
         terms = self.objective(hidden, head, batch)

@@ -21,8 +21,8 @@ class PreferenceTuning(Compared, OverPairs):
     """Learn which of two answers is preferred. A step's loss is one mean over its pairs; the prompt is read, and never asked for.
 
     Besides the loss, ``margin`` (how much higher the reward of the chosen answer is), ``preferred`` (in which share of pairs it is higher) and,
-    where the loss compares with a reference, ``kl`` are measured, in training and in validation. The reference is the model as it was at the
-    start: without its adapter if nothing but the adapter learns, else a second copy in memory.
+    where the loss compares with a reference, ``kl`` are measured, in training and in validation; of ``kto`` its ``baseline`` too. The reference is
+    the model as it was at the start: without its adapter if nothing but the adapter learns, else a second copy in memory.
 
     Args:
         keep_reference: ask the reference once for each pair and keep the two numbers, instead of at each step.
