@@ -199,7 +199,7 @@ def fault_of(example: Example) -> str:
         if not all(any(m["content"].strip() for m in said) for said in example.answers):
             return "unanswered"
         if len(set(map(json.dumps, example.answers))) == 1:
-            return "abnormal"  # nothing is preferred
+            return "undecided"
     elif isinstance(given, str):
         if not given.strip():
             return "empty"
