@@ -61,7 +61,7 @@ class OverPairs(FromExamples):
         """
         prompt: tuple[Message, ...] = example.input  # type: ignore[assignment]  # of a preference, it is one
         try:
-            pieces = self.words.turns([*prompt, *said])
+            pieces = self.words.turns([{"role": m["role"], "content": m["content"]} for m in (*prompt, *said)])
         except UserError as e:
             abnormal = self.config["data"].get("abnormal")
             if abnormal == "drop":
