@@ -72,8 +72,16 @@ def test_without_a_head_the_hidden_vectors_come_out():
     assert out.shape == (*IDS.shape, D)
     assert not [n for n in made.state_dict() if n.startswith("head")]
     with pytest.raises(UserError, match="needs logits"):
-        need_logits(made)
-    need_logits(model("linear"))
+        need_logits(made, build("loss", "next_token", vocab_size=V))
+    need_logits(model("linear"), build("loss", "next_token", vocab_size=V))
+
+
+def test_numbers_are_no_logits():
+    """Else the loss would index a row of one number by tokens."""
+    for loss in ("next_token", "masked_lm", "dpo"):
+        with pytest.raises(UserError, match="gives amounts"):
+            need_logits(model("value"), build("loss", loss, vocab_size=V))
+    need_logits(model("value"), build("loss", "reward"))
 
 
 def test_a_tied_head_holds_its_bias_and_nothing_else():

@@ -40,10 +40,12 @@ SMALL: dict[str, dict[str, Any]] = {
     "data/hf": {"streaming": True},  # nothing of the battery's file is to stay in a cache
     "data/hf_conversations": {"streaming": True},
     "data/hf_labelled_text": {"streaming": True},
+    "data/hf_preferences": {"streaming": True},
     "data/hf_text_pairs": {"streaming": True},
     "data/token_files": {"tokenizer": "byte", "dtype": "uint8"},  # bytes are ids of this one
     "data/mixed": {"parts": ["rhyme", "python_functions"]},
     "data/python_instructions": {"max_prompt": 300},  # another would be looked for in the whole library
+    "data/python_preferences": {"max_prompt": 300},
     "data/texts_of": {"source": {"name": "babel_dates", "count": 300}},
     "data/table_amounts": {"targets": ["amount"]},
 }

@@ -23,7 +23,7 @@ from components.core.signature import REQUIRED, Option
 from components.corpus.document import Document
 from components.corpus.example import Example
 
-WORDS = ("text", "labels", "amounts", "pairs", "conversations", "values")
+WORDS = ("text", "labels", "amounts", "pairs", "conversations", "values", "preferences")
 SPLITS = (None, "train", "validation", "test")
 SEEN = 200  # so many of what it yields are looked at
 OTHERS: tuple[Any, ...] = (7, 1, 0.5, True, False, "x", ["x"], [])  # what an option is changed to, the first that it may be
@@ -44,7 +44,8 @@ def write_sample(folder: str, rows: int) -> str:
     for i in range(rows):
         talk = [{"role": "user", "content": f"What is {i} doubled?"}, {"role": "assistant", "content": f"It is {2 * i}."}]
         texts = {"text": f"The number {i}.", "source": f"number {i}", "target": f"nombre {i}", "label": ("even", "odd")[i % 2]}
-        lines.append(json.dumps({**texts, "size": float(i), "amount": 2.0 * i, "messages": talk}))
+        answers = {"chosen": talk, "rejected": [talk[0], {"role": "assistant", "content": "I do not know."}]}
+        lines.append(json.dumps({**texts, **answers, "size": float(i), "amount": 2.0 * i, "messages": talk}))
     write_text(file, "\n".join(lines) + "\n")
     return str(file)
 
@@ -124,6 +125,11 @@ def faults_of(thing: Thing, words: tuple[str, ...], widths: dict[str, int]) -> I
             yield 'its input is no tuple of {"role": system, user or assistant, "content": text}'
         if answer is not None:
             yield "a conversation holds its answers itself, and it has another one"
+    elif "preferences" in words:
+        if not all(isinstance(one, tuple) and one and all(_is_message(m) for m in one) for one in (form, *thing.answers)):
+            yield 'its prompt and answers are no tuples of {"role": system, user or assistant, "content": text}'
+        if len(thing.answers) != 2:
+            yield f"it has {len(thing.answers)} answers, and a preference has two"
     elif "values" in words:
         rows = form if _is_rows(form) else None
         numbers = None if rows is None else [v for row in rows for v in row]

@@ -20,7 +20,7 @@ from components.core import registry
 from components.core.contracts import NeedsModel
 from components.core.errors import UserError
 from components.core.sockets import Batch, Terms
-from components.core.traits import prepare_of
+from components.core.traits import prepare_of, provides
 from components.core.weights import roles
 
 
@@ -58,7 +58,10 @@ class Course:
             targets = torch.tensor([0.5, 1.5]) if numbers else torch.tensor([0, 1])
             asked_for = targets if asked else torch.full_like(targets, float("nan") if numbers else -100)
             return Batch(values, targets=asked_for).to(self.device)
-        batch = self.prepared(Batch(values, targets=values.roll(-1, 1)), seed).to(self.device)
+        given = Batch(values, targets=values.roll(-1, 1))
+        batch = self.prepared(
+            pairs_in(given) if any(provides(self.loss, word) for word in ("pairs", "rewards")) else given, seed
+        ).to(self.device)
         return batch if asked else replace(batch, targets=torch.full_like(batch.targets, -100))  # type: ignore[arg-type]
 
     def prepared(self, batch: Batch, seed: int) -> Batch:
@@ -71,6 +74,17 @@ class Course:
     def figures(self, batch: Batch) -> dict[str, tuple[float, float]]:
         """The terms, with gradients on: a loss may compute less without them."""
         return {n: (float(s.detach()), float(torch.as_tensor(w).detach())) for n, (s, w) in self.terms(batch).losses.items()}
+
+
+def pairs_in(batch: Batch) -> Batch:
+    """Each row as a pair: its first half is the chosen answer, the second the rejected one."""
+    half = batch.ids.shape[1] // 2
+    places = torch.arange(batch.ids.shape[1]).expand_as(batch.ids)
+    weights = (places == 0).float()
+    said = torch.tensor([[-3.0, -2.0]]).expand(len(batch.ids), 2)
+    baseline = torch.full((len(batch.ids),), 0.5)
+    given = {"documents": places // half, "positions": places % half, "weights": weights}
+    return replace(batch, **given, reference=said, baseline=baseline)
 
 
 @holds("is finite and has a gradient", "loss")

@@ -1,9 +1,7 @@
 """What each kind of part promises, as a type; what a part leaves out has the default that stands here.
 
-A part inherits from nothing of this: ``make`` returns it as a ``Norm``, a ``Position``, ... to a type checker, and gives it the attributes that
-it lacks (``complete``). Whoever holds a part that ``make`` made may therefore read every attribute below, and never asks whether it is there.
-Which optional methods a part has, and what is asked of all modules of a model (most of which are no parts), ``core/traits.py`` answers.
-Imports no torch when it runs: composing reads it too.
+A part inherits from nothing of this: ``make`` returns it as a ``Norm``, a ``Position``, ... to a type checker, and gives it the attributes that it lacks
+(``complete``), so nobody asks whether one is there. Optional methods: ``core/traits.py``. Imports no torch when it runs: composing reads it too.
 """
 
 from __future__ import annotations
@@ -156,6 +154,8 @@ class Loss(Part):
     likelihood: bool | None = None  # of the whole text, left to right; None: if nothing is prepared
     whole: bool = False  # it reads documents with all that the tokenizer puts around them
     mask_id: int | None = None
+    compares: bool = False  # it reads ``batch.reference``: what a model that stays as it is says of the same targets
+    mismatches: bool = False  # it reads ``batch.baseline``: how far the model is from that one, on answers to other prompts
 
     def __call__(self, hidden: Tensor, head: object, batch: Batch) -> Terms: ...
     def prepare(self, batch: Batch, generator: torch.Generator) -> Batch: ...  # may be missing: traits.prepare_of

@@ -1,7 +1,6 @@
 """What flows between parts: ``Batch`` into the model, ``SequenceInfo`` beside every vector, ``Terms`` out of it, ``Layer`` around each block.
 
-Shapes: (B, T) tokens, (B, T, D) vectors, (B, H, T, K) heads. All three are frozen and registered pytrees, since FSDP2,
-checkpointing and compile see only tensors that a pytree shows them.
+Shapes: (B, T) tokens, (B, T, D) vectors, (B, H, T, K) heads. All three are frozen and registered pytrees: FSDP2 and compile see no other tensors.
 """
 
 from __future__ import annotations
@@ -41,8 +40,9 @@ class Batch:
         token_types: (B, T) segment ids.
         source: what an encoder reads, for encoder-decoders.
         prefix: (B,) number of leading positions that every position sees.
-        values: (B, T, F) numbers of each position, for embeddings that read them instead of ids (rows of a table, patches of a picture);
-            ids are 0 then.
+        values: (B, T, F) numbers of each position, for embeddings that read them instead of ids (rows of a table, patches of a picture); ids are 0.
+        reference: (B, 2) the log-probability that a reference model gives the targets of document 0 and of document 1, for losses over pairs.
+        baseline: (B,) the reward that such a loss takes for neither good nor bad.
     """
 
     ids: Tensor
@@ -55,6 +55,8 @@ class Batch:
     source: Batch | None = None
     prefix: Tensor | None = None
     values: Tensor | None = None
+    reference: Tensor | None = None
+    baseline: Tensor | None = None
 
     def to(self, *args: Any, **kwargs: Any) -> Batch:
         """Every tensor moved, as ``Tensor.to``."""
@@ -153,8 +155,7 @@ Info: TypeAlias = SequenceInfo | None  # None where a part is called by hand
 class Terms:
     """What training sums: ``losses`` = {name: (sum, weight)} in fp32, ``stats`` = {"part path.name": sum}.
 
-    Means are taken once, as the sum of sums over the sum of weights, over micro-batches and ranks. ``aim`` says with which factor each
-    loss enters the total.
+    Means are taken once, as the sum of sums over the sum of weights, over micro-batches and ranks. ``aim``: each loss's factor in the total.
     """
 
     losses: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
@@ -188,9 +189,7 @@ class Slot(Protocol):
 
 class Cache(Protocol):
     """What decoding keeps of the positions already seen. ``length``: positions stored so far, padding included.
-
-    ``uneven``: some of them are padding or have documents, so that ``length`` does not tell the next position.
-    """
+    ``uneven``: some of them are padding or have documents, so that ``length`` does not tell the next position."""
 
     length: int
     uneven: bool

@@ -18,6 +18,7 @@ REASONS = {
     "over_long": "over-long, cut into pieces",
     "unanswered": "without an answer",
     "abnormal": "with numbers that are not finite",
+    "undecided": "whose two answers are equal",
     "conflicting": "with another answer to an input that was there already (kept)",
 }
 ONE = {"duplicates": "exact duplicate", "near_duplicates": "near-duplicate"}  # of them one alone

@@ -25,6 +25,7 @@ class Example:
         origin: the file, or another hint where to look.
         line: the line of ``origin``, from 1; 0 where lines have no meaning.
         split: train, validation or test if the source decides; None: a hash of the input decides.
+        answers: of a preference, whose input is its prompt: the messages that are chosen, and those that are rejected.
     """
 
     input: str | Values | tuple[Message, ...]
@@ -32,6 +33,7 @@ class Example:
     origin: str
     line: int = 0
     split: str | None = None
+    answers: tuple[tuple[Message, ...], ...] = ()
 
     @property
     def where(self) -> str:

@@ -70,9 +70,10 @@ class Stored(Examples):
     def example(self, number: int) -> Example:
         start = int(self.ends[number - 1]) if number else 0
         try:
-            given, answer, *rest = json.loads(self.lines[start : int(self.ends[number])].tobytes())
+            given, answer, origin, line, split, *answers = json.loads(self.lines[start : int(self.ends[number])].tobytes())
             read = given if isinstance(given, str) else _frozen(given)
-            return Example(read, tuple(answer) if isinstance(answer, list) else answer, *rest)
+            said = tuple(answer) if isinstance(answer, list) else answer
+            return Example(read, said, origin, line, split, tuple(tuple(one) for one in answers))
         except (ValueError, TypeError):
             raise damaged(self.file, f"line {number + 1} is no example") from None
 
@@ -125,7 +126,7 @@ class Writer:
         return self
 
     def add(self, e: Example) -> None:
-        line = json.dumps([e.input, e.answer, e.origin, e.line, e.split]) + "\n"
+        line = json.dumps([e.input, e.answer, e.origin, e.line, e.split, *e.answers]) + "\n"
         self.ends.append((self.ends[-1] if self.ends else 0) + self.stream.write(line.encode()))
 
     def __exit__(self, *error: object) -> None:

@@ -134,7 +134,7 @@ def write_examples(folder: Path, examples: Iterable[Example], cleaning: Cleaning
             name = example.split or cleaning.split_of(digest)
             if name == "train":
                 nearest = min(nearest, (drawn(digest, cleaning.seed), digest))
-            whole.update(digest + json.dumps(example.answer).encode() + name.encode())
+            whole.update(digest + answered(example) + name.encode())
             report.kept += 1
             report.characters += sum(map(len, texts_of([example])))
             files[name].add(example)
@@ -155,7 +155,7 @@ def cleaned(examples: Iterable[Example], report: Report) -> Iterator[tuple[bytes
             report.met(fault, example.where)
             continue
         digest = digest_of(example)
-        pair = hashlib.blake2b(digest + json.dumps(example.answer).encode(), digest_size=16).digest()
+        pair = hashlib.blake2b(digest + answered(example), digest_size=16).digest()
         if pair in pairs:
             report.met("duplicates", example.where)
             continue
@@ -185,10 +185,22 @@ def digest_of(example: Example) -> bytes:
     return hashlib.blake2b(given.encode(), digest_size=16).digest()
 
 
+def answered(example: Example) -> bytes:
+    """The answer, or both answers of a preference."""
+    return json.dumps(example.answers or example.answer).encode()
+
+
 def fault_of(example: Example) -> str:
     """Why an example cannot be learnt from, as a reason for the report; empty if it can."""
     answer, given = example.answer, example.input
-    if isinstance(given, str):
+    if example.answers:
+        if not given:
+            return "empty"
+        if not all(any(m["content"].strip() for m in said) for said in example.answers):
+            return "unanswered"
+        if len(set(map(json.dumps, example.answers))) == 1:
+            return "undecided"
+    elif isinstance(given, str):
         if not given.strip():
             return "empty"
         if answer is None or (isinstance(answer, str) and not answer.strip()):
@@ -222,3 +234,4 @@ def texts_of(examples: Iterable[Example]) -> Iterator[str]:
             yield from (m["content"] for m in example.input)  # type: ignore[index]
         if isinstance(example.answer, str):
             yield example.answer
+        yield from (m["content"] for said in example.answers for m in said)

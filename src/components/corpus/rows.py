@@ -19,7 +19,8 @@ from components.corpus.row_building import Building, arrays_of
 
 __all__ = ["Encode", "LeftOut", "Row", "Rows", "batch_of"]
 
-Encode = Callable[[Example, int], Row]  # an example, and how long a row may be; LeftOut where none comes of it
+# an example, and how long a row may be; LeftOut where none comes of it. A pair's two rows stand or fall together
+Encode = Callable[[Example, int], "Row | tuple[Row, ...]"]
 
 
 class LeftOut(Exception):
@@ -60,20 +61,22 @@ class Rows:
         with Building(folder) as made:
             for number, example in enumerate(examples):
                 try:
-                    row = encode(example, context_length)
+                    given = encode(example, context_length)
                 except LeftOut as e:
                     dropped, why_dropped = dropped + 1, why_dropped or f"{example.where} ({e})"
                     continue
-                if max(len(row.ids), len(row.source or ())) > context_length:
+                rows = given if isinstance(given, tuple) else (given,)
+                if max(max(len(row.ids), len(row.source or ())) for row in rows) > context_length:
                     long, too_long = long + 1, too_long or example.where
                     continue
                 try:
-                    made.add(row)
+                    for row in rows:
+                        made.add(row)
                 except ValueError as e:
                     raise UserError(example.where, str(e), "give data whose examples are all alike") from None
                 kept.append(number)
-                cut += row.cut
-                tokens += len(row.ids) + len(row.source or ())
+                cut += any(row.cut for row in rows)
+                tokens += sum(len(row.ids) + len(row.source or ()) for row in rows)
             if not kept:
                 why = f"all {long} are longer than the model reads" if long else "it is empty"
                 if dropped:

@@ -8,7 +8,7 @@ batch does not grow with the number of ranks. The loss's draws (masks, spans, pr
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -30,6 +30,9 @@ class RowSource(Protocol):
     def batch(self, epoch: int, indices: Sequence[int], /) -> Batch: ...
 
 
+Read = Callable[[int, Sequence[int]], Batch]  # (epoch, numbers of rows in it)
+
+
 class MicroBatch:
     """A micro-batch with totals of its step: (targets, tokens). It is not a dataclass: Lightning's precision plug-ins
     look into dataclasses, refuse frozen ones, and would round the totals.
@@ -41,6 +44,7 @@ class MicroBatch:
         whole: whether ``totals`` are those of the whole step. If not, ranks add theirs up.
         first: whether it is the first of its step on this rank.
         samples: (B,) int64, the number of each row in the endless stream of epochs; None where nobody counts them.
+        beside: other rows that the step's loss depends on, all that this rank reads of them, with the first micro-batch of a step.
     """
 
     def __init__(
@@ -52,22 +56,26 @@ class MicroBatch:
         whole: bool = True,
         first: bool = True,
         samples: Tensor | None = None,
+        beside: Batch | None = None,
     ) -> None:
         self.batch, self.totals, self.whole, self.first, self.samples = batch, totals, whole, first, samples
+        self.beside = beside
         self.asked = bool(totals[0] != 0) if asked is None else asked
 
     def to(self, *args: Any, **kwargs: Any) -> MicroBatch:
         if args == (self.totals.device,):  # Lightning asks on the CPU too
             return self
         samples = None if self.samples is None else self.samples.to(*args, **kwargs)
-        return self._with(self.batch.to(*args, **kwargs), self.totals.to(*args, **kwargs), samples)
+        beside = None if self.beside is None else self.beside.to(*args, **kwargs)
+        return self._with(self.batch.to(*args, **kwargs), self.totals.to(*args, **kwargs), samples, beside)
 
     def pin_memory(self) -> MicroBatch:
         samples = None if self.samples is None else self.samples.pin_memory()
-        return self._with(self.batch.pin_memory(), self.totals.pin_memory(), samples)
+        beside = None if self.beside is None else self.beside.pin_memory()
+        return self._with(self.batch.pin_memory(), self.totals.pin_memory(), samples, beside)
 
-    def _with(self, batch: Batch, totals: Tensor, samples: Tensor | None) -> MicroBatch:
-        return MicroBatch(batch, totals, self.asked, whole=self.whole, first=self.first, samples=samples)
+    def _with(self, batch: Batch, totals: Tensor, samples: Tensor | None, beside: Batch | None) -> MicroBatch:
+        return MicroBatch(batch, totals, self.asked, whole=self.whole, first=self.first, samples=samples, beside=beside)
 
 
 class LoneMicroBatch(MicroBatch):
@@ -76,13 +84,16 @@ class LoneMicroBatch(MicroBatch):
     def __init__(self, batch: Batch, totals: Tensor, asked: bool | None = None) -> None:
         super().__init__(batch, totals, asked, whole=False)
 
-    def _with(self, batch: Batch, totals: Tensor, samples: Tensor | None) -> MicroBatch:
-        del samples  # it has none
+    def _with(self, batch: Batch, totals: Tensor, samples: Tensor | None, beside: Batch | None) -> MicroBatch:
+        del samples, beside  # it has none
         return LoneMicroBatch(batch, totals, self.asked)
 
 
 class TrainSteps(Dataset[MicroBatch]):
-    """Micro-batch i of this rank, with what its rows of the optimizer step ask for: (targets, tokens), summed over its micro-batches."""
+    """Micro-batch i of this rank, with what its rows of the optimizer step ask for: (targets, tokens), summed over its micro-batches.
+
+    ``beside`` reads other rows of the same numbers, which come with the first micro-batch of a step.
+    """
 
     def __init__(
         self,
@@ -93,9 +104,10 @@ class TrainSteps(Dataset[MicroBatch]):
         ranks: int,
         apart: bool,
         preparation: Preparation | None = None,
+        beside: Read | None = None,
     ) -> None:
         self.blocks, self.batch_size, self.accumulate, self.apart = blocks, batch_size, accumulate, apart
-        self.preparation = preparation or Preparation()
+        self.preparation, self.beside = preparation or Preparation(), beside
         self.rank, self.ranks, self.rows = rank, ranks, rows_each(batch_size, accumulate, ranks)
         self._step: tuple[int, Batch, Tensor] | None = None
 
@@ -108,20 +120,21 @@ class TrainSteps(Dataset[MicroBatch]):
         start, places = micro * self.rows, self._places(micro)
         samples = step * self.batch_size + torch.arange(places.start, places.stop)
         own = rows_of(own, start, start + self.rows)
-        return MicroBatch(own, total, whole=self.ranks == 1, first=micro == 0, samples=samples)
+        beside = self._read(step, self._own_places(), self.beside) if micro == 0 and self.beside is not None else None
+        return MicroBatch(own, total, whole=self.ranks == 1, first=micro == 0, samples=samples, beside=beside)
 
     def own(self, step: int) -> Batch:
         """This rank's rows of an optimizer step, micro-batch after micro-batch."""
-        runs = [self._places(m) for m in range(self.accumulate)]
         if self.preparation.prepare is None:
-            return self._read(step, [place for run in runs for place in run])
+            return self._read(step, self._own_places(), self.blocks.batch)
+        runs = [self._places(m) for m in range(self.accumulate)]
         made: dict[int, Batch] = {}
         parts = []
         for run in runs:
             for group in range(run.start // GROUP, (run.stop - 1) // GROUP + 1):
                 first, end = group * GROUP, min((group + 1) * GROUP, self.batch_size)
                 if group not in made:
-                    made[group] = self.preparation.step(self._read(step, range(first, end)), step, first)
+                    made[group] = self.preparation.step(self._read(step, range(first, end), self.blocks.batch), step, first)
                 parts.append(rows_of(made[group], max(run.start, first) - first, min(run.stop, end) - first))
         return joined(widened(parts))
 
@@ -130,18 +143,24 @@ class TrainSteps(Dataset[MicroBatch]):
         start = (micro * self.ranks + self.rank) * self.rows
         return range(start, start + self.rows)
 
-    def _read(self, step: int, places: Sequence[int]) -> Batch:
+    def _own_places(self) -> list[int]:
+        return [place for m in range(self.accumulate) for place in self._places(m)]
+
+    def _read(self, step: int, places: Sequence[int], read: Read) -> Batch:
         """Rows of a step by their places in it, which may lie in several epochs."""
         epochs: dict[int, list[int]] = {}
         for place in places:
             epoch, index = divmod(step * self.batch_size + place, self.blocks.n_blocks)
             epochs.setdefault(epoch, []).append(index)
-        parts = [self.blocks.batch(epoch, indices) for epoch, indices in epochs.items()]
+        parts = [read(epoch, indices) for epoch, indices in epochs.items()]
         return together(joined(widened(parts)), self.apart)
 
 
 class EvalBatches(Dataset[MicroBatch]):
-    """Every block of a split once, in equally many batches on every rank. Filler rows have no targets."""
+    """Every block of a split once, in equally many batches on every rank. Filler rows have no targets.
+
+    ``beside`` gives rows that come with the first batch, the same ones on every rank.
+    """
 
     def __init__(
         self,
@@ -152,8 +171,9 @@ class EvalBatches(Dataset[MicroBatch]):
         apart: bool,
         most: int | None = None,
         preparation: Preparation | None = None,
+        beside: Callable[[], Batch] | None = None,
     ) -> None:
-        self.blocks, self.rows, self.rank, self.ranks, self.apart = blocks, rows, rank, ranks, apart
+        self.blocks, self.rows, self.rank, self.ranks, self.apart, self.beside = blocks, rows, rank, ranks, apart, beside
         self.wanted = blocks.n_blocks if most is None else min(most, blocks.n_blocks)
         self.length = -(-self.wanted // (rows * ranks))
         self.preparation = preparation or Preparation()
@@ -171,7 +191,8 @@ class EvalBatches(Dataset[MicroBatch]):
         batch = self.read(torch.where(there, at, 0).tolist())
         if not bool(there.all()):
             batch = replace(batch, targets=unasked(batch.targets, there))
-        return MicroBatch(batch, totals(batch))
+        beside = self.beside() if index == 0 and self.beside is not None else None
+        return MicroBatch(batch, totals(batch), beside=beside)
 
     def read(self, rows: list[int]) -> Batch:
         """Rows by number. The loss draws for fixed groups of rows, independent of how the rows are divided into batches."""

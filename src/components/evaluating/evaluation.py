@@ -22,13 +22,15 @@ from components.corpus.evaluation_api import WORDS, EvalData, Figure
 from components.corpus.example import Example
 from components.corpus.example_files import Chained
 from components.corpus.examples import ExampleCorpus, ExampleSource
+from components.corpus.pairs import first_mismatched
 from components.corpus.preparation import Preparation
-from components.corpus.steps import EvalBatches, MicroBatch
+from components.corpus.steps import EvalBatches
 from components.evaluating.asked import Trained
 from components.runs.importing import is_foreign
 from components.runs.metrics_file import perplexity
 from components.runs.preparing import corpus_of, examples_of, task_of, task_options
-from components.runs.task_module import AnyCorpus, LoadedModel
+from components.runs.start_of_run import first_model
+from components.runs.task_module import AnyCorpus, Comparing, LoadedModel
 
 SPLITS = ("train", "validation", "test")
 
@@ -96,9 +98,13 @@ def evaluate(
     preparation = Preparation(task.loss, config["seed"])
     device = next(model.parameters()).device
     task.metrics.to(device)
+    if isinstance(task, Comparing) and task.loss.compares:
+        task.compare_with(first_model(config, loaded.tokenizer, task.vocab_size, device))
     for blocks in found:
-        for item in EvalBatches(blocks, rows or task.batch_size, 0, 1, task.documents == "apart", preparation=preparation):
-            task.validation_step(MicroBatch(item.batch.to(device), item.totals), 0)
+        beside = first_mismatched(blocks, task.batch_size) if task.loss.mismatches else None
+        apart = task.documents == "apart"
+        for item in EvalBatches(blocks, rows or task.batch_size, 0, 1, apart, preparation=preparation, beside=beside):
+            task.validation_step(item.to(device), 0)
     means, nats, weight = task.take_eval()
     if not weight:
         raise UserError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -99,6 +99,13 @@ class TaskModule(Protocol):
     def train_so_far(self) -> dict[str, Tensor]: ...
     def take_train(self) -> dict[str, float]: ...
     def take_eval(self) -> tuple[dict[str, float], float, float]: ...
+
+
+@runtime_checkable
+class Comparing(Protocol):
+    """A task whose loss may compare its model with another one, which stays as it is."""
+
+    def compare_with(self, start: nn.Module) -> None: ...
 
 
 class ExampleTask(TaskModule, Protocol):

@@ -28,7 +28,7 @@ def data_of(module: TaskModule, corpus: AnyCorpus, context: int, seed: int) -> P
         assert train is not None  # a corpus has something to train on
         model = module.built[0] if module.built else module.model
         module.check(model, corpus)
-        need_logits(model)
+        need_logits(model, module.loss)
         need_layers(module, model)
         first = preparation.step(train.batch(0, [0]), 0)
         need_source(module, model, first)
@@ -45,6 +45,7 @@ def data_of(module: TaskModule, corpus: AnyCorpus, context: int, seed: int) -> P
         limit=module.validation_batches,
         identity=corpus.hash,
         preparation=preparation,
+        mismatched=module.loss.mismatches,
         moved=not any(provides(module.loss, word) for word in ("classes", "amounts", "hidden_tokens")),
     )
     if validation is not None and not any(item.asked for item in made.measured(validation, module.batch_size)):

@@ -14,6 +14,7 @@ from lightning.pytorch import LightningDataModule
 from torch.utils.data import Dataset
 
 from components.core.errors import UserError
+from components.corpus.pairs import PairRows, first_mismatched
 from components.corpus.plain_batches import PlainBatches
 from components.corpus.preparation import Preparation
 from components.corpus.steps import EvalBatches, MicroBatch, PredictBatches, TrainSteps
@@ -89,6 +90,7 @@ class PackedDataModule(LightningDataModule):
         identity: a hash of the data. A checkpoint with another one is refused.
         preparation: what the loss does to each batch before the model sees it.
         moved: whether a target is the token after that on which it lies, and not a hidden one or a row's.
+        mismatched: each step brings the answers to other prompts along (``PairRows.mismatched``), and so does the first batch of an evaluation.
     """
 
     def __init__(
@@ -104,9 +106,10 @@ class PackedDataModule(LightningDataModule):
         identity: str = "",
         preparation: Preparation | None = None,
         moved: bool = True,
+        mismatched: bool = False,
     ) -> None:
         super().__init__()
-        self.preparation, self.moved = preparation, moved
+        self.preparation, self.moved, self.mismatched = preparation, moved, mismatched
         self.as_dictionaries = False
         self.train, self.validation, self.test = train, validation, test
         self.batch_size, self.apart, self.workers, self.limit, self.identity = batch_size, apart, workers, limit, identity
@@ -154,7 +157,8 @@ class PackedDataModule(LightningDataModule):
         if self.trainer is not None:
             need_one_accumulation(self.trainer)
             steps_in(self.trainer, self.steps_per_epoch)
-        steps = TrainSteps(self.train, self.batch_size, accumulate, rank, ranks, self.apart, self.preparation)
+        beside = self.train.mismatched if self.mismatched and isinstance(self.train, PairRows) else None
+        steps = TrainSteps(self.train, self.batch_size, accumulate, rank, ranks, self.apart, self.preparation, beside)
         made = self._loader(Resumable, steps, StepSampler(self, self.steps_per_epoch, accumulate))
         made.place = rank, ranks, accumulate
         return made
@@ -206,7 +210,8 @@ class PackedDataModule(LightningDataModule):
     def measured(self, blocks: Rows, rows: int, rank: int = 0, ranks: int = 1) -> EvalBatches:
         """The batches, ``rows`` rows each, in which rank ``rank`` of ``ranks`` reads a split."""
         most = None if self.limit is None else self.limit * self.batch_size
-        return EvalBatches(blocks, rows, rank, ranks, self.apart, most, self.preparation)
+        beside = first_mismatched(blocks, self.batch_size) if self.mismatched else None
+        return EvalBatches(blocks, rows, rank, ranks, self.apart, most, self.preparation, beside)
 
     def _loader(self, kind: type[AnyReaders], dataset: Dataset[MicroBatch], sampler: Divided) -> AnyReaders:
         pin = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"

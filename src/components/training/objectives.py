@@ -44,12 +44,17 @@ def need_source(task: Asking, model: nn.Module, first: Batch) -> None:
         )
 
 
-def need_logits(model: nn.Module) -> None:
-    """UserError if the model has no head: a loss would take its hidden vectors for logits."""
+def need_logits(model: nn.Module, loss: object) -> None:
+    """UserError if the model has no head, or one whose numbers are no logits of tokens for a loss that reads those."""
     if any(provides(m, "vectors") for m in model.children()):
         raise UserError(
             "model.head", "head/none gives hidden vectors, and a loss needs logits", "choose a head: model/head=tied"
         )
+    reads = next((word for word in ("tokens", "hidden_tokens", "pairs") if provides(loss, word)), "")
+    other = next((word for word in ("amounts", "classes") if any(provides(m, word) for m in model.children())), "")
+    if reads and other:
+        what = f"it gives {other}, and the loss reads logits of tokens"
+        raise UserError("model.head", what, "choose a head for tokens: model/head=tied")
 
 
 def need_layers(task: Asking, model: nn.Module) -> None:

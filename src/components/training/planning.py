@@ -148,6 +148,9 @@ def plan(job: Job, say: Callable[[str], None], bar: Bar | None) -> Plan:
     tokenizer = checkpoints.tokenizer_files(corpus.tokenizer)
     callbacks = make_callbacks(config.get("callbacks"), module.metrics)
     matched = init_task.begin_task(module, model, start, say) if start is not None else None
+    if job.resumed and module.loss.compares and config.get("init_from"):
+        # weights come from the checkpoint, but what they are compared with is the start
+        init_task.begin_task(module, model, init_from.start_from(config["init_from"], runs_of(config)), say)
     module.built.append(model)
     fits(
         model, device_kind(settings), ranks=processes(settings)

@@ -6,6 +6,8 @@ checkpoints load by name.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -83,6 +85,26 @@ class First:
         if name == "inner":  # while it is copied
             raise AttributeError(name)
         return getattr(self.inner, name)
+
+
+@contextmanager
+def switched_off(model: nn.Module) -> Iterator[None]:
+    """The model without its adapter, for as long as the block lasts: each changed module is of its own class again."""
+    changed = [(m, type(m)) for m in model.modules() if isinstance(m, Adapted)]
+    for module, _ in changed:
+        module.__class__ = module.was  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        for module, adapted in changed:
+            module.__class__ = adapted  # type: ignore[assignment]
+
+
+def learns_alone(model: nn.Module) -> bool:
+    """Whether what an adapter has added is all that learns, so that the model without it stays as it was."""
+    return any(isinstance(m, Adapted) for m in model.modules()) and all(
+        is_added(w) for w in roles(model) if w.parameter.requires_grad
+    )
 
 
 def leaf(weight: Weight) -> str:

@@ -56,7 +56,7 @@ def messages_of(row: Row) -> tuple[Message, ...]:
                     f"field {field!r} is no list but {type(turns).__name__}",
                     'it is [{"role": ..., "content": ...}, ...]',
                 )
-            return tuple(_turn(turn, f"{row.where} {field}[{i}]") for i, turn in enumerate(turns))
+            return tuple(turn_of(turn, f"{row.where} {field}[{i}]") for i, turn in enumerate(turns))
     for question, answer in QUESTIONS.items():
         if question in row.cells:
             asked = row.text(question, question) or ""
@@ -75,7 +75,7 @@ def messages_of(row: Row) -> tuple[Message, ...]:
     )
 
 
-def _turn(turn: object, where: str) -> Message:
+def turn_of(turn: object, where: str) -> Message:
     """OpenAI's ``{role, content}`` or ShareGPT's ``{from, value}``."""
     if not isinstance(turn, dict):
         raise UserError(where, f"is no object but {type(turn).__name__}")

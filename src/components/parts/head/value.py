@@ -24,7 +24,7 @@ class ValueHead(nn.Module):
     Shapes: (B, T, D) -> (B, T, 1).
     """
 
-    provides = ("amounts",)
+    provides = ("amounts", "scores")
     axes = {"amounts": ("d_model", "vocab")}
 
     def __init__(self, d_model: int, *, bias: bool = True, dropout: Probability = 0.0) -> None:

@@ -16,7 +16,7 @@ from components.core.errors import UserError
 from components.core.makers import ScopedMaker, make, part_values
 from components.core.meta import emptied
 from components.core.sockets import Batch, Terms
-from components.core.traits import provides
+from components.core.traits import counts_tokens
 from components.functional.chosen import Choice, hearing
 from components.functional.decode_products import Weights, decoding_form
 from components.functional.experts import even_loads
@@ -59,7 +59,7 @@ def kernels_of(config: Config, vocab_size: int) -> dict[str, list[Choice]]:
 def _training(subject: Subject, model: nn.Module, layout: Layout, rows: int) -> list[Choice]:
     config = subject.config
     loss = make(ScopedMaker(config["loss"], where="loss"), "loss", vocab_size=subject.vocab_size)
-    if any(provides(loss, word) for word in ("classes", "amounts")):  # its targets are not a token for each position
+    if not counts_tokens(loss):  # its targets are not a token for each position
         loss = outputs
     by_sample = part_values("task", config["task"]).get("dropout_by") == "sample"
     batch = batch_of(model, rows, subject.context)

@@ -11,7 +11,9 @@ from components.training.task.classification import Classification as Classifica
 from components.training.task.instruction_tuning import InstructionTuning as InstructionTuning
 from components.training.task.language_modeling import LanguageModeling as LanguageModeling
 from components.training.task.masked_language_modeling import MaskedLanguageModeling as MaskedLanguageModeling
+from components.training.task.preference_tuning import PreferenceTuning as PreferenceTuning
 from components.training.task.regression import Regression as Regression
+from components.training.task.reward_modeling import RewardModeling as RewardModeling
 from components.training.task.sequence_to_sequence import SequenceToSequence as SequenceToSequence
 
 __all__ = [
@@ -19,7 +21,9 @@ __all__ = [
     "InstructionTuning",
     "LanguageModeling",
     "MaskedLanguageModeling",
+    "PreferenceTuning",
     "Regression",
+    "RewardModeling",
     "SequenceToSequence",
     "Task",
 ]

@@ -34,15 +34,16 @@ class FromExamples(Training):
     def held_out(self, count: int) -> list[Any]:
         return list(self.measured_on[:count])
 
-    def known(self, example: Example, longest: int) -> Row:
+    def known(self, example: Example, longest: int) -> Row | tuple[Row, ...]:
         """``encode``. UserError, with the example, if the model's table has no row for one of the tokens."""
-        row = self.encode(example, longest)
-        for ids in (row.ids, row.source or (), row.targets if isinstance(row.targets, list) else ()):
-            self.tokenizer.need_rows(ids, example.where)
-        return row
+        made = self.encode(example, longest)
+        for row in made if isinstance(made, tuple) else (made,):
+            for ids in (row.ids, row.source or (), row.targets if isinstance(row.targets, list) else ()):
+                self.tokenizer.need_rows(ids, example.where)
+        return made
 
-    def encode(self, example: Example, longest: int) -> Row:
-        """The row of an example, cut to ``longest`` positions where that leaves its answer as it is."""
+    def encode(self, example: Example, longest: int) -> Row | tuple[Row, ...]:
+        """The row of an example, or the rows of its two answers, cut to ``longest`` positions where that leaves its answer as it is."""
         raise NotImplementedError
 
 

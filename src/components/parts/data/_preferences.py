@@ -1,0 +1,62 @@
+"""A row as a preference: a prompt, the answer that was chosen and the one that was rejected, in the three forms that such data come in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from components.core.errors import UserError
+from components.corpus.example import Example, Message
+from components.parts.data._conversations import OnFault, turn_of
+from components.parts.data._tables import Row
+
+ANSWERS = ("chosen", "rejected")
+
+
+def preferences(rows: Iterator[tuple[str | None, Row]], abnormal: OnFault, notes: list[str]) -> Iterator[Example]:
+    """Every row as a preference; ``notes`` says at the end which were dropped because they are none."""
+    dropped: list[str] = []
+    notes.clear()
+    for split, row in rows:
+        try:
+            prompt, answers = preference_of(row)
+        except UserError as e:
+            if abnormal == "refuse":
+                instead = f"{e.instead + '; ' if e.instead else ''}data.abnormal=drop leaves such rows out"
+                raise UserError(e.where, e.what, instead) from None
+            dropped.append(f"{e.where} ({e.what})")
+            continue
+        yield Example(prompt, None, row.origin, row.line, split, answers)
+    if dropped:
+        notes.append(f"rows left out that are no preference in text: {len(dropped)}, such as {'; '.join(dropped[:2])}")
+
+
+def preference_of(row: Row) -> tuple[tuple[Message, ...], tuple[tuple[Message, ...], ...]]:
+    """(prompt, (chosen, rejected)). UserError where the row is none, or an answer is not the assistant's."""
+    for name in ANSWERS:
+        if row.cells.get(name) is None:
+            fields = ", ".join(row.cells)
+            raise UserError(row.where, f"has no field {name!r}: it has {fields}", "a preference has chosen and rejected")
+    chosen, rejected = (_messages(row, name, "assistant") for name in ANSWERS)
+    prompt = () if row.cells.get("prompt") is None else _messages(row, "prompt", "user")
+    if not prompt:
+        shared = next((i for i, (a, b) in enumerate(zip(chosen, rejected)) if a != b), min(len(chosen), len(rejected)))
+        # equal conversations: the last message is the answer, and cleaning says that nothing is preferred
+        shared = min(shared, len(chosen) - 1, len(rejected) - 1)
+        prompt, chosen, rejected = chosen[:shared], chosen[shared:], rejected[shared:]
+    if not prompt:
+        raise UserError(row.where, "chosen and rejected have no message in common", "give the prompt in a field of its own")
+    for name, said in zip(ANSWERS, (chosen, rejected)):
+        if not said or said[0]["role"] != "assistant" or said[-1]["role"] != "assistant":
+            raise UserError(f"{row.where} {name}", "is no answer of the assistant after the prompt")
+    return prompt, (chosen, rejected)
+
+
+def _messages(row: Row, name: str, role: str) -> tuple[Message, ...]:
+    """A cell as messages; a text is one message of ``role``."""
+    given = row.cells[name]
+    if isinstance(given, str):
+        return (Message(role=role, content=given),)
+    if not isinstance(given, list):
+        what = f"field {name!r} is neither text nor a list of messages but {type(given).__name__}"
+        raise UserError(row.where, what, 'it is [{"role": ..., "content": ...}, ...]')
+    return tuple(turn_of(one, f"{row.where} {name}[{i}]") for i, one in enumerate(given))

@@ -1,0 +1,104 @@
+"""What losses over pairs have in common: the log-probability of each of a row's two answers, and the figures that are reported beside the loss.
+
+A pair is one row: document 0 is the chosen answer after its prompt, document 1 the rejected one. Its weight is the sum of its targets' weights.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from components.core.sockets import Batch, Terms
+from components.functional.cross_entropy import IGNORED
+from components.functional.precision import at_least_fp32
+from components.parts.loss._tokens import Chunk, Head, need_targets, rows_at_once
+
+
+class Answers(NamedTuple):
+    """What a model says of B pairs. ``log_probs``: (B, 2) sums over an answer's targets, ``lengths``: (B, 2) their numbers, ``weights``: (B,)."""
+
+    log_probs: Tensor
+    lengths: Tensor
+    weights: Tensor
+
+    def means(self) -> Tensor:
+        """(B, 2) the mean log-probability of an answer's tokens; 0 for an answer without any."""
+        return self.log_probs / self.lengths.clamp(min=1)
+
+
+def answers_of(hidden: Tensor, head: Head, batch: Batch, *, vocab_size: int, chunk: Chunk = "auto") -> Answers:
+    """The answers of ``batch``, whose rows are pairs. Only positions that have a target go through the head, ``chunk`` of them at a time.
+
+    Raises:
+        ValueError: ``batch`` has no documents, or no targets.
+    """
+    if batch.documents is None:
+        raise ValueError("a loss over pairs needs batch.documents: 0 for the chosen answer, 1 for the rejected one")
+    targets = need_targets(batch, "a loss over pairs", "those of both answers").reshape(-1)
+    asked = targets != IGNORED
+    rows = torch.arange(len(batch.ids), device=targets.device)[:, None]
+    places = (2 * rows + batch.documents).reshape(-1)  # the answer that each position belongs to
+    kept = asked.nonzero()[:, 0]
+    kept = kept if len(kept) else kept.new_zeros(1)  # the head takes part in every backward pass
+    read, wanted, counts = hidden.reshape(-1, hidden.shape[-1])[kept], targets[kept].clamp(min=0), asked[kept]
+    places = places[kept].clamp(min=0)
+
+    def said(read: Tensor, wanted: Tensor) -> Tensor:
+        logits = at_least_fp32(head(read[None])[0])
+        return logits.gather(1, wanted[:, None])[:, 0] - logits.logsumexp(-1)
+
+    size = rows_at_once(chunk, len(kept), vocab_size, hidden)
+    parts = []
+    for i in range(0, len(kept), size):
+        given = read[i : i + size], wanted[i : i + size]
+        recomputed = size < len(kept) and torch.is_grad_enabled()
+        parts.append(checkpoint(said, *given, use_reentrant=False) if recomputed else said(*given))
+    each = torch.where(counts, torch.cat(parts), 0.0)
+    empty = each.new_zeros(2 * len(batch.ids))
+    log_probs = empty.index_add(0, places, each).view(-1, 2)
+    lengths = empty.index_add(0, places, counts.to(each.dtype)).view(-1, 2)
+    return Answers(log_probs, lengths, weights_of(batch).to(each.dtype))
+
+
+def weights_of(batch: Batch) -> Tensor:
+    """(B,) the weight of each pair: the sum of its targets' weights, or 1 if it has a target."""
+    assert batch.targets is not None
+    there = batch.targets != IGNORED
+    return there.any(1).float() if batch.weights is None else (batch.weights * there).sum(1)
+
+
+def ratios_of(answers: Answers, batch: Batch, name: str) -> Tensor:
+    """(B, 2) log(policy / reference) of each answer. ValueError without a reference."""
+    if batch.reference is None:
+        raise ValueError(f"{name} compares with a reference: batch.reference holds its log-probabilities (B, 2)")
+    return answers.log_probs - batch.reference.to(answers.log_probs.dtype)
+
+
+def terms_of_pairs(
+    loss: Tensor, rewards: Tensor, weights: Tensor, *, ratios: Tensor | None = None, baseline: Tensor | None = None
+) -> Terms:
+    """The loss and figures that no gradient comes from, all of them sums over pairs.
+
+    ``margin`` is how much higher the chosen answer's reward is, ``preferred`` the share of pairs in which it is the higher one. ``kl`` is the mean
+    of log(policy / reference) over both answers: Schulman's first estimator (joschu.net/blog/kl-approx.html), on answers that are the data's and
+    not the policy's own, so that it may be below 0.
+
+    Args:
+        loss: (B,) of each pair.
+        rewards: (B, 2) of each answer.
+        weights: (B,).
+        ratios: (B, 2), where there is a reference.
+        baseline: (B,), where there is one.
+    """
+    margin = (rewards[:, 0] - rewards[:, 1]).detach()
+    figures = {"margin": margin, "preferred": (margin > 0).to(margin.dtype)}
+    if ratios is not None:
+        figures["kl"] = ratios.detach().mean(1)
+    if baseline is not None:
+        figures["baseline"] = baseline
+    total = weights.sum()
+    losses = {name: ((value * weights).sum(), total) for name, value in {"loss": loss, **figures}.items()}
+    return Terms(losses, aim=dict.fromkeys(figures, 0.0))

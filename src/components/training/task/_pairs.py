@@ -1,0 +1,95 @@
+"""Tasks over preferences: what a pair is to them, and the figures that every loss over pairs gives."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+from torch import Tensor
+from torchmetrics import MeanMetric
+
+from components.core.errors import UserError
+from components.core.signature import Path
+from components.core.sockets import Batch, Terms
+from components.corpus.example import Example, Message
+from components.corpus.pairs import PairRows
+from components.corpus.rows import LeftOut, Row
+from components.generation.chat import Template, template_of
+from components.training.task._examples import FromExamples
+from components.training.task.instruction_tuning import TEMPLATE, template_for
+
+
+class OverPairs(FromExamples):
+    """The base of tasks that learn from pairs of answers: a task says what is asked of an answer (``side``).
+
+    Args:
+        batch_size: pairs per optimizer step, over all devices and micro-batches; a pair with an answer that is longer than the model reads is left out.
+        template: a file with a chat template in Jinja; null: the tokenizer's own, else headings for instruction and answer. It is kept with
+            the run's tokenizer, for ``components chat``.
+    """
+
+    template: Path | None = None
+
+    @cached_property
+    def words(self) -> Template:
+        """The chat template, with the tokenizer's own words."""
+        return template_of(self.tokenizer)
+
+    @classmethod
+    def prepare(cls, source: Any, tokenizer: Any, options: dict[str, Any], cache: Any, progress: Any) -> Any:
+        made = super().prepare(source, tokenizer, options, cache, progress)
+        made.tokenizer.files[TEMPLATE] = template_for(made.tokenizer, options["template"])
+        return made
+
+    def blocks(self, corpus: Any, split: str, context: int, seed: int | None = None) -> Any:
+        rows = super().blocks(corpus, split, context)
+        return None if rows is None else PairRows(rows, seed)
+
+    def encode(self, example: Example, longest: int) -> tuple[Row, ...]:  # noqa: ARG002  half an answer has no end
+        return tuple(self.side(*self.tokens(example, messages)) for messages in example.answers)
+
+    def side(self, ids: list[int], asked: list[bool]) -> Row:
+        """The row of a prompt and an answer. ``asked``: which tokens are the answer's; the last one is."""
+        raise NotImplementedError(f"{type(self).__name__} says in side() what it asks of an answer")
+
+    def tokens(self, example: Example, said: tuple[Message, ...]) -> tuple[list[int], list[bool]]:
+        """Prompt and answer up to its end, and which of the tokens are the answer's; answers within the prompt are not, as both have them.
+
+        Raises:
+            LeftOut: the template leaves the answer out, or cannot show it and ``data.abnormal`` drops such rows.
+            UserError: the template cannot show it.
+        """
+        prompt: tuple[Message, ...] = example.input  # type: ignore[assignment]  # of a preference, it is one
+        try:
+            pieces = self.words.turns([{"role": m["role"], "content": m["content"]} for m in (*prompt, *said)])
+        except UserError as e:
+            abnormal = self.config["data"].get("abnormal")
+            if abnormal == "drop":
+                raise LeftOut(f"{e.where} {e.what}") from None
+            instead = "data.abnormal=drop leaves such rows out" if abnormal else e.instead
+            raise UserError(example.where, f"{e.where} {e.what}", instead) from None
+        skip = sum(m["role"] == "assistant" for m in prompt)
+        ids: list[int] = []
+        asked: list[bool] = []
+        for piece, own in pieces:
+            skip -= own
+            ids += piece
+            asked += [own and skip < 0] * len(piece)
+        if True not in asked:
+            raise LeftOut("the chat template shows nothing of the answer")
+        end = len(asked) - asked[::-1].index(True)
+        return ids[:end], asked[:end]
+
+    # -- measures ----------------------------------------------------------------------------------------------------
+
+    def measures(self) -> dict[str, Any]:
+        asked = {"margin": True, "preferred": True, "kl": self.loss.compares, "baseline": self.loss.mismatches}
+        return {name: MeanMetric() for name, there in asked.items() if there}
+
+    def judged_objective(self, hidden: Tensor, head: object, batch: Batch) -> Terms:
+        terms = self.objective(hidden, head, batch)
+        weight = terms.losses["loss"][1]
+        if float(weight):
+            for name, meter in self.meters.items():
+                meter.update(terms.losses[name][0] / weight, weight)
+        return terms
