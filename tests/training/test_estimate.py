@@ -176,7 +176,9 @@ def test_a_device_with_a_stretch_of_each_row_has_its_activations_and_all_keys():
     layout = Layout("cp", 4, context=4)
     one, cut = (model.passes(x, 2) for x in (Layout("single"), layout))
     assert {p.gathered for p in one.layers} == {0}
-    assert {p.gathered for p in cut.layers} == {2 * 2 * 64 * 48 * 4}  # keys and values of two rows, 64 positions, two heads of 24
+    assert {p.gathered for p in cut.layers} == {
+        2 * 2 * 64 * 48 * 4
+    }  # keys and values of two rows, 64 positions, two heads of 24
     assert cut.layers[0].leaving == one.layers[0].leaving // 4
     assert one.layers[0].kept / 4 < cut.layers[0].kept < one.layers[0].kept
     sent = {c.what: c.bytes for c in model.estimate(layout, Step(2, 3)).collectives}
