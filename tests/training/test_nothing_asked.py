@@ -13,9 +13,11 @@ import torch
 from lightning.pytorch import Callback, Trainer
 
 from components import build
+from components.check.training import pairs_in
 from components.core import registry
 from components.core.errors import UserError
 from components.core.sockets import Batch
+from components.core.traits import provides
 from components.corpus.steps import MicroBatch, TrainSteps
 from components.training import stepping
 from components.training.building import quiet_lightning
@@ -211,7 +213,12 @@ def test_every_loss_of_nothing_is_nothing_with_a_gradient_of_zeros(name):
     if name == "regression":
         head, targets = torch.nn.Linear(d, 1), torch.full((rows, 1), float("nan"))
     hidden = torch.randn((rows, d) if whole else (rows, width, d), requires_grad=True)
-    terms = loss(hidden, head, Batch(ids, targets))
+    batch = Batch(ids, targets)
+    if any(provides(loss, word) for word in ("pairs", "rewards")):
+        batch = pairs_in(batch)
+    if provides(loss, "rewards"):
+        head = torch.nn.Linear(d, 1)
+    terms = loss(hidden, head, batch)
     value, weight = terms.losses["loss"]
     assert (value.item(), weight.item()) == (0.0, 0.0)
     value.backward()
