@@ -40,6 +40,7 @@ HELD = (
     "HunYuanDenseV1ForCausalLM",
     "HyperCLOVAXForCausalLM",
     "Jais2ForCausalLM",
+    "Lfm2ForCausalLM",
     "Llama4ForCausalLM",
     "LlamaForCausalLM",
     "MBartForConditionalGeneration",
