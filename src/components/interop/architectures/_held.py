@@ -74,6 +74,7 @@ HELD = (
     "Qwen3ForCausalLM",
     "Qwen3MoeForCausalLM",
     "Qwen3NextForCausalLM",
+    "RecurrentGemmaForCausalLM",
     "RobertaForMaskedLM",
     "SeedOssForCausalLM",
     "SmolLM3ForCausalLM",
