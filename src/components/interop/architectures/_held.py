@@ -3,6 +3,7 @@
 HELD = (
     "ApertusForCausalLM",
     "ArceeForCausalLM",
+    "BambaForCausalLM",
     "BartForConditionalGeneration",
     "BertForMaskedLM",
     "BioGptForCausalLM",
@@ -49,6 +50,7 @@ HELD = (
     "LlamaForCausalLM",
     "MBartForConditionalGeneration",
     "MT5ForConditionalGeneration",
+    "Mamba2ForCausalLM",
     "MambaForCausalLM",
     "MarianMTModel",
     "MellumForCausalLM",
