@@ -150,13 +150,14 @@ class _Scan(torch.autograd.Function):
             states = _states(part.decays(a), part.written(), h)
             read.append((states @ part.c[..., None])[..., 0])
             h = states[:, -1].clone()  # a view would keep all states in memory
-        ctx.save_for_backward(x, dt, a, b, c, keep, *begun)
+        ctx.save_for_backward(x, dt, a, b, c, keep, *begun)  # type: ignore[arg-type]  # None is kept as None, which the stub does not say
         return torch.cat(read, 1), h
 
     @staticmethod
     @once_differentiable
     def backward(ctx: BackwardCFunction, grad_y: Tensor, grad_last: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]  # the decorator hides the signature
-        x, dt, a, b, c, keep, *begun = ctx.saved_tensors
+        saved: tuple[Tensor, ...] = ctx.saved_tensors
+        x, dt, a, b, c, keep, *begun = saved
         found: list[tuple[Tensor, ...]] = []
         grad_a, later = torch.zeros_like(a), grad_last  # of the state after the segment, from all that comes after it
         parts = _segments(x, dt, b, c, keep)
