@@ -156,7 +156,7 @@ class _Scan(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: BackwardCFunction, grad_y: Tensor, grad_last: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]  # the decorator hides the signature
-        saved: tuple[Tensor, ...] = ctx.saved_tensors
+        saved = list[Tensor](ctx.saved_tensors)  # the stub says that it is one tensor
         x, dt, a, b, c, keep, *begun = saved
         found: list[tuple[Tensor, ...]] = []
         grad_a, later = torch.zeros_like(a), grad_last  # of the state after the segment, from all that comes after it
