@@ -98,7 +98,9 @@ def test_options(words):
 
 
 # each of those that keep a state in a way of its own: keys, matrices, sums, a scan, cells, tokens before
-STATES = [f"attention/{name}" for name in ("gqa", "gated_delta_net", "mamba2", "forgetting", "min_gru", "lstm", "rwkv7")]
+STATES = [
+    f"attention/{name}" for name in ("gqa", "gated_delta_net", "mamba", "mamba2", "forgetting", "min_gru", "lstm", "rwkv7")
+]
 
 
 @pytest.mark.parametrize("part", [*STATES, "ffn/channel_mix", "embedding/ngram_hash"])

@@ -22,6 +22,7 @@ LINEAR = [
     "gqa",
     "hgrn2",
     "linear",
+    "mamba",
     "mamba2",
     "mha",
     "retention",

@@ -61,7 +61,7 @@ def corrected(model: nn.Module) -> None:
     """Corrections that change the choice, as training would have left them."""
     generator = torch.Generator().manual_seed(5)
     for name, buffer in model.named_buffers():
-        if name.endswith("e_score_correction_bias"):
+        if name.endswith(("e_score_correction_bias", "expert_bias")):
             buffer.copy_(torch.empty(buffer.shape).normal_(0.0, 0.1, generator=generator))
 
 

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from lm_eval.api.model import LM  # pyright: ignore[reportMissingImports]  # an extra that `dev` leaves out
 from lm_eval.evaluator import simple_evaluate  # pyright: ignore[reportMissingImports]
@@ -15,7 +15,16 @@ from lm_eval.tasks import TaskManager  # pyright: ignore[reportMissingImports]
 from components.core.errors import UserError, nearest
 from components.evaluating.requests import WHERE, Answers
 
+T = TypeVar("T", covariant=True)
+Named = str | Mapping[str, object]  # a task by its name, or with settings of its own
 OFFLINE = "needs the network once; or name a task with data of your own: dataset_path: json, dataset_kwargs: {data_files: FILE}"
+
+
+class Request(Protocol[T]):
+    """One of lm-eval's requests: what is asked."""
+
+    @property
+    def args(self) -> T: ...
 
 
 class Asked(LM):
@@ -25,13 +34,13 @@ class Asked(LM):
         super().__init__()
         self.answers, self.max_length, self.eot_token_id = answers, answers.limit, answers.begins
 
-    def loglikelihood(self, requests: Sequence[Any]) -> list[tuple[float, bool]]:
+    def loglikelihood(self, requests: Sequence[Request[tuple[str, str]]]) -> list[tuple[float, bool]]:
         return [(found.log_probability, found.greedy) for found in self.answers.loglikelihood([r.args for r in requests])]
 
-    def loglikelihood_rolling(self, requests: Sequence[Any]) -> list[float]:
+    def loglikelihood_rolling(self, requests: Sequence[Request[tuple[str]]]) -> list[float]:
         return self.answers.loglikelihood_rolling([text for (text,) in (r.args for r in requests)])
 
-    def generate_until(self, requests: Sequence[Any]) -> list[str]:
+    def generate_until(self, requests: Sequence[Request[tuple[str, Mapping[str, object]]]]) -> list[str]:
         return self.answers.generate_until([r.args for r in requests])
 
 
@@ -44,7 +53,7 @@ class Tasks(TaskManager):
     def __init__(self, folder: Path | None, *, shipped: bool = True) -> None:
         super().__init__(include_path=None if folder is None else str(folder), include_defaults=shipped)
 
-    def named(self, tasks: Sequence[str | Mapping[str, object]]) -> list[str | dict[str, object]]:
+    def named(self, tasks: Sequence[Named]) -> list[str | dict[str, object]]:
         """``tasks`` with patterns (``mmlu_*``) replaced by the names that fit. UserError for an unknown name, with the nearest."""
         found: list[str | dict[str, object]] = []
         for task in tasks:
@@ -55,7 +64,7 @@ class Tasks(TaskManager):
             found += fit if isinstance(task, str) else [dict(task)]
         return found
 
-    def load(self, task_list: Any) -> Any:
+    def load(self, task_list: Sequence[Named]) -> dict[str, dict[str, object]]:
         said = ", ".join(map(name_of, task_list))
         try:
             loaded = super().load(
@@ -74,16 +83,14 @@ class Tasks(TaskManager):
                 raise UserError(WHERE, f"{name} shows pictures or sound, and the model reads text", "leave it out")
         return loaded
 
-    def _changed(self, task: Mapping[str, object]) -> list[Any]:
+    def _changed(self, task: Mapping[str, object]) -> list[object]:
         """A known task or group with settings of its own: lm-eval changes members of a group alone, so it is one for a moment."""
         loaded = super().load([{"group": WHERE, "task": [dict(task)]}])
         group = loaded["groups"].get(name_of(task))
         return [*loaded["tasks"].values()] if group is None else [group]
 
 
-def results_of(
-    answers: Answers, tasks: Sequence[str | Mapping[str, object]], folder: Path | None, limit: int | None
-) -> dict[str, Any]:
+def results_of(answers: Answers, tasks: Sequence[Named], folder: Path | None, limit: int | None) -> dict[str, Any]:
     """What lm-eval's ``simple_evaluate`` gives. Its prints go to the error output, where its bars are.
 
     Raises:
@@ -100,7 +107,7 @@ def results_of(
     return found
 
 
-def name_of(task: str | Mapping[str, object]) -> str:
+def name_of(task: Named) -> str:
     return task if isinstance(task, str) else str(task["task"])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -71,6 +72,12 @@ def clamped_glu(gate: Tensor, up: Tensor, limit: float, slope: float) -> Tensor:
     """(up + 1) * gate * sigmoid(slope * gate), with gate at most ``limit`` and up within +- ``limit``, as gpt-oss has it."""
     gate, up = gate.clamp(max=limit), up.clamp(-limit, limit)
     return (up + 1) * gate * F.sigmoid(slope * gate)
+
+
+def xielu(x: Tensor, alpha_p: Tensor, alpha_n: Tensor, beta: float) -> Tensor:
+    """alpha_p x^2 + beta x where x > 0, else alpha_n (exp(x) - 1 - x) + beta x. Huang & Schlag 2024, arXiv:2411.13010."""
+    below = x.clamp(max=0.0)  # exp of what is above would overflow, and 0 times infinity is no gradient
+    return torch.where(x > 0, alpha_p * x * x, alpha_n * (torch.expm1(below) - below)) + beta * x
 
 
 def glu_width(d_model: int, multiple_of: int) -> int:

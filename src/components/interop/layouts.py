@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
+
+from components.core.errors import UserError
 
 
 @runtime_checkable
@@ -195,3 +198,26 @@ class SwappedHalves:
 
     def join(self, ours: Sequence[Tensor]) -> list[Tensor]:
         return [t.reshape(-1, 2, self.head_dim // 2, *t.shape[1:]).flip(1).reshape(t.shape) for t in ours]
+
+
+@dataclass(frozen=True)
+class Beside:
+    """One tensor, and beside it single numbers in their files that are no choice here (the constants of Apertus' activation).
+
+    ``values``: those that their class computes with.
+    """
+
+    values: tuple[float, ...]
+
+    def split(self, theirs: Sequence[Tensor], ours: Sequence[torch.Size]) -> list[Tensor]:  # noqa: ARG002
+        found = [t.item() for t in theirs[1:]]
+        for value, wanted in zip(found, self.values, strict=True):
+            if not math.isclose(value, wanted, rel_tol=0.01):  # they are rounded as the file's dtype is
+                raise UserError(
+                    "a constant in the files", f"is {value:g}, and only {wanted:g} is known", "such a model cannot be read here"
+                )
+        return [theirs[0]]
+
+    def join(self, ours: Sequence[Tensor]) -> list[Tensor]:
+        (one,) = ours
+        return [one, *(one.new_tensor(v) for v in self.values)]

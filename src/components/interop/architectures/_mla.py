@@ -6,9 +6,8 @@ import math
 from typing import Any
 
 from components.interop.architecture import Rule
-from components.interop.architectures._common import ROPE_FIELDS, TIED, decoder_sizes, flat_rope, stack
-from components.interop.architectures._layers import layers_of, option
-from components.interop.architectures._moe import DENSE_GLU, EMBEDDED, FREE, dense_layers, experts, shared
+from components.interop.architectures._common import ROPE_FIELDS, TIED, decoder_sizes, flat_rope, stack, unused
+from components.interop.architectures._moe import DENSE_GLU, EMBEDDED, FREE, dense_first, experts, shared
 from components.interop.fields import Constant, Custom, Field, Fields, Get, Mapped, Options, Same, Theirs, Unsupported, value_of
 from components.interop.layouts import Chunks, Rows
 
@@ -54,32 +53,15 @@ def _write_shared(get: Get) -> Fields:
     return {"moe_intermediate_size": width, "n_shared_experts": wide // width}
 
 
-def _dense_first(default: int) -> Custom:
-    names = ("first_k_dense_replace", "moe_layer_freq", "intermediate_size")
-
-    def read(config: Theirs) -> Options:
-        if config.get("moe_layer_freq", 1) != 1:
-            raise Unsupported(f"moe_layer_freq={config['moe_layer_freq']!r}: only 1 is supported")
-        first = value_of(config, names[0], default)
-        return dense_layers(config, range(min(first, config["num_hidden_layers"])), "intermediate_size")
-
-    def write(get: Get) -> Fields:
-        dense = layers_of(get, "ffn", "glu")
-        if dense != list(range(len(dense))):
-            raise Unsupported(f"layers {dense} are dense: only the first ones can be")
-        return {names[0]: len(dense), "intermediate_size": option(get, "ffn", "glu", "d_ff", get("model.ffn.d_ff"))}
-
-    return Custom(names, read, write)
-
-
-def routed(dense_first: int) -> tuple[Field, ...]:
-    """Experts that a router chooses, shared ones, and dense layers before them."""
+def routed(dense: int) -> tuple[Field, ...]:
+    """Experts that a router chooses, shared ones, and dense layers before them: ``dense`` of them where nothing is said."""
     return (
         Same("n_routed_experts", "model.ffn.n_experts"),
         Same("num_experts_per_tok", "model.ffn.router.k"),
         Same("routed_scaling_factor", "model.ffn.routed_scale"),
         Custom(("moe_intermediate_size", "n_shared_experts"), _read_shared, _write_shared),
-        _dense_first(dense_first),
+        unused("moe_layer_freq", 1),
+        dense_first("first_k_dense_replace", dense),
     )
 
 
@@ -99,8 +81,8 @@ LATENT: tuple[Field, ...] = (
 )
 
 
-def fields(*, dense_first: int) -> tuple[Field, ...]:
-    return (*LATENT, *routed(dense_first), TIED)
+def fields(*, dense: int) -> tuple[Field, ...]:
+    return (*LATENT, *routed(dense), TIED)
 
 
 def _rule(theirs: str, ours: str | tuple[str, ...], *form: Any) -> Rule:

@@ -69,6 +69,22 @@ def dense_layers(config: Theirs, layers: Iterable[int], width: str, **more: Any)
     return in_layers(dense, config["num_hidden_layers"], "ffn", node)
 
 
+def dense_first(theirs: str, default: int) -> Custom:
+    """How many layers from the first on are dense, as wide as ``intermediate_size`` says."""
+
+    def read(config: Theirs) -> Options:
+        first = value_of(config, theirs, default)
+        return dense_layers(config, range(min(first, config["num_hidden_layers"])), "intermediate_size")
+
+    def write(get: Get) -> Fields:
+        dense = layers_of(get, "ffn", "glu")
+        if dense != list(range(len(dense))):
+            raise Unsupported(f"layers {dense} are dense: only the first ones can be")
+        return {theirs: len(dense), "intermediate_size": option(get, "ffn", "glu", "d_ff", get("model.ffn.d_ff"))}
+
+    return Custom((theirs, "intermediate_size"), read, write)
+
+
 def sparse_step() -> Custom:
     """Qwen's choice of layers without experts: a list, and every so many layers."""
 

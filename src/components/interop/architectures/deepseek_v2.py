@@ -39,7 +39,7 @@ ARCHITECTURE = Architecture(
         }
     },
     fields=(
-        *fields(dense_first=0),
+        *fields(dense=0),
         rope(partial=False),
         Custom(("topk_method", "n_group", "topk_group"), _read_groups, _write_groups),
         Constant("norm_topk_prob", False),

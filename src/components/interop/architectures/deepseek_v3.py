@@ -27,7 +27,7 @@ ARCHITECTURE = Architecture(
         }
     },
     fields=(
-        *fields(dense_first=3),
+        *fields(dense=3),
         rope(partial=False),
         Mapped("rope_interleave", "model.position.layout", {True: "interleaved", False: "half"}, True),
         Same("norm_topk_prob", "model.ffn.router.renormalise", True),

@@ -10,22 +10,14 @@ from typing import Any
 from components.interop.architecture import Architecture, Rule
 from components.interop.architectures._common import ATTENTION, ROPE_FIELDS, rope, stack
 from components.interop.architectures._granite import EXPERTS, FIELDS, NODE
-from components.interop.architectures._layers import in_layers, layers_of, option
+from components.interop.architectures._layers import in_layers, layers_of
+from components.interop.architectures._mamba import SIZE_FIELDS, mixer2, read_mamba2, write_mamba2
 from components.interop.architectures._moe import EMBEDDED, FREE
-from components.interop.fields import Constant, Custom, Fields, Get, Node, Options, Same, Theirs, Unsupported, value_of
-from components.interop.layouts import Convolutions, Flat, Rows
+from components.interop.fields import Constant, Custom, Fields, Get, Node, Options, Same, Theirs, Unsupported
+from components.interop.layouts import Rows
 
 ROPE = rope(partial=False)
-SIZES = {  # theirs: (ours, of the class)
-    "mamba_n_heads": ("n_heads", 128),
-    "mamba_expand": ("expand", 2),
-    "mamba_d_state": ("state_size", 256),
-    "mamba_n_groups": ("n_groups", 1),
-    "mamba_d_conv": ("conv_size", 4),
-    "mamba_conv_bias": ("conv_bias", True),
-    "mamba_proj_bias": ("bias", False),
-}
-LAYER_FIELDS = ("layer_types", "layers_block_type", "mamba_d_head", "time_step_limit", "rms_norm_eps", *SIZES)
+LAYER_FIELDS = ("layer_types", "layers_block_type", "rms_norm_eps", *SIZE_FIELDS)
 KINDS = {"mamba": True, "linear_attention": True, "attention": False, "full_attention": False}  # whether it is Mamba-2
 
 
@@ -34,28 +26,15 @@ def _read_layers(config: Theirs) -> Options:
     types = config.get("layer_types") or config.get("layers_block_type") or ["mamba"] * n_layers
     if unknown := sorted(set(types) - set(KINDS)):
         raise Unsupported(f"layer_types: {', '.join(unknown)} is not known, there are {', '.join(KINDS)}")
-    limit = config.get("time_step_limit")
-    if limit is not None and (limit[0] != 0 or limit[1] not in (float("inf"), {"__float__": "Infinity"})):
-        raise Unsupported(f"time_step_limit={limit!r}: only from 0 without end is supported")
-    sizes = {ours: value_of(config, theirs, default) for theirs, (ours, default) in SIZES.items()}
-    width, inner = config.get("mamba_d_head", "auto"), sizes["expand"] * config["hidden_size"]
-    if width not in (None, "auto") and width * sizes["n_heads"] != inner:
-        raise Unsupported(f"mamba_d_head={width}: {sizes['n_heads']} heads have to be {inner} wide together")
-    node = {"name": "mamba2", **sizes, "output_norm": {"name": "rms", "eps": value_of(config, "rms_norm_eps", 1e-6)}}
     mamba = [i for i, t in enumerate(types) if KINDS[t]]
-    made = in_layers(mamba, n_layers, "attention", node)
+    made = in_layers(mamba, n_layers, "attention", read_mamba2(config, 1e-6))
     # a Mamba-2 turns nothing
     return made | (in_layers(mamba, n_layers, "position", "none") if config.get("position_embedding_type") == "rope" else {})
 
 
 def _write_layers(get: Get) -> Fields:
-    sizes = {theirs: option(get, "attention", "mamba2", ours, default) for theirs, (ours, default) in SIZES.items()}
-    inner = sizes["mamba_expand"] * get("model.d_model")
-    if int(sizes["mamba_expand"]) != sizes["mamba_expand"] or inner % sizes["mamba_n_heads"]:
-        raise Unsupported(f"expand={sizes['mamba_expand']}: its class has whole numbers, and heads of one width")
-    sizes |= {"mamba_expand": int(sizes["mamba_expand"]), "mamba_d_head": int(inner) // sizes["mamba_n_heads"]}
     mamba = layers_of(get, "attention", "mamba2")
-    return {**sizes, "layer_types": ["mamba" if i in mamba else "attention" for i in range(get("model.n_layers"))]}
+    return {**write_mamba2(get), "layer_types": ["mamba" if i in mamba else "attention" for i in range(get("model.n_layers"))]}
 
 
 def _read_position(config: Theirs) -> Options:
@@ -68,12 +47,6 @@ def _read_position(config: Theirs) -> Options:
 def _write_position(get: Get) -> Fields:
     turned = (get("model.position.name") or get("model.position")) == "rope"
     return {"position_embedding_type": "rope", **ROPE.write(get)} if turned else {"position_embedding_type": None}
-
-
-def _mamba(theirs: str, ours: str, *form: Any) -> Rule:
-    """Of a Mamba-2. Several of theirs for as many of ours hold where all are there: so its ``out`` is told from attention's."""
-    names = tuple(stack(f"attention.{n}") for n in ours.split())
-    return Rule(tuple(f"model.layers.{{i}}.mamba.{n}" for n in theirs.split()), names, *form)
 
 
 def _shared(where: str, dims: int | None = None) -> tuple[Rule, ...]:
@@ -95,13 +68,7 @@ OWN = (
 )
 TENSORS = (
     *EMBEDDED,
-    _mamba("A_log dt_bias out_proj.weight", "A_log dt_bias out.weight"),
-    _mamba("D out_proj.bias", "D out.bias"),
-    _mamba("D", "D"),
-    _mamba("in_proj.{p}", "z.{p} x.{p} B.{p} C.{p} dt.{p}", Rows()),
-    _mamba("conv1d.weight", "x_conv.taps B_conv.taps C_conv.taps", Convolutions()),
-    _mamba("conv1d.bias", "x_conv.bias B_conv.bias C_conv.bias", Rows()),
-    _mamba("norm.weight", "output_norm.weight", Flat()),
+    *mixer2("model.layers.{i}.mamba"),
     *ATTENTION,
 )
 FILES: dict[str, Any] = {
