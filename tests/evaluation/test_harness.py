@@ -102,7 +102,7 @@ def place(tmp_path_factory) -> Path:
 def theirs(place: Path) -> dict[str, dict[str, Any]]:
     """What lm-eval's own model for transformers gets on the exported folder.
 
-    One text at a time: in larger batches lm-eval 0.4.13 takes windows of the same tokens with the border of another one (``Collator.get_cache``).
+    One text at a time: in batches of five lm-eval 0.4.13 gives other likelihoods for windows of the same tokens with another border.
     """
     from lm_eval import simple_evaluate  # pyright: ignore[reportMissingImports]
     from lm_eval.tasks import TaskManager  # pyright: ignore[reportMissingImports]
