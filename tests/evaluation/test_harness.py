@@ -51,6 +51,7 @@ def tasks(folder: Path) -> Path:
             "metadata": {"version": 1.0},
         }
 
+    whole = {"output_type": "loglikelihood_rolling", "doc_to_text": "", "doc_to_target": "{{text}}"}
     written = {
         "local_places": {
             **data("asked"),
@@ -62,9 +63,7 @@ def tasks(folder: Path) -> Path:
         },
         "local_rolling": {
             **data("texts"),
-            "output_type": "loglikelihood_rolling",
-            "doc_to_text": "",
-            "doc_to_target": "{{text}}",
+            **whole,
             "metric_list": [{"metric": name} for name in LIKELIHOODS],
         },
         "local_writing": {
@@ -75,14 +74,9 @@ def tasks(folder: Path) -> Path:
             "generation_kwargs": {"until": ["\n", "."], "max_gen_toks": 6, "do_sample": False},
             "metric_list": [{"metric": "exact_match"}, {"metric": "ter"}],
         },
-        "local_lost": {**data("nowhere"), "output_type": "loglikelihood_rolling", "doc_to_target": "{{text}}"},
-        "local_unsafe": {
-            **data("texts"),
-            "output_type": "loglikelihood_rolling",
-            "doc_to_target": "{{text}}",
-            "unsafe_code": True,
-        },
-        "local_broken": {**data("texts"), "output_type": "no_such_output", "doc_to_target": "{{text}}"},
+        "local_lost": {**data("nowhere"), **whole},
+        "local_unsafe": {**data("texts"), **whole, "unsafe_code": True},
+        "local_broken": {**data("texts"), **whole, "output_type": "no_such_output"},
     }
     for name, held in written.items():
         (folder / f"{name}.yaml").write_text(yaml.safe_dump({"task": name, **held}))
@@ -108,7 +102,7 @@ def place(tmp_path_factory) -> Path:
 def theirs(place: Path) -> dict[str, dict[str, Any]]:
     """What lm-eval's own model for transformers gets on the exported folder.
 
-    One text at a time: in larger batches lm-eval 0.4.13 takes windows of the same tokens with the border of another one (``Collator.get_cache``).
+    One text at a time: in batches of five lm-eval 0.4.13 gives other likelihoods for windows of the same tokens with another border.
     """
     from lm_eval import simple_evaluate  # pyright: ignore[reportMissingImports]
     from lm_eval.tasks import TaskManager  # pyright: ignore[reportMissingImports]
