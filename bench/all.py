@@ -13,6 +13,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 # what writes which page, the quick ones first; the peers' environments are made before
 COMMANDS = {
+    "startup": "docs/performance.md, From the shell to the first step",
     "scale": "docs/scale.md",
     "growth": "docs/performance.md, How cost grows",
     "compare": "docs/performance.md, beside other libraries",

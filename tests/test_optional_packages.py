@@ -10,6 +10,7 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+import torchmetrics.functional  # noqa: F401  whole, before a package that it has seen to be there is taken away
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 

@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from components.cli.generate import HELP, Streamed, count
-from components.core import terminal
+from components.core import allocator, terminal
 from components.core.errors import UserError
 from components.core.terminal import require_text
 
@@ -41,6 +41,7 @@ def run(args: argparse.Namespace) -> int:
         raise UserError("components chat", "no run is named", "components chat RUN; components runs lists them")
 
     require_text("--system", args.system)
+    allocator.settle()
     from components.generation.chat import template_of
     from components.training.run import load
 

@@ -17,7 +17,7 @@ from types import ModuleType
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-from components.core import layout, terminal, threads
+from components.core import allocator, layout, terminal, threads
 from components.core.extras import EXTRAS, HYDRA, command
 
 VERB = {
@@ -114,6 +114,7 @@ def _devices(torch: ModuleType) -> dict[str, str]:
     }
     if threads.settled:
         found["threads wait"] = threads.settled
+    found["memory that a step frees"] = f"in train, generate, chat and evaluate {allocator.choice()}"
     for i in range(torch.cuda.device_count()):
         p = torch.cuda.get_device_properties(i)
         found[f"cuda:{i}"] = f"{p.name}, {p.total_memory / 2**30:.0f} GiB, capability {p.major}.{p.minor}"

@@ -15,7 +15,7 @@ import argparse
 import json
 from collections.abc import Mapping
 
-from components.core import terminal
+from components.core import allocator, terminal
 from components.core.errors import UserError
 
 VERB = {
@@ -44,6 +44,7 @@ def run(args: argparse.Namespace) -> int:
     if args.run is None:
         raise UserError("components evaluate", "no run is named", "components evaluate RUN; components runs lists them")
 
+    allocator.settle()
     from components.training.run import evaluate
 
     figures = evaluate(args.run, args.overrides, split=args.split, device=args.device)

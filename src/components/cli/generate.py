@@ -9,7 +9,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from components.core import terminal
+from components.core import allocator, terminal
 from components.core.errors import UserError
 from components.core.files import read_text
 from components.core.terminal import require_text
@@ -70,6 +70,7 @@ def run(args: argparse.Namespace) -> int:
         require_text(f"--{option}", getattr(args, option))
     texts = [read_text(Path(file).expanduser()) for file in args.score]
 
+    allocator.settle()
     from components.training.run import load
 
     loaded = load(args.run, args.overrides, device=args.device)

@@ -7,7 +7,7 @@ import os
 import signal
 from typing import Any
 
-from components.core import terminal
+from components.core import allocator, terminal
 from components.core.errors import UserError
 
 VERB = {
@@ -46,6 +46,7 @@ def run(args: argparse.Namespace) -> int:
         terminal.show("\n".join(summary(results)))
         return 1 if any(r.exit_code for r in results) else 0
 
+    allocator.settle()
     from components.training.run import train
     from components.training.signals import Preempted
 

@@ -47,6 +47,8 @@ def together(batch: Batch, apart: bool) -> Batch:
 
 
 def rows_of(batch: Batch, start: int, end: int) -> Batch:
+    if start == 0 and end >= len(batch.ids):  # all of them: each step of one micro-batch asks so
+        return batch
     return each(batch, lambda *t: t[0][start:end])
 
 
@@ -68,6 +70,8 @@ def each(batch: Batch, do: Callable[..., Tensor], *others: Batch) -> Batch:
 
 def widened(batches: list[Batch]) -> list[Batch]:
     """Rows of one length: shorter ones, and their sources, are padded on the right."""
+    if len(batches) == 1:
+        return batches
     if batches[0].source is not None:
         sources = widened([b.source for b in batches])  # type: ignore[misc]
         batches = [Batch(**{**vars(b), "source": s}) for b, s in zip(batches, sources)]

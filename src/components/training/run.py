@@ -13,6 +13,7 @@ from components.compose.request import Request
 from components.core import terminal
 from components.core.config_types import Config, Overrides
 from components.core.errors import UserError
+from components.core.sweeping import unswept
 from components.generation.loaded import Loaded as Loaded
 
 if TYPE_CHECKING:
@@ -59,8 +60,9 @@ def train(recipe: str | None = None, overrides: Overrides = (), *, quiet: bool =
     Raises:
         UserError: what cannot be composed or trained.
     """
-    from components.runs import preparing, resume, run_files
-    from components.training import experiment, ranks, slurm
+    with unswept():
+        from components.runs import preparing, resume, run_files
+        from components.training import experiment, ranks, slurm
 
     if ranks.launched():
         ranks.follow(experiment.fit)

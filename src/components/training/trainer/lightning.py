@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
@@ -184,12 +183,18 @@ def let_summary_speak() -> None:
     logger.handlers, logger.propagate = [logging.StreamHandler()], False
 
 
+class Nothing:
+    """A context that does nothing, in no Python function: `format` of an empty text takes whatever it is given, and gives what is false."""
+
+    __enter__ = __exit__ = "".format
+
+
 class Unmeasured(PassThroughProfiler):
-    """Lightning's, whose empty contexts are made anew for each of a step's forty hooks."""
+    """Lightning's, whose empty contexts are made anew for each of a step's forty hooks, and run two functions of Python each."""
 
-    nothing = nullcontext()
+    nothing = Nothing()
 
-    def profile(self, action_name: str) -> nullcontext[None]:  # type: ignore[override]  # noqa: ARG002  any context will do
+    def profile(self, action_name: str) -> Nothing:  # type: ignore[override]  # noqa: ARG002  any context will do
         return self.nothing
 
 
