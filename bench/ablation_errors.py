@@ -103,7 +103,7 @@ def table(losses: Losses) -> str:
 
 def page(text: str, losses: Losses) -> str:
     """docs/ablate.md with its table made anew."""
-    begin, end = "<!-- made by bench/ablation_errors.py -->\n", "<!-- end -->"
+    begin, end = "<!-- written by bench/ablation_errors.py -->\n", "<!-- end -->"
     before, _, rest = text.partition(begin)
     return f"{before}{begin}{table(losses)}\n{end}{rest.partition(end)[2]}"
 

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 
 import section
 
@@ -91,7 +92,21 @@ def neighbour(core: int):
         process.wait()
 
 
-def measure(spins: list[str], threads: int, rounds: int, seconds: float) -> list[dict[str, object]]:
+@dataclass(frozen=True)
+class Row:
+    """One count of spins: steps a second, and shares of the fastest alone in the same round; medians over rounds."""
+
+    spins: str
+    threads: int
+    alone: float
+    of_best: float
+    beside: float
+    kept: float
+    lowest: float
+    highest: float
+
+
+def measure(spins: list[str], threads: int, rounds: int, seconds: float) -> list[Row]:
     core = max(os.sched_getaffinity(0))
     workers = {s: Worker(s, threads, seconds) for s in spins}
     for s, w in workers.items():
@@ -109,18 +124,16 @@ def measure(spins: list[str], threads: int, rounds: int, seconds: float) -> list
         w.process.kill()
         w.process.wait()
     best = [max(alone[s][i] for s in spins) for i in range(rounds)]
-    rows: list[dict[str, object]] = []
+    rows = []
     for s in spins:
         kept = [b / a for a, b in zip(best, beside[s])]
         of_best = [a / b for a, b in zip(alone[s], best)]
-        row = {"spins": s, "threads": threads, "alone": statistics.median(alone[s]), "of_best": statistics.median(of_best)}
-        rows.append(
-            row | {"beside": statistics.median(beside[s]), "kept": statistics.median(kept), "spread": [min(kept), max(kept)]}
-        )
+        medians = [statistics.median(x) for x in (alone[s], of_best, beside[s], kept)]
+        rows.append(Row(s, threads, *medians, min(kept), max(kept)))
     return rows
 
 
-def table(rows: list[dict[str, object]]) -> str:
+def table(rows: list[Row]) -> str:
     load = f"{os.getloadavg()[0]:.1f} processes ran or waited at its end" if hasattr(os, "getloadavg") else ""
     lines = [
         *(HEAD, ""),
@@ -130,10 +143,8 @@ def table(rows: list[dict[str, object]]) -> str:
     ]
     lines += ["| spins | threads | alone | of the fastest | beside | share left | spread |", "|---|--:|--:|--:|--:|--:|---|"]
     for r in rows:
-        low, high = r["spread"]  # type: ignore[misc]
-        lines.append(
-            f"| {r['spins']} | {r['threads']} | {r['alone']:.2f} | {r['of_best']:.2f} | {r['beside']:.2f} | {r['kept']:.2f} | {low:.2f}–{high:.2f} |"
-        )
+        shares = f"{r.alone:.2f} | {r.of_best:.2f} | {r.beside:.2f} | {r.kept:.2f}"
+        lines.append(f"| {r.spins} | {r.threads} | {shares} | {r.lowest:.2f}–{r.highest:.2f} |")
     return "\n".join(lines) + "\n"
 
 
@@ -152,7 +163,7 @@ def main() -> None:
         return
     rows = measure(asked.spins, asked.threads, asked.rounds, asked.seconds)
     text = table(rows)
-    print(json.dumps(rows) if asked.json else text)
+    print(json.dumps([asdict(r) for r in rows]) if asked.json else text)
     if asked.write:
         section.put("neighbour", text)
 

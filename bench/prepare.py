@@ -96,11 +96,11 @@ def measured(file: Path, tokenizer: str, workers: int, cache: Path, near: float 
     watched, run = Watched(), Workers.run
 
     def watching(self: Workers, *given: object) -> object:
-        made = run(self, *given)  # type: ignore[arg-type]
+        made = run(self, *given)  # type: ignore[arg-type]  # whatever it takes
         watched.look(self)
         return made
 
-    Workers.run = watching  # type: ignore[assignment, method-assign]
+    Workers.run = watching  # type: ignore[assignment, method-assign]  # the workers end within it, and are looked at before
     wall, own = time.perf_counter(), time.process_time()
     try:
         with asking(Asked(workers)):
@@ -111,7 +111,7 @@ def measured(file: Path, tokenizer: str, workers: int, cache: Path, near: float 
                 near_duplicates=near,
             )
     finally:
-        Workers.run = run  # type: ignore[method-assign]
+        Workers.run = run  # type: ignore[method-assign]  # as it was
     wall, own = time.perf_counter() - wall, time.process_time() - own
     return Measured(corpus.hash, sum(corpus.tokens.values()), wall, own + watched.longest, watched.memory)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import importlib.util
 import re
 import statistics
 import subprocess
@@ -11,6 +10,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from bench_scripts import script
 
 from components.core import index, registry
 
@@ -63,10 +63,7 @@ MEDIAN_LINES = 80  # of a part's file: a part is one idea
 @pytest.fixture(scope="module")
 def house():
     """bench/house.py, which measures what is held here."""
-    spec = importlib.util.spec_from_file_location("house", ROOT / "bench" / "house.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script("house")
 
 
 def sources() -> list[Path]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 from pathlib import Path
 
 import pytest
+from bench_scripts import script
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -15,12 +14,7 @@ ROOT = Path(__file__).parent.parent.parent
 def test_the_table_is_what_was_measured(monkeypatch):
     pytest.importorskip("transformers")
     monkeypatch.syspath_prepend(str(ROOT / "bench"))
-    spec = importlib.util.spec_from_file_location("bench_decoding", ROOT / "bench" / "decoding.py")
-    assert spec is not None
-    assert spec.loader is not None
-    bench = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "bench_decoding", bench)
-    spec.loader.exec_module(bench)
+    bench = script("decoding")
     held, text = json.loads(bench.HELD.read_text(encoding="utf8")), bench.PAGE.read_text(encoding="utf8")
     assert bench.page(text, held) == text, "python bench/decoding.py --write"
     assert {(r["shape"], r["rows"]) for r in held["rows"]} == {("a", 1), ("c", 1), ("c", 16)}

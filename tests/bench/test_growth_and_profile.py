@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from bench_scripts import script
 
 BENCH = Path(__file__).parents[2] / "bench"
 
@@ -61,13 +62,8 @@ def test_growth_measures_a_step_and_tokens(growth):
     assert list(growth.of_tokens("windowed", (8, 16), tokens=2)) == ["8", "16"]
 
 
-def test_the_profile_gives_each_operation_to_its_part(monkeypatch):
-    spec = importlib.util.spec_from_file_location("bench_profiling", BENCH / "profiling.py")
-    assert spec is not None
-    assert spec.loader is not None
-    bench = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "bench_profiling", bench)
-    spec.loader.exec_module(bench)
+def test_the_profile_gives_each_operation_to_its_part():
+    bench = script("profiling")
     words = [*bench.SHAPES["a"][0], "model.d_model=12", "model.n_layers=1", "model.context_length=8"]
     parts, operations = bench.shares(*bench.training(words, 2, 16, "fp32", 1))
     assert {"attention", "ffn", "norm", "embedding", "head", "loss", "optimizer"} <= set(parts)
@@ -84,11 +80,7 @@ def test_the_profile_gives_each_operation_to_its_part(monkeypatch):
 
 def test_every_table_has_a_command_that_writes(monkeypatch, capsys):
     monkeypatch.syspath_prepend(str(BENCH))
-    spec = importlib.util.spec_from_file_location("bench_all", BENCH / "all.py")
-    assert spec is not None
-    assert spec.loader is not None
-    bench = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(bench)
+    bench = script("all")
     for name in bench.COMMANDS:
         assert '"--write"' in (BENCH / f"{name}.py").read_text(encoding="utf8")
     ran = []

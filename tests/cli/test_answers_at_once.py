@@ -1,4 +1,4 @@
-"""What people wait for at the prompt answers in 0.4 s and never imports torch, Lightning or Hydra."""
+"""What people wait for at the prompt answers in 0.4 s and never imports torch, Lightning or Hydra. ``show`` composes every recipe, for who uses the part: 0.6 s."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-LIMIT = 0.4
+LIMIT, OF_SHOW = 0.4, 0.6
 COMMANDS = [
     [],
     ["--help"],
@@ -54,13 +54,13 @@ def test_in_time(words):
     """The fastest of several runs, since other work on the machine slows the rest; processor time where even that is too slow."""
     command = [sys.executable, "-m", "components", *words]
     subprocess.run(command, capture_output=True, check=True, timeout=60)  # fills the cache
-    walls, used = [], []
+    walls, used, limit = [], [], OF_SHOW if words[0] == "show" else LIMIT
     for _ in range(9):
         start, before = time.perf_counter(), os.times()
         subprocess.run(command, capture_output=True, check=True, timeout=60)
         walls.append(time.perf_counter() - start)
         after = os.times()
         used.append(after.children_user + after.children_system - before.children_user - before.children_system)
-        if min(walls) <= LIMIT:
+        if min(walls) <= limit:
             return
-    assert min(used) <= LIMIT, f"wall {min(walls):.2f} s, processor {min(used):.2f} s"
+    assert min(used) <= limit, f"wall {min(walls):.2f} s, processor {min(used):.2f} s"

@@ -19,11 +19,13 @@ COMMANDS = [
     ["consolidate", "{run}", "--to", "weights.safetensors"],
     ["runs"],
 ]
+# training/run.py holds the public functions, and imports what trains where something is trained
 PROBE = """
 import sys
 from components.cli import main
 code = main(sys.argv[1:])
-known = sorted(m for m in sys.modules if m.split(".")[0] in ("lightning", "pytorch_lightning") or m.startswith("components.training"))
+OURS = "components.training."
+known = sorted(m for m in sys.modules if m.split(".")[0] in ("lightning", "pytorch_lightning") or m.startswith(OURS) and m != OURS + "run")
 print(code, known[:3], file=sys.stderr)
 """
 

@@ -44,6 +44,19 @@ LATENT = {
 }
 
 
+GROUPED = {  # experts in groups, some of them shared, the first layer dense: DeepSeek-V3's routing on another attention
+    "n_routed_experts": 8,
+    "n_shared_experts": 2,
+    "num_experts_per_tok": 3,
+    "moe_intermediate_size": 12,
+    "n_group": 4,
+    "topk_group": 2,
+    "first_k_dense_replace": 1,
+    "routed_scaling_factor": 2.5,
+    "norm_topk_prob": True,
+}
+
+
 def corrected(model: nn.Module) -> None:
     """Corrections that change the choice, as training would have left them."""
     generator = torch.Generator().manual_seed(5)

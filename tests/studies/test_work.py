@@ -114,8 +114,12 @@ def test_each_variant_is_tuned_alike_and_takes_its_own_best(trained):
 
 def test_one_that_is_behind_beyond_doubt_gets_no_more_seeds(trained):
     pytest.importorskip("scipy")
-    found = ablate("model/norm=layer,l2", seeds=6, stop="doubtless").study
-    assert {v.name: v.stopped_after for v in found.variants} == {"recipe": None, "model/norm=layer": None, "model/norm=l2": 3}
+    found = ablate("model/norm=dynamic_tanh,l2", seeds=6, stop="doubtless").study
+    assert {v.name: v.stopped_after for v in found.variants} == {
+        "recipe": None,
+        "model/norm=dynamic_tanh": None,
+        "model/norm=l2": 3,
+    }
     assert sum(r.variant == "model/norm=l2" for r in found.runs) == 3
     assert len(trained()) == 6 + 6 + 3
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 import torch.distributed as dist
 
-from components.training import beats
+from components.training import beats, missing
 from components.training.watch import Watch
 
 
@@ -111,3 +112,11 @@ def test_a_rank_that_has_started_the_others_always_says_why(ranks, give_up):
     lost = watch.explained(error)
     assert lost is not None
     assert lost.aloud
+
+
+def test_who_imports_is_named_and_not_the_importer():
+    """A process that was stopped while it imported: a file of Python's own, whose name no reader can open."""
+    importer = compile("import sys\nsaid = named(sys._getframe(), 2)", "<frozen importlib._bootstrap_external>", "exec")
+    here = {"named": missing.named}
+    exec(importer, here)
+    assert re.fullmatch(r"test_who_imports\w+ \(test_beats\.py:\d+\)", here["said"])

@@ -52,8 +52,10 @@ def run(args: argparse.Namespace) -> int:
         raise UserError(names[1], "is a second study", "name one")
     number = {k: whole(k, own.pop(k)) for k in ("seeds", "jobs", "tune_steps") if k in own}
     overrides = [w for w in words if w != "dry" and w not in names]
+    study = names[0] if names else None
     try:
-        made = ablate(None, overrides, **number, **own, study=names[0] if names else None, dry=dry, quiet=args.json)  # type: ignore[arg-type]
+        # ``taken`` knows which words there are, which a type does not say
+        made = ablate(None, overrides, **number, **own, study=study, dry=dry, quiet=args.json)  # type: ignore[arg-type]
     except Preempted:
         signal.signal(
             signal.SIGTERM, signal.SIG_IGN

@@ -51,12 +51,15 @@ def run(args: argparse.Namespace) -> int:
 
 def config_only(path: str) -> str:
     """The recipe as the text of a file, with config.json in its comments."""
-    from components.interop.convert import read_config
+    from components.interop.convert import faults_of, read_config
     from components.interop.recipe_file import recipe_file
     from components.runs.importing import located
 
     file = Path(path).expanduser()
-    architecture, recipe, used, source = read_config(file if file.is_file() else located(path, ("config.json",)))
+    place = file if file.is_file() else located(path, ("config.json",))
+    architecture, recipe, used, source = read_config(place)
     unused = [n for n in source if n not in used]
     lines = [f"# fields used: {', '.join(used)}", f"# without effect on the numbers: {', '.join(unused) or 'none'}"]
-    return recipe_file(recipe, f"{architecture.label} with the sizes of {path}.", source) + "\n".join(lines) + "\n"
+    with faults_of(place if place.is_file() else place / "config.json"):
+        text = recipe_file(recipe, f"{architecture.label} with the sizes of {path}.", source)
+    return text + "\n".join(lines) + "\n"

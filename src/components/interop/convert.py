@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,12 +80,19 @@ def read_folder(folder: Path) -> Imported:
 
 def composed(recipe: Mapping[str, object], folder: Path) -> tuple[Config, nn.Module]:
     """(config, model on meta) of a recipe made from a config.json. Errors are reported as faults of the config.json."""
-    try:
+    with faults_of(folder / "config.json"):
         config = spelled_out(recipe)
         return config, on_meta(config, vocab_of(recipe))
+
+
+@contextmanager
+def faults_of(file: Path) -> Iterator[None]:
+    """What a recipe made from this file cannot be is said as a fault of the file."""
+    try:
+        yield
     except (UserError, ValueError, TypeError) as e:
         said = re.sub(r"\S*imported\.yaml(:\d+)?: ", "", str(e))
-        raise UserError(str(folder / "config.json"), f"gives no model: {said}") from e
+        raise UserError(str(file), f"gives no model: {said}") from e
 
 
 def vocab_of(recipe: Mapping[str, Any]) -> int:

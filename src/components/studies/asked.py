@@ -118,4 +118,4 @@ def changed(asked: Asked, **words: object) -> Asked:
             other[0], "is part of the study's question", "leave it out, or begin another study: shared runs are kept"
         )
     seeds = words.get("seeds")
-    return asked if seeds is None else replace(asked, seeds=seeds).check()  # type: ignore[arg-type]
+    return asked if seeds is None else replace(asked, seeds=seeds).check()  # type: ignore[arg-type]  # check() says what is none

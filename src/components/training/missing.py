@@ -80,4 +80,7 @@ def place_in(error: BaseException) -> str:
 
 
 def named(frame: FrameType, line: int) -> str:
+    """Function, file and line; within Python's own importer, whose files are frozen, whoever imports."""
+    while frame.f_code.co_filename.startswith("<frozen ") and frame.f_back is not None:
+        frame, line = frame.f_back, frame.f_back.f_lineno
     return f"{frame.f_code.co_name} ({os.path.basename(frame.f_code.co_filename)}:{line})"

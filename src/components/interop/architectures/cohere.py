@@ -6,21 +6,15 @@ R+ norms each head's queries and keys, with a scale for every head and channel.
 from __future__ import annotations
 
 from components.interop.architecture import Architecture, Rule
+from components.interop.architectures._cohere import BASE
 from components.interop.architectures._common import ATTENTION, GLU, HEAD_DIM, decoder_sizes, rope, stack, tied
-from components.interop.architectures._llama import BASE, BIAS, DROPOUT, ENDS, FILES, QK_NORMS, SILU, norms_by_choice
+from components.interop.architectures._llama import BIAS, DROPOUT, ENDS, FILES, QK_NORMS, SILU, norms_by_choice
 from components.interop.fields import Same
 
 ARCHITECTURE = Architecture(
     names=("CohereForCausalLM",),
     model_type="cohere",
-    base={
-        "model": {
-            **BASE["model"],
-            "position": {"name": "rope", "layout": "interleaved"},
-            "norm": {"name": "layer", "bias": False},
-            "block": "parallel",
-        }
-    },
+    base=BASE,
     fields=(
         *decoder_sizes(),
         Same("num_key_value_heads", "model.attention.n_kv_heads", None),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from components.interop.architecture import Architecture, Rule
+from components.interop.architectures._cohere import BASE
 from components.interop.architectures._common import ATTENTION, GLU, HEAD_DIM, decoder_sizes, rope, stack, tied
-from components.interop.architectures._llama import BASE, BIAS, DROPOUT, ENDS, FILES, KV_HEADS, SILU
+from components.interop.architectures._llama import BIAS, DROPOUT, ENDS, FILES, KV_HEADS, SILU
 from components.interop.architectures._windows import by_layer, every
 from components.interop.fields import Same, Theirs
 
@@ -16,14 +17,7 @@ def _kinds(config: Theirs) -> list[str]:
 ARCHITECTURE = Architecture(
     names=("Cohere2ForCausalLM",),
     model_type="cohere2",
-    base={
-        "model": {
-            **BASE["model"],
-            "position": {"name": "rope", "layout": "interleaved"},
-            "norm": {"name": "layer", "bias": False},
-            "block": "parallel",
-        }
-    },
+    base=BASE,
     fields=(
         *decoder_sizes(),
         *(KV_HEADS, HEAD_DIM, SILU, BIAS, DROPOUT, rope(partial=False), tied(True)),

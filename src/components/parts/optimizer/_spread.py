@@ -177,11 +177,11 @@ class Spreading(torch.optim.Optimizer):
 
     def whole(self, group: Group) -> bool:
         """Whether the group's steps need whole matrices."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} is spread over ranks, so it must say which of its groups are")
 
     def cost(self, p: Tensor) -> float:
         """Of one of their updates, in any unit."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} is spread over ranks, so it must say what an update costs")
 
     @property
     def spread(self) -> list[Spread]:
