@@ -1,0 +1,217 @@
+"""Published claims tried with `components ablate` and `components scale`: writes docs/ablations.md, with the reports beside it in docs/ablations/.
+
+``python bench/ablations.py --study a b c --write`` trains what these studies lack, keeps their results and writes the page; a study that was stopped
+goes on, its runs lie in ``--folder``. ``--write`` alone writes the page from what is kept. Study d compares optimizers at equal time, and so wants a
+machine that does nothing else. What is claimed, and what decides it, stands in ablation_claims.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+# before torch is loaded: one thread, as the runs are small
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from ablation_claims import FAILED, HELD, STUDIES, UNTOLD, Comparison, Ladder
+
+from components.core.files import make_folder, read_json, write_text
+from components.studies.answer import Answer, Row, answer
+from components.studies.sentences import amount
+from components.studies.sizes.prediction import Prediction
+from components.studies.sizes.working import LAW
+from components.studies.study import SPEEDS, STUDY, Study, read_speeds, read_study
+
+ROOT = Path(__file__).parent.parent
+PAGE, KEPT = ROOT / "docs" / "ablations.md", ROOT / "docs" / "ablations"
+REPORT = "report.html"
+FILES = (STUDY, SPEEDS, REPORT, LAW)
+
+
+# -- running ---------------------------------------------------------------------------------------------------------------------
+
+
+def run(name: str, folder: Path, *, dry: bool) -> Path:
+    """Train what a study lacks, below ``folder``. Returns the study's folder."""
+    import components
+
+    os.chdir(make_folder(folder))
+    asked: dict[str, Any] = dict(STUDIES[name].asked)
+    if isinstance(STUDIES[name], Ladder):
+        found: Any = components.scale(None, STUDIES[name].words, dry=dry, **asked)
+    else:
+        found = components.ablate(None, STUDIES[name].words, dry=dry, **asked)
+    print(found, flush=True)
+    return found.folder
+
+
+def keep(name: str, folder: Path) -> None:
+    """Copy what the page is made from, and the report."""
+    into = make_folder(KEPT / name)
+    for file in FILES:
+        if (folder / file).exists():
+            shutil.copyfile(folder / file, into / file)
+
+
+# -- the page --------------------------------------------------------------------------------------------------------------------
+
+
+def kept() -> list[str]:
+    return [name for name in STUDIES if (KEPT / name / STUDY).exists()]
+
+
+def page() -> str:
+    there = kept()
+    lines = [
+        "# Published claims, tried here",
+        "",
+        "Each claim was written down before its study ran. A study here is small: it says what holds at its own scale, and nothing of larger models.",
+        "How the differences are found, and how sure they are: [Ablations](ablate.md).",
+        "",
+        *(summary(there) if there else ["No study has been run."]),
+    ]
+    for name in there:
+        lines += ["", f"## {STUDIES[name].title}", "", *section(name)]
+    lines += [
+        "",
+        "## Run them again",
+        "",
+        "```text",
+        f"python bench/ablations.py --study {' '.join(STUDIES)} --write",
+        "```",
+        "",
+        "It needs no download: the text is the standard library of the running Python, so that another version of Python gives somewhat other losses.",
+        "A study that was stopped goes on. Study d compares times, and wants a machine that does nothing else.",
+    ]
+    if left := [f"{n} ({STUDIES[n].title[0].lower()}{STUDIES[n].title[1:]})" for n in STUDIES if n not in there]:
+        lines += ["", f"Not run yet: {'; '.join(left)}."]
+    return "\n".join(lines) + "\n"
+
+
+def summary(there: list[str]) -> list[str]:
+    lines = ["| study | claim | here |", "|---|---|---|"]
+    for name in there:
+        lines += [f"| {name} | {text} | {verdict} |" for text, verdict, _ in verdicts(name)]
+    return lines
+
+
+def verdicts(name: str) -> list[tuple[str, str, str]]:
+    """(claim, whether it held, what was found) of each claim of a study."""
+    asked = STUDIES[name]
+    if isinstance(asked, Comparison):
+        study = read_study(KEPT / name)
+        return [(claim.text, *claim.of(study)) for claim in asked.claims]
+    made = foretold(name)
+    text = f"the loss of {asked.asked['next']} is foretold to {asked.margin:.0%}"
+    if made.off is None or made.found is None:
+        return [(text, UNTOLD, made.sentence)]
+    return [(text, HELD if abs(made.off) <= asked.margin * made.found else FAILED, made.sentence)]
+
+
+def foretold(name: str) -> Prediction:
+    held = read_json(KEPT / name / LAW)["prediction"]
+    known = {k: v for k, v in held.items() if k not in ("off", "within")}
+    return Prediction(**{**known, "interval": None if known["interval"] is None else tuple(known["interval"])})
+
+
+def section(name: str) -> list[str]:
+    asked, study = STUDIES[name], read_study(KEPT / name)
+    found, speeds = verdicts(name), read_speeds(KEPT / name)
+    lines = [f"{asked.source}. {asked.told}", "", "```text", command(name), "```", ""]
+    lines += [f"{scale_of(study)} [The report](ablations/{name}/{REPORT}) has the curves.", ""]
+    lines += ["| claim | found | here |", "|---|---|---|"]
+    lines += [f"| {text} | {sentence} | **{verdict}** |" for text, verdict, sentence in found]
+    lines += ["", conclusion([verdict for _, verdict, _ in found]), ""]
+    if isinstance(asked, Ladder):
+        return [*lines, *ladder_table(name, study)]
+    return [*lines, *table(study, answer(study, speeds))]
+
+
+def command(name: str) -> str:
+    verb = "scale" if isinstance(STUDIES[name], Ladder) else "ablate"
+    words = (*STUDIES[name].words, *(f"{k}={v}" for k, v in STUDIES[name].asked.items()))
+    return f"components {verb} {' '.join(map(shlex.quote, words))}"
+
+
+def scale_of(study: Study) -> str:
+    sizes = sorted(v.parameters for v in study.variants)
+    steps = sorted(v.steps for v in study.variants)
+    return f"{_between(amount(sizes[0]), amount(sizes[-1]))} parameters, {_between(str(steps[0]), str(steps[-1]))} steps, {len(study.seeds)} seeds."
+
+
+def _between(low: str, high: str) -> str:
+    return low if low == high else f"{low} to {high}"
+
+
+def conclusion(found: list[str]) -> str:
+    """Of all claims of a study, in a sentence."""
+    counts = {verdict: found.count(verdict) for verdict in (HELD, FAILED, UNTOLD) if verdict in found}
+    if len(found) == 1:
+        return f"At this scale the claim {found[0] if found[0] != UNTOLD else 'can be told neither way'}."
+    if counts == {HELD: len(found)}:
+        return f"At this scale all {len(found)} claims held."
+    return f"At this scale, of {len(found)} claims: {', '.join(f'{n} {verdict}' for verdict, n in counts.items())}."
+
+
+def table(study: Study, found: Answer) -> list[str]:
+    tuned = any(v.tuned for v in study.variants)
+    head = ["variant", "parameters", "FLOPs/token", "steps", *(["tuned"] if tuned else []), "val_loss", "beside the recipe"]
+    lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
+    for row in found.rows:
+        own = study.variant(row.variant)
+        chosen = [", ".join(f"{k} {v:g}" for k, v in (own.tuned or {}).items())] if tuned else []
+        said = row.effect.sentence if row.effect is not None else "the recipe"
+        lines.append(f"| {' | '.join([f'`{row.variant}`', *costs(row), *chosen, level(row), said])} |")
+    return lines
+
+
+def costs(row: Row) -> list[str]:
+    return [amount(row.parameters), amount(row.flops_per_token), f"{row.steps}"]
+
+
+def level(row: Row) -> str:
+    return "none" if row.mean is None else f"{row.mean:.3f}" + (f" ± {row.sd:.3f}" if row.sd is not None else "")
+
+
+def ladder_table(name: str, study: Study) -> list[str]:
+    """Each size with its loss, and the next with what was foretold."""
+    losses = {
+        v.name: [r.figures["val_loss"] for r in study.runs if r.variant == v.name and r.role == "reported"]
+        for v in study.variants
+    }
+    law = read_json(KEPT / name / LAW)["law"]
+    lines = ["| size | parameters | FLOPs/token | steps | tuned | val_loss of each seed |", "|---|---|---|---|---|---|"]
+    for v in study.variants:
+        chosen = ", ".join(f"{k} {x:g}" for k, x in (v.tuned or {}).items())
+        found = ", ".join("none" if x is None else f"{x:.3f}" for x in losses[v.name])
+        lines.append(f"| {v.name} | {amount(v.parameters)} | {amount(v.flops_per_token)} | {v.steps} | {chosen} | {found} |")
+    return [*lines, "", f"The law: {law}"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--study", nargs="+", choices=list(STUDIES), default=[], help="which to run; none: only the page is written"
+    )
+    parser.add_argument(
+        "--folder", type=Path, default=Path(tempfile.gettempdir()) / "ablations", help="where runs lie, and go on"
+    )
+    parser.add_argument("--dry", action="store_true", help="print the plan and its hours")
+    parser.add_argument("--write", action="store_true", help="keep what was found, and write the page")
+    asked = parser.parse_args()
+    for name in asked.study:
+        folder = run(name, asked.folder.absolute(), dry=asked.dry)
+        if asked.write and not asked.dry:
+            keep(name, folder)
+            write_text(PAGE, page())
+    if asked.write and not asked.study:
+        write_text(PAGE, page())
+
+
+if __name__ == "__main__":
+    main()
