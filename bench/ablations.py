@@ -12,6 +12,7 @@ import os
 import shlex
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 from ablation_claims import FAILED, HELD, STUDIES, UNTOLD, Comparison, Ladder
 
 from components.core.files import make_folder, read_json, write_text
-from components.studies.answer import Answer, Row, answer
+from components.studies.answer import Answer, Row, answer, figure, reported
 from components.studies.sentences import amount
 from components.studies.sizes.prediction import Prediction
 from components.studies.sizes.working import LAW
-from components.studies.study import SPEEDS, STUDY, Study, read_speeds, read_study
+from components.studies.study import SPEEDS, STUDY, Study, Variant, read_speeds, read_study
 
 ROOT = Path(__file__).parent.parent
 PAGE, KEPT = ROOT / "docs" / "ablations.md", ROOT / "docs" / "ablations"
@@ -151,27 +152,27 @@ def _between(low: str, high: str) -> str:
 def conclusion(found: list[str]) -> str:
     """Of all claims of a study, in a sentence."""
     counts = {verdict: found.count(verdict) for verdict in (HELD, FAILED, UNTOLD) if verdict in found}
-    if len(found) == 1:
-        return f"At this scale the claim {found[0] if found[0] != UNTOLD else 'can be told neither way'}."
-    if counts == {HELD: len(found)}:
-        return f"At this scale all {len(found)} claims held."
+    if len(counts) == 1:
+        return f"At this scale {'the claim' if len(found) == 1 else 'each claim'} {found[0]}."
     return f"At this scale, of {len(found)} claims: {', '.join(f'{n} {verdict}' for verdict, n in counts.items())}."
 
 
 def table(study: Study, found: Answer) -> list[str]:
-    tuned = any(v.tuned for v in study.variants)
-    head = ["variant", "parameters", "FLOPs/token", "steps", *(["tuned"] if tuned else []), "val_loss", "beside the recipe"]
-    lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
-    for row in found.rows:
-        own = study.variant(row.variant)
-        chosen = [", ".join(f"{k} {v:g}" for k, v in (own.tuned or {}).items())] if tuned else []
-        said = row.effect.sentence if row.effect is not None else "the recipe"
-        lines.append(f"| {' | '.join([f'`{row.variant}`', *costs(row), *chosen, level(row), said])} |")
-    return lines
-
-
-def costs(row: Row) -> list[str]:
-    return [amount(row.parameters), amount(row.flops_per_token), f"{row.steps}"]
+    """The study's answer, with the columns that say something: what was tuned, and seconds where they were made equal."""
+    columns: dict[str, Callable[[Row], str]] = {
+        "variant": lambda row: f"`{row.variant}`",
+        "parameters": lambda row: amount(row.parameters),
+        "FLOPs/token": lambda row: amount(row.flops_per_token),
+        "steps": lambda row: str(row.steps),
+    }
+    if (study.match or {}).get("budget") == "time":
+        columns["seconds"] = lambda row: "unknown" if row.seconds is None else f"{row.seconds:.1f}"
+    if study.tune is not None:
+        columns["tuned"] = lambda row: tuned(study.variant(row.variant))
+    columns[study.metric] = level
+    columns["beside the recipe"] = lambda row: "the recipe" if row.effect is None else row.effect.sentence
+    lines = [f"| {' | '.join(columns)} |", f"|{'---|' * len(columns)}"]
+    return [*lines, *(f"| {' | '.join(cell(row) for cell in columns.values())} |" for row in found.rows)]
 
 
 def level(row: Row) -> str:
@@ -179,18 +180,29 @@ def level(row: Row) -> str:
 
 
 def ladder_table(name: str, study: Study) -> list[str]:
-    """Each size with its loss, and the next with what was foretold."""
-    losses = {
-        v.name: [r.figures["val_loss"] for r in study.runs if r.variant == v.name and r.role == "reported"]
-        for v in study.variants
-    }
+    """Each size with its loss, the next one last, and the law with its intervals."""
     law = read_json(KEPT / name / LAW)["law"]
-    lines = ["| size | parameters | FLOPs/token | steps | tuned | val_loss of each seed |", "|---|---|---|---|---|---|"]
+    lines = ["| size | parameters | FLOPs/token | steps | tuned | val_loss of each seed |", f"|{'---|' * 6}"]
     for v in study.variants:
-        chosen = ", ".join(f"{k} {x:g}" for k, x in (v.tuned or {}).items())
-        found = ", ".join("none" if x is None else f"{x:.3f}" for x in losses[v.name])
-        lines.append(f"| {v.name} | {amount(v.parameters)} | {amount(v.flops_per_token)} | {v.steps} | {chosen} | {found} |")
-    return [*lines, "", f"The law: {law}"]
+        losses = [figure(run, study.metric) for run in reported(study, v.name)]
+        found = ", ".join("none" if x is None else f"{x:.3f}" for x in losses)
+        lines.append(
+            f"| {' | '.join([v.name, amount(v.parameters), amount(v.flops_per_token), str(v.steps), tuned(v), found])} |"
+        )
+    said = []
+    for constant, value in law["constants"].items():
+        interval = law["intervals"].get(constant)
+        said.append(f"{constant} = {value:.3g}" + ("" if interval is None else f" ({interval[0]:.3g} to {interval[1]:.3g})"))
+    return [
+        *lines,
+        "",
+        f"The law is `{law['form']}` with {', '.join(said)}; F is FLOPs of the whole training, in brackets 95 % by bootstrap.",
+    ]
+
+
+def tuned(variant: Variant) -> str:
+    """What tuning chose."""
+    return ", ".join(f"{path} {value:g}" for path, value in (variant.tuned or {}).items())
 
 
 def main() -> None:
