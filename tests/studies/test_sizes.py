@@ -162,6 +162,9 @@ def test_each_size_tunes_by_itself():
     made = scale(tune="optimizer.lr:3", rate="own", grow="width")
     assert {v.name: v.tuned for v in made.study.variants} == {n: {"optimizer.lr": 0.01} for n in ("33k", "80k", "122k", "200k")}
     assert sum(r.role == "tuning" for r in made.study.runs) == 12
+    told = (made.folder / "report.html").read_text()
+    assert "What was tuned" in told
+    assert told.count("<td>optimizer.lr = ") == 12
 
 
 @pytest.mark.parametrize(

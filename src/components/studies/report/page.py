@@ -39,7 +39,7 @@ def page(study: Study, answer: Answer) -> str:
         "curves": _curves(study, answer),
         "costs": _costs(study, answer),
         "variants": "".join(_variant(i, v) for i, v in enumerate(_ordered(study))),
-        "tuning": _tuning(study),
+        "tuning": tuning_table(study),
         "secondary": _secondary(answer),
         "missing": _missing(study),
         "repeat": _repeat(study),
@@ -172,7 +172,8 @@ def _variant(place: int, variant: Variant) -> str:
     return f"<h3>{place} <code>{safe(variant.name)}</code></h3>{items(lines)}"
 
 
-def _tuning(study: Study) -> str:
+def tuning_table(study: Study) -> str:
+    """What each variant tried, and which was its best; empty where nothing was tuned."""
     rows, edges = [], []
     for variant in _ordered(study):
         for trial in tables.trials(study, variant.name):
@@ -187,7 +188,7 @@ def _tuning(study: Study) -> str:
         return ""
     seed = (study.tune or {}).get("seed")
     return (
-        soft(f"Short runs with seed {seed}, which is none of those reported; as many for each variant, the recipe among them.")
+        soft(f"Short runs with seed {seed}, which is none of those reported; as many for each of these.")
         + table(("variant", "options", study.metric, ""), rows, figures=2)
         + (items(edges) if edges else "")
     )

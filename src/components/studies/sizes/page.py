@@ -12,6 +12,7 @@ from components.core import layout
 from components.core.errors import printable
 from components.core.files import write_text
 from components.studies.report.html import document, figure, items, soft, table
+from components.studies.report.page import tuning_table
 from components.studies.report.svg import Axis, LogAxis, Picture, safe
 from components.studies.sentences import amount
 from components.studies.sizes.law import COMPUTE, Law, Point
@@ -19,6 +20,7 @@ from components.studies.sizes.prediction import Prediction
 from components.studies.study import DONE, REPORTED, Study
 
 HEAD = ("size", "parameters", "tokens", "FLOPs", "val_loss", "by the law")
+SHOWN = "Dots: single runs. Ring: what the law says of the next size, with its interval; the dot of another colour within or near it: what was found."
 LIMITS = (
     "Intervals are by a bootstrap of residuals: they tell how far noise of this size moves the law, and not whether the law holds beyond these sizes. "
     "Few small sizes are a short lever: trust a prediction of twice the largest, and doubt one of a hundred times."
@@ -105,11 +107,12 @@ def html(told: Told) -> str:
     sections = {
         "prediction": ("The next size", f"<p><b>{safe(told.prediction.sentence)}</b></p>" + soft(LIMITS)),
         "ladder": ("The ladder", table(HEAD, told.rows(), caption="Means over seeds")),
-        "law": ("The law", "".join(pictures) + laws),
+        "law": ("The law", "".join(pictures) + soft(SHOWN) + laws),
         "sizes": (
             "What each size changes",
             "".join(f"<h3>{safe(v.name)}</h3>{items(v.difference)}" for v in told.study.variants),
         ),
+        "tuning": ("What was tuned", tuning_table(told.study)),
         "missing": ("What did not run", items(told.failed()) if told.failed() else ""),
         "repeat": ("How to repeat it", f"<pre tabindex='0'><code>{safe(command)}</code></pre>"),
     }
@@ -135,7 +138,7 @@ def _line(cells: Sequence[str]) -> str:
 def chart(told: Told, over: str) -> str:
     """Single runs, the law as a line where one follows from this cost alone, and the next size: predicted, with its interval, and found."""
     p, flops = told.prediction, over == "FLOPs"
-    picture = Picture(720, 360, f"loss over {over}, both scales logarithmic")
+    picture = Picture(720, 360, f"loss over {over}, which is on a logarithmic scale")
     at = p.flops if flops else p.parameters
     costs = [q.flops if flops else q.parameters for q in told.points]
     law = next((law for law in told.laws() if law.form == COMPUTE), None) if flops else None
