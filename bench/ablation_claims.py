@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from components.studies.answer import Answer, Row, answer
 from components.studies.effect import HIGHER, LOWER
+from components.studies.report.tables import difference
 from components.studies.study import Study
 
 HELD, FAILED, UNTOLD = "held", "did not hold", "cannot be told"
@@ -38,13 +39,14 @@ class Claim:
         if effect is None or effect.mean is None or effect.interval is None:
             return UNTOLD, "no pair of runs" if effect is None else effect.sentence
         if self.expected in (LOWER, HIGHER):
-            return {self.expected: HELD, (HIGHER if self.expected == LOWER else LOWER): FAILED}.get(
-                effect.verdict, UNTOLD
-            ), effect.sentence
+            if effect.verdict in (LOWER, HIGHER):
+                return HELD if effect.verdict == self.expected else FAILED, effect.sentence
+            return UNTOLD, f"{difference(effect)}: {effect.sentence}"
         margin, (low, high) = MARGIN * (_row(found, self.against).mean or 0.0), effect.interval
         within = high < margin and (self.expected == NO_HIGHER or low > -margin)
         beyond = low > margin or (self.expected == ALIKE and high < -margin)
-        said = f"{effect.sentence}; 95 % interval {low:+.3f} to {high:+.3f}, allowed {margin:.3f}"
+        allowed = f"{margin:.3f}" if self.expected == NO_HIGHER else f"±{margin:.3f}"
+        said = f"{low:+.3f} to {high:+.3f}, allowed {allowed}; {effect.sentence}"
         return HELD if within else FAILED if beyond else UNTOLD, said
 
 

@@ -19,14 +19,15 @@ from typing import Any
 # before torch is loaded: one thread, as the runs are small
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from ablation_claims import FAILED, HELD, STUDIES, UNTOLD, Comparison, Ladder
+from ablation_claims import FAILED, HELD, MARGIN, STUDIES, UNTOLD, Comparison, Ladder
 
 from components.core.files import make_folder, read_json, write_text
 from components.studies.answer import Answer, Row, answer, figure, reported
+from components.studies.report.tables import difference
 from components.studies.sentences import amount
 from components.studies.sizes.prediction import Prediction
 from components.studies.sizes.working import LAW
-from components.studies.study import SPEEDS, STUDY, Study, Variant, read_speeds, read_study
+from components.studies.study import REPORTED, SPEEDS, STUDY, Study, Variant, read_speeds, read_study
 
 ROOT = Path(__file__).parent.parent
 PAGE, KEPT = ROOT / "docs" / "ablations.md", ROOT / "docs" / "ablations"
@@ -72,7 +73,8 @@ def page() -> str:
         "# Published claims, tried here",
         "",
         "Each claim was written down before its study ran. A study here is small: it says what holds at its own scale, and nothing of larger models.",
-        "How the differences are found, and how sure they are: [Ablations](ablate.md).",
+        "How the differences are found, and how sure they are: [Ablations](ablate.md). Lower and higher are as the study's own test says. As good as another",
+        f"is one whose whole 95 % interval lies within {MARGIN:.0%} of the other's loss, and no higher one whose interval ends below that.",
         "",
         *(summary(there) if there else ["No study has been run."]),
     ]
@@ -140,13 +142,18 @@ def command(name: str) -> str:
 
 
 def scale_of(study: Study) -> str:
-    sizes = sorted(v.parameters for v in study.variants)
-    steps = sorted(v.steps for v in study.variants)
-    return f"{_between(amount(sizes[0]), amount(sizes[-1]))} parameters, {_between(str(steps[0]), str(steps[-1]))} steps, {len(study.seeds)} seeds."
+    tokens = sorted(n for run in study.runs if run.role == REPORTED and (n := run.figures.get("tokens")) is not None)
+    said = [
+        f"{_between([amount(n) for n in sorted(v.parameters for v in study.variants)])} parameters",
+        f"{_between([str(n) for n in sorted(v.steps for v in study.variants)])} steps",
+        *([f"{_between([amount(n) for n in tokens])} tokens"] if tokens else []),
+        f"{len(study.seeds)} seeds",
+    ]
+    return f"{', '.join(said)}, one thread."
 
 
-def _between(low: str, high: str) -> str:
-    return low if low == high else f"{low} to {high}"
+def _between(said: list[str]) -> str:
+    return said[0] if said[0] == said[-1] else f"{said[0]} to {said[-1]}"
 
 
 def conclusion(found: list[str]) -> str:
@@ -170,6 +177,7 @@ def table(study: Study, found: Answer) -> list[str]:
     if study.tune is not None:
         columns["tuned"] = lambda row: tuned(study.variant(row.variant))
     columns[study.metric] = level
+    columns["difference"] = lambda row: "" if row.effect is None else difference(row.effect)
     columns["beside the recipe"] = lambda row: "the recipe" if row.effect is None else row.effect.sentence
     lines = [f"| {' | '.join(columns)} |", f"|{'---|' * len(columns)}"]
     return [*lines, *(f"| {' | '.join(cell(row) for cell in columns.values())} |" for row in found.rows)]
