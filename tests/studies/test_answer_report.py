@@ -15,6 +15,7 @@ from components.core.errors import printable
 from components.studies.answer import answer
 from components.studies.asked import Asked, taken
 from components.studies.report import terminal, write
+from components.studies.report.charts import numbers
 from components.studies.report.markdown import markdown, plain
 from components.studies.report.page import TITLES, page
 from components.studies.report.series import curves, differences, fronts
@@ -208,6 +209,28 @@ def test_the_front_is_what_nothing_cheaper_beats():
         assert [p.front for p in front.points] == [True, False, True, False]
     more = replace(study, lower_is_better=False)
     assert [p.front for p in fronts(more, answer(more, []))[-1].points] == [True, True, False, False]
+
+
+def test_a_cost_that_is_the_same_for_all_is_named_and_not_drawn():
+    study = study_of({"recipe": [2.0, 2.1], "a": [2.2, 2.3], "b": [1.9, 2.0]})
+    found = answer(study, speeds_of(study))
+    assert [f.equal for f in fronts(study, found)] == [False, False, True]  # 64 parameters in 132,032
+    shown = page(study, found)
+    assert "Equal for all, to 1%, and so not drawn: parameters." in shown
+    assert "val_loss over FLOPs of training" in shown
+    assert "val_loss over parameters" not in shown
+    level = replace(study, variants=tuple(replace(v, parameters=9, flops_per_token=1e5) for v in study.variants))
+    alone = page(level, answer(level, []))
+    assert "not drawn: FLOPs of training, parameters." in alone
+    assert "Filled: on the front" not in alone
+
+
+def test_numbers_of_points_that_lie_together_do_not():
+    together = [(100.0, 100.0), (100.0, 103.0), (102.0, 100.0), (300.0, 100.0)]
+    placed = numbers(together)
+    assert placed[3] == (309.0, 93.0)
+    for i, (x, y) in enumerate(placed):
+        assert all(abs(x - a) > 9 or abs(y - b) > 11 for a, b in placed[:i])
 
 
 def test_the_best_of_tuning_and_where_it_lies_at_the_edge():

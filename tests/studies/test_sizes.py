@@ -38,8 +38,8 @@ if str(width) == os.environ.get("FAILS"):
 rate = abs(float(said.get("optimizer.lr", 0.01)) - 0.01)
 loss = 1.5 + 20 / (width**2 * steps) ** 0.2 + rate + random.Random(f"{width} {seed}").gauss(0, 0.001)
 with open(folder + "/metrics.csv", "w") as f:
-    f.write("step,seconds,val_loss\\n10,0.1,5.0\\n%d,9.0,%f\\n" % (steps, loss))
-json.dump({"state": "finished", "val_loss": loss, "seconds": 0.5, "step": steps}, open(folder + "/summary.json", "w"))
+    f.write("step,seconds,val_loss,val_bits_per_byte\\n10,0.1,5.0,2.5\\n%d,9.0,%f,%f\\n" % (steps, loss, loss / 2))
+json.dump({"state": "finished", "val_loss": loss, "val_bits_per_byte": loss / 2, "seconds": 0.5, "step": steps}, open(folder + "/summary.json", "w"))
 there = [json.load(open(p))["found"] for p in glob.glob(folder + "/../../*/prediction.json")]
 with open(os.environ["TRAINED"], "a") as f:
     f.write(json.dumps({"width": width, "steps": steps, "seed": seed, "predictions": there}) + "\\n")
@@ -150,6 +150,38 @@ def test_a_study_goes_on_and_owns_up_to_a_prediction_that_came_late(trained):
     assert "was made when a run of it was there" in late.sentence
 
 
+def test_a_study_goes_on_by_its_folder(trained, capsys):
+    first = scale()
+    assert components.scale(study=first.folder, next="414k", quiet=True).prediction.found is not None
+    assert len(trained()) == 5
+    assert main(["scale", first.folder.name, "seeds=2", "next=414k"]) == 0
+    assert len(trained()) == 10
+    assert str(first.folder / "report.html") in capsys.readouterr().out
+    assert json.loads((first.folder / "asked.json").read_text())["seeds"] == 2
+    for words, told in (
+        (["sizes=5"], "is part of the study's question"),
+        (["model.d_model=4"], "is part of the study's question"),
+        (["other"], "is a second study"),
+    ):
+        assert main(["scale", str(first.folder), *words]) == 2
+        assert told in " ".join(capsys.readouterr().err.split())
+    assert main(["ablate", str(first.folder)]) == 2
+    assert "components scale goes on with it" in " ".join(capsys.readouterr().err.split())
+    assert len(trained()) == 10
+
+
+def test_a_law_of_another_figure(capsys):
+    made = scale(metric="val_bits_per_byte", next="414k")
+    figures = {(r.variant, r.seed): r.figures for r in made.study.runs}
+    assert [p.loss for p in made.points] == [figures[n, 0]["val_bits_per_byte"] for n in ("33k", "80k", "122k", "200k")]
+    assert made.prediction.found == figures["414k", 0]["val_bits_per_byte"]
+    for page in (str(made), *((made.folder / n).read_text() for n in ("report.md", "report.html"))):
+        assert "val_bits_per_byte" in page
+        assert "val_loss" not in page
+    assert main(["scale", "recipe=./tiny.yaml", "sizes=33k,80k,122k", "metric=val_lost_loss"]) == 2
+    assert "no run has a figure" in " ".join(capsys.readouterr().err.split())
+
+
 def test_a_size_that_fails_is_named_and_left_out(monkeypatch):
     width = flat(next(iter(plans(asked(sizes="33k,80k,122k,200k"))[1].built.values())).config)["model.d_model"]
     monkeypatch.setenv("FAILS", str(width))
@@ -162,6 +194,9 @@ def test_each_size_tunes_by_itself():
     made = scale(tune="optimizer.lr:3", rate="own", grow="width")
     assert {v.name: v.tuned for v in made.study.variants} == {n: {"optimizer.lr": 0.01} for n in ("33k", "80k", "122k", "200k")}
     assert sum(r.role == "tuning" for r in made.study.runs) == 12
+    told = (made.folder / "report.html").read_text()
+    assert "What was tuned" in told
+    assert told.count("<td>optimizer.lr = ") == 12
 
 
 @pytest.mark.parametrize(
@@ -179,7 +214,8 @@ def test_each_size_tunes_by_itself():
         (["tune_steps=5"], "nothing is tuned"),
         (["model/norm=rms,layer"], "several values"),
         (["model/head=tied"], "tied head"),
-        (["study"], "no override"),
+        (["study"], "no such study"),
+        (["metric=val_accuracy"], "is no loss"),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_line(words, told, capsys, trained):

@@ -14,13 +14,14 @@ VERB = {
     "sentence": "train a recipe at several sizes, and predict the next one before it is run",
     "group": "train",
     "takes": ("recipe", "overrides"),
-    "words": ("sizes", "next", "tokens", "grow", "rate", "tune", "tune_steps", "seeds", "jobs", "launcher"),
+    "words": ("sizes", "next", "tokens", "grow", "rate", "tune", "tune_steps", "metric", "seeds", "jobs", "launcher"),
 }
 
 EPILOG = """examples:
   components scale recipe=gpt_python model.attention.n_heads=12 sizes=4 dry
   components scale recipe=gpt_python model.attention.n_heads=12 sizes=0.2M,0.5M,1M,2M seeds=3
   components scale recipe=gpt_python model.attention.n_heads=12 sizes=0.2M,0.5M,1M,2M seeds=3 next=4M
+  components scale STUDY next=8M
 
 The same command again goes on where it was stopped; seeds= and next= add to what is there.
   sizes=4               so many, each twice the one before, the last the recipe's own; or numbers of parameters: 200k,0.5M
@@ -29,6 +30,7 @@ The same command again goes on where it was stopped; seeds= and next= add to wha
   grow=width            or both: depth too
   rate=mup              the recipe's rate carries over by muP; own: init and rate as they are
   tune=optimizer.lr:3   each size tunes by itself instead; tune_steps=N
+  metric=val_loss       the figure whose law it is, such as val_bits_per_byte
   seeds=N               runs of each size (1)
   jobs=N launcher=NAME  processes at a time, with one thread each; launcher=joblib, submitit_slurm
   dry                   print the ladder and its hours, measured on 20 steps of each size"""
@@ -36,7 +38,7 @@ The same command again goes on where it was stopped; seeds= and next= add to wha
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EPILOG
-    parser.add_argument("overrides", nargs="*", metavar="recipe=NAME | override | word=value | dry", help="as below")
+    parser.add_argument("overrides", nargs="*", metavar="recipe=NAME | STUDY | override | word=value | dry", help="as below")
     parser.add_argument("--json", action="store_true", help="the study as data, and nothing else")
 
 
@@ -47,12 +49,15 @@ def run(args: argparse.Namespace) -> int:
     from components.training.signals import Preempted
 
     words, own = taken(args.overrides, WORDS)
-    loose = [w for w in words if "=" not in w and w != "dry" and not w.startswith("~")]
-    if loose:
-        raise UserError(loose[0], "is no override", "write recipe=NAME, or path=value")
+    dry, names = "dry" in words, [w for w in words if "=" not in w and w != "dry" and not w.startswith("~")]
+    if len(names) > 1:
+        raise UserError(names[1], "is a second study", "name one")
     number = {k: whole(k, own.pop(k)) for k in ("seeds", "jobs", "tune_steps") if k in own}
+    overrides = [w for w in words if w != "dry" and w not in names]
+    study = names[0] if names else None
     try:
-        made = scale(None, [w for w in words if w != "dry"], **number, **own, dry="dry" in words, quiet=args.json)  # type: ignore[arg-type]
+        # ``taken`` knows which words there are, which a type does not say
+        made = scale(None, overrides, **number, **own, study=study, dry=dry, quiet=args.json)  # type: ignore[arg-type]
     except Preempted:
         signal.signal(
             signal.SIGTERM, signal.SIG_IGN

@@ -11,12 +11,13 @@ from pathlib import Path
 from components.core.content import MOST
 from components.core.errors import UserError, nearest
 from components.core.files import read_json, write_json
-from components.runs.metrics_file import VAL_LOSS
+from components.runs.metrics_file import OF_LOSS, VAL_LOSS
 from components.studies.matching import STEPS
 
 FILE = "asked.json"
 DOUBTLESS = "doubtless"
 MOST_SEEDS = 10_000
+SMALLER = ("loss", "perplexity", "bits_per_byte", "error", "mae", "mse", "rmse", "steps", "faults")
 # what the command takes beside overrides
 WORDS = ("seeds", "design", "match", "free", "tune", "tune_steps", "stop", "metric", "jobs", "launcher")
 
@@ -65,6 +66,11 @@ class Asked:
         write_json(folder / FILE, asdict(self))
 
 
+def lower(metric: str) -> bool:
+    """Whether less of a figure is better, by its name: of a loss or an error it is, of all others more is."""
+    return metric in OF_LOSS or metric.endswith(SMALLER)
+
+
 def read_asked(folder: Path) -> Asked:
     """Of a study's folder.
 
@@ -75,6 +81,8 @@ def read_asked(folder: Path) -> Asked:
     if not file.is_file():
         raise UserError(str(folder), "is no study", "give the folder that components ablate has printed, or a study's words")
     held = read_json(file, most=MOST)
+    if isinstance(held, dict) and "sizes" in held:
+        raise UserError(str(folder), "is a study over sizes", "components scale goes on with it")
     try:
         return Asked(**{**held, "words": tuple(held["words"])}).check()
     except (TypeError, KeyError):

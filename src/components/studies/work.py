@@ -10,18 +10,15 @@ from components.core import terminal
 from components.core.config_types import Config
 from components.core.errors import UserError, nearest
 from components.core.files import make_folder
-from components.runs.metrics_file import OF_LOSS
 from components.runs.preparing import runs_of
 from components.studies import pool, report, sequential, telling, tuning
 from components.studies.answer import Answer, answer
-from components.studies.asked import DOUBTLESS, Asked
+from components.studies.asked import DOUBTLESS, Asked, lower
 from components.studies.design import sorted_words
 from components.studies.executing import Place, Planned, collected, execute, measured
 from components.studies.planning import Plan, plan
 from components.studies.study import DONE, REPORTED, TUNING, Speed, Study, StudyRun, Variant, write_speeds
 from components.studies.subjects import Built, build
-
-SMALLER = ("loss", "perplexity", "bits_per_byte", "error", "mae", "mse", "rmse", "steps", "faults")
 
 
 @dataclass(frozen=True)
@@ -184,8 +181,3 @@ class Work:
 
 def _short(tune: tuning.Tune, built: Built) -> str:
     return f"trainer.max_steps={tune.steps_of(built.steps)}"
-
-
-def lower(metric: str) -> bool:
-    """Whether less of a figure is better, by its name: of a loss or an error it is, of all others more is."""
-    return metric in OF_LOSS or metric.endswith(SMALLER)

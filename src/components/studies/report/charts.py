@@ -57,7 +57,7 @@ def _interval(picture: Picture, x: Axis, top: int, place: int, row: Row, effect:
         picture.band([(left, y - 9), (right, y - 9)], [(left, y + 9), (right, y + 9)], f"seen v{place}")
     picture.text(16, top + 9, f"{place}  {cut(printable(row.variant), LABEL)}", f"name v{place}")
     for value in effect.differences:
-        picture.dot(x(value), y, f"seed {classes}", size=2.5)
+        picture.dot(x(value), y - 6, f"seed {classes}", size=2.5)
     for interval, below, kind in ((effect.interval, 0, "interval"), (effect.bootstrap, 6, "interval thin")):
         if interval is not None:
             picture.line([(x(interval[0]), y + below), (x(interval[1]), y + below)], f"{kind} {classes}")
@@ -81,8 +81,19 @@ def front_chart(front: Front, names: Sequence[str], metric: str) -> str:
         picture.line([(x(p.cost), y(p.low)), (x(p.cost), y(p.high))], f"range {classes}")
         told = f"{names[p.place]}: {p.value:.4g} at {amount(p.cost, front.unit)}{', on the front' if p.front else ''}"
         picture.dot(x(p.cost), y(p.value), f"{'point' if p.front else 'hollow'} {classes}", size=6, told=told)
-        picture.text(x(p.cost) + 9, y(p.value) - 7, str(p.place), f"number v{p.place}")
+    for p, (across, up) in zip(front.points, numbers([(x(p.cost), y(p.value)) for p in front.points])):
+        picture.text(across, up, str(p.place), f"number v{p.place}")
     return str(picture)
+
+
+def numbers(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Where the number of each point stands: beside it, on the first side where no other number and no other point is."""
+    placed: list[tuple[float, float]] = []
+    for i, (x, y) in enumerate(points):
+        sides = [(x + 9, y - 7), (x + 9, y + 14), (x - 16, y - 7), (x - 16, y + 14), (x + 24, y - 7), (x + 24, y + 14)]
+        taken = [*placed, *((px - 4, py + 4) for j, (px, py) in enumerate(points) if j != i)]
+        placed.append(next((s for s in sides if all(abs(s[0] - tx) > 9 or abs(s[1] - ty) > 11 for tx, ty in taken)), sides[0]))
+    return placed
 
 
 def told_of(answer: Answer) -> str:

@@ -8,7 +8,7 @@ from components.studies.answer import Answer, reported
 from components.studies.report import tables
 from components.studies.report.charts import curve_chart, front_chart, interval_chart
 from components.studies.report.html import document, figure, folded, items, legend, soft, table
-from components.studies.report.series import curves, differences, fronts
+from components.studies.report.series import EQUAL, curves, differences, fronts
 from components.studies.report.svg import safe
 from components.studies.sentences import amount, seeds
 from components.studies.study import DONE, Study, Variant
@@ -39,7 +39,7 @@ def page(study: Study, answer: Answer) -> str:
         "curves": _curves(study, answer),
         "costs": _costs(study, answer),
         "variants": "".join(_variant(i, v) for i, v in enumerate(_ordered(study))),
-        "tuning": _tuning(study),
+        "tuning": tuning_table(study),
         "secondary": _secondary(answer),
         "missing": _missing(study),
         "repeat": _repeat(study),
@@ -139,18 +139,21 @@ def _costs(study: Study, answer: Answer) -> str:
     names, shown = [r.variant for r in answer.rows], fronts(study, answer)
     if not shown:
         return ""
-    pictures = "".join(figure(front_chart(f, names, study.metric), f"{study.metric} over {f.cost}") for f in shown)
+    apart = [f for f in shown if not f.equal]
+    pictures = "".join(figure(front_chart(f, names, study.metric), f"{study.metric} over {f.cost}") for f in apart)
+    drawn = f'<div class="figures">{pictures}</div>' + soft(
+        "Filled: on the front, so that no other variant is better and costs no more. Lines: from the best seed to the worst."
+    )
+    drawn += soft("The front is of the means. Whether two of its points differ is said above.")
+    same = [f.cost for f in shown if f.equal]
     rows = [
         (names[p.place], f.cost, amount(p.cost, f.unit), f"{p.value:.5g}", "yes" if p.front else "")
         for f in shown
         for p in f.points
     ]
     return (
-        f'<div class="figures">{pictures}</div>'
-        + soft(
-            "Filled: on the front, so that no other variant is better and costs no more. Lines: from the best seed to the worst."
-        )
-        + soft("The front is of the means. Whether two of its points differ is said above.")
+        (drawn if apart else "")
+        + (soft(f"Equal for all, to {EQUAL:.0%}, and so not drawn: {', '.join(same)}.") if same else "")
         + folded("As a table", table(("variant", "cost", "at", study.metric, "on the front"), rows, figures=2))
     )
 
@@ -169,7 +172,8 @@ def _variant(place: int, variant: Variant) -> str:
     return f"<h3>{place} <code>{safe(variant.name)}</code></h3>{items(lines)}"
 
 
-def _tuning(study: Study) -> str:
+def tuning_table(study: Study) -> str:
+    """What each variant tried, and which was its best; empty where nothing was tuned."""
     rows, edges = [], []
     for variant in _ordered(study):
         for trial in tables.trials(study, variant.name):
@@ -184,7 +188,7 @@ def _tuning(study: Study) -> str:
         return ""
     seed = (study.tune or {}).get("seed")
     return (
-        soft(f"Short runs with seed {seed}, which is none of those reported; as many for each variant, the recipe among them.")
+        soft(f"Short runs with seed {seed}, which is none of those reported; as many for each of these.")
         + table(("variant", "options", study.metric, ""), rows, figures=2)
         + (items(edges) if edges else "")
     )

@@ -53,7 +53,7 @@ def intervals(study: Study, answer: Answer) -> Figure | None:  # noqa: ARG001  a
     for y, (_, _, e) in enumerate(shown):
         better = answer.better(e)
         colour = UNSURE if better is None else GOOD if better else BAD
-        axes.plot(e.differences, [y] * len(e.seeds), ".", color=colour, alpha=0.5)
+        axes.plot(e.differences, [y - 0.15] * len(e.seeds), ".", color=colour, alpha=0.5)
         if e.interval is not None:
             axes.plot(e.interval, (y, y), color=colour, linewidth=3, solid_capstyle="round")
         if e.bootstrap is not None:
@@ -93,10 +93,10 @@ def over_costs(study: Study, answer: Answer) -> Figure | None:
     """One panel for each cost that is known, with the Pareto front."""
     from matplotlib.ticker import EngFormatter, MaxNLocator
 
-    found = fronts(study, answer)
+    found = [f for f in fronts(study, answer) if not f.equal]
     if not found:
         return None
-    figure = new_figure(4 * len(found), 4 + LEGEND * len(answer.rows) / 2)
+    figure = new_figure(max(7, 4 * len(found)), 4 + LEGEND * len(answer.rows) / 2)
     for axes, front in zip(figure.subplots(1, len(found), sharey=True, squeeze=False)[0], found):
         best = sorted((p for p in front.points if p.front), key=lambda p: p.cost)
         axes.step([p.cost for p in best], [p.value for p in best], where="post", color="0.5", linestyle="--", linewidth=1)

@@ -12,6 +12,7 @@ from components.studies.answer import Answer, Row, reported
 from components.studies.study import DONE, Study, StudyRun
 
 Seen = dict[int, float]  # {step: figure} of one run
+EQUAL = 0.01  # costs that differ by less are one cost: over it there is nothing to see
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,12 @@ class Front:
     cost: str
     unit: str
     points: tuple[Point, ...]
+
+    @property
+    def equal(self) -> bool:
+        """Whether all variants cost the same, as in a study whose budget is matched."""
+        costs = [p.cost for p in self.points]
+        return len(costs) > 1 and max(costs) <= min(costs) * (1 + EQUAL)
 
 
 def curves(study: Study, answer: Answer) -> list[Line]:

@@ -105,7 +105,9 @@ def fit(points: Sequence[Point], form: str | None = None) -> Law:
 
     form = form or form_of(points)
     if any(not math.isfinite(p.loss) or p.loss <= 0 for p in points):
-        raise UserError("val_loss", "a law is fitted to positive losses", "choose a task whose loss is one")
+        raise UserError(
+            "metric", "a law is fitted to positive losses, and a run has none", "choose a task whose loss is positive"
+        )
     if len({p.flops for p in points}) < len(NAMES[COMPUTE]):
         raise UserError("sizes", "a law of three constants needs three sizes that were trained", "give sizes=4, say")
     columns = [[p.parameters for p in points], [p.tokens for p in points]] if form != COMPUTE else [[p.flops for p in points]]

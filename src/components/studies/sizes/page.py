@@ -12,13 +12,14 @@ from components.core import layout
 from components.core.errors import printable
 from components.core.files import write_text
 from components.studies.report.html import document, figure, items, soft, table
+from components.studies.report.page import tuning_table
 from components.studies.report.svg import Axis, LogAxis, Picture, safe
 from components.studies.sentences import amount
 from components.studies.sizes.law import COMPUTE, Law, Point
 from components.studies.sizes.prediction import Prediction
 from components.studies.study import DONE, REPORTED, Study
 
-HEAD = ("size", "parameters", "tokens", "FLOPs", "val_loss", "by the law")
+SHOWN = "Dots: single runs. Ring: what the law says of the next size, with its interval; the dot of another colour within or near it: what was found."
 LIMITS = (
     "Intervals are by a bootstrap of residuals: they tell how far noise of this size moves the law, and not whether the law holds beyond these sizes. "
     "Few small sizes are a short lever: trust a prediction of twice the largest, and doubt one of a hundred times."
@@ -51,6 +52,11 @@ class Told:
         found = "not trained" if p.found is None else f"{p.found:.4f}"
         return [*made, (f"next: {p.size}", f"{p.parameters:,}", f"{p.tokens:,}", amount(p.flops), found, f"{p.loss:.4f}")]
 
+    @property
+    def head(self) -> tuple[str, ...]:
+        """Of the rows."""
+        return "size", "parameters", "tokens", "FLOPs", self.study.metric, "by the law"
+
     def laws(self) -> list[Law]:
         """The law, and that over FLOPs where it is another one."""
         return [self.law, *([self.by_compute] if self.by_compute is not None and self.by_compute is not self.law else [])]
@@ -80,7 +86,7 @@ def notes(law: Law) -> list[str]:
 
 def terminal(told: Told) -> str:
     """As a person reads it after the last run."""
-    lines = [*layout.table([tuple(map(printable, r)) for r in told.rows()], head=HEAD), ""]
+    lines = [*layout.table([tuple(map(printable, r)) for r in told.rows()], head=told.head), ""]
     for law in told.laws():
         said = ", ".join(f"{n} = {v}" + (f" ({i})" if i else "") for n, v, i in constants(law))
         lines += [*layout.paragraph(f"{law.form}: {said}", indent=2), *(f"  {n}" for n in notes(law))]
@@ -104,23 +110,31 @@ def html(told: Told) -> str:
     command = shlex.join(["components", "scale", *told.study.words])
     sections = {
         "prediction": ("The next size", f"<p><b>{safe(told.prediction.sentence)}</b></p>" + soft(LIMITS)),
-        "ladder": ("The ladder", table(HEAD, told.rows(), caption="Means over seeds")),
-        "law": ("The law", "".join(pictures) + laws),
+        "ladder": ("The ladder", table(told.head, told.rows(), caption="Means over seeds")),
+        "law": ("The law", "".join(pictures) + soft(SHOWN) + laws),
         "sizes": (
             "What each size changes",
             "".join(f"<h3>{safe(v.name)}</h3>{items(v.difference)}" for v in told.study.variants),
         ),
+        "tuning": ("What was tuned", tuning_table(told.study)),
         "missing": ("What did not run", items(told.failed()) if told.failed() else ""),
         "repeat": ("How to repeat it", f"<pre tabindex='0'><code>{safe(command)}</code></pre>"),
     }
-    lead = f"Validation loss over {len(told.rows()) - 1} sizes, and what they say of the next one."
+    lead = f"{told.study.metric} over {len(told.rows()) - 1} sizes, and what they say of the next one."
     return document(
         f"Sizes of {told.study.recipe}", lead, sections, "All figures are in study.json and law.json beside this page."
     )
 
 
 def markdown(told: Told) -> str:
-    lines = [f"# Sizes of {told.study.recipe}", "", told.prediction.sentence, "", _line(HEAD), _line(["---"] * len(HEAD))]
+    lines = [
+        f"# Sizes of {told.study.recipe}",
+        "",
+        told.prediction.sentence,
+        "",
+        _line(told.head),
+        _line(["---"] * len(told.head)),
+    ]
     lines += [_line(row) for row in told.rows()]
     for law in told.laws():
         lines += ["", f"`{law.form}`", "", "| constant | value | 95 % |", "| --- | --- | --- |", *map(_line, constants(law))]
@@ -135,7 +149,7 @@ def _line(cells: Sequence[str]) -> str:
 def chart(told: Told, over: str) -> str:
     """Single runs, the law as a line where one follows from this cost alone, and the next size: predicted, with its interval, and found."""
     p, flops = told.prediction, over == "FLOPs"
-    picture = Picture(720, 360, f"loss over {over}, both scales logarithmic")
+    picture = Picture(720, 360, f"loss over {over}, which is on a logarithmic scale")
     at = p.flops if flops else p.parameters
     costs = [q.flops if flops else q.parameters for q in told.points]
     law = next((law for law in told.laws() if law.form == COMPUTE), None) if flops else None

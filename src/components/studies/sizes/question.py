@@ -5,15 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
+from components.core.content import MOST
 from components.core.errors import UserError
-from components.core.files import write_json
-from components.studies.asked import FILE, MOST_SEEDS
+from components.core.files import read_json, write_json
+from components.runs.metrics_file import VAL_LOSS
+from components.studies.asked import FILE, MOST_SEEDS, lower
 
 # what the command takes beside overrides
-WORDS = ("sizes", "next", "tokens", "grow", "rate", "tune", "tune_steps", "seeds", "jobs", "launcher")
+WORDS = ("sizes", "next", "tokens", "grow", "rate", "tune", "tune_steps", "metric", "seeds", "jobs", "launcher")
 LEAST_SIZES = 3  # the constants of a law over FLOPs
 RECIPE = "recipe"  # tokens: as many as the recipe's, for every size
 MUP, OWN = "mup", "own"
@@ -34,6 +36,7 @@ class Question:
     rate: str | None = None
     tune: str | None = None
     tune_steps: int | None = None
+    metric: str = VAL_LOSS
     seeds: int = 1
 
     def check(self) -> Question:
@@ -45,6 +48,10 @@ class Question:
                 raise UserError(word, f"unknown value {value!r}", f"one of {', '.join(known)}")
         if self.tune_steps is not None and self.tune is None:
             raise UserError("tune_steps", "nothing is tuned", "add tune=optimizer.lr:3")
+        if not lower(self.metric):
+            raise UserError(
+                "metric", f"{self.metric!r} is no loss: a law says how one falls", "metric=val_loss, or val_bits_per_byte"
+            )
         parameters_of(self.sizes, 1)
         ratios_of(self.tokens)
         if self.next is not None:
@@ -74,6 +81,30 @@ class Question:
 
     def write(self, folder: Path) -> None:
         write_json(folder / FILE, asdict(self))
+
+
+def read_question(folder: Path) -> Question:
+    """Of the folder of a study over sizes.
+
+    Raises:
+        UserError: it is none.
+    """
+    file = folder / FILE
+    held = read_json(file, most=MOST)
+    try:
+        return Question(**{**held, "words": tuple(held["words"])}).check()
+    except (TypeError, KeyError):
+        raise UserError(str(file), "holds no study over sizes", "components ablate goes on with what it made itself") from None
+
+
+def going_on(asked: Question, seeds: int | None, beyond: str | None, **others: object) -> Question:
+    """The same question with more seeds, or about another next size. UserError for a word that would make it another question."""
+    given = [name for name, value in others.items() if value]
+    if given:
+        raise UserError(
+            given[0], "is part of the study's question", "leave it out, or begin another study: shared runs are kept"
+        )
+    return replace(asked, seeds=seeds or asked.seeds, next=beyond or asked.next).check()
 
 
 def size_of(text: str, word: str) -> int:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from components.core.files import make_folder, write_json
-from components.runs.metrics_file import VAL_LOSS
 from components.runs.preparing import runs_of
 from components.studies import pool, telling
 from components.studies.asked import Asked
@@ -54,14 +53,17 @@ class Scaling:
         return page.Told(self.study, self.points, self.law, self.by_compute, self.prediction)
 
 
-def run(asked: Question, cwd: Path, jobs: int, launcher: str | None, *, dry: bool, quiet: bool) -> Scaling:
+def run(
+    asked: Question, cwd: Path, jobs: int, launcher: str | None, *, folder: Path | None = None, dry: bool, quiet: bool
+) -> Scaling:
     """Raises UserError where the recipe cannot grow to these sizes, or too few of them could be trained."""
     base = base_of(asked, cwd)
     rungs = ladder(asked, base, cwd)
     beyond = next_rung(asked, base, max(v.parameters for v in rungs.variants), cwd)
-    own = Asked(asked.words, seeds=asked.seeds, tune=asked.tune, tune_steps=asked.tune_steps)
+    own = Asked(asked.words, seeds=asked.seeds, tune=asked.tune, tune_steps=asked.tune_steps, metric=asked.metric)
     work = Work(own, cwd, jobs, launcher, quiet=quiet)
-    folder = (runs_of(base.recipe.config).absolute() / "studies" / asked.name(Path(base.recipe.recipe).stem)).absolute()
+    folder = folder or runs_of(base.recipe.config) / "studies" / asked.name(Path(base.recipe.recipe).stem)
+    folder = folder.absolute()
     work.place = replace(work.place, study=folder)
     work.say("\n".join(telling.plan_lines(rungs)))
     work.say(
@@ -73,7 +75,7 @@ def run(asked: Question, cwd: Path, jobs: int, launcher: str | None, *, dry: boo
     asked.write(make_folder(folder))
     work.say(f"study: {folder}")
     runs, speeds, variants = work.trained(rungs)
-    points = points_of(_losses(runs, variants), base.tokens_per_step)
+    points = points_of(_losses(asked, runs, variants), base.tokens_per_step)
     law = fit(points)
     by_compute = law if law.form == COMPUTE else _by_compute(points)
     begun = any(pool.is_done(work.place.folder(r)) for r in _reported(beyond))
@@ -83,7 +85,7 @@ def run(asked: Question, cwd: Path, jobs: int, launcher: str | None, *, dry: boo
     if asked.next is not None:
         more, faster, last = work.trained(beyond)
         runs, speeds, variants = [*runs, *more], [*speeds, *faster], [*variants, *last]
-        prediction = compared(prediction, [loss for _, loss in _losses(more, last)])
+        prediction = compared(prediction, [loss for _, loss in _losses(asked, more, last)])
     made = Scaling(folder, _study(asked, work, rungs, variants, runs), points, law, by_compute, prediction)
     _write(made, speeds)
     return made
@@ -93,10 +95,10 @@ def _reported(planned: Plan) -> list[Planned]:
     return [Planned(n, s, b.overrides) for n, b in planned.built.items() for s in planned.seeds]
 
 
-def _losses(runs: Sequence[StudyRun], variants: Sequence[Variant]) -> list[tuple[Variant, float]]:
+def _losses(asked: Question, runs: Sequence[StudyRun], variants: Sequence[Variant]) -> list[tuple[Variant, float]]:
     named = {v.name: v for v in variants}
     done = [r for r in runs if r.role == REPORTED and r.state == DONE]
-    return [(named[r.variant], loss) for r in done if (loss := r.figures.get(VAL_LOSS)) is not None]
+    return [(named[r.variant], loss) for r in done if (loss := r.figures.get(asked.metric)) is not None]
 
 
 def _by_compute(points: Sequence[Point]) -> Law | None:
