@@ -41,6 +41,8 @@ BESIDE = {
     "embedding/patches": ("model.embedding.d_in=4",),
     "head/multi_token": ("loss=multi_token",),
     "value/embedding": ("model/embedding=value_embeddings",),
+    # nothing keeps numbers in bounds, and each FFN with a gate squares them
+    "norm/none": ("model.n_layers=2",),
     # nothing carries a signal past a branch: few of them, which begin so that it neither dies out nor grows
     "residual/none": ("model.n_layers=2", "model.init=xavier", "model.init.embedding_std=1.0"),
 }
@@ -75,7 +77,9 @@ class Host:
             path, kind = self.paths[socket]
             if not (socket == "mask" and part == "full"):  # what every mixer has, whether it has a socket for it or not
                 said.append(f"{path}={part}")
-                said += BESIDE.get(f"{kind}/{part}", ())
+                said += [
+                    w for w in BESIDE.get(f"{kind}/{part}", ()) if self.model != "mlp" or not w.startswith("model.n_layers")
+                ]
         return said
 
     def config(self, row: Row) -> dict[str, Any]:
@@ -448,8 +452,9 @@ def test_every_part_is_somewhere():
     recipes = recipe_files()
     used = {label for recipe in recipes for label in PartialRun([f"recipe={recipe}"], recipes).used()}
     models = {f"model/{host.model}" for host in HOSTS}
+    tasks = {w.replace("=", "/") for said in test_three_models.LOSSES.values() for w in said if w.startswith("task=")}
     every = {e.label for e in registry.entries().values() if not e.preset_of and e.origin.split(".")[0] == "components"}
-    nowhere = every - here - used - models - set(test_three_models.CASES)
+    nowhere = every - here - used - models - tasks - set(test_three_models.CASES)
     of_a_run = ("evaluation", "callback", "logger", "strategy", "trainer")  # act on a run, and combine with every model
     assert {e for e in nowhere if e.partition("/")[0] not in of_a_run} == set()
 

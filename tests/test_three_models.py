@@ -16,16 +16,21 @@ import torch
 from hosts import parts
 
 from components import build, merge
+from components.check.training import pairs_in
 from components.compose import compose
 from components.core import registry
 from components.core.contracts import NeedsModel
 from components.core.errors import UserError
 from components.core.makers import make
 from components.core.sockets import Batch, name_parts
+from components.core.traits import provides
 from components.core.weights import roles
+from components.corpus.pairs import Side
+from components.corpus.pairs import _batch_of as pairs_of
 from components.corpus.rows import batch_of as rows_of
 from components.corpus.tokens import LABELS_FILE
 from components.runs.preparing import task_of
+from components.training.task._pairs import OverPairs
 from components.training.task.instruction_tuning import PLAIN, TEMPLATE
 from components.training.tuning import freeze, tuned
 
@@ -75,11 +80,14 @@ WITH = {
     ("values", "amounts"): (*NUMBERS, "model/head=regression", "task=regression", "loss=regression"),
     ("pairs",): PAIRS,
     ("conversations",): TALKS,
+    ("preferences",): ("model=decoder", "task=preference_tuning", "loss=dpo", *TEXTS),
 }
 # losses of other answers than tokens, with a source that has such answers
 LOSSES = {
     "loss/classification": ("data=leaf_flower", *WITH["values", "labels"]),
     "loss/regression": ("data=judges", *WITH["values", "amounts"], "model.embedding.d_in=3"),
+    **{f"loss/{n}": ("data=python_preferences", *WITH["preferences",]) for n in ("dpo", "ipo", "kto", "orpo", "simpo")},
+    "loss/reward": ("data=python_preferences", "model=decoder", "model/head=value", "task=reward_modeling", *TEXTS),
 }
 BESIDE = {
     "data/labelled_text": ("data.path={labels}",),
@@ -90,6 +98,8 @@ BESIDE = {
     "data/table_amounts": ("data.path={numbers}", "data.targets=[e]", "data.features=[a,b,c,d]"),
     "data/conversations": ("data.path={talks}",),
     "data/hf_conversations": ("data.path={talks}",),
+    "data/preferences": ("data.path={preferences}",),
+    "data/hf_preferences": ("data.path={preferences}",),
     "data/digits": ("model.head.n_classes=10",),
     "data/judges": ("model.embedding.d_in=3",),
     "loss/multi_token": ("model/head=multi_token",),
@@ -138,6 +148,10 @@ def files(tmp_path_factory) -> dict[str, Path]:
             "numbers.csv",
             "\n".join(["a,b,c,d,e,label", *(f"{i},{i + 1},2,3,{i / 2},{'xy'[i % 2]}" for i in range(20))]),
         ),
+        "preferences": (
+            "preferences.jsonl",
+            "\n".join(json.dumps({"prompt": f"{i}?", "chosen": f"one {i}", "rejected": "none"}) for i in range(20)),
+        ),
         "talks": (
             "talks.jsonl",
             "\n".join(json.dumps({"messages": [*turns, {"role": "user", "content": str(i)}, turns[1]]}) for i in range(20)),
@@ -173,6 +187,8 @@ def model_of(config: dict[str, Any], extra: int = 0) -> torch.nn.Module:
 def batch_of(config: dict[str, Any], loss: Any = None) -> Batch:
     ids = torch.randint(5, VOCAB, (4, LENGTH), generator=torch.Generator().manual_seed(0))
     batch = Batch(ids, targets=ids.roll(-1, 1))
+    if any(provides(loss, word) for word in ("pairs", "rewards")):
+        return pairs_in(batch)
     values = torch.rand(4, 1, config["model"]["embedding"].get("d_in", 1), generator=torch.Generator().manual_seed(0))
     if "values" in registry.entry("embedding", config["model"]["embedding"]["name"]).signature.declared.get("needs", {}).get(
         "data", ()
@@ -199,7 +215,7 @@ def objective(config: dict[str, Any], model: str) -> tuple[torch.nn.Module, Any,
     loss = make(config["loss"], "loss", vocab_size=VOCAB)
     network = model_of(config, getattr(loss, "extra_tokens", 0)).train()
     batch = batch_of(config, loss)
-    if model == "encoder-decoder" and batch.source is None and batch.values is None:
+    if model == "encoder-decoder" and config["model"]["name"] == "encoder_decoder" and batch.source is None:
         batch = Batch(batch.ids, targets=batch.targets, source=Batch(batch.ids.flip(1)))
     return network, loss, batch
 
@@ -307,7 +323,13 @@ def _examples(config: dict[str, Any], source: Any, name: str) -> None:
     task = task_of(config, tokenizer)
     model = task.new_model()
     task.place(model, "cpu")
-    value, weight = model(rows_of([task.encode(e, 512) for e in examples]), task.objective).losses["loss"]
+    rows = [task.encode(e, 512) for e in examples]
+    if isinstance(task, OverPairs):
+        batch = pairs_of([[Side(np.array(side.ids), np.array(side.targets)) for side in pair] for pair in rows])
+        batch = task.reference.beside(batch)
+    else:
+        batch = rows_of(rows)
+    value, weight = model(batch, task.objective).losses["loss"]
     assert weight > 0
     assert torch.isfinite(value), name
     value.backward()

@@ -94,6 +94,7 @@ def open_files():
 
 def test_the_same_readers_read_every_validation_and_end_with_the_run(tmp_path):
     seen = {}
+    before = set(threading.enumerate())  # what other tests of this process have left
     for workers in (0, 1):
         (tmp_path / str(workers)).mkdir()
         module, loaders = Module(), data(tmp_path / str(workers), workers)
@@ -114,7 +115,7 @@ def test_the_same_readers_read_every_validation_and_end_with_the_run(tmp_path):
     assert open_files() <= held
     deadline = time.monotonic() + 5  # a thread that was told to end does so when the machine lets it
     while (
-        feeders := [t.name for t in threading.enumerate() if t.name.startswith("QueueFeeder")]
+        feeders := [t.name for t in set(threading.enumerate()) - before if t.name.startswith("QueueFeeder")]
     ) and time.monotonic() < deadline:
         time.sleep(0.01)
     assert not feeders

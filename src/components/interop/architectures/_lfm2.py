@@ -26,6 +26,8 @@ def _read_layers(config: Theirs) -> Options:
 
 def _write_layers(get: Get) -> Fields:
     those = layers_of(get, "attention", CONVOLUTION)
+    if not those:
+        raise Unsupported("no layer is a convolution")
     return {
         "layer_types": [KINDS[i not in those] for i in range(get("model.n_layers"))],
         "conv_L_cache": option(get, "attention", CONVOLUTION, "conv_size", 3),

@@ -8,7 +8,7 @@ from components.interop.architectures._layers import in_layers, layers_of
 from components.interop.architectures._llama import BASE, BIAS, DROPOUT, FILES, MLP_BIAS, SILU
 from components.interop.architectures._mamba import SIZE_FIELDS, mixer2, read_mamba2, write_mamba2
 from components.interop.architectures._moe import PROJECTIONS
-from components.interop.fields import Custom, Fields, Get, Options, Same, Theirs
+from components.interop.fields import Custom, Fields, Get, Options, Same, Theirs, Unsupported
 
 
 def _read_layers(config: Theirs) -> Options:
@@ -20,6 +20,8 @@ def _read_layers(config: Theirs) -> Options:
 
 def _write_layers(get: Get) -> Fields:
     mamba = layers_of(get, "attention", "mamba2")
+    if not mamba:
+        raise Unsupported("no layer is a Mamba-2")
     return {**write_mamba2(get), "attn_layer_indices": [i for i in range(get("model.n_layers")) if i not in mamba]}
 
 

@@ -50,6 +50,8 @@ def _read_mamba(config: Theirs) -> Options:
 
 def _write_mamba(get: Get) -> Fields:
     mamba = layers_of(get, "attention", "mamba")
+    if not mamba:
+        raise Unsupported("no layer is a Mamba")
     sizes = {theirs: option(get, "attention", "mamba", ours, default) for theirs, (ours, default) in SIZES.items()}
     sizes["mamba_expand"] = int(option(get, "attention", "mamba", "expand", 2))
     sizes["mamba_dt_rank"] = option(get, "attention", "mamba", "dt_rank") or "auto"

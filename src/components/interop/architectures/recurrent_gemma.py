@@ -50,6 +50,8 @@ def _read_layers(config: Theirs) -> Options:
 
 def _write_layers(get: Get) -> Fields:
     those = layers_of(get, "attention", LRU)
+    if not those:
+        raise Unsupported("no layer is a recurrence")
     return {
         "block_types": [KINDS[i not in those] for i in range(get("model.n_layers"))],
         "lru_width": option(get, "attention", LRU, "width"),
