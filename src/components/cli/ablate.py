@@ -54,8 +54,7 @@ def run(args: argparse.Namespace) -> int:
     overrides = [w for w in words if w != "dry" and w not in names]
     study = names[0] if names else None
     try:
-        # ``taken`` knows which words there are, which a type does not say
-        made = ablate(None, overrides, **number, **own, study=study, dry=dry, quiet=args.json)  # type: ignore[arg-type]
+        made = ablate(None, overrides, **number, **own, study=study, dry=dry, quiet=args.json)  # type: ignore[arg-type]  # ``taken`` knows which words there are
     except Preempted:
         signal.signal(
             signal.SIGTERM, signal.SIG_IGN

@@ -57,7 +57,7 @@ def factor_of(fields: Mapping[str, object], module: str) -> tuple[int, float]:
         found = fields.get(patterns)
         table = found if isinstance(found, dict) else {}
         value = next((v for k, v in table.items() if re.match(rf"(.*\.)?({k})$", module)), fields[otherwise])
-        return float(value)  # type: ignore[arg-type]
+        return float(value)  # type: ignore[arg-type]  # ``read_fields`` has let numbers alone pass
 
     rank, alpha = said("rank_pattern", "r"), said("alpha_pattern", "lora_alpha")
     return int(rank), alpha / (math.sqrt(rank) if fields.get("use_rslora") else rank)

@@ -92,12 +92,12 @@ def switched_off(model: nn.Module) -> Iterator[None]:
     """The model without its adapter, for as long as the block lasts: each changed module is of its own class again."""
     changed = [(m, type(m)) for m in model.modules() if isinstance(m, Adapted)]
     for module, _ in changed:
-        module.__class__ = module.was  # type: ignore[assignment]
+        module.__class__ = module.was  # type: ignore[assignment]  # a class of the same layout, as `fold` has it
     try:
         yield
     finally:
         for module, adapted in changed:
-            module.__class__ = adapted  # type: ignore[assignment]
+            module.__class__ = adapted  # type: ignore[assignment]  # and the way back
 
 
 def learns_alone(model: nn.Module) -> bool:
