@@ -53,3 +53,16 @@ def stepwise(part: torch.nn.Module, x: torch.Tensor, chunk: int, **given: torch.
         cache.open(here.with_(ids=torch.zeros(x.shape[0], here.positions.shape[1], dtype=torch.long)))
         steps.append(part(x[:, at : at + chunk], here))
     return torch.cat(steps, 1)
+
+
+def check_documents_and_padding(part: torch.nn.Module, chunk: int | None) -> None:
+    """Two documents with padding before, between and within: each as if it stood alone. ``chunk``: positions of a cached call; None: all at once."""
+    x = inputs(1, 9)
+    given = {
+        "valid": torch.tensor([[False, True, True, False, True, False, True, True, True]]),
+        "documents": torch.tensor([[0, 0, 0, 0, 0, 0, 1, 1, 1]]),
+        "positions": torch.tensor([[0, 0, 1, 2, 2, 3, 0, 1, 2]]),
+    }
+    out = part(x, info(9, **given)) if chunk is None else stepwise(part, x, chunk, **given)
+    for places in ([1, 2, 4], [6, 7, 8]):
+        torch.testing.assert_close(out[:, places], part(x[:, places], info(3)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from mixer_tools import D, T, counted, drawn, info, inputs, reported, stepwise
+from mixer_tools import D, T, check_documents_and_padding, counted, drawn, info, inputs, reported
 
 from components import build
 
@@ -49,17 +49,9 @@ def test_it_sees_as_far_as_its_taps():
     assert (gradient[0].abs().sum(-1) > 0).tolist() == [False, False, False, True, True, True, False]
 
 
-@pytest.mark.parametrize("chunk", [T, 1, 3])
+@pytest.mark.parametrize("chunk", [None, 1, 3])
 def test_documents_and_padding_anywhere(chunk):
-    part, x = drawn("short_convolution"), inputs(1, 9)
-    given = {
-        "valid": torch.tensor([[False, True, True, False, True, False, True, True, True]]),
-        "documents": torch.tensor([[0, 0, 0, 0, 0, 0, 1, 1, 1]]),
-        "positions": torch.tensor([[0, 0, 1, 2, 2, 3, 0, 1, 2]]),
-    }
-    out = stepwise(part, x, chunk, **given) if chunk < T else part(x, info(9, **given))
-    for places in ([1, 2, 4], [6, 7, 8]):
-        torch.testing.assert_close(out[:, places], part(x[:, places], info(3)))
+    check_documents_and_padding(drawn("short_convolution"), chunk)
 
 
 def test_flops():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from mixer_tools import D, T, counted, drawn, info, inputs, reported, stepwise
+from mixer_tools import D, T, check_documents_and_padding, counted, drawn, info, inputs, reported
 
 from components import build
 
@@ -83,17 +83,9 @@ def test_first_values():
         build("attention", "mamba", d_model=D, expand=1.3)
 
 
-@pytest.mark.parametrize("chunk", [T, 1, 3])
+@pytest.mark.parametrize("chunk", [None, 1, 3])
 def test_documents_and_padding_anywhere(chunk):
-    part, x = drawn("mamba"), inputs(1, 9)
-    given = {
-        "valid": torch.tensor([[False, True, True, False, True, False, True, True, True]]),
-        "documents": torch.tensor([[0, 0, 0, 0, 0, 0, 1, 1, 1]]),
-        "positions": torch.tensor([[0, 0, 1, 2, 2, 3, 0, 1, 2]]),
-    }
-    out = stepwise(part, x, chunk, **given) if chunk < T else part(x, info(9, **given))
-    for places in ([1, 2, 4], [6, 7, 8]):
-        torch.testing.assert_close(out[:, places], part(x[:, places], info(3)))
+    check_documents_and_padding(drawn("mamba"), chunk)
 
 
 def test_flops():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from mixer_tools import D, T, counted, drawn, info, inputs, reported, stepwise
+from mixer_tools import D, T, check_documents_and_padding, counted, drawn, info, inputs, reported, stepwise
 
 from components import build
 from components.check import battery
@@ -189,18 +189,9 @@ def test_cached_equals_the_full_pass(name, chunk):
 @pytest.mark.parametrize(
     ("name", "options"), [*((n, {}) for n in MIXERS), *((n, {"conv_size": 3}) for n in ("min_gru", "min_lstm"))], ids=str
 )
-@pytest.mark.parametrize("chunk", [T, 1, 3])
+@pytest.mark.parametrize("chunk", [None, 1, 3])
 def test_documents_and_padding_anywhere(name, options, chunk):
-    """Two documents with padding before, between and within: each as if it stood alone."""
-    part, x = drawn(name, **options), inputs(1, 9)
-    valid = torch.tensor([[False, True, True, False, True, False, True, True, True]])
-    documents = torch.tensor([[0, 0, 0, 0, 0, 0, 1, 1, 1]])
-    positions = torch.tensor([[0, 0, 1, 2, 2, 3, 0, 1, 2]])
-    given = {"valid": valid, "documents": documents, "positions": positions}
-    out = stepwise(part, x, chunk, **given) if chunk < T else part(x, info(9, **given))
-    one, two = [1, 2, 4], [6, 7, 8]
-    torch.testing.assert_close(out[:, one], part(x[:, one], info(3)))
-    torch.testing.assert_close(out[:, two], part(x[:, two], info(3)))
+    check_documents_and_padding(drawn(name, **options), chunk)
 
 
 @every_mixer

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from mixer_tools import D, counted, drawn, info, inputs, reported, stepwise
+from mixer_tools import D, check_documents_and_padding, counted, drawn, info, inputs, reported, stepwise
 
 from components import build
 from components.core.errors import UserError
@@ -126,15 +126,9 @@ def test_cached_equals_the_full_pass(chunk):
     torch.testing.assert_close(stepwise(part, inputs(), chunk), part(inputs(), info()))
 
 
-@pytest.mark.parametrize("chunk", [9, 1, 4])
+@pytest.mark.parametrize("chunk", [None, 1, 3])
 def test_documents_and_padding_anywhere(chunk):
-    part, x = drawn("rwkv7"), inputs(1, 9)
-    valid = torch.tensor([[False, True, True, False, True, False, True, True, True]])
-    documents = torch.tensor([[0, 0, 0, 0, 0, 0, 1, 1, 1]])
-    given = {"valid": valid, "documents": documents, "positions": torch.tensor([[0, 0, 1, 2, 2, 3, 0, 1, 2]])}
-    out = part(x, info(9, **given)) if chunk == 9 else stepwise(part, x, chunk, **given)
-    for document in ([1, 2, 4], [6, 7, 8]):
-        torch.testing.assert_close(out[:, document], part(x[:, document], info(3)))
+    check_documents_and_padding(drawn("rwkv7"), chunk)
 
 
 def test_reads_from_left_to_right_in_an_encoder_too():

@@ -5,12 +5,14 @@ A pair is one row: document 0 is the chosen answer after its prompt, document 1 
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from components.core.options import Options
+from components.core.signature import Positive
 from components.core.sockets import Batch, Terms
 from components.functional.cross_entropy import IGNORED
 from components.functional.precision import at_least_fp32
@@ -27,6 +29,27 @@ class Answers(NamedTuple):
     def means(self) -> Tensor:
         """(B, 2) the mean log-probability of an answer's tokens; 0 for an answer without any."""
         return self.log_probs / self.lengths.clamp(min=1)
+
+
+class OverAnswers(Options):
+    """The base of losses that read the log-probabilities of both answers.
+
+    Args:
+        vocab_size: number of logits.
+        chunk: rows whose logits are held at once, as ``next_token`` has it.
+    """
+
+    refuses = {"model": ("causal",), "attention": ("causal",), "head": ("causal",)}
+    provides = ("pairs",)
+    likelihood = False
+
+    chunk: Positive | Literal["auto", "all"] = "auto"
+
+    def __init__(self, vocab_size: int) -> None:
+        self.vocab_size = vocab_size
+
+    def answers(self, hidden: Tensor, head: Head, batch: Batch) -> Answers:
+        return answers_of(hidden, head, batch, vocab_size=self.vocab_size, chunk=self.chunk)
 
 
 def answers_of(hidden: Tensor, head: Head, batch: Batch, *, vocab_size: int, chunk: Chunk = "auto") -> Answers:

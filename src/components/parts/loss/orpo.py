@@ -5,43 +5,31 @@ Hong et al. 2024, arXiv:2403.07691, equations 4, 6 and 7
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from components.core.registry import register
-from components.core.signature import Positive, PositiveFloat
+from components.core.signature import PositiveFloat
 from components.core.sockets import Batch, Terms
-from components.parts.loss._pairs import answers_of, terms_of_pairs
-from components.parts.loss._tokens import Chunk, Head
+from components.parts.loss._pairs import OverAnswers, terms_of_pairs
+from components.parts.loss._tokens import Head
 
 
 @register("loss", "orpo")
-class ORPO:
+class ORPO(OverAnswers):
     """ORPO: the chosen answer's cross entropy - weight * log sigmoid(log odds of the chosen answer - those of the rejected one), a mean over pairs.
 
     odds = p / (1 - p), with log p the mean log-probability of an answer's tokens (equation 2). The cross entropy is a mean over an answer's tokens.
 
     Args:
-        vocab_size: number of logits.
         weight: the paper's lambda: share of the odds in the total.
-        chunk: rows whose logits are held at once, as ``next_token`` has it.
     """
 
-    refuses = {"model": ("causal",), "attention": ("causal",), "head": ("causal",)}
-    provides = ("pairs",)
-    likelihood = False
-
-    def __init__(
-        self, vocab_size: int, *, weight: PositiveFloat = 0.1, chunk: Positive | Literal["auto", "all"] = "auto"
-    ) -> None:
-        self.vocab_size, self.weight = vocab_size, weight
-        self.chunk: Chunk = chunk
+    weight: PositiveFloat = 0.1
 
     def __call__(self, hidden: Tensor, head: Head, batch: Batch) -> Terms:
-        answers = answers_of(hidden, head, batch, vocab_size=self.vocab_size, chunk=self.chunk)
+        answers = self.answers(hidden, head, batch)
         means = answers.means()
         below = means.clamp(max=-1e-7)  # log(1 - p) of p = 1 is no number
         odds = below - torch.log(-torch.expm1(below))
