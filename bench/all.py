@@ -14,6 +14,7 @@ HERE = Path(__file__).parent
 # what writes which page, the quick ones first; the peers' environments are made before
 COMMANDS = {
     "startup": "docs/performance.md, From the shell to the first step",
+    "allocator": "docs/performance.md, Memory that a step frees",
     "scale": "docs/scale.md",
     "growth": "docs/performance.md, How cost grows",
     "compare": "docs/performance.md, beside other libraries",

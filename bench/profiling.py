@@ -115,8 +115,8 @@ def shares(events: Any, steps: int) -> tuple[dict[str, Share], dict[tuple[str, s
     return {name: Share(*two) for name, two in parts.items()}, dict(operations)
 
 
-def training(words: list[str], rows: int, vocab: int, precision: str, steps: int) -> tuple[Any, int]:
-    """The profile of so many training steps."""
+def step_of(words: list[str], rows: int, vocab: int, precision: str) -> tuple[nn.Module, Callable[[], None]]:
+    """A model, and what takes a training step with it; loss and optimizer have scopes."""
     config = compose(None, words).config
     torch.manual_seed(0)
     model = make(config["model"], "model", vocab_size=vocab)
@@ -136,7 +136,12 @@ def training(words: list[str], rows: int, vocab: int, precision: str, steps: int
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
 
-    return profiled(model, step, steps), steps
+    return model, step
+
+
+def training(words: list[str], rows: int, vocab: int, precision: str, steps: int) -> tuple[Any, int]:
+    """The profile of so many training steps."""
+    return profiled(*step_of(words, rows, vocab, precision), steps), steps
 
 
 def decoding(words: list[str], vocab: int, tokens: int) -> tuple[Any, int]:
