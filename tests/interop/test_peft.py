@@ -216,6 +216,13 @@ def said(folder: Path, capsys, base: Path = BASE) -> str:
         ({"init_lora_weights": "pissa"}, "changes the base's weights too"),
         ({"r": 8}, "has rank 4, and adapter_config.json says 8"),
         ({"lora_alpha": None}, "needs r and lora_alpha"),
+        ({"r": float("inf")}, "needs r and lora_alpha"),
+        ({"lora_dropout": "a tenth"}, "lora_dropout is no number from 0 to 1"),
+        ({"rank_pattern": {"q_proj": "x"}}, "rank_pattern is no table of numbers over 0"),
+        ({"rank_pattern": {"(": 2}}, "the pattern '(' is not read here"),
+        ({"alpha_pattern": {"(((.*)*)*)*x": 3}}, "the pattern '(((.*)*)*)*x' is not read here"),
+        ({"target_modules": [["q_proj"]]}, "target_modules is no list of names"),
+        ({"target_modules": "((.*)*)*q"}, "the pattern '((.*)*)*q' is not read here"),
     ],
 )
 def test_settings_that_mean_something_else_are_refused(changed, text, folder, capsys):

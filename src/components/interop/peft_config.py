@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -21,6 +22,10 @@ OTHERWISE = (
     *("lora_bias", "use_qalora", "use_bdlora", "alora_invocation_tokens", "layer_replication", "trainable_token_indices"),
     *("kasa_config", "monteclora_config", "velora_config", "megatron_config", "arrow_config"),
 )
+NAMES = ("target_modules", "feedforward_modules", "modules_to_save")
+TABLES = ("rank_pattern", "alpha_pattern")  # of regular expressions that name modules
+LONGEST, MOST_REPEATS = 5000, 4  # of a pattern: characters, and places where something is repeated
+ABOUT = ("base_model_name_or_path", "task_type", "inference_mode", "init_lora_weights", "init_ia3_weights")
 MOVES_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")  # beginnings that change the base's weights too
 
 
@@ -43,11 +48,49 @@ def read_fields(folder: Path) -> Config:
         raise UserError(str(file), said, "save it with path_initial_model_for_weight_conversion=")
     if kind == "LORA" and not all(_positive(fields.get(n)) for n in ("r", "lora_alpha")):
         raise UserError(str(file), "needs r and lora_alpha, numbers over 0", "fetch it again")
+    if fault := _fault(fields):
+        raise UserError(str(file), fault, "fetch it again")
     return fields
 
 
+def _fault(fields: Config) -> str:
+    """What is wrong with settings that a stranger wrote: another type, or a pattern that may take for ever."""
+    patterns: list[str] = []
+    for name in TABLES:
+        table = fields.get(name) or {}
+        if not isinstance(table, dict) or not all(map(_positive, table.values())):
+            return f"{name} is no table of numbers over 0"
+        patterns += table
+    for name in NAMES:
+        names = fields.get(name)
+        patterns += [names] if isinstance(names, str) else []
+        if not (
+            names is None or isinstance(names, str) or (isinstance(names, list) and all(isinstance(n, str) for n in names))
+        ):
+            return f"{name} is no list of names"
+    if not _share(fields.get("lora_dropout") or 0.0):
+        return "lora_dropout is no number from 0 to 1"
+    unread = next((p for p in patterns if not _quick(p)), None)
+    return "" if unread is None else f"the pattern {unread!r:.60} is not read here"
+
+
+def _quick(pattern: str) -> bool:
+    """Whether it is a regular expression that is soon done with any name: no group of it is repeated, and little else."""
+    if len(pattern) > LONGEST or re.search(r"\)[*+{]", pattern) or len(re.findall(r"[*+{]", pattern)) > MOST_REPEATS:
+        return False
+    try:
+        re.compile(pattern)
+    except re.error:
+        return False
+    return True
+
+
 def _positive(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and value > 0
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= sys.float_info.max
+
+
+def _share(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
 
 
 def factor_of(fields: Mapping[str, object], module: str) -> tuple[int, float]:
@@ -57,7 +100,7 @@ def factor_of(fields: Mapping[str, object], module: str) -> tuple[int, float]:
         found = fields.get(patterns)
         table = found if isinstance(found, dict) else {}
         value = next((v for k, v in table.items() if re.match(rf"(.*\.)?({k})$", module)), fields[otherwise])
-        return float(value)  # type: ignore[arg-type]  # ``read_fields`` has let numbers alone pass
+        return float(value)  # type: ignore[arg-type]  # `_fault` has let numbers alone pass
 
     rank, alpha = said("rank_pattern", "r"), said("alpha_pattern", "lora_alpha")
     return int(rank), alpha / (math.sqrt(rank) if fields.get("use_rslora") else rank)
@@ -149,14 +192,9 @@ def patterns_of(chosen: Iterable[str], paths: Iterable[str]) -> list[str]:
     return list(made)
 
 
-ABOUT = ("base_model_name_or_path", "task_type", "inference_mode", "init_lora_weights", "init_ia3_weights")
-NAMES = ("target_modules", "feedforward_modules", "modules_to_save")
-PATTERNS = ("rank_pattern", "alpha_pattern", "r", "lora_alpha")
-
-
 def says_the_same(kept: Config, made: Config, every: Sequence[str]) -> bool:
     """Whether two settings, which may name modules in different ways, mean the same for a model with these modules."""
-    if any(kept.get(n) != v for n, v in made.items() if n not in (*ABOUT, *NAMES, *PATTERNS)):
+    if any(kept.get(n) != v for n, v in made.items() if n not in (*ABOUT, *NAMES, *TABLES, "r", "lora_alpha")):
         return False
     if any(_meant(kept, n, every) != _meant(made, n, every) for n in NAMES):
         return False
