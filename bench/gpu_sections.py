@@ -13,6 +13,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -385,7 +386,10 @@ def fsdp2(page: Page, device: str, small: bool) -> None:
         *(f"trainer.max_steps={1 if small else 5}", "trainer.devices=1", "task.validation_batches=2"),
         f"trainer.accelerator={'gpu' if device == 'cuda' else 'cpu'}",
     ]
-    for precision, allowed in (("32-true", 1e-5), ("bf16-mixed", 1e-2)):
+    tried = [("32-true", 1e-5), ("bf16-mixed", 1e-2)]
+    if device == "cuda" and torch.cuda.get_device_capability() >= (8, 9) and find_spec("torchao"):
+        tried.append(("fp8-mixed", 2e-2))
+    for precision, allowed in tried:
         if small and precision != "32-true":
             continue
         losses: dict[str, float] = {}

@@ -17,6 +17,7 @@ from packaging.utils import canonicalize_name
 import components
 from components.cli import main
 from components.core.extras import EXTRA, install
+from components.training import devices
 
 SOURCE = Path(components.__file__).parent
 REQUIRED = tomllib.loads((SOURCE.parents[1] / "pyproject.toml").read_text())["project"]["dependencies"]
@@ -64,6 +65,13 @@ def command(*words: str) -> Callable[[Path], None]:
     return choose
 
 
+def in_float8(folder: Path) -> None:
+    """As on a device that multiplies fp8, which is asked about first."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(devices, "multiplies_float8", lambda _: True)
+        command("train", "recipe=llama_tiny", "trainer.precision=fp8-mixed")(folder)
+
+
 # (file, package) -> a choice that gets there
 CHOICES: dict[tuple[str, str], Callable[[Path], None]] = {
     ("parts/data/_hub.py", "datasets"): command("train", "data=hf", "data.path=rows.jsonl"),
@@ -80,6 +88,7 @@ CHOICES: dict[tuple[str, str], Callable[[Path], None]] = {
     ("corpus/near_duplicates.py", "datasketch"): command(
         "train", "data=text", "data.path=pairs.tsv", "task.near_duplicates=0.8"
     ),
+    ("training/float8.py", "torchao"): in_float8,
     ("studies/statistics.py", "scipy"): command("ablate", "recipe=llama_tiny", "model/norm=rms,layer"),
     ("studies/sizes/law.py", "scipy"): command("scale", "recipe=llama_tiny"),
     ("evaluating/harness.py", "lm_eval"): command("evaluate", "a_run", "harness=[arc_easy]"),

@@ -17,6 +17,7 @@ EXTRAS = {
     "bleu": "`task.bleu_tokenize=intl`",
     "harness": "`components evaluate RUN harness=[...]`: EleutherAI's lm-eval",
     "dedup": "`task.near_duplicates`",
+    "fp8": "`trainer.precision=fp8-mixed`",
     "fast": "encoding a corpus five times as fast; nothing else changes",
     "docs": "building the site (`make docs`)",
     "dev": "the tests; brings all of the above but `tensorboard`, `mlflow` and `harness`",
@@ -40,6 +41,7 @@ EXTRA = {
     "regex": "bleu",
     "lm_eval": "harness",
     "datasketch": "dedup",
+    "torchao": "fp8",
 }
 
 # Hydra's launchers and sweepers that are packages of their own: choice -> package

@@ -65,11 +65,20 @@ def device_kind(settings: Config) -> str:
     return "cuda" if torch.cuda.is_available() and settings.get("accelerator") != "cpu" else "cpu"
 
 
+def multiplies_float8(settings: Config) -> bool:
+    """Whether the run is on CUDA devices (or HIP's) that have products of fp8, as the first of this machine has."""
+    import torch
+
+    if device_kind(settings) != "cuda":
+        return False
+    return torch.cuda.get_device_capability() >= ((9, 4) if torch.version.hip else (8, 9))
+
+
 def check_hardware(settings: Config) -> None:
     """Refuse what would hang here or silently train in another precision.
 
     Raises:
-        UserError: fp16 on a CPU, or a launcher that started another number of processes.
+        UserError: fp16 on a CPU, fp8 where nothing multiplies it, or a launcher that started another number of processes.
     """
     import torch
 
@@ -81,6 +90,11 @@ def check_hardware(settings: Config) -> None:
             f"{precision} needs a GPU; on a CPU Lightning would silently take bfloat16",
             "use bf16-mixed or 32-true",
         )
+    if precision == "fp8-mixed" and not multiplies_float8(settings):
+        what = (
+            "fp8-mixed needs a GPU that multiplies fp8: NVIDIA's from Ada and Hopper (compute capability 8.9), AMD's from MI300"
+        )
+        raise UserError("trainer.precision", what, "use bf16-mixed")
     started = int(os.environ.get("WORLD_SIZE", "1"))
     asked = processes(settings)
     if started not in (1, asked):

@@ -18,6 +18,13 @@ from components.training.devices import count_devices
 
 PART = GROUPS["trainer"].part
 FSDP1 = ("fsdp", "fsdp_cpu_offload")  # Lightning's names
+FLOAT8 = (
+    "auto",
+    "single_device",
+    "ddp",
+    "fsdp2",
+    "hsdp",
+)  # strategies under which whole matrices are multiplied, and were tried in fp8
 LENGTHS = ("max_steps", "max_epochs", "max_tokens")
 
 
@@ -59,6 +66,9 @@ def check_values(settings: Config) -> None:
             "use bf16-mixed or bf16-true",
         )
     _check_strategy(settings.get("strategy", "auto"))
+    if settings.get("precision") == "fp8-mixed" and (named := _named(settings.get("strategy"))) not in FLOAT8:
+        what = f"fp8-mixed is not tried under trainer.strategy={named}"
+        raise UserError("trainer.precision", what, f"use bf16-mixed, or one of {', '.join(FLOAT8)}")
     if isinstance(time, str) and not re.fullmatch(r"\d+:\d\d:\d\d:\d\d", time):
         raise UserError("trainer.max_time", f"{time!r} is no time", "write days:hours:minutes:seconds, e.g. 00:08:00:00")
     count_devices(settings.get("devices"))
@@ -100,6 +110,10 @@ def _check_strategy(strategy: object) -> None:
             raise UserError("trainer.strategy", f"unknown strategy {node['name']!r}", said)
     if not foreign_strategy(node["name"]):
         part_values("strategy", node, "trainer.strategy")
+
+
+def _named(strategy: object) -> str:
+    return str((strategy.get("name") if isinstance(strategy, dict) else strategy) or "auto")
 
 
 def registered_strategies() -> list[str]:

@@ -28,6 +28,7 @@ from components.training.building import data_of, settle_rows
 from components.training.callbacks import make_callbacks
 from components.training.data_module import PackedDataModule
 from components.training.devices import check_hardware, device_kind, processes, readers
+from components.training.float8 import PRECISION, check_float8
 from components.training.making import make_trainer
 from components.training.preflight import check_settings
 from components.training.strategies import check_layout
@@ -177,6 +178,8 @@ def plan(job: Job, say: Callable[[str], None], bar: Bar | None) -> Plan:
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     some = "" if trained == parameters else f" ({trained:,} of them trained)"
     say(f"{parameters:,} parameters{some}, {shape}, vocabulary {module.vocab_size}")
+    if settings.get("precision") == PRECISION:
+        say(check_float8(model))
     for line in [*rate_lines(model, config), *narrow_lines(config, settings.get("precision")), *unchecked(config)]:
         say(line)
     if trained < parameters and not config.get("init_from"):

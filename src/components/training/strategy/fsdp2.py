@@ -19,6 +19,7 @@ from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from components.core.collectives import read_apart
 from components.core.registry import register
 from components.core.sockets import Layer
+from components.training.float8 import multiply_in_float8
 from components.training.optimizer_state import load_whole
 from components.training.strategy._saved import Saved
 
@@ -27,7 +28,8 @@ from components.training.strategy._saved import Saved
 class FSDP2(Saved, ModelParallelStrategy):
     """Data parallel over all devices with weights, gradients and optimizer state sharded.
 
-    Under bf16-mixed, bf16 is what the shards are gathered and multiplied in: it is the shards' policy, not autocast, one of the two.
+    Under bf16-mixed, bf16 is what the shards are gathered and multiplied in: it is the shards' policy, not autocast, one of the two. Under fp8-mixed
+    they are gathered in bf16 as well, and linear maps of layers round to fp8 then.
 
     Args:
         precision: of the run.
@@ -38,7 +40,8 @@ class FSDP2(Saved, ModelParallelStrategy):
     def __init__(self, precision: str = "32-true") -> None:
         self.check_saving()
         super().__init__(data_parallel_size="auto", tensor_parallel_size=1, save_distributed_checkpoint=self.sharded)
-        mixed = precision in ("bf16-mixed", "bf16")
+        self.float8 = precision == "fp8-mixed"
+        mixed = precision in ("bf16-mixed", "bf16") or self.float8
         self.compute = torch.bfloat16 if mixed else None
         self.double = precision in ("64-true", "64")  # which Lightning refuses beside a strategy of this class
         self.left_to_trainer = "32-true" if mixed or self.double else precision
@@ -78,6 +81,8 @@ class FSDP2(Saved, ModelParallelStrategy):
 
     def shard(self, model: nn.Module) -> None:
         """Each Layer, then the rest with the root."""
+        if self.float8:
+            multiply_in_float8(model)
         # SequenceInfo carries fp32 tables and positions: casting the inputs of forwards would round them
         policy = MixedPrecisionPolicy(
             param_dtype=self.compute, reduce_dtype=None if self.double else torch.float32, cast_forward_inputs=False

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 from lightning.pytorch.profilers import AdvancedProfiler, PassThroughProfiler, Profiler, PyTorchProfiler, SimpleProfiler
@@ -15,6 +16,7 @@ from components.core.errors import UserError
 from components.core.makers import Maker, ScopedMaker, make
 from components.core.registry import register
 from components.core.signature import NonNegative, NonNegativeFloat, Positive, PositiveFloat
+from components.training.float8 import PRECISION, Float8
 from components.training.limits import foreign_strategy
 from components.training.strategies import left_to_trainer
 from components.training.trainer._quick import QuickTrainer
@@ -44,6 +46,7 @@ def lightning(
         "bf16-true",
         "16-mixed",
         "16-true",
+        "fp8-mixed",
         "64-true",
         "transformer-engine",
         "transformer-engine-float16",
@@ -95,7 +98,8 @@ def lightning(
         devices: how many, or which, ``[0,1]``; auto: all of them, of CPUs one process.
         num_nodes: machines, each with so many devices.
         strategy: how the run is laid out on them.
-        precision: what is multiplied in, and whether weights stay in fp32 (mixed).
+        precision: what is multiplied in, and whether weights stay in fp32 (mixed). fp8-mixed: linear maps of layers in fp8, the rest in bf16, on a GPU
+            that has such products, by torchao.
         gradient_clip_val: gradients are scaled so that their norm is no more than this; null: never.
         gradient_clip_algorithm: ``value`` cuts each number instead of scaling all by their norm, as null does.
         accumulate_grad_batches: micro-batches of a step, which share task.batch_size.
@@ -137,7 +141,7 @@ def lightning(
             devices="auto" if devices is None else devices,
             num_nodes=num_nodes,
             strategy=laid_out,
-            precision=left_to_trainer(laid_out, str(precision)),  # type: ignore[arg-type]
+            **precision_of(left_to_trainer(laid_out, str(precision)), accelerator),
             max_steps=steps,
             max_time=max_time,
             min_steps=min_steps,
@@ -167,6 +171,14 @@ def lightning(
         )
     except (MisconfigurationException, ValueError, TypeError, ImportError) as e:  # Lightning's own check of what the user gave
         raise UserError("trainer", " ".join(str(e).split())) from e
+
+
+def precision_of(left: str, accelerator: str | None) -> dict[str, object]:
+    """The argument by which Lightning's Trainer takes a precision: its own by name, ours as a plug-in."""
+    if left != PRECISION:
+        return {"precision": left}
+    cpu = accelerator == "cpu" or not torch.cuda.is_available()
+    return {"plugins": Float8("cpu" if cpu else "cuda")}
 
 
 def strategy_name(chosen: object) -> object:
