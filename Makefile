@@ -1,5 +1,5 @@
 # make train   sets up .venv if it is missing and trains the default recipe
-# make test    the same set-up, then lint, then all tests but the slow ones
+# make test    the same set-up, then ruff, then all tests but the slow ones; one of them is the check of types
 # make quick   the tests of the files touched, in at most a minute
 # make slow    the slow tests; keeps their result in tests/slow_result.txt
 # make browser the pages of `components explain` in a real Chromium; keeps their result in tests/browser_result.txt
@@ -23,7 +23,7 @@ STAMP := .venv/.installed
 # two workers of one thread each: as fast as one with two, and the same on every machine
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
-.PHONY: setup train test quick slow browser lint generated docs oldest newest gpu resolve
+.PHONY: setup train test quick slow browser ruff lint generated docs oldest newest gpu resolve
 
 setup: $(STAMP)
 
@@ -40,7 +40,8 @@ $(STAMP): pyproject.toml
 train: $(STAMP)
 	$(BIN)/components train $(ARGS)
 
-test: $(STAMP) lint
+# types are checked by one of the tests, on a core of its own
+test: ruff
 	$(PYTEST) -m "not slow" $(ARGS)
 
 quick: $(STAMP)
@@ -52,9 +53,11 @@ slow: $(STAMP)
 browser: $(STAMP)
 	@OMP_NUM_THREADS=2 $(BIN)/python tests/browser/run.py $(ARGS)
 
-lint: $(STAMP)
+ruff: $(STAMP)
 	$(BIN)/ruff check src tests
 	$(BIN)/ruff format --check src tests
+
+lint: ruff
 	@if command -v node >/dev/null; then $(BIN)/pyright; else echo 'no node here, which pyright runs on: types are not checked'; fi
 
 generated: $(STAMP)

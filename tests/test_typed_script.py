@@ -1,41 +1,69 @@
-"""What an editor knows of a user's script: pyright reads tests/typed_script.py, and shows the types that its comments say."""
+"""What pyright says: no error in all of src, and of a user's script, tests/typed_script.py, the types that its comments say."""
 
 from __future__ import annotations
 
 import inspect
 import json
+import os
 import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
 import components
 
-HERE = Path(__file__).parent
-SCRIPT = HERE / "typed_script.py"
+ROOT = Path(__file__).parents[1]
+SCRIPT = ROOT / "tests" / "typed_script.py"
 UNKNOWN_KIND = {"build"}  # of a kind that is not ours nobody knows the contract
 
 
-def test_an_editor_shows_these_types(tmp_path):
-    """pyright starts in a few seconds; most of a slow minute is its reading of torch."""
+@pytest.fixture(scope="module")
+def found(tmp_path_factory) -> dict[Path, dict[int, dict]]:
+    """{file: {line: what pyright says of it}} of all of src and of the script: read together, since most of either is reading torch."""
     pyright = shutil.which("pyright", path=str(Path(sys.executable).parent)) or shutil.which("pyright")
     if pyright is None:
         pytest.skip("there is no pyright here")
-    lines = SCRIPT.read_text(encoding="utf8").splitlines()
-    (tmp_path / "typed_script.py").write_text("\n".join(lines), encoding="utf8")
-    settings = {"include": ["typed_script.py"], "extraPaths": [str(HERE.parent / "src")]}
-    (tmp_path / "pyrightconfig.json").write_text(json.dumps(settings))
+    folder = tmp_path_factory.mktemp("typed")
+    (folder / SCRIPT.name).write_text(SCRIPT.read_text(encoding="utf8"), encoding="utf8")
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf8"))["tool"]["pyright"]
+    read = [os.path.relpath(ROOT / one, folder) for one in settings["include"]]
+    settings = {**settings, "include": [*read, SCRIPT.name], "extraPaths": [str(ROOT / "src")], "venvPath": str(ROOT)}
+    (folder / "pyrightconfig.json").write_text(json.dumps(settings))
     command = [pyright, "--outputjson", "--pythonpath", sys.executable]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=900)
     if not done.stdout.startswith("{"):
         pytest.skip(f"pyright does not run here: {done.stderr[-200:]}")  # it needs node
+    answer = json.loads(done.stdout)
+    assert answer["summary"]["filesAnalyzed"] > 500
+    said: dict[Path, dict[int, dict]] = {}
+    for one in answer["generalDiagnostics"]:
+        said.setdefault(Path(one["file"]), {})[one["range"]["start"]["line"]] = one
+    return said
+
+
+@pytest.mark.timeout(1000)
+def test_pyright_finds_no_error_in_all_of_src(found):
+    """A minute and a half, most of it in the fixture: this is the check of types of `make lint`, beside the other tests."""
+    wrong = [
+        f"{file}:{line + 1}: {one['message']}"
+        for file, lines in found.items()
+        for line, one in lines.items()
+        if one["severity"] == "error" and file.name != SCRIPT.name
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.timeout(1000)
+def test_an_editor_shows_these_types(found):
     said: dict[int, str] = {}
-    for found in json.loads(done.stdout)["generalDiagnostics"]:
-        shown = re.search(r'is "([^"]*)"$', found["message"])
-        said[found["range"]["start"]["line"]] = "error" if found["severity"] == "error" else shown.group(1)
+    for line, one in next(lines for file, lines in found.items() if file.name == SCRIPT.name).items():
+        shown = re.search(r'is "([^"]*)"$', one["message"])
+        said[line] = "error" if one["severity"] == "error" else shown.group(1)
+    lines = SCRIPT.read_text(encoding="utf8").splitlines()
     expected = {n: line.partition("  # ")[2] for n, line in enumerate(lines) if "  # " in line}
     assert len(expected) > 30
     assert said == expected

@@ -534,9 +534,14 @@ def _doubling(indent: str, count: int, levels: int) -> str:
 
 
 def thinned(made: list[Case], share: int, values: int) -> list[Case]:
-    """One in ``share`` of the cases, and one in ``values`` of those that put one of ``VALUES`` into one of many places. Always the same ones."""
+    """One in ``share`` of the cases, and one in ``values`` of those that put one of ``VALUES`` into one of many places, and the first of each kind.
+
+    Always the same ones.
+    """
     endings = tuple(f" {what}" for what in VALUES)
-    return [c for c in made if zlib.crc32(c.name.encode()) % (values if c.name.endswith(endings) else share) == 0]
+    first = {c.name.partition("/")[0]: c for c in reversed(made)}
+    kept = {c.name for c in made if zlib.crc32(c.name.encode()) % (values if c.name.endswith(endings) else share) == 0}
+    return [c for c in made if c.name in kept or c is first[c.name.partition("/")[0]]]
 
 
 def cases() -> list[Case]:

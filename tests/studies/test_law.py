@@ -66,6 +66,21 @@ def test_an_interval_of_a_prediction_holds_what_comes_in_most_ladders():
     assert inside >= 4  # of 5 at 95 %; the constants alone, without the noise of runs, are not asked
 
 
+@pytest.mark.slow  # 200 ladders of 12 runs, each fitted 200 times anew: four minutes
+@pytest.mark.timeout(3600)
+def test_of_many_ladders_95_in_100_intervals_hold_what_comes():
+    """Nothing else is between what is said and what comes than chance: three standard deviations of 200 draws at 95 % are allowed."""
+    draw, flops, ladders, noise = random.Random(7), 6.0 * 4e6**2, 200, 0.002
+    truth = POWER["E"] + POWER["C"] / flops ** POWER["gamma"]
+    inside = 0
+    for _ in range(ladders):
+        low, high = fit(noisy(ladder(), 3, noise, draw)).interval(4_000_000, 4_000_000, flops, 3)
+        found = sum(truth * math.exp(draw.gauss(0, noise)) for _ in range(3)) / 3
+        inside += low <= found <= high
+    allowed = 3 * math.sqrt(0.95 * 0.05 / ladders)
+    assert abs(inside / ladders - 0.95) <= allowed, f"{inside} of {ladders}"
+
+
 def test_one_run_that_went_wrong_moves_the_law_little():
     """Huber's loss: least squares of the same points is off by several times as much."""
     points = noisy(ladder(), 5, 0.0005, random.Random(1))
