@@ -6,6 +6,7 @@ given are medians over the rounds, in milliseconds a step by the wall and in sec
 which functions of Python take it. ``--write`` puts the table into docs/performance.md.
 """
 
+# ruff: noqa: ARG002  Lightning's hooks have fixed arguments
 from __future__ import annotations
 
 import argparse
@@ -58,7 +59,6 @@ class Paired(Callback):
         self.profiler = cProfile.Profile() if self.profile else None
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-        self.task = copy.copy(pl_module)
         self.model = copy.deepcopy(pl_module.placed)
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-3, fused=True)
 
