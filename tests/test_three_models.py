@@ -104,6 +104,7 @@ BESIDE = {
     "data/judges": ("model.embedding.d_in=3",),
     "loss/multi_token": ("model/head=multi_token",),
     "loss/distillation": ("loss.teacher=a-run",),
+    "loss/ensemble_distillation": ("loss.teachers=[a-run,another]",),
     "adapter/ia3": ("adapter.inputs=['*.attention.out']",),
     "data/hf": ("data.path={table}",),
     "data/text": ("data.path={file}",),

@@ -51,7 +51,8 @@ class Method:
         if base is not None:
             return ties(base, tensors, self.weights, self.density)
         if self.how == "slerp":
-            return slerp(*tensors, self.weights[1] / sum(self.weights))
+            first, second = tensors
+            return slerp(first, second, self.weights[1] / sum(self.weights))
         return weighted_mean(tensors, self.weights)
 
 
