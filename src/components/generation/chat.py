@@ -199,10 +199,11 @@ def answer(
     seed: int = 0,
     on_text: Callable[[str], None] | None = None,
     prefill_chunk: int | None = None,
+    tools: Sequence[Tool] | None = None,
 ) -> str:
-    """The model's answer to a conversation."""
-    require_text("message", messages)
-    ends, ids = template.ends(), template.ids(messages)
+    """The model's answer to a conversation, in which it may call ``tools``."""
+    require_text("message", messages, tools)
+    ends, ids = template.ends(), template.ids(messages, tools=tools)
     tokenizer.need_rows(ids, "chat: the conversation as its template writes it")
     (new,) = continue_ids(
         model,
