@@ -68,7 +68,7 @@ def test_commands(page, command, tmp_path, monkeypatch, capsys):  # noqa: ARG001
         assert main(["validate", *plain]) in (0, None)
     else:
         asked = parser_of(words[0]).parse_intermixed_args(words[1:])  # UserError for a flag that the command does not take
-        assert getattr(asked, {"import": "path", "explain": "subjects"}.get(words[0], "run"))
+        assert getattr(asked, {"import": "path", "explain": "subjects", "merge": "runs"}.get(words[0], "run"))
         own = words[0] if (ROOT / "conf" / f"{words[0]}.yaml").is_file() else ""  # groups of the command's own
         compose(None, getattr(asked, "overrides", []), cwd=tmp_path, command=own)
     capsys.readouterr()

@@ -56,7 +56,7 @@ ALLOWED = {
     ("training/keeping.py", "torch.save"): "into the stream of files.whole",
     ("training/wandb_export.py", "shutil.copy"): "into a temporary folder of W&B's",
     ("training/strategy/_saved.py", "torch.save"): "into memory",
-    ("runs/importing.py", "torch.save"): "into the stream of files.whole",
+    ("runs/foreign.py", "torch.save"): "into the stream of files.whole",
     ("training/saving.py", "torch.save"): "into the stream of files.whole",
     ("runs/curves.py", "savefig"): "into the stream of files.whole",
     ("explain/explanation.py", "savefig"): "into the stream of files.whole",

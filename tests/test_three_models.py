@@ -19,6 +19,7 @@ from components import build, merge
 from components.check.training import pairs_in
 from components.compose import compose
 from components.core import registry
+from components.core.abilities import NeedsModels
 from components.core.contracts import NeedsModel
 from components.core.errors import UserError
 from components.core.makers import make
@@ -104,6 +105,7 @@ BESIDE = {
     "data/judges": ("model.embedding.d_in=3",),
     "loss/multi_token": ("model/head=multi_token",),
     "loss/distillation": ("loss.teacher=a-run",),
+    "loss/ensemble_distillation": ("loss.teachers=[a-run,another]",),
     "adapter/ia3": ("adapter.inputs=['*.attention.out']",),
     "data/hf": ("data.path={table}",),
     "data/text": ("data.path={file}",),
@@ -250,6 +252,8 @@ def _schedule(config: dict[str, Any], name: str, model: str) -> None:
 
 def _loss(config: dict[str, Any], name: str, model: str) -> None:
     network, loss, batch = objective(config, model)
+    if isinstance(loss, NeedsModels):
+        loss.attach(torch.nn.ModuleList(model_of(config).eval() for _ in loss.runs))
     if isinstance(loss, NeedsModel):
         loss.attach(model_of(config).eval())
     value = loss_of(network, loss, batch)

@@ -17,6 +17,7 @@ COMMANDS = [
     ["explain", "{run}", "--prompt", "the tree", "--max-new-tokens", "1"],
     ["export", "{run}", "--to", "exported"],
     ["consolidate", "{run}", "--to", "weights.safetensors"],
+    ["merge", "{run}", "{run}", "--to", "merged"],
     ["runs"],
 ]
 # training/run.py holds the public functions, and imports what trains where something is trained

@@ -28,6 +28,7 @@ def test_nothing_below_a_file_can_be_written(here, capsys):
     for words in (
         ["export", run, "--to", "file/x"],
         ["consolidate", run, "--to", "file/x.safetensors"],
+        ["merge", run, run, "--to", "file/x"],
         ["explain", run, "--prompt", "a", "--max-new-tokens", "1", "--out", "file/x.html"],
         ["explain", run, "--prompt", "a", "--max-new-tokens", "1", "--figures", "file/x"],
         [*TRAIN, "paths.runs=file/x"],

@@ -206,6 +206,52 @@ def test_distillation_by_formula(divergence, chunk):
     assert all(p.grad is None for p in teacher.parameters())
 
 
+@pytest.mark.parametrize("chunk", ["all", 5])
+@pytest.mark.parametrize("divergence", ["forward", "reverse"])
+@pytest.mark.parametrize("mean_of", ["probabilities", "logits"])
+def test_several_teachers_by_formula(mean_of, divergence, chunk):
+    student, teachers = model(8, 1), [model(12, 2), model(8, 3)]
+    given = {"temperature": 2.0, "mix": 0.3, "divergence": divergence, "chunk": chunk, "mean": mean_of}
+    loss = build("loss", "ensemble_distillation", vocab_size=V, teachers=["a", "b"], weights=[1.0, 3.0], **given)
+    loss.attach(nn.ModuleList(teachers))
+    targets = IDS[:, 1:].clone()
+    targets[0, :3] = -100
+    batch = Batch(IDS[:, :-1], targets)
+    terms = student(batch, loss)
+    logits, (one, two) = student(batch), (teacher(batch).detach() / 2 for teacher in teachers)
+    p = 0.25 * one.softmax(-1) + 0.75 * two.softmax(-1) if mean_of == "probabilities" else (0.25 * one + 0.75 * two).softmax(-1)
+    q = (logits / 2).softmax(-1)
+    rows = (p * (p / q).log()).sum(-1) if divergence == "forward" else (q * (q / p).log()).sum(-1)
+    kept = targets != -100
+    expected = 0.7 * F.cross_entropy(logits.flatten(0, 1), targets.flatten()) + 0.3 * 4 * rows[kept].mean()
+    same_gradients(total(terms), expected, *student.parameters())
+    assert all(p.grad is None for teacher in teachers for p in teacher.parameters())
+
+
+@pytest.mark.parametrize("mean_of", ["probabilities", "logits"])
+def test_several_teachers_who_are_one_teach_as_one(mean_of):
+    student, teacher = model(8, 1), model(12, 2)
+    batch = Batch(IDS[:, :-1], IDS[:, 1:])
+    alone = build("loss", "distillation", vocab_size=V, teacher="a")
+    alone.attach(teacher)
+    loss = build("loss", "ensemble_distillation", vocab_size=V, teachers=["a", "a", "a"], mean=mean_of)
+    loss.attach(nn.ModuleList([teacher] * 3))
+    torch.testing.assert_close(total(student(batch, loss)), total(student(batch, alone)))
+
+
+def test_several_teachers_and_their_weights():
+    with pytest.raises(ValueError, match="teachers is empty"):
+        build("loss", "ensemble_distillation", vocab_size=V, teachers=[])
+    for weights in ([1.0], [1.0, 0.0], [1.0, -1.0]):
+        with pytest.raises(ValueError, match="must be 2 positive numbers"):
+            build("loss", "ensemble_distillation", vocab_size=V, teachers=["a", "b"], weights=weights)
+    loss = build("loss", "ensemble_distillation", vocab_size=V, teachers=["a", "b"])
+    with pytest.raises(ValueError, match="1 models for 2 teachers"):
+        loss.attach(nn.ModuleList([model(8, 1)]))
+    with pytest.raises(ValueError, match="has no teachers yet"):
+        model(8, 1)(Batch(IDS[:, :-1], IDS[:, 1:]), loss)
+
+
 def test_distillation_without_gradients_asks_no_teacher():
     student = model(8, 1)
     loss = build("loss", "distillation", vocab_size=V, teacher="run")

@@ -196,6 +196,17 @@ class Ahead(torch.nn.Linear):
         return super().forward(x)
 
 
+class Teacher(torch.nn.Module):
+    """Says the same of every batch."""
+
+    def __init__(self, hidden, head):
+        super().__init__()
+        self.hidden, self.head = hidden, head
+
+    def forward(self, batch, objective):
+        return objective(self.hidden, self.head, batch)
+
+
 LOSSES = sorted(name for _, name in registry.entries("loss"))
 
 
@@ -203,11 +214,13 @@ LOSSES = sorted(name for _, name in registry.entries("loss"))
 def test_every_loss_of_nothing_is_nothing_with_a_gradient_of_zeros(name):
     d, rows = 8, 3
     sizes = {"vocab_size": VOCABULARY} if "vocab_size" in registry.entry("loss", name).signature.sizes else {}
-    loss = build("loss", name, **sizes, **({"teacher": "none"} if name == "distillation" else {}))
+    teaches = {"distillation": {"teacher": "none"}, "ensemble_distillation": {"teachers": ["none", "no one"]}}.get(name, {})
+    loss = build("loss", name, **sizes, **teaches)
     head = Ahead(d, VOCABULARY)
     whole, width = name in ("classification", "regression"), T
-    if name == "distillation":
-        loss.teacher = lambda batch, objective: objective(torch.zeros(rows, T, d), torch.nn.Linear(d, VOCABULARY), batch)
+    if teaches:
+        teacher = Teacher(torch.zeros(rows, T, d), torch.nn.Linear(d, VOCABULARY))
+        loss.attach(teacher if name == "distillation" else torch.nn.ModuleList([teacher, teacher]))
     ids = torch.zeros(rows, width, dtype=torch.long)
     targets = torch.full((rows,) if whole else ids.shape, -100)
     if name == "regression":

@@ -11,6 +11,7 @@ import torch
 
 from components import build
 from components.cli.measure import vocabulary
+from components.compose import compose
 from components.core.errors import UserError
 from components.core.sockets import Batch
 from components.core.traits import extra_tokens, why_cannot_generate
@@ -312,6 +313,18 @@ def test_a_student_learns_from_a_run_and_needs_it_no_more(tiny):
     assert found["loss"] == pytest.approx(student.figures["best_val_loss"], rel=1e-5)
     with pytest.raises(UserError, match=r"loss\.teacher"):
         fit(Job(config, "tiny", quiet=True))
+
+
+def test_a_student_learns_from_two_runs(tiny, tmp_path):
+    teachers = [fit(Job(tiny(seed=seed, trainer={"max_steps": 15}), "tiny", quiet=True)) for seed in (1, 2)]
+    runs = [str(teacher.folder) for teacher in teachers]
+    loss = {"name": "ensemble_distillation", "teachers": runs, "weights": [1.0, 2.0], "mix": 1.0}
+    student = fit(Job(tiny(loss=loss, trainer={"max_steps": 15}), "tiny", quiet=True))
+    assert student.figures["val_loss"] < math.log(BYTES) - 0.3, "the teachers alone have taught it the text"
+    composed = compose("llama_tiny", ["loss=ensemble_distillation", f"loss.teachers=[a,{runs[1]}]"], cwd=tmp_path).config
+    assert composed["loss"]["teachers"] == [str(tmp_path / "a"), runs[1]]  # wherever the run goes on from
+    with pytest.raises(UserError, match=r"loss\.teachers\.1: .*no such run"):
+        fit(Job(tiny(loss=loss | {"teachers": [runs[0], "gone"]}, trainer={"max_steps": 2}), "tiny", quiet=True))
 
 
 def test_a_teacher_of_other_tokens_is_refused(tiny):

@@ -17,7 +17,7 @@ from components.check.host import LENGTH, VOCAB, WIDTH, Host, ids, objective, pu
 from components.check.off_path import made
 from components.check.values import finite, tensors
 from components.core import registry
-from components.core.contracts import NeedsModel
+from components.core.abilities import NeedsModels, TakesModel
 from components.core.errors import UserError
 from components.core.sockets import Batch, Terms
 from components.core.traits import prepare_of, provides
@@ -48,8 +48,10 @@ class Course:
         self.words = {*needs.get("head", ())}
         vocab = VOCAB + self.loss.extra_tokens
         self.model = decoder(host, model=model, vocab=vocab, head=head)
-        if isinstance(self.loss, NeedsModel):
-            self.loss.attach(scramble(decoder(host, model=model, vocab=vocab, head=head), 0.1, seed=2))
+        if isinstance(self.loss, TakesModel):
+            count = len(self.loss.runs) if isinstance(self.loss, NeedsModels) else 1
+            teachers = [scramble(decoder(host, model=model, vocab=vocab, head=head), 0.1, seed=2 + i) for i in range(count)]
+            self.loss.attach(nn.ModuleList(teachers) if isinstance(self.loss, NeedsModels) else teachers[0])
 
     def batch(self, *, asked: bool = True, seed: int = 0) -> Batch:
         values = ids()
@@ -114,7 +116,7 @@ def loss_adds_up(host: Host) -> None:
     """Sum and weight of two rows equal the sums over each alone, so that micro-batches and ranks change nothing."""
     course = Course(host)
     course.model.double()
-    if isinstance(course.loss, NeedsModel):
+    if isinstance(course.loss, TakesModel):
         course.loss.attached.double()
     batch = course.batch()
     rows = [pytree.tree_map(lambda x, i=i: x[i : i + 1], batch) for i in range(2)]

@@ -1,6 +1,10 @@
 """Continue prompts with a trained model, or score texts. A single text is shown while it is written.
 
 An encoder-decoder reads the prompt as its source, and its own text is printed.
+
+  components generate RUN --prompts asked.jsonl --to answered.jsonl
+
+writes a completion for every {"prompt": ...} of a file; data=conversations reads them, for a student of this model.
 """
 
 from __future__ import annotations
@@ -23,6 +27,7 @@ VERB = {
     "takes": ("run", "overrides"),
 }
 
+ALONE = ("prompt", "target", "score", "prefill_chunk")  # what has no meaning beside a file of prompts
 HELP = "decoding=greedy, cache=ring, or 'decoding.samplers=[{name: temperature, value: 0.5}, {name: top_p, p: 0.9}]'"
 
 
@@ -36,6 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="TEXT",
         help="what the text begins with; empty begins a document; an encoder-decoder's source; may be given several times",
     )  # type: ignore[arg-type]
+    parser.add_argument("--prompts", metavar="FILE", help='jsonl with a {"prompt": ...} in each line; needs --to')
+    parser.add_argument("--to", metavar="FILE", help="of --prompts: the jsonl to write, prompts with their completions")
     parser.add_argument("--target", default="", metavar="TEXT", help="what an encoder-decoder's own text begins with")
     parser.add_argument("--stop", **several, metavar="TEXT", help="end before this text; may be given several times")  # type: ignore[arg-type]
     parser.add_argument("--samples", type=samples, default=1, metavar="N", help="texts of each prompt (default 1)")
@@ -68,12 +75,24 @@ def run(args: argparse.Namespace) -> int:
         raise UserError("components generate", "no run is named", "components generate RUN; components runs lists them")
     for option in ("prompt", "target", "stop"):
         require_text(f"--{option}", getattr(args, option))
+    if (args.prompts is None) != (args.to is None):
+        raise UserError("--prompts", "goes with --to, and --to with it", "--prompts asked.jsonl --to answered.jsonl")
+    if args.prompts is not None and (other := [n for n in ALONE if getattr(args, n)]):
+        option = other[0].replace("_", "-")
+        raise UserError(f"--{option}", "does not go with --prompts", "leave it out")
     texts = [read_text(Path(file).expanduser()) for file in args.score]
 
     allocator.settle()
     from components.training.run import load
 
     loaded = load(args.run, args.overrides, device=args.device)
+    if args.prompts is not None:
+        from components.generation.completions import write_completions
+
+        given = {"count": args.samples, "max_new_tokens": args.max_new_tokens, "seed": args.seed, "stop": args.stop}
+        n = write_completions(loaded, Path(args.prompts).expanduser(), Path(args.to).expanduser(), **given)
+        terminal.show(f"{n:,} completions\nfile: {args.to}")
+        return 0
     if loaded.reads_source and not args.prompt:
         raise UserError("--prompt", "an encoder-decoder writes after it has read a source", "give it as --prompt TEXT")
     if texts:

@@ -36,6 +36,22 @@ class NamesColumns(Protocol):
     columns: Sequence[str] | None
 
 
+@runtime_checkable
+class TakesModel(Protocol):
+    """It works with what other runs have trained: ``attach`` gives it that, and it is ``attached`` from then on."""
+
+    @property
+    def attached(self) -> Any: ...
+    def attach(self, model: Any, /) -> None: ...
+
+
+@runtime_checkable
+class NeedsModels(TakesModel, Protocol):
+    """It works with the models of ``runs``. ``attach`` takes an nn.ModuleList of them, in this order; `NeedsModel` has one."""
+
+    runs: Sequence[str]
+
+
 # modules of a model
 
 

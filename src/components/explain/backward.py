@@ -9,7 +9,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from components.core.contracts import NeedsModel
+from components.core.abilities import TakesModel
 from components.core.errors import UserError
 from components.core.makers import make
 from components.core.sockets import Batch, Layer
@@ -75,7 +75,7 @@ def backward(subject: Subject, batch: Batch, seed: int) -> Backward:
     model = subject.model
     vocabulary = subject.tokenizer.vocab_size if subject.tokenizer is not None else getattr(model, "vocab_size", 1)
     loss = make(subject.config["loss"], "loss", vocab_size=vocabulary)
-    if isinstance(loss, NeedsModel):
+    if isinstance(loss, TakesModel):
         raise UserError("--loss", "this loss learns from another model", "explain without --loss, or choose loss=next_token")
     batch = Preparation(loss, seed).step(batch, 0)
     streams: list[tuple[str, Tensor]] = []

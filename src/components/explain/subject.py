@@ -153,7 +153,7 @@ def of_loaded(loaded: Untrained, made: dict[int, Made] | None = None, name: str 
         about, summary = _json(Path(folder) / "run.json"), _json(Path(folder) / "summary.json")
         subject.difference = list(about.get("difference", []))
         best = f", the best at step {summary['best_step']:,}" if summary.get("best_step") else ""
-        elsewhere = "trained elsewhere" if summary.get("state") == "imported" else "trained"
+        elsewhere = {"imported": "trained elsewhere", "merged": "merged"}.get(str(summary.get("state")), "trained")
         subject.trained = f"{summary['step']:,} steps{best}" if summary.get("step") else elsewhere
     elif not isinstance(loaded, WithTask):  # a folder in Hugging Face's layout; only a recipe has a task
         subject.trained = "trained elsewhere"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,10 @@ from components.core.errors import UserError
 from components.core.terminal import require_text
 from components.corpus.special_ids import stop_ids
 from components.corpus.tokens import CONFIG_FILE, TEMPLATE_FILE, Tokens
+from components.generation.conversation import Message, Names, Tool, as_given, check_message, check_tool
 from components.generation.generating import continue_ids
 from components.generation.streaming import Stream, text_of
 
-Message = dict[str, str]  # role (system, user, assistant) and content
 PROBE = "an answer"
 SHOWN = 200  # characters of a template's error that are shown
 
@@ -83,42 +83,47 @@ class Template:
         except Exception as e:  # foreign text: parsing and compiling it may raise anything
             raise UserError(where, f"is not a Jinja template: {_said(e)}", "mend it, or give another: --template FILE") from e
 
-    def text(self, messages: list[Message], *, answer: bool = True) -> str:
-        """The conversation as text; with ``answer`` up to the beginning of the next answer.
+    def text(self, messages: Sequence[Message], *, answer: bool = True, tools: Sequence[Tool] | None = None) -> str:
+        """The conversation as text, as transformers' ``apply_chat_template`` renders it.
+
+        Args:
+            messages: of the conversation.
+            answer: up to the beginning of the next answer.
+            tools: that the model may call.
 
         Raises:
             UserError: the template refuses the conversation, fails, or exceeds the bounds of time and memory.
         """
+        given = {"messages": as_given(messages), "tools": None if tools is None else list(tools), "documents": None}
         try:
-            return self.sandbox.render(
-                self.template, messages=messages, tools=None, documents=None, add_generation_prompt=answer, **self.words
-            )
+            return self.sandbox.render(self.template, **given, add_generation_prompt=answer, **self.words)
         except Exception as e:  # a foreign program: it may raise anything
             raise UserError(
                 self.where, f"refuses this conversation: {_said(e)}", "change the conversation, or the template"
             ) from e
 
-    def ids(self, messages: list[Message], *, answer: bool = True) -> list[int]:
+    def ids(self, messages: Sequence[Message], *, answer: bool = True, tools: Sequence[Tool] | None = None) -> list[int]:
         """``text`` as ids."""
-        hidden, names = self._hidden(messages)
-        return self._ids(self.text(hidden, answer=answer), names)
+        said, offered, names = self._hidden(messages, tools)
+        return self._ids(self.text(said, answer=answer, tools=offered), names)
 
-    def turns(self, messages: list[Message]) -> list[tuple[list[int], bool]]:
+    def turns(self, messages: Sequence[Message], tools: Sequence[Tool] | None = None) -> list[tuple[list[int], bool]]:
         """The conversation in pieces: (ids, whether the model is to write them), that is, an answer and the token that ends it.
 
-        Each answer is encoded by itself, as a model would write it after the ids before it.
+        Each answer is encoded by itself, as a model would write it after the ids before it. A call of tools is an answer too.
 
         Raises:
             UserError: the template writes the beginning differently once the answer is there.
         """
-        messages, names = self._hidden(messages)
-        whole, ends = self.text(messages, answer=False), self.ends()
+        messages, tools, names = self._hidden(messages, tools)
+        whole, ends = self.text(messages, answer=False, tools=tools), self.ends()
         pieces: list[tuple[list[int], bool]] = []
         done = 0
         for i, message in enumerate(messages):
             if message["role"] != "assistant":
                 continue
-            before, through = self.text(messages[:i]), self.text(messages[: i + 1], answer=False)
+            before = self.text(messages[:i], tools=tools)
+            through = self.text(messages[: i + 1], answer=False, tools=tools)
             if not (whole.startswith(through) and through.startswith(before) and len(before) >= done):
                 raise UserError(
                     self.where,
@@ -131,30 +136,17 @@ class Template:
             done = len(through)
         return [*pieces, (self._ids(whole[done:], names), False)]
 
-    def _hidden(self, messages: list[Message]) -> tuple[list[Message], dict[str, str]]:
-        """(messages with each name of a special token replaced by a placeholder, {placeholder: name}).
-
-        A placeholder is made of private-use characters around a number that no message contains.
-        """
+    def _hidden(
+        self, messages: Sequence[Message], tools: Sequence[Tool] | None
+    ) -> tuple[list[Message], list[Tool] | None, dict[str, str]]:
+        """(messages and tools with a placeholder for each name of a special token, {placeholder: name})."""
         for message in messages:
-            if not (
-                isinstance(message, dict) and isinstance(message.get("role"), str) and isinstance(message.get("content"), str)
-            ):
-                raise UserError("chat", f"{message!r:.60} is not a text message", 'it is {"role": "user", "content": "..."}')
-        said = [v for m in messages for v in m.values() if isinstance(v, str)]
-        if self.names is None or not any(map(self.names.search, said)):
-            return messages, {}
-        key = 0
-        while any(f"\ue000{key}." in text for text in said):
-            key += 1
-        hidden: dict[str, str] = {}
-
-        def hide(found: re.Match[str]) -> str:
-            mark = f"\ue000{key}.{len(hidden)}\ue001"
-            hidden[mark] = found[0]
-            return mark
-
-        return [{k: self.names.sub(hide, v) if isinstance(v, str) else v for k, v in m.items()} for m in messages], hidden
+            check_message(message)
+        for tool in tools or ():
+            check_tool(tool)
+        names = Names(self.names, [*messages, *(tools or ())])
+        said, offered = names.hide(list(messages)), None if tools is None else names.hide(list(tools))
+        return said, offered, names.hidden
 
     def _ids(self, text: str, hidden: dict[str, str]) -> list[int]:
         if not hidden:
@@ -200,17 +192,18 @@ def answer(
     model: nn.Module,
     tokenizer: Tokens,
     config: Config,
-    messages: list[Message],
+    messages: Sequence[Message],
     template: Template,
     *,
     max_new_tokens: int = 512,
     seed: int = 0,
     on_text: Callable[[str], None] | None = None,
     prefill_chunk: int | None = None,
+    tools: Sequence[Tool] | None = None,
 ) -> str:
-    """The model's answer to a conversation."""
-    require_text("message", messages)
-    ends, ids = template.ends(), template.ids(messages)
+    """The model's answer to a conversation, in which it may call ``tools``."""
+    require_text("message", messages, tools)
+    ends, ids = template.ends(), template.ids(messages, tools=tools)
     tokenizer.need_rows(ids, "chat: the conversation as its template writes it")
     (new,) = continue_ids(
         model,

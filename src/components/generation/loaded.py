@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from components.core.contracts import Model
     from components.corpus.tokens import Tokens
     from components.generation.adapters import Adapters
+    from components.generation.conversation import Message, Tool
     from components.generation.scoring import Score
 
 Texts = list[str] | tuple[str, ...]
@@ -138,8 +139,9 @@ class Loaded:
 
     def chat(
         self,
-        messages: list[dict[str, str]],
+        messages: Sequence[Message],
         *,
+        tools: Sequence[Tool] | None = None,
         template: str | Path | None = None,
         max_new_tokens: int = 512,
         seed: int = 0,
@@ -149,7 +151,9 @@ class Loaded:
         """The model's answer to a conversation of ``{"role": ..., "content": ...}``.
 
         Args:
-            messages: roles are system, user and assistant.
+            messages: roles are system, user and assistant, and those that the template knows besides: tool, developer. An assistant's message may have
+                ``tool_calls`` and ``reasoning_content``, in the form of OpenAI's interface.
+            tools: that the model may call, each ``{"type": "function", "function": {"name": ..., "parameters": a JSON schema}}``.
             template: a file with a Jinja template; without one the tokenizer's own.
             max_new_tokens, seed, on_text, prefill_chunk: as in ``generate``.
         """
@@ -165,6 +169,7 @@ class Loaded:
             seed=seed,
             on_text=on_text,
             prefill_chunk=prefill_chunk,
+            tools=tools,
         )
 
     def __repr__(self) -> str:

@@ -29,6 +29,7 @@ from components.interop.tensors import steps
 from components.parts.adapter._merge import adapter_state_dict
 from components.runs import archive, checkpoints, importing, resume, run_folder
 from components.runs.exporting import known_form
+from components.runs.foreign import free_place, keep
 from components.runs.loading import model_of, vocab_size_of
 from components.runs.weights import materialise
 
@@ -41,7 +42,7 @@ def export_adapter(run: str, to: Path) -> str:
     Raises:
         UserError: the run has none, its model matches no known architecture, or ``to`` exists already. Nothing has been written then.
     """
-    to = importing.free_place(to)
+    to = free_place(to)
     folder, file = run_folder.find_run(run, resume.runs_folder(Request.of([])))
     file = file or run_folder.checkpoint_of(folder, best=True)
     checkpoint = checkpoints.read(file, "weights")
@@ -105,34 +106,20 @@ def import_adapter(path: str, base: str, to: Path) -> str:
     Raises:
         UserError: something does not fit. Nothing has been written then.
     """
-    to = importing.free_place(to)
-    folder, foreign = importing.located(path), _model(base)
-    if (foreign.config.get("adapter") or NONE)["name"] != "none":
+    to = free_place(to)
+    folder, given = importing.located(path), importing.held(base)
+    if (given.config.get("adapter") or NONE)["name"] != "none":
         raise UserError(base, "has an adapter already", "components export BASE --to FOLDER merges it; name that folder")
-    vocab_size = vocab_size_of(foreign.config, foreign.tokenizer)
-    adapter = read(folder, base_of(foreign.config, foreign.weights, vocab_size, _prefer(foreign.source)))
+    vocab_size = vocab_size_of(given.config, given.tokenizer)
+    adapter = read(folder, base_of(given.config, given.weights, vocab_size, _prefer(given.source)))
     made = replace(
-        foreign,
-        config={**foreign.config, "adapter": adapter.node},
-        weights=foreign.weights | adapter.tensors,
-        source={**foreign.source, "adapter": adapter.source},
+        given,
+        config={**given.config, "adapter": adapter.node},
+        weights=given.weights | adapter.tensors,
+        source={**given.source, "adapter": adapter.source},
         notes=[f"adapter {adapter.node['name']}: {len(adapter.tensors)} tensors of {folder}"],
     )
-    return importing.keep(made, to, path)
-
-
-def _model(base: str) -> importing.Foreign:
-    path = Path(base).expanduser()
-    if importing.is_foreign(path):
-        return importing.read(path)
-    folder, file = run_folder.find_run(base, resume.runs_folder(Request.of([])))
-    file = file or run_folder.checkpoint_of(folder, best=True)
-    checkpoint = checkpoints.read(file, "weights")
-    ours = checkpoint["components"]
-    source = ours.get("source") or {"architecture": "own"}
-    return importing.Foreign(
-        ours["config"], checkpoints.weights_in(checkpoint), checkpoints.tokenizer_in(checkpoint, file), source, []
-    )
+    return keep(made, to, {"imported": path})
 
 
 def read_adapter(path: str | Path, config: Config, weights: dict[str, Tensor], vocab_size: int) -> Adapter:

@@ -1,26 +1,16 @@
-"""Import a checkpoint in Hugging Face's layout as a run. The tensors keep the dtypes that they came in.
-
-Longer than most files: finding the folder, converting tokenizer and objective, and writing the run are one transaction.
-"""
+"""Import a checkpoint in Hugging Face's layout as a run. The tensors keep the dtypes that they came in."""
 
 from __future__ import annotations
 
 import json
 import re
-import sys
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
-
-from components import __version__
+from components.compose.request import Request
 from components.core.config_types import Config
 from components.core.errors import UserError
-from components.core.files import make_folder, whole, whole_folder
 from components.corpus.foreign import numbers, read_any, token_of
 from components.corpus.token_files import around, stated
 from components.corpus.tokens import CONFIG_FILE, MAP_FILE, OWN_FILE, Tokens
@@ -28,23 +18,13 @@ from components.interop import convert
 from components.interop.agreement import Agreement, agreement, wanted
 from components.interop.files import Tensors
 from components.interop.tensors import left_behind
-from components.runs import archive, checkpoints, random_state, run_folder
+from components.runs import archive, checkpoints, resume, run_folder
+from components.runs.foreign import Foreign, free_place, keep
 from components.runs.generation_config import FILE as GENERATION
 from components.runs.generation_config import decoding_of, ends_of
 
 HUB_ID = re.compile(r"[\w][\w.-]*/[\w.-]+\Z|[\w][\w.-]*\Z")
 FETCHED = ("*.json", "*.safetensors", "*.model", "*.tiktoken", "*.txt", "*.jinja", "*.spm")
-
-
-@dataclass(frozen=True)
-class Foreign:
-    """What a folder holds, in our terms. ``source``: what an export needs to write the same again; ``notes``: lines to print."""
-
-    config: Config
-    weights: dict[str, Tensor]
-    tokenizer: Tokens
-    source: archive.Source
-    notes: list[str]
 
 
 def import_folder(path: str, to: Path, *, check: bool | None = None) -> str:
@@ -56,35 +36,7 @@ def import_folder(path: str, to: Path, *, check: bool | None = None) -> str:
         UserError: something does not fit, or the logits differ. Nothing has been written then.
     """
     to = free_place(to)
-    return keep(read(located(path), check=check), to, path)
-
-
-def free_place(to: Path) -> Path:
-    """``to``, if nothing is there: said before the work."""
-    to = to.expanduser()
-    if to.exists() and (not to.is_dir() or any(to.iterdir())):
-        raise UserError(str(to), "is there already", "name a new folder with --to")
-    return to
-
-
-def keep(foreign: Foreign, to: Path, path: str) -> str:
-    """Write ``to``, a run's folder. Returns what to print about it. ``path``: where it is from."""
-    config = {
-        **foreign.config,
-        "recipe": to.name,
-        "tokenizer": {"name": "pretrained", "path": str(to.absolute() / "tokenizer.json")},
-    }
-    with whole_folder(to) as part:
-        _write(part, foreign, config, str(path))
-    count = sum(t.numel() for t in foreign.weights.values())
-    dtypes = ", ".join(sorted({_dtype(t) for t in foreign.weights.values()}))
-    return "\n".join(
-        [
-            f"{foreign.source['architecture']}: {len(foreign.weights)} tensors, {count:,} numbers in {dtypes}",
-            *foreign.notes,
-            f"run: {to}",
-        ]
-    )
+    return keep(read(located(path), check=check), to, {"imported": path})
 
 
 def is_foreign(path: Path) -> bool:
@@ -195,41 +147,18 @@ def _tokenizer(
     return Tokens(core, roles, {**found.files, OWN_FILE: json.dumps(own)}), notes
 
 
-def _write(folder: Path, foreign: Foreign, config: Config, path: str) -> None:
-    """Write the files of a run, and a checkpoint of step 0."""
-    about = {
-        "recipe": config["recipe"],
-        "init_from": None,
-        "began": time.time(),
-        "command": sys.argv,
-        "schema": archive.SCHEMA,
-        "versions": run_folder.versions(),
-        "imported": path,
-        "source": foreign.source,
-        "git": None,
-        "parameters": sum(t.numel() for t in foreign.weights.values()),
-    }
-    run_folder.write_start(folder, config, [], about)
-    foreign.tokenizer.save(folder / "tokenizer.json")
-    ours = {
-        "version": __version__,
-        "schema": archive.SCHEMA,
-        "config": config,
-        "tokenizer": checkpoints.tokenizer_files(foreign.tokenizer),
-        "random": random_state.of_all_ranks(torch.device("cpu")),
-        "source": foreign.source,
-    }
-    state = {f"model.{name}": own_memory(tensor) for name, tensor in foreign.weights.items()}
-    with whole(make_folder(folder / "checkpoints") / "last.ckpt") as file:
-        torch.save({"components": ours, "state_dict": state, "global_step": 0}, file)
-    run_folder.write_json(folder / "summary.json", {"state": "imported", "step": 0, "parameters": about["parameters"]})
+def held(name: str) -> Foreign:
+    """What a run, a checkpoint or a folder in Hugging Face's layout holds. A run's best checkpoint, where it is not named.
 
-
-def own_memory(tensor: Tensor) -> Tensor:
-    """A copy if the tensor is a view: saving a view saves all of its storage."""
-    alone = tensor.untyped_storage().nbytes() == tensor.numel() * tensor.element_size()
-    return tensor if alone else tensor.clone()
-
-
-def _dtype(tensor: Tensor) -> str:
-    return str(tensor.dtype).removeprefix("torch.")
+    Raises:
+        UserError: there is none, or it cannot be read.
+    """
+    path = Path(name).expanduser()
+    if is_foreign(path):
+        return read(path)
+    folder, file = run_folder.find_run(name, resume.runs_folder(Request.of([])))
+    file = file or run_folder.checkpoint_of(folder, best=True)
+    checkpoint = checkpoints.read(file, "weights")
+    ours = checkpoint["components"]
+    source = ours.get("source") or {"architecture": "own"}
+    return Foreign(ours["config"], checkpoints.weights_in(checkpoint), checkpoints.tokenizer_in(checkpoint, file), source, [])

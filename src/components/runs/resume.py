@@ -62,10 +62,10 @@ def find_resumed(name: str, overrides: Iterable[Argument], runs: Path) -> Resume
                 f"start from the weights alone: init_from={name}",
             )
     about = run_files.read_about(folder)  # its files will be continued, so damage must be found before anything is written
-    if "imported" in about:
+    if made := next((word for word in ("merged", "imported") if word in about), None):
         raise UserError(
             f"resume={name}",
-            "the run was imported: it has weights, but no optimizer state",
+            f"the run was {made}: it has weights, but no optimizer state",
             f"start from its weights: recipe={folder / 'config.yaml'} init_from={name}",
         )
     if (folder / "metrics.csv").exists():

@@ -37,6 +37,7 @@ class About(TypedDict):
     resumed: NotRequired[list[dict[str, object]]]
     job: NotRequired[dict[str, object] | None]  # of SLURM
     imported: NotRequired[str]
+    merged: NotRequired[dict[str, object]]  # how, and from which runs
 
 
 def read_config(folder: Path) -> Config:

@@ -2,7 +2,7 @@
 
 ``prepare(batch, generator)`` changes the rows of a whole optimizer step, before they are cut into micro-batches and ranks. ``extra_tokens``
 is the number of ids beyond the tokenizer's. ``likelihood`` says whether the mean is over the whole text, left to right. A loss that
-``NeedsModel`` gets the model of its ``run``.
+``NeedsModel`` gets the model of its ``run``, one that ``NeedsModels`` those of its ``runs``.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Any, Literal, Protocol
 
 from torch import nn
 
+from components.core.abilities import NeedsModels
 from components.core.config_types import Config
 from components.core.contracts import NeedsModel
 from components.core.errors import UserError
@@ -67,24 +68,28 @@ def need_layers(task: Asking, model: nn.Module) -> None:
 
 
 def teacher_for(task: Asking) -> nn.Module | None:
-    """The teacher of the task's loss, frozen and on the CPU; None if the loss has none.
+    """The teacher of the task's loss, or an nn.ModuleList of its teachers, frozen and on the CPU; None if the loss has none.
 
     Raises:
         UserError: there is no such run, or it has another tokenizer.
     """
-    if not isinstance(task.loss, NeedsModel):
-        return None
+    if isinstance(task.loss, NeedsModels):
+        return nn.ModuleList(_teacher(task, str(run), f"loss.teachers.{i}") for i, run in enumerate(task.loss.runs))
+    return _teacher(task, str(task.loss.run), "loss.teacher") if isinstance(task.loss, NeedsModel) else None
+
+
+def _teacher(task: Asking, run: str, where: str) -> nn.Module:
     from components.runs.checkpoints import tokenizer_files
     from components.runs.loading import open_model
 
     try:
-        loaded = open_model(str(task.loss.run))
+        loaded = open_model(run)
     except UserError as e:
-        raise UserError("loss.teacher", str(e)) from e
+        raise UserError(where, str(e)) from e
     if not same_tokens(tokenizer_files(loaded.tokenizer), tokenizer_files(task.tokenizer)):
         raise UserError(
-            "loss.teacher",
-            f"the tokenizer of {task.loss.run} is another one",
-            f"take its: tokenizer=of_run tokenizer.run={task.loss.run}",
+            where,
+            f"the tokenizer of {run} is another one",
+            f"take its: tokenizer=of_run tokenizer.run={run}",
         )
     return loaded.model.requires_grad_(False)

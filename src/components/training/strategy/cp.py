@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import nn
 
-from components.core.abilities import Needs
-from components.core.contracts import Loss, NeedsModel
+from components.core.abilities import Needs, TakesModel
+from components.core.contracts import Loss
 from components.core.errors import UserError
 from components.core.registry import register
 from components.core.signature import Positive
@@ -49,7 +49,7 @@ class ContextParallel(FSDP2):
     def check_loss(self, loss: Loss) -> None:
         """UserError if the loss reads more of a row than a position's own vector and target."""
         ahead = isinstance(loss, Needs) and "ahead" in loss.needs.get("head", ())
-        if ahead or isinstance(loss, NeedsModel):
+        if ahead or isinstance(loss, TakesModel):
             what = f"{type(loss).__name__} looks beyond a position, and a device has a stretch of a row"
             raise UserError("loss", what, "take another loss, or another strategy")
 

@@ -15,8 +15,8 @@ from lightning.pytorch.plugins import DoublePrecision
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
+from components.core.abilities import TakesModel
 from components.core.config_types import Config
-from components.core.contracts import NeedsModel
 from components.core.makers import make
 from components.core.options import Options
 from components.core.recompute import checkpointing_of
@@ -171,8 +171,8 @@ class Training(Options, Taking, Stepping, Driven, Logged, Portable, Averaged, Wi
         return self.model
 
     def meet_teacher(self, device: torch.device | str) -> None:
-        """Give the loss the model that it learns from, if it wants one."""
-        if isinstance(self.loss, NeedsModel):
+        """Give the loss the model that it learns from, or several, if it wants any."""
+        if isinstance(self.loss, TakesModel):
             teacher = self.loss.attached or teacher_for(self)
             assert teacher is not None
             self.loss.attach(teacher.to(device))
