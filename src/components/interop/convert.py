@@ -25,6 +25,7 @@ from components.interop.compare import differences, explicit, layer_by_layer
 from components.interop.config import architecture_of, at, config_of, differs_from, names_of, recipe_of, text_model_of
 from components.interop.fields import FREE
 from components.interop.files import SHARD_BYTES, Tensors, read_json, write
+from components.interop.own import OWN
 
 COMMON = (
     "LlamaForCausalLM",
@@ -124,6 +125,8 @@ def architecture_for(
     Raises:
         UserError: no architecture matches; the message says what the nearest would change.
     """
+    if prefer in OWN.names:
+        return OWN, {**config_of(OWN, config), "vocab_size": vocab_size}
     best: tuple[int, Architecture, list[str]] | None = None
     broken: list[Exception] = []
     ours = explicit(config)
@@ -169,6 +172,8 @@ UNKEPT = frozenset(("architectures", "model_type", "torch_dtype", "dtype", "auto
 
 def describes(architecture: Architecture, source: Mapping[str, object], config: Mapping[str, object], vocab_size: int) -> bool:
     """Whether a config.json still describes this model."""
+    if architecture is OWN:  # written again: what training alone depends on stands there too
+        return False
     try:
         recipe, _ = recipe_of(architecture, source, "export")
     except UserError:
