@@ -216,7 +216,9 @@ def _types(types: Tensor | None, form: Form) -> Tensor | None:
     return types.long()
 
 
-def documents_of_places(places: Tensor | None, valid: Tensor | None, documents: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+def documents_of_places(
+    places: Tensor | None, valid: Tensor | None, documents: Tensor | None
+) -> tuple[Tensor | None, Tensor | None]:
     """(positions, documents). Where positions begin anew at 0 a document begins."""
     if places is None:
         return None, documents

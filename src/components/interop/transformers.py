@@ -29,7 +29,9 @@ try:
 except ImportError:
     raise lacking("components.interop.transformers", "teaches transformers our models", "transformers") from None
 
-PAST = "cache" if "cache" in {f.name for f in fields(CausalLMOutputWithPast)} else "past_key_values"  # its name since 5.2x, and before
+PAST = (
+    "cache" if "cache" in {f.name for f in fields(CausalLMOutputWithPast)} else "past_key_values"
+)  # its name since 5.2x, and before
 
 
 class ComponentsConfig(PreTrainedConfig):
@@ -150,7 +152,9 @@ class ComponentsForCausalLM(PreTrainedModel, GenerationMixin):
         Errors: ValueError where it is asked for what it does not do; UserError where masks or positions do not fit.
         """
         if input_ids is None or any(value is not None and value is not False for name, value in more.items() if name in UNREAD):
-            raise ValueError(f"{LABEL} reads input_ids, and gives no hidden states or attention weights: components.trace shows those")
+            raise ValueError(
+                f"{LABEL} reads input_ids, and gives no hidden states or attention weights: components.trace shows those"
+            )
         past = past_key_values if cache is None else cache
         wanted = self.config.use_cache and not self.training and labels is None if use_cache is None else use_cache
         if past is None and wanted:
@@ -165,13 +169,17 @@ class ComponentsForCausalLM(PreTrainedModel, GenerationMixin):
             logits = logits[:, logits_to_keep]
         elif logits_to_keep > 1:
             logits = logits[:, -logits_to_keep:]
-        made = CausalLMOutputWithPast(loss=loss, logits=logits, **({} if past is None else {PAST: past}))
+        made = CausalLMOutputWithPast(loss=loss, logits=logits)
+        if past is not None:
+            made[PAST] = past
         return made.to_tuple() if return_dict is False else made
 
     def new_past(self) -> Past:
         """An empty cache. ValueError for a model whose earlier angles change as a text grows."""
         if turning_points(self.model.modules()):
-            raise ValueError("its angles change with the length of a text, so nothing can be kept: generate(..., use_cache=False)")
+            raise ValueError(
+                "its angles change with the length of a text, so nothing can be kept: generate(..., use_cache=False)"
+            )
         return Past(make(ScopedMaker("growing", where="cache"), "cache"))
 
     def _batch(

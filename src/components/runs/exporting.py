@@ -14,7 +14,7 @@ from components.compose.request import Request
 from components.core.config_types import Config
 from components.core.errors import UserError
 from components.core.registry import find
-from components.core.traits import provides, turning_points, why_cannot_generate
+from components.core.traits import provides, why_cannot_generate
 from components.corpus.foreign import token_of
 from components.corpus.special_ids import first_ids, stop_ids, target_start
 from components.corpus.tokens import MAP_FILE, OWN_FILE, Tokens
