@@ -330,24 +330,6 @@ def test_an_encoder_that_nobody_else_has_stays(here, capsys):
     assert not list(here.glob("out*"))
 
 
-def test_a_name_of_the_hub_is_fetched(folders, tmp_path, monkeypatch):
-    theirs, *_ = folders("gpt2")
-    asked = []
-
-    def fetch(name, *, allow_patterns):
-        asked.append((name, allow_patterns))
-        return str(theirs)
-
-    monkeypatch.setattr("huggingface_hub.snapshot_download", fetch)
-    monkeypatch.chdir(tmp_path)
-    assert main(["import", "someone/tiny-gpt2", "--to", "run"]) == 0
-    assert asked[0][0] == "someone/tiny-gpt2"
-    assert "*.safetensors" in asked[0][1]
-    assert not any(p in asked[0][1] for p in ("*.bin", "*.pt", "*.py"))
-    assert components.load("run", ["decoding=greedy"]).generate("The fox", max_new_tokens=6) == their_text(theirs, "The fox", 6)
-    assert json.loads(Path("run/run.json").read_text())["imported"] == "someone/tiny-gpt2"
-
-
 def test_the_hub_out_of_reach_is_one_line(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert os.environ["HF_HUB_OFFLINE"] == "1"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -194,6 +194,7 @@ def write_folder(
     bare: bool = False,
     shard_bytes: int = SHARD_BYTES,
     files: Mapping[str, str] | None = None,
+    card: Callable[[str], str] | None = None,
 ) -> Architecture:
     """A folder that transformers loads. Written beside and moved into place: an error leaves nothing behind.
 
@@ -204,6 +205,7 @@ def write_folder(
         bare: leave the prefix of all names out, as the class without a head does.
         shard_bytes: of one file at most.
         files: {name: text} of more files, such as the tokenizer's.
+        card: the text of README.md, of the class that is written.
     """
     architecture, fields = architecture_for(config, vocab_size, prefer)
     spelled = explicit(config)
@@ -221,7 +223,8 @@ def write_folder(
         fields = {**{n: v for n, v in fields.items() if n != "torch_dtype"}, "dtype": dtypes.pop()}
     with whole_folder(folder) as part:
         write(made, part, shard_bytes=shard_bytes)
-        for name, text in (files or {}).items():
+        said = {} if card is None else {"README.md": card(fields["architectures"][0])}
+        for name, text in {**(files or {}), **said}.items():
             write_text(part / name, text)
         write_text(part / "config.json", json.dumps(fields, indent=2, sort_keys=True) + "\n")
     return architecture

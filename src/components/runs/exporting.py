@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -25,6 +25,8 @@ from components.parts.adapter._merge import merge
 from components.runs import checkpoints, resume, run_folder
 from components.runs.importing import GENERATION
 from components.runs.loading import model_of, vocab_size_of
+from components.runs.model_card import model_card
+from components.runs.run_files import read_about, read_summary
 from components.runs.weights import materialise
 
 TOKENS = ("bos", "eos", "pad", "unk")
@@ -63,10 +65,18 @@ def export_run(run: str, to: Path, *, shard_bytes: int) -> str:
         bare=bool(source.get("bare")),
         shard_bytes=shard_bytes,
         files=tokenizer_files(tokenizer, config) | generation_file(source.get("generation_config"), tokenizer, begins),
+        card=card_of(folder, config, weights),
     )
     folded = "; the adapter is in the weights" if len(weights) != len(checkpoints.weights_in(checkpoint)) else ""
     said = f"{prefer if prefer in made.names else made.label}: {len(weights)} tensors of {file}{folded}"
     return "\n".join([said, *([f"{unlike}: {OWN_NOTE}"] if unlike else []), f"folder: {to}"])
+
+
+def card_of(folder: Path, config: Config, weights: Mapping[str, Tensor]) -> Callable[[str], str]:
+    """What writes the model card of the run in ``folder``, of the class that it is given."""
+    about = read_about(folder) if (folder / "run.json").exists() else None
+    numbers = sum(t.numel() for t in weights.values())
+    return lambda label: model_card(label, config, about, read_summary(folder), numbers)
 
 
 def form_of(
