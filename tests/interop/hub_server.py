@@ -159,10 +159,9 @@ def preupload(to: Handler, _: str, sent: bytes, name: str, revision: str) -> Non
 def objects(to: Handler, _: str, sent: bytes, name: str) -> None:  # noqa: ARG001
     rows = []
     for one in json.loads(sent)["objects"]:
-        actions = (
-            {} if one["oid"] in to.server.objects else {"upload": {"href": f"{to.server.url}/put/{one['oid']}", "header": {}}}
-        )
-        rows.append({"oid": one["oid"], "size": one["size"], "actions": actions})
+        there = one["oid"] in to.server.objects
+        upload = {"actions": {"upload": {"href": f"{to.server.url}/put/{one['oid']}", "header": {}}}}
+        rows.append({"oid": one["oid"], "size": one["size"], **({} if there else upload)})
     to.answer(200, {"transfer": "basic", "objects": rows})
 
 

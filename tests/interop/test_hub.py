@@ -15,6 +15,8 @@ from huggingface_hub import constants
 import components
 from components.cli import main
 from components.core.errors import UserError
+from components.interop import convert
+from components.interop.architecture import architectures
 from components.runs import hub as ours
 
 WORDS = [
@@ -43,9 +45,11 @@ def trained(tmp_path_factory):
 @pytest.fixture
 def there(tmp_path, monkeypatch):
     """A hub without models, and a folder and a cache that are empty; who asks may write."""
+    known = [a for a in architectures() if a.label in ("LlamaForCausalLM", "GPT2LMHeadModel")]
     with hub() as server:
         monkeypatch.chdir(tmp_path)
         monkeypatch.setenv("HF_TOKEN", "hf_writes")
+        monkeypatch.setattr(convert, "architectures", lambda: known)  # asking them all takes seconds
         monkeypatch.setattr(constants, "ENDPOINT", server.url)
         monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", server.url + "/{repo_id}/resolve/{revision}/{filename}")
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)

@@ -33,6 +33,7 @@ def run(args: argparse.Namespace) -> int:
     from components.runs import hub
     from components.runs.exporting import export_run
 
+    hub.may_push(args.name)
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / "model"
         terminal.show(export_run(args.run, folder, shard_bytes=args.shard_size).rpartition("\nfolder: ")[0])

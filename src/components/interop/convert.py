@@ -223,7 +223,7 @@ def write_folder(
         fields = {**{n: v for n, v in fields.items() if n != "torch_dtype"}, "dtype": dtypes.pop()}
     with whole_folder(folder) as part:
         write(made, part, shard_bytes=shard_bytes)
-        said = {} if card is None else {"README.md": card(fields["architectures"][0])}
+        said = {} if card is None else {"README.md": card(prefer if prefer in architecture.names else architecture.label)}
         for name, text in {**(files or {}), **said}.items():
             write_text(part / name, text)
         write_text(part / "config.json", json.dumps(fields, indent=2, sort_keys=True) + "\n")

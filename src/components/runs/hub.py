@@ -75,29 +75,40 @@ def origin(path: str, folder: Path) -> str:
     return f"{SCHEME}{known[0]}@{folder.name}" if known is not None and fetched else path
 
 
+def may_push(name: str) -> None:
+    """Before the work: whether ``name`` is one, and who asks is known there.
+
+    Raises:
+        UserError: it is not, there is no token that the hub knows, or no network.
+    """
+    known = named(name)
+    if known is None or known[1] is not None or "/" not in known[0]:
+        raise UserError(name, "is no name on the hub", "write user/name; --branch says another branch than main")
+    from huggingface_hub import HfApi
+
+    with told(name, "cannot be pushed"):
+        HfApi().whoami()
+
+
 def push(folder: Path, name: str, *, private: bool, revision: str | None, message: str, card: bool) -> str:
     """Upload a folder in one commit, in the place of the weights that are there. Returns lines to print.
 
     Args:
         folder: as ``components export`` writes it.
-        name: ``user/name``; made if it is not there.
+        name: ``user/name``, which `may_push` has seen; made if it is not there.
         private: whether only its owner sees it, if it is made.
         revision: a branch, which is made if it is not there; null: main.
         message: of the commit.
         card: replace a model card that is there; else it stays.
 
     Raises:
-        UserError: no token, no right to write there, or no network. The model on the hub is then as it was.
+        UserError: no right to write there, or no network. The model on the hub is then as it was.
     """
-    known = named(name)
-    if known is None or known[1] is not None or "/" not in known[0]:
-        raise UserError(name, "is no name on the hub", "write user/name; --branch says another branch than main")
     from huggingface_hub import HfApi
     from huggingface_hub.utils import disable_progress_bars
 
-    api, name = HfApi(), known[0]
+    api, name = HfApi(), name.removeprefix(SCHEME)
     with told(name, "cannot be pushed"):
-        api.whoami()  # before anything is made: without a token the hub would say that there is no such model
         disable_progress_bars()
         api.create_repo(name, private=private or None, exist_ok=True)
         if revision is not None:
