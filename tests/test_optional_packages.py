@@ -6,7 +6,7 @@ import ast
 import sys
 import tomllib
 from collections.abc import Callable, Iterator
-from importlib import metadata
+from importlib import import_module, metadata
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,7 @@ from packaging.utils import canonicalize_name
 
 import components
 from components.cli import main
+from components.core.errors import UserError
 from components.core.extras import EXTRA, install
 from components.training import devices
 
@@ -102,6 +103,8 @@ WITHIN: dict[str, Callable[[Path], None]] = {"tensorboard": command("train", "lo
 FASTER = {("corpus/encode_by_ranks.py", "tiktoken")}
 # compared with where it is installed, and asked for by --check alone: tests/interop/test_agreement.py
 COMPARED = {("interop/agreement.py", "transformers")}
+# imported by the user, who has transformers: tests/interop/test_auto_classes.py
+TAUGHT = {("interop/transformers.py", "transformers")}
 # reached by way of evaluating/harness.py alone, which has looked for it
 BEHIND = {("evaluating/lm_eval_model.py", "lm_eval")}
 BESIDE = {"sentencepiece", "tiktoken"}  # transformers reads a format with them, and says so itself; they come in its extra
@@ -120,7 +123,7 @@ def missing(monkeypatch):
 
 
 def test_every_optional_import_has_a_choice_here():
-    assert optional() == set(CHOICES) | FASTER | COMPARED | BEHIND
+    assert optional() == set(CHOICES) | FASTER | COMPARED | TAUGHT | BEHIND
     assert {package for _, package in CHOICES} | set(WITHIN) | BESIDE == set(EXTRA)
 
 
@@ -138,6 +141,14 @@ def test_the_choice_names_its_extra_in_one_line(package, choose, missing, tmp_pa
     assert left.value.code == 2
     assert said.endswith(install(package)), said
     assert not (tmp_path / "runs").exists()
+
+
+def test_teaching_transformers_without_it_names_its_extra(missing, monkeypatch):
+    missing("transformers")
+    monkeypatch.delitem(sys.modules, "components.interop.transformers", raising=False)
+    with pytest.raises(UserError, match="interop") as said:
+        import_module("components.interop.transformers")
+    assert str(said.value).endswith(install("transformers"))
 
 
 def test_a_launcher_that_is_not_installed_is_named_with_its_package(tmp_path, monkeypatch, capsys):

@@ -21,11 +21,15 @@ UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MI
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", nargs="?", metavar="RUN_OR_CHECKPOINT", help="a run's folder, its time, auto, or a .ckpt file")
     parser.add_argument("--to", metavar="FOLDER", help="the folder to write")
-    parser.add_argument(
-        "--shard-size", type=_size, default=5 * 10**9, metavar="SIZE", help="of one file, at most (default 5GB)"
-    )
+    add_shard_size(parser)
     parser.add_argument(
         "--adapter", action="store_true", help="write its adapter alone, as PEFT reads it, instead of the whole model"
+    )
+
+
+def add_shard_size(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--shard-size", type=_size, default=5 * 10**9, metavar="SIZE", help="of one file, at most (default 5GB)"
     )
 
 

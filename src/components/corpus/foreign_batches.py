@@ -150,9 +150,9 @@ def _of_mapping(held: dict[str, Tensor], form: Form) -> Taken:
     for key in (MASK, TYPES, PLACES, SPECIAL):
         if key in held and held[key].shape != ids.shape:
             raise UserError(WHERE, f"{key} are {shaped(held[key])} for ids {shaped(ids)}", "give one for each token, (B, T)")
-    valid, documents = _mask(held.get(MASK))
+    valid, documents = documents_of_mask(held.get(MASK))
     types = _types(held.get(TYPES), form)
-    positions, documents = _places(held.get(PLACES), valid, documents)
+    positions, documents = documents_of_places(held.get(PLACES), valid, documents)
     labels = held.get(LABELS)
     if form.targets == "text" and (labels is not None or TEXT_IDS in held):
         if documents is not None or positions is not None:
@@ -194,7 +194,7 @@ def _whole(
     return Taken(Batch(ids, targets, None, positions, documents, valid, types), False)
 
 
-def _mask(mask: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+def documents_of_mask(mask: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
     """(which positions are no padding, the document of each): a mask of more than 0 and 1 numbers the documents of a row."""
     if mask is None:
         return None, None
@@ -216,7 +216,9 @@ def _types(types: Tensor | None, form: Form) -> Tensor | None:
     return types.long()
 
 
-def _places(places: Tensor | None, valid: Tensor | None, documents: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+def documents_of_places(
+    places: Tensor | None, valid: Tensor | None, documents: Tensor | None
+) -> tuple[Tensor | None, Tensor | None]:
     """(positions, documents). Where positions begin anew at 0 a document begins."""
     if places is None:
         return None, documents

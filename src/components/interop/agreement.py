@@ -27,6 +27,7 @@ from components.interop.compare import explicit
 from components.interop.config import at, names_of
 from components.interop.convert import Imported, on_meta, vocab_of
 from components.interop.layouts import Same, Transposed
+from components.interop.own import OWN
 
 TOLERANCE = 1e-4  # of the largest value: fp32 sums in another order differ by less, a wrong rotation by more
 ROWS, LENGTH, LONGEST = 2, 48, 512  # of the ids that are compared; a window is passed where it is short
@@ -83,6 +84,8 @@ def why_not(imported: Imported) -> str:
     """Why the model cannot be compared with its class; empty if it can."""
     if imported.whole is not None:
         return f"{imported.whole} reads more than text"
+    if imported.architecture is OWN:
+        return "it is this package's own"
     headless = imported.bare or imported.config["model"].get("head", {}).get("name") == "none"
     return "the files are those of a model without its head" if headless else ""
 

@@ -19,7 +19,7 @@ SAME = Same()
 @dataclass(frozen=True)
 class Rule:
     """``theirs`` and ``ours`` are names with placeholders: {i} a layer, {p} weight or bias, {e} each expert in turn (only in
-    theirs).
+    theirs), {name} any name.
 
     ``dims``: the number of our tensor's axes, if two rules share a name: an expert's ``ffn.up.weight`` has three, a dense layer's
     two.
@@ -97,6 +97,7 @@ def architectures() -> list[Architecture]:
 def pattern(name: str) -> re.Pattern[str]:
     """The regular expression for a name with placeholders. {i} and {p} become groups of these names; * matches anything."""
     text = re.escape(name).replace(r"\*", ".*").replace(r"\{i\}", r"(?P<i>\d+)").replace(r"\{j\}", r"(?P<j>\d+)")
+    text = text.replace(r"\{name\}", "(?P<name>.+)")
     return re.compile(text.replace(r"\{p\}", "(?P<p>weight|bias)").replace(r"\{e\}", r"(?P<e>\d+)") + r"\Z")
 
 

@@ -12,6 +12,7 @@ from components.core.errors import UserError, nearest
 from components.core.option_types import parse_type
 from components.interop.architecture import Architecture, architectures
 from components.interop.fields import FREE, Unsupported
+from components.interop.own import OWN
 
 DEPTH = parse_type("Depth | None")
 SIZE = parse_type("Positive")
@@ -37,6 +38,8 @@ def text_model_of(config: Mapping[str, Any]) -> Config:
 
 def architecture_of(config: Mapping[str, object], where: str) -> Architecture:
     """The architecture that a config.json names."""
+    if config.get("model_type") == OWN.model_type:
+        return OWN
     named = names_of(config, where)
     known = {name: a for a in architectures() for name in a.names}
     meant = [a for a in architectures() if set(named) & set(a.names)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,7 @@ from components.interop.compare import differences, explicit, layer_by_layer
 from components.interop.config import architecture_of, at, config_of, differs_from, names_of, recipe_of, text_model_of
 from components.interop.fields import FREE
 from components.interop.files import SHARD_BYTES, Tensors, read_json, write
+from components.interop.own import OWN
 
 COMMON = (
     "LlamaForCausalLM",
@@ -124,6 +125,8 @@ def architecture_for(
     Raises:
         UserError: no architecture matches; the message says what the nearest would change.
     """
+    if prefer in OWN.names:
+        return OWN, {**config_of(OWN, config), "vocab_size": vocab_size}
     best: tuple[int, Architecture, list[str]] | None = None
     broken: list[Exception] = []
     ours = explicit(config)
@@ -169,6 +172,8 @@ UNKEPT = frozenset(("architectures", "model_type", "torch_dtype", "dtype", "auto
 
 def describes(architecture: Architecture, source: Mapping[str, object], config: Mapping[str, object], vocab_size: int) -> bool:
     """Whether a config.json still describes this model."""
+    if architecture is OWN:  # written again: what training alone depends on stands there too
+        return False
     try:
         recipe, _ = recipe_of(architecture, source, "export")
     except UserError:
@@ -189,6 +194,7 @@ def write_folder(
     bare: bool = False,
     shard_bytes: int = SHARD_BYTES,
     files: Mapping[str, str] | None = None,
+    card: Callable[[str], str] | None = None,
 ) -> Architecture:
     """A folder that transformers loads. Written beside and moved into place: an error leaves nothing behind.
 
@@ -199,6 +205,7 @@ def write_folder(
         bare: leave the prefix of all names out, as the class without a head does.
         shard_bytes: of one file at most.
         files: {name: text} of more files, such as the tokenizer's.
+        card: the text of README.md, of the class that is written.
     """
     architecture, fields = architecture_for(config, vocab_size, prefer)
     spelled = explicit(config)
@@ -216,7 +223,8 @@ def write_folder(
         fields = {**{n: v for n, v in fields.items() if n != "torch_dtype"}, "dtype": dtypes.pop()}
     with whole_folder(folder) as part:
         write(made, part, shard_bytes=shard_bytes)
-        for name, text in (files or {}).items():
+        said = {} if card is None else {"README.md": card(prefer if prefer in architecture.names else architecture.label)}
+        for name, text in {**(files or {}), **said}.items():
             write_text(part / name, text)
         write_text(part / "config.json", json.dumps(fields, indent=2, sort_keys=True) + "\n")
     return architecture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,26 +14,30 @@ from components.compose.request import Request
 from components.core.config_types import Config
 from components.core.errors import UserError
 from components.core.registry import find
-from components.core.traits import provides
+from components.core.traits import provides, why_cannot_generate
 from components.corpus.foreign import token_of
 from components.corpus.special_ids import first_ids, stop_ids, target_start
 from components.corpus.tokens import MAP_FILE, OWN_FILE, Tokens
 from components.interop import convert
+from components.interop.own import LABEL
 from components.interop.rotary_layout import in_halves
 from components.parts.adapter._merge import merge
 from components.runs import checkpoints, resume, run_folder
 from components.runs.importing import GENERATION
 from components.runs.loading import model_of, vocab_size_of
+from components.runs.model_card import model_card
+from components.runs.run_files import read_about, read_summary
 from components.runs.weights import materialise
 
 TOKENS = ("bos", "eos", "pad", "unk")
+OWN_NOTE = "transformers loads it where this package is installed, after `import components.interop.transformers`"
 
 
 def export_run(run: str, to: Path, *, shard_bytes: int) -> str:
     """Write ``to`` from a checkpoint, or from a run's best one. Returns what to print about it.
 
     Raises:
-        UserError: the model matches no known architecture, or ``to`` exists already. Nothing has been written then.
+        UserError: the model matches no known architecture and is no decoder, or ``to`` exists already. Nothing has been written then.
     """
     to = to.expanduser()
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
@@ -50,7 +54,7 @@ def export_run(run: str, to: Path, *, shard_bytes: int) -> str:
     begins = target_start(tokenizer)[0] if provides(find("model", config["model"]["name"]), "source") else None
     own = {f"{role}_token_id": i for role, i in special_ids(tokenizer).items() if role in ("bos", "eos", "pad")}
     own |= {} if begins is None else {"decoder_start_token_id": begins}
-    known = known_form(config, weights, vocab_size, prefer)
+    known, prefer, unlike = form_of(config, weights, vocab_size, prefer)
     made = convert.write_folder(
         *known,
         vocab_size,
@@ -61,9 +65,34 @@ def export_run(run: str, to: Path, *, shard_bytes: int) -> str:
         bare=bool(source.get("bare")),
         shard_bytes=shard_bytes,
         files=tokenizer_files(tokenizer, config) | generation_file(source.get("generation_config"), tokenizer, begins),
+        card=card_of(folder, config, weights),
     )
     folded = "; the adapter is in the weights" if len(weights) != len(checkpoints.weights_in(checkpoint)) else ""
-    return f"{prefer if prefer in made.names else made.label}: {len(weights)} tensors of {file}{folded}\nfolder: {to}"
+    said = f"{prefer if prefer in made.names else made.label}: {len(weights)} tensors of {file}{folded}"
+    return "\n".join([said, *([f"{unlike}: {OWN_NOTE}"] if unlike else []), f"folder: {to}"])
+
+
+def card_of(folder: Path, config: Config, weights: Mapping[str, Tensor]) -> Callable[[str], str]:
+    """What writes the model card of the run in ``folder``, of the class that it is given."""
+    about = read_about(folder) if (folder / "run.json").exists() else None
+    numbers = sum(t.numel() for t in weights.values())
+    return lambda label: model_card(label, config, about, read_summary(folder), numbers)
+
+
+def form_of(
+    config: Config, weights: dict[str, Tensor], vocab_size: int, prefer: str | None
+) -> tuple[tuple[Config, dict[str, Tensor]], str | None, str]:
+    """(config and weights of a known architecture, or of our own layout where the model is none; the class to write; why it is none).
+
+    Raises:
+        UserError: it is none, and no decoder that continues text.
+    """
+    try:
+        return known_form(config, weights, vocab_size, prefer), prefer, ""
+    except UserError as e:
+        if why_cannot_generate(convert.on_meta(config, vocab_size)):
+            raise
+        return (config, weights), LABEL, e.what
 
 
 def known_form(

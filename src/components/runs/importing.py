@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,13 +17,10 @@ from components.interop import convert
 from components.interop.agreement import Agreement, agreement, wanted
 from components.interop.files import Tensors
 from components.interop.tensors import left_behind
-from components.runs import archive, checkpoints, resume, run_folder
+from components.runs import archive, checkpoints, hub, resume, run_folder
 from components.runs.foreign import Foreign, free_place, keep
 from components.runs.generation_config import FILE as GENERATION
 from components.runs.generation_config import decoding_of, ends_of
-
-HUB_ID = re.compile(r"[\w][\w.-]*/[\w.-]+\Z|[\w][\w.-]*\Z")
-FETCHED = ("*.json", "*.safetensors", "*.model", "*.tiktoken", "*.txt", "*.jinja", "*.spm")
 
 
 def import_folder(path: str, to: Path, *, check: bool | None = None) -> str:
@@ -36,7 +32,8 @@ def import_folder(path: str, to: Path, *, check: bool | None = None) -> str:
         UserError: something does not fit, or the logits differ. Nothing has been written then.
     """
     to = free_place(to)
-    return keep(read(located(path), check=check), to, {"imported": path})
+    folder = located(path)
+    return keep(read(folder, check=check), to, {"imported": hub.origin(path, folder)})
 
 
 def is_foreign(path: Path) -> bool:
@@ -44,24 +41,18 @@ def is_foreign(path: Path) -> bool:
     return path.is_dir() and (path / "config.json").is_file() and not (path / "run.json").exists()
 
 
-def located(path: str, fetched: Sequence[str] = FETCHED) -> Path:
+def located(path: str, fetched: Sequence[str] = hub.FETCHED) -> Path:
     """The folder ``path``, or the hub's folder of that name, of which the files that match ``fetched`` are downloaded."""
     folder = Path(path).expanduser()
     if folder.is_file():
         folder = folder.parent
     if folder.is_dir():
         return folder
-    if HUB_ID.match(path) is None or path.startswith("."):
+    if hub.named(path) is None:
         raise UserError(
             path, "there is no such folder", "name a folder with config.json and *.safetensors, or a model on the hub"
         )
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(snapshot_download(path, allow_patterns=list(fetched)))
-    except Exception as e:  # its many errors of network, rights and names
-        said = str(e).strip().splitlines() or [type(e).__name__]
-        raise UserError(path, f"is not a folder here, and the hub does not give it ({said[0]})", "name a folder") from e
+    return hub.fetch(path, fetched)
 
 
 def probe(path: str) -> Agreement:
