@@ -19,6 +19,7 @@ from components.core.config_types import Config
 from components.core.errors import UserError
 from components.core.files import whole_folder, write_text
 from components.core.meta import on_meta
+from components.core.on_demand import OnDemand
 from components.interop import tensors
 from components.interop.architecture import Architecture, architectures
 from components.interop.compare import differences, explicit, layer_by_layer
@@ -41,7 +42,7 @@ class Imported:
     architecture: Architecture
     recipe: Config
     config: Config
-    weights: dict[str, Tensor]
+    weights: OnDemand
     used: list[str]
     source: Config
     bare: bool = False  # the files are those of a model without a head: names lack the prefix

@@ -19,7 +19,10 @@ SHARD_BYTES = 5 * 10**9
 
 
 class Tensors:
-    """Tensors by name, each read on demand. ``names`` needs no reading. ``only``: of this one file, not of the model's."""
+    """Tensors by name, each read on demand. ``names`` needs no reading. ``only``: of this one file, not of the model's.
+
+    Each tensor is a mapping of its own, so it takes memory only as long as it is used.
+    """
 
     def __init__(self, folder: Path, *, only: str | None = None) -> None:
         self.folder = folder
@@ -43,7 +46,7 @@ class Tensors:
         return str(self._files[self._where[name]].get_slice(name).get_dtype())
 
     def __getitem__(self, name: str) -> Tensor:
-        return self._files[self._where[name]].get_tensor(name)
+        return _open(self.folder / self._where[name]).get_tensor(name)
 
 
 def _files(folder: Path) -> list[str]:

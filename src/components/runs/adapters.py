@@ -109,12 +109,12 @@ def import_adapter(path: str, base: str, to: Path) -> str:
     folder, foreign = importing.located(path), _model(base)
     if (foreign.config.get("adapter") or NONE)["name"] != "none":
         raise UserError(base, "has an adapter already", "components export BASE --to FOLDER merges it; name that folder")
-    vocab_size = vocab_size_of(foreign.config, foreign.tokenizer)
-    adapter = read(folder, base_of(foreign.config, foreign.weights, vocab_size, _prefer(foreign.source)))
+    vocab_size, weights = vocab_size_of(foreign.config, foreign.tokenizer), dict(foreign.weights)
+    adapter = read(folder, base_of(foreign.config, weights, vocab_size, _prefer(foreign.source)))
     made = replace(
         foreign,
         config={**foreign.config, "adapter": adapter.node},
-        weights=foreign.weights | adapter.tensors,
+        weights=weights | adapter.tensors,
         source={**foreign.source, "adapter": adapter.source},
         notes=[f"adapter {adapter.node['name']}: {len(adapter.tensors)} tensors of {folder}"],
     )

@@ -21,6 +21,7 @@ from components import __version__
 from components.core.config_types import Config
 from components.core.errors import UserError
 from components.core.files import make_folder, whole, whole_folder
+from components.core.on_demand import outline
 from components.corpus.foreign import numbers, read_any, token_of
 from components.corpus.token_files import around, stated
 from components.corpus.tokens import CONFIG_FILE, MAP_FILE, OWN_FILE, Tokens
@@ -41,7 +42,7 @@ class Foreign:
     """What a folder holds, in our terms. ``source``: what an export needs to write the same again; ``notes``: lines to print."""
 
     config: Config
-    weights: dict[str, Tensor]
+    weights: Mapping[str, Tensor]
     tokenizer: Tokens
     source: archive.Source
     notes: list[str]
@@ -76,8 +77,9 @@ def keep(foreign: Foreign, to: Path, path: str) -> str:
     }
     with whole_folder(to) as part:
         _write(part, foreign, config, str(path))
-    count = sum(t.numel() for t in foreign.weights.values())
-    dtypes = ", ".join(sorted({_dtype(t) for t in foreign.weights.values()}))
+    held = outline(foreign.weights).values()
+    count = sum(t.numel() for t in held)
+    dtypes = ", ".join(sorted({_dtype(t) for t in held}))
     return "\n".join(
         [
             f"{foreign.source['architecture']}: {len(foreign.weights)} tensors, {count:,} numbers in {dtypes}",
@@ -207,7 +209,7 @@ def _write(folder: Path, foreign: Foreign, config: Config, path: str) -> None:
         "imported": path,
         "source": foreign.source,
         "git": None,
-        "parameters": sum(t.numel() for t in foreign.weights.values()),
+        "parameters": sum(t.numel() for t in outline(foreign.weights).values()),
     }
     run_folder.write_start(folder, config, [], about)
     foreign.tokenizer.save(folder / "tokenizer.json")
