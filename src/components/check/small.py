@@ -36,6 +36,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "scaling/proportional": {"fraction": 0.5},
     "loss/distillation": {"teacher": GIVEN},
     "sampler/allowed_tokens": {"ids": [1, 3, 5]},
+    "sampler/suppress_tokens": {"ids": [1, 3, 5]},
     "data/babel_dates": {"count": 300},
     "data/hf": {"streaming": True},  # nothing of the battery's file is to stay in a cache
     "data/hf_conversations": {"streaming": True},

@@ -152,7 +152,7 @@ def read(architecture: Architecture, tensors: Tensors, ours: Shapes, get: Get, w
             held = [n.removeprefix(prefix) for n in step.theirs]
             theirs = [zeros[n] if n in zeros else tensors[there[n]] for n in held]
             last.update(zip(step.ours, step.layout.split(theirs, [ours[n] for n in step.ours]), strict=True))
-        return last.pop(name).contiguous()
+        return last.pop(name)
 
     return OnDemand(like, converted)
 

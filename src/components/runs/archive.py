@@ -193,8 +193,8 @@ def load_into(model: nn.Module, weights: Mapping[str, torch.Tensor], where: str)
             what = f"the weights do not fit the config: it {said} {first_few(names)}"
             raise UserError(where, what, "leave overrides of the model out")
     with torch.no_grad():
-        for name, tensor in weights.items():  # one after another: those that are read on demand are in memory one by one
-            own[name].copy_(tensor)
+        for name in weights:  # one after another: those that are read on demand are in memory one by one
+            own[name].copy_(weights[name])
 
 
 def _ids(value: object) -> bool:
@@ -205,6 +205,7 @@ def _ids(value: object) -> bool:
 OWN: dict[str, Callable[[object], bool]] = {
     "vocab_size": lambda v: v is None or (_whole(v) and 0 < v < 2**31),
     **dict.fromkeys(("begins", "ends", "starts"), _ids),
+    "most": lambda v: v is None or (_whole(v) and 0 < v < 2**31),
 }
 
 

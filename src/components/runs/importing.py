@@ -31,7 +31,7 @@ from components.interop.files import Tensors
 from components.interop.tensors import left_behind
 from components.runs import archive, checkpoints, random_state, run_folder
 from components.runs.generation_config import FILE as GENERATION
-from components.runs.generation_config import decoding_of, ends_of
+from components.runs.generation_config import decoding_of, ends_of, most_of, shown
 
 HUB_ID = re.compile(r"[\w][\w.-]*/[\w.-]+\Z|[\w][\w.-]*\Z")
 FETCHED = ("*.json", "*.safetensors", "*.model", "*.tiktoken", "*.txt", "*.jinja", "*.spm")
@@ -141,9 +141,12 @@ def read(folder: Path, *, check: bool | None = False) -> Foreign:
     if left := left_behind(imported.architecture, Tensors(folder)):
         notes.append(f"left behind, since no output here depends on it: {', '.join(left)}")
     config = _masking(imported.config, tokenizer, rows, notes)
-    decoding, unread = decoding_of(generation, str(folder / GENERATION))
+    starts = {"decoder_start_token_id": imported.source.get("decoder_start_token_id")}
+    decoding, unread = decoding_of({**starts, **generation}, str(folder / GENERATION))
     if decoding is not None:
         config = {**config, "decoding": decoding}
+        most = "" if tokenizer.most is None else f"; at most {tokenizer.most} new tokens"
+        notes.append(f"decoding as {GENERATION} says: {shown(decoding)}{most}")
     if unread:
         notes.append(f"{GENERATION}: {', '.join(unread[:12])} left unread: no option of decoding={config['decoding']['name']}")
     return Foreign(config, imported.weights, tokenizer, source, notes)
@@ -182,6 +185,8 @@ def _tokenizer(
     ends = ends_of(generation, last, str(folder / (GENERATION if "eos_token_id" in generation else "config.json")))
     if ends is not None:
         own["ends"] = ends
+    if (most := most_of(generation, str(folder / GENERATION))) is not None:
+        own["most"] = most
     # a forced first token is the same in every text, so it is given and not chosen
     said_first = [generation.get(n, config.get(n)) for n in ("decoder_start_token_id", "forced_bos_token_id")]
     if isinstance(said_first[0], int):
@@ -228,9 +233,9 @@ def _write(folder: Path, foreign: Foreign, config: Config, path: str) -> None:
 
 
 def own_memory(tensor: Tensor) -> Tensor:
-    """A copy if the tensor is a view: saving a view saves all of its storage."""
+    """A copy if the tensor is a view: saving a view saves all of its storage, and its strides."""
     alone = tensor.untyped_storage().nbytes() == tensor.numel() * tensor.element_size()
-    return tensor if alone else tensor.clone()
+    return tensor if alone and tensor.is_contiguous() else tensor.clone(memory_format=torch.contiguous_format)
 
 
 def _dtype(tensor: Tensor) -> str:
