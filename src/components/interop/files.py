@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -16,6 +16,18 @@ from components.core.files import regular, write_json
 
 INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
 SHARD_BYTES = 5 * 10**9
+
+
+class Readable(Protocol):
+    """Tensors of a checkpoint by their names: what ``Tensors`` offers, and whatever stands before it."""
+
+    @property
+    def names(self) -> set[str]: ...
+    @property
+    def bytes(self) -> int: ...
+    def shape(self, name: str) -> tuple[int, ...]: ...
+    def dtype(self, name: str) -> str: ...
+    def __getitem__(self, name: str) -> Tensor: ...
 
 
 class Tensors:

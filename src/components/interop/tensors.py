@@ -16,7 +16,7 @@ from components.core.on_demand import OnDemand
 from components.interop.architecture import Architecture, Rule, filled, pattern
 from components.interop.faults import SHOWN, grouped, listed, typos
 from components.interop.fields import Get
-from components.interop.files import Tensors, meta
+from components.interop.files import Readable, meta
 from components.interop.layouts import Layout
 
 Shapes = Mapping[str, torch.Size]
@@ -97,7 +97,7 @@ def _theirs(rule: Rule, places: Mapping[str, str | None], shape: torch.Size) -> 
     return tuple(n.replace("{e}", str(e)) for n in names for e in (range(shape[0]) if "{e}" in n else (0,)))
 
 
-def read(architecture: Architecture, tensors: Tensors, ours: Shapes, get: Get, where: str) -> OnDemand:
+def read(architecture: Architecture, tensors: Readable, ours: Shapes, get: Get, where: str) -> OnDemand:
     """Our state dict, in the dtypes of the files. A tensor is read and converted when it is asked for.
 
     Raises:
@@ -157,7 +157,7 @@ def read(architecture: Architecture, tensors: Tensors, ours: Shapes, get: Get, w
     return OnDemand(like, converted)
 
 
-def left_behind(architecture: Architecture, tensors: Tensors) -> list[str]:
+def left_behind(architecture: Architecture, tensors: Readable) -> list[str]:
     """Weights in the files that are not read because no output depends on them. Similar ones appear as a pattern and a count."""
     found: list[str] = []
     for left in architecture.left:
@@ -167,7 +167,7 @@ def left_behind(architecture: Architecture, tensors: Tensors) -> list[str]:
     return sorted(found)
 
 
-def named(architecture: Architecture, tensors: Tensors) -> dict[str, str]:
+def named(architecture: Architecture, tensors: Readable) -> dict[str, str]:
     """{name as it is today: name in the files}."""
     made = {}
     for name in tensors.names:

@@ -129,7 +129,7 @@ def read(folder: Path, *, check: bool | None = False) -> Foreign:
     rows = convert.vocab_of(imported.recipe)
     generation = stated(folder / GENERATION)
     tokenizer, notes = _tokenizer(folder, rows, imported.source, generation)
-    notes += [] if compared is None else [str(compared)]
+    notes += [n for n in (imported.note, "" if compared is None else str(compared)) if n]
     source: archive.Source = {
         "architecture": imported.architecture.label,
         "config": imported.source,
