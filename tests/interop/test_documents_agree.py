@@ -126,7 +126,7 @@ SAID = {
     "as transformers draws": ({"do_sample": True, "top_p": 0.9}, [{"name": "top_k", "k": 50}, {"name": "top_p", "p": 0.9}], []),
     "likeliest": ({"do_sample": False, "temperature": 0.5}, None, ["temperature"]),
     "likeliest, shaped": ({"repetition_penalty": 1.2}, [{"name": "repetition", "penalty": 1.2}, {"name": "top_k", "k": 1}], []),
-    "beams": ({"num_beams": 3, "early_stopping": True, "max_new_tokens": 4}, None, ["max_new_tokens"]),
+    "beams": ({"num_beams": 3, "early_stopping": True, "max_new_tokens": 4}, None, []),
     "nothing": ({"eos_token_id": 2, "transformers_version": "5", "_from_model_config": True}, None, []),
 }
 

@@ -37,6 +37,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "loss/distillation": {"teacher": GIVEN},
     "loss/ensemble_distillation": {"teachers": [GIVEN, GIVEN], "weights": [1.0, 3.0]},
     "sampler/allowed_tokens": {"ids": [1, 3, 5]},
+    "sampler/suppress_tokens": {"ids": [1, 3, 5]},
     "data/babel_dates": {"count": 300},
     "data/hf": {"streaming": True},  # nothing of the battery's file is to stay in a cache
     "data/hf_conversations": {"streaming": True},

@@ -28,7 +28,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--template", metavar="FILE", help="a chat template in Jinja; default: the one that came with the tokenizer"
     )
     parser.add_argument("--system", metavar="TEXT", help="what the conversation begins with, as the role system")
-    parser.add_argument("--max-new-tokens", type=count, default=512, metavar="N", help="of an answer, at most (default 512)")
+    parser.add_argument(
+        "--max-new-tokens",
+        type=count,
+        metavar="N",
+        help="of an answer, at most (default: what came with an imported model, else 512)",
+    )
     parser.add_argument(
         "--prefill-chunk", type=count, metavar="N", help="read the conversation in pieces of N tokens: less memory"
     )

@@ -46,7 +46,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--target", default="", metavar="TEXT", help="what an encoder-decoder's own text begins with")
     parser.add_argument("--stop", **several, metavar="TEXT", help="end before this text; may be given several times")  # type: ignore[arg-type]
     parser.add_argument("--samples", type=samples, default=1, metavar="N", help="texts of each prompt (default 1)")
-    parser.add_argument("--max-new-tokens", type=count, default=200, metavar="N", help="at most (default 200)")
+    parser.add_argument(
+        "--max-new-tokens", type=count, metavar="N", help="at most (default: what came with an imported model, else 200)"
+    )
     parser.add_argument("--prefill-chunk", type=count, metavar="N", help="read prompts in pieces of N tokens: less memory")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of what is drawn (default 0)")
     parser.add_argument("--device", default="cpu", metavar="NAME", help="cpu, cuda, cuda:1, mps (default cpu)")
@@ -98,7 +100,7 @@ def run(args: argparse.Namespace) -> int:
     if texts:
         return scored(loaded, args.score, texts, args.prompt if loaded.reads_source else None)
     options = {
-        "max_new_tokens": args.max_new_tokens,
+        "max_new_tokens": args.max_new_tokens or loaded.tokenizer.most or 200,
         "seed": args.seed,
         "stop": args.stop,
         "prefill_chunk": args.prefill_chunk,

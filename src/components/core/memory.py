@@ -5,6 +5,8 @@ Imports no torch: who knows tensors adds up their bytes.
 
 from __future__ import annotations
 
+import ctypes
+import mmap
 import os
 import sys
 from pathlib import Path
@@ -35,6 +37,22 @@ def hold(bytes_needed: int, where: str, what: str, instead: str, *, there: int |
     there = available() if there is None else there
     if bytes_needed > there:
         raise UserError(where, f"needs {shown(bytes_needed)} for {what}, and this machine has {shown(there)}", instead)
+
+
+def forget(address: int, count: int) -> None:
+    """Let go of pages that were mapped from a file and not written to; who reads them again, reads the file again.
+
+    The values stay what they are, so this is only about how much memory the process holds. Memory that is mapped from no file would be lost.
+
+    Args:
+        address: of the first byte.
+        count: of bytes. Pages that lie in them only partly stay.
+    """
+    first = -(-address // mmap.PAGESIZE) * mmap.PAGESIZE
+    length = (address + count) // mmap.PAGESIZE * mmap.PAGESIZE - first
+    if sys.platform != "linux" or length <= 0:  # elsewhere the advice means something else
+        return
+    ctypes.CDLL(None).madvise(ctypes.c_void_p(first), ctypes.c_size_t(length), mmap.MADV_DONTNEED)
 
 
 def shown(count: int) -> str:

@@ -56,8 +56,8 @@ class Tokens:
     threads.
 
     ``begins``: ids that its file puts before a text; None if no file says (then a text begins with ``endoftext``). ``closes``:
-    ids that its file puts after a text. ``ends``: ids that end a text; None if no file says. ``files``: the files beside
-    tokenizer.json, {name: text}, saved along with it.
+    ids that its file puts after a text. ``ends``: ids that end a text, ``most``: new tokens that the model is to write at most;
+    None if no file says. ``files``: the files beside tokenizer.json, {name: text}, saved along with it.
     """
 
     def __init__(self, core: Tokenizer, roles: dict[str, str], files: dict[str, str] | None = None) -> None:
@@ -81,6 +81,7 @@ class Tokens:
         self.begins: list[int] | None = known.get("begins", before or None)
         self.ends: list[int] | None = known.get("ends")
         self.starts: list[int] | None = known.get("starts")
+        self.most: int | None = known.get("most")
 
     @property
     def labels(self) -> tuple[str, ...]:

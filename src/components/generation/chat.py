@@ -195,7 +195,7 @@ def answer(
     messages: Sequence[Message],
     template: Template,
     *,
-    max_new_tokens: int = 512,
+    max_new_tokens: int | None = None,
     seed: int = 0,
     on_text: Callable[[str], None] | None = None,
     prefill_chunk: int | None = None,
@@ -212,7 +212,7 @@ def answer(
         [ids],
         seeds=[(seed, 0)],
         ends=ends,
-        max_new_tokens=max_new_tokens,
+        max_new_tokens=max_new_tokens or tokenizer.most or 512,
         on_token=None if on_text is None else Stream(tokenizer, ends, on_text, []),
         prefill_chunk=prefill_chunk,
     )

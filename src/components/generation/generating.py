@@ -34,7 +34,7 @@ def generate(
     prompt: str | Sequence[str] = "",
     *,
     count: int = 1,
-    max_new_tokens: int = 120,
+    max_new_tokens: int | None = None,
     seed: int = 0,
     on_text: Callable[[str], None] | None = None,
     stop: Sequence[str] = (),
@@ -52,7 +52,7 @@ def generate(
         prompt: one, or several, which are continued together with the same result as alone. An empty prompt begins a document.
             An encoder-decoder reads it with the special tokens that the tokenizer's file puts around a text.
         count: texts of each prompt; they follow one another in the result.
-        max_new_tokens: the largest number of tokens of a continuation.
+        max_new_tokens: the largest number of tokens of a continuation; None: what the tokenizer's files say (``most``), else 120.
         seed: of sampling. The n-th text of a prompt has a random stream of its own, so it does not depend on other texts.
         on_text: called with each new piece of text; only for one prompt with ``count=1``.
         stop: strings; a text also ends before the first of them.
@@ -98,7 +98,7 @@ def generate(
         rows,
         seeds=[(seed, i % count) for i in range(len(rows))],
         ends=ends,
-        max_new_tokens=max_new_tokens,
+        max_new_tokens=max_new_tokens or tokenizer.most or 120,
         on_token=stream,
         stop=stop,
         prefill_chunk=prefill_chunk,

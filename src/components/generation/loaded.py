@@ -25,7 +25,7 @@ Texts = list[str] | tuple[str, ...]
 class Writing(TypedDict, total=False):
     """How texts are written; ``Loaded.generate`` says what each means."""
 
-    max_new_tokens: int
+    max_new_tokens: int | None
     seed: int
     on_text: Callable[[str], None] | None
     stop: str | Texts
@@ -70,7 +70,7 @@ class Loaded:
         self,
         text: str | Texts = "",
         *,
-        max_new_tokens: int = 120,
+        max_new_tokens: int | None = None,
         seed: int = 0,
         count: int = 1,
         on_text: Callable[[str], None] | None = None,
@@ -84,7 +84,7 @@ class Loaded:
 
         Args:
             text: a prompt, or a list of prompts: then what is returned is a list with an entry for each.
-            max_new_tokens: at most.
+            max_new_tokens: at most; None: what came with an imported model, else 120.
             seed: of what is drawn; a prompt's texts do not depend on what else is asked for.
             count: texts of each prompt.
             on_text: called with each piece of text as it comes; for one text.
@@ -143,7 +143,7 @@ class Loaded:
         *,
         tools: Sequence[Tool] | None = None,
         template: str | Path | None = None,
-        max_new_tokens: int = 512,
+        max_new_tokens: int | None = None,
         seed: int = 0,
         on_text: Callable[[str], None] | None = None,
         prefill_chunk: int | None = None,
@@ -155,7 +155,8 @@ class Loaded:
                 ``tool_calls`` and ``reasoning_content``, in the form of OpenAI's interface.
             tools: that the model may call, each ``{"type": "function", "function": {"name": ..., "parameters": a JSON schema}}``.
             template: a file with a Jinja template; without one the tokenizer's own.
-            max_new_tokens, seed, on_text, prefill_chunk: as in ``generate``.
+            max_new_tokens: at most; None: what came with an imported model, else 512.
+            seed, on_text, prefill_chunk: as in ``generate``.
         """
         from components.generation.chat import answer, template_of
 

@@ -104,7 +104,7 @@ def agreement(imported: Imported, folder: Path) -> Agreement:
     generator = torch.Generator().manual_seed(0)
     ids, source = (torch.randint(vocab_of(imported.recipe), (ROWS, n), generator=generator) for n in (length, LENGTH // 2))
     reads = provides(find("model", imported.config["model"]["name"]), "source")
-    config, shapes = explicit(imported.config), {n: t.shape for n, t in imported.weights.items()}
+    config, shapes = explicit(imported.config), {n: t.shape for n, t in imported.weights.like.items()}
     steps = tensors.steps(imported.architecture, shapes, lambda path: at(config, path))
     pairs, idle = _pairs(steps, ours, theirs), tensors.idle(imported.architecture, steps)
     told = {side: _listen(model, names) for side, model, names in (("ours", ours, pairs), ("theirs", theirs, pairs.values()))}
@@ -147,7 +147,7 @@ def _theirs(label: str, folder: Path) -> nn.Module:
 def _ours(imported: Imported) -> nn.Module:
     model = on_meta(imported.config, vocab_of(imported.recipe)).to_empty(device="cpu")
     initialise(model, None, 0, draw=False)
-    model.load_state_dict({n: t.float() for n, t in imported.weights.items()})
+    model.load_state_dict(dict(imported.weights))
     return model.eval()
 
 

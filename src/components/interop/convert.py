@@ -19,6 +19,7 @@ from components.core.config_types import Config
 from components.core.errors import UserError
 from components.core.files import whole_folder, write_text
 from components.core.meta import on_meta
+from components.core.on_demand import OnDemand
 from components.interop import tensors
 from components.interop.architecture import Architecture, architectures
 from components.interop.compare import differences, explicit, layer_by_layer
@@ -26,6 +27,7 @@ from components.interop.config import architecture_of, at, config_of, differs_fr
 from components.interop.fields import FREE
 from components.interop.files import SHARD_BYTES, Tensors, read_json, write
 from components.interop.own import OWN
+from components.interop.quantised import dequantised
 
 COMMON = (
     "LlamaForCausalLM",
@@ -42,11 +44,12 @@ class Imported:
     architecture: Architecture
     recipe: Config
     config: Config
-    weights: dict[str, Tensor]
+    weights: OnDemand
     used: list[str]
     source: Config
     bare: bool = False  # the files are those of a model without a head: names lack the prefix
     whole: str | None = None  # the class of the model that this is the text model of
+    note: str = ""  # what was done to the numbers
 
 
 def read_config(file: Path) -> tuple[Architecture, Config, list[str], Config]:
@@ -67,16 +70,21 @@ def read_folder(folder: Path) -> Imported:
     architecture, recipe, used, source = read_config(folder)
     config, model = composed(recipe, folder)
     shapes = {n: t.shape for n, t in model.state_dict().items()}
-    files = Tensors(folder)
+    raw, files, note = read_json(folder / "config.json"), Tensors(folder), ""
+    if (
+        raw.get("quantization_config") is not None
+    ):  # of a model that reads more than text, it stands outside of its text model's
+        files = dequantised(files, raw, str(folder / "config.json"))
+        source, note = {n: v for n, v in source.items() if n != "quantization_config"}, str(files)
     count = sum(shape.numel() for shape in shapes.values())
     if count > files.bytes + SLACK:  # a number has two bytes, and two names may share it
         said = f"gives a model of {count:,} numbers, and the safetensors there have {files.bytes:,} bytes"
         raise UserError(str(folder / "config.json"), said, "fetch the whole folder again")
     weights = tensors.read(architecture, files, shapes, lambda path: at(config, path), str(folder))
     bare = bool(architecture.prefix) and not any(n.startswith(architecture.prefix) for n in tensors.named(architecture, files))
-    name = next(iter(names_of(read_json(folder / "config.json"))), None)
+    name = next(iter(names_of(raw)), None)
     whole = name if name in architecture.within else None
-    return Imported(architecture, recipe, config, weights, used, source, bare, whole)
+    return Imported(architecture, recipe, config, weights, used, source, bare, whole, note)
 
 
 def composed(recipe: Mapping[str, object], folder: Path) -> tuple[Config, nn.Module]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -18,8 +18,23 @@ INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
 SHARD_BYTES = 5 * 10**9
 
 
+class Readable(Protocol):
+    """Tensors of a checkpoint by their names: what ``Tensors`` offers, and whatever stands before it."""
+
+    @property
+    def names(self) -> set[str]: ...
+    @property
+    def bytes(self) -> int: ...
+    def shape(self, name: str) -> tuple[int, ...]: ...
+    def dtype(self, name: str) -> str: ...
+    def __getitem__(self, name: str) -> Tensor: ...
+
+
 class Tensors:
-    """Tensors by name, each read on demand. ``names`` needs no reading. ``only``: of this one file, not of the model's."""
+    """Tensors by name, each read on demand. ``names`` needs no reading. ``only``: of this one file, not of the model's.
+
+    Each tensor is a mapping of its own, so it takes memory only as long as it is used.
+    """
 
     def __init__(self, folder: Path, *, only: str | None = None) -> None:
         self.folder = folder
@@ -43,7 +58,7 @@ class Tensors:
         return str(self._files[self._where[name]].get_slice(name).get_dtype())
 
     def __getitem__(self, name: str) -> Tensor:
-        return self._files[self._where[name]].get_tensor(name)
+        return _open(self.folder / self._where[name]).get_tensor(name)
 
 
 def _files(folder: Path) -> list[str]:

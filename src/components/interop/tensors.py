@@ -5,20 +5,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from components.core.errors import UserError
+from components.core.on_demand import OnDemand
 from components.interop.architecture import Architecture, Rule, filled, pattern
 from components.interop.faults import SHOWN, grouped, listed, typos
 from components.interop.fields import Get
-from components.interop.files import Tensors, meta
+from components.interop.files import Readable, meta
 from components.interop.layouts import Layout
 
 Shapes = Mapping[str, torch.Size]
-DTYPES = ("F32", "BF16", "F16", "F64")  # others are quantised, and mean nothing without their scales
+# others are quantised, and mean nothing without their scales
+DTYPES = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16, "F64": torch.float64}
 
 
 @dataclass(frozen=True)
@@ -94,8 +97,8 @@ def _theirs(rule: Rule, places: Mapping[str, str | None], shape: torch.Size) -> 
     return tuple(n.replace("{e}", str(e)) for n in names for e in (range(shape[0]) if "{e}" in n else (0,)))
 
 
-def read(architecture: Architecture, tensors: Tensors, ours: Shapes, get: Get, where: str) -> dict[str, Tensor]:
-    """Our state dict, in the dtypes of the files.
+def read(architecture: Architecture, tensors: Readable, ours: Shapes, get: Get, where: str) -> OnDemand:
+    """Our state dict, in the dtypes of the files. A tensor is read and converted when it is asked for.
 
     Raises:
         UserError: one list of the tensors that are missing, left over, or of another shape.
@@ -134,16 +137,27 @@ def read(architecture: Architecture, tensors: Tensors, ours: Shapes, get: Get, w
             faults.append((name, "has no place in the model"))
     if faults:
         raise UserError(where, f"the tensors do not fit {architecture.label}: {listed(grouped(faults))}")
-    found: dict[str, Tensor] = {}
+
+    like, of = {}, {name: step for step in todo for name in step.ours}
     for step in todo:
-        names = [n.removeprefix(prefix) for n in step.theirs]
-        theirs = [zeros[n] if n in zeros else tensors[there[n]] for n in names]
-        parts = step.layout.split(theirs, [ours[n] for n in step.ours])
-        found.update(zip(step.ours, (p.contiguous() for p in parts), strict=True))
-    return found
+        held = [n.removeprefix(prefix) for n in step.theirs]
+        dtypes = [torch.float32 if n in zeros else DTYPES[tensors.dtype(there[n])] for n in held]
+        like.update((n, meta(ours[n], reduce(torch.promote_types, dtypes))) for n in step.ours)
+    last: dict[str, Tensor] = {}  # what is left of one step: its tensors are asked for one after another
+
+    def converted(name: str) -> Tensor:
+        if name not in last:
+            last.clear()
+            step = of[name]
+            held = [n.removeprefix(prefix) for n in step.theirs]
+            theirs = [zeros[n] if n in zeros else tensors[there[n]] for n in held]
+            last.update(zip(step.ours, step.layout.split(theirs, [ours[n] for n in step.ours]), strict=True))
+        return last.pop(name)
+
+    return OnDemand(like, converted)
 
 
-def left_behind(architecture: Architecture, tensors: Tensors) -> list[str]:
+def left_behind(architecture: Architecture, tensors: Readable) -> list[str]:
     """Weights in the files that are not read because no output depends on them. Similar ones appear as a pattern and a count."""
     found: list[str] = []
     for left in architecture.left:
@@ -153,7 +167,7 @@ def left_behind(architecture: Architecture, tensors: Tensors) -> list[str]:
     return sorted(found)
 
 
-def named(architecture: Architecture, tensors: Tensors) -> dict[str, str]:
+def named(architecture: Architecture, tensors: Readable) -> dict[str, str]:
     """{name as it is today: name in the files}."""
     made = {}
     for name in tensors.names:

@@ -110,12 +110,12 @@ def import_adapter(path: str, base: str, to: Path) -> str:
     folder, given = importing.located(path), importing.held(base)
     if (given.config.get("adapter") or NONE)["name"] != "none":
         raise UserError(base, "has an adapter already", "components export BASE --to FOLDER merges it; name that folder")
-    vocab_size = vocab_size_of(given.config, given.tokenizer)
-    adapter = read(folder, base_of(given.config, given.weights, vocab_size, _prefer(given.source)))
+    vocab_size, weights = vocab_size_of(given.config, given.tokenizer), dict(given.weights)
+    adapter = read(folder, base_of(given.config, weights, vocab_size, _prefer(given.source)))
     made = replace(
         given,
         config={**given.config, "adapter": adapter.node},
-        weights=given.weights | adapter.tensors,
+        weights=weights | adapter.tensors,
         source={**given.source, "adapter": adapter.source},
         notes=[f"adapter {adapter.node['name']}: {len(adapter.tensors)} tensors of {folder}"],
     )

@@ -19,6 +19,8 @@ from components.core.config_types import Config
 from components.core.content import plain
 from components.core.errors import UserError
 from components.core.files import parse_json, reason, regular
+from components.core.on_demand import outline
+from components.core.weight_names import first_few
 from components.corpus.tokens import LABELS_FILE, MAP_FILE, OWN_FILE
 from components.runs.run_files import check_config
 
@@ -183,13 +185,16 @@ def check_kinds(own: Mapping[str, torch.Tensor], weights: Mapping[str, torch.Ten
 
 
 def load_into(model: nn.Module, weights: Mapping[str, torch.Tensor], where: str) -> None:
-    """Load all weights of the model. UserError if they belong to another model."""
-    check_fits(model, weights, where)
-    try:
-        model.load_state_dict(weights)
-    except RuntimeError as e:  # a name too many or too few
-        said = f"the weights do not fit the config: {str(e).splitlines()[-1].strip()}"
-        raise UserError(where, said, "leave overrides of the model out") from e
+    """Copy all weights into the model, which has its memory. UserError if they belong to another model."""
+    check_fits(model, outline(weights), where)
+    own = model.state_dict()
+    for said, names in (("lacks", [n for n in own if n not in weights]), ("has", [n for n in weights if n not in own])):
+        if names:
+            what = f"the weights do not fit the config: it {said} {first_few(names)}"
+            raise UserError(where, what, "leave overrides of the model out")
+    with torch.no_grad():
+        for name in weights:  # one after another: those that are read on demand are in memory one by one
+            own[name].copy_(weights[name])
 
 
 def _ids(value: object) -> bool:
@@ -200,6 +205,7 @@ def _ids(value: object) -> bool:
 OWN: dict[str, Callable[[object], bool]] = {
     "vocab_size": lambda v: v is None or (_whole(v) and 0 < v < 2**31),
     **dict.fromkeys(("begins", "ends", "starts"), _ids),
+    "most": lambda v: v is None or (_whole(v) and 0 < v < 2**31),
 }
 
 

@@ -16,13 +16,16 @@ from torch import Tensor
 
 from components.core.errors import UserError
 from components.core.files import write_text
+from components.core.on_demand import OnDemand, unread
 from components.corpus.tokens import Tokens, read_tokenizer
 from components.runs import shards
 from components.runs.archive import Checkpoint, check_archive, check_shape
 from components.runs.run_folder import FOREIGN_PLAN, PLAN
+from components.runs.tensor_file import forget
 from components.runs.tensor_places import Place, put_together
 
 Wanted = Literal["all", "weights", "shapes"]
+MODEL = "model."  # what stands before the names of the model's own weights
 
 
 def read(file: Path, wanted: Wanted = "all") -> Checkpoint:
@@ -126,6 +129,35 @@ def tokenizer_in(checkpoint: Checkpoint, file: Path | str = "") -> Tokens:
             raise UserError(where, e.what.replace(f"{folder}{os.sep}", ""), e.instead) from e
 
 
+def open_weights(file: Path) -> tuple[Checkpoint, OnDemand]:
+    """(a checkpoint as plain data, the model's own state dict): its weights are mapped, and the pages of each are let go when the next is read.
+
+    Raises:
+        UserError: as ``read`` does; a damaged part of a folder of shards is found when its weight is read.
+    """
+    last: list[Tensor] = []
+
+    def mapped(tensor: Tensor) -> Tensor:
+        while last:
+            forget(last.pop())
+        last.append(tensor)
+        return tensor
+
+    if not shards.is_shards(file):
+        checkpoint = read(file, "weights")
+        held = weights_in(checkpoint)
+        return checkpoint, OnDemand({n: unread(t) for n, t in held.items()}, lambda name: mapped(held[name]))
+    plan = shards.read_plan(file)
+    stored = {str(place[1]): one for one in plan.tensors for place in one.places if place[0] == "state_dict"}
+
+    def put_together(name: str) -> Tensor:
+        one = stored[f"{MODEL}{name}"]
+        return mapped(plan.tensor(one)) if one.in_one_piece else plan.tensor(one)
+
+    checkpoint = join(plan, "shapes")
+    return checkpoint, OnDemand(weights_in(checkpoint), put_together)
+
+
 def weights_in(checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
     """The model's own state dict."""
-    return {n.removeprefix("model."): v for n, v in checkpoint["state_dict"].items() if n.startswith("model.")}
+    return {n.removeprefix(MODEL): v for n, v in checkpoint["state_dict"].items() if n.startswith(MODEL)}

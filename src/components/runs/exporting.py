@@ -23,7 +23,8 @@ from components.interop.own import LABEL
 from components.interop.rotary_layout import in_halves
 from components.parts.adapter._merge import merge
 from components.runs import checkpoints, resume, run_folder
-from components.runs.importing import GENERATION
+from components.runs.generation_config import FILE as GENERATION
+from components.runs.generation_config import generation_of
 from components.runs.loading import model_of, vocab_size_of
 from components.runs.model_card import model_card
 from components.runs.run_files import read_about, read_summary
@@ -55,6 +56,7 @@ def export_run(run: str, to: Path, *, shard_bytes: int) -> str:
     own = {f"{role}_token_id": i for role, i in special_ids(tokenizer).items() if role in ("bos", "eos", "pad")}
     own |= {} if begins is None else {"decoder_start_token_id": begins}
     known, prefer, unlike = form_of(config, weights, vocab_size, prefer)
+    generation, unsaid = generation_file(source.get("generation_config"), tokenizer, config["decoding"], begins)
     made = convert.write_folder(
         *known,
         vocab_size,
@@ -64,12 +66,14 @@ def export_run(run: str, to: Path, *, shard_bytes: int) -> str:
         prefer=prefer,
         bare=bool(source.get("bare")),
         shard_bytes=shard_bytes,
-        files=tokenizer_files(tokenizer, config) | generation_file(source.get("generation_config"), tokenizer, begins),
+        files=tokenizer_files(tokenizer, config) | generation,
         card=card_of(folder, config, weights),
     )
     folded = "; the adapter is in the weights" if len(weights) != len(checkpoints.weights_in(checkpoint)) else ""
     said = f"{prefer if prefer in made.names else made.label}: {len(weights)} tensors of {file}{folded}"
-    return "\n".join([said, *([f"{unlike}: {OWN_NOTE}"] if unlike else []), f"folder: {to}"])
+    notes = [f"{unlike}: {OWN_NOTE}"] if unlike else []
+    notes += [f"{GENERATION} cannot say {', '.join(unsaid)}: it is not in there"] if unsaid else []
+    return "\n".join([said, *notes, f"folder: {to}"])
 
 
 def card_of(folder: Path, config: Config, weights: Mapping[str, Tensor]) -> Callable[[str], str]:
@@ -134,16 +138,23 @@ def special_ids(tokenizer: Tokens) -> dict[str, int]:
     return ids if end is None or tokenizer.begins is not None else {**ids, "bos": end, "eos": end}
 
 
-def generation_file(source: Mapping[str, object] | None, tokenizer: Tokens, begins: int | None = None) -> dict[str, str]:
-    """generation_config.json: where a text begins and ends. ``begins``: the first id of a decoder that reads a source."""
+def generation_file(
+    source: Mapping[str, object] | None, tokenizer: Tokens, node: Config, begins: int | None = None
+) -> tuple[dict[str, str], list[str]]:
+    """(generation_config.json: where a text begins and ends, and how it is written; what of the node ``decoding`` it cannot say).
+
+    ``begins``: the first id of a decoder that reads a source.
+    """
     first, over = first_ids(tokenizer), list(stop_ids(tokenizer))
-    held = source or {
+    ends = {
         **({"bos_token_id": first[0]} if first else {}),
         **({"eos_token_id": over[0] if len(over) == 1 else over} if over else {}),
         **({"pad_token_id": tokenizer.specials["pad"]} if "pad" in tokenizer.specials else {}),
         **({} if begins is None else {"decoder_start_token_id": begins}),
+        **({} if tokenizer.most is None else {"max_new_tokens": tokenizer.most}),
     }
-    return {GENERATION: json.dumps(held, indent=2) + "\n"}
+    held, unsaid = generation_of(node, source or None, ends)
+    return {GENERATION: json.dumps(held, indent=2) + "\n"}, unsaid
 
 
 def tokenizer_files(tokenizer: Tokens, config: Config) -> dict[str, str]:

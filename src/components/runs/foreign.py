@@ -15,6 +15,7 @@ from components import __version__
 from components.core.config_types import Config
 from components.core.errors import UserError
 from components.core.files import make_folder, whole, whole_folder
+from components.core.on_demand import outline
 from components.corpus.tokens import Tokens
 from components.runs import archive, checkpoints, random_state, run_folder
 
@@ -24,7 +25,7 @@ class Foreign:
     """What a folder holds, in our terms. ``source``: what an export needs to write the same again; ``notes``: lines to print."""
 
     config: Config
-    weights: dict[str, Tensor]
+    weights: Mapping[str, Tensor]
     tokenizer: Tokens
     source: archive.Source
     notes: list[str]
@@ -54,8 +55,9 @@ def keep(foreign: Foreign, to: Path, about: Mapping[str, object], state: str = "
 
 def told(foreign: Foreign, to: Path) -> str:
     """What to print about a run that is written."""
-    count = sum(t.numel() for t in foreign.weights.values())
-    dtypes = ", ".join(sorted({str(t.dtype).removeprefix("torch.") for t in foreign.weights.values()}))
+    held = outline(foreign.weights).values()
+    count = sum(t.numel() for t in held)
+    dtypes = ", ".join(sorted({str(t.dtype).removeprefix("torch.") for t in held}))
     return "\n".join(
         [
             f"{foreign.source['architecture']}: {len(foreign.weights)} tensors, {count:,} numbers in {dtypes}",
@@ -72,7 +74,7 @@ def write(folder: Path, foreign: Foreign, to: Path, about: Mapping[str, object],
         "recipe": to.name,
         "tokenizer": {"name": "pretrained", "path": str(to.absolute() / "tokenizer.json")},
     }
-    count = sum(t.numel() for t in foreign.weights.values())
+    count = sum(t.numel() for t in outline(foreign.weights).values())
     start = {
         "recipe": config["recipe"],
         "init_from": None,
@@ -102,6 +104,6 @@ def write(folder: Path, foreign: Foreign, to: Path, about: Mapping[str, object],
 
 
 def own_memory(tensor: Tensor) -> Tensor:
-    """A copy if the tensor is a view: saving a view saves all of its storage."""
+    """A copy if the tensor is a view: saving a view saves all of its storage, and its strides."""
     alone = tensor.untyped_storage().nbytes() == tensor.numel() * tensor.element_size()
-    return tensor if alone else tensor.clone()
+    return tensor if alone and tensor.is_contiguous() else tensor.clone(memory_format=torch.contiguous_format)

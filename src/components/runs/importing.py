@@ -20,7 +20,7 @@ from components.interop.tensors import left_behind
 from components.runs import archive, checkpoints, hub, resume, run_folder
 from components.runs.foreign import Foreign, free_place, keep
 from components.runs.generation_config import FILE as GENERATION
-from components.runs.generation_config import decoding_of, ends_of
+from components.runs.generation_config import decoding_of, ends_of, most_of, shown
 
 
 def import_folder(path: str, to: Path, *, check: bool | None = None) -> str:
@@ -70,7 +70,7 @@ def read(folder: Path, *, check: bool | None = False) -> Foreign:
     rows = convert.vocab_of(imported.recipe)
     generation = stated(folder / GENERATION)
     tokenizer, notes = _tokenizer(folder, rows, imported.source, generation)
-    notes += [] if compared is None else [str(compared)]
+    notes += [n for n in (imported.note, "" if compared is None else str(compared)) if n]
     source: archive.Source = {
         "architecture": imported.architecture.label,
         "config": imported.source,
@@ -82,9 +82,12 @@ def read(folder: Path, *, check: bool | None = False) -> Foreign:
     if left := left_behind(imported.architecture, Tensors(folder)):
         notes.append(f"left behind, since no output here depends on it: {', '.join(left)}")
     config = _masking(imported.config, tokenizer, rows, notes)
-    decoding, unread = decoding_of(generation, str(folder / GENERATION))
+    starts = {"decoder_start_token_id": imported.source.get("decoder_start_token_id")}
+    decoding, unread = decoding_of({**starts, **generation}, str(folder / GENERATION))
     if decoding is not None:
         config = {**config, "decoding": decoding}
+        most = "" if tokenizer.most is None else f"; at most {tokenizer.most} new tokens"
+        notes.append(f"decoding as {GENERATION} says: {shown(decoding)}{most}")
     if unread:
         notes.append(f"{GENERATION}: {', '.join(unread[:12])} left unread: no option of decoding={config['decoding']['name']}")
     return Foreign(config, imported.weights, tokenizer, source, notes)
@@ -123,6 +126,8 @@ def _tokenizer(
     ends = ends_of(generation, last, str(folder / (GENERATION if "eos_token_id" in generation else "config.json")))
     if ends is not None:
         own["ends"] = ends
+    if (most := most_of(generation, str(folder / GENERATION))) is not None:
+        own["most"] = most
     # a forced first token is the same in every text, so it is given and not chosen
     said_first = [generation.get(n, config.get(n)) for n in ("decoder_start_token_id", "forced_bos_token_id")]
     if isinstance(said_first[0], int):

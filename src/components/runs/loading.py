@@ -69,9 +69,8 @@ def open_model(
     else:
         folder, file = run_folder.find_run(str(run_or_checkpoint), resume.runs_folder(request))
         file = file or run_folder.checkpoint_of(folder, best=True)
-        checkpoint = checkpoints.read(file, "weights")
+        checkpoint, weights = checkpoints.open_weights(file)
         stored, tokenizer = checkpoint["components"]["config"], checkpoints.tokenizer_in(checkpoint, file)
-        weights = checkpoints.weights_in(checkpoint)
     config = compose_request(request, base=stored, cwd=Path.cwd(), command=command, source=file).config
     with found_in(file):
         model = model_of(config, vocab_size_of(config, tokenizer))

@@ -164,7 +164,7 @@ def _plain(name: str) -> Foreign:
     config = {**held.config, "adapter": {"name": "none"}}
     source: archive.Source = {**held.source}
     source.pop("adapter", None)
-    weights = plain_weights(vocab_size_of(held.config, held.tokenizer), held.weights, held.config)
+    weights = plain_weights(vocab_size_of(held.config, held.tokenizer), dict(held.weights), held.config)
     return replace(held, weights=weights, config=config, source=source)
 
 

@@ -25,7 +25,7 @@ from components.core import files
 from components.core.errors import UserError
 from components.runs.archive import DAMAGED
 from components.runs.run_folder import PLAN
-from components.runs.tensor_file import DTYPES, NAMED, bytes_of
+from components.runs.tensor_file import DTYPES, NAMED, bytes_of, forget
 from components.runs.tensor_places import TREES, Place
 
 REST, SCHEMA = "rest.ckpt", 1
@@ -66,6 +66,10 @@ class Stored:
     @property
     def key(self) -> str:
         return "/".join(map(str, self.places[0]))
+
+    @property
+    def in_one_piece(self) -> bool:
+        return len(self.pieces) == 1 and self.pieces[0].shape == self.shape
 
 
 @dataclass
@@ -123,7 +127,7 @@ class Plan:
         Raises:
             UserError: a piece is damaged.
         """
-        if len(stored.pieces) == 1 and stored.pieces[0].shape == stored.shape:
+        if stored.in_one_piece:
             return self.piece(stored, stored.pieces[0])
         size = math.prod(stored.shape)
         try:
@@ -136,7 +140,9 @@ class Plan:
             raise UserError(str(self.folder), said, "load it on a larger machine") from None
         for piece in stored.pieces:
             block = whole[tuple(slice(at, at + size) for at, size in zip(piece.at, piece.shape))]
-            block.copy_(self.piece(stored, piece))
+            held = self.piece(stored, piece)
+            block.copy_(held)
+            forget(held)
         return whole
 
 

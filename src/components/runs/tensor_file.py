@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from components.core import files
+from components.core import files, memory
 
 # the names that the format has for types of numbers
 DTYPES: dict[torch.dtype, str] = {
@@ -77,3 +77,9 @@ def write(file: Path, entries: Sequence[Entry], tensors: Iterable[Tensor]) -> li
 def bytes_of(tensor: Tensor) -> memoryview:
     """The bytes of a tensor on the CPU; a view, where it lies in one piece."""
     return tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data
+
+
+def forget(mapped: Tensor) -> None:
+    """Let go of the pages of a tensor that is mapped from a file; it keeps its values."""
+    if mapped.is_contiguous():
+        memory.forget(mapped.data_ptr(), mapped.numel() * mapped.element_size())

@@ -1,6 +1,6 @@
 """gpt-oss (OpenAI 2025, arXiv:2508.10925): sinks, a window on every second layer, clamped experts, YaRN unrounded.
 
-The published checkpoints keep experts in 4 bits (``_blocks`` and ``_scales``), which are refused: save them in bf16 first.
+The published checkpoints keep experts in 4 bits (``_blocks`` and ``_scales``), which are dequantised on the way in.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from components.core.registry import register
 from components.core.signature import Positive
-from components.core.sockets import Batch, Cache
+from components.core.sockets import Batch, Cache, Makers, make_all
 from components.functional.decode_products import decoding_form
 from components.parts.decoding._loop import Decoding, Over, checked, evaluating, feed_of
 
@@ -30,6 +30,7 @@ class Beam(Decoding):
         length_penalty: above 0 favours longer texts, below 0 shorter ones; 0: sums as they are.
         early_stopping: when a prompt is done. full: as soon as beam_size texts are finished; estimate: when the best unfinished score at its
             present length is no better than the worst finished; never: when no unfinished text can become better.
+        samplers: what shapes the log-probabilities, applied in this order: penalties, and what is forbidden.
     """
 
     def __init__(
@@ -38,7 +39,9 @@ class Beam(Decoding):
         beam_size: Positive = 4,
         length_penalty: float = 1.0,
         early_stopping: Literal["full", "estimate", "never"] = "estimate",
+        samplers: Makers["sampler"] = (),
     ) -> None:
+        self.samplers = make_all(samplers, "sampler")
         self.beam_size, self.length_penalty, self.early_stopping = beam_size, length_penalty, early_stopping
 
     def generate(
@@ -60,15 +63,17 @@ class Beam(Decoding):
             return batch.ids.clone()
         with torch.inference_mode(), evaluating(model), decoding_form(model, self.weights, max_new_tokens):
             feed = feed_of(model, batch, cache, limit, prefill_chunk)
-            found = self._search(feed, batch.ids, max_new_tokens, room, stop_ids, over)
+            found = self._search(feed, batch, max_new_tokens, room, stop_ids, over)
         if on_token is not None:
             for column in found[:, batch.ids.shape[1] :].unbind(1):
                 on_token(column)
         return found.clone()
 
     def _search(
-        self, feed: Any, given: Tensor, most: int, room: Tensor | None, stop_ids: Sequence[int], over: Over | None
+        self, feed: Any, batch: Batch, most: int, room: Tensor | None, stop_ids: Sequence[int], over: Over | None
     ) -> Tensor:
+        given = batch.ids
+        valid = None if batch.valid is None else F.pad(batch.valid, (0, most), value=True).repeat_interleave(self.beam_size, 0)
         rows, prompt, n, device = given.shape[0], given.shape[1], self.beam_size, given.device
         fill = stop_ids[0] if stop_ids else 0
         stops = torch.tensor(list(stop_ids), dtype=torch.long, device=device)
@@ -86,7 +91,10 @@ class Beam(Decoding):
             logits = feed(given, prompt).repeat_interleave(n, 0) if step == 0 else feed(ids, end)
             if step == 0:
                 feed.reorder(torch.arange(rows, device=device).repeat_interleave(n))
-            total = (sums[..., None] + logits.float().log_softmax(-1).view(rows, n, -1)).flatten(1)
+            shaped = logits.float().log_softmax(-1)
+            for sampler in self.samplers:
+                shaped = sampler(shaped, ids[:, :end], None if valid is None else valid[:, :end])
+            total = (sums[..., None] + shaped.clamp(min=NEVER).view(rows, n, -1)).flatten(1)
             best, index = total.topk(min(max(2, 1 + len(stop_ids)) * n, total.shape[1]))
             parent, token = index // logits.shape[-1], index % logits.shape[-1]
             made = ids[(first + parent).flatten()]
