@@ -31,7 +31,7 @@ from components.corpus.rows import batch_of as rows_of
 from components.corpus.tokens import LABELS_FILE
 from components.runs.preparing import task_of
 from components.training.task._pairs import OverPairs
-from components.training.task.instruction_tuning import PLAIN, TEMPLATE
+from components.training.task._conversing import PLAIN, TEMPLATE
 from components.training.tuning import freeze, tuned
 
 VOCAB, LENGTH = 300, 16

@@ -28,6 +28,13 @@ def tokens_in(batch: Batch) -> Tensor | int:
     return own if batch.source is None else own + tokens_in(batch.source)
 
 
+def once_a_row(targets: Tensor) -> Tensor:
+    """(B, T) weights that add up to 1 in each row with targets: all of it is at its first one, since a sum of n equal shares would not be 1 to the last bit."""
+    asked = targets != IGNORED
+    first = torch.zeros(targets.shape, device=targets.device)
+    return first.scatter_(1, asked.int().argmax(1, keepdim=True), 1.0) * asked
+
+
 def ids_of(batch: Batch) -> list[list[int]]:
     """The ids of each row, without its padding."""
     kept = torch.ones_like(batch.ids, dtype=torch.bool) if batch.valid is None else batch.valid

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from components.core.sockets import Batch, Terms
 from components.parts.adapter._adapted import learns_alone, switched_off
 from components.parts.decoding._loop import evaluating
+from components.parts.loss._answers import target_log_probs
 from components.parts.loss._pairs import answers_of
 from components.parts.loss._tokens import Head
 
@@ -45,29 +46,41 @@ class Reference:
         return replace(batch, reference=torch.stack([self.kept[name] for name in names]).to(batch.ids.device))
 
     def says(self, batch: Batch) -> Tensor:
-        """(B, 2) the log-probability of each answer, without dropout."""
+        """What the reference says, without dropout: see ``read``."""
         if self.copy is not None:
-            return log_probs(self.copy, batch, self.vocab_size)
+            return self.said_by(self.copy, batch)
         with switched_off(self.policy):
-            return log_probs(self.policy, batch, self.vocab_size)
+            return self.said_by(self.policy, batch)
 
     def ratios(self, batch: Batch) -> Tensor:
         """(B, 2) log(policy / reference) of each answer, the policy as it is now, without dropout and without a gradient. Nothing is kept."""
-        return log_probs(self.policy, batch, self.vocab_size) - self.says(batch)
+        return self.said_by(self.policy, batch) - self.says(batch)
+
+    def read(self, hidden: Tensor, head: Head, batch: Batch) -> Tensor:
+        """What is asked of a model: here (B, 2), the log-probability of each answer."""
+        return answers_of(hidden, head, batch, vocab_size=self.vocab_size).log_probs
+
+    @torch.no_grad()
+    def said_by(self, model: nn.Module, batch: Batch) -> Tensor:
+        """``read`` of a model while it evaluates."""
+        found: list[Tensor] = []
+
+        def keep(hidden: Tensor, head: Head, batch: Batch) -> Terms:
+            found.append(self.read(hidden, head, batch))
+            return Terms()
+
+        with evaluating(model):
+            model(batch, keep)
+        return found[0]
 
 
-@torch.no_grad()
-def log_probs(model: nn.Module, batch: Batch, vocab_size: int) -> Tensor:
-    """(B, 2) what a model says of each answer while it evaluates."""
-    found: list[Tensor] = []
+class TokenReference(Reference):
+    """The same of rows that are one answer each, token by token."""
 
-    def keep(hidden: Tensor, head: Head, batch: Batch) -> Terms:
-        found.append(answers_of(hidden, head, batch, vocab_size=vocab_size).log_probs)
-        return Terms()
-
-    with evaluating(model):
-        model(batch, keep)
-    return found[0]
+    def read(self, hidden: Tensor, head: Head, batch: Batch) -> Tensor:
+        """(B, T) the log-probability of each target."""
+        assert batch.targets is not None
+        return target_log_probs(hidden, head, batch.targets, vocab_size=self.vocab_size)
 
 
 def pairs_of(batch: Batch) -> list[bytes]:
