@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -14,7 +15,9 @@ from components.parts.adapter._adapted import learns_alone, switched_off
 from components.parts.decoding._loop import evaluating
 from components.parts.loss._answers import target_log_probs
 from components.parts.loss._pairs import answers_of
-from components.parts.loss._tokens import Head
+from components.parts.loss._tokens import Head, need_targets
+
+Read = Callable[[Tensor, Head, Batch], Tensor]
 
 
 class Reference:
@@ -48,30 +51,17 @@ class Reference:
     def says(self, batch: Batch) -> Tensor:
         """What the reference says, without dropout: see ``read``."""
         if self.copy is not None:
-            return self.said_by(self.copy, batch)
+            return said_by(self.copy, batch, self.read)
         with switched_off(self.policy):
-            return self.said_by(self.policy, batch)
+            return said_by(self.policy, batch, self.read)
 
     def ratios(self, batch: Batch) -> Tensor:
         """(B, 2) log(policy / reference) of each answer, the policy as it is now, without dropout and without a gradient. Nothing is kept."""
-        return self.said_by(self.policy, batch) - self.says(batch)
+        return said_by(self.policy, batch, self.read) - self.says(batch)
 
     def read(self, hidden: Tensor, head: Head, batch: Batch) -> Tensor:
         """What is asked of a model: here (B, 2), the log-probability of each answer."""
         return answers_of(hidden, head, batch, vocab_size=self.vocab_size).log_probs
-
-    @torch.no_grad()
-    def said_by(self, model: nn.Module, batch: Batch) -> Tensor:
-        """``read`` of a model while it evaluates."""
-        found: list[Tensor] = []
-
-        def keep(hidden: Tensor, head: Head, batch: Batch) -> Terms:
-            found.append(self.read(hidden, head, batch))
-            return Terms()
-
-        with evaluating(model):
-            model(batch, keep)
-        return found[0]
 
 
 class TokenReference(Reference):
@@ -79,8 +69,32 @@ class TokenReference(Reference):
 
     def read(self, hidden: Tensor, head: Head, batch: Batch) -> Tensor:
         """(B, T) the log-probability of each target."""
-        assert batch.targets is not None
-        return target_log_probs(hidden, head, batch.targets, vocab_size=self.vocab_size)
+        return tokens_read(self.vocab_size)(hidden, head, batch)
+
+
+def tokens_read(vocab_size: int) -> Read:
+    """A function that reads (B, T), the log-probability of each target."""
+
+    def read(hidden: Tensor, head: Head, batch: Batch) -> Tensor:
+        return target_log_probs(
+            hidden, head, need_targets(batch, "a policy", "the tokens of the answers"), vocab_size=vocab_size
+        )
+
+    return read
+
+
+@torch.no_grad()
+def said_by(model: nn.Module, batch: Batch, read: Read) -> Tensor:
+    """What ``read(hidden, head, batch)`` finds in a model while it evaluates."""
+    found: list[Tensor] = []
+
+    def keep(hidden: Tensor, head: Head, batch: Batch) -> Terms:
+        found.append(read(hidden, head, batch))
+        return Terms()
+
+    with evaluating(model):
+        model(batch, keep)
+    return found[0]
 
 
 def pairs_of(batch: Batch) -> list[bytes]:
