@@ -52,6 +52,7 @@ class GRPO(Drawing, Compared, MeasuresTerms, Replying):
     steps_per_generation: Positive = 1
     scored = 0
 
+    best_by: ClassVar[tuple[str, str]] = ("val_reward", "max")
     rows_kind: ClassVar[type[Rows]] = RowsOfOne
     reference_kind: ClassVar[type[Reference]] = TokenReference
 
