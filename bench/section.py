@@ -1,4 +1,4 @@
-"""Sections of docs/performance.md, each between the marks of the bench that writes it."""
+"""Sections of docs/performance.md, or of another page, each between the marks of the bench that writes it."""
 
 from __future__ import annotations
 
@@ -15,5 +15,5 @@ def placed(page: str, name: str, text: str) -> str:
     return f"{before.rstrip()}\n\n{begin}\n\n{text.strip()}\n\n{end}\n" + (f"\n{after}\n" if after else "")
 
 
-def put(name: str, text: str) -> None:
-    PAGE.write_text(placed(PAGE.read_text(encoding="utf8"), name, text), encoding="utf8")
+def put(name: str, text: str, page: Path = PAGE) -> None:
+    page.write_text(placed(page.read_text(encoding="utf8"), name, text), encoding="utf8")
