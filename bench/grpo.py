@@ -20,7 +20,7 @@ from typing import Any
 
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # as the command line has it: threads that wait take no core from others
 
-import section  # noqa: E402
+import section
 
 DOCS = Path(__file__).parent.parent / "docs"
 FIGURES, PAGE = DOCS / "grpo.json", DOCS / "post_training.md"
@@ -56,8 +56,8 @@ def measured(run: Path) -> dict[str, float]:
 
 def test_examples(source: Any, share: float) -> list[Any]:
     """The examples that every run with this share holds out: a hash of the input decides, and not the seed."""
-    from components.corpus.examples import cleaned
     from components.corpus.clean import Report
+    from components.corpus.examples import cleaned
     from components.corpus.texts import Cleaning
 
     cleaning = Cleaning(0, 0.05, share, 0)
@@ -88,8 +88,9 @@ def text(kept: dict[str, Any]) -> str:
     lines = [
         "## GRPO on numbers in words",
         "",
-        f"Made by `python bench/grpo.py --write` on {kept['day']}, {kept['machine']}, beside other work. Recipe `spell_numbers` stops early; `spell_numbers_grpo` goes on from there:",
-        "the reward is 1 for the right answer, else 0. Exact match is over the numbers of the test split, which no run has trained on: greedy,",
+        f"Made by `python bench/grpo.py --write` on {kept['day']}, {kept['machine']}, beside other work. Recipe `spell_numbers`",
+        "stops early; `spell_numbers_grpo` goes on from there: the reward is 1 for the right answer, else 0. Exact match is over the numbers",
+        "of the test split, which no run has trained on: greedy,",
         f"and as the model draws ({DRAWS} answers each).",
         "",
         "| seed | greedy: start | GRPO | drawn: start | GRPO | reward at the end | KL | seconds |",
