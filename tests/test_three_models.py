@@ -16,7 +16,7 @@ import torch
 from hosts import parts
 
 from components import build, merge
-from components.check.training import pairs_in
+from components.check.training import answers_in
 from components.compose import compose
 from components.core import registry
 from components.core.abilities import NeedsModels
@@ -31,8 +31,8 @@ from components.corpus.pairs import _batch_of as pairs_of
 from components.corpus.rows import batch_of as rows_of
 from components.corpus.tokens import LABELS_FILE
 from components.runs.preparing import task_of
+from components.training.task._conversing import PLAIN, TEMPLATE
 from components.training.task._pairs import OverPairs
-from components.training.task.instruction_tuning import PLAIN, TEMPLATE
 from components.training.tuning import freeze, tuned
 
 VOCAB, LENGTH = 300, 16
@@ -88,6 +88,7 @@ LOSSES = {
     "loss/classification": ("data=leaf_flower", *WITH["values", "labels"]),
     "loss/regression": ("data=judges", *WITH["values", "amounts"], "model.embedding.d_in=3"),
     **{f"loss/{n}": ("data=python_preferences", *WITH["preferences",]) for n in ("dpo", "ipo", "kto", "orpo", "simpo")},
+    **{f"loss/{n}": ("data=python_instructions", "model=decoder", "task=grpo", *TEXTS) for n in ("grpo", "dr_grpo")},
     "loss/reward": ("data=python_preferences", "model=decoder", "model/head=value", "task=reward_modeling", *TEXTS),
 }
 BESIDE = {
@@ -112,6 +113,7 @@ BESIDE = {
     "data/token_files": ("data.path={ids}", "data.tokenizer=pretrained", "data.tokenizer.path={tokenizer}"),
     "data/mixed": ("data.parts=[{name: text, path: '{file}'}]",),
     "data/texts_of": ("data.source=babel_dates",),
+    "data/conversations_of": ("data.source=babel_dates",),
     "tokenizer/pretrained": ("tokenizer.path={tokenizer}",),
 }
 CASES = [p for p in parts(*KINDS) if not registry.entry(*p.split("/")).preset_of]
@@ -189,8 +191,8 @@ def model_of(config: dict[str, Any], extra: int = 0) -> torch.nn.Module:
 def batch_of(config: dict[str, Any], loss: Any = None) -> Batch:
     ids = torch.randint(5, VOCAB, (4, LENGTH), generator=torch.Generator().manual_seed(0))
     batch = Batch(ids, targets=ids.roll(-1, 1))
-    if any(provides(loss, word) for word in ("pairs", "rewards")):
-        return pairs_in(batch)
+    if any(provides(loss, word) for word in ("pairs", "rewards", "groups")):
+        return answers_in(batch, loss)
     values = torch.rand(4, 1, config["model"]["embedding"].get("d_in", 1), generator=torch.Generator().manual_seed(0))
     if "values" in registry.entry("embedding", config["model"]["embedding"]["name"]).signature.declared.get("needs", {}).get(
         "data", ()

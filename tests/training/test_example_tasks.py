@@ -140,7 +140,7 @@ TALK = [
 
 
 def instructed(template=None):
-    from components.training.task.instruction_tuning import TEMPLATE, template_for
+    from components.training.task._conversing import TEMPLATE, template_for
 
     tokenizer = components.build("tokenizer", "byte")
     tokenizer.train([])

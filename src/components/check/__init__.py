@@ -18,6 +18,7 @@ from components.check.subject import Subject, subject_of
 
 # each module registers its properties, in the order in which they are printed
 from components.check import values, isolation, cached, building, costs, off_path, training, texts, sources, evaluations  # isort: skip  # noqa: F401
+from components.check import rewards  # isort: skip  # noqa: F401
 
 __all__ = [
     "Case",

@@ -48,6 +48,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "data/mixed": {"parts": ["rhyme", "python_functions"]},
     "data/python_instructions": {"max_prompt": 300},  # another would be looked for in the whole library
     "data/python_preferences": {"max_prompt": 300},
+    "data/conversations_of": {"source": {"name": "babel_dates", "count": 300}},
     "data/texts_of": {"source": {"name": "babel_dates", "count": 300}},
     "data/table_amounts": {"targets": ["amount"]},
 }

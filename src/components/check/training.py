@@ -22,6 +22,7 @@ from components.core.errors import UserError
 from components.core.sockets import Batch, Terms
 from components.core.traits import prepare_of, provides
 from components.core.weights import roles
+from components.corpus.batches import once_a_row
 
 
 def decoder(host: Host, *, model: str = "decoder", vocab: int = VOCAB, **sockets: object) -> nn.Module:
@@ -61,9 +62,7 @@ class Course:
             asked_for = targets if asked else torch.full_like(targets, float("nan") if numbers else -100)
             return Batch(values, targets=asked_for).to(self.device)
         given = Batch(values, targets=values.roll(-1, 1))
-        batch = self.prepared(
-            pairs_in(given) if any(provides(self.loss, word) for word in ("pairs", "rewards")) else given, seed
-        ).to(self.device)
+        batch = self.prepared(answers_in(given, self.loss), seed).to(self.device)
         return batch if asked else replace(batch, targets=torch.full_like(batch.targets, -100))  # type: ignore[arg-type]
 
     def prepared(self, batch: Batch, seed: int) -> Batch:
@@ -76,6 +75,21 @@ class Course:
     def figures(self, batch: Batch) -> dict[str, tuple[float, float]]:
         """The terms, with gradients on: a loss may compute less without them."""
         return {n: (float(s.detach()), float(torch.as_tensor(w).detach())) for n, (s, w) in self.terms(batch).losses.items()}
+
+
+def answers_in(batch: Batch, loss: object) -> Batch:
+    """``batch`` as rows of whole answers, where the loss reads such."""
+    if provides(loss, "groups"):
+        return groups_in(batch)
+    return pairs_in(batch) if any(provides(loss, word) for word in ("pairs", "rewards")) else batch
+
+
+def groups_in(batch: Batch) -> Batch:
+    """Each row as one answer, with its reward and those of two others."""
+    assert batch.targets is not None
+    rewards = torch.tensor([1.0, 0.0, 0.5]).expand(len(batch.ids), 3)
+    said = torch.full(batch.ids.shape, -3.0)
+    return replace(batch, weights=once_a_row(batch.targets), rewards=rewards, reference=said)
 
 
 def pairs_in(batch: Batch) -> Batch:

@@ -216,6 +216,18 @@ class Evaluation(Part):
     def measure(self, model: Any, held: Any) -> Mapping[str, Any]: ...
 
 
+class Reward(Part):
+    """A number for an answer; higher is better. It reads texts alone, so a function ``(answer, prompt, reference) -> float`` is one too.
+
+    ``answer``: what the model wrote, without the token that ends it. ``prompt``: all that the model had read before. ``reference``: the answer that
+    the data have. The same texts have the same reward.
+    """
+
+    weight: float = 1.0  # its factor where several are added up
+
+    def __call__(self, answer: str, prompt: str, reference: str) -> float: ...
+
+
 class Task(Part):
     labelled: bool = False
 

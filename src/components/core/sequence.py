@@ -41,8 +41,11 @@ class Batch:
         source: what an encoder reads, for encoder-decoders.
         prefix: (B,) number of leading positions that every position sees.
         values: (B, T, F) numbers of each position, for embeddings that read them instead of ids (rows of a table, patches of a picture); ids are 0.
-        reference: (B, 2) the log-probability that a reference model gives the targets of document 0 and of document 1, for losses over pairs.
+        reference: the log-probability that a reference model gives the targets: (B, 2) of document 0 and of document 1, for losses over pairs; (B, T)
+            of each, for losses over groups.
         baseline: (B,) the reward that such a loss takes for neither good nor bad.
+        rewards: (B, G) of the row's answer, and after it of the other answers to the same prompt, for losses over groups.
+        drawn: (B, T) the log-probability of each target when it was drawn, for losses over groups; None: the model has not changed since.
     """
 
     ids: Tensor
@@ -57,6 +60,8 @@ class Batch:
     values: Tensor | None = None
     reference: Tensor | None = None
     baseline: Tensor | None = None
+    rewards: Tensor | None = None
+    drawn: Tensor | None = None
 
     def to(self, *args: Any, **kwargs: Any) -> Batch:
         """Every tensor moved, as ``Tensor.to``."""

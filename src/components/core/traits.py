@@ -132,7 +132,7 @@ def extra_tokens(loss: object) -> int:
 
 def counts_tokens(loss: object) -> bool:
     """Whether the loss is a mean over tokens, so that its exponential is a perplexity."""
-    return not any(provides(loss, word) for word in ("classes", "amounts", "pairs", "rewards"))
+    return not any(provides(loss, word) for word in ("classes", "amounts", "pairs", "rewards", "groups"))
 
 
 def measures_text(loss: Any, model: nn.Module) -> bool:

@@ -28,6 +28,13 @@ def tokens_in(batch: Batch) -> Tensor | int:
     return own if batch.source is None else own + tokens_in(batch.source)
 
 
+def once_a_row(targets: Tensor) -> Tensor:
+    """(B, T) weights that add up to 1 in each row with targets: all of it is at its first one, since a sum of n equal shares would not be 1 to the last bit."""
+    asked = targets != IGNORED
+    first = torch.zeros(targets.shape, device=targets.device)
+    return first.scatter_(1, asked.int().argmax(1, keepdim=True), 1.0) * asked
+
+
 def ids_of(batch: Batch) -> list[list[int]]:
     """The ids of each row, without its padding."""
     kept = torch.ones_like(batch.ids, dtype=torch.bool) if batch.valid is None else batch.valid
@@ -84,7 +91,7 @@ def widened(batches: list[Batch]) -> list[Batch]:
         values = {**vars(b), "valid": torch.ones_like(b.ids, dtype=torch.bool) if b.valid is None else b.valid}
         for name, value in values.items():
             amounts = name == "targets" and isinstance(value, Tensor) and value.is_floating_point()
-            of_row = amounts or name == "reference"  # and not of its positions
+            of_row = amounts or name in ("reference", "rewards")  # and not of its positions
             if isinstance(value, Tensor) and value.shape[:2] == b.ids.shape and not of_row:
                 behind = (0,) * (2 * (value.dim() - 2))  # numbers of a position stay as many
                 values[name] = F.pad(value, (*behind, 0, length - value.shape[1]), value=fill.get(name, 0))

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from components.core.sockets import Batch
+from components.corpus.batches import once_a_row
 from components.corpus.example import Example
 from components.corpus.order import EpochOrder
 from components.corpus.rows import Rows
@@ -95,13 +96,12 @@ def _batch_of(pairs: Sequence[Sequence[Side]]) -> Batch:
             ids[row, there], targets[row, there] = side
             documents[row, there], positions[row, there] = number, np.arange(len(side.ids))
             at = there.stop
-    # all of a pair's weight is at its first target: a sum of n equal shares would not be 1 to the last bit
-    weights = np.zeros(shape, np.float32)
-    weights[np.arange(len(pairs)), (targets != IGNORED).argmax(1)] = 1.0
     give = torch.from_numpy
     valid = documents >= 0
     return Batch(
-        *(give(a) for a in (ids, targets, weights)),
+        give(ids),
+        give(targets),
+        once_a_row(give(targets)),
         positions=give(positions),
         documents=give(documents),
         valid=None if valid.all() else give(valid),

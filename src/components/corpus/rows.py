@@ -5,19 +5,21 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from components.core.errors import UserError
 from components.core.sockets import Batch
+from components.corpus.batches import once_a_row
 from components.corpus.example import Example
 from components.corpus.example_files import Chosen
 from components.corpus.order import EpochOrder
 from components.corpus.row import Row
 from components.corpus.row_building import Building, arrays_of
 
-__all__ = ["Encode", "LeftOut", "Row", "Rows", "batch_of"]
+__all__ = ["Encode", "LeftOut", "Row", "Rows", "RowsOfOne", "batch_of"]
 
 # an example, and how long a row may be; LeftOut where none comes of it. A pair's two rows stand or fall together
 Encode = Callable[[Example, int], "Row | tuple[Row, ...]"]
@@ -101,6 +103,15 @@ class Rows:
     def batch(self, epoch: int, indices: Sequence[int] | np.ndarray) -> Batch:
         """Rows ``indices`` (0 to ``n_blocks`` - 1) of ``epoch``."""
         return self.rows.batch(self.order.rows(epoch, indices))
+
+
+class RowsOfOne(Rows):
+    """Rows of tokens each of which weighs 1, however many targets it has: a step of n rows is one mean over n."""
+
+    def batch(self, epoch: int, indices: Sequence[int] | np.ndarray) -> Batch:
+        batch = super().batch(epoch, indices)
+        assert batch.targets is not None
+        return replace(batch, weights=once_a_row(batch.targets))
 
 
 def batch_of(rows: Sequence[Row]) -> Batch:

@@ -76,6 +76,7 @@ class TaskModule(Protocol):
     sample_tokens: int
     judged_samples: int
     gives_sources: bool
+    best_by: tuple[str, str]
     validation_every: int
     activation_checkpointing: bool | int | Literal["selective"]
     compile_layers: bool

@@ -71,6 +71,6 @@ def make_callbacks(node: Config | None, metrics: Any = None) -> list[Any]:
     return [make({"name": name, **options}, "callback", metrics=dict(metrics or {})) for name, options in found]
 
 
-def watched(made: list[Any]) -> tuple[str, str]:
-    """(figure, "min" or "max") that the best checkpoint is chosen by: what early stopping watches, else the loss."""
-    return next(((c.monitor, c.mode) for c in made if hasattr(c, "monitor")), (OF_LOSS[0], "min"))
+def watched(made: list[Any], otherwise: tuple[str, str]) -> tuple[str, str]:
+    """(figure, "min" or "max") that the best checkpoint is chosen by: what early stopping watches, else what the task says."""
+    return next(((c.monitor, c.mode) for c in made if hasattr(c, "monitor")), otherwise)

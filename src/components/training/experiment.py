@@ -133,7 +133,7 @@ def train(
         total_steps=module.total_steps,
         blocks_per_step=module.batch_size / data.train.n_blocks,
         validation=(data.validation.n_bytes, data.validation.n_targets) if data.validation is not None else (0, 0),
-        watched=watched(planned.callbacks),
+        watched=watched(planned.callbacks, module.best_by),
         shares=shares_of(planned) if folder else None,
     )
     save = planned.settings.get("enable_checkpointing") is not False

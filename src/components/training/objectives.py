@@ -51,7 +51,7 @@ def need_logits(model: nn.Module, loss: object) -> None:
         raise UserError(
             "model.head", "head/none gives hidden vectors, and a loss needs logits", "choose a head: model/head=tied"
         )
-    reads = next((word for word in ("tokens", "hidden_tokens", "pairs") if provides(loss, word)), "")
+    reads = next((word for word in ("tokens", "hidden_tokens", "pairs", "groups") if provides(loss, word)), "")
     other = next((word for word in ("amounts", "classes") if any(provides(m, word) for m in model.children())), "")
     if reads and other:
         what = f"it gives {other}, and the loss reads logits of tokens"

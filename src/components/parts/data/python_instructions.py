@@ -41,6 +41,11 @@ class PythonInstructions:
         held = [self.min_chars, self.max_chars, self.max_prompt, sys.version]
         return key_of("python_instructions", *held, hash_of(library_files()))
 
+    def judge(self, text: str) -> bool:
+        """ast.parse reads it as one function."""
+        tree = parsed(text)
+        return tree is not None and len(tree.body) == 1 and isinstance(tree.body[0], ast.FunctionDef)
+
     def examples(self) -> Iterator[Example]:
         root = library_root()
         for file in library_files():

@@ -113,4 +113,4 @@ class Uniforms:
 
     def _draw(self, generator: torch.Generator | None, rows: int) -> Tensor:
         device = "cpu" if generator is None else generator.device
-        return torch.rand(self.BLOCK, rows, generator=generator, device=device)
+        return torch.rand(self.BLOCK, rows, generator=generator, device=device, dtype=torch.float32)  # whatever the default is

@@ -9,14 +9,13 @@ from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
 from components.core.options import Options
 from components.core.signature import Positive
 from components.core.sockets import Batch, Terms
 from components.functional.cross_entropy import IGNORED
-from components.functional.precision import at_least_fp32
-from components.parts.loss._tokens import Chunk, Head, need_targets, rows_at_once
+from components.parts.loss._answers import asked_log_probs, terms_of_rows, weights_of
+from components.parts.loss._tokens import Chunk, Head, need_targets
 
 
 class Answers(NamedTuple):
@@ -60,37 +59,15 @@ def answers_of(hidden: Tensor, head: Head, batch: Batch, *, vocab_size: int, chu
     """
     if batch.documents is None:
         raise ValueError("a loss over pairs needs batch.documents: 0 for the chosen answer, 1 for the rejected one")
-    targets = need_targets(batch, "a loss over pairs", "those of both answers").reshape(-1)
-    asked = targets != IGNORED
+    targets = need_targets(batch, "a loss over pairs", "those of both answers")
+    each, kept = asked_log_probs(hidden, head, targets, vocab_size=vocab_size, chunk=chunk)
     rows = torch.arange(len(batch.ids), device=targets.device)[:, None]
-    places = (2 * rows + batch.documents).reshape(-1)  # the answer that each position belongs to
-    kept = asked.nonzero()[:, 0]
-    kept = kept if len(kept) else kept.new_zeros(1)  # the head takes part in every backward pass
-    read, wanted, counts = hidden.reshape(-1, hidden.shape[-1])[kept], targets[kept].clamp(min=0), asked[kept]
-    places = places[kept].clamp(min=0)
-
-    def said(read: Tensor, wanted: Tensor) -> Tensor:
-        logits = at_least_fp32(head(read[None])[0])
-        return logits.gather(1, wanted[:, None])[:, 0] - logits.logsumexp(-1)
-
-    size = rows_at_once(chunk, len(kept), vocab_size, hidden)
-    parts = []
-    for i in range(0, len(kept), size):
-        given = read[i : i + size], wanted[i : i + size]
-        recomputed = size < len(kept) and torch.is_grad_enabled()
-        parts.append(checkpoint(said, *given, use_reentrant=False) if recomputed else said(*given))
-    each = torch.where(counts, torch.cat(parts), 0.0)
+    places = (2 * rows + batch.documents).reshape(-1)[kept].clamp(min=0)  # the answer that each position belongs to
+    counts = targets.reshape(-1)[kept] != IGNORED
     empty = each.new_zeros(2 * len(batch.ids))
     log_probs = empty.index_add(0, places, each).view(-1, 2)
     lengths = empty.index_add(0, places, counts.to(each.dtype)).view(-1, 2)
     return Answers(log_probs, lengths, weights_of(batch).to(each.dtype))
-
-
-def weights_of(batch: Batch) -> Tensor:
-    """(B,) the weight of each pair: the sum of its targets' weights, or 1 if it has a target."""
-    assert batch.targets is not None
-    there = batch.targets != IGNORED
-    return there.any(1).float() if batch.weights is None else (batch.weights * there).sum(1)
 
 
 def ratios_of(answers: Answers, batch: Batch, name: str) -> Tensor:
@@ -122,6 +99,4 @@ def terms_of_pairs(
         figures["kl"] = ratios.detach().mean(1)
     if baseline is not None:
         figures["baseline"] = baseline
-    total = weights.sum()
-    losses = {name: ((value * weights).sum(), total) for name, value in {"loss": loss, **figures}.items()}
-    return Terms(losses, aim=dict.fromkeys(figures, 0.0))
+    return terms_of_rows(loss, figures, weights)

@@ -15,7 +15,8 @@ from components.core.registry import register
 from components.core.sockets import Batch, Terms
 from components.functional.cross_entropy import IGNORED
 from components.functional.precision import at_least_fp32
-from components.parts.loss._pairs import terms_of_pairs, weights_of
+from components.parts.loss._answers import weights_of
+from components.parts.loss._pairs import terms_of_pairs
 from components.parts.loss._tokens import need_targets
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from components.training.task._training import Training as Task
 from components.training.task.classification import Classification as Classification
+from components.training.task.grpo import GRPO as GRPO
 from components.training.task.instruction_tuning import InstructionTuning as InstructionTuning
 from components.training.task.language_modeling import LanguageModeling as LanguageModeling
 from components.training.task.masked_language_modeling import MaskedLanguageModeling as MaskedLanguageModeling
@@ -17,6 +18,7 @@ from components.training.task.reward_modeling import RewardModeling as RewardMod
 from components.training.task.sequence_to_sequence import SequenceToSequence as SequenceToSequence
 
 __all__ = [
+    "GRPO",
     "Classification",
     "InstructionTuning",
     "LanguageModeling",

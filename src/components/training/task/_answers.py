@@ -65,7 +65,7 @@ class Answering(FromExamples):
 
     def take_metrics(self) -> dict[str, float]:
         """All ranks answer the same examples, since shards are gathered by all of them or by none; one rank counts the answers."""
-        if self.scored and "token_accuracy" in updated(self.meters):
+        if self.scored and updated(self.meters):
             self.score_answers()
         return super().take_metrics()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,8 @@ from components.training.task._reference import Reference
 class Compared:
     """Beside a task. It is asked outside the model's forward, so that what wraps the model sees one forward a step."""
 
+    reference_kind: ClassVar[type[Reference]] = Reference
+    keep_reference: bool = False
     reference: Reference | None = None
     baseline: Tensor | None = None  # of the step, or of the evaluation
 
@@ -28,12 +30,12 @@ class Compared:
         super().place(model, device, draw=draw)  # type: ignore[misc]  # a task's
         task: Any = self
         if task.loss.compares:
-            self.reference = Reference(task.placed, task.vocab_size, keep=task.keep_reference)
+            self.reference = self.reference_kind(task.placed, task.vocab_size, keep=task.keep_reference)
 
     def compare_with(self, start: nn.Module) -> None:
         """``start`` is the reference: for a model that has been trained before."""
         task: Any = self
-        self.reference = Reference(task.placed, task.vocab_size, keep=False, start=start)
+        self.reference = self.reference_kind(task.placed, task.vocab_size, keep=False, start=start)
 
     def configure_model(self) -> None:
         task: Any = self

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 from components.corpus.example import Example, Values
 from components.corpus.examples import prepare_examples
@@ -14,6 +14,7 @@ class FromExamples(Training):
     """The base of tasks that read ``Example``s: a task says how one becomes a row (``encode``), and whether answers are labels."""
 
     labelled = False
+    rows_kind: ClassVar[type[Rows]] = Rows
 
     @classmethod
     def prepare(cls, source: Any, tokenizer: Any, options: dict[str, Any], cache: Any, progress: Any) -> Any:
@@ -29,7 +30,7 @@ class FromExamples(Training):
 
     def blocks(self, corpus: Any, split: str, context: int, seed: int | None = None) -> Any:
         examples = getattr(corpus, split)
-        return Rows(split, examples, self.known, context, seed, folder=corpus.rows) if examples else None
+        return self.rows_kind(split, examples, self.known, context, seed, folder=corpus.rows) if examples else None
 
     def held_out(self, count: int) -> list[Any]:
         return list(self.measured_on[:count])

@@ -2,44 +2,24 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import Any
 
-from torch import Tensor
 from torchmetrics import MeanMetric
 
 from components.core.errors import UserError
-from components.core.signature import Path
-from components.core.sockets import Batch, Terms
 from components.corpus.example import Example, Message
 from components.corpus.pairs import PairRows
 from components.corpus.rows import LeftOut, Row
-from components.generation.chat import Template, template_of
-from components.training.task._examples import FromExamples
-from components.training.task.instruction_tuning import TEMPLATE, template_for
+from components.training.task._conversing import Conversing
+from components.training.task._terms import MeasuresTerms
 
 
-class OverPairs(FromExamples):
+class OverPairs(MeasuresTerms, Conversing):
     """The base of tasks that learn from pairs of answers: a task says what is asked of an answer (``side``).
 
     Args:
         batch_size: pairs per optimizer step, over all devices and micro-batches; a pair with an answer that is longer than the model reads is left out.
-        template: a file with a chat template in Jinja; null: the tokenizer's own, else headings for instruction and answer. It is kept with
-            the run's tokenizer, for ``components chat``.
     """
-
-    template: Path | None = None
-
-    @cached_property
-    def words(self) -> Template:
-        """The chat template, with the tokenizer's own words."""
-        return template_of(self.tokenizer)
-
-    @classmethod
-    def prepare(cls, source: Any, tokenizer: Any, options: dict[str, Any], cache: Any, progress: Any) -> Any:
-        made = super().prepare(source, tokenizer, options, cache, progress)
-        made.tokenizer.files[TEMPLATE] = template_for(made.tokenizer, options["template"])
-        return made
 
     def blocks(self, corpus: Any, split: str, context: int, seed: int | None = None) -> Any:
         rows = super().blocks(corpus, split, context)
@@ -85,11 +65,3 @@ class OverPairs(FromExamples):
     def measures(self) -> dict[str, Any]:
         asked = {"margin": True, "preferred": True, "kl": self.loss.compares, "baseline": self.loss.mismatches}
         return {name: MeanMetric() for name, there in asked.items() if there}
-
-    def judged_objective(self, hidden: Tensor, head: object, batch: Batch) -> Terms:
-        terms = self.objective(hidden, head, batch)
-        weight = terms.losses["loss"][1]
-        if float(weight):
-            for name, meter in self.meters.items():
-                meter.update(terms.losses[name][0] / weight, weight)
-        return terms

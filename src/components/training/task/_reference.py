@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -12,8 +13,11 @@ from torch import Tensor, nn
 from components.core.sockets import Batch, Terms
 from components.parts.adapter._adapted import learns_alone, switched_off
 from components.parts.decoding._loop import evaluating
+from components.parts.loss._answers import target_log_probs
 from components.parts.loss._pairs import answers_of
-from components.parts.loss._tokens import Head
+from components.parts.loss._tokens import Head, need_targets
+
+Read = Callable[[Tensor, Head, Batch], Tensor]
 
 
 class Reference:
@@ -45,24 +49,47 @@ class Reference:
         return replace(batch, reference=torch.stack([self.kept[name] for name in names]).to(batch.ids.device))
 
     def says(self, batch: Batch) -> Tensor:
-        """(B, 2) the log-probability of each answer, without dropout."""
+        """What the reference says, without dropout: see ``read``."""
         if self.copy is not None:
-            return log_probs(self.copy, batch, self.vocab_size)
+            return said_by(self.copy, batch, self.read)
         with switched_off(self.policy):
-            return log_probs(self.policy, batch, self.vocab_size)
+            return said_by(self.policy, batch, self.read)
 
     def ratios(self, batch: Batch) -> Tensor:
         """(B, 2) log(policy / reference) of each answer, the policy as it is now, without dropout and without a gradient. Nothing is kept."""
-        return log_probs(self.policy, batch, self.vocab_size) - self.says(batch)
+        return said_by(self.policy, batch, self.read) - self.says(batch)
+
+    def read(self, hidden: Tensor, head: Head, batch: Batch) -> Tensor:
+        """What is asked of a model: here (B, 2), the log-probability of each answer."""
+        return answers_of(hidden, head, batch, vocab_size=self.vocab_size).log_probs
+
+
+class TokenReference(Reference):
+    """The same of rows that are one answer each, token by token."""
+
+    def read(self, hidden: Tensor, head: Head, batch: Batch) -> Tensor:
+        """(B, T) the log-probability of each target."""
+        return tokens_read(self.vocab_size)(hidden, head, batch)
+
+
+def tokens_read(vocab_size: int) -> Read:
+    """A function that reads (B, T), the log-probability of each target."""
+
+    def read(hidden: Tensor, head: Head, batch: Batch) -> Tensor:
+        return target_log_probs(
+            hidden, head, need_targets(batch, "a policy", "the tokens of the answers"), vocab_size=vocab_size
+        )
+
+    return read
 
 
 @torch.no_grad()
-def log_probs(model: nn.Module, batch: Batch, vocab_size: int) -> Tensor:
-    """(B, 2) what a model says of each answer while it evaluates."""
+def said_by(model: nn.Module, batch: Batch, read: Read) -> Tensor:
+    """What ``read(hidden, head, batch)`` finds in a model while it evaluates."""
     found: list[Tensor] = []
 
     def keep(hidden: Tensor, head: Head, batch: Batch) -> Terms:
-        found.append(answers_of(hidden, head, batch, vocab_size=vocab_size).log_probs)
+        found.append(read(hidden, head, batch))
         return Terms()
 
     with evaluating(model):

@@ -14,5 +14,6 @@ class Without:
     samples: int = 0
     sample_tokens: int = 120
     judged_samples: int = 0
+    best_by: ClassVar[tuple[str, str]] = ("val_loss", "min")  # of validations, where no callback watches another figure
     gives_sources: ClassVar[bool] = False  # samples are written after a source
     prompts: list[str] = []
