@@ -94,7 +94,7 @@ class Dequantised:
         return f"{len(self._made)} tensors in {what} dequantised to {self._dtype}: nothing is quantised here"
 
 
-def dequantised(tensors: Tensors, config: Mapping[str, Any], where: str) -> Dequantised:
+def dequantised(tensors: Tensors, config: Mapping[str, object], where: str) -> Dequantised:
     """``tensors``, dequantised as the ``quantization_config`` of a config.json says.
 
     Raises:
@@ -149,7 +149,7 @@ def _block(said: object, where: str) -> tuple[int, int]:
     return (block[0], block[1])
 
 
-def _groups(said: Mapping[str, Any], place: str) -> Any:
+def _groups(said: Mapping[str, object], place: str) -> object:
     """The block of compressed-tensors: of all its groups, which hold 8 bits for each weight, without a zero point."""
     groups = said.get("config_groups")
     found: list[Any] = list(groups.values()) if isinstance(groups, dict) else []

@@ -116,9 +116,7 @@ def ends_of(said: Mapping[str, object], default: object, where: str) -> list[int
     return ids
 
 
-def generation_of(
-    node: Config, source: Mapping[str, object] | None, ends: Mapping[str, object]
-) -> tuple[dict[str, Any], list[str]]:
+def generation_of(node: Config, source: Mapping[str, object] | None, ends: Mapping[str, object]) -> tuple[Config, list[str]]:
     """(a file that says a ``decoding`` node, what of it no field says).
 
     Args:
@@ -135,7 +133,7 @@ def generation_of(
     return {**{n: v for n, v in source.items() if n not in SAID}, **fields}, unsaid
 
 
-def fields_of(node: Config) -> tuple[dict[str, Any], list[str]]:
+def fields_of(node: Config) -> tuple[Config, list[str]]:
     """(the fields that say a ``decoding`` node, what of it no field says)."""
     spelled = _spelled("decoding", node)
     samplers = [_spelled("sampler", one if isinstance(one, dict) else {"name": one}) for one in spelled.get("samplers") or ()]
@@ -143,7 +141,7 @@ def fields_of(node: Config) -> tuple[dict[str, Any], list[str]]:
         return {}, [f"decoding={spelled['name']}"]
     likeliest = spelled["name"] == "sample" and samplers[-1:] == [_spelled("sampler", LIKELIEST)]
     draws = spelled["name"] == "sample" and not likeliest
-    made: dict[str, Any] = {"do_sample": draws, **({"top_k": 0} if draws else {})}
+    made: Config = {"do_sample": draws, **({"top_k": 0} if draws else {})}
     if spelled["name"] == "beam":
         stopping = {ours: theirs for theirs, ours in STOPPING.items()}[spelled["early_stopping"]]
         made |= {"num_beams": spelled["beam_size"], "length_penalty": spelled["length_penalty"], "early_stopping": stopping}
@@ -158,7 +156,7 @@ def fields_of(node: Config) -> tuple[dict[str, Any], list[str]]:
     return made, unsaid
 
 
-def _field_of(sampler: Config) -> tuple[str, Any]:
+def _field_of(sampler: Config) -> tuple[str, object]:
     """(the field that says a sampler, its value); no name if none does."""
     if sampler["name"] == "suppress_tokens":
         return "suppress_tokens", list(sampler["ids"])
