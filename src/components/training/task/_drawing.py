@@ -141,10 +141,10 @@ class Drawing:
             made.batch = replace(made.batch, drawn=said_by(task.placed, made.batch, tokens_read(task.vocab_size)))
         return made
 
-    def validation_step(self, item: MicroBatch | Batch | ForeignBatch, batch_idx: int) -> None:
+    def validation_step(self, given: MicroBatch | Batch | ForeignBatch, batch_idx: int) -> None:
         """What is drawn depends on the prompt, so that it is the same however a split is read."""
         task: Any = self
-        item = task.taken(item)
+        item: MicroBatch = task.taken(given)
         super().validation_step(  # type: ignore[misc]  # a task's
             task.compared(self.answered(item, hashes_of(item), "answers to measure on")), batch_idx
         )
