@@ -28,6 +28,25 @@ for _ in range(12):
     step()
 print((resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) / 12, allocator.settled)
 """
+# every second of twenty blocks of 4 MB is freed, after a large one has taught glibc to put such blocks into its heap
+HOLES = """
+import ctypes, sys
+from components.core import allocator
+if sys.argv[1] == "given back":
+    allocator.give_back()
+c = ctypes.CDLL(None)
+c.malloc.restype, c.malloc.argtypes, c.free.argtypes = ctypes.c_void_p, [ctypes.c_size_t], [ctypes.c_void_p]
+def held():
+    return int(next(line for line in open("/proc/self/status") if line.startswith("RssAnon")).split()[1]) / 1024
+c.free(c.malloc(30 << 20))
+before = held()
+blocks = [c.malloc(4 << 20) for _ in range(20)]
+for block in blocks:
+    ctypes.memset(block, 1, 4 << 20)
+for block in blocks[::2]:
+    c.free(block)
+print(held() - before)
+"""
 GLIBC = pytest.mark.skipif(allocator.glibc() is None, reason="not glibc's allocator")
 
 
@@ -51,6 +70,16 @@ def test_pages_stay():
     assert given_back > 1000, "a page is 4 KiB: 10,240 of a block, fewer where pages are huge"
     assert kept < 10
     assert said == allocator.choice()
+
+
+@GLIBC
+def test_blocks_go_back_where_it_is_asked_for():
+    left = {}
+    for how in ("as it is", "given back"):
+        done = subprocess.run([sys.executable, "-c", HOLES, how], capture_output=True, text=True, timeout=60, check=True)
+        left[how] = float(done.stdout)
+    assert left["as it is"] > 70, "or it is needed no more"
+    assert left["given back"] < 50
 
 
 @GLIBC

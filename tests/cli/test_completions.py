@@ -11,6 +11,9 @@ import tiny_recipe
 
 import components
 from components.cli import main
+from components.corpus.tokens import Tokens
+from components.generation.completions import write_completions
+from components.generation.loaded import Loaded
 
 ASKED = ["the tree", "the stone number", "a river", "the tree"]
 
@@ -55,6 +58,20 @@ def test_a_teacher_writes_and_a_student_reads(teacher, here, capsys):
     assert again[:2] == again[6:]  # equal prompts get equal texts, whatever stands around them
     loaded = components.load(student)
     assert again[0]["completion"] == loaded.chat([{"role": "user", "content": ASKED[0]}], max_new_tokens=6, seed=5)
+
+
+def test_an_encoder_decoder_reads_prompts_as_sources(here):
+    made = components.build("tokenizer", "byte")
+    sizes = {"d_model": 16, "n_layers": 1, "context_length": 32, "attention": {"name": "gqa", "n_heads": 2}}
+    model = components.build("model", "encoder_decoder", vocab_size=made.vocab_size, seed=3, **sizes).eval()
+    loaded = Loaded(model, Tokens(made.core, made.roles), {"decoding": {"name": "sample"}, "cache": {"name": "growing"}})
+    assert write_completions(loaded, Path("asked.jsonl"), Path("pairs.jsonl"), count=2, max_new_tokens=4, seed=1) == 8
+    want = [text for prompt in ASKED for text in loaded.generate(prompt, count=2, max_new_tokens=4, seed=1)]
+    assert [row["completion"] for row in rows("pairs.jsonl")] == want
+    source = components.build("data", "text_pairs", path="pairs.jsonl", source="prompt", target="completion")
+    assert [(e.input, e.answer) for e in source.examples()] == [
+        (row["prompt"], row["completion"]) for row in rows("pairs.jsonl")
+    ]
 
 
 def test_what_is_no_prompt_is_one_line(teacher, here, capsys):

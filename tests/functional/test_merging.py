@@ -114,6 +114,12 @@ def test_ties_by_hand():
     assert ties(base, tensors, [1.0, 1.0], 0.75).tolist() == [3.0, -1.5, 0.5, 4.0]
 
 
+def test_trimming_keeps_as_many_as_are_asked_for_also_of_equal_ones():
+    assert trimmed(torch.tensor([2.0, -2.0, 1.0, 2.0, 3.0]), 0.4).tolist() == [2.0, 0.0, 0.0, 0.0, 3.0]
+    assert trimmed(torch.ones(10), 0.3).count_nonzero() == 3
+    assert trimmed(torch.zeros(10), 0.3).tolist() == [0.0] * 10
+
+
 def test_trimming_keeps_one_number_and_the_shape():
     (change,) = drawn(1, (3, 2))
     kept = trimmed(change, 0.01)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from components.core import terminal
+from components.core import allocator, terminal
 from components.core.errors import UserError
 
 VERB = {
@@ -59,6 +59,7 @@ def numbers(text: str) -> list[float]:
 def run(args: argparse.Namespace) -> int:
     if not args.runs or args.to is None:
         raise UserError("components merge", "needs runs and --to RUN", "components merge A B --to runs/both")
+    allocator.give_back()
     from components.runs.merging import merge_runs
 
     made = merge_runs(args.runs, Path(args.to), how=args.how, weights=args.weights, base=args.base, density=args.density)

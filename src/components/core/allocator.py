@@ -12,6 +12,7 @@ import os
 
 TRIM, MAP = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of malloc.h
 KEPT, MAPPED = 2**31 - 1, 2**30  # bytes: what may lie free at the end of the heap, and from where on a block is mapped
+SMALL = 2**20  # a block of so many bytes is mapped by itself, and so given back when it is freed
 OLDER = 2**25  # the largest that some versions of glibc take for the second
 
 settled = ""  # what was chosen for this process, and why
@@ -52,3 +53,12 @@ def settle() -> None:
     if not library.mallopt(MAP, MAPPED):
         library.mallopt(MAP, OLDER)
     library.mallopt(TRIM, KEPT)
+
+
+def give_back() -> None:
+    """Give each large block back as soon as it is freed, unless the user has chosen: for a command that goes through a model tensor by tensor.
+
+    Left to itself, glibc puts blocks of up to 32 MB into its heap, where they leave holes: two and a half times the model, where a few tensors are needed.
+    """
+    if not given() and (library := glibc()) is not None:
+        library.mallopt(MAP, SMALL)
