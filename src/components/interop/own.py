@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from components import __version__
 from components.core.config_types import Config
@@ -19,7 +18,7 @@ PREFIX = "model."  # the composed model is a child of the class that transformer
 FORMAT = 1
 
 
-def composed_in(config: Mapping[str, Any], where: str) -> Config:
+def composed_in(config: Mapping[str, object], where: str) -> Config:
     """The spelled-out node ``model`` in a config.json of ours.
 
     Raises:
