@@ -171,6 +171,7 @@ def test_a_download_that_breaks_leaves_no_run(there, tmp_path, capsys):
     there.commit("ada/gpt2", files)
     at = there.at("ada/gpt2", "main")[1]
     at["model.safetensors"] = at["model.safetensors"][:-100]  # what arrives is not what was written
+    capsys.readouterr()
     assert main(["import", "ada/gpt2", "--to", "run"]) == 2
     assert "model.safetensors" in one_line(capsys)
     assert not Path("run").exists()
