@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import replace
@@ -11,12 +12,15 @@ import pytest
 from components.compose import compose
 from components.core import registry
 from components.core.errors import UserError
+from components.core.resources import shipped
 from components.interop import convert
 from components.interop.architecture import Architecture, architectures
 from components.interop.compare import explicit
-from components.interop.config import at, config_of, put, recipe_of
-from components.interop.convert import architecture_for
+from components.interop.config import architecture_of, at, config_of, put, recipe_of
+from components.interop.convert import architecture_for, on_meta, spelled_out
 from components.interop.fields import Custom
+from components.interop.own import OWN
+from components.interop.tensors import steps
 
 SOCKETS = ("attention", "ffn", "norm", "position", "block", "residual", "head", "embedding", "stack", "final_norm")
 KIND = {"final_norm": "norm"}
@@ -59,6 +63,43 @@ def test_what_is_no_architecture_is_said_in_one_line(words):
     with pytest.raises(UserError, match="none of the known architectures") as refused:
         architecture_for(compose("llama_tiny", words).config, 300)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.slow  # every mapping is asked about every recipe: half a minute
+def test_every_mapping_writes_any_recipe_or_says_what_it_lacks():
+    folder, asked = shipped("recipes"), 0
+    for file in sorted(folder.rglob("*.yaml")):
+        ours = explicit(compose(file.relative_to(folder).with_suffix("").as_posix()).config)
+        for architecture in architectures():
+            asked += 1
+            try:
+                made = {**config_of(architecture, ours, []), "vocab_size": 300}
+                recipe_of(architecture, made, "export")
+            except UserError:
+                continue
+    assert asked > 10_000
+
+
+RECIPES_OF_OURS = (
+    "llama_tiny",
+    "known/gemma3_1b",
+    "known/qwen3_next_80b_a3b",
+    "known/mamba_130m",
+    "known/jamba_v0_1",
+    "ladder/05_subwords",
+)
+
+
+@pytest.mark.parametrize("recipe", RECIPES_OF_OURS)
+def test_our_own_layout_has_a_place_for_any_decoder(recipe):
+    ours = compose(recipe).config
+    made = json.loads(json.dumps({**config_of(OWN, ours), "vocab_size": 300}))
+    read, used = recipe_of(architecture_of(made, "config.json"), made, "config.json")
+    assert spelled_out(read)["model"] == ours["model"]
+    assert used == ["composed", "vocab_size"]
+    names = on_meta(ours, 300).state_dict()
+    done = steps(OWN, {n: t.shape for n, t in names.items()}, lambda path: at(ours, path))
+    assert {s.theirs[0] for s in done} == {f"model.{n}" for n in names}
 
 
 def leaves(config: object, path: str = "") -> Iterator[str]:

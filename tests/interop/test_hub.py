@@ -64,7 +64,10 @@ def in_memory(folder: Path) -> dict[str, bytes]:
 
 
 def one_line(capsys) -> str:
-    (said,) = capsys.readouterr().err.splitlines()
+    """The error, last and whole: a bar of the download may stand before it."""
+    *before, said = capsys.readouterr().err.splitlines()
+    assert said.startswith("error: ")
+    assert not any("error" in line or "Traceback" in line for line in before)
     return said
 
 

@@ -6,22 +6,22 @@ finds no classes in installed packages by itself, so the import is said once.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
+from components.core.config_types import Config
 from components.core.extras import lacking
 from components.core.makers import ScopedMaker, make
 from components.core.meta import Undrawn
-from components.core.sockets import Batch, Cache, Layer, Terms, name_parts
+from components.core.sockets import Batch, Layer, Terms, name_parts
 from components.core.traits import turning_points, why_cannot_generate
 from components.core.weights import init_of, initialise
-from components.corpus.foreign_batches import documents_of_mask, documents_of_places
 from components.interop.convert import spelled_out
 from components.interop.own import LABEL, MODEL_TYPE, composed_in
+from components.interop.past import Past, batch_of
 
 try:
     from transformers import AutoConfig, AutoModelForCausalLM, GenerationMixin, PreTrainedConfig, PreTrainedModel
@@ -47,13 +47,13 @@ class ComponentsConfig(PreTrainedConfig):
     keys_to_ignore_at_inference = ["cache", "past_key_values"]
 
     def __init__(
-        self, composed: Mapping[str, Any] | None = None, vocab_size: int = 0, use_cache: bool = True, **kwargs: Any
+        self, composed: Mapping[str, object] | None = None, vocab_size: int = 0, use_cache: bool = True, **kwargs: Any
     ) -> None:
         self.composed, self.vocab_size, self.use_cache = dict(composed or {}), vocab_size, use_cache
         super().__init__(**kwargs)
 
     @property
-    def model(self) -> dict[str, Any]:
+    def model(self) -> Config:
         """The spelled-out node ``model``. UserError if there is none."""
         return composed_in({"composed": self.composed}, "config.json")
 
@@ -68,31 +68,6 @@ class ComponentsConfig(PreTrainedConfig):
     @property
     def max_position_embeddings(self) -> int | None:
         return self.model.get("context_length")
-
-
-class Past:
-    """A cache of ours as transformers' generation asks it: keys and values, and whatever state a recurrent layer keeps."""
-
-    is_compileable = False
-    is_linear = (False,)  # a prompt that was read is not read again
-
-    def __init__(self, cache: Cache) -> None:
-        self.cache = cache
-
-    def get_seq_length(self, layer_idx: int = 0) -> int:  # noqa: ARG002  all layers have read the same
-        return self.cache.length
-
-    def reorder_cache(self, beam_idx: Tensor) -> None:
-        self.cache.reorder(beam_idx)
-
-    def batch_repeat_interleave(self, repeats: int) -> None:
-        self.cache.reorder(self._rows().repeat_interleave(repeats))
-
-    def batch_select_indices(self, indices: Tensor) -> None:
-        self.cache.reorder(self._rows()[indices.cpu()])
-
-    def _rows(self) -> Tensor:
-        return torch.arange(self.cache.rows)  # type: ignore[attr-defined]  # which every cache of ours has
 
 
 class ComponentsForCausalLM(PreTrainedModel, GenerationMixin):
@@ -133,7 +108,7 @@ class ComponentsForCausalLM(PreTrainedModel, GenerationMixin):
         num_items_in_batch: Tensor | int | None = None,
         return_dict: bool | None = None,
         **more: object,
-    ) -> CausalLMOutputWithPast | tuple[Any, ...]:
+    ) -> CausalLMOutputWithPast | tuple[object, ...]:
         """Logits (B, T, V), in the model's dtype.
 
         Args:
@@ -159,7 +134,7 @@ class ComponentsForCausalLM(PreTrainedModel, GenerationMixin):
         wanted = self.config.use_cache and not self.training and labels is None if use_cache is None else use_cache
         if past is None and wanted:
             past = self.new_past()
-        batch = self._batch(input_ids, attention_mask, position_ids, token_type_ids, None if past is None else past.cache)
+        batch = batch_of(input_ids, attention_mask, position_ids, token_type_ids, None if past is None else past.cache)
         if labels is None:
             last = isinstance(logits_to_keep, int) and logits_to_keep == 1
             logits, loss = self.model(batch, cache=None if past is None else past.cache, last=last), None
@@ -182,27 +157,10 @@ class ComponentsForCausalLM(PreTrainedModel, GenerationMixin):
             )
         return Past(make(ScopedMaker("growing", where="cache"), "cache"))
 
-    def _batch(
-        self, ids: Tensor, mask: Tensor | None, places: Tensor | None, types: Tensor | None, cache: Cache | None
-    ) -> Batch:
-        new = ids.shape[1]
-        if cache is None or not cache.length:
-            valid, documents = documents_of_mask(mask)
-            positions, documents = documents_of_places(places, valid, documents)
-            return Batch(ids, positions=positions, documents=documents, valid=valid, token_types=types)
-        whole = mask is None or bool(mask.bool().all())
-        if places is None and mask is not None and not whole:
-            places = mask.long().cumsum(1) - 1
-        positions = None if places is None else places[:, -new:].clamp(min=0).long()
-        if positions is None and cache.uneven:
-            raise ValueError("some of what was read is padding: give the attention_mask of all of it")
-        valid = None if whole or mask is None else mask[:, -new:].bool()
-        return Batch(ids, positions=positions, valid=valid, token_types=None if types is None else types[:, -new:])
-
     def _taught(self, batch: Batch, labels: Tensor, items: Tensor | int | None) -> tuple[Tensor, Tensor]:
         held: list[Tensor] = []
 
-        def objective(hidden: Tensor, head: Any, _: Batch) -> Terms:
+        def objective(hidden: Tensor, head: Callable[[Tensor], Tensor], _: Batch) -> Terms:
             held.append(head(hidden))
             return Terms()
 
