@@ -16,7 +16,9 @@ VERB = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "path", metavar="FOLDER_OR_HUB_ID", help="a folder with config.json and *.safetensors, or a model's name on the hub"
+        "path",
+        metavar="FOLDER_OR_HUB_ID",
+        help="a folder with config.json and *.safetensors, a .gguf file, or a model's name on the hub",
     )
     parser.add_argument("--to", metavar="RUN", help="the run's folder to write; for generate, evaluate, init_from and export")
     parser.add_argument(

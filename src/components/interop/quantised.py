@@ -89,7 +89,9 @@ class Dequantised:
     def __getitem__(self, name: str) -> Tensor:
         return self._made[name].read(self._tensors, self._torch) if name in self._made else self._tensors[name]
 
-    def __str__(self) -> str:
+    @property
+    def note(self) -> str:
+        """What was done to the numbers."""
         what = ", ".join(sorted({self._tensors.dtype(_name_of(m)) for m in self._made.values()}))
         return f"{len(self._made)} tensors in {what} dequantised to {self._dtype}: nothing is quantised here"
 
