@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import sys
 from pathlib import Path
 
 import checkpoints as made
@@ -16,6 +17,7 @@ from components.cli import main
 from components.core.errors import UserError
 from components.interop.gguf_file import read_gguf
 from components.interop.gguf_header import read_header
+from components.runs.gguf_tokenizer import read_in_gguf
 
 gguf = pytest.importorskip("gguf")
 transformers = pytest.importorskip("transformers")
@@ -128,6 +130,18 @@ def test_the_tokenizer_beside_a_file_is_taken(tmp_path):
     folder = made.llama(tmp_path / "theirs", rows=96)
     file = written(folder / "model.gguf", model_of("llama"), "llama", "F16")
     assert components.load(file).tokenizer.encode("The fox") == components.load(folder).tokenizer.encode("The fox")
+
+
+def test_the_tokenizer_inside_needs_transformers(tmp_path, monkeypatch):
+    file = tmp_path / "model.gguf"
+    out = gguf.GGUFWriter(file, "llama")
+    out.add_token_list(["a", "b"])
+    out.write_header_to_file()
+    out.write_kv_data_to_file()
+    out.close()
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(UserError, match=r"which transformers converts.*interop"):
+        read_in_gguf(file)
 
 
 def test_what_changes_the_numbers_is_refused_by_name(tmp_path):

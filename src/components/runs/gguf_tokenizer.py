@@ -27,7 +27,7 @@ def read_in_gguf(file: Path) -> Tokens | None:
     try:
         from transformers import AutoTokenizer
     except ImportError:
-        raise lacking(str(file), "has a tokenizer inside, which transformers converts", "gguf") from None
+        raise lacking(str(file), "has a tokenizer inside, which transformers converts", "transformers") from None
     with tempfile.TemporaryDirectory() as folder:
         try:
             AutoTokenizer.from_pretrained(str(file.parent), gguf_file=file.name, local_files_only=True).save_pretrained(folder)
