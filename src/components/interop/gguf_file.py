@@ -8,11 +8,12 @@ from __future__ import annotations
 import mmap
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from types import ModuleType
 
 import torch
 from torch import Tensor
 
+from components.core.config_types import Config
 from components.core.errors import UserError
 from components.core.extras import lacking
 from components.interop.gguf_header import Entry, Header, read_header
@@ -107,7 +108,7 @@ def is_gguf(path: Path) -> bool:
     return path.suffix == ".gguf" and not path.is_dir()
 
 
-def read_gguf(file: Path) -> tuple[dict[str, Any], GGUFTensors]:
+def read_gguf(file: Path) -> tuple[Config, GGUFTensors]:
     """(config.json, tensors) of a file.
 
     Raises:
@@ -134,7 +135,7 @@ def read_gguf(file: Path) -> tuple[dict[str, Any], GGUFTensors]:
     return config, GGUFTensors(file, header, names, heads)
 
 
-def _config(header: Header, where: str, kind: str, name: str) -> dict[str, Any]:
+def _config(header: Header, where: str, kind: str, name: str) -> Config:
     values = {n.removeprefix(f"{kind}."): v for n, v in header.values.items() if n.startswith(f"{kind}.")}
     for key, allowed in REFUSED.items():
         if key in values and values[key] not in allowed:
@@ -151,7 +152,7 @@ def _config(header: Header, where: str, kind: str, name: str) -> dict[str, Any]:
             raise UserError(where, f"{kind}.{key}={found!r:.60} is no size", "fetch it again, or take its safetensors")
         return found
 
-    made: dict[str, Any] = {"architectures": [name], "model_type": kind, "vocab_size": embedding.shape[0]}
+    made: Config = {"architectures": [name], "model_type": kind, "vocab_size": embedding.shape[0]}
     made |= {field: size(key) for key, field in SIZES.items()}
     if made["num_hidden_layers"] > DEEPEST:
         raise UserError(where, f"{kind}.block_count={made['num_hidden_layers']:,} is no number of layers", "fetch it again")
@@ -190,7 +191,7 @@ def _names(file: Path, header: Header, kind: str, layers: int) -> dict[str, str]
     return {known.get(name, name): name for name in header.tensors}
 
 
-def _gguf(file: Path) -> Any:
+def _gguf(file: Path) -> ModuleType:
     try:
         import gguf
     except ImportError:

@@ -129,7 +129,7 @@ class _Reading:
         self.at += length
         return self.held[self.at - length : self.at].decode("utf8")
 
-    def value(self, kind: int, depth: int = 0) -> Any:
+    def value(self, kind: int, depth: int = 0) -> object:
         if kind == TEXT:
             return self.text()
         if kind in SCALARS:

@@ -116,9 +116,7 @@ def ends_of(said: Mapping[str, object], default: object, where: str) -> list[int
     return ids
 
 
-def generation_of(
-    node: Config, source: Mapping[str, object] | None, ends: Mapping[str, object]
-) -> tuple[dict[str, Any], list[str]]:
+def generation_of(node: Config, source: Mapping[str, object] | None, ends: Mapping[str, object]) -> tuple[Config, list[str]]:
     """(a file that says a ``decoding`` node, what of it no field says).
 
     Args:
@@ -135,7 +133,7 @@ def generation_of(
     return {**{n: v for n, v in source.items() if n not in SAID}, **fields}, unsaid
 
 
-def fields_of(node: Config) -> tuple[dict[str, Any], list[str]]:
+def fields_of(node: Config) -> tuple[Config, list[str]]:
     """(the fields that say a ``decoding`` node, what of it no field says)."""
     spelled = _spelled("decoding", node)
     samplers = [_spelled("sampler", one if isinstance(one, dict) else {"name": one}) for one in spelled.get("samplers") or ()]
@@ -158,7 +156,7 @@ def fields_of(node: Config) -> tuple[dict[str, Any], list[str]]:
     return made, unsaid
 
 
-def _field_of(sampler: Config) -> tuple[str, Any]:
+def _field_of(sampler: Config) -> tuple[str, object]:
     """(the field that says a sampler, its value); no name if none does."""
     if sampler["name"] == "suppress_tokens":
         return "suppress_tokens", list(sampler["ids"])
