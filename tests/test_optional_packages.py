@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import struct
 import sys
 import tomllib
 from collections.abc import Callable, Iterator
@@ -52,6 +53,19 @@ def optional() -> set[tuple[str, str]]:
     }
 
 
+def small_gguf() -> bytes:
+    """The head of a Llama in GGUF, with its embedding alone: what is read before a package is needed."""
+
+    def text(said: str) -> bytes:
+        return struct.pack("<Q", len(said)) + said.encode()
+
+    sizes = ("context_length", "block_count", "feed_forward_length", "embedding_length", "attention.head_count")
+    pairs = [text("general.architecture") + struct.pack("<I", 8) + text("llama")]
+    pairs += [text(f"llama.{name}") + struct.pack("<II", 4, 4) for name in sizes]
+    tensor = text("token_embd.weight") + struct.pack("<IQQIQ", 2, 4, 8, 0, 0)
+    return b"GGUF" + struct.pack("<IQQ", 3, 1, len(pairs)) + b"".join(pairs) + tensor + bytes(200)
+
+
 def command(*words: str) -> Callable[[Path], None]:
     """What the user types, in a folder with files of every kind."""
 
@@ -59,6 +73,7 @@ def command(*words: str) -> Callable[[Path], None]:
         (folder / "rows.jsonl").write_text('{"text": "a b", "label": "x"}\n')
         (folder / "rows.parquet").write_bytes(b"PAR1")
         (folder / "pairs.tsv").write_text("source\ttarget\n" + "".join(f"{i} a\t{i} b\n" for i in range(200)))
+        (folder / "model.gguf").write_bytes(small_gguf())
         (folder / "older").mkdir()
         (folder / "older" / "vocab.txt").write_text("[PAD]\n[UNK]\na\n")
         raise SystemExit(main(list(words)))
@@ -86,6 +101,7 @@ CHOICES: dict[tuple[str, str], Callable[[Path], None]] = {
         "train", "callbacks.device_stats={cpu_stats: true}", "logger=wandb"
     ),
     ("corpus/foreign.py", "transformers"): command("train", "tokenizer=pretrained", "tokenizer.path=older"),
+    ("interop/gguf_file.py", "gguf"): command("import", "model.gguf", "--to", "mine"),
     ("corpus/near_duplicates.py", "datasketch"): command(
         "train", "data=text", "data.path=pairs.tsv", "task.near_duplicates=0.8"
     ),
@@ -105,6 +121,8 @@ FASTER = {("corpus/encode_by_ranks.py", "tiktoken")}
 COMPARED = {("interop/agreement.py", "transformers")}
 # imported by the user, who has transformers: tests/interop/test_auto_classes.py
 TAUGHT = {("interop/transformers.py", "transformers")}
+# converts the tokenizer inside of a GGUF file, which the package gguf has read by then: tests/interop/test_gguf.py
+INSIDE = {("runs/gguf_tokenizer.py", "transformers")}
 # reached by way of evaluating/harness.py alone, which has looked for it
 BEHIND = {("evaluating/lm_eval_model.py", "lm_eval")}
 BESIDE = {"sentencepiece", "tiktoken"}  # transformers reads a format with them, and says so itself; they come in its extra
@@ -123,7 +141,7 @@ def missing(monkeypatch):
 
 
 def test_every_optional_import_has_a_choice_here():
-    assert optional() == set(CHOICES) | FASTER | COMPARED | TAUGHT | BEHIND
+    assert optional() == set(CHOICES) | FASTER | COMPARED | TAUGHT | INSIDE | BEHIND
     assert {package for _, package in CHOICES} | set(WITHIN) | BESIDE == set(EXTRA)
 
 

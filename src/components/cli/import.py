@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "path",
         metavar="FOLDER_OR_HUB_ID",
-        help="a folder with config.json and *.safetensors, or hf://user/name, hf://user/name@revision",
+        help="a folder with config.json and *.safetensors, a .gguf file, or hf://user/name, hf://user/name@revision",
     )
     parser.add_argument("--to", metavar="RUN", help="the run's folder to write; for generate, evaluate, init_from and export")
     parser.add_argument(

@@ -116,6 +116,8 @@ def own_facts(held: dict[str, str]) -> dict[str, Any]:
     size = found.get("vocab_size")
     if not (size is None or (is_id(size) and size > 0)):
         raise UserError(OWN_FILE, f"vocab_size={size!r:.60} is no number of tokens", "import the model anew")
+    if not ((most := found.get("most")) is None or (is_id(most) and most > 0)):
+        raise UserError(OWN_FILE, f"most={most!r:.60} is no number of tokens", "import the model anew")
     for name in ("begins", "ends", "starts"):
         ids = found.get(name)
         if not (ids is None or (isinstance(ids, list) and all(map(is_id, ids)))):

@@ -26,8 +26,9 @@ from components.interop.compare import differences, explicit, layer_by_layer
 from components.interop.config import architecture_of, at, config_of, differs_from, names_of, recipe_of, text_model_of
 from components.interop.fields import FREE
 from components.interop.files import SHARD_BYTES, Tensors, read_json, write
+from components.interop.gguf_file import GGUFTensors, is_gguf, read_gguf
 from components.interop.own import OWN
-from components.interop.quantised import dequantised
+from components.interop.quantised import Dequantised, dequantised
 
 COMMON = (
     "LlamaForCausalLM",
@@ -50,46 +51,59 @@ class Imported:
     bare: bool = False  # the files are those of a model without a head: names lack the prefix
     whole: str | None = None  # the class of the model that this is the text model of
     note: str = ""  # what was done to the numbers
+    left: tuple[str, ...] = ()  # weights that are not read, since no output here depends on them
 
 
 def read_config(file: Path) -> tuple[Architecture, Config, list[str], Config]:
     """(architecture, recipe, fields used, config.json) of a config.json or the folder that has one."""
     file = file / "config.json" if file.is_dir() else file
-    source = text_model_of(read_json(file))
-    architecture = architecture_of(source, str(file))
-    recipe, used = recipe_of(architecture, source, str(file))
+    return _fields(read_json(file), str(file))
+
+
+def _fields(raw: Config, where: str) -> tuple[Architecture, Config, list[str], Config]:
+    source = text_model_of(raw)
+    architecture = architecture_of(source, where)
+    recipe, used = recipe_of(architecture, source, where)
     return architecture, recipe, used, source
 
 
 def read_folder(folder: Path) -> Imported:
-    """Config and weights of a folder.
+    """Config and weights of a folder, or of a GGUF file.
 
     Raises:
         UserError: one list of everything that does not fit. Nothing has been written then.
     """
-    architecture, recipe, used, source = read_config(folder)
-    config, model = composed(recipe, folder)
+    if is_gguf(folder):
+        return _read(*read_gguf(folder), folder)
+    raw = read_json(folder / "config.json")
+    if raw.get("quantization_config") is None:
+        return _read(raw, Tensors(folder), folder)
+    # of a model that reads more than text, it stands outside of its text model's
+    return _read(raw, dequantised(Tensors(folder), raw, str(folder / "config.json")), folder)
+
+
+def _read(raw: Config, files: Tensors | Dequantised | GGUFTensors, folder: Path) -> Imported:
+    """A config.json and its tensors; ``folder``: where they are from, for messages."""
+    place = folder if is_gguf(folder) else folder / "config.json"
+    architecture, recipe, used, source = _fields(raw, str(place))
+    config, model = composed(recipe, place)
     shapes = {n: t.shape for n, t in model.state_dict().items()}
-    raw, files, note = read_json(folder / "config.json"), Tensors(folder), ""
-    if (
-        raw.get("quantization_config") is not None
-    ):  # of a model that reads more than text, it stands outside of its text model's
-        files = dequantised(files, raw, str(folder / "config.json"))
-        source, note = {n: v for n, v in source.items() if n != "quantization_config"}, str(files)
+    source = {n: v for n, v in source.items() if n != "quantization_config"}
     count = sum(shape.numel() for shape in shapes.values())
     if count > files.bytes + SLACK:  # a number has two bytes, and two names may share it
-        said = f"gives a model of {count:,} numbers, and the safetensors there have {files.bytes:,} bytes"
-        raise UserError(str(folder / "config.json"), said, "fetch the whole folder again")
+        said = f"gives a model of {count:,} numbers, and the files there have {files.bytes:,} bytes"
+        raise UserError(str(place), said, "fetch the whole folder again")
     weights = tensors.read(architecture, files, shapes, lambda path: at(config, path), str(folder))
     bare = bool(architecture.prefix) and not any(n.startswith(architecture.prefix) for n in tensors.named(architecture, files))
+    left = tuple(tensors.left_behind(architecture, files))
     name = next(iter(names_of(raw)), None)
     whole = name if name in architecture.within else None
-    return Imported(architecture, recipe, config, weights, used, source, bare, whole, note)
+    return Imported(architecture, recipe, config, weights, used, source, bare, whole, files.note, left)
 
 
-def composed(recipe: Mapping[str, object], folder: Path) -> tuple[Config, nn.Module]:
+def composed(recipe: Mapping[str, object], place: Path) -> tuple[Config, nn.Module]:
     """(config, model on meta) of a recipe made from a config.json. Errors are reported as faults of the config.json."""
-    with faults_of(folder / "config.json"):
+    with faults_of(place):
         config = spelled_out(recipe)
         return config, on_meta(config, vocab_of(recipe))
 

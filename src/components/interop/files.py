@@ -41,6 +41,8 @@ class Tensors:
         self._files = {file: _open(folder / file) for file in ([only] if only else _files(folder))}
         self._where = {name: file for file, opened in self._files.items() for name in opened.keys()}  # noqa: SIM118  no mapping
 
+    note = ""  # nothing is done to the numbers
+
     @property
     def names(self) -> set[str]:
         return set(self._where)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from components.core.errors import UserError
+from components.interop.fields import Theirs
 from components.interop.files import Readable, Tensors
 
 FLOATS = {"bfloat16": "BF16", "float16": "F16", "float32": "F32"}  # what a config.json may call the dtype of a model
@@ -89,12 +90,14 @@ class Dequantised:
     def __getitem__(self, name: str) -> Tensor:
         return self._made[name].read(self._tensors, self._torch) if name in self._made else self._tensors[name]
 
-    def __str__(self) -> str:
+    @property
+    def note(self) -> str:
+        """What was done to the numbers."""
         what = ", ".join(sorted({self._tensors.dtype(_name_of(m)) for m in self._made.values()}))
         return f"{len(self._made)} tensors in {what} dequantised to {self._dtype}: nothing is quantised here"
 
 
-def dequantised(tensors: Tensors, config: Mapping[str, object], where: str) -> Dequantised:
+def dequantised(tensors: Tensors, config: Theirs, where: str) -> Dequantised:
     """``tensors``, dequantised as the ``quantization_config`` of a config.json says.
 
     Raises:
@@ -149,7 +152,7 @@ def _block(said: object, where: str) -> tuple[int, int]:
     return (block[0], block[1])
 
 
-def _groups(said: Mapping[str, object], place: str) -> object:
+def _groups(said: Theirs, place: str) -> object:
     """The block of compressed-tensors: of all its groups, which hold 8 bits for each weight, without a zero point."""
     groups = said.get("config_groups")
     found: list[Any] = list(groups.values()) if isinstance(groups, dict) else []

@@ -15,12 +15,12 @@ from components.corpus.token_files import around, stated
 from components.corpus.tokens import CONFIG_FILE, MAP_FILE, OWN_FILE, Tokens
 from components.interop import convert
 from components.interop.agreement import Agreement, agreement, wanted
-from components.interop.files import Tensors
-from components.interop.tensors import left_behind
+from components.interop.gguf_file import is_gguf
 from components.runs import archive, checkpoints, hub, resume, run_folder
 from components.runs.foreign import Foreign, free_place, keep
 from components.runs.generation_config import FILE as GENERATION
 from components.runs.generation_config import decoding_of, ends_of, most_of, shown
+from components.runs.gguf_tokenizer import read_in_gguf
 
 
 def import_folder(path: str, to: Path, *, check: bool | None = None) -> str:
@@ -37,13 +37,17 @@ def import_folder(path: str, to: Path, *, check: bool | None = None) -> str:
 
 
 def is_foreign(path: Path) -> bool:
-    """Whether a folder has Hugging Face's layout and is not a run of ours."""
+    """Whether a folder has Hugging Face's layout and is not a run of ours, or a file is in GGUF."""
+    if is_gguf(path):
+        return path.exists()
     return path.is_dir() and (path / "config.json").is_file() and not (path / "run.json").exists()
 
 
 def located(path: str, fetched: Sequence[str] = hub.FETCHED) -> Path:
     """The folder ``path``, or the hub's folder of that name, of which the files that match ``fetched`` are downloaded."""
     folder = Path(path).expanduser()
+    if is_gguf(folder) and folder.exists():
+        return folder
     if folder.is_file():
         folder = folder.parent
     if folder.is_dir():
@@ -68,7 +72,7 @@ def read(folder: Path, *, check: bool | None = False) -> Foreign:
     if compared is not None and not compared.agrees:
         raise UserError(str(folder), compared.line, "--probe says more, --no-check imports it all the same")
     rows = convert.vocab_of(imported.recipe)
-    generation = stated(folder / GENERATION)
+    generation = {} if is_gguf(folder) else stated(folder / GENERATION)
     tokenizer, notes = _tokenizer(folder, rows, imported.source, generation)
     notes += [n for n in (imported.note, "" if compared is None else str(compared)) if n]
     source: archive.Source = {
@@ -79,8 +83,8 @@ def read(folder: Path, *, check: bool | None = False) -> Foreign:
     }
     if imported.whole is not None:
         notes.append(f"of {imported.whole} its text model alone: nothing here reads images")
-    if left := left_behind(imported.architecture, Tensors(folder)):
-        notes.append(f"left behind, since no output here depends on it: {', '.join(left)}")
+    if imported.left:
+        notes.append(f"left behind, since no output here depends on it: {', '.join(imported.left)}")
     config = _masking(imported.config, tokenizer, rows, notes)
     starts = {"decoder_start_token_id": imported.source.get("decoder_start_token_id")}
     decoding, unread = decoding_of({**starts, **generation}, str(folder / GENERATION))
@@ -114,7 +118,7 @@ def _tokenizer(
     folder: Path, rows: int, config: Mapping[str, object], generation: Mapping[str, object]
 ) -> tuple[Tokens, list[str]]:
     """(the folder's tokenizer, with the model's number of rows and the ids that begin and end a text; lines to print)."""
-    found, notes = read_any(folder), []
+    found, notes = read_in_gguf(folder) if is_gguf(folder) else read_any(folder), []
     own: dict[str, Any] = {"vocab_size": rows}
     first, last = (config.get(f"{role}_token_id") for role in ("bos", "eos"))
     if found is None:

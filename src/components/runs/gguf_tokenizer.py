@@ -1,0 +1,37 @@
+"""The tokenizer that belongs to a GGUF file."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from components.core.errors import UserError
+from components.core.extras import lacking
+from components.corpus.foreign import read_any
+from components.corpus.tokens import Tokens
+from components.interop.gguf_header import read_header
+
+INSIDE = "tokenizer.ggml.tokens"
+
+
+def read_in_gguf(file: Path) -> Tokens | None:
+    """The tokenizer.json beside the file, else what transformers makes of the tokenizer inside of it; None if there is none.
+
+    Raises:
+        UserError: transformers is not installed, or does not read it.
+    """
+    if (file.parent / "tokenizer.json").is_file():
+        return read_any(file.parent)
+    if INSIDE not in read_header(file).values:
+        return None
+    try:
+        from transformers import AutoTokenizer
+    except ImportError:
+        raise lacking(str(file), "has a tokenizer inside, which transformers converts", "transformers") from None
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            AutoTokenizer.from_pretrained(str(file.parent), gguf_file=file.name, local_files_only=True).save_pretrained(folder)
+        except Exception as e:  # whatever its many converters raise
+            said = f"transformers does not read its tokenizer: {(str(e).strip().splitlines() or [type(e).__name__])[0]}"
+            raise UserError(str(file), said, "put its tokenizer.json beside it") from e
+        return read_any(Path(folder))
