@@ -197,7 +197,8 @@ def test_a_resumed_run_draws_and_learns_the_same(words, more):
 def test_what_is_rewarded_becomes_likelier(words):
     """Letters of one half of the alphabet are worth 1: their share rises from a quarter to nearly all answers. The best checkpoint has the highest reward."""
     run = components.train(
-        overrides=[*words, "trainer.max_steps=60", "task.validation_every=20", "task.batch_size=8", "schedule=constant"], quiet=True
+        overrides=[*words, "trainer.max_steps=60", "task.validation_every=20", "task.batch_size=8", "schedule=constant"],
+        quiet=True,
     )
     rows = [r for r in figures(run.folder) if r["val_reward"]]
     assert float(rows[-1]["val_reward"]) > 0.8 > 0.5 > float(figures(run.folder)[0]["train_reward"])
