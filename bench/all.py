@@ -24,6 +24,7 @@ COMMANDS = {
     "mup": "docs/mup.md",
     "evaluation": "docs/evaluation.md",
     "ladder": "docs/ladder.md",
+    "grpo": "docs/post_training.md, GRPO on numbers in words",
     "small_tasks": "docs/small_tasks.md",
 }
 

@@ -19,6 +19,7 @@ VOCAB, LENGTH, IGNORED = 5, 5, -100
 PAIRS = [((1, 2), (3, 4), (1,)), ((2, 0), (1, 1, 2), (4, 3)), ((4, 1), (2,), (0, 3, 3))]  # prompt, chosen, rejected
 MISMATCHED = [(p, *PAIRS[(i + 1) % len(PAIRS)][1:]) for i, (p, _, _) in enumerate(PAIRS)]
 BETA, SIMPO, GAMMA = 0.1, 2.0, 1.0
+REWARDS, CLIP, BUDGET = [(1.0, 0.0, 0.5), (0.0, 2.0, 0.0)], 0.3, 7  # of the six answers as two groups of three
 
 
 def logits(seed: float, scale: float = 2.0) -> Tensor:
@@ -31,7 +32,7 @@ def scores() -> Tensor:
     return torch.tensor([0.3, -1.2, 2.0, 0.9, -0.4, 0.1], dtype=torch.float64)
 
 
-TABLES = {"policy": 1.7, "reference": 2.3, "policy_mismatched": 0.9, "reference_mismatched": 1.3}  # the seeds
+TABLES = {"policy": 1.7, "reference": 2.3, "policy_mismatched": 0.9, "reference_mismatched": 1.3, "drawn": 1.705}  # the seeds
 
 
 def sequences(pairs=PAIRS) -> tuple[Tensor, Tensor]:
@@ -54,7 +55,9 @@ def log_probs(table: Tensor, labels: Tensor) -> Tensor:
 
 def trainer(**given: object) -> SimpleNamespace:
     """What a loss asks of its trainer, on one process."""
-    alone = SimpleNamespace(device=torch.device("cpu"), gather=lambda x: x, gather_for_metrics=lambda x: x)
+    alone = SimpleNamespace(
+        device=torch.device("cpu"), gather=lambda x: x, gather_for_metrics=lambda x: x, reduce=lambda x, **_: x
+    )
     base = {"accelerator": alone, "model": SimpleNamespace(training=True), "_metrics": {"train": defaultdict(list)}}
     plain = {"aux_loss_enabled": False, "beta": BETA, "label_smoothing": 0.0, "_total_train_tokens": 0, "_tp_size": 1}
     return SimpleNamespace(**{**base, **plain, "precompute_ref_logps": True, **given})
@@ -74,6 +77,44 @@ def model_of(table: Tensor, labels: Tensor):
 def found(loss: Tensor, table: Tensor) -> dict[str, object]:
     (gradient,) = torch.autograd.grad(loss, table)
     return {"loss": float(loss.detach()), "gradient": gradient.tolist()}
+
+
+def groups(ids: Tensor, labels: Tensor) -> dict[str, object]:
+    """GRPO and Dr. GRPO, of answers that ``drawn`` has drawn; advantages as trl makes them of rewards."""
+    from trl import GRPOTrainer
+
+    made: dict[str, object] = {}
+    mask = (labels[:, 1:] != IGNORED).long()
+    rewards = torch.tensor(REWARDS, dtype=torch.float64)
+    drawn, reference = (log_probs(logits(TABLES[name]), labels) for name in ("drawn", "reference"))
+    for kind in ("grpo", "dr_grpo"):
+        table = logits(TABLES["policy"]).requires_grad_()
+        spread = rewards.std(1, keepdim=True) + 1e-4 if kind == "grpo" else 1.0
+        inputs = {
+            "prompt_ids": ids[:, :0],
+            "prompt_mask": mask[:, :0],
+            "completion_ids": ids[:, 1:],
+            "completion_mask": mask,
+            "advantages": ((rewards - rewards.mean(1, keepdim=True)) / spread).view(-1),
+            "old_per_token_logps": drawn,
+            "ref_per_token_logps": reference,
+        }
+        said = log_probs(table, labels)
+        given = {
+            "_get_per_token_logps_and_entropies": lambda *_, said=said, **__: (said, torch.zeros_like(said), None),
+            "args": SimpleNamespace(use_bias_correction_kl=False, delta=None),
+            **{"top_entropy_quantile": 1.0, "off_policy_mask_threshold": None, "importance_sampling_level": "token"},
+            **{
+                "epsilon_low": CLIP,
+                "epsilon_high": CLIP,
+                "loss_type": kind,
+                "use_vllm": False,
+                "max_completion_length": BUDGET,
+            },
+            **{"current_gradient_accumulation_steps": 1, "_entropy_bonus_enabled": False},
+        }
+        made[kind] = found(GRPOTrainer._compute_loss(trainer(**given), None, inputs), table)
+    return made
 
 
 def main() -> None:
@@ -125,6 +166,7 @@ def main() -> None:
     made["reward"] = found(
         RewardTrainer.compute_loss(trainer(args=args), said, {"attention_mask": torch.ones_like(ids)}), given
     )
+    made |= groups(ids, labels)
     FILE.write_text(json.dumps(made) + "\n", encoding="utf8")
 
 

@@ -1,4 +1,4 @@
-"""The losses over pairs against trl's own trainers: loss and gradient by each logit, recorded by losses_of_trl.py."""
+"""The losses over pairs and over groups against trl's own trainers: loss and gradient by each logit, recorded by losses_of_trl.py."""
 
 from __future__ import annotations
 
@@ -7,11 +7,29 @@ from dataclasses import replace
 
 import pytest
 import torch
-from losses_of_trl import BETA, FILE, GAMMA, MISMATCHED, PAIRS, SIMPO, TABLES, VOCAB, logits, scores
+from losses_of_trl import (
+    BETA,
+    BUDGET,
+    CLIP,
+    FILE,
+    GAMMA,
+    IGNORED,
+    MISMATCHED,
+    PAIRS,
+    REWARDS,
+    SIMPO,
+    TABLES,
+    VOCAB,
+    log_probs,
+    logits,
+    scores,
+    sequences,
+)
 from torch import Tensor
 
 from components import build
 from components.core.sockets import Batch
+from components.corpus.batches import once_a_row
 from components.corpus.pairs import PairRows
 from components.corpus.rows import Row, Rows
 from components.parts.loss._pairs import answers_of
@@ -88,3 +106,22 @@ def test_the_reward_is_trls():
     (gradient,) = torch.autograd.grad(value, given)
     assert float(value.detach()) == pytest.approx(THEIRS["reward"]["loss"], rel=1e-12)
     torch.testing.assert_close(gradient, torch.tensor(THEIRS["reward"]["gradient"], dtype=torch.float64), rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("name", ["grpo", "dr_grpo"])
+def test_groups_are_trls(name):
+    """The six answers as two groups; some of their tokens are beyond the clip."""
+    ids, labels = sequences()
+    targets = torch.cat([labels[:, 1:], torch.full((6, 1), IGNORED)], 1)
+    rewards = torch.stack([torch.tensor(r, dtype=torch.float64).roll(-i) for r in REWARDS for i in range(3)])
+    said = {n: torch.cat([log_probs(logits(TABLES[n]), labels), torch.zeros(6, 1)], 1) for n in ("drawn", "reference")}
+    batch = Batch(ids, targets, once_a_row(targets) / 3, rewards=rewards, **said)
+    table = logits(TABLES["policy"]).requires_grad_()
+    more = {"budget": BUDGET} if name == "dr_grpo" else {}
+    loss = build("loss", name, vocab_size=VOCAB, beta=BETA, clip=CLIP, **more)
+    terms = loss(table, lambda x: x, batch).losses
+    value = terms["loss"][0] / terms["loss"][1]
+    (gradient,) = torch.autograd.grad(value, table)
+    assert float(value.detach()) == pytest.approx(THEIRS[name]["loss"], rel=1e-6)
+    torch.testing.assert_close(gradient, torch.tensor(THEIRS[name]["gradient"], dtype=torch.float64), rtol=1e-6, atol=1e-9)
+    assert 0 < float(terms["clipped"][0] / terms["clipped"][1]) < 1
