@@ -317,7 +317,7 @@ def test_a_model_that_nobody_else_has_is_written_as_ours_and_says_why(capsys):
     assert "import components.interop.transformers" in said
     assert main(["import", "out", "--to", "runs/again"]) == 0
     assert main(["export", "runs/again", "--to", "back"]) == 0
-    for file in Path("out").iterdir():
+    for file in (f for f in Path("out").iterdir() if f.name != "README.md"):  # the card is of another run
         assert (Path("back") / file.name).read_bytes() == file.read_bytes(), file.name
 
 

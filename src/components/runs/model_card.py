@@ -55,11 +55,8 @@ def model_card(label: str, config: Config, about: About | None, figures: Figures
     ]
     if changed := held.get("difference"):
         sections += [f"Against the recipe `{name}`:", "\n".join(f"- `{line}`" for line in changed)]
-    sections += [
-        "## Data",
-        f"`data={data}`"
-        + (f", hash `{read['hash']}`: {_first(read['report'])}" if read else "; what it has read is not known here"),
-    ]
+    known = f"`data={data}`, hash `{read['hash']}`: {_first(read['report'])}" if read else "What it has read is not known here."
+    sections += ["## Data", known]
     if measured:
         sections += [
             "## Figures",
