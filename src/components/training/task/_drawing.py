@@ -17,9 +17,11 @@ from components.core.sockets import Batch, Terms, make, make_all
 from components.core.traits import judge_of
 from components.core.weights import generator_for
 from components.corpus.batches import ids_of, once_a_row, totals
+from components.corpus.foreign_batches import ForeignBatch
 from components.corpus.rows import Row
 from components.corpus.rows import batch_of as rows_together
 from components.corpus.steps import LoneMicroBatch, MicroBatch
+from components.corpus.tokens import Tokens
 from components.functional.cross_entropy import IGNORED
 from components.functional.precision import widest
 from components.generation.drawing import draw_answers
@@ -54,7 +56,7 @@ class Drawing:
         super().check(model, corpus)  # type: ignore[misc]  # a task's
         _ = self.scorers
 
-    def taken(self, given: Any) -> MicroBatch:
+    def taken(self, given: MicroBatch | Batch | ForeignBatch) -> MicroBatch:
         """A batch of others counts prompts as well, and not their tokens."""
         item: MicroBatch = super().taken(given)  # type: ignore[misc]  # a task's
         if item.batch.weights is None and item.batch.targets is not None:
@@ -139,12 +141,12 @@ class Drawing:
             made.batch = replace(made.batch, drawn=said_by(task.placed, made.batch, tokens_read(task.vocab_size)))
         return made
 
-    def validation_step(self, item: Any, batch_idx: int) -> None:
+    def validation_step(self, item: MicroBatch | Batch | ForeignBatch, batch_idx: int) -> None:
         """What is drawn depends on the prompt, so that it is the same however a split is read."""
         task: Any = self
-        item = task.taken(item)
+        taken: MicroBatch = task.taken(item)
         super().validation_step(  # type: ignore[misc]  # a task's
-            task.compared(self.answered(item, hashes_of(item), "answers to measure on")), batch_idx
+            task.compared(self.answered(taken, hashes_of(taken), "answers to measure on")), batch_idx
         )
 
     test_step = validation_step
@@ -160,7 +162,7 @@ class Drawing:
             self.earlier.restore(checkpoint[EARLIER])
 
 
-def said(tokenizer: Any, ids: list[int], ends: Sequence[int]) -> str:
+def said(tokenizer: Tokens, ids: list[int], ends: Sequence[int]) -> str:
     """The text of an answer, without the token that ends it."""
     return text_of(tokenizer, [], ids[:-1] if ids and ids[-1] in ends else ids)
 
