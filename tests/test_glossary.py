@@ -12,7 +12,7 @@ PAGE = ROOT / "docs" / "reference" / "glossary.md"
 TERMS = dict(re.findall(r"^\*\*(.+?)\*\*: (.+)$", PAGE.read_text(encoding="utf8"), re.M))
 # words that whoever trains models knows, and that mean the same here
 PLAIN = {"tokenizer", "embedding", "attention", "norm", "ffn", "pooling", "init", "model", "loss", "optimizer", "data"}
-PLAIN |= {"callback", "logger", "trainer", "strategy"}
+PLAIN |= {"callback", "logger", "trainer", "strategy", "reward"}
 
 
 def test_at_most_forty_terms_in_order():

@@ -455,7 +455,14 @@ def test_every_part_is_somewhere():
     tasks = {w.replace("=", "/") for said in test_three_models.LOSSES.values() for w in said if w.startswith("task=")}
     every = {e.label for e in registry.entries().values() if not e.preset_of and e.origin.split(".")[0] == "components"}
     nowhere = every - here - used - models - tasks - set(test_three_models.CASES)
-    of_a_run = ("evaluation", "callback", "logger", "strategy", "trainer")  # act on a run, and combine with every model
+    of_a_run = (
+        "evaluation",
+        "reward",
+        "callback",
+        "logger",
+        "strategy",
+        "trainer",
+    )  # act on a run, and combine with every model
     assert {e for e in nowhere if e.partition("/")[0] not in of_a_run} == set()
 
 

@@ -113,6 +113,24 @@ class SharedByModel(Protocol):
     shared_by_model: bool
 
 
+# parts
+
+
+@runtime_checkable
+class NeedsModel(Protocol):
+    """A part that works with what another run has trained: a teacher, a draft, a tokenizer. Whoever builds the part opens that run.
+
+    ``run``: the run or checkpoint that it names, if it names one. ``attach`` takes that run's model (a tokenizer: its tokenizer), which is
+    ``attached`` from then on.
+    """
+
+    run: str | None
+
+    @property
+    def attached(self) -> Any: ...
+    def attach(self, model: object, /) -> None: ...
+
+
 # classes of parts
 
 

@@ -7,7 +7,9 @@ A part inherits from nothing of this: ``make`` returns it as a ``Norm``, a ``Pos
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any
+
+from components.core.abilities import NeedsModel as NeedsModel
 
 if TYPE_CHECKING:
     import torch
@@ -230,21 +232,6 @@ class Reward(Part):
 
 class Task(Part):
     labelled: bool = False
-
-
-@runtime_checkable
-class NeedsModel(Protocol):
-    """A part that works with what another run has trained: a teacher, a draft, a tokenizer. Whoever builds the part opens that run.
-
-    ``run``: the run or checkpoint that it names, if it names one. ``attach`` takes that run's model (a tokenizer: its tokenizer), which is
-    ``attached`` from then on.
-    """
-
-    run: str | None
-
-    @property
-    def attached(self) -> Any: ...
-    def attach(self, model: object, /) -> None: ...
 
 
 CONTRACTS: dict[str, type[Part]] = {c.__name__.lower(): c for c in Part.__subclasses__()}

@@ -27,6 +27,7 @@ class FileName:
 
 # The numbers are literals, since they are read from source as well.
 Positive = Annotated[int, Range(1, None)]
+Several = Annotated[int, Range(2, None)]
 NonNegative = Annotated[int, Range(0, None)]
 PositiveFloat = Annotated[float, Range(1e-30, None)]
 NonNegativeFloat = Annotated[float, Range(0.0, None)]

@@ -41,8 +41,7 @@ class Batch:
         source: what an encoder reads, for encoder-decoders.
         prefix: (B,) number of leading positions that every position sees.
         values: (B, T, F) numbers of each position, for embeddings that read them instead of ids (rows of a table, patches of a picture); ids are 0.
-        reference: the log-probability that a reference model gives the targets: (B, 2) of document 0 and of document 1, for losses over pairs; (B, T)
-            of each, for losses over groups.
+        reference: the log-probability that a reference model gives the targets: (B, 2) of documents 0 and 1 (losses over pairs), (B, T) of each (groups).
         baseline: (B,) the reward that such a loss takes for neither good nor bad.
         rewards: (B, G) of the row's answer, and after it of the other answers to the same prompt, for losses over groups.
         drawn: (B, T) the log-probability of each target when it was drawn, for losses over groups; None: the model has not changed since.
@@ -71,8 +70,7 @@ class Batch:
         return self._each(lambda x: x.pin_memory())
 
     def _each(self, change: Callable[[Any], Any]) -> Batch:
-        held: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
-        return replace(self, **{n: change(v) for n, v in held.items() if v is not None})
+        return replace(self, **{n: change(v) for n, v in vars(self).items() if v is not None})
 
 
 MEMO_DEPENDS_ON = frozenset(("ids", "positions", "documents", "valid", "token_types", "prefix", "causal"))
@@ -238,13 +236,11 @@ def terms_of(out: dict[str, Any]) -> Terms:
 
 
 def merge_out(total: dict[str, Any], out: dict[str, Any]) -> dict[str, Any]:
-    """``total`` with a layer's ``out``: means of losses and statistics add up, anything else is replaced by the newest.
-
-    Each layer has a loss (sum, weight) of its own, as published factors mean it (docs/decisions/losses-of-layers-add-up.md).
-    """
+    """``total`` with a layer's ``out``: means of losses and statistics add up, anything else is replaced by the newest."""
     merged = dict(total)
     for key, value in out.items():
         if key.startswith("loss.") and key in merged:
+            # each layer has one of its own, as published factors mean it (docs/decisions/losses-of-layers-add-up.md)
             (whole, weight), (more, own) = merged[key], value
             merged[key] = (whole + more * (weight / own.clamp(min=1e-9)), weight)
         elif key.startswith("stat.") and key in merged:

@@ -28,6 +28,7 @@ from components.core.option_types import (  # noqa: F401  parts take their annot
     PositiveFloat,
     Probability,
     Rows,
+    Several,
     Slices,
     Type,
     Workers,

@@ -30,11 +30,8 @@ from components.interop.gguf_file import GGUFTensors, is_gguf, read_gguf
 from components.interop.own import OWN
 from components.interop.quantised import Dequantised, dequantised
 
-COMMON = (
-    "LlamaForCausalLM",
-    "MistralForCausalLM",
-    "Qwen3MoeForCausalLM",
-)  # what most programs read, of several classes that are one model
+# what most programs read, of several classes that are one model
+COMMON = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen3MoeForCausalLM")
 SLACK = 10**6  # numbers that a file may lack: biases and tables that are zero, or computed
 
 

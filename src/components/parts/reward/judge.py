@@ -1,4 +1,7 @@
-"""The data's own rule says whether an answer is good: does a function parse, does a proof check?"""
+"""The data's own rule says whether an answer is good: does a function parse, does a proof check?
+
+Le et al. 2022 (CodeRL), arXiv:2207.01780: whether a program runs is its reward
+"""
 
 from __future__ import annotations
 

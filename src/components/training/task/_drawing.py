@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from components.core.config_types import Config
 from components.core.contracts import Reward
 from components.core.makers import sizes_of
 from components.core.sockets import Batch, Terms, make, make_all
@@ -141,12 +142,12 @@ class Drawing:
             made.batch = replace(made.batch, drawn=said_by(task.placed, made.batch, tokens_read(task.vocab_size)))
         return made
 
-    def validation_step(self, given: MicroBatch | Batch | ForeignBatch, batch_idx: int) -> None:
+    def validation_step(self, item: MicroBatch | Batch | ForeignBatch, batch_idx: int) -> None:
         """What is drawn depends on the prompt, so that it is the same however a split is read."""
         task: Any = self
-        item: MicroBatch = task.taken(given)
+        taken: MicroBatch = task.taken(item)
         super().validation_step(  # type: ignore[misc]  # a task's
-            task.compared(self.answered(item, hashes_of(item), "answers to measure on")), batch_idx
+            task.compared(self.answered(taken, hashes_of(taken), "answers to measure on")), batch_idx
         )
 
     test_step = validation_step
@@ -156,7 +157,7 @@ class Drawing:
         if self.earlier is not None:
             checkpoint[EARLIER] = self.earlier.state()
 
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+    def on_load_checkpoint(self, checkpoint: Config) -> None:
         super().on_load_checkpoint(checkpoint)  # type: ignore[misc]  # a task's
         if self.earlier is not None and EARLIER in checkpoint:
             self.earlier.restore(checkpoint[EARLIER])

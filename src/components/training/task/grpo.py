@@ -5,22 +5,19 @@ Shao et al. 2024 (DeepSeekMath), arXiv:2402.03300, algorithm 1
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar
+from typing import Any, ClassVar
 
 from torchmetrics import MeanMetric
 
 from components.core.makers import Makers
-from components.core.option_types import Range
 from components.core.registry import register
-from components.core.signature import Positive
+from components.core.signature import Positive, Several
 from components.corpus.rows import Rows, RowsOfOne
 from components.training.task._compared import Compared
 from components.training.task._conversing import Replying
 from components.training.task._drawing import Drawing
 from components.training.task._reference import Reference, TokenReference
 from components.training.task._terms import MeasuresTerms
-
-Several = Annotated[int, Range(2, None)]
 
 
 @register("task", "grpo")
