@@ -63,10 +63,9 @@ def read_header(file: Path) -> Header:
                 raise UserError(
                     str(file), "is no GGUF file", "name a .gguf file, or a folder with config.json and *.safetensors"
                 )
-            if len(start) < 8 or (version := struct.unpack("<I", start[4:])[0]) not in VERSIONS:
-                raise UserError(
-                    str(file), f"is of version {version if len(start) == 8 else '?'} of GGUF", "versions 2 and 3 are read"
-                )
+            version = int.from_bytes(start[4:], "little")  # 0 where the file ends before
+            if version not in VERSIONS:
+                raise UserError(str(file), f"is of version {version} of GGUF", "versions 2 and 3 are read")
             with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as held:
                 return _Reading(held, size).header()
     except (_Damaged, struct.error, UnicodeDecodeError) as e:
