@@ -148,8 +148,8 @@ def words(tmp_path, monkeypatch):
     return ["recipe=llama_tiny", *size, *data, *task, "task.validation_every=2", "optimizer.lr=1e-2", "trainer.accelerator=cpu"]
 
 
-def weights(folder):
-    return dict(components.load(folder).model.named_parameters())
+def weights(folder):  # the last, and not those with the highest reward
+    return dict(components.load(folder / "checkpoints" / "last.ckpt").model.named_parameters())
 
 
 def figures(folder):
