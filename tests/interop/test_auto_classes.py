@@ -48,7 +48,7 @@ def exported(kind: str, folder: Path) -> tuple[torch.nn.Module, Tokens]:
     with torch.no_grad():
         for p in model.parameters():
             p.add_(torch.randn(p.shape, generator=torch.Generator().manual_seed(p.numel())) * 0.2)
-    files = tokenizer_files(tokenizer, config) | generation_file(None, tokenizer)
+    files = tokenizer_files(tokenizer, config) | generation_file(None, tokenizer, {"name": "greedy"})[0]
     ids = {f"{role}_token_id": i for role, i in special_ids(tokenizer).items() if role in ("bos", "eos", "pad")}
     convert.write_folder(config, model.state_dict(), size, folder, ids, LABEL, files=files)
     return model, tokenizer
