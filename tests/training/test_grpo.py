@@ -216,6 +216,8 @@ def test_what_cannot_be_is_one_line(words):
     assert "no regular expression" in refused("task.rewards=[{name: regex, pattern: '('}]")
     assert "exact_match" in refused("task.rewards=[exact_mach]")
     assert "int >= 2" in refused("task.group_size=1")
+    for beta in ("0", "0.1"):  # without a reference too: each rank would wait for the others at another token
+        assert "divided among ranks" in refused("trainer.strategy=fsdp2", "trainer.devices=2", f"loss.beta={beta}")
     assert "needs loss" in refused("loss=dpo") or "groups" in refused("loss=dpo")
 
 

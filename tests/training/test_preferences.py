@@ -240,6 +240,14 @@ def weights(folder):
     return dict(components.load(folder).model.named_parameters())
 
 
+def test_a_reference_is_not_divided_among_ranks(words, tmp_path):
+    with pytest.raises(UserError, match="a reference cannot be divided among ranks yet"):
+        components.train(
+            overrides=[*words, "loss=dpo", "trainer.strategy=fsdp2", "trainer.devices=2", "trainer.max_steps=1"], quiet=True
+        )
+    assert not (tmp_path / "runs").exists()  # nobody was started
+
+
 def test_a_step_is_one_mean_over_pairs(words, server, tmp_path):
     """In one piece, in four, and on two ranks, with the reference asked in each step and once: kto reads a mean over the step besides."""
     options = [*words, "loss=kto", "loss.undesirable=0.1", "trainer.max_steps=3"]

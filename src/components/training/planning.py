@@ -160,6 +160,7 @@ def plan(job: Job, say: Callable[[str], None], bar: Bar | None) -> Plan:
     settle_rows(module, context)
     ranks = processes(settings)
     check_layout(trainer.strategy, model, ranks, module.loss)
+    module.need_known_strategy(trainer.strategy)
     rows_each(module.batch_size, settings.get("accumulate_grad_batches") or 1, readers(settings, ranks))
     held = module.batch_size * (context + 1) * 8
     memory.hold(held, "model.context_length", f"the {module.batch_size} rows of a step", "make task.batch_size or it smaller")

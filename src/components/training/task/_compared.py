@@ -37,11 +37,11 @@ class Compared:
         task: Any = self
         self.reference = self.reference_kind(task.placed, task.vocab_size, keep=False, start=start)
 
-    def configure_model(self) -> None:
+    def need_known_strategy(self, strategy: object) -> None:
+        super().need_known_strategy(strategy)  # type: ignore[misc]  # a task's
         task: Any = self
-        if task.loss.compares and shards_weights(task.trainer.strategy):
+        if task.loss.compares and shards_weights(strategy):
             raise UserError("trainer.strategy", "a reference cannot be divided among ranks yet", "take strategy=ddp")
-        super().configure_model()  # type: ignore[misc]
 
     def compared(self, item: MicroBatch) -> MicroBatch:
         """``item`` with what the reference says of it, and with the step's baseline where its rows have come along."""

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from components.core.config_types import Config
 from components.core.contracts import Reward
+from components.core.errors import UserError
 from components.core.makers import sizes_of
 from components.core.sockets import Batch, Terms, make, make_all
 from components.core.traits import judge_of
@@ -28,6 +29,7 @@ from components.functional.precision import widest
 from components.generation.drawing import draw_answers
 from components.generation.streaming import text_of
 from components.parts.loss._answers import weights_of
+from components.training.strategies import shards_weights
 from components.training.task._conversing import last_answers
 from components.training.task._earlier import Earlier
 from components.training.task._reference import said_by, tokens_read
@@ -56,6 +58,12 @@ class Drawing:
         """Beside what all tasks do: the rewards are made before anything is written."""
         super().check(model, corpus)  # type: ignore[misc]  # a task's
         _ = self.scorers
+
+    def need_known_strategy(self, strategy: object) -> None:
+        """Answers end at different steps on different ranks, and who divides weights waits for all ranks at each."""
+        super().need_known_strategy(strategy)  # type: ignore[misc]  # a task's
+        if shards_weights(strategy):
+            raise UserError("trainer.strategy", "a model that is divided among ranks draws no answers yet", "take strategy=ddp")
 
     def taken(self, given: MicroBatch | Batch | ForeignBatch) -> MicroBatch:
         """A batch of others counts prompts as well, and not their tokens."""
