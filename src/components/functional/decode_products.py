@@ -117,8 +117,10 @@ class Laid:
 
 
 def packed(weight: Tensor) -> Tensor:
-    """A bf16 matrix (out, in) in the blocks that oneDNN multiplies few rows by, where there is oneDNN; else as it is."""
-    if weight.device.type != "cpu" or not torch.backends.mkldnn.is_available():
+    """A bf16 matrix (out, in) in the blocks that oneDNN multiplies few rows by, where there is oneDNN and the CPU has what its bf16 needs (AVX-512 or
+    AVX-NE-CONVERT); else as it is."""
+    known = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    if weight.device.type != "cpu" or not known:
         return weight
     return torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), 1)
 
