@@ -87,7 +87,12 @@ def test_blocks_for_threads_are_put_together_in_order(threads, rows, bias):
         torch.set_num_threads(before)
 
 
-def test_bf16_rounds_weights_and_inputs_and_nothing_else():
+@pytest.mark.parametrize("packs", ["as it is here", "without"])
+def test_bf16_rounds_weights_and_inputs_and_nothing_else(packs, monkeypatch):
+    """``without``: on a CPU whose oneDNN has no bf16, which needs AVX-512 or AVX-NE-CONVERT."""
+    if packs == "without":
+        monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
+        monkeypatch.setattr(torch.ops.mkldnn, "_reorder_linear_weight", None)
     linear, x = nn.Linear(64, 96), torch.randn(5, 64)
     with torch.inference_mode(), decoding_form(linear, "bf16", 1):
         found = linear(x)

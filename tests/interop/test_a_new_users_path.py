@@ -99,13 +99,18 @@ def test_a_part_with_new_weights_starts_new_and_goes_out_under_the_name_that_it_
 
 
 @pytest.mark.usefixtures("start")
-def test_a_part_that_no_known_architecture_has_stays_here(capsys):
+def test_a_part_that_no_known_architecture_has_goes_out_in_our_own_layout(capsys):
     run = tuned("model.ffn.activation=relu2")
     capsys.readouterr()
-    assert main(["export", str(run), "--to", "exported"]) == 2
-    assert "relu2" in capsys.readouterr().err
-    assert not Path("exported").exists()
-    assert components.load(run).generate("The quick", max_new_tokens=3).startswith("The quick")
+    assert main(["export", str(run), "--to", "exported"]) == 0
+    said = capsys.readouterr().out
+    assert "relu2" in said
+    assert "import components.interop.transformers" in said
+    assert json.loads(Path("exported/config.json").read_text())["model_type"] == "lightning_components"
+    ids = torch.randint(5, 90, (1, 9))
+    home, back = components.load(run), components.load("exported")
+    assert torch.equal(home.model(ids), back.model(ids))
+    assert home.generate("The quick", max_new_tokens=3) == back.generate("The quick", max_new_tokens=3)
 
 
 def test_fine_tuned_and_unchanged_in_shape_it_is_what_it_was(start, capsys):
