@@ -105,6 +105,8 @@ CASES = [
         for a in (None, 1.5)
     ],
     ("allowed_tokens", {"ids": (3, 1, 39)}, lambda x: kept(x, [{1, 3, 39}] * 5)),
+    ("suppress_tokens", {"ids": (3, 1, 39)}, lambda x: kept(x, [set(range(x.shape[1])) - {1, 3, 39}] * 5)),
+    ("suppress_tokens", {"ids": (2, 4000)}, lambda x: kept(x, [set(range(x.shape[1])) - {2}] * 5)),  # 4000 has no logit
     *[("frequency", {"penalty": a, "last": n}, lambda x, a=a, n=n: counted(x, n, a, 0)) for a in (0.7, -0.5) for n in (0, 3)],
     *[("presence", {"penalty": a, "last": n}, lambda x, a=a, n=n: counted(x, n, 0, a)) for a in (0.7, -0.5) for n in (0, 3)],
     ("temperature", {"value": 0.7}, lambda x: x / 0.7),

@@ -24,6 +24,9 @@ class OnDemand(Mapping[str, Tensor]):
         self.like[name]  # a KeyError, where there is none
         return self._read(name)
 
+    def __contains__(self, name: object) -> bool:
+        return name in self.like  # Mapping's own way would read the tensor
+
     def __iter__(self) -> Iterator[str]:
         return iter(self.like)
 

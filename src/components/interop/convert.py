@@ -71,18 +71,19 @@ def read_folder(folder: Path) -> Imported:
         UserError: one list of everything that does not fit. Nothing has been written then.
     """
     if is_gguf(folder):
-        return _read(*read_gguf(folder), folder)
+        raw, within = read_gguf(folder)
+        return _read(raw, lambda: within, folder)
     raw = read_json(folder / "config.json")
-    if raw.get("quantization_config") is None:
-        return _read(raw, Tensors(folder), folder)
-    # of a model that reads more than text, it stands outside of its text model's
-    return _read(raw, dequantised(Tensors(folder), raw, str(folder / "config.json")), folder)
+    if raw.get("quantization_config") is None:  # of a model that reads more than text, it stands outside of its text model's
+        return _read(raw, lambda: Tensors(folder), folder)
+    return _read(raw, lambda: dequantised(Tensors(folder), raw, str(folder / "config.json")), folder)
 
 
-def _read(raw: Config, files: Tensors | Dequantised | GGUFTensors, folder: Path) -> Imported:
-    """A config.json and its tensors; ``folder``: where they are from, for messages."""
+def _read(raw: Config, opened: Callable[[], Tensors | Dequantised | GGUFTensors], folder: Path) -> Imported:
+    """A config.json and its tensors, which are looked for once the class is known; ``folder``: where they are from, for messages."""
     place = folder if is_gguf(folder) else folder / "config.json"
     architecture, recipe, used, source = _fields(raw, str(place))
+    files = opened()
     config, model = composed(recipe, place)
     shapes = {n: t.shape for n, t in model.state_dict().items()}
     source = {n: v for n, v in source.items() if n != "quantization_config"}
