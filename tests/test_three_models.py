@@ -267,7 +267,7 @@ def _loss(config: dict[str, Any], name: str, model: str) -> None:
 def _sampler(config: dict[str, Any], name: str, model: str) -> None:
     network, _, batch = objective(config, model)
     decoding = build(
-        "decoding", "sample", samplers=[{"name": name, **({"ids": [7, 8, 9]} if name == "allowed_tokens" else {})}]
+        "decoding", "sample", samplers=[{"name": name, **({"ids": [7, 8, 9]} if name.endswith("_tokens") else {})}]
     )
     batch = Batch(batch.ids, source=batch.source)
     made = decoding.generate(network.eval(), batch, cache=build("cache", "growing"), max_new_tokens=5, generator=0)

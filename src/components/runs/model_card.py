@@ -15,18 +15,12 @@ from components.core.config_types import Config
 from components.core.extras import command
 from components.interop.own import LABEL
 from components.runs.hub import SCHEME
+from components.runs.metrics_file import OF_LOSS, VAL_LOSS, VALIDATION
 from components.runs.run_files import About, Figures
 
 PARTS = ("embedding", "position", "attention", "ffn", "norm", "block", "residual", "stack", "head")
-SHOWN = (
-    "best_val_loss",
-    "val_loss",
-    "val_perplexity",
-    "val_bits_per_byte",
-    "test_loss",
-    "test_perplexity",
-    "test_bits_per_byte",
-)
+# of a test the same figures as of validation
+SHOWN = (f"best_{VAL_LOSS}", *OF_LOSS, *(f"test_{name.removeprefix(VALIDATION)}" for name in OF_LOSS))
 
 
 def model_card(label: str, config: Config, about: About | None, figures: Figures, numbers: int) -> str:
