@@ -7,6 +7,7 @@ import copy
 import csv
 import json
 import warnings
+from dataclasses import replace
 
 import pytest
 import torch
@@ -231,6 +232,8 @@ def test_every_loss_of_nothing_is_nothing_with_a_gradient_of_zeros(name):
         batch = pairs_in(batch)
     if provides(loss, "rewards"):
         head = torch.nn.Linear(d, 1)
+    if provides(loss, "groups"):
+        batch = replace(batch, rewards=torch.tensor([[1.0, 0.0]] * rows), reference=torch.zeros(rows, T))
     terms = loss(hidden, head, batch)
     value, weight = terms.losses["loss"]
     assert (value.item(), weight.item()) == (0.0, 0.0)

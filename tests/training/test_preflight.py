@@ -19,6 +19,7 @@ from components.core.makers import make
 from components.training import strategies
 from components.training.devices import count_devices, processes
 from components.training.experiment import Job, fit
+from components.training.float8 import PRECISION
 from components.training.limits import trainer_settings
 from components.training.making import make_trainer
 from components.training.preflight import check_settings
@@ -128,7 +129,8 @@ def test_what_can_be_is_not(tiny, changes):
 def test_names_are_those_of_lightning():
     options = registry.entry("trainer", "lightning").signature.options
     ours = {p for p in options["precision"].type.allowed if isinstance(p, str)}
-    assert ours == set(get_args(lightnings._PRECISION_INPUT_STR)) | set(get_args(lightnings._PRECISION_INPUT_STR_ALIAS))
+    theirs = {*get_args(lightnings._PRECISION_INPUT_STR), *get_args(lightnings._PRECISION_INPUT_STR_ALIAS)}
+    assert ours == {*theirs, PRECISION}
     known = {s for s in StrategyRegistry.available_strategies() if not s.startswith("fsdp")}
     assert known <= set(registry.names("strategy"))
     for name in known - {"fsdp2"}:
