@@ -90,7 +90,7 @@ def trains(optimizer: str) -> None:
 
 def decodes(name: str, sampler: str | None) -> None:
     model = task("sgd").model.eval()
-    options = {"samplers": [{"name": sampler, **({"ids": [3, 4]} if sampler == "allowed_tokens" else {})}]} if sampler else {}
+    options = {"samplers": [{"name": sampler, **({"ids": [3, 4]} if sampler.endswith("_tokens") else {})}]} if sampler else {}
     prompt = Batch(torch.randint(1, 40, (2, 4), generator=torch.Generator().manual_seed(0))).to(DEVICE)
     if name == "speculative":
         prompt = Batch(prompt.ids[:1])
