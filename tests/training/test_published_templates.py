@@ -78,7 +78,6 @@ REFUSES = {  # how many of the cases each refuses, as in transformers; all other
         "gemma": 14,
         "gemma3": 12,
         "glm4moe": 1,
-        "gptoss": 1,
     },
     **{
         "llama3_1": 1,
@@ -92,7 +91,7 @@ REFUSES = {  # how many of the cases each refuses, as in transformers; all other
     },
 }
 OFFERING = {  # these show tools, and calls of them
-    *("llama3_1", "llama3_2", "qwen2_5", "qwen3", "qwen3_training", "gptoss", "glm4moe", "lfm2_v2", "nemotron_3_nano"),
+    *("llama3_1", "llama3_2", "qwen2_5", "qwen3", "qwen3_training", "glm4moe", "lfm2_v2", "nemotron_3_nano"),
     "command_a_tool_use",
 }
 SYSTEMS = {  # these show each of several systems

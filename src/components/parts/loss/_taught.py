@@ -42,11 +42,11 @@ class Taught(Options):
 
     def teachers(self) -> Sequence[Teacher]:
         """Those who teach. ValueError as long as there is none."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} says in teachers() who teaches")
 
     def together(self, taught: Sequence[Tensor]) -> Tensor:
         """Log-probabilities (N, V) of what is taught, from those of each teacher at the temperature, and logits of none."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} says in together() what several teach")
 
     def __call__(self, hidden: Tensor, head: Head, batch: Batch) -> Terms:
         targets = need_targets(batch, "distillation").reshape(-1)

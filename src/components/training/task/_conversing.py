@@ -58,7 +58,7 @@ class Replying(Conversing, Answering):
 
     def encode(self, example: Example, longest: int) -> Row:  # noqa: ARG002  half a conversation has no end
         try:
-            pieces = self.words.turns([dict(m) for m in example.input])  # type: ignore[arg-type]
+            pieces = self.words.turns([dict(m) for m in example.input])  # type: ignore[arg-type]  # a conversation's input is its messages
         except UserError as e:
             abnormal = self.config["data"].get("abnormal")
             if abnormal == "drop":
@@ -107,6 +107,6 @@ def template_for(tokenizer: Any, file: str | None) -> str:
 
 def last_turn(example: Example) -> tuple[list[dict[str, str]], str]:
     """(the messages before the last answer, that answer)."""
-    messages: list[dict[str, str]] = [dict(m) for m in example.input]  # type: ignore[arg-type,misc]
+    messages: list[dict[str, str]] = [dict(m) for m in example.input]  # type: ignore[arg-type,misc]  # likewise
     at = max(i for i, m in enumerate(messages) if m["role"] == "assistant")
     return messages[:at], messages[at]["content"]
