@@ -17,6 +17,7 @@ from components.corpus.example import Example
 from components.corpus.rows import LeftOut, Row
 from components.functional.cross_entropy import IGNORED
 from components.generation.chat import Template, answer, find_template, template_of
+from components.generation.conversation import Message
 from components.training.task._answers import Answering
 from components.training.task._examples import FromExamples
 
@@ -52,19 +53,28 @@ class Conversing(FromExamples):
         made.tokenizer.files[TEMPLATE] = template_for(made.tokenizer, options["template"])
         return made
 
+    def shown(self, messages: Sequence[Message], example: Example) -> list[tuple[list[int], bool]]:
+        """The messages of an example in pieces: (ids, whether the model is to write them).
 
-class Replying(Conversing, Answering):
-    """The base of tasks over conversations that end with an answer."""
-
-    def encode(self, example: Example, longest: int) -> Row:  # noqa: ARG002  half a conversation has no end
+        Raises:
+            LeftOut: the template cannot show them, and ``data.abnormal`` drops such rows.
+            UserError: it cannot show them.
+        """
         try:
-            pieces = self.words.turns([dict(m) for m in example.input])  # type: ignore[arg-type]  # a conversation's input is its messages
+            return self.words.turns(messages)
         except UserError as e:
             abnormal = self.config["data"].get("abnormal")
             if abnormal == "drop":
                 raise LeftOut(f"{e.where} {e.what}") from None
             instead = "data.abnormal=drop leaves such rows out" if abnormal else e.instead
             raise UserError(example.where, f"{e.where} {e.what}", instead) from None
+
+
+class Replying(Conversing, Answering):
+    """The base of tasks over conversations that end with an answer."""
+
+    def encode(self, example: Example, longest: int) -> Row:  # noqa: ARG002  half a conversation has no end
+        pieces = self.shown([dict(m) for m in example.input], example)  # type: ignore[arg-type]  # a conversation's input is its messages
         ids = [token for piece, _ in pieces for token in piece]
         asked = [said for piece, said in pieces for _ in piece]
         return Row(ids[:-1], [i if a else IGNORED for i, a in zip(ids[1:], asked[1:])])

@@ -6,7 +6,6 @@ from typing import Any
 
 from torchmetrics import MeanMetric
 
-from components.core.errors import UserError
 from components.corpus.example import Example, Message
 from components.corpus.pairs import PairRows
 from components.corpus.rows import LeftOut, Row
@@ -40,14 +39,7 @@ class OverPairs(MeasuresTerms, Conversing):
             UserError: the template cannot show it.
         """
         prompt: tuple[Message, ...] = example.input  # type: ignore[assignment]  # of a preference, it is one
-        try:
-            pieces = self.words.turns([{"role": m["role"], "content": m["content"]} for m in (*prompt, *said)])
-        except UserError as e:
-            abnormal = self.config["data"].get("abnormal")
-            if abnormal == "drop":
-                raise LeftOut(f"{e.where} {e.what}") from None
-            instead = "data.abnormal=drop leaves such rows out" if abnormal else e.instead
-            raise UserError(example.where, f"{e.where} {e.what}", instead) from None
+        pieces = self.shown([{"role": m["role"], "content": m["content"]} for m in (*prompt, *said)], example)
         skip = sum(m["role"] == "assistant" for m in prompt)
         ids: list[int] = []
         asked: list[bool] = []
