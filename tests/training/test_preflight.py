@@ -17,7 +17,7 @@ from components.core import registry
 from components.core.errors import UserError
 from components.core.makers import make
 from components.training import strategies
-from components.training.devices import count_devices, processes
+from components.training.devices import AUTO, count_devices, processes
 from components.training.experiment import Job, fit
 from components.training.float8 import PRECISION
 from components.training.limits import trainer_settings
@@ -46,7 +46,7 @@ def loggers_installed(monkeypatch):
         ({"trainer": {"max_tokens": float("nan")}}, "trainer.max_tokens"),
         ({"trainer": {"max_steps": None}}, "trainer: the schedule needs the length"),
         ({"trainer": {"log_every_n_steps": 0}}, "trainer.log_every_n_steps: 0"),
-        ({"trainer": {"precision": "foo"}}, "trainer.precision: 'foo' is not one of '32-true'"),
+        ({"trainer": {"precision": "foo"}}, "trainer.precision: 'foo' is not one of 'auto', '32-true'"),
         ({"trainer": {"precision": "16-true"}}, "overflows"),
         ({"trainer": {"strategy": "foo"}}, "unknown strategy 'foo'"),
         ({"trainer": {"strategy": "fsdp"}}, "use trainer.strategy=fsdp2"),
@@ -130,7 +130,7 @@ def test_names_are_those_of_lightning():
     options = registry.entry("trainer", "lightning").signature.options
     ours = {p for p in options["precision"].type.allowed if isinstance(p, str)}
     theirs = {*get_args(lightnings._PRECISION_INPUT_STR), *get_args(lightnings._PRECISION_INPUT_STR_ALIAS)}
-    assert ours == {*theirs, PRECISION}
+    assert ours == {*theirs, PRECISION, AUTO}
     known = {s for s in StrategyRegistry.available_strategies() if not s.startswith("fsdp")}
     assert known <= set(registry.names("strategy"))
     for name in known - {"fsdp2"}:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from components.functional import chosen
+from components.functional.precision import multiplies_bf16
 
 # Keller Jordan 2024, https://kellerjordan.github.io/posts/muon/: the steepest slope at 0 that still ends near 1.
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
@@ -89,10 +90,4 @@ def product_dtype(like: Tensor) -> torch.dtype:
 def _product_dtype(like: Tensor) -> torch.dtype:
     if like.dtype == torch.float64:
         return like.dtype
-    device = like.device
-    if device.type == "cpu":
-        fast = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
-        return torch.bfloat16 if fast else torch.float32
-    if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
-    return torch.bfloat16
+    return torch.bfloat16 if multiplies_bf16(like.device.type) else torch.float32

@@ -8,6 +8,8 @@ from typing import TypeGuard
 from components.core.config_types import Config
 from components.core.errors import UserError
 
+AUTO = "auto"  # of trainer.precision: what is fastest here
+
 
 def count_devices(devices: object) -> int | None:
     """The number of devices on each node; None if the machine decides (``auto``, -1).
@@ -72,6 +74,33 @@ def multiplies_float8(settings: Config) -> bool:
     if device_kind(settings) != "cuda":
         return False
     return torch.cuda.get_device_capability() >= ((9, 4) if torch.version.hip else (8, 9))
+
+
+def precision_here(precision: object, accelerator: object = "auto") -> str:
+    """What ``trainer.precision`` is on this machine: ``auto`` is bf16-mixed where the device multiplies bf16, else 32-true."""
+    from components.functional.precision import multiplies_bf16
+
+    if precision != AUTO:
+        return str(precision or "32-true")
+    return "bf16-mixed" if multiplies_bf16(device_kind({"accelerator": accelerator})) else "32-true"
+
+
+def with_precision_of_here(config: Config) -> Config:
+    """The config of a run with what ``auto`` is here: a run goes on in the precision that it began in."""
+    settings = config.get("trainer") or {}
+    if settings.get("precision") != AUTO:
+        return config
+    return {**config, "trainer": {**settings, "precision": precision_here(AUTO, settings.get("accelerator"))}}
+
+
+def slow_line(settings: Config) -> list[str]:
+    """A warning where bf16 was asked for and the device has no products of it."""
+    from components.functional.precision import multiplies_bf16
+
+    precision = str(settings.get("precision"))
+    if precision not in ("bf16", "bf16-mixed", "bf16-true") or multiplies_bf16(device_kind(settings)):
+        return []
+    return [f"trainer.precision={precision} is slower than 32-true here: this device has no products of bf16 (auto chooses)"]
 
 
 def check_hardware(settings: Config) -> None:

@@ -27,7 +27,7 @@ from components.training import init_task, limits, resumable, slurm
 from components.training.building import data_of, settle_rows
 from components.training.callbacks import make_callbacks
 from components.training.data_module import PackedDataModule
-from components.training.devices import check_hardware, device_kind, processes, readers
+from components.training.devices import check_hardware, device_kind, processes, readers, slow_line, with_precision_of_here
 from components.training.float8 import PRECISION, check_float8
 from components.training.making import make_trainer
 from components.training.preflight import check_settings
@@ -120,6 +120,7 @@ def plan(job: Job, say: Callable[[str], None], bar: Bar | None) -> Plan:
     Raises:
         UserError: the config cannot be trained here.
     """
+    job.config = with_precision_of_here(job.config)
     settings = check_settings(job.config)
     check_hardware(settings)
     options = task_options(job.config)
@@ -181,7 +182,12 @@ def plan(job: Job, say: Callable[[str], None], bar: Bar | None) -> Plan:
     say(f"{parameters:,} parameters{some}, {shape}, vocabulary {module.vocab_size}")
     if settings.get("precision") == PRECISION:
         say(check_float8(model))
-    for line in [*rate_lines(model, config), *narrow_lines(config, settings.get("precision")), *unchecked(config)]:
+    for line in [
+        *rate_lines(model, config),
+        *narrow_lines(config, settings.get("precision")),
+        *slow_line(settings),
+        *unchecked(config),
+    ]:
         say(line)
     if trained < parameters and not config.get("init_from"):
         say("what is frozen stays as it was drawn: init_from=RUN gives it the weights of a trained model")

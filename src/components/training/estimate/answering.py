@@ -8,7 +8,7 @@ from components.core import registry
 from components.core.config_types import Config
 from components.core.errors import UserError
 from components.core.memory import shown
-from components.training.devices import count_devices
+from components.training.devices import AUTO, count_devices, precision_here
 from components.training.estimate.accelerators import accelerator
 from components.training.estimate.bill import Terms, bill
 from components.training.estimate.estimating import Estimate, Subject
@@ -59,6 +59,10 @@ def answer(subject: Subject, recipe: str, note: str, asked: Asked) -> Answer:
     """
     terms = asked.terms()
     settings = trainer_settings(subject.config.get("trainer") or {})
+    if settings.get("precision") == AUTO:
+        there = None if terms is None else terms.device.bf16
+        chosen = precision_here(AUTO, settings.get("accelerator")) if terms is None else "bf16-mixed" if there else "32-true"
+        settings = {**settings, "precision": chosen}
     per_node = count_devices(settings.get("devices")) or 1
     nodes = settings.get("num_nodes")
     layout = layout_of(settings, per_node * (nodes if isinstance(nodes, int) else 1), per_node)

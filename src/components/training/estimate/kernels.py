@@ -20,7 +20,7 @@ from components.core.traits import counts_tokens
 from components.functional.chosen import Choice, hearing
 from components.functional.decode_products import Weights, decoding_form
 from components.functional.experts import even_loads
-from components.training.devices import device_kind
+from components.training.devices import device_kind, with_precision_of_here
 from components.training.estimate.activations import asked_everywhere, batch_of
 from components.training.estimate.estimating import Subject
 from components.training.estimate.layouts import Layout, layout_of
@@ -38,7 +38,7 @@ def kernels_of(config: Config, vocab_size: int) -> dict[str, list[Choice]]:
     Raises:
         UserError: a task that writes no tokens, or a part that reads numbers, so that it cannot run on shapes alone.
     """
-    settings = trainer_settings(config.get("trainer") or {})
+    settings = trainer_settings(with_precision_of_here(config).get("trainer") or {})
     subject, layout = Subject(config, vocab_size), layout_of(settings, 1)
     step, _ = step_of(config, settings, layout)
     held = layout.stored if layout.casts else layout.compute

@@ -16,6 +16,7 @@ from components.core.errors import UserError
 from components.core.makers import Maker, ScopedMaker, make
 from components.core.registry import register
 from components.core.signature import NonNegative, NonNegativeFloat, Positive, PositiveFloat
+from components.training.devices import precision_here
 from components.training.float8 import PRECISION, Float8
 from components.training.limits import foreign_strategy
 from components.training.strategies import left_to_trainer
@@ -41,6 +42,7 @@ def lightning(
     num_nodes: Positive = 1,
     strategy: Maker["strategy"] = "auto",
     precision: Literal[
+        "auto",
         "32-true",
         "bf16-mixed",
         "bf16-true",
@@ -98,7 +100,8 @@ def lightning(
         devices: how many, or which, ``[0,1]``; auto: all of them, of CPUs one process.
         num_nodes: machines, each with so many devices.
         strategy: how the run is laid out on them.
-        precision: what is multiplied in, and whether weights stay in fp32 (mixed). fp8-mixed: linear maps of layers in fp8, the rest in bf16, on a GPU
+        precision: what is multiplied in, and whether weights stay in fp32 (mixed). auto: bf16-mixed where the device has products of bf16, else 32-true;
+            a run goes on in the one that it began in. fp8-mixed: linear maps of layers in fp8, the rest in bf16, on a GPU
             that has such products, by torchao.
         gradient_clip_val: gradients are scaled so that their norm is no more than this; null: never.
         gradient_clip_algorithm: ``value`` cuts each number instead of scaling all by their norm, as null does.
@@ -129,8 +132,8 @@ def lightning(
     del limit_train_batches  # by our own loaders, so that Lightning does not take a share of what is a share already
     del enable_checkpointing, enable_progress_bar, keep_last, keep_every  # these are our own
     del timeout  # of whoever watches the ranks
-    name = strategy_name(strategy)
-    laid_out = name if foreign_strategy(name) else make(strategy, "strategy", precision=str(precision))
+    name, here = strategy_name(strategy), precision_here(precision, accelerator)
+    laid_out = name if foreign_strategy(name) else make(strategy, "strategy", precision=here)
     if enable_model_summary:
         let_summary_speak()
     if min_steps and min_epochs is None:
@@ -141,7 +144,7 @@ def lightning(
             devices="auto" if devices is None else devices,
             num_nodes=num_nodes,
             strategy=laid_out,
-            **precision_of(left_to_trainer(laid_out, str(precision)), accelerator),
+            **precision_of(left_to_trainer(laid_out, here), accelerator),
             max_steps=steps,
             max_time=max_time,
             min_steps=min_steps,
