@@ -19,6 +19,7 @@ COMMANDS = {
     "growth": "docs/performance.md, How cost grows",
     "compare": "docs/performance.md, beside other libraries",
     "neighbour": "docs/performance.md, Beside a busy process",
+    "trainer": "docs/performance.md, The trainer around a step",
     "decoding": "docs/how_to/decode_faster.md",
     "prepare": "docs/scale.md, what two workers bring",
     "mup": "docs/mup.md",

@@ -1,7 +1,7 @@
 """What a busy neighbour costs: training steps of the default recipe's model, alone and beside one process that keeps one of the cores busy.
 
-``python bench/neighbour.py [--rounds 5] [--spins 0 100 1000 10000] [--threads 2] [--write]``. Each spin count (``GOMP_SPINCOUNT``: how long a thread of
-OpenMP that waits keeps its core before it sleeps) has a process of its own; all take turns, alone and beside the neighbour, so that a machine
+``python bench/neighbour.py [--rounds 5] [--spins ours 0 100 10000] [--threads 2] [--write]``. Each spin count (``GOMP_SPINCOUNT``: how long a thread of
+OpenMP that waits keeps its core before it sleeps; ``ours`` is what a run chooses by itself) has a process of its own; all take turns, alone and beside the neighbour, so that a machine
 that drifts drifts for all. Medians of steps a second, and of the ratios round by round. ``--write`` puts the table into docs/performance.md.
 """
 
@@ -34,6 +34,7 @@ def steps(seconds: float) -> None:
     from components.compose import compose
     from components.core.makers import make
     from components.core.sockets import Batch
+    from components.training.devices import precision_here
     from components.training.tuning import tuned
 
     config = compose(None, ["trainer.accelerator=cpu"]).config
@@ -42,10 +43,11 @@ def steps(seconds: float) -> None:
     optimizer = make(config["optimizer"], "optimizer", weights=tuned(model, config))
     ids = torch.randint(0, 1024, (config["task"]["batch_size"], config["model"]["context_length"]))
     batch = Batch(ids, targets=ids)
+    half = precision_here(config["trainer"]["precision"], "cpu") == "bf16-mixed"
 
     def step() -> None:
         optimizer.zero_grad(set_to_none=True)
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
             total, weight = model(batch, loss).losses["loss"]
         (total / weight).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -152,7 +154,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=2.0)
-    parser.add_argument("--spins", nargs="+", default=["0", "100", "1000", "10000"])
+    parser.add_argument("--spins", nargs="+", default=[OURS, "0", "100", "10000"])
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--worker", type=float, help=argparse.SUPPRESS)
     parser.add_argument("--json", action="store_true")
