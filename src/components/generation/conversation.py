@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import TypeVar, cast
 
 from components.core.errors import UserError
+from components.corpus.example import Tool as Tool
 
 # role (system, developer, user, assistant, tool) and content: a text or a list of {"type": "text", "text": ...}; an assistant's may have tool_calls
 # instead, [{"function": {"name": ..., "arguments": {...}}}], and reasoning_content besides
 Message = Mapping[str, object]
-Tool = Mapping[str, object]  # {"type": "function", "function": {"name": ..., "description": ..., "parameters": a JSON schema}}
 T = TypeVar("T")
 REASONING = (
     "reasoning_content",
@@ -67,7 +67,7 @@ class Names:
     def __init__(self, names: re.Pattern[str] | None, given: object) -> None:
         self.names = names
         self.hidden: dict[str, str] = {}  # {placeholder: name}
-        texts = list(_texts(given)) if names is not None else []
+        texts = list(texts_of(given)) if names is not None else []
         self.found = names is not None and any(map(names.search, texts))
         self.key = 0
         while self.found and any(f"\ue000{self.key}." in text for text in texts):
@@ -93,8 +93,8 @@ class Names:
         return mark
 
 
-def _texts(value: object) -> list[str]:
+def texts_of(value: object) -> list[str]:
     if isinstance(value, str):
         return [value]
     inner = value.values() if isinstance(value, Mapping) else value if isinstance(value, (list, tuple)) else ()
-    return [text for one in inner for text in _texts(one)]
+    return [text for one in inner for text in texts_of(one)]
