@@ -27,7 +27,7 @@ from components.training.task._examples import FromExamples
 # where neither the run nor its tokenizer brings one: instruction and answer under headings, as Alpaca has them, and likewise tools, calls as JSON, and
 # what tools answer
 PLAIN = (
-    "{{ endoftext_token }}{% if tools %}### Tools:\n{% for t in tools %}{{ t.function | tojson }}\n{% endfor %}\n{% endif %}"
+    "{{ endoftext_token }}{% if tools %}### Tools:\n{% for t in tools %}{{ t.function | tojson }}\n{% endfor %}{{ '\n' }}{% endif %}"
     "{% for m in messages %}"
     "{% if m.role == 'system' %}{{ m.content }}\n\n"
     "{% elif m.role == 'user' %}### Instruction:\n{{ m.content }}\n\n"
