@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TypeVar, cast
 
+from components.core import files
 from components.core.errors import UserError
 from components.corpus.example import Tool as Tool
 
 # role (system, developer, user, assistant, tool) and content: a text or a list of {"type": "text", "text": ...}; an assistant's may have tool_calls
 # instead, [{"function": {"name": ..., "arguments": {...}}}], and reasoning_content besides
 Message = Mapping[str, object]
+A_TOOL = '{"type": "function", "function": {"name": ..., "description": ..., "parameters": {...}}}'
 T = TypeVar("T")
 REASONING = (
     "reasoning_content",
@@ -36,12 +39,21 @@ def _is_parts(content: object) -> bool:
     )
 
 
-def check_tool(tool: object) -> None:
+def check_tool(tool: object, where: str = "chat") -> None:
     """UserError if it does not describe a function."""
     function = tool.get("function", tool) if isinstance(tool, Mapping) else None
     if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
-        instead = 'it is {"type": "function", "function": {"name": ..., "description": ..., "parameters": {...}}}'
-        raise UserError("chat", f"{tool!r:.60} is not a tool", instead)
+        raise UserError(where, f"{tool!r:.60} is not a tool", f"it is {A_TOOL}")
+
+
+def tools_in(file: str | Path) -> list[Tool]:
+    """The tools in a JSON file. UserError if it holds no list of them."""
+    found = files.parse_json(files.read_text(Path(file).expanduser()), str(file))
+    if not isinstance(found, list):
+        raise UserError(str(file), f"is no list of tools but {type(found).__name__}", f"each of them: {A_TOOL}")
+    for tool in found:
+        check_tool(tool, str(file))
+    return found
 
 
 def as_given(messages: Sequence[Message]) -> list[dict[str, object]]:
