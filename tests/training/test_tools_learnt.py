@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 import torch
@@ -184,6 +185,21 @@ def test_what_decides_is_what_the_template_writes_and_not_the_words_that_are_sai
     assert fitted(task(PLAIN).words, said, TOOLS) == said
     picky = "{% for t in tools or [] %}{% if t.function.name not in ['warmth', 'now'] %}{{ raise_exception('x') }}{% endif %}{% endfor %}"
     assert fitted(task(picky + PLAIN).words, said, TOOLS) == said, "a template that looks into names is taken at its word"
+
+
+def test_the_records_of_the_page_are_learnt_as_it_says(task, tmp_path):
+    page = (FOLDER.parents[2] / "docs" / "how_to" / "tasks.md").read_text(encoding="utf8")
+    (block,) = re.findall(r"^```json\n(.*?)^```", page, re.M | re.S)
+    (tmp_path / "chat.jsonl").write_text(block, encoding="utf8")
+    examples = list(build("data", "conversations", path=str(tmp_path / "chat.jsonl")).examples())
+    made = task(published("qwen2_5"))
+    learnt = [[made.tokenizer.decode(ids) for ids, own in made.shown(conversation_of(e), e) if own] for e in examples]
+    call = '<tool_call>\n{{"name": "warmth", "arguments": {{"place": "{}"}}}}\n</tool_call><|im_end|>\n'
+    assert learnt == [
+        [call.format("Basel"), "It is 21 °C.<|im_end|>\n"],
+        [call.format("Bern"), "It is 19 °C.<|im_end|>\n"],
+        ["Guten Morgen<|im_end|>\n"],
+    ]
 
 
 SMALL = ["recipe=llama_tiny", "model.d_model=32", "trainer.max_steps=3", "task.validation_every=3", "trainer.precision=32-true"]
