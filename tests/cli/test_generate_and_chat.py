@@ -207,6 +207,24 @@ def test_ctrl_c_stops_one_answer_and_keeps_the_conversation(trained, template, m
     assert "half an answer and more\n" in out
 
 
+def test_tools_are_offered_and_answer_as_typed(trained, template, monkeypatch, capsys, tmp_path):
+    heard = []
+    monkeypatch.setattr(
+        chatting, "answer", lambda *args, tools, **_: heard.append((args[3][-1], tools)) or "leaf()"
+    )  # what it says is read back
+    tools = [{"type": "function", "function": {"name": "leaf", "parameters": {"type": "object"}}}]
+    (file := tmp_path / "tools.json").write_text(json.dumps(tools))
+    words = ["chat", str(trained[0]), "--template", template, "--tools", str(file)]
+    typed(["which colour?", "/tool green", "/tool"], monkeypatch)
+    assert main(words) == 0
+    assert heard == [({"role": "user", "content": "which colour?"}, tools), ({"role": "tool", "content": "green"}, tools)]
+    assert "/tool: unknown command" in capsys.readouterr().err
+    for held, says in (("{}", "is no list of tools but dict"), ("[3]", "3 is not a tool"), ("[", "is no JSON")):
+        file.write_text(held)
+        assert main(words) == 2
+        assert f"{file}: {says}" in capsys.readouterr().err
+
+
 def test_without_a_template_it_says_so(trained, capsys, tmp_path):
     assert main(["chat", str(trained[0])]) == 2
     assert "no chat template; give one, a file in Jinja: --template FILE" in capsys.readouterr().err

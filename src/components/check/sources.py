@@ -25,6 +25,10 @@ from components.corpus.example import Example
 
 WORDS = ("text", "labels", "amounts", "pairs", "conversations", "values", "preferences")
 SPLITS = (None, "train", "validation", "test")
+MESSAGE_ROLES = ("system", "developer", "user", "assistant", "tool", "function", "ipython")
+MESSAGE = (
+    f'{{"role": {", ".join(MESSAGE_ROLES)}, "content": text}}, in which an assistant may have tool_calls instead of content'
+)
 SEEN = 200  # so many of what it yields are looked at
 OTHERS: tuple[Any, ...] = (7, 1, 0.5, True, False, "x", ["x"], [])  # what an option is changed to, the first that it may be
 Thing = Document | Example
@@ -122,12 +126,12 @@ def faults_of(thing: Thing, words: tuple[str, ...], widths: dict[str, int]) -> I
     form, answer = thing.input, thing.answer
     if "conversations" in words:
         if not (isinstance(form, tuple) and all(_is_message(m) for m in form)):
-            yield 'its input is no tuple of {"role": system, user or assistant, "content": text}'
+            yield f"its input is no tuple of {MESSAGE}"
         if answer is not None:
             yield "a conversation holds its answers itself, and it has another one"
     elif "preferences" in words:
         if not all(isinstance(one, tuple) and one and all(_is_message(m) for m in one) for one in (form, *thing.answers)):
-            yield 'its prompt and answers are no tuples of {"role": system, user or assistant, "content": text}'
+            yield f"its prompt and answers are no tuples of {MESSAGE}"
         if len(thing.answers) != 2:
             yield f"it has {len(thing.answers)} answers, and a preference has two"
     elif "values" in words:
@@ -150,7 +154,11 @@ def faults_of(thing: Thing, words: tuple[str, ...], widths: dict[str, int]) -> I
 
 
 def _is_message(m: object) -> bool:
-    return isinstance(m, dict) and m.get("role") in ("system", "user", "assistant") and isinstance(m.get("content"), str)
+    return (
+        isinstance(m, dict)
+        and m.get("role") in MESSAGE_ROLES
+        and (isinstance(m.get("content"), str) or bool(m.get("tool_calls")))
+    )
 
 
 def _is_rows(form: object) -> TypeGuard[tuple[tuple[object, ...], ...]]:

@@ -1,4 +1,4 @@
-"""Talk with a trained model. Ctrl-C stops an answer and keeps the conversation; /clear begins anew, /exit leaves."""
+"""Talk with a trained model. Ctrl-C stops an answer and keeps the conversation; /tool TEXT is what a tool answers, /clear begins anew, /exit leaves."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from components.core.terminal import require_text
 if TYPE_CHECKING:
     from components.training.run import Loaded
 
+TOLD = "/tool "
 VERB = {
     "sentence": "talk with a trained model that has a chat template",
     "group": "use",
@@ -28,6 +29,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--template", metavar="FILE", help="a chat template in Jinja; default: the one that came with the tokenizer"
     )
     parser.add_argument("--system", metavar="TEXT", help="what the conversation begins with, as the role system")
+    parser.add_argument(
+        "--tools",
+        metavar="FILE",
+        help="tools that the model may call, as a JSON list of schemas; /tool TEXT says what one answers",
+    )
     parser.add_argument(
         "--max-new-tokens",
         type=count,
@@ -48,13 +54,16 @@ def run(args: argparse.Namespace) -> int:
     require_text("--system", args.system)
     allocator.settle()
     from components.generation.chat import template_of
+    from components.generation.conversation import tools_in
     from components.training.run import load
 
+    tools = None if args.tools is None else tools_in(args.tools)
     loaded = load(args.run, args.overrides, device=args.device)
     template_of(loaded.tokenizer, args.template)  # a missing template must show before anything is typed
     said = first = [{"role": "system", "content": args.system}] if args.system else []
     options = {
         "template": args.template,
+        "tools": tools,
         "max_new_tokens": args.max_new_tokens,
         "prefill_chunk": args.prefill_chunk,
         "seed": args.seed,
@@ -75,7 +84,8 @@ def run(args: argparse.Namespace) -> int:
         elif re.fullmatch(r"/[a-z]+", line):  # a mistyped command is not sent to the model
             terminal.complain(f"error: {line}: unknown command; /clear begins anew, /exit leaves")
         elif line:
-            said = [*said, {"role": "user", "content": line}]
+            told = line.startswith(TOLD)
+            said = [*said, {"role": "tool" if told else "user", "content": line.removeprefix(TOLD) if told else line}]
             try:
                 said = [*said, {"role": "assistant", "content": spoken(loaded, said, options)}]
             except UserError as e:

@@ -2,17 +2,49 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 Values = tuple[tuple[float, ...], ...]  # (T, F): T positions of F numbers each
+# {"type": "function", "function": {"name": ..., "description": ..., "parameters": a JSON schema}}
+Tool = Mapping[str, object]
 
 
 class Message(TypedDict):
-    """One turn of a conversation. ``role``: system, user or assistant."""
+    """One turn of a conversation, in the form of OpenAI's interface, which chat templates read.
+
+    ``role``: system, developer, user, assistant, tool, or another name that a template knows. ``content``: what is said; an assistant that calls tools
+    may have none. ``tool_calls``: each ``{"type": "function", "function": {"name": ..., "arguments": an object, or the text of one}}``.
+    """
 
     role: str
-    content: str
+    content: NotRequired[str]
+    tool_calls: NotRequired[list[Mapping[str, object]]]
+    name: NotRequired[str]
+    tool_call_id: NotRequired[str]
+    reasoning_content: NotRequired[str]
+    thinking: NotRequired[str]  # two other names of it in interfaces and templates
+    reasoning: NotRequired[str]
+
+
+def content_of(message: Message) -> str:
+    """What is said in a message; empty where it only calls tools."""
+    return message.get("content") or ""
+
+
+def texts_in(message: Message) -> Iterator[str]:
+    """Every text of a message: what is said, what was thought before, and calls of tools as JSON."""
+    yield content_of(message)
+    thought = (message.get("reasoning_content"), message.get("thinking"), message.get("reasoning"))
+    yield from filter(None, thought)
+    yield from map(as_json, message.get("tool_calls") or ())
+
+
+def as_json(value: object) -> str:
+    """JSON in which letters of every language stand as they are."""
+    return json.dumps(value, ensure_ascii=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +58,7 @@ class Example:
         line: the line of ``origin``, from 1; 0 where lines have no meaning.
         split: train, validation or test if the source decides; None: a hash of the input decides.
         answers: of a preference, whose input is its prompt: the messages that are chosen, and those that are rejected.
+        tools: that the assistant of a conversation or a preference may call; None: nothing is said of tools.
     """
 
     input: str | Values | tuple[Message, ...]
@@ -34,6 +67,7 @@ class Example:
     line: int = 0
     split: str | None = None
     answers: tuple[tuple[Message, ...], ...] = ()
+    tools: tuple[Tool, ...] | None = None
 
     @property
     def where(self) -> str:

@@ -70,11 +70,12 @@ class Stored(Examples):
     def example(self, number: int) -> Example:
         start = int(self.ends[number - 1]) if number else 0
         try:
-            given, answer, origin, line, split, *answers = json.loads(self.lines[start : int(self.ends[number])].tobytes())
+            given, answer, origin, line, split, *more = json.loads(self.lines[start : int(self.ends[number])].tobytes())
             read = given if isinstance(given, str) else _frozen(given)
             said = tuple(answer) if isinstance(answer, list) else answer
-            return Example(read, said, origin, line, split, tuple(tuple(one) for one in answers))
-        except (ValueError, TypeError):
+            tools = tuple(more.pop()["tools"]) if more and isinstance(more[-1], dict) else None
+            return Example(read, said, origin, line, split, tuple(tuple(one) for one in more), tools)
+        except (ValueError, TypeError, KeyError):
             raise damaged(self.file, f"line {number + 1} is no example") from None
 
 
@@ -126,7 +127,10 @@ class Writer:
         return self
 
     def add(self, e: Example) -> None:
-        line = json.dumps([e.input, e.answer, e.origin, e.line, e.split, *e.answers]) + "\n"
+        tools = (
+            [] if e.tools is None else [{"tools": e.tools}]
+        )  # last, so that lines without any are what they were before there were tools
+        line = json.dumps([e.input, e.answer, e.origin, e.line, e.split, *e.answers, *tools]) + "\n"
         self.ends.append((self.ends[-1] if self.ends else 0) + self.stream.write(line.encode()))
 
     def __exit__(self, *error: object) -> None:

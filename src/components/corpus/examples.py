@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from components.core.contracts import complete
 from components.corpus.clean import Report
-from components.corpus.example import Example
+from components.corpus.example import Example, as_json, content_of, texts_in
 from components.corpus.example_files import Stored, Writer, ends_of
 from components.corpus.store import Meta, build, key_of
 from components.corpus.texts import SPLITS, Cleaning, Progress, drawn, require_splits
@@ -186,8 +186,9 @@ def digest_of(example: Example) -> bytes:
 
 
 def answered(example: Example) -> bytes:
-    """The answer, or both answers of a preference."""
-    return json.dumps(example.answers or example.answer).encode()
+    """The answer, or both answers of a preference; and the tools, as the same words with other tools are another example."""
+    tools = "" if example.tools is None else json.dumps(example.tools)
+    return (json.dumps(example.answers or example.answer) + tools).encode()
 
 
 def fault_of(example: Example) -> str:
@@ -196,7 +197,7 @@ def fault_of(example: Example) -> str:
     if example.answers:
         if not given:
             return "empty"
-        if not all(any(m["content"].strip() for m in said) for said in example.answers):
+        if not all(any(content_of(m).strip() or m.get("tool_calls") for m in said) for said in example.answers):
             return "unanswered"
         if len(set(map(json.dumps, example.answers))) == 1:
             return "undecided"
@@ -208,7 +209,8 @@ def fault_of(example: Example) -> str:
     elif not given:
         return "empty"
     elif isinstance(given[0], dict):
-        if not any(m["role"] == "assistant" and m["content"].strip() for m in given):  # type: ignore[index]
+        said = [m for m in given if m["role"] == "assistant"]  # type: ignore[index]
+        if not any(content_of(m).strip() or m.get("tool_calls") for m in said):  # type: ignore[arg-type,attr-defined]  # likewise
             return "unanswered"
     else:
         if not all(math.isfinite(v) for row in given for v in row):  # type: ignore[arg-type]
@@ -231,7 +233,8 @@ def texts_of(examples: Iterable[Example]) -> Iterator[str]:
         if isinstance(example.input, str):
             yield example.input
         elif example.input and isinstance(example.input[0], dict):
-            yield from (m["content"] for m in example.input)  # type: ignore[index]
+            yield from (text for m in example.input for text in texts_in(m))  # type: ignore[arg-type]  # they are messages
         if isinstance(example.answer, str):
             yield example.answer
-        yield from (m["content"] for said in example.answers for m in said)
+        yield from (text for said in example.answers for m in said for text in texts_in(m))
+        yield from map(as_json, example.tools or ())

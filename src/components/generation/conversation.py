@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TypeVar, cast
 
+from components.core import files
 from components.core.errors import UserError
+from components.corpus.example import Tool as Tool
 
 # role (system, developer, user, assistant, tool) and content: a text or a list of {"type": "text", "text": ...}; an assistant's may have tool_calls
 # instead, [{"function": {"name": ..., "arguments": {...}}}], and reasoning_content besides
 Message = Mapping[str, object]
-Tool = Mapping[str, object]  # {"type": "function", "function": {"name": ..., "description": ..., "parameters": a JSON schema}}
+A_TOOL = '{"type": "function", "function": {"name": ..., "description": ..., "parameters": {...}}}'
 T = TypeVar("T")
 REASONING = (
     "reasoning_content",
@@ -36,12 +39,21 @@ def _is_parts(content: object) -> bool:
     )
 
 
-def check_tool(tool: object) -> None:
+def check_tool(tool: object, where: str = "chat") -> None:
     """UserError if it does not describe a function."""
     function = tool.get("function", tool) if isinstance(tool, Mapping) else None
     if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
-        instead = 'it is {"type": "function", "function": {"name": ..., "description": ..., "parameters": {...}}}'
-        raise UserError("chat", f"{tool!r:.60} is not a tool", instead)
+        raise UserError(where, f"{tool!r:.60} is not a tool", f"it is {A_TOOL}")
+
+
+def tools_in(file: str | Path) -> list[Tool]:
+    """The tools in a JSON file. UserError if it holds no list of them."""
+    found = files.parse_json(files.read_text(Path(file).expanduser()), str(file))
+    if not isinstance(found, list):
+        raise UserError(str(file), f"is no list of tools but {type(found).__name__}", f"each of them: {A_TOOL}")
+    for tool in found:
+        check_tool(tool, str(file))
+    return found
 
 
 def as_given(messages: Sequence[Message]) -> list[dict[str, object]]:
@@ -67,7 +79,7 @@ class Names:
     def __init__(self, names: re.Pattern[str] | None, given: object) -> None:
         self.names = names
         self.hidden: dict[str, str] = {}  # {placeholder: name}
-        texts = list(_texts(given)) if names is not None else []
+        texts = list(texts_of(given)) if names is not None else []
         self.found = names is not None and any(map(names.search, texts))
         self.key = 0
         while self.found and any(f"\ue000{self.key}." in text for text in texts):
@@ -93,8 +105,8 @@ class Names:
         return mark
 
 
-def _texts(value: object) -> list[str]:
+def texts_of(value: object) -> list[str]:
     if isinstance(value, str):
         return [value]
     inner = value.values() if isinstance(value, Mapping) else value if isinstance(value, (list, tuple)) else ()
-    return [text for one in inner for text in _texts(one)]
+    return [text for one in inner for text in texts_of(one)]

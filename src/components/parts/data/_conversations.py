@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Literal, get_args
 
 from components.core.errors import UserError, nearest
 from components.corpus.example import Example, Message
 from components.parts.data._tables import Row
+from components.parts.data._tools import calls_in_text, calls_of, tools_of
 
 ROLES = {
     "system": "system",
-    "developer": "system",
+    "developer": "developer",
     "user": "user",
     "human": "user",
     "prompter": "user",
@@ -20,9 +21,20 @@ ROLES = {
     "chatgpt": "assistant",
     "model": "assistant",
     "bot": "assistant",
+    "function_call": "assistant",
+    "tool": "tool",
+    "ipython": "ipython",
+    "function": "function",
+    "observation": "tool",
+    "tool_response": "tool",
+    "function_response": "tool",
 }
+Beside = Literal["name", "tool_call_id", "reasoning_content", "thinking", "reasoning"]
+BESIDE: tuple[Beside, ...] = get_args(Beside)
+CALLING = "function_call"  # ShareGPT's turn whose text is a call as JSON
 LISTS = ("messages", "conversations", "conversation")  # OpenAI's field, ShareGPT's, and a usual variant of it
 QUESTIONS = {"instruction": "output", "prompt": "completion"}  # Alpaca's fields, and those of OpenAI's older files
+FORM = 2  # of what is read from a row, for fingerprints; 1 knew no tools
 OnFault = Literal["refuse", "drop"]
 
 
@@ -32,7 +44,7 @@ def conversations(rows: Iterator[tuple[str | None, Row]], abnormal: OnFault, not
     notes.clear()
     for split, row in rows:
         try:
-            messages = messages_of(row)
+            messages, tools = messages_of(row), tools_of(row)
         except UserError as e:
             if abnormal == "refuse":
                 raise UserError(
@@ -40,7 +52,7 @@ def conversations(rows: Iterator[tuple[str | None, Row]], abnormal: OnFault, not
                 ) from None
             dropped.append(f"{e.where} ({e.what})")
             continue
-        yield Example(messages, None, row.origin, row.line, split)
+        yield Example(messages, None, row.origin, row.line, split, tools=tools)
     if dropped:
         notes.append(f"rows left out that are no conversation in text: {len(dropped)}, such as {'; '.join(dropped[:2])}")
 
@@ -56,27 +68,44 @@ def messages_of(row: Row) -> tuple[Message, ...]:
                     f"field {field!r} is no list but {type(turns).__name__}",
                     'it is [{"role": ..., "content": ...}, ...]',
                 )
-            return tuple(turn_of(turn, f"{row.where} {field}[{i}]") for i, turn in enumerate(turns))
+            said = tuple(turn_of(turn, f"{row.where} {field}[{i}]", row.padded) for i, turn in enumerate(turns))
+            begins = bool(said) and said[0]["role"] in ("system", "developer")
+            return said if begins else (*_told(row), *said)  # ShareGPT's files may give the system beside the turns
     for question, answer in QUESTIONS.items():
         if question in row.cells:
             asked = row.text(question, question) or ""
-            more = row.cells.get("input") if question == "instruction" else None
-            told = row.cells.get("system")
-            for name, value in (("input", more), ("system", told)):
-                if not isinstance(value, (str, type(None))):
-                    raise UserError(row.where, f"field {name!r} is no text but {type(value).__name__}")
-            first = [Message(role="system", content=told)] if told else []
+            more = _text(row, "input") if question == "instruction" else None
             asked = "\n\n".join(t for t in (asked, more) if t and t.strip())
             said = row.text(answer, answer) or ""
-            return (*first, Message(role="user", content=asked), Message(role="assistant", content=said))
+            return (*_told(row), Message(role="user", content=asked), Message(role="assistant", content=said))
     fields = [*LISTS, *(f"{q} and {a}" for q, a in QUESTIONS.items())]
     raise UserError(
         row.where, f"is no conversation: it has the fields {', '.join(row.cells)}", f"one of {', '.join(fields)} is needed"
     )
 
 
-def turn_of(turn: object, where: str) -> Message:
-    """OpenAI's ``{role, content}`` or ShareGPT's ``{from, value}``."""
+def _told(row: Row) -> tuple[Message, ...]:
+    """The system's message where a field of its own has it."""
+    told = _text(row, "system")
+    return (Message(role="system", content=told),) if told else ()
+
+
+def _text(row: Row, name: str) -> str | None:
+    """A field that may be missing. UserError if it holds something else than text."""
+    value = row.cells.get(name)
+    if not isinstance(value, (str, type(None))):
+        raise UserError(row.where, f"field {name!r} is no text but {type(value).__name__}")
+    return value
+
+
+def turn_of(turn: object, where: str, padded: bool) -> Message:
+    """OpenAI's ``{role, content}`` or ShareGPT's ``{from, value}``; other fields that templates read stay as they are.
+
+    Args:
+        turn: as a file has it.
+        where: for messages.
+        padded: objects hold None where they lack a key of others.
+    """
     if not isinstance(turn, dict):
         raise UserError(where, f"is no object but {type(turn).__name__}")
     said, content = (
@@ -84,13 +113,23 @@ def turn_of(turn: object, where: str) -> Message:
     )
     if not isinstance(said, str) or said.lower() not in ROLES:
         raise UserError(where, f"has the role {said!r}", nearest(str(said), ROLES, called="roles"))
-    if turn.get("tool_calls") or turn.get("function_call"):
-        raise UserError(where, "calls a tool, which is no text")
+    role = ROLES[said.lower()]
+    if said.lower() == CALLING:
+        return Message(role=role, content="", tool_calls=calls_in_text(content, where))
+    calls = calls_of(turn, where, padded)
+    if calls and role != "assistant":
+        raise UserError(where, f"calls a tool, and its role is {said!r}", "the assistant calls tools")
     if isinstance(content, list):  # OpenAI's parts
         kinds = [p.get("type") if isinstance(p, dict) else type(p).__name__ for p in content]
         if other := [k for k in kinds if k != "text"]:
             raise UserError(where, f"holds a part of type {other[0]!r}, which is no text")
         content = "".join(str(p.get("text") or "") for p in content)
-    if not isinstance(content, str):
+    if not (isinstance(content, str) or (content is None and calls)):
         raise UserError(where, f"its content is no text but {type(content).__name__}")
-    return Message(role=ROLES[said.lower()], content=content)
+    made = Message(role=role) if content is None else Message(role=role, content=content)  # as transformers reads null
+    if calls:
+        made["tool_calls"] = calls
+    for name in BESIDE:
+        if isinstance(value := turn.get(name), str):
+            made[name] = value
+    return made

@@ -75,7 +75,7 @@ class Hub:
                 for column, label in decode.items():
                     if isinstance(cells[column], int):  # a label's number; -1 where it is not known
                         cells[column] = label.int2str(cells[column]) if cells[column] >= 0 else None
-                yield use, Row(cells, f"{place}[{i}]")
+                yield use, Row(cells, f"{place}[{i}]", padded=True)
 
     def parts(self, split: str, size: int) -> list[HubPart | None]:
         """A split in parts of about ``size`` bytes; what is read over the network, by its files. [None]: it does not divide."""

@@ -8,6 +8,7 @@ from components.core.errors import UserError
 from components.corpus.example import Example, Message
 from components.parts.data._conversations import OnFault, turn_of
 from components.parts.data._tables import Row
+from components.parts.data._tools import tools_of
 
 ANSWERS = ("chosen", "rejected")
 
@@ -19,13 +20,14 @@ def preferences(rows: Iterator[tuple[str | None, Row]], abnormal: OnFault, notes
     for split, row in rows:
         try:
             prompt, answers = preference_of(row)
+            tools = tools_of(row)
         except UserError as e:
             if abnormal == "refuse":
                 instead = f"{e.instead + '; ' if e.instead else ''}data.abnormal=drop leaves such rows out"
                 raise UserError(e.where, e.what, instead) from None
             dropped.append(f"{e.where} ({e.what})")
             continue
-        yield Example(prompt, None, row.origin, row.line, split, answers)
+        yield Example(prompt, None, row.origin, row.line, split, answers, tools)
     if dropped:
         notes.append(f"rows left out that are no preference in text: {len(dropped)}, such as {'; '.join(dropped[:2])}")
 
@@ -59,4 +61,4 @@ def _messages(row: Row, name: str, role: str) -> tuple[Message, ...]:
     if not isinstance(given, list):
         what = f"field {name!r} is neither text nor a list of messages but {type(given).__name__}"
         raise UserError(row.where, what, 'it is [{"role": ..., "content": ...}, ...]')
-    return tuple(turn_of(one, f"{row.where} {name}[{i}]") for i, one in enumerate(given))
+    return tuple(turn_of(one, f"{row.where} {name}[{i}]", row.padded) for i, one in enumerate(given))

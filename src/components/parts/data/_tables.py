@@ -20,12 +20,16 @@ from components.parts.data._files import PACKED, decoded, kind_of, read_bytes
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """The cells of a row by column, and where it stands. ``hint``: what may help where a column is not found."""
+    """The cells of a row by column, and where it stands.
+
+    ``hint``: what may help where a column is not found. ``padded``: objects within a column all have the same keys, and None where they lack one.
+    """
 
     cells: dict[str, Any]
     origin: str
     line: int = 0
     hint: str = ""
+    padded: bool = False
 
     @property
     def where(self) -> str:
@@ -183,7 +187,7 @@ def _parquet(file: Path, columns: Sequence[str], part: tuple[int, int, int] | No
         for group in table.iter_batches(columns=wanted, batch_size=1024, row_groups=[*range(start, end)]):
             for row in group.to_pylist():
                 line += 1
-                yield Row(row, str(file), line)
+                yield Row(row, str(file), line, padded=True)
 
 
 def groups_of(file: Path, columns: Sequence[str], size: int) -> Iterator[tuple[int, int, int, int]]:

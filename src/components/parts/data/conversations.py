@@ -9,7 +9,7 @@ from components.core.registry import register
 from components.core.signature import Path
 from components.corpus.example import Example
 from components.corpus.store import key_of
-from components.parts.data._conversations import OnFault, conversations
+from components.parts.data._conversations import FORM, OnFault, conversations
 from components.parts.data._splits import Tables
 
 
@@ -19,11 +19,15 @@ class Conversations:
 
     ``{"messages": [{"role": "user", "content": ...}, ...]}`` (OpenAI), ``{"conversations": [{"from": "human", "value": ...}, ...]}`` (ShareGPT),
     ``{"instruction": ..., "input": ..., "output": ...}`` (Alpaca; ``input`` follows the instruction after an empty line),
-    ``{"prompt": ..., "completion": ...}``; the last two may have ``system`` as well.
+    ``{"prompt": ..., "completion": ...}``; the last three may have ``system`` as well.
+
+    Tools: a field ``tools`` (or ``functions``), a list of JSON schemas or the text of one; an assistant's ``tool_calls`` (``function_call``), whose
+    arguments are an object or the text of one; answers in the role ``tool`` (``ipython``, ``function``). Of ShareGPT's roles ``function_call`` and
+    ``observation``. What no template sees, such as ``parallel_tool_calls``, is passed over.
 
     Args:
         path: a file, a folder (searched for tables that are not hidden), or a pattern such as ``chats/*.jsonl``.
-        abnormal: rows that are no conversation in text (unknown roles, pictures, calls of tools): refused with file and line, or dropped
+        abnormal: rows that are no conversation in text (unknown roles, pictures, calls without a name): refused with file and line, or dropped
             and counted.
         validation_path: files to validate on; null: a share of the conversations, drawn by a hash.
         test_path: files to test on, likewise.
@@ -44,7 +48,7 @@ class Conversations:
         self.notes: list[str] = []
 
     def fingerprint(self) -> str:
-        return key_of("conversations", self.abnormal, *self.tables.fingerprint())
+        return key_of("conversations", FORM, self.abnormal, *self.tables.fingerprint())
 
     def examples(self) -> Iterator[Example]:
         yield from conversations(self.tables.rows(), self.abnormal, self.notes)

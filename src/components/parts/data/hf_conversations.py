@@ -8,7 +8,7 @@ from typing import Literal
 from components.core.registry import register
 from components.corpus.example import Example
 from components.corpus.store import key_of
-from components.parts.data._conversations import conversations
+from components.parts.data._conversations import FORM, conversations
 from components.parts.data._hub import ExamplesFromHub
 
 
@@ -20,7 +20,7 @@ class HFConversations(ExamplesFromHub):
 
     Args:
         path: a hub id (``tatsu-lab/alpaca``), a folder (of data files, or made by ``save_to_disk``), or a data file.
-        abnormal: rows that are no conversation in text (unknown roles, pictures, calls of tools): refused, or dropped and counted.
+        abnormal: rows that are no conversation in text (unknown roles, pictures, calls without a name): refused, or dropped and counted.
     """
 
     provides = ("conversations",)
@@ -32,7 +32,7 @@ class HFConversations(ExamplesFromHub):
         self.notes: list[str] = []
 
     def fingerprint(self) -> str:
-        return key_of("hf_conversations", *self.hub.fingerprint(), self.splits, self.abnormal)
+        return key_of("hf_conversations", FORM, *self.hub.fingerprint(), self.splits, self.abnormal)
 
     def examples(self) -> Iterator[Example]:
         yield from conversations(self.hub.rows(self.splits), self.abnormal, self.notes)

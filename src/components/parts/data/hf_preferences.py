@@ -8,6 +8,7 @@ from typing import Literal
 from components.core.registry import register
 from components.corpus.example import Example
 from components.corpus.store import key_of
+from components.parts.data._conversations import FORM
 from components.parts.data._hub import ExamplesFromHub
 from components.parts.data._preferences import preferences
 
@@ -32,7 +33,7 @@ class HFPreferences(ExamplesFromHub):
         self.notes: list[str] = []
 
     def fingerprint(self) -> str:
-        return key_of("hf_preferences", *self.hub.fingerprint(), self.splits, self.abnormal)
+        return key_of("hf_preferences", FORM, *self.hub.fingerprint(), self.splits, self.abnormal)
 
     def examples(self) -> Iterator[Example]:
         yield from preferences(self.hub.rows(self.splits), self.abnormal, self.notes)

@@ -9,7 +9,7 @@ from components.core.registry import register
 from components.core.signature import Path
 from components.corpus.example import Example
 from components.corpus.store import key_of
-from components.parts.data._conversations import OnFault
+from components.parts.data._conversations import FORM, OnFault
 from components.parts.data._preferences import preferences
 from components.parts.data._splits import Tables
 
@@ -20,6 +20,7 @@ class Preferences:
 
     ``{"prompt": ..., "chosen": ..., "rejected": ...}`` as texts; the same with lists of messages, ``[{"role": "user", "content": ...}, ...]``;
     ``{"chosen": [...], "rejected": [...]}`` as whole conversations, whose common beginning is the prompt. Equal prompts are in one split.
+    ``tools`` and calls of them are those of ``conversations``.
 
     Args:
         path: a file, a folder (searched for tables that are not hidden), or a pattern such as ``pairs/*.jsonl``.
@@ -43,7 +44,7 @@ class Preferences:
         self.notes: list[str] = []
 
     def fingerprint(self) -> str:
-        return key_of("preferences", self.abnormal, *self.tables.fingerprint())
+        return key_of("preferences", FORM, self.abnormal, *self.tables.fingerprint())
 
     def examples(self) -> Iterator[Example]:
         yield from preferences(self.tables.rows(), self.abnormal, self.notes)

@@ -16,7 +16,7 @@ from components.core.registry import register
 from components.core.signature import NonNegative, Positive
 from components.core.traits import gives_examples
 from components.corpus.evaluation_api import EvalData, EvaluatedModel, Figure, mean_with_error, sample, top1_credit
-from components.corpus.example import Example
+from components.corpus.example import Example, content_of
 
 WHERE = "evaluation.few_shot"
 
@@ -151,6 +151,6 @@ def pair_of(example: Example) -> tuple[str, str]:
         return given, answer
     if given and isinstance(given[0], dict):
         at = max(i for i, m in enumerate(given) if m["role"] == "assistant")  # type: ignore[index]
-        asked = next((m["content"] for m in reversed(given[:at]) if m["role"] == "user"), "")  # type: ignore[index]
-        return asked, given[at]["content"]  # type: ignore[index]
+        asked = next((content_of(m) for m in reversed(given[:at]) if m["role"] == "user"), "")  # type: ignore[index,arg-type]
+        return asked, content_of(given[at])  # type: ignore[arg-type]  # likewise
     raise UserError(WHERE, f"{example.where}: inputs or answers are numbers, which no prompt holds", "take data of texts")

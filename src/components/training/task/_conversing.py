@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -13,20 +13,28 @@ from components.core.errors import UserError
 from components.core.signature import Path
 from components.core.sockets import Batch
 from components.corpus.batches import ids_of
-from components.corpus.example import Example
+from components.corpus.example import Example, content_of
+from components.corpus.example import Message as Said
 from components.corpus.rows import LeftOut, Row
 from components.functional.cross_entropy import IGNORED
 from components.generation.chat import Template, answer, find_template, template_of
 from components.generation.conversation import Message
+from components.generation.fitting import fitted
+from components.generation.streaming import text_of
 from components.training.task._answers import Answering
 from components.training.task._examples import FromExamples
 
-# where neither the run nor its tokenizer brings one: instruction and answer under headings, as Alpaca has them
+# where neither the run nor its tokenizer brings one: instruction and answer under headings, as Alpaca has them, and likewise tools, calls as JSON, and
+# what tools answer
 PLAIN = (
-    "{{ endoftext_token }}{% for m in messages %}"
+    "{{ endoftext_token }}{% if tools %}### Tools:\n{% for t in tools %}{{ t.function | tojson }}\n{% endfor %}{{ '\n' }}{% endif %}"
+    "{% for m in messages %}"
     "{% if m.role == 'system' %}{{ m.content }}\n\n"
     "{% elif m.role == 'user' %}### Instruction:\n{{ m.content }}\n\n"
-    "{% else %}### Answer:\n{% generation %}{{ m.content }}{{ eos_token }}{% endgeneration %}\n\n"
+    "{% elif m.role == 'tool' %}### Result:\n{{ m.content }}\n\n"
+    "{% elif m.role == 'assistant' %}### Answer:\n{% generation %}{{ m.content or '' }}"
+    "{% for c in m.tool_calls or [] %}{{ '\n' if m.content or not loop.first }}### Call:\n{{ c.function | tojson }}{% endfor %}"
+    "{{ eos_token }}{% endgeneration %}\n\n"
     "{% endif %}{% endfor %}{% if add_generation_prompt %}### Answer:\n{% endif %}"
 )
 TEMPLATE = "chat_template.jinja"
@@ -54,34 +62,48 @@ class Conversing(FromExamples):
         return made
 
     def shown(self, messages: Sequence[Message], example: Example) -> list[tuple[list[int], bool]]:
-        """The messages of an example in pieces: (ids, whether the model is to write them).
+        """The messages of an example, with its tools, in pieces: (ids, whether the model is to write them).
 
         Raises:
             LeftOut: the template cannot show them, and ``data.abnormal`` drops such rows.
             UserError: it cannot show them.
         """
         try:
-            return self.words.turns(messages)
+            return self.words.turns(fitted(self.words, messages, example.tools), example.tools)
         except UserError as e:
             abnormal = self.config["data"].get("abnormal")
             if abnormal == "drop":
                 raise LeftOut(f"{e.where} {e.what}") from None
-            instead = "data.abnormal=drop leaves such rows out" if abnormal else e.instead
-            raise UserError(example.where, f"{e.where} {e.what}", instead) from None
+            instead = (e.instead, "data.abnormal=drop leaves such rows out" if abnormal else "")
+            raise UserError(example.where, f"{e.where} {e.what}", "; ".join(filter(None, instead))) from None
+
+    def replies(self, conversations: Sequence[Sequence[Message]], examples: Sequence[Example]) -> list[str]:
+        """What the model answers to each conversation, which belongs to an example with its tools."""
+        made = []
+        for messages, example in zip(conversations, examples):
+            said = fitted(self.words, messages, example.tools)
+            options = {"max_new_tokens": self.sample_tokens, "seed": self.config["seed"], "tools": example.tools}
+            made.append(answer(self.placed, self.tokenizer, self.config, said, self.words, **options))
+        return made
 
 
 class Replying(Conversing, Answering):
     """The base of tasks over conversations that end with an answer."""
 
     def encode(self, example: Example, longest: int) -> Row:  # noqa: ARG002  half a conversation has no end
-        pieces = self.shown([dict(m) for m in example.input], example)  # type: ignore[arg-type]  # a conversation's input is its messages
+        pieces = self.shown(conversation_of(example), example)
         ids = [token for piece, _ in pieces for token in piece]
         asked = [said for piece, said in pieces for _ in piece]
         return Row(ids[:-1], [i if a else IGNORED for i, a in zip(ids[1:], asked[1:])])
 
     def asked_and_answer(self, example: Example) -> tuple[str, str]:
-        question, reply = last_turn(example)
-        return question[-1]["content"], reply
+        before, reply = last_turn(example)
+        question = content_of(before[-1]) if before else ""
+        if not reply.get("tool_calls"):
+            return question, content_of(reply)
+        *_, written = (ids for ids, own in self.shown([*before, reply], example) if own)
+        ends = self.ends()
+        return question, text_of(self.tokenizer, [], [i for i in written if i not in ends])
 
     def prompts_in(self, batch: Batch) -> tuple[list[list[int]], list[list[int]] | None]:
         """Each conversation up to its last answer; without targets each row is one, up to an answer."""
@@ -93,8 +115,7 @@ class Replying(Conversing, Answering):
         return self.words.ends()
 
     def ask(self, examples: list[Any]) -> list[str]:
-        options = {"max_new_tokens": self.sample_tokens, "seed": self.config["seed"]}
-        return [answer(self.placed, self.tokenizer, self.config, last_turn(e)[0], self.words, **options) for e in examples]
+        return self.replies([last_turn(e)[0] for e in examples], examples)
 
 
 def last_answers(targets: Tensor) -> Tensor:
@@ -115,8 +136,13 @@ def template_for(tokenizer: Any, file: str | None) -> str:
         return PLAIN
 
 
-def last_turn(example: Example) -> tuple[list[dict[str, str]], str]:
+def conversation_of(example: Example) -> list[Said]:
+    """The messages of a conversation, or those of a preference's prompt."""
+    return cast("list[Said]", list(example.input))
+
+
+def last_turn(example: Example) -> tuple[list[Said], Said]:
     """(the messages before the last answer, that answer)."""
-    messages: list[dict[str, str]] = [dict(m) for m in example.input]  # type: ignore[arg-type,misc]  # likewise
+    messages = conversation_of(example)
     at = max(i for i, m in enumerate(messages) if m["role"] == "assistant")
-    return messages[:at], messages[at]["content"]
+    return messages[:at], messages[at]

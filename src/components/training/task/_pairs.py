@@ -9,7 +9,7 @@ from torchmetrics import MeanMetric
 from components.corpus.example import Example, Message
 from components.corpus.pairs import PairRows
 from components.corpus.rows import LeftOut, Row
-from components.training.task._conversing import Conversing
+from components.training.task._conversing import Conversing, conversation_of
 from components.training.task._terms import MeasuresTerms
 
 
@@ -38,8 +38,8 @@ class OverPairs(MeasuresTerms, Conversing):
             LeftOut: the template leaves the answer out, or cannot show it and ``data.abnormal`` drops such rows.
             UserError: the template cannot show it.
         """
-        prompt: tuple[Message, ...] = example.input  # type: ignore[assignment]  # of a preference, it is one
-        pieces = self.shown([{"role": m["role"], "content": m["content"]} for m in (*prompt, *said)], example)
+        prompt = conversation_of(example)
+        pieces = self.shown([*prompt, *said], example)
         skip = sum(m["role"] == "assistant" for m in prompt)
         ids: list[int] = []
         asked: list[bool] = []

@@ -9,10 +9,11 @@ from typing import Any
 
 from components.core.registry import register
 from components.core.signature import NonNegative, Positive
+from components.corpus.example import content_of
 from components.corpus.rows import Row
 from components.functional.cross_entropy import IGNORED
-from components.generation.chat import answer
 from components.training.task._compared import Compared
+from components.training.task._conversing import conversation_of
 from components.training.task._pairs import OverPairs
 
 
@@ -47,8 +48,7 @@ class PreferenceTuning(Compared, OverPairs):
     test_step = validation_step
 
     def write(self, asked: list[Any]) -> tuple[list[str], list[str]]:
-        options = {"max_new_tokens": self.sample_tokens, "seed": self.config["seed"]}
-        questions = [e.input[-1]["content"] for e in asked]
-        prompts = [[dict(m) for m in e.input] for e in asked]
-        said = [answer(self.placed, self.tokenizer, self.config, p, self.words, **options) for p in prompts]
+        prompts = [conversation_of(e) for e in asked]
+        questions = [content_of(prompt[-1]) for prompt in prompts]
+        said = self.replies(prompts, asked)
         return questions, [f"{q} -> {text}" for q, text in zip(questions, said)]
