@@ -84,6 +84,7 @@ HELD = (
     "StableLmForCausalLM",
     "Starcoder2ForCausalLM",
     "T5ForConditionalGeneration",
+    "UMT5ForConditionalGeneration",
     "VaultGemmaForCausalLM",
     "XLMRobertaForMaskedLM",
     "YoutuForCausalLM",
