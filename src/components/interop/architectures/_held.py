@@ -68,6 +68,7 @@ HELD = (
     "OlmoForCausalLM",
     "OlmoeForCausalLM",
     "PLBartForConditionalGeneration",
+    "PegasusForConditionalGeneration",
     "PersimmonForCausalLM",
     "Phi3ForCausalLM",
     "PhiForCausalLM",
