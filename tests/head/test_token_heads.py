@@ -9,10 +9,12 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from components import build
+from components.compose import compose
 from components.core.errors import UserError
 from components.core.flops import Work, flops_of
 from components.core.sockets import Batch, SequenceInfo
 from components.core.weights import initialise, roles
+from components.functional.decode_products import decoding_form
 from components.training.objectives import need_logits
 
 V, D = 13, 8
@@ -20,8 +22,8 @@ SIZES = {"vocab_size": V, "d_model": D, "n_layers": 1, "context_length": 6}
 IDS = torch.randint(0, V, (2, 6), generator=torch.Generator().manual_seed(0))
 
 
-def model(head, seed: int = 1) -> nn.Module:
-    made = build("model", "decoder", **SIZES, attention={"name": "mha", "n_heads": 2}, head=head).eval()
+def model(head, seed: int = 1, **others) -> nn.Module:
+    made = build("model", "decoder", **SIZES, attention={"name": "mha", "n_heads": 2}, head=head, **others).eval()
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for p in made.parameters():
@@ -29,9 +31,9 @@ def model(head, seed: int = 1) -> nn.Module:
     return made
 
 
-def through(head) -> tuple[nn.Module, torch.Tensor, torch.Tensor]:
+def through(head, **others) -> tuple[nn.Module, torch.Tensor, torch.Tensor]:
     """(model, the vectors that its head gets, the logits that come out)."""
-    made = model(head)
+    made = model(head, **others)
     kept = []
     made.head.register_forward_hook(lambda _, args, out: kept.extend((args[0], out)))
     made(IDS)
@@ -52,6 +54,45 @@ def test_bias_multiplier_and_cap(name, bias, option, factor, cap):
         expected = cap * torch.tanh(expected / cap)
         assert logits.abs().max() < cap
     torch.testing.assert_close(logits, expected)
+
+
+@pytest.mark.parametrize(("option", "factor"), [(0.25, 0.25), ("rsqrt", 3**-0.5)])
+def test_a_factorised_tied_head_narrows_first(option, factor):
+    """project_out, then the table, as OPT with 350 million parameters."""
+    head = {"name": "tied_factorised", "down_bias": True, "bias": True, "multiplier": option, "soft_cap": 3.0}
+    made, x, logits = through(head, embedding={"name": "factorised", "width": 3})
+    narrow = factor * F.linear(x, made.head.down.weight, made.head.down.bias)
+    torch.testing.assert_close(logits, 3 * torch.tanh((narrow @ made.embedding.tokens.weight.T + made.head.bias) / 3))
+    assert made.head.down.weight.shape == (3, D)
+    assert {w.name: w.role for w in roles(made) if w.name.startswith("head")} == {
+        "head.down.weight": "hidden",
+        "head.down.bias": "bias",
+        "head.bias": "bias",
+    }
+
+
+def test_a_factorised_tied_head_and_the_embedding_train_one_table():
+    made = model("tied_factorised", embedding={"name": "factorised", "width": 3})
+    assert [n for n in made.state_dict() if n.startswith("head")] == ["head.down.weight"]
+    absent = next(t for t in range(V) if t not in IDS[0])  # its row is read by the head alone
+    made(IDS[:1]).square().sum().backward()
+    assert made.embedding.tokens.weight.grad[absent].abs().sum() > 0
+
+
+def test_a_factorised_tied_head_decodes_from_laid_out_weights():
+    made = model("tied_factorised", embedding={"name": "factorised", "width": 3})
+    with torch.no_grad():
+        plain = made(IDS)
+        for how, close in (("same", 1e-5), ("bf16", 3e-2)):
+            with decoding_form(made, how, 100):
+                assert {"product"} <= vars(made.head).keys()
+                assert {"forward"} <= vars(made.head.down).keys()
+                assert (made(IDS) - plain).abs().max() <= close * plain.abs().max()
+
+
+def test_a_factorised_tied_head_needs_a_narrow_table():
+    with pytest.raises(UserError, match="needs narrow_table of its embedding"):
+        compose("llama_tiny", ["model/head=tied_factorised"])
 
 
 def test_a_fixed_bias_is_kept_but_not_trained():

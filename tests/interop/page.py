@@ -21,7 +21,7 @@ HEAD = """# Known models are recipes
 
 Written by `python tests/interop/test_every_architecture.py`, which makes a tiny random model of each class of transformers, reads it, and compares.
 `pytest tests/interop` holds all rows to it. Difference: the largest of all logits, relative to the largest logit, fp32.
-T5 v1.1 and Flan-T5 have a head of their own, which their class ties to the embedding: its matrix is counted besides what the class has on meta.
+T5 v1.1, Flan-T5 and UMT5 have a head of their own, which their class ties to the embedding: its matrix is counted besides what the class has on meta.
 Falcon RW is held to its class with `attn_implementation="sdpa"` and at 300 positions, where bf16 rounds its ALiBi: the eager attention of transformers
 5.23 adds ALiBi twice.
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import oracles_encoder_decoders
 import oracles_encoders
+import oracles_mbart
+import oracles_pegasus
 import pytest
 import torch
 import torch.nn.functional as F
@@ -21,7 +23,7 @@ from components.interop import convert
 from components.interop.config import architecture_of, at, recipe_of
 
 transformers = pytest.importorskip("transformers")
-BY_NAME = {o.name: o for m in (oracles_encoders, oracles_encoder_decoders) for o in m.ORACLES}
+BY_NAME = {o.name: o for m in (oracles_encoders, oracles_encoder_decoders, oracles_mbart, oracles_pegasus) for o in m.ORACLES}
 CLOSE = 1e-5
 BARE = {"BERT": "BertModel", "RoBERTa": "RobertaModel", "ModernBERT": "ModernBertModel"}
 
@@ -297,3 +299,25 @@ def test_t5_with_a_head_of_its_own(tmp_path):
     assert torch.equal(again.lm_head.weight, pair.theirs.lm_head.weight)
     with torch.no_grad():
         assert close(logits, again(input_ids=source_ids(pair), decoder_input_ids=ids).logits) <= CLOSE
+
+
+def test_tables_of_sinusoids_are_held_to_what_is_computed(tmp_path):
+    pair = made(BY_NAME["Pegasus"], tmp_path)
+    table = "model.encoder.embed_positions.weight"
+    half = changed(tmp_path, lambda tensors: {**tensors, table: tensors[table].half()})
+    assert convert.read_folder(half).weights.keys() == pair.imported.weights.keys()
+    without = changed(tmp_path, lambda tensors: {n: t for n, t in tensors.items() if n != table})
+    assert convert.read_folder(without).weights.keys() == pair.imported.weights.keys()
+    with pytest.raises(UserError, match=f"{table} has other numbers than the table that is computed here"):
+        convert.read_folder(
+            changed(tmp_path, lambda tensors: {**tensors, table: pair.theirs.model.encoder.embed_positions.weight.flip(0)})
+        )
+
+
+@pytest.mark.parametrize("name", ["mBART", "Pegasus"])
+def test_fields_of_the_code_before_transformers_4(name, tmp_path):
+    made(BY_NAME[name], tmp_path)
+    older = {"normalize_before": True, "add_final_layer_norm": True, "static_position_embeddings": name == "Pegasus"}
+    convert.read_folder(changed(tmp_path, **older, normalize_embedding=name == "mBART"))
+    with pytest.raises(UserError, match="normalize_before=False"):
+        convert.read_folder(changed(tmp_path, normalize_before=False))

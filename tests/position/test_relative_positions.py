@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from components import build
 from components.core.errors import UserError
 from components.core.flops import Work, flops_of
-from components.core.sockets import SequenceInfo
+from components.core.sockets import Batch, SequenceInfo
 
 T, H, G, K, D = 7, 4, 2, 8, 32
 SIZES = {"d_model": D, "context_length": 64, "n_heads": H, "head_dim": K}
@@ -108,11 +108,23 @@ def test_t5_bias_is_the_row_of_the_bucket_and_one_table_serves_the_stack():
     part = position("t5_bias", buckets=8, max_distance=20)
     rows = part.bucket(torch.arange(T), True)
     torch.testing.assert_close(bias(part, info())[0, 1].diagonal(-3), part.table.weight[rows[3], 1].expand(T - 3))
+    assert len(t5_tables()) == 1
+
+
+def test_t5_bias_of_a_layer_is_read_by_that_layer_alone():
+    assert t5_tables(share="layer") == [f"stack.positions.{i}.table.weight" for i in range(3)]
+
+
+def t5_tables(**options):
+    """Names of the tables that learn from a decoder of three layers, two kinds in turn; each has numbers of its own."""
     model = build(
         "model", "decoder", vocab_size=9, d_model=D, n_layers=3, context_length=8, pattern=["a", "b"],
-        position="t5_bias", attention={"name": "gqa", "n_heads": H},
+        position={"name": "t5_bias", **options}, attention={"name": "gqa", "n_heads": H},
     )  # fmt: skip
-    assert sum("table" in n for n, _ in model.named_parameters() if "position" in n) == 1
+    model(Batch(torch.arange(8)[None])).square().sum().backward()
+    tables = {n: p for n, p in model.named_parameters() if "position" in n}
+    assert len({p.grad.norm().item() for p in tables.values()}) == len(tables)
+    return [n for n, p in tables.items() if p.grad.abs().sum() > 0]
 
 
 def test_t5_bias_tells_past_from_future_in_an_encoder_alone():

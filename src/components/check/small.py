@@ -55,6 +55,7 @@ SMALL: dict[str, dict[str, Any]] = {
 # kind/name -> other sockets and sizes of the decoder that it is put into
 AROUND: dict[str, dict[str, Any]] = {
     "value/embedding": {"embedding": "value_embeddings"},
+    "head/tied_factorised": {"embedding": "factorised"},
     "embedding/value_embeddings": {"attention": {"name": "gqa", "n_heads": 4, "n_kv_heads": 2, "value": "embedding"}},
     "embedding/number": {"position": "learned"},  # else all channels but one are 0, and so are gradients of what reads them
     "attention/gla": {"position": "none"},  # channels forget each at its own rate: no pair of them can be rotated

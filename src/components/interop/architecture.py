@@ -10,6 +10,8 @@ from functools import cache
 from importlib import import_module
 from typing import Any
 
+from torch import Tensor
+
 from components.interop.fields import Field, Get
 from components.interop.layouts import Layout, Same
 
@@ -54,6 +56,7 @@ class Architecture:
         tensors: names and layouts.
         free: more fields that change no number.
         ignored: patterns of their tensors that carry nothing (tables that are computed).
+        computed: {theirs: what makes it}, tables that their files hold and our parts compute: written, and held to these numbers where read.
         left: patterns of their weights that no output here depends on; import says that it leaves them behind.
         copies: {theirs: theirs} a tensor that may be there as a copy of another, where the two are tied.
         zero: patterns of their tensors that older files lack: they are zeros then.
@@ -69,6 +72,7 @@ class Architecture:
     tensors: Sequence[Rule]
     free: frozenset[str] = frozenset()
     ignored: tuple[str, ...] = ()
+    computed: Mapping[str, Callable[[Get], Tensor]] = field(default_factory=dict)
     left: tuple[str, ...] = ()
     copies: Mapping[str, str] = field(default_factory=dict)
     zero: tuple[str, ...] = ()

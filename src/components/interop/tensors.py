@@ -107,6 +107,7 @@ def read(architecture: Architecture, tensors: Readable, ours: Shapes, get: Get, 
     there = named(architecture, tensors)
     prefix = architecture.prefix if _bare(architecture, set(there), todo) else ""
     copies = {a.removeprefix(prefix): b.removeprefix(prefix) for a, b in architecture.copies.items()}
+    computed = {name.removeprefix(prefix): table for name, table in architecture.computed.items()}
     for name, original in copies.items():  # of two that are one, a file may have either
         if name in there and original not in there:
             there[original] = there.pop(name)
@@ -133,6 +134,9 @@ def read(architecture: Architecture, tensors: Readable, ours: Shapes, get: Get, 
         if name in copies and copies[name] in used:
             if not torch.equal(tensors[there[name]], tensors[there[copies[name]]]):
                 faults.append((name, f"is no copy of {copies[name]}, though the config ties them"))
+        elif name in computed:
+            if not _near(tensors[there[name]], computed[name](get)):
+                faults.append((name, "has other numbers than the table that is computed here"))
         elif not any(i.match(name) or i.match(prefix + name) for i in ignored):
             faults.append((name, "has no place in the model"))
     if faults:
@@ -183,7 +187,13 @@ def write(architecture: Architecture, ours: Mapping[str, Tensor], get: Get) -> d
     made: dict[str, Tensor] = {}
     for step in steps(architecture, {n: t.shape for n, t in ours.items()}, get):
         made.update(zip(step.theirs, step.layout.join([ours[n] for n in step.ours]), strict=True))
+    made.update({name: table(get).to(next(iter(made.values()))) for name, table in architecture.computed.items()})
     return dict(sorted(made.items()))
+
+
+def _near(table: Tensor, wanted: Tensor) -> bool:
+    """Whether they are the same numbers, as far as half precision keeps them."""
+    return table.shape == wanted.shape and torch.allclose(table.float(), wanted, rtol=0, atol=5e-3)
 
 
 def _bare(architecture: Architecture, there: set[str], todo: Sequence[Step]) -> bool:

@@ -68,8 +68,8 @@ def _alike(name: str, ours: str, default: int) -> Custom:
     return Custom(names, read, lambda get: dict.fromkeys(names, get(ours)))
 
 
-def fields(vocab_size: int, *, scaled: bool = False) -> tuple[Field, ...]:
-    """Of BART and Marian. ``scaled``: whether the class scales its embedding where nothing is said."""
+def fields(vocab_size: int, *, scaled: bool = False, pre_norm: bool = False) -> tuple[Field, ...]:
+    """Of BART and Marian. ``scaled``: whether the class scales its embedding where nothing is said. ``pre_norm``: whether it is one."""
     return (
         Same("vocab_size", "vocab_size", vocab_size),
         Same("d_model", "model.d_model", 1024),
@@ -84,7 +84,8 @@ def fields(vocab_size: int, *, scaled: bool = False) -> tuple[Field, ...]:
         Constant("is_decoder", False),
         Constant("tie_word_embeddings", True),
         # of the code before transformers 4, which had one class for several models
-        *(unused(n, False) for n in ("normalize_before", "add_final_layer_norm", "add_bias_logits")),
+        *(unused(n, pre_norm) for n in ("normalize_before", "add_final_layer_norm")),
+        unused("add_bias_logits", False),
     )
 
 
@@ -107,6 +108,7 @@ def tensors() -> tuple[Rule, ...]:
 
 
 LEARNED = tuple(Rule(f"model.{s}.embed_positions.weight", f"{s}.positions.0.table.weight") for s in ("encoder", "decoder"))
+SINUSOIDS = tuple(f"model.{s}.embed_positions.weight" for s in ("encoder", "decoder"))
 EMBEDDING_NORMS = tuple(
     Rule(f"model.{s}.layernorm_embedding.{{p}}", f"{s}.embedding_norm.{{p}}") for s in ("encoder", "decoder")
 )

@@ -9,7 +9,7 @@ ARCHITECTURE = Architecture(
     names=("BlenderbotForConditionalGeneration",),
     model_type="blenderbot",
     base={"model": {**PRE_NORM, "position": "learned"}, "loss": "seq2seq"},
-    fields=fields(8008),
+    fields=fields(8008, pre_norm=True),
     tensors=(*tensors(), *LEARNED, *FINAL_NORMS),
     **{**COMMON, "free": COMMON["free"] | {"encoder_no_repeat_ngram_size"}},
 )

@@ -6,7 +6,7 @@ All sines stand before all cosines; source and target share one vocabulary.
 from __future__ import annotations
 
 from components.interop.architecture import Architecture
-from components.interop.architectures._bart import BASE, COMMON, fields, tensors
+from components.interop.architectures._bart import BASE, COMMON, SINUSOIDS, fields, tensors
 from components.interop.architectures._common import unused
 from components.interop.fields import Constant, Custom, Fields, Get, Options, Theirs, Unsupported
 
@@ -34,6 +34,6 @@ ARCHITECTURE = Architecture(
         unused("static_position_embeddings", True),
     ),
     tensors=tensors(),
-    ignored=("model.encoder.embed_positions.weight", "model.decoder.embed_positions.weight"),
+    ignored=SINUSOIDS,
     **COMMON,
 )

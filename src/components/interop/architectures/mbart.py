@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from components.interop.architecture import Architecture
 from components.interop.architectures._bart import COMMON, EMBEDDING_NORMS, FINAL_NORMS, LEARNED, PRE_NORM, fields, tensors
+from components.interop.architectures._common import unused
 
 ARCHITECTURE = Architecture(
     names=("MBartForConditionalGeneration",),
@@ -12,7 +13,11 @@ ARCHITECTURE = Architecture(
         "model": {**PRE_NORM, "position": {"name": "learned", "offset": 2}, "embedding_norm": "inherit"},
         "loss": "seq2seq",
     },
-    fields=fields(50265),
+    fields=(
+        *fields(50265, pre_norm=True),
+        unused("normalize_embedding", True),
+        unused("static_position_embeddings", False),
+    ),
     tensors=(*tensors(), *LEARNED, *EMBEDDING_NORMS, *FINAL_NORMS),
     **COMMON,
 )

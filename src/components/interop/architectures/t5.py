@@ -1,13 +1,16 @@
-"""T5 (Raffel et al. 2019, arXiv:1910.10683), v1.1 (Shazeer 2020, arXiv:2002.05202) Flan-T5 (Chung et al. 2022, arXiv:2210.11416) and mT5 (Xue et
-al. 2020, arXiv:2010.11934), which is v1.1 for many
-languages, and whose class scales nothing.
+"""T5 (Raffel et al. 2019, arXiv:1910.10683), v1.1 (Shazeer 2020, arXiv:2002.05202) Flan-T5 (Chung et al. 2022, arXiv:2210.11416), mT5 (Xue et
+al. 2020, arXiv:2010.11934), which is v1.1 for many languages and whose class scales nothing, and UMT5 (Chung et al. 2023, arXiv:2304.09151), in
+which each layer has a table of its own.
 
-Scores are not scaled, each side has one table of biases by distance, and the cross attention none. v1.0 ties the head to the embedding and
-scales what it reads by d_model^-0.5; v1.1 has a head of its own and no such factor, which its config says by ``tie_word_embeddings: false``.
+Scores are not scaled, each side has one table of biases by distance, and the cross attention none. v1.0 ties the head to the embedding and scales
+what it reads by d_model^-0.5; v1.1 has a head of its own and no such factor, which its config says by ``tie_word_embeddings: false``.
 transformers 5 ties the head of both (unless a file holds two different matrices) and saves v1.1 as ``scale_decoder_outputs: false``.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
 
 from components.interop.architecture import Architecture, Rule
 from components.interop.architectures._common import tied
@@ -18,10 +21,13 @@ PLAIN = {"relu": "relu", "gelu": "gelu", "gelu_new": "gelu_tanh", "silu": "silu"
 GATED = {"gelu": "gelu_tanh", "silu": "silu", "relu": "relu", "gelu_new": "gelu_tanh"}
 
 
-def _read_depth(config: Theirs) -> Options:
-    encoder = value_of(config, "num_layers", 6)
-    decoder = config.get("num_decoder_layers") or encoder
-    return {"model.n_layers": encoder, "model.decoder.n_layers": None if decoder == encoder else decoder}
+def _read_depth(default: int) -> Callable[[Theirs], Options]:
+    def read(config: Theirs) -> Options:
+        encoder = value_of(config, "num_layers", default)
+        decoder = config.get("num_decoder_layers") or encoder
+        return {"model.n_layers": encoder, "model.decoder.n_layers": None if decoder == encoder else decoder}
+
+    return read
 
 
 def _write_depth(get: Get) -> Fields:
@@ -62,8 +68,8 @@ def _activation(gated: bool, default: str) -> Custom:
     return Custom(("feed_forward_proj", "dense_act_fn", "is_gated_act"), read, write)
 
 
-def _side(side: str, branches: tuple[tuple[str, str], ...], ffn: dict[str, str]) -> tuple[Rule, ...]:
-    """``branches``: theirs and ours of each attention, in order; the ffn comes after them."""
+def _side(side: str, branches: tuple[tuple[str, str], ...], ffn: dict[str, str], each: bool) -> tuple[Rule, ...]:
+    """``branches``: theirs and ours of each attention, in order; the ffn comes after them. ``each``: whether each layer has a table."""
     ours = f"{side}.layers.{{i}}.block."
     rules: list[Rule] = []
     for n, (theirs, name) in enumerate((*branches, ("DenseReluDense", "ffn"))):
@@ -71,17 +77,25 @@ def _side(side: str, branches: tuple[tuple[str, str], ...], ffn: dict[str, str])
         maps = ffn if name == "ffn" else {"q": "q", "k": "k", "v": "v", "o": "out"}
         rules += [Rule(f"{layer}{theirs}.{a}.weight", f"{ours}{name}.{b}.weight") for a, b in maps.items()]
         rules.append(Rule(f"{layer}layer_norm.weight", f"{ours}{name}_norm.weight"))
-    table = f"{side}.block.0.layer.0.SelfAttention.relative_attention_bias.weight"
+    layer = "{i}" if each else "0"
+    table = f"{side}.block.{layer}.layer.0.SelfAttention.relative_attention_bias.weight"
     return (
         *rules,
-        Rule(table, f"{side}.positions.0.table.weight"),
+        Rule(table, f"{side}.positions.{layer}.table.weight"),
         Rule(f"{side}.final_layer_norm.weight", f"{side}.final_norm.weight"),
     )
 
 
 def _architecture(
-    gated: bool, *names: str, model_type: str = "t5", default: str = "relu", sizes: tuple[int, int] = (32128, 2048), head: Field
+    gated: bool,
+    *names: str,
+    model_type: str = "t5",
+    default: str = "relu",
+    sizes: tuple[int, ...] = (32128, 2048, 6, 8),
+    head: Field,
+    each: bool = False,
 ) -> Architecture:
+    """``sizes``: the class's own vocabulary, width of the ffn, depth and heads. ``each``: whether each layer has a table of biases."""
     ffn = {"wi_0": "gate", "wi_1": "up", "wo": "out"} if gated else {"wi": "up", "wo": "out"}
     attention = ("SelfAttention", "attention")
     return Architecture(
@@ -90,7 +104,7 @@ def _architecture(
         base={
             "model": {
                 "name": "encoder_decoder",
-                "position": "t5_bias",
+                "position": {"name": "t5_bias", "share": "layer" if each else "stack"},
                 "norm": "rms",
                 "block": "pre_norm",
                 "attention": {"name": "gqa", "scale": 1.0},
@@ -102,8 +116,8 @@ def _architecture(
         fields=(
             Same("vocab_size", "vocab_size", sizes[0]),
             Same("d_model", "model.d_model", 512),
-            Custom(("num_layers", "num_decoder_layers"), _read_depth, _write_depth),
-            Same("num_heads", "model.attention.n_heads", 8),
+            Custom(("num_layers", "num_decoder_layers"), _read_depth(sizes[2]), _write_depth),
+            Same("num_heads", "model.attention.n_heads", sizes[3]),
             Same("d_kv", "model.attention.head_dim", 64),
             Same("d_ff", "model.ffn.d_ff", sizes[1]),
             Same("relative_attention_num_buckets", "model.position.buckets", 32),
@@ -117,11 +131,11 @@ def _architecture(
         ),
         tensors=(
             Rule("shared.weight", "embedding.table.weight"),
-            *_side("encoder", (attention,), ffn),
-            *_side("decoder", (attention, ("EncDecAttention", "cross")), ffn),
+            *_side("encoder", (attention,), ffn, each),
+            *_side("decoder", (attention, ("EncDecAttention", "cross")), ffn, each),
             Rule("lm_head.weight", "head.logits.weight"),
         ),
-        free=frozenset(("classifier_dropout", "output_past")),
+        free=frozenset(("classifier_dropout", "output_past", "scalable_attention")),
         ignored=("decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight",),
         copies=dict.fromkeys(("encoder.embed_tokens.weight", "decoder.embed_tokens.weight", "lm_head.weight"), "shared.weight"),
         fits=lambda config: str(config.get("feed_forward_proj", default)).startswith("gated-") == gated,
@@ -130,9 +144,13 @@ def _architecture(
 
 T5 = ("T5ForConditionalGeneration", "T5WithLMHeadModel")
 MT5 = ("MT5ForConditionalGeneration",)
+UMT5 = ("UMT5ForConditionalGeneration",)
+MANY: dict[str, Any] = {"default": "gated-gelu", "sizes": (250112, 1024, 8, 6)}  # of the classes for many languages
 HEAD = Custom(("tie_word_embeddings", "scale_decoder_outputs"), _read_head, _write_head)
 ARCHITECTURE = (
     _architecture(False, *T5, head=HEAD),
     _architecture(True, *T5, head=HEAD),
-    _architecture(True, *MT5, model_type="mt5", default="gated-gelu", sizes=(250112, 1024), head=tied(True)),
+    _architecture(True, *MT5, model_type="mt5", **MANY, head=tied(True)),
+    _architecture(False, *UMT5, model_type="umt5", **MANY, head=HEAD, each=True),
+    _architecture(True, *UMT5, model_type="umt5", **MANY, head=HEAD, each=True),
 )

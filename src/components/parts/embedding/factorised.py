@@ -25,9 +25,10 @@ class FactorisedEmbedding(nn.Module):
 
     Shapes: ids (B, T) -> (B, T, D).
 
-    It provides no table: a head that is tied to one reads vectors of width d_model, and these rows are narrower.
+    Its rows are narrower than the vectors that a head reads: the head that is tied to them is head/tied_factorised.
     """
 
+    provides = ("narrow_table",)
     axes = {"tokens": ("vocab", "latent"), "up": ("latent", "d_model")}
 
     def __init__(

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 from typing import Literal
 
-import torch
 from torch import Tensor, nn
 
-from components.core.flops import Flops, Work, both
 from components.core.registry import register
 from components.core.signature import PositiveFloat
 from components.core.sockets import SequenceInfo
-from components.core.weights import weight_of
-from components.functional.decode_products import product
-from components.functional.logits import multiplied, soft_capped
+from components.parts.head._tied import Tied
 
 
 @register("head", "tied")
-class TiedHead(nn.Module):
+class TiedHead(Tied):
     """Tied head: the embedding's own matrix turns vectors back into logits.
 
     Args:
@@ -42,31 +38,16 @@ class TiedHead(nn.Module):
         soft_cap: PositiveFloat | None = None,
         multiplier: PositiveFloat | Literal["rsqrt"] = 1.0,
     ) -> None:
-        super().__init__()
-        # not a child: the matrix belongs to the embedding, and appears once in the state dict
-        object.__setattr__(self, "embedding", embedding)
-        if (width := embedding.table.embedding_dim) != d_model:  # type: ignore[union-attr]
+        factor = d_model**-0.5 if multiplier == "rsqrt" else float(multiplier)
+        super().__init__(vocab_size, embedding, bias, soft_cap, factor)
+        if (width := self.table.embedding_dim) != d_model:  # type: ignore[operator]  # a number
             raise ValueError(
                 f"head/tied reads vectors of width {d_model}, and the embedding's are {width} wide: use head=linear"
             )
-        self.bias = nn.Parameter(torch.empty(vocab_size)) if bias is True else None
-        if bias == "fixed":
-            del self.bias
-            self.register_buffer("bias", torch.empty(vocab_size))
-        self.splits = {} if bias == "fixed" else {"vocab": vocab_size}
-        self.soft_cap = soft_cap
-        self.multiplier = d_model**-0.5 if multiplier == "rsqrt" else float(multiplier)
-        self.reset_parameters()
 
-    def reset_parameters(self) -> None:
-        if self.bias is not None:
-            nn.init.zeros_(self.bias)
-
-    def flops(self, work: Work) -> Flops:
-        return both(2 * weight_of(self.embedding.table).numel() * work.length)  # type: ignore[attr-defined]
+    @property
+    def table(self) -> nn.Module:
+        return self.embedding.table  # type: ignore[return-value]  # what provides a table has it
 
     def forward(self, x: Tensor, info: SequenceInfo | None = None) -> Tensor:  # noqa: ARG002  the contract's second argument
-        return soft_capped(product(self, multiplied(x, self.multiplier)), self.soft_cap)
-
-    def matrix(self) -> tuple[Tensor, Tensor | None]:
-        return weight_of(self.embedding.table), self.bias  # type: ignore[attr-defined]
+        return self.logits(x)

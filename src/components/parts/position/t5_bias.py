@@ -1,11 +1,13 @@
 """Buckets grow with the distance.
 
-Raffel et al. 2019 (T5), arXiv:1910.10683, section 2.1; buckets as in Mesh TensorFlow's and transformers' code
+Raffel et al. 2019 (T5), arXiv:1910.10683, section 2.1; buckets as in Mesh TensorFlow's and transformers' code; a table for each layer: Chung
+et al. 2023 (UMT5), arXiv:2304.09151
 """
 
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -18,24 +20,31 @@ from components.parts.position._distances import distances
 
 @register("position", "t5_bias")
 class T5Bias(nn.Module):
-    """T5's relative bias: a learned number per head for each bucket of distances, one table for all layers of a stack.
+    """T5's relative bias: a learned number per head for each bucket of distances, from one table for all layers of a stack or one for each.
 
     Args:
         buckets: rows of the table; half of them are for later positions where the model is not causal (a prefix's later ones count as 0).
         max_distance: distances from here on share the last bucket.
+        share: stack: one table for all layers of a stack, as T5 has; layer: each layer its own, as UMT5.
 
     Errors: ValueError if buckets are too few to halve twice, or max_distance is within the buckets of a single distance.
     """
 
     needs = {"attention": ("biases",)}
     axes = {"table": ("one", "heads")}
-    share = "stack"
 
-    def __init__(self, n_heads: int, *, buckets: Positive = 32, max_distance: Positive = 128) -> None:
+    def __init__(
+        self,
+        n_heads: int,
+        *,
+        buckets: Positive = 32,
+        max_distance: Positive = 128,
+        share: Literal["stack", "layer"] = "stack",  # read by the stack, before it builds the part
+    ) -> None:
         super().__init__()
         if buckets < 4 or max_distance <= buckets // 2:
             raise ValueError(f"buckets={buckets} must be at least 4 and max_distance={max_distance} beyond half of them")
-        self.buckets, self.max_distance = buckets, max_distance
+        self.buckets, self.max_distance, self.share = buckets, max_distance, share
         self.splits = {"heads": n_heads}
         self.table = nn.Embedding(buckets, n_heads)
 

@@ -60,7 +60,7 @@ def base_of(asked: Question, cwd: Path) -> Base:
         raise UserError("model", "has no d_model, so there is no width to grow", "choose a model that has")
     if not asked.mup:
         return Base(recipe, words.fixed)
-    if model.get("head", {}).get("name") == "tied":
+    if model.get("head", {}).get("name") in ("tied", "tied_factorised"):
         raise UserError(
             "rate=mup", "is not for a tied head, whose logits grow with the width", "model/head=linear, or tune=optimizer.lr:3"
         )

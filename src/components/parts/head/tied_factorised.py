@@ -1,0 +1,52 @@
+"""Lan et al. 2019 (ALBERT), arXiv:1909.11942, section 3.1; in a decoder: Zhang et al. 2022 (OPT, the model with 350M), arXiv:2205.01068"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import Tensor, nn
+
+from components.core.registry import register
+from components.core.signature import PositiveFloat
+from components.core.sockets import SequenceInfo
+from components.parts.head._tied import Tied
+
+
+@register("head", "tied_factorised")
+class TiedFactorisedHead(Tied):
+    """Factorised tied head: one matrix narrows vectors to the width of the embedding's table, which turns them back into logits.
+
+    Args:
+        down_bias: whether the matrix that narrows has one.
+        bias: whether each logit has one, which is the head's own; "fixed": a number that is kept but not trained.
+        soft_cap: c in c * tanh(logit / c), which keeps logits within (-c, c); null: none.
+        multiplier: factor on the product, before the bias: a number, or "rsqrt" for 1 / sqrt(width of the table).
+
+    Shapes: (B, T, D) -> (B, T, V).
+    """
+
+    needs = {"embedding": ("narrow_table",)}
+    axes = {"down": ("d_model", "latent"), "bias": ("vocab",)}
+
+    def __init__(
+        self,
+        d_model: int,
+        vocab_size: int,
+        embedding: nn.Module,
+        *,
+        down_bias: bool = False,
+        bias: bool | Literal["fixed"] = False,
+        soft_cap: PositiveFloat | None = None,
+        multiplier: PositiveFloat | Literal["rsqrt"] = 1.0,
+    ) -> None:
+        width: int = embedding.tokens.embedding_dim  # type: ignore[union-attr,assignment]  # what provides a narrow table has it
+        factor = width**-0.5 if multiplier == "rsqrt" else float(multiplier)
+        super().__init__(vocab_size, embedding, bias, soft_cap, factor)
+        self.down = nn.Linear(d_model, width, bias=down_bias)
+
+    @property
+    def table(self) -> nn.Module:
+        return self.embedding.tokens  # type: ignore[return-value]  # what provides a narrow table has it
+
+    def forward(self, x: Tensor, info: SequenceInfo | None = None) -> Tensor:  # noqa: ARG002  the contract's second argument
+        return self.logits(self.down(x))
