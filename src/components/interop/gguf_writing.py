@@ -142,7 +142,7 @@ def _add_sizes(writer: Any, form: Form, vocab_size: int) -> None:
     writer.add_feed_forward_length(fields["intermediate_size"])
     writer.add_head_count(fields["num_attention_heads"])
     writer.add_head_count_kv(fields.get("num_key_value_heads") or fields["num_attention_heads"])
-    writer.add_rope_freq_base(fields["rope_theta"])
+    writer.add_rope_freq_base(fields["rope_parameters"]["rope_theta"])
     writer.add_layer_norm_rms_eps(fields["rms_norm_eps"])
     width = fields.get("head_dim") or fields["hidden_size"] // fields["num_attention_heads"]
     if form.kind != "qwen2":  # its class derives the width
