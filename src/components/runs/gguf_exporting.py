@@ -30,6 +30,6 @@ def export_gguf(run: str, to: Path, outtype: OutType) -> str:
     weights = plain_weights(held.vocab_size, dict(held.weights), held.config) if adapted else held.weights
     form = form_of(held.config, weights, held.vocab_size, held.prefer)
     files = tokenizer_files(held.tokenizer, held.config)
-    count, note = write_gguf(form, held.vocab_size, to, outtype, name=held.folder.name, files=files, ids=held.ids)
+    count, note = write_gguf(form, held.vocab_size, to, outtype, name=to.stem, files=files, ids=held.ids)
     said = f"{form.architecture.label}: {count} tensors of {held.file} in {outtype}{held.folded(weights)}"
     return "\n".join([said, *([note] if note else []), f"file: {to}"])
