@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import json
 import os
 import weakref
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import foreign_tokenizers
@@ -20,6 +22,7 @@ import components
 from components.cli import main
 from components.compose import compose
 from components.core import files
+from components.core.config_types import Config
 from components.core.errors import UserError
 from components.core.meta import on_meta
 from components.core.on_demand import OnDemand
@@ -101,7 +104,8 @@ def test_our_reader_gives_the_logits_of_the_model_with_its_matrices_rounded(kind
         assert (found - exact).abs().max() <= most * exact.abs().max()
     types = {len(e.shape): e.type for e in read_header(file).tensors.values()}
     assert types == {1: "F32", 2: outtype}
-    assert after.tokenizer.encode("The fox") == before.tokenizer.encode("The fox")
+    for text in PROBES:
+        assert after.tokenizer.encode(text, special_tokens=True) == before.tokenizer.encode(text, special_tokens=True), text
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -115,13 +119,15 @@ def test_transformers_makes_of_it_what_it_makes_of_the_exported_folder(kind, run
     found = auto.from_pretrained(tmp_path, gguf_file="mine.gguf", dtype=torch.float32, **given).eval()
     with torch.no_grad():
         assert torch.equal(found(IDS).logits, theirs(IDS).logits)
-    for name in ("bos_token_id", "eos_token_id", "max_position_embeddings", "rms_norm_eps", "tie_word_embeddings"):
+    for name in ("max_position_embeddings", "rms_norm_eps", "tie_word_embeddings", "pad_token_id"):
         assert getattr(found.config, name) == pytest.approx(getattr(theirs.config, name)), name
     ours, whole = (
         transformers.AutoTokenizer.from_pretrained(tmp_path / p, **g)
         for p, g in (("", {"gguf_file": "mine.gguf"}), ("folder", {}))
     )
-    assert [ours(t)["input_ids"] for t in PROBES] == [whole(t)["input_ids"] for t in PROBES]
+    # before a text that begins with a space, transformers puts none of SentencePiece's; llama.cpp and our reader do
+    texts = [t for t in PROBES if kind != "llama" or not (t.startswith(" ") or "<s> " in t)]
+    assert [ours(t)["input_ids"] for t in texts] == [whole(t)["input_ids"] for t in texts]
     assert ours.chat_template == whole.chat_template
     assert (kind == "llama") == (ours.chat_template is None)
 
@@ -141,7 +147,7 @@ def test_keys_are_those_of_llama_cpps_converter(runs, tmp_path):
         "general.architecture": "qwen2",
         "general.type": "model",
         "general.name": "qwen2",
-        "general.size_label": "1.3M",
+        "general.size_label": "1.5M",
         "general.file_type": 1,
         "general.quantization_version": 2,
         "tokenizer.ggml.model": "gpt2",
@@ -180,15 +186,16 @@ def test_each_way_to_divide_text_has_its_name_and_comes_back(name, tmp_path):
     held = read_header(tmp_path / "words.gguf").values
     assert held["tokenizer.ggml.pre"] == name
     again = read_in_gguf(tmp_path / "words.gguf")
+    theirs = Tokenizer.from_str(texts["tokenizer.json"])
     for text in PROBES:
-        assert again.encode(text, special_tokens=True) == found.encode(text, special_tokens=True), text
+        assert again.encode(text, special_tokens=True) == theirs.encode(text).ids, text
 
 
 @pytest.mark.parametrize(
     ("tokenizer", "said"),
     [("char", "no form for WordLevel"), ("byte", "no BPE without merges"), ("unigram", "no form for Unigram")],
 )
-def test_a_tokenizer_without_a_form_is_left_out_and_said(tokenizer, said, tmp_path):
+def test_a_tokenizer_without_a_form_is_left_out_and_said(tokenizer, said):
     core = components.build("tokenizer", tokenizer)
     core.train(foreign_tokenizers.TEXT)
     writer = gguf.GGUFWriter(None, "llama")
@@ -197,14 +204,20 @@ def test_a_tokenizer_without_a_form_is_left_out_and_said(tokenizer, said, tmp_pa
     assert {n: v.value for n, v in writer.kv_data[0].items() if "tokenizer" in n} == {"tokenizer.ggml.model": "none"}
 
 
+def write(config: Config, weights: Mapping[str, torch.Tensor], file: Path, outtype: OutType) -> None:
+    write_gguf(form_of(config, weights, 300), 300, file, outtype, name="mine", files={}, ids={})
+
+
 @pytest.fixture(scope="module")
-def composed(tmp_path_factory) -> Path:
+def composed(tmp_path_factory) -> Iterator[Path]:
     """A trained run of our own: interleaved rotary pairs, byte-level BPE, an adapter."""
-    text = tmp_path_factory.mktemp("data") / "text.txt"
+    folder = tmp_path_factory.mktemp("composed")
+    text = folder / "text.txt"
     text.write_text("\n".join(foreign_tokenizers.TEXT * 8))
     words = ["recipe=llama_tiny", "data=text", f"data.path={text}", "tokenizer=bpe", "tokenizer.vocab_size=400", "adapter=lora"]
     more = ["trainer.max_steps=2", "task.validation_every=2", "task.validation_batches=1", "task.samples=0", "optimizer.lr=0.1"]
-    return components.train(None, [*words, *more], quiet=True).folder.resolve()
+    with contextlib.chdir(folder):
+        yield components.train(None, [*words, *more], quiet=True).folder.resolve()
 
 
 def test_a_composed_run_with_an_adapter_comes_back_with_the_same_logits(composed, tmp_path, capsys):
@@ -222,17 +235,16 @@ def test_a_composed_run_with_an_adapter_comes_back_with_the_same_logits(composed
         assert after.tokenizer.encode(text, special_tokens=True) == [1, *before.tokenizer.encode(text)]
 
 
-def test_what_a_file_cannot_say_is_refused_before_anything_is_written(composed, runs, tmp_path, capsys):
+def test_what_a_file_cannot_say_is_refused_before_anything_is_written(composed, tmp_path, capsys):
     for words, what in (
         (("model/norm=layer",), r"none of LlamaForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM; nearest is .*norm"),
         (("model.attention.bias=[q,k,v,out]",), r"does not say all of this model: .*bias"),
         (("model.position.scaling={name: linear, factor: 2.0}",), r"does not say all of this model: .*scaling"),
         (("model/attention=sliding_window",), "none of LlamaForCausalLM"),
     ):
-        config = compose("llama_tiny", *words).config
+        config = compose("llama_tiny", list(words)).config
         with pytest.raises(UserError, match=what) as refused:
-            form = form_of(config, on_meta(config, 300).state_dict(), 300)
-            write_gguf(form, 300, tmp_path / "mine.gguf", "F16", name="mine", files={}, ids={})
+            write(config, on_meta(config, 300).state_dict(), tmp_path / "mine.gguf", "F16")
         assert "--to FOLDER writes any decoder" in str(refused.value)
     for words, what in (
         (("--to", str(tmp_path / "a"), "--outtype", "F16"), "is the type of numbers in a GGUF file"),
@@ -252,18 +264,14 @@ def test_what_a_file_cannot_say_is_refused_before_anything_is_written(composed, 
 def test_a_number_that_a_type_cannot_hold_and_a_full_disk_leave_nothing(tmp_path, monkeypatch):
     config = compose("llama_tiny").config
     weights = {n: torch.ones(t.shape) for n, t in on_meta(config, 300).state_dict().items()}
-    form = form_of(config, weights, 300)
-
-    def write(outtype: OutType) -> None:
-        write_gguf(form, 300, tmp_path / "mine.gguf", outtype, name="mine", files={}, ids={})
-
+    file = tmp_path / "mine.gguf"
     last = next(n for n in weights if n.endswith("1.block.ffn.out.weight"))
     weights[last][3, 3] = 7e4
     with pytest.raises(UserError, match=r"model\.layers\.1\.mlp\.down_proj\.weight: has numbers that F16 cannot hold"):
-        write("F16")
+        write(config, weights, file, "F16")
     assert not list(tmp_path.iterdir())
-    write("Q8_0")
-    (tmp_path / "mine.gguf").unlink()
+    write(config, weights, file, "Q8_0")
+    file.unlink()
     done = []
 
     def full(self: object, held: bytes) -> int:
@@ -274,7 +282,7 @@ def test_a_number_that_a_type_cannot_hold_and_a_full_disk_leave_nothing(tmp_path
 
     monkeypatch.setattr(files._Stream, "write", full)
     with pytest.raises(UserError, match="No space left"):
-        write("F32")
+        write(config, weights, file, "F32")
     assert not list(tmp_path.iterdir())
 
 
@@ -292,6 +300,5 @@ def test_one_tensor_at_a_time_is_in_memory(tmp_path):
         most = max(most, len(alive))
         return made
 
-    form = form_of(config, OnDemand(like, read), 300)
-    write_gguf(form, 300, tmp_path / "mine.gguf", "Q8_0", name="mine", files={}, ids={})
+    write(config, OnDemand(like, read), tmp_path / "mine.gguf", "Q8_0")
     assert most <= 2  # the one that is written, and the one that is read then

@@ -18,15 +18,11 @@ from tokenizers import Tokenizer
 from components.core.config_types import Config
 from components.core.files import write_text
 from components.corpus.token_files import CONFIG_FILE, MAP_FILE, around, said_in
-from components.interop.gguf_words import name_of
+from components.interop.gguf_words import SPACES, name_of
 
 FILE = "tokenizer.json"
 BYTE = re.compile(r"<0x[0-9A-Fa-f]{2}>")
 MARKED = re.compile(r"<\|.*\|>|<｜.*｜>|<pad>|<mask>")  # taken for special there, whatever the file says
-PREFIX = [
-    {"type": "Prepend", "prepend": "▁"},
-    {"type": "Replace", "pattern": {"String": " "}, "content": "▁"},
-]
 METASPACE = {"type": "Metaspace", "replacement": "▁", "split": False}
 LEAST = -1000.0  # the score of what no merge makes
 ROLES = ("bos", "eos", "unk", "sep", "pad", "mask")
@@ -60,8 +56,10 @@ def _add(package: ModuleType, writer: Any, files: Mapping[str, str], config: Con
     core = Tokenizer.from_str(files[FILE])
     model, way = _kind(held)
     special = _special(package, files, held, config, rows)
-    ends = around(core)
-    for role, ids in zip(("bos", "eos"), ends, strict=True):
+    before, after = around(core)
+    if len(before) == 1:  # the only token that llama.cpp puts there
+        special.special_token_ids["bos"] = before[0]
+    for role, ids in (("bos", before), ("eos", after)):
         if ids and ids != [special.special_token_ids.get(role)]:
             raise Formless(f"it puts {' '.join(map(str, map(core.id_to_token, ids)))} around a text")
         special.add_special_token[role] = bool(ids)  # said in either case: what holds unsaid depends on the way
@@ -88,7 +86,7 @@ def _kind(held: Mapping[str, Any]) -> tuple[str, str]:
         raise Formless("llama.cpp reads no BPE without merges")
     normalizer, pre = held.get("normalizer"), held.get("pre_tokenizer")
     if model.get("byte_fallback") and decoder == "Sequence":
-        prefixed = pre is None and (normalizer or {}).get("normalizers") == PREFIX
+        prefixed = pre is None and (normalizer or {}).get("normalizers") == SPACES
         if prefixed or (
             normalizer is None
             and {n: (pre or {}).get(n) for n in METASPACE} == METASPACE

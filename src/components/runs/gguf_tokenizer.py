@@ -7,9 +7,11 @@ from pathlib import Path
 
 from components.core.errors import UserError
 from components.core.extras import lacking
+from components.core.files import read_json, write_json
 from components.corpus.foreign import read_any
 from components.corpus.tokens import Tokens
 from components.interop.gguf_header import read_header
+from components.interop.gguf_words import divided
 
 INSIDE = "tokenizer.ggml.tokens"
 
@@ -22,7 +24,8 @@ def read_in_gguf(file: Path) -> Tokens | None:
     """
     if (file.parent / "tokenizer.json").is_file():
         return read_any(file.parent)
-    if INSIDE not in read_header(file).values:
+    values = read_header(file).values
+    if INSIDE not in values:
         return None
     try:
         from transformers import AutoTokenizer
@@ -34,4 +37,6 @@ def read_in_gguf(file: Path) -> Tokens | None:
         except Exception as e:  # whatever its many converters raise
             said = f"transformers does not read its tokenizer: {(str(e).strip().splitlines() or [type(e).__name__])[0]}"
             raise UserError(str(file), said, "put its tokenizer.json beside it") from e
+        made = Path(folder) / "tokenizer.json"
+        write_json(made, divided(read_json(made), values, str(file)))
         return read_any(Path(folder))
