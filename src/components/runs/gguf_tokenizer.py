@@ -34,7 +34,11 @@ def read_in_gguf(file: Path) -> Tokens | None:
     with tempfile.TemporaryDirectory() as folder:
         try:
             AutoTokenizer.from_pretrained(str(file.parent), gguf_file=file.name, local_files_only=True).save_pretrained(folder)
-        except Exception as e:  # whatever its many converters raise
+        except (
+            BaseException
+        ) as e:  # whatever its many converters raise, a panic of the library below, which is no Exception, among it
+            if isinstance(e, (KeyboardInterrupt, SystemExit)):
+                raise
             said = f"transformers does not read its tokenizer: {(str(e).strip().splitlines() or [type(e).__name__])[0]}"
             raise UserError(str(file), said, "put its tokenizer.json beside it") from e
         made = Path(folder) / "tokenizer.json"
