@@ -108,7 +108,7 @@ def of_gguf() -> Iterator[Case]:
             yield Case(f"gguf/{value} {what}", IMPORT, count(at, value), HERE, fine=False)
     for key in SIZES:
         for value in (0, 3, 2**20, 2**32 - 1):
-            fine = key == "context_length"
+            fine = key == "context_length"  # no tensor says it
             yield Case(f"gguf/{key} {value}", IMPORT, over(f"llama.{key}", 4, U32, value), HERE, fine=fine)
         for kind in (6, 8, 9):  # another type of value over the same bytes
             yield Case(f"gguf/{key} of type {kind}", IMPORT, over(f"llama.{key}", 0, U32, kind), HERE)
