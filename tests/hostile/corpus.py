@@ -548,7 +548,9 @@ def cases() -> list[Case]:
     """All, in a fixed order."""
     from elsewhere import of_other_rooms
     from folders_of_shards import of_shards
+    from hostile_gguf import of_gguf
 
-    made = [c for kind in (of_checkpoints, of_runs, of_foreign, of_recipes, of_other_rooms, of_shards) for c in kind()]
+    kinds = (of_checkpoints, of_runs, of_foreign, of_recipes, of_other_rooms, of_shards, of_gguf)
+    made = [c for kind in kinds for c in kind()]
     assert len({c.name for c in made}) == len(made)
     return made

@@ -29,7 +29,7 @@ WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 
 def make_sound(root: Path) -> None:
-    """A trained run, a second one, its checkpoint, a recipe, its text, and an exported folder."""
+    """A trained run, a second one, its checkpoint, a recipe, its text, an exported folder and a GGUF file."""
     from components.cli import main
 
     folder = root / SOUND
@@ -47,12 +47,27 @@ def make_sound(root: Path) -> None:
     shutil.copy(CKPT, "x.ckpt")
     make_shards(Path("s.ckpt"))
     assert main(["export", "x.ckpt", "--to", "hf"]) == 0
+    assert main(["export", "x.ckpt", "--to", "x.gguf"]) == 0
     assert main(["import", "hf", "--to", "imported"]) == 0  # warms up what the cases need
+    shutil.rmtree("imported")
+    warm_up(Path("x.gguf"))
     assert main(["generate", "x.ckpt", "--max-new-tokens", "2"]) == 0
     assert main(["generate", "s.ckpt", "--max-new-tokens", "2"]) == 0
     assert main(["evaluate", "x.ckpt"]) == 0
     assert main(["runs", RUN, "runs/tiny/s"]) == 0
+
+
+def warm_up(file: Path) -> None:
+    """Reads a GGUF file with a sound tokenizer inside, so that transformers is there."""
+    from hostile_gguf import tokenizer, vocabulary
+
+    from components.cli import main
+
+    held = file.read_bytes()
+    vocabulary(**tokenizer())(file.parent)
+    assert main(["import", str(file), "--to", "imported"]) == 0
     shutil.rmtree("imported")
+    file.write_bytes(held)
 
 
 def make_shards(to: Path) -> None:

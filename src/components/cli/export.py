@@ -1,4 +1,4 @@
-"""Write a run as a folder in Hugging Face's layout, which transformers and the engines that serve models read."""
+"""Write a run as a folder in Hugging Face's layout, which transformers and the engines that serve models read, or as one GGUF file."""
 
 from __future__ import annotations
 
@@ -10,17 +10,24 @@ from components.core import terminal
 from components.core.errors import UserError
 
 VERB = {
-    "sentence": "write a run as a folder that transformers loads",
+    "sentence": "write a run as a folder that transformers loads, or as a GGUF file",
     "group": "exchange",
     "takes": ("run",),
 }
 
+OUTTYPES, OUTTYPE = ("F32", "F16", "Q8_0"), "F16"
 UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", nargs="?", metavar="RUN_OR_CHECKPOINT", help="a run's folder, its time, auto, or a .ckpt file")
-    parser.add_argument("--to", metavar="FOLDER", help="the folder to write")
+    parser.add_argument("--to", metavar="FOLDER", help="the folder to write, or a file: mine.gguf")
+    parser.add_argument(
+        "--outtype",
+        type=str.upper,
+        choices=OUTTYPES,
+        help=f"type of the matrices in a GGUF file: {', '.join(OUTTYPES)} (default {OUTTYPE})",
+    )
     add_shard_size(parser)
     parser.add_argument(
         "--adapter", action="store_true", help="write its adapter alone, as PEFT reads it, instead of the whole model"
@@ -49,7 +56,18 @@ def run(args: argparse.Namespace) -> int:
     from components.runs.run_files import has_tracker
 
     to = Path(args.to).expanduser()
-    if args.adapter:
+    single = to.suffix == ".gguf"
+    if args.outtype is not None and not single:
+        raise UserError("--outtype", "is the type of numbers in a GGUF file", "--to mine.gguf, or leave it out")
+    if args.adapter and single:
+        raise UserError(
+            "--adapter", "writes PEFT's folder, and no GGUF file", "leave it out: the adapter is in the weights then"
+        )
+    if single:
+        from components.runs.gguf_exporting import export_gguf
+
+        terminal.show(export_gguf(args.run, to, args.outtype or OUTTYPE))
+    elif args.adapter:
         from components.runs.adapters import export_adapter
 
         terminal.show(export_adapter(args.run, to))

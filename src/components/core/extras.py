@@ -13,7 +13,7 @@ EXTRAS = {
     "stats": "`callbacks.device_stats=true` on a CPU",
     "studies": "`components ablate` and `components scale`: the statistics of their answers",
     "interop": "tokenizers in older files: SentencePiece, tiktoken, `vocab.txt`",
-    "gguf": "checkpoints in GGUF files: `components import model.gguf`",
+    "gguf": "checkpoints in GGUF files: `components import model.gguf`, `components export RUN --to mine.gguf`",
     "ladder": "the data of the ladder's recipes: `data=babel_dates`, `language_id`, `digits`",
     "bleu": "`task.bleu_tokenize=intl`",
     "harness": "`components evaluate RUN harness=[...]`: EleutherAI's lm-eval",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -134,11 +134,12 @@ def recipe_text(recipe: Mapping[str, object], sentence: str) -> str:
 
 
 def architecture_for(
-    config: Mapping[str, Any], vocab_size: int, prefer: str | None = None
+    config: Mapping[str, Any], vocab_size: int, prefer: str | None = None, among: Collection[str] = ()
 ) -> tuple[Architecture, dict[str, Any]]:
     """The architecture that matches this model, and its config.json: read again, it composes to the same model.
 
-    Several may match (Mistral without a window is Llama). The one that ``prefer`` names is tried first, then the most common.
+    Several may match (Mistral without a window is Llama). The one that ``prefer`` names is tried first, then the most common; ``among``: no others
+    than these classes are tried.
 
     A mapping that fails on a model that it does not know breaks no other's export: its failure is raised only if none matches.
 
@@ -147,11 +148,12 @@ def architecture_for(
     """
     if prefer in OWN.names:
         return OWN, {**config_of(OWN, config), "vocab_size": vocab_size}
+    classes = ", ".join(among) or "the known architectures"
     best: tuple[int, Architecture, list[str]] | None = None
     broken: list[Exception] = []
     ours = explicit(config)
     for architecture in sorted(architectures(), key=lambda a: (prefer not in a.names, a.label not in COMMON)):
-        if at(architecture.base, "model.name") != at(config, "model.name"):
+        if at(architecture.base, "model.name") != at(config, "model.name") or (among and architecture.label not in among):
             continue
         try:
             made, differing = asked(architecture, ours, vocab_size)
@@ -166,10 +168,10 @@ def architecture_for(
     if broken:
         raise broken[0]
     if best is None:
-        raise UserError("export", f"no known architecture is a model/{at(config, 'model.name')}")
+        raise UserError("export", f"none of {classes} is a model/{at(config, 'model.name')}")
     raise UserError(
         "export",
-        f"the model is none of the known architectures; nearest is {best[1].label}, with {'; '.join(best[2][:6])}",
+        f"the model is none of {classes}; nearest is {best[1].label}, with {'; '.join(best[2][:6])}",
         "keep it as a run: components.load reads it",
     )
 
@@ -184,7 +186,12 @@ def asked(architecture: Architecture, ours: Config, vocab_size: int) -> tuple[Co
     except UserError as e:
         return {}, [*(faults or [str(e)]), *differs_from(architecture, ours)]
     differing = differences(layer_by_layer(ours["model"]), layer_by_layer(theirs["model"]))
-    return made, [*dict.fromkeys(re.sub(r"^model\.layers\.\d+\.", "model.", d) for d in differing)] or faults
+    return made, merged_layers(differing) or faults
+
+
+def merged_layers(differing: Iterable[str]) -> list[str]:
+    """What several layers share is said once."""
+    return [*dict.fromkeys(re.sub(r"^model\.layers\.\d+\.", "model.", d) for d in differing)]
 
 
 UNKEPT = frozenset(("architectures", "model_type", "torch_dtype", "dtype", "auto_map", "quantization_config"))
@@ -195,11 +202,21 @@ def describes(architecture: Architecture, source: Mapping[str, object], config: 
     if architecture is OWN:  # written again: what training alone depends on stands there too
         return False
     try:
-        recipe, _ = recipe_of(architecture, source, "export")
+        return not apart(architecture, source, config, vocab_size)
     except UserError:
         return False
+
+
+def apart(architecture: Architecture, source: Mapping[str, object], config: Mapping[str, object], vocab_size: int) -> list[str]:
+    """How the model that a config.json describes differs from this one.
+
+    Raises:
+        UserError: it describes none.
+    """
+    recipe, _ = recipe_of(architecture, source, "export")
     ours, theirs = (layer_by_layer(explicit(c)["model"]) for c in (config, spelled_out(recipe)))
-    return vocab_of(recipe) == vocab_size and not differences(ours, theirs)
+    rows = [] if vocab_of(recipe) == vocab_size else [f"vocab_size={vocab_of(recipe)} (yours: {vocab_size})"]
+    return [*rows, *merged_layers(differences(ours, theirs))]
 
 
 def write_folder(

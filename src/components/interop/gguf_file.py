@@ -77,7 +77,7 @@ class GGUFTensors:
 
     def __getitem__(self, name: str) -> Tensor:
         held = _read(self.file, self._entries[self._where[name]])
-        heads = self._heads.get(name.rpartition(".")[0].rpartition(".")[2])
+        heads = self._heads.get(module_of(name))
         return held if heads is None else held.reshape(heads, -1, 2, *held.shape[1:]).swapaxes(1, 2).reshape(held.shape)
 
     @property
@@ -99,7 +99,7 @@ def _read(file: Path, entry: Entry) -> Tensor:
         ).reshape(entry.shape)
     import numpy as np
 
-    quants, types = _gguf(file).quants, _gguf(file).GGMLQuantizationType
+    quants, types = gguf_package(file).quants, gguf_package(file).GGMLQuantizationType
     packed = np.frombuffer(held, dtype=np.uint8, count=entry.size, offset=before).reshape(*entry.shape[:-1], -1)
     return torch.from_numpy(quants.dequantize(packed, types[entry.type])).reshape(entry.shape)
 
@@ -123,19 +123,24 @@ def read_gguf(file: Path) -> tuple[Config, GGUFTensors]:
             f"general.architecture={kind!r:.40} is not read: there are {', '.join(ARCHITECTURES)}",
             "take its safetensors",
         )
-    name, in_pairs = ARCHITECTURES[kind]
-    config = _config(header, str(file), kind, name)
-    names = _names(file, header, kind, config["num_hidden_layers"])
+    config = config_in(header, str(file), kind)
+    known = their_names(gguf_package(file), kind, config["num_hidden_layers"])
+    names = {known.get(name, name): name for name in header.tensors}
     config["tie_word_embeddings"] = "lm_head.weight" not in names
-    heads = {"q_proj": config["num_attention_heads"], "k_proj": config["num_key_value_heads"]} if in_pairs else {}
+    heads = paired_heads(kind, config)
     for held, where in names.items():
-        count = heads.get(held.rpartition(".")[0].rpartition(".")[2])
+        count = heads.get(module_of(held))
         if count is not None and header.tensors[where].shape[0] % (2 * count):
             raise UserError(str(file), f"{where} has {header.tensors[where].shape[0]} rows for {count} heads", "fetch it again")
     return config, GGUFTensors(file, header, names, heads)
 
 
-def _config(header: Header, where: str, kind: str, name: str) -> Config:
+def config_in(header: Header, where: str, kind: str) -> Config:
+    """The config.json of a file of the architecture ``kind``, but for whether its head is its embedding.
+
+    Raises:
+        UserError: it has no sizes, or says what is not read.
+    """
     values = {n.removeprefix(f"{kind}."): v for n, v in header.values.items() if n.startswith(f"{kind}.")}
     for key, allowed in REFUSED.items():
         if key in values and values[key] not in allowed:
@@ -152,7 +157,7 @@ def _config(header: Header, where: str, kind: str, name: str) -> Config:
             raise UserError(where, f"{kind}.{key}={found!r:.60} is no size", "fetch it again, or take its safetensors")
         return found
 
-    made: Config = {"architectures": [name], "model_type": kind, "vocab_size": embedding.shape[0]}
+    made: Config = {"architectures": [ARCHITECTURES[kind][0]], "model_type": kind, "vocab_size": embedding.shape[0]}
     made |= {field: size(key) for key, field in SIZES.items()}
     if made["num_hidden_layers"] > DEEPEST:
         raise UserError(where, f"{kind}.block_count={made['num_hidden_layers']:,} is no number of layers", "fetch it again")
@@ -182,16 +187,25 @@ def _config(header: Header, where: str, kind: str, name: str) -> Config:
     return made | {n: i for n, i in ids.items() if isinstance(i, int) and 0 <= i < made["vocab_size"]}
 
 
-def _names(file: Path, header: Header, kind: str, layers: int) -> dict[str, str]:
-    """{name in transformers: name in the file}."""
-    package = _gguf(file)
+def paired_heads(kind: str, config: Config) -> dict[str, int]:
+    """{last part of a module's name: how many heads its rows have}, where a file of ``kind`` keeps them in pairs."""
+    in_pairs = ARCHITECTURES[kind][1]
+    return {"q_proj": config["num_attention_heads"], "k_proj": config["num_key_value_heads"]} if in_pairs else {}
+
+
+def module_of(name: str) -> str:
+    return name.rpartition(".")[0].rpartition(".")[2]
+
+
+def their_names(package: ModuleType, kind: str, layers: int) -> dict[str, str]:
+    """{name in a file of the architecture ``kind``: name in transformers}."""
     table = package.get_tensor_name_map(next(a for a, n in package.MODEL_ARCH_NAMES.items() if n == kind), layers)
     modules = [*ENDS, *(f"model.layers.{i}.{n}" for i in range(layers) for n in IN_LAYER)]
-    known = {table.get_name(f"{m}.{p}", try_suffixes=(f".{p}",)): f"{m}.{p}" for m in modules for p in ("weight", "bias")}
-    return {known.get(name, name): name for name in header.tensors}
+    return {table.get_name(f"{m}.{p}", try_suffixes=(f".{p}",)): f"{m}.{p}" for m in modules for p in ("weight", "bias")}
 
 
-def _gguf(file: Path) -> ModuleType:
+def gguf_package(file: Path) -> ModuleType:
+    """The package ``gguf``. UserError, about ``file``, where it is not installed."""
     try:
         import gguf
     except ImportError:

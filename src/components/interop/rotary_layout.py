@@ -6,7 +6,7 @@ The channels of each head's queries and keys are permuted in the same way, so th
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
 from typing import Any
 
@@ -20,6 +20,12 @@ TURNED = re.compile(r"\.attention\.(q|k)\.(weight|bias)\Z|\.attention\.[qk]_norm
 
 def in_halves(config: Mapping[str, Any], weights: Mapping[str, Tensor]) -> tuple[Config, dict[str, Tensor]] | None:
     """(config, weights) of the same model with half pairs. None if its pairs are not interleaved, or its layers' heads differ."""
+    found = halved(config)
+    return None if found is None else (found[0], {name: found[1](name, t) for name, t in weights.items()})
+
+
+def halved(config: Mapping[str, Any]) -> tuple[Config, Callable[[str, Tensor], Tensor]] | None:
+    """(config of the same model with half pairs, what makes its tensor of the name and tensor of ours). None as in `in_halves`."""
     made = deepcopy(dict(config))
     model = made["model"]
     ropes = [node for node in nodes(model) if node.get("name") == "rope"]
@@ -34,7 +40,7 @@ def in_halves(config: Mapping[str, Any], weights: Mapping[str, Tensor]) -> tuple
     order = torch.cat([torch.arange(0, width, 2), torch.arange(1, width, 2), torch.arange(width, head_dim)])
     for rope in ropes:
         rope["layout"] = "half"
-    return made, {name: turned(t, head_dim, order) if TURNED.search(name) else t for name, t in weights.items()}
+    return made, lambda name, tensor: turned(tensor, head_dim, order) if TURNED.search(name) else tensor
 
 
 def turned(tensor: Tensor, head_dim: int, order: Tensor) -> Tensor:

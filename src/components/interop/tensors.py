@@ -3,7 +3,7 @@ read."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from components.core.errors import UserError
-from components.core.on_demand import OnDemand
+from components.core.on_demand import OnDemand, outline
 from components.interop.architecture import Architecture, Rule, filled, pattern
 from components.interop.faults import SHOWN, grouped, listed, typos
 from components.interop.fields import Get
@@ -184,11 +184,18 @@ def named(architecture: Architecture, tensors: Readable) -> dict[str, str]:
 
 def write(architecture: Architecture, ours: Mapping[str, Tensor], get: Get) -> dict[str, Tensor]:
     """Their tensors from our state dict, in its dtypes."""
-    made: dict[str, Tensor] = {}
-    for step in steps(architecture, {n: t.shape for n, t in ours.items()}, get):
-        made.update(zip(step.theirs, step.layout.join([ours[n] for n in step.ours]), strict=True))
-    made.update({name: table(get).to(next(iter(made.values()))) for name, table in architecture.computed.items()})
-    return dict(sorted(made.items()))
+    return dict(sorted(written(architecture, ours, get)))
+
+
+def written(architecture: Architecture, ours: Mapping[str, Tensor], get: Get) -> Iterator[tuple[str, Tensor]]:
+    """(name, tensor) of theirs, one after another: what one step makes of ours is in memory, where ``ours`` reads on demand."""
+    like: Tensor | None = None
+    for step in steps(architecture, {n: t.shape for n, t in outline(ours).items()}, get):
+        for name, tensor in zip(step.theirs, step.layout.join([ours[n] for n in step.ours]), strict=True):
+            like = tensor.new_empty(0) if like is None else like
+            yield name, tensor
+    if like is not None:
+        yield from ((name, table(get).to(like)) for name, table in architecture.computed.items())
 
 
 def _near(table: Tensor, wanted: Tensor) -> bool:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tokenizers import Tokenizer, processors
 from torch import Tensor
@@ -13,6 +15,7 @@ from torch import Tensor
 from components.compose.request import Request
 from components.core.config_types import Config
 from components.core.errors import UserError
+from components.core.on_demand import OnDemand
 from components.core.registry import find
 from components.core.traits import provides, why_cannot_generate
 from components.corpus.foreign import token_of
@@ -22,7 +25,7 @@ from components.interop import convert
 from components.interop.own import LABEL
 from components.interop.rotary_layout import in_halves
 from components.parts.adapter._merge import merge
-from components.runs import checkpoints, resume, run_folder
+from components.runs import archive, checkpoints, resume, run_folder
 from components.runs.generation_config import FILE as GENERATION
 from components.runs.generation_config import generation_of
 from components.runs.loading import model_of, vocab_size_of
@@ -43,19 +46,12 @@ def export_run(run: str, to: Path, *, shard_bytes: int) -> str:
     to = to.expanduser()
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise UserError(str(to), "is there already and not empty", "name a new folder with --to")
-    folder, file = run_folder.find_run(run, resume.runs_folder(Request.of([])))
-    file = file or run_folder.checkpoint_of(folder, best=True)
-    checkpoint = checkpoints.read(file, "weights")
-    ours = checkpoint["components"]
-    config, tokenizer = ours["config"], checkpoints.tokenizer_in(checkpoint)
-    vocab_size = vocab_size_of(config, tokenizer)
-    weights = plain_weights(vocab_size, checkpoints.weights_in(checkpoint), config)
-    source = ours.get("source") or {}
-    prefer = (source.get("config", {}).get("architectures") or [source.get("architecture")])[0]
+    held = opened(run)
+    config, tokenizer, vocab_size, source = held.config, held.tokenizer, held.vocab_size, held.source
+    weights = plain_weights(vocab_size, dict(held.weights), config)
     begins = target_start(tokenizer)[0] if provides(find("model", config["model"]["name"]), "source") else None
-    own = {f"{role}_token_id": i for role, i in special_ids(tokenizer).items() if role in ("bos", "eos", "pad")}
-    own |= {} if begins is None else {"decoder_start_token_id": begins}
-    known, prefer, unlike = form_of(config, weights, vocab_size, prefer)
+    own = held.ids | ({} if begins is None else {"decoder_start_token_id": begins})
+    known, prefer, unlike = form_of(config, weights, vocab_size, held.prefer)
     generation, unsaid = generation_file(source.get("generation_config"), tokenizer, config["decoding"], begins)
     made = convert.write_folder(
         *known,
@@ -67,13 +63,49 @@ def export_run(run: str, to: Path, *, shard_bytes: int) -> str:
         bare=bool(source.get("bare")),
         shard_bytes=shard_bytes,
         files=tokenizer_files(tokenizer, config) | generation,
-        card=card_of(folder, config, weights),
+        card=card_of(held.folder, config, weights),
     )
-    folded = "; the adapter is in the weights" if len(weights) != len(checkpoints.weights_in(checkpoint)) else ""
-    said = f"{prefer if prefer in made.names else made.label}: {len(weights)} tensors of {file}{folded}"
+    said = f"{prefer if prefer in made.names else made.label}: {len(weights)} tensors of {held.file}{held.folded(weights)}"
     notes = [f"{unlike}: {OWN_NOTE}"] if unlike else []
     notes += [f"{GENERATION} cannot say {', '.join(unsaid)}: it is not in there"] if unsaid else []
     return "\n".join([said, *notes, f"folder: {to}"])
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A run's checkpoint as an export reads it. ``weights`` are read on demand, an adapter's among them."""
+
+    folder: Path
+    file: Path
+    config: Config
+    tokenizer: Tokens
+    vocab_size: int
+    weights: OnDemand
+    source: archive.Source | Mapping[str, Any]
+
+    @property
+    def prefer(self) -> str | None:
+        """The class that it was imported as."""
+        return (self.source.get("config", {}).get("architectures") or [self.source.get("architecture")])[0]
+
+    @property
+    def ids(self) -> dict[str, int]:
+        """Ids of special tokens, by their names in config.json."""
+        return {f"{role}_token_id": i for role, i in special_ids(self.tokenizer).items() if role in ("bos", "eos", "pad")}
+
+    def folded(self, weights: Mapping[str, Tensor]) -> str:
+        return "; the adapter is in the weights" if len(weights) != len(self.weights) else ""
+
+
+def opened(run: str) -> Opened:
+    """A run's best checkpoint, or the one that is named. UserError if there is none, or it cannot be read."""
+    folder, file = run_folder.find_run(run, resume.runs_folder(Request.of([])))
+    file = file or run_folder.checkpoint_of(folder, best=True)
+    checkpoint, weights = checkpoints.open_weights(file)
+    ours = checkpoint["components"]
+    tokenizer = checkpoints.tokenizer_in(checkpoint)
+    vocab_size = vocab_size_of(ours["config"], tokenizer)
+    return Opened(folder, file, ours["config"], tokenizer, vocab_size, weights, ours.get("source") or {})
 
 
 def card_of(folder: Path, config: Config, weights: Mapping[str, Tensor]) -> Callable[[str], str]:
