@@ -1,4 +1,4 @@
-"""Write a run as a folder in Hugging Face's layout, which transformers and the engines that serve models read."""
+"""Write a run as a folder in Hugging Face's layout, which transformers and the engines that serve models read, or as a program in one file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MI
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", nargs="?", metavar="RUN_OR_CHECKPOINT", help="a run's folder, its time, auto, or a .ckpt file")
-    parser.add_argument("--to", metavar="FOLDER", help="the folder to write")
+    parser.add_argument(
+        "--to", metavar="PLACE", help="the folder to write; NAME.pt2 and NAME.onnx: a program of torch.export or ONNX instead"
+    )
     add_shard_size(parser)
     parser.add_argument(
         "--adapter", action="store_true", help="write its adapter alone, as PEFT reads it, instead of the whole model"
@@ -42,13 +44,19 @@ def _size(text: str) -> int:
 
 def run(args: argparse.Namespace) -> int:
     if args.run is None or args.to is None:
-        raise UserError("components export", "needs a run and --to FOLDER", "components export RUN --to exported/mine")
+        raise UserError("components export", "needs a run and --to PLACE", "components export RUN --to exported/mine")
     from components.compose.request import Request
     from components.runs import resume, run_folder
     from components.runs.exporting import export_run
+    from components.runs.program_file import export_program, is_program
     from components.runs.run_files import has_tracker
 
     to = Path(args.to).expanduser()
+    if is_program(to):
+        if args.adapter:
+            raise UserError("--adapter", f"an adapter is a folder, and {to.name} is a program", "leave one of them out")
+        terminal.show(export_program(args.run, to))
+        return 0
     if args.adapter:
         from components.runs.adapters import export_adapter
 
