@@ -21,8 +21,8 @@ def folder(tmp_path_factory):
     made = tmp_path_factory.mktemp("program")
     with pytest.MonkeyPatch.context() as patch:
         tiny_recipe.write(made, patch)
-        words = ["recipe=tiny", "trainer.max_steps=1", "task.samples=0", "adapter=lora", "paths.runs=runs", "model/attention=none"]
-        components.train(overrides=[*words, "model/position=none"], quiet=True)
+        words = ["recipe=./tiny.yaml", "trainer.max_steps=1", "task.samples=0", "adapter=lora", "paths.runs=runs"]
+        components.train(overrides=words, quiet=True)
     return made
 
 

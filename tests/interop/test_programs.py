@@ -18,7 +18,9 @@ CONTEXT = 300  # beyond every block and chunk of the eager kernels
 SHAPES = ((4, 23), (1, 2), (2, 271))
 # parts that a decoder of tokens may have; those that belong to encoders are hosted there and left out
 IN_DECODERS = [
-    p for p in parts(*(k for k in (*SOCKETS, *INSIDE) if k not in ("init", "pooling"))) if not registry.entry(*p.split("/")).preset_of
+    p
+    for p in parts(*(k for k in (*SOCKETS, *INSIDE) if k not in ("init", "pooling")))
+    if not registry.entry(*p.split("/")).preset_of
 ]
 # one of each family
 FAMILIES = {
@@ -36,7 +38,9 @@ FAMILIES = {
 
 def small(part: str, **options: object) -> nn.Module:
     host = Host.of(subject_of(part, options))
-    return host.model(0.1, dtype=torch.float32, length=CONTEXT, layers=1 if not part.startswith(("stack/", "sharing/", "value/")) else 2)
+    return host.model(
+        0.1, dtype=torch.float32, length=CONTEXT, layers=1 if not part.startswith(("stack/", "sharing/", "value/")) else 2
+    )
 
 
 def ids(shape: tuple[int, int]) -> torch.Tensor:

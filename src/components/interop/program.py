@@ -53,7 +53,9 @@ def program_of(model: nn.Module, vocab_size: int, context_length: int, where: st
     if "values" in getattr(model.embedding, "provides", ()):
         raise UserError(where, f"{named(model.embedding)} reads numbers, and a program takes ids", INSTEAD)
     if context_length < EXAMPLE[1]:
-        raise UserError(where, f"model.context_length={context_length} is shorter than {EXAMPLE[1]}, at which programs are traced", INSTEAD)
+        raise UserError(
+            where, f"model.context_length={context_length} is shorter than {EXAMPLE[1]}, at which programs are traced", INSTEAD
+        )
     shapes = {"ids": {0: Dim("batch", min=1), 1: Dim("length", min=1, max=context_length)}}
     try:
         with quiet():
@@ -160,7 +162,11 @@ def _part_of(trace: TracebackType | None) -> str:
     found = ""
     while trace is not None:
         module = trace.tb_frame.f_locals.get("self")
-        if isinstance(module, nn.Module) and trace.tb_frame.f_code.co_name == "forward" and not type(module).__module__.startswith("torch."):
+        if (
+            isinstance(module, nn.Module)
+            and trace.tb_frame.f_code.co_name == "forward"
+            and not type(module).__module__.startswith("torch.")
+        ):
             found = named(module)
         trace = trace.tb_next
     return "" if found.startswith("Logits") else found

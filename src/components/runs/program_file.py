@@ -30,7 +30,11 @@ def export_program(run: str, to: Path) -> str:
     beside = tokenizer_files(opened.tokenizer, opened.config)
     if there := [name for name in (to.name, *beside) if (to.parent / name).exists() or (to.parent / name).is_symlink()]:
         raise UserError(str(to.parent / there[0]), "is there already", "name a file in a new folder with --to")
-    model, vocab_size, context = opened.model, vocab_size_of(opened.config, opened.tokenizer), opened.config["model"].get("context_length", 0)
+    model, vocab_size, context = (
+        opened.model,
+        vocab_size_of(opened.config, opened.tokenizer),
+        opened.config["model"].get("context_length", 0),
+    )
     if (opened.config.get("adapter") or {}).get("name", "none") != "none":
         model = merge(model).eval()
     made = program_of(model, vocab_size, context, run)
@@ -43,5 +47,7 @@ def export_program(run: str, to: Path) -> str:
         with files.whole(to) as stream:
             stream.write(content) if content is not None else write_program(made, stream)
         undo.pop_all()  # all is there
-    takes = f"takes ids (batch, length), int64, of at most {context} positions; gives logits (batch, length, {vocab_size}), float32"
+    takes = (
+        f"takes ids (batch, length), int64, of at most {context} positions; gives logits (batch, length, {vocab_size}), float32"
+    )
     return f"{to}: {takes}\nbeside it: {', '.join(sorted(beside)) or 'nothing: ids are written as numbers'}"
