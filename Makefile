@@ -96,4 +96,4 @@ gpu:
 
 resolve:
 	$(OTHER) -m venv --clear .venv-resolve
-	.venv-resolve/bin/python -m pip install --disable-pip-version-check -q --dry-run '.[data,wandb,tensorboard,interop,gguf,ladder,docs,bleu,dedup,fp8,fast,stats,studies,harness,dev]'
+	.venv-resolve/bin/python -m pip install --disable-pip-version-check -q --dry-run '.[data,wandb,tensorboard,interop,gguf,onnx,ladder,docs,bleu,dedup,fp8,fast,stats,studies,harness,dev]'

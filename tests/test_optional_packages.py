@@ -106,6 +106,10 @@ CHOICES: dict[tuple[str, str], Callable[[Path], None]] = {
         "train", "data=text", "data.path=pairs.tsv", "task.near_duplicates=0.8"
     ),
     ("training/float8.py", "torchao"): in_float8,
+    **{
+        ("interop/program.py", name): command("export", "a_run", "--to", "mine/model.onnx")
+        for name in ("onnx", "onnxruntime", "onnxscript")
+    },
     ("studies/statistics.py", "scipy"): command("ablate", "recipe=llama_tiny", "model/norm=rms,layer"),
     ("studies/sizes/law.py", "scipy"): command("scale", "recipe=llama_tiny"),
     ("evaluating/harness.py", "lm_eval"): command("evaluate", "a_run", "harness=[arc_easy]"),

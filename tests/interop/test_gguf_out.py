@@ -250,7 +250,7 @@ def test_what_a_file_cannot_say_is_refused_before_anything_is_written(composed, 
         assert "--to FOLDER writes any decoder" in str(refused.value)
     for words, what in (
         (("--to", str(tmp_path / "a"), "--outtype", "F16"), "is the type of numbers in a GGUF file"),
-        (("--to", str(tmp_path / "a.gguf"), "--adapter"), "writes PEFT's folder, and no GGUF file"),
+        (("--to", str(tmp_path / "a.gguf"), "--adapter"), "writes PEFT's folder, and a.gguf is a file"),
         (("--to", str(tmp_path / "there.gguf")), "is there already"),
     ):
         (tmp_path / "there.gguf").write_text("mine")

@@ -1,4 +1,4 @@
-"""Write a run as a folder in Hugging Face's layout, which transformers and the engines that serve models read, or as one GGUF file."""
+"""Write a run as a folder in Hugging Face's layout, which transformers and the engines that serve models read, as one GGUF file, or as a program."""
 
 from __future__ import annotations
 
@@ -21,7 +21,11 @@ UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MI
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", nargs="?", metavar="RUN_OR_CHECKPOINT", help="a run's folder, its time, auto, or a .ckpt file")
-    parser.add_argument("--to", metavar="FOLDER", help="the folder to write, or a file: mine.gguf")
+    parser.add_argument(
+        "--to",
+        metavar="PLACE",
+        help="the folder to write; NAME.gguf: a GGUF file, NAME.pt2 and NAME.onnx: a program of torch.export or ONNX instead",
+    )
     parser.add_argument(
         "--outtype",
         type=str.upper,
@@ -49,24 +53,27 @@ def _size(text: str) -> int:
 
 def run(args: argparse.Namespace) -> int:
     if args.run is None or args.to is None:
-        raise UserError("components export", "needs a run and --to FOLDER", "components export RUN --to exported/mine")
+        raise UserError("components export", "needs a run and --to PLACE", "components export RUN --to exported/mine")
     from components.compose.request import Request
     from components.runs import resume, run_folder
     from components.runs.exporting import export_run
+    from components.runs.program_file import export_program, is_program
     from components.runs.run_files import has_tracker
 
     to = Path(args.to).expanduser()
-    single = to.suffix == ".gguf"
-    if args.outtype is not None and not single:
+    in_gguf = to.suffix == ".gguf"
+    if args.outtype is not None and not in_gguf:
         raise UserError("--outtype", "is the type of numbers in a GGUF file", "--to mine.gguf, or leave it out")
-    if args.adapter and single:
+    if args.adapter and (in_gguf or is_program(to)):
         raise UserError(
-            "--adapter", "writes PEFT's folder, and no GGUF file", "leave it out: the adapter is in the weights then"
+            "--adapter", f"writes PEFT's folder, and {to.name} is a file", "leave it out: the adapter is in the weights then"
         )
-    if single:
+    if in_gguf:
         from components.runs.gguf_exporting import export_gguf
 
         terminal.show(export_gguf(args.run, to, args.outtype or OUTTYPE))
+    elif is_program(to):
+        terminal.show(export_program(args.run, to))
     elif args.adapter:
         from components.runs.adapters import export_adapter
 

@@ -3,6 +3,7 @@ kernel needs one."""
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from components.core.sockets import SequenceInfo
+from components.functional.sequential_scan import exporting
 
 
 class MaskRule(Protocol):
@@ -71,7 +73,7 @@ class MaskSpec:
         """Whether every query sees every key, as far as can be told without reading tensors."""
         if self.k.valid is not None or self.k.documents is not None:
             return False
-        if not self.rule.covers(tk):
+        if not self._covers(tk):
             return False
         return not self.causal or (tq == 1 and (not self.is_self_attention or tk == 1))
 
@@ -84,7 +86,11 @@ class MaskSpec:
             and self.k.documents is None
             and self.q.prefix is None
         )
-        return plain and tq == tk and self.rule.covers(tk)
+        return plain and tq == tk and self._covers(tk)
+
+    def _covers(self, length: int) -> bool:
+        """Whether the rule hides nothing; in a program for all lengths, at none of them."""
+        return self.rule.covers(sys.maxsize if exporting() else length)
 
     def dense(self, device: torch.device) -> Tensor:
         """(B or 1, 1, Tq, Tk), True where seen. A query that sees nothing sees everything: its output is never used, but must be finite."""

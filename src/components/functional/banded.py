@@ -27,7 +27,7 @@ def block_of(q: Tensor, k: Tensor, spec: MaskSpec) -> int:
     if reach is None or not (spec.causal and spec.is_self_attention) or k.shape[2] != length or spec.q.prefix is not None:
         return 0
     size = max(reach, SMALLEST)
-    if length < FEWEST * size or torch.compiler.is_compiling():
+    if torch.compiler.is_compiling() or length < FEWEST * size:
         return 0
     if isinstance(q, FakeTensor):  # it has no numbers to look at: what a corpus gives is taken for granted
         return size

@@ -15,6 +15,7 @@ from components.functional.linear_attention import (
     CHUNK,
     GONE,
     by_chunk,
+    by_row,
     chunk_for,
     empty_state,
     grouped,
@@ -25,6 +26,7 @@ from components.functional.linear_attention import (
     weigh,
 )
 from components.functional.precision import at_least_fp32
+from components.functional.sequential_scan import Given, States, exporting, sequential_scan
 
 
 def delta_rule_reference(
@@ -43,16 +45,20 @@ def delta_rule_reference(
     g = None if g is None else silenced(g, valid)
     q, k = (y.repeat_interleave(v.shape[1] // y.shape[1], 1) for y in (q, k))
     s = empty_state(k, v) if state is None else state
-    out = []
-    for t in range(q.shape[2]):
-        if start is not None:  # a document begins: what came before is forgotten
-            s = s.masked_fill(start[:, t, None, None, None], 0.0)
+
+    def step(states: States, given: Given) -> tuple[States, States]:
+        (s,), (q, k, v, beta, g, begins) = states, given
+        assert q is not None and k is not None and v is not None and beta is not None
+        if begins is not None:  # a document begins: what came before is forgotten
+            s = s.masked_fill(begins[..., None, None], 0.0)
         if g is not None:
-            s = s * g[:, :, t, None, None].exp()
-        error = v[:, :, t, None] - k[:, :, t, None] @ s
-        s = s + k[:, :, t, :, None] @ (beta[:, :, t, None, None] * error)
-        out.append(q[:, :, t, None] @ s)
-    return torch.cat(out, 2), s
+            s = s * g[..., None, None].exp()
+        error = v[:, :, None] - k[:, :, None] @ s
+        s = s + k[..., None] @ (beta[..., None, None] * error)
+        return (s,), ((q[:, :, None] @ s)[:, :, 0],)
+
+    (read,), (s,) = sequential_scan(step, (s,), (q, k, v, beta, g, by_row(start)), 2)
+    return read, s
 
 
 def delta_rule(
@@ -83,6 +89,8 @@ def delta_rule(
     if watch.sink is not None:
         options = {"state": state, "start": start, "valid": valid}
         watch.sink("linear", rule=delta_rule, inputs=(q, k, v, beta, g), value=2, time=2, options=options)
+    if exporting():
+        return delta_rule_reference(q, k, v, beta, g, state=state, start=start, valid=valid)
     length, size = q.shape[2], chunk_for(q.shape[2], chunk)
     if chosen.heard is not None:
         chosen.tell("delta rule", *in_chunks_of(length, size))

@@ -26,10 +26,10 @@ def joint_linear(x: Tensor, maps: Sequence[nn.Module]) -> list[Tensor]:
     biases: list[Tensor] = [m.bias for m in linear if m.bias is not None]
     joined = (
         x.device.type == "cpu"
+        and not torch.compiler.is_compiling()  # asked before the size: a program may be for all sizes
         and x.numel() >= ROWS * x.shape[-1]
         and len(linear) == len(maps)
         and len(biases) in (0, len(maps))
-        and not torch.compiler.is_compiling()
     )
     if chosen.heard is not None:
         why = (

@@ -16,6 +16,7 @@ from torch import Tensor
 from components.core.flops import Flops
 from components.functional import chosen, watch
 from components.functional.precision import at_least_fp32
+from components.functional.sequential_scan import Given, States, exporting, sequential_scan
 
 CHUNK = 64  # positions that are computed at once; a power of two
 GONE = (
@@ -38,16 +39,25 @@ def linear_attention_reference(
     q, k, v, g = _quiet(q, k, v, g, valid)
     q, k = (y.repeat_interleave(v.shape[1] // y.shape[1], 1) for y in (q, k))
     s = empty_state(k, v) if state is None else state
-    out = []
-    for t in range(q.shape[2]):
-        if start is not None:  # a document begins: what came before is forgotten
-            s = s.masked_fill(start[:, t, None, None, None], 0.0)
+
+    def step(states: States, given: Given) -> tuple[States, States]:
+        (s,), (q, k, v, g, begins) = states, given
+        assert q is not None and k is not None and v is not None
+        if begins is not None:  # a document begins: what came before is forgotten
+            s = s.masked_fill(begins[..., None, None], 0.0)
         if g is not None:
-            decay = g[:, :, t].exp()
-            s = s * (decay[..., None, None] if g.dim() == 3 else decay[..., None])
-        s = s + k[:, :, t, :, None] @ v[:, :, t, None]
-        out.append(q[:, :, t, None] @ s)
-    return torch.cat(out, 2), s
+            decay = g.exp()
+            s = s * (decay[..., None, None] if g.dim() == 2 else decay[..., None])
+        s = s + k[..., None] @ v[:, :, None]
+        return (s,), ((q[:, :, None] @ s)[:, :, 0],)
+
+    (read,), (s,) = sequential_scan(step, (s,), (q, k, v, g, by_row(start)), 2)
+    return read, s
+
+
+def by_row(start: Tensor | None) -> Tensor | None:
+    """(B, T) as (B, 1, T)."""
+    return None if start is None else start[:, None]
 
 
 def linear_attention(
@@ -75,6 +85,8 @@ def linear_attention(
     if watch.sink is not None:
         options = {"state": state, "start": start, "valid": valid}
         watch.sink("linear", rule=linear_attention, inputs=(q, k, v, g), value=2, time=2, options=options)
+    if exporting():
+        return linear_attention_reference(q, k, v, g, state=state, start=start, valid=valid)
     length, size = q.shape[2], chunk_for(q.shape[2], chunk)
     if chosen.heard is not None:
         chosen.tell("linear attention", *in_chunks_of(length, size))

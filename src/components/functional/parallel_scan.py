@@ -14,22 +14,28 @@ from torch import Tensor
 from components.core.sockets import SequenceInfo
 from components.functional import watch
 from components.functional.earlier import left, plain, starts
+from components.functional.sequential_scan import Given, States, exporting, sequential_scan
 
 BLOCK = 256  # positions that one sum of logarithms goes over
 
 
 def scan_reference(a: Tensor, b: Tensor, first: Tensor | None = None) -> Tensor:
     """Position by position: a and b (B, T, H), ``first`` (B, H) is h before them, 0 if None -> (B, T, H)."""
-    h = torch.zeros_like(b[:, 0]) if first is None else first
-    read = []
-    for t in range(b.shape[1]):
-        h = a[:, t] * h + b[:, t]
-        read.append(h)
-    return torch.stack(read, 1)
+
+    def step(states: States, given: Given) -> tuple[States, States]:
+        (h,), (a, b) = states, given
+        assert a is not None and b is not None
+        h = a * h + b
+        return (h,), (h,)
+
+    (read,), _ = sequential_scan(step, (torch.zeros_like(b[:, 0]) if first is None else first,), (a, b), 1)
+    return read
 
 
 def scan(a: Tensor, b: Tensor, first: Tensor | None = None) -> Tensor:
     """As ``scan_reference``, in log2(T) passes of pairs, of pairs of pairs and so on. For 0 <= a <= 1 nothing can overflow."""
+    if exporting():
+        return scan_reference(a, b, first)
     if first is not None:
         b = torch.cat((b[:, :1] + a[:, :1] * first[:, None], b[:, 1:]), 1)
     step = 1
@@ -66,7 +72,7 @@ def scan_of(log_a: Tensor, log_b: Tensor, info: SequenceInfo, state: dict[str, A
     rows, length = log_a.shape[:2]
     start = starts(info, rows, length, state)
     first = None if state is None else state.get("h")
-    if plain(info) and length > 1:
+    if plain(info) and not exporting() and length > 1:
         h = log_scan(log_a, log_b, first)
     else:
         a, b = log_a.exp(), log_b.exp()

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from components.core.sockets import SequenceInfo
 from components.functional.earlier import left, starts
+from components.functional.sequential_scan import Given, States, sequential_scan
 
-States = tuple[Tensor, ...]
 Cell = Callable[[Tensor, States], States]
 STATE = "state"  # under this word ``info.carry`` may say with which states a document begins, and ``info.out`` then tells those after each position
 
@@ -35,19 +35,17 @@ def unroll(cell: Cell, inputs: Tensor, empty: States, info: SequenceInfo, state:
     if differ:
         start = _first_too(start, info, rows, length, inputs.device, state)
     states = tuple(b[:, 0] if differ else b for b in begin) if state is None or "states" not in state else state["states"]
-    after_each = []
-    # unbound once: a slice for each position would give the backward pass a gradient of full size for each
-    begins = list(zip(*(b.unbind(1) for b in begin), strict=True)) if differ else None
-    for t, given in enumerate(inputs.unbind(1)):
-        before = states
-        if start is not None:
-            before = _where(start[:, t], begin if begins is None else begins[t], states)
-        after = cell(given, before)
-        states = after if info.valid is None else _where(info.valid[:, t], after, states)
-        after_each.append(states if asked else states[:1])
+
+    def step(before: States, given: Given) -> tuple[States, States]:
+        x, begins, valid, *first = given
+        assert x is not None
+        after = cell(x, before if begins is None else _where(begins, cast(States, first) if differ else begin, before))
+        after = after if valid is None else _where(valid, after, before)
+        return after, after if asked else after[:1]
+
+    read, states = sequential_scan(step, states, (inputs, start, info.valid, *(begin if differ else ())), 1)
     if state is not None:
         state["states"] = tuple(left(s, state) for s in states)
-    read = tuple(torch.stack(s, 1) for s in zip(*after_each, strict=True))
     if asked:
         info.out[STATE] = read
     return read[0]

@@ -111,7 +111,7 @@ def balance_loss(routing: Routing, valid: Tensor | None, rows: int, *, over_rank
     p = at_least_fp32(routing.probabilities).unflatten(0, (rows, -1))
     length = p.shape[1]
     if valid is None:
-        tokens = torch.full((rows, 1), float(length), dtype=p.dtype, device=p.device)
+        tokens = torch.full((rows, 1), length, dtype=p.dtype, device=p.device)
     else:
         there = valid.view(rows, length, 1).to(p.dtype)
         p, tokens = p * there, there.sum(1)
@@ -128,5 +128,5 @@ def z_loss(routing: Routing, valid: Tensor | None) -> tuple[Tensor, Tensor]:
     assert routing.logits is not None
     squares = at_least_fp32(routing.logits).logsumexp(-1).square()
     if valid is None:
-        return squares.sum(), torch.tensor(float(squares.shape[0]), device=squares.device)
+        return squares.sum(), torch.full((), squares.shape[0], dtype=torch.float32, device=squares.device)
     return (squares * valid).sum(), valid.sum().float()

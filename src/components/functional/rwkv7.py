@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from components.functional import watch
+from components.functional.sequential_scan import Given, States, exporting, sequential_scan
 
 CHUNK = 32  # positions; decays of at least exp(-0.61) per position keep exp(-sum) below 3e8 over this many
 
@@ -35,14 +36,18 @@ def rwkv7_reference(
     Returns: what was read (B, T, H, V), and the last state.
     """
     s = r.new_zeros(*r.shape[:1], *r.shape[2:], v.shape[-1]) if state is None else state
-    read = []
-    for t in range(r.shape[1]):
-        if start is not None:
-            s = torch.where(start[:, t, None, None, None], 0.0, s)
-        unlearnt = torch.matmul(a[:, t, :, None], s)
-        s = log_w[:, t, :, :, None].exp() * s + b[:, t, :, :, None] * unlearnt + k[:, t, :, :, None] * v[:, t, :, None]
-        read.append(torch.matmul(r[:, t, :, None], s)[:, :, 0])
-    return torch.stack(read, 1), s
+
+    def step(states: States, given: Given) -> tuple[States, States]:
+        (s,), (r, log_w, k, v, a, b, begins) = states, given
+        assert r is not None and log_w is not None and k is not None and v is not None and a is not None and b is not None
+        if begins is not None:
+            s = torch.where(begins[:, None, None, None], 0.0, s)
+        unlearnt = torch.matmul(a[:, :, None], s)
+        s = log_w[..., None].exp() * s + b[..., None] * unlearnt + k[..., None] * v[:, :, None]
+        return (s,), (torch.matmul(r[:, :, None], s)[:, :, 0],)
+
+    (read,), (s,) = sequential_scan(step, (s,), (r, log_w, k, v, a, b, start), 1)
+    return read, s
 
 
 def rwkv7(
@@ -62,6 +67,8 @@ def rwkv7(
     """
     if watch.sink is not None:
         watch.sink("linear", rule=rwkv7, inputs=(r, log_w, k, v, a, b, start, state), value=3, time=1, options={})
+    if exporting():
+        return rwkv7_reference(r, log_w, k, v, a, b, start, state)
     rows, length, heads, width = r.shape
     size = min(CHUNK, length)
     short = -length % size

@@ -16,6 +16,7 @@ from components.core.flops import Flops
 from components.functional import chosen
 from components.functional.linear_attention import in_chunks_of
 from components.functional.precision import at_least_fp32
+from components.functional.sequential_scan import Given, States, exporting, sequential_scan
 
 CHUNK = 8  # positions of a chunk; all chunks of a segment go on side by side
 AT_ONCE, ON_CPU = (
@@ -38,13 +39,17 @@ def selective_scan_reference(
     """The recurrence as written, position by position. Decoding uses it. Arguments as in ``selective_scan``."""
     x, dt, b, c = _quiet(x, dt, b, c, valid)
     h = _empty(x, a) if state is None else state
-    read = []
-    for t in range(x.shape[1]):
-        if start is not None:  # a document begins: what came before is forgotten
-            h = h.masked_fill(start[:, t, None, None], 0.0)
-        h = (dt[:, t, :, None] * a).exp() * h + (dt[:, t] * x[:, t])[..., None] * b[:, t, None]
-        read.append((h @ c[:, t, :, None])[..., 0])
-    return torch.stack(read, 2), h
+
+    def step(states: States, given: Given) -> tuple[States, States]:
+        (h,), (x, dt, b, c, begins) = states, given
+        assert x is not None and dt is not None and b is not None and c is not None
+        if begins is not None:  # a document begins: what came before is forgotten
+            h = h.masked_fill(begins[:, None, None], 0.0)
+        h = (dt[..., None] * a).exp() * h + (dt * x)[..., None] * b[:, None]
+        return (h,), ((h @ c[..., None])[..., 0],)
+
+    (read,), (h,) = sequential_scan(step, (h,), (x, dt, b, c, start), 1)
+    return read.transpose(1, 2), h
 
 
 def selective_scan(
@@ -69,6 +74,8 @@ def selective_scan(
         start: (B, T) True where a document begins; None: nowhere.
         valid: (B, T) False at padding, which leaves the state alone.
     """
+    if exporting():
+        return selective_scan_reference(x, dt, a, b, c, state=state, start=start, valid=valid)
     length = x.shape[2]
     if chosen.heard is not None:
         chosen.tell("selective scan", *in_chunks_of(length, CHUNK))

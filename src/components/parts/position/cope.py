@@ -40,9 +40,11 @@ class ContextualPosition(nn.Module):
     def bias(self, q: Tensor, k: Tensor, q_info: SequenceInfo | None = None, k_info: SequenceInfo | None = None) -> Tensor:
         q_info, k_info = infos_of(q, k, q_info, k_info)
         b, h, tq, width = q.shape
+        groups = k.shape[1]
         k = k.to(q.dtype)
-        grouped = q.reshape(b, k.shape[1], -1, width)  # heads that share keys are rows of one product
-        scores = (grouped @ k.transpose(-1, -2)).view(b, h, tq, -1) * self.head_dim**-0.5
+        grouped = q.reshape(b * groups, h // groups * tq, width)  # heads that share keys are rows of one product
+        scores = torch.bmm(grouped, k.flatten(0, 1).mT).unflatten(1, (h // groups, tq)).unflatten(0, (b, groups)).flatten(1, 2)
+        scores = scores * self.head_dim**-0.5
         seen = MaskSpec(q_info, k_info, q_info.causal, EVERYTHING).dense(q.device)
         gates = torch.sigmoid(at_least_fp32(scores)) * seen
         counted = gates.flip(-1).cumsum(-1).flip(-1).clamp(max=self.n_positions - 1)
