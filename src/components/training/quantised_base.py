@@ -1,0 +1,39 @@
+"""Frozen matrices in few bits (``adapter.base``): where a run may have them, and the line that says what they take."""
+
+from __future__ import annotations
+
+from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
+from torch import nn
+
+from components.core.config_types import Config, part_name
+from components.core.errors import UserError
+from components.core.memory import shown
+from components.functional.quantised_tensor import Quantised, bytes_of
+from components.training.float8 import PRECISION
+
+WHOLE = (SingleDeviceStrategy, DDPStrategy)  # each device has the whole model; classes that build on them are others
+
+
+def check_base(model: nn.Module, strategy: object, settings: Config) -> str:
+    """A line about the matrices of ``model``, which may be on the meta device, that are kept in few bits; empty if none is.
+
+    Args:
+        model: with its adapter.
+        strategy: Lightning's.
+        settings: the trainer's.
+
+    Raises:
+        UserError: the strategy or the precision wants tensors that are as long as they look.
+    """
+    held = [p for p in model.parameters() if isinstance(p, Quantised)]
+    if not held:
+        return ""
+    bits = held[0].bits
+    if type(strategy) not in WHOLE:
+        name = part_name(settings.get("strategy") or "auto")
+        what = f"trainer.strategy={name} does not lay out matrices in {bits}"
+        raise UserError("adapter.base", what, "trainer.strategy=ddp, or adapter.base=full")
+    if settings.get("precision") == PRECISION:
+        raise UserError("adapter.base", f"{bits} matrices do not multiply in fp8", "trainer.precision=bf16-mixed")
+    taken, whole = sum(map(bytes_of, held)), sum(p.numel() * p.element_size() for p in held)
+    return f"base in {bits}: {len(held)} matrices of layers take {shown(taken)} instead of {shown(whole)}"
