@@ -12,9 +12,9 @@ from components.core.parts_tree import Owner, parts_tree
 from components.core.registry import Entry
 from components.core.sockets import Layer
 from components.explain.recorder import Recorder
-from components.functional.quantised_tensor import bytes_of
 from components.explain.subject import Made, Subject
 from components.explain.trace import Matrix, OptionValue, PartNode
+from components.functional.quantised_tensor import bytes_of
 
 
 @dataclass

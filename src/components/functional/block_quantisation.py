@@ -6,6 +6,7 @@ Dettmers et al. 2022, arXiv:2208.07339, section 2.1 (absmax by row); Dettmers et
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from itertools import pairwise
 from typing import Literal, TypeAlias
 
 import torch
@@ -66,7 +67,7 @@ class NF4(Format):
             raise ValueError(f"a matrix of {' x '.join(map(str, weight.shape))} has no nf4: its inputs are odd in number")
         blocks = _rows_of(weight.float().flatten(), BLOCK)
         largest = blocks.abs().amax(1)
-        middles = torch.tensor([(a + b) / 2 for a, b in zip(CODES, CODES[1:])], device=weight.device)
+        middles = torch.tensor([(a + b) / 2 for a, b in pairwise(CODES)], device=weight.device)
         nearest = torch.bucketize(blocks / _divisor(largest)[:, None], middles, out_int32=True).to(torch.uint8)
         nearest = nearest.flatten()[: weight.numel()].view(weight.shape[0], -1, 2)
         mean = largest.mean()

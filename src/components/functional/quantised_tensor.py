@@ -7,16 +7,18 @@ matrix for that moment. ``copy_`` rounds what is copied into it. It has no gradi
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Protocol, TypeAlias
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch._ops import OpOverload
 from torch.utils._pytree import tree_map_only
 
 from components.functional.block_quantisation import FORMATS, Bits, Pieces
 
 aten = torch.ops.aten
+Call: TypeAlias = Callable[..., object]
 
 
 class Quantised(Tensor):
@@ -71,27 +73,36 @@ class Quantised(Tensor):
         return Quantised(held[0], inner, size, held[1])
 
     @classmethod
-    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # as torch calls it
+    def __torch_function__(
+        cls, func: Call, types: object, args: tuple[object, ...] = (), kwargs: dict[str, object] | None = None
+    ) -> object:
         del types
-        if func is F.linear:
-            return linear(*args, **(kwargs or {}))
+        func = product if func is F.linear else func
         with torch._C.DisableTorchFunctionSubclass():
             return func(*args, **(kwargs or {}))
 
     @classmethod
-    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # as torch calls it
+    def __torch_dispatch__(
+        cls, func: OpOverload, types: object, args: tuple[object, ...] = (), kwargs: dict[str, object] | None = None
+    ) -> object:
         del types
         kwargs = kwargs or {}
-        if func in KEEPING and isinstance(args[0], Quantised):
-            return KEEPING[func](*args, **kwargs)
-        if func._schema.is_mutable and isinstance(args[0], Quantised):
-            raise TypeError(f"{args[0]!r} is frozen: {func} would change it")
-        args, kwargs = tree_map_only(Quantised, Quantised.whole, (args, kwargs))
-        return func(*args, **kwargs)
+        if args and isinstance(args[0], Quantised):
+            if func in KEEPING:
+                return KEEPING[func](*args, **kwargs)
+            if func._schema.is_mutable:
+                raise TypeError(f"{args[0]!r} is frozen: {func} would change it")
+        read: tuple[tuple[object, ...], dict[str, object]] = tree_map_only(Quantised, Quantised.whole, (args, kwargs))
+        return func(*read[0], **read[1])
 
 
 def _copied(
-    matrix: Quantised, *, dtype: torch.dtype | None = None, device: Any = None, non_blocking: bool = False, **rest: Any
+    matrix: Quantised,
+    *,
+    dtype: torch.dtype | None = None,
+    device: torch.device | None = None,
+    non_blocking: bool = False,
+    **rest: object,
 ) -> Tensor:
     del rest
     if dtype is not None and not dtype.is_floating_point:
@@ -99,7 +110,9 @@ def _copied(
     return matrix.like(lambda t: t.to(device=device, non_blocking=non_blocking, copy=True), dtype)
 
 
-def _empty(matrix: Quantised, *, dtype: torch.dtype | None = None, device: Any = None, **rest: Any) -> Quantised:
+def _empty(
+    matrix: Quantised, *, dtype: torch.dtype | None = None, device: torch.device | None = None, **rest: object
+) -> Quantised:
     del rest
     return matrix.like(lambda t: torch.empty_like(t, device=device), dtype)
 
@@ -115,7 +128,7 @@ def _taken(matrix: Quantised, source: Tensor, non_blocking: bool = False) -> Qua
 
 
 # what keeps the bits; everything else reads the whole matrix
-KEEPING: dict[Any, Callable[..., Tensor]] = {
+KEEPING: dict[OpOverload, Callable[..., Tensor]] = {
     aten.detach.default: lambda matrix: matrix.like(Tensor.detach),
     aten.alias.default: lambda matrix: matrix.like(Tensor.detach),
     aten.clone.default: lambda matrix, **_: matrix.like(Tensor.clone),
@@ -125,16 +138,23 @@ KEEPING: dict[Any, Callable[..., Tensor]] = {
 }
 
 
+class Held(Protocol):
+    """What a product keeps for its backward pass."""
+
+    matrix: Quantised
+    needs_input_grad: tuple[bool, ...]
+
+
 class _Linear(torch.autograd.Function):
     """x Wᵀ + b, whose backward pass makes W anew."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, matrix: Quantised, bias: Tensor | None) -> Tensor:
+    def forward(ctx: Held, x: Tensor, matrix: Quantised, bias: Tensor | None) -> Tensor:
         ctx.matrix = matrix
         return F.linear(x, matrix.whole(x.dtype), bias)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, None, Tensor | None]:
+    def backward(ctx: Held, *grads: Tensor) -> tuple[Tensor | None, None, Tensor | None]:
         (grad,), (of_x, _, of_bias) = grads, ctx.needs_input_grad
         return (
             grad @ ctx.matrix.whole(grad.dtype) if of_x else None,
@@ -150,6 +170,9 @@ def linear(input: Tensor, weight: Quantised, bias: Tensor | None = None) -> Tens
         dtype = torch.get_autocast_dtype(kind)
         input, bias = input.to(dtype), None if bias is None else bias.to(dtype)
     return _Linear.apply(input, weight, bias)  # type: ignore[no-untyped-call,no-any-return]  # torch's apply says no types
+
+
+product: Call = linear  # as torch calls it
 
 
 def bytes_of(tensor: Tensor) -> int:
@@ -192,7 +215,7 @@ def _kept(weights: Mapping[str, Tensor], owner: str) -> Bits | None:
     return next((b for b in ("nf4", "int8") if all(f"{owner}.{n}" in weights for n in FORMATS[b].pieces)), None)
 
 
-def _in_pieces(module: nn.Module, state: dict[str, Tensor], prefix: str, _: object) -> None:
+def _in_pieces(_module: nn.Module, state: dict[str, Tensor], prefix: str, _: object) -> None:
     held = state.get(f"{prefix}weight")
     if isinstance(held, Quantised):
         del state[f"{prefix}weight"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from torch import nn
 
@@ -25,15 +27,22 @@ def check_base(model: nn.Module, strategy: object, settings: Config) -> str:
     Raises:
         UserError: the strategy or the precision wants tensors that are as long as they look.
     """
-    held = [p for p in model.parameters() if isinstance(p, Quantised)]
-    if not held:
+    node = settings.get("strategy") or "auto"
+    need_whole(model, part_name(node) if isinstance(node, dict) else node, whole=type(strategy) in WHOLE)
+    if not (held := matrices(model)):
         return ""
-    bits = held[0].bits
-    if type(strategy) not in WHOLE:
-        name = part_name(settings.get("strategy") or "auto")
-        what = f"trainer.strategy={name} does not lay out matrices in {bits}"
-        raise UserError("adapter.base", what, "trainer.strategy=ddp, or adapter.base=full")
     if settings.get("precision") == PRECISION:
-        raise UserError("adapter.base", f"{bits} matrices do not multiply in fp8", "trainer.precision=bf16-mixed")
-    taken, whole = sum(map(bytes_of, held)), sum(p.numel() * p.element_size() for p in held)
-    return f"base in {bits}: {len(held)} matrices of layers take {shown(taken)} instead of {shown(whole)}"
+        raise UserError("adapter.base", f"{held[0].bits} matrices do not multiply in fp8", "trainer.precision=bf16-mixed")
+    taken, full = sum(map(bytes_of, held)), sum(p.numel() * p.element_size() for p in held)
+    return f"base in {held[0].bits}: {len(held)} matrices of layers take {shown(taken)} instead of {shown(full)}"
+
+
+def need_whole(model: nn.Module, strategy: str, *, whole: bool) -> None:
+    """UserError if the model has such matrices, and the strategy of this name does not leave each device the ``whole`` model."""
+    if not whole and (held := matrices(model)):
+        what = f"trainer.strategy={strategy} does not lay out matrices in {held[0].bits}"
+        raise UserError("adapter.base", what, "trainer.strategy=ddp, or adapter.base=full")
+
+
+def matrices(model: nn.Module) -> Sequence[Quantised]:
+    return [p for p in model.parameters() if isinstance(p, Quantised)]

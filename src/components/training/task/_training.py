@@ -27,7 +27,6 @@ from components.corpus.batches import tokens_in
 from components.corpus.foreign_batches import ForeignBatch
 from components.corpus.steps import MicroBatch
 from components.corpus.tokens import Tokens
-from components.functional.quantised_tensor import Quantised
 from components.generation.generating import generate
 from components.runs.loading import model_of
 from components.runs.weights import materialise
@@ -163,8 +162,6 @@ class Training(Options, Taking, Stepping, Driven, Logged, Portable, Averaged, Wi
             if self.compile_layers:
                 layer.compile(dynamic=True)  # in place: the names in the state dict stay
         self.model = model
-        # every rank has the same frozen bits, which DDP cannot send
-        self._ddp_params_and_buffers_to_ignore = [n for n, p in self.named_parameters() if isinstance(p, Quantised)]
         self.follow(model)
 
     @property
