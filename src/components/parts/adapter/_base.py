@@ -31,7 +31,7 @@ class OverBase(Options):
 
 
 def keep(model: nn.Module, base: Base) -> None:
-    """Keep what `frozen_maps` finds in few bits, on any device, ``meta`` too. What is kept so already stays as it is.
+    """Keep what `frozen_maps` finds in few bits, on any device, ``meta`` too.
 
     Raises:
         UserError: there is no such map, or a matrix of the model cannot be kept so.
