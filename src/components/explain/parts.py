@@ -14,6 +14,7 @@ from components.core.sockets import Layer
 from components.explain.recorder import Recorder
 from components.explain.subject import Made, Subject
 from components.explain.trace import Matrix, OptionValue, PartNode
+from components.functional.quantised_tensor import bytes_of
 
 
 @dataclass
@@ -54,7 +55,7 @@ class _Drawing:
             children += nodes
             inner = Loose(inner.parameters + loose.parameters, inner.bytes + loose.bytes, inner.matrices + loose.matrices)
         parameters = inner.parameters + owner.loose
-        size = inner.bytes + sum(p.numel() * p.element_size() for p in own.values())
+        size = inner.bytes + sum(bytes_of(p) for p in own.values())
         if entry is None and not isinstance(module, Layer) and path and not self.recorder.kind_at(path):
             called = [Matrix(path if p.dim() > 1 or len(own) == 1 else f"{path}.bias", list(p.shape)) for p in own.values()]
             return children, Loose(parameters, size, inner.matrices + called)

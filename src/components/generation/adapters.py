@@ -13,6 +13,7 @@ from components.core.errors import UserError, nearest
 from components.core.makers import ScopedMaker, make
 from components.core.meta import on_meta
 from components.corpus.tokens import Tokens
+from components.functional.quantised_tensor import unpacked
 from components.interop.peft import Adapter
 from components.parts.adapter._merge import adapter_state_dict, take_off
 from components.runs.adapters import NONE, read_adapter
@@ -56,7 +57,7 @@ class Adapters:
         if name in self._held:
             raise UserError("adapters.add", f"{name} is there already", "another name")
         self._need_base()
-        now = {**self._model.state_dict(), **self._under}
+        now = {**unpacked(self._model.state_dict()), **self._under}
         base = {n: now[n] for n in self._names}
         self._held[name] = read_adapter(path, {**self._config, "adapter": NONE}, base, self._vocab_size)
 
@@ -73,7 +74,8 @@ class Adapters:
             self._under, self.in_use = {}, None
         if name is not None:
             adapter = self._held[name]
-            made = make(ScopedMaker(adapter.node, where="adapter"), "adapter").apply(self._model)
+            node = {k: v for k, v in adapter.node.items() if k != "base"}  # the base is there, and stays as it is
+            made = make(ScopedMaker(node, where="adapter"), "adapter").apply(self._model)
             now = made.state_dict()
             self._under = {n: now[n].clone() for n in adapter.tensors if n in self._names}
             self._put(adapter.tensors)

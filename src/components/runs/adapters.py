@@ -16,6 +16,7 @@ from components.core.errors import UserError
 from components.core.files import whole_folder, write_text
 from components.core.registry import find
 from components.core.traits import provides
+from components.functional.quantised_tensor import unpacked
 from components.interop import convert
 from components.interop.adapter_tensors import changes_of
 from components.interop.compare import explicit
@@ -55,7 +56,7 @@ def export_adapter(run: str, to: Path) -> str:
     model = model_of(config, vocab_size)
     materialise(model, "cpu", config["seed"], draw=False)
     archive.load_into(model, checkpoints.weights_in(checkpoint), str(file))
-    base = base_of(config, _plain(config, model.state_dict(), vocab_size), vocab_size, _prefer(source))
+    base = base_of(config, _plain(config, unpacked(model.state_dict()), vocab_size), vocab_size, _prefer(source))
     beside = [n for n in adapter_state_dict(model) if n in base.weights]
     kept = {} if source is None else source.get("adapter", {})
     fields, tensors = write(base, node, changes_of(model), beside, {"task_type": _task(config)}, kept)

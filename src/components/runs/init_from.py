@@ -14,6 +14,7 @@ from components.core.errors import UserError
 from components.core.weight_names import first_few, summarize_names
 from components.core.weights import copy_full, roles
 from components.corpus.tokens import LABELS_FILE, Tokens, same_tokens
+from components.functional.quantised_tensor import unpacked
 from components.runs import checkpoints, run_folder
 from components.runs.archive import check_kinds
 
@@ -34,7 +35,7 @@ def start_from(name: str, runs: Path) -> Start:
     folder, file = run_folder.find_run(name, runs)
     file = file or run_folder.checkpoint_of(folder, best=True)
     checkpoint = checkpoints.read(file, "weights")
-    return Start(checkpoints.weights_in(checkpoint), str(file.absolute()), checkpoint["components"]["tokenizer"])
+    return Start(unpacked(checkpoints.weights_in(checkpoint)), str(file.absolute()), checkpoint["components"]["tokenizer"])
 
 
 @dataclass(frozen=True)

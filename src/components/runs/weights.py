@@ -8,6 +8,7 @@ from torch.distributed.tensor import DTensor
 
 from components.core import memory
 from components.core.weights import initialise
+from components.functional.quantised_tensor import bytes_of
 
 
 def materialise(model: nn.Module, device: torch.device | str, seed: int, *, draw: bool = True) -> None:
@@ -44,7 +45,7 @@ def fits(model: nn.Module, device: torch.device | str, *, ranks: int = 1) -> Non
 
 def _bytes(tensor: Tensor) -> int:
     local = tensor.to_local() if isinstance(tensor, DTensor) else tensor
-    return local.numel() * local.element_size()
+    return bytes_of(local)
 
 
 def _ties(model: nn.Module) -> list[tuple[str, list[str]]]:

@@ -20,6 +20,7 @@ from components.core.errors import UserError
 from components.core.memory import shown
 from components.core.meta import emptied
 from components.core.sockets import Batch
+from components.functional.quantised_tensor import bytes_of
 from components.runs.task_module import TaskModule
 from components.training.first_fault import shown as path_of
 
@@ -83,13 +84,11 @@ def part_in(error: BaseException, model: nn.Module) -> str:
 
 
 def total(tensors: object) -> int:
-    return sum(t.numel() * t.element_size() for t in tensors if isinstance(t, Tensor))  # type: ignore[attr-defined]
+    return sum(bytes_of(t) for t in tensors if isinstance(t, Tensor))  # type: ignore[attr-defined]
 
 
 def largest(model: nn.Module) -> str:
-    name, most = max(
-        ((n, p.numel() * p.element_size()) for n, p in model.named_parameters()), key=lambda one: one[1], default=("", 0)
-    )
+    name, most = max(((n, bytes_of(p)) for n, p in model.named_parameters()), key=lambda one: one[1], default=("", 0))
     return f" ({path_of(name)} {shown(most)})" if most else ""
 
 

@@ -31,6 +31,7 @@ from components.training.devices import check_hardware, device_kind, processes, 
 from components.training.float8 import PRECISION, check_float8
 from components.training.making import make_trainer
 from components.training.preflight import check_settings
+from components.training.quantised_base import check_base
 from components.training.strategies import check_layout
 from components.training.tuning import narrow_lines, rate_lines
 from components.training.unchecked import unchecked
@@ -180,6 +181,8 @@ def plan(job: Job, say: Callable[[str], None], bar: Bar | None) -> Plan:
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     some = "" if trained == parameters else f" ({trained:,} of them trained)"
     say(f"{parameters:,} parameters{some}, {shape}, vocabulary {module.vocab_size}")
+    if said := check_base(model, trainer.strategy, settings):
+        say(said)
     if settings.get("precision") == PRECISION:
         say(check_float8(model))
     for line in [

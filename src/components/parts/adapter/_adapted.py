@@ -18,6 +18,8 @@ from components.core.errors import UserError, nearest
 from components.core.traits import lr_scale_of
 from components.core.weight_names import matching, short
 from components.core.weights import Weight, blank, copy_full, generator_for, init_of, key_of, roles
+from components.functional.quantised_tensor import dequantise
+from components.parts.adapter._base import Base, keep
 
 OWN = ("was", "added", "axes", "factor", "dropout", "on_output")  # what adapted modules keep beside their parameters
 
@@ -50,7 +52,9 @@ class Adapted:
         bias = self.effective_bias() if hasattr(self, "bias") else None
         if bias is not None:
             bias = bias.clone()
-        self.weight.copy_(self.effective_weight())  # type: ignore[attr-defined]
+        effective = self.effective_weight()
+        dequantise(self)  # type: ignore[arg-type]
+        self.weight.copy_(effective)  # type: ignore[attr-defined]
         if bias is not None:
             self.bias.copy_(bias)  # type: ignore[attr-defined]
         self.strip()
@@ -115,7 +119,9 @@ def is_added(weight: Weight) -> bool:
     return isinstance(weight.module, Adapted) and leaf(weight) in weight.module.added
 
 
-def adapt(model: nn.Module, targets: dict[str, list[str]], classes: dict[type, type], train: Any, **options: Any) -> nn.Module:
+def adapt(
+    model: nn.Module, targets: dict[str, list[str]], classes: dict[type, type], train: Any, base: Base, **options: Any
+) -> nn.Module:
     """Freeze the model, change what matches, and let it and what ``train`` names be trained.
 
     Args:
@@ -123,10 +129,11 @@ def adapt(model: nn.Module, targets: dict[str, list[str]], classes: dict[type, t
         targets: {option that named them: patterns over module paths}.
         classes: {class of a module: what it becomes}, whose ``put(axes, option, **options)`` adds the parameters.
         train: patterns over paths of modules or names of parameters.
+        base: how the frozen matrices of layers are kept.
         options: for ``put``.
 
     Raises:
-        UserError: a pattern that matches nothing that can be adapted, or a model that has an adapter already.
+        UserError: a pattern that matches nothing that can be adapted, a model that has an adapter already, or whose matrices cannot be kept so.
     """
     if any(isinstance(m, Adapted) for m in model.modules()):
         raise UserError("adapter", "the model has one already", "components.merge(model) takes it in")
@@ -153,6 +160,7 @@ def adapt(model: nn.Module, targets: dict[str, list[str]], classes: dict[type, t
     for pattern in train:
         for name in matching(pattern, names, "adapter.train"):
             names[name].requires_grad_(True)
+    keep(model, base)
     if (init := init_of(model)) is not None:
         model.init = First(init)  # type: ignore[assignment]  # to a type checker a module holds tensors and modules alone
     draw(model)

@@ -10,11 +10,12 @@ from torch import nn
 from components.core.registry import register
 from components.core.signature import Fraction, Positive, PositiveFloat
 from components.parts.adapter._adapted import adapt
+from components.parts.adapter._base import OverBase
 from components.parts.adapter._low_rank import DoRALinear
 
 
 @register("adapter", "dora")
-class DoRA:
+class DoRA(OverBase):
     """m * V / ||V|| with V = W + alpha / rank * B A, for the linear maps that match; everything else is frozen.
 
     Args:
@@ -38,4 +39,4 @@ class DoRA:
         self.options = {"rank": rank, "factor": alpha / rank, "dropout": dropout}
 
     def apply(self, model: nn.Module) -> nn.Module:
-        return adapt(model, {"targets": self.targets}, {nn.Linear: DoRALinear}, self.train, **self.options)
+        return adapt(model, {"targets": self.targets}, {nn.Linear: DoRALinear}, self.train, self.base, **self.options)

@@ -14,10 +14,11 @@ from torch import Tensor, nn
 from components.core.registry import register
 from components.core.weights import Weight
 from components.parts.adapter._adapted import Adapted, adapt, add, ones
+from components.parts.adapter._base import OverBase
 
 
 @register("adapter", "ia3")
-class IA3:
+class IA3(OverBase):
     """(IA)³: one number for each output, or each input, of the linear maps that match; everything else is frozen.
 
     Args:
@@ -36,7 +37,7 @@ class IA3:
         self.targets, self.train = {"outputs": list(outputs), "inputs": list(inputs)}, list(train)
 
     def apply(self, model: nn.Module) -> nn.Module:
-        return adapt(model, self.targets, {nn.Linear: IA3Linear}, self.train)
+        return adapt(model, self.targets, {nn.Linear: IA3Linear}, self.train, self.base)
 
 
 class IA3Linear(Adapted, nn.Linear):

@@ -13,11 +13,12 @@ from components.core.registry import register
 from components.core.signature import Fraction, Positive, PositiveFloat
 from components.core.weights import Experts
 from components.parts.adapter._adapted import adapt
+from components.parts.adapter._base import OverBase
 from components.parts.adapter._low_rank import LoRAEmbedding, LoRAExperts, LoRALinear
 
 
 @register("adapter", "lora")
-class LoRA:
+class LoRA(OverBase):
     """W + alpha / rank * B A for the weights of all modules that match; everything else is frozen.
 
     Args:
@@ -44,4 +45,4 @@ class LoRA:
 
     def apply(self, model: nn.Module) -> nn.Module:
         classes = {nn.Linear: LoRALinear, nn.Embedding: LoRAEmbedding, Experts: LoRAExperts}
-        return adapt(model, {"targets": self.targets}, classes, self.train, **self.options)
+        return adapt(model, {"targets": self.targets}, classes, self.train, self.base, **self.options)

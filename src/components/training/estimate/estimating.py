@@ -21,6 +21,7 @@ from components.training.estimate.peak import Peak, peak_of
 from components.training.estimate.state import State, state_of
 from components.training.estimate.step import Step
 from components.training.estimate.traffic import Collective, Volume, traffic
+from components.training.quantised_base import need_whole
 from components.training.strategy._context import check_rows
 from components.training.strategy._pieces import Pieces, pieces_of
 from components.training.strategy._positions import check_positions
@@ -113,9 +114,10 @@ class Subject:
         """What devices that hold a layer together have in pieces.
 
         Raises:
-            UserError: a part does not divide among them, or does not work on a stretch of a row where devices share rows.
+            UserError: a part does not divide among them, does not work on a stretch of a row where devices share rows, or is not cut at all.
         """
         key = (layout.tensor, layout.context, layout.expert_parallel, layout.sequence_parallel)
+        need_whole(self.model, layout.strategy, whole=layout.strategy in ("single", "ddp"))
         if key not in self._cut:
             if layout.context > 1:
                 check_rows(self.model, layout.context)

@@ -23,6 +23,7 @@ from components.core.config_types import Config
 from components.core.errors import UserError
 from components.core.makers import ScopedMaker, make, part_values
 from components.core.weights import Weight
+from components.functional.quantised_tensor import Quantised, bytes_of
 from components.parts.optimizer._spread import compute_once, keeps_on_owners
 from components.training.estimate.layouts import Layout
 
@@ -52,6 +53,7 @@ class Piece:
     in_linear: bool
     trained: bool
     rates: tuple[float, float]
+    kept: int | None  # bytes of a frozen matrix in few bits, which every rank has whole
 
     @property
     def elements(self) -> int:
@@ -79,6 +81,7 @@ def pieces(weights: Sequence[Weight], layout: Layout, cut: Mapping[int, int], ra
             isinstance(w.module, nn.Linear),
             p.requires_grad and w.rate != 0.0,
             (w.lr_scale, w.rate),
+            bytes_of(p) if isinstance(p, Quantised) else None,
         )
         found.setdefault(piece, []).append(w)
     return found
@@ -98,10 +101,10 @@ def state_of(
         UserError: the optimizer reads numbers in its step, so that shapes alone do not tell its state.
     """
     size, found = layout.stored.itemsize, pieces(weights, layout, cut, rank)
-    elements = sum(p.elements * len(of) for p, of in found.items())
+    parameters = sum((p.elements * size if p.kept is None else p.kept) * len(of) for p, of in found.items())
     trained = sum(p.elements * len(of) for p, of in found.items() if p.trained)
     states = optimizer_bytes(found, optimizer, layout, rank)
-    return State(elements * size, trained * size, sum(states.values()), buffers)
+    return State(parameters, trained * size, sum(states.values()), buffers)
 
 
 def optimizer_bytes(

@@ -15,6 +15,7 @@ from components.core.config_types import part_name
 from components.core.errors import UserError
 from components.core.makers import make, part_values
 from components.corpus.steps import MicroBatch
+from components.functional.quantised_tensor import Quantised
 from components.parts.optimizer._spread import compute_once
 from components.training.data_module import PackedDataModule, Resumable
 from components.training.epochs import steps_of_run
@@ -42,6 +43,11 @@ class Driven:
                 "choose what learns by tuning=..., or write a BaseFinetuning of your own",
             )
         return []
+
+    @property
+    def _ddp_params_and_buffers_to_ignore(self) -> list[str]:
+        """DDP asks for it: the frozen matrices in few bits, which it cannot send, and which every rank has made alike."""
+        return [n for n, p in self.named_parameters() if isinstance(p, Quantised)]  # type: ignore[attr-defined]  # of the module
 
     def length(self) -> int:
         """Optimizer steps of the run, 0 where nobody knows: what is said in ``total_steps``, else by the trainer's limits."""
