@@ -10,7 +10,7 @@ from components.core import terminal
 from components.core.errors import UserError
 
 VERB = {
-    "sentence": "write a run as a folder that transformers loads, or as a GGUF file",
+    "sentence": "write a run as a folder that transformers loads, a GGUF file, or a program",
     "group": "exchange",
     "takes": ("run",),
 }
