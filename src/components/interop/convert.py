@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-import tempfile
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from torch import Tensor, nn
 
-from components.compose import compose
 from components.core.config_types import Config
 from components.core.errors import UserError
 from components.core.files import whole_folder, write_text
@@ -29,6 +26,7 @@ from components.interop.files import SHARD_BYTES, Tensors, read_json, write
 from components.interop.gguf_file import GGUFTensors, is_gguf, read_gguf
 from components.interop.own import OWN
 from components.interop.quantised import Dequantised, dequantised
+from components.interop.spelled import spelled_out, vocab_of
 
 # what most programs read, of several classes that are one model
 COMMON = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen3MoeForCausalLM")
@@ -114,23 +112,6 @@ def faults_of(file: Path) -> Iterator[None]:
     except (UserError, ValueError, TypeError) as e:
         said = re.sub(r"\S*imported\.yaml(:\d+)?: ", "", str(e))
         raise UserError(str(file), f"gives no model: {said}") from e
-
-
-def vocab_of(recipe: Mapping[str, Any]) -> int:
-    return int(recipe["vocab_size"])
-
-
-def spelled_out(recipe: Mapping[str, object]) -> Config:
-    """The composed config of a recipe's nodes."""
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "imported.yaml"
-        write_text(file, recipe_text(recipe, "imported"))
-        return compose(str(file)).config
-
-
-def recipe_text(recipe: Mapping[str, object], sentence: str) -> str:
-    nodes = {k: v for k, v in recipe.items() if k != "vocab_size"}
-    return f"# {sentence}\n" + yaml.safe_dump(nodes, sort_keys=False, allow_unicode=True, width=150, default_flow_style=None)
 
 
 def architecture_for(

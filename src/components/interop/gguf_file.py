@@ -9,6 +9,7 @@ import mmap
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -18,6 +19,8 @@ from components.core.errors import UserError
 from components.core.extras import lacking
 from components.interop.gguf_header import Entry, Header, read_header
 
+# gguf is no requirement, so that its types cannot be named here
+Writer: TypeAlias = Any  # gguf.GGUFWriter
 # what the file calls an architecture: the class, and whether its queries and keys are in pairs
 ARCHITECTURES = {
     "llama": ("LlamaForCausalLM", True),

@@ -11,15 +11,17 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeAlias
 
 from tokenizers import Tokenizer
 
 from components.core.config_types import Config
 from components.core.files import write_text
 from components.corpus.token_files import CONFIG_FILE, MAP_FILE, around, said_in
-from components.interop.gguf_words import SPACES, name_of
+from components.interop.gguf_file import Writer
+from components.interop.gguf_words import SPACES, Held, name_of
 
+Found: TypeAlias = Any  # gguf.SpecialVocab, gguf.TokenType
 FILE = "tokenizer.json"
 BYTE = re.compile(r"<0x[0-9A-Fa-f]{2}>")
 MARKED = re.compile(r"<\|.*\|>|<｜.*｜>|<pad>|<mask>")  # taken for special there, whatever the file says
@@ -32,7 +34,7 @@ class Formless(Exception):
     """A tokenizer that no key of a GGUF file describes; the message is why."""
 
 
-def add_vocabulary(package: ModuleType, writer: Any, files: Mapping[str, str], config: Config, rows: int) -> str:
+def add_vocabulary(package: ModuleType, writer: Writer, files: Mapping[str, str], config: Config, rows: int) -> str:
     """Add the keys of a tokenizer to ``writer``, or that there is none; a note about what differs elsewhere, or is left out.
 
     Args:
@@ -49,7 +51,7 @@ def add_vocabulary(package: ModuleType, writer: Any, files: Mapping[str, str], c
         return f"no tokenizer in it: {e}"
 
 
-def _add(package: ModuleType, writer: Any, files: Mapping[str, str], config: Config, rows: int) -> str:
+def _add(package: ModuleType, writer: Writer, files: Mapping[str, str], config: Config, rows: int) -> str:
     if FILE not in files:
         raise Formless("ids are numbers")
     held = json.loads(files[FILE])
@@ -77,7 +79,7 @@ def _add(package: ModuleType, writer: Any, files: Mapping[str, str], config: Con
     return note
 
 
-def _kind(held: Mapping[str, Any]) -> tuple[str, str]:
+def _kind(held: Held) -> tuple[str, str]:
     """(``tokenizer.ggml.model``, ``tokenizer.ggml.pre``) of a tokenizer.json."""
     model, decoder = held["model"], (held.get("decoder") or {}).get("type")
     if model.get("type") != "BPE" or model.get("continuing_subword_prefix") or model.get("end_of_word_suffix"):
@@ -102,7 +104,7 @@ def _kind(held: Mapping[str, Any]) -> tuple[str, str]:
     return "gpt2", way
 
 
-def _special(package: ModuleType, files: Mapping[str, str], held: Mapping[str, Any], config: Config, rows: int) -> Any:
+def _special(package: ModuleType, files: Mapping[str, str], held: Held, config: Config, rows: int) -> Found:
     """Merges, ids of special tokens and chat template, found by llama.cpp's own code.
 
     It reads special tokens from one file of two, and guesses what stands around a text: it is given both as one, and no template.
@@ -121,7 +123,7 @@ def _special(package: ModuleType, files: Mapping[str, str], held: Mapping[str, A
     return found
 
 
-def _tokens(core: Tokenizer, held: Mapping[str, Any], rows: int, types: Any) -> Iterator[tuple[str, int]]:
+def _tokens(core: Tokenizer, held: Held, rows: int, types: Found) -> Iterator[tuple[str, int]]:
     """(text, type) of each id that the model has a row for."""
     names = {i: name for name, i in core.get_vocab(with_added_tokens=True).items()}
     added = {token["id"]: token for token in held.get("added_tokens") or ()}
@@ -141,11 +143,11 @@ def _tokens(core: Tokenizer, held: Mapping[str, Any], rows: int, types: Any) -> 
                 yield text.replace("▁", " "), types.USER_DEFINED
 
 
-def _pairs(held: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _pairs(held: Held) -> list[tuple[str, str]]:
     return [(m[0], m[1]) for m in (m.split(" ", 1) if isinstance(m, str) else m for m in held["model"]["merges"])]
 
 
-def _scores(held: Mapping[str, Any], tokens: tuple[str, ...]) -> list[float]:
+def _scores(held: Held, tokens: tuple[str, ...]) -> list[float]:
     """SentencePiece joins the pair whose whole has the highest score, so the first merge that makes a token is its score."""
     rank: dict[str, int] = {}
     for i, (left, right) in enumerate(_pairs(held)):
@@ -153,7 +155,7 @@ def _scores(held: Mapping[str, Any], tokens: tuple[str, ...]) -> list[float]:
     return [-float(rank[token]) if token in rank else LEAST - len(rank) for token in tokens]
 
 
-def _joined_elsewhere(held: Mapping[str, Any]) -> int:
+def _joined_elsewhere(held: Held) -> int:
     """Pairs that SentencePiece joins, since their whole is a token, and that are no merges."""
     vocab, known = held["model"]["vocab"], set(_pairs(held))
     cuts = ((token[:i], token[i:]) for token in vocab if not BYTE.fullmatch(token) for i in range(1, len(token)))

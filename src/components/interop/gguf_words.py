@@ -7,11 +7,12 @@ The names, and what each does: github.com/ggml-org/llama.cpp/blob/master/src/lla
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 from components.core.errors import UserError
 from components.corpus.foreign import WORDS
 
+Held: TypeAlias = Mapping[str, Any]  # a tokenizer.json, a part of it, or the keys of a GGUF file, as they were read
 Steps = tuple[str, ...]  # patterns, and "digits", "words" (GPT-2's pattern) and "bytes"
 
 LLAMA3 = WORDS
@@ -46,7 +47,7 @@ NAMES = {alias: name for name, aliases in ALIASES.items() for alias in aliases} 
 SPACES = [{"type": "Prepend", "prepend": "▁"}, {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}]
 
 
-def divided(held: dict[str, Any], values: Mapping[str, Any], where: str) -> dict[str, Any]:
+def divided(held: Held, values: Held, where: str) -> Held:
     """A tokenizer.json that transformers made of a file's keys, with llama.cpp's division of text.
 
     transformers knows fewer ways, and takes GPT-2's for the others; of SentencePiece it puts no space before a text that begins with one.
@@ -67,10 +68,10 @@ def divided(held: dict[str, Any], values: Mapping[str, Any], where: str) -> dict
     return {**held, "pre_tokenizer": _node(steps), "model": {**held["model"], "ignore_merges": taken_whole}}
 
 
-def _node(steps: Steps) -> dict[str, Any]:
+def _node(steps: Steps) -> Held:
     """The ``pre_tokenizer`` of tokenizer.json with these steps."""
     in_bytes = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": "words" in steps}
-    made: list[dict[str, Any]] = []
+    made: list[Held] = []
     for step in steps:
         if step == "digits":
             made.append({"type": "Digits", "individual_digits": True})
@@ -79,13 +80,13 @@ def _node(steps: Steps) -> dict[str, Any]:
     return {"type": "Sequence", "pretokenizers": [*made, in_bytes]}
 
 
-def name_of(held: Mapping[str, Any]) -> str | None:
+def name_of(held: Held) -> str | None:
     """llama.cpp's name of the way in a tokenizer.json of byte-level BPE; None if it has none."""
     found = steps_of(held.get("pre_tokenizer")), bool(held["model"].get("ignore_merges"))
     return next((name for name, way in WAYS.items() if way == found), None)
 
 
-def steps_of(node: Mapping[str, Any] | None) -> Steps | None:
+def steps_of(node: Held | None) -> Steps | None:
     """The steps of a ``pre_tokenizer`` of tokenizer.json; None if one of them is none of ours."""
     if node is None:
         return ()

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from torch import Tensor
@@ -24,7 +24,16 @@ from components.interop import convert, tensors
 from components.interop.architecture import Architecture
 from components.interop.compare import explicit
 from components.interop.config import at
-from components.interop.gguf_file import ARCHITECTURES, SIZES, config_in, gguf_package, module_of, paired_heads, their_names
+from components.interop.gguf_file import (
+    ARCHITECTURES,
+    SIZES,
+    Writer,
+    config_in,
+    gguf_package,
+    module_of,
+    paired_heads,
+    their_names,
+)
 from components.interop.gguf_header import TYPES, Entry, Header
 from components.interop.gguf_vocabulary import add_vocabulary
 from components.interop.rotary_layout import halved
@@ -131,7 +140,7 @@ def _entries(package: ModuleType, form: Form, outtype: OutType) -> dict[str, tup
     return made
 
 
-def _add_sizes(writer: Any, form: Form, vocab_size: int) -> None:
+def _add_sizes(writer: Writer, form: Form, vocab_size: int) -> None:
     """What config.json says, under llama.cpp's keys; its methods are called as the keys are."""
     fields = form.fields
     if lacking := [n for n in SIZES.values() if fields.get(n) is None]:
@@ -153,7 +162,7 @@ def _add_sizes(writer: Any, form: Form, vocab_size: int) -> None:
     writer.add_vocab_size(vocab_size)
 
 
-def _check(writer: Any, form: Form, entries: Mapping[str, tuple[str, Entry]], vocab_size: int) -> None:
+def _check(writer: Writer, form: Form, entries: Mapping[str, tuple[str, Entry]], vocab_size: int) -> None:
     """What our own reader makes of these keys is this model, or nothing is written: windows, scaled positions and biases have no key."""
     values = {key: _as_held(pair.value) for key, pair in writer.kv_data[0].items()}
     header = Header(values, {theirs: entry for theirs, entry in entries.values()})

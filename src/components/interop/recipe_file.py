@@ -14,7 +14,7 @@ import yaml
 from components.core.config_types import Config
 from components.core.errors import UserError
 from components.interop.config import at
-from components.interop.convert import recipe_text, spelled_out
+from components.interop.spelled import recipe_text, spelled_out
 
 
 def recipe_file(recipe: Config, sentence: str, source: Mapping[str, object]) -> str:

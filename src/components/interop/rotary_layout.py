@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,13 +17,13 @@ from components.core.config_types import Config
 TURNED = re.compile(r"\.attention\.(q|k)\.(weight|bias)\Z|\.attention\.[qk]_norm\.(weight|scale|bias)\Z")
 
 
-def in_halves(config: Mapping[str, Any], weights: Mapping[str, Tensor]) -> tuple[Config, dict[str, Tensor]] | None:
+def in_halves(config: Config, weights: Mapping[str, Tensor]) -> tuple[Config, dict[str, Tensor]] | None:
     """(config, weights) of the same model with half pairs. None if its pairs are not interleaved, or its layers' heads differ."""
     found = halved(config)
     return None if found is None else (found[0], {name: found[1](name, t) for name, t in weights.items()})
 
 
-def halved(config: Mapping[str, Any]) -> tuple[Config, Callable[[str, Tensor], Tensor]] | None:
+def halved(config: Config) -> tuple[Config, Callable[[str, Tensor], Tensor]] | None:
     """(config of the same model with half pairs, what makes its tensor of the name and tensor of ours). None as in `in_halves`."""
     made = deepcopy(dict(config))
     model = made["model"]

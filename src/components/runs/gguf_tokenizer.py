@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from components.core.errors import UserError
 from components.core.extras import lacking
@@ -14,7 +12,7 @@ from components.corpus.foreign import read_any, token_of
 from components.corpus.token_files import CONFIG_FILE
 from components.corpus.tokens import Tokens
 from components.interop.gguf_header import read_header
-from components.interop.gguf_words import divided
+from components.interop.gguf_words import Held, divided
 
 INSIDE = "tokenizer.ggml.tokens"
 LONGEST = 2**16  # transformers reads a text byte by byte
@@ -53,7 +51,7 @@ def read_in_gguf(file: Path) -> Tokens | None:
         return read_any(Path(folder))
 
 
-def _mend(folder: Path, values: Mapping[str, Any], where: str) -> None:
+def _mend(folder: Path, values: Held, where: str) -> None:
     """What transformers made of a file, with llama.cpp's division of text, and without the tokens that a class of theirs has and the file has not."""
     made, said = folder / "tokenizer.json", folder / CONFIG_FILE
     held, known = divided(read_json(made), values, where), set(values[INSIDE])
