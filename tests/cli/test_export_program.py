@@ -1,5 +1,6 @@
 """``components export RUN --to NAME.pt2``: a file whole or none, the tokenizer beside it, and one line for what cannot be. Of ONNX: docs/how_to/serve.md."""
 
+# ruff: noqa: ARG001  fixtures
 from __future__ import annotations
 
 from pathlib import Path

@@ -48,7 +48,6 @@ def delta_rule_reference(
 
     def step(states: States, given: Given) -> tuple[States, States]:
         (s,), (q, k, v, beta, g, begins) = states, given
-        assert q is not None and k is not None and v is not None and beta is not None
         if begins is not None:  # a document begins: what came before is forgotten
             s = s.masked_fill(begins[..., None, None], 0.0)
         if g is not None:

@@ -42,7 +42,6 @@ def linear_attention_reference(
 
     def step(states: States, given: Given) -> tuple[States, States]:
         (s,), (q, k, v, g, begins) = states, given
-        assert q is not None and k is not None and v is not None
         if begins is not None:  # a document begins: what came before is forgotten
             s = s.masked_fill(begins[..., None, None], 0.0)
         if g is not None:

@@ -24,7 +24,6 @@ def scan_reference(a: Tensor, b: Tensor, first: Tensor | None = None) -> Tensor:
 
     def step(states: States, given: Given) -> tuple[States, States]:
         (h,), (a, b) = states, given
-        assert a is not None and b is not None
         h = a * h + b
         return (h,), (h,)
 

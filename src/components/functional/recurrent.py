@@ -38,7 +38,6 @@ def unroll(cell: Cell, inputs: Tensor, empty: States, info: SequenceInfo, state:
 
     def step(before: States, given: Given) -> tuple[States, States]:
         x, begins, valid, *first = given
-        assert x is not None
         after = cell(x, before if begins is None else _where(begins, cast(States, first) if differ else begin, before))
         after = after if valid is None else _where(valid, after, before)
         return after, after if asked else after[:1]

@@ -39,7 +39,6 @@ def rwkv7_reference(
 
     def step(states: States, given: Given) -> tuple[States, States]:
         (s,), (r, log_w, k, v, a, b, begins) = states, given
-        assert r is not None and log_w is not None and k is not None and v is not None and a is not None and b is not None
         if begins is not None:
             s = torch.where(begins[:, None, None, None], 0.0, s)
         unlearnt = torch.matmul(a[:, :, None], s)

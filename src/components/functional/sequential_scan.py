@@ -6,14 +6,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 from torch._higher_order_ops.scan import scan
 
 States: TypeAlias = tuple[Tensor, ...]
-Given: TypeAlias = Sequence[Tensor | None]
+Given: TypeAlias = Sequence[Any]  # tensors, or None where there is no such input
 Step: TypeAlias = Callable[[States, Given], tuple[States, States]]
 
 

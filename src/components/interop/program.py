@@ -19,7 +19,7 @@ from torch.export import Dim, ExportedProgram
 from components.core.errors import UserError
 from components.core.extras import lacking
 from components.core.sockets import Batch
-from components.core.traits import why_cannot_generate
+from components.core.traits import provides, why_cannot_generate
 
 SUFFIXES = (".pt2", ".onnx")
 EXAMPLE = (2, 7)  # the program is traced at this batch and length, and compared at others
@@ -50,8 +50,8 @@ def program_of(model: nn.Module, vocab_size: int, context_length: int, where: st
     """
     if why := why_cannot_generate(model):
         raise UserError(where, f"{why}: a program takes ids and gives logits of the next tokens", INSTEAD)
-    if "values" in getattr(model.embedding, "provides", ()):
-        raise UserError(where, f"{named(model.embedding)} reads numbers, and a program takes ids", INSTEAD)
+    if reading := [m for m in model.modules() if provides(m, "values")]:
+        raise UserError(where, f"{named(reading[0])} reads numbers, and a program takes ids", INSTEAD)
     if context_length < EXAMPLE[1]:
         raise UserError(
             where, f"model.context_length={context_length} is shorter than {EXAMPLE[1]}, at which programs are traced", INSTEAD
@@ -96,10 +96,9 @@ def onnx_of(made: ExportedProgram, model: nn.Module, vocab_size: int, context_le
     size = sum(t.numel() * t.element_size() for t in made.state_dict.values())
     if size > MOST:
         raise UserError(where, f"has {size:,} bytes of weights, and an ONNX file holds 2 GB", "export it with --to NAME.pt2")
-    names = {"input_names": ["ids"], "output_names": ["logits"]}
     try:
         with quiet():
-            written = torch.onnx.export(made, (), dynamo=True, verbose=False, **names)
+            written = torch.onnx.export(made, (), dynamo=True, verbose=False, input_names=["ids"], output_names=["logits"])
         assert written is not None
         content = written.model_proto.SerializeToString()
     except Exception as e:  # whatever the exporter raises for an operator without a form in ONNX
