@@ -51,7 +51,7 @@ def table(rows: dict[str, dict[str, float]], before: float, steps: int) -> str:
     ]
     for name, row in rows.items():
         share = row["bytes"] / full["bytes"]
-        lines.append(f"| `{name}` | {row['bytes'] / 1e6:.3f} MB ({share:.1%}) | {row['loss']:.3f} |")
+        lines.append(f"| `{name}` | {row['bytes'] / 1e6:.3f} MB ({share:.1%}) | {row['loss']:.4f} |")
     return "\n".join([*lines, "", "`python bench/quantised_base.py --write` wrote it, on a CPU in fp32."])
 
 
