@@ -203,7 +203,7 @@ def test_a_run_that_was_cut_goes_on_bit_for_bit(runs, monkeypatch):
     assert all(torch.equal(cut[n], t) for n, t in whole.items())
 
 
-def test_exports_are_those_of_the_same_adapter_over_the_whole_base(runs, tmp_path, capsys):
+def test_exports_are_those_of_the_same_adapter_over_the_whole_base(runs, tmp_path, capsys, monkeypatch):
     """PEFT's folder, the merged model, and a run that begins with it."""
     read = checkpoints.read(runs["nf4"] / "checkpoints" / "best.ckpt")
     read["state_dict"] = {n: t.clone() for n, t in unpacked(read["state_dict"]).items()}
@@ -220,6 +220,10 @@ def test_exports_are_those_of_the_same_adapter_over_the_whole_base(runs, tmp_pat
     assert main(["export", str(runs["nf4"]), "--to", str(tmp_path / "merged")]) == 0
     with torch.no_grad():
         torch.testing.assert_close(components.load(tmp_path / "merged").model(ids), right, rtol=0, atol=5e-5)
+    monkeypatch.chdir(runs["base"].parents[2])
+    begun = components.load_recipe("llama_tiny", [*TUNED, f"init_from={runs['nf4']}", "adapter.base=full"]).model.eval()
+    with torch.no_grad():
+        torch.testing.assert_close(begun(ids), right, rtol=0, atol=5e-5)
     loaded = components.load(runs["nf4"])
     assert loaded.generate("a house", max_new_tokens=4).startswith("a house")
     loaded.adapters.add("again", tmp_path / "few")  # over the base in few bits, which stays so
