@@ -41,6 +41,7 @@ BESIDE = {
     "embedding/patches": ("model.embedding.d_in=4",),
     "head/multi_token": ("loss=multi_token",),
     "value/embedding": ("model/embedding=value_embeddings",),
+    "head/tied_factorised": ("model/embedding=factorised",),
     # nothing keeps numbers in bounds, and each FFN with a gate squares them
     "norm/none": ("model.n_layers=2",),
     # nothing carries a signal past a branch: few of them, which begin so that it neither dies out nor grows
@@ -73,13 +74,12 @@ class Host:
     def overrides(self, row: Row) -> list[str]:
         """What the command line says for these choices; sockets that are left open stay neutral."""
         said = [f"model={self.model}", *SMALL, *self.neutral, *self.fixed]
+        chosen = tuple(f"{self.paths[socket][0]}=" for socket in row) + (("model.n_layers",) if self.model == "mlp" else ())
         for socket, part in row.items():
             path, kind = self.paths[socket]
             if not (socket == "mask" and part == "full"):  # what every mixer has, whether it has a socket for it or not
                 said.append(f"{path}={part}")
-                said += [
-                    w for w in BESIDE.get(f"{kind}/{part}", ()) if self.model != "mlp" or not w.startswith("model.n_layers")
-                ]
+                said += [w for w in BESIDE.get(f"{kind}/{part}", ()) if not w.startswith(chosen)]
         return said
 
     def config(self, row: Row) -> dict[str, Any]:
@@ -232,7 +232,7 @@ def plain(host: Host, *read: Cell) -> dict[str, Any]:
 
 
 def with_beside(host: Host, row: Row) -> tuple[Cell, ...]:
-    return tuple(c for c in row.items() if (host.paths[c[0]][1], c[1]) == ("value", "embedding"))
+    return tuple(c for c in row.items() if f"{host.paths[c[0]][1]}/{c[1]}" in ("value/embedding", "head/tied_factorised"))
 
 
 def refusal(host: Host, row: Row) -> str | None:
