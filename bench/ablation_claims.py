@@ -93,8 +93,8 @@ class Ladder:
     told: str = ""
 
 
-def sized(steps: int, *, context: int = 128, batch: int = 4, precision: str = "32-true") -> tuple[str, ...]:
-    """A small gpt_python: 0.6 M parameters, 512 tokens a step. bf16-mixed takes eight times as long where the processor has no products of bf16."""
+def sized(steps: int, *, context: int = 128, batch: int = 4, precision: str | None = "32-true") -> tuple[str, ...]:
+    """A small gpt_python: 0.6 M parameters, 512 tokens a step. ``precision`` None is the recipe's own."""
     return (
         "model.d_model=96",
         f"model.context_length={context}",
@@ -103,7 +103,7 @@ def sized(steps: int, *, context: int = 128, batch: int = 4, precision: str = "3
         f"task.validation_every={steps // 3}",
         "task.samples=0",
         "task.judged_samples=0",
-        f"trainer.precision={precision}",
+        *(() if precision is None else (f"trainer.precision={precision}",)),
     )
 
 
@@ -121,7 +121,7 @@ STUDIES: dict[str, Comparison | Ladder] = {
         "Shazeer 2020, [arXiv:2002.05202](https://arxiv.org/abs/2002.05202), table 1",
         (
             "recipe=gpt_python",
-            *sized(150, precision="bf16-mixed"),
+            *sized(150, precision=None),
             "model.ffn.activation=relu",
             "model/ffn=mlp,glu",
             "model.ffn.activation=relu,gelu,silu",
@@ -166,7 +166,7 @@ STUDIES: dict[str, Comparison | Ladder] = {
         "[arXiv:2406.07887](https://arxiv.org/abs/2406.07887) (Mamba-2)",
         (
             "recipe=gpt_python",
-            *sized(150, context=256, batch=2, precision="bf16-mixed"),
+            *sized(150, context=256, batch=2, precision=None),
             "model/position=learned",
             "model.pattern=[mixed,full]",
             "model.layers.full={attention:{name:gqa,n_heads:3,qk_norm:rms}}",
