@@ -33,9 +33,11 @@ def sequential_scan(step: Step, states: States, inputs: Given, dim: int) -> tupl
     """
     there = [x for x in inputs if x is not None]
 
-    def one(states: States, given: Sequence[Tensor]) -> tuple[States, States]:
+    def with_gaps(states: States, given: Given) -> tuple[States, States]:
         rest = iter(given)
         return step(states, [None if x is None else next(rest) for x in inputs])
+
+    one = step if len(there) == len(inputs) else with_gaps
 
     if exporting():
 
