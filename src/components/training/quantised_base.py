@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from torch import nn
 
 from components.core.config_types import Config, part_name
 from components.core.errors import UserError
 from components.core.memory import shown
 from components.functional.quantised_tensor import Quantised, bytes_of
-from components.training.float8 import PRECISION
-
-WHOLE = (SingleDeviceStrategy, DDPStrategy)  # each device has the whole model; classes that build on them are others
 
 
 def check_base(model: nn.Module, strategy: object, settings: Config) -> str:
@@ -27,8 +23,15 @@ def check_base(model: nn.Module, strategy: object, settings: Config) -> str:
     Raises:
         UserError: the strategy or the precision wants tensors that are as long as they look.
     """
+    # here, since a plan needs none of Lightning
+    from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
+
+    from components.training.float8 import PRECISION
+
     node = settings.get("strategy") or "auto"
-    need_whole(model, part_name(node) if isinstance(node, dict) else node, whole=type(strategy) in WHOLE)
+    # each device has the whole model under these; classes that build on them are others
+    whole = type(strategy) in (SingleDeviceStrategy, DDPStrategy)
+    need_whole(model, part_name(node) if isinstance(node, dict) else node, whole=whole)
     if not (held := matrices(model)):
         return ""
     if settings.get("precision") == PRECISION:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from components.core.flops import Flops, Work, both, children
+from components.core.traits import provides
 from components.core.weights import weight_of
 from components.functional.decode_products import product
 from components.functional.logits import multiplied, soft_capped
@@ -22,10 +23,14 @@ class Tied(nn.Module):
         embedding: whose table it is.
         bias: whether each logit has one, which is the head's own; "fixed": a number that is kept but not trained.
         soft_cap: c in c * tanh(logit / c); None: none.
-        multiplier: factor on the product, before the bias.
+        multiplier: factor on the product, before the bias: a number, or "rsqrt" for 1 / sqrt(W).
+
+    Raises:
+        ValueError: the embedding has no such table.
     """
 
     embedding: nn.Module
+    needs: Mapping[str, tuple[str, ...]]
     splits: Mapping[str, int] = {}
 
     def __init__(
@@ -34,9 +39,14 @@ class Tied(nn.Module):
         embedding: nn.Module,
         bias: bool | Literal["fixed"],
         soft_cap: float | None,
-        multiplier: float,
+        multiplier: float | Literal["rsqrt"],
     ) -> None:
         super().__init__()
+        for table in self.needs["embedding"]:
+            if not provides(embedding, table):
+                raise ValueError(
+                    f"{type(self).__name__} reads the {table} of its embedding, and {type(embedding).__name__} has none: use head=linear"
+                )
         # not a child: the matrix belongs to the embedding, and appears once in the state dict
         object.__setattr__(self, "embedding", embedding)
         self.bias = nn.Parameter(torch.empty(vocab_size)) if bias is True else None
@@ -44,7 +54,8 @@ class Tied(nn.Module):
             del self.bias
             self.register_buffer("bias", torch.empty(vocab_size))
         self.splits = {} if bias == "fixed" else {"vocab": vocab_size}
-        self.soft_cap, self.multiplier = soft_cap, multiplier
+        self.width: int = self.table.embedding_dim  # type: ignore[assignment]  # a number
+        self.soft_cap, self.multiplier = soft_cap, self.width**-0.5 if multiplier == "rsqrt" else float(multiplier)
         self.reset_parameters()
 
     @property

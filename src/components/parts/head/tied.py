@@ -22,7 +22,7 @@ class TiedHead(Tied):
         multiplier: factor on the product, before the bias: a number, or "rsqrt" for 1 / sqrt(d_model).
 
     Shapes: (B, T, D) -> (B, T, V).
-    Errors: ValueError where the embedding's vectors are of another width than those that the head reads.
+    Errors: ValueError where the embedding has no table, or one of another width than that of the vectors that the head reads.
     """
 
     needs = {"embedding": ("table",)}
@@ -38,11 +38,10 @@ class TiedHead(Tied):
         soft_cap: PositiveFloat | None = None,
         multiplier: PositiveFloat | Literal["rsqrt"] = 1.0,
     ) -> None:
-        factor = d_model**-0.5 if multiplier == "rsqrt" else float(multiplier)
-        super().__init__(vocab_size, embedding, bias, soft_cap, factor)
-        if (width := self.table.embedding_dim) != d_model:  # type: ignore[operator]  # a number
+        super().__init__(vocab_size, embedding, bias, soft_cap, multiplier)
+        if self.width != d_model:
             raise ValueError(
-                f"head/tied reads vectors of width {d_model}, and the embedding's are {width} wide: use head=linear"
+                f"head/tied reads vectors of width {d_model}, and the embedding's are {self.width} wide: use head=linear"
             )
 
     @property

@@ -23,6 +23,7 @@ class TiedFactorisedHead(Tied):
         multiplier: factor on the product, before the bias: a number, or "rsqrt" for 1 / sqrt(width of the table).
 
     Shapes: (B, T, D) -> (B, T, V).
+    Errors: ValueError where the embedding has no narrow table.
     """
 
     needs = {"embedding": ("narrow_table",)}
@@ -39,10 +40,8 @@ class TiedFactorisedHead(Tied):
         soft_cap: PositiveFloat | None = None,
         multiplier: PositiveFloat | Literal["rsqrt"] = 1.0,
     ) -> None:
-        width: int = embedding.tokens.embedding_dim  # type: ignore[union-attr,assignment]  # what provides a narrow table has it
-        factor = width**-0.5 if multiplier == "rsqrt" else float(multiplier)
-        super().__init__(vocab_size, embedding, bias, soft_cap, factor)
-        self.down = nn.Linear(d_model, width, bias=down_bias)
+        super().__init__(vocab_size, embedding, bias, soft_cap, multiplier)
+        self.down = nn.Linear(d_model, self.width, bias=down_bias)
 
     @property
     def table(self) -> nn.Module:
