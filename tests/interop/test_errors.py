@@ -176,7 +176,7 @@ def test_a_target_that_is_there_is_left_alone(name, sound, run, tmp_path, capsys
         (["import", "{sound}"], "needs either --to RUN or --config-only"),
         (["import", "{sound}", "--to", "x", "--config-only"], "needs either --to RUN or --config-only"),
         (["import", "./nowhere", "--to", "x"], "there is no such folder"),
-        (["export", "{run}"], "needs a run and --to FOLDER"),
+        (["export", "{run}"], "needs a run and --to PLACE"),
         (["export", "nowhere", "--to", "x"], "no such run"),
         (["export", "{sound}", "--to", "x"], "no such run"),
         (["export", "{run}", "--to", "x", "--shard-size", "large"], "'large' is not a size"),
