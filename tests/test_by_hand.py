@@ -42,7 +42,9 @@ def built(label: str) -> Any:
     signature = registry.entry(kind, name).signature
     given = {n: v for n, v in SIZES.items() if n in signature.sizes}
     if kind == "head" and "embedding" in given.keys() | signature.sizes.keys():
-        given["embedding"] = components.build("embedding", "token", vocab_size=V, d_model=D)
+        needed = signature.declared.get("needs", {}).get("embedding", ())
+        table = "factorised" if "narrow_table" in needed else "token"
+        given["embedding"] = components.build("embedding", table, vocab_size=V, d_model=D)
     if kind == "block":
         del given["place"]  # alone it is the only one
     options = {n: v for n, v in subject_of(label).maker.items() if n != "name"}

@@ -45,7 +45,7 @@ class Tied(nn.Module):
         for table in self.needs["embedding"]:
             if not provides(embedding, table):
                 raise ValueError(
-                    f"{type(self).__name__} reads the {table} of its embedding, and {type(embedding).__name__} has none: use head=linear"
+                    f"reads the {table} of its embedding, and {type(embedding).__name__} has none: use head=linear"
                 )
         # not a child: the matrix belongs to the embedding, and appears once in the state dict
         object.__setattr__(self, "embedding", embedding)
