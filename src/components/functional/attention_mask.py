@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from components.core.sockets import SequenceInfo
-from components.functional.sequential_scan import exporting
 
 
 class MaskRule(Protocol):
@@ -90,7 +89,7 @@ class MaskSpec:
 
     def _covers(self, length: int) -> bool:
         """Whether the rule hides nothing; in a program for all lengths, at none of them."""
-        return self.rule.covers(sys.maxsize if exporting() else length)
+        return self.rule.covers(length if type(length) is int else sys.maxsize)
 
     def dense(self, device: torch.device) -> Tensor:
         """(B or 1, 1, Tq, Tk), True where seen. A query that sees nothing sees everything: its output is never used, but must be finite."""

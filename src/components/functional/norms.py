@@ -16,9 +16,9 @@ FEW = 2**16  # elements up to which torch's own kernel is faster on a CPU, where
 
 def rms_norm(x: Tensor, weight: Tensor | None, eps: float) -> Tensor:
     """x / sqrt(mean(x^2) + eps) * weight over the last axis, computed in fp32, in x's dtype. ``weight`` broadcasts from the right; None: 1."""
-    compiled = torch.compiler.is_compiling()  # asked before the size: a program may be for all sizes
-    few = not compiled and x.numel() <= FEW and not torch.is_grad_enabled()
-    own = not few and not compiled and x.device.type == "cpu" and type(x) in (Tensor, FakeTensor)
+    size = x.numel()
+    few = type(size) is int and size <= FEW and not torch.is_grad_enabled()  # a program may be for all sizes, which is no int
+    own = not few and x.device.type == "cpu" and not torch.compiler.is_compiling() and type(x) in (Tensor, FakeTensor)
     if chosen.heard is not None:
         chosen.tell("RMS norm", *_named(own, few))
     if own and type(x) is Tensor:  # of a fake one only the shape counts

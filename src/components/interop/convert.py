@@ -97,7 +97,7 @@ def _read(raw: Config, opened: Callable[[], Tensors | Dequantised | GGUFTensors]
     return Imported(architecture, recipe, config, weights, used, source, bare, whole, files.note, left)
 
 
-def composed(recipe: Mapping[str, object], place: Path) -> tuple[Config, nn.Module]:
+def composed(recipe: Config, place: Path) -> tuple[Config, nn.Module]:
     """(config, model on meta) of a recipe made from a config.json. Errors are reported as faults of the config.json."""
     with faults_of(place):
         config = spelled_out(recipe)
