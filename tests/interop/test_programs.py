@@ -79,7 +79,7 @@ def test_every_part_exports(kind):
     known = [p for p in IN_DECODERS if p.startswith(f"{kind}/")]
     left = {p for p in known if not exports(p)}
     assert left <= {
-        "attention/both_ways", "head/classification", "head/regression", "router/expert_choice", "embedding/values", "embedding/patches", "head/value",
+        "attention/both_ways", "head/classification", "head/regression", "router/expert_choice", "embedding/values", "embedding/patches", "head/value", "head/none",
     }  # fmt: skip
 
 
