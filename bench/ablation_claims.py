@@ -132,7 +132,7 @@ STUDIES: dict[str, Comparison | Ladder] = {
             Claim("GEGLU is lower than the plain network with GELU", _ffn("glu", "gelu"), LOWER, _ffn("mlp", "gelu")),
             Claim("SwiGLU is lower than the plain network with Swish", _ffn("glu", "silu"), LOWER, _ffn("mlp", "silu")),
         ),
-        "The recipe has ReLU here, as the paper's baseline. All have the recipe's learning rate.",
+        "The recipe has ReLU here, as the paper's baseline. All have the recipe's learning rate. It ran under bf16-mixed, which was the recipe's precision then.",
     ),
     "b": Comparison(
         "Norms and their places, each with its own rate",
@@ -179,7 +179,7 @@ STUDIES: dict[str, Comparison | Ladder] = {
             Claim("Mamba-2 in every second layer is lower than softmax in all", "model/attention=mamba2", LOWER),
         ),
         "Every second layer is full softmax attention in all variants, and in the recipe all are. Positions are learned, since Mamba-2 takes no rotation. "
-        "All have the recipe's learning rate.",
+        "All have the recipe's learning rate. It ran under bf16-mixed, which was the recipe's precision then.",
     ),
     "d": Comparison(
         "Optimizers at equal time, each tuned",

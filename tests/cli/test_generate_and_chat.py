@@ -178,7 +178,7 @@ def test_chat_as_typed(trained, template, monkeypatch, capsys):
         ["be short", "anew"],
     ]
     out, err = capsys.readouterr()
-    assert err == "error: /clera: unknown command; /clear begins anew, /exit leaves\n"
+    assert err == "error: /clera: unknown command; /tool TEXT is a tool's answer, /clear begins anew, /exit leaves\n"
     answer = heard[1][2]
     assert answer["role"] == "assistant"
     assert answer["content"] in out

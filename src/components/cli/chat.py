@@ -82,7 +82,9 @@ def run(args: argparse.Namespace) -> int:
         if line == "/clear":
             said = first
         elif re.fullmatch(r"/[a-z]+", line):  # a mistyped command is not sent to the model
-            terminal.complain(f"error: {line}: unknown command; /clear begins anew, /exit leaves")
+            terminal.complain(
+                f"error: {line}: unknown command; /tool TEXT is a tool's answer, /clear begins anew, /exit leaves"
+            )
         elif line:
             told = line.startswith(TOLD)
             said = [*said, {"role": "tool" if told else "user", "content": line.removeprefix(TOLD) if told else line}]

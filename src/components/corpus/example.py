@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import NotRequired, TypedDict
+from typing import NotRequired, TypedDict, TypeGuard
 
 Values = tuple[tuple[float, ...], ...]  # (T, F): T positions of F numbers each
 # {"type": "function", "function": {"name": ..., "description": ..., "parameters": a JSON schema}}
@@ -32,6 +32,11 @@ class Message(TypedDict):
 def content_of(message: Message) -> str:
     """What is said in a message; empty where it only calls tools."""
     return message.get("content") or ""
+
+
+def is_conversation(given: object) -> TypeGuard[tuple[Message, ...]]:
+    """Whether an example's input holds messages, and at least one."""
+    return isinstance(given, tuple) and bool(given) and isinstance(given[0], dict)
 
 
 def texts_in(message: Message) -> Iterator[str]:

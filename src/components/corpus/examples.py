@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from components.core.contracts import complete
 from components.corpus.clean import Report
-from components.corpus.example import Example, as_json, content_of, texts_in
+from components.corpus.example import Example, as_json, content_of, is_conversation, texts_in
 from components.corpus.example_files import Stored, Writer, ends_of
 from components.corpus.store import Meta, build, key_of
 from components.corpus.texts import SPLITS, Cleaning, Progress, drawn, require_splits
@@ -208,12 +208,12 @@ def fault_of(example: Example) -> str:
             return "unanswered"
     elif not given:
         return "empty"
-    elif isinstance(given[0], dict):
-        said = [m for m in given if m["role"] == "assistant"]  # type: ignore[index]
-        if not any(content_of(m).strip() or m.get("tool_calls") for m in said):  # type: ignore[arg-type,attr-defined]  # likewise
+    elif is_conversation(given):
+        said = [m for m in given if m["role"] == "assistant"]
+        if not any(content_of(m).strip() or m.get("tool_calls") for m in said):
             return "unanswered"
     else:
-        if not all(math.isfinite(v) for row in given for v in row):  # type: ignore[arg-type]
+        if not all(math.isfinite(v) for row in given for v in row):  # type: ignore[arg-type]  # rows of numbers: all else is told apart above
             return "abnormal"
         if answer is None or (isinstance(answer, str) and not answer.strip()):
             return "unanswered"
@@ -232,8 +232,8 @@ def texts_of(examples: Iterable[Example]) -> Iterator[str]:
     for example in examples:
         if isinstance(example.input, str):
             yield example.input
-        elif example.input and isinstance(example.input[0], dict):
-            yield from (text for m in example.input for text in texts_in(m))  # type: ignore[arg-type]  # they are messages
+        elif is_conversation(example.input):
+            yield from (text for m in example.input for text in texts_in(m))
         if isinstance(example.answer, str):
             yield example.answer
         yield from (text for said in example.answers for m in said for text in texts_in(m))

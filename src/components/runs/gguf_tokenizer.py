@@ -40,11 +40,9 @@ def read_in_gguf(file: Path) -> Tokens | None:
     with tempfile.TemporaryDirectory() as folder:
         try:
             AutoTokenizer.from_pretrained(str(file.parent), gguf_file=file.name, local_files_only=True).save_pretrained(folder)
-        except (
-            BaseException
-        ) as e:  # whatever its many converters raise, a panic of the library below, which is no Exception, among it
-            if isinstance(e, (KeyboardInterrupt, SystemExit)):
-                raise
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as e:  # whatever its converters raise, with a panic of the library below, which is no Exception
             said = f"transformers does not read its tokenizer: {(str(e).strip().splitlines() or [type(e).__name__])[0]}"
             raise UserError(str(file), said, "put its tokenizer.json beside it") from e
         _mend(Path(folder), values, str(file))

@@ -84,7 +84,7 @@ def part_in(error: BaseException, model: nn.Module) -> str:
 
 
 def total(tensors: object) -> int:
-    return sum(bytes_of(t) for t in tensors if isinstance(t, Tensor))  # type: ignore[attr-defined]
+    return sum(bytes_of(t) for t in tensors if isinstance(t, Tensor))  # type: ignore[attr-defined]  # any iterable
 
 
 def largest(model: nn.Module) -> str:

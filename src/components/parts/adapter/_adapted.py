@@ -53,10 +53,10 @@ class Adapted:
         if bias is not None:
             bias = bias.clone()
         effective = self.effective_weight()
-        dequantise(self)  # type: ignore[arg-type]
-        self.weight.copy_(effective)  # type: ignore[attr-defined]
+        dequantise(self)  # type: ignore[arg-type]  # a mixin over nn.Linear and others, as said above
+        self.weight.copy_(effective)  # type: ignore[attr-defined]  # of the module that it is mixed into
         if bias is not None:
-            self.bias.copy_(bias)  # type: ignore[attr-defined]
+            self.bias.copy_(bias)  # type: ignore[attr-defined]  # likewise
         self.strip()
 
     def strip(self) -> None:

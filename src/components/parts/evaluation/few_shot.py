@@ -16,7 +16,7 @@ from components.core.registry import register
 from components.core.signature import NonNegative, Positive
 from components.core.traits import gives_examples
 from components.corpus.evaluation_api import EvalData, EvaluatedModel, Figure, mean_with_error, sample, top1_credit
-from components.corpus.example import Example, content_of
+from components.corpus.example import Example, content_of, is_conversation
 
 WHERE = "evaluation.few_shot"
 
@@ -149,8 +149,8 @@ def pair_of(example: Example) -> tuple[str, str]:
     given, answer = example.input, example.answer
     if isinstance(given, str) and isinstance(answer, str):
         return given, answer
-    if given and isinstance(given[0], dict):
-        at = max(i for i, m in enumerate(given) if m["role"] == "assistant")  # type: ignore[index]
-        asked = next((content_of(m) for m in reversed(given[:at]) if m["role"] == "user"), "")  # type: ignore[index,arg-type]
-        return asked, content_of(given[at])  # type: ignore[arg-type]  # likewise
+    if is_conversation(given):
+        at = max(i for i, m in enumerate(given) if m["role"] == "assistant")
+        asked = next((content_of(m) for m in reversed(given[:at]) if m["role"] == "user"), "")
+        return asked, content_of(given[at])
     raise UserError(WHERE, f"{example.where}: inputs or answers are numbers, which no prompt holds", "take data of texts")
