@@ -11,10 +11,13 @@ from pathlib import Path
 import contract_parts
 import pytest
 import torch
+import warm_server
 from hosts import LENGTH, ids, scramble
 
 from components import build
 from components.core.sockets import Layer
+
+pytestmark = pytest.mark.usefixtures("warm_processes")
 
 HERE = Path(__file__).parent
 
@@ -96,7 +99,7 @@ def set_checkpointing(model, value):
 def run_two(script: str, timeout: int = 120) -> list[str]:
     """The script under torchrun in a process group of its own, which is killed whole on a time-out."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(HERE / script)]
-    env = {**os.environ, "PYTHONPATH": str(HERE), "OMP_NUM_THREADS": "1"}
+    env = {**os.environ, "PYTHONPATH": warm_server.on_path(str(HERE)), "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True, env=env
     )

@@ -8,6 +8,8 @@ import textwrap
 
 import pytest
 
+pytestmark = pytest.mark.usefixtures("warm_processes")
+
 CELL = '''
 import torch, components
 from torch import Tensor, nn

@@ -13,6 +13,8 @@ import pytest
 import components
 from components.core import moved
 
+pytestmark = pytest.mark.usefixtures("warm_processes")
+
 PLUGIN = Path(__file__).parent / "old_plugins" / "my_attention"
 
 

@@ -6,7 +6,10 @@ import subprocess
 import sys
 
 import pytest
+import warm_server
 from test_plugins import install
+
+pytestmark = pytest.mark.usefixtures("warm_processes")
 
 PARTS = '''"""Parts of a run."""
 from __future__ import annotations
@@ -73,7 +76,7 @@ SMALL = (
 def world(tmp_path, monkeypatch):
     site = tmp_path / "site"
     site.mkdir()
-    monkeypatch.setenv("PYTHONPATH", ":".join([str(site), *sys.path]))
+    monkeypatch.setenv("PYTHONPATH", warm_server.on_path(":".join([str(site), *sys.path])))
     monkeypatch.setenv("COMPONENTS_CACHE", str(tmp_path / "parts"))
     (tmp_path / "text.txt").write_text("the cat sat on the mat. " * 400)
     install(site, "loud-parts", "loud", {"__init__.py": PARTS})

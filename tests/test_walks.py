@@ -18,8 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import warm_server
 
 from components.cli import main
+
+pytestmark = pytest.mark.usefixtures("warm_processes")
 
 ROOT = Path(__file__).parents[1]
 WALKED = [p for p in sorted((ROOT / "docs").rglob("*.md")) if "<!-- walked" in p.read_text(encoding="utf8")]
@@ -59,7 +62,7 @@ def run(command: str, instead: list[str]) -> str:
     """What a command says, errors too; in this process, where that is possible."""
     program, *words = shlex.split(command)
     if program == "python":
-        environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+        environment = {**os.environ, "PYTHONPATH": warm_server.on_path(str(ROOT / "src"))}
         done = subprocess.run([sys.executable, *words], capture_output=True, text=True, env=environment, timeout=200)
         assert done.returncode == 0, done.stderr
         return done.stdout + done.stderr

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.usefixtures("warm_processes")
+
 SCRIPT = Path(__file__).with_name("on_another_device.py")
 SOME = ("attention/mamba2", "position/t5_bias", "cache/int8", "cache/ring", "cache/static")
 

@@ -14,8 +14,11 @@ import sysconfig
 from pathlib import Path
 
 import pytest
+import warm_server
 
 from components.cli import main, new
+
+pytestmark = pytest.mark.usefixtures("warm_processes")
 
 ROOT = Path(__file__).parents[2]
 SMALL = [
@@ -43,7 +46,7 @@ class Environment:
         self.work.mkdir()
 
     def run(self, *words: str, code: int = 0) -> str:
-        own = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+        own = {**os.environ, "PYTHONPATH": warm_server.on_path()}
         done = subprocess.run(
             [str(self.python), "-m", *words],
             capture_output=True,
@@ -282,7 +285,7 @@ def test_a_kind_of_ones_own_is_listed_and_held_to_its_own_contract(radio):
     assert found["recipe"]["radio_tiny"]["origin"] == "radio-parts"
     said = radio.run("components", "check", "antenna/dipole").splitlines()
     assert said == ["antenna/dipole", "  holds  keeps the sign", "1 properties, all hold"]
-    own = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    own = {**os.environ, "PYTHONPATH": warm_server.on_path()}
     command = [str(radio.python), "-m", "components", "check", "antenna/dish"]
     dish = subprocess.run(
         command, capture_output=True, text=True, cwd=radio.work, env={**own, "COMPONENTS_CACHE": str(radio.folder / "cache")}

@@ -18,6 +18,8 @@ from components.runs import run_folder
 from components.runs.metrics_file import read_rows
 from components.training import ranks
 
+pytestmark = pytest.mark.usefixtures("warm_processes")
+
 PAGE = Path(__file__).parents[2] / "docs" / "how_to" / "cluster.md"
 RANKS = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "NODE_RANK", run_folder.FOLDER, ranks.FIRST, ranks.RUN)
 SRUN = """#!/bin/bash

@@ -18,6 +18,8 @@ import components
 from components.cli import main
 from components.core.errors import UserError
 
+pytestmark = pytest.mark.usefixtures("warm_processes")
+
 BYTES = b"caf\xe9".decode("utf8", "surrogateescape")
 AT_ONCE = ("trainer.max_steps=4", "task.validation_every=2")
 

@@ -24,6 +24,8 @@ from components.runs.metrics_file import read_rows
 from components.training.preemption import Preemption
 from components.training.signals import REQUEUE
 
+pytestmark = pytest.mark.usefixtures("warm_processes")
+
 
 @pytest.fixture
 def here(tmp_path, monkeypatch):

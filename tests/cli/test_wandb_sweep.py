@@ -18,6 +18,8 @@ from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_com
 sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
 import wandb_reader
 
+pytestmark = pytest.mark.usefixtures("warm_processes")
+
 PAGE = Path(__file__).parents[2] / "docs" / "how_to" / "track.md"
 
 

@@ -13,6 +13,8 @@ from components.core import registry
 from components.core.signature import REQUIRED
 from components.corpus.examples import prepare_examples
 
+pytestmark = pytest.mark.usefixtures("warm_processes")
+
 BUILT_IN = {
     name: tuple(e.signature.declared["provides"])
     for (_, name), e in registry.entries("data").items()

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 
+import pytest
 from plain_process import output
+
+pytestmark = pytest.mark.usefixtures("warm_processes")
 
 
 def test_a_loop_of_ones_own_learns_and_its_schedule_ends(tmp_path):

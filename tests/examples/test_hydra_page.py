@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.usefixtures("warm_processes")
+
 PAGE = (Path(__file__).parents[2] / "docs" / "how_to" / "hydra_app.md").read_text(encoding="utf8")
 # all commands in one process, since importing torch takes seconds: [[word, ...], ...] -> [[what is printed, exit code], ...]
 RUN = """

@@ -9,6 +9,8 @@ from plain_process import output
 
 pytest.importorskip("jsonargparse", reason="LightningCLI reads its command line with it")
 
+pytestmark = pytest.mark.usefixtures("warm_processes")
+
 
 def test_flags_of_the_trainer_and_words_of_the_recipe_stand_side_by_side(tmp_path):
     words = [

@@ -7,6 +7,8 @@ import re
 import pytest
 from plain_process import output
 
+pytestmark = pytest.mark.usefixtures("warm_processes")
+
 
 @pytest.mark.parametrize("words", [(), ("differential",)])
 def test_it_learns_to_say_a_row_backwards(tmp_path, words):

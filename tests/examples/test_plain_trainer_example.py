@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 
+import pytest
 from plain_process import output
+
+pytestmark = pytest.mark.usefixtures("warm_processes")
 
 
 def test_it_trains_tests_predicts_and_loads_what_it_kept(tmp_path):

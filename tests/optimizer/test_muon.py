@@ -16,6 +16,8 @@ from components.core.weights import roles
 from components.functional.orthogonal import orthogonalise_reference
 from components.parts.optimizer import _spread as spread
 
+pytestmark = pytest.mark.usefixtures("warm_processes")
+
 
 def by(optimizer, which):
     return {id(p) for g in optimizer.param_groups if g["by"] == which for p in g["params"]}

@@ -7,6 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.usefixtures("warm_processes")
+
 SCRIPT = """
 import copy
 import torch, torch.distributed as dist

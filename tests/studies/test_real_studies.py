@@ -23,6 +23,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "cli"))
 import tiny_recipe
 import wandb_reader
 
+pytestmark = pytest.mark.usefixtures("warm_processes")
+
 COMMAND = (
     *(sys.executable, "-m", "components", "ablate", "recipe=./tiny.yaml", "model/norm=rms,layer", "seeds=1"),
     *("trainer.max_steps=300", "task.validation_every=30", "logger=wandb", "logger.mode=offline", "jobs=2"),

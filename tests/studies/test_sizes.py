@@ -19,6 +19,8 @@ from components.studies.sizes.ladder import base_of, ladder, next_rung
 from components.studies.sizes.question import Question, parameters_of, size_of
 from components.studies.study import read_study
 
+pytestmark = pytest.mark.usefixtures("warm_processes")
+
 RECIPE = """defaults:
   - override /tokenizer: byte
   - override /optimizer: adamw

@@ -14,6 +14,8 @@ from components.compose import jobs
 from components.core.errors import UserError
 from components.studies.study import read_speeds, read_study
 
+pytestmark = pytest.mark.usefixtures("warm_processes")
+
 RECIPE = """defaults:
   - override /tokenizer: byte
   - override /optimizer: adamw

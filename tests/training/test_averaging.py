@@ -23,6 +23,8 @@ from components.training.preemption import Preempted
 sys.path.insert(0, str(Path(__file__).parents[1] / "cli"))
 from tiny_recipe import RECIPE
 
+pytestmark = pytest.mark.usefixtures("warm_processes")
+
 OPTIMIZERS = {
     "ema": {"name": "ema", "decay": 0.9, "inner": {"name": "adamw", "lr": 1e-2}},
     "schedule_free": {"name": "schedule_free", "lr": 1e-2},

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import nn
 
 from components.runs.resume import find_resumed
 from components.training.experiment import Job, fit
+
+pytestmark = pytest.mark.usefixtures("warm_processes")
 
 MODEL = {
     "embedding": {"name": "token", "dropout": 0.1},

@@ -19,6 +19,8 @@ from components.corpus.batches import totals
 from components.corpus.steps import MicroBatch
 from components.runs import preparing
 
+pytestmark = pytest.mark.usefixtures("warm_processes")
+
 SGD = {"name": "sgd", "lr": 0.5}  # Adam divides by the size of a gradient, and would hide a wrong one and show rounding
 
 

@@ -21,6 +21,8 @@ from components.training import finalize, lock
 from components.training.experiment import Job, fit
 from components.training.task import _training
 
+pytestmark = pytest.mark.usefixtures("warm_processes")
+
 
 @pytest.fixture(autouse=True)
 def no_pictures(monkeypatch):

@@ -18,6 +18,8 @@ from components.corpus.rows import batch_of
 from components.training.task._drawing import row_of
 from components.training.task._reference import said_by, tokens_read
 
+pytestmark = pytest.mark.usefixtures("warm_processes")
+
 VOCAB = 40
 # two groups of three: prompt, answers, and their rewards
 GROUPS = [((1, 2, 3), ((4, 5), (6,), (7, 8, 9, 10)), (1.0, 0.0, 0.5)), ((7, 8), ((9,), (10, 11, 12), (3, 3)), (0.0, 2.0, 0.0))]

@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import lightning_rows
+import pytest
 from conftest import make_tiny
 from lightning import Trainer
 from lightning.pytorch import callbacks, loggers
@@ -18,6 +19,8 @@ from lightning_rows import CALLBACKS, FLAGS, LOGGERS, METHODS, Row, ran
 from plain import hushed, task_and_data
 
 from components.core.errors import UserError
+
+pytestmark = pytest.mark.usefixtures("warm_processes")
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "lightning.md"
 STALE = "docs/reference/lightning.md is stale: python tests/training/test_lightning_table.py writes it anew"

@@ -23,6 +23,8 @@ from components.training import reading
 from components.training.building import quiet_lightning
 from components.training.data_module import PackedDataModule
 
+pytestmark = pytest.mark.usefixtures("warm_processes")
+
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
 
 

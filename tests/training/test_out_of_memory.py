@@ -15,6 +15,8 @@ from components.parts.ffn.mlp import MLP
 from components.training.experiment import Job, fit
 from components.training.out_of_memory import ran_out, size_in
 
+pytestmark = pytest.mark.usefixtures("warm_processes")
+
 TOO_MUCH = 2**50  # bytes, which no machine gives
 
 

@@ -11,6 +11,8 @@ from lightning.pytorch.loggers import CSVLogger
 from plain import hushed, task_and_data, trainer
 from test_plain_trainer import rows_of
 
+pytestmark = pytest.mark.usefixtures("warm_processes")
+
 HERE = Path(__file__).parent
 OPTIONS = {"max_steps": 8, "log_every_n_steps": 4, "val_check_interval": 4, "check_val_every_n_epoch": None}
 SCRIPT = """

@@ -19,6 +19,8 @@ from components.corpus.rows import Row, Rows
 from components.training.task._compared import Compared
 from components.training.task._reference import Reference
 
+pytestmark = pytest.mark.usefixtures("warm_processes")
+
 VOCAB = 40
 Z0 = 0.7  # of kto
 PAIRS = [((1, 2, 3), (4, 5), (6,)), ((7, 8), (9,), (10, 11, 12)), ((3,), (2, 2, 2, 5), (1, 30))]  # prompt, chosen, rejected

@@ -28,6 +28,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "cli"))
 from threaded import on_ranks
 from tiny_recipe import write
 
+pytestmark = pytest.mark.usefixtures("warm_processes")
+
 RANKS = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "NODE_RANK", run_folder.FOLDER, ranks.FIRST, ranks.RUN)
 AMOUNTS = [
     *("recipe=ladder/01_leaf_flower", "data=judges", "data.count=32", "model.d_model=3", "task=regression", "loss=regression"),

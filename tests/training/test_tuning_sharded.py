@@ -14,6 +14,8 @@ from components.runs import checkpoints
 sys.path.insert(0, str(Path(__file__).parents[1] / "cli"))
 from tiny_recipe import write
 
+pytestmark = pytest.mark.usefixtures("warm_processes")
+
 # SGD: Adam's first steps enlarge what the order of a sum changes
 SMALL = ["optimizer=sgd", "optimizer.lr=0.1", "schedule=constant", "task.samples=0", "trainer.max_steps=4", "model.n_layers=2"]
 TUNED = {

@@ -22,6 +22,8 @@ from components.training.sent import Sent
 sys.path.insert(0, str(Path(__file__).parents[1] / "cli"))
 from tiny_recipe import write
 
+pytestmark = pytest.mark.usefixtures("warm_processes")
+
 RANKS = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "NODE_RANK", run_folder.FOLDER, ranks.FIRST, ranks.RUN)
 WORDS = [
     "recipe=./tiny.yaml",

@@ -7,12 +7,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 
 from components import build
 from components.core.sockets import SequenceInfo
 from components.functional.precision import widest
 from components.runs import random_state
+
+pytestmark = pytest.mark.usefixtures("warm_processes")
 
 TESTS = Path(__file__).parent.parent
 
