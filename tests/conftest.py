@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 import warm_server
 
+from components.runs import curves
+
 collect_ignore = ["old_plugins"]  # packages with tests of their own, which test_old_plugins runs
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("COMPONENTS_CACHE", str(Path(__file__).parents[1] / ".cache" / "tests"))
@@ -17,6 +19,9 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("WANDB_MODE", "disabled")
 for name in [n for n in os.environ if n.startswith("SLURM_")]:
     del os.environ[name]
+
+DOT = "89504e470d0a1a0a0000000d49484452000000010000000108000000003a7e9b550000000a49444154789c63f80f0001010100b138f6140000000049454e44ae426082"
+"""A PNG of one white pixel."""
 
 
 @pytest.fixture(autouse=True)
@@ -26,6 +31,16 @@ def _no_ranks_are_left() -> Iterator[None]:
     distributed = sys.modules.get("torch.distributed")
     assert distributed is None or not distributed.is_initialized(), "the test has left its process group"
     assert "MASTER_PORT" not in os.environ, "the test has left MASTER_PORT in the environment"
+
+
+def _dot(runs: dict, file: Path, title: str) -> None:  # noqa: ARG001  as draw
+    file.write_bytes(bytes.fromhex(DOT))
+
+
+@pytest.fixture(autouse=True)
+def _pictures_are_dots(monkeypatch) -> None:
+    """matplotlib takes half a second of a core for each run's curves, more than ten steps do; runs of module fixtures draw them."""
+    monkeypatch.setattr(curves, "draw", _dot)
 
 
 @pytest.fixture(scope="module")

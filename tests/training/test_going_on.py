@@ -17,16 +17,11 @@ from components.core import files, publishing
 from components.core.errors import UserError
 from components.runs import checkpoints, resume, run_folder
 from components.runs.metrics_file import MetricsFile, read_rows
-from components.training import finalize, lock
+from components.training import lock
 from components.training.experiment import Job, fit
 from components.training.task import _training
 
 pytestmark = pytest.mark.usefixtures("warm_processes")
-
-
-@pytest.fixture(autouse=True)
-def no_pictures(monkeypatch):
-    monkeypatch.setattr(finalize.curves, "draw", lambda *_: None)
 
 
 def go_on(folder: Path, config: dict[str, Any]) -> Any:
@@ -205,7 +200,6 @@ def test_a_kill_while_saving_never_leaves_an_old_best(tiny, monkeypatch):
     assert steps == {"last.ckpt": 5, "best.ckpt": 10}
     (folder / "checkpoints" / "last.ckpt.0123abcd.part").write_bytes(b"half")
     monkeypatch.undo()
-    monkeypatch.setattr(finalize.curves, "draw", lambda *_: None)
     go_on(folder, tiny())
     assert {f.name for f in (folder / "checkpoints").iterdir()} == {"last.ckpt", "best.ckpt"}
 

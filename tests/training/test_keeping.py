@@ -11,11 +11,6 @@ from components.training.keeping import Keeping
 from components.training.saving import Checkpoints
 
 
-@pytest.fixture(autouse=True)
-def no_pictures(monkeypatch):
-    monkeypatch.setattr("components.runs.curves.draw", lambda *_: None)
-
-
 def steps(folder):
     return {f.name: checkpoints.read(f)["global_step"] for f in sorted((folder / "checkpoints").iterdir())}
 

@@ -50,6 +50,7 @@ def test_files_and_figures(finished):
         "summary.json",
         "run.json",
     }
+    assert (folder / "curves.png").stat().st_size > 5000
     text = (folder / "config.yaml").read_text()
     assert "# difference: model.norm: rms -> layer" in text
     assert yaml.safe_load(text) == config

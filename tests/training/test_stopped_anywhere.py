@@ -15,7 +15,6 @@ from lightning.pytorch import Callback
 from components.core import registry
 from components.runs import checkpoints, resume, run_folder
 from components.runs.metrics_file import read_rows
-from components.training import finalize
 from components.training.experiment import Job, fit
 from components.training.preemption import Preempted
 
@@ -40,10 +39,9 @@ class Signal(Callback):
 
 
 @pytest.fixture
-def configured(tiny, monkeypatch):
+def configured(tiny):
     """Dropout, micro-batches, epochs of four steps; ``quick`` makes early stopping end the run at its third validation."""
     registry.register("callback", "signal")(Signal)
-    monkeypatch.setattr(finalize.curves, "draw", lambda *_: None)  # half of the time
 
     def config(*, quick: bool = False, **sent: Any) -> dict[str, Any]:
         early = {"patience": 1 if quick else 2, "min_delta": 100.0 if quick else 0.0, "monitor": "val_bits_per_byte"}

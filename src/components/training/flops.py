@@ -7,6 +7,7 @@ activation checkpointing. The peak is that of matrix products in the same dtype:
 from __future__ import annotations
 
 import time
+from functools import cache
 
 import torch
 from lightning.pytorch import Trainer
@@ -17,7 +18,7 @@ from components.training.estimate.accelerators import by_device_name
 def peak_flops(device: torch.device, dtype: torch.dtype) -> float | None:
     """FLOP/s of one device in ``dtype``; None if unknown (then no utilisation is shown)."""
     if device.type == "cpu":
-        return _measured(dtype)
+        return _measured(dtype, torch.get_num_threads())
     if device.type == "cuda":
         # where fp32 is multiplied as TF32, the fp32 peak is the wrong measure
         plain = dtype != torch.float32 or torch.get_float32_matmul_precision() == "highest"
@@ -39,7 +40,8 @@ def multiplied_in(trainer: Trainer) -> torch.dtype:
     return {"16": torch.float16, "64": torch.float64}.get(precision.split("-")[0], torch.float32)
 
 
-def _measured(dtype: torch.dtype, size: int = 768, seconds: float = 0.15) -> float:
+@cache
+def _measured(dtype: torch.dtype, threads: int, size: int = 768, seconds: float = 0.15) -> float:  # noqa: ARG001  the peak of so many threads
     a = torch.ones(size, size, dtype=dtype)  # no random numbers: those of the run must not change
     out = a @ a
     best, end = float("inf"), time.perf_counter() + seconds
