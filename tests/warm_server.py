@@ -11,6 +11,7 @@ import importlib
 import json
 import os
 import runpy
+import select
 import selectors
 import signal
 import socket
@@ -18,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import types
 from collections.abc import Iterable
 from functools import cache
@@ -82,6 +84,57 @@ def address() -> str:
     return path
 
 
+class Started:
+    """A process without a window, which its starter may stop or kill by its own ``pid``; what it says goes to the file ``out``."""
+
+    def __init__(self, pid: int, answers: socket.socket, out: Path) -> None:
+        self.pid, self.answers, self.out = pid, answers, out
+        self._code: int | None = None
+
+    @property
+    def said(self) -> str:
+        return self.out.read_text(errors="replace")
+
+    def code(self) -> int | None:
+        """Its exit code, negative if a signal ended it; None while it runs."""
+        if self._code is None and select.select([self.answers], [], [], 0)[0]:
+            self._code = int(_line(self.answers))
+            self.answers.close()
+        return self._code
+
+    def ended(self, seconds: float = 120.0) -> int:
+        """The same, waited for."""
+        until = time.monotonic() + seconds
+        while (code := self.code()) is None:
+            assert time.monotonic() < until, f"process {self.pid} does not end: {self.said}"
+            time.sleep(0.02)
+        return code
+
+    def kill(self) -> None:
+        if self.code() is None:
+            os.kill(self.pid, signal.SIGKILL)
+            self.ended()
+
+
+def start(command: tuple[str, str, list[str]], folder: Path, env: dict[str, str], out: Path) -> Started:
+    """A process for ``command`` (-c, its source, arguments; or file, its path, arguments) in ``folder``, with no other variables than ``env``."""
+    answers = socket.socket(socket.AF_UNIX)
+    answers.connect(address())
+    text = json.dumps({"command": command, "folder": str(folder), "env": env, "unbuffered": False}).encode()
+    with open(os.devnull) as nothing, open(out, "a") as stream:
+        socket.send_fds(answers, [len(text).to_bytes(8, "little")], [nothing.fileno(), stream.fileno(), stream.fileno()])
+        answers.sendall(text)
+        return Started(int(_line(answers)), answers, out)
+
+
+def _line(connection: socket.socket) -> str:
+    """One line and no more: what follows is read later."""
+    read = b""
+    while not read.endswith(b"\n") and (one := connection.recv(1)):
+        read += one
+    return read.decode()
+
+
 def on_path(path: str = "") -> str:
     """PYTHONPATH, with ``path`` if there is one, of processes that are to be warm."""
     return os.pathsep.join(part for part in (str(WINDOW), path) if part)
@@ -102,7 +155,9 @@ def received(connection: socket.socket) -> tuple[dict[str, Any], list[int]]:
 
 
 def is_as_here(asked: dict[str, Any], here: str, began_with: dict[str, str]) -> bool:
-    """Whether a cold start would have imported the same files with the same variables."""
+    """Whether a cold start would have imported the same files with the same variables; who asks without a window has chosen."""
+    if "window" not in asked:
+        return True
     found = next((p for p in asked["path"] if (Path(p) / "components" / "__init__.py").is_file()), None)
     same_files = found is not None and Path(found).resolve() == Path(here).resolve()
     return same_files and at_import(asked["env"]) == began_with
@@ -119,9 +174,14 @@ def becomes(asked: dict[str, Any], streams: Iterable[int]) -> None:
         stream.reconfigure(line_buffering=stream is sys.stderr or stream.isatty(), write_through=asked["unbuffered"])
     os.environ.clear()
     os.environ.update(asked["env"])
+    if "window" not in asked:
+        sys.path.remove(str(Path(__file__).parent))
+        return
     sys.path[:], sys.prefix, sys.executable = asked["path"], asked["prefix"], asked["executable"]
     sys.path_importer_cache.clear()
-    window = asked["pid"]
+    for name, known in (("registry", "_known"), ("plugins", "installed")):  # packages on the path that the server did not have
+        getattr(sys.modules[f"components.core.{name}"], known).cache_clear()
+    window = asked["window"]
 
     def parent() -> int:
         """Who started the window; 1 once the window is gone, as for every orphan."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import random
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,11 @@ sys.path.insert(0, str(Path(__file__).parent))
 import rank_server
 
 
-@pytest.fixture(scope="session")
-def server() -> rank_server.Server:
-    """Starts ranks in a second each."""
-    return rank_server.shared()
+@pytest.fixture
+def server() -> Iterator[rank_server.Server]:
+    """Starts ranks in a second each, and leaves none."""
+    with rank_server.Server() as started:
+        yield started
 
 
 def story(seed: int = 0, documents: int = 60) -> str:

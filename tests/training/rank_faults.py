@@ -1,4 +1,4 @@
-"""What goes wrong on one rank in tests: a callback that the process of rank_server.py registers."""
+"""What goes wrong on one rank in tests: a callback that the ranks of rank_server.py register."""
 
 # ruff: noqa: ARG002  hooks
 from __future__ import annotations

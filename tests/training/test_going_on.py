@@ -21,8 +21,6 @@ from components.training import lock
 from components.training.experiment import Job, fit
 from components.training.task import _training
 
-pytestmark = pytest.mark.usefixtures("warm_processes")
-
 
 def go_on(folder: Path, config: dict[str, Any]) -> Any:
     return fit(Job(config, resumed=resume.Resumed(folder, folder / "checkpoints" / "last.ckpt", config), quiet=True))

@@ -88,7 +88,7 @@ def test_two_runs_of_a_script_one_with_a_rank_that_has_nothing_to_measure(here):
         assert any(r[name] for r in two)
 
 
-def test_onto_shards_and_no_rank_outlives_the_first(here):  # noqa: ARG001
+def test_onto_shards_and_no_rank_outlives_the_first(here, cold_processes):  # noqa: ARG001
     """A run of one process goes on under fsdp2 where it would have come to; then the first rank is killed. 20 s: two processes."""
     plain = ["recipe=./tiny.yaml", "task.samples=0", "schedule=constant", "optimizer.eps=1e-4"]
     assert main(["train", *plain, "paths.runs=whole"]) == 0

@@ -33,7 +33,7 @@ def _window(address, command):
 
     connection = socket.socket(socket.AF_UNIX)
     connection.connect(address)
-    asked = {"command": command, "argv0": sys.orig_argv[0], "folder": os.getcwd(), "env": dict(os.environ), "pid": os.getpid()}
+    asked = {"command": command, "folder": os.getcwd(), "env": dict(os.environ), "window": os.getpid()}
     asked |= {"path": sys.path, "prefix": sys.prefix, "executable": sys.executable, "unbuffered": "-u" in sys.orig_argv[1:2]}
     text = json.dumps(asked).encode()
     streams = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [0, 1, 2]))]
