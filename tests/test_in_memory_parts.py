@@ -135,7 +135,7 @@ def test_a_run_whose_part_is_not_there_says_what_to_do(run):
     assert int(said) >= 3
 
 
-def test_readers_and_ranks_of_a_notebook(run):
+def test_readers_and_ranks_of_a_notebook(run, cold_processes):  # noqa: ARG001  Lightning asks as it is imported whether somebody types
     """Readers are forked and know the cell; several processes are started from a script, and a notebook is told so in one line."""
     said = run(CELL, "more = ['task.num_workers=1']", TRAIN, "print(run.figures['state'])")
     assert said.splitlines()[-1] == "finished"

@@ -9,9 +9,6 @@ import sys
 from pathlib import Path
 
 import pytest
-import warm_server
-
-pytestmark = pytest.mark.usefixtures("warm_processes")
 
 PART = '''"""Fancy: a part of another package."""
 from __future__ import annotations
@@ -37,7 +34,7 @@ def site(tmp_path, monkeypatch):
     """A folder on PYTHONPATH that stands for site-packages, and a cache of its own."""
     folder = tmp_path / "site"
     folder.mkdir()
-    monkeypatch.setenv("PYTHONPATH", warm_server.on_path(str(folder)))
+    monkeypatch.setenv("PYTHONPATH", str(folder))
     monkeypatch.setenv("COMPONENTS_CACHE", str(tmp_path / "cache"))
     return folder
 
@@ -257,7 +254,7 @@ def test_a_package_elsewhere_on_the_path_as_editable_installs_have_it(site, tmp_
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     package.rename(elsewhere / "fancy")
-    monkeypatch.setenv("PYTHONPATH", warm_server.on_path(f"{site}{os.pathsep}{elsewhere}"))
+    monkeypatch.setenv("PYTHONPATH", f"{site}{os.pathsep}{elsewhere}")
     assert listed()["norm"]["fancy"]["sentence"] == "First."
     (elsewhere / "fancy" / "__init__.py").write_text(PART.format(name="fancy", sentence="Second."))
     assert listed()["norm"]["fancy"]["sentence"] == "Second."

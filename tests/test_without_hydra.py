@@ -5,10 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 
-import pytest
-
-pytestmark = pytest.mark.usefixtures("warm_processes")
-
 CODE = """
 import sys
 import lightning as L

@@ -38,21 +38,12 @@ AT_IMPORT = (
         "LD_",
         "LC_",
         "LANG",
-        "TORCH_",
-        "TORCHINDUCTOR_",
         "CUDA_",
-        "HF_",
-        "TRANSFORMERS_",
+        "TORCH_LOGS",
+        "TORCHINDUCTOR_",
+        "TORCHDYNAMO_",
     ),
-    *(
-        "PYTHONHASHSEED",
-        "PYTHONIOENCODING",
-        "PYTHONUTF8",
-        "PYTHONWARNINGS",
-        "PYTHONTRACEMALLOC",
-        "PYTHONFAULTHANDLER",
-        "MPLBACKEND",
-    ),
+    *("HF_", "TRANSFORMERS_", "MPLBACKEND", "PYTHONHASHSEED", "PYTHONIOENCODING", "PYTHONUTF8", "PYTHONWARNINGS"),
 )
 """The variables that Python or a library reads once, as it starts or is imported."""
 MODULES = ("torch", "components", "components.training.experiment", "hydra.core.override_parser.overrides_parser", "lightning")
@@ -159,8 +150,13 @@ def is_as_here(asked: dict[str, Any], here: str, began_with: dict[str, str]) -> 
     if "window" not in asked:
         return True
     found = next((p for p in asked["path"] if (Path(p) / "components" / "__init__.py").is_file()), None)
-    same_files = found is not None and Path(found).resolve() == Path(here).resolve()
-    return same_files and at_import(asked["env"]) == began_with
+    if found is None or Path(found).resolve() != Path(here).resolve():
+        return False
+    theirs, ours = (
+        at_import(asked["env"]),
+        at_import(dict(os.environ)),
+    )  # libraries set some when they are imported, in the asker too
+    return all(theirs.get(n) in (began_with.get(n), ours.get(n)) for n in {*theirs, *ours, *began_with})
 
 
 def becomes(asked: dict[str, Any], streams: Iterable[int]) -> None:

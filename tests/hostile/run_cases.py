@@ -23,7 +23,7 @@ from pathlib import Path
 from corpus import CKPT, RECIPE, RUN, Case, cases, thinned
 
 SECONDS, MEMORY, AT_ONCE = 20, 3 * 2**30, 2
-SHARE, OF_VALUES = 3, 12
+SHARE, OF_VALUES = 6, 24
 SOUND, OUTSIDE = "sound", "outside"
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
