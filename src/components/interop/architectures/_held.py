@@ -21,6 +21,7 @@ HELD = (
     "EuroBertForMaskedLM",
     "Exaone4ForCausalLM",
     "FalconForCausalLM",
+    "FalconH1ForCausalLM",
     "FalconMambaForCausalLM",
     "FlexOlmoForCausalLM",
     "GPT2LMHeadModel",
