@@ -21,7 +21,7 @@ PARTS = [e.label for e in registry.entries("attention").values() if e.name != "n
 STRAIGHT = ("chunked", "gqa", "mha", "mla", "mqa", "sliding_window", "talking_heads")
 EXACT = {
     mixers.SOFTMAX: ("chunked", "differential", "forgetting", "gqa", "mha", "mla", "mqa", "sliding_window", "talking_heads"),
-    mixers.EQUIVALENT: ("delta_net", "gated_delta_net", "gla", "hgrn2", "linear", "mamba2", "retention", "rwkv7"),
+    mixers.EQUIVALENT: ("delta_net", "gated_delta_net", "gla", "hgrn2", "lightning", "linear", "mamba2", "retention", "rwkv7"),
     mixers.SHARE: ("min_gru", "min_lstm", "rg_lru"),
     mixers.GRADIENT: ("both_ways", "gru", "lstm", "mamba", "rnn", "short_convolution"),
 }
@@ -159,7 +159,7 @@ def test_linear_attention_is_divided_by_its_sum_of_weights(position, sums):
     assert ((total - 1).abs().max() < 1e-4) == sums  # rotated features are divided by the sum of those that are not
 
 
-@pytest.mark.parametrize("name", ["linear", "retention", "mamba2", "gated_delta_net", "gla"])
+@pytest.mark.parametrize("name", ["linear", "retention", "lightning", "mamba2", "gated_delta_net", "gla"])
 def test_the_product_that_a_cell_is_spelled_by(name):
     """Query times key, times what is kept, over the divisor: the weight. Corrected and channel-wise states have no such product, and give none."""
     _, recorder = recorded(f"attention/{name}")

@@ -55,6 +55,7 @@ HELD = (
     "MambaForCausalLM",
     "MarianMTModel",
     "MellumForCausalLM",
+    "MiniMaxForCausalLM",
     "MiniMaxM2ForCausalLM",
     "MinistralForCausalLM",
     "MistralForCausalLM",

@@ -1,6 +1,6 @@
 """One layer looks up and keeps a summary at once: an attention and a recurrence read the same vectors side by side, and both are added.
 
-Zuo et al. 2025 (Falcon-H1), arXiv:2507.22448, section 2; heads of both kinds in one layer: Dong et al. 2024 (Hymba), arXiv:2411.13676
+Zuo et al. 2025 (Falcon-H1), arXiv:2507.22448; heads of both kinds in one layer: Dong et al. 2024 (Hymba), arXiv:2411.13676
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Zuo et al. 2025 (Falcon-H1), arXiv:2507.22448, section 3.2.3: constants that take the place of learning rates by part; muP: Yang et al. 2022, arXiv:2203.03466"""
+"""Zuo et al. 2025 (Falcon-H1), arXiv:2507.22448: constants that take the place of learning rates by part; muP: Yang et al. 2022, arXiv:2203.03466"""
 
 from __future__ import annotations
 
