@@ -5,6 +5,8 @@ The constant on keys is a factor on scores here.
 
 from __future__ import annotations
 
+import math
+
 from components.interop.architecture import Architecture, Rule
 from components.interop.architectures._common import TIED, decoder_sizes, in_each, rope, stack
 from components.interop.architectures._llama import BASE, FILES, MLP_BIAS, SILU
@@ -56,11 +58,10 @@ def _write_heads(get: Get) -> Fields:
     width, scale = get(f"{ATTENTION}.head_dim"), get(f"{ATTENTION}.scale")
     own = width or get("model.d_model") // get(f"{ATTENTION}.n_heads")
     factor = 1.0 if scale is None else scale * own**0.5
-    short = round(factor, 9)  # what somebody wrote down, where it gives the same factor on scores
-    return {
-        "key_multiplier": short if scale is not None and short * own**-0.5 == scale else factor,
-        **({} if width is None else {"head_dim": width}),
-    }
+    near = (math.nextafter(factor, towards) for towards in (0.0, math.inf))
+    # rounded, or one number farther, where this gives the same factor on scores
+    exact = (f for f in (round(factor, 9), factor, *near) if f * own**-0.5 == scale)
+    return {"key_multiplier": next(exact, factor), **({} if width is None else {"head_dim": width})}
 
 
 def _read_width(config: Theirs) -> Options:
