@@ -11,13 +11,14 @@ from components.core.sockets import Batch, Place, SequenceInfo, info_of
 from components.core.traits import lacks
 
 NAMES = sorted(name for kind, name in static_entries() if kind == "attention")
+INSIDE = {"parallel_hybrid": {"attention_mixer": {"name": "gqa", "position": "none"}}}  # mixers within that inherit, too
 
 
 def attention(name: str, **sizes: int):
     signature = static_entries()["attention", name].signature
     torch.manual_seed(1)
     inherited = [n for n, o in signature.options.items() if o.default == "inherit"]
-    options = {n: "none" if n == "position" else "rms" for n in inherited}
+    options = {n: "none" if n == "position" else "rms" for n in inherited} | INSIDE.get(name, {})
     return build("attention", name, d_model=64, context_length=32, place=Place(0, 2), **sizes, **options).eval()
 
 

@@ -241,19 +241,21 @@ def test_gated_delta_net_that_forgets_nothing_is_delta_net():
         {},
         {"n_groups": 2, "output_norm_over": "full", "bias": True},
         {"n_groups": 2, "conv_bias": False, "dt_limit": [0.3, 0.9], "norm_before_gate": True},
+        {"multipliers": [0.5, 0.7, 1.3, 2.0, 0.9], "bias": True},
     ],
     ids=lambda o: "-".join(o) or "plain",
 )
 def test_mamba2(options):
     part = mixer("mamba2", state_size=6, **options)
-    groups = options.get("n_groups", 1)
-    u, b, c = (
-        F.silu(convolved(p(x()), conv)) for p, conv in ((part.x, part.x_conv), (part.B, part.B_conv), (part.C, part.C_conv))
+    groups, factors = options.get("n_groups", 1), options.get("multipliers", [1.0] * 5)
+    z, u, b, c, dt = (
+        factor * getattr(part, name)(x()) for factor, name in zip(factors, ("z", "x", "B", "C", "dt"), strict=True)
     )
+    u, b, c = (F.silu(convolved(y, conv)) for y, conv in ((u, part.x_conv), (b, part.B_conv), (c, part.C_conv)))
     u, (b, c) = heads(u, 8), (heads(y, 6).repeat_interleave(4 // groups, 2) for y in (b, c))
-    dt = F.softplus(part.dt(x()) + part.dt_bias).clamp(*options.get("dt_limit", (0, math.inf)))
+    dt = F.softplus(dt + part.dt_bias).clamp(*options.get("dt_limit", (0, math.inf)))
     y = run(c, b, u * dt[..., None], (-part.A_log.exp() * dt).exp()[..., None]) + part.D[:, None] * u
-    y, gate = y.flatten(2), F.silu(part.z(x()))
+    y, gate = y.flatten(2), F.silu(z)
 
     def norm(y):
         if groups == 1 or "output_norm_over" in options:

@@ -1,16 +1,18 @@
-"""Retention and gated linear attention against their papers' formulas, written out here: 256 positions, every gradient, fp64."""
+"""Retention, gated linear attention and lightning attention against their papers' formulas, written out here: 256 positions, every gradient, fp64."""
 
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
 import torch.nn.functional as F
+from mixer_tools import check_documents_and_padding, counted, drawn, reported
 from torch import Tensor
 
 from components import build
-from components.core.sockets import SequenceInfo
+from components.core.sockets import Place, SequenceInfo
 
 D, T, HEADS = 32, 256, 4
 Weights = dict[str, Tensor]
@@ -54,11 +56,26 @@ def gla(x: Tensor, w: Weights) -> Tensor:
     return (gate / (1 + torch.exp(-gate)) * y) @ w["out.weight"].T
 
 
+def lightning(x: Tensor, w: Weights) -> Tensor:
+    """MiniMax 2025, arXiv:2501.08313: the product without chunks, as a matrix of decays for each head; rates of layer 1 of 3: 2^(-8 (h + 1) / H) (1 - 1 / 2)."""
+    n, width = torch.arange(T, dtype=torch.float64), D // HEADS
+    q, k, v = (F.silu(x @ w[f"{name}.weight"].T).view(-1, T, HEADS, width) for name in "qkv")
+    read = []
+    for h in range(HEADS):
+        rate = 2 ** (-8 * (h + 1) / HEADS) * (1 - 1 / (2 + 1e-5) + 1e-5)
+        decay = torch.exp(-rate * (n[:, None] - n)).tril()
+        read.append(((q[:, :, h] @ k[:, :, h].mT) * decay) @ v[:, :, h])
+    y = torch.cat(read, -1)
+    y = y / torch.sqrt((y * y).mean(-1, keepdim=True) + 1e-6) * w["output_norm.weight"]
+    return (torch.sigmoid(x @ w["z.weight"].T) * y) @ w["out.weight"].T
+
+
 @pytest.mark.parametrize(
     ("name", "paper", "options", "atol"),
     [
         ("retention", retention, {"position": "rope"}, 1e-5),  # rope keeps its angles in fp32: 256 of them times 6e-8
         ("gla", gla, {}, 1e-10),
+        ("lightning", lightning, {"place": Place(1, 3)}, 1e-10),
     ],
 )
 def test_the_part_is_its_papers_formula_with_its_gradients(name, paper, options, atol):
@@ -79,3 +96,22 @@ def test_the_part_is_its_papers_formula_with_its_gradients(name, paper, options,
         assert copies[n].grad is not None, n
         assert copies[n].grad.abs().max() > 1e-6, n
         torch.testing.assert_close(p.grad, copies[n].grad, rtol=1e-7, atol=atol, msg=lambda text, n=n: f"{n}: {text}")
+
+
+def test_lightning_keeps_the_more_the_later_a_layer_is():
+    kept = [build("attention", "lightning", d_model=D, place=Place(i, 4)).rates(torch.ones(1)).neg().exp() for i in range(4)]
+    assert all((later > earlier).all() for earlier, later in pairwise(kept))
+    assert (kept[-1] > 0.9999).all()
+    assert (kept[-1] < 1).all()
+    alone = build("attention", "lightning", d_model=D).rates(torch.ones(1))
+    torch.testing.assert_close(alone, torch.tensor([2.0**-2, 2.0**-4, 2.0**-6, 2.0**-8]), rtol=1e-4, atol=0)
+
+
+@pytest.mark.parametrize("chunk", [None, 1, 3])
+def test_documents_and_padding_of_lightning(chunk):
+    check_documents_and_padding(drawn("lightning", place=Place(1, 3)), chunk)
+
+
+def test_flops_of_lightning():
+    part = drawn("lightning", head_dim=6)
+    assert reported(part, 9).executed == counted(part, 9)

@@ -58,6 +58,7 @@ def in_turn(b, s, names, formula):
 ORDERS = {
     "pre_norm": lambda b, s, names: in_turn(b, s, names, lambda s, f, of: s + 0.5 * f(of("norm")(s), INFO)),
     "post_norm": lambda b, s, names: in_turn(b, s, names, lambda s, f, of: of("norm")(s + 0.5 * f(s, INFO))),
+    "normed_stream": lambda b, s, names: in_turn(b, s, names, lambda s, f, of: of("norm")(s) + 0.5 * f(of("norm")(s), INFO)),
     "output_norm": lambda b, s, names: in_turn(b, s, names, lambda s, f, of: s + 0.5 * of("norm")(f(s, INFO))),
     "sandwich": lambda b, s, names: in_turn(b, s, names, lambda s, f, of: s + 0.5 * of("output_norm")(f(of("norm")(s), INFO))),
     "norm_former": lambda b, s, names: in_turn(
@@ -90,7 +91,8 @@ def test_orders(name, memory):
 
 
 @pytest.mark.parametrize(
-    "name", ["pre_norm", "post_norm", "output_norm", "sandwich", "norm_former", "macaron", "parallel_two_norms"]
+    "name",
+    ["pre_norm", "post_norm", "normed_stream", "output_norm", "sandwich", "norm_former", "macaron", "parallel_two_norms"],
 )
 def test_a_norm_of_one_branch_alone(name):
     b = block(name, attention_norm="none")
@@ -154,7 +156,17 @@ def test_the_class_alone_takes_its_norm():
     assert type(b.attention_norm).__name__ == type(b.ffn_norm).__name__ == "RMSNorm"
 
 
-BLOCKS = ("pre_norm", "post_norm", "output_norm", "sandwich", "norm_former", "parallel", "parallel_two_norms", "macaron")
+BLOCKS = (
+    "pre_norm",
+    "post_norm",
+    "normed_stream",
+    "output_norm",
+    "sandwich",
+    "norm_former",
+    "parallel",
+    "parallel_two_norms",
+    "macaron",
+)
 
 
 @pytest.mark.parametrize("name", BLOCKS)

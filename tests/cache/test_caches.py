@@ -192,6 +192,7 @@ STATES = {
     "retention": ({"expand_k": 0.5, "expand_v": 2.0}, H * (K // 2) * (2 * K)),
     "gla": ({"expand_k": 0.5}, H * (K // 2) * K),
     "hgrn2": ({"expand_ratio": 4}, H * 4 * K),
+    "lightning": ({}, H * K * K),
     "delta_net": ({}, H * K * K + SHIFT * 3 * D),
     "gated_delta_net": ({"head_dim": 4, "head_v_dim": K}, H * 4 * K + SHIFT * (2 * H * 4 + D)),
     "mamba": ({"state_size": 6}, 2 * D * 6 + SHIFT * 2 * D),

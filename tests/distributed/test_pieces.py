@@ -94,6 +94,14 @@ def test_losses_of_logits_that_no_rank_has_whole(words, loss, monkeypatch):
             torch.testing.assert_close(own[n], grad, rtol=1e-9, atol=1e-9, msg=f"{words}, {loss}: {n}")
 
 
+def test_a_mixer_within_one_that_is_computed_whole_is_whole():
+    with torch.device("meta"):
+        model = pieces.host_of("attention/parallel_hybrid").model()
+    found = pieces_of(model, 2)
+    assert not [path for path in found.summed if "attention" in path]
+    assert [path for path in found.summed if "ffn" in path]
+
+
 @pytest.mark.parametrize("part", pieces.PARTS)
 def test_two_ranks_with_half_of_the_positions_each_compute_what_one_does(part):
     host = pieces.host_of(part)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import cycle
+
 import pytest
 import torch
 
@@ -18,10 +21,11 @@ PARTS = [e.label for e in registry.entries("attention").values() if e.name != "n
 STRAIGHT = ("chunked", "gqa", "mha", "mla", "mqa", "sliding_window", "talking_heads")
 EXACT = {
     mixers.SOFTMAX: ("chunked", "differential", "forgetting", "gqa", "mha", "mla", "mqa", "sliding_window", "talking_heads"),
-    mixers.EQUIVALENT: ("delta_net", "gated_delta_net", "gla", "hgrn2", "linear", "mamba2", "retention", "rwkv7"),
+    mixers.EQUIVALENT: ("delta_net", "gated_delta_net", "gla", "hgrn2", "lightning", "linear", "mamba2", "retention", "rwkv7"),
     mixers.SHARE: ("min_gru", "min_lstm", "rg_lru"),
     mixers.GRADIENT: ("both_ways", "gru", "lstm", "mamba", "rnn", "short_convolution"),
 }
+BOTH = {"parallel_hybrid": (mixers.SOFTMAX, mixers.EQUIVALENT)}  # two mixers side by side: a reading of each
 
 
 def recorded(label, options=(), **batch):
@@ -36,7 +40,9 @@ def recorded(label, options=(), **batch):
 
 def test_all_attention_parts_are_here():
     assert len(PARTS) >= 20
-    assert sorted(label.partition("/")[2] for label in PARTS) == sorted(n for names in EXACT.values() for n in names)
+    assert sorted(label.partition("/")[2] for label in PARTS) == sorted(
+        [*BOTH, *(n for names in EXACT.values() for n in names)]
+    )
 
 
 @pytest.mark.parametrize("label", PARTS)
@@ -46,9 +52,12 @@ def test_weights_of_every_attention(label):
     calls = recorder.of_kind("attention")
     crossed = [c for c in calls if getattr(c.module, "cross", False)]
     assert len(calls) == (6 if host.wiring == "cross" else 2)  # in a cross attention's host, both sides have their own as well
-    for call in crossed or calls:
+    # of two mixers side by side each kernel is a reading of its own
+    calls = [replace(call, kernels=[k]) for call in calls for k in call.kernels] if name in BOTH else calls
+    hows = BOTH.get(name) or [next(how for how, names in EXACT.items() if name in names)]
+    for call, how in zip(crossed or calls, cycle(hows)):
         for reading in mixers.readings(call):
-            assert reading.how == next(how for how, names in EXACT.items() if name in names)
+            assert reading.how == how
             heads, tq, tk = reading.weights.shape
             assert (tq, tk) == (12, 9 if crossed else 12)
             assert reading.weights.isfinite().all()
@@ -150,7 +159,7 @@ def test_linear_attention_is_divided_by_its_sum_of_weights(position, sums):
     assert ((total - 1).abs().max() < 1e-4) == sums  # rotated features are divided by the sum of those that are not
 
 
-@pytest.mark.parametrize("name", ["linear", "retention", "mamba2", "gated_delta_net", "gla"])
+@pytest.mark.parametrize("name", ["linear", "retention", "lightning", "mamba2", "gated_delta_net", "gla"])
 def test_the_product_that_a_cell_is_spelled_by(name):
     """Query times key, times what is kept, over the divisor: the weight. Corrected and channel-wise states have no such product, and give none."""
     _, recorder = recorded(f"attention/{name}")

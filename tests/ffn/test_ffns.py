@@ -34,7 +34,7 @@ FORMULAS = {
     "tanh": lambda x: (x.exp() - (-x).exp()) / (x.exp() + (-x).exp()),
     "identity": lambda x: x,
 }
-WITH_ACTIVATION = ("mlp", "glu", "low_rank", "moe")
+WITH_ACTIVATION = ("mlp", "glu", "multiplied_glu", "low_rank", "moe")
 
 
 def drawn(name, **options):
@@ -55,6 +55,8 @@ def test_formulas(name):
     mlp, glu = drawn("mlp", activation=name, bias=True), drawn("glu", activation=name)
     torch.testing.assert_close(mlp(x, INFO), mlp.out(bend(mlp.up(x))))
     torch.testing.assert_close(glu(x, INFO), glu.out(bend(glu.gate(x)) * glu.up(x)))
+    times = drawn("multiplied_glu", activation=name, bias=True, gate_multiplier=0.6, out_multiplier=1.7)
+    torch.testing.assert_close(times(x, INFO), 1.7 * times.out(bend(0.6 * times.gate(x)) * times.up(x)))
     thin = drawn("low_rank", activation=name, rank=3)
     up, out = thin.up.weight @ thin.down.weight, thin.out.weight @ thin.narrow.weight
     torch.testing.assert_close(thin(x, INFO), bend(x @ up.t()) @ out.t())

@@ -16,6 +16,7 @@ def test_formulas():
     place = Place(1, 8)
     assert torch.equal(build("residual", "add").write(s, y), s + y)
     assert torch.equal(build("residual", "none").write(s, y), y)
+    torch.testing.assert_close(build("residual", "deep_norm", alpha=3.5, beta=0.8).write(s, y), 3.5 * s + 0.8 * y)
     torch.testing.assert_close(build("residual", "scaled", place=place).write(s, y), s + y / 4)
     torch.testing.assert_close(build("residual", "scaled", place=place, scale=0.22).write(s, y), s + 0.22 * y)
     scaled = build("residual", "layer_scale", d_model=4, place=place, initial=0.01)

@@ -16,6 +16,7 @@ from components.interop.fields import Field, Get
 from components.interop.layouts import Layout, Same
 
 SAME = Same()
+Table = Callable[[Get], Tensor]
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ class Architecture:
         free: more fields that change no number.
         ignored: patterns of their tensors that carry nothing (tables that are computed).
         computed: {theirs: what makes it}, tables that their files hold and our parts compute: written, and held to these numbers where read.
+            A function where the spelled-out config says which there are.
         left: patterns of their weights that no output here depends on; import says that it leaves them behind.
         copies: {theirs: theirs} a tensor that may be there as a copy of another, where the two are tied.
         zero: patterns of their tensors that older files lack: they are zeros then.
@@ -72,7 +74,7 @@ class Architecture:
     tensors: Sequence[Rule]
     free: frozenset[str] = frozenset()
     ignored: tuple[str, ...] = ()
-    computed: Mapping[str, Callable[[Get], Tensor]] = field(default_factory=dict)
+    computed: Mapping[str, Table] | Callable[[Get], Mapping[str, Table]] = field(default_factory=dict)
     left: tuple[str, ...] = ()
     copies: Mapping[str, str] = field(default_factory=dict)
     zero: tuple[str, ...] = ()
@@ -84,6 +86,10 @@ class Architecture:
     @property
     def label(self) -> str:
         return self.names[0]
+
+    def tables(self, get: Get) -> Mapping[str, Table]:
+        """``computed`` for one model."""
+        return self.computed(get) if callable(self.computed) else self.computed
 
 
 @cache

@@ -62,6 +62,11 @@ def _attention(node: Any, d_model: int, norm: Any) -> None:
         heads = node["n_heads"]
         node["n_kv_heads"] = node["n_kv_heads"] or heads
         node["head_dim"] = node["head_dim"] or d_model // heads
+    if name == "lightning":
+        node["head_dim"] = node["head_dim"] or d_model // node["n_heads"]
+    if name == "parallel_hybrid":
+        for mixer in (node["attention_mixer"], node["recurrent_mixer"]):
+            _attention(mixer, d_model, norm)
     if name == "mla":
         nope = node["nope_dim"] = node["nope_dim"] or d_model // node["n_heads"]
         node["rope_dim"] = node["rope_dim"] or -(-nope // 4) * 2
@@ -71,10 +76,10 @@ def _attention(node: Any, d_model: int, norm: Any) -> None:
 
 def _ffn(node: Any, d_model: int) -> None:
     name = node.get("name") if isinstance(node, dict) else None
-    if name in ("glu", "mlp"):
-        rest = node.pop("multiple_of" if name == "glu" else "widen", None)
+    if name in ("glu", "multiplied_glu", "mlp"):
+        rest = node.pop("widen" if name == "mlp" else "multiple_of", None)
         if node["d_ff"] is None and rest is not None:
-            node["d_ff"] = glu_width(d_model, rest) if name == "glu" else int(d_model * rest)
+            node["d_ff"] = int(d_model * rest) if name == "mlp" else glu_width(d_model, rest)
     if name == "moe":
         rest = node.pop("multiple_of", None)
         if node["d_ff"] is None and rest is not None:

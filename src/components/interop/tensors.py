@@ -107,7 +107,7 @@ def read(architecture: Architecture, tensors: Readable, ours: Shapes, get: Get, 
     there = named(architecture, tensors)
     prefix = architecture.prefix if _bare(architecture, set(there), todo) else ""
     copies = {a.removeprefix(prefix): b.removeprefix(prefix) for a, b in architecture.copies.items()}
-    computed = {name.removeprefix(prefix): table for name, table in architecture.computed.items()}
+    computed = {name.removeprefix(prefix): table for name, table in architecture.tables(get).items()}
     for name, original in copies.items():  # of two that are one, a file may have either
         if name in there and original not in there:
             there[original] = there.pop(name)
@@ -195,7 +195,7 @@ def written(architecture: Architecture, ours: Mapping[str, Tensor], get: Get) ->
             like = tensor.new_empty(0) if like is None else like
             yield name, tensor
     if like is not None:
-        yield from ((name, table(get).to(like)) for name, table in architecture.computed.items())
+        yield from ((name, table(get).to(like)) for name, table in architecture.tables(get).items())
 
 
 def _near(table: Tensor, wanted: Tensor) -> bool:

@@ -9,10 +9,8 @@ from components.interop.fields import Custom, Fields, Get, Node, Options, Theirs
 from components.interop.layouts import Convolutions, Flat, Layout, Reshaped, Rows
 
 
-def _rule(theirs: str, ours: tuple[str, ...], layout: Layout = SAME, of: str = "mamba") -> Rule:
-    return Rule(
-        theirs, tuple(stack(f"attention.{n}") for n in ours), layout, layers=lambda get: layers_of(get, "attention", of)
-    )
+def _rule(theirs: str, ours: tuple[str, ...], layout: Layout = SAME, of: str = "mamba", within: str = "attention") -> Rule:
+    return Rule(theirs, tuple(stack(f"{within}.{n}") for n in ours), layout, layers=lambda get: layers_of(get, "attention", of))
 
 
 def mixer(where: str) -> tuple[Rule, ...]:
@@ -91,16 +89,17 @@ def write_mamba2(get: Get) -> Fields:
     return {**sizes, "mamba_expand": int(sizes["mamba_expand"]), "mamba_d_head": int(inner) // sizes["mamba_n_heads"]}
 
 
-def mixer2(where: str) -> tuple[Rule, ...]:
-    """The tensors of a Mamba-2 that is called ``where``."""
+def mixer2(where: str, ours: str = "attention", holder: str = "mamba2") -> tuple[Rule, ...]:
+    """The tensors of a Mamba-2 that is called ``where``, and here ``ours``, in layers whose attention is a ``holder``."""
     parts = (
         ("in_proj.{p}", "z.{p} x.{p} B.{p} C.{p} dt.{p}", Rows()),
         ("conv1d.weight", "x_conv.taps B_conv.taps C_conv.taps", Convolutions()),
     )
     same = (("A_log", "A_log"), ("dt_bias", "dt_bias"), ("D", "D"), ("out_proj.{p}", "out.{p}"))
-    return (
-        *(_rule(f"{where}.{theirs}", tuple(ours.split()), form, "mamba2") for theirs, ours, form in parts),
-        _rule(f"{where}.conv1d.bias", ("x_conv.bias", "B_conv.bias", "C_conv.bias"), Rows(), "mamba2"),
-        _rule(f"{where}.norm.weight", ("output_norm.weight",), Flat(), "mamba2"),
-        *(_rule(f"{where}.{theirs}", (ours,), of="mamba2") for theirs, ours in same),
+    table = (
+        *parts,
+        ("conv1d.bias", "x_conv.bias B_conv.bias C_conv.bias", Rows()),
+        ("norm.weight", "output_norm.weight", Flat()),
+        *((theirs, mine, SAME) for theirs, mine in same),
     )
+    return tuple(_rule(f"{where}.{theirs}", tuple(mine.split()), form, holder, ours) for theirs, mine, form in table)

@@ -6,7 +6,7 @@ Schuster & Paliwal 1997 (bidirectional recurrent networks); Graves & Schmidhuber
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from components.core.flops import Flops, Work, children
 from components.core.positions import count_positions
 from components.core.registry import register
-from components.core.sockets import Maker, Place, SequenceInfo, info_of, make, merge_out
+from components.core.sockets import Maker, Place, SequenceInfo, info_of
+from components.parts.attention._inner import inner, read_apart
 
 REVERSED = "reversed."  # before the words that the reverse reader hands on: their positions run backwards
 
@@ -48,10 +49,8 @@ class BothWays(nn.Module):
         combine: Literal["sum", "mean"] = "sum",
     ) -> None:
         super().__init__()
-        sizes: dict[str, Any] = {"d_model": d_model, "context_length": context_length, "place": place}
-        sizes = {name: size for name, size in sizes.items() if size is not None}
-        self.forward_mixer = make(forward_mixer, "attention", **sizes)
-        self.backward_mixer = make(backward_mixer, "attention", **sizes)
+        self.forward_mixer = inner(forward_mixer, d_model, context_length, place)
+        self.backward_mixer = inner(backward_mixer, d_model, context_length, place)
         self.backward_mixer.reads_backwards = True  # for who looks at what it reads
         self.factor = 1.0 if combine == "sum" else 0.5
 
@@ -60,12 +59,7 @@ class BothWays(nn.Module):
         if info.cache is not None:
             raise ValueError("attention/both_ways reads what follows, so it cannot decode with a cache: use it in encoders")
         left = self.forward_mixer(x, info.with_(causal=True, prefix=None))
-        carry = {n.removeprefix(REVERSED): v for n, v in info.carry.items() if n.startswith(REVERSED)}
-        out: dict[str, Any] = {}
-        right = self.backward_mixer(x.flip(1), turned(x, info).with_(carry=carry, out=out)).flip(1)
-        sums = ("loss.", "stat.")  # over all positions, in whichever order
-        info.out.update(merge_out(info.out, {n if n.startswith(sums) else REVERSED + n: v for n, v in out.items()}))
-        both = left + right
+        both = left + read_apart(self.backward_mixer, x.flip(1), info, REVERSED, turned(x, info)).flip(1)
         return both if self.factor == 1.0 else both * self.factor
 
     def flops(self, work: Work) -> Flops:

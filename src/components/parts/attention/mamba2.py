@@ -45,6 +45,7 @@ class Mamba2(nn.Module):
         output_norm: of what was read.
         output_norm_over: the heads of a group, as published, or all together, as Bamba and Granite 4 have it.
         norm_before_gate: silu(z) multiplies after the norm; false: before it, as published.
+        multipliers: factors on z, x, B, C and dt as they are projected, as Falcon-H1 has them; null: none.
 
     Shapes: (B, T, D) -> (B, T, D).
     Errors: ValueError if n_heads does not divide expand * d_model, or n_groups not n_heads.
@@ -88,6 +89,7 @@ class Mamba2(nn.Module):
         output_norm: Maker["norm"] = "rms",
         output_norm_over: Literal["full", "group"] = "group",
         norm_before_gate: bool = False,
+        multipliers: tuple[float, float, float, float, float] | None = None,
     ) -> None:
         super().__init__()
         self.head_dim = head_width(d_model, n_heads, expand, "expand")
@@ -96,6 +98,7 @@ class Mamba2(nn.Module):
         inner, states = n_heads * self.head_dim, n_groups * state_size
         self.state_size, self.n_groups, self.dt_range, self.dt_limit = state_size, n_groups, (dt_min, dt_max), dt_limit
         self.by_group, self.norm_before_gate = output_norm_over == "group" and n_groups > 1, norm_before_gate
+        self.multipliers = multipliers
         for name, width in (("z", inner), ("x", inner), ("B", states), ("C", states), ("dt", n_heads)):
             setattr(self, name, nn.Linear(d_model, width, bias=bias))
         self.x_conv, self.B_conv, self.C_conv = (ShortConvolution(c, conv_size, conv_bias) for c in (inner, states, states))
@@ -115,7 +118,10 @@ class Mamba2(nn.Module):
     def forward(self, u: Tensor, info: SequenceInfo | None = None) -> Tensor:
         info = info_of(u, info)
         u, state = cast_once(u), kept(self, info)
-        z, *parts, dt = joint_linear(u, (self.z, self.x, self.B, self.C, self.dt))
+        projected = joint_linear(u, (self.z, self.x, self.B, self.C, self.dt))
+        if self.multipliers is not None:
+            projected = [factor * y for factor, y in zip(self.multipliers, projected, strict=True)]
+        z, *parts, dt = projected
         x, b, c = (F.silu(y) for y in short_convolutions(parts, (self.x_conv, self.B_conv, self.C_conv), info, state))
         x, b, c = (
             at_least_fp32(split_heads(y, w)) for y, w in ((x, self.head_dim), (b, self.state_size), (c, self.state_size))

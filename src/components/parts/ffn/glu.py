@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from components.core.options import Options
 from components.core.registry import register
 from components.core.signature import Positive
 from components.core.sockets import SequenceInfo
@@ -16,7 +17,7 @@ from components.functional.precision import cast_once
 
 
 @register("ffn", "glu")
-class GLU(nn.Module):
+class GLU(Options, nn.Module):
     """Gated linear unit: one projection is bent and scales the other.
 
     Args:
@@ -30,24 +31,21 @@ class GLU(nn.Module):
 
     axes = {"gate": ("d_model", "d_ff"), "up": ("d_model", "d_ff"), "out": ("d_ff", "d_model")}
 
-    def __init__(
-        self,
-        d_model: int,
-        *,
-        d_ff: Positive | None = None,
-        multiple_of: Positive = 32,
-        activation: Activation = "silu",
-        bias: bool = False,
-    ) -> None:
+    d_ff: Positive | None = None
+    multiple_of: Positive = 32
+    activation: Activation = "silu"
+    bias: bool = False
+
+    def __init__(self, d_model: int) -> None:
         super().__init__()
-        width = glu_width(d_model, multiple_of) if d_ff is None else d_ff
+        width = glu_width(d_model, self.multiple_of) if self.d_ff is None else self.d_ff
         self.splits = {"d_ff": width}
-        self.gate = nn.Linear(d_model, width, bias=bias)
-        self.up = nn.Linear(d_model, width, bias=bias)
-        self.out = nn.Linear(width, d_model, bias=bias)
-        self.activation = ACTIVATIONS[activation]
+        self.gate = nn.Linear(d_model, width, bias=self.bias)
+        self.up = nn.Linear(d_model, width, bias=self.bias)
+        self.out = nn.Linear(width, d_model, bias=self.bias)
+        self.bend = ACTIVATIONS[self.activation]
 
     def forward(self, x: Tensor, info: SequenceInfo | None = None) -> Tensor:  # noqa: ARG002  the contract's second argument
         x = cast_once(x)
         gate, up = together(x, (self.gate, self.up))
-        return self.out(self.activation(gate) * up)
+        return self.out(self.bend(gate) * up)

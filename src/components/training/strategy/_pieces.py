@@ -18,6 +18,7 @@ from components.core.weights import Weight, roles
 from components.functional.experts import ExpertBias
 from components.parts.adapter._adapted import Adapted
 from components.parts.attention._positioned import Positioned
+from components.training.strategy._positions import branches
 
 WHOLE = "it does not say that it can be computed in pieces"
 
@@ -57,8 +58,10 @@ def pieces_of(model: nn.Module, size: int, *, expert_parallel: bool = False) -> 
     found, weights = Pieces(), {id(w.parameter): w for w in roles(model)}
     layers = {f"{path}." for path, m in model.named_modules() if isinstance(m, Layer)}
     wanted: dict[str, nn.Module] = {}
+    # what a branch that says nothing calls within itself reads what that branch reads: all of it, on each rank
+    held = {id(m) for b in branches(model) if not _splits(b) for m in b.modules()}
     for path, module in model.named_modules():
-        inside = any(path.startswith(f"{p}.") for p in wanted)
+        inside = id(module) in held or any(path.startswith(f"{p}.") for p in wanted)
         if inside or not any(path.startswith(p) for p in layers) or not _splits(module):
             continue
         if any(isinstance(m, Adapted) for m in module.modules()):
