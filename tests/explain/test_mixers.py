@@ -18,7 +18,7 @@ PARTS = [e.label for e in registry.entries("attention").values() if e.name != "n
 STRAIGHT = ("chunked", "gqa", "mha", "mla", "mqa", "sliding_window", "talking_heads")
 EXACT = {
     mixers.SOFTMAX: ("chunked", "differential", "forgetting", "gqa", "mha", "mla", "mqa", "sliding_window", "talking_heads"),
-    mixers.EQUIVALENT: ("delta_net", "gated_delta_net", "gla", "hgrn2", "linear", "mamba2", "retention", "rwkv7"),
+    mixers.EQUIVALENT: ("delta_net", "gated_delta_net", "gla", "hgrn2", "kda", "linear", "mamba2", "retention", "rwkv7"),
     mixers.SHARE: ("min_gru", "min_lstm", "rg_lru"),
     mixers.GRADIENT: ("both_ways", "gru", "lstm", "mamba", "rnn", "short_convolution"),
 }

@@ -60,5 +60,6 @@ AROUND: dict[str, dict[str, Any]] = {
     "embedding/number": {"position": "learned"},  # else all channels but one are 0, and so are gradients of what reads them
     "attention/gla": {"position": "none"},  # channels forget each at its own rate: no pair of them can be rotated
     "attention/hgrn2": {"position": "none"},
+    "attention/kda": {"position": "none"},
     "attention/mamba2": {"position": "none"},  # it has no queries and keys to rotate
 }

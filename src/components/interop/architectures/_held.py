@@ -44,6 +44,7 @@ HELD = (
     "HyperCLOVAXForCausalLM",
     "Jais2ForCausalLM",
     "JambaForCausalLM",
+    "KimiLinearForCausalLM",
     "Lfm2ForCausalLM",
     "Lfm2MoeForCausalLM",
     "Llama4ForCausalLM",
