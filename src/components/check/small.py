@@ -19,6 +19,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "model/mlp": {"window": 4, "hidden": [24, 20], "activation": "gelu"},
     "attention/sliding_window": {"mask": {"name": "sliding_window", "window": 5}},
     "attention/chunked": {"mask": {"name": "chunked", "size": 5}},
+    "attention/dsa": {"top_k": 4, "index_n_heads": 8},
     "mask/chunked": {"size": 5},
     "position/cope": {"n_positions": 6},
     "position/dynamic_bias": {"activation": "gelu"},

@@ -15,6 +15,7 @@ HELD = (
     "CwmForCausalLM",
     "Data2VecTextForMaskedLM",
     "DeepseekV2ForCausalLM",
+    "DeepseekV32ForCausalLM",
     "DeepseekV3ForCausalLM",
     "Dots1ForCausalLM",
     "Ernie4_5ForCausalLM",

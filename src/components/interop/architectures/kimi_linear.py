@@ -14,12 +14,12 @@ from components.interop.architectures._common import PADDING, ROPE_FIELDS, TIED,
 from components.interop.architectures._layers import each_layer, in_layers, layers_of, option
 from components.interop.architectures._llama import FILES
 from components.interop.architectures._mla import LATENT, LATENT_TENSORS, MLA_FREE, shared_experts
-from components.interop.architectures._moe import MOE, PROJECTIONS, count, dense_layers, experts, shared
+from components.interop.architectures._moe import MOE, PROJECTIONS, count, dense_by_type, experts, shared
 from components.interop.fields import Custom, Fields, Get, Options, Same, Theirs, Unsupported
 from components.interop.layouts import Convolutions, Layout, Reshaped
 from components.interop.layouts import Same as AsItIs
 
-KDA, KINDS, MLPS = "kda", ("linear_attention", "full_attention"), ("dense", "sparse")
+KDA, KINDS = "kda", ("linear_attention", "full_attention")
 SIZES = {  # theirs: (in linear_attn_config, ours, of the class)
     "linear_num_heads": ("num_heads", "n_heads", 32),
     "linear_head_dim": ("head_dim", "head_dim", 128),
@@ -70,18 +70,6 @@ def _write_layers(get: Get) -> Fields:
     return {**sizes, "layer_types": [KINDS[i not in linear] for i in range(get("model.n_layers"))]}
 
 
-def _read_dense(config: Theirs) -> Options:
-    first = config.get("first_k_dense_replace", 1)
-    types = config.get("mlp_layer_types") or [MLPS[i >= first] for i in range(config["num_hidden_layers"])]
-    return dense_layers(config, (i for i, t in enumerate(types) if t == MLPS[0]), "intermediate_size")
-
-
-def _write_dense(get: Get) -> Fields:
-    dense = layers_of(get, "ffn", "glu")
-    width = option(get, "ffn", "glu", "d_ff", get("model.ffn.d_ff"))
-    return {"mlp_layer_types": [MLPS[i not in dense] for i in range(get("model.n_layers"))], "intermediate_size": width}
-
-
 def _form(ours: str) -> Layout:
     return Convolutions() if ours.endswith("taps") else Reshaped((1, 1, -1, 1)) if ours == "A_log" else AsItIs()
 
@@ -113,7 +101,7 @@ ARCHITECTURE = Architecture(
         Same("topk_group", "model.ffn.router.top_groups", 1),
         Same("routed_scaling_factor", "model.ffn.routed_scale", 2.446),
         shared_experts("num_shared_experts"),
-        Custom(("mlp_layer_types", "first_k_dense_replace", "intermediate_size"), _read_dense, _write_dense),
+        dense_by_type(1),
         unused("moe_layer_freq", 1),
         unused("mla_use_nope", True),
         unused("moe_router_activation_func", "sigmoid"),
