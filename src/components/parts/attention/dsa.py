@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from components.core.flops import Flops, Work
@@ -73,8 +74,12 @@ class SparseLatentAttention(LatentAttention):
             return bias
         seen = spec.dense(q.device)[:, 0]
         scores = self.indexer.scores(asking, beside).masked_fill(~seen, float("-inf"))
-        most = torch.sym_min(tk, self.top_k)  # in a program for all lengths tk is a symbol
-        last = scores.detach().topk(most, -1).values[..., -1:]  # type: ignore[arg-type]  # torch says float of what is an int here
+        ranked, most = scores.detach(), self.top_k
+        if type(tk) is int:
+            most = min(tk, most)
+        else:  # a program for all lengths: there are as many columns as are asked for
+            ranked = F.pad(ranked, (0, most), value=float("-inf"))
+        last = ranked.topk(most, -1).values[..., -1:]
         chosen = (scores.detach() >= last) & seen
         if learns:
             asking.info.out["loss.indexer"] = self.divergence(scores, chosen, q, k, bias, asking.info)
