@@ -22,4 +22,11 @@ ORACLES = [
         scaled=48,
         prepare=corrected,
     ),
+    Oracle(
+        "GLM-5",
+        "GlmMoeDsaForCausalLM",
+        ("GlmMoeDsaConfig", {**INDEXED, "num_hidden_layers": 4}),
+        recipes=("known/glm_5",),
+        prepare=corrected,
+    ),
 ]

@@ -35,6 +35,7 @@ HELD = (
     "Glm4ForCausalLM",
     "Glm4MoeForCausalLM",
     "GlmForCausalLM",
+    "GlmMoeDsaForCausalLM",
     "GptOssForCausalLM",
     "GraniteForCausalLM",
     "GraniteMoeForCausalLM",
