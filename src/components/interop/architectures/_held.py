@@ -80,6 +80,8 @@ HELD = (
     "Qwen3ForCausalLM",
     "Qwen3MoeForCausalLM",
     "Qwen3NextForCausalLM",
+    "Qwen3_5ForCausalLM",
+    "Qwen3_5MoeForCausalLM",
     "RecurrentGemmaForCausalLM",
     "RobertaForMaskedLM",
     "SeedOssForCausalLM",
