@@ -7,7 +7,6 @@ norms with an eps of their own, 1e-6. Checkpoints in 8 bits have to be converted
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from components.interop.architecture import SAME, Rule
 from components.interop.architectures._common import TIED, rope, stack, unused
@@ -54,7 +53,7 @@ def fields(*, index_heads: int, groups: int, top_groups: int, q_rank: int, eps: 
     )
 
 
-def tensors(form: Layout | Callable[[Get], Any] = SAME) -> tuple[Rule, ...]:
+def tensors(form: Layout | Callable[[Get], Layout] = SAME) -> tuple[Rule, ...]:
     """``form``: of the indexer's queries and keys, where theirs are rotated in another layout."""
     at = "model.layers.{i}.self_attn.indexer."
     return (

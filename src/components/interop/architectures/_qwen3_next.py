@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
-from components.interop.architecture import Rule
+from components.interop.architecture import SAME, Rule
 from components.interop.architectures._common import (
     ATTENTION,
     ROPE_FIELDS,
@@ -19,7 +19,7 @@ from components.interop.architectures._layers import in_layers, layers_of, optio
 from components.interop.architectures._llama import QK_NORMS
 from components.interop.architectures._moe import EMBEDDED, MOE, attention_fields, count, experts, shared
 from components.interop.fields import Constant, Custom, Field, Fields, Get, Options, Same, Theirs, Unsupported, value_of
-from components.interop.layouts import Chunks, Convolutions
+from components.interop.layouts import Chunks, Convolutions, Layout
 
 NET, KINDS = "gated_delta_net", ("linear_attention", "full_attention")
 SIZES = {  # theirs: (ours, of the class)
@@ -58,10 +58,10 @@ def linear_layers(get: Get) -> list[int]:
     return layers_of(get, "attention", NET)
 
 
-def linear(theirs: str, ours: str, *form: Any) -> Rule:
+def linear(theirs: str, ours: str, form: Layout | Callable[[Get], Layout] = SAME) -> Rule:
     """Of the layers that have a DeltaNet, whose projections are called as attention's."""
     names = tuple(stack(f"attention.{n}") for n in ours.split())
-    return Rule(tuple(f"model.layers.{{i}}.linear_attn.{n}" for n in theirs.split()), names, *form, layers=linear_layers)
+    return Rule(tuple(f"model.layers.{{i}}.linear_attn.{n}" for n in theirs.split()), names, form, layers=linear_layers)
 
 
 MODEL = {

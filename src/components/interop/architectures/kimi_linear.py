@@ -7,8 +7,6 @@ eps of their own, 1e-6. The correction of the router stays as it is unless ``mod
 
 from __future__ import annotations
 
-from typing import Any
-
 from components.interop.architecture import Architecture, Rule
 from components.interop.architectures._common import PADDING, ROPE_FIELDS, TIED, either, stack, unused
 from components.interop.architectures._layers import each_layer, in_layers, layers_of, option
@@ -74,7 +72,7 @@ def _form(ours: str) -> Layout:
     return Convolutions() if ours.endswith("taps") else Reshaped((1, 1, -1, 1)) if ours == "A_log" else AsItIs()
 
 
-OTHERS: tuple[Any, ...] = ("q_lora_rank", "max_position_embeddings", "rms_norm_eps", ROPE_FIELDS[0])
+OTHERS = ("q_lora_rank", "max_position_embeddings", "rms_norm_eps", ROPE_FIELDS[0])
 ARCHITECTURE = Architecture(
     names=("KimiLinearForCausalLM",),
     model_type="kimi_linear",

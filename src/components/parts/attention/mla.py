@@ -6,7 +6,6 @@ DeepSeek-AI 2024 (DeepSeek-V2), arXiv:2405.04434, eq. 9 to 19; DeepSeek-V3, arXi
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +20,7 @@ from components.functional.attention import attend
 from components.functional.attention_mask import MaskSpec
 from components.functional.joint import joint_linear
 from components.functional.precision import cast_once
+from components.parts.attention._indexer import Asking
 from components.parts.attention._positioned import Positioned
 from components.parts.attention._softmax import head_width, heads_of, kept, softmax_flops
 
@@ -151,7 +151,7 @@ class LatentAttention(Options, Positioned):
             read = torch.matmul(read, v_up.transpose(1, 2).to(read.dtype))
         return self.out(read.transpose(1, 2).flatten(2))
 
-    def index(self, x: Tensor, first: Tensor, info: SequenceInfo) -> tuple[Any, Tensor | None]:
+    def index(self, x: Tensor, first: Tensor, info: SequenceInfo) -> tuple[Asking | None, Tensor | None]:
         """What asks for keys, and what each position keeps to be asked for, (B, 1, T, I). (None, None): every key that the mask shows is read.
 
         ``first``: what queries are read from, (B, T, q_rank or D).
@@ -160,7 +160,7 @@ class LatentAttention(Options, Positioned):
         return None, None
 
     def choose(
-        self, asking: Any, beside: Tensor | None, q: Tensor, k: Tensor, spec: MaskSpec, bias: Tensor | None
+        self, asking: Asking, beside: Tensor | None, q: Tensor, k: Tensor, spec: MaskSpec, bias: Tensor | None
     ) -> Tensor | None:
         """``bias`` with what is not chosen hidden, where ``index`` gave something."""
         del asking, beside, q, k, spec
