@@ -16,7 +16,7 @@ from components.core.positions import count_positions
 from components.core.sockets import Batch, Place, SequenceInfo
 
 D, T = 16, 7
-MIXERS = ("linear", "retention", "gla", "hgrn2", "delta_net", "gated_delta_net", "mamba2")
+MIXERS = ("linear", "retention", "gla", "hgrn2", "delta_net", "gated_delta_net", "kda", "mamba2")
 ROTATING = ("linear", "retention", "delta_net", "gated_delta_net")
 
 
@@ -239,6 +239,33 @@ def test_gated_delta_net_that_forgets_nothing_is_delta_net():
     "options",
     [
         {},
+        {"n_heads": 2, "head_dim": 6, "head_v_dim": 5, "gate_low_rank_dim": 3, "allow_neg_eigval": True},
+        {"conv_size": None, "output_gate": "silu"},
+        {"conv_bias": True, "output_gate": "none"},
+    ],
+    ids=lambda o: "-".join(o) or "plain",
+)
+def test_kda(options):
+    part = mixer("kda", **options)
+    q, k, v = part.q(x()), part.k(x()), part.v(x())
+    if options.get("conv_size", 4):
+        q, k, v = convolved(q, part.q_conv), convolved(k, part.k_conv), convolved(v, part.v_conv)
+    keys, values = options.get("head_dim", 4), options.get("head_v_dim", 4)
+    q, k, v = heads(F.silu(q), keys), heads(F.silu(k), keys), heads(F.silu(v), values)
+    q, k = (y / (y.square().sum(-1, keepdim=True) + 1e-6).sqrt() for y in (q, k))
+    rates = F.softplus(part.decay_up(part.decay_down(x())) + part.dt_bias)
+    decay = (-part.A_log.exp()[:, None] * heads(rates, keys)).exp()  # one for every channel of a key
+    beta = part.b(x()).sigmoid() * (2 if options.get("allow_neg_eigval") else 1)
+    read = rms(run(q * keys**-0.5, k, v, decay, beta), part.output_norm).flatten(2)
+    activation = {"sigmoid": torch.sigmoid, "silu": F.silu, "none": None}[options.get("output_gate", "sigmoid")]
+    gate = 1 if activation is None else activation(part.z_up(part.z_down(x())))
+    torch.testing.assert_close(part(x(), info()), part.out(read * gate))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
         {"n_groups": 2, "output_norm_over": "full", "bias": True},
         {"n_groups": 2, "conv_bias": False, "dt_limit": [0.3, 0.9], "norm_before_gate": True},
         {"multipliers": [0.5, 0.7, 1.3, 2.0, 0.9], "bias": True},
@@ -276,6 +303,9 @@ def test_first_values_of_decays_are_the_papers_ranges():
     part = build("attention", "gated_delta_net", d_model=D, n_heads=8, position="none")
     torch.testing.assert_close(part.A_log.exp(), torch.arange(1.0, 17.0, 2.0))
     torch.testing.assert_close(F.softplus(part.dt_bias), dt)
+    part = build("attention", "kda", d_model=D, n_heads=2)
+    torch.testing.assert_close(part.A_log.exp(), torch.tensor([4.75, 12.25]))
+    torch.testing.assert_close(F.softplus(part.dt_bias), dt.repeat(2))  # 8 channels in each head
     assert torch.isfinite(build("attention", "gated_delta_net", d_model=D, n_heads=1, position="none").dt_bias).all()
 
 
@@ -332,6 +362,7 @@ def test_an_encoder_reads_from_left_to_right_as_well(name):
         ("gla", {"conv_size": 4, "output_gate": "none"}),
         ("retention", {"feature_map": "elu1", "output_gate": "none"}),
         ("gated_delta_net", {"n_heads": 2, "n_v_heads": 4}),
+        ("kda", {"gate_low_rank_dim": 3, "head_v_dim": 6}),
         ("mamba2", {"n_groups": 2}),
     ],
     ids=lambda v: v if isinstance(v, str) else "-".join(v) if isinstance(v, dict) else None,
@@ -357,6 +388,7 @@ def test_flops(name, options, length):
         ("hgrn2", {"n_heads": 5}, "n_heads=5 does not divide"),
         ("delta_net", {"qk_norm": "sum"}, "qk_norm=sum divides by a sum that may be 0 after qk_activation=silu"),
         ("gated_delta_net", {"n_v_heads": 6}, "n_v_heads=6 is no multiple of n_heads=4"),
+        ("kda", {"n_heads": 3}, "head_dim=1.0 times d_model=16 is 16, which n_heads=3 does not divide"),
         ("mamba2", {"n_groups": 3}, "n_groups=3 does not divide n_heads=4"),
     ],
 )
@@ -365,7 +397,9 @@ def test_options_that_do_not_fit_are_refused(name, options, message):
         mixer(name, **options)
 
 
-@pytest.mark.parametrize(("name", "loss"), [("delta_net", 0.2), ("gated_delta_net", 0.3), ("mamba2", 0.2), ("linear", 1.9)])
+@pytest.mark.parametrize(
+    ("name", "loss"), [("delta_net", 0.2), ("gated_delta_net", 0.3), ("kda", 0.3), ("mamba2", 0.2), ("linear", 1.9)]
+)
 def test_a_small_decoder_learns_to_say_what_stood_two_before(name, loss):
     """From log 8 = 2.08; thirty steps."""
     position = "rope" if name in ROTATING else "none"

@@ -1,4 +1,4 @@
-"""Retention, gated linear attention and lightning attention against their papers' formulas, written out here: 256 positions, every gradient, fp64."""
+"""Retention, gated linear, lightning and Kimi delta attention against their papers' formulas, written out here: 256 positions, every gradient, fp64."""
 
 from __future__ import annotations
 
@@ -70,12 +70,39 @@ def lightning(x: Tensor, w: Weights) -> Tensor:
     return (torch.sigmoid(x @ w["z.weight"].T) * y) @ w["out.weight"].T
 
 
+def kda(x: Tensor, w: Weights) -> Tensor:
+    """Kimi Team 2025, arXiv:2510.26692: S = (I - beta k k^T) Diag(alpha) S + beta k v^T, o = S^T q, one position after another."""
+    width = D // HEADS
+
+    def tapped(name: str) -> Tensor:
+        y, taps = x @ w[f"{name}.weight"].T, w[f"{name}_conv.taps"]
+        y = sum(F.pad(y, (0, 0, 3 - i, 0))[:, :T] * taps[:, i] for i in range(4))
+        return (y * torch.sigmoid(y)).view(-1, T, HEADS, width)
+
+    q, k, v = tapped("q"), tapped("k"), tapped("v")
+    q, k = (y / torch.sqrt((y * y).sum(-1, keepdim=True) + 1e-6) for y in (q, k))
+    rates = torch.log(1 + torch.exp(x @ w["decay_down.weight"].T @ w["decay_up.weight"].T + w["dt_bias"])).view(
+        -1, T, HEADS, width
+    )
+    alpha, beta = torch.exp(-torch.exp(w["A_log"])[:, None] * rates), torch.sigmoid(x @ w["b.weight"].T)
+    state, read = torch.zeros(len(x), HEADS, width, width, dtype=torch.float64), []
+    for t in range(T):
+        at, bt = k[:, t, :, :, None], beta[:, t, :, None, None]
+        erase = torch.eye(width, dtype=torch.float64) - bt * at @ at.mT
+        state = erase @ (alpha[:, t, :, :, None] * state) + bt * at @ v[:, t, :, None]
+        read.append((q[:, t, :, None] @ state)[:, :, 0] / math.sqrt(width))
+    o = torch.stack(read, 1)
+    o = o / torch.sqrt((o * o).mean(-1, keepdim=True) + 1e-6) * w["output_norm.weight"]
+    return (o.flatten(2) * torch.sigmoid(x @ w["z_down.weight"].T @ w["z_up.weight"].T)) @ w["out.weight"].T
+
+
 @pytest.mark.parametrize(
     ("name", "paper", "options", "atol"),
     [
         ("retention", retention, {"position": "rope"}, 1e-5),  # rope keeps its angles in fp32: 256 of them times 6e-8
         ("gla", gla, {}, 1e-10),
         ("lightning", lightning, {"place": Place(1, 3)}, 1e-10),
+        ("kda", kda, {}, 1e-10),
     ],
 )
 def test_the_part_is_its_papers_formula_with_its_gradients(name, paper, options, atol):

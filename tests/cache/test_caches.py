@@ -195,6 +195,7 @@ STATES = {
     "lightning": ({}, H * K * K),
     "delta_net": ({}, H * K * K + SHIFT * 3 * D),
     "gated_delta_net": ({"head_dim": 4, "head_v_dim": K}, H * 4 * K + SHIFT * (2 * H * 4 + D)),
+    "kda": ({"head_dim": 4, "head_v_dim": K}, H * 4 * K + SHIFT * (2 * H * 4 + D)),
     "mamba": ({"state_size": 6}, 2 * D * 6 + SHIFT * 2 * D),
     "mamba2": ({"expand": 2.0, "state_size": 6, "n_groups": 1}, 2 * D * 6 + SHIFT * (2 * D + 2 * 6)),
     "rwkv7": ({}, H * K * K + D),

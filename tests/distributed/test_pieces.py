@@ -32,7 +32,12 @@ def test_two_ranks_compute_what_one_does(part):
 OPTIONS = [
     *("attention/gqa n_kv_heads=1", "attention/gqa bias=[q,k,v,out] sinks=true", "attention/gqa gate=headwise qk_norm=layer"),
     *("attention/gqa qk_norm=rms qk_norm_over=full", "attention/gqa qk_norm=rms qk_norm_over=per_head_weight"),
-    *("attention/mla bias=[q,kv_down,k_rope,out]", "attention/mla q_rank=8", "attention/gated_delta_net n_v_heads=8"),
+    *(
+        "attention/mla bias=[q,kv_down,k_rope,out]",
+        "attention/mla q_rank=8",
+        "attention/gated_delta_net n_v_heads=8",
+        "attention/kda head_v_dim=4",
+    ),
     *("attention/hgrn2 output_norm_over=head", "attention/forgetting gate=elementwise n_kv_heads=1"),
     *(
         "ffn/mlp bias=true",

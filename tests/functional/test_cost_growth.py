@@ -21,6 +21,7 @@ LINEAR = [
     "gla",
     "gqa",
     "hgrn2",
+    "kda",
     "linear",
     "mamba",
     "mamba2",

@@ -46,7 +46,7 @@ def outcome(function, leaves, state, **options):
 
 
 CASES = [("linear", d, g, h) for d, g, h in (("none", 2, 2), ("head", 2, 2), ("head", 1, 3), ("channel", 2, 2))]
-CASES += [("delta", d, g, h) for d, g, h in (("none", 2, 2), ("head", 2, 2), ("head", 1, 3))]
+CASES += [("delta", d, g, h) for d, g, h in (("none", 2, 2), ("head", 2, 2), ("head", 1, 3), ("channel", 2, 2))]
 
 
 @pytest.mark.parametrize("marked", [False, True], ids=["plain", "documents-and-padding"])
@@ -86,16 +86,17 @@ def test_the_delta_rule_replaces_what_a_key_stood_for():
     torch.testing.assert_close((key @ added)[0, 0, :, 0], torch.tensor([4.0, 2.0], dtype=torch.float64))
 
 
-@pytest.mark.parametrize("decay", ["head", "channel"])
+@pytest.mark.parametrize(("rule", "decay"), [("linear", "head"), ("linear", "channel"), ("delta", "channel")])
 @pytest.mark.parametrize("strength", [1e-4, 1.0, 30.0, 3000.0])
-def test_no_decay_overflows(decay, strength):
+def test_no_decay_overflows(rule, decay, strength):
     """From 3000 per position on, fp32's exp of the inverse would be infinite after one step; values and gradients stay exact to 5e-4 of the greatest."""
-    leaves, state = inputs("linear", decay, 130, 2, 2)
+    reference, chunked = RULES[rule]
+    leaves, state = inputs(rule, decay, 130, 2, 2)
     leaves = [y.detach() for y in leaves[:-1]] + [leaves[-1].detach() * strength]
     single = [y.float().requires_grad_() for y in leaves]
     double = [y.requires_grad_() for y in leaves]
-    found = outcome(linear_attention, single, state.detach().float().requires_grad_())
-    wanted = outcome(linear_attention_reference, double, state)
+    found = outcome(chunked, single, state.detach().float().requires_grad_())
+    wanted = outcome(reference, double, state)
     for a, b in zip(found, wanted, strict=True):
         assert torch.isfinite(a).all()
         assert (a.double() - b).abs().max() <= 5e-4 * b.abs().max() + 1e-9
@@ -109,6 +110,16 @@ def test_equal_keys_keep_the_delta_rule_stable():
     out, _ = delta_rule(k, k, v, torch.full((1, 1, length), 0.9))
     wanted, _ = delta_rule_reference(*(y.double() for y in (k, k, v)), torch.full((1, 1, length), 0.9).double())
     torch.testing.assert_close(out.double(), wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_channels_that_decay_alike_are_heads_that_decay():
+    """The per-channel form with one decay for all channels of a head is Gated DeltaNet's rule."""
+    leaves, state = inputs("delta", "head", 75, 2, 2)
+    *rest, g = (y.detach() for y in leaves)
+    wanted = delta_rule(*rest, g, state=state.detach())
+    found = delta_rule(*rest, g[..., None].expand(-1, -1, -1, K), state=state.detach())
+    for a, b in zip(found, wanted, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-10)
 
 
 @pytest.mark.parametrize(("rule", "decay", "groups", "heads"), CASES, ids=lambda v: str(v))
@@ -126,7 +137,7 @@ def test_a_sequence_in_pieces_equals_the_whole(rule, decay, groups, heads):
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_is_summed_in_single(dtype):
-    for rule, decay in (("linear", "head"), ("linear", "channel"), ("delta", "head")):
+    for rule, decay in (("linear", "head"), ("linear", "channel"), ("delta", "head"), ("delta", "channel")):
         leaves, _ = inputs(rule, decay, 80, 2, 2)
         halves = [y.detach().to(dtype) for y in leaves]
         with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -143,7 +154,7 @@ def test_flops(rule, decay, groups, heads, length):
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         RULES[rule][1](*(y[:1] for y in leaves))
     if rule == "delta":
-        found = delta_rule_flops(length, groups, heads, K, V)
+        found = delta_rule_flops(length, groups, heads, K, V, channels=decay == "channel")
         assert found.algorithm == 6 * length * heads * K * V
     else:
         found = linear_attention_flops(length, groups, heads, K, V, channels=decay == "channel")

@@ -35,6 +35,20 @@ LATENT = {
 QWEN = {"num_experts": 12, "num_experts_per_tok": 3, "moe_intermediate_size": 12}
 YARN = {"type": "yarn", "factor": 4, "beta_fast": 8, "beta_slow": 1, "original_max_position_embeddings": 16}
 OSS = {"num_local_experts": 6, "rope_scaling": {**YARN, "truncate": False}}
+KIMI = {
+    "num_experts": 16,
+    "num_shared_experts": 1,
+    "moe_intermediate_size": 12,
+    "num_key_value_heads": 8,
+    "model_max_length": 64,
+    "pad_token_id": 0,  # the class's own is no token of so few
+}
+GLM = {  # what makes it GLM-5 of DeepSeek-V3.2, which can hold the same model and is written for it
+    **LATENT,
+    "num_key_value_heads": 8,
+    **{"index_topk": 6, "index_n_heads": 16, "index_topk_freq": 1},
+    **{"rope_interleave": True, "indexer_rope_interleave": True},
+}
 HYBRID = {
     "num_local_experts": 4,
     "mamba_n_heads": 8,
@@ -51,6 +65,10 @@ BARE = {  # what their class cannot do without at this size
     "GraniteMoeForCausalLM": ("GraniteMoeConfig", {"num_local_experts": 8}),
     "GraniteMoeHybridForCausalLM": ("GraniteMoeHybridConfig", HYBRID),
     "Llama4ForCausalLM": ("Llama4TextConfig", {"num_local_experts": 16}),
+    "KimiLinearForCausalLM": ("KimiLinearConfig", KIMI),
+    "DeepseekV32ForCausalLM": ("DeepseekV32Config", {**LATENT, "num_key_value_heads": 8}),
+    "GlmMoeDsaForCausalLM": ("GlmMoeDsaConfig", GLM),
+    "Qwen3_5MoeForCausalLM": ("Qwen3_5MoeTextConfig", {**QWEN, "shared_expert_intermediate_size": 20}),
 }
 # (class, fields beside the sizes) as the hub's files have them
 SPELLED = {
@@ -72,6 +90,41 @@ SPELLED = {
             "moe_layer_freq": 1,
             "num_nextn_predict_layers": 1,
             "rope_scaling": {**YARN, "mscale": 1.0, "mscale_all_dim": 1.0},
+        },
+    ),
+    "Kimi as published": (
+        "KimiLinearForCausalLM",
+        {
+            "first_k_dense_replace": 2,
+            "linear_attn_config": {
+                "full_attn_layers": [2, 5],
+                "kda_layers": [1, 3, 4],
+                "head_dim": 6,
+                "num_heads": 3,
+                "short_conv_kernel_size": 3,
+            },
+            "moe_layer_freq": 1,
+            "use_grouped_topk": True,
+        },
+    ),
+    "V3.2 as published": (
+        "DeepseekV32ForCausalLM",
+        {
+            "index_topk": 6,
+            "index_n_heads": 16,
+            "moe_layer_freq": 1,
+            "rope_scaling": {**YARN, "mscale": 1.0, "mscale_all_dim": 1.0},
+        },
+    ),
+    "positions on three axes": (
+        "Qwen3_5MoeForCausalLM",
+        {
+            "rope_parameters": {
+                "rope_type": "default",
+                "rope_theta": 1e6,
+                "mrope_section": [11, 11, 10],
+                "mrope_interleaved": True,
+            }
         },
     ),
     "V2 limited to groups": (
@@ -147,6 +200,15 @@ REFUSED = {
     "mamba_d_head=12": ("GraniteMoeHybridForCausalLM", {"mamba_d_head": 12}),
     "time_step_limit": ("GraniteMoeHybridForCausalLM", {"time_step_limit": [0.0, 1.0]}),
     "position_embedding_type='alibi'": ("GraniteMoeHybridForCausalLM", {"position_embedding_type": "alibi"}),
+    "lists name layers": (
+        "KimiLinearForCausalLM",
+        {"linear_attn_config": {"full_attn_layers": [2], "kda_layers": [1, 3, 4]}},
+    ),
+    "gate_lower_bound is not known": ("KimiLinearForCausalLM", {"linear_attn_config": {"gate_lower_bound": -5.0}}),
+    "mla_use_nope=False": ("KimiLinearForCausalLM", {"mla_use_nope": False}),
+    "mlp_layer_types: thin is not known": ("KimiLinearForCausalLM", {"mlp_layer_types": ["thin"] * 5}),
+    "indexer_types: some layers share": ("GlmMoeDsaForCausalLM", {"indexer_types": ["full", "shared"] * 2 + ["full"]}),
+    "choice of an earlier one": ("GlmMoeDsaForCausalLM", {"index_topk_freq": 4}),
     "attention_chunk_size=None": ("Llama4ForCausalLM", {"attention_chunk_size": None}),
     "num_zero_experts=2: not known": ("Llama4ForCausalLM", {"num_zero_experts": 2}),
 }

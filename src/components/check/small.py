@@ -19,6 +19,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "model/mlp": {"window": 4, "hidden": [24, 20], "activation": "gelu"},
     "attention/sliding_window": {"mask": {"name": "sliding_window", "window": 5}},
     "attention/chunked": {"mask": {"name": "chunked", "size": 5}},
+    "attention/dsa": {"top_k": 4, "index_n_heads": 8},
     "mask/chunked": {"size": 5},
     "position/cope": {"n_positions": 6},
     "position/dynamic_bias": {"activation": "gelu"},
@@ -60,5 +61,6 @@ AROUND: dict[str, dict[str, Any]] = {
     "embedding/number": {"position": "learned"},  # else all channels but one are 0, and so are gradients of what reads them
     "attention/gla": {"position": "none"},  # channels forget each at its own rate: no pair of them can be rotated
     "attention/hgrn2": {"position": "none"},
+    "attention/kda": {"position": "none"},
     "attention/mamba2": {"position": "none"},  # it has no queries and keys to rotate
 }

@@ -128,7 +128,7 @@ def linear_attention_flops(length: int, groups: int, heads: int, key: int, value
     if length == 1:
         return Flops(state, state)
     size = chunk_for(length, CHUNK)
-    scores = size * (size - min(size, PAIRED)) * key * heads if channels else 2 * size * size * key * groups
+    scores = channel_weights_flops(size, key) * heads if channels else 2 * size * size * key * groups
     chunk = scores + 2 * size * size * value * heads + size * state
     return Flops(-(-length // size) * chunk, length * state)
 
@@ -152,6 +152,11 @@ def channel_weights(q: Tensor, k: Tensor, total: Tensor) -> Tensor:
         weights = torch.cat((F.pad(left, (0, size)), torch.cat((cross, right), -1)), -2)
         size *= 2
     return weights.squeeze(-3)
+
+
+def channel_weights_flops(size: int, key: int) -> int:
+    """Of ``channel_weights`` for one chunk of one head, neighbours left out as ``torch`` counts."""
+    return size * (size - min(size, PAIRED)) * key
 
 
 class Marks(NamedTuple):

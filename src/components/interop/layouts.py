@@ -201,6 +201,30 @@ class SwappedHalves:
 
 
 @dataclass(frozen=True)
+class Paired:
+    """Of each head's rows the first ``turned`` in another order: the two halves of what is rotated in theirs, neighbours in ours (DeepSeek's indexer).
+
+    ``head_dim``: rows of one head.
+    """
+
+    head_dim: int
+    turned: int
+
+    def order(self) -> Tensor:
+        """Where the rows of theirs stand in ours."""
+        even = torch.arange(0, self.turned, 2)
+        return torch.cat((even, even + 1, torch.arange(self.turned, self.head_dim)))
+
+    def split(self, theirs: Sequence[Tensor], ours: Sequence[torch.Size]) -> list[Tensor]:  # noqa: ARG002
+        order = self.order().argsort()
+        return [t.reshape(-1, self.head_dim, *t.shape[1:])[:, order].reshape(t.shape) for t in theirs]
+
+    def join(self, ours: Sequence[Tensor]) -> list[Tensor]:
+        order = self.order()
+        return [t.reshape(-1, self.head_dim, *t.shape[1:])[:, order].reshape(t.shape) for t in ours]
+
+
+@dataclass(frozen=True)
 class Beside:
     """One tensor, and beside it single numbers in their files that are no choice here (the constants of Apertus' activation).
 

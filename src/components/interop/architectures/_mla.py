@@ -38,19 +38,23 @@ def _write_kv_heads(get: Get) -> Fields:
     return {"num_key_value_heads": get("model.attention.n_heads")}
 
 
-def _read_shared(config: Theirs) -> Options:
-    width, how_many = value_of(config, "moe_intermediate_size"), value_of(config, "n_shared_experts")
-    if not how_many:
-        raise Unsupported(f"n_shared_experts={how_many!r}: its class needs one at least")
-    glu = {"name": "glu", "activation": "silu", "d_ff": width * how_many}
-    return {"model.ffn.d_ff": width, "model.ffn.shared": glu}
+def shared_experts(theirs: str) -> Custom:
+    """Experts that every token passes through, as one as wide as all of them; the field ``theirs`` says how many."""
 
+    def read(config: Theirs) -> Options:
+        width, how_many = value_of(config, "moe_intermediate_size"), value_of(config, theirs)
+        if not how_many:
+            raise Unsupported(f"{theirs}={how_many!r}: its class needs one at least")
+        glu = {"name": "glu", "activation": "silu", "d_ff": width * how_many}
+        return {"model.ffn.d_ff": width, "model.ffn.shared": glu}
 
-def _write_shared(get: Get) -> Fields:
-    width, wide = get("model.ffn.d_ff"), get("model.ffn.shared.d_ff")
-    if not width or not wide or wide % width:
-        raise Unsupported(f"model.ffn.shared.d_ff={wide}: it has to be a multiple of model.ffn.d_ff={width}")
-    return {"moe_intermediate_size": width, "n_shared_experts": wide // width}
+    def write(get: Get) -> Fields:
+        width, wide = get("model.ffn.d_ff"), get("model.ffn.shared.d_ff")
+        if not width or not wide or wide % width:
+            raise Unsupported(f"model.ffn.shared.d_ff={wide}: it has to be a multiple of model.ffn.d_ff={width}")
+        return {"moe_intermediate_size": width, theirs: wide // width}
+
+    return Custom(("moe_intermediate_size", theirs), read, write)
 
 
 def routed(dense: int) -> tuple[Field, ...]:
@@ -59,7 +63,7 @@ def routed(dense: int) -> tuple[Field, ...]:
         Same("n_routed_experts", "model.ffn.n_experts"),
         Same("num_experts_per_tok", "model.ffn.router.k"),
         Same("routed_scaling_factor", "model.ffn.routed_scale"),
-        Custom(("moe_intermediate_size", "n_shared_experts"), _read_shared, _write_shared),
+        shared_experts("n_shared_experts"),
         unused("moe_layer_freq", 1),
         dense_first("first_k_dense_replace", dense),
     )

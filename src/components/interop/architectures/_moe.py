@@ -85,6 +85,25 @@ def dense_first(theirs: str, default: int) -> Custom:
     return Custom((theirs, "intermediate_size"), read, write)
 
 
+def dense_by_type(first: int) -> Custom:
+    """A list that says of each layer whether it is dense; without it the first ones are, ``first`` of them where nothing is said."""
+    kinds = ("dense", "sparse")
+
+    def read(config: Theirs) -> Options:
+        count = config.get("first_k_dense_replace", first)
+        types = config.get("mlp_layer_types") or [kinds[i >= count] for i in range(config["num_hidden_layers"])]
+        if unknown := sorted(set(types) - set(kinds)):
+            raise Unsupported(f"mlp_layer_types: {', '.join(unknown)} is not known, there are {', '.join(kinds)}")
+        return dense_layers(config, (i for i, t in enumerate(types) if t == kinds[0]), "intermediate_size")
+
+    def write(get: Get) -> Fields:
+        dense = layers_of(get, "ffn", "glu")
+        width = option(get, "ffn", "glu", "d_ff", get("model.ffn.d_ff"))
+        return {"mlp_layer_types": [kinds[i not in dense] for i in range(get("model.n_layers"))], "intermediate_size": width}
+
+    return Custom(("mlp_layer_types", "first_k_dense_replace", "intermediate_size"), read, write)
+
+
 def sparse_step() -> Custom:
     """Qwen's choice of layers without experts: a list, and every so many layers."""
 

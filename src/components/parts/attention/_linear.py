@@ -84,8 +84,12 @@ class LinearTime(nn.Module):
             y = self.output_norm(y)
         y = y if over != "head" else y.flatten(2)
         if gate != "none":
-            y = y * ACTIVATIONS[gate](self.z(x))
+            y = y * ACTIVATIONS[gate](self.gate_of(x))
         return self.out(y)
+
+    def gate_of(self, x: Tensor) -> Tensor:
+        """What the activation of the gate is given: (B, T, D) -> (B, T, H * V)."""
+        return self.z(x)
 
 
 def unit(y: Tensor, eps: float = 1e-6) -> Tensor:

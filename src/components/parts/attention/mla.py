@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from components.core.flops import Flops, Work
+from components.core.options import Options
 from components.core.registry import register
 from components.core.signature import Positive, PositiveFloat, Probability
 from components.core.sockets import Maker, SequenceInfo, info_of, make
@@ -19,12 +20,13 @@ from components.functional.attention import attend
 from components.functional.attention_mask import MaskSpec
 from components.functional.joint import joint_linear
 from components.functional.precision import cast_once
+from components.parts.attention._indexer import Asking
 from components.parts.attention._positioned import Positioned
 from components.parts.attention._softmax import head_width, heads_of, kept, softmax_flops
 
 
 @register("attention", "mla")
-class LatentAttention(Positioned):
+class LatentAttention(Options, Positioned):
     """Multi-head latent attention: keys and values are read from one small latent vector per position, which is all that decoding keeps.
 
     A head's query and key have a part without position and a rotated part, whose key all heads share; the channels of ``q`` (or ``q_up``) are,
@@ -102,6 +104,10 @@ class LatentAttention(Positioned):
         self.out = nn.Linear(n_heads * v_width, d_model, bias="out" in bias)
         self.mask = make(mask, "mask", context_length=context_length)
         self.add_position(position, d_model=d_model, n_heads=n_heads, head_dim=rope, context_length=context_length)
+        self.add_index(d_model)
+
+    def add_index(self, d_model: int) -> None:
+        """Builds what chooses among the keys, in a class that chooses."""
 
     @property
     def splits(self) -> Mapping[str, int]:
@@ -110,31 +116,55 @@ class LatentAttention(Positioned):
 
     def forward(self, x: Tensor, info: SequenceInfo | None = None) -> Tensor:
         info = info_of(x, info)
-        first, down, shared = joint_linear(
-            cast_once(x), (self.q_down if self.from_latent else self.q, self.kv_down, self.k_rope)
-        )
-        q = heads_of(self.q_up(self.q_norm(first)) if self.from_latent else first, self.nope + self.rope)
+        x = cast_once(x)
+        first, down, shared = joint_linear(x, (self.q_down if self.from_latent else self.q, self.kv_down, self.k_rope))
+        first = self.q_norm(first) if self.from_latent else first
+        q = heads_of(self.q_up(first) if self.from_latent else first, self.nope + self.rope)
         q_nope, q_rope = q.split((self.nope, self.rope), -1)
         latent, k_rope = self.kv_norm(down)[:, None], shared[:, None]
         if self.rotates:
             q_rope, k_rope = self.position.rotate(q_rope, k_rope, info, info)
-        latent, k_rope, k_info = kept(self, latent, k_rope, info)
+        asking, beside = self.index(x, first if self.from_latent else x, info)
+        if beside is None or info.cache is None:
+            latent, k_rope, k_info = kept(self, latent, k_rope, info)
+        else:
+            both = torch.cat((k_rope, beside.to(k_rope.dtype)), -1)
+            latent, both, k_info = kept(self, latent, both, info)
+            k_rope, beside = both.split((self.rope, beside.shape[-1]), -1)
         bias = self.position.bias(q_rope, k_rope, info, k_info) if self.biased else None
         spec = MaskSpec(info, k_info, info.causal, self.mask)
-        dropout = self.dropout if self.training else 0.0
-        if info.cache is not None and self.absorbs(q.shape[2], latent.shape[2]):
+        absorbed = info.cache is not None and self.absorbs(q.shape[2], latent.shape[2])
+        if absorbed:
             # the matrices that would read keys and values from every latent vector are applied to queries and to what was read instead
             k_up, v_up = (weight_of(m).unflatten(0, (-1, w)) for m, w in ((self.k_up, self.nope), (self.v_up, self.v_width)))
             q = torch.cat((torch.matmul(q_nope, k_up.to(q_nope.dtype)), q_rope.to(q_nope.dtype)), -1)
-            k = torch.cat((latent, k_rope.to(latent.dtype)), -1)
-            read = attend(q, k, latent, spec, bias=bias, scale=self.scale, dropout=dropout)
-            read = torch.matmul(read, v_up.transpose(1, 2).to(read.dtype))
+            k, v = torch.cat((latent, k_rope.to(latent.dtype)), -1), latent
         else:
+            v_up = None
             k_nope, v = heads_of(self.k_up(latent[:, 0]), self.nope), heads_of(self.v_up(latent[:, 0]), self.v_width)
             q = torch.cat((q_nope, q_rope.to(q_nope.dtype)), -1)
             k = torch.cat((k_nope, k_rope.to(k_nope.dtype).expand(-1, k_nope.shape[1], -1, -1)), -1)
-            read = attend(q, k, v, spec, bias=bias, scale=self.scale, dropout=dropout)
+        if asking is not None:
+            bias = self.choose(asking, beside, q, k, spec, bias)
+        read = attend(q, k, v, spec, bias=bias, scale=self.scale, dropout=self.dropout if self.training else 0.0)
+        if v_up is not None:
+            read = torch.matmul(read, v_up.transpose(1, 2).to(read.dtype))
         return self.out(read.transpose(1, 2).flatten(2))
+
+    def index(self, x: Tensor, first: Tensor, info: SequenceInfo) -> tuple[Asking | None, Tensor | None]:
+        """What asks for keys, and what each position keeps to be asked for, (B, 1, T, I). (None, None): every key that the mask shows is read.
+
+        ``first``: what queries are read from, (B, T, q_rank or D).
+        """
+        del x, first, info
+        return None, None
+
+    def choose(
+        self, asking: Asking, beside: Tensor | None, q: Tensor, k: Tensor, spec: MaskSpec, bias: Tensor | None
+    ) -> Tensor | None:
+        """``bias`` with what is not chosen hidden, where ``index`` gave something."""
+        del asking, beside, q, k, spec
+        return bias
 
     def absorbs(self, tq: int, tk: int) -> bool:
         """Whether it takes fewer products to attend to the latent vectors themselves than to keys and values read from them."""
