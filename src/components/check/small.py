@@ -16,6 +16,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "ffn/product_key_memory": {"n_keys": 2, "k": 2},
     "embedding/ngram_hash": {"buckets": 64},
     "embedding/patches": {"d_in": 4},
+    "embedding/projected": {"inner": "token_types", "position": "learned", "norm": "layer"},
     "model/mlp": {"window": 4, "hidden": [24, 20], "activation": "gelu"},
     "attention/sliding_window": {"mask": {"name": "sliding_window", "window": 5}},
     "attention/chunked": {"mask": {"name": "chunked", "size": 5}},

@@ -17,6 +17,7 @@ HELD = (
     "DeepseekV2ForCausalLM",
     "DeepseekV3ForCausalLM",
     "Dots1ForCausalLM",
+    "ElectraForMaskedLM",
     "Ernie4_5ForCausalLM",
     "EuroBertForMaskedLM",
     "Exaone4ForCausalLM",
