@@ -22,6 +22,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "attention/chunked": {"mask": {"name": "chunked", "size": 5}},
     "mask/chunked": {"size": 5},
     "position/cope": {"n_positions": 6},
+    "position/disentangled": {"span": 6, "max_distance": 10, "norm": "layer"},
     "position/dynamic_bias": {"activation": "gelu"},
     "position/fire": {"activation": "gelu"},
     "position/log_temperature": {"floor_scale": 3, "inner": "rope"},
@@ -59,6 +60,8 @@ AROUND: dict[str, dict[str, Any]] = {
     "head/tied_factorised": {"embedding": "factorised"},
     "embedding/value_embeddings": {"attention": {"name": "gqa", "n_heads": 4, "n_kv_heads": 2, "value": "embedding"}},
     "embedding/number": {"position": "learned"},  # else all channels but one are 0, and so are gradients of what reads them
+    "attention/disentangled": {"position": {"name": "disentangled", "span": 6, "max_distance": 10}},
+    "position/disentangled": {"attention": "disentangled"},
     "attention/gla": {"position": "none"},  # channels forget each at its own rate: no pair of them can be rotated
     "attention/hgrn2": {"position": "none"},
     "attention/mamba2": {"position": "none"},  # it has no queries and keys to rotate

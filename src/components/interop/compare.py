@@ -59,9 +59,9 @@ def layer_by_layer(model: Mapping[str, Any]) -> Config:
 def _attention(node: Any, d_model: int, norm: Any) -> None:
     name = node.get("name") if isinstance(node, dict) else None
     if name == "gqa":
-        heads = node["n_heads"]
-        node["n_kv_heads"] = node["n_kv_heads"] or heads
-        node["head_dim"] = node["head_dim"] or d_model // heads
+        node["n_kv_heads"] = node["n_kv_heads"] or node["n_heads"]
+    if name in ("gqa", "disentangled"):
+        node["head_dim"] = node["head_dim"] or d_model // node["n_heads"]
     if name == "mla":
         nope = node["nope_dim"] = node["nope_dim"] or d_model // node["n_heads"]
         node["rope_dim"] = node["rope_dim"] or -(-nope // 4) * 2

@@ -15,6 +15,7 @@ HELD = (
     "CohereForCausalLM",
     "CwmForCausalLM",
     "Data2VecTextForMaskedLM",
+    "DebertaV2ForMaskedLM",
     "DeepseekV2ForCausalLM",
     "DeepseekV3ForCausalLM",
     "Dots1ForCausalLM",
