@@ -15,9 +15,20 @@ from components.functional.attention import attend
 
 PARTS = [e.label for e in registry.entries("attention").values() if e.name != "none"]  # a block leaves it out
 # what is read goes straight into the projection `out`, without a norm or a gate between
-STRAIGHT = ("chunked", "gqa", "mha", "mla", "mqa", "sliding_window", "talking_heads")
+STRAIGHT = ("chunked", "disentangled", "gqa", "mha", "mla", "mqa", "sliding_window", "talking_heads")
 EXACT = {
-    mixers.SOFTMAX: ("chunked", "differential", "forgetting", "gqa", "mha", "mla", "mqa", "sliding_window", "talking_heads"),
+    mixers.SOFTMAX: (
+        "chunked",
+        "differential",
+        "disentangled",
+        "forgetting",
+        "gqa",
+        "mha",
+        "mla",
+        "mqa",
+        "sliding_window",
+        "talking_heads",
+    ),
     mixers.EQUIVALENT: ("delta_net", "gated_delta_net", "gla", "hgrn2", "linear", "mamba2", "retention", "rwkv7"),
     mixers.SHARE: ("min_gru", "min_lstm", "rg_lru"),
     mixers.GRADIENT: ("both_ways", "gru", "lstm", "mamba", "rnn", "short_convolution"),

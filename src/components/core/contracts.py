@@ -39,9 +39,7 @@ class Embedding(Part, Module):
     def forward(self, ids: Tensor, info: SequenceInfo | None = None) -> Tensor: ...  # (B, T) -> (B, T, D)
 
 
-class Position(Part, Module):
-    """Any of the methods may be missing: ``traits`` tells which of the first three are there."""
-
+class Position(Part, Module):  # any of the methods may be missing: ``traits`` tells which of the first three are there
     sets_lengths: bool = False  # a norm after the rotation would undo it
     n_vectors: int = 0  # of distances, where it has any
 
