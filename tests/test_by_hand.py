@@ -53,7 +53,8 @@ def built(label: str) -> Any:
     if kind == "stack":
         options["attention"] = {"name": "gqa", "n_heads": 4}  # which inherits the position from the stack
     if kind == "attention" and "position" in inherited:
-        options["position"] = "rope" if "rotates" in signature.declared.get("provides", ()) else "none"
+        fitting = "rope" if "rotates" in signature.declared.get("provides", ()) else "none"
+        options["position"] = subject_of(label).around.get("position", fitting)
     torch.manual_seed(0)
     part = components.build(kind, name, **given, **options)
     return part.eval()
@@ -107,7 +108,9 @@ def test_positions(label):
     if biases(part):
         found, expected = part.bias(heads, heads), part.bias(heads, heads, info, info)
         assert torch.equal(found, expected)
-    assert label == "position/none" or embeds(part) or rotates(part) or biases(part)
+    if part.n_vectors:
+        assert torch.equal(part.vectors()[part.rows(info, info)], part.vectors()[part.rows(info, info_for(x))])
+    assert label == "position/none" or embeds(part) or rotates(part) or biases(part) or part.n_vectors
 
 
 @pytest.mark.parametrize("label", parts("gate", "value"))

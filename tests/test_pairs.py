@@ -42,11 +42,15 @@ BESIDE = {
     "head/multi_token": ("loss=multi_token",),
     "value/embedding": ("model/embedding=value_embeddings",),
     "head/tied_factorised": ("model/embedding=factorised",),
+    "attention/disentangled": ("model/position=disentangled",),
+    "position/disentangled": ("model/attention=disentangled",),
     # nothing keeps numbers in bounds, and each FFN with a gate squares them
     "norm/none": ("model.n_layers=2",),
     # nothing carries a signal past a branch: few of them, which begin so that it neither dies out nor grows
     "residual/none": ("model.n_layers=2", "model.init=xavier", "model.init.embedding_std=1.0"),
 }
+# of these, those that stand in a model whose other parts are chosen as well
+PAIRED = ("value/embedding", "head/tied_factorised", "attention/disentangled", "position/disentangled")
 
 
 class Host:
@@ -232,7 +236,7 @@ def plain(host: Host, *read: Cell) -> dict[str, Any]:
 
 
 def with_beside(host: Host, row: Row) -> tuple[Cell, ...]:
-    return tuple(c for c in row.items() if f"{host.paths[c[0]][1]}/{c[1]}" in ("value/embedding", "head/tied_factorised"))
+    return tuple(c for c in row.items() if f"{host.paths[c[0]][1]}/{c[1]}" in PAIRED)
 
 
 def refusal(host: Host, row: Row) -> str | None:

@@ -46,7 +46,7 @@ OPTIONS = [
         "ffn/moe weigh=input z_loss=0.1",
     ),
     *("ffn/moe shared=product_key_memory", "head/linear bias=true", "head/tied bias=true", "head/tied bias=fixed"),
-    "head/tied_factorised bias=true down_bias=true",
+    "head/tied_factorised bias=true down_bias=true activation=gelu norm=layer",
     *("head/mlm output=linear", "position/fire width=8"),
 ]
 

@@ -18,11 +18,12 @@ from components.functional.attention import attend
 
 PARTS = [e.label for e in registry.entries("attention").values() if e.name != "none"]  # a block leaves it out
 # what is read goes straight into the projection `out`, without a norm or a gate between
-STRAIGHT = ("chunked", "dsa", "gqa", "mha", "mla", "mqa", "sliding_window", "talking_heads")
+STRAIGHT = ("chunked", "disentangled", "dsa", "gqa", "mha", "mla", "mqa", "sliding_window", "talking_heads")
 EXACT = {
     mixers.SOFTMAX: (
         "chunked",
         "differential",
+        "disentangled",
         "dsa",
         "forgetting",
         "gqa",

@@ -71,6 +71,26 @@ def test_a_factorised_tied_head_narrows_first(option, factor):
     }
 
 
+def test_a_factorised_tied_head_may_be_a_transform():
+    """dense, gelu, LayerNorm at the table's width, then the table with a bias: ElectraGeneratorPredictions, AlbertMLMHead."""
+    head = {"name": "tied_factorised", "down_bias": True, "bias": True, "activation": "gelu", "norm": "layer"}
+    made, x, logits = through(head, embedding={"name": "factorised", "width": 3})
+    own = made.head
+    y = F.layer_norm(F.gelu(F.linear(x, own.down.weight, own.down.bias)), (3,), own.norm.weight, own.norm.bias, 1e-5)
+    torch.testing.assert_close(logits, y @ made.embedding.tokens.weight.T + own.bias)
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_a_value_head_may_have_a_dense_layer(bias):
+    """ElectraDiscriminatorPredictions."""
+    made, x, scores = through({"name": "value", "dense": True, "activation": "relu", "bias": bias})
+    own = made.head
+    torch.testing.assert_close(
+        scores, F.linear(F.relu(F.linear(x, own.dense.weight, own.dense.bias)), own.amounts.weight, own.amounts.bias)
+    )
+    assert scores.shape == (*IDS.shape, 1)
+
+
 def test_a_factorised_tied_head_and_the_embedding_train_one_table():
     made = model("tied_factorised", embedding={"name": "factorised", "width": 3})
     assert [n for n in made.state_dict() if n.startswith("head")] == ["head.down.weight"]

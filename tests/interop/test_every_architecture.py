@@ -128,7 +128,8 @@ def test_logits_agree_with_padding_on_the_right(oracle, pairs):
 @every
 def test_segments_make_the_same_difference(oracle, pairs):
     pair = pairs(oracle)
-    types = pair.imported.config["model"]["embedding"].get("n_types", 1)
+    embedding = pair.imported.config["model"]["embedding"]
+    types = embedding.get("inner", embedding).get("n_types", 1)  # where it is projected, what is inside has them
     if types < 2:
         pytest.skip("its class knows no segments")
     ids = pair.ids()

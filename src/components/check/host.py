@@ -77,7 +77,9 @@ class Host:
     def _built(self, *, length: int, layers: int, plain: bool, vocab: int) -> nn.Module:
         s = self.subject
         sizes: dict[str, Any] = {"d_model": WIDTH, "n_layers": layers, "context_length": length}
-        chosen: dict[str, Any] = {**sizes, "attention": {"name": "gqa", "n_heads": 4, "n_kv_heads": 2}, **s.around}
+        needed = (s.declared("needs") or {}) if plain else ()  # what stands around the part for its sake
+        beside = {socket: maker for socket, maker in s.around.items() if socket not in needed}
+        chosen: dict[str, Any] = {**sizes, "attention": {"name": "gqa", "n_heads": 4, "n_kv_heads": 2}, **beside}
         if self.wiring == "itself":
             own = s.declared("needs") or {}  # a socket of which it needs something keeps what stands there by default
             options = {n: v for n, v in chosen.items() if n in s.signature.options and n not in own}

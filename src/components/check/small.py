@@ -16,12 +16,14 @@ SMALL: dict[str, dict[str, Any]] = {
     "ffn/product_key_memory": {"n_keys": 2, "k": 2},
     "embedding/ngram_hash": {"buckets": 64},
     "embedding/patches": {"d_in": 4},
+    "embedding/projected": {"inner": "token_types", "position": "learned", "norm": "layer"},
     "model/mlp": {"window": 4, "hidden": [24, 20], "activation": "gelu"},
     "attention/sliding_window": {"mask": {"name": "sliding_window", "window": 5}},
     "attention/chunked": {"mask": {"name": "chunked", "size": 5}},
     "attention/dsa": {"top_k": 4, "index_n_heads": 8},
     "mask/chunked": {"size": 5},
     "position/cope": {"n_positions": 6},
+    "position/disentangled": {"span": 6, "max_distance": 10, "norm": "layer"},
     "position/dynamic_bias": {"activation": "gelu"},
     "position/fire": {"activation": "gelu"},
     "position/log_temperature": {"floor_scale": 3, "inner": "rope"},
@@ -59,6 +61,8 @@ AROUND: dict[str, dict[str, Any]] = {
     "head/tied_factorised": {"embedding": "factorised"},
     "embedding/value_embeddings": {"attention": {"name": "gqa", "n_heads": 4, "n_kv_heads": 2, "value": "embedding"}},
     "embedding/number": {"position": "learned"},  # else all channels but one are 0, and so are gradients of what reads them
+    "attention/disentangled": {"position": {"name": "disentangled", "span": 6, "max_distance": 10}},
+    "position/disentangled": {"attention": "disentangled"},
     "attention/gla": {"position": "none"},  # channels forget each at its own rate: no pair of them can be rotated
     "attention/hgrn2": {"position": "none"},
     "attention/kda": {"position": "none"},

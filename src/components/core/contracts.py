@@ -39,14 +39,15 @@ class Embedding(Part, Module):
     def forward(self, ids: Tensor, info: SequenceInfo | None = None) -> Tensor: ...  # (B, T) -> (B, T, D)
 
 
-class Position(Part, Module):
-    """Any of the three methods may be missing: ``traits`` tells which are there."""
-
+class Position(Part, Module):  # any of the methods may be missing: ``traits`` tells which of the first three are there
     sets_lengths: bool = False  # a norm after the rotation would undo it
+    n_vectors: int = 0  # of distances, where it has any
 
     def embed(self, x: Tensor, info: SequenceInfo | None = None) -> Tensor: ...
     def rotate(self, q: Tensor, k: Tensor, q_info: Info = None, k_info: Info = None) -> tuple[Tensor, Tensor]: ...
     def bias(self, q: Tensor, k: Tensor, q_info: Info = None, k_info: Info = None) -> Tensor | None: ...
+    def vectors(self) -> Tensor: ...  # (n_vectors, D), one for each bucket of distances: it provides distance_vectors
+    def rows(self, q_info: SequenceInfo, k_info: SequenceInfo) -> Tensor: ...  # (B or 1, Tq, Tk), which of them
 
 
 class Mask(Part, Module):

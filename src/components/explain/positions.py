@@ -26,7 +26,7 @@ def positions(recorder: Recorder, shown: slice) -> list[PositionTrace]:
         row = PositionTrace(path, entry.label, entry.signature.sentence, [])
         if info is not None:
             with torch.no_grad():
-                added, row.turned = _added(module, recorder, info, shown), _turned(module, users, info, shown)
+                added, row.turned = _added(path, module, recorder, info, shown), _turned(module, users, info, shown)
             if added is not None:
                 row.added, row.width = Array(added[:, :CHANNELS], rank=1), added.shape[-1]
             row.how += [how for how, found in (("adds", row.added), ("turns", row.turned)) if found is not None]
@@ -45,9 +45,14 @@ def _equal(a: Array | None, b: Array | None) -> bool:
     return a is b if a is None or b is None else torch.equal(a.tensor, b.tensor)
 
 
-def _added(module: nn.Module, recorder: Recorder, info: SequenceInfo, shown: slice) -> Tensor | None:
+def _added(path: str, module: nn.Module, recorder: Recorder, info: SequenceInfo, shown: slice) -> Tensor | None:
     """(T, D) what it adds to the embedding; None where that is nothing."""
     embeddings = [c for c in recorder.of_kind("embedding") if isinstance(c.y, Tensor)]
+    if around := next(
+        (c.path for c in embeddings if path.startswith(f"{c.path}.")), None
+    ):  # it is added inside of one, at another width
+        inner = [c for c in recorder.calls if c.kind == "embedding" and c.path.startswith(f"{around}.")]
+        embeddings = [c for c in inner if isinstance(c.y, Tensor)]
     if not embeds(module) or not embeddings:
         return None
     x = embeddings[-1].y

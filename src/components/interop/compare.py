@@ -59,10 +59,8 @@ def layer_by_layer(model: Mapping[str, Any]) -> Config:
 def _attention(node: Any, d_model: int, norm: Any) -> None:
     name = node.get("name") if isinstance(node, dict) else None
     if name == "gqa":
-        heads = node["n_heads"]
-        node["n_kv_heads"] = node["n_kv_heads"] or heads
-        node["head_dim"] = node["head_dim"] or d_model // heads
-    if name == "lightning":
+        node["n_kv_heads"] = node["n_kv_heads"] or node["n_heads"]
+    if name in ("gqa", "disentangled", "lightning"):
         node["head_dim"] = node["head_dim"] or d_model // node["n_heads"]
     if name == "parallel_hybrid":
         for mixer in (node["attention_mixer"], node["recurrent_mixer"]):

@@ -33,6 +33,20 @@ BASE: dict[str, Any] = {
     "attention": {"name": "gqa", "bias": EVERY},
     "ffn": {"name": "mlp", "bias": True},
 }
+# tables of a width of their own, which ELECTRA and ALBERT project to the model's, and the head that is tied to them
+NARROW: dict[str, Any] = {
+    **BASE,
+    "embedding": {"name": "projected", "inner": "token_types", "position": "learned", "norm": "layer"},
+    "position": "none",
+    "embedding_norm": "none",
+}
+NARROW_HEAD: dict[str, Any] = {
+    "name": "tied_factorised",
+    "down_bias": True,
+    "activation": "gelu",
+    "norm": "layer",
+    "bias": True,
+}
 MASKED: dict[str, Any] = {"name": "mlm", "norm": "layer", "output": {"name": "tied", "bias": True}}
 
 
@@ -63,9 +77,16 @@ def sizes(vocab_size: int) -> tuple[Field, ...]:
         Same("num_hidden_layers", "model.n_layers", 12),
         Same("num_attention_heads", "model.attention.n_heads", 12),
         Same("intermediate_size", "model.ffn.d_ff", 3072),
-        Same("type_vocab_size", "model.embedding.n_types", 2),
-        Same("attention_probs_dropout_prob", "model.attention.dropout", 0.1),
-        spread("hidden_dropout_prob", "model.residual.dropout", "model.embedding.dropout", default=0.1),
+        *embedded("model.embedding"),
+    )
+
+
+def embedded(path: str, dropout: float = 0.1) -> tuple[Field, ...]:
+    """What all have besides sizes. ``path``: of the embedding with token types. ``dropout``: the class's default."""
+    return (
+        Same("type_vocab_size", f"{path}.n_types", 2),
+        Same("attention_probs_dropout_prob", "model.attention.dropout", dropout),
+        spread("hidden_dropout_prob", "model.residual.dropout", f"{path}.dropout", default=dropout),
         Constant("is_decoder", False),
         Constant("add_cross_attention", False),
         unused("position_embedding_type", "absolute"),
@@ -79,9 +100,28 @@ HEADLESS = (
 )
 
 
-def tensors(prefix: str) -> tuple[Rule, ...]:
+# theirs -> ours: tables at the model's width, and at a width of their own; the norm stands beside the positions
+TABLES = {
+    "word_embeddings": "embedding.table",
+    "token_type_embeddings": "embedding.types",
+    "position_embeddings": "stack.positions.0.table",
+    "LayerNorm": "stack.embedding_norm",
+}
+NARROW_TABLES = {
+    "word_embeddings": "embedding.inner.table",
+    "token_type_embeddings": "embedding.inner.types",
+    "position_embeddings": "embedding.position.table",
+    "LayerNorm": "embedding.norm",
+}
+
+
+def tables(prefix: str, names: Mapping[str, str] = TABLES) -> tuple[Rule, ...]:
+    """What comes before the layers. ``prefix``: ``bert.`` or similar; empty in a bare class."""
+    return tuple(Rule(f"{prefix}embeddings.{a}.{{p}}", f"{b}.{{p}}") for a, b in names.items())
+
+
+def tensors(prefix: str, names: Mapping[str, str] = TABLES) -> tuple[Rule, ...]:
     """All tensors except the head's. ``prefix``: ``bert.`` or similar; empty in a bare class."""
-    embeddings = {"word": "embedding.table", "token_type": "embedding.types", "position": "stack.positions.0.table"}
     layer = {
         **{f"attention.self.{a}": f"attention.{b}" for a, b in (("query", "q"), ("key", "k"), ("value", "v"))},
         "attention.output.dense": "attention.out",
@@ -91,8 +131,7 @@ def tensors(prefix: str) -> tuple[Rule, ...]:
         "output.LayerNorm": "ffn_norm",
     }
     return (
-        *(Rule(f"{prefix}embeddings.{a}_embeddings.weight", f"{b}.weight") for a, b in embeddings.items()),
-        Rule(f"{prefix}embeddings.LayerNorm.{{p}}", "stack.embedding_norm.{p}"),
+        *tables(prefix, names),
         *(Rule(f"{prefix}encoder.layer.{{i}}.{a}.{{p}}", stack(f"{b}.{{p}}")) for a, b in layer.items()),
     )
 

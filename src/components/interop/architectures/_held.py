@@ -1,6 +1,7 @@
 """The mappings that a row of tests/interop holds to their class. Written by `python tests/interop/test_every_architecture.py`."""
 
 HELD = (
+    "AlbertForMaskedLM",
     "ApertusForCausalLM",
     "ArceeForCausalLM",
     "BambaForCausalLM",
@@ -14,10 +15,12 @@ HELD = (
     "CohereForCausalLM",
     "CwmForCausalLM",
     "Data2VecTextForMaskedLM",
+    "DebertaV2ForMaskedLM",
     "DeepseekV2ForCausalLM",
     "DeepseekV32ForCausalLM",
     "DeepseekV3ForCausalLM",
     "Dots1ForCausalLM",
+    "ElectraForMaskedLM",
     "Ernie4_5ForCausalLM",
     "EuroBertForMaskedLM",
     "Exaone4ForCausalLM",

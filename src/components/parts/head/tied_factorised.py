@@ -1,4 +1,6 @@
-"""Lan et al. 2019 (ALBERT), arXiv:1909.11942, section 3.1; in a decoder: Zhang et al. 2022 (OPT, the model with 350M), arXiv:2205.01068"""
+"""Lan et al. 2019 (ALBERT), arXiv:1909.11942, section 3.1; in a decoder: Zhang et al. 2022 (OPT, the model with 350M), arXiv:2205.01068; activation and norm: Clark
+et al. 2020 (ELECTRA), arXiv:2003.10555, as released
+"""
 
 from __future__ import annotations
 
@@ -8,16 +10,19 @@ from torch import Tensor, nn
 
 from components.core.registry import register
 from components.core.signature import PositiveFloat
-from components.core.sockets import SequenceInfo
+from components.core.sockets import Maker, SequenceInfo, make
+from components.functional.activations import ACTIVATIONS, Activation
 from components.parts.head._tied import Tied
 
 
 @register("head", "tied_factorised")
 class TiedFactorisedHead(Tied):
-    """Factorised tied head: one matrix narrows vectors to the width of the embedding's table, which turns them back into logits.
+    """Factorised tied head: one matrix takes vectors to the width of the embedding's table, which turns them back into logits.
 
     Args:
-        down_bias: whether the matrix that narrows has one.
+        down_bias: whether the matrix to that width has one.
+        activation: after that matrix, by name.
+        norm: after the activation.
         bias: whether each logit has one, which is the head's own; "fixed": a number that is kept but not trained.
         soft_cap: c in c * tanh(logit / c), which keeps logits within (-c, c); null: none.
         multiplier: factor on the product, before the bias: a number, or "rsqrt" for 1 / sqrt(width of the table).
@@ -36,16 +41,20 @@ class TiedFactorisedHead(Tied):
         embedding: nn.Module,
         *,
         down_bias: bool = False,
+        activation: Activation = "identity",
+        norm: Maker["norm"] = "none",
         bias: bool | Literal["fixed"] = False,
         soft_cap: PositiveFloat | None = None,
         multiplier: PositiveFloat | Literal["rsqrt"] = 1.0,
     ) -> None:
         super().__init__(vocab_size, embedding, bias, soft_cap, multiplier)
         self.down = nn.Linear(d_model, self.width, bias=down_bias)
+        self.activation = ACTIVATIONS[activation]
+        self.norm = make(norm, "norm", dim=self.width)
 
     @property
     def table(self) -> nn.Module:
         return self.embedding.tokens  # type: ignore[return-value]  # what provides a narrow table has it
 
     def forward(self, x: Tensor, info: SequenceInfo | None = None) -> Tensor:  # noqa: ARG002  the contract's second argument
-        return self.logits(self.down(x))
+        return self.logits(self.norm(self.activation(self.down(x))))

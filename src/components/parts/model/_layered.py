@@ -103,10 +103,11 @@ class OneStack(Layered):
         super().__init__()
         self.vocab_size = vocab_size
         d_model, depth = self.d_model, self.n_layers
-        self.embedding = make(embedding, "embedding", vocab_size=vocab_size, d_model=d_model)
+        length = self.context_length
+        self.embedding = make(embedding, "embedding", vocab_size=vocab_size, d_model=d_model, context_length=length)
         sizes = {
             "d_model": d_model,
-            "context_length": self.context_length,
+            "context_length": length,
             "depth": depth,
             "entries": pattern,
             "slices": layers,

@@ -70,9 +70,10 @@ class EncoderDecoder(Layered):
         super().__init__()
         self.vocab_size = vocab_size
         d_model, n_layers = self.d_model, self.n_layers
-        self.embedding = make(embedding, "embedding", vocab_size=vocab_size, d_model=d_model)
+        widths = {"d_model": d_model, "context_length": self.context_length}
+        self.embedding = make(embedding, "embedding", vocab_size=vocab_size, **widths)
         sockets = {**self.sockets(), "cross": self.cross}
-        sizes = {"d_model": d_model, "context_length": self.context_length, "depth": n_layers}
+        sizes = {**widths, "depth": n_layers}
         self.encoder = make(ScopedMaker(encoder, sockets, where="model.encoder"), "stack", **sizes)
         self.decoder = make(ScopedMaker(decoder, sockets, where="model.decoder"), "stack", **sizes, d_memory=d_model)
         self.head = make(head, "head", d_model=d_model, vocab_size=vocab_size, embedding=self.embedding)

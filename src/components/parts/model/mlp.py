@@ -70,7 +70,8 @@ class MLPModel(Printed):
             raise ValueError(f"hidden={list(hidden)}: a layer has at least one unit; leave it out, or empty for none at all")
         self.vocab_size, self.context_length, self.d_model, self.window = vocab_size, context_length, d_model, window
         self.activation, self.dropout = UNITS[activation], dropout
-        self.embedding = make(embedding, "embedding", vocab_size=vocab_size, d_model=d_model)
+        sizes = {"vocab_size": vocab_size, "d_model": d_model, "context_length": context_length}
+        self.embedding = make(embedding, "embedding", **sizes)
         widths = [window * d_model, *hidden]
         self.layers = nn.ModuleList(nn.Linear(a, b, bias=bias) for a, b in pairwise(widths))
         self.norms = nn.ModuleList(make(norm, "norm", dim=width) for width in hidden)

@@ -76,8 +76,8 @@ class Recurrent(Printed):
     ) -> None:
         super().__init__()
         self.vocab_size, self.context_length, self.d_model, self.dropout = vocab_size, context_length, d_model, dropout
-        self.embedding = make(embedding, "embedding", vocab_size=vocab_size, d_model=d_model)
         sizes = {"d_model": d_model, "context_length": context_length}
+        self.embedding = make(embedding, "embedding", vocab_size=vocab_size, **sizes)
         alone = {"position": "none"}  # a recurrence is told no positions, and those of two sequences cannot be compared
         recurrence = ScopedMaker(attention, alone, where="model.attention")
         sides = [[make(recurrence, "attention", **sizes, place=Place(i, n_layers)) for i in range(n_layers)] for _ in range(2)]
