@@ -38,6 +38,10 @@ TALK = said(("user", "Hi"), ("assistant", "Hello"))
         ({"prompt": "Hi", "completion": "Hello"}, TALK),
         ({"instruction": "Hi", "output": None}, said(("user", "Hi"), ("assistant", ""))),
         ({"messages": []}, ()),
+        (
+            {"messages": [{**TALK[0], "weight": 1}, {**TALK[1], "weight": 0}, *TALK, {**TALK[1], "weight": 1.0}]},
+            (TALK[0], {**TALK[1], "weight": 0}, *TALK, {**TALK[1], "weight": 1}),
+        ),
     ],
 )
 def test_forms(tmp_path, row, expected):
@@ -67,6 +71,8 @@ def test_the_form_is_that_of_each_row_in_every_format(tmp_path):
         ({"messages": [{"role": "toll", "content": "x"}]}, "has the role 'toll'; did you mean 'tool'"),
         ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "holds a part of type 'image_url'"),
         ({"messages": [{"role": "user", "content": None}]}, "its content is no text but NoneType"),
+        ({"messages": [{**TALK[1], "weight": 0.5}]}, r"messages\[0\]: has the weight 0.5; it is 0, which leaves an answer out"),
+        ({"messages": [{**TALK[1], "weight": False}]}, "has the weight False"),
         ({"instruction": 3, "output": "x"}, "field 'instruction' is no text but int"),
         ({"instruction": "x", "input": 3, "output": "x"}, "field 'input' is no text but int"),
     ],

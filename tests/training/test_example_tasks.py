@@ -13,7 +13,9 @@ import components
 from components import build
 from components.compose import compose
 from components.core.errors import UserError
+from components.corpus.clean import Report
 from components.corpus.example import Example
+from components.corpus.examples import cleaned
 from components.runs import preparing
 from components.training.run import evaluate
 
@@ -171,6 +173,24 @@ def test_only_answers_and_the_sign_that_ends_each_are_asked_for():
     before = task.words.ids(TALK[:2])
     assert list(row.ids[: len(before)]) == before
     assert row.targets[len(before) - 1] == text("1")[0]
+
+
+def test_an_answer_of_weight_0_is_read_and_not_learnt():
+    """As if its turn were the user's: the ids stay, and the last answer that is scored is one that is learnt."""
+    task = instructed()
+    whole = task.encode(Example(tuple(TALK), None, "f"), 10_000)
+    for unlearnt, answer in (("1", "2<|eos|>2"), ("2<|eos|>2", "1")):
+        said = tuple({**m, "weight": 0} if m["content"] == unlearnt else m for m in TALK)
+        example = Example(said, None, "f")
+        row = task.encode(example, 10_000)
+        assert row.ids == whole.ids
+        asked = [t for t in row.targets if t != -100]
+        assert asked == [*task.tokenizer.encode(answer), task.tokenizer.specials["eos"]]
+        assert task.asked_and_answer(example)[1] == answer
+    nothing = Example(tuple({**m, "weight": 0} for m in TALK), None, "f")
+    report = Report(called="examples")
+    assert len(list(cleaned([nothing, Example(tuple(TALK), None, "f")], report))) == 1
+    assert report.counts["unanswered"] == 1
 
 
 def test_a_template_that_looks_ahead_is_refused():

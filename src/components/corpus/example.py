@@ -16,7 +16,8 @@ class Message(TypedDict):
     """One turn of a conversation, in the form of OpenAI's interface, which chat templates read.
 
     ``role``: system, developer, user, assistant, tool, or another name that a template knows. ``content``: what is said; an assistant that calls tools
-    may have none. ``tool_calls``: each ``{"type": "function", "function": {"name": ..., "arguments": an object, or the text of one}}``.
+    may have none. ``tool_calls``: each ``{"type": "function", "function": {"name": ..., "arguments": an object, or the text of one}}``. ``weight``: 0 where
+    an answer is only read, and not to be learnt.
     """
 
     role: str
@@ -27,11 +28,17 @@ class Message(TypedDict):
     reasoning_content: NotRequired[str]
     thinking: NotRequired[str]  # two other names of it in interfaces and templates
     reasoning: NotRequired[str]
+    weight: NotRequired[int]
 
 
 def content_of(message: Message) -> str:
     """What is said in a message; empty where it only calls tools."""
     return message.get("content") or ""
+
+
+def is_learnt(message: Mapping[str, object]) -> bool:
+    """Whether a model is to give this answer itself."""
+    return message["role"] == "assistant" and message.get("weight") != 0
 
 
 def is_conversation(given: object) -> TypeGuard[tuple[Message, ...]]:

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from components.core.contracts import complete
 from components.corpus.clean import Report
-from components.corpus.example import Example, as_json, content_of, is_conversation, texts_in
+from components.corpus.example import Example, as_json, content_of, is_conversation, is_learnt, texts_in
 from components.corpus.example_files import Stored, Writer, ends_of
 from components.corpus.store import Meta, build, key_of
 from components.corpus.texts import SPLITS, Cleaning, Progress, drawn, require_splits
@@ -209,7 +209,7 @@ def fault_of(example: Example) -> str:
     elif not given:
         return "empty"
     elif is_conversation(given):
-        said = [m for m in given if m["role"] == "assistant"]
+        said = filter(is_learnt, given)
         if not any(content_of(m).strip() or m.get("tool_calls") for m in said):
             return "unanswered"
     else:

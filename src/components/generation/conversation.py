@@ -57,10 +57,10 @@ def tools_in(file: str | Path) -> list[Tool]:
 
 
 def as_given(messages: Sequence[Message]) -> list[dict[str, object]]:
-    """What a template sees: fields that hold nothing are left out, and reasoning has each of its two usual names."""
+    """What a template sees: fields that hold nothing are left out, the weight in training too, and reasoning has each of its two usual names."""
     made = []
     for message in messages:
-        held = {key: value for key, value in message.items() if value is not None}
+        held = {key: value for key, value in message.items() if value is not None and key != "weight"}
         reasoning = next((held[name] for name in REASONING if name in held), None)
         made.append(held if reasoning is None else {"thinking": reasoning, **held, "reasoning_content": reasoning})
     return made

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Literal, get_args
 
 from components.core.errors import UserError, nearest
@@ -34,7 +34,7 @@ BESIDE: tuple[Beside, ...] = get_args(Beside)
 CALLING = "function_call"  # ShareGPT's turn whose text is a call as JSON
 LISTS = ("messages", "conversations", "conversation")  # OpenAI's field, ShareGPT's, and a usual variant of it
 QUESTIONS = {"instruction": "output", "prompt": "completion"}  # Alpaca's fields, and those of OpenAI's older files
-FORM = 2  # of what is read from a row, for fingerprints; 1 knew no tools
+FORM = 3  # of what is read from a row, for fingerprints; 1 knew no tools, 2 no weights
 OnFault = Literal["refuse", "drop"]
 
 
@@ -68,7 +68,8 @@ def messages_of(row: Row) -> tuple[Message, ...]:
                     f"field {field!r} is no list but {type(turns).__name__}",
                     'it is [{"role": ..., "content": ...}, ...]',
                 )
-            said = tuple(turn_of(turn, f"{row.where} {field}[{i}]", row.padded) for i, turn in enumerate(turns))
+            places = [f"{row.where} {field}[{i}]" for i in range(len(turns))]
+            said = tuple(weighed(turn_of(turn, at, row.padded), turn, at) for turn, at in zip(turns, places))
             begins = bool(said) and said[0]["role"] in ("system", "developer")
             return said if begins else (*_told(row), *said)  # ShareGPT's files may give the system beside the turns
     for question, answer in QUESTIONS.items():
@@ -96,6 +97,14 @@ def _text(row: Row, name: str) -> str | None:
     if not isinstance(value, (str, type(None))):
         raise UserError(row.where, f"field {name!r} is no text but {type(value).__name__}")
     return value
+
+
+def weighed(message: Message, turn: Mapping[str, object], where: str) -> Message:
+    """The message with OpenAI's weight of an answer: 0, it is not learnt, or 1. UserError if it is something else."""
+    weight = turn.get("weight")
+    if weight is not None and (isinstance(weight, bool) or weight not in (0, 1)):
+        raise UserError(where, f"has the weight {weight!r}", "it is 0, which leaves an answer out of the loss, or 1")
+    return message if weight is None or message["role"] != "assistant" else {**message, "weight": int(bool(weight))}
 
 
 def turn_of(turn: object, where: str, padded: bool) -> Message:

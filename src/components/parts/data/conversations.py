@@ -23,7 +23,7 @@ class Conversations:
 
     Tools: a field ``tools`` (or ``functions``), a list of JSON schemas or the text of one; an assistant's ``tool_calls`` (``function_call``), whose
     arguments are an object or the text of one; answers in the role ``tool`` (``ipython``, ``function``). Of ShareGPT's roles ``function_call`` and
-    ``observation``. What no template sees, such as ``parallel_tool_calls``, is passed over.
+    ``observation``. ``"weight": 0`` in an answer: it is read and not learnt. What no template sees, such as ``parallel_tool_calls``, is passed over.
 
     Args:
         path: a file, a folder (searched for tables that are not hidden), or a pattern such as ``chats/*.jsonl``.

@@ -13,7 +13,7 @@ from components.core.errors import UserError
 from components.core.signature import Path
 from components.core.sockets import Batch
 from components.corpus.batches import ids_of
-from components.corpus.example import Example, content_of
+from components.corpus.example import Example, content_of, is_learnt
 from components.corpus.example import Message as Said
 from components.corpus.rows import LeftOut, Row
 from components.functional.cross_entropy import IGNORED
@@ -62,14 +62,16 @@ class Conversing(FromExamples):
         return made
 
     def shown(self, messages: Sequence[Message], example: Example) -> list[tuple[list[int], bool]]:
-        """The messages of an example, with its tools, in pieces: (ids, whether the model is to write them).
+        """The messages of an example, with its tools, in pieces: (ids, whether the model is to learn to write them).
 
         Raises:
             LeftOut: the template cannot show them, and ``data.abnormal`` drops such rows.
             UserError: it cannot show them.
         """
         try:
-            return self.words.turns(fitted(self.words, messages, example.tools), example.tools)
+            pieces = self.words.turns(fitted(self.words, messages, example.tools), example.tools)
+            answers = (is_learnt(m) for m in messages if m["role"] == "assistant")  # a piece each, in this order
+            return [(ids, own and next(answers)) for ids, own in pieces]
         except UserError as e:
             abnormal = self.config["data"].get("abnormal")
             if abnormal == "drop":
@@ -142,7 +144,7 @@ def conversation_of(example: Example) -> list[Said]:
 
 
 def last_turn(example: Example) -> tuple[list[Said], Said]:
-    """(the messages before the last answer, that answer)."""
+    """(the messages before the last answer that is learnt, that answer)."""
     messages = conversation_of(example)
-    at = max(i for i, m in enumerate(messages) if m["role"] == "assistant")
+    at = max(i for i, m in enumerate(messages) if is_learnt(m))
     return messages[:at], messages[at]
