@@ -39,7 +39,6 @@ def recipe(config: dict) -> dict:
             {"mlp_alpha_factor": 2.0},
             r"full_attn_alpha_factor=1.7: a model has one for all branches, and here are \[1.7, 1.7, 2.0\]",
         ),
-        (MINIMAX, {"rotary_dim": 8}, "rotary_dim=8: its class turns all 16 channels"),
         (MINIMAX, {"block_size": 64}, "block_size=64: only 256"),
         (MINIMAX, {"layer_types": ["mamba", *LAYERS[1:]]}, "layer_types: mamba is not known"),
     ],
@@ -48,6 +47,16 @@ def recipe(config: dict) -> dict:
 def test_what_is_refused(oracle, change, said):
     with pytest.raises(UserError, match=said):
         recipe({**fields_of(oracle), **change})
+
+
+def test_channels_are_turned_as_the_models_own_code_does_and_not_its_class():
+    """8 of 16 by ``rotary_dim``; the class would turn all, so such a model does not go out under its name."""
+    config = {**fields_of(MINIMAX), "rotary_dim": 8}
+    nodes = recipe(config)
+    assert nodes["model"]["position"]["fraction"] == 0.5
+    assert "fraction" not in recipe({**config, "rotary_dim": 16})["model"]["position"]
+    with pytest.raises(UserError, match=r"partial_rotary_factor=0\.5: the class turns all channels"):
+        config_of(architecture_of(config, "config.json"), convert.spelled_out(nodes))
 
 
 @pytest.mark.parametrize("factor", [0.39062499999999994, 0.5, 1 / 3, 0.7, 2**0.5, 1.0])

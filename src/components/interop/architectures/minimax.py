@@ -1,7 +1,8 @@
 """MiniMax-Text-01 (MiniMax 2025, arXiv:2501.08313): lightning attention in most layers, softmax attention in every eighth, experts, a normed stream.
 
-The class turns all channels. The model's own code turned half of them (``rotary_dim``), so a file that says so is refused. So are blocks of another size
-than 256, which change no number: files hold tables of the decays within a block.
+The released files turn half of the channels and say so by ``rotary_dim``, which the model's own code reads and transformers' class passes over: it turns all
+(its MiniMax-M2 did until transformers issue 48241). Such files are read as their own code reads them, and refused on the way out. Blocks of another size
+than 256 are refused, which change no number: files hold tables of the decays within a block.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from components.interop.architectures._moe import EMBEDDED, FREE, MOE, count, ex
 from components.interop.fields import Constant, Custom, Fields, Get, Options, Same, Theirs, Unsupported, value_of
 from components.interop.layouts import PerHead
 
+ROPE, ROPE_OF_CLASS = rope(1e6), rope(1e6, partial=False)
 BLOCK, KINDS = 256, ("linear_attention", "full_attention")
 BRANCHES = ("full_attn", "linear_attn", "mlp")
 FACTORS = {"alpha": "model.residual.alpha", "beta": "model.residual.beta"}
@@ -64,9 +66,8 @@ def _factor(get: Get, factor: str) -> float:
 
 def _read_turned(config: Theirs) -> Options:
     width = config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"]
-    if config.get("rotary_dim") not in (None, width):
-        raise Unsupported(f"rotary_dim={config['rotary_dim']}: its class turns all {width} channels of a head")
-    return {}
+    turned = config.get("rotary_dim")
+    return ROPE.read({**({} if turned in (None, width) else {"partial_rotary_factor": turned / width}), **config})
 
 
 def _tables(get: Get) -> Mapping[str, Callable[[Get], Tensor]]:
@@ -122,14 +123,14 @@ ARCHITECTURE = Architecture(
     },
     fields=(
         *decoder_sizes(),
-        *(HEAD_DIM, rope(1e6, partial=False), count("num_local_experts", "num_experts"), DROPOUT, TIED),
+        *(HEAD_DIM, count("num_local_experts", "num_experts"), DROPOUT, TIED),
         Same("num_key_value_heads", "model.attention.n_kv_heads", 8),
         Same("num_experts_per_tok", "model.ffn.router.k", 2),
         Same("rms_norm_eps", "model.norm.eps", 1e-5),
         *(Constant("hidden_act", "silu"), Constant("sliding_window", None), Constant("block_size", BLOCK)),
         Custom(("layer_types",), _read_layers, _write_layers),
         Custom(tuple(f"{branch}_{factor}_factor" for branch in BRANCHES for factor in FACTORS), _read_factors, _write_factors),
-        Custom(("rotary_dim",), _read_turned, lambda get: {}),  # noqa: ARG005  the contract's argument
+        Custom((*ROPE.names, "rotary_dim"), _read_turned, ROPE_OF_CLASS.write),
     ),
     tensors=(
         *EMBEDDED,
