@@ -18,7 +18,7 @@ FOLDER = Path(convert.__file__).with_name("architectures")
 NEW = ("smollm3_3b", "glm_4_5_air", "olmoe_1b_7b")
 
 
-@pytest.mark.parametrize("name", ["deepseek_v3", "t5_small", "phi3_mini", "nemotron_4_15b", *NEW])
+@pytest.mark.parametrize("name", ["deepseek_v3", "t5_small", "phi3_mini", "nemotron_4_15b", "starcoder2_3b", *NEW])
 def test_it_is_short_and_the_same_model(name, tmp_path):
     source = quoted(f"known/{name}")
     recipe, _ = recipe_of(architecture_of(source, name), source, name)
@@ -27,7 +27,9 @@ def test_it_is_short_and_the_same_model(name, tmp_path):
     whole = convert.spelled_out(recipe)
     assert compose(str(tmp_path / "printed.yaml")).config["model"] == whole["model"]
     assert text.index("# config.json: ") < 1400
-    assert text[: text.index("# config.json: ")].count("\n") <= 18
+    printed = text[: text.index("# config.json: ")]
+    assert printed.count("\n") <= 18
+    assert "{}" not in printed, "a part of which nothing is said"
     comment = text[text.index("# config.json: ") :].removeprefix("# config.json: ").replace("\n# ", " ")
     assert json.loads(comment) == source
     if name in NEW:  # nothing was added to what is printed but its sentence

@@ -67,7 +67,7 @@ def options_in(node: Mapping[str, object], path: str) -> Iterator[str]:
 
 
 def _by_name(node: Mapping[str, Any]) -> Any:
-    """Parts without options as their names alone."""
+    """Parts without options as their names alone, and nothing of those whose options all went."""
     if set(node) == {"name"}:
         return node["name"]
-    return {n: _by_name(v) if isinstance(v, Mapping) else v for n, v in node.items()}
+    return {n: _by_name(v) if isinstance(v, Mapping) else v for n, v in node.items() if v != {}}
