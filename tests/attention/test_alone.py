@@ -11,7 +11,10 @@ from components.core.sockets import Batch, Place, SequenceInfo, info_of
 from components.core.traits import lacks
 
 NAMES = sorted(name for kind, name in static_entries() if kind == "attention")
-INSIDE = {"parallel_hybrid": {"attention_mixer": {"name": "gqa", "position": "none"}}}  # mixers within that inherit, too
+INSIDE = {
+    "parallel_hybrid": {"attention_mixer": {"name": "gqa", "position": "none"}},  # mixers within that inherit, too
+    "disentangled": {"position": "disentangled"},  # which reads no other
+}
 
 
 def attention(name: str, **sizes: int):

@@ -5,15 +5,13 @@ from __future__ import annotations
 import argparse
 import inspect
 import json
-import os
 import re
-from functools import lru_cache
 from typing import Any
 
 from components.cli.list import one_kind, preset_words
+from components.compose.used_parts import recipes_with
 from components.core import layout, registry, terminal
 from components.core.errors import UserError
-from components.core.resources import recipe_files
 from components.core.signature import REQUIRED
 
 VERB = {
@@ -103,7 +101,7 @@ def as_data(e: registry.Entry) -> dict[str, Any]:
         "declared": s.declared,
         "preset_of": e.preset_of,
         "was": list(e.was),
-        "recipes": used_by(e),
+        "recipes": recipes_with(e.label),
         "origin": e.origin,
         "module": e.module,
         "class": e.qualname,
@@ -129,7 +127,7 @@ def as_text(e: registry.Entry) -> list[str]:
         facts.append(("preset", f"spells out {preset_words(e)}"))
     facts += [(name.replace("_", " "), layout.value(v)) for name, v in s.declared.items()]
     facts += [("earlier names", ", ".join(e.was))] if e.was else []
-    facts.append(("recipes that use it", few(used_by(e))))
+    facts.append(("recipes that use it", few(recipes_with(e.label))))
     facts.append(("from", f"{e.origin}  {e.module}:{e.qualname}"))
     return [*lines, "", *layout.table(facts, indent=0), *([f"{'file':<21}  {e.file}"] if e.file else [])]
 
@@ -152,19 +150,3 @@ def papers(doc: str) -> list[str]:
     source = re.compile(r"arXiv|doi|https?://|\b[A-Z][\w'-]+ (et al\.?|& [A-Z][\w'-]+)?,? ?\(?(19|20)\d\d\b", re.I)
     found = dict.fromkeys(line.strip() for line in inspect.cleandoc(doc).splitlines() if source.search(line))
     return list(found)
-
-
-def used_by(e: registry.Entry) -> list[str]:
-    """Recipes that have the part somewhere in their tree, by name or by default."""
-    files = tuple((name, str(file), file.stat().st_mtime_ns) for name, (_, file) in recipe_files().items())
-    return [recipe for recipe, parts in _parts_of_recipes(files, os.getcwd()).items() if e.label in parts]
-
-
-@lru_cache(maxsize=1)
-def _parts_of_recipes(files: tuple[tuple[str, str, int], ...], folder: str) -> dict[str, frozenset[str]]:
-    """{recipe: its parts}, kept while no file changes: whoever shows one part after another would compose all recipes for each."""
-    from components.compose.completion_tree import PartialRun
-
-    del folder  # a recipe may build on another of this folder
-    recipes = recipe_files()
-    return {name: frozenset(PartialRun([f"recipe={name}"], recipes).used()) for name, _, _ in files}

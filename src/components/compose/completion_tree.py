@@ -211,13 +211,16 @@ def _parsed(text: str) -> Value:
 
 
 @cache
-def _read_yaml(file: Path) -> Value:
+def _read_yaml(file: Path, time: int, size: int) -> Value:
+    """Read once for each state of the file."""
+    del time, size
     return _parsed(file.read_text(encoding="utf8"))
 
 
 def _read(file: Path) -> Config:
     try:
-        value = _read_yaml(file)
+        state = file.stat()
+        value = _read_yaml(file, state.st_mtime_ns, state.st_size)
     except (OSError, UnicodeDecodeError):
         return {}
     return {**value} if isinstance(value, dict) else {}

@@ -1,0 +1,48 @@
+"""Which parts each recipe has somewhere in its tree, by name or by default: found by composing all recipes, and kept while nothing changes."""
+
+from __future__ import annotations
+
+import os
+from functools import lru_cache
+from pathlib import Path
+
+from components.compose.completion_tree import PartialRun
+from components.core import registry
+from components.core.cache_file import cache_folder, read_cache, state_of, write_cache
+from components.core.resources import folders, recipe_files
+
+FORMAT = 1  # of the cache file
+
+
+def recipes_with(label: str) -> list[str]:
+    """The recipes that have the part ``kind/name``."""
+    return [recipe for recipe, parts in parts_of_recipes().items() if label in parts]
+
+
+def parts_of_recipes() -> dict[str, frozenset[str]]:
+    """{recipe: labels of its parts}, of the recipes that this folder knows."""
+    registry.static_entries()  # renews the index of parts in the cache, where a part has changed
+    return _composed() if registry.LIVE else _found(_stamp())
+
+
+def _stamp() -> tuple[tuple[str | int, ...], ...]:
+    """The state of all that decides: recipes and groups of options, the index of parts, and the code that composes."""
+    said = [file for where in ("recipes", "conf") for _, folder in folders(where) for file in folder.rglob("*.yaml")]
+    index = [file for name in ("own.json", "plugin-*.json") for file in cache_folder().glob(name)]
+    files = sorted({*said, *index, *Path(__file__).parent.glob("*.py")})
+    return ((FORMAT, os.getcwd()), *((str(f), *state_of(f)) for f in files if f.is_file()))
+
+
+@lru_cache(maxsize=1)
+def _found(stamp: tuple[tuple[str | int, ...], ...]) -> dict[str, frozenset[str]]:
+    store = cache_folder() / "used.json"
+    held = read_cache(store, stamp)
+    if held is None:
+        held = {recipe: sorted(parts) for recipe, parts in _composed().items()}
+        write_cache(store, stamp, held)
+    return {recipe: frozenset(parts) for recipe, parts in held.items()}
+
+
+def _composed() -> dict[str, frozenset[str]]:
+    recipes = recipe_files()
+    return {name: frozenset(PartialRun([f"recipe={name}"], recipes).used()) for name in recipes}
