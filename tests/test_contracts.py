@@ -17,8 +17,6 @@ from hosts import LENGTH, ids, scramble
 from components import build
 from components.core.sockets import Layer
 
-pytestmark = pytest.mark.usefixtures("warm_processes")
-
 HERE = Path(__file__).parent
 
 
@@ -99,7 +97,12 @@ def set_checkpointing(model, value):
 def run_two(script: str, timeout: int = 120) -> list[str]:
     """The script under torchrun in a process group of its own, which is killed whole on a time-out."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(HERE / script)]
-    env = {**os.environ, "PYTHONPATH": warm_server.on_path(str(HERE)), "OMP_NUM_THREADS": "1"}
+    env = {
+        **os.environ,
+        "PYTHONPATH": warm_server.on_path(str(HERE)),
+        "OMP_NUM_THREADS": "1",
+        warm_server.ADDRESS: warm_server.address(),
+    }
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True, env=env
     )

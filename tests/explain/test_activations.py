@@ -58,7 +58,7 @@ def test_every_attention_in_a_batch(label):
     length = values.shape[1]
     assert [tuple(h.shape) for h in t.hidden] == [(*values.shape, t.embedded.shape[-1])] * len(t.layers)
     for n, layer in enumerate(t.layers):
-        if HOW.get(label) in (mixers.SOFTMAX, mixers.EQUIVALENT):
+        if HOW.get(label) in (mixers.SOFTMAX, mixers.EQUIVALENT) or label == "attention/parallel_hybrid":
             assert layer.attention.shape == (len(values), layer.attention.shape[1], length, length)
             assert layer.why_no_attention == ""
             for row in range(len(values)):

@@ -199,3 +199,11 @@ def test_the_product_that_a_cell_is_spelled_by(name):
         product = product / reading.divisor[..., None]
     torch.testing.assert_close(product.tril(), reading.weights, atol=1e-9, rtol=1e-6)
     assert (reading.decay is not None) == (name != "linear")
+
+
+def test_a_key_that_was_not_chosen_is_not_seen():
+    _, recorder = recorded("attention/dsa", {"top_k": 2})
+    (reading,) = mixers.readings(recorder.of_kind("attention")[0])
+    assert reading.seen.sum(-1).max() == 2
+    assert reading.bias is None
+    assert (reading.weights[~reading.seen.expand_as(reading.weights)] == 0).all()

@@ -40,7 +40,7 @@ class LayerActivations:
     def readings(self, *, cross: bool = False) -> list[Reading]:
         """What the attention read, as the glass box spells it out: weights, q, k, values, bias, seen, decay, ..., each (B, H, ...).
 
-        ``explain/reading.py`` lists the fields. Empty where the mixer has no weights; two where it reads both ways.
+        ``explain/reading.py`` lists the fields. Empty where the mixer has no weights; two where it reads both ways or is two mixers.
         """
         return [r for call in self._mixers(cross) for r in batch_readings(call)]
 
@@ -49,7 +49,7 @@ class LayerActivations:
         """(B, H, T, T) weights of each query on each key; None where the mixer has none (``why_no_attention``).
 
         Of softmax attention its weights, of linear attention the equal ones: the read is linear in the values, so that the factors are exact,
-        though no such matrix is ever made. A mixer that reads both ways has the heads of both.
+        though no such matrix is ever made. A mixer that reads both ways, and one of two mixers, has the heads of both.
         """
         return self._weights(cross=False)
 

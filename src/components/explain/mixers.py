@@ -55,17 +55,28 @@ def softmax_weights(found: Arguments) -> Reading:
     if found["soft_cap"] is not None:
         scores = found["soft_cap"] * torch.tanh(scores / found["soft_cap"])
     bias = found["bias"]
-    bias = None if bias is None else bias.expand(-1, -1, tq, tk)
-    if bias is not None:
-        scores = scores + bias.double()
     spec = found["spec"]
     seen = torch.ones(1, 1, tq, tk, dtype=torch.bool, device=q.device) if spec.sees_all(tq, tk) else spec.dense(q.device)
+    bias = None if bias is None else bias.expand(-1, -1, tq, tk)
+    if bias is not None:
+        seen, bias = seen_through(bias, seen)
+    if bias is not None:
+        scores = scores + bias.double()
     scores = scores.masked_fill(~seen, -math.inf)
     sinks = found["sinks"]
     if sinks is not None:
         scores = torch.cat((scores, sinks.double()[:, None, None].expand(rows, -1, tq, 1)), -1)
     weights = scores.softmax(-1)[..., :tk].to(v.dtype)
     return Reading(SOFTMAX, weights, v, q, k, seen, bias, scale, found["soft_cap"], sinks)
+
+
+def seen_through(bias: Tensor, seen: Tensor) -> tuple[Tensor, Tensor | None]:
+    """(what is seen, the bias where it is): a bias of -inf hides a key, as one that a query did not choose. None: it does nothing else."""
+    hidden = bias.isneginf()
+    if not hidden.any():
+        return seen, bias
+    bias = bias.masked_fill(hidden, 0.0)
+    return seen & ~hidden, bias if bias.any() else None
 
 
 def made_weights(found: Arguments) -> Reading:
