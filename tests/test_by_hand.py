@@ -52,6 +52,8 @@ def built(label: str) -> Any:
     options |= {n: AROUND.get(n, AROUND.get(signature.options[n].type.kind)) for n in inherited}
     if kind == "stack":
         options["attention"] = {"name": "gqa", "n_heads": 4}  # which inherits the position from the stack
+    if "attention_mixer" in signature.options:
+        options["attention_mixer"] = AROUND["attention"]
     if kind == "attention" and "position" in inherited:
         fitting = "rope" if "rotates" in signature.declared.get("provides", ()) else "none"
         options["position"] = subject_of(label).around.get("position", fitting)
