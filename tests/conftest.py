@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,9 +26,12 @@ DOT = "89504e470d0a1a0a0000000d49484452000000010000000108000000003a7e9b550000000
 
 
 @pytest.fixture(autouse=True)
-def _no_ranks_are_left() -> Iterator[None]:
-    """A test that leaves a process group or its port makes the ranks of a later test meet there."""
+def _left_as_it_was() -> Iterator[None]:
+    """A test that leaves a process group or its port makes the ranks of a later test meet there. A command that was stopped is deaf to SIGTERM until it
+    has ended; the test that called it here goes on, and starts processes that would be deaf too."""
+    heard = signal.getsignal(signal.SIGTERM)
     yield
+    signal.signal(signal.SIGTERM, heard)
     distributed = sys.modules.get("torch.distributed")
     assert distributed is None or not distributed.is_initialized(), "the test has left its process group"
     assert "MASTER_PORT" not in os.environ, "the test has left MASTER_PORT in the environment"
