@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -69,6 +70,14 @@ def test_what_is_read_as_something_is_imported_starts_cold(tmp_path):
     (tmp_path / "components").mkdir()
     (tmp_path / "components" / "__init__.py").touch()
     assert run("-c", IS_WARM, env={**os.environ, "PYTHONPATH": warm_server.on_path(str(tmp_path))}).stdout == "False\n"
+
+
+def test_who_dies_while_it_asks_hurts_nobody():
+    for said in (b"", b"\x10\0\0\0\0\0\0\0{"):
+        with socket.socket(socket.AF_UNIX) as asker:
+            asker.connect(warm_server.address())
+            asker.sendall(said)
+    assert run("-c", IS_WARM).stdout == "True\n"
 
 
 def test_cold_ones_are_cold(cold_processes):  # noqa: ARG001  a fixture

@@ -124,12 +124,13 @@ def imports() -> None:
     sys.modules["torch"].set_num_threads(1)
 
 
-def received(connection: socket.socket) -> tuple[dict[str, Any], list[int]]:
+def received(connection: socket.socket) -> tuple[dict[str, Any] | None, list[int]]:
+    """(what is asked, its streams); None where the asker died while it asked."""
     head, streams, *_ = socket.recv_fds(connection, 8, 3)
     size, text = int.from_bytes(head, "little"), b""
-    while len(text) < size:
-        text += connection.recv(size - len(text))
-    return json.loads(text), streams
+    while len(text) < size and (more := connection.recv(size - len(text))):
+        text += more
+    return (json.loads(text) if 0 < size == len(text) else None), streams
 
 
 def is_as_here(asked: dict[str, Any], here: str, began_with: dict[str, str]) -> bool:
@@ -139,10 +140,8 @@ def is_as_here(asked: dict[str, Any], here: str, began_with: dict[str, str]) -> 
     found = next((p for p in asked["path"] if (Path(p) / "components" / "__init__.py").is_file()), None)
     if found is None or Path(found).resolve() != Path(here).resolve():
         return False
-    theirs, ours = (
-        at_import(asked["env"]),
-        at_import(dict(os.environ)),
-    )  # libraries set some when they are imported, in the asker too
+    theirs, ours = at_import(asked["env"]), at_import(dict(os.environ))
+    # libraries set some when they are imported, in the asker too
     return all(theirs.get(n) in (began_with.get(n), ours.get(n)) for n in {*theirs, *ours, *began_with})
 
 
@@ -197,6 +196,11 @@ def runs(kind: str, what: str, rest: list[str]) -> None:
     exec(compile(Path(what).read_bytes(), what, "exec"), main.__dict__)
 
 
+def tells(connection: socket.socket, number: int) -> None:
+    with contextlib.suppress(OSError):  # its window was killed
+        connection.sendall(f"{number}\n".encode())
+
+
 def serve(path: str, began_with: dict[str, str]) -> tuple[dict[str, Any], list[int]]:
     """Forks for each process that is asked for; comes back in the forked ones alone, with what was asked and the streams."""
     listening = socket.socket(socket.AF_UNIX)
@@ -222,13 +226,15 @@ def serve(path: str, began_with: dict[str, str]) -> tuple[dict[str, Any], list[i
             elif key.fileobj is listening:
                 connection, _ = listening.accept()
                 asked, streams = received(connection)
-                if not is_as_here(asked, here, began_with):
-                    connection.sendall(b"0\n")
+                if asked is None:
+                    connection.close()
+                elif not is_as_here(asked, here, began_with):
+                    tells(connection, 0)
                     connection.close()
                 elif pid := os.fork():
                     alive[pid] = connection
                     selector.register(connection, selectors.EVENT_READ, pid)
-                    connection.sendall(f"{pid}\n".encode())
+                    tells(connection, pid)
                 else:
                     signal.set_wakeup_fd(-1)
                     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -245,8 +251,7 @@ def serve(path: str, began_with: dict[str, str]) -> tuple[dict[str, Any], list[i
             connection = alive.pop(ended[0])
             if connection.fileno() in selector.get_map():
                 selector.unregister(connection)
-            with contextlib.suppress(OSError):  # its window was killed
-                connection.sendall(f"{os.waitstatus_to_exitcode(ended[1])}\n".encode())
+            tells(connection, os.waitstatus_to_exitcode(ended[1]))
             connection.close()
 
 
