@@ -29,7 +29,7 @@ from typing import Any, NoReturn
 WINDOW = Path(__file__).with_name("warm")
 ADDRESS = "COMPONENTS_TESTS_WARM"
 AT_IMPORT = (
-    *("OMP_", "KMP_", "MKL_", "MALLOC_", "LD_", "LC_", "LANG", "CUDA_", "TORCH_LOGS", "TORCHINDUCTOR_", "TORCHDYNAMO_"),
+    *("OMP_", "MKL_", "MALLOC_", "LD_", "LC_", "LANG", "CUDA_", "TORCH_LOGS", "TORCHINDUCTOR_", "TORCHDYNAMO_"),
     *("HF_", "TRANSFORMERS_", "MPLBACKEND", "PYTHONHASHSEED", "PYTHONIOENCODING", "PYTHONUTF8", "PYTHONWARNINGS"),
 )
 """The variables that Python or a library reads once, as it starts or is imported."""

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from components.compose import used_parts
+from components.core import registry
 from components.core.registry import register, unregister
 
 MINE = "defaults:\n  - override /model/norm: {norm}\n"
@@ -20,7 +21,10 @@ def mine(tmp_path, monkeypatch):
     file = tmp_path / "recipes" / "mine.yaml"
     file.write_text(MINE.format(norm="rms"))
     used_parts._found.cache_clear()
+    live = dict(registry.LIVE)  # of other tests: with parts of this process nothing is kept
+    registry.LIVE.clear()
     yield file
+    registry.LIVE.update(live)
     used_parts._found.cache_clear()
 
 
