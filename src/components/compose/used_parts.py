@@ -22,7 +22,7 @@ def recipes_with(label: str) -> list[str]:
 def parts_of_recipes() -> dict[str, frozenset[str]]:
     """{recipe: labels of its parts}, of the recipes that this folder knows."""
     registry.static_entries()  # renews the index of parts in the cache, where a part has changed
-    return _composed() if registry.LIVE else _found(_stamp())
+    return _found(_stamp(), tuple((*key, id(entry)) for key, entry in registry.LIVE.items()))[0]
 
 
 def _stamp() -> tuple[tuple[str | int, ...], ...]:
@@ -34,13 +34,18 @@ def _stamp() -> tuple[tuple[str | int, ...], ...]:
 
 
 @lru_cache(maxsize=1)
-def _found(stamp: tuple[tuple[str | int, ...], ...]) -> dict[str, frozenset[str]]:
+def _found(
+    stamp: tuple[tuple[str | int, ...], ...], live: tuple[tuple[str | int, ...], ...]
+) -> tuple[dict[str, frozenset[str]], list[registry.Entry]]:
+    """(parts of each recipe, the parts of this process, which are held so that no other has their ids). A file is kept only where there are none."""
+    if live:
+        return _composed(), list(registry.LIVE.values())
     store = cache_folder() / "used.json"
     held = read_cache(store, stamp)
     if held is None:
         held = {recipe: sorted(parts) for recipe, parts in _composed().items()}
         write_cache(store, stamp, held)
-    return {recipe: frozenset(parts) for recipe, parts in held.items()}
+    return {recipe: frozenset(parts) for recipe, parts in held.items()}, []
 
 
 def _composed() -> dict[str, frozenset[str]]:
