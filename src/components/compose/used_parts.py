@@ -9,6 +9,7 @@ from pathlib import Path
 from components.compose.completion_tree import PartialRun
 from components.core import registry
 from components.core.cache_file import cache_folder, read_cache, state_of, write_cache
+from components.core.index import HOMES
 from components.core.resources import folders, recipe_files
 
 FORMAT = 1  # of the cache file
@@ -21,15 +22,16 @@ def recipes_with(label: str) -> list[str]:
 
 def parts_of_recipes() -> dict[str, frozenset[str]]:
     """{recipe: labels of its parts}, of the recipes that this folder knows."""
-    registry.static_entries()  # renews the index of parts in the cache, where a part has changed
+    registry.static_entries()  # renews the index of plug-ins in the cache, where one has changed
     return _found(_stamp(), tuple((*key, id(entry)) for key, entry in registry.LIVE.items()))[0]
 
 
 def _stamp() -> tuple[tuple[str | int, ...], ...]:
-    """The state of all that decides: recipes and groups of options, the index of parts, and the code that composes."""
+    """The state of all that decides: recipes and groups of options, the parts, the index of plug-ins, and the code that composes."""
     said = [file for where in ("recipes", "conf") for _, folder in folders(where) for file in folder.rglob("*.yaml")]
-    index = [file for name in ("own.json", "plugin-*.json") for file in cache_folder().glob(name)]
-    files = sorted({*said, *index, *Path(__file__).parent.glob("*.py")})
+    # the parts' files and not their index, which stays old in a cache that cannot be written
+    parts = [file for home in HOMES for file in home.rglob("*.py")]
+    files = sorted({*said, *parts, *cache_folder().glob("plugin-*.json"), *Path(__file__).parent.glob("*.py")})
     return ((FORMAT, os.getcwd()), *((str(f), *state_of(f)) for f in files if f.is_file()))
 
 
