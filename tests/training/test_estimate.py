@@ -147,6 +147,18 @@ def test_activations_grow_with_rows_and_shrink_with_checkpointing(small):
     assert one.total(checkpointing=True) < one.total() / 2
 
 
+def test_a_plan_builds_its_model_twice(monkeypatch):
+    """Once for its weights and once for its shapes, however many rows and lengths are asked for: at 70 B each takes half a second."""
+    built = []
+    new_model = Subject.new_model
+    monkeypatch.setattr(Subject, "new_model", lambda self: built.append(1) or new_model(self))
+    asked, layout = subject("model.context_length=8192"), Layout("fsdp2", 2, shards=2)
+    assert asked.largest(layout, accelerator("h100")) > 2
+    last = asked.peak(layout, Step(3, 1, False))
+    assert len(built) == 2
+    assert subject("model.context_length=8192").peak(layout, Step(3, 1, False)) == last  # what ran before leaves nothing behind
+
+
 def test_equal_layers_cost_what_unequal_ones_do():
     """A layer that differs is measured by itself."""
     mixed = subject("model.layers.last.ffn.d_ff=512")

@@ -72,31 +72,41 @@ class Activations:
         return self.kept + sum(p.leaving if checkpointing else p.kept for p in self.layers)
 
 
-def activations(model: nn.Module, objective: Objective, layout: Layout, rows: int, context: int) -> Activations:
-    """Those of ``rows`` sequences of ``context`` tokens; of a stretch of them where devices share rows, the last one's.
+class Shapes:
+    """A model on fake tensors, run as often as asked: to build one of 80 layers takes longer than to run its shapes.
 
     Args:
         model: on the meta device; it is used up.
-        objective: the loss.
         layout: says the precision, and how many devices share a row.
-        rows, context: of the micro-batch.
-
-    Raises:
-        UserError: a part reads numbers, so that it cannot run on shapes alone.
     """
-    try:
+
+    def __init__(self, model: nn.Module, layout: Layout) -> None:
+        self.layout, self.mode = layout, FakeTensorMode()
         model = model.to(layout.stored if layout.casts else layout.compute)
-        with FakeTensorMode(), even_loads():
-            model = emptied(model).train()
-            batch = batch_of(model, rows, context // layout.context)
-            try:
-                return _Run(layout).through(model, objective, batch)
-            except DynamicOutputShapeException:
-                return _Run(layout).through(model, asked_everywhere, batch)
-    except UserError:
-        raise
-    except Exception as e:  # whatever a part does with numbers that are not there
-        raise UserError("activations", f"cannot be told from shapes alone: {type(e).__name__}: {e}") from e
+        with self.mode:
+            self.model = emptied(model).train()
+
+    def activations(self, objective: Objective, rows: int, context: int) -> Activations:
+        """Those of ``rows`` sequences of ``context`` tokens; of a stretch of them where devices share rows, the last one's.
+
+        Args:
+            objective: the loss.
+            rows, context: of the micro-batch.
+
+        Raises:
+            UserError: a part reads numbers, so that it cannot run on shapes alone.
+        """
+        try:
+            with self.mode, even_loads():
+                batch = batch_of(self.model, rows, context // self.layout.context)
+                try:
+                    return _Run(self.layout).through(self.model, objective, batch)
+                except DynamicOutputShapeException:
+                    return _Run(self.layout).through(self.model, asked_everywhere, batch)
+        except UserError:
+            raise
+        except Exception as e:  # whatever a part does with numbers that are not there
+            raise UserError("activations", f"cannot be told from shapes alone: {type(e).__name__}: {e}") from e
 
 
 def asked_everywhere(hidden: Tensor, head: object, batch: Batch) -> Terms:
@@ -166,7 +176,7 @@ class _Run:
         live = Live((*model.parameters(), *model.buffers(), *tree_leaves(batch)))
         for layer in model.modules():
             if isinstance(layer, Layer):
-                layer.forward = self.in_place_of(layer, live)  # type: ignore[method-assign]  # the model is used up
+                layer.forward = self.in_place_of(layer, live)  # type: ignore[method-assign]  # until the next run
         if self.layout.context > 1:
             self.stretch = LastStretch(self.layout.context, *batch.ids.shape)
         with live, self.cast():

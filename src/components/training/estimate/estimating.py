@@ -15,7 +15,7 @@ from components.core.sockets import Layer
 from components.core.weights import Weight
 from components.runs.loading import model_of
 from components.training.estimate.accelerators import Accelerator
-from components.training.estimate.activations import Activations, activations, between, lengthened
+from components.training.estimate.activations import Activations, Shapes, between, lengthened
 from components.training.estimate.layouts import Layout
 from components.training.estimate.peak import Peak, peak_of
 from components.training.estimate.state import State, state_of
@@ -68,6 +68,7 @@ class Subject:
         self.model = self.new_model()
         self.weights: list[Weight] = tuned(self.model, config)
         self._cut: dict[tuple[int, int, bool, bool], Pieces] = {}
+        self._shapes: dict[tuple[object, ...], Shapes] = {}
         self._passes: dict[tuple[object, ...], Activations] = {}
         self._states: dict[tuple[Layout, int], State] = {}
 
@@ -148,10 +149,13 @@ class Subject:
         return lengthened([self._of_length(layout, rows, n) for n in LENGTHS], LENGTHS, self.context)
 
     def _of_length(self, layout: Layout, rows: int, context: int) -> Activations:
-        key = (layout.stored, layout.compute, layout.casts, layout.context, rows, context)
+        run = (layout.stored, layout.compute, layout.casts, layout.context)
+        key = (*run, rows, context)
+        if run not in self._shapes:
+            self._shapes[run] = Shapes(self.new_model(), layout)
         if key not in self._passes:
             loss = make(self.config["loss"], "loss", vocab_size=self.vocab_size)
-            self._passes[key] = activations(self.new_model(), loss, layout, rows, context)
+            self._passes[key] = self._shapes[run].activations(loss, rows, context)
         return self._passes[key]
 
     def peak(self, layout: Layout, step: Step) -> Peak:
