@@ -188,8 +188,9 @@ def level(row: Row) -> str:
 
 
 def ladder_table(name: str, study: Study) -> list[str]:
-    """Each size with its loss, the next one last, and the law with its intervals."""
-    law = read_json(KEPT / name / LAW)["law"]
+    """Each size with its loss, the next one last, the law with its intervals, and what the ladder says of its own dearest size."""
+    kept = read_json(KEPT / name / LAW)
+    law = kept["law"]
     lines = ["| size | parameters | FLOPs/token | steps | tuned | val_loss of each seed |", f"|{'---|' * 6}"]
     for v in study.variants:
         losses = [figure(run, study.metric) for run in reported(study, v.name)]
@@ -205,6 +206,8 @@ def ladder_table(name: str, study: Study) -> list[str]:
         *lines,
         "",
         f"The law is `{law['form']}` with {', '.join(said)}; F is FLOPs of the whole training, in brackets 95 % by bootstrap.",
+        "",
+        kept["backtest"]["sentence"],
     ]
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import random
+from dataclasses import replace
 
 import pytest
 
 pytest.importorskip("scipy")
 
 from components.core.errors import UserError
+from components.studies.sizes.backtest import backtest, sentence
 from components.studies.sizes.law import COMPUTE, SIZE_AND_TOKENS, Point, fit, form_of
 
 SIZES = (200_000, 500_000, 1_000_000, 2_000_000)
@@ -79,6 +81,34 @@ def test_of_many_ladders_95_in_100_intervals_hold_what_comes():
         inside += low <= found <= high
     allowed = 3 * math.sqrt(0.95 * 0.05 / ladders)
     assert abs(inside / ladders - 0.95) <= allowed, f"{inside} of {ladders}"
+
+
+def test_a_ladder_is_tested_on_its_own_dearest_size():
+    held = backtest(ladder())
+    assert (held.parameters, held.tokens) == (SIZES[-1], SIZES[-1])
+    assert held.off == pytest.approx(0, abs=1e-4)
+    assert held.found == ladder()[-1].loss
+    assert held.within is None  # three runs, three constants
+    noise = backtest(noisy(ladder(), 3, 0.002, random.Random(4)))
+    assert noise.within
+    assert "off by" in sentence(noise, "2M")
+    assert "outside" not in sentence(noise, "2M")
+
+
+def test_points_that_no_law_joins_are_told_by_the_test_on_itself():
+    """The dearest size's rate was tuned badly: its loss lies 3 % above what the others say, five times their noise."""
+    points = noisy(ladder(), 3, 0.002, random.Random(4))
+    bent = [*(p for p in points if p.parameters != SIZES[-1])]
+    bent += [replace(p, loss=1.03 * p.loss) for p in points if p.parameters == SIZES[-1]]
+    held = backtest(bent)
+    assert held.within is False
+    assert held.off / held.found == pytest.approx(0.03, abs=0.015)
+    assert "outside the interval. More than noise moves these points" in sentence(held, "2M")
+
+
+def test_three_sizes_cannot_be_tested_on_themselves():
+    assert backtest(ladder()[1:]) is None
+    assert "fewer than three costs" in sentence(None, "")
 
 
 def test_one_run_that_went_wrong_moves_the_law_little():

@@ -130,9 +130,14 @@ def test_the_prediction_lies_there_before_its_run_and_says_how_far_off_it_was(tr
     held = json.loads((made.folder / "law.json").read_text())
     assert held["prediction"]["found"] == found.found
     assert held["law"]["constants"] == made.law.constants
+    assert held["backtest"]["off"] == made.backtest.off
+    assert held["backtest"]["found"] == pytest.approx(
+        sum(p.loss for p in made.points if p.parameters == max(q.parameters for q in made.points)) / 2
+    )
     assert len(read_study(made.folder).runs) == 10
     for page in ("report.html", "report.md"):
         assert f"off by {found.off:+.4f}" in (made.folder / page).read_text()
+        assert "Tested on itself: without 200k the ladder says" in (made.folder / page).read_text()
 
 
 def test_a_study_goes_on_and_owns_up_to_a_prediction_that_came_late(trained):

@@ -15,13 +15,15 @@ from components.studies.report.html import document, figure, items, soft, table
 from components.studies.report.page import tuning_table
 from components.studies.report.svg import Axis, LogAxis, Picture, safe
 from components.studies.sentences import amount
+from components.studies.sizes.backtest import Backtest, sentence
 from components.studies.sizes.law import COMPUTE, Law, Point
 from components.studies.sizes.prediction import Prediction
 from components.studies.study import DONE, REPORTED, Study
 
 SHOWN = "Dots: single runs. Ring: what the law says of the next size, with its interval; the dot of another colour within or near it: what was found."
 LIMITS = (
-    "Intervals are by a bootstrap of residuals: they tell how far noise of this size moves the law, and not whether the law holds beyond these sizes. "
+    "Intervals are by a bootstrap of residuals: they tell how far noise of this size moves the law, and not whether the law holds beyond these sizes: "
+    "that is what the ladder tested on itself shows. "
     "Few small sizes are a short lever: trust a prediction of twice the largest, and doubt one of a hundred times."
 )
 
@@ -35,22 +37,40 @@ class Told:
     law: Law
     by_compute: Law | None
     prediction: Prediction
+    backtest: Backtest | None = None
 
     def rows(self) -> list[tuple[str, ...]]:
         """A row for each size of the ladder, in order, and the next one."""
         costs = dict.fromkeys((p.parameters, p.tokens, p.flops) for p in self.points)
-        named = {(v.parameters, v.steps): v.name for v in self.study.variants}
-        per_step = self.points[0].tokens // next(
-            v.steps for v in self.study.variants if v.parameters == self.points[0].parameters
-        )
         made = []
         for cost in costs:
             loss = fmean(p.loss for p in self.points if (p.parameters, p.tokens, p.flops) == cost)
-            name = named.get((cost[0], cost[1] // per_step), amount(cost[0]))
-            made.append((name, f"{cost[0]:,}", f"{cost[1]:,}", amount(cost[2]), f"{loss:.4f}", f"{self.law.loss(*cost):.4f}"))
+            made.append(
+                (
+                    self.named(*cost[:2]),
+                    f"{cost[0]:,}",
+                    f"{cost[1]:,}",
+                    amount(cost[2]),
+                    f"{loss:.4f}",
+                    f"{self.law.loss(*cost):.4f}",
+                )
+            )
         p = self.prediction
         found = "not trained" if p.found is None else f"{p.found:.4f}"
         return [*made, (f"next: {p.size}", f"{p.parameters:,}", f"{p.tokens:,}", amount(p.flops), found, f"{p.loss:.4f}")]
+
+    def named(self, parameters: int, tokens: int) -> str:
+        """The size that has so many parameters and reads so many tokens."""
+        first = self.points[0]
+        per_step = first.tokens // next(v.steps for v in self.study.variants if v.parameters == first.parameters)
+        found = {(v.parameters, v.steps): v.name for v in self.study.variants}
+        return found.get((parameters, tokens // per_step), amount(parameters))
+
+    @property
+    def tested(self) -> str:
+        """How far off the ladder is of its own dearest size."""
+        held = self.backtest
+        return sentence(held, "" if held is None else self.named(held.parameters, held.tokens))
 
     @property
     def head(self) -> tuple[str, ...]:
@@ -90,7 +110,7 @@ def terminal(told: Told) -> str:
     for law in told.laws():
         said = ", ".join(f"{n} = {v}" + (f" ({i})" if i else "") for n, v, i in constants(law))
         lines += [*layout.paragraph(f"{law.form}: {said}", indent=2), *(f"  {n}" for n in notes(law))]
-    lines += ["", *layout.paragraph(told.prediction.sentence, indent=2)]
+    lines += ["", *layout.paragraph(told.prediction.sentence, indent=2), *layout.paragraph(told.tested, indent=2)]
     return "\n".join([*lines, *(f"  failed: {printable(f)}" for f in told.failed())])
 
 
@@ -109,7 +129,10 @@ def html(told: Told) -> str:
     pictures = [figure(chart(told, "FLOPs"), "loss over FLOPs"), figure(chart(told, "parameters"), "loss over parameters")]
     command = shlex.join(["components", "scale", *told.study.words])
     sections = {
-        "prediction": ("The next size", f"<p><b>{safe(told.prediction.sentence)}</b></p>" + soft(LIMITS)),
+        "prediction": (
+            "The next size",
+            f"<p><b>{safe(told.prediction.sentence)}</b></p><p>{safe(told.tested)}</p>" + soft(LIMITS),
+        ),
         "ladder": ("The ladder", table(told.head, told.rows(), caption="Means over seeds")),
         "law": ("The law", "".join(pictures) + soft(SHOWN) + laws),
         "sizes": (
@@ -131,6 +154,8 @@ def markdown(told: Told) -> str:
         f"# Sizes of {told.study.recipe}",
         "",
         told.prediction.sentence,
+        "",
+        told.tested,
         "",
         _line(told.head),
         _line(["---"] * len(told.head)),

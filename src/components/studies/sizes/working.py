@@ -13,6 +13,7 @@ from components.studies.asked import Asked
 from components.studies.executing import Planned
 from components.studies.planning import Plan
 from components.studies.sizes import page
+from components.studies.sizes.backtest import Backtest, backtest
 from components.studies.sizes.ladder import base_of, ladder, next_rung
 from components.studies.sizes.law import COMPUTE, Law, Point, fit
 from components.studies.sizes.prediction import Prediction, compared, foretell, points_of, predict
@@ -34,6 +35,7 @@ class Scaling:
         law: in the form that the ladder can tell; None of a plan that was only printed.
         by_compute: over FLOPs, by the sizes that no cheaper one beats; the same as ``law`` where tokens and size move together.
         prediction: of the next size, with what was found.
+        backtest: what the others say of the dearest size; None where they are too few for a law.
     """
 
     folder: Path
@@ -42,6 +44,7 @@ class Scaling:
     law: Law | None = None
     by_compute: Law | None = None
     prediction: Prediction | None = None
+    backtest: Backtest | None = None
 
     def __str__(self) -> str:
         return "" if self.law is None else page.terminal(self.told)
@@ -50,7 +53,7 @@ class Scaling:
     def told(self) -> page.Told:
         assert self.law is not None
         assert self.prediction is not None
-        return page.Told(self.study, self.points, self.law, self.by_compute, self.prediction)
+        return page.Told(self.study, self.points, self.law, self.by_compute, self.prediction, self.backtest)
 
 
 def run(
@@ -86,7 +89,8 @@ def run(
         more, faster, last = work.trained(beyond)
         runs, speeds, variants = [*runs, *more], [*speeds, *faster], [*variants, *last]
         prediction = compared(prediction, [loss for _, loss in _losses(asked, more, last)])
-    made = Scaling(folder, _study(asked, work, rungs, variants, runs), points, law, by_compute, prediction)
+    held = _study(asked, work, rungs, variants, runs)
+    made = Scaling(folder, held, points, law, by_compute, prediction, backtest(points))
     _write(made, speeds)
     return made
 
@@ -118,5 +122,6 @@ def _write(made: Scaling, speeds: Sequence[Speed]) -> None:
     write_speeds(made.folder, speeds)
     by_compute = None if made.by_compute is None else made.by_compute.data()
     told = {"law": made.law.data(), "by_compute": by_compute, "prediction": made.prediction.data()}
+    told["backtest"] = {**(made.backtest.data() if made.backtest else {}), "sentence": made.told.tested}
     write_json(made.folder / LAW, told)
     page.write(made.folder, made.told)
