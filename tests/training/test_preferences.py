@@ -190,6 +190,7 @@ SHAPES = [
     {"prompt": "2 + 2?", "chosen": "4", "rejected": "5"},
     {"prompt": [USER], "chosen": [YES], "rejected": [NO]},
     {"chosen": [USER, YES], "rejected": [USER, NO]},
+    {"prompt": [{**USER, "weight": 0}], "chosen": [{**YES, "weight": 1}], "rejected": [{**NO, "weight": None}]},
 ]
 
 
@@ -207,6 +208,9 @@ def test_the_three_shapes_are_one(tmp_path, row):
         ({"chosen": "b", "rejected": "c"}, "no message in common"),
         ({"prompt": "a", "chosen": 3, "rejected": "c"}, "neither text nor a list"),
         ({"prompt": "a", "chosen": [USER], "rejected": [NO]}, "no answer of the assistant"),
+        ({"prompt": "a", "chosen": [{**YES, "weight": 0}], "rejected": [NO]}, "compares whole answers"),
+        ({"chosen": [USER, YES], "rejected": [USER, {**NO, "weight": 0}]}, "compares whole answers"),
+        ({"prompt": [USER], "chosen": [YES], "rejected": [{**NO, "weight": 2}]}, "has the weight 2"),
     ],
 )
 def test_what_is_no_preference_is_refused_with_its_line(tmp_path, row, words):

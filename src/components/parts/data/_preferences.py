@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from components.core.errors import UserError
 from components.corpus.example import Example, Message
-from components.parts.data._conversations import OnFault, turn_of
+from components.parts.data._conversations import OnFault, turn_of, weighed
 from components.parts.data._tables import Row
 from components.parts.data._tools import tools_of
 
@@ -50,7 +50,22 @@ def preference_of(row: Row) -> tuple[tuple[Message, ...], tuple[tuple[Message, .
     for name, said in zip(ANSWERS, (chosen, rejected)):
         if not said or said[0]["role"] != "assistant" or said[-1]["role"] != "assistant":
             raise UserError(f"{row.where} {name}", "is no answer of the assistant after the prompt")
+        _need_whole(row, name, said)
     return prompt, (chosen, rejected)
+
+
+def _need_whole(row: Row, name: str, said: tuple[Message, ...]) -> None:
+    """UserError where a message of an answer is not to be learnt: the likelihoods of whole answers are compared. In a prompt a weight says nothing."""
+    given = row.cells[name]
+    if not isinstance(given, list):
+        return
+    first = len(given) - len(said)
+    for i, message in enumerate(said, first):
+        where = f"{row.where} {name}[{i}]"
+        if weighed(message, given[i], where).get("weight") == 0:
+            raise UserError(
+                where, "has the weight 0, and a preference compares whole answers", "leave the weight out, or the row"
+            )
 
 
 def _messages(row: Row, name: str, role: str) -> tuple[Message, ...]:
