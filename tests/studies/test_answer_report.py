@@ -92,6 +92,16 @@ def test_a_keyboard_gets_everywhere(study, found):
     assert outline.tags.count("details") == outline.tags.count("summary") == 3, "each picture is also a table"
 
 
+def test_a_width_that_the_budget_solved_is_said_once():
+    """What the config says of it before is ``null``, which tells nobody anything."""
+    study = whole(False)
+    said = Outline(page(study, answer(study, speeds_of(study)))).texts
+    assert [t for t in said if t.startswith("model.ffn")] == [
+        "model.ffn: glu -> mlp",
+        "model.ffn.d_ff: 172 -> 258, to match the budget",
+    ]
+
+
 def test_names_cannot_turn_the_text_round():
     study = whole(hostile=True)
     text = page(study, answer(study, []))

@@ -58,7 +58,9 @@ def whole(hostile: bool = False) -> Study:
     study = study_of(losses)
     first, *others = study.variants
     others[0] = replace(others[0], difference=("model.norm: rms -> dynamic_tanh", "model.norm.alpha: 0.5"))
-    others[2] = replace(others[2], solved={"model.ffn.d_ff": (172, 258)}, difference=("model.ffn: glu -> mlp",))
+    others[2] = replace(
+        others[2], solved={"model.ffn.d_ff": (172, 258)}, difference=("model.ffn: glu -> mlp", "model.ffn.d_ff: null -> 258")
+    )
     tuning = [
         StudyRun(v.name, 1000, "tuning", {"optimizer.lr": lr}, figures={"val_loss": 2.8 + (i - 1 - (n == 1)) ** 2 / 20})
         for n, v in enumerate(study.variants)

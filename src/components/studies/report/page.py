@@ -162,6 +162,7 @@ def _variant(place: int, variant: Variant) -> str:
     lines = list(variant.difference) or (
         ["the recipe as it is"] if variant.is_recipe else [f"differs by {o}" for o in variant.overrides]
     )
+    lines = [line for line in lines if line.partition(":")[0] not in variant.solved]  # which say it with the reason
     lines += [f"{option}: {old} -> {new}, to match the budget" for option, (old, new) in variant.solved.items()]
     lines += [f"{option} = {value}, by tuning" for option, value in (variant.tuned or {}).items()]
     lines.append(
