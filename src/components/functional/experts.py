@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -77,7 +77,35 @@ def apply_experts(
     if count < routing.n_experts:
         routing = _held(routing, first, count, way)
     run = {"grouped": _grouped, "loop": _loop, "dense": _dense, "even": _even}[way]
-    return run(x, routing, maps, biases, formula, weigh == "input")
+    return run(_Call(x, routing, maps, biases, formula, weigh == "input"))
+
+
+@dataclass(frozen=True)
+class _Call:
+    """What ``apply_experts`` was asked, and what several ways do alike."""
+
+    x: Tensor
+    routing: Routing
+    maps: Mapping[str, Experts]
+    biases: Mapping[str, ExpertBias]
+    formula: Formula
+    weigh_input: bool
+
+    def by_expert(self, count: int | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """Of the first ``count`` choices in the order of their experts: tokens (P,), weights (P, 1), and the rows (P, D) that the formula reads."""
+        order = self.routing.experts.argsort(stable=True)[:count]
+        tokens, weights = self.routing.tokens[order], self.routing.weights[order].to(self.x.dtype)[:, None]
+        rows = self.x[tokens]
+        return tokens, weights, rows * weights if self.weigh_input else rows
+
+    def summed(self, tokens: Tensor, weights: Tensor, y: Tensor) -> Tensor:
+        """(N, D) from what the formula made of each row."""
+        return torch.zeros_like(self.x).index_add(0, tokens, y if self.weigh_input else y * weights)
+
+    def multiply(self, name: str, z: Tensor) -> Tensor:
+        """As many rows of every expert, (E, n, in) -> (E, n, out)."""
+        y = self.maps[name](z)
+        return y + self.biases[name].bias.to(y.dtype)[:, None] if name in self.biases else y
 
 
 def _held(routing: Routing, first: int, count: int, way: str) -> Routing:
@@ -116,43 +144,20 @@ def even_loads() -> Iterator[None]:
         LOADS.even = before
 
 
-def _even(
-    x: Tensor,
-    routing: Routing,
-    maps: Mapping[str, Experts],
-    biases: Mapping[str, ExpertBias],
-    formula: Formula,
-    weigh_input: bool,
-) -> Tensor:
-    order, e = routing.experts.argsort(stable=True), routing.n_experts
-    tokens, weights = routing.tokens[order], routing.weights[order].to(x.dtype)[:, None]
-    rows = x[tokens] * weights if weigh_input else x[tokens]
-    choices, each = rows.shape[0], -(-rows.shape[0] // e)
-
-    def multiply(name: str, z: Tensor) -> Tensor:
-        y = maps[name](z)
-        return y + biases[name].bias.to(y.dtype)[:, None] if name in biases else y
-
+def _even(call: _Call) -> Tensor:
+    tokens, weights, rows = call.by_expert()
+    choices, e = rows.shape[0], call.routing.n_experts
+    each = -(-choices // e)
     piles = F.pad(rows, (0, 0, 0, each * e - choices)).view(e, each, -1)
-    y = formula(piles, multiply).flatten(0, 1)[:choices]
-    return torch.zeros_like(x).index_add(0, tokens, y if weigh_input else y * weights)
+    return call.summed(tokens, weights, call.formula(piles, call.multiply).flatten(0, 1)[:choices])
 
 
-def _loop(
-    x: Tensor,
-    routing: Routing,
-    maps: Mapping[str, Experts],
-    biases: Mapping[str, ExpertBias],
-    formula: Formula,
-    weigh_input: bool,
-) -> Tensor:
-    load = [int(n) for n in routing.load().tolist()]
-    order = routing.experts.argsort(stable=True)[: sum(load)]  # void choices are last
-    tokens, weights = routing.tokens[order], routing.weights[order].to(x.dtype)[:, None]
-    rows = x[tokens] * weights if weigh_input else x[tokens]
+def _loop(call: _Call) -> Tensor:
+    x, load = call.x, [int(n) for n in call.routing.load().tolist()]
+    tokens, weights, rows = call.by_expert(sum(load))  # void choices are last
     # unbound once: a slice of its own for each expert would give the backward pass a gradient of full size for each
-    matrices = {name: weight_of(m).to(x.dtype).unbind() for name, m in maps.items()}
-    shifts = {name: b.bias.to(x.dtype).unbind() for name, b in biases.items()}
+    matrices = {name: weight_of(m).to(x.dtype).unbind() for name, m in call.maps.items()}
+    shifts = {name: b.bias.to(x.dtype).unbind() for name, b in call.biases.items()}
     pieces = []
     for expert, piece in enumerate(rows.split(load)):
         if piece.shape[0] or (expert == 0 and not sum(load)):  # without any choice too all matrices get a gradient, of zeros
@@ -161,19 +166,12 @@ def _loop(
                 y = z @ matrices[name][expert]
                 return y + shifts[name][expert] if name in shifts else y
 
-            pieces.append(formula(piece, multiply))
-    y = torch.cat(pieces)
-    return torch.zeros_like(x).index_add(0, tokens, y if weigh_input else y * weights)
+            pieces.append(call.formula(piece, multiply))
+    return call.summed(tokens, weights, torch.cat(pieces))
 
 
-def _grouped(
-    x: Tensor,
-    routing: Routing,
-    maps: Mapping[str, Experts],
-    biases: Mapping[str, ExpertBias],
-    formula: Formula,
-    weigh_input: bool,
-) -> Tensor:
+def _grouped(call: _Call) -> Tensor:
+    x, routing = call.x, call.routing
     order = routing.experts.argsort(stable=True)
     tokens, kept = routing.tokens[order], routing.kept[order][:, None]
     weights = torch.where(kept, routing.weights[order][:, None], 0.0).to(x.dtype)
@@ -183,36 +181,27 @@ def _grouped(
     ends = torch.cat((ends[:-1], torch.full_like(ends[:1], order.shape[0])))
 
     def multiply(name: str, z: Tensor) -> Tensor:
-        y = F.grouped_mm(z, weight_of(maps[name]).to(z.dtype), offs=ends)
-        return y + biases[name].bias.to(z.dtype)[experts] if name in biases else y
+        y = F.grouped_mm(z, weight_of(call.maps[name]).to(z.dtype), offs=ends)
+        return y + call.biases[name].bias.to(z.dtype)[experts] if name in call.biases else y
 
     rows = x[tokens]
-    y = formula(rows * weights, multiply) * kept if weigh_input else formula(rows, multiply) * weights
-    return torch.zeros_like(x).index_add(0, tokens, y)
+    if call.weigh_input:
+        return call.summed(tokens, weights, call.formula(rows * weights, multiply) * kept)
+    return call.summed(tokens, weights, call.formula(rows, multiply))
 
 
-def _dense(
-    x: Tensor,
-    routing: Routing,
-    maps: Mapping[str, Experts],
-    biases: Mapping[str, ExpertBias],
-    formula: Formula,
-    weigh_input: bool,
-) -> Tensor:
+def _dense(call: _Call) -> Tensor:
+    x, routing = call.x, call.routing
     n, e = x.shape[0], routing.n_experts
     place = routing.tokens * (e + 1) + routing.experts
 
     def table(values: Tensor) -> Tensor:  # (P,) -> (E, N, 1)
         return values.new_zeros(n * (e + 1)).index_add(0, place, values).view(n, e + 1)[:, :e].t()[..., None].to(x.dtype)
 
-    def multiply(name: str, z: Tensor) -> Tensor:
-        y = maps[name](z)
-        return y + biases[name].bias.to(y.dtype)[:, None] if name in biases else y
-
     weights = table(routing.weights)
-    if weigh_input:
-        return (formula(x * weights, multiply) * table(torch.ones_like(routing.weights))).sum(0)
-    return (formula(x.expand(e, *x.shape), multiply) * weights).sum(0)
+    if call.weigh_input:
+        return (call.formula(x * weights, call.multiply) * table(torch.ones_like(routing.weights))).sum(0)
+    return (call.formula(x.expand(e, *x.shape), call.multiply) * weights).sum(0)
 
 
 def experts_reference(
