@@ -88,7 +88,10 @@ LOSSES = {
     "loss/classification": ("data=leaf_flower", *WITH["values", "labels"]),
     "loss/regression": ("data=judges", *WITH["values", "amounts"], "model.embedding.d_in=3"),
     **{f"loss/{n}": ("data=python_preferences", *WITH["preferences",]) for n in ("dpo", "ipo", "kto", "orpo", "simpo")},
-    **{f"loss/{n}": ("data=python_instructions", "model=decoder", "task=grpo", *TEXTS) for n in ("grpo", "dr_grpo")},
+    **{
+        f"loss/{n}": ("data=python_instructions", "model=decoder", "task=grpo", *TEXTS)
+        for n in ("grpo", "dr_grpo", "dapo", "gspo")
+    },
     "loss/reward": ("data=python_preferences", "model=decoder", "model/head=value", "task=reward_modeling", *TEXTS),
 }
 BESIDE = {

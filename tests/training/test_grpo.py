@@ -37,7 +37,8 @@ def rows() -> Batch:
     made = batch_of([row_of(list(p), list(a)) for p, answers, _ in GROUPS for a in answers])
     rewards = torch.stack([torch.tensor(r).double().roll(-i) for _, _, r in GROUPS for i in range(3)])
     assert made.targets is not None
-    return replace(made, weights=once_a_row(made.targets) / 3, rewards=rewards)
+    lengths = torch.stack([torch.tensor([len(a) for a in answers]).roll(-i) for _, answers, _ in GROUPS for i in range(3)])
+    return replace(made, weights=once_a_row(made.targets) / 3, rewards=rewards, lengths=lengths)
 
 
 def said(model: torch.nn.Module) -> list[list[torch.Tensor]]:
@@ -48,27 +49,42 @@ def said(model: torch.nn.Module) -> list[list[torch.Tensor]]:
     ]
 
 
-def formula(now, drawn, reference, *, beta, clip, divide, share) -> torch.Tensor:
-    """Equations 3 and 4 of the paper, token by token in plain Python."""
+def formula(now, drawn, reference, *, beta, clip, high, divide, share, whole) -> torch.Tensor:
+    """Equations 3 and 4 of the paper, token by token in plain Python; 8 of DAPO's and 5 to 7 of GSPO's, where they differ.
+
+    ``share``: what a sum over an answer's tokens is divided by. ``whole``: one ratio for all tokens of an answer.
+    """
     total = 0.0
     for g, (_, answers, rewards) in enumerate(GROUPS):
         mean = sum(rewards) / 3
         deviation = (sum((r - mean) ** 2 for r in rewards) / 2) ** 0.5
         for i in range(len(answers)):
             advantage = (rewards[i] - mean) / (deviation + 1e-4 if divide else 1.0)
-            value = 0.0
-            for t in range(len(answers[i])):
-                ratio = torch.exp(now[g][i][t] - drawn[g][i][t])
-                bounded = min(max(ratio, ratio.new_tensor(1 - clip)), ratio.new_tensor(1 + clip))
+            value, n = 0.0, len(answers[i])
+            of_answer = torch.exp(sum(now[g][i][t] - drawn[g][i][t] for t in range(n)) / n)
+            for t in range(n):
+                ratio = of_answer if whole else torch.exp(now[g][i][t] - drawn[g][i][t])
+                bounded = min(max(ratio, ratio.new_tensor(1 - clip)), ratio.new_tensor(1 + high))
                 x = reference[g][i][t] - now[g][i][t]
                 value = value + min(ratio * advantage, bounded * advantage) - beta * (torch.exp(x) - x - 1)
-            total = total - value / (share or len(answers[i]))
+            total = total - value / share(answers, i)
     return total / 6
 
 
+def own_length(answers, i):
+    return len(answers[i])
+
+
+def mean_length(answers, i):
+    del i
+    return sum(map(len, answers)) / len(answers)
+
+
 CASES = {
-    "grpo": {"beta": 0.04, "clip": 0.2, "divide": True, "share": None},
-    "dr_grpo": {"beta": 0.1, "clip": 0.3, "divide": False, "share": 7},
+    "grpo": {"beta": 0.04, "clip": 0.2, "high": 0.2, "divide": True, "share": own_length, "whole": False},
+    "dr_grpo": {"beta": 0.1, "clip": 0.3, "high": 0.3, "divide": False, "share": lambda *_: 7, "whole": False},
+    "dapo": {"beta": 0.05, "clip": 0.2, "high": 0.35, "divide": True, "share": mean_length, "whole": False},
+    "gspo": {"beta": 0.05, "clip": 0.02, "high": 0.03, "divide": True, "share": own_length, "whole": True},
 }
 
 
@@ -76,8 +92,8 @@ CASES = {
 @pytest.mark.parametrize("name", CASES)
 def test_a_loss_is_its_formula(name, chunk):
     given = CASES[name]
-    budget = {"budget": 7} if given["share"] else {}
-    loss = build("loss", name, vocab_size=VOCAB, chunk=chunk, beta=given["beta"], clip=given["clip"], **budget)
+    more = {"dr_grpo": {"budget": 7}, "grpo": {}}.get(name, {"clip_high": given["high"]})
+    loss = build("loss", name, vocab_size=VOCAB, chunk=chunk, beta=given["beta"], clip=given["clip"], **more)
     model, before, start = policy(1), policy(2), policy(3)
     with torch.no_grad():  # not far from what drew, so that some tokens are beyond the clip and others are not
         for p, q in zip(before.parameters(), model.parameters()):
@@ -107,13 +123,16 @@ def test_a_loss_is_its_formula(name, chunk):
     assert float(terms["kl"][0]) > 0
 
 
-def test_rows_of_a_group_may_be_cut_anywhere_and_equal_rewards_teach_nothing():
-    model, loss = policy(1), build("loss", "grpo", vocab_size=VOCAB, beta=0.0)
+@pytest.mark.parametrize("name", CASES)
+def test_rows_of_a_group_may_be_cut_anywhere_and_equal_rewards_teach_nothing(name):
+    model, loss = policy(1), build("loss", name, vocab_size=VOCAB, beta=0.0)
     assert not loss.compares
     whole = rows()
     assert whole.rewards is not None
     parts = [
-        replace(whole, **{n: getattr(whole, n)[i : i + 1] for n in ("ids", "targets", "weights", "valid", "rewards")})
+        replace(
+            whole, **{n: getattr(whole, n)[i : i + 1] for n in ("ids", "targets", "weights", "valid", "rewards", "lengths")}
+        )
         for i in range(6)
     ]
     alone = sum(float(model(part, loss).losses["loss"][0].detach()) for part in parts)
@@ -126,6 +145,8 @@ def test_what_is_missing_is_said():
     model, loss = policy(1), build("loss", "grpo", vocab_size=VOCAB)
     with pytest.raises(ValueError, match=r"batch\.reference"):
         model(rows(), loss)
+    with pytest.raises(ValueError, match=r"batch\.lengths"):
+        model(replace(rows(), lengths=None), build("loss", "dapo", vocab_size=VOCAB))
     with pytest.raises(ValueError, match=r"batch\.rewards"):
         model(replace(rows(), rewards=None), loss)
 
@@ -196,10 +217,18 @@ def test_a_resumed_run_draws_and_learns_the_same(words, more):
     assert float(rows[-1]["val_kl"]) == float(figures(whole.folder)[-1]["val_kl"])
 
 
-def test_what_is_rewarded_becomes_likelier(words):
+@pytest.mark.parametrize("loss", ["grpo", "dapo"])
+def test_what_is_rewarded_becomes_likelier(words, loss):
     """Letters of one half of the alphabet are worth 1: their share rises from a quarter to nearly all answers. The best checkpoint has the highest reward."""
     run = components.train(
-        overrides=[*words, "trainer.max_steps=60", "task.validation_every=20", "task.batch_size=8", "schedule=constant"],
+        overrides=[
+            *words,
+            f"loss={loss}",
+            "trainer.max_steps=60",
+            "task.validation_every=20",
+            "task.batch_size=8",
+            "schedule=constant",
+        ],
         quiet=True,
     )
     rows = [r for r in figures(run.folder) if r["val_reward"]]

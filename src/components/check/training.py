@@ -23,6 +23,7 @@ from components.core.sockets import Batch, Terms
 from components.core.traits import prepare_of, provides
 from components.core.weights import roles
 from components.corpus.batches import once_a_row
+from components.functional.cross_entropy import IGNORED
 
 
 def decoder(host: Host, *, model: str = "decoder", vocab: int = VOCAB, **sockets: object) -> nn.Module:
@@ -85,11 +86,12 @@ def answers_in(batch: Batch, loss: object) -> Batch:
 
 
 def groups_in(batch: Batch) -> Batch:
-    """Each row as one answer, with its reward and those of two others."""
+    """Each row as one answer, with its reward and those of two others as long as it."""
     assert batch.targets is not None
     rewards = torch.tensor([1.0, 0.0, 0.5]).expand(len(batch.ids), 3)
+    lengths = (batch.targets != IGNORED).sum(1, keepdim=True).expand(-1, 3)
     said = torch.full(batch.ids.shape, -3.0)
-    return replace(batch, weights=once_a_row(batch.targets), rewards=rewards, reference=said)
+    return replace(batch, weights=once_a_row(batch.targets), rewards=rewards, lengths=lengths, reference=said)
 
 
 def pairs_in(batch: Batch) -> Batch:

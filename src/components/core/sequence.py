@@ -44,6 +44,7 @@ class Batch:
         reference: the log-probability that a reference model gives the targets: (B, 2) of documents 0 and 1 (losses over pairs), (B, T) of each (groups).
         baseline: (B,) the reward that such a loss takes for neither good nor bad.
         rewards: (B, G) of the row's answer, and after it of the other answers to the same prompt, for losses over groups.
+        lengths: (B, G) tokens of these answers, in the same order.
         drawn: (B, T) the log-probability of each target when it was drawn, for losses over groups; None: the model has not changed since.
     """
 
@@ -60,6 +61,7 @@ class Batch:
     reference: Tensor | None = None
     baseline: Tensor | None = None
     rewards: Tensor | None = None
+    lengths: Tensor | None = None
     drawn: Tensor | None = None
 
     def to(self, *args: Any, **kwargs: Any) -> Batch:

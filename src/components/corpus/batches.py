@@ -91,7 +91,7 @@ def widened(batches: list[Batch]) -> list[Batch]:
         values = {**vars(b), "valid": torch.ones_like(b.ids, dtype=torch.bool) if b.valid is None else b.valid}
         for name, value in values.items():
             amounts = name == "targets" and isinstance(value, Tensor) and value.is_floating_point()
-            of_row = amounts or name in ("reference", "rewards")  # and not of its positions
+            of_row = amounts or name in ("reference", "rewards", "lengths")  # and not of its positions
             if isinstance(value, Tensor) and value.shape[:2] == b.ids.shape and not of_row:
                 behind = (0,) * (2 * (value.dim() - 2))  # numbers of a position stay as many
                 values[name] = F.pad(value, (*behind, 0, length - value.shape[1]), value=fill.get(name, 0))

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from components.core.registry import register
 from components.core.signature import Positive
+from components.core.sockets import Batch
 from components.parts.loss._groups import OverGroups
 
 
@@ -27,6 +28,6 @@ class DrGRPO(OverGroups):
     def advantages(self, rewards: Tensor) -> Tensor:
         return rewards[:, 0] - rewards.mean(1)
 
-    def over_tokens(self, values: Tensor, asked: Tensor) -> Tensor:
-        del asked
+    def over_tokens(self, values: Tensor, asked: Tensor, batch: Batch) -> Tensor:
+        del asked, batch
         return values.sum(1) / self.budget

@@ -8,9 +8,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from components.core.registry import register
-from components.parts.loss._groups import OverGroups
-
-EPS = 1e-4  # beside the deviation, as trl has it: a group whose rewards are equal teaches nothing
+from components.parts.loss._groups import OverGroups, standardised
 
 
 @register("loss", "grpo")
@@ -18,4 +16,4 @@ class GRPO(OverGroups):
     """GRPO: the clipped objective with (reward - mean) / deviation of its group as the advantage; a mean over an answer's tokens, then over answers."""
 
     def advantages(self, rewards: Tensor) -> Tensor:
-        return (rewards[:, 0] - rewards.mean(1)) / (rewards.std(1) + EPS)
+        return standardised(rewards)

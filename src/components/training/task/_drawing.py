@@ -106,13 +106,14 @@ class Drawing:
         made = rows_together([row_of(p, a) for p, a in zip(prompts, answers)]).to(device)
         assert made.targets is not None
         weights = once_a_row(made.targets) * (weights_of(batch).repeat_interleave(size) / size)[:, None]
-        rewards = self._rewards(batch, prompts, answers, ends).to(device)
+        rewards = in_turn(self._rewards(batch, prompts, answers, ends).view(-1, size)).to(device)
+        lengths = in_turn((made.targets != IGNORED).sum(1).view(-1, size))
         samples = None if item.samples is None else (item.samples[:, None] * size + torch.arange(size, device=device)).view(-1)
-        made = Batch(made.ids, made.targets, weights, valid=made.valid, rewards=rewards)
+        made = Batch(made.ids, made.targets, weights, valid=made.valid, rewards=rewards, lengths=lengths)
         return MicroBatch(made, item.totals, item.asked, whole=item.whole, first=item.first, samples=samples)
 
     def _rewards(self, batch: Batch, prompts: list[list[int]], answers: list[list[int]], ends: Sequence[int]) -> Tensor:
-        """(B * size, size) of each answer, and after it of the others of its group, in turn."""
+        """(B * size,) of each answer."""
         task: Any = self
         size, tokenizer = task.group_size, task.tokenizer
         assert batch.targets is not None
@@ -123,8 +124,7 @@ class Drawing:
         asked = [tokenizer.decode(prompt) for prompt in prompts[::size]]
         texts = [said(tokenizer, answer, ends) for answer in answers]
         found = [self.reward_of(text, asked[i // size], meant[i // size]) for i, text in enumerate(texts)]
-        groups = torch.tensor(found, dtype=widest(batch.ids.device)).view(-1, size)
-        return torch.stack([groups.roll(-i, 1) for i in range(size)], 1).view(-1, size)
+        return torch.tensor(found, dtype=widest(batch.ids.device))
 
     # -- steps -----------------------------------------------------------------------------------------------------------
 
@@ -169,6 +169,12 @@ class Drawing:
         super().on_load_checkpoint(checkpoint)  # type: ignore[misc]  # a task's
         if self.earlier is not None and EARLIER in checkpoint:
             self.earlier.restore(checkpoint[EARLIER])
+
+
+def in_turn(groups: Tensor) -> Tensor:
+    """(N, G) -> (N * G, G): of each member of a group, and after it of the others, in turn."""
+    size = groups.shape[1]
+    return torch.stack([groups.roll(-i, 1) for i in range(size)], 1).view(-1, size)
 
 
 def said(tokenizer: Tokens, ids: list[int], ends: Sequence[int]) -> str:
