@@ -43,8 +43,7 @@ class Batch:
         values: (B, T, F) numbers of each position, for embeddings that read them instead of ids (rows of a table, patches of a picture); ids are 0.
         reference: the log-probability that a reference model gives the targets: (B, 2) of documents 0 and 1 (losses over pairs), (B, T) of each (groups).
         baseline: (B,) the reward that such a loss takes for neither good nor bad.
-        rewards: (B, G) of the row's answer, and after it of the other answers to the same prompt, for losses over groups.
-        lengths: (B, G) tokens of these answers, in the same order.
+        rewards, lengths: (B, G) of the row's answer, and after it of the other answers to the same prompt, for losses over groups; lengths in tokens.
         drawn: (B, T) the log-probability of each target when it was drawn, for losses over groups; None: the model has not changed since.
     """
 
@@ -85,8 +84,7 @@ class SequenceInfo:
     Args:
         ids: (B, T) token ids of these positions, where there are ids.
         positions: (B, T) or (1, T), restart per document, count valid tokens only.
-        documents: (B, T) or None: all one document.
-        valid: (B, T) or None: all valid.
+        documents, valid: (B, T) or None: all one document, all valid.
         token_types: (B, T) or None.
         memory: (B, S, D) what an encoder wrote; ``memory_info`` describes its positions.
         causal: no position sees a later one.
