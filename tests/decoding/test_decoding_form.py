@@ -209,3 +209,31 @@ def test_both_models_of_speculative_decoding_take_it():
     part.attach(small)
     part.generate(large, Batch(IDS[:1, :4]), cache=build("cache", "growing"), max_new_tokens=20, generator=1)
     assert seen == {(True, "int8"), (False, "int8")}
+
+
+@pytest.mark.parametrize("onednn", [True, False])
+@pytest.mark.parametrize("rows", [1, 5, 16, 40])
+def test_a_layout_for_several_rows_gives_the_same(monkeypatch, rows, onednn):
+    if not onednn:
+        monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    linear, others = nn.Linear(24, 40), (nn.Linear(24, 8, bias=False),)
+    with torch.inference_mode(), decoding_form(nn.ModuleList([linear, *others]), "same", 99, 5):
+        x = torch.randn(rows, 24)
+        found = linear(x), *decode_products.together(x, [linear, *others])
+        assert vars(linear)["forward"].laid.weight.is_mkldnn == (onednn and torch.backends.mkldnn.is_available())
+        want = F.linear(x, linear.weight, linear.bias)
+        for y, wanted in zip(found, (want, want, F.linear(x, others[0].weight)), strict=True):
+            assert torch.allclose(y, wanted, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "texts", "rows"), [("greedy", 1, 1), ("sample", 2, 2), ("beam", 2, 2 * 4), ("speculative", 1, 1 + 4)]
+)
+def test_the_layout_is_for_the_rows_that_a_pass_has(name, texts, rows):
+    model, seen = decoder(), set()
+    model.register_forward_pre_hook(lambda m, _: seen.add(vars(m.head.logits)["forward"].rows))
+    made = build("decoding", name)
+    if name == "speculative":
+        made.draft = decoder()
+    made.generate(model, Batch(IDS[:texts, :4]), cache=build("cache", "growing"), max_new_tokens=20, generator=1)
+    assert seen == {rows}

@@ -83,7 +83,8 @@ class Speculative(Decoding):
         caches = (None, None) if cache is None else (copy.deepcopy(cache), cache)
         empty = [c if c is None else c.snapshot() for c in caches]
         made = []
-        forms = [decoding_form(m, self.weights, max_new_tokens) for m in (model, self.draft)]
+        at_once = (model, self.ahead + 1), (self.draft, 1)
+        forms = [decoding_form(m, self.weights, max_new_tokens, n) for m, n in at_once]
         with torch.inference_mode(), evaluating(model), evaluating(self.draft), forms[0], forms[1]:
             for i in range(rows):
                 for kept, nothing in zip(caches, empty):
