@@ -89,7 +89,8 @@ def test_blocks_for_threads_are_put_together_in_order(threads, rows, bias):
 
 @pytest.mark.parametrize("packs", ["as it is here", "without"])
 def test_bf16_rounds_weights_and_inputs_and_nothing_else(packs, monkeypatch):
-    """``without``: on a CPU whose oneDNN has no bf16, which needs AVX-512 or AVX-NE-CONVERT."""
+    """``without``: on a CPU whose oneDNN has no bf16, which needs AVX-512 or AVX-NE-CONVERT. Neither has FBGEMM."""
+    monkeypatch.setattr(decode_products, "fits_fp16", lambda _: False)
     if packs == "without":
         monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
         monkeypatch.setattr(torch.ops.mkldnn, "_reorder_linear_weight", None)
@@ -98,6 +99,34 @@ def test_bf16_rounds_weights_and_inputs_and_nothing_else(packs, monkeypatch):
         found = linear(x)
     exact = x.bfloat16().double() @ linear.weight.bfloat16().double().t() + linear.bias.double()
     assert found.dtype == torch.float32
+    assert torch.allclose(found.double(), exact, rtol=2**-7, atol=1e-3)
+
+
+@pytest.mark.skipif("fbgemm" not in torch.backends.quantized.supported_engines, reason="this torch has no FBGEMM")
+@pytest.mark.parametrize("scale", [1e-6, 1e-2, 1.0, 1e4])
+def test_bf16_rounds_weights_alone_where_there_is_fbgemm(scale):
+    linear, x = nn.Linear(64, 96), torch.randn(2, 3, 64)
+    with torch.no_grad():
+        linear.weight.mul_(scale)
+    with torch.inference_mode(), decoding_form(linear, "bf16", 1):
+        found = linear(x)
+        assert vars(linear)["forward"].laid.fp16 is not None
+    exact = x.double() @ linear.weight.bfloat16().double().t() + linear.bias.double()
+    assert found.dtype == torch.float32
+    assert torch.allclose(found.double(), exact, rtol=1e-5, atol=3e-6 * max(1.0, scale))
+
+
+@pytest.mark.parametrize("why", ["beyond the range of fp16", "many rows", "no FBGEMM"])
+def test_without_fp16_bf16_is_multiplied_in_bf16(why, monkeypatch):
+    linear, x = nn.Linear(64, 96), torch.randn(5, 64)
+    if why == "beyond the range of fp16":
+        linear.weight.data[0, 0] = 1e5
+    if why == "no FBGEMM":
+        monkeypatch.setattr(decode_products.torch.backends.quantized, "engine", "qnnpack")
+    with torch.inference_mode(), decoding_form(linear, "bf16", 1, 16 if why == "many rows" else 1):
+        found = linear(x)
+        assert vars(linear)["forward"].laid.fp16 is None
+    exact = x.bfloat16().double() @ linear.weight.bfloat16().double().t() + linear.bias.double()
     assert torch.allclose(found.double(), exact, rtol=2**-7, atol=1e-3)
 
 

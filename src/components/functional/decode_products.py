@@ -44,8 +44,9 @@ class Product:
 
     Args:
         module: a plain ``nn.Linear``, or a part that ``Multiplies``.
-        how: same: the numbers as they are. bf16: weights and inputs are rounded to bf16, sums and biases are not. int8: weights are whole
-            steps, 127 up and down from zero, of a size that each output has for itself; inputs are rounded to bf16.
+        how: same: the numbers as they are. bf16: weights are rounded to bf16, and inputs where the CPU has no product of them as they are; sums and
+            biases are not. int8: weights are whole steps, 127 up and down from zero, of a size that each output has for itself; inputs are
+            rounded to bf16.
         rows: of x, most of the time.
     """
 
@@ -86,7 +87,7 @@ class Laid:
     """
 
     def __init__(self, weight: Tensor, bias: Tensor | None, how: Weights, rows: int = 1) -> None:
-        self.bias, self.outputs, self.steps = bias, weight.shape[0], None
+        self.bias, self.outputs, self.steps, self.fp16 = bias, weight.shape[0], None, None
         self.wide = how == "same" and weight.dtype != torch.bfloat16
         if how == "int8":
             self.weight, self.steps = quantised(weight)
@@ -94,10 +95,15 @@ class Laid:
             threads = torch.get_num_threads()
             blocks = threads if self.outputs % threads == 0 else 1
             self.weight = weight.view(blocks, -1, weight.shape[1]).transpose(1, 2).contiguous()
+        elif how == "bf16" and rows <= FEW // 2 and fits_fp16(weight):
+            # its numbers stay those of bf16, of which fp16 holds each within its range to 3e-8
+            self.fp16 = torch.ops.quantized.linear_prepack_fp16(weight.bfloat16().float(), bias)
         else:
             self.weight = packed(weight if self.wide else weight.to(torch.bfloat16))
 
     def __call__(self, x: Tensor) -> Tensor:
+        if self.fp16 is not None:
+            return torch.ops.quantized.linear_dynamic_fp16(x.float(), self.fp16).type_as(x)
         if self.wide and self.weight.is_mkldnn:
             return torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, *PLAINLY)
         if self.wide:
@@ -126,6 +132,15 @@ def packs(weight: Tensor) -> bool:
     if weight.device.type != "cpu" or not torch.backends.mkldnn.is_available():
         return False
     return weight.dtype == torch.float32 or (weight.dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def fits_fp16(weight: Tensor) -> bool:
+    """Whether FBGEMM is there, which multiplies fp32 inputs by a matrix kept in fp16, and the matrix is one of fp32 within its range.
+
+    For few rows that is twice as fast as oneDNN's product in bf16, and rounds neither inputs nor sums.
+    """
+    there = weight.device.type == "cpu" and torch.backends.quantized.engine in ("x86", "fbgemm")
+    return there and weight.dtype == torch.float32 and bool(weight.abs().amax() <= torch.finfo(torch.float16).max)
 
 
 def packed(weight: Tensor) -> Tensor:
