@@ -10,6 +10,7 @@ puts the table into docs/how_to/decode_faster.md.
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import time
 from collections.abc import Callable
@@ -151,7 +152,7 @@ def main() -> None:
     share = sum(p.numel() for p in draft.parameters()) / sum(p.numel() for p in large.parameters())
     lines = [
         f"Beside greedy, with a draft of {share:.0%} of the weights, on pages that both have learned; one thread, CPU time a token, torch {torch.__version__}; "
-        "`python bench/speculative.py --write`.",
+        f"{os.getloadavg()[0]:.1f} processes ran or waited at its end. `python bench/speculative.py --write`.",
         "",
         "| weights | ahead | greedy | speculative | greedy over speculative | accepted | a round | proposing, verifying, the rest |",
         "|---|--:|--:|--:|--:|--:|--:|---|",

@@ -108,7 +108,7 @@ def test_bf16_rounds_weights_alone_where_there_is_fbgemm(scale):
     linear, x = nn.Linear(64, 96), torch.randn(2, 3, 64)
     with torch.no_grad():
         linear.weight.mul_(scale)
-    with torch.inference_mode(), decoding_form(linear, "bf16", 1):
+    with torch.inference_mode(), decoding_form(linear, "bf16", 48):
         found = linear(x)
         assert vars(linear)["forward"].laid.fp16 is not None
     exact = x.double() @ linear.weight.bfloat16().double().t() + linear.bias.double()
@@ -116,14 +116,15 @@ def test_bf16_rounds_weights_alone_where_there_is_fbgemm(scale):
     assert torch.allclose(found.double(), exact, rtol=1e-5, atol=3e-6 * max(1.0, scale))
 
 
-@pytest.mark.parametrize("why", ["beyond the range of fp16", "many rows", "no FBGEMM"])
+@pytest.mark.parametrize("why", ["beyond the range of fp16", "many rows", "no FBGEMM", "a short text"])
 def test_without_fp16_bf16_is_multiplied_in_bf16(why, monkeypatch):
     linear, x = nn.Linear(64, 96), torch.randn(5, 64)
     if why == "beyond the range of fp16":
         linear.weight.data[0, 0] = 1e5
     if why == "no FBGEMM":
         monkeypatch.setattr(decode_products.torch.backends.quantized, "engine", "qnnpack")
-    with torch.inference_mode(), decoding_form(linear, "bf16", 1, 16 if why == "many rows" else 1):
+    new, rows = 47 if why == "a short text" else 48, 16 if why == "many rows" else 1
+    with torch.inference_mode(), decoding_form(linear, "bf16", new, rows):
         found = linear(x)
         assert vars(linear)["forward"].laid.fp16 is None
     exact = x.bfloat16().double() @ linear.weight.bfloat16().double().t() + linear.bias.double()

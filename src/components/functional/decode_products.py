@@ -27,6 +27,9 @@ PLAIN = (nn.Parameter, Tensor)
 LAID_OUT = (*PLAIN, FakeTensor)  # a fake one has a shape alone, and tells what would be
 FEW = 16  # rows that blocks of oneDNN's are made for: those for one row are half as fast for five, and those for 16 as fast for one
 PLAINLY = ("none", [], "")  # nothing is done to a product besides
+REPAID = (
+    48  # new tokens from which it pays to lay a matrix out as FBGEMM wants it, which takes as long as 33 products are faster
+)
 SHORTEST = 16  # new tokens from which another layout of the same numbers pays for itself
 
 
@@ -48,10 +51,11 @@ class Product:
             biases are not. int8: weights are whole steps, 127 up and down from zero, of a size that each output has for itself; inputs are
             rounded to bf16.
         rows: of x, most of the time.
+        times: that it will be called, about.
     """
 
-    def __init__(self, module: nn.Module, how: Weights, rows: int = 1) -> None:
-        self.module, self.rows = module, rows
+    def __init__(self, module: nn.Module, how: Weights, rows: int, times: int) -> None:
+        self.module, self.rows, self.times = module, rows, times
         self.how: Weights = how
         self.laid: Laid | None = None
         self.joined: dict[tuple[Product, ...], tuple[Laid, list[int]]] = {}
@@ -63,7 +67,7 @@ class Product:
 
     def __call__(self, x: Tensor) -> Tensor:
         if self.laid is None:
-            self.laid = Laid(*self.matrix(), self.how, self.rows)
+            self.laid = Laid(*self.matrix(), self.how, self.rows, self.times)
         return self.laid(x)
 
     def with_others(self, others: tuple[Product, ...], x: Tensor) -> Sequence[Tensor]:
@@ -75,7 +79,7 @@ class Product:
             bias = None
             if any(b is not None for b in biases):
                 bias = torch.cat([w.new_zeros(w.shape[0]) if b is None else b for w, b in zip(weights, biases)])
-            found = self.joined[others] = Laid(torch.cat(weights), bias, self.how, self.rows), sizes
+            found = self.joined[others] = Laid(torch.cat(weights), bias, self.how, self.rows, self.times), sizes
         return torch.split_with_sizes(found[0](x), found[1], -1)  # and not Tensor.split, which is written in Python
 
 
@@ -86,7 +90,7 @@ class Laid:
     are threads, (blocks, in, out / blocks), which a batched product gives a thread each. For several rows oneDNN's blocks are up to twice as fast.
     """
 
-    def __init__(self, weight: Tensor, bias: Tensor | None, how: Weights, rows: int = 1) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor | None, how: Weights, rows: int, times: int) -> None:
         self.bias, self.outputs, self.steps, self.fp16 = bias, weight.shape[0], None, None
         self.wide = how == "same" and weight.dtype != torch.bfloat16
         if how == "int8":
@@ -95,7 +99,7 @@ class Laid:
             threads = torch.get_num_threads()
             blocks = threads if self.outputs % threads == 0 else 1
             self.weight = weight.view(blocks, -1, weight.shape[1]).transpose(1, 2).contiguous()
-        elif how == "bf16" and rows <= FEW // 2 and fits_fp16(weight):
+        elif how == "bf16" and rows <= FEW // 2 and times >= REPAID and fits_fp16(weight):
             # its numbers stay those of bf16, of which fp16 holds each within its range to 3e-8
             self.fp16 = torch.ops.quantized.linear_prepack_fp16(weight.bfloat16().float(), bias)
         else:
@@ -197,7 +201,7 @@ def decoding_form(model: object, how: Weights, new_tokens: int, rows: int = 1) -
     modules = list(model.modules()) if isinstance(model, nn.Module) else []
     known: list[tuple[nn.Module, str]] = [(m, "forward") for m in modules if plain(m, LAID_OUT) and "forward" not in vars(m)]
     known += [(m, "product") for m in modules if isinstance(m, Multiplies) and "product" not in vars(m)]
-    products = [(m, name, Product(m, how, rows)) for m, name in known]
+    products = [(m, name, Product(m, how, rows, new_tokens)) for m, name in known]
     weights = [p.matrix()[0] for _, _, p in products]
     if how == "int8" and any(w.device.type != "cpu" for w in weights):
         raise UserError("decoding.weights", "int8 is multiplied on a CPU only", "take bf16")
