@@ -103,24 +103,30 @@ def test_bf16_rounds_weights_and_inputs_and_nothing_else(packs, monkeypatch):
 
 
 @pytest.mark.skipif("fbgemm" not in torch.backends.quantized.supported_engines, reason="this torch has no FBGEMM")
-@pytest.mark.parametrize("scale", [1e-6, 1e-2, 1.0, 1e4])
-def test_bf16_rounds_weights_alone_where_there_is_fbgemm(scale):
+@pytest.mark.parametrize("scale", [0.2, 1.0, 1e4])
+def test_bf16_rounds_weights_alone_and_to_fp16_where_there_is_fbgemm(scale):
     linear, x = nn.Linear(64, 96), torch.randn(2, 3, 64)
     with torch.no_grad():
         linear.weight.mul_(scale)
     with torch.inference_mode(), decoding_form(linear, "bf16", 48):
         found = linear(x)
         assert vars(linear)["forward"].laid.fp16 is not None
-    exact = x.double() @ linear.weight.bfloat16().double().t() + linear.bias.double()
+    exact, coarser = (
+        x.double() @ linear.weight.to(t).double().t() + linear.bias.double() for t in (torch.half, torch.bfloat16)
+    )
     assert found.dtype == torch.float32
     assert torch.allclose(found.double(), exact, rtol=1e-5, atol=3e-6 * max(1.0, scale))
+    true = x.double() @ linear.weight.double().t() + linear.bias.double()
+    assert (exact - true).abs().mean() < (coarser - true).abs().mean()
 
 
-@pytest.mark.parametrize("why", ["beyond the range of fp16", "many rows", "no FBGEMM", "a short text"])
+@pytest.mark.parametrize("why", ["beyond the range of fp16", "below it", "many rows", "no FBGEMM", "a short text"])
 def test_without_fp16_bf16_is_multiplied_in_bf16(why, monkeypatch):
     linear, x = nn.Linear(64, 96), torch.randn(5, 64)
     if why == "beyond the range of fp16":
         linear.weight.data[0, 0] = 1e5
+    if why == "below it":
+        linear.weight.data.mul_(1e-2)
     if why == "no FBGEMM":
         monkeypatch.setattr(decode_products.torch.backends.quantized, "engine", "qnnpack")
     new, rows = 47 if why == "a short text" else 48, 16 if why == "many rows" else 1

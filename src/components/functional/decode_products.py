@@ -27,9 +27,8 @@ PLAIN = (nn.Parameter, Tensor)
 LAID_OUT = (*PLAIN, FakeTensor)  # a fake one has a shape alone, and tells what would be
 FEW = 16  # rows that blocks of oneDNN's are made for: those for one row are half as fast for five, and those for 16 as fast for one
 PLAINLY = ("none", [], "")  # nothing is done to a product besides
-REPAID = (
-    48  # new tokens from which it pays to lay a matrix out as FBGEMM wants it, which takes as long as 33 products are faster
-)
+LEAST_FP16 = 2.0**-6  # of a matrix's largest number: steps near zero, 6e-8, are then smaller than any that matters
+REPAID = 48  # new tokens from which it pays to lay a matrix out as FBGEMM wants it, which takes as long as some 25 products are faster
 SHORTEST = 16  # new tokens from which another layout of the same numbers pays for itself
 
 
@@ -47,9 +46,9 @@ class Product:
 
     Args:
         module: a plain ``nn.Linear``, or a part that ``Multiplies``.
-        how: same: the numbers as they are. bf16: weights are rounded to bf16, and inputs where the CPU has no product of them as they are; sums and
-            biases are not. int8: weights are whole steps, 127 up and down from zero, of a size that each output has for itself; inputs are
-            rounded to bf16.
+        how: same: the numbers as they are. bf16: weights are rounded to bf16, and so are inputs; or weights to fp16, whose steps are finer, and inputs
+            not at all, where the CPU has a product of such. Sums and biases are not rounded. int8: weights are whole steps, 127 up and down from
+            zero, of a size that each output has for itself; inputs are rounded to bf16.
         rows: of x, most of the time.
         times: that it will be called, about.
     """
@@ -100,8 +99,7 @@ class Laid:
             blocks = threads if self.outputs % threads == 0 else 1
             self.weight = weight.view(blocks, -1, weight.shape[1]).transpose(1, 2).contiguous()
         elif how == "bf16" and rows <= FEW // 2 and times >= REPAID and fits_fp16(weight):
-            # its numbers stay those of bf16, of which fp16 holds each within its range to 3e-8
-            self.fp16 = torch.ops.quantized.linear_prepack_fp16(weight.bfloat16().float(), bias)
+            self.fp16 = torch.ops.quantized.linear_prepack_fp16(weight, bias)
         else:
             self.weight = packed(weight if self.wide else weight.to(torch.bfloat16))
 
@@ -143,8 +141,9 @@ def fits_fp16(weight: Tensor) -> bool:
 
     For few rows that is twice as fast as oneDNN's product in bf16, and rounds neither inputs nor sums.
     """
-    there = weight.device.type == "cpu" and torch.backends.quantized.engine in ("x86", "fbgemm")
-    return there and weight.dtype == torch.float32 and bool(weight.abs().amax() <= torch.finfo(torch.float16).max)
+    if weight.device.type != "cpu" or weight.dtype != torch.float32 or torch.backends.quantized.engine not in ("x86", "fbgemm"):
+        return False
+    return LEAST_FP16 <= float(weight.abs().amax()) <= torch.finfo(torch.float16).max
 
 
 def packed(weight: Tensor) -> Tensor:
