@@ -108,7 +108,7 @@ def test_bf16_rounds_weights_alone_and_to_fp16_where_there_is_fbgemm(scale):
     linear, x = nn.Linear(64, 96), torch.randn(2, 3, 64)
     with torch.no_grad():
         linear.weight.mul_(scale)
-    with torch.inference_mode(), decoding_form(linear, "bf16", 48):
+    with torch.inference_mode(), decoding_form(linear, "bf16", decode_products.REPAID):
         found = linear(x)
         assert vars(linear)["forward"].laid.fp16 is not None
     exact, coarser = (
@@ -129,7 +129,7 @@ def test_without_fp16_bf16_is_multiplied_in_bf16(why, monkeypatch):
         linear.weight.data.mul_(1e-2)
     if why == "no FBGEMM":
         monkeypatch.setattr(decode_products.torch.backends.quantized, "engine", "qnnpack")
-    new, rows = 47 if why == "a short text" else 48, 16 if why == "many rows" else 1
+    new, rows = decode_products.REPAID - (why == "a short text"), 16 if why == "many rows" else 1
     with torch.inference_mode(), decoding_form(linear, "bf16", new, rows):
         found = linear(x)
         assert vars(linear)["forward"].laid.fp16 is None

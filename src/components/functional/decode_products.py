@@ -28,7 +28,9 @@ LAID_OUT = (*PLAIN, FakeTensor)  # a fake one has a shape alone, and tells what 
 FEW = 16  # rows that blocks of oneDNN's are made for: those for one row are half as fast for five, and those for 16 as fast for one
 PLAINLY = ("none", [], "")  # nothing is done to a product besides
 LEAST_FP16 = 2.0**-6  # of a matrix's largest number: steps near zero, 6e-8, are then smaller than any that matters
-REPAID = 48  # new tokens from which it pays to lay a matrix out as FBGEMM wants it, which takes as long as some 25 products are faster
+REPAID = (
+    128  # new tokens from which it pays to lay matrices out as FBGEMM wants them: that takes as long as it saves in about 110
+)
 SHORTEST = 16  # new tokens from which another layout of the same numbers pays for itself
 
 
@@ -105,7 +107,8 @@ class Laid:
 
     def __call__(self, x: Tensor) -> Tensor:
         if self.fp16 is not None:
-            return torch.ops.quantized.linear_dynamic_fp16(x.float(), self.fp16).type_as(x)
+            # `op`: called by its name, an operation with a packed matrix asks in Python whether that is a fake one
+            return torch.ops.quantized.linear_dynamic_fp16.op(x.float(), self.fp16).type_as(x)
         if self.wide and self.weight.is_mkldnn:
             return torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, *PLAINLY)
         if self.wide:
