@@ -130,7 +130,7 @@ def text(paired: Paired) -> str:
         )
     said = (
         f"One layer of width 16, two rows of 8 tokens, AdamW, clipping by norm; {len(paired.run)} rounds of {Paired.steps} steps of each, in turns in one "
-        f"process with one thread; torch {torch.__version__}. `python bench/trainer.py --write`."
+        f"process with one thread; torch {torch.__version__}; {os.getloadavg()[0]:.1f} processes ran or waited at its end. `python bench/trainer.py --write`."
     )
     return "\n".join([HEAD, "", said, "", *lines])
 

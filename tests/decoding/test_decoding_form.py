@@ -89,7 +89,8 @@ def test_blocks_for_threads_are_put_together_in_order(threads, rows, bias):
 
 @pytest.mark.parametrize("packs", ["as it is here", "without"])
 def test_bf16_rounds_weights_and_inputs_and_nothing_else(packs, monkeypatch):
-    """``without``: on a CPU whose oneDNN has no bf16, which needs AVX-512 or AVX-NE-CONVERT."""
+    """``without``: on a CPU whose oneDNN has no bf16, which needs AVX-512 or AVX-NE-CONVERT. Neither has FBGEMM."""
+    monkeypatch.setattr(decode_products, "fits_fp16", lambda _: False)
     if packs == "without":
         monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
         monkeypatch.setattr(torch.ops.mkldnn, "_reorder_linear_weight", None)
@@ -98,6 +99,41 @@ def test_bf16_rounds_weights_and_inputs_and_nothing_else(packs, monkeypatch):
         found = linear(x)
     exact = x.bfloat16().double() @ linear.weight.bfloat16().double().t() + linear.bias.double()
     assert found.dtype == torch.float32
+    assert torch.allclose(found.double(), exact, rtol=2**-7, atol=1e-3)
+
+
+@pytest.mark.skipif("fbgemm" not in torch.backends.quantized.supported_engines, reason="this torch has no FBGEMM")
+@pytest.mark.parametrize("scale", [0.2, 1.0, 1e4])
+def test_bf16_rounds_weights_alone_and_to_fp16_where_there_is_fbgemm(scale):
+    linear, x = nn.Linear(64, 96), torch.randn(2, 3, 64)
+    with torch.no_grad():
+        linear.weight.mul_(scale)
+    with torch.inference_mode(), decoding_form(linear, "bf16", decode_products.REPAID):
+        found = linear(x)
+        assert vars(linear)["forward"].laid.fp16 is not None
+    exact, coarser = (
+        x.double() @ linear.weight.to(t).double().t() + linear.bias.double() for t in (torch.half, torch.bfloat16)
+    )
+    assert found.dtype == torch.float32
+    assert torch.allclose(found.double(), exact, rtol=1e-5, atol=3e-6 * max(1.0, scale))
+    true = x.double() @ linear.weight.double().t() + linear.bias.double()
+    assert (exact - true).abs().mean() < (coarser - true).abs().mean()
+
+
+@pytest.mark.parametrize("why", ["beyond the range of fp16", "below it", "many rows", "no FBGEMM", "a short text"])
+def test_without_fp16_bf16_is_multiplied_in_bf16(why, monkeypatch):
+    linear, x = nn.Linear(64, 96), torch.randn(5, 64)
+    if why == "beyond the range of fp16":
+        linear.weight.data[0, 0] = 1e5
+    if why == "below it":
+        linear.weight.data.mul_(1e-2)
+    if why == "no FBGEMM":
+        monkeypatch.setattr(decode_products.torch.backends.quantized, "engine", "qnnpack")
+    new, rows = decode_products.REPAID - (why == "a short text"), 16 if why == "many rows" else 1
+    with torch.inference_mode(), decoding_form(linear, "bf16", new, rows):
+        found = linear(x)
+        assert vars(linear)["forward"].laid.fp16 is None
+    exact = x.bfloat16().double() @ linear.weight.bfloat16().double().t() + linear.bias.double()
     assert torch.allclose(found.double(), exact, rtol=2**-7, atol=1e-3)
 
 
@@ -209,3 +245,31 @@ def test_both_models_of_speculative_decoding_take_it():
     part.attach(small)
     part.generate(large, Batch(IDS[:1, :4]), cache=build("cache", "growing"), max_new_tokens=20, generator=1)
     assert seen == {(True, "int8"), (False, "int8")}
+
+
+@pytest.mark.parametrize("onednn", [True, False])
+@pytest.mark.parametrize("rows", [1, 5, 16, 40])
+def test_a_layout_for_several_rows_gives_the_same(monkeypatch, rows, onednn):
+    if not onednn:
+        monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    linear, others = nn.Linear(24, 40), (nn.Linear(24, 8, bias=False),)
+    with torch.inference_mode(), decoding_form(nn.ModuleList([linear, *others]), "same", 99, 5):
+        x = torch.randn(rows, 24)
+        found = linear(x), *decode_products.together(x, [linear, *others])
+        assert vars(linear)["forward"].laid.weight.is_mkldnn == (onednn and torch.backends.mkldnn.is_available())
+        want = F.linear(x, linear.weight, linear.bias)
+        for y, wanted in zip(found, (want, want, F.linear(x, others[0].weight)), strict=True):
+            assert torch.allclose(y, wanted, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "texts", "rows"), [("greedy", 1, 1), ("sample", 2, 2), ("beam", 2, 2 * 4), ("speculative", 1, 1 + 4)]
+)
+def test_the_layout_is_for_the_rows_that_a_pass_has(name, texts, rows):
+    model, seen = decoder(), set()
+    model.register_forward_pre_hook(lambda m, _: seen.add(vars(m.head.logits)["forward"].rows))
+    made = build("decoding", name)
+    if name == "speculative":
+        made.draft = decoder()
+    made.generate(model, Batch(IDS[:texts, :4]), cache=build("cache", "growing"), max_new_tokens=20, generator=1)
+    assert seen == {rows}

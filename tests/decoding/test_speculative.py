@@ -27,9 +27,9 @@ def decoder(name="rope", layers=2, std=0.4, seed=1, vocab=V, length=64):
     return scramble(model.eval(), std, seed).double()
 
 
-def near(model, by=0.1):
+def near(model, by=0.1, name="rope"):
     """A small model that often proposes what the large one wants."""
-    other = decoder(layers=2)
+    other = decoder(name, layers=2)
     other.load_state_dict(model.state_dict())
     with torch.no_grad():
         for p in other.parameters():
@@ -222,3 +222,14 @@ def test_rows_end_as_the_caller_says(decoding):
         until = b.index(7, 5) + 1 if 7 in b[5:15] else 15
         assert a[5:until] == b[5:until]
         assert set(a[until:]) <= {0}
+
+
+@pytest.mark.parametrize(("name", "again"), [("rope", False), ("learned", False), ("sliding", False), ("recurrent", True)])
+def test_what_was_accepted_is_not_read_again(name, again):
+    """A growing cache forgets what was rejected, where no part keeps a state that would have to be made anew."""
+    model, read = decoder(name), []
+    model.register_forward_pre_hook(lambda _, given: read.append(given[0].ids.shape[1]))
+    made = speculative(near(model, name=name), samplers=ONE)
+    made.generate(model, Batch(IDS[1:]), cache=build("cache", "growing"), generator=0, max_new_tokens=40)
+    assert made.accepted < made.proposed
+    assert (sum(read) > IDS.shape[1] + made.proposed + len(read)) == again

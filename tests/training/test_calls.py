@@ -14,7 +14,7 @@ from components.core.makers import make
 from components.core.sockets import Batch
 
 # Of Lightning's loops, our trainer and the rows that it reads, in a step of one micro-batch with clipping on one device; 800 with Lightning's Trainer as it is.
-A_STEP = 500
+A_STEP = 240
 # Of everything above torch's own calls, for one token of a model of two layers with a cache.
 A_TOKEN = 360
 TINY = [

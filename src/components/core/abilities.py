@@ -46,6 +46,15 @@ class TakesModel(Protocol):
 
 
 @runtime_checkable
+class Cuts(Protocol):
+    """A cache that can forget its last positions without reading those before them again."""
+
+    def cut(self, length: int) -> bool:
+        """Keep the first ``length`` positions. False, and nothing has changed, where something is kept that is not kept by position."""
+        ...
+
+
+@runtime_checkable
 class NeedsModels(TakesModel, Protocol):
     """It works with the models of ``runs``. ``attach`` takes an nn.ModuleList of them, in this order; `NeedsModel` has one."""
 

@@ -66,10 +66,11 @@ class Blocks:
         last = self.n_tokens - self.context_length - 1
         if self._windows is None:
             return self._around(starts)
+        beyond = starts > last
+        if not beyond.any():
+            return self._windows[starts]
         rows = self._windows[np.minimum(starts, last)]
-        beyond = np.flatnonzero(starts > last)
-        if len(beyond):
-            rows[beyond] = self._around(starts[beyond])
+        rows[beyond] = self._around(starts[beyond])
         return rows
 
     def _around(self, starts: np.ndarray) -> np.ndarray:

@@ -60,7 +60,7 @@ class MicroBatch:
     ) -> None:
         self.batch, self.totals, self.whole, self.first, self.samples = batch, totals, whole, first, samples
         self.beside = beside
-        self.asked = bool(totals[0] != 0) if asked is None else asked
+        self.asked = bool(totals[0]) if asked is None else asked
 
     def to(self, *args: Any, **kwargs: Any) -> MicroBatch:
         if args == (self.totals.device,):  # Lightning asks on the CPU too

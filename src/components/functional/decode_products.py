@@ -1,4 +1,4 @@
-"""Linear maps as decoding wants them: one row at a time, so that reading the weights is nearly all of the work.
+"""Linear maps as decoding wants them: one row at a time or a few, so that reading the weights is nearly all of the work.
 
 A CPU reads a large matrix (in, out) twice as fast as one (out, in) then, and again so with all threads; bf16 and int8 halve the bytes. ``decoding_form``
 lays the maps of a model out in that way while a text is written. What it does not know is computed as ever.
@@ -25,6 +25,12 @@ Weights: TypeAlias = Literal["same", "bf16", "int8"]
 MOST = 2**32  # bytes of weights that are laid out a second time just for speed: a larger model would need twice its memory
 PLAIN = (nn.Parameter, Tensor)
 LAID_OUT = (*PLAIN, FakeTensor)  # a fake one has a shape alone, and tells what would be
+FEW = 16  # rows that blocks of oneDNN's are made for: those for one row are half as fast for five, and those for 16 as fast for one
+PLAINLY = ("none", [], "")  # nothing is done to a product besides
+LEAST_FP16 = 2.0**-6  # of a matrix's largest number: steps near zero, 6e-8, are then smaller than any that matters
+REPAID = (
+    128  # new tokens from which it pays to lay matrices out as FBGEMM wants them: that takes as long as it saves in about 110
+)
 SHORTEST = 16  # new tokens from which another layout of the same numbers pays for itself
 
 
@@ -42,12 +48,15 @@ class Product:
 
     Args:
         module: a plain ``nn.Linear``, or a part that ``Multiplies``.
-        how: same: the numbers as they are. bf16: weights and inputs are rounded to bf16, sums and biases are not. int8: weights are whole
-            steps, 127 up and down from zero, of a size that each output has for itself; inputs are rounded to bf16.
+        how: same: the numbers as they are. bf16: weights are rounded to bf16, and so are inputs; or weights to fp16, whose steps are finer, and inputs
+            not at all, where the CPU has a product of such. Sums and biases are not rounded. int8: weights are whole steps, 127 up and down from
+            zero, of a size that each output has for itself; inputs are rounded to bf16.
+        rows: of x, most of the time.
+        times: that it will be called, about.
     """
 
-    def __init__(self, module: nn.Module, how: Weights) -> None:
-        self.module = module
+    def __init__(self, module: nn.Module, how: Weights, rows: int, times: int) -> None:
+        self.module, self.rows, self.times = module, rows, times
         self.how: Weights = how
         self.laid: Laid | None = None
         self.joined: dict[tuple[Product, ...], tuple[Laid, list[int]]] = {}
@@ -59,7 +68,7 @@ class Product:
 
     def __call__(self, x: Tensor) -> Tensor:
         if self.laid is None:
-            self.laid = Laid(*self.matrix(), self.how)
+            self.laid = Laid(*self.matrix(), self.how, self.rows, self.times)
         return self.laid(x)
 
     def with_others(self, others: tuple[Product, ...], x: Tensor) -> Sequence[Tensor]:
@@ -71,41 +80,48 @@ class Product:
             bias = None
             if any(b is not None for b in biases):
                 bias = torch.cat([w.new_zeros(w.shape[0]) if b is None else b for w, b in zip(weights, biases)])
-            found = self.joined[others] = Laid(torch.cat(weights), bias, self.how), sizes
-        return found[0](x).split(found[1], -1)
+            found = self.joined[others] = Laid(torch.cat(weights), bias, self.how, self.rows, self.times), sizes
+        return torch.split_with_sizes(found[0](x), found[1], -1)  # and not Tensor.split, which is written in Python
 
 
 class Laid:
     """A matrix laid out for products of few rows.
 
     A product of one row runs on one thread, whatever the number of threads. So fp32 weights are cut by their outputs into as many blocks as there
-    are threads, (blocks, in, out / blocks), which a batched product gives a thread each.
+    are threads, (blocks, in, out / blocks), which a batched product gives a thread each. For several rows oneDNN's blocks are up to twice as fast.
     """
 
-    def __init__(self, weight: Tensor, bias: Tensor | None, how: Weights) -> None:
-        self.bias, self.outputs, self.steps = bias, weight.shape[0], None
+    def __init__(self, weight: Tensor, bias: Tensor | None, how: Weights, rows: int, times: int) -> None:
+        self.bias, self.outputs, self.steps, self.fp16 = bias, weight.shape[0], None, None
         self.wide = how == "same" and weight.dtype != torch.bfloat16
         if how == "int8":
             self.weight, self.steps = quantised(weight)
-        elif self.wide:
+        elif self.wide and (rows == 1 or not packs(weight)):
             threads = torch.get_num_threads()
             blocks = threads if self.outputs % threads == 0 else 1
             self.weight = weight.view(blocks, -1, weight.shape[1]).transpose(1, 2).contiguous()
+        elif how == "bf16" and rows <= FEW // 2 and times >= REPAID and fits_fp16(weight):
+            self.fp16 = torch.ops.quantized.linear_prepack_fp16(weight, bias)
         else:
-            self.weight = packed(weight.to(torch.bfloat16))
+            self.weight = packed(weight if self.wide else weight.to(torch.bfloat16))
 
     def __call__(self, x: Tensor) -> Tensor:
+        if self.fp16 is not None:
+            # `op`: called by its name, an operation with a packed matrix asks in Python whether that is a fake one
+            return torch.ops.quantized.linear_dynamic_fp16.op(x.float(), self.fp16).type_as(x)
+        if self.wide and self.weight.is_mkldnn:
+            return torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, *PLAINLY)
         if self.wide:
             return self._in_blocks(x)
-        half = x.to(torch.bfloat16)
+        half = x.bfloat16()
         if self.steps is not None:
             y = torch.ops.aten._weight_int8pack_mm(half.reshape(-1, half.shape[-1]), self.weight, self.steps)
             y = y.view(*x.shape[:-1], -1)
         elif self.weight.is_mkldnn:
-            y = torch.ops.mkldnn._linear_pointwise(half, self.weight, None, "none", [], "")
+            y = torch.ops.mkldnn._linear_pointwise(half, self.weight, None, *PLAINLY)
         else:
             y = F.linear(half, self.weight)
-        y = y.to(x.dtype)
+        y = y.type_as(x)
         return y if self.bias is None else y + self.bias
 
     def _in_blocks(self, x: Tensor) -> Tensor:
@@ -116,13 +132,26 @@ class Laid:
         return y if self.bias is None else y.add_(self.bias)
 
 
+def packs(weight: Tensor) -> bool:
+    """Whether oneDNN has blocks of its own for a matrix: of fp32 wherever it is there, of bf16 where the CPU has what that needs (AVX-512 or AVX-NE-CONVERT)."""
+    if weight.device.type != "cpu" or not torch.backends.mkldnn.is_available():
+        return False
+    return weight.dtype == torch.float32 or (weight.dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def fits_fp16(weight: Tensor) -> bool:
+    """Whether FBGEMM is there, which multiplies fp32 inputs by a matrix kept in fp16, and the matrix is one of fp32 within its range.
+
+    For few rows that is twice as fast as oneDNN's product in bf16, and rounds neither inputs nor sums.
+    """
+    if weight.device.type != "cpu" or weight.dtype != torch.float32 or torch.backends.quantized.engine not in ("x86", "fbgemm"):
+        return False
+    return LEAST_FP16 <= float(weight.abs().amax()) <= torch.finfo(torch.float16).max
+
+
 def packed(weight: Tensor) -> Tensor:
-    """A bf16 matrix (out, in) in the blocks that oneDNN multiplies few rows by, where there is oneDNN and the CPU has what its bf16 needs (AVX-512 or
-    AVX-NE-CONVERT); else as it is."""
-    known = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    if weight.device.type != "cpu" or not known:
-        return weight
-    return torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), 1)
+    """A matrix (out, in) in the blocks that oneDNN multiplies few rows by; as it is where it has none."""
+    return torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), FEW) if packs(weight) else weight
 
 
 def quantised(weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -162,8 +191,8 @@ def plain(module: nn.Module, kinds: tuple[type[Tensor], ...] = PLAIN) -> TypeGua
 
 
 @contextmanager
-def decoding_form(model: object, how: Weights, new_tokens: int) -> Iterator[None]:
-    """Within it, the linear maps of ``model`` compute from a layout that fits one row at a time, made when it is first needed.
+def decoding_form(model: object, how: Weights, new_tokens: int, rows: int = 1) -> Iterator[None]:
+    """Within it, the linear maps of ``model`` compute from a layout that fits ``rows`` rows at a time, made when it is first needed.
 
     ``how=same`` gives the same numbers but for the order of sums, and does nothing where that would not pay: for a few tokens, on an
     accelerator, for weights above 4 GiB, or in a model that is compiled. Matrices of experts stay as they are.
@@ -174,7 +203,7 @@ def decoding_form(model: object, how: Weights, new_tokens: int) -> Iterator[None
     modules = list(model.modules()) if isinstance(model, nn.Module) else []
     known: list[tuple[nn.Module, str]] = [(m, "forward") for m in modules if plain(m, LAID_OUT) and "forward" not in vars(m)]
     known += [(m, "product") for m in modules if isinstance(m, Multiplies) and "product" not in vars(m)]
-    products = [(m, name, Product(m, how)) for m, name in known]
+    products = [(m, name, Product(m, how, rows, new_tokens)) for m, name in known]
     weights = [p.matrix()[0] for _, _, p in products]
     if how == "int8" and any(w.device.type != "cpu" for w in weights):
         raise UserError("decoding.weights", "int8 is multiplied on a CPU only", "take bf16")

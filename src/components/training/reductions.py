@@ -11,9 +11,16 @@ from components.functional.precision import widest
 
 def add_sums(sums: dict[str, Tensor], terms: Terms) -> None:
     for name, (value, weight) in terms.losses.items():
+        if value.dtype != weight.dtype:
+            value, weight = (x.to(widest(x.device)) for x in (value, weight))
+        pair, before = torch.stack((value.detach(), weight.detach())), sums.get(name)
         # fp32 stops counting targets at 16.7 million
-        pair = torch.stack([x.detach().to(widest(x.device)) for x in (value, weight)])
-        sums[name] = sums[name] + pair if name in sums else pair
+        sums[name] = pair.to(widest(pair.device)) if before is None else before + pair
+
+
+def times(value: Tensor, factor: float) -> Tensor:
+    """``value * factor``, which is no operation where the factor is 1."""
+    return value if factor == 1 else value * factor
 
 
 def means(sums: dict[str, Tensor]) -> dict[str, float]:

@@ -23,6 +23,7 @@ from components.core.weight_names import first_few
 from components.corpus.steps import LoneMicroBatch, MicroBatch
 from components.parts.optimizer._nested import tell_norm
 from components.training.clipping import clip_gradients, clip_values, total_norm
+from components.training.whole_update import WholeUpdate
 
 NOTES = frozenset({"_current_fx_name", "idle", "grad_norm"})  # attributes of each step that are neither weights nor modules
 
@@ -122,7 +123,10 @@ class Stepping:
             self.grad_norm, self.last_stats = None, {}
             return
         try:
-            super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)  # type: ignore[misc]
+            if isinstance(optimizer_closure, WholeUpdate):
+                optimizer_closure.update()
+            else:
+                super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)  # type: ignore[misc]
         except LeftOut:
             self._leave_out()
             return

@@ -18,3 +18,16 @@ class Growing(Slots):
 
     def __init__(self) -> None:
         super().__init__()
+
+    def cut(self, length: int) -> bool:
+        """Keep the first ``length`` positions. False, and nothing has changed, where a module keeps a state: of what came last."""
+        slots = self._slots.values()
+        if any(slot.state for slot in slots):
+            return False
+        self.length = min(self.length, length)
+        for slot in slots:
+            slot.length = min(slot.length, length)
+        lines = [line for log in self._logs.values() for line in log.lines.values()]
+        for line in (*lines, *(buffer for slot in slots for buffer in (slot.keys, slot.values))):
+            line.length = min(line.length, length)
+        return True

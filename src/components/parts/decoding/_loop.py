@@ -58,7 +58,7 @@ def continue_(
     a row is over there; without one they read the last ``context_length`` tokens only, counted from 0.
     """
     limit, max_new_tokens, room = checked(model, batch, cache, max_new_tokens)
-    with torch.inference_mode(), evaluating(model), decoding_form(model, weights, max_new_tokens):
+    with torch.inference_mode(), evaluating(model), decoding_form(model, weights, max_new_tokens, len(batch.ids)):
         feed = feed_of(model, batch, cache, limit, prefill_chunk)
         ids = _run(feed, batch.ids, choose, max_new_tokens, room, stop_ids, on_token, over)
     return ids.clone()  # a normal tensor again, which a training step may take

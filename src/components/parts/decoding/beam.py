@@ -61,7 +61,8 @@ class Beam(Decoding):
         limit, max_new_tokens, room = checked(model, batch, cache, max_new_tokens)
         if max_new_tokens < 1:
             return batch.ids.clone()
-        with torch.inference_mode(), evaluating(model), decoding_form(model, self.weights, max_new_tokens):
+        form = decoding_form(model, self.weights, max_new_tokens, len(batch.ids) * self.beam_size)
+        with torch.inference_mode(), evaluating(model), form:
             feed = feed_of(model, batch, cache, limit, prefill_chunk)
             found = self._search(feed, batch, max_new_tokens, room, stop_ids, over)
         if on_token is not None:

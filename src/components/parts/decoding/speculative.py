@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from components.core.abilities import Cuts
 from components.core.errors import UserError
 from components.core.registry import register
 from components.core.signature import Path, Positive
@@ -83,7 +84,8 @@ class Speculative(Decoding):
         caches = (None, None) if cache is None else (copy.deepcopy(cache), cache)
         empty = [c if c is None else c.snapshot() for c in caches]
         made = []
-        forms = [decoding_form(m, self.weights, max_new_tokens) for m in (model, self.draft)]
+        at_once = (model, self.ahead + 1), (self.draft, 1)
+        forms = [decoding_form(m, self.weights, max_new_tokens, n) for m, n in at_once]
         with torch.inference_mode(), evaluating(model), evaluating(self.draft), forms[0], forms[1]:
             for i in range(rows):
                 for kept, nothing in zip(caches, empty):
@@ -171,10 +173,11 @@ class Speculative(Decoding):
 
 
 class Reader:
-    """Logits of the last positions of one growing row. What was read and then rejected is taken back by the cache's snapshots."""
+    """Logits of the last positions of one growing row. What was read and then rejected is cut off, or taken back by the cache's snapshots."""
 
     def __init__(self, model: Any, row: Batch, cache: Cache | None, chunk: int | None) -> None:
         self.model, self.row, self.cache, self.chunk = model, row, cache, chunk
+        self.cuts = cache if isinstance(cache, Cuts) else None
         self.ids, self.at = row.ids, 0
         limit = context_limit(model)
         self.room = 1 << 62 if limit is None else limit
@@ -197,6 +200,8 @@ class Reader:
         if self.cache is None:
             return
         before = ids.shape[1] - 1
+        if self.at > before and self.cuts is not None and self.cuts.cut(before):
+            self.at = before
         if self.at > before:
             self.cache.restore(self.kept[0])  # type: ignore[index]
             self.at = self.kept[1]  # type: ignore[index]

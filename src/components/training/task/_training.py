@@ -32,7 +32,7 @@ from components.runs.loading import model_of
 from components.runs.weights import materialise
 from components.training.averaging import Averaged
 from components.training.objectives import teacher_for
-from components.training.reductions import add_sums
+from components.training.reductions import add_sums, times
 from components.training.stepping import Stepping
 from components.training.strategies import shards_weights
 from components.training.task._driven import Driven
@@ -199,7 +199,7 @@ class Training(Options, Taking, Stepping, Driven, Logged, Portable, Averaged, Wi
             for name, value in terms.stats.items():
                 self.stats[name] = self.stats[name] + value.detach() if name in self.stats else value.detach()
         # Lightning divides by the micro-batches, DDP and FSDP2 by the ranks; the totals have counted both already
-        return self.share_of_mean(terms, item.batch, totals) * self.pieces(item)
+        return times(self.share_of_mean(terms, item.batch, totals), self.pieces(item))
 
     def share_of_mean(self, terms: Terms, batch: Batch, totals: Tensor) -> Tensor:
         """What this micro-batch adds to the step's mean loss.
@@ -213,7 +213,7 @@ class Training(Options, Taking, Stepping, Driven, Logged, Portable, Averaged, Wi
         total: Tensor | None = None
         for name, (value, own) in terms.losses.items():
             share = weight / totals[0] if name in self._asked else tokens / totals[1]
-            part = terms.aim.get(name, 1.0) * value / own.clamp(min=1e-9) * share
+            part = times(value, terms.aim.get(name, 1.0)) / own.clamp(min=1e-9) * share
             total = part if total is None else total + part
         assert total is not None
         return total

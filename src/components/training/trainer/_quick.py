@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from operator import attrgetter
 
 from lightning.pytorch import Trainer
 from lightning.pytorch.trainer.states import RunningStage
+
+from components.training.trainer._epoch import QuickEpoch
 
 
 class QuickTrainer(Trainer):
@@ -22,10 +23,5 @@ class QuickTrainer(Trainer):
 
     def __init__(self, **options: object) -> None:
         super().__init__(**options)  # type: ignore[arg-type]  # as Lightning takes them
-        # it reads the signature of `training_step` anew for each batch, to see whether that takes `batch_idx`: every task's does
-        self.fit_loop.epoch_loop._build_kwargs = with_index
-
-
-def with_index(kwargs: OrderedDict[str, object], batch: object, batch_idx: int) -> OrderedDict[str, object]:
-    kwargs.update(batch=batch, batch_idx=batch_idx)
-    return kwargs
+        loop = self.fit_loop.epoch_loop
+        self.fit_loop.epoch_loop = QuickEpoch(self, min_steps=loop.min_steps, max_steps=loop.max_steps)
