@@ -1,4 +1,4 @@
-"""Fields of Falcon-H1 and MiniMax: what is refused and why, constants that come back as they were written, tables of decays."""
+"""Fields of Falcon-H1, MiniMax and Nemotron-H: what is refused and why, constants that come back as they were written, tables of decays."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import torch
 from oracles_falcon_h1 import ORACLES as FALCONS
 from oracles_minimax import LAYERS
 from oracles_minimax import ORACLES as MINIMAXES
+from oracles_nemotron_h import ORACLES as NEMOTRONS
 from parity import Oracle, made, theirs
 from safetensors.torch import load_file, save_file
 
@@ -17,7 +18,7 @@ from components.interop import convert
 from components.interop.config import architecture_of, config_of, recipe_of
 
 pytest.importorskip("transformers")
-FALCON, MINIMAX = FALCONS[0], MINIMAXES[0]
+FALCON, MINIMAX, NEMOTRON, SPARSE = FALCONS[0], MINIMAXES[0], *NEMOTRONS[:2]
 
 
 def fields_of(oracle: Oracle) -> dict:
@@ -41,6 +42,9 @@ def recipe(config: dict) -> dict:
         ),
         (MINIMAX, {"block_size": 64}, "block_size=64: only 256"),
         (MINIMAX, {"layer_types": ["mamba", *LAYERS[1:]]}, "layer_types: mamba is not known"),
+        (NEMOTRON, {"hybrid_override_pattern": "MX"}, "hybrid_override_pattern: X is not known, there are M, "),
+        (SPARSE, {"moe_latent_size": 8}, "moe_latent_size=8: only None"),
+        (SPARSE, {"mlp_bias": True}, "mlp_bias=True with experts: the class gives one to the shared expert alone"),
     ],
     ids=lambda x: "-".join(x) if isinstance(x, dict) else None,
 )
@@ -95,3 +99,11 @@ def test_decays_are_those_of_the_class():
     for i, layer in enumerate(model.model.layers[:2]):
         part = build("attention", "lightning", d_model=48, head_dim=16, place=Place(i, 3))
         torch.testing.assert_close(part.rates(torch.ones(1)), layer.self_attn.slope_rate.flatten())
+
+
+def test_a_layer_of_two_branches_is_no_nemotron():
+    config = fields_of(NEMOTRON)
+    nodes = recipe(config)
+    del nodes["model"]["layers"]["gqa"]
+    with pytest.raises(UserError, match="layer 3 has gqa and mlp: each has one of mamba2, gqa, mlp, moe"):
+        config_of(architecture_of(config, "config.json"), convert.spelled_out(nodes))

@@ -70,6 +70,7 @@ HELD = (
     "MptForCausalLM",
     "NanoChatForCausalLM",
     "NemotronForCausalLM",
+    "NemotronHForCausalLM",
     "OPTForCausalLM",
     "Olmo2ForCausalLM",
     "Olmo3ForCausalLM",
