@@ -100,4 +100,5 @@ HELD = (
     "VaultGemmaForCausalLM",
     "XLMRobertaForMaskedLM",
     "YoutuForCausalLM",
+    "xLSTMForCausalLM",
 )
