@@ -75,6 +75,7 @@ HELD = (
     "Olmo2ForCausalLM",
     "Olmo3ForCausalLM",
     "OlmoForCausalLM",
+    "OlmoHybridForCausalLM",
     "OlmoeForCausalLM",
     "PLBartForConditionalGeneration",
     "PegasusForConditionalGeneration",
