@@ -31,27 +31,27 @@ def running_exponent(
     if start is not None:
         begins = start[:, None]
         f, i = f.masked_fill(begins, -torch.inf), torch.where(begins, torch.maximum(i, f), i)
-    after = _stepwise(f, i, first) if exporting() else _doubling(f, i, first)
-    before = torch.cat((first[..., None], after[..., :-1]), -1)
+    before, after = (_stepwise if exporting() else _doubling)(f, i, first)
     if start is not None:
-        before = before.masked_fill(begins, 0.0)
+        before = before.masked_fill(start[:, None], 0.0)
     return torch.stack((before, after), -1), after[..., -1].clone()  # a view would keep all positions in memory
 
 
-def _stepwise(f: Tensor, i: Tensor, first: Tensor) -> Tensor:
+def _stepwise(f: Tensor, i: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
     def step(states: States, given: Given) -> tuple[States, States]:
         m = torch.maximum(states[0] + given[0], given[1])
-        return (m,), (m.clone(),)
+        return (m,), (states[0].clone(), m.clone())
 
-    (after,), _ = sequential_scan(step, (first,), (f, i), 2)
-    return after
+    (before, after), _ = sequential_scan(step, (first,), (f, i), 2)
+    return before, after
 
 
-def _doubling(f: Tensor, i: Tensor, first: Tensor) -> Tensor:
+def _doubling(f: Tensor, i: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
     """The same in log2(T) steps: after each, position t knows twice as many positions before it."""
     after, reach = i, 1
     while reach < f.shape[2]:
         after = torch.cat((after[..., :reach], torch.maximum(after[..., reach:], after[..., :-reach] + f[..., reach:])), -1)
         f = torch.cat((f[..., :reach], f[..., reach:] + f[..., :-reach]), -1)
         reach *= 2
-    return torch.maximum(after, first[..., None] + f)
+    after = torch.maximum(after, first[..., None] + f)
+    return torch.cat((first[..., None], after[..., :-1]), -1), after
