@@ -335,7 +335,15 @@ def test_an_activation_is_a_name_and_a_function(named, table):
     assert typing.get_args(named) == tuple(table)
 
 
-BENT = {("ffn", "mlp"), ("ffn", "glu"), ("ffn", "multiplied_glu"), ("ffn", "low_rank"), ("ffn", "moe"), ("model", "mlp")}
+BENT = {
+    ("ffn", "mlp"),
+    ("ffn", "glu"),
+    ("ffn", "multiplied_glu"),
+    ("ffn", "sparse_glu"),
+    ("ffn", "low_rank"),
+    ("ffn", "moe"),
+    ("model", "mlp"),
+}
 
 
 def test_a_new_activation_is_an_edit_of_one_file(tmp_path, monkeypatch):
@@ -362,7 +370,13 @@ def test_a_new_activation_is_an_edit_of_one_file(tmp_path, monkeypatch):
     for key in BENT:
         live = Signature.of_class(registry.find(*key))
         assert live.options["activation"].type == entries[key].signature.options["activation"].type
-    for name, held_as in {"mlp": "activation", "glu": "bend", "multiplied_glu": "bend", "low_rank": "activation"}.items():
+    for name, held_as in {
+        "mlp": "activation",
+        "glu": "bend",
+        "multiplied_glu": "bend",
+        "sparse_glu": "bend",
+        "low_rank": "activation",
+    }.items():
         assert getattr(registry.find("ffn", name)(8, activation="cube"), held_as)(torch.tensor(2.0)) == 8
 
 

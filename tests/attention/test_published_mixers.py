@@ -1,4 +1,4 @@
-"""Retention, gated linear, lightning and Kimi delta attention against their papers' formulas, written out here: 256 positions, every gradient, fp64."""
+"""Retention, gated linear, lightning and Kimi delta attention, and mLSTM against their papers' formulas, written out here: 256 positions, every gradient, fp64."""
 
 from __future__ import annotations
 
@@ -96,12 +96,28 @@ def kda(x: Tensor, w: Weights) -> Tensor:
     return (o.flatten(2) * torch.sigmoid(x @ w["z_down.weight"].T @ w["z_up.weight"].T)) @ w["out.weight"].T
 
 
+def mlstm(x: Tensor, w: Weights) -> Tensor:
+    """Beck et al. 2024, arXiv:2405.04517, appendix A.3: all positions at once, by a matrix of gates for each head, and no exponent taken out of anything."""
+    keys, values = D // 2 // HEADS, D // HEADS
+    capped = (15 * torch.tanh((x @ w[f"{g}_gate.weight"].T + w[f"{g}_bias"]) / 15) for g in ("input", "forget"))
+    write, keep = (next(capped), torch.log(torch.sigmoid(next(capped))).cumsum(1))
+    q, k, v = ((x @ w[f"{name}.weight"].T).view(-1, T, HEADS, width) for name, width in zip("qkv", (keys, keys, values)))
+    read = []
+    for h in range(HEADS):
+        gates = torch.exp((keep[:, :, None, h] - keep[:, None, :, h] + write[:, None, :, h]).tril()).tril()
+        scores = q[:, :, h] @ k[:, :, h].mT / math.sqrt(keys) * gates
+        y = scores @ v[:, :, h] / scores.sum(-1, keepdim=True).abs().clamp(min=1)
+        read.append(F.layer_norm(y, (values,)) * w["output_norm.weight"][h] + w["output_norm.bias"][h])
+    return (torch.sigmoid(x @ w["z.weight"].T) * torch.cat(read, -1)) @ w["out.weight"].T
+
+
 @pytest.mark.parametrize(
     ("name", "paper", "options", "atol"),
     [
         ("retention", retention, {"position": "rope"}, 1e-5),  # rope keeps its angles in fp32: 256 of them times 6e-8
         ("gla", gla, {}, 1e-10),
         ("lightning", lightning, {"place": Place(1, 3)}, 1e-10),
+        ("mlstm", mlstm, {"eps": 1e-12}, 1e-9),
         ("kda", kda, {}, 1e-10),
     ],
 )
@@ -142,3 +158,31 @@ def test_documents_and_padding_of_lightning(chunk):
 def test_flops_of_lightning():
     part = drawn("lightning", head_dim=6)
     assert reported(part, 9).executed == counted(part, 9)
+
+
+@pytest.mark.parametrize("chunk", [None, 1, 3])
+def test_documents_and_padding_of_mlstm(chunk):
+    check_documents_and_padding(drawn("mlstm"), chunk)
+
+
+def test_flops_of_mlstm():
+    part = drawn("mlstm", expand_v=0.75)
+    assert reported(part, 9).executed == counted(part, 9)
+
+
+def test_first_gates_of_mlstm_keep_long_and_write_little():
+    part = build("attention", "mlstm", d_model=D, forget_bias=(2.0, 5.0))
+    torch.testing.assert_close(part.forget_bias.data, torch.tensor([2.0, 3.0, 4.0, 5.0]))
+    assert (part.input_bias == -10).all()
+
+
+@pytest.mark.parametrize("size", [-300.0, 300.0])
+def test_exponentials_of_mlstm_stay_in_range(size):
+    """exp(300) is no number of fp32. Where all is written so strongly, what is read is a mean of values; where so weakly, nothing."""
+    part = build("attention", "mlstm", d_model=D, gate_cap=None, input_bias=size, output_norm="none")
+    x = torch.randn(2, 70, D, generator=torch.Generator().manual_seed(3)).requires_grad_()
+    y = part(x)
+    y.square().sum().backward()
+    assert y.isfinite().all()
+    assert all(p.grad.isfinite().all() for p in (x, *part.parameters()))
+    assert (y.abs().max() > 1e-2) == (size > 0)

@@ -193,6 +193,10 @@ STATES = {
     "gla": ({"expand_k": 0.5}, H * (K // 2) * K),
     "hgrn2": ({"expand_ratio": 4}, H * 4 * K),
     "lightning": ({}, H * K * K),
+    "mlstm": (
+        {"expand_k": 0.5},
+        H * (K // 2) * (K + 1) + H + 2,
+    ),  # with the sum of keys, and what was taken out, with a mark of its own
     "delta_net": ({}, H * K * K + SHIFT * 3 * D),
     "gated_delta_net": ({"head_dim": 4, "head_v_dim": K}, H * 4 * K + SHIFT * (2 * H * 4 + D)),
     "kda": ({"head_dim": 4, "head_v_dim": K}, H * 4 * K + SHIFT * (2 * H * 4 + D)),

@@ -42,6 +42,7 @@ EXACT = {
         "lightning",
         "linear",
         "mamba2",
+        "mlstm",
         "retention",
         "rwkv7",
     ),

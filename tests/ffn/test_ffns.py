@@ -34,7 +34,7 @@ FORMULAS = {
     "tanh": lambda x: (x.exp() - (-x).exp()) / (x.exp() + (-x).exp()),
     "identity": lambda x: x,
 }
-WITH_ACTIVATION = ("mlp", "glu", "multiplied_glu", "low_rank", "moe")
+WITH_ACTIVATION = ("mlp", "glu", "multiplied_glu", "sparse_glu", "low_rank", "moe")
 
 
 def drawn(name, **options):
@@ -90,6 +90,38 @@ def test_clamped_glu_keeps_its_limits():
     assert (up < -7).any()
     gate, up = torch.where(gate > 7, 7.0, gate), torch.where(up.abs() > 7, 7.0 * up.sign(), up)
     torch.testing.assert_close(part(x, INFO), part.out((up + 1) * gate * FORMULAS["sigmoid"](1.702 * gate)))
+
+
+@pytest.mark.parametrize(("sparsity", "c"), [(0.95, 1.6448536269514722), (0.5, 0.0), (0.2, -0.8416212335729143)])
+def test_a_sparse_glu_keeps_what_stands_out(sparsity, c):
+    part, x = drawn("sparse_glu", sparsity=sparsity, bias=True, d_ff=50), inputs(2, 3)
+    gate = part.gate(x)
+    mean = gate.sum(-1, keepdim=True) / 50
+    spread = (((gate - mean) ** 2).sum(-1, keepdim=True) / 50) ** 0.5
+    kept = torch.where(gate > mean + c * spread, gate - mean - c * spread, 0.0)
+    torch.testing.assert_close(part(x, INFO), part.out(FORMULAS["gelu_tanh"](kept) * part.up(x)))
+
+
+def test_a_sparse_glu_leaves_out_the_share_that_is_asked_for():
+    part = build("ffn", "sparse_glu", d_model=64, d_ff=4096, sparsity=0.9).double()
+    torch.nn.init.normal_(part.gate.weight, generator=torch.Generator().manual_seed(1))
+    read = []
+    part.out.register_forward_pre_hook(lambda _, given: read.append(given[0]))
+    part(torch.randn(20, 64, dtype=torch.float64, generator=torch.Generator().manual_seed(2)))
+    assert (read[0] == 0).double().mean().item() == pytest.approx(0.9, abs=0.005)
+
+
+def test_a_sparse_glu_has_a_gradient_where_all_channels_are_the_same():
+    part, x = build("ffn", "sparse_glu", d_model=8), torch.zeros(1, 2, 8, requires_grad=True)
+    part(x).sum().backward()
+    assert x.grad.isfinite().all()
+    assert all(p.grad.isfinite().all() for p in part.parameters())
+
+
+@pytest.mark.parametrize(("sparsity", "said"), [(0.0, "sparsity=0 keeps all"), (1.0, "sparsity=1 keeps nothing")])
+def test_a_sparse_glu_is_between_all_and_nothing(sparsity, said):
+    with pytest.raises(UserError, match=said):
+        build("ffn", "sparse_glu", d_model=8, sparsity=sparsity)
 
 
 @pytest.mark.parametrize("gate", [True, False])

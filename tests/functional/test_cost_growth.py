@@ -25,6 +25,7 @@ LINEAR = [
     "linear",
     "mamba",
     "mamba2",
+    "mlstm",
     "mha",
     "retention",
     "rwkv7",

@@ -1,4 +1,4 @@
-"""Fields of Falcon-H1 and MiniMax: what is refused and why, constants that come back as they were written, tables of decays."""
+"""Fields of Falcon-H1, MiniMax, Nemotron-H, OLMo Hybrid and xLSTM: what is refused and why, constants that come back as they were written, tables of decays."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ import torch
 from oracles_falcon_h1 import ORACLES as FALCONS
 from oracles_minimax import LAYERS
 from oracles_minimax import ORACLES as MINIMAXES
+from oracles_nemotron_h import ORACLES as NEMOTRONS
+from oracles_olmo_hybrid import ORACLES as OLMOS
+from oracles_xlstm import ORACLES as XLSTMS
 from parity import Oracle, made, theirs
 from safetensors.torch import load_file, save_file
 
@@ -17,7 +20,7 @@ from components.interop import convert
 from components.interop.config import architecture_of, config_of, recipe_of
 
 pytest.importorskip("transformers")
-FALCON, MINIMAX = FALCONS[0], MINIMAXES[0]
+FALCON, MINIMAX, NEMOTRON, SPARSE = FALCONS[0], MINIMAXES[0], *NEMOTRONS[:2]
 
 
 def fields_of(oracle: Oracle) -> dict:
@@ -41,6 +44,11 @@ def recipe(config: dict) -> dict:
         ),
         (MINIMAX, {"block_size": 64}, "block_size=64: only 256"),
         (MINIMAX, {"layer_types": ["mamba", *LAYERS[1:]]}, "layer_types: mamba is not known"),
+        (NEMOTRON, {"hybrid_override_pattern": "MX"}, "hybrid_override_pattern: X is not known, there are M, "),
+        (SPARSE, {"moe_latent_size": 8}, "moe_latent_size=8: only None"),
+        (OLMOS[0], {"layer_types": ["mamba"] * 4}, "layer_types: mamba is not known"),
+        (XLSTMS[0], {"use_bias": True}, "use_bias=True: only False"),
+        (SPARSE, {"mlp_bias": True}, "mlp_bias=True with experts: the class gives one to the shared expert alone"),
     ],
     ids=lambda x: "-".join(x) if isinstance(x, dict) else None,
 )
@@ -95,3 +103,33 @@ def test_decays_are_those_of_the_class():
     for i, layer in enumerate(model.model.layers[:2]):
         part = build("attention", "lightning", d_model=48, head_dim=16, place=Place(i, 3))
         torch.testing.assert_close(part.rates(torch.ones(1)), layer.self_attn.slope_rate.flatten())
+
+
+def test_a_layer_of_two_branches_is_no_nemotron():
+    config = fields_of(NEMOTRON)
+    nodes = recipe(config)
+    del nodes["model"]["layers"]["gqa"]
+    with pytest.raises(UserError, match="layer 3 has gqa and mlp: each has one of mamba2, gqa, mlp, moe"):
+        config_of(architecture_of(config, "config.json"), convert.spelled_out(nodes))
+
+
+def test_the_width_of_an_xlstms_ffn_comes_back():
+    """Rounded up as its class does it, or, where no such width is wanted, a factor that gives this very one."""
+    config = fields_of(XLSTMS[0])
+    assert recipe(config)["model"]["ffn"]["d_ff"] == 384  # 128 * 2.667 = 341.4, in 64s
+    for width in (384, 341, 342, 1000, 7):
+        nodes = recipe(config)
+        nodes["model"]["ffn"]["d_ff"] = width
+        written = config_of(architecture_of(config, "config.json"), convert.spelled_out(nodes))
+        assert recipe({**written, "vocab_size": 97})["model"]["ffn"]["d_ff"] == width
+        assert (written["ffn_round_up_to_multiple_of"] == 64) == (width == 384)
+
+
+def test_a_rotation_of_olmo_hybrid_that_is_not_said_is_its_classs():
+    config = {n: v for n, v in fields_of(OLMOS[0]).items() if n != "rope_parameters"}
+    assert recipe(config)["model"]["position"] == {"name": "rope", "layout": "half", "base": 10000.0}
+    assert recipe(fields_of(OLMOS[0]))["model"]["position"]["name"] == "none"
+    nodes = recipe(config)
+    nodes["model"]["block"] = "pre_norm"
+    with pytest.raises(UserError, match="layer 3 has block pre_norm: a DeltaNet's is pre_norm, an attention's output_norm"):
+        config_of(architecture_of(config, "config.json"), convert.spelled_out(nodes))

@@ -14,6 +14,7 @@ SUPPLIED: dict[str, dict[str, Any]] = {"data": {"path": GIVEN}}
 SMALL: dict[str, dict[str, Any]] = {
     "mask/sliding_window": {"window": 5},
     "ffn/product_key_memory": {"n_keys": 2, "k": 2},
+    "ffn/sparse_glu": {"sparsity": 0.5},  # of few tokens some channel would stand out in none
     "embedding/ngram_hash": {"buckets": 64},
     "embedding/patches": {"d_in": 4},
     "embedding/projected": {"inner": "token_types", "position": "learned", "norm": "layer"},

@@ -70,10 +70,12 @@ HELD = (
     "MptForCausalLM",
     "NanoChatForCausalLM",
     "NemotronForCausalLM",
+    "NemotronHForCausalLM",
     "OPTForCausalLM",
     "Olmo2ForCausalLM",
     "Olmo3ForCausalLM",
     "OlmoForCausalLM",
+    "OlmoHybridForCausalLM",
     "OlmoeForCausalLM",
     "PLBartForConditionalGeneration",
     "PegasusForConditionalGeneration",
@@ -99,4 +101,5 @@ HELD = (
     "VaultGemmaForCausalLM",
     "XLMRobertaForMaskedLM",
     "YoutuForCausalLM",
+    "xLSTMForCausalLM",
 )
