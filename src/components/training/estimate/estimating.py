@@ -7,6 +7,7 @@ from functools import cached_property
 
 from torch import nn
 
+from components.core.abilities import SendsTokens
 from components.core.config_types import Config
 from components.core.errors import UserError
 from components.core.flops import Work, flops_of, flops_per_token
@@ -16,7 +17,7 @@ from components.core.weights import Weight
 from components.runs.loading import model_of
 from components.training.estimate.accelerators import Accelerator
 from components.training.estimate.activations import Activations, Shapes, between, lengthened
-from components.training.estimate.layouts import Layout
+from components.training.estimate.layouts import PARALLEL, Layout
 from components.training.estimate.peak import Peak, peak_of
 from components.training.estimate.state import State, state_of
 from components.training.estimate.step import Step
@@ -24,7 +25,6 @@ from components.training.estimate.traffic import Collective, Volume, traffic
 from components.training.quantised_base import need_whole
 from components.training.strategy._context import check_rows
 from components.training.strategy._pieces import Pieces, pieces_of
-from components.training.strategy._positions import check_positions
 from components.training.tuning import freeze, tuned
 
 LENGTHS = (1024, 2048, 4096)  # of rows that are run by their shapes; what longer ones hold follows from these
@@ -122,12 +122,8 @@ class Subject:
         if key not in self._cut:
             if layout.context > 1:
                 check_rows(self.model, layout.context)
-            if layout.sequence_parallel:
-                check_positions(self.model, layout.tensor)
-            cut = (
-                pieces_of(self.model, layout.tensor, expert_parallel=layout.expert_parallel) if layout.tensor > 1 else Pieces()
-            )
-            self._cut[key] = cut
+            dealt = {option: getattr(layout, option) for option in PARALLEL}
+            self._cut[key] = pieces_of(self.model, layout.tensor, **dealt) if layout.tensor > 1 else Pieces()
         return self._cut[key]
 
     def state(self, layout: Layout, rank: int = 0) -> State:
@@ -211,13 +207,17 @@ class Subject:
             sums[place] += elements
             sums[place + 1] += elements if w.parameter.requires_grad else 0
         tokens = step.rows * self.context
+        sent = [m for m in pieces.sent if isinstance(m, SendsTokens)]
         return Volume(
             *sums,
             accumulate=step.accumulate,
             stream=tokens * int(self.config["model"].get("d_model") or 0),
-            summed=len(pieces.summed) + len(pieces.looked_up),
-            entered=len(pieces.summed) + len(pieces.joined),
-            again=len(pieces.summed),
+            summed=len(pieces.summed) - len(sent) + len(pieces.looked_up),
+            entered=len(pieces.summed) - len(sent) + len(pieces.joined),
+            again=len(pieces.summed) - len(sent),
+            sent=tokens * sum(m.sent_choices * m.d_model for m in sent),
+            weighed=tokens * sum(m.sent_choices + 2 * m.n_experts for m in sent),
+            chosen=tokens * sum(2 * m.sent_choices for m in sent),
             joined=3 * tokens * len(pieces.joined),
             gathered=self._gathered(layout, step.rows) if layout.context > 1 else 0,
         )
