@@ -14,7 +14,7 @@ from components.core.errors import UserError
 from components.core.makers import make
 from components.core.meta import emptied
 from components.training.estimate.accelerators import ACCELERATORS, accelerator, by_device_name
-from components.training.estimate.activations import lengthened
+from components.training.estimate.between import lengthened
 from components.training.estimate.bill import Terms, bill
 from components.training.estimate.estimating import Subject
 from components.training.estimate.layouts import Layout, layout_of, piece
