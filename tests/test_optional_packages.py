@@ -96,7 +96,7 @@ CHOICES: dict[tuple[str, str], Callable[[Path], None]] = {
     ("parts/data/_catalogues.py", "django"): command("train", "recipe=ladder/13_classify"),
     ("parts/data/digits.py", "sklearn"): command("train", "recipe=ladder/15_patches"),
     ("training/wandb.py", "wandb"): command("train", "logger=wandb"),
-    ("training/mlflow.py", "mlflow"): command("train", "logger=mlflow"),
+    ("training/mlflow_lineage.py", "mlflow"): command("train", "logger=mlflow"),
     ("training/callback/device_stats.py", "psutil"): command(
         "train", "callbacks.device_stats={cpu_stats: true}", "logger=wandb"
     ),

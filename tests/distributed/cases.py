@@ -141,6 +141,18 @@ def deal(layout: str, folder: Path) -> None:
     keep(run, folder / f"dealt, {layout}.pt")
 
 
+def send(layout: str, folder: Path) -> None:
+    """A mixture whose tokens travel to where their experts are: of ranks that have some of the positions each, and some of the experts."""
+    dealt = (
+        [f"trainer.strategy={{name: {LAYOUTS[layout]}, expert_parallel: true, sequence_parallel: true}}"]
+        if layout in DEALT
+        else []
+    )
+    alone = ["model.ffn.shared=none", "model.ffn.router.k=1"]  # else two ranks read all positions
+    run = components.train(None, [*COMMON, *FAMILIES["MLA and MoE"], *alone, *laid_out(layout), *dealt], quiet=True)
+    keep(run, folder / f"sent, {layout}.pt")
+
+
 def part(layout: str, folder: Path) -> None:
     """Families whose ranks compute norms and the stream for a share of the positions each."""
     for family in PARTED:
@@ -179,6 +191,7 @@ if __name__ == "__main__":
         out.mkdir(parents=True, exist_ok=True)
         if layout == "one" or layout in DEALT:
             deal(layout, Path(folder))
+            send(layout, Path(folder))
             part(layout, Path(folder))
         if layout in MOVES:
             drop(layout, Path(folder))

@@ -58,7 +58,7 @@ MORE = {
 }  # of the dense model
 ONLY = {"cp": ("dense", "recurrent"), "tp with experts dealt out": ("MoE",), "tp with positions dealt out": ("dense",)}
 OWNERS = ("hsdp", "tp", "fsdp2_tp", "cp")  # whose meshes differ in who owns SOAP's matrices
-PEAKS = ("ddp", "fsdp2", "hsdp")  # the others' weights give way in hooks of their own, which the tracker does not see
+PEAKS = ("ddp", "fsdp2", "hsdp", "cp")  # the others' weights give way in hooks of their own, which the tracker does not see
 
 
 def cases(layout: str, ranks: int) -> list[tuple[str, int, str]]:
@@ -83,6 +83,13 @@ def local(tensors: object) -> int:
     return sum(t.numel() * t.element_size() for t in own)
 
 
+class Tracker(MemTracker):
+    """Torch's own, which sees each tensor that is made, and hooks no gradient: weights that give way to pieces are no leaves while a layer runs."""
+
+    def _track_module_params_and_buffers(self, module: torch.nn.Module, install_grad_hooks: bool = True) -> tuple[int, int]:  # noqa: ARG002  # torch's own arguments
+        return super()._track_module_params_and_buffers(module, install_grad_hooks=False)
+
+
 class Watched:
     """Hooks of a task that keep what is there in and after the step ``TRACKED``."""
 
@@ -96,7 +103,7 @@ class Watched:
         if task.trainer.global_step == TRACKED:
             Watched.found = {"peak": 0}
             if Watched.peaks:
-                Watched.tracker = MemTracker()
+                Watched.tracker = Tracker()
                 Watched.tracker.track_external(task.model, task.trainer.optimizers[0])
                 Watched.tracker.__enter__()
 

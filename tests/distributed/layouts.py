@@ -45,7 +45,7 @@ def differences(folder: Path, layout: str) -> dict[str, dict[str, float]]:
 
 
 def besides(folder: Path, what: str, layout: str) -> float:
-    """The largest difference of the weights of what ran under the layout besides (``dropped``, ``moved``, ``dealt``) to one process."""
+    """The largest difference of the weights of what ran under the layout besides (``dropped``, ``moved``, ``dealt``, ``sent``) to one process."""
     one, other = (torch.load(folder / f"{what}, {name}.pt")["weights"] for name in ("one", layout))
     return max((w - other[name]).abs().max().item() for name, w in one.items())
 

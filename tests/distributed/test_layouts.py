@@ -40,6 +40,7 @@ def test_every_family_trains_as_one_process_does(how, tmp_path):
     assert layouts.besides(tmp_path, "moved", "tp") <= NEAR, "a run that went from ddp to tp, fsdp2 and tp is another one"
     for layout in cases.DEALT:
         assert layouts.besides(tmp_path, "dealt", layout) <= NEAR, f"{layout} with experts dealt out is another run"
+        assert layouts.besides(tmp_path, "sent", layout) <= NEAR, f"{layout} with tokens sent to experts is another run"
         for family in cases.PARTED:
             assert layouts.besides(tmp_path, f"parted {family}", layout) <= NEAR, (
                 f"{family} under {layout} with positions dealt out"

@@ -10,7 +10,7 @@ import torch
 
 from components.core.errors import UserError
 from components.core.makers import make
-from components.training.strategy import _regions
+from components.training.strategy import _regions, _sent
 from components.training.strategy._pieces import pieces_of
 from components.training.strategy._positions import check_positions
 
@@ -153,6 +153,104 @@ def test_experts_that_are_dealt_out(words):
         assert own.keys() == grads.keys()
         for name, grad in grads.items():
             torch.testing.assert_close(own[name], grad, rtol=1e-9, atol=1e-9, msg=f"{words}: {name}")
+
+
+def sent(monkeypatch):
+    """Rows that each all-to-all of ranks has sent and received, as the ranks call it."""
+    seen, away = [], _sent._all_to_all
+    monkeypatch.setattr(_sent, "_all_to_all", lambda x, out, back, group: seen.append((out, back)) or away(x, out, back, group))
+    return seen
+
+
+def one(router):
+    return {"router": {"name": router, "k": 1}}
+
+
+TRAVEL = [
+    *(one("softmax_top_k"), {"n_experts": 4, "expert": "mlp", "bias": True, **one("sigmoid_top_k")}, {"router": "hash"}),
+    {
+        "expert": "clamped_glu",
+        "bias": True,
+        "weigh": "input",
+        "z_loss": 0.1,
+        "balance_over": "sequence",
+        **one("top_k_softmax"),
+    },
+]
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+@pytest.mark.parametrize(
+    "options",
+    TRAVEL,
+    ids=lambda options: options["router"] if isinstance(options["router"], str) else options["router"]["name"],
+)
+def test_tokens_that_travel_to_their_experts(options, recompute, monkeypatch):
+    """Each rank has some of the positions and some of the experts: choices, losses and gradients are those of one process, padding too."""
+    host = pieces.Host.of(pieces.subject_of("ffn/moe", options))
+    valid = torch.ones_like(pieces.ids(), dtype=torch.bool)
+    valid[0, -5:] = False
+
+    def run(model, host):
+        return pieces.step(model, host, valid=valid)
+
+    loss, grads = run(host.model(), host)
+    calls = sent(monkeypatch)
+    for theirs, own in pieces.held_by(2, host, run, recompute=recompute, expert_parallel=True, sequence_parallel=True):
+        assert theirs == pytest.approx(loss, rel=1e-13, abs=1e-12)
+        assert own.keys() == grads.keys()
+        for name, grad in grads.items():
+            torch.testing.assert_close(own[name], grad, rtol=1e-9, atol=1e-9, msg=name)
+    assert calls
+    assert any(out != back for out, back in calls), "ranks have other loads"
+
+
+def test_tokens_that_all_travel_to_one_rank(monkeypatch):
+    """The others have no row to compute, and take part all the same; two of eight experts of each token, among four ranks."""
+    model = pieces.Host.model
+
+    def lopsided(host, **options):
+        made = model(host, **options)
+        torch.nn.init.zeros_(
+            made.stack.layers[0].block.ffn.router.logits.weight
+        )  # all experts are alike: each token takes the same two
+        return made
+
+    monkeypatch.setattr(pieces.Host, "model", lopsided)
+    host = pieces.Host.of(pieces.subject_of("ffn/moe", {"n_experts": 8, "model.attention": {"name": "mha", "n_heads": 4}}))
+    whole, grads = pieces.step(host.model(), host)
+    calls = sent(monkeypatch)
+
+    def run(held, host):
+        with torch.no_grad():
+            read = pieces.total_loss(held(host.batch(pieces.ids()), pieces.objective)).item()
+        loss, found = pieces.step(held, host)
+        return loss, {**found, "read": torch.tensor(read)}
+
+    for theirs, own in pieces.held_by(4, host, run, expert_parallel=True, sequence_parallel=True):
+        assert theirs == pytest.approx(whole, rel=1e-13, abs=1e-12)
+        assert own.pop("read").item() == pytest.approx(whole, rel=1e-6), "without gradients each rank reads all"
+        assert own.keys() == grads.keys()
+        for name, grad in grads.items():
+            torch.testing.assert_close(own[name], grad, rtol=1e-9, atol=1e-9, msg=name)
+    assert any(not sum(back) for _, back in calls), "no rank is without rows"
+    layers = len(host.model().stack.layers)
+    assert sum(sum(out) for out, _ in calls) == layers * 4 * 2 * pieces.ids().numel(), "each choice goes there and back, twice"
+
+
+def test_who_sends_tokens():
+    """Fewer numbers decide, and a mixture that reads all tokens anyway sends none."""
+
+    def sending(size, **moe):
+        dealt = {"expert_parallel": True, "sequence_parallel": True}
+        return len(pieces_of(small(d_model=64, ffn={"name": "moe", "n_experts": 8, "d_ff": 16, **moe}), size, **dealt).sent)
+
+    assert [sending(size) for size in (2, 4)] == [0, 1], "two experts of each token"
+    assert sending(2, **one("softmax_top_k")) == 1
+    assert sending(4, n_experts=64) == 0, "what is told of 64 experts is more than is spared"
+    assert sending(4, **one("sinkhorn")) == sending(4, shared="glu") == 0
+    moe = small(ffn={"name": "moe", "n_experts": 8, "d_ff": 16})
+    assert not pieces_of(moe, 4, expert_parallel=True).sent, "each rank has all positions"
 
 
 def small(**changes):

@@ -1,6 +1,7 @@
 """Runs that are killed at random instants, in the middle of writing too, go on and end with the weights of the run that nobody killed.
 
-``python tests/training/killed.py --kills 300 --write`` keeps the count in docs/kills.json and renews its lines in docs/scale.md, ``--ranks 2`` that of two
+``python tests/training/killed.py --kills 300 --write`` keeps the count in docs/kills.json and renews its lines in docs/scale.md, ``--more`` adds
+it to that which is kept, ``--ranks 2`` is that of two
 processes under ddp, of which one or both are killed, ``--sharded`` that of two which write a folder of shards, and ``--asynchronous`` while they train. Each
 process is forked from one that has imported everything, so that an instant costs a second and not ten. A checkpoint is written after each step, so that many
 kills meet one half written.
@@ -216,6 +217,13 @@ def many(kills: int, folder: Path, seed: int, say: Callable[[Counts], object] = 
     return counts
 
 
+def together(some: Counts, more: Counts) -> Counts:
+    """The kills of both."""
+    both = Counts(**{name: n + asdict(more)[name] for name, n in asdict(some).items()})
+    both.steps_lost = max(some.steps_lost, more.steps_lost)
+    return both
+
+
 class Held(TypedDict):
     """What docs/kills.json keeps of so many processes."""
 
@@ -248,13 +256,15 @@ def main() -> None:
     which.add_argument("--asynchronous", dest="way", action="store_const", const="2, asynchronous")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--write", action="store_true")
+    parser.add_argument("--more", action="store_true", help="of another seed than those that are kept")
     args = parser.parse_args()
     kept: dict[str, Held] = json.loads(FIGURES.read_text(encoding="utf8")) if FIGURES.exists() else {}
+    before = Counts(**kept[args.way]["counts"]) if args.more and args.way in kept else Counts()
 
     def keep(counts: Counts) -> None:
         """After each kill, so that whoever ends this early has an honest count."""
         print(f"\r{counts}", end="", file=sys.stderr, flush=True)
-        kept[args.way] = {"date": time.strftime("%Y-%m-%d"), "counts": asdict(counts)}
+        kept[args.way] = {"date": time.strftime("%Y-%m-%d"), "counts": asdict(together(before, counts))}
         if args.write:
             FIGURES.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf8")
             PAGE.write_text(page(PAGE.read_text(encoding="utf8"), sentences(kept)), encoding="utf8")

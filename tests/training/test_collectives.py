@@ -31,6 +31,7 @@ TALKING = {
     "training/preemption.py",  # between steps, which all ranks take
     "training/saving.py",  # where all ranks save
     "training/strategy/_saved.py",  # all ranks save, where Lightning's own callbacks do
+    "training/strategy/_sent.py",  # between parts of a layer, where a group's ranks know the choices of all of them
     "training/strategy/fsdp2.py",  # all ranks load, before training
     "core/weights.py",  # shards of a whole tensor, parameter by parameter
 }

@@ -14,7 +14,7 @@ from components.core.errors import UserError
 from components.core.makers import make
 from components.core.meta import emptied
 from components.training.estimate.accelerators import ACCELERATORS, accelerator, by_device_name
-from components.training.estimate.activations import lengthened
+from components.training.estimate.between import lengthened
 from components.training.estimate.bill import Terms, bill
 from components.training.estimate.estimating import Subject
 from components.training.estimate.layouts import Layout, layout_of, piece
@@ -220,6 +220,25 @@ def test_options_of_a_strategy_are_planned():
     assert layout_of({"strategy": "cp"}, 8) == Layout("cp", 8, context=8)
     with pytest.raises(UserError, match=r"context_size: 8 devices are no whole number of groups of 3"):
         layout_of({"strategy": {"name": "cp", "context_size": 3}}, 8)
+
+
+def test_tokens_that_are_sent_to_experts_are_planned():
+    """By hand, for one layer of two choices among four devices: less than where each device reads all positions."""
+    model = subject("model/ffn=moe", "model.n_layers=1", "model/attention=mha", "model.attention.n_heads=4", "model.d_model=64")
+    options = {"tensor": 4, "expert_parallel": True}
+    reads, sends = (Layout("tp", 4, **options, sequence_parallel=parted) for parted in (False, True))
+    whole, sent = ({c.what: c.bytes for c in model.estimate(of, Step(2, 3)).collectives} for of in (reads, sends))
+    tokens, stream = 2 * model.context, 2 * model.context * 64 * 4
+    assert sent["all-to-all of tokens"] == 3 * 4 * ring(2 * stream / 4, 4)
+    assert sent["all-gather of choices"] == 3 * ring(tokens * (2 * (2 + 2 * 8) * 4 + 2 * 2 * 8), 4)
+    spared = whole["all-reduce of activations"] - sent["all-reduce of activations"]
+    assert spared == 3 * 2 * 2 * ring(stream, 4)
+    assert sent["all-to-all of tokens"] + sent["all-gather of choices"] < spared
+    again = {c.what: c.bytes for c in model.estimate(sends, Step(2, 3, checkpointing=True)).collectives}
+    assert again["all-to-all of tokens"] == 3 * 6 * ring(2 * stream / 4, 4)
+    assert "all-to-all of tokens" not in {
+        c.what for c in model.estimate(Layout("tp", 2, **{**options, "tensor": 2}, sequence_parallel=True), Step(2)).collectives
+    }
 
 
 def test_days_and_cost_by_hand(small):

@@ -16,9 +16,18 @@ import components
 from components.cli import main
 from components.compose import compose
 from components.core.errors import UserError
+from components.core.makers import make
 from components.runs.loading import model_of
 from components.runs.weights import materialise
 from components.training import devices, float8
+from components.training.estimate.accelerators import accelerator
+from components.training.estimate.activations import batch_of
+from components.training.estimate.bill import Terms, bill
+from components.training.estimate.estimating import Subject
+from components.training.estimate.layouts import Layout
+from components.training.estimate.live import Live
+from components.training.estimate.searching import candidates
+from components.training.estimate.step import Step
 from components.training.limits import check_values
 
 pytest.importorskip("torchao")
@@ -123,3 +132,66 @@ def test_one_line_where_it_cannot_be(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "torchao", None)
     with pytest.raises(UserError, match=r"lightning-components\[fp8\]"):
         float8.check_float8(model())
+
+
+WIDE = ["model.d_model=64", "model.context_length=64", "model.attention.n_heads=4", "trainer.precision=fp8-mixed"]
+
+
+def planned(*overrides: str) -> Subject:
+    return Subject(compose("llama_tiny", [*SMALL, *WIDE, *overrides]).config, 256)
+
+
+def test_a_plan_of_fp8_has_no_copies_of_its_maps():
+    subject = planned()
+    narrow, wide = (Layout("single", precision=p) for p in ("fp8-mixed", "bf16-mixed"))
+    assert subject.state(narrow) == subject.state(wide), "weights, gradients and optimizer stay fp32"
+    eight, sixteen = (subject.passes(layout, 2).layers[0] for layout in (narrow, wide))
+    maps = [m.weight.numel() for path, m in float8.float8_maps(subject.model) if path.startswith("stack.layers.0.")]
+    assert eight.rounded == sum(maps)
+    assert sixteen.rounded == 0
+    assert sixteen.kept - eight.kept == 2 * sum(maps), "autocast keeps a copy in bf16 of each that it casts"
+    assert eight.backward > sixteen.backward, "rounded factors are there as well"
+
+
+def kept(subject: Subject, rows: int, *, eight: bool) -> int:
+    """Bytes that are there after a forward pass; products are emulated, which keeps the same for the backward pass."""
+    held = model_of(subject.config, 256)
+    materialise(held, "cpu", seed=0)
+    if eight:
+        float8.multiply_in_float8(held)
+    loss, batch = make(subject.config["loss"], "loss", vocab_size=256), batch_of(held, rows, subject.context)
+    with Live((*held.parameters(), *held.buffers(), batch.ids, batch.targets)) as live, torch.autocast("cpu", torch.bfloat16):
+        terms = held.train()(batch, loss)
+        found = live.now
+    del terms
+    return found
+
+
+def test_what_fp8_keeps_less_than_bf16_is_what_a_run_keeps_less():
+    subject, rows = planned(), 4
+    narrow, wide = (subject.passes(Layout("single", precision=p), rows).total() for p in ("fp8-mixed", "bf16-mixed"))
+    assert wide - narrow == kept(subject, rows, eight=False) - kept(subject, rows, eight=True) > 0
+
+
+def test_days_of_fp8_by_hand():
+    subject, device = planned(), accelerator("h100")
+    estimate = subject.estimate(Layout("ddp", 4, replicas=4, precision="fp8-mixed"), Step(2))
+    maps = sum(m.weight.numel() for _, m in float8.float8_maps(subject.model))
+    assert estimate.flops8 == 6 * maps * estimate.tokens
+    rest = subject.flops_per_token - 6 * maps
+    seconds = 1e9 * (6 * maps / 1979e12 + rest / 989e12) / (4 * 0.5)
+    assert bill(estimate, Terms(device, utilisation=0.5, tokens=1e9)).days == pytest.approx(seconds / 86400)
+
+
+def test_plans_of_fp8_that_cannot_be_are_refused(monkeypatch):
+    estimate = planned().estimate(Layout("single", precision="fp8-mixed"), Step(1))
+    with pytest.raises(UserError, match=r"no figure of a100 in float8_e4m3fn.*bf16-mixed or 16-mixed"):
+        bill(estimate, Terms(accelerator("a100")))
+    assert {layout.strategy for layout in candidates(4, "fp8-mixed", 8)} == {"ddp", "fsdp2", "hsdp"}
+    with pytest.raises(UserError, match="nothing would be fp8"):
+        planned("model.d_model=24", "model.ffn.d_ff=20", "model.attention.n_heads=2").pieces(
+            Layout("single", precision="fp8-mixed")
+        )
+    monkeypatch.setattr(float8, "find_spec", lambda _: None)
+    with pytest.raises(UserError, match="needs the package torchao"):
+        planned().pieces(Layout("single", precision="fp8-mixed"))

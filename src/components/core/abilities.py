@@ -9,11 +9,12 @@ Imports no torch when it runs: composing reads it too.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from torch.nn import Module
 
 
 @runtime_checkable
@@ -113,6 +114,18 @@ class KnowsPiece(Protocol):
     """A part that must know which of its pieces it computes, since it numbers what they hold: experts."""
 
     piece: int
+
+
+@runtime_checkable
+class SendsTokens(Protocol):
+    """A mixture whose tokens may be computed elsewhere, each by itself. ``applied`` is ``functional.experts.apply_experts``, or what sends tokens away first;
+    ``sent_choices``: how many experts a token has; 0 where none may be sent."""
+
+    router: Module
+    d_model: int
+    n_experts: int
+    sent_choices: int
+    applied: Callable[..., Tensor]
 
 
 @runtime_checkable

@@ -55,8 +55,8 @@ class Routing:
 
 
 def flat_valid(info: SequenceInfo, x: Tensor) -> Tensor | None:
-    """(N,) which tokens of x (B, T, D) are not padding. None: all."""
-    return None if info.valid is None else info.valid.expand(x.shape[:2]).reshape(-1)
+    """(N,) which tokens of the rows of x (B, ..., D) are not padding. None: all."""
+    return None if info.valid is None else info.valid.expand(x.shape[0], -1).reshape(-1)
 
 
 def token_choice(

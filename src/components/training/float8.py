@@ -2,16 +2,15 @@
 
 Each of the three products of a map (its output, and the gradients of its input and of its weights) takes both factors rounded to fp8, each with one
 scale so that its largest number is the largest of the format (Micikevicius et al. 2022, arXiv:2209.05433). Weights, gradients and optimizer stay fp32.
+Imports no Lightning: `components plan` reads this too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from importlib.util import find_spec
-from typing import Literal
 
 import torch
-from lightning.pytorch.plugins import MixedPrecision
 from torch import nn
 
 from components.core.errors import UserError
@@ -21,21 +20,6 @@ from components.core.sequence import Layer
 
 PRECISION = "fp8-mixed"
 MULTIPLE = 16  # of both sizes of a matrix: what the product of fp8 on a GPU asks for
-
-
-class Float8(MixedPrecision):
-    """Lightning's bf16-mixed, under which the linear maps of layers are fp8.
-
-    Args:
-        device: kind of the device that autocast is for.
-    """
-
-    def __init__(self, device: Literal["cpu", "cuda"]) -> None:
-        super().__init__("bf16-mixed", device)
-
-    def convert_module(self, module: nn.Module) -> nn.Module:
-        multiply_in_float8(module)
-        return module
 
 
 def float8_maps(model: nn.Module) -> Iterator[tuple[str, nn.Linear]]:
@@ -69,15 +53,21 @@ def check_float8(model: nn.Module) -> str:
     return f"fp8: {len(maps)} linear maps of layers, {share:.0%} of the weights; the rest is multiplied in bf16"
 
 
-def multiply_in_float8(model: nn.Module) -> None:
+def multiply_in_float8(model: nn.Module, *, emulate: bool | None = None) -> None:
     """Replace the maps of `float8_maps` by torchao's, with the same parameters under the same names.
 
-    On a CPU, which has no such product, torchao rounds to fp8 and multiplies in fp32: the same numbers, for tests, since `check_hardware` refuses it.
+    Args:
+        model: in place.
+        emulate: round to fp8 and multiply in fp32; None: where there is no GPU.
+
+
+    On a CPU, which has no such product, emulation gives the same numbers, for tests, since `check_hardware` refuses it.
     """
     from torchao.float8 import Float8LinearConfig, convert_to_float8_training
 
+    emulated = not torch.cuda.is_available() if emulate is None else emulate
     # rows that do not divide are filled up: they are the inner size of the product that gives the weights' gradient
-    config = Float8LinearConfig(emulate=not torch.cuda.is_available(), pad_inner_dim=True)
+    config = Float8LinearConfig(emulate=emulated, pad_inner_dim=True)
     made: dict[nn.Linear, nn.Module] = {}
     for path, linear in list(float8_maps(model)):
         if linear not in made:

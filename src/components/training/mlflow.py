@@ -10,7 +10,7 @@ from lightning.pytorch.loggers import MLFlowLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from components.core.config_types import Config
-from components.core.errors import UserError
+from components.training.mlflow_lineage import Extras, begin_lineage, refused
 from components.training.sent import Sent
 
 EXPERIMENT = "lightning-components"
@@ -25,6 +25,8 @@ def begun(
     experiment: str | None = None,
     name: str | None = None,
     tags: Mapping[str, object] | None = None,
+    checkpoint: bool = False,
+    lineage: bool = False,
 ) -> Tracked:
     """A logger whose MLflow run has begun (on the first rank).
 
@@ -36,13 +38,15 @@ def begun(
         experiment: its name.
         name: of the MLflow run.
         tags: names with values.
+        checkpoint: send the best checkpoint at the end.
+        lineage: show what the run has read and left.
 
     Raises:
         UserError: MLflow cannot write there, or the run that goes on is not there.
     """
     sent = Sent(None) if folder is None else Sent.of(folder, "mlflow")
     runs = (folder or Path()).absolute().parent.parent
-    uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{runs / 'mlflow.db'}"
+    uri = place_of(folder, uri)
     logger = Tracked(
         experiment_name=experiment or os.environ.get("MLFLOW_EXPERIMENT_NAME") or EXPERIMENT,
         run_name=name or ("/".join(folder.parts[-2:]) if folder else None),
@@ -51,12 +55,10 @@ def begun(
         artifact_location=(runs / "mlartifacts").as_uri() if uri.startswith("sqlite:") else None,
         run_id=sent.run,
     )
-    logger.sent = sent
+    logger.sent, logger.folder, logger.checkpoint, logger.lineage = sent, folder, checkpoint, lineage
     if folder is None:
         return logger
-    from mlflow.exceptions import MlflowException  # pyright: ignore[reportMissingImports]  # an extra that `dev` leaves out
-
-    try:
+    with refused(f"begins no run at {uri}"):
         run = logger.run_id
         assert run is not None
         if sent.run is None:
@@ -65,18 +67,29 @@ def begun(
                 logger.experiment.set_tag(run, "copied_from", sent.copied_from)
         else:
             logger.experiment.update_run(run, status="RUNNING")
-    except MlflowException as e:
-        told = " ".join(str(e).split())
-        raise UserError("logger", f"MLflow begins no run at {uri}: {told}", "look at logger.tracking_uri") from None
+        if lineage:
+            begin_lineage(logger.experiment, run, folder)
     sent.begin(run)
     say(f"mlflow: run {run} at {uri}")
     return logger
+
+
+def place_of(folder: Path | None, uri: str | None) -> str:
+    """The server or the database: what is asked for, else what MLflow's own variable says, else a file beside the runs."""
+    runs = (folder or Path()).absolute().parent.parent
+    return uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{runs / 'mlflow.db'}"
 
 
 class Tracked(MLFlowLogger):
     """Lightning's logger. A figure that was sent for a step by a start that was killed is not sent again: MLflow would keep both."""
 
     sent = Sent(None)
+    folder: Path | None = None
+    checkpoint = lineage = False
+
+    def extras(self) -> Extras:
+        folder = self.folder if self.checkpoint or self.lineage else None
+        return Extras(self.experiment, self.sent if folder else Sent(None), folder or Path(), checkpoint=self.checkpoint)
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:

@@ -16,6 +16,7 @@ from components.core.flops import Flops, Work, both, children
 from components.core.registry import register
 from components.core.signature import NonNegativeFloat, Positive, PositiveFloat
 from components.core.sockets import Maker, Place, SequenceInfo, info_of, make
+from components.core.traits import lacks
 from components.core.weights import Experts
 from components.functional.activations import ACTIVATIONS, Activation, clamped_glu, glu_width
 from components.functional.experts import ExpertBias, Multiply, apply_experts
@@ -61,6 +62,7 @@ class MixtureOfExperts(nn.Module):
         "shared_gate": ("d_model", "one"),
     }
     part_path = ""
+    applied = staticmethod(apply_experts)  # or what sends tokens to where their experts are
 
     def __init__(
         self,
@@ -90,7 +92,7 @@ class MixtureOfExperts(nn.Module):
         self.width = width
         self.router = make(router, "router", d_model=d_model, n_experts=n_experts)
         self.expert, self.activation, self.limit, self.slope = expert, ACTIVATIONS[activation], limit, slope
-        self.routed_scale, self.n_experts = routed_scale, n_experts
+        self.routed_scale, self.n_experts, self.d_model = routed_scale, n_experts, d_model
         self.weigh: Literal["output", "input"] = weigh
         self.load_balance, self.balance_over, self.z_loss = load_balance, balance_over, z_loss
         self.matrices = ("up", "out") if expert == "mlp" else ("gate", "up", "out")
@@ -113,6 +115,12 @@ class MixtureOfExperts(nn.Module):
         whole = self.has_shared and "d_ff" not in self.shared.splits
         return {} if whole else {"experts": self.n_experts, "d_ff": self.width}
 
+    @property
+    def sent_choices(self) -> int:
+        """Experts of a token that may be elsewhere; 0: the shared expert, or the router, reads all tokens anyway."""
+        looks_around = any(lacks(self.router, word) for word in ("batch_independent", "causal"))
+        return 0 if self.has_shared or looks_around else self.router.choices(1)
+
     def forward(self, x: Tensor, info: SequenceInfo | None = None) -> Tensor:
         info = info_of(x, info)
         x = cast_once(x)
@@ -122,7 +130,7 @@ class MixtureOfExperts(nn.Module):
         biases = {name: getattr(self, f"{name}_bias") for name in self.matrices if hasattr(self, f"{name}_bias")}
         first = self.piece * maps["up"].weight.shape[0]  # where this piece has some experts, and not a part of each
         flat = x.reshape(-1, x.shape[-1])
-        y = apply_experts(flat, routing, maps, biases, self.formula, weigh=self.weigh, first=first).view(x.shape)
+        y = self.applied(flat, routing, maps, biases, self.formula, weigh=self.weigh, first=first).view(x.shape)
         if self.routed_scale != 1.0:
             y = y * self.routed_scale
         if not self.has_shared:

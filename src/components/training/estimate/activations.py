@@ -6,7 +6,7 @@ an accelerator a fused kernel may keep less.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import cast
@@ -25,6 +25,7 @@ from components.functional.experts import even_loads
 from components.training.estimate.layouts import Layout
 from components.training.estimate.live import Live
 from components.training.estimate.stretches import LastStretch
+from components.training.float8 import float8_maps, multiply_in_float8
 
 Objective = Callable[[Tensor, object, Batch], Terms]
 Kind = tuple[object, ...]
@@ -41,6 +42,7 @@ class Pass:
         forward: the most during its forward pass.
         backward: the most during its backward pass, ``kept`` and the gradients of its weights included.
         weights, trained: elements of its weights, and of those that learn.
+        rounded: elements of those that are multiplied in fp8: autocast keeps no copy of them.
         gathered: keys and values of all devices that share the rows.
     """
 
@@ -51,6 +53,7 @@ class Pass:
     weights: int
     trained: int
     gathered: int = 0
+    rounded: int = 0
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,9 @@ class Shapes:
         model = model.to(layout.stored if layout.casts else layout.compute)
         with self.mode:
             self.model = emptied(model).train()
+            self.rounded = {id(m.weight) for _, m in float8_maps(self.model)} if layout.float8 else set()
+            if layout.float8:
+                multiply_in_float8(self.model, emulate=False)
 
     def activations(self, objective: Objective, rows: int, context: int) -> Activations:
         """Those of ``rows`` sequences of ``context`` tokens; of a stretch of them where devices share rows, the last one's.
@@ -100,9 +106,9 @@ class Shapes:
             with self.mode, even_loads():
                 batch = batch_of(self.model, rows, context // self.layout.context)
                 try:
-                    return _Run(self.layout).through(self.model, objective, batch)
+                    return _Run(self.layout, self.rounded).through(self.model, objective, batch)
                 except DynamicOutputShapeException:
-                    return _Run(self.layout).through(self.model, asked_everywhere, batch)
+                    return _Run(self.layout, self.rounded).through(self.model, asked_everywhere, batch)
         except UserError:
             raise
         except Exception as e:  # whatever a part does with numbers that are not there
@@ -126,48 +132,12 @@ def batch_of(model: nn.Module, rows: int, context: int) -> Batch:
     return Batch(ids, targets=torch.zeros_like(ids), source=source, values=values)
 
 
-def between(one: Activations, two: Activations, share: float) -> Activations:
-    """Figures that grow in proportion from ``one`` (share 0) to ``two`` (share 1), and on."""
-    return _mixed((one, two), (1 - share, share), (1 - share, share))
-
-
-def lengthened(short: Sequence[Activations], lengths: Sequence[int], length: int) -> Activations:
-    """Figures for rows of ``length``, from those of three shorter lengths: of layers on the parabola through them, since scores grow with the square of the
-    length; of the head, whose logits may be cut into chunks, on the line through the last two."""
-    a, b, c = lengths
-    parabola = (
-        (length - b) * (length - c) / ((a - b) * (a - c)),
-        (length - a) * (length - c) / ((b - a) * (b - c)),
-        (length - a) * (length - b) / ((c - a) * (c - b)),
-    )
-    share = (length - b) / (c - b)
-    return _mixed(short, parabola, (0.0, 1 - share, share))
-
-
-def _mixed(some: Sequence[Activations], layers: Sequence[float], outside: Sequence[float]) -> Activations:
-    def sum_of(values: Iterable[int], weights: Sequence[float]) -> int:
-        return max(0, round(sum(v * w for v, w in zip(values, weights, strict=True))))
-
-    passes = (
-        Pass(
-            sum_of((p.leaving for p in of), layers),
-            sum_of((p.kept for p in of), layers),
-            sum_of((p.forward for p in of), layers),
-            sum_of((p.backward for p in of), layers),
-            of[0].weights,
-            of[0].trained,
-            sum_of((p.gathered for p in of), layers),
-        )
-        for of in zip(*(one.layers for one in some), strict=True)
-    )
-    return Activations(tuple(passes), sum_of((o.kept for o in some), outside), sum_of((o.forward for o in some), outside))
-
-
 @dataclass
 class _Run:
     """One pass through a model whose layers are measured one of each kind, and passed over otherwise."""
 
     layout: Layout
+    rounded: set[int]
     found: dict[Kind, Pass] = field(default_factory=dict)
     order: list[Kind] = field(default_factory=list)
     stretch: LastStretch | None = None
@@ -221,7 +191,8 @@ class _Run:
         weights = [(p.numel(), p.requires_grad) for p in layer.parameters()]
         elements, trained = sum(n for n, _ in weights), sum(n for n, learns in weights if learns)
         gathered = 0 if self.stretch is None else self.stretch.gathered - began
-        return Pass(leaving, kept, forward, live.peak, elements, trained, gathered), cast(Written, written)
+        rounded = sum(p.numel() for p in layer.parameters() if id(p) in self.rounded)
+        return Pass(leaving, kept, forward, live.peak, elements, trained, gathered, rounded), cast(Written, written)
 
 
 def _losses(out: Mapping[str, object]) -> Iterator[Tensor]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
+
 from components.core.errors import UserError
 from components.training.estimate.accelerators import Accelerator
 from components.training.estimate.estimating import Estimate
-from components.training.estimate.layouts import PRECISIONS
+from components.training.estimate.layouts import FLOAT8, PRECISIONS
 
 RECOMPUTED = 4 / 3  # a forward pass more: of layers, which are nearly all of it
 
@@ -44,17 +46,31 @@ class Bill:
     cost: float | None
 
 
-def peak_of_device(terms: Terms, estimate: Estimate) -> float:
-    """FLOP/s of products in the layout's type.
+def computing(terms: Terms, estimate: Estimate) -> float:
+    """Seconds of a step's products on all devices, at the utilisation of the stated peaks: that of fp8 for what is multiplied in it.
+
+    Raises:
+        UserError: no peak is stated.
+    """
+    wide, narrow = estimate.flops - estimate.flops8, estimate.flops8
+    seconds = wide / peak_of_device(terms, estimate.layout.compute)
+    if narrow:
+        seconds += narrow / peak_of_device(terms, torch.float8_e4m3fn)
+    return seconds / (estimate.layout.ranks * terms.utilisation)
+
+
+def peak_of_device(terms: Terms, dtype: torch.dtype) -> float:
+    """FLOP/s of products in ``dtype``.
 
     Raises:
         UserError: none are stated.
     """
-    dtype = estimate.layout.compute
     peak = terms.device.peak(dtype)
     if peak is None:
         name = str(dtype).removeprefix("torch.")
-        stated = [precision for precision, (_, of) in PRECISIONS.items() if terms.device.peak(of) is not None]
+        stated = [
+            n for n, (_, of) in PRECISIONS.items() if terms.device.peak(of) is not None and (n != FLOAT8 or terms.device.fp8)
+        ]
         raise UserError(
             "--accelerator", f"no figure of {terms.device.name} in {name}", f"plan trainer.precision={' or '.join(stated)}"
         )
@@ -63,7 +79,7 @@ def peak_of_device(terms: Terms, estimate: Estimate) -> float:
 
 def bill(estimate: Estimate, terms: Terms) -> Bill:
     """At the utilisation that is given, which says all that keeps a device from its peak: communication and recomputation among it."""
-    seconds = estimate.flops / (estimate.layout.ranks * peak_of_device(terms, estimate) * terms.utilisation)
+    seconds = computing(terms, estimate)
     rate = estimate.tokens / seconds
     if terms.tokens is None:
         return Bill(seconds, rate, None, None, None)
@@ -79,8 +95,7 @@ def bound(estimate: Estimate, terms: Terms) -> float:
     one, else over the network.
     """
     again = RECOMPUTED if estimate.step.checkpointing else 1.0
-    computing = estimate.flops * again / (estimate.layout.ranks * peak_of_device(terms, estimate) * terms.utilisation)
     sending = sum(
         c.bytes / (1e9 * (terms.device.link if c.within <= terms.machine else terms.network)) for c in estimate.collectives
     )
-    return estimate.tokens / max(computing, sending)
+    return estimate.tokens / max(computing(terms, estimate) * again, sending)

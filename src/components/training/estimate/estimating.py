@@ -7,6 +7,7 @@ from functools import cached_property
 
 from torch import nn
 
+from components.core.abilities import SendsTokens
 from components.core.config_types import Config
 from components.core.errors import UserError
 from components.core.flops import Work, flops_of, flops_per_token
@@ -15,16 +16,17 @@ from components.core.sockets import Layer
 from components.core.weights import Weight
 from components.runs.loading import model_of
 from components.training.estimate.accelerators import Accelerator
-from components.training.estimate.activations import Activations, Shapes, between, lengthened
-from components.training.estimate.layouts import Layout
+from components.training.estimate.activations import Activations, Shapes
+from components.training.estimate.between import between, lengthened
+from components.training.estimate.layouts import PARALLEL, Layout
 from components.training.estimate.peak import Peak, peak_of
 from components.training.estimate.state import State, state_of
 from components.training.estimate.step import Step
 from components.training.estimate.traffic import Collective, Volume, traffic
+from components.training.float8 import check_float8, float8_maps
 from components.training.quantised_base import need_whole
 from components.training.strategy._context import check_rows
 from components.training.strategy._pieces import Pieces, pieces_of
-from components.training.strategy._positions import check_positions
 from components.training.tuning import freeze, tuned
 
 LENGTHS = (1024, 2048, 4096)  # of rows that are run by their shapes; what longer ones hold follows from these
@@ -44,6 +46,7 @@ class Estimate:
         collectives: what each rank sends in a step.
         tokens: of a step, over all devices.
         flops: of a step, forward and backward, over all devices.
+        flops8: of these, those of products in fp8.
     """
 
     layout: Layout
@@ -55,6 +58,7 @@ class Estimate:
     collectives: tuple[Collective, ...]
     tokens: int
     flops: float
+    flops8: float = 0.0
 
     def fits(self, device: Accelerator) -> bool:
         return self.peak is not None and self.peak.total <= device.usable
@@ -111,23 +115,27 @@ class Subject:
         """Of the plain reference, which computes what a mask hides."""
         return 3.0 * flops_of(self.model, Work(self.context)).executed / self.context
 
+    @cached_property
+    def float8_per_token(self) -> float:
+        """Of `flops_per_token`, those of linear maps that fp8-mixed rounds: each of its weights twice, in three products."""
+        return min(6.0 * sum(m.weight.numel() for _, m in float8_maps(self.model)), self.flops_per_token)
+
     def pieces(self, layout: Layout) -> Pieces:
         """What devices that hold a layer together have in pieces.
 
         Raises:
-            UserError: a part does not divide among them, does not work on a stretch of a row where devices share rows, or is not cut at all.
+            UserError: a part does not divide among them, does not work on a stretch of a row where devices share rows, or is not cut at all; under
+                fp8-mixed nothing of the model can be fp8, or torchao is not installed.
         """
         key = (layout.tensor, layout.context, layout.expert_parallel, layout.sequence_parallel)
         need_whole(self.model, layout.strategy, whole=layout.strategy in ("single", "ddp"))
+        if layout.float8:
+            check_float8(self.model)
         if key not in self._cut:
             if layout.context > 1:
                 check_rows(self.model, layout.context)
-            if layout.sequence_parallel:
-                check_positions(self.model, layout.tensor)
-            cut = (
-                pieces_of(self.model, layout.tensor, expert_parallel=layout.expert_parallel) if layout.tensor > 1 else Pieces()
-            )
-            self._cut[key] = cut
+            dealt = {option: getattr(layout, option) for option in PARALLEL}
+            self._cut[key] = pieces_of(self.model, layout.tensor, **dealt) if layout.tensor > 1 else Pieces()
         return self._cut[key]
 
     def state(self, layout: Layout, rank: int = 0) -> State:
@@ -149,7 +157,7 @@ class Subject:
         return lengthened([self._of_length(layout, rows, n) for n in LENGTHS], LENGTHS, self.context)
 
     def _of_length(self, layout: Layout, rows: int, context: int) -> Activations:
-        run = (layout.stored, layout.compute, layout.casts, layout.context)
+        run = (layout.stored, layout.compute, layout.casts, layout.float8, layout.context)
         key = (*run, rows, context)
         if run not in self._shapes:
             self._shapes[run] = Shapes(self.new_model(), layout)
@@ -196,6 +204,7 @@ class Subject:
             tuple(traffic(layout, self.volume(layout, step), checkpointing=step.checkpointing)),
             tokens,
             tokens * self.flops_per_token,
+            tokens * self.float8_per_token if layout.float8 else 0.0,
         )
 
     def volume(self, layout: Layout, step: Step) -> Volume:
@@ -211,13 +220,17 @@ class Subject:
             sums[place] += elements
             sums[place + 1] += elements if w.parameter.requires_grad else 0
         tokens = step.rows * self.context
+        sent = [m for m in pieces.sent if isinstance(m, SendsTokens)]
         return Volume(
             *sums,
             accumulate=step.accumulate,
             stream=tokens * int(self.config["model"].get("d_model") or 0),
-            summed=len(pieces.summed) + len(pieces.looked_up),
-            entered=len(pieces.summed) + len(pieces.joined),
-            again=len(pieces.summed),
+            summed=len(pieces.summed) - len(sent) + len(pieces.looked_up),
+            entered=len(pieces.summed) - len(sent) + len(pieces.joined),
+            again=len(pieces.summed) - len(sent),
+            sent=tokens * sum(m.sent_choices * m.d_model for m in sent),
+            weighed=tokens * sum(m.sent_choices + 2 * m.n_experts for m in sent),
+            chosen=tokens * sum(2 * m.sent_choices for m in sent),
             joined=3 * tokens * len(pieces.joined),
             gathered=self._gathered(layout, step.rows) if layout.context > 1 else 0,
         )

@@ -10,6 +10,7 @@ from torch.distributed.tensor import Replicate, Shard
 from torch.distributed.tensor.placement_types import Placement, _StridedShard
 
 from components.core.errors import UserError, nearest
+from components.training.float8 import PRECISION as FLOAT8
 
 KNOWN = ("single", "ddp", "fsdp2", "hsdp", "tp", "fsdp2_tp", "cp")
 SHARDED = ("fsdp2", "hsdp", "fsdp2_tp", "cp")  # by fully_shard
@@ -25,6 +26,7 @@ PRECISIONS: Mapping[str, tuple[torch.dtype, torch.dtype]] = {
     "32-true": (torch.float32, torch.float32),
     "bf16-mixed": (torch.float32, torch.bfloat16),
     "16-mixed": (torch.float32, torch.float16),
+    FLOAT8: (torch.float32, torch.bfloat16),  # and linear maps of layers in fp8
     "bf16-true": (torch.bfloat16, torch.bfloat16),
     "64-true": (torch.float64, torch.float64),
 }  # what weights are held in, and what is multiplied in
@@ -68,6 +70,11 @@ class Layout:
         return PRECISIONS[self.precision][1]
 
     @property
+    def float8(self) -> bool:
+        """Whether linear maps of layers are multiplied in fp8."""
+        return self.precision == FLOAT8
+
+    @property
     def axes(self) -> tuple[str, ...]:
         """The kinds of devices in the mesh that weights are laid out over, as the strategies have them; none where they are plain tensors."""
         return MESHES.get(self.strategy, ())
@@ -75,7 +82,7 @@ class Layout:
     @property
     def casts(self) -> bool:
         """Whether autocast keeps a narrow copy of each weight; shards are gathered in the narrow type instead."""
-        return self.stored != self.compute and not ("shards" in self.axes and self.precision == "bf16-mixed")
+        return self.stored != self.compute and not ("shards" in self.axes and self.compute == torch.bfloat16)
 
     @property
     def gathered(self) -> torch.dtype:

@@ -54,7 +54,9 @@ def peak_of(state: State, found: Activations, layout: Layout, *, checkpointing: 
         most, when = max((most, when), (forward, "forward"))
         kept += own.leaving if checkpointing else own.kept
     copies = (
-        weights // layout.tensor * layout.compute.itemsize if layout.casts and checkpointing else 0
+        (weights - sum(p.rounded for p in found.layers)) // layout.tensor * layout.compute.itemsize
+        if layout.casts and checkpointing
+        else 0
     )  # of autocast, until the forward pass ends
     there = kept
     loss = always + state.gradients + gathered + copies + kept - found.kept + found.forward

@@ -110,6 +110,7 @@ def step_rows(answer: Answer) -> list[tuple[str, str, str]]:
             f"{EXACT}, forward and backward; {s.executed_per_token:.4g} with what masks hide",
         ),
         ("FLOPs", f"{e.flops:.4g}", EXACT),
+        *([("of these in fp8", f"{e.flops8:.4g}", f"{e.flops8 / e.flops:.0%}: linear maps of layers")] if e.flops8 else []),
     ]
 
 
@@ -209,5 +210,6 @@ def estimate_data(e: Estimate) -> Data:
         "sent_in_a_step": [asdict(c) for c in e.collectives],
         "tokens": e.tokens,
         "flops": e.flops,
+        "flops_in_fp8": e.flops8,
     }
     return found | ({"activations_unknown": e.unknown} if e.unknown else {})

@@ -10,7 +10,7 @@ from components.core.errors import UserError
 from components.core.makers import part_values
 from components.training.estimate.bill import Terms, bound
 from components.training.estimate.estimating import Estimate, Subject
-from components.training.estimate.layouts import Layout
+from components.training.estimate.layouts import FLOAT8, Layout
 from components.training.estimate.step import Step, rows_of
 
 
@@ -41,6 +41,8 @@ def candidates(ranks: int, precision: str, machine: int) -> Iterator[Layout]:
     divisors = [n for n in range(2, ranks) if ranks % n == 0]
     for n in divisors:
         yield Layout("hsdp", ranks, shards=n, replicas=ranks // n, precision=precision)
+    if precision == FLOAT8:  # of whole matrices
+        return
     if ranks <= machine:
         yield Layout("tp", ranks, tensor=ranks, precision=precision)
     for n in divisors:

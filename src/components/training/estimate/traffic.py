@@ -2,7 +2,8 @@
 
 A ring over N ranks sends, from each, (N - 1) / N of the data for an all-gather or a reduce-scatter, and twice that for an all-reduce: Thakur, Rabenseifner &
 Gropp 2005, https://doi.org/10.1177/1094342005051521; NCCL's account of it: https://github.com/NVIDIA/nccl-tests/blob/master/doc/PERFORMANCE.md. What
-sharded data parallelism sends: Rajbhandari et al. 2020 (ZeRO), arXiv:1910.02054, section 7; tensor parallelism: Shoeybi et al. 2019, arXiv:1909.08053, section 3.
+sharded data parallelism sends: Rajbhandari et al. 2020 (ZeRO), arXiv:1910.02054, section 7; tensor parallelism: Shoeybi et al. 2019, arXiv:1909.08053, section 3;
+experts that tokens are sent to: Lepikhin et al. 2020, arXiv:2006.16668, section 3.2.
 """
 
 from __future__ import annotations
@@ -42,6 +43,9 @@ class Volume:
         entered: parts whose input's gradient is a sum of pieces.
         again: of ``summed`` those inside of layers, which a layer that is computed again sums again.
         joined: numbers that the loss exchanges where logits are in pieces: the largest, the sum and the target's of each row.
+        sent: numbers of vectors that go to experts elsewhere in one micro-batch, if each choice of all ranks did: choices x d_model.
+        weighed: numbers that all ranks are told of these choices, with gradients: weights, logits and probabilities.
+        chosen: of the choices themselves: which expert, and which token.
         gathered: bytes of keys and values that devices which share rows gather in one micro-batch. States that a recurrence hands on are small beside.
     """
 
@@ -55,6 +59,9 @@ class Volume:
     entered: int = 0
     again: int = 0
     joined: int = 0
+    sent: int = 0
+    weighed: int = 0
+    chosen: int = 0
     gathered: int = 0
 
 
@@ -88,6 +95,14 @@ def traffic(layout: Layout, volume: Volume, *, checkpointing: bool = False) -> l
         found.append(Collective("all-reduce of activations", layout.tensor, times * once * v.accumulate, layout.tensor))
         rows = 2 * ring(v.joined * max(4, layout.compute.itemsize), layout.tensor)  # the loss sums in fp32 at least
         found.append(Collective("all-reduce of the loss", layout.tensor, rows * v.accumulate, layout.tensor))
+    if v.sent:
+        away = ring(v.sent * layout.compute.itemsize / layout.tensor, layout.tensor)  # loads are even
+        passes = 3 if checkpointing else 2
+        found.append(Collective("all-to-all of tokens", layout.tensor, 2 * passes * away * v.accumulate, layout.tensor))
+        told = passes * v.weighed * max(4, layout.compute.itemsize) + (passes - 1) * v.chosen * 8
+        found.append(
+            Collective("all-gather of choices", layout.tensor, ring(told, layout.tensor) * v.accumulate, layout.tensor)
+        )
     if layout.context > 1:
         once = ring(v.gathered, layout.context)  # and what its gradients send is a sum of whole rows'
         times = 4 if checkpointing else 3

@@ -21,6 +21,8 @@ class MLflow:
         experiment: runs of one experiment are shown together; null: that of MLFLOW_EXPERIMENT_NAME, without it lightning-components.
         run_name: null: the recipe and the time.
         tags: names with values to find the run by.
+        checkpoint: send the best checkpoint's file as an artifact.
+        lineage: show what the run has read and left: data, the best checkpoint, exports, by their sums.
     """
 
     provides = ("any_figure",)
@@ -35,9 +37,12 @@ class MLflow:
         experiment: str | None = None,
         run_name: str | None = None,
         tags: dict | None = None,
+        checkpoint: bool = False,
+        lineage: bool = False,
     ) -> None:
         self.folder, self.config, self.say = folder, config, say
         self.tracking_uri, self.experiment, self.run_name, self.tags = tracking_uri, experiment, run_name, tags
+        self.checkpoint, self.lineage = checkpoint, lineage
 
     def begin(self) -> object:
         from components.training.mlflow import begun
@@ -50,4 +55,15 @@ class MLflow:
             experiment=self.experiment,
             name=self.run_name,
             tags=self.tags,
+            checkpoint=self.checkpoint,
+            lineage=self.lineage,
         )
+
+    def exported(self, checkpoint: Path, to: Path) -> None:
+        """Show what was written to ``to`` from a checkpoint of the run."""
+        if not self.lineage or self.folder is None:
+            return
+        from components.training.mlflow import place_of
+        from components.training.mlflow_lineage import exported
+
+        exported(place_of(self.folder, self.tracking_uri), self.folder, checkpoint, to, self.say)

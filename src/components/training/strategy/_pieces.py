@@ -18,7 +18,8 @@ from components.core.weights import Weight, roles
 from components.functional.experts import ExpertBias
 from components.parts.adapter._adapted import Adapted
 from components.parts.attention._positioned import Positioned
-from components.training.strategy._positions import branches
+from components.training.strategy._positions import branches, check_positions
+from components.training.strategy._sent import sends
 
 WHOLE = "it does not say that it can be computed in pieces"
 
@@ -32,6 +33,7 @@ class Pieces:
         within: ids of whole weights that pieces read, each for itself.
         once: ids of those that are added to a sum of pieces: biases of output projections.
         summed: {path: module} whose output is the sum of the pieces'.
+        sent: those of ``summed`` whose experts are dealt out and get the tokens of ranks that have some of the positions each.
         joined: {path: module} whose output is the pieces' side by side: a head.
         looked_up: tables of the vocabulary in pieces.
         whole: {path: the reason why a part is not computed in pieces}, of parts with matrices of their own.
@@ -41,19 +43,21 @@ class Pieces:
     within: set[int] = field(default_factory=set)
     once: set[int] = field(default_factory=set)
     summed: dict[str, nn.Module] = field(default_factory=dict)
+    sent: set[nn.Module] = field(default_factory=set)
     joined: dict[str, nn.Module] = field(default_factory=dict)
     looked_up: dict[str, nn.Embedding] = field(default_factory=dict)
     whole: dict[str, str] = field(default_factory=dict)
 
 
-def pieces_of(model: nn.Module, size: int, *, expert_parallel: bool = False) -> Pieces:
+def pieces_of(model: nn.Module, size: int, *, expert_parallel: bool = False, sequence_parallel: bool = False) -> Pieces:
     """The model in ``size`` pieces; it may be on the meta device.
 
     Args:
         expert_parallel: experts are dealt out, and not cut.
+        sequence_parallel: between the pieces each rank has some of the positions.
 
     Raises:
-        UserError: a part that can be computed in pieces, but not in so many equal ones; or experts are to be dealt out, and a mixture cannot.
+        UserError: a part that can be computed in pieces, but not in so many equal ones; experts or positions are to be dealt out, and cannot.
     """
     found, weights = Pieces(), {id(w.parameter): w for w in roles(model)}
     layers = {f"{path}." for path, m in model.named_modules() if isinstance(m, Layer)}
@@ -74,6 +78,10 @@ def pieces_of(model: nn.Module, size: int, *, expert_parallel: bool = False) -> 
         _cut(found, weights, module, axes)
     if expert_parallel:
         _need_experts(found, weights)
+    if sequence_parallel:
+        check_positions(model, size)
+    if expert_parallel and sequence_parallel:
+        found.sent = {m for m in found.summed.values() if sends(m, size)}
     _vocabulary(found, weights, model, size)
     return found
 

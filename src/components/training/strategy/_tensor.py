@@ -19,8 +19,9 @@ from components.core.sockets import Layer
 from components.core.traits import embeds
 from components.parts.attention._positioned import Positioned
 from components.training.strategy._pieces import Pieces, pieces_of
-from components.training.strategy._positions import branches, check_positions, parts_of, stacks
+from components.training.strategy._positions import branches, parts_of, stacks
 from components.training.strategy._regions import Logits, Parting, Region, Whole
+from components.training.strategy._sent import Sent
 from components.training.strategy._sums import added, entered, once
 
 
@@ -38,9 +39,7 @@ def hold_together(
     Raises:
         UserError: a part cannot be cut into so many pieces, or experts cannot be dealt out, or positions.
     """
-    pieces = pieces_of(model, mesh.size(), expert_parallel=expert_parallel)
-    if sequence_parallel:
-        check_positions(model, mesh.size())
+    pieces = pieces_of(model, mesh.size(), expert_parallel=expert_parallel, sequence_parallel=sequence_parallel)
     lay_out(model, mesh, pieces)
     if sequence_parallel:
         for stack in stacks(model):
@@ -57,7 +56,7 @@ def lay_out(model: nn.Module, mesh: DeviceMesh, pieces: Pieces) -> None:
     for unit in units(model):
         Unit(unit, group, read)
     for module in pieces.summed.values():
-        Region(module, group)
+        (Sent if module in pieces.sent else Region)(module, group)
         for m in module.modules():
             if isinstance(m, KnowsPiece):
                 m.piece = mesh.get_local_rank()

@@ -10,7 +10,6 @@ from components.core.errors import UserError
 from components.core.registry import register
 from components.core.signature import Positive
 from components.training.strategy._pieces import pieces_of
-from components.training.strategy._positions import check_positions
 from components.training.strategy._tensor import hold_together
 from components.training.strategy.fsdp2 import FSDP2
 
@@ -24,6 +23,7 @@ class FSDP2TensorParallel(FSDP2):
         tensor_size: devices of a group, best those that fast links join.
         expert_parallel: experts of mixtures are dealt out over the devices that hold a layer together; false: each expert's width is cut.
         sequence_parallel: norms and the stream of a layer are computed for a share of the positions by each device that holds it; false: for all by each.
+            With ``expert_parallel`` tokens are sent to their experts where that is less than each device's reading all positions.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class FSDP2TensorParallel(FSDP2):
     ) -> None:
         super().__init__(precision)
         self.tensor_size = tensor_size
-        self.expert_parallel, self.sequence_parallel = expert_parallel, sequence_parallel
+        self.dealt = {"expert_parallel": expert_parallel, "sequence_parallel": sequence_parallel}
 
     def tensor_devices(self, devices: int) -> int:
         if devices % self.tensor_size:
@@ -49,9 +49,7 @@ class FSDP2TensorParallel(FSDP2):
 
     def check_layout(self, model: nn.Module, devices: int) -> None:
         """UserError if a part cannot be cut into as many pieces as devices hold a layer together."""
-        pieces_of(model, self.tensor_devices(devices), expert_parallel=self.expert_parallel)
-        if self.sequence_parallel:
-            check_positions(model, self.tensor_devices(devices))
+        pieces_of(model, self.tensor_devices(devices), **self.dealt)
 
     def setup_environment(self) -> None:
         super().setup_environment()
@@ -59,6 +57,5 @@ class FSDP2TensorParallel(FSDP2):
         logging.getLogger("torch.distributed.tensor._redistribute").setLevel(logging.ERROR)
 
     def shard(self, model: nn.Module) -> None:
-        options = {"expert_parallel": self.expert_parallel, "sequence_parallel": self.sequence_parallel}
-        hold_together(model, self.device_mesh["tensor_parallel"], **options)
+        hold_together(model, self.device_mesh["tensor_parallel"], **self.dealt)
         super().shard(model)

@@ -9,7 +9,6 @@ from torch import nn
 
 from components.core.registry import register
 from components.training.strategy._pieces import pieces_of
-from components.training.strategy._positions import check_positions
 from components.training.strategy._tensor import hold_together
 from components.training.strategy.fsdp2 import FSDP2
 
@@ -25,11 +24,12 @@ class TensorParallel(FSDP2):
         precision: of the run.
         expert_parallel: experts of mixtures are dealt out over the devices that hold a layer together; false: each expert's width is cut.
         sequence_parallel: norms and the stream of a layer are computed for a share of the positions by each device that holds it; false: for all by each.
+            With ``expert_parallel`` tokens are sent to their experts where that is less than each device's reading all positions.
     """
 
     def __init__(self, precision: str = "32-true", *, expert_parallel: bool = False, sequence_parallel: bool = False) -> None:
         super().__init__(precision)
-        self.expert_parallel, self.sequence_parallel = expert_parallel, sequence_parallel
+        self.dealt = {"expert_parallel": expert_parallel, "sequence_parallel": sequence_parallel}
         self.left_to_trainer = "32-true" if self.double else precision  # autocast: nothing is gathered that could be cast
 
     def tensor_devices(self, devices: int) -> int:
@@ -37,10 +37,7 @@ class TensorParallel(FSDP2):
 
     def check_layout(self, model: nn.Module, devices: int) -> None:
         """UserError if a part cannot be cut into as many pieces as devices hold a layer together."""
-        pieces_of(model, self.tensor_devices(devices), expert_parallel=self.expert_parallel)
-        if self.sequence_parallel:
-            check_positions(model, self.tensor_devices(devices))
+        pieces_of(model, self.tensor_devices(devices), **self.dealt)
 
     def shard(self, model: nn.Module) -> None:
-        options = {"expert_parallel": self.expert_parallel, "sequence_parallel": self.sequence_parallel}
-        hold_together(model, self.device_mesh["tensor_parallel"], **options)
+        hold_together(model, self.device_mesh["tensor_parallel"], **self.dealt)

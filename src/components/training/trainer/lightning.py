@@ -17,7 +17,8 @@ from components.core.makers import Maker, ScopedMaker, make
 from components.core.registry import register
 from components.core.signature import NonNegative, NonNegativeFloat, Positive, PositiveFloat
 from components.training.devices import precision_here
-from components.training.float8 import PRECISION, Float8
+from components.training.float8 import PRECISION
+from components.training.float8_run import Float8
 from components.training.limits import foreign_strategy
 from components.training.strategies import left_to_trainer
 from components.training.trainer._quick import QuickTrainer
