@@ -1,4 +1,4 @@
-"""RNN, LSTM and GRU against torch's, minGRU and minLSTM against the paper's loop; their scans against one another; states through documents, padding, decoding."""
+"""RNN, LSTM and GRU against torch's, sLSTM, minGRU and minLSTM against the papers' loops; scans against one another; states through documents and padding."""
 
 from __future__ import annotations
 
@@ -15,9 +15,14 @@ from components.core.sockets import SequenceInfo
 from components.functional.parallel_scan import BLOCK, log_positive, log_scan, positive, scan, scan_reference
 from components.functional.recurrent import STATE, last_of
 
-MIXERS = ("rnn", "lstm", "gru", "min_gru", "min_lstm")
-CELLS = ("rnn", "lstm", "gru")  # whose state can be handed on
+MIXERS = ("rnn", "lstm", "gru", "slstm", "min_gru", "min_lstm")
+CELLS = ("rnn", "lstm", "gru", "slstm")  # whose state can be handed on
+FIVE = {"slstm": {"hidden": 5, "n_heads": 1}}  # channels; of two heads it would be an even number
 every_mixer = pytest.mark.parametrize("name", MIXERS)
+
+
+def five(name):
+    return drawn(name, **FIVE.get(name, {"hidden": 5}))
 
 
 @pytest.mark.parametrize("activation", ["tanh", "relu"])
@@ -50,6 +55,49 @@ def test_gru_is_torchs():
         theirs.bias_ih_l0.copy_(part.input.bias)
         theirs.bias_hh_l0.copy_(part.recurrent.bias)
     torch.testing.assert_close(part(inputs(), info()), part.out(theirs(inputs())[0]))
+
+
+def test_slstm_is_the_papers_loop_with_its_gradients():
+    """Equations 8 to 14, with no exponent taken out of anything, head by head."""
+    part = drawn("slstm", hidden=6, n_heads=2, conv_size=None, forget_bias=0.5)
+    mine, its = inputs().requires_grad_(), inputs().requires_grad_()
+    c, n, h = (torch.zeros(2, 6, dtype=torch.float64) for _ in range(3))
+    read = []
+    for t in range(T):
+        back = torch.stack([h[:, 3 * a : 3 * a + 3] @ part.recurrent.weight[a] for a in range(2)], 1)  # (B, heads, 4 * 3)
+        z, o, i, f = (getattr(part, name)(its[:, t]) + back[..., 3 * g : 3 * g + 3].flatten(1) for g, name in enumerate("zoif"))
+        keep, write = torch.sigmoid(f + 0.5), torch.exp(i)
+        c, n = keep * c + write * torch.tanh(z), keep * n + write
+        h = torch.sigmoid(o) * c / n
+        read.append(h)
+    normed = torch.cat(
+        [
+            F.layer_norm(y, (3,)) * part.output_norm.weight[a] + part.output_norm.bias[a]
+            for a, y in enumerate(torch.stack(read, 1).split(3, -1))
+        ],
+        -1,
+    )
+    wanted, got = part.out(normed), part(mine, info())
+    torch.testing.assert_close(got, wanted)
+    grads = [torch.autograd.grad(y.sin().sum(), [x, *part.parameters()]) for y, x in ((got, mine), (wanted, its))]
+    for a, b in zip(*grads, strict=True):
+        torch.testing.assert_close(a, b)
+    assert all(float(g.abs().max()) > 1e-6 for g in grads[0])
+
+
+def test_exponentials_of_slstm_stay_in_range():
+    """exp(300) is no number of fp32, and exp(-300) is 0: weights of a mean are neither."""
+    part = drawn("slstm").float()
+    with torch.no_grad():
+        part.i.weight *= 300.0
+    x = inputs().float().requires_grad_()
+    assert part.i(x).max() > 300
+    assert part.i(x).min() < -300
+    y = part(x)
+    y.square().sum().backward()
+    assert y.isfinite().all()
+    assert all(p.grad.isfinite().all() for p in (x, *part.parameters()))
+    assert y.abs().max() > 1e-2
 
 
 def test_forget_bias_is_a_constant_on_the_forget_gate():
@@ -137,7 +185,7 @@ def carried(part, x, info, begin=()):
 @pytest.mark.parametrize("name", CELLS)
 def test_a_state_that_is_handed_on_goes_on(name):
     """The first half's last state and the second half are the whole; gradients pass on; padding leaves the state alone."""
-    part, x = drawn(name, hidden=5), inputs().requires_grad_()
+    part, x = five(name), inputs().requires_grad_()
     whole, states = carried(part, x, info())
     unasked = info()
     assert torch.equal(part(x, unasked), whole)
@@ -159,10 +207,9 @@ def test_a_state_that_is_handed_on_goes_on(name):
 @pytest.mark.parametrize("chunk", [T, 1, 3])
 def test_each_document_begins_with_a_state_of_its_own(name, chunk):
     """Padding before, between and within; the state of a place where no document begins is never read."""
-    part, x = drawn(name, hidden=5), inputs(1, 9)
-    begin = tuple(
-        torch.randn(1, 2, 5, generator=torch.Generator().manual_seed(i)).double() for i in range(1 + (name == "lstm"))
-    )
+    part, x = five(name), inputs(1, 9)
+    count = {"lstm": 2, "slstm": 4}.get(name, 1)
+    begin = tuple(torch.randn(1, 2, 5, generator=torch.Generator().manual_seed(i)).double() for i in range(count))
     valid = torch.tensor([[False, True, True, False, True, False, True, True, True]])
     documents = torch.tensor([[4, 0, 0, 0, 0, 0, 1, 1, 1]])
     cache, out = build("cache", "growing"), []
@@ -182,12 +229,14 @@ def test_each_document_begins_with_a_state_of_its_own(name, chunk):
 @every_mixer
 @pytest.mark.parametrize("chunk", [1, 3])
 def test_cached_equals_the_full_pass(name, chunk):
-    part = drawn(name, hidden=5)
+    part = five(name)
     torch.testing.assert_close(stepwise(part, inputs(), chunk), part(inputs(), info()))
 
 
 @pytest.mark.parametrize(
-    ("name", "options"), [*((n, {}) for n in MIXERS), *((n, {"conv_size": 3}) for n in ("min_gru", "min_lstm"))], ids=str
+    ("name", "options"),
+    [*((n, {}) for n in MIXERS), *((n, {"conv_size": 3}) for n in ("slstm", "min_gru", "min_lstm"))],
+    ids=str,
 )
 @pytest.mark.parametrize("chunk", [None, 1, 3])
 def test_documents_and_padding_anywhere(name, options, chunk):
@@ -225,9 +274,11 @@ def test_a_snapshot_keeps_its_state(name):
 
 @every_mixer
 def test_flops(name):
-    part = drawn(name, hidden=5)
+    part = five(name)
     assert reported(part, 9).executed == counted(part, 9)
-    gates = {"rnn": D + 5, "lstm": 4 * (D + 5), "gru": 3 * (D + 5), "min_gru": 2 * D, "min_lstm": 3 * D}[name]
+    gates = {"rnn": D + 5, "lstm": 4 * (D + 5), "slstm": 4 * (D + 5), "gru": 3 * (D + 5), "min_gru": 2 * D, "min_lstm": 3 * D}[
+        name
+    ]
     assert reported(part, 9) == (9 * 2 * 5 * (gates + D),) * 2
 
 
@@ -243,7 +294,7 @@ def test_takes_positions_that_are_added_and_refuses_those_that_rotate(name):
 
 
 @pytest.mark.parametrize(
-    "case", [c for n in ("min_gru", "min_lstm") for c in battery(f"attention/{n}", ["conv_size=4"])], ids=str
+    "case", [c for n in ("slstm", "min_gru", "min_lstm") for c in battery(f"attention/{n}", ["conv_size=4"])], ids=str
 )
 def test_contract_with_a_convolution(case):
     case()

@@ -205,6 +205,7 @@ STATES = {
     "rwkv7": ({}, H * K * K + D),
     "gru": ({"hidden": 24}, 24),
     "lstm": ({"hidden": 24}, 2 * 24),
+    "slstm": ({"hidden": 24}, 4 * 24),  # what is read, memory, sum of weights, exponent
     "min_gru": ({"hidden": 24}, 24),
 }
 

@@ -47,7 +47,7 @@ EXACT = {
         "rwkv7",
     ),
     mixers.SHARE: ("min_gru", "min_lstm", "rg_lru"),
-    mixers.GRADIENT: ("both_ways", "gru", "lstm", "mamba", "rnn", "short_convolution"),
+    mixers.GRADIENT: ("both_ways", "gru", "lstm", "mamba", "rnn", "short_convolution", "slstm"),
 }
 BOTH = {"parallel_hybrid": (mixers.SOFTMAX, mixers.EQUIVALENT)}  # two mixers side by side: a reading of each
 

@@ -31,7 +31,12 @@ LINEAR = [
     "rwkv7",
     "sliding_window",
 ]
-UNROLLED = ["gru", "lstm", "rnn"]  # position by position, so at shorter lengths: the counting takes longer than the step
+UNROLLED = [
+    "gru",
+    "lstm",
+    "rnn",
+    "slstm",
+]  # position by position, so at shorter lengths: the counting takes longer than the step
 
 
 class Allocated(TorchDispatchMode):

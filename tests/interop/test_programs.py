@@ -67,7 +67,7 @@ def exports(part: str) -> bool:
     return True
 
 
-@pytest.mark.parametrize("part", ["mask/sliding_window", "attention/gru", "attention/mlstm", "ffn/moe"])
+@pytest.mark.parametrize("part", ["mask/sliding_window", "attention/gru", "attention/mlstm", "attention/slstm", "ffn/moe"])
 def test_a_part_exports(part):
     assert exports(part)
 

@@ -14,7 +14,7 @@ from components.parts.loss.seq2seq import SequenceToSequence
 
 V, D = 17, 12
 SIZES = {"vocab_size": V, "d_model": D, "context_length": 16}
-CELLS = ("rnn", "gru", "lstm")
+CELLS = ("rnn", "gru", "lstm", "slstm")
 MODELS = [{"attention": cell} for cell in CELLS] + [
     {"attention": "gru", "cross": {"name": "mha", "n_heads": 1}},
     {"attention": "lstm", "n_layers": 2},

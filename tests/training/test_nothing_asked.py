@@ -233,7 +233,8 @@ def test_every_loss_of_nothing_is_nothing_with_a_gradient_of_zeros(name):
     if provides(loss, "rewards"):
         head = torch.nn.Linear(d, 1)
     if provides(loss, "groups"):
-        batch = replace(batch, rewards=torch.tensor([[1.0, 0.0]] * rows), reference=torch.zeros(rows, T))
+        rewards, lengths = torch.tensor([[1.0, 0.0]] * rows), torch.zeros(rows, 2, dtype=torch.long)
+        batch = replace(batch, rewards=rewards, lengths=lengths, reference=torch.zeros(rows, T))
     terms = loss(hidden, head, batch)
     value, weight = terms.losses["loss"]
     assert (value.item(), weight.item()) == (0.0, 0.0)

@@ -46,7 +46,7 @@ class Recurrent(Printed):
         n_layers: recurrences one over the other, as many on each side; each begins where its layer of the encoder ended.
         context_length: longest sequence on either side.
         embedding: ids to vectors, shared by both sides.
-        attention: the recurrence: rnn, gru or lstm.
+        attention: the recurrence: rnn, gru, lstm or slstm.
         cross: attention to the encoder's outputs; none: its last state and output alone.
         dropout: probability of dropping an entry between layers, and of what the head reads.
         head: vectors to logits.
@@ -83,7 +83,7 @@ class Recurrent(Printed):
         sides = [[make(recurrence, "attention", **sizes, place=Place(i, n_layers)) for i in range(n_layers)] for _ in range(2)]
         self.encoder, self.decoder = map(nn.ModuleList, sides)
         if STATE not in sides[0][0].provides:
-            raise ValueError(f"{type(sides[0][0]).__name__} hands no state on: use attention=rnn, gru or lstm")
+            raise ValueError(f"{type(sides[0][0]).__name__} hands no state on: use attention=rnn, gru, lstm or slstm")
         self.cross = make(
             ScopedMaker(cross, alone, where="model.cross"), "attention", **sizes, place=Place(0, 1), d_memory=d_model
         )
