@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass
 import section
 
 HEAD = "## Beside a busy process"
-OURS = "ours"
+OURS, FOUND = "ours", "ours, begun alone"  # what the library chooses where the neighbour was there first, and where it came later
 
 
 def steps(seconds: float) -> None:
@@ -65,11 +65,15 @@ def steps(seconds: float) -> None:
 
 
 class Worker:
+    """Ready when it is made, so that each begins on a machine that does nothing else but what is beside it."""
+
     def __init__(self, spins: str, threads: int, seconds: float) -> None:
         env = {k: v for k, v in os.environ.items() if k not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "OMP_NUM_THREADS")}
         env |= {"NEIGHBOUR_OURS": "1"} if spins == OURS else {"GOMP_SPINCOUNT": spins, "OMP_NUM_THREADS": str(threads)}
         command = [sys.executable, __file__, "--worker", str(seconds)]
         self.process = subprocess.Popen(command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        if not self.line().startswith("ready"):
+            raise SystemExit(f"the worker with {spins} did not start")
 
     def line(self) -> str:
         assert self.process.stdout is not None
@@ -110,19 +114,23 @@ class Row:
 
 def measure(spins: list[str], threads: int, rounds: int, seconds: float) -> list[Row]:
     core = max(os.sched_getaffinity(0))
-    workers = {s: Worker(s, threads, seconds) for s in spins}
-    for s, w in workers.items():
-        if not w.line().startswith("ready"):
-            raise SystemExit(f"the worker with {s} did not start")
+    workers, later = {s: Worker(s, threads, seconds) for s in spins}, {}
+    if OURS in spins:
+        with neighbour(core):
+            later = {OURS: Worker(OURS, threads, seconds)}
+        spins = [OURS, FOUND, *(s for s in spins if s != OURS)]
     alone: dict[str, list[float]] = {s: [] for s in spins}
     beside: dict[str, list[float]] = {s: [] for s in spins}
+    begun_alone = {FOUND if s == OURS else s: w for s, w in workers.items()}
     for _ in range(rounds):
-        for s, w in workers.items():
+        for s, w in begun_alone.items():
             alone[s].append(w.turn())
+        if OURS in spins:
+            alone[OURS].append(alone[FOUND][-1])
         with neighbour(core):
-            for s, w in workers.items():
+            for s, w in (*later.items(), *begun_alone.items()):
                 beside[s].append(w.turn())
-    for w in workers.values():
+    for w in (*workers.values(), *later.values()):
         w.process.kill()
         w.process.wait()
     best = [max(alone[s][i] for s in spins) for i in range(rounds)]
@@ -140,7 +148,8 @@ def table(rows: list[Row]) -> str:
     lines = [
         *(HEAD, ""),
         f"Made by `python bench/neighbour.py --write` on {time.strftime('%Y-%m-%d')}, {os.cpu_count()} cores; {load}. Steps a second of the default",
-        "recipe's model; the share that is left is that of the fastest alone in the same round.",
+        "recipe's model; the share that is left is that of the fastest alone in the same round. *Ours* looks at what else runs when it begins: beside, it has",
+        "begun beside; *begun alone*, the other process came later.",
         "",
     ]
     lines += ["| spins | threads | alone | of the fastest | beside | share left | spread |", "|---|--:|--:|--:|--:|--:|---|"]
