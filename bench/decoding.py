@@ -52,8 +52,8 @@ def shape_c() -> tuple[nn.Module, nn.Module, int]:
     with tempfile.TemporaryDirectory() as folder:
         theirs.save_pretrained(folder)
         read = read_folder(Path(folder))
-    ours = make(read.config["model"], "model", vocab_size=sizes["vocab_size"]).eval()
-    ours.load_state_dict(read.weights)
+        ours = make(read.config["model"], "model", vocab_size=sizes["vocab_size"]).eval()
+        ours.load_state_dict(read.weights)  # which reads them
     return theirs, ours, 32000
 
 
