@@ -65,6 +65,7 @@ generated: $(STAMP)
 	$(BIN)/python tests/test_pairs.py
 	$(BIN)/python tests/test_every_recipe.py
 	$(BIN)/python tests/interop/test_every_architecture.py
+	$(BIN)/python tests/distributed/pieces.py --write
 	$(BIN)/python bench/house.py --picture docs/architecture.svg
 	@echo "not made again, since they take longer: see the table in CONTRIBUTING.md"
 
