@@ -126,7 +126,7 @@ class Stepping:
             if isinstance(optimizer_closure, WholeUpdate):
                 optimizer_closure.update()
             else:
-                super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)  # type: ignore[misc]
+                super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)  # type: ignore[misc]  # a LightningModule's
         except LeftOut:
             self._leave_out()
             return

@@ -120,8 +120,8 @@ class QuickEpoch(_TrainingEpochLoop):
     def _should_check_val_fx(self, data_fetcher: _DataFetcher) -> bool:
         """Lightning's answer, which looks first whether there is anything to validate, where the step is one to validate after."""
         trainer, every = self.trainer, self.trainer.val_check_batch
-        # Lightning sets it without declaring it
-        by_count = isinstance(every, int) and trainer._val_check_time_interval is None  # type: ignore[attr-defined]
+        interval = trainer._val_check_time_interval  # type: ignore[attr-defined]  # Lightning sets it without declaring it
+        by_count = isinstance(every, int) and interval is None
         if by_count and self._whole is not None and not trainer.should_stop:
             counted = self.batch_progress.total if trainer.check_val_every_n_epoch is None else self.batch_progress.current
             if counted.ready % cast(int, every):
