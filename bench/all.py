@@ -21,6 +21,7 @@ COMMANDS = {
     "neighbour": "docs/performance.md, Beside a busy process",
     "trainer": "docs/performance.md, The trainer around a step",
     "decoding": "docs/how_to/decode_faster.md",
+    "speculative": "docs/how_to/decode_faster.md, with a small model that proposes",
     "prepare": "docs/scale.md, what two workers bring",
     "mup": "docs/mup.md",
     "evaluation": "docs/evaluation.md",

@@ -20,7 +20,10 @@ from dataclasses import asdict, dataclass
 import section
 
 HEAD = "## Beside a busy process"
-OURS, FOUND = "ours", "ours, begun alone"  # what the library chooses where the neighbour was there first, and where it came later
+OURS, FOUND = (
+    "ours",
+    "ours, begun alone",
+)  # what the library chooses where the neighbour was there first, and where it came later
 
 
 def steps(seconds: float) -> None:

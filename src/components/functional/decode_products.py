@@ -28,9 +28,8 @@ LAID_OUT = (*PLAIN, FakeTensor)  # a fake one has a shape alone, and tells what 
 FEW = 16  # rows that blocks of oneDNN's are made for: those for one row are half as fast for five, and those for 16 as fast for one
 PLAINLY = ("none", [], "")  # nothing is done to a product besides
 LEAST_FP16 = 2.0**-6  # of a matrix's largest number: steps near zero, 6e-8, are then smaller than any that matters
-REPAID = (
-    128  # new tokens from which it pays to lay matrices out as FBGEMM wants them: that takes as long as it saves in about 110
-)
+# new tokens from which it pays to lay matrices out as FBGEMM wants them: that takes as long as it saves in about 110 with one thread, in up to 150 with two
+REPAID = 128
 SHORTEST = 16  # new tokens from which another layout of the same numbers pays for itself
 
 
