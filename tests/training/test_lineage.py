@@ -29,7 +29,7 @@ def offline(monkeypatch, tmp_path):
 
 def written(folder: Path) -> list[wandb_reader.Written]:
     wandb.teardown()  # it has written all then
-    return [wandb_reader.read(found) for found in sorted((folder / "wandb").glob("offline-run-*"))]
+    return wandb_reader.read_all(folder)
 
 
 def run(place: Path, *more: str, logger: str = "wandb") -> Path:

@@ -43,7 +43,7 @@ def test_shares_are_in_metrics_and_wandb_and_a_run_goes_on_with_them(tiny, tmp_p
             assert float(row[name]) == pytest.approx(share, rel=1e-5)
     whole = shares(0, 40)
     assert np.isclose(whole["share_wiki"], 0.75, atol=0.05), whole
-    sent = [h for place in sorted((folder / "wandb").glob("offline-run-*")) for h in wandb_reader.read(place).history]
+    sent = [h for part in wandb_reader.read_all(folder) for h in part.history]
     assert [h["share_code"] for h in sent if "share_code" in h] == pytest.approx(
         [float(row["share_code"]) for row in rows], rel=1e-5
     )

@@ -60,7 +60,7 @@ def test_one_run_of_two_ranks_goes_on_under_shards(here):  # noqa: ARG001
     train(*WORDS, *two, "trainer.max_steps=4", "trainer.strategy=ddp", "schedule=constant")
     (folder,) = Path("two").glob("*/*")
     train(f"resume={folder}", "trainer.max_steps=8", "trainer.strategy=fsdp2")
-    found = [wandb_reader.read(f) for f in sorted((folder / "wandb").glob("offline-run-*"))]
+    found = wandb_reader.read_all(folder)
     assert [f.run_id for f in found] == [Sent.of(folder, "wandb").run] * 2, "only the first rank logs"
     history = [row for part in found for row in part.history]
     assert [row["trainer/global_step"] for row in history if "train_loss" in row] == list(range(1, 9))

@@ -71,7 +71,7 @@ def go_on(folder: Path, config) -> None:
 
 
 def parts(folder: Path) -> list[wandb_reader.Written]:
-    return [wandb_reader.read(found) for found in sorted((folder / "wandb").glob("offline-run-*"))]
+    return wandb_reader.read_all(folder)
 
 
 def steps(history, figure: str) -> list[int]:

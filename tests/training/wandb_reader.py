@@ -61,6 +61,15 @@ def records(file: Path) -> Iterator[bytes]:
             yield parts
 
 
+def read_all(run: Path) -> list[Written]:
+    """All that W&B wrote offline in the folder of a run, in the order in which it was ended.
+
+    Names of folders say the second and then a random id: two that begin in one second stand in no order.
+    """
+    files = sorted(run.glob("wandb/offline-run-*/*.wandb"), key=lambda file: file.stat().st_mtime_ns)
+    return [read(file.parent) for file in files]
+
+
 def read(folder: Path) -> Written:
     """``folder``: one ``offline-run-*``."""
     from wandb.proto import wandb_internal_pb2 as pb
