@@ -10,6 +10,7 @@ from components.core.registry import register
 from components.core.signature import Positive, PositiveFloat
 from components.core.sockets import Place, SequenceInfo, info_of
 from components.functional.activations import relu2
+from components.functional.bent_linear import bent_linear
 from components.functional.earlier import earlier
 
 
@@ -64,7 +65,7 @@ class ChannelMix(nn.Module):
         info = info_of(x, info)
         state = None if info.cache is None else info.cache.slot(self, info.visit).state
         (before,) = earlier(x, info, 1, state)
-        y = self.out(relu2(self.key(torch.lerp(before, x, self.mix_key.to(x.dtype)))))
+        y = bent_linear(relu2, (self.key(torch.lerp(before, x, self.mix_key.to(x.dtype))),), self.out)
         if self.receptance is None or self.mix_receptance is None:
             return y
         return F.sigmoid(self.receptance(torch.lerp(before, x, self.mix_receptance.to(x.dtype)))) * y

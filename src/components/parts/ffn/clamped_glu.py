@@ -8,6 +8,7 @@ from components.core.registry import register
 from components.core.signature import Positive, PositiveFloat
 from components.core.sockets import SequenceInfo
 from components.functional.activations import clamped_glu, glu_width
+from components.functional.bent_linear import bent_linear
 from components.functional.precision import cast_once
 
 
@@ -47,4 +48,8 @@ class ClampedGLU(nn.Module):
 
     def forward(self, x: Tensor, info: SequenceInfo | None = None) -> Tensor:  # noqa: ARG002  the contract's second argument
         x = cast_once(x)
-        return self.out(clamped_glu(self.gate(x), self.up(x), self.limit, self.slope))
+        return bent_linear(self.gated, (self.gate(x), self.up(x)), self.out)
+
+    def gated(self, gate: Tensor, up: Tensor) -> Tensor:
+        """(..., F), (..., F) -> (..., F)."""
+        return clamped_glu(gate, up, self.limit, self.slope)

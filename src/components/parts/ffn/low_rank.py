@@ -11,6 +11,7 @@ from components.core.registry import register
 from components.core.signature import Positive, PositiveFloat
 from components.core.sockets import SequenceInfo
 from components.functional.activations import ACTIVATIONS, Activation
+from components.functional.bent_linear import bent_linear
 
 
 @register("ffn", "low_rank")
@@ -50,4 +51,4 @@ class LowRankMLP(nn.Module):
         self.activation = ACTIVATIONS[activation]
 
     def forward(self, x: Tensor, info: SequenceInfo | None = None) -> Tensor:  # noqa: ARG002  the contract's second argument
-        return self.out(self.narrow(self.activation(self.up(self.down(x)))))
+        return self.out(bent_linear(self.activation, (self.up(self.down(x)),), self.narrow))

@@ -7,8 +7,6 @@ from torch import Tensor
 from components.core.registry import register
 from components.core.signature import PositiveFloat
 from components.core.sockets import SequenceInfo
-from components.functional.decode_products import together
-from components.functional.precision import cast_once
 from components.parts.ffn.glu import GLU
 
 
@@ -29,5 +27,7 @@ class MultipliedGLU(GLU):
     out_multiplier: PositiveFloat = 1.0
 
     def forward(self, x: Tensor, info: SequenceInfo | None = None) -> Tensor:  # noqa: ARG002  the contract's second argument
-        gate, up = together(cast_once(x), (self.gate, self.up))
-        return self.out_multiplier * self.out(self.bend(self.gate_multiplier * gate) * up)
+        return self.out_multiplier * super().forward(x)
+
+    def gated(self, gate: Tensor, up: Tensor) -> Tensor:
+        return self.bend(self.gate_multiplier * gate) * up

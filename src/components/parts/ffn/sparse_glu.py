@@ -13,9 +13,7 @@ from torch import Tensor
 
 from components.core.registry import register
 from components.core.signature import Probability
-from components.core.sockets import SequenceInfo
-from components.functional.decode_products import together
-from components.functional.precision import at_least_fp32, cast_once
+from components.functional.precision import at_least_fp32
 from components.parts.ffn.glu import GLU
 
 
@@ -45,9 +43,8 @@ class SparseGLU(GLU):
         self.splits = {}  # the cut-off is one of all channels
         self.cut = NormalDist().inv_cdf(self.sparsity)
 
-    def forward(self, x: Tensor, info: SequenceInfo | None = None) -> Tensor:  # noqa: ARG002  the contract's second argument
-        gate, up = together(cast_once(x), (self.gate, self.up))
+    def gated(self, gate: Tensor, up: Tensor) -> Tensor:
         variance, mean = torch.var_mean(at_least_fp32(gate), -1, correction=0, keepdim=True)
         # the root of 0, of a token whose channels are all the same, has no gradient
         limit = mean + self.cut * variance.clamp(min=torch.finfo(variance.dtype).tiny).sqrt()
-        return self.out(self.bend(F.relu(gate - limit.to(gate.dtype))) * up)
+        return self.bend(F.relu(gate - limit.to(gate.dtype))) * up
