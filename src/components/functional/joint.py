@@ -40,9 +40,8 @@ def joint_linear(x: Tensor, maps: Sequence[nn.Module]) -> list[Tensor]:
         chosen.tell("maps of one input", "one product" if joined else "one product each", why)
     if not joined or isinstance(x, FakeTensor):  # of fake ones only the shapes count
         return [m(x) for m in maps]
-    weights = [m.weight.to(x.dtype) for m in linear]
-    bias = torch.cat(biases).to(x.dtype) if biases else None
-    return [y.view(*x.shape[:-1], -1) for y in _Joint.apply(x.reshape(-1, x.shape[-1]), bias, *weights)]
+    bias = torch.cat(biases) if biases else None
+    return [y.view(*x.shape[:-1], -1) for y in _Joint.apply(x.reshape(-1, x.shape[-1]), bias, *(m.weight for m in linear))]
 
 
 class _Joint(torch.autograd.Function):
@@ -52,16 +51,17 @@ class _Joint(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, bias: Tensor | None, *weights: Tensor) -> tuple[Tensor, ...]:
         ctx.save_for_backward(x, *weights)
         ctx.has_bias = bias is not None
-        joined = torch.cat(weights).t()
-        y = x @ joined if bias is None else torch.addmm(bias, x, joined)
+        joined = torch.cat(weights).to(x.dtype).t()
+        y = x @ joined if bias is None else torch.addmm(bias.to(x.dtype), x, joined)
         return y.split([w.shape[0] for w in weights], -1)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]  # the decorator hides the signature
-        x, *weights = ctx.saved_tensors
+        x, *held = ctx.saved_tensors
+        weights = [w.to(x.dtype) for w in held]  # cast again, which is cheaper than keeping a copy of each matrix
         grad_x = grads[0] @ weights[0]
         for grad, weight in zip(grads[1:], weights[1:], strict=True):
             grad_x.addmm_(grad, weight)
-        grad_bias = torch.cat([g.sum(0) for g in grads]) if ctx.has_bias else None
-        return grad_x, grad_bias, *(g.t() @ x for g in grads)
+        grad_bias = torch.cat([g.sum(0) for g in grads]).to(held[0].dtype) if ctx.has_bias else None
+        return grad_x, grad_bias, *((g.t() @ x).to(w.dtype) for g, w in zip(grads, held, strict=True))
