@@ -1,19 +1,22 @@
-"""Composition costs nothing: the composed shape (a) beside transformers, litgpt and x-transformers; writes docs/performance.md.
+"""Composition costs nothing: composed models beside transformers, litgpt, x-transformers and nanoGPT; writes docs/performance.md.
 
 ``python bench/peers.py install`` makes an environment for each library, since their requirements exclude each other; what has none is left out. Then
 ``python bench/compare.py [--rounds 7] [--write] [--envs FOLDER]``. Both sides run in the library's environment. For each library: our parts
 compute its function with its weights; losses before the first step must agree (1e-4 in fp32, 1 % in bf16) and greedy texts be equal,
-or nothing is timed. Then the two processes take turns; medians of the rounds and of the round-by-round ratios are reported.
+or nothing is timed. Then the processes take turns; medians of the rounds and of the round-by-round ratios are reported. Ours keeps what a step
+frees, as ``components train`` does; a third process gives theirs the same. (nanoGPT is bench/nanogpt.py, its model written anew.)
 """
 
 from __future__ import annotations
 
 import argparse
+import datetime
 import json
 import os
 import platform
 import statistics
 import subprocess
+import sys
 from pathlib import Path
 
 import environments
@@ -21,8 +24,12 @@ import section
 import torch
 
 HERE = Path(__file__).parent
-NAMES = ("transformers", "litgpt", "x-transformers")
-TOKENS = 16 * 256
+NAMES = ("transformers", "litgpt", "x-transformers", "nanoGPT")
+# shape, library, precision
+MEASURED = [("a", name, precision) for name in NAMES for precision in ("fp32", "bf16")]
+MEASURED += [("b", "nanoGPT", "bf16"), ("b", "transformers", "bf16"), ("c", "litgpt", "bf16"), ("c", "transformers", "bf16")]
+SIDES = ("theirs", "kept", "ours")
+TOKENS = {"a": 16 * 256, "b": 2 * 512, "c": 4 * 256}  # of a step
 
 
 class Worker:
@@ -47,66 +54,70 @@ class Worker:
         self.process.communicate("end\n")
 
 
-def compare(python: Path, name: str, precision: str, rounds: int, threads: str) -> list[dict]:
-    """Rows for training, and in fp32 for generation too."""
-    sides = {side: Worker(python, name, side, precision, threads) for side in ("theirs", "ours")}
-    losses = {side: w.ask("check")["loss"] for side, w in sides.items()}
-    tolerance = 1e-4 if precision == "fp32" else 1e-2
-    if abs(losses["ours"] / losses["theirs"] - 1) > tolerance:
-        raise SystemExit(f"{name} {precision}: losses differ, {losses}: not the same function, nothing timed")
-    texts = {}
-    if precision == "fp32":
+def compare(python: Path, shape: str, name: str, precision: str, rounds: int, threads: str) -> list[dict]:
+    """Rows for training and memory, and for (a) in fp32 for generation too."""
+    sides = {side: Worker(python, shape, name, side, precision, threads) for side in SIDES}
+    losses = {side: w.ask("check") for side, w in sides.items()}
+    for dtype in {"fp32", precision}:
+        if abs(losses["ours"][dtype] / losses["theirs"][dtype] - 1) > (1e-4 if dtype == "fp32" else 1e-2):
+            raise SystemExit(f"{shape} {name} {dtype}: losses differ, {losses}: not the same function, nothing timed")
+    works = {"train": "train 2"}
+    if shape == "a" and precision == "fp32":
+        works["generate"] = "generate 128"
         texts = {side: w.ask("generate 128")["ids"] for side, w in sides.items()}
         if texts["ours"] != texts["theirs"]:
             raise SystemExit(f"{name}: greedy texts differ, nothing timed")
     rows = []
-    for what, line in (("train", "train 2"), *((("generate", "generate 128"),) if precision == "fp32" else ())):
+    for what, line in works.items():
         times: dict[str, list[float]] = {side: [] for side in sides}
         for _ in range(rounds + 1):
             for side, w in sides.items():
                 times[side].append(w.ask(line)["seconds"])
         counted = {side: t[1:] for side, t in times.items()}  # the first round warms up
-        amount = TOKENS if what == "train" else 1
-        ratio = statistics.median(a / b for a, b in zip(counted["theirs"], counted["ours"], strict=True))
+        amount = TOKENS[shape] if what == "train" else 1
+        ratios = {side: [a / b for a, b in zip(counted[side], counted["ours"], strict=True)] for side in ("theirs", "kept")}
         rows.append(
-            {"what": what, "precision": precision, "peer": name, "ratio": ratio}
+            {"what": what, "ratios": ratios["theirs"], "kept_ratio": statistics.median(ratios["kept"])}
             | {s: amount / statistics.median(t) for s, t in counted.items()}
         )
     memory = {side: w.ask("memory") for side, w in sides.items()}
     for w in sides.values():
         w.end()
     used = {side: m["peak_mb"] - m["before_mb"] for side, m in memory.items()}
-    rows.append({"what": "memory", "precision": precision, "peer": name, "ratio": used["ours"] / used["theirs"], **used})
-    return rows
+    rows.append(
+        {"what": "memory", "ratios": [used["ours"] / used["theirs"]], "kept_ratio": used["ours"] / used["kept"], **used}
+    )
+    return [{"shape": shape, "precision": precision, "peer": name, "ratio": statistics.median(r["ratios"]), **r} for r in rows]
 
 
 def table(rows: list[dict], threads: str, pythons: dict[str, Path]) -> str:
     """The section of the page: one row per measurement."""
     versions = {"torch": torch.__version__}
     for name, python in pythons.items():
-        versions |= environments.versions(python, (name,))
+        versions |= environments.versions(python, (name,))  # nanoGPT has none
     lines = ["Made by `python bench/compare.py --write`; do not edit.", ""]
     lines += [
-        f"{platform.processor() or platform.machine()}, {threads} threads, Python {platform.python_version()}, "
+        f"{datetime.date.today()}, {platform.processor() or platform.machine()}, {threads} threads, Python {platform.python_version()}, "
         + ", ".join(f"{n} {v}" for n, v in versions.items())
         + ".",
         "",
     ]
     lines += [
-        "Shape: 6 layers, 6 heads, d_model 384, context 256, vocabulary 65; training at batch 16 with fused AdamW, greedy generation at batch 1,"
-    ]
-    lines += [
-        "32 tokens of prompt and 128 new. Same weights on both sides: losses and greedy texts were equal before anything was timed."
-    ]
-    lines += [
-        "The two processes took turns; medians. Memory is the peak of the process less what it held before its first step.",
+        "(a): GPT-2 with 6 layers, 6 heads, d_model 384, context 256, vocabulary 65, batch 16. (b): 12 layers, 12 heads, d_model 768, context 512, vocabulary",
+        "50,304, batch 2. (c): Llama of the size of (a) with two heads of keys, vocabulary 32,000, batch 4. Fused AdamW; greedy generation at batch 1, 32 tokens",
+        "of prompt and 128 new. Same weights on both sides: losses and greedy texts were equal before anything was timed. The processes took turns; medians, and the lowest and",
+        "highest ratio of a round. Memory is the peak of the process less what it held before its first step. Ours ran as `components train` does, in a process",
+        "that keeps what a step frees; the last column is ours over theirs in such a process too.",
         "",
+        "| shape | what | precision | library | theirs | ours | ours / theirs | spread | theirs so too |",
+        "|---|---|---|---|--:|--:|--:|---|--:|",
     ]
-    lines += ["| what | precision | library | theirs | ours | ours / theirs |", "|---|---|---|--:|--:|--:|"]
     units = {"train": "tok/s", "generate": "tok/s", "memory": "MB"}
-    for r in sorted(rows, key=lambda r: (r["what"], r["precision"], r["peer"])):
+    for r in sorted(rows, key=lambda r: (r["shape"], r["what"], r["precision"], r["peer"])):
+        unit, spread = units[r["what"]], f"{min(r['ratios']):.2f}–{max(r['ratios']):.2f}" if len(r["ratios"]) > 1 else ""
         lines.append(
-            f"| {r['what']} | {r['precision']} | {r['peer']} | {r['theirs']:.0f} {units[r['what']]} | {r['ours']:.0f} {units[r['what']]} | {r['ratio']:.2f} |"
+            f"| ({r['shape']}) | {r['what']} | {r['precision']} | {r['peer']} | {r['theirs']:.0f} {unit} | {r['ours']:.0f} {unit} "
+            f"| {r['ratio']:.2f} | {spread} | {r['kept_ratio']:.2f} |"
         )
     return "\n".join(lines) + "\n"
 
@@ -117,33 +128,38 @@ def main() -> None:
     parser.add_argument("--threads", default="2")
     parser.add_argument("--only", choices=NAMES)
     parser.add_argument("--precision", choices=("fp32", "bf16"))
+    parser.add_argument("--shape", choices=("a", "b", "c"))
     parser.add_argument("--write", action="store_true", help="renew the table in docs/performance.md")
     parser.add_argument(
         "--envs", type=Path, default=environments.INTO, help="where bench/peers.py install made the environments"
     )
     args = parser.parse_args()
-    rows = []
-    there = {name: python for name in NAMES if (python := environments.python_of(name, args.envs.absolute())) is not None}
+    rows: list[dict] = []
+    there = {"nanoGPT": Path(sys.executable)}  # which needs torch alone
+    there |= {n: python for n in NAMES if (python := environments.python_of(n, args.envs.absolute())) is not None}
     missing = [n for n in ((args.only,) if args.only else NAMES) if n not in there]
-    if missing and (args.write or args.only or not there):
+    if missing and (args.write or args.only):
         raise SystemExit(f"no environment in {args.envs}: {', '.join(missing)}; python bench/peers.py install makes them")
-    if args.write and (args.only or args.precision):
-        raise SystemExit("--write renews the whole table: leave --only and --precision out")
-    for name in (args.only,) if args.only else there:
-        for precision in (args.precision,) if args.precision else ("fp32", "bf16"):
-            rows += compare(there[name], name, precision, args.rounds, args.threads)
+    if args.write and (args.only or args.precision or args.shape):
+        raise SystemExit("--write renews the whole table: leave --only, --shape and --precision out")
+    for shape, name, precision in MEASURED:
+        asked = zip((shape, name, precision), (args.shape, args.only, args.precision), strict=True)
+        if name not in there or any(wanted not in (None, one) for one, wanted in asked):
+            continue
+        found = compare(there[name], shape, name, precision, args.rounds, args.threads)
+        for r in found:
             print(
-                *(
-                    f"{r['peer']:15} {r['precision']} {r['what']:9} theirs {r['theirs']:8.1f} ours {r['ours']:8.1f} ratio {r['ratio']:.3f}"
-                    for r in rows[-3:]
-                ),
-                sep="\n",
+                f"({shape}) {name:15} {precision} {r['what']:9} theirs {r['theirs']:8.1f} ours {r['ours']:8.1f} "
+                f"ratio {r['ratio']:.3f} theirs so too {r['kept_ratio']:.3f}",
                 flush=True,
             )
-    found = table(rows, args.threads, there)
-    print(found)
+        rows += found
+    if not rows:
+        raise SystemExit("nothing of that kind is measured")
+    page = table(rows, args.threads, there)
+    print(page)
     if args.write:
-        section.put("compare", found)
+        section.put("compare", page)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
-"""Shape (a) in the libraries that users would take instead, and the same mathematics composed from our parts with their weights.
+"""What users would take instead, and the same mathematics composed from our parts with their weights.
 
-Shape (a): 6 layers, 6 heads, d_model 384, context 256, vocabulary 65, batch 16. Each ``Peer`` builds the foreign model, says which of our
-parts make the same function, and maps its weights onto ours, so that equal losses can be asserted before anything is timed.
+Shape (a): GPT-2 with 6 layers, 6 heads, d_model 384, context 256, vocabulary 65, batch 16. (b): 12 layers, 12 heads, d_model 768, context 512, vocabulary 50,304,
+batch 2. (c): Llama of the size of (a), with two heads of keys, vocabulary 32,000, batch 4. Each ``Peer`` builds the foreign model, says which of our parts
+make the same function, and maps its weights onto ours, so that equal losses can be asserted before anything is timed.
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import environments
+import nanogpt
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-L, H, D, T, V, B = 6, 6, 384, 256, 65, 16
+SHAPES = {"a": (6, 6, 384, 256, 65, 16), "b": (12, 12, 768, 512, 50304, 2), "c": (6, 6, 384, 256, 32000, 4)}
+L, H, D, T, V, B = SHAPES["a"]
 
 
 @dataclass(frozen=True)
@@ -187,6 +190,14 @@ def _x_weights(model: nn.Module) -> dict[str, Tensor]:
     return out | {"stack.final_norm.weight": 1 + s["attn_layers.final_norm.gamma"], "stack.final_norm.bias": torch.zeros(D)}
 
 
+def _nanogpt() -> nn.Module:
+    return nanogpt.NanoGPT(V, T, D, L, H)
+
+
+def _nanogpt_generate(model: nn.Module, prompt: Tensor, new: int) -> Tensor:
+    return model.generate(prompt, new)  # type: ignore[operator]  # of NanoGPT
+
+
 def _parts(position: Any, head: str, attention_bias: list[str]) -> dict[str, Any]:
     attention = {"name": "gqa", "n_heads": H, "bias": attention_bias}
     ffn = {"name": "mlp", "activation": "gelu", "bias": True}
@@ -198,7 +209,21 @@ PEERS = {
     "transformers": Peer(_gpt2, _gpt2_loss, _gpt2_generate, _parts("learned", "tied", ALL), _gpt2_weights),
     "litgpt": Peer(_litgpt, _litgpt_loss, _litgpt_generate, _parts(HALF, "linear", ALL), _litgpt_weights),
     "x-transformers": Peer(_x_transformers, _x_loss, _x_generate, _parts("learned", "linear", []), _x_weights),
+    "nanoGPT": Peer(
+        _nanogpt, lambda m, x, y: m(x, y), _nanogpt_generate, _parts("learned", "tied", ALL), nanogpt.weights_for_ours
+    ),
 }
+
+
+def take(shape: str) -> dict[str, Peer]:
+    """Builds models of that shape from now on; returns who has one."""
+    global L, H, D, T, V, B
+    L, H, D, T, V, B = SHAPES[shape]
+    if shape == "c":
+        import llama_peers
+
+        return llama_peers.PEERS
+    return PEERS
 
 
 def main() -> None:

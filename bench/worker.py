@@ -1,6 +1,7 @@
 """One library in a process of its own: answers lines on standard input (check, train N, generate N) with lines of JSON.
 
-``python bench/worker.py PEER theirs|ours fp32|bf16 THREADS``
+``python bench/worker.py a|b|c PEER theirs|kept|ours fp32|bf16 THREADS``. ours: in a process that keeps what a step frees, as ``components train`` has it.
+kept: theirs in such a process.
 """
 
 from __future__ import annotations
@@ -13,10 +14,14 @@ import time
 import peers
 import torch
 
-name, side, precision, threads = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])
+from components.core import allocator
+
+shape, name, side, precision, threads = *sys.argv[1:5], int(sys.argv[5])
 torch.set_num_threads(threads)
 torch.manual_seed(0)
-peer = peers.PEERS[name]
+peer = peers.take(shape)[name]
+if side != "theirs":
+    allocator.settle()
 generator = torch.Generator().manual_seed(0)
 x, y = (torch.randint(0, peers.V, (peers.B, peers.T), generator=generator) for _ in range(2))
 prompt = x[:1, :32]
@@ -52,10 +57,12 @@ def step() -> float:
 for line in sys.stdin:
     command, _, count = line.strip().partition(" ")
     started = time.perf_counter()
-    if command == "check":  # loss and logits' text before any step
+    if command == "check":  # the loss before any step, in fp32 and as it is trained
         model.eval()
-        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
-            answer = {"loss": loss_of(model, x, y).item()}
+        answer = {}
+        for dtype in ("fp32", precision):
+            with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=dtype == "bf16"):
+                answer[dtype] = loss_of(model, x, y).item()
     elif command == "train":
         losses = [step() for _ in range(int(count))]
         answer = {"seconds": (time.perf_counter() - started) / int(count), "loss": losses[-1]}
