@@ -105,9 +105,9 @@ def table(rows: list[dict], threads: str, pythons: dict[str, Path]) -> str:
     lines += [
         "(a): GPT-2 with 6 layers, 6 heads, d_model 384, context 256, vocabulary 65, batch 16. (b): 12 layers, 12 heads, d_model 768, context 512, vocabulary",
         "50,304, batch 2. (c): Llama of the size of (a) with two heads of keys, vocabulary 32,000, batch 4. Fused AdamW; greedy generation at batch 1, 32 tokens",
-        "of prompt and 128 new. Same weights on both sides: losses and greedy texts were equal before anything was timed. The processes took turns; medians, and the lowest and",
-        "highest ratio of a round. Memory is the peak of the process less what it held before its first step. Ours ran as `components train` does, in a process",
-        "that keeps what a step frees; the last column is ours over theirs in such a process too.",
+        "of prompt and 128 new. Same weights on both sides: losses and greedy texts were equal before anything was timed. The processes took turns; medians,",
+        "and the lowest and highest ratio of a round. Memory is the peak of the process less what it held before its first step. Ours ran as `components train`",
+        "does, in a process that keeps what a step frees; the last column is ours over theirs in such a process too.",
         "",
         "| shape | what | precision | library | theirs | ours | ours / theirs | spread | theirs so too |",
         "|---|---|---|---|--:|--:|--:|---|--:|",
