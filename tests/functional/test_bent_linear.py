@@ -13,7 +13,7 @@ from components.core.sockets import Batch
 from components.functional import bent_linear as module
 from components.functional import chosen
 from components.functional.activations import ACTIVATIONS
-from components.functional.bent_linear import ROWS, bent_linear
+from components.functional.bent_linear import WIDTH, bent_linear
 
 FFNS = ["mlp", "glu", "clamped_glu", "multiplied_glu", "sparse_glu", "low_rank", "channel_mix"]
 
@@ -31,8 +31,8 @@ def gated(gate, up):
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("bend", [*ACTIVATIONS.values(), gated])
 def test_values_and_gradients(bend, bias):
-    out = nn.Linear(6, 4, bias=bias).double()
-    parts = tuple(torch.randn(2, ROWS // 2, 6, dtype=torch.float64, requires_grad=True) for _ in range(1 + (bend is gated)))
+    out = nn.Linear(WIDTH, 4, bias=bias).double()
+    parts = tuple(torch.randn(2, 3, WIDTH, dtype=torch.float64, requires_grad=True) for _ in range(1 + (bend is gated)))
     one, other = bent_linear(bend, parts, out), out(bend(*parts))
     assert type(one.grad_fn.next_functions[0][0]).__name__ == "_BentLinearBackward", "kept"
     wanted = [*parts, *out.parameters()]
@@ -46,8 +46,8 @@ def test_values_and_gradients(bend, bias):
 def test_under_autocast_as_plain_modules(bend):
     """To the rounding of bf16."""
     torch.manual_seed(0)
-    up, out = nn.Linear(8, 16), nn.Linear(16, 8)
-    x = torch.randn(ROWS, 8, requires_grad=True)
+    up, out = nn.Linear(8, WIDTH), nn.Linear(WIDTH, 8)
+    x = torch.randn(40, 8, requires_grad=True)
 
     def run(second):
         with torch.autocast("cpu", torch.bfloat16):
@@ -79,8 +79,8 @@ def kept_by(work) -> int:
 @pytest.mark.parametrize("name", FFNS)
 def test_a_feed_forward_keeps_less(name, monkeypatch):
     torch.manual_seed(0)
-    ffn = make({"name": name}, "ffn", d_model=32)
-    x = torch.randn(2, ROWS // 2, 32, requires_grad=True)
+    ffn = make({"name": name, "d_ff": WIDTH}, "ffn", d_model=32)
+    x = torch.randn(2, 1500, 32, requires_grad=True)
     plain, y = kept_by(lambda: ffn(x)), ffn(x)
     monkeypatch.undo()
     assert kept_by(lambda: ffn(x)) < 0.8 * plain
@@ -97,37 +97,37 @@ def test_what_is_called_as_a_module():
         def forward(self, x):
             return super().forward(x) + 1
 
-    hooked, frozen = nn.Linear(8, 4), nn.Linear(8, 4).requires_grad_(False)
+    hooked, frozen = nn.Linear(WIDTH, 4), nn.Linear(WIDTH, 4).requires_grad_(False)
     hooked.register_forward_hook(lambda _, __, y: y + 1)
-    x = torch.randn(ROWS, 8, requires_grad=True)
-    for out in (Wrapped(8, 4), hooked, frozen):
+    x = torch.randn(5, WIDTH, requires_grad=True)
+    for out in (Wrapped(WIDTH, 4), hooked, frozen):
         y = bent_linear(torch.tanh, (x,), out)
         torch.testing.assert_close(y, out(torch.tanh(x)))
-    few = bent_linear(torch.tanh, (x[:3],), nn.Linear(8, 4))
-    assert "BentLinear" not in type(few.grad_fn).__name__ + str(few.grad_fn.next_functions)
+    narrow = bent_linear(torch.tanh, (x[:, :-1],), nn.Linear(WIDTH - 1, 4))
+    assert "BentLinear" not in type(narrow.grad_fn).__name__ + str(narrow.grad_fn.next_functions)
     with torch.no_grad():
-        assert bent_linear(torch.tanh, (x,), nn.Linear(8, 4)).grad_fn is None
+        assert bent_linear(torch.tanh, (x,), nn.Linear(WIDTH, 4)).grad_fn is None
 
 
 def test_only_what_is_wanted_has_a_gradient():
-    out = nn.Linear(8, 4)
-    gate, up = torch.randn(ROWS, 8, requires_grad=True), torch.randn(ROWS, 8)
+    out = nn.Linear(WIDTH, 4)
+    gate, up = torch.randn(3, WIDTH, requires_grad=True), torch.randn(3, WIDTH)
     bent_linear(gated, (gate, up), out).sum().backward()
     assert gate.grad is not None
     assert up.grad is None
 
 
 def test_a_second_derivative_is_refused():
-    out, x = nn.Linear(8, 4), torch.randn(ROWS, 8, requires_grad=True)
+    out, x = nn.Linear(WIDTH, 4), torch.randn(3, WIDTH, requires_grad=True)
     with pytest.raises(RuntimeError, match="no second derivative"):
         torch.autograd.grad(bent_linear(torch.tanh, (x,), out).square().sum(), x, create_graph=True)
 
 
 def test_the_choice_is_told():
-    model = build("model", "decoder", vocab_size=16, d_model=8, n_layers=1, context_length=ROWS)
+    model = build("model", "decoder", vocab_size=16, d_model=WIDTH // 4, n_layers=1, context_length=4)
     with chosen.hearing() as heard:
         model(
-            Batch(torch.zeros(1, ROWS, dtype=torch.long), targets=torch.zeros(1, ROWS, dtype=torch.long)),
+            Batch(torch.zeros(1, 4, dtype=torch.long), targets=torch.zeros(1, 4, dtype=torch.long)),
             build("loss", "next_token", vocab_size=16),
         )
     assert [c.kernel for c in heard if c.operation == "bend"] == ["taken again backwards"]

@@ -15,7 +15,9 @@ from torch import Tensor, nn
 from components.functional import chosen
 from components.functional.decode_products import LAID_OUT, plain
 
-ROWS = 1024  # from so many rows on: what fewer keep is little
+# From so many channels on: narrower layers keep little, and what is done besides the products weighs more. (By the width and not by the rows, so that what
+# long rows keep can be told from short ones.)
+WIDTH = 1024
 AT_ONCE = 1 << 20  # numbers of what is bent: few enough for the cache, enough for the products
 Bend = Callable[..., Tensor]  # takes tensors of one shape, position by position, and has no weights of its own
 
@@ -29,7 +31,7 @@ def bent_linear(bend: Bend, parts: tuple[Tensor, ...], out: nn.Module) -> Tensor
     again = (
         torch.is_grad_enabled()
         and not torch.compiler.is_compiling()  # which chooses by itself what it keeps
-        and x.numel() >= ROWS * x.shape[-1]
+        and x.shape[-1] >= WIDTH
         and plain(out, LAID_OUT)
         and "forward" not in vars(out)
         and out.weight.requires_grad  # else a linear map keeps nothing of its input
@@ -37,9 +39,9 @@ def bent_linear(bend: Bend, parts: tuple[Tensor, ...], out: nn.Module) -> Tensor
     )
     if chosen.heard is not None:
         why = (
-            f"{ROWS} rows or more: memory for 3 % of the time"
+            f"{WIDTH} channels or more: memory for 3 % of the time"
             if again
-            else "few rows, no gradients, or a map that is not plain"
+            else "narrow, no gradients, or a map that is not plain"
         )
         chosen.tell("bend", "taken again backwards" if again else "kept", why)
     dtype = _product_dtype(x)
