@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -109,8 +111,9 @@ def test_bf16_rounds_weights_alone_and_to_fp16_where_there_is_fbgemm(scale):
     with torch.no_grad():
         linear.weight.mul_(scale)
     with torch.inference_mode(), decoding_form(linear, "bf16", decode_products.REPAID):
-        found = linear(x)
+        assert torch.equal(linear(x), F.linear(x, linear.weight, linear.bias)), "the prompt's product is of the matrix as it is"
         assert vars(linear)["forward"].laid.fp16 is not None
+        found = linear(x)
     exact, coarser = (
         x.double() @ linear.weight.to(t).double().t() + linear.bias.double() for t in (torch.half, torch.bfloat16)
     )
@@ -118,6 +121,30 @@ def test_bf16_rounds_weights_alone_and_to_fp16_where_there_is_fbgemm(scale):
     assert torch.allclose(found.double(), exact, rtol=1e-5, atol=3e-6 * max(1.0, scale))
     true = x.double() @ linear.weight.double().t() + linear.bias.double()
     assert (exact - true).abs().mean() < (coarser - true).abs().mean()
+
+
+@pytest.mark.skipif("fbgemm" not in torch.backends.quantized.supported_engines, reason="this torch has no FBGEMM")
+def test_threads_that_lay_out_change_nothing(monkeypatch):
+    laid_by = set()
+    pack = torch.ops.quantized.linear_prepack_fp16
+
+    def noted(*given):
+        laid_by.add(threading.current_thread().name.partition("_")[0])
+        return pack(*given)
+
+    monkeypatch.setattr(torch.ops.quantized, "linear_prepack_fp16", noted)
+    maps, x, found = nn.ModuleList(nn.Linear(64, 96) for _ in range(3)), torch.randn(1, 64), []
+    before = torch.get_num_threads()
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        try:
+            with torch.inference_mode(), decoding_form(maps, "bf16", decode_products.REPAID):
+                found.append([m(x) for _ in range(3) for m in maps])
+        finally:
+            torch.set_num_threads(before)
+        assert laid_by == ({"MainThread"} if threads == 1 else {"MainThread", "packer"})
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+    assert not [t for t in threading.enumerate() if t.name.startswith("packer")], "they end with the text"
 
 
 @pytest.mark.parametrize("why", ["beyond the range of fp16", "below it", "many rows", "no FBGEMM", "a short text"])

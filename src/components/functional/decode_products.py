@@ -9,6 +9,7 @@ Pope et al. 2022, arXiv:2211.05102, section 3 (decoding is bound by memory); Det
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Literal, Protocol, TypeAlias, TypeGuard, runtime_checkable
 
@@ -19,6 +20,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 
 from components.core.errors import UserError
 from components.functional import chosen
+from components.functional.fp16_products import InFp16, fits_fp16
 
 Weights: TypeAlias = Literal["same", "bf16", "int8"]
 
@@ -27,7 +29,6 @@ PLAIN = (nn.Parameter, Tensor)
 LAID_OUT = (*PLAIN, FakeTensor)  # a fake one has a shape alone, and tells what would be
 FEW = 16  # rows that blocks of oneDNN's are made for: those for one row are half as fast for five, and those for 16 as fast for one
 PLAINLY = ("none", [], "")  # nothing is done to a product besides
-LEAST_FP16 = 2.0**-6  # of a matrix's largest number: steps near zero, 6e-8, are then smaller than any that matters
 # new tokens from which it pays to lay matrices out as FBGEMM wants them: that takes as long as it saves in about 110 with one thread, in up to 150 with two
 REPAID = 128
 SHORTEST = 16  # new tokens from which another layout of the same numbers pays for itself
@@ -52,10 +53,11 @@ class Product:
             zero, of a size that each output has for itself; inputs are rounded to bf16.
         rows: of x, most of the time.
         times: that it will be called, about.
+        packers: threads that lay matrices out meanwhile, for what takes long; None: this thread does.
     """
 
-    def __init__(self, module: nn.Module, how: Weights, rows: int, times: int) -> None:
-        self.module, self.rows, self.times = module, rows, times
+    def __init__(self, module: nn.Module, how: Weights, rows: int, times: int, packers: Executor | None = None) -> None:
+        self.module, self.rows, self.times, self.packers = module, rows, times, packers
         self.how: Weights = how
         self.laid: Laid | None = None
         self.joined: dict[tuple[Product, ...], tuple[Laid, list[int]]] = {}
@@ -67,7 +69,7 @@ class Product:
 
     def __call__(self, x: Tensor) -> Tensor:
         if self.laid is None:
-            self.laid = Laid(*self.matrix(), self.how, self.rows, self.times)
+            self.laid = Laid(*self.matrix(), self.how, self.rows, self.times, self.packers)
         return self.laid(x)
 
     def with_others(self, others: tuple[Product, ...], x: Tensor) -> Sequence[Tensor]:
@@ -79,7 +81,7 @@ class Product:
             bias = None
             if any(b is not None for b in biases):
                 bias = torch.cat([w.new_zeros(w.shape[0]) if b is None else b for w, b in zip(weights, biases)])
-            found = self.joined[others] = Laid(torch.cat(weights), bias, self.how, self.rows, self.times), sizes
+            found = self.joined[others] = Laid(torch.cat(weights), bias, self.how, self.rows, self.times, self.packers), sizes
         return torch.split_with_sizes(found[0](x), found[1], -1)  # and not Tensor.split, which is written in Python
 
 
@@ -90,7 +92,9 @@ class Laid:
     are threads, (blocks, in, out / blocks), which a batched product gives a thread each. For several rows oneDNN's blocks are up to twice as fast.
     """
 
-    def __init__(self, weight: Tensor, bias: Tensor | None, how: Weights, rows: int, times: int) -> None:
+    def __init__(
+        self, weight: Tensor, bias: Tensor | None, how: Weights, rows: int, times: int, packers: Executor | None = None
+    ) -> None:
         self.bias, self.outputs, self.steps, self.fp16 = bias, weight.shape[0], None, None
         self.wide = how == "same" and weight.dtype != torch.bfloat16
         if how == "int8":
@@ -100,14 +104,13 @@ class Laid:
             blocks = threads if self.outputs % threads == 0 else 1
             self.weight = weight.view(blocks, -1, weight.shape[1]).transpose(1, 2).contiguous()
         elif how == "bf16" and rows <= FEW // 2 and times >= REPAID and fits_fp16(weight):
-            self.fp16 = torch.ops.quantized.linear_prepack_fp16(weight, bias)
+            self.fp16 = InFp16(weight, bias, packers)
         else:
             self.weight = packed(weight if self.wide else weight.to(torch.bfloat16))
 
     def __call__(self, x: Tensor) -> Tensor:
         if self.fp16 is not None:
-            # `op`: called by its name, an operation with a packed matrix asks in Python whether that is a fake one
-            return torch.ops.quantized.linear_dynamic_fp16.op(x.float(), self.fp16).type_as(x)
+            return self.fp16(x)
         if self.wide and self.weight.is_mkldnn:
             return torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, *PLAINLY)
         if self.wide:
@@ -136,16 +139,6 @@ def packs(weight: Tensor) -> bool:
     if weight.device.type != "cpu" or not torch.backends.mkldnn.is_available():
         return False
     return weight.dtype == torch.float32 or (weight.dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported())
-
-
-def fits_fp16(weight: Tensor) -> bool:
-    """Whether FBGEMM is there, which multiplies fp32 inputs by a matrix kept in fp16, and the matrix is one of fp32 within its range.
-
-    For few rows that is twice as fast as oneDNN's product in bf16, and rounds neither inputs nor sums.
-    """
-    if weight.device.type != "cpu" or weight.dtype != torch.float32 or torch.backends.quantized.engine not in ("x86", "fbgemm"):
-        return False
-    return LEAST_FP16 <= float(weight.abs().amax()) <= torch.finfo(torch.float16).max
 
 
 def packed(weight: Tensor) -> Tensor:
@@ -202,7 +195,9 @@ def decoding_form(model: object, how: Weights, new_tokens: int, rows: int = 1) -
     modules = list(model.modules()) if isinstance(model, nn.Module) else []
     known: list[tuple[nn.Module, str]] = [(m, "forward") for m in modules if plain(m, LAID_OUT) and "forward" not in vars(m)]
     known += [(m, "product") for m in modules if isinstance(m, Multiplies) and "product" not in vars(m)]
-    products = [(m, name, Product(m, how, rows, new_tokens)) for m, name in known]
+    threads = torch.get_num_threads()
+    packers = ThreadPoolExecutor(threads, "packer") if how == "bf16" and threads > 1 else None
+    products = [(m, name, Product(m, how, rows, new_tokens, packers)) for m, name in known]
     weights = [p.matrix()[0] for _, _, p in products]
     if how == "int8" and any(w.device.type != "cpu" for w in weights):
         raise UserError("decoding.weights", "int8 is multiplied on a CPU only", "take bf16")
@@ -220,6 +215,8 @@ def decoding_form(model: object, how: Weights, new_tokens: int, rows: int = 1) -
     finally:
         for module, name, _ in taken:
             vars(module).pop(name, None)
+        if packers is not None:
+            packers.shutdown(cancel_futures=True)
 
 
 def against_laying_out(modules: Sequence[nn.Module], weights: Sequence[Tensor], new_tokens: int) -> str:
