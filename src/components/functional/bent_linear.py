@@ -44,8 +44,7 @@ def bent_linear(bend: Bend, parts: tuple[Tensor, ...], out: nn.Module) -> Tensor
             else "narrow, no gradients, or a map that is not plain"
         )
         chosen.tell("bend", "taken again backwards" if again else "kept", why)
-    dtype = _product_dtype(x)
-    if not again or any(p.dtype != dtype for p in parts):
+    if not again or any(p.dtype != _product_dtype(x) for p in parts):
         return out(bend(*parts))
     assert isinstance(out, nn.Linear)
     flat = [p.reshape(-1, p.shape[-1]) for p in parts]
