@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import warnings
 from pathlib import Path
@@ -18,6 +19,7 @@ from torch.distributed.tensor import DTensor
 
 import components
 from components.core.collectives import everywhere
+from components.functional.quantised_tensor import bytes_of
 from components.runs import curves
 from components.training.task._training import Training
 
@@ -57,7 +59,11 @@ MORE = {
     "checkpointed": "task.activation_checkpointing=true",
     "bf16-mixed": "trainer.precision=bf16-mixed",
     "SOAP": "optimizer=soap",
+    "over int8": "adapter={name: lora, base: int8}",
+    "over nf4": "adapter={name: lora, base: nf4}",
+    "over nf4 in bf16-true": "adapter={name: lora, base: nf4} trainer.precision=bf16-true",
 }  # of the dense model
+WHOLE = ("over int8", "over nf4", "over nf4 in bf16-true")  # matrices that no rank has a piece of
 ONLY = {
     "cp": ("dense", "recurrent"),
     "tp with experts dealt out": ("MoE",),
@@ -72,21 +78,22 @@ def cases(layout: str, ranks: int) -> list[tuple[str, int, str]]:
     found = [(family, rows, "") for family in ONLY.get(layout, FAMILIES) for rows in ROWS]
     if "dense" not in ONLY.get(layout, FAMILIES):
         return found
-    return found + [("dense", ROWS[-1], more) for more in (MORE if ranks == 2 else ("SOAP",) if layout in OWNERS else ())]
+    besides = ("SOAP",) if ranks > 2 else [more for more in MORE if layout == "ddp" or more not in WHOLE]
+    return found + [("dense", ROWS[-1], more) for more in (besides if ranks == 2 or layout in OWNERS else ())]
 
 
 def overrides(family: str, layout: str, rows: int, more: str, ranks: int) -> list[str]:
     readers = 1 if layout.startswith("tp") else {"fsdp2_tp": ranks // 2, "cp": ranks // 2}.get(layout, ranks)
     return [
         *(*COMMON, *FAMILIES[family], f"trainer.strategy={LAYOUTS[layout]}", f"trainer.devices={ranks}"),
-        *(f"task.batch_size={rows * readers}", *([MORE[more]] if more else [])),
+        *(f"task.batch_size={rows * readers}", *(re.split(r" (?=trainer)", MORE[more]) if more else [])),
     ]
 
 
 def local(tensors: object) -> int:
     """Bytes of the pieces of this rank."""
     own = (t.to_local() if isinstance(t, DTensor) else t for t in tensors if isinstance(t, torch.Tensor))
-    return sum(t.numel() * t.element_size() for t in own)
+    return sum(map(bytes_of, own))
 
 
 class Tracker(MemTracker):
