@@ -199,7 +199,7 @@ def others(page: Page, dtype: torch.dtype, device: str) -> None:
     from components.core.weights import Experts
     from components.functional.cross_entropy import cross_entropy, cross_entropy_reference
     from components.functional.delta_rule import delta_rule, delta_rule_reference
-    from components.functional.experts import apply_experts, experts_reference
+    from components.functional.experts import Mixture, apply_experts, experts_reference
     from components.functional.linear_attention import linear_attention, linear_attention_reference
     from components.functional.norms import rms_norm, rms_norm_reference
     from components.functional.routing import token_choice
@@ -238,7 +238,7 @@ def others(page: Page, dtype: torch.dtype, device: str) -> None:
             maps[name].weight = weight  # type: ignore[assignment]  # no parameter: the gradient goes to what was given
         weights = torch.full((24, 2), 0.5, dtype=x.dtype, device=place)
         routing = token_choice(choices.to(place), weights, experts, None)
-        return apply(x, routing, maps, {}, lambda z, multiply: multiply("out", nn.functional.silu(multiply("up", z))))
+        return apply(x, routing, Mixture(maps, {}, lambda z, multiply: multiply("out", nn.functional.silu(multiply("up", z)))))
 
     given = [draw(24, 32), draw(experts, 32, 64) * 0.2, draw(experts, 64, 32) * 0.2]
     grouped = lambda *a: apply_experts(*a, way="grouped")  # noqa: E731

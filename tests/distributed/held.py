@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
+import warnings
 from pathlib import Path
 
 import torch
@@ -17,6 +19,7 @@ from torch.distributed.tensor import DTensor
 
 import components
 from components.core.collectives import everywhere
+from components.functional.quantised_tensor import bytes_of
 from components.runs import curves
 from components.training.task._training import Training
 
@@ -37,7 +40,7 @@ FAMILIES = {
         "model/attention=gqa",
         "model.attention.n_kv_heads=2",
     ],
-    "MoE": ["model/position=rope", "model/norm=rms", "model/ffn=moe", "model.ffn.n_experts=4", "model/attention=gqa"],
+    "MoE": ["model/position=rope", "model/norm=rms", "model/ffn=moe", "model.ffn.n_experts=4", "model/attention=mha"],
     "recurrent": ["model/position=rope", "model/norm=rms", "model/ffn=glu", "model/attention=gated_delta_net"],
 }
 LAYOUTS = {
@@ -49,38 +52,48 @@ LAYOUTS = {
     "cp": "{name: cp, context_size: 2}",
     "tp with experts dealt out": "{name: tp, expert_parallel: true}",
     "tp with positions dealt out": "{name: tp, sequence_parallel: true}",
+    "tp with both dealt out": "{name: tp, expert_parallel: true, sequence_parallel: true}",
 }
 ROWS = (2, 8)  # of one device
 MORE = {
     "checkpointed": "task.activation_checkpointing=true",
     "bf16-mixed": "trainer.precision=bf16-mixed",
     "SOAP": "optimizer=soap",
+    "over int8": "adapter={name: lora, base: int8}",
+    "over nf4": "adapter={name: lora, base: nf4}",
+    "over nf4 in bf16-true": "adapter={name: lora, base: nf4} trainer.precision=bf16-true",
 }  # of the dense model
-ONLY = {"cp": ("dense", "recurrent"), "tp with experts dealt out": ("MoE",), "tp with positions dealt out": ("dense",)}
+WHOLE = ("over int8", "over nf4", "over nf4 in bf16-true")  # matrices that no rank has a piece of
+ONLY = {
+    "cp": ("dense", "recurrent"),
+    "tp with experts dealt out": ("MoE",),
+    "tp with positions dealt out": ("dense",),
+    "tp with both dealt out": ("MoE",),
+}
 OWNERS = ("hsdp", "tp", "fsdp2_tp", "cp")  # whose meshes differ in who owns SOAP's matrices
-PEAKS = ("ddp", "fsdp2", "hsdp", "cp")  # the others' weights give way in hooks of their own, which the tracker does not see
 
 
 def cases(layout: str, ranks: int) -> list[tuple[str, int, str]]:
     """(family, rows, what is besides) of each run under a layout."""
-    found = [(family, rows, "") for family in ONLY.get(layout, FAMILIES) for rows in (ROWS if layout in PEAKS else ROWS[:1])]
-    if layout in PEAKS and ranks == 2:
-        return found + [("dense", ROWS[-1], more) for more in MORE]
-    return found + ([("dense", ROWS[0], "SOAP")] if layout in OWNERS else [])
+    found = [(family, rows, "") for family in ONLY.get(layout, FAMILIES) for rows in ROWS]
+    if "dense" not in ONLY.get(layout, FAMILIES):
+        return found
+    besides = ("SOAP",) if ranks > 2 else [more for more in MORE if layout == "ddp" or more not in WHOLE]
+    return found + [("dense", ROWS[-1], more) for more in (besides if ranks == 2 or layout in OWNERS else ())]
 
 
 def overrides(family: str, layout: str, rows: int, more: str, ranks: int) -> list[str]:
     readers = 1 if layout.startswith("tp") else {"fsdp2_tp": ranks // 2, "cp": ranks // 2}.get(layout, ranks)
     return [
         *(*COMMON, *FAMILIES[family], f"trainer.strategy={LAYOUTS[layout]}", f"trainer.devices={ranks}"),
-        *(f"task.batch_size={rows * readers}", *([MORE[more]] if more else [])),
+        *(f"task.batch_size={rows * readers}", *(re.split(r" (?=trainer)", MORE[more]) if more else [])),
     ]
 
 
 def local(tensors: object) -> int:
     """Bytes of the pieces of this rank."""
     own = (t.to_local() if isinstance(t, DTensor) else t for t in tensors if isinstance(t, torch.Tensor))
-    return sum(t.numel() * t.element_size() for t in own)
+    return sum(map(bytes_of, own))
 
 
 class Tracker(MemTracker):
@@ -95,17 +108,14 @@ class Watched:
 
     found: dict[str, int] = {}
     tracker: MemTracker | None = None
-    peaks = True
 
     @staticmethod
     def before(task: Training, batch: object, batch_idx: int) -> None:
         start(task, batch, batch_idx)
         if task.trainer.global_step == TRACKED:
-            Watched.found = {"peak": 0}
-            if Watched.peaks:
-                Watched.tracker = Tracker()
-                Watched.tracker.track_external(task.model, task.trainer.optimizers[0])
-                Watched.tracker.__enter__()
+            Watched.tracker = Tracker()
+            Watched.tracker.track_external(task.model, task.trainer.optimizers[0])
+            Watched.tracker.__enter__()
 
     @staticmethod
     def after(task: Training, *args: object) -> None:
@@ -113,7 +123,6 @@ class Watched:
             Watched.tracker.__exit__(None, None, None)
             Watched.found["peak"] = int(Watched.tracker.get_tracker_snapshot("peak")[torch.device("cpu")]["Total"])
             Watched.tracker = None
-        if set(Watched.found) == {"peak"}:
             model, optimizer = task.model, task.trainer.optimizers[0]
             Watched.found["parameters"] = local(model.parameters())
             Watched.found["gradients"] = local(p.grad for p in model.parameters())
@@ -124,12 +133,13 @@ class Watched:
 start, end = Training.on_train_batch_start, Training.on_train_batch_end
 
 if __name__ == "__main__":
+    # the tracker asks each weight for its gradient, and those that give way to pieces are no leaves
+    warnings.filterwarnings("ignore", "The .grad attribute of a Tensor that is not a leaf")
     Training.on_train_batch_start, Training.on_train_batch_end = Watched.before, Watched.after
     curves.draw = lambda *_: None
     folder, *layouts = sys.argv[1:]
     ranks, kept = int(os.environ["WORLD_SIZE"]), {}
     for layout in layouts:
-        Watched.peaks = layout in PEAKS
         for family, rows, more in cases(layout, ranks):
             Watched.found = {}
             components.train(None, overrides(family, layout, rows, more, ranks), quiet=True)

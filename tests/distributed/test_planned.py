@@ -19,21 +19,17 @@ NEAR = 0.15  # of the most at once
 def test_bytes_are_those_that_ranks_hold(tmp_path, ranks):
     """40 seconds each: all runs of so many processes, in one launch. Pieces of one width do not divide into four."""
     found = planned.measured(ranks, tmp_path)
-    assert len(found) == {2: 31, 4: 22}[ranks]
-    tracked = 0
+    assert len(found) == {2: 44, 4: 27}[ranks]
     for run, both in found.items():
         assert len(both["held"]) == len(both["planned"]) == ranks
         for held, told in zip(both["held"], both["planned"], strict=True):
             assert {n: held[n] for n in planned.KEPT} == {n: told[n] for n in planned.KEPT}, run
         for counted, told in planned.peaks(run, both):
-            if counted:
-                tracked += 1
-                assert abs(told / counted - 1) <= NEAR, f"{run}: {told:,} planned, {counted:,} held"
-    assert tracked == {2: 18, 4: 13}[ranks] * ranks + {2: 7, 4: 5}[ranks], "under cp the last rank's"
+            assert abs(told / counted - 1) <= NEAR, f"{run}: {told:,} planned, {counted:,} held"
 
 
 def test_the_page_has_the_table_of_the_kept_figures():
     kept = json.loads(planned.FIGURES.read_text())
     text = planned.PAGE.read_text(encoding="utf8")
     assert planned.page(text, kept) == text
-    assert len(kept) == 53
+    assert len(kept) == 71

@@ -9,7 +9,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from components.core.weights import Experts
-from components.functional.experts import ExpertBias, apply_experts, even_loads, experts_reference, fastest
+from components.functional.experts import ExpertBias, Mixture, apply_experts, even_loads, experts_reference, fastest
 from components.functional.routing import Routing, balance_loss, check_groups, token_choice, within_groups, z_loss
 
 N, D, F_, E = 9, 8, 16, 4
@@ -54,8 +54,8 @@ KINDS = ("tokens choose", "experts choose", "padding", "one expert has nobody")
 def test_ways_equal_the_sum_choice_by_choice_in_values_and_gradients(way, kind, weigh, biased):
     x, maps, biases = setting(biased=biased)
     scores, routing = chosen(kind)
-    out = apply_experts(x, routing, maps, biases, formula, weigh=weigh, way=way)
-    want = experts_reference(x, routing, maps, biases, formula, weigh=weigh)
+    out = apply_experts(x, routing, Mixture(maps, biases, formula), weigh=weigh, way=way)
+    want = experts_reference(x, routing, Mixture(maps, biases, formula), weigh=weigh)
     torch.testing.assert_close(out, want)
     leaves = [x, scores, *(m.weight for m in maps.values()), *(b.bias for b in biases.values())]
     g = torch.randn_like(out)
@@ -86,8 +86,8 @@ def test_stretches_of_the_experts_add_up_to_all(way, kind):
                 p = next(m.parameters())
                 p.data = next(whole[n].parameters()).detach()[first : first + E // 2].clone()
                 held.append(p)
-        out = out + apply_experts(x, routing, own, shifts, formula, way=way, first=first)
-    want = experts_reference(x, routing, maps, biases, formula)
+        out = out + apply_experts(x, routing, Mixture(own, shifts, formula), way=way, first=first)
+    want = experts_reference(x, routing, Mixture(maps, biases, formula))
     torch.testing.assert_close(out, want)
     g = torch.randn_like(out)
     grads = torch.autograd.grad(out, [x, scores, *held], g, retain_graph=True)
@@ -108,7 +108,7 @@ def test_the_grouped_kernel_equals_the_others(kind, weigh):
     leaves = [x, scores, *(m.weight for m in maps.values()), *(b.bias for b in biases.values())]
     results = []
     for way in ("grouped", "loop"):
-        out = apply_experts(x, routing, maps, biases, formula, weigh=weigh, way=way)
+        out = apply_experts(x, routing, Mixture(maps, biases, formula), weigh=weigh, way=way)
         assert out.dtype == torch.bfloat16
         results.append((out, *torch.autograd.grad(out.float().square().sum(), leaves, retain_graph=True)))
     for a, b in zip(*results, strict=True):
@@ -118,12 +118,12 @@ def test_the_grouped_kernel_equals_the_others(kind, weigh):
 def test_tokens_without_an_expert_get_zeros_and_no_token_at_all_is_fine():
     x, maps, biases = setting()
     _, routing = chosen("padding")
-    out = apply_experts(x, routing, maps, biases, formula)
+    out = apply_experts(x, routing, Mixture(maps, biases, formula))
     assert (out[torch.arange(N) % 3 == 1] == 0).all()
     assert (out[torch.arange(N) % 3 != 1] != 0).all()
     nobody = token_choice(torch.zeros(N, 1, dtype=torch.long), torch.ones(N, 1), E, torch.zeros(N, dtype=torch.bool))
     for way in ("loop", "dense"):
-        assert (apply_experts(x, nobody, maps, biases, formula, way=way) == 0).all()
+        assert (apply_experts(x, nobody, Mixture(maps, biases, formula), way=way) == 0).all()
 
 
 def test_which_way_is_taken():
@@ -142,9 +142,9 @@ def test_which_way_is_taken():
 def test_even_piles_are_right_where_loads_are_even(weigh):
     x, maps, biases = setting()
     _, routing = chosen("experts choose")  # three tokens each
-    want = experts_reference(x, routing, maps, biases, formula, weigh=weigh)
+    want = experts_reference(x, routing, Mixture(maps, biases, formula), weigh=weigh)
     with even_loads():
-        torch.testing.assert_close(apply_experts(x, routing, maps, biases, formula, weigh=weigh), want)
+        torch.testing.assert_close(apply_experts(x, routing, Mixture(maps, biases, formula), weigh=weigh), want)
     assert fastest(x, maps) == "loop"
 
 
@@ -153,10 +153,10 @@ def test_even_piles_have_the_sizes_of_the_loop_on_shapes_alone():
     x, maps, biases = setting()
     _, routing = chosen("tokens choose")  # 18 choices of 4 experts: piles of 5
     with FlopCounterMode(display=False) as counter, torch.no_grad(), even_loads():
-        apply_experts(x, routing, maps, biases, formula)
+        apply_experts(x, routing, Mixture(maps, biases, formula))
     assert counter.get_total_flops() == 2 * 3 * D * F_ * 5 * E
     with FakeTensorMode(allow_non_fake_inputs=True), even_loads():
-        assert apply_experts(x, routing, maps, biases, formula).shape == (N, D)
+        assert apply_experts(x, routing, Mixture(maps, biases, formula)).shape == (N, D)
 
 
 def test_the_loop_multiplies_chosen_tokens_alone():
@@ -164,7 +164,7 @@ def test_the_loop_multiplies_chosen_tokens_alone():
     _, routing = chosen("padding")
     counter = FlopCounterMode(display=False)
     with counter, torch.no_grad():
-        apply_experts(x, routing, maps, biases, formula)
+        apply_experts(x, routing, Mixture(maps, biases, formula))
     assert counter.get_total_flops() == 2 * 3 * D * F_ * int(routing.kept.sum())
 
 

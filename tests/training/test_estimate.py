@@ -324,7 +324,7 @@ def test_accelerators_have_their_source():
 def test_long_rows_hold_what_shorter_ones_tell(attention):
     long = subject(f"model/attention={attention}", "model.context_length=1024", "model.n_layers=1")
     layout = Layout("single")
-    told = lengthened([long._of_length(layout, 1, n) for n in (128, 256, 512)], (128, 256, 512), 1024)
-    real = long._of_length(layout, 1, 1024)
+    (of,) = long.of_lengths(layout, [1], [128, 256, 512, 1024])
+    told, real = lengthened(of[:3], (128, 256, 512), 1024), of[3]
     assert told.total() == pytest.approx(real.total(), rel=0.01)
     assert told.layers[0].backward == pytest.approx(real.layers[0].backward, rel=0.05)

@@ -226,9 +226,8 @@ def copy_full(parameter: Tensor, value: Tensor) -> None:
     """``parameter[:] = value`` where value has the full shape and the parameter may be a shard."""
     from torch.distributed.tensor import DTensor, distribute_tensor
 
-    value = value.to(parameter.dtype)
     if isinstance(parameter, DTensor):
-        value = value.to(parameter.to_local().device)
+        value = value.to(parameter.to_local().device, parameter.dtype)
         parameter.to_local().copy_(
             distribute_tensor(value, parameter.device_mesh, parameter.placements, src_data_rank=None).to_local()
         )

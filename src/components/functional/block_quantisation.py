@@ -67,7 +67,7 @@ class NF4(Format):
             raise ValueError(f"a matrix of {' x '.join(map(str, weight.shape))} has no nf4: its inputs are odd in number")
         blocks = _rows_of(weight.float().flatten(), BLOCK)
         largest = blocks.abs().amax(1)
-        middles = torch.tensor([(a + b) / 2 for a, b in pairwise(CODES)], device=weight.device)
+        middles = torch.tensor([(a + b) / 2 for a, b in pairwise(CODES)], dtype=torch.float32, device=weight.device)
         nearest = torch.bucketize(blocks / _divisor(largest)[:, None], middles, out_int32=True).to(torch.uint8)
         nearest = nearest.flatten()[: weight.numel()].view(weight.shape[0], -1, 2)
         mean = largest.mean()
@@ -79,7 +79,7 @@ class NF4(Format):
 
     def unpack(self, pieces: Pieces) -> Tensor:
         codes, steps = pieces["codes"], pieces["steps"]
-        table = torch.tensor(CODES, device=codes.device)
+        table = torch.tensor(CODES, dtype=torch.float32, device=codes.device)
         pairs = torch.stack((table.repeat_interleave(16), table.repeat(16)), 1)  # (256, 2): what each byte means
         values = F.embedding(codes.flatten().int(), pairs)
         largest = steps * pieces["factors"].repeat_interleave(GROUP)[: steps.numel()] + pieces["mean"]

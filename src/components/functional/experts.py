@@ -55,12 +55,34 @@ class ExpertBias(nn.Module):
         nn.init.zeros_(self.bias)
 
 
+@dataclass(frozen=True)
+class Mixture:
+    """What experts are made of.
+
+    Args:
+        maps: matrices of all experts, by name.
+        biases: of those that have one.
+        formula: what one expert computes of its rows.
+    """
+
+    maps: Mapping[str, Experts]
+    biases: Mapping[str, ExpertBias]
+    formula: Formula
+
+    @property
+    def count(self) -> int:
+        return next(iter(self.maps.values())).weight.shape[0]
+
+    def multiply(self, name: str, z: Tensor) -> Tensor:
+        """As many rows of every expert, (E, n, in) -> (E, n, out)."""
+        y = self.maps[name](z)
+        return y + self.biases[name].bias.to(y.dtype)[:, None] if name in self.biases else y
+
+
 def apply_experts(
     x: Tensor,
     routing: Routing,
-    maps: Mapping[str, Experts],
-    biases: Mapping[str, ExpertBias],
-    formula: Formula,
+    mixture: Mixture,
     *,
     weigh: Literal["output", "input"] = "output",
     way: Literal["grouped", "loop", "dense", "even"] | None = None,
@@ -70,14 +92,13 @@ def apply_experts(
 
     ``first``: the expert that the matrices begin with, where they are some of all; the choices of others count nothing.
     """
-    way = way or fastest(x, maps)
+    way = way or fastest(x, mixture.maps)
     if chosen.heard is not None:
         chosen.tell("experts", *WAYS[way])
-    count = next(iter(maps.values())).weight.shape[0]
-    if count < routing.n_experts:
-        routing = _held(routing, first, count, way)
+    if mixture.count < routing.n_experts:
+        routing = _held(routing, first, mixture.count, way)
     run = {"grouped": _grouped, "loop": _loop, "dense": _dense, "even": _even}[way]
-    return run(_Call(x, routing, maps, biases, formula, weigh == "input"))
+    return run(_Call(x, routing, mixture, weigh == "input"))
 
 
 @dataclass(frozen=True)
@@ -86,9 +107,7 @@ class _Call:
 
     x: Tensor
     routing: Routing
-    maps: Mapping[str, Experts]
-    biases: Mapping[str, ExpertBias]
-    formula: Formula
+    mixture: Mixture
     weigh_input: bool
 
     def by_expert(self, count: int | None = None) -> tuple[Tensor, Tensor, Tensor]:
@@ -101,11 +120,6 @@ class _Call:
     def summed(self, tokens: Tensor, weights: Tensor, y: Tensor) -> Tensor:
         """(N, D) from what the formula made of each row."""
         return torch.zeros_like(self.x).index_add(0, tokens, y if self.weigh_input else y * weights)
-
-    def multiply(self, name: str, z: Tensor) -> Tensor:
-        """As many rows of every expert, (E, n, in) -> (E, n, out)."""
-        y = self.maps[name](z)
-        return y + self.biases[name].bias.to(y.dtype)[:, None] if name in self.biases else y
 
 
 def _held(routing: Routing, first: int, count: int, way: str) -> Routing:
@@ -149,15 +163,15 @@ def _even(call: _Call) -> Tensor:
     choices, e = rows.shape[0], call.routing.n_experts
     each = -(-choices // e)
     piles = F.pad(rows, (0, 0, 0, each * e - choices)).view(e, each, -1)
-    return call.summed(tokens, weights, call.formula(piles, call.multiply).flatten(0, 1)[:choices])
+    return call.summed(tokens, weights, call.mixture.formula(piles, call.mixture.multiply).flatten(0, 1)[:choices])
 
 
 def _loop(call: _Call) -> Tensor:
-    x, load = call.x, [int(n) for n in call.routing.load().tolist()]
+    x, mixture, load = call.x, call.mixture, [int(n) for n in call.routing.load().tolist()]
     tokens, weights, rows = call.by_expert(sum(load))  # void choices are last
     # unbound once: a slice of its own for each expert would give the backward pass a gradient of full size for each
-    matrices = {name: weight_of(m).to(x.dtype).unbind() for name, m in call.maps.items()}
-    shifts = {name: b.bias.to(x.dtype).unbind() for name, b in call.biases.items()}
+    matrices = {name: weight_of(m).to(x.dtype).unbind() for name, m in mixture.maps.items()}
+    shifts = {name: b.bias.to(x.dtype).unbind() for name, b in mixture.biases.items()}
     pieces = []
     for expert, piece in enumerate(rows.split(load)):
         if piece.shape[0] or (expert == 0 and not sum(load)):  # without any choice too all matrices get a gradient, of zeros
@@ -166,12 +180,12 @@ def _loop(call: _Call) -> Tensor:
                 y = z @ matrices[name][expert]
                 return y + shifts[name][expert] if name in shifts else y
 
-            pieces.append(call.formula(piece, multiply))
+            pieces.append(mixture.formula(piece, multiply))
     return call.summed(tokens, weights, torch.cat(pieces))
 
 
 def _grouped(call: _Call) -> Tensor:
-    x, routing = call.x, call.routing
+    x, routing, mixture = call.x, call.routing, call.mixture
     order = routing.experts.argsort(stable=True)
     tokens, kept = routing.tokens[order], routing.kept[order][:, None]
     weights = torch.where(kept, routing.weights[order][:, None], 0.0).to(x.dtype)
@@ -181,17 +195,17 @@ def _grouped(call: _Call) -> Tensor:
     ends = torch.cat((ends[:-1], torch.full_like(ends[:1], order.shape[0])))
 
     def multiply(name: str, z: Tensor) -> Tensor:
-        y = F.grouped_mm(z, weight_of(call.maps[name]).to(z.dtype), offs=ends)
-        return y + call.biases[name].bias.to(z.dtype)[experts] if name in call.biases else y
+        y = F.grouped_mm(z, weight_of(mixture.maps[name]).to(z.dtype), offs=ends)
+        return y + mixture.biases[name].bias.to(z.dtype)[experts] if name in mixture.biases else y
 
     rows = x[tokens]
     if call.weigh_input:
-        return call.summed(tokens, weights, call.formula(rows * weights, multiply) * kept)
-    return call.summed(tokens, weights, call.formula(rows, multiply))
+        return call.summed(tokens, weights, mixture.formula(rows * weights, multiply) * kept)
+    return call.summed(tokens, weights, mixture.formula(rows, multiply))
 
 
 def _dense(call: _Call) -> Tensor:
-    x, routing = call.x, call.routing
+    x, routing, mixture = call.x, call.routing, call.mixture
     n, e = x.shape[0], routing.n_experts
     place = routing.tokens * (e + 1) + routing.experts
 
@@ -200,16 +214,14 @@ def _dense(call: _Call) -> Tensor:
 
     weights = table(routing.weights)
     if call.weigh_input:
-        return (call.formula(x * weights, call.multiply) * table(torch.ones_like(routing.weights))).sum(0)
-    return (call.formula(x.expand(e, *x.shape), call.multiply) * weights).sum(0)
+        return (mixture.formula(x * weights, mixture.multiply) * table(torch.ones_like(routing.weights))).sum(0)
+    return (mixture.formula(x.expand(e, *x.shape), mixture.multiply) * weights).sum(0)
 
 
 def experts_reference(
     x: Tensor,
     routing: Routing,
-    maps: Mapping[str, Experts],
-    biases: Mapping[str, ExpertBias],
-    formula: Formula,
+    mixture: Mixture,
     *,
     weigh: Literal["output", "input"] = "output",
 ) -> Tensor:
@@ -220,10 +232,10 @@ def experts_reference(
             continue
 
         def multiply(name: str, z: Tensor, expert: int = expert) -> Tensor:
-            y = z @ maps[name].weight[expert].double()
-            return y + biases[name].bias[expert].double() if name in biases else y
+            y = z @ mixture.maps[name].weight[expert].double()
+            return y + mixture.biases[name].bias[expert].double() if name in mixture.biases else y
 
         row = x[token].double()
-        y = formula(row * weight if weigh == "input" else row, multiply)
+        y = mixture.formula(row * weight if weigh == "input" else row, multiply)
         out[token] = out[token] + (y if weigh == "input" else y * weight)
     return torch.stack(out)

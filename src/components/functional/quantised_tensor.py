@@ -1,13 +1,15 @@
 """A frozen matrix that is kept in few bits and is, to all who read it, the matrix that these bits mean.
 
-``F.linear`` makes the whole matrix for the product, forward and backward, and keeps none of it in between; all else that reads it gets the whole
-matrix for that moment. ``copy_`` rounds what is copied into it. It has no gradient.
+``linear`` makes the whole matrix for the product, forward and backward, and keeps none of it in between (``products_in_few_bits.py``); ``F.linear`` of
+such a matrix is the same, but in a compiled program, which does not ask a tensor. All else that reads it gets the whole matrix for that moment.
+``copy_`` rounds what is copied into it. It has no gradient.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Protocol, TypeAlias
+from functools import partial
+from typing import TypeAlias, cast
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +18,7 @@ from torch._ops import OpOverload
 from torch.utils._pytree import tree_map_only
 
 from components.functional.block_quantisation import FORMATS, Bits, Pieces
+from components.functional.products_in_few_bits import product
 
 aten = torch.ops.aten
 Call: TypeAlias = Callable[..., object]
@@ -51,7 +54,7 @@ class Quantised(Tensor):
 
     @property
     def pieces(self) -> Pieces:
-        return {name: vars(self)[name] for name in FORMATS[self.bits].pieces}
+        return {name: getattr(self, name) for name in FORMATS[self.bits].pieces}
 
     def whole(self, dtype: torch.dtype | None = None) -> Tensor:
         """The matrix as a plain tensor of its own."""
@@ -77,7 +80,7 @@ class Quantised(Tensor):
         cls, func: Call, types: object, args: tuple[object, ...] = (), kwargs: dict[str, object] | None = None
     ) -> object:
         del types
-        func = product if func is F.linear else func
+        func = cast(Call, in_few_bits) if func is F.linear else func
         with torch._C.DisableTorchFunctionSubclass():
             return func(*args, **(kwargs or {}))
 
@@ -121,7 +124,7 @@ def _taken(matrix: Quantised, source: Tensor, non_blocking: bool = False) -> Qua
     """``matrix.copy_(source)``: bits as they are where both are kept alike, else rounded anew."""
     alike = isinstance(source, Quantised) and source.bits == matrix.bits
     whole = source.whole() if isinstance(source, Quantised) else source
-    pieces = source.pieces if alike else FORMATS[matrix.bits].pack(whole.to(matrix.device, matrix.dtype).expand(matrix.shape))  # type: ignore[attr-defined]  # `alike` says that it is one
+    pieces = source.pieces if alike else FORMATS[matrix.bits].pack(whole.to(matrix.device).expand(matrix.shape))  # type: ignore[attr-defined]  # `alike` says that it is one
     for name, piece in matrix.pieces.items():
         piece.copy_(pieces[name], non_blocking)
     return matrix
@@ -138,41 +141,18 @@ KEEPING: dict[OpOverload, Callable[..., Tensor]] = {
 }
 
 
-class Held(Protocol):
-    """What a product keeps for its backward pass."""
-
-    matrix: Quantised
-    needs_input_grad: tuple[bool, ...]
+def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """``F.linear``, of a matrix in few bits or a plain one."""
+    return in_few_bits(input, weight, bias) if isinstance(weight, Quantised) else F.linear(input, weight, bias)
 
 
-class _Linear(torch.autograd.Function):
-    """x Wᵀ + b, whose backward pass makes W anew."""
-
-    @staticmethod
-    def forward(ctx: Held, x: Tensor, matrix: Quantised, bias: Tensor | None) -> Tensor:
-        ctx.matrix = matrix
-        return F.linear(x, matrix.whole(x.dtype), bias)
-
-    @staticmethod
-    def backward(ctx: Held, *grads: Tensor) -> tuple[Tensor | None, None, Tensor | None]:
-        (grad,), (of_x, _, of_bias) = grads, ctx.needs_input_grad
-        return (
-            grad @ ctx.matrix.whole(grad.dtype) if of_x else None,
-            None,
-            grad.flatten(0, -2).sum(0) if of_bias else None,
-        )
-
-
-def linear(input: Tensor, weight: Quantised, bias: Tensor | None = None) -> Tensor:
-    """``F.linear``; under autocast in its dtype, as that would do it."""
+def in_few_bits(input: Tensor, weight: Quantised, bias: Tensor | None = None) -> Tensor:
+    """The product by a matrix in few bits; under autocast in its dtype, as ``F.linear`` would do it."""
     kind = input.device.type
     if kind != "meta" and torch.is_autocast_enabled(kind):
         dtype = torch.get_autocast_dtype(kind)
         input, bias = input.to(dtype), None if bias is None else bias.to(dtype)
-    return _Linear.apply(input, weight, bias)  # type: ignore[no-untyped-call,no-any-return]  # torch's apply says no types
-
-
-product: Call = linear  # as torch calls it
+    return product(input, weight.pieces, bias, weight.bits)
 
 
 def bytes_of(tensor: Tensor) -> int:
@@ -185,14 +165,21 @@ def bytes_of(tensor: Tensor) -> int:
 def quantise(module: nn.Module, bits: Bits) -> None:
     """Keep the module's ``weight`` (out, in), frozen, in few bits. In state dicts its pieces stand under names of their own, plain tensors."""
     module.weight = nn.Parameter(Quantised.of(module.weight.detach(), bits), requires_grad=False)  # type: ignore[union-attr,operator]  # of a linear map
+    if type(module).forward is nn.Linear.forward:
+        module.forward = partial(_forward, module)
     module.register_state_dict_post_hook(_in_pieces)
     module.register_load_state_dict_pre_hook(_from_pieces)
+
+
+def _forward(module: nn.Module, input: Tensor) -> Tensor:
+    return linear(input, module.weight, module.bias)  # type: ignore[arg-type]  # of a linear map
 
 
 def dequantise(module: nn.Module) -> None:
     """Make the module's ``weight`` a plain parameter."""
     if isinstance(module.weight, Quantised):
         module.weight = nn.Parameter(module.weight.whole())
+        vars(module).pop("forward", None)
 
 
 def unpacked(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

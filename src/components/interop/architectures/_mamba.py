@@ -8,6 +8,14 @@ from components.interop.architectures._layers import layers_of, option
 from components.interop.fields import Custom, Fields, Get, Node, Options, Theirs, Unsupported, value_of
 from components.interop.layouts import Convolutions, Flat, Layout, Reshaped, Rows
 
+AROUND = (  # the mixers and feed-forwards of hybrids
+    Rule("model.embed_tokens.weight", "embedding.table.weight"),
+    Rule("model.final_layernorm.weight", "stack.final_norm.weight"),
+    Rule("lm_head.weight", "head.logits.weight"),
+    Rule("model.layers.{i}.input_layernorm.weight", stack("attention_norm.weight")),
+    Rule("model.layers.{i}.pre_ff_layernorm.weight", stack("ffn_norm.weight")),
+)
+
 
 def _rule(theirs: str, ours: tuple[str, ...], layout: Layout = SAME, of: str = "mamba", within: str = "attention") -> Rule:
     return Rule(theirs, tuple(stack(f"{within}.{n}") for n in ours), layout, layers=lambda get: layers_of(get, "attention", of))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from components.interop.architecture import Architecture, Rule
-from components.interop.architectures._common import ATTENTION, TIED, decoder_sizes, in_each, rope, stack
+from components.interop.architecture import Architecture
+from components.interop.architectures._common import ATTENTION, TIED, decoder_sizes, in_each, rope
 from components.interop.architectures._layers import in_layers, layers_of
 from components.interop.architectures._llama import BASE, BIAS, DROPOUT, FILES, MLP_BIAS, SILU
-from components.interop.architectures._mamba import SIZE_FIELDS, mixer2, read_mamba2, write_mamba2
+from components.interop.architectures._mamba import AROUND, SIZE_FIELDS, mixer2, read_mamba2, write_mamba2
 from components.interop.architectures._moe import PROJECTIONS
 from components.interop.fields import Custom, Fields, Get, Options, Same, Theirs, Unsupported
 
@@ -38,11 +38,7 @@ ARCHITECTURE = Architecture(
         Custom(("attn_layer_indices", "rms_norm_eps", *SIZE_FIELDS), _read_layers, _write_layers),
     ),
     tensors=(
-        Rule("model.embed_tokens.weight", "embedding.table.weight"),
-        Rule("model.final_layernorm.weight", "stack.final_norm.weight"),
-        Rule("lm_head.weight", "head.logits.weight"),
-        Rule("model.layers.{i}.input_layernorm.weight", stack("attention_norm.weight")),
-        Rule("model.layers.{i}.pre_ff_layernorm.weight", stack("ffn_norm.weight")),
+        *AROUND,
         *mixer2("model.layers.{i}.mamba"),
         *ATTENTION,
         *in_each("model.layers.{i}.feed_forward.", {theirs: f"ffn.{ours}" for theirs, ours in PROJECTIONS}),

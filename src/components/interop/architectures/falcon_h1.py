@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import math
 
-from components.interop.architecture import Architecture, Rule
-from components.interop.architectures._common import TIED, decoder_sizes, in_each, rope, stack
+from components.interop.architecture import Architecture
+from components.interop.architectures._common import TIED, decoder_sizes, in_each, rope
 from components.interop.architectures._llama import BASE, FILES, MLP_BIAS, SILU
-from components.interop.architectures._mamba import limit_of, mixer2
+from components.interop.architectures._mamba import AROUND, limit_of, mixer2
 from components.interop.architectures._moe import PROJECTIONS
 from components.interop.fields import Custom, Fields, Get, Mapped, Options, Same, Theirs, Unsupported, value_of
 
@@ -132,11 +132,7 @@ ARCHITECTURE = Architecture(
         Custom(("mamba_proj_bias", "projectors_bias"), _read_bias, _write_bias),
     ),
     tensors=(
-        Rule("model.embed_tokens.weight", "embedding.table.weight"),
-        Rule("model.final_layernorm.weight", "stack.final_norm.weight"),
-        Rule("lm_head.weight", "head.logits.weight"),
-        Rule("model.layers.{i}.input_layernorm.weight", stack("attention_norm.weight")),
-        Rule("model.layers.{i}.pre_ff_layernorm.weight", stack("ffn_norm.weight")),
+        *AROUND,
         *mixer2("model.layers.{i}.mamba", "attention.recurrent_mixer", "parallel_hybrid"),
         *in_each("model.layers.{i}.self_attn.", {f"{n}_proj": f"{OURS}.{m}" for n, m in zip("qkvo", ("q", "k", "v", "out"))}),
         *in_each("model.layers.{i}.feed_forward.", {theirs: f"ffn.{ours}" for theirs, ours in PROJECTIONS}),

@@ -11,7 +11,7 @@ from components.interop.architecture import Architecture, Rule
 from components.interop.architectures._common import ATTENTION, TIED, decoder_sizes, stack
 from components.interop.architectures._layers import in_layers, layers_of, option
 from components.interop.architectures._llama import DROPOUT
-from components.interop.architectures._mamba import mixer, rank_of
+from components.interop.architectures._mamba import AROUND, mixer, rank_of
 from components.interop.architectures._moe import FREE, MOE, PROJECTIONS, dense_layers, experts
 from components.interop.fields import Constant, Custom, Fields, Get, Options, Same, Theirs, Unsupported, value_of
 
@@ -94,11 +94,7 @@ ARCHITECTURE = Architecture(
         Custom(("expert_layer_period", "expert_layer_offset"), _read_dense, _write_dense),
     ),
     tensors=(
-        Rule("model.embed_tokens.weight", "embedding.table.weight"),
-        Rule("model.final_layernorm.weight", "stack.final_norm.weight"),
-        Rule("lm_head.weight", "head.logits.weight"),
-        Rule("model.layers.{i}.input_layernorm.weight", stack("attention_norm.weight")),
-        Rule("model.layers.{i}.pre_ff_layernorm.weight", stack("ffn_norm.weight")),
+        *AROUND,
         *mixer("model.layers.{i}.mamba"),
         *(
             Rule(f"model.layers.{{i}}.mamba.{n.lower()}_layernorm.weight", stack(f"attention.{n}_norm.weight"))

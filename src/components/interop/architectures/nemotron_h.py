@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from components.interop.architecture import SAME, Architecture, Rule
-from components.interop.architectures._common import decoder_sizes, head_dim, stack, tied
+from components.interop.architecture import Architecture, Rule
+from components.interop.architectures._common import decoder_sizes, head_dim, in_each, stack, tied
 from components.interop.architectures._layers import each_layer, layers_of, option
 from components.interop.architectures._llama import DROPOUT, MLP_BIAS
 from components.interop.architectures._mamba import mixer2
@@ -27,7 +27,7 @@ from components.interop.fields import (
     Unsupported,
     value_of,
 )
-from components.interop.layouts import Experts, Layout
+from components.interop.layouts import Experts
 
 KINDS = {  # their names, the first one is written: what a layer has
     "linear_attention": "mamba2",
@@ -72,22 +72,10 @@ ONE = {  # the only values
 # what the class does not read where it reads a text: the number of layers is that of their kinds, the width of a Mamba-2 is that of its heads
 UNREAD = frozenset(
     (
-        "num_hidden_layers",
-        "expand",
-        "chunk_size",
-        "hidden_dropout",
-        "mamba_ssm_cache_dtype",
-        "moe_shared_expert_overlap",
-        "num_logits_to_keep",
-        "rescale_prenorm_residual",
-        "residual_in_fp32",
-        "time_step_floor",
-        "use_mamba_kernels",
-        "num_nextn_predict_layers",
-        "mtp_layers_block_type",
-        "mtp_hybrid_override_pattern",
-        "norm_eps",
-        "rms_norm_eps",
+        *("num_hidden_layers", "expand", "chunk_size", "hidden_dropout", "mamba_ssm_cache_dtype"),
+        *("moe_shared_expert_overlap", "num_logits_to_keep", "rescale_prenorm_residual", "residual_in_fp32"),
+        *("time_step_floor", "use_mamba_kernels", "num_nextn_predict_layers", "mtp_layers_block_type"),
+        *("mtp_hybrid_override_pattern", "norm_eps", "rms_norm_eps"),
     )
 )
 
@@ -175,11 +163,9 @@ def _without(get: Get, socket: str) -> Collection[int]:
     return [i for i, node in enumerate(each_layer(get, socket)) if node["name"] != "none"]
 
 
-def _in(where: str, table: dict[str, str], dims: int | None = None, layout: Layout = SAME) -> tuple[Rule, ...]:
-    mixer = "backbone.layers.{i}.mixer."
-    return tuple(Rule(mixer + theirs, stack(f"{where}.{ours}"), layout, dims) for theirs, ours in table.items())
-
-
+LAYER = "backbone.layers.{i}."
+MIXER = LAYER + "mixer."
+MAPS = (("up_proj", "up"), ("down_proj", "out"))
 ARCHITECTURE = Architecture(
     names=("NemotronHForCausalLM",),
     model_type="nemotron_h",
@@ -201,19 +187,16 @@ ARCHITECTURE = Architecture(
         Rule("backbone.norm_f.weight", "stack.final_norm.weight"),
         Rule("lm_head.weight", "head.logits.weight"),
         *(
-            Rule("backbone.layers.{i}.norm.weight", stack(f"{s}_norm.weight"), layers=lambda get, s=s: _without(get, s))
+            Rule(f"{LAYER}norm.weight", stack(f"{s}_norm.weight"), layers=lambda get, s=s: _without(get, s))
             for s in ("attention", "ffn")
         ),
-        *mixer2("backbone.layers.{i}.mixer"),
-        *_in(
-            "attention",
-            {f"{theirs}_proj.weight": f"{ours}.weight" for theirs, ours in zip("qkvo", ("q", "k", "v", "out"), strict=True)},
-        ),
-        *_in("ffn", {"up_proj.weight": "up.weight", "down_proj.weight": "out.weight"}, dims=2),
-        *_in("ffn", {"up_proj.bias": "up.bias", "down_proj.bias": "out.bias"}, dims=1),
-        *_in("ffn", {"experts.{e}.up_proj.weight": "up.weight", "experts.{e}.down_proj.weight": "out.weight"}, 3, Experts()),
-        *_in("ffn.shared", {"shared_experts.up_proj.weight": "up.weight", "shared_experts.down_proj.weight": "out.weight"}),
-        *_in("ffn.router", {"gate.weight": "logits.weight", "gate.e_score_correction_bias": "correction"}),
+        *mixer2(MIXER[:-1]),
+        *in_each(MIXER, {f"{n}_proj": f"attention.{m}" for n, m in zip("qkvo", ("q", "k", "v", "out"), strict=True)}),
+        *(Rule(f"{MIXER}{a}.{p}", stack(f"ffn.{b}.{p}"), dims=n) for a, b in MAPS for p, n in (("weight", 2), ("bias", 1))),
+        *(Rule(f"{MIXER}experts.{{e}}.{a}.weight", stack(f"ffn.{b}.weight"), Experts(), 3) for a, b in MAPS),
+        *in_each(MIXER, {f"shared_experts.{a}": f"ffn.shared.{b}" for a, b in MAPS}),
+        Rule(f"{MIXER}gate.weight", stack("ffn.router.logits.weight")),
+        Rule(f"{MIXER}gate.e_score_correction_bias", stack("ffn.router.correction")),
     ),
     free=FREE | UNREAD,
     ignored=("mtp.*",),

@@ -14,6 +14,7 @@ from components.core.errors import UserError
 from components.core.flops import Flops, Work, both
 from components.core.weights import Experts, Weight, blank
 from components.functional.dropout import dropout_of
+from components.functional.quantised_tensor import linear
 from components.parts.adapter._adapted import Adapted, add
 
 
@@ -58,7 +59,7 @@ class LoRALinear(LowRank, nn.Linear):
         add(self, "lora_b", (shape[0], rank), ("latent", axes[-1]))
 
     def forward(self, input: Tensor) -> Tensor:
-        return F.linear(input, self.weight, self.bias) + self.beside(input)
+        return linear(input, self.weight, self.bias) + self.beside(input)
 
     def beside(self, x: Tensor) -> Tensor:
         return F.linear(F.linear(self.thinned(x), self.lora_a), self.lora_b) * self.factor
@@ -98,7 +99,7 @@ class DoRALinear(LoRALinear):
         return self.magnitude / norm.masked_fill(norm == 0, torch.inf)  # a row of zeros has no direction, and stays as it is
 
     def forward(self, input: Tensor) -> Tensor:
-        y = F.linear(input, self.weight) + self.beside(input)
+        y = linear(input, self.weight) + self.beside(input)
         y = y * self.scale().to(y.dtype)
         return y if self.bias is None else y + self.bias.to(y.dtype)
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from components.core.registry import register
 from components.core.weights import Weight
+from components.functional.quantised_tensor import linear
 from components.parts.adapter._adapted import Adapted, adapt, add, ones
 from components.parts.adapter._base import OverBase
 
@@ -57,9 +57,9 @@ class IA3Linear(Adapted, nn.Linear):
 
     def forward(self, input: Tensor) -> Tensor:
         if self.on_output:
-            y = F.linear(input, self.weight, self.bias)
+            y = linear(input, self.weight, self.bias)
             return y * self.ia3.to(y.dtype)
-        return F.linear(input * self.ia3.to(input.dtype), self.weight, self.bias)
+        return linear(input * self.ia3.to(input.dtype), self.weight, self.bias)
 
     def effective_weight(self) -> Tensor:
         return self.weight * (self.ia3[:, None] if self.on_output else self.ia3)

@@ -1,8 +1,8 @@
-"""What the linear-time mixers have in common: heads, where their state is kept, and the way out through norm and gate."""
+"""What the linear-time mixers have in common: heads, short convolutions, where their state is kept, and the way out through norm and gate."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Literal
 
 import torch
@@ -14,6 +14,7 @@ from components.core.sockets import SequenceInfo
 from components.functional.activations import ACTIVATIONS
 from components.functional.earlier import left, starts
 from components.functional.precision import at_least_fp32
+from components.functional.short_convolution import ShortConvolution, short_convolutions
 
 
 def head_width(d_model: int, n_heads: int, expand: float, name: str) -> int:
@@ -69,11 +70,47 @@ def recall(
 
 
 class LinearTime(nn.Module):
-    """A mixer whose heads are normed and gated before the output projection."""
+    """A mixer whose heads are normed and gated before the output projection. Its ``axes`` are those of a mixer with no other matrices."""
 
+    axes = {
+        "q": ("d_model", "heads"),
+        "k": ("d_model", "heads"),
+        "v": ("d_model", "heads"),
+        "z": ("d_model", "heads"),
+        "out": ("heads", "d_model"),
+    }
+
+    q: nn.Linear
+    k: nn.Linear
+    v: nn.Linear
+    k_width: int  # of a head's query and key
+    v_width: int  # of its value
+    conv_size: int | None
     output_norm: Norm
     out: nn.Linear
     z: nn.Linear  # where there is a gate
+
+    def project(self, d_model: int, n_heads: int, v_heads: int | None = None) -> None:
+        """Make ``q``, ``k`` and ``v``. ``v_heads``: heads of values; None: n_heads."""
+        self.q, self.k = (nn.Linear(d_model, n_heads * self.k_width, bias=False) for _ in range(2))
+        self.v = nn.Linear(d_model, (v_heads or n_heads) * self.v_width, bias=False)
+
+    def convolve(self, conv_size: int | None, bias: bool = False) -> None:
+        """Make ``q_conv``, ``k_conv`` and ``v_conv``, of so many taps; None: there are none."""
+        self.conv_size = conv_size
+        if conv_size is not None:
+            maps = (self.q, self.k, self.v)
+            self.q_conv, self.k_conv, self.v_conv = (ShortConvolution(m.out_features, conv_size, bias) for m in maps)
+
+    def convolved(self, parts: list[Tensor], info: SequenceInfo, state: dict[str, Any] | None) -> list[Tensor]:
+        """Queries, keys and values (B, T, H * K), each by its own convolution; as they are where there is none."""
+        if self.conv_size is None:
+            return parts
+        return short_convolutions(parts, (self.q_conv, self.k_conv, self.v_conv), info, state)
+
+    def in_heads(self, parts: Iterable[Tensor]) -> Iterator[Tensor]:
+        """Queries, keys and values (B, T, H * K) -> (B, H, T, K)."""
+        return (split_heads(y, w) for y, w in zip(parts, (self.k_width, self.k_width, self.v_width), strict=True))
 
     def way_out(self, read: Tensor, x: Tensor, *, over: str = "head", gate: str = "none") -> Tensor:
         """(B, H, T, V) -> ``out`` of (B, T, D): normed over each head's vector or all of them, then gated by ``z`` of x."""
@@ -96,6 +133,11 @@ def unit(y: Tensor, eps: float = 1e-6) -> Tensor:
     """Vectors of length 1: y / sqrt(sum y^2 + eps), in fp32 at least."""
     y = at_least_fp32(y)
     return y * (y.square().sum(-1, keepdim=True) + eps).rsqrt()
+
+
+def middles(low: float, high: float, count: int) -> Tensor:
+    """Those of ``count`` equal parts of a range, in fp64: the papers draw evenly, this takes the same range without chance."""
+    return low + (torch.arange(count, dtype=torch.float64, device="cpu") + 0.5) * ((high - low) / count)
 
 
 def inverse_softplus_of_log_spaced(low: float, high: float, count: int) -> Tensor:

@@ -18,8 +18,7 @@ from components.core.sockets import Maker, SequenceInfo, info_of, make
 from components.functional.delta_rule import delta_rule, delta_rule_flops
 from components.functional.joint import joint_linear
 from components.functional.precision import at_least_fp32, cast_once
-from components.functional.short_convolution import ShortConvolution, short_convolutions
-from components.parts.attention._linear import LinearTime, head_width, kept, recall, split_heads, unit
+from components.parts.attention._linear import LinearTime, head_width, kept, recall, unit
 from components.parts.attention._positioned import Positioned
 
 
@@ -86,27 +85,21 @@ class DeltaNet(LinearTime, Positioned):
         self.splits = {"heads": n_heads}
         self.k_width = head_width(d_model, n_heads, expand_k, "expand_k")
         self.v_width = head_width(d_model, n_heads, expand_v, "expand_v")
-        self.qk_activation, self.qk_norm, self.output_gate, self.conv_size = qk_activation, qk_norm, output_gate, conv_size
+        self.qk_activation, self.qk_norm, self.output_gate = qk_activation, qk_norm, output_gate
         self.most = 2.0 if allow_neg_eigval else 1.0
-        keys, values = n_heads * self.k_width, n_heads * self.v_width
-        self.q, self.k = (nn.Linear(d_model, keys, bias=False) for _ in range(2))
-        self.v = nn.Linear(d_model, values, bias=False)
+        self.project(d_model, n_heads)
         self.b = nn.Linear(d_model, n_heads, bias=False) if use_beta else None
-        if conv_size is not None:
-            self.q_conv, self.k_conv, self.v_conv = (ShortConvolution(c, conv_size, conv_bias) for c in (keys, keys, values))
+        self.convolve(conv_size, conv_bias)
         if output_gate != "none":
-            self.z = nn.Linear(d_model, values, bias=False)
-        self.out = nn.Linear(values, d_model, bias=False)
+            self.z = nn.Linear(d_model, n_heads * self.v_width, bias=False)
+        self.out = nn.Linear(n_heads * self.v_width, d_model, bias=False)
         self.add_position(position, d_model=d_model, n_heads=n_heads, head_dim=self.k_width, context_length=context_length)
         self.output_norm = make(output_norm, "norm", dim=self.v_width)
 
     def forward(self, x: Tensor, info: SequenceInfo | None = None) -> Tensor:
         info = info_of(x, info)
         x, state = cast_once(x), kept(self, info)
-        parts = joint_linear(x, (self.q, self.k, self.v))
-        if self.conv_size is not None:
-            parts = short_convolutions(parts, (self.q_conv, self.k_conv, self.v_conv), info, state)
-        q, k, v = (split_heads(y, w) for y, w in zip(parts, (self.k_width, self.k_width, self.v_width)))
+        q, k, v = self.in_heads(self.convolved(joint_linear(x, (self.q, self.k, self.v)), info, state))
         q, k, v = self.key(q), self.key(k), F.silu(v)
         if self.rotates:
             q, k = self.position.rotate(q, k, info, info)

@@ -19,14 +19,13 @@ from components.core.weights import copy_full
 from components.functional.delta_rule import delta_rule, delta_rule_flops
 from components.functional.joint import joint_linear
 from components.functional.precision import at_least_fp32, cast_once
-from components.functional.short_convolution import ShortConvolution, short_convolutions
 from components.parts.attention._linear import (
     LinearTime,
     head_width,
     inverse_softplus_of_log_spaced,
     kept,
+    middles,
     recall,
-    split_heads,
     unit,
 )
 from components.parts.attention._positioned import Positioned
@@ -94,18 +93,15 @@ class GatedDeltaNet(LinearTime, Positioned):
             raise ValueError(f"n_v_heads={v_heads} is no multiple of n_heads={n_heads}: each key serves equally many values")
         self.k_width = head_dim or head_width(d_model, n_heads, 1.0, "head_dim")
         self.v_width = head_v_dim or 2 * self.k_width
-        self.output_gate, self.conv_size, self.most = output_gate, conv_size, 2.0 if allow_neg_eigval else 1.0
+        self.output_gate, self.most = output_gate, 2.0 if allow_neg_eigval else 1.0
         self.splits = {"heads": v_heads, **({"kv_heads": n_heads} if n_heads > 1 else {})}
-        keys, values = n_heads * self.k_width, v_heads * self.v_width
-        self.q, self.k = (nn.Linear(d_model, keys, bias=False) for _ in range(2))
-        self.v = nn.Linear(d_model, values, bias=False)
+        self.project(d_model, n_heads, v_heads)
         self.a, self.b = (nn.Linear(d_model, v_heads, bias=False) for _ in range(2))
         if output_gate != "none":
-            self.z = nn.Linear(d_model, values, bias=False)
-        if conv_size is not None:
-            self.q_conv, self.k_conv, self.v_conv = (ShortConvolution(c, conv_size, conv_bias) for c in (keys, keys, values))
+            self.z = nn.Linear(d_model, v_heads * self.v_width, bias=False)
+        self.convolve(conv_size, conv_bias)
         self.A_log, self.dt_bias = (nn.Parameter(torch.empty(v_heads)) for _ in range(2))
-        self.out = nn.Linear(values, d_model, bias=False)
+        self.out = nn.Linear(v_heads * self.v_width, d_model, bias=False)
         self.add_position(position, d_model=d_model, n_heads=n_heads, head_dim=self.k_width, context_length=context_length)
         self.output_norm = make(output_norm, "norm", dim=self.v_width)
         self.reset_parameters()
@@ -113,17 +109,14 @@ class GatedDeltaNet(LinearTime, Positioned):
     @torch.no_grad()
     def reset_parameters(self) -> None:
         count = self.A_log.shape[0]
-        middles = (torch.arange(count, dtype=torch.float64, device="cpu") + 0.5) * (16.0 / count)
-        copy_full(self.A_log, middles.log())
+        copy_full(self.A_log, middles(0.0, 16.0, count).log())
         copy_full(self.dt_bias, inverse_softplus_of_log_spaced(0.001, 0.1, count))
 
     def forward(self, x: Tensor, info: SequenceInfo | None = None) -> Tensor:
         info = info_of(x, info)
         x, state = cast_once(x), kept(self, info)
         *parts, a, b = joint_linear(x, (self.q, self.k, self.v, self.a, self.b))
-        if self.conv_size is not None:
-            parts = short_convolutions(parts, (self.q_conv, self.k_conv, self.v_conv), info, state)
-        q, k, v = (split_heads(F.silu(y), w) for y, w in zip(parts, (self.k_width, self.k_width, self.v_width)))
+        q, k, v = self.in_heads(map(F.silu, self.convolved(parts, info, state)))
         q, k = unit(q), unit(k)
         if self.rotates:
             q, k = self.position.rotate(q, k, info, info)

@@ -17,7 +17,6 @@ from components.core.sockets import Maker, SequenceInfo, info_of, make
 from components.functional.joint import joint_linear
 from components.functional.linear_attention import linear_attention, linear_attention_flops
 from components.functional.precision import at_least_fp32, cast_once
-from components.functional.short_convolution import ShortConvolution, short_convolutions
 from components.parts.attention._linear import FeatureMap, LinearTime, featured, head_width, kept, recall, split_heads
 
 
@@ -75,27 +74,21 @@ class GatedLinearAttention(LinearTime):
         self.splits = {"heads": n_heads}
         self.k_width = head_width(d_model, n_heads, expand_k, "expand_k")
         self.v_width = head_width(d_model, n_heads, expand_v, "expand_v")
-        self.conv_size, self.output_gate, self.gate_logit_normalizer = conv_size, output_gate, gate_logit_normalizer
-        self.feature_map = feature_map
-        keys, values = n_heads * self.k_width, n_heads * self.v_width
-        self.q, self.k = (nn.Linear(d_model, keys, bias=False) for _ in range(2))
-        self.v = nn.Linear(d_model, values, bias=False)
+        self.output_gate, self.gate_logit_normalizer, self.feature_map = output_gate, gate_logit_normalizer, feature_map
+        self.project(d_model, n_heads)
         self.decay_down = nn.Linear(d_model, gate_low_rank_dim, bias=False)
-        self.decay_up = nn.Linear(gate_low_rank_dim, keys)
-        if conv_size is not None:
-            self.q_conv, self.k_conv, self.v_conv = (ShortConvolution(c, conv_size) for c in (keys, keys, values))
+        self.decay_up = nn.Linear(gate_low_rank_dim, n_heads * self.k_width)
+        self.convolve(conv_size)
         if output_gate != "none":
-            self.z = nn.Linear(d_model, values, bias=False)
-        self.out = nn.Linear(values, d_model, bias=False)
+            self.z = nn.Linear(d_model, n_heads * self.v_width, bias=False)
+        self.out = nn.Linear(n_heads * self.v_width, d_model, bias=False)
         self.output_norm = make(output_norm, "norm", dim=self.v_width)
 
     def forward(self, x: Tensor, info: SequenceInfo | None = None) -> Tensor:
         info = info_of(x, info)
         x, state = cast_once(x), kept(self, info)
-        parts = joint_linear(x, (self.q, self.k, self.v))
-        if self.conv_size is not None:
-            parts = [F.silu(y) for y in short_convolutions(parts, (self.q_conv, self.k_conv, self.v_conv), info, state)]
-        q, k, v = (split_heads(y, w) for y, w in zip(parts, (self.k_width, self.k_width, self.v_width)))
+        parts = self.convolved(joint_linear(x, (self.q, self.k, self.v)), info, state)
+        q, k, v = self.in_heads(parts if self.conv_size is None else map(F.silu, parts))
         q, k = featured(q, self.feature_map), featured(k, self.feature_map)
         logits = at_least_fp32(self.decay_up(self.decay_down(x)))
         g = split_heads(F.logsigmoid(logits) / self.gate_logit_normalizer, self.k_width)

@@ -19,12 +19,12 @@ from components.core.weights import copy_full
 from components.functional.delta_rule import delta_rule, delta_rule_flops
 from components.functional.joint import joint_linear
 from components.functional.precision import at_least_fp32, cast_once
-from components.functional.short_convolution import ShortConvolution, short_convolutions
 from components.parts.attention._linear import (
     LinearTime,
     head_width,
     inverse_softplus_of_log_spaced,
     kept,
+    middles,
     recall,
     split_heads,
     unit,
@@ -90,16 +90,14 @@ class KimiDeltaAttention(LinearTime):
         self.splits = {"heads": n_heads}
         self.k_width = head_dim or head_width(d_model, n_heads, 1.0, "head_dim")
         self.v_width, rank = head_v_dim or self.k_width, gate_low_rank_dim or self.k_width
-        self.output_gate, self.conv_size, self.most = output_gate, conv_size, 2.0 if allow_neg_eigval else 1.0
+        self.output_gate, self.most = output_gate, 2.0 if allow_neg_eigval else 1.0
         keys, values = n_heads * self.k_width, n_heads * self.v_width
-        self.q, self.k = (nn.Linear(d_model, keys, bias=False) for _ in range(2))
-        self.v = nn.Linear(d_model, values, bias=False)
+        self.project(d_model, n_heads)
         self.b = nn.Linear(d_model, n_heads, bias=False)
         self.decay_down, self.decay_up = nn.Linear(d_model, rank, bias=False), nn.Linear(rank, keys, bias=False)
         if output_gate != "none":
             self.z_down, self.z_up = nn.Linear(d_model, rank, bias=False), nn.Linear(rank, values, bias=False)
-        if conv_size is not None:
-            self.q_conv, self.k_conv, self.v_conv = (ShortConvolution(c, conv_size, conv_bias) for c in (keys, keys, values))
+        self.convolve(conv_size, conv_bias)
         self.A_log, self.dt_bias = nn.Parameter(torch.empty(n_heads)), nn.Parameter(torch.empty(keys))
         self.out = nn.Linear(values, d_model, bias=False)
         self.output_norm = make(output_norm, "norm", dim=self.v_width)
@@ -108,8 +106,7 @@ class KimiDeltaAttention(LinearTime):
     @torch.no_grad()
     def reset_parameters(self) -> None:
         count = self.A_log.shape[0]
-        middles = 1.0 + (torch.arange(count, dtype=torch.float64, device="cpu") + 0.5) * (15.0 / count)
-        copy_full(self.A_log, middles.log())
+        copy_full(self.A_log, middles(1.0, 16.0, count).log())
         copy_full(self.dt_bias, inverse_softplus_of_log_spaced(0.001, 0.1, self.k_width).repeat(count))
 
     def gate_of(self, x: Tensor) -> Tensor:
@@ -119,9 +116,7 @@ class KimiDeltaAttention(LinearTime):
         info = info_of(x, info)
         x, state = cast_once(x), kept(self, info)
         *parts, b, rates = joint_linear(x, (self.q, self.k, self.v, self.b, self.decay_down))
-        if self.conv_size is not None:
-            parts = short_convolutions(parts, (self.q_conv, self.k_conv, self.v_conv), info, state)
-        q, k, v = (split_heads(F.silu(y), w) for y, w in zip(parts, (self.k_width, self.k_width, self.v_width)))
+        q, k, v = self.in_heads(map(F.silu, self.convolved(parts, info, state)))
         q, k, rates = unit(q), unit(k), at_least_fp32(self.decay_up(rates))
         g = split_heads(F.softplus(rates + self.dt_bias.to(rates.dtype)), self.k_width)
         g = -self.A_log.to(g.dtype).exp()[:, None, None] * g

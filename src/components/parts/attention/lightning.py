@@ -45,13 +45,6 @@ class Lightning(LinearTime):
     """
 
     checked_with = ("model.position=none",)
-    axes = {
-        "q": ("d_model", "heads"),
-        "k": ("d_model", "heads"),
-        "v": ("d_model", "heads"),
-        "z": ("d_model", "heads"),
-        "out": ("heads", "d_model"),
-    }
 
     def __init__(
         self,

@@ -44,13 +44,6 @@ class Retention(LinearTime, Positioned):
     """
 
     provides = ("rotates",)
-    axes = {
-        "q": ("d_model", "heads"),
-        "k": ("d_model", "heads"),
-        "v": ("d_model", "heads"),
-        "z": ("d_model", "heads"),
-        "out": ("heads", "d_model"),
-    }
 
     def __init__(
         self,
@@ -71,8 +64,7 @@ class Retention(LinearTime, Positioned):
         self.v_width = head_width(d_model, n_heads, expand_v, "expand_v")
         self.n_heads, self.decay_exponent, self.output_gate = n_heads, decay_exponent, output_gate
         self.feature_map = feature_map
-        self.q, self.k = (nn.Linear(d_model, n_heads * self.k_width, bias=False) for _ in range(2))
-        self.v = nn.Linear(d_model, n_heads * self.v_width, bias=False)
+        self.project(d_model, n_heads)
         if output_gate != "none":
             self.z = nn.Linear(d_model, n_heads * self.v_width, bias=False)
         self.out = nn.Linear(n_heads * self.v_width, d_model, bias=False)

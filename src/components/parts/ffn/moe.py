@@ -19,7 +19,7 @@ from components.core.sockets import Maker, Place, SequenceInfo, info_of, make
 from components.core.traits import lacks
 from components.core.weights import Experts
 from components.functional.activations import ACTIVATIONS, Activation, clamped_glu, glu_width
-from components.functional.experts import ExpertBias, Multiply, apply_experts
+from components.functional.experts import ExpertBias, Mixture, Multiply, apply_experts
 from components.functional.precision import cast_once
 from components.functional.routing import Routing, balance_loss, flat_valid, z_loss
 
@@ -128,9 +128,10 @@ class MixtureOfExperts(nn.Module):
         self.report(routing, x, info)
         maps = {name: getattr(self, name) for name in self.matrices}
         biases = {name: getattr(self, f"{name}_bias") for name in self.matrices if hasattr(self, f"{name}_bias")}
-        first = self.piece * maps["up"].weight.shape[0]  # where this piece has some experts, and not a part of each
+        mixture = Mixture(maps, biases, self.formula)
+        first = self.piece * mixture.count  # where this piece has some experts, and not a part of each
         flat = x.reshape(-1, x.shape[-1])
-        y = self.applied(flat, routing, maps, biases, self.formula, weigh=self.weigh, first=first).view(x.shape)
+        y = self.applied(flat, routing, mixture, weigh=self.weigh, first=first).view(x.shape)
         if self.routed_scale != 1.0:
             y = y * self.routed_scale
         if not self.has_shared:

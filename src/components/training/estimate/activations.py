@@ -1,13 +1,13 @@
 """What a forward pass keeps for the backward pass, and what comes on top meanwhile: an estimate, from a run of shapes without numbers.
 
 One layer of each kind runs alone, forward and backward, on fake tensors; a model of 80 equal layers costs what one of two does. Kernels are those of a CPU: on
-an accelerator a fused kernel may keep less.
+an accelerator a fused kernel may keep less. Where devices hold each layer together, it is the piece of one of them, in a group that is not there.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -23,9 +23,11 @@ from components.core.traits import number_reader
 from components.functional.cross_entropy import cross_entropy
 from components.functional.experts import even_loads
 from components.training.estimate.layouts import Layout
-from components.training.estimate.live import Live
+from components.training.estimate.live import Live, of_this_rank
+from components.training.estimate.state import meshed
 from components.training.estimate.stretches import LastStretch
 from components.training.float8 import float8_maps, multiply_in_float8
+from components.training.strategy._tensor import hold_together
 
 Objective = Callable[[Tensor, object, Batch], Terms]
 Kind = tuple[object, ...]
@@ -41,7 +43,7 @@ class Pass:
         kept: what is there after its forward pass, ``leaving`` included.
         forward: the most during its forward pass.
         backward: the most during its backward pass, ``kept`` and the gradients of its weights included.
-        weights, trained: elements of its weights, and of those that learn.
+        weights, trained: elements of its weights, or of their pieces, and of those that learn.
         rounded: elements of those that are multiplied in fp8: autocast keeps no copy of them.
         gathered: keys and values of all devices that share the rows.
     """
@@ -80,7 +82,7 @@ class Shapes:
 
     Args:
         model: on the meta device; it is used up.
-        layout: says the precision, and how many devices share a row.
+        layout: says the precision, how many devices share a row, and how many hold each layer together.
     """
 
     def __init__(self, model: nn.Module, layout: Layout) -> None:
@@ -91,6 +93,27 @@ class Shapes:
             self.rounded = {id(m.weight) for _, m in float8_maps(self.model)} if layout.float8 else set()
             if layout.float8:
                 multiply_in_float8(self.model, emulate=False)
+
+    @contextmanager
+    def opened(self) -> Iterator[Shapes]:
+        """Inside of it they run; once, where devices hold each layer together.
+
+        Raises:
+            UserError: a part does not divide among these, or this process is one of a real group.
+        """
+        if self.layout.tensor == 1:
+            yield self
+            return
+        with meshed(self.layout) as mesh:
+            assert mesh is not None
+            with self.mode:
+                hold_together(
+                    self.model,
+                    mesh["tensor"],
+                    expert_parallel=self.layout.expert_parallel,
+                    sequence_parallel=self.layout.sequence_parallel,
+                )
+            yield self
 
     def activations(self, objective: Objective, rows: int, context: int) -> Activations:
         """Those of ``rows`` sequences of ``context`` tokens; of a stretch of them where devices share rows, the last one's.
@@ -188,7 +211,7 @@ class _Run:
             torch.autograd.backward(aims, [torch.zeros_like(t) for t in aims])
         for p in layer.parameters():
             p.grad = None
-        weights = [(p.numel(), p.requires_grad) for p in layer.parameters()]
+        weights = [(of_this_rank(p).numel(), p.requires_grad) for p in layer.parameters()]
         elements, trained = sum(n for n, _ in weights), sum(n for n, learns in weights if learns)
         gathered = 0 if self.stretch is None else self.stretch.gathered - began
         rounded = sum(p.numel() for p in layer.parameters() if id(p) in self.rounded)

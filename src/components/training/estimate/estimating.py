@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -72,8 +73,7 @@ class Subject:
         self.model = self.new_model()
         self.weights: list[Weight] = tuned(self.model, config)
         self._cut: dict[tuple[int, int, bool, bool], Pieces] = {}
-        self._shapes: dict[tuple[object, ...], Shapes] = {}
-        self._passes: dict[tuple[object, ...], Activations] = {}
+        self._passes: dict[tuple[object, ...], tuple[Activations, Activations]] = {}
         self._states: dict[tuple[Layout, int], State] = {}
 
     def new_model(self) -> nn.Module:
@@ -147,24 +147,26 @@ class Subject:
 
     def passes(self, layout: Layout, rows: int) -> Activations:
         """Exactly that many rows where they are few, else on the line through one and two."""
-        if rows <= 2:
-            return self._ran(layout, rows)
-        return between(self._ran(layout, 1), self._ran(layout, 2), rows - 1)
+        one, two = self._ran(layout)
+        return between(one, two, rows - 1) if rows > 2 else (one, two)[rows - 1]
 
-    def _ran(self, layout: Layout, rows: int) -> Activations:
-        if self.context <= LENGTHS[-1]:
-            return self._of_length(layout, rows, self.context)
-        return lengthened([self._of_length(layout, rows, n) for n in LENGTHS], LENGTHS, self.context)
+    def _ran(self, layout: Layout) -> tuple[Activations, Activations]:
+        """One row, and two."""
+        held = (layout.tensor, layout.expert_parallel, layout.sequence_parallel)
+        run = (layout.stored, layout.compute, layout.casts, layout.float8, layout.context, *held)
+        if run not in self._passes:
+            lengths = (self.context,) if self.context <= LENGTHS[-1] else LENGTHS
+            one, two = self.of_lengths(layout, (1, 2), lengths)
+            if len(lengths) > 1:
+                one, two = ([lengthened(of, lengths, self.context)] for of in (one, two))
+            self._passes[run] = one[0], two[0]
+        return self._passes[run]
 
-    def _of_length(self, layout: Layout, rows: int, context: int) -> Activations:
-        run = (layout.stored, layout.compute, layout.casts, layout.float8, layout.context)
-        key = (*run, rows, context)
-        if run not in self._shapes:
-            self._shapes[run] = Shapes(self.new_model(), layout)
-        if key not in self._passes:
-            loss = make(self.config["loss"], "loss", vocab_size=self.vocab_size)
-            self._passes[key] = self._shapes[run].activations(loss, rows, context)
-        return self._passes[key]
+    def of_lengths(self, layout: Layout, rows: Sequence[int], lengths: Sequence[int]) -> list[list[Activations]]:
+        """For each number of rows what each length has, run as they are."""
+        loss = make(self.config["loss"], "loss", vocab_size=self.vocab_size)
+        with Shapes(self.new_model(), layout).opened() as shapes:
+            return [[shapes.activations(loss, n, length) for length in lengths] for n in rows]
 
     def peak(self, layout: Layout, step: Step) -> Peak:
         return peak_of(self.state(layout), self.passes(layout, step.rows), layout, checkpointing=step.checkpointing)

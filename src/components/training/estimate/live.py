@@ -5,9 +5,17 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+import torch
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+
+
+def of_this_rank(tensor: Tensor) -> Tensor:
+    """The piece that this rank holds, for what is laid out over several; the tensor itself otherwise."""
+    with torch.no_grad():
+        return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
 class Live(TorchDispatchMode):
@@ -22,7 +30,9 @@ class Live(TorchDispatchMode):
         self.now = self.peak = 0
         self.paused = False
         self.known: set[int] = set()
-        self.held = [t.untyped_storage() for t in before if isinstance(t, Tensor)]  # so that no other gets the same address
+        self.held = [
+            of_this_rank(t).untyped_storage() for t in before if isinstance(t, Tensor)
+        ]  # so that no other gets the same address
         self.known.update(s._cdata for s in self.held)
 
     def __torch_dispatch__(
@@ -37,7 +47,7 @@ class Live(TorchDispatchMode):
         if not self.paused:
             for leaf in tree_leaves(out):
                 if isinstance(leaf, Tensor):
-                    self._count(leaf)
+                    self._count(of_this_rank(leaf))
         return out
 
     def _count(self, tensor: Tensor) -> None:

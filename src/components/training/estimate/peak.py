@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from components.training.estimate.activations import Activations, Pass
+from components.training.estimate.activations import Activations
 from components.training.estimate.layouts import Layout
 from components.training.estimate.state import State
-
-STREAMS = 5  # of what a layer keeps, so much has the size of the stream: devices that hold a layer together have all of it, or a share of the positions
 
 
 @dataclass(frozen=True)
@@ -33,7 +31,7 @@ def peak_of(state: State, found: Activations, layout: Layout, *, checkpointing: 
 
     Args:
         state: of the rank.
-        found: of one micro-batch on it.
+        found: of one micro-batch on it, and of its pieces where devices hold layers together.
         layout: over which devices.
         checkpointing: each layer is computed again in the backward pass.
     """
@@ -43,40 +41,36 @@ def peak_of(state: State, found: Activations, layout: Layout, *, checkpointing: 
     )  # a copy, for gradients are no views of them
     always = state.parameters + state.optimizer + state.buffers + buckets
     weights = sum(p.weights for p in found.layers)
-    root = max(0, state.parameters * layout.shards // layout.stored.itemsize - weights // layout.tensor) if sharded else 0
+    root = max(0, state.parameters * layout.shards // layout.stored.itemsize - weights) if sharded else 0
     wide = layout.gathered.itemsize
     gathered = root * wide  # embedding, final norm and head stay whole from the forward to the backward pass
-    most, when, kept = 0, "forward", found.kept  # of layers this one and the next are whole
+    stream = found.layers[0].leaving if found.layers else 0  # the embeddings' vectors: all that is there before the layers
+    most, when, kept = 0, "forward", stream  # of layers this one and the next are whole
     for p in found.layers:
-        own = _cut(p, layout)
-        unit = own.weights * wide if sharded else 0
-        forward = always + state.gradients + gathered + 2 * unit + kept + own.forward
+        unit = p.weights * wide if sharded else 0
+        forward = always + state.gradients + gathered + 2 * unit + kept + p.forward
         most, when = max((most, when), (forward, "forward"))
-        kept += own.leaving if checkpointing else own.kept
+        kept += p.leaving if checkpointing else p.kept
+    kept -= stream
     copies = (
-        (weights - sum(p.rounded for p in found.layers)) // layout.tensor * layout.compute.itemsize
-        if layout.casts and checkpointing
-        else 0
+        (weights - sum(p.rounded for p in found.layers)) * layout.compute.itemsize if layout.casts and checkpointing else 0
     )  # of autocast, until the forward pass ends
-    there = kept
-    loss = always + state.gradients + gathered + copies + kept - found.kept + found.forward
+    loss = always + state.gradients + gathered + copies + kept + found.forward
     most, when = max((most, when), (loss, "loss"))
     grads = gathered if sharded else _share(root_trained(state, found, layout), layout)
-    kept -= max(
-        0, found.kept - (found.layers[0].leaving if found.layers else 0)
-    )  # of what is outside of layers the embeddings' vectors stay
+    there = kept + found.kept
+    kept += min(stream, found.kept)  # of what is outside of layers
     sums = 0  # gradients of the layer above in the type in which they are summed, until they have been scattered
     for p in reversed(found.layers):
-        own = _cut(p, layout)
-        kept -= own.leaving if checkpointing else own.kept
-        unit = own.weights * wide if sharded else 0
-        backward = always + gathered + grads + 2 * unit + sums + kept + own.backward
+        kept -= p.leaving if checkpointing else p.kept
+        unit = p.weights * wide if sharded else 0
+        backward = always + gathered + grads + 2 * unit + sums + kept + p.backward
         most, when = max((most, when), (backward, "backward"))
-        sums = own.trained * max(4, wide) if sharded else 0
-        grads += _share(own.trained * layout.stored.itemsize, layout)
+        sums = p.trained * max(4, wide) if sharded else 0
+        grads += _share(p.trained * layout.stored.itemsize, layout)
     step = always + state.gradients + (gathered if sharded else 0)
     most, when = max((most, when), (step, "step"))
-    units = 2 * max((_cut(p, layout).weights * wide for p in found.layers), default=0) if sharded else 0
+    units = 2 * max((p.weights * wide for p in found.layers), default=0) if sharded else 0
     return Peak(most, when, there, buckets + gathered + units)
 
 
@@ -86,18 +80,5 @@ def _share(size: int, layout: Layout) -> int:
 
 def root_trained(state: State, found: Activations, layout: Layout) -> int:
     """Bytes of the gradients of what is outside of layers."""
-    layers = sum(p.trained for p in found.layers) // layout.tensor * layout.stored.itemsize
+    layers = sum(p.trained for p in found.layers) * layout.stored.itemsize
     return max(0, state.gradients * layout.shards - layers)
-
-
-def _cut(p: Pass, layout: Layout) -> Pass:
-    """What one of the devices that hold the layer together has of it."""
-    if layout.tensor == 1:
-        return p
-
-    def of(size: int) -> int:
-        whole = 0 if layout.sequence_parallel else min(size, STREAMS * p.leaving)
-        return whole + (size - whole) // layout.tensor
-
-    leaving = p.leaving // layout.tensor if layout.sequence_parallel else p.leaving
-    return Pass(leaving, of(p.kept), of(p.forward), of(p.backward), p.weights // layout.tensor, p.trained // layout.tensor)

@@ -7,7 +7,6 @@ ranks of its experts alone. Lepikhin et al. 2020 (GShard), arXiv:2006.16668, sec
 # ruff: noqa: ARG002  torch's hooks have fixed arguments
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Literal, Protocol
 
@@ -19,8 +18,7 @@ from torch import Tensor, nn
 from components.core.abilities import SendsTokens
 from components.core.collectives import side_by_side
 from components.core.sockets import SequenceInfo
-from components.core.weights import Experts
-from components.functional.experts import ExpertBias, Formula, apply_experts
+from components.functional.experts import LOADS, Mixture, apply_experts
 from components.functional.routing import Routing
 from components.training.strategy._regions import Region, Side
 from components.training.strategy._sums import spread
@@ -102,25 +100,16 @@ class Sent(Region):
         return spread(value[None, None], self.group).sum((0, 1)) if isinstance(value, Tensor) else value
 
     def applied(
-        self,
-        x: Tensor,
-        routing: Routing,
-        maps: Mapping[str, Experts],
-        biases: Mapping[str, ExpertBias],
-        formula: Formula,
-        *,
-        weigh: Literal["output", "input"] = "output",
-        first: int = 0,
+        self, x: Tensor, routing: Routing, mixture: Mixture, *, weigh: Literal["output", "input"] = "output", first: int = 0
     ) -> Tensor:
         """As `apply_experts`, for this rank's tokens x (N, D) and the choices of all."""
         if not self.parted:
-            return apply_experts(x, routing, maps, biases, formula, weigh=weigh, first=first)
-        own, count = self.place[1], next(iter(maps.values())).weight.shape[0]
+            return apply_experts(x, routing, mixture, weigh=weigh, first=first)
+        own, count = self.place[1], mixture.count
         column = routing.tokens % (own * self.size)
         home, away = column // own, routing.experts // count  # the rank of a choice's token, and that of its expert
-        out = _ordered(home == self.rank, away, routing)  # in both orders choices of the same two ranks stand alike
-        back = _ordered(away == self.rank, home, routing)
-        sent, received = _counts(away[out], self.size), _counts(home[back], self.size)
+        out, sent = self.ordered(home, away, routing)  # in both orders choices of the same two ranks stand alike
+        back, received = self.ordered(away, home, routing)
 
         tokens = routing.tokens[out] // (own * self.size) * own + column[out] % own
         weights = routing.weights[out].to(x.dtype)[:, None]
@@ -129,19 +118,18 @@ class Sent(Region):
         if not there:  # a void choice: no product without rows
             rows, experts = F.pad(rows, (0, 0, 0, 1)), experts.new_full((1,), count)
         numbers, ones = torch.arange(rows.shape[0], device=x.device), routing.weights.new_ones(rows.shape[0])
-        y = apply_experts(rows, Routing(numbers, experts, ones, count), maps, biases, formula)[:there]
+        y = apply_experts(rows, Routing(numbers, experts, ones, count), mixture)[:there]
         y = exchanged(y, received, sent, self.group)
         return torch.zeros_like(x).index_add(0, tokens, y if weigh == "input" else y * weights)
 
-
-def _ordered(ours: Tensor, rank: Tensor, routing: Routing) -> Tensor:
-    """Places of the choices that are ``ours`` and not void, by the other ``rank``."""
-    places = (ours & routing.kept).nonzero()[:, 0]
-    return places[rank[places].argsort(stable=True)]
-
-
-def _counts(ranks: Tensor, size: int) -> list[int]:
-    return torch.bincount(ranks, minlength=size).tolist()
+    def ordered(self, one: Tensor, other: Tensor, routing: Routing) -> tuple[Tensor, list[int]]:
+        """Places of the choices that are not void and whose ``one`` rank is this, by the ``other`` rank; and how many of them each other rank has."""
+        if LOADS.even:  # which says how many
+            each = len(one) // self.size**2
+            return other.argsort()[: each * self.size], [each] * self.size
+        places = ((one == self.rank) & routing.kept).nonzero()[:, 0]
+        ranks = other[places]
+        return places[ranks.argsort(stable=True)], torch.bincount(ranks, minlength=self.size).tolist()
 
 
 def exchanged(x: Tensor, sent: list[int], received: list[int], group: dist.ProcessGroup) -> Tensor:
