@@ -10,6 +10,7 @@ from torch.utils import _pytree as pytree
 from components.check.cases import Violation, holds
 from components.check.host import LENGTH, VOCAB, Host, ids, objective, total_loss
 from components.core.abilities import HasReference, SaysZero
+from components.core.traits import each_turn, turns_of
 from components.core.weights import ROLES, Weight, roles
 
 KEEPS_WIDTH = ("attention", "ffn", "norm")  # kinds whose output is as wide as their input
@@ -87,7 +88,11 @@ def gives_zeros(target: object) -> bool:
 def has_gradients(host: Host) -> None:
     model = host.model(0.1)
     weights = {w.name: w for w in declared(model)}
-    total_loss(model(host.batch(ids(16 if any("experts" in w.axes for w in weights.values()) else 4)), objective)).backward()
+    batch = host.batch(ids(16 if any("experts" in w.axes for w in weights.values()) else 4))
+    if turns_of(model):
+        model.train()
+    for _ in each_turn(model):
+        total_loss(model(batch, objective)).backward()
     for name, p in model.named_parameters():
         if not p.requires_grad:
             continue

@@ -73,6 +73,17 @@ class FollowsSteps(Protocol):
 
 
 @runtime_checkable
+class TakesTurns(Protocol):
+    """It holds modules of which one computes in each step of training, whose number training tells it: the same on every rank, and for all rows."""
+
+    def begin_step(self, seed: int, step: int, /) -> None: ...
+    def take(self, turn: int | None, /) -> None: ...  # by number, for who measures; None: as if no step had begun
+    def in_turn(self) -> Sequence[Module]:
+        """The modules; those whose turn it is not have no gradient in that step."""
+        ...
+
+
+@runtime_checkable
 class ResetsParameters(Protocol):
     """It gives its constants their first values."""
 

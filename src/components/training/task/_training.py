@@ -135,8 +135,7 @@ class Training(Options, Taking, Stepping, Driven, Logged, Portable, Averaged, Wi
             self.shard_placed(strategy)
             return
         model = self.built.pop() if self.built else self.new_model()
-        if shards_weights(strategy):
-            strategy.shard(model)
+        self.lay_out(model)
         self.place(model, strategy.root_device)
         if isinstance(self.trainer.precision_plugin, DoublePrecision) and not shards_weights(strategy):
             model.double()  # Lightning does so after it has loaded a checkpoint, which would be rounded to fp32
