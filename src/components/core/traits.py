@@ -84,6 +84,11 @@ def has_after_step(module: object) -> TypeGuard[a.FollowsSteps]:
     return isinstance(module, a.FollowsSteps) and callable(module.after_step)
 
 
+def asked_of(model: nn.Module) -> nn.Module:
+    """The model whose vectors and head an objective is given: itself, or the one that it names as ``asked``."""
+    return getattr(model, getattr(model, "asked", ""), model)
+
+
 def turns_of(model: nn.Module) -> list[a.TakesTurns]:
     """Its parts that hold modules of which one computes in each step."""
     return [m for m in model.modules() if isinstance(m, a.TakesTurns)]

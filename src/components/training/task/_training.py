@@ -39,6 +39,7 @@ from components.training.task._driven import Driven
 from components.training.task._logged import Logged
 from components.training.task._portable import Portable
 from components.training.task._taking import Taking, inside
+from components.training.task._terms import fed
 from components.training.task._without import Without
 from components.training.tuning import freeze, tuned
 
@@ -229,7 +230,7 @@ class Training(Options, Taking, Stepping, Driven, Logged, Portable, Averaged, Wi
 
     def validation_step(self, item: MicroBatch | Batch | ForeignBatch, batch_idx: int) -> None:
         del batch_idx
-        add_sums(self.eval_sums, self.whole(self.taken(item).batch, self.judged_objective))
+        add_sums(self.eval_sums, fed(self.meters, self.whole(self.taken(item).batch, self.judged_objective), self._asked))
 
     test_step = validation_step
 
