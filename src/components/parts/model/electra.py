@@ -86,9 +86,7 @@ class Electra(Encoder):
         wide = torch.promote_types(scores.dtype, torch.float32)
         each = F.binary_cross_entropy_with_logits(scores[..., 0].to(wide), other.to(wide), reduction="none")
         valid = torch.ones_like(each) if batch.valid is None else batch.valid.to(wide)
-        return Terms(
-            {"replaced": ((each * valid).sum().to(torch.float32), valid.sum().to(torch.float32))}, aim={"replaced": self.weight}
-        )
+        return Terms({"replaced": ((each * valid).sum(), valid.sum())}, aim={"replaced": self.weight})
 
     def flops(self, work: Work) -> Flops:
         """In training of both; else of the discriminator, which alone is asked."""
