@@ -54,7 +54,9 @@ class Electra(Encoder):
     shared: Literal["embeddings", "none"] = "embeddings"
 
     def join(self, init: Any) -> Any:
-        self.generator = made = make(self.generator, "model", vocab_size=self.vocab_size)
+        maker: Any = self.generator  # until the model takes its place
+        made: Any = make(maker, "model", vocab_size=self.vocab_size)
+        self.generator = made
         if made.context_length < self.context_length:
             what = f"generator.context_length={made.context_length}, and the discriminator reads {self.context_length}"
             raise ValueError(f"{what}: the generator reads the same texts")
@@ -72,8 +74,10 @@ class Electra(Encoder):
             said.extend((hidden.detach(), head))
             return objective(hidden, head, batch)
 
-        guessed: Terms = self.generator(batch, asked)
-        text, seen = replaced(*said, batch, self.training)
+        generator: Any = self.generator
+        guessed: Terms = generator(batch, asked)
+        hidden, head = said
+        text, seen = replaced(hidden, head, batch, self.training)
         other = seen != text
         found = self.read(replace(batch, ids=seen, targets=None), lambda h, head, b: self.told(head(h), other, b), causal=False)
         assert isinstance(found, Terms)
