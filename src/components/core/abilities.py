@@ -146,7 +146,28 @@ class SharedByModel(Protocol):
     shared_by_model: bool
 
 
+@runtime_checkable
+class HandsOn(Protocol):
+    """It writes these words for later layers."""
+
+    carries_out: Sequence[str]
+
+
+@runtime_checkable
+class OfTwoModels(Protocol):
+    """A model that holds another one, of which the objective is asked: under the name ``asked``."""
+
+    asked: str
+
+
 # parts
+
+
+@runtime_checkable
+class JudgesOne(Protocol):
+    """A loss over pairs, of which a row may have one answer alone, that was judged by itself."""
+
+    judges_one: bool
 
 
 @runtime_checkable
@@ -179,6 +200,20 @@ class StandsFor(Protocol):
     """A class without a name of its own, which stands in the place of the registered part (kind, name)."""
 
     stands_for: tuple[str, str]
+
+
+@runtime_checkable
+class StaysAs(Protocol):
+    """A model of which training leaves another registered one: what has the same options and names there."""
+
+    stays_as: str
+
+
+@runtime_checkable
+class MeasuresTerms(Protocol):
+    """A model that writes terms beside the objective's, which a validation shows."""
+
+    measures_terms: Sequence[str]
 
 
 @runtime_checkable

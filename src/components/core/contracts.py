@@ -159,7 +159,6 @@ class Loss(Part):
     mask_id: int | None = None
     compares: bool = False  # it reads ``batch.reference``: what a model that stays as it is says of the same targets
     mismatches: bool = False  # it reads ``batch.baseline``: how far the model is from that one, on answers to other prompts
-    judges_one: bool = False  # of pairs: a row may have one answer alone, which was judged by itself
 
     def __call__(self, hidden: Tensor, head: object, batch: Batch) -> Terms: ...
     def prepare(self, batch: Batch, generator: torch.Generator) -> Batch: ...  # may be missing: traits.prepare_of

@@ -160,9 +160,9 @@ def on_part_built(listener: Callable[[Any, str, Signature, dict[str, Any]], None
 
 def _sockets(
     signature: Signature, options: Mapping[str, object], inherited: Mapping[str, object], where: str, label: str
-) -> dict[str, Any]:
+) -> dict[str, ScopedMaker | list[ScopedMaker]]:
     """Every socket's maker, or those of a list, bound to what the part's own sockets may inherit; one that inherits gets what the rule finds."""
-    bound: dict[str, Any] = {}
+    bound: dict[str, ScopedMaker | list[ScopedMaker]] = {}
     for option in sorted(signature.sockets().values(), key=lambda o: o.name != o.type.kind):  # `norm` before `final_norm`
         name, kind = option.name, option.type.kind or ""
         value = options.get(name, option.default)

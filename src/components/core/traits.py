@@ -86,7 +86,7 @@ def has_after_step(module: object) -> TypeGuard[a.FollowsSteps]:
 
 def asked_of(model: nn.Module) -> nn.Module:
     """The model whose vectors and head an objective is given: itself, or the one that it names as ``asked``."""
-    return getattr(model, getattr(model, "asked", ""), model)
+    return model.get_submodule(model.asked) if isinstance(model, a.OfTwoModels) else model
 
 
 def turns_of(model: nn.Module) -> list[a.TakesTurns]:

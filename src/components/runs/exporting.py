@@ -13,6 +13,7 @@ from tokenizers import Tokenizer, processors
 from torch import Tensor
 
 from components.compose.request import Request
+from components.core.abilities import StaysAs
 from components.core.config_types import Config
 from components.core.errors import UserError
 from components.core.on_demand import OnDemand
@@ -166,12 +167,12 @@ def plain_weights(vocab_size: int, weights: dict[str, Tensor], config: Config) -
 
 def what_stays(config: Config, weights: dict[str, Tensor]) -> tuple[Config, dict[str, Tensor]]:
     """Config and weights of the model that a training leaves: a model may say that it ``stays_as`` another, which has some of its options and parts."""
-    name = getattr(find("model", config["model"]["name"]), "stays_as", None)
-    if name is None:
+    whole = find("model", config["model"]["name"])
+    if not isinstance(whole, StaysAs):
         return config, weights
-    options = entry("model", name).signature.options
+    options = entry("model", whole.stays_as).signature.options
     gone = tuple(f"{option}." for option in config["model"] if option not in options)
-    model = {"name": name, **{n: v for n, v in config["model"].items() if n in options}}
+    model = {"name": whole.stays_as, **{n: v for n, v in config["model"].items() if n in options}}
     return {**config, "model": model}, {n: t for n, t in weights.items() if not n.startswith(gone)}
 
 

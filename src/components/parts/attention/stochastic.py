@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from components.core.abilities import Splits
+from components.core.abilities import HandsOn, Splits
 from components.core.flops import Flops, Work, flops_of
 from components.core.registry import register
 from components.core.signature import NonNegative, PositiveFloat
@@ -117,9 +117,9 @@ def alone(mixers: Sequence[nn.Module] | nn.ModuleList) -> None:
     """ValueError where a mixer hands something on to later layers, which may have drawn another one."""
     for index, mixer in enumerate(mixers):
         for module in mixer.modules():
-            if words := getattr(type(module), "carries_out", ()):
+            if isinstance(module, HandsOn):
                 raise ValueError(
-                    f"mixer {index} hands on {', '.join(words)} to later layers ({type(module).__name__}), which may have drawn another mixer: "
+                    f"mixer {index} hands on {', '.join(module.carries_out)} to later layers ({type(module).__name__}), which may have drawn another mixer: "
                     f"take draws=model"
                 )
 

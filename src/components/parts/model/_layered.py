@@ -15,7 +15,7 @@ from components.core.weights import initialise
 from components.functional.dropout import dropout_of
 
 if TYPE_CHECKING:
-    from components.core.contracts import Embedding, Stack
+    from components.core.contracts import Embedding, Init, Stack
 
 
 class Layered(Options, Printed):
@@ -118,7 +118,7 @@ class OneStack(Layered):
         name_parts(self)
         initialise(self, self.init, seed=0)
 
-    def join(self, init: Any) -> Any:
+    def join(self, init: Init) -> Init:
         """What a model has besides, when the rest is there. Gives what draws all weights: ``init``, unless something else draws some."""
         return init
 

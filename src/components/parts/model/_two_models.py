@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from components.core.traits import check_of, lr_scale_of, provides
+from components.core.traits import check_of, embeds, lr_scale_of, provides
 from components.core.weights import Weight, key_of
-from components.parts.position.learned import LearnedPosition
+
+if TYPE_CHECKING:
+    from components.core.contracts import Init
 
 
 class InitOfEach:
@@ -20,10 +22,10 @@ class InitOfEach:
         inits: {what the names of a model's weights begin with: its init}; the longest beginning counts.
     """
 
-    def __init__(self, inits: Mapping[str, Any]) -> None:
+    def __init__(self, inits: Mapping[str, Init]) -> None:
         self.inits = dict(sorted(inits.items(), key=lambda item: -len(item[0])))
 
-    def of(self, weight: Weight) -> Any:
+    def of(self, weight: Weight) -> Init:
         return next(init for start, init in self.inits.items() if key_of(weight).startswith(start))
 
     def __call__(self, weight: Weight, generator: torch.Generator) -> Tensor | None:
@@ -67,14 +69,15 @@ def share_tables(model: nn.Module, other: nn.Module) -> None:
                     object.__setattr__(module, attribute, table)
 
 
-def tables(model: Any) -> dict[str, Table]:
+def tables(model: nn.Module) -> dict[str, Table]:
     """Where a model's tables are: at a width of their own inside the embedding, or at the model's."""
-    embedding, stack = model.embedding, model.stack
-    if provides(embedding, "narrow_table") and hasattr(embedding, "inner"):
+    of: Any = model
+    embedding, stack = of.embedding, of.stack
+    if provides(embedding, "narrow_table") and "inner" in dict(embedding.named_children()):
         found: dict[str, Table] = {"tokens": (embedding, "inner"), "norm": (embedding, "norm")}
         positions = [embedding.position]
     else:
         found = {"tokens": (model, "embedding"), "norm": (stack, "embedding_norm")}
         positions = list(stack.positions)
-    learned = [p for p in positions if isinstance(p, LearnedPosition)]
+    learned = [p for p in positions if embeds(p) and "table" in dict(p.named_children())]
     return {**found, **({"positions": (learned[0], "table")} if learned else {})}

@@ -5,8 +5,9 @@ Clark et al. 2020 (ELECTRA), arXiv:2003.10555, section 2
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +22,11 @@ from components.functional.cross_entropy import IGNORED
 from components.functional.dropout import uniform
 from components.parts.model._two_models import InitOfEach, share_tables
 from components.parts.model.encoder import Encoder
+
+if TYPE_CHECKING:
+    from components.core.contracts import Init
+
+Head = Callable[[Tensor], Tensor]
 
 
 @register("model", "electra")
@@ -53,7 +59,7 @@ class Electra(Encoder):
     weight: NonNegativeFloat = 50.0
     shared: Literal["embeddings", "none"] = "embeddings"
 
-    def join(self, init: Any) -> Any:
+    def join(self, init: Init) -> Init:
         maker: Any = self.generator  # until the model takes its place
         made: Any = make(maker, "model", vocab_size=self.vocab_size)
         self.generator = made
@@ -62,17 +68,17 @@ class Electra(Encoder):
             raise ValueError(f"{what}: the generator reads the same texts")
         if self.shared == "embeddings":
             share_tables(self, made)
-        return InitOfEach({"": init, "generator.": made.init})
+        return cast("Init", InitOfEach({"": init, "generator.": made.init}))
 
-    def forward(self, batch: Tensor | Batch, objective: Any = None) -> Tensor | Terms:
+    def forward(self, batch: Tensor | Batch, objective: object = None) -> Tensor | Terms:
         batch = batch_of(batch)
         if objective is None:
             return self.read(batch, None, causal=False)
         said: list[Any] = []
 
-        def asked(hidden: Tensor, head: Any, batch: Batch) -> Terms:
+        def asked(hidden: Tensor, head: Head, batch: Batch) -> Terms:
             said.extend((hidden.detach(), head))
-            return objective(hidden, head, batch)
+            return cast(Callable[..., Terms], objective)(hidden, head, batch)
 
         generator: Any = self.generator
         guessed: Terms = generator(batch, asked)
@@ -98,7 +104,7 @@ class Electra(Encoder):
 
 
 @torch.no_grad()
-def replaced(hidden: Tensor, head: Any, batch: Batch, training: bool) -> tuple[Tensor, Tensor]:
+def replaced(hidden: Tensor, head: Head, batch: Batch, training: bool) -> tuple[Tensor, Tensor]:
     """(the text (B, T), the same with a token drawn from what the generator says wherever one was asked for).
 
     Args:

@@ -7,6 +7,7 @@ from typing import Any
 from torchmetrics import MeanMetric
 
 from components.core import registry
+from components.core.abilities import JudgesOne
 from components.core.errors import UserError
 from components.corpus.example import Example, Message
 from components.corpus.pairs import PairRows
@@ -27,9 +28,9 @@ class OverPairs(MeasuresTerms, Conversing):
         return None if rows is None else PairRows(rows, seed)
 
     def encode(self, example: Example, longest: int) -> tuple[Row, ...]:  # noqa: ARG002  half an answer has no end
-        if not (self.loss.judges_one or all(example.answers)):
+        if not (isinstance(self.loss, JudgesOne) or all(example.answers)):
             what = f"has one answer, judged by itself, and loss/{self.config['loss']['name']} compares two"
-            able = ", ".join(n for n in registry.names("loss") if getattr(registry.find("loss", n), "judges_one", False))
+            able = ", ".join(n for n in registry.names("loss") if isinstance(registry.find("loss", n), JudgesOne))
             raise UserError(example.where, what, f"give chosen and rejected, or take one of loss={able}")
         return tuple(self.side(*self.tokens(example, messages)) if messages else Row([], []) for messages in example.answers)
 

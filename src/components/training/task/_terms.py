@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from torch import Tensor
+from torchmetrics import Metric
 
 from components.core.sockets import Batch, Terms
 
@@ -23,7 +24,7 @@ class MeasuresTerms:
         return terms
 
 
-def fed(meters: Mapping[str, Any], terms: Terms, asked: Collection[str]) -> Terms:
+def fed(meters: Mapping[str, Metric], terms: Terms, asked: Collection[str]) -> Terms:
     """``terms``, with the meters fed that have the name of one which the model itself has written: ``asked`` are the loss's, which feeds its own."""
     for name in (meters.keys() & terms.losses.keys()) - set(asked):
         total, weight = terms.losses[name]

@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor
 from torchmetrics.aggregation import MeanMetric
 
+from components.core.abilities import MeasuresTerms
 from components.core.registry import find, register
 from components.core.sockets import Batch
 from components.functional.cross_entropy import IGNORED
@@ -21,7 +22,8 @@ class MaskedLanguageModeling(Documents):
     needs = {"data": ("text",), "loss": ("hidden_tokens",)}
 
     def measures(self) -> dict[str, Any]:
-        own = getattr(find("model", self.config["model"]["name"]), "measures_terms", ())
+        model = find("model", self.config["model"]["name"])
+        own = model.measures_terms if isinstance(model, MeasuresTerms) else ()
         return {name: MeanMetric() for name in ("masked_accuracy", *own)}
 
     def observe(self, hidden: Tensor, head: Any, batch: Batch) -> None:
