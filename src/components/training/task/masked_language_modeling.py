@@ -16,8 +16,10 @@ from components.training.task._documents import Documents
 
 @register("task", "masked_language_modeling")
 class MaskedLanguageModeling(Documents):
-    """Guess hidden tokens of packed documents. Measured: ``masked_accuracy``, the share of hidden tokens that were the likeliest, and what the model says
-    that it measures itself: of model/electra ``replaced``, its discriminator's cross entropy."""
+    """Guess hidden tokens of packed documents. Measured: ``masked_accuracy``, the share of hidden tokens that were the likeliest.
+
+    What the model says that it measures itself comes besides: of model/electra ``replaced``, the cross entropy of its discriminator.
+    """
 
     needs = {"data": ("text",), "loss": ("hidden_tokens",)}
 
