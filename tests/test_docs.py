@@ -55,6 +55,7 @@ def test_commands(page, command, tmp_path, monkeypatch, capsys):  # noqa: ARG001
     (tmp_path / "chat.jsonl").write_text("")
     (tmp_path / "posts.jsonl").write_text("")
     (tmp_path / "pairs.jsonl").write_text("")
+    (tmp_path / "judged.jsonl").write_text("")
     if "runs/mine/config.yaml" in command:  # what an import leaves
         (tmp_path / "runs" / "mine").mkdir(parents=True)
         (tmp_path / "runs" / "mine" / "config.yaml").write_text(yaml.safe_dump(compose("llama_tiny").config))

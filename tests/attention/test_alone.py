@@ -14,6 +14,7 @@ NAMES = sorted(name for kind, name in static_entries() if kind == "attention")
 INSIDE = {
     "parallel_hybrid": {"attention_mixer": {"name": "gqa", "position": "none"}},  # mixers within that inherit, too
     "disentangled": {"position": "disentangled"},  # which reads no other
+    "stochastic": {"mixers": [{"name": "gqa", "position": "none"}, "lstm"]},
 }
 
 

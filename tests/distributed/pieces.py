@@ -21,6 +21,7 @@ from components.check.host import ON_PATH, VOCAB, Host, ids, objective, total_lo
 from components.check.subject import subject_of
 from components.core.registry import static_entries
 from components.core.sockets import Layer, Terms
+from components.core.traits import each_turn
 from components.training.strategy._pieces import Pieces, pieces_of
 from components.training.strategy._tensor import hold_together
 
@@ -42,8 +43,11 @@ def host_of(part: str) -> Host:
 def step(model: nn.Module, host: Host, asked: Callable[..., Terms] = objective, **batch: torch.Tensor) -> Step:
     """Loss and gradients of a batch, in training."""
     torch.manual_seed(0)
-    loss = total_loss(model.train()(host.batch(ids(), **batch), asked))
-    loss.backward()
+    loss = torch.zeros((), dtype=torch.float64)
+    for _ in each_turn(model.train()):
+        one = total_loss(model(host.batch(ids(), **batch), asked))
+        one.backward()
+        loss += one.detach()
     grads = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
     return loss.item(), {n: g.full_tensor() if isinstance(g, DTensor) else g for n, g in grads.items()}
 

@@ -13,6 +13,7 @@ from torch.distributed.tensor import DTensor
 from components.core.errors import UserError
 from components.core.makers import make
 from components.core.sockets import Layer
+from components.core.traits import each_turn
 from components.training.strategy._context import Stretches, check_rows
 from components.training.strategy._pieces import Pieces
 from components.training.strategy._tensor import lay_out
@@ -34,7 +35,7 @@ REFUSED = {
     "attention": ("both_ways",),
     "ffn": ("moe",),
     "head": ("classification", "regression"),
-    "model": ("encoder", "encoder_decoder", "recurrent"),
+    "model": ("electra", "encoder", "encoder_decoder", "recurrent"),
 }
 
 
@@ -47,8 +48,11 @@ def loss_of(model, host, **given):
         targets[~given["valid"]] = -100
     torch.manual_seed(0)
     objective = make({"name": "next_token", "z_loss": 0.1}, "loss", vocab_size=pieces.VOCAB)
-    loss = pieces.total_loss(model.train()(host.batch(ids, targets=targets, **given), objective))
-    loss.backward()
+    loss = torch.zeros((), dtype=torch.float64)
+    for _ in each_turn(model.train()):
+        one = pieces.total_loss(model(host.batch(ids, targets=targets, **given), objective))
+        one.backward()
+        loss += one.detach()
     grads = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
     return loss.item(), {n: g.full_tensor() if isinstance(g, DTensor) else g for n, g in grads.items()}
 

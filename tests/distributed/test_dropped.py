@@ -23,20 +23,21 @@ def launch(ranks: int, folder: Path) -> None:
 
 @pytest.mark.timeout(800)
 def test_any_number_of_processes_drops_the_same(tmp_path, monkeypatch):
-    """Half a minute: six runs of ten steps in two launches, and two here. What layers compute once more changes no bit of it."""
+    """Half a minute: nine runs of ten steps in two launches, and three here. What layers compute once more changes no bit of it."""
     (tmp_path / "text.txt").write_text(TEXT)
     monkeypatch.chdir(tmp_path)
     dropped.main(tmp_path, 1)
     for ranks in (2, 4):
         launch(ranks, tmp_path)
-    one = torch.load(tmp_path / "auto 1 1 false.pt")
-    others = sorted(tmp_path.glob("*.pt"))
-    assert len(others) == 8
-    for file in others:
-        other = torch.load(file)
-        assert max((w - other[n]).abs().max().item() for n, w in one.items()) < 1e-9, file.stem
+    for mixers, count in {"one": 8, "several": 4}.items():
+        one = torch.load(tmp_path / f"{mixers} auto 1 1 false.pt")
+        others = sorted(tmp_path.glob(f"{mixers} *.pt"))
+        assert len(others) == count
+        for file in others:
+            other = torch.load(file)
+            assert max((w - other[n]).abs().max().item() for n, w in one.items()) < 1e-9, file.stem
     for layout, ways in {"ddp 2 2": ("selective",), "fsdp2 2 1": ("2", "selective")}.items():
-        kept = torch.load(tmp_path / f"{layout} false.pt")
+        kept = torch.load(tmp_path / f"one {layout} false.pt")
         for way in ways:
-            other = torch.load(tmp_path / f"{layout} {way}.pt")
+            other = torch.load(tmp_path / f"one {layout} {way}.pt")
             assert all(torch.equal(w, other[n]) for n, w in kept.items()), f"{layout} {way}"

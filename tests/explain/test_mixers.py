@@ -31,6 +31,7 @@ EXACT = {
         "mla",
         "mqa",
         "sliding_window",
+        "stochastic",  # its main one
         "talking_heads",
     ),
     mixers.EQUIVALENT: (

@@ -46,15 +46,15 @@ def formulas_of(entry: Entry) -> Formulas | None:
     """The costs of a part with its default options and the parts in its sockets. None if it is not on a model's path."""
     if entry.kind not in ON_PATH or entry.kind == "init":
         return None
+    vocabs = VOCABS if entry.kind in OF_VOCABULARY else VOCABS[:1]
     try:
         counted(entry.label, SHOWN)
+        return Formulas(
+            formula(lambda s: Fraction(counted(entry.label, s)[0]), OF_PARAMETERS, "parameters", vocabs),
+            formula(lambda s: Fraction(counted(entry.label, s)[1], s[1]), OF_FLOPS, "FLOPs", vocabs),
+        )
     except UserError:
-        return None  # a function, or a part that has to be told more than its defaults
-    vocabs = VOCABS if entry.kind in OF_VOCABULARY else VOCABS[:1]
-    return Formulas(
-        formula(lambda s: Fraction(counted(entry.label, s)[0]), OF_PARAMETERS, "parameters", vocabs),
-        formula(lambda s: Fraction(counted(entry.label, s)[1], s[1]), OF_FLOPS, "FLOPs", vocabs),
-    )
+        return None  # a function, or a part that has to be told more than its defaults, at some of the sizes
 
 
 @cache

@@ -93,6 +93,8 @@ def _works_with(entry: Entry) -> list[str]:
         facts.append(f"needs {' and '.join(words)} of its {kind}: {', '.join(f'[{n}]({kind}.md#{n})' for n in able) or 'none'}")
     if provides := declared.get("provides"):
         facts.append(f"provides {', '.join(provides)}")
+    for socket, words in (declared.get("passes_on") or {}).items():
+        facts.append(f"provides what one of its `{socket}` provides of {', '.join(words)}")
     for kind, words in (declared.get("refuses") or {}).items():
         facts.append(f"refuses a {kind} that is not {' and '.join([words] if isinstance(words, str) else words)}")
     if asks := declared.get("asks"):

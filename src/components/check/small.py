@@ -18,6 +18,20 @@ SMALL: dict[str, dict[str, Any]] = {
     "embedding/ngram_hash": {"buckets": 64},
     "embedding/patches": {"d_in": 4},
     "embedding/projected": {"inner": "token_types", "position": "learned", "norm": "layer"},
+    "model/electra": {
+        "head": {"name": "value", "dense": True},
+        "generator": {
+            **{
+                "name": "encoder",
+                "d_model": 16,
+                "n_layers": 1,
+                "context_length": 256,
+                "position": "none",
+                "head": "tied_factorised",
+            },
+            "embedding": {"name": "projected", "width": 32},
+        },
+    },
     "model/mlp": {"window": 4, "hidden": [24, 20], "activation": "gelu"},
     "attention/sliding_window": {"mask": {"name": "sliding_window", "window": 5}},
     "attention/chunked": {"mask": {"name": "chunked", "size": 5}},

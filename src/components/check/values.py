@@ -10,6 +10,7 @@ from torch.utils import _pytree as pytree
 from components.check.cases import Violation, holds
 from components.check.host import LENGTH, VOCAB, Host, ids, objective, total_loss
 from components.core.abilities import HasReference, SaysZero
+from components.core.traits import each_turn, provides, turns_of
 from components.core.weights import ROLES, Weight, roles
 
 KEEPS_WIDTH = ("attention", "ffn", "norm")  # kinds whose output is as wide as their input
@@ -42,8 +43,8 @@ def keeps_shape_and_dtype(host: Host) -> None:
                 raise Violation(f"logits of a {dtype} model are {x.dtype}".replace("torch.", ""))
             if host.subject.kind in ("head", "pooling"):
                 wrong = x.shape[0] != 2
-            else:
-                wrong = x.shape != (2, LENGTH, VOCAB)
+            else:  # a model may ask for a head of scores
+                wrong = x.shape != (2, LENGTH, 1 if provides(model.head, "scores") else VOCAB)
             if wrong:
                 raise Violation(f"logits have the shape {tuple(x.shape)}")
 
@@ -87,7 +88,11 @@ def gives_zeros(target: object) -> bool:
 def has_gradients(host: Host) -> None:
     model = host.model(0.1)
     weights = {w.name: w for w in declared(model)}
-    total_loss(model(host.batch(ids(16 if any("experts" in w.axes for w in weights.values()) else 4)), objective)).backward()
+    batch = host.batch(ids(16 if any("experts" in w.axes for w in weights.values()) else 4))
+    if turns_of(model):
+        model.train()
+    for _ in each_turn(model):
+        total_loss(model(batch, objective)).backward()
     for name, p in model.named_parameters():
         if not p.requires_grad:
             continue

@@ -3,6 +3,7 @@
 ``needs = {"attention": ("rotates",)}``: the part of that kind in scope must provide the words; ``{"decoder.cross": ("memory",)}``: what the
 layers of the part's socket ``decoder`` have as ``cross``; ``{"cross": ("memory|absent",)}``: the part's own socket ``cross``, one of the words.
 ``refuses = {"attention": ("cacheable",)}``: no chosen part of that kind may lack them. ``carries_in = ("values",)``: an earlier layer must write what a layer reads.
+``passes_on = {"mixers": ("rotates",)}``: it provides those of these words that a part in its list ``mixers`` provides.
 ``carries_out = ("values",)`` of a part that stands in no layer (one in a layer may be read by the same part in a later one): some part must read it.
 """
 
@@ -49,6 +50,12 @@ def _declared(part: Node, what: str) -> list[str]:
     return [words] if isinstance(words, str) else list(words)
 
 
+def _provided(part: Node) -> list[str]:
+    """What it provides itself, and what it passes on of the parts that it holds."""
+    held = [(words, [w for p in part.members.get(name, ()) for w in _provided(p)]) for name, words in _rules(part, "passes_on")]
+    return [*_declared(part, "provides"), *(w for words, there in held for w in there if w in words)]
+
+
 def _in_scope(part: Node, kind: str) -> list[Node]:
     """The nearest part of a kind: around this one, or in a socket of what is around it."""
     for scope in part.scopes():
@@ -92,7 +99,7 @@ def _needs(part: Node, kind: str, words: Sequence[str], found: list[Node], whole
             instead,
         )
     for other in others:
-        if missing := _missing(words, _declared(other, "provides")):
+        if missing := _missing(words, _provided(other)):
             said = ", ".join(w.replace("|", " or ") for w in missing)
             raise UserError(
                 part.path,

@@ -73,6 +73,17 @@ class FollowsSteps(Protocol):
 
 
 @runtime_checkable
+class TakesTurns(Protocol):
+    """It holds modules of which one computes in each step of training, whose number training tells it: the same on every rank, and for all rows."""
+
+    def begin_step(self, seed: int, step: int, /) -> None: ...
+    def take(self, turn: int | None, /) -> None: ...  # by number, for who measures; None: as if no step had begun
+    def in_turn(self) -> Sequence[Module]:
+        """The modules; those whose turn it is not have no gradient in that step."""
+        ...
+
+
+@runtime_checkable
 class ResetsParameters(Protocol):
     """It gives its constants their first values."""
 
@@ -135,7 +146,28 @@ class SharedByModel(Protocol):
     shared_by_model: bool
 
 
+@runtime_checkable
+class HandsOn(Protocol):
+    """It writes these words for later layers."""
+
+    carries_out: Sequence[str]
+
+
+@runtime_checkable
+class OfTwoModels(Protocol):
+    """A model that holds another one, of which the objective is asked: under the name ``asked``."""
+
+    asked: str
+
+
 # parts
+
+
+@runtime_checkable
+class JudgesOne(Protocol):
+    """A loss over pairs, of which a row may have one answer alone, that was judged by itself."""
+
+    judges_one: bool
 
 
 @runtime_checkable
@@ -168,6 +200,20 @@ class StandsFor(Protocol):
     """A class without a name of its own, which stands in the place of the registered part (kind, name)."""
 
     stands_for: tuple[str, str]
+
+
+@runtime_checkable
+class StaysAs(Protocol):
+    """A model of which training leaves another registered one: what has the same options and names there."""
+
+    stays_as: str
+
+
+@runtime_checkable
+class MeasuresTerms(Protocol):
+    """A model that writes terms beside the objective's, which a validation shows."""
+
+    measures_terms: Sequence[str]
 
 
 @runtime_checkable

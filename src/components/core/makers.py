@@ -160,26 +160,26 @@ def on_part_built(listener: Callable[[Any, str, Signature, dict[str, Any]], None
 
 def _sockets(
     signature: Signature, options: Mapping[str, object], inherited: Mapping[str, object], where: str, label: str
-) -> dict[str, ScopedMaker]:
-    """Every socket's maker, bound to what the part's own sockets may inherit; one set to ``inherit`` gets what the rule finds for it."""
-    bound: dict[str, ScopedMaker] = {}
-    sockets = [o for o in signature.sockets().values() if not o.type.many]
-    for option in sorted(sockets, key=lambda o: o.name != o.type.kind):  # `norm` before `final_norm`, which may take it
+) -> dict[str, ScopedMaker | list[ScopedMaker]]:
+    """Every socket's maker, or those of a list, bound to what the part's own sockets may inherit; one that inherits gets what the rule finds."""
+    bound: dict[str, ScopedMaker | list[ScopedMaker]] = {}
+    for option in sorted(signature.sockets().values(), key=lambda o: o.name != o.type.kind):  # `norm` before `final_norm`
         name, kind = option.name, option.type.kind or ""
         value = options.get(name, option.default)
         if value is None and option.type.optional:
             continue  # nothing stands there
         path = f"{where}.{name}".lstrip(".")
-        if isinstance(value, str) and value == INHERIT:
+        if option.type.many:
+            if isinstance(value, (list, tuple)):
+                bound[name] = [ScopedMaker(one, inherited, where=f"{path}.{i}") for i, one in enumerate(value)]
+        elif isinstance(value, str) and value == INHERIT:
             found = inherited_by(name, kind, bound.get, inherited.get)
             if found is None:
-                raise UserError(
-                    path,
-                    f"{label} inherits its {kind}, and nothing above offers one",
-                    f"give {name}= a name, a class or a partial",
-                )
-            value, path = found, ""  # what is inherited knows its own path
-        bound[name] = ScopedMaker(value, inherited, where=path)
+                what = f"{label} inherits its {kind}, and nothing above offers one"
+                raise UserError(path, what, f"give {name}= a name, a class or a partial")
+            bound[name] = ScopedMaker(found, inherited)  # it knows its own path
+        else:
+            bound[name] = ScopedMaker(value, inherited, where=path)
     return bound
 
 

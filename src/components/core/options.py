@@ -25,7 +25,9 @@ from components.core.errors import UserError
 from components.core.option_types import literal
 
 # Class attributes by which a part says what it needs and gives: read from source like options, and never options themselves
-DECLARATIONS = ("needs", "provides", "lacks", "refuses", "axes", "carries_in", "carries_out", "share", "per_layer", "asks")
+DECLARATIONS = (
+    *("needs", "provides", "passes_on", "lacks", "refuses", "axes", "carries_in", "carries_out", "share", "per_layer", "asks"),
+)
 
 
 @dataclass(frozen=True)

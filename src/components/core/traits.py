@@ -84,6 +84,29 @@ def has_after_step(module: object) -> TypeGuard[a.FollowsSteps]:
     return isinstance(module, a.FollowsSteps) and callable(module.after_step)
 
 
+def asked_of(model: nn.Module) -> nn.Module:
+    """The model whose vectors and head an objective is given: itself, or the one that it names as ``asked``."""
+    return model.get_submodule(model.asked) if isinstance(model, a.OfTwoModels) else model
+
+
+def turns_of(model: nn.Module) -> list[a.TakesTurns]:
+    """Its parts that hold modules of which one computes in each step."""
+    return [m for m in model.modules() if isinstance(m, a.TakesTurns)]
+
+
+def each_turn(model: nn.Module) -> Iterator[int]:
+    """Once for each turn of its parts that take turns, all at the same time, and once where there are none: for who measures. Afterwards no step has begun."""
+    turns = turns_of(model)
+    try:
+        for turn in range(max((len(part.in_turn()) for part in turns), default=1)):
+            for part in turns:
+                part.take(turn % len(part.in_turn()))
+            yield turn
+    finally:
+        for part in turns:
+            part.take(None)
+
+
 def mask_of(module: Any) -> Any:
     """The ``mask`` of an attention that has one."""
     return getattr(module, "mask", None)

@@ -69,7 +69,8 @@ class Example:
         origin: the file, or another hint where to look.
         line: the line of ``origin``, from 1; 0 where lines have no meaning.
         split: train, validation or test if the source decides; None: a hash of the input decides.
-        answers: of a preference, whose input is its prompt: the messages that are chosen, and those that are rejected.
+        answers: of a preference, whose input is its prompt: the messages that are chosen, and those that are rejected; none in one of the two places where
+            one answer was judged by itself.
         tools: that the assistant of a conversation or a preference may call; None: nothing is said of tools.
     """
 

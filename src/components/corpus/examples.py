@@ -197,7 +197,7 @@ def fault_of(example: Example) -> str:
     if example.answers:
         if not given:
             return "empty"
-        if not all(any(content_of(m).strip() or m.get("tool_calls") for m in said) for said in example.answers):
+        if not all(any(content_of(m).strip() or m.get("tool_calls") for m in said) for said in example.answers if said):
             return "unanswered"
         if len(set(map(json.dumps, example.answers))) == 1:
             return "undecided"

@@ -22,7 +22,7 @@ from components.functional.cross_entropy import IGNORED
 
 
 class Side(NamedTuple):
-    """A prompt and one answer: (T,) ids, and the target of each."""
+    """A prompt and one answer: (T,) ids, and the target of each; empty where a row has the other answer alone."""
 
     ids: NDArray[np.integer]
     targets: NDArray[np.integer]
@@ -37,7 +37,7 @@ class PairRows:
     """Rows of two documents, prompt and answer each.
 
     Args:
-        rows: two rows of tokens for each example, the chosen answer's before the rejected one's, each with a target.
+        rows: two rows of tokens for each example, the chosen answer's before the rejected one's, each with a target; one of the two may be empty.
         seed: of the order; None keeps that of the examples.
     """
 
@@ -63,7 +63,10 @@ class PairRows:
         prompts, answers = self.order.rows(epoch, indices), self.order.rows(epoch, after)
         made = []
         for p, q in zip(prompts, answers):
-            made.append([self._moved(own, other) for own, other in zip(self._pair(int(p)), self._pair(int(q)))])
+            sides = self._pair(int(q))
+            there = next(side for side in sides if len(side.ids))  # of a row that has one answer alone, that one
+            each = zip(self._pair(int(p)), sides)
+            made.append([self._moved(own, other if len(other.ids) else there) if len(own.ids) else own for own, other in each])
         return _batch_of(made)
 
     def _pair(self, number: int) -> list[Side]:

@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 
-from components.core.draws import DRAWS, wrapped
+from components.core.draws import DRAWS, keys_of, wrapped
+from components.functional.precision import widest
 
 MULTIPLIER, STEP = wrapped(0xD1342543DE82EF95), 0x14057B7EF767814F  # of the generator that moves keys on, 64 bits
 PLACES = (
@@ -56,13 +57,32 @@ def moved_on(keys: Tensor) -> Tensor:
 
 def kept(shape: torch.Size, p: float, keys: Tensor) -> Tensor:
     """(B, ...) bool: False with probability ``p``. An element's draw depends on its row's key and on its place in the row alone."""
+    return numbers(shape, keys) >= int(p * 2**32) - 2**31
+
+
+def uniform(ids: Tensor, training: bool) -> Tensor:
+    """(B, T) numbers in [0, 1), one for each id: of the rows' samples where it is known which they are, else of torch's generator; outside of training of
+    the ids of each row alone, so that each evaluation draws the same."""
+    keys = DRAWS.keys
+    if training and (keys is None or keys.shape[0] != ids.shape[0]):
+        return torch.rand(ids.shape, device=ids.device)
+    if not training or keys is None:
+        places = torch.arange(1, ids.shape[1] + 1, device=ids.device)
+        drawn = numbers(ids.shape, keys_of(0, ((ids + 1) * keys_of(1, places)).sum(1)))
+    else:
+        drawn = numbers(ids.shape, moved_on(keys))
+    return (drawn.to(widest(ids.device)) + 2.0**31) / 2.0**32
+
+
+def numbers(shape: torch.Size, keys: Tensor) -> Tensor:
+    """(B, ...) int32, all of them equally likely."""
     ones = [1] * (len(shape) - 1)
     add, times = (keys >> 32).to(torch.int32).view(-1, *ones), ((keys >> 17).to(torch.int32) | 1).view(-1, *ones)
     drawn = places(shape[1:], keys) * times
     drawn += add
     drawn ^= drawn >> 15
     drawn *= MIX
-    return drawn >= int(p * 2**32) - 2**31
+    return drawn
 
 
 def places(shape: torch.Size, keys: Tensor) -> Tensor:

@@ -13,10 +13,11 @@ from tokenizers import Tokenizer, processors
 from torch import Tensor
 
 from components.compose.request import Request
+from components.core.abilities import StaysAs
 from components.core.config_types import Config
 from components.core.errors import UserError
 from components.core.on_demand import OnDemand
-from components.core.registry import find
+from components.core.registry import entry, find
 from components.core.traits import provides, why_cannot_generate
 from components.corpus.foreign import token_of
 from components.corpus.special_ids import first_ids, stop_ids, target_start
@@ -47,8 +48,9 @@ def export_run(run: str, to: Path, *, shard_bytes: int) -> str:
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise UserError(str(to), "is there already and not empty", "name a new folder with --to")
     held = opened(run)
-    config, tokenizer, vocab_size, source = held.config, held.tokenizer, held.vocab_size, held.source
-    weights = plain_weights(vocab_size, dict(held.weights), config)
+    tokenizer, vocab_size, source = held.tokenizer, held.vocab_size, held.source
+    whole = plain_weights(vocab_size, dict(held.weights), held.config)
+    config, weights = what_stays(held.config, whole)
     begins = target_start(tokenizer)[0] if provides(find("model", config["model"]["name"]), "source") else None
     own = held.ids | ({} if begins is None else {"decoder_start_token_id": begins})
     known, prefer, unlike = form_of(config, weights, vocab_size, held.prefer)
@@ -65,7 +67,7 @@ def export_run(run: str, to: Path, *, shard_bytes: int) -> str:
         files=tokenizer_files(tokenizer, config) | generation,
         card=card_of(held.folder, config, weights),
     )
-    said = f"{prefer if prefer in made.names else made.label}: {len(weights)} tensors of {held.file}{held.folded(weights)}"
+    said = f"{prefer if prefer in made.names else made.label}: {len(weights)} tensors of {held.file}{held.folded(whole)}"
     notes = [f"{unlike}: {OWN_NOTE}"] if unlike else []
     notes += [f"{GENERATION} cannot say {', '.join(unsaid)}: it is not in there"] if unsaid else []
     return "\n".join([said, *notes, f"folder: {to}"])
@@ -161,6 +163,17 @@ def plain_weights(vocab_size: int, weights: dict[str, Tensor], config: Config) -
     materialise(model, "cpu", config["seed"], draw=False)
     model.load_state_dict(weights)
     return {n: t.detach() for n, t in merge(model).state_dict().items()}
+
+
+def what_stays(config: Config, weights: dict[str, Tensor]) -> tuple[Config, dict[str, Tensor]]:
+    """Config and weights of the model that a training leaves: a model may say that it ``stays_as`` another, which has some of its options and parts."""
+    whole = find("model", config["model"]["name"])
+    if not isinstance(whole, StaysAs):
+        return config, weights
+    options = entry("model", whole.stays_as).signature.options
+    gone = tuple(f"{option}." for option in config["model"] if option not in options)
+    model = {"name": whole.stays_as, **{n: v for n, v in config["model"].items() if n in options}}
+    return {**config, "model": model}, {n: t for n, t in weights.items() if not n.startswith(gone)}
 
 
 def special_ids(tokenizer: Tokens) -> dict[str, int]:

@@ -16,7 +16,7 @@ from components.core.config_types import Config
 from components.core.contracts import NeedsModel
 from components.core.errors import UserError
 from components.core.sockets import Batch, Layer
-from components.core.traits import provides, reads_source
+from components.core.traits import asked_of, provides, reads_source
 from components.corpus.tokens import Tokens, same_tokens
 
 
@@ -47,6 +47,7 @@ def need_source(task: Asking, model: nn.Module, first: Batch) -> None:
 
 def need_logits(model: nn.Module, loss: object) -> None:
     """UserError if the model has no head, or one whose numbers are no logits of tokens for a loss that reads those."""
+    model = asked_of(model)
     if any(provides(m, "vectors") for m in model.children()):
         raise UserError(
             "model.head", "head/none gives hidden vectors, and a loss needs logits", "choose a head: model/head=tied"

@@ -14,11 +14,12 @@ from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from components.core.abilities import TakesTurns
 from components.core.collectives import Sums, begin_sum
 from components.core.draws import DRAWS, drawn_for
 from components.core.errors import UserError
 from components.core.sockets import Terms
-from components.core.traits import has_after_step
+from components.core.traits import has_after_step, turns_of
 from components.core.weight_names import first_few
 from components.corpus.steps import LoneMicroBatch, MicroBatch
 from components.parts.optimizer._nested import tell_norm
@@ -72,11 +73,13 @@ class Stepping:
         self.last_stats: dict[str, Tensor] = {}  # those of the last optimizer step, over all ranks
         self._weights: list[nn.Parameter] = []
         self._followers: list[Any] = []
+        self._turns: list[TakesTurns] = []
 
     def follow(self, model: nn.Module) -> None:
         """Remember parameters and parts that each step visits. Walking over all modules would cost more than a small step."""
         self._weights = list(model.parameters())
         self._followers = [m for m in model.modules() if has_after_step(m)]
+        self._turns = turns_of(model)
 
     def on_train_batch_start(self, batch: MicroBatch, batch_idx: int) -> None:
         begins = self.begins_step(batch_idx)  # type: ignore[attr-defined]  # `Taking` has it, which every task is too
@@ -95,11 +98,15 @@ class Stepping:
     def learned_from(self, item: MicroBatch) -> Terms:
         """What the model says of a micro-batch in training: sums and weights of its losses. Dropout draws by samples where it is known which they are."""
         task: Any = self
+        if self._turns and (step := task.step_of(item)) is not None:
+            for part in self._turns:
+                part.begin_step(task.config["seed"], step)
         by_sample = self._draws and task.dropout_by == "sample"
         with drawn_for(task.config["seed"], item.samples if by_sample else None) as begun:
             terms = task.whole(item.batch, task.objective)
             if begun is not None and DRAWS.keys is begun:
-                self._draws = False  # a model without dropout, which need not be asked in each step
+                # a model without dropout, which need not be asked in each step, unless others of its parts have their turn in the next
+                self._draws = bool(self._turns)
         return terms
 
     def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: Optimizer) -> None:
@@ -161,7 +168,8 @@ class Stepping:
             UserError: there are some, and DDP would wait for their gradients.
         """
         model: nn.Module = self.model  # type: ignore[assignment]
-        found = tuple(n for n, p in model.named_parameters() if p.requires_grad and p.grad is None)
+        resting = {id(p) for part in self._turns for m in part.in_turn() for p in m.parameters()}  # it may not be their turn
+        found = tuple(n for n, p in model.named_parameters() if p.requires_grad and p.grad is None and id(p) not in resting)
         if found and isinstance(self.trainer.strategy, DDPStrategy):  # type: ignore[attr-defined]
             raise UserError(
                 "trainer.strategy",

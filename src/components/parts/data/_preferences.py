@@ -1,4 +1,5 @@
-"""A row as a preference: a prompt, the answer that was chosen and the one that was rejected, in the three forms that such data come in."""
+"""A row as a preference: a prompt, the answer that was chosen and the one that was rejected, in the three forms that such data come in, or one answer
+and whether it is good."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ from components.parts.data._tables import Row
 from components.parts.data._tools import tools_of
 
 ANSWERS = ("chosen", "rejected")
+ONE, JUDGED = "completion", "label"  # of an answer that was judged by itself
 
 
 def preferences(rows: Iterator[tuple[str | None, Row]], abnormal: OnFault, notes: list[str]) -> Iterator[Example]:
@@ -33,11 +35,17 @@ def preferences(rows: Iterator[tuple[str | None, Row]], abnormal: OnFault, notes
 
 
 def preference_of(row: Row) -> tuple[tuple[Message, ...], tuple[tuple[Message, ...], ...]]:
-    """(prompt, (chosen, rejected)). UserError where the row is none, or an answer is not the assistant's."""
+    """(prompt, (chosen, rejected)), one of them empty where one answer was judged. UserError where the row is none, or an answer is not the assistant's."""
+    if row.cells.get(ONE) is not None and not any(row.cells.get(name) is not None for name in ANSWERS):
+        return _judged(row)
     for name in ANSWERS:
         if row.cells.get(name) is None:
             fields = ", ".join(row.cells)
-            raise UserError(row.where, f"has no field {name!r}: it has {fields}", "a preference has chosen and rejected")
+            raise UserError(
+                row.where,
+                f"has no field {name!r}: it has {fields}",
+                "a preference has chosen and rejected, or completion and label",
+            )
     chosen, rejected = (_messages(row, name, "assistant") for name in ANSWERS)
     prompt = () if row.cells.get("prompt") is None else _messages(row, "prompt", "user")
     if not prompt:
@@ -48,10 +56,29 @@ def preference_of(row: Row) -> tuple[tuple[Message, ...], tuple[tuple[Message, .
     if not prompt:
         raise UserError(row.where, "chosen and rejected have no message in common", "give the prompt in a field of its own")
     for name, said in zip(ANSWERS, (chosen, rejected)):
-        if not said or said[0]["role"] != "assistant" or said[-1]["role"] != "assistant":
-            raise UserError(f"{row.where} {name}", "is no answer of the assistant after the prompt")
-        _need_whole(row, name, said)
+        _need_answer(row, name, said)
     return prompt, (chosen, rejected)
+
+
+def _judged(row: Row) -> tuple[tuple[Message, ...], tuple[tuple[Message, ...], ...]]:
+    """A row with one answer and a label: it is chosen where that is true, and rejected where it is false."""
+    label = row.cells.get(JUDGED)
+    if label not in (True, False):  # 1 and 0 are equal to them
+        raise UserError(f"{row.where} {JUDGED}", f"is {label!r}, and says whether the answer is good", "write true or false")
+    if row.cells.get("prompt") is None:
+        raise UserError(
+            row.where, "has no field 'prompt', and one answer beside its label", "give the prompt in a field of its own"
+        )
+    prompt, said = _messages(row, "prompt", "user"), _messages(row, ONE, "assistant")
+    _need_answer(row, ONE, said)
+    return prompt, (said, ()) if label else ((), said)
+
+
+def _need_answer(row: Row, name: str, said: tuple[Message, ...]) -> None:
+    """UserError where the messages are not the assistant's whole answer."""
+    if not said or said[0]["role"] != "assistant" or said[-1]["role"] != "assistant":
+        raise UserError(f"{row.where} {name}", "is no answer of the assistant after the prompt")
+    _need_whole(row, name, said)
 
 
 def _need_whole(row: Row, name: str, said: tuple[Message, ...]) -> None:

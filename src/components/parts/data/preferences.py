@@ -20,6 +20,7 @@ class Preferences:
 
     ``{"prompt": ..., "chosen": ..., "rejected": ...}`` as texts; the same with lists of messages, ``[{"role": "user", "content": ...}, ...]``;
     ``{"chosen": [...], "rejected": [...]}`` as whole conversations, whose common beginning is the prompt. Equal prompts are in one split.
+    ``{"prompt": ..., "completion": ..., "label": true}`` is one answer that was judged by itself, which loss/kto learns from.
     ``tools`` and calls of them are those of ``conversations``.
 
     Args:

@@ -1,6 +1,7 @@
 """What losses over pairs have in common: the log-probability of each of a row's two answers, and the figures that are reported beside the loss.
 
 A pair is one row: document 0 is the chosen answer after its prompt, document 1 the rejected one. Its weight is the sum of its targets' weights.
+A row may have one of the two alone: an answer that was judged by itself.
 """
 
 from __future__ import annotations
@@ -24,6 +25,10 @@ class Answers(NamedTuple):
     log_probs: Tensor
     lengths: Tensor
     weights: Tensor
+
+    def there(self) -> Tensor:
+        """(B, 2) 1 for each answer that a row has, else 0."""
+        return (self.lengths > 0).to(self.log_probs.dtype)
 
     def means(self) -> Tensor:
         """(B, 2) the mean log-probability of an answer's tokens; 0 for an answer without any."""
@@ -78,13 +83,20 @@ def ratios_of(answers: Answers, batch: Batch, name: str) -> Tensor:
 
 
 def terms_of_pairs(
-    loss: Tensor, rewards: Tensor, weights: Tensor, *, ratios: Tensor | None = None, baseline: Tensor | None = None
+    loss: Tensor,
+    rewards: Tensor,
+    weights: Tensor,
+    *,
+    ratios: Tensor | None = None,
+    baseline: Tensor | None = None,
+    there: Tensor | None = None,
 ) -> Terms:
     """The loss and figures that no gradient comes from, all of them sums over pairs.
 
     ``margin`` is how much higher the chosen answer's reward is, ``preferred`` the share of pairs in which it is the higher one. ``kl`` is the mean
-    of log(policy / reference) over both answers: Schulman's first estimator (joschu.net/blog/kl-approx.html), on answers that are the data's and
-    not the policy's own, so that it may be below 0.
+    of log(policy / reference) over a row's answers: Schulman's first estimator (joschu.net/blog/kl-approx.html), on answers that are the data's and
+    not the policy's own, so that it may be below 0. Of an answer that was judged by itself ``margin`` is its reward, with the other sign where it was
+    rejected.
 
     Args:
         loss: (B,) of each pair.
@@ -92,11 +104,24 @@ def terms_of_pairs(
         weights: (B,).
         ratios: (B, 2), where there is a reference.
         baseline: (B,), where there is one.
+        there: (B, 2) 1 for each answer that a row has; None: all have both.
     """
     margin = (rewards[:, 0] - rewards[:, 1]).detach()
     figures = {"margin": margin, "preferred": (margin > 0).to(margin.dtype)}
     if ratios is not None:
-        figures["kl"] = ratios.detach().mean(1)
+        figures["kl"] = ratios.detach().mean(1) if there is None else over(ratios.detach(), there)
     if baseline is not None:
         figures["baseline"] = baseline
     return terms_of_rows(loss, figures, weights)
+
+
+def over(each: Tensor, there: Tensor) -> Tensor:
+    """(B,) the mean over the answers that a row has; 0 where it has none."""
+    return (each * there).sum(1) / there.sum(1).clamp(min=1)
+
+
+def answers_in(batch: Batch) -> Tensor:
+    """(B, 2) which of its two answers each row has."""
+    assert batch.documents is not None
+    asked = need_targets(batch, "a loss over pairs", "those of both answers") != IGNORED
+    return torch.stack([(asked & (batch.documents == number)).any(1) for number in (0, 1)], 1)

@@ -15,7 +15,7 @@ from components.core.weights import initialise
 from components.functional.dropout import dropout_of
 
 if TYPE_CHECKING:
-    from components.core.contracts import Embedding, Stack
+    from components.core.contracts import Embedding, Init, Stack
 
 
 class Layered(Options, Printed):
@@ -114,9 +114,13 @@ class OneStack(Layered):
         }
         self.stack = make(ScopedMaker(stack, self.sockets(), where="model.stack"), "stack", **sizes)
         self.head = make(head, "head", d_model=d_model, vocab_size=vocab_size, embedding=self.embedding)
+        self.init = self.join(make(init, "init", d_model=d_model, n_layers=depth))
         name_parts(self)
-        self.init = make(init, "init", d_model=d_model, n_layers=depth)
         initialise(self, self.init, seed=0)
+
+    def join(self, init: Init) -> Init:
+        """What a model has besides, when the rest is there. Gives what draws all weights: ``init``, unless something else draws some."""
+        return init
 
     def read(
         self, batch: Batch, objective: Any, *, causal: bool, cache: Cache | None = None, last: bool = False

@@ -6,9 +6,9 @@ an accelerator a fused kernel may keep less. Where devices hold each layer toget
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from typing import cast
 
 import torch
@@ -19,7 +19,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 from components.core.errors import UserError
 from components.core.meta import emptied
 from components.core.sockets import Batch, Layer, SequenceInfo, Terms
-from components.core.traits import number_reader
+from components.core.traits import each_turn, number_reader
 from components.functional.cross_entropy import cross_entropy
 from components.functional.experts import even_loads
 from components.training.estimate.layouts import Layout
@@ -189,7 +189,8 @@ class _Run:
             if kind in self.found:
                 return s, written
             live.paused = True
-            self.found[kind], out = self.measured(layer, s, info)
+            turns = [self.measured(layer, s, info) for _ in each_turn(layer)]
+            self.found[kind], out = most([held for held, _ in turns]), turns[0][1]
             live.paused = False
             written.update(out)
             return s, written
@@ -216,6 +217,11 @@ class _Run:
         gathered = 0 if self.stretch is None else self.stretch.gathered - began
         rounded = sum(p.numel() for p in layer.parameters() if id(p) in self.rounded)
         return Pass(leaving, kept, forward, live.peak, elements, trained, gathered, rounded), cast(Written, written)
+
+
+def most(passes: Sequence[Pass]) -> Pass:
+    """Of a layer whose parts take turns: the most of each figure, whichever turn it is of."""
+    return Pass(*(max(figures) for figures in zip(*(astuple(p) for p in passes), strict=True)))
 
 
 def _losses(out: Mapping[str, object]) -> Iterator[Tensor]:

@@ -16,7 +16,7 @@ from components.core.errors import UserError
 from components.core.makers import ScopedMaker, make, part_values
 from components.core.meta import emptied
 from components.core.sockets import Batch, Terms
-from components.core.traits import counts_tokens
+from components.core.traits import counts_tokens, each_turn
 from components.functional.chosen import Choice, hearing
 from components.functional.decode_products import Weights, decoding_form
 from components.functional.experts import even_loads
@@ -65,10 +65,11 @@ def _training(subject: Subject, model: nn.Module, layout: Layout, rows: int) -> 
     batch = batch_of(model, rows, subject.context)
     with hearing() as heard:
         with drawn_for(0, batch.ids[:, 0] if by_sample else None), _cast(layout, batch.ids.device):
-            try:
-                model(batch, loss)
-            except DynamicOutputShapeException:  # the loss picks its targets by what they are
-                model(batch, asked_everywhere)
+            for _ in each_turn(model):
+                try:
+                    model(batch, loss)
+                except DynamicOutputShapeException:  # the loss picks its targets by what they are
+                    model(batch, asked_everywhere)
         node, weights = without_watchers(config["optimizer"]), tuned(model, config)
         optimizer = make(ScopedMaker(node, where="optimizer"), "optimizer", weights=weights)
         for p in model.parameters():

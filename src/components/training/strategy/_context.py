@@ -20,7 +20,7 @@ from torch.func import functional_call
 from components.core.collectives import sum_within
 from components.core.errors import UserError
 from components.core.sockets import Batch, SequenceInfo, Terms
-from components.core.traits import lacks, number_reader, provides, reads_source
+from components.core.traits import each_turn, lacks, number_reader, provides, reads_source
 from components.core.weights import roles
 from components.training.strategy._handed import Handed, Line, Neighbours
 from components.training.strategy._sums import added, gathered
@@ -84,7 +84,8 @@ def check_rows(model: nn.Module, size: int) -> None:
         held = {n: torch.empty(x.shape, dtype=x.dtype) for n, x in (*model.named_parameters(), *model.named_buffers())}
         values = None if reader is None else torch.zeros(1, size, reader.d_in)
         batch = Batch(torch.zeros(1, size, dtype=torch.long), values=values)
-        functional_call(model, held, (batch, lambda *_: Terms()), {"cache": Rows()})
+        for _ in each_turn(model):
+            functional_call(model, held, (batch, lambda *_: Terms()), {"cache": Rows()})
 
 
 class Stretches:

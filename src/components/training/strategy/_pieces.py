@@ -92,7 +92,7 @@ def _splits(module: nn.Module) -> Mapping[str, int]:
 
 def _agreed(model: nn.Module, wanted: dict[str, nn.Module], whole: dict[str, str]) -> dict[str, nn.Module]:
     """``wanted`` without those that share a position with a part that is computed whole: it has one number of heads."""
-    chosen = {id(m) for m in wanted.values()}
+    chosen = {id(inner) for m in wanted.values() for inner in m.modules()}
     mixed = {
         id(m.position)
         for m in model.modules()
@@ -100,7 +100,7 @@ def _agreed(model: nn.Module, wanted: dict[str, nn.Module], whole: dict[str, str
     }
     agreed = {}
     for path, module in wanted.items():
-        if isinstance(module, Positioned) and module.biased and id(module.position) in mixed:
+        if any(isinstance(m, Positioned) and m.biased and id(m.position) in mixed for m in module.modules()):
             whole[path] = "a layer that is computed whole has the same position"
         else:
             agreed[path] = module
@@ -155,8 +155,8 @@ def _cut(found: Pieces, weights: dict[int, Weight], module: nn.Module, axes: set
 
 def _read_by(module: nn.Module) -> Iterator[nn.Parameter]:
     """Weights before biases, which ask how their weight is held."""
-    position = module.position if isinstance(module, Positioned) and (module.biased or module.rotates) else None
-    for m in (*module.modules(), *(position.modules() if position is not None else ())):
+    positions = [m.position for m in module.modules() if isinstance(m, Positioned) and (m.biased or m.rotates)]
+    for m in dict.fromkeys((*module.modules(), *(inner for position in positions for inner in position.modules()))):
         yield from sorted(m.parameters(recurse=False), key=lambda p: -p.ndim)
 
 

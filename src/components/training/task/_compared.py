@@ -13,6 +13,7 @@ from components.core.errors import UserError
 from components.core.sockets import Batch, Terms
 from components.corpus.batches import rows_of
 from components.corpus.steps import MicroBatch
+from components.parts.loss._pairs import answers_in
 from components.training.strategies import shards_weights
 from components.training.task._reference import Reference
 
@@ -64,7 +65,7 @@ class Compared:
         """
         assert self.reference is not None
         ratios = torch.cat([self.reference.ratios(rows_of(beside, i, i + rows)) for i in range(0, len(beside.ids), rows)])
-        total = torch.stack((ratios.sum(), ratios.new_tensor(ratios.numel())))
+        total = torch.stack((ratios.sum(), answers_in(beside).sum().to(ratios.dtype)))
         over, count = summed(total) if own else total
         return (over / count).clamp(min=0)
 

@@ -9,11 +9,13 @@ from typing import Any
 from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import BackboneFinetuning
 from lightning.pytorch.strategies import DDPStrategy, FSDPStrategy
+from torch import nn
 from torch.distributed.tensor import DTensor
 
 from components.core.config_types import part_name
 from components.core.errors import UserError
 from components.core.makers import make, part_values
+from components.core.traits import turns_of
 from components.corpus.steps import MicroBatch
 from components.functional.quantised_tensor import Quantised
 from components.parts.optimizer._spread import compute_once
@@ -79,6 +81,26 @@ class Driven:
                 raise
             instead = "give the trainer max_steps or max_epochs, or set task.total_steps where there is no trainer"
             raise UserError(f"schedule/{part_name(config)}", "needs the length of the run, which has no end", instead) from e
+
+    def step_of(self, item: MicroBatch) -> int | None:
+        """The number of the optimizer step that the micro-batch is part of; None where nobody counts."""
+        if self._trainer is not None:  # type: ignore[attr-defined]
+            return int(self._trainer.global_step)  # type: ignore[attr-defined]
+        return None if item.samples is None else int(item.samples[0]) // self.batch_size  # type: ignore[attr-defined]
+
+    def lay_out(self, model: nn.Module) -> None:
+        """Divide the model among the ranks where the strategy does so; under ddp have each step look for weights that it leaves out, where parts take turns.
+
+        Raises:
+            UserError: ddp was told not to look.
+        """
+        strategy: Any = self.trainer.strategy  # type: ignore[attr-defined]
+        if shards_weights(strategy):
+            strategy.shard(model)
+        turns = turns_of(model)
+        if isinstance(strategy, DDPStrategy) and turns and not strategy._ddp_kwargs.setdefault("find_unused_parameters", True):
+            what = f"{type(turns[0]).__name__} computes with some of its weights in each step, and each rank would wait for the others"
+            raise UserError("trainer.strategy.find_unused_parameters", what, "leave it out")
 
     def pieces(self, item: MicroBatch) -> int:
         """What the gradient will be divided by after this module has given its own: the micro-batches and ranks that share a step."""

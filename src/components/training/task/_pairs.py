@@ -6,6 +6,9 @@ from typing import Any
 
 from torchmetrics import MeanMetric
 
+from components.core import registry
+from components.core.abilities import JudgesOne
+from components.core.errors import UserError
 from components.corpus.example import Example, Message
 from components.corpus.pairs import PairRows
 from components.corpus.rows import LeftOut, Row
@@ -25,7 +28,11 @@ class OverPairs(MeasuresTerms, Conversing):
         return None if rows is None else PairRows(rows, seed)
 
     def encode(self, example: Example, longest: int) -> tuple[Row, ...]:  # noqa: ARG002  half an answer has no end
-        return tuple(self.side(*self.tokens(example, messages)) for messages in example.answers)
+        if not (isinstance(self.loss, JudgesOne) or all(example.answers)):
+            what = f"has one answer, judged by itself, and loss/{self.config['loss']['name']} compares two"
+            able = ", ".join(n for n in registry.names("loss") if isinstance(registry.find("loss", n), JudgesOne))
+            raise UserError(example.where, what, f"give chosen and rejected, or take one of loss={able}")
+        return tuple(self.side(*self.tokens(example, messages)) if messages else Row([], []) for messages in example.answers)
 
     def side(self, ids: list[int], asked: list[bool]) -> Row:
         """The row of a prompt and an answer. ``asked``: which tokens are the answer's; the last one is."""

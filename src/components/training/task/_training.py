@@ -39,6 +39,7 @@ from components.training.task._driven import Driven
 from components.training.task._logged import Logged
 from components.training.task._portable import Portable
 from components.training.task._taking import Taking, inside
+from components.training.task._terms import fed
 from components.training.task._without import Without
 from components.training.tuning import freeze, tuned
 
@@ -135,8 +136,7 @@ class Training(Options, Taking, Stepping, Driven, Logged, Portable, Averaged, Wi
             self.shard_placed(strategy)
             return
         model = self.built.pop() if self.built else self.new_model()
-        if shards_weights(strategy):
-            strategy.shard(model)
+        self.lay_out(model)
         self.place(model, strategy.root_device)
         if isinstance(self.trainer.precision_plugin, DoublePrecision) and not shards_weights(strategy):
             model.double()  # Lightning does so after it has loaded a checkpoint, which would be rounded to fp32
@@ -230,7 +230,7 @@ class Training(Options, Taking, Stepping, Driven, Logged, Portable, Averaged, Wi
 
     def validation_step(self, item: MicroBatch | Batch | ForeignBatch, batch_idx: int) -> None:
         del batch_idx
-        add_sums(self.eval_sums, self.whole(self.taken(item).batch, self.judged_objective))
+        add_sums(self.eval_sums, fed(self.meters, self.whole(self.taken(item).batch, self.judged_objective), self._asked))
 
     test_step = validation_step
 
