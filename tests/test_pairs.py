@@ -41,6 +41,8 @@ BESIDE = {
     "embedding/patches": ("model.embedding.d_in=4",),
     "head/multi_token": ("loss=multi_token",),
     "value/embedding": ("model/embedding=value_embeddings",),
+    "embedding/per_layer_embeddings": ("model/ffn=per_layer_input",),
+    "ffn/per_layer_input": ("model/embedding=per_layer_embeddings",),
     "head/tied_factorised": ("model/embedding=factorised",),
     "attention/disentangled": ("model/position=disentangled",),
     "position/disentangled": ("model/attention=disentangled",),
@@ -50,7 +52,10 @@ BESIDE = {
     "residual/none": ("model.n_layers=2", "model.init=xavier", "model.init.embedding_std=1.0"),
 }
 # of these, those that stand in a model whose other parts are chosen as well
-PAIRED = ("value/embedding", "head/tied_factorised", "attention/disentangled", "position/disentangled")
+PAIRED = (
+    *("value/embedding", "head/tied_factorised", "attention/disentangled", "position/disentangled"),
+    *("embedding/per_layer_embeddings", "ffn/per_layer_input"),
+)
 
 
 class Host:
@@ -123,6 +128,7 @@ TOKEN_HEADS = lacking("causal", "head")  # to be left out where every position h
 POOLED = without("causal", "head")
 NUMBERS = providing("values", kind="embedding")  # they read numbers, which a text has none of
 READ_ELSEWHERE = ["embedding/value_embeddings"]  # by value=embedding alone, in whose host it is
+READ_BY_LAYERS = ["embedding/per_layer_embeddings"]  # of which these models have none that takes an ffn
 HOSTS = [
     Host(
         "decoder",
@@ -171,7 +177,7 @@ HOSTS = [
         {**at_top("embedding", "norm", "head"), **CACHE},
         "model.window=3",
         "model.hidden=[24,48]",
-        leave=[*TOKEN_HEADS, *NUMBERS, *READ_ELSEWHERE],
+        leave=[*TOKEN_HEADS, *NUMBERS, *READ_ELSEWHERE, *READ_BY_LAYERS],
         neutral=("model/norm=rms",),
     ),
     Host(
@@ -179,7 +185,13 @@ HOSTS = [
         "recurrent",
         {**at_top("attention", "embedding", "head"), **CACHE},
         "loss=seq2seq",
-        leave=[*TOKEN_HEADS, *NUMBERS, *READ_ELSEWHERE, *others(providing("state", kind="attention"), "attention")],
+        leave=[
+            *TOKEN_HEADS,
+            *NUMBERS,
+            *READ_ELSEWHERE,
+            *READ_BY_LAYERS,
+            *others(providing("state", kind="attention"), "attention"),
+        ],
         neutral=("model/attention=gru",),
     ),
     Host(
@@ -187,7 +199,12 @@ HOSTS = [
         "recurrent",
         {"cross": ("model/cross", "attention"), **at_top("embedding"), **CACHE},
         "loss=seq2seq",
-        leave=[*NUMBERS, *READ_ELSEWHERE, *others(providing("memory", "absent", kind="attention"), "attention")],
+        leave=[
+            *NUMBERS,
+            *READ_ELSEWHERE,
+            *READ_BY_LAYERS,
+            *others(providing("memory", "absent", kind="attention"), "attention"),
+        ],
         neutral=("model/attention=gru",),
     ),
     Host(

@@ -61,6 +61,8 @@ AROUND: dict[str, dict[str, Any]] = {
     "value/embedding": {"embedding": "value_embeddings"},
     "head/tied_factorised": {"embedding": "factorised"},
     "embedding/value_embeddings": {"attention": {"name": "gqa", "n_heads": 4, "n_kv_heads": 2, "value": "embedding"}},
+    "embedding/per_layer_embeddings": {"ffn": "per_layer_input"},
+    "ffn/per_layer_input": {"embedding": "per_layer_embeddings"},
     "embedding/number": {"position": "learned"},  # else all channels but one are 0, and so are gradients of what reads them
     "attention/disentangled": {"position": {"name": "disentangled", "span": 6, "max_distance": 10}},
     "position/disentangled": {"attention": "disentangled"},
