@@ -13,6 +13,7 @@ SUPPLIED: dict[str, dict[str, Any]] = {"data": {"path": GIVEN}}
 # kind/name -> options of the part itself
 SMALL: dict[str, dict[str, Any]] = {
     "mask/sliding_window": {"window": 5},
+    "block/scaled_sandwich": {"scale": 0.5, "last_ffn": "mlp"},
     "ffn/product_key_memory": {"n_keys": 2, "k": 2},
     "ffn/sparse_glu": {"sparsity": 0.5},  # of few tokens some channel would stand out in none
     "embedding/ngram_hash": {"buckets": 64},

@@ -73,6 +73,8 @@ class Attention(Part, Module):
 
 
 class Value(Part, Module):
+    of_keys: bool = False  # it is given the keys as they were projected, and there is no projection of values
+
     def forward(self, v: Tensor, x: Tensor, info: SequenceInfo | None = None) -> Tensor: ...  # (B, G, T, K) -> the same
 
 

@@ -63,6 +63,6 @@ VECTORS = (
     Rule("model.per_layer_model_projection.weight", "embedding.project.weight"),
     Rule("model.per_layer_projection_norm.weight", "embedding.norm.weight"),
 )
-BORROWED = tuple(
-    f"model.layers.{{i}}.self_attn.{n}.*" for n in ("k_proj", "v_proj", "k_norm")
-)  # in files, of layers that read others'
+# what files have besides, of models that see and hear; and of layers that read the keys and values of others
+HEARD = tuple(f"model.{n}.*" for n in ("vision_tower", "audio_tower", "embed_vision", "embed_audio"))
+BORROWED = tuple(f"model.layers.{{i}}.self_attn.{n}.*" for n in ("k_proj", "v_proj", "k_norm"))

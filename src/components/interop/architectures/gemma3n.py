@@ -11,7 +11,7 @@ from collections import Counter
 from components.interop.architecture import Architecture, Rule
 from components.interop.architectures._common import IN_IMAGES, stack, unused
 from components.interop.architectures._gemma import FIELDS, GELU, TENSORS
-from components.interop.architectures._gemma3n import ATTENTION, BORROWED, EPS, SHARED, VECTORS, layer_vectors, shared
+from components.interop.architectures._gemma3n import ATTENTION, BORROWED, EPS, HEARD, SHARED, VECTORS, layer_vectors, shared
 from components.interop.architectures._layers import each_layer, in_layers
 from components.interop.architectures._llama import BASE, FILES, QK_NORMS
 from components.interop.architectures._windows import by_layer, every
@@ -106,12 +106,6 @@ ARCHITECTURE = Architecture(
     ),
     free=frozenset(("cache_implementation", "altup_lr_multiplier")),
     within=("Gemma3nForConditionalGeneration",),
-    **{
-        **IN_IMAGES,
-        "left": (
-            *(f"model.{n}.*" for n in ("vision_tower", "audio_tower", "embed_vision", "embed_audio")),
-            *BORROWED,
-        ),
-    },
+    **{**IN_IMAGES, "left": (*HEARD, *BORROWED)},
     **FILES,
 )
