@@ -36,6 +36,7 @@ HELD = (
     "Gemma2ForCausalLM",
     "Gemma3ForCausalLM",
     "Gemma3nForCausalLM",
+    "Gemma4ForCausalLM",
     "GemmaForCausalLM",
     "Glm4ForCausalLM",
     "Glm4MoeForCausalLM",

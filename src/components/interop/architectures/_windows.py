@@ -96,6 +96,9 @@ def both_ropes(config: Theirs, bases: tuple[float, float]) -> dict[str, Node]:
     if False in (sliding.get("truncate"), full.get("truncate")):
         raise Unsupported("truncate=False: the class does not read it of one kind of layer")
     found = {SLIDING: read_rope(sliding, "", bases[0]), FULL: read_rope(full, "", bases[1])}
+    for options in found.values():
+        if options.get(".fraction", 1.0) != 1.0:
+            raise Unsupported(f"partial_rotary_factor={options['.fraction']}: the class turns all channels")
     return {kind: {"scaling": "none", **{n.lstrip("."): v for n, v in options.items()}} for kind, options in found.items()}
 
 

@@ -77,7 +77,7 @@ class GroupedQueryAttention(GroupedHeads, Positioned):
         if self.values_are_keys:
             if "v" in self.bias:
                 raise ValueError(
-                    "bias names v, and value=keys leaves no projection of values: leave v out, or use another value"
+                    "bias names v, and value=from_keys leaves no projection of values: leave v out, or use another value"
                 )
             del self.v
         self.add_reading(gate, scale, place)

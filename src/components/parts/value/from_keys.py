@@ -8,8 +8,8 @@ from components.core.registry import register
 from components.core.sockets import Maker, SequenceInfo, make
 
 
-@register("value", "keys")
-class KeysAsValues(nn.Module):
+@register("value", "from_keys")
+class ValueFromKeys(nn.Module):
     """Keys as values: what is read is what was compared, the keys as they were projected, before they are normed and rotated.
 
     The attention has no projection of values then.
