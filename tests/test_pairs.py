@@ -41,8 +41,6 @@ BESIDE = {
     "embedding/patches": ("model.embedding.d_in=4",),
     "head/multi_token": ("loss=multi_token",),
     "value/embedding": ("model/embedding=value_embeddings",),
-    "embedding/per_layer_embeddings": ("model/ffn=per_layer_input",),
-    "ffn/per_layer_input": ("model/embedding=per_layer_embeddings",),
     "head/tied_factorised": ("model/embedding=factorised",),
     "attention/disentangled": ("model/position=disentangled",),
     "position/disentangled": ("model/attention=disentangled",),
@@ -52,10 +50,7 @@ BESIDE = {
     "residual/none": ("model.n_layers=2", "model.init=xavier", "model.init.embedding_std=1.0"),
 }
 # of these, those that stand in a model whose other parts are chosen as well
-PAIRED = (
-    *("value/embedding", "head/tied_factorised", "attention/disentangled", "position/disentangled"),
-    *("embedding/per_layer_embeddings", "ffn/per_layer_input"),
-)
+PAIRED = ("value/embedding", "head/tied_factorised", "attention/disentangled", "position/disentangled")
 
 
 class Host:
@@ -127,14 +122,15 @@ INSIDE = {kind: (f"model.attention.{kind}", kind) for kind in ("mask", "gate", "
 TOKEN_HEADS = lacking("causal", "head")  # to be left out where every position has logits of its own
 POOLED = without("causal", "head")
 NUMBERS = providing("values", kind="embedding")  # they read numbers, which a text has none of
-READ_ELSEWHERE = ["embedding/value_embeddings"]  # by value=embedding alone, in whose host it is
-READ_BY_LAYERS = ["embedding/per_layer_embeddings"]  # of which these models have none that takes an ffn
+# by value=embedding alone, and by ffn=per_layer_input, in whose hosts they are
+READ_ELSEWHERE = ["embedding/value_embeddings", "embedding/per_layer_embeddings"]
+READS = ["ffn/per_layer_input"]  # which has a host with that embedding
 HOSTS = [
     Host(
         "decoder",
         "decoder",
         {**at_top("position", "attention", "norm", "ffn", "block", "residual", "embedding", "head", "stack"), **MASK, **CACHE},
-        leave=[*lacking("causal", "attention", "head", "ffn"), *NUMBERS, *READ_ELSEWHERE],
+        leave=[*lacking("causal", "attention", "head", "ffn"), *NUMBERS, *READ_ELSEWHERE, *READS],
     ),
     Host(
         "softmax attention",
@@ -159,7 +155,7 @@ HOSTS = [
         },
         "model/head=classification",
         *BESIDE["head/classification"],
-        leave=POOLED,
+        leave=[*POOLED, *READS],
     ),
     Host(
         "encoder of numbers",
@@ -177,7 +173,7 @@ HOSTS = [
         {**at_top("embedding", "norm", "head"), **CACHE},
         "model.window=3",
         "model.hidden=[24,48]",
-        leave=[*TOKEN_HEADS, *NUMBERS, *READ_ELSEWHERE, *READ_BY_LAYERS],
+        leave=[*TOKEN_HEADS, *NUMBERS, *READ_ELSEWHERE],
         neutral=("model/norm=rms",),
     ),
     Host(
@@ -185,13 +181,7 @@ HOSTS = [
         "recurrent",
         {**at_top("attention", "embedding", "head"), **CACHE},
         "loss=seq2seq",
-        leave=[
-            *TOKEN_HEADS,
-            *NUMBERS,
-            *READ_ELSEWHERE,
-            *READ_BY_LAYERS,
-            *others(providing("state", kind="attention"), "attention"),
-        ],
+        leave=[*TOKEN_HEADS, *NUMBERS, *READ_ELSEWHERE, *others(providing("state", kind="attention"), "attention")],
         neutral=("model/attention=gru",),
     ),
     Host(
@@ -199,12 +189,7 @@ HOSTS = [
         "recurrent",
         {"cross": ("model/cross", "attention"), **at_top("embedding"), **CACHE},
         "loss=seq2seq",
-        leave=[
-            *NUMBERS,
-            *READ_ELSEWHERE,
-            *READ_BY_LAYERS,
-            *others(providing("memory", "absent", kind="attention"), "attention"),
-        ],
+        leave=[*NUMBERS, *READ_ELSEWHERE, *others(providing("memory", "absent", kind="attention"), "attention")],
         neutral=("model/attention=gru",),
     ),
     Host(
@@ -220,7 +205,25 @@ HOSTS = [
         "encoder_decoder",
         {**at_top("position", "attention", "norm", "ffn", "block", "residual")},
         "model/cross=gqa",
-        leave=lacking("causal", "attention", "ffn"),
+        leave=[*lacking("causal", "attention", "ffn"), *READS],
+    ),
+    Host(
+        "vectors of layers",
+        "decoder",
+        {**at_top("norm", "block", "residual", "stack", "head"), **CACHE},
+        "model/embedding=per_layer_embeddings",
+        "model/ffn=per_layer_input",
+        leave=[*lacking("causal", "head"), "head/tied_factorised"],  # which goes with another embedding
+    ),
+    Host(
+        "ffns beside others",
+        "decoder",
+        {"side_ffn": ("model.stack.side_ffn", "ffn"), "last_ffn": ("model.block.last_ffn", "ffn"), **at_top("residual")},
+        "model/stack=altup",
+        "model/block=scaled_sandwich",
+        "model/embedding=per_layer_embeddings",
+        "model/ffn=per_layer_input",
+        leave=lacking("causal", "ffn"),
     ),
 ]
 
