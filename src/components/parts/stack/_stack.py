@@ -93,6 +93,10 @@ class Stack(Options, nn.Module):
     def join(self) -> None:
         """What a stack has besides its layers, made when they are there. ValueError where its options do not fit them."""
 
+    def beside(self) -> list[nn.Module]:
+        """Parts that the stack itself calls between the layers, which may look at what the embedding wrote of all positions."""
+        return []
+
     def enter(self, x: Tensor, info: SequenceInfo) -> Tensor:
         """Positions added to the embedding, each kind of position once, then normed."""
         position: Any

@@ -60,6 +60,9 @@ class AltUp(Stack):
             if not ffn.absent:
                 self.sides.append(Side(width, ffn, make(self.side_norm, "norm", dim=width)))
 
+    def beside(self) -> list[nn.Module]:
+        return [side.get_submodule("ffn") for side in self.sides]
+
     def forward(self, x: Tensor, info: SequenceInfo | None = None) -> tuple[Tensor, Out]:
         info = info_of(x, info)
         total: Out = {}
