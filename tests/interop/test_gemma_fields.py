@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 
 import pytest
 import torch
 from parity import Oracle, close, ours, theirs
 from safetensors.torch import load_file, save_file
 
+from components import build
 from components.compose import compose
 from components.core.errors import UserError
 from components.core.makers import ScopedMaker, make
 from components.core.sockets import Batch
+from components.functional.decode_products import decoding_form
 from components.interop import convert
 from components.interop.architecture import architectures
 from components.interop.compare import explicit
@@ -116,6 +119,32 @@ def test_the_text_model_of_files_that_see_and_hear(cls, tmp_path):
     assert len(imported.left) == len(unread)
     ids = torch.randint(5, 97, (2, 20), generator=torch.Generator().manual_seed(0))
     assert close(ours(imported)(Batch(ids)), model(input_ids=ids).logits) <= 1e-5
+
+
+@pytest.mark.parametrize("cache", ["growing", "ring", "static", "the form of decoding"])
+@pytest.mark.parametrize("cls", CONFIGS)
+@torch.no_grad()
+def test_cached_is_as_without(cls, cache, tmp_path):
+    """Lent keys, windows, other heads where all is seen, vectors of layers: a prompt beyond the window, then one token at a time."""
+    experts = (
+        {"enable_moe_block": True, "num_experts": 5, "top_k_experts": 2, "moe_intermediate_size": 12} if cls == NEWER else {}
+    )
+    fields = {**SIZES, **LENT, **experts, "layer_types": [SLIDING, FULL] * 3 + [FULL]}
+    theirs(Oracle(cls, cls, (CONFIGS[cls], fields))).save_pretrained(tmp_path)
+    model = ours(convert.read_folder(tmp_path))
+    ids = torch.randint(5, 97, (2, 24), generator=torch.Generator().manual_seed(0))
+    valid = torch.ones_like(ids).bool()
+    valid[0, :3] = False
+    positions = (valid.cumsum(1) - 1).clamp(min=0)
+    kept = build("cache", "growing" if " " in cache else cache)
+
+    def step(a, b):
+        return model(Batch(ids[:, a:b], valid=valid[:, a:b], positions=positions[:, a:b]), cache=kept)
+
+    whole = model(Batch(ids, valid=valid, positions=positions))
+    with decoding_form(model, "same", 99) if " " in cache else nullcontext():
+        found = torch.cat([step(a, b) for a, b in ((0, 9), *((i, i + 1) for i in range(9, 24)))], 1)
+    assert close(found[valid], whole[valid]) <= 1e-5
 
 
 @pytest.mark.parametrize(
