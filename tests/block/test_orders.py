@@ -60,7 +60,7 @@ def laurel(b, s, f, of):
     y = of("output_norm")(f(x, INFO))
     if f is not b._modules.get("attention"):
         return s + 0.5 * y
-    return (s + 0.5 * (y + x + b.laurel_norm(x @ b.down.weight.T @ b.out.weight.T))) / 2**0.5
+    return (s + 0.5 * (y + x + b.out_norm(x @ b.down.weight.T @ b.out.weight.T))) / 2**0.5
 
 
 ORDERS = {

@@ -61,7 +61,7 @@ UPDATE = {
     "correction_coefs": "correction",
     "router_norm": "router_norm",
 }
-LAUREL = {"linear_left": "down", "linear_right": "out", "post_laurel_norm": "laurel_norm"}
+LAUREL = {"linear_left": "down", "linear_right": "out", "post_laurel_norm": "out_norm"}
 SIDE = {"per_layer_input_gate": "ffn.gate", "per_layer_projection": "ffn.out", "post_per_layer_input_norm": "norm"}
 
 ARCHITECTURE = Architecture(

@@ -35,7 +35,7 @@ class LaurelBlock(Sandwich):
     def join(self, d_model: int, norm: Maker["norm"]) -> None:
         if any(b.name == "attention" for b in self.branches):
             self.down, self.out = nn.Linear(d_model, self.rank, bias=False), nn.Linear(self.rank, d_model, bias=False)
-            self.laurel_norm = make(norm if self.laurel_norm == INHERIT else self.laurel_norm, "norm", dim=d_model)
+            self.out_norm = make(norm if self.laurel_norm == INHERIT else self.laurel_norm, "norm", dim=d_model)
 
     def forward(self, s: Tensor, info: SequenceInfo | None = None) -> Tensor:
         info = info_of(s, info)
@@ -43,7 +43,7 @@ class LaurelBlock(Sandwich):
             x = b.norm(b.residual.read(s))
             y = b.output_norm(b.part(x, info))
             if b.name == "attention":
-                s = b.residual.write(s, y + (x + self.laurel_norm(self.out(self.down(x))))) * 2**-0.5
+                s = b.residual.write(s, y + (x + self.out_norm(self.out(self.down(x))))) * 2**-0.5
             else:
                 s = b.residual.write(s, y)
         return s
