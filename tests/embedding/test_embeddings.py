@@ -173,6 +173,7 @@ def test_vectors_for_each_layer_are_carried_to_its_ffn():
     said = said / (said.square().mean(-1, keepdim=True) + 1e-6).sqrt() * part.norm.weight
     torch.testing.assert_close(info.out["layer_vectors"], (own + said) / 2**0.5)
     assert (x >= 10).any()
+    assert made("per_layer_embeddings", n_layers=3, rows=99).vectors.num_embeddings == V
     assert flops_of(part, Work(9)) == (2 * 8 * 6 * 9,) * 2
     tables = {w.name for w in roles(part) if w.role == "embedding"}
     assert tables == {"table.weight", "vectors.weight"}

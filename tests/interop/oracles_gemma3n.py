@@ -38,7 +38,7 @@ ORACLES = [
                 "intermediate_size": [64, 80, 80, 48, 80],
                 "activation_sparsity_pattern": [0.5, 0.0, 0.0, 0.0, 0.9],
                 "altup_num_inputs": 2,
-                "vocab_size_per_layer_input": 120,
+                "vocab_size_per_layer_input": 97,
                 "tie_word_embeddings": False,
                 "rope_parameters": {
                     SLIDING: {"rope_type": "default", "rope_theta": 1e4},

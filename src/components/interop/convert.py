@@ -163,7 +163,7 @@ def asked(architecture: Architecture, ours: Config, vocab_size: int) -> tuple[Co
     """(config.json, how it differs) of an architecture that is asked to write an ``explicit`` model."""
     faults: list[str] = []
     try:
-        made = {**config_of(architecture, ours, faults), "vocab_size": vocab_size}
+        made = {**config_of(architecture, {**ours, "vocab_size": vocab_size}, faults), "vocab_size": vocab_size}
         recipe, _ = recipe_of(architecture, made, "export")
         theirs = explicit(spelled_out(recipe))
     except UserError as e:

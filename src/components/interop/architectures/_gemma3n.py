@@ -46,14 +46,19 @@ def layer_vectors(ffn: str) -> Custom:
 
     def read(config: Theirs) -> Options:
         width, rows = (
-            value_of(config, n, d) for n, d in (("hidden_size_per_layer_input", 256), ("vocab_size_per_layer_input", 262144))
+            value_of(config, "hidden_size_per_layer_input", 256),
+            value_of(config, "vocab_size_per_layer_input", 262144),
         )
-        return {"model.embedding.width": width, f"{ffn}.width": width, "model.embedding.rows": rows}
+        ids = config.get("vocab_size") or rows
+        if rows > ids:
+            raise Unsupported(f"vocab_size_per_layer_input={rows}: rows beyond vocab_size={ids} belong to no id")
+        made = {"model.embedding.width": width, f"{ffn}.width": width}
+        return made if rows == ids else {**made, "model.embedding.rows": rows}
 
     def write(get: Get) -> Fields:
-        width, rows = get("model.embedding.width"), get("model.embedding.rows")
+        width, rows, ids = get("model.embedding.width"), get("model.embedding.rows"), get("vocab_size")
         made: Fields = {"hidden_size_per_layer_input": max(1, get("model.d_model") // 8) if width is None else width}
-        return made | {"vocab_size_per_layer_input": get("vocab_size") if rows is None else rows}
+        return {**made, "vocab_size_per_layer_input": ids if rows is None else min(rows, ids)}
 
     return Custom(("hidden_size_per_layer_input", "vocab_size_per_layer_input"), read, write)
 

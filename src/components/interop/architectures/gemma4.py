@@ -171,7 +171,7 @@ def _read_vectors(config: Theirs) -> Options:
 
 def _write_vectors(get: Get) -> Fields:
     if get("model.embedding.name") != "per_layer_embeddings":
-        return {"hidden_size_per_layer_input": 0}
+        return {"hidden_size_per_layer_input": 0, "vocab_size_per_layer_input": get("vocab_size")}
     return VECTORS_OF.write(get)
 
 

@@ -27,7 +27,7 @@ class PerLayerEmbeddings(nn.Module):
 
     Args:
         width: P, of a layer's vector; null: an eighth of d_model.
-        rows: ids that have a row of their own in the second table, the others take the first one; null: all.
+        rows: ids that have a row of their own in the second table, at most all there are; the others take the first one; null: all.
         norm: of what is projected from the embedding, over a layer's vector.
         scale: multiplies the token's vectors: a number, or "sqrt" for sqrt(d_model).
         dropout: probability of dropping an entry of the sum of token and position, applied by the model after ``embedding_norm``.
@@ -54,8 +54,8 @@ class PerLayerEmbeddings(nn.Module):
         dropout: Probability = 0.0,
     ) -> None:
         super().__init__()
-        self.width, self.rows = layer_width(width, d_model), vocab_size if rows is None else rows
-        self.all_rows = self.rows >= vocab_size
+        self.width, self.rows = layer_width(width, d_model), vocab_size if rows is None else min(rows, vocab_size)
+        self.all_rows = self.rows == vocab_size
         self.scale, self.dropout = scale_of(scale, d_model), dropout
         self.table = nn.Embedding(vocab_size, d_model)
         self.vectors = nn.Embedding(self.rows, n_layers * self.width)
