@@ -28,7 +28,7 @@ SIZES: dict[str, Any] = {
         "context_length": T,
         "n_experts": 4,
     },
-    **{"depth": 2, "place": Place(0, 2)},
+    **{"depth": 2, "n_layers": 2, "place": Place(0, 2)},
 }
 AROUND: dict[str, Any] = {
     **{"attention": {"name": "gqa", "n_heads": 4, "position": "rope"}, "ffn": "mlp", "norm": "rms", "residual": "add"},
@@ -77,6 +77,10 @@ def test_vectors(label):
     part, x = built(label), torch.randn(2, T, D, generator=torch.Generator().manual_seed(1))
     if label.startswith("norm/"):
         assert part(x).shape == x.shape
+        return
+    if label == "ffn/per_layer_input":
+        with pytest.raises(ValueError, match="use embedding=per_layer_embeddings"):
+            part(x)
         return
     found, expected = part(x), part(x, info_for(x))
     if label.startswith("stack/"):

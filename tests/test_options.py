@@ -342,6 +342,7 @@ BENT = {
     ("ffn", "sparse_glu"),
     ("ffn", "low_rank"),
     ("ffn", "moe"),
+    ("ffn", "per_layer_input"),
     ("model", "mlp"),
 }
 
@@ -376,6 +377,7 @@ def test_a_new_activation_is_an_edit_of_one_file(tmp_path, monkeypatch):
         "multiplied_glu": "bend",
         "sparse_glu": "bend",
         "low_rank": "activation",
+        "per_layer_input": "activation",
     }.items():
         assert getattr(registry.find("ffn", name)(8, activation="cube"), held_as)(torch.tensor(2.0)) == 8
 

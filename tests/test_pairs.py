@@ -122,13 +122,15 @@ INSIDE = {kind: (f"model.attention.{kind}", kind) for kind in ("mask", "gate", "
 TOKEN_HEADS = lacking("causal", "head")  # to be left out where every position has logits of its own
 POOLED = without("causal", "head")
 NUMBERS = providing("values", kind="embedding")  # they read numbers, which a text has none of
-READ_ELSEWHERE = ["embedding/value_embeddings"]  # by value=embedding alone, in whose host it is
+# by value=embedding alone, and by ffn=per_layer_input, in whose hosts they are
+READ_ELSEWHERE = ["embedding/value_embeddings", "embedding/per_layer_embeddings"]
+READS = ["ffn/per_layer_input"]  # which has a host with that embedding
 HOSTS = [
     Host(
         "decoder",
         "decoder",
         {**at_top("position", "attention", "norm", "ffn", "block", "residual", "embedding", "head", "stack"), **MASK, **CACHE},
-        leave=[*lacking("causal", "attention", "head", "ffn"), *NUMBERS, *READ_ELSEWHERE],
+        leave=[*lacking("causal", "attention", "head", "ffn"), *NUMBERS, *READ_ELSEWHERE, *READS],
     ),
     Host(
         "softmax attention",
@@ -153,7 +155,7 @@ HOSTS = [
         },
         "model/head=classification",
         *BESIDE["head/classification"],
-        leave=POOLED,
+        leave=[*POOLED, *READS],
     ),
     Host(
         "encoder of numbers",
@@ -203,7 +205,25 @@ HOSTS = [
         "encoder_decoder",
         {**at_top("position", "attention", "norm", "ffn", "block", "residual")},
         "model/cross=gqa",
-        leave=lacking("causal", "attention", "ffn"),
+        leave=[*lacking("causal", "attention", "ffn"), *READS],
+    ),
+    Host(
+        "vectors of layers",
+        "decoder",
+        {**at_top("norm", "block", "residual", "stack", "head"), **CACHE},
+        "model/embedding=per_layer_embeddings",
+        "model/ffn=per_layer_input",
+        leave=[*lacking("causal", "head"), "head/tied_factorised"],  # which goes with another embedding
+    ),
+    Host(
+        "ffns beside others",
+        "decoder",
+        {"side_ffn": ("model.stack.side_ffn", "ffn"), "last_ffn": ("model.block.last_ffn", "ffn"), **at_top("residual")},
+        "model/stack=altup",
+        "model/block=scaled_sandwich",
+        "model/embedding=per_layer_embeddings",
+        "model/ffn=per_layer_input",
+        leave=lacking("causal", "ffn"),
     ),
 ]
 

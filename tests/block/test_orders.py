@@ -55,12 +55,21 @@ def in_turn(b, s, names, formula):
     return s
 
 
+def laurel(b, s, f, of):
+    x = of("norm")(s)
+    y = of("output_norm")(f(x, INFO))
+    if f is not b._modules.get("attention"):
+        return s + 0.5 * y
+    return (s + 0.5 * (y + x + b.out_norm(x @ b.down.weight.T @ b.out.weight.T))) / 2**0.5
+
+
 ORDERS = {
     "pre_norm": lambda b, s, names: in_turn(b, s, names, lambda s, f, of: s + 0.5 * f(of("norm")(s), INFO)),
     "post_norm": lambda b, s, names: in_turn(b, s, names, lambda s, f, of: of("norm")(s + 0.5 * f(s, INFO))),
     "normed_stream": lambda b, s, names: in_turn(b, s, names, lambda s, f, of: of("norm")(s) + 0.5 * f(of("norm")(s), INFO)),
     "output_norm": lambda b, s, names: in_turn(b, s, names, lambda s, f, of: s + 0.5 * of("norm")(f(s, INFO))),
     "sandwich": lambda b, s, names: in_turn(b, s, names, lambda s, f, of: s + 0.5 * of("output_norm")(f(of("norm")(s), INFO))),
+    "laurel": lambda b, s, names: in_turn(b, s, names, lambda s, f, of: laurel(b, s, f, of)),
     "norm_former": lambda b, s, names: in_turn(
         b,
         s,
@@ -86,13 +95,29 @@ def test_orders(name, memory):
     torch.testing.assert_close(b(s, INFO), ORDERS[name](b, s, names))
     assert {n.split(".")[0] for n, _ in b.named_parameters()} >= set(names)  # nothing but what the order needs
     norms = sum(isinstance(m, nn.LayerNorm) or type(m).__name__ == "LayerNorm" for m in b.modules())
-    each = {"sandwich": 2 * len(names), "norm_former": 2 * len(names) - 1, "macaron": len(names) + 1, "parallel": 1}
+    each = {
+        "sandwich": 2 * len(names),
+        "laurel": 2 * len(names) + 1,
+        "norm_former": 2 * len(names) - 1,
+        "macaron": len(names) + 1,
+        "parallel": 1,
+    }
     assert norms == each.get(name, len(names))
 
 
 @pytest.mark.parametrize(
     "name",
-    ["pre_norm", "post_norm", "normed_stream", "output_norm", "sandwich", "norm_former", "macaron", "parallel_two_norms"],
+    [
+        "pre_norm",
+        "post_norm",
+        "normed_stream",
+        "output_norm",
+        "sandwich",
+        "laurel",
+        "norm_former",
+        "macaron",
+        "parallel_two_norms",
+    ],
 )
 def test_a_norm_of_one_branch_alone(name):
     b = block(name, attention_norm="none")
@@ -124,6 +149,11 @@ def test_a_layer_of_ffn_alone(name):
     changed = s.clone()
     changed[:, 1] += 1
     assert torch.equal(b(s, INFO)[:, [0, 2]], b(changed, INFO)[:, [0, 2]])  # every position is alone
+
+
+def test_laurel_without_attention_has_no_map():
+    assert not hasattr(block("laurel", attention="none"), "down")
+    assert block("laurel", rank=3, laurel_norm="none").down.out_features == 3
 
 
 def test_the_macaron_halves_and_its_first_ffn_can_be_told_apart():
@@ -162,6 +192,7 @@ BLOCKS = (
     "normed_stream",
     "output_norm",
     "sandwich",
+    "laurel",
     "norm_former",
     "parallel",
     "parallel_two_norms",

@@ -21,7 +21,7 @@ from components.functional.decode_products import Product, decoding_form, packed
 
 V, D, T = 24, 32, 12
 IDS = torch.randint(0, V, (2, T), generator=torch.Generator().manual_seed(0))
-KINDS = ("attention", "ffn", "head", "norm", "position", "block", "residual", "embedding")
+KINDS = ("attention", "ffn", "head", "norm", "position", "block", "residual", "embedding", "stack")
 CASES = [(kind, name) for kind in KINDS for name in registry.names(kind)]
 
 

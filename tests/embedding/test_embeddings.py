@@ -6,6 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 from hosts import decoder, ids, scramble
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
 from components import build
 from components.core.errors import UserError
@@ -160,6 +162,75 @@ def test_value_embeddings_are_carried_to_the_layers():
     with torch.no_grad():
         model.embedding.values.weight.mul_(2)
     assert not torch.allclose(before, model(ids()))
+
+
+def test_vectors_for_each_layer_are_carried_to_its_ffn():
+    part, x, info = made("per_layer_embeddings", n_layers=3, width=2, rows=10, scale=3.0), tokens(), SequenceInfo()
+    stream = part(x, info)
+    torch.testing.assert_close(stream, 3 * part.table.weight[x])
+    own = part.vectors.weight[torch.where(x < 10, x, 0)].unflatten(-1, (3, 2)) * 2**0.5
+    said = (stream @ part.project.weight.t() / 8**0.5).unflatten(-1, (3, 2))
+    said = said / (said.square().mean(-1, keepdim=True) + 1e-6).sqrt() * part.norm.weight
+    torch.testing.assert_close(info.out["layer_vectors"], (own + said) / 2**0.5)
+    assert (x >= 10).any()
+    assert made("per_layer_embeddings", n_layers=3, rows=99).vectors.num_embeddings == V
+    assert flops_of(part, Work(9)) == (2 * 8 * 6 * 9,) * 2
+    tables = {w.name for w in roles(part) if w.role == "embedding"}
+    assert tables == {"table.weight", "vectors.weight"}
+
+    model = scramble(decoder(embedding="per_layer_embeddings", ffn="per_layer_input", n_layers=2))
+    assert model.embedding.vectors.weight.shape == (40, 2 * 4)
+    before = model(ids())
+    for layer in (0, 1):  # each layer has columns of its own
+        with torch.no_grad():
+            model.embedding.vectors.weight.unflatten(-1, (2, -1))[:, layer].mul_(2)
+        after = model(ids())
+        assert not torch.allclose(before, after)
+        before = after
+
+
+def test_both_sides_of_an_encoder_decoder_have_vectors_for_their_layers():
+    sizes = {"vocab_size": 20, "d_model": 16, "context_length": 12, "attention": {"name": "gqa", "n_heads": 2}}
+    model = scramble(
+        build("model", "encoder_decoder", **sizes, n_layers=2, embedding="per_layer_embeddings", ffn="per_layer_input")
+    ).double()
+    ids_, source = torch.arange(8).view(1, 8), torch.arange(6).view(1, 6)
+    before = model(Batch(ids_, source=Batch(source)))
+    with torch.no_grad():
+        model.embedding.vectors.weight[15:] += 1
+        assert torch.equal(model(Batch(ids_, source=Batch(source))), before)
+        assert not torch.equal(model(Batch(ids_, source=Batch(source + 14))), before)
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+        model(Batch(ids_, source=Batch(source)))
+    assert flops_of(model, Work(8, memory=6)).executed == counter.get_total_flops()
+
+
+def test_layers_that_have_no_vector_are_refused():
+    sizes = {"d_model": 32, "vocab_size": 40, "context_length": 12, "attention": {"name": "gqa", "n_heads": 4}}
+    with pytest.raises(ValueError, match="the embedding wrote none: use embedding=per_layer_embeddings"):
+        build("ffn", "per_layer_input", d_model=8)(torch.zeros(1, 2, 8))
+    with pytest.raises(UserError, match="reads 'layer_vectors', and no earlier layer writes it"):
+        build("model", "decoder", **sizes, ffn="per_layer_input")
+    with pytest.raises(UserError, match="no part reads it"):
+        build("model", "decoder", **sizes, embedding="per_layer_embeddings")
+    with pytest.raises(UserError, match="needs the size n_layers, which its parent does not offer"):
+        build("embedding", "per_layer_embeddings", vocab_size=V, d_model=D)
+    wide = build("model", "decoder", **sizes, embedding={"name": "per_layer_embeddings", "width": 5}, ffn="per_layer_input")
+    with pytest.raises(
+        ValueError, match="layer 0 reads vectors of width 4, and the embedding's are 5 wide: give both one width"
+    ):
+        wide(ids())
+    deep = build(
+        "model",
+        "decoder",
+        **sizes,
+        n_layers=2,
+        stack={"name": "layers", "n_layers": 3},
+        embedding="per_layer_embeddings",
+        ffn="per_layer_input",
+    )
+    with pytest.raises(ValueError, match="layer 2 reads a vector of its own, and the embedding wrote those of 2 layers"):
+        deep(ids())
 
 
 def test_token_types():

@@ -34,7 +34,7 @@ FORMULAS = {
     "tanh": lambda x: (x.exp() - (-x).exp()) / (x.exp() + (-x).exp()),
     "identity": lambda x: x,
 }
-WITH_ACTIVATION = ("mlp", "glu", "multiplied_glu", "sparse_glu", "low_rank", "moe")
+WITH_ACTIVATION = ("mlp", "glu", "multiplied_glu", "sparse_glu", "low_rank", "moe", "per_layer_input")
 
 
 def drawn(name, **options):
@@ -90,6 +90,14 @@ def test_clamped_glu_keeps_its_limits():
     assert (up < -7).any()
     gate, up = torch.where(gate > 7, 7.0, gate), torch.where(up.abs() > 7, 7.0 * up.sign(), up)
     torch.testing.assert_close(part(x, INFO), part.out((up + 1) * gate * FORMULAS["sigmoid"](1.702 * gate)))
+
+
+@pytest.mark.parametrize("activation", ["gelu_tanh", "relu2"])
+def test_a_per_layer_input_is_gated_by_the_stream(activation):
+    part, x = drawn("per_layer_input", place=Place(1, 3), width=3, activation=activation), inputs(2, 4)
+    vectors = torch.randn(2, 4, 3, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    said = part(x, SequenceInfo(carry={"layer_vectors": vectors}))
+    torch.testing.assert_close(said, part.out(FORMULAS[activation](part.gate(x)) * vectors[:, :, 1]))
 
 
 @pytest.mark.parametrize(("sparsity", "c"), [(0.95, 1.6448536269514722), (0.5, 0.0), (0.2, -0.8416212335729143)])

@@ -14,7 +14,8 @@ from components.core.weights import initialise
 
 IDS = torch.randint(0, 20, (2, 12), generator=torch.Generator().manual_seed(0))
 LOOP = {"name": "looped", "loops": 2, "inject": True}
-WIRINGS = (("layers", "gated"), ("u_net", "laurel"), (LOOP, "hyper_connections"), ("dense", "add"))
+ALTUP = {"name": "altup", "side_ffn": "mlp", "clip": 0.5}
+WIRINGS = (("layers", "gated"), ("u_net", "laurel"), (LOOP, "hyper_connections"), ("dense", "add"), (ALTUP, "add"))
 
 
 def compare(rank, store, found):

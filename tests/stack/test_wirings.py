@@ -14,13 +14,15 @@ from components.core.sockets import Batch, Layer, SequenceInfo
 
 SIZES = {"vocab_size": 20, "d_model": 32, "context_length": 12, "attention": {"name": "gqa", "n_heads": 4}}
 IDS = torch.randint(0, 20, (2, 12), generator=torch.Generator().manual_seed(0))
+DENSE = ["dense", {"name": "dense", "period": 2, "dilation": 2}]
 STACKS = [
     "layers",
     "u_net",
     "looped",
     {"name": "looped", "loops": 3, "prelude": 1, "coda": 1, "inject": True},
-    "dense",
-    {"name": "dense", "period": 2, "dilation": 2},
+    *DENSE,
+    "altup",
+    {"name": "altup", "streams": 3, "side_ffn": "glu"},
 ]
 
 
@@ -100,12 +102,74 @@ def test_dense(period, dilation, residual):
     torch.testing.assert_close(made(IDS), by_hand(made, wire))
 
 
-@pytest.mark.parametrize("stack", STACKS[4:])
+@pytest.mark.parametrize("stack", DENSE)
 def test_dense_begins_as_plain_layers(stack):
     dense, plain = (build("model", "decoder", **SIZES, stack=s) for s in (stack, "layers"))
     assert torch.equal(dense(IDS), plain(IDS))
     made = build("model", "decoder", **SIZES, n_layers=4, stack="dense").stack
     assert made.mixing.tolist() == [0, 1, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 0, 1]
+
+
+@RESIDUAL
+@pytest.mark.parametrize("side", ["none", "glu"])
+@pytest.mark.parametrize("streams", [2, 4])
+def test_altup(streams, side, residual):
+    made = model({"name": "altup", "streams": streams, "side_ffn": side}, residual=residual)
+
+    def rms(x):
+        return x.square().mean(-1, keepdim=True).sqrt()
+
+    def routed(update, x):
+        return torch.tanh(update.router_norm(x) / 32 @ update.router.weight.T)
+
+    def wire(run, s):
+        stack, x = made.stack, made.stack.residual.close(s) / (s.shape[-2] if s.dim() == 4 else 1)
+        all_of = [x, *(y * rms(x) / rms(y) for y in (x @ o.weight.T for o in stack.openings))]
+        for i in range(4):
+            update = stack.updates[i]
+            mixing = (routed(update, all_of[0]) @ update.prediction.weight.T).unflatten(-1, (streams, streams))
+            predicted = [s + sum(mixing[..., j, k, None] * all_of[k] for k in range(streams)) for j, s in enumerate(all_of)]
+            y = stack.residual.close(run(i, stack.residual.open(predicted[0])))
+            share = 1 + routed(update, y) @ update.correction.weight.T
+            all_of = [p + share[..., j, None] * (y - predicted[0]) for j, p in enumerate(predicted)]
+            if side != "none":
+                beside = stack.sides[i].norm(stack.sides[i].ffn(all_of[0] * stack.sides[i].scale))
+                all_of = [all_of[0], *(s + beside for s in all_of[1:])]
+        ended = [c.weight for c in stack.closings]
+        all_of = [all_of[0], *(y * rms(all_of[0]) / rms(y) for y in (s @ w.T for s, w in zip(all_of[1:], ended, strict=True)))]
+        return stack.residual.open(sum(all_of) / streams) / (s.shape[-2] if s.dim() == 4 else 1)
+
+    torch.testing.assert_close(made(IDS), by_hand(made, wire))
+    assert len(made.stack.sides) == (4 if side != "none" else 0)
+    for module in made.stack.sides:
+        module.reset_parameters()
+        assert (module.scale == 1).all()
+
+
+def test_altup_clips_its_coefficients_while_it_trains():
+    made = model({"name": "altup", "clip": 0.1})
+    whole = made(IDS)
+    clipped = made.train()(IDS)
+    assert not torch.allclose(clipped, whole)
+    with torch.no_grad():
+        for update in made.stack.updates:
+            for matrix in (update.prediction, update.correction):
+                matrix.weight.clamp_(-0.1, 0.1)
+    torch.testing.assert_close(made.eval()(IDS), clipped)
+    open_ended = model("altup")
+    assert torch.equal(open_ended.train()(IDS), whole)
+
+
+def test_a_vector_of_zeros_has_gradients_in_altup():
+    stack = model("altup").stack
+    x = torch.zeros(1, 3, 32, dtype=torch.double, requires_grad=True)
+    stack(x)[0].square().sum().backward()
+    assert torch.isfinite(x.grad).all()
+
+
+def test_altup_of_one_stream_is_refused():
+    with pytest.raises(UserError, match=r"streams=1 leaves nothing to predict: give at least 2, or use stack=layers"):
+        model({"name": "altup", "streams": 1})
 
 
 @pytest.mark.parametrize("stack", STACKS, ids=str)

@@ -23,6 +23,7 @@ LAST = "model.layers.last.attention.value=embedding"
     ("said", "reason"),
     [
         (["model/embedding=value_embeddings"], r"model.embedding: .*no part reads it.*value/embedding"),
+        (["model/embedding=per_layer_embeddings"], r"model.embedding: .*no part reads it.*ffn/per_layer_input"),
         (["model/head=multi_token"], r"model.head: .*no part reads it.*loss/multi_token"),
         (["model/head=multi_token", "loss=next_token"], "no part reads it"),
         (["model/embedding=value_embeddings", "model/attention=mla"], "no part reads it"),
@@ -39,6 +40,8 @@ def test_a_part_that_writes_for_nobody_is_refused(said, reason):
     [
         ["model/embedding=value_embeddings", READER],
         ["model/embedding=value_embeddings", LAST],
+        ["model/embedding=per_layer_embeddings", "model/ffn=per_layer_input"],
+        ["model/embedding=per_layer_embeddings", "model/stack=altup", "model/stack/side_ffn=per_layer_input"],
         ["model/head=multi_token", "loss=multi_token"],
         ["model/attention=rwkv7", "model/position=none", "model.n_layers=1"],
     ],

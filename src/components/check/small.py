@@ -13,6 +13,8 @@ SUPPLIED: dict[str, dict[str, Any]] = {"data": {"path": GIVEN}}
 # kind/name -> options of the part itself
 SMALL: dict[str, dict[str, Any]] = {
     "mask/sliding_window": {"window": 5},
+    "block/scaled_sandwich": {"scale": 0.5, "last_ffn": "mlp"},
+    "stack/altup": {"side_ffn": "per_layer_input"},
     "ffn/product_key_memory": {"n_keys": 2, "k": 2},
     "ffn/sparse_glu": {"sparsity": 0.5},  # of few tokens some channel would stand out in none
     "embedding/ngram_hash": {"buckets": 64},
@@ -75,6 +77,9 @@ AROUND: dict[str, dict[str, Any]] = {
     "value/embedding": {"embedding": "value_embeddings"},
     "head/tied_factorised": {"embedding": "factorised"},
     "embedding/value_embeddings": {"attention": {"name": "gqa", "n_heads": 4, "n_kv_heads": 2, "value": "embedding"}},
+    "stack/altup": {"embedding": "per_layer_embeddings"},
+    "embedding/per_layer_embeddings": {"ffn": "per_layer_input"},
+    "ffn/per_layer_input": {"embedding": "per_layer_embeddings"},
     "embedding/number": {"position": "learned"},  # else all channels but one are 0, and so are gradients of what reads them
     "attention/disentangled": {"position": {"name": "disentangled", "span": 6, "max_distance": 10}},
     "position/disentangled": {"attention": "disentangled"},

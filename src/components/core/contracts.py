@@ -1,8 +1,7 @@
-"""What each kind of part promises, as a type; what a part leaves out has the default that stands here.
+"""What each kind of part promises, as a type; what a part leaves out has the default that stands here. Imports no torch when it runs: composing reads it too.
 
 A part inherits from nothing of this: ``make`` returns it as a ``Norm``, a ``Position``, ... to a type checker, and gives it the attributes that it lacks
-(``complete``), so nobody asks whether one is there. Optional methods: ``core/traits.py``. Imports no torch when it runs: composing reads it too.
-"""
+(``complete``), so nobody asks whether one is there. Optional methods: ``core/traits.py``."""
 
 from __future__ import annotations
 
@@ -73,6 +72,8 @@ class Attention(Part, Module):
 
 
 class Value(Part, Module):
+    of_keys: bool = False  # it is given the keys as they were projected, and there is no projection of values
+
     def forward(self, v: Tensor, x: Tensor, info: SequenceInfo | None = None) -> Tensor: ...  # (B, G, T, K) -> the same
 
 
@@ -222,8 +223,7 @@ class Evaluation(Part):
 class Reward(Part):
     """A number for an answer; higher is better. It reads texts alone, so a function ``(answer, prompt, reference) -> float`` is one too.
 
-    ``answer``: what the model wrote, without the token that ends it. ``prompt``: all that the model had read before. ``reference``: the answer that
-    the data have. The same texts have the same reward.
+    ``answer``: what the model wrote, without the token that ends it. ``prompt``: all it had read before. ``reference``: the data's answer. Same texts, same reward.
     """
 
     weight: float = 1.0  # its factor where several are added up

@@ -9,7 +9,7 @@ from __future__ import annotations
 from components.core.entry import declare_kind
 
 declare_kind("tokenizer", "text <-> ids, trained on a corpus or read from a file")
-declare_kind("embedding", "ids (B, T) -> vectors (B, T, D)", ("vocab_size", "d_model", "context_length"))
+declare_kind("embedding", "ids (B, T) -> vectors (B, T, D)", ("vocab_size", "d_model", "context_length", "n_layers"))
 declare_kind(
     "position",
     "where a token stands: added to the embedding, rotated into queries and keys, or a bias on scores",

@@ -10,6 +10,7 @@ from typing import Any
 from components.core.config_types import Config
 from components.core.slices import resolve
 from components.functional.activations import glu_width
+from components.functional.layer_vectors import layer_width
 
 # what no forward pass in eval mode depends on
 UNSEEN = ("dropout", "init", "context_length", "load_balance", "balance_over", "z_loss", "rate", "preset")
@@ -42,7 +43,20 @@ def explicit(config: Mapping[str, Any]) -> Config:
     for nodes in (model, *(model.get("layers") or {}).values()):
         _attention(nodes.get("attention"), model["d_model"], nodes.get("norm", model.get("norm")))
         _ffn(nodes.get("ffn"), model["d_model"])
+        _ffn(_in(nodes.get("block"), "last_ffn"), model["d_model"])
+    _ffn(_in(model.get("stack"), "side_ffn"), model["d_model"])
+    _width(model.get("embedding"), model["d_model"])
     return made
+
+
+def _in(node: Any, socket: str) -> Any:
+    return node.get(socket) if isinstance(node, dict) else None
+
+
+def _width(node: Any, d_model: int) -> None:
+    """Of the vectors that layers read beside the stream, on either side."""
+    if isinstance(node, dict) and node.get("name") in ("per_layer_embeddings", "per_layer_input"):
+        node["width"] = layer_width(node["width"], d_model)
 
 
 def layer_by_layer(model: Mapping[str, Any]) -> Config:
@@ -78,6 +92,10 @@ def _ffn(node: Any, d_model: int) -> None:
         rest = node.pop("widen" if name == "mlp" else "multiple_of", None)
         if node["d_ff"] is None and rest is not None:
             node["d_ff"] = int(d_model * rest) if name == "mlp" else glu_width(d_model, rest)
+    _width(node, d_model)
+    if name == "side_by_side":
+        _ffn(node["first"], d_model)
+        _ffn(node["second"], d_model)
     if name == "moe":
         rest = node.pop("multiple_of", None)
         if node["d_ff"] is None and rest is not None:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -89,9 +90,10 @@ def _read(raw: Config, opened: Callable[[], Tensors | Dequantised | GGUFTensors]
     if count > files.bytes + SLACK:  # a number has two bytes, and two names may share it
         said = f"gives a model of {count:,} numbers, and the files there have {files.bytes:,} bytes"
         raise UserError(str(place), said, "fetch the whole folder again")
-    weights = tensors.read(architecture, files, shapes, lambda path: at(config, path), str(folder))
+    get = partial(at, config)
+    weights = tensors.read(architecture, files, shapes, get, str(folder))
     bare = bool(architecture.prefix) and not any(n.startswith(architecture.prefix) for n in tensors.named(architecture, files))
-    left = tuple(tensors.left_behind(architecture, files))
+    left = tuple(tensors.left_behind(architecture, files, tensors.steps(architecture, shapes, get)))
     name = next(iter(names_of(raw)), None)
     whole = name if name in architecture.within else None
     return Imported(architecture, recipe, config, weights, used, source, bare, whole, files.note, left)
@@ -161,7 +163,7 @@ def asked(architecture: Architecture, ours: Config, vocab_size: int) -> tuple[Co
     """(config.json, how it differs) of an architecture that is asked to write an ``explicit`` model."""
     faults: list[str] = []
     try:
-        made = {**config_of(architecture, ours, faults), "vocab_size": vocab_size}
+        made = {**config_of(architecture, {**ours, "vocab_size": vocab_size}, faults), "vocab_size": vocab_size}
         recipe, _ = recipe_of(architecture, made, "export")
         theirs = explicit(spelled_out(recipe))
     except UserError as e:

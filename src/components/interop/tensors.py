@@ -161,12 +161,14 @@ def read(architecture: Architecture, tensors: Readable, ours: Shapes, get: Get, 
     return OnDemand(like, converted)
 
 
-def left_behind(architecture: Architecture, tensors: Readable) -> list[str]:
-    """Weights in the files that are not read because no output depends on them. Similar ones appear as a pattern and a count."""
+def left_behind(architecture: Architecture, tensors: Readable, done: Sequence[Step] = ()) -> list[str]:
+    """Weights in the files that none of the steps ``done`` reads, because no output depends on them. Similar ones appear as a pattern and a count."""
     found: list[str] = []
+    prefix, used = architecture.prefix, {n for step in done for n in step.theirs}
+    there = [n for n in named(architecture, tensors) if n not in used and prefix + n not in used]
     for left in architecture.left:
-        one, prefix = pattern(left), architecture.prefix
-        names = sorted(n for n in named(architecture, tensors) if one.match(n) or one.match(prefix + n))
+        one = pattern(left)
+        names = sorted(n for n in there if one.match(n) or one.match(prefix + n))
         found += names if len(names) <= SHOWN else [f"{left} ({len(names)} tensors)"]
     return sorted(found)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from components.interop.architectures._common import flat_rope, read_rope, write_rope
@@ -37,6 +37,7 @@ def by_layer(
     *names: str,
     bases: tuple[float, float] | None = None,
     still: Callable[[int | None], bool] = lambda _: False,
+    more: Callable[[Theirs, list[str]], Mapping[str, Node]] = lambda *_: {},
 ) -> Custom:
     """The field ``layer_types``. The more frequent kind becomes the model's own; the other layers are named under ``layers``.
 
@@ -46,6 +47,7 @@ def by_layer(
         names: the fields that ``unsaid`` reads.
         still: whether layers that see everything do not rotate, by the class's ``sliding_window``.
         bases: the rotary bases of sliding and full layers; ``rope_parameters`` then has an entry for each kind of layer.
+        more: from a config.json and the kinds of its layers, further options of the attention of each kind; other fields write them.
     """
 
     def read(config: Theirs) -> Options:
@@ -56,6 +58,8 @@ def by_layer(
         if SLIDING in types and wide is None:
             raise Unsupported("sliding_window=None, and layer_types has sliding_attention")
         nodes: dict[str, dict[str, Any]] = {SLIDING: {"mask": _mask(wide)}, FULL: {"mask": "full"}}
+        for kind, node in more(config, types).items():
+            nodes[kind] |= node
         most, few = (SLIDING, FULL) if types.count(SLIDING) > types.count(FULL) else (FULL, SLIDING)
         others = [i for i, kind in enumerate(types) if kind == few]
         made = {f"model.attention.{n}": v for n, v in nodes[most].items()}
@@ -80,8 +84,8 @@ def by_layer(
             made["rope_parameters"] = {kind: write_rope(node) for kind, node in positions.items()}
         return made
 
-    more = ("rope_parameters", "rope_theta", "rope_scaling") if bases is not None else ()
-    return Custom(("layer_types", "sliding_window", *names, *more), read, write)
+    ropes = ("rope_parameters", "rope_theta", "rope_scaling") if bases is not None else ()
+    return Custom(("layer_types", "sliding_window", *names, *ropes), read, write)
 
 
 def both_ropes(config: Theirs, bases: tuple[float, float]) -> dict[str, Node]:
@@ -92,6 +96,9 @@ def both_ropes(config: Theirs, bases: tuple[float, float]) -> dict[str, Node]:
     if False in (sliding.get("truncate"), full.get("truncate")):
         raise Unsupported("truncate=False: the class does not read it of one kind of layer")
     found = {SLIDING: read_rope(sliding, "", bases[0]), FULL: read_rope(full, "", bases[1])}
+    for options in found.values():
+        if options.get(".fraction", 1.0) != 1.0:
+            raise Unsupported(f"partial_rotary_factor={options['.fraction']}: the class turns all channels")
     return {kind: {"scaling": "none", **{n.lstrip("."): v for n, v in options.items()}} for kind, options in found.items()}
 
 

@@ -45,7 +45,7 @@ class GroupedQueryAttention(GroupedHeads, Positioned):
         another width, or a norm after the rotation would undo what the position does.
     """
 
-    provides = ("rotates", "biases", "weights", "memory", "prefix")
+    provides = ("rotates", "biases", "weights", "memory", "prefix", "keys_as_values")
     across = CrossAttention  # what stands in its place where a memory is read
     mask: Mask
     sharing: Sharing
@@ -73,6 +73,13 @@ class GroupedQueryAttention(GroupedHeads, Positioned):
         self.mask = make(mask, "mask", context_length=context_length)
         of_values = {"d_model": d_model, "n_kv_heads": self.n_kv_heads, "head_dim": self.head_dim, **layer}
         self.value = make("none" if self.borrows else value, "value", **of_values)
+        self.values_are_keys = self.value.of_keys
+        if self.values_are_keys:
+            if "v" in self.bias:
+                raise ValueError(
+                    "bias names v, and value=from_keys leaves no projection of values: leave v out, or use another value"
+                )
+            del self.v
         self.add_reading(gate, scale, place)
         self.add_position(
             position, d_model=d_model, n_heads=self.n_heads, head_dim=self.head_dim, context_length=context_length
@@ -96,8 +103,9 @@ class GroupedQueryAttention(GroupedHeads, Positioned):
 
     def _own(self, x: Tensor, info: SequenceInfo) -> tuple[Tensor, Tensor, Tensor, SequenceInfo]:
         """Queries, keys, values, and the info that describes the keys."""
-        q, k, v = joint_linear(x, (self.q, self.k, self.v))
-        q, k, v = self.split_heads(q, self.q_norm), self.split_heads(k, self.k_norm), self.split_heads(v)
+        q, k, *own = joint_linear(x, (self.q, self.k) if self.values_are_keys else (self.q, self.k, self.v))
+        v = self.split_heads(own[0] if own else k)
+        q, k = self.split_heads(q, self.q_norm), self.split_heads(k, self.k_norm)
         if self.changes_values:
             v = self.value(v, x, info)
         if self.rotates:

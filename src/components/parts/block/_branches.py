@@ -113,6 +113,10 @@ class Block(Options, nn.Module):
             self.branches.append(Branch(self, name, normed, output_normed))
         if self.one_norm and not self.branches:
             del self.norm  # nothing would read it
+        self.join(d_model, norm)
+
+    def join(self, d_model: int, norm: Maker["norm"]) -> None:
+        """What a block has besides its branches, made when they are there. ``norm``: the maker of those that none is chosen for."""
 
     def norms(self, name: str) -> tuple[Maker["norm"] | None, Maker["norm"] | None]:  # noqa: ARG002
         """The makers of the norms before and after a branch; None where it has no norm."""

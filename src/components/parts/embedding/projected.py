@@ -40,6 +40,7 @@ class ProjectedEmbedding(nn.Module):
         vocab_size: int,
         d_model: int,
         context_length: int | None = None,
+        n_layers: int | None = None,
         *,
         width: Positive | None = None,
         inner: Maker["embedding"] = "token",
@@ -50,7 +51,8 @@ class ProjectedEmbedding(nn.Module):
         super().__init__()
         own = max(1, d_model // 4) if width is None else width
         length = {} if context_length is None else {"context_length": context_length}
-        self.inner = make(inner, "embedding", vocab_size=vocab_size, d_model=own, **length)
+        depth = {} if n_layers is None else {"n_layers": n_layers}
+        self.inner = make(inner, "embedding", vocab_size=vocab_size, d_model=own, **length, **depth)
         if not provides(self.inner, "table"):
             raise ValueError(f"inner={type(self.inner).__name__} has no table of ids: use inner=token")
         if isinstance(self.inner, ValueEmbeddings):

@@ -44,6 +44,7 @@ class MixtureOfExperts(nn.Module):
         weigh: what the router's weight scales: an expert's output, or its input (Llama 4).
         routed_scale: factor on what the routed experts give, beside the shared one.
         shared: an FFN that every token passes through as well, of its own width; several shared experts are one that is as wide as all.
+        expert_norm: of what the experts read; the router, and the shared one, read it as it is.
         shared_gate: whether a learned sigmoid, one number per token, scales the shared expert.
         load_balance: factor of the loss that is least, 1 for each layer, when all experts have the same load, whatever the router's k; layers add
             up, as in Switch Transformer, whose factor is 0.01, and DeepSeek. Needs a router with probabilities. What transformers calls
@@ -81,6 +82,7 @@ class MixtureOfExperts(nn.Module):
         weigh: Literal["output", "input"] = "output",
         routed_scale: PositiveFloat = 1.0,
         shared: Maker["ffn"] = "none",
+        expert_norm: Maker["norm"] = "none",
         shared_gate: bool = False,
         load_balance: NonNegativeFloat = 0.01,
         balance_over: Literal["batch", "sequence"] = "batch",
@@ -103,6 +105,7 @@ class MixtureOfExperts(nn.Module):
                 setattr(self, f"{name}_bias", ExpertBias(n_experts, sizes[1], "d_model" if name == "out" else "d_ff"))
         self.shared = make(shared, "ffn", d_model=d_model, **({} if place is None else {"place": place}))
         self.has_shared = not self.shared.absent
+        self.expert_norm = make(expert_norm, "norm", dim=d_model)
         if shared_gate and not self.has_shared:
             raise ValueError(
                 "shared_gate=true, and there is no shared expert to gate; choose one, shared=glu, or leave the gate out"
@@ -130,7 +133,7 @@ class MixtureOfExperts(nn.Module):
         biases = {name: getattr(self, f"{name}_bias") for name in self.matrices if hasattr(self, f"{name}_bias")}
         mixture = Mixture(maps, biases, self.formula)
         first = self.piece * mixture.count  # where this piece has some experts, and not a part of each
-        flat = x.reshape(-1, x.shape[-1])
+        flat = self.expert_norm(x).reshape(-1, x.shape[-1])
         y = self.applied(flat, routing, mixture, weigh=self.weigh, first=first).view(x.shape)
         if self.routed_scale != 1.0:
             y = y * self.routed_scale

@@ -104,14 +104,9 @@ class OneStack(Layered):
         self.vocab_size = vocab_size
         d_model, depth = self.d_model, self.n_layers
         length = self.context_length
-        self.embedding = make(embedding, "embedding", vocab_size=vocab_size, d_model=d_model, context_length=length)
-        sizes = {
-            "d_model": d_model,
-            "context_length": length,
-            "depth": depth,
-            "entries": pattern,
-            "slices": layers,
-        }
+        widths = {"d_model": d_model, "context_length": length}
+        self.embedding = make(embedding, "embedding", vocab_size=vocab_size, n_layers=depth, **widths)
+        sizes = {**widths, "depth": depth, "entries": pattern, "slices": layers}
         self.stack = make(ScopedMaker(stack, self.sockets(), where="model.stack"), "stack", **sizes)
         self.head = make(head, "head", d_model=d_model, vocab_size=vocab_size, embedding=self.embedding)
         self.init = self.join(make(init, "init", d_model=d_model, n_layers=depth))

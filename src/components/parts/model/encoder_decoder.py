@@ -71,7 +71,7 @@ class EncoderDecoder(Layered):
         self.vocab_size = vocab_size
         d_model, n_layers = self.d_model, self.n_layers
         widths = {"d_model": d_model, "context_length": self.context_length}
-        self.embedding = make(embedding, "embedding", vocab_size=vocab_size, **widths)
+        self.embedding = make(embedding, "embedding", vocab_size=vocab_size, n_layers=n_layers, **widths)
         sockets = {**self.sockets(), "cross": self.cross}
         sizes = {**widths, "depth": n_layers}
         self.encoder = make(ScopedMaker(encoder, sockets, where="model.encoder"), "stack", **sizes)
@@ -87,7 +87,11 @@ class EncoderDecoder(Layered):
         """Of a source of ``work.memory`` positions (as many as the target if None) and a target of ``work.length``."""
         source = work.length if work.memory is None else work.memory
         target = Work(work.length, causal=True, memory=source)
-        return flops_of(self.encoder, Work(source, causal=False)) + flops_of(self.decoder, target) + flops_of(self.head, target)
+        read = Work(source, causal=False)
+        total = flops_of(self.embedding, read) + flops_of(self.encoder, read)
+        for part in (self.embedding, self.decoder, self.head):
+            total += flops_of(part, target)
+        return total
 
     def encode(self, source: Batch) -> tuple[Tensor, SequenceInfo, dict[str, Any]]:
         """Memory (B, S, D), the info that describes its positions, and what the encoder's layers wrote out."""

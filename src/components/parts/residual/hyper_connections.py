@@ -15,6 +15,7 @@ from components.core.signature import Positive, Probability
 from components.core.sockets import Place
 from components.core.weights import copy_full
 from components.functional.dropout import dropout_of
+from components.functional.streams import mixed
 
 
 @register("residual", "hyper_connections")
@@ -85,7 +86,7 @@ class HyperConnections(nn.Module):
         weights = self.read_weights.to(s.dtype).expand(s.shape[:-1])
         if self.dynamic:
             weights = weights + self._shift(s, self.read_by, 0).squeeze(-1)
-        return _mixed(weights.unsqueeze(-2), s).squeeze(-2)
+        return mixed(weights.unsqueeze(-2), s).squeeze(-2)
 
     def write(self, s: Tensor, y: Tensor) -> Tensor:
         if self.dropout:
@@ -95,7 +96,7 @@ class HyperConnections(nn.Module):
         if self.dynamic:
             mix = mix + self._shift(s, self.mix_by, 0)
             into = into + self._shift(s, self.write_by, 1).squeeze(-1)
-        return _mixed(mix.transpose(-2, -1), s) + into.unsqueeze(-1) * y.unsqueeze(-2).to(s.dtype)
+        return mixed(mix.transpose(-2, -1), s) + into.unsqueeze(-1) * y.unsqueeze(-2).to(s.dtype)
 
     def _shift(self, s: Tensor, by: nn.Module, factor: int) -> Tensor:
         normed = F.layer_norm(s, s.shape[-1:])
@@ -106,9 +107,3 @@ class HyperConnections(nn.Module):
             return NOTHING
         n = self.streams
         return both(work.length * n * self.width * (2 * (n + 1) + (2 * (n + 2) if self.dynamic else 0)))
-
-
-def _mixed(weights: Tensor, s: Tensor) -> Tensor:
-    """``weights @ s`` over the streams, in the stream's own precision: under autocast too, since this is the stream itself."""
-    with torch.autocast(s.device.type, enabled=False):
-        return torch.matmul(weights, s)

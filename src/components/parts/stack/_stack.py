@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from torch import Tensor, nn
 
@@ -14,6 +14,8 @@ from components.core.slices import resolve
 from components.core.sockets import Layer, Maker, Place, ScopedMaker, SequenceInfo, make, merge_out
 from components.core.traits import embeds
 from components.parts.stack._positions import Positions
+
+Out: TypeAlias = dict[str, Any]  # what layers wrote besides the stream, by name
 
 
 class Stack(Options, nn.Module):
@@ -67,6 +69,7 @@ class Stack(Options, nn.Module):
         final_norm: Maker["norm"] = "inherit",
     ) -> None:
         super().__init__()
+        self.d_model = d_model
         count = depth if n_layers is None else n_layers
         entries = pattern or entries
         own = resolve(count, entries, slices if layers is None else layers, self.per_layer)
@@ -90,6 +93,10 @@ class Stack(Options, nn.Module):
     def join(self) -> None:
         """What a stack has besides its layers, made when they are there. ValueError where its options do not fit them."""
 
+    def beside(self) -> list[nn.Module]:
+        """Parts that the stack itself calls between the layers, which may look at what the embedding wrote of all positions."""
+        return []
+
     def enter(self, x: Tensor, info: SequenceInfo) -> Tensor:
         """Positions added to the embedding, each kind of position once, then normed."""
         position: Any
@@ -106,9 +113,7 @@ class Stack(Options, nn.Module):
         return children(self, work, leave=("positions",))  # attention counts what it asks of its position
 
 
-def passed(
-    layer: nn.Module, s: Tensor, info: SequenceInfo, total: dict[str, Any]
-) -> tuple[Tensor, SequenceInfo, dict[str, Any]]:
+def passed(layer: nn.Module, s: Tensor, info: SequenceInfo, total: Out) -> tuple[Tensor, SequenceInfo, Out]:
     """The stream after ``layer``, the info with what it wrote for later layers, and ``total`` with that added."""
     s, out = layer(s, info)
     if out:

@@ -48,7 +48,9 @@ def parts_of(args: Iterable[object], group: dist.ProcessGroup) -> bool:
 
 
 def branches(model: nn.Module) -> Iterator[nn.Module]:
-    """The parts that layers' blocks call: attention, FFN and the like."""
+    """The parts that layers' blocks call: attention, FFN and the like; and those that a stack calls between them."""
     for module in model.modules():
+        if isinstance(module, Stack):
+            yield from module.beside()
         if isinstance(module, Block):
             yield from (module.get_submodule(branch.name) for branch in module.branches)
