@@ -24,7 +24,7 @@ class AltUp(Stack):
     """AltUp: a stream of ``streams`` vectors, of which the layers read the first and the others cost nearly nothing.
 
     Around each layer: all vectors are predicted from all, s' = s + P s; the layer takes the first one to y; each takes its share of what was not
-    predicted, s_i = s'_i + g_i (y - s'_0). P and g are linear in tanh(R norm(.)) of the first vector as it is then. The others begin as matrices times the
+    predicted, s_i = s'_i + g_i (y - s'_0). P and g - 1 are linear in tanh(R norm(.) / D) of the first vector as it is then. The others begin as matrices times the
     embedding, as long as it is; a matrix of each is brought to the first one's length at the end, and the mean of all is what leaves.
 
     Args:
