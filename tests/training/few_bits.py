@@ -1,4 +1,4 @@
-"""Runs over frozen matrices in few bits, each by as many ranks as this is started with under ddp: ``python few_bits.py FOLDER``, alone or as ranks.
+"""Runs over frozen matrices in few bits, each by as many ranks as this is started with under ddp: ``python few_bits.py FOLDER NAME ...``, alone or as ranks.
 
 FOLDER/NAME, RANKS.pt holds the weights and the losses of each.
 """
@@ -40,6 +40,7 @@ RUNS = {
     "IA3 over int8": ["adapter={name: ia3, base: int8}", "trainer.precision=64-true"],
     "int8, bf16-mixed": [LORA % "int8", "trainer.precision=bf16-mixed"],
     "nf4, bf16-mixed": [LORA % "nf4", "trainer.precision=bf16-mixed"],
+    "nf4, compiled": [LORA % "nf4", "trainer.precision=32-true", "task.compile=layers"],
     "nf4, bf16-true": [LORA % "nf4", "trainer.precision=bf16-true"],
 }
 
@@ -54,7 +55,7 @@ def same_bits(module: Training) -> None:
 if __name__ == "__main__":
     Training.on_train_end = same_bits
     curves.draw = lambda *_: None
-    (folder,), ranks = sys.argv[1:], os.environ.get("WORLD_SIZE", "1")
-    for name, words in RUNS.items():
+    (folder, *names), ranks = sys.argv[1:], os.environ.get("WORLD_SIZE", "1")
+    for name in names:
         of_ranks = [f"trainer.devices={ranks}", *(["trainer.strategy=ddp"] if ranks != "1" else [])]
-        cases.keep(components.train(None, [*SETTINGS, *words, *of_ranks], quiet=True), Path(folder, f"{name}, {ranks}.pt"))
+        cases.keep(components.train(None, [*SETTINGS, *RUNS[name], *of_ranks], quiet=True), Path(folder, f"{name}, {ranks}.pt"))

@@ -165,6 +165,7 @@ def bytes_of(tensor: Tensor) -> int:
 def quantise(module: nn.Module, bits: Bits) -> None:
     """Keep the module's ``weight`` (out, in), frozen, in few bits. In state dicts its pieces stand under names of their own, plain tensors."""
     module.weight = nn.Parameter(Quantised.of(module.weight.detach(), bits), requires_grad=False)  # type: ignore[union-attr,operator]  # of a linear map
+    module._apply = partial(_apply, module)  # type: ignore[assignment]  # in the place of the class's
     if type(module).forward is nn.Linear.forward:
         module.forward = partial(_forward, module)
     module.register_state_dict_post_hook(_in_pieces)
@@ -175,11 +176,26 @@ def _forward(module: nn.Module, input: Tensor) -> Tensor:
     return linear(input, module.weight, module.bias)  # type: ignore[arg-type]  # of a linear map
 
 
+def _apply(module: nn.Module, change: Callable[[Tensor], Tensor], recurse: bool = True) -> nn.Module:
+    """``Module._apply`` that puts another parameter in place of the matrix, where torch swaps contents: what was compiled holds weak references that forbid it."""
+    matrix = module._parameters["weight"]
+    assert matrix is not None
+    module._parameters["weight"] = None
+    try:
+        type(module)._apply(module, change, recurse)
+        with torch.no_grad():
+            matrix = nn.Parameter(change(matrix), requires_grad=False)
+    finally:
+        module._parameters["weight"] = matrix
+    return module
+
+
 def dequantise(module: nn.Module) -> None:
     """Make the module's ``weight`` a plain parameter."""
     if isinstance(module.weight, Quantised):
         module.weight = nn.Parameter(module.weight.whole())
-        vars(module).pop("forward", None)
+        for name in ("_apply", "forward"):
+            vars(module).pop(name, None)
 
 
 def unpacked(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
