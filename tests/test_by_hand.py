@@ -52,6 +52,10 @@ def built(label: str) -> Any:
     options |= {n: AROUND.get(n, AROUND.get(signature.options[n].type.kind)) for n in inherited}
     if kind == "stack":
         options["attention"] = {"name": "gqa", "n_heads": 4}  # which inherits the position from the stack
+    if "side_ffn" in options:
+        options["side_ffn"] = "mlp"  # what is taken first reads what an embedding wrote
+    if label == "attention/stochastic":  # parts within a list find nothing above them to inherit from
+        options["mixers"] = [AROUND["attention"], {"name": "linear", "n_heads": 4, "position": "none"}]
     if "attention_mixer" in signature.options:
         options["attention_mixer"] = AROUND["attention"]
     if kind == "attention" and "position" in inherited:

@@ -102,7 +102,7 @@ class LinearTime(nn.Module):
             maps = (self.q, self.k, self.v)
             self.q_conv, self.k_conv, self.v_conv = (ShortConvolution(m.out_features, conv_size, bias) for m in maps)
 
-    def convolved(self, parts: list[Tensor], info: SequenceInfo, state: dict[str, Any] | None) -> list[Tensor]:
+    def convolved(self, parts: list[Tensor], info: SequenceInfo, state: dict[str, Tensor] | None) -> list[Tensor]:
         """Queries, keys and values (B, T, H * K), each by its own convolution; as they are where there is none."""
         if self.conv_size is None:
             return parts
