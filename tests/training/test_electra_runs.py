@@ -40,6 +40,7 @@ SMALL = [
         "task.batch_size=8",
         "task.validation_every=4",
         "schedule=constant",
+        "schedule.warmup=0.0",
         "optimizer=adamw",
         "optimizer.lr=1e-3",
         "trainer.accelerator=cpu",
