@@ -25,6 +25,7 @@ from components.core import registry
 from components.core.errors import UserError
 from components.core.makers import ScopedMaker, make
 from components.core.sockets import Batch, Terms
+from components.core.traits import each_turn
 
 ROOT = Path(__file__).parent.parent
 GOLDEN, PAGE = Path(__file__).parent / "golden" / "pairs.txt", ROOT / "docs" / "pairs.md"
@@ -367,10 +368,11 @@ def train(model: torch.nn.Module, batch: Batch) -> None:
         log_p = logits.log_softmax(-1) if logits.shape[-1] > 1 else -logits.square()
         return Terms({"loss": (-log_p[..., 0].sum(), torch.tensor(float(logits[..., 0].numel())))})
 
-    terms = model.train()(batch, objective)
-    total = sum(value / weight for value, weight in terms.losses.values())
-    assert torch.isfinite(total)
-    total.backward()
+    for _ in each_turn(model.train()):
+        terms = model(batch, objective)
+        total = sum(value / weight for value, weight in terms.losses.values())
+        assert torch.isfinite(total)
+        total.backward()
     # the objective above asks the head for the next token alone
     dead = [n for n, p in model.named_parameters() if p.grad is None and not n.startswith("head.ahead.")]
     assert not dead, f"accepted, and nothing reads {dead}"

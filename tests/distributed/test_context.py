@@ -33,7 +33,7 @@ KINDS = ("attention", "ffn", "embedding", "head", "position", "mask", "value", "
 NO_LOGITS = ("head/none", "head/value")
 REFUSED = {
     "attention": ("both_ways",),
-    "ffn": ("moe",),
+    "ffn": ("moe", "side_by_side"),
     "head": ("classification", "regression"),
     "model": ("electra", "encoder", "encoder_decoder", "recurrent"),
 }

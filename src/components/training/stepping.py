@@ -168,7 +168,9 @@ class Stepping:
             UserError: there are some, and DDP would wait for their gradients.
         """
         model: nn.Module = self.model  # type: ignore[assignment]
-        resting = {id(p) for part in self._turns for m in part.in_turn() for p in m.parameters()}  # it may not be their turn
+        resting = {
+            id(p) for part in turns_of(model) for m in part.in_turn() for p in m.parameters()
+        }  # it may not be their turn
         found = tuple(n for n, p in model.named_parameters() if p.requires_grad and p.grad is None and id(p) not in resting)
         if found and isinstance(self.trainer.strategy, DDPStrategy):  # type: ignore[attr-defined]
             raise UserError(

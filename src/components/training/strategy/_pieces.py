@@ -14,6 +14,7 @@ from torch import nn
 from components.core.abilities import Splits
 from components.core.errors import UserError
 from components.core.sockets import Layer
+from components.core.traits import asked_of
 from components.core.weights import Weight, roles
 from components.functional.experts import ExpertBias
 from components.parts.adapter._adapted import Adapted
@@ -181,6 +182,9 @@ def _vocabulary(found: Pieces, weights: dict[int, Weight], model: nn.Module, siz
     odd = [path for path, m in parts.items() if "vocab" not in _splits(m)]
     if any(_splits(m).get("vocab", size) % size for m in parts.values()):
         found.whole |= {path: f"the vocabulary is no multiple of {size}" for path in parts}
+        return
+    if asked_of(model) is not model:
+        found.whole |= {path: "another model may read its table" for path in parts}
         return
     if any(isinstance(m, Adapted) for part in parts.values() for m in part.modules()):
         found.whole |= {path: "an adapter changes its weights" for path in parts}

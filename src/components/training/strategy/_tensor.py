@@ -16,7 +16,7 @@ from torch.distributed.tensor import DTensor, Placement, Replicate, Shard, distr
 
 from components.core.abilities import KnowsPiece
 from components.core.sockets import Layer
-from components.core.traits import embeds
+from components.core.traits import asked_of, embeds
 from components.parts.attention._positioned import Positioned
 from components.training.strategy._pieces import Pieces, pieces_of
 from components.training.strategy._positions import branches, parts_of, stacks
@@ -90,10 +90,17 @@ def _distributed(model: nn.Module, mesh: DeviceMesh, pieces: Pieces) -> Read:
     return read
 
 
+def reached(module: nn.Module) -> list[nn.Module]:
+    """It, what is inside, and what these read and do not own: a tied head reads an embedding, and that perhaps another model's table."""
+    inside = list(module.modules())
+    return inside + [m for one in inside for held in vars(one).values() if isinstance(held, nn.Module) for m in reached(held)]
+
+
 def units(model: nn.Module) -> list[list[nn.Module]]:
     """Modules whose weights give way together; the first of each list is that whose call begins and ends it."""
     inner = [m.block for m in model.modules() if isinstance(m, Layer)]
-    inner += [m for name, m in model.named_children() if name in ("embedding", "head")]
+    models = dict.fromkeys((model, asked_of(model)))  # a model beside another reads and writes tokens too
+    inner += [m for one in models for name, m in one.named_children() if name in ("embedding", "head")]
     found: list[list[nn.Module]] = []
     seen: set[nn.Module] = set()
     for unit in inner:
@@ -102,7 +109,7 @@ def units(model: nn.Module) -> list[list[nn.Module]]:
             if isinstance(m, Positioned):
                 members += m.position.modules()
                 seen.update(() if embeds(m.position) else m.position.modules())  # else the model reads it too
-            members += [inside for held in vars(m).values() if isinstance(held, nn.Module) for inside in held.modules()]
+            members += [inside for held in vars(m).values() if isinstance(held, nn.Module) for inside in reached(held)]
         found.append(members)
         seen.update(unit.modules())
     for stack in stacks(model):  # what it applies outside of its layers; ``enter`` is called by the model
