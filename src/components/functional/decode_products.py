@@ -29,8 +29,9 @@ PLAIN = (nn.Parameter, Tensor)
 LAID_OUT = (*PLAIN, FakeTensor)  # a fake one has a shape alone, and tells what would be
 FEW = 16  # rows that blocks of oneDNN's are made for: those for one row are half as fast for five, and those for 16 as fast for one
 PLAINLY = ("none", [], "")  # nothing is done to a product besides
-# new tokens from which it pays to lay matrices out as FBGEMM wants them: that takes as long as it saves in about 110 with one thread, in up to 150 with two
-REPAID = 128
+# new tokens from which it pays to lay matrices out as FBGEMM wants them: on a Zen 4 that takes as long as it saves in 110 to 150, on a faster core, whose products
+# in bf16 are nearly as fast, in 250 of a small vocabulary
+REPAID = 512
 SHORTEST = 16  # new tokens from which another layout of the same numbers pays for itself
 
 
