@@ -45,6 +45,13 @@ def test_it_comes_and_goes_with_the_others(machine):
     assert team.ended
 
 
+def test_a_command_that_has_no_torch_does_not_load_it(machine, monkeypatch):
+    with monkeypatch.context() as m:
+        m.delitem(sys.modules, "torch")
+        assert machine(1.0, 1.0) is None
+    assert machine(1.0, 1.0) is not None, "once it is there"
+
+
 def test_fewer_threads_than_cores_leave_room(monkeypatch):
     monkeypatch.setattr(company, "IdleTeam", Team)
     watcher = company.Watcher(2, {0, 1, 2, 3})

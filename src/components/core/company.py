@@ -7,6 +7,7 @@ of threads that does nothing is all it takes, and ending it takes that back. No 
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 from contextlib import suppress
@@ -79,7 +80,7 @@ class Watcher:
             return
         others = (whole - all_then - (mine - mine_then)) / (now - then)
         beyond = others + self.threads - len(self.cores)
-        if self.team is None and beyond > COMES:
+        if self.team is None and beyond > COMES and "torch" in sys.modules:  # a command without torch has no such threads
             self.team = IdleTeam()
         elif self.team is not None and beyond < GOES:
             self.team.end()

@@ -84,9 +84,9 @@ class Driven:
 
     def step_of(self, item: MicroBatch) -> int | None:
         """The number of the optimizer step that the micro-batch is part of; None where nobody counts."""
-        if self._trainer is not None:  # type: ignore[attr-defined]
-            return int(self._trainer.global_step)  # type: ignore[attr-defined]
-        return None if item.samples is None else int(item.samples[0]) // self.batch_size  # type: ignore[attr-defined]
+        if self._trainer is not None:  # type: ignore[attr-defined]  # the LightningModule's own
+            return int(self._trainer.global_step)  # type: ignore[attr-defined]  # likewise
+        return None if item.samples is None else int(item.samples[0]) // self.batch_size  # type: ignore[attr-defined]  # the task's
 
     def lay_out(self, model: nn.Module) -> None:
         """Divide the model among the ranks where the strategy does so; under ddp have each step look for weights that it leaves out, where parts take turns.
@@ -94,7 +94,7 @@ class Driven:
         Raises:
             UserError: ddp was told not to look.
         """
-        strategy: Any = self.trainer.strategy  # type: ignore[attr-defined]
+        strategy: Any = self.trainer.strategy  # type: ignore[attr-defined]  # the LightningModule's own
         if shards_weights(strategy):
             strategy.shard(model)
         turns = turns_of(model)
