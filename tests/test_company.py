@@ -5,10 +5,17 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from types import ModuleType
 
 import pytest
 
 from components.core import company
+
+
+@pytest.fixture(autouse=True)
+def torch_is_there(monkeypatch):
+    """Also in a process of tests that has not loaded it."""
+    monkeypatch.setitem(sys.modules, "torch", sys.modules.get("torch", ModuleType("torch")))
 
 
 @pytest.fixture
