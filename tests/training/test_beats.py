@@ -100,6 +100,22 @@ def test_a_store_that_does_not_answer_is_the_first_rank(ranks, monkeypatch):
     assert ranks[1].missing(waited=True, place="here") is None
 
 
+def test_the_first_rank_is_known_before_any_step(opened, monkeypatch):
+    """It was stopped before its next beat, and the others could not name its process."""
+    store = dist.PrefixStore("met", opened)
+    held = [beats.Beats(60.0, lambda: 0) for _ in range(2)]
+    for rank, one in enumerate(held):
+        one.rank, one._ranks, one._store = rank, 2, store.clone()
+        monkeypatch.setattr(one, "_holder_there", lambda: True)
+    with ThreadPoolExecutor(2) as pool:
+        second = pool.submit(held[1].meet)
+        time.sleep(0.2)  # the second rank is there first
+        held[0].meet()
+        second.result()
+    assert held[1]._begun
+    assert held[1]._first == beats.of(store, 0)
+
+
 def test_a_rank_that_has_started_the_others_always_says_why(ranks, give_up):
     """It ends them before they could. 3 s: it waits as long for a rank's end."""
     give_up(1, 2, 3)

@@ -69,7 +69,7 @@ def test_ranks_have_longer_to_start_than_to_answer(tmp_path):
             dist.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1, timeout=self._timeout)
 
     strategy = Strategy()
-    ranks.start_patiently(strategy, 7.0)
+    ranks.start_patiently(strategy, 7.0, lambda: None)
     strategy.setup_environment()
     try:
         group = dist.distributed_c10d._get_default_group()._get_backend(torch.device("cpu"))

@@ -54,6 +54,13 @@ def round_trip(host: Host) -> None:
             raise Violation(f"loaded into another model, outputs differ by {(x - y).abs().max():.2g}: something is not in it")
 
 
+def spoil(model: nn.Module) -> None:
+    """Fill a model's tensors with what no part would set. New memory may hold, by chance, the very values that were just freed there."""
+    with torch.no_grad():
+        for tensor in (*model.parameters(), *model.buffers()):
+            tensor.fill_(7.25 if tensor.is_floating_point() or tensor.is_complex() else True if tensor.dtype == torch.bool else -1)
+
+
 @holds("built on meta equals built directly")
 def meta_equals_direct(host: Host) -> None:
     direct = host.build()
@@ -63,6 +70,7 @@ def meta_equals_direct(host: Host) -> None:
     if real := [n for n, p in model.named_parameters() if not p.is_meta]:
         raise Violation(f"{real[0]} was made on another device than the default one")
     model = model.to_empty(device=host.device)
+    spoil(model)
     initialise(model, model.init, seed=5)
     if name := first_difference(direct.state_dict(), model.state_dict()):
         raise Violation(f"{name} differs: reset_parameters does not set it, or draws it")

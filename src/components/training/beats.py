@@ -54,7 +54,7 @@ class Beats(threading.Thread):
         self.rank, self._ranks, self._number = 0, 1, 0
         self._store: Store | None = None
         self._first: Beat | None = None  # the first rank's, which may hold the store and take it with it
-        self._stopped = threading.Event()
+        self._stopped, self._telling = threading.Event(), threading.Lock()
         self._main = threading.main_thread()
 
     def run(self) -> None:
@@ -69,8 +69,20 @@ class Beats(threading.Thread):
     def stop(self) -> None:
         self._stopped.set()
 
+    def meet(self) -> None:
+        """Tell once, and hear of the first rank, where all ranks have just made the group: it may be stuck sooner than its next beat."""
+        self.beat()
+        if self._begun or self._store is None:
+            return
+        first = self._asked(lambda store: store.get("beat/0"), self.look)  # it waits until the first rank has told
+        self._first = json.loads(first) if first is not None else None
+
     def beat(self) -> None:
         """Tell once."""
+        with self._telling:
+            self._tell()
+
+    def _tell(self) -> None:
         if self._store is None and dist.is_initialized():
             # a store of its own: calls of one store wait for one another
             self.rank, self._ranks = dist.get_rank(), dist.get_world_size()

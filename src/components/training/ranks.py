@@ -129,7 +129,8 @@ def prepare(trainer: Trainer, watch: Watch, seconds: float) -> None:
     strategy: Any = trainer.strategy
     if trainer.world_size == 1:
         return
-    start_patiently(strategy, seconds)
+    beats = Beats(seconds, lambda: trainer.global_step)
+    start_patiently(strategy, seconds, beats.meet)
     watch.patience = min(PATIENCE, seconds)
     loop = trainer.fit_loop.epoch_loop
     watch.progress = lambda: (trainer.global_step, loop.batch_progress.total.ready, loop.val_loop.batch_progress.total.ready)
@@ -140,12 +141,12 @@ def prepare(trainer: Trainer, watch: Watch, seconds: float) -> None:
         return  # ranks that are forked or spawned: multiprocessing watches them
     if not watch.is_alive():
         watch.start()
-    watch.beats = Beats(seconds, lambda: trainer.global_step)
-    watch.beats.start()
+    watch.beats = beats
+    beats.start()
 
 
-def start_patiently(strategy: Any, seconds: float) -> None:
-    """Ranks have ``STARTING`` seconds to come, or more; from then on none waits longer than ``seconds`` for another."""
+def start_patiently(strategy: Any, seconds: float, met: Callable[[], object]) -> None:
+    """Ranks have ``STARTING`` seconds to come, or more; from then on none waits longer than ``seconds`` for another. All call ``met`` then."""
     set_up = strategy.setup_environment
 
     def setup_environment() -> None:
@@ -154,6 +155,7 @@ def start_patiently(strategy: Any, seconds: float) -> None:
         strategy._timeout = timedelta(seconds=seconds)
         for group in list(distributed_c10d._world.pg_map) if dist.is_initialized() else ():
             distributed_c10d._set_pg_timeout(strategy._timeout, group)
+        met()
 
     strategy.setup_environment = setup_environment
 
