@@ -18,6 +18,7 @@ from components.core.errors import UserError
 from components.core.sockets import Batch
 from components.functional import decode_products
 from components.functional.decode_products import Product, decoding_form, packed, quantised
+from components.functional.linear import MAPS
 
 V, D, T = 24, 32, 12
 IDS = torch.randint(0, V, (2, T), generator=torch.Generator().manual_seed(0))
@@ -45,7 +46,7 @@ def test_every_part_gives_in_the_form_what_it_gives_without(kind, name):
     except (UserError, ValueError, NotImplementedError) as e:
         pytest.skip(f"no part of a decoder that reads ids: {e}")
     with decoding_form(model, "same", 99):
-        laid = [m for m in model.modules() if type(m) is nn.Linear]
+        laid = [m for m in model.modules() if type(m) in MAPS]
         assert all(isinstance(vars(m)["forward"], Product) for m in laid)
         found = logits(model)
     assert torch.allclose(found, plain, rtol=1e-4, atol=1e-4 * float(plain.abs().max()))

@@ -58,7 +58,9 @@ def spoil(model: nn.Module) -> None:
     """Fill a model's tensors with what no part would set. New memory may hold, by chance, the very values that were just freed there."""
     with torch.no_grad():
         for tensor in (*model.parameters(), *model.buffers()):
-            tensor.fill_(7.25 if tensor.is_floating_point() or tensor.is_complex() else True if tensor.dtype == torch.bool else -1)
+            tensor.fill_(
+                7.25 if tensor.is_floating_point() or tensor.is_complex() else True if tensor.dtype == torch.bool else -1
+            )
 
 
 @holds("built on meta equals built directly")

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from components.functional import chosen
 from components.functional.decode_products import LAID_OUT, plain
+from components.functional.linear import input_gradient, product, weight_gradient
 
 # From so many channels on: narrower layers keep little, and what is done besides the products weighs more. (By the width and not by the rows, so that what
 # long rows keep can be told from short ones.)
@@ -74,8 +75,8 @@ class _BentLinear(torch.autograd.Function):
         ctx.save_for_backward(weight, *parts)
         ctx.bend, ctx.has_bias = bend, bias is not None
         dtype = parts[0].dtype
-        bent, cast = bend(*parts).to(dtype), weight.to(dtype).t()  # autocast computes some functions in fp32
-        return bent @ cast if bias is None else torch.addmm(bias.to(dtype), bent, cast)
+        bent = bend(*parts).to(dtype)  # autocast computes some functions in fp32
+        return product(bent, weight.to(dtype), None if bias is None else bias.to(dtype))
 
     @staticmethod
     def backward(ctx: _Context, *grads: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]  # of one output there is one gradient
@@ -84,7 +85,7 @@ class _BentLinear(torch.autograd.Function):
         (weight, *parts), grad = ctx.saved_tensors, grads[0]
         wanted = ctx.needs_input_grad[3:]
         # the weight is cast again, which is cheaper than keeping a copy of each matrix
-        bent, back = torch.empty_like(parts[0]), grad @ weight.to(grad.dtype)
+        bent, back = torch.empty_like(parts[0]), input_gradient(grad, weight.to(grad.dtype))
         found = [torch.empty_like(p) if asked else None for p, asked in zip(parts, wanted, strict=True)]
         found[wanted.index(True)] = back  # its rows are read before they are written
         for rows in _some_rows(bent):
@@ -96,7 +97,12 @@ class _BentLinear(torch.autograd.Function):
             of_rows = torch.autograd.grad(y, [s for s, _ in asked], back[rows].to(y.dtype))
             for (_, whole), part in zip(asked, of_rows, strict=True):
                 whole[rows] = part
-        return None, (grad.t() @ bent).to(weight.dtype), grad.sum(0).to(weight.dtype) if ctx.has_bias else None, *found
+        return (
+            None,
+            weight_gradient(grad, bent).to(weight.dtype),
+            grad.sum(0).to(weight.dtype) if ctx.has_bias else None,
+            *found,
+        )
 
 
 def _some_rows(x: Tensor) -> Iterator[slice]:

@@ -14,21 +14,19 @@ from contextlib import contextmanager
 from typing import Literal, Protocol, TypeAlias, TypeGuard, runtime_checkable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor
 
 from components.core.errors import UserError
 from components.functional import chosen
 from components.functional.fp16_products import InFp16, fits_fp16
+from components.functional.linear import MAPS, PLAIN, PLAINLY, linear
 
 Weights: TypeAlias = Literal["same", "bf16", "int8"]
 
 MOST = 2**32  # bytes of weights that are laid out a second time just for speed: a larger model would need twice its memory
-PLAIN = (nn.Parameter, Tensor)
 LAID_OUT = (*PLAIN, FakeTensor)  # a fake one has a shape alone, and tells what would be
 FEW = 16  # rows that blocks of oneDNN's are made for: those for one row are half as fast for five, and those for 16 as fast for one
-PLAINLY = ("none", [], "")  # nothing is done to a product besides
 # new tokens from which it pays to lay matrices out as FBGEMM wants them: on a Zen 4 that takes as long as it saves in 110 to 150, on a faster core, whose products
 # in bf16 are nearly as fast, in 250 of a small vocabulary
 REPAID = 512
@@ -123,7 +121,7 @@ class Laid:
         elif self.weight.is_mkldnn:
             y = torch.ops.mkldnn._linear_pointwise(half, self.weight, None, *PLAINLY)
         else:
-            y = F.linear(half, self.weight)
+            y = linear(half, self.weight)
         y = y.type_as(x)
         return y if self.bias is None else y + self.bias
 
@@ -174,13 +172,13 @@ def together(x: Tensor, maps: Sequence[nn.Module]) -> Sequence[Tensor]:
 def product(module: Multiplies, x: Tensor) -> Tensor:
     """x times the module's matrix, plus its bias."""
     form = vars(module).get("product")
-    return F.linear(x, *module.matrix()) if form is None else form(x)
+    return linear(x, *module.matrix()) if form is None else form(x)
 
 
 def plain(module: nn.Module, kinds: tuple[type[Tensor], ...] = PLAIN) -> TypeGuard[nn.Linear]:
     """Whether this is a linear map that is not wrapped, hooked, replaced or sharded, so that calling it has a known effect."""
     hooks = module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
-    return type(module) is nn.Linear and not hooks and type(module.weight) in kinds
+    return type(module) in MAPS and not hooks and type(module.weight) in kinds
 
 
 @contextmanager

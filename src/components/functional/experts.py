@@ -20,6 +20,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 
 from components.core.weights import Experts, weight_of
 from components.functional import chosen
+from components.functional.linear import linear
 from components.functional.routing import Routing
 
 Multiply = Callable[[str, Tensor], Tensor]  # (name of a matrix, rows) -> rows times each one's expert's matrix, plus its bias
@@ -177,7 +178,7 @@ def _loop(call: _Call) -> Tensor:
         if piece.shape[0] or (expert == 0 and not sum(load)):  # without any choice too all matrices get a gradient, of zeros
 
             def multiply(name: str, z: Tensor, expert: int = expert) -> Tensor:
-                y = z @ matrices[name][expert]
+                y = linear(z, matrices[name][expert].t())
                 return y + shifts[name][expert] if name in shifts else y
 
             pieces.append(mixture.formula(piece, multiply))

@@ -12,6 +12,7 @@ from torch.autograd.function import once_differentiable
 
 from components.functional import chosen
 from components.functional.decode_products import LAID_OUT, in_form, plain
+from components.functional.linear import input_gradient, product, weight_gradient
 
 # The number of rows from which joining pays off on a CPU. For few rows, as in decoding, copying the weights costs more than the
 # product.
@@ -51,8 +52,7 @@ class _Joint(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, bias: Tensor | None, *weights: Tensor) -> tuple[Tensor, ...]:
         ctx.save_for_backward(x, *weights)
         ctx.has_bias = bias is not None
-        joined = torch.cat(weights).to(x.dtype).t()
-        y = x @ joined if bias is None else torch.addmm(bias.to(x.dtype), x, joined)
+        y = product(x, torch.cat(weights).to(x.dtype), None if bias is None else bias.to(x.dtype))
         return y.split([w.shape[0] for w in weights], -1)
 
     @staticmethod
@@ -60,8 +60,8 @@ class _Joint(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]  # the decorator hides the signature
         x, *held = ctx.saved_tensors
         weights = [w.to(x.dtype) for w in held]  # cast again, which is cheaper than keeping a copy of each matrix
-        grad_x = grads[0] @ weights[0]
+        grad_x = input_gradient(grads[0], weights[0])
         for grad, weight in zip(grads[1:], weights[1:], strict=True):
-            grad_x.addmm_(grad, weight)
+            grad_x = input_gradient(grad, weight, onto=grad_x)
         grad_bias = torch.cat([g.sum(0) for g in grads]).to(held[0].dtype) if ctx.has_bias else None
-        return grad_x, grad_bias, *((g.t() @ x).to(w.dtype) for g, w in zip(grads, held, strict=True))
+        return grad_x, grad_bias, *(weight_gradient(g, x).to(w.dtype) for g, w in zip(grads, held, strict=True))

@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 from typing import Protocol, cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from components.functional import linear
 from components.functional.block_quantisation import FORMATS, Bits, Pieces
 
 
@@ -37,12 +37,12 @@ class Held(Protocol):
 
 
 def forward(x: Tensor, bias: Tensor | None, bits: str, pieces: list[Tensor]) -> Tensor:
-    return F.linear(x, _matrix(bits, pieces, x.dtype), bias)
+    return linear.product(x, _matrix(bits, pieces, x.dtype), bias)
 
 
 def of_input(grad: Tensor, bits: str, pieces: list[Tensor]) -> Tensor:
     """The gradient of x."""
-    return grad @ _matrix(bits, pieces, grad.dtype)
+    return linear.input_gradient(grad, _matrix(bits, pieces, grad.dtype))
 
 
 def _matrix(bits: str, pieces: Sequence[Tensor], dtype: torch.dtype) -> Tensor:

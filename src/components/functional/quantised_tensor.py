@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch._ops import OpOverload
 from torch.utils._pytree import tree_map_only
 
+from components.functional import linear as maps
 from components.functional.block_quantisation import FORMATS, Bits, Pieces
 from components.functional.products_in_few_bits import product
 
@@ -143,7 +144,7 @@ KEEPING: dict[OpOverload, Callable[..., Tensor]] = {
 
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """``F.linear``, of a matrix in few bits or a plain one."""
-    return in_few_bits(input, weight, bias) if isinstance(weight, Quantised) else F.linear(input, weight, bias)
+    return in_few_bits(input, weight, bias) if isinstance(weight, Quantised) else maps.linear(input, weight, bias)
 
 
 def in_few_bits(input: Tensor, weight: Quantised, bias: Tensor | None = None) -> Tensor:
@@ -166,7 +167,7 @@ def quantise(module: nn.Module, bits: Bits) -> None:
     """Keep the module's ``weight`` (out, in), frozen, in few bits. In state dicts its pieces stand under names of their own, plain tensors."""
     module.weight = nn.Parameter(Quantised.of(module.weight.detach(), bits), requires_grad=False)  # type: ignore[union-attr,operator]  # of a linear map
     module._apply = partial(_apply, module)  # type: ignore[assignment]  # in the place of the class's
-    if type(module).forward is nn.Linear.forward:
+    if type(module).forward in [m.forward for m in maps.MAPS]:
         module.forward = partial(_forward, module)
     module.register_state_dict_post_hook(_in_pieces)
     module.register_load_state_dict_pre_hook(_from_pieces)

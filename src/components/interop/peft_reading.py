@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from components.core.config_types import Config
 from components.core.errors import UserError
 from components.core.weights import Experts
+from components.functional.linear import MAPS
 from components.interop.adapter_tensors import Change, Product, Scale, added, alike, reordered, split, transposed
 from components.interop.faults import grouped, listed
 from components.interop.files import Tensors
@@ -179,7 +180,7 @@ def _size(change: Change, there: tuple[int, ...]) -> tuple[int, ...]:
 
 def _alike(base: Base, fields: Config, changes: dict[str, Change], beside: list[str]) -> tuple[Config, dict[str, Change]]:
     """(node of ``adapter=``, changes with one rank and factor)."""
-    kinds = (nn.Linear,) if fields["peft_type"] == "IA3" or fields.get("use_dora") else (nn.Linear, nn.Embedding, Experts)
+    kinds = MAPS if fields["peft_type"] == "IA3" or fields.get("use_dora") else (*MAPS, nn.Embedding, Experts)
     paths = [p for p, m in base.modules.items() if type(m) in kinds]
     if odd := [p for p in changes if p not in paths]:
         raise UserError(CONFIG, f"{odd[0]} is no linear map, and only such are adapted so here", "use_dora=false")

@@ -17,6 +17,7 @@ from components.core.errors import UserError
 from components.core.extras import lacking
 from components.core.parts_tree import entries_of
 from components.core.sequence import Layer
+from components.functional.linear import MAPS
 
 PRECISION = "fp8-mixed"
 MULTIPLE = 16  # of both sizes of a matrix: what the product of fp8 on a GPU asks for
@@ -31,7 +32,7 @@ def float8_maps(model: nn.Module) -> Iterator[tuple[str, nn.Linear]]:
     layers = [f"{path}." for path, module in model.named_modules(remove_duplicate=False) if isinstance(module, Layer)]
     routers = [f"{path}." for path, entry in entries_of(model).items() if entry.kind == "router"]
     for path, module in model.named_modules(remove_duplicate=False):
-        if type(module) is not nn.Linear or any(size % MULTIPLE for size in module.weight.shape):
+        if type(module) not in MAPS or any(size % MULTIPLE for size in module.weight.shape):
             continue
         if path.startswith(tuple(layers)) and not path.startswith(tuple(routers)):
             yield path, module

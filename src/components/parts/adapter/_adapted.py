@@ -144,7 +144,7 @@ def adapt(
         for pattern in patterns:
             matched = [p for p in paths if fnmatchcase(p, pattern)]
             if not matched:
-                kinds = ", ".join(c.__name__ for c in classes)
+                kinds = ", ".join(dict.fromkeys(c.__name__ for c in classes))
                 known = {short(p) for p in paths}
                 what = f"{pattern!r} matches no {kinds} of the model"
                 raise UserError(f"adapter.{option}", what, nearest(pattern, known, called="there are"))

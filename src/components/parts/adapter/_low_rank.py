@@ -62,7 +62,7 @@ class LoRALinear(LowRank, nn.Linear):
         return linear(input, self.weight, self.bias) + self.beside(input)
 
     def beside(self, x: Tensor) -> Tensor:
-        return F.linear(F.linear(self.thinned(x), self.lora_a), self.lora_b) * self.factor
+        return linear(linear(self.thinned(x), self.lora_a), self.lora_b) * self.factor
 
     def effective_weight(self) -> Tensor:
         return self.weight + self.factor * (self.lora_b @ self.lora_a)

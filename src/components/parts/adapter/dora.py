@@ -9,6 +9,7 @@ from torch import nn
 
 from components.core.registry import register
 from components.core.signature import Fraction, Positive, PositiveFloat
+from components.functional.linear import MAPS
 from components.parts.adapter._adapted import adapt
 from components.parts.adapter._base import OverBase
 from components.parts.adapter._low_rank import DoRALinear
@@ -39,4 +40,4 @@ class DoRA(OverBase):
         self.options = {"rank": rank, "factor": alpha / rank, "dropout": dropout}
 
     def apply(self, model: nn.Module) -> nn.Module:
-        return adapt(model, {"targets": self.targets}, {nn.Linear: DoRALinear}, self.train, self.base, **self.options)
+        return adapt(model, {"targets": self.targets}, dict.fromkeys(MAPS, DoRALinear), self.train, self.base, **self.options)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from components.core.registry import register
 from components.core.weights import Weight
+from components.functional.linear import MAPS
 from components.functional.quantised_tensor import linear
 from components.parts.adapter._adapted import Adapted, adapt, add, ones
 from components.parts.adapter._base import OverBase
@@ -37,7 +38,7 @@ class IA3(OverBase):
         self.targets, self.train = {"outputs": list(outputs), "inputs": list(inputs)}, list(train)
 
     def apply(self, model: nn.Module) -> nn.Module:
-        return adapt(model, self.targets, {nn.Linear: IA3Linear}, self.train, self.base)
+        return adapt(model, self.targets, dict.fromkeys(MAPS, IA3Linear), self.train, self.base)
 
 
 class IA3Linear(Adapted, nn.Linear):

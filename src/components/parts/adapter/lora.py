@@ -12,6 +12,7 @@ from torch import nn
 from components.core.registry import register
 from components.core.signature import Fraction, Positive, PositiveFloat
 from components.core.weights import Experts
+from components.functional.linear import MAPS
 from components.parts.adapter._adapted import adapt
 from components.parts.adapter._base import OverBase
 from components.parts.adapter._low_rank import LoRAEmbedding, LoRAExperts, LoRALinear
@@ -44,5 +45,5 @@ class LoRA(OverBase):
         self.options = {"rank": rank, "factor": alpha / (rank if scaling == "rank" else rank**0.5), "dropout": dropout}
 
     def apply(self, model: nn.Module) -> nn.Module:
-        classes = {nn.Linear: LoRALinear, nn.Embedding: LoRAEmbedding, Experts: LoRAExperts}
+        classes = {**dict.fromkeys(MAPS, LoRALinear), nn.Embedding: LoRAEmbedding, Experts: LoRAExperts}
         return adapt(model, {"targets": self.targets}, classes, self.train, self.base, **self.options)

@@ -14,6 +14,7 @@ from components.core.signature import Positive, PositiveFloat, Probability
 from components.core.sockets import Maker, Place, SequenceInfo, make
 from components.functional.attention import attend
 from components.functional.attention_mask import MaskSpec
+from components.functional.linear import Linear
 from components.parts.attention._softmax import head_width, kv_heads_of
 
 PROJECTIONS = ("q", "k", "v", "out")
@@ -78,11 +79,11 @@ class GroupedHeads(Options, nn.Module):
             raise ValueError(f"bias={list(bias)}: {wrong[0]!r} is no projection; there are {', '.join(PROJECTIONS)}")
         self.head_dim, self.n_kv_heads = head_width(d_model, self.n_heads, head_dim), kv_heads_of(self.n_heads, n_kv_heads)
         self.has_keys = d_keys is not None
-        self.q = nn.Linear(d_model, self.n_heads * self.head_dim, bias="q" in bias)
+        self.q = Linear(d_model, self.n_heads * self.head_dim, bias="q" in bias)
         if d_keys is not None:
-            self.k = nn.Linear(d_keys, self.n_kv_heads * self.head_dim, bias="k" in bias)
-            self.v = nn.Linear(d_keys, self.n_kv_heads * self.head_dim, bias="v" in bias)
-        self.out = nn.Linear(self.n_heads * self.head_dim, d_model, bias="out" in bias)
+            self.k = Linear(d_keys, self.n_kv_heads * self.head_dim, bias="k" in bias)
+            self.v = Linear(d_keys, self.n_kv_heads * self.head_dim, bias="v" in bias)
+        self.out = Linear(self.n_heads * self.head_dim, d_model, bias="out" in bias)
 
     def add_reading(self, gate: Maker["gate"], scale: float | None, place: Place | None) -> None:
         """The gate, the norms, the sinks and the factor on scores. Apart, so that weights keep their order: optimizers number them by it."""

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from components.core.contracts import Position
 from components.core.flops import Flops, Work, children
 from components.core.sockets import Maker, SequenceInfo, make
+from components.functional.linear import Linear
 from components.functional.precision import at_least_fp32
 from components.parts.attention._softmax import heads_of
 
@@ -43,10 +44,10 @@ class LightningIndexer(nn.Module):
     def __init__(self, rank: int, d_model: int, n_heads: int, width: int, turned: int, norm: Maker["norm"]) -> None:
         super().__init__()
         self.width, self.turned, self.scale = width, turned, (n_heads * width) ** -0.5
-        self.q = nn.Linear(rank, n_heads * width, bias=False)
-        self.k = nn.Linear(d_model, width, bias=False)
+        self.q = Linear(rank, n_heads * width, bias=False)
+        self.k = Linear(d_model, width, bias=False)
         self.k_norm = make(norm, "norm", dim=width)
-        self.weights = nn.Linear(d_model, n_heads, bias=False)
+        self.weights = Linear(d_model, n_heads, bias=False)
 
     def forward(self, x: Tensor, first: Tensor, info: SequenceInfo, position: Position | None) -> tuple[Asking, Tensor]:
         """What asks, and a key for every position, (B, 1, T, W). ``position``: what rotates both, or None."""

@@ -13,6 +13,7 @@ from components.core.contracts import Norm
 from components.core.sockets import SequenceInfo
 from components.functional.activations import ACTIVATIONS
 from components.functional.earlier import left, starts
+from components.functional.linear import Linear
 from components.functional.precision import at_least_fp32
 from components.functional.short_convolution import ShortConvolution, short_convolutions
 
@@ -92,8 +93,8 @@ class LinearTime(nn.Module):
 
     def project(self, d_model: int, n_heads: int, v_heads: int | None = None) -> None:
         """Make ``q``, ``k`` and ``v``. ``v_heads``: heads of values; None: n_heads."""
-        self.q, self.k = (nn.Linear(d_model, n_heads * self.k_width, bias=False) for _ in range(2))
-        self.v = nn.Linear(d_model, (v_heads or n_heads) * self.v_width, bias=False)
+        self.q, self.k = (Linear(d_model, n_heads * self.k_width, bias=False) for _ in range(2))
+        self.v = Linear(d_model, (v_heads or n_heads) * self.v_width, bias=False)
 
     def convolve(self, conv_size: int | None, bias: bool = False) -> None:
         """Make ``q_conv``, ``k_conv`` and ``v_conv``, of so many taps; None: there are none."""

@@ -9,7 +9,7 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from components.core.flops import Flops, Work, children, flops_of
 from components.core.registry import register
@@ -17,6 +17,7 @@ from components.core.signature import Positive, PositiveFloat
 from components.core.sockets import Maker, SequenceInfo, info_of, make
 from components.functional.delta_rule import delta_rule, delta_rule_flops
 from components.functional.joint import joint_linear
+from components.functional.linear import Linear
 from components.functional.precision import at_least_fp32, cast_once
 from components.parts.attention._linear import LinearTime, head_width, kept, recall, unit
 from components.parts.attention._positioned import Positioned
@@ -88,11 +89,11 @@ class DeltaNet(LinearTime, Positioned):
         self.qk_activation, self.qk_norm, self.output_gate = qk_activation, qk_norm, output_gate
         self.most = 2.0 if allow_neg_eigval else 1.0
         self.project(d_model, n_heads)
-        self.b = nn.Linear(d_model, n_heads, bias=False) if use_beta else None
+        self.b = Linear(d_model, n_heads, bias=False) if use_beta else None
         self.convolve(conv_size, conv_bias)
         if output_gate != "none":
-            self.z = nn.Linear(d_model, n_heads * self.v_width, bias=False)
-        self.out = nn.Linear(n_heads * self.v_width, d_model, bias=False)
+            self.z = Linear(d_model, n_heads * self.v_width, bias=False)
+        self.out = Linear(n_heads * self.v_width, d_model, bias=False)
         self.add_position(position, d_model=d_model, n_heads=n_heads, head_dim=self.k_width, context_length=context_length)
         self.output_norm = make(output_norm, "norm", dim=self.v_width)
 

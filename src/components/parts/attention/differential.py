@@ -18,6 +18,7 @@ from components.functional import watch
 from components.functional.attention import attend
 from components.functional.attention_mask import MaskSpec
 from components.functional.joint import joint_linear
+from components.functional.linear import Linear
 from components.functional.precision import at_least_fp32, cast_once
 from components.parts.attention._positioned import Positioned
 from components.parts.attention._softmax import head_width, heads_of, kept, kv_heads_of, softmax_flops
@@ -84,10 +85,10 @@ class DifferentialAttention(Positioned):
         by_depth = 0.8 - 0.6 * math.exp(-0.3 * (0 if place is None else place.index))
         self.head_dim, self.dropout = width, dropout
         self.lambda_init = by_depth if lambda_init is None else lambda_init
-        self.q = nn.Linear(d_model, 2 * n_heads * width, bias=False)
-        self.k = nn.Linear(d_model, 2 * kv_heads * width, bias=False)
-        self.v = nn.Linear(d_model, 2 * kv_heads * width, bias=False)
-        self.out = nn.Linear(2 * n_heads * width, d_model, bias=False)
+        self.q = Linear(d_model, 2 * n_heads * width, bias=False)
+        self.k = Linear(d_model, 2 * kv_heads * width, bias=False)
+        self.v = Linear(d_model, 2 * kv_heads * width, bias=False)
+        self.out = Linear(2 * n_heads * width, d_model, bias=False)
         for name in ("lambda_q1", "lambda_k1", "lambda_q2", "lambda_k2"):
             setattr(self, name, nn.Parameter(torch.empty(width)))
         self.mask = make(mask, "mask", context_length=context_length)

@@ -5,7 +5,7 @@ He et al. 2020 (DeBERTa), arXiv:2006.03654, section 3.1, eqs. 2-4
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from components.core.contracts import Mask, Norm
 from components.core.flops import Flops, Work, children
@@ -15,6 +15,7 @@ from components.core.sockets import Maker, Place, SequenceInfo, info_of, make
 from components.core.traits import provides
 from components.functional.attention_mask import MaskSpec
 from components.functional.joint import joint_linear
+from components.functional.linear import Linear
 from components.functional.precision import cast_once
 from components.parts.attention._grouped import GroupedHeads
 from components.parts.attention._positioned import Positioned
@@ -76,9 +77,9 @@ class DisentangledAttention(GroupedHeads, Positioned):
         if not share_key:
             width = self.n_heads * self.head_dim
             if "c2p" in terms:
-                self.position_k = nn.Linear(d_model, width, bias="k" in self.bias)
+                self.position_k = Linear(d_model, width, bias="k" in self.bias)
             if "p2c" in terms:
-                self.position_q = nn.Linear(d_model, width, bias="q" in self.bias)
+                self.position_q = Linear(d_model, width, bias="q" in self.bias)
         self.add_position(
             position, d_model=d_model, n_heads=self.n_heads, head_dim=self.head_dim, context_length=context_length
         )

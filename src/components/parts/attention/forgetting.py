@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from components.core.flops import Flops, Work
 from components.core.registry import register
@@ -18,6 +18,7 @@ from components.functional.attention import attend
 from components.functional.attention_mask import MaskSpec
 from components.functional.earlier import left
 from components.functional.joint import joint_linear
+from components.functional.linear import Linear
 from components.functional.precision import at_least_fp32, cast_once
 from components.parts.attention._positioned import Positioned
 from components.parts.attention._softmax import add, head_width, heads_of, kept, kv_heads_of, softmax_flops
@@ -72,10 +73,10 @@ class ForgettingAttention(Positioned):
         super().__init__()
         width, kv_heads = head_width(d_model, n_heads, head_dim), kv_heads_of(n_heads, n_kv_heads)
         self.head_dim, self.dropout, self.n_heads, self.n_kv_heads = width, dropout, n_heads, kv_heads
-        self.q = nn.Linear(d_model, n_heads * width, bias=False)
-        self.k, self.v = (nn.Linear(d_model, kv_heads * width, bias=False) for _ in range(2))
-        self.forget = nn.Linear(d_model, n_heads)
-        self.out = nn.Linear(n_heads * width, d_model, bias=False)
+        self.q = Linear(d_model, n_heads * width, bias=False)
+        self.k, self.v = (Linear(d_model, kv_heads * width, bias=False) for _ in range(2))
+        self.forget = Linear(d_model, n_heads)
+        self.out = Linear(n_heads * width, d_model, bias=False)
         self.mask = make(mask, "mask", context_length=context_length)
         self.gate = make(gate, "gate", d_model=d_model, n_heads=n_heads, head_dim=width)
         self.q_norm, self.k_norm, self.head_norm = (make(n, "norm", dim=width) for n in (qk_norm, qk_norm, head_norm))

@@ -18,6 +18,7 @@ from components.core.sockets import Maker, SequenceInfo, info_of, make
 from components.core.weights import copy_full
 from components.functional.delta_rule import delta_rule, delta_rule_flops
 from components.functional.joint import joint_linear
+from components.functional.linear import Linear
 from components.functional.precision import at_least_fp32, cast_once
 from components.parts.attention._linear import (
     LinearTime,
@@ -96,12 +97,12 @@ class GatedDeltaNet(LinearTime, Positioned):
         self.output_gate, self.most = output_gate, 2.0 if allow_neg_eigval else 1.0
         self.splits = {"heads": v_heads, **({"kv_heads": n_heads} if n_heads > 1 else {})}
         self.project(d_model, n_heads, v_heads)
-        self.a, self.b = (nn.Linear(d_model, v_heads, bias=False) for _ in range(2))
+        self.a, self.b = (Linear(d_model, v_heads, bias=False) for _ in range(2))
         if output_gate != "none":
-            self.z = nn.Linear(d_model, v_heads * self.v_width, bias=False)
+            self.z = Linear(d_model, v_heads * self.v_width, bias=False)
         self.convolve(conv_size, conv_bias)
         self.A_log, self.dt_bias = (nn.Parameter(torch.empty(v_heads)) for _ in range(2))
-        self.out = nn.Linear(v_heads * self.v_width, d_model, bias=False)
+        self.out = Linear(v_heads * self.v_width, d_model, bias=False)
         self.add_position(position, d_model=d_model, n_heads=n_heads, head_dim=self.k_width, context_length=context_length)
         self.output_norm = make(output_norm, "norm", dim=self.v_width)
         self.reset_parameters()

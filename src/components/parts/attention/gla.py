@@ -8,13 +8,14 @@ from __future__ import annotations
 from typing import Literal
 
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from components.core.flops import Flops, Work, children
 from components.core.registry import register
 from components.core.signature import Positive, PositiveFloat
 from components.core.sockets import Maker, SequenceInfo, info_of, make
 from components.functional.joint import joint_linear
+from components.functional.linear import Linear
 from components.functional.linear_attention import linear_attention, linear_attention_flops
 from components.functional.precision import at_least_fp32, cast_once
 from components.parts.attention._linear import FeatureMap, LinearTime, featured, head_width, kept, recall, split_heads
@@ -76,12 +77,12 @@ class GatedLinearAttention(LinearTime):
         self.v_width = head_width(d_model, n_heads, expand_v, "expand_v")
         self.output_gate, self.gate_logit_normalizer, self.feature_map = output_gate, gate_logit_normalizer, feature_map
         self.project(d_model, n_heads)
-        self.decay_down = nn.Linear(d_model, gate_low_rank_dim, bias=False)
-        self.decay_up = nn.Linear(gate_low_rank_dim, n_heads * self.k_width)
+        self.decay_down = Linear(d_model, gate_low_rank_dim, bias=False)
+        self.decay_up = Linear(gate_low_rank_dim, n_heads * self.k_width)
         self.convolve(conv_size)
         if output_gate != "none":
-            self.z = nn.Linear(d_model, n_heads * self.v_width, bias=False)
-        self.out = nn.Linear(n_heads * self.v_width, d_model, bias=False)
+            self.z = Linear(d_model, n_heads * self.v_width, bias=False)
+        self.out = Linear(n_heads * self.v_width, d_model, bias=False)
         self.output_norm = make(output_norm, "norm", dim=self.v_width)
 
     def forward(self, x: Tensor, info: SequenceInfo | None = None) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from components.core.registry import register
 from components.core.signature import Positive
 from components.core.sockets import SequenceInfo, info_of
+from components.functional.linear import Linear
 from components.functional.precision import cast_once
 from components.functional.recurrent import States, unroll
 
@@ -35,9 +36,9 @@ class GRU(nn.Module):
     def __init__(self, d_model: int, *, hidden: Positive | None = None) -> None:
         super().__init__()
         self.hidden = d_model if hidden is None else hidden
-        self.input = nn.Linear(d_model, 3 * self.hidden)
-        self.recurrent = nn.Linear(self.hidden, 3 * self.hidden)
-        self.out = nn.Linear(self.hidden, d_model, bias=False)
+        self.input = Linear(d_model, 3 * self.hidden)
+        self.recurrent = Linear(self.hidden, 3 * self.hidden)
+        self.out = Linear(self.hidden, d_model, bias=False)
 
     def forward(self, x: Tensor, info: SequenceInfo | None = None) -> Tensor:
         info = info_of(x, info)

@@ -17,6 +17,7 @@ from components.core.registry import register
 from components.core.signature import Positive
 from components.core.sockets import Maker, Place, SequenceInfo, info_of, make
 from components.functional.joint import joint_linear
+from components.functional.linear import Linear
 from components.functional.linear_attention import linear_attention, linear_attention_flops
 from components.functional.precision import at_least_fp32, cast_once
 from components.parts.attention._linear import LinearTime, head_width, kept, recall, split_heads
@@ -67,9 +68,9 @@ class HGRN2(LinearTime):
         self.over = output_norm_over
         self.splits = {"heads": n_heads} if output_norm_over == "head" else {}
         self.first_bound = place.index / place.count if lower_bound and place is not None else 0.0
-        self.q, self.f = (nn.Linear(d_model, n_heads * self.k_width, bias=False) for _ in range(2))
-        self.v = nn.Linear(d_model, d_model, bias=False)
-        self.out = nn.Linear(d_model, d_model, bias=False)
+        self.q, self.f = (Linear(d_model, n_heads * self.k_width, bias=False) for _ in range(2))
+        self.v = Linear(d_model, d_model, bias=False)
+        self.out = Linear(d_model, d_model, bias=False)
         self.bound = nn.Parameter(torch.empty(n_heads * self.k_width)) if self.first_bound else None
         self.output_norm = make(output_norm, "norm", dim=d_model if self.over == "full" else self.v_width)
         self.reset_parameters()

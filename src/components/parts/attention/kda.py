@@ -18,6 +18,7 @@ from components.core.sockets import Maker, SequenceInfo, info_of, make
 from components.core.weights import copy_full
 from components.functional.delta_rule import delta_rule, delta_rule_flops
 from components.functional.joint import joint_linear
+from components.functional.linear import Linear
 from components.functional.precision import at_least_fp32, cast_once
 from components.parts.attention._linear import (
     LinearTime,
@@ -93,13 +94,13 @@ class KimiDeltaAttention(LinearTime):
         self.output_gate, self.most = output_gate, 2.0 if allow_neg_eigval else 1.0
         keys, values = n_heads * self.k_width, n_heads * self.v_width
         self.project(d_model, n_heads)
-        self.b = nn.Linear(d_model, n_heads, bias=False)
-        self.decay_down, self.decay_up = nn.Linear(d_model, rank, bias=False), nn.Linear(rank, keys, bias=False)
+        self.b = Linear(d_model, n_heads, bias=False)
+        self.decay_down, self.decay_up = Linear(d_model, rank, bias=False), Linear(rank, keys, bias=False)
         if output_gate != "none":
-            self.z_down, self.z_up = nn.Linear(d_model, rank, bias=False), nn.Linear(rank, values, bias=False)
+            self.z_down, self.z_up = Linear(d_model, rank, bias=False), Linear(rank, values, bias=False)
         self.convolve(conv_size, conv_bias)
         self.A_log, self.dt_bias = nn.Parameter(torch.empty(n_heads)), nn.Parameter(torch.empty(keys))
-        self.out = nn.Linear(values, d_model, bias=False)
+        self.out = Linear(values, d_model, bias=False)
         self.output_norm = make(output_norm, "norm", dim=self.v_width)
         self.reset_parameters()
 

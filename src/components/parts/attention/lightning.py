@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from components.core.flops import Flops, Work, children
 from components.core.registry import register
@@ -17,6 +17,7 @@ from components.core.signature import Positive
 from components.core.sockets import Maker, Place, SequenceInfo, info_of, make
 from components.functional.activations import ACTIVATIONS, Activation
 from components.functional.joint import joint_linear
+from components.functional.linear import Linear
 from components.functional.linear_attention import linear_attention, linear_attention_flops
 from components.functional.precision import at_least_fp32, cast_once
 from components.parts.attention._linear import LinearTime, kept, recall, split_heads
@@ -61,10 +62,10 @@ class Lightning(LinearTime):
         self.n_heads, self.head_dim, self.output_gate = n_heads, head_width(d_model, n_heads, head_dim), output_gate
         self.bend, self.place = ACTIVATIONS[activation], place or Place(0, 1)
         width = n_heads * self.head_dim
-        self.q, self.k, self.v = (nn.Linear(d_model, width, bias=False) for _ in range(3))
+        self.q, self.k, self.v = (Linear(d_model, width, bias=False) for _ in range(3))
         if output_gate != "none":
-            self.z = nn.Linear(d_model, width, bias=False)
-        self.out = nn.Linear(width, d_model, bias=False)
+            self.z = Linear(d_model, width, bias=False)
+        self.out = Linear(width, d_model, bias=False)
         self.output_norm = make(output_norm, "norm", dim=width)
 
     def rates(self, like: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from components.core.flops import Flops, Work, children, flops_of
 from components.core.registry import register
@@ -17,6 +17,7 @@ from components.core.signature import Positive, PositiveFloat
 from components.core.sockets import Maker, SequenceInfo, info_of, make
 from components.functional import watch
 from components.functional.joint import joint_linear
+from components.functional.linear import Linear
 from components.functional.linear_attention import linear_attention, linear_attention_flops
 from components.functional.precision import at_least_fp32, cast_once
 from components.parts.attention._linear import LinearTime, featured, head_width, kept, recall, split_heads
@@ -72,10 +73,10 @@ class LinearAttention(LinearTime, Positioned):
         self.head_dim = head_dim or head_width(d_model, n_heads, 1.0, "head_dim")
         self.width = feature_dim or self.head_dim
         self.feature_map, self.normalise, self.eps = feature_map, normalise, eps
-        self.q = nn.Linear(d_model, n_heads * self.width, bias=False)
-        self.k = nn.Linear(d_model, n_heads * self.width, bias=False)
-        self.v = nn.Linear(d_model, n_heads * self.head_dim, bias=False)
-        self.out = nn.Linear(n_heads * self.head_dim, d_model, bias=False)
+        self.q = Linear(d_model, n_heads * self.width, bias=False)
+        self.k = Linear(d_model, n_heads * self.width, bias=False)
+        self.v = Linear(d_model, n_heads * self.head_dim, bias=False)
+        self.out = Linear(n_heads * self.head_dim, d_model, bias=False)
         self.features = {"taylor": self.width**2 + self.width + 1, "dpfp": 2 * self.width}.get(feature_map, self.width)
         turned = self.width if feature_map == "taylor" else self.features
         self.add_position(position, d_model=d_model, n_heads=n_heads, head_dim=turned, context_length=context_length)

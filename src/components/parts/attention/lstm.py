@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from components.core.registry import register
 from components.core.signature import Positive
 from components.core.sockets import SequenceInfo, info_of
+from components.functional.linear import Linear
 from components.functional.precision import cast_once
 from components.functional.recurrent import States, unroll
 
@@ -36,9 +37,9 @@ class LSTM(nn.Module):
     def __init__(self, d_model: int, *, hidden: Positive | None = None, forget_bias: float = 1.0) -> None:
         super().__init__()
         self.hidden, self.forget_bias = d_model if hidden is None else hidden, forget_bias
-        self.input = nn.Linear(d_model, 4 * self.hidden)
-        self.recurrent = nn.Linear(self.hidden, 4 * self.hidden, bias=False)
-        self.out = nn.Linear(self.hidden, d_model, bias=False)
+        self.input = Linear(d_model, 4 * self.hidden)
+        self.recurrent = Linear(self.hidden, 4 * self.hidden, bias=False)
+        self.out = Linear(self.hidden, d_model, bias=False)
 
     def forward(self, x: Tensor, info: SequenceInfo | None = None) -> Tensor:
         info = info_of(x, info)

@@ -15,6 +15,7 @@ from components.core.signature import Positive, PositiveFloat
 from components.core.sockets import Maker, SequenceInfo, info_of, make
 from components.core.weights import copy_full
 from components.functional.joint import joint_linear
+from components.functional.linear import Linear
 from components.functional.precision import at_least_fp32, cast_once
 from components.functional.selective_scan import selective_scan, selective_scan_flops
 from components.functional.short_convolution import ShortConvolution, short_convolutions
@@ -76,15 +77,15 @@ class Mamba(nn.Module):
         super().__init__()
         inner, rank = head_width(d_model, 1, expand, "expand"), -(-d_model // 16) if dt_rank is None else dt_rank
         self.dt_range = dt_min, dt_max
-        self.z, self.x = (nn.Linear(d_model, inner, bias=bias) for _ in range(2))
+        self.z, self.x = (Linear(d_model, inner, bias=bias) for _ in range(2))
         self.x_conv = ShortConvolution(inner, conv_size, conv_bias)
-        self.dt_down = nn.Linear(inner, rank, bias=False)
-        self.B, self.C = (nn.Linear(inner, state_size, bias=False) for _ in range(2))
+        self.dt_down = Linear(inner, rank, bias=False)
+        self.B, self.C = (Linear(inner, state_size, bias=False) for _ in range(2))
         self.dt_norm, self.B_norm, self.C_norm = (make(inner_norm, "norm", dim=n) for n in (rank, state_size, state_size))
-        self.dt_up = nn.Linear(rank, inner, bias=False)
+        self.dt_up = Linear(rank, inner, bias=False)
         self.A_log = nn.Parameter(torch.empty(inner, state_size))
         self.D, self.dt_bias = (nn.Parameter(torch.empty(inner)) for _ in range(2))
-        self.out = nn.Linear(inner, d_model, bias=bias)
+        self.out = Linear(inner, d_model, bias=bias)
         self.reset_parameters()
 
     @torch.no_grad()

@@ -17,6 +17,7 @@ from components.core.signature import Positive, PositiveFloat
 from components.core.sockets import Maker, SequenceInfo, info_of, make
 from components.core.weights import copy_full
 from components.functional.joint import joint_linear
+from components.functional.linear import Linear
 from components.functional.linear_attention import linear_attention, linear_attention_flops
 from components.functional.precision import at_least_fp32, cast_once
 from components.functional.short_convolution import ShortConvolution, short_convolutions
@@ -100,12 +101,12 @@ class Mamba2(nn.Module):
         self.by_group, self.norm_before_gate = output_norm_over == "group" and n_groups > 1, norm_before_gate
         self.multipliers = multipliers
         for name, width in (("z", inner), ("x", inner), ("B", states), ("C", states), ("dt", n_heads)):
-            setattr(self, name, nn.Linear(d_model, width, bias=bias))
+            setattr(self, name, Linear(d_model, width, bias=bias))
         self.x_conv, self.B_conv, self.C_conv = (ShortConvolution(c, conv_size, conv_bias) for c in (inner, states, states))
         self.A_log, self.D, self.dt_bias = (nn.Parameter(torch.empty(n_heads)) for _ in range(3))
         sizes = {"dim": inner // n_groups, "heads": n_groups} if self.by_group else {"dim": inner}
         self.output_norm = make(output_norm, "norm", **sizes)
-        self.out = nn.Linear(inner, d_model, bias=bias)
+        self.out = Linear(inner, d_model, bias=bias)
         self.reset_parameters()
 
     @torch.no_grad()

@@ -12,6 +12,7 @@ from components.core.registry import register
 from components.core.signature import Positive
 from components.core.sockets import SequenceInfo, info_of
 from components.functional.joint import joint_linear
+from components.functional.linear import Linear
 from components.functional.parallel_scan import log_positive, scan_of
 from components.functional.precision import at_least_fp32
 from components.functional.short_convolution import ShortConvolution
@@ -37,8 +38,8 @@ class MinGRU(nn.Module):
     def __init__(self, d_model: int, *, hidden: Positive | None = None, conv_size: Positive | None = None) -> None:
         super().__init__()
         width = d_model if hidden is None else hidden
-        self.gate, self.candidate = nn.Linear(d_model, width), nn.Linear(d_model, width)
-        self.out = nn.Linear(width, d_model, bias=False)
+        self.gate, self.candidate = Linear(d_model, width), Linear(d_model, width)
+        self.out = Linear(width, d_model, bias=False)
         self.conv = None if conv_size is None else ShortConvolution(d_model, conv_size, bias=True)
 
     def forward(self, x: Tensor, info: SequenceInfo | None = None) -> Tensor:

@@ -12,6 +12,7 @@ from components.core.registry import register
 from components.core.signature import Positive
 from components.core.sockets import SequenceInfo, info_of
 from components.functional.joint import joint_linear
+from components.functional.linear import Linear
 from components.functional.parallel_scan import log_positive, scan_of
 from components.functional.precision import at_least_fp32
 from components.functional.short_convolution import ShortConvolution
@@ -47,8 +48,8 @@ class MinLSTM(nn.Module):
     ) -> None:
         super().__init__()
         width, self.forget_bias = d_model if hidden is None else hidden, forget_bias
-        self.forget, self.write, self.candidate = (nn.Linear(d_model, width) for _ in range(3))
-        self.out = nn.Linear(width, d_model, bias=False)
+        self.forget, self.write, self.candidate = (Linear(d_model, width) for _ in range(3))
+        self.out = Linear(width, d_model, bias=False)
         self.conv = None if conv_size is None else ShortConvolution(d_model, conv_size, bias=True)
 
     def forward(self, x: Tensor, info: SequenceInfo | None = None) -> Tensor:

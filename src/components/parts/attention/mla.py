@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from components.core.flops import Flops, Work
 from components.core.options import Options
@@ -19,6 +19,7 @@ from components.core.weights import weight_of
 from components.functional.attention import attend
 from components.functional.attention_mask import MaskSpec
 from components.functional.joint import joint_linear
+from components.functional.linear import Linear
 from components.functional.precision import cast_once
 from components.parts.attention._indexer import Asking
 from components.parts.attention._positioned import Positioned
@@ -90,18 +91,18 @@ class LatentAttention(Options, Positioned):
         self.nope, self.rope, self.v_width, self.dropout = nope, rope, v_width, dropout
         self.scale = (nope + rope) ** -0.5 if scale is None else scale
         if q_rank is None:
-            self.q = nn.Linear(d_model, n_heads * (nope + rope), bias="q" in bias)
+            self.q = Linear(d_model, n_heads * (nope + rope), bias="q" in bias)
         else:
-            self.q_down = nn.Linear(d_model, q_rank, bias="q_down" in bias)
+            self.q_down = Linear(d_model, q_rank, bias="q_down" in bias)
             self.q_norm = make(latent_norm, "norm", dim=q_rank)
-            self.q_up = nn.Linear(q_rank, n_heads * (nope + rope), bias=False)
+            self.q_up = Linear(q_rank, n_heads * (nope + rope), bias=False)
         self.from_latent = q_rank is not None
-        self.kv_down = nn.Linear(d_model, rank, bias="kv_down" in bias)
+        self.kv_down = Linear(d_model, rank, bias="kv_down" in bias)
         self.kv_norm = make(latent_norm, "norm", dim=rank)
-        self.k_rope = nn.Linear(d_model, rope, bias="k_rope" in bias)
-        self.k_up = nn.Linear(rank, n_heads * nope, bias=False)
-        self.v_up = nn.Linear(rank, n_heads * v_width, bias=False)
-        self.out = nn.Linear(n_heads * v_width, d_model, bias="out" in bias)
+        self.k_rope = Linear(d_model, rope, bias="k_rope" in bias)
+        self.k_up = Linear(rank, n_heads * nope, bias=False)
+        self.v_up = Linear(rank, n_heads * v_width, bias=False)
+        self.out = Linear(n_heads * v_width, d_model, bias="out" in bias)
         self.mask = make(mask, "mask", context_length=context_length)
         self.add_position(position, d_model=d_model, n_heads=n_heads, head_dim=rope, context_length=context_length)
         self.add_index(d_model)

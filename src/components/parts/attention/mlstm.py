@@ -16,6 +16,7 @@ from components.core.sockets import Maker, SequenceInfo, info_of, make
 from components.core.weights import copy_full
 from components.functional import watch
 from components.functional.joint import joint_linear
+from components.functional.linear import Linear
 from components.functional.linear_attention import linear_attention, linear_attention_flops
 from components.functional.logits import soft_capped
 from components.functional.precision import at_least_fp32, cast_once
@@ -75,11 +76,11 @@ class MatrixLSTM(LinearTime):
         self.head_dim = head_width(d_model, n_heads, expand_v, "expand_v")
         self.gate_cap, self.first, self.eps = gate_cap, (input_bias, *forget_bias), eps
         keys, values = n_heads * self.k_width, n_heads * self.head_dim
-        self.q, self.k = (nn.Linear(d_model, keys, bias=False) for _ in range(2))
-        self.v, self.z = (nn.Linear(d_model, values, bias=False) for _ in range(2))
-        self.input_gate, self.forget_gate = (nn.Linear(d_model, n_heads, bias=False) for _ in range(2))
+        self.q, self.k = (Linear(d_model, keys, bias=False) for _ in range(2))
+        self.v, self.z = (Linear(d_model, values, bias=False) for _ in range(2))
+        self.input_gate, self.forget_gate = (Linear(d_model, n_heads, bias=False) for _ in range(2))
         self.input_bias, self.forget_bias = (nn.Parameter(torch.empty(n_heads)) for _ in range(2))
-        self.out = nn.Linear(values, d_model, bias=False)
+        self.out = Linear(values, d_model, bias=False)
         self.output_norm = make(output_norm, "norm", dim=self.head_dim, heads=n_heads)
         self.reset_parameters()
 

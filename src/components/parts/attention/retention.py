@@ -9,13 +9,14 @@ import math
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from components.core.flops import Flops, Work, children, flops_of
 from components.core.registry import register
 from components.core.signature import Positive, PositiveFloat
 from components.core.sockets import Maker, SequenceInfo, info_of, make
 from components.functional.joint import joint_linear
+from components.functional.linear import Linear
 from components.functional.linear_attention import linear_attention, linear_attention_flops
 from components.functional.precision import at_least_fp32, cast_once
 from components.parts.attention._linear import FeatureMap, LinearTime, featured, head_width, kept, recall, split_heads
@@ -66,8 +67,8 @@ class Retention(LinearTime, Positioned):
         self.feature_map = feature_map
         self.project(d_model, n_heads)
         if output_gate != "none":
-            self.z = nn.Linear(d_model, n_heads * self.v_width, bias=False)
-        self.out = nn.Linear(n_heads * self.v_width, d_model, bias=False)
+            self.z = Linear(d_model, n_heads * self.v_width, bias=False)
+        self.out = Linear(n_heads * self.v_width, d_model, bias=False)
         self.add_position(position, d_model=d_model, n_heads=n_heads, head_dim=self.k_width, context_length=context_length)
         self.output_norm = make(output_norm, "norm", dim=self.v_width, heads=n_heads)
 

@@ -18,6 +18,7 @@ from components.functional import watch
 from components.functional.activations import ACTIVATIONS, Activation
 from components.functional.earlier import earlier, left
 from components.functional.joint import joint_linear
+from components.functional.linear import Linear
 from components.functional.parallel_scan import scan
 from components.functional.precision import at_least_fp32, cast_once
 from components.functional.short_convolution import ShortConvolution, short_convolutions
@@ -75,12 +76,12 @@ class RGLRU(nn.Module):
         inner = d_model if width is None else width
         block = head_width(inner, n_heads, 1.0, "width")
         self.power, self.activation = power, ACTIVATIONS[activation]
-        self.z, self.x = (nn.Linear(d_model, inner, bias=bias) for _ in range(2))
+        self.z, self.x = (Linear(d_model, inner, bias=bias) for _ in range(2))
         self.x_conv = ShortConvolution(inner, conv_size, bias)
         self.input_gate, self.recurrence_gate = (Experts(n_heads, block, block) for _ in range(2))
         self.input_bias, self.recurrence_bias = (nn.Parameter(torch.empty(n_heads, block)) for _ in range(2))
         self.decay = nn.Parameter(torch.empty(inner))
-        self.out = nn.Linear(inner, d_model, bias=bias)
+        self.out = Linear(inner, d_model, bias=bias)
         self.reset_parameters()
 
     @torch.no_grad()

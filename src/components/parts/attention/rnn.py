@@ -13,6 +13,7 @@ from components.core.registry import register
 from components.core.signature import Positive
 from components.core.sockets import SequenceInfo, info_of
 from components.functional.activations import ACTIVATIONS
+from components.functional.linear import Linear
 from components.functional.precision import cast_once
 from components.functional.recurrent import States, unroll
 
@@ -38,9 +39,9 @@ class RNN(nn.Module):
     def __init__(self, d_model: int, *, hidden: Positive | None = None, activation: Literal["tanh", "relu"] = "tanh") -> None:
         super().__init__()
         self.hidden, self.activation = d_model if hidden is None else hidden, ACTIVATIONS[activation]
-        self.input = nn.Linear(d_model, self.hidden)
-        self.recurrent = nn.Linear(self.hidden, self.hidden, bias=False)
-        self.out = nn.Linear(self.hidden, d_model, bias=False)
+        self.input = Linear(d_model, self.hidden)
+        self.recurrent = Linear(self.hidden, self.hidden, bias=False)
+        self.out = Linear(self.hidden, d_model, bias=False)
 
     def forward(self, x: Tensor, info: SequenceInfo | None = None) -> Tensor:
         info = info_of(x, info)

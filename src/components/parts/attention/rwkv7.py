@@ -17,6 +17,7 @@ from components.core.registry import register
 from components.core.signature import Positive
 from components.core.sockets import Maker, Place, SequenceInfo, info_of, make
 from components.functional.earlier import earlier, left, starts
+from components.functional.linear import Linear
 from components.functional.precision import at_least_fp32
 from components.functional.rwkv7 import rwkv7, rwkv7_flops
 from components.parts.attention._softmax import head_width
@@ -112,7 +113,7 @@ class RWKV7(nn.Module):
         self.place = Place(0, 1) if place is None else place
         self.mixes = value_residual and self.place.index > 0
         self.hands_on = value_residual
-        self.r, self.k, self.v, self.out = (nn.Linear(d_model, d_model, bias=False) for _ in range(4))
+        self.r, self.k, self.v, self.out = (Linear(d_model, d_model, bias=False) for _ in range(4))
         ranks = {"decay": (decay_rank, 2.5, self.head_dim / 64), "rate": (rate_rank, 2.5, self.head_dim / 64)}
         ranks["gate"] = (gate_rank, 5.0, 1.0)
         if self.mixes:
@@ -120,8 +121,8 @@ class RWKV7(nn.Module):
         for name, (given, factor, wide) in ranks.items():
             released = max(32, round(factor * d_model**0.5 * wide / 32) * 32)
             rank = min(d_model, released) if given is None else given
-            setattr(self, f"{name}_down", nn.Linear(d_model, rank, bias=False))
-            setattr(self, f"{name}_up", nn.Linear(rank, d_model, bias=False))
+            setattr(self, f"{name}_down", Linear(d_model, rank, bias=False))
+            setattr(self, f"{name}_up", Linear(rank, d_model, bias=False))
         constants = [f"shift_{n}" for n in SHIFTED] + ["decay", "rate", "key_scale", "key_rate", "bonus"]
         for name in [*constants, "share"] if self.mixes else constants:
             setattr(self, name, nn.Parameter(torch.empty(d_model)))

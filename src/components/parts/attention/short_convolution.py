@@ -11,6 +11,7 @@ from components.core.registry import register
 from components.core.signature import Positive
 from components.core.sockets import SequenceInfo, info_of
 from components.functional.joint import joint_linear
+from components.functional.linear import Linear
 from components.functional.precision import cast_once
 from components.functional.short_convolution import ShortConvolution, short_convolutions
 from components.parts.attention._linear import kept
@@ -42,9 +43,9 @@ class GatedShortConvolution(nn.Module):
     def __init__(self, d_model: int, *, conv_size: Positive = 3, bias: bool = False) -> None:
         super().__init__()
         self.splits = {"state": d_model}
-        self.B, self.C, self.x = (nn.Linear(d_model, d_model, bias=bias) for _ in range(3))
+        self.B, self.C, self.x = (Linear(d_model, d_model, bias=bias) for _ in range(3))
         self.conv = ShortConvolution(d_model, conv_size, bias)
-        self.out = nn.Linear(d_model, d_model, bias=bias)
+        self.out = Linear(d_model, d_model, bias=bias)
 
     def forward(self, u: Tensor, info: SequenceInfo | None = None) -> Tensor:
         info = info_of(u, info)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from components.core.flops import Flops, Work, both, children
 from components.core.registry import register
@@ -15,6 +15,7 @@ from components.core.signature import Positive
 from components.core.sockets import Maker, SequenceInfo, info_of, make
 from components.core.weights import Experts
 from components.functional.joint import joint_linear
+from components.functional.linear import Linear
 from components.functional.precision import at_least_fp32, cast_once
 from components.functional.recurrent import States, unroll
 from components.functional.short_convolution import ShortConvolution, short_convolutions
@@ -65,10 +66,10 @@ class ScalarLSTM(LinearTime):
         width = d_model if hidden is None else hidden
         self.head_dim, self.forget_bias = head_width(width, n_heads, 1.0, "hidden"), forget_bias
         # a bias of the input gate would weigh all that is ever written alike, and so change nothing
-        self.z, self.o, self.i, self.f = (nn.Linear(d_model, width, bias=gate != "i") for gate in "zoif")
+        self.z, self.o, self.i, self.f = (Linear(d_model, width, bias=gate != "i") for gate in "zoif")
         self.recurrent = Experts(n_heads, self.head_dim, 4 * self.head_dim)
         self.conv = None if conv_size is None else ShortConvolution(d_model, conv_size, bias=True)
-        self.out = nn.Linear(width, d_model, bias=False)
+        self.out = Linear(width, d_model, bias=False)
         self.output_norm = make(output_norm, "norm", dim=self.head_dim, heads=n_heads)
 
     def forward(self, x: Tensor, info: SequenceInfo | None = None) -> Tensor:

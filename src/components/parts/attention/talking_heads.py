@@ -18,6 +18,7 @@ from components.functional import watch
 from components.functional.attention_mask import MaskSpec
 from components.functional.dropout import dropout_of
 from components.functional.joint import joint_linear
+from components.functional.linear import Linear
 from components.functional.precision import at_least_fp32, cast_once
 from components.parts.attention._positioned import Positioned
 from components.parts.attention._softmax import head_width, heads_of, kept, softmax_flops
@@ -71,10 +72,10 @@ class TalkingHeadsAttention(Positioned):
         if not mix or set(mix) - {"before", "after"}:
             raise ValueError(f"mix={list(mix)}: choose before, after or both; without any it is attention/mha")
         self.head_dim, self.dropout = width, dropout
-        self.q, self.k, self.v = (nn.Linear(d_model, n_heads * width, bias=False) for _ in range(3))
-        self.out = nn.Linear(n_heads * width, d_model, bias=False)
+        self.q, self.k, self.v = (Linear(d_model, n_heads * width, bias=False) for _ in range(3))
+        self.out = Linear(n_heads * width, d_model, bias=False)
         self.before, self.after = (
-            nn.Linear(n_heads, n_heads, bias=False) if name in mix else None for name in ("before", "after")
+            Linear(n_heads, n_heads, bias=False) if name in mix else None for name in ("before", "after")
         )
         self.mask = make(mask, "mask", context_length=context_length)
         self.q_norm, self.k_norm = (make(qk_norm, "norm", dim=width) for _ in range(2))

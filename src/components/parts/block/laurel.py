@@ -5,11 +5,12 @@ Menghani et al. 2024, arXiv:2411.07501, section 2 (LAuReL-LR), as in Gemma 3n 20
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from components.core.registry import register
 from components.core.signature import Positive
 from components.core.sockets import INHERIT, Maker, SequenceInfo, info_of, make
+from components.functional.linear import Linear
 from components.parts.block.sandwich import Sandwich
 
 
@@ -34,7 +35,7 @@ class LaurelBlock(Sandwich):
 
     def join(self, d_model: int, norm: Maker["norm"]) -> None:
         if any(b.name == "attention" for b in self.branches):
-            self.down, self.out = nn.Linear(d_model, self.rank, bias=False), nn.Linear(self.rank, d_model, bias=False)
+            self.down, self.out = Linear(d_model, self.rank, bias=False), Linear(self.rank, d_model, bias=False)
             self.out_norm = make(norm if self.laurel_norm == INHERIT else self.laurel_norm, "norm", dim=d_model)
 
     def forward(self, s: Tensor, info: SequenceInfo | None = None) -> Tensor:

@@ -10,6 +10,7 @@ from components.core.flops import Flops, Work, children
 from components.core.registry import register
 from components.core.signature import NonNegativeFloat, Positive, Probability
 from components.core.sockets import SequenceInfo
+from components.functional.linear import Linear
 from components.parts.embedding._scale import scale_of, scaled
 
 
@@ -45,7 +46,7 @@ class FactorisedEmbedding(nn.Module):
         self.splits = {"vocab": vocab_size}
         narrow = max(1, d_model // 4) if width is None else width
         self.tokens = nn.Embedding(vocab_size, narrow)
-        self.up = nn.Linear(narrow, d_model, bias=bias)
+        self.up = Linear(narrow, d_model, bias=bias)
         self.scale, self.dropout = scale_of(scale, d_model), dropout
 
     def flops(self, work: Work) -> Flops:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from components.core.registry import register
 from components.core.signature import NonNegativeFloat, Positive, Probability
 from components.core.sockets import SequenceInfo, info_of
+from components.functional.linear import Linear
 from components.parts.embedding._values import values_of
 
 
@@ -35,7 +36,7 @@ class Patches(nn.Module):
         self, d_model: int, *, d_in: Positive, bias: bool = True, scale: NonNegativeFloat = 1.0, dropout: Probability = 0.0
     ) -> None:
         super().__init__()
-        self.projection = nn.Linear(d_in, d_model, bias=bias)
+        self.projection = Linear(d_in, d_model, bias=bias)
         self.d_in, self.scale, self.dropout = d_in, scale, dropout
 
     def forward(self, ids: Tensor, info: SequenceInfo | None = None) -> Tensor:

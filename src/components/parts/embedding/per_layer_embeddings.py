@@ -16,6 +16,7 @@ from components.core.registry import register
 from components.core.signature import NonNegativeFloat, Positive, Probability
 from components.core.sockets import Maker, SequenceInfo, info_of, make
 from components.functional.layer_vectors import layer_width
+from components.functional.linear import Linear
 from components.parts.embedding._scale import scale_of, scaled
 
 
@@ -59,7 +60,7 @@ class PerLayerEmbeddings(nn.Module):
         self.scale, self.dropout = scale_of(scale, d_model), dropout
         self.table = nn.Embedding(vocab_size, d_model)
         self.vectors = nn.Embedding(self.rows, n_layers * self.width)
-        self.project = nn.Linear(d_model, n_layers * self.width, bias=False)
+        self.project = Linear(d_model, n_layers * self.width, bias=False)
         self.norm = make(norm, "norm", dim=self.width)
 
     def flops(self, work: Work) -> Flops:

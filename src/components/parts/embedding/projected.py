@@ -11,6 +11,7 @@ from components.core.signature import Positive
 from components.core.sockets import Maker, SequenceInfo, make
 from components.core.traits import biases, embeds, provides, rotates
 from components.functional.dropout import dropout_of
+from components.functional.linear import Linear
 from components.parts.embedding.value_embeddings import ValueEmbeddings
 
 
@@ -64,7 +65,7 @@ class ProjectedEmbedding(nn.Module):
         if rotates(self.position) or biases(self.position):
             raise ValueError(f"position={type(self.position).__name__} is not added to an embedding: give it to the model")
         self.norm = make(norm, "norm", dim=own)
-        self.up = nn.Linear(own, d_model, bias=bias)
+        self.up = Linear(own, d_model, bias=bias)
 
     @property
     def splits(self) -> Mapping[str, int]:

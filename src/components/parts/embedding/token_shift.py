@@ -16,6 +16,7 @@ from components.core.registry import register
 from components.core.signature import NonNegativeFloat, Positive, Probability
 from components.core.sockets import SequenceInfo, info_of
 from components.functional.earlier import earlier
+from components.functional.linear import Linear
 from components.parts.embedding._scale import scale_of, scaled
 
 
@@ -54,7 +55,7 @@ class TokenShiftEmbedding(nn.Module):
         if self.channels > d_model:
             raise ValueError(f"channels={channels} exceeds d_model={d_model}; choose at most as many, or null for all")
         self.table = nn.Embedding(vocab_size, d_model)
-        self.gate = nn.Linear(self.channels, 1, bias=False)
+        self.gate = Linear(self.channels, 1, bias=False)
         self.factor = nn.Parameter(torch.empty(1))
         self.scale, self.dropout = scale_of(scale, d_model), dropout
         self.reset_parameters()

@@ -12,6 +12,7 @@ from components.core.sockets import Place, SequenceInfo, info_of
 from components.functional.activations import relu2
 from components.functional.bent_linear import bent_linear
 from components.functional.earlier import earlier
+from components.functional.linear import Linear
 
 
 @register("ffn", "channel_mix")
@@ -47,9 +48,9 @@ class ChannelMix(nn.Module):
         width = int(d_model * widen) if d_ff is None else d_ff
         self.splits = {"d_ff": width}
         self.share = 0.0 if place is None else place.index / place.count
-        self.key, self.out = nn.Linear(d_model, width, bias=False), nn.Linear(width, d_model, bias=False)
+        self.key, self.out = Linear(d_model, width, bias=False), Linear(width, d_model, bias=False)
         self.mix_key = nn.Parameter(torch.empty(d_model))
-        self.receptance = nn.Linear(d_model, d_model, bias=False) if gate else None
+        self.receptance = Linear(d_model, d_model, bias=False) if gate else None
         self.mix_receptance = nn.Parameter(torch.empty(d_model)) if gate else None
         self.reset_parameters()
 

@@ -9,6 +9,7 @@ from components.core.signature import Positive, PositiveFloat
 from components.core.sockets import SequenceInfo
 from components.functional.activations import clamped_glu, glu_width
 from components.functional.bent_linear import bent_linear
+from components.functional.linear import Linear
 from components.functional.precision import cast_once
 
 
@@ -41,9 +42,9 @@ class ClampedGLU(nn.Module):
         super().__init__()
         width = glu_width(d_model, multiple_of) if d_ff is None else d_ff
         self.splits = {"d_ff": width}
-        self.gate = nn.Linear(d_model, width, bias=bias)
-        self.up = nn.Linear(d_model, width, bias=bias)
-        self.out = nn.Linear(width, d_model, bias=bias)
+        self.gate = Linear(d_model, width, bias=bias)
+        self.up = Linear(d_model, width, bias=bias)
+        self.out = Linear(width, d_model, bias=bias)
         self.limit, self.slope = limit, slope
 
     def forward(self, x: Tensor, info: SequenceInfo | None = None) -> Tensor:  # noqa: ARG002  the contract's second argument

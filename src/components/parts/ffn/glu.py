@@ -14,6 +14,7 @@ from components.core.sockets import SequenceInfo
 from components.functional.activations import ACTIVATIONS, Activation, glu_width
 from components.functional.bent_linear import bent_linear
 from components.functional.decode_products import together
+from components.functional.linear import Linear
 from components.functional.precision import cast_once
 
 
@@ -41,9 +42,9 @@ class GLU(Options, nn.Module):
         super().__init__()
         width = glu_width(d_model, self.multiple_of) if self.d_ff is None else self.d_ff
         self.splits = {"d_ff": width}
-        self.gate = nn.Linear(d_model, width, bias=self.bias)
-        self.up = nn.Linear(d_model, width, bias=self.bias)
-        self.out = nn.Linear(width, d_model, bias=self.bias)
+        self.gate = Linear(d_model, width, bias=self.bias)
+        self.up = Linear(d_model, width, bias=self.bias)
+        self.out = Linear(width, d_model, bias=self.bias)
         self.bend = ACTIVATIONS[self.activation]
 
     def forward(self, x: Tensor, info: SequenceInfo | None = None) -> Tensor:  # noqa: ARG002  the contract's second argument

@@ -12,6 +12,7 @@ from components.core.signature import Positive, PositiveFloat
 from components.core.sockets import SequenceInfo
 from components.functional.activations import ACTIVATIONS, Activation
 from components.functional.bent_linear import bent_linear
+from components.functional.linear import Linear
 
 
 @register("ffn", "low_rank")
@@ -46,8 +47,8 @@ class LowRankMLP(nn.Module):
         super().__init__()
         width, thin = int(d_model * widen) if d_ff is None else d_ff, max(1, d_model // 2) if rank is None else rank
         self.splits = {"d_ff": width}
-        self.down, self.up = nn.Linear(d_model, thin, bias=False), nn.Linear(thin, width, bias=False)
-        self.narrow, self.out = nn.Linear(width, thin, bias=False), nn.Linear(thin, d_model, bias=False)
+        self.down, self.up = Linear(d_model, thin, bias=False), Linear(thin, width, bias=False)
+        self.narrow, self.out = Linear(width, thin, bias=False), Linear(thin, d_model, bias=False)
         self.activation = ACTIVATIONS[activation]
 
     def forward(self, x: Tensor, info: SequenceInfo | None = None) -> Tensor:  # noqa: ARG002  the contract's second argument

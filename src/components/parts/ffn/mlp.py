@@ -12,6 +12,7 @@ from components.core.signature import Positive, PositiveFloat
 from components.core.sockets import SequenceInfo
 from components.functional.activations import ACTIVATIONS, Activation
 from components.functional.bent_linear import bent_linear
+from components.functional.linear import Linear
 
 
 @register("ffn", "mlp")
@@ -41,8 +42,8 @@ class MLP(nn.Module):
         super().__init__()
         width = int(d_model * widen) if d_ff is None else d_ff
         self.splits = {"d_ff": width}
-        self.up = nn.Linear(d_model, width, bias=bias)
-        self.out = nn.Linear(width, d_model, bias=bias)
+        self.up = Linear(d_model, width, bias=bias)
+        self.out = Linear(width, d_model, bias=bias)
         self.activation = ACTIVATIONS[activation]
 
     def forward(self, x: Tensor, info: SequenceInfo | None = None) -> Tensor:  # noqa: ARG002  the contract's second argument

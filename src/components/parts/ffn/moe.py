@@ -20,6 +20,7 @@ from components.core.traits import lacks
 from components.core.weights import Experts
 from components.functional.activations import ACTIVATIONS, Activation, clamped_glu, glu_width
 from components.functional.experts import ExpertBias, Mixture, Multiply, apply_experts
+from components.functional.linear import Linear
 from components.functional.precision import cast_once
 from components.functional.routing import Routing, balance_loss, flat_valid, z_loss
 
@@ -110,7 +111,7 @@ class MixtureOfExperts(nn.Module):
             raise ValueError(
                 "shared_gate=true, and there is no shared expert to gate; choose one, shared=glu, or leave the gate out"
             )
-        self.shared_gate = nn.Linear(d_model, 1, bias=False) if shared_gate else None
+        self.shared_gate = Linear(d_model, 1, bias=False) if shared_gate else None
 
     @property
     def splits(self) -> Mapping[str, int]:

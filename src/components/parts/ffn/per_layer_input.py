@@ -12,6 +12,7 @@ from components.core.signature import Positive
 from components.core.sockets import Place, SequenceInfo, info_of
 from components.functional.activations import ACTIVATIONS, Activation
 from components.functional.layer_vectors import layer_width
+from components.functional.linear import Linear
 from components.functional.precision import cast_once
 
 
@@ -36,7 +37,7 @@ class PerLayerInput(nn.Module):
         super().__init__()
         self.index = 0 if place is None else place.index
         self.width = layer_width(width, d_model)
-        self.gate, self.out = nn.Linear(d_model, self.width, bias=False), nn.Linear(self.width, d_model, bias=False)
+        self.gate, self.out = Linear(d_model, self.width, bias=False), Linear(self.width, d_model, bias=False)
         self.activation = ACTIVATIONS[activation]
 
     def forward(self, x: Tensor, info: SequenceInfo | None = None) -> Tensor:

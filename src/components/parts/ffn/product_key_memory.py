@@ -10,6 +10,7 @@ from components.core.registry import register
 from components.core.signature import Positive
 from components.core.sockets import Maker, SequenceInfo, make
 from components.core.weights import Experts
+from components.functional.linear import Linear
 from components.functional.precision import at_least_fp32
 
 
@@ -51,7 +52,7 @@ class ProductKeyMemory(nn.Module):
         if width % 2:
             raise ValueError(f"d_key={width} cannot be halved; choose an even number")
         self.n_keys, self.k, self.n_heads = n_keys, k, n_heads
-        self.query = nn.Linear(d_model, n_heads * width, bias=False)
+        self.query = Linear(d_model, n_heads * width, bias=False)
         self.keys = Experts(2 * n_heads, width // 2, n_keys)
         self.values = nn.Embedding(n_keys**2, d_model)
         self.query_norm = make(query_norm, "norm", dim=width // 2)

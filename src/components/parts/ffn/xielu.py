@@ -15,6 +15,7 @@ from components.core.registry import register
 from components.core.signature import Positive, PositiveFloat
 from components.core.sockets import SequenceInfo
 from components.functional.activations import xielu
+from components.functional.linear import Linear
 
 
 @register("ffn", "xielu")
@@ -55,8 +56,8 @@ class XIELU(nn.Module):
         width = int(d_model * widen) if d_ff is None else d_ff
         self.splits = {"d_ff": width}
         self.first, self.beta = (alpha_p, alpha_n - beta), beta
-        self.up = nn.Linear(d_model, width, bias=bias)
-        self.out = nn.Linear(width, d_model, bias=bias)
+        self.up = Linear(d_model, width, bias=bias)
+        self.out = Linear(width, d_model, bias=bias)
         self.alpha_p, self.alpha_n = (nn.Parameter(torch.empty(1)) for _ in range(2))
         self.reset_parameters()
 

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from components.core.registry import register
 from components.core.sockets import SequenceInfo
+from components.functional.linear import Linear
 
 
 @register("gate", "elementwise")
@@ -24,7 +25,7 @@ class ElementwiseGate(nn.Module):
     def __init__(self, d_model: int, n_heads: int, head_dim: int, *, bias: bool = False) -> None:
         super().__init__()
         self.splits = {"heads": n_heads}
-        self.gates = nn.Linear(d_model, n_heads * head_dim, bias=bias)
+        self.gates = Linear(d_model, n_heads * head_dim, bias=bias)
 
     def forward(self, read: Tensor, x: Tensor, info: SequenceInfo | None = None) -> Tensor:  # noqa: ARG002  the contract's argument
         # the number of heads is read from the width, since a tensor-parallel rank holds only some

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from components.core.registry import register
 from components.core.sockets import SequenceInfo
+from components.functional.linear import Linear
 
 
 @register("gate", "headwise")
@@ -24,7 +25,7 @@ class HeadwiseGate(nn.Module):
     def __init__(self, d_model: int, n_heads: int, *, bias: bool = False) -> None:
         super().__init__()
         self.splits = {"heads": n_heads}
-        self.gates = nn.Linear(d_model, n_heads, bias=bias)
+        self.gates = Linear(d_model, n_heads, bias=bias)
 
     def forward(self, read: Tensor, x: Tensor, info: SequenceInfo | None = None) -> Tensor:  # noqa: ARG002  the contract's argument
         return read * torch.sigmoid(self.gates(x))[..., None]

@@ -12,6 +12,7 @@ from components.core.signature import Positive, Probability
 from components.core.sockets import Maker, SequenceInfo, info_of, make
 from components.functional.activations import ACTIVATIONS
 from components.functional.dropout import dropout_of
+from components.functional.linear import Linear
 
 
 @register("head", "classification")
@@ -49,10 +50,10 @@ class ClassificationHead(nn.Module):
         super().__init__()
         self.n_classes = n_classes
         self.pooling = make(pooling, "pooling", d_model=d_model)
-        self.dense = nn.Linear(d_model, d_model, bias=bias) if dense else None
+        self.dense = Linear(d_model, d_model, bias=bias) if dense else None
         self.activation = ACTIVATIONS[activation]
         self.norm = make(norm, "norm", dim=d_model)
-        self.logits = nn.Linear(d_model, n_classes, bias=bias)
+        self.logits = Linear(d_model, n_classes, bias=bias)
         self.dropout = dropout
 
     def flops(self, work: Work) -> Flops:

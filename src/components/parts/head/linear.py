@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from components.core.registry import register
 from components.core.signature import PositiveFloat
 from components.core.sockets import SequenceInfo
+from components.functional.linear import Linear
 from components.functional.logits import multiplied, soft_capped
 
 
@@ -37,7 +38,7 @@ class LinearHead(nn.Module):
     ) -> None:
         super().__init__()
         self.splits = {"vocab": vocab_size}
-        self.logits = nn.Linear(d_model, vocab_size, bias=bias)
+        self.logits = Linear(d_model, vocab_size, bias=bias)
         self.soft_cap = soft_cap
         self.multiplier = d_model**-0.5 if multiplier == "rsqrt" else float(multiplier)
 

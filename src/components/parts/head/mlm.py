@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from components.core.registry import register
 from components.core.sockets import Maker, SequenceInfo, make
 from components.functional.activations import ACTIVATIONS
+from components.functional.linear import Linear
 
 
 @register("head", "mlm")
@@ -39,7 +40,7 @@ class MaskedHead(nn.Module):
         output: Maker["head"] = "tied",
     ) -> None:
         super().__init__()
-        self.dense = nn.Linear(d_model, d_model, bias=dense_bias)
+        self.dense = Linear(d_model, d_model, bias=dense_bias)
         self.activation = ACTIVATIONS[activation]
         self.norm = make(norm, "norm", dim=d_model)
         self.output = make(output, "head", d_model=d_model, vocab_size=vocab_size, embedding=embedding)

@@ -12,6 +12,7 @@ from components.core.flops import Flops, Work, flops_of
 from components.core.registry import register
 from components.core.signature import Depth
 from components.core.sockets import Maker, SequenceInfo, make
+from components.functional.linear import Linear
 
 
 class Ahead(nn.Module):
@@ -22,7 +23,7 @@ class Ahead(nn.Module):
     def __init__(self, d_model: int, norm: Maker["norm"]) -> None:
         super().__init__()
         self.norm = make(norm, "norm", dim=d_model)
-        self.dense = nn.Linear(d_model, d_model, bias=False)
+        self.dense = Linear(d_model, d_model, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         return x + F.silu(self.dense(self.norm(x)))

@@ -12,6 +12,7 @@ from components.core.signature import Positive, Probability
 from components.core.sockets import Maker, SequenceInfo, info_of, make
 from components.functional.activations import UNITS
 from components.functional.dropout import dropout_of
+from components.functional.linear import Linear
 
 
 @register("head", "regression")
@@ -47,7 +48,7 @@ class RegressionHead(nn.Module):
         self.activation = UNITS[activation]
         self.n_outputs = n_outputs
         self.pooling = make(pooling, "pooling", d_model=d_model)
-        self.amounts = nn.Linear(d_model, n_outputs, bias=bias)
+        self.amounts = Linear(d_model, n_outputs, bias=bias)
         self.dropout = dropout
 
     def flops(self, work: Work) -> Flops:

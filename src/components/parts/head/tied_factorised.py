@@ -12,6 +12,7 @@ from components.core.registry import register
 from components.core.signature import PositiveFloat
 from components.core.sockets import Maker, SequenceInfo, make
 from components.functional.activations import ACTIVATIONS, Activation
+from components.functional.linear import Linear
 from components.parts.head._tied import Tied
 
 
@@ -48,7 +49,7 @@ class TiedFactorisedHead(Tied):
         multiplier: PositiveFloat | Literal["rsqrt"] = 1.0,
     ) -> None:
         super().__init__(vocab_size, embedding, bias, soft_cap, multiplier)
-        self.down = nn.Linear(d_model, self.width, bias=down_bias)
+        self.down = Linear(d_model, self.width, bias=down_bias)
         self.activation = ACTIVATIONS[activation]
         self.norm = make(norm, "norm", dim=self.width)
 

@@ -12,6 +12,7 @@ from components.core.signature import Probability
 from components.core.sockets import SequenceInfo
 from components.functional.activations import ACTIVATIONS, Activation
 from components.functional.dropout import dropout_of
+from components.functional.linear import Linear
 
 
 @register("head", "value")
@@ -40,9 +41,9 @@ class ValueHead(nn.Module):
         dropout: Probability = 0.0,
     ) -> None:
         super().__init__()
-        self.dense = nn.Linear(d_model, d_model, bias=bias) if dense else None
+        self.dense = Linear(d_model, d_model, bias=bias) if dense else None
         self.activation = ACTIVATIONS[activation]
-        self.amounts = nn.Linear(d_model, 1, bias=bias)
+        self.amounts = Linear(d_model, 1, bias=bias)
         self.dropout = dropout
 
     def forward(self, x: Tensor, info: SequenceInfo | None = None) -> Tensor:  # noqa: ARG002  the contract's second argument

@@ -20,6 +20,7 @@ from components.core.weights import initialise
 from components.functional.activations import UNITS, Unit
 from components.functional.dropout import dropout_of
 from components.functional.earlier import earlier
+from components.functional.linear import Linear
 
 
 @register("model", "mlp")
@@ -73,7 +74,7 @@ class MLPModel(Printed):
         sizes = {"vocab_size": vocab_size, "d_model": d_model, "context_length": context_length}
         self.embedding = make(embedding, "embedding", **sizes)
         widths = [window * d_model, *hidden]
-        self.layers = nn.ModuleList(nn.Linear(a, b, bias=bias) for a, b in pairwise(widths))
+        self.layers = nn.ModuleList(Linear(a, b, bias=bias) for a, b in pairwise(widths))
         self.norms = nn.ModuleList(make(norm, "norm", dim=width) for width in hidden)
         self.head = make(head, "head", d_model=widths[-1], vocab_size=vocab_size, embedding=self.embedding)
         name_parts(self)

@@ -30,6 +30,7 @@ from components.core.sockets import (
 )
 from components.core.weights import initialise
 from components.functional.dropout import dropout_of
+from components.functional.linear import Linear
 from components.functional.recurrent import STATE, States, last_of
 
 
@@ -90,7 +91,7 @@ class Recurrent(Printed):
         self.attends = not self.cross.absent
         if self.attends and "memory" not in self.cross.provides:
             raise ValueError(f"{type(self.cross).__name__} reads no memory: use cross=mha, or none")
-        self.combine = nn.Linear(2 * d_model, d_model, bias=False)
+        self.combine = Linear(2 * d_model, d_model, bias=False)
         self.head = make(head, "head", d_model=d_model, vocab_size=vocab_size, embedding=self.embedding)
         name_parts(self)
         self.init = make(init, "init", d_model=d_model, n_layers=n_layers)

@@ -14,6 +14,7 @@ from components.core.flops import Flops, Work, both
 from components.core.registry import register
 from components.core.signature import Positive
 from components.core.sockets import SequenceInfo, info_of
+from components.functional.linear import Linear
 from components.functional.precision import at_least_fp32
 
 
@@ -34,7 +35,7 @@ class AttentionPooling(nn.Module):
         if d_model % n_heads:
             raise ValueError(f"n_heads={n_heads} does not divide d_model={d_model}; take a divisor")
         self.n_heads = n_heads
-        self.query = nn.Linear(d_model, n_heads, bias=False)
+        self.query = Linear(d_model, n_heads, bias=False)
 
     def flops(self, work: Work) -> Flops:
         """The scores, and the weighted sum of all channels."""

@@ -15,6 +15,7 @@ from components.core.registry import register
 from components.core.signature import Positive, PositiveFloat
 from components.core.sockets import SequenceInfo, infos_of
 from components.functional.activations import ACTIVATIONS
+from components.functional.linear import Linear
 from components.parts.position._distances import by_distance, spanned
 
 
@@ -45,7 +46,7 @@ class DynamicBias(nn.Module):
         self.bound = bound
         self.activation = ACTIVATIONS[activation]
         self.splits = {"heads": n_heads}
-        self.hidden, self.heads = nn.Linear(1, width), nn.Linear(width, n_heads, bias=False)
+        self.hidden, self.heads = Linear(1, width), Linear(width, n_heads, bias=False)
 
     def bias(self, q: Tensor, k: Tensor, q_info: SequenceInfo | None = None, k_info: SequenceInfo | None = None) -> Tensor:
         q_info, k_info = infos_of(q, k, q_info, k_info)

@@ -15,6 +15,7 @@ from components.core.registry import register
 from components.core.signature import Positive, PositiveFloat
 from components.core.sockets import SequenceInfo, infos_of
 from components.functional.activations import ACTIVATIONS
+from components.functional.linear import Linear
 from components.functional.precision import at_least_fp32
 from components.parts.position._distances import distances
 
@@ -48,7 +49,7 @@ class Fire(nn.Module):
         self.start, self.unit = c, threshold
         self.activation = ACTIVATIONS[activation]
         self.splits = {"heads": n_heads}
-        self.hidden, self.heads = nn.Linear(1, width), nn.Linear(width, n_heads, bias=False)
+        self.hidden, self.heads = Linear(1, width), Linear(width, n_heads, bias=False)
         self.c, self.threshold = nn.Parameter(torch.empty(1)), nn.Parameter(torch.empty(1))
         self.reset_parameters()
 

@@ -13,6 +13,7 @@ from components.core.registry import register
 from components.core.signature import PositiveFloat
 from components.core.sockets import SequenceInfo, infos_of
 from components.core.weights import weight_of
+from components.functional.linear import Linear
 from components.functional.precision import at_least_fp32
 from components.parts.position._distances import distances, span, spanned
 
@@ -36,7 +37,7 @@ class TransformerXL(nn.Module):
         if d_model % 2:
             raise ValueError(f"sinusoids come in pairs of channels: d_model={d_model} is odd")
         self.d_model, self.n_heads, self.head_dim, self.base = d_model, n_heads, head_dim, base
-        self.r = nn.Linear(d_model, n_heads * head_dim, bias=False)
+        self.r = Linear(d_model, n_heads * head_dim, bias=False)
         self.u, self.v = (nn.Parameter(torch.empty(n_heads * head_dim)) for _ in "uv")
         self.reset_parameters()
 

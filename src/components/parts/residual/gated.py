@@ -12,6 +12,7 @@ from components.core.signature import Probability
 from components.core.sockets import Place
 from components.functional.activations import ACTIVATIONS
 from components.functional.dropout import dropout_of
+from components.functional.linear import Linear
 from components.functional.precision import cast_once
 from components.parts.residual._stream import OneStream
 
@@ -60,7 +61,7 @@ class Gated(OneStream):
         self.keep, self.dropout, self.activation = keep, dropout, ACTIVATIONS[activation]
         if place is not None:
             for name in ("reset_y", "reset_s", "update_y", "update_s", "new_y", "new_s"):
-                setattr(self, name, nn.Linear(d_model, d_model, bias=False))
+                setattr(self, name, Linear(d_model, d_model, bias=False))
             self.hold = nn.Parameter(torch.empty(d_model))
             self.reset_parameters()
 

@@ -12,6 +12,7 @@ from components.core.registry import register
 from components.core.signature import Probability
 from components.core.sockets import Place
 from components.functional.dropout import dropout_of
+from components.functional.linear import Linear
 from components.parts.residual._stream import OneStream
 
 
@@ -32,7 +33,7 @@ class Highway(OneStream):
         super().__init__()
         self.open_at, self.dropout = open_at, dropout
         if place is not None:
-            self.transform = nn.Linear(d_model, d_model, bias=False)
+            self.transform = Linear(d_model, d_model, bias=False)
             self.shift = nn.Parameter(torch.empty(d_model))
             self.reset_parameters()
 

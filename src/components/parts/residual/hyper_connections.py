@@ -15,6 +15,7 @@ from components.core.signature import Positive, Probability
 from components.core.sockets import Place
 from components.core.weights import copy_full
 from components.functional.dropout import dropout_of
+from components.functional.linear import Linear
 from components.functional.streams import mixed
 
 
@@ -60,9 +61,9 @@ class HyperConnections(nn.Module):
         self.write_weights = nn.Parameter(torch.empty(streams))
         if dynamic:
             self.factors = nn.Parameter(torch.empty(2))
-            self.read_by = nn.Linear(d_model, 1, bias=False)
-            self.mix_by = nn.Linear(d_model, streams, bias=False)
-            self.write_by = nn.Linear(d_model, 1, bias=False)
+            self.read_by = Linear(d_model, 1, bias=False)
+            self.mix_by = Linear(d_model, streams, bias=False)
+            self.write_by = Linear(d_model, 1, bias=False)
         self.reset_parameters()
 
     @torch.no_grad()

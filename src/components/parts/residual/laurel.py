@@ -12,6 +12,7 @@ from components.core.registry import register
 from components.core.signature import Positive, Probability
 from components.core.sockets import Place
 from components.functional.dropout import dropout_of
+from components.functional.linear import Linear
 from components.parts.residual._stream import OneStream
 
 
@@ -42,8 +43,8 @@ class Laurel(OneStream):
         super().__init__()
         self.weighted, self.dropout = weighted, dropout
         if place is not None:
-            self.down = nn.Linear(d_model, rank, bias=False)
-            self.out = nn.Linear(rank, d_model, bias=False)
+            self.down = Linear(d_model, rank, bias=False)
+            self.out = Linear(rank, d_model, bias=False)
             if weighted:
                 self.balance = nn.Parameter(torch.empty(2))
                 self.reset_parameters()

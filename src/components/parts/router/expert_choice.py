@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from components.core.registry import register
 from components.core.signature import PositiveFloat
 from components.core.sockets import SequenceInfo, info_of
+from components.functional.linear import Linear
 from components.functional.precision import at_least_fp32
 from components.functional.routing import Routing, flat_valid
 
@@ -40,7 +41,7 @@ class ExpertChoice(nn.Module):
         self.n_experts = n_experts
         # of whole numbers: not every device has doubles, and 10 * 1.1 is 11, where floats round up to 12
         self.share = max(Fraction(capacity).limit_denominator(MOST), Fraction(1, MOST)) / n_experts
-        self.logits = nn.Linear(d_model, n_experts, bias=False)
+        self.logits = Linear(d_model, n_experts, bias=False)
 
     def taken(self, tokens: int) -> int:
         """How many of so many tokens each expert takes."""

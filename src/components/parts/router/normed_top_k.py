@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from components.core.registry import register
 from components.core.signature import Positive
 from components.core.sockets import Maker, SequenceInfo, info_of, make
+from components.functional.linear import Linear
 from components.functional.precision import at_least_fp32
 from components.functional.routing import Routing, check_groups, flat_valid, token_choice
 
@@ -34,7 +35,7 @@ class NormedTopK(nn.Module):
         check_groups(k, n_experts, 1, 1)
         self.k, self.root = k, d_model**-0.5
         self.norm = make(norm, "norm", dim=d_model)
-        self.logits = nn.Linear(d_model, n_experts, bias=False)
+        self.logits = Linear(d_model, n_experts, bias=False)
         self.scale = nn.Parameter(torch.empty(n_experts))
         self.reset_parameters()
 

@@ -6,12 +6,13 @@ DeepSeek-V3 2024, arXiv:2412.19437, equations 12 to 16; Wang et al. 2024 (the co
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from components.core.registry import register
 from components.core.signature import NonNegativeFloat, Positive
 from components.core.sockets import SequenceInfo, info_of
 from components.core.weights import Accumulating
+from components.functional.linear import Linear
 from components.functional.precision import at_least_fp32
 from components.functional.routing import Routing, check_groups, flat_valid, token_choice, within_groups
 
@@ -57,7 +58,7 @@ class SigmoidTopK(Accumulating):
         self.k, self.renormalise, self.rate, self.n_groups = k, renormalise, rate if corrected else 0.0, n_groups
         self.top_groups = n_groups if top_groups is None else top_groups
         check_groups(k, n_experts, n_groups, self.top_groups)
-        self.logits = nn.Linear(d_model, n_experts, bias=bias)
+        self.logits = Linear(d_model, n_experts, bias=bias)
         if corrected:
             self.accumulate("correction", n_experts)
         else:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from components.core.registry import register
 from components.core.signature import Positive
 from components.core.sockets import SequenceInfo, info_of
+from components.functional.linear import Linear
 from components.functional.precision import at_least_fp32
 from components.functional.routing import Routing, check_groups, flat_valid, token_choice, within_groups
 
@@ -44,7 +45,7 @@ class SoftmaxTopK(nn.Module):
         self.k, self.renormalise, self.n_groups = k, renormalise, n_groups
         self.top_groups = n_groups if top_groups is None else top_groups
         check_groups(k, n_experts, n_groups, self.top_groups)
-        self.logits = nn.Linear(d_model, n_experts, bias=bias)
+        self.logits = Linear(d_model, n_experts, bias=bias)
 
     def choices(self, tokens: int) -> int:
         return tokens * self.k

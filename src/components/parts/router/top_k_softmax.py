@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from components.core.registry import register
 from components.core.signature import Positive
 from components.core.sockets import SequenceInfo, info_of
+from components.functional.linear import Linear
 from components.functional.precision import at_least_fp32
 from components.functional.routing import Routing, check_groups, flat_valid, token_choice
 
@@ -30,7 +31,7 @@ class TopKSoftmax(nn.Module):
         super().__init__()
         check_groups(k, n_experts, 1, 1)
         self.k = k
-        self.logits = nn.Linear(d_model, n_experts, bias=bias)
+        self.logits = Linear(d_model, n_experts, bias=bias)
 
     def choices(self, tokens: int) -> int:
         return tokens * self.k

@@ -14,6 +14,7 @@ from components.core.registry import register
 from components.core.signature import Positive, PositiveFloat
 from components.core.sockets import Maker, Place, SequenceInfo, info_of, make
 from components.core.weights import weight_of
+from components.functional.linear import Linear
 from components.functional.precision import at_least_fp32
 from components.functional.streams import mixed
 from components.parts.stack._stack import Out, Stack, passed
@@ -50,9 +51,7 @@ class AltUp(Stack):
         width, n = self.d_model, self.streams
         if n < 2:
             raise ValueError("streams=1 leaves nothing to predict: give at least 2, or use stack=layers")
-        self.openings, self.closings = (
-            nn.ModuleList(nn.Linear(width, width, bias=False) for _ in range(n - 1)) for _ in range(2)
-        )
+        self.openings, self.closings = (nn.ModuleList(Linear(width, width, bias=False) for _ in range(n - 1)) for _ in range(2))
         self.updates, self.sides = nn.ModuleList(), nn.ModuleList()
         for index in range(len(self.layers)):
             self.updates.append(Update(width, n, self.clip, make(self.router_norm, "norm", dim=width)))
@@ -95,9 +94,9 @@ class Update(nn.Module):
     def __init__(self, d_model: int, streams: int, clip: float | None, norm: nn.Module) -> None:
         super().__init__()
         self.streams, self.clip, self.d_model, self.router_norm = streams, clip, d_model, norm
-        self.router = nn.Linear(d_model, streams, bias=False)
-        self.prediction = nn.Linear(streams, streams**2, bias=False)
-        self.correction = nn.Linear(streams, streams, bias=False)
+        self.router = Linear(d_model, streams, bias=False)
+        self.prediction = Linear(streams, streams**2, bias=False)
+        self.correction = Linear(streams, streams, bias=False)
 
     def predict(self, s: Tensor) -> Tensor:
         weights = self._from(self.prediction, s[..., 0, :]).unflatten(-1, (self.streams, self.streams))

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from components.core.registry import register
 from components.core.sockets import SequenceInfo, info_of
+from components.functional.linear import Linear
 
 
 @register("value", "embedding")
@@ -26,7 +27,7 @@ class EmbeddedValue(nn.Module):
     def __init__(self, d_model: int, n_kv_heads: int, head_dim: int, *, start: float = 1.0) -> None:
         super().__init__()
         self.start = start
-        self.values = nn.Linear(d_model, n_kv_heads * head_dim, bias=False)
+        self.values = Linear(d_model, n_kv_heads * head_dim, bias=False)
         self.factor = nn.Parameter(torch.empty(1))
         self.reset_parameters()
 

@@ -1,0 +1,129 @@
+"""A linear map and its gradients: the one place that chooses who multiplies.
+
+In fp32 torch asks MKL, which uses half of the width of AMD's processors. oneDNN, which torch has for bf16, uses all of it: the same sums in another order, on
+a Zen 5 twice as fast. So large products are oneDNN's there, and all others are torch's own.
+"""
+
+from __future__ import annotations
+
+import functools
+import platform
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils._python_dispatch import _get_current_dispatch_mode
+
+from components.functional import chosen
+
+LEAST = 1 << 22  # multiplications of a product: below, a call of oneDNN's costs more than it saves
+ZEN_5 = 26  # AMD's family of processors from which 512 bits are multiplied at once, and not in two halves
+PLAIN = (nn.Parameter, Tensor)
+PLAINLY = ("none", [], "")  # nothing is done to a product besides
+
+
+class Linear(nn.Linear):
+    """``nn.Linear``, whose products are chosen by ``linear``. x (..., in) -> x W^T + b (..., out)."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return linear(input, self.weight, self.bias)
+
+
+MAPS = (nn.Linear, Linear)  # the classes of a plain linear map
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """``F.linear``. x (..., in), weight (out, in), bias (out,) -> (..., out)."""
+    if not _pays(x, weight):
+        return F.linear(x, weight, bias)
+    if chosen.heard is not None:
+        chosen.tell("products in fp32", "oneDNN", "MKL uses half of the width of this processor")
+    return _Linear.apply(x, weight, bias)
+
+
+def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """``F.linear`` for use within an autograd function: it has no gradient of its own."""
+    return _multiplied(x, weight, bias) if _pays(x, weight) else F.linear(x, weight, bias)
+
+
+def input_gradient(grad: Tensor, weight: Tensor, onto: Tensor | None = None) -> Tensor:
+    """(N, out) of the output, weight (out, in) -> (N, in) of the input, added to ``onto``, which is lost; without a gradient of its own, as ``product``."""
+    if not _pays(grad, weight.t()):
+        return grad @ weight if onto is None else onto.addmm_(grad, weight)
+    if onto is None:
+        return _multiplied(grad, weight.t())
+    return torch.ops.mkldnn._linear_pointwise.binary(grad, onto, weight.t(), None, "add")
+
+
+def weight_gradient(grad: Tensor, x: Tensor) -> Tensor:
+    """(N, out) of the output, x (N, in) -> (out, in) of the weight; without a gradient of its own, as ``product``."""
+    if not _pays(grad.t(), x.t()):
+        return grad.t() @ x
+    if x.shape[1] < grad.shape[1]:  # oneDNN lays its first factor out anew, so the smaller one
+        return _multiplied(x.t(), grad.t()).t().contiguous()
+    return _multiplied(grad.t(), x.t())
+
+
+def _pays(x: Tensor, weight: Tensor) -> bool:
+    """Whether oneDNN multiplies x (..., in) by weight (out, in) faster, and nobody counts, traces or transforms what is computed."""
+    return (
+        not torch.compiler.is_compiling()  # both are asked before the size: a program may be for all sizes
+        and not torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage]
+        and x.dtype is torch.float32
+        and x.numel() * weight.shape[0] >= LEAST
+        and weight.dtype is torch.float32
+        and type(x) in PLAIN
+        and type(weight) in PLAIN
+        and x.device.type == weight.device.type == "cpu"
+        and wider()
+        and not torch.is_autocast_enabled("cpu")
+        and _get_current_dispatch_mode() is None
+        and not torch._C._are_functorch_transforms_active()
+    )
+
+
+def _multiplied(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    return torch.ops.mkldnn._linear_pointwise.default(x, weight, bias, *PLAINLY)
+
+
+@functools.cache
+def wider() -> bool:
+    """Whether oneDNN multiplies fp32 with wider instructions than MKL does on this processor."""
+    there = torch.backends.mkl.is_available() and torch.backends.mkldnn.is_available()
+    if not there or torch.backends.cpu.get_cpu_capability() != "AVX512" or not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+        return False
+    try:
+        said = Path("/proc/cpuinfo").read_text()
+    except OSError:  # not on Linux
+        said = platform.processor()
+    return whole_width(said)
+
+
+def whole_width(processor: str) -> bool:
+    """Whether this is an AMD processor that multiplies 512 bits at once, by what Linux (/proc/cpuinfo) or Windows says of it."""
+    family = re.search(r"^cpu family\s*: (\d+)$|Family (\d+)", processor, re.M)
+    return "AuthenticAMD" in processor and family is not None and int(family[1] or family[2]) >= ZEN_5
+
+
+class _Linear(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return _multiplied(x, weight, bias)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]  # of one output there is one gradient
+        (x, weight), (grad,) = ctx.saved_tensors, grads
+        rows, inputs = grad.reshape(-1, grad.shape[-1]), x.reshape(-1, x.shape[-1])
+        of_x, of_weight, of_bias = ctx.needs_input_grad
+        if torch.is_grad_enabled():  # a second derivative is asked for, which torch's own products have
+            back, matrix = rows @ weight, rows.t() @ inputs
+            return back.view_as(x), matrix, rows.sum(0) if of_bias else None
+        return (
+            input_gradient(rows, weight).view_as(x) if of_x else None,
+            weight_gradient(rows, inputs) if of_weight else None,
+            rows.sum(0) if of_bias else None,
+        )
