@@ -29,6 +29,9 @@ OURS, FOUND = (
 
 def steps(seconds: float) -> None:
     """A worker: each line on stdin asks for steps during ``seconds``; it answers with steps a second."""
+    from components.core import allocator
+
+    allocator.settle()  # as a run has it
     if os.environ.pop("NEIGHBOUR_OURS", ""):
         from components.core.threads import settle
 

@@ -121,7 +121,7 @@ print(before, during, tasks(before), asleep, float(x[0]))
     reason="four threads are too many for two cores only",
 )
 def test_an_idle_team_makes_threads_sleep():
-    env = {**os.environ, "OMP_NUM_THREADS": "2", "GOMP_SPINCOUNT": "1000000000"}
+    env = {**os.environ, "OMP_NUM_THREADS": "2", "GOMP_SPINCOUNT": "1000000000", "OMP_WAIT_POLICY": "passive"}
     done = subprocess.run([sys.executable, "-c", SCRIPT], env=env, capture_output=True, text=True, timeout=120, check=True)
     before, during, after, asleep, value = done.stdout.split()
     assert int(during) == int(before) + 2, "the team's own thread and its worker"

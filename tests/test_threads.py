@@ -15,6 +15,10 @@ def unset(monkeypatch):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(threads, "settled", "")
     monkeypatch.setattr(company.Watcher, "start", lambda _: None)
+    monkeypatch.setattr(threads, "gnus", lambda: True)
+    yield
+    for name in threads.GIVEN:  # what a test has settled
+        os.environ.pop(name, None)
 
 
 def said(tmp_path, monkeypatch, *cores):
@@ -28,7 +32,8 @@ def said(tmp_path, monkeypatch, *cores):
 def test_they_look_and_somebody_watches(tmp_path, monkeypatch):
     said(tmp_path, monkeypatch, 0, 0)
     threads.settle()
-    assert os.environ.pop("GOMP_SPINCOUNT") == "10000"
+    assert os.environ["GOMP_SPINCOUNT"] == "10000"
+    assert os.environ["OMP_WAIT_POLICY"] == "passive"
     assert threads.settled == "10000 looks, then asleep: asleep at once while other processes want the cores"
 
 
@@ -36,7 +41,8 @@ def test_where_the_system_does_not_say(tmp_path, monkeypatch):
     monkeypatch.setattr(company, "STAT", tmp_path / "none")
     monkeypatch.setattr(company, "Watcher", pytest.fail)
     threads.settle()
-    assert os.environ.pop("GOMP_SPINCOUNT") == "10000"
+    assert os.environ["GOMP_SPINCOUNT"] == "10000"
+    assert "OMP_WAIT_POLICY" not in os.environ
     assert threads.settled == "10000 looks, then asleep: the system does not say what else runs"
 
 
@@ -52,6 +58,14 @@ def test_a_process_that_is_started_chooses_for_itself(tmp_path, monkeypatch):
     assert threads.settled == "as the environment says: GOMP_SPINCOUNT=7"
 
 
+def test_an_openmp_that_is_not_gnus_has_no_policy(tmp_path, monkeypatch):
+    """It would sleep at once."""
+    said(tmp_path, monkeypatch, 0, 0)
+    monkeypatch.setattr(threads, "gnus", lambda: False)
+    threads.settle()
+    assert "OMP_WAIT_POLICY" not in os.environ
+
+
 @pytest.mark.parametrize("given", [("OMP_WAIT_POLICY", "active"), ("GOMP_SPINCOUNT", "7"), ("OMP_NUM_THREADS", "1")])
 def test_what_the_user_says_stands(given, tmp_path, monkeypatch):
     said(tmp_path, monkeypatch, 0, 0)
@@ -65,9 +79,9 @@ def test_what_the_user_says_stands(given, tmp_path, monkeypatch):
 def test_jobs_of_a_sweep(together, spins, tmp_path, monkeypatch):
     said(tmp_path, monkeypatch, 0, 0)
     threads.settle()
-    job = {"GOMP_SPINCOUNT": os.environ.pop("GOMP_SPINCOUNT")}
+    job = {name: os.environ[name] for name in threads.GIVEN}
     threads.of_a_job(job, together=together)
-    assert job.get("GOMP_SPINCOUNT") == spins
+    assert job == ({"GOMP_SPINCOUNT": spins} if spins else {})
     monkeypatch.setattr(threads, "settled", "as the environment says: GOMP_SPINCOUNT=7")
     job = {"GOMP_SPINCOUNT": "7"}
     threads.of_a_job(job, together=together)
