@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -17,7 +17,7 @@ from components.parts.cache._slots import NAMES, Slot, Slots
 
 
 class Fixed:
-    """A tensor of full length along one axis, zeros where nothing has been stored; ``append`` gives all of it.
+    """A tensor of full length along one axis, zeros where nothing has been stored.
 
     ``kept``: how many leading entries some snapshot still counts on. Going back to before them copies.
     """
@@ -27,11 +27,22 @@ class Fixed:
         self.data: Tensor | None = None
 
     def append(self, new: Tensor) -> Tensor:
-        if self.data is None:
-            shape = list(new.shape)
-            shape[self.axis] = self.log.size
-            self.data = new.new_zeros(shape)
-        self.data.index_copy_(self.axis, self.log.where, new)
+        """All of it, to a program that is compiled for one shape."""
+        data = self._made(new) if self.data is None else self.data
+        data.index_copy_(self.axis, self.log.where, new)
+        return data
+
+    def fill(self, new: Tensor) -> Tensor:
+        """What is filled then."""
+        data = self._made(new) if self.data is None else self.data
+        axis, end, t = self.axis, self.log.filled, new.shape[self.axis]
+        data.narrow(axis, end - t, t).copy_(new)
+        return data.narrow(axis, 0, end)
+
+    def _made(self, like: Tensor) -> Tensor:
+        shape = list(like.shape)
+        shape[self.axis] = self.log.size
+        self.data = like.new_zeros(shape)
         return self.data
 
     def map(self, change: Callable[[Tensor], Tensor]) -> None:
@@ -60,8 +71,11 @@ class FixedLog:
         self.size = size
         self.used = torch.zeros((), dtype=torch.long)  # a tensor, so that a compiled step does not depend on its value
         self.where = torch.empty(0, dtype=torch.long)
+        self._one: Tensor | None = None
+        self.filled = 0  # the same as `used`, which a compiled step leaves as it is
+        self.gaps = False  # whether some call has said that not all of its positions are valid
         self.lines = {name: Fixed(1, self) for name in NAMES}
-        self.stored = SequenceInfo()
+        self.stored = self.of_filled = SequenceInfo()  # with the places behind what is filled, and without them
 
     @property
     def length(self) -> int:
@@ -72,12 +86,17 @@ class FixedLog:
         valid = self.lines["valid"].data
         return self.lines["documents"].data is not None or (valid is not None and not bool(valid[:, : self.length].all()))
 
-    def add(self, info: SequenceInfo, before: int) -> None:  # noqa: ARG002  `used` says it
+    def add(self, info: SequenceInfo, before: int) -> None:
+        """Note the positions of a call; ``before`` of them are stored, which a program that is compiled asks ``used`` for."""
         positions = info.positions
         assert positions is not None
-        t, lines, found = positions.shape[1], self.lines, {}
-        self.where = self.used.to(positions.device) + torch.arange(t, device=positions.device)
-        valid = torch.ones_like(positions, dtype=torch.bool) if info.valid is None else info.valid
+        rows, t = positions.shape
+        lines, compiling = self.lines, torch.compiler.is_compiling()
+        self.filled, self.gaps = self.filled if compiling else before + t, self.gaps or info.valid is not None
+        used = self.used if self.used.device == positions.device else self.used.to(positions.device)
+        self.where = used[None] if t == 1 and not compiling else used + torch.arange(t, device=positions.device)
+        valid = self.all_valid(rows, t, positions.device) if info.valid is None else info.valid
+        found: dict[str, Tensor] = {}
         for name, new in (("positions", positions), ("documents", info.documents), ("valid", valid)):
             line = lines[name]
             if new is None and line.data is None:
@@ -88,23 +107,45 @@ class FixedLog:
                 rows = max(line.data.shape[0], new.shape[0])
                 new = new.expand(rows, -1)
                 line.map(lambda stored, rows=rows: stored.expand(rows, -1))
-            found[name] = line.append(new)
-        self.used = self.used.to(positions.device) + t
-        self.stored = SequenceInfo(**found, causal=info.causal, cache=info.cache)
+            found[name] = line.append(new) if compiling else line.fill(new)
+        self.used = used + t
+        self.stored = self._said(info, found if compiling else {name: self.lines[name].data for name in found})
+        if not self.gaps:  # all that is filled is valid, so there is nothing to hide
+            del found["valid"]
+        self.of_filled = self._said(info, found)
+
+    def all_valid(self, rows: int, t: int, device: torch.device) -> Tensor:
+        if t != 1 or torch.compiler.is_compiling():
+            return torch.ones(rows, t, dtype=torch.bool, device=device)
+        if self._one is None or self._one.shape[0] != rows:
+            self._one = torch.ones(rows, 1, dtype=torch.bool, device=device)  # every token asks for it
+        return self._one
+
+    def _said(self, info: SequenceInfo, found: Mapping[str, Tensor | None]) -> SequenceInfo:
+        return SequenceInfo(
+            positions=found["positions"],
+            documents=found.get("documents"),
+            valid=found.get("valid"),
+            causal=info.causal,
+            cache=info.cache,
+        )
 
 
 class StaticSlot(Slot):
     def append(self, k: Tensor, v: Tensor, info: SequenceInfo) -> tuple[Tensor, Tensor, SequenceInfo]:
-        first = self.keys.data is None
-        keys, values = self.keys.append(k.detach()), self.values.append(v.detach())
-        return (k, v, info) if first else (keys, values, self.log.stored)
+        log, first = self.log, self.keys.data is None
+        if torch.compiler.is_compiling():  # a program for one shape reads all places
+            keys, values, stored = self.keys.append(k.detach()), self.values.append(v.detach()), log.stored
+        else:
+            keys, values, stored = self.keys.fill(k.detach()), self.values.fill(v.detach()), log.of_filled
+        return (k, v, info) if first else (keys, values, stored)
 
 
 @register("cache", "static")
 class Static(Slots):
     """Static: keys and values stand in tensors of full length from the first call on, so that no shape changes from token to token.
 
-    For ``torch.compile``: a token's step is compiled once, with positions given. Every step reads all ``max_length`` places.
+    For ``torch.compile``: a token's step is compiled once, with positions given. A compiled step reads all ``max_length`` places, others what is filled.
 
     Args:
         max_length: places, padding and new tokens included.
@@ -129,15 +170,15 @@ class Static(Slots):
         """Note the positions of this forward. Beyond the last place a compiled step fails as torch says."""
         positions, log = info.positions, self._logs[None]
         assert positions is not None, "a cached call needs positions"
-        if not torch.compiler.is_compiling() and log.length + positions.shape[1] > self.max_length:
-            needed = log.length + positions.shape[1]
+        before = 0 if torch.compiler.is_compiling() else log.length
+        if (needed := before + positions.shape[1]) > self.max_length:
             raise UserError(
                 "cache.max_length",
                 f"cache/static has {self.max_length} places, and {needed} are needed",
                 "raise it, or take cache=growing",
             )
         self.rows = positions.shape[0] if info.ids is None else info.ids.shape[0]
-        log.add(info, 0)
+        log.add(info, before)
 
     def _new_slot(self, module: nn.Module) -> Slot:  # noqa: ARG002
         log = self._logs[None]
