@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from pathlib import Path
 
@@ -52,6 +53,19 @@ def test_bfloat16_logits_are_summed_in_fp32():
     torch.testing.assert_close(z, z0, rtol=1e-6, atol=0)
     # each probability is rounded twice to 8 bits; nothing adds up in bfloat16
     assert (grad.float() - grad0.float()).norm() / grad0.float().norm() < 2e-3
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_no_operation_passes_over_all_logits_at_once(dtype):
+    """They are blocks that fit in the cache, forward and backward. (scatter_ copied all of bf16 logits there and back: a tenth of a step.)"""
+    n, v = 64, 2**14
+    logits, targets, _ = problem(n, v, dtype, weighted=False)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], record_shapes=True) as seen:
+        cross_entropy(logits, targets)[0].backward()
+    works = [e for e in seen.events() if e.name in {f"aten::{name}" for name in ("copy_", "exp_", "mul_", "sub", "sum")}]
+    sizes = [max((math.prod(s) for s in e.input_shapes if s), default=0) for e in works]
+    assert len(sizes) > 8
+    assert max(sizes) <= module.BLOCK["cpu"]
 
 
 def test_an_ignored_row_counts_nothing_even_with_infinite_logits():

@@ -133,7 +133,8 @@ class _CrossEntropy(torch.autograd.Function):
         at_index = (at_target - spread).to(grad.dtype)
         if own is not None:
             at_index = torch.where(own, at_index, grad.gather(1, index[:, None])[:, 0])
-        grad.scatter_(1, index[:, None], at_index[:, None])
+        # and not scatter_, which copies all of a tensor in half precision there and back on a CPU
+        grad[torch.arange(grad.shape[0], device=grad.device), index] = at_index
         return grad, None, None, None, None
 
 
