@@ -130,6 +130,8 @@ def _devices(torch: ModuleType) -> dict[str, str]:
 
 def _kernels(torch: ModuleType) -> dict[str, str]:
     """The kernels that attention and matrix products can use here."""
+    from components.functional.linear import wider
+
     cuda = torch.cuda.is_available()
     sdpa = torch.backends.cuda
     compiler = os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++") or shutil.which("cl")
@@ -147,6 +149,7 @@ def _kernels(torch: ModuleType) -> dict[str, str]:
         "flash attention": flash,
         "flex attention": "yes, compiled" if able else f"only uncompiled and slow; to compile: {needs}",
         "torch.compile": "yes" if able else f"no: needs {needs}",
+        "products in fp32": "oneDNN: MKL uses half of the width of this processor" if wider() else "as torch has them",
         "mkldnn": "yes" if torch.backends.mkldnn.is_available() else "no: matrix products on CPU are slower",
         "bf16": _bf16(torch, "cuda" if cuda else "cpu"),
     }

@@ -34,7 +34,6 @@ def bent_linear(bend: Bend, parts: tuple[Tensor, ...], out: nn.Module) -> Tensor
         and not torch.compiler.is_compiling()  # which chooses by itself what it keeps
         and x.shape[-1] >= WIDTH
         and plain(out, LAID_OUT)
-        and "forward" not in vars(out)
         and out.weight.requires_grad  # else a linear map keeps nothing of its input
         and any(p.requires_grad for p in parts)
     )

@@ -178,7 +178,7 @@ def product(module: Multiplies, x: Tensor) -> Tensor:
 def plain(module: nn.Module, kinds: tuple[type[Tensor], ...] = PLAIN) -> TypeGuard[nn.Linear]:
     """Whether this is a linear map that is not wrapped, hooked, replaced or sharded, so that calling it has a known effect."""
     hooks = module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
-    return type(module) in MAPS and not hooks and type(module.weight) in kinds
+    return type(module) in MAPS and not hooks and type(module.weight) in kinds and "forward" not in vars(module)
 
 
 @contextmanager
@@ -192,7 +192,7 @@ def decoding_form(model: object, how: Weights, new_tokens: int, rows: int = 1) -
         UserError: int8 on a device that has no kernel for it.
     """
     modules = list(model.modules()) if isinstance(model, nn.Module) else []
-    known: list[tuple[nn.Module, str]] = [(m, "forward") for m in modules if plain(m, LAID_OUT) and "forward" not in vars(m)]
+    known: list[tuple[nn.Module, str]] = [(m, "forward") for m in modules if plain(m, LAID_OUT)]
     known += [(m, "product") for m in modules if isinstance(m, Multiplies) and "product" not in vars(m)]
     threads = torch.get_num_threads()
     packers = ThreadPoolExecutor(threads, "packer") if how == "bf16" and threads > 1 else None
