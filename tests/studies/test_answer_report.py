@@ -13,7 +13,7 @@ from written_studies import HOSTILE, speeds_of, study_of, whole
 
 from components.core.errors import printable
 from components.studies.answer import answer
-from components.studies.asked import Asked, taken
+from components.studies.asked import WORDS, Asked
 from components.studies.report import terminal, write
 from components.studies.report.charts import numbers
 from components.studies.report.markdown import markdown, plain
@@ -21,6 +21,7 @@ from components.studies.report.page import TITLES, page
 from components.studies.report.series import curves, differences, fronts
 from components.studies.report.svg import Axis
 from components.studies.report.tables import interval, pairing, trials
+from components.studies.typed import typed
 
 VOID = {"meta", "input", "br"}
 
@@ -132,8 +133,8 @@ def test_the_command_of_the_page_asks_the_same():
         tune="optimizer.lr:[1e-3,3e-3]",
         metric="val_loss,lr",
     )
-    words, own = taken(asked.typed)
-    assert Asked(tuple(words), **{**own, "seeds": int(own["seeds"])}) == asked
+    said = typed(asked.typed, WORDS)
+    assert Asked(tuple(said.overrides), **said.own) == asked
     assert Asked(("a=b",)).typed == ("a=b", "seeds=3"), "what stands at its default is left out"
 
 

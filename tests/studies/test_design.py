@@ -9,8 +9,9 @@ import pytest
 
 from components.cli.verbs import verbs
 from components.core.errors import UserError
-from components.studies.asked import WORDS, taken
+from components.studies.asked import WORDS
 from components.studies.design import combinations_of, sorted_words
+from components.studies.typed import Typed, typed
 
 AXES = (("a=1", "a=2", "a=3"), ("b=1", "b=2", "b=3"), ("c=1", "c=2"), ("d=1", "d=2"))
 
@@ -58,9 +59,15 @@ def test_nothing_to_compare():
 
 
 def test_a_word_of_the_command_is_there_once():
-    assert taken(["seeds=3", "model/norm=rms,layer"]) == (["model/norm=rms,layer"], {"seeds": "3"})
+    said = typed(["seeds=3", "model/norm=rms,layer", "dry", "~callbacks.x"], WORDS)
+    assert said == Typed({"seeds": 3}, ["model/norm=rms,layer", "~callbacks.x"], None, dry=True)
+    assert typed(["runs/study", "match=flops"], WORDS) == Typed({"match": "flops"}, [], "runs/study", dry=False)
     with pytest.raises(UserError, match="seeds: is given twice"):
-        taken(["seeds=3", "seeds=4"])
+        typed(["seeds=3", "seeds=4"], WORDS)
+    with pytest.raises(UserError, match=r"^two: is a second study"):
+        typed(["one", "two"], WORDS)
+    with pytest.raises(UserError, match=r"^jobs: 'x' is no whole number above 0"):
+        typed(["jobs=x"], WORDS)
 
 
 def test_completion_offers_the_words_of_the_command():

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import signal
 from dataclasses import asdict
 
 from components.core import terminal
-from components.core.errors import UserError
 
 VERB = {
     "sentence": "compare variants of a recipe by whole runs, and say how sure the differences are",
@@ -43,23 +41,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from components.studies.ablating import ablate
-    from components.studies.asked import taken, whole
-    from components.training.signals import Preempted
+    from components.studies.asked import WORDS
+    from components.studies.typed import saved_when_stopped, typed
 
-    words, own = taken(args.overrides)
-    dry, names = "dry" in words, [w for w in words if "=" not in w and w != "dry" and not w.startswith("~")]
-    if len(names) > 1:
-        raise UserError(names[1], "is a second study", "name one")
-    number = {k: whole(k, own.pop(k)) for k in ("seeds", "jobs", "tune_steps") if k in own}
-    overrides = [w for w in words if w != "dry" and w not in names]
-    study = names[0] if names else None
-    try:
-        made = ablate(None, overrides, **number, **own, study=study, dry=dry, quiet=args.json)  # type: ignore[arg-type]  # ``taken`` knows which words there are
-    except Preempted:
-        signal.signal(
-            signal.SIGTERM, signal.SIG_IGN
-        )  # all is saved, and a second one must not change what this process says of it
-        raise
+    said = typed(args.overrides, WORDS)
+    with saved_when_stopped():
+        made = ablate(None, said.overrides, **said.own, study=said.study, dry=said.dry, quiet=args.json)  # type: ignore[arg-type]  # ``typed`` knows which words there are
     if args.json:
         found = {} if made.answer is None else {"answer": made.answer.as_data()}
         terminal.show(json.dumps({"folder": str(made.folder), **asdict(made.study), **found}, indent=1))

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import signal
 from dataclasses import asdict
 
 from components.core import terminal
-from components.core.errors import UserError
 
 VERB = {
     "sentence": "train a recipe at several sizes, and predict the next one before it is run",
@@ -43,25 +41,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from components.studies.asked import taken, whole
     from components.studies.scaling import scale
     from components.studies.sizes.question import WORDS
-    from components.training.signals import Preempted
+    from components.studies.typed import saved_when_stopped, typed
 
-    words, own = taken(args.overrides, WORDS)
-    dry, names = "dry" in words, [w for w in words if "=" not in w and w != "dry" and not w.startswith("~")]
-    if len(names) > 1:
-        raise UserError(names[1], "is a second study", "name one")
-    number = {k: whole(k, own.pop(k)) for k in ("seeds", "jobs", "tune_steps") if k in own}
-    overrides = [w for w in words if w != "dry" and w not in names]
-    study = names[0] if names else None
-    try:
-        made = scale(None, overrides, **number, **own, study=study, dry=dry, quiet=args.json)  # type: ignore[arg-type]  # ``taken`` knows which words there are
-    except Preempted:
-        signal.signal(
-            signal.SIGTERM, signal.SIG_IGN
-        )  # all is saved, and a second one must not change what this process says of it
-        raise
+    asked = typed(args.overrides, WORDS)
+    with saved_when_stopped():
+        made = scale(None, asked.overrides, **asked.own, study=asked.study, dry=asked.dry, quiet=args.json)  # type: ignore[arg-type]  # ``typed`` knows which words there are
     if args.json:
         told = None if made.law is None else made.law.data()
         said = None if made.prediction is None else made.prediction.data()

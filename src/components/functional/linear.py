@@ -10,7 +10,7 @@ import functools
 import platform
 import re
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -108,14 +108,23 @@ def whole_width(processor: str) -> bool:
     return "AuthenticAMD" in processor and family is not None and int(family[1] or family[2]) >= ZEN_5
 
 
+class _Context(Protocol):
+    """What autograd hands to both passes."""
+
+    saved_tensors: tuple[Tensor, ...]
+    needs_input_grad: tuple[bool, ...]
+
+    def save_for_backward(self, *tensors: Tensor) -> None: ...
+
+
 class _Linear(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    def forward(ctx: _Context, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(x, weight)
         return _multiplied(x, weight, bias)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]  # of one output there is one gradient
+    def backward(ctx: _Context, *grads: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]  # of one output there is one gradient
         (x, weight), (grad,) = ctx.saved_tensors, grads
         rows, inputs = grad.reshape(-1, grad.shape[-1]), x.reshape(-1, x.shape[-1])
         of_x, of_weight, of_bias = ctx.needs_input_grad

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
@@ -96,26 +95,6 @@ def find_study(name: str, studies: Path) -> Path:
             return folder
     known = sorted(f.parent.name for f in studies.glob(f"*/{FILE}"))
     raise UserError(name, f"no such study (looked here and in {studies})", nearest(name, known, called="studies"))
-
-
-def taken(words: Sequence[str], known: Sequence[str] = WORDS) -> tuple[list[str], dict[str, str]]:
-    """(overrides, {word of the command: its value}) of what was typed to a command that knows these words. UserError for a word that is there twice."""
-    rest, own = [], {}
-    for word in words:
-        key, equals, value = word.partition("=")
-        if not equals or key not in known:
-            rest.append(word)
-        elif key in own:
-            raise UserError(key, "is given twice", "choose one")
-        else:
-            own[key] = value
-    return rest, own
-
-
-def whole(word: str, text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise UserError(word, f"{text!r} is no whole number above 0", f"write {word}=3, say")
-    return int(text)
 
 
 def changed(asked: Asked, **words: object) -> Asked:

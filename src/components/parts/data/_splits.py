@@ -18,17 +18,14 @@ class Tables:
         path: a file, a folder or a pattern.
         validation_path: likewise, for validation.
         test_path: likewise, for the test.
-        columns: see ``Layout``.
-        quotes: see ``Layout``.
+        layout: of the tables among them.
     """
 
-    def __init__(
-        self, path: str, validation_path: str | None, test_path: str | None, columns: Sequence[str], quotes: bool
-    ) -> None:
+    def __init__(self, path: str, validation_path: str | None, test_path: str | None, layout: Layout) -> None:
         own = None if validation_path is None else "train"
         given = [(own, path), ("validation", validation_path), ("test", test_path)]
         self.paths = [(split, os.path.expanduser(p)) for split, p in given if p is not None]
-        self.layout = Layout(tuple(columns), quotes)
+        self.layout = layout
 
     def files(self) -> Iterator[tuple[str | None, Path]]:
         """(split or None, file), in order."""

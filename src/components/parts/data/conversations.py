@@ -6,15 +6,14 @@ from collections.abc import Iterator
 from typing import Literal
 
 from components.core.registry import register
-from components.core.signature import Path
 from components.corpus.example import Example
 from components.corpus.store import key_of
-from components.parts.data._conversations import FORM, OnFault, conversations
-from components.parts.data._splits import Tables
+from components.parts.data._conversations import FORM, conversations
+from components.parts.data._from_tables import FromTables
 
 
 @register("data", "conversations")
-class Conversations:
+class Conversations(FromTables):
     """The user's own instructions and chats, from jsonl, json, parquet, csv or tsv; the form is told by the fields of each row.
 
     ``{"messages": [{"role": "user", "content": ...}, ...]}`` (OpenAI), ``{"conversations": [{"from": "human", "value": ...}, ...]}`` (ShareGPT),
@@ -29,23 +28,11 @@ class Conversations:
         path: a file, a folder (searched for tables that are not hidden), or a pattern such as ``chats/*.jsonl``.
         abnormal: rows that are no conversation in text (unknown roles, pictures, calls without a name): refused with file and line, or dropped
             and counted.
-        validation_path: files to validate on; null: a share of the conversations, drawn by a hash.
-        test_path: files to test on, likewise.
     """
 
     provides = ("conversations",)
 
-    def __init__(
-        self,
-        *,
-        path: Path,
-        abnormal: Literal["refuse", "drop"] = "refuse",
-        validation_path: Path | None = None,
-        test_path: Path | None = None,
-    ) -> None:
-        self.tables = Tables(path, validation_path, test_path, (), True)
-        self.abnormal: OnFault = abnormal
-        self.notes: list[str] = []
+    abnormal: Literal["refuse", "drop"] = "refuse"
 
     def fingerprint(self) -> str:
         return key_of("conversations", FORM, self.abnormal, *self.tables.fingerprint())
