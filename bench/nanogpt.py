@@ -1,7 +1,7 @@
 """nanoGPT's model (Karpathy 2022, github.com/karpathy/nanoGPT, model.py) written anew and small: GPT-2 with fused attention and tied weights.
 
 ``NanoGPT(ids, targets) -> loss`` for ids and targets (B, T); ``generate`` reads the whole text again for each token, as the original does.
-Linear maps have biases, the activation is the exact GELU, and there is no dropout.
+Linear maps and norms have biases or not, the activation is the exact GELU, and there is no dropout.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 
 class Block(nn.Module):
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, width: int, heads: int, bias: bool) -> None:
         super().__init__()
         self.heads = heads
-        self.ln_1, self.ln_2 = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.c_attn, self.attn_proj = nn.Linear(width, 3 * width), nn.Linear(width, width)
-        self.c_fc, self.mlp_proj = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+        self.ln_1, self.ln_2 = nn.LayerNorm(width, bias=bias), nn.LayerNorm(width, bias=bias)
+        self.c_attn, self.attn_proj = nn.Linear(width, 3 * width, bias=bias), nn.Linear(width, width, bias=bias)
+        self.c_fc, self.mlp_proj = nn.Linear(width, 4 * width, bias=bias), nn.Linear(4 * width, width, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
         b, t, width = x.shape
@@ -28,12 +28,12 @@ class Block(nn.Module):
 
 
 class NanoGPT(nn.Module):
-    def __init__(self, vocab: int, context: int, width: int, layers: int, heads: int) -> None:
+    def __init__(self, vocab: int, context: int, width: int, layers: int, heads: int, bias: bool = True) -> None:
         super().__init__()
         self.context = context
         self.wte, self.wpe = nn.Embedding(vocab, width), nn.Embedding(context, width)
-        self.h = nn.ModuleList(Block(width, heads) for _ in range(layers))
-        self.ln_f = nn.LayerNorm(width)
+        self.h = nn.ModuleList(Block(width, heads, bias) for _ in range(layers))
+        self.ln_f = nn.LayerNorm(width, bias=bias)
         for name, p in self.named_parameters():
             if p.ndim > 1:
                 scale = (2 * layers) ** -0.5 if "proj" in name else 1.0

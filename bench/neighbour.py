@@ -1,7 +1,7 @@
 """What a busy neighbour costs: training steps of the default recipe's model, alone and beside one process that keeps one of the cores busy.
 
-``python bench/neighbour.py [--rounds 5] [--spins ours 0 100 10000] [--threads 2] [--write]``. Each spin count (``GOMP_SPINCOUNT``: how long a thread of
-OpenMP that waits keeps its core before it sleeps; ``ours``: what a run chooses) has a process of its own; all take turns, alone and beside the neighbour,
+``python bench/neighbour.py [--rounds 5] [--spins ours 0 100 10000 one] [--threads 2] [--write]``. Each spin count (``GOMP_SPINCOUNT``: how long a thread of
+OpenMP that waits keeps its core before it sleeps; ``ours``: what a run chooses; ``one``: one thread, which waits for nobody) has a process of its own; all take turns, alone and beside the neighbour,
 so that a machine that drifts drifts for all. Medians of steps a second, and of the ratios round by round. ``--write`` puts the table into docs/performance.md.
 """
 
@@ -25,6 +25,7 @@ OURS, FOUND = (
     "ours",
     "ours, begun alone",
 )  # what the library chooses where the neighbour was there first, and where it came later
+ONE = "one"
 
 
 def steps(seconds: float) -> None:
@@ -79,7 +80,8 @@ class Worker:
 
     def __init__(self, spins: str, threads: int, seconds: float) -> None:
         env = {k: v for k, v in os.environ.items() if k not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "OMP_NUM_THREADS")}
-        env |= {"NEIGHBOUR_OURS": "1"} if spins == OURS else {"GOMP_SPINCOUNT": spins, "OMP_NUM_THREADS": str(threads)}
+        count = {"OMP_NUM_THREADS": "1"} if spins == ONE else {"GOMP_SPINCOUNT": spins, "OMP_NUM_THREADS": str(threads)}
+        env |= {"NEIGHBOUR_OURS": "1"} if spins == OURS else count
         command = [sys.executable, __file__, "--worker", str(seconds)]
         self.process = subprocess.Popen(command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         if not self.line().startswith("ready"):
@@ -149,7 +151,7 @@ def measure(spins: list[str], threads: int, rounds: int, seconds: float) -> list
         kept = [b / a for a, b in zip(best, beside[s])]
         of_best = [a / b for a, b in zip(alone[s], best)]
         medians = [statistics.median(x) for x in (alone[s], of_best, beside[s], kept)]
-        rows.append(Row(s, threads, *medians, min(kept), max(kept)))
+        rows.append(Row(s, 1 if s == ONE else threads, *medians, min(kept), max(kept)))
     return rows
 
 
@@ -165,7 +167,10 @@ def table(rows: list[Row]) -> str:
     lines += ["| spins | threads | alone | of the fastest | beside | share left | spread |", "|---|--:|--:|--:|--:|--:|---|"]
     for r in rows:
         shares = f"{r.alone:.2f} | {r.of_best:.2f} | {r.beside:.2f} | {r.kept:.2f}"
-        lines.append(f"| {r.spins} | {r.threads} | {shares} | {r.lowest:.2f}–{r.highest:.2f} |")
+        lines.append(f"| {'none' if r.spins == ONE else r.spins} | {r.threads} | {shares} | {r.lowest:.2f}–{r.highest:.2f} |")
+    alone = {r.spins: r.alone for r in rows}
+    if {OURS, ONE} <= alone.keys():
+        lines += ["", f"Alone, {rows[0].threads} threads are **{alone[OURS] / alone[ONE]:.2f}** times as fast as one."]
     return "\n".join(lines) + "\n"
 
 
@@ -173,7 +178,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=2.0)
-    parser.add_argument("--spins", nargs="+", default=[OURS, "0", "100", "10000"])
+    parser.add_argument("--spins", nargs="+", default=[OURS, "0", "100", "10000", ONE])
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--worker", type=float, help=argparse.SUPPRESS)
     parser.add_argument("--json", action="store_true")

@@ -1,7 +1,7 @@
 """What an optimizer's step costs beside the training step that it ends: Muon and fused AdamW on shape (a), GPT-2 with 6 layers of 384, 16 rows of 256 tokens.
 
-``python bench/optimizer_step.py [--rounds 9] [--precision bf16|fp32] [--threads 1]``. Forward and backward passes, AdamW and Muon take turns in one
-process; medians and spreads of the round-by-round shares, in CPU seconds, which other processes on the machine disturb least.
+``python bench/optimizer_step.py [--rounds 9] [--threads 1] [--write]``. Forward and backward passes, AdamW and Muon take turns in one
+process; medians and spreads of the round-by-round shares, in CPU seconds, which other processes on the machine disturb least. ``--write`` puts them into docs/performance.md.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import statistics
 import time
 from collections.abc import Callable
 
+import section
 import torch
 import torch.nn.functional as F
 
@@ -18,7 +19,9 @@ from components import build
 from components.core.makers import make
 from components.core.sockets import Batch
 from components.core.weights import roles
+from components.functional.orthogonal import products
 
+HEAD = "## The step of an optimizer"
 LAYERS, HEADS, WIDTH, LENGTH, ROWS, VOCAB = 6, 6, 384, 256, 16, 65
 OPTIONS = {
     **{
@@ -39,33 +42,52 @@ def seconds(work: Callable[[], object]) -> float:
     return time.process_time() - started
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--precision", choices=("bf16", "fp32"), default="bf16")
-    parser.add_argument("--threads", type=int, default=1)
-    asked = parser.parse_args()
-    torch.set_num_threads(asked.threads)
+def measure(precision: str, rounds: int) -> str:
+    """A line of the table."""
     torch.manual_seed(0)
     model = make(OPTIONS, "model", vocab_size=VOCAB)
     x, y = (torch.randint(0, VOCAB, (ROWS, LENGTH)) for _ in range(2))
 
     def passes() -> None:
         model.zero_grad(set_to_none=True)
-        with torch.autocast("cpu", torch.bfloat16, enabled=asked.precision == "bf16"):
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
             logits = model(Batch(x))
         F.cross_entropy(logits.float().flatten(0, 1), y.flatten()).backward()
 
     steps = {name: build("optimizer", name, weights=list(roles(model)), lr=1e-4) for name in ("adamw", "muon")}
-    rounds: list[dict[str, float]] = []
-    for _ in range(asked.rounds + 1):
-        rounds.append({"passes": seconds(passes), **{name: seconds(one.step) for name, one in steps.items()}})
-    shares = []
-    for r in rounds[1:]:  # the first makes states
-        shares.append((r["muon"] - r["adamw"]) / (r["passes"] + r["adamw"]))
-    for name in rounds[0]:
-        print(f"{name:>7}: {1e3 * statistics.median(r[name] for r in rounds[1:]):7.1f} ms")
-    print(f"Muon over AdamW: {statistics.median(shares):.1%} of the training step ({min(shares):.1%} to {max(shares):.1%})")
+    held: list[dict[str, float]] = []
+    for _ in range(rounds + 1):
+        held.append({"passes": seconds(passes), **{name: seconds(one.step) for name, one in steps.items()}})
+    held = held[1:]  # the first makes states
+    shares = [(r["muon"] - r["adamw"]) / (r["passes"] + r["adamw"]) for r in held]
+    took = " | ".join(f"{1e3 * statistics.median(r[name] for r in held):.1f}" for name in held[0])
+    return f"| {precision} | {took} | **{statistics.median(shares):.1%}** | {min(shares):.1%} to {max(shares):.1%} |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--write", action="store_true")
+    asked = parser.parse_args()
+    torch.set_num_threads(asked.threads)
+    multiplied = LAYERS * (4 * products(torch.Size((WIDTH, WIDTH))) + 2 * products(torch.Size((WIDTH, 4 * WIDTH))))
+    trained = LAYERS * 12 * WIDTH**2 * LENGTH * ROWS * 3
+    made = "\n".join(
+        [
+            *(HEAD, ""),
+            f"Made by `python bench/optimizer_step.py --write` on {time.strftime('%Y-%m-%d')}, torch {torch.__version__}, {asked.threads} thread: GPT-2 with {LAYERS} layers of {WIDTH}, {ROWS} rows of {LENGTH}",
+            "tokens. CPU milliseconds, medians; the share is what Muon takes above fused AdamW, of the training step with AdamW. Its five Newton-Schulz iterations have",
+            f"{multiplied / trained:.0%} of the multiplications that the matrices of a step have, all in bf16.",
+            "",
+            "| precision of training | passes | AdamW | Muon | share | lowest to highest |",
+            "|---|--:|--:|--:|--:|---|",
+            *(measure(precision, asked.rounds) for precision in ("bf16", "fp32")),
+        ]
+    )
+    print(made)
+    if asked.write:
+        section.put("optimizer_step", made)
 
 
 if __name__ == "__main__":
