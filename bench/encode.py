@@ -56,11 +56,12 @@ def main() -> None:
         rows.append({name: size / seconds(way) for name, way in ways.items()})
     ratios = [row["ours"] / max(v for n, v in row.items() if n != "ours") for row in rows]
     lines = [f"| {name} | {statistics.median(row[name] for row in rows):.1f} |" for name in ways]
+    versions = ", ".join(f"{name} {version(name)}" for name in ("tokenizers", "tiktoken") if find_spec(name))
     made = "\n".join(
         [
             *(HEAD, ""),
-            f"Made by `python bench/encode.py --write` on {time.strftime('%Y-%m-%d')}: {size:.1f} MB of Python by a byte-level BPE of {args.vocab_size} tokens, one thread, tokenizers",
-            f"{version('tokenizers')}, tiktoken {version('tiktoken') if find_spec('tiktoken') else 'is not installed'}. The ids are the same.",
+            f"Made by `python bench/encode.py --write` on {time.strftime('%Y-%m-%d')}: {size:.1f} MB of Python by a byte-level BPE of",
+            f"{args.vocab_size} tokens, one thread, {versions}. The ids are the same.",
             "",
             "| call | MB a second of processor time |",
             "|---|--:|",

@@ -1,8 +1,9 @@
 """What a busy neighbour costs: training steps of the default recipe's model, alone and beside one process that keeps one of the cores busy.
 
 ``python bench/neighbour.py [--rounds 5] [--spins ours 0 100 10000 one] [--threads 2] [--write]``. Each spin count (``GOMP_SPINCOUNT``: how long a thread of
-OpenMP that waits keeps its core before it sleeps; ``ours``: what a run chooses; ``one``: one thread, which waits for nobody) has a process of its own; all take turns, alone and beside the neighbour,
-so that a machine that drifts drifts for all. Medians of steps a second, and of the ratios round by round. ``--write`` puts the table into docs/performance.md.
+OpenMP that waits keeps its core before it sleeps; ``ours``: what a run chooses; ``one``: one thread, which waits for nobody) has a process of its own;
+all take turns, alone and beside the neighbour, so that a machine that drifts drifts for all. Medians of steps a second, and of the ratios round by
+round. ``--write`` puts the table into docs/performance.md.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """What an optimizer's step costs beside the training step that it ends: Muon and fused AdamW on shape (a), GPT-2 with 6 layers of 384, 16 rows of 256 tokens.
 
 ``python bench/optimizer_step.py [--rounds 9] [--threads 1] [--write]``. Forward and backward passes, AdamW and Muon take turns in one
-process; medians and spreads of the round-by-round shares, in CPU seconds, which other processes on the machine disturb least. ``--write`` puts them into docs/performance.md.
+process; medians and spreads of the round-by-round shares, in CPU seconds, which other processes on the machine disturb least. ``--write`` puts them into
+docs/performance.md.
 """
 
 from __future__ import annotations
@@ -76,9 +77,9 @@ def main() -> None:
     made = "\n".join(
         [
             *(HEAD, ""),
-            f"Made by `python bench/optimizer_step.py --write` on {time.strftime('%Y-%m-%d')}, torch {torch.__version__}, {asked.threads} thread: GPT-2 with {LAYERS} layers of {WIDTH}, {ROWS} rows of {LENGTH}",
-            "tokens. CPU milliseconds, medians; the share is what Muon takes above fused AdamW, of the training step with AdamW. Its five Newton-Schulz iterations have",
-            f"{multiplied / trained:.0%} of the multiplications that the matrices of a step have, all in bf16.",
+            f"Made by `python bench/optimizer_step.py --write` on {time.strftime('%Y-%m-%d')}, torch {torch.__version__}, {asked.threads} thread: GPT-2 with",
+            f"{LAYERS} layers of {WIDTH}, {ROWS} rows of {LENGTH} tokens. CPU milliseconds, medians; the share is what Muon takes above fused AdamW, of the",
+            f"training step with AdamW. Its five Newton-Schulz iterations have {multiplied / trained:.0%} of the multiplications of a step's passes, all in bf16.",
             "",
             "| precision of training | passes | AdamW | Muon | share | lowest to highest |",
             "|---|--:|--:|--:|--:|---|",

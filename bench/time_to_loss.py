@@ -2,8 +2,8 @@
 
 ``python bench/time_to_loss.py [--data FILE] [--seeds 3] [--write]``. nanoGPT's README: 4 layers of 128, 4 heads, 12 rows of 64 characters, 2,000 steps of AdamW
 in fp32, a cosine after 100 steps of warm-up; its model is bench/nanogpt.py. Ours has the same width, depth and rows. Each side tunes its rate by as many
-runs, on a seed that is not reported. Then they take turns, seed by seed. Time is that of the training steps alone; the loss is over the whole tenth that is held out,
-and ours has reached the other's when it is no higher. ``--write`` puts the table into docs/performance.md.
+runs, on a seed that is not reported. Then they take turns, seed by seed. Time is that of the training steps alone; the loss is over the whole tenth that
+is held out, and ours has reached the other's when it is no higher. ``--write`` puts the table into docs/performance.md.
 """
 
 from __future__ import annotations
@@ -175,12 +175,14 @@ def tuned(text: Text, name: str) -> tuple[float, list[tuple[float, Run]]]:
 def table(rates: dict[str, float], tried: dict[str, list[tuple[float, Run]]], pairs: list[tuple[Run, Run]]) -> str:
     shares = [ours.until(theirs.loss) / theirs.seconds for theirs, ours in pairs]
     what = "; ".join(f"{name} {', '.join(f'{rate:g} {run.loss:.3f}' for rate, run in runs)}" for name, runs in tried.items())
+    half = "bf16" if precision_here("auto", "cpu") == "bf16-mixed" else "fp32"
     lines = [
         *(HEAD, ""),
-        f"Made by `python bench/time_to_loss.py --write` on {time.strftime('%Y-%m-%d')}, {torch.get_num_threads()} threads, torch {torch.__version__}. nanoGPT's recipe for a CPU on tinyshakespeare",
-        "(4 layers of 128, 2,000 steps of 12 rows of 64 characters, AdamW, fp32), and ours of the same width, depth and rows: rotary positions, RMSNorm, normed queries and",
-        f"keys, squared ReLU, outputs that begin at zero, Muon, {STEPS['ours']} steps, {'bf16' if precision_here('auto', 'cpu') == 'bf16-mixed' else 'fp32'}. Seconds of training steps alone; the loss is over all that is held out, and",
-        f"ours is looked at every {EVERY} steps. Each tuned its rate on another seed by {len(RATES['ours'])} runs (rate and loss: {what}).",
+        f"Made by `python bench/time_to_loss.py --write` on {time.strftime('%Y-%m-%d')}, {torch.get_num_threads()} threads, torch {torch.__version__}.",
+        "nanoGPT's recipe for a CPU on tinyshakespeare (4 layers of 128, 2,000 steps of 12 rows of 64 characters, AdamW, fp32), and ours of the same width, depth",
+        f"and rows: rotary positions, RMSNorm, normed queries and keys, squared ReLU, outputs that begin at zero, Muon, {STEPS['ours']} steps, {half}. Seconds of",
+        f"training steps alone; the loss is over all that is held out, and ours is looked at every {EVERY} steps. Each tuned its rate on another seed",
+        f"by {len(RATES['ours'])} runs (rate and loss: {what}).",
         "",
         "| seed | nanoGPT's loss | nanoGPT | ours until then | share | ours in the end |",
         "|--:|--:|--:|--:|--:|--:|",
