@@ -15,7 +15,7 @@ from torch import Tensor
 from components.core.errors import UserError
 from components.core.sockets import Batch, Terms
 from components.corpus.batches import joined, tokens_in, widened
-from components.corpus.steps import LoneMicroBatch, MicroBatch
+from components.corpus.steps import LoneMicroBatch, MicroBatch, RowSource
 from components.training.epochs import overfitting
 
 FAR = (
@@ -65,11 +65,11 @@ class Redrawn(LoneMicroBatch):
 class Redrawing:
     """Beside a task with ``redraws`` that draws answers. What takes a prompt's place depends on the seed, on the row's number and on which draw it is."""
 
-    learned_on: Any = None  # the rows of the training split
+    learned_on: RowSource  # the rows of the training split
 
-    def blocks(self, corpus: Any, split: str, context: int, seed: int | None = None) -> Any:
-        rows = super().blocks(corpus, split, context, seed)  # type: ignore[misc]  # a task's
-        if seed is not None:
+    def blocks(self, corpus: object, split: str, context: int, seed: int | None = None) -> RowSource | None:
+        rows: RowSource | None = super().blocks(corpus, split, context, seed)  # type: ignore[misc]  # a task's
+        if seed is not None and rows is not None:
             self.learned_on = rows
         return rows
 
