@@ -19,6 +19,7 @@ from components.core.sockets import Batch, Terms, make, make_all
 from components.core.traits import judge_of
 from components.core.weights import generator_for
 from components.corpus.batches import ids_of, once_a_row, tokens_in, totals
+from components.corpus.example import Example
 from components.corpus.foreign_batches import ForeignBatch
 from components.corpus.rows import Row
 from components.corpus.rows import batch_of as rows_together
@@ -54,6 +55,11 @@ class Drawing(Redrawing):
         asks = any("judge" in sizes_of(maker, "reward") for maker in task.rewards)
         judge = judge_of(make(task.config["data"], "data")) if asks else None
         return make_all(task.rewards, "reward", judge=judge)
+
+    def encode(self, example: Example, longest: int) -> Row:
+        """The row that ends with the last answer."""
+        made: Row | list[Row] = super().encode(example, longest)  # type: ignore[misc]  # a task's
+        return made[-1] if isinstance(made, list) else made
 
     def check(self, model: nn.Module, corpus: object) -> None:
         """Beside what all tasks do: the rewards are made before anything is written."""

@@ -35,16 +35,17 @@ class FromExamples(Training):
     def held_out(self, count: int) -> list[Any]:
         return list(self.measured_on[:count])
 
-    def known(self, example: Example, longest: int) -> Row | tuple[Row, ...]:
+    def known(self, example: Example, longest: int) -> Row | tuple[Row, ...] | list[Row]:
         """``encode``. UserError, with the example, if the model's table has no row for one of the tokens."""
         made = self.encode(example, longest)
-        for row in made if isinstance(made, tuple) else (made,):
+        for row in made if isinstance(made, (tuple, list)) else (made,):
             for ids in (row.ids, row.source or (), row.targets if isinstance(row.targets, list) else ()):
                 self.tokenizer.need_rows(ids, example.where)
         return made
 
-    def encode(self, example: Example, longest: int) -> Row | tuple[Row, ...]:
-        """The row of an example, or the rows of its two answers, cut to ``longest`` positions where that leaves its answer as it is."""
+    def encode(self, example: Example, longest: int) -> Row | tuple[Row, ...] | list[Row]:
+        """The row of an example, the rows of its two answers (a tuple), or several that have nothing to do with one another (a list); cut to ``longest``
+        positions where that leaves its answer as it is."""
         raise NotImplementedError
 
 
