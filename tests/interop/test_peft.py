@@ -1,6 +1,6 @@
 """Adapters in PEFT's layout, in and out: its logits, its files byte for byte, several on one model, and what does not fit.
 
-``peft_tiny/`` was written by peft 0.21.2: a base with two layers, three adapters over it with tensors drawn anew, and the logits of each for some ids.
+``peft_tiny/`` was written by peft 0.21.2: bases with two layers, adapters over them with tensors drawn anew, and the logits of each for some ids.
 """
 
 from __future__ import annotations
@@ -59,6 +59,16 @@ def test_experts_that_peft_keeps_in_one_product_come_in(tmp_path):
     assert main(["export", str(run), "--adapter", "--to", str(tmp_path / "out")]) == 0  # expert by expert
     again = run_of(tmp_path / "out", tmp_path / "again", TINY / "experts_base")
     assert torch.equal(logits(again), logits(run))
+
+
+def test_fused_experts_come_in_and_go_out_byte_for_byte(tmp_path):
+    """gpt-oss, whose stacks are ``target_parameters``: two of one module, of which the first is wrapped by the second."""
+    run = run_of(TINY / "fused", tmp_path / "run", TINY / "fused_base")
+    assert off(logits(run), LOGITS["fused"]) < 1e-6
+    assert off(logits(TINY / "fused_base"), LOGITS["fused"]) > 1e-2
+    assert main(["export", str(run), "--adapter", "--to", str(tmp_path / "out")]) == 0
+    for file in (TINY / "fused").iterdir():
+        assert (tmp_path / "out" / file.name).read_bytes() == file.read_bytes(), file.name
 
 
 def test_one_model_with_several_adapters_by_name(tmp_path):
