@@ -16,6 +16,7 @@ from components.corpus.batches import ids_of
 from components.corpus.example import Example, content_of, is_learnt
 from components.corpus.example import Message as Said
 from components.corpus.rows import LeftOut, Row
+from components.corpus.tokens import Tokens
 from components.functional.cross_entropy import IGNORED
 from components.generation.chat import Template, answer, find_template, template_of
 from components.generation.conversation import Message
@@ -83,7 +84,7 @@ class Conversing(FromExamples):
             instead = (e.instead, "data.abnormal=drop leaves such rows out" if abnormal else "")
             raise UserError(example.where, f"{e.where} {e.what}", "; ".join(filter(None, instead))) from None
 
-    def held_out(self, count: int) -> list[Any]:
+    def held_out(self, count: int) -> list[Example]:
         """Each conversation once, however many rows it has: they stand one after another."""
         found: list[Example] = []
         for example in self.measured_on:
@@ -147,7 +148,7 @@ def last_answers(targets: Tensor) -> Tensor:
     return (begins * (1 + torch.arange(asked.shape[1], device=asked.device))).argmax(1)
 
 
-def template_for(tokenizer: Any, file: str | None) -> str:
+def template_for(tokenizer: Tokens, file: str | None) -> str:
     """The template in ``file``, else the tokenizer's own, else plain headings."""
     try:
         return find_template(tokenizer, file)[0]

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, cast
 from components.corpus.example import Example, Values
 from components.corpus.examples import prepare_examples
 from components.corpus.rows import Row, Rows
+from components.corpus.tokens import Tokens
 from components.training.task._training import Training
 
 
@@ -54,7 +55,7 @@ def values_of(example: Example) -> Values:
     return cast(Values, example.input)
 
 
-def text_row(tokenizer: Any, text: str, longest: int) -> tuple[list[int], bool]:
+def text_row(tokenizer: Tokens, text: str, longest: int) -> tuple[list[int], bool]:
     """(ids, whether it was cut): a text with what stands around one, also where the text is cut."""
     from components.corpus.special_ids import source_ids
 
