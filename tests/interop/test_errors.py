@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -61,9 +62,19 @@ def without(name: str) -> Callable[[Path], None]:
     return lambda folder: (folder / name).unlink()
 
 
+class Hostile:
+    """What makes a folder when it is unpickled."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = str(place)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return os.mkdir, (self.place,)
+
+
 def pickled(folder: Path) -> None:
     (folder / "model.safetensors").unlink()
-    torch.save({}, folder / "pytorch_model.bin")
+    torch.save({"a": Hostile(folder.parent / "run")}, folder / "pytorch_model.bin")
 
 
 def index(**content) -> Callable[[Path], None]:

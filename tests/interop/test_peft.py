@@ -1,6 +1,6 @@
 """Adapters in PEFT's layout, in and out: its logits, its files byte for byte, several on one model, and what does not fit.
 
-``peft_tiny/`` was written by peft 0.21.2: a base with two layers, three adapters over it with tensors drawn anew, and the logits of each for some ids.
+``peft_tiny/`` was written by peft 0.21.2: bases with two layers, adapters over them with tensors drawn anew, and the logits of each for some ids.
 """
 
 from __future__ import annotations
@@ -59,6 +59,16 @@ def test_experts_that_peft_keeps_in_one_product_come_in(tmp_path):
     assert main(["export", str(run), "--adapter", "--to", str(tmp_path / "out")]) == 0  # expert by expert
     again = run_of(tmp_path / "out", tmp_path / "again", TINY / "experts_base")
     assert torch.equal(logits(again), logits(run))
+
+
+def test_fused_experts_come_in_and_go_out_byte_for_byte(tmp_path):
+    """gpt-oss, whose stacks are ``target_parameters``: two of one module, of which the first is wrapped by the second."""
+    run = run_of(TINY / "fused", tmp_path / "run", TINY / "fused_base")
+    assert off(logits(run), LOGITS["fused"]) < 1e-6
+    assert off(logits(TINY / "fused_base"), LOGITS["fused"]) > 1e-2
+    assert main(["export", str(run), "--adapter", "--to", str(tmp_path / "out")]) == 0
+    for file in (TINY / "fused").iterdir():
+        assert (tmp_path / "out" / file.name).read_bytes() == file.read_bytes(), file.name
 
 
 def test_one_model_with_several_adapters_by_name(tmp_path):
@@ -122,11 +132,35 @@ EXPERTS = [
     *("model/ffn=moe", "model.ffn.expert=glu", "model.ffn.activation=silu", "model.ffn.n_experts=3", "model.ffn.router.k=2"),
     *("model.ffn.load_balance=0.0", "model.ffn.d_ff=24"),
 ]
+GPT_OSS = [
+    *(
+        "model/position=rope",
+        "model.position.layout=half",
+        "model/norm=rms",
+        "model/attention=gqa",
+        "model.attention.qk_norm=none",
+    ),
+    *("model.attention.sinks=true", "model.attention.bias=[q,k,v,out]", "model/head=linear", "model/ffn=moe"),
+    *("model.ffn.expert=clamped_glu", "model.ffn.bias=true", "model.ffn.load_balance=0.0", "model.ffn.n_experts=3"),
+    *("model/ffn.router=top_k_softmax", "model.ffn.router.bias=true", "model.ffn.router.k=2", "model.ffn.d_ff=24"),
+    *("model.norm.eps=1e-5", "model.attention.head_dim=8", "model.ffn.activation=silu"),
+    "model.layers={every2: {attention: {mask: {name: sliding_window, window: 8}}}}",
+]
 TRAINED = {
     **{f"llama_{name}": (LLAMA, options) for name, options in TARGETS.items()},
     "gpt2_q_and_v": (GPT2, TARGETS["q_and_v"]),
     "gpt2_dora": (GPT2, TARGETS["dora"]),
     "gpt2_tied_table": (GPT2, ["adapter=lora", "adapter.rank=2", "adapter.targets=[embedding.table,*.ffn.up]"]),
+    "fused_all": (
+        GPT_OSS,
+        [
+            "adapter=lora",
+            "adapter.rank=2",
+            "adapter.dropout=0.1",
+            "adapter.targets=[*.ffn.gate,*.ffn.up,*.ffn.out,*.attention.q]",
+        ],
+    ),
+    "fused_up": (GPT_OSS, ["adapter=lora", "adapter.rank=3", "adapter.scaling=root", "adapter.targets=[*.ffn.up]"]),
     "experts": (EXPERTS, ["adapter=lora", "adapter.rank=2", "adapter.targets=[*.ffn.gate,*.ffn.up,*.ffn.out,*.attention.q]"]),
 }
 
@@ -176,7 +210,7 @@ def test_what_was_trained_here_has_the_same_logits_in_peft(name, trained):
     assert off(logits(at / "tuned", TRAINED_IDS), right) < 1e-5
 
 
-@pytest.mark.parametrize("name", ["llama_lora", "gpt2_dora", "experts"])
+@pytest.mark.parametrize("name", ["llama_lora", "gpt2_dora", "experts", "fused_all", "fused_up"])
 @pytest.mark.parametrize("over", ["base", "own"])  # pairs are halves in the folder, and interleaved in the run
 def test_what_goes_out_comes_in_over_a_folder_and_over_a_run(name, over, trained, tmp_path):
     at = trained(name)
@@ -185,6 +219,21 @@ def test_what_goes_out_comes_in_over_a_folder_and_over_a_run(name, over, trained
     assert off(logits(at / over, TRAINED_IDS), logits(at / "tuned", TRAINED_IDS)) > 1e-3
     assert main(["export", str(run), "--adapter", "--to", str(tmp_path / "out")]) == 0
     assert_alike(at / "adapter", tmp_path / "out")
+
+
+def test_fused_experts_stand_as_parameters_and_other_classes_refuse_them(trained, tmp_path, capsys, monkeypatch):
+    at = trained("fused_all")
+    fields = json.loads((at / "adapter" / "adapter_config.json").read_text())
+    assert fields["target_parameters"] == ["down_proj", "gate_up_proj"]
+    assert (fields["target_modules"], fields["lora_dropout"], fields["rank_pattern"]) == (["q_proj"], 0.0, {"gate_up_proj": 4})
+    held = load_file(at / "adapter" / "adapter_model.safetensors")
+    layer = "base_model.model.model.layers.0.mlp.experts."
+    assert held[f"{layer}base_layer.lora_A.weight"].shape == (3 * 4, 32)  # gate and up, of rank 2 each
+    assert held[f"{layer}lora_B.weight"].shape == (32, 3 * 2)
+    monkeypatch.setattr("components.interop.peft.STACKS", ())
+    assert main(["export", str(at / "tuned"), "--adapter", "--to", str(tmp_path / "out")]) == 2
+    assert "experts.gate_up_proj is a stack of experts" in capsys.readouterr().err.replace(":", "")
+    assert not (tmp_path / "out").exists()
 
 
 def assert_alike(one: Path, other: Path) -> None:

@@ -33,6 +33,8 @@ FAMILIES = {
     "matrix recurrence": ("attention/gated_delta_net", {}),
     "state space": ("attention/mamba2", {}),
     "gates": ("attention/lstm", {}),
+    "matrix LSTM": ("attention/mlstm", {}),
+    "scalar LSTM": ("attention/slstm", {"conv_size": 4}),
 }
 
 

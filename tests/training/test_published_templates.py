@@ -142,10 +142,10 @@ def test_answers_and_calls_are_what_is_learnt(tokens, name):
     made = Template((FOLDER / f"{name}.jinja").read_text(encoding="utf8"), tokens, name)
     for case in ("turns", "a call") if name in OFFERING else ("turns",):
         messages, tools = CASES[case]
-        pieces = made.turns(messages, tools)
+        (pieces,) = made.frames(messages, tools)
         assert tokens.decode([i for ids, _ in pieces for i in ids]) == made.text(messages, answer=False, tools=tools)
-        learnt = [tokens.decode(ids) for ids, asked in pieces if asked]
-        read = "".join(tokens.decode(ids) for ids, asked in pieces if not asked)
+        learnt = [tokens.decode(ids) for ids, number in pieces if number is not None]
+        read = "".join(tokens.decode(ids) for ids, number in pieces if number is None)
         assert len(learnt) == sum(m["role"] == "assistant" for m in messages)
         assert SAID["content"] in learnt[-1]
         assert SAID["content"] not in read

@@ -89,7 +89,7 @@ def test_a_record_renders_what_transformers_renders_of_it(task, tmp_path, name):
         assert made.words.text(said, answer=False, tools=example.tools) == want, case
         assert not tools or "Zürich" in want
         if name in LEARNT:
-            pieces = made.shown(conversation_of(example), example)
+            (pieces,) = made.shown(conversation_of(example), example)
             assert made.tokenizer.decode([i for ids, _ in pieces for i in ids]) == want, case
 
 
@@ -166,7 +166,7 @@ def test_of_preferences_the_prompts_calls_are_read_and_the_answers_calls_learnt(
         ("gemma", {"messages": [SYSTEM, USER, SAID]}, "refuses this conversation: System role not supported"),
         ("mistral_v7_tekken", {"messages": [USER, CALLS, TOLD, SAID], "tools": TOOLS}, "refuses this conversation: Only user, system"),
         ("llama3_1", {"messages": [USER, {**CALLS, "tool_calls": [CALL, OTHER]}, SAID], "tools": TOOLS}, "only supports single tool-calls"),
-        ("qwen3", {"messages": [USER, CALLS, TOLD, SAID], "tools": TOOLS}, "differently once the answer is there"),
+        ("deepseek_r1_distill", {"messages": [USER, SAID]}, "differently once the answer is there"),
     ],
 )  # fmt: skip
 def test_what_a_template_cannot_show_is_one_line(task, tmp_path, name, record, says):
@@ -193,7 +193,7 @@ def test_the_records_of_the_page_are_learnt_as_it_says(task, tmp_path):
     (tmp_path / "chat.jsonl").write_text(block, encoding="utf8")
     examples = list(build("data", "conversations", path=str(tmp_path / "chat.jsonl")).examples())
     made = task(published("qwen2_5"))
-    learnt = [[made.tokenizer.decode(ids) for ids, own in made.shown(conversation_of(e), e) if own] for e in examples]
+    learnt = [[made.tokenizer.decode(ids) for ids, own in made.shown(conversation_of(e), e)[0] if own] for e in examples]
     call = '<tool_call>\n{{"name": "warmth", "arguments": {{"place": "{}"}}}}\n</tool_call><|im_end|>\n'
     assert learnt == [
         [call.format("Basel"), "It is 21 °C.<|im_end|>\n"],

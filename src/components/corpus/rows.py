@@ -21,8 +21,8 @@ from components.corpus.row_building import Building, arrays_of
 
 __all__ = ["Encode", "LeftOut", "Row", "Rows", "RowsOfOne", "batch_of"]
 
-# an example, and how long a row may be; LeftOut where none comes of it. A pair's two rows stand or fall together
-Encode = Callable[[Example, int], "Row | tuple[Row, ...]"]
+# an example, and how long a row may be; LeftOut where none comes of it. A pair's two rows, a tuple, stand or fall together; those of a list stand alone
+Encode = Callable[[Example, int], "Row | tuple[Row, ...] | list[Row]"]
 
 
 class LeftOut(Exception):
@@ -58,7 +58,7 @@ class Rows:
     ) -> None:
         self.context_length = context_length
         self.notes: list[str] = []
-        kept, long, cut, tokens = array("q"), 0, 0, 0
+        kept, long, cut, tokens, unfolded = array("q"), 0, 0, 0, 0
         dropped, too_long, why_dropped = 0, "", ""
         with Building(folder) as made:
             for number, example in enumerate(examples):
@@ -67,18 +67,20 @@ class Rows:
                 except LeftOut as e:
                     dropped, why_dropped = dropped + 1, why_dropped or f"{example.where} ({e})"
                     continue
-                rows = given if isinstance(given, tuple) else (given,)
-                if max(max(len(row.ids), len(row.source or ())) for row in rows) > context_length:
-                    long, too_long = long + 1, too_long or example.where
-                    continue
-                try:
-                    for row in rows:
-                        made.add(row)
-                except ValueError as e:
-                    raise UserError(example.where, str(e), "give data whose examples are all alike") from None
-                kept.append(number)
-                cut += any(row.cut for row in rows)
-                tokens += sum(len(row.ids) + len(row.source or ()) for row in rows)
+                unfolded += isinstance(given, list)
+                for one in given if isinstance(given, list) else [given]:
+                    rows = one if isinstance(one, tuple) else (one,)
+                    if max(max(len(row.ids), len(row.source or ())) for row in rows) > context_length:
+                        long, too_long = long + 1, too_long or example.where
+                        continue
+                    try:
+                        for row in rows:
+                            made.add(row)
+                    except ValueError as e:
+                        raise UserError(example.where, str(e), "give data whose examples are all alike") from None
+                    kept.append(number)
+                    cut += any(row.cut for row in rows)
+                    tokens += sum(len(row.ids) + len(row.source or ()) for row in rows)
             if not kept:
                 why = f"all {long} are longer than the model reads" if long else "it is empty"
                 if dropped:
@@ -87,9 +89,11 @@ class Rows:
                     )
                 raise UserError("data", f"the {name} split has no example that fits: {why}", "set model.context_length to more")
         self.rows = made.done()
-        self.examples = Chosen(examples, np.frombuffer(kept, dtype=np.int64)) if long or dropped else examples
+        self.examples = Chosen(examples, np.frombuffer(kept, dtype=np.int64)) if long or dropped or unfolded else examples
         if cut:
             self.notes.append(f"{cut} examples of {name} cut to model.context_length={context_length}")
+        if unfolded:
+            self.notes.append(f"{unfolded} examples of {name} in several rows, since later answers change the text before them")
         if long:
             self.notes.append(
                 f"{long} examples of {name} left out: longer than model.context_length={context_length}, such as {too_long}"

@@ -79,14 +79,14 @@ class MicroBatch:
 
 
 class LoneMicroBatch(MicroBatch):
-    """One that knows its own counts alone: of a loader of others, who do not know the rest of the step."""
+    """One that knows its own counts alone: of a loader of others, who do not know the rest of the step, or of rows that have just been written."""
 
-    def __init__(self, batch: Batch, totals: Tensor, asked: bool | None = None) -> None:
-        super().__init__(batch, totals, asked, whole=False)
+    def __init__(self, batch: Batch, totals: Tensor, asked: bool | None = None, samples: Tensor | None = None) -> None:
+        super().__init__(batch, totals, asked, whole=False, samples=samples)
 
     def _with(self, batch: Batch, totals: Tensor, samples: Tensor | None, beside: Batch | None) -> MicroBatch:
-        del samples, beside  # it has none
-        return LoneMicroBatch(batch, totals, self.asked)
+        del beside  # it has none
+        return LoneMicroBatch(batch, totals, self.asked, samples)
 
 
 class TrainSteps(Dataset[MicroBatch]):

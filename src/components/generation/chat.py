@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from components.generation.streaming import Stream, text_of
 
 PROBE = "an answer"
 SHOWN = 200  # characters of a template's error that are shown
+Frame = list[tuple[list[int], int | None]]  # pieces of a row: ids, and the number of the message that a model is to write there
 
 
 def find_template(tokenizer: Tokens, file: str | Path | None = None) -> tuple[str, str]:
@@ -107,34 +108,49 @@ class Template:
         said, offered, names = self._hidden(messages, tools)
         return self._ids(self.text(said, answer=answer, tools=offered), names)
 
-    def turns(self, messages: Sequence[Message], tools: Sequence[Tool] | None = None) -> list[tuple[list[int], bool]]:
-        """The conversation in pieces: (ids, whether the model is to write them), that is, an answer and the token that ends it.
+    def frames(self, messages: Sequence[Message], tools: Sequence[Tool] | None = None) -> list[Frame]:
+        """The conversation in rows, in each of which some of the answers stand in the text that a model sees before it writes them.
 
-        Each answer is encoded by itself, as a model would write it after the ids before it. A call of tools is an answer too.
+        It is one row where later messages change nothing of the text before them. A template that writes earlier answers otherwise once later ones are
+        there (Qwen 3 drops what was thought) needs one more for those: the conversation up to there. Each answer is encoded by itself, as a model
+        would write it after the ids before it. A call of tools is an answer too.
 
         Raises:
             UserError: the template writes the beginning differently once the answer is there.
         """
         messages, tools, names = self._hidden(messages, tools)
-        whole, ends = self.text(messages, answer=False, tools=tools), self.ends()
-        pieces: list[tuple[list[int], bool]] = []
-        done = 0
+        spans: dict[int, tuple[str, str]] = {}
         for i, message in enumerate(messages):
             if message["role"] != "assistant":
                 continue
             before = self.text(messages[:i], tools=tools)
             through = self.text(messages[: i + 1], answer=False, tools=tools)
-            if not (whole.startswith(through) and through.startswith(before) and len(before) >= done):
+            if not through.startswith(before):
                 raise UserError(
                     self.where,
                     "writes the text before an answer differently once the answer is there",
-                    "take a template in which later messages do not change earlier text",
+                    "take a template in which an answer follows the text that asks for it",
                 )
+            spans[i] = before, through
+        text, left = self.text(messages, answer=False, tools=tools), list(spans)
+        made: list[Frame] = [] if left else [self._frame(text, {}, names)]
+        while left:
+            held = [i for i in left if text.startswith(spans[i][1])]
+            made += [self._frame(text, {i: spans[i] for i in held}, names)] if held else []
+            left = [i for i in left if i not in held]
+            text = spans[left[-1]][1] if left else ""
+        return made[::-1]
+
+    def _frame(self, text: str, answers: Mapping[int, tuple[str, str]], names: dict[str, str]) -> Frame:
+        """``text`` in pieces. ``answers``: {number of a message: (the text before it, the same with it)}."""
+        ends, done = self.ends(), 0
+        pieces: Frame = []
+        for number, (before, through) in answers.items():
             said = self._ids(through[len(before) :], names)
             over = next((n + 1 for n, token in enumerate(said) if token in ends), len(said))
-            pieces += [(self._ids(whole[done : len(before)], names), False), (said[:over], True), (said[over:], False)]
+            pieces += [(self._ids(text[done : len(before)], names), None), (said[:over], number), (said[over:], None)]
             done = len(through)
-        return [*pieces, (self._ids(whole[done:], names), False)]
+        return [*pieces, (self._ids(text[done:], names), None)]
 
     def _hidden(
         self, messages: Sequence[Message], tools: Sequence[Tool] | None

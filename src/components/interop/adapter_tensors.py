@@ -13,12 +13,20 @@ from torch import Tensor, nn
 
 from components.core.errors import UserError
 from components.core.weights import Experts as Stack
-from components.interop.layouts import Chunks, Experts, Layout, PerHead, Rows, Same, SwappedHalves, Transposed
+from components.interop.layouts import Chunks, Experts, FusedExperts, Layout, PerHead, Rows, Same, SwappedHalves, Transposed
 from components.parts.adapter._low_rank import DoRALinear, LoRAEmbedding, LoRAExperts, LoRALinear
 from components.parts.adapter._merge import adapted
 from components.parts.adapter.ia3 import IA3Linear
 
-BY_ROWS = (Same, Transposed, Rows, PerHead, Chunks, SwappedHalves)  # layouts that move whole rows (out), and no column (in)
+BY_ROWS = (
+    Same,
+    Transposed,
+    Rows,
+    PerHead,
+    Chunks,
+    SwappedHalves,
+    FusedExperts,
+)  # layouts that move whole rows (out), and no column (in)
 
 
 @dataclass(frozen=True)
@@ -29,6 +37,11 @@ class Product:
     b: Tensor
     factor: float
     magnitude: Tensor | None = None
+
+    @property
+    def is_stack(self) -> bool:
+        """Whether it is of a stack of experts."""
+        return self.a.dim() == 3
 
 
 @dataclass(frozen=True)
@@ -115,13 +128,14 @@ def _joined_products(layout: Layout, parts: Sequence[Product | None], weights: S
     if len(some) == len(parts) and all(torch.equal(p.a, first.a) for p in some):
         blocks, a = [p.b for p in some], first.a
     else:
-        a, at = torch.cat([p.a for p in some]), 0
+        a, at = torch.cat([p.a for p in some], -2), 0
         blocks = []
         for part, weight in zip(parts, weights, strict=True):
-            block = first.b.new_zeros(weight.shape[0], a.shape[0])
+            outputs = weight.shape[-1 if first.is_stack else 0]
+            block = first.b.new_zeros(*first.b.shape[:-2], outputs, a.shape[-2])
             if part is not None:
-                block[:, at : at + part.a.shape[0]] = part.b
-                at += part.a.shape[0]
+                block[..., at : at + part.a.shape[-2]] = part.b
+                at += part.a.shape[-2]
             blocks.append(block)
     magnitude = None
     if first.magnitude is not None:
@@ -145,12 +159,12 @@ def split(layout: Layout, changes: Sequence[Change], shapes: Sequence[torch.Size
         return [Scale(v, first.on_output) for v in _split_vector(layout, first, shapes)]
     blocks = _rows_split(layout, first.b, shapes)
     lengths = [None] * len(shapes) if first.magnitude is None else layout.split([first.magnitude], [s[:1] for s in shapes])
-    used = [block.any(0) for block in blocks]
+    used = [block.flatten(0, -2).any(0) for block in blocks]
     if (
         len(blocks) > 1 and torch.stack(used).sum(0).max() == 1 and torch.stack(used).any(1).sum() > 1
     ):  # blocks, as we write them
         return [
-            Product(first.a[u], b[:, u], first.factor, m) if u.any() else None
+            Product(first.a[..., u, :], b[..., u], first.factor, m) if u.any() else None
             for u, b, m in zip(used, blocks, lengths, strict=True)
         ]
     return [Product(first.a, b, first.factor, m) for b, m in zip(blocks, lengths, strict=True)]
@@ -166,11 +180,17 @@ def transposed(layout: Layout) -> bool:
 
 
 def _rows_joined(layout: Layout, blocks: Sequence[Tensor]) -> Tensor:
+    if isinstance(layout, FusedExperts):  # it moves what is last in ours, (E, in, out)
+        whole = layout.join([b.transpose(1, 2) for b in blocks])[0]
+        return whole if layout.transposed else whole.transpose(1, 2)
     whole = layout.join(blocks)[0]
     return whole.t() if transposed(layout) else whole
 
 
 def _rows_split(layout: Layout, whole: Tensor, shapes: Sequence[torch.Size]) -> list[Tensor]:
+    if isinstance(layout, FusedExperts):
+        whole = whole if layout.transposed else whole.transpose(1, 2)
+        return [t.transpose(1, 2) for t in layout.split([whole], shapes)]
     whole = whole.t() if transposed(layout) else whole
     return layout.split([whole], [torch.Size((s[0], whole.shape[-1])) for s in shapes])
 

@@ -1,4 +1,4 @@
-"""The safetensors files of a checkpoint's folder, one or several with an index, memory-mapped. Pickled files are never read."""
+"""The files of a checkpoint's folder, one or several with an index, memory-mapped: safetensors, or pickled tensors where there are none."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from torch import Tensor
 from components.core.content import read_mapping
 from components.core.errors import UserError
 from components.core.files import regular, write_json
+from components.interop.pickled import PICKLE, PICKLES, Pickled
 
 INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
 SHARD_BYTES = 5 * 10**9
@@ -60,32 +61,41 @@ class Tensors:
         return str(self._files[self._where[name]].get_slice(name).get_dtype())
 
     def __getitem__(self, name: str) -> Tensor:
-        return _open(self.folder / self._where[name]).get_tensor(name)
+        file = self._where[name]
+        opened = self._files[file]
+        return (opened if isinstance(opened, Pickled) else _open(self.folder / file)).get_tensor(name)
 
 
 def _files(folder: Path) -> list[str]:
-    if (folder / INDEX).exists():
-        index = read_json(folder / INDEX)
-        named = index.get("weight_map")
-        if not isinstance(named, dict) or not named or not all(isinstance(f, str) for f in named.values()):
-            raise UserError(str(folder / INDEX), "has no weight_map from names to files", "fetch it again")
-        files = sorted(set(named.values()))
-        if outside := [f for f in files if Path(f).name != f]:
-            raise UserError(str(folder / INDEX), f"names {outside[0]}, outside of the folder", "fetch it again")
-        if missing := [f for f in files if not (folder / f).exists()]:
-            raise UserError(str(folder), f"{INDEX} names {', '.join(missing)}, which is not there", "fetch the whole folder")
-        return files
-    if (folder / SINGLE).exists():
-        return [SINGLE]
-    others = sorted(f.name for f in folder.glob("*.safetensors"))
-    if others:
-        return others
+    for index, single in ((INDEX, SINGLE), (PICKLES, PICKLE)):
+        if (folder / index).exists():
+            return _listed(folder, index)
+        if (folder / single).exists():
+            return [single]
+        others = sorted(f.name for f in folder.glob("*.safetensors"))
+        if others:
+            return others
     pickled = sorted(f.name for pattern in ("*.bin", "*.pt", "*.pth") for f in folder.glob(pattern))
-    found = f"there is {', '.join(pickled)}, which could run code when read" if pickled else "no *.safetensors there"
+    found = f"there is {', '.join(pickled)}, and of pickles {PICKLE} alone is read" if pickled else "no *.safetensors there"
     raise UserError(str(folder), f"no weights: {found}", "take the safetensors version of the checkpoint")
 
 
+def _listed(folder: Path, index: str) -> list[str]:
+    """The files that an index names."""
+    named = read_json(folder / index).get("weight_map")
+    if not isinstance(named, dict) or not named or not all(isinstance(f, str) for f in named.values()):
+        raise UserError(str(folder / index), "has no weight_map from names to files", "fetch it again")
+    files = sorted(set(named.values()))
+    if outside := [f for f in files if Path(f).name != f]:
+        raise UserError(str(folder / index), f"names {outside[0]}, outside of the folder", "fetch it again")
+    if missing := [f for f in files if not (folder / f).exists()]:
+        raise UserError(str(folder), f"{index} names {', '.join(missing)}, which is not there", "fetch the whole folder")
+    return files
+
+
 def _open(file: Path) -> Any:
+    if file.suffix == ".bin":
+        return Pickled(file)
     regular(file)  # reading a pipe could wait for ever
     try:
         return safe_open(file, framework="pt")

@@ -17,6 +17,7 @@ from components.interop.architecture import Architecture
 from components.interop.peft_config import BEFORE, fields_of, says_the_same
 from components.interop.tensors import Step
 
+STACKS = ("gpt_oss",)  # whose stacks of experts PEFT takes as their class keeps them
 SAVED_WITH = ("embed_tokens", "lm_head")  # what PEFT writes the base weights of, where it adapts them
 
 
@@ -76,9 +77,11 @@ def write(
         paths, modules = [module_of(n) for n in step.ours], [module_of(n) for n in step.theirs]
         parts = [_done(changes.get(path), base.orders.get(n)) for path, n in zip(paths, step.ours, strict=True)]
         if any(parts):
-            theirs |= zip(
-                modules, joined(step.layout, parts, [base.weights[n] for n in step.ours], step.theirs[0]), strict=True
-            )
+            done = joined(step.layout, parts, [base.weights[n] for n in step.ours], step.theirs[0])
+            if isinstance(done[0], Product) and done[0].is_stack and base.architecture.model_type not in STACKS:
+                what = "is a stack of experts, which PEFT reads from another place or with its sides exchanged"
+                raise UserError(step.theirs[0], what, "leave it out of adapter.targets, or export the whole model")
+            theirs |= zip(modules, done, strict=True)
             conv |= set(modules) if transposed(step.layout) else set()
             tables |= set(modules) if isinstance(base.modules[paths[0]], nn.Embedding) else set()
         if any(n in beside for n in step.ours):
@@ -92,12 +95,12 @@ def write(
     theirs |= {a: theirs[b] for a, b in copies.items()}
     made = {f"{BEFORE}{n}": t for n, t in saved.items()}
     for module, change in theirs.items():
-        made |= {f"{BEFORE}{module}.{n}": t for n, t in _named(change, table=module in tables).items()}
+        made |= {f"{BEFORE}{_wrapped(module, theirs)}.{n}": t for n, t in _named(change, table=module in tables).items()}
         if module.rpartition(".")[2] in SAVED_WITH and isinstance(change, Product):
             weight = next(base.weights[s.ours[0]] for s in base.steps if f"{copies.get(module, module)}.weight" in s.theirs)
             made[f"{BEFORE}{module}.base_layer.weight"] = weight
     every = [module_of(n) for s in base.steps for n in s.theirs if n.endswith(".weight")]
-    every += list(copies)
+    every += [*copies, *(m for m in theirs if m not in every)]
     fields = fields_of(node, theirs, every, sorted({n.rpartition(".")[0] for n in saved}), conv=bool(conv))
     fields = kept if says_the_same(kept, fields, every) else {**fields, **about}
     return fields, {n: made[n].contiguous().clone() for n in sorted(made)}
@@ -109,7 +112,19 @@ def _done(change: Change | None, order: Tensor | None) -> Change | None:
     return change if change is None or order is None else reordered(change, order)
 
 
+def _wrapped(module: str, theirs: Mapping[str, Change]) -> str:
+    """Where the tensors of a change stand. PEFT wraps a module once for each of its stacks that is adapted, the last one outermost."""
+    change = theirs[module]
+    if isinstance(change, Scale) or not change.is_stack:
+        return module
+    owner = module.rpartition(".")[0]
+    stacks = [m for m, c in theirs.items() if m.rpartition(".")[0] == owner and isinstance(c, Product) and c.is_stack]
+    return owner + ".base_layer" * (len(stacks) - 1 - stacks.index(module))
+
+
 def _named(change: Change, *, table: bool) -> dict[str, Tensor]:
+    if isinstance(change, Product) and change.is_stack:  # A (E r, in) has the experts one after another, B (out, r E) in turn
+        return {"lora_A.weight": change.a.flatten(0, 1), "lora_B.weight": change.b.permute(1, 2, 0).flatten(1)}
     if isinstance(change, Scale):
         return {"ia3_l": change.vector[:, None] if change.on_output else change.vector[None]}
     if table:

@@ -22,7 +22,7 @@ OTHERWISE = (
     *("lora_bias", "use_qalora", "use_bdlora", "alora_invocation_tokens", "layer_replication", "trainable_token_indices"),
     *("kasa_config", "monteclora_config", "velora_config", "megatron_config", "arrow_config"),
 )
-NAMES = ("target_modules", "feedforward_modules", "modules_to_save")
+NAMES = ("target_modules", "target_parameters", "feedforward_modules", "modules_to_save")
 TABLES = ("rank_pattern", "alpha_pattern")  # of regular expressions that name modules
 LONGEST, MOST_REPEATS = 5000, 4  # of a pattern: characters, and places where something is repeated
 ABOUT = ("base_model_name_or_path", "task_type", "inference_mode", "init_lora_weights", "init_ia3_weights")
@@ -128,7 +128,9 @@ def fields_of(node: Config, theirs: Mapping[str, Change], every: Iterable[str], 
         saved: modules that are saved whole.
         conv: whether they keep (in, out).
     """
-    every, all_of = list(every), list(theirs)
+    every = list(every)
+    stacks = [m for m, c in theirs.items() if isinstance(c, Product) and c.is_stack]
+    all_of = [m for m in theirs if m not in stacks]
     made: Config = {
         "base_model_name_or_path": None,
         "fan_in_fan_out": conv,
@@ -141,7 +143,7 @@ def fields_of(node: Config, theirs: Mapping[str, Change], every: Iterable[str], 
         inputs = [m for m, c in theirs.items() if isinstance(c, Scale) and not c.on_output]
         return {**made, "peft_type": "IA3", "feedforward_modules": _shortest(inputs, every), "init_ia3_weights": True}
     root = node.get("scaling") == "root"
-    ranks = {m: c.a.shape[0] for m, c in theirs.items() if isinstance(c, Product)}
+    ranks = {m: c.a.shape[-2] for m, c in theirs.items() if isinstance(c, Product)}
     factors = {m: c.factor for m, c in theirs.items() if isinstance(c, Product)}
     alphas = {m: _whole(factors[m] * (math.sqrt(r) if root else r)) for m, r in ranks.items()}
     rank, alpha = node["rank"], _whole(float(node["alpha"]))
@@ -150,13 +152,14 @@ def fields_of(node: Config, theirs: Mapping[str, Change], every: Iterable[str], 
         "peft_type": "LORA",
         "r": rank,
         "lora_alpha": alpha,
-        "lora_dropout": node.get("dropout", 0.0),
+        "lora_dropout": 0.0 if stacks else node.get("dropout", 0.0),  # PEFT refuses another beside a stack
         "rank_pattern": _others(ranks, rank, every),
         "alpha_pattern": _others({m: a for m, a in alphas.items() if ranks[m] != rank}, alpha, every),
         "use_rslora": root,
         "use_dora": node["name"] == "dora",
         "bias": "none",
         "init_lora_weights": True,
+        **({"target_parameters": _shortest(stacks, every)} if stacks else {}),
     }
 
 
@@ -198,7 +201,8 @@ def says_the_same(kept: Config, made: Config, every: Sequence[str]) -> bool:
         return False
     if any(_meant(kept, n, every) != _meant(made, n, every) for n in NAMES):
         return False
-    changed = _meant(made, "target_modules", every) if made["peft_type"] == "LORA" else ()
+    targets = ("target_modules", "target_parameters") if made["peft_type"] == "LORA" else ()
+    changed = [m for option in targets for m in _meant(made, option, every)]
     (ranks, factors), (ranks_made, factors_made) = (
         zip(*(factor_of(f, m) for m in changed), strict=True) if changed else ((), ()) for f in (kept, made)
     )

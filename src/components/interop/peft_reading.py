@@ -18,7 +18,7 @@ from components.interop.faults import grouped, listed
 from components.interop.files import Tensors
 from components.interop.layouts import Experts as Stacked
 from components.interop.layouts import Rows
-from components.interop.peft import Adapter, Base, module_of
+from components.interop.peft import STACKS, Adapter, Base, module_of
 from components.interop.peft_config import BEFORE, CONFIG, WEIGHTS, factor_of, node_of, patterns_of, read_fields
 
 NAME = re.compile(
@@ -49,7 +49,7 @@ def read(folder: Path, base: Base) -> Adapter:
     theirs: dict[str, Change] = {}
     known = {module_of(n) for step in base.steps for n in step.theirs} | base.copies().keys()
     for module, held in parts.items():
-        if many := _of_experts(base, module, held, fields):
+        if many := _of_experts(base, module, held, fields) or _of_stack(base, module, held, fields):
             theirs |= many
         elif module not in known:
             faults.append((module, "has no place in the model"))
@@ -127,6 +127,26 @@ def _of_experts(base: Base, module: str, held: Mapping[str, Tensor], fields: Con
     return made
 
 
+def _of_stack(base: Base, module: str, held: Mapping[str, Tensor], fields: Config) -> dict[str, Change]:
+    """The change of one stack among the parameters of a module, told by its sides; empty if none of them is such a stack."""
+    inside = module
+    while inside.endswith(".base_layer"):
+        inside = inside.removesuffix(".base_layer")
+    if set(held) != {"lora_A", "lora_B"} or base.architecture.model_type not in STACKS:
+        return {}
+    a, b = held["lora_A"], held["lora_B"]
+    for step in base.steps:
+        owner, shapes = step.theirs[0].rpartition(".")[0], [base.weights[n].shape for n in step.ours]
+        if owner != inside or len(shapes[0]) != 3 or (sum(s[-1] for s in shapes), shapes[0][1]) != (b.shape[0], a.shape[1]):
+            continue
+        count = shapes[0][0]
+        rank, factor = factor_of(fields, step.theirs[0])
+        _of_rank(module, a.shape[0] // count, rank)
+        change = Product(a.reshape(count, rank, -1), b.reshape(len(b), rank, count).permute(2, 0, 1), factor)
+        return {step.theirs[0]: change}
+    return {}
+
+
 def _ours(
     base: Base, theirs: dict[str, Change], bases: Mapping[str, Tensor], faults: list[tuple[str, str]]
 ) -> dict[str, Change]:
@@ -173,6 +193,8 @@ def _same(one: Change, other: Change) -> bool:
 
 def _size(change: Change, there: tuple[int, ...]) -> tuple[int, ...]:
     """(out, in) of the matrix that a change is made for; what it does not say is as it is there."""
+    if isinstance(change, Product) and change.is_stack:
+        return there  # it was told by its sides
     if isinstance(change, Scale):
         return (len(change.vector), there[1]) if change.on_output else (there[0], len(change.vector))
     return change.b.shape[0], change.a.shape[1]

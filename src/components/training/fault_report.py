@@ -76,6 +76,7 @@ def share(trainer: Trainer, task: Training, item: MicroBatch) -> Tensor:
     """The loss of a micro-batch once more, in the precision of the run, without a draw that later steps would miss."""
     device = trainer.strategy.root_device
     with torch.random.fork_rng([device] if device.type == "cuda" else []), trainer.precision_plugin.forward_context():
+        item = task.ready(item)
         terms = task.learned_from(item)
         return task.share_of_mean(terms, item.batch, item.totals)
 

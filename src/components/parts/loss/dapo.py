@@ -16,8 +16,8 @@ from components.parts.loss._groups import ClippedApart, lengths_of, standardised
 class DAPO(ClippedApart):
     """DAPO: GRPO with a looser clip above than below, and a mean over all tokens of a group in the place of a mean over each answer's.
 
-    Prompts whose answers are all worth the same teach nothing here, and are not drawn again until some differ (the paper's dynamic sampling). A penalty
-    for long answers is a reward.
+    Prompts whose answers are all worth the same teach nothing; ``task.redraws`` puts others in their place (the paper's dynamic sampling). A penalty for
+    long answers is a reward.
 
     Args:
         beta: how strongly the policy is held to the reference; with 0, as in the paper, there is none, and no copy in memory.

@@ -16,6 +16,7 @@ from components.corpus.batches import ids_of
 from components.corpus.example import Example, content_of, is_learnt
 from components.corpus.example import Message as Said
 from components.corpus.rows import LeftOut, Row
+from components.corpus.tokens import Tokens
 from components.functional.cross_entropy import IGNORED
 from components.generation.chat import Template, answer, find_template, template_of
 from components.generation.conversation import Message
@@ -61,23 +62,37 @@ class Conversing(FromExamples):
         made.tokenizer.files[TEMPLATE] = template_for(made.tokenizer, options["template"])
         return made
 
-    def shown(self, messages: Sequence[Message], example: Example) -> list[tuple[list[int], bool]]:
-        """The messages of an example, with its tools, in pieces: (ids, whether the model is to learn to write them).
+    def shown(self, messages: Sequence[Message], example: Example, first: int = 0) -> list[list[tuple[list[int], bool]]]:
+        """The messages of an example, with its tools, in rows of pieces: (ids, whether the model is to learn to write them).
+
+        There are several rows where the template writes earlier answers otherwise once later ones are there; one without an answer that is learnt is
+        left out. ``first``: the number of the first message that may be learnt.
 
         Raises:
             LeftOut: the template cannot show them, and ``data.abnormal`` drops such rows.
             UserError: it cannot show them.
         """
         try:
-            pieces = self.words.turns(fitted(self.words, messages, example.tools), example.tools)
-            answers = (is_learnt(m) for m in messages if m["role"] == "assistant")  # a piece each, in this order
-            return [(ids, own and next(answers)) for ids, own in pieces]
+            frames = self.words.frames(fitted(self.words, messages, example.tools), example.tools)
+            learnt = {i for i, m in enumerate(messages) if i >= first and is_learnt(m)}
+            rows = [[(ids, number in learnt) for ids, number in frame] for frame in frames]
+            return [row for row in rows if any(own for _, own in row)] or rows[-1:]
         except UserError as e:
             abnormal = self.config["data"].get("abnormal")
             if abnormal == "drop":
                 raise LeftOut(f"{e.where} {e.what}") from None
             instead = (e.instead, "data.abnormal=drop leaves such rows out" if abnormal else "")
             raise UserError(example.where, f"{e.where} {e.what}", "; ".join(filter(None, instead))) from None
+
+    def held_out(self, count: int) -> list[Example]:
+        """Each conversation once, however many rows it has: they stand one after another."""
+        found: list[Example] = []
+        for example in self.measured_on:
+            if len(found) == count:
+                break
+            if not found or example != found[-1]:
+                found.append(example)
+        return found
 
     def replies(self, conversations: Sequence[Sequence[Message]], examples: Sequence[Example]) -> list[str]:
         """What the model answers to each conversation, which belongs to an example with its tools."""
@@ -92,18 +107,16 @@ class Conversing(FromExamples):
 class Replying(Conversing, Answering):
     """The base of tasks over conversations that end with an answer."""
 
-    def encode(self, example: Example, longest: int) -> Row:  # noqa: ARG002  half a conversation has no end
-        pieces = self.shown(conversation_of(example), example)
-        ids = [token for piece, _ in pieces for token in piece]
-        asked = [said for piece, said in pieces for _ in piece]
-        return Row(ids[:-1], [i if a else IGNORED for i, a in zip(ids[1:], asked[1:])])
+    def encode(self, example: Example, longest: int) -> Row | list[Row]:  # noqa: ARG002  half a conversation has no end
+        rows = [row_of(pieces) for pieces in self.shown(conversation_of(example), example)]
+        return rows[0] if len(rows) == 1 else rows
 
     def asked_and_answer(self, example: Example) -> tuple[str, str]:
         before, reply = last_turn(example)
         question = content_of(before[-1]) if before else ""
         if not reply.get("tool_calls"):
             return question, content_of(reply)
-        *_, written = (ids for ids, own in self.shown([*before, reply], example) if own)
+        *_, written = (ids for ids, own in self.shown([*before, reply], example)[-1] if own)
         ends = self.ends()
         return question, text_of(self.tokenizer, [], [i for i in written if i not in ends])
 
@@ -120,6 +133,13 @@ class Replying(Conversing, Answering):
         return self.replies([last_turn(e)[0] for e in examples], examples)
 
 
+def row_of(pieces: Sequence[tuple[list[int], bool]]) -> Row:
+    """The row of a conversation in pieces: what is to be learnt is asked."""
+    ids = [token for piece, _ in pieces for token in piece]
+    asked = [said for piece, said in pieces for _ in piece]
+    return Row(ids[:-1], [i if a else IGNORED for i, a in zip(ids[1:], asked[1:])])
+
+
 def last_answers(targets: Tensor) -> Tensor:
     """(B,) the position of the first target of each row's last answer; 0 in a row without any."""
     asked = (targets != IGNORED).long()
@@ -128,7 +148,7 @@ def last_answers(targets: Tensor) -> Tensor:
     return (begins * (1 + torch.arange(asked.shape[1], device=asked.device))).argmax(1)
 
 
-def template_for(tokenizer: Any, file: str | None) -> str:
+def template_for(tokenizer: Tokens, file: str | None) -> str:
     """The template in ``file``, else the tokenizer's own, else plain headings."""
     try:
         return find_template(tokenizer, file)[0]

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, cast
 from components.corpus.example import Example, Values
 from components.corpus.examples import prepare_examples
 from components.corpus.rows import Row, Rows
+from components.corpus.tokens import Tokens
 from components.training.task._training import Training
 
 
@@ -35,16 +36,17 @@ class FromExamples(Training):
     def held_out(self, count: int) -> list[Any]:
         return list(self.measured_on[:count])
 
-    def known(self, example: Example, longest: int) -> Row | tuple[Row, ...]:
+    def known(self, example: Example, longest: int) -> Row | tuple[Row, ...] | list[Row]:
         """``encode``. UserError, with the example, if the model's table has no row for one of the tokens."""
         made = self.encode(example, longest)
-        for row in made if isinstance(made, tuple) else (made,):
+        for row in made if isinstance(made, (tuple, list)) else (made,):
             for ids in (row.ids, row.source or (), row.targets if isinstance(row.targets, list) else ()):
                 self.tokenizer.need_rows(ids, example.where)
         return made
 
-    def encode(self, example: Example, longest: int) -> Row | tuple[Row, ...]:
-        """The row of an example, or the rows of its two answers, cut to ``longest`` positions where that leaves its answer as it is."""
+    def encode(self, example: Example, longest: int) -> Row | tuple[Row, ...] | list[Row]:
+        """The row of an example, the rows of its two answers (a tuple), or several that have nothing to do with one another (a list); cut to ``longest``
+        positions where that leaves its answer as it is."""
         raise NotImplementedError
 
 
@@ -53,7 +55,7 @@ def values_of(example: Example) -> Values:
     return cast(Values, example.input)
 
 
-def text_row(tokenizer: Any, text: str, longest: int) -> tuple[list[int], bool]:
+def text_row(tokenizer: Tokens, text: str, longest: int) -> tuple[list[int], bool]:
     """(ids, whether it was cut): a text with what stands around one, also where the text is cut."""
     from components.corpus.special_ids import source_ids
 

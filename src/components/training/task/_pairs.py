@@ -46,14 +46,12 @@ class OverPairs(MeasuresTerms, Conversing):
             UserError: the template cannot show it.
         """
         prompt = conversation_of(example)
-        pieces = self.shown([*prompt, *said], example)
-        skip = sum(m["role"] == "assistant" for m in prompt)
-        ids: list[int] = []
-        asked: list[bool] = []
-        for piece, own in pieces:
-            skip -= own
-            ids += piece
-            asked += [own and skip < 0] * len(piece)
+        rows = self.shown([*prompt, *said], example, first=len(prompt))
+        if len(rows) > 1:
+            what = "an answer of several turns, the first of which the template writes otherwise once the last is there, is no one row"
+            raise UserError(example.where, what, "take a template that does not: task.template=FILE")
+        ids = [token for piece, _ in rows[0] for token in piece]
+        asked = [own for piece, own in rows[0] for _ in piece]
         if True not in asked:
             raise LeftOut("the chat template shows nothing of the answer")
         end = len(asked) - asked[::-1].index(True)

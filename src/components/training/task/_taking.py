@@ -56,6 +56,10 @@ class Taking:
         # where ranks share a step another one may have targets, and asking would make every step wait
         return LoneMicroBatch(batch, found, True if several() else None)
 
+    def ready(self, item: MicroBatch) -> MicroBatch:
+        """What is learned from ``item``, in the place of which a task may put rows that its model writes."""
+        return item
+
     def read(self, given: Any) -> MicroBatch | Batch:
         """``given`` as a batch of ours; to predict from, it needs no targets."""
         trainer: Any = self._trainer  # type: ignore[attr-defined]

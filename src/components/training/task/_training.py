@@ -189,7 +189,7 @@ class Training(Options, Taking, Stepping, Driven, Logged, Portable, Averaged, Wi
         return terms
 
     def training_step(self, item: MicroBatch | Batch | ForeignBatch, batch_idx: int) -> Tensor:
-        item = self.taken(item)
+        item = self.ready(self.taken(item))
         if self._trainer is None:  # Lightning calls the hook; a loop of one's own, with Fabric or without, calls nothing else
             self.on_train_batch_start(item, batch_idx)
         totals = self.whole_step(item)
