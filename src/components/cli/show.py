@@ -6,9 +6,11 @@ import argparse
 import inspect
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 from components.cli.list import one_kind, preset_words
+from components.compose.recipes import all_recipes
 from components.compose.used_parts import recipes_with
 from components.core import layout, registry, terminal
 from components.core.errors import UserError
@@ -52,8 +54,8 @@ def run(args: argparse.Namespace) -> int:
     if not slash and name in registry.kinds() and not args.json and not args.measure:
         terminal.show("\n".join(one_kind(name)))
         return 0
-    if not slash:
-        raise UserError(args.what, "a part is named KIND/NAME", "components list says which there are; a recipe is recipe=NAME")
+    if not slash or (kind not in registry.kinds() and args.what in all_recipes(Path.cwd())):
+        raise UserError(args.what, "a part is named KIND/NAME", meant(args.what))
     e = registry.entry(kind.rpartition("/")[2], name)  # model/attention/gqa, as on the command line, means the same
     size = measured(e) if args.measure else {}
     if args.json:
@@ -65,6 +67,12 @@ def run(args: argparse.Namespace) -> int:
         rows = {"parameters": f"{size['parameters']:,}", "FLOPs per token": flops, "measured": size["shape"]}
         terminal.show("\n".join(f"{name:<21}  {text}" for name, text in rows.items()))
     return 0
+
+
+def meant(name: str) -> str:
+    """What a name that is no KIND/NAME may mean: a recipe, or parts of that name."""
+    labels = [f"recipe={name}"] * (name in all_recipes(Path.cwd())) + registry.labelled(name)
+    return f"did you mean {' or '.join(labels)}?" if labels else "components list says which there are; a recipe is recipe=NAME"
 
 
 def measured(e: registry.Entry) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from difflib import get_close_matches
 
 MOST = 300  # characters of a printed line, at most
 CUT = " [...] "
+WORD = 30  # characters of a word, at most, that is left out whole where a line is cut in it
 LISTED = 40  # names listed in one line, at most; of more only the nearest
 NEAR = 6
 
@@ -62,7 +63,13 @@ def cut(text: str, most: int) -> str:
     if most <= len(CUT) + 2:
         return text[: max(0, most)]
     head = (most - len(CUT)) // 2
-    return text[:head] + CUT + text[len(text) - (most - len(CUT) - head) :]
+    begin, end = text[:head], text[len(text) - (most - len(CUT) - head) :]
+    # between words, where one ends or begins near by: half a name cannot be copied
+    if text[head] != " " and len(begin) - (at := begin.rfind(" ")) <= WORD and at > 0:
+        begin = begin[:at]
+    if text[-len(end) - 1] != " " and 0 <= (at := end.find(" ")) <= WORD:
+        end = end[at + 1 :]
+    return begin.rstrip() + CUT + end.lstrip()
 
 
 @contextmanager
