@@ -91,6 +91,23 @@ def test_a_wrong_name_is_one_line(here, capsys, words, says):
     assert sorted(here.rglob("*")) == before
 
 
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["scale", "size=4", "dry"], "size: unknown word; did you mean 'sizes'? words: "),
+        (["scale", "sizes=4", "dri"], "dri: is no word of the command; did you mean dry?"),
+        (["ablate", "model/norm=rms,layer", "metrics=val_loss"], "did you mean 'metric'?"),
+        (["ablate", "model/norm=rms,layer", "desing=grid"], "desing: unknown word; did you mean 'design'?"),
+        (["ablate", "model/norm=rms,layr", "dry"], "(model/norm=layr: model.norm: unknown norm 'layr'; did you mean 'layer'?"),
+        (["prepare", "worker=4"], "worker: unknown word; did you mean 'workers'?"),
+        (["prepare", "workers=4", "workers=2"], "workers: is given twice"),
+    ],
+)
+def test_a_word_of_a_command_is_mistyped(here, capsys, words, says):
+    assert says in refused(capsys, words[0], "recipe=llama_tiny", *words[1:])
+    assert not (here / "runs" / "studies").exists()
+
+
 def test_a_project_without_runs_is_no_mistake(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["runs"]) == 0

@@ -6,8 +6,10 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from difflib import get_close_matches
 from pathlib import Path
 
+from components.core import registry
 from components.core.content import MOST
 from components.core.errors import UserError, nearest
 from components.core.files import read_json, write_json
@@ -16,6 +18,8 @@ from components.studies.matching import STEPS
 
 FILE = "asked.json"
 DOUBTLESS = "doubtless"
+DRY = "dry"
+VALUES = ("seed", "paths", "callbacks", "recipe", "init_from")  # what a recipe has at its top beside parts
 MOST_SEEDS = 10_000
 SMALLER = ("loss", "perplexity", "bits_per_byte", "error", "mae", "mse", "rmse", "steps", "faults")
 # what the command takes beside overrides
@@ -95,15 +99,28 @@ def find_study(name: str, studies: Path) -> Path:
         if (folder / FILE).is_file():
             return folder
     known = sorted(f.parent.name for f in studies.glob(f"*/{FILE}"))
+    if get_close_matches(name, [DRY]):
+        raise UserError(name, "is no word of the command", f"did you mean {DRY}?")
     raise UserError(name, f"no such study (looked here and in {studies})", nearest(name, known, called="studies"))
 
 
 def taken(words: Sequence[str], known: Sequence[str] = WORDS) -> tuple[list[str], dict[str, str]]:
-    """(overrides, {word of the command: its value}) of what was typed to a command that knows these words. UserError for a word that is there twice."""
+    """(overrides, {word of the command: its value}) of what was typed to a command that knows these words.
+
+    Raises:
+        UserError: a word is there twice, or is nearly one of the command's and no value of a recipe.
+    """
     rest, own = [], {}
     for word in words:
         key, equals, value = word.partition("=")
         if not equals or key not in known:
+            if (
+                equals
+                and key not in VALUES
+                and key not in registry.kinds()
+                and (near := get_close_matches(key, known, n=1, cutoff=0.75))
+            ):
+                raise UserError(key, "unknown word", f"did you mean {near[0]!r}? words: {', '.join(known)}")
             rest.append(word)
         elif key in own:
             raise UserError(key, "is given twice", "choose one")
