@@ -7,13 +7,13 @@ import inspect
 import json
 import re
 from pathlib import Path
-from typing import Any
 
 from components.cli.list import one_kind, preset_words
 from components.compose.recipes import all_recipes
 from components.compose.used_parts import recipes_with
 from components.core import layout, registry, terminal
 from components.core.errors import UserError
+from components.core.option_types import Type
 from components.core.signature import REQUIRED
 
 VERB = {
@@ -75,7 +75,7 @@ def meant(name: str) -> str:
     return f"did you mean {' or '.join(labels)}?" if labels else "components list says which there are; a recipe is recipe=NAME"
 
 
-def measured(e: registry.Entry) -> dict[str, Any]:
+def measured(e: registry.Entry) -> dict[str, int | str]:
     """Parameters and FLOPs per token of one instance in the battery's small model, built on the meta device."""
     from components.check.measure import figures_of
     from components.check.subject import subject_of
@@ -85,7 +85,7 @@ def measured(e: registry.Entry) -> dict[str, Any]:
     return {"parameters": f.parameters, **per_token, "shape": f"one of it with what stands in its sockets, {f.shape}"}
 
 
-def as_data(e: registry.Entry) -> dict[str, Any]:
+def as_data(e: registry.Entry) -> dict[str, object]:
     s = e.signature
     options = {
         o.name: {
@@ -146,7 +146,7 @@ def few(names: list[str]) -> str:
     return ", ".join(names[:FEW]) + more if names else "none"
 
 
-def allowed(type_: Any) -> str:
+def allowed(type_: Type) -> str:
     """For a socket the kind that goes in, else what the value may be."""
     if type_.kind is None:
         return type_.described() or type_.text
