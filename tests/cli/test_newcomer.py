@@ -108,6 +108,14 @@ def test_a_word_of_a_command_is_mistyped(here, capsys, words, says):
     assert not (here / "runs" / "studies").exists()
 
 
+@pytest.mark.parametrize(
+    "words", [["list", "attention"], ["list", "logger"], ["show", "data/text"], ["show", "attention/stochastic"]]
+)
+def test_a_terminal_shows_no_marks_of_a_page(capsys, words):
+    assert main(words) == 0
+    assert "``" not in capsys.readouterr().out
+
+
 def test_a_project_without_runs_is_no_mistake(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["runs"]) == 0

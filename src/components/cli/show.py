@@ -12,6 +12,7 @@ from components.cli.list import one_kind, preset_words
 from components.compose.recipes import all_recipes
 from components.compose.used_parts import recipes_with
 from components.core import layout, registry, terminal
+from components.core.docstrings import unmarked
 from components.core.errors import UserError
 from components.core.option_types import Type
 from components.core.signature import REQUIRED
@@ -119,12 +120,12 @@ def as_data(e: registry.Entry) -> dict[str, object]:
 
 def as_text(e: registry.Entry) -> list[str]:
     s = e.signature
-    lines = [layout.styled(e.label, "bold"), *layout.paragraph(s.sentence, indent=2)]
-    lines += [line for p in papers(s.doc) for line in layout.paragraph(p, indent=2)]
+    lines = [layout.styled(e.label, "bold"), *layout.paragraph(unmarked(s.sentence), indent=2)]
+    lines += [line for p in papers(s.doc) for line in layout.paragraph(unmarked(p), indent=2)]
     rows = []
     for o in s.options.values():
         default = "required" if o.default == REQUIRED else layout.value(o.default)
-        rows.append((o.name, allowed(o.type), default, o.doc))
+        rows.append((o.name, allowed(o.type), default, unmarked(o.doc)))
     lines += ["", "options", *(layout.table(rows, head=("name", "allowed", "default", "what it does")) or ["  none"])]
     facts = []
     if s.sizes:

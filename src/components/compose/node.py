@@ -160,8 +160,7 @@ class Node:
                 if out[name] == REQUIRED:
                     path = self.below(name)
                     said = f"give {path}={option.type.described() or f'a {option.type.kind}'}"
-                    doc = option.doc.rstrip(".").replace("``", "'")
-                    raise UserError(path, f"{self.label} needs it", said + (f": {doc}" if doc else ""))
+                    raise UserError(path, f"{self.label} needs it", said + f": {option.doc.rstrip('.')}" * bool(option.doc))
         return out
 
     def text(self) -> str:

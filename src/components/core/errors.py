@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
 
+from components.core.docstrings import unmarked
+
 MOST = 300  # characters of a printed line, at most
 CUT = " [...] "
 WORD = 30  # characters of a word, at most, that is left out whole where a line is cut in it
@@ -36,7 +38,7 @@ class UserError(ValueError):
 
         ``what`` is shortened first, then ``instead``, which people copy, then ``where``. Each keeps its beginning and its end.
         """
-        where, what, instead = map(printable, (self.where, self.what, self.instead))
+        where, what, instead = printable(self.where), *map(unmarked, map(printable, (self.what, self.instead)))
         for least, part in ((100, "what"), (60, "instead"), (80, "where"), (0, "what")):
             over = len(UserError(where, what, instead).args[0]) - most
             if over <= 0:
