@@ -32,12 +32,12 @@ def run(args: argparse.Namespace) -> int:
     from components.runs import run_folder
 
     runs = Path(DEFAULT if args.runs is None else args.runs).expanduser()
-    if args.runs is not None and not runs.is_dir():
-        raise UserError("--runs", f"there is no folder {runs}", "give the folder that the runs are in")
     if len(args.names) == 1:
         raise UserError("runs", "one run alone is compared with nothing", "give two, or none to list all")
     if args.names:
         return compare([run_folder.find_run(name, runs)[0] for name in args.names], runs, args.json)
+    if args.runs is not None and not runs.is_dir():
+        raise UserError("--runs", f"there is no folder {runs}", "give the folder that the runs are in")
     found = [(folder, figures_of(folder)) for folder in run_folder.all_runs(runs)]
     if args.json:
         terminal.show(json.dumps([{"run": str(folder), **figures} for folder, figures in found]))

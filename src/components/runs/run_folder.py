@@ -41,7 +41,12 @@ def rank() -> int:
 
 
 def require_place(runs: Path) -> None:
-    """UserError where no run's folder can be made in ``runs``. It looks and writes nothing, so it is asked before any data are read."""
+    """UserError where no run's folder can be made in ``runs``. It looks and writes nothing, so it is asked before any data are read.
+
+    Asked of the first rank alone, as it is the one that writes, and of no job of a sweep, which has its folder already.
+    """
+    if rank() or os.environ.get(JOB_FOLDER):
+        return
     near = next(place for place in (runs.absolute(), *runs.absolute().parents) if place.exists())
     if not near.is_dir() or not os.access(near, os.W_OK | os.X_OK):
         raise _no_place(runs, os.strerror(errno.EACCES if near.is_dir() else errno.ENOTDIR))

@@ -82,8 +82,6 @@ def fit(job: Job, watch: Watch | None = None) -> Result:
     bar = Bar() if shown else None
     signals = Signals(requeue=slurm.job() is not None, aloud=first)
     with restored(), signals.heard():
-        if first and job.resumed is None and not os.environ.get(run_folder.JOB_FOLDER):
-            run_folder.require_place(runs_of(job.config))
         planned = plan(job, say, bar)
         folder = folder_of(planned) if first else None
         lock = Lock(folder) if folder is not None else None  # before anything is written into an existing folder
