@@ -17,7 +17,7 @@ from components.studies.answer import Answer, answer
 from components.studies.asked import DOUBTLESS, Asked, lower
 from components.studies.design import sorted_words
 from components.studies.executing import Place, Planned, collected, execute, measured
-from components.studies.planning import RECIPE, Plan, plan
+from components.studies.planning import Plan, plan
 from components.studies.study import DONE, REPORTED, TUNING, Speed, Study, StudyRun, Variant, write_speeds
 from components.studies.subjects import Built, build
 
@@ -93,8 +93,9 @@ class Work:
     def trained(self, planned: Plan) -> tuple[list[StudyRun], list[Speed], list[Variant]]:
         """All runs, the tuning first."""
         if self.asked.metrics != (VAL_LOSS,):  # one run tells which figures there are, before all others are trained
-            recipe = Planned(RECIPE, planned.seeds[0], planned.built[RECIPE].overrides)
-            self._known_metric([run for run, _ in self._collect([*self._tuning(planned), recipe][:1])])
+            name, built = next(iter(planned.built.items()))
+            first = Planned(name, planned.seeds[0], built.overrides)
+            self._known_metric([run for run, _ in self._collect([*self._tuning(planned), first][:1])])
         tried = self._collect(self._tuning(planned))
         variants, chosen = [], {}
         for variant in planned.variants:
