@@ -140,6 +140,13 @@ def test_a_place_for_runs_is_asked_before_the_data_are_read(capsys, runs):
     assert "documents read" not in out
 
 
+def test_a_part_that_is_built_alone_says_which_sizes_it_takes():
+    with pytest.raises(UserError, match=r"^norm/rms needs the size dim, .*; built alone, it takes dim=\.\.\.$"):
+        components.build("norm", "rms")
+    with pytest.raises(UserError, match=r"it takes d_model=\.\.\.$"):
+        components.build("attention", "gqa", n_heads=2, position="none")
+
+
 def test_a_folder_that_may_not_be_written(tmp_path, monkeypatch):
     require_place(tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
