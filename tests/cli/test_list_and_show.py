@@ -9,6 +9,7 @@ import pytest
 from components.cli import main
 from components.cli.show import papers
 from components.core import layout, registry
+from components.core.docstrings import unmarked
 
 
 def printed(capsys, *words: str) -> str:
@@ -32,7 +33,7 @@ def test_text_names_every_part_with_its_sentence(capsys):
         out = " ".join(printed(capsys, "list", kind).split())
         for e in registry.entries(kind).values():
             assert e.name in out
-            assert e.signature.sentence.split()[0] in out
+            assert unmarked(e.signature.sentence).split()[0] in out
     everything = printed(capsys, "list")
     assert all(kind in everything for kind in registry.KINDS)
 

@@ -74,7 +74,7 @@ def test_shares_one_after_another(capsys):
         (["workers=many"], "error: workers: 'many' is no number of processes"),
         (["shard=4/3"], "error: shard: '4/3' is no share of the data; shard=1/64 to shard=64/64"),
         (["shard=0/3"], "error: shard: '0/3' is no share"),
-        (["worker=3"], "error: worker: unknown key 'worker'"),
+        (["worker=3"], "error: worker: unknown word; did you mean 'workers'?"),
         (["data.path=none.txt"], "error: data.path: "),
     ],
 )

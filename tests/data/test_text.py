@@ -197,3 +197,27 @@ def test_fingerprint_follows_files_and_options(tmp_path):
     assert build("data", "text", path=str(file), split_on="lines").fingerprint() != first
     file.write_text("more text")
     assert build("data", "text", path=str(file)).fingerprint() != first
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "says"),
+    [
+        ("a.txt", {"field": "body"}, r"data\.field: .* is plain text, which has no fields; leave it out"),
+        ("a.jsonl", {"split_on": "lines"}, r"data\.split_on: .* a row of a table is a document; leave it out"),
+    ],
+)
+def test_an_option_that_no_file_heeds_is_refused(tmp_path, name, options, says):
+    (tmp_path / name).write_text('{"body": "one"}\n')
+    source = build("data", "text", path=str(tmp_path), **options)
+    for asked in (source.fingerprint, lambda: list(source.documents())):
+        with pytest.raises(UserError, match=says):
+            asked()
+    (tmp_path / "b.txt").write_text("two")
+    (tmp_path / "b.jsonl").write_text('{"body": "three", "text": "four"}\n')
+    assert build("data", "text", path=str(tmp_path), **options).fingerprint()
+
+
+def test_standard_input_has_no_fields(monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b'{"body": "one"}')))
+    with pytest.raises(UserError, match=r"data\.field: what comes from standard input is plain text"):
+        build("data", "text", path="-", field="body").fingerprint()

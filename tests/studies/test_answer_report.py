@@ -19,7 +19,7 @@ from components.studies.report.charts import numbers
 from components.studies.report.markdown import markdown, plain
 from components.studies.report.page import TITLES, page
 from components.studies.report.series import curves, differences, fronts
-from components.studies.report.svg import Axis
+from components.studies.report.svg import Axis, Picture
 from components.studies.report.tables import interval, pairing, trials
 from components.studies.typed import typed
 
@@ -267,3 +267,12 @@ def test_ticks_are_round_and_inside():
         assert len({text for _, text in ticks}) == len(ticks)
         assert all(-0.01 <= axis(v) <= 600.01 for v, _ in ticks)
     assert interval((-0.0358, 0.0291)) == "\u22120.036 to +0.029"
+
+
+@pytest.mark.parametrize("last", [4.2, 12000, 1_000_000])
+def test_a_tick_at_an_edge_is_not_cut_off(last):
+    picture = Picture(720, 300, "edges")
+    picture.axes(Axis([0.0, last], 70, 718, margin=0.0), None)
+    ticks = re.findall(r'x="([\d.]+)" y="[\d.]+" text-anchor="middle">([^<]+)<', str(picture))
+    assert len(ticks) >= 5
+    assert all(float(x) + 4 * len(text) <= 720 for x, text in ticks)

@@ -187,6 +187,14 @@ def test_what_cannot_be_asked(overrides, more, says):
         ablate(*overrides, **more)
 
 
+def test_a_figure_that_no_run_has_is_told_after_one_run(trained):
+    for words in ({"metric": "val_los"}, {"metric": "val_los", "tune": "optimizer.lr:3"}):
+        before = len(trained())
+        with pytest.raises(UserError, match="metric: no run has a figure 'val_los'; did you mean 'val_loss'"):
+            ablate("model/norm=rms,layer", seeds=3, **words)
+        assert len(trained()) <= before + 1
+
+
 def test_a_study_keeps_its_question():
     folder = ablate("model/norm=rms,layer", seeds=1).folder
     with pytest.raises(UserError, match="match: is part of the study's question"):

@@ -9,6 +9,7 @@ import torch
 import yaml
 
 from components.cli import main
+from components.core.errors import UserError
 from components.functional import precision
 from components.training.devices import precision_here, slow_line, with_precision_of_here
 from components.training.experiment import Job, fit
@@ -28,6 +29,9 @@ def test_auto_is_what_the_device_multiplies(has, tiny):
     chosen = "bf16-mixed" if has else "32-true"
     assert precision_here("auto", "cpu") == chosen
     assert precision_here("64-true", "cpu") == "64-true"
+    assert [precision_here(p) for p in ("bf16", "16", 16, 32, "64", None)] == [
+        *("bf16-mixed", "16-mixed", "16-mixed", "32-true", "64-true", "32-true")
+    ]
     settings = {**check_settings(tiny())}
     made = make_trainer({**settings, "precision": "auto", "accelerator": "cpu"}, 5, 1)
     assert made.precision == chosen
@@ -70,3 +74,17 @@ def test_a_plan_asks_the_accelerator_that_it_is_for(accelerator, chosen, capsys)
         == 0
     )
     assert json.loads(capsys.readouterr().out)["precision"] == chosen
+
+
+def test_a_short_name_is_the_whole_one_and_lightning_has_nothing_to_say(tiny, capfd):
+    run = fit(Job(tiny(trainer={"precision": "bf16", "max_steps": 1, "accelerator": "cpu"}))).folder
+    assert yaml.safe_load((run / "config.yaml").read_text(encoding="utf8"))["trainer"]["precision"] == "bf16-mixed"
+    assert "historical" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda", "mps"])
+def test_an_accelerator_that_is_not_here_is_told_in_our_words(tiny, name, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    with pytest.raises(UserError, match=rf"trainer\.accelerator: this machine has no {name}, .*; use cpu or auto"):
+        fit(Job(tiny(trainer={"accelerator": name, "max_steps": 1})))

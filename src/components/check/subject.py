@@ -58,7 +58,9 @@ def subject_of(what: str | type, options: Iterable[str] | Mapping[str, object] =
         return _of_class(what, options, kind)
     found_kind, slash, name = what.rpartition("/")
     if not slash:
-        raise UserError(what, "a part is named KIND/NAME or package.module:Class", "components list says which there are")
+        parts = " or ".join(registry.labelled(what))
+        instead = f"did you mean {parts}?" if parts else "components list says which there are"
+        raise UserError(what, "a part is named KIND/NAME or package.module:Class", instead)
     e = registry.entry(found_kind.rpartition("/")[2], name)
     target = registry.find(e.kind, e.name)
     given, around = _given(options, e.signature, e.label)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+from difflib import get_close_matches
 from pathlib import Path
 
 from components.core import terminal
@@ -16,6 +17,8 @@ VERB = {
 }
 
 OUTTYPES, OUTTYPE = ("F32", "F16", "Q8_0"), "F16"
+FILES = (".gguf", ".pt2", ".onnx")  # of them one file is written, else a folder
+WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
 UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 
 
@@ -61,6 +64,12 @@ def run(args: argparse.Namespace) -> int:
     from components.runs.run_files import has_tracker
 
     to = Path(args.to).expanduser()
+    if not to.is_dir() and (near := get_close_matches(to.suffix, FILES, n=1)) and to.suffix not in FILES:
+        raise UserError("--to", f"{to.name} would be a folder", f"did you mean {to.with_suffix(near[0])}?")
+    if to.suffix in WEIGHTS:
+        raise UserError(
+            "--to", f"{to.name} would be a folder", "name a folder; components consolidate writes weights into one file"
+        )
     in_gguf = to.suffix == ".gguf"
     if args.outtype is not None and not in_gguf:
         raise UserError("--outtype", "is the type of numbers in a GGUF file", "--to mine.gguf, or leave it out")

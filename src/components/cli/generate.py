@@ -113,25 +113,26 @@ def run(args: argparse.Namespace) -> int:
                 names = [f"prompt {i + 1}"] * (len(prompts) > 1) + [f"sample {j + 1}"] * (args.samples > 1)
                 terminal.show(f"=== {', '.join(names)} ===\n{text}\n")
         return 0
-    show = Streamed()
-    show(args.target if loaded.reads_source else prompts[0])
+    show = Streamed(args.target if loaded.reads_source else prompts[0])
     try:
         show.end(loaded.generate(prompts[0], on_text=show, **options))
     except UserError:
-        terminal.show("")  # the prompt is on the screen: the error begins on a new line
+        if show.text:
+            terminal.show("")  # a text is on the screen: the error begins on a new line
         raise
     return 0
 
 
 class Streamed:
-    """Shows a text as it comes."""
+    """Shows a text as it comes. What it begins with is shown with the first piece: a request that is refused prints nothing."""
 
-    def __init__(self) -> None:
-        self.text = ""
+    def __init__(self, begin: str = "") -> None:
+        self.begin, self.text = begin, ""
 
     def __call__(self, piece: str) -> None:
-        self.text += piece
-        terminal.show(piece, end="", flush=True)
+        shown = piece if self.text else self.begin + piece
+        self.text += shown
+        terminal.show(shown, end="", flush=True)
 
     def end(self, whole: str) -> None:
         """Show the rest of the whole text: a token may be a part of a character, so the last ones may have been held back."""

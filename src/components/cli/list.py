@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 from components.core import layout, registry, terminal
+from components.core.docstrings import unmarked
 from components.core.errors import UserError, nearest
 from components.core.resources import recipe_files, recipe_sentence
 
@@ -83,7 +84,7 @@ def one_kind(kind: str) -> list[str]:
     for e in registry.entries(kind).values():
         mark = f"  = {preset_words(e)}" if e.preset_of else ""
         mark += "" if _is_ours(e.origin) else f"  [{e.origin}]"
-        rows.append((e.name, e.signature.sentence + mark))
+        rows.append((e.name, unmarked(e.signature.sentence) + mark))
     lines = layout.paragraph(f"{kind}: {registry.kinds()[kind].sentence}")
     return [*lines, "", *(layout.table(rows, limit=44) or ["  no parts yet"])]  # a name stays whole
 

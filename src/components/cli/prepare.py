@@ -40,12 +40,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    words = dict(w.split("=", 1) for w in args.overrides if w.startswith(("workers=", "shard=")))
+    from components.studies.asked import taken
+
+    rest, words = taken(args.overrides, ("workers", "shard"))
     workers, share = workers_of(words.get("workers")), share_of(words.get("shard"))
 
     from components.compose import compose
 
-    composed = compose(None, [w for w in args.overrides if w.partition("=")[0] not in words])
+    composed = compose(None, rest)
 
     from components.core.bar import Bar
     from components.corpus.work import Asked, Unfinished, asking, cores

@@ -19,21 +19,25 @@ VERB = {
     "takes": ("run",),
 }
 
+DEFAULT = "runs"  # a new project has none yet, and that is no mistake
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("names", nargs="*", metavar="RUN", help="none lists all; two (or more) are compared")
-    parser.add_argument("--runs", default="runs", metavar="FOLDER", help="where they are (default: runs)")
+    parser.add_argument("--runs", metavar="FOLDER", help=f"where they are (default: {DEFAULT})")
     parser.add_argument("--json", action="store_true", help="as data")
 
 
 def run(args: argparse.Namespace) -> int:
     from components.runs import run_folder
 
-    runs = Path(args.runs).expanduser()
+    runs = Path(DEFAULT if args.runs is None else args.runs).expanduser()
     if len(args.names) == 1:
         raise UserError("runs", "one run alone is compared with nothing", "give two, or none to list all")
     if args.names:
         return compare([run_folder.find_run(name, runs)[0] for name in args.names], runs, args.json)
+    if args.runs is not None and not runs.is_dir():
+        raise UserError("--runs", f"there is no folder {runs}", "give the folder that the runs are in")
     found = [(folder, figures_of(folder)) for folder in run_folder.all_runs(runs)]
     if args.json:
         terminal.show(json.dumps([{"run": str(folder), **figures} for folder, figures in found]))

@@ -6,12 +6,15 @@ import argparse
 import inspect
 import json
 import re
-from typing import Any
+from pathlib import Path
 
 from components.cli.list import one_kind, preset_words
+from components.compose.recipes import all_recipes
 from components.compose.used_parts import recipes_with
 from components.core import layout, registry, terminal
+from components.core.docstrings import unmarked
 from components.core.errors import UserError
+from components.core.option_types import Type
 from components.core.signature import REQUIRED
 
 VERB = {
@@ -52,8 +55,8 @@ def run(args: argparse.Namespace) -> int:
     if not slash and name in registry.kinds() and not args.json and not args.measure:
         terminal.show("\n".join(one_kind(name)))
         return 0
-    if not slash:
-        raise UserError(args.what, "a part is named KIND/NAME", "components list says which there are; a recipe is recipe=NAME")
+    if not slash or (kind not in registry.kinds() and args.what in all_recipes(Path.cwd())):
+        raise UserError(args.what, "a part is named KIND/NAME", meant(args.what))
     e = registry.entry(kind.rpartition("/")[2], name)  # model/attention/gqa, as on the command line, means the same
     size = measured(e) if args.measure else {}
     if args.json:
@@ -67,7 +70,13 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def measured(e: registry.Entry) -> dict[str, Any]:
+def meant(name: str) -> str:
+    """What a name that is no KIND/NAME may mean: a recipe, or parts of that name."""
+    labels = [f"recipe={name}"] * (name in all_recipes(Path.cwd())) + registry.labelled(name)
+    return f"did you mean {' or '.join(labels)}?" if labels else "components list says which there are; a recipe is recipe=NAME"
+
+
+def measured(e: registry.Entry) -> dict[str, int | str]:
     """Parameters and FLOPs per token of one instance in the battery's small model, built on the meta device."""
     from components.check.measure import figures_of
     from components.check.subject import subject_of
@@ -77,7 +86,7 @@ def measured(e: registry.Entry) -> dict[str, Any]:
     return {"parameters": f.parameters, **per_token, "shape": f"one of it with what stands in its sockets, {f.shape}"}
 
 
-def as_data(e: registry.Entry) -> dict[str, Any]:
+def as_data(e: registry.Entry) -> dict[str, object]:
     s = e.signature
     options = {
         o.name: {
@@ -111,12 +120,12 @@ def as_data(e: registry.Entry) -> dict[str, Any]:
 
 def as_text(e: registry.Entry) -> list[str]:
     s = e.signature
-    lines = [layout.styled(e.label, "bold"), *layout.paragraph(s.sentence, indent=2)]
-    lines += [line for p in papers(s.doc) for line in layout.paragraph(p, indent=2)]
+    lines = [layout.styled(e.label, "bold"), *layout.paragraph(unmarked(s.sentence), indent=2)]
+    lines += [line for p in papers(s.doc) for line in layout.paragraph(unmarked(p), indent=2)]
     rows = []
     for o in s.options.values():
         default = "required" if o.default == REQUIRED else layout.value(o.default)
-        rows.append((o.name, allowed(o.type), default, o.doc))
+        rows.append((o.name, allowed(o.type), default, unmarked(o.doc)))
     lines += ["", "options", *(layout.table(rows, head=("name", "allowed", "default", "what it does")) or ["  none"])]
     facts = []
     if s.sizes:
@@ -138,7 +147,7 @@ def few(names: list[str]) -> str:
     return ", ".join(names[:FEW]) + more if names else "none"
 
 
-def allowed(type_: Any) -> str:
+def allowed(type_: Type) -> str:
     """For a socket the kind that goes in, else what the value may be."""
     if type_.kind is None:
         return type_.described() or type_.text

@@ -41,7 +41,7 @@ def show(words: list[str], *, full: bool, kernels: bool, as_json: bool) -> int:
         terminal.show(json.dumps({**data, "origins": composed.origins}, indent=1))
         return 0
     terminal.show(layout.styled(f"recipe {composed.recipe}", "bold"))
-    for line in [*layout.paragraph(sentence, indent=2), "", *as_text(row), "", *beside(composed.tree)]:
+    for line in [*(layout.paragraph(sentence, indent=2) if sentence else []), "", *as_text(row), "", *beside(composed.tree)]:
         terminal.show(line)
     counted = "; the parameters above are counted with it, a trained or downloaded tokenizer may have more" if size.note else ""
     terminal.show(f"\nvocabulary: {size.size:,}{f' ({size.note})' if size.note else ''}{counted}")

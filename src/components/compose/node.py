@@ -160,7 +160,7 @@ class Node:
                 if out[name] == REQUIRED:
                     path = self.below(name)
                     said = f"give {path}={option.type.described() or f'a {option.type.kind}'}"
-                    raise UserError(path, f"{self.label} needs it", said + (f" ({option.doc})" if option.doc else ""))
+                    raise UserError(path, f"{self.label} needs it", said + f": {option.doc.rstrip('.')}" * bool(option.doc))
         return out
 
     def text(self) -> str:

@@ -61,6 +61,12 @@ def find_recipe(name: str, cwd: Path, where: str = "recipe") -> Recipe:
         raise UserError(where, f"there is no file {name}", "a recipe is a name or a YAML file's path")
     known = all_recipes(cwd)
     if name not in known:
+        if (cwd / name).exists():
+            raise UserError(
+                where,
+                f"{name} is {'a folder' if (cwd / name).is_dir() else 'no YAML file'}",
+                "a recipe is a name or a YAML file's path",
+            )
         raise UserError(where, f"unknown recipe {name!r}", nearest(name, known, called="recipes"))
     return known[name]
 

@@ -15,6 +15,11 @@ def whole(module_doc: str, doc: str | None) -> str:
     return "\n\n".join(filter(None, (module_doc.strip(), (doc or "").strip())))
 
 
+def unmarked(text: str) -> str:
+    """``text`` without the marks of code, which are for a page: on a terminal a word in them stands between quotation marks."""
+    return text.replace("``", "'")
+
+
 def argument_docs(doc: str) -> dict[str, str]:
     """``Args:`` lines ``name: text`` of a docstring, each with its continuation lines."""
     found: dict[str, str] = {}

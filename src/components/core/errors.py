@@ -7,8 +7,11 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
 
+from components.core.docstrings import unmarked
+
 MOST = 300  # characters of a printed line, at most
 CUT = " [...] "
+WORD = 30  # characters of a word, at most, that is left out whole where a line is cut in it
 LISTED = 40  # names listed in one line, at most; of more only the nearest
 NEAR = 6
 
@@ -35,7 +38,7 @@ class UserError(ValueError):
 
         ``what`` is shortened first, then ``instead``, which people copy, then ``where``. Each keeps its beginning and its end.
         """
-        where, what, instead = map(printable, (self.where, self.what, self.instead))
+        where, what, instead = printable(self.where), *map(unmarked, map(printable, (self.what, self.instead)))
         for least, part in ((100, "what"), (60, "instead"), (80, "where"), (0, "what")):
             over = len(UserError(where, what, instead).args[0]) - most
             if over <= 0:
@@ -62,7 +65,13 @@ def cut(text: str, most: int) -> str:
     if most <= len(CUT) + 2:
         return text[: max(0, most)]
     head = (most - len(CUT)) // 2
-    return text[:head] + CUT + text[len(text) - (most - len(CUT) - head) :]
+    begin, end = text[:head], text[len(text) - (most - len(CUT) - head) :]
+    # between words, where one ends or begins near by: half a name cannot be copied
+    if text[head] != " " and len(begin) - (at := begin.rfind(" ")) <= WORD and at > 0:
+        begin = begin[:at]
+    if text[-len(end) - 1] != " " and 0 <= (at := end.find(" ")) <= WORD:
+        end = end[at + 1 :]
+    return begin.rstrip() + CUT + end.lstrip()
 
 
 @contextmanager

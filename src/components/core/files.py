@@ -6,6 +6,7 @@ and a device may never end. Writing never follows links: a run folder from someb
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -24,6 +25,14 @@ MOST = 256 * 2**20  # bytes of a file that is read as a whole; weights and corpo
 PIECE = 2**16
 STALE = 3600  # seconds after which an unfinished part counts as abandoned
 PART = ".part"
+ELSEWHERE = "make room or allow it, or name another place"
+INSTEAD = {
+    errno.ENOENT: "make its folder first, or name another place",
+    errno.EISDIR: "name a file in it, or another place",
+    errno.EEXIST: "it is a file: name a folder",
+    errno.ENOTDIR: "a part of its path is a file: name another place",
+    errno.ENAMETOOLONG: "give it a shorter name",
+}
 
 
 def regular(file: str | Path) -> Path:
@@ -188,7 +197,7 @@ def make_folder(folder: str | Path) -> Path:
 
 def unwritable(path: str | Path, error: OSError) -> UserError:
     """The error for a path that the disk, the folder or the user's rights do not allow to write."""
-    return UserError(str(path), f"cannot be written ({reason(error)})", "make room or allow it, or name another place")
+    return UserError(str(path), f"cannot be written ({reason(error)})", INSTEAD.get(error.errno or 0, ELSEWHERE))
 
 
 def reason(error: BaseException) -> str:

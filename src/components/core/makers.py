@@ -113,9 +113,9 @@ def make(maker: Any, kind: str, /, **offers: Any) -> Any:
     if offers.get("d_memory") is not None:
         target, options = _across(target, options)
     signature = signature_of(target)
-    for name, required in signature.sizes.items():
-        if required and name not in offers:
-            raise UserError(where or label, f"{label} needs the size {name}, which its parent does not offer here")
+    if missing := [n for n, required in signature.sizes.items() if required and n not in offers]:
+        what = f"{label} needs the size {missing[0]}, which its parent does not offer here"
+        raise UserError(where, what, f"built alone, it takes {', '.join(f'{n}=...' for n in missing)}")
     sizes = {n: offers[n] for n in signature.sizes if n in offers}
     options.update(_sockets(signature, options, inherited, where, label))
     try:

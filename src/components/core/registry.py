@@ -177,6 +177,11 @@ def names(kind: str) -> list[str]:
     return [name for _, name in entries(kind)]
 
 
+def labelled(name: str) -> list[str]:
+    """``norm/rms`` and every other part of that name: what a name without its kind may mean."""
+    return ["/".join(key) for key in entries() if key[1] == name]
+
+
 def entry(kind: str, name: str, where: str = "") -> Entry:
     """The part's entry by its name or an earlier one. UserError with the nearest name and all of them."""
     key = (kind, name)

@@ -75,8 +75,9 @@ def require_splits(report: Report, validation: float) -> None:
     if report.kept == 0:
         met = ", ".join(f"{n} {reason}" for reason, n in report.counts.items() if n) or "the source gave none"
         example = next((e for examples in report.examples.values() for e in examples), "")
+        instead = "save the text as UTF-8" if report.counts["undecodable"] == report.read else "see that the data have any text"
         raise UserError(
-            "data", f"none of the {report.called} is left after cleaning ({met}{': ' + example if example else ''})"
+            "data", f"none of the {report.called} is left after cleaning ({met}{': ' + example if example else ''})", instead
         )
     if report.documents["train"] == 0 or (validation > 0 and report.documents["validation"] == 0):
         empty = "train" if report.documents["train"] == 0 else "validation"

@@ -49,6 +49,8 @@ def located(path: str, fetched: Sequence[str] = hub.FETCHED) -> Path:
     if is_gguf(folder) and folder.exists():
         return folder
     if folder.is_file():
+        if folder.suffix not in (".json", ".safetensors"):
+            raise UserError(path, "is no checkpoint", "name a folder with config.json and *.safetensors, or a .gguf file")
         folder = folder.parent
     if folder.is_dir():
         return folder

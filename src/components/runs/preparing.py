@@ -123,12 +123,15 @@ def task_options(config: Config) -> Config:
 
 
 def device_of(name: str) -> torch.device:
-    """The device. UserError if this machine does not have it."""
+    """The device. UserError, with those that this machine has, if it is none of them."""
     try:
         device = torch.device(name)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as e:  # torch asserts where it was built without CUDA
-        raise UserError("device", f"{name!r} is not here ({str(e).splitlines()[0]})", "use cpu, cuda, cuda:1 or mps") from None
+        # torch's list of what a device may be called is long, and holds what nobody here has
+        why = "" if "device type" in str(e) else f" ({str(e).splitlines()[0]})"
+        here = [f"cuda:{i}" for i in range(torch.cuda.device_count())] + ["mps"] * torch.backends.mps.is_available()
+        raise UserError("device", f"{name!r} is not here{why}", f"use {' or '.join(['cpu', *here])}") from None
     return device
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import platform
@@ -39,6 +40,22 @@ def rank() -> int:
     return of_node or given.get("NODE_RANK", given.get("GROUP_RANK", 0))  # the first process of another node is not rank 0
 
 
+def require_place(runs: Path) -> None:
+    """UserError where no run's folder can be made in ``runs``. It looks and writes nothing, so it is asked before any data are read.
+
+    Asked of the first rank alone, as it is the one that writes, and of no job of a sweep, which has its folder already.
+    """
+    if rank() or os.environ.get(JOB_FOLDER):
+        return
+    near = next(place for place in (runs.absolute(), *runs.absolute().parents) if place.exists())
+    if not near.is_dir() or not os.access(near, os.W_OK | os.X_OK):
+        raise _no_place(runs, os.strerror(errno.EACCES if near.is_dir() else errno.ENOTDIR))
+
+
+def _no_place(folder: Path, why: str | None) -> UserError:
+    return UserError("paths.runs", f"{folder} cannot be made ({why})", "set paths.runs to a folder that can be written")
+
+
 def new_folder(runs: Path, recipe: str) -> Path:
     """Create ``runs/<recipe>/<time>``. Two runs of the same second get different folders. A job of a sweep has its folder already."""
     if os.environ.get(JOB_FOLDER):
@@ -56,9 +73,7 @@ def new_folder(runs: Path, recipe: str) -> Path:
         except FileExistsError:
             continue
         except OSError as e:
-            raise UserError(
-                "paths.runs", f"{folder} cannot be made ({e.strerror})", "set paths.runs to a folder that can be written"
-            ) from None
+            raise _no_place(folder, e.strerror) from None
         make_folder(folder / "checkpoints")
         return folder
     raise UserError("paths.runs", f"{runs / recipe} has a thousand runs of this second")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, fields, replace
+from difflib import get_close_matches
 from pathlib import Path
 
 from components.core.content import MOST
@@ -15,6 +16,7 @@ from components.studies.matching import STEPS
 
 FILE = "asked.json"
 DOUBTLESS = "doubtless"
+DRY = "dry"
 MOST_SEEDS = 10_000
 SMALLER = ("loss", "perplexity", "bits_per_byte", "error", "mae", "mse", "rmse", "steps", "faults")
 # what the command takes beside overrides
@@ -94,6 +96,8 @@ def find_study(name: str, studies: Path) -> Path:
         if (folder / FILE).is_file():
             return folder
     known = sorted(f.parent.name for f in studies.glob(f"*/{FILE}"))
+    if get_close_matches(name, [DRY]):
+        raise UserError(name, "is no word of the command", f"did you mean {DRY}?")
     raise UserError(name, f"no such study (looked here and in {studies})", nearest(name, known, called="studies"))
 
 

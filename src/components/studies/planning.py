@@ -18,6 +18,7 @@ from components.studies.subjects import Built, build
 from components.studies.tuning import LEAST, SEED, SHORT, Tune, parse_tune, settings
 
 RECIPE = "recipe"
+SAME = "is the"  # how the reason begins of a choice that changes nothing
 
 Measure = Callable[[Mapping[str, Built]], Mapping[str, float]]  # {variant: as built} -> {variant: seconds of a step}
 
@@ -74,7 +75,7 @@ def plan(asked: Asked, cwd: Path, measure: Measure) -> Plan:
         if same == name_of(combination):
             built[same] = made
         else:
-            refused.append(Refused(combination, "is the recipe as it is" if same == RECIPE else f"is the same as {same}"))
+            refused.append(Refused(combination, f"{SAME} recipe as it is" if same == RECIPE else f"{SAME} same as {same}"))
     solved, lost = _matched(recipe, built, match, measure)
     refused += [Refused(_combination(name, combinations), reason) for name, reason in lost.items()]
     final, variants = {RECIPE: recipe}, [_variant(RECIPE, (), recipe, recipe, Solved())]
@@ -85,7 +86,9 @@ def plan(asked: Asked, cwd: Path, measure: Measure) -> Plan:
         final[name] = build((*made.overrides, *found.overrides), cwd) if found.overrides else made
         variants.append(_variant(name, _combination(name, combinations), final[name], recipe, found))
     if len(variants) == 1:
-        first = f"{' '.join(refused[0].overrides)}: {refused[0].reason}"
+        # a mistake is told before a choice that changes nothing
+        shown = next((r for r in refused if not r.reason.startswith(SAME)), refused[0])
+        first = f"{' '.join(shown.overrides)}: {shown.reason}"
         raise UserError("components ablate", f"no variant can be trained ({first})", "name others")
     first = int(recipe.config["seed"])
     seeds = tuple(range(first, first + asked.seeds))

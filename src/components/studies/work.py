@@ -10,6 +10,7 @@ from components.core import terminal
 from components.core.config_types import Config
 from components.core.errors import UserError, nearest
 from components.core.files import make_folder
+from components.runs.metrics_file import VAL_LOSS
 from components.runs.preparing import runs_of
 from components.studies import pool, report, sequential, telling, tuning
 from components.studies.answer import Answer, answer
@@ -91,6 +92,10 @@ class Work:
 
     def trained(self, planned: Plan) -> tuple[list[StudyRun], list[Speed], list[Variant]]:
         """All runs, the tuning first."""
+        if self.asked.metrics != (VAL_LOSS,):  # one run tells which figures there are, before all others are trained
+            name, built = next(iter(planned.built.items()))
+            first = Planned(name, planned.seeds[0], built.overrides)
+            self._known_metric([run for run, _ in self._collect([*self._tuning(planned), first][:1])])
         tried = self._collect(self._tuning(planned))
         variants, chosen = [], {}
         for variant in planned.variants:

@@ -9,6 +9,7 @@ from components.core.config_types import Config
 from components.core.errors import UserError
 
 AUTO = "auto"  # of trainer.precision: what is fastest here
+LONG = {"16": "16-mixed", "bf16": "bf16-mixed", "32": "32-true", "64": "64-true"}  # Lightning warns of short names
 
 
 def count_devices(devices: object) -> int | None:
@@ -77,20 +78,20 @@ def multiplies_float8(settings: Config) -> bool:
 
 
 def precision_here(precision: object, accelerator: object = "auto") -> str:
-    """What ``trainer.precision`` is on this machine: ``auto`` is bf16-mixed where the device multiplies bf16, else 32-true."""
+    """What ``trainer.precision`` is on this machine, by its whole name: ``auto`` is bf16-mixed where the device multiplies bf16, else 32-true."""
     from components.functional.precision import multiplies_bf16
 
     if precision != AUTO:
-        return str(precision or "32-true")
+        return LONG.get(str(precision or "32"), str(precision))
     return "bf16-mixed" if multiplies_bf16(device_kind({"accelerator": accelerator})) else "32-true"
 
 
 def with_precision_of_here(config: Config) -> Config:
-    """The config of a run with what ``auto`` is here: a run goes on in the precision that it began in."""
+    """The config of a run with what ``auto`` is here, by its whole name: a run goes on in the precision that it began in."""
     settings = config.get("trainer") or {}
-    if settings.get("precision") != AUTO:
+    if settings.get("precision") != AUTO and str(settings.get("precision")) not in LONG:
         return config
-    return {**config, "trainer": {**settings, "precision": precision_here(AUTO, settings.get("accelerator"))}}
+    return {**config, "trainer": {**settings, "precision": precision_here(settings["precision"], settings.get("accelerator"))}}
 
 
 def slow_line(settings: Config) -> list[str]:
@@ -112,7 +113,12 @@ def check_hardware(settings: Config) -> None:
     import torch
 
     precision = str(settings.get("precision") or "32-true")
-    on_cpu = settings.get("accelerator") == "cpu" or not (torch.cuda.is_available() or torch.backends.mps.is_available())
+    here = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    here["gpu"], accelerator = any(here.values()), str(settings.get("accelerator"))
+    if here.get(accelerator) is False:
+        what = f"this machine has no {accelerator}, or this torch was built without it"
+        raise UserError("trainer.accelerator", what, "use cpu or auto; components doctor shows what was found")
+    on_cpu = accelerator == "cpu" or not here["gpu"]
     if precision in ("16", "16-mixed") and on_cpu:
         raise UserError(
             "trainer.precision",

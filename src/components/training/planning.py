@@ -128,6 +128,8 @@ def plan(job: Job, say: Callable[[str], None], bar: Bar | None) -> Plan:
     trainer = make_trainer(
         settings, options["validation_every"], 1
     )  # whatever Lightning refuses, it refuses now, before a folder exists
+    if job.resumed is None:
+        run_folder.require_place(runs_of(job.config))
     start = init_from.start_from(job.init_from, runs_of(job.config)) if job.init_from else None
     if start is not None:
         job.config = {**job.config, "init_from": start.origin}

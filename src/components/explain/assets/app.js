@@ -97,7 +97,7 @@ const tokens = v => {
     b.tabIndex = t === v.t ? 0 : -1;
     b.classList.toggle("next", !d.why_not && t === v.t + 1);
   }));
-  const how = d.says !== "tokens" ? "" : d.source ? "It has read the source; what is dashed it wrote itself." : d.why_not ? `It continues no text: ${d.why_not}.` : `${d.given - d.begins} tokens were given, what follows (dashed) it wrote itself.`;
+  const how = d.says !== "tokens" ? "" : d.source ? "It has read the source; what is dashed it wrote itself." : d.why_not ? `It continues no text: ${d.why_not}.` : `${d.given - d.begins} ${d.given - d.begins === 1 ? "token was" : "tokens were"} given, what follows (dashed) it wrote itself.`;
   return h("div", { class: "one" }, d.source ? h("div", { class: "hint" }, "source: ", h("span", { class: "mono" }, d.source.map(x => x.special ? "" : x.text).join(""))) : null, list, d.tokens.length > 1 ? h("p", { class: "hint" }, how, d.says === "tokens" && !d.why_not ? " Choose one; ← and → move. Outlined: the token that follows." : " Choose one; ← and → move.") : h("p", { class: "hint" }, "what it was given"));
 };
 

@@ -152,7 +152,7 @@ def _csv(file: Path, delimiter: str, layout: Layout | None) -> Iterator[Row]:
     quoting = csv.QUOTE_MINIMAL if own.quotes else csv.QUOTE_NONE
     reader = csv.reader(text, delimiter=delimiter, strict=True, quoting=quoting)
     names: list[str] = list(own.columns)
-    hint = "" if layout is None or names else ", or name those of a file without a line of names: columns=[...]"
+    hint = "" if layout is None or names else ", or name those of a file without a line of names: data.columns=[...]"
     start = 1
     try:
         for cells in reader:

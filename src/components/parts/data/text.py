@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path as File
 from typing import Literal
 
+from components.core.errors import UserError
 from components.core.registry import register
 from components.core.signature import Path
 from components.corpus.contents import hash_of
@@ -46,12 +47,27 @@ class Text:
         self.stdin = sys.stdin.buffer.read() if os.path.basename(self.path) == "-" and not os.path.exists(self.path) else None
 
     def files(self) -> list[File]:
-        """What ``path`` names, sorted. UserError if that is nothing."""
-        return files_of(self.path, PLAIN | TABLES, "text file")
+        """What ``path`` names, sorted. UserError if that is nothing, or nothing that an option is about."""
+        files = files_of(self.path, PLAIN | TABLES, "text file")
+        tables = sum(map(is_table, files))
+        if tables == 0:
+            self._require_no_field(self.path)
+        if tables == len(files) and self.split_on != "auto":
+            raise UserError("data.split_on", f"{self.path}: a row of a table is a document", "leave it out, or say auto")
+        return files
+
+    def _require_no_field(self, named: str) -> None:
+        if self.field != "text":  # somebody has said one
+            raise UserError(
+                "data.field",
+                f"{named} is plain text, which has no fields",
+                "leave it out, or give jsonl, json, csv, tsv or parquet",
+            )
 
     def fingerprint(self) -> str:
         held = [self.field, self.split_on]
         if self.stdin is not None:
+            self._require_no_field("what comes from standard input")
             return key_of("stdin", *held, hashlib.blake2b(self.stdin).hexdigest())
         files = self.files()
         for file in files:

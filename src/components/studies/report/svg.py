@@ -11,6 +11,7 @@ from components.studies.sentences import prefix_of
 
 DASHES = ("", "7 3", "2 3", "9 3 2 3")  # beside the colour, for those who do not see it
 COLOURS = 8
+CHARACTER = 8  # pixels of one in a tick's text, at most: a text at an edge moves in, so that none is cut off
 
 
 class Axis:
@@ -70,7 +71,8 @@ class Picture:
         top, bottom = (y.last, y.first) if y else (8, self.height - 44)
         for value, text in x.ticks(x.pixels // 60):
             self.line([(x(value), top), (x(value), bottom)], "grid")
-            self.text(x(value), bottom + 18, text, "tick", anchor="middle")
+            half = CHARACTER * len(text) / 2
+            self.text(min(max(x(value), half), self.width - half), bottom + 18, text, "tick", anchor="middle")
         if y is not None:
             for value, text in y.ticks(y.pixels // 40):
                 self.line([(x.first, y(value)), (x.last, y(value))], "grid")
