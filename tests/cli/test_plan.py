@@ -23,17 +23,16 @@ def planned(capsys, *words: str) -> dict:
     return json.loads(capsys.readouterr().out)
 
 
-def test_seventy_billion_parameters_in_seconds(tmp_path):
+def in_seconds(cwd, *words: str) -> dict:
     """Fifteen seconds of one processor, the interpreter's start and all imports included; and no Lightning."""
     code = (
         "import resource, sys\nfrom components.cli import main\nmain(sys.argv[1:])\n"
         "used = resource.getrusage(resource.RUSAGE_SELF)\n"
         "print(used.ru_utime + used.ru_stime, 'lightning' in sys.modules, file=sys.stderr)"
     )
-    words = ["plan", *LARGE, "trainer.strategy=fsdp2", "--accelerator", "h100", "--tokens", "1e12", "--json"]
     done = subprocess.run(
-        [sys.executable, "-c", code, *words],
-        cwd=tmp_path,
+        [sys.executable, "-c", code, "plan", *LARGE, "trainer.strategy=fsdp2", "--accelerator", "h100", *words, "--json"],
+        cwd=cwd,
         capture_output=True,
         text=True,
         timeout=300,
@@ -43,7 +42,17 @@ def test_seventy_billion_parameters_in_seconds(tmp_path):
     seconds, lightning = done.stderr.split()[-2:]
     assert float(seconds) < 15
     assert lightning == "False"
-    found = json.loads(done.stdout)
+    return json.loads(done.stdout)
+
+
+def test_the_layouts_of_seventy_billion_parameters_are_searched_in_seconds(tmp_path):
+    found = in_seconds(tmp_path, "--search")
+    assert found["tried"] == 26
+    assert {e["strategy"] for e in found["layouts"]} == {"fsdp2", "hsdp", "fsdp2_tp", "cp"}
+
+
+def test_seventy_billion_parameters_in_seconds(tmp_path):
+    found = in_seconds(tmp_path, "--tokens", "1e12")
     assert found["parameters"] == 70_553_706_496  # as published
     state = found["exact_bytes_of_rank_0"]
     assert state["parameters"] == state["gradients"] == 70_553_706_496 * 4 // 64
