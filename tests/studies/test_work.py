@@ -182,6 +182,7 @@ def test_the_launcher_may_be_another():
         (("model/norm=rms,layer", "trainer.max_steps=null", "trainer.max_epochs=1"), {}, "set trainer.max_steps=N"),
         (("model/norm=rms,layer",), {"launcher": "nope", "match": "time"}, "Could not find 'hydra/launcher/nope'"),
         (("model/norm=rms,layer",), {"launcher": "nope", "dry": True}, "Could not find 'hydra/launcher/nope'"),
+        (("model/norm=rms,layer",), {"jobs": 0}, "jobs: 0 is no whole number above 0"),
         (("model/norm=rms,layer",), {"launcher": "basic", "jobs": 2}, "jobs: the launcher basic cannot be told how many"),
     ],
 )

@@ -119,7 +119,7 @@ def test_ranks_that_do_not_leave_are_killed(child):
     began = time.monotonic()
     of_ranks(child).end_children(within=0.2)
     assert child.returncode == -signal.SIGKILL
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30, "not until it ends by itself"
 
 
 # the second lock of a mutex waits in C and begins again after a signal, as a collective does: no handler of Python runs meanwhile

@@ -96,6 +96,8 @@ def launcher_words(name: str | None, jobs: int, cwd: Path) -> list[str]:
     Raises:
         UserError: a launcher that is not there, or one that has no such number.
     """
+    if jobs < 1:
+        raise UserError("jobs", f"{jobs!r} is no whole number above 0", "give 1, or as many as there are processors")
     chosen, own = ([], AT_A_TIME[0]) if name is None else ([f"hydra/launcher={name}"], None)
     if name is not None:
         from components.compose.hydra_sweep import launcher_options

@@ -54,6 +54,8 @@ def parse_tune(text: str) -> tuple[dict[str, tuple[float, ...]], tuple[str, ...]
             )
         path, said, place = found[1], found[2], found.end()
         value = read_value(said, f"tune={text}")
+        if path in options:
+            raise UserError("tune", f"{path} is named twice", "name each option once")
         if isinstance(value, int) and not isinstance(value, bool) and value >= 2:
             options[path] = tuple(2.0 ** (i - (value - 1) // 2) for i in range(value))
             factors.append(path)
