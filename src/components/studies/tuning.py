@@ -7,7 +7,6 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Any
 
 from components.compose.grammar import flat, read_value
 from components.core.config_types import Config
@@ -68,7 +67,7 @@ def parse_tune(text: str) -> tuple[dict[str, tuple[float, ...]], tuple[str, ...]
     return options, tuple(factors)
 
 
-def settings(tune: Tune, config: Config) -> list[dict[str, Any]]:
+def settings(tune: Tune, config: Config) -> list[dict[str, object]]:
     """The settings that a variant tries: every combination of the options' values.
 
     Raises:
