@@ -26,7 +26,7 @@ class Mail:
         x.detach().copy_(self.boxes[group_src, dist.get_rank(group)].get())
 
 
-def on_ranks(count: int, function: Callable[[int], Any], *, timeout: float = 10) -> list[Any]:
+def on_ranks(count: int, function: Callable[[int], Any], *, timeout: float = 60) -> list[Any]:
     """What ``function(rank)`` gives or raises, for each rank. AssertionError where one has not ended in time: it waits for another."""
     results: list[Any] = [None] * count
     store = dist.HashStore()

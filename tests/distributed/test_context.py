@@ -77,7 +77,7 @@ def check(words, count=2, recompute=False, **given):
         Stretches(model, mesh.get_group())
         return loss_of(model, host, **given)
 
-    for found in threaded.on_ranks(count, one, timeout=60):
+    for found in threaded.on_ranks(count, one):
         if isinstance(found, Exception):
             raise found
         assert found[0] == pytest.approx(whole, abs=1e-12)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd.graph import saved_tensors_hooks
 
 from components import build
@@ -14,6 +15,7 @@ from components.functional import bent_linear as module
 from components.functional import chosen
 from components.functional.activations import ACTIVATIONS
 from components.functional.bent_linear import WIDTH, bent_linear
+from components.training.estimate.live import Live
 
 FFNS = ["mlp", "glu", "clamped_glu", "multiplied_glu", "sparse_glu", "low_rank", "channel_mix"]
 
@@ -131,3 +133,20 @@ def test_the_choice_is_told():
             build("loss", "next_token", vocab_size=16),
         )
     assert [c.kernel for c in heard if c.operation == "bend"] == ["taken again backwards"]
+
+
+def test_a_plan_runs_three_pieces_in_the_place_of_all_and_tells_the_same(monkeypatch):
+    """On shapes alone: a layer of 70 B has hundreds of them, which were most of the time of ``components plan --search``."""
+
+    def told():
+        pieces = []
+        with FakeTensorMode():
+            out, parts = nn.Linear(WIDTH, 64), [torch.zeros(9000, WIDTH, requires_grad=True) for _ in range(2)]
+            y = bent_linear(lambda gate, up: pieces.append(gate) or gated(gate, up), tuple(parts), out)
+            with Live((*out.parameters(), *parts, y)) as live:
+                y.sum().backward()
+        return len(pieces) - 1, live.peak
+
+    few, peak = told()
+    monkeypatch.setattr(module, "FakeTensor", ())
+    assert (few, told()) == (3, (9, peak))

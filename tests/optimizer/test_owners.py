@@ -26,7 +26,7 @@ from threaded import on_ranks
 
 
 def run(ranks, function):
-    results = on_ranks(ranks, function, timeout=15)
+    results = on_ranks(ranks, function)
     for one in results:
         if isinstance(one, Exception):
             raise one

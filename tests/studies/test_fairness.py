@@ -22,7 +22,7 @@ def test_factors_stand_around_what_each_variant_has_and_values_are_the_same_for_
     assert parse_tune("a.b:5")[0]["a.b"] == (0.25, 0.5, 1.0, 2.0, 4.0)
 
 
-@pytest.mark.parametrize("text", ["optimizer.lr", "optimizer.lr:1", "optimizer.lr:[1]", "optimizer.lr:x", ":3"])
+@pytest.mark.parametrize("text", ["optimizer.lr", "optimizer.lr:1", "optimizer.lr:[1]", "optimizer.lr:x", ":3", "a.b:3,a.b:5"])
 def test_what_gives_nothing_to_choose_from(text):
     with pytest.raises(UserError, match=r"^tune: "):
         parse_tune(text)

@@ -157,6 +157,21 @@ def test_a_study_goes_on_and_owns_up_to_a_prediction_that_came_late(trained):
     assert "was made when a run of it was there" in late.sentence
 
 
+def test_a_late_prediction_owns_up_where_each_size_tunes_its_rate(trained):
+    """Runs that are reported have the rate that was tuned, so they lie elsewhere than untuned ones would."""
+
+    def tuned(**more):
+        return components.scale(
+            "./tiny.yaml", sizes="29k,66k,122k", next="468k", tune="optimizer.lr:2", quiet=True, **more
+        ).prediction
+
+    known = tuned()
+    assert known.before
+    assert len(trained()) == 4 * 3
+    assert tuned() == known
+    assert not tuned(seeds=2).before
+
+
 def test_a_study_goes_on_by_its_folder(trained, capsys):
     first = scale()
     assert components.scale(study=first.folder, next="414k", quiet=True).prediction.found is not None
@@ -186,7 +201,7 @@ def test_a_law_of_another_figure(capsys):
         assert "val_bits_per_byte" in page
         assert "val_loss" not in page
     assert main(["scale", "recipe=./tiny.yaml", "sizes=33k,80k,122k", "metric=val_lost_loss"]) == 2
-    assert "no run has a figure" in " ".join(capsys.readouterr().err.split())
+    assert "the first run has no figure" in " ".join(capsys.readouterr().err.split())
 
 
 def test_a_size_that_fails_is_named_and_left_out(monkeypatch):

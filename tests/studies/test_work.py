@@ -11,6 +11,7 @@ import pytest
 import components
 from components.cli import main
 from components.compose import jobs
+from components.compose.multirun import launcher_words
 from components.core.errors import UserError
 from components.studies.study import read_speeds, read_study
 
@@ -174,17 +175,41 @@ def test_the_launcher_may_be_another():
     [
         ((), {}, "nothing is compared"),
         (("model/norm=rms,layer",), {"stop": "soon"}, "stop: unknown rule 'soon'; stop=doubtless"),
+        (("model/norm=rms,layer",), {"stop": "doubtless"}, "stop: looks first after 3 seeds, and with seeds=3 none are left"),
         (("model/norm=rms,layer",), {"seeds": 0}, "seeds: 0 is no number from 1"),
         (("model/norm=rms,layer",), {"tune": "optimizer.lrr:3"}, "optimizer.lrr: is to be tuned, and this variant has no such"),
         (("model/norm=lyaer,rms",), {}, "no variant can be trained .*did you mean 'layer'"),
-        (("model/norm=rms,layer",), {"metric": "val_f1"}, "metric: no run has a figure 'val_f1'"),
         (("model/norm=rms,layer", "trainer.max_steps=null", "trainer.max_epochs=1"), {}, "set trainer.max_steps=N"),
-        (("model/norm=rms,layer",), {"launcher": "nope"}, "Could not find 'hydra/launcher/nope'"),
+        (("model/norm=rms,layer",), {"launcher": "nope", "match": "time"}, "Could not find 'hydra/launcher/nope'"),
+        (("model/norm=rms,layer",), {"launcher": "nope", "dry": True}, "Could not find 'hydra/launcher/nope'"),
+        (("model/norm=rms,layer",), {"jobs": 0}, "jobs: 0 is no whole number above 0"),
+        (("model/norm=rms,layer",), {"launcher": "basic", "jobs": 2}, "jobs: the launcher basic cannot be told how many"),
     ],
 )
-def test_what_cannot_be_asked(overrides, more, says):
+def test_what_cannot_be_asked(overrides, more, says, trained):
     with pytest.raises(UserError, match=says):
         ablate(*overrides, **more)
+    assert not trained(), "refused before anything runs"
+
+
+def test_a_figure_that_no_run_has_costs_one_run(trained):
+    with pytest.raises(UserError, match="metric: the first run has no figure 'val_lss'; did you mean 'val_loss'"):
+        ablate("model/norm=rms,layer", seeds=3, metric="val_loss,val_lss")
+    assert len(trained()) == 1
+    with pytest.raises(UserError, match="metric: the first run has no figure 'val_lss'"):
+        ablate("model/norm=rms,layer", seeds=3, metric="val_lss", tune="optimizer.lr:3")
+    assert len(trained()) == 2
+    assert ablate("model/norm=rms,layer", seeds=1, metric="step,val_loss").study.metric == "step"
+    assert len(trained()) == 3 + 0, "the first run counts"
+
+
+def test_jobs_are_told_to_a_launcher_in_its_own_word(tmp_path):
+    place = tmp_path / "conf" / "hydra" / "launcher"
+    place.mkdir(parents=True)
+    (place / "array.yaml").write_text("_target_: theirs\narray_parallelism: 256\n")
+    assert launcher_words("array", 4, tmp_path) == ["hydra/launcher=array", "hydra.launcher.array_parallelism=4"]
+    assert launcher_words(None, 4, tmp_path) == ["hydra.launcher.n_jobs=4"]
+    assert launcher_words("array", 1, tmp_path) == ["hydra/launcher=array"]
 
 
 def test_a_figure_that_no_run_has_is_told_after_one_run(trained):

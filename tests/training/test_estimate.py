@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -17,7 +19,7 @@ from components.training.estimate.accelerators import ACCELERATORS, accelerator,
 from components.training.estimate.between import lengthened
 from components.training.estimate.bill import Terms, bill
 from components.training.estimate.estimating import Subject
-from components.training.estimate.layouts import Layout, layout_of, piece
+from components.training.estimate.layouts import KNOWN, Layout, layout_of, piece
 from components.training.estimate.live import Live
 from components.training.estimate.searching import candidates, search
 from components.training.estimate.state import meshed, optimizer_bytes, pieces, state_of
@@ -265,13 +267,28 @@ def test_the_largest_batch_is_the_largest(small):
 
 def test_every_layout_of_eight_is_tried():
     found = list(candidates(8, "32-true", 4))
-    assert all(c.replicas * c.shards * c.tensor == 8 for c in found)
-    assert [(c.strategy, c.shards, c.tensor) for c in found if c.strategy != "hsdp"] == [
-        ("ddp", 1, 1),
-        ("fsdp2", 8, 1),
-        ("fsdp2_tp", 4, 2),
-        ("fsdp2_tp", 2, 4),
+    assert all(c.replicas * c.shards * c.tensor * c.context == 8 for c in found)
+    assert [(c.strategy, c.shards, c.tensor, c.context) for c in found if c.strategy != "hsdp"] == [
+        ("ddp", 1, 1, 1),
+        ("fsdp2", 8, 1, 1),
+        ("fsdp2_tp", 4, 2, 1),
+        ("fsdp2_tp", 2, 4, 1),
+        ("cp", 4, 1, 2),
+        ("cp", 2, 1, 4),
     ]
+    assert {c.strategy for c in candidates(4, "32-true", 8)} == {*KNOWN} - {"single"}, "each strategy that is planned"
+
+
+def test_what_cannot_fit_by_its_state_alone_runs_no_shapes(monkeypatch):
+    """Of 70 B that is half of the candidates, and shapes are most of a search's time."""
+    large, ran = subject("model.d_model=960", "model.n_layers=4"), []
+    of_lengths = Subject.of_lengths
+    monkeypatch.setattr(Subject, "of_lengths", lambda *args: ran.append(args[1]) or of_lengths(*args))
+    device = replace(accelerator("t4"), gigabytes=0.0)
+    assert [large.largest(layout, device) for layout in candidates(4, "32-true", 8) if layout.tensor == 1] == [0] * 5
+    assert not ran
+    assert large.largest(Layout("ddp", 4, replicas=4), accelerator("t4")) > 0
+    assert len(ran) == 1
 
 
 def test_a_search_ranks_what_fits_and_keeps_the_rows_of_a_step(small):

@@ -113,14 +113,16 @@ def test_the_same_readers_read_every_validation_and_end_with_the_run(tmp_path):
     assert os.getpid() not in {*train, *validation}
     assert not multiprocessing.active_children()
     assert not any(map(alive, {*train, *validation}))
-    gc.collect()  # what earlier runs of this process have left in circles
-    assert open_files() <= held
-    deadline = time.monotonic() + 5  # a thread that was told to end does so when the machine lets it
+    # a thread that was told to end does so, and closes its pipe, when the machine lets it
+    deadline = time.monotonic() + 60
     while (
         feeders := [t.name for t in set(threading.enumerate()) - before if t.name.startswith("QueueFeeder")]
     ) and time.monotonic() < deadline:
         time.sleep(0.01)
     assert not feeders
+    while gc.collect() >= 0 and open_files() > held and time.monotonic() < deadline:  # earlier runs have left some in circles
+        time.sleep(0.1)
+    assert open_files() <= held
 
 
 def test_a_run_that_fails_takes_its_readers_with_it(tmp_path):
@@ -186,7 +188,7 @@ def test_a_reader_that_died_with_the_lock_of_the_end_holds_nobody_up(tmp_path):
     start = time.monotonic()
     read.read._shutdown_workers()
     assert (
-        time.monotonic() - start < 30
+        time.monotonic() - start < 60
     )  # the reader is asked to end, waited for, and then terminated by torch, five seconds each
     assert read.read._workers_done_event.is_set()
 
@@ -228,7 +230,7 @@ def test_readers_end_with_a_process_whose_own_clearing_up_has_failed(tmp_path):
     """Then multiprocessing ends them: it asks them by a signal, and waits for them for ever. Takes 10 s where a reader looks for its parent first."""
     command = [sys.executable, "-W", "ignore", "-c", RAISING, str(tmp_path)]
     subprocess.run(command, capture_output=True, env=ENVIRONMENT, timeout=120, text=True)
-    until = time.monotonic() + 30
+    until = time.monotonic() + 120
     pids = [int(line) for line in (tmp_path / "train").read_text().split()]
     while any(map(alive, pids)) and time.monotonic() < until:
         time.sleep(0.1)
@@ -255,10 +257,10 @@ def test_nothing_of_ours_works_while_readers_are_forked(tmp_path, monkeypatch):
     try:
         next(iter(data(tmp_path, 1).train_dataloader()))
         assert seen == [False]
-        assert looked.wait(5), "and goes on afterwards"
+        assert looked.wait(60), "and goes on afterwards"
     finally:
         forked.set()
-        watching.join(5)
+        watching.join(60)
     assert not watching.is_alive()
 
 
@@ -317,14 +319,14 @@ def test_readers_end_with_a_parent_that_is_killed(tmp_path):
     readers = set()
     try:
         assert parent.stdout.readline() == b"reading\n"
-        until = time.monotonic() + 30
+        until = time.monotonic() + 120
         while len(readers) < 4:  # the second one of each reads when it likes
             assert time.monotonic() < until
             time.sleep(0.05)
             readers = {int(line) for name in ("train", "validation") for line in (tmp_path / name).read_text().split()}
         parent.kill()
         parent.wait()
-        until = time.monotonic() + 30
+        until = time.monotonic() + 120
         while any(map(alive, readers)) and time.monotonic() < until:
             time.sleep(0.1)
         assert not [pid for pid in readers if alive(pid)]

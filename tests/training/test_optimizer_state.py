@@ -81,7 +81,7 @@ def test_from_one_process_onto_shards_and_back(name):
         load_whole(shards, over_shards, copy.deepcopy(state))
         return whole_state(shards, over_shards)
 
-    first, second = on_ranks(2, run, timeout=30)
+    first, second = on_ranks(2, run)
     if isinstance(first, Exception):
         raise first
     assert same(first, state)
@@ -112,7 +112,7 @@ def test_over_a_folder_of_shards(name, tmp_path):
         full = {n: w.full_tensor() if isinstance(w, DTensor) else w for n, w in others.state_dict().items()}
         return same(full, weights), whole_state(others, over_others)
 
-    first, second = on_ranks(2, run, timeout=30)
+    first, second = on_ranks(2, run)
     for found in (first, second):
         if isinstance(found, Exception):
             raise found

@@ -226,6 +226,31 @@ def test_hardware_that_would_go_wrong_is_refused(monkeypatch):
             devices.check_hardware({**cpu, "devices": count})
 
 
+def test_several_machines_of_which_nothing_is_told_are_not_waited_for(monkeypatch):
+    for name in ("WORLD_SIZE", *devices.TELL_OF_OTHERS):
+        monkeypatch.delenv(name, raising=False)
+    nodes = {"accelerator": "cpu", "devices": 2, "num_nodes": 2}
+    with pytest.raises(UserError, match=r"trainer\.num_nodes: 2 machines, and nothing tells .*torchrun or srun"):
+        devices.check_hardware(nodes)
+    monkeypatch.setenv("SLURM_JOB_ID", "1")
+    devices.check_hardware(nodes)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ({"keep_every": 5}, "trainer.keep_every"),
+        ({"keep_last": 2}, "trainer.keep_last"),
+        ({"strategy": {"name": "fsdp2", "checkpoint": "sharded"}}, "trainer.strategy.checkpoint"),
+    ],
+)
+def test_what_is_about_checkpoints_is_refused_where_none_is_written(words, says):
+    limits.trainer_settings({"max_steps": 5, **words})
+    with pytest.raises(UserError) as e:
+        limits.trainer_settings({"max_steps": 5, "enable_checkpointing": False, **words})
+    assert str(e.value).startswith(f"{says}: is about checkpoints")
+
+
 def test_run_folders(tmp_path):
     one, two = new_folder(tmp_path, "a"), new_folder(tmp_path, "a")
     assert one != two

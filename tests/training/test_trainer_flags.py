@@ -97,3 +97,13 @@ def test_more_steps_than_early_stopping_asks_for(tiny):
     stops = {"early_stopping": {"patience": 0, "min_delta": 1e9}}
     config = tiny(trainer={"max_steps": 20, "min_steps": 12}, callbacks=stops)
     assert fit(Job(config, "tiny", quiet=True)).figures["step"] == 12
+
+
+@pytest.mark.parametrize(("name", "size"), [("hsdp", "shard_size"), ("fsdp2_tp", "tensor_size"), ("cp", "context_size")])
+@pytest.mark.parametrize("devices", [1, 3])
+def test_groups_that_devices_do_not_divide_into_are_refused_before_there_is_a_folder(name, size, devices, tiny, tmp_path):
+    strategy = {"name": name, size: 2}
+    config = tiny(trainer={"devices": devices, "max_steps": 4, "strategy": strategy}, task={"batch_size": 6})
+    with pytest.raises(UserError, match=rf"trainer\.strategy\.{size}: {devices} devices are no whole number of groups of 2"):
+        fit(Job(config, "tiny", quiet=True))
+    assert not [*tmp_path.rglob("run.json")]

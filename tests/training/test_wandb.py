@@ -43,7 +43,7 @@ def afresh():
 
 def written(folder: Path) -> wandb_reader.Written:
     (found,) = (folder / "wandb").glob("offline-run-*")
-    end = time.time() + 20
+    end = time.time() + 120
     while (read := wandb_reader.read(found)).exit_code is None and time.time() < end:
         time.sleep(0.2)  # wandb's own process writes the last records
     return read

@@ -7,7 +7,10 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -86,9 +89,10 @@ def test_an_error_of_a_collective_names_the_rank_behind_it(child, tmp_path, monk
     silent = watch.explained(RuntimeError("[gloo/pair.cc] Timed out waiting 1800000ms for recv operation to complete"))
     assert f"rank 1 (process {child.pid}): does not answer" in str(silent)
     child.send_signal(signal.SIGSTOP)
-    time.sleep(0.1)
+    os.waitid(os.P_PID, child.pid, os.WSTOPPED | os.WNOWAIT)
     assert "is stopped and does not answer; start the run again" in str(watch.explained(RuntimeError("gloo: Timed out")))
     child.kill()
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
     watch.folder = tmp_path
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / "last.ckpt").touch()
@@ -115,7 +119,7 @@ def test_ranks_that_do_not_leave_are_killed(child):
     began = time.monotonic()
     of_ranks(child).end_children(within=0.2)
     assert child.returncode == -signal.SIGKILL
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30, "not until it ends by itself"
 
 
 # the second lock of a mutex waits in C and begins again after a signal, as a collective does: no handler of Python runs meanwhile
@@ -149,8 +153,19 @@ def waiting(parent: int, children: int) -> tuple[subprocess.Popen, list[int]]:
     return process, [int(word) for word in process.stdout.readline().split()]
 
 
+def until_it_waits(pid: int) -> None:
+    """Until the main thread sleeps without waking up: one that waits for the interpreter's lock wakes every few milliseconds."""
+    looks: list[str] = []
+    until = time.monotonic() + 60
+    while len(looks) < 2 or looks[-1] != looks[-2] or "State:\tS" not in looks[-1]:
+        assert time.monotonic() < until, looks[-1]
+        time.sleep(0.1)
+        lines = Path(f"/proc/{pid}/task/{pid}/status").read_text().splitlines()
+        looks.append("\n".join(line for line in lines if line.startswith(("State", "voluntary"))))
+
+
 def gone(pid: int) -> bool:
-    until = time.monotonic() + 5
+    until = time.monotonic() + 60
     while time.monotonic() < until:
         try:
             os.kill(pid, 0)
@@ -162,9 +177,9 @@ def gone(pid: int) -> bool:
 
 def test_sigterm_ends_a_rank_that_waits_for_ever():
     process, (other,) = waiting(0, 1)
-    time.sleep(0.5)  # it waits by now
+    until_it_waits(process.pid)
     process.send_signal(signal.SIGTERM)
-    said = process.communicate(timeout=20)[0].splitlines()
+    said = process.communicate(timeout=120)[0].splitlines()
     assert process.returncode == 143
     assert said[0].startswith("error: SIGTERM: nothing has moved for 0.5 s in ")
     assert said[1:] == ["completed"], "no handler ran"
@@ -174,7 +189,7 @@ def test_sigterm_ends_a_rank_that_waits_for_ever():
 def test_a_rank_that_was_killed_ends_the_one_that_started_it_and_all_others():
     process, (one, other) = waiting(0, 2)
     os.kill(other, signal.SIGKILL)
-    assert process.communicate(timeout=20)[0].splitlines() == [
+    assert process.communicate(timeout=120)[0].splitlines() == [
         f"error: rank 2 (process {other}): was ended by SIGKILL; start the run again",
         "completed",
     ]
@@ -189,38 +204,36 @@ def test_a_rank_that_was_asked_to_stop_gives_the_first_time_to_complete_the_fold
     came: list[float] = []
     monkeypatch.setattr(Watch, "_end", lambda self, where, what, _: came.append(time.monotonic()))  # noqa: ARG005
     watch = of_ranks(subprocess.Popen([sys.executable, "-c", f"exit({code})"]))
-    watch.patience = 0.5
+    watch.patience = 0.5 if code == 75 else 120.0
     watch.children[0].wait()
     began = time.monotonic()
     watch.start()
-    while not came and time.monotonic() < began + 5:
+    while not came and time.monotonic() < began + 60:
         time.sleep(0.01)
     watch.stop()
-    assert (came[0] - began >= 0.5) == (code == 75)
+    assert came, "long before its patience ends"
+    assert came[0] - began >= (0.5 if code == 75 else 0.1)
 
 
 def test_a_rank_does_not_outlive_the_one_that_started_it():
     process, _ = waiting(1, 0)  # no process of ours is a child of process 1
-    assert process.communicate(timeout=20)[0].splitlines() == [
+    assert process.communicate(timeout=120)[0].splitlines() == [
         "error: rank 3: the first rank (process 1): has gone; start the run again",
         "completed",
     ]
     assert process.returncode == 1
 
 
-def test_a_process_that_moves_is_not_ended_by_sigterm(monkeypatch):
-    """It saves after its step, however long that takes."""
+def test_sigterm_is_noticed_and_its_handler_runs(monkeypatch):
     monkeypatch.setattr(watching, "EVERY", 0.05)
-    monkeypatch.setattr(Watch, "_end", lambda *_: pytest.fail("ended"))
     came, watch = [], Watch()
-    watch.patience = 0.3
     before = signal.signal(signal.SIGTERM, lambda *_: came.append(1))
     watch.start()
     try:
         signal.raise_signal(signal.SIGTERM)
-        until = time.monotonic() + 1
-        while time.monotonic() < until:
-            sum(range(1000))
+        until = time.monotonic() + 60
+        while watch._asked is None and time.monotonic() < until:
+            time.sleep(0.01)
         assert watch._asked is not None
         assert watch.is_alive()
     finally:
@@ -228,3 +241,25 @@ def test_a_process_that_moves_is_not_ended_by_sigterm(monkeypatch):
         signal.signal(signal.SIGTERM, before)
     assert came == [1]
     assert signal.set_wakeup_fd(-1) == -1, "as before"
+
+
+@pytest.mark.parametrize("how", ["it works", "it makes steps"])
+def test_a_process_that_moves_is_not_ended_by_sigterm(monkeypatch, how):
+    """It saves after its step, however long that takes. By a clock of the test's own: seconds of a busy machine are not the process's."""
+    clock = SimpleNamespace(monotonic=lambda: now, process_time=lambda: worked)
+    monkeypatch.setattr(watching, "time", clock)
+    monkeypatch.setattr(Watch, "_end", lambda *_: ended.append(now))
+    now = worked = step = 0.0
+    ended: list[float] = []
+    watch = Watch()
+    watch.patience, watch._asked, watch.progress = 3.0, 0.0, lambda: step
+    watch._main = threading.Thread()  # one that stands at the same place
+    while now < 39:
+        now += 1
+        worked, step = (worked + 0.25, step) if how == "it works" else (worked + 0.15, step + 1)
+        watch._look()
+    assert not ended
+    while not ended:
+        now, worked = now + 1, worked + 0.15  # what waiting takes
+        watch._look()
+    assert ended == [39 + 3]

@@ -19,6 +19,9 @@ EPILOG = """examples:
   components plan recipe=gpt2_124m --accelerator h100 --tokens 1e10 --price-per-hour 2.5
   components plan recipe=known/llama3_1_8b trainer.devices=16 model.context_length=8192 --accelerator h100 --search"""
 
+SEARCH = ("most_rows", "per_machine", "network")  # flags of a search alone
+ACCELERATOR = ("search", "tokens", "price_per_hour", "utilisation", *SEARCH)  # and those that say nothing without one
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EPILOG
@@ -29,19 +32,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--most-rows", action="store_true", help="with --search: the most rows that fit, whatever task.batch_size says"
     )
     parser.add_argument("--tokens", type=amount, metavar="N", help="that the run reads: 1e12")
-    parser.add_argument(
-        "--utilisation", type=share, default=0.4, metavar="X", help="share of the accelerator's stated peak (default 0.4)"
-    )
+    parser.add_argument("--utilisation", type=share, metavar="X", help="share of the accelerator's stated peak (default 0.4)")
     parser.add_argument("--price-per-hour", type=amount, metavar="X", help="of one accelerator")
     parser.add_argument(
-        "--per-machine", type=whole, default=8, metavar="N", help="accelerators that fast links join (default 8)"
+        "--per-machine", type=whole, metavar="N", help="with --search: accelerators that fast links join (default 8)"
     )
     parser.add_argument(
         "--network",
         type=amount,
-        default=50.0,
         metavar="X",
-        help="GB/s of one accelerator to other machines (default 50: 400 Gb/s)",
+        help="with --search: GB/s of one accelerator to other machines (default 50: 400 Gb/s)",
     )
     parser.add_argument("--json", action="store_true", help="as data")
 
@@ -69,18 +69,22 @@ def whole(text: str) -> int:
     return int(text)
 
 
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
 def run(args: argparse.Namespace) -> int:
     from components.compose import compose
     from components.core.errors import UserError
 
-    if args.accelerator is None and (
-        needs := [f"--{n}" for n in ("search", "tokens", "price-per-hour") if getattr(args, n.replace("-", "_"))]
-    ):
-        raise UserError(needs[0], "needs an accelerator", "add --accelerator h100, say")
+    given = next((name for name in ACCELERATOR if getattr(args, name)), None)
+    if args.accelerator is None and given:
+        raise UserError(_flag(given), "needs an accelerator", "add --accelerator h100, say")
     if args.price_per_hour is not None and args.tokens is None:
         raise UserError("--price-per-hour", "needs the length of the run", "add --tokens 1e12, say")
-    if args.most_rows and not args.search:
-        raise UserError("--most-rows", "goes with --search", "a plan without it names the largest micro-batch by itself")
+    for name in () if args.search else SEARCH:
+        if getattr(args, name):
+            raise UserError(_flag(name), "goes with --search", "a plan of one layout does not depend on it: leave it out")
     composed = compose(None, args.overrides)
 
     from components.cli.measure import vocabulary
@@ -88,9 +92,9 @@ def run(args: argparse.Namespace) -> int:
 
     with composed.told():
         size = vocabulary(composed.config)
-        asked = answering.Asked(
-            args.accelerator, args.tokens, args.utilisation, args.price_per_hour, args.per_machine, args.network
-        )
+        said = {"utilisation": args.utilisation, "machine": args.per_machine, "network": args.network}
+        own = {name: value for name, value in said.items() if value is not None}
+        asked = answering.Asked(args.accelerator, args.tokens, price=args.price_per_hour, **own)
         subject = answering.subject_of(composed.config, size.size)
         answer = answering.answer(subject, composed.recipe or "custom", size.note, asked)
         if args.search:

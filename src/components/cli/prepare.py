@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from components.studies.asked import taken
+    from components.core.command_words import taken
 
     rest, words = taken(args.overrides, ("workers", "shard"))
     workers, share = workers_of(words.get("workers")), share_of(words.get("shard"))

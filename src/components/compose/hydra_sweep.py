@@ -70,8 +70,8 @@ class Callbacks(Callback):
 
 
 @contextmanager
-def _session(overrides: list[str], cwd: Path) -> Iterator[tuple[DictConfig, HydraContext]]:
-    """Hydra's config of a sweep, and what its plug-ins are made with."""
+def _loaded(overrides: list[str], cwd: Path) -> Iterator[tuple[DictConfig, Loader]]:
+    """Hydra's config of a sweep, and what has composed it."""
     Plugins.instance().register(ConfFolders)
     GlobalHydra.instance().clear()  # Hydra refuses to begin a second time
     token = _cwd.set(cwd)
@@ -81,7 +81,13 @@ def _session(overrides: list[str], cwd: Path) -> Iterator[tuple[DictConfig, Hydr
         _cwd.reset(token)
     with session:
         loader = Loader(GlobalHydra.instance().config_loader(), cwd)
-        config = loader.load_configuration(None, overrides, RunMode.MULTIRUN)
+        yield loader.load_configuration(None, overrides, RunMode.MULTIRUN), loader
+
+
+@contextmanager
+def _session(overrides: list[str], cwd: Path) -> Iterator[tuple[DictConfig, HydraContext]]:
+    """Hydra's config of a sweep, and what its plug-ins are made with."""
+    with _loaded(overrides, cwd) as (config, loader):
         callbacks = Callbacks(config)
         callbacks.on_multirun_start(config, config_name=None)
         context = HydraContext(config_loader=loader, callbacks=cast(Any, callbacks))  # Hydra's own class for it is not public
@@ -114,3 +120,9 @@ def launch(overrides: list[str], jobs: Sequence[Sequence[str]], cwd: Path, job: 
     with _session(overrides, cwd) as (config, context):
         launcher = Plugins.instance().instantiate_launcher(config=config, hydra_context=context, task_function=job)
         return launcher.launch(jobs, initial_job_idx=0)
+
+
+def launcher_options(name: str, cwd: Path) -> set[str]:
+    """What a launcher of Hydra's can be told. HydraException: there is no such launcher."""
+    with _loaded([f"hydra/launcher={name}"], cwd) as (config, _):
+        return {str(option) for option in config.hydra.launcher}

@@ -17,6 +17,7 @@ from components.core import registry
 from components.core.errors import UserError
 from components.core.extras import HYDRA
 
+AT_A_TIME = ("n_jobs", "array_parallelism")  # the number of jobs at a time: joblib's launcher's word and ours, and submitit's
 _SWEEP = re.compile(r"(choice|glob|range|interval|shuffle|sort|tag)\(")
 
 
@@ -87,6 +88,25 @@ def run_jobs(
     with _told("launcher"):
         returned = launch([*launcher, *own, *where, *QUIET, "hydra.job.chdir=false"], words, cwd or Path.cwd(), hydra_job)
     return results_of(returned, place, began)
+
+
+def launcher_words(name: str | None, jobs: int, cwd: Path) -> list[str]:
+    """Hydra's own words for a launcher that starts so many jobs at a time. ``name`` None: ours, whose words ``run_jobs`` knows.
+
+    Raises:
+        UserError: a launcher that is not there, or one that has no such number.
+    """
+    if jobs < 1:
+        raise UserError("jobs", f"{jobs!r} is no whole number above 0", "give 1, or as many as there are processors")
+    chosen, own = ([], AT_A_TIME[0]) if name is None else ([f"hydra/launcher={name}"], None)
+    if name is not None:
+        from components.compose.hydra_sweep import launcher_options
+
+        with _told("launcher"):
+            own = next((n for n in AT_A_TIME if n in launcher_options(name, cwd)), None)
+    if jobs > 1 and own is None:
+        raise UserError("jobs", f"the launcher {name} cannot be told how many processes run at a time", "leave jobs= out")
+    return [*chosen, *([f"hydra.launcher.{own}={jobs}"] if jobs > 1 else [])]
 
 
 @contextmanager

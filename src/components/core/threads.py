@@ -17,14 +17,14 @@ ALONE, SHARED, PASSIVE = "10000", "0", "passive"
 LOOKED = "looks, then asleep"
 GIVEN = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
 OURS = "COMPONENTS_SPINCOUNT"  # says to processes that this one starts which values are no user's
-AFFINITY = hasattr(os, "sched_getaffinity")  # the system tells which cores a process may use
+TELLS_OF_CORES = hasattr(os, "sched_getaffinity")  # the system says which a process may use
 
 settled = ""  # what was chosen for this process, and why
 
 
 def cores() -> int:
     """Those that this process may use."""
-    return len(os.sched_getaffinity(0)) if AFFINITY else os.cpu_count() or 1
+    return len(os.sched_getaffinity(0)) if TELLS_OF_CORES else os.cpu_count() or 1
 
 
 def of_a_job(environment: dict[str, str], *, together: bool) -> None:
@@ -55,7 +55,7 @@ def settle() -> None:
         settled = f"as the environment says: {' '.join(given)}"
     else:
         os.environ["GOMP_SPINCOUNT"], os.environ[OURS] = ALONE, f"{ALONE} {PASSIVE}"
-        watched = company.spent({0}) is not None and AFFINITY
+        watched = company.spent({0}) is not None and TELLS_OF_CORES
         why = "asleep at once while other processes want the cores" if watched else "the system does not say what else runs"
         settled = f"{ALONE} {LOOKED}: {why}"
         if watched:

@@ -13,6 +13,7 @@ from components.core.errors import UserError, nearest
 from components.core.files import read_json, write_json
 from components.runs.metrics_file import OF_LOSS, VAL_LOSS
 from components.studies.matching import STEPS
+from components.studies.sequential import FIRST
 
 FILE = "asked.json"
 DOUBTLESS = "doubtless"
@@ -43,6 +44,9 @@ class Asked:
             raise UserError("seeds", f"{self.seeds!r} is no number from 1 to {MOST_SEEDS}")
         if self.stop not in (None, DOUBTLESS):
             raise UserError("stop", f"unknown rule {self.stop!r}", f"stop={DOUBTLESS}, or leave it out")
+        if self.stop is not None and self.seeds <= FIRST:
+            what = f"looks first after {FIRST} seeds, and with seeds={self.seeds} none are left to stop"
+            raise UserError("stop", what, f"give seeds={2 * FIRST} or more, or leave it out")
         if self.free == STEPS and self.tune is not None and "trainer." in self.tune:
             raise UserError("tune", "tunes what is matched", "tune another option")
         return self

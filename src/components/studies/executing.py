@@ -14,7 +14,7 @@ from types import FrameType
 from components.compose.composed import compose
 from components.compose.grammar import in_quotes
 from components.compose.jobs import stop_jobs
-from components.compose.multirun import run_jobs
+from components.compose.multirun import launcher_words, run_jobs
 from components.core.config_types import Config
 from components.core.errors import UserError
 from components.core.files import make_folder
@@ -101,8 +101,9 @@ def execute(runs: Sequence[Planned], place: Place) -> list[tuple[Planned, Path]]
         left = [f for f in left if not pool.is_done(f)]
         if left:
             jobs = {f.name: _words(wanted[f], f, place) for f in left}
+            words = launcher_words(place.launcher, place.jobs, place.cwd)
             with _signals(), _threads(place.jobs):
-                run_jobs(jobs, place.pool, _launcher(place), cwd=place.cwd, silent=place.quiet)
+                run_jobs(jobs, place.pool, words, cwd=place.cwd, silent=place.quiet)
         # one that a killed study had just begun may have been first in its folder: then ours was refused
         left = [f for f in left if not pool.is_done(f) and pool.wait_for(f)]
     return [(run, folders[id(run)]) for run in runs]
@@ -129,11 +130,6 @@ def _logged(run: Planned, place: Place) -> list[str]:
         "logger.tags": f"[{','.join(map(in_quotes, tags))}]",
     }
     return [f"{key}={value}" for key, value in own.items() if key not in said]
-
-
-def _launcher(place: Place) -> list[str]:
-    chosen = [] if place.launcher is None else [f"hydra/launcher={place.launcher}"]
-    return [*chosen, *([f"hydra.launcher.n_jobs={place.jobs}"] if place.jobs > 1 else [])]
 
 
 @contextmanager

@@ -38,7 +38,7 @@ def key(config: Config) -> str:
     return hashlib.blake2b(text.encode(), digest_size=10).hexdigest()
 
 
-def _stamp(node: Any) -> None:
+def _stamp(node: object) -> None:
     """In place of each path of a data part, its content: a file's bytes, or names, sizes and times of a folder's files."""
     for child in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
         _stamp(child)

@@ -7,7 +7,6 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Any
 
 from components.compose.grammar import flat, read_value
 from components.core.config_types import Config
@@ -54,6 +53,8 @@ def parse_tune(text: str) -> tuple[dict[str, tuple[float, ...]], tuple[str, ...]
             )
         path, said, place = found[1], found[2], found.end()
         value = read_value(said, f"tune={text}")
+        if path in options:
+            raise UserError("tune", f"{path} is named twice", "name each option once")
         if isinstance(value, int) and not isinstance(value, bool) and value >= 2:
             options[path] = tuple(2.0 ** (i - (value - 1) // 2) for i in range(value))
             factors.append(path)
@@ -66,7 +67,7 @@ def parse_tune(text: str) -> tuple[dict[str, tuple[float, ...]], tuple[str, ...]
     return options, tuple(factors)
 
 
-def settings(tune: Tune, config: Config) -> list[dict[str, Any]]:
+def settings(tune: Tune, config: Config) -> list[dict[str, object]]:
     """The settings that a variant tries: every combination of the options' values.
 
     Raises:

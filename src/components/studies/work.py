@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from components.compose.multirun import launcher_words
 from components.core import terminal
 from components.core.config_types import Config
 from components.core.errors import UserError, nearest
 from components.core.files import make_folder
-from components.runs.metrics_file import VAL_LOSS
+from components.runs.metrics_file import TRAIN_LOSS, VAL_LOSS
 from components.runs.preparing import runs_of
 from components.studies import pool, report, sequential, telling, tuning
 from components.studies.answer import Answer, answer
@@ -20,6 +21,8 @@ from components.studies.executing import Place, Planned, collected, execute, mea
 from components.studies.planning import Plan, plan
 from components.studies.study import DONE, REPORTED, TUNING, Speed, Study, StudyRun, Variant, write_speeds
 from components.studies.subjects import Built, build
+
+CERTAIN = {VAL_LOSS, TRAIN_LOSS}  # figures of every run
 
 
 @dataclass(frozen=True)
@@ -36,9 +39,10 @@ class Ablation:
 
 
 class Work:
-    """One call: what was asked and where it prints."""
+    """One call: what was asked and where it prints. UserError: a launcher that is not there."""
 
     def __init__(self, asked: Asked, cwd: Path, jobs: int, launcher: str | None, *, quiet: bool) -> None:
+        launcher_words(launcher, jobs, cwd)  # what is not there is refused before anything is measured or trained
         self.asked, self.cwd, self.jobs, self.launcher, self.quiet = asked, cwd, jobs, launcher, quiet
         self.place = Place(cwd / "runs" / "studies" / "unnamed", cwd, jobs, launcher, self.say, quiet)
 
@@ -92,11 +96,8 @@ class Work:
 
     def trained(self, planned: Plan) -> tuple[list[StudyRun], list[Speed], list[Variant]]:
         """All runs, the tuning first."""
-        if self.asked.metrics != (VAL_LOSS,):  # one run tells which figures there are, before all others are trained
-            name, built = next(iter(planned.built.items()))
-            first = Planned(name, planned.seeds[0], built.overrides)
-            self._known_metric([run for run, _ in self._collect([*self._tuning(planned), first][:1])])
-        tried = self._collect(self._tuning(planned))
+        self._look_for_figures(planned)
+        tried = self._collect(self.tuning_runs(planned))
         variants, chosen = [], {}
         for variant in planned.variants:
             own = [run for run, _ in tried if run.variant == variant.name]
@@ -116,10 +117,9 @@ class Work:
             stopped = self._stopped([run for run, _ in made], planned)
         variants = [replace(v, stopped_after=stopped.get(v.name)) for v in variants]
         runs = [run for run, _ in (*tried, *made)]
-        self._known_metric(runs)
         return runs, [speed for _, speed in made], variants
 
-    def _tuning(self, planned: Plan) -> list[Planned]:
+    def tuning_runs(self, planned: Plan) -> list[Planned]:
         tune = planned.tune
         if tune is None:
             return []
@@ -159,11 +159,20 @@ class Work:
                 found[name] = after
         return found
 
-    def _known_metric(self, runs: list[StudyRun]) -> None:
+    def _look_for_figures(self, planned: Plan) -> None:
+        """Train the first run before all others, unless the study asks for what every run has.
+
+        Raises:
+            UserError: that run has no such figure.
+        """
+        if CERTAIN.issuperset(self.asked.metrics):
+            return
+        name, built = next(iter(planned.built.items()))
+        (run, _), *_ = self._collect([*self.tuning_runs(planned), Planned(name, planned.seeds[0], built.overrides)][:1])
         for metric in self.asked.metrics:
-            known = {n: None for r in runs for n in r.figures}
-            if known and metric not in known:
-                raise UserError("metric", f"no run has a figure {metric!r}", nearest(metric, known, called="figures"))
+            if run.figures and metric not in run.figures:
+                what = f"the first run has no figure {metric!r}"
+                raise UserError("metric", what, nearest(metric, run.figures, called="figures"))
 
     def study(self, planned: Plan, variants: Sequence[Variant], runs: Sequence[StudyRun]) -> Study:
         match, (metric, *others) = planned.match, self.asked.metrics

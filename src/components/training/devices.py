@@ -8,6 +8,8 @@ from typing import TypeGuard
 from components.core.config_types import Config
 from components.core.errors import UserError
 
+# one of them is set by who starts a process on several machines: torchrun or the user, SLURM, LSF, an MPI
+TELL_OF_OTHERS = ("MASTER_ADDR", "SLURM_JOB_ID", "LSB_JOBID", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "PMI_RANK")
 AUTO = "auto"  # of trainer.precision: what is fastest here
 LONG = {"16": "16-mixed", "bf16": "bf16-mixed", "32": "32-true", "64": "64-true"}  # Lightning warns of short names
 
@@ -108,7 +110,8 @@ def check_hardware(settings: Config) -> None:
     """Refuse what would hang here or silently train in another precision.
 
     Raises:
-        UserError: fp16 on a CPU, fp8 where nothing multiplies it, or a launcher that started another number of processes.
+        UserError: fp16 on a CPU, fp8 where nothing multiplies it, several machines of which nothing is told, or a launcher that started another number
+            of processes.
     """
     import torch
 
@@ -130,11 +133,15 @@ def check_hardware(settings: Config) -> None:
             "fp8-mixed needs a GPU that multiplies fp8: NVIDIA's from Ada and Hopper (compute capability 8.9), AMD's from MI300"
         )
         raise UserError("trainer.precision", what, "use bf16-mixed")
+    nodes = int(settings.get("num_nodes") or 1)
+    if nodes > 1 and not any(name in os.environ for name in TELL_OF_OTHERS):
+        what = f"{nodes} machines, and nothing tells this process of the others, so it would wait for them"
+        raise UserError("trainer.num_nodes", what, "start it on each by torchrun or srun, or set MASTER_ADDR and NODE_RANK")
     started = int(os.environ.get("WORLD_SIZE", "1"))
     asked = processes(settings)
     if started not in (1, asked):
         raise UserError(
             "trainer.devices",
             f"the launcher started {started} processes (WORLD_SIZE), and devices x num_nodes is {asked}",
-            f"set trainer.devices={started // int(settings.get('num_nodes') or 1)}, or start without the launcher",
+            f"set trainer.devices={started // nodes}, or start without the launcher",
         )

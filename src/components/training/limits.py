@@ -71,6 +71,7 @@ def check_values(settings: Config) -> None:
         raise UserError("trainer.precision", what, f"use bf16-mixed, or one of {', '.join(FLOAT8)}")
     if isinstance(time, str) and not re.fullmatch(r"\d+:\d\d:\d\d:\d\d", time):
         raise UserError("trainer.max_time", f"{time!r} is no time", "write days:hours:minutes:seconds, e.g. 00:08:00:00")
+    _check_keeping(settings)
     count_devices(settings.get("devices"))
     accumulate = settings.get("accumulate_grad_batches") or 1
     _portion(settings, "limit_train_batches", least=accumulate)
@@ -89,6 +90,19 @@ def check_values(settings: Config) -> None:
             "use task.validation_every, which counts steps",
         )
     total_steps(settings, 1, 1)
+
+
+def _check_keeping(settings: Config) -> None:
+    """What says which checkpoints stay, or of what form they are, where none is written."""
+    if settings.get("enable_checkpointing") is not False:
+        return
+    strategy = settings.get("strategy")
+    asked = [f"trainer.{name}" for name in ("keep_last", "keep_every") if settings.get(name)]
+    if isinstance(strategy, dict) and strategy.get("checkpoint") == "sharded":
+        asked.append("trainer.strategy.checkpoint")
+    if asked:
+        what = "is about checkpoints, and trainer.enable_checkpointing=false writes none"
+        raise UserError(asked[0], what, "leave one of them out")
 
 
 def _check_strategy(strategy: object) -> None:

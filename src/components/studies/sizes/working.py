@@ -81,7 +81,7 @@ def run(
     points = points_of(_losses(asked, runs, variants), base.tokens_per_step)
     law = fit(points)
     by_compute = law if law.form == COMPUTE else _by_compute(points)
-    begun = any(pool.is_done(work.place.folder(r)) for r in _reported(beyond))
+    begun = any(pool.is_done(work.place.folder(r)) for r in (*work.tuning_runs(beyond), *_reported(beyond)))
     prediction = predict(law, beyond.variants[0], base.tokens_per_step, asked.seeds, before=not begun)
     prediction = foretell(folder, prediction)
     work.say(f"predicted: {prediction.loss:.4f} for {prediction.size}, written before its run")

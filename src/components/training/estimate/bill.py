@@ -99,3 +99,11 @@ def bound(estimate: Estimate, terms: Terms) -> float:
         c.bytes / (1e9 * (terms.device.link if c.within <= terms.machine else terms.network)) for c in estimate.collectives
     )
     return estimate.tokens / max(computing(terms, estimate) * again, sending)
+
+
+def lasting(terms: Terms | None, rate: float, ranks: int) -> dict[str, float]:
+    """{"days": ..., "cost": ...} of the run's tokens at ``rate`` tokens a second on ``ranks`` devices; without what the terms do not say."""
+    if terms is None or terms.tokens is None:
+        return {}
+    days = terms.tokens / rate / 86400
+    return {"days": days, **({} if terms.price is None else {"cost": days * 24 * ranks * terms.price})}

@@ -26,7 +26,7 @@ from components.training.estimate.step import Step
 from components.training.estimate.traffic import Collective, Volume, traffic
 from components.training.float8 import check_float8, float8_maps
 from components.training.quantised_base import need_whole
-from components.training.strategy._context import check_rows
+from components.training.strategy._context import check_length, check_stretches
 from components.training.strategy._pieces import Pieces, pieces_of
 from components.training.tuning import freeze, tuned
 
@@ -133,7 +133,9 @@ class Subject:
             check_float8(self.model)
         if key not in self._cut:
             if layout.context > 1:
-                check_rows(self.model, layout.context)
+                if not any(context > 1 for _, context, *_ in self._cut):  # once: it runs the whole model on shapes
+                    check_stretches(self.model)
+                check_length(self.model, layout.context)
             dealt = {option: getattr(layout, option) for option in PARALLEL}
             self._cut[key] = pieces_of(self.model, layout.tensor, **dealt) if layout.tensor > 1 else Pieces()
         return self._cut[key]
@@ -177,7 +179,7 @@ class Subject:
         def fits(rows: int) -> bool:
             return self.peak(layout, Step(rows, accumulate, checkpointing)).total <= device.usable
 
-        if not fits(1):
+        if self.state(layout).total > device.usable or not fits(1):  # the first runs no shapes
             return 0
         low, high = 1, 2
         while high < MOST_ROWS and fits(high):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-import torch
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -14,8 +13,7 @@ from torch.utils._pytree import tree_leaves
 
 def of_this_rank(tensor: Tensor) -> Tensor:
     """The piece that this rank holds, for what is laid out over several; the tensor itself otherwise."""
-    with torch.no_grad():
-        return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+    return tensor._local_tensor if isinstance(tensor, DTensor) else tensor  # to_local() records a step of autograd each time
 
 
 class Live(TorchDispatchMode):

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from components.core.layout import table
 from components.core.memory import shown
 from components.core.model_tree import short
-from components.training.estimate.bill import Bill, Terms
+from components.training.estimate.bill import Bill, Terms, lasting
 from components.training.estimate.estimating import Estimate, Subject
 from components.training.estimate.layouts import PARALLEL, SHARDED, Layout
 from components.training.estimate.searching import Found, overrides_of
@@ -143,14 +143,17 @@ def search_lines(found: Found, answer: Answer) -> list[str]:
     for e, rate in found.ranked[:SHOWN]:
         assert e.peak is not None
         again = "yes" if e.step.checkpointing else "no"
-        rows.append((f"{rate:,.0f}", shown(e.peak.total), f"{e.step.rows}", f"{e.step.accumulate}", again, e.layout.named()))
+        row = (f"{rate:,.0f}", shown(e.peak.total), f"{e.step.rows}", f"{e.step.accumulate}", again)
+        lasts = tuple(f"{value:,.3g}" for value in lasting(terms, rate, e.layout.ranks).values())
+        rows.append((*row, *lasts, e.layout.named()))
     best = found.ranked[0][0]
     out = [
         *head(answer),
         "",
         f"{best.layout.ranks} x {terms.device.name}, {best.layout.precision}, rows of {answer.subject.context:,} tokens:",
     ]
-    out += table(rows, head=("tokens/s", "memory", "rows", "times", "checkpointed", "layout"))
+    heads = lasting(terms, 1.0, 1)  # of what was asked
+    out += table(rows, head=("tokens/s", "memory", "rows", "times", "checkpointed", *heads, "layout"))
     more = len(found.ranked) - len(rows)
     out.append("")
     out.append(
@@ -181,7 +184,9 @@ def plan_data(answer: Answer) -> Data:
 
 def search_data(found: Found, answer: Answer) -> Data:
     ranked = [
-        estimate_data(e) | {"tokens_per_second_at_most": rate, "overrides": overrides_of(e, answer.subject.config)}
+        estimate_data(e)
+        | {"tokens_per_second_at_most": rate, "overrides": overrides_of(e, answer.subject.config)}
+        | {f"{name}_at_least": value for name, value in lasting(answer.terms, rate, e.layout.ranks).items()}
         for e, rate in found.ranked
     ]
     return data(answer) | {

@@ -32,7 +32,7 @@ class Found:
 
 
 def candidates(ranks: int, precision: str, machine: int) -> Iterator[Layout]:
-    """One device; or ddp, fsdp2, hsdp by each group of devices, tp and fsdp2_tp within a machine."""
+    """One device; or ddp, fsdp2, hsdp by each group of devices, tp, fsdp2_tp and cp within a machine."""
     if ranks == 1:
         yield Layout("single", precision=precision)
         return
@@ -45,9 +45,11 @@ def candidates(ranks: int, precision: str, machine: int) -> Iterator[Layout]:
         return
     if ranks <= machine:
         yield Layout("tp", ranks, tensor=ranks, precision=precision)
-    for n in divisors:
-        if n <= machine:
-            yield Layout("fsdp2_tp", ranks, shards=ranks // n, tensor=n, precision=precision)
+    within = [n for n in divisors if n <= machine]
+    for n in within:
+        yield Layout("fsdp2_tp", ranks, shards=ranks // n, tensor=n, precision=precision)
+    for n in (*within, *([ranks] if ranks <= machine else [])):
+        yield Layout("cp", ranks, shards=ranks // n, context=n, precision=precision)
 
 
 def search(subject: Subject, ranks: int, precision: str, terms: Terms, rows: int | None) -> Found:

@@ -66,13 +66,23 @@ class Stretch:
 
 def check_rows(model: nn.Module, size: int) -> None:
     """UserError unless ``size`` ranks can have a stretch of each row of the model, which may be on the meta device."""
-    if not provides(model, "causal") or reads_source(model):
-        raise UserError("trainer.strategy", f"{type(model).__name__} does not read its rows from left to right", INSTEAD)
+    check_stretches(model)
+    check_length(model, size)
+
+
+def check_length(model: nn.Module, size: int) -> None:
+    """UserError unless a row divides into so many stretches."""
     context: Any = model.context_length
     if context % size:
         raise UserError(
             "model.context_length", f"{context} positions do not divide into {size} stretches", f"take a multiple of {size}"
         )
+
+
+def check_stretches(model: nn.Module) -> None:
+    """UserError unless every part can read a stretch of a row, however many there are."""
+    if not provides(model, "causal") or reads_source(model):
+        raise UserError("trainer.strategy", f"{type(model).__name__} does not read its rows from left to right", INSTEAD)
     for path, module in model.named_modules():
         if lacks(module, "cacheable"):
             raise UserError(path, f"{type(module).__name__} reads a whole row at once", INSTEAD)
@@ -82,8 +92,8 @@ def check_rows(model: nn.Module, size: int) -> None:
     reader = number_reader(model)
     with torch.no_grad(), FakeTensorMode():  # shapes alone: no weight need be there
         held = {n: torch.empty(x.shape, dtype=x.dtype) for n, x in (*model.named_parameters(), *model.named_buffers())}
-        values = None if reader is None else torch.zeros(1, size, reader.d_in)
-        batch = Batch(torch.zeros(1, size, dtype=torch.long), values=values)
+        values = None if reader is None else torch.zeros(1, 2, reader.d_in)
+        batch = Batch(torch.zeros(1, 2, dtype=torch.long), values=values)
         for _ in each_turn(model):
             functional_call(model, held, (batch, lambda *_: Terms()), {"cache": Rows()})
 

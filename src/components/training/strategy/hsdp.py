@@ -5,6 +5,7 @@ Zhao et al. 2023 (PyTorch FSDP), arXiv:2304.11277, section 3.2.2
 
 from __future__ import annotations
 
+from torch import nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
 from components.core.errors import UserError
@@ -29,11 +30,21 @@ class HSDP(FSDP2):
         self.shard_size = shard_size
 
     def weights_mesh(self) -> DeviceMesh:
-        size, devices = self.shard_size or self.num_processes, self.world_size
+        devices = self.world_size
+        size = self.groups_of(devices)
+        return init_device_mesh(self.root_device.type, (devices // size, size), mesh_dim_names=("replicas", "shards"))
+
+    def check_layout(self, model: nn.Module, devices: int) -> None:  # noqa: ARG002  any model is sharded
+        """UserError if the devices are no whole number of groups."""
+        self.groups_of(devices)
+
+    def groups_of(self, devices: int) -> int:
+        """How many of ``devices`` hold the weights together."""
+        size = self.shard_size or self.num_processes
         if devices % size:
             raise UserError(
                 "trainer.strategy.shard_size",
                 f"{devices} devices are no whole number of groups of {size}",
                 f"take one of {', '.join(str(n) for n in range(1, devices + 1) if devices % n == 0)}",
             )
-        return init_device_mesh(self.root_device.type, (devices // size, size), mesh_dim_names=("replicas", "shards"))
+        return size
