@@ -32,7 +32,11 @@ def float8_maps(model: nn.Module) -> Iterator[tuple[str, nn.Linear]]:
     layers = [f"{path}." for path, module in model.named_modules(remove_duplicate=False) if isinstance(module, Layer)]
     routers = [f"{path}." for path, entry in entries_of(model).items() if entry.kind == "router"]
     for path, module in model.named_modules(remove_duplicate=False):
-        if type(module) not in MAPS or any(size % MULTIPLE for size in module.weight.shape):
+        if (
+            not isinstance(module, nn.Linear)
+            or type(module) not in MAPS
+            or any(size % MULTIPLE for size in module.weight.shape)
+        ):
             continue
         if path.startswith(tuple(layers)) and not path.startswith(tuple(routers)):
             yield path, module
