@@ -37,11 +37,10 @@ MAPS = (nn.Linear, Linear)  # the classes of a plain linear map
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """``F.linear``. x (..., in), weight (out, in), bias (out,) -> (..., out)."""
-    if not _pays(x, weight):
-        return F.linear(x, weight, bias)
-    if chosen.heard is not None:
+    faster = _faster(x, weight)
+    if faster and chosen.heard is not None:  # of fake tensors too, which tell what would be
         chosen.tell("products in fp32", "oneDNN", "MKL uses half of the width of this processor")
-    return _Linear.apply(x, weight, bias)
+    return _Linear.apply(x, weight, bias) if faster and _unseen(x, weight) else F.linear(x, weight, bias)
 
 
 def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -68,21 +67,27 @@ def weight_gradient(grad: Tensor, x: Tensor) -> Tensor:
 
 
 def _pays(x: Tensor, weight: Tensor) -> bool:
-    """Whether oneDNN multiplies x (..., in) by weight (out, in) faster, and nobody counts, traces or transforms what is computed."""
+    return _faster(x, weight) and _unseen(x, weight)
+
+
+def _faster(x: Tensor, weight: Tensor) -> bool:
+    """Whether oneDNN multiplies x (..., in) by weight (out, in) faster than torch would."""
     return (
         not torch.compiler.is_compiling()  # both are asked before the size: a program may be for all sizes
         and not torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage]
         and x.dtype is torch.float32
         and x.numel() * weight.shape[0] >= LEAST
         and weight.dtype is torch.float32
-        and type(x) in PLAIN
-        and type(weight) in PLAIN
         and x.device.type == weight.device.type == "cpu"
         and wider()
         and not torch.is_autocast_enabled("cpu")
-        and _get_current_dispatch_mode() is None
-        and not torch._C._are_functorch_transforms_active()
     )
+
+
+def _unseen(x: Tensor, weight: Tensor) -> bool:
+    """Whether nobody counts, intercepts or transforms what is computed of these tensors."""
+    plain = type(x) in PLAIN and type(weight) in PLAIN
+    return plain and _get_current_dispatch_mode() is None and not torch._C._are_functorch_transforms_active()
 
 
 def _multiplied(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
