@@ -57,7 +57,7 @@ def test_a_line_is_short_and_printable():
     line = error.line()
     assert len(line) <= 300
     assert line.isprintable()
-    assert line.startswith("dir/x.ckpt: has \\x1b[2J\\u202e in it y")
+    assert line.startswith("dir/x.ckpt: has \\x1b[2J\\u202e in it ")
     assert "instead" in line
     assert UserError("a", "b", "c").line() == "a: b; c"
     assert len(UserError("w" * 10_000, "x").line()) <= 300

@@ -61,7 +61,7 @@ def test_a_file_without_a_line_of_names(tmp_path):
     with pytest.raises(UserError, match=r"a\.tsv:1: has 3 cells where columns names 2"):
         examples("text_pairs", tmp_path / "a.tsv", columns=("source", "target"), quotes=False)
     with pytest.raises(
-        UserError, match=r"has no field 'source'.*choose by data.source=, or name those of a file .*: columns=\[\.\.\.\]"
+        UserError, match=r"has no field 'source'.*choose by data.source=, or name those of a file .*: data\.columns=\[\.\.\.\]"
     ):
         examples("text_pairs", tmp_path / "a.tsv", quotes=False)
 
