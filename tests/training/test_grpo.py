@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
+
+sys.path.insert(0, str(Path(__file__).parent))
+from drawn_runs import words_of
 
 import components
 from components import build
@@ -157,18 +162,8 @@ def test_what_is_missing_is_said():
 @pytest.fixture
 def words(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    talks = [{"prompt": f"say {i}", "completion": f"{i % 3}!"} for i in range(30)]
-    (tmp_path / "t.jsonl").write_text("\n".join(map(json.dumps, talks)))
-    size = ["model.d_model=16", "model.n_layers=1", "model.context_length=96", "task.samples=0", "trainer.precision=64-true"]
-    data = ["data=conversations", "data.path=t.jsonl", "tokenizer=byte", "task.validation_fraction=0.2", "task.sample_tokens=6"]
-    task = [
-        "task=grpo",
-        "loss=grpo",
-        "task.group_size=3",
-        "task.rewards=[{name: regex, pattern: '[a-m]'}]",
-        "task.batch_size=4",
-    ]
-    return ["recipe=llama_tiny", *size, *data, *task, "task.validation_every=2", "optimizer.lr=1e-2", "trainer.accelerator=cpu"]
+    more = ["task.sample_tokens=6", "task.validation_every=2"]
+    return words_of(tmp_path, "loss=grpo", "task.rewards=[{name: regex, pattern: '[a-m]'}]", *more)
 
 
 def weights(folder):  # the last, and not those with the highest reward

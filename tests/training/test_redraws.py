@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import csv
-import json
+import sys
+from pathlib import Path
 
 import pytest
 import torch
+
+sys.path.insert(0, str(Path(__file__).parent))
+from drawn_runs import words_of
 
 import components
 from components.core.errors import UserError
@@ -22,19 +26,8 @@ pytestmark = pytest.mark.usefixtures("warm_processes")
 @pytest.fixture
 def words(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    talks = [{"prompt": f"say {i}", "completion": f"{i % 3}!"} for i in range(30)]
-    (tmp_path / "t.jsonl").write_text("\n".join(map(json.dumps, talks)))
-    size = ["model.d_model=16", "model.n_layers=1", "model.context_length=96", "task.samples=0", "trainer.precision=64-true"]
-    data = ["data=conversations", "data.path=t.jsonl", "tokenizer=byte", "task.validation_fraction=0.2", "task.sample_tokens=2"]
-    task = [
-        "task=grpo",
-        "loss=dapo",
-        "task.group_size=3",
-        "task.rewards=[{name: regex, pattern: '[a-z]'}]",
-        "task.batch_size=4",
-    ]
-    more = ["task.validation_every=10", "optimizer.lr=1e-2", "trainer.accelerator=cpu", "trainer.log_every_n_steps=1"]
-    return ["recipe=llama_tiny", *size, *data, *task, *more]
+    more = ["task.validation_every=10", "trainer.log_every_n_steps=1"]
+    return words_of(tmp_path, "loss=dapo", "task.rewards=[{name: regex, pattern: '[a-z]'}]", "task.sample_tokens=2", *more)
 
 
 def train(words, *more):

@@ -12,22 +12,9 @@ from torch import Tensor
 
 from components.core.errors import UserError
 from components.core.files import regular
+from components.core.number_types import DTYPES
 
 PICKLE, PICKLES = "pytorch_model.bin", "pytorch_model.bin.index.json"
-NAMES = {  # as safetensors calls them
-    torch.float64: "F64",
-    torch.float32: "F32",
-    torch.float16: "F16",
-    torch.bfloat16: "BF16",
-    torch.float8_e4m3fn: "F8_E4M3",
-    torch.float8_e5m2: "F8_E5M2",
-    torch.int64: "I64",
-    torch.int32: "I32",
-    torch.int16: "I16",
-    torch.int8: "I8",
-    torch.uint8: "U8",
-    torch.bool: "BOOL",
-}
 
 
 class Slice:
@@ -40,7 +27,7 @@ class Slice:
         return list(self.tensor.shape)
 
     def get_dtype(self) -> str:
-        return NAMES.get(self.tensor.dtype, str(self.tensor.dtype))
+        return DTYPES.get(self.tensor.dtype, str(self.tensor.dtype))
 
 
 class Pickled:
@@ -77,9 +64,7 @@ def mapped(file: Path) -> dict[str, Tensor]:
     instead = "take the safetensors version of the checkpoint"
     try:
         held = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
-    except (
-        Exception
-    ) as e:  # torch raises RuntimeError, UnpicklingError, EOFError, KeyError and others for damaged and foreign files
+    except Exception as e:  # torch raises errors of many kinds for damaged and foreign files
         said = str(e).lower()
         if "weights_only" in said or "unsupported" in said:
             what = "holds pickled objects that are no tensors, which could run code when read"

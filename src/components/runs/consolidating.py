@@ -11,6 +11,7 @@ import torch
 from components.compose.request import Request
 from components.core import files
 from components.core.errors import UserError
+from components.core.number_types import DTYPES
 from components.runs import checkpoints, resume, run_folder, shards, tensor_file
 
 SUFFIXES = (".ckpt", ".safetensors")
@@ -81,7 +82,7 @@ def _weights(source: Path, to: Path) -> tuple[int, int]:
     stored = {} if plan is None else {place[1]: one for one in plan.tensors for place in one.places if place[0] == "state_dict"}
     weights = checkpoints.weights_in(about)
     entries = [tensor_file.Entry(name, t.dtype, tuple(t.shape)) for name, t in weights.items()]
-    if odd := [e for e in entries if e.dtype not in tensor_file.DTYPES]:
+    if odd := [e for e in entries if e.dtype not in DTYPES]:
         raise UserError(str(source), f"{odd[0].name} is {odd[0].dtype}, which safetensors do not have", "write a .ckpt")
     values = (weights[e.name] if plan is None else plan.tensor(stored[f"model.{e.name}"]) for e in entries)
     tensor_file.write(to, entries, values)

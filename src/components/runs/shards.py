@@ -23,9 +23,10 @@ from torch import Tensor
 
 from components.core import files
 from components.core.errors import UserError
+from components.core.number_types import DTYPES, NAMED
 from components.runs.archive import DAMAGED
 from components.runs.run_folder import PLAN
-from components.runs.tensor_file import DTYPES, NAMED, bytes_of, forget
+from components.runs.tensor_file import bytes_of, forget
 from components.runs.tensor_places import TREES, Place
 
 REST, SCHEMA = "rest.ckpt", 1
