@@ -179,3 +179,62 @@ LINUX = "processor\t: 0\nvendor_id\t: {}\ncpu family\t: {}\nmodel\t\t: 2\nmodel 
 )
 def test_which_processors(said, whole):
     assert whole_width(said) is whole
+
+
+half = pytest.mark.skipif(
+    not torch.backends.mkldnn.is_available() or not torch.ops.mkldnn._is_mkldnn_bf16_supported(),
+    reason="no products in bf16 here",
+)
+
+
+@pytest.fixture
+def products(monkeypatch):
+    """How often oneDNN is asked directly."""
+    real, found = module._multiplied, []
+    monkeypatch.setattr(module, "_multiplied", lambda *a: found.append(a) or real(*a))
+    return found
+
+
+@half
+@pytest.mark.parametrize("mixed", [True, False])
+@pytest.mark.parametrize("shape", [(4, 1024, K), (4096, K)])
+def test_a_bias_in_bf16_is_added_by_the_product(shape, mixed, products, monkeypatch):
+    """Bit for bit as torch has it, forward and backward, in mixed precision and in bf16 alone; large maps that were joined or bent too."""
+    dtype = torch.float32 if mixed else torch.bfloat16
+    x, layer = torch.randn(shape).to(dtype).requires_grad_(), Linear(K, M).to(dtype)
+    maps, up, out = [Linear(K, M).to(dtype) for _ in range(2)], Linear(K, WIDTH).to(dtype), Linear(WIDTH, K).to(dtype)
+    wanted = [x, *(p for m in (layer, *maps, up, out) for p in m.parameters())]
+
+    def run():
+        y = x * 1  # of a leaf, autocast would cast once and add gradients up in bf16
+        with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+            ys = [layer(y), *joint_linear(y.bfloat16(), maps), bent_linear(nn.functional.gelu, (up(y),), out)]
+        assert all(y.dtype == torch.bfloat16 for y in ys)
+        return *ys, *torch.autograd.grad(sum(y.float().square().mean() for y in ys), wanted)
+
+    ours = run()
+    assert len(products) == 4
+    monkeypatch.setattr(module, "_in_one_pass", lambda *_: False)
+    theirs = run()
+    assert len(products) == 4
+    for one, other in zip(ours, theirs, strict=True):
+        assert one.dtype == other.dtype
+        assert torch.equal(one, other)
+
+
+@half
+def test_who_adds_a_bias_in_bf16(products):
+    layer, x = Linear(K, M), torch.randn(4096, K)
+    with torch.autocast("cpu", torch.bfloat16):
+        layer(x.double().float()[:64])  # few
+        Linear(K, M, bias=False)(x)
+        with FlopCounterMode(display=False) as counter:
+            layer(x)
+        assert counter.get_total_flops() == 2 * 4096 * K * M
+        assert not products
+        with chosen.hearing() as heard:
+            layer(x)
+    assert len(products) == 1
+    assert [c.kernel for c in heard] == ["added by the product"]
+    assert layer.bfloat16()(x.bfloat16()).dtype == torch.bfloat16
+    assert len(products) == 2

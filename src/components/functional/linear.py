@@ -2,6 +2,9 @@
 
 In fp32 torch asks MKL, which uses half of the width of AMD's processors. oneDNN, which torch has for bf16, uses all of it: the same sums in another order, on
 a Zen 5 twice as fast. So large products are oneDNN's there, and all others are torch's own.
+
+In bf16 torch asks oneDNN anyway, but fills the output with the bias first and has the product added onto it: a pass more over the largest tensors. oneDNN
+adds a bias while it writes what it multiplied: bit for bit the same numbers, in a sixth less time.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from torch.utils._python_dispatch import _get_current_dispatch_mode
 from components.functional import chosen
 
 LEAST = 1 << 22  # multiplications of a product: below, a call of oneDNN's costs more than it saves
+WRITTEN = 1 << 18  # numbers of an output in bf16: below, its first filling costs less than a gradient in Python
 ZEN_5 = 26  # AMD's family of processors from which 512 bits are multiplied at once, and not in two halves
 PLAIN = (nn.Parameter, Tensor)
 PLAINLY = ("none", [], "")  # nothing is done to a product besides
@@ -40,12 +44,17 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     faster = _faster(x, weight)
     if faster and chosen.heard is not None:  # of fake tensors too, which tell what would be
         chosen.tell("products in fp32", "oneDNN", "MKL uses half of the width of this processor")
+    if bias is not None and _in_one_pass(x, weight, bias):
+        if chosen.heard is not None:
+            chosen.tell("biases in bf16", "added by the product", "the same numbers, without a pass of their own")
+        return _Linear.apply(x.to(torch.bfloat16), weight.to(torch.bfloat16), bias.to(torch.bfloat16))
     return _Linear.apply(x, weight, bias) if faster and _unseen(x, weight) else F.linear(x, weight, bias)
 
 
 def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """``F.linear`` for use within an autograd function: it has no gradient of its own."""
-    return _multiplied(x, weight, bias) if _pays(x, weight) else F.linear(x, weight, bias)
+    ours = _pays(x, weight) or (bias is not None and _in_one_pass(x, weight, bias))
+    return _multiplied(x, weight, bias) if ours else F.linear(x, weight, bias)
 
 
 def input_gradient(grad: Tensor, weight: Tensor, onto: Tensor | None = None) -> Tensor:
@@ -84,9 +93,30 @@ def _faster(x: Tensor, weight: Tensor) -> bool:
     )
 
 
-def _unseen(x: Tensor, weight: Tensor) -> bool:
+def _in_one_pass(x: Tensor, weight: Tensor, bias: Tensor) -> bool:
+    """Whether x (..., in) is multiplied by weight (out, in) in bf16 on a CPU, and so large that torch's own filling of the output with the bias costs time."""
+    return (
+        not torch.compiler.is_compiling()
+        and not torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage]
+        and x.device.type == weight.device.type == "cpu"
+        and x.numel() * weight.shape[0] >= WRITTEN * weight.shape[1]
+        and _in_bf16(x, weight, bias)
+        and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        and _unseen(x, weight, bias)
+    )
+
+
+def _in_bf16(*tensors: Tensor) -> bool:
+    if not torch.is_autocast_enabled("cpu"):
+        return all(t.dtype is torch.bfloat16 for t in tensors)
+    return torch.get_autocast_dtype("cpu") is torch.bfloat16 and all(
+        t.dtype in (torch.float32, torch.bfloat16) for t in tensors
+    )
+
+
+def _unseen(*tensors: Tensor) -> bool:
     """Whether nobody counts, intercepts or transforms what is computed of these tensors."""
-    plain = type(x) in PLAIN and type(weight) in PLAIN
+    plain = all(type(t) in PLAIN for t in tensors)
     return plain and _get_current_dispatch_mode() is None and not torch._C._are_functorch_transforms_active()
 
 
