@@ -14,6 +14,7 @@ from components.core.sockets import Batch
 from components.functional import bent_linear as module
 from components.functional import chosen
 from components.functional.activations import ACTIVATIONS
+from components.functional.bends import KERNELS, Gated, write
 from components.functional.bent_linear import WIDTH, bent_linear
 from components.training.estimate.live import Live
 
@@ -42,6 +43,28 @@ def test_values_and_gradients(bend, bias):
         (one, *torch.autograd.grad(one.square().sum(), wanted)), (other, *torch.autograd.grad(other.square().sum(), wanted))
     ):
         torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("bend", KERNELS)
+@pytest.mark.parametrize("gates", [False, True])
+def test_gradients_that_are_written_are_those_of_autograd(bend, gates, dtype, monkeypatch):
+    """Bit for bit, with pieces that do not divide the rows, and of parts that are views."""
+    bend = Gated(bend) if gates else bend
+    out = nn.Linear(WIDTH, 8).to(dtype)
+    both = torch.randn(50, 2 * WIDTH).to(dtype).requires_grad_()
+    parts = both.split(WIDTH, -1)[: 1 + gates]
+    monkeypatch.setattr(module, "AT_ONCE", 16 * WIDTH)
+    called = []
+    monkeypatch.setattr(module, "write", lambda *a: called.append(a) or write(*a))
+    wanted = [both, *out.parameters()]
+    grad = torch.randn(50, 8).to(dtype)
+    one = torch.autograd.grad(bent_linear(bend, parts, out), wanted, grad)
+    assert len(called) == 4
+    monkeypatch.setattr(module, "written", lambda _: False)
+    other = torch.autograd.grad(bent_linear(bend, parts, out), wanted, grad)
+    assert len(called) == 4
+    assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
 
 
 @pytest.mark.parametrize("bend", ACTIVATIONS)

@@ -12,6 +12,7 @@ from components.core.registry import register
 from components.core.signature import Positive
 from components.core.sockets import SequenceInfo
 from components.functional.activations import ACTIVATIONS, Activation, glu_width
+from components.functional.bends import Gated
 from components.functional.bent_linear import bent_linear
 from components.functional.decode_products import together
 from components.functional.linear import Linear
@@ -50,8 +51,8 @@ class GLU(Options, nn.Module):
     def forward(self, x: Tensor, info: SequenceInfo | None = None) -> Tensor:  # noqa: ARG002  the contract's second argument
         x = cast_once(x)
         gate, up = together(x, (self.gate, self.up))
-        return bent_linear(self.gated, (gate, up), self.out)
+        return bent_linear(self.gated(), (gate, up), self.out)
 
-    def gated(self, gate: Tensor, up: Tensor) -> Tensor:
-        """(..., F), (..., F) -> (..., F)."""
-        return self.bend(gate) * up
+    def gated(self) -> Gated:
+        """What is done to the gate before it scales the other side."""
+        return Gated(self.bend)

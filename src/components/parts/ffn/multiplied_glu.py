@@ -7,6 +7,7 @@ from torch import Tensor
 from components.core.registry import register
 from components.core.signature import PositiveFloat
 from components.core.sockets import SequenceInfo
+from components.functional.bends import Gated
 from components.parts.ffn.glu import GLU
 
 
@@ -29,5 +30,5 @@ class MultipliedGLU(GLU):
     def forward(self, x: Tensor, info: SequenceInfo | None = None) -> Tensor:  # noqa: ARG002  the contract's second argument
         return self.out_multiplier * super().forward(x)
 
-    def gated(self, gate: Tensor, up: Tensor) -> Tensor:
-        return self.bend(self.gate_multiplier * gate) * up
+    def gated(self) -> Gated:
+        return Gated(lambda gate: self.bend(self.gate_multiplier * gate))

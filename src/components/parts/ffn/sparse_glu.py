@@ -13,6 +13,7 @@ from torch import Tensor
 
 from components.core.registry import register
 from components.core.signature import Probability
+from components.functional.bends import Gated
 from components.functional.precision import at_least_fp32
 from components.parts.ffn.glu import GLU
 
@@ -43,8 +44,12 @@ class SparseGLU(GLU):
         self.splits = {}  # the cut-off is one of all channels
         self.cut = NormalDist().inv_cdf(self.sparsity)
 
-    def gated(self, gate: Tensor, up: Tensor) -> Tensor:
+    def gated(self) -> Gated:
+        return Gated(self.standing_out)
+
+    def standing_out(self, gate: Tensor) -> Tensor:
+        """(..., F) -> (..., F): of each token what lies above its cut-off, bent; all else is 0."""
         variance, mean = torch.var_mean(at_least_fp32(gate), -1, correction=0, keepdim=True)
         # the root of 0, of a token whose channels are all the same, has no gradient
         limit = mean + self.cut * variance.clamp(min=torch.finfo(variance.dtype).tiny).sqrt()
-        return self.bend(F.relu(gate - limit.to(gate.dtype))) * up
+        return self.bend(F.relu(gate - limit.to(gate.dtype)))
