@@ -250,11 +250,14 @@ def test_dropout_keeps_the_mean_and_takes_the_product_path():
         (torch.float32, 64, "fused"),
         (torch.float32, 512, "fused"),
         (torch.bfloat16, 512, "products"),
-        (torch.bfloat16, 4096, "fused"),
+        (torch.bfloat16, 4096, "products"),
+        (torch.bfloat16, 8193, "fused"),
+        (torch.float16, 4096, "fused"),
         (torch.float64, 64, "fused"),
     ],
 )
-def test_choice_on_a_cpu(dtype, length, kernel):
+def test_choice_on_a_cpu(dtype, length, kernel, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
     q = torch.empty(1, 2, length, 8, dtype=dtype, device="cpu")
     i = SequenceInfo(positions=torch.arange(length)[None])
     assert A.choose(q, q, spec=MaskSpec(i, i, True, FullMask()), soft_cap=None, sinks=None, bias=None, dropout=0.0)[0] == kernel
@@ -284,6 +287,45 @@ def test_products_a_few_heads_at_a_time(monkeypatch):
         results.append((out, *torch.autograd.grad(out.square().sum(), (q, k, v))))
     for a, b in zip(*results, strict=True):
         torch.testing.assert_close(a, b)
+
+
+def test_a_cpu_without_products_in_bf16_keeps_the_fused_kernel(monkeypatch):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    q = torch.empty(1, 2, 1024, 8, dtype=torch.bfloat16)
+    i = SequenceInfo(positions=torch.arange(1024)[None])
+    for rule, causal in ((FullMask(), True), (FullMask(), False), (WINDOW, True)):
+        asked = {"spec": MaskSpec(i, i, causal, rule), "soft_cap": None, "sinks": None, "bias": None, "dropout": 0.0}
+        assert A.choose(q, q, **asked)[0] == ("banded" if rule is WINDOW else "fused")
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+@pytest.mark.parametrize(("length", "block"), [(128, 128), (200, 128), (256, 128), (300, 128), (1100, 256)])
+def test_causal_blocks_are_the_whole_triangle(length, block, recorded):
+    """Blocks that do and do not divide the length, in fp64: values and gradients as those of the formula."""
+    assert P.causal_block(length) == block
+    i = SequenceInfo(positions=torch.arange(length)[None])
+    q, k, v = tensors(tq=length, tk=length)
+    seen = torch.ones(B, 1, length, length, dtype=torch.bool).tril()
+    want = A.reference(q, k, v, seen)
+    with torch.set_grad_enabled(recorded):
+        out = A._products(q, k, v, MaskSpec(i, i, True, FullMask()), None, None, None, None, 0.0)
+    torch.testing.assert_close(out, want)
+    if recorded:
+        found, right = (torch.autograd.grad(y.square().sum(), (q, k, v)) for y in (out, want))
+        for a, b in zip(found, right, strict=True):
+            torch.testing.assert_close(a, b)
+
+
+def test_causal_blocks_make_no_square(monkeypatch):
+    """At 1,024 positions nothing of 1,024 x 1,024 is made, and less than two thirds of its scores are computed."""
+    length, sizes = 1024, []
+    real = P.masked_scores
+    monkeypatch.setattr(P, "masked_scores", lambda *a: sizes.append((s := real(*a)).numel()) or s)
+    i = SequenceInfo(positions=torch.arange(length)[None])
+    q, k, v = tensors(torch.bfloat16, length, length)
+    A._products(q, k, v, MaskSpec(i, i, True, FullMask()), None, None, None, None, 0.0)
+    assert max(sizes) <= P.SCORES_AT_ONCE
+    assert sum(sizes) < B * H * length**2 * 2 / 3
 
 
 @pytest.mark.filterwarnings("ignore:flex_attention called without")
