@@ -303,15 +303,46 @@ def test_a_cpu_without_products_in_bf16_keeps_the_fused_kernel(monkeypatch):
 def test_causal_blocks_are_the_whole_triangle(length, block, recorded):
     """Blocks that do and do not divide the length, in fp64: values and gradients as those of the formula."""
     assert P.causal_block(length) == block
-    i = SequenceInfo(positions=torch.arange(length)[None])
+    by_products(info(t=length), FullMask(), length, recorded=recorded)
+
+
+@pytest.mark.parametrize("rule", [FullMask(), WINDOW])
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"causal": False},
+        {"documents": True},
+        {"padding": True},
+        {"documents": True, "padding": True, "causal": False},
+        {"prefix": True},
+        {},
+    ],
+)
+def test_masks_of_texts_in_pieces(rule, said, monkeypatch):
+    """Each text by its own mask, and by blocks of queries where none sees what comes later, in fp64."""
+    length = 260
+    monkeypatch.setitem(A.CPU_PRODUCTS_UP_TO, torch.bfloat16, length - 1)
+    monkeypatch.setattr(P, "SCORES_AT_ONCE", 3 * length * length)  # which divides neither heads nor texts
+    i = info(**said, t=length)
+    spec = MaskSpec(i, i, i.causal, rule)
+    q = torch.empty(B, H, length, K)
+    mask, block = A._in_pieces(q, length, spec)
+    assert block == (length if "prefix" in said or "causal" in said else 128)
+    assert mask is None or mask.shape[0] == (1 if not said.keys() - {"causal"} else B)
+    by_products(i, rule, length)
+
+
+def by_products(i, rule, length, recorded=True):
     q, k, v = tensors(tq=length, tk=length)
-    seen = torch.ones(B, 1, length, length, dtype=torch.bool).tril()
-    want = A.reference(q, k, v, seen)
+    spec = MaskSpec(i, i, i.causal, rule)
+    want = A.reference(q, k, v, spec.dense(q.device).expand(B, 1, length, length))
     with torch.set_grad_enabled(recorded):
-        out = A._products(q, k, v, MaskSpec(i, i, True, FullMask()), None, None, None, None, 0.0)
-    torch.testing.assert_close(out, want)
+        out = A._products(q, k, v, spec, None, None, None, None, 0.0)
+    used = (torch.ones(B, length, dtype=torch.bool) if i.valid is None else i.valid)[:, None, :, None]
+    torch.testing.assert_close(out * used, want * used)
     if recorded:
-        found, right = (torch.autograd.grad(y.square().sum(), (q, k, v)) for y in (out, want))
+        assert "LeanProducts" in graph_of(out)
+        found, right = (torch.autograd.grad((y * used).square().sum(), (q, k, v)) for y in (out, want))
         for a, b in zip(found, right, strict=True):
             torch.testing.assert_close(a, b)
 
@@ -326,6 +357,39 @@ def test_causal_blocks_make_no_square(monkeypatch):
     A._products(q, k, v, MaskSpec(i, i, True, FullMask()), None, None, None, None, 0.0)
     assert max(sizes) <= P.SCORES_AT_ONCE
     assert sum(sizes) < B * H * length**2 * 2 / 3
+
+
+def test_windows_in_bf16_are_products_too(monkeypatch):
+    """Within what products in bf16 may differ by, for shared keys and a length that blocks do not divide."""
+    length = 300
+    i = info(documents=True, t=length)
+    spec = MaskSpec(i, i, True, WINDOW)
+    q, k, v = (t.detach().requires_grad_() for t in tensors(torch.bfloat16, length, length))
+    results = {}
+    for wide in (True, False):
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda wide=wide: wide)
+        out = banded.banded_attend(q, k, v, spec, banded.block_of(q, k, spec), None)
+        assert ("LeanProducts" in graph_of(out)) == wide
+        results[wide] = out, *torch.autograd.grad(out.float().square().sum(), (q, k, v))
+    for a, b in zip(*results.values(), strict=True):
+        assert a.dtype == torch.bfloat16
+        assert float(((a - b).float().norm() / b.float().norm()).detach()) < 0.02
+    asked = {"spec": spec, "soft_cap": None, "sinks": None, "bias": None, "dropout": 0.0}
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+    assert A.choose(q, k, **asked)[0] == "banded", "also where squares are small"
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    assert A.choose(q, k, **asked)[0] == "products"
+
+
+def graph_of(tensor):
+    """The names of all that autograd goes through."""
+    seen, todo = set(), [tensor.grad_fn]
+    while todo:
+        node = todo.pop()
+        if node is not None and node not in seen:
+            seen.add(node)
+            todo += [n for n, _ in node.next_functions]
+    return " ".join(type(n).__name__ for n in seen)
 
 
 @pytest.mark.filterwarnings("ignore:flex_attention called without")

@@ -16,15 +16,18 @@ from components.functional import chosen, watch
 from components.functional.attention_mask import MaskSpec
 from components.functional.banded import banded_attend, block_of
 from components.functional.dropout import dropout_of
-from components.functional.products import LeanProducts, causal_block, masked_scores, triangle
+from components.functional.products import LeanProducts, causal_block, masked_scores, multiplies_bf16, triangle
 
-# Lengths up to which batched products beat the fused CPU kernel, forward and backward together, measured on two AVX-512 cores: in bf16 at T=512 20 ms
-# against 55. In fp32 the fused kernel is as fast or faster at every length.
+# Keys up to which batched products beat the fused CPU kernel, forward and backward together, measured on two AVX-512 cores: in bf16 at 512 20 ms against 55.
+# In fp32 the fused kernel is as fast or faster at every length.
 # In bf16 the products round scores to bf16 before the softmax, where the fused kernel keeps fp32: the relative error of the output is about
 # 0.003 where scores have a standard deviation of 1 and 0.011 where they have 3; fused 0.002.
 CPU_PRODUCTS_UP_TO = {torch.bfloat16: 512, torch.float16: 512}
-# The same where nothing is hidden but what comes later, which is skipped in blocks: at 1,024 34 ms against 68, at 8,192 264 against 471, beyond not measured.
-CAUSAL_PRODUCTS_UP_TO = 8192
+# The same where the CPU has instructions for bf16, if nothing but later keys is hidden (at 1,024 34 ms against 68, at 8,192 264 against 471; beyond it was not
+# measured), and if a mask of all pairs has to be made anyway (at 2,048 70 against 185).
+LEAN_PRODUCTS_UP_TO, LEAN_MASKS_UP_TO = 8192, 2048
+LEAST_ROWS = 128  # fewer queries are those of decoding, for which keys would be copied
+PIECE = 1 << 17  # scores of one text from which it is worth a call of its own
 
 
 def attend(
@@ -74,7 +77,7 @@ def attend(
 def choose(
     q: Tensor, k: Tensor, *, spec: MaskSpec, soft_cap: float | None, sinks: Tensor | None, bias: Tensor | None, dropout: float
 ) -> tuple[str, str]:
-    """The name of the kernel, and why: ``fused`` (torch's scaled_dot_product_attention), ``banded`` (the same on CPUs, block by block), ``flex``
+    """The name of the kernel, and why: ``fused`` (torch's scaled_dot_product_attention), ``banded`` (on CPUs, block by block), ``flex``
     (accelerators, structured masks) or ``products``."""
     tq, tk = q.shape[2], k.shape[2]
     if dropout > 0.0 and DRAWS.keys is not None:
@@ -86,25 +89,25 @@ def choose(
     if q.device.type == "cpu":
         if dropout > 0.0:
             return "products", "the fused CPU kernel is 5 times slower with dropout"
-        if tq > 1 and tk <= CPU_PRODUCTS_UP_TO.get(q.dtype, 0):
-            return "products", "faster on a CPU in half precision for so few keys"
-        if q.dtype is torch.bfloat16 and 1 < tq <= CAUSAL_PRODUCTS_UP_TO and bias is None and _in_blocks(spec, tq, tk):
-            return "products", "faster on a CPU in bf16, in blocks of queries that skip what comes later"
-        if bias is None and block_of(q, k, spec):
+        wide, few = bias is None and multiplies_bf16(q), tq > 1 and tk <= CPU_PRODUCTS_UP_TO.get(q.dtype, 0)
+        if bias is None and (wide or not few) and block_of(q, k, spec):
             return "banded", "skips the keys that lie beyond the mask's reach"
+        if few:
+            return "products", "faster on a CPU in half precision for so few keys"
+        if wide and tq >= LEAST_ROWS and tk <= (LEAN_PRODUCTS_UP_TO if _simple(spec, tq, tk) else LEAN_MASKS_UP_TO):
+            return "products", "faster on a CPU in bf16, a few heads and queries at a time"
         return "fused", "one query at a time" if tq == 1 else "fastest on a CPU in this precision and length"
-    if q.device.type == "cuda" and dropout == 0.0 and tq > 1 and tq % 128 == 0 and tk % 128 == 0:
-        structured = not (spec.only_causal(tq, tk) or spec.sees_all(tq, tk))
-        if soft_cap is not None or (structured and bias is None):
-            return "flex", "capped scores" if soft_cap is not None else "skips the blocks that its mask hides"
+    in_blocks = q.device.type == "cuda" and dropout == 0.0 and tq > 1 and tq % 128 == 0 and tk % 128 == 0
+    if in_blocks and (soft_cap is not None or (bias is None and not _simple(spec, tq, tk))):
+        return "flex", "capped scores" if soft_cap is not None else "skips the blocks that its mask hides"
     if soft_cap is not None:
         return "products", "capped scores, and flex wants blocks of 128 positions without dropout"
     return "fused", "the device's own kernel"
 
 
-def _in_blocks(spec: MaskSpec, tq: int, tk: int) -> bool:
-    """Whether nothing is hidden but what comes later, on a CPU that multiplies bf16 at its full width."""
-    return not torch.compiler.is_compiling() and spec.only_causal(tq, tk) and torch.cpu._is_avx512_bf16_supported()
+def _simple(spec: MaskSpec, tq: int, tk: int) -> bool:
+    """Whether no mask of all pairs is needed."""
+    return spec.only_causal(tq, tk) or spec.sees_all(tq, tk)
 
 
 def _fused(q: Tensor, k: Tensor, v: Tensor, spec: MaskSpec, bias: Tensor | None, scale: float | None, dropout: float) -> Tensor:
@@ -142,16 +145,11 @@ def _products(
         k = k[:, :, None].expand(b, groups, h // groups, tk, width).reshape(b, h, tk, width)
         v = v[:, :, None].expand(b, groups, h // groups, tk, v.shape[-1]).reshape(b, h, tk, v.shape[-1])
     q3, k3, v3 = q.reshape(b * h, tq, width), k.reshape(b * h, tk, width), v.reshape(b * h, tk, v.shape[-1])
-    lean = soft_cap is None and bias is None and sinks is None and dropout == 0.0 and not torch.compiler.is_compiling()
-    if lean and tq > 1 and q.device.type == "cpu" and spec.only_causal(tq, tk):
-        size = causal_block(tq)
-        mask = spec.q.once(("triangle", size, q.dtype), lambda: triangle(size, q.dtype))
-        return LeanProducts.apply(q3, k3, v3, mask, scale).view(b, h, tq, v.shape[-1])
+    if soft_cap is None and bias is None and sinks is None and dropout == 0.0 and (pieces := _in_pieces(q, tk, spec)):
+        return LeanProducts.apply(q3, k3, v3, pieces[0], scale, pieces[1]).view(b, h, tq, v.shape[-1])
     sees_all = spec.sees_all(tq, tk)
     mask = None if sees_all else spec.additive(q.dtype, q.device)
     plain = soft_cap is None and bias is None and mask is not None and mask.shape[0] == 1
-    if plain and lean and torch.is_grad_enabled():
-        return LeanProducts.apply(q3, k3, v3, mask[0], scale).view(b, h, tq, v.shape[-1])  # type: ignore[index]
     if plain:
         # the product is added onto the mask in one pass
         scores = masked_scores(q3, k3, mask[0], scale).view(b, h, tq, tk)  # type: ignore[index]
@@ -169,6 +167,24 @@ def _products(
     if dropout > 0.0:
         weights = dropout_of(weights, dropout)
     return torch.bmm(weights.to(v.dtype).reshape(b * h, tq, tk), v3).view(b, h, tq, v.shape[-1])
+
+
+def _in_pieces(q: Tensor, tk: int, spec: MaskSpec) -> tuple[Tensor | None, int] | None:
+    """The mask, and how many queries at once, where nothing of Tq x Tk is to be kept; None where all at once is faster, and little. q (B, H, Tq, K)."""
+    heads, tq = q.shape[1], q.shape[2]
+    if torch.compiler.is_compiling() or tq == 1:
+        return None
+    if spec.only_causal(tq, tk):
+        size = causal_block(tq)
+        return spec.q.once(("triangle", size, q.dtype), lambda: triangle(size, q.dtype, q.device)), size
+    many = tk > CPU_PRODUCTS_UP_TO[torch.bfloat16]
+    if spec.sees_all(tq, tk):
+        return (None, tq) if many else None
+    mask = spec.additive(q.dtype, q.device)[:, 0]
+    none_later = spec.causal and spec.is_self_attention and tq == tk and spec.q.prefix is None
+    if many or (none_later and heads * tq * tk >= PIECE) or (mask.shape[0] == 1 and torch.is_grad_enabled()):
+        return mask, causal_block(tq) if none_later else tq
+    return None
 
 
 def reference(

@@ -6,6 +6,8 @@ appendix A (sliding chunks)
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -13,6 +15,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 
 from components.core.sockets import SequenceInfo
 from components.functional.attention_mask import MaskSpec
+from components.functional.products import LeanProducts, multiplies_bf16
 
 SMALLEST = 64  # positions of a block: smaller ones save nothing
 FEWEST = 4  # blocks from which it pays: two are seen of them
@@ -56,8 +59,13 @@ def banded_attend(q: Tensor, k: Tensor, v: Tensor, spec: MaskSpec, size: int, sc
     blocks = -(-length // size)
     rows = mask.shape[0] // blocks  # rows that see alike are as heads of one
     q, k, v = (_cut(x, size, rows) for x in (q, k, v))
-    k, v = (torch.cat((_before(x), x), 3).flatten(0, 1) for x in (k, v))
-    out = F.scaled_dot_product_attention(q.flatten(0, 1), k, v, attn_mask=mask, scale=scale, enable_gqa=grouped)
+    q, k, v = q.flatten(0, 1), *(torch.cat((_before(x), x), 3).flatten(0, 1) for x in (k, v))
+    if multiplies_bf16(q):
+        k, v = (x.repeat_interleave(q.shape[1] // x.shape[1], 1).flatten(0, 1) for x in (k, v))
+        factor = 1.0 / math.sqrt(q.shape[-1]) if scale is None else scale
+        out = LeanProducts.apply(q.flatten(0, 1), k, v, mask[:, 0], factor, size).unflatten(0, q.shape[:2])
+    else:
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale, enable_gqa=grouped)
     out = out.unflatten(0, (rows, blocks)).transpose(1, 2).flatten(2, 3)[:, :, :length]
     return out.reshape(shape)
 
