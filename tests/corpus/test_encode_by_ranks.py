@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import random
 import unicodedata
 
@@ -83,6 +84,14 @@ def test_it_is_what_a_corpus_is_encoded_by(tokenizer, monkeypatch):
     expected = tokenizer.encode_batch([text_of(50)])
     monkeypatch.setattr(tokenizer, "encode_batch", refused)
     assert encoder_of(tokenizer)([text_of(50)]) == expected
+
+
+def test_what_does_not_look_ahead_is_one_question(tokenizer):
+    """To the engine, whose alternatives cost a start each."""
+    made = json.loads(tokenizer.core.to_str())
+    pattern = encode_by_ranks._engine(json.dumps(made, sort_keys=True))._pat_str
+    (first,) = re.findall(r"^\(\?:(.*)\)" + re.escape(encode_by_ranks.LAST) + "$", pattern)
+    assert first + encode_by_ranks.LAST in (encode_by_ranks.GPT2, *encode_by_ranks.CUTS)
 
 
 def test_every_character_is_cut_alike(tokenizer):

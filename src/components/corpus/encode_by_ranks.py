@@ -28,12 +28,11 @@ if TYPE_CHECKING:
 
 Held = dict[str, Any]  # an object of a tokenizer.json
 
-GPT2 = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+LAST = r"|\s+(?!\S)|\s+"  # of each expression: what looks ahead
+GPT2 = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+" + LAST
 # those of files that cut by an expression of their own: Llama 3's, and Qwen 2's
 CUTS = tuple(
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
-    + digits
-    + r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}" + digits + r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+" + LAST
     for digits in ("{1,3}", "")
 )
 PIECE = 2**20  # characters of a text above which the library is asked: tiktoken's engine keeps a place for each
@@ -86,7 +85,9 @@ def _engine(file: str) -> tiktoken.Encoding | None:
     if not all(set(token) <= byte_of.keys() for token in ids) or not byte_of.keys() <= ids.keys():
         return None
     ranks = {bytes(byte_of[c] for c in token): i for token, i in ids.items()}
-    return tiktoken.Encoding("of a file", pat_str=pattern, mergeable_ranks=ranks, special_tokens={})
+    # its engine asks alternatives one by one where one of them looks ahead: in a group those that do not are one question, and a fifth faster
+    grouped = f"(?:{pattern.removesuffix(LAST)}){LAST}"
+    return tiktoken.Encoding("of a file", pat_str=grouped, mergeable_ranks=ranks, special_tokens={})
 
 
 def _pattern(before: Held) -> str | None:
