@@ -25,6 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from components import build
+from components.core import allocator
 from components.core.sockets import Batch, make
 from components.interop.convert import read_folder
 
@@ -132,6 +133,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--write", action="store_true")
     args = parser.parse_args()
+    allocator.settle()  # as ``components generate`` does, here for both sides
     rows = [row for shape, count in (("a", 1), ("c", 1), ("c", 16)) for row in measure(shape, count, args.rounds)]
     machine = f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}, transformers {version('transformers')}"
     held = {"machine": machine, "date": time.strftime("%Y-%m-%d"), "rows": rows}

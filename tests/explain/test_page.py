@@ -264,10 +264,10 @@ def test_page_of_nothing_but_a_trace(made):
 
 def test_what_the_browsers_tests_import_is_there():
     """They run by `make browser` alone, so that a helper which moves would be missed by them last."""
-    folders = [ROOT / "tests" / "browser", ROOT / "tests" / "explain"]
+    folders = [ROOT / "tests" / name for name in ("browser", "explain", "studies")]
     imported = [n for n in ast.walk(ast.parse((folders[0] / "pages.py").read_text())) if isinstance(n, ast.ImportFrom)]
     ours = [(n, f / f"{n.module}.py") for n in imported for f in folders if (f / f"{n.module}.py").exists()]
-    assert {f.stem for _, f in ours} == {"chromium", "small"}
+    assert {f.stem for _, f in ours} == {"chromium", "small", "written_studies"}
     outside = {n.module.partition(".")[0] for n in imported} - {f.stem for _, f in ours}
     assert all(find_spec(name) for name in outside), outside
     for node, file in ours:

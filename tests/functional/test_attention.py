@@ -326,23 +326,43 @@ def test_masks_of_texts_in_pieces(rule, said, monkeypatch):
     i = info(**said, t=length)
     spec = MaskSpec(i, i, i.causal, rule)
     q = torch.empty(B, H, length, K)
-    mask, block = A._in_pieces(q, length, spec)
+    mask, block = A._in_pieces(q, length, spec, biased=False, other=False)
     assert block == (length if "prefix" in said or "causal" in said else 128)
     assert mask is None or mask.shape[0] == (1 if not said.keys() - {"causal"} else B)
     by_products(i, rule, length)
 
 
-def by_products(i, rule, length, recorded=True):
+@pytest.mark.parametrize("texts", [1, B])
+@pytest.mark.parametrize("said", [{}, {"causal": False}, {"documents": True}, {"padding": True, "prefix": True}])
+@pytest.mark.parametrize("cap", [None, 5.0])
+@pytest.mark.parametrize("given", [("bias",), ("sinks",), ("bias", "sinks"), ()])
+def test_biases_caps_and_sinks_in_pieces(given, cap, said, texts, monkeypatch):
+    """Of all texts or of each, learnt: values and gradients as those of the formula, in fp64."""
+    length = 260
+    monkeypatch.setitem(A.CPU_PRODUCTS_UP_TO, torch.bfloat16, length - 1)
+    monkeypatch.setattr(P, "SCORES_AT_ONCE", length * length // 2)  # which divides nothing
+    g = torch.Generator().manual_seed(1)
+    learnt = {
+        "bias": torch.randn(texts, H, length, length, generator=g, dtype=torch.float64, requires_grad=True),
+        "sinks": torch.randn(H, generator=g, dtype=torch.float64, requires_grad=True),
+    }
+    by_products(info(**said, t=length), FullMask(), length, cap=cap, **{name: learnt[name] for name in given})
+
+
+def by_products(i, rule, length, recorded=True, cap=None, bias=None, sinks=None):
     q, k, v = tensors(tq=length, tk=length)
     spec = MaskSpec(i, i, i.causal, rule)
-    want = A.reference(q, k, v, spec.dense(q.device).expand(B, 1, length, length))
+    seen = spec.dense(q.device).expand(B, 1, length, length)
+    wide = None if bias is None else bias.expand(B, -1, -1, -1)
+    want = A.reference(q, k, v, seen, bias=wide, soft_cap=cap, sinks=sinks)
     with torch.set_grad_enabled(recorded):
-        out = A._products(q, k, v, spec, None, None, None, None, 0.0)
+        out = A._products(q, k, v, spec, bias, None, cap, sinks, 0.0)
     used = (torch.ones(B, length, dtype=torch.bool) if i.valid is None else i.valid)[:, None, :, None]
     torch.testing.assert_close(out * used, want * used)
     if recorded:
         assert "LeanProducts" in graph_of(out)
-        found, right = (torch.autograd.grad((y * used).square().sum(), (q, k, v)) for y in (out, want))
+        asked = [x for x in (q, k, v, bias, sinks) if x is not None]
+        found, right = (torch.autograd.grad((y * used).square().sum(), asked) for y in (out, want))
         for a, b in zip(found, right, strict=True):
             torch.testing.assert_close(a, b)
 
@@ -350,8 +370,8 @@ def by_products(i, rule, length, recorded=True):
 def test_causal_blocks_make_no_square(monkeypatch):
     """At 1,024 positions nothing of 1,024 x 1,024 is made, and less than two thirds of its scores are computed."""
     length, sizes = 1024, []
-    real = P.masked_scores
-    monkeypatch.setattr(P, "masked_scores", lambda *a: sizes.append((s := real(*a)).numel()) or s)
+    real = P._scores
+    monkeypatch.setattr(P, "_scores", lambda *a: sizes.append((s := real(*a))[0].numel()) or s)
     i = SequenceInfo(positions=torch.arange(length)[None])
     q, k, v = tensors(torch.bfloat16, length, length)
     A._products(q, k, v, MaskSpec(i, i, True, FullMask()), None, None, None, None, 0.0)

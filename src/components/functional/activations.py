@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -30,9 +30,40 @@ Activation = Literal[
 Unit = Literal[Activation, "step"]  # of networks whose units are looked at as such, whether they can learn or not
 
 
+class _Context(Protocol):
+    """What autograd hands to both passes."""
+
+    saved_tensors: tuple[Tensor, ...]
+
+    def save_for_backward(self, *tensors: Tensor) -> None: ...
+
+    def set_materialize_grads(self, value: bool) -> None: ...
+
+
+class _Relu2(torch.autograd.Function):
+    """The square, and max(x, 0) for derivatives. Autograd goes back through power and threshold in five passes; these are two."""
+
+    @staticmethod
+    def forward(ctx: _Context, x: Tensor) -> tuple[Tensor, Tensor]:
+        above = F.relu(x)
+        ctx.save_for_backward(above)
+        ctx.set_materialize_grads(False)
+        return above * above, above
+
+    @staticmethod
+    def backward(ctx: _Context, *grads: Tensor | None) -> Tensor | None:  # type: ignore[override]  # which are there
+        (above,), (of_square, of_above) = ctx.saved_tensors, grads
+        found = None if of_square is None else (of_square * above).mul_(2)
+        if of_above is None:  # it is asked for by a second derivative alone
+            return found
+        through = of_above * (above > 0)
+        return through if found is None else found + through
+
+
 def relu2(x: Tensor) -> Tensor:
     """max(x, 0)^2. So et al. 2021 (Primer), arXiv:2109.08668."""
-    return F.relu(x).square()
+    seen = torch.compiler.is_compiling() or torch.jit.is_tracing() or torch._C._are_functorch_transforms_active()  # pyright: ignore[reportPrivateImportUsage]
+    return F.relu(x).square() if seen or not (x.requires_grad and torch.is_grad_enabled()) else _Relu2.apply(x)[0]
 
 
 def quick_gelu(x: Tensor) -> Tensor:

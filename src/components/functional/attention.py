@@ -16,7 +16,7 @@ from components.functional import chosen, watch
 from components.functional.attention_mask import MaskSpec
 from components.functional.banded import banded_attend, block_of
 from components.functional.dropout import dropout_of
-from components.functional.products import LeanProducts, causal_block, masked_scores, multiplies_bf16, triangle
+from components.functional.products import LeanProducts, Way, causal_block, multiplies_bf16, triangle
 
 # Keys up to which batched products beat the fused CPU kernel, forward and backward together, measured on two AVX-512 cores: in bf16 at 512 20 ms against 55.
 # In fp32 the fused kernel is as fast or faster at every length.
@@ -24,10 +24,10 @@ from components.functional.products import LeanProducts, causal_block, masked_sc
 # 0.003 where scores have a standard deviation of 1 and 0.011 where they have 3; fused 0.002.
 CPU_PRODUCTS_UP_TO = {torch.bfloat16: 512, torch.float16: 512}
 # The same where the CPU has instructions for bf16, if nothing but later keys is hidden (at 1,024 34 ms against 68, at 8,192 264 against 471; beyond it was not
-# measured), and if a mask of all pairs has to be made anyway (at 2,048 70 against 185).
+# measured), and if a mask or a bias of all pairs has to be made anyway (at 2,048 70 against 185).
 LEAN_PRODUCTS_UP_TO, LEAN_MASKS_UP_TO = 8192, 2048
 LEAST_ROWS = 128  # fewer queries are those of decoding, for which keys would be copied
-PIECE = 1 << 17  # scores of one text from which it is worth a call of its own
+PIECE = 1 << 17  # scores that have a mask in common, from which they are worth a call of their own
 
 
 def attend(
@@ -89,12 +89,16 @@ def choose(
     if q.device.type == "cpu":
         if dropout > 0.0:
             return "products", "the fused CPU kernel is 5 times slower with dropout"
-        wide, few = bias is None and multiplies_bf16(q), tq > 1 and tk <= CPU_PRODUCTS_UP_TO.get(q.dtype, 0)
+        wide, few = multiplies_bf16(q), tq > 1 and tk <= CPU_PRODUCTS_UP_TO.get(q.dtype, 0)
         if bias is None and (wide or not few) and block_of(q, k, spec):
             return "banded", "skips the keys that lie beyond the mask's reach"
         if few:
             return "products", "faster on a CPU in half precision for so few keys"
-        if wide and tq >= LEAST_ROWS and tk <= (LEAN_PRODUCTS_UP_TO if _simple(spec, tq, tk) else LEAN_MASKS_UP_TO):
+        if (
+            wide
+            and tq >= LEAST_ROWS
+            and tk <= (LEAN_PRODUCTS_UP_TO if bias is None and _simple(spec, tq, tk) else LEAN_MASKS_UP_TO)
+        ):
             return "products", "faster on a CPU in bf16, a few heads and queries at a time"
         return "fused", "one query at a time" if tq == 1 else "fastest on a CPU in this precision and length"
     in_blocks = q.device.type == "cuda" and dropout == 0.0 and tq > 1 and tq % 128 == 0 and tk % 128 == 0
@@ -145,22 +149,21 @@ def _products(
         k = k[:, :, None].expand(b, groups, h // groups, tk, width).reshape(b, h, tk, width)
         v = v[:, :, None].expand(b, groups, h // groups, tk, v.shape[-1]).reshape(b, h, tk, v.shape[-1])
     q3, k3, v3 = q.reshape(b * h, tq, width), k.reshape(b * h, tk, width), v.reshape(b * h, tk, v.shape[-1])
-    if soft_cap is None and bias is None and sinks is None and dropout == 0.0 and (pieces := _in_pieces(q, tk, spec)):
-        return LeanProducts.apply(q3, k3, v3, pieces[0], scale, pieces[1]).view(b, h, tq, v.shape[-1])
+    if dropout == 0.0 and (
+        pieces := _in_pieces(q, tk, spec, biased=bias is not None, other=soft_cap is not None or sinks is not None)
+    ):
+        mask, block = pieces
+        taken = None if sinks is None else sinks.repeat(b)
+        return LeanProducts.apply(q3, k3, v3, mask, bias, taken, Way(scale, h, block, soft_cap)).view(b, h, tq, v.shape[-1])
     sees_all = spec.sees_all(tq, tk)
     mask = None if sees_all else spec.additive(q.dtype, q.device)
-    plain = soft_cap is None and bias is None and mask is not None and mask.shape[0] == 1
-    if plain:
-        # the product is added onto the mask in one pass
-        scores = masked_scores(q3, k3, mask[0], scale).view(b, h, tq, tk)  # type: ignore[index]
-    else:
-        scores = torch.bmm(q3 * scale, k3.transpose(1, 2)).view(b, h, tq, tk)
-        if soft_cap is not None:
-            scores = soft_cap * torch.tanh(scores / soft_cap)
-        if bias is not None:
-            scores = scores + bias.to(scores.dtype)
-        if mask is not None:
-            scores = scores + mask
+    scores = torch.bmm(q3 * scale, k3.transpose(1, 2)).view(b, h, tq, tk)
+    if soft_cap is not None:
+        scores = soft_cap * torch.tanh(scores / soft_cap)
+    if bias is not None:
+        scores = scores + bias.to(scores.dtype)
+    if mask is not None:
+        scores = scores + mask
     if sinks is not None:
         scores = torch.cat((scores, sinks.to(scores.dtype)[None, :, None, None].expand(b, h, tq, 1)), -1)
     weights = torch.softmax(scores, -1)[..., :tk]
@@ -169,20 +172,23 @@ def _products(
     return torch.bmm(weights.to(v.dtype).reshape(b * h, tq, tk), v3).view(b, h, tq, v.shape[-1])
 
 
-def _in_pieces(q: Tensor, tk: int, spec: MaskSpec) -> tuple[Tensor | None, int] | None:
-    """The mask, and how many queries at once, where nothing of Tq x Tk is to be kept; None where all at once is faster, and little. q (B, H, Tq, K)."""
+def _in_pieces(q: Tensor, tk: int, spec: MaskSpec, *, biased: bool, other: bool) -> tuple[Tensor | None, int] | None:
+    """The mask, and how many queries at once, where nothing of Tq x Tk is to be kept; None where all at once is faster, and little. q (B, H, Tq, K).
+
+    biased: whether scores have a bias. other: whether they are capped or have sinks, whose passes over all scores would be kept one by one.
+    """
     heads, tq = q.shape[1], q.shape[2]
-    if torch.compiler.is_compiling() or tq == 1:
+    recorded, many = torch.is_grad_enabled(), tk > CPU_PRODUCTS_UP_TO[torch.bfloat16]
+    if q.device.type != "cpu" or torch.compiler.is_compiling() or tq == 1 or (biased and not many):
         return None
     if spec.only_causal(tq, tk):
         size = causal_block(tq)
         return spec.q.once(("triangle", size, q.dtype), lambda: triangle(size, q.dtype, q.device)), size
-    many = tk > CPU_PRODUCTS_UP_TO[torch.bfloat16]
     if spec.sees_all(tq, tk):
-        return (None, tq) if many else None
+        return (None, tq) if many or (recorded and other) else None
     mask = spec.additive(q.dtype, q.device)[:, 0]
     none_later = spec.causal and spec.is_self_attention and tq == tk and spec.q.prefix is None
-    if many or (none_later and heads * tq * tk >= PIECE) or (mask.shape[0] == 1 and torch.is_grad_enabled()):
+    if many or ((mask.shape[0] == 1 or heads * tq * tk >= PIECE) and (recorded or none_later)):
         return mask, causal_block(tq) if none_later else tq
     return None
 

@@ -15,7 +15,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 
 from components.core.sockets import SequenceInfo
 from components.functional.attention_mask import MaskSpec
-from components.functional.products import LeanProducts, multiplies_bf16
+from components.functional.products import LeanProducts, Way, multiplies_bf16
 
 SMALLEST = 64  # positions of a block: smaller ones save nothing
 FEWEST = 4  # blocks from which it pays: two are seen of them
@@ -63,7 +63,9 @@ def banded_attend(q: Tensor, k: Tensor, v: Tensor, spec: MaskSpec, size: int, sc
     if multiplies_bf16(q):
         k, v = (x.repeat_interleave(q.shape[1] // x.shape[1], 1).flatten(0, 1) for x in (k, v))
         factor = 1.0 / math.sqrt(q.shape[-1]) if scale is None else scale
-        out = LeanProducts.apply(q.flatten(0, 1), k, v, mask[:, 0], factor, size).unflatten(0, q.shape[:2])
+        out = LeanProducts.apply(q.flatten(0, 1), k, v, mask[:, 0], None, None, Way(factor, q.shape[1], size)).unflatten(
+            0, q.shape[:2]
+        )
     else:
         out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale, enable_gqa=grouped)
     out = out.unflatten(0, (rows, blocks)).transpose(1, 2).flatten(2, 3)[:, :, :length]

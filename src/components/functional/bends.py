@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from components.functional.activations import ACTIVATIONS
+from components.functional.activations import ACTIVATIONS, relu2
 
 Bend = Callable[..., Tensor]  # takes tensors of one shape, position by position, and has no weights of its own
 aten = torch.ops.aten
@@ -48,6 +48,10 @@ KERNELS: dict[Bend, _Kernel] = {
     F.silu: _Kernel(
         lambda x, out: aten.silu.out(x, out=out),
         lambda grad, x, out: aten.silu_backward.grad_input(grad, x, grad_input=out),
+    ),
+    relu2: _Kernel(
+        lambda x, out: aten.relu.out(x, out=out).square_(),
+        lambda grad, x, out: torch.mul(grad, F.relu(x), out=out).mul_(2),
     ),
     F.relu: _Kernel(
         lambda x, out: aten.relu.out(x, out=out),

@@ -7,6 +7,7 @@ triangle. As FlashAttention skips blocks: Dao 2023, arXiv:2307.08691, section 3.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -14,16 +15,6 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 
 SCORES_AT_ONCE = 1 << 20  # of all heads together: small enough for the cache, large enough for the products
-
-
-def masked_scores(q: Tensor, k: Tensor, mask: Tensor | None, scale: float) -> Tensor:
-    """q k^T * scale + mask: (N, Tq, K), (N, Tk, K) and (1, Tq, Tm) -> (N, Tq, Tk). A mask of fewer keys is that of the last ones; None hides nothing."""
-    if mask is not None and mask.shape[2] == k.shape[1]:  # the product added onto the mask in one pass
-        return torch.baddbmm(mask.expand(q.shape[0], -1, -1), q, k.transpose(1, 2), alpha=scale)
-    scores = q.new_empty(q.shape[0], q.shape[1], k.shape[1]).baddbmm_(q, k.transpose(1, 2), beta=0, alpha=scale)
-    if mask is not None:
-        scores[:, :, -mask.shape[2] :].add_(mask)
-    return scores
 
 
 def causal_block(length: int) -> int:
@@ -42,61 +33,168 @@ def multiplies_bf16(q: Tensor) -> bool:
     return here and not torch.compiler.is_compiling() and torch.cpu._is_avx512_bf16_supported()
 
 
+@dataclass(frozen=True)
+class Way:
+    """How scores are made: softmax(cap(q k^T * scale) + bias + mask).
+
+    Args:
+        scale: of scores.
+        heads: of a text, which lie side by side.
+        block: how many queries at once. With fewer than there are, no query sees what is later, and there are as many keys.
+        soft_cap: c in c * tanh(score / c), or None.
+    """
+
+    scale: float
+    heads: int
+    block: int
+    soft_cap: float | None = None
+
+
 class LeanProducts(torch.autograd.Function):
-    """softmax(q k^T * scale + mask) v, a few heads at a time; the backward pass computes the weights again, for 5 % of a training step."""
+    """softmax(scores) v, a few heads at a time; the backward pass computes the weights again, for 5 % of a training step."""
 
     @staticmethod
-    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float, block: int) -> Tensor:
-        """q (N, Tq, K), k (N, Tk, K), v (N, Tk, Kv) -> (N, Tq, Kv), all of one dtype.
+    def forward(
+        ctx: Any, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, bias: Tensor | None, sinks: Tensor | None, way: Way
+    ) -> Tensor:
+        """q (N, Tq, K), k (N, Tk, K), v (N, Tk, Kv) -> (N, Tq, Kv), all of one dtype; N texts times heads.
 
-        mask, of 0 and -inf: (M, Tq, Tk), each for N / M of the heads; a ``triangle`` of ``block`` positions; None hides nothing.
-        block: how many queries at once. With fewer than Tq no query sees what is later, and Tq is Tk.
+        mask, of 0 and -inf: (1 or texts, Tq, Tk), or a ``triangle`` of ``block`` positions; None hides nothing.
+        bias: (1 or texts, heads, Tq, Tk). sinks: (N,), a logit that takes weight and gives nothing.
         """
-        ctx.save_for_backward(q, k, v, mask)
-        ctx.scale, ctx.block = scale, block
+        ctx.save_for_backward(q, k, v, mask, bias, sinks)
+        ctx.way = way
         out = q.new_empty(*q.shape[:2], v.shape[-1])
-        for heads, rows, seen, hidden in _pieces(q, k, mask, block):
-            weights = torch.softmax(masked_scores(q[heads, rows], k[heads, :seen], hidden, scale), -1)
-            torch.bmm(weights, v[heads, :seen], out=out[heads, rows])
+        for piece in _pieces(q, k, mask, bias, way):
+            scores, _ = _scores(q[piece.ours], k[piece.theirs], piece, way)
+            weights = torch.softmax(_with_sinks(scores, sinks, piece), -1)[..., : piece.seen]
+            torch.bmm(weights, v[piece.theirs], out=out[piece.ours])
         return out
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         if torch.is_grad_enabled():  # once_differentiable would be silent where torch.autograd.grad finds another path
             raise RuntimeError("attention by products has no second derivative")
-        (q, k, v, mask), grad = ctx.saved_tensors, grads[0]
+        (q, k, v, mask, bias, sinks), grad, way = ctx.saved_tensors, grads[0], ctx.way
         grad_q, grad_k, grad_v = torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
-        for heads, rows, seen, hidden in _pieces(q, k, mask, ctx.block):
-            ours, theirs = (heads, rows), (heads, slice(seen))
-            weights = torch.softmax(masked_scores(q[ours], k[theirs], hidden, ctx.scale), -1)
-            grad_weights = torch.bmm(grad[ours], v[theirs].transpose(1, 2))
-            scores = torch._softmax_backward_data(grad_weights, weights, -1, weights.dtype)  # pyright: ignore[reportPrivateImportUsage]
-            kept = 0 if seen == k.shape[1] else 1  # the block that sees all keys comes first, and what was there is no number
+        grad_bias = torch.zeros_like(bias) if ctx.needs_input_grad[4] else None
+        grad_sinks = None if sinks is None else torch.zeros_like(sinks)
+        for piece in _pieces(q, k, mask, bias, way):
+            ours, theirs = piece.ours, piece.theirs
+            scores, bent = _scores(q[ours], k[theirs], piece, way)
+            weights = torch.softmax(_with_sinks(scores, sinks, piece), -1)
+            of_weights = torch.bmm(grad[ours], v[theirs].transpose(1, 2))
+            if sinks is not None:
+                of_weights = torch.nn.functional.pad(of_weights, (0, 1))
+            of_scores = torch._softmax_backward_data(of_weights, weights, -1, weights.dtype)  # pyright: ignore[reportPrivateImportUsage]
+            if grad_sinks is not None:
+                grad_sinks[piece.heads] += of_scores[..., -1].sum(-1)
+                of_scores, weights = of_scores[..., :-1], weights[..., :-1]
+            if grad_bias is not None:
+                grad_bias[piece.of_bias(grad_bias)] += of_scores.sum(0) if len(grad_bias) == 1 else of_scores
+            if bent is not None:
+                of_scores = torch.ops.aten.tanh_backward(of_scores, bent)
+            kept = (
+                0 if piece.seen == k.shape[1] else 1
+            )  # the block that sees all keys comes first, and what was there is no number
             grad_v[theirs].baddbmm_(weights.transpose(1, 2), grad[ours], beta=kept)
-            grad_q[ours].baddbmm_(scores, k[theirs], beta=0, alpha=ctx.scale)
-            grad_k[theirs].baddbmm_(scores.transpose(1, 2), q[ours], beta=kept, alpha=ctx.scale)
-        return grad_q, grad_k, grad_v, None, None, None
+            grad_q[ours].baddbmm_(of_scores, k[theirs], beta=0, alpha=way.scale)
+            grad_k[theirs].baddbmm_(of_scores.transpose(1, 2), q[ours], beta=kept, alpha=way.scale)
+        return grad_q, grad_k, grad_v, None, grad_bias, grad_sinks, None
 
 
-def _pieces(q: Tensor, k: Tensor, mask: Tensor | None, block: int) -> Iterator[tuple[slice, slice, int, Tensor | None]]:
-    """Of which heads and queries, how many keys they see, and what of these is hidden. Of fake tensors, which have no numbers to miss, only some."""
-    count, queries = q.shape[0], q.shape[1]
-    masks = 1 if mask is None else mask.shape[0]
-    alike = count // masks  # heads that have one mask
-    for first in _some([*reversed(range(0, queries, block))], q):
-        last = min(first + block, queries)
-        seen = k.shape[1] if block >= queries else last
-        at_once = max(1, SCORES_AT_ONCE // ((last - first) * seen))
-        for one in range(masks):
-            hidden = None if mask is None else _hidden(mask[one : one + 1], first, last, seen)
-            for head in _some(range(one * alike, (one + 1) * alike, at_once), q):
-                yield slice(head, min(head + at_once, (one + 1) * alike)), slice(first, last), seen, hidden
+@dataclass(frozen=True)
+class _Piece:
+    """Which heads and queries are computed at once, how many keys they see, and what is added to their scores."""
+
+    heads: slice
+    rows: slice
+    seen: int
+    texts: slice  # of the heads, where they are those of one number in all texts
+    head: int  # that number
+    mask: Tensor | None  # (1 or n, rows, seen), or of the last keys alone
+    bias: Tensor | None  # (1 or n, rows, seen)
+
+    @property
+    def ours(self) -> tuple[slice, slice]:
+        return self.heads, self.rows
+
+    @property
+    def theirs(self) -> tuple[slice, slice]:
+        return self.heads, slice(self.seen)
+
+    def of_bias(self, bias: Tensor) -> tuple[int | slice, int, slice, slice]:
+        """Where in a bias (1 or texts, heads, Tq, Tk) this piece lies."""
+        return 0 if len(bias) == 1 else self.texts, self.head, self.rows, slice(self.seen)
 
 
-def _hidden(mask: Tensor, first: int, last: int, seen: int) -> Tensor:
-    if mask.shape[1] >= last:
-        return mask[:, first:last, :seen]
-    return mask[:, : last - first, : last - first]  # of a triangle, whose last block may be smaller
+def _pieces(q: Tensor, k: Tensor, mask: Tensor | None, bias: Tensor | None, way: Way) -> Iterator[_Piece]:
+    """Of heads that have what is added in common; of fake tensors, which have no numbers to miss, only some."""
+    (count, queries, _), keys, heads = q.shape, k.shape[1], way.heads
+    groups = range(0, 1)  # all heads at once,
+    step, members = 1, count
+    if bias is not None:  # those of one number in all texts,
+        groups, step, members = range(heads), heads, count // heads
+    elif mask is not None and mask.shape[0] > 1:  # or those of one text
+        groups, members = range(0, count, heads), heads
+    for first in _some([*reversed(range(0, queries, way.block))], q):
+        rows = slice(first, min(first + way.block, queries))
+        seen = keys if way.block >= queries else rows.stop
+        at_once = max(1, SCORES_AT_ONCE // ((rows.stop - first) * seen))
+        for start in groups:
+            for i in _some(range(0, members, at_once), q):
+                n = min(at_once, members - i)
+                texts = slice(i, i + n) if bias is not None else slice(start // heads, start // heads + 1)
+                piece = _Piece(
+                    slice(start + i * step, start + (i + n - 1) * step + 1, step),
+                    rows,
+                    seen,
+                    texts,
+                    start,
+                    None if mask is None else _hidden(mask, texts, rows, seen),
+                    None,
+                )
+                yield piece if bias is None else _biased(piece, bias, q.dtype)
+
+
+def _hidden(mask: Tensor, texts: slice, rows: slice, seen: int) -> Tensor:
+    mask = mask if mask.shape[0] == 1 else mask[texts]
+    if mask.shape[1] >= rows.stop:
+        return mask[:, rows, :seen]
+    size = rows.stop - rows.start
+    return mask[:, :size, :size]  # of a triangle, whose last block may be smaller
+
+
+def _scores(q: Tensor, k: Tensor, piece: _Piece, way: Way) -> tuple[Tensor, Tensor | None]:
+    """(n, rows, seen), and the tanh of those that are capped."""
+    added = [x for x in (piece.bias, piece.mask) if x is not None]
+    bent: Tensor | None = None
+    if way.soft_cap is not None:
+        bent = _product(q, k, way.scale / way.soft_cap).tanh_()
+        scores = bent * way.soft_cap
+    elif added and added[0].shape[2] == k.shape[1]:  # the product added onto it in one pass
+        scores = torch.baddbmm(added.pop(0).expand(q.shape[0], -1, -1), q, k.transpose(1, 2), alpha=way.scale)
+    else:
+        scores = _product(q, k, way.scale)
+    for x in added:
+        scores[:, :, -x.shape[2] :].add_(x)
+    return scores, bent
+
+
+def _product(q: Tensor, k: Tensor, scale: float) -> Tensor:
+    return q.new_empty(q.shape[0], q.shape[1], k.shape[1]).baddbmm_(q, k.transpose(1, 2), beta=0, alpha=scale)
+
+
+def _with_sinks(scores: Tensor, sinks: Tensor | None, piece: _Piece) -> Tensor:
+    """A column more, where heads have sinks."""
+    if sinks is None:
+        return scores
+    return torch.cat((scores, sinks[piece.heads].to(scores.dtype)[:, None, None].expand(-1, scores.shape[1], 1)), -1)
+
+
+def _biased(piece: _Piece, bias: Tensor, dtype: torch.dtype) -> _Piece:
+    there = bias[piece.of_bias(bias)].to(dtype)
+    return replace(piece, bias=there if there.dim() == 3 else there[None])
 
 
 def _some(places: Sequence[int], q: Tensor) -> Sequence[int]:
