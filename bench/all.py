@@ -21,6 +21,7 @@ COMMANDS = {
     "neighbour": "docs/performance.md, Beside a busy process",
     "trainer": "docs/performance.md, The trainer around a step",
     "encode": "docs/performance.md, Encoding a corpus",
+    "attention": "docs/performance.md, Attention in bf16",
     "optimizer_step": "docs/performance.md, The step of an optimizer",
     "time_to_loss": "docs/performance.md, Until nanoGPT's loss",
     "decoding": "docs/how_to/decode_faster.md",
