@@ -564,25 +564,25 @@ class SaysTheOtherWay(Calibration):
 
     def __init__(self) -> None:
         super().__init__(count=50)
-        self.figures = {**self.figures, "expected_calibration_error": "higher"}
+        self.gives = {**self.gives, "expected_calibration_error": "higher"}
 
 
 class HidesAFigure(Cloze):
-    figures = {"accuracy": "higher"}
+    gives = {"accuracy": "higher"}
 
     def __init__(self) -> None:
         super().__init__(band=5)
 
 
 class PromisesAFigure(Cloze):
-    figures = {**Cloze.figures, "f1": "higher"}
+    gives = {**Cloze.gives, "f1": "higher"}
 
     def __init__(self) -> None:
         super().__init__(band=5)
 
 
 class DeclaresNoFigure(Matching):
-    figures = {}
+    gives = {}
 
     def __init__(self) -> None:
         super().__init__(count=50)

@@ -109,8 +109,8 @@ def test_what_is_not_there_is_refused_before_anything_runs(metric, words, says):
 
 
 def test_an_evaluation_that_does_not_say_its_figures_decides_nothing(monkeypatch):
-    monkeypatch.setattr(Cloze, "figures", {})
-    with pytest.raises(UserError, match="evaluation/cloze does not say which figures it has; give it figures"):
+    monkeypatch.setattr(Cloze, "gives", {})
+    with pytest.raises(UserError, match="evaluation/cloze does not say which figures it has; declare gives"):
         metrics_of(["cloze.accuracy"], RECIPE, Path.cwd())
 
 
@@ -141,7 +141,7 @@ def test_runs_are_evaluated_once_and_the_answer_is_of_the_evaluation(measured, c
     apart = [values["model/norm=layer", s] - values["recipe", s] for s in (0, 1)]
     assert row["effect"]["differences"] == pytest.approx(apart)
     assert row["effect"]["p"] is not None, "a paired test"
-    assert {"intervals.png", "costs.png"} <= {p.name for p in study.iterdir()}
+    assert (study / "intervals.png").is_file()
     assert "calibration.expected_calibration_error" in (study / "report.html").read_text()
 
     before = (study / "study.json").read_bytes()

@@ -162,12 +162,12 @@ def asks_what_it_declares(host: Host) -> None:
 @holds("declares its figures, and which way each is better", "evaluation")
 def declares_its_figures(host: Host) -> None:
     """A model that knows all answers is nowhere worse than one that guesses."""
-    declared: Mapping[str, object] = made(host.subject).figures
+    declared: Mapping[str, object] = made(host.subject).gives
     if not declared:
-        raise Violation("it declares none: figures = {...}, higher, lower or None of each")
+        raise Violation("it declares none: gives = {...}, higher, lower or None of each")
     known, guessed = figures(host, Knows()), figures(host, Guesses())
     if unsaid := [name for name in known if name not in declared]:
-        raise Violation(f"it gives {unsaid[0]}, which figures does not declare")
+        raise Violation(f"it measures {unsaid[0]}, which gives does not declare")
     for name, better in declared.items():
         if name not in known:
             raise Violation(f"{name} is declared, and is not there")

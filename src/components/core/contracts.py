@@ -215,7 +215,7 @@ class Data(Part):
 
 class Evaluation(Part):
     asks: tuple[str, ...] = ()
-    figures: Mapping[str, str | None] = {}  # {name: "higher" or "lower" is better, None: neither}
+    gives: Mapping[str, str | None] = {}  # {name: "higher" or "lower" is better, None: neither}
 
     def measure(self, model: Any, held: Any) -> Mapping[str, Any]: ...
 

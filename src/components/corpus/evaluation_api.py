@@ -1,7 +1,7 @@
 """What an evaluation asks and gives: a model that answers, data that it was not trained on, and figures with their standard errors.
 
 An evaluation is a part ``measure(model, data) -> {name: Figure}`` with a literal ``asks``, words of ``WORDS``. Whatever it asks beyond
-them is refused in one line before anything is measured. ``figures`` says before that which figures it gives, and which way each is better:
+them is refused in one line before anything is measured. ``gives`` says before that which figures there will be, and which way each is better:
 studies are decided by them.
 """
 

@@ -39,7 +39,7 @@ class Evaluation(Protocol):
     """A part of the kind ``evaluation``."""
 
     asks: tuple[str, ...]
-    figures: Mapping[str, Better]
+    gives: Mapping[str, Better]
 
     def measure(self, model: Trained, held: EvalData, /) -> Mapping[str, Figure]: ...
 

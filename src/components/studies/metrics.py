@@ -77,7 +77,7 @@ def metrics_of(names: Sequence[str], words: Sequence[str], cwd: Path) -> Metrics
         return Metrics(tuple(names), lower(names[0]))
     made = Metrics(tuple(names), False, asked, own)
     config = compose(None, (*sorted_words(runs, cwd).fixed, *made.overrides), cwd=cwd, command="evaluate").config
-    figures = {name: part.figures for name, part in named(config[KIND]).items()}
+    figures = {name: part.gives for name, part in named(config[KIND]).items()}
     better = [_better(name, figures) for name in names]
     if better[0] is None and evaluation_of(names[0]) is not None:
         raise UserError("metric", f"neither more nor less of {names[0]} is better", "put it behind another figure")
@@ -116,9 +116,7 @@ def _better(name: str, figures: Mapping[str, Mapping[str, Better]]) -> Better:
         return None
     known = figures[head]
     if not known:
-        raise UserError(
-            "metric", f"{KIND}/{head} does not say which figures it has", 'give it figures = {"accuracy": "higher"}'
-        )
+        raise UserError("metric", f"{KIND}/{head} does not say which figures it has", 'declare gives = {"accuracy": "higher"}')
     if figure not in known:
         what = f"{KIND} {head} has no figure {figure!r}" if figure else f"{head} is an {KIND}, and not one of its figures"
         raise UserError("metric", what, nearest(figure, known, called="figures") + f"; write {head}.{next(iter(known))}")

@@ -49,7 +49,7 @@ class Calibration:
         self.count, self.bins, self.top, self.seed = count, bins, top, seed
         right = ("accuracy", *((f"top_{top}_accuracy",) if top > 1 else ()))
         gaps: dict[str, Better] = dict.fromkeys(("expected_calibration_error", "largest_gap"), LOWER)
-        self.figures: Mapping[str, Better] = {**dict.fromkeys(right, HIGHER), "confidence": None, **gaps}
+        self.gives: Mapping[str, Better] = {**dict.fromkeys(right, HIGHER), "confidence": None, **gaps}
 
     def measure(self, model: EvaluatedModel, held: EvalData) -> dict[str, Figure]:
         asked = model.predict(sample(held.items(), self.count, self.seed))

@@ -35,7 +35,7 @@ class Cloze:
     """
 
     asks = ("likelihood",)
-    figures: Mapping[str, Better] = {"accuracy": "higher", "by_frequency": None}
+    gives: Mapping[str, Better] = {"accuracy": "higher", "by_frequency": None}
 
     def __init__(
         self,

@@ -41,7 +41,7 @@ class FewShot:
     """
 
     asks = ("likelihood", "writing", "examples")
-    figures: Mapping[str, Better] = {"accuracy": "higher", "most_frequent": None, "examples": None}
+    gives: Mapping[str, Better] = {"accuracy": "higher", "most_frequent": None, "examples": None}
 
     def __init__(
         self,

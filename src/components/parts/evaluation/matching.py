@@ -41,7 +41,7 @@ class Matching:
     """
 
     asks = ("likelihood",)
-    figures: Mapping[str, Better] = {"accuracy": "higher"}
+    gives: Mapping[str, Better] = {"accuracy": "higher"}
 
     def __init__(self, *, count: Positive = 100, choices: Positive = 8, seed: int = 0) -> None:
         if choices < 2:

@@ -84,7 +84,7 @@ class MinimalPairs:
             raise ValueError("edits=[]: there is nothing to compare")
         self.count, self.edits, self.seed = count, list(edits), seed
         apart: tuple[str, ...] = edits if len(edits) > 1 else ()
-        self.figures: Mapping[str, Better] = {**dict.fromkeys(("accuracy", *apart), HIGHER), "by_length": None}
+        self.gives: Mapping[str, Better] = {**dict.fromkeys(("accuracy", *apart), HIGHER), "by_length": None}
 
     def measure(self, model: EvaluatedModel, held: EvalData) -> dict[str, Figure]:
         lines = list(pieces(held.texts()))

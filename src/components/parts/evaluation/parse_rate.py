@@ -26,7 +26,7 @@ class ParseRate:
     """
 
     asks = ("writing", "judge")
-    figures: Mapping[str, Better] = {"accepted": "higher", "different": "higher"}
+    gives: Mapping[str, Better] = {"accepted": "higher", "different": "higher"}
 
     def __init__(self, *, count: Positive = 50, max_new_tokens: Positive = 240, prompt: str = "", seed: int = 0) -> None:
         self.count, self.max_new_tokens, self.prompt, self.seed = count, max_new_tokens, prompt, seed
