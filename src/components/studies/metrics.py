@@ -96,7 +96,7 @@ def evaluation_of(name: str) -> str | None:
     Raises:
         UserError: it is written like one, and there is no such evaluation.
     """
-    known = [n for _, n in registry.entries(KIND)]
+    known = registry.names(KIND)
     head = name.partition(".")[0]
     if head in known:
         return head
