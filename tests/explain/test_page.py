@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from small import subject_of_model, unpacked
+from small import leaf_flower, subject_of_model, unpacked
 
 from components.cli import main
 from components.core.errors import UserError
@@ -130,6 +130,23 @@ def test_figures(made, tmp_path):
     files = made.save_figures(tmp_path / "pictures")
     assert len(files) == 6
     assert all(f.stat().st_size > 5000 for f in files)
+
+
+def test_everything_is_counted_from_0_as_paths_count_layers(made):
+    heads = made.trace.mixers[0].heads
+    named = [f"attention of layer {n}, head {h}" for n in range(2) for h in range(heads)]
+    assert [axes.get_title() for axes in made.figures()["attention"].axes] == named
+    rows = re.findall(r"attention of layer (\d+) +(\d+) ", made.table())
+    assert rows == [(str(n), str(h)) for n in range(2) for h in range(heads)]
+    looks = [s for a in made.trace.answers if a for s in a.sentences if s.about == "where it looked"]
+    assert looks
+    for look in looks:
+        mixer, head, _ = look.at
+        assert f"{readable_path(made.trace.mixers[mixer].path)}, head {head}:" in look.text
+    small = explain(leaf_flower(), prompt="32,107,56,11.2", target="leaf")
+    assert re.findall(r"^ *(\d\.\d) ", small.table().partition("neuron")[2], re.M) == ["0.0", "0.1", "0.2", "1.0", "1.1"]
+    (spoke,) = [s.text for a in small.trace.answers if a for s in a.sentences if s.about == "who spoke for it"]
+    assert {*re.findall(r"neuron (\d)", spoke)} == {"0", "1", "2"}
 
 
 def keys_of(record):
@@ -264,10 +281,10 @@ def test_page_of_nothing_but_a_trace(made):
 
 def test_what_the_browsers_tests_import_is_there():
     """They run by `make browser` alone, so that a helper which moves would be missed by them last."""
-    folders = [ROOT / "tests" / "browser", ROOT / "tests" / "explain"]
+    folders = [ROOT / "tests" / name for name in ("browser", "explain", "studies")]
     imported = [n for n in ast.walk(ast.parse((folders[0] / "pages.py").read_text())) if isinstance(n, ast.ImportFrom)]
     ours = [(n, f / f"{n.module}.py") for n in imported for f in folders if (f / f"{n.module}.py").exists()]
-    assert {f.stem for _, f in ours} == {"chromium", "small"}
+    assert {f.stem for _, f in ours} == {"chromium", "small", "written_studies"}
     outside = {n.module.partition(".")[0] for n in imported} - {f.stem for _, f in ours}
     assert all(find_spec(name) for name in outside), outside
     for node, file in ours:
