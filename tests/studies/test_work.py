@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import signal
 import sys
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from components.compose.multirun import launcher_words
 from components.core.errors import UserError
 from components.studies import evaluated
 from components.studies.study import read_speeds, read_study
+from components.training.signals import Preempted
 
 pytestmark = pytest.mark.usefixtures("warm_processes")
 
@@ -169,6 +172,22 @@ def test_a_variant_that_cannot_be_asked_fails_alone_and_a_loss_that_is_no_number
     assert made.answer.rows[0].failed == {1: "no finite cloze.accuracy"}
     assert made.answer.rows[0].seeds == (0,)
     assert read_study(made.folder) == made.study
+
+
+def test_a_signal_between_evaluations_keeps_those_that_are_done(trained, monkeypatch):
+    asked = []
+
+    def evaluate(run, _):
+        asked.append(run.name)
+        if len(asked) == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return {"evaluations": {"cloze": {"accuracy": {"value": 0.5}}}}
+
+    monkeypatch.setattr(evaluated, "evaluate", evaluate)
+    with pytest.raises(Preempted):
+        ablate("model/norm=layer,l2", seeds=2, metric="cloze.accuracy")
+    assert [r.state for r in ablate("model/norm=layer,l2", seeds=2, metric="cloze.accuracy").study.runs] == ["done"] * 6
+    assert (len(trained()), len(asked), asked[1] == asked[2]) == (6, 7, True), "only the one that was stopped is asked again"
 
 
 def test_time_is_measured_first_and_steps_follow(trained):

@@ -135,7 +135,7 @@ class Work:
     def _collect(self, wanted: list[Planned]) -> list[tuple[StudyRun, Speed]]:
         found = execute(wanted, self.place) if wanted else []
         if wanted and self.metrics.evaluations:
-            self.say(f"evaluating by {', '.join(self.metrics.evaluations)} what has not been evaluated")
+            self.say(f"evaluations: {', '.join(self.metrics.evaluations)}, of each run that they were not asked of")
         with stoppable():
             done = [
                 (with_figures(made, folder, self.place.study, self.metrics), speed)
