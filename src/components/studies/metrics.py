@@ -24,11 +24,13 @@ _DOTTED = re.compile(r"\w+\.\w+")  # a run's own figure has no dot, or a slash b
 
 @dataclass(frozen=True)
 class Metrics:
-    """Args:
-    names: of the figures; the first decides.
-    lower: whether less of the first is better.
-    evaluations: the parts that are asked, by name.
-    words: their options, as ``components evaluate`` takes them.
+    """What a study is told by.
+
+    Args:
+        names: of the figures; the first decides.
+        lower: whether less of the first is better.
+        evaluations: the parts that are asked, by name.
+        words: their options, as ``components evaluate`` takes them.
     """
 
     names: tuple[str, ...]
