@@ -14,6 +14,8 @@ from components.cli import main, parser_of
 from components.cli.verbs import verbs
 from components.compose import compose
 from components.core import registry
+from components.studies.asked import WORDS
+from components.studies.metrics import apart, metrics_of
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -62,6 +64,10 @@ def test_commands(page, command, tmp_path, monkeypatch, capsys):  # noqa: ARG001
     if words[0] in LOOKING:
         assert main(words) in (0, None)
     elif words[0] in ("train", "prepare", "ablate", "scale"):
+        if words[0] == "ablate":
+            metric = next((w.partition("=")[2] for w in words if w.startswith("metric=")), "val_loss")
+            metrics_of(metric.split(","), [w for w in words[1:] if w.partition("=")[0] not in WORDS and "=" in w], tmp_path)
+            words = [*apart(words)[0]]  # the rest is said of runs
         words = [w for w in words if w.partition("=")[0] not in verbs()[words[0]].words and w != "dry"]
         sweep = "--multirun" in words or words[0] == "ablate"
         words = [w for w in words[1:] if w != "--multirun" and not w.endswith("=RUN")]  # there is no such run here

@@ -10,10 +10,13 @@ import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from components import build
+from components.core import registry
 from components.core.errors import UserError
 from components.core.flops import Work, flops_of
+from components.core.options import fields_of
 from components.core.positions import count_positions
 from components.core.sockets import Batch, Place, SequenceInfo
+from components.parts.attention._delta import Delta
 
 D, T = 16, 7
 MIXERS = ("linear", "retention", "gla", "hgrn2", "delta_net", "gated_delta_net", "kda", "mamba2")
@@ -418,3 +421,14 @@ def test_a_small_decoder_learns_to_say_what_stood_two_before(name, loss):
         losses.append(found.item())
     assert losses[0] > 1.9
     assert losses[-1] < loss
+
+
+def test_what_all_delta_rules_are_told_stands_once():
+    gates = {"delta_net": "none", "gated_delta_net": "silu", "kda": "sigmoid"}
+    for name, gate in gates.items():
+        options = registry.entry("attention", name).signature.options
+        assert issubclass(registry.find("attention", name), Delta), name
+        assert [*options][: len(fields_of(Delta))] == [*fields_of(Delta)], "what they share stands together, first"
+        assert options["output_gate"].default == gate
+        assert options["allow_neg_eigval"].doc == registry.entry("attention", "kda").signature.options["allow_neg_eigval"].doc
+    assert build("attention", "kda", d_model=16, allow_neg_eigval=True).most == 2 * build("attention", "kda", d_model=16).most

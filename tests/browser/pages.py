@@ -265,6 +265,10 @@ def test_another_layer_and_head(browser, pages):
     assert browser.value("glass.views[0].mixer") == 1
     browser.click(".heads button:nth-child(3)")
     assert browser.value("glass.views[0].head") == 2
+    names = browser.value(
+        "[...document.querySelectorAll('.heads button')].map(b => [b.getAttribute('aria-label'), b.textContent])"
+    )
+    assert names == [[f"head {n}"] * 2 for n in range(len(names))], "from 0, as paths count layers"
     assert browser.value("document.querySelector('.heads button:nth-child(3)').getAttribute('aria-pressed')") == "true"
 
 
@@ -364,6 +368,7 @@ def test_every_neuron_in_its_circle(browser, pages):
     )
     assert len(circles) == 4 + 3 + 2
     assert circles[0].startswith("input red: 32")
+    assert [c.partition(":")[0] for c in circles[4:7]] == [f"hidden layer 0, neuron {n}" for n in range(3)]
     lines = browser.value("document.querySelectorAll('[data-test=network] .edge').length")
     assert lines == 4 * 3 + 3 * 2
     written = browser.value("[...document.querySelectorAll('[data-test=network] text')].map(t => t.textContent)")

@@ -18,6 +18,7 @@ from components.functional.earlier import starts
 from components.parts.attention._cross import CrossAttention
 from components.parts.attention.gqa import GroupedQueryAttention
 from components.parts.cache.growing import Growing
+from components.parts.evaluation.calibration import Calibration
 from components.parts.evaluation.cloze import Cloze
 from components.parts.evaluation.matching import Matching
 from components.parts.evaluation.minimal_pairs import MinimalPairs
@@ -556,6 +557,35 @@ class PrefersTheWrong(MinimalPairs):
 
     def measure(self, model: Any, held: Any) -> Any:
         return {n: replace(f, value=1 - f.value) for n, f in super().measure(model, held).items()}
+
+
+class SaysTheOtherWay(Calibration):
+    """A larger error of calibration is called the better one."""
+
+    def __init__(self) -> None:
+        super().__init__(count=50)
+        self.gives = {**self.gives, "expected_calibration_error": "higher"}
+
+
+class HidesAFigure(Cloze):
+    gives = {"accuracy": "higher"}
+
+    def __init__(self) -> None:
+        super().__init__(band=5)
+
+
+class PromisesAFigure(Cloze):
+    gives = {**Cloze.gives, "f1": "higher"}
+
+    def __init__(self) -> None:
+        super().__init__(band=5)
+
+
+class DeclaresNoFigure(Matching):
+    gives = {}
+
+    def __init__(self) -> None:
+        super().__init__(count=50)
 
 
 class SaysNoError(Matching):

@@ -91,7 +91,16 @@ FAULTY = [
     ("evaluation", f.LooksAtTheAnswer, "is at chance for a model that knows nothing", ()),
     ("evaluation", f.DrawsUnseeded, "gives the same figures under the same seed", ()),
     ("evaluation", f.AsksInSecret, "asks for what it declares", ()),
-    ("evaluation", f.PrefersTheWrong, "is right for a model that knows everything", ()),
+    (
+        "evaluation",
+        f.PrefersTheWrong,
+        "is right for a model that knows everything",
+        ("declares its figures, and which way each is better",),
+    ),
+    ("evaluation", f.SaysTheOtherWay, "declares its figures, and which way each is better", ()),
+    ("evaluation", f.HidesAFigure, "declares its figures, and which way each is better", ()),
+    ("evaluation", f.PromisesAFigure, "declares its figures, and which way each is better", ()),
+    ("evaluation", f.DeclaresNoFigure, "declares its figures, and which way each is better", ()),
     ("evaluation", f.SaysNoError, "says how sure its figures are", ()),
 ]
 SLOW = "compiles without a graph break"

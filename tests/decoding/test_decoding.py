@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
+
 import pytest
 import torch
 from torch import nn
 
 from components import build
+from components.core import registry
 from components.core.errors import UserError
 from components.core.sockets import Batch
+from components.parts.decoding._decoding import Decoding, Wanted
 from components.parts.decoding.sample import Uniforms, draw
 
 V, L = 13, 12
@@ -175,3 +180,16 @@ def test_what_cannot_be_read_is_refused():
         run(decoder(), torch.zeros(1, 0, dtype=torch.long))
     with pytest.raises(ValueError, match="left"):
         run(decoder(), PROMPT, valid=torch.tensor([[True] * 4, [True, True, True, False]]))
+
+
+def test_the_call_of_a_decoding_stands_once():
+    """A decoding says how it writes, not what it may be asked: a new word of the call reaches all of them."""
+    entries = [e for e in registry.entries("decoding").values() if not e.preset_of]
+    assert len(entries) >= 4
+    for entry in entries:
+        part = registry.find("decoding", entry.name)
+        assert part.generate is Decoding.generate, entry.name
+        assert list(inspect.signature(part.written).parameters) == ["self", "model", "batch", "wanted"]
+    asked = inspect.signature(Decoding.generate).parameters.values()
+    kept = [f.name for f in dataclasses.fields(Wanted)]
+    assert kept == [p.name for p in asked if p.kind is p.KEYWORD_ONLY], "nothing that is asked is lost on the way"

@@ -226,7 +226,7 @@ def test_texts_of_what_load_returns():
     torch.testing.assert_close(t.logits[1, :n], alone.logits[0], atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(t.attention[1][1, :, :n, :n], alone.attention[1][0], atol=1e-5, rtol=1e-4)
     figure = t.figure(1, row=0)
-    assert figure.axes[0].get_title() == "attention of layer 1, head 1"
+    assert figure.axes[0].get_title() == "attention of layer 1, head 0"
     assert [x.get_text() for x in figure.axes[0].get_xticklabels()][-5:] == list("a dog")
 
 

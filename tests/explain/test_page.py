@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from small import subject_of_model, unpacked
+from small import leaf_flower, subject_of_model, unpacked
 
 from components.cli import main
 from components.core.errors import UserError
@@ -130,6 +130,23 @@ def test_figures(made, tmp_path):
     files = made.save_figures(tmp_path / "pictures")
     assert len(files) == 6
     assert all(f.stat().st_size > 5000 for f in files)
+
+
+def test_everything_is_counted_from_0_as_paths_count_layers(made):
+    heads = made.trace.mixers[0].heads
+    named = [f"attention of layer {n}, head {h}" for n in range(2) for h in range(heads)]
+    assert [axes.get_title() for axes in made.figures()["attention"].axes] == named
+    rows = re.findall(r"attention of layer (\d+) +(\d+) ", made.table())
+    assert rows == [(str(n), str(h)) for n in range(2) for h in range(heads)]
+    looks = [s for a in made.trace.answers if a for s in a.sentences if s.about == "where it looked"]
+    assert looks
+    for look in looks:
+        mixer, head, _ = look.at
+        assert f"{readable_path(made.trace.mixers[mixer].path)}, head {head}:" in look.text
+    small = explain(leaf_flower(), prompt="32,107,56,11.2", target="leaf")
+    assert re.findall(r"^ *(\d\.\d) ", small.table().partition("neuron")[2], re.M) == ["0.0", "0.1", "0.2", "1.0", "1.1"]
+    (spoke,) = [s.text for a in small.trace.answers if a for s in a.sentences if s.about == "who spoke for it"]
+    assert {*re.findall(r"neuron (\d)", spoke)} == {"0", "1", "2"}
 
 
 def keys_of(record):

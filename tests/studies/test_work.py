@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
+import os
+import signal
 import sys
 from pathlib import Path
 
@@ -13,7 +16,9 @@ from components.cli import main
 from components.compose import jobs
 from components.compose.multirun import launcher_words
 from components.core.errors import UserError
+from components.studies import evaluated
 from components.studies.study import read_speeds, read_study
+from components.training.signals import Preempted
 
 pytestmark = pytest.mark.usefixtures("warm_processes")
 
@@ -125,6 +130,64 @@ def test_one_that_is_behind_beyond_doubt_gets_no_more_seeds(trained):
     }
     assert sum(r.variant == "model/norm=l2" for r in found.runs) == 3
     assert len(trained()) == 6 + 6 + 3
+
+
+def test_an_evaluation_tunes_and_stops_in_its_own_direction(monkeypatch):
+    """More is better of it: with the losses of the tests before, it has to choose and to stop as they do."""
+    pytest.importorskip("scipy")
+
+    def evaluate(run, overrides):
+        assert overrides == ["evaluation=[cloze]", "evaluation.cloze.count=7"]
+        loss = json.loads((run / "summary.json").read_text())["val_loss"]
+        return {"loss": loss, "evaluations": {"cloze": {"accuracy": {"value": 1 - loss / 10}, "by_frequency": {"value": 0.3}}}}
+
+    monkeypatch.setattr(evaluated, "evaluate", evaluate)
+    words = ("model/norm=layer,l2", "evaluation.cloze.count=7")
+    more = {"metric": "cloze.accuracy,cloze.by_frequency,val_loss", "tune": "optimizer.lr:3", "stop": "doubtless"}
+    made = ablate(*words, seeds=6, **more)
+    found = made.study
+    assert {v.name: (v.tuned["optimizer.lr"], v.stopped_after) for v in found.variants} == {
+        "recipe": (0.01, None),
+        "model/norm=layer": (0.02, None),
+        "model/norm=l2": (0.01, 3),
+    }
+    assert not found.lower_is_better
+    worse = next(r for r in made.answer.rows if r.variant == "model/norm=l2")
+    assert (worse.effect.verdict, made.answer.better(worse.effect)) == ("lower", False)
+    assert [e.verdict for e in made.answer.secondary if e.metric == "cloze.by_frequency"] == ["the same"] * 2
+    assert {p.stem for p in (made.folder / "evaluations").iterdir()} == {Path(r.folder).name for r in found.runs}
+
+
+def test_a_variant_that_cannot_be_asked_fails_alone_and_a_loss_that_is_no_number_too(monkeypatch):
+    def evaluate(run, _):
+        said = json.loads((run / "job.json").read_text())["overrides"]
+        if "model/norm=layer" in said:
+            raise UserError("evaluation.cloze", f"cannot be asked of {run}")
+        return {"evaluations": {"cloze": {"accuracy": {"value": math.nan if "seed=1" in said else 0.5}}}}
+
+    monkeypatch.setattr(evaluated, "evaluate", evaluate)
+    made = ablate("model/norm=layer,l2", seeds=2, metric="cloze.accuracy")
+    failed = {(r.variant, r.seed): r.error for r in made.study.runs if r.state == "failed"}
+    assert failed == dict.fromkeys([("model/norm=layer", s) for s in (0, 1)], "evaluation.cloze: cannot be asked of the run")
+    assert made.answer.rows[0].failed == {1: "no finite cloze.accuracy"}
+    assert made.answer.rows[0].seeds == (0,)
+    assert read_study(made.folder) == made.study
+
+
+def test_a_signal_between_evaluations_keeps_those_that_are_done(trained, monkeypatch):
+    asked = []
+
+    def evaluate(run, _):
+        asked.append(run.name)
+        if len(asked) == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return {"evaluations": {"cloze": {"accuracy": {"value": 0.5}}}}
+
+    monkeypatch.setattr(evaluated, "evaluate", evaluate)
+    with pytest.raises(Preempted):
+        ablate("model/norm=layer,l2", seeds=2, metric="cloze.accuracy")
+    assert [r.state for r in ablate("model/norm=layer,l2", seeds=2, metric="cloze.accuracy").study.runs] == ["done"] * 6
+    assert (len(trained()), len(asked), asked[1] == asked[2]) == (6, 7, True), "only the one that was stopped is asked again"
 
 
 def test_time_is_measured_first_and_steps_follow(trained):

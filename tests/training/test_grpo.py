@@ -12,6 +12,7 @@ import pytest
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
+from answer_frames import VOCAB, assert_same_loss, gradients, policy, said_of
 from drawn_runs import words_of
 
 import components
@@ -25,17 +26,8 @@ from components.training.task._reference import said_by, tokens_read
 
 pytestmark = pytest.mark.usefixtures("warm_processes")
 
-VOCAB = 40
 # two groups of three: prompt, answers, and their rewards
 GROUPS = [((1, 2, 3), ((4, 5), (6,), (7, 8, 9, 10)), (1.0, 0.0, 0.5)), ((7, 8), ((9,), (10, 11, 12), (3, 3)), (0.0, 2.0, 0.0))]
-
-
-def policy(seed: int) -> torch.nn.Module:
-    torch.manual_seed(seed)
-    model = build("model", "decoder", vocab_size=VOCAB, d_model=16, n_layers=2, context_length=32).double()
-    for p in model.parameters():
-        torch.nn.init.normal_(p, std=0.3)
-    return model
 
 
 def rows() -> Batch:
@@ -47,11 +39,8 @@ def rows() -> Batch:
 
 
 def said(model: torch.nn.Module) -> list[list[torch.Tensor]]:
-    """The log-probabilities of each answer's tokens, each answer alone in a row, by log_softmax over all its logits."""
-    return [
-        [model(torch.tensor([[*p, *a]])).log_softmax(-1)[0, range(len(p) - 1, len(p) + len(a) - 1), list(a)] for a in answers]
-        for p, answers, _ in GROUPS
-    ]
+    """The log-probabilities of each answer's tokens."""
+    return [[said_of(model, p, a) for a in answers] for p, answers, _ in GROUPS]
 
 
 def formula(now, drawn, reference, *, beta, clip, high, divide, share, whole) -> torch.Tensor:
@@ -110,18 +99,10 @@ def test_a_loss_is_its_formula(name, chunk):
     terms = model(batch, loss).losses
     value, weight = terms["loss"]
     assert float(weight) == pytest.approx(2), "a group weighs 1"
-    (value / weight).backward()
-    got = {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
-    model.zero_grad()
+    got = gradients(model, value / weight)
     with torch.no_grad():
         others = said(before), said(start)
-    wanted = formula(said(model), *others, **given)
-    wanted.backward()
-    assert float((value / weight).detach()) == pytest.approx(float(wanted.detach()), rel=1e-6)
-    assert got
-    for n, p in model.named_parameters():
-        if p.grad is not None:
-            torch.testing.assert_close(got[n], p.grad, rtol=1e-6, atol=1e-9)
+    assert_same_loss(model, value / weight, got, formula(said(model), *others, **given))
     assert 0 < float(terms["clipped"][0] / weight) < 1
     assert float(terms["reward"][0] / weight) == pytest.approx((0.5 + 2 / 3) / 2)
     assert float(terms["length"][0] / weight) == pytest.approx(13 / 6)

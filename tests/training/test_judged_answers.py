@@ -8,7 +8,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from test_preferences import NO, USER, VOCAB, YES, policy, weights
+from answer_frames import VOCAB, assert_same_loss, gradients, policy, row_of, said_of, words_for
+from test_preferences import NO, USER, YES, weights
 
 import components
 from components import build
@@ -29,9 +30,9 @@ BETA, GOOD, BAD, Z0 = 0.3, 1.5, 0.7, 0.4
 def encoded(row, longest=0):
     del longest
     prompt, *answers = row
-    made = Row([*prompt, *answers[0]][:-1], [-100] * (len(prompt) - 1) + list(answers[0]))
+    made = row_of(prompt, answers[0])
     if isinstance(answers[1], tuple):
-        return made, Row([*prompt, *answers[1]][:-1], [-100] * (len(prompt) - 1) + list(answers[1]))
+        return made, row_of(prompt, answers[1])
     return (made, Row([], [])) if answers[1] else (Row([], []), made)
 
 
@@ -40,12 +41,8 @@ def rows_of(given=JUDGED, context=32) -> PairRows:
 
 
 def said(model, given=JUDGED):
-    """The log-probability of each answer alone in a row, by log_softmax over all its logits."""
-    sums = []
-    for prompt, answer, _ in given:
-        log_p = model(torch.tensor([[*prompt, *answer]])).log_softmax(-1)[0]
-        sums.append(sum(log_p[len(prompt) - 1 + i, token] for i, token in enumerate(answer)))
-    return torch.stack(sums)
+    """The log-probability of each answer."""
+    return torch.stack([said_of(model, prompt, answer).sum() for prompt, answer, _ in given])
 
 
 def paper(ratios, z0):
@@ -65,17 +62,9 @@ def test_kto_of_single_answers_is_the_papers_formula(chunk):
     terms = model(replace(batch, baseline=torch.full((4,), Z0).double()), loss)
     value, weight = terms.losses["loss"]
     assert weight == 4
-    (value / weight).backward()
-    got = {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
-    model.zero_grad()
+    got = gradients(model, value / weight)
     ratios = said(model) - said(other).detach()
-    wanted = paper(ratios, Z0)
-    wanted.backward()
-    assert float((value / weight).detach()) == pytest.approx(float(wanted.detach()), rel=1e-6)
-    assert got
-    for n, p in model.named_parameters():
-        if p.grad is not None:
-            torch.testing.assert_close(got[n], p.grad, rtol=1e-6, atol=1e-9)
+    assert_same_loss(model, value / weight, got, paper(ratios, Z0))
     signs = torch.tensor([1.0 if good else -1.0 for *_, good in JUDGED]).double()
     figures = {n: float((v / w).detach()) for n, (v, w) in terms.losses.items()}
     assert figures["margin"] == pytest.approx(float((BETA * signs * ratios).mean()), rel=1e-9)
@@ -155,16 +144,7 @@ def test_what_is_no_judged_answer_is_refused_with_its_line(tmp_path, row, words)
 def words(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     rows = [{"prompt": f"say {i}", "completion": f"{i}!" if i % 3 else f"no {i}", "label": bool(i % 3)} for i in range(60)]
-    (tmp_path / "p.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    size = ["model.d_model=16", "model.n_layers=1", "model.context_length=96", "task.samples=0", "trainer.precision=64-true"]
-    data = [
-        "data=preferences",
-        "data.path=p.jsonl",
-        "tokenizer=byte",
-        "task.validation_every=2",
-        "task.validation_fraction=0.2",
-    ]
-    return ["recipe=llama_tiny", *size, *data, "task=preference_tuning", "optimizer.lr=1e-2", "trainer.accelerator=cpu"]
+    return words_for(tmp_path, rows)
 
 
 def test_a_run_learns_and_a_step_is_one_mean_however_it_is_cut(words):

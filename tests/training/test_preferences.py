@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from answer_frames import VOCAB, assert_same_loss, gradients, policy, row_of, said_of, words_for
 
 import components
 from components import build
@@ -21,7 +22,6 @@ from components.training.task._reference import Reference
 
 pytestmark = pytest.mark.usefixtures("warm_processes")
 
-VOCAB = 40
 Z0 = 0.7  # of kto
 PAIRS = [((1, 2, 3), (4, 5), (6,)), ((7, 8), (9,), (10, 11, 12)), ((3,), (2, 2, 2, 5), (1, 30))]  # prompt, chosen, rejected
 
@@ -29,28 +29,16 @@ PAIRS = [((1, 2, 3), (4, 5), (6,)), ((7, 8), (9,), (10, 11, 12)), ((3,), (2, 2, 
 def encoded(pair, longest=0):
     del longest
     prompt, *answers = pair
-    return tuple(Row([*prompt, *a][:-1], [-100] * (len(prompt) - 1) + list(a)) for a in answers)
+    return tuple(row_of(prompt, a) for a in answers)
 
 
 def pairs(seed=None) -> PairRows:
     return PairRows(Rows("train", PAIRS, encoded, 32), seed)  # type: ignore[arg-type]  # the encoder reads what it is given
 
 
-def policy(seed: int, **more: object) -> torch.nn.Module:
-    torch.manual_seed(seed)
-    model = build("model", "decoder", vocab_size=VOCAB, d_model=16, n_layers=2, context_length=32, **more).double()
-    for p in model.parameters():
-        torch.nn.init.normal_(p, std=0.3)
-    return model
-
-
 def said(model: torch.nn.Module, asked=PAIRS) -> tuple[torch.Tensor, torch.Tensor]:
-    """(3, 2) sums of log-probabilities and lengths, each answer alone in a row, by log_softmax over all its logits."""
-    sums = []
-    for prompt, *answers in asked:
-        for a in answers:
-            log_p = model(torch.tensor([[*prompt, *a]])).log_softmax(-1)[0]
-            sums.append(sum(log_p[len(prompt) - 1 + i, token] for i, token in enumerate(a)))
+    """(3, 2) sums of log-probabilities, and lengths."""
+    sums = [said_of(model, prompt, a).sum() for prompt, *answers in asked for a in answers]
     lengths = torch.tensor([[len(c), len(r)] for _, c, r in asked]).double()
     return torch.stack(sums).view(-1, 2), lengths
 
@@ -84,19 +72,11 @@ def test_a_loss_is_its_formula(name, chunk):
         batch = replace(batch, baseline=torch.full((3,), Z0).double())
     value, weight = model(batch, loss).losses["loss"]
     assert weight == 3
-    (value / weight).backward()
-    got = {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
-    model.zero_grad()
+    got = gradients(model, value / weight)
     log_p, lengths = said(model)
     with torch.no_grad():
         reference = said(other)[0]
-    wanted = FORMULAS[name](log_p, reference, lengths).mean()
-    wanted.backward()
-    assert float((value / weight).detach()) == pytest.approx(float(wanted.detach()), rel=1e-6)
-    assert got
-    for n, p in model.named_parameters():
-        if p.grad is not None:
-            torch.testing.assert_close(got[n], p.grad, rtol=1e-6, atol=1e-9)
+    assert_same_loss(model, value / weight, got, FORMULAS[name](log_p, reference, lengths).mean())
 
 
 def test_reward_is_its_formula():
@@ -105,17 +85,10 @@ def test_reward_is_its_formula():
     loss = build("loss", "reward")
     value, weight = model(rows.batch(0, [0, 1, 2]), loss).losses["loss"]
     assert weight == 3
-    (value / weight).backward()
-    got = {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
-    model.zero_grad()
+    got = gradients(model, value / weight)
     scores = torch.stack([model(torch.tensor([[*prompt, *a]]))[0, -1, 0] for prompt, *answers in PAIRS for a in answers])
-    wanted = sigmoid_loss(scores[0::2] - scores[1::2]).mean()
-    wanted.backward()
-    assert float((value / weight).detach()) == pytest.approx(float(wanted.detach()), rel=1e-6)
+    assert_same_loss(model, value / weight, got, sigmoid_loss(scores[0::2] - scores[1::2]).mean())
     assert len(got) > 5
-    for n, p in model.named_parameters():
-        if p.grad is not None:
-            torch.testing.assert_close(got[n], p.grad, rtol=1e-6, atol=1e-9)
     with pytest.raises(ValueError, match="take head/value"):
         policy(1)(rows.batch(0, [0]), loss)
 
@@ -230,16 +203,7 @@ def test_what_is_no_preference_is_refused_with_its_line(tmp_path, row, words):
 def words(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     rows = [{"prompt": f"say {i}", "chosen": f"{i}!" * (1 + i % 3), "rejected": f"no {i}"} for i in range(40)]
-    (tmp_path / "p.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    size = ["model.d_model=16", "model.n_layers=1", "model.context_length=96", "task.samples=0", "trainer.precision=64-true"]
-    data = [
-        "data=preferences",
-        "data.path=p.jsonl",
-        "tokenizer=byte",
-        "task.validation_every=2",
-        "task.validation_fraction=0.2",
-    ]
-    return ["recipe=llama_tiny", *size, *data, "task=preference_tuning", "optimizer.lr=1e-2", "trainer.accelerator=cpu"]
+    return words_for(tmp_path, rows)
 
 
 def weights(folder):

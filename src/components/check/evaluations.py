@@ -11,14 +11,14 @@ import ast
 import hashlib
 import math
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 
 from components.check.cases import Violation, holds
 from components.check.host import Host
 from components.check.off_path import made
-from components.corpus.evaluation_api import WORDS, EvalData, Figure, Prediction
+from components.corpus.evaluation_api import HIGHER, LOWER, WORDS, EvalData, Figure, Prediction
 from components.corpus.example import Example
 
 VERBS = ("count", "sort", "merge", "split", "paint", "weigh", "fold", "lift", "cut", "tie", "burn", "dig")
@@ -157,6 +157,25 @@ def asks_what_it_declares(host: Host) -> None:
     absent: dict[str, object] = {} if "judge" in asks else {"judge": None}
     absent |= {} if "examples" in asks else {"examples": list, "shown": list}
     part.measure(Guarded(asks), EvalData(**{**vars(held), **absent}))
+
+
+@holds("declares its figures, and which way each is better", "evaluation")
+def declares_its_figures(host: Host) -> None:
+    """A model that knows all answers is nowhere worse than one that guesses."""
+    declared: Mapping[str, object] = made(host.subject).gives
+    if not declared:
+        raise Violation("it declares none: gives = {...}, higher, lower or None of each")
+    known, guessed = figures(host, Knows()), figures(host, Guesses())
+    if unsaid := [name for name in known if name not in declared]:
+        raise Violation(f"it measures {unsaid[0]}, which gives does not declare")
+    for name, better in declared.items():
+        if name not in known:
+            raise Violation(f"{name} is declared, and is not there")
+        if better not in (HIGHER, LOWER, None):
+            raise Violation(f"{name} is {better!r}, and not higher, lower or None")
+        gain = known[name].value - guessed[name].value
+        if (better == HIGHER and gain < 0) or (better == LOWER and gain > 0):
+            raise Violation(f"{better} is better of {name}, which is {gain:+.3f} for a model that knows the answers")
 
 
 @holds("gives the same figures under the same seed", "evaluation")

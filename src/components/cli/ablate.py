@@ -28,7 +28,8 @@ An override with several values says what is compared, all others hold for every
   match=parameters      or flops, time: made equal to the recipe's by free=model.ffn.d_ff, or another integer option
   tune=optimizer.lr:3   each variant tries as many values, on a seed that is not reported; optimizer.lr:[1e-3,3e-3] names them; tune_steps=N
   stop=doubtless        a variant that is behind beyond doubt gets no more seeds
-  metric=val_loss       the figure that decides, and others behind commas
+  metric=val_loss       the figure that decides, and others behind commas: a run's own, or an evaluation's, cloze.accuracy; its options are
+                        overrides, evaluation.cloze.count=500
   jobs=N launcher=NAME  processes at a time, with one thread each; launcher=joblib, submitit_slurm
   dry                   print the plan and its hours, measured on 20 steps of each variant"""
 

@@ -1,7 +1,6 @@
 """What each kind of part promises, as a type; what a part leaves out has the default that stands here. Imports no torch when it runs: composing reads it too.
 
-A part inherits from nothing of this: ``make`` returns it as a ``Norm``, a ``Position``, ... to a type checker, and gives it the attributes that it lacks
-(``complete``), so nobody asks whether one is there. Optional methods: ``core/traits.py``."""
+A part inherits from nothing of this: ``make`` types it for a checker, and gives it the attributes that it lacks (``complete``). Methods: ``core/traits.py``."""
 
 from __future__ import annotations
 
@@ -216,6 +215,7 @@ class Data(Part):
 
 class Evaluation(Part):
     asks: tuple[str, ...] = ()
+    gives: Mapping[str, str | None] = {}  # {name: "higher" or "lower" is better, None: neither}
 
     def measure(self, model: Any, held: Any) -> Mapping[str, Any]: ...
 

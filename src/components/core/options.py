@@ -26,7 +26,20 @@ from components.core.option_types import literal
 
 # Class attributes by which a part says what it needs and gives: read from source like options, and never options themselves
 DECLARATIONS = (
-    *("needs", "provides", "passes_on", "lacks", "refuses", "axes", "carries_in", "carries_out", "share", "per_layer", "asks"),
+    *(
+        "needs",
+        "provides",
+        "passes_on",
+        "lacks",
+        "refuses",
+        "axes",
+        "carries_in",
+        "carries_out",
+        "share",
+        "per_layer",
+        "asks",
+        "gives",
+    ),
 )
 
 

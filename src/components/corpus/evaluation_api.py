@@ -1,7 +1,8 @@
 """What an evaluation asks and gives: a model that answers, data that it was not trained on, and figures with their standard errors.
 
 An evaluation is a part ``measure(model, data) -> {name: Figure}`` with a literal ``asks``, words of ``WORDS``. Whatever it asks beyond
-them is refused in one line before anything is measured.
+them is refused in one line before anything is measured. ``gives`` says before that which figures there will be, and which way each is better:
+studies are decided by them.
 """
 
 from __future__ import annotations
@@ -11,13 +12,16 @@ import random
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from components.corpus.example import Example
 
 WORDS = ("likelihood", "writing", "predictions", "judge", "examples")
 FEW = 10  # documents; fewer do not show how much they differ
 T = TypeVar("T")
+HIGHER: Literal["higher"] = "higher"
+LOWER: Literal["lower"] = "lower"
+Better: TypeAlias = Literal["higher", "lower"] | None  # None: neither, as of a baseline that only the data decide
 
 
 @dataclass(frozen=True)

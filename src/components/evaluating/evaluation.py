@@ -18,7 +18,7 @@ from components.core.files import read_json
 from components.core.makers import make_all, on_part_built
 from components.core.traits import counts_tokens, gives_examples, judge_of, measures_text
 from components.corpus.corpus import Source
-from components.corpus.evaluation_api import WORDS, EvalData, Figure
+from components.corpus.evaluation_api import WORDS, Better, EvalData, Figure
 from components.corpus.example import Example
 from components.corpus.example_files import Chained
 from components.corpus.examples import ExampleCorpus, ExampleSource
@@ -39,6 +39,7 @@ class Evaluation(Protocol):
     """A part of the kind ``evaluation``."""
 
     asks: tuple[str, ...]
+    gives: Mapping[str, Better]
 
     def measure(self, model: Trained, held: EvalData, /) -> Mapping[str, Figure]: ...
 

@@ -50,7 +50,7 @@ def _hidden(data: Trace, best: int) -> Sentence | None:
     if data.network is None or len(data.network.layers) < 2:
         return None
     last = data.network.layers[-1]
-    terms = [(w * x, i + 1) for i, (w, x) in enumerate(zip(last.weights[best], last.inputs[-1]))]
+    terms = [(w * x, i) for i, (w, x) in enumerate(zip(last.weights[best], last.inputs[-1]))]
     each = ", ".join(f"neuron {i} adds {v + 0.0:+.4g}" for v, i in sorted(terms, key=lambda t: -abs(t[0]))[:4])
     return Sentence("who spoke for it", f"Of the last hidden layer, {each} to its score.")
 
@@ -166,7 +166,7 @@ def _look(data: Trace, t: int) -> Sentence | None:
     place = s + 1 + data.first
     if m.reads == 0 and data.source is not None:
         tokens, place = data.source, s + 1
-    text = f"Its sharpest look is in {readable_path(m.path)}, head {head + 1}: {value:.0%} of what is read there is of {quoted(tokens[s].text)} at {place}."
+    text = f"Its sharpest look is in {readable_path(m.path)}, head {head}: {value:.0%} of what is read there is of {quoted(tokens[s].text)} at {place}."
     return Sentence("where it looked", text, (n, head, s))
 
 

@@ -92,7 +92,7 @@ def panel(axes: Axes, weights: Tensor, path: str, head: int, tokens: Sequence[st
     most = float(weights.abs().max()) or 1.0
     low, colours = (-most, SIGNED) if signed else (0.0, SEEN)
     axes.imshow(weights.numpy(), cmap=colours, vmin=low, vmax=most, interpolation="nearest")
-    axes.set_title(f"{readable_path(path).removeprefix('the ')}, head {head + 1}", fontsize=6.5)
+    axes.set_title(f"{readable_path(path).removeprefix('the ')}, head {head}", fontsize=6.5)
     ticks(axes, tokens, weights.shape[-1], "x")
     axes.set_yticks([])
 

@@ -97,7 +97,7 @@ def _attention(trace: Trace) -> list[str]:
             row = m.weights.tensor[head, t]
             best = row.abs().topk(min(HEAVIEST, len(row))).indices.tolist()
             reads = ", ".join(f"{quoted(tokens[s].text)} {float(row[s]):.3f}" for s in best if row[s])
-            rows.append((readable_path(m.path).removeprefix("the "), str(head + 1), m.how, reads))
+            rows.append((readable_path(m.path).removeprefix("the "), str(head), m.how, reads))
     return layout.table(rows, head=("layer", "head", "weights", "reads most"))
 
 
@@ -110,7 +110,7 @@ def _network(trace: Trace) -> list[str]:
         for j, (weights, total, given) in enumerate(zip(layer.weights, sums, outputs)):
             terms = " + ".join(f"{x:.4g}·{w:.4g}" if w >= 0 else f"{x:.4g}·({w:.4g})" for x, w in zip(inputs, weights))
             bias = "" if layer.bias is None else f" + {layer.bias[j]:.4g}"
-            rows.append((f"{n + 1}.{j + 1}", f"{given:.4g}", f"{terms}{bias} = {total:.4g}"))
+            rows.append((f"{n}.{j}", f"{given:.4g}", f"{terms}{bias} = {total:.4g}"))
     return layout.table(rows, head=("neuron", "gives", "sum"))
 
 

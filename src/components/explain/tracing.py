@@ -125,7 +125,7 @@ def class_scores(row: Tensor, asked: Asked, subject: Subject) -> Whole:
     """What a head says of the whole input; ``row`` (C,) are its scores or amounts."""
     classes = asked.output_kind == "classes"
     labels = subject.labels if classes else []
-    names = [labels[i] if i < len(labels) else str(i + 1) for i in range(len(row))]
+    names = [labels[i] if i < len(labels) else str(i) for i in range(len(row))]
     p = row.double().softmax(-1).tolist() if classes else None
     return Whole(names, row.tolist(), p, int(row.argmax()) if classes else 0)
 

@@ -44,7 +44,8 @@ def ablate(
         tune: options that every variant tunes by itself: ``optimizer.lr:3`` (factors of its own value) or ``optimizer.lr:[1e-3,3e-3]``.
         tune_steps: of a tuning run; null: a quarter of the recipe's.
         stop: ``doubtless``: a variant that is behind beyond doubt gets no more seeds (5 % error over all variants and looks).
-        metric: the figure that decides, and further ones behind commas. Null: val_loss.
+        metric: the figure that decides, and further ones behind commas: a run's own (``val_loss``), or one of an evaluation (``cloze.accuracy``), which is
+            asked of each run's best checkpoint once. Options of an evaluation are overrides: ``evaluation.cloze.count=500``. Null: val_loss.
         jobs: processes at a time; of several each has one thread.
         launcher: one of Hydra's: joblib, submitit_slurm, ...
         study: a study that goes on, by its folder or name: then only ``seeds``, ``jobs``, ``launcher`` and ``dry`` may be given.

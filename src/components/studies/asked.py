@@ -11,7 +11,7 @@ from pathlib import Path
 from components.core.content import MOST
 from components.core.errors import UserError, nearest
 from components.core.files import read_json, write_json
-from components.runs.metrics_file import OF_LOSS, VAL_LOSS
+from components.runs.metrics_file import VAL_LOSS
 from components.studies.matching import STEPS
 from components.studies.sequential import FIRST
 
@@ -19,7 +19,6 @@ FILE = "asked.json"
 DOUBTLESS = "doubtless"
 DRY = "dry"
 MOST_SEEDS = 10_000
-SMALLER = ("loss", "perplexity", "bits_per_byte", "error", "mae", "mse", "rmse", "steps", "faults")
 # what the command takes beside overrides
 WORDS = ("seeds", "design", "match", "free", "tune", "tune_steps", "stop", "metric", "jobs", "launcher")
 
@@ -69,11 +68,6 @@ class Asked:
 
     def write(self, folder: Path) -> None:
         write_json(folder / FILE, asdict(self))
-
-
-def lower(metric: str) -> bool:
-    """Whether less of a figure is better, by its name: of a loss or an error it is, of all others more is."""
-    return metric in OF_LOSS or metric.endswith(SMALLER)
 
 
 def read_asked(folder: Path) -> Asked:

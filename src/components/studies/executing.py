@@ -102,7 +102,7 @@ def execute(runs: Sequence[Planned], place: Place) -> list[tuple[Planned, Path]]
         if left:
             jobs = {f.name: _words(wanted[f], f, place) for f in left}
             words = launcher_words(place.launcher, place.jobs, place.cwd)
-            with _signals(), _threads(place.jobs):
+            with stoppable(), _threads(place.jobs):
                 run_jobs(jobs, place.pool, words, cwd=place.cwd, silent=place.quiet)
         # one that a killed study had just begun may have been first in its folder: then ours was refused
         left = [f for f in left if not pool.is_done(f) and pool.wait_for(f)]
@@ -145,7 +145,7 @@ def _threads(jobs: int) -> Iterator[None]:
 
 
 @contextmanager
-def _signals() -> Iterator[None]:
+def stoppable() -> Iterator[None]:
     """SIGTERM asks the runs to save and stop; the study ends with what is there, and goes on when it is asked again."""
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -13,6 +13,7 @@ from components.studies import pool
 from components.studies.asked import Asked
 from components.studies.design import Combination, Words, combinations_of, sorted_words
 from components.studies.matching import Match, Solved, solve
+from components.studies.metrics import apart
 from components.studies.study import Refused, Variant
 from components.studies.subjects import Built, build
 from components.studies.tuning import LEAST, SEED, SHORT, Tune, parse_tune, settings
@@ -58,7 +59,7 @@ def plan(asked: Asked, cwd: Path, measure: Measure) -> Plan:
         UserError: the recipe cannot be trained, or there is nothing left to compare.
     """
     match = Match.of(asked.match, asked.free)
-    words = sorted_words(asked.words, cwd)
+    words = sorted_words(apart(asked.words)[0], cwd)
     combinations = combinations_of(asked.design, words.axes)
     recipe = build(words.fixed, cwd)
     tune = tune_of(asked, recipe)

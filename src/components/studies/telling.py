@@ -77,7 +77,11 @@ def hours_lines(
     last = f"  {total / 3600:.2f} hours one after another" + (
         f", {total / 3600 / jobs:.2f} at best with jobs={jobs}" if jobs > 1 else ""
     )
-    return ["", *table(rows, head=head, limit=60), f"{last}: steps measured on 20 of each, validations and samples come on top"]
+    return [
+        "",
+        *table(rows, head=head, limit=60),
+        f"{last}: steps measured on 20 of each, validations, samples and evaluations come on top",
+    ]
 
 
 def summary(study: Study) -> tuple[list[str], list[list[object]]]:

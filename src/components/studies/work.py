@@ -15,9 +15,11 @@ from components.runs.metrics_file import TRAIN_LOSS, VAL_LOSS
 from components.runs.preparing import runs_of
 from components.studies import pool, report, sequential, telling, tuning
 from components.studies.answer import Answer, answer
-from components.studies.asked import DOUBTLESS, Asked, lower
+from components.studies.asked import DOUBTLESS, Asked
 from components.studies.design import sorted_words
-from components.studies.executing import Place, Planned, collected, execute, measured
+from components.studies.evaluated import evaluated, with_figures
+from components.studies.executing import Place, Planned, collected, execute, measured, stoppable
+from components.studies.metrics import apart, metrics_of
 from components.studies.planning import Plan, plan
 from components.studies.study import DONE, REPORTED, TUNING, Speed, Study, StudyRun, Variant, write_speeds
 from components.studies.subjects import Built, build
@@ -44,6 +46,7 @@ class Work:
     def __init__(self, asked: Asked, cwd: Path, jobs: int, launcher: str | None, *, quiet: bool) -> None:
         launcher_words(launcher, jobs, cwd)  # what is not there is refused before anything is measured or trained
         self.asked, self.cwd, self.jobs, self.launcher, self.quiet = asked, cwd, jobs, launcher, quiet
+        self.metrics = metrics_of(asked.metrics, asked.words, cwd)
         self.place = Place(cwd / "runs" / "studies" / "unnamed", cwd, jobs, launcher, self.say, quiet)
 
     def say(self, text: str) -> None:
@@ -51,11 +54,11 @@ class Work:
             terminal.tell(text)
 
     def run(self, folder: Path | None, *, dry: bool) -> Ablation:
-        base = build(sorted_words(self.asked.words, self.cwd).fixed, self.cwd)
+        base = build(sorted_words(apart(self.asked.words)[0], self.cwd).fixed, self.cwd)
         folder = folder or runs_of(base.config).absolute() / "studies" / self.asked.name(Path(base.recipe).stem)
         self.place = replace(self.place, study=folder.absolute())
         planned = plan(self.asked, self.cwd, self._seconds)
-        self.say("\n".join(telling.plan_lines(planned)))
+        self.say("\n".join([*telling.plan_lines(planned), f"  {self.metrics}"]))
         if dry:
             self.say("\n".join(self.hours(planned)))
             return Ablation(folder, self.study(planned, planned.variants, []), [], None)
@@ -101,7 +104,7 @@ class Work:
         variants, chosen = [], {}
         for variant in planned.variants:
             own = [run for run, _ in tried if run.variant == variant.name]
-            best = tuning.best(own, self.asked.metrics[0], lower=lower(self.asked.metrics[0]))
+            best = tuning.best(own, self.metrics.names[0], lower=self.metrics.lower)
             chosen[variant.name] = best or {}
             variants.append(replace(variant, tuned=best))
         made: list[tuple[StudyRun, Speed]] = []
@@ -130,7 +133,15 @@ class Work:
         ]
 
     def _collect(self, wanted: list[Planned]) -> list[tuple[StudyRun, Speed]]:
-        done = [collected(run, folder, self.asked.metrics) for run, folder in execute(wanted, self.place)] if wanted else []
+        found = execute(wanted, self.place) if wanted else []
+        if wanted and self.metrics.evaluations:
+            self.say(f"evaluations: {', '.join(self.metrics.evaluations)}, of each run that they were not asked of")
+        with stoppable():
+            done = [
+                (with_figures(made, folder, self.place.study, self.metrics), speed)
+                for run, folder in found
+                for made, speed in [collected(run, folder, self.metrics.of_runs)]
+            ]
         for run, _ in done:
             if run.state != DONE:
                 self.say(f"failed: {run.variant}, seed {run.seed}: {run.error}")
@@ -146,8 +157,7 @@ class Work:
     def _stopped(self, runs: list[StudyRun], planned: Plan) -> dict[str, int]:
         if self.asked.stop != DOUBTLESS:
             return {}
-        metric = self.asked.metrics[0]
-        sign = 1.0 if lower(metric) else -1.0
+        metric, sign = self.metrics.names[0], 1.0 if self.metrics.lower else -1.0
         values = {(r.variant, r.seed): r.figures.get(metric) for r in runs if r.role == REPORTED}
         first, *others = [v.name for v in planned.variants]
         found = {}
@@ -163,19 +173,24 @@ class Work:
         """Train the first run before all others, unless the study asks for what every run has.
 
         Raises:
-            UserError: that run has no such figure.
+            UserError: that run has no such figure, or an evaluation cannot ask it.
         """
-        if CERTAIN.issuperset(self.asked.metrics):
+        if CERTAIN.issuperset(self.metrics.names):
             return
         name, built = next(iter(planned.built.items()))
-        (run, _), *_ = self._collect([*self.tuning_runs(planned), Planned(name, planned.seeds[0], built.overrides)][:1])
-        for metric in self.asked.metrics:
+        first = [*self.tuning_runs(planned), Planned(name, planned.seeds[0], built.overrides)][:1]
+        if self.metrics.evaluations:
+            for _, folder in execute(first, self.place):
+                with stoppable():
+                    _ = pool.is_done(folder) and evaluated(folder, self.place.study, self.metrics)
+        (run, _), *_ = self._collect(first)
+        for metric in self.metrics.names:
             if run.figures and metric not in run.figures:
                 what = f"the first run has no figure {metric!r}"
                 raise UserError("metric", what, nearest(metric, run.figures, called="figures"))
 
     def study(self, planned: Plan, variants: Sequence[Variant], runs: Sequence[StudyRun]) -> Study:
-        match, (metric, *others) = planned.match, self.asked.metrics
+        match, (metric, *others) = planned.match, self.metrics.names
         return Study(
             planned.recipe.recipe,
             self.asked.typed,
@@ -183,7 +198,7 @@ class Work:
             tuple(runs),
             metric,
             tuple(others),
-            lower(metric),
+            self.metrics.lower,
             self.asked.design,
             None if match is None else {"budget": match.budget, "free": match.free, "tolerance": match.tolerance},
             None if planned.tune is None else planned.tune.data(),

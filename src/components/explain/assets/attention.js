@@ -31,12 +31,12 @@ section("attention", "Attention: who reads whom",
       if (drawn !== state) {
         heads.replaceChildren(...Array.from({ length: H }, (_, n) => {
           const part = W.values.subarray(n * T * S, (n + 1) * T * S), mine = largest(part);
-          return h("button", { "aria-pressed": n === view.head, "aria-label": `head ${n + 1}`, onclick: () => view.set({ head: n }) }, thumbnail(part, T, S, Math.max(1, Math.min(4, Math.floor(72 / Math.max(T, S)))), v => negative ? signed(v / mine) : shade(v / mine)), h("span", {}, `head ${n + 1}`));
+          return h("button", { "aria-pressed": n === view.head, "aria-label": `head ${n}`, onclick: () => view.set({ head: n }) }, thumbnail(part, T, S, Math.max(1, Math.min(4, Math.floor(72 / Math.max(T, S)))), v => negative ? signed(v / mine) : shade(v / mine)), h("span", {}, `head ${n}`));
         }));
         drawn = state;
       }
       [...heads.children].forEach((b, n) => b.setAttribute("aria-pressed", n === view.head));
-      layout = map(holder, { rows, columns, T, S, value: (i, j) => W.at(view.head, i, j), seen: (i, j) => !m.seen || m.seen[i][j] === "1", colour, r, s: view.s, label: `attention of ${spoken(m.path)}, head ${view.head + 1}`,
+      layout = map(holder, { rows, columns, T, S, value: (i, j) => W.at(view.head, i, j), seen: (i, j) => !m.seen || m.seen[i][j] === "1", colour, r, s: view.s, label: `attention of ${spoken(m.path)}, head ${view.head}`,
         pick: (i, j) => view.set(d.source && m.side !== d.sides.length - 1 ? { r: i, s: j } : { t: i, s: j, r: i }) });
       key.replaceChildren(legend(negative ? `−${num(top, 3)}` : "0", num(top, 3), x => negative ? signed(2 * x - 1) : shade(x), m.seen ? "empty: hidden by the mask" : ""));
       right.replaceChildren(...cell(view, m, rows, columns, r, view.s, view.head));
@@ -119,7 +119,7 @@ const cell = (view, m, rows, columns, t, s, head) => {
       if (m.outside && m.outside.at(head, t) > 1e-6) out.push(h("p", { class: "small soft" }, `${percent(m.outside.at(head, t))} of this row lies on earlier tokens that are not shown, so the sum here is not the whole one.`));
     }
   } else if (m.mixing) {
-    out.push(h("div", { class: "formula" }, "weight = ", m.mixing[head].map((f, i) => [f, i]).filter(([f]) => f).map(([f, i]) => `${num(f, 3)} · map ${i + 1} (${m.maps ? num(m.maps.at(i, t, s), 3) : "…"})`).join(" + "), " = ", h("span", { class: "eq" }, num(weight))));
+    out.push(h("div", { class: "formula" }, "weight = ", m.mixing[head].map((f, i) => [f, i]).filter(([f]) => f).map(([f, i]) => `${num(f, 3)} · map ${i} (${m.maps ? num(m.maps.at(i, t, s), 3) : "…"})`).join(" + "), " = ", h("span", { class: "eq" }, num(weight))));
   } else if (m.how === "equivalent" && m.q && m.k) {
     const product = terms(m.q.row(Math.floor(head / (H / m.q.shape[0])), t), m.k.row(Math.floor(head / (H / m.k.shape[0])), s)), kept = m.decay ? m.decay.at(head, t) - m.decay.at(head, s) : 0;
     const whole = product.total * (s > t ? 0 : Math.exp(kept)) / (m.divisor ? m.divisor.at(head, t) : 1);
@@ -133,7 +133,7 @@ const cell = (view, m, rows, columns, t, s, head) => {
   out.push(h("h3", {}, "What this row reads"), h("table", { class: "tight" }, h("tbody", {}, total.map(([w, j]) => h("tr", { class: j === s ? "on" : "" }, h("td", {}, tok(columns[j].text)), h("td", { class: "r num" }, num(w, 3)), h("td", {}, bar(w / top, { class: w < 0 ? "down" : "" })))))));
   if (m.v && m.how !== "gradient" && m.how !== "share" && m.v.shape[0]) {
     const G = m.v.shape[0], g = Math.floor(head / (H / G)), row = m.weights.row(head, t), V = m.v.shape[2], first = Float32Array.from(row, (_, j) => m.v.at(g, j, view.channel % V));
-    out.push(h("h3", {}, "The context vector"), h("p", { class: "small soft" }, `Each of its ${V} numbers is the weighted sum of that channel of the values`, m.context_norm ? `; its length is ${num(m.context_norm.at(head, t))}` : "", ". Channel ", h("input", { type: "number", min: 1, max: V, value: view.channel % V + 1, "aria-label": "channel of the context vector", style: "width:4.2rem;font:inherit;background:var(--hush);color:inherit;border:1px solid var(--line);border-radius:6px", onchange: e => view.set({ channel: Math.max(0, Math.min(V - 1, (+e.target.value || 1) - 1)) }) }), ":"),
+    out.push(h("h3", {}, "The context vector"), h("p", { class: "small soft" }, `Each of its ${V} numbers is the weighted sum of that channel of the values`, m.context_norm ? `; its length is ${num(m.context_norm.at(head, t))}` : "", ". Channel ", h("input", { type: "number", min: 0, max: V - 1, value: view.channel % V, "aria-label": "channel of the context vector", style: "width:4.2rem;font:inherit;background:var(--hush);color:inherit;border:1px solid var(--line);border-radius:6px", onchange: e => view.set({ channel: Math.max(0, Math.min(V - 1, +e.target.value || 0)) }) }), ":"),
       written("", terms(row, first)));
   }
   return out;

@@ -27,7 +27,7 @@ section("network", "The whole network, number by number",
       })));
       columns.forEach((values, c) => values.forEach((v, i) => {
         const m = largest(values), fill = signed(v / m * .75), on = C === c && N === i, name = (c === 0 ? names.inputs : c === columns.length - 1 ? names.outputs : null) || [];
-        const node = h("circle", { class: `node ${on ? "on" : ""}`, cx: x(c), cy: y(c, i), r: R, fill: rgb(fill), tabindex: on ? 0 : -1, role: "button", "data-neuron": `${c},${i}`, "aria-label": `${c === 0 ? "input" : c === columns.length - 1 ? "output" : `hidden layer ${c}, neuron`} ${name[i] || i + 1}: ${num(v)}` });
+        const node = h("circle", { class: `node ${on ? "on" : ""}`, cx: x(c), cy: y(c, i), r: R, fill: rgb(fill), tabindex: on ? 0 : -1, role: "button", "data-neuron": `${c},${i}`, "aria-label": `${c === 0 ? "input" : c === columns.length - 1 ? "output" : `hidden layer ${c - 1}, neuron`} ${name[i] || i}: ${num(v)}` });
         const pick = () => view.set({ neuron: [c, i] });
         node.addEventListener("click", pick);
         node.addEventListener("mouseenter", () => { if (view.neuron[0] !== c || view.neuron[1] !== i) pick(); });
@@ -45,7 +45,7 @@ section("network", "The whole network, number by number",
       svg.replaceChildren(drawing);
       if (focused) drawing.querySelector(".node.on").focus();
       out.replaceChildren();
-      if (C === 0) { out.append(h("div", { class: "formula" }, `input ${(names.inputs || [])[N] || N + 1} = `, h("span", { class: "eq" }, num(columns[0][N])), " (given)")); return; }
+      if (C === 0) { out.append(h("div", { class: "formula" }, `input ${(names.inputs || [])[N] || N} = `, h("span", { class: "eq" }, num(columns[0][N])), " (given)")); return; }
       const l = layers[C - 1], say = v => v < 0 ? `(${num(v)})` : num(v), sum = l.sums[N], after = l.outputs[N];
       out.append(h("div", { class: "formula" }, l.weights[N].map((w, i) => `${num(l.inputs[i])} · ${say(w)}`).join(" + "), l.bias ? h("span", {}, ` + bias ${say(l.bias[N])}`) : "", " = ", h("span", { class: "eq", "data-test": "sum-value" }, num(sum))));
       if (C < layers.length && after !== sum) out.append(h("div", { class: "formula" }, `activation: ${num(sum)} → `, h("span", { class: "eq" }, num(after))));

@@ -39,7 +39,7 @@ section("text", view => view.data.values ? "What goes in" : "Text → tokens →
     return () => {
       const t = view.t, x = d.tokens[t], e = d.embeddings[d.embeddings.length - 1];
       if (d.values) {
-        draw.replaceChildren(h("div", { class: "scroll" }, h("table", { class: "tight" }, h("thead", {}, h("tr", {}, h("th", {}, ""), d.values.given[t].map((_, i) => h("th", { class: "r" }, d.values.names[i] || i + 1)))), h("tbody", {}, [["given", d.values.given[t]], ["read", d.values.read[t]]].map(([n, row]) => h("tr", {}, h("td", { class: "soft" }, n), row.map(v => h("td", { class: "num r" }, num(v)))))))));
+        draw.replaceChildren(h("div", { class: "scroll" }, h("table", { class: "tight" }, h("thead", {}, h("tr", {}, h("th", {}, ""), d.values.given[t].map((_, i) => h("th", { class: "r" }, d.values.names[i] || String(i))))), h("tbody", {}, [["given", d.values.given[t]], ["read", d.values.read[t]]].map(([n, row]) => h("tr", {}, h("td", { class: "soft" }, n), row.map(v => h("td", { class: "num r" }, num(v)))))))));
       } else draw.replaceChildren(h("p", { class: "formula" }, `“${visible(x.text)}”  →  id `, h("b", { "data-test": "id" }, x.id), e ? `  →  row ${x.id} of ${e.path} (${e.width} numbers), length ` : "", e ? h("b", { "data-test": "embedding-norm" }, num(e.norm.at(t))) : ""));
       if (e && e.vectors) {
         const row = e.vectors.row(t), m = largest(e.vectors.values);

@@ -13,39 +13,37 @@ from torch import Tensor
 
 from components.core.flops import Flops, Work, children, flops_of
 from components.core.registry import register
-from components.core.signature import Positive, PositiveFloat
+from components.core.signature import PositiveFloat
 from components.core.sockets import Maker, SequenceInfo, info_of, make
 from components.functional.delta_rule import delta_rule, delta_rule_flops
 from components.functional.joint import joint_linear
 from components.functional.linear import Linear
 from components.functional.precision import at_least_fp32, cast_once
-from components.parts.attention._linear import LinearTime, head_width, kept, recall, unit
+from components.parts.attention._delta import Delta
+from components.parts.attention._linear import head_width, kept, recall, unit
 from components.parts.attention._positioned import Positioned
 
 
 @register("attention", "delta_net")
-class DeltaNet(LinearTime, Positioned):
+class DeltaNet(Delta, Positioned):
     """DeltaNet: a matrix of associations that each position corrects towards its value, instead of adding to it.
 
     Reads from left to right whatever ``info.causal`` says, in an encoder too.
 
     Args:
-        n_heads: heads.
         expand_k: width of all queries together, in d_model.
         expand_v: width of all values together, in d_model.
         qk_activation: of queries and keys; elu is elu(x) + 1.
         qk_norm: of each head's query and key: l2: to length 1; sum: to sum 1, for activations that are nowhere negative; none.
         use_beta: how much is corrected, sigmoid of a projection for each head; false: all of it.
-        allow_neg_eigval: corrects up to twice the error, so that a state can be turned over.
         conv_size: taps of a short convolution on queries, keys and values, before the activation; null: none.
-        conv_bias: with a bias.
         position: rotates queries and keys, after their norm. None in the paper.
-        output_norm: of each head's vector.
-        output_gate: activation of a gate after the norm, or none.
 
     Shapes: (B, T, D) -> (B, T, D).
     Errors: ValueError if n_heads does not divide the widths, or qk_norm=sum meets an activation with negative values.
     """
+
+    output_gate = "none"
 
     provides = ("rotates",)
     axes = {
@@ -65,20 +63,15 @@ class DeltaNet(LinearTime, Positioned):
         d_model: int,
         context_length: int | None = None,
         *,
-        n_heads: Positive = 4,
         expand_k: PositiveFloat = 1.0,
         expand_v: PositiveFloat = 1.0,
         qk_activation: Literal["silu", "relu", "elu", "identity"] = "silu",
         qk_norm: Literal["l2", "sum", "none"] = "l2",
         use_beta: bool = True,
-        allow_neg_eigval: bool = False,
-        conv_size: Positive | None = 4,
-        conv_bias: bool = False,
         position: Maker["position"] = "inherit",
-        output_norm: Maker["norm"] = "rms",
-        output_gate: Literal["silu", "sigmoid", "none"] = "none",
     ) -> None:
         super().__init__()
+        n_heads = self.n_heads
         if qk_norm == "sum" and qk_activation in ("silu", "identity"):
             raise ValueError(
                 f"qk_norm=sum divides by a sum that may be 0 after qk_activation={qk_activation}; choose relu or elu, or qk_norm=l2"
@@ -86,16 +79,15 @@ class DeltaNet(LinearTime, Positioned):
         self.splits = {"heads": n_heads}
         self.k_width = head_width(d_model, n_heads, expand_k, "expand_k")
         self.v_width = head_width(d_model, n_heads, expand_v, "expand_v")
-        self.qk_activation, self.qk_norm, self.output_gate = qk_activation, qk_norm, output_gate
-        self.most = 2.0 if allow_neg_eigval else 1.0
+        self.qk_activation, self.qk_norm = qk_activation, qk_norm
         self.project(d_model, n_heads)
         self.b = Linear(d_model, n_heads, bias=False) if use_beta else None
-        self.convolve(conv_size, conv_bias)
-        if output_gate != "none":
+        self.convolve(self.conv_size, self.conv_bias)
+        if self.output_gate != "none":
             self.z = Linear(d_model, n_heads * self.v_width, bias=False)
         self.out = Linear(n_heads * self.v_width, d_model, bias=False)
         self.add_position(position, d_model=d_model, n_heads=n_heads, head_dim=self.k_width, context_length=context_length)
-        self.output_norm = make(output_norm, "norm", dim=self.v_width)
+        self.output_norm = make(self.output_norm, "norm", dim=self.v_width)
 
     def forward(self, x: Tensor, info: SequenceInfo | None = None) -> Tensor:
         info = info_of(x, info)

@@ -5,8 +5,6 @@ Yang et al. 2024, arXiv:2412.06464; with grouped values as in Qwen3-Next 2025; n
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -20,8 +18,8 @@ from components.functional.delta_rule import delta_rule, delta_rule_flops
 from components.functional.joint import joint_linear
 from components.functional.linear import Linear
 from components.functional.precision import at_least_fp32, cast_once
+from components.parts.attention._delta import Delta
 from components.parts.attention._linear import (
-    LinearTime,
     head_width,
     inverse_softplus_of_log_spaced,
     kept,
@@ -33,7 +31,7 @@ from components.parts.attention._positioned import Positioned
 
 
 @register("attention", "gated_delta_net")
-class GatedDeltaNet(LinearTime, Positioned):
+class GatedDeltaNet(Delta, Positioned):
     """Gated DeltaNet: the delta rule on a state that forgets, at a rate that the input chooses for each head.
 
     Reads from left to right whatever ``info.causal`` says, in an encoder too. The log of the decay is -exp(A_log) softplus(a + dt_bias), the share of
@@ -45,12 +43,7 @@ class GatedDeltaNet(LinearTime, Positioned):
         n_v_heads: heads of values, a multiple of n_heads; null: n_heads.
         head_dim: width of a query and key; null: d_model / n_heads.
         head_v_dim: width of a value; null: 2 head_dim.
-        allow_neg_eigval: corrects up to twice the error, so that a state can be turned over.
-        conv_size: taps of a short convolution on queries, keys and values, with silu; null: silu alone.
-        conv_bias: with a bias.
         position: rotates queries and keys, after they were brought to length 1. None in the paper and in Qwen3-Next.
-        output_norm: of each head's vector.
-        output_gate: activation of the gate after the norm, or none.
 
     Shapes: (B, T, D) -> (B, T, D).
     Errors: ValueError if n_heads does not divide n_v_heads, nor d_model (without head_dim).
@@ -77,34 +70,28 @@ class GatedDeltaNet(LinearTime, Positioned):
         d_model: int,
         context_length: int | None = None,
         *,
-        n_heads: Positive = 4,
         n_v_heads: Positive | None = None,
         head_dim: Positive | None = None,
         head_v_dim: Positive | None = None,
-        allow_neg_eigval: bool = False,
-        conv_size: Positive | None = 4,
-        conv_bias: bool = False,
         position: Maker["position"] = "inherit",
-        output_norm: Maker["norm"] = "rms",
-        output_gate: Literal["silu", "sigmoid", "none"] = "silu",
     ) -> None:
         super().__init__()
+        n_heads = self.n_heads
         v_heads = n_heads if n_v_heads is None else n_v_heads
         if v_heads % n_heads:
             raise ValueError(f"n_v_heads={v_heads} is no multiple of n_heads={n_heads}: each key serves equally many values")
         self.k_width = head_dim or head_width(d_model, n_heads, 1.0, "head_dim")
         self.v_width = head_v_dim or 2 * self.k_width
-        self.output_gate, self.most = output_gate, 2.0 if allow_neg_eigval else 1.0
         self.splits = {"heads": v_heads, **({"kv_heads": n_heads} if n_heads > 1 else {})}
         self.project(d_model, n_heads, v_heads)
         self.a, self.b = (Linear(d_model, v_heads, bias=False) for _ in range(2))
-        if output_gate != "none":
+        if self.output_gate != "none":
             self.z = Linear(d_model, v_heads * self.v_width, bias=False)
-        self.convolve(conv_size, conv_bias)
+        self.convolve(self.conv_size, self.conv_bias)
         self.A_log, self.dt_bias = (nn.Parameter(torch.empty(v_heads)) for _ in range(2))
         self.out = Linear(v_heads * self.v_width, d_model, bias=False)
         self.add_position(position, d_model=d_model, n_heads=n_heads, head_dim=self.k_width, context_length=context_length)
-        self.output_norm = make(output_norm, "norm", dim=self.v_width)
+        self.output_norm = make(self.output_norm, "norm", dim=self.v_width)
         self.reset_parameters()
 
     @torch.no_grad()

@@ -5,8 +5,6 @@ Kimi Team 2025 (Kimi Linear), arXiv:2510.26692, section 4; negative eigenvalues:
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -14,14 +12,14 @@ from torch import Tensor, nn
 from components.core.flops import Flops, Work, children
 from components.core.registry import register
 from components.core.signature import Positive
-from components.core.sockets import Maker, SequenceInfo, info_of, make
+from components.core.sockets import SequenceInfo, info_of, make
 from components.core.weights import copy_full
 from components.functional.delta_rule import delta_rule, delta_rule_flops
 from components.functional.joint import joint_linear
 from components.functional.linear import Linear
 from components.functional.precision import at_least_fp32, cast_once
+from components.parts.attention._delta import Delta
 from components.parts.attention._linear import (
-    LinearTime,
     head_width,
     inverse_softplus_of_log_spaced,
     kept,
@@ -33,7 +31,7 @@ from components.parts.attention._linear import (
 
 
 @register("attention", "kda")
-class KimiDeltaAttention(LinearTime):
+class KimiDeltaAttention(Delta):
     """Kimi delta attention: the delta rule on a state of which every channel forgets at a rate that the input chooses.
 
     Reads from left to right whatever ``info.causal`` says, in an encoder too. It takes no position: a rotation shows distances only where both
@@ -42,19 +40,15 @@ class KimiDeltaAttention(LinearTime):
     softplus(dt_bias) from 0.001 to 0.1 in equal ratios over each head's channels (the paper's code draws both from these ranges).
 
     Args:
-        n_heads: heads.
         head_dim: width of a query and key; null: d_model / n_heads.
         head_v_dim: width of a value; null: head_dim.
         gate_low_rank_dim: rank of the projections to the decays and to the output gate; null: head_dim.
-        allow_neg_eigval: corrects up to twice the error, so that a state can be turned over.
-        conv_size: taps of a short convolution on queries, keys and values, with silu; null: silu alone.
-        conv_bias: with a bias.
-        output_norm: of each head's vector.
-        output_gate: activation of the gate after the norm, or none.
 
     Shapes: (B, T, D) -> (B, T, D).
     Errors: ValueError if n_heads does not divide d_model (without head_dim).
     """
+
+    output_gate = "sigmoid"
 
     axes = {
         "q": ("d_model", "heads"),
@@ -77,31 +71,25 @@ class KimiDeltaAttention(LinearTime):
         self,
         d_model: int,
         *,
-        n_heads: Positive = 4,
         head_dim: Positive | None = None,
         head_v_dim: Positive | None = None,
         gate_low_rank_dim: Positive | None = None,
-        allow_neg_eigval: bool = False,
-        conv_size: Positive | None = 4,
-        conv_bias: bool = False,
-        output_norm: Maker["norm"] = "rms",
-        output_gate: Literal["silu", "sigmoid", "none"] = "sigmoid",
     ) -> None:
         super().__init__()
+        n_heads = self.n_heads
         self.splits = {"heads": n_heads}
         self.k_width = head_dim or head_width(d_model, n_heads, 1.0, "head_dim")
         self.v_width, rank = head_v_dim or self.k_width, gate_low_rank_dim or self.k_width
-        self.output_gate, self.most = output_gate, 2.0 if allow_neg_eigval else 1.0
         keys, values = n_heads * self.k_width, n_heads * self.v_width
         self.project(d_model, n_heads)
         self.b = Linear(d_model, n_heads, bias=False)
         self.decay_down, self.decay_up = Linear(d_model, rank, bias=False), Linear(rank, keys, bias=False)
-        if output_gate != "none":
+        if self.output_gate != "none":
             self.z_down, self.z_up = Linear(d_model, rank, bias=False), Linear(rank, values, bias=False)
-        self.convolve(conv_size, conv_bias)
+        self.convolve(self.conv_size, self.conv_bias)
         self.A_log, self.dt_bias = nn.Parameter(torch.empty(n_heads)), nn.Parameter(torch.empty(keys))
         self.out = Linear(values, d_model, bias=False)
-        self.output_norm = make(output_norm, "norm", dim=self.v_width)
+        self.output_norm = make(self.output_norm, "norm", dim=self.v_width)
         self.reset_parameters()
 
     @torch.no_grad()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -12,61 +12,28 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from components.core.errors import UserError
-from components.core.options import Options
 from components.core.sockets import Batch, Cache
 from components.core.traits import bounded, turning_points
 from components.functional.decode_products import Weights, decoding_form
+from components.parts.decoding._decoding import Wanted
 from components.parts.decoding._rows import columns, longer, picked, pieces, positions_of, rows_of
-
-
-class Decoding(Options):
-    """What every decoding can be told.
-
-    Args:
-        weights: what the model's matrices are multiplied in while a text is written: the same numbers, bf16, or int8 with a step for each output.
-    """
-
-    weights: Weights = "same"
-
 
 # (logits (B, V) of the last position, ids (B, T) so far, number of the new token) -> (B,)
 Choose = Callable[[Tensor, Tensor, int], Tensor]
-# ids (B, T) so far -> (B,) True for the rows that are over, whatever their last token is
-Over = Callable[[Tensor], Tensor]
 
 
-def continue_(
-    model: object,
-    batch: Batch,
-    choose: Choose,
-    *,
-    cache: Cache | None,
-    max_new_tokens: int,
-    stop_ids: Sequence[int] = (),
-    on_token: Callable[[Tensor], None] | None = None,
-    over: Over | None = None,
-    prefill_chunk: int | None = None,
-    weights: Weights = "same",
-) -> Tensor:
-    """``batch.ids`` (B, T) with what ``choose`` chose after them: (B, T + new).
-
-    Prompts of different lengths are padded on the left, with ``batch.valid`` False there. A row ends with its first stop id, or when
-    ``over`` says so; it is then filled with ``stop_ids[0]`` (0 without). The loop ends with its last row, or after ``max_new_tokens``.
-    With a cache, a prompt is read in pieces of ``prefill_chunk`` tokens, which takes less memory (not with a prefix: all of it sees itself).
-
-    Beyond ``model.context_length``: models go on, unless one of their modules says ``bounded = True`` (a table of positions). With a cache
-    a row is over there; without one they read the last ``context_length`` tokens only, counted from 0.
-    """
-    limit, max_new_tokens, room = checked(model, batch, cache, max_new_tokens)
-    with torch.inference_mode(), evaluating(model), decoding_form(model, weights, max_new_tokens, len(batch.ids)):
-        feed = feed_of(model, batch, cache, limit, prefill_chunk)
-        ids = _run(feed, batch.ids, choose, max_new_tokens, room, stop_ids, on_token, over)
+def continue_(model: object, batch: Batch, wanted: Wanted, choose: Choose, weights: Weights) -> Tensor:
+    """``batch.ids`` (B, T) with what ``choose`` chose after them, token by token: (B, T + new), as ``Decoding.generate`` has it."""
+    limit, most, room = checked(model, batch, wanted)
+    with torch.inference_mode(), evaluating(model), decoding_form(model, weights, most, len(batch.ids)):
+        feed = feed_of(model, batch, wanted, limit)
+        ids = _run(feed, batch.ids, choose, most, room, wanted)
     return ids.clone()  # a normal tensor again, which a training step may take
 
 
-def checked(model: object, batch: Batch, cache: Cache | None, max_new_tokens: int) -> tuple[int | None, int, Tensor | None]:
+def checked(model: object, batch: Batch, wanted: Wanted) -> tuple[int | None, int, Tensor | None]:
     """(``context_limit``, how many tokens may be chosen, and in each row (B,) where that differs). UserError, ValueError: an unfit prompt."""
-    prompt = batch.ids.shape[1]
+    prompt, max_new_tokens = batch.ids.shape[1], wanted.max_new_tokens
     if prompt == 0:
         raise UserError("prompt", "it has no token", "begin with the token that starts a document")
     if batch.valid is not None and not batch.valid[:, -1].all():
@@ -74,7 +41,7 @@ def checked(model: object, batch: Batch, cache: Cache | None, max_new_tokens: in
     limit = context_limit(model)
     if limit is not None and batch.source is not None and (length := batch.source.ids.shape[1]) > limit:
         raise UserError("prompt", f"a source of {length} tokens does not fit into the model's context of {limit}", "shorten it")
-    if cache is None or limit is None:
+    if wanted.cache is None or limit is None:
         return limit, max_new_tokens, None
     if prompt > limit:
         raise UserError(
@@ -86,29 +53,21 @@ def checked(model: object, batch: Batch, cache: Cache | None, max_new_tokens: in
     return limit, int(room.max()), None if bool((room == room[0]).all()) else room
 
 
-def feed_of(
-    model: object, batch: Batch, cache: Cache | None, limit: int | None, prefill_chunk: int | None
-) -> Cached | Recomputed:
-    return Cached(model, batch, cache, limit, prefill_chunk) if cache is not None else Recomputed(model, batch, limit)
+def feed_of(model: object, batch: Batch, wanted: Wanted, limit: int | None) -> Cached | Recomputed:
+    if wanted.cache is None:
+        return Recomputed(model, batch, limit)
+    return Cached(model, batch, wanted.cache, limit, wanted.prefill_chunk)
 
 
 def _run(
-    feed: Callable[[Tensor, int], Tensor],
-    given: Tensor,
-    choose: Choose,
-    max_new_tokens: int,
-    room: Tensor | None,
-    stop_ids: Sequence[int],
-    on_token: Callable[[Tensor], None] | None,
-    over: Over | None,
+    feed: Callable[[Tensor, int], Tensor], given: Tensor, choose: Choose, most: int, room: Tensor | None, wanted: Wanted
 ) -> Tensor:
-    prompt = given.shape[1]
-    fill = stop_ids[0] if stop_ids else 0
-    ids = F.pad(given, (0, max_new_tokens), value=fill)
-    stops = torch.tensor(list(stop_ids), device=ids.device) if stop_ids else None
+    prompt, fill, over, on_token = given.shape[1], wanted.fill, wanted.over, wanted.on_token
+    ids = F.pad(given, (0, most), value=fill)
+    stops = torch.tensor(list(wanted.stop_ids), device=ids.device) if wanted.stop_ids else None
     ended = torch.zeros(ids.shape[0], dtype=torch.bool, device=ids.device)
     ends = stops is not None or over is not None or room is not None
-    for n in range(max_new_tokens):
+    for n in range(most):
         new = choose(feed(ids, prompt + n), ids[:, : prompt + n], n)
         if ends:
             new = new.masked_fill_(ended, fill)

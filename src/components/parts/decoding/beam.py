@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import torch
@@ -11,9 +10,10 @@ from torch import Tensor
 
 from components.core.registry import register
 from components.core.signature import Positive
-from components.core.sockets import Batch, Cache, Makers, make_all
+from components.core.sockets import Batch, Makers, make_all
 from components.functional.decode_products import decoding_form
-from components.parts.decoding._loop import Decoding, Over, checked, evaluating, feed_of
+from components.parts.decoding._decoding import Decoding, Wanted
+from components.parts.decoding._loop import checked, evaluating, feed_of
 
 NEVER = -1e9  # of what must not be chosen; finite, so that sums stay numbers
 
@@ -44,42 +44,27 @@ class Beam(Decoding):
         self.samplers = make_all(samplers, "sampler")
         self.beam_size, self.length_penalty, self.early_stopping = beam_size, length_penalty, early_stopping
 
-    def generate(
-        self,
-        model: Any,
-        batch: Batch,
-        *,
-        cache: Cache | None = None,
-        max_new_tokens: int,
-        stop_ids: Sequence[int] = (),
-        generator: Any = None,  # noqa: ARG002  nothing is drawn
-        on_token: Callable[[Tensor], None] | None = None,
-        over: Over | None = None,
-        prefill_chunk: int | None = None,
-    ) -> Tensor:
-        """(B, T + new), the best text of each row: see ``continue_``, where padding, stops and the end of the context are said."""
-        limit, max_new_tokens, room = checked(model, batch, cache, max_new_tokens)
-        if max_new_tokens < 1:
+    def written(self, model: Any, batch: Batch, wanted: Wanted) -> Tensor:
+        limit, most, room = checked(model, batch, wanted)
+        if most < 1:
             return batch.ids.clone()
-        form = decoding_form(model, self.weights, max_new_tokens, len(batch.ids) * self.beam_size)
+        form = decoding_form(model, self.weights, most, len(batch.ids) * self.beam_size)
         with torch.inference_mode(), evaluating(model), form:
-            feed = feed_of(model, batch, cache, limit, prefill_chunk)
-            found = self._search(feed, batch, max_new_tokens, room, stop_ids, over)
-        if on_token is not None:
+            feed = feed_of(model, batch, wanted, limit)
+            found = self._search(feed, batch, most, room, wanted)
+        if wanted.on_token is not None:
             for column in found[:, batch.ids.shape[1] :].unbind(1):
-                on_token(column)
+                wanted.on_token(column)
         return found.clone()
 
-    def _search(
-        self, feed: Any, batch: Batch, most: int, room: Tensor | None, stop_ids: Sequence[int], over: Over | None
-    ) -> Tensor:
-        given = batch.ids
+    def _search(self, feed: Any, batch: Batch, most: int, room: Tensor | None, wanted: Wanted) -> Tensor:
+        """(B, T + new), the best text of each row."""
+        given, stop_ids, over = batch.ids, wanted.stop_ids, wanted.over
         valid = None if batch.valid is None else F.pad(batch.valid, (0, most), value=True).repeat_interleave(self.beam_size, 0)
         rows, prompt, n, device = given.shape[0], given.shape[1], self.beam_size, given.device
-        fill = stop_ids[0] if stop_ids else 0
         stops = torch.tensor(list(stop_ids), dtype=torch.long, device=device)
         first = torch.arange(rows, device=device)[:, None] * n
-        ids = F.pad(given, (0, most), value=fill).repeat_interleave(n, 0)
+        ids = F.pad(given, (0, most), value=wanted.fill).repeat_interleave(n, 0)
         sums = torch.full((rows, n), NEVER, device=device)
         sums[:, 0] = 0.0  # all beams are still the same
         texts, scores = ids.view(rows, n, -1).clone(), torch.full((rows, n), NEVER, device=device)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -10,12 +9,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from components.core.registry import register
-from components.core.sockets import Batch, Cache, Makers, make_all
+from components.core.sockets import Batch, Makers, make_all
 from components.core.weights import generator_for
 from components.functional.precision import widest
-from components.parts.decoding._loop import Decoding, Over, continue_
-
-Source = int | Sequence[int | tuple[int, int]] | torch.Generator | None
+from components.parts.decoding._decoding import Decoding, Source, Wanted
+from components.parts.decoding._loop import continue_
 
 
 @register("decoding", "sample")
@@ -33,27 +31,9 @@ class Sample(Decoding):
     ) -> None:
         self.samplers = make_all(samplers, "sampler")
 
-    def generate(
-        self,
-        model: Any,
-        batch: Batch,
-        *,
-        cache: Cache | None = None,
-        max_new_tokens: int,
-        stop_ids: Sequence[int] = (),
-        generator: Source = None,
-        on_token: Callable[[Tensor], None] | None = None,
-        over: Over | None = None,
-        prefill_chunk: int | None = None,
-    ) -> Tensor:
-        """(B, T + new): see ``continue_``, where padding, stops and the end of the context are said.
-
-        Args:
-            generator: a seed, from which each row has its own stream by its number; a seed per row, or (seed, number), so that a row
-                draws the same whatever else is in the batch; a torch generator for all rows together; or None: the global one.
-        """
-        draws = Uniforms(batch.ids.shape[0], generator)
-        valid = None if batch.valid is None else F.pad(batch.valid, (0, max_new_tokens), value=True)
+    def written(self, model: Any, batch: Batch, wanted: Wanted) -> Tensor:
+        draws = Uniforms(batch.ids.shape[0], wanted.generator)
+        valid = None if batch.valid is None else F.pad(batch.valid, (0, wanted.max_new_tokens), value=True)
 
         def choose(logits: Tensor, ids: Tensor, n: int) -> Tensor:
             logits = logits.float()
@@ -62,18 +42,7 @@ class Sample(Decoding):
                 logits = sampler(logits, ids, known)
             return draw(logits, draws(n).to(logits.device))
 
-        return continue_(
-            model,
-            batch,
-            choose,
-            cache=cache,
-            max_new_tokens=max_new_tokens,
-            stop_ids=stop_ids,
-            on_token=on_token,
-            over=over,
-            prefill_chunk=prefill_chunk,
-            weights=self.weights,
-        )
+        return continue_(model, batch, wanted, choose, self.weights)
 
 
 def draw(logits: Tensor, uniform: Tensor) -> Tensor:

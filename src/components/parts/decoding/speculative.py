@@ -17,9 +17,10 @@ from components.core.signature import Path, Positive
 from components.core.sockets import Batch, Cache, Makers, make_all
 from components.functional.decode_products import decoding_form
 from components.functional.precision import widest
-from components.parts.decoding._loop import Decoding, Over, checked, context_limit, evaluating
+from components.parts.decoding._decoding import Decoding, Over, Wanted
+from components.parts.decoding._loop import checked, context_limit, evaluating
 from components.parts.decoding._rows import columns, longer, pieces, positions_of, rows_of
-from components.parts.decoding.sample import Source, Uniforms, draw, streams
+from components.parts.decoding.sample import Uniforms, draw, streams
 
 LATER = 8  # unread tokens that may wait for the next call: after a rejection they are read again with what is proposed next
 
@@ -59,50 +60,42 @@ class Speculative(Decoding):
         """``model`` proposes from now on."""
         self.draft = model
 
-    def generate(
-        self,
-        model: Any,
-        batch: Batch,
-        *,
-        cache: Cache | None = None,
-        max_new_tokens: int,
-        stop_ids: Sequence[int] = (),
-        generator: Source = None,
-        on_token: Callable[[Tensor], None] | None = None,
-        over: Over | None = None,
-        prefill_chunk: int | None = None,
-    ) -> Tensor:
-        """(B, T + new): see ``continue_``; the generator is as ``sample`` has it. Ends with the context if the model cannot go beyond it."""
+    def written(self, model: Any, batch: Batch, wanted: Wanted) -> Tensor:
+        """(B, T + new), as ``generate`` has it. Ends with the context if the model cannot go beyond it."""
         if self.draft is None:
             raise UserError(
                 "decoding.draft", "speculative decoding has no small model", "give draft=RUN, or set its attribute draft"
             )
-        limit, _, _ = checked(model, batch, cache, max_new_tokens)
+        limit, _, _ = checked(model, batch, wanted)
+        most_new, heard_by = wanted.max_new_tokens, wanted.on_token
         rows = batch.ids.shape[0]
-        sources = streams(rows, generator)
+        sources = streams(rows, wanted.generator)
         self.proposed, self.accepted = 0, 0
-        caches = (None, None) if cache is None else (copy.deepcopy(cache), cache)
+        caches = (None, None) if wanted.cache is None else (copy.deepcopy(wanted.cache), wanted.cache)
         empty = [c if c is None else c.snapshot() for c in caches]
         made = []
         at_once = (model, self.ahead + 1), (self.draft, 1)
-        forms = [decoding_form(m, self.weights, max_new_tokens, n) for m, n in at_once]
+        forms = [decoding_form(m, self.weights, most_new, n) for m, n in at_once]
         with torch.inference_mode(), evaluating(model), evaluating(self.draft), forms[0], forms[1]:
             for i in range(rows):
                 for kept, nothing in zip(caches, empty):
                     if kept is not None:
                         kept.restore(nothing)
                 row = row_of(batch, i)
-                drafted, read = (Reader(m, row, kept, prefill_chunk) for m, kept in zip((self.draft, model), caches))
+                drafted, read = (Reader(m, row, kept, wanted.prefill_chunk) for m, kept in zip((self.draft, model), caches))
                 numbers = Uniforms(1, sources[i if len(sources) > 1 else 0])
-                heard = on_token if rows == 1 else None
-                most = max_new_tokens if limit is None else max(0, min(max_new_tokens, limit - row.ids.shape[1] + 1))
-                made.append(self._row(drafted, read, numbers, most, stop_ids, heard, _padded(over, batch.ids[i : i + 1], row)))
+                heard = heard_by if rows == 1 else None
+                most = most_new if limit is None else max(0, min(most_new, limit - row.ids.shape[1] + 1))
+                made.append(
+                    self._row(
+                        drafted, read, numbers, most, wanted.stop_ids, heard, _padded(wanted.over, batch.ids[i : i + 1], row)
+                    )
+                )
         longest = max((len(m) for m in made), default=0)
-        fill = stop_ids[0] if stop_ids else 0
-        new = torch.tensor([m + [fill] * (longest - len(m)) for m in made], dtype=torch.long, device=batch.ids.device)
-        if on_token is not None and rows > 1:
+        new = torch.tensor([m + [wanted.fill] * (longest - len(m)) for m in made], dtype=torch.long, device=batch.ids.device)
+        if heard_by is not None and rows > 1:
             for column in new.unbind(1):
-                on_token(column)
+                heard_by(column)
         return torch.cat((batch.ids, new.view(rows, longest)), 1)
 
     def _row(

@@ -6,13 +6,24 @@ Guo et al. 2017, arXiv:1706.04599
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import chain
 
 from components.core.errors import UserError
 from components.core.registry import register
 from components.core.signature import Positive
-from components.corpus.evaluation_api import FEW, EvalData, EvaluatedModel, Figure, Prediction, mean_with_error, sample
+from components.corpus.evaluation_api import (
+    FEW,
+    HIGHER,
+    LOWER,
+    Better,
+    EvalData,
+    EvaluatedModel,
+    Figure,
+    Prediction,
+    mean_with_error,
+    sample,
+)
 
 Bins = dict[int, list[float]]
 
@@ -36,6 +47,9 @@ class Calibration:
 
     def __init__(self, *, count: Positive = 1000, bins: Positive = 15, top: Positive = 5, seed: int = 0) -> None:
         self.count, self.bins, self.top, self.seed = count, bins, top, seed
+        right = ("accuracy", *((f"top_{top}_accuracy",) if top > 1 else ()))
+        gaps: dict[str, Better] = dict.fromkeys(("expected_calibration_error", "largest_gap"), LOWER)
+        self.gives: Mapping[str, Better] = {**dict.fromkeys(right, HIGHER), "confidence": None, **gaps}
 
     def measure(self, model: EvaluatedModel, held: EvalData) -> dict[str, Figure]:
         asked = model.predict(sample(held.items(), self.count, self.seed))

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 from components.core.errors import UserError
 from components.core.registry import register
 from components.core.signature import NonNegative, Positive
-from components.corpus.evaluation_api import EvalData, EvaluatedModel, Figure, mean_with_error, sample, top1_credit
+from components.corpus.evaluation_api import Better, EvalData, EvaluatedModel, Figure, mean_with_error, sample, top1_credit
 from components.parts.evaluation._words import WORDS, last_words
 
 
@@ -35,6 +35,7 @@ class Cloze:
     """
 
     asks = ("likelihood",)
+    gives: Mapping[str, Better] = {"accuracy": "higher", "by_frequency": None}
 
     def __init__(
         self,

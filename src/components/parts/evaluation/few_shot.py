@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from components.core.errors import UserError
@@ -15,7 +15,7 @@ from components.core.makers import Maker, make
 from components.core.registry import register
 from components.core.signature import NonNegative, Positive
 from components.core.traits import gives_examples
-from components.corpus.evaluation_api import EvalData, EvaluatedModel, Figure, mean_with_error, sample, top1_credit
+from components.corpus.evaluation_api import Better, EvalData, EvaluatedModel, Figure, mean_with_error, sample, top1_credit
 from components.corpus.example import Example, content_of, is_conversation
 
 WHERE = "evaluation.few_shot"
@@ -41,6 +41,7 @@ class FewShot:
     """
 
     asks = ("likelihood", "writing", "examples")
+    gives: Mapping[str, Better] = {"accuracy": "higher", "most_frequent": None, "examples": None}
 
     def __init__(
         self,

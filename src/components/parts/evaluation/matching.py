@@ -8,14 +8,14 @@ from __future__ import annotations
 import ast
 import random
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import NamedTuple
 
 from components.core.errors import UserError
 from components.core.registry import register
 from components.core.signature import Positive
-from components.corpus.evaluation_api import EvalData, EvaluatedModel, Figure, mean_with_error, sample, top1_credit
+from components.corpus.evaluation_api import Better, EvalData, EvaluatedModel, Figure, mean_with_error, sample, top1_credit
 
 
 class Function(NamedTuple):
@@ -41,6 +41,7 @@ class Matching:
     """
 
     asks = ("likelihood",)
+    gives: Mapping[str, Better] = {"accuracy": "higher"}
 
     def __init__(self, *, count: Positive = 100, choices: Positive = 8, seed: int = 0) -> None:
         if choices < 2:

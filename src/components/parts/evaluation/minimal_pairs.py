@@ -7,11 +7,21 @@ from __future__ import annotations
 
 import random
 import re
+from collections.abc import Mapping
 
 from components.core.errors import UserError, nearest
 from components.core.registry import register
 from components.core.signature import Positive
-from components.corpus.evaluation_api import EvalData, EvaluatedModel, Figure, mean_with_error, sample, top1_credit
+from components.corpus.evaluation_api import (
+    HIGHER,
+    Better,
+    EvalData,
+    EvaluatedModel,
+    Figure,
+    mean_with_error,
+    sample,
+    top1_credit,
+)
 from components.parts.evaluation._words import WORD, pieces
 
 PAIR = re.compile(rf"(?<![\w'’])(?=({WORD})( )({WORD})(?![\w'’]))")
@@ -73,6 +83,8 @@ class MinimalPairs:
         if not edits:
             raise ValueError("edits=[]: there is nothing to compare")
         self.count, self.edits, self.seed = count, list(edits), seed
+        apart: tuple[str, ...] = edits if len(edits) > 1 else ()
+        self.gives: Mapping[str, Better] = {**dict.fromkeys(("accuracy", *apart), HIGHER), "by_length": None}
 
     def measure(self, model: EvaluatedModel, held: EvalData) -> dict[str, Figure]:
         lines = list(pieces(held.texts()))

@@ -5,9 +5,11 @@ For Python that is ``ast.parse``; the share of samples that compile is reported 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from components.core.registry import register
 from components.core.signature import Positive
-from components.corpus.evaluation_api import EvalData, EvaluatedModel, Figure, mean_with_error
+from components.corpus.evaluation_api import Better, EvalData, EvaluatedModel, Figure, mean_with_error
 
 
 @register("evaluation", "parse_rate")
@@ -24,6 +26,7 @@ class ParseRate:
     """
 
     asks = ("writing", "judge")
+    gives: Mapping[str, Better] = {"accepted": "higher", "different": "higher"}
 
     def __init__(self, *, count: Positive = 50, max_new_tokens: Positive = 240, prompt: str = "", seed: int = 0) -> None:
         self.count, self.max_new_tokens, self.prompt, self.seed = count, max_new_tokens, prompt, seed

@@ -12,7 +12,8 @@ from components.core.content import MOST
 from components.core.errors import UserError
 from components.core.files import read_json, write_json
 from components.runs.metrics_file import VAL_LOSS
-from components.studies.asked import FILE, MOST_SEEDS, lower
+from components.studies.asked import FILE, MOST_SEEDS
+from components.studies.metrics import evaluation_of, lower
 
 # what the command takes beside overrides
 WORDS = ("sizes", "next", "tokens", "grow", "rate", "tune", "tune_steps", "metric", "seeds", "jobs", "launcher")
@@ -48,7 +49,7 @@ class Question:
                 raise UserError(word, f"unknown value {value!r}", f"one of {', '.join(known)}")
         if self.tune_steps is not None and self.tune is None:
             raise UserError("tune_steps", "nothing is tuned", "add tune=optimizer.lr:3")
-        if not lower(self.metric):
+        if evaluation_of(self.metric) is not None or not lower(self.metric):
             raise UserError(
                 "metric", f"{self.metric!r} is no loss: a law says how one falls", "metric=val_loss, or val_bits_per_byte"
             )
