@@ -66,10 +66,10 @@ class Estimate:
 
 
 class Subject:
-    """A model as it will be trained, on the meta device, with what was found out about it."""
+    """A model as it will be trained, on the meta device, with what was found out about it; ``length``: of its rows, where they are not full."""
 
-    def __init__(self, config: Config, vocab_size: int) -> None:
-        self.config, self.vocab_size = config, vocab_size
+    def __init__(self, config: Config, vocab_size: int, length: int | None = None) -> None:
+        self.config, self.vocab_size, self.length = config, vocab_size, length
         self.model = self.new_model()
         self.weights: list[Weight] = tuned(self.model, config)
         self._cut: dict[tuple[int, int, bool, bool], Pieces] = {}
@@ -88,7 +88,7 @@ class Subject:
         Raises:
             UserError: rows have no length of their own.
         """
-        length = self.config["model"].get("context_length")
+        length = self.length or self.config["model"].get("context_length")
         if not isinstance(length, int):
             raise UserError(
                 "model",
