@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from components.cli.train import summary
 from components.compose import jobs, multirun
 from components.compose.request import Request
 from components.core.errors import UserError
@@ -217,3 +218,32 @@ def test_what_differs_between_jobs(tmp_path) -> None:
     results = sweep(tmp_path, "model/norm=rms,layer", "trainer.max_steps=20")
     assert jobs.differing(results) == [["model/norm=rms"], ["model/norm=layer"]]
     assert jobs.differing(results[:1]) == [["recipe=gpt_python", "model/norm=rms", "trainer.max_steps=20"]]
+
+
+@pytest.mark.parametrize("at_a_time", [1, 2])
+def test_a_failed_job_says_why(tmp_path, capfd, at_a_time) -> None:
+    """In the table's own lines, whether its output was printed or went into a file; and what no job can say itself."""
+    (tmp_path / "child.py").write_text("""
+import os, signal, sys
+print("error: of no account")
+print("error: task: is wrong; mend it" if "seed=2" in sys.argv else "note", file=sys.stderr, flush=True)
+os.kill(os.getpid(), signal.SIGKILL) if "seed=3" in sys.argv else None
+sys.exit(2 if "seed=2" in sys.argv else 0)
+""")
+    results = sweep(tmp_path, "seed=1,2,3", f"hydra.launcher.n_jobs={at_a_time}")
+    assert [r.exit_code for r in results] == [0, 2, -9]
+    assert [r.error for r in results] == [None, "task: is wrong; mend it", "signal 9 ended it; its memory may have run out"]
+    printed = capfd.readouterr()
+    lines = "\n".join(summary(results))
+    assert "job 1 failed: task: is wrong; mend it" in lines
+    if at_a_time == 1:
+        assert "error: task: is wrong; mend it\n" in printed.err, "when it happens too"
+    else:
+        assert "job 1 failed with exit code 2: task: is wrong; mend it; the others go on" in printed.out
+    assert json.loads((results[1].folder / "job.json").read_text())["error"] == "task: is wrong; mend it"
+
+
+def test_a_job_that_was_killed_says_by_what() -> None:
+    assert jobs.ended_by(-9) == "signal 9 ended it; its memory may have run out"
+    assert jobs.ended_by(-15) == "signal 15 ended it"
+    assert "3" in jobs.ended_by(3)
