@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from components.core.errors import UserError
+from components.runs.run_folder import STUDIES
 from components.studies import statistics
 from components.studies.asked import Asked, changed, find_study, read_asked
 from components.studies.work import Ablation as Ablation
@@ -68,7 +69,7 @@ def ablate(
     if study is not None:
         if overrides or recipe:
             raise UserError("study", "has its own recipe and overrides", "leave them out")
-        folder = find_study(str(study), Path("runs") / "studies")
+        folder = find_study(str(study), Path("runs") / STUDIES)
         asked = changed(read_asked(folder), seeds=seeds, **question)
     else:
         words = (*((f"recipe={recipe}",) if recipe else ()), *overrides)

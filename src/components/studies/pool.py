@@ -24,7 +24,6 @@ from components.runs.run_folder import last_of
 from components.studies.study import Speed
 from components.training.lock import Lock
 
-POOL = "studies/runs"  # below paths.runs
 ELSEWHERE = ("paths", "logger", "components", "recipe", "resume")  # they change nothing of what is trained
 OF_SPEED = (SECONDS, SPEED, MFU)
 PIECE = 2**20

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from components.runs.metrics_file import VAL_LOSS
+from components.runs.run_folder import STUDIES
 from components.studies import statistics
 from components.studies.asked import find_study
 from components.studies.sizes.question import Question, going_on, read_question
@@ -61,7 +62,7 @@ def scale(
     """
     statistics.ready()
     if study is not None:
-        folder = find_study(str(study), Path("runs") / "studies")
+        folder = find_study(str(study), Path("runs") / STUDIES)
         others = {"recipe": recipe, "overrides": overrides, "sizes": sizes, "tokens": tokens, "grow": grow, "rate": rate}
         others |= {"tune": tune, "tune_steps": tune_steps, "metric": metric}
         asked = going_on(read_question(folder), seeds, _text(next), **others)

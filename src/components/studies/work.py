@@ -13,6 +13,7 @@ from components.core.errors import UserError, nearest
 from components.core.files import make_folder
 from components.runs.metrics_file import TRAIN_LOSS, VAL_LOSS
 from components.runs.preparing import runs_of
+from components.runs.run_folder import STUDIES
 from components.studies import pool, report, sequential, telling, tuning
 from components.studies.answer import Answer, answer
 from components.studies.asked import DOUBTLESS, Asked, lower
@@ -44,7 +45,7 @@ class Work:
     def __init__(self, asked: Asked, cwd: Path, jobs: int, launcher: str | None, *, quiet: bool) -> None:
         launcher_words(launcher, jobs, cwd)  # what is not there is refused before anything is measured or trained
         self.asked, self.cwd, self.jobs, self.launcher, self.quiet = asked, cwd, jobs, launcher, quiet
-        self.place = Place(cwd / "runs" / "studies" / "unnamed", cwd, jobs, launcher, self.say, quiet)
+        self.place = Place(cwd / "runs" / STUDIES / "unnamed", cwd, jobs, launcher, self.say, quiet)
 
     def say(self, text: str) -> None:
         if not self.quiet:
@@ -52,7 +53,7 @@ class Work:
 
     def run(self, folder: Path | None, *, dry: bool) -> Ablation:
         base = build(sorted_words(self.asked.words, self.cwd).fixed, self.cwd)
-        folder = folder or runs_of(base.config).absolute() / "studies" / self.asked.name(Path(base.recipe).stem)
+        folder = folder or runs_of(base.config).absolute() / STUDIES / self.asked.name(Path(base.recipe).stem)
         self.place = replace(self.place, study=folder.absolute())
         planned = plan(self.asked, self.cwd, self._seconds)
         self.say("\n".join(telling.plan_lines(planned)))

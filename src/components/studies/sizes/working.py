@@ -8,6 +8,7 @@ from pathlib import Path
 
 from components.core.files import make_folder, write_json
 from components.runs.preparing import runs_of
+from components.runs.run_folder import STUDIES
 from components.studies import pool, telling
 from components.studies.asked import Asked
 from components.studies.executing import Planned
@@ -65,7 +66,7 @@ def run(
     beyond = next_rung(asked, base, max(v.parameters for v in rungs.variants), cwd)
     own = Asked(asked.words, seeds=asked.seeds, tune=asked.tune, tune_steps=asked.tune_steps, metric=asked.metric)
     work = Work(own, cwd, jobs, launcher, quiet=quiet)
-    folder = folder or runs_of(base.recipe.config) / "studies" / asked.name(Path(base.recipe.recipe).stem)
+    folder = folder or runs_of(base.recipe.config) / STUDIES / asked.name(Path(base.recipe.recipe).stem)
     folder = folder.absolute()
     work.place = replace(work.place, study=folder)
     work.say("\n".join(telling.plan_lines(rungs)))
