@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from components.cli.train import summary
-from components.compose import jobs, multirun
+from components.compose import hydra_sweep, jobs, multirun
 from components.compose.request import Request
+from components.core import threads
 from components.core.errors import UserError
 
 CHILD = """
@@ -247,3 +248,39 @@ def test_a_job_that_was_killed_says_by_what() -> None:
     assert jobs.ended_by(-9) == "signal 9 ended it; its memory may have run out"
     assert jobs.ended_by(-15) == "signal 15 ended it"
     assert "3" in jobs.ended_by(3)
+
+
+@pytest.mark.parametrize(
+    ("own", "each", "says"),
+    [
+        (["hydra/launcher=joblib"], "1", "8 jobs at a time, 1 thread each"),
+        (["hydra/launcher=joblib", "hydra.launcher.n_jobs=-4"], "1", "5 jobs at a time, 1 thread each"),
+        (["hydra/launcher=joblib", "hydra.launcher.n_jobs=1"], None, ""),
+        (["hydra.launcher.n_jobs=2"], "4", "2 jobs at a time, 4 threads each"),
+        (["hydra.launcher.n_jobs=16"], "1", "16 jobs at a time, 1 thread each"),
+        (["hydra/launcher=basic"], None, ""),
+        ([], None, ""),
+    ],
+    ids=str,
+)
+def test_jobs_at_a_time_share_the_cores(tmp_path, monkeypatch, capsys, own, each, says) -> None:
+    monkeypatch.setattr(threads, "cores", lambda: 8)
+    for name in threads.COUNTS:
+        monkeypatch.delenv(name, raising=False)
+    seen = []
+
+    def note(*_: Any) -> None:
+        seen.append(os.environ.get("OMP_NUM_THREADS"))
+        raise UserError("sweep", "enough was seen")
+
+    monkeypatch.setattr(hydra_sweep, "sweep", note)
+    with pytest.raises(UserError, match="enough"):
+        sweep(tmp_path, "seed=1,2", *own)
+    assert seen == [each]
+    assert "OMP_NUM_THREADS" not in os.environ
+    said = capsys.readouterr().out
+    assert (says in said) if says else not said
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    with pytest.raises(UserError, match="enough"):
+        sweep(tmp_path, "seed=1,2", *own)
+    assert seen[1] == "3", "the environment says otherwise"

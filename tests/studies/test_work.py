@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -11,8 +12,10 @@ import pytest
 import components
 from components.cli import main
 from components.compose import jobs
-from components.compose.multirun import launcher_words
+from components.compose.multirun import launching
+from components.core import threads
 from components.core.errors import UserError
+from components.studies import executing
 from components.studies.study import read_speeds, read_study
 
 pytestmark = pytest.mark.usefixtures("warm_processes")
@@ -210,9 +213,30 @@ def test_jobs_are_told_to_a_launcher_in_its_own_word(tmp_path):
     place = tmp_path / "conf" / "hydra" / "launcher"
     place.mkdir(parents=True)
     (place / "array.yaml").write_text("_target_: theirs\narray_parallelism: 256\n")
-    assert launcher_words("array", 4, tmp_path) == ["hydra/launcher=array", "hydra.launcher.array_parallelism=4"]
-    assert launcher_words(None, 4, tmp_path) == ["hydra.launcher.n_jobs=4"]
-    assert launcher_words("array", 1, tmp_path) == ["hydra/launcher=array"]
+    assert launching("array", 4, tmp_path).words == ("hydra/launcher=array", "hydra.launcher.array_parallelism=4")
+    assert launching(None, 4, tmp_path).words == ("hydra.launcher.n_jobs=4",)
+    assert launching("array", None, tmp_path).words == ("hydra/launcher=array",), "how many a cluster takes is its own matter"
+
+
+@pytest.mark.parametrize(("jobs", "at_a_time", "each"), [(None, 6, "1"), (2, 2, "1"), (1, 1, None)])
+def test_a_launcher_that_would_take_all_cores_is_told_how_many(jobs, at_a_time, each, monkeypatch, capsys):
+    """joblib's -1 is a process for each core: with as many threads each they would wait for one another."""
+    monkeypatch.setattr(threads, "cores", lambda: 6)
+    for name in threads.COUNTS:
+        monkeypatch.delenv(name, raising=False)
+    seen = []
+
+    def note(*of, **_):
+        seen.append((*of[2], os.environ.get("OMP_NUM_THREADS")))
+        raise UserError("launcher", "enough was seen")
+
+    monkeypatch.setattr(executing, "run_jobs", note)
+    with pytest.raises(UserError, match="enough"):
+        components.ablate("llama_tiny", ["model/norm=rms,layer"], jobs=jobs, launcher="joblib")
+    assert seen == [("hydra/launcher=joblib", f"hydra.launcher.n_jobs={at_a_time}", each)]
+    said = "launcher=joblib: 6 runs at a time, 1 thread each (jobs=N takes another number)"
+    assert (said in capsys.readouterr().out) is (jobs is None)
+    assert "OMP_NUM_THREADS" not in os.environ
 
 
 def test_a_study_keeps_its_question():

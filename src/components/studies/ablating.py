@@ -25,7 +25,7 @@ def ablate(
     tune_steps: int | None = None,
     stop: str | None = None,
     metric: str | None = None,
-    jobs: int = 1,
+    jobs: int | None = None,
     launcher: str | None = None,
     study: str | Path | None = None,
     dry: bool = False,
@@ -46,7 +46,7 @@ def ablate(
         tune_steps: of a tuning run; null: a quarter of the recipe's.
         stop: ``doubtless``: a variant that is behind beyond doubt gets no more seeds (5 % error over all variants and looks).
         metric: the figure that decides, and further ones behind commas. Null: val_loss.
-        jobs: processes at a time; of several each has one thread.
+        jobs: processes at a time; of several each has one thread. Null: one, or what a launcher takes by itself (joblib: one for each core).
         launcher: one of Hydra's: joblib, submitit_slurm, ...
         study: a study that goes on, by its folder or name: then only ``seeds``, ``jobs``, ``launcher`` and ``dry`` may be given.
         dry: print the plan and its hours, measured on 20 steps of each variant, and train nothing.

@@ -27,7 +27,7 @@ def scale(
     tune_steps: int | None = None,
     metric: str | None = None,
     seeds: int | None = None,
-    jobs: int = 1,
+    jobs: int | None = None,
     launcher: str | None = None,
     study: str | Path | None = None,
     dry: bool = False,
@@ -51,7 +51,7 @@ def scale(
         tune_steps: of a tuning run; null: a quarter of the shortest run's.
         metric: the figure whose law it is; less of it is better. Null: val_loss.
         seeds: runs of each size. Null: 1.
-        jobs: processes at a time; of several each has one thread.
+        jobs: processes at a time; of several each has one thread. Null: one, or what a launcher takes by itself (joblib: one for each core).
         launcher: one of Hydra's: joblib, submitit_slurm, ...
         study: a study that goes on, by its folder or name: then only ``next``, ``seeds``, ``jobs``, ``launcher`` and ``dry`` may be given.
         dry: print the ladder and its hours, measured on 20 steps of each size, and train nothing.

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from components.compose.multirun import launcher_words
-from components.core import terminal
+from components.compose.multirun import launching
+from components.core import terminal, threads
 from components.core.config_types import Config
 from components.core.errors import UserError, nearest
 from components.core.files import make_folder
@@ -42,10 +42,12 @@ class Ablation:
 class Work:
     """One call: what was asked and where it prints. UserError: a launcher that is not there."""
 
-    def __init__(self, asked: Asked, cwd: Path, jobs: int, launcher: str | None, *, quiet: bool) -> None:
-        launcher_words(launcher, jobs, cwd)  # what is not there is refused before anything is measured or trained
-        self.asked, self.cwd, self.jobs, self.launcher, self.quiet = asked, cwd, jobs, launcher, quiet
-        self.place = Place(cwd / "runs" / STUDIES / "unnamed", cwd, jobs, launcher, self.say, quiet)
+    def __init__(self, asked: Asked, cwd: Path, jobs: int | None, launcher: str | None, *, quiet: bool) -> None:
+        found = launching(launcher, jobs, cwd)  # what is not there is refused before anything is measured or trained
+        self.asked, self.cwd, self.jobs, self.quiet = asked, cwd, found.here, quiet
+        self.place = Place(cwd / "runs" / STUDIES / "unnamed", cwd, found, self.say, quiet)
+        if jobs is None and found.here > 1:
+            self.say(f"launcher={launcher}: {found.here} runs at a time, {threads.shown(1)} each (jobs=N takes another number)")
 
     def say(self, text: str) -> None:
         if not self.quiet:

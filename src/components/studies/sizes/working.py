@@ -58,7 +58,7 @@ class Scaling:
 
 
 def run(
-    asked: Question, cwd: Path, jobs: int, launcher: str | None, *, folder: Path | None = None, dry: bool, quiet: bool
+    asked: Question, cwd: Path, jobs: int | None, launcher: str | None, *, folder: Path | None = None, dry: bool, quiet: bool
 ) -> Scaling:
     """Raises UserError where the recipe cannot grow to these sizes, or too few of them could be trained."""
     base = base_of(asked, cwd)
