@@ -35,6 +35,13 @@ def test_validate_counts_and_tells_the_difference(capsys):
     assert all(line in out for line in other["difference"])
 
 
+def test_json_of_validate_tells_what_is_frozen(capsys):
+    words = ["validate", "tuning=frozen"]
+    (line,) = json.loads(printed(capsys, *words, "--json"))["rates"]
+    assert line.startswith("frozen: ")
+    assert line in printed(capsys, *words)
+
+
 def test_the_count_is_that_of_the_real_model(capsys):
     data = json.loads(printed(capsys, "validate", "model.d_model=48", "model.attention.n_heads=4", "--json"))
     real = make(data["config"]["model"], "model", vocab_size=data["vocabulary"])

@@ -151,6 +151,17 @@ def test_dry_prints_hours_and_trains_only_twenty_steps(trained, capsys):
     assert not list(Path("runs/studies").glob("*/study.json"))
 
 
+def test_json_of_a_dry_study_has_its_hours(capsys):
+    assert main(["ablate", "recipe=./tiny.yaml", "model/norm=rms,layer", "seeds=4", "dry", "--json"]) == 0
+    held = json.loads(capsys.readouterr().out)
+    assert [v["name"] for v in held["variants"]] == ["recipe", "model/norm=layer"]
+    recipe, layer = held["hours"]["variants"]
+    assert (recipe["variant"], recipe["runs"], recipe["seconds_of_a_step"]) == ("recipe", 4, pytest.approx(0.01))
+    assert recipe["hours"] == pytest.approx(4 * recipe["seconds_of_a_run"] / 3600)
+    assert held["hours"]["total"] == pytest.approx(recipe["hours"] + layer["hours"])
+    assert held["refused"] == [{"overrides": ["model/norm=rms"], "reason": "is the recipe as it is"}]
+
+
 def test_json_is_the_study_and_nothing_else(capsys):
     assert main(["ablate", "recipe=./tiny.yaml", "model/norm=rms,layer", "seeds=1", "--json"]) == 0
     held = json.loads(capsys.readouterr().out)

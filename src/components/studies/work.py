@@ -19,6 +19,7 @@ from components.studies.answer import Answer, answer
 from components.studies.asked import DOUBTLESS, Asked, lower
 from components.studies.design import sorted_words
 from components.studies.executing import Place, Planned, collected, execute, measured
+from components.studies.hours import Hours, hours_of
 from components.studies.planning import Plan, plan
 from components.studies.study import DONE, REPORTED, TUNING, Speed, Study, StudyRun, Variant, write_speeds
 from components.studies.subjects import Built, build
@@ -28,12 +29,13 @@ CERTAIN = {VAL_LOSS, TRAIN_LOSS}  # figures of every run
 
 @dataclass(frozen=True)
 class Ablation:
-    """A study that has ended: its ``folder``, the ``study``, its ``speeds``, and the ``answer``; None of a plan that was only printed."""
+    """A study that has ended: its ``folder``, the ``study``, its ``speeds``, and the ``answer``; of a plan that was only printed None, and its ``hours``."""
 
     folder: Path
     study: Study
     speeds: Sequence[Speed]
     answer: Answer | None
+    hours: Hours | None = None
 
     def __str__(self) -> str:
         return "" if self.answer is None else report.terminal(self.study, self.answer)
@@ -60,8 +62,8 @@ class Work:
         planned = plan(self.asked, self.cwd, self._seconds)
         self.say("\n".join(telling.plan_lines(planned)))
         if dry:
-            self.say("\n".join(self.hours(planned)))
-            return Ablation(folder, self.study(planned, planned.variants, []), [], None)
+            hours = self.hours(planned)
+            return Ablation(folder, self.study(planned, planned.variants, []), [], None, hours)
         self.asked.write(make_folder(folder))
         self.say(f"study: {folder}")
         made, speeds, variants = self.trained(planned)
@@ -89,13 +91,16 @@ class Work:
     def _first(self, built: Mapping[str, Built]) -> list[Planned]:
         return [Planned(name, int(b.config["seed"]), b.overrides) for name, b in built.items()]
 
-    def hours(self, planned: Plan) -> list[str]:
+    def hours(self, planned: Plan) -> Hours:
+        """How long it will take, which is told too."""
         folders = measured(self._first(planned.built), self.place)
         steps = {name: (pool.seconds_per_step(f), pool.start_up(f)) for name, f in folders.items()}
         wanted = [Planned(n, s, b.overrides) for n, b in planned.built.items() for s in planned.seeds]
         left = {n: sum(r.variant == n and not pool.is_done(self.place.folder(r)) for r in wanted) for n in planned.built}
         tried = len(tuning.settings(planned.tune, planned.recipe.config)) if planned.tune else 0
-        return telling.hours_lines(planned, left, steps, tried, self.jobs)
+        found = hours_of(planned, left, steps, tried, self.jobs)
+        self.say("\n".join(telling.hours_lines(found)))
+        return found
 
     def trained(self, planned: Plan) -> tuple[list[StudyRun], list[Speed], list[Variant]]:
         """All runs, the tuning first."""
