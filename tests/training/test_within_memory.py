@@ -21,10 +21,10 @@ LONG = {"model": {"context_length": 512}, "task": {"validation_fraction": 0.1}}
 
 
 def peak(config, **trainer) -> int:
-    """Bytes that ``components plan`` tells of it."""
+    """Bytes of a step whose documents are apart, as ``components plan`` estimates them."""
     settings = {**config["trainer"], **trainer}
     layout = layout_of(settings, 1)
-    return Subject(config, foresee(config).vocab_size).peak(layout, step_of(config, settings, layout)[0]).total
+    return Subject(config, foresee(config).vocab_size, apart=True).peak(layout, step_of(config, settings, layout)[0]).total
 
 
 def test_what_cannot_fit_is_refused_before_anything_is_written(tiny, monkeypatch):
@@ -80,6 +80,15 @@ def test_the_bound_is_seldom_less_than_the_estimate(tiny, changes):
     width, length, rows = config["model"]["d_model"], config["model"]["context_length"], config["task"]["batch_size"]
     bound = within_memory.bound(found.model, rows * length, length, width, 1)
     assert bound * within_memory.BEYOND > within_memory.NEAR * peak(config)
+
+
+def test_masks_of_documents_count(tiny):
+    """Of 32 rows of 512 a mask of bools and one of numbers: 5 bytes a cell."""
+    config = tiny(model={"context_length": 512}, task={"batch_size": 32})
+    together, apart = (
+        Subject(config, 261, apart=way).passes(layout_of(config["trainer"], 1), 32).layers[0].forward for way in (False, True)
+    )
+    assert apart - together >= 5 * 32 * 512 * 512
 
 
 def test_examples_count_as_long_as_they_are(tiny, tmp_path, monkeypatch):

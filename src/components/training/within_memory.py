@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 NEAR = 0.5  # of the free memory: what is bounded by less needs no estimate
 BEYOND = 1.2  # times the free memory: what is estimated at less may fit
-TELLING = 0.55  # likewise: a process holds up to 1.75 of what its tensors take, since what a step frees is kept in it
+TELLING = 0.8  # likewise: a process holds a tenth more than its tensors, since what a step frees is kept in it
 WEIGHT = 16  # bytes: it, its gradient, and two of an optimizer, in fp32
 ELEMENT = 12  # bytes: an activation, what is made of it, and its gradient, in fp32
 SCORE = 2.0  # FLOPs for a byte of what is no product with weights: a score of heads of 16 channels takes 64, and is there several times
@@ -60,7 +60,8 @@ def need_room(module: TaskModule, model: nn.Module, settings: Config, rows: Rows
     from components.training.estimate.step import step_of
 
     try:
-        subject = Subject(module.config, module.vocab_size, context)
+        apart = isinstance(rows, Blocks) and module.documents == "apart"
+        subject = Subject(module.config, module.vocab_size, context, apart=apart)
         layout = layout_of(settings, ranks, here)
         step, _ = step_of(module.config, settings, layout)
         most, when = most_of(subject, layout, step)
