@@ -119,8 +119,7 @@ class Shapes:
         """Those of ``rows`` sequences of ``context`` tokens; of a stretch of them where devices share rows, the last one's.
 
         Args:
-            objective: the loss.
-            rows, context: of the micro-batch.
+            objective, rows, context: the loss, and what the micro-batch holds.
             apart: its rows hold documents that do not see one another, for which kernels of a CPU make masks.
 
         Raises:
@@ -153,8 +152,8 @@ def batch_of(model: nn.Module, rows: int, context: int, *, apart: bool = False) 
     source = Batch(torch.zeros_like(ids)) if any(name == "encoder" for name, _ in model.named_children()) else None
     reader = number_reader(model)
     values = None if reader is None else torch.zeros(rows, context, reader.d_in)
-    documents = torch.zeros_like(ids) if apart else None
-    return Batch(ids, targets=torch.zeros_like(ids), source=source, values=values, documents=documents)
+    zeros = torch.zeros_like(ids)
+    return Batch(ids, targets=zeros, source=source, values=values, documents=zeros.clone() if apart else None)
 
 
 @dataclass

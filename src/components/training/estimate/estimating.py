@@ -68,11 +68,7 @@ class Estimate:
 class Subject:
     """A model as it will be trained, on the meta device, with what was found out about it.
 
-    Args:
-        config: of the run.
-        vocab_size: ids that it knows.
-        length: of its rows, where they are not full.
-        apart: documents of a row do not see one another, which is a mask where the kernels are a CPU's.
+    ``length``: of its rows, where they are not full; ``apart``: documents in them do not see one another, which is a mask where kernels are a CPU's.
     """
 
     def __init__(self, config: Config, vocab_size: int, length: int | None = None, *, apart: bool = False) -> None:
@@ -97,11 +93,8 @@ class Subject:
         """
         length = self.length or self.config["model"].get("context_length")
         if not isinstance(length, int):
-            raise UserError(
-                "model",
-                "it reads no rows of tokens, so there is nothing to plan",
-                "components show recipe=NAME counts its parameters",
-            )
+            what = "it reads no rows of tokens, so there is nothing to plan"
+            raise UserError("model", what, "components show recipe=NAME counts its parameters")
         return length
 
     @property
