@@ -43,7 +43,7 @@ BESIDE = {
         f"src/components/core/{name}.py": ("test_inheriting.py", "compose/test_tree.py")
         for name in ("inheriting", "config_types")
     },
-    "src/components/core/memory.py": ("test_content.py",),
+    "src/components/core/memory.py": ("test_content.py", "training/test_within_memory.py"),
     "src/components/core/micro_batches.py": ("training/test_steps.py", "training/test_objectives.py"),
     "tests/single_device.py": ("training/test_without_doubles.py",),
     "src/components/core/weight_names.py": ("tuning/test_tunings.py", "training/test_starting.py"),

@@ -98,7 +98,7 @@ def test_a_wrong_name_is_one_line(here, capsys, words, says):
         (["scale", "sizes=4", "dri"], "dri: is no word of the command; did you mean dry?"),
         (["ablate", "model/norm=rms,layer", "metrics=val_loss"], "did you mean 'metric'?"),
         (["ablate", "model/norm=rms,layer", "desing=grid"], "desing: unknown word; did you mean 'design'?"),
-        (["ablate", "model/norm=rms,layr", "dry"], "(model/norm=layr: model.norm: unknown norm 'layr'; did you mean 'layer'?"),
+        (["ablate", "model/norm=rms,layr", "dry"], "model.norm: unknown norm 'layr'; did you mean 'layer'?"),
         (["prepare", "worker=4"], "worker: unknown word; did you mean 'workers'?"),
         (["prepare", "workers=4", "workers=2"], "workers: is given twice"),
     ],

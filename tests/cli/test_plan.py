@@ -52,6 +52,9 @@ def test_seventy_billion_parameters_in_seconds(tmp_path):
     assert not found["fits"]
     assert found["largest_micro_batch"]["plain"] == 0 < found["largest_micro_batch"]["checkpointed"]
     assert found["bill"]["days"] > 0
+    assert (found["utilisation"], found["tokens_of_the_run"], found["price_per_hour"]) == (0.4, 1e12, None)
+    assert found["estimated_activations"]["checkpointed"] < found["estimated_activations"]["plain"]
+    assert found["estimated_activations"]["plain"] == found["estimated_bytes"]["kept"]
 
 
 def test_the_layouts_of_seventy_billion_parameters_are_searched_in_few_operations(capsys, monkeypatch):

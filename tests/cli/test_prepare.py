@@ -99,3 +99,13 @@ def test_a_recipe_of_examples_is_prepared_as_well(tmp_path, monkeypatch, capsys)
     monkeypatch.chdir(tmp_path)
     assert main(["prepare", "recipe=ladder/01_leaf_flower", "paths.cache=cache"]) == 0
     assert re.search(r"hash \w{32}, in \S*cache/examples/", capsys.readouterr().out)
+
+
+@pytest.mark.usefixtures("_tiny")
+def test_an_error_stands_alone_where_no_terminal_is(capsys):
+    """What was read before it is not told: a script that keeps stderr finds one line."""
+    Path("one.txt").write_text("a single document")
+    assert main([*WORDS, "data=text", "data.path=one.txt", "tokenizer=byte"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert "leave the validation split empty" in line

@@ -35,6 +35,14 @@ def test_validate_counts_and_tells_the_difference(capsys):
     assert all(line in out for line in other["difference"])
 
 
+def test_json_of_validate_tells_what_is_frozen(capsys):
+    words = ["validate", "tuning=frozen"]
+    lines = json.loads(printed(capsys, *words, "--json"))["rates"]
+    assert lines[0].startswith("frozen: ")
+    out = printed(capsys, *words)
+    assert all(line in out for line in lines)
+
+
 def test_the_count_is_that_of_the_real_model(capsys):
     data = json.loads(printed(capsys, "validate", "model.d_model=48", "model.attention.n_heads=4", "--json"))
     real = make(data["config"]["model"], "model", vocab_size=data["vocabulary"])

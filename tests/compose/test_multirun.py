@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 
-from components.compose import jobs, multirun
+from components.cli.train import summary
+from components.compose import hydra_sweep, jobs, multirun
 from components.compose.request import Request
+from components.core import threads
 from components.core.errors import UserError
 
 CHILD = """
@@ -217,3 +219,68 @@ def test_what_differs_between_jobs(tmp_path) -> None:
     results = sweep(tmp_path, "model/norm=rms,layer", "trainer.max_steps=20")
     assert jobs.differing(results) == [["model/norm=rms"], ["model/norm=layer"]]
     assert jobs.differing(results[:1]) == [["recipe=gpt_python", "model/norm=rms", "trainer.max_steps=20"]]
+
+
+@pytest.mark.parametrize("at_a_time", [1, 2])
+def test_a_failed_job_says_why(tmp_path, capfd, at_a_time) -> None:
+    """In the table's own lines, whether its output was printed or went into a file; and what no job can say itself."""
+    (tmp_path / "child.py").write_text("""
+import os, signal, sys
+print("error: of no account")
+print("error: task: is wrong; mend it" if "seed=2" in sys.argv else "note", file=sys.stderr, flush=True)
+os.kill(os.getpid(), signal.SIGKILL) if "seed=3" in sys.argv else None
+sys.exit(2 if "seed=2" in sys.argv else 0)
+""")
+    results = sweep(tmp_path, "seed=1,2,3", f"hydra.launcher.n_jobs={at_a_time}")
+    assert [r.exit_code for r in results] == [0, 2, -9]
+    assert [r.error for r in results] == [None, "task: is wrong; mend it", "signal 9 ended it; its memory may have run out"]
+    printed = capfd.readouterr()
+    lines = "\n".join(summary(results))
+    assert "job 1 failed: task: is wrong; mend it" in lines
+    if at_a_time == 1:
+        assert "error: task: is wrong; mend it\n" in printed.err, "when it happens too"
+    else:
+        assert "job 1 failed with exit code 2: task: is wrong; mend it; the others go on" in printed.out
+    assert json.loads((results[1].folder / "job.json").read_text())["error"] == "task: is wrong; mend it"
+
+
+def test_a_job_that_was_killed_says_by_what() -> None:
+    assert jobs.ended_by(-9) == "signal 9 ended it; its memory may have run out"
+    assert jobs.ended_by(-15) == "signal 15 ended it"
+    assert "3" in jobs.ended_by(3)
+
+
+@pytest.mark.parametrize(
+    ("own", "each", "says"),
+    [
+        (["hydra/launcher=joblib"], "1", "8 jobs at a time, 1 thread each"),
+        (["hydra/launcher=joblib", "hydra.launcher.n_jobs=-4"], "1", "5 jobs at a time, 1 thread each"),
+        (["hydra/launcher=joblib", "hydra.launcher.n_jobs=1"], None, ""),
+        (["hydra.launcher.n_jobs=2"], "4", "2 jobs at a time, 4 threads each"),
+        (["hydra.launcher.n_jobs=16"], "1", "16 jobs at a time, 1 thread each"),
+        (["hydra/launcher=basic"], None, ""),
+        ([], None, ""),
+    ],
+    ids=str,
+)
+def test_jobs_at_a_time_share_the_cores(tmp_path, monkeypatch, capsys, own, each, says) -> None:
+    monkeypatch.setattr(threads, "cores", lambda: 8)
+    for name in threads.COUNTS:
+        monkeypatch.delenv(name, raising=False)
+    seen = []
+
+    def note(*_: Any) -> None:
+        seen.append(os.environ.get("OMP_NUM_THREADS"))
+        raise UserError("sweep", "enough was seen")
+
+    monkeypatch.setattr(hydra_sweep, "sweep", note)
+    with pytest.raises(UserError, match="enough"):
+        sweep(tmp_path, "seed=1,2", *own)
+    assert seen == [each]
+    assert "OMP_NUM_THREADS" not in os.environ
+    said = capsys.readouterr().out
+    assert (says in said) if says else not said
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    with pytest.raises(UserError, match="enough"):
+        sweep(tmp_path, "seed=1,2", *own)
+    assert seen[1] == "3", "the environment says otherwise"

@@ -14,9 +14,10 @@ import pytest
 import components
 from components.cli import main
 from components.compose import jobs
-from components.compose.multirun import launcher_words
+from components.compose.multirun import launching
+from components.core import threads
 from components.core.errors import UserError
-from components.studies import evaluated
+from components.studies import evaluated, executing
 from components.studies.study import read_speeds, read_study
 from components.training.signals import Preempted
 
@@ -211,6 +212,17 @@ def test_dry_prints_hours_and_trains_only_twenty_steps(trained, capsys):
     assert not list(Path("runs/studies").glob("*/study.json"))
 
 
+def test_json_of_a_dry_study_has_its_hours(capsys):
+    assert main(["ablate", "recipe=./tiny.yaml", "model/norm=rms,layer", "seeds=4", "dry", "--json"]) == 0
+    held = json.loads(capsys.readouterr().out)
+    assert [v["name"] for v in held["variants"]] == ["recipe", "model/norm=layer"]
+    recipe, layer = held["hours"]["variants"]
+    assert (recipe["variant"], recipe["runs"], recipe["seconds_of_a_step"]) == ("recipe", 4, pytest.approx(0.01))
+    assert recipe["hours"] == pytest.approx(4 * recipe["seconds_of_a_run"] / 3600)
+    assert held["hours"]["total"] == pytest.approx(recipe["hours"] + layer["hours"])
+    assert held["refused"] == [{"overrides": ["model/norm=rms"], "reason": "is the recipe as it is"}]
+
+
 def test_json_is_the_study_and_nothing_else(capsys):
     assert main(["ablate", "recipe=./tiny.yaml", "model/norm=rms,layer", "seeds=1", "--json"]) == 0
     held = json.loads(capsys.readouterr().out)
@@ -241,7 +253,10 @@ def test_the_launcher_may_be_another():
         (("model/norm=rms,layer",), {"stop": "doubtless"}, "stop: looks first after 3 seeds, and with seeds=3 none are left"),
         (("model/norm=rms,layer",), {"seeds": 0}, "seeds: 0 is no number from 1"),
         (("model/norm=rms,layer",), {"tune": "optimizer.lrr:3"}, "optimizer.lrr: is to be tuned, and this variant has no such"),
-        (("model/norm=lyaer,rms",), {}, "no variant can be trained .*did you mean 'layer'"),
+        (("model/norm=lyaer,rms",), {}, "^model.norm: unknown norm 'lyaer'; did you mean 'layer'"),
+        (("model/norm=layer,dynamic_tanh,lyaer",), {}, "^model.norm: unknown norm 'lyaer'; did you mean 'layer'"),
+        (("model.n_layers=1,two", "model/norm=layer,rms"), {}, "^model.n_layers: 'two' is not int"),
+        (("model.n_leyers=1,2", "model/norm=layer,rms"), {}, r"nothing of model\.n_leyers can be trained \(.*did you mean"),
         (("model/norm=rms,layer", "trainer.max_steps=null", "trainer.max_epochs=1"), {}, "set trainer.max_steps=N"),
         (("model/norm=rms,layer",), {"launcher": "nope", "match": "time"}, "Could not find 'hydra/launcher/nope'"),
         (("model/norm=rms,layer",), {"launcher": "nope", "dry": True}, "Could not find 'hydra/launcher/nope'"),
@@ -270,9 +285,30 @@ def test_jobs_are_told_to_a_launcher_in_its_own_word(tmp_path):
     place = tmp_path / "conf" / "hydra" / "launcher"
     place.mkdir(parents=True)
     (place / "array.yaml").write_text("_target_: theirs\narray_parallelism: 256\n")
-    assert launcher_words("array", 4, tmp_path) == ["hydra/launcher=array", "hydra.launcher.array_parallelism=4"]
-    assert launcher_words(None, 4, tmp_path) == ["hydra.launcher.n_jobs=4"]
-    assert launcher_words("array", 1, tmp_path) == ["hydra/launcher=array"]
+    assert launching("array", 4, tmp_path).words == ("hydra/launcher=array", "hydra.launcher.array_parallelism=4")
+    assert launching(None, 4, tmp_path).words == ("hydra.launcher.n_jobs=4",)
+    assert launching("array", None, tmp_path).words == ("hydra/launcher=array",), "how many a cluster takes is its own matter"
+
+
+@pytest.mark.parametrize(("jobs", "at_a_time", "each"), [(None, 6, "1"), (2, 2, "1"), (1, 1, None)])
+def test_a_launcher_that_would_take_all_cores_is_told_how_many(jobs, at_a_time, each, monkeypatch, capsys):
+    """joblib's -1 is a process for each core: with as many threads each they would wait for one another."""
+    monkeypatch.setattr(threads, "cores", lambda: 6)
+    for name in threads.COUNTS:
+        monkeypatch.delenv(name, raising=False)
+    seen = []
+
+    def note(*of, **_):
+        seen.append((*of[2], os.environ.get("OMP_NUM_THREADS")))
+        raise UserError("launcher", "enough was seen")
+
+    monkeypatch.setattr(executing, "run_jobs", note)
+    with pytest.raises(UserError, match="enough"):
+        components.ablate("llama_tiny", ["model/norm=rms,layer"], jobs=jobs, launcher="joblib")
+    assert seen == [("hydra/launcher=joblib", f"hydra.launcher.n_jobs={at_a_time}", each)]
+    said = "launcher=joblib: 6 runs at a time, 1 thread each (jobs=N takes another number)"
+    assert (said in capsys.readouterr().out) is (jobs is None)
+    assert "OMP_NUM_THREADS" not in os.environ
 
 
 def test_a_study_keeps_its_question():

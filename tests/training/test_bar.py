@@ -50,13 +50,23 @@ def test_elsewhere_lines_now_and_then_and_at_the_end(monkeypatch):
     assert "\x1b" not in out.getvalue()
 
 
-def test_long_steps_before_training(monkeypatch):
-    clock(monkeypatch, [100.0, 101.0, 101.1, 102.0] * 2)
-    for out, lines in ((Terminal(), 3), (io.StringIO(), 1)):
-        bar = Bar(out)
-        for done in (0, 10, 20, 40):
-            bar.task("reading", done, 40)
-        assert out.getvalue().count("reading") == lines
+def test_a_step_before_training_is_one_line_on_a_terminal(monkeypatch):
+    clock(monkeypatch, [100.0, 101.0, 101.1, 102.0])
+    bar = Bar(out := Terminal())
+    for done in (0, 10, 20, 40):
+        bar.task("reading", done, 40)
+    assert out.getvalue().count("reading") == 3
+
+
+def test_elsewhere_only_a_long_step_is_told(monkeypatch):
+    """What is short says nothing: an error that follows is then all that a script finds."""
+    clock(monkeypatch, [0.0, 1.0, 2.0, 3.0, 12.0, 14.0, 24.5, 25.0])
+    bar = Bar(out := io.StringIO())
+    bar.task("reading", 0, 40)
+    bar.task("reading", 40, 40)
+    for done in (0, 10, 20, 30, 40, 50):
+        bar.task("tokenising", done, 50)
+    assert out.getvalue() == "tokenising: 20 of 50\ntokenising: 40 of 50\ntokenising: 50\n"
 
 
 def test_spans():

@@ -16,7 +16,9 @@ from lightning.pytorch.strategies import StrategyRegistry
 from components.core import registry
 from components.core.errors import UserError
 from components.core.makers import make
-from components.training import strategies
+from components.runs.loading import model_of
+from components.runs.vocabulary import PLACEHOLDER, Vocabulary
+from components.training import foreseen, planning, strategies
 from components.training.devices import AUTO, count_devices, processes
 from components.training.experiment import Job, fit
 from components.training.float8 import PRECISION
@@ -216,3 +218,42 @@ def test_clipping_by_value_is_clipping_by_value(tiny):
     ]
     assert losses[0] != losses[1]
     assert make_trainer({"gradient_clip_algorithm": "value", "accelerator": "cpu"}, 5, 5).gradient_clip_algorithm == "value"
+
+
+@pytest.mark.parametrize("cold", [True, False])
+def test_sizes_that_do_not_fit_are_refused_before_the_data_are_read(tiny, capsys, monkeypatch, cold):
+    """Whether the corpus lies there or not: nothing is read, nothing is said but the mistake."""
+    config = tiny(model={"attention": {"name": "gqa", "n_heads": 3}})
+    if not cold:
+        fit(Job(tiny(trainer={"max_steps": 1}), "tiny", quiet=True))
+    capsys.readouterr()
+    monkeypatch.setattr(planning, "corpus_of", lambda *_, **__: pytest.fail("the data are read"))
+    with pytest.raises(UserError, match=r"model\.attention: n_heads=3 does not divide d_model=16"):
+        fit(Job(config, "tiny", difference=["model.attention.n_heads: 2 -> 3"]))
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_model_is_built_once(tiny, monkeypatch):
+    """What was built before the data is what trains, where the tokenizer has as many ids as it was to have."""
+    built = []
+    monkeypatch.setattr(foreseen, "model_of", lambda *of: built.append(model_of(*of)) or built[-1])
+    monkeypatch.setattr("components.training.task._training.model_of", lambda *_: pytest.fail("built again"))
+    assert fit(Job(tiny(trainer={"max_steps": 1}), "tiny", quiet=True)).folder
+    assert len(built) == 1
+
+
+def test_a_model_that_only_an_assumed_vocabulary_refuses_waits_for_the_tokenizer(tiny, monkeypatch):
+    config = tiny()
+
+    def choosy(config, size):
+        if size < 2000:
+            raise UserError("model.head", f"{size} ids are too few")
+        return model_of(config, size)
+
+    monkeypatch.setattr(foreseen, "model_of", choosy)
+    monkeypatch.setattr(foreseen, "vocabulary", lambda _: Vocabulary(PLACEHOLDER, "assumed"))
+    assert foreseen.foresee(config) is None
+    config["model"]["attention"]["n_heads"] = 3
+    monkeypatch.setattr(foreseen, "model_of", model_of)
+    with pytest.raises(UserError, match="n_heads=3"):
+        foreseen.foresee(config)

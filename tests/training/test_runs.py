@@ -261,6 +261,15 @@ def test_run_folders(tmp_path):
     assert find_run(str(one), tmp_path)[0] == one
     (one / "checkpoints" / "last.ckpt").touch()
     assert find_run("auto", tmp_path)[0] == one
+    of_a_study = tmp_path / "studies" / "runs" / "00ff"
+    (of_a_study / "checkpoints").mkdir(parents=True)
+    (of_a_study / "run.json").write_text(json.dumps({"began": 3.0}))
+    (of_a_study / "checkpoints" / "last.ckpt").touch()
+    assert find_run("auto", tmp_path)[0] == one, "nobody has started that of a study"
+    assert find_run("00ff", tmp_path)[0] == of_a_study
+    (one / "checkpoints" / "last.ckpt").unlink()
+    with pytest.raises(UserError, match=r"^auto: no run with a checkpoint in .* but those of studies; name one: .*00ff"):
+        find_run("auto", tmp_path)
     with pytest.raises(UserError, match="no such run"):
         find_run("1999", tmp_path)
 

@@ -50,6 +50,7 @@ def run(args: argparse.Namespace) -> int:
         made = ablate(None, said.overrides, **said.own, study=said.study, dry=said.dry, quiet=args.json)  # type: ignore[arg-type]  # ``typed`` knows which words there are
     if args.json:
         found = {} if made.answer is None else {"answer": made.answer.as_data()}
+        found |= {} if made.hours is None else {"hours": asdict(made.hours)}
         terminal.show(json.dumps({"folder": str(made.folder), **asdict(made.study), **found}, indent=1))
     elif made.answer is not None:
         terminal.show(f"{made}\n{made.folder / 'report.html'}")

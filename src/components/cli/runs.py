@@ -19,6 +19,7 @@ VERB = {
     "takes": ("run",),
 }
 
+GOING = "running or killed"  # of a run that has left no summary
 DEFAULT = "runs"  # a new project has none yet, and that is no mistake
 
 
@@ -39,8 +40,10 @@ def run(args: argparse.Namespace) -> int:
     if args.runs is not None and not runs.is_dir():
         raise UserError("--runs", f"there is no folder {runs}", "give the folder that the runs are in")
     found = [(folder, figures_of(folder)) for folder in run_folder.all_runs(runs)]
+    apart = own_differences([folder for folder, _ in found])
     if args.json:
-        terminal.show(json.dumps([{"run": str(folder), **figures} for folder, figures in found]))
+        told = [{"run": str(f), "state": GOING, **figures, "not_as_all_others": own} for (f, figures), own in zip(found, apart)]
+        terminal.show(json.dumps(told))
         return 0
     if not found:
         terminal.show(f"no runs in {runs}")
@@ -51,13 +54,13 @@ def run(args: argparse.Namespace) -> int:
     rows = [
         (
             str(folder.relative_to(runs)),
-            str(f.get("state", "running or killed")),
+            str(f.get("state", GOING)),
             *(_shown(f.get(n)) for n in (STEP, VAL_LOSS, VAL_BITS)),
             next((f"{n.removeprefix(VALIDATION)} {_shown(f[n])}" for n in measured(f)), ""),
             _shown(f.get(SECONDS)),
             own,
         )
-        for (folder, f), own in zip(found, own_differences([folder for folder, _ in found]))
+        for (folder, f), own in zip(found, apart)
     ]
     head = ("run", "state", *(HEADS[n] for n in (STEP, VAL_LOSS, VAL_BITS)), "measured", HEADS[SECONDS], "not as all others")
     # runs on text have no further metrics, and a single run has no others to differ from

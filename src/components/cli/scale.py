@@ -51,7 +51,10 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         told = None if made.law is None else made.law.data()
         said = None if made.prediction is None else made.prediction.data()
-        terminal.show(json.dumps({"folder": str(made.folder), **asdict(made.study), "law": told, "prediction": said}, indent=1))
+        held = {"folder": str(made.folder), **asdict(made.study), "law": told, "prediction": said}
+        if made.hours is not None:
+            held |= {"hours": asdict(made.hours), "beyond": [asdict(v) for v in made.beyond]}
+        terminal.show(json.dumps(held, indent=1))
     elif made.law is not None:
         terminal.show(f"{made}\n{made.folder / 'report.html'}")
     return 1 if any(r.state != "done" for r in made.study.runs) else 0

@@ -79,6 +79,7 @@ def matched(words: list[str], *, several: bool) -> list[str]:
 def summary(results: list[Any]) -> list[str]:
     """One table of all jobs: what each was asked, and what came of it."""
     from components.compose.jobs import differing
+    from components.core.errors import printable
     from components.core.layout import table
     from components.runs.metrics_file import HEADS, SECONDS, called, measured
 
@@ -91,4 +92,5 @@ def summary(results: list[Any]) -> list[str]:
         state = r.figures.get("state", "failed") if r.exit_code == 0 else f"failed ({r.exit_code})"
         rows.append((str(r.number), " ".join(swept), state, *figures, os.path.relpath(r.folder)))
     head = ("job", "overrides", "state", *names.values(), "folder")
-    return ["", *table(rows, head=head, limit=48)]
+    why = [f"  job {r.number} failed: {printable(r.error)}" for r in results if r.exit_code and r.error]
+    return ["", *table(rows, head=head, limit=48), *why]

@@ -38,11 +38,8 @@ def run(args: argparse.Namespace) -> int:
     parameters, rates = count(model), rate_lines(model, composed.config)
     if args.json:
         data = {"recipe": composed.recipe, "parameters": parameters, "vocabulary": size.size, "vocabulary_note": size.note}
-        terminal.show(
-            json.dumps(
-                {**data, "difference": composed.difference, "notes": composed.notes, "config": composed.config}, indent=1
-            )
-        )
+        data |= {"rates": rates, "difference": composed.difference, "notes": composed.notes, "config": composed.config}
+        terminal.show(json.dumps(data, indent=1))
         return 0
     about = "about " if size.note else ""
     terminal.show(f"recipe {composed.recipe}: {about}{short(parameters)} parameters ({parameters:,})")

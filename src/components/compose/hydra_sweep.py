@@ -122,7 +122,7 @@ def launch(overrides: list[str], jobs: Sequence[Sequence[str]], cwd: Path, job: 
         return launcher.launch(jobs, initial_job_idx=0)
 
 
-def launcher_options(name: str, cwd: Path) -> set[str]:
-    """What a launcher of Hydra's can be told. HydraException: there is no such launcher."""
+def launcher_options(name: str, cwd: Path) -> dict[str, object]:
+    """What a launcher of Hydra's can be told, with what it does untold. HydraException: there is no such launcher."""
     with _loaded([f"hydra/launcher={name}"], cwd) as (config, _):
-        return {str(option) for option in config.hydra.launcher}
+        return {str(name): value for name, value in config.hydra.launcher.items_ex(resolve=False)}

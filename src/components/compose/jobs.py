@@ -7,11 +7,12 @@ import math
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, BinaryIO, Protocol, runtime_checkable
 
 from components.core import terminal, threads
 from components.core.errors import UserError
@@ -20,6 +21,8 @@ from components.core.files import make_folder, open_append, write_json
 FOLDER = "COMPONENTS_JOB_FOLDER"  # the run writes into this folder instead of making one
 OBJECTIVE = "COMPONENTS_OBJECTIVE"  # the figure that a sweeper is to make small
 COMMAND = (sys.executable, "-m", "components", "train")
+TAIL = 2**16  # bytes
+KEPT, LATE = 100, 2.0  # lines of a job's errors; seconds that a process which the job left behind may still hold them
 _running: set[subprocess.Popen[Any]] = set()
 _RANKS = (
     "RANK",
@@ -34,7 +37,14 @@ _RANKS = (
 
 @dataclass(frozen=True)
 class JobResult:
-    """What came of one job. ``figures``: the run's summary, empty if it left none. ``peak_bytes``: the most host memory of its process."""
+    """What came of one job.
+
+    Args:
+        number, overrides, folder, exit_code, seconds: of the job.
+        figures: the run's summary, empty if it left none.
+        peak_bytes: the most host memory of its process.
+        error: the last line in which it said why it ended, where it has failed.
+    """
 
     number: int
     overrides: list[str]
@@ -43,6 +53,7 @@ class JobResult:
     seconds: float
     figures: dict[str, Any] = field(default_factory=dict)
     peak_bytes: int | None = None
+    error: str | None = None
 
     @property
     def objective(self) -> float:
@@ -71,23 +82,56 @@ def run_job(number: int, overrides: Sequence[str], folder: Path, *, quiet: bool 
     if quiet:
         with open_append(folder / "output.txt") as out:
             code, peak = _wait(command, environment, out)
+        said = last_lines(folder / "output.txt") if code else []
     else:
         terminal.tell("", end="")  # what stands before the job's own lines
-        code, peak = _wait(command, environment, None)
-    result = JobResult(number, list(overrides), folder, code, time.time() - began, read_figures(folder), peak)
+        said = []
+        code, peak = _wait(command, environment, said)
+    error = None if code == 0 else ended_by(code) if code < 0 else last_words(said) or ended_by(code)
+    result = JobResult(number, list(overrides), folder, code, time.time() - began, read_figures(folder), peak, error)
     held = {**asdict(result), "folder": str(folder)}
     write_json(folder / "job.json", held)
     return result
 
 
-def _wait(command: list[str], environment: dict[str, str], out: Any) -> tuple[int, int | None]:
-    """The process's exit code, and the most memory it took. An interrupt reaches it too, and it is given the time to complete its folder."""
-    errors = subprocess.STDOUT if out else None
-    process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=errors)
+def last_lines(output: Path) -> list[str]:
+    """The end of what a job printed; nothing where there is no such file."""
+    if not output.is_file():
+        return []
+    with output.open("rb") as file:
+        file.seek(max(0, output.stat().st_size - TAIL))
+        return file.read().decode(errors="replace").splitlines()
+
+
+def last_words(lines: Sequence[str]) -> str:
+    """The line in which a run says why it ended: the last error, else the last line; empty where there is none."""
+    said = [line for line in lines if line.startswith("error: ")] or [line for line in lines if line.strip()]
+    return said[-1].removeprefix("error: ").strip() if said else ""
+
+
+def ended_by(code: int) -> str:
+    """What an exit code alone says."""
+    killed = "; its memory may have run out" if code == -9 else ""
+    return f"signal {-code} ended it{killed}" if code < 0 else f"it ended with exit code {code}, and left no word"
+
+
+def _wait(command: list[str], environment: dict[str, str], out: BinaryIO | list[str]) -> tuple[int, int | None]:
+    """The process's exit code, and the most memory it took. An interrupt reaches it too, and it is given the time to complete its folder.
+
+    ``out``: a file for all that it prints; or a list, which gets the lines of its errors while they are printed here.
+    """
+    told = isinstance(out, list)
+    streams = {"stderr": subprocess.PIPE} if told else {"stdout": out, "stderr": subprocess.STDOUT}
+    process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, **streams)  # type: ignore[call-overload]  # of both kinds
+    heard = threading.Thread(target=_pass_on, args=(process.stderr, out), daemon=True) if told else None
     _running.add(process)
     try:
+        if heard is not None:
+            heard.start()
         _, status, used = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
+        if heard is not None:
+            heard.join(LATE)
         return process.returncode, used.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     except KeyboardInterrupt:
         process.wait()
@@ -98,6 +142,15 @@ def _wait(command: list[str], environment: dict[str, str], out: Any) -> tuple[in
         raise
     finally:
         _running.discard(process)
+
+
+def _pass_on(errors: BinaryIO, lines: list[str]) -> None:
+    """Print what a job says of errors, and keep its last lines."""
+    for line in errors:
+        text = line.decode(errors="replace")
+        terminal.complain(text, end="")
+        lines.append(text.rstrip("\n"))
+        del lines[:-KEPT]
 
 
 def stop_jobs() -> None:

@@ -65,7 +65,8 @@ class Launcher(hydra_launcher.Launcher):
         self._tell(f"job {number} of {total}: {' '.join(filter_overrides(overrides))}")
         result = run_job(number, filter_overrides(overrides), folder, quiet=self.quiet)
         if result.exit_code:
-            self._tell(f"job {number} failed with exit code {result.exit_code}; the others go on")
+            why = f": {result.error}" if self.quiet else ""  # what was not printed
+            self._tell(f"job {number} failed with exit code {result.exit_code}{why}; the others go on")
         made = JobReturn()
         made.overrides, made.working_dir, made.status = list(overrides), str(folder), JobStatus.COMPLETED
         made.return_value = result.objective

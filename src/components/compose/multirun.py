@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from components.compose.grammar import TARGET, Argument, in_quotes, literal_path
 from components.compose.jobs import JobResult, hydra_job, results_of
 from components.compose.request import BEGINNINGS, RECIPE, Request
 from components.compose.settings import PATHS
-from components.core import registry
+from components.core import registry, terminal, threads
 from components.core.errors import UserError
 from components.core.extras import HYDRA
 
@@ -57,7 +58,7 @@ def multirun(
         if default.split("=")[0] not in given:
             own.append(default)
     began = time.time()
-    with _told("--multirun"):
+    with _told("--multirun"), threads.of_each(_threads_of_each(request.hydra, folder)):
         returned = sweep([*own, *task], folder, job)
     return results_of(returned, place, began)
 
@@ -90,23 +91,70 @@ def run_jobs(
     return results_of(returned, place, began)
 
 
-def launcher_words(name: str | None, jobs: int, cwd: Path) -> list[str]:
-    """Hydra's own words for a launcher that starts so many jobs at a time. ``name`` None: ours, whose words ``run_jobs`` knows.
+@dataclass(frozen=True)
+class Launching:
+    """A launcher for jobs that are known one by one.
+
+    Args:
+        words: Hydra's own, as ``run_jobs`` takes them.
+        here: processes at a time, as far as that is known.
+    """
+
+    words: tuple[str, ...]
+    here: int
+
+
+def launching(name: str | None, jobs: int | None, cwd: Path) -> Launching:
+    """A launcher that starts so many jobs at a time.
+
+    Args:
+        name: Hydra's name of one; None: ours.
+        jobs: None leaves it to the launcher; one that would take every core of this machine is told their number.
+        cwd: where a launcher's config may be.
 
     Raises:
         UserError: a launcher that is not there, or one that has no such number.
     """
-    if jobs < 1:
+    if jobs is not None and jobs < 1:
         raise UserError("jobs", f"{jobs!r} is no whole number above 0", "give 1, or as many as there are processors")
-    chosen, own = ([], AT_A_TIME[0]) if name is None else ([f"hydra/launcher={name}"], None)
-    if name is not None:
-        from components.compose.hydra_sweep import launcher_options
-
-        with _told("launcher"):
-            own = next((n for n in AT_A_TIME if n in launcher_options(name, cwd)), None)
-    if jobs > 1 and own is None:
+    if name is None:
+        return Launching((f"hydra.launcher.{AT_A_TIME[0]}={jobs}",) if (jobs or 1) > 1 else (), jobs or 1)
+    options = _options(name, cwd)
+    own, chosen = next((n for n in AT_A_TIME if n in options), None), f"hydra/launcher={name}"
+    if own is None and (jobs or 1) > 1:
         raise UserError("jobs", f"the launcher {name} cannot be told how many processes run at a time", "leave jobs= out")
-    return [*chosen, *([f"hydra.launcher.{own}={jobs}"] if jobs > 1 else [])]
+    if jobs is None and own == AT_A_TIME[0]:
+        jobs = _of_cores(options[own])
+    return Launching((chosen,) if own is None or jobs is None else (chosen, f"hydra.launcher.{own}={jobs}"), jobs or 1)
+
+
+def _options(name: str, cwd: Path) -> dict[str, object]:
+    from components.compose.hydra_sweep import launcher_options
+
+    with _told("launcher"):
+        return launcher_options(name, cwd)
+
+
+def _of_cores(n_jobs: object) -> int | None:
+    """How many ``n_jobs`` are on this machine: -1 is one for each core, -2 one less; None where it cannot be told."""
+    if isinstance(n_jobs, str) and re.fullmatch(r"-?\d+", n_jobs):
+        n_jobs = int(n_jobs)
+    if not isinstance(n_jobs, int) or n_jobs == 0:
+        return None
+    return n_jobs if n_jobs > 0 else max(1, threads.cores() + 1 + n_jobs)
+
+
+def _threads_of_each(own: Sequence[str], cwd: Path) -> int | None:
+    """A share of the cores for each of several jobs at a time on this machine, told; None where one job has them all, or others start them."""
+    said = {o.lstrip("+~").partition("=")[0]: o.partition("=")[2] for o in own}
+    name, key = said.get("hydra/launcher"), f"hydra.launcher.{AT_A_TIME[0]}"
+    untold = {} if name is None or key in said else _options(name, cwd)
+    jobs = _of_cores(said.get(key, untold.get(AT_A_TIME[0])))
+    if jobs is None or jobs == 1:
+        return None
+    each = max(1, threads.cores() // jobs)
+    terminal.tell(f"{jobs} jobs at a time, {threads.shown(each)} each ({key}=N takes another number)")
+    return each
 
 
 @contextmanager

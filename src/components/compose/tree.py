@@ -16,7 +16,7 @@ from components.compose.sources import OptionValue, Override
 from components.compose.swap import swap, unknown_option
 from components.core import registry
 from components.core.config_types import Config, Value, part_name
-from components.core.errors import UserError
+from components.core.errors import Mistyped, UserError
 from components.core.inheriting import INHERIT
 
 
@@ -150,7 +150,7 @@ class Tree:
         value = option.type.cast(value)
         fault = option.type.fault(value)
         if fault:
-            raise UserError(path, fault)
+            raise Mistyped(path, fault)
         if not (override.spelled and value == node.value(head)):
             node.given[head] = OptionValue(value, override.source)
 

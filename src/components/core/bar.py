@@ -27,6 +27,7 @@ class Bar:
         self._shown = 0.0
         self._began = 0.0
         self._line = ""
+        self._what, self._long = "", False  # the step before training, and whether a line has told of it
 
     def start(self, step: int, total: int, seconds: float) -> None:
         self.first, self.total, self._began = step, total, seconds
@@ -65,15 +66,20 @@ class Bar:
         terminal.tell(f"\r\x1b[K{text}\n{self._line}" if below else f"{text}\n", self.out, end="")
 
     def task(self, what: str, done: int, total: int | None) -> None:
-        """A long step before training: one line on a terminal, one at its end elsewhere."""
+        """A step before training: one line on a terminal. Elsewhere a line now and then and one at its end; of a short one none, since an error that
+        follows is to stand alone there.
+        """
         now = time.perf_counter()
         ended = total is not None and done >= total
-        if self.live and (now - self._shown >= 0.2 or ended):
-            self._shown = now
-            self._draw(f"{what}: {done:,}" + (f" of {total:,}" if total else ""))
+        if what != self._what:
+            self._what, self._long = what, False
+            self._shown = self._shown if self.live else now
+        due = now - self._shown >= (0.2 if self.live else self.every)
+        if due or (ended and (self.live or self._long)):
+            self._shown, self._long = now, True
+            self._draw(f"{what}: {done:,}" + (f" of {total:,}" if total and not (ended and not self.live) else ""))
         if ended:
-            if not self.live:
-                self._draw(f"{what}: {total:,}")
+            self._what = ""
             self.stop()
 
     def stop(self) -> None:

@@ -52,6 +52,10 @@ class UserError(ValueError):
         return cut(str(UserError(where, what, instead)), most)
 
 
+class Mistyped(UserError):
+    """What nothing around it can make right: a name that no part has, a value of another type. Two parts that only do not fit one another are none."""
+
+
 def printable(text: str) -> str:
     """``text`` in one line. Characters that a terminal would obey instead of show (escapes, direction marks) are written as their codes."""
     line = " ".join(str(text).split())

@@ -9,27 +9,67 @@ import ctypes
 import mmap
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from components.core.errors import UserError
 
-GROUPS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")  # a container's bound
+SYSTEM = Path("/")  # where proc and sys are looked for
+OF_A_GROUP = ("memory.max", "memory/memory.limit_in_bytes")  # a bound of the second and of the first version of Linux's groups
+HELD = ("anon", "total_rss")  # what cannot be given back, as each of them calls it
 
 
 def available() -> int:
-    """Bytes that this process may have: the machine's memory, or less where a container or a limit of the process bounds it."""
+    """Bytes that this process may have: the machine's memory, or less where a container, a batch system or a limit of the process bounds it."""
     bounds = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")] if sys.platform != "win32" else []
-    for group in GROUPS:
-        try:
-            bounds.append(int(Path(group).read_text(encoding="ascii")))
-        except (OSError, ValueError):  # no such group, or "max"
-            continue
+    bounds += [limit for limit, _ in groups()]
     try:
         import resource
     except ImportError:  # not on Windows
         return min(bounds, default=2**63)
     limits = (resource.getrlimit(kind)[0] for kind in (resource.RLIMIT_AS, resource.RLIMIT_DATA))
     return min([*bounds, *(held for held in limits if held != resource.RLIM_INFINITY)], default=2**63)
+
+
+def free() -> int:
+    """Bytes of ``available`` that nobody holds now, swap included; all of them where the system does not say what is held."""
+    bounds = [available(), *(limit - held for limit, held in groups())]
+    told = figures(SYSTEM / "proc" / "meminfo")
+    if "MemAvailable" in told:
+        bounds.append(1024 * (told["MemAvailable"] + told.get("SwapFree", 0)))
+    return max(0, min(bounds))
+
+
+def groups() -> Iterator[tuple[int, int]]:
+    """(bytes that it may hold, bytes of these that it cannot give back) of each of Linux's control groups that this process is in and that has a bound."""
+    base, names = SYSTEM / "sys" / "fs" / "cgroup", {""}
+    try:
+        lines = (SYSTEM / "proc" / "self" / "cgroup").read_text(encoding="utf8").splitlines()
+    except OSError:  # not on Linux
+        lines = []
+    for line in lines:  # 0::/system.slice/job, or 4:memory:/job
+        number, kinds, path = line.split(":", 2)
+        if number == "0" or "memory" in kinds.split(","):
+            steps = [step for step in path.split("/") if step and step != ".."]
+            names |= {"/".join(steps[:n]) for n in range(1, len(steps) + 1)}
+    for bound in OF_A_GROUP:
+        version, _, file = bound.rpartition("/")
+        for folder in (base / version / name for name in names):
+            try:
+                limit = int((folder / file).read_text(encoding="ascii"))
+            except (OSError, ValueError):  # no such group, or "max"
+                continue
+            held = figures(folder / "memory.stat")
+            yield limit, next((held[word] for word in HELD if word in held), 0)
+
+
+def figures(file: Path) -> dict[str, int]:
+    """The numbers of a file of Linux's, by the word that stands before each; none where it cannot be read."""
+    try:
+        lines = [line.replace(":", " ").split() for line in file.read_text(encoding="ascii").splitlines()]
+    except OSError:  # not on Linux, or another version of it
+        return {}
+    return {words[0]: int(words[1]) for words in lines if len(words) > 1 and words[1].isdigit()}
 
 
 def hold(bytes_needed: int, where: str, what: str, instead: str, *, there: int | None = None) -> None:

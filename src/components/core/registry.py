@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from components.core.abilities import address
 from components.core.entry import KINDS, LIVE, TARGETS, Entry, Kind, declare_kind, spelled_preset
-from components.core.errors import UserError, nearest
+from components.core.errors import Mistyped, UserError, nearest
 from components.core.index import own_entries
 from components.core.plugins import Fault, load, plugin_entries
 from components.core.signature import Signature
@@ -40,7 +40,7 @@ T = TypeVar("T")
 collected: list[Entry] | None = None  # in the process that imports one plug-in: the entries that it registers
 
 
-class UnknownPart(UserError):
+class UnknownPart(Mistyped):
     """No part of that name is known here."""
 
 

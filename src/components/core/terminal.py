@@ -45,10 +45,10 @@ def tell(text: object, stream: TextIO | None = None, *, end: str = "\n") -> None
     LOST.append(True)
 
 
-def complain(text: object) -> None:
+def complain(text: object, *, end: str = "\n") -> None:
     """``tell`` on standard error."""
     if sys.stderr is not None:
-        tell(text, sys.stderr)
+        tell(text, sys.stderr, end=end)
 
 
 def finish(code: int) -> int:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from components.core import company
 ALONE, SHARED, PASSIVE = "10000", "0", "passive"
 LOOKED = "looks, then asleep"
 GIVEN = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
+COUNTS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")  # of a process
 OURS = "COMPONENTS_SPINCOUNT"  # says to processes that this one starts which values are no user's
 TELLS_OF_CORES = hasattr(os, "sched_getaffinity")  # the system says which a process may use
 
@@ -25,6 +28,24 @@ settled = ""  # what was chosen for this process, and why
 def cores() -> int:
     """Those that this process may use."""
     return len(os.sched_getaffinity(0)) if TELLS_OF_CORES else os.cpu_count() or 1
+
+
+@contextmanager
+def of_each(count: int | None) -> Iterator[None]:
+    """So many threads for each process that is started inside, unless the environment says otherwise; None: as many as it likes."""
+    added = [name for name in COUNTS if count is not None and name not in os.environ]
+    os.environ.update(dict.fromkeys(added, str(count)))
+    try:
+        yield
+    finally:
+        for name in added:
+            del os.environ[name]
+
+
+def shown(each: int) -> str:
+    """How many threads ``of_each`` comes to."""
+    given = os.environ.get(COUNTS[0], str(each))
+    return f"{given} thread" if given == "1" else f"{given} threads"
 
 
 def of_a_job(environment: dict[str, str], *, together: bool) -> None:

@@ -28,6 +28,8 @@ FOLDER = "COMPONENTS_RUN_FOLDER"  # the first rank sets it for the ranks that it
 JOB_FOLDER = "COMPONENTS_JOB_FOLDER"  # a sweep sets it: the folder of this run exists already
 PLAN = "plan.json"  # a folder with it is a checkpoint in shards
 FOREIGN_PLAN = ".metadata"  # a folder with it was written by torch.distributed.checkpoint alone
+STUDIES = "studies"  # below the folder of runs: the studies
+OF_STUDIES = f"{STUDIES}/runs"  # and the runs that they share, each under the hash of what it is
 RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "NODE_RANK", "GROUP_RANK")
 
 
@@ -161,7 +163,9 @@ def _began(folder: Path) -> float:
 
 
 def find_run(name: str, runs: Path) -> tuple[Path, Path | None]:
-    """(run folder, checkpoint or None) of ``name``: a folder, a checkpoint, ``<recipe>/<time>``, a time, or ``auto`` for the newest.
+    """(run folder, checkpoint or None) of ``name``: a folder, a checkpoint, ``<recipe>/<time>``, a time, or ``auto``.
+
+    ``auto`` is the newest run with a checkpoint that somebody has started: those that a study has made are taken by their names.
 
     Raises:
         UserError: nothing fits, or several runs do.
@@ -175,9 +179,12 @@ def find_run(name: str, runs: Path) -> tuple[Path, Path | None]:
     known = all_runs(runs)
     if name == "auto":
         known = [f for f in known if last_of(f).exists()]
-        if not known:
-            raise UserError("resume=auto", f"no run with a checkpoint in {runs}", "start one with recipe=")
-        return known[-1], None
+        own = [f for f in known if f.parent != runs / OF_STUDIES]
+        if known and not own:
+            raise UserError("auto", f"no run with a checkpoint in {runs} but those of studies", f"name one: {known[-1]}")
+        if not own:
+            raise UserError("auto", f"no run with a checkpoint in {runs}", "start one with components train recipe=NAME")
+        return own[-1], None
     fitting = [f for f in known if f == runs / name or f.name == name] or [f for f in known if f.name.startswith(name)]
     if len(fitting) == 1:
         return fitting[0], None

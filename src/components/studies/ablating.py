@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from components.core.errors import UserError
+from components.runs.run_folder import STUDIES
 from components.studies import statistics
 from components.studies.asked import Asked, changed, find_study, read_asked
 from components.studies.work import Ablation as Ablation
@@ -24,7 +25,7 @@ def ablate(
     tune_steps: int | None = None,
     stop: str | None = None,
     metric: str | None = None,
-    jobs: int = 1,
+    jobs: int | None = None,
     launcher: str | None = None,
     study: str | Path | None = None,
     dry: bool = False,
@@ -46,7 +47,7 @@ def ablate(
         stop: ``doubtless``: a variant that is behind beyond doubt gets no more seeds (5 % error over all variants and looks).
         metric: the figure that decides, and further ones behind commas: a run's own (``val_loss``), or one of an evaluation (``cloze.accuracy``), which is
             asked of each run's best checkpoint once. Options of an evaluation are overrides: ``evaluation.cloze.count=500``. Null: val_loss.
-        jobs: processes at a time; of several each has one thread.
+        jobs: processes at a time; of several each has one thread. Null: one, or what a launcher takes by itself (joblib: one for each core).
         launcher: one of Hydra's: joblib, submitit_slurm, ...
         study: a study that goes on, by its folder or name: then only ``seeds``, ``jobs``, ``launcher`` and ``dry`` may be given.
         dry: print the plan and its hours, measured on 20 steps of each variant, and train nothing.
@@ -69,7 +70,7 @@ def ablate(
     if study is not None:
         if overrides or recipe:
             raise UserError("study", "has its own recipe and overrides", "leave them out")
-        folder = find_study(str(study), Path("runs") / "studies")
+        folder = find_study(str(study), Path("runs") / STUDIES)
         asked = changed(read_asked(folder), seeds=seeds, **question)
     else:
         words = (*((f"recipe={recipe}",) if recipe else ()), *overrides)

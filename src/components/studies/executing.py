@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,15 +13,14 @@ from types import FrameType
 from components.compose.composed import compose
 from components.compose.grammar import in_quotes
 from components.compose.jobs import stop_jobs
-from components.compose.multirun import launcher_words, run_jobs
+from components.compose.multirun import Launching, launching, run_jobs
+from components.core import threads
 from components.core.config_types import Config
 from components.core.errors import UserError
 from components.core.files import make_folder
 from components.studies import pool
 from components.studies.study import DONE, FAILED, REPORTED, Speed, StudyRun
 from components.training.signals import Preempted
-
-THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 @dataclass(frozen=True)
@@ -55,16 +53,14 @@ class Place:
     Args:
         study: the study's folder; runs lie beside it.
         cwd: what relative paths are relative to.
-        jobs: processes at a time.
-        launcher: Hydra's name of one, None: ours.
+        launching: by which launcher, and how many at a time.
         say: prints a line.
         quiet: launchers print nothing either.
     """
 
     study: Path
     cwd: Path
-    jobs: int
-    launcher: str | None
+    launching: Launching
     say: Callable[[str], None]
     quiet: bool = False
     _known: dict[tuple[str, ...], Config] = field(default_factory=dict, compare=False)
@@ -101,9 +97,8 @@ def execute(runs: Sequence[Planned], place: Place) -> list[tuple[Planned, Path]]
         left = [f for f in left if not pool.is_done(f)]
         if left:
             jobs = {f.name: _words(wanted[f], f, place) for f in left}
-            words = launcher_words(place.launcher, place.jobs, place.cwd)
-            with stoppable(), _threads(place.jobs):
-                run_jobs(jobs, place.pool, words, cwd=place.cwd, silent=place.quiet)
+            with stoppable(), threads.of_each(1 if place.launching.here > 1 else None):
+                run_jobs(jobs, place.pool, place.launching.words, cwd=place.cwd, silent=place.quiet)
         # one that a killed study had just begun may have been first in its folder: then ours was refused
         left = [f for f in left if not pool.is_done(f) and pool.wait_for(f)]
     return [(run, folders[id(run)]) for run in runs]
@@ -130,18 +125,6 @@ def _logged(run: Planned, place: Place) -> list[str]:
         "logger.tags": f"[{','.join(map(in_quotes, tags))}]",
     }
     return [f"{key}={value}" for key, value in own.items() if key not in said]
-
-
-@contextmanager
-def _threads(jobs: int) -> Iterator[None]:
-    """One thread for each of several processes, unless the environment says otherwise."""
-    added = [n for n in THREADS if jobs > 1 and n not in os.environ]
-    os.environ.update(dict.fromkeys(added, "1"))
-    try:
-        yield
-    finally:
-        for name in added:
-            del os.environ[name]
 
 
 @contextmanager
@@ -189,7 +172,7 @@ def measured(runs: Sequence[Planned], place: Place) -> dict[str, Path]:
     Raises:
         UserError: one of them cannot be trained.
     """
-    found = execute([_short(run, place) for run in runs], replace(place, jobs=1, launcher=None))
+    found = execute([_short(run, place) for run in runs], replace(place, launching=launching(None, 1, place.cwd)))
     for run, folder in found:
         if not pool.is_done(folder):
             raise UserError(run.variant, f"its 20 steps failed ({pool.error_of(folder)})", "leave it out")

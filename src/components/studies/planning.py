@@ -8,7 +8,7 @@ from pathlib import Path
 
 from components.compose.difference import difference
 from components.core.config_types import Config
-from components.core.errors import UserError
+from components.core.errors import Mistyped, UserError
 from components.studies import pool
 from components.studies.asked import Asked
 from components.studies.design import Combination, Words, combinations_of, sorted_words
@@ -56,7 +56,7 @@ def plan(asked: Asked, cwd: Path, measure: Measure) -> Plan:
         measure: asked for the seconds of steps where time is matched.
 
     Raises:
-        UserError: the recipe cannot be trained, or there is nothing left to compare.
+        UserError: the recipe cannot be trained, a choice is mistyped, or there is nothing left to compare.
     """
     match = Match.of(asked.match, asked.free)
     words = sorted_words(apart(asked.words)[0], cwd)
@@ -69,6 +69,8 @@ def plan(asked: Asked, cwd: Path, measure: Measure) -> Plan:
     for combination in combinations:
         try:
             made = _built(combination, words, tune, cwd)
+        except Mistyped:  # before hours that compare less than was meant
+            raise
         except UserError as e:
             refused.append(Refused(combination, _line(e)))
             continue
@@ -77,6 +79,7 @@ def plan(asked: Asked, cwd: Path, measure: Measure) -> Plan:
             built[same] = made
         else:
             refused.append(Refused(combination, f"{SAME} recipe as it is" if same == RECIPE else f"{SAME} same as {same}"))
+    _need_axes(words.axes, refused)
     solved, lost = _matched(recipe, built, match, measure)
     refused += [Refused(_combination(name, combinations), reason) for name, reason in lost.items()]
     final, variants = {RECIPE: recipe}, [_variant(RECIPE, (), recipe, recipe, Solved())]
@@ -94,6 +97,17 @@ def plan(asked: Asked, cwd: Path, measure: Measure) -> Plan:
     first = int(recipe.config["seed"])
     seeds = tuple(range(first, first + asked.seeds))
     return Plan(recipe, final, tuple(variants), tuple(refused), match, tune, seeds)
+
+
+def _need_axes(axes: Sequence[Combination], refused: Sequence[Refused]) -> None:
+    """UserError where one of several words would compare nothing, since each of its values is refused, whatever the others are."""
+    why = {r.overrides: r.reason for r in refused if not r.reason.startswith(SAME)}
+    for axis in axes if len(axes) > 1 else ():
+        if all((choice,) in why for choice in axis):
+            option = axis[0].partition("=")[0]
+            raise UserError(
+                "components ablate", f"nothing of {option} can be trained ({axis[0]}: {why[axis[0],]})", "name others"
+            )
 
 
 def name_of(combination: Combination) -> str:

@@ -12,11 +12,11 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-from components.compose.jobs import read_figures
+from components.compose.jobs import ended_by, last_lines, last_words, read_figures
 from components.core import registry
 from components.core.config_types import Config, part_name
 from components.core.errors import UserError
-from components.core.files import read_json, read_text
+from components.core.files import read_json
 from components.core.publishing import remove
 from components.runs.metrics_file import MFU, SECONDS, SPEED, STEP, VAL_LOSS, read_rows
 from components.runs.run_files import DONE
@@ -24,7 +24,6 @@ from components.runs.run_folder import last_of
 from components.studies.study import Speed
 from components.training.lock import Lock
 
-POOL = "studies/runs"  # below paths.runs
 ELSEWHERE = ("paths", "logger", "components", "recipe", "resume")  # they change nothing of what is trained
 OF_SPEED = (SECONDS, SPEED, MFU)
 PIECE = 2**20
@@ -105,10 +104,8 @@ def curve_of(folder: Path, *metrics: str) -> dict[str, list[float | None]]:
 
 def error_of(folder: Path) -> str:
     """The last line that tells why a run failed, without the place where it lies."""
-    file = folder / "output.txt"
-    lines = read_text(file, errors="replace").splitlines() if file.exists() else []
-    said = [line for line in lines if line.startswith("error: ")] or [line for line in lines if line.strip()]
-    told = said[-1].removeprefix("error: ").strip() if said else "it left no word"
+    code = read_json(folder / "job.json").get("exit_code", 1) if (folder / "job.json").exists() else 1
+    told = ended_by(code) if code < 0 else last_words(last_lines(folder / "output.txt")) or "it left no word"
     return told.replace(str(folder), "the run").replace(os.getcwd() + os.sep, "")
 
 

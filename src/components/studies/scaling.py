@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from components.runs.metrics_file import VAL_LOSS
+from components.runs.run_folder import STUDIES
 from components.studies import statistics
 from components.studies.asked import find_study
 from components.studies.sizes.question import Question, going_on, read_question
@@ -26,7 +27,7 @@ def scale(
     tune_steps: int | None = None,
     metric: str | None = None,
     seeds: int | None = None,
-    jobs: int = 1,
+    jobs: int | None = None,
     launcher: str | None = None,
     study: str | Path | None = None,
     dry: bool = False,
@@ -50,7 +51,7 @@ def scale(
         tune_steps: of a tuning run; null: a quarter of the shortest run's.
         metric: the figure whose law it is; less of it is better. Null: val_loss.
         seeds: runs of each size. Null: 1.
-        jobs: processes at a time; of several each has one thread.
+        jobs: processes at a time; of several each has one thread. Null: one, or what a launcher takes by itself (joblib: one for each core).
         launcher: one of Hydra's: joblib, submitit_slurm, ...
         study: a study that goes on, by its folder or name: then only ``next``, ``seeds``, ``jobs``, ``launcher`` and ``dry`` may be given.
         dry: print the ladder and its hours, measured on 20 steps of each size, and train nothing.
@@ -61,7 +62,7 @@ def scale(
     """
     statistics.ready()
     if study is not None:
-        folder = find_study(str(study), Path("runs") / "studies")
+        folder = find_study(str(study), Path("runs") / STUDIES)
         others = {"recipe": recipe, "overrides": overrides, "sizes": sizes, "tokens": tokens, "grow": grow, "rate": rate}
         others |= {"tune": tune, "tune_steps": tune_steps, "metric": metric}
         asked = going_on(read_question(folder), seeds, _text(next), **others)

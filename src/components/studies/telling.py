@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from statistics import fmean
 
 from components.core.layout import table
 from components.core.model_tree import short
+from components.studies.hours import Hours
 from components.studies.planning import Plan
 from components.studies.study import REPORTED, Refused, Study, Variant
 
@@ -45,43 +46,22 @@ def refused_lines(refused: Sequence[Refused]) -> list[str]:
     return [f"  not trained: {' '.join(r.overrides)}: {r.reason}" for r in refused]
 
 
-def hours_lines(
-    plan: Plan, runs: Mapping[str, int], steps: Mapping[str, tuple[float, float]], tuning: int, jobs: int
-) -> list[str]:
-    """How long it takes.
-
-    Args:
-        plan: what will be trained.
-        runs: {variant: reported runs of it that are not there yet}.
-        steps: {variant: seconds of a step, and of a run beside its steps}.
-        tuning: runs of each variant that only choose values.
-        jobs: processes at a time.
-    """
-    rows, total = [], 0.0
-    for variant in plan.variants:
-        step, start = steps[variant.name]
-        short_steps = plan.tune.steps_of(variant.steps) if plan.tune is not None else 0
-        each = start + step * variant.steps
-        whole = runs[variant.name] * each + tuning * (start + step * short_steps)
-        total += whole
-        rows.append(
-            (
-                variant.name,
-                f"{1000 * step:.0f} ms",
-                f"{each / 60:.1f} min",
-                str(runs[variant.name] + tuning),
-                f"{whole / 3600:.2f} h",
-            )
+def hours_lines(hours: Hours) -> list[str]:
+    """How long it takes."""
+    rows = [
+        (
+            v.variant,
+            f"{1000 * v.seconds_of_a_step:.0f} ms",
+            f"{v.seconds_of_a_run / 60:.1f} min",
+            str(v.runs),
+            f"{v.hours:.2f} h",
         )
-    head = ("variant", "a step", "a run", "runs to do", "together")
-    last = f"  {total / 3600:.2f} hours one after another" + (
-        f", {total / 3600 / jobs:.2f} at best with jobs={jobs}" if jobs > 1 else ""
-    )
-    return [
-        "",
-        *table(rows, head=head, limit=60),
-        f"{last}: steps measured on 20 of each, validations, samples and evaluations come on top",
+        for v in hours.variants
     ]
+    head = ("variant", "a step", "a run", "runs to do", "together")
+    best = f", {hours.at_best:.2f} at best with jobs={hours.jobs}" if hours.jobs > 1 else ""
+    last = f"  {hours.total:.2f} hours one after another{best}: steps measured on 20 of each, validations, samples and evaluations come on top"
+    return ["", *table(rows, head=head, limit=60), last]
 
 
 def summary(study: Study) -> tuple[list[str], list[list[object]]]:

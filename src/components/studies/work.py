@@ -6,19 +6,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from components.compose.multirun import launcher_words
-from components.core import terminal
+from components.compose.multirun import launching
+from components.core import terminal, threads
 from components.core.config_types import Config
 from components.core.errors import UserError, nearest
 from components.core.files import make_folder
 from components.runs.metrics_file import TRAIN_LOSS, VAL_LOSS
 from components.runs.preparing import runs_of
+from components.runs.run_folder import STUDIES
 from components.studies import pool, report, sequential, telling, tuning
 from components.studies.answer import Answer, answer
 from components.studies.asked import DOUBTLESS, Asked
 from components.studies.design import sorted_words
 from components.studies.evaluated import evaluated, with_figures
 from components.studies.executing import Place, Planned, collected, execute, measured, stoppable
+from components.studies.hours import Hours, hours_of
 from components.studies.metrics import apart, metrics_of
 from components.studies.planning import Plan, plan
 from components.studies.study import DONE, REPORTED, TUNING, Speed, Study, StudyRun, Variant, write_speeds
@@ -29,12 +31,13 @@ CERTAIN = {VAL_LOSS, TRAIN_LOSS}  # figures of every run
 
 @dataclass(frozen=True)
 class Ablation:
-    """A study that has ended: its ``folder``, the ``study``, its ``speeds``, and the ``answer``; None of a plan that was only printed."""
+    """A study that has ended: its ``folder``, the ``study``, its ``speeds``, and the ``answer``; of a plan that was only printed None, and its ``hours``."""
 
     folder: Path
     study: Study
     speeds: Sequence[Speed]
     answer: Answer | None
+    hours: Hours | None = None
 
     def __str__(self) -> str:
         return "" if self.answer is None else report.terminal(self.study, self.answer)
@@ -43,11 +46,13 @@ class Ablation:
 class Work:
     """One call: what was asked and where it prints. UserError: a launcher that is not there."""
 
-    def __init__(self, asked: Asked, cwd: Path, jobs: int, launcher: str | None, *, quiet: bool) -> None:
-        launcher_words(launcher, jobs, cwd)  # what is not there is refused before anything is measured or trained
-        self.asked, self.cwd, self.jobs, self.launcher, self.quiet = asked, cwd, jobs, launcher, quiet
+    def __init__(self, asked: Asked, cwd: Path, jobs: int | None, launcher: str | None, *, quiet: bool) -> None:
+        found = launching(launcher, jobs, cwd)  # what is not there is refused before anything is measured or trained
+        self.asked, self.cwd, self.jobs, self.quiet = asked, cwd, found.here, quiet
         self.metrics = metrics_of(asked.metrics, asked.words, cwd)
-        self.place = Place(cwd / "runs" / "studies" / "unnamed", cwd, jobs, launcher, self.say, quiet)
+        self.place = Place(cwd / "runs" / STUDIES / "unnamed", cwd, found, self.say, quiet)
+        if jobs is None and found.here > 1:
+            self.say(f"launcher={launcher}: {found.here} runs at a time, {threads.shown(1)} each (jobs=N takes another number)")
 
     def say(self, text: str) -> None:
         if not self.quiet:
@@ -55,13 +60,13 @@ class Work:
 
     def run(self, folder: Path | None, *, dry: bool) -> Ablation:
         base = build(sorted_words(apart(self.asked.words)[0], self.cwd).fixed, self.cwd)
-        folder = folder or runs_of(base.config).absolute() / "studies" / self.asked.name(Path(base.recipe).stem)
+        folder = folder or runs_of(base.config).absolute() / STUDIES / self.asked.name(Path(base.recipe).stem)
         self.place = replace(self.place, study=folder.absolute())
         planned = plan(self.asked, self.cwd, self._seconds)
         self.say("\n".join([*telling.plan_lines(planned), f"  {self.metrics}"]))
         if dry:
-            self.say("\n".join(self.hours(planned)))
-            return Ablation(folder, self.study(planned, planned.variants, []), [], None)
+            hours = self.hours(planned)
+            return Ablation(folder, self.study(planned, planned.variants, []), [], None, hours)
         self.asked.write(make_folder(folder))
         self.say(f"study: {folder}")
         made, speeds, variants = self.trained(planned)
@@ -89,13 +94,16 @@ class Work:
     def _first(self, built: Mapping[str, Built]) -> list[Planned]:
         return [Planned(name, int(b.config["seed"]), b.overrides) for name, b in built.items()]
 
-    def hours(self, planned: Plan) -> list[str]:
+    def hours(self, planned: Plan) -> Hours:
+        """How long it will take, which is told too."""
         folders = measured(self._first(planned.built), self.place)
         steps = {name: (pool.seconds_per_step(f), pool.start_up(f)) for name, f in folders.items()}
         wanted = [Planned(n, s, b.overrides) for n, b in planned.built.items() for s in planned.seeds]
         left = {n: sum(r.variant == n and not pool.is_done(self.place.folder(r)) for r in wanted) for n in planned.built}
         tried = len(tuning.settings(planned.tune, planned.recipe.config)) if planned.tune else 0
-        return telling.hours_lines(planned, left, steps, tried, self.jobs)
+        found = hours_of(planned, left, steps, tried, self.jobs)
+        self.say("\n".join(telling.hours_lines(found)))
+        return found
 
     def trained(self, planned: Plan) -> tuple[list[StudyRun], list[Speed], list[Variant]]:
         """All runs, the tuning first."""

@@ -29,12 +29,14 @@ from components.training.callbacks import make_callbacks
 from components.training.data_module import PackedDataModule
 from components.training.devices import check_hardware, device_kind, processes, readers, slow_line, with_precision_of_here
 from components.training.float8 import PRECISION, check_float8
+from components.training.foreseen import foresee
 from components.training.making import make_trainer
 from components.training.preflight import check_settings
 from components.training.quantised_base import check_base
 from components.training.strategies import check_layout
 from components.training.tuning import narrow_lines, rate_lines
 from components.training.unchecked import unchecked
+from components.training.within_memory import need_room
 
 
 @dataclass
@@ -134,6 +136,9 @@ def plan(job: Job, say: Callable[[str], None], bar: Bar | None) -> Plan:
     if start is not None:
         job.config = {**job.config, "init_from": start.origin}
     config = job.config
+    foreseen = foresee(config) if job.resumed is None else None  # a run that goes on was built before
+    if foreseen is not None:
+        fits(foreseen.model, device_kind(settings), ranks=processes(settings))
     told = [f"  {line}" for line in (*job.difference, *job.notes)]
     if told:
         told.insert(0, f"difference from {'the run' if job.resumed else 'recipe ' + job.recipe}:")
@@ -148,7 +153,7 @@ def plan(job: Job, say: Callable[[str], None], bar: Bar | None) -> Plan:
         say(line)
     with found_in(job.resumed.folder / "config.yaml" if job.resumed else ""):
         module = task_of(config, corpus.tokenizer)
-        model = module.new_model()
+        model = module.new_model() if foreseen is None else foreseen.of(module)
         fits(model, device_kind(settings), ranks=processes(settings))  # before there is a folder; each process looks again
     tokenizer = checkpoints.tokenizer_files(corpus.tokenizer)
     callbacks = make_callbacks(config.get("callbacks"), module.metrics)
@@ -169,6 +174,9 @@ def plan(job: Job, say: Callable[[str], None], bar: Bar | None) -> Plan:
     held = module.batch_size * (context + 1) * 8
     memory.hold(held, "model.context_length", f"the {module.batch_size} rows of a step", "make task.batch_size or it smaller")
     data = data_of(module, corpus, context, config["seed"])
+    if device_kind(settings) == "cpu" and run_folder.rank() == 0:  # once: what other ranks hold by then is no longer free
+        for line in need_room(module, model, settings, data.train):
+            say(line)
     for line in [
         line for blocks in (data.train, data.validation, data.test) for line in (blocks.notes if blocks is not None else ())
     ]:

@@ -111,7 +111,7 @@ def load_recipe(name: str | None = None, overrides: Overrides = ()) -> Recipe:
     """
     from components.core import bar
     from components.runs import init_from, preparing
-    from components.training import building, init_task
+    from components.training import building, foreseen, init_task
 
     request = Request.of(overrides, name)
     if request.resume:
@@ -119,9 +119,10 @@ def load_recipe(name: str | None = None, overrides: Overrides = ()) -> Recipe:
     composed = _compose_anew(request.without("resume"))
     config = composed.config
     found = init_from.start_from(config["init_from"], preparing.runs_of(config)) if config.get("init_from") else None
+    early = foreseen.foresee(config)
     _, corpus = preparing.corpus_of(config, preparing.task_options(config), bar.Bar(sys.stderr))
     task = preparing.task_of(config, corpus.tokenizer)
-    model = task.new_model()
+    model = task.new_model() if early is None else early.of(task)
     if found is not None:
         config["init_from"] = found.origin
         init_task.begin_task(task, model, found, preparing.print_err)

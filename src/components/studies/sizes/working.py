@@ -8,9 +8,11 @@ from pathlib import Path
 
 from components.core.files import make_folder, write_json
 from components.runs.preparing import runs_of
+from components.runs.run_folder import STUDIES
 from components.studies import pool, telling
 from components.studies.asked import Asked
 from components.studies.executing import Planned
+from components.studies.hours import Hours
 from components.studies.planning import Plan
 from components.studies.sizes import page
 from components.studies.sizes.backtest import Backtest, backtest
@@ -36,6 +38,8 @@ class Scaling:
         by_compute: over FLOPs, by the sizes that no cheaper one beats; the same as ``law`` where tokens and size move together.
         prediction: of the next size, with what was found.
         backtest: what the others say of the dearest size; None where they are too few for a law.
+        hours: how long a plan that was only printed will take; else None.
+        beyond: of such a plan the size that is predicted.
     """
 
     folder: Path
@@ -45,6 +49,8 @@ class Scaling:
     by_compute: Law | None = None
     prediction: Prediction | None = None
     backtest: Backtest | None = None
+    hours: Hours | None = None
+    beyond: tuple[Variant, ...] = ()
 
     def __str__(self) -> str:
         return "" if self.law is None else page.terminal(self.told)
@@ -57,7 +63,7 @@ class Scaling:
 
 
 def run(
-    asked: Question, cwd: Path, jobs: int, launcher: str | None, *, folder: Path | None = None, dry: bool, quiet: bool
+    asked: Question, cwd: Path, jobs: int | None, launcher: str | None, *, folder: Path | None = None, dry: bool, quiet: bool
 ) -> Scaling:
     """Raises UserError where the recipe cannot grow to these sizes, or too few of them could be trained."""
     base = base_of(asked, cwd)
@@ -65,7 +71,7 @@ def run(
     beyond = next_rung(asked, base, max(v.parameters for v in rungs.variants), cwd)
     own = Asked(asked.words, seeds=asked.seeds, tune=asked.tune, tune_steps=asked.tune_steps, metric=asked.metric)
     work = Work(own, cwd, jobs, launcher, quiet=quiet)
-    folder = folder or runs_of(base.recipe.config) / "studies" / asked.name(Path(base.recipe.recipe).stem)
+    folder = folder or runs_of(base.recipe.config) / STUDIES / asked.name(Path(base.recipe.recipe).stem)
     folder = folder.absolute()
     work.place = replace(work.place, study=folder)
     work.say("\n".join(telling.plan_lines(rungs)))
@@ -73,8 +79,8 @@ def run(
         "\n".join(["", "then, after the prediction:" if asked.next else "predicted, not trained:", *telling.plan_lines(beyond)])
     )
     if dry:
-        work.say("\n".join(work.hours(rungs)))
-        return Scaling(folder, _study(asked, work, rungs, rungs.variants, []))
+        hours = work.hours(rungs)
+        return Scaling(folder, _study(asked, work, rungs, rungs.variants, []), hours=hours, beyond=beyond.variants)
     asked.write(make_folder(folder))
     work.say(f"study: {folder}")
     runs, speeds, variants = work.trained(rungs)

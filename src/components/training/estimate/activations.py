@@ -115,19 +115,19 @@ class Shapes:
                 )
             yield self
 
-    def activations(self, objective: Objective, rows: int, context: int) -> Activations:
+    def activations(self, objective: Objective, rows: int, context: int, *, apart: bool = False) -> Activations:
         """Those of ``rows`` sequences of ``context`` tokens; of a stretch of them where devices share rows, the last one's.
 
         Args:
-            objective: the loss.
-            rows, context: of the micro-batch.
+            objective, rows, context: the loss, and what the micro-batch holds.
+            apart: its rows hold documents that do not see one another, for which kernels of a CPU make masks.
 
         Raises:
             UserError: a part reads numbers, so that it cannot run on shapes alone.
         """
         try:
             with self.mode, even_loads():
-                batch = batch_of(self.model, rows, context // self.layout.context)
+                batch = batch_of(self.model, rows, context // self.layout.context, apart=apart)
                 try:
                     return _Run(self.layout, self.rounded).through(self.model, objective, batch)
                 except DynamicOutputShapeException:
@@ -146,13 +146,14 @@ def asked_everywhere(hidden: Tensor, head: object, batch: Batch) -> Terms:
     return Terms({"loss": (loss, torch.ones(()))})
 
 
-def batch_of(model: nn.Module, rows: int, context: int) -> Batch:
+def batch_of(model: nn.Module, rows: int, context: int, *, apart: bool = False) -> Batch:
     """Tokens and targets of a step's shapes, on the device of the context."""
     ids = torch.zeros(rows, context, dtype=torch.long)
     source = Batch(torch.zeros_like(ids)) if any(name == "encoder" for name, _ in model.named_children()) else None
     reader = number_reader(model)
     values = None if reader is None else torch.zeros(rows, context, reader.d_in)
-    return Batch(ids, targets=torch.zeros_like(ids), source=source, values=values)
+    zeros = torch.zeros_like(ids)
+    return Batch(ids, targets=zeros, source=source, values=values, documents=zeros.clone() if apart else None)
 
 
 @dataclass

@@ -66,10 +66,13 @@ class Estimate:
 
 
 class Subject:
-    """A model as it will be trained, on the meta device, with what was found out about it."""
+    """A model as it will be trained, on the meta device, with what was found out about it.
 
-    def __init__(self, config: Config, vocab_size: int) -> None:
-        self.config, self.vocab_size = config, vocab_size
+    ``length``: of its rows, where they are not full; ``apart``: documents in them do not see one another, which is a mask where kernels are a CPU's.
+    """
+
+    def __init__(self, config: Config, vocab_size: int, length: int | None = None, *, apart: bool = False) -> None:
+        self.config, self.vocab_size, self.length, self.apart = config, vocab_size, length, apart
         self.model = self.new_model()
         self.weights: list[Weight] = tuned(self.model, config)
         self._cut: dict[tuple[int, int, bool, bool], Pieces] = {}
@@ -88,13 +91,10 @@ class Subject:
         Raises:
             UserError: rows have no length of their own.
         """
-        length = self.config["model"].get("context_length")
+        length = self.length or self.config["model"].get("context_length")
         if not isinstance(length, int):
-            raise UserError(
-                "model",
-                "it reads no rows of tokens, so there is nothing to plan",
-                "components show recipe=NAME counts its parameters",
-            )
+            what = "it reads no rows of tokens, so there is nothing to plan"
+            raise UserError("model", what, "components show recipe=NAME counts its parameters")
         return length
 
     @property
@@ -168,7 +168,7 @@ class Subject:
         """For each number of rows what each length has, run as they are."""
         loss = make(self.config["loss"], "loss", vocab_size=self.vocab_size)
         with Shapes(self.new_model(), layout).opened() as shapes:
-            return [[shapes.activations(loss, n, length) for length in lengths] for n in rows]
+            return [[shapes.activations(loss, n, length, apart=self.apart) for length in lengths] for n in rows]
 
     def peak(self, layout: Layout, step: Step) -> Peak:
         return peak_of(self.state(layout), self.passes(layout, step.rows), layout, checkpointing=step.checkpointing)

@@ -176,9 +176,16 @@ def plan_data(answer: Answer) -> Data:
     found = (
         data(answer) | estimate_data(answer.estimate) | {"largest_micro_batch": batches, "does_not_divide": answer.undivided}
     )
-    if answer.terms is not None:
-        found["accelerator"] = asdict(answer.terms.device)
-        found["fits"] = answer.estimate.fits(answer.terms.device)
+    e, terms = answer.estimate, answer.terms
+    if e.peak is not None:
+        ways = {"plain": False, "checkpointed": True}
+        found["estimated_activations"] = {
+            name: answer.subject.peak(e.layout, replace(e.step, checkpointing=again)).kept for name, again in ways.items()
+        }
+    if terms is not None:
+        found["accelerator"] = {**asdict(terms.device), "usable_bytes": terms.device.usable}
+        found["fits"] = e.fits(terms.device)
+        found |= {"utilisation": terms.utilisation, "tokens_of_the_run": terms.tokens, "price_per_hour": terms.price}
     return found | ({"bill": asdict(answer.bill)} if answer.bill is not None else {})
 
 
