@@ -94,9 +94,8 @@ class LeanProducts(torch.autograd.Function):
                 grad_bias[piece.of_bias(grad_bias)] += of_scores.sum(0) if len(grad_bias) == 1 else of_scores
             if bent is not None:
                 of_scores = torch.ops.aten.tanh_backward(of_scores, bent)
-            kept = (
-                0 if piece.seen == k.shape[1] else 1
-            )  # the block that sees all keys comes first, and what was there is no number
+            # the block that sees all keys comes first, and what was there is no number
+            kept = 0 if piece.seen == k.shape[1] else 1
             grad_v[theirs].baddbmm_(weights.transpose(1, 2), grad[ours], beta=kept)
             grad_q[ours].baddbmm_(of_scores, k[theirs], beta=0, alpha=way.scale)
             grad_k[theirs].baddbmm_(of_scores.transpose(1, 2), q[ours], beta=kept, alpha=way.scale)
