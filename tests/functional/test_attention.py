@@ -257,7 +257,7 @@ def test_dropout_keeps_the_mean_and_takes_the_product_path():
     ],
 )
 def test_choice_on_a_cpu(dtype, length, kernel, monkeypatch):
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+    monkeypatch.setattr(P, "multiplies_bf16", lambda _: True)
     q = torch.empty(1, 2, length, 8, dtype=dtype, device="cpu")
     i = SequenceInfo(positions=torch.arange(length)[None])
     assert A.choose(q, q, spec=MaskSpec(i, i, True, FullMask()), soft_cap=None, sinks=None, bias=None, dropout=0.0)[0] == kernel
@@ -290,7 +290,7 @@ def test_products_a_few_heads_at_a_time(monkeypatch):
 
 
 def test_a_cpu_without_products_in_bf16_keeps_the_fused_kernel(monkeypatch):
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    monkeypatch.setattr(P, "multiplies_bf16", lambda _: False)
     q = torch.empty(1, 2, 1024, 8, dtype=torch.bfloat16)
     i = SequenceInfo(positions=torch.arange(1024)[None])
     for rule, causal in ((FullMask(), True), (FullMask(), False), (WINDOW, True)):
@@ -387,7 +387,7 @@ def test_windows_in_bf16_are_products_too(monkeypatch):
     q, k, v = (t.detach().requires_grad_() for t in tensors(torch.bfloat16, length, length))
     results = {}
     for wide in (True, False):
-        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda wide=wide: wide)
+        monkeypatch.setattr(P, "multiplies_bf16", lambda _, wide=wide: wide)
         out = banded.banded_attend(q, k, v, spec, banded.block_of(q, k, spec), None)
         assert ("LeanProducts" in graph_of(out)) == wide
         results[wide] = out, *torch.autograd.grad(out.float().square().sum(), (q, k, v))
@@ -395,9 +395,9 @@ def test_windows_in_bf16_are_products_too(monkeypatch):
         assert a.dtype == torch.bfloat16
         assert float(((a - b).float().norm() / b.float().norm()).detach()) < 0.02
     asked = {"spec": spec, "soft_cap": None, "sinks": None, "bias": None, "dropout": 0.0}
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+    monkeypatch.setattr(P, "multiplies_bf16", lambda _: True)
     assert A.choose(q, k, **asked)[0] == "banded", "also where squares are small"
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    monkeypatch.setattr(P, "multiplies_bf16", lambda _: False)
     assert A.choose(q, k, **asked)[0] == "products"
 
 

@@ -16,7 +16,7 @@ from components.functional import chosen, watch
 from components.functional.attention_mask import MaskSpec
 from components.functional.banded import banded_attend, block_of
 from components.functional.dropout import dropout_of
-from components.functional.products import LeanProducts, Way, causal_block, multiplies_bf16, triangle
+from components.functional.products import LeanProducts, Way, beats_fused, causal_block, triangle
 
 # Keys up to which batched products beat the fused CPU kernel, forward and backward together, measured on two AVX-512 cores: in bf16 at 512 20 ms against 55.
 # In fp32 the fused kernel is as fast or faster at every length.
@@ -89,7 +89,7 @@ def choose(
     if q.device.type == "cpu":
         if dropout > 0.0:
             return "products", "the fused CPU kernel is 5 times slower with dropout"
-        wide, few = multiplies_bf16(q), tq > 1 and tk <= CPU_PRODUCTS_UP_TO.get(q.dtype, 0)
+        wide, few = beats_fused(q), tq > 1 and tk <= CPU_PRODUCTS_UP_TO.get(q.dtype, 0)
         if bias is None and (wide or not few) and block_of(q, k, spec):
             return "banded", "skips the keys that lie beyond the mask's reach"
         if few:

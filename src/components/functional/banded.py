@@ -15,7 +15,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 
 from components.core.sockets import SequenceInfo
 from components.functional.attention_mask import MaskSpec
-from components.functional.products import LeanProducts, Way, multiplies_bf16
+from components.functional.products import LeanProducts, Way, beats_fused
 
 SMALLEST = 64  # positions of a block: smaller ones save nothing
 FEWEST = 4  # blocks from which it pays: two are seen of them
@@ -60,7 +60,7 @@ def banded_attend(q: Tensor, k: Tensor, v: Tensor, spec: MaskSpec, size: int, sc
     rows = mask.shape[0] // blocks  # rows that see alike are as heads of one
     q, k, v = (_cut(x, size, rows) for x in (q, k, v))
     q, k, v = q.flatten(0, 1), *(torch.cat((_before(x), x), 3).flatten(0, 1) for x in (k, v))
-    if multiplies_bf16(q):
+    if beats_fused(q):
         k, v = (x.repeat_interleave(q.shape[1] // x.shape[1], 1).flatten(0, 1) for x in (k, v))
         factor = 1.0 / math.sqrt(q.shape[-1]) if scale is None else scale
         out = LeanProducts.apply(q.flatten(0, 1), k, v, mask[:, 0], None, None, Way(factor, q.shape[1], size)).unflatten(

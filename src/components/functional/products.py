@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 
+from components.functional.precision import multiplies_bf16
+
 SCORES_AT_ONCE = 1 << 20  # of all heads together: small enough for the cache, large enough for the products
 
 
@@ -27,10 +29,10 @@ def triangle(size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     return torch.full((1, size, size), float("-inf"), dtype=dtype, device=device).triu_(1)
 
 
-def multiplies_bf16(q: Tensor) -> bool:
-    """Whether these are of bf16 on a CPU that has instructions for it, where products beat torch's fused kernel; a compiler chooses for itself."""
+def beats_fused(q: Tensor) -> bool:
+    """Whether these are of bf16 on a CPU that has products of it, which are faster than torch's fused kernel there; a compiler chooses for itself."""
     here = q.device.type == "cpu" and q.dtype is torch.bfloat16
-    return here and not torch.compiler.is_compiling() and torch.cpu._is_avx512_bf16_supported()
+    return here and not torch.compiler.is_compiling() and multiplies_bf16("cpu")
 
 
 @dataclass(frozen=True)
