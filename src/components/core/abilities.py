@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.nn import Module
 
+    from components.core.sequence import SequenceInfo
+
 
 @runtime_checkable
 class Named(Protocol):
@@ -80,6 +82,18 @@ class TakesTurns(Protocol):
     def take(self, turn: int | None, /) -> None: ...  # by number, for who measures; None: as if no step had begun
     def in_turn(self) -> Sequence[Module]:
         """The modules; those whose turn it is not have no gradient in that step."""
+        ...
+
+
+@runtime_checkable
+class StepsByToken(Protocol):
+    """A block, or a part that reads ``(x, info)``, which can say what it does with one new token of each text while texts are written."""
+
+    def token_step(self) -> Callable[[Tensor, SequenceInfo], Tensor] | None:
+        """What ``forward(x, info)`` gives for x (B, 1, D) and a cache, bit for bit, with everything looked up that stays the same from token to token.
+
+        It is made once a text, within its decoding form, and writes nothing into ``info.out``. None where ``forward`` itself must be asked.
+        """
         ...
 
 

@@ -6,14 +6,16 @@ Parts declare what may be seen (``MaskSpec``) and a bias; they never call a kern
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from components.core.draws import DRAWS
+from components.core.sockets import SequenceInfo
 from components.functional import chosen, watch
-from components.functional.attention_mask import MaskSpec
+from components.functional.attention_mask import MaskRule, MaskSpec
 from components.functional.banded import banded_attend, block_of
 from components.functional.dropout import dropout_of
 from components.functional.products import LeanProducts, Way, beats_fused, causal_block, triangle
@@ -72,6 +74,31 @@ def attend(
     if kernel == "fused":
         return _fused(q, k, v, spec, bias, scale, dropout)
     return _products(q, k, v, spec, bias, scale, soft_cap, sinks, dropout)
+
+
+def one_query(rule: MaskRule, scale: float | None, soft_cap: float | None, sinks: Tensor | None) -> Callable[..., Tensor]:
+    """``attend`` for a new token of each text: ``read(q, k, v, info, k_info, bias)``, where ``k_info`` describes what a cache holds.
+
+    What ``attend`` would choose anyway, a fused kernel without a mask, is called at once where nothing is hidden from the token.
+    """
+    simple = soft_cap is None and sinks is None
+
+    def read(q: Tensor, k: Tensor, v: Tensor, info: SequenceInfo, k_info: SequenceInfo, bias: Tensor | None) -> Tensor:
+        if (
+            simple
+            and bias is None
+            and k_info.valid is None
+            and k_info.documents is None
+            and rule.covers(k.shape[2])
+            and q.dtype is k.dtype is v.dtype
+            and watch.sink is None
+            and chosen.heard is None
+        ):
+            return F.scaled_dot_product_attention(q, k, v, scale=scale, enable_gqa=q.shape[1] != k.shape[1])
+        spec = MaskSpec(info, k_info, info.causal, rule)
+        return attend(q, k, v, spec, bias=bias, scale=scale, soft_cap=soft_cap, sinks=sinks)
+
+    return read
 
 
 def choose(

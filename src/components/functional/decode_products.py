@@ -8,7 +8,7 @@ Pope et al. 2022, arXiv:2211.05102, section 3 (decoding is bound by memory); Det
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Literal, Protocol, TypeAlias, TypeGuard, runtime_checkable
@@ -67,12 +67,20 @@ class Product:
         return self.module.weight, self.module.bias  # type: ignore[return-value]  # of a plain linear map
 
     def __call__(self, x: Tensor) -> Tensor:
+        return self.ready()(x)
+
+    def ready(self) -> Laid:
         if self.laid is None:
             self.laid = Laid(*self.matrix(), self.how, self.rows, self.times, self.packers)
-        return self.laid(x)
+        return self.laid
 
     def with_others(self, others: tuple[Product, ...], x: Tensor) -> Sequence[Tensor]:
         """What this map and others give for the same input, by one product."""
+        laid, sizes = self.joined_with(others)
+        return torch.split_with_sizes(laid(x), sizes, -1)  # and not Tensor.split, which is written in Python
+
+    def joined_with(self, others: tuple[Product, ...]) -> tuple[Laid, list[int]]:
+        """The product of this map and others, and how many outputs each of them has."""
         found = self.joined.get(others)
         if found is None:
             weights, biases = zip(*(p.matrix() for p in (self, *others)))
@@ -81,7 +89,7 @@ class Product:
             if any(b is not None for b in biases):
                 bias = torch.cat([w.new_zeros(w.shape[0]) if b is None else b for w, b in zip(weights, biases)])
             found = self.joined[others] = Laid(torch.cat(weights), bias, self.how, self.rows, self.times, self.packers), sizes
-        return torch.split_with_sizes(found[0](x), found[1], -1)  # and not Tensor.split, which is written in Python
+        return found
 
 
 class Laid:
@@ -167,6 +175,22 @@ def together(x: Tensor, maps: Sequence[nn.Module]) -> Sequence[Tensor]:
     """``[m(x) for m in maps]``: by one product in a decoding form."""
     laid = in_form(x, maps)
     return [m(x) for m in maps] if laid is None else laid
+
+
+def by_token(module: nn.Module) -> Callable[[Tensor], Tensor]:
+    """What a map that nobody has hooked does to a token, looked up once a text."""
+    form = vars(module).get("forward")
+    return form.ready() if isinstance(form, Product) else module.forward
+
+
+def by_token_together(maps: Sequence[nn.Module]) -> Callable[[Tensor], Sequence[Tensor]]:
+    """``together`` for a token, looked up once a text."""
+    first, *others = [vars(m).get("forward") for m in maps]
+    if isinstance(first, Product) and all(isinstance(p, Product) for p in others):
+        laid, sizes = first.joined_with(tuple(others))
+        return lambda x: torch.split_with_sizes(laid(x), sizes, -1)
+    steps = [by_token(m) for m in maps]
+    return lambda x: [step(x) for step in steps]
 
 
 def product(module: Multiplies, x: Tensor) -> Tensor:

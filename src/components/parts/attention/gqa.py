@@ -15,9 +15,12 @@ from components.core.flops import Flops, Work, children, flops_of
 from components.core.registry import register
 from components.core.signature import Positive, PositiveFloat
 from components.core.sockets import Maker, Place, SequenceInfo, info_of, make
+from components.functional.attention import one_query
 from components.functional.attention_mask import MaskSpec
+from components.functional.decode_products import by_token, by_token_together
 from components.functional.joint import joint_linear
 from components.functional.precision import cast_once
+from components.functional.token_steps import TokenStep, looked_up
 from components.parts.attention._cross import CrossAttention
 from components.parts.attention._grouped import GroupedHeads
 from components.parts.attention._positioned import Positioned
@@ -115,6 +118,38 @@ class GroupedQueryAttention(GroupedHeads, Positioned):
         if self.lends:
             self.sharing.lend(k, v, k_info, info)
         return q, k, v, k_info
+
+    def token_step(self) -> TokenStep | None:
+        """Not where layers share keys, values are changed, or a norm asks for more than a head's own vector."""
+        normed = self.norm_at != "nowhere"
+        if (
+            self.lends
+            or self.borrows
+            or self.changes_values
+            or self.values_are_keys
+            or self.clip is not None
+            or (normed and (self.norm_at == "after" or self.qk_norm_over != "head"))
+        ):
+            return None
+        projected, out = by_token_together((self.q, self.k, self.v)), by_token(self.out)
+        q_norm, k_norm = looked_up(self.q_norm).forward, looked_up(self.k_norm).forward
+        read = one_query(self.mask, self.scale, self.soft_cap, self.sink)
+        width, position, gate = self.head_dim, self.position, self.gate
+        rotates, biased, gated = self.rotates, self.biased, self.gated
+
+        def step(x: Tensor, info: SequenceInfo) -> Tensor:
+            x = cast_once(x)
+            heads = x.shape[0], -1, 1, width  # of one position: the order of the axes does not matter
+            q, k, v = (y.view(heads) for y in projected(x))
+            if normed:
+                q, k = q_norm(q), k_norm(k)
+            if rotates:
+                q, k = position.rotate(q, k, info, info)
+            k, v, k_info = info.cache.slot(self, info.visit).append(k, v, info)  # type: ignore[union-attr]  # its layer has asked
+            y = read(q, k, v, info, k_info, position.bias(q, k, info, k_info) if biased else None).transpose(1, 2)
+            return out((gate(y, x, info) if gated else y).flatten(2))
+
+        return step
 
     def _borrowed(self, x: Tensor, info: SequenceInfo) -> tuple[Tensor, Tensor, Tensor, SequenceInfo]:
         """The same with the keys and values of an earlier layer."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from torch import Tensor, nn
 
 from components.core.options import Options
 from components.core.sockets import INHERIT, Maker, Place, SequenceInfo, make
+from components.functional.token_steps import TokenStep, looked_up, step_of
 
 if TYPE_CHECKING:
     from components.core.contracts import FFN, Attention, Residual
@@ -43,6 +45,17 @@ class Branch:
     @property
     def residual(self) -> Residual:
         return self.modules[self.residual_name]  # type: ignore[return-value]
+
+
+@dataclass(frozen=True)
+class TokenBranch:
+    """A branch whose modules were looked up once, for the tokens of one text."""
+
+    name: str
+    part: TokenStep
+    norm: Callable[[Tensor], Tensor]
+    output_norm: Callable[[Tensor], Tensor]
+    residual: Residual
 
 
 def same(x: Tensor) -> Tensor:
@@ -121,6 +134,17 @@ class Block(Options, nn.Module):
     def norms(self, name: str) -> tuple[Maker["norm"] | None, Maker["norm"] | None]:  # noqa: ARG002
         """The makers of the norms before and after a branch; None where it has no norm."""
         return None, None
+
+    def token_step(self) -> TokenStep | None:
+        """Its own ``forward`` over branches that were looked up; None where one of the parts has no step for a token."""
+        found: list[TokenBranch] = []
+        for b in self.branches:
+            step = step_of(b.part)
+            if step is None:
+                return None
+            norms = (n if n is same else looked_up(n).forward for n in (b.norm, b.output_norm))
+            found.append(TokenBranch(b.name, step, *norms, b.residual))
+        return looked_up(self, branches=found).forward
 
 
 class NormedBlock(Block):

@@ -15,6 +15,7 @@ from components.core.errors import UserError
 from components.core.sockets import Batch, Cache
 from components.core.traits import bounded, turning_points
 from components.functional.decode_products import Weights, decoding_form
+from components.functional.token_steps import token_steps
 from components.parts.decoding._decoding import Wanted
 from components.parts.decoding._rows import columns, longer, picked, pieces, positions_of, rows_of
 
@@ -25,7 +26,7 @@ Choose = Callable[[Tensor, Tensor, int], Tensor]
 def continue_(model: object, batch: Batch, wanted: Wanted, choose: Choose, weights: Weights) -> Tensor:
     """``batch.ids`` (B, T) with what ``choose`` chose after them, token by token: (B, T + new), as ``Decoding.generate`` has it."""
     limit, most, room = checked(model, batch, wanted)
-    with torch.inference_mode(), evaluating(model), decoding_form(model, weights, most, len(batch.ids)):
+    with writing(model, weights, most, len(batch.ids)):
         feed = feed_of(model, batch, wanted, limit)
         ids = _run(feed, batch.ids, choose, most, room, wanted)
     return ids.clone()  # a normal tensor again, which a training step may take
@@ -167,6 +168,13 @@ def context_limit(model: Any) -> int | None:
 
 def modules_of(model: Any) -> Iterable[Any]:
     return model.modules() if isinstance(model, nn.Module) else [model]
+
+
+@contextmanager
+def writing(model: Any, weights: Weights, new_tokens: int, rows: int) -> Iterator[None]:
+    """How a text is written: without gradients, in eval mode, and in the layout and by the short way that fit ``rows`` rows at a time."""
+    with torch.inference_mode(), evaluating(model), decoding_form(model, weights, new_tokens, rows), token_steps(model):
+        yield
 
 
 @contextmanager

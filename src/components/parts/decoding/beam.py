@@ -11,9 +11,8 @@ from torch import Tensor
 from components.core.registry import register
 from components.core.signature import Positive
 from components.core.sockets import Batch, Makers, make_all
-from components.functional.decode_products import decoding_form
 from components.parts.decoding._decoding import Decoding, Wanted
-from components.parts.decoding._loop import checked, evaluating, feed_of
+from components.parts.decoding._loop import checked, feed_of, writing
 
 NEVER = -1e9  # of what must not be chosen; finite, so that sums stay numbers
 
@@ -48,8 +47,7 @@ class Beam(Decoding):
         limit, most, room = checked(model, batch, wanted)
         if most < 1:
             return batch.ids.clone()
-        form = decoding_form(model, self.weights, most, len(batch.ids) * self.beam_size)
-        with torch.inference_mode(), evaluating(model), form:
+        with writing(model, self.weights, most, len(batch.ids) * self.beam_size):
             feed = feed_of(model, batch, wanted, limit)
             found = self._search(feed, batch, most, room, wanted)
         if wanted.on_token is not None:

@@ -15,10 +15,9 @@ from components.core.errors import UserError
 from components.core.registry import register
 from components.core.signature import Path, Positive
 from components.core.sockets import Batch, Cache, Makers, make_all
-from components.functional.decode_products import decoding_form
 from components.functional.precision import widest
 from components.parts.decoding._decoding import Decoding, Over, Wanted
-from components.parts.decoding._loop import checked, context_limit, evaluating
+from components.parts.decoding._loop import checked, context_limit, writing
 from components.parts.decoding._rows import columns, longer, pieces, positions_of, rows_of
 from components.parts.decoding.sample import Uniforms, draw, streams
 
@@ -74,9 +73,7 @@ class Speculative(Decoding):
         caches = (None, None) if wanted.cache is None else (copy.deepcopy(wanted.cache), wanted.cache)
         empty = [c if c is None else c.snapshot() for c in caches]
         made = []
-        at_once = (model, self.ahead + 1), (self.draft, 1)
-        forms = [decoding_form(m, self.weights, most_new, n) for m, n in at_once]
-        with torch.inference_mode(), evaluating(model), evaluating(self.draft), forms[0], forms[1]:
+        with writing(model, self.weights, most_new, self.ahead + 1), writing(self.draft, self.weights, most_new, 1):
             for i in range(rows):
                 for kept, nothing in zip(caches, empty):
                     if kept is not None:

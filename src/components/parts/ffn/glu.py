@@ -14,9 +14,10 @@ from components.core.sockets import SequenceInfo
 from components.functional.activations import ACTIVATIONS, Activation, glu_width
 from components.functional.bends import Gated
 from components.functional.bent_linear import bent_linear
-from components.functional.decode_products import together
+from components.functional.decode_products import by_token, by_token_together, together
 from components.functional.linear import Linear
 from components.functional.precision import cast_once
+from components.functional.token_steps import TokenStep
 
 
 @register("ffn", "glu")
@@ -52,6 +53,10 @@ class GLU(Options, nn.Module):
         x = cast_once(x)
         gate, up = together(x, (self.gate, self.up))
         return bent_linear(self.gated(), (gate, up), self.out)
+
+    def token_step(self) -> TokenStep:
+        both, gated, out = by_token_together((self.gate, self.up)), self.gated(), by_token(self.out)
+        return lambda x, _info: out(gated(*both(cast_once(x))))
 
     def gated(self) -> Gated:
         """What is done to the gate before it scales the other side."""

@@ -12,7 +12,9 @@ from components.core.signature import Positive, PositiveFloat
 from components.core.sockets import SequenceInfo
 from components.functional.activations import ACTIVATIONS, Activation
 from components.functional.bent_linear import bent_linear
+from components.functional.decode_products import by_token
 from components.functional.linear import Linear
+from components.functional.token_steps import TokenStep
 
 
 @register("ffn", "mlp")
@@ -48,3 +50,7 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor, info: SequenceInfo | None = None) -> Tensor:  # noqa: ARG002  the contract's second argument
         return bent_linear(self.activation, (self.up(x),), self.out)
+
+    def token_step(self) -> TokenStep:
+        bend, up, out = self.activation, by_token(self.up), by_token(self.out)
+        return lambda x, _info: out(bend(up(x)))
