@@ -16,8 +16,10 @@ from components.check.host import scramble
 from components.core import registry
 from components.core.errors import UserError
 from components.core.sockets import Batch
-from components.functional import decode_products
-from components.functional.decode_products import Product, decoding_form, packed, quantised
+from components.functional import decode_products, laid_out
+from components.functional.decode_products import Product, decoding_form
+from components.functional.fp16_products import InFp16
+from components.functional.laid_out import packed, quantised
 from components.functional.linear import MAPS
 
 V, D, T = 24, 32, 12
@@ -93,7 +95,7 @@ def test_blocks_for_threads_are_put_together_in_order(threads, rows, bias):
 @pytest.mark.parametrize("packs", ["as it is here", "without"])
 def test_bf16_rounds_weights_and_inputs_and_nothing_else(packs, monkeypatch):
     """``without``: on a CPU whose oneDNN has no bf16, which needs AVX-512 or AVX-NE-CONVERT. Neither has FBGEMM."""
-    monkeypatch.setattr(decode_products, "fits_fp16", lambda _: False)
+    monkeypatch.setattr(laid_out, "fits_fp16", lambda _: False)
     if packs == "without":
         monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
         monkeypatch.setattr(torch.ops.mkldnn, "_reorder_linear_weight", None)
@@ -111,9 +113,9 @@ def test_bf16_rounds_weights_alone_and_to_fp16_where_there_is_fbgemm(scale):
     linear, x = nn.Linear(64, 96), torch.randn(2, 3, 64)
     with torch.no_grad():
         linear.weight.mul_(scale)
-    with torch.inference_mode(), decoding_form(linear, "bf16", decode_products.REPAID):
+    with torch.inference_mode(), decoding_form(linear, "bf16", laid_out.REPAID):
         assert torch.equal(linear(x), F.linear(x, linear.weight, linear.bias)), "the prompt's product is of the matrix as it is"
-        assert vars(linear)["forward"].laid.fp16 is not None
+        assert isinstance(vars(linear)["forward"].laid, InFp16)
         found = linear(x)
     exact, coarser = (
         x.double() @ linear.weight.to(t).double().t() + linear.bias.double() for t in (torch.half, torch.bfloat16)
@@ -139,7 +141,7 @@ def test_threads_that_lay_out_change_nothing(monkeypatch):
     for threads in (1, 2):
         torch.set_num_threads(threads)
         try:
-            with torch.inference_mode(), decoding_form(maps, "bf16", decode_products.REPAID):
+            with torch.inference_mode(), decoding_form(maps, "bf16", laid_out.REPAID):
                 found.append([m(x) for _ in range(3) for m in maps])
         finally:
             torch.set_num_threads(before)
@@ -156,11 +158,11 @@ def test_without_fp16_bf16_is_multiplied_in_bf16(why, monkeypatch):
     if why == "below it":
         linear.weight.data.mul_(1e-2)
     if why == "no FBGEMM":
-        monkeypatch.setattr(decode_products.torch.backends.quantized, "engine", "qnnpack")
-    new, rows = decode_products.REPAID - (why == "a short text"), 16 if why == "many rows" else 1
+        monkeypatch.setattr(torch.backends.quantized, "engine", "qnnpack")
+    new, rows = laid_out.REPAID - (why == "a short text"), 16 if why == "many rows" else 1
     with torch.inference_mode(), decoding_form(linear, "bf16", new, rows):
         found = linear(x)
-        assert vars(linear)["forward"].laid.fp16 is None
+        assert not isinstance(vars(linear)["forward"].laid, InFp16)
     exact = x.bfloat16().double() @ linear.weight.bfloat16().double().t() + linear.bias.double()
     assert torch.allclose(found.double(), exact, rtol=2**-7, atol=1e-3)
 

@@ -11,7 +11,8 @@ import torch
 from components import build
 from components.check.host import scramble
 from components.core.sockets import Batch
-from components.functional.decode_products import Laid, decoding_form, quantised
+from components.functional.decode_products import decoding_form
+from components.functional.laid_out import laid_out, quantised
 
 
 def farthest(width: int, outputs: int, rows: int, bias: bool = False) -> float:
@@ -21,7 +22,7 @@ def farthest(width: int, outputs: int, rows: int, bias: bool = False) -> float:
     added = torch.randn(outputs, generator=chance) if bias else None
     whole, steps = quantised(weight)
     exact = x.bfloat16().double() @ (whole.double() * steps.double()[:, None]).T
-    found = Laid(weight, added, "int8", rows, 99)(x[None])[0]
+    found = laid_out(weight, added, "int8", rows, 99)(x[None])[0]
     assert found.shape == exact.shape
     assert found.dtype == x.dtype
     exact = exact if added is None else exact + added
@@ -45,7 +46,7 @@ def test_every_width_is_within_the_steps_of_bf16(first):
 def test_rows_that_are_not_side_by_side_and_a_bias(width):
     assert farthest(width, 7, 5, bias=True) < 2**-7
     weight, x = torch.randn(7, width), torch.randn(5, 2 * width)
-    laid = Laid(weight, None, "int8", 5, 99)
+    laid = laid_out(weight, None, "int8", 5, 99)
     assert torch.equal(laid(x[:, :width]), laid(x[:, :width].contiguous()))
     assert torch.equal(laid(x[:, :width].bfloat16()), laid(x[:, :width].contiguous().bfloat16()))
     assert laid(x[:0, :width]).shape == (0, 7)

@@ -87,7 +87,7 @@ class TakesTurns(Protocol):
 
 @runtime_checkable
 class StepsByToken(Protocol):
-    """A block, or a part that reads ``(x, info)``, which can say what it does with one new token of each text while texts are written."""
+    """A part that reads ``(x, info)``, which can say what it does with one new token of each text while texts are written."""
 
     def token_step(self) -> Callable[[Tensor, SequenceInfo], Tensor] | None:
         """What ``forward(x, info)`` gives for x (B, 1, D) and a cache, bit for bit, with everything looked up that stays the same from token to token.
@@ -95,6 +95,13 @@ class StepsByToken(Protocol):
         It is made once a text, within its decoding form, and writes nothing into ``info.out``. None where ``forward`` itself must be asked.
         """
         ...
+
+
+@runtime_checkable
+class StepsLayers(Protocol):
+    """A block that can say the same of its layer: (B, 1, D) -> (B, 1, D), and what its parts wrote besides."""
+
+    def layer_step(self) -> Callable[[Tensor, SequenceInfo], tuple[Tensor, dict[str, Any]]]: ...
 
 
 @runtime_checkable

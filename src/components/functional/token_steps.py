@@ -1,7 +1,7 @@
 """While a text is written, one token at a time passes all layers, and asking modules takes a third of the time of a small model. Here that is asked once a text.
 
-Within ``token_steps`` a layer whose block ``StepsByToken`` computes a single token by what the block gave: the same operations, without the calls of modules
-and the looking up of weights between them. All else, a prompt among it, is computed as ever.
+Within ``token_steps`` a layer whose block ``StepsLayers`` computes a single token by what the block gave: the same operations, without the calls of modules
+and the looking up of weights between them, as far as its parts ``StepsByToken``. All else, a prompt among it, is computed as ever.
 """
 
 from __future__ import annotations
@@ -13,38 +13,40 @@ from typing import Any, TypeAlias, TypeVar
 import torch
 from torch import Tensor, nn
 
-from components.core.abilities import StepsByToken
+from components.core.abilities import StepsLayers
 from components.core.sequence import Layer, SequenceInfo
 from components.functional import chosen
 from components.functional.decode_products import Product
 
 TokenStep: TypeAlias = Callable[[Tensor, SequenceInfo], Tensor]
+LayerStep: TypeAlias = Callable[[Tensor, SequenceInfo], tuple[Tensor, dict[str, Any]]]
 Part = TypeVar("Part", bound=nn.Module)
 
 
 class TokenLayer:
     """A layer's ``forward`` while a text is written. What it does with a token is asked at the first one, when its matrices have been laid out."""
 
-    def __init__(self, layer: Layer, block: StepsByToken) -> None:
+    def __init__(self, layer: Layer, block: StepsLayers) -> None:
         self.layer, self.block = layer, block
-        self.asked = False
-        self.step: TokenStep | None = None
+        self.step: LayerStep | None = None
 
     def __call__(self, s: Tensor, info: SequenceInfo) -> tuple[Tensor, dict[str, Any]]:
         if s.shape[1] != 1 or info.cache is None or torch.is_grad_enabled():
             return Layer.forward(self.layer, s, info)
-        if not self.asked:
-            self.step, self.asked = self.block.token_step(), True
-        return Layer.forward(self.layer, s, info) if self.step is None else (self.step(s, info), {})
+        if self.step is None:
+            self.step = self.block.layer_step()
+        return self.step(s, info)
 
 
 @contextmanager
 def token_steps(model: object) -> Iterator[None]:
     """Within it, layers of ``model`` that can pass a token by the short way do: those that nobody has hooked, compiled or replaced, in eval mode."""
-    layers = [m for m in model.modules() if isinstance(m, Layer)] if isinstance(model, nn.Module) else []
-    taken = [x for x in layers if isinstance(x.block, StepsByToken) and untouched(x)]
+    modules = list(model.modules()) if isinstance(model, nn.Module) else []
+    layers = [m for m in modules if type(m) is Layer]
+    # by name: asked before each text
+    taken = [] if any(compiled(m) for m in modules) else [x for x in layers if hasattr(x.block, "layer_step") and untouched(x)]
     if chosen.heard is not None and layers:
-        why = "modules are asked once a text" if taken else "blocks that have no such step, or hooks on them"
+        why = "modules are asked once a text" if taken else "blocks without such a step, hooked or compiled ones"
         chosen.tell("layers for one token", f"{len(taken)} of {len(layers)} by the short way", why)
     for layer in taken:
         vars(layer)["forward"] = TokenLayer(layer, layer.block)  # type: ignore[arg-type]  # asked above
@@ -60,19 +62,24 @@ def untouched(layer: nn.Module) -> bool:
     if nn.modules.module._has_any_global_hook():
         return False
     return all(
-        not (m._forward_hooks or m._forward_pre_hooks or m.training)
-        and m._compiled_call_impl is None
-        and isinstance(vars(m).get("forward"), Product | None)
+        not (m._forward_hooks or m._forward_pre_hooks or m.training) and isinstance(vars(m).get("forward"), Product | None)
         for m in layer.modules()
     )
 
 
+def compiled(module: nn.Module) -> bool:
+    """Whether ``torch.compile`` has made a program of it, which its own tokens must go through."""
+    return module._compiled_call_impl is not None or "_orig_mod" in module._modules
+
+
 def step_of(part: object) -> TokenStep | None:
     """The part's step for a token; None where it has none, or one that a ``forward`` further down the line of its classes knows nothing of."""
-    if not isinstance(part, StepsByToken):
-        return None
-    owner = next((c for c in type(part).__mro__ if {"forward", "token_step"} & set(vars(c))), object)
-    return part.token_step() if "token_step" in vars(owner) else None
+    for kind in type(part).__mro__:
+        if "token_step" in vars(kind):
+            return part.token_step()  # type: ignore[attr-defined,no-any-return]  # just found
+        if "forward" in vars(kind):
+            return None
+    return None
 
 
 def looked_up(module: Part, **instead: object) -> Part:

@@ -139,15 +139,17 @@ class GroupedQueryAttention(GroupedHeads, Positioned):
 
         def step(x: Tensor, info: SequenceInfo) -> Tensor:
             x = cast_once(x)
-            heads = x.shape[0], -1, 1, width  # of one position: the order of the axes does not matter
-            q, k, v = (y.view(heads) for y in projected(x))
+            texts = x.shape[0]
+            q, k, v = projected(x)
+            # of one position the order of its axis and the heads' does not matter
+            q, k, v = q.view(texts, -1, 1, width), k.view(texts, -1, 1, width), v.view(texts, -1, 1, width)
             if normed:
                 q, k = q_norm(q), k_norm(k)
             if rotates:
                 q, k = position.rotate(q, k, info, info)
             k, v, k_info = info.cache.slot(self, info.visit).append(k, v, info)  # type: ignore[union-attr]  # its layer has asked
-            y = read(q, k, v, info, k_info, position.bias(q, k, info, k_info) if biased else None).transpose(1, 2)
-            return out((gate(y, x, info) if gated else y).flatten(2))
+            y = read(q, k, v, info, k_info, position.bias(q, k, info, k_info) if biased else None)
+            return out((gate(y.transpose(1, 2), x, info) if gated else y).reshape(texts, 1, -1))
 
         return step
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor, nn
 
 from components.core.options import Options
 from components.core.sockets import INHERIT, Maker, Place, SequenceInfo, make
-from components.functional.token_steps import TokenStep, looked_up, step_of
+from components.functional.token_steps import LayerStep, TokenStep, looked_up, step_of
 
 if TYPE_CHECKING:
     from components.core.contracts import FFN, Attention, Residual
@@ -52,7 +52,7 @@ class TokenBranch:
     """A branch whose modules were looked up once, for the tokens of one text."""
 
     name: str
-    part: TokenStep
+    part: TokenStep | Attention | FFN
     norm: Callable[[Tensor], Tensor]
     output_norm: Callable[[Tensor], Tensor]
     residual: Residual
@@ -135,16 +135,23 @@ class Block(Options, nn.Module):
         """The makers of the norms before and after a branch; None where it has no norm."""
         return None, None
 
-    def token_step(self) -> TokenStep | None:
-        """Its own ``forward`` over branches that were looked up; None where one of the parts has no step for a token."""
-        found: list[TokenBranch] = []
+    def layer_step(self) -> LayerStep:
+        """Its own ``forward`` over branches whose modules were looked up."""
+        found, quiet = [], True
         for b in self.branches:
             step = step_of(b.part)
-            if step is None:
-                return None
             norms = (n if n is same else looked_up(n).forward for n in (b.norm, b.output_norm))
-            found.append(TokenBranch(b.name, step, *norms, b.residual))
-        return looked_up(self, branches=found).forward
+            found.append(TokenBranch(b.name, b.part if step is None else step, *norms, b.residual))
+            quiet = quiet and step is not None
+        forward = looked_up(self, branches=found).forward
+        if quiet:
+            return lambda s, info: (forward(s, info), {})
+
+        def step_of_layer(s: Tensor, info: SequenceInfo) -> tuple[Tensor, dict[str, Any]]:
+            out: dict[str, Any] = {}
+            return forward(s, info.with_(out=out, memo=info.memo)), out
+
+        return step_of_layer
 
 
 class NormedBlock(Block):

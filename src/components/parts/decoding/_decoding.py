@@ -12,7 +12,7 @@ from torch import Tensor
 
 from components.core.options import Options
 from components.core.sockets import Batch, Cache
-from components.functional.decode_products import Weights
+from components.functional.laid_out import Weights
 
 # ids (B, T) so far -> (B,) True for the rows that are over, whatever their last token is
 Over = Callable[[Tensor], Tensor]

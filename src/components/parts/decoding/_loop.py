@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from components.core.errors import UserError
 from components.core.sockets import Batch, Cache
 from components.core.traits import bounded, turning_points
-from components.functional.decode_products import Weights, decoding_form
+from components.functional.decode_products import decoding_form
+from components.functional.laid_out import Weights
 from components.functional.token_steps import token_steps
 from components.parts.decoding._decoding import Wanted
 from components.parts.decoding._rows import columns, longer, picked, pieces, positions_of, rows_of

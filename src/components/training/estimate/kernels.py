@@ -18,8 +18,9 @@ from components.core.meta import emptied
 from components.core.sockets import Batch, Terms
 from components.core.traits import counts_tokens, each_turn
 from components.functional.chosen import Choice, hearing
-from components.functional.decode_products import Weights, decoding_form
+from components.functional.decode_products import decoding_form
 from components.functional.experts import even_loads
+from components.functional.laid_out import Weights
 from components.training.devices import device_kind, with_precision_of_here
 from components.training.estimate.activations import asked_everywhere, batch_of
 from components.training.estimate.estimating import Subject
