@@ -13,12 +13,11 @@ from torch import nn
 from components import build
 from components.check.host import scramble
 from components.core import registry
-from components.core.abilities import StepsByToken, StepsLayers
 from components.core.errors import UserError
 from components.core.sockets import Batch, Layer
 from components.functional import chosen, watch
 from components.functional.decode_products import decoding_form
-from components.functional.token_steps import TokenLayer, step_of, token_steps
+from components.functional.token_steps import StepsByToken, StepsLayers, TokenLayer, step_of, token_steps
 
 V, D, T = 24, 32, 12
 IDS = torch.randint(0, V, (2, T), generator=torch.Generator().manual_seed(0))

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.nn import Module
 
-    from components.core.sequence import SequenceInfo
-
 
 @runtime_checkable
 class Named(Protocol):
@@ -83,25 +81,6 @@ class TakesTurns(Protocol):
     def in_turn(self) -> Sequence[Module]:
         """The modules; those whose turn it is not have no gradient in that step."""
         ...
-
-
-@runtime_checkable
-class StepsByToken(Protocol):
-    """A part that reads ``(x, info)``, which can say what it does with one new token of each text while texts are written."""
-
-    def token_step(self) -> Callable[[Tensor, SequenceInfo], Tensor] | None:
-        """What ``forward(x, info)`` gives for x (B, 1, D) and a cache, bit for bit, with everything looked up that stays the same from token to token.
-
-        It is made once a text, within its decoding form, and writes nothing into ``info.out``. None where ``forward`` itself must be asked.
-        """
-        ...
-
-
-@runtime_checkable
-class StepsLayers(Protocol):
-    """A block that can say the same of its layer: (B, 1, D) -> (B, 1, D), and what its parts wrote besides."""
-
-    def layer_step(self) -> Callable[[Tensor, SequenceInfo], tuple[Tensor, dict[str, Any]]]: ...
 
 
 @runtime_checkable

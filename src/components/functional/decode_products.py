@@ -116,9 +116,9 @@ def by_token(module: nn.Module) -> Callable[[Tensor], Tensor]:
 
 def by_token_together(maps: Sequence[nn.Module]) -> Callable[[Tensor], Sequence[Tensor]]:
     """``together`` for a token, looked up once a text."""
-    first, *others = [vars(m).get("forward") for m in maps]
-    if isinstance(first, Product) and all(isinstance(p, Product) for p in others):
-        laid, sizes = first.joined_with(tuple(others))
+    forms = [p for m in maps if isinstance(p := vars(m).get("forward"), Product)]
+    if len(forms) == len(maps):
+        laid, sizes = forms[0].joined_with(tuple(forms[1:]))
         return lambda x: torch.split_with_sizes(laid(x), sizes, -1)
     steps = [by_token(m) for m in maps]
     return lambda x: [step(x) for step in steps]

@@ -8,19 +8,38 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
-from components.core.abilities import StepsLayers
 from components.core.sequence import Layer, SequenceInfo
 from components.functional import chosen
 from components.functional.decode_products import Product
 
 TokenStep: TypeAlias = Callable[[Tensor, SequenceInfo], Tensor]
-LayerStep: TypeAlias = Callable[[Tensor, SequenceInfo], tuple[Tensor, dict[str, Any]]]
+Out: TypeAlias = dict[str, Any]  # what a layer's parts wrote besides, by name
+LayerStep: TypeAlias = Callable[[Tensor, SequenceInfo], tuple[Tensor, Out]]
 Part = TypeVar("Part", bound=nn.Module)
+
+
+@runtime_checkable
+class StepsByToken(Protocol):
+    """A part that reads ``(x, info)``, which can say what it does with one new token of each text while texts are written."""
+
+    def token_step(self) -> TokenStep | None:
+        """What ``forward(x, info)`` gives for x (B, 1, D) and a cache, bit for bit, with everything looked up that stays the same from token to token.
+
+        It is made once a text, within its decoding form, and writes nothing into ``info.out``. None where ``forward`` itself must be asked.
+        """
+        ...
+
+
+@runtime_checkable
+class StepsLayers(Protocol):
+    """A block that can say the same of its layer: the stream (B, 1, D) -> the same, and what its parts wrote besides."""
+
+    def layer_step(self) -> LayerStep: ...
 
 
 class TokenLayer:
@@ -30,7 +49,7 @@ class TokenLayer:
         self.layer, self.block = layer, block
         self.step: LayerStep | None = None
 
-    def __call__(self, s: Tensor, info: SequenceInfo) -> tuple[Tensor, dict[str, Any]]:
+    def __call__(self, s: Tensor, info: SequenceInfo) -> tuple[Tensor, Out]:
         if s.shape[1] != 1 or info.cache is None or torch.is_grad_enabled():
             return Layer.forward(self.layer, s, info)
         if self.step is None:
@@ -43,17 +62,17 @@ def token_steps(model: object) -> Iterator[None]:
     """Within it, layers of ``model`` that can pass a token by the short way do: those that nobody has hooked, compiled or replaced, in eval mode."""
     modules = list(model.modules()) if isinstance(model, nn.Module) else []
     layers = [m for m in modules if type(m) is Layer]
-    # by name: asked before each text
-    taken = [] if any(compiled(m) for m in modules) else [x for x in layers if hasattr(x.block, "layer_step") and untouched(x)]
+    taken = {} if any(compiled(m) for m in modules) else {x: x.block for x in layers if untouched(x)}
+    found = [(x, TokenLayer(x, block)) for x, block in taken.items() if isinstance(block, StepsLayers)]
     if chosen.heard is not None and layers:
-        why = "modules are asked once a text" if taken else "blocks without such a step, hooked or compiled ones"
-        chosen.tell("layers for one token", f"{len(taken)} of {len(layers)} by the short way", why)
-    for layer in taken:
-        vars(layer)["forward"] = TokenLayer(layer, layer.block)  # type: ignore[arg-type]  # asked above
+        why = "modules are asked once a text" if found else "blocks without such a step, hooked or compiled ones"
+        chosen.tell("layers for one token", f"{len(found)} of {len(layers)} by the short way", why)
+    for layer, short in found:
+        vars(layer)["forward"] = short
     try:
         yield
     finally:
-        for layer in taken:
+        for layer, _ in found:
             vars(layer).pop("forward", None)
 
 

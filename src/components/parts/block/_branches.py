@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from torch import Tensor, nn
 
 from components.core.options import Options
 from components.core.sockets import INHERIT, Maker, Place, SequenceInfo, make
-from components.functional.token_steps import LayerStep, TokenStep, looked_up, step_of
+from components.functional.token_steps import LayerStep, Out, TokenStep, looked_up, step_of
 
 if TYPE_CHECKING:
     from components.core.contracts import FFN, Attention, Residual
@@ -45,6 +45,12 @@ class Branch:
     @property
     def residual(self) -> Residual:
         return self.modules[self.residual_name]  # type: ignore[return-value]
+
+    def looked_up(self, step: TokenStep | None) -> TokenBranch:
+        """The same for the tokens of one text; ``step``: the part's, if it has one."""
+        names = self.norm_name, self.output_norm_name
+        norms = (looked_up(self.modules[n]).forward if n else same for n in names)  # type: ignore[type-var]  # none of them is None
+        return TokenBranch(self.name, self.part if step is None else step, *norms, self.residual)
 
 
 @dataclass(frozen=True)
@@ -137,18 +143,14 @@ class Block(Options, nn.Module):
 
     def layer_step(self) -> LayerStep:
         """Its own ``forward`` over branches whose modules were looked up."""
-        found, quiet = [], True
-        for b in self.branches:
-            step = step_of(b.part)
-            norms = (n if n is same else looked_up(n).forward for n in (b.norm, b.output_norm))
-            found.append(TokenBranch(b.name, b.part if step is None else step, *norms, b.residual))
-            quiet = quiet and step is not None
+        steps = [step_of(b.part) for b in self.branches]
+        found = [b.looked_up(step) for b, step in zip(self.branches, steps, strict=True)]
         forward = looked_up(self, branches=found).forward
-        if quiet:
+        if None not in steps:
             return lambda s, info: (forward(s, info), {})
 
-        def step_of_layer(s: Tensor, info: SequenceInfo) -> tuple[Tensor, dict[str, Any]]:
-            out: dict[str, Any] = {}
+        def step_of_layer(s: Tensor, info: SequenceInfo) -> tuple[Tensor, Out]:
+            out: Out = {}
             return forward(s, info.with_(out=out, memo=info.memo)), out
 
         return step_of_layer
