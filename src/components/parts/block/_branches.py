@@ -48,9 +48,11 @@ class Branch:
 
     def looked_up(self, step: TokenStep | None) -> TokenBranch:
         """The same for the tokens of one text; ``step``: the part's, if it has one."""
-        names = self.norm_name, self.output_norm_name
-        norms = (looked_up(self.modules[n]).forward if n else same for n in names)  # type: ignore[type-var]  # none of them is None
-        return TokenBranch(self.name, self.part if step is None else step, *norms, self.residual)
+        norms: list[Callable[[Tensor], Tensor]] = [same, same]
+        for i, name in enumerate((self.norm_name, self.output_norm_name)):
+            if name:
+                norms[i] = looked_up(self.modules[name]).forward  # type: ignore[type-var]  # Block has put a module there
+        return TokenBranch(self.name, self.part if step is None else step, norms[0], norms[1], self.residual)
 
 
 @dataclass(frozen=True)
