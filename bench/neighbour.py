@@ -93,10 +93,13 @@ class Worker:
         return self.process.stdout.readline()
 
     def turn(self) -> float:
+        self.begin()
+        return float(self.line())
+
+    def begin(self) -> None:
         assert self.process.stdin is not None
         self.process.stdin.write("\n")
         self.process.stdin.flush()
-        return float(self.line())
 
 
 @contextmanager
@@ -123,6 +126,20 @@ class Row:
     kept: float
     lowest: float
     highest: float
+
+
+def at_once(seconds: float, rounds: int) -> float:
+    """What two processes of one thread each do together, over one alone: as much as two threads could do if none of them ever waited for the other."""
+    pair, found = [Worker(ONE, 1, seconds) for _ in range(2)], []
+    for _ in range(rounds):
+        alone = statistics.mean(w.turn() for w in pair)
+        for w in pair:
+            w.begin()
+        found.append(sum(float(w.line()) for w in pair) / alone)
+    for w in pair:
+        w.process.kill()
+        w.process.wait()
+    return statistics.median(found)
 
 
 def measure(spins: list[str], threads: int, rounds: int, seconds: float) -> list[Row]:
@@ -156,7 +173,7 @@ def measure(spins: list[str], threads: int, rounds: int, seconds: float) -> list
     return rows
 
 
-def table(rows: list[Row]) -> str:
+def table(rows: list[Row], together: float) -> str:
     load = f"{os.getloadavg()[0]:.1f} processes ran or waited at its end" if hasattr(os, "getloadavg") else ""
     lines = [
         *(HEAD, ""),
@@ -171,7 +188,11 @@ def table(rows: list[Row]) -> str:
         lines.append(f"| {'none' if r.spins == ONE else r.spins} | {r.threads} | {shares} | {r.lowest:.2f}–{r.highest:.2f} |")
     alone = {r.spins: r.alone for r in rows}
     if {OURS, ONE} <= alone.keys():
-        lines += ["", f"Alone, {rows[0].threads} threads are **{alone[OURS] / alone[ONE]:.2f}** times as fast as one."]
+        threads = f"Alone, {rows[0].threads} threads are **{alone[OURS] / alone[ONE]:.2f}** times as fast as one."
+        lines += [
+            "",
+            f"{threads} Two processes of one thread each, which never wait for one another, do {together:.2f} times as much as one.",
+        ]
     return "\n".join(lines) + "\n"
 
 
@@ -189,7 +210,7 @@ def main() -> None:
         steps(asked.worker)
         return
     rows = measure(asked.spins, asked.threads, asked.rounds, asked.seconds)
-    text = table(rows)
+    text = table(rows, at_once(asked.seconds, asked.rounds))
     print(json.dumps([asdict(r) for r in rows]) if asked.json else text)
     if asked.write:
         section.put("neighbour", text)

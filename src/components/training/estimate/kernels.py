@@ -18,9 +18,9 @@ from components.core.meta import emptied
 from components.core.sockets import Batch, Terms
 from components.core.traits import counts_tokens, each_turn
 from components.functional.chosen import Choice, hearing
-from components.functional.decode_products import decoding_form
 from components.functional.experts import even_loads
 from components.functional.laid_out import Weights
+from components.parts.decoding._loop import writing
 from components.training.devices import device_kind, with_precision_of_here
 from components.training.estimate.activations import asked_everywhere, batch_of
 from components.training.estimate.estimating import Subject
@@ -91,7 +91,7 @@ def _decoding(subject: Subject, model: nn.Module) -> list[Choice]:
     weights = part_values("decoding", node).get("weights", "same") if node else "same"
     with hearing() as heard, torch.inference_mode():
         model(batch_of(model, 1, 1))
-        with decoding_form(model, cast(Weights, weights), NEW_TOKENS):
+        with writing(model, cast(Weights, weights), NEW_TOKENS, rows=1):
             pass
     return list(heard)
 
