@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
+from contextlib import nullcontext
 from itertools import pairwise
 
 import pytest
@@ -18,6 +19,7 @@ from components.core.sockets import Batch, Layer
 from components.functional import chosen, watch
 from components.functional.decode_products import decoding_form
 from components.functional.token_steps import StepsByToken, StepsLayers, TokenLayer, step_of, token_steps
+from components.parts.decoding import _loop
 
 V, D, T = 24, 32, 12
 IDS = torch.randint(0, V, (2, T), generator=torch.Generator().manual_seed(0))
@@ -265,3 +267,18 @@ def test_decodings_go_the_short_way(name):
         made.draft = decoder()
     made.generate(model, Batch(IDS[:1, :4]), cache=build("cache", "growing"), max_new_tokens=20, generator=1)
     assert seen == {TokenLayer}
+
+
+@pytest.mark.parametrize("cross", ["gqa", "sliding_window"])
+def test_a_layer_that_reads_a_memory_gives_the_same_text(cross, monkeypatch):
+    sizes = {"vocab_size": V, "d_model": D, "n_layers": 2, "context_length": 64}
+    model = scramble(build("model", "encoder_decoder", **sizes, cross=cross).eval(), 0.2)
+    batch, texts = Batch(IDS[:, :1], source=Batch(IDS)), []
+    for short in (False, True):
+        if not short:
+            monkeypatch.setattr(_loop, "token_steps", lambda _: nullcontext())
+        cache = build("cache", "growing")
+        texts.append(build("decoding", "sample").generate(model, batch, cache=cache, max_new_tokens=20, generator=1))
+        monkeypatch.undo()
+    assert torch.equal(*texts)
+    assert len(set(texts[0].flatten().tolist())) > 9
