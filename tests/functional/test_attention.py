@@ -326,7 +326,7 @@ def test_masks_of_texts_in_pieces(rule, said, monkeypatch):
     i = info(**said, t=length)
     spec = MaskSpec(i, i, i.causal, rule)
     q = torch.empty(B, H, length, K)
-    mask, block = A._in_pieces(q, length, spec, biased=False, other=False)
+    mask, block = A._in_pieces(q, length, spec, biased=False, other=False, dropout=0.0)
     assert block == (length if "prefix" in said or "causal" in said else 128)
     assert mask is None or mask.shape[0] == (1 if not said.keys() - {"causal"} else B)
     by_products(i, rule, length)

@@ -16,6 +16,7 @@ from components.functional import chosen, watch
 from components.functional.attention_mask import MaskSpec
 from components.functional.banded import banded_attend, block_of
 from components.functional.dropout import dropout_of
+from components.functional.dropped_weights import dropped_of
 from components.functional.products import LeanProducts, Way, beats_fused, causal_block, triangle
 
 # Keys up to which batched products beat the fused CPU kernel, forward and backward together, measured on two AVX-512 cores: in bf16 at 512 20 ms against 55.
@@ -149,12 +150,13 @@ def _products(
         k = k[:, :, None].expand(b, groups, h // groups, tk, width).reshape(b, h, tk, width)
         v = v[:, :, None].expand(b, groups, h // groups, tk, v.shape[-1]).reshape(b, h, tk, v.shape[-1])
     q3, k3, v3 = q.reshape(b * h, tq, width), k.reshape(b * h, tk, width), v.reshape(b * h, tk, v.shape[-1])
-    if dropout == 0.0 and (
-        pieces := _in_pieces(q, tk, spec, biased=bias is not None, other=soft_cap is not None or sinks is not None)
-    ):
+    other = soft_cap is not None or sinks is not None
+    if pieces := _in_pieces(q, tk, spec, biased=bias is not None, other=other, dropout=dropout):
         mask, block = pieces
         taken = None if sinks is None else sinks.repeat(b)
-        return LeanProducts.apply(q3, k3, v3, mask, bias, taken, Way(scale, h, block, soft_cap)).view(b, h, tq, v.shape[-1])
+        dropped, keys = (None, None) if dropout == 0.0 else dropped_of((b, h, tq, tk), dropout, q.device)
+        way = Way(scale, h, block, soft_cap, dropped)
+        return LeanProducts.apply(q3, k3, v3, mask, bias, taken, keys, way).view(b, h, tq, v.shape[-1])
     sees_all = spec.sees_all(tq, tk)
     mask = None if sees_all else spec.additive(q.dtype, q.device)
     scores = torch.bmm(q3 * scale, k3.transpose(1, 2)).view(b, h, tq, tk)
@@ -172,14 +174,16 @@ def _products(
     return torch.bmm(weights.to(v.dtype).reshape(b * h, tq, tk), v3).view(b, h, tq, v.shape[-1])
 
 
-def _in_pieces(q: Tensor, tk: int, spec: MaskSpec, *, biased: bool, other: bool) -> tuple[Tensor | None, int] | None:
+def _in_pieces(
+    q: Tensor, tk: int, spec: MaskSpec, *, biased: bool, other: bool, dropout: float
+) -> tuple[Tensor | None, int] | None:
     """The mask, and how many queries at once, where nothing of Tq x Tk is to be kept; None where all at once is faster, and little. q (B, H, Tq, K).
 
     biased: whether scores have a bias. other: whether they are capped or have sinks, whose passes over all scores would be kept one by one.
     """
     heads, tq = q.shape[1], q.shape[2]
-    recorded, many = torch.is_grad_enabled(), tk > CPU_PRODUCTS_UP_TO[torch.bfloat16]
-    if q.device.type != "cpu" or torch.compiler.is_compiling() or tq == 1 or (biased and not many):
+    recorded, many = torch.is_grad_enabled(), dropout > 0.0 or tk > CPU_PRODUCTS_UP_TO[torch.bfloat16]
+    if q.device.type != "cpu" or torch.compiler.is_compiling() or tq == 1 or (biased and not many) or dropout >= 1.0:
         return None
     if spec.only_causal(tq, tk):
         size = causal_block(tq)

@@ -63,7 +63,7 @@ def banded_attend(q: Tensor, k: Tensor, v: Tensor, spec: MaskSpec, size: int, sc
     if beats_fused(q):
         k, v = (x.repeat_interleave(q.shape[1] // x.shape[1], 1).flatten(0, 1) for x in (k, v))
         factor = 1.0 / math.sqrt(q.shape[-1]) if scale is None else scale
-        out = LeanProducts.apply(q.flatten(0, 1), k, v, mask[:, 0], None, None, Way(factor, q.shape[1], size)).unflatten(
+        out = LeanProducts.apply(q.flatten(0, 1), k, v, mask[:, 0], None, None, None, Way(factor, q.shape[1], size)).unflatten(
             0, q.shape[:2]
         )
     else:
