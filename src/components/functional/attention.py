@@ -154,7 +154,8 @@ def _products(
     if pieces := _in_pieces(q, tk, spec, biased=bias is not None, other=other, dropout=dropout):
         mask, block = pieces
         taken = None if sinks is None else sinks.repeat(b)
-        dropped, keys = (None, None) if dropout == 0.0 else dropped_of((b, h, tq, tk), dropout, q.device)
+        later = not _none_later(spec, tq, tk)
+        dropped, keys = (None, None) if dropout == 0.0 else dropped_of((b, h, tq, tk), dropout, q.device, later=later)
         way = Way(scale, h, block, soft_cap, dropped)
         return LeanProducts.apply(q3, k3, v3, mask, bias, taken, keys, way).view(b, h, tq, v.shape[-1])
     sees_all = spec.sees_all(tq, tk)
@@ -191,10 +192,15 @@ def _in_pieces(
     if spec.sees_all(tq, tk):
         return (None, tq) if many or (recorded and other) else None
     mask = spec.additive(q.dtype, q.device)[:, 0]
-    none_later = spec.causal and spec.is_self_attention and tq == tk and spec.q.prefix is None
-    if many or ((mask.shape[0] == 1 or heads * tq * tk >= PIECE) and (recorded or none_later)):
-        return mask, causal_block(tq) if none_later else tq
+    earlier = _none_later(spec, tq, tk)
+    if many or ((mask.shape[0] == 1 or heads * tq * tk >= PIECE) and (recorded or earlier)):
+        return mask, causal_block(tq) if earlier else tq
     return None
+
+
+def _none_later(spec: MaskSpec, tq: int, tk: int) -> bool:
+    """Whether no query that sees anything sees what comes after it."""
+    return spec.causal and spec.is_self_attention and tq == tk and spec.q.prefix is None
 
 
 def reference(

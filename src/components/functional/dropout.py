@@ -92,8 +92,16 @@ def numbers(shape: torch.Size, keys: Tensor) -> Tensor:
 
 def numbers_at(there: Tensor, keys: Tensor) -> Tensor:
     """(B, ...) int32 for the keys (B,) at some ``places`` (1, ...)."""
-    ones = [1] * (there.dim() - 1)
-    add, times = (keys >> 32).to(torch.int32).view(-1, *ones), ((keys >> 17).to(torch.int32) | 1).view(-1, *ones)
+    return numbers_from(there, *halves(keys, there.dim()))
+
+
+def halves(keys: Tensor, dims: int) -> tuple[Tensor, Tensor]:
+    """(B, 1, ...) int32, odd and any: by what a place is multiplied, and what is added."""
+    shape = (-1, *[1] * (dims - 1))
+    return ((keys >> 17).to(torch.int32) | 1).view(shape), (keys >> 32).to(torch.int32).view(shape)
+
+
+def numbers_from(there: Tensor, times: Tensor, add: Tensor) -> Tensor:
     drawn = there * times
     drawn += add
     drawn ^= drawn >> 15
