@@ -27,6 +27,12 @@ CPU_PRODUCTS_UP_TO = {torch.bfloat16: 512, torch.float16: 512}
 # The same where the CPU has instructions for bf16, if nothing but later keys is hidden (at 1,024 34 ms against 68, at 8,192 264 against 471; beyond it was not
 # measured), and if a mask or a bias of all pairs has to be made anyway (at 2,048 70 against 185).
 LEAN_PRODUCTS_UP_TO, LEAN_MASKS_UP_TO = 8192, 2048
+# Keys up to which all weights that are dropped are kept, three times: for more they are drawn again in the backward pass, a few heads and queries at a time.
+# Forward and backward, as it was before / all at once / in pieces, on one core: bf16, 128 keys 6.0 ms / 5.1 / 7.2, 256 37 / 33 / 31, 1,024 150 / 130 / 101; fp32 12.9 /
+# 13.1 / 15.7, 79 / 76 / 70, 311 / 295 / 213. Where all keys are seen, pieces take a fifth longer than all at once, at each length.
+DROPPED_AT_ONCE_UP_TO = 128
+DROPS_AT_ONCE = "the fused CPU kernel is 5 times slower with dropout"
+DROPS_IN_PIECES = "what is dropped is drawn again in the backward pass, a few heads and queries at a time"
 LEAST_ROWS = 128  # fewer queries are those of decoding, for which keys would be copied
 PIECE = 1 << 17  # scores that have a mask in common, from which they are worth a call of their own
 
@@ -69,7 +75,7 @@ def attend(
 
         return flex_attend(q, k, v, spec, bias=bias, scale=scale, soft_cap=soft_cap)
     if kernel == "banded":
-        return banded_attend(q, k, v, spec, block_of(q, k, spec), scale)
+        return banded_attend(q, k, v, spec, block_of(q, k, spec), scale, dropout)
     if kernel == "fused":
         return _fused(q, k, v, spec, bias, scale, dropout)
     return _products(q, k, v, spec, bias, scale, soft_cap, sinks, dropout)
@@ -81,7 +87,7 @@ def choose(
     """The name of the kernel, and why: ``fused`` (torch's scaled_dot_product_attention), ``banded`` (on CPUs, block by block), ``flex``
     (accelerators, structured masks) or ``products``."""
     tq, tk = q.shape[2], k.shape[2]
-    if dropout > 0.0 and DRAWS.keys is not None:
+    if dropout > 0.0 and DRAWS.keys is not None and q.device.type != "cpu":
         return "products", "dropout is drawn by samples, of which fused kernels know nothing"
     if sinks is not None:
         return "products", "no fused kernel takes sinks"
@@ -89,7 +95,10 @@ def choose(
         return "products", "no fused kernel of this device caps scores"
     if q.device.type == "cpu":
         if dropout > 0.0:
-            return "products", "the fused CPU kernel is 5 times slower with dropout"
+            few = tk <= DROPPED_AT_ONCE_UP_TO or dropout >= 1.0
+            if not few and bias is None and block_of(q, k, spec):
+                return "banded", "skips the keys that lie beyond the mask's reach, and draws for each block again"
+            return "products", DROPS_AT_ONCE if few or torch.compiler.is_compiling() else DROPS_IN_PIECES
         wide, few = beats_fused(q), tq > 1 and tk <= CPU_PRODUCTS_UP_TO.get(q.dtype, 0)
         if bias is None and (wide or not few) and block_of(q, k, spec):
             return "banded", "skips the keys that lie beyond the mask's reach"
@@ -183,8 +192,11 @@ def _in_pieces(
     biased: whether scores have a bias. other: whether they are capped or have sinks, whose passes over all scores would be kept one by one.
     """
     heads, tq = q.shape[1], q.shape[2]
-    recorded, many = torch.is_grad_enabled(), dropout > 0.0 or tk > CPU_PRODUCTS_UP_TO[torch.bfloat16]
-    if q.device.type != "cpu" or torch.compiler.is_compiling() or tq == 1 or (biased and not many) or dropout >= 1.0:
+    recorded, few = torch.is_grad_enabled(), CPU_PRODUCTS_UP_TO[torch.bfloat16] if dropout == 0.0 else DROPPED_AT_ONCE_UP_TO
+    many = tk > few
+    if q.device.type != "cpu" or torch.compiler.is_compiling() or tq == 1 or (not many and (biased or dropout > 0.0)):
+        return None
+    if dropout >= 1.0:  # nothing is left to draw
         return None
     if spec.only_causal(tq, tk):
         size = causal_block(tq)

@@ -60,6 +60,11 @@ class Way:
         """By what the weights that stay are multiplied."""
         return 1.0 if self.dropped is None else self.dropped.grown
 
+    @property
+    def together(self) -> int:
+        """Heads that are better not torn apart: of one text, where weights are dropped."""
+        return 1 if self.dropped is None else self.dropped.row[-3]
+
 
 class LeanProducts(torch.autograd.Function):
     """softmax(scores) v, a few heads at a time; the backward pass computes the weights again, for 5 % of a training step."""
@@ -187,12 +192,13 @@ def _heads(count: int, at_once: int, way: Way, *, one_number: bool, one_text: bo
                 there = range(i, min(i + at_once, texts))
                 yield slice(number + i * heads, number + (there.stop - 1) * heads + 1, heads), there, range(number, number + 1)
     elif one_text:
+        at_once -= at_once % way.together if at_once > way.together else 0
         for text in range(texts):
             for i in range(0, heads, at_once):
                 numbers = range(i, min(i + at_once, heads))
                 yield slice(text * heads + i, text * heads + numbers.stop), range(text, text + 1), numbers
     else:
-        at_once -= at_once % heads if way.dropped is not None else 0  # whole texts
+        at_once -= at_once % way.together
         for i in range(0, count, at_once):
             last = min(i + at_once, count)
             yield slice(i, last), range(i // heads, -(-last // heads)), range(heads)
