@@ -16,7 +16,9 @@ from torch._subclasses.fake_tensor import FakeTensor
 from components.core.draws import DRAWS
 from components.functional.dropout import KEPT_UP_TO, WHOLE, halves, hashed_places, kept_places, least, moved_on, numbers_from
 
-AT_ONCE = 1 << 18  # numbers: with what is made on the way they fit the cache of a core, where a pass costs a third of one through memory
+AT_ONCE = (
+    1 << 18
+)  # numbers: with what is made on the way they fit the cache of a core, where a pass costs a third of one through memory
 
 
 @dataclass(frozen=True)
@@ -51,9 +53,7 @@ class Dropped:
         for which, numbers, block in self._alike(texts, heads):
             for i in [which] if several == 1 else [range(text, text + 1) for text in which]:
                 count = len(i) * len(numbers)
-                views = [
-                    x[done : done + count].view(len(i), len(numbers), *x.shape[1:]).view(WHOLE[x.itemsize]) for x in parts
-                ]
+                views = [x[done : done + count].view(len(i), len(numbers), *x.shape[1:]).view(WHOLE[x.itemsize]) for x in parts]
                 text = () if several == 1 else (i.start % several,)
                 first, last = (i.start // several, (i.stop - 1) // several + 1)
                 size = rows.stop if self.blocks > 1 else 0

@@ -186,7 +186,9 @@ def _all_pieces(q: Tensor, k: Tensor, mask: Tensor | None, bias: Tensor | None, 
 def _heads(count: int, at_once: int, way: Way, *, one_number: bool, one_text: bool) -> Iterator[tuple[slice, range, range]]:
     """Which of all ``count`` heads are computed at once, the texts, and which of their heads: those of one number in several texts, of one text, or any."""
     heads, texts = way.heads, count // way.heads
-    if one_number or (way.dropped is not None and not one_text and at_once < heads):  # what is drawn is hashed once for the texts
+    if one_number or (
+        way.dropped is not None and not one_text and at_once < heads
+    ):  # what is drawn is hashed once for the texts
         for number in range(heads):
             for i in range(0, texts, at_once):
                 there = range(i, min(i + at_once, texts))
@@ -227,8 +229,11 @@ def _scores(q: Tensor, k: Tensor, piece: _Piece, way: Way) -> tuple[Tensor, Tens
     if way.soft_cap is not None:
         bent = _product(q, k, way.scale / way.soft_cap).tanh_()
         scores = bent * way.soft_cap
-    elif added and added[0].shape[2] == k.shape[1]:  # the product added onto it in one pass
-        scores = torch.baddbmm(added.pop(0).expand(q.shape[0], -1, -1), q, k.transpose(1, 2), alpha=way.scale)
+    elif (
+        added and added[0].shape[2] == k.shape[1]
+    ):  # the product added onto it in one pass; written, since selective checkpointing keeps what is returned
+        first, scores = added.pop(0), q.new_empty(*q.shape[:2], k.shape[1])
+        torch.baddbmm(first.expand(q.shape[0], -1, -1), q, k.transpose(1, 2), alpha=way.scale, out=scores)
     else:
         scores = _product(q, k, way.scale)
     for x in added:
