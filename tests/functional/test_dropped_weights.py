@@ -12,9 +12,8 @@ from components.core.positions import count_positions
 from components.core.recompute import recomputed
 from components.core.sockets import SequenceInfo
 from components.functional import attention as A
-from components.functional import banded
+from components.functional import banded, pieces
 from components.functional import dropped_weights as D
-from components.functional import products as P
 from components.functional.attention_mask import MaskSpec
 from components.functional.chosen import hearing
 from components.functional.dropout import MIX, PLACES, dropout_of, kept, moved_on, numbers
@@ -103,7 +102,7 @@ def kinds(tensor):
 
 
 def small(monkeypatch, scores, numbers_at_once):
-    monkeypatch.setattr(P, "SCORES_AT_ONCE", scores)
+    monkeypatch.setattr(pieces, "SCORES_AT_ONCE", scores)
     monkeypatch.setattr(D, "AT_ONCE", numbers_at_once)
 
 

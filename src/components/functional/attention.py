@@ -17,7 +17,8 @@ from components.functional.attention_mask import MaskSpec
 from components.functional.banded import banded_attend, block_of
 from components.functional.dropout import dropout_of
 from components.functional.dropped_weights import dropped_of
-from components.functional.products import LeanProducts, Way, beats_fused, causal_block, triangle
+from components.functional.pieces import Way, causal_block, triangle
+from components.functional.products import LeanProducts, beats_fused
 
 # Keys up to which batched products beat the fused CPU kernel, forward and backward together, measured on two AVX-512 cores: in bf16 at 512 20 ms against 55.
 # In fp32 the fused kernel is as fast or faster at every length.
@@ -27,9 +28,9 @@ CPU_PRODUCTS_UP_TO = {torch.bfloat16: 512, torch.float16: 512}
 # The same where the CPU has instructions for bf16, if nothing but later keys is hidden (at 1,024 34 ms against 68, at 8,192 264 against 471; beyond it was not
 # measured), and if a mask or a bias of all pairs has to be made anyway (at 2,048 70 against 185).
 LEAN_PRODUCTS_UP_TO, LEAN_MASKS_UP_TO = 8192, 2048
-# Keys up to which all weights that are dropped are kept, three times: for more they are drawn again in the backward pass, a few heads and queries at a time.
-# Forward and backward, as it was before / all at once / in pieces, on one core: bf16, 128 keys 6.0 ms / 5.1 / 7.2, 256 37 / 33 / 31, 1,024 150 / 130 / 101; fp32 12.9 /
-# 13.1 / 15.7, 79 / 76 / 70, 311 / 295 / 213. Where all keys are seen, pieces take a fifth longer than all at once, at each length.
+# Keys up to which all weights are kept, three times, if some are dropped; for more they are drawn again, a few heads and queries at a time. Forward and backward on
+# one core, ms in bf16 / fp32, causal: at 128 keys all at once 5.1 / 13.1, in pieces 7.2 / 15.7; at 256 33 / 76 and 31 / 70; at 1,024 130 / 295 and 101 / 213.
+# Where all keys are seen pieces take a fifth longer, at each length.
 DROPPED_AT_ONCE_UP_TO = 128
 DROPS_AT_ONCE = "the fused CPU kernel is 5 times slower with dropout"
 DROPS_IN_PIECES = "what is dropped is drawn again in the backward pass, a few heads and queries at a time"

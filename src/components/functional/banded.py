@@ -17,7 +17,8 @@ from torch._subclasses.fake_tensor import FakeTensor
 from components.core.sockets import SequenceInfo
 from components.functional.attention_mask import MaskSpec
 from components.functional.dropped_weights import dropped_of
-from components.functional.products import LeanProducts, Way, beats_fused
+from components.functional.pieces import Way
+from components.functional.products import LeanProducts, beats_fused
 
 SMALLEST = 64  # positions of a block: smaller ones save nothing
 FEWEST = 4  # blocks from which it pays: two are seen of them

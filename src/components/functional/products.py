@@ -1,69 +1,23 @@
 """Attention by batched products that keeps nothing of size T x T: neither for the backward pass nor, beyond a few heads at once, during it.
 
-A causal mask lets queries be taken in blocks, each against the keys up to its own last: what lies above the diagonal is not computed, and the mask is one small
-triangle. As FlashAttention skips blocks: Dao 2023, arXiv:2307.08691, section 3.1
+The backward pass computes the weights again, and draws again which of them are dropped. As FlashAttention does: Dao et al. 2022, arXiv:2205.14135, section 3.1
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from itertools import islice
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensor
 
-from components.functional.dropped_weights import Dropped
+from components.functional.pieces import Piece, Way, pieces_of
 from components.functional.precision import multiplies_bf16
-
-SCORES_AT_ONCE = 1 << 20  # of all heads together: small enough for the cache, large enough for the products
-
-
-def causal_block(length: int) -> int:
-    """How many queries at once, where none sees what comes later: few skip more of the square, many make larger products. Measured from 256 to 8,192."""
-    return min(length, max(128, min(256, length // 4), length // 8))
-
-
-def triangle(size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """(1, size, size): 0 where a query sees a key, -inf above the diagonal."""
-    return torch.full((1, size, size), float("-inf"), dtype=dtype, device=device).triu_(1)
 
 
 def beats_fused(q: Tensor) -> bool:
     """Whether these are of bf16 on a CPU that has products of it, which are faster than torch's fused kernel there; a compiler chooses for itself."""
     here = q.device.type == "cpu" and q.dtype is torch.bfloat16
     return here and not torch.compiler.is_compiling() and multiplies_bf16("cpu")
-
-
-@dataclass(frozen=True)
-class Way:
-    """How scores are made: softmax(cap(q k^T * scale) + bias + mask).
-
-    Args:
-        scale: of scores.
-        heads: of a text, which lie side by side.
-        block: how many queries at once. With fewer than there are, no query sees what is later, and there are as many keys.
-        soft_cap: c in c * tanh(score / c), or None.
-        dropped: what is dropped of the weights after the softmax, or None.
-    """
-
-    scale: float
-    heads: int
-    block: int
-    soft_cap: float | None = None
-    dropped: Dropped | None = None
-
-    @property
-    def grown(self) -> float:
-        """By what the weights that stay are multiplied."""
-        return 1.0 if self.dropped is None else self.dropped.grown
-
-    @property
-    def together(self) -> int:
-        """Heads that are better not torn apart: of one text, where weights are dropped."""
-        return 1 if self.dropped is None else self.dropped.row[-3]
 
 
 class LeanProducts(torch.autograd.Function):
@@ -90,7 +44,7 @@ class LeanProducts(torch.autograd.Function):
         ctx.save_for_backward(q, k, v, mask, bias, sinks, keys)
         ctx.way = way
         out = q.new_empty(*q.shape[:2], v.shape[-1])
-        for piece in _pieces(q, k, mask, bias, way):
+        for piece in pieces_of(q, k, mask, bias, way):
             weights, _ = _weights(q[piece.ours], k[piece.theirs], sinks, piece, way)
             weights = weights[..., : piece.seen]
             piece.drop(way, keys, weights)
@@ -106,7 +60,7 @@ class LeanProducts(torch.autograd.Function):
         grad_q, grad_k, grad_v = torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
         grad_bias = torch.zeros_like(bias) if ctx.needs_input_grad[4] else None
         grad_sinks = None if sinks is None else torch.zeros_like(sinks)
-        for piece in _pieces(q, k, mask, bias, way):
+        for piece in pieces_of(q, k, mask, bias, way):
             ours, theirs = piece.ours, piece.theirs
             weights, bent = _weights(q[ours], k[theirs], sinks, piece, way)
             of_weights = _product(grad[ours], v[theirs], way.grown)
@@ -124,7 +78,8 @@ class LeanProducts(torch.autograd.Function):
                 grad_sinks[piece.heads] += of_scores[..., -1].sum(-1)
                 of_scores = of_scores[..., :-1]
             if grad_bias is not None:
-                grad_bias[piece.of_bias(grad_bias)] += of_scores.sum(0) if len(grad_bias) == 1 else of_scores
+                there = piece.of_bias(grad_bias)
+                there += of_scores if len(there) == len(of_scores) else of_scores.sum(0)
             if bent is not None:
                 of_scores = torch.ops.aten.tanh_backward(of_scores, bent)
             grad_q[ours].baddbmm_(of_scores, k[theirs], beta=0, alpha=way.scale)
@@ -133,88 +88,7 @@ class LeanProducts(torch.autograd.Function):
         return grad_q, grad_k, grad_v, None, grad_bias, grad_sinks, None, None
 
 
-@dataclass(frozen=True)
-class _Piece:
-    """Which heads and queries are computed at once, how many keys they see, and what is added to their scores."""
-
-    heads: slice
-    rows: slice
-    seen: int
-    texts: range  # those that are here, and
-    numbers: range  # which of the heads of each; both are said where the heads differ in what is added or dropped
-    mask: Tensor | None  # (1 or n, rows, seen), or of the last keys alone
-    bias: Tensor | None  # (1 or n, rows, seen)
-
-    @property
-    def ours(self) -> tuple[slice, slice]:
-        return self.heads, self.rows
-
-    @property
-    def theirs(self) -> tuple[slice, slice]:
-        return self.heads, slice(self.seen)
-
-    def of_bias(self, bias: Tensor) -> tuple[int | slice, int, slice, slice]:
-        """Where in a bias (1 or texts, heads, Tq, Tk) this piece lies."""
-        texts = 0 if len(bias) == 1 else slice(self.texts.start, self.texts.stop)
-        return texts, self.numbers.start, self.rows, slice(self.seen)
-
-    def drop(self, way: Way, keys: Tensor | None, *parts: Tensor) -> None:
-        """Set to 0 in each of ``parts`` (n, rows, seen), in place, what is dropped of this piece."""
-        if way.dropped is not None and keys is not None:
-            way.dropped.drop(keys, self.texts, self.numbers, self.rows, *parts)
-
-
-def _pieces(q: Tensor, k: Tensor, mask: Tensor | None, bias: Tensor | None, way: Way) -> Iterator[_Piece]:
-    """Of heads that have what is added in common. Of fake tensors, which have no numbers to miss, two of the largest: in the second as much is held as ever is."""
-    found = _all_pieces(q, k, mask, bias, way)
-    return islice(found, 2) if isinstance(q, FakeTensor) else found
-
-
-def _all_pieces(q: Tensor, k: Tensor, mask: Tensor | None, bias: Tensor | None, way: Way) -> Iterator[_Piece]:
-    (count, queries, _), keys = q.shape, k.shape[1]
-    for first in reversed(range(0, queries, way.block)):
-        rows = slice(first, min(first + way.block, queries))
-        seen = keys if way.block >= queries else rows.stop
-        at_once = max(1, SCORES_AT_ONCE // ((rows.stop - first) * seen))
-        several = mask is not None and mask.shape[0] > 1
-        for heads, texts, numbers in _heads(count, at_once, way, one_number=bias is not None, one_text=several):
-            hidden = None if mask is None else _hidden(mask, texts, rows, seen)
-            piece = _Piece(heads, rows, seen, texts, numbers, hidden, None)
-            yield piece if bias is None else _biased(piece, bias, q.dtype)
-
-
-def _heads(count: int, at_once: int, way: Way, *, one_number: bool, one_text: bool) -> Iterator[tuple[slice, range, range]]:
-    """Which of all ``count`` heads are computed at once, the texts, and which of their heads: those of one number in several texts, of one text, or any."""
-    heads, texts = way.heads, count // way.heads
-    if one_number or (
-        way.dropped is not None and not one_text and at_once < heads
-    ):  # what is drawn is hashed once for the texts
-        for number in range(heads):
-            for i in range(0, texts, at_once):
-                there = range(i, min(i + at_once, texts))
-                yield slice(number + i * heads, number + (there.stop - 1) * heads + 1, heads), there, range(number, number + 1)
-    elif one_text:
-        at_once -= at_once % way.together if at_once > way.together else 0
-        for text in range(texts):
-            for i in range(0, heads, at_once):
-                numbers = range(i, min(i + at_once, heads))
-                yield slice(text * heads + i, text * heads + numbers.stop), range(text, text + 1), numbers
-    else:
-        at_once -= at_once % way.together
-        for i in range(0, count, at_once):
-            last = min(i + at_once, count)
-            yield slice(i, last), range(i // heads, -(-last // heads)), range(heads)
-
-
-def _hidden(mask: Tensor, texts: range, rows: slice, seen: int) -> Tensor:
-    mask = mask if mask.shape[0] == 1 else mask[texts.start : texts.stop]
-    if mask.shape[1] >= rows.stop:
-        return mask[:, rows, :seen]
-    size = rows.stop - rows.start
-    return mask[:, :size, :size]  # of a triangle, whose last block may be smaller
-
-
-def _weights(q: Tensor, k: Tensor, sinks: Tensor | None, piece: _Piece, way: Way) -> tuple[Tensor, Tensor | None]:
+def _weights(q: Tensor, k: Tensor, sinks: Tensor | None, piece: Piece, way: Way) -> tuple[Tensor, Tensor | None]:
     """(n, rows, seen), with a column more where heads have sinks; and the tanh of scores that are capped."""
     scores, bent = _scores(q, k, piece, way)
     if sinks is not None:
@@ -222,7 +96,7 @@ def _weights(q: Tensor, k: Tensor, sinks: Tensor | None, piece: _Piece, way: Way
     return torch.softmax(scores, -1), bent
 
 
-def _scores(q: Tensor, k: Tensor, piece: _Piece, way: Way) -> tuple[Tensor, Tensor | None]:
+def _scores(q: Tensor, k: Tensor, piece: Piece, way: Way) -> tuple[Tensor, Tensor | None]:
     """(n, rows, seen), and the tanh of those that are capped."""
     added = [x for x in (piece.bias, piece.mask) if x is not None]
     bent: Tensor | None = None
@@ -243,8 +117,3 @@ def _scores(q: Tensor, k: Tensor, piece: _Piece, way: Way) -> tuple[Tensor, Tens
 
 def _product(q: Tensor, k: Tensor, scale: float) -> Tensor:
     return q.new_empty(q.shape[0], q.shape[1], k.shape[1]).baddbmm_(q, k.transpose(1, 2), beta=0, alpha=scale)
-
-
-def _biased(piece: _Piece, bias: Tensor, dtype: torch.dtype) -> _Piece:
-    there = bias[piece.of_bias(bias)].to(dtype)
-    return replace(piece, bias=there if there.dim() == 3 else there[None])
