@@ -6,6 +6,7 @@ from contextlib import nullcontext
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from components.core.draws import DRAWS, drawn_for, repeatable, wrapped
 from components.core.positions import count_positions
@@ -306,3 +307,31 @@ def test_selective_checkpointing_keeps_none_either(said, monkeypatch):
     one = H * 1024 * K * 4
     for how in (True, "selective"):
         assert held(1024, torch.float32, FULL, said, False, how)[1] < 4 * one
+
+
+@pytest.mark.parametrize("by_sample", [True, False], ids=["by sample", "by generator"])
+@pytest.mark.parametrize("texts", [1, 3])
+@pytest.mark.parametrize("said", SAID[:3], ids=lambda s: "+".join(s) or "causal")
+@pytest.mark.parametrize("rule", [FULL, WINDOW], ids=["full", "window"])
+def test_plans_tell_what_a_run_holds(rule, said, texts, by_sample, monkeypatch):
+    """Two pieces of tensors without numbers hold what all pieces of real ones do: what is kept to the byte, and the most within a twentieth, since pieces of
+    other blocks may be fuller. Tables of places, which all layers share, aside."""
+    length = 700
+    small(monkeypatch, 3 * 128 * length, 1 << 15)
+    monkeypatch.setattr(D, "KEPT_UP_TO", 0)
+
+    def bytes_of(mode):
+        with mode:
+            q, k, v = (torch.zeros(texts, h, length, K, requires_grad=True) for h in (H, G, G))
+            i = info(**said, length=length, texts=texts)
+            samples = torch.zeros(texts, dtype=torch.long)
+            with drawn_for(SEED, samples if by_sample else None), Live((q, k, v, samples)) as live:
+                out = A.attend(q, k, v, MaskSpec(i, i, i.causal, rule), dropout=DROP)
+                after = live.now
+                grads = torch.autograd.grad(out, (q, k, v), torch.ones_like(out))
+                assert sum(x.numel() for x in grads) == sum(x.numel() for x in (q, k, v))
+                return after, live.peak
+
+    (kept_there, most_there), (kept_here, most_here) = bytes_of(FakeTensorMode()), bytes_of(nullcontext())
+    assert kept_there == kept_here
+    assert most_there == pytest.approx(most_here, rel=0.05)

@@ -60,7 +60,7 @@ def banded_attend(
 ) -> Tensor:
     """As ``attend``, for q (B, H, T, K), k (B, G, T, K), v (B, G, T, Kv), in blocks of ``size`` as ``block_of`` gives it."""
     shape, length, grouped = (*q.shape[:3], v.shape[-1]), q.shape[2], q.shape[1] != k.shape[1]
-    whole = (*q.shape[:3], length)
+    whole = (q.shape[0], q.shape[1], length, length)
     mask = spec.q.once(("banded", spec.rule.key, size, q.dtype), lambda: _mask(spec, size, q.dtype))
     blocks = -(-length // size)
     rows = mask.shape[0] // blocks  # rows that see alike are as heads of one
