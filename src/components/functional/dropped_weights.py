@@ -45,7 +45,7 @@ class Dropped:
         return 1.0 / (1.0 - self.p)
 
     def drop(self, keys: Tensor, texts: range, heads: range, rows: slice, *parts: Tensor) -> None:
-        """Set to 0, in place, what is dropped of each of ``parts``, (texts * heads, rows, seen) each: of the first ``seen`` keys.
+        """Set to 0, in place, what is dropped of each of ``parts``, (texts * heads, rows, seen) each, of one dtype: of the first ``seen`` keys.
 
         keys: (B,), or fewer where a row is several texts. texts: of those blocks that are cut, where they are.
         """
@@ -86,8 +86,9 @@ class Dropped:
             there = seen if self.later else min(seen, query + last - key)
             places = self._places(keys, text, heads, range(query + first, query + last), range(key, key + there))
             keep = numbers_from(places, times, add).ge_(least(self.p))
+            keep = keep.to(parts[0].dtype)
             for x in parts:  # times 0 or 1 as whole numbers, which costs a fraction of what a mask of bools does
-                x[:, :, first:last, :there].mul_(keep.to(x.dtype))
+                x[:, :, first:last, :there].mul_(keep)
 
     def _places(self, keys: Tensor, text: tuple[int, ...], heads: range, rows: range, seen: range) -> Tensor:
         """(1, heads, rows, seen), in the text of that number where a row is several."""
