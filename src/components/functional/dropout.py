@@ -124,8 +124,10 @@ def hashed_places(shape: torch.Size, device: torch.device, firsts: tuple[int, ..
         first = 0 if firsts is None else firsts[axis]
         along = torch.arange(first, first + length, dtype=torch.int32, device=device) * factor
         total = total + along.view(1, *[1] * axis, length, *[1] * (len(shape) - axis - 1))
-    total = (total ^ (total >> 16)) * wrapped(0x7FEB352D, 32)
-    return total ^ (total >> 15)
+    total ^= total >> 16
+    total *= wrapped(0x7FEB352D, 32)
+    total ^= total >> 15
+    return total
 
 
 kept_places = lru_cache(maxsize=8)(hashed_places)
