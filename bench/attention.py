@@ -1,7 +1,8 @@
-"""Attention in bf16 on this machine's CPU: the kernel that is chosen beside torch's fused one, forward and backward, and the error of both.
+"""Attention on this machine's CPU, in bf16 where nothing else is said: the kernel that is chosen beside torch's fused one, forward and backward, and their errors.
 
 ``python bench/attention.py [--rounds 5] [--write]``. Both take turns in one process; medians of milliseconds, and of the ratios round by round. Errors are
-relative to the formula in fp64, of the output and of the gradients of queries, keys and values. ``--write`` puts the tables into docs/performance.md.
+relative to the formula in fp64, of the output and of the gradients of queries, keys and values. Dropout is drawn by samples, as in training; torch's kernel,
+which knows none, draws from its generator and keeps all weights. ``--write`` puts the tables into docs/performance.md.
 """
 
 from __future__ import annotations
@@ -20,10 +21,12 @@ import torch
 from torch import Tensor
 
 from components.core import allocator
+from components.core.draws import drawn_for
 from components.core.sockets import SequenceInfo
 from components.functional import attention
 from components.functional.attention import attend, reference
 from components.functional.attention_mask import MaskSpec
+from components.functional.chosen import hearing
 from components.parts.mask.full import FullMask
 from components.parts.mask.sliding_window import SlidingWindowMask
 
@@ -43,14 +46,16 @@ class Case:
     causal: bool = True
     bias: bool = False
     backward: bool = True
+    dropout: float = 0.0
+    dtype: torch.dtype = torch.bfloat16
 
-    def tensors(self, dtype: torch.dtype = torch.bfloat16, spread: float = 1.0) -> list[Tensor]:
+    def tensors(self, spread: float = 1.0) -> list[Tensor]:
         """q, k, v, and a bias if there is one. Scores have a standard deviation of ``spread``."""
         torch.manual_seed(0)
         texts = max(1, SCORES // (HEADS * self.length))
         found = [torch.randn(texts, HEADS, self.length, WIDTH) for _ in range(3)]
         found[0] *= spread
-        made = [x.to(torch.bfloat16).to(dtype).requires_grad_() for x in found]
+        made = [x.to(self.dtype).requires_grad_() for x in found]
         return [*made, torch.randn(1, HEADS, self.length, self.length, requires_grad=True)] if self.bias else made
 
     def spec(self, texts: int) -> MaskSpec:
@@ -68,35 +73,33 @@ CASES = [
     Case("four documents in each row", 2048, documents=4),
     Case("a window of 128", 2048, window=128),
     Case("a bias that is learnt", 1024, bias=True),
+    *(Case("causal, a tenth dropped", n, dropout=0.1) for n in (128, 256, 1024, 4096)),
+    Case("all keys, a tenth dropped", 1024, causal=False, dropout=0.1),
+    Case("a window of 128, a tenth dropped", 2048, window=128, dropout=0.1),
+    *(Case("causal, a tenth dropped, in fp32", n, dropout=0.1, dtype=torch.float32) for n in (256, 1024)),
 ]
 
 
 def run(case: Case, given: list[Tensor], kernel: Callable[..., Tensor]) -> tuple[Tensor, ...]:
     q, k, v, *bias = given
-    with torch.set_grad_enabled(case.backward):
-        out = kernel(q, k, v, case.spec(q.shape[0]), *bias)
+    with torch.set_grad_enabled(case.backward), drawn_for(0, torch.arange(q.shape[0])):
+        out = kernel(q, k, v, case.spec(q.shape[0]), bias[0] if bias else None, case.dropout)
     return (out, *torch.autograd.grad(out, given, torch.ones_like(out))) if case.backward else (out,)
 
 
-def chosen(q: Tensor, k: Tensor, v: Tensor, spec: MaskSpec, bias: Tensor | None = None) -> Tensor:
-    return attend(q, k, v, spec, bias=bias)
+def chosen(q: Tensor, k: Tensor, v: Tensor, spec: MaskSpec, bias: Tensor | None, dropout: float) -> Tensor:
+    return attend(q, k, v, spec, bias=bias, dropout=dropout)
 
 
-def fused(q: Tensor, k: Tensor, v: Tensor, spec: MaskSpec, bias: Tensor | None = None) -> Tensor:
-    return attention._fused(q, k, v, spec, bias, None, 0.0)
+def fused(q: Tensor, k: Tensor, v: Tensor, spec: MaskSpec, bias: Tensor | None, dropout: float) -> Tensor:
+    return attention._fused(q, k, v, spec, bias, None, dropout)
 
 
 def row(case: Case, rounds: int) -> str:
     given = case.tensors()
-    kernel, _ = attention.choose(
-        given[0],
-        given[1],
-        spec=case.spec(given[0].shape[0]),
-        soft_cap=None,
-        sinks=None,
-        bias=(given[3:] or [None])[0],
-        dropout=0.0,
-    )
+    with hearing() as heard:
+        run(case, given, chosen)
+    (kernel,) = {choice.kernel for choice in heard}
     took: dict[Callable[..., Tensor], list[float]] = {fused: [], chosen: []}
     for _ in range(rounds + 1):
         for way, times in took.items():
@@ -114,7 +117,7 @@ def errors(spread: float) -> list[str]:
     given = [x[:1].detach().requires_grad_() for x in case.tensors(spread=spread)]
     exact = [x.detach().double().requires_grad_() for x in given]
     seen = case.spec(1).dense(given[0].device)
-    want = run(case, exact, lambda q, k, v, _: reference(q, k, v, seen))
+    want = run(case, exact, lambda q, k, v, *_: reference(q, k, v, seen))
     lines = []
     for name, way in (("fused", fused), ("chosen", chosen)):
         found = run(case, given, way)

@@ -11,7 +11,7 @@ from components import build
 from components.core.positions import count_positions
 from components.core.sockets import SequenceInfo
 from components.functional import attention as A
-from components.functional import banded
+from components.functional import banded, pieces
 from components.functional import products as P
 from components.functional.attention_mask import EVERYTHING, MaskSpec
 from components.functional.flex import flex_attend
@@ -282,7 +282,7 @@ def test_products_a_few_heads_at_a_time(monkeypatch):
     i = info()
     results = []
     for at_once in (1 << 20, 3 * T * T):
-        monkeypatch.setattr(P, "SCORES_AT_ONCE", at_once)
+        monkeypatch.setattr(pieces, "SCORES_AT_ONCE", at_once)
         out = A._products(q, k, v, MaskSpec(i, i, True, FullMask()), None, None, None, None, 0.0)
         results.append((out, *torch.autograd.grad(out.square().sum(), (q, k, v))))
     for a, b in zip(*results, strict=True):
@@ -302,7 +302,7 @@ def test_a_cpu_without_products_in_bf16_keeps_the_fused_kernel(monkeypatch):
 @pytest.mark.parametrize(("length", "block"), [(128, 128), (200, 128), (256, 128), (300, 128), (1100, 256)])
 def test_causal_blocks_are_the_whole_triangle(length, block, recorded):
     """Blocks that do and do not divide the length, in fp64: values and gradients as those of the formula."""
-    assert P.causal_block(length) == block
+    assert pieces.causal_block(length) == block
     by_products(info(t=length), FullMask(), length, recorded=recorded)
 
 
@@ -322,11 +322,11 @@ def test_masks_of_texts_in_pieces(rule, said, monkeypatch):
     """Each text by its own mask, and by blocks of queries where none sees what comes later, in fp64."""
     length = 260
     monkeypatch.setitem(A.CPU_PRODUCTS_UP_TO, torch.bfloat16, length - 1)
-    monkeypatch.setattr(P, "SCORES_AT_ONCE", 3 * length * length)  # which divides neither heads nor texts
+    monkeypatch.setattr(pieces, "SCORES_AT_ONCE", 3 * length * length)  # which divides neither heads nor texts
     i = info(**said, t=length)
     spec = MaskSpec(i, i, i.causal, rule)
     q = torch.empty(B, H, length, K)
-    mask, block = A._in_pieces(q, length, spec, biased=False, other=False)
+    mask, block = A._in_pieces(q, length, spec, biased=False, other=False, dropout=0.0)
     assert block == (length if "prefix" in said or "causal" in said else 128)
     assert mask is None or mask.shape[0] == (1 if not said.keys() - {"causal"} else B)
     by_products(i, rule, length)
@@ -340,7 +340,7 @@ def test_biases_caps_and_sinks_in_pieces(given, cap, said, texts, monkeypatch):
     """Of all texts or of each, learnt: values and gradients as those of the formula, in fp64."""
     length = 260
     monkeypatch.setitem(A.CPU_PRODUCTS_UP_TO, torch.bfloat16, length - 1)
-    monkeypatch.setattr(P, "SCORES_AT_ONCE", length * length // 2)  # which divides nothing
+    monkeypatch.setattr(pieces, "SCORES_AT_ONCE", length * length // 2)  # which divides nothing
     g = torch.Generator().manual_seed(1)
     learnt = {
         "bias": torch.randn(texts, H, length, length, generator=g, dtype=torch.float64, requires_grad=True),
@@ -375,7 +375,7 @@ def test_causal_blocks_make_no_square(monkeypatch):
     i = SequenceInfo(positions=torch.arange(length)[None])
     q, k, v = tensors(torch.bfloat16, length, length)
     A._products(q, k, v, MaskSpec(i, i, True, FullMask()), None, None, None, None, 0.0)
-    assert max(sizes) <= P.SCORES_AT_ONCE
+    assert max(sizes) <= pieces.SCORES_AT_ONCE
     assert sum(sizes) < B * H * length**2 * 2 / 3
 
 

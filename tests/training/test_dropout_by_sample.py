@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from components.functional import attention, pieces, products
 from components.runs.resume import find_resumed
 from components.training.experiment import Job, fit
 
@@ -35,6 +36,24 @@ def test_accumulation_and_checkpointing_change_nothing(tiny):
         assert apart(one, weights(tiny, {"activation_checkpointing": asked})[1]) == 0.0
     assert apart(one, weights(tiny, {"dropout_by": "rank"})[1]) > 1e-4
     assert apart(weights(tiny, {"dropout_by": "rank"}, accumulate_grad_batches=4)[1], one) > 1e-4
+
+
+def test_attention_in_pieces_drops_what_it_drops_at_once(tiny, monkeypatch):
+    """So a run that was begun with squares goes on without; and however steps of pieces are cut, checkpointed or compiled, they are the same."""
+    _, whole = weights(tiny)
+    monkeypatch.setattr(attention, "DROPPED_AT_ONCE_UP_TO", 1)
+    monkeypatch.setattr(pieces, "SCORES_AT_ONCE", 300)  # which divides neither texts nor heads
+    real, taken = products.pieces_of, []
+    monkeypatch.setattr(products, "pieces_of", lambda *a: taken.append(a) or real(*a))
+    _, one = weights(tiny)
+    assert taken
+    assert apart(one, whole) < 1e-9
+    assert apart(one, weights(tiny, accumulate_grad_batches=4)[1]) < 1e-9
+    for asked in (True, "selective"):
+        assert apart(one, weights(tiny, {"activation_checkpointing": asked})[1]) == 0.0
+    by_rank = [weights(tiny, {"dropout_by": "rank", "activation_checkpointing": asked})[1] for asked in (False, True)]
+    assert apart(*by_rank) == 0.0
+    assert apart(one, by_rank[0]) > 1e-4
 
 
 def test_layers_that_are_compiled_draw_the_same(tiny, monkeypatch):

@@ -18,7 +18,9 @@ from components.functional import chosen, watch
 from components.functional.attention_mask import MaskRule, MaskSpec
 from components.functional.banded import banded_attend, block_of
 from components.functional.dropout import dropout_of
-from components.functional.products import LeanProducts, Way, beats_fused, causal_block, triangle
+from components.functional.dropped_weights import dropped_of
+from components.functional.pieces import Way, causal_block, triangle
+from components.functional.products import LeanProducts, beats_fused
 
 # Keys up to which batched products beat the fused CPU kernel, forward and backward together, measured on two AVX-512 cores: in bf16 at 512 20 ms against 55.
 # In fp32 the fused kernel is as fast or faster at every length.
@@ -28,6 +30,12 @@ CPU_PRODUCTS_UP_TO = {torch.bfloat16: 512, torch.float16: 512}
 # The same where the CPU has instructions for bf16, if nothing but later keys is hidden (at 1,024 34 ms against 68, at 8,192 264 against 471; beyond it was not
 # measured), and if a mask or a bias of all pairs has to be made anyway (at 2,048 70 against 185).
 LEAN_PRODUCTS_UP_TO, LEAN_MASKS_UP_TO = 8192, 2048
+# Keys up to which all weights are kept, three times, if some are dropped; for more they are drawn again, a few heads and queries at a time. Forward and backward on
+# one core, ms in bf16 / fp32, causal: at 128 keys all at once 5.1 / 13.1, in pieces 7.2 / 15.7; at 256 33 / 76 and 31 / 70; at 1,024 130 / 295 and 101 / 213.
+# Where all keys are seen pieces take a fifth longer, at each length.
+DROPPED_AT_ONCE_UP_TO = 128
+DROPS_AT_ONCE = "the fused CPU kernel is 5 times slower with dropout"
+DROPS_IN_PIECES = "what is dropped is drawn again in the backward pass, a few heads and queries at a time"
 LEAST_ROWS = 128  # fewer queries are those of decoding, for which keys would be copied
 PIECE = 1 << 17  # scores that have a mask in common, from which they are worth a call of their own
 
@@ -70,7 +78,7 @@ def attend(
 
         return flex_attend(q, k, v, spec, bias=bias, scale=scale, soft_cap=soft_cap)
     if kernel == "banded":
-        return banded_attend(q, k, v, spec, block_of(q, k, spec), scale)
+        return banded_attend(q, k, v, spec, block_of(q, k, spec), scale, dropout)
     if kernel == "fused":
         return _fused(q, k, v, spec, bias, scale, dropout)
     return _products(q, k, v, spec, bias, scale, soft_cap, sinks, dropout)
@@ -107,7 +115,7 @@ def choose(
     """The name of the kernel, and why: ``fused`` (torch's scaled_dot_product_attention), ``banded`` (on CPUs, block by block), ``flex``
     (accelerators, structured masks) or ``products``."""
     tq, tk = q.shape[2], k.shape[2]
-    if dropout > 0.0 and DRAWS.keys is not None:
+    if dropout > 0.0 and DRAWS.keys is not None and q.device.type != "cpu":
         return "products", "dropout is drawn by samples, of which fused kernels know nothing"
     if sinks is not None:
         return "products", "no fused kernel takes sinks"
@@ -115,7 +123,10 @@ def choose(
         return "products", "no fused kernel of this device caps scores"
     if q.device.type == "cpu":
         if dropout > 0.0:
-            return "products", "the fused CPU kernel is 5 times slower with dropout"
+            few = tk <= DROPPED_AT_ONCE_UP_TO or dropout >= 1.0
+            if not few and bias is None and block_of(q, k, spec):
+                return "banded", "skips the keys that lie beyond the mask's reach, and draws for each block again"
+            return "products", DROPS_AT_ONCE if few or torch.compiler.is_compiling() else DROPS_IN_PIECES
         wide, few = beats_fused(q), tq > 1 and tk <= CPU_PRODUCTS_UP_TO.get(q.dtype, 0)
         if bias is None and (wide or not few) and block_of(q, k, spec):
             return "banded", "skips the keys that lie beyond the mask's reach"
@@ -176,12 +187,14 @@ def _products(
         k = k[:, :, None].expand(b, groups, h // groups, tk, width).reshape(b, h, tk, width)
         v = v[:, :, None].expand(b, groups, h // groups, tk, v.shape[-1]).reshape(b, h, tk, v.shape[-1])
     q3, k3, v3 = q.reshape(b * h, tq, width), k.reshape(b * h, tk, width), v.reshape(b * h, tk, v.shape[-1])
-    if dropout == 0.0 and (
-        pieces := _in_pieces(q, tk, spec, biased=bias is not None, other=soft_cap is not None or sinks is not None)
-    ):
+    other = soft_cap is not None or sinks is not None
+    if pieces := _in_pieces(q, tk, spec, biased=bias is not None, other=other, dropout=dropout):
         mask, block = pieces
         taken = None if sinks is None else sinks.repeat(b)
-        return LeanProducts.apply(q3, k3, v3, mask, bias, taken, Way(scale, h, block, soft_cap)).view(b, h, tq, v.shape[-1])
+        later = not _none_later(spec, tq, tk)
+        dropped, keys = (None, None) if dropout == 0.0 else dropped_of((b, h, tq, tk), dropout, q.device, later=later)
+        way = Way(scale, h, block, soft_cap, dropped)
+        return LeanProducts.apply(q3, k3, v3, mask, bias, taken, keys, way).view(b, h, tq, v.shape[-1])
     sees_all = spec.sees_all(tq, tk)
     mask = None if sees_all else spec.additive(q.dtype, q.device)
     scores = torch.bmm(q3 * scale, k3.transpose(1, 2)).view(b, h, tq, tk)
@@ -199,14 +212,19 @@ def _products(
     return torch.bmm(weights.to(v.dtype).reshape(b * h, tq, tk), v3).view(b, h, tq, v.shape[-1])
 
 
-def _in_pieces(q: Tensor, tk: int, spec: MaskSpec, *, biased: bool, other: bool) -> tuple[Tensor | None, int] | None:
+def _in_pieces(
+    q: Tensor, tk: int, spec: MaskSpec, *, biased: bool, other: bool, dropout: float
+) -> tuple[Tensor | None, int] | None:
     """The mask, and how many queries at once, where nothing of Tq x Tk is to be kept; None where all at once is faster, and little. q (B, H, Tq, K).
 
     biased: whether scores have a bias. other: whether they are capped or have sinks, whose passes over all scores would be kept one by one.
     """
     heads, tq = q.shape[1], q.shape[2]
-    recorded, many = torch.is_grad_enabled(), tk > CPU_PRODUCTS_UP_TO[torch.bfloat16]
-    if q.device.type != "cpu" or torch.compiler.is_compiling() or tq == 1 or (biased and not many):
+    recorded, few = torch.is_grad_enabled(), CPU_PRODUCTS_UP_TO[torch.bfloat16] if dropout == 0.0 else DROPPED_AT_ONCE_UP_TO
+    many = tk > few
+    if q.device.type != "cpu" or torch.compiler.is_compiling() or tq == 1 or (not many and (biased or dropout > 0.0)):
+        return None
+    if dropout >= 1.0:  # nothing is left to draw
         return None
     if spec.only_causal(tq, tk):
         size = causal_block(tq)
@@ -214,10 +232,15 @@ def _in_pieces(q: Tensor, tk: int, spec: MaskSpec, *, biased: bool, other: bool)
     if spec.sees_all(tq, tk):
         return (None, tq) if many or (recorded and other) else None
     mask = spec.additive(q.dtype, q.device)[:, 0]
-    none_later = spec.causal and spec.is_self_attention and tq == tk and spec.q.prefix is None
-    if many or ((mask.shape[0] == 1 or heads * tq * tk >= PIECE) and (recorded or none_later)):
-        return mask, causal_block(tq) if none_later else tq
+    earlier = _none_later(spec, tq, tk)
+    if many or ((mask.shape[0] == 1 or heads * tq * tk >= PIECE) and (recorded or earlier)):
+        return mask, causal_block(tq) if earlier else tq
     return None
+
+
+def _none_later(spec: MaskSpec, tq: int, tk: int) -> bool:
+    """Whether no query that sees anything sees what comes after it."""
+    return spec.causal and spec.is_self_attention and tq == tk and spec.q.prefix is None
 
 
 def reference(

@@ -7,6 +7,7 @@ appendix A (sliding chunks)
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +16,9 @@ from torch._subclasses.fake_tensor import FakeTensor
 
 from components.core.sockets import SequenceInfo
 from components.functional.attention_mask import MaskSpec
-from components.functional.products import LeanProducts, Way, beats_fused
+from components.functional.dropped_weights import dropped_of
+from components.functional.pieces import Way
+from components.functional.products import LeanProducts, beats_fused
 
 SMALLEST = 64  # positions of a block: smaller ones save nothing
 FEWEST = 4  # blocks from which it pays: two are seen of them
@@ -52,20 +55,25 @@ def _apart(info: SequenceInfo) -> bool:
     return bool((steps & ~going_back).all())
 
 
-def banded_attend(q: Tensor, k: Tensor, v: Tensor, spec: MaskSpec, size: int, scale: float | None) -> Tensor:
+def banded_attend(
+    q: Tensor, k: Tensor, v: Tensor, spec: MaskSpec, size: int, scale: float | None, dropout: float = 0.0
+) -> Tensor:
     """As ``attend``, for q (B, H, T, K), k (B, G, T, K), v (B, G, T, Kv), in blocks of ``size`` as ``block_of`` gives it."""
     shape, length, grouped = (*q.shape[:3], v.shape[-1]), q.shape[2], q.shape[1] != k.shape[1]
+    whole = (q.shape[0], q.shape[1], length, length)
     mask = spec.q.once(("banded", spec.rule.key, size, q.dtype), lambda: _mask(spec, size, q.dtype))
     blocks = -(-length // size)
     rows = mask.shape[0] // blocks  # rows that see alike are as heads of one
     q, k, v = (_cut(x, size, rows) for x in (q, k, v))
     q, k, v = q.flatten(0, 1), *(torch.cat((_before(x), x), 3).flatten(0, 1) for x in (k, v))
-    if beats_fused(q):
+    if dropout > 0.0 or beats_fused(q):
         k, v = (x.repeat_interleave(q.shape[1] // x.shape[1], 1).flatten(0, 1) for x in (k, v))
         factor = 1.0 / math.sqrt(q.shape[-1]) if scale is None else scale
-        out = LeanProducts.apply(q.flatten(0, 1), k, v, mask[:, 0], None, None, Way(factor, q.shape[1], size)).unflatten(
-            0, q.shape[:2]
-        )
+        dropped, keys = (None, None) if dropout == 0.0 else dropped_of(whole, dropout, q.device, later=False)
+        if dropped is not None:
+            dropped = replace(dropped, blocks=blocks, together=whole[0] // rows)
+        way = Way(factor, q.shape[1], size, dropped=dropped)
+        out = LeanProducts.apply(q.flatten(0, 1), k, v, mask[:, 0], None, None, keys, way).unflatten(0, q.shape[:2])
     else:
         out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale, enable_gqa=grouped)
     out = out.unflatten(0, (rows, blocks)).transpose(1, 2).flatten(2, 3)[:, :, :length]

@@ -1,6 +1,6 @@
 """Activations, alone or as gates, whose gradients are written where they are wanted: autograd makes a tensor for each, from which it has to be copied.
 
-Bit for bit what autograd computes: these are the kernels that it calls.
+Bit for bit what autograd computes: GELU, SiLU and ReLU by the kernels that it calls, the square of ReLU in fewer passes, to the same values.
 """
 
 from __future__ import annotations

@@ -26,6 +26,7 @@ PLACES = (
     0x165667B1,
 )  # odd, one for each axis of a row: what a step along it adds
 MIX = 0x2C1B3C6D
+WHOLE = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # as long as a floating number of so many bytes
 KEPT_UP_TO = 2**20  # places of a row whose numbers are kept from call to call: 4 MB
 
 
@@ -37,8 +38,13 @@ def dropout_of(x: Tensor, p: float, training: bool = True) -> Tensor:
     if keys is None or x.dim() == 0 or x.shape[0] % keys.shape[0] or p >= 1.0:
         return F.dropout(x, p)
     rows = x if x.shape[0] == keys.shape[0] else x.unflatten(0, (keys.shape[0], -1))
-    factor = kept(rows.shape, p, moved_on(keys)).to(x.dtype)
-    return (rows * factor.mul_(1.0 / (1.0 - p))).view(x.shape)
+    drawn, grown = numbers(rows.shape, moved_on(keys)), 1.0 / (1.0 - p)
+    if x.device.type != "cpu" or torch.compiler.is_compiling():
+        factor = (drawn >= least(p)).to(x.dtype).mul_(grown)
+    else:  # as whole numbers and bits: a CPU turns bools into numbers element by element
+        bits = WHOLE[x.dtype.itemsize]
+        factor = drawn.ge_(least(p)).to(bits).mul_(x.new_full((), grown).view(bits)).view(x.dtype)
+    return (rows * factor).view(x.shape)
 
 
 def kept_rows(x: Tensor, p: float) -> Tensor:
@@ -57,7 +63,12 @@ def moved_on(keys: Tensor) -> Tensor:
 
 def kept(shape: torch.Size, p: float, keys: Tensor) -> Tensor:
     """(B, ...) bool: False with probability ``p``. An element's draw depends on its row's key and on its place in the row alone."""
-    return numbers(shape, keys) >= int(p * 2**32) - 2**31
+    return numbers(shape, keys) >= least(p)
+
+
+def least(p: float) -> int:
+    """The smallest of ``numbers`` that is kept."""
+    return int(p * 2**32) - 2**31
 
 
 def uniform(ids: Tensor, training: bool) -> Tensor:
@@ -76,9 +87,22 @@ def uniform(ids: Tensor, training: bool) -> Tensor:
 
 def numbers(shape: torch.Size, keys: Tensor) -> Tensor:
     """(B, ...) int32, all of them equally likely."""
-    ones = [1] * (len(shape) - 1)
-    add, times = (keys >> 32).to(torch.int32).view(-1, *ones), ((keys >> 17).to(torch.int32) | 1).view(-1, *ones)
-    drawn = places(shape[1:], keys) * times
+    return numbers_at(places(shape[1:], keys), keys)
+
+
+def numbers_at(there: Tensor, keys: Tensor) -> Tensor:
+    """(B, ...) int32 for the keys (B,) at some ``places`` (1, ...)."""
+    return numbers_from(there, *halves(keys, there.dim()))
+
+
+def halves(keys: Tensor, dims: int) -> tuple[Tensor, Tensor]:
+    """(B, 1, ...) int32, odd and any: by what a place is multiplied, and what is added."""
+    shape = (-1, *[1] * (dims - 1))
+    return ((keys >> 17).to(torch.int32) | 1).view(shape), (keys >> 32).to(torch.int32).view(shape)
+
+
+def numbers_from(there: Tensor, times: Tensor, add: Tensor) -> Tensor:
+    drawn = there * times
     drawn += add
     drawn ^= drawn >> 15
     drawn *= MIX
@@ -92,14 +116,18 @@ def places(shape: torch.Size, keys: Tensor) -> Tensor:
     return kept_places(shape, keys.device)
 
 
-def hashed_places(shape: torch.Size, device: torch.device) -> Tensor:
+def hashed_places(shape: torch.Size, device: torch.device, firsts: tuple[int, ...] | None = None) -> Tensor:
+    """As ``places``; of the part of a row that begins at ``firsts``."""
     total = torch.zeros(1, *[1] * len(shape), dtype=torch.int32, device=device)
     for axis, length in enumerate(shape):
         factor = wrapped(PLACES[axis % len(PLACES)] + 2 * (axis // len(PLACES)), 32)
-        along = torch.arange(length, dtype=torch.int32, device=device) * factor
+        first = 0 if firsts is None else firsts[axis]
+        along = torch.arange(first, first + length, dtype=torch.int32, device=device) * factor
         total = total + along.view(1, *[1] * axis, length, *[1] * (len(shape) - axis - 1))
-    total = (total ^ (total >> 16)) * wrapped(0x7FEB352D, 32)
-    return total ^ (total >> 15)
+    total ^= total >> 16
+    total *= wrapped(0x7FEB352D, 32)
+    total ^= total >> 15
+    return total
 
 
 kept_places = lru_cache(maxsize=8)(hashed_places)

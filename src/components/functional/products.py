@@ -1,32 +1,17 @@
 """Attention by batched products that keeps nothing of size T x T: neither for the backward pass nor, beyond a few heads at once, during it.
 
-A causal mask lets queries be taken in blocks, each against the keys up to its own last: what lies above the diagonal is not computed, and the mask is one small
-triangle. As FlashAttention skips blocks: Dao 2023, arXiv:2307.08691, section 3.1
+The backward pass computes the weights again, and draws again which of them are dropped. As FlashAttention does: Dao et al. 2022, arXiv:2205.14135, section 3.1
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensor
 
+from components.functional.pieces import Piece, Way, pieces_of
 from components.functional.precision import multiplies_bf16
-
-SCORES_AT_ONCE = 1 << 20  # of all heads together: small enough for the cache, large enough for the products
-
-
-def causal_block(length: int) -> int:
-    """How many queries at once, where none sees what comes later: few skip more of the square, many make larger products. Measured from 256 to 8,192."""
-    return min(length, max(128, min(256, length // 4), length // 8))
-
-
-def triangle(size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """(1, size, size): 0 where a query sees a key, -inf above the diagonal."""
-    return torch.full((1, size, size), float("-inf"), dtype=dtype, device=device).triu_(1)
 
 
 def beats_fused(q: Tensor) -> bool:
@@ -35,41 +20,35 @@ def beats_fused(q: Tensor) -> bool:
     return here and not torch.compiler.is_compiling() and multiplies_bf16("cpu")
 
 
-@dataclass(frozen=True)
-class Way:
-    """How scores are made: softmax(cap(q k^T * scale) + bias + mask).
-
-    Args:
-        scale: of scores.
-        heads: of a text, which lie side by side.
-        block: how many queries at once. With fewer than there are, no query sees what is later, and there are as many keys.
-        soft_cap: c in c * tanh(score / c), or None.
-    """
-
-    scale: float
-    heads: int
-    block: int
-    soft_cap: float | None = None
-
-
 class LeanProducts(torch.autograd.Function):
     """softmax(scores) v, a few heads at a time; the backward pass computes the weights again, for 5 % of a training step."""
 
     @staticmethod
     def forward(
-        ctx: Any, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, bias: Tensor | None, sinks: Tensor | None, way: Way
+        ctx: Any,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        mask: Tensor | None,
+        bias: Tensor | None,
+        sinks: Tensor | None,
+        keys: Tensor | None,
+        way: Way,
     ) -> Tensor:
         """q (N, Tq, K), k (N, Tk, K), v (N, Tk, Kv) -> (N, Tq, Kv), all of one dtype; N texts times heads.
 
         mask, of 0 and -inf: (1 or texts, Tq, Tk), or a ``triangle`` of ``block`` positions; None hides nothing.
         bias: (1 or texts, heads, Tq, Tk). sinks: (N,), a logit that takes weight and gives nothing.
+        keys: of the rows that are drawn for, where ``way`` drops.
         """
-        ctx.save_for_backward(q, k, v, mask, bias, sinks)
+        ctx.save_for_backward(q, k, v, mask, bias, sinks, keys)
         ctx.way = way
         out = q.new_empty(*q.shape[:2], v.shape[-1])
-        for piece in _pieces(q, k, mask, bias, way):
+        for piece in pieces_of(q, k, mask, bias, way):
             weights, _ = _weights(q[piece.ours], k[piece.theirs], sinks, piece, way)
-            torch.bmm(weights[..., : piece.seen], v[piece.theirs], out=out[piece.ours])
+            weights = weights[..., : piece.seen]
+            piece.drop(way, keys, weights)
+            out[piece.ours].baddbmm_(weights, v[piece.theirs], beta=0, alpha=way.grown)
             del weights  # its memory, which is in the cache, is the next one's
         return out
 
@@ -77,98 +56,39 @@ class LeanProducts(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         if torch.is_grad_enabled():  # once_differentiable would be silent where torch.autograd.grad finds another path
             raise RuntimeError("attention by products has no second derivative")
-        (q, k, v, mask, bias, sinks), grad, way = ctx.saved_tensors, grads[0], ctx.way
+        (q, k, v, mask, bias, sinks, keys), grad, way = ctx.saved_tensors, grads[0], ctx.way
         grad_q, grad_k, grad_v = torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
         grad_bias = torch.zeros_like(bias) if ctx.needs_input_grad[4] else None
         grad_sinks = None if sinks is None else torch.zeros_like(sinks)
-        for piece in _pieces(q, k, mask, bias, way):
+        for piece in pieces_of(q, k, mask, bias, way):
             ours, theirs = piece.ours, piece.theirs
             weights, bent = _weights(q[ours], k[theirs], sinks, piece, way)
-            of_weights = torch.bmm(grad[ours], v[theirs].transpose(1, 2))
+            of_weights = _product(grad[ours], v[theirs], way.grown)
+            # the block that sees all keys comes first, and what was there is no number
+            kept = 0 if piece.seen == k.shape[1] else 1
+            used = weights[..., : piece.seen] if way.dropped is None else weights[..., : piece.seen].clone()
+            piece.drop(way, keys, of_weights, used)
+            grad_v[theirs].baddbmm_(used.transpose(1, 2), grad[ours], beta=kept, alpha=way.grown)
+            del used
             if sinks is not None:
                 of_weights = torch.nn.functional.pad(of_weights, (0, 1))
             of_scores = torch._softmax_backward_data(of_weights, weights, -1, weights.dtype)  # pyright: ignore[reportPrivateImportUsage]
             del of_weights
             if grad_sinks is not None:
                 grad_sinks[piece.heads] += of_scores[..., -1].sum(-1)
-                of_scores, weights = of_scores[..., :-1], weights[..., :-1]
+                of_scores = of_scores[..., :-1]
             if grad_bias is not None:
-                grad_bias[piece.of_bias(grad_bias)] += of_scores.sum(0) if len(grad_bias) == 1 else of_scores
+                there = piece.of_bias(grad_bias)
+                there += of_scores if len(there) == len(of_scores) else of_scores.sum(0)
             if bent is not None:
                 of_scores = torch.ops.aten.tanh_backward(of_scores, bent)
-            # the block that sees all keys comes first, and what was there is no number
-            kept = 0 if piece.seen == k.shape[1] else 1
-            grad_v[theirs].baddbmm_(weights.transpose(1, 2), grad[ours], beta=kept)
             grad_q[ours].baddbmm_(of_scores, k[theirs], beta=0, alpha=way.scale)
             grad_k[theirs].baddbmm_(of_scores.transpose(1, 2), q[ours], beta=kept, alpha=way.scale)
             del weights, of_scores, bent
-        return grad_q, grad_k, grad_v, None, grad_bias, grad_sinks, None
+        return grad_q, grad_k, grad_v, None, grad_bias, grad_sinks, None, None
 
 
-@dataclass(frozen=True)
-class _Piece:
-    """Which heads and queries are computed at once, how many keys they see, and what is added to their scores."""
-
-    heads: slice
-    rows: slice
-    seen: int
-    texts: slice  # of the heads, where they are those of one number in all texts
-    head: int  # that number
-    mask: Tensor | None  # (1 or n, rows, seen), or of the last keys alone
-    bias: Tensor | None  # (1 or n, rows, seen)
-
-    @property
-    def ours(self) -> tuple[slice, slice]:
-        return self.heads, self.rows
-
-    @property
-    def theirs(self) -> tuple[slice, slice]:
-        return self.heads, slice(self.seen)
-
-    def of_bias(self, bias: Tensor) -> tuple[int | slice, int, slice, slice]:
-        """Where in a bias (1 or texts, heads, Tq, Tk) this piece lies."""
-        return 0 if len(bias) == 1 else self.texts, self.head, self.rows, slice(self.seen)
-
-
-def _pieces(q: Tensor, k: Tensor, mask: Tensor | None, bias: Tensor | None, way: Way) -> Iterator[_Piece]:
-    """Of heads that have what is added in common. Of fake tensors, which have no numbers to miss, the largest two: in the second as much is held as ever is."""
-    (count, queries, _), keys, heads = q.shape, k.shape[1], way.heads
-    groups = range(0, 1)  # all heads at once,
-    step, members = 1, count
-    if bias is not None:  # those of one number in all texts,
-        groups, step, members = range(heads), heads, count // heads
-    elif mask is not None and mask.shape[0] > 1:  # or those of one text
-        groups, members = range(0, count, heads), heads
-    fake = isinstance(q, FakeTensor)
-    for first in [*reversed(range(0, queries, way.block))][: 1 if fake else None]:
-        rows = slice(first, min(first + way.block, queries))
-        seen = keys if way.block >= queries else rows.stop
-        at_once = max(1, SCORES_AT_ONCE // ((rows.stop - first) * seen))
-        for start in groups[: 1 if fake else None]:
-            for i in range(0, members, at_once)[: 2 if fake else None]:
-                n = min(at_once, members - i)
-                texts = slice(i, i + n) if bias is not None else slice(start // heads, start // heads + 1)
-                piece = _Piece(
-                    slice(start + i * step, start + (i + n - 1) * step + 1, step),
-                    rows,
-                    seen,
-                    texts,
-                    start,
-                    None if mask is None else _hidden(mask, texts, rows, seen),
-                    None,
-                )
-                yield piece if bias is None else _biased(piece, bias, q.dtype)
-
-
-def _hidden(mask: Tensor, texts: slice, rows: slice, seen: int) -> Tensor:
-    mask = mask if mask.shape[0] == 1 else mask[texts]
-    if mask.shape[1] >= rows.stop:
-        return mask[:, rows, :seen]
-    size = rows.stop - rows.start
-    return mask[:, :size, :size]  # of a triangle, whose last block may be smaller
-
-
-def _weights(q: Tensor, k: Tensor, sinks: Tensor | None, piece: _Piece, way: Way) -> tuple[Tensor, Tensor | None]:
+def _weights(q: Tensor, k: Tensor, sinks: Tensor | None, piece: Piece, way: Way) -> tuple[Tensor, Tensor | None]:
     """(n, rows, seen), with a column more where heads have sinks; and the tanh of scores that are capped."""
     scores, bent = _scores(q, k, piece, way)
     if sinks is not None:
@@ -176,15 +96,18 @@ def _weights(q: Tensor, k: Tensor, sinks: Tensor | None, piece: _Piece, way: Way
     return torch.softmax(scores, -1), bent
 
 
-def _scores(q: Tensor, k: Tensor, piece: _Piece, way: Way) -> tuple[Tensor, Tensor | None]:
+def _scores(q: Tensor, k: Tensor, piece: Piece, way: Way) -> tuple[Tensor, Tensor | None]:
     """(n, rows, seen), and the tanh of those that are capped."""
     added = [x for x in (piece.bias, piece.mask) if x is not None]
     bent: Tensor | None = None
     if way.soft_cap is not None:
         bent = _product(q, k, way.scale / way.soft_cap).tanh_()
         scores = bent * way.soft_cap
-    elif added and added[0].shape[2] == k.shape[1]:  # the product added onto it in one pass
-        scores = torch.baddbmm(added.pop(0).expand(q.shape[0], -1, -1), q, k.transpose(1, 2), alpha=way.scale)
+    elif (
+        added and added[0].shape[2] == k.shape[1]
+    ):  # the product added onto it in one pass; written, since selective checkpointing keeps what is returned
+        first, scores = added.pop(0), q.new_empty(*q.shape[:2], k.shape[1])
+        torch.baddbmm(first.expand(q.shape[0], -1, -1), q, k.transpose(1, 2), alpha=way.scale, out=scores)
     else:
         scores = _product(q, k, way.scale)
     for x in added:
@@ -194,8 +117,3 @@ def _scores(q: Tensor, k: Tensor, piece: _Piece, way: Way) -> tuple[Tensor, Tens
 
 def _product(q: Tensor, k: Tensor, scale: float) -> Tensor:
     return q.new_empty(q.shape[0], q.shape[1], k.shape[1]).baddbmm_(q, k.transpose(1, 2), beta=0, alpha=scale)
-
-
-def _biased(piece: _Piece, bias: Tensor, dtype: torch.dtype) -> _Piece:
-    there = bias[piece.of_bias(bias)].to(dtype)
-    return replace(piece, bias=there if there.dim() == 3 else there[None])
