@@ -31,6 +31,12 @@ CLOSE = {torch.float64: 1e-12, torch.float32: 2e-5, torch.bfloat16: 0.02}  # of 
 SAID = [{}, {"causal": False}, {"documents": True}, {"padding": True}, {"prefix": True}, {"documents": True, "causal": False}]
 
 
+@pytest.fixture(autouse=True)
+def _pieces_of_few(monkeypatch):
+    """Pieces wherever a square is more than a line, so that what is tested here is small."""
+    monkeypatch.setattr(A, "DROPPED_ALL_SEEN_UP_TO", A.DROPPED_AT_ONCE_UP_TO)
+
+
 def tensors(dtype=torch.float64, length=LONG, texts=B):
     g = torch.Generator().manual_seed(0)
     made = [torch.randn(texts, h, length, K, generator=g, dtype=torch.float64) for h in (H, G, G)]
@@ -167,14 +173,15 @@ def test_places_beyond_what_is_kept_are_the_same(monkeypatch):
 
 
 @pytest.mark.parametrize("dtype", [*CLOSE, torch.float16], ids=str)
-def test_squares_are_kept_up_to_128_keys(dtype):
-    """Where one is no larger than a line of 128, and all at once is faster."""
-    for length, why in ((128, A.DROPS_AT_ONCE), (129, A.DROPS_IN_PIECES)):
-        i = info(length=length)
+@pytest.mark.parametrize(("said", "most"), [({}, 128), ({"causal": False}, 512), ({"padding": True, "causal": False}, 512)])
+def test_squares_are_kept_where_all_at_once_is_faster(dtype, said, most, monkeypatch):
+    monkeypatch.setattr(A, "DROPPED_ALL_SEEN_UP_TO", 512)
+    for length, why in ((most, A.DROPS_AT_ONCE), (most + 1, A.DROPS_IN_PIECES)):
+        i = info(length=length, **said)
         with drawn_for(SEED, SAMPLES), hearing() as heard:
-            out = A.attend(*tensors(dtype, length), MaskSpec(i, i, True, FULL), dropout=DROP)
+            out = A.attend(*tensors(dtype, length), MaskSpec(i, i, i.causal, FULL), dropout=DROP)
         assert [(c.kernel, c.why) for c in heard] == [("products", why)]
-        assert ("LeanProducts" in kinds(out)) == (length == 129)
+        assert ("LeanProducts" in kinds(out)) == (length > most)
         out.float().sum().backward()
 
 

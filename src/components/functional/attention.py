@@ -32,8 +32,8 @@ CPU_PRODUCTS_UP_TO = {torch.bfloat16: 512, torch.float16: 512}
 LEAN_PRODUCTS_UP_TO, LEAN_MASKS_UP_TO = 8192, 2048
 # Keys up to which all weights are kept, three times, if some are dropped; for more they are drawn again, a few heads and queries at a time. Forward and backward on
 # one core, ms in bf16 / fp32, causal: at 128 keys all at once 5.1 / 13.1, in pieces 7.2 / 15.7; at 256 33 / 76 and 31 / 70; at 1,024 130 / 295 and 101 / 213.
-# Where all keys are seen pieces take a fifth longer, at each length.
-DROPPED_AT_ONCE_UP_TO = 128
+# Where a query may see what comes later pieces skip nothing, and take a fifth longer at each length: there it is memory that decides.
+DROPPED_AT_ONCE_UP_TO, DROPPED_ALL_SEEN_UP_TO = 128, 512
 DROPS_AT_ONCE = "the fused CPU kernel is 5 times slower with dropout"
 DROPS_IN_PIECES = "what is dropped is drawn again in the backward pass, a few heads and queries at a time"
 LEAST_ROWS = 128  # fewer queries are those of decoding, for which keys would be copied
@@ -123,7 +123,7 @@ def choose(
         return "products", "no fused kernel of this device caps scores"
     if q.device.type == "cpu":
         if dropout > 0.0:
-            few = tk <= DROPPED_AT_ONCE_UP_TO or dropout >= 1.0
+            few = tk <= _dropped_at_once(spec, tq, tk) or dropout >= 1.0
             if not few and bias is None and block_of(q, k, spec):
                 return "banded", "skips the keys that lie beyond the mask's reach, and draws for each block again"
             return "products", DROPS_AT_ONCE if few or torch.compiler.is_compiling() else DROPS_IN_PIECES
@@ -220,8 +220,8 @@ def _in_pieces(
     biased: whether scores have a bias. other: whether they are capped or have sinks, whose passes over all scores would be kept one by one.
     """
     heads, tq = q.shape[1], q.shape[2]
-    recorded, few = torch.is_grad_enabled(), CPU_PRODUCTS_UP_TO[torch.bfloat16] if dropout == 0.0 else DROPPED_AT_ONCE_UP_TO
-    many = tk > few
+    few = CPU_PRODUCTS_UP_TO[torch.bfloat16] if dropout == 0.0 else _dropped_at_once(spec, tq, tk)
+    recorded, many = torch.is_grad_enabled(), tk > few
     if q.device.type != "cpu" or torch.compiler.is_compiling() or tq == 1 or (not many and (biased or dropout > 0.0)):
         return None
     if dropout >= 1.0:  # nothing is left to draw
@@ -236,6 +236,11 @@ def _in_pieces(
     if many or ((mask.shape[0] == 1 or heads * tq * tk >= PIECE) and (recorded or earlier)):
         return mask, causal_block(tq) if earlier else tq
     return None
+
+
+def _dropped_at_once(spec: MaskSpec, tq: int, tk: int) -> int:
+    """Keys up to which weights of which some are dropped are kept."""
+    return DROPPED_AT_ONCE_UP_TO if _none_later(spec, tq, tk) else DROPPED_ALL_SEEN_UP_TO
 
 
 def _none_later(spec: MaskSpec, tq: int, tk: int) -> bool:
