@@ -59,7 +59,9 @@ def test_equals_the_formula_in_blocks(shape):
 @pytest.mark.parametrize("shape", [(LEAST, LEAST), (LEAST, 4 * LEAST), (4 * LEAST, LEAST)])
 def test_in_bfloat16_as_far_from_the_formula_as_the_formula_in_bfloat16(shape):
     x = stack(shape, 2)
-    exact, rounded = (torch.stack([orthogonalise_reference(m.to(d)).float() for m in x]) for d in (torch.float64, torch.bfloat16))
+    exact, rounded = (
+        torch.stack([orthogonalise_reference(m.to(d)).float() for m in x]) for d in (torch.float64, torch.bfloat16)
+    )
     assert (orthogonalise(x.bfloat16()).float() - exact).norm() < 1.2 * (rounded - exact).norm()
 
 

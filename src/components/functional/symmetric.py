@@ -23,8 +23,9 @@ def symmetric_product(x: Tensor, y: Tensor, add: Tensor | None = None, *, beta: 
     out = x.new_empty(x.shape[0], x.shape[1], x.shape[1])
     # clones are dense as their source lies. torch would make dense copies itself, of transposed views elementwise
     low = y[:, half:].clone()
-    _into(out[:, :half], x[:, :half].clone(), y, add if add is None else add[:, :half], beta, alpha)
-    _into(out[:, half:, half:], low if x is y else x[:, half:].clone(), low, add if add is None else add[:, half:, half:], beta, alpha)
+    _into(out[:, :half], x[:, :half].clone(), y, None if add is None else add[:, :half], beta, alpha)
+    left = low if x is y else x[:, half:].clone()
+    _into(out[:, half:, half:], left, low, None if add is None else add[:, half:, half:], beta, alpha)
     out[:, half:, :half].copy_(out[:, :half, half:].mT)
     return out
 
