@@ -72,7 +72,8 @@ def main() -> None:
     parser.add_argument("--write", action="store_true")
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)
-    multiplied = LAYERS * (4 * products(torch.Size((WIDTH, WIDTH))) + 2 * products(torch.Size((WIDTH, 4 * WIDTH))))
+    square, wide = (products(torch.Size((WIDTH, long)), kind="cpu") for long in (WIDTH, 4 * WIDTH))
+    multiplied = LAYERS * (4 * square + 2 * wide)
     trained = LAYERS * 12 * WIDTH**2 * LENGTH * ROWS * 3
     made = "\n".join(
         [

@@ -14,7 +14,7 @@ from components.functional import chosen
 from components.functional import linear as module
 from components.functional.bent_linear import WIDTH, bent_linear
 from components.functional.joint import ROWS, joint_linear
-from components.functional.linear import LEAST, Linear, linear, whole_width
+from components.functional.linear import LEAST, Linear, linear, matmul, whole_width
 
 N, K, M = 1024, 64, 96  # above the bound of a product
 there = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch has no oneDNN here")
@@ -39,6 +39,24 @@ def close(one, other):
     assert one.dtype == torch.float32
     assert one.shape == other.shape
     assert float((one.detach().double() - other.detach()).norm() / other.detach().norm()) < 1e-6
+
+
+@there
+@pytest.mark.parametrize("stack", [(), (2,)])
+@pytest.mark.parametrize("turned", ["neither", "first", "second"])
+def test_products_of_two_matrices_and_of_stacks_of_them(stack, turned, counted):
+    a = torch.randn(*stack, K, N).mT if turned == "first" else torch.randn(*stack, N, K)
+    b = torch.randn(*stack, M, K).mT if turned == "second" else torch.randn(*stack, K, M)
+    close(matmul(a, b), a.double() @ b.double())
+    assert counted == [((N, K), (M, K))] * (2 if stack else 1)
+
+
+def test_a_product_of_two_small_matrices_is_torch_s(counted):
+    a, b = torch.randn(3, 8, 4), torch.randn(3, 4, 8)
+    assert torch.equal(matmul(a, b), a @ b)
+    assert torch.equal(matmul(a[0], b[0]), a[0] @ b[0])
+    assert matmul(a[:0], b[:0]).shape == (0, 8, 8)
+    assert not counted
 
 
 @there

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
-from components.functional.orthogonal import orthogonalise, orthogonalise_reference
+from components.functional import orthogonal
+from components.functional.orthogonal import orthogonalise, orthogonalise_reference, products
+from components.functional.symmetric import LEAST
 
 SHAPES = [(8, 8), (8, 12), (12, 8), (8, 32), (32, 8), (6, 1)]
 
@@ -44,3 +47,35 @@ def test_a_zero_matrix_stays_zero_and_the_argument_is_not_changed():
     before = x.clone()
     orthogonalise(x)
     assert torch.equal(x, before)
+
+
+@pytest.mark.parametrize("shape", [(LEAST, LEAST), (LEAST + 1, LEAST + 9), (LEAST, 2 * LEAST), (2 * LEAST + 2, LEAST + 1)])
+def test_equals_the_formula_in_blocks(shape):
+    x = stack(shape, 2)
+    expected = torch.stack([orthogonalise_reference(m) for m in x])
+    torch.testing.assert_close(orthogonalise(x), expected, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(LEAST, LEAST), (LEAST, 4 * LEAST), (4 * LEAST, LEAST)])
+def test_in_bfloat16_as_far_from_the_formula_as_the_formula_in_bfloat16(shape):
+    x = stack(shape, 2)
+    exact, rounded = (
+        torch.stack([orthogonalise_reference(m.to(d)).float() for m in x]) for d in (torch.float64, torch.bfloat16)
+    )
+    assert (orthogonalise(x.bfloat16()).float() - exact).norm() < 1.2 * (rounded - exact).norm()
+
+
+@pytest.mark.parametrize("shape", [(8, 12), (12, 8), (8, 32), (32, 8)])
+def test_parts_change_nothing(shape, monkeypatch):
+    x = stack(shape, 7)
+    whole = orthogonalise(x)
+    monkeypatch.setattr(orthogonal, "CACHED", 0)
+    torch.testing.assert_close(orthogonalise(x), whole)
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (8, 12), (8, 32), (32, 8), (LEAST, LEAST), (LEAST + 1, 2 * LEAST + 2)])
+@pytest.mark.parametrize("steps", [1, 2, 5])
+def test_products_are_those_that_are_done(shape, steps):
+    with FlopCounterMode(display=False) as counted:
+        orthogonalise(stack(shape), steps)
+    assert counted.get_total_flops() == 2 * products(torch.Size((3, *shape)), steps, "cpu")

@@ -57,6 +57,15 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return _multiplied(x, weight, bias) if ours else F.linear(x, weight, bias)
 
 
+def matmul(a: Tensor, b: Tensor) -> Tensor:
+    """a (M, K) @ b (K, N), or stacks of them, matrix by matrix; without a gradient of its own, as ``product``."""
+    if a.ndim == 2:
+        return product(a, b.t())
+    if len(a) and _pays(a[0], b[0].t()):
+        return torch.stack([_multiplied(x, y.t()) for x, y in zip(a, b, strict=True)])
+    return a @ b
+
+
 def input_gradient(grad: Tensor, weight: Tensor, onto: Tensor | None = None) -> Tensor:
     """(N, out) of the output, weight (out, in) -> (N, in) of the input, added to ``onto``, which is lost; without a gradient of its own, as ``product``."""
     if not _pays(grad, weight.t()):

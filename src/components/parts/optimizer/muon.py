@@ -92,7 +92,7 @@ class Muon(Spreading, Decayed, torch.optim.Optimizer):
         return group["by"] == "muon"
 
     def cost(self, p: Tensor) -> float:
-        return products(p.shape)
+        return products(p.shape, self.steps)
 
     def load_state_dict(self, state_dict: State) -> None:
         super().load_state_dict(state_dict)

@@ -15,6 +15,7 @@ from components.core.owners import local
 from components.core.registry import register
 from components.core.signature import Positive, PositiveFloat
 from components.core.weights import Weight
+from components.functional.linear import matmul
 from components.functional.precision import at_least_fp32
 from components.parts.optimizer._decayed import Decayed
 from components.parts.optimizer._groups import checked_betas, decay_groups, refuse_none
@@ -143,7 +144,7 @@ SIDES = ("left", "right")
 
 def covariance(grad: Tensor, side: str) -> Tensor:
     """G Gᵀ or Gᵀ G, of each matrix."""
-    return grad @ grad.mT if side == "left" else grad.mT @ grad
+    return matmul(grad, grad.mT) if side == "left" else matmul(grad.mT, grad)
 
 
 def without_ties(covariance: Tensor) -> Tensor:
@@ -162,16 +163,17 @@ def turn(x: Tensor, state: State, *, back: bool = False) -> Tensor:
     """Into the basis, Q_Lᵀ x Q_R, or back out of it; without a basis the identity."""
     left, right = state.get("basis_left"), state.get("basis_right")
     if left is not None:
-        x = (left if back else left.mT) @ x
-    return x if right is None else x @ (right.mT if back else right)
+        x = matmul(left if back else left.mT, x)
+    return x if right is None else matmul(x, right.mT if back else right)
 
 
 def renew(state: State, side: str) -> None:
     """One step of power iteration from the old basis, its vectors in the order of their eigenvalues; the mean squares go along."""
     matrix, basis = without_ties(state[f"covariance_{side}"]), state[f"basis_{side}"]
-    size = (basis * (matrix @ basis)).sum(-2)
+    size = (basis * matmul(matrix, basis)).sum(-2)
     order = size.argsort(-1, descending=True)
     axis = -2 if side == "left" else -1
     chosen = order.unsqueeze(-1 if side == "left" else -2).expand_as(state["exp_avg_sq"])
     state["exp_avg_sq"] = state["exp_avg_sq"].gather(axis, chosen)
-    state[f"basis_{side}"] = torch.linalg.qr(matrix @ basis.gather(-1, order.unsqueeze(-2).expand_as(basis)))[0].contiguous()
+    turned = matmul(matrix, basis.gather(-1, order.unsqueeze(-2).expand_as(basis)))
+    state[f"basis_{side}"] = torch.linalg.qr(turned)[0].contiguous()
