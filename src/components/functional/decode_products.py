@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import Literal, Protocol, TypeAlias, TypeGuard, runtime_checkable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor
 
@@ -30,6 +31,7 @@ FEW = 16  # rows that blocks of oneDNN's are made for: those for one row are hal
 # new tokens from which it pays to lay matrices out as FBGEMM wants them: on a Zen 4 that takes as long as it saves in 110 to 150, on a faster core, whose products
 # in bf16 are nearly as fast, in 250 of a small vocabulary
 REPAID = 512
+READ = 16  # inputs of a row that torch's product by int8 reads at once
 SHORTEST = 16  # new tokens from which another layout of the same numbers pays for itself
 
 
@@ -97,7 +99,8 @@ class Laid:
         self.bias, self.outputs, self.steps, self.fp16 = bias, weight.shape[0], None, None
         self.wide = how == "same" and weight.dtype != torch.bfloat16
         if how == "int8":
-            self.weight, self.steps = quantised(weight)
+            matrix, self.steps = quantised(weight)
+            self.weight = in_whole_reads(matrix)
         elif self.wide and (rows == 1 or not packs(weight)):
             threads = torch.get_num_threads()
             blocks = threads if self.outputs % threads == 0 else 1
@@ -116,8 +119,8 @@ class Laid:
             return self._in_blocks(x)
         half = x.bfloat16()
         if self.steps is not None:
-            y = torch.ops.aten._weight_int8pack_mm(half.reshape(-1, half.shape[-1]), self.weight, self.steps)
-            y = y.view(*x.shape[:-1], -1)
+            y = torch.ops.aten._weight_int8pack_mm(in_whole_reads(half.reshape(-1, half.shape[-1])), self.weight, self.steps)
+            y = y.view(*x.shape[:-1], self.outputs)
         elif self.weight.is_mkldnn:
             y = torch.ops.mkldnn._linear_pointwise(half, self.weight, None, *PLAINLY)
         else:
@@ -143,6 +146,12 @@ def packs(weight: Tensor) -> bool:
 def packed(weight: Tensor) -> Tensor:
     """A matrix (out, in) in the blocks that oneDNN multiplies few rows by; as it is where it has none."""
     return torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), FEW) if packs(weight) else weight
+
+
+def in_whole_reads(rows: Tensor) -> Tensor:
+    """(N, in), with zeros up to the next multiple of READ: torch's product by int8 reads so many at once, and beyond the end of a row that has fewer."""
+    lacking = -rows.shape[1] % READ
+    return F.pad(rows, (0, lacking)) if lacking else rows
 
 
 def quantised(weight: Tensor) -> tuple[Tensor, Tensor]:
