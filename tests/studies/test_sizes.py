@@ -278,4 +278,4 @@ def test_a_dry_ladder_is_data_and_trains_nothing(trained, capsys):
     said = capsys.readouterr().out
     assert "then, after the prediction:" in said
     assert "hours" in said
-    assert len(trained()) == 6, "measured again, since nothing of it was kept"
+    assert len(trained()) == 3, "what was measured once is known"
