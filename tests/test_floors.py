@@ -159,6 +159,8 @@ def test_a_module_of_the_tests_has_a_name_of_its_own():
     """Folders of tests are put on the path: of two modules with one name, whoever asks second gets the other's."""
     names = Counter(f.name for f in (ROOT / "tests").rglob("*.py") if f.name != "conftest.py")
     assert not [name for name, n in names.items() if n > 1]
+    # and a conftest.py is pytest's alone, since several folders have one
+    assert not [f for f in (ROOT / "tests").rglob("*.py") if re.search(r"^ *(from|import) conftest\b", f.read_text(), re.M)]
 
 
 def test_what_the_command_line_reads_imports_no_torch():

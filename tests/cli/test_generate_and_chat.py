@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 import tiny_recipe
@@ -10,8 +11,10 @@ import torch
 
 import components
 from components.cli import main
+from components.core import memory
 from components.core.errors import UserError
 from components.generation import chat as chatting
+from components.runs import archive
 
 WORDS = ["the tree", "the", "stone number 1", ""]
 TEMPLATE = """{%- for m in messages %}{{ '<|bos|>' + m.role + ': ' + m['content'] | trim + eos_token }}{% endfor %}
@@ -125,6 +128,17 @@ def test_generate_as_typed(trained, capsys, tmp_path):
     assert "the ring keeps 4; raise it" in capsys.readouterr().err
     assert main(["generate", run, "cache=static", "cache.max_length=9"]) == 2
     assert "9 places" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["generate", "evaluate", "chat"])
+def test_weights_that_do_not_fit_beside_what_runs_are_refused_before_they_are_read(trained, command, monkeypatch, capsys):
+    monkeypatch.setattr(memory, "free", lambda: 5000)
+    monkeypatch.setattr(archive, "load_into", lambda *_: pytest.fail("they are read"))
+    assert main([command, str(trained[0])]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert re.search(
+        r": model: needs \d+(\.\d)? kB for its weights, and 5\.0 kB are free here; end what else holds memory", line
+    )
 
 
 # conversations

@@ -6,6 +6,7 @@ import itertools
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from components import build
 from components.core.positions import count_positions
@@ -166,7 +167,7 @@ def test_bands_agree_with_the_reference(monkeypatch, rule, uneven, length):
     q, k, v = tensors(tq=length, tk=length)
     i = uneven_info(length, **uneven)
     spec = MaskSpec(i, i, True, rule)
-    assert A.choose(q, k, spec=spec, soft_cap=None, sinks=None, bias=None, dropout=0.0)[0] == "banded"
+    assert A.choose(q, k, k, spec=spec, soft_cap=None, sinks=None, bias=None, dropout=0.0)[0] == "banded"
     want = A.reference(q, k, v, spec.dense(q.device), scale=0.3)
     got = A.attend(q, k, v, spec, scale=0.3)
     used = torch.ones(B, length, dtype=torch.bool) if i.valid is None else i.valid  # what padding reads is used by nobody
@@ -241,7 +242,7 @@ def test_dropout_keeps_the_mean_and_takes_the_product_path():
     torch.manual_seed(0)
     mean = torch.stack([A.attend(q, k, v, spec, dropout=0.5) for _ in range(600)]).mean(0)
     torch.testing.assert_close(mean, A.attend(q, k, v, spec), rtol=0, atol=0.15)
-    assert A.choose(q, k, spec=spec, soft_cap=None, sinks=None, bias=None, dropout=0.5)[0] == "products"
+    assert A.choose(q, k, k, spec=spec, soft_cap=None, sinks=None, bias=None, dropout=0.5)[0] == "products"
 
 
 @pytest.mark.parametrize(
@@ -260,7 +261,23 @@ def test_choice_on_a_cpu(dtype, length, kernel, monkeypatch):
     monkeypatch.setattr(P, "multiplies_bf16", lambda _: True)
     q = torch.empty(1, 2, length, 8, dtype=dtype, device="cpu")
     i = SequenceInfo(positions=torch.arange(length)[None])
-    assert A.choose(q, q, spec=MaskSpec(i, i, True, FullMask()), soft_cap=None, sinks=None, bias=None, dropout=0.0)[0] == kernel
+    assert (
+        A.choose(q, q, q, spec=MaskSpec(i, i, True, FullMask()), soft_cap=None, sinks=None, bias=None, dropout=0.0)[0] == kernel
+    )
+
+
+@pytest.mark.parametrize(
+    ("width", "value_width", "masked", "capped"),
+    [(16, 32, "flex", "flex"), *(((*w, "fused", "products")) for w in ((8, 16), (15, 64), (64, 8)))],
+)
+def test_narrow_heads_are_not_for_the_compiled_kernel(width, value_width, masked, capped):
+    """Compiled for a GPU, flex multiplies 16 channels at least, of keys and of values; only shapes are looked at here."""
+    i = SequenceInfo(positions=torch.arange(256)[None])
+    with FakeTensorMode():
+        q, v = (torch.empty(1, 2, 256, w, dtype=torch.bfloat16, device="cuda") for w in (width, value_width))
+    for cap, kernel in ((None, masked), (5.0, capped)):
+        spec = MaskSpec(i, i, True, WINDOW)
+        assert A.choose(q, q, v, spec=spec, soft_cap=cap, sinks=None, bias=None, dropout=0.0)[0] == kernel
 
 
 def test_one_new_query_needs_no_mask_and_a_chunk_does():
@@ -295,7 +312,7 @@ def test_a_cpu_without_products_in_bf16_keeps_the_fused_kernel(monkeypatch):
     i = SequenceInfo(positions=torch.arange(1024)[None])
     for rule, causal in ((FullMask(), True), (FullMask(), False), (WINDOW, True)):
         asked = {"spec": MaskSpec(i, i, causal, rule), "soft_cap": None, "sinks": None, "bias": None, "dropout": 0.0}
-        assert A.choose(q, q, **asked)[0] == ("banded" if rule is WINDOW else "fused")
+        assert A.choose(q, q, q, **asked)[0] == ("banded" if rule is WINDOW else "fused")
 
 
 @pytest.mark.parametrize("recorded", [True, False])
@@ -396,9 +413,9 @@ def test_windows_in_bf16_are_products_too(monkeypatch):
         assert float(((a - b).float().norm() / b.float().norm()).detach()) < 0.02
     asked = {"spec": spec, "soft_cap": None, "sinks": None, "bias": None, "dropout": 0.0}
     monkeypatch.setattr(P, "multiplies_bf16", lambda _: True)
-    assert A.choose(q, k, **asked)[0] == "banded", "also where squares are small"
+    assert A.choose(q, k, k, **asked)[0] == "banded", "also where squares are small"
     monkeypatch.setattr(P, "multiplies_bf16", lambda _: False)
-    assert A.choose(q, k, **asked)[0] == "products"
+    assert A.choose(q, k, k, **asked)[0] == "products"
 
 
 def graph_of(tensor):

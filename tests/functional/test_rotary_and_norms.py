@@ -23,6 +23,21 @@ def test_rotation_agrees_with_the_formula(layout, width):
 
 
 @pytest.mark.parametrize("layout", ["interleaved", "half"])
+@pytest.mark.parametrize("others", [1, 2, 3])
+@pytest.mark.parametrize("length", [1, 2])
+def test_a_gradient_may_begin_anywhere_in_memory(layout, others, length):
+    """As that of channels that stand behind others: multi-head latent attention has such, of any number."""
+    x = torch.randn(1, 1, length, 4, dtype=torch.float64, requires_grad=True)
+    before = torch.zeros(1, 1, length, others, dtype=torch.float64)
+    positions, frequencies = torch.arange(3, 3 + length)[None], 0.3 ** torch.arange(2).float()
+    want = rotate_reference(x, *angles(positions, frequencies), layout)
+    out = rotate(x, tables(positions, frequencies, layout), layout)
+    g = torch.randn(1, 1, length, others + 4, dtype=torch.float64)
+    of_x = [torch.autograd.grad(torch.cat((before, y), -1), x, g)[0] for y in (out, want)]
+    torch.testing.assert_close(*of_x, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("layout", ["interleaved", "half"])
 def test_scores_depend_on_distance_alone(layout):
     q, k = torch.randn(1, 1, 1, 8).expand(1, 1, 6, 8), torch.randn(1, 1, 1, 8).expand(1, 1, 6, 8)
     factors = tables(torch.arange(6)[None] + 100, 0.3 ** torch.arange(4).float(), layout)

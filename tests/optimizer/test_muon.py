@@ -100,7 +100,7 @@ import copy, sys
 import torch, torch.distributed as dist
 import torch.nn.functional as F
 from torch.distributed.fsdp import fully_shard
-from conftest import small
+from small_model import small
 from components import build
 from components.core.exit import hard_exit
 from components.core.weights import roles

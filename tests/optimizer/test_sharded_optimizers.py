@@ -17,7 +17,7 @@ import torch, torch.distributed as dist
 import torch.nn.functional as F
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_optimizer_state_dict, set_optimizer_state_dict
 from torch.distributed.fsdp import fully_shard
-from conftest import small
+from small_model import small
 from components import build
 from components.core.exit import hard_exit
 from components.parts.optimizer._nested import averaging

@@ -252,3 +252,30 @@ def test_numbers_of_parameters():
     assert parameters_of("4", 800) == [100, 200, 400, 800]
     with pytest.raises(UserError, match="no number of parameters"):
         size_of("big", "next")
+
+
+def test_a_dry_ladder_is_data_and_trains_nothing(trained, capsys):
+    """Each size has its 20 steps measured, and that is all."""
+    words = ["scale", "recipe=./tiny.yaml", "sizes=3", "tokens=recipe", "next=414k", "seeds=2", "dry"]
+    assert main([*words, "--json"]) == 0
+    held = json.loads(capsys.readouterr().out)
+    assert [t["steps"] for t in trained()] == [20, 20, 20]
+    assert (held["design"], held["runs"], held["law"], held["prediction"]) == ("sizes", [], None, None)
+    assert not Path(held["folder"]).exists()
+    names = [v["name"] for v in held["variants"]]
+    assert names == [f"{v['parameters'] / 1000:.3g}k" for v in held["variants"]]
+    assert [v["flops_per_token"] for v in held["variants"]] == sorted(v["flops_per_token"] for v in held["variants"])
+    assert held["variants"][-1]["solved"] == {}  # the recipe's own size
+    assert [v["parameters"] for v in held["beyond"]] == pytest.approx([414_000], rel=0.05)
+    each = held["hours"]["variants"]
+    assert [(h["variant"], h["runs"]) for h in each] == [(n, 2) for n in names]
+    for hours, variant in zip(each, held["variants"]):
+        assert hours["seconds_of_a_step"] == pytest.approx(8.9 / 10)  # as the stand-in notes them, after the first ten
+        assert hours["seconds_of_a_run"] >= hours["seconds_of_a_step"] * variant["steps"]
+        assert hours["hours"] == pytest.approx(2 * hours["seconds_of_a_run"] / 3600)
+    assert held["hours"]["total"] == pytest.approx(sum(h["hours"] for h in each))
+    assert main(words) == 0
+    said = capsys.readouterr().out
+    assert "then, after the prediction:" in said
+    assert "hours" in said
+    assert len(trained()) == 3, "what was measured once is known"

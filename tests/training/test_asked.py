@@ -28,7 +28,7 @@ def story(i: int) -> str:
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """A run that has learnt a little, of 48 bytes."""
-    from conftest import make_tiny
+    from tiny_runs import make_tiny
 
     folder = tmp_path_factory.mktemp("asked")
     tiny = make_tiny(folder)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import make_tiny
+from tiny_runs import make_tiny
 
 import components
 from components.cli import main

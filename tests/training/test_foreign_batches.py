@@ -111,7 +111,7 @@ RANKS = """
     from pathlib import Path
 
     import torch
-    from conftest import make_tiny
+    from tiny_runs import make_tiny
     from plain import hushed, task_and_data, trainer
     from test_foreign_batches import SGD, labelled, rows_of
     from torch.utils.data import DataLoader, DistributedSampler

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import lightning_rows
 import pytest
-from conftest import make_tiny
 from lightning import Trainer
 from lightning.pytorch import callbacks, loggers
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning_rows import CALLBACKS, FLAGS, LOGGERS, METHODS, Row, ran
 from plain import hushed, task_and_data
+from tiny_runs import make_tiny
 
 from components.core.errors import UserError
 

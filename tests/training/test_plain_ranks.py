@@ -21,7 +21,7 @@ import sys
 sys.path.insert(0, TESTS)
 from pathlib import Path
 
-from conftest import make_tiny
+from tiny_runs import make_tiny
 from lightning.pytorch.loggers import CSVLogger
 from plain import hushed, task_and_data, trainer
 

@@ -28,7 +28,7 @@ from components.training.experiment import Job, fit
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """One run that several tests look at; its config as given."""
-    from conftest import make_tiny
+    from tiny_runs import make_tiny
 
     config = make_tiny(tmp_path_factory.mktemp("run"))(
         task={"samples": 3, "sample_tokens": 12, "prompts": ["the old", "a"]}, loss={"name": "next_token", "z_loss": 1e-3}

@@ -37,6 +37,7 @@ DROPPED_AT_ONCE_UP_TO, DROPPED_ALL_SEEN_UP_TO = 128, 512
 DROPS_AT_ONCE = "the fused CPU kernel is 5 times slower with dropout"
 DROPS_IN_PIECES = "what is dropped is drawn again in the backward pass, a few heads and queries at a time"
 LEAST_ROWS = 128  # fewer queries are those of decoding, for which keys would be copied
+FLEX_WIDTH = 16  # channels of a head: compiled, flex multiplies no fewer
 PIECE = 1 << 17  # scores that have a mask in common, from which they are worth a call of their own
 
 
@@ -70,7 +71,7 @@ def attend(
     q, k = q.to(v.dtype), k.to(v.dtype)  # a norm or a rotation may have given fp32 where autocast projected to bf16
     if watch.sink is not None:
         watch.sink("softmax", q=q, k=k, v=v, spec=spec, bias=bias, scale=scale, soft_cap=soft_cap, sinks=sinks)
-    kernel, why = choose(q, k, soft_cap=soft_cap, sinks=sinks, bias=bias, dropout=dropout, spec=spec)
+    kernel, why = choose(q, k, v, soft_cap=soft_cap, sinks=sinks, bias=bias, dropout=dropout, spec=spec)
     if chosen.heard is not None:
         chosen.tell("attention", kernel, why)
     if kernel == "flex":
@@ -110,7 +111,15 @@ def one_query(rule: MaskRule, scale: float | None, soft_cap: float | None, sinks
 
 
 def choose(
-    q: Tensor, k: Tensor, *, spec: MaskSpec, soft_cap: float | None, sinks: Tensor | None, bias: Tensor | None, dropout: float
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    *,
+    spec: MaskSpec,
+    soft_cap: float | None,
+    sinks: Tensor | None,
+    bias: Tensor | None,
+    dropout: float,
 ) -> tuple[str, str]:
     """The name of the kernel, and why: ``fused`` (torch's scaled_dot_product_attention), ``banded`` (on CPUs, block by block), ``flex``
     (accelerators, structured masks) or ``products``."""
@@ -139,11 +148,12 @@ def choose(
         ):
             return "products", "faster on a CPU in bf16, a few heads and queries at a time"
         return "fused", "one query at a time" if tq == 1 else "fastest on a CPU in this precision and length"
-    in_blocks = q.device.type == "cuda" and dropout == 0.0 and tq > 1 and tq % 128 == 0 and tk % 128 == 0
+    wide_enough = min(q.shape[-1], v.shape[-1]) >= FLEX_WIDTH
+    in_blocks = q.device.type == "cuda" and dropout == 0.0 and wide_enough and tq > 1 and tq % 128 == 0 and tk % 128 == 0
     if in_blocks and (soft_cap is not None or (bias is None and not _simple(spec, tq, tk))):
         return "flex", "capped scores" if soft_cap is not None else "skips the blocks that its mask hides"
     if soft_cap is not None:
-        return "products", "capped scores, and flex wants blocks of 128 positions without dropout"
+        return "products", f"capped scores, and flex wants blocks of 128 positions, {FLEX_WIDTH} channels and no dropout"
     return "fused", "the device's own kernel"
 
 

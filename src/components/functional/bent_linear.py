@@ -49,7 +49,7 @@ def bent_linear(bend: Bend, parts: tuple[Tensor, ...], out: nn.Module) -> Tensor
         return out(bend(*parts))
     assert isinstance(out, nn.Linear)
     flat = [p.reshape(-1, p.shape[-1]) for p in parts]
-    return _BentLinear.apply(bend, out.weight, out.bias, *flat).view(*x.shape[:-1], -1)
+    return _BentLinear.apply(bend, out.weight, out.bias, *flat).view(*x.shape[:-1], out.out_features)
 
 
 def _product_dtype(x: Tensor) -> torch.dtype:

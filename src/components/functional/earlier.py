@@ -43,6 +43,8 @@ def earlier(
         count: how many steps back.
         state: the state of the cache's slot, or None without a cache. It keeps the last ``count`` valid positions under ``name``.
     """
+    if count == 0:  # and nothing to keep, where ``[-0:]`` would be all
+        return []
     t = x.shape[1]
     kept = None if state is None else state.get(name)
     if plain(info) and (kept is None or kept[1] is None):

@@ -42,7 +42,9 @@ def joint_linear(x: Tensor, maps: Sequence[nn.Module]) -> list[Tensor]:
     if not joined or isinstance(x, FakeTensor):  # of fake ones only the shapes count
         return [m(x) for m in maps]
     bias = torch.cat(biases) if biases else None
-    return [y.view(*x.shape[:-1], -1) for y in _Joint.apply(x.reshape(-1, x.shape[-1]), bias, *(m.weight for m in linear))]
+    return [
+        y.view(*x.shape[:-1], y.shape[-1]) for y in _Joint.apply(x.reshape(-1, x.shape[-1]), bias, *(m.weight for m in linear))
+    ]
 
 
 class _Joint(torch.autograd.Function):

@@ -57,13 +57,14 @@ def rotate(x: Tensor, factors: Tables, layout: str) -> Tensor:
     if layout == "half":
         # each channel's partner is half the width away: one roll, where a split and a join would take five passes
         turned = torch.addcmul(y * factors[0], y.roll(width // 2, -1), factors[1])
-    elif len(factors) == 1:
+    elif len(factors) == 1 and not (y.requires_grad and y.numel() == width):
         # heads are a transposed view of (B, T, H, K): a complex view needs neighbours in memory and every pair at an even place
         if y.stride(-1) != 1 or y.storage_offset() % 2 or any(s % 2 for s in y.stride()[:-1]):
             y = y.clone(memory_format=torch.contiguous_format)
         turned = torch.view_as_real(torch.view_as_complex(y.unflatten(-1, (-1, 2))) * factors[0]).flatten(-2)
     else:
-        cos, sin = factors
+        # a single vector's gradient, too, would have to begin at an even place, which torch does not see to
+        cos, sin = factors if len(factors) == 2 else (factors[0].real, factors[0].imag)
         turned = rotate_reference(y, cos, sin, layout)
     return turned if turned.dtype == x.dtype else turned.to(x.dtype)
 

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from components.core import memory
+from components.core.errors import UserError
 from components.core.weights import initialise
 from components.functional.quantised_tensor import bytes_of
 
@@ -28,7 +29,7 @@ def materialise(model: nn.Module, device: torch.device | str, seed: int, *, draw
 
 
 def fits(model: nn.Module, device: torch.device | str, *, ranks: int = 1) -> None:
-    """Compare the bytes of a model on the meta device with the memory of the device that it is meant for.
+    """Compare the bytes of a model on the meta device with the memory of the device that it is meant for; of a CPU, also with what others leave free.
 
     ``ranks``: the number of processes it may be sharded over. A tensor that is sharded already counts with this process's shard.
 
@@ -41,6 +42,9 @@ def fits(model: nn.Module, device: torch.device | str, *, ranks: int = 1) -> Non
     there = torch.cuda.get_device_properties(place).total_memory if place.type == "cuda" else None
     less = "make it smaller, or spread it over more devices: trainer.strategy=fsdp2"
     memory.hold(size, "model", "its weights", less, there=there)
+    if place.type == "cpu" and size > (free := memory.free()):  # where it runs out, the system ends the process without a word
+        what = f"needs {memory.shown(size)} for its weights, and {memory.shown(free)} are free here"
+        raise UserError("model", what, "end what else holds memory on this machine, or make the model smaller")
 
 
 def _bytes(tensor: Tensor) -> int:

@@ -62,8 +62,7 @@ class ProductKeyMemory(nn.Module):
         return children(self, work, leave=("keys", "values")) + both(compared)  # values are looked up and summed
 
     def forward(self, x: Tensor, info: SequenceInfo | None = None) -> Tensor:  # noqa: ARG002  the contract's second argument
-        rows = x.shape[0] * x.shape[1]
-        halves = self.query_norm(self.query(x).view(rows, 2 * self.n_heads, -1))
+        halves = self.query_norm(self.query(x).flatten(0, 1).unflatten(-1, (2 * self.n_heads, -1)))
         scores = at_least_fp32(self.keys(halves.transpose(0, 1)))  # (2 H, N, n_keys)
         best, where = scores.unflatten(0, (self.n_heads, 2)).topk(self.k, -1)
         pairs = best[:, 0, :, :, None] + best[:, 1, :, None, :]
@@ -72,4 +71,4 @@ class ProductKeyMemory(nn.Module):
         found = self.values(rooms.flatten(-2).gather(-1, place))
         weights = torch.softmax(chosen, -1).to(found.dtype)
         out = (weights[..., None] * found).sum((0, 2))
-        return out.to(halves.dtype).view(*x.shape[:-1], -1)
+        return out.to(halves.dtype).view(x.shape)

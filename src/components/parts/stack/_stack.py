@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
+import torch
 from torch import Tensor, nn
 
 from components.core.flops import Flops, Work, children
@@ -86,9 +87,22 @@ class Stack(Options, nn.Module):
             self.layers.append(Layer(make(ScopedMaker(chosen["block"], chosen), "block", **sizes, place=place), place))
         self.positions = nn.ModuleList(positions.modules(position))
         self.residual = make(residual, "residual", d_model=d_model)
+        self._need_one_stream()
         self.embedding_norm = make(embedding_norm, "norm", dim=d_model)
         self.final_norm = make(final_norm, "norm", dim=d_model)
         self.join()
+
+    def _need_one_stream(self) -> None:
+        """ValueError where a layer's residual keeps another stream than the stack opens: at some lengths it would run, and mix positions with streams."""
+        x = torch.empty(1, 1, self.d_model)
+        opened = self.residual.open(x).shape
+        for index, layer in enumerate(self.layers):
+            for branch in getattr(layer.block, "branches", ()):
+                if (own := branch.residual.open(x).shape) != opened:
+                    lies, other = (f"(batch, length, {', '.join(map(str, s[2:]))})" for s in (own, opened))
+                    raise ValueError(
+                        f"the residual of layer {index} keeps a stream {lies}, and that of the stack {other}; give both the same residual"
+                    )
 
     def join(self) -> None:
         """What a stack has besides its layers, made when they are there. ValueError where its options do not fit them."""
